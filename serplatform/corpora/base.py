@@ -1,0 +1,101 @@
+"""What a corpus gives: utterances with labels and speakers, and what it had to leave out."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import ClassVar
+
+from serplatform.registry import Registry
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Span:
+    """A word or phone that the corpus itself locates.
+
+    ``tier`` is ``"word"`` or ``"phone"``; seconds from the start of the utterance.
+    """
+
+    tier: str
+    label: str
+    start: float
+    end: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Utterance:
+    """One labelled stretch of speech by one speaker.
+
+    ``start``/``end``: seconds within the file; ``None`` means its beginning/end.
+    ``emotion``: a name of the shared vocabulary (``labels.py``), or the corpus's own.
+    ``parent_id``: the recording this is a segment of; segments of one parent stay in one part.
+    ``extra``: further columns to keep, all text.
+    """
+
+    utterance_id: str
+    path: Path
+    speaker_id: str
+    emotion: str
+    start: float | None = None
+    end: float | None = None
+    gender: str | None = None
+    session: str | None = None
+    text: str | None = None
+    language: str | None = None
+    split: str | None = None
+    fold: str | None = None
+    parent_id: str | None = None
+    extra: dict[str, str] = dataclasses.field(default_factory=dict)
+    spans: tuple[Span, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Rejection:
+    """An utterance or file that was left out, and why."""
+
+    utterance_id: str
+    path: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """Everything a corpus directory holds, kept or left out.
+
+    ``notes``: sentences worth showing to the user (label mapping, song left out, …).
+    ``synthetic``: the speech is machine-made; said wherever results appear.
+    """
+
+    utterances: tuple[Utterance, ...]
+    rejections: tuple[Rejection, ...] = ()
+    notes: tuple[str, ...] = ()
+    synthetic: bool = False
+
+
+class Corpus(ABC):
+    """A corpus that can be prepared: one file of ``corpora/`` each.
+
+    Class attributes say what ``serplatform corpora`` shows.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    language: ClassVar[str]
+    licence: ClassVar[str]
+    size: ClassVar[str]
+    obtain: ClassVar[str]
+    default_protocol: ClassVar[str]
+    #: label order of the corpus; ``None`` when it is only known from the data
+    classes: ClassVar[tuple[str, ...] | None] = None
+
+    @abstractmethod
+    def scan(self, source: Path) -> Manifest:
+        """List the utterances under ``source`` without decoding audio.
+
+        Raises:
+            BadInputError: the directory or table is missing or is not this corpus.
+        """
+
+
+CORPORA: Registry[type[Corpus]] = Registry("corpus", "serplatform.corpora")

@@ -1,0 +1,57 @@
+"""Errors a user may meet: each carries the exit code of the command that raises it.
+
+Every message names the file or value at fault, the rule it breaks and the remedy.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+
+class SerplatformError(Exception):
+    """The work failed for a reason that a user can read (exit code 1)."""
+
+    exit_code = 1
+
+
+class BadInputError(SerplatformError):
+    """Something the user gave is wrong (exit code 2).
+
+    Args:
+        message: what is wrong, where, and what to do.
+        faults: all faults found, when there are several; listed one a line.
+    """
+
+    exit_code = 2
+
+    def __init__(self, message: str, faults: Sequence[str] = ()) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join([message, *(f"  - {fault}" for fault in self.faults)]))
+
+
+class LeakError(BadInputError):
+    """Test information would reach a fit: a speaker, recording or row is on both sides."""
+
+
+class ArtifactError(BadInputError):
+    """A file of ours is missing, truncated, altered or of another schema version."""
+
+
+class InterruptedRunError(SerplatformError):
+    """The work was stopped and can be resumed (exit code 130)."""
+
+    exit_code = 130
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
+    """Say that ``name`` is not a known ``kind``, list the choices, suggest the nearest.
+
+    Example:
+        >>> unknown_name("feature", "logmel", ["log_mel", "mfcc"])
+        "Unknown feature 'logmel'; known: log_mel, mfcc. Did you mean 'log_mel'?"
+    """
+    choices = sorted(known)
+    near = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    return f"Unknown {kind} '{name}'; known: {', '.join(choices)}.{hint}"

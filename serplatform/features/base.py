@@ -1,0 +1,56 @@
+"""Feature extractors: audio in, (T, D) frames out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from serplatform.registry import Registry
+
+FloatArray = npt.NDArray[np.float32]
+
+#: All audio is brought to this rate before any feature is computed, in hertz.
+SAMPLING_RATE = 16_000
+
+
+class FeatureExtractor(ABC):
+    """One feature; a named preset such as ``log_mel_23`` is an instance.
+
+    Attributes:
+        dim: D, values a frame.
+        frame_shift: seconds from one frame to the next.
+        frame_length: seconds a frame covers.
+    """
+
+    name: str
+    dim: int
+    frame_shift: float
+    frame_length: float
+    #: human-readable unit of a value, e.g. "natural log of mel power"
+    unit: ClassVar[str]
+
+    @abstractmethod
+    def extract(self, samples: FloatArray) -> FloatArray:
+        """Compute the feature.
+
+        Args:
+            samples: (S,), float32 mono at :data:`SAMPLING_RATE`, full scale 1.
+
+        Returns:
+            (T, D), float32, finite, T at least 1.
+        """
+
+    @abstractmethod
+    def spec(self) -> dict[str, Any]:
+        """All parameters that determine the values, for the dataset's fingerprint."""
+
+    def gain_offset(self, gain_db: float) -> FloatArray | None:
+        """What a gain of ``gain_db`` decibels adds to every frame: (D,), or None if not additive."""
+        return None
+
+
+#: preset name → a function that builds the extractor
+FEATURES: Registry[Any] = Registry("feature", "serplatform.features")

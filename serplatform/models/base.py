@@ -1,0 +1,160 @@
+"""What an architecture is: a typed configuration, a module, and its paper's settings.
+
+Shapes: B utterances, T frames, L words, D feature dimension, K classes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from serplatform.registry import Registry
+
+
+@dataclasses.dataclass
+class Batch:
+    """One padded batch.
+
+    Attributes:
+        frames: (B, T, D) float, zero beyond each length.
+        lengths: (B,) int64, valid frames, at least 1.
+        labels: (B,) int64 class indices; -1 where unknown.
+        word_ids: (B, L) int64; 0 padding, 1 unknown; None for audio-only models.
+        word_spans: (B, L, 2) int64, first frame and one past the last of each word.
+        num_words: (B,) int64.
+        rows: (B,) int64, positions in the dataset's table.
+    """
+
+    frames: Tensor
+    lengths: Tensor
+    labels: Tensor
+    word_ids: Tensor | None = None
+    word_spans: Tensor | None = None
+    num_words: Tensor | None = None
+    rows: Tensor | None = None
+
+    def to(self, device: torch.device | str) -> Batch:
+        """Copy every tensor to ``device``."""
+        moved = {
+            f.name: value.to(device, non_blocking=True)
+            for f in dataclasses.fields(self)
+            if (value := getattr(self, f.name)) is not None
+        }
+        return Batch(**moved)
+
+    def __len__(self) -> int:
+        return int(self.lengths.shape[0])
+
+
+@dataclasses.dataclass
+class ModelOutput:
+    """What a forward pass gives.
+
+    Attributes:
+        log_posteriors: (B, K), natural log, normalized over K.
+        losses: (B,) per-utterance training loss other than plain cross-entropy of
+            ``log_posteriors`` (chunk-wise cross-entropy, multi-task terms, …); None means
+            that the loop applies its criterion to ``logits``.
+        logits: (B, K), unnormalized; required when ``losses`` is None.
+        attention: named maps for explanations, e.g. {"layer1": (B, T)}; zero on padding.
+        statistics: named per-utterance values to report, e.g. {"sampled_share": (B,)}.
+    """
+
+    log_posteriors: Tensor
+    logits: Tensor | None = None
+    losses: Tensor | None = None
+    attention: dict[str, Tensor] = dataclasses.field(default_factory=dict)
+    statistics: dict[str, Tensor] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InputSpec:
+    """What the data give a model.
+
+    Attributes:
+        feature_dim: D.
+        num_classes: K.
+        frame_shift: seconds.
+        vocabulary_size: word ids, padding and unknown included; 0 without text.
+        word_vectors: (V, E) initial vectors, or None.
+    """
+
+    feature_dim: int
+    num_classes: int
+    frame_shift: float = 0.01
+    vocabulary_size: int = 0
+    word_vectors: Tensor | None = None
+
+
+class Criterion:
+    """Cross-entropy with optional class weights and label smoothing, per item, unreduced.
+
+    Modules that compute their own ``losses`` apply it to their own logits.
+
+    Args:
+        class_weights: (K,) or None.
+        label_smoothing: in [0, 1).
+    """
+
+    def __init__(self, class_weights: Tensor | None = None, label_smoothing: float = 0.0) -> None:
+        self.class_weights = class_weights
+        self.label_smoothing = label_smoothing
+
+    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """(N, K) and (N,) to (N,) weighted losses."""
+        return nn.functional.cross_entropy(
+            logits,
+            labels,
+            weight=None if self.class_weights is None else self.class_weights.to(logits.device),
+            label_smoothing=self.label_smoothing,
+            reduction="none",
+        )
+
+
+class SerModel(nn.Module):
+    """A classifier of utterances: ``forward(batch, criterion) -> ModelOutput``.
+
+    In evaluation mode the output of an utterance does not depend on its batch or padding.
+    ``criterion`` is given in training (labels are then valid) and is None in evaluation.
+    """
+
+    def forward(self, batch: Batch, criterion: Criterion | None = None) -> ModelOutput:
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """A registered architecture.
+
+    Attributes:
+        name: its id, e.g. ``moma``.
+        config: its configuration dataclass (fields made by ``config.setting``); the
+            defaults are the paper's settings.
+        build: (config, input spec) to module.
+        paper: reference to the paper and equations.
+        training: the paper's training settings where they differ from TrainingConfig's
+            defaults, e.g. ``{"learning_rate": 1e-4, "scheduler": "plateau"}``.
+        data: the paper's data settings where they differ from DataConfig's defaults, e.g.
+            ``{"feature": "log_mel_23"}``.
+        inputs: any of ``"audio"``, ``"text"``, ``"words"`` (word spans over frames).
+    """
+
+    name: str
+    config: type
+    build: Callable[[Any, InputSpec], SerModel]
+    paper: str
+    training: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    inputs: frozenset[str] = frozenset({"audio"})
+
+
+ARCHITECTURES: Registry[Architecture] = Registry("architecture", "serplatform.models")
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Number of trainable values."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)

@@ -1,0 +1,69 @@
+"""Folds: which utterances train, select (dev) and test; and the checks that keep them apart."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import pyarrow as pa
+
+from serplatform.registry import Registry
+
+PARTS = ("train", "dev", "test")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Fold:
+    """One outer fold; utterance ids, each tuple sorted."""
+
+    train: tuple[str, ...]
+    dev: tuple[str, ...]
+    test: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FoldPlan:
+    """The folds of one protocol on one dataset.
+
+    Attributes:
+        protocol: its name with parameters, e.g. ``speaker-kfold:5``.
+        speaker_independent: no speaker is in two parts of a fold.
+        classes: label order of every posterior.
+        label_map: corpus label to class (a class merge, or the identity); labels that it
+            lacks are left out.
+        folds: in order.
+        seed: what random parts were drawn with.
+        notes: sentences to show (shared speakers, grouped duplicates, classes missing, …).
+    """
+
+    protocol: str
+    speaker_independent: bool
+    classes: tuple[str, ...]
+    label_map: Mapping[str, str]
+    folds: tuple[Fold, ...]
+    seed: int
+    notes: tuple[str, ...] = ()
+
+
+class Protocol(ABC):
+    """A named way to make folds.
+
+    ``argument`` is what follows the colon of ``speaker-kfold:5``, or None.
+    """
+
+    name: ClassVar[str]
+    description: ClassVar[str]
+    speaker_independent: ClassVar[bool]
+
+    @abstractmethod
+    def plan(self, utterances: pa.Table, *, argument: str | None, seed: int) -> FoldPlan:
+        """Make the folds of a dataset's utterance table (``artifacts.UTTERANCE_SCHEMA``).
+
+        Raises:
+            BadInputError: the table lacks what the protocol needs.
+        """
+
+
+PROTOCOLS: Registry[Any] = Registry("protocol", "serplatform.protocols")
