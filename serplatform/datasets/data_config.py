@@ -1,0 +1,37 @@
+"""How a fold's frames are prepared for a model: a typed, searchable configuration."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+from serplatform.config import setting
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Feature, trimming, normalisation and augmentation; every augmentation is off by default.
+
+    Example:
+        >>> DataConfig().feature, DataConfig().normalization
+        ('log_mel_23', 'train')
+    """
+
+    feature: str = setting("log_mel_23", "name of a feature of the dataset")
+    normalization: Literal["none", "train", "speaker", "utterance"] = setting(
+        "train",
+        "z-score of each feature dimension: over the fold's training frames, within each "
+        "speaker (uses a test speaker's unlabelled audio), within each utterance, or none",
+    )
+    trim: bool = setting(False, "keep only the frames between the first and the last speech")
+    time_masks: int = setting(0, "stretches of frames masked in training", low=0, high=20)
+    time_mask_frames: int = setting(20, "longest masked stretch, frames", low=1, high=1000)
+    frequency_masks: int = setting(0, "bands of dimensions masked in training", low=0, high=20)
+    frequency_mask_bins: int = setting(4, "widest masked band, dimensions", low=1, high=1000)
+    speed: float = setting(0.0, "largest relative change of speed in training", low=0.0, high=0.5)
+    gain_db: float = setting(0.0, "largest change of level in training, decibels", low=0, high=40)
+
+    @property
+    def augments(self) -> bool:
+        """Whether training frames are changed at random."""
+        return bool(self.time_masks or self.frequency_masks or self.speed or self.gain_db)

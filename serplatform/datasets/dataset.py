@@ -1,0 +1,394 @@
+"""Read a prepared dataset: one memory map a feature shard, views without copies.
+
+A dataset directory holds ``dataset.json``, ``utterances.parquet``, ``alignment.parquet`` and
+uncompressed Arrow IPC files of features. Opening it reads the JSON file and the utterance
+table only; shards are mapped when a feature is first used. Passing a dataset to another
+process sends its path, and the other process opens it again.
+
+Shapes: N utterances, T frames, D feature dimension.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlparse
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pyarrow import ipc
+
+from serplatform.artifacts import (
+    ALIGNMENT_SCHEMA,
+    SCHEMA_VERSION,
+    UTTERANCE_SCHEMA,
+    file_sha256,
+    read_json,
+    read_parquet,
+)
+from serplatform.errors import ArtifactError, BadInputError, unknown_name
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+
+_META_KEYS = (
+    "corpus",
+    "title",
+    "synthetic",
+    "classes",
+    "counts",
+    "features",
+    "fingerprint",
+    "files",
+)
+_FRAME_TYPES = (pa.list_(pa.float32()), pa.large_list(pa.float32()))
+_AGAIN = "prepare the dataset again"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FeatureInfo:
+    """What a stored feature is.
+
+    Attributes:
+        name: its preset, e.g. ``log_mel_23``.
+        dim: D, values a frame.
+        frame_shift: seconds from one frame to the next.
+        frame_length: seconds a frame covers.
+        unit: of a value.
+        spec: every parameter of its extractor.
+    """
+
+    name: str
+    dim: int
+    frame_shift: float
+    frame_length: float
+    unit: str
+    spec: Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureViews:
+    """All frames of one feature, as read-only views over the memory maps.
+
+    Attributes:
+        values: for each shard, all of its values in one row-major array.
+        shard: (N,) shard of each utterance.
+        start: (N,) position of its first value within the shard.
+        num_frames: (N,) its frames.
+        dim: D.
+    """
+
+    values: tuple[FloatArray, ...]
+    shard: IntArray
+    start: IntArray
+    num_frames: IntArray
+    dim: int
+
+    def frames(self, row: int, first: int = 0, last: int | None = None) -> FloatArray:
+        """Frames ``first`` to ``last`` (excluded) of an utterance, (T, D), without a copy."""
+        begin = int(self.start[row]) + first * self.dim
+        count = int(self.num_frames[row]) if last is None else last
+        end = int(self.start[row]) + count * self.dim
+        return self.values[self.shard[row]][begin:end].reshape(-1, self.dim)
+
+
+class Dataset:
+    """A prepared dataset, opened for reading; make one with :meth:`open`."""
+
+    def __init__(self, path: Path, meta: dict[str, Any], utterances: pa.Table) -> None:
+        self.path = path
+        self.meta = meta
+        self.utterances = utterances
+        self._views: dict[str, FeatureViews] = {}
+
+    @classmethod
+    def open(cls, path: str | Path) -> Dataset:
+        """Open a dataset directory.
+
+        Args:
+            path: a local directory, or a ``file://`` address of one.
+
+        Raises:
+            ArtifactError: a file is missing, truncated, altered, of another schema version,
+                or disagrees with another; the message names it.
+            BadInputError: the path is not a local directory.
+        """
+        directory = _local_directory(path)
+        meta = read_json(directory / "dataset.json", "dataset description")
+        _check_meta(directory, meta)
+        utterances = read_parquet(directory / "utterances.parquet", "utterance table")
+        _check_utterances(directory, meta, utterances)
+        return cls(directory, meta, utterances)
+
+    def __reduce__(self) -> tuple[Callable[[str], Dataset], tuple[str]]:
+        return Dataset.open, (str(self.path),)
+
+    def __len__(self) -> int:
+        return self.utterances.num_rows
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the dataset's contents and feature specifications."""
+        return str(self.meta["fingerprint"])
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Label order of the corpus."""
+        return tuple(self.meta["classes"])
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the speech is machine-made."""
+        return bool(self.meta["synthetic"])
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Features that the dataset holds."""
+        return tuple(self.meta["features"])
+
+    @cached_property
+    def utterance_ids(self) -> list[str]:
+        """N utterance ids, in the order of the rows."""
+        return self.utterances.column("utterance_id").to_pylist()
+
+    @cached_property
+    def row_of(self) -> dict[str, int]:
+        """Row of each utterance id."""
+        return {utterance_id: row for row, utterance_id in enumerate(self.utterance_ids)}
+
+    @cached_property
+    def alignment(self) -> pa.Table:
+        """Word and phone spans (``artifacts.ALIGNMENT_SCHEMA``); without rows where there are none.
+
+        Raises:
+            ArtifactError: the file is listed in dataset.json but is missing or damaged.
+        """
+        if "alignment.parquet" not in self.meta["files"]:
+            return ALIGNMENT_SCHEMA.empty_table()
+        path = self.path / "alignment.parquet"
+        table = read_parquet(path, "alignment table")
+        missing = [name for name in ALIGNMENT_SCHEMA.names if name not in table.column_names]
+        if missing:
+            raise ArtifactError(f"{path}: has no column {', '.join(missing)}; {_AGAIN}")
+        return table
+
+    def class_counts(self) -> dict[str, int]:
+        """Utterances of each class, in label order, zeros included."""
+        counts = dict.fromkeys(self.classes, 0)
+        for item in self.utterances.column("emotion").value_counts().to_pylist():
+            counts[item["values"]] = counts.get(item["values"], 0) + item["counts"]
+        return counts
+
+    def feature_info(self, name: str) -> FeatureInfo:
+        """What the feature ``name`` is.
+
+        Raises:
+            BadInputError: the dataset does not hold it.
+        """
+        features = self.meta["features"]
+        if name not in features:
+            raise BadInputError(
+                f"{self.path}: {unknown_name('feature', name, features)} "
+                f"Prepare the dataset with --features {name} to add it."
+            )
+        entry = features[name]
+        return FeatureInfo(
+            name=name,
+            dim=int(entry["dim"]),
+            frame_shift=float(entry["frame_shift"]),
+            frame_length=float(entry["frame_length"]),
+            unit=str(entry["unit"]),
+            spec=dict(entry["spec"]),
+        )
+
+    def views(self, name: str) -> FeatureViews:
+        """Views over all frames of a feature; its shards are mapped on the first call.
+
+        Raises:
+            ArtifactError: a shard is missing, truncated or disagrees with the tables.
+            BadInputError: the dataset does not hold the feature.
+        """
+        if name not in self._views:
+            self._views[name] = self._map(name)
+        return self._views[name]
+
+    def num_frames(self, name: str) -> IntArray:
+        """(N,) frames of each utterance."""
+        return self.views(name).num_frames
+
+    def frames(self, name: str, row: int) -> FloatArray:
+        """(T, D) frames of one utterance: a read-only view over the memory map."""
+        return self.views(name).frames(row)
+
+    def check(self) -> list[str]:
+        """Verify every checksum and row order; return one sentence a fault, none if all is well."""
+        faults: list[str] = []
+        for file, expected in self.meta["files"].items():
+            faults += _checksum_fault(self.path / file, expected)
+        for name, entry in self.meta["features"].items():
+            before = len(faults)
+            for shard in entry["shards"]:
+                faults += _checksum_fault(self.path / shard["file"], shard["sha256"])
+            if len(faults) == before:
+                faults += self._order_faults(name)
+        return faults
+
+    def _order_faults(self, name: str) -> list[str]:
+        """Compare the ids of every shard with the utterance table's, and look for NaN."""
+        faults: list[str] = []
+        first = 0
+        for shard in self.meta["features"][name]["shards"]:
+            path = self.path / shard["file"]
+            try:
+                batch = _map_shard(path)
+            except ArtifactError as error:
+                faults.append(str(error))
+                continue
+            ids = batch.column("utterance_id").to_pylist()
+            if ids != self.utterance_ids[first : first + len(ids)]:
+                faults.append(f"{path}: its rows are not in the order of utterances.parquet")
+            values = batch.column("frames").values.to_numpy(zero_copy_only=True)
+            if not np.isfinite(values).all():
+                faults.append(f"{path}: holds values that are not finite")
+            first += int(shard["rows"])
+        return faults
+
+    def _map(self, name: str) -> FeatureViews:
+        dim = self.feature_info(name).dim
+        values: list[FloatArray] = []
+        starts: list[IntArray] = []
+        lengths: list[IntArray] = []
+        first = 0
+        for shard in self.meta["features"][name]["shards"]:
+            path = self.path / shard["file"]
+            batch = _map_shard(path)
+            column = batch.column("frames")
+            offsets = column.offsets.to_numpy().astype(np.int64)
+            sizes = np.diff(offsets)
+            if batch.num_rows != shard["rows"] or int(sizes.sum()) != int(shard["frames"]) * dim:
+                raise ArtifactError(
+                    f"{path}: holds {batch.num_rows} rows and {int(sizes.sum())} values, where "
+                    f"dataset.json says {shard['rows']} rows and {shard['frames']} frames of "
+                    f"{dim}; {_AGAIN}"
+                )
+            if (sizes % dim).any() or (sizes < dim).any():
+                raise ArtifactError(f"{path}: has a row that is not whole frames; {_AGAIN}")
+            ids = batch.column("utterance_id")
+            for position in {0, batch.num_rows - 1} if batch.num_rows else ():
+                wanted = self.utterance_ids[first + position]
+                if ids[position].as_py() != wanted:
+                    raise ArtifactError(
+                        f"{path}: row {position} is '{ids[position].as_py()}', where "
+                        f"utterances.parquet has '{wanted}'; {_AGAIN}"
+                    )
+            values.append(column.values.to_numpy(zero_copy_only=True))
+            starts.append(offsets[:-1])
+            lengths.append(sizes // dim)
+            first += batch.num_rows
+        shards = [np.full(len(start), i, dtype=np.int64) for i, start in enumerate(starts)]
+        empty = np.zeros(0, dtype=np.int64)
+        return FeatureViews(
+            values=tuple(values),
+            shard=np.concatenate([empty, *shards]),
+            start=np.concatenate([empty, *starts]),
+            num_frames=np.concatenate([empty, *lengths]),
+            dim=dim,
+        )
+
+
+def _local_directory(path: str | Path) -> Path:
+    """Turn a path or a ``file://`` address into a directory that exists."""
+    text = str(path)
+    if "://" in text:
+        address = urlparse(text)
+        if address.scheme != "file":
+            raise BadInputError(
+                f"{text}: features are memory-mapped, so a dataset is opened from a local "
+                "directory; copy it there first"
+            )
+        text = unquote(address.path)
+    directory = Path(text).absolute()
+    if not directory.is_dir():
+        raise ArtifactError(
+            f"{text}: no such dataset directory; make one with 'serplatform prepare'"
+        )
+    if not (directory / "dataset.json").is_file():
+        raise ArtifactError(
+            f"{text}: holds no dataset.json, so it is not a (finished) dataset; "
+            "make one with 'serplatform prepare'"
+        )
+    return directory
+
+
+def _check_meta(directory: Path, meta: Any) -> None:
+    """Check version, keys and, by name and size, the feature shards."""
+    path = directory / "dataset.json"
+    if not isinstance(meta, dict) or meta.get("schema_version") != SCHEMA_VERSION:
+        found = meta.get("schema_version") if isinstance(meta, dict) else None
+        raise ArtifactError(
+            f"{path}: schema version {found}, but this version of serplatform reads "
+            f"{SCHEMA_VERSION}; {_AGAIN}"
+        )
+    faults = [f"dataset.json lacks '{key}'" for key in _META_KEYS if key not in meta]
+    total = None if faults else meta["counts"].get("utterances")
+    for name, entry in {} if faults else meta["features"].items():
+        rows = sum(int(shard["rows"]) for shard in entry["shards"])
+        if rows != total:
+            faults.append(f"feature '{name}' has {rows} rows for {total} utterances")
+        for shard in entry["shards"]:
+            file = directory / shard["file"]
+            if not file.is_file():
+                faults.append(f"{file.name} is missing")
+            elif file.stat().st_size != shard["bytes"]:
+                faults.append(
+                    f"{file.name} has {file.stat().st_size} bytes instead of {shard['bytes']}"
+                )
+    if faults:
+        raise ArtifactError(f"{path}: the dataset is not whole; {_AGAIN}:", faults)
+
+
+def _check_utterances(directory: Path, meta: dict[str, Any], utterances: pa.Table) -> None:
+    path = directory / "utterances.parquet"
+    missing = [name for name in UTTERANCE_SCHEMA.names if name not in utterances.column_names]
+    if missing:
+        raise ArtifactError(f"{path}: has no column {', '.join(missing)}; {_AGAIN}")
+    if utterances.num_rows != meta["counts"]["utterances"]:
+        raise ArtifactError(
+            f"{path}: has {utterances.num_rows} rows, where dataset.json says "
+            f"{meta['counts']['utterances']}; {_AGAIN}"
+        )
+
+
+def _map_shard(path: Path) -> pa.RecordBatch:
+    """Memory-map one feature shard: its single record batch."""
+    try:
+        reader = ipc.open_file(pa.memory_map(str(path), "r"))
+        if reader.num_record_batches != 1:
+            raise ArtifactError(
+                f"{path}: has {reader.num_record_batches} record batches instead of one; {_AGAIN}"
+            )
+        batch = reader.get_batch(0)
+    except FileNotFoundError:
+        raise ArtifactError(f"{path}: no such feature shard; {_AGAIN}") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ArtifactError(f"{path}: the feature shard is damaged ({error}); {_AGAIN}") from None
+    kind = batch.schema.field("frames").type if "frames" in batch.schema.names else None
+    if "utterance_id" not in batch.schema.names or kind not in _FRAME_TYPES:
+        raise ArtifactError(
+            f"{path}: its columns are {batch.schema.names}; a feature shard has 'utterance_id' "
+            f"and 'frames' (lists of float32); {_AGAIN}"
+        )
+    return batch
+
+
+def _checksum_fault(path: Path, expected: str) -> list[str]:
+    if not path.is_file():
+        return [f"{path}: is missing"]
+    found = file_sha256(path)
+    if found == expected:
+        return []
+    return [f"{path}: its checksum is {found[:12]}…, dataset.json says {expected[:12]}…"]
