@@ -1,0 +1,218 @@
+"""The directory of one run: where each file lies, and how trials are recorded in it.
+
+A trial is finished when its record ``trials/trial-00012.json`` exists: it is written last,
+after the posteriors and models it names. ``trials.parquet`` is a table of all records.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from serplatform.artifacts import (
+    SCHEMA_VERSION,
+    posterior_schema,
+    read_json,
+    read_parquet,
+    write_json,
+    write_parquet,
+)
+from serplatform.errors import ArtifactError, BadInputError
+
+#: States a recorded trial can have.
+TRIAL_STATES = ("complete", "pruned", "failed")
+
+#: Metrics whose dev means are columns ``dev_<name>`` of ``trials.parquet``.
+DEV_METRICS = (
+    "uar",
+    "accuracy",
+    "macro_f1",
+    "ova_accuracy",
+    "ova_balanced_accuracy",
+    "nll",
+    "brier",
+    "ece",
+)
+
+
+class RunDirectory:
+    """Paths and records of a run.
+
+    Args:
+        path: the run's directory; it need not exist yet.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    @property
+    def run_file(self) -> Path:
+        return self.path / "run.json"
+
+    @property
+    def folds_file(self) -> Path:
+        return self.path / "folds.json"
+
+    @property
+    def journal(self) -> Path:
+        return self.path / "study.journal"
+
+    @property
+    def trials_table(self) -> Path:
+        return self.path / "trials.parquet"
+
+    @property
+    def report_file(self) -> Path:
+        return self.path / "report.html"
+
+    @property
+    def ensemble_directory(self) -> Path:
+        return self.path / "ensemble"
+
+    def posteriors_file(self, trial: int) -> Path:
+        return self.path / "posteriors" / f"trial-{trial:05d}.parquet"
+
+    def model_directory(self, trial: int, fold: int) -> Path:
+        return self.path / "models" / f"trial-{trial:05d}" / f"fold-{fold}"
+
+    def record_file(self, trial: int) -> Path:
+        return self.path / "trials" / f"trial-{trial:05d}.json"
+
+    def state_directory(self, trial: int) -> Path:
+        """Where an unfinished trial keeps what it needs to go on; removed when it ends."""
+        return self.path / "state" / f"trial-{trial:05d}"
+
+    def read_run(self) -> dict[str, Any]:
+        """The content of ``run.json``.
+
+        Raises:
+            ArtifactError: it is missing, damaged or of another schema version.
+        """
+        if not self.run_file.exists():
+            raise ArtifactError(
+                f"{self.path}: not a run directory (no run.json); give the directory that "
+                "`serplatform search --out` wrote"
+            )
+        run: dict[str, Any] = read_json(self.run_file, "run description")
+        version = run.get("schema_version") if isinstance(run, dict) else None
+        if version != SCHEMA_VERSION:
+            raise ArtifactError(
+                f"{self.run_file}: schema version {version}, this program reads {SCHEMA_VERSION}"
+            )
+        return run
+
+    def write_run(self, run: Mapping[str, Any]) -> None:
+        """Write ``run.json`` atomically."""
+        write_json(self.run_file, dict(run))
+
+    def records(self) -> dict[int, dict[str, Any]]:
+        """All recorded trials by number.
+
+        Raises:
+            ArtifactError: a record is damaged.
+        """
+        found = sorted((self.path / "trials").glob("trial-*.json"))
+        records = [read_json(path, "trial record") for path in found]
+        return {int(record["trial"]): record for record in records}
+
+    def write_record(self, record: Mapping[str, Any]) -> None:
+        """Write one trial's record atomically; this is what makes the trial count."""
+        if record["state"] not in TRIAL_STATES:
+            raise ValueError(f"state {record['state']!r} is not one of {TRIAL_STATES}")
+        write_json(self.record_file(int(record["trial"])), dict(record))
+
+    def write_posteriors(
+        self, trial: int, classes: Sequence[str], columns: Mapping[str, Any]
+    ) -> None:
+        """Write the posteriors of one trial's dev and test rows over all folds."""
+        table = pa.table(dict(columns), schema=posterior_schema(list(classes)))
+        write_parquet(self.posteriors_file(trial), table)
+
+    def read_posteriors(self, trial: int) -> pa.Table:
+        """The posterior table of one trial."""
+        return read_parquet(self.posteriors_file(trial), "posterior table")
+
+    def write_trials_table(self, records: Sequence[Mapping[str, Any]] | None = None) -> None:
+        """Write ``trials.parquet`` from the records (read from disk when not given)."""
+        if records is None:
+            records = list(self.records().values())
+        write_parquet(self.trials_table, trials_table(records))
+
+
+class RunLock:
+    """Exclusive use of a run directory by one search at a time.
+
+    The lock is the operating system's: it vanishes with its process, however that ends.
+
+    Raises:
+        BadInputError: another process is using the directory.
+    """
+
+    def __init__(self, run: RunDirectory) -> None:
+        run.path.mkdir(parents=True, exist_ok=True)
+        self._handle = os.open(run.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._handle)
+            raise BadInputError(
+                f"{run.path}: another search is writing to this run; wait for it, or give "
+                "another --out"
+            ) from None
+
+    def release(self) -> None:
+        """Give the directory free."""
+        os.close(self._handle)
+
+
+def _column(values: list[Any]) -> pa.Array:
+    """One typed column of mixed Python values: numbers, text, or JSON text for the rest."""
+    present = [v for v in values if v is not None]
+    if all(isinstance(v, bool) for v in present):
+        return pa.array(values, pa.bool_() if present else pa.string())
+    if all(isinstance(v, int) and not isinstance(v, bool) for v in present):
+        return pa.array(values, pa.int64())
+    if all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in present):
+        return pa.array([None if v is None else float(v) for v in values], pa.float64())
+    texts = [v if v is None or isinstance(v, str) else json.dumps(v) for v in values]
+    return pa.array(texts, pa.string())
+
+
+def trials_table(records: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Tabulate trial records, one row each, in the order of their numbers.
+
+    Columns: ``trial, architecture, state, paper, params.*, dev_<metric>, fold_dev_uar, epochs,
+    seconds, num_parameters, peak_memory_mb, error``.
+    """
+    rows = sorted(records, key=lambda record: record["trial"])
+    columns: dict[str, pa.Array] = {
+        "trial": pa.array([r["trial"] for r in rows], pa.int32()),
+        "architecture": pa.array([r["architecture"] for r in rows], pa.string()),
+        "state": pa.array([r["state"] for r in rows], pa.string()),
+        "paper": pa.array([bool(r.get("paper", False)) for r in rows], pa.bool_()),
+    }
+    for key in sorted({key for r in rows for key in r["params"]}):
+        columns[f"params.{key}"] = _column([r["params"].get(key) for r in rows])
+    for metric in DEV_METRICS:
+        columns[f"dev_{metric}"] = pa.array(
+            [r.get("dev", {}).get(metric) for r in rows], pa.float64()
+        )
+    columns["fold_dev_uar"] = pa.array(
+        [[fold.get("uar") for fold in r.get("fold_dev", [])] for r in rows],
+        pa.list_(pa.float64()),
+    )
+    for name, kind in (
+        ("epochs", pa.int64()),
+        ("seconds", pa.float64()),
+        ("num_parameters", pa.int64()),
+        ("peak_memory_mb", pa.float64()),
+        ("error", pa.string()),
+    ):
+        columns[name] = pa.array([r.get(name) for r in rows], kind)
+    return pa.table(columns)

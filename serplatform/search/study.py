@@ -1,0 +1,360 @@
+"""The Optuna studies of a run: one an architecture, all in one storage, the only truth.
+
+Trials are asked for and told about here, whatever runs them. Every trial carries its number
+within the run; telling twice is harmless; trials that a dead process left running are either
+settled from their records or handed out again. Nothing depends on a scheduler's own files.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from serplatform.errors import ArtifactError, BadInputError, unknown_name
+from serplatform.run_directory import DEV_METRICS
+from serplatform.search.space import SearchSpace, paper_point
+from serplatform.seeding import derive_seed
+
+_ATTRIBUTE = "serplatform"
+
+#: objective name → direction
+OBJECTIVES: dict[str, str] = {
+    **{name: "maximize" for name in DEV_METRICS},
+    "nll": "minimize",
+    "brier": "minimize",
+    "ece": "minimize",
+    "parameters": "minimize",
+    "seconds": "minimize",
+}
+
+SAMPLERS = ("tpe", "random", "gp")
+PRUNERS = ("asha", "median", "hyperband", "none")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Suggestion:
+    """A trial to run.
+
+    Attributes:
+        number: within the run, over all architectures.
+        architecture: registered name.
+        values: flat dotted parameters that differ from the paper's settings.
+        paper: the paper's own configuration (at the sizes the space fixes).
+        resumed: it was in flight when an earlier process ended.
+    """
+
+    number: int
+    architecture: str
+    values: Mapping[str, Any]
+    paper: bool
+    resumed: bool = False
+
+
+def open_storage(location: str) -> BaseStorage:
+    """Open an Optuna storage: a journal file's path, or any Optuna storage URL.
+
+    A journal whose writer was killed may end in half a line and a stale lock; both are
+    removed, which loses nothing that was acknowledged. The caller must hold the run's lock.
+    """
+    if "://" in location:
+        return optuna.storages.get_storage(location)
+    path = Path(location)
+    if path.exists():
+        _cut_partial_line(path)
+    for lock in (f"{location}.lock", f"{location}.lock.rename"):
+        if os.path.lexists(lock):
+            os.unlink(lock)
+    try:
+        return JournalStorage(JournalFileBackend(location))
+    except (ValueError, KeyError) as error:
+        raise ArtifactError(
+            f"{location}: the study's journal is damaged ({error}); move it away and resume: "
+            "it is rebuilt from the trial records"
+        ) from None
+
+
+def _cut_partial_line(path: Path) -> None:
+    """Cut what follows the last newline of a file."""
+    with path.open("rb+") as stream:
+        size = stream.seek(0, os.SEEK_END)
+        end = size
+        while end > 0:
+            start = max(0, end - 4096)
+            stream.seek(start)
+            block = stream.read(end - start)
+            newline = block.rfind(b"\n")
+            if newline >= 0:
+                end = start + newline + 1
+                break
+            end = start
+        if end < size:
+            stream.truncate(end)
+
+
+def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
+    """Build a sampler by name (one of :data:`SAMPLERS`).
+
+    Raises:
+        BadInputError: the name is unknown.
+    """
+    if name == "tpe":
+        return optuna.samplers.TPESampler(
+            seed=seed, multivariate=True, group=True, constant_liar=True, n_startup_trials=8
+        )
+    if name == "random":
+        return optuna.samplers.RandomSampler(seed=seed)
+    if name == "gp":
+        return optuna.samplers.GPSampler(seed=seed)
+    raise BadInputError(unknown_name("sampler", name, SAMPLERS))
+
+
+def make_pruner(name: str, *, max_epochs: int, num_folds: int) -> optuna.pruners.BasePruner:
+    """Build a pruner by name (one of :data:`PRUNERS`).
+
+    The resource is the number of epochs spent over all folds, at most
+    ``max_epochs * num_folds``; rungs therefore lie inside the first fold and between folds.
+    ``asha`` is asynchronous successive halving (Li et al., MLSys 2020) with a reduction
+    factor of 3 and a first rung at a quarter of the first fold.
+
+    Raises:
+        BadInputError: the name is unknown.
+    """
+    first_rung = max(1, math.ceil(max_epochs / 4))
+    if name == "asha":
+        return optuna.pruners.SuccessiveHalvingPruner(
+            min_resource=first_rung, reduction_factor=3, min_early_stopping_rate=0
+        )
+    if name == "median":
+        return optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=first_rung)
+    if name == "hyperband":
+        return optuna.pruners.HyperbandPruner(
+            min_resource=first_rung, max_resource=max_epochs * num_folds, reduction_factor=3
+        )
+    if name == "none":
+        return optuna.pruners.NopPruner()
+    raise BadInputError(unknown_name("pruner", name, PRUNERS))
+
+
+def check_objectives(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the objectives when all are known and differ.
+
+    Raises:
+        BadInputError: otherwise.
+    """
+    for name in names:
+        if name not in OBJECTIVES:
+            raise BadInputError(unknown_name("objective", name, OBJECTIVES))
+    if len(set(names)) != len(names) or not names:
+        raise BadInputError(f"--objective {','.join(names)}: give each objective once")
+    return tuple(names)
+
+
+class Studies:
+    """The studies of one run.
+
+    Args:
+        spaces: architecture to its search space, user's settings already fixed.
+        overrides: architecture to the flat parameters that the user fixed by ``--set``.
+        storage: location for :func:`open_storage`.
+        records: finished trials by number, as the run directory holds them.
+        objectives: names of :data:`OBJECTIVES`; the first is reported during training.
+        sampler: one of :data:`SAMPLERS`.
+        pruner: one of :data:`PRUNERS`; unused with several objectives.
+        max_epochs: largest number of epochs a fold may take.
+        num_folds: folds a trial trains.
+        seed: of the run.
+
+    The paper's configuration is always the first trial of each architecture, and is never
+    pruned: it is what the search is compared with.
+    """
+
+    def __init__(
+        self,
+        spaces: Mapping[str, SearchSpace],
+        overrides: Mapping[str, Mapping[str, Any]],
+        *,
+        storage: str,
+        records: Mapping[int, Mapping[str, Any]],
+        objectives: Sequence[str] = ("uar",),
+        sampler: str = "tpe",
+        pruner: str = "asha",
+        max_epochs: int,
+        num_folds: int,
+        seed: int,
+    ) -> None:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self.objectives = check_objectives(objectives)
+        self._spaces = dict(spaces)
+        self._overrides = {name: dict(values) for name, values in overrides.items()}
+        self._pruning = pruner != "none" and len(self.objectives) == 1
+        opened = open_storage(storage)
+        self._studies: dict[str, optuna.Study] = {}
+        self._live: dict[int, optuna.trial.Trial] = {}
+        self._architecture_of: dict[int, str] = {}
+        self._paper: set[int] = set()
+        self._in_flight: list[Suggestion] = []
+        self._asked = dict.fromkeys(spaces, 0)
+        self._next_number = 0
+        for architecture, space in self._spaces.items():
+            study = optuna.create_study(
+                storage=opened,
+                study_name=architecture,
+                directions=[OBJECTIVES[name] for name in self.objectives],
+                sampler=make_sampler(sampler, 0),
+                pruner=make_pruner(pruner, max_epochs=max_epochs, num_folds=num_folds),
+                load_if_exists=True,
+            )
+            self._studies[architecture] = study
+            self._reconcile(architecture, study, records)
+            # a resumed sampler must not repeat the draws that the first process made
+            study.sampler = make_sampler(
+                sampler, derive_seed(seed, "sampler", architecture, len(study.trials))
+            )
+            if not study.trials:
+                study.enqueue_trial(space.encode(paper_point(space, self._fixed(architecture))))
+        self._restore_lost(records)
+
+    def _fixed(self, architecture: str) -> dict[str, Any]:
+        return {**self._spaces[architecture].fixed, **self._overrides.get(architecture, {})}
+
+    # -- a process that starts
+
+    def _reconcile(
+        self, architecture: str, study: optuna.Study, records: Mapping[int, Mapping[str, Any]]
+    ) -> None:
+        for frozen in study.get_trials(deepcopy=False):
+            attribute = frozen.user_attrs.get(_ATTRIBUTE)
+            if attribute is None:
+                if frozen.state == TrialState.RUNNING:  # died before it had a number
+                    study.tell(frozen.number, state=TrialState.FAIL, skip_if_finished=True)
+                continue
+            number = int(attribute["trial"])
+            self._next_number = max(self._next_number, number + 1)
+            self._architecture_of[number] = architecture
+            self._asked[architecture] += 1
+            if attribute["paper"]:
+                self._paper.add(number)
+            if frozen.state != TrialState.RUNNING:
+                continue
+            self._live[number] = optuna.trial.Trial(study, frozen._trial_id)
+            if number in records:
+                self.tell(records[number])
+            else:
+                self._in_flight.append(
+                    Suggestion(
+                        number=number,
+                        architecture=architecture,
+                        values=attribute["values"],
+                        paper=attribute["paper"],
+                        resumed=True,
+                    )
+                )
+        self._in_flight.sort(key=lambda suggestion: suggestion.number)
+
+    def _restore_lost(self, records: Mapping[int, Mapping[str, Any]]) -> None:
+        """Tell the studies about recorded trials that their storage does not know."""
+        for number, record in sorted(records.items()):
+            architecture = record["architecture"]
+            if number in self._architecture_of or architecture not in self._studies:
+                continue
+            study = self._studies[architecture]
+            space = self._spaces[architecture]
+            searched = {k: v for k, v in record["params"].items() if k in space.parameters}
+            study.enqueue_trial(space.encode(searched))
+            # the paper's point may be waiting in front of it
+            while number not in self._architecture_of:
+                trial = study.ask()
+                suggested = space.suggest(trial)
+                if suggested == searched or len(suggested) == len(searched) == 0:
+                    self._register(trial, number, architecture, record["params"], record["paper"])
+            self.tell(record)
+
+    def _register(
+        self,
+        trial: optuna.trial.Trial,
+        number: int,
+        architecture: str,
+        values: Mapping[str, Any],
+        paper: bool,
+    ) -> None:
+        trial.set_user_attr(
+            _ATTRIBUTE, {"trial": number, "paper": paper, "values": dict(values)}
+        )
+        self._live[number] = trial
+        self._architecture_of[number] = architecture
+        self._asked[architecture] += 1
+        self._next_number = max(self._next_number, number + 1)
+        if paper:
+            self._paper.add(number)
+
+    # -- asking and telling
+
+    @property
+    def num_asked(self) -> int:
+        """Trials handed out over the life of the run, finished or in flight."""
+        return sum(self._asked.values())
+
+    @property
+    def num_in_flight(self) -> int:
+        """Trials of an earlier process that are still to be handed out again."""
+        return len(self._in_flight)
+
+    def ask(self) -> Suggestion:
+        """The next trial: one in flight first, else of the architecture asked least."""
+        if self._in_flight:
+            return self._in_flight.pop(0)
+        architecture = min(self._asked, key=lambda name: (self._asked[name],))
+        space = self._spaces[architecture]
+        paper = self._asked[architecture] == 0
+        trial = self._studies[architecture].ask()
+        values = {**self._fixed(architecture), **space.suggest(trial)}
+        number = self._next_number
+        self._register(trial, number, architecture, values, paper)
+        return Suggestion(number=number, architecture=architecture, values=values, paper=paper)
+
+    def report(self, number: int, step: int, value: float) -> bool:
+        """Report the objective after an epoch; True when the trial should be pruned."""
+        if not self._pruning or number not in self._live or not math.isfinite(value):
+            return False
+        trial = self._live[number]
+        trial.report(value, step)
+        return number not in self._paper and trial.should_prune()
+
+    def tell(self, record: Mapping[str, Any]) -> None:
+        """Settle a trial from its record; a second time changes nothing."""
+        number = int(record["trial"])
+        trial = self._live.pop(number, None)
+        if trial is None:
+            return
+        study = self._studies[self._architecture_of[number]]
+        values = objective_values(record, self.objectives)
+        if record["state"] == "complete" and values is not None:
+            study.tell(trial, values, skip_if_finished=True)
+        elif record["state"] == "pruned":
+            study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
+        else:
+            study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
+
+
+def objective_values(
+    record: Mapping[str, Any], objectives: Sequence[str]
+) -> list[float] | None:
+    """The objectives of a recorded trial from its dev metrics; None where one is not finite."""
+    named = {
+        **record.get("dev", {}),
+        "parameters": record.get("num_parameters"),
+        "seconds": record.get("seconds"),
+    }
+    values = [named.get(name) for name in objectives]
+    if any(value is None or not math.isfinite(value) for value in values):
+        return None
+    return [float(value) for value in values if value is not None]

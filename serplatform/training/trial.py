@@ -1,0 +1,407 @@
+"""One trial: a configuration trained over the folds of a protocol, epoch by epoch.
+
+The trial is independent of what runs it. It advances one epoch a call, writes its own files
+into the run directory, and can be stopped after any epoch and continued by another process.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from serplatform.artifacts import SCHEMA_VERSION, file_sha256, read_json, read_parquet
+from serplatform.artifacts import write_json, write_parquet
+from serplatform.datasets.dataset import Dataset
+from serplatform.datasets.fold_data import FoldData
+from serplatform.metrics import classification_metrics
+from serplatform.protocols.base import FoldPlan
+from serplatform.protocols.plan import read_plan
+from serplatform.run_directory import DEV_METRICS, RunDirectory
+from serplatform.seeding import derive_seed
+from serplatform.training.loop import EpochReport, FoldTrainer
+from serplatform.training.trial_config import TrialConfig, resolve
+
+FloatArray = npt.NDArray[np.float64]
+
+#: Saving the resumable state may take at most this share of the time spent training.
+STATE_SHARE = 0.05
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrialTask:
+    """What to train, and where.
+
+    Attributes:
+        number: of the trial within its run.
+        architecture: registered name.
+        values: flat dotted parameters that differ from the paper's settings.
+        run: the run's directory.
+        dataset: the dataset's directory.
+        seed: of this trial.
+        paper: this is the paper's own configuration.
+        device: ``"cpu"`` or ``"cuda"``.
+    """
+
+    number: int
+    architecture: str
+    values: Mapping[str, Any]
+    run: str
+    dataset: str
+    seed: int
+    paper: bool = False
+    device: str = "cpu"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrialReport:
+    """State of a trial after an epoch.
+
+    Attributes:
+        step: resource spent: fold · max_epochs + epoch. Comparable between trials.
+        objective: mean over the folds begun of the best dev value of the monitored metric.
+        epoch: the epoch just trained.
+        fold: its fold.
+        num_folds: in all.
+        done: the trial has finished and is recorded.
+        history: entry of the epoch, as it will stand in the record.
+    """
+
+    step: int
+    objective: float
+    epoch: int
+    fold: int
+    num_folds: int
+    done: bool
+    history: Mapping[str, Any]
+
+
+@functools.lru_cache(maxsize=2)
+def _open_dataset(path: str, fingerprint_file_time: int) -> Dataset:
+    return Dataset.open(Path(path))
+
+
+@functools.lru_cache(maxsize=2)
+def _open_plan(path: str, file_time: int) -> FoldPlan:
+    return read_plan(Path(path))
+
+
+def open_inputs(dataset: str, run: str) -> tuple[Dataset, FoldPlan]:
+    """Open a dataset and a run's folds; opened once a process, however many trials it trains."""
+    folds = RunDirectory(run).folds_file
+    return (
+        _open_dataset(dataset, (Path(dataset) / "dataset.json").stat().st_mtime_ns),
+        _open_plan(str(folds), folds.stat().st_mtime_ns),
+    )
+
+
+class Trial:
+    """A trial in progress.
+
+    Args:
+        task: what to train.
+        distributed: the process is one of several that train this trial together through
+            ``torch.distributed``; only rank 0 writes files.
+        rank: of this process.
+
+    Raises:
+        BadInputError: the parameters do not make a configuration.
+        ArtifactError: the dataset, folds or saved state cannot be read.
+    """
+
+    def __init__(self, task: TrialTask, *, distributed: bool = False, rank: int = 0) -> None:
+        self.task = task
+        self.run = RunDirectory(task.run)
+        self.config: TrialConfig = resolve(
+            task.architecture, dict(task.values), where=f"trial {task.number}"
+        )
+        self.dataset, self.plan = open_inputs(task.dataset, task.run)
+        self._distributed = distributed
+        self._writes = rank == 0
+        self._state = self.run.state_directory(task.number)
+        self._fold = 0
+        self._history: list[dict[str, Any]] = []
+        self._fold_dev: list[dict[str, float]] = []
+        self._seconds = 0.0
+        self._saved_at = 0.0
+        self._save_cost = 0.0
+        self._peak_memory = 0.0
+        self._num_parameters = 0
+        self._started = time.time()
+        self._trainer: FoldTrainer | None = None
+        _reset_peak_memory(task.device)
+        self._resume()
+
+    @property
+    def num_folds(self) -> int:
+        return len(self.plan.folds)
+
+    @property
+    def finished(self) -> bool:
+        return self._fold >= self.num_folds
+
+    def step(self) -> TrialReport:
+        """Train one epoch; at the end of a fold keep its model and posteriors; at the end of
+        the last fold write the posteriors and the record."""
+        begun = time.perf_counter()
+        trainer = self._current_trainer()
+        fold = self._fold
+        report = trainer.run_epoch()
+        entry = _history_entry(fold, report)
+        self._history.append(entry)
+        objective = self._objective(trainer)
+        if trainer.finished:
+            self._end_fold(trainer)
+        self._seconds += time.perf_counter() - begun
+        if self.finished:
+            self._finish()
+        else:
+            self._save(force=fold != self._fold)
+        return TrialReport(
+            step=fold * self.config.training.max_epochs + report.epoch,
+            objective=objective,
+            epoch=report.epoch,
+            fold=fold,
+            num_folds=self.num_folds,
+            done=self.finished,
+            history=entry,
+        )
+
+    def suspend(self) -> None:
+        """Save the state now, so that another process can go on from here."""
+        if not self.finished:
+            self._save(force=True)
+
+    # -- folds
+
+    def _current_trainer(self) -> FoldTrainer:
+        if self._trainer is None:
+            data = FoldData(self.dataset, self.plan, self._fold, self.config.data, **self._inputs())
+            self._trainer = FoldTrainer(
+                self.config,
+                data,
+                seed=derive_seed(self.task.seed, "fold", self._fold),
+                device=self.task.device,
+                distributed=self._distributed,
+            )
+            self._num_parameters = self._trainer.num_parameters
+        return self._trainer
+
+    def _inputs(self) -> dict[str, Any]:
+        return {}
+
+    def _objective(self, trainer: FoldTrainer) -> float:
+        name = self.config.training.monitor
+        values = [fold[name] for fold in self._fold_dev] + [trainer.best_metrics[name]]
+        return float(np.mean(values))
+
+    def _end_fold(self, trainer: FoldTrainer) -> None:
+        columns: dict[str, list[Any]] = {}
+        for part in ("dev", "test"):
+            posteriors = trainer.posteriors(part)  # every rank takes part
+            _append(columns, trainer, part, self._fold, posteriors)
+            if part == "dev":
+                self._fold_dev.append(
+                    classification_metrics(trainer.data.labels("dev"), posteriors)
+                )
+        self._peak_memory = max(self._peak_memory, _peak_memory_mb(self.task.device))
+        if self._writes:
+            trainer.save_model(self.run.model_directory(self.task.number, self._fold))
+            write_parquet(self._fold_file(self._fold), _table(columns, self.plan.classes))
+        self._fold += 1
+        self._trainer = None
+
+    def _fold_file(self, fold: int) -> Path:
+        return self._state / f"fold-{fold}.parquet"
+
+    # -- files
+
+    def _finish(self) -> None:
+        if not self._writes:
+            return
+        import pyarrow as pa
+
+        parts = [read_parquet(self._fold_file(f), "fold") for f in range(self.num_folds)]
+        write_parquet(self.run.posteriors_file(self.task.number), pa.concat_tables(parts))
+        self.run.write_record(self.record("complete"))
+        shutil.rmtree(self._state, ignore_errors=True)
+
+    def record(self, state: str, error: str | None = None) -> dict[str, Any]:
+        """The trial's record; dev metrics are means over the folds that ended."""
+        record = base_record(self.task, state, error)
+        record.update(
+            dev={
+                name: float(np.mean([fold[name] for fold in self._fold_dev]))
+                for name in DEV_METRICS
+                if self._fold_dev
+            },
+            fold_dev=self._fold_dev,
+            history=self._history,
+            epochs=len(self._history),
+            seconds=self._seconds,
+            num_parameters=self._num_parameters,
+            peak_memory_mb=self._peak_memory or _peak_memory_mb(self.task.device),
+            ended=time.time(),
+            host=os.uname().nodename,
+        )
+        if state == "complete":
+            record["posteriors_sha256"] = file_sha256(self.run.posteriors_file(self.task.number))
+        return record
+
+    def _save(self, *, force: bool) -> None:
+        """Save the resumable state, unless that would cost too much of the time."""
+        if not self._writes:
+            return
+        since = time.perf_counter() - self._saved_at
+        if not force and self._save_cost > STATE_SHARE * since:
+            return
+        begun = time.perf_counter()
+        trainer_state = None
+        if self._trainer is not None:
+            trainer_state = f"epoch-{len(self._history)}"
+            self._trainer.save_state(self._state / trainer_state)
+        write_json(
+            self._state / "progress.json",
+            {
+                "schema_version": SCHEMA_VERSION,
+                "trial": self.task.number,
+                "architecture": self.task.architecture,
+                "values": dict(self.task.values),
+                "seed": self.task.seed,
+                "fold": self._fold,
+                "trainer_state": trainer_state,
+                "history": self._history,
+                "fold_dev": self._fold_dev,
+                "seconds": self._seconds,
+                "num_parameters": self._num_parameters,
+                "peak_memory_mb": self._peak_memory,
+            },
+        )
+        for old in self._state.glob("epoch-*"):
+            if old.name != trainer_state:
+                shutil.rmtree(old, ignore_errors=True)
+        self._saved_at = time.perf_counter()
+        self._save_cost = self._saved_at - begun
+
+    def _resume(self) -> None:
+        progress_file = self._state / "progress.json"
+        if not progress_file.exists():
+            return
+        progress = read_json(progress_file, "trial state")
+        same = (
+            progress["schema_version"] == SCHEMA_VERSION
+            and progress["architecture"] == self.task.architecture
+            and progress["values"] == _plain(self.task.values)
+            and progress["seed"] == self.task.seed
+        )
+        if not same:
+            return  # state of another configuration: train from the beginning
+        self._fold = progress["fold"]
+        self._history = progress["history"]
+        self._fold_dev = progress["fold_dev"]
+        self._seconds = progress["seconds"]
+        self._num_parameters = progress["num_parameters"]
+        self._peak_memory = progress["peak_memory_mb"]
+        if progress["trainer_state"] is not None:
+            self._current_trainer().load_state(self._state / progress["trainer_state"])
+        self._saved_at = time.perf_counter()
+
+
+def base_record(task: TrialTask, state: str, error: str | None) -> dict[str, Any]:
+    """What a record says of any trial, even one that never trained an epoch."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "trial": task.number,
+        "architecture": task.architecture,
+        "state": state,
+        "paper": task.paper,
+        "params": _plain(task.values),
+        "seed": task.seed,
+        "device": task.device,
+        "error": error,
+    }
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values as JSON gives them back: tuples become lists."""
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+
+
+def _history_entry(fold: int, report: EpochReport) -> dict[str, Any]:
+    return {
+        "fold": fold,
+        "epoch": report.epoch,
+        "train_loss": report.train_loss,
+        "learning_rate": report.learning_rate,
+        "dev": dict(report.dev),
+        "seconds": report.seconds,
+        "padded_share": report.padded_share,
+    }
+
+
+def _append(
+    columns: dict[str, list[Any]],
+    trainer: FoldTrainer,
+    part: str,
+    fold: int,
+    posteriors: FloatArray,
+) -> None:
+    data = trainer.data
+    classes = data.classes
+    ids = list(data.utterance_ids(part))
+    added: dict[str, list[Any]] = {
+        "utterance_id": ids,
+        "speaker_id": list(data.speaker_ids(part)),
+        "fold": [fold] * len(ids),
+        "part": [part] * len(ids),
+        "truth": [classes[label] for label in data.labels(part)],
+        **{f"p_{name}": posteriors[:, k].tolist() for k, name in enumerate(classes)},
+    }
+    for name, values in added.items():
+        columns.setdefault(name, []).extend(values)
+
+
+def _table(columns: Mapping[str, list[Any]], classes: tuple[str, ...]) -> Any:
+    import pyarrow as pa
+
+    from serplatform.artifacts import posterior_schema
+
+    return pa.table(dict(columns), schema=posterior_schema(list(classes)))
+
+
+def _reset_peak_memory(device: str) -> None:
+    """Begin a new measurement of peak memory, where the system allows it."""
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.reset_peak_memory_stats()
+        return
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return  # not Linux, or not allowed: the peak is then that of the process
+
+
+def _peak_memory_mb(device: str) -> float:
+    """Peak memory since the last reset in MiB: of the GPU, else of the process."""
+    if device.startswith("cuda"):
+        import torch
+
+        return float(torch.cuda.max_memory_allocated()) / 2**20
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    except OSError:
+        pass
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
