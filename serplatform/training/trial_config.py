@@ -1,0 +1,125 @@
+"""One trial's whole configuration: architecture, model, training and data settings.
+
+From outside it is a flat mapping of dotted names, ``model.hidden_dim``,
+``training.learning_rate``, ``data.feature``: the names of search spaces, of ``--set`` and of
+the columns ``params.*`` of ``trials.parquet``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from serplatform.config import config_faults, parse_config
+from serplatform.datasets.data_config import DataConfig
+from serplatform.errors import BadInputError, unknown_name
+from serplatform.models.base import ARCHITECTURES, Architecture
+from serplatform.training.training_config import TrainingConfig
+
+#: first part of a dotted name, in the order in which they are listed
+SECTIONS = ("model", "training", "data")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrialConfig:
+    """Everything that determines a trial but the fold and the seed.
+
+    Attributes:
+        architecture: its registered name.
+        model: an instance of the architecture's configuration.
+        training: how it is trained.
+        data: what it is trained on.
+    """
+
+    architecture: str
+    model: Any
+    training: TrainingConfig
+    data: DataConfig
+
+    def values(self) -> dict[str, Any]:
+        """Every setting, dotted name to plain value; ``resolve`` takes it back.
+
+        Example:
+            >>> config = resolve("moma", {"training.learning_rate": 0.01}, "example")
+            >>> resolve("moma", config.values(), "example") == config
+            True
+        """
+        return {
+            f"{section}.{field.name}": _plain(getattr(getattr(self, section), field.name))
+            for section in SECTIONS
+            for field in dataclasses.fields(getattr(self, section))
+        }
+
+
+def known_parameters(architecture_name: str) -> dict[str, dataclasses.Field[Any]]:
+    """Every parameter that a trial of the architecture has.
+
+    Returns:
+        dotted name to the dataclass field: its default (the dataclass's; see
+        :func:`paper_values` for the paper's), its type and, in ``metadata``, its help and range.
+
+    Raises:
+        BadInputError: the architecture is unknown.
+    """
+    return {
+        f"{section}.{field.name}": field
+        for section, cls in _classes(ARCHITECTURES.get(architecture_name)).items()
+        for field in dataclasses.fields(cls)
+    }
+
+
+def paper_values(architecture_name: str) -> dict[str, Any]:
+    """The paper's whole configuration, dotted name to plain value.
+
+    Raises:
+        BadInputError: the architecture is unknown.
+    """
+    return resolve(architecture_name, {}, f"architecture {architecture_name}").values()
+
+
+def resolve(architecture_name: str, values: Mapping[str, Any], where: str) -> TrialConfig:
+    """Build a trial's configuration; what is not given is as in the architecture's paper.
+
+    Args:
+        architecture_name: a registered name.
+        values: dotted name to plain value.
+        where: names the source in an error, e.g. a space file.
+
+    Raises:
+        BadInputError: with every unknown name (and the nearest known one), every value of a
+            wrong type or outside its range, and every broken rule between values.
+    """
+    architecture = ARCHITECTURES.get(architecture_name)
+    classes = _classes(architecture)
+    known = known_parameters(architecture_name)
+    given: dict[str, dict[str, Any]] = {
+        "model": {},
+        "training": dict(architecture.training),
+        "data": dict(architecture.data),
+    }
+    faults = []
+    for name, value in values.items():
+        if name in known:
+            section, _, field = name.partition(".")
+            given[section][field] = value
+        else:
+            faults.append(unknown_name("parameter", name, known))
+    for section, cls in classes.items():
+        faults.extend(config_faults(cls, given[section], f"{section}."))
+    if faults:
+        raise BadInputError(f"{where}: the configuration has {len(faults)} fault(s):", faults)
+    built: dict[str, Any] = {
+        section: parse_config(cls, given[section], where, f"{section}.")
+        for section, cls in classes.items()
+    }
+    return TrialConfig(architecture=architecture_name, **built)
+
+
+def _classes(architecture: Architecture) -> dict[str, type]:
+    return {"model": architecture.config, "training": TrainingConfig, "data": DataConfig}
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists, so that the value survives JSON unchanged."""
+    return [_plain(element) for element in value] if isinstance(value, tuple) else value
