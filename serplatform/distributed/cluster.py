@@ -1,0 +1,33 @@
+"""Connect to Ray: a cluster that runs already, or one of this machine's own."""
+
+from __future__ import annotations
+
+import logging
+
+
+def connect(address: str | None = None, num_cpus: int | None = None) -> None:
+    """Start or join a Ray cluster; nothing happens when this process is connected already.
+
+    Args:
+        address: of a running cluster; None starts one on this machine.
+        num_cpus: CPUs that a cluster started here offers; None means all of them.
+    """
+    import ray
+
+    if ray.is_initialized():
+        return
+    if address is not None:
+        ray.init(
+            address=address,
+            namespace="serplatform",
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+        return
+    ray.init(
+        num_cpus=num_cpus,
+        include_dashboard=False,
+        namespace="serplatform",
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
