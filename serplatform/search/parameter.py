@@ -1,0 +1,216 @@
+"""One searched parameter: its range, how it is drawn, and what can be wrong with it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from serplatform.errors import unknown_name
+
+if TYPE_CHECKING:
+    import numpy as np
+    import optuna
+
+#: Keys that a parameter of each type takes.
+KEYS = {
+    "choice": ("type", "values", "when"),
+    "int": ("type", "low", "high", "step", "log", "when"),
+    "float": ("type", "low", "high", "step", "log", "when"),
+}
+_LARGEST = 2**53  # whole numbers beyond it are not exact as floats
+_STORABLE = "a finite number, text, true, false, null or a list of these"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Parameter:
+    """One searched parameter.
+
+    Attributes:
+        kind: ``choice``, ``int`` or ``float``.
+        values: the choices (plain values or lists of them); empty for ranges.
+        low: smallest value of a range, included.
+        high: largest value of a range, included.
+        step: grid step of a range, or None (1 for ``int``).
+        log: draw from the logarithm of the range.
+        when: name of an earlier parameter to the values with which this one is active.
+    """
+
+    kind: str
+    values: tuple[Any, ...] = ()
+    low: float = 0
+    high: float = 0
+    step: float | None = None
+    log: bool = False
+    when: Mapping[str, tuple[Any, ...]] = dataclasses.field(default_factory=dict)
+
+    @property
+    def _grid(self) -> float | None:
+        return 1 if self.kind == "int" and self.step is None else self.step
+
+    def contains(self, value: Any) -> bool:
+        """Whether the parameter can take ``value``."""
+        if self.kind == "choice":
+            return among(value, self.values)
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return False
+        if not self.low <= value <= self.high:
+            return False
+        if self._grid is None:
+            return True
+        steps = (value - self.low) / self._grid
+        return abs(steps - round(steps)) < 1e-8
+
+    def suggest(self, trial: optuna.trial.BaseTrial, name: str) -> Any:
+        """Ask an Optuna trial for a value; lists travel as text and come back as lists."""
+        if self.kind == "choice":
+            decode = {encode(value): value for value in self.values}
+            return decode[trial.suggest_categorical(name, list(decode))]
+        if self.kind == "int":
+            step = int(self.step or 1)
+            return trial.suggest_int(name, int(self.low), int(self.high), step=step, log=self.log)
+        return trial.suggest_float(name, self.low, self.high, step=self.step, log=self.log)
+
+    def sample(self, rng: np.random.Generator) -> Any:
+        """Draw a value, uniform over the choices, the grid, the range or its logarithm."""
+        if self.kind == "choice":
+            return self.values[int(rng.integers(len(self.values)))]
+        if self.log:
+            drawn = math.exp(rng.uniform(math.log(self.low), math.log(self.high)))
+            drawn = min(max(drawn, self.low), self.high)
+            return round(drawn) if self.kind == "int" else drawn
+        if self._grid is None:
+            return float(rng.uniform(self.low, self.high))
+        count = round((self.high - self.low) / self._grid) + 1
+        drawn = self.low + self._grid * int(rng.integers(count))
+        return int(drawn) if self.kind == "int" else min(float(drawn), self.high)
+
+    def probes(self) -> list[Any]:
+        """Values of which at least one breaks any rule of type or range that the space breaks."""
+        if self.kind == "choice":
+            return list(self.values)
+        if self.kind == "int":
+            low, high, step = int(self.low), int(self.high), int(self.step or 1)
+            return list(range(low, high + 1, step)) if (high - low) // step < 64 else [low, high]
+        if self.low == self.high:
+            return [self.low]
+        return [self.low, self.low + (self.step or (self.high - self.low) * 0.381966), self.high]
+
+    def faults(self) -> list[str]:
+        """What is wrong with the parameter by itself."""
+        if self.kind not in KEYS:
+            return [unknown_name("type", self.kind, KEYS)]
+        if self.kind == "choice":
+            if not self.values:
+                return ["values: is empty; give at least one choice"]
+            return [
+                f"values: {value!r} is given twice"
+                for place, value in enumerate(self.values)
+                if among(value, self.values[:place])
+            ]
+        if self.low > self.high:
+            return [f"low = {self.low} is above high = {self.high}; swap them"]
+        if self.log and self.low <= 0:
+            return [f"low = {self.low} with log: true; a logarithm needs low above 0"]
+        if self.step is None:
+            return []
+        if self.log:
+            return ["step and log: true exclude each other; leave one out"]
+        if self.step <= 0:
+            return [f"step = {self.step}: must be above 0"]
+        if not self.contains(self.high):
+            return [f"high = {self.high} is not low plus a whole number of steps of {self.step}"]
+        return []
+
+
+def parse_parameter(name: str, entry: Any) -> tuple[Parameter | None, list[str]]:
+    """Turn one entry of a space file into a parameter, or into the faults of its form."""
+    if not isinstance(entry, Mapping):
+        return None, [f"{name}: must be a mapping such as {{type: int, low: 1, high: 6}}"]
+    kind = entry.get("type")
+    if kind is None:
+        return None, [f"{name}: type is missing; it is one of {', '.join(KEYS)}"]
+    if not isinstance(kind, str) or kind not in KEYS:
+        return None, [f"{name}: {unknown_name('type', str(kind), KEYS)}"]
+    faults = [unknown_name("key", str(key), KEYS[kind]) for key in entry if key not in KEYS[kind]]
+    options: dict[str, Any] = {"kind": kind}
+    for key in KEYS[kind]:
+        if key in entry and key != "type":
+            options[key], fault = _parse_option(key, entry[key], whole=kind == "int")
+            faults.extend(fault)
+    required = ("values",) if kind == "choice" else ("low", "high")
+    faults.extend(f"{key}: is missing" for key in required if key not in entry)
+    parameter = None if faults else Parameter(**options)
+    if parameter is not None:
+        faults = parameter.faults()
+    return (None if faults else parameter), [f"{name}: {fault}" for fault in faults]
+
+
+def _parse_option(key: str, value: Any, *, whole: bool) -> tuple[Any, list[str]]:
+    if key == "log":
+        return value, [] if isinstance(value, bool) else ["log: must be true or false"]
+    if key == "values":
+        return _parse_choices(key, value)
+    if key == "when":
+        if not isinstance(value, Mapping) or not all(isinstance(parent, str) for parent in value):
+            return {}, ["when: must map an earlier parameter to the list of its values"]
+        pairs = {
+            parent: _parse_choices(f"when {parent}", values) for parent, values in value.items()
+        }
+        when = {parent: choices for parent, (choices, _) in pairs.items()}
+        return when, [fault for _, faults in pairs.values() for fault in faults]
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not abs(value) <= _LARGEST:
+        return value, [f"{key} = {value!r}: must be a finite number"]
+    if whole and value != int(value):
+        return value, [f"{key} = {value!r}: must be a whole number"]
+    return (int(value) if whole else float(value)), []
+
+
+def _parse_choices(key: str, value: Any) -> tuple[tuple[Any, ...], list[str]]:
+    if not isinstance(value, list):
+        return (), [f"{key}: must be a list"]
+    if key != "values" and not value:
+        return (), [f"{key}: is empty; give at least one value"]
+    bad = [choice for choice in value if not storable(choice)]
+    return tuple(value), [f"{key}: {choice!r} must be {_STORABLE}" for choice in bad]
+
+
+def storable(value: Any) -> bool:
+    """Whether a configuration can hold ``value``: plain, finite, or a list of such values."""
+    if isinstance(value, (list, tuple)):
+        return all(storable(element) for element in value)
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return abs(value) <= _LARGEST  # False for NaN
+    return value is None or isinstance(value, (bool, str))
+
+
+def plain(value: Any) -> Any:
+    """Tuples become lists, as a YAML or JSON file would give them."""
+    return [plain(element) for element in value] if isinstance(value, (list, tuple)) else value
+
+
+def encode(value: Any) -> Any:
+    """What Optuna stores for a value: lists become JSON text, everything else stays.
+
+    Example:
+        >>> encode([3, 5]), encode(0.5)
+        ('[3, 5]', 0.5)
+    """
+    return json.dumps(plain(value)) if isinstance(value, (list, tuple)) else value
+
+
+def same(one: Any, other: Any) -> bool:
+    """Equality that tells ``true`` from 1 and takes a tuple for a list."""
+    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, bool) != isinstance(other, bool):
+        return False
+    return bool(one == other)
+
+
+def among(value: Any, values: Iterable[Any]) -> bool:
+    """Whether ``value`` is one of ``values`` in the sense of :func:`same`."""
+    return any(same(value, other) for other in values)
