@@ -27,6 +27,7 @@ from serplatform.artifacts import (
 from serplatform.config import digest
 from serplatform.metrics import classification_metrics
 from serplatform.protocols.base import Fold, FoldPlan
+from serplatform.protocols.plan import plan_hash, write_plan
 from serplatform.run_directory import RunDirectory
 from serplatform.seeding import derive_seed
 
@@ -274,7 +275,7 @@ def make_run(
     data_path = path.parent / f"{path.name}-data"
     fingerprint = write_dataset(data_path, speech, classes)
     run = RunDirectory(path)
-    write_json(run.folds_file, dataclasses.asdict(plan))
+    write_plan(run.folds_file, plan)
 
     if isinstance(skill, (int, float)):
         skills = [float(skill)] * num_trials
@@ -355,7 +356,7 @@ def make_run(
             "spaces": {},
             "protocol": plan.protocol,
             "folds_file": "folds.json",
-            "folds_hash": digest(dataclasses.asdict(plan)),
+            "folds_hash": plan_hash(plan),
             "dataset": {
                 "path": str(data_path),
                 "fingerprint": fingerprint,

@@ -1,0 +1,1 @@
+"""Intervals and tests for comparing classifiers on the same utterances; numpy and scipy only."""

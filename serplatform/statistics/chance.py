@@ -1,0 +1,44 @@
+"""Where chance puts a metric: permute the labels many times and look."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from serplatform.metrics import confusion_counts, count_metrics
+from serplatform.statistics.bootstrap import Interval
+
+
+def chance_interval(
+    truth: npt.ArrayLike,
+    posteriors: npt.ArrayLike,
+    *,
+    metric: str = "uar",
+    num_permutations: int = 2000,
+    level: float = 0.99,
+    seed: int = 0,
+) -> Interval:
+    """Where a metric of the confusion counts falls when the truth is permuted at random.
+
+    Args:
+        truth: (N,) class indices.
+        posteriors: (N, K).
+        metric: a name of ``metrics.COUNT_METRICS``.
+        num_permutations: how many permutations.
+        level: share of permutations inside.
+        seed: of the permutations.
+
+    Returns:
+        the value on the given truth with the ends of the permuted values.
+    """
+    true = np.asarray(truth, dtype=np.int64)
+    table = np.asarray(posteriors, dtype=np.float64)
+    prediction, num_classes = table.argmax(axis=1), table.shape[1]
+    rng = np.random.default_rng(seed)
+    drawn = np.empty(num_permutations)
+    for i in range(num_permutations):
+        counts = confusion_counts(rng.permutation(true), prediction, num_classes)
+        drawn[i] = count_metrics(counts)[metric]
+    value = float(count_metrics(confusion_counts(true, prediction, num_classes))[metric])
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(value=value, low=float(low), high=float(high))
