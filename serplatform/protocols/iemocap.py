@@ -1,0 +1,154 @@
+"""Protocols of IEMOCAP: by session, of its improvised part, and the random ones of two papers.
+
+Under the session protocols the dev part is the session after the test session, cyclically
+(one man and one woman): a training speaker's partner is never a dev speaker.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
+import pyarrow as pa
+
+from serplatform.errors import BadInputError
+from serplatform.protocols.base import PROTOCOLS, FoldPlan, Protocol
+from serplatform.protocols.finish import finish
+from serplatform.protocols.generic import random_folds, refuse_argument, rotate
+from serplatform.protocols.selection import Selection, column, select
+
+_FOUR = {name: name for name in ("neutral", "happy", "sad", "angry")}
+#: excited counts as happy: 5,531 utterances in the complete corpus
+FOUR_MERGED = {**_FOUR, "excited": "happy"}
+#: 7,487 utterances in the complete corpus; CAN's Section 4.1 counts 7,486
+SEVEN = {name: name for name in (*_FOUR, "excited", "frustrated", "surprised")}
+
+
+def session_number(session: str, protocol: str) -> int:
+    """1 to 5 of a session such as ``1``, ``Ses01`` or ``Session1``.
+
+    Raises:
+        BadInputError: the name ends in no number from 1 to 5.
+    """
+    number = re.search(r"(\d+)$", session)
+    if number is None or not 1 <= int(number[1]) <= 5:
+        raise BadInputError(
+            f"protocol '{protocol}': session '{session}' is none of IEMOCAP's sessions 1 to 5; for "
+            "another corpus use 'speaker-kfold:K'"
+        )
+    return int(number[1])
+
+
+class _SessionProtocol(Protocol):
+    """Whole sessions test; the session after it, cyclically, is dev."""
+
+    speaker_independent: ClassVar[bool] = True
+    label_map: ClassVar[Mapping[str, str]] = FOUR_MERGED
+    #: keep only utterances of improvised dialogs
+    improvised: ClassVar[bool] = False
+    #: only this session tests
+    only: ClassVar[int | None] = None
+
+    def plan(self, utterances: pa.Table, *, argument: str | None, seed: int) -> FoldPlan:
+        refuse_argument(self.name, argument)
+        keep = None
+        if self.improvised:
+            keep = ["impro" in name for name in column(utterances, "utterance_id")]
+        selection = select(utterances, protocol=self.name, label_map=self.label_map, keep=keep)
+        sessions, numbers = self._sessions(selection)
+        tests = [np.flatnonzero(sessions == number) for number in numbers]
+        folds = rotate(selection, tests)
+        notes = ["The dev part of each fold is the session after the test session, cyclically."]
+        if self.only is not None:
+            if self.only not in numbers:
+                raise BadInputError(
+                    f"protocol '{self.name}' tests session {self.only}, and the dataset has only "
+                    f"sessions {', '.join(map(str, numbers))}; prepare the whole corpus"
+                )
+            folds = [folds[numbers.index(self.only)]]
+        elif len(numbers) < 5:
+            notes.append(f"Only {len(numbers)} of 5 folds: the dataset lacks the other sessions.")
+        return finish(
+            selection,
+            folds,
+            protocol=self.name,
+            speaker_independent=True,
+            seed=seed,
+            notes=notes,
+        )
+
+    def _sessions(self, selection: Selection) -> tuple[np.ndarray, list[int]]:
+        sessions = np.array([session_number(s, self.name) for s in selection.sessions], np.int64)
+        numbers = sorted(set(sessions.tolist()))
+        if len(numbers) < 3:
+            raise BadInputError(
+                f"protocol '{self.name}' needs at least three sessions (train, dev, test), and the "
+                f"dataset has {len(numbers)}; prepare the whole corpus"
+            )
+        return sessions, numbers
+
+
+@PROTOCOLS.register("iem4-session5")
+class Iem4Session5(_SessionProtocol):
+    """Session 5 tests, session 1 selects, 2 to 4 train.
+
+    Jalal, Milner and Hain (2020) train on sessions 1 to 4 and name no dev part.
+    """
+
+    name: ClassVar[str] = "iem4-session5"
+    description: ClassVar[str] = "IEMOCAP, four classes, session 5 tests"
+    only: ClassVar[int | None] = 5
+
+
+@PROTOCOLS.register("iem4-session-5fold")
+class Iem4Session5Fold(_SessionProtocol):
+    """Leave one session out, four classes, excited merged into happy."""
+
+    name: ClassVar[str] = "iem4-session-5fold"
+    description: ClassVar[str] = "IEMOCAP, four classes, leave one session out"
+
+
+@PROTOCOLS.register("iemocap-improvised-5fold")
+class IemocapImprovised5Fold(_SessionProtocol):
+    """Leave one session out; improvised dialogs, four classes without excited (2,280)."""
+
+    name: ClassVar[str] = "iemocap-improvised-5fold"
+    description: ClassVar[str] = "IEMOCAP improvised, four classes, leave one session out"
+    label_map: ClassVar[Mapping[str, str]] = _FOUR
+    improvised: ClassVar[bool] = True
+
+
+class _RandomProtocol(Protocol):
+    """Stratified random folds of some classes; speakers are shared."""
+
+    speaker_independent: ClassVar[bool] = False
+    label_map: ClassVar[Mapping[str, str]]
+    count: ClassVar[int]
+
+    def plan(self, utterances: pa.Table, *, argument: str | None, seed: int) -> FoldPlan:
+        refuse_argument(self.name, argument)
+        selection = select(utterances, protocol=self.name, label_map=self.label_map)
+        folds = random_folds(selection, count=self.count, protocol=self.name, seed=seed)
+        return finish(selection, folds, protocol=self.name, speaker_independent=False, seed=seed)
+
+
+@PROTOCOLS.register("iem4-random-5fold")
+class Iem4Random5Fold(_RandomProtocol):
+    """Five stratified random folds, four classes: Li et al. 2020, Section 4.1."""
+
+    name: ClassVar[str] = "iem4-random-5fold"
+    description: ClassVar[str] = "IEMOCAP, four classes, five random folds"
+    label_map: ClassVar[Mapping[str, str]] = FOUR_MERGED
+    count: ClassVar[int] = 5
+
+
+@PROTOCOLS.register("iem7-random-10fold")
+class Iem7Random10Fold(_RandomProtocol):
+    """Ten random folds of 8:1:1, seven classes: Lee, Yoon and Jung 2020, Section 4.1."""
+
+    name: ClassVar[str] = "iem7-random-10fold"
+    description: ClassVar[str] = "IEMOCAP, seven classes, ten random folds of 8:1:1"
+    label_map: ClassVar[Mapping[str, str]] = SEVEN
+    count: ClassVar[int] = 10

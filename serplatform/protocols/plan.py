@@ -1,0 +1,197 @@
+"""Make, check, write and read fold plans.
+
+A fold file is JSON. Its hash covers what decides the numbers (protocol, classes, label map
+and the ids of every part), not the notes or the seed: two plans with one hash are the same
+experiment.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from serplatform.artifacts import SCHEMA_VERSION, read_json, write_json
+from serplatform.config import digest
+from serplatform.errors import ArtifactError, BadInputError, LeakError, unknown_name
+from serplatform.protocols.base import PARTS, PROTOCOLS, Fold, FoldPlan, Protocol
+from serplatform.protocols.selection import column
+
+_MOST_FAULTS = 20
+
+
+def make_plan(
+    utterances: pa.Table, name: str, seed: int = 0, classes: Sequence[str] | None = None
+) -> FoldPlan:
+    """Make the folds of a protocol.
+
+    Args:
+        utterances: a dataset's table (``artifacts.UTTERANCE_SCHEMA``).
+        name: a protocol, with its argument after a colon: ``speaker-kfold:5``.
+        seed: decides every random choice.
+        classes: the dataset's label order; classes of the plan follow it where they occur.
+
+    Raises:
+        BadInputError: the protocol is unknown, or the table lacks what it needs.
+        LeakError: the protocol's fixed parts put one recording on two sides.
+    """
+    base, _, argument = name.partition(":")
+    if base not in PROTOCOLS.names():
+        raise BadInputError(unknown_name("protocol", base, PROTOCOLS.names()))
+    protocol: Protocol = PROTOCOLS.get(base)()
+    plan = protocol.plan(utterances, argument=argument or None, seed=seed)
+    if classes is not None:
+        order = {label: position for position, label in enumerate(classes)}
+        kept = sorted(plan.classes, key=lambda label: order.get(label, len(order)))
+        plan = dataclasses.replace(plan, classes=tuple(kept))
+    check_plan(plan, utterances)
+    return plan
+
+
+def check_plan(plan: FoldPlan, utterances: pa.Table) -> None:
+    """Refuse a plan in which test information could reach a fit.
+
+    Raises:
+        LeakError: an utterance, an audio hash, a parent recording or (where the plan is
+            speaker-independent) a speaker is in two parts of a fold; each is named.
+        BadInputError: a part is empty, or an id or its label does not fit the table.
+    """
+    ids = column(utterances, "utterance_id")
+    row_of = {utterance_id: row for row, utterance_id in enumerate(ids)}
+    emotions = column(utterances, "emotion")
+    kinds = {
+        "audio hash": column(utterances, "audio_hash"),
+        "parent recording": column(utterances, "parent_id"),
+    }
+    if plan.speaker_independent:
+        kinds = {"speaker": column(utterances, "speaker_id"), **kinds}
+    faults: list[str] = []
+    leaks: list[str] = []
+    for number, fold in enumerate(plan.folds):
+        parts = {part: getattr(fold, part) for part in PARTS}
+        for part, members in parts.items():
+            if not members:
+                faults.append(f"fold {number}: the {part} part is empty")
+            unknown = [name for name in members if name not in row_of]
+            faults += [f"fold {number}, {part}: '{n}' is not in the dataset" for n in unknown]
+            faults += [
+                f"fold {number}, {part}: '{name}' is labelled '{emotions[row_of[name]]}', which "
+                "is no label of the plan"
+                for name in members
+                if name in row_of and emotions[row_of[name]] not in plan.label_map
+            ]
+        leaks += _leaks(number, "utterance", {p: dict.fromkeys(m) for p, m in parts.items()})
+        leaks += [
+            f"fold {number}, {part}: utterance '{name}' is listed twice"
+            for part, members in parts.items()
+            if len(set(members)) < len(members)
+            for name in sorted({m for m in members if members.count(m) > 1})
+        ]
+        for kind, values in kinds.items():
+            holders: dict[str, dict[str, str | None]] = {}
+            for part, members in parts.items():
+                found = ((values[row_of[m]], m) for m in members if m in row_of)
+                holders[part] = {value: name for value, name in found if value}
+            leaks += _leaks(number, kind, holders)
+    if leaks:
+        raise LeakError(
+            f"protocol '{plan.protocol}': test information would leak into training "
+            f"({len(leaks)} case(s)); correct the split so that each is in one part:",
+            leaks[:_MOST_FAULTS],
+        )
+    if faults:
+        raise BadInputError(
+            f"protocol '{plan.protocol}' does not fit the dataset ({len(faults)} fault(s)); make "
+            "the folds again from this dataset:",
+            faults[:_MOST_FAULTS],
+        )
+
+
+def _leaks(fold: int, kind: str, holders: dict[str, dict[str, str | None]]) -> list[str]:
+    """Name every value that two parts hold; ``holders`` maps part, value to an example."""
+    leaks = []
+    for one, other in (("train", "dev"), ("train", "test"), ("dev", "test")):
+        for value in sorted(holders[one].keys() & holders[other].keys()):
+            left, right = holders[one][value], holders[other][value]
+            example = "" if left is None else f" (e.g. '{left}' and '{right}')"
+            leaks.append(f"fold {fold}: {kind} '{value}' is in {one} and in {other}{example}")
+    return leaks
+
+
+def plan_hash(plan: FoldPlan) -> str:
+    """SHA-256 (hex) of what decides the numbers: protocol, classes, label map, parts."""
+    value = plan_to_json(plan)
+    return digest({key: value[key] for key in ("protocol", "classes", "label_map", "folds")})
+
+
+def plan_to_json(plan: FoldPlan) -> dict[str, Any]:
+    """Plain values of a plan, for JSON."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "protocol": plan.protocol,
+        "speaker_independent": plan.speaker_independent,
+        "classes": list(plan.classes),
+        "label_map": dict(plan.label_map),
+        "seed": plan.seed,
+        "notes": list(plan.notes),
+        "folds": [{part: list(getattr(fold, part)) for part in PARTS} for fold in plan.folds],
+    }
+
+
+def plan_from_json(value: Any, where: str = "fold file") -> FoldPlan:
+    """Rebuild a plan from :func:`plan_to_json`'s values.
+
+    Args:
+        value: plain values.
+        where: names the source in errors.
+
+    Raises:
+        ArtifactError: another schema version, a missing key, or a hash that does not match.
+    """
+    version = value.get("schema_version") if isinstance(value, dict) else None
+    if version != SCHEMA_VERSION:
+        raise ArtifactError(
+            f"{where}: schema version {version}, but this version of serplatform reads "
+            f"{SCHEMA_VERSION}; make the folds again"
+        )
+    try:
+        plan = FoldPlan(
+            protocol=str(value["protocol"]),
+            speaker_independent=bool(value["speaker_independent"]),
+            classes=tuple(value["classes"]),
+            label_map=dict(value["label_map"]),
+            folds=tuple(
+                Fold(**{part: tuple(fold[part]) for part in PARTS}) for fold in value["folds"]
+            ),
+            seed=int(value["seed"]),
+            notes=tuple(value["notes"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(
+            f"{where}: the fold file is damaged ({type(error).__name__}: {error}); make the folds "
+            "again"
+        ) from None
+    if value.get("hash", plan_hash(plan)) != plan_hash(plan):
+        raise ArtifactError(
+            f"{where}: its contents do not match the hash {str(value['hash'])[:12]}… written in "
+            "it; it was altered, make the folds again"
+        )
+    return plan
+
+
+def write_plan(path: str | Path, plan: FoldPlan) -> str:
+    """Write a fold file atomically; return its hash."""
+    write_json(path, {**plan_to_json(plan), "hash": plan_hash(plan)})
+    return plan_hash(plan)
+
+
+def read_plan(path: str | Path) -> FoldPlan:
+    """Read a fold file.
+
+    Raises:
+        ArtifactError: it is missing, damaged, altered or of another schema version.
+    """
+    return plan_from_json(read_json(path, "fold file"), str(path))

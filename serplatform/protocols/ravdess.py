@@ -1,0 +1,132 @@
+"""Protocols of RAVDESS: EmoBox's six actor folds, and the random ones of two papers."""
+
+from __future__ import annotations
+
+import re
+from typing import ClassVar
+
+import numpy as np
+import pyarrow as pa
+
+from serplatform.errors import BadInputError
+from serplatform.protocols.base import PROTOCOLS, FoldPlan, Protocol
+from serplatform.protocols.finish import finish
+from serplatform.protocols.generic import (
+    fixed_speaker_tests,
+    fold_rng,
+    random_folds,
+    refuse_argument,
+    rotate,
+    with_random_dev,
+)
+from serplatform.protocols.partition import assign_stratified
+from serplatform.protocols.selection import select
+
+#: test actors of each fold: Ma et al., "EmoBox: Multilingual Multi-corpus Speech Emotion
+#: Recognition Toolkit and Benchmark", Interspeech 2024
+ACTOR_FOLDS = (
+    (1, 11, 20, 21),
+    (4, 10, 12, 14),
+    (8, 9, 19, 23),
+    (3, 5, 7, 24),
+    (2, 15, 16, 18),
+    (6, 13, 17, 22),
+)
+
+_FOLD_OF = {actor: fold for fold, actors in enumerate(ACTOR_FOLDS) for actor in actors}
+
+
+def actor_fold(speaker: str) -> int:
+    """Fold that tests a speaker such as ``01``, ``actor-01`` or ``Actor_01``.
+
+    Raises:
+        BadInputError: the name ends in no number from 1 to 24.
+
+    Example:
+        >>> actor_fold("actor_11"), actor_fold("22")
+        (0, 5)
+    """
+    number = re.search(r"(\d+)$", speaker)
+    if number is None or int(number[1]) not in _FOLD_OF:
+        raise BadInputError(
+            f"protocol 'ravdess-speaker-6fold': speaker '{speaker}' is none of RAVDESS's actors 1 "
+            "to 24; for another corpus use 'speaker-kfold:K'"
+        )
+    return _FOLD_OF[int(number[1])]
+
+
+@PROTOCOLS.register("ravdess-speaker-6fold")
+class RavdessSpeaker6Fold(Protocol):
+    """EmoBox's six folds of four actors; dev is the next fold's four actors, cyclically.
+
+    So each actor tests once and selects once, and 16 actors train.
+    """
+
+    name: ClassVar[str] = "ravdess-speaker-6fold"
+    description: ClassVar[str] = "RAVDESS, six folds of four actors (EmoBox); dev: the next fold's"
+    speaker_independent: ClassVar[bool] = True
+
+    def plan(self, utterances: pa.Table, *, argument: str | None, seed: int) -> FoldPlan:
+        refuse_argument(self.name, argument)
+        selection = select(utterances, protocol=self.name)
+        tests = fixed_speaker_tests(
+            selection, actor_fold, count=len(ACTOR_FOLDS), protocol=self.name
+        )
+        notes = ["The dev part of each fold is the test part of the next one."]
+        if len(tests) < len(ACTOR_FOLDS):
+            notes.append(
+                f"Only {len(tests)} of {len(ACTOR_FOLDS)} folds: the dataset lacks the other "
+                "actors."
+            )
+        return finish(
+            selection,
+            rotate(selection, tests),
+            protocol=self.name,
+            speaker_independent=True,
+            seed=seed,
+            notes=notes,
+        )
+
+
+@PROTOCOLS.register("ravdess-random-80-20")
+class RavdessRandom8020(Protocol):
+    """One stratified random fold: 20 % test, 10 % dev, 70 % train.
+
+    Baruah and Banerjee, "Speech Emotion Recognition via Generation using an Attention-based
+    Variational Recurrent Neural Network", Interspeech 2022, Section 3.1, which names 80 % train
+    and 20 % test and no dev part.
+    """
+
+    name: ClassVar[str] = "ravdess-random-80-20"
+    description: ClassVar[str] = "RAVDESS, 8 classes, stratified random 80 % / 20 %"
+    speaker_independent: ClassVar[bool] = False
+
+    def plan(self, utterances: pa.Table, *, argument: str | None, seed: int) -> FoldPlan:
+        refuse_argument(self.name, argument)
+        selection = select(utterances, protocol=self.name)
+        part = assign_stratified(
+            selection.groups, selection.labels, (0.8, 0.2), fold_rng(seed, "folds")
+        )
+        tests = [np.flatnonzero(part == 1)]
+        folds = with_random_dev(selection, tests, protocol=self.name, seed=seed)
+        return finish(selection, folds, protocol=self.name, speaker_independent=False, seed=seed)
+
+
+@PROTOCOLS.register("ravdess-random-5fold-4class")
+class RavdessRandom5Fold4Class(Protocol):
+    """Five stratified random folds of four classes (672 clips).
+
+    Li et al., "Learning Fine-Grained Cross Modality Excitement for Speech Emotion Recognition",
+    2020, Section 4.1.
+    """
+
+    name: ClassVar[str] = "ravdess-random-5fold-4class"
+    description: ClassVar[str] = "RAVDESS, angry, happy, neutral, sad; five random folds"
+    speaker_independent: ClassVar[bool] = False
+
+    def plan(self, utterances: pa.Table, *, argument: str | None, seed: int) -> FoldPlan:
+        refuse_argument(self.name, argument)
+        label_map = {name: name for name in ("angry", "happy", "neutral", "sad")}
+        selection = select(utterances, protocol=self.name, label_map=label_map)
+        folds = random_folds(selection, count=5, protocol=self.name, seed=seed)
+        return finish(selection, folds, protocol=self.name, speaker_independent=False, seed=seed)

@@ -1,0 +1,202 @@
+"""The utterances that a protocol keeps, and which of them must stay together.
+
+Shapes: N utterances kept, K classes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from serplatform.errors import BadInputError
+from serplatform.labels import EMOTIONS
+
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Selection:
+    """The utterances of a protocol.
+
+    Attributes:
+        utterance_ids: N names.
+        labels: (N,) class indices.
+        speakers: N speaker ids.
+        genders: N genders, empty where unknown.
+        sessions: N sessions, empty where unknown.
+        rows: (N,) rows of the utterance table.
+        groups: (N,) numbers; equal where two utterances share their recording or parent.
+        classes: K names.
+        label_map: corpus label to class.
+        notes: what was left out and what is kept together.
+    """
+
+    utterance_ids: tuple[str, ...]
+    labels: IntArray
+    speakers: tuple[str, ...]
+    genders: tuple[str, ...]
+    sessions: tuple[str, ...]
+    rows: IntArray
+    groups: IntArray
+    classes: tuple[str, ...]
+    label_map: Mapping[str, str]
+    notes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.utterance_ids)
+
+    def speaker_units(self) -> IntArray:
+        """(N,) numbers; equal where two utterances share a speaker, a recording or a parent."""
+        return components(
+            [("speaker", s) for s in self.speakers], [("group", int(g)) for g in self.groups]
+        )
+
+    def session_units(self) -> IntArray:
+        """(N,) numbers; equal where two utterances share a session or a speaker unit."""
+        return components(
+            [("session", s) for s in self.sessions],
+            [("unit", int(u)) for u in self.speaker_units()],
+        )
+
+
+def components(*keys: Sequence[Hashable | None]) -> IntArray:
+    """Connected components of items that share a key.
+
+    Args:
+        keys: lists of one key an item each; None connects nothing.
+
+    Returns:
+        (N,) component numbers, in the order of first appearance.
+
+    Example:
+        >>> components(["a", "a", "b", "c"], [1, 2, 2, 3])
+        array([0, 0, 0, 1])
+    """
+    count = len(keys[0])
+    parent = list(range(count))
+
+    def root(item: int) -> int:
+        while parent[item] != item:
+            parent[item] = parent[parent[item]]
+            item = parent[item]
+        return item
+
+    for column in keys:
+        first: dict[Hashable, int] = {}
+        for item, key in enumerate(column):
+            if key is not None:
+                one, other = root(first.setdefault(key, item)), root(item)
+                parent[max(one, other)] = min(one, other)
+    numbers: dict[int, int] = {}
+    return np.array([numbers.setdefault(root(i), len(numbers)) for i in range(count)], np.int64)
+
+
+def column(utterances: pa.Table, name: str) -> list[str]:
+    """A text column of the utterance table, empty text where a value is missing."""
+    if name not in utterances.column_names:
+        return [""] * utterances.num_rows
+    return ["" if value is None else str(value) for value in utterances.column(name).to_pylist()]
+
+
+def ordered_classes(names: Iterable[str]) -> tuple[str, ...]:
+    """Class names in the vocabulary's order, then others by name.
+
+    Example:
+        >>> ordered_classes(["smug", "sad", "neutral"])
+        ('neutral', 'sad', 'smug')
+    """
+    known = {name: position for position, name in enumerate(EMOTIONS)}
+    return tuple(sorted(set(names), key=lambda name: (known.get(name, len(known)), name)))
+
+
+def select(
+    utterances: pa.Table,
+    *,
+    protocol: str,
+    label_map: Mapping[str, str] | None = None,
+    keep: Sequence[bool] | None = None,
+) -> Selection:
+    """Keep the utterances whose label the protocol uses.
+
+    Args:
+        utterances: table of ``artifacts.UTTERANCE_SCHEMA``.
+        protocol: its name, for messages.
+        label_map: corpus label to class; None keeps every label as its own class.
+        keep: N flags, which rows the protocol considers at all.
+
+    Raises:
+        BadInputError: a class has no utterance, there are fewer than two classes, or an
+            utterance id occurs twice.
+    """
+    emotions = column(utterances, "emotion")
+    if label_map is None:
+        label_map = {name: name for name in ordered_classes(emotions)}
+    classes = ordered_classes(label_map.values())
+    flags = [True] * len(emotions) if keep is None else keep
+    rows = [i for i, e in enumerate(emotions) if flags[i] and e in label_map]
+    present = {label_map[emotions[i]] for i in rows}
+    missing = [name for name in classes if name not in present]
+    if missing:
+        raise BadInputError(
+            f"protocol '{protocol}' needs utterances labelled {', '.join(missing)}, and the "
+            f"dataset has none; its labels are {', '.join(ordered_classes(emotions))}"
+        )
+    if len(classes) < 2:
+        raise BadInputError(
+            f"protocol '{protocol}' needs at least two classes; the dataset's labels are "
+            f"{', '.join(ordered_classes(emotions)) or 'none'}"
+        )
+    ids = column(utterances, "utterance_id")
+    twice = [name for name, n in Counter(ids[i] for i in rows).items() if n > 1]
+    if twice:
+        raise BadInputError("utterance ids must be unique; these occur more than once:", twice[:20])
+    hashes, parents = column(utterances, "audio_hash"), column(utterances, "parent_id")
+    left_out = Counter(e for i, e in enumerate(emotions) if flags[i] and e not in label_map)
+    notes = []
+    if sum(not flag for flag in flags):
+        notes.append(f"{sum(not f for f in flags)} utterances are not part of the protocol.")
+    if left_out:
+        listed = ", ".join(f"{left_out[name]} {name}" for name in ordered_classes(left_out))
+        notes.append(f"Left out because the protocol has no class for them: {listed}.")
+    merged = [f"{raw} as {to}" for raw, to in label_map.items() if raw != to and raw in emotions]
+    if merged:
+        notes.append(f"Labels merged: {', '.join(merged)}.")
+    notes += _together_notes([hashes[i] for i in rows], [parents[i] for i in rows])
+    speakers, genders = column(utterances, "speaker_id"), column(utterances, "gender")
+    sessions = column(utterances, "session")
+    return Selection(
+        utterance_ids=tuple(ids[i] for i in rows),
+        labels=np.array([classes.index(label_map[emotions[i]]) for i in rows], np.int64),
+        speakers=tuple(speakers[i] for i in rows),
+        genders=tuple(genders[i] for i in rows),
+        sessions=tuple(sessions[i] for i in rows),
+        rows=np.array(rows, np.int64),
+        groups=components(
+            [("hash", hashes[i]) if hashes[i] else None for i in rows],
+            [("parent", parents[i]) if parents[i] else None for i in rows],
+        ),
+        classes=classes,
+        label_map=dict(label_map),
+        notes=tuple(notes),
+    )
+
+
+def _together_notes(hashes: Sequence[str], parents: Sequence[str]) -> list[str]:
+    """Say how many utterances are kept together, and why."""
+    notes = []
+    for kind, values in (
+        ("are identical recordings (same audio hash)", hashes),
+        ("are segments of a common recording (same parent)", parents),
+    ):
+        shared = [n for value, n in Counter(values).items() if value and n > 1]
+        if shared:
+            notes.append(
+                f"{sum(shared)} utterances in {len(shared)} group(s) {kind}; each group is "
+                "kept in one part."
+            )
+    return notes
