@@ -162,8 +162,7 @@ class Studies:
     """The studies of one run.
 
     Args:
-        spaces: architecture to its search space, user's settings already fixed.
-        overrides: architecture to the flat parameters that the user fixed by ``--set``.
+        spaces: architecture to its search space, with the user's ``--set`` already fixed.
         storage: location for :func:`open_storage`.
         records: finished trials by number, as the run directory holds them.
         objectives: names of :data:`OBJECTIVES`; the first is reported during training.
@@ -180,7 +179,6 @@ class Studies:
     def __init__(
         self,
         spaces: Mapping[str, SearchSpace],
-        overrides: Mapping[str, Mapping[str, Any]],
         *,
         storage: str,
         records: Mapping[int, Mapping[str, Any]],
@@ -194,7 +192,6 @@ class Studies:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.objectives = check_objectives(objectives)
         self._spaces = dict(spaces)
-        self._overrides = {name: dict(values) for name, values in overrides.items()}
         self._pruning = pruner != "none" and len(self.objectives) == 1
         opened = open_storage(storage)
         self._studies: dict[str, optuna.Study] = {}
@@ -215,16 +212,14 @@ class Studies:
             )
             self._studies[architecture] = study
             self._reconcile(architecture, study, records)
+            self._restore_lost(architecture, study, records)
             # a resumed sampler must not repeat the draws that the first process made
             study.sampler = make_sampler(
                 sampler, derive_seed(seed, "sampler", architecture, len(study.trials))
             )
             if not study.trials:
-                study.enqueue_trial(space.encode(paper_point(space, self._fixed(architecture))))
-        self._restore_lost(records)
-
-    def _fixed(self, architecture: str) -> dict[str, Any]:
-        return {**self._spaces[architecture].fixed, **self._overrides.get(architecture, {})}
+                study.enqueue_trial(space.encode(paper_point(space)))
+        self._in_flight.sort(key=lambda suggestion: suggestion.number)
 
     # -- a process that starts
 
@@ -238,11 +233,7 @@ class Studies:
                     study.tell(frozen.number, state=TrialState.FAIL, skip_if_finished=True)
                 continue
             number = int(attribute["trial"])
-            self._next_number = max(self._next_number, number + 1)
-            self._architecture_of[number] = architecture
-            self._asked[architecture] += 1
-            if attribute["paper"]:
-                self._paper.add(number)
+            self._note(number, architecture, attribute["paper"])
             if frozen.state != TrialState.RUNNING:
                 continue
             self._live[number] = optuna.trial.Trial(study, frozen._trial_id)
@@ -258,25 +249,38 @@ class Studies:
                         resumed=True,
                     )
                 )
-        self._in_flight.sort(key=lambda suggestion: suggestion.number)
 
-    def _restore_lost(self, records: Mapping[int, Mapping[str, Any]]) -> None:
-        """Tell the studies about recorded trials that their storage does not know."""
+    def _restore_lost(
+        self, architecture: str, study: optuna.Study, records: Mapping[int, Mapping[str, Any]]
+    ) -> None:
+        """Add recorded trials that the storage does not know, as if they had been told."""
+        space = self._spaces[architecture]
         for number, record in sorted(records.items()):
-            architecture = record["architecture"]
-            if number in self._architecture_of or architecture not in self._studies:
+            if number in self._architecture_of or record["architecture"] != architecture:
                 continue
-            study = self._studies[architecture]
-            space = self._spaces[architecture]
             searched = {k: v for k, v in record["params"].items() if k in space.parameters}
-            study.enqueue_trial(space.encode(searched))
-            # the paper's point may be waiting in front of it
-            while number not in self._architecture_of:
-                trial = study.ask()
-                suggested = space.suggest(trial)
-                if suggested == searched or len(suggested) == len(searched) == 0:
-                    self._register(trial, number, architecture, record["params"], record["paper"])
-            self.tell(record)
+            replay = optuna.trial.FixedTrial(space.encode(searched))
+            space.suggest(replay)
+            values = objective_values(record, self.objectives)
+            complete = record["state"] == "complete" and values is not None
+            state = TrialState.COMPLETE if complete else TrialState.FAIL
+            study.add_trial(
+                optuna.trial.create_trial(
+                    state=state,
+                    params=replay.params,
+                    distributions=replay.distributions,
+                    values=values if complete else None,
+                    user_attrs={_ATTRIBUTE: _attribute(number, record["paper"], record["params"])},
+                )
+            )
+            self._note(number, architecture, record["paper"])
+
+    def _note(self, number: int, architecture: str, paper: bool) -> None:
+        self._architecture_of[number] = architecture
+        self._asked[architecture] += 1
+        self._next_number = max(self._next_number, number + 1)
+        if paper:
+            self._paper.add(number)
 
     def _register(
         self,
@@ -286,15 +290,9 @@ class Studies:
         values: Mapping[str, Any],
         paper: bool,
     ) -> None:
-        trial.set_user_attr(
-            _ATTRIBUTE, {"trial": number, "paper": paper, "values": dict(values)}
-        )
+        trial.set_user_attr(_ATTRIBUTE, _attribute(number, paper, values))
         self._live[number] = trial
-        self._architecture_of[number] = architecture
-        self._asked[architecture] += 1
-        self._next_number = max(self._next_number, number + 1)
-        if paper:
-            self._paper.add(number)
+        self._note(number, architecture, paper)
 
     # -- asking and telling
 
@@ -316,7 +314,7 @@ class Studies:
         space = self._spaces[architecture]
         paper = self._asked[architecture] == 0
         trial = self._studies[architecture].ask()
-        values = {**self._fixed(architecture), **space.suggest(trial)}
+        values = {**space.fixed, **space.suggest(trial)}
         number = self._next_number
         self._register(trial, number, architecture, values, paper)
         return Suggestion(number=number, architecture=architecture, values=values, paper=paper)
@@ -343,6 +341,10 @@ class Studies:
             study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
         else:
             study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
+
+
+def _attribute(number: int, paper: bool, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {"trial": number, "paper": paper, "values": dict(values)}
 
 
 def objective_values(

@@ -48,6 +48,7 @@ class TrialTask:
         dataset: the dataset's directory.
         seed: of this trial.
         paper: this is the paper's own configuration.
+        objective: dev metric whose mean over folds is reported while training.
         device: ``"cpu"`` or ``"cuda"``.
     """
 
@@ -58,6 +59,7 @@ class TrialTask:
     dataset: str
     seed: int
     paper: bool = False
+    objective: str = "uar"
     device: str = "cpu"
 
 
@@ -67,7 +69,7 @@ class TrialReport:
 
     Attributes:
         step: resource spent: fold · max_epochs + epoch. Comparable between trials.
-        objective: mean over the folds begun of the best dev value of the monitored metric.
+        objective: mean over the folds begun of the dev objective at its best epoch.
         epoch: the epoch just trained.
         fold: its fold.
         num_folds: in all.
@@ -151,6 +153,8 @@ class Trial:
     def step(self) -> TrialReport:
         """Train one epoch; at the end of a fold keep its model and posteriors; at the end of
         the last fold write the posteriors and the record."""
+        if self.finished:
+            raise ValueError(f"trial {self.task.number} has finished; start another")
         begun = time.perf_counter()
         trainer = self._current_trainer()
         fold = self._fold
@@ -199,7 +203,7 @@ class Trial:
         return {}
 
     def _objective(self, trainer: FoldTrainer) -> float:
-        name = self.config.training.monitor
+        name = self.task.objective
         values = [fold[name] for fold in self._fold_dev] + [trainer.best_metrics[name]]
         return float(np.mean(values))
 

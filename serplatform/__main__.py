@@ -1,0 +1,5 @@
+"""``python -m serplatform``."""
+
+from serplatform.cli.main import main
+
+main()

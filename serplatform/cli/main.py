@@ -1,0 +1,111 @@
+"""Assembles the command line: one file a command, in the order of use."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import sys
+from typing import Annotated
+
+import click
+import typer
+
+import serplatform
+from serplatform.cli.output import say
+from serplatform.errors import InterruptedRunError, SerplatformError
+
+#: commands in the order of ``serplatform --help``; each is a module with one ``command``
+COMMANDS = (
+    "corpora",
+    "download",
+    "prepare",
+    "data",
+    "search",
+    "train",
+    "ensemble",
+    "report",
+)
+
+app = typer.Typer(
+    name="serplatform",
+    help="Hyperparameter search and ensembles for speech emotion recognition.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"serplatform {serplatform.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Hyperparameter search and ensembles for speech emotion recognition.
+
+    `serplatform search moma` runs on a built-in demo corpus; on your own data, `prepare` first.
+    """
+
+
+for _name in COMMANDS:
+    _module = importlib.import_module(f"serplatform.cli.{_name}")
+    app.command(_name)(_module.command)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 1 failed, 2 bad input, 130 interrupted."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run the command line and return the exit code; every foreseeable fault is one message."""
+    try:
+        code = app(args=arguments, standalone_mode=False, prog_name="serplatform")
+    except click.exceptions.Abort:
+        say("Interrupted.")
+        return InterruptedRunError.exit_code
+    except click.ClickException as error:
+        error.show(file=sys.stderr)
+        return error.exit_code
+    except SerplatformError as error:
+        say(f"{'' if isinstance(error, InterruptedRunError) else 'Error: '}{error}")
+        return error.exit_code
+    except KeyboardInterrupt:
+        say("Interrupted.")
+        return InterruptedRunError.exit_code
+    except BrokenPipeError:
+        return 1
+    except OSError as error:
+        if error.errno not in _ENVIRONMENT_FAULTS:
+            raise
+        where = f" {error.filename}:" if error.filename else ""
+        say(f"Error:{where} {error.strerror}; what was already whole is kept")
+        return 1
+    return code if isinstance(code, int) else 0
+
+
+_ENVIRONMENT_FAULTS = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EMFILE,
+    errno.ENAMETOOLONG,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EIO,
+}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,319 @@
+"""``serplatform search``: find the best configuration of each architecture."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from serplatform.cli.output import format_duration, parse_duration, result, say
+from serplatform.errors import BadInputError, InterruptedRunError, SerplatformError
+
+if TYPE_CHECKING:
+    from serplatform.search.setup import OpenRun
+
+#: trials when the user names neither a number nor a time budget
+DEFAULT_TRIALS = 20
+#: the same for the built-in demo corpus, a run of minutes on two cores
+DEMO_TRIALS = 8
+
+
+def command(
+    architectures: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="ARCH...", help="Architectures to search, or `all`."),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="A prepared dataset; without it, the built-in demo corpus."),
+    ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(help="Folds by name, e.g. `speaker-kfold:5`; default: the corpus's own."),
+    ] = None,
+    trials: Annotated[
+        str | None,
+        typer.Option(help="Trials over all architectures; `+N` adds to a resumed run."),
+    ] = None,
+    time_budget: Annotated[
+        str | None, typer.Option(help="Stop after this long, e.g. `90s`, `45m`, `2h`.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Directory of the run; default: a new one in `runs/`.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    space: Annotated[
+        list[str] | None,
+        typer.Option(help="Search space: a YAML file or a packaged name; may be repeated."),
+    ] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="KEY=VALUE, held in every trial; may be repeated."),
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Processes that train one trial together (DDP).")
+    ] = 1,
+    gpus_per_trial: Annotated[
+        float | None,
+        typer.Option(min=0, help="GPUs of each worker; a fraction packs trials on one GPU."),
+    ] = None,
+    concurrent: Annotated[
+        int | None, typer.Option(min=1, help="Trials at a time; default: as many as fit.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of folds, sampling and training.")] = 0,
+    objective: Annotated[
+        str,
+        typer.Option(help="Dev metric to optimise; several, e.g. `uar,parameters`, for a front."),
+    ] = "uar",
+    sampler: Annotated[str, typer.Option(help="tpe, random or gp.")] = "tpe",
+    pruner: Annotated[str, typer.Option(help="asha, median, hyperband or none.")] = "asha",
+    storage: Annotated[
+        str | None,
+        typer.Option(help="Optuna storage URL; default: a journal file in the run."),
+    ] = None,
+    retries: Annotated[
+        int, typer.Option(min=0, help="Times a trial that raised is tried again.")
+    ] = 1,
+    combiner: Annotated[
+        str, typer.Option(help="Ensemble made at the end; `none` leaves it to `ensemble`.")
+    ] = "greedy",
+    address: Annotated[
+        str | None,
+        typer.Option(envvar="SERPLATFORM_ADDRESS", help="A running Ray cluster; `auto` finds it."),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object as the last line.")
+    ] = False,
+) -> None:
+    """Search hyperparameters of one or several architectures.
+
+    The first trial of each architecture is its paper's own configuration. Trials are chosen,
+    stopped and compared by dev rows only; at the end an ensemble of all finished trials and
+    a report are written into the run.
+
+    Examples:
+
+        serplatform search moma
+
+        serplatform search moma blstmatt csa --data data/ravdess --trials 60 --out runs/ravdess
+
+        serplatform search moma --data data/ravdess --time-budget 2h --set model.hidden_dim=128
+
+        serplatform search --resume --out runs/ravdess --trials +20
+    """
+    begun = time.monotonic()
+    budget_seconds = parse_duration(time_budget) if time_budget is not None else None
+    run, num_trials = _open(
+        resume=resume,
+        out=out,
+        architectures=architectures or [],
+        data=data,
+        protocol=protocol,
+        trials=trials,
+        timed=budget_seconds is not None,
+        spaces=space or [],
+        settings=setting or [],
+        seed=seed,
+        objective=objective,
+        sampler=sampler,
+        pruner=pruner,
+        storage=storage,
+        combiner=combiner,
+    )
+    outcome = _train(
+        run,
+        num_trials,
+        begun=begun,
+        seconds=budget_seconds,
+        workers=workers,
+        gpus_per_trial=gpus_per_trial,
+        concurrent=concurrent,
+        retries=retries,
+        address=address,
+    )
+    summary = finish(run, outcome, combiner=combiner, seed=seed)
+    summary["seconds"] = round(time.monotonic() - begun, 1)
+    result(describe(summary), summary, as_json=as_json)
+
+
+def _open(
+    *,
+    resume: bool,
+    out: Path | None,
+    architectures: list[str],
+    data: Path | None,
+    trials: str | None,
+    timed: bool,
+    combiner: str,
+    **request: Any,
+) -> tuple[OpenRun, int | None]:
+    """Open or create the run; return it with the number of trials over its whole life."""
+    from serplatform.distributed.search import default_run_path
+    from serplatform.ensemble.base import COMBINERS
+    from serplatform.search.setup import (
+        SearchRequest,
+        choose_architectures,
+        create_run,
+        reopen_run,
+    )
+
+    if combiner != "none":
+        COMBINERS.get(combiner)
+    if resume:
+        if out is None:
+            raise BadInputError("--resume needs --out: the directory of the run to go on with")
+        run = reopen_run(out, dataset=data)
+        given = choose_architectures(architectures) if architectures else None
+        if given is not None and set(given) != set(run.spaces):
+            raise BadInputError(
+                f"{out} searches {', '.join(run.spaces)}, not {', '.join(given)}; leave the "
+                "architectures out, or start another run"
+            )
+        have = len(run.directory.records())
+        planned = run.description.get("trials")
+        count = _count_trials(trials, have=have, default=planned)
+        run.description["trials"] = count
+        return run, count
+    names = choose_architectures(architectures)
+    demo = data is None
+    if data is None:
+        from serplatform.distributed.prepare import ensure_demo
+
+        say("No --data given: using the built-in demo corpus (synthetic speech).")
+        data = ensure_demo()
+    default = None if timed else max(DEMO_TRIALS if demo else DEFAULT_TRIALS, len(names))
+    count = _count_trials(trials, have=0, default=default)
+    run = create_run(
+        out or default_run_path(names),
+        SearchRequest(
+            architectures=names,
+            dataset=data,
+            protocol=request["protocol"],
+            spaces=tuple(request["spaces"]),
+            settings=tuple(request["settings"]),
+            small=demo,
+            seed=request["seed"],
+            objectives=tuple(request["objective"].split(",")),
+            sampler=request["sampler"],
+            pruner=request["pruner"],
+            storage=request["storage"],
+        ),
+        ["serplatform", *sys.argv[1:]],
+    )
+    run.set_status("running", trials=count)
+    for note in run.description["notes"]:
+        say(f"Note: {note}")
+    for name, chosen in run.spaces.items():
+        if chosen.fixed:
+            fixed = ", ".join(f"{k}={v}" for k, v in chosen.fixed.items())
+            say(f"Note: in every trial of {name}, the paper's included: {fixed}")
+    return run, count
+
+
+def _count_trials(text: str | None, *, have: int, default: int | None) -> int | None:
+    """``--trials``: a number over the run's life, or ``+N`` more than it has."""
+    if text is None:
+        return default
+    more = text.startswith("+")
+    digits = text[1:] if more else text
+    if not digits.isdigit() or int(digits) < 1:
+        raise BadInputError(f"--trials {text}: must be a whole number of at least 1, or +N")
+    return have + int(digits) if more else int(digits)
+
+
+def _train(run: OpenRun, num_trials: int | None, **limits: Any) -> Any:
+    from serplatform.cli.search_display import SearchDisplay
+    from serplatform.distributed.search import SearchLimits, search
+
+    objective = run.description["objective"][0]
+    seconds = limits["seconds"]
+    display = SearchDisplay(
+        budget=num_trials,
+        deadline=None if seconds is None else limits["begun"] + seconds,
+        records=run.directory.records(),
+        objective=objective,
+    )
+    what = ", ".join(run.spaces)
+    say(
+        f"Searching {what} on {run.description['dataset']['title']} with protocol "
+        f"{run.plan.protocol} ({len(run.plan.folds)} folds); run directory {run.directory.path}"
+    )
+    again = shlex.join(
+        ["serplatform", "search", "--resume", "--out", str(run.directory.path)]
+    )
+    try:
+        with display:
+            outcome = search(run, SearchLimits(trials=num_trials, **limits), display)
+    except KeyboardInterrupt:
+        raise InterruptedRunError(f"Interrupted. Go on with:\n  {again}") from None
+    except BadInputError:
+        raise
+    except SerplatformError as error:
+        raise SerplatformError(f"{error}\nNothing finished is lost; go on with:\n  {again}") from error
+    if outcome.status == "interrupted":
+        raise InterruptedRunError(f"Interrupted. Go on with:\n  {again}")
+    return outcome
+
+
+def finish(run: OpenRun, outcome: Any, *, combiner: str, seed: int) -> dict[str, Any]:
+    """Make the ensemble and the report of a run that has ended."""
+    from serplatform.report.build import build_report
+
+    directory = run.directory
+    objective = run.description["objective"][0]
+    summary: dict[str, Any] = {
+        "run": str(directory.path),
+        "status": outcome.status,
+        "trials": outcome.counts,
+        "best_trial": None,
+        "ensemble": None,
+        "report": None,
+    }
+    if outcome.best is None:
+        reasons = sorted({str(r["error"]) for r in directory.records().values() if r["error"]})
+        raise SerplatformError(
+            f"no trial of {directory.path} is complete, so there is nothing to report"
+            + "".join(f"\n  - {reason}" for reason in reasons)
+        )
+    summary["best_trial"] = {
+        "trial": outcome.best["trial"],
+        "architecture": outcome.best["architecture"],
+        f"dev_{objective}": outcome.best["dev"].get(objective),
+        "params": outcome.best["params"],
+    }
+    if combiner != "none":
+        from serplatform.ensemble.build import build_ensemble
+
+        say("Combining the finished trials …")
+        summary["ensemble"] = _brief(
+            build_ensemble(
+                [directory.path], directory.ensemble_directory, combiner=combiner, seed=seed
+            )
+        )
+    say("Writing the report …")
+    summary["report"] = str(build_report(directory.path, directory.report_file))
+    return summary
+
+
+def _brief(ensemble: dict[str, Any]) -> dict[str, Any]:
+    """The pooled test numbers of an ensemble and of what it is compared with."""
+    return {"combiner": ensemble["combiner"], "pooled": ensemble["pooled"]}
+
+
+def describe(summary: dict[str, Any]) -> str:
+    """The result in words."""
+    counts = summary["trials"]
+    best = summary["best_trial"]
+    metric = next(key for key in best if key.startswith("dev_"))
+    lines = [
+        f"{sum(counts.values())} trials in {format_duration(summary['seconds'])}: "
+        f"{counts['complete']} complete, {counts['pruned']} pruned, {counts['failed']} failed",
+        f"Best single by dev: trial {best['trial']} ({best['architecture']}), "
+        f"{metric.replace('_', ' ')} {best[metric]:.4f}",
+    ]
+    lines.append(f"Report: {summary['report']}")
+    return "\n".join(lines)

@@ -1,0 +1,164 @@
+"""What a user sees while a search runs: a live table on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from serplatform.cli.output import format_duration
+
+#: plain output tells the progress of unfinished trials at most this often, in seconds
+PLAIN_INTERVAL = 15.0
+
+
+class SearchDisplay:
+    """Follows a search; use it as a context manager.
+
+    Args:
+        budget: trials in all, or None.
+        deadline: ``time.monotonic()`` at which the time budget ends, or None.
+        records: trials that had ended before.
+        objective: name of the objective.
+        live: draw a table that is updated in place; default: when stderr is a terminal.
+    """
+
+    def __init__(
+        self,
+        *,
+        budget: int | None,
+        deadline: float | None,
+        records: Mapping[int, Mapping[str, Any]],
+        objective: str,
+        live: bool | None = None,
+    ) -> None:
+        self._console = Console(stderr=True)
+        self._is_live = sys.stderr.isatty() if live is None else live
+        self._budget = budget
+        self._deadline = deadline
+        self._objective = objective
+        self._running: dict[int, tuple[Any, Mapping[str, Any] | None]] = {}
+        self._counts = {"complete": 0, "pruned": 0, "failed": 0}
+        self._best: tuple[float, int] | None = None
+        self._ended_here = 0
+        self._begun = time.monotonic()
+        self._last_line = self._begun
+        self._sign = -1.0 if objective in ("nll", "brier", "ece") else 1.0
+        self._live: Live | None = None
+        for record in records.values():
+            self._count(record)
+
+    def __enter__(self) -> SearchDisplay:
+        if self._is_live:
+            self._live = Live(
+                console=self._console, get_renderable=self._render, refresh_per_second=4
+            )
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    # -- what happens
+
+    def trial_started(self, suggestion: Any) -> None:
+        """See ``SearchObserver``."""
+        self._running[suggestion.number] = (suggestion, None)
+        if not self._is_live:
+            how = " (the paper's configuration)" if suggestion.paper else ""
+            how += " (resumed)" if suggestion.resumed else ""
+            self._line(f"trial {suggestion.number} {suggestion.architecture} started{how}")
+
+    def trial_progressed(self, suggestion: Any, result: Mapping[str, Any]) -> None:
+        """See ``SearchObserver``."""
+        self._running[suggestion.number] = (suggestion, result)
+        if not self._is_live and time.monotonic() - self._last_line > PLAIN_INTERVAL:
+            where = ", ".join(
+                f"{number} fold {r['fold'] + 1}/{r['num_folds']} epoch {r['epoch']}"
+                for number, (_, r) in sorted(self._running.items())
+                if r is not None
+            )
+            self._line(f"running: {where}")
+
+    def trial_ended(self, record: Mapping[str, Any]) -> None:
+        """See ``SearchObserver``."""
+        self._running.pop(record["trial"], None)
+        self._count(record)
+        self._ended_here += 1
+        what = f"trial {record['trial']} {record['architecture']} {record['state']}"
+        if record["state"] == "complete":
+            value = record["dev"].get(self._objective)
+            what += f"  dev {self._objective} {value:.4f}" if value is not None else ""
+        elif record["state"] == "failed":
+            what += f": {record['error']}"
+        what += f"  ({record['epochs']} epochs, {format_duration(record['seconds'])})"
+        if self._live is not None:
+            self._live.console.print(Text(what))
+        else:
+            self._line(f"{what}  |  {self._summary()}")
+
+    # -- what is shown
+
+    def _count(self, record: Mapping[str, Any]) -> None:
+        self._counts[record["state"]] += 1
+        value = record.get("dev", {}).get(self._objective)
+        if record["state"] != "complete" or value is None:
+            return
+        if self._best is None or self._sign * value > self._sign * self._best[0]:
+            self._best = (value, record["trial"])
+
+    def _summary(self) -> str:
+        done, pruned, failed = (self._counts[s] for s in ("complete", "pruned", "failed"))
+        of = f" of {self._budget}" if self._budget is not None else ""
+        parts = [f"running {len(self._running)}", f"done {done}{of}", f"pruned {pruned}"]
+        if failed:
+            parts.append(f"failed {failed}")
+        if self._best is not None:
+            parts.append(f"best {self._best[0]:.4f} (trial {self._best[1]})")
+        left = self._time_left()
+        if left is not None:
+            parts.append(f"about {format_duration(left)} left")
+        return ", ".join(parts)
+
+    def _time_left(self) -> float | None:
+        estimates = []
+        if self._deadline is not None:
+            estimates.append(max(0.0, self._deadline - time.monotonic()))
+        if self._budget is not None and self._ended_here:
+            left = self._budget - sum(self._counts.values())
+            estimates.append(left * (time.monotonic() - self._begun) / self._ended_here)
+        return min(estimates, default=None)
+
+    def _line(self, text: str) -> None:
+        self._last_line = time.monotonic()
+        elapsed = int(self._last_line - self._begun)
+        stamp = f"[{elapsed // 60:02d}:{elapsed % 60:02d}]"
+        self._console.print(Text(f"{stamp} {text}"), soft_wrap=True)
+
+    def _render(self) -> Group:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for heading in ("trial", "architecture", "fold", "epoch", f"dev {self._objective}", ""):
+            table.add_column(heading)
+        for number, (suggestion, result) in sorted(self._running.items()):
+            note = "paper's configuration" if suggestion.paper else ""
+            note += " resumed" if suggestion.resumed else ""
+            if result is None:
+                table.add_row(str(number), suggestion.architecture, "", "", "", note)
+            else:
+                table.add_row(
+                    str(number),
+                    suggestion.architecture,
+                    f"{result['fold'] + 1}/{result['num_folds']}",
+                    str(result["epoch"]),
+                    f"{result['objective']:.4f}",
+                    note,
+                )
+        elapsed = format_duration(time.monotonic() - self._begun)
+        return Group(Text(f"{self._summary()}; {elapsed} so far", style="bold"), table)

@@ -1,0 +1,163 @@
+"""A whole search: connect to Ray, ask and train until the budget is spent, keep the books."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from serplatform.distributed.cluster import connect
+from serplatform.distributed.tuner import SearchObserver, SearchPlan, run_trials
+from serplatform.environment import now
+from serplatform.errors import BadInputError
+from serplatform.run_directory import DEV_METRICS, RunLock
+from serplatform.search.setup import OpenRun
+from serplatform.search.study import Studies
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SearchLimits:
+    """How far to go and on how much.
+
+    Attributes:
+        trials: over the life of the run, finished ones included; None: as time allows.
+        seconds: wall-clock time of this process from ``begun`` on, or None.
+        begun: ``time.monotonic()`` when the command started.
+        workers: processes that train one trial together.
+        gpus_per_trial: of each worker; None: 1 where there are GPUs.
+        concurrent: trials at a time; None: as many as fit.
+        retries: of a trial that raised.
+        address: of a running Ray cluster; None: this machine.
+        num_cpus: of a local Ray; None: all cores.
+    """
+
+    trials: int | None
+    seconds: float | None
+    begun: float
+    workers: int = 1
+    gpus_per_trial: float | None = None
+    concurrent: int | None = None
+    retries: int = 1
+    address: str | None = None
+    num_cpus: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SearchOutcome:
+    """How a search ended.
+
+    Attributes:
+        status: ``complete``, ``time`` or ``interrupted``.
+        counts: finished trials by state.
+        best: record of the trial with the best first objective, or None.
+    """
+
+    status: str
+    counts: dict[str, int]
+    best: Mapping[str, Any] | None
+
+
+def search(run: OpenRun, limits: SearchLimits, observer: SearchObserver) -> SearchOutcome:
+    """Run or continue a search.
+
+    Raises:
+        BadInputError: another search uses the run, or a trial does not fit the cluster.
+        SerplatformError: Ray failed; the run can be resumed.
+    """
+    lock = RunLock(run.directory)
+    try:
+        return _search(run, limits, observer)
+    finally:
+        lock.release()
+
+
+def _search(run: OpenRun, limits: SearchLimits, observer: SearchObserver) -> SearchOutcome:
+    import ray
+
+    description = run.description
+    records = run.directory.records()
+    objectives = tuple(description["objective"])
+    studies = Studies(
+        run.spaces,
+        storage=description["storage"] or str(run.directory.journal),
+        records=records,
+        objectives=objectives,
+        sampler=description["sampler"],
+        pruner=description["pruner"],
+        max_epochs=run.max_epochs,
+        num_folds=len(run.plan.folds),
+        seed=description["seed"],
+    )
+    if limits.trials is not None and limits.trials < len(run.spaces):
+        raise BadInputError(
+            f"--trials {limits.trials}: fewer than the {len(run.spaces)} architectures searched; "
+            "each needs at least one"
+        )
+    connect(limits.address, limits.num_cpus)
+    resources = ray.cluster_resources()
+    spent_before = float(description.get("seconds") or 0.0)
+    started = time.monotonic()
+    run.set_status("running", ended=None, resources=_readable(resources))
+    time_left = None
+    if limits.seconds is not None:
+        time_left = max(1.0, limits.seconds - (started - limits.begun))
+    plan = SearchPlan(
+        dataset=description["dataset"]["path"],
+        seed=description["seed"],
+        budget=limits.trials,
+        time_left=time_left,
+        workers=limits.workers,
+        gpus_per_trial=limits.gpus_per_trial,
+        concurrent=limits.concurrent,
+        retries=limits.retries,
+        objective=objectives[0] if objectives[0] in DEV_METRICS else "uar",
+    )
+    status = "interrupted"
+    try:
+        status = run_trials(run.directory, studies, plan, observer, resources=resources)
+    except BadInputError:
+        status = "failed"
+        raise
+    finally:
+        run.set_status(
+            "complete" if status == "time" else status,
+            ended=now(),
+            seconds=spent_before + time.monotonic() - started,
+        )
+    return summarize(run.directory.records(), objectives[0], status)
+
+
+def summarize(
+    records: Mapping[int, Mapping[str, Any]], objective: str, status: str
+) -> SearchOutcome:
+    """Count the finished trials and find the best by its mean dev value."""
+    counts = {"complete": 0, "pruned": 0, "failed": 0}
+    for record in records.values():
+        counts[record["state"]] += 1
+    sign = -1.0 if objective in ("nll", "brier", "ece") else 1.0
+    name = objective if objective in DEV_METRICS else "uar"
+    complete = [r for r in records.values() if r["state"] == "complete"]
+    best = max(complete, key=lambda r: sign * r["dev"][name], default=None)
+    return SearchOutcome(status=status, counts=counts, best=best)
+
+
+def _readable(resources: Mapping[str, float]) -> dict[str, float]:
+    """The resources that mean something to a reader: no addresses of machines."""
+    return {
+        name: float(value)
+        for name, value in sorted(resources.items())
+        if name in ("CPU", "GPU") or name.startswith("accelerator_type:")
+    }
+
+
+def default_run_path(architectures: tuple[str, ...]) -> Path:
+    """``runs/<architectures>-<date>-<time>``, a name that does not exist yet."""
+    names = "-".join(architectures) if len(architectures) <= 3 else f"{len(architectures)}-systems"
+    base = Path("runs") / f"{names}-{time.strftime('%Y%m%d-%H%M%S')}"
+    path, count = base, 1
+    while path.exists():
+        count += 1
+        path = base.with_name(f"{base.name}-{count}")
+    return path

@@ -1,0 +1,84 @@
+"""A one-worker trial inside a reused Ray Tune actor: one epoch a step."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+from ray import tune
+
+from serplatform.errors import SerplatformError
+
+CONFIG_KEY = "task"
+
+
+def encode_config(task: dict[str, Any], *, threads: int) -> dict[str, Any]:
+    """Pack a task for Tune as text, which it passes on untouched."""
+    return {CONFIG_KEY: json.dumps({"task": task, "threads": threads})}
+
+
+class TrialActor(tune.Trainable):
+    """Trains trials one after another in one process.
+
+    The process keeps the dataset open and torch imported between trials; a trial costs what
+    its training costs.
+    """
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Take the first trial's configuration; nothing is computed yet."""
+        self._packed = config[CONFIG_KEY]
+        self._trial: Any = None
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take the next trial's configuration in the same process."""
+        self.setup(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Train one epoch.
+
+        An error that training again would repeat ends the trial with its reason; any other
+        exception is left to Tune, which retries the trial from its last saved epoch.
+        """
+        try:
+            if self._trial is None:
+                self._trial = start_trial(self._packed)
+            report = self._trial.step()
+        except SerplatformError as error:
+            return {"done": True, "failure": str(error), "objective": float("nan"), "epoch_step": 0}
+        return report_to_result(report)
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """The trial saves its own state in the run directory; Tune keeps nothing."""
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """See :meth:`save_checkpoint`."""
+
+    def cleanup(self) -> None:
+        """Let go of the trial."""
+        self._trial = None
+
+
+def start_trial(packed: str, *, distributed: bool = False, rank: int = 0) -> Any:
+    """Set a worker process up for training and open its trial."""
+    unpacked = json.loads(packed)
+
+    from serplatform.training.allocator import keep_freed_memory
+
+    keep_freed_memory()
+
+    import torch
+
+    torch.set_num_threads(unpacked["threads"])
+
+    from serplatform.training.trial import Trial, TrialTask
+
+    return Trial(TrialTask(**unpacked["task"]), distributed=distributed, rank=rank)
+
+
+def report_to_result(report: Any) -> dict[str, Any]:
+    """A trial's report as a Tune result."""
+    result = dataclasses.asdict(report)
+    result["epoch_step"] = result.pop("step")
+    return result

@@ -1,0 +1,417 @@
+"""Runs the trials of a search through Ray Tune and records how each of them ended."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import math
+import os
+import shutil
+import signal
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+from serplatform.artifacts import read_json
+from serplatform.errors import ArtifactError, BadInputError, SerplatformError
+from serplatform.run_directory import RunDirectory
+from serplatform.search.study import Studies, Suggestion
+from serplatform.seeding import derive_seed
+from serplatform.training.trial import TrialTask, base_record
+
+#: The trials table is rewritten at most this often while trials end, in seconds.
+TABLE_INTERVAL = 5.0
+
+
+class SearchObserver(Protocol):
+    """Is told what happens during a search; a display, a log, or nothing."""
+
+    def trial_started(self, suggestion: Suggestion) -> None:
+        """A trial was handed out."""
+
+    def trial_progressed(self, suggestion: Suggestion, result: Mapping[str, Any]) -> None:
+        """A trial trained one more epoch."""
+
+    def trial_ended(self, record: Mapping[str, Any]) -> None:
+        """A trial is complete, pruned or failed, and recorded."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SearchPlan:
+    """What :func:`run_trials` needs to know.
+
+    Attributes:
+        dataset: the prepared dataset's directory.
+        seed: of the run.
+        budget: trials over the life of the run; None for as many as time allows.
+        time_left: seconds, or None.
+        workers: processes that train one trial together.
+        gpus_per_trial: GPUs of one worker, may be a fraction; None: 1 where there are GPUs.
+        concurrent: trials at a time; None: as many as fit.
+        retries: times a trial that raised is tried again from its last saved epoch.
+        objective: dev metric reported while training.
+    """
+
+    dataset: str
+    seed: int
+    budget: int | None
+    time_left: float | None
+    workers: int = 1
+    gpus_per_trial: float | None = None
+    concurrent: int | None = None
+    retries: int = 1
+    objective: str = "uar"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Placement:
+    """How trials are laid on the cluster.
+
+    Attributes:
+        concurrent: trials at a time.
+        threads: torch threads of each training process.
+        gpus: GPUs of each training process.
+        workers: processes a trial.
+    """
+
+    concurrent: int
+    threads: int
+    gpus: float
+    workers: int
+
+
+def plan_placement(resources: Mapping[str, float], plan: SearchPlan) -> Placement:
+    """Check before anything starts that a whole trial fits the cluster.
+
+    Args:
+        resources: the cluster's total resources, as Ray counts them.
+        plan: what is asked for.
+
+    Raises:
+        BadInputError: a trial does not fit; it would wait for ever.
+    """
+    cpus, total_gpus = resources.get("CPU", 0.0), resources.get("GPU", 0.0)
+    gpus = plan.gpus_per_trial
+    if gpus is None:
+        gpus = 1.0 if total_gpus >= 1 else 0.0
+    if gpus > 1 and gpus != int(gpus):
+        raise BadInputError(f"--gpus-per-trial {gpus}: above 1 it must be a whole number")
+    if plan.workers > 1 and 0 < gpus < 1:
+        raise BadInputError(
+            f"--gpus-per-trial {gpus} with --workers {plan.workers}: two workers of one trial "
+            "cannot share a GPU (NCCL refuses it); give 1, or --workers 1"
+        )
+    needed = {"CPU": float(plan.workers), "GPU": plan.workers * gpus}
+    lacking = [
+        f"{needed[name]:g} {name} of {have:g}"
+        for name, have in (("CPU", cpus), ("GPU", total_gpus))
+        if needed[name] > have
+    ]
+    if lacking:
+        raise BadInputError(
+            f"one trial of {plan.workers} worker(s) needs more than the cluster has "
+            f"({'; '.join(lacking)}): it would wait for ever. Lower --workers or "
+            "--gpus-per-trial, or add nodes"
+        )
+    fits = int(cpus // plan.workers)
+    if gpus:
+        per_gpu = math.floor(1 / gpus + 1e-9) if gpus < 1 else 0
+        fit_gpus = int(total_gpus) * per_gpu if gpus < 1 else int(total_gpus // needed["GPU"])
+        fits = min(fits, fit_gpus)
+    concurrent = max(1, min(fits, plan.concurrent or fits))
+    if plan.budget is not None:
+        concurrent = max(1, min(concurrent, plan.budget))
+    threads = max(1, int(cpus // (concurrent * plan.workers))) if resources_on_one_node(
+        resources
+    ) else 1
+    return Placement(concurrent=concurrent, threads=threads, gpus=gpus, workers=plan.workers)
+
+
+def resources_on_one_node(resources: Mapping[str, float]) -> bool:
+    """Whether the cluster is one machine (each node has one resource ``node:<address>``)."""
+    nodes = [name for name in resources if name.startswith("node:") and "__" not in name]
+    return len(nodes) <= 1
+
+
+class _Trials:
+    """What the driver knows of the trials that Tune runs."""
+
+    def __init__(
+        self, run: RunDirectory, studies: Studies, plan: SearchPlan, observer: SearchObserver
+    ) -> None:
+        self.run = run
+        self.studies = studies
+        self.plan = plan
+        self.observer = observer
+        self.records = run.records()
+        self.device = "cpu"
+        self._suggestions: dict[str, Suggestion] = {}
+        self._history: dict[int, list[Mapping[str, Any]]] = {}
+        self._pruned: set[int] = set()
+        self._finished: dict[int, Mapping[str, Any]] = {}
+        self._table_written = 0.0
+
+    def task(self, suggestion: Suggestion) -> TrialTask:
+        return TrialTask(
+            number=suggestion.number,
+            architecture=suggestion.architecture,
+            values=suggestion.values,
+            run=str(self.run.path.resolve()),
+            dataset=self.plan.dataset,
+            seed=derive_seed(self.plan.seed, "trial", suggestion.number),
+            paper=suggestion.paper,
+            objective=self.plan.objective,
+            device=self.device,
+        )
+
+    def suggested(self, suggestion: Suggestion, trial_id: str) -> None:
+        self._suggestions[trial_id] = suggestion
+        self._history[suggestion.number] = []
+        self.observer.trial_started(suggestion)
+
+    def should_stop(self, trial_id: str, result: Mapping[str, Any]) -> bool:
+        """Take a result of Tune; True when the trial is to be pruned."""
+        suggestion = self._suggestions[trial_id]
+        number = suggestion.number
+        if "failure" in result or "history" not in result:
+            self._finished[number] = result
+            return False
+        self._history[number].append(result["history"])
+        self.observer.trial_progressed(suggestion, result)
+        prune = self.studies.report(number, result["epoch_step"], result["objective"])
+        if result["done"]:
+            self._finished[number] = result
+            return False
+        if prune:
+            self._pruned.add(number)
+        return prune
+
+    def ended(self, trial_id: str, result: Mapping[str, Any] | None, error: str | None) -> None:
+        """A trial left Tune: record it, unless it was merely interrupted."""
+        suggestion = self._suggestions.get(trial_id)
+        if suggestion is None or suggestion.number in self.records:
+            return
+        number = suggestion.number
+        last = self._finished.get(number, result or {})
+        if error is not None:
+            record = self._settle(suggestion, "failed", error)
+        elif "failure" in last:
+            record = self._settle(suggestion, "failed", str(last["failure"]))
+        elif number in self._pruned:
+            record = self._settle(suggestion, "pruned", None)
+        elif last.get("done"):
+            record = self._read_record(suggestion)
+        else:
+            return  # interrupted: it goes on at the next --resume
+        self.records[number] = record
+        self._history.pop(number, None)
+        self.studies.tell(record)
+        self.observer.trial_ended(record)
+        if time.monotonic() - self._table_written > TABLE_INTERVAL:
+            self.write_table()
+
+    def write_table(self) -> None:
+        self.run.write_trials_table(list(self.records.values()))
+        self._table_written = time.monotonic()
+
+    def _read_record(self, suggestion: Suggestion) -> dict[str, Any]:
+        path = self.run.record_file(suggestion.number)
+        try:
+            record: dict[str, Any] = read_json(path, "trial record")
+        except ArtifactError as error:
+            return self._settle(
+                suggestion,
+                "failed",
+                f"the trial ended, but its record cannot be read here ({error}); the run "
+                "directory must be on storage that all nodes share",
+            )
+        return record
+
+    def _settle(self, suggestion: Suggestion, state: str, error: str | None) -> dict[str, Any]:
+        """Record a trial that its worker could not record."""
+        number = suggestion.number
+        saved: Mapping[str, Any] = {}
+        with contextlib.suppress(ArtifactError):
+            saved = read_json(self.run.state_directory(number) / "progress.json", "trial state")
+        history = {(e["fold"], e["epoch"]): e for e in saved.get("history", [])}
+        history.update({(e["fold"], e["epoch"]): e for e in self._history.get(number, [])})
+        folds = saved.get("fold_dev", [])
+        record = base_record(self.task(suggestion), state, error)
+        record.update(
+            dev={name: sum(f[name] for f in folds) / len(folds) for name in folds[0]}
+            if folds
+            else {},
+            fold_dev=folds,
+            history=[history[key] for key in sorted(history)],
+            epochs=len(history),
+            seconds=sum(float(entry["seconds"]) for entry in history.values()),
+            num_parameters=saved.get("num_parameters") or None,
+            peak_memory_mb=saved.get("peak_memory_mb") or None,
+            ended=time.time(),
+            host=None,
+        )
+        self.run.write_record(record)
+        shutil.rmtree(self.run.state_directory(number), ignore_errors=True)
+        return record
+
+
+def run_trials(
+    run: RunDirectory,
+    studies: Studies,
+    plan: SearchPlan,
+    observer: SearchObserver,
+    *,
+    resources: Mapping[str, float],
+) -> str:
+    """Run trials until the budget is spent; Ray must be connected.
+
+    Returns:
+        ``"complete"``, ``"time"`` (the time budget ran out) or ``"interrupted"``.
+
+    Raises:
+        BadInputError: a trial does not fit the cluster.
+        SerplatformError: Ray failed.
+    """
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "600")
+    from ray import tune
+    from ray.tune.search import ConcurrencyLimiter
+
+    from serplatform.distributed.scheduler import PruningScheduler
+    from serplatform.distributed.searcher import StudySearcher
+    from serplatform.distributed.trial_actor import TrialActor, encode_config
+    from serplatform.distributed.trial_workers import train_driver
+
+    placement = plan_placement(resources, plan)
+    trials = _Trials(run, studies, plan, observer)
+    trials.device = "cuda" if placement.gpus else "cpu"
+    scratch = run.path / ".scratch"
+    scratch.mkdir(parents=True, exist_ok=True)
+
+    def make_config(suggestion: Suggestion) -> dict[str, Any]:
+        task = dataclasses.asdict(trials.task(suggestion))
+        config = encode_config(task, threads=placement.threads)
+        if placement.workers > 1:
+            config.update(
+                workers=placement.workers,
+                gpus_per_worker=placement.gpus,
+                retries=plan.retries,
+                scratch=str(scratch.resolve()),
+            )
+        return config
+
+    searcher = StudySearcher(
+        studies, budget=plan.budget, make_config=make_config, on_suggested=trials.suggested
+    )
+
+    class Ends(tune.Callback):
+        """Forwards the ends of trials."""
+
+        def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+            book.ended(trial.trial_id, trial.last_result, None)
+
+        def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+            book.ended(trial.trial_id, trial.last_result, _reason(trial))
+
+    book = trials
+    if placement.workers == 1:
+        trainable: Any = tune.with_resources(
+            TrialActor,
+            tune.PlacementGroupFactory(
+                [
+                    {"CPU": float(placement.threads)}
+                    | ({"GPU": placement.gpus} if placement.gpus else {})
+                ]
+            ),
+        )
+    else:
+        # the driver of a worker group takes no CPU: with one, as many drivers as CPUs
+        # would each wait for workers that never fit
+        trainable = tune.with_resources(
+            train_driver,
+            tune.PlacementGroupFactory([{"node:__internal_head__": 0.001}]),
+        )
+    tuner = tune.Tuner(
+        trainable,
+        tune_config=tune.TuneConfig(
+            search_alg=ConcurrencyLimiter(searcher, max_concurrent=placement.concurrent),
+            scheduler=PruningScheduler(trials.should_stop),
+            metric="objective",
+            mode="max",
+            num_samples=-1,
+            time_budget_s=plan.time_left,
+            reuse_actors=placement.workers == 1,
+        ),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=str(scratch.resolve()),
+            verbose=0,
+            callbacks=[Ends()],
+            failure_config=tune.FailureConfig(
+                max_failures=plan.retries if placement.workers == 1 else 0
+            ),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False)
+            if placement.workers == 1
+            else tune.CheckpointConfig(),
+        ),
+    )
+    begun = time.monotonic()
+    interrupted = False
+    try:
+        with _quiet(), _terminate_like_interrupt():
+            tuner.fit()
+    except KeyboardInterrupt:
+        interrupted = True
+    except tune.TuneError as error:
+        raise SerplatformError(f"Ray Tune failed: {error}") from error
+    finally:
+        trials.write_table()
+        shutil.rmtree(scratch, ignore_errors=True)
+    if searcher.exhausted and not interrupted:
+        return "complete"
+    out_of_time = plan.time_left is not None and time.monotonic() - begun >= plan.time_left - 1
+    return "time" if out_of_time and not interrupted else "interrupted"
+
+
+def _reason(trial: Any) -> str:
+    """Why a Tune trial failed, without Ray's traceback of the caller."""
+    error = trial.get_pickled_error() or trial.get_error()
+    cause = getattr(error, "cause", None) or error
+    lines = [line.strip() for line in str(cause).strip().splitlines() if line.strip()]
+    return lines[-1] if lines else "the trial's process died"
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Tune's own messages off the terminal: the observer says what matters."""
+    loggers = [logging.getLogger(name) for name in ("ray.tune", "ray.train", "ray.air")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _terminate_like_interrupt() -> Iterator[None]:
+    """Treat a request to terminate (a scheduler's, a container's) like Ctrl-C."""
+    try:
+        before = signal.signal(
+            signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT)
+        )
+    except ValueError:  # not the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,69 @@
+"""``--set KEY=VALUE``: settings that hold in every trial of a search."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from serplatform.config import parse_value
+from serplatform.errors import BadInputError, unknown_name
+from serplatform.training.trial_config import known_parameters
+
+
+def parse_overrides(
+    settings: Sequence[str], architectures: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """Assign each setting to the architectures that have the parameter.
+
+    A key is a parameter's full name (``model.hidden_dim``), its last part where that is
+    unambiguous (``hidden_dim``), or either after ``<architecture>.`` for one architecture only.
+
+    Args:
+        settings: texts of the form KEY=VALUE; the value is read as YAML.
+        architectures: names of the search.
+
+    Returns:
+        architecture to flat parameters.
+
+    Raises:
+        BadInputError: listing every text without ``=``, unknown or ambiguous key.
+    """
+    known = {name: known_parameters(name) for name in architectures}
+    overrides: dict[str, dict[str, Any]] = {name: {} for name in architectures}
+    faults: list[str] = []
+    for text in settings:
+        key, equals, value = text.partition("=")
+        key = key.strip()
+        if not equals or not key:
+            faults.append(f"'{text}': must be KEY=VALUE, e.g. training.learning_rate=1e-3")
+            continue
+        first, _, rest = key.partition(".")
+        targets = [first] if first in known and rest else list(architectures)
+        name = rest if first in known and rest else key
+        found = False
+        for architecture in targets:
+            matches = matching(name, known[architecture])
+            if len(matches) > 1:
+                faults.append(f"'{key}' is ambiguous for {architecture}: {', '.join(matches)}")
+                found = True
+            elif matches:
+                overrides[architecture][matches[0]] = parse_value(value)
+                found = True
+        if not found:
+            every = {p for architecture in targets for p in known[architecture]}
+            faults.append(unknown_name("parameter", name, every))
+    if faults:
+        raise BadInputError(f"--set: {len(faults)} fault(s):", faults)
+    return overrides
+
+
+def matching(name: str, known: Mapping[str, Any]) -> list[str]:
+    """Full names that ``name`` may stand for.
+
+    Example:
+        >>> matching("hidden_dim", {"model.hidden_dim": 0, "data.feature": 0})
+        ['model.hidden_dim']
+    """
+    if name in known:
+        return [name]
+    return [full for full in known if full.partition(".")[2] == name]

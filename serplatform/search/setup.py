@@ -1,0 +1,297 @@
+"""Makes a run's directory from what the user asks for, and opens it again to go on."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from serplatform.artifacts import SCHEMA_VERSION
+from serplatform.datasets.dataset import Dataset
+from serplatform.environment import hardware, now, versions
+from serplatform.errors import ArtifactError, BadInputError
+from serplatform.models.base import ARCHITECTURES
+from serplatform.protocols.base import FoldPlan
+from serplatform.protocols.plan import check_plan, make_plan, plan_hash, read_plan, write_plan
+from serplatform.run_directory import RunDirectory
+from serplatform.search.overrides import parse_overrides
+from serplatform.search.space import (
+    SearchSpace,
+    load_space,
+    packaged_spaces,
+    parse_space,
+    space_faults,
+)
+from serplatform.search.study import PRUNERS, SAMPLERS, check_objectives, make_pruner, make_sampler
+from serplatform.training.trial_config import resolve
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SearchRequest:
+    """What the user asks for.
+
+    Attributes:
+        architectures: registered names.
+        dataset: a prepared dataset.
+        protocol: its name with parameter; None for the corpus's default.
+        spaces: files or names of packaged spaces; architectures that none of them is for use
+            the packaged space of their own name.
+        settings: texts KEY=VALUE that hold in every trial.
+        small: prefer the packaged ``<architecture>-small`` spaces.
+        seed: of everything.
+        objectives: names of ``study.OBJECTIVES``.
+        sampler: name of the Optuna sampler.
+        pruner: name of the pruner.
+        storage: Optuna storage URL; None for the run's own journal file.
+    """
+
+    architectures: tuple[str, ...]
+    dataset: Path
+    protocol: str | None = None
+    spaces: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+    small: bool = False
+    seed: int = 0
+    objectives: tuple[str, ...] = ("uar",)
+    sampler: str = "tpe"
+    pruner: str = "asha"
+    storage: str | None = None
+
+
+@dataclasses.dataclass
+class OpenRun:
+    """A run that trials can be added to.
+
+    Attributes:
+        directory: where it lies.
+        description: the content of ``run.json``.
+        spaces: architecture to space, the user's settings fixed.
+        plan: its folds.
+    """
+
+    directory: RunDirectory
+    description: dict[str, Any]
+    spaces: dict[str, SearchSpace]
+    plan: FoldPlan
+
+    @property
+    def max_epochs(self) -> int:
+        """The largest number of epochs that a fold of any trial may take."""
+        return max(_max_epochs(space) for space in self.spaces.values())
+
+    def set_status(self, status: str, **more: Any) -> None:
+        """Write the run's status into ``run.json``."""
+        self.description.update(status=status, **more)
+        self.directory.write_run(self.description)
+
+
+def choose_architectures(names: Sequence[str]) -> tuple[str, ...]:
+    """Resolve ``all`` and check each name; order is kept, repeats are refused.
+
+    Raises:
+        BadInputError: unknown or repeated name, or none.
+    """
+    if not names:
+        raise BadInputError(
+            f"name at least one architecture ({', '.join(ARCHITECTURES.names())}) or `all`"
+        )
+    if "all" in names:
+        return tuple(ARCHITECTURES.names())
+    for name in names:
+        ARCHITECTURES.get(name)
+    if len(set(names)) != len(names):
+        raise BadInputError(f"architectures {', '.join(names)}: name each once")
+    return tuple(names)
+
+
+def choose_spaces(request: SearchRequest) -> dict[str, SearchSpace]:
+    """Load one space an architecture and fix the user's settings in it.
+
+    Raises:
+        BadInputError: a space is faulty, is for none of the architectures, or two are for one.
+    """
+    given: dict[str, SearchSpace] = {}
+    for name in request.spaces:
+        space = load_space(name)
+        if space.architecture not in request.architectures:
+            raise BadInputError(
+                f"--space {name}: it is for architecture '{space.architecture}', which is not "
+                f"searched ({', '.join(request.architectures)})"
+            )
+        if space.architecture in given:
+            raise BadInputError(f"--space: two spaces for architecture '{space.architecture}'")
+        given[space.architecture] = space
+    packaged = packaged_spaces()
+    overrides = parse_overrides(request.settings, request.architectures)
+    spaces: dict[str, SearchSpace] = {}
+    for architecture in request.architectures:
+        small = f"{architecture}-small"
+        name = small if request.small and small in packaged else architecture
+        space = given.get(architecture) or load_space(name)
+        spaces[architecture] = space.fix(overrides[architecture])
+    return spaces
+
+
+def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> OpenRun:
+    """Check everything that can be checked before training, then write the run's directory.
+
+    Raises:
+        BadInputError: anything is wrong with the request; nothing is then written.
+        LeakError: the protocol's folds are not apart.
+    """
+    directory = RunDirectory(out)
+    if directory.run_file.exists():
+        raise BadInputError(
+            f"{out}: already holds a run; continue it with --resume, or give another --out"
+        )
+    check_objectives(request.objectives)
+    make_sampler(request.sampler, 0)
+    make_pruner(request.pruner, max_epochs=1, num_folds=1)
+    spaces = choose_spaces(request)
+    dataset = Dataset.open(request.dataset)
+    _check_features(dataset, spaces)
+    name = request.protocol or str(dataset.meta["default_protocol"])
+    plan = make_plan(dataset.utterances, name, request.seed, classes=dataset.classes)
+    check_plan(plan, dataset.utterances)
+    write_plan(plan, directory.folds_file)
+    description: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "command": list(command),
+        "architectures": list(request.architectures),
+        "spaces": {name: space_mapping(space) for name, space in spaces.items()},
+        "settings": list(request.settings),
+        "protocol": {
+            "name": plan.protocol,
+            "speaker_independent": plan.speaker_independent,
+            "label_map": dict(plan.label_map),
+            "num_folds": len(plan.folds),
+            "notes": list(plan.notes),
+        },
+        "folds_file": directory.folds_file.name,
+        "folds_hash": plan_hash(plan),
+        "dataset": {
+            "path": str(request.dataset.resolve()),
+            "fingerprint": dataset.fingerprint,
+            "corpus": dataset.meta["corpus"],
+            "title": dataset.meta["title"],
+            "synthetic": dataset.synthetic,
+            "counts": dataset.meta["counts"],
+        },
+        "classes": list(plan.classes),
+        "seed": request.seed,
+        "objective": list(request.objectives),
+        "sampler": request.sampler,
+        "pruner": request.pruner,
+        "storage": request.storage,
+        "selection": "dev rows of each outer fold; test rows are opened by the report alone",
+        "versions": versions(),
+        "hardware": hardware(),
+        "status": "running",
+        "started": now(),
+        "ended": None,
+        "seconds": 0.0,
+        "notes": [*dataset.meta["notes"], *plan.notes],
+    }
+    directory.write_run(description)
+    return OpenRun(directory, description, spaces, plan)
+
+
+def reopen_run(out: Path, *, dataset: Path | None = None) -> OpenRun:
+    """Open a run to go on with it.
+
+    Args:
+        out: the run's directory.
+        dataset: where the dataset lies now, if it has moved.
+
+    Raises:
+        ArtifactError: files are missing or damaged, or the dataset or folds are not those the
+            run was begun with.
+    """
+    directory = RunDirectory(out)
+    description = directory.read_run()
+    path = dataset or Path(description["dataset"]["path"])
+    opened = Dataset.open(path)
+    if opened.fingerprint != description["dataset"]["fingerprint"]:
+        raise ArtifactError(
+            f"{path}: the dataset is not the one that {out} was begun with (fingerprint "
+            f"{opened.fingerprint[:12]}, run {description['dataset']['fingerprint'][:12]}); "
+            "give the original with --data, or start a new run"
+        )
+    plan = read_plan(directory.folds_file)
+    if plan_hash(plan) != description["folds_hash"]:
+        raise ArtifactError(f"{directory.folds_file}: the folds were changed after the run began")
+    spaces: dict[str, SearchSpace] = {}
+    for name, mapping in description["spaces"].items():
+        space, faults = parse_space(mapping, f"{directory.run_file} ({name})")
+        faults = [f for f in faults if not f.startswith("parameters: must hold")]
+        if faults := faults + space_faults(space):
+            raise ArtifactError(f"{directory.run_file}: the space of {name} is faulty", faults)
+        spaces[name] = space
+    description["dataset"]["path"] = str(path.resolve())
+    return OpenRun(directory, description, spaces, plan)
+
+
+def space_mapping(space: SearchSpace) -> dict[str, Any]:
+    """A space in the form of its YAML file; ``parse_space`` reads it back."""
+    parameters: dict[str, Any] = {}
+    for name, parameter in space.parameters.items():
+        entry: dict[str, Any] = {"type": parameter.kind}
+        if parameter.kind == "choice":
+            entry["values"] = list(parameter.values)
+        else:
+            entry.update(low=parameter.low, high=parameter.high)
+            if parameter.step is not None:
+                entry["step"] = parameter.step
+            if parameter.log:
+                entry["log"] = True
+        if parameter.when:
+            entry["when"] = {key: list(values) for key, values in parameter.when.items()}
+        parameters[name] = entry
+    return {
+        "architecture": space.architecture,
+        "description": space.description,
+        "fixed": dict(space.fixed),
+        "parameters": parameters,
+    }
+
+
+def _max_epochs(space: SearchSpace) -> int:
+    searched = space.parameters.get("training.max_epochs")
+    if searched is not None:
+        choices = [int(value) for value in searched.values]
+        return max(choices) if choices else int(searched.high)
+    return resolve(space.architecture, space.fixed, space.source).training.max_epochs
+
+
+def _check_features(dataset: Dataset, spaces: Mapping[str, SearchSpace]) -> None:
+    """Every feature that a trial may read must be in the dataset."""
+    missing: dict[str, list[str]] = {}
+    for architecture, space in spaces.items():
+        searched = space.parameters.get("data.feature")
+        needed = (
+            [str(value) for value in searched.values]
+            if searched is not None
+            else [resolve(architecture, space.fixed, space.source).data.feature]
+        )
+        for feature in needed:
+            if feature not in dataset.feature_names:
+                missing.setdefault(feature, []).append(architecture)
+    if missing:
+        have = ", ".join(dataset.feature_names)
+        raise BadInputError(
+            f"{dataset.path}: the dataset lacks features (it has {have}); prepare it again with "
+            f"--features {','.join([*dataset.feature_names, *missing])}",
+            [f"{feature}, needed by {', '.join(names)}" for feature, names in missing.items()],
+        )
+
+
+__all__ = [
+    "PRUNERS",
+    "SAMPLERS",
+    "OpenRun",
+    "SearchRequest",
+    "choose_architectures",
+    "create_run",
+    "reopen_run",
+]
