@@ -1,0 +1,149 @@
+"""What an alignment is, what makes one, and the names of the sources.
+
+Times are in seconds from the start of the utterance.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from serplatform.corpora.base import Span, Utterance
+from serplatform.errors import BadInputError, unknown_name
+from serplatform.registry import Registry
+
+FloatArray = npt.NDArray[np.float32]
+
+#: ``--align none``: no source is asked; spans that the corpus itself gives are kept.
+NONE = "none"
+#: Source of spans that the corpus itself gives.
+CORPUS_SOURCE = "corpus"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Alignment:
+    """Words and phones of one utterance.
+
+    Attributes:
+        spans: words, then phones, each tier in order of time and without overlap.
+        source: where they came from, e.g. ``wdseg`` or ``pocketsphinx-decoded``.
+        notes: what had to be repaired, in fixed words, so that equal notes can be counted.
+    """
+
+    spans: tuple[Span, ...]
+    source: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AlignmentFailure:
+    """An utterance that could not be aligned.
+
+    Attributes:
+        reason: what went wrong, in fixed words, so that equal reasons can be counted.
+        detail: the file, line or words at fault.
+    """
+
+    reason: str
+    detail: str = ""
+
+
+class Aligner(ABC):
+    """One source of alignments. Make one with :func:`get_aligner` in the process that uses it."""
+
+    name: ClassVar[str]
+    #: what ``--align`` says about it
+    description: ClassVar[str]
+
+    def check(self, utterances: Sequence[Utterance]) -> None:  # noqa: B027
+        """Refuse, before any work, a corpus that this source cannot serve at all.
+
+        Raises:
+            BadInputError: with the reason and the sources that could.
+        """
+
+    @abstractmethod
+    def align(
+        self, utterance: Utterance, samples: FloatArray, sampling_rate: int
+    ) -> Alignment | AlignmentFailure:
+        """Locate the words and phones of one utterance.
+
+        Args:
+            utterance: what is known about it.
+            samples: (S,), float32 mono, the utterance only, full scale 1.
+            sampling_rate: in hertz.
+        """
+
+
+#: source name → a function of the alignment directory (or None) that makes the aligner
+ALIGNERS: Registry[Any] = Registry("alignment source", "serplatform.alignment")
+
+
+def aligner_names() -> list[str]:
+    """Everything that ``--align`` takes."""
+    return [*ALIGNERS.names(), NONE]
+
+
+@functools.lru_cache(maxsize=8)
+def get_aligner(name: str, directory: str | Path | None = None) -> Aligner | None:
+    """Make the aligner called ``name``, once a process.
+
+    Args:
+        name: a registered source, or ``none``.
+        directory: where its files lie, for sources that read files.
+
+    Returns:
+        The aligner; None for ``none``.
+
+    Raises:
+        BadInputError: the name is unknown, or the directory is missing or not needed.
+
+    Example:
+        >>> get_aligner("wdseg").name
+        'wdseg'
+        >>> get_aligner("none") is None
+        True
+    """
+    if name == NONE:
+        if directory is not None:
+            raise BadInputError(
+                f"--alignments {directory} is given, but --align none reads no alignments; "
+                "name the kind of file, e.g. --align textgrid"
+            )
+        return None
+    if name not in ALIGNERS.names():
+        raise BadInputError(unknown_name("alignment source", name, aligner_names()))
+    folder = None if directory is None else Path(directory)
+    if folder is not None and not folder.is_dir():
+        raise BadInputError(
+            f"{folder}: no such directory of alignments; give --alignments the folder "
+            f"that holds the {name} files"
+        )
+    aligner: Aligner = ALIGNERS.get(name)(folder)
+    return aligner
+
+
+def align_utterance(
+    aligner: Aligner | None, utterance: Utterance, samples: FloatArray, sampling_rate: int
+) -> Alignment | AlignmentFailure:
+    """Align one utterance, falling back to the spans that the corpus gives.
+
+    Args:
+        aligner: the source asked, or None.
+        utterance: what is known about it.
+        samples: (S,), float32 mono, the utterance only.
+        sampling_rate: in hertz.
+
+    Returns:
+        The alignment; without an aligner the corpus's own spans, which may be none.
+    """
+    if aligner is None:
+        return Alignment(spans=utterance.spans, source=CORPUS_SOURCE)
+    return aligner.align(utterance, samples, sampling_rate)

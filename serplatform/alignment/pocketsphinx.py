@@ -1,0 +1,265 @@
+"""English words and phones by PocketSphinx: forced alignment, or recognition without a transcript.
+
+The ``pocketsphinx`` wheel carries an English acoustic model, a pronunciation dictionary (CMU)
+and a language model, so nothing is downloaded. Where a transcript is known it is aligned to
+the audio; where there is none, the words are recognized first ("future work" of Lee, Yoon and
+Jung, Interspeech 2020). Phones come from a second pass over the words found, in ARPAbet.
+
+Frames are 10 ms. The front end tracks noise from one utterance to the next, so it is reset
+before each: an utterance's alignment does not depend on what was aligned before.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from serplatform.alignment.base import ALIGNERS, Aligner, Alignment, AlignmentFailure, FloatArray
+from serplatform.alignment.tidy import is_special, plain_word, tidy_tier
+from serplatform.alignment.words import tokens
+from serplatform.corpora.base import Span, Utterance
+from serplatform.errors import BadInputError
+
+FRAME = 0.01
+MODEL_RATE = 16_000
+DECODED_SOURCE = "pocketsphinx-decoded"
+#: Without a stated language, at least this share of the transcripts' words must be in the
+#: English dictionary.
+MIN_KNOWN = 0.8
+
+FAIL_LANGUAGE = "not English: PocketSphinx has an English acoustic model only"
+FAIL_NO_TEXT = "no words in the transcript"
+FAIL_UNKNOWN_ALL = "no word of the transcript is in the English dictionary"
+FAIL_UNKNOWN_SOME = "words of the transcript are not in the English dictionary"
+FAIL_SHORT = "audio too short to align"
+FAIL_SILENT = "silent audio"
+FAIL_FIT = "the transcript does not fit the audio"
+FAIL_NOTHING = "no words recognized"
+NOTE_WIDE = "aligned only without pruning: the transcript fits the audio badly"
+NOTE_NO_PHONES = "the second pass found no phones: words only"
+
+_ALTERNATIVES = (
+    "use --align textgrid with --alignments DIR (Montreal Forced Aligner, which has models for "
+    "many languages), --align equal (equal shares of the time for the transcript's words) or "
+    "--align none"
+)
+_SIBILANTS = frozenset({"S", "Z", "SH", "ZH", "CH", "JH"})
+_VOICELESS = frozenset({"P", "T", "K", "F", "TH"})
+
+
+def is_english(language: str) -> bool:
+    """Whether a language is English, by name or by code.
+
+    Example:
+        >>> [is_english(x) for x in ("en", "en-US", "eng", "English", "pl", "German")]
+        [True, True, True, True, False, False]
+    """
+    return language.strip().lower().replace("_", "-").split("-")[0] in ("en", "eng", "english")
+
+
+def possessive_phones(phones: str) -> str:
+    """Pronounce ``'s`` after a word.
+
+    Example:
+        >>> possessive_phones("K AE T"), possessive_phones("D AO G"), possessive_phones("B AH S")
+        ('K AE T S', 'D AO G Z', 'B AH S AH Z')
+    """
+    last = phones.split()[-1]
+    if last in _SIBILANTS:
+        return f"{phones} AH Z"
+    return f"{phones} S" if last in _VOICELESS else f"{phones} Z"
+
+
+@ALIGNERS.register("pocketsphinx")
+class PocketSphinxAligner(Aligner):
+    """Aligns English transcripts, and recognizes English words where there is no transcript."""
+
+    name: ClassVar[str] = "pocketsphinx"
+    description: ClassVar[str] = (
+        "English only: forced alignment of transcripts, recognition where there are none"
+    )
+
+    def __init__(self, directory: Path | None = None) -> None:
+        if directory is not None:
+            raise BadInputError(
+                f"--alignments {directory} is given, but --align pocketsphinx reads no files; "
+                "leave it out, or use --align textgrid"
+            )
+        self._aligning: dict[bool, Any] = {}
+        self._decoding: Any = None
+
+    def check(self, utterances: Sequence[Utterance]) -> None:
+        """Refuse a corpus in which nothing is English, by its language or by its words."""
+        languages = Counter(u.language or "" for u in utterances)
+        if not utterances or any(name and is_english(name) for name in languages):
+            return
+        if not languages[""]:
+            named = ", ".join(sorted(languages))
+            raise BadInputError(
+                f"--align pocketsphinx is for English, and this corpus is in: {named}; "
+                + _ALTERNATIVES
+            )
+        words = sorted({w for u in utterances if not u.language for w in tokens(u.text or "")})
+        if not words:
+            raise BadInputError(
+                "--align pocketsphinx is for English, and this corpus names neither a language "
+                "nor a transcript; add a column 'language' (en), or " + _ALTERNATIVES
+            )
+        known = sum(self._pronounceable(word) for word in words)
+        if known < MIN_KNOWN * len(words):
+            raise BadInputError(
+                f"--align pocketsphinx is for English, and only {known} of the {len(words)} "
+                f"different words of the transcripts ({known / len(words):.0%}) are in its English "
+                f"dictionary, fewer than {MIN_KNOWN:.0%}; if the corpus is English, say so in a "
+                "column 'language' (en); else " + _ALTERNATIVES
+            )
+
+    def align(
+        self, utterance: Utterance, samples: FloatArray, sampling_rate: int
+    ) -> Alignment | AlignmentFailure:
+        """Align the transcript to the audio, or recognize words where there is none."""
+        if sampling_rate != MODEL_RATE:
+            raise ValueError(f"PocketSphinx needs {MODEL_RATE} Hz, not {sampling_rate}")
+        if utterance.language and not is_english(utterance.language):
+            return AlignmentFailure(reason=FAIL_LANGUAGE, detail=utterance.language)
+        if len(samples) < 0.1 * sampling_rate:
+            return AlignmentFailure(
+                reason=FAIL_SHORT, detail=f"{len(samples) / sampling_rate:.3f} s"
+            )
+        peak = float(np.abs(samples).max())
+        if peak == 0.0:
+            return AlignmentFailure(reason=FAIL_SILENT, detail=utterance.utterance_id)
+        # Half of full scale: quiet recordings would lose bits to 16-bit rounding.
+        pcm = np.round(samples * (16_384 / peak)).astype("<i2").tobytes()
+        duration = len(samples) / sampling_rate
+        if utterance.text is None:
+            return self._decode(pcm, duration)
+        return self._force(utterance.text, pcm, duration)
+
+    def _force(self, text: str, pcm: bytes, duration: float) -> Alignment | AlignmentFailure:
+        words = tokens(text)
+        if not words:
+            return AlignmentFailure(reason=FAIL_NO_TEXT, detail=repr(text))
+        unknown = [word for word in words if not self._pronounceable(word)]
+        if unknown:
+            reason = FAIL_UNKNOWN_ALL if len(unknown) == len(words) else FAIL_UNKNOWN_SOME
+            return AlignmentFailure(reason=reason, detail=" ".join(dict.fromkeys(unknown)))
+        for wide in (False, True):
+            decoder = self._align_decoder(wide)
+            try:
+                if not all(_pronounce(decoder, word) for word in words):
+                    continue
+                decoder.reinit_feat()
+                decoder.set_align_text(" ".join(words))
+                _run(decoder, pcm)
+                spans = _word_spans(decoder)
+                if [s.label for s in spans if not is_special(s.label)] == words:
+                    notes = (NOTE_WIDE,) if wide else ()
+                    return _with_phones(decoder, pcm, spans, duration, self.name, notes)
+            except (RuntimeError, KeyError):
+                pass
+            self._aligning.pop(wide)  # a failed pass leaves the decoder without a search
+        return AlignmentFailure(reason=FAIL_FIT, detail=text)
+
+    def _decode(self, pcm: bytes, duration: float) -> Alignment | AlignmentFailure:
+        decoder = self._decode_decoder()
+        try:
+            decoder.activate_search()
+            decoder.reinit_feat()
+            _run(decoder, pcm)
+            spans = _word_spans(decoder)
+        except (RuntimeError, KeyError) as error:
+            self._decoding = None
+            return AlignmentFailure(reason=FAIL_NOTHING, detail=str(error))
+        if all(is_special(span.label) for span in spans):
+            return AlignmentFailure(reason=FAIL_NOTHING)
+        return _with_phones(decoder, pcm, spans, duration, DECODED_SOURCE)
+
+    def _pronounceable(self, word: str) -> bool:
+        return _pronounce(self._align_decoder(), word)
+
+    def _align_decoder(self, wide: bool = False) -> Any:
+        """The decoder for known words; the wide one gives up no path and is a little slower."""
+        if wide not in self._aligning:
+            beams = {"beam": 0.0, "pbeam": 0.0, "wbeam": 0.0} if wide else {}
+            self._aligning[wide] = _make_decoder(lm=None, **beams)
+        return self._aligning[wide]
+
+    def _decode_decoder(self) -> Any:
+        if self._decoding is None:
+            self._decoding = _make_decoder()
+        return self._decoding
+
+
+def _make_decoder(**settings: Any) -> Any:
+    try:
+        from pocketsphinx import Config, Decoder
+    except ImportError:
+        raise BadInputError(
+            "--align pocketsphinx needs the package pocketsphinx: pip install pocketsphinx"
+        ) from None
+    return Decoder(Config(samprate=MODEL_RATE, bestpath=False, loglevel="FATAL", **settings))
+
+
+def _pronounce(decoder: Any, word: str) -> bool:
+    """Whether the dictionary has a word; possessives of words that it has are added to it."""
+    if decoder.lookup_word(word) is not None:
+        return True
+    if word.endswith("'s") and (phones := decoder.lookup_word(word[:-2])) is not None:
+        decoder.add_word(word, possessive_phones(phones), True)
+        return True
+    return False
+
+
+def _run(decoder: Any, pcm: bytes) -> None:
+    decoder.start_utt()
+    decoder.process_raw(pcm, full_utt=True)
+    decoder.end_utt()
+
+
+def _word_spans(decoder: Any) -> list[Span]:
+    """The words of the last pass; silence and fillers keep their marks."""
+    return [
+        Span(
+            tier="word",
+            label=s.word if is_special(s.word) else plain_word(s.word),
+            start=round(s.start_frame * FRAME, 4),
+            end=round((s.end_frame + 1) * FRAME, 4),
+        )
+        for s in decoder.seg() or ()
+    ]
+
+
+def _with_phones(
+    decoder: Any,
+    pcm: bytes,
+    words: list[Span],
+    duration: float,
+    source: str,
+    notes: tuple[str, ...] = (),
+) -> Alignment | AlignmentFailure:
+    """Add the phones of a second pass; words alone are kept when it finds none."""
+    phones: list[Span] = []
+    try:
+        decoder.set_alignment()
+        decoder.reinit_feat()
+        _run(decoder, pcm)
+        for word in decoder.get_alignment() or ():
+            for phone in word:
+                start = round(phone.start * FRAME, 4)
+                end = round((phone.start + phone.duration) * FRAME, 4)
+                phones.append(Span(tier="phone", label=phone.name, start=start, end=end))
+    except RuntimeError:
+        phones = []
+    tidy = tidy_tier(words, duration)
+    if isinstance(tidy, AlignmentFailure):
+        return tidy
+    tidy_phones = tidy_tier(phones, duration)
+    found = () if isinstance(tidy_phones, AlignmentFailure) else tidy_phones[0]
+    if not found:
+        notes += (NOTE_NO_PHONES,)
+    return Alignment(spans=tidy[0] + found, source=source, notes=notes)

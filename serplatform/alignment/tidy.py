@@ -1,0 +1,103 @@
+"""Bring spans as a file gives them into order: repaired where that is safe, else refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from serplatform.alignment.base import AlignmentFailure
+from serplatform.corpora.base import Span
+
+#: An alignment may end this much before or after the audio without a word, in seconds.
+TOLERANCE = 0.1
+
+NOTE_OVERLAP = "overlapping spans: the earlier one was cut where the later begins"
+NOTE_ORDER = "spans out of order: sorted by time"
+NOTE_LONGER = "alignment longer than the audio: clipped"
+NOTE_SHORTER = "alignment shorter than the audio: the rest is silence"
+FAIL_BEYOND = "alignment does not belong to the audio: a word begins after the end"
+FAIL_OVERLAP = "overlapping spans: one lies wholly within another"
+FAIL_NO_WORDS = "no words in the alignment"
+
+
+def tidy_tier(
+    spans: Sequence[Span], duration: float
+) -> tuple[tuple[Span, ...], tuple[str, ...]] | AlignmentFailure:
+    """Order one tier, cut overlaps and clip it to the audio.
+
+    Args:
+        spans: of one tier, specials (silence, fillers) included.
+        duration: of the utterance, seconds.
+
+    Returns:
+        The spans and what was repaired, or why they cannot be used.
+
+    Example:
+        >>> a = Span(tier="word", label="so", start=0.0, end=0.6)
+        >>> b = Span(tier="word", label="what", start=0.5, end=1.4)
+        >>> spans, notes = tidy_tier([a, b], duration=1.0)
+        >>> [(s.label, s.start, s.end) for s in spans], len(notes)
+        ([('so', 0.0, 0.5), ('what', 0.5, 1.0)], 2)
+    """
+    notes: list[str] = []
+    ordered = sorted(spans, key=lambda span: (span.start, span.end))
+    if [s.start for s in ordered] != [s.start for s in spans]:
+        notes.append(NOTE_ORDER)
+    tidy: list[Span] = []
+    for position, span in enumerate(ordered):
+        end = span.end
+        if position + 1 < len(ordered) and end > ordered[position + 1].start + 1e-9:
+            end = ordered[position + 1].start
+            if end <= span.start or ordered[position + 1].end < span.end:
+                return AlignmentFailure(
+                    reason=FAIL_OVERLAP,
+                    detail=f"'{span.label}' and '{ordered[position + 1].label}' "
+                    f"at {span.start:.2f} s",
+                )
+            notes.append(NOTE_OVERLAP)
+        if span.start >= duration:
+            # Silence after the end is no loss; a word there means the wrong file.
+            if not is_special(span.label):
+                return AlignmentFailure(
+                    reason=FAIL_BEYOND,
+                    detail=f"'{span.label}' begins at {span.start:.2f} s, "
+                    f"the audio ends at {duration:.2f} s",
+                )
+            continue
+        tidy.append(
+            Span(tier=span.tier, label=span.label, start=span.start, end=min(end, duration))
+        )
+    covered = ordered[-1].end if ordered else 0.0
+    if covered > duration + TOLERANCE:
+        notes.append(NOTE_LONGER)
+    return tuple(tidy), tuple(dict.fromkeys(notes))
+
+
+def is_special(label: str) -> bool:
+    """Whether a label is silence, a sentence mark or a filler rather than a word or phone.
+
+    Example:
+        >>> [is_special(x) for x in ("<s>", "<sil>", "++LAUGHTER++", "[NOISE]", "SIL", "")]
+        [True, True, True, True, True, True]
+        >>> [is_special(x) for x in ("what", "<unk>", "AH")]
+        [False, False, False]
+    """
+    text = label.strip().lower()
+    if text in ("", "sil", "sp", "<s>", "</s>", "<sil>", "<eps>", "<p:>"):
+        return True
+    pairs = (("+", "+"), ("[", "]"), ("{", "}"))
+    return len(text) > 1 and any(text.startswith(a) and text.endswith(b) for a, b in pairs)
+
+
+def plain_word(label: str) -> str:
+    """The word itself: lower case, without the mark of a pronunciation variant.
+
+    Example:
+        >>> plain_word("WHAT(2)"), plain_word("I'M"), plain_word("++NAME++")
+        ('what', "i'm", '++name++')
+    """
+    text = label.strip().lower()
+    if text.endswith(")") and "(" in text[1:]:
+        stem, _, variant = text[:-1].rpartition("(")
+        if variant.isdigit():
+            return stem
+    return text

@@ -1,0 +1,168 @@
+"""IEMOCAP's own forced alignment: ``.wdseg`` (words) and ``.phseg`` (phones) of Sphinx.
+
+A file has a header line, rows of four fields (``SFrm EFrm SegAScr Word``) and a footer
+(``Total score: …``). Frames are 10 ms, counted within the utterance, ``EFrm`` inclusive:
+a row lies from ``SFrm · 0.01`` to ``(EFrm + 1) · 0.01`` seconds. In ``.phseg`` the phone is
+the fourth field and its context follows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from serplatform.alignment.base import ALIGNERS, Aligner, Alignment, AlignmentFailure, FloatArray
+from serplatform.alignment.files import FileIndex, decode_text
+from serplatform.alignment.tidy import (
+    FAIL_NO_WORDS,
+    NOTE_SHORTER,
+    TOLERANCE,
+    is_special,
+    plain_word,
+    tidy_tier,
+)
+from serplatform.corpora.base import Span, Utterance
+from serplatform.errors import BadInputError
+
+FRAME = 0.01
+NOTE_NO_FOOTER = "no footer line: the file may be cut short"
+NOTE_NO_PHONES = "no .phseg file: words only"
+NOTE_BAD_PHONES = "damaged .phseg file: words only"
+FAIL_MISSING = "no .wdseg file"
+FAIL_ROW = "damaged .wdseg file"
+
+
+class SegmentationError(ValueError):
+    """A row of a ``.wdseg`` or ``.phseg`` file cannot be read."""
+
+
+def read_segmentation(text: str, tier: str) -> tuple[tuple[Span, ...], tuple[str, ...]]:
+    """Read the text of a ``.wdseg`` or ``.phseg`` file.
+
+    Args:
+        text: its contents.
+        tier: ``word`` or ``phone``.
+
+    Returns:
+        Its spans as written, silence and fillers included, and notes.
+
+    Raises:
+        SegmentationError: a row is not two frame numbers, a score and a label.
+
+    Example:
+        >>> spans, notes = read_segmentation(
+        ...     "\\tSFrm  EFrm    SegAScr Word\\n   0    46  -109497 <s>\\n"
+        ...     "  47    86  -203094 WHAT(2)\\nTotal score:     -568189\\n", "word")
+        >>> [(s.label, s.start, s.end) for s in spans], notes
+        ([('<s>', 0.0, 0.47), ('what', 0.47, 0.87)], ())
+    """
+    spans: list[Span] = []
+    footer = False
+    for number, line in enumerate(text.splitlines(), start=1):
+        fields = line.split()
+        if not fields or fields[0] == "SFrm":
+            continue
+        if fields[0] == "Total":
+            footer = True
+            continue
+        if len(fields) < 4:
+            raise SegmentationError(
+                f"line {number} has {len(fields)} of 4 fields: {line.strip()!r}"
+            )
+        first, last = _frame_number(fields[0]), _frame_number(fields[1])
+        if first is None or last is None or last < first:
+            raise SegmentationError(
+                f"line {number} does not begin with a first and a last frame: {line.strip()!r}"
+            )
+        label = fields[3] if tier == "phone" or is_special(fields[3]) else plain_word(fields[3])
+        spans.append(
+            Span(
+                tier=tier,
+                label=label,
+                start=round(first * FRAME, 4),
+                end=round((last + 1) * FRAME, 4),
+            )
+        )
+    return tuple(spans), () if footer or not spans else (NOTE_NO_FOOTER,)
+
+
+def _frame_number(text: str) -> int | None:
+    """A frame number of at most a day of audio, or None."""
+    if not (text.isascii() and text.isdigit()) or len(text) > 7:
+        return None
+    return int(text)
+
+
+@ALIGNERS.register("wdseg")
+class WdsegAligner(Aligner):
+    """Reads the ``.wdseg`` and ``.phseg`` files that come with IEMOCAP.
+
+    Args:
+        directory: where the files lie, in any sub-folders, named by utterance id; None for
+            IEMOCAP's own place, ``sentences/ForcedAlignment`` beside ``sentences/wav``.
+    """
+
+    name: ClassVar[str] = "wdseg"
+    description: ClassVar[str] = "IEMOCAP's .wdseg and .phseg files"
+
+    def __init__(self, directory: Path | None = None) -> None:
+        self._index = None if directory is None else FileIndex(directory, (".wdseg", ".phseg"))
+
+    def check(self, utterances: Sequence[Utterance]) -> None:
+        """Refuse a corpus in which no utterance has a ``.wdseg`` file."""
+        if utterances and not any(self._path(u, ".wdseg") for u in utterances):
+            raise BadInputError(
+                f"no .wdseg file belongs to any of the {len(utterances)} utterances: "
+                "--align wdseg is for IEMOCAP (sentences/ForcedAlignment beside sentences/wav) "
+                "or needs --alignments DIR; the alternatives are --align textgrid "
+                "(Montreal Forced Aligner), --align pocketsphinx (English) and --align none"
+            )
+
+    def align(
+        self, utterance: Utterance, samples: FloatArray, sampling_rate: int
+    ) -> Alignment | AlignmentFailure:
+        """Read the utterance's files and fit them to its audio."""
+        path = self._path(utterance, ".wdseg")
+        if path is None:
+            return AlignmentFailure(reason=FAIL_MISSING, detail=utterance.utterance_id)
+        duration = len(samples) / sampling_rate
+        try:
+            words, notes = read_segmentation(decode_text(path.read_bytes())[0], "word")
+        except (SegmentationError, OSError) as error:
+            return AlignmentFailure(reason=FAIL_ROW, detail=f"{path.name}: {error}")
+        if all(is_special(span.label) for span in words):
+            return AlignmentFailure(reason=FAIL_NO_WORDS, detail=path.name)
+        tidy = tidy_tier(words, duration)
+        if isinstance(tidy, AlignmentFailure):
+            return AlignmentFailure(reason=tidy.reason, detail=f"{path.name}: {tidy.detail}")
+        notes += tidy[1]
+        if max(span.end for span in words) < duration - TOLERANCE:
+            notes += (NOTE_SHORTER,)
+        phones, phone_notes = self._phones(utterance, duration)
+        return Alignment(
+            spans=tidy[0] + phones,
+            source=self.name,
+            notes=tuple(dict.fromkeys(notes + phone_notes)),
+        )
+
+    def _phones(
+        self, utterance: Utterance, duration: float
+    ) -> tuple[tuple[Span, ...], tuple[str, ...]]:
+        path = self._path(utterance, ".phseg")
+        if path is None:
+            return (), (NOTE_NO_PHONES,)
+        try:
+            phones, _ = read_segmentation(decode_text(path.read_bytes())[0], "phone")
+        except (SegmentationError, OSError):
+            return (), (NOTE_BAD_PHONES,)
+        tidy = tidy_tier(phones, duration)
+        return ((), (NOTE_BAD_PHONES,)) if isinstance(tidy, AlignmentFailure) else (tidy[0], ())
+
+    def _path(self, utterance: Utterance, suffix: str) -> Path | None:
+        if self._index is not None:
+            return self._index.find(utterance, suffix)
+        dialog = utterance.path.parent
+        sentences = dialog.parent.parent
+        path = sentences / "ForcedAlignment" / dialog.name / f"{utterance.path.stem}{suffix}"
+        return path if path.is_file() else None

@@ -1,0 +1,143 @@
+"""From word spans to the segments that models read: no gaps, overlap, frames.
+
+CAN (Lee, Yoon and Jung, Interspeech 2020, sections 3.1.2 and 4.1) removes the special tokens
+``<s>``, ``<sil>`` and ``</s>`` and divides their time equally between the neighbouring words;
+neighbours then overlap by 10 %. FG-CME (Li et al., Interspeech 2020, section 3.2) pools over
+the frames that the alignment gives to the word, silence left out.
+
+Shapes: L words.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from serplatform.alignment.tidy import is_special, plain_word
+from serplatform.corpora.base import Span
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+#: letters and digits of any alphabet, with apostrophes inside
+_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+
+
+def tokens(text: str) -> list[str]:
+    """Split a transcript into lower-case words, as a pronunciation dictionary writes them.
+
+    Non-verbal marks in brackets (``[LAUGHTER]``) and punctuation are left out.
+
+    Example:
+        >>> tokens("Don't you -- I'm... [LAUGHTER] twenty-one O’Clock?")
+        ["don't", 'you', "i'm", 'twenty', 'one', "o'clock"]
+    """
+    text = re.sub(r"\[[^\]]*\]|\+\+[^+]*\+\+|<[^>]*>", " ", text)
+    return [match.replace("’", "'").lower() for match in _WORD.findall(text)]
+
+
+def words_of(spans: Sequence[Span]) -> tuple[list[str], FloatArray]:
+    """The words of an alignment in order of time, special tokens left out.
+
+    Args:
+        spans: of any tier; those of other tiers are passed over.
+
+    Returns:
+        Plain words, and (L, 2) starts and ends in seconds.
+    """
+    words = sorted(
+        (s for s in spans if s.tier == "word" and not is_special(s.label)), key=lambda s: s.start
+    )
+    times = np.array([(s.start, s.end) for s in words], dtype=np.float64).reshape(-1, 2)
+    return [plain_word(s.label) for s in words], times
+
+
+def divide_silence(times: FloatArray, start: float, end: float) -> FloatArray:
+    """Divide everything between words equally between the two neighbours.
+
+    Time before the first and after the last word has one neighbour and goes to it.
+
+    Args:
+        times: (L, 2), starts and ends in seconds, in order.
+        start: of the stretch of audio that is kept, seconds.
+        end: of it.
+
+    Returns:
+        (L, 2): segments that follow each other without gap from ``start`` to ``end``.
+
+    Example:
+        >>> divide_silence(np.array([[0.4, 0.8], [1.2, 1.6]]), 0.0, 2.0).tolist()
+        [[0.0, 1.0], [1.0, 2.0]]
+    """
+    if len(times) == 0:
+        return times.copy()
+    inner = np.clip((times[:-1, 1] + times[1:, 0]) / 2, start, end)
+    edges = np.maximum.accumulate(np.concatenate([[start], inner, [max(start, end)]]))
+    return np.stack([edges[:-1], edges[1:]], axis=1)
+
+
+def overlap_neighbours(segments: FloatArray, share: float = 0.1) -> FloatArray:
+    """Stretch segments over their inner edges so that neighbours share some time.
+
+    The paper says that neighbours "have 10 % overlap" and not of what: here each segment
+    reaches over each inner edge by half the share of its own length, so that two neighbours
+    of equal length overlap by the share of that length.
+
+    Args:
+        segments: (L, 2), seconds, without gaps.
+        share: of a segment's length.
+
+    Returns:
+        (L, 2); the first start and the last end stay.
+
+    Example:
+        >>> overlap_neighbours(np.array([[0.0, 1.0], [1.0, 2.0]]), 0.1).round(2).tolist()
+        [[0.0, 1.05], [0.95, 2.0]]
+    """
+    if len(segments) == 0:
+        return segments.copy()
+    reach = (segments[:, 1] - segments[:, 0]) * share / 2
+    stretched = segments + np.stack([-reach, reach], axis=1)
+    return np.clip(stretched, segments[0, 0], segments[-1, 1])
+
+
+def frame_spans(
+    segments: FloatArray, frame_shift: float, num_frames: int, first_frame: int = 0
+) -> IntArray:
+    """Turn segments in seconds into frames of a feature.
+
+    Frame i begins at ``(first_frame + i) · frame_shift``. Edges are rounded to the nearest
+    frame, so that segments without gaps stay without gaps; every segment gets at least one
+    frame, and what lies outside the kept frames is clipped to the nearest one.
+
+    Args:
+        segments: (L, 2), seconds from the start of the utterance.
+        frame_shift: seconds.
+        num_frames: frames kept, at least 1.
+        first_frame: the first one kept (trimming).
+
+    Returns:
+        (L, 2), int64: first frame and one past the last; 0 ≤ first < last ≤ num_frames.
+
+    Example:
+        >>> frame_spans(np.array([[0.0, 0.05], [0.05, 0.052]]), 0.01, num_frames=8).tolist()
+        [[0, 5], [5, 6]]
+    """
+    frames = np.round(segments / frame_shift + 1e-6).astype(np.int64) - first_frame
+    first = np.clip(frames[:, 0], 0, num_frames - 1)
+    last = np.clip(frames[:, 1], first + 1, num_frames)
+    return np.stack([first, last], axis=1)
+
+
+def equal_segments(count: int, start: float, end: float) -> FloatArray:
+    """Cut a stretch of time into ``count`` equal segments: (count, 2), seconds.
+
+    Example:
+        >>> equal_segments(2, 0.0, 1.0).tolist()
+        [[0.0, 0.5], [0.5, 1.0]]
+    """
+    edges = np.linspace(start, end, count + 1)
+    return np.stack([edges[:-1], edges[1:]], axis=1)
