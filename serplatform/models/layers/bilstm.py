@@ -1,0 +1,109 @@
+"""A bidirectional LSTM over padded utterances, exact and without packing on a CPU.
+
+Shapes: B utterances, T frames, D input values a frame, H hidden units a direction.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from serplatform.models.layers.masks import valid_steps
+from serplatform.models.layers.reversal import Reversal
+
+
+class BiLstm(nn.Module):
+    r"""Stacked bidirectional LSTM; each utterance as if it were alone.
+
+    Jalal et al., Interspeech 2020 (MOMA), Eqs. (1)-(3):
+
+    .. math::
+
+        y^{fwd}_t = \mathrm{LSTM}(x_t, y^{fwd}_{t-1}), \qquad
+        y^{bck}_t = \mathrm{LSTM}(x_t, y^{bck}_{t+1}), \qquad
+        y_t = [y^{fwd}_t, y^{bck}_t]
+
+    The backward direction starts at each utterance's last frame. On a CPU that is done by
+    running it over the batch reversed within each length and reversing its output: the same
+    numbers as a packed sequence, which PyTorch runs without its fused CPU kernel and so
+    several times slower (``benchmarks/blstm_step.py``).
+
+    Args:
+        input_dim: D.
+        hidden_dim: H.
+        num_layers: stacked layers, each fed with both directions of the one below.
+        dropout: probability of dropping an output of every layer but the last.
+        pack: pack sequences instead of reversing; ``None`` packs on CUDA only, where one
+            cuDNN call runs all layers and both directions.
+
+    Example:
+        >>> layer = BiLstm(input_dim=23, hidden_dim=8, num_layers=2)
+        >>> layer(torch.zeros(2, 5, 23), torch.tensor([5, 3])).shape
+        torch.Size([2, 5, 16])
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        hidden_dim: int,
+        num_layers: int = 1,
+        dropout: float = 0.0,
+        pack: bool | None = None,
+    ) -> None:
+        super().__init__()
+        self.dropout = dropout
+        self.pack = pack
+        self.lstm = nn.LSTM(
+            input_dim,
+            hidden_dim,
+            num_layers,
+            batch_first=True,
+            bidirectional=True,
+            dropout=dropout if num_layers > 1 else 0.0,
+        )
+
+    def forward(self, frames: Tensor, lengths: Tensor) -> Tensor:
+        """Run both directions over every utterance.
+
+        Args:
+            frames: (B, T, D), float; padding may hold any finite value.
+            lengths: (B,), int64, 1 to T.
+
+        Returns:
+            (B, T, 2H): forward then backward outputs, zero on padding.
+        """
+        if frames.is_cuda if self.pack is None else self.pack:
+            return self._packed(frames, lengths)
+        num_steps = frames.shape[1]
+        reverse = Reversal(lengths, num_steps)
+        hidden = frames.transpose(0, 1).contiguous()  # (T, B, D)
+        for layer in range(self.lstm.num_layers):
+            if layer:
+                hidden = nn.functional.dropout(hidden, self.dropout, self.training)
+            forward = self._direction(hidden, layer, "")  # Eq. (1), (T, B, H)
+            backward = reverse(self._direction(reverse(hidden), layer, "_reverse"))  # Eq. (2)
+            hidden = torch.cat([forward, backward], dim=2)  # Eq. (3), (T, B, 2H)
+        valid = valid_steps(lengths, num_steps).T.unsqueeze(2)  # (T, B, 1)
+        return (hidden * valid).transpose(0, 1)
+
+    def _direction(self, sequence: Tensor, layer: int, suffix: str) -> Tensor:
+        """Run one direction of one layer from left to right: (T, B, ·) to (T, B, H)."""
+        weights = [
+            getattr(self.lstm, f"{kind}_l{layer}{suffix}")
+            for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        ]
+        start = sequence.new_zeros(1, sequence.shape[1], self.lstm.hidden_size)
+        output: Tensor = torch.lstm(
+            sequence, (start, start), weights, True, 1, 0.0, self.training, False, False
+        )[0]
+        return output
+
+    def _packed(self, frames: Tensor, lengths: Tensor) -> Tensor:
+        packed = nn.utils.rnn.pack_padded_sequence(
+            frames, lengths.cpu(), batch_first=True, enforce_sorted=False
+        )
+        output, _ = self.lstm(packed)
+        padded: Tensor = nn.utils.rnn.pad_packed_sequence(
+            output, batch_first=True, total_length=frames.shape[1]
+        )[0]
+        return padded

@@ -1,0 +1,169 @@
+"""MOMA: residual mixture of multi-view attention over a bidirectional LSTM.
+
+Jalal, Milner, Hain and Moore, "Removing Bias with Residual Mixture of Multi-View Attention for
+Speech Emotion Recognition", Interspeech 2020, Eqs. (1)-(9) and Figure 1.
+
+Shapes: B utterances, T frames, D feature dimension, H hidden units a direction, N attention
+blocks, K classes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from serplatform.config import setting
+from serplatform.models.base import (
+    ARCHITECTURES,
+    Architecture,
+    Batch,
+    Criterion,
+    InputSpec,
+    ModelOutput,
+    SerModel,
+)
+from serplatform.models.layers.bilstm import BiLstm
+from serplatform.models.layers.masks import valid_steps
+from serplatform.models.layers.mean_tanh_attention import MeanTanhAttention
+from serplatform.models.layers.pooling import weighted_sum
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MomaConfig:
+    """Settings of :class:`Moma`; the defaults are the paper's."""
+
+    hidden_dim: int = setting(512, "LSTM units a direction", low=1)
+    num_layers: int = setting(2, "stacked bidirectional LSTM layers", low=1, high=8)
+    attention_dim: int = setting(128, "units of every attention block", low=1)
+    num_blocks: int = setting(3, "attention blocks in the mixture", low=1, high=32)
+    residual: bool = setting(True, "add the first attention's input to its output, Eq. (6)")
+    gamma_init: Literal["uniform", "normal", "constant"] = setting(
+        "uniform", "distribution that the mixture weights start from"
+    )
+    gamma_scale: float = setting(
+        1.0,
+        "uniform: upper end (the lower is 0); normal: deviation around 0; constant: the value",
+        low=0.0,
+    )
+    dropout: float = setting(
+        0.0, "share dropped between LSTM layers and before the projection", low=0.0, high=0.95
+    )
+
+
+def initial_gamma(
+    num_blocks: int, init: Literal["uniform", "normal", "constant"], scale: float
+) -> Tensor:
+    """Draw the mixture weights γ: (N,).
+
+    Example:
+        >>> initial_gamma(3, "constant", 0.5)
+        tensor([0.5000, 0.5000, 0.5000])
+    """
+    if init == "uniform":
+        return scale * torch.rand(num_blocks)
+    if init == "normal":
+        return scale * torch.randn(num_blocks)
+    return torch.full((num_blocks,), float(scale))
+
+
+class Moma(SerModel):
+    r"""BLSTM, an attention layer with a skip connection, a mixture of attentions, classifier.
+
+    .. math::
+
+        Y' = a_{att1} \odot Y, \qquad Y \leftarrow Y' + Y, \qquad
+        a_{att2} = \sum_n \gamma_n a_n, \qquad
+        v = W_p \sum_t a_{att2,t} y_t + b_p, \qquad o = W_c v + b_c
+
+    Departs from the paper: padded frames take no part in the means, the softmaxes or the sum;
+    dropout is ours and off by default. The paper says that the γ start at random without
+    naming a distribution: uniform between 0 and 1 here, searchable. Attention layer 2 computes
+    its mean M over its own input, the output of Eq. (6).
+
+    Args:
+        feature_dim: D.
+        num_classes: K.
+        hidden_dim: H.
+        num_layers: LSTM layers.
+        attention_dim: units of every attention block.
+        num_blocks: N.
+        residual: whether Eq. (6) adds Y.
+        gamma_init: distribution of the first γ.
+        gamma_scale: its scale.
+        dropout: in [0, 1).
+    """
+
+    def __init__(
+        self,
+        *,
+        feature_dim: int,
+        num_classes: int,
+        hidden_dim: int,
+        num_layers: int,
+        attention_dim: int,
+        num_blocks: int,
+        residual: bool,
+        gamma_init: Literal["uniform", "normal", "constant"],
+        gamma_scale: float,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.residual = residual
+        self.encoder = BiLstm(feature_dim, hidden_dim, num_layers, dropout)
+        self.layer1 = MeanTanhAttention(2 * hidden_dim, attention_dim)
+        self.layer2 = MeanTanhAttention(2 * hidden_dim, attention_dim, num_blocks)
+        self.gamma = nn.Parameter(initial_gamma(num_blocks, gamma_init, gamma_scale))
+        self.dropout = nn.Dropout(dropout)
+        self.projection = nn.Linear(2 * hidden_dim, 2 * hidden_dim)
+        self.classifier = nn.Linear(2 * hidden_dim, num_classes)
+
+    def forward(self, batch: Batch, criterion: Criterion | None = None) -> ModelOutput:
+        """Classify a padded batch.
+
+        ``attention["layer1"]`` is a_att1 and sums to 1, ``attention["layer2"]`` is a_att2 and
+        sums to the sum of the γ; both (B, T).
+        """
+        hidden = self.encoder(batch.frames, batch.lengths)  # Y, Eqs. (1)-(3), (B, T, 2H)
+        valid = valid_steps(batch.lengths, hidden.shape[1])  # (B, T)
+        first = self.layer1(hidden, valid).squeeze(1)  # a_att1, Eqs. (4)-(5), (B, T)
+        factor = first + 1 if self.residual else first
+        hidden = factor.unsqueeze(-1) * hidden  # Y' + Y, or Y' alone, Eq. (6), (B, T, 2H)
+        views = self.layer2(hidden, valid)  # a_n, Eqs. (7)-(8), (B, N, T)
+        second = torch.einsum("n,bnt->bt", self.gamma, views)  # a_att2, Eq. (9)
+        utterance = weighted_sum(second, hidden)  # (B, 2H)
+        logits = self.classifier(self.projection(self.dropout(utterance)))  # (B, K)
+        return ModelOutput(
+            log_posteriors=logits.log_softmax(dim=-1),
+            logits=logits,
+            attention={"layer1": first.detach(), "layer2": second.detach()},
+        )
+
+
+def build(config: MomaConfig, spec: InputSpec) -> Moma:
+    """Make the module that a configuration and the data ask for."""
+    return Moma(
+        feature_dim=spec.feature_dim, num_classes=spec.num_classes, **dataclasses.asdict(config)
+    )
+
+
+ARCHITECTURES.register("moma")(
+    Architecture(
+        name="moma",
+        config=MomaConfig,
+        build=build,
+        paper=(
+            "Jalal, Milner, Hain and Moore, 'Removing Bias with Residual Mixture of Multi-View "
+            "Attention for Speech Emotion Recognition', Interspeech 2020, Eqs. (1)-(9)"
+        ),
+        training={
+            "learning_rate": 1e-4,
+            "scheduler": "plateau",
+            "plateau_patience": 4,
+            "plateau_factor": 0.1,
+        },
+        data={"feature": "log_mel_23"},
+    )
+)
