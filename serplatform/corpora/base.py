@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -96,6 +97,24 @@ class Corpus(ABC):
         Raises:
             BadInputError: the directory or table is missing or is not this corpus.
         """
+
+    def root(self, source: Path) -> Path:
+        """The directory that the dataset's paths are relative to."""
+        return source if source.is_dir() else source.parent
+
+    def render(self, utterance: Utterance) -> Utterance:
+        """Make the audio of an utterance that has none yet (synthetic corpora).
+
+        Called in the worker that extracts the utterance, before its file is read.
+
+        Returns:
+            The utterance, with the spans that came with the audio.
+        """
+        return utterance
+
+    def choose_protocol(self, utterances: Sequence[Utterance]) -> str:
+        """Name the protocol that suits the utterances that were kept."""
+        return self.default_protocol
 
 
 CORPORA: Registry[type[Corpus]] = Registry("corpus", "serplatform.corpora")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from serplatform.registry import Registry
+
+if TYPE_CHECKING:
+    from serplatform.features.clip import Clip
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -43,12 +46,19 @@ class FeatureExtractor(ABC):
             (T, D), float32, finite, T at least 1.
         """
 
+    def extract_clip(self, clip: Clip) -> FloatArray:
+        """Compute the feature of a clip; the same values as :meth:`extract` of its samples.
+
+        Features that share work (a power spectrum) with others of the same clip override this.
+        """
+        return self.extract(clip.samples)
+
     @abstractmethod
     def spec(self) -> dict[str, Any]:
         """All parameters that determine the values, for the dataset's fingerprint."""
 
     def gain_offset(self, gain_db: float) -> FloatArray | None:
-        """What a gain of ``gain_db`` decibels adds to every frame: (D,), or None if not additive."""
+        """What a gain of ``gain_db`` decibels adds to a frame: (D,); None if not additive."""
         return None
 
 

@@ -1,0 +1,90 @@
+"""One clip's samples and what several features derive from them, computed once.
+
+Shapes: S samples, T frames, F frequency bins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import scipy.fft
+import scipy.signal
+
+from serplatform.features.base import FloatArray
+
+#: frames transformed at a time, so that a long recording needs no more memory than a short one
+_BLOCK_FRAMES = 2048
+
+
+class Clip:
+    """Samples with a store of shared intermediate results.
+
+    Args:
+        samples: (S,), float32 mono at ``features.base.SAMPLING_RATE``, full scale 1.
+    """
+
+    def __init__(self, samples: FloatArray) -> None:
+        self.samples = np.ascontiguousarray(samples, dtype=np.float32)
+        self._shared: dict[object, FloatArray] = {}
+
+    def shared(self, key: object, compute: Callable[[], FloatArray]) -> FloatArray:
+        """Return the array stored under ``key``, computing it on the first request."""
+        if key not in self._shared:
+            self._shared[key] = compute()
+        return self._shared[key]
+
+    def power_spectrum(self, *, n_fft: int, win_length: int, hop_length: int) -> FloatArray:
+        """Squared magnitudes of the short-time Fourier transform; see :func:`power_spectrum`."""
+        return self.shared(
+            ("power", n_fft, win_length, hop_length),
+            lambda: power_spectrum(
+                self.samples, n_fft=n_fft, win_length=win_length, hop_length=hop_length
+            ),
+        )
+
+
+def num_frames(num_samples: int, *, win_length: int, hop_length: int) -> int:
+    """Frames of a clip, at least 1: only whole windows count, nothing is padded or centred.
+
+    Example:
+        >>> num_frames(16_000, win_length=400, hop_length=160)
+        98
+    """
+    return 1 + max(0, num_samples - win_length) // hop_length
+
+
+def power_spectrum(
+    samples: FloatArray, *, n_fft: int, win_length: int, hop_length: int
+) -> FloatArray:
+    """Power of each frame and frequency, without scaling: frame t starts at t·hop_length.
+
+    A periodic Hann window; frames lie wholly within the clip (librosa's ``center=False``), so
+    that frame t covers the samples from t·hop_length to t·hop_length + win_length. A clip
+    shorter than one window is filled up with zeros.
+
+    Args:
+        samples: (S,), float32.
+        n_fft: length of the transform, at least ``win_length``.
+        win_length: in samples.
+        hop_length: in samples.
+
+    Returns:
+        (T, F), float32, F = n_fft // 2 + 1.
+
+    Example:
+        >>> tone = np.cos(2 * np.pi * 1000 / 16000 * np.arange(400)).astype(np.float32)
+        >>> power = power_spectrum(tone, n_fft=512, win_length=400, hop_length=160)
+        >>> power.shape, int(power.argmax())  # bins are 31.25 Hz apart
+        ((1, 257), 32)
+    """
+    if len(samples) < win_length:
+        samples = np.pad(samples, (0, win_length - len(samples)))
+    window = scipy.signal.get_window("hann", win_length).astype(np.float32)
+    frames = np.lib.stride_tricks.sliding_window_view(samples, win_length)[::hop_length]
+    power = np.empty((len(frames), n_fft // 2 + 1), dtype=np.float32)
+    for first in range(0, len(frames), _BLOCK_FRAMES):
+        block = slice(first, first + _BLOCK_FRAMES)
+        spectrum = scipy.fft.rfft(frames[block] * window, n=n_fft, axis=1)
+        power[block] = spectrum.real**2 + spectrum.imag**2
+    return power
