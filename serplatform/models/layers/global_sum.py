@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, distributed
 from torch.autograd.function import once_differentiable
+
+
+#: what this worker's values are multiplied by; see :func:`participation`
+_participation = 1.0
+
+
+@contextlib.contextmanager
+def participation(share: float) -> Iterator[None]:
+    """Multiply this worker's part of every sum by ``share`` within the block.
+
+    A worker that is left without an utterance of a global batch repeats one to stay in step;
+    with a share of 0 it changes nothing for the others.
+    """
+    global _participation
+    before, _participation = _participation, share
+    try:
+        yield
+    finally:
+        _participation = before
 
 
 class _AllReduceSum(torch.autograd.Function):
@@ -33,6 +54,24 @@ def num_workers() -> int:
     return 1
 
 
+_counts: bool = True
+
+
+@contextlib.contextmanager
+def counting(counts: bool) -> Iterator[None]:
+    """Say whether this worker's values count in sums until the end of the block.
+
+    A worker without an utterance of its own goes through the motions with another's, so that
+    no other worker waits for it; it then adds zeros.
+    """
+    global _counts
+    before, _counts = _counts, counts
+    try:
+        yield
+    finally:
+        _counts = before
+
+
 def global_sum(value: Tensor) -> Tensor:
     """Sum a tensor over the workers; itself when there is one.
 
@@ -44,5 +83,7 @@ def global_sum(value: Tensor) -> Tensor:
     """
     if num_workers() == 1:
         return value
-    total: Tensor = _AllReduceSum.apply(value)  # type: ignore[no-untyped-call]
+    if not _counts:
+        value = value * 0
+    total: Tensor = _AllReduceSum.apply(value * _participation)  # type: ignore[no-untyped-call]
     return total

@@ -1,0 +1,155 @@
+"""A trained model as two files that need nothing else: ``model.safetensors``, ``config.json``.
+
+``config.json`` holds everything that turns new audio into posteriors: architecture and its
+configuration, input sizes, class names, preprocessing (feature specification, normalisation),
+how it was trained, its dev metrics, and the SHA-256 of the weights.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from serplatform.artifacts import SCHEMA_VERSION, read_json, write_bytes, write_json
+from serplatform.errors import ArtifactError, BadInputError
+from serplatform.models.base import ARCHITECTURES, InputSpec, SerModel
+from serplatform.training.checkpoint import pack_tensors, read_checked, unpack_tensors
+from serplatform.training.trial_config import SECTIONS, TrialConfig, resolve
+
+WEIGHTS_FILE = "model.safetensors"
+CONFIG_FILE = "config.json"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LoadedModel:
+    """A model read back, in evaluation mode.
+
+    Attributes:
+        model: the network.
+        classes: K names, the order of its posteriors.
+        preprocessing: how new audio becomes its input (``FoldData.preprocessing``).
+        config: what it was trained with.
+        input_spec: the sizes it was built for.
+        metrics: ``{"epoch": its epoch, "dev": its dev metrics}``.
+    """
+
+    model: SerModel
+    classes: tuple[str, ...]
+    preprocessing: dict[str, Any]
+    config: TrialConfig
+    input_spec: InputSpec
+    metrics: dict[str, Any]
+
+
+def write_model(
+    directory: str | Path,
+    *,
+    weights: Mapping[str, Tensor],
+    config: TrialConfig,
+    input_spec: InputSpec,
+    classes: Sequence[str],
+    preprocessing: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+) -> None:
+    """Write a model; each file appears whole or not at all, ``config.json`` last.
+
+    Args:
+        directory: made if it does not exist.
+        weights: the module's ``state_dict``.
+        config: of the trial.
+        input_spec: what the module was built with.
+        classes: K names.
+        preprocessing: JSON-serialisable.
+        metrics: JSON-serialisable.
+    """
+    directory = Path(directory)
+    content = pack_tensors(weights)
+    write_bytes(directory / WEIGHTS_FILE, content)
+    values = config.values()
+    vectors = input_spec.word_vectors
+    write_json(
+        directory / CONFIG_FILE,
+        {
+            "schema_version": SCHEMA_VERSION,
+            "architecture": config.architecture,
+            **{
+                section: {
+                    name.partition(".")[2]: value
+                    for name, value in values.items()
+                    if name.startswith(f"{section}.")
+                }
+                for section in SECTIONS
+            },
+            "input_spec": {
+                "feature_dim": input_spec.feature_dim,
+                "num_classes": input_spec.num_classes,
+                "frame_shift": input_spec.frame_shift,
+                "vocabulary_size": input_spec.vocabulary_size,
+                "word_vectors": None if vectors is None else list(vectors.shape),
+            },
+            "classes": list(classes),
+            "preprocessing": dict(preprocessing),
+            "metrics": dict(metrics),
+            "weights": {"file": WEIGHTS_FILE, "sha256": hashlib.sha256(content).hexdigest()},
+        },
+    )
+
+
+def load_model(directory: str | Path, device: str = "cpu") -> LoadedModel:
+    """Read a model that :func:`write_model` wrote.
+
+    Raises:
+        ArtifactError: a file is missing, truncated, altered, of another schema version, or
+            the weights do not fit the configuration; the message names the file.
+    """
+    path = Path(directory) / CONFIG_FILE
+    stored = read_json(path, "model description")
+    if not isinstance(stored, dict) or stored.get("schema_version") != SCHEMA_VERSION:
+        raise ArtifactError(
+            f"{path}: not a model description of schema version {SCHEMA_VERSION}; "
+            "write the model again with this version"
+        )
+    try:
+        values = {f"{s}.{name}": v for s in SECTIONS for name, v in stored[s].items()}
+        config = resolve(stored["architecture"], values, str(path))
+        sizes = dict(stored["input_spec"])
+        vectors = sizes.pop("word_vectors")
+        input_spec = InputSpec(
+            **sizes, word_vectors=None if vectors is None else torch.zeros(vectors)
+        )
+        classes = tuple(stored["classes"])
+        preprocessing, metrics = stored["preprocessing"], stored["metrics"]
+        sha256 = stored["weights"]["sha256"]
+    except BadInputError as error:
+        raise ArtifactError(f"{path}: made by another version of the program: {error}") from None
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ArtifactError(
+            f"{path}: the model description is incomplete ({error}); write the model again"
+        ) from None
+    if len(classes) != input_spec.num_classes:
+        raise ArtifactError(
+            f"{path}: lists {len(classes)} classes for a model of {input_spec.num_classes}"
+        )
+    weights_path = path.parent / WEIGHTS_FILE
+    weights = unpack_tensors(read_checked(weights_path, sha256, "model weights"), weights_path)
+    model = ARCHITECTURES.get(config.architecture).build(config.model, input_spec)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ArtifactError(
+            f"{weights_path}: the weights do not fit the configuration in {path}: {error}"
+        ) from None
+    return LoadedModel(
+        model=model.to(device).eval(),
+        classes=classes,
+        preprocessing=preprocessing,
+        config=config,
+        input_spec=input_spec,
+        metrics=metrics,
+    )

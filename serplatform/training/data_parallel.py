@@ -1,0 +1,87 @@
+"""Several workers training one model as one worker would.
+
+A worker takes every n-th utterance of each global batch. What makes the sum of the workers'
+work equal to one worker's, up to rounding:
+
+- losses are divided by the global batch's denominator (``losses.py``), and the gradients,
+  which ``DistributedDataParallel`` averages, are multiplied by the number of workers;
+- models take statistics of a batch over all workers' utterances (``global_sum``);
+- a worker left without an utterance (a batch smaller than the number of workers) repeats the
+  batch's first one, which then counts neither in the loss nor in the statistics, so that every
+  worker takes part in every exchange.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from serplatform.errors import SerplatformError
+
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """A worker's share of a global batch.
+
+    Attributes:
+        positions: at least one.
+        counts: false when the utterance only keeps the worker in step.
+    """
+
+    positions: IntArray
+    counts: bool
+
+
+class Workers:
+    """The processes that train together; a single one when ``distributed`` is false.
+
+    Args:
+        distributed: ``torch.distributed`` is initialised and this process is one of several.
+    """
+
+    def __init__(self, distributed: bool) -> None:
+        self.count = dist.get_world_size() if distributed else 1
+        self.rank = dist.get_rank() if distributed else 0
+        self._distributed = distributed
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """Prepare a model for training; the model itself stays as it is.
+
+        Raises:
+            SerplatformError: the model holds a batch normalisation whose statistics would be
+                each worker's own.
+        """
+        if not self._distributed:
+            return model
+        for name, module in model.named_modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                raise SerplatformError(
+                    f"layer '{name}' ({type(module).__name__}) takes its statistics over one "
+                    "worker's utterances only; train this architecture with one worker, or "
+                    "build it with MaskedBatchNorm"
+                )
+        return DistributedDataParallel(model, broadcast_buffers=False, gradient_as_bucket_view=True)
+
+    def shard(self, positions: IntArray) -> Shard:
+        """This worker's share: batches are sorted by length, so shares are alike in length."""
+        own = positions[self.rank :: self.count]
+        return Shard(own, True) if len(own) else Shard(positions[:1], False)
+
+    def total(self, values: Tensor) -> Tensor:
+        """Sum of the workers' tensors, the same bits on every worker."""
+        if self._distributed:
+            dist.all_reduce(values)
+        return values
+
+    def share_buffers(self, model: nn.Module) -> None:
+        """Give every worker the buffers of the first."""
+        if self._distributed:
+            for buffer in model.buffers():
+                dist.broadcast(buffer, 0)

@@ -1,0 +1,463 @@
+r"""Train one configuration on one fold, epoch by epoch.
+
+The loop knows neither Ray nor Optuna nor files of a run. What an epoch does depends on the
+weights, the optimiser and ``(seed, epoch)`` alone: the order of batches, the augmentation and
+the dropout are drawn from seeds derived of these two, so that a resumed training continues bit
+for bit, and other users of the global random states are neither disturbed nor disturbing.
+
+With ``distributed=True`` several processes train together through ``torch.distributed``,
+which the caller has initialised: every worker cuts the same global batches as a single one
+would, takes its share of each, and the gradients add up to the global batch's.
+
+Shapes: N utterances, K classes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.distributed
+from torch import Tensor, nn
+
+from serplatform.config import digest
+from serplatform.datasets.batching import batches, padded_share
+from serplatform.datasets.fold_data import FoldData
+from serplatform.errors import ArtifactError, BadInputError, SerplatformError
+from serplatform.metrics import HIGHER_IS_BETTER, classification_metrics
+from serplatform.models.base import ARCHITECTURES, Batch, Criterion, SerModel, count_parameters
+from serplatform.models.layers.global_sum import counting
+from serplatform.seeding import derive_seed
+from serplatform.training.bundle import write_model
+from serplatform.training.checkpoint import (
+    STATE_FILE,
+    flatten_optimizer,
+    read_state,
+    restore_optimizer,
+    write_state,
+)
+from serplatform.training.data_parallel import Workers
+from serplatform.training.loader import load_batches
+from serplatform.training.losses import class_weights, denominator
+from serplatform.training.optim import LearningRate, build_optimizer
+from serplatform.training.trial_config import TrialConfig
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+#: padded frames in a batch of evaluation, where no activations are kept
+EVALUATION_FRAMES = 16_384
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class TrainingDiverged(SerplatformError):  # noqa: N818 - an outcome of training, not a fault
+    """The loss or the posteriors are no longer finite numbers."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EpochReport:
+    """What one epoch gave.
+
+    Attributes:
+        epoch: from 1.
+        train_loss: weighted mean of the per-utterance losses, dropout and augmentation on.
+        learning_rate: of the epoch's first step.
+        dev: every metric of ``metrics.classification_metrics`` on the dev rows.
+        seconds: training and evaluation.
+        padded_share: share of the padded training frames that are padding.
+    """
+
+    epoch: int
+    train_loss: float
+    learning_rate: float
+    dev: dict[str, float]
+    seconds: float
+    padded_share: float
+
+
+class FoldTrainer:
+    """Train one model on the training rows of one fold, choosing its epoch by the dev rows.
+
+    Args:
+        config: of the trial.
+        data: the fold.
+        seed: determines the first weights and everything random.
+        device: ``"cpu"``, ``"cuda"`` or ``"cuda:<index>"``.
+        distributed: this process is one of several; ``torch.distributed`` is initialised.
+
+    Attributes:
+        model: the network, with the weights of the last epoch.
+        epoch: epochs trained.
+        best_epoch: the epoch with the best monitored dev metric, the earliest among equals;
+            0 before the first.
+        best_metrics: its dev metrics.
+
+    Raises:
+        BadInputError: the device is missing, cannot do the precision, or a part is empty.
+    """
+
+    def __init__(
+        self,
+        config: TrialConfig,
+        data: FoldData,
+        *,
+        seed: int,
+        device: str = "cpu",
+        distributed: bool = False,
+    ) -> None:
+        self.config = config
+        self.data = data
+        self.seed = seed
+        self.device = _checked_device(device, config.training.precision)
+        self.epoch = 0
+        self.best_epoch = 0
+        self.best_metrics: dict[str, float] = {}
+        for part in ("train", "dev"):
+            if len(data.rows(part)) == 0:
+                raise BadInputError(f"the fold has no {part} rows; training needs some")
+
+        self._workers = Workers(distributed)
+        architecture = ARCHITECTURES.get(config.architecture)
+        with self._seeded("weights"):
+            self.model: SerModel = architecture.build(config.model, data.input_spec)
+        self.model.to(self.device)
+        self._parallel: nn.Module = self._workers.wrap(self.model)
+        self._names = {p: name for name, p in self.model.named_parameters()}
+        self._labels: IntArray = np.asarray(data.labels("train"))
+        self._weights = class_weights(
+            config.training.class_weights, self._labels, data.input_spec.num_classes
+        )
+        self._criterion = Criterion(
+            None if self._weights is None else self._weights.to(self.device),
+            config.training.label_smoothing,
+        )
+        self._optimizer = build_optimizer(config.training, self.model.parameters())
+        self._learning_rate = LearningRate(
+            config.training,
+            self._optimizer,
+            higher_is_better=HIGHER_IS_BETTER[config.training.monitor],
+        )
+        self._scaler = torch.amp.GradScaler(
+            self.device.type, enabled=config.training.precision == "float16"
+        )
+        self._best_weights: dict[str, Tensor] = {}
+
+    @property
+    def num_parameters(self) -> int:
+        """Trainable values of the model."""
+        return count_parameters(self.model)
+
+    @property
+    def finished(self) -> bool:
+        """Whether ``max_epochs`` are done or the dev metric has not improved for ``patience``."""
+        training = self.config.training
+        waited = self.epoch - self.best_epoch
+        return self.epoch >= training.max_epochs or (self.epoch > 0 and waited >= training.patience)
+
+    def run_epoch(self) -> EpochReport:
+        """Train one epoch and evaluate it on the dev rows.
+
+        Raises:
+            TrainingDiverged: the loss or the dev posteriors are not finite.
+            RuntimeError: training is finished.
+        """
+        if self.finished:
+            raise RuntimeError(f"training is finished after epoch {self.epoch}")
+        begun = time.perf_counter()
+        epoch = self.epoch + 1
+        training = self.config.training
+        lengths = self.data.lengths("train")
+        cut = batches(
+            lengths,
+            batch_size=training.batch_size,
+            frames_per_batch=training.frames_per_batch,
+            rng=np.random.default_rng(derive_seed(self.seed, "order", epoch)),
+        )
+        self._learning_rate.before_step(self.epoch, 0, len(cut))
+        rate = self._learning_rate.current
+        with self._seeded("epoch", epoch, self._workers.rank):
+            train_loss = self._train(epoch, cut)
+        if not math.isfinite(train_loss):
+            raise self._diverged("training loss", epoch, rate)
+        self._workers.share_buffers(self.model)
+        posteriors = self._predict("dev")
+        if not np.isfinite(posteriors).all():
+            raise self._diverged("dev posteriors", epoch, rate)
+        dev = classification_metrics(self.data.labels("dev"), posteriors)
+
+        self.epoch = epoch
+        value = dev[training.monitor]
+        self._learning_rate.after_epoch(value)
+        if self._improves(value):
+            self.best_epoch, self.best_metrics = epoch, dev
+            self._keep_weights()
+        return EpochReport(
+            epoch=epoch,
+            train_loss=train_loss,
+            learning_rate=rate,
+            dev=dev,
+            seconds=time.perf_counter() - begun,
+            padded_share=padded_share(lengths, cut),
+        )
+
+    def posteriors(self, part: str) -> FloatArray:
+        """Posteriors of the best epoch's weights.
+
+        Args:
+            part: ``"train"``, ``"dev"`` or ``"test"``.
+
+        Returns:
+            (N, K), rows in the order of ``data.rows(part)``, each with sum 1.
+
+        Raises:
+            ValueError: no epoch has been trained.
+            TrainingDiverged: a posterior is not finite.
+        """
+        with self._with_best_weights():
+            posteriors = self._predict(part)
+        if not np.isfinite(posteriors).all():
+            raise self._diverged(f"{part} posteriors", self.best_epoch, self._learning_rate.current)
+        return posteriors
+
+    def save_model(self, directory: str | Path) -> None:
+        """Write the best epoch's model; see ``bundle.write_model``.
+
+        Raises:
+            ValueError: no epoch has been trained.
+        """
+        self._require_epoch()
+        write_model(
+            directory,
+            weights=self._best_weights,
+            config=self.config,
+            input_spec=self.data.input_spec,
+            classes=tuple(self.data.classes),
+            preprocessing=self.data.preprocessing(),
+            metrics={"epoch": self.best_epoch, "dev": self.best_metrics},
+        )
+
+    def save_state(self, directory: str | Path) -> None:
+        """Write all that :meth:`load_state` needs to continue bit for bit.
+
+        The weights, the best epoch's weights and the optimiser's tensors go to one
+        safetensors file, the rest to JSON. Of several workers any one may write it.
+        """
+        tensors = {f"model/{name}": t for name, t in self.model.state_dict().items()}
+        if self.best_epoch != self.epoch:  # else the best weights are the model's
+            tensors |= {f"best/{name}": t for name, t in self._best_weights.items()}
+        optimizer = flatten_optimizer(self._optimizer, self._names)
+        tensors |= {f"optimizer/{name}": t for name, t in optimizer.items()}
+        write_state(
+            directory,
+            tensors,
+            {
+                "identity": self._identity(),
+                "epoch": self.epoch,
+                "best_epoch": self.best_epoch,
+                "best_metrics": self.best_metrics,
+                "learning_rate": self._learning_rate.state(),
+                "scaler": self._scaler.state_dict(),
+            },
+        )
+
+    def load_state(self, directory: str | Path) -> None:
+        """Continue from :meth:`save_state`; every worker reads the same directory.
+
+        Raises:
+            ArtifactError: a file is damaged, or the state belongs to another configuration,
+                seed or fold.
+        """
+        tensors, values = read_state(directory)
+        path = Path(directory) / STATE_FILE
+        if values["identity"] != self._identity():
+            raise ArtifactError(
+                f"{path}: the state is of another configuration, seed or fold "
+                f"(architecture {values['identity'].get('architecture')}, seed "
+                f"{values['identity'].get('seed')}); continue with its own, or train anew"
+            )
+        groups: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimizer": {}}
+        for key, tensor in tensors.items():
+            group, _, name = key.partition("/")
+            groups[group][name] = tensor
+        self.model.load_state_dict(groups["model"])
+        restore_optimizer(self._optimizer, self._names, groups["optimizer"])
+        self._learning_rate.restore(values["learning_rate"])
+        self._scaler.load_state_dict(values["scaler"])
+        self.epoch = values["epoch"]
+        self.best_epoch = values["best_epoch"]
+        self.best_metrics = values["best_metrics"]
+        self._best_weights = {}
+        if self.best_epoch:
+            best = groups["best"] or groups["model"]
+            self._best_weights = {name: t.to(self.device) for name, t in best.items()}
+
+    # -- one epoch
+
+    def _train(self, epoch: int, cut: list[IntArray]) -> float:
+        """Take one step a batch; return the epoch's mean loss."""
+        training, workers = self.config.training, self._workers
+        rows = np.asarray(self.data.rows("train"))
+        shards = [workers.shard(positions) for positions in cut]
+        sums = torch.zeros((), device=self.device)
+        total_weight = 0.0
+        self.model.train()
+        loaded = load_batches(
+            self.data,
+            [rows[shard.positions] for shard in shards],
+            self.device,
+            lambda number: self._augmentation(epoch, number),
+        )
+        for step, batch in enumerate(loaded):
+            weight = denominator(self._weights, self._labels[cut[step]])
+            self._learning_rate.before_step(epoch - 1, step, len(cut))
+            with counting(shards[step].counts):
+                summed = self._losses(batch).sum() * shards[step].counts
+            self._optimizer.zero_grad(set_to_none=True)
+            # workers' gradients are averaged: times their number is their sum
+            torch.autograd.backward(self._scaler.scale(summed * (workers.count / weight)))
+            if training.gradient_clip is not None:
+                self._scaler.unscale_(self._optimizer)
+                nn.utils.clip_grad_norm_(self.model.parameters(), training.gradient_clip)
+            self._scaler.step(self._optimizer)
+            self._scaler.update()
+            sums += summed.detach()  # no .item(): the device is not waited for
+            total_weight += weight
+        return float(workers.total(sums)) / total_weight
+
+    def _losses(self, batch: Batch) -> Tensor:
+        """(B,) losses of a batch, class weights included."""
+        precision = self.config.training.precision
+        with torch.autocast(
+            self.device.type, dtype=_DTYPES[precision], enabled=precision != "float32"
+        ):
+            output = self._parallel(batch, self._criterion)
+            if output.losses is not None:
+                losses: Tensor = output.losses
+            else:
+                losses = self._criterion(output.logits, batch.labels)
+        return losses.float()
+
+    def _augmentation(self, epoch: int, number: int) -> np.random.Generator | None:
+        if not self.config.data.augments:
+            return None
+        seed = derive_seed(self.seed, "augment", epoch, number, self._workers.rank)
+        return np.random.default_rng(seed)
+
+    def _predict(self, part: str) -> FloatArray:
+        """(N, K) posteriors of the model's present weights, in full precision."""
+        rows = np.asarray(self.data.rows(part))
+        cut = batches(
+            self.data.lengths(part), batch_size=None, frames_per_batch=EVALUATION_FRAMES, rng=None
+        )
+        own = cut[self._workers.rank :: self._workers.count]
+        shape = (len(rows), self.data.input_spec.num_classes)
+        gathered = torch.zeros(shape, dtype=torch.float64)
+        self.model.eval()
+        outputs = []
+        with torch.inference_mode():
+            for batch in load_batches(
+                self.data, [rows[positions] for positions in own], self.device, lambda _: None
+            ):
+                outputs.append(self.model(batch).log_posteriors.double())
+            if outputs:
+                positions = torch.from_numpy(np.concatenate(own))
+                gathered[positions] = torch.cat(outputs).softmax(dim=1).cpu()
+            gathered = self._workers.total(gathered.to(self.device)).cpu()
+        return gathered.numpy()
+
+    # -- the best epoch
+
+    def _improves(self, value: float) -> bool:
+        name = self.config.training.monitor
+        if not self.best_epoch:
+            return True
+        best = self.best_metrics[name]
+        return value > best if HIGHER_IS_BETTER[name] else value < best
+
+    def _keep_weights(self) -> None:
+        for name, tensor in self.model.state_dict().items():
+            if name in self._best_weights:
+                self._best_weights[name].copy_(tensor)
+            else:
+                self._best_weights[name] = tensor.detach().clone()
+
+    @contextlib.contextmanager
+    def _with_best_weights(self) -> Iterator[None]:
+        self._require_epoch()
+        if self.best_epoch == self.epoch:
+            yield
+            return
+        last = {name: t.detach().clone() for name, t in self.model.state_dict().items()}
+        self.model.load_state_dict(self._best_weights)
+        try:
+            yield
+        finally:
+            self.model.load_state_dict(last)
+
+    def _require_epoch(self) -> None:
+        if not self.best_epoch:
+            raise ValueError("no epoch has been trained: there is no best epoch yet")
+
+    # -- identity and randomness
+
+    def _identity(self) -> dict[str, Any]:
+        """What a state must share with the trainer that continues it."""
+        ids = {part: list(self.data.utterance_ids(part)) for part in ("train", "dev")}
+        return {
+            "architecture": self.config.architecture,
+            "config": digest(self.config.values()),
+            "seed": self.seed,
+            "classes": list(self.data.classes),
+            "fold": digest(ids),
+        }
+
+    @contextlib.contextmanager
+    def _seeded(self, *path: str | int) -> Iterator[None]:
+        """Seed every global random state, and put the caller's states back afterwards."""
+        seed = derive_seed(self.seed, *path)
+        python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
+        cuda = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=cuda):
+            torch.manual_seed(seed)
+            random.seed(seed)
+            np.random.seed(seed)  # noqa: NPY002
+            try:
+                yield
+            finally:
+                random.setstate(python_state)
+                np.random.set_state(numpy_state)  # noqa: NPY002
+
+    def _diverged(self, what: str, epoch: int, rate: float) -> TrainingDiverged:
+        return TrainingDiverged(
+            f"{self.config.architecture}: the {what} became infinite or not a number in epoch "
+            f"{epoch} at learning rate {rate:g}; lower training.learning_rate or set "
+            "training.gradient_clip"
+        )
+
+
+def _checked_device(name: str, precision: str) -> torch.device:
+    """The device, if it is there and can do the precision."""
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise BadInputError(f"device '{name}' is unknown; give cpu or cuda") from None
+    if device.type not in ("cpu", "cuda"):
+        raise BadInputError(f"device '{name}' is not supported; give cpu or cuda")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise BadInputError(f"device '{name}': torch sees no CUDA device here; give cpu")
+    if precision == "float16" and device.type != "cuda":
+        raise BadInputError(
+            "training.precision = 'float16' needs a CUDA device; on the CPU give float32 or "
+            "bfloat16"
+        )
+    return device
