@@ -11,7 +11,7 @@ Shapes: N utterances, T frames, D feature dimension.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -97,12 +97,20 @@ class FeatureViews:
 
 
 class Dataset:
-    """A prepared dataset, opened for reading; make one with :meth:`open`."""
+    """A prepared dataset, opened for reading; make one with :meth:`open`.
+
+    Attributes:
+        path: its directory.
+        meta: contents of ``dataset.json``.
+        utterances: N rows of ``artifacts.UTTERANCE_SCHEMA`` and the corpus's own columns.
+        cache: values derived from the files, kept for the life of the object.
+    """
 
     def __init__(self, path: Path, meta: dict[str, Any], utterances: pa.Table) -> None:
         self.path = path
         self.meta = meta
         self.utterances = utterances
+        self.cache: dict[Hashable, Any] = {}
         self._views: dict[str, FeatureViews] = {}
 
     @classmethod
