@@ -182,13 +182,21 @@ class Csa(SerModel):
         chunks: Chunks,
         kept: Tensor | None,
     ) -> Tensor:
-        """(B,): sums over chunks, scaled so that their mean is the mean over all chunks."""
+        """(B,): sums over chunks, scaled so that their mean is the mean over all chunks.
+
+        With class weights the means are weighted ones, over utterances as over chunks.
+        """
+        weights = torch.ones_like(logits[:, 0])  # (N,)
+        weight = torch.ones_like(logits[: len(labels), 0])  # (B,)
+        if criterion.class_weights is not None:
+            weight = criterion.class_weights.to(logits)[labels]
+            weights = weight[chunks.utterance]
         losses = criterion(logits, labels[chunks.utterance])  # (N,)
-        if kept is None:
-            kept = torch.ones_like(losses, dtype=torch.bool)
-        sizes = torch.stack([kept.sum(), torch.tensor(labels.shape[0], device=labels.device)])
-        num_chunks, num_utterances = global_sum(sizes).unbind()
-        return chunks.sum_by_utterance(losses * kept) * (num_utterances / num_chunks.clamp(min=1))
+        if kept is not None:
+            losses, weights = losses * kept, weights * kept
+        over_utterances, over_chunks = global_sum(torch.stack([weight.sum(), weights.sum()]))
+        share = torch.where(over_chunks > 0, over_utterances / over_chunks, 0.0)
+        return chunks.sum_by_utterance(losses) * share
 
     def _frame_attention(self, energy: Tensor, chunks: Chunks, frames: Tensor) -> Tensor:
         """(N, C, C) energies to (B, T) weights that sum to 1 and are zero on padding."""

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, distributed
 from torch.autograd.function import once_differentiable
 
-
 #: what this worker's values are multiplied by; see :func:`participation`
 _participation = 1.0
 

@@ -1,0 +1,208 @@
+"""What every registered architecture must keep; a new one gets these tests by existing.
+
+Use it in a test module::
+
+    @pytest.mark.parametrize("name", ARCHITECTURES.names())
+    class TestArchitectures(ArchitectureContract):
+        pass
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from serplatform.config import config_faults
+from serplatform.models.base import ARCHITECTURES, Criterion, ModelOutput, SerModel
+from serplatform.testing.batches import input_spec, pad, pick, random_batch
+from serplatform.training.trial_config import paper_values
+
+#: sizes small enough for a test, for the configuration fields that bear these names
+SMALL_SIZES = {
+    "hidden_dim": 16,
+    "attention_dim": 12,
+    "channels": 16,
+    "encoder_dim": 24,
+    "generator_dim": 16,
+    "classifier_dim": 24,
+    "latent_dim": 6,
+    "embedding_dim": 12,
+    "text_dim": 12,
+    "projection_dim": 12,
+}
+
+LENGTHS = (61, 3, 40, 30, 1, 47)
+
+
+def small_model(name: str, *, seed: int = 0, **settings: Any) -> SerModel:
+    """Build an architecture at a small size, with the paper's other settings.
+
+    Args:
+        name: a registered name.
+        seed: of the first weights.
+        **settings: configuration fields; those that the architecture lacks are ignored.
+    """
+    architecture = ARCHITECTURES.get(name)
+    fields = {field.name for field in dataclasses.fields(architecture.config)}
+    chosen = {**SMALL_SIZES, **settings}
+    config = architecture.config(**{k: v for k, v in chosen.items() if k in fields})
+    torch.manual_seed(seed)
+    return architecture.build(config, input_spec(architecture))
+
+
+def training_losses(output: ModelOutput, criterion: Criterion, labels: Tensor) -> Tensor:
+    """(B,) losses, as the training loop takes them from a model."""
+    if output.losses is not None:
+        return output.losses
+    assert output.logits is not None, "a model gives logits or losses"
+    return criterion(output.logits, labels)
+
+
+class ArchitectureContract:
+    """Tests of one architecture, whose registered ``name`` each test is given."""
+
+    def test_every_parameter_gets_a_finite_gradient(self, name: str) -> None:
+        model = small_model(name).train()
+        batch = random_batch((35, 22), input_spec(ARCHITECTURES.get(name)))
+        criterion = Criterion()
+        losses = training_losses(model(batch, criterion), criterion, batch.labels)
+        assert losses.shape == (2,)
+        assert torch.isfinite(losses).all()
+        losses.mean().backward()  # type: ignore[no-untyped-call]
+        for parameter_name, parameter in model.named_parameters():
+            assert parameter.grad is not None, f"{parameter_name} gets no gradient"
+            assert torch.isfinite(parameter.grad).all(), f"{parameter_name}: gradient not finite"
+
+    def test_posteriors_sum_to_one(self, name: str) -> None:
+        model = small_model(name).eval()
+        batch = random_batch(LENGTHS, input_spec(ARCHITECTURES.get(name)))
+        with torch.inference_mode():
+            posteriors = model(batch).log_posteriors.double().exp()
+        assert posteriors.shape == (len(LENGTHS), 4)
+        torch.testing.assert_close(
+            posteriors.sum(dim=1), torch.ones(len(LENGTHS), dtype=torch.float64), rtol=0, atol=1e-6
+        )
+
+    def test_padding_changes_nothing(self, name: str) -> None:
+        """Each utterance of a padded batch has the result that it has alone."""
+        for dtype, tolerance in ((torch.float32, 2e-6), (torch.float64, 1e-10)):
+            model = _awake(small_model(name)).to(dtype).eval()
+            batch = random_batch(LENGTHS, input_spec(ARCHITECTURES.get(name)), dtype=dtype)
+            with torch.inference_mode():
+                together = model(batch)
+                longer = model(pad(batch, extra=9, value=3.0))
+                alone = [model(pick(batch, [row])) for row in range(len(LENGTHS))]
+            single = torch.cat([output.log_posteriors for output in alone])
+            for result in (together, longer):
+                torch.testing.assert_close(result.log_posteriors, single, rtol=0, atol=tolerance)
+                for key, values in result.statistics.items():
+                    expected = torch.cat([output.statistics[key] for output in alone])
+                    torch.testing.assert_close(values, expected, rtol=0, atol=tolerance)
+            for key, maps in together.attention.items():
+                for row, output in enumerate(alone):
+                    own = output.attention[key][0]
+                    within = maps[row][tuple(slice(0, size) for size in own.shape)]
+                    torch.testing.assert_close(within, own, rtol=0, atol=tolerance)
+                    rest = maps[row].abs().sum() - within.abs().sum()
+                    assert abs(float(rest)) <= tolerance, f"attention '{key}' lies on padding"
+
+    def test_order_of_a_batch_changes_nothing(self, name: str) -> None:
+        model = _awake(small_model(name)).eval()
+        batch = random_batch(LENGTHS, input_spec(ARCHITECTURES.get(name)))
+        order = [4, 2, 0, 5, 1, 3]
+        with torch.inference_mode():
+            expected = model(batch).log_posteriors[order]
+            result = model(pick(batch, order)).log_posteriors
+        torch.testing.assert_close(result, expected, rtol=0, atol=2e-6)
+
+    def test_evaluation_is_deterministic_and_leaves_random_state_alone(self, name: str) -> None:
+        model = _awake(small_model(name)).eval()
+        batch = random_batch(LENGTHS, input_spec(ARCHITECTURES.get(name)))
+        state = torch.random.get_rng_state()
+        with torch.inference_mode():
+            results = [model(batch).log_posteriors for _ in range(2)]
+        assert torch.equal(results[0], results[1])
+        assert torch.equal(state, torch.random.get_rng_state())
+
+    def test_inputs_are_left_as_they_are(self, name: str) -> None:
+        model = small_model(name).train()
+        batch = random_batch((35, 22), input_spec(ARCHITECTURES.get(name)))
+        before = copy.deepcopy(batch)
+        model(batch, Criterion())
+        for field in dataclasses.fields(batch):
+            value = getattr(batch, field.name)
+            if value is not None:
+                assert torch.equal(value, getattr(before, field.name)), f"{field.name} was changed"
+
+    def test_class_weights_reach_the_loss(self, name: str) -> None:
+        """A smaller weight of the true class makes the loss smaller, in every utterance."""
+        batch = random_batch((40, 40), input_spec(ARCHITECTURES.get(name)))
+        batch.labels = torch.tensor([1, 1])
+        losses = {}
+        for weight in (0.5, 1.0):
+            model = small_model(name, dropout=0.0).train()
+            torch.manual_seed(1)
+            criterion = Criterion(torch.tensor([1.0, weight, 1.0, 1.0]))
+            output = model(batch, criterion)
+            losses[weight] = training_losses(output, criterion, batch.labels)
+        assert (losses[0.5] < losses[1.0]).all()
+
+    def test_state_dict_rebuilds_the_model(self, name: str) -> None:
+        model = _awake(small_model(name, seed=1)).eval()
+        other = small_model(name, seed=2).eval()
+        other.load_state_dict(model.state_dict())
+        batch = random_batch(LENGTHS, input_spec(ARCHITECTURES.get(name)))
+        with torch.inference_mode():
+            assert torch.equal(model(batch).log_posteriors, other(batch).log_posteriors)
+
+    def test_paper_settings_are_a_valid_configuration(self, name: str) -> None:
+        architecture = ARCHITECTURES.get(name)
+        assert architecture.name == name
+        assert architecture.paper
+        values = paper_values(name)
+        defaults = dataclasses.asdict(architecture.config())
+        plain = {k: list(v) if isinstance(v, tuple) else v for k, v in defaults.items()}
+        assert {k: values[f"model.{k}"] for k in plain} == plain
+        assert config_faults(architecture.config, defaults) == []
+        for section, settings in (("training", architecture.training), ("data", architecture.data)):
+            for key, value in settings.items():
+                assert values[f"{section}.{key}"] == value
+        for field in dataclasses.fields(architecture.config):
+            assert field.metadata.get("help"), f"{field.name} has no help"
+
+    def test_learns_thirty_two_utterances_by_heart(self, name: str) -> None:
+        spec = input_spec(ARCHITECTURES.get(name))
+        lengths = [20 + 3 * (row % 8) for row in range(32)]
+        batch = random_batch(lengths, spec, seed=3, separation=0.0)
+        model = small_model(name, dropout=0.0)
+        criterion = Criterion()
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+        accuracy = 0.0
+        for step in range(300):
+            model.train()
+            optimizer.zero_grad()
+            loss = training_losses(model(batch, criterion), criterion, batch.labels).mean()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            if step % 10 == 9:
+                model.eval()
+                with torch.inference_mode():
+                    prediction = model(batch).log_posteriors.argmax(dim=1)
+                accuracy = float((prediction == batch.labels).float().mean())
+                if accuracy == 1.0:
+                    return
+        raise AssertionError(f"{name}: accuracy on its own training batch is {accuracy:.3f}")
+
+
+def _awake(model: SerModel) -> SerModel:
+    """Move parameters that start at zero (a learned proportion, biases) off zero."""
+    generator = torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if not parameter.any():
+                parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.5)
+    return model
