@@ -1,0 +1,342 @@
+"""Databases in audEERING's audformat: ``db.yaml`` and one CSV or Parquet file a table.
+
+The layout is documented at https://audeering.github.io/audformat/. It is read here directly,
+because the package prefers a table's pickle file where there is one, and unpickling a file
+that somebody else made runs whatever it says.
+
+Emotions come from the tables that have a column of the scheme ``emotion``; speakers, sex,
+text and language from columns of other tables of the same files, or from the labels (or
+the misc table) of the scheme ``speaker``. The split of a table is the type of its split.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import datetime
+import io
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from serplatform.corpora.base import CORPORA, Corpus, Manifest, Rejection, Utterance
+from serplatform.corpora.validate import generic_protocol
+from serplatform.errors import BadInputError
+from serplatform.labels import alias_note, canonical_emotion, is_missing
+
+#: role → ids of schemes or columns that fill it, the first one found wins
+_ROLES: dict[str, tuple[str, ...]] = {
+    "emotion": ("emotion", "emotions", "emotion.categories"),
+    "speaker": ("speaker", "speaker_id"),
+    "gender": ("gender", "sex"),
+    "text": ("transcription", "transcript", "text"),
+    "language": ("language",),
+    "session": ("session",),
+}
+_SPLITS = {"train": "train", "dev": "dev", "test": "test"}
+_GENDERS = {"m": "male", "f": "female", "w": "female"}
+_TIME = re.compile(r"(?:(\d+) days?,? ?)?(?:\+?(\d+):(\d\d):(\d\d(?:\.\d+)?))?")
+
+#: (file, start, end), seconds; start and end None for a whole file
+Key = tuple[str, float | None, float | None]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Table:
+    """One table: its name, split and rows of plain text by column."""
+
+    name: str
+    split: str | None
+    roles: Mapping[str, str]
+    rows: tuple[tuple[Key, Mapping[str, str]], ...]
+
+
+@CORPORA.register("audformat")
+class AudformatDatabase(Corpus):
+    """Any audformat database with an ``emotion`` scheme, on the local disk."""
+
+    name = "audformat"
+    title = "A database in audformat"
+    language = ""
+    licence = "the database's own"
+    size = "any"
+    obtain = "audb.load(NAME, …) of the package audb, or any folder with a db.yaml"
+    default_protocol = "speaker-kfold:5"
+
+    def root(self, source: Path) -> Path:
+        """The folder of the header; see the base class."""
+        return _header_path(source).parent
+
+    def scan(self, source: Path) -> Manifest:
+        """Read header and tables; see the base class."""
+        path = _header_path(source)
+        header = _read_header(path)
+        root = path.parent
+        tables = [
+            _read_table(root, name, entry, header)
+            for name, entry in header["tables"].items()
+            if _roles(entry)
+        ]
+        labelled = [table for table in tables if "emotion" in table.roles]
+        if not labelled:
+            raise BadInputError(
+                f"{path}: no table has a column of the scheme 'emotion'; its schemes are "
+                f"{', '.join(map(str, header['schemes'])) or 'none'}"
+            )
+        facts = _Facts(header, root, tables)
+        rows, conflicts = _merge(labelled)
+        utterances: list[Utterance] = []
+        rejections = list(conflicts)
+        for key, values in rows.items():
+            made = _utterance(root, key, values, facts)
+            (utterances if isinstance(made, Utterance) else rejections).append(made)  # type: ignore[arg-type]
+        notes = [
+            note for note in (alias_note(Counter(v["emotion"] for v in rows.values())),) if note
+        ]
+        notes.append(f"emotions from the tables {', '.join(t.name for t in labelled)}")
+        if header.get("license"):
+            notes.append(f"licence of {header.get('name', 'the database')}: {header['license']}")
+        if all(u.speaker_id == "unknown" for u in utterances):
+            notes.append(
+                "the database has no scheme 'speaker': nothing can be speaker-independent, and "
+                "every number will be said to be so"
+            )
+        return Manifest(
+            utterances=tuple(utterances), rejections=tuple(rejections), notes=tuple(notes)
+        )
+
+    def choose_protocol(self, utterances: Sequence[Utterance]) -> str:
+        """The splits of the tables where every row has one; else by the number of speakers."""
+        return generic_protocol(utterances)
+
+
+def _header_path(source: Path) -> Path:
+    path = source if source.suffix.lower() in (".yaml", ".yml") else source / "db.yaml"
+    if not path.is_file():
+        raise BadInputError(
+            f"{source}: holds no db.yaml, so it is not an audformat database; give its folder"
+        )
+    return path
+
+
+def _read_header(path: Path) -> dict[str, Any]:
+    try:
+        header = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise BadInputError(f"{path}: is not YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(header, dict) or not isinstance(header.get("tables"), dict):
+        raise BadInputError(f"{path}: is not the header of an audformat database: no 'tables'")
+    for key in ("schemes", "splits", "misc_tables"):
+        header[key] = header[key] if isinstance(header.get(key), dict) else {}
+    return header
+
+
+def _roles(entry: Any) -> dict[str, str]:
+    """Role → column of one table, by the columns' schemes, then by their names."""
+    columns = entry.get("columns") if isinstance(entry, dict) else None
+    if not isinstance(columns, dict):
+        return {}
+    schemes = {
+        str(name): str((column or {}).get("scheme_id", name)) for name, column in columns.items()
+    }
+    roles: dict[str, str] = {}
+    for role, names in _ROLES.items():
+        for wanted in names:
+            found = [column for column, scheme in schemes.items() if wanted in (scheme, column)]
+            if found:
+                # several raters: the column named after the role holds the gold standard
+                roles[role] = wanted if wanted in found else found[0]
+                break
+    return roles
+
+
+def _read_table(root: Path, name: str, entry: dict[str, Any], header: dict[str, Any]) -> _Table:
+    split = (header["splits"].get(entry.get("split_id")) or {}).get("type")
+    rows = []
+    for number, cells in enumerate(_cells(root, name), start=1):
+        if not cells.get("file"):
+            raise BadInputError(f"{root / f'db.{name}'}: row {number} names no file")
+        try:
+            start = _seconds(cells.pop("start", ""))
+            end = _seconds(cells.pop("end", ""))
+        except ValueError as error:
+            raise BadInputError(f"{root / f'db.{name}'}: row {number}: {error}") from None
+        if not start and end is None:
+            start = None
+        rows.append(((cells.pop("file"), start, end), cells))
+    return _Table(name=name, split=_SPLITS.get(str(split)), roles=_roles(entry), rows=tuple(rows))
+
+
+def _cells(root: Path, name: str) -> Iterator[dict[str, str]]:
+    """Rows of a table as text; Parquet where both formats lie there."""
+    parquet, table = root / f"db.{name}.parquet", root / f"db.{name}.csv"
+    if parquet.is_file():
+        try:
+            content = pq.read_table(parquet, partitioning=None)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise BadInputError(f"{parquet}: is damaged ({error})") from None
+        columns = content.column_names
+        for batch in content.to_batches(max_chunksize=10_000):
+            lists = [_texts(batch.column(i)) for i in range(len(columns))]
+            for values in zip(*lists, strict=True):
+                yield dict(zip(columns, values, strict=True))
+    elif table.is_file():
+        text = table.read_bytes().decode("utf-8-sig", errors="replace")
+        for row in csv.DictReader(io.StringIO(text, newline="")):
+            yield {str(k): v if isinstance(v, str) else "" for k, v in row.items() if k}
+    elif (root / f"db.{name}.pkl").is_file():
+        raise BadInputError(
+            f"{root / f'db.{name}.pkl'}: the table is stored as a pickle only, and pickles are not "
+            "read; store it as text: audformat.Database.load(…).save(…, storage_format='parquet')"
+        )
+    else:
+        raise BadInputError(
+            f"{parquet}: the header lists the table '{name}', and its file is missing"
+        )
+
+
+def _texts(column: pa.Array) -> list[str]:
+    """A column as text, empty where it is null; durations in seconds."""
+    if pa.types.is_duration(column.type):
+        scale = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}[column.type.unit]
+        return ["" if v is None else repr(v * scale) for v in column.cast(pa.int64()).to_pylist()]
+    return ["" if value is None else str(value) for value in column.to_pylist()]
+
+
+def _seconds(text: str) -> float | None:
+    """Seconds of a time as audformat writes it; None where there is none.
+
+    Example:
+        >>> _seconds("0 days 00:00:01.250000"), _seconds("1.5"), _seconds("NaT")
+        (1.25, 1.5, None)
+    """
+    text = text.strip()
+    if text in ("", "NaT", "nan"):
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        match = _TIME.fullmatch(text)
+    if match is None:
+        raise ValueError(f"'{text}' is not a time such as '0 days 00:00:01.5'")
+    days, hours, minutes, seconds = match.groups()
+    whole = datetime.timedelta(
+        days=int(days or 0), hours=int(hours or 0), minutes=int(minutes or 0)
+    )
+    return whole.total_seconds() + float(seconds or 0.0)
+
+
+class _Facts:
+    """What the tables and schemes say about a row beside its emotion."""
+
+    def __init__(self, header: dict[str, Any], root: Path, tables: Sequence[_Table]) -> None:
+        self.languages = [str(value) for value in header.get("languages") or ()]
+        self.schemes = header["schemes"]
+        self._rows: dict[str, dict[Key, str]] = defaultdict(dict)
+        self._files: dict[str, dict[str, str]] = defaultdict(dict)
+        for table in tables:
+            for role, column in table.roles.items():
+                labels = self._labels(role, root)
+                for key, values in table.rows:
+                    value = values.get(column, "")
+                    if value and role == "text":
+                        value = str(labels.get(value, value))
+                    if value:
+                        self._rows[role].setdefault(key, value)
+                        if key[1] is None and key[2] is None:
+                            self._files[role].setdefault(key[0], value)
+        self._speakers = self._labels("speaker", root)
+
+    def get(self, role: str, key: Key) -> str:
+        """The value of a role: of the row, else of its file, else of its speaker."""
+        value = self._rows[role].get(key) or self._files[role].get(key[0], "")
+        if value or role == "speaker":
+            return value
+        entry = self._speakers.get(self.get("speaker", key))
+        if not isinstance(entry, Mapping):
+            return ""
+        return next((str(entry[name]) for name in _ROLES[role] if entry.get(name)), "")
+
+    def _labels(self, role: str, root: Path) -> dict[str, Any]:
+        """What a role's scheme says about each label: a mapping, or a misc table."""
+        for name in _ROLES[role]:
+            labels = (self.schemes.get(name) or {}).get("labels")
+            if isinstance(labels, dict):
+                return {str(label): value for label, value in labels.items()}
+            if isinstance(labels, str):
+                rows = list(_cells(root, labels))
+                return {next(iter(row.values())): row for row in rows if row}
+        return {}
+
+
+def _merge(tables: Sequence[_Table]) -> tuple[dict[Key, dict[str, str]], list[Rejection]]:
+    """One row a key, from all tables with emotions; a contradiction between them rejects it."""
+    rows: dict[Key, dict[str, str]] = {}
+    conflicts: dict[Key, str] = {}
+    for table in tables:
+        column = table.roles["emotion"]
+        others = set(table.roles.values())
+        for key, values in table.rows:
+            emotion = values.get(column, "")
+            row = rows.setdefault(key, {"emotion": emotion, "split": table.split or ""})
+            if is_missing(row["emotion"]):
+                row["emotion"] = emotion
+            elif not is_missing(emotion) and emotion != row["emotion"]:
+                conflicts[key] = f"labelled '{row['emotion']}' and '{emotion}' in different tables"
+            if table.split and row["split"] and table.split != row["split"]:
+                conflicts[key] = f"in the splits {row['split']} and {table.split}"
+            row["split"] = row["split"] or table.split or ""
+            for name, value in values.items():
+                if name not in others and value:
+                    row.setdefault(f"audformat_{name}", value)
+    rejections = [
+        Rejection(utterance_id=_name(key), path=key[0], reason=reason)
+        for key, reason in conflicts.items()
+    ]
+    return {key: row for key, row in rows.items() if key not in conflicts}, rejections
+
+
+def _name(key: Key) -> str:
+    file, start, end = key
+    stem = Path(file).with_suffix("").as_posix()
+    if start is None and end is None:
+        return stem
+    return f"{stem}_{start or 0.0:.3f}-{'' if end is None else f'{end:.3f}'}"
+
+
+def _utterance(
+    root: Path, key: Key, values: Mapping[str, str], facts: _Facts
+) -> Utterance | Rejection:
+    file, start, end = key
+    path = Path(os.path.normpath(root / file))
+    if not path.is_relative_to(os.path.normpath(root)):
+        return Rejection(
+            utterance_id=_name(key), path=file, reason="its path leaves the database's folder"
+        )
+    gender = facts.get("gender", key).lower()
+    language = facts.get("language", key)
+    if not language and len(facts.languages) == 1:
+        language = facts.languages[0]
+    whole = start is None and end is None
+    return Utterance(
+        utterance_id=_name(key),
+        path=path,
+        start=start,
+        end=end,
+        speaker_id=facts.get("speaker", key) or "unknown",
+        emotion=canonical_emotion(values["emotion"]),
+        gender=_GENDERS.get(gender, gender) or None,
+        session=facts.get("session", key) or None,
+        text=facts.get("text", key) or None,
+        language=language or None,
+        split=values["split"] or None,
+        parent_id=None if whole else Path(file).with_suffix("").as_posix(),
+        extra={name: value for name, value in values.items() if name.startswith("audformat_")},
+    )
