@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from serplatform.errors import LeakError
+from serplatform.ensemble.objective import OBJECTIVES
+from serplatform.errors import BadInputError, LeakError, unknown_name
 from serplatform.registry import Registry
 
 FloatArray = npt.NDArray[np.float64]
@@ -29,7 +31,7 @@ class PosteriorSet:
         speaker_ids: N.
         truth: (N,) class indices.
         posteriors: (M, N, K), rows sum to 1.
-        members: M names.
+        members: M names, all different.
         classes: K names.
     """
 
@@ -41,23 +43,69 @@ class PosteriorSet:
     members: tuple[str, ...]
     classes: tuple[str, ...]
 
+    def take_rows(self, rows: npt.NDArray[Any]) -> PosteriorSet:
+        """The set of some utterances, by position."""
+        return dataclasses.replace(
+            self,
+            utterance_ids=tuple(self.utterance_ids[i] for i in rows),
+            speaker_ids=tuple(self.speaker_ids[i] for i in rows),
+            truth=self.truth[rows],
+            posteriors=self.posteriors[:, rows],
+        )
+
+    def take_members(self, positions: npt.NDArray[Any]) -> PosteriorSet:
+        """The set of some members, by position."""
+        return dataclasses.replace(
+            self,
+            posteriors=self.posteriors[positions],
+            members=tuple(self.members[i] for i in positions),
+        )
+
+    def member_order(self) -> IntArray:
+        """(M,) positions of the members sorted by name: fits visit them in this order, so that
+        the order in which members were listed changes nothing."""
+        return np.argsort(np.asarray(self.members, dtype=str), kind="stable").astype(np.int64)
+
 
 class Combiner(ABC):
-    """Combine members' posteriors; one file of ``ensemble/`` each."""
+    """Combine members' posteriors; one file of ``ensemble/`` each.
+
+    Args:
+        objective: what choices on dev rows maximise, a name of ``objective.OBJECTIVES``.
+        seed: of whatever a combiner draws at random.
+
+    Raises:
+        BadInputError: the objective is unknown.
+    """
 
     name: ClassVar[str]
+
+    def __init__(self, *, objective: str = "uar", seed: int = 0) -> None:
+        if objective not in OBJECTIVES:
+            raise BadInputError(unknown_name("ensemble objective", objective, OBJECTIVES))
+        self.objective = objective
+        self.seed = seed
 
     def fit(self, dev: PosteriorSet) -> None:
         """Fit on dev posteriors.
 
         Raises:
             LeakError: the rows are not dev rows.
+            ValueError: there is no row or member, shapes do not fit, or a name is used twice.
         """
         if dev.part != "dev":
             raise LeakError(
                 f"combiner '{self.name}' was offered {dev.part} rows to fit on; "
                 "members, weights and temperatures are fitted on dev rows only"
             )
+        shape = (len(dev.members), len(dev.utterance_ids), len(dev.classes))
+        if dev.posteriors.shape != shape or dev.truth.shape != shape[1:2] or 0 in shape:
+            raise ValueError(
+                f"posteriors {dev.posteriors.shape} and truth {dev.truth.shape} of {shape[0]} "
+                f"members, {shape[1]} utterances and {shape[2]} classes"
+            )
+        if len(set(dev.members)) < len(dev.members):
+            raise ValueError("two members have one name")
         self._fit(dev)
 
     @abstractmethod
@@ -75,5 +123,26 @@ class Combiner(ABC):
     def parameters(self) -> dict[str, Any]:
         """Everything that :meth:`combine` uses, JSON-serialisable, to be written and reread."""
 
+    @classmethod
+    @abstractmethod
+    def from_parameters(cls, parameters: Mapping[str, Any]) -> Combiner:
+        """The combiner that :meth:`parameters` came from, ready to combine."""
+
 
 COMBINERS: Registry[type[Combiner]] = Registry("combiner", "serplatform.ensemble")
+
+
+def combiner_from_parameters(parameters: Mapping[str, Any]) -> Combiner:
+    """Rebuild a fitted combiner; ``parameters["combiner"]`` says which it is.
+
+    Raises:
+        BadInputError: no such combiner.
+    """
+    return COMBINERS.get(str(parameters.get("combiner"))).from_parameters(parameters)
+
+
+def fitted(value: FloatArray | None, name: str) -> FloatArray:
+    """``value``, or an error that says that ``name`` was not fitted."""
+    if value is None:
+        raise RuntimeError(f"combiner '{name}' was not fitted")
+    return value

@@ -1,0 +1,56 @@
+"""What choices on dev rows maximise: UAR or accuracy with likelihood to break ties, or NLL.
+
+Shapes: M members, N utterances, K classes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from serplatform.metrics import POSTERIOR_FLOOR, confusion_counts, count_metrics
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+OBJECTIVES = ("uar", "accuracy", "nll")
+
+#: differences of an objective below this are rounding
+TOLERANCE = 1e-12
+
+
+def objective_values(
+    objective: str, truth: IntArray, posteriors: FloatArray
+) -> list[tuple[float, float]]:
+    """Value of the objective and negative NLL of each member; larger tuples are better.
+
+    Args:
+        objective: a name of :data:`OBJECTIVES`; ``nll`` is negated.
+        truth: (N,) class indices.
+        posteriors: (M, N, K), rows sum to 1.
+
+    Returns:
+        M pairs, rounded to 12 decimals so that equal counts compare equal.
+    """
+    likelihood = posteriors[:, np.arange(truth.size), truth]  # (M, N)
+    gain = np.log(np.maximum(likelihood, POSTERIOR_FLOOR)).mean(axis=1)
+    if objective == "nll":
+        first = gain
+    else:
+        counts = confusion_counts(truth, posteriors.argmax(axis=2), posteriors.shape[2])
+        first = count_metrics(counts)[objective]
+    pairs = zip(np.round(first, 12).tolist(), np.round(gain, 12).tolist(), strict=True)
+    return [(float(a), float(b)) for a, b in pairs]
+
+
+def objective_value(objective: str, truth: IntArray, posteriors: FloatArray) -> tuple[float, float]:
+    """:func:`objective_values` of one (N, K) table."""
+    return objective_values(objective, truth, posteriors[None])[0]
+
+
+def row_weights(objective: str, truth: IntArray, num_classes: int) -> FloatArray:
+    """(N,) weight of each utterance, summing to 1: by class for UAR, equal otherwise."""
+    if objective != "uar":
+        return np.full(truth.size, 1.0 / truth.size)
+    sizes = np.bincount(truth, minlength=num_classes)
+    return np.asarray(1.0 / (sizes[truth] * (sizes > 0).sum()), dtype=np.float64)
