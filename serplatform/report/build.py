@@ -1,0 +1,206 @@
+"""Collect figures into one self-contained HTML page that opens from disk, without a network."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import json
+import math
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from serplatform import __version__
+from serplatform.artifacts import write_text
+from serplatform.errors import BadInputError
+from serplatform.report.evidence import Evidence, build_evidence
+from serplatform.report.figures.base import (
+    FIGURES,
+    SECTIONS,
+    Drawing,
+    Figure,
+    NoDataError,
+    Table,
+)
+from serplatform.report.load import load_source
+from serplatform.report.narrative import tell
+
+#: Rows of a table that the page itself shows; the download has all.
+SHOWN_ROWS = 60
+
+#: Markup that figures may use in Plotly's texts; everything else is shown as it is written.
+_ALLOWED_MARKUP = ("<br>", "<extra></extra>")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Placed:
+    """A figure on the page: its drawing, or the reason why it has none."""
+
+    figure: Figure[Any]
+    drawing: Drawing | None
+    reason: str
+
+
+def build_report(source: Path, out: Path | None = None) -> Path:
+    """Write the page of a run or an ensemble.
+
+    Args:
+        source: a ``RUN`` or ``ENS`` directory.
+        out: the HTML file; ``report.html`` in ``source`` by default.
+
+    Returns:
+        the file written.
+
+    Raises:
+        BadInputError: ``source`` is neither, or ``out`` is a directory or has no parent.
+        ArtifactError: a file of ``source`` is missing or damaged.
+    """
+    target = source / "report.html" if out is None else out
+    if target.is_dir():
+        raise BadInputError(f"{target}: is a directory; give the page's file, e.g. report.html")
+    write_text(target, render(build_evidence(load_source(source))))
+    return target
+
+
+def place_figures(evidence: Evidence) -> dict[str, list[Placed]]:
+    """Compute and draw every registered figure, by section in order."""
+    placed: dict[str, list[Placed]] = {name: [] for name in SECTIONS}
+    figures = [FIGURES.get(name)() for name in FIGURES.names()]
+    for figure in sorted(figures, key=lambda f: (f.order, f.name)):
+        try:
+            drawing = figure.draw(figure.compute(evidence))
+            found = Placed(figure=figure, drawing=drawing, reason="")
+        except NoDataError as error:
+            found = Placed(figure=figure, drawing=None, reason=str(error))
+        placed[figure.section].append(found)
+    return placed
+
+
+def render(evidence: Evidence) -> str:
+    """The page as HTML."""
+    import jinja2
+    from markupsafe import Markup
+
+    placed = place_figures(evidence)
+    islands = {
+        item.figure.name: Markup(script_json(_island(item.drawing)))  # noqa: S704 - "<" is escaped
+        for items in placed.values()
+        for item in items
+        if item.drawing is not None
+    }
+    templates = resources.files("serplatform.report") / "templates"
+    page_script = (templates / "page.js").read_text(encoding="utf-8")
+    scripts = [plotly_source(), page_script]
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(lambda name: (templates / name).read_text(encoding="utf-8")),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html").render(
+        story=tell(evidence),
+        source=evidence.source,
+        sections=[(name, heading, placed[name]) for name, heading in SECTIONS.items()],
+        islands=islands,
+        shown_rows=SHOWN_ROWS,
+        version=__version__,
+        style=Markup((templates / "page.css").read_text(encoding="utf-8")),  # noqa: S704
+        scripts=[Markup(text) for text in scripts],  # noqa: S704 - our own and Plotly's code
+        policy=content_security_policy(scripts),
+    )
+
+
+def plotly_source() -> str:
+    """Plotly's own JavaScript, from the installed Python package.
+
+    Read as a file: importing the package takes far longer than building the page.
+
+    Raises:
+        ValueError: the script cannot be put between script tags.
+    """
+    text = (resources.files("plotly") / "package_data" / "plotly.min.js").read_text("utf-8")
+    if "</script" in text.lower() or "<!--" in text:
+        raise ValueError("plotly.min.js holds markup that would end its script element")
+    return text
+
+
+def content_security_policy(scripts: list[str]) -> str:
+    """Allow these scripts only, by their hashes, and no request of any kind.
+
+    Styles may stand in attributes: Plotly sets them so.
+    """
+    hashes = " ".join(
+        f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+        for text in scripts
+    )
+    return (
+        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; "
+        "img-src data: blob:; media-src data: blob:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def script_json(value: Any) -> str:
+    """JSON that may stand in a script element: no character can end or open markup.
+
+    Example:
+        >>> print(script_json({"name": "</script>"}))
+        {"name":"\\u003c/script\\u003e"}
+    """
+    text = json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def _finite(value: Any) -> Any:
+    """Numbers to 8 significant digits; null for what JSON does not have."""
+    if isinstance(value, float):
+        return float(f"{value:.8g}") if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if isinstance(value, (str, int)) or value is None:
+        return value
+    return _finite(value.item())  # a NumPy scalar
+
+
+def plot_text(value: Any) -> Any:
+    """Escape every string of a Plotly specification, but for the markup figures use themselves.
+
+    Plotly reads a subset of HTML in its texts, so a name must not look like any.
+
+    Example:
+        >>> plot_text({"text": ["<b>a & b</b><br>1"]})
+        {'text': ['&lt;b&gt;a &amp; b&lt;/b&gt;<br>1']}
+    """
+    if isinstance(value, str):
+        text = value.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+        for markup in _ALLOWED_MARKUP:
+            text = text.replace(markup.replace("<", "&lt;").replace(">", "&gt;"), markup)
+        return text
+    if isinstance(value, dict):
+        return {key: plot_text(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plot_text(item) for item in value]
+    return value
+
+
+def _island(drawing: Drawing) -> dict[str, Any]:
+    """What the page's script needs of a figure."""
+    return {
+        "panels": [
+            {"data": plot_text(p.data), "layout": plot_text(p.layout), "height": p.height}
+            for p in drawing.panels
+        ],
+        "tables": [_download(table) for table in drawing.tables],
+    }
+
+
+def _download(table: Table) -> dict[str, Any]:
+    return {
+        "header": list(table.csv_header or table.header),
+        "rows": [list(row) for row in table.rows],
+    }

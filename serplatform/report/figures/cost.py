@@ -1,0 +1,112 @@
+"""Seconds that each trial's training took."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from serplatform.report.evidence import Evidence
+from serplatform.report.figures.base import (
+    FIGURES,
+    SERIES,
+    SYMBOLS,
+    Drawing,
+    Figure,
+    NoDataError,
+    Panel,
+    Table,
+)
+from serplatform.report.figures.trial_outcomes import median
+from serplatform.report.wording import duration
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrialCost:
+    """One trial; ``memory_mb`` in MiB, None where it was not measured."""
+
+    trial: str
+    architecture: str
+    state: str
+    seconds: float
+    epochs: int
+    memory_mb: float | None
+
+
+@FIGURES.register("cost")
+class Cost(Figure[tuple[TrialCost, ...]]):
+    name = "cost"
+    title = "Cost of the trials"
+    section = "search"
+    order = 40
+
+    def compute(self, evidence: Evidence) -> tuple[TrialCost, ...]:
+        costs = tuple(
+            TrialCost(
+                trial=t.name,
+                architecture=t.architecture,
+                state=t.state,
+                seconds=t.seconds,
+                epochs=t.epochs,
+                memory_mb=t.peak_memory_mb,
+            )
+            for t in evidence.trials
+            if t.seconds > 0
+        )
+        if not costs:
+            raise NoDataError("no trial recorded how long it trained")
+        return costs
+
+    def draw(self, data: tuple[TrialCost, ...]) -> Drawing:
+        names = list(dict.fromkeys(c.architecture for c in data))
+        traces = []
+        for i, name in enumerate(names):
+            group = [c for c in data if c.architecture == name]
+            traces.append(
+                {
+                    "type": "box",
+                    "name": name,
+                    "x": [c.seconds for c in group],
+                    "text": [f"{c.trial}, {c.state}, {c.epochs} epochs" for c in group],
+                    "hovertemplate": "%{text}<br>%{x:.1f} s<extra></extra>",
+                    "boxpoints": "all",
+                    "jitter": 0.4,
+                    "pointpos": 0,
+                    "fillcolor": "rgba(0,0,0,0)",
+                    "line": {"color": SERIES[i % len(SERIES)], "width": 1},
+                    "marker": {
+                        "color": SERIES[i % len(SERIES)],
+                        "symbol": SYMBOLS[i % len(SYMBOLS)],
+                        "size": 5,
+                        "opacity": 0.7,
+                    },
+                }
+            )
+        medians = [
+            f"{name} {duration(median([c.seconds for c in data if c.architecture == name]) or 0.0)}"
+            for name in names
+        ]
+        longest = max(data, key=lambda c: c.seconds)
+        return Drawing(
+            summary=(
+                f"Median training time of a trial: {', '.join(medians)}. The longest was "
+                f"{longest.trial} with {duration(longest.seconds)}."
+            ),
+            panels=[
+                Panel(
+                    data=traces,
+                    layout={
+                        "xaxis": {"title": {"text": "training time of a trial (s)"}, "rangemode": "tozero"},
+                        "yaxis": {"autorange": "reversed", "automargin": True},
+                        "showlegend": False,
+                    },
+                    height=120 + 70 * len(names),
+                )
+            ],
+            tables=[
+                Table(
+                    caption="Cost of each trial",
+                    header=["trial", "state", "training (s)", "epochs", "peak memory (MiB)"],
+                    rows=[[c.trial, c.state, c.seconds, c.epochs, c.memory_mb] for c in data],
+                )
+            ],
+            note="Pruned trials are included; the time spent on starting workers is not.",
+        )

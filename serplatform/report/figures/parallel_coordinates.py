@@ -1,0 +1,223 @@
+"""Every finished trial as a line through its parameters, coloured by dev UAR."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from serplatform.report.evidence import Evidence
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, NoDataError, Panel, Table
+from serplatform.report.parameters import Parameter, value_text, varied_parameters
+from serplatform.report.wording import listing, percent
+
+MIN_TRIALS = 3
+#: Most axes an architecture gets; those that go most with dev UAR are kept.
+MAX_AXES = 8
+#: Quartiles of dev UAR, lowest first: what a line's colour and width say.
+GROUPS = ("lowest quarter", "second quarter", "third quarter", "highest quarter")
+COLOURS = ("@rank-1", "@rank-2", "@rank-3", "@rank-4")
+WIDTHS = (0.8, 0.9, 1.2, 2.0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Axis:
+    """One vertical axis: ``ticks`` are (height in [0, 1], text)."""
+
+    name: str
+    ticks: tuple[tuple[float, str], ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Line:
+    """One trial: ``heights`` in [0, 1], one an axis, None where the trial lacks the value;
+    ``group`` indexes :data:`GROUPS`."""
+
+    trial: str
+    heights: tuple[float | None, ...]
+    values: tuple[str, ...]
+    dev_uar: float
+    group: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Bundle:
+    """All lines of one architecture."""
+
+    architecture: str
+    axes: tuple[Axis, ...]
+    lines: tuple[Line, ...]
+    left_out: int
+
+
+def _axis(parameter: Parameter) -> tuple[Axis, list[float | None]]:
+    codes = parameter.codes
+    low, high = float(np.nanmin(codes)), float(np.nanmax(codes))
+    span = high - low or 1.0
+    heights = [None if np.isnan(c) else float((c - low) / span) for c in codes]
+    if parameter.kind == "category":
+        ticks = [(i / (len(parameter.levels) - 1), t) for i, t in enumerate(parameter.levels)]
+    else:
+        at = [low + span * share for share in (0.0, 0.5, 1.0)]
+        numbers = [10**a if parameter.kind == "log" else a for a in at]
+        ticks = [
+            (share, f"{number:.3g}") for share, number in zip((0.0, 0.5, 1.0), numbers, strict=True)
+        ]
+    return Axis(name=parameter.name, ticks=tuple(ticks)), heights
+
+
+def _association(parameter: Parameter, target: np.ndarray[Any, Any]) -> float:
+    """Rank correlation's size for numbers, share of variance between levels for categories."""
+    keep = np.isfinite(parameter.codes)
+    codes, values = parameter.codes[keep], target[keep]
+    if len(codes) < 3 or np.ptp(codes) == 0 or np.ptp(values) == 0:
+        return 0.0
+    if parameter.kind == "category":
+        means = {c: values[codes == c].mean() for c in np.unique(codes)}
+        between = np.array([means[c] for c in codes])
+        return float(np.sqrt(between.var() / values.var()))
+    ranks = [np.argsort(np.argsort(v, kind="stable"), kind="stable") for v in (codes, values)]
+    return float(abs(np.corrcoef(ranks[0], ranks[1])[0, 1]))
+
+
+@FIGURES.register("parallel_coordinates")
+class ParallelCoordinates(Figure[tuple[Bundle, ...]]):
+    name = "parallel_coordinates"
+    title = "Trials through their parameters"
+    section = "search"
+    order = 50
+
+    def compute(self, evidence: Evidence) -> tuple[Bundle, ...]:
+        bundles = []
+        for architecture, trials in evidence.finished_by_architecture().items():
+            if len(trials) < MIN_TRIALS:
+                continue
+            target = np.array([t.objective for t in trials], dtype=np.float64)
+            parameters = varied_parameters(trials)
+            chosen = sorted(parameters, key=lambda p: -_association(p, target))[:MAX_AXES]
+            if len(chosen) < 2:
+                continue
+            made = [_axis(parameter) for parameter in chosen]
+            low, span = float(target.min()), float(np.ptp(target)) or 1.0
+            outcome = Axis(
+                name="dev UAR (%)",
+                ticks=tuple(
+                    (share, percent(low + share * float(np.ptp(target)))) for share in (0.0, 0.5, 1.0)
+                ),
+            )
+            cuts = np.quantile(target, [0.25, 0.5, 0.75])
+            lines = [
+                Line(
+                    trial=trial.name,
+                    heights=(*(heights[i] for _, heights in made), float((target[i] - low) / span)),
+                    values=tuple(
+                        value_text(p.values[i]) if p.name in trial.params else "–" for p in chosen
+                    ),
+                    dev_uar=float(target[i]),
+                    group=int(np.searchsorted(cuts, target[i], side="left")),
+                )
+                for i, trial in enumerate(trials)
+            ]
+            bundles.append(
+                Bundle(
+                    architecture=architecture,
+                    axes=(*(axis for axis, _ in made), outcome),
+                    lines=tuple(lines),
+                    left_out=len(parameters) - len(chosen),
+                )
+            )
+        if not bundles:
+            raise NoDataError(
+                f"no architecture has {MIN_TRIALS} finished trials and two varied parameters"
+            )
+        return tuple(bundles)
+
+    def draw(self, data: tuple[Bundle, ...]) -> Drawing:
+        panels, tables, sentences = [], [], []
+        for bundle in data:
+            count = len(bundle.axes)
+            traces: list[dict[str, Any]] = []
+            for group, label in enumerate(GROUPS):
+                xs: list[float | None] = []
+                ys: list[float | None] = []
+                texts: list[str | None] = []
+                for line in (line for line in bundle.lines if line.group == group):
+                    xs += [*range(count), None]
+                    ys += [None if h is None else round(h, 4) for h in line.heights] + [None]
+                    texts += [f"{line.trial}, {percent(line.dev_uar)} %"] * count + [None]
+                traces.append(
+                    {
+                        "type": "scatter",
+                        "mode": "lines",
+                        "name": label,
+                        "x": xs,
+                        "y": ys,
+                        "text": texts,
+                        "hovertemplate": "%{text}<extra></extra>",
+                        "line": {"color": COLOURS[group], "width": WIDTHS[group]},
+                        "opacity": 0.9,
+                    }
+                )
+            annotations = [
+                {
+                    "x": i,
+                    "y": height,
+                    "text": text,
+                    "showarrow": False,
+                    "xanchor": "right" if i == count - 1 else "left",
+                    "xshift": -4 if i == count - 1 else 4,
+                    "font": {"size": 10, "color": "@ink"},
+                    "bgcolor": "@veil",
+                }
+                for i, axis in enumerate(bundle.axes)
+                for height, text in axis.ticks
+            ]
+            panels.append(
+                Panel(
+                    title=bundle.architecture,
+                    data=traces,
+                    layout={
+                        "xaxis": {
+                            "tickvals": list(range(count)),
+                            "ticktext": [axis.name.replace(".", ".<br>") for axis in bundle.axes],
+                            "showgrid": True,
+                            "gridcolor": "@muted",
+                            "zeroline": False,
+                            "range": [-0.08, count - 0.92],
+                            "side": "top",
+                            "tickangle": 0,
+                            "tickfont": {"size": 10},
+                        },
+                        "yaxis": {"visible": False, "range": [-0.06, 1.06]},
+                        "annotations": annotations,
+                        "margin": {"t": 56, "l": 12, "r": 12},
+                        "legend": {"y": -0.04},
+                        "meta": {"minWidth": 90 * count},
+                    },
+                    height=360,
+                )
+            )
+            best = max(bundle.lines, key=lambda line: line.dev_uar)
+            chosen = [
+                f"{axis.name} {value}"
+                for axis, value in zip(bundle.axes[:-1], best.values, strict=True)
+                if value != "–"
+            ]
+            settings = listing(chosen) if chosen else "the paper's settings"
+            sentences.append(
+                f"{bundle.architecture}: the best of {len(bundle.lines)} finished trials has "
+                f"{settings}."
+            )
+            tables.append(
+                Table(
+                    caption=f"Parameters of {bundle.architecture}'s finished trials",
+                    header=["trial", *(axis.name for axis in bundle.axes[:-1]), "dev UAR"],
+                    rows=[[line.trial, *line.values, line.dev_uar] for line in bundle.lines],
+                )
+            )
+        left = max(bundle.left_out for bundle in data)
+        note = "Each line is a finished trial; its colour is the quarter of dev UAR it falls in."
+        if left:
+            note += f" The {MAX_AXES} parameters that go most with dev UAR are shown."
+        return Drawing(summary=" ".join(sentences), panels=panels, tables=tables, note=note)

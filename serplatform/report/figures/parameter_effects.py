@@ -1,0 +1,179 @@
+"""Dev UAR over each of the parameters that go most with it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from serplatform.report.evidence import Evidence
+from serplatform.report.figures.base import (
+    FIGURES,
+    SERIES,
+    SYMBOLS,
+    Drawing,
+    Figure,
+    NoDataError,
+    Panel,
+    Table,
+)
+from serplatform.report.parameters import value_text, varied_parameters
+from serplatform.report.wording import percent, plural
+
+MIN_TRIALS = 8
+MAX_PANELS = 9
+#: Named in the papers, so shown whenever they were varied: a part of the name is enough.
+ALWAYS = ("gamma", "alpha", "lambda", "num_blocks", "weight")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Effect:
+    """One parameter: trials (name, architecture, value, dev UAR), and how much it tells.
+
+    Attributes:
+        explained: share of dev UAR's variance between groups of the parameter's values (its
+            levels, or five groups of equal size), after each architecture's mean is taken
+            off, corrected for the number of groups (ω², at least 0).
+    """
+
+    parameter: str
+    kind: str
+    points: tuple[tuple[str, str, Any, float], ...]
+    explained: float
+
+
+def omega_squared(groups: list[np.ndarray[Any, Any]]) -> float:
+    """Share of variance between groups without the part that chance alone would give.
+
+    Hays' ω² for a one-way layout; 0 where it would be negative.
+
+    Args:
+        groups: values of each group, none empty.
+    """
+    values = np.concatenate(groups)
+    between = sum(len(g) * (g.mean() - values.mean()) ** 2 for g in groups)
+    within = sum(float(np.square(g - g.mean()).sum()) for g in groups)
+    free = len(values) - len(groups)
+    if free < 1 or between + within == 0:
+        return 0.0
+    error = within / free
+    return max(0.0, float((between - (len(groups) - 1) * error) / (between + within + error)))
+
+
+@FIGURES.register("parameter_effects")
+class ParameterEffects(Figure[tuple[Effect, ...]]):
+    name = "parameter_effects"
+    title = "Dev UAR by parameter"
+    section = "search"
+    order = 70
+
+    def compute(self, evidence: Evidence) -> tuple[Effect, ...]:
+        trials = list(evidence.finished)
+        if len(trials) < MIN_TRIALS:
+            raise NoDataError(
+                f"{plural(len(trials), 'trial')} finished; at least {MIN_TRIALS} are needed"
+            )
+        values = np.array([t.objective for t in trials], dtype=np.float64)
+        names = [t.architecture for t in trials]
+        centred = values - np.array(
+            [values[[n == name for n in names]].mean() for name in names], dtype=np.float64
+        )
+        effects = []
+        for parameter in varied_parameters(trials):
+            has = np.isfinite(parameter.codes)
+            codes, target = parameter.codes[has], centred[has]
+            if len(codes) < MIN_TRIALS:
+                continue
+            if parameter.kind != "category" and len(np.unique(codes)) > 5:
+                cuts = np.quantile(codes, [0.2, 0.4, 0.6, 0.8])
+                codes = np.searchsorted(cuts, codes, side="left").astype(np.float64)
+            groups = [target[codes == c] for c in np.unique(codes)]
+            effects.append(
+                Effect(
+                    parameter=parameter.name,
+                    kind=parameter.kind,
+                    points=tuple(
+                        (trials[i].name, names[i], parameter.values[i], float(values[i]))
+                        for i in np.flatnonzero(has)
+                    ),
+                    explained=omega_squared(groups) if len(groups) > 1 else 0.0,
+                )
+            )
+        if not effects:
+            raise NoDataError(f"no parameter was varied over at least {MIN_TRIALS} finished trials")
+        effects.sort(key=lambda e: (not any(a in e.parameter for a in ALWAYS), -e.explained))
+        return tuple(sorted(effects[:MAX_PANELS], key=lambda e: -e.explained))
+
+    def draw(self, data: tuple[Effect, ...]) -> Drawing:
+        names = list(dict.fromkeys(point[1] for effect in data for point in effect.points))
+        panels = []
+        for effect in data:
+            traces = []
+            for i, name in enumerate(names):
+                group = [p for p in effect.points if p[1] == name]
+                if not group:
+                    continue
+                category = effect.kind == "category"
+                traces.append(
+                    {
+                        "type": "box" if category else "scatter",
+                        **({"boxpoints": "all", "jitter": 0.3, "pointpos": 0} if category else {"mode": "markers"}),
+                        **({"fillcolor": "rgba(0,0,0,0)", "line": {"width": 1}} if category else {}),
+                        "name": name,
+                        "x": [value_text(p[2]) if category else p[2] for p in group],
+                        "y": [round(100 * p[3], 3) for p in group],
+                        "text": [p[0] for p in group],
+                        "hovertemplate": "%{text}<br>%{x}: %{y:.1f} %<extra></extra>",
+                        "marker": {
+                            "color": SERIES[i % len(SERIES)],
+                            "symbol": SYMBOLS[i % len(SYMBOLS)],
+                            "size": 5,
+                            "opacity": 0.75,
+                        },
+                    }
+                )
+            panels.append(
+                Panel(
+                    title=effect.parameter,
+                    data=traces,
+                    layout={
+                        "xaxis": {"type": {"log": "log", "linear": "linear"}.get(effect.kind, "category")},
+                        "yaxis": {"title": {"text": "dev UAR (%)"}},
+                        "boxmode": "group",
+                        "showlegend": len(names) > 1,
+                    },
+                    height=280,
+                )
+            )
+        top = data[0]
+        summary = (
+            f"{top.parameter} goes most with dev UAR: groups of its values explain "
+            f"{percent(top.explained, 0)} % of the variance left after each architecture's mean."
+            if top.explained > 0
+            else "No parameter goes with dev UAR more than chance would have it."
+        )
+        return Drawing(
+            summary=summary,
+            panels=panels,
+            tables=[
+                Table(
+                    caption="Share of variance by parameter (ω²)",
+                    header=["parameter", "variance explained (%)", "trials"],
+                    rows=[[e.parameter, e.explained, len(e.points)] for e in data],
+                    display=[
+                        [e.parameter, percent(e.explained, 0), str(len(e.points))] for e in data
+                    ],
+                ),
+                Table(
+                    caption="Trials by parameter",
+                    header=["parameter", "trial", "value", "dev UAR"],
+                    rows=[
+                        [e.parameter, name, value_text(value), uar]
+                        for e in data
+                        for name, _, value, uar in e.points
+                    ],
+                ),
+            ],
+            note="One parameter at a time over trials in which the others vary too: not a cause.",
+        )

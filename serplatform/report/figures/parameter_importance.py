@@ -1,0 +1,223 @@
+"""How much each parameter tells about a trial's dev UAR: permutation importance of a forest."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+
+from serplatform.report.evidence import Evidence
+from serplatform.report.figures.base import (
+    FIGURES,
+    SERIES,
+    Drawing,
+    Figure,
+    NoDataError,
+    Panel,
+    Table,
+)
+from serplatform.report.parameters import varied_parameters
+from serplatform.report.wording import decimal, listing
+
+FloatArray = npt.NDArray[np.float64]
+
+#: Fewest finished trials of an architecture from which importances are estimated.
+MIN_TRIALS = 20
+FOLDS = 5
+REPEATS = 5
+TREES = 100
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Importance:
+    """Loss of held-out R² when a parameter's values are shuffled.
+
+    Attributes:
+        mean: over the held-out folds and shuffles.
+        deviation: sample standard deviation over the same.
+    """
+
+    parameter: str
+    mean: float
+    deviation: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ArchitectureImportance:
+    """Importances of one architecture's parameters, largest first.
+
+    Attributes:
+        trials: finished trials used.
+        r2: of the forest on held-out trials; at or below 0 it predicts nothing, and
+            ``importances`` is empty.
+    """
+
+    architecture: str
+    trials: int
+    r2: float
+    importances: tuple[Importance, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Importances:
+    """One entry an architecture; ``too_few`` names those with too few trials."""
+
+    architectures: tuple[ArchitectureImportance, ...]
+    too_few: tuple[str, ...]
+
+
+def permutation_importance(
+    codes: FloatArray, target: FloatArray, *, seed: int = 0
+) -> tuple[float, FloatArray]:
+    """Permutation importance of a random forest on held-out rows.
+
+    Breiman, "Random Forests", Machine Learning 45, 2001, section 10, with held-out folds in
+    the place of out-of-bag rows. Parameters that go together share or hide importance.
+
+    Args:
+        codes: (N, P), NaN where missing.
+        target: (N,).
+        seed: of the forest, the folds and the shuffles.
+
+    Returns:
+        R² over all held-out rows, and (P, FOLDS · REPEATS) losses of R².
+    """
+    from sklearn.ensemble import RandomForestRegressor
+    from sklearn.model_selection import KFold
+
+    rng = np.random.default_rng(seed)
+    filled = np.where(np.isfinite(codes), codes, np.nanmin(codes, axis=0) - 1.0)
+    spread = float(np.square(target - target.mean()).mean())
+    losses = np.zeros((codes.shape[1], FOLDS * REPEATS))
+    squared = np.zeros(len(target))
+    for fold, (train, held) in enumerate(
+        KFold(FOLDS, shuffle=True, random_state=seed).split(filled)
+    ):
+        forest = RandomForestRegressor(
+            TREES, min_samples_leaf=2, random_state=seed, n_jobs=1, max_features=0.6
+        )
+        forest.fit(filled[train], target[train])
+        squared[held] = np.square(forest.predict(filled[held]) - target[held])
+        # every parameter and every shuffle in one prediction
+        copies = np.repeat(filled[held][None], codes.shape[1] * REPEATS, axis=0)
+        for i in range(len(copies)):
+            column = i // REPEATS
+            copies[i, :, column] = rng.permutation(copies[i, :, column])
+        predicted = forest.predict(copies.reshape(-1, codes.shape[1])).reshape(len(copies), -1)
+        error = np.square(predicted - target[held]).mean(axis=1)  # (P · REPEATS,)
+        gain = (error - squared[held].mean()) / spread
+        losses[:, fold * REPEATS : (fold + 1) * REPEATS] = gain.reshape(-1, REPEATS)
+    return 1.0 - float(squared.mean()) / spread, losses
+
+
+@FIGURES.register("parameter_importance")
+class ParameterImportance(Figure[Importances]):
+    name = "parameter_importance"
+    title = "Which parameters mattered"
+    section = "search"
+    order = 60
+
+    def compute(self, evidence: Evidence) -> Importances:
+        found, too_few = [], []
+        for architecture, trials in evidence.finished_by_architecture().items():
+            parameters = varied_parameters(trials)
+            target = np.array([t.objective for t in trials], dtype=np.float64)
+            if len(trials) < MIN_TRIALS or not parameters or float(np.ptp(target)) == 0.0:
+                too_few.append(f"{architecture} ({len(trials)})")
+                continue
+            codes = np.stack([p.codes for p in parameters], axis=1)
+            r2, losses = permutation_importance(codes, target)
+            importances = [
+                Importance(
+                    parameter=p.name,
+                    mean=float(loss.mean()),
+                    deviation=float(loss.std(ddof=1)),
+                )
+                for p, loss in zip(parameters, losses, strict=True)
+            ]
+            importances.sort(key=lambda item: -item.mean)
+            found.append(
+                ArchitectureImportance(
+                    architecture=architecture,
+                    trials=len(trials),
+                    r2=r2,
+                    importances=tuple(importances) if r2 > 0 else (),
+                )
+            )
+        if not found:
+            counted = listing(too_few) if too_few else "none"
+            raise NoDataError(
+                f"an architecture needs at least {MIN_TRIALS} finished trials with varied "
+                f"parameters; there are: {counted}"
+            )
+        return Importances(architectures=tuple(found), too_few=tuple(too_few))
+
+    def draw(self, data: Importances) -> Drawing:
+        panels, sentences = [], []
+        for i, entry in enumerate(data.architectures):
+            if not entry.importances:
+                sentences.append(
+                    f"{entry.architecture}: the forest does not predict dev UAR from the "
+                    f"parameters (held-out R² {decimal(entry.r2, 2)}), so no importance is shown."
+                )
+                continue
+            top = entry.importances[0]
+            sentences.append(
+                f"{entry.architecture}: {top.parameter} matters most (loss of R² "
+                f"{decimal(top.mean, 2)}; the forest's held-out R² is {decimal(entry.r2, 2)}, from "
+                f"{entry.trials} trials)."
+            )
+            shown = entry.importances[:12]
+            panels.append(
+                Panel(
+                    title=entry.architecture,
+                    data=[
+                        {
+                            "type": "bar",
+                            "orientation": "h",
+                            "y": [item.parameter for item in shown],
+                            "x": [item.mean for item in shown],
+                            "error_x": {
+                                "type": "data",
+                                "array": [item.deviation for item in shown],
+                                "color": "@ink",
+                                "thickness": 1,
+                                "width": 3,
+                            },
+                            "marker": {"color": SERIES[i % len(SERIES)]},
+                            "hovertemplate": "%{y}: %{x:.3f}<extra></extra>",
+                        }
+                    ],
+                    layout={
+                        "xaxis": {"title": {"text": "loss of held-out R² when shuffled"}},
+                        "yaxis": {"autorange": "reversed", "automargin": True},
+                        "showlegend": False,
+                    },
+                    height=110 + 26 * len(shown),
+                )
+            )
+        note = (
+            f"Random forest ({TREES} trees) from parameters to mean dev UAR over finished trials, "
+            f"{FOLDS}-fold; bars are mean ± sd over folds and {REPEATS} shuffles. It describes the "
+            "trials that the sampler chose, not cause; parameters that go together share "
+            "importance."
+        )
+        if data.too_few:
+            note += f" Fewer than {MIN_TRIALS} finished trials: {listing(data.too_few)}."
+        return Drawing(
+            summary=" ".join(sentences),
+            panels=panels,
+            tables=[
+                Table(
+                    caption="Permutation importance by architecture",
+                    header=["architecture", "parameter", "loss of R²", "sd", "held-out R²", "trials"],
+                    rows=[
+                        [e.architecture, item.parameter, item.mean, item.deviation, e.r2, e.trials]
+                        for e in data.architectures
+                        for item in e.importances
+                    ],
+                )
+            ],
+            note=note,
+        )

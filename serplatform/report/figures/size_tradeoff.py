@@ -1,0 +1,121 @@
+"""Dev UAR against the number of parameters, with the trials that no smaller one beats."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from serplatform.report.evidence import Evidence
+from serplatform.report.figures.base import (
+    FIGURES,
+    SERIES,
+    SYMBOLS,
+    Drawing,
+    Figure,
+    NoDataError,
+    Panel,
+    Table,
+)
+from serplatform.report.wording import percent, plural
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SizedTrial:
+    """One finished trial; ``undominated``: no other is at least as good and smaller."""
+
+    trial: str
+    architecture: str
+    num_parameters: int
+    dev_uar: float
+    undominated: bool
+
+
+@FIGURES.register("size_tradeoff")
+class SizeTradeoff(Figure[tuple[SizedTrial, ...]]):
+    name = "size_tradeoff"
+    title = "Dev UAR against model size"
+    section = "search"
+    order = 90
+
+    def compute(self, evidence: Evidence) -> tuple[SizedTrial, ...]:
+        sized = [
+            (t, t.num_parameters, t.objective)
+            for t in evidence.finished
+            if t.num_parameters is not None and t.objective is not None
+        ]
+        if len(sized) < 2:
+            raise NoDataError("fewer than two finished trials recorded their number of parameters")
+        sized.sort(key=lambda item: (item[1], -item[2]))
+        found, best = [], float("-inf")
+        for trial, size, value in sized:
+            found.append(
+                SizedTrial(
+                    trial=trial.name,
+                    architecture=trial.architecture,
+                    num_parameters=size,
+                    dev_uar=value,
+                    undominated=value > best,
+                )
+            )
+            best = max(best, value)
+        return tuple(found)
+
+    def draw(self, data: tuple[SizedTrial, ...]) -> Drawing:
+        names = list(dict.fromkeys(p.architecture for p in data))
+        front = [p for p in data if p.undominated]
+        traces: list[dict[str, Any]] = [
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "name": "best up to this size",
+                "x": [p.num_parameters for p in front],
+                "y": [100 * p.dev_uar for p in front],
+                "line": {"shape": "hv", "color": "@ink", "width": 1.2, "dash": "dot"},
+                "hoverinfo": "skip",
+            }
+        ]
+        for i, name in enumerate(names):
+            group = [p for p in data if p.architecture == name]
+            traces.append(
+                {
+                    "type": "scatter",
+                    "mode": "markers",
+                    "name": name,
+                    "x": [p.num_parameters for p in group],
+                    "y": [100 * p.dev_uar for p in group],
+                    "text": [p.trial for p in group],
+                    "hovertemplate": "%{text}<br>%{x:,} parameters<br>dev UAR %{y:.1f} %<extra></extra>",
+                    "marker": {
+                        "color": SERIES[i % len(SERIES)],
+                        "symbol": SYMBOLS[i % len(SYMBOLS)],
+                        "size": 7,
+                    },
+                }
+            )
+        small, large = front[0], front[-1]
+        return Drawing(
+            summary=(
+                f"{plural(len(front), 'trial')} of {len(data)} are not beaten by a smaller one: from "
+                f"{small.trial} ({small.num_parameters:,} parameters, dev UAR {percent(small.dev_uar)} %) "
+                f"to {large.trial} ({large.num_parameters:,}, {percent(large.dev_uar)} %)."
+            ),
+            panels=[
+                Panel(
+                    data=traces,
+                    layout={
+                        "xaxis": {"title": {"text": "trainable parameters"}, "type": "log"},
+                        "yaxis": {"title": {"text": "mean dev UAR (%)"}},
+                    },
+                )
+            ],
+            tables=[
+                Table(
+                    caption="Finished trials by size",
+                    header=["trial", "parameters", "dev UAR", "not beaten by a smaller one"],
+                    rows=[
+                        [p.trial, p.num_parameters, p.dev_uar, "yes" if p.undominated else "no"]
+                        for p in data
+                    ],
+                )
+            ],
+        )

@@ -1,0 +1,137 @@
+"""How many trials finished, were pruned or failed, and what each kind cost."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from serplatform.report.evidence import Evidence
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, NoDataError, Table
+from serplatform.report.wording import duration, percent, plural
+
+STATES = ("complete", "pruned", "failed")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """Trials of one architecture and state.
+
+    Attributes:
+        seconds: of training, in all.
+        epochs: in all.
+        best: highest mean dev UAR, or None.
+        median: of the mean dev UAR, or None.
+    """
+
+    architecture: str
+    state: str
+    count: int
+    epochs: int
+    seconds: float
+    best: float | None
+    median: float | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Outcomes:
+    """Rows by architecture then state; ``errors`` counts the messages of failed trials."""
+
+    rows: tuple[Outcome, ...]
+    errors: tuple[tuple[str, int], ...]
+
+
+def median(values: list[float]) -> float | None:
+    """Middle value; the mean of the two middle ones for an even count."""
+    if not values:
+        return None
+    ordered, half = sorted(values), len(values) // 2
+    return ordered[half] if len(values) % 2 else (ordered[half - 1] + ordered[half]) / 2
+
+
+@FIGURES.register("trial_outcomes")
+class TrialOutcomes(Figure[Outcomes]):
+    name = "trial_outcomes"
+    title = "Finished, pruned and failed trials"
+    section = "search"
+    order = 30
+
+    def compute(self, evidence: Evidence) -> Outcomes:
+        if not evidence.trials:
+            raise NoDataError("no trial was recorded")
+        rows = []
+        for architecture in evidence.architectures:
+            for state in STATES:
+                group = [
+                    t
+                    for t in evidence.trials
+                    if t.architecture == architecture and t.state == state
+                ]
+                if not group:
+                    continue
+                values = [t.objective for t in group if t.objective is not None]
+                rows.append(
+                    Outcome(
+                        architecture=architecture,
+                        state=state,
+                        count=len(group),
+                        epochs=sum(t.epochs for t in group),
+                        seconds=sum(t.seconds for t in group),
+                        best=max(values, default=None),
+                        median=median(values),
+                    )
+                )
+        messages: dict[str, int] = {}
+        for trial in evidence.trials:
+            if trial.state == "failed":
+                lines = (trial.error or "no message").strip().splitlines() or ["no message"]
+                messages[lines[-1]] = messages.get(lines[-1], 0) + 1
+        errors = sorted(messages.items(), key=lambda item: (-item[1], item[0]))
+        return Outcomes(rows=tuple(rows), errors=tuple(errors))
+
+    def draw(self, data: Outcomes) -> Drawing:
+        total = sum(row.seconds for row in data.rows)
+        pruned = [row for row in data.rows if row.state == "pruned"]
+        stopped = sum(row.count for row in pruned)
+        summary = f"Training took {duration(total)} in all trials together."
+        if stopped and total > 0:
+            share = sum(row.seconds for row in pruned) / total
+            summary += (
+                f" {plural(stopped, 'pruned trial')} used {percent(share, 0)} % of that time."
+            )
+        elif not stopped:
+            summary += " No trial was pruned."
+        tables = [
+            Table(
+                caption="Trials by architecture and outcome",
+                header=["architecture", "outcome", "trials", "epochs", "training (s)", "best dev UAR (%)", "median dev UAR (%)"],
+                rows=[
+                    [r.architecture, r.state, r.count, r.epochs, r.seconds, r.best, r.median]
+                    for r in data.rows
+                ],
+                display=[
+                    [
+                        r.architecture,
+                        "finished" if r.state == "complete" else r.state,
+                        f"{r.count:,}",
+                        f"{r.epochs:,}",
+                        f"{r.seconds:,.1f}",
+                        percent(r.best),
+                        percent(r.median),
+                    ]
+                    for r in data.rows
+                ],
+            )
+        ]
+        if data.errors:
+            tables.append(
+                Table(
+                    caption="What failed trials reported",
+                    header=["message", "trials"],
+                    rows=[list(item) for item in data.errors],
+                )
+            )
+        return Drawing(
+            summary=summary,
+            tables=tables,
+            open_tables=True,
+            note="A pruned trial's dev UAR is the mean over the folds it finished.",
+        )

@@ -1,0 +1,401 @@
+"""Read ``RUN/`` and ``ENS/`` directories into plain values, checked where they enter.
+
+Nothing here computes a number that the page shows; see :mod:`serplatform.report.evidence`.
+
+Shapes: N rows (one utterance in one fold and part), K classes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from serplatform.artifacts import SCHEMA_VERSION, read_json, read_parquet
+from serplatform.errors import ArtifactError, BadInputError
+from serplatform.run_directory import RunDirectory
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+#: Largest departure of a row of posteriors from 1 that is taken for rounding.
+SUM_TOLERANCE = 1e-6
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Epoch:
+    """One epoch of one trial on one fold.
+
+    Attributes:
+        fold: outer fold, from 0.
+        epoch: from 1, or from 0 where the trainer counts so.
+        train_loss: mean loss of an utterance.
+        dev: metric name to value on the fold's dev rows.
+    """
+
+    fold: int
+    epoch: int
+    train_loss: float
+    dev: Mapping[str, float]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One trial of a search.
+
+    Attributes:
+        run: name of its run's directory.
+        run_path: the directory.
+        number: of the trial within its run.
+        architecture: registered name.
+        state: ``complete``, ``pruned`` or ``failed``.
+        paper: it is the paper's own configuration.
+        params: flat dotted parameters that were chosen for it.
+        dev: metric name to the mean over the folds that ended.
+        fold_dev_uar: dev UAR of each fold that ended, in order.
+        epochs: in all folds.
+        seconds: of its own training.
+        num_parameters: trainable values, None where unknown.
+        peak_memory_mb: MiB, None where unknown.
+        error: why it failed, or None.
+        history: in the order trained.
+    """
+
+    run: str
+    run_path: Path
+    number: int
+    architecture: str
+    state: str
+    paper: bool
+    params: Mapping[str, Any]
+    dev: Mapping[str, float]
+    fold_dev_uar: tuple[float, ...]
+    epochs: int
+    seconds: float
+    num_parameters: int | None
+    peak_memory_mb: float | None
+    error: str | None
+    history: tuple[Epoch, ...]
+
+    @property
+    def name(self) -> str:
+        """``architecture #number``, as the page calls it."""
+        return f"{self.architecture} #{self.number}"
+
+    @property
+    def objective(self) -> float | None:
+        """Mean dev UAR over the folds that ended, or None."""
+        value = self.dev.get("uar")
+        return value if value is not None and math.isfinite(value) else None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Posteriors:
+    """Posteriors of one system.
+
+    Attributes:
+        utterance_ids: N.
+        speaker_ids: N.
+        folds: (N,).
+        parts: N, ``dev`` or ``test``.
+        truth: (N,) class indices.
+        values: (N, K), rows sum to 1.
+    """
+
+    utterance_ids: tuple[str, ...]
+    speaker_ids: tuple[str, ...]
+    folds: IntArray
+    parts: tuple[str, ...]
+    truth: IntArray
+    values: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.utterance_ids)
+
+    @property
+    def prediction(self) -> IntArray:
+        """(N,) class indices of the largest posterior."""
+        return np.asarray(self.values.argmax(axis=1), dtype=np.int64)
+
+    def take(self, rows: IntArray) -> Posteriors:
+        """The given rows, in the given order."""
+        return Posteriors(
+            utterance_ids=tuple(self.utterance_ids[i] for i in rows),
+            speaker_ids=tuple(self.speaker_ids[i] for i in rows),
+            folds=self.folds[rows],
+            parts=tuple(self.parts[i] for i in rows),
+            truth=self.truth[rows],
+            values=self.values[rows],
+        )
+
+    def where(self, *, part: str | None = None, fold: int | None = None) -> Posteriors:
+        """The rows of one part, one fold, or both."""
+        keep = np.ones(len(self), dtype=bool)
+        if part is not None:
+            keep &= np.array([p == part for p in self.parts], dtype=bool)
+        if fold is not None:
+            keep &= self.folds == fold
+        return self.take(np.flatnonzero(keep))
+
+    def ordered(self) -> Posteriors:
+        """Rows sorted by fold, part and utterance id."""
+        keys = zip(self.folds.tolist(), self.parts, self.utterance_ids, strict=True)
+        order = [i for _, i in sorted((key, i) for i, key in enumerate(keys))]
+        return self.take(np.asarray(order, dtype=np.int64))
+
+
+def concatenate(parts: Sequence[Posteriors]) -> Posteriors:
+    """Rows of several tables, one after another."""
+    return Posteriors(
+        utterance_ids=tuple(u for part in parts for u in part.utterance_ids),
+        speaker_ids=tuple(s for part in parts for s in part.speaker_ids),
+        folds=np.concatenate([part.folds for part in parts]),
+        parts=tuple(p for part in parts for p in part.parts),
+        truth=np.concatenate([part.truth for part in parts]),
+        values=np.concatenate([part.values for part in parts]),
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run:
+    """A search's directory.
+
+    Attributes:
+        path: where it lies.
+        info: the content of ``run.json``.
+        classes: K names in label order.
+        plan: the content of the fold file.
+        trials: in the order of their numbers.
+    """
+
+    path: Path
+    info: Mapping[str, Any]
+    classes: tuple[str, ...]
+    plan: Mapping[str, Any]
+    trials: tuple[Trial, ...]
+
+    @property
+    def name(self) -> str:
+        return self.path.name or str(self.path)
+
+    def posteriors(self, trial: int) -> Posteriors:
+        """Dev and test posteriors of one trial.
+
+        Raises:
+            ArtifactError: the table is missing, damaged, or not one of these classes.
+        """
+        path = RunDirectory(self.path).posteriors_file(trial)
+        return read_posteriors(path, self.classes)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ensemble:
+    """An ensemble's directory.
+
+    Attributes:
+        path: where it lies.
+        info: the content of ``ensemble.json``.
+        classes: K names in label order.
+        posteriors: of the ensemble, on dev and test rows of every fold.
+    """
+
+    path: Path
+    info: Mapping[str, Any]
+    classes: tuple[str, ...]
+    posteriors: Posteriors
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Source:
+    """What a page is about: runs, and an ensemble of them if there is one.
+
+    Attributes:
+        path: as the user gave it.
+        runs: at least one, unless an ensemble outlived its runs.
+        ensemble: or None.
+        missing: runs that the ensemble names and that are no longer there.
+    """
+
+    path: Path
+    runs: tuple[Run, ...]
+    ensemble: Ensemble | None
+    missing: tuple[str, ...] = ()
+
+
+def load_source(path: Path) -> Source:
+    """Read a run or an ensemble directory.
+
+    Args:
+        path: a directory that holds ``run.json`` or ``ensemble.json``. A run that holds
+            ``ensemble/ensemble.json`` is read together with that ensemble.
+
+    Raises:
+        BadInputError: it is neither.
+        ArtifactError: one of its files is missing, damaged or of another schema version.
+    """
+    if not path.exists():
+        raise BadInputError(
+            f"{path}: no such directory; give what `serplatform search --out` or "
+            "`serplatform ensemble --out` wrote"
+        )
+    if (path / "ensemble.json").exists():
+        ensemble = load_ensemble(path)
+        runs, missing = _runs_of(ensemble)
+        return Source(path=path, runs=runs, ensemble=ensemble, missing=missing)
+    if (path / "run.json").exists():
+        inner = RunDirectory(path).ensemble_directory
+        found = load_ensemble(inner) if (inner / "ensemble.json").exists() else None
+        return Source(path=path, runs=(load_run(path),), ensemble=found)
+    raise BadInputError(
+        f"{path}: neither a run (no run.json) nor an ensemble (no ensemble.json); give what "
+        "`serplatform search --out` or `serplatform ensemble --out` wrote"
+    )
+
+
+def load_run(path: Path) -> Run:
+    """Read a run's description, fold file and trial records (not its posteriors).
+
+    Raises:
+        ArtifactError: a file is missing, damaged or of another schema version.
+    """
+    directory = RunDirectory(path)
+    info = directory.read_run()
+    folds = path / str(info.get("folds_file") or "folds.json")
+    plan = read_json(folds, "fold file")
+    if not isinstance(plan, Mapping):
+        raise ArtifactError(f"{folds}: the fold file is not an object; write it again")
+    records = directory.records()
+    trials = tuple(
+        _trial(path, records[number], directory.record_file(number))
+        for number in sorted(records)
+    )
+    classes = tuple(info.get("classes") or plan.get("classes") or ())
+    if not classes:
+        raise ArtifactError(f"{directory.run_file}: names no classes; run the search again")
+    return Run(path=path, info=info, classes=classes, plan=plan, trials=trials)
+
+
+def _number(value: Any) -> float:
+    return float("nan") if value is None else float(value)
+
+
+def _trial(run: Path, record: Mapping[str, Any], path: Path) -> Trial:
+    try:
+        folds = record.get("fold_dev")
+        uar = [f.get("uar") for f in folds] if folds else record.get("fold_dev_uar") or []
+        return Trial(
+            run=run.name or str(run),
+            run_path=run,
+            number=int(record["trial"]),
+            architecture=str(record["architecture"]),
+            state=str(record["state"]),
+            paper=bool(record.get("paper", False)),
+            params=dict(record.get("params") or {}),
+            dev={k: float(v) for k, v in (record.get("dev") or {}).items() if v is not None},
+            fold_dev_uar=tuple(_number(value) for value in uar),
+            epochs=int(record.get("epochs") or 0),
+            seconds=float(record.get("seconds") or 0.0),
+            num_parameters=record.get("num_parameters") or None,
+            peak_memory_mb=record.get("peak_memory_mb") or None,
+            error=record.get("error"),
+            history=tuple(
+                Epoch(
+                    fold=int(entry["fold"]),
+                    epoch=int(entry["epoch"]),
+                    train_loss=_number(entry.get("train_loss")),
+                    dev={k: _number(v) for k, v in (entry.get("dev") or {}).items()},
+                )
+                for entry in record.get("history") or []
+            ),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ArtifactError(
+            f"{path}: the trial record is damaged ({type(error).__name__}: {error}); remove it "
+            "and resume the search"
+        ) from None
+
+
+def load_ensemble(path: Path) -> Ensemble:
+    """Read an ensemble's description and posteriors.
+
+    Raises:
+        ArtifactError: a file is missing, damaged or of another schema version.
+    """
+    file = path / "ensemble.json"
+    info = read_json(file, "ensemble description")
+    version = info.get("schema_version") if isinstance(info, Mapping) else None
+    if version != SCHEMA_VERSION:
+        raise ArtifactError(f"{file}: schema version {version}, this program reads {SCHEMA_VERSION}")
+    classes = tuple(info.get("classes") or ())
+    if not classes:
+        raise ArtifactError(f"{file}: names no classes; build the ensemble again")
+    posteriors = read_posteriors(path / "posteriors.parquet", classes)
+    return Ensemble(path=path, info=info, classes=classes, posteriors=posteriors)
+
+
+def _runs_of(ensemble: Ensemble) -> tuple[tuple[Run, ...], tuple[str, ...]]:
+    """Runs that an ensemble names and that are still there; and the names of the others."""
+    runs: list[Run] = []
+    missing: list[str] = []
+    for entry in ensemble.info.get("runs") or []:
+        name = str(entry["path"] if isinstance(entry, Mapping) else entry)
+        candidates = [Path(name), ensemble.path / name]
+        found = next((c for c in candidates if (c / "run.json").exists()), None)
+        if found is None:
+            missing.append(name)
+        else:
+            runs.append(load_run(found))
+    return tuple(runs), tuple(missing)
+
+
+def read_posteriors(path: Path, classes: tuple[str, ...]) -> Posteriors:
+    """Read a posterior table (``artifacts.posterior_schema``) and check it.
+
+    Raises:
+        ArtifactError: a column is missing, a label is unknown, a posterior is not finite, a
+            row does not sum to 1, or an utterance stands twice in one fold and part.
+    """
+    table: pa.Table = read_parquet(path, "posterior table")
+    needed = ["utterance_id", "speaker_id", "fold", "part", "truth", *(f"p_{c}" for c in classes)]
+    lacking = [name for name in needed if name not in table.column_names]
+    if lacking:
+        raise ArtifactError(
+            f"{path}: the posterior table lacks {', '.join(lacking)}; its classes must be "
+            f"{', '.join(classes)}"
+        )
+    index = {name: k for k, name in enumerate(classes)}
+    labels = table.column("truth").to_pylist()
+    unknown = sorted({str(label) for label in labels if label not in index})
+    if unknown:
+        raise ArtifactError(f"{path}: unknown label(s) in column truth: {', '.join(unknown)}")
+    columns = [table.column(f"p_{name}").to_numpy() for name in classes]
+    values = np.stack(columns, axis=1).astype(np.float64) if len(table) else np.empty((0, len(classes)))
+    if not np.isfinite(values).all():
+        raise ArtifactError(f"{path}: a posterior is not a finite number; train the trial again")
+    sums = values.sum(axis=1)
+    if len(sums) and np.abs(sums - 1.0).max() > SUM_TOLERANCE:
+        row = int(np.abs(sums - 1.0).argmax())
+        raise ArtifactError(
+            f"{path}: posteriors of row {row} sum to {sums[row]:.6g}, not 1; train the trial again"
+        )
+    posteriors = Posteriors(
+        utterance_ids=tuple(table.column("utterance_id").to_pylist()),
+        speaker_ids=tuple(table.column("speaker_id").to_pylist()),
+        folds=table.column("fold").to_numpy().astype(np.int64),
+        parts=tuple(table.column("part").to_pylist()),
+        truth=np.array([index[label] for label in labels], dtype=np.int64),
+        values=values,
+    )
+    keys = list(zip(posteriors.folds.tolist(), posteriors.parts, posteriors.utterance_ids, strict=True))
+    if len(set(keys)) != len(keys):
+        twice = next(key for i, key in enumerate(keys) if key in keys[:i])
+        raise ArtifactError(
+            f"{path}: utterance '{twice[2]}' stands twice in the {twice[1]} part of fold {twice[0]}"
+        )
+    return posteriors

@@ -1,0 +1,113 @@
+"use strict";
+(() => {
+  const root = document.documentElement;
+  const islands = new Map();
+  const island = (name) => {
+    if (!islands.has(name)) {
+      islands.set(name, JSON.parse(document.getElementById("data-" + name).textContent));
+    }
+    return islands.get(name);
+  };
+
+  // Colour tokens are the style sheet's variables, read anew for light, dark and print.
+  const resolve = (value, styles) => {
+    if (typeof value === "string" && value.startsWith("@")) {
+      if (value === "@sequential") {
+        return [0, 1, 2, 3, 4].map((i) => [i / 4, styles.getPropertyValue("--sequential-" + i).trim()]);
+      }
+      return styles.getPropertyValue("--" + value.slice(1)).trim() || value;
+    }
+    if (Array.isArray(value)) return value.map((item) => resolve(item, styles));
+    if (value !== null && typeof value === "object") {
+      return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, resolve(v, styles)]));
+    }
+    return value;
+  };
+
+  const coarse = window.matchMedia("(pointer: coarse)").matches;
+  const axis = (given) => ({
+    gridcolor: "@grid", linecolor: "@rule", zerolinecolor: "@rule", tickcolor: "@rule",
+    ...given, title: { standoff: 10, ...(given && given.title) },
+  });
+
+  const draw = (element) => {
+    const panel = island(element.dataset.figure).panels[Number(element.dataset.panel)];
+    const { meta = {}, ...layout } = panel.layout;
+    if (meta.minWidth) element.style.minWidth = meta.minWidth + "px";
+    if (meta.square) element.style.maxWidth = panel.height + 60 + "px";
+    const whole = {
+      height: panel.height,
+      paper_bgcolor: "rgba(0,0,0,0)",
+      plot_bgcolor: "rgba(0,0,0,0)",
+      font: { family: "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", size: 12, color: "@ink" },
+      hoverlabel: { bgcolor: "@paper", bordercolor: "@rule", font: { color: "@ink" } },
+      legend: { orientation: "h", x: 0, xanchor: "left", y: 1.02, yanchor: "bottom" },
+      dragmode: coarse ? false : "zoom",
+      ...layout,
+      margin: { l: 52, r: 12, t: 12, b: 46, ...layout.margin },
+      xaxis: axis({ automargin: true, ...layout.xaxis }),
+      yaxis: axis({ automargin: true, ...layout.yaxis }),
+    };
+    if (layout.legend) whole.legend = { orientation: "h", x: 0, xanchor: "left", yanchor: "top", ...layout.legend };
+    const styles = getComputedStyle(root);
+    const config = { displayModeBar: false, responsive: true, showTips: false };
+    return window.Plotly.react(element, resolve(panel.data, styles), resolve(whole, styles), config);
+  };
+
+  const plots = [...document.querySelectorAll(".plot")];
+  const drawAll = () => plots.filter((plot) => plot.dataset.drawn).forEach(draw);
+
+  const report = () => {
+    root.dataset.plotsDrawn = String(plots.filter((plot) => plot.dataset.drawn).length);
+    root.dataset.plots = String(plots.length);
+  };
+  const drawOnce = (element) => {
+    if (element.dataset.drawn) return;
+    element.dataset.drawn = "yes";
+    draw(element);
+    report();
+  };
+
+  // What is on screen first; the rest one by one, so that the page answers meanwhile.
+  const near = new IntersectionObserver((entries) => {
+    entries.filter((entry) => entry.isIntersecting).forEach((entry) => {
+      near.unobserve(entry.target);
+      drawOnce(entry.target);
+    });
+  }, { rootMargin: "300px" });
+  plots.forEach((plot) => near.observe(plot));
+  const rest = [...plots];
+  const next = () => {
+    const element = rest.shift();
+    if (!element) return;
+    drawOnce(element);
+    setTimeout(next, 0);
+  };
+  report();
+  setTimeout(next, 50);
+
+  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
+  window.addEventListener("beforeprint", () => {
+    root.dataset.theme = "light";
+    plots.forEach((plot) => { plot.dataset.drawn = "yes"; draw(plot); });
+    document.querySelectorAll(".plot").forEach((plot) => window.Plotly.Plots.resize(plot));
+  });
+  window.addEventListener("afterprint", () => { delete root.dataset.theme; drawAll(); });
+
+  const field = (value) => {
+    const text = value === null || value === undefined ? "" : String(value);
+    return /[",\r\n]/.test(text) ? '"' + text.replaceAll('"', '""') + '"' : text;
+  };
+  const csv = (table) => [table.header, ...table.rows].map((row) => row.map(field).join(",")).join("\r\n") + "\r\n";
+  document.querySelectorAll("button[data-table]").forEach((button) => {
+    button.addEventListener("click", () => {
+      const table = island(button.dataset.figure).tables[Number(button.dataset.table)];
+      const link = document.createElement("a");
+      const suffix = button.dataset.table === "0" ? "" : "-" + button.dataset.table;
+      link.href = URL.createObjectURL(new Blob(["\ufeff" + csv(table)], { type: "text/csv" }));
+      link.download = button.dataset.figure + suffix + ".csv";
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+    });
+  });
+})();
