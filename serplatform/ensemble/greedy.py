@@ -5,11 +5,12 @@ Shapes: M members, N utterances, K classes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from serplatform.ensemble.base import COMBINERS, PosteriorSet
+from serplatform.ensemble.base import COMBINERS, Combiner, PosteriorSet
 from serplatform.ensemble.greedy_selection import CandidateTable, best_length, select_members
 from serplatform.ensemble.linear_pool import LinearPool
 from serplatform.seeding import derive_seed
@@ -100,3 +101,16 @@ class Greedy(LinearPool):
             "num_bags": self._num_bags_used,
             "bag_share": self.bag_share,
         }
+
+    @classmethod
+    def from_parameters(cls, parameters: Mapping[str, Any]) -> Combiner:
+        """Rebuild from :meth:`parameters`."""
+        combiner = cls(
+            objective=str(parameters["objective"]),
+            num_rounds=int(parameters["num_rounds"]),
+            num_initial=int(parameters["num_initial"]),
+            bag_share=float(parameters["bag_share"]),
+        )
+        combiner._num_bags_used = int(parameters["num_bags"])
+        combiner._weights = np.asarray(parameters["weights"], dtype=np.float64)
+        return combiner
