@@ -107,7 +107,7 @@ def command(
     """
     begun = time.monotonic()
     budget_seconds = parse_duration(time_budget) if time_budget is not None else None
-    run, num_trials = _open(
+    run, num_trials = open_or_create(
         resume=resume,
         out=out,
         architectures=architectures or [],
@@ -124,7 +124,7 @@ def command(
         storage=storage,
         combiner=combiner,
     )
-    outcome = _train(
+    outcome = run_search(
         run,
         num_trials,
         begun=begun,
@@ -140,7 +140,7 @@ def command(
     result(describe(summary), summary, as_json=as_json)
 
 
-def _open(
+def open_or_create(
     *,
     resume: bool,
     out: Path | None,
@@ -149,6 +149,8 @@ def _open(
     trials: str | None,
     timed: bool,
     combiner: str,
+    exact: bool = False,
+    repeats: int = 1,
     **request: Any,
 ) -> tuple[OpenRun, int | None]:
     """Open or create the run; return it with the number of trials over its whole life."""
@@ -186,6 +188,8 @@ def _open(
         say("No --data given: using the built-in demo corpus (synthetic speech).")
         data = ensure_demo()
     default = None if timed else max(DEMO_TRIALS if demo else DEFAULT_TRIALS, len(names))
+    if exact:
+        default = repeats * len(names)
     count = _count_trials(trials, have=0, default=default)
     run = create_run(
         out or default_run_path(names),
@@ -195,7 +199,8 @@ def _open(
             protocol=request["protocol"],
             spaces=tuple(request["spaces"]),
             settings=tuple(request["settings"]),
-            small=demo,
+            exact=exact,
+            small=demo and not exact,
             seed=request["seed"],
             objectives=tuple(request["objective"].split(",")),
             sampler=request["sampler"],
@@ -225,7 +230,7 @@ def _count_trials(text: str | None, *, have: int, default: int | None) -> int | 
     return have + int(digits) if more else int(digits)
 
 
-def _train(run: OpenRun, num_trials: int | None, **limits: Any) -> Any:
+def run_search(run: OpenRun, num_trials: int | None, **limits: Any) -> Any:
     from serplatform.cli.search_display import SearchDisplay
     from serplatform.distributed.search import SearchLimits, search
 
@@ -242,9 +247,7 @@ def _train(run: OpenRun, num_trials: int | None, **limits: Any) -> Any:
         f"Searching {what} on {run.description['dataset']['title']} with protocol "
         f"{run.plan.protocol} ({len(run.plan.folds)} folds); run directory {run.directory.path}"
     )
-    again = shlex.join(
-        ["serplatform", "search", "--resume", "--out", str(run.directory.path)]
-    )
+    again = shlex.join(["serplatform", "search", "--resume", "--out", str(run.directory.path)])
     try:
         with display:
             outcome = search(run, SearchLimits(trials=num_trials, **limits), display)
@@ -253,7 +256,9 @@ def _train(run: OpenRun, num_trials: int | None, **limits: Any) -> Any:
     except BadInputError:
         raise
     except SerplatformError as error:
-        raise SerplatformError(f"{error}\nNothing finished is lost; go on with:\n  {again}") from error
+        raise SerplatformError(
+            f"{error}\nNothing finished is lost; go on with:\n  {again}"
+        ) from error
     if outcome.status == "interrupted":
         raise InterruptedRunError(f"Interrupted. Go on with:\n  {again}")
     return outcome

@@ -1,4 +1,4 @@
-"""Stops weak trials of a Tune run by the studies' Optuna pruner.
+"""Stops weak trials of a Tune run by the studies' Optuna pruner, and notes how trials end.
 
 The rungs live in the Optuna storage with everything else, so that a resumed search prunes
 as if it had never stopped. Tune's own schedulers keep theirs in memory only
@@ -7,28 +7,54 @@ as if it had never stopped. Tune's own schedulers keep theirs in memory only
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
+from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
+from serplatform.distributed.bookkeeping import Books, Unsaved
+
 
 class PruningScheduler(FIFOScheduler):
-    """Ask ``should_stop`` after every epoch of a trial that has not finished.
+    """Asks the books after every epoch whether the trial should go on."""
 
-    Args:
-        should_stop: called with the trial's Tune id and its result.
-    """
-
-    def __init__(self, should_stop: Callable[[str, dict[str, Any]], bool]) -> None:
+    def __init__(self, books: Books) -> None:
         super().__init__()
-        self._should_stop = should_stop
+        self._books = Unsaved(books)
 
     def on_trial_result(
         self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]
     ) -> str:
         """Decide after one epoch."""
-        if self._should_stop(trial.trial_id, result):
-            return str(TrialScheduler.STOP)
-        return str(TrialScheduler.CONTINUE)
+        stop = self._books.value.should_stop(trial.trial_id, result)
+        return str(TrialScheduler.STOP if stop else TrialScheduler.CONTINUE)
+
+    def on_trial_complete(
+        self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]
+    ) -> None:
+        """The last result of a trial comes this way only."""
+        self._books.value.should_stop(trial.trial_id, result)
+
+
+class TrialEnds(tune.Callback):
+    """Tells the books how each trial left Tune."""
+
+    def __init__(self, books: Books) -> None:
+        self._books = Unsaved(books)
+
+    def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        """The trial finished, was pruned, or was stopped with the whole search."""
+        self._books.value.ended(trial.trial_id, trial.last_result, None)
+
+    def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        """The trial raised more often than it may be retried."""
+        self._books.value.ended(trial.trial_id, trial.last_result, _reason(trial))
+
+
+def _reason(trial: Any) -> str:
+    """Why a Tune trial failed, without Ray's traceback of the caller."""
+    error = trial.get_pickled_error() or trial.get_error()
+    cause = getattr(error, "cause", None) or error
+    lines = [line.strip() for line in str(cause).strip().splitlines() if line.strip()]
+    return lines[-1] if lines else "the trial's process died"

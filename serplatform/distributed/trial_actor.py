@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from typing import Any
 
 from ray import tune
 
+from serplatform.distributed.task_codec import CONFIG_KEY, report_to_result, start_trial
 from serplatform.errors import SerplatformError
-
-CONFIG_KEY = "task"
-
-
-def encode_config(task: dict[str, Any], *, threads: int) -> dict[str, Any]:
-    """Pack a task for Tune as text, which it passes on untouched."""
-    return {CONFIG_KEY: json.dumps({"task": task, "threads": threads})}
 
 
 class TrialActor(tune.Trainable):
@@ -58,27 +50,3 @@ class TrialActor(tune.Trainable):
     def cleanup(self) -> None:
         """Let go of the trial."""
         self._trial = None
-
-
-def start_trial(packed: str, *, distributed: bool = False, rank: int = 0) -> Any:
-    """Set a worker process up for training and open its trial."""
-    unpacked = json.loads(packed)
-
-    from serplatform.training.allocator import keep_freed_memory
-
-    keep_freed_memory()
-
-    import torch
-
-    torch.set_num_threads(unpacked["threads"])
-
-    from serplatform.training.trial import Trial, TrialTask
-
-    return Trial(TrialTask(**unpacked["task"]), distributed=distributed, rank=rank)
-
-
-def report_to_result(report: Any) -> dict[str, Any]:
-    """A trial's report as a Tune result."""
-    result = dataclasses.asdict(report)
-    result["epoch_step"] = result.pop("step")
-    return result

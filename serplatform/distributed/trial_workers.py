@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from serplatform.distributed.trial_actor import CONFIG_KEY, report_to_result, start_trial
+from serplatform.distributed.task_codec import CONFIG_KEY, report_to_result, start_trial
 from serplatform.errors import SerplatformError
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 from serplatform.artifacts import read_json
+from serplatform.distributed.task_codec import encode_config, history_entry
 from serplatform.errors import ArtifactError, BadInputError, SerplatformError
 from serplatform.run_directory import RunDirectory
 from serplatform.search.study import Studies, Suggestion
@@ -123,9 +124,9 @@ def plan_placement(resources: Mapping[str, float], plan: SearchPlan) -> Placemen
     concurrent = max(1, min(fits, plan.concurrent or fits))
     if plan.budget is not None:
         concurrent = max(1, min(concurrent, plan.budget))
-    threads = max(1, int(cpus // (concurrent * plan.workers))) if resources_on_one_node(
-        resources
-    ) else 1
+    threads = (
+        max(1, int(cpus // (concurrent * plan.workers))) if resources_on_one_node(resources) else 1
+    )
     return Placement(concurrent=concurrent, threads=threads, gpus=gpus, workers=plan.workers)
 
 
@@ -139,14 +140,21 @@ class _Trials:
     """What the driver knows of the trials that Tune runs."""
 
     def __init__(
-        self, run: RunDirectory, studies: Studies, plan: SearchPlan, observer: SearchObserver
+        self,
+        run: RunDirectory,
+        studies: Studies,
+        plan: SearchPlan,
+        placement: Placement,
+        observer: SearchObserver,
     ) -> None:
         self.run = run
         self.studies = studies
         self.plan = plan
+        self.placement = placement
         self.observer = observer
         self.records = run.records()
-        self.device = "cpu"
+        self.scratch = run.path / ".scratch"
+        self.exhausted = False
         self._suggestions: dict[str, Suggestion] = {}
         self._history: dict[int, list[Mapping[str, Any]]] = {}
         self._pruned: set[int] = set()
@@ -163,22 +171,40 @@ class _Trials:
             seed=derive_seed(self.plan.seed, "trial", suggestion.number),
             paper=suggestion.paper,
             objective=self.plan.objective,
-            device=self.device,
+            device="cuda" if self.placement.gpus else "cpu",
         )
 
-    def suggested(self, suggestion: Suggestion, trial_id: str) -> None:
+    def next_config(self, trial_id: str) -> dict[str, Any] | None:
+        """See ``Books``."""
+        budget = self.plan.budget
+        spent = budget is not None and self.studies.num_asked >= budget
+        if spent and self.studies.num_in_flight == 0:
+            self.exhausted = True
+            return None
+        suggestion = self.studies.ask()
         self._suggestions[trial_id] = suggestion
         self._history[suggestion.number] = []
         self.observer.trial_started(suggestion)
+        config = encode_config(
+            dataclasses.asdict(self.task(suggestion)), threads=self.placement.threads
+        )
+        if self.placement.workers > 1:
+            config.update(
+                workers=self.placement.workers,
+                gpus_per_worker=self.placement.gpus,
+                retries=self.plan.retries,
+                scratch=str(self.scratch.resolve()),
+            )
+        return config
 
     def should_stop(self, trial_id: str, result: Mapping[str, Any]) -> bool:
-        """Take a result of Tune; True when the trial is to be pruned."""
+        """See ``Books``."""
         suggestion = self._suggestions[trial_id]
         number = suggestion.number
         if "failure" in result or "history" not in result:
             self._finished[number] = result
             return False
-        self._history[number].append(result["history"])
+        self._history[number].append(history_entry(result))
         self.observer.trial_progressed(suggestion, result)
         prune = self.studies.report(number, result["epoch_step"], result["objective"])
         if result["done"]:
@@ -189,7 +215,7 @@ class _Trials:
         return prune
 
     def ended(self, trial_id: str, result: Mapping[str, Any] | None, error: str | None) -> None:
-        """A trial left Tune: record it, unless it was merely interrupted."""
+        """See ``Books``: record the trial, unless it was merely interrupted."""
         suggestion = self._suggestions.get(trial_id)
         if suggestion is None or suggestion.number in self.records:
             return
@@ -281,43 +307,14 @@ def run_trials(
     from ray import tune
     from ray.tune.search import ConcurrencyLimiter
 
-    from serplatform.distributed.scheduler import PruningScheduler
+    from serplatform.distributed.scheduler import PruningScheduler, TrialEnds
     from serplatform.distributed.searcher import StudySearcher
-    from serplatform.distributed.trial_actor import TrialActor, encode_config
+    from serplatform.distributed.trial_actor import TrialActor
     from serplatform.distributed.trial_workers import train_driver
 
     placement = plan_placement(resources, plan)
-    trials = _Trials(run, studies, plan, observer)
-    trials.device = "cuda" if placement.gpus else "cpu"
-    scratch = run.path / ".scratch"
-    scratch.mkdir(parents=True, exist_ok=True)
-
-    def make_config(suggestion: Suggestion) -> dict[str, Any]:
-        task = dataclasses.asdict(trials.task(suggestion))
-        config = encode_config(task, threads=placement.threads)
-        if placement.workers > 1:
-            config.update(
-                workers=placement.workers,
-                gpus_per_worker=placement.gpus,
-                retries=plan.retries,
-                scratch=str(scratch.resolve()),
-            )
-        return config
-
-    searcher = StudySearcher(
-        studies, budget=plan.budget, make_config=make_config, on_suggested=trials.suggested
-    )
-
-    class Ends(tune.Callback):
-        """Forwards the ends of trials."""
-
-        def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-            book.ended(trial.trial_id, trial.last_result, None)
-
-        def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-            book.ended(trial.trial_id, trial.last_result, _reason(trial))
-
-    book = trials
+    trials = _Trials(run, studies, plan, placement, observer)
+    trials.scratch.mkdir(parents=True, exist_ok=True)
     if placement.workers == 1:
         trainable: Any = tune.with_resources(
             TrialActor,
@@ -338,8 +335,10 @@ def run_trials(
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
-            search_alg=ConcurrencyLimiter(searcher, max_concurrent=placement.concurrent),
-            scheduler=PruningScheduler(trials.should_stop),
+            search_alg=ConcurrencyLimiter(
+                StudySearcher(trials), max_concurrent=placement.concurrent
+            ),
+            scheduler=PruningScheduler(trials),
             metric="objective",
             mode="max",
             num_samples=-1,
@@ -348,9 +347,9 @@ def run_trials(
         ),
         run_config=tune.RunConfig(
             name="tune",
-            storage_path=str(scratch.resolve()),
+            storage_path=str(trials.scratch.resolve()),
             verbose=0,
-            callbacks=[Ends()],
+            callbacks=[TrialEnds(trials)],
             failure_config=tune.FailureConfig(
                 max_failures=plan.retries if placement.workers == 1 else 0
             ),
@@ -370,19 +369,11 @@ def run_trials(
         raise SerplatformError(f"Ray Tune failed: {error}") from error
     finally:
         trials.write_table()
-        shutil.rmtree(scratch, ignore_errors=True)
-    if searcher.exhausted and not interrupted:
+        shutil.rmtree(trials.scratch, ignore_errors=True)
+    if trials.exhausted and not interrupted:
         return "complete"
     out_of_time = plan.time_left is not None and time.monotonic() - begun >= plan.time_left - 1
     return "time" if out_of_time and not interrupted else "interrupted"
-
-
-def _reason(trial: Any) -> str:
-    """Why a Tune trial failed, without Ray's traceback of the caller."""
-    error = trial.get_pickled_error() or trial.get_error()
-    cause = getattr(error, "cause", None) or error
-    lines = [line.strip() for line in str(cause).strip().splitlines() if line.strip()]
-    return lines[-1] if lines else "the trial's process died"
 
 
 @contextlib.contextmanager
@@ -405,9 +396,7 @@ def _quiet() -> Iterator[None]:
 def _terminate_like_interrupt() -> Iterator[None]:
     """Treat a request to terminate (a scheduler's, a container's) like Ctrl-C."""
     try:
-        before = signal.signal(
-            signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT)
-        )
+        before = signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
     except ValueError:  # not the main thread
         yield
         return

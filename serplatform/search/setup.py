@@ -38,6 +38,7 @@ class SearchRequest:
         spaces: files or names of packaged spaces; architectures that none of them is for use
             the packaged space of their own name.
         settings: texts KEY=VALUE that hold in every trial.
+        exact: search nothing: the paper's configuration with ``settings``.
         small: prefer the packaged ``<architecture>-small`` spaces.
         seed: of everything.
         objectives: names of ``study.OBJECTIVES``.
@@ -51,6 +52,7 @@ class SearchRequest:
     protocol: str | None = None
     spaces: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
+    exact: bool = False
     small: bool = False
     seed: int = 0
     objectives: tuple[str, ...] = ("uar",)
@@ -126,6 +128,13 @@ def choose_spaces(request: SearchRequest) -> dict[str, SearchSpace]:
     overrides = parse_overrides(request.settings, request.architectures)
     spaces: dict[str, SearchSpace] = {}
     for architecture in request.architectures:
+        if request.exact:
+            spaces[architecture] = SearchSpace(
+                architecture=architecture,
+                description="one configuration: the paper's, with what the user set",
+                source="--set",
+            ).fix(overrides[architecture])
+            continue
         small = f"{architecture}-small"
         name = small if request.small and small in packaged else architecture
         space = given.get(architecture) or load_space(name)
@@ -154,7 +163,7 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
     name = request.protocol or str(dataset.meta["default_protocol"])
     plan = make_plan(dataset.utterances, name, request.seed, classes=dataset.classes)
     check_plan(plan, dataset.utterances)
-    write_plan(plan, directory.folds_file)
+    write_plan(directory.folds_file, plan)
     description: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "command": list(command),
@@ -223,7 +232,7 @@ def reopen_run(out: Path, *, dataset: Path | None = None) -> OpenRun:
         raise ArtifactError(f"{directory.folds_file}: the folds were changed after the run began")
     spaces: dict[str, SearchSpace] = {}
     for name, mapping in description["spaces"].items():
-        space, faults = parse_space(mapping, f"{directory.run_file} ({name})")
+        space, _, faults = parse_space(mapping, f"{directory.run_file} ({name})")
         faults = [f for f in faults if not f.startswith("parameters: must hold")]
         if faults := faults + space_faults(space):
             raise ArtifactError(f"{directory.run_file}: the space of {name} is faulty", faults)

@@ -178,14 +178,14 @@ def load_space(name_or_path: str) -> SearchSpace:
     raw = read_yaml(path, "search space")
     if not isinstance(raw, Mapping):
         raise BadInputError(f"{path}: a search space is a mapping of {', '.join(_TOP_KEYS)}")
-    space, unreadable, faults = _parse(raw, str(path))
+    space, unreadable, faults = parse_space(raw, str(path))
     faults += space_faults(space, unreadable)
     if faults:
         raise BadInputError(f"{path}: the search space has {len(faults)} fault(s):", faults)
     return space
 
 
-def _parse(raw: Mapping[Any, Any], source: str) -> tuple[SearchSpace, list[str], list[str]]:
+def parse_space(raw: Mapping[Any, Any], source: str) -> tuple[SearchSpace, list[str], list[str]]:
     """Return what can be read, the names of parameters that cannot, and the faults of form."""
     faults = [unknown_name("key", str(key), _TOP_KEYS) for key in raw if key not in _TOP_KEYS]
     texts = {key: raw.get(key) for key in ("architecture", "description")}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ _ATTRIBUTE = "serplatform"
 
 #: objective name → direction
 OBJECTIVES: dict[str, str] = {
-    **{name: "maximize" for name in DEV_METRICS},
+    **dict.fromkeys(DEV_METRICS, "maximize"),
     "nll": "minimize",
     "brier": "minimize",
     "ece": "minimize",
@@ -107,9 +108,11 @@ def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
         BadInputError: the name is unknown.
     """
     if name == "tpe":
-        return optuna.samplers.TPESampler(
-            seed=seed, multivariate=True, group=True, constant_liar=True, n_startup_trials=8
-        )
+        with warnings.catch_warnings():  # `group` is what conditional parameters need
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return optuna.samplers.TPESampler(
+                seed=seed, multivariate=True, group=True, constant_liar=True, n_startup_trials=8
+            )
     if name == "random":
         return optuna.samplers.RandomSampler(seed=seed)
     if name == "gp":
@@ -325,7 +328,8 @@ class Studies:
             return False
         trial = self._live[number]
         trial.report(value, step)
-        return number not in self._paper and trial.should_prune()
+        weak = trial.should_prune()  # asked of every trial: it also records the rung
+        return weak and number not in self._paper
 
     def tell(self, record: Mapping[str, Any]) -> None:
         """Settle a trial from its record; a second time changes nothing."""
@@ -347,9 +351,7 @@ def _attribute(number: int, paper: bool, values: Mapping[str, Any]) -> dict[str,
     return {"trial": number, "paper": paper, "values": dict(values)}
 
 
-def objective_values(
-    record: Mapping[str, Any], objectives: Sequence[str]
-) -> list[float] | None:
+def objective_values(record: Mapping[str, Any], objectives: Sequence[str]) -> list[float] | None:
     """The objectives of a recorded trial from its dev metrics; None where one is not finite."""
     named = {
         **record.get("dev", {}),

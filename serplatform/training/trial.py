@@ -18,8 +18,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from serplatform.artifacts import SCHEMA_VERSION, file_sha256, read_json, read_parquet
-from serplatform.artifacts import write_json, write_parquet
+from serplatform.artifacts import (
+    SCHEMA_VERSION,
+    file_sha256,
+    read_json,
+    read_parquet,
+    write_json,
+    write_parquet,
+)
 from serplatform.datasets.dataset import Dataset
 from serplatform.datasets.fold_data import FoldData
 from serplatform.metrics import classification_metrics
@@ -188,7 +194,7 @@ class Trial:
 
     def _current_trainer(self) -> FoldTrainer:
         if self._trainer is None:
-            data = FoldData(self.dataset, self.plan, self._fold, self.config.data, **self._inputs())
+            data = FoldData(self.dataset, self.plan, self._fold, self.config.data)
             self._trainer = FoldTrainer(
                 self.config,
                 data,
@@ -198,9 +204,6 @@ class Trial:
             )
             self._num_parameters = self._trainer.num_parameters
         return self._trainer
-
-    def _inputs(self) -> dict[str, Any]:
-        return {}
 
     def _objective(self, trainer: FoldTrainer) -> float:
         name = self.task.objective

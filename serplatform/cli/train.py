@@ -1,0 +1,98 @@
+"""``serplatform train``: one configuration over the folds of a protocol."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from serplatform.cli.output import result
+from serplatform.cli.search import describe, finish, open_or_create, run_search
+
+
+def command(
+    architectures: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="ARCH...", help="Architectures to train, or `all`."),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="A prepared dataset; without it, the built-in demo corpus."),
+    ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(help="Folds by name, e.g. `loso`; default: the corpus's own."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Directory of the run; default: a new one in `runs/`.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="KEY=VALUE instead of the paper's; may be repeated."),
+    ] = None,
+    repeats: Annotated[
+        int, typer.Option(min=1, help="Times to train each, with seeds of their own.")
+    ] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that train together (DDP).")] = 1,
+    gpus_per_trial: Annotated[
+        float | None, typer.Option(min=0, help="GPUs of each worker; may be a fraction.")
+    ] = None,
+    concurrent: Annotated[
+        int | None, typer.Option(min=1, help="Trainings at a time; default: as many as fit.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of folds and training.")] = 0,
+    address: Annotated[
+        str | None,
+        typer.Option(envvar="SERPLATFORM_ADDRESS", help="A running Ray cluster; `auto` finds it."),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object as the last line.")
+    ] = False,
+) -> None:
+    """Train one configuration, the paper's by default, over all folds.
+
+    Models, posteriors and the report are written as by a search.
+
+    Examples:
+
+        serplatform train csa --data data/ravdess
+
+        serplatform train moma --data data/ravdess --set hidden_dim=128 --repeats 5
+    """
+    begun = time.monotonic()
+    run, num_trials = open_or_create(
+        resume=resume,
+        out=out,
+        architectures=architectures or [],
+        data=data,
+        protocol=protocol,
+        trials=None,
+        timed=False,
+        repeats=repeats,
+        exact=True,
+        spaces=[],
+        settings=setting or [],
+        seed=seed,
+        objective="uar",
+        sampler="random",
+        pruner="none",
+        storage=None,
+        combiner="none",
+    )
+    outcome = run_search(
+        run,
+        num_trials,
+        begun=begun,
+        seconds=None,
+        workers=workers,
+        gpus_per_trial=gpus_per_trial,
+        concurrent=concurrent,
+        retries=1,
+        address=address,
+    )
+    summary = finish(run, outcome, combiner="mean" if repeats > 1 else "none", seed=seed)
+    summary["seconds"] = round(time.monotonic() - begun, 1)
+    result(describe(summary), summary, as_json=as_json)

@@ -1,0 +1,46 @@
+"""How a trial's task travels to the process that trains it, and its reports back."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+CONFIG_KEY = "task"
+
+
+def encode_config(task: dict[str, Any], *, threads: int) -> dict[str, Any]:
+    """Pack a task for Tune as text, which it passes on untouched."""
+    return {CONFIG_KEY: json.dumps({"task": task, "threads": threads})}
+
+
+def start_trial(packed: str, *, distributed: bool = False, rank: int = 0) -> Any:
+    """Set a worker process up for training and open its trial."""
+    unpacked = json.loads(packed)
+
+    from serplatform.training.allocator import keep_freed_memory
+
+    keep_freed_memory()
+
+    import torch
+
+    torch.set_num_threads(unpacked["threads"])
+
+    from serplatform.training.trial import Trial, TrialTask
+
+    return Trial(TrialTask(**unpacked["task"]), distributed=distributed, rank=rank)
+
+
+def report_to_result(report: Any) -> dict[str, Any]:
+    """A trial's report as a Tune result; the history travels as text, which Tune leaves whole."""
+    result = dataclasses.asdict(report)
+    result["epoch_step"] = result.pop("step")
+    result["history"] = json.dumps(result["history"])
+    return result
+
+
+def history_entry(result: Mapping[str, Any]) -> dict[str, Any]:
+    """The history entry of a Tune result."""
+    entry: dict[str, Any] = json.loads(result["history"])
+    return entry

@@ -1,0 +1,58 @@
+"""Placement: a trial that cannot fit is refused before anything waits for ever."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from serplatform.distributed.tuner import SearchPlan, plan_placement
+from serplatform.errors import BadInputError
+
+
+def plan(**options: Any) -> SearchPlan:
+    return SearchPlan(dataset="data", seed=0, budget=None, time_left=None, **options)
+
+
+@pytest.mark.parametrize(
+    ("resources", "options", "expected"),
+    [
+        ({"CPU": 2.0}, {}, (2, 1, 0.0)),
+        ({"CPU": 8.0}, {"concurrent": 2}, (2, 4, 0.0)),
+        ({"CPU": 8.0}, {"workers": 2}, (4, 1, 0.0)),
+        ({"CPU": 16.0, "GPU": 1.0}, {}, (1, 16, 1.0)),
+        ({"CPU": 16.0, "GPU": 1.0}, {"gpus_per_trial": 0.25}, (4, 4, 0.25)),
+        ({"CPU": 16.0, "GPU": 4.0}, {"workers": 2}, (2, 4, 1.0)),
+        ({"CPU": 2.0, "GPU": 1.0}, {"gpus_per_trial": 0.1}, (2, 1, 0.1)),
+        ({"CPU": 2.0, "GPU": 1.0}, {"gpus_per_trial": 0.0}, (2, 1, 0.0)),
+        ({"CPU": 8.0, "node:10.0.0.1": 1.0, "node:10.0.0.2": 1.0}, {}, (8, 1, 0.0)),
+    ],
+)
+def test_trials_fill_the_cluster_and_no_more(
+    resources: dict[str, float], options: dict[str, Any], expected: tuple[int, int, float]
+) -> None:
+    placement = plan_placement(resources, plan(**options))
+    assert (placement.concurrent, placement.threads, placement.gpus) == expected
+
+
+@pytest.mark.parametrize(
+    ("resources", "options", "message"),
+    [
+        ({"CPU": 2.0}, {"workers": 3}, "needs more than the cluster has .3 CPU of 2"),
+        ({"CPU": 2.0}, {"gpus_per_trial": 1.0}, "1 GPU of 0"),
+        ({"CPU": 9.0, "GPU": 2.0}, {"workers": 3}, "3 GPU of 2"),
+        ({"CPU": 9.0, "GPU": 2.0}, {"gpus_per_trial": 1.5}, "must be a whole number"),
+        ({"CPU": 9.0, "GPU": 2.0}, {"workers": 2, "gpus_per_trial": 0.5}, "cannot share a GPU"),
+    ],
+)
+def test_what_cannot_fit_is_refused(
+    resources: dict[str, float], options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(BadInputError, match=message):
+        plan_placement(resources, plan(**options))
+
+
+def test_no_more_trials_run_at_a_time_than_are_asked_for() -> None:
+    asked = SearchPlan(dataset="data", seed=0, budget=1, time_left=None)
+    placement = plan_placement({"CPU": 2.0}, asked)
+    assert (placement.concurrent, placement.threads) == (1, 2)

@@ -1,0 +1,87 @@
+"""The run directory: records, the trials table, exclusive use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from serplatform.errors import ArtifactError, BadInputError
+from serplatform.run_directory import RunDirectory, RunLock
+
+
+def record(trial: int, **more: Any) -> dict[str, Any]:
+    return {
+        "trial": trial,
+        "architecture": "moma",
+        "state": "complete",
+        "paper": trial == 0,
+        "params": {"model.hidden_dim": 64},
+        "dev": {"uar": 0.5, "nll": 1.2},
+        "fold_dev": [{"uar": 0.4}, {"uar": 0.6}],
+        "epochs": 9,
+        "seconds": 2.5,
+        "num_parameters": 100,
+        "peak_memory_mb": 50.0,
+        "error": None,
+        **more,
+    }
+
+
+def test_trials_table_holds_every_record_in_order(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    run.write_record(record(1, params={"model.kernel_sizes": [5, 4, 3]}))
+    run.write_record(record(0))
+    run.write_record(record(2, state="failed", dev={}, fold_dev=[], error="it diverged"))
+    run.write_trials_table()
+    rows = pq.read_table(run.trials_table).to_pylist()
+    assert [row["trial"] for row in rows] == [0, 1, 2]
+    assert rows[0]["params.model.hidden_dim"] == 64
+    assert rows[1]["params.model.hidden_dim"] is None
+    assert rows[1]["params.model.kernel_sizes"] == "[5, 4, 3]"
+    assert rows[0]["fold_dev_uar"] == [0.4, 0.6]
+    assert rows[2]["dev_uar"] is None
+    assert rows[2]["error"] == "it diverged"
+    assert rows[0]["paper"] is True
+
+
+def test_table_of_no_trials_can_be_written(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    run.write_trials_table()
+    assert pq.read_table(run.trials_table).num_rows == 0
+
+
+def test_unknown_state_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="'running' is not one of"):
+        RunDirectory(tmp_path).write_record(record(0, state="running"))
+
+
+def test_truncated_record_is_named(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    run.write_record(record(3))
+    content = run.record_file(3).read_bytes()
+    run.record_file(3).write_bytes(content[: len(content) // 2])
+    with pytest.raises(ArtifactError, match=r"trial-00003\.json: the trial record is damaged"):
+        run.records()
+
+
+def test_directory_that_is_no_run_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="not a run directory"):
+        RunDirectory(tmp_path).read_run()
+
+
+def test_other_schema_version_is_refused(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    run.write_run({"schema_version": 99})
+    with pytest.raises(ArtifactError, match="schema version 99, this program reads 1"):
+        run.read_run()
+
+
+def test_two_searches_cannot_share_a_run(tmp_path: Path) -> None:
+    lock = RunLock(RunDirectory(tmp_path))
+    with pytest.raises(BadInputError, match="another search is writing to this run"):
+        RunLock(RunDirectory(tmp_path))
+    lock.release()
+    RunLock(RunDirectory(tmp_path)).release()
