@@ -152,7 +152,7 @@ def restore_optimizer(
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         name, _, quantity = key.rpartition("/")
-        state.setdefault(position[name], {})[quantity] = value
+        state.setdefault(position[name], {})[quantity] = value.clone()
     optimizer.load_state_dict(
         {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
     )

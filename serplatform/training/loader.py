@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
@@ -19,7 +19,7 @@ IntArray = npt.NDArray[np.int64]
 class Collates(Protocol):
     """The part of ``datasets.fold_data.FoldData`` that makes batches."""
 
-    def collate(self, rows: IntArray, *, augment: np.random.Generator | None) -> Batch:
+    def collate(self, rows: IntArray, *, augment: int | None = None) -> Batch:
         """Pad the frames of some rows of the dataset."""
         ...
 
@@ -28,7 +28,7 @@ def load_batches(
     data: Collates,
     shards: Sequence[IntArray],
     device: torch.device,
-    augment: Callable[[int], np.random.Generator | None],
+    augment: int | None,
 ) -> Iterator[Batch]:
     """Collate one batch after another and copy it to the device.
 
@@ -40,15 +40,15 @@ def load_batches(
         data: makes the batches.
         shards: rows of the dataset, one array a batch.
         device: where the tensors go.
-        augment: number of the batch to the generator of its augmentation, or to None.
+        augment: the epoch's key of augmentation, or None for the frames as they are.
     """
     if device.type != "cuda":
-        for number, rows in enumerate(shards):
-            yield data.collate(rows, augment=augment(number)).to(device)
+        for rows in shards:
+            yield data.collate(rows, augment=augment).to(device)
         return
 
     def prepare(number: int) -> Batch:
-        return _pinned(data.collate(shards[number], augment=augment(number)))
+        return _pinned(data.collate(shards[number], augment=augment))
 
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="collate") as executor:
         ahead = executor.submit(prepare, 0) if shards else None

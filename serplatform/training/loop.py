@@ -315,7 +315,7 @@ class FoldTrainer:
             self.data,
             [rows[shard.positions] for shard in shards],
             self.device,
-            lambda number: self._augmentation(epoch, number),
+            derive_seed(self.seed, "augment", epoch) if self.config.data.augments else None,
         )
         for step, batch in enumerate(loaded):
             weight = denominator(self._weights, self._labels[cut[step]])
@@ -347,12 +347,6 @@ class FoldTrainer:
                 losses = self._criterion(output.logits, batch.labels)
         return losses.float()
 
-    def _augmentation(self, epoch: int, number: int) -> np.random.Generator | None:
-        if not self.config.data.augments:
-            return None
-        seed = derive_seed(self.seed, "augment", epoch, number, self._workers.rank)
-        return np.random.default_rng(seed)
-
     def _predict(self, part: str) -> FloatArray:
         """(N, K) posteriors of the model's present weights, in full precision."""
         rows = np.asarray(self.data.rows(part))
@@ -366,7 +360,7 @@ class FoldTrainer:
         outputs = []
         with torch.inference_mode():
             for batch in load_batches(
-                self.data, [rows[positions] for positions in own], self.device, lambda _: None
+                self.data, [rows[positions] for positions in own], self.device, None
             ):
                 outputs.append(self.model(batch).log_posteriors.double())
             if outputs:

@@ -1,0 +1,132 @@
+"""Two workers give what one worker gives."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import serplatform
+from serplatform.errors import SerplatformError
+from serplatform.training.checkpoint import read_state
+from serplatform.training.data_parallel import Workers
+
+WORKER = Path(__file__).with_name("distributed_worker.py")
+
+
+def train_together(tmp_path, dataset_path, architecture, values, epochs, world=2):
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(Path(serplatform.__file__).parents[1]),
+        "GLOO_SOCKET_IFNAME": "lo",
+    }
+    processes = [
+        subprocess.Popen(
+            [
+                *(sys.executable, str(WORKER), str(rank), str(world), str(tmp_path / "init")),
+                *(str(dataset_path), architecture, json.dumps(values), str(epochs)),
+                str(tmp_path / "out"),
+            ],
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(world)
+    ]
+    for process in processes:
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+    return [tmp_path / "out" / str(rank) for rank in range(world)]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "values"),
+    [
+        (
+            "moma",
+            {"model.hidden_dim": 8, "model.attention_dim": 8, "training.learning_rate": 1e-3},
+        ),
+        (
+            "csa",
+            {
+                "model.channels": 16,
+                "training.learning_rate": 1e-3,
+                "training.class_weights": "balanced",
+                "training.gradient_clip": 1.0,
+                # batches of one utterance, which leave the second worker without
+                "training.frames_per_batch": 100,
+            },
+        ),
+    ],
+)
+def test_two_workers_equal_one(tmp_path, dataset_path, make_trainer, architecture, values):
+    single = make_trainer(architecture, **{k.replace(".", "__"): v for k, v in values.items()})
+    reports = [single.run_epoch() for _ in range(2)]
+    workers = train_together(tmp_path, dataset_path, architecture, values, epochs=2)
+
+    expected = single.model.state_dict()
+    for directory in workers:
+        tensors, state = read_state(directory)
+        assert state["epoch"] == 2
+        for name, tensor in expected.items():
+            torch.testing.assert_close(
+                tensors[f"model/{name}"],
+                tensor,
+                rtol=0,
+                atol=1e-5,
+                msg=lambda m, n=name: f"{n}: {m}",
+            )
+        np.testing.assert_allclose(
+            np.load(directory / "test.npy"), single.posteriors("test"), atol=1e-5
+        )
+        for found, report in zip(
+            json.loads((directory / "reports.json").read_text()), reports, strict=True
+        ):
+            assert found == pytest.approx(
+                [report.train_loss, report.dev["nll"], report.padded_share], abs=1e-5
+            )
+    first, second = (read_state(directory)[0] for directory in workers)
+    assert first.keys() == second.keys()
+    for name in first:
+        if not name.startswith("optimizer/"):
+            assert torch.equal(first[name], second[name]), name
+
+
+def test_single_process_keeps_whole_batches():
+    workers = Workers(False)
+    model = nn.Linear(2, 2)
+    assert workers.wrap(model) is model
+    shard = workers.shard(np.arange(5))
+    assert shard.positions.tolist() == [0, 1, 2, 3, 4]
+    assert shard.counts
+
+
+def test_shards_of_a_batch_are_disjoint_and_whole():
+    workers = Workers(False)
+    workers.count = 3
+    shards = []
+    for workers.rank in range(3):
+        shards.append(workers.shard(np.arange(7, 0, -1)).positions.tolist())
+    assert shards == [[7, 4, 1], [6, 3], [5, 2]]
+
+
+def test_worker_without_an_utterance_repeats_one_that_does_not_count():
+    workers = Workers(False)
+    workers.count, workers.rank = 2, 1
+    shard = workers.shard(np.array([4]))
+    assert shard.positions.tolist() == [4]
+    assert not shard.counts
+
+
+def test_statistics_that_workers_do_not_share_are_refused():
+    workers = Workers(False)
+    workers._distributed = True
+    with pytest.raises(SerplatformError, match=r"layer '1' .BatchNorm1d. takes its statistics"):
+        workers.wrap(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)))
