@@ -87,6 +87,8 @@ class Corpus(ABC):
     size: ClassVar[str]
     obtain: ClassVar[str]
     default_protocol: ClassVar[str]
+    #: whether it is read from a directory or table; a synthetic corpus makes its own audio
+    needs_source: ClassVar[bool] = True
     #: label order of the corpus; ``None`` when it is only known from the data
     classes: ClassVar[tuple[str, ...] | None] = None
 

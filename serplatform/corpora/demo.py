@@ -50,7 +50,7 @@ _MOODS = {
 _SPREAD = Mood(pitch=6.0, pitch_range=12.0, rate=12.0, loudness_db=2.0)
 #: deviation of one speaker around its voice
 _SPEAKER_SPREAD = Mood(pitch=6.0, pitch_range=6.0, rate=8.0, loudness_db=2.0)
-_RATE = 175.0  # words a minute
+_RATE = 190.0  # words a minute
 _GAIN_DB = -8.0  # leaves room for loud moods
 _NOISE_DB = -65.0  # of the background, dBFS
 
@@ -80,6 +80,7 @@ class Demo(Corpus):
     obtain = "built in: serplatform prepare demo --out DIR"
     default_protocol = "speaker-kfold:4"
     classes = tuple(_MOODS)
+    needs_source = False
 
     def __init__(self, *, utterances: int = 288, speakers: int = 8, seed: int = 0) -> None:
         faults = []
@@ -170,9 +171,9 @@ class Demo(Corpus):
 
 
 def _sentences(seed: int) -> list[str]:
-    """All sentences of the grammar, shuffled; each has five or six words."""
+    """All sentences of the grammar, shuffled; each has four or five words."""
     sentences = [
-        f"the {subject} {verb} {place}"
+        f"{subject} {verb} {place}"
         for subject in _SUBJECTS
         for verb in _VERBS
         for place in _PLACES

@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 import numpy as np
 import scipy.fft
-import scipy.signal
 
 from serplatform.features.base import FloatArray
 
@@ -80,7 +79,8 @@ def power_spectrum(
     """
     if len(samples) < win_length:
         samples = np.pad(samples, (0, win_length - len(samples)))
-    window = scipy.signal.get_window("hann", win_length).astype(np.float32)
+    phase = 2.0 * np.pi * np.arange(win_length) / win_length
+    window = (0.5 - 0.5 * np.cos(phase)).astype(np.float32)
     frames = np.lib.stride_tricks.sliding_window_view(samples, win_length)[::hop_length]
     power = np.empty((len(frames), n_fft // 2 + 1), dtype=np.float32)
     for first in range(0, len(frames), _BLOCK_FRAMES):

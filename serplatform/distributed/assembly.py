@@ -1,0 +1,253 @@
+"""Put extracted shards together: the dataset directory, ``dataset.json`` last of all."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import platform
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+import serplatform
+from serplatform.artifacts import (
+    ALIGNMENT_SCHEMA,
+    SCHEMA_VERSION,
+    atomic_path,
+    file_sha256,
+    read_parquet,
+    write_json,
+    write_text,
+)
+from serplatform.config import digest
+from serplatform.corpora.audio import TARGET_RATE
+from serplatform.corpora.base import Corpus, Manifest, Rejection
+from serplatform.corpora.validate import class_notes
+from serplatform.distributed.extraction import ShardReport, table_schema
+from serplatform.features.base import FeatureExtractor
+from serplatform.labels import class_order
+
+_PACKAGES = ("numpy", "scipy", "soundfile", "soxr", "pyarrow", "ray")
+_SHOWN = 3  # examples in a note
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Assembly:
+    """All that goes into a dataset.
+
+    Attributes:
+        out: the dataset directory.
+        partial: directory of the shards' files.
+        corpus: it came from.
+        manifest: utterances that were extracted, and what was left out before.
+        reports: of all shards, in order.
+        extractors: by feature name.
+        extra_columns: the corpus's own columns.
+        request: what ``dataset.json`` records of the request (``source``, ``digest``, …).
+    """
+
+    out: Path
+    partial: Path
+    corpus: Corpus
+    manifest: Manifest
+    reports: Sequence[ShardReport]
+    extractors: Mapping[str, FeatureExtractor]
+    extra_columns: Sequence[str]
+    request: Mapping[str, Any]
+
+
+def assemble(assembly: Assembly) -> dict[str, Any]:
+    """Write the dataset.
+
+    Returns:
+        The content of ``dataset.json``.
+    """
+    a = assembly
+    rejections = [*a.manifest.rejections, *(r for report in a.reports for r in report.rejections)]
+    filled = [report for report in a.reports if report.rows]
+    count = _count_rows(a, filled)
+    features = {name: _move_shards(a, name, filled) for name in a.extractors}
+    _join(
+        a.out / "utterances.parquet",
+        table_schema(a.extra_columns),
+        [report.table(a.partial) for report in filled],
+    )
+    _join(
+        a.out / "alignment.parquet",
+        ALIGNMENT_SCHEMA,
+        [report.alignment(a.partial) for report in filled if report.spans],
+    )
+    write_text(a.out / "rejected.csv", rejected_csv(rejections))
+    names = ("utterances.parquet", "alignment.parquet", "rejected.csv")
+    classes = _classes(a.corpus, count.by_emotion)
+    aligned = sum(report.aligned for report in filled)
+    meta = {
+        "schema_version": SCHEMA_VERSION,
+        "corpus": a.corpus.name,
+        "title": a.corpus.title,
+        "language": a.corpus.language,
+        "licence": a.corpus.licence,
+        "synthetic": a.manifest.synthetic,
+        "classes": list(classes),
+        "counts": {
+            "utterances": sum(report.rows for report in filled),
+            "rejected": len(rejections),
+            "speakers": len(count.by_speaker),
+            "by_emotion": {name: count.by_emotion[name] for name in classes},
+            "by_speaker": dict(sorted(count.by_speaker.items())),
+            "by_gender": dict(sorted(count.by_gender.items())),
+            "by_reason": dict(Counter(r.reason for r in rejections).most_common()),
+            "seconds": round(count.seconds, 3),
+        },
+        "features": features,
+        "alignment": {"corpus": aligned} if aligned else {},
+        "notes": [*a.manifest.notes, *_notes(a, count)],
+        "default_protocol": a.corpus.choose_protocol(
+            [u for u in a.manifest.utterances if u.utterance_id in count.ids]
+        ),
+        "versions": _versions(),
+        "fingerprint": _fingerprint(a, classes, filled, features),
+        "files": {name: file_sha256(a.out / name) for name in names},
+        "request": dict(a.request),
+    }
+    write_json(a.out / "dataset.json", meta)
+    return meta
+
+
+def rejected_csv(rejections: Sequence[Rejection]) -> str:
+    """The text of ``rejected.csv``: utterance_id, path, reason."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["utterance_id", "path", "reason"])
+    writer.writerows([r.utterance_id, r.path, r.reason] for r in rejections)
+    return stream.getvalue()
+
+
+@dataclasses.dataclass
+class _Count:
+    """Totals over the rows that were kept."""
+
+    ids: set[str] = dataclasses.field(default_factory=set)
+    by_emotion: Counter[str] = dataclasses.field(default_factory=Counter)
+    by_speaker: Counter[str] = dataclasses.field(default_factory=Counter)
+    by_gender: Counter[str] = dataclasses.field(default_factory=Counter)
+    by_rate: Counter[int] = dataclasses.field(default_factory=Counter)
+    recordings: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    seconds: float = 0.0
+
+
+def _count_rows(assembly: Assembly, filled: Sequence[ShardReport]) -> _Count:
+    count = _Count()
+    recordings: dict[str, list[str]] = defaultdict(list)
+    for report in filled:
+        columns = ["utterance_id", "emotion", "speaker_id", "gender"]
+        columns += ["sampling_rate", "audio_hash", "duration"]
+        table = pq.read_table(report.table(assembly.partial), columns=columns, partitioning=None)
+        ids = table["utterance_id"].to_pylist()
+        count.ids.update(ids)
+        count.by_emotion.update(table["emotion"].to_pylist())
+        count.by_speaker.update(table["speaker_id"].to_pylist())
+        count.by_gender.update(g for g in table["gender"].to_pylist() if g)
+        count.by_rate.update(table["sampling_rate"].to_pylist())
+        count.seconds += sum(table["duration"].to_pylist())
+        for name, recording in zip(ids, table["audio_hash"].to_pylist(), strict=True):
+            recordings[recording].append(name)
+    count.recordings = {key: names for key, names in recordings.items() if len(names) > 1}
+    return count
+
+
+def _classes(corpus: Corpus, by_emotion: Counter[str]) -> tuple[str, ...]:
+    """Label order: the corpus's own where it has one, without classes that are absent."""
+    if corpus.classes is None or not set(by_emotion) <= set(corpus.classes):
+        return class_order(set(by_emotion))
+    return tuple(name for name in corpus.classes if by_emotion[name])
+
+
+def _move_shards(assembly: Assembly, name: str, filled: Sequence[ShardReport]) -> dict[str, Any]:
+    """Rename a feature's shards into the dataset; return its entry in ``dataset.json``."""
+    extractor = assembly.extractors[name]
+    shards = []
+    for number, report in enumerate(filled):
+        entry = report.files[name]
+        file = f"{name}-{number:05d}.arrow"
+        (assembly.partial / entry["file"]).replace(assembly.out / file)
+        shards.append({**entry, "file": file})
+    return {
+        "dim": extractor.dim,
+        "frame_shift": extractor.frame_shift,
+        "frame_length": extractor.frame_length,
+        "unit": extractor.unit,
+        "spec": extractor.spec(),
+        "shards": shards,
+    }
+
+
+def _join(target: Path, schema: pa.Schema, parts: Sequence[Path]) -> None:
+    """Write the tables of ``parts`` one after another; only one is in memory at a time."""
+    with (
+        atomic_path(target) as temporary,
+        pq.ParquetWriter(temporary, schema, compression="zstd", write_page_checksum=True) as writer,
+    ):
+        for part in parts:
+            writer.write_table(read_parquet(part).cast(schema))
+        if not parts:
+            writer.write_table(schema.empty_table())
+
+
+def _notes(assembly: Assembly, count: _Count) -> Iterator[str]:
+    low = {rate: n for rate, n in sorted(count.by_rate.items()) if rate < TARGET_RATE}
+    for rate, number in low.items():
+        yield (
+            f"{number} utterances were recorded at {rate} Hz: they hold nothing above "
+            f"{rate // 2} Hz, which is filled with silence"
+        )
+    if count.recordings:
+        groups = list(count.recordings.values())
+        shown = "; ".join(" = ".join(names) for names in groups[:_SHOWN])
+        more = "; …" if len(groups) > _SHOWN else ""
+        yield (
+            f"{sum(map(len, groups))} utterances share {len(groups)} recording(s), sample by "
+            f"sample, and stay in one part of every split: {shown}{more}"
+        )
+    kept = [u for u in assembly.manifest.utterances if u.utterance_id in count.ids]
+    yield from class_notes(kept)
+
+
+def _fingerprint(
+    assembly: Assembly,
+    classes: Sequence[str],
+    filled: Sequence[ShardReport],
+    features: Mapping[str, Any],
+) -> str:
+    """Hash of contents and specifications; where the dataset lies does not matter."""
+    return digest(
+        {
+            "schema_version": SCHEMA_VERSION,
+            "corpus": assembly.corpus.name,
+            "classes": list(classes),
+            "rows": [report.digest for report in filled],
+            "features": {
+                name: {
+                    "spec": entry["spec"],
+                    "shards": [shard["sha256"] for shard in entry["shards"]],
+                }
+                for name, entry in features.items()
+            },
+        }
+    )
+
+
+def _versions() -> dict[str, str]:
+    found = {"serplatform": serplatform.__version__, "python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # pragma: no cover - a stripped installation
+            found[package] = "unknown"
+    return found

@@ -1,0 +1,271 @@
+"""Feature extraction as Ray tasks: a task a shard, resumable shard by shard.
+
+A shard's files are written first and its record (``shard-00003.json``) last, so that a record
+means a whole shard. Records carry the digest of the request: a record of another request is
+never taken for one of this.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from serplatform.artifacts import (
+    ALIGNMENT_SCHEMA,
+    UTTERANCE_SCHEMA,
+    read_json,
+    write_json,
+    write_parquet,
+)
+from serplatform.corpora.base import Corpus, Rejection, Utterance
+from serplatform.errors import ArtifactError, InterruptedRunError, SerplatformError
+from serplatform.features.base import FEATURES
+from serplatform.features.extract import extract_shard
+from serplatform.features.shards import write_feature_shard
+
+_SMALLEST_SHARD, _LARGEST_SHARD, _WANTED_SHARDS = 32, 256, 16
+_POLL = 0.5  # seconds between looks at the keyboard
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ShardTask:
+    """One shard to extract.
+
+    Attributes:
+        number: of the shard.
+        utterances: in order.
+        corpus: makes synthetic audio.
+        root: directory that paths in the table are relative to.
+        features: names.
+        extra_columns: the corpus's own columns.
+        max_duration: seconds, or None.
+        folder: takes the shard's files.
+        request: digest of everything that determines the shard.
+    """
+
+    number: int
+    utterances: tuple[Utterance, ...]
+    corpus: Corpus
+    root: Path
+    features: tuple[str, ...]
+    extra_columns: tuple[str, ...]
+    max_duration: float | None
+    folder: Path
+    request: str
+
+    @property
+    def record(self) -> Path:
+        """The file that says that the shard is whole."""
+        return self.folder / f"shard-{self.number:05d}.json"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ShardReport:
+    """A shard that is whole.
+
+    Attributes:
+        number: of the shard.
+        rows: utterances kept.
+        rejections: utterances left out.
+        digest: SHA-256 of table rows and spans.
+        files: feature name → entry for ``dataset.json``.
+        spans: rows of alignment.
+        aligned: utterances that have any.
+        reused: it was there already.
+    """
+
+    number: int
+    rows: int
+    rejections: tuple[Rejection, ...]
+    digest: str
+    files: dict[str, dict[str, Any]]
+    spans: int
+    aligned: int
+    reused: bool = False
+
+    def table(self, folder: Path) -> Path:
+        """Utterance rows."""
+        return folder / f"utterances-{self.number:05d}.parquet"
+
+    def alignment(self, folder: Path) -> Path:
+        """Spans; the file is there when ``spans`` is not 0."""
+        return folder / f"alignment-{self.number:05d}.parquet"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExtractionProgress:
+    """How far the extraction is; ``done`` counts rejected utterances too."""
+
+    done: int
+    total: int
+    rejected: int
+    shards_done: int
+    shards_total: int
+    seconds: float
+
+
+def shard_size(num_utterances: int) -> int:
+    """Utterances a shard: about sixteen shards, of 32 to 256; independent of the machine.
+
+    Example:
+        >>> shard_size(100), shard_size(1440), shard_size(20_000)
+        (32, 90, 256)
+    """
+    wanted = -(-num_utterances // _WANTED_SHARDS)
+    return min(_LARGEST_SHARD, max(_SMALLEST_SHARD, wanted))
+
+
+def table_schema(extra_columns: Sequence[str]) -> pa.Schema:
+    """Schema of the utterance table with a corpus's own columns, which are text."""
+    schema = UTTERANCE_SCHEMA
+    for name in extra_columns:
+        schema = schema.append(pa.field(name, pa.string()))
+    return schema
+
+
+def run_shard(task: ShardTask) -> ShardReport:
+    """Extract one shard and write its files, in the calling process, on one thread."""
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    extractors = {name: FEATURES.get(name)() for name in task.features}
+    with threadpool_limits(limits=1):
+        content = extract_shard(
+            task.utterances,
+            extractors,
+            corpus=task.corpus,
+            root=task.root,
+            extra_columns=task.extra_columns,
+            max_duration=task.max_duration,
+        )
+    report = ShardReport(
+        number=task.number,
+        rows=len(content.rows),
+        rejections=tuple(content.rejections),
+        digest=content.digest(),
+        spans=len(content.spans),
+        aligned=len({span["utterance_id"] for span in content.spans}),
+        files={
+            name: write_feature_shard(
+                task.folder / f"{name}-{task.number:05d}.arrow",
+                extractor,
+                [row["utterance_id"] for row in content.rows],
+                content.frames[name],
+            )
+            for name, extractor in extractors.items()
+        },
+    )
+    rows = pa.Table.from_pylist(content.rows, schema=table_schema(task.extra_columns))
+    write_parquet(report.table(task.folder), rows)
+    if content.spans:
+        spans = pa.Table.from_pylist(content.spans, schema=ALIGNMENT_SCHEMA)
+        write_parquet(report.alignment(task.folder), spans)
+    write_json(task.record, {"request": task.request, **dataclasses.asdict(report)})
+    return report
+
+
+def finished_shard(task: ShardTask) -> ShardReport | None:
+    """Read a shard's record; None when it is not whole or of another request."""
+    try:
+        values = read_json(task.record)
+    except ArtifactError:
+        return None
+    if not isinstance(values, dict) or values.pop("request", None) != task.request:
+        return None
+    rejections = tuple(Rejection(**entry) for entry in values.pop("rejections"))
+    report = ShardReport(**{**values, "rejections": rejections, "reused": True})
+    for entry in report.files.values():
+        path = task.folder / entry["file"]
+        if not path.is_file() or path.stat().st_size != entry["bytes"]:
+            return None
+    if not report.table(task.folder).is_file():
+        return None
+    if report.spans and not report.alignment(task.folder).is_file():
+        return None
+    return report
+
+
+def extract_shards(
+    tasks: Sequence[ShardTask],
+    *,
+    workers: int | None = None,
+    progress: Callable[[ExtractionProgress], None] | None = None,
+) -> list[ShardReport]:
+    """Extract every shard that is not whole yet, as Ray tasks of one CPU each.
+
+    Ray must be connected (``distributed.cluster.connect``).
+
+    Args:
+        tasks: all shards.
+        workers: most tasks at a time; None means as many as the cluster has CPUs.
+        progress: called at the start and after each shard.
+
+    Returns:
+        Reports in the order of ``tasks``.
+
+    Raises:
+        InterruptedRunError: Ctrl-C; whole shards are kept.
+        SerplatformError: a task failed.
+    """
+    began = time.monotonic()
+    reports = {task.number: report for task in tasks if (report := finished_shard(task))}
+    sizes = {task.number: len(task.utterances) for task in tasks}
+
+    def tell() -> None:
+        if progress is not None:
+            progress(
+                ExtractionProgress(
+                    done=sum(sizes[number] for number in reports),
+                    total=sum(sizes.values()),
+                    rejected=sum(len(report.rejections) for report in reports.values()),
+                    shards_done=len(reports),
+                    shards_total=len(tasks),
+                    seconds=time.monotonic() - began,
+                )
+            )
+
+    tell()
+    waiting = [task for task in tasks if task.number not in reports]
+    for report in _run(waiting, workers):
+        reports[report.number] = report
+        tell()
+    return [reports[task.number] for task in tasks]
+
+
+def _run(tasks: Sequence[ShardTask], workers: int | None) -> Iterator[ShardReport]:
+    """Yield reports as they come; at most ``workers`` tasks are submitted at a time."""
+    import ray
+
+    if not tasks:
+        return
+    limit = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
+    remote = ray.remote(run_shard).options(num_cpus=1, max_retries=2, name="extract")
+    waiting = list(reversed(tasks))
+    running: list[Any] = []
+    try:
+        while waiting or running:
+            while waiting and len(running) < limit:
+                running.append(remote.remote(waiting.pop()))
+            done, running = ray.wait(running, num_returns=1, timeout=_POLL)
+            for reference in done:
+                yield ray.get(reference)
+    except KeyboardInterrupt:
+        raise InterruptedRunError(
+            "stopped; shards that are whole are kept: give the same command again to go on"
+        ) from None
+    except ray.exceptions.RayTaskError as error:
+        cause = getattr(error, "cause", None)
+        if isinstance(cause, SerplatformError):
+            raise cause from None
+        raise SerplatformError(f"extraction failed in a worker: {cause or error}") from error
+    except ray.exceptions.RayError as error:
+        raise SerplatformError(
+            f"extraction failed: {error}; whole shards are kept, the same command goes on"
+        ) from error
+    finally:
+        for reference in running:
+            ray.cancel(reference, force=False)

@@ -1,0 +1,442 @@
+"""Everything that ``serplatform prepare`` does: a corpus in, an Arrow dataset out."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import inspect
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlparse
+
+import serplatform
+from serplatform.artifacts import SCHEMA_VERSION, read_json
+from serplatform.config import digest
+from serplatform.corpora.audio import MAX_DURATION
+from serplatform.corpora.base import CORPORA, Corpus, Manifest
+from serplatform.corpora.validate import validate
+from serplatform.datasets.dataset import Dataset
+from serplatform.distributed.assembly import Assembly, assemble
+from serplatform.distributed.cluster import connect
+from serplatform.distributed.extraction import (
+    ExtractionProgress,
+    ShardReport,
+    ShardTask,
+    extract_shards,
+    shard_size,
+)
+from serplatform.errors import ArtifactError, BadInputError, unknown_name
+from serplatform.features.base import FEATURES, FeatureExtractor
+from serplatform.features.extract import relative_path
+
+#: features that a dataset gets unless others are named
+DEFAULT_FEATURES = ("log_mel_23", "log_mel_40", "mfcc_40", "mfcc_40_window")
+#: where words and phones may come from; the corpus's own times are always kept
+ALIGNMENTS = ("none",)
+#: changes when the same request would give other contents
+EXTRACTION_VERSION = 1
+_PARTIAL = ".partial"
+_SHOWN = 10  # reasons in an error
+
+Progress = Callable[[ExtractionProgress], None]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PrepareSummary:
+    """What was prepared.
+
+    Attributes:
+        path: the dataset.
+        meta: the content of its ``dataset.json``.
+        seconds: that the call took.
+        reused: the dataset was there already and nothing was done.
+        shards: of utterances.
+        shards_reused: shards that an interrupted call had left whole.
+    """
+
+    path: Path
+    meta: dict[str, Any]
+    seconds: float
+    reused: bool
+    shards: int = 0
+    shards_reused: int = 0
+
+    @property
+    def utterances(self) -> int:
+        """Utterances kept."""
+        return int(self.meta["counts"]["utterances"])
+
+    @property
+    def rejected(self) -> int:
+        """Utterances and files left out."""
+        return int(self.meta["counts"]["rejected"])
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that ``--json`` prints."""
+        names = ("corpus", "title", "synthetic", "classes", "counts", "default_protocol", "notes")
+        return {
+            "path": str(self.path),
+            **{name: self.meta[name] for name in names},
+            "features": list(self.meta["features"]),
+            "fingerprint": self.meta["fingerprint"],
+            "seconds": round(self.seconds, 3),
+            "reused": self.reused,
+            "shards": self.shards,
+            "shards_reused": self.shards_reused,
+        }
+
+
+def prepare(
+    corpus: str,
+    source: Path | None,
+    out: Path,
+    *,
+    features: Sequence[str] = DEFAULT_FEATURES,
+    align: str = "none",
+    workers: int | None = None,
+    options: Mapping[str, Any] | None = None,
+    label_map: Mapping[str, str] | None = None,
+    max_duration: float | None = MAX_DURATION,
+    overwrite: bool = False,
+    address: str | None = None,
+    progress: Progress | None = None,
+) -> PrepareSummary:
+    """Validate a corpus, extract its features and write the dataset.
+
+    A call that was stopped goes on where it was; a dataset of the same request is left as it
+    is.
+
+    Args:
+        corpus: a registered name.
+        source: the corpus's directory or table; None for a corpus that makes its own audio.
+        out: the dataset directory, new, empty, or of an earlier call.
+        features: registered names.
+        align: where words and phones come from, one of :data:`ALIGNMENTS`.
+        workers: most tasks at a time; None means all CPUs.
+        options: arguments of the corpus's class.
+        label_map: further names for labels, see ``corpora.validate``.
+        max_duration: longer utterances are left out, in seconds; None means no limit.
+        overwrite: replace a dataset of another request.
+        address: of a running Ray cluster.
+        progress: called after each shard.
+
+    Raises:
+        BadInputError: something given is wrong, or nothing is left to prepare.
+        InterruptedRunError: Ctrl-C.
+    """
+    began = time.monotonic()
+    made = make_corpus(corpus, options or {})
+    extractors = _extractors(features)
+    _check_arguments(made, source, align, workers, max_duration)
+    out = _local(out)
+    origin = out if source is None else source.absolute()
+    manifest = validate(made.scan(origin), label_map)
+    if not manifest.utterances:
+        raise _nothing_left(corpus, manifest)
+    root = made.root(origin)
+    request = {
+        "corpus": corpus,
+        "source": None if source is None else str(origin),
+        "root": None if source is None else str(root),
+        "options": dict(options or {}),
+        "label_map": dict(label_map or {}),
+        "max_duration": max_duration,
+        "align": align,
+        "contents": _contents_digest(manifest, root),
+        "version": EXTRACTION_VERSION,
+    }
+    specs = {name: extractor.spec() for name, extractor in extractors.items()}
+    existing = _existing(out, request, specs, overwrite)
+    if existing is not None:
+        return PrepareSummary(
+            path=out, meta=existing, seconds=time.monotonic() - began, reused=True
+        )
+    extra_columns = tuple(sorted({key for u in manifest.utterances for key in u.extra}))
+    with _partial_folder(out) as partial:
+        connect(address=address, num_cpus=workers)
+        reports = extract_shards(
+            _tasks(made, manifest, root, partial, extractors, extra_columns, max_duration, request),
+            workers=workers,
+            progress=progress,
+        )
+        if not any(report.rows for report in reports):
+            raise _nothing_left(corpus, manifest, reports)
+        _remove_dataset(out)
+        meta = assemble(
+            Assembly(
+                out=out,
+                partial=partial,
+                corpus=made,
+                manifest=manifest,
+                reports=reports,
+                extractors=extractors,
+                extra_columns=extra_columns,
+                request=request,
+            )
+        )
+        shutil.rmtree(partial)
+    return PrepareSummary(
+        path=out,
+        meta=meta,
+        seconds=time.monotonic() - began,
+        reused=False,
+        shards=len(reports),
+        shards_reused=sum(report.reused for report in reports),
+    )
+
+
+def ensure_demo(
+    cache_dir: Path | None = None,
+    *,
+    workers: int | None = None,
+    address: str | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """The default demo dataset, prepared once and kept in the user's cache.
+
+    Args:
+        cache_dir: None means ``$XDG_CACHE_HOME/serplatform`` or ``~/.cache/serplatform``.
+        workers: see :func:`prepare`.
+        address: see :func:`prepare`.
+        progress: see :func:`prepare`.
+
+    Returns:
+        The dataset directory; its name carries the version of its contents.
+    """
+    if cache_dir is None:
+        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        cache_dir = Path(home) / "serplatform"
+    key = digest(
+        {
+            "schema": SCHEMA_VERSION,
+            "extraction": EXTRACTION_VERSION,
+            "software": serplatform.__version__,
+            "features": {n: e.spec() for n, e in _extractors(DEFAULT_FEATURES).items()},
+        }
+    )
+    target = Path(cache_dir) / f"demo-{key[:12]}"
+    if _is_whole(target):
+        return target
+    _make_directory(Path(cache_dir))
+    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=cache_dir))
+    try:
+        made = temporary / "dataset"
+        prepare("demo", None, made, workers=workers, address=address, progress=progress)
+        if not _is_whole(target):  # another process may have been quicker
+            shutil.rmtree(target, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                made.rename(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    if not _is_whole(target):
+        raise ArtifactError(f"{target}: the demo dataset could not be put there; remove it")
+    return target
+
+
+def make_corpus(name: str, options: Mapping[str, Any]) -> Corpus:
+    """Make a registered corpus.
+
+    Raises:
+        BadInputError: the corpus or an option is unknown.
+    """
+    kind = CORPORA.get(name)
+    known = [p for p in inspect.signature(kind).parameters if p not in ("args", "kwargs")]
+    faults = [
+        unknown_name(f"option of corpus '{name}'", key, known)
+        for key in options
+        if key not in known
+    ]
+    if faults:
+        raise BadInputError(f"corpus '{name}' does not take these options:", faults)
+    return kind(**options)
+
+
+def _extractors(features: Sequence[str]) -> dict[str, FeatureExtractor]:
+    known = FEATURES.names()
+    faults = [unknown_name("feature", name, known) for name in features if name not in known]
+    if faults:
+        raise BadInputError("--features names what there is not:", faults)
+    if not features:
+        raise BadInputError(f"--features is empty; known: {', '.join(known)}")
+    return {name: FEATURES.get(name)() for name in dict.fromkeys(features)}
+
+
+def _check_arguments(
+    corpus: Corpus,
+    source: Path | None,
+    align: str,
+    workers: int | None,
+    max_duration: float | None,
+) -> None:
+    faults = []
+    if corpus.needs_source and source is None:
+        faults.append(
+            f"corpus '{corpus.name}' needs SOURCE, its directory or table: "
+            f"serplatform prepare {corpus.name} SOURCE --out DIR"
+        )
+    if not corpus.needs_source and source is not None:
+        faults.append(f"corpus '{corpus.name}' makes its own audio; leave '{source}' out")
+    if align not in ALIGNMENTS:
+        faults.append(unknown_name("alignment", align, ALIGNMENTS))
+    if workers is not None and workers < 1:
+        faults.append(f"--workers {workers}: at least 1")
+    if max_duration is not None and not max_duration > 0:
+        faults.append(f"--max-duration {max_duration}: must be more than 0 seconds")
+    if len(faults) == 1:
+        raise BadInputError(faults[0])
+    if faults:
+        raise BadInputError("the command has faults:", faults)
+
+
+def _local(out: Path) -> Path:
+    text = str(out)
+    if text.startswith("file:"):
+        return Path(unquote(urlparse(text).path))
+    if ":/" in text and not out.exists():
+        raise BadInputError(
+            f"{text}: a dataset is memory-mapped, so it is written to a local directory"
+        )
+    return out.absolute()
+
+
+def _contents_digest(manifest: Manifest, root: Path) -> str:
+    """Digest of every listed utterance, with the size and time of its file where it has one."""
+    total = hashlib.sha256()
+    for utterance in manifest.utterances:
+        values = dataclasses.asdict(utterance)
+        values["path"] = relative_path(utterance.path, root)
+        if not manifest.synthetic:
+            try:
+                found = utterance.path.stat()
+                values["file"] = [found.st_size, found.st_mtime_ns]
+            except OSError:
+                values["file"] = None
+        total.update(json.dumps(values, sort_keys=True, ensure_ascii=False).encode())
+    return total.hexdigest()
+
+
+def _existing(
+    out: Path, request: Mapping[str, Any], specs: Mapping[str, Any], overwrite: bool
+) -> dict[str, Any] | None:
+    """The description of a whole dataset of this request; None when one is to be made.
+
+    Raises:
+        BadInputError: ``out`` holds something else.
+    """
+    if out.exists() and not out.is_dir():
+        raise BadInputError(f"{out}: is a file; --out names a directory")
+    if not out.exists() or not any(out.iterdir()):
+        return None
+    if not (out / "dataset.json").exists():
+        if (out / _PARTIAL).is_dir():
+            return None
+        raise BadInputError(
+            f"{out}: is not empty and holds no dataset; --out names a new or an empty directory"
+        )
+    try:
+        meta = read_json(out / "dataset.json", "dataset description")
+        stored = {name: entry["spec"] for name, entry in meta["features"].items()}
+        same = meta["request"] == json.loads(json.dumps(request)) and all(
+            stored.get(name) == json.loads(json.dumps(spec)) for name, spec in specs.items()
+        )
+        Dataset.open(out)
+    except (ArtifactError, KeyError, TypeError, AttributeError):
+        if overwrite:
+            return None
+        raise BadInputError(
+            f"{out}: holds a damaged dataset or one of another version; --overwrite replaces it"
+        ) from None
+    if same:
+        return dict(meta)
+    if overwrite:
+        return None
+    raise BadInputError(
+        f"{out}: holds another dataset ({meta['corpus']}, {meta['counts']['utterances']} "
+        f"utterances, {', '.join(meta['features'])}), or its source has changed since; name "
+        "another directory, or --overwrite to replace it"
+    )
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        Dataset.open(path)
+    except ArtifactError:
+        return False
+    return True
+
+
+def _remove_dataset(out: Path) -> None:
+    """Remove an earlier dataset's files, its description first."""
+    if not (out / "dataset.json").exists():
+        return
+    (out / "dataset.json").unlink()
+    for path in [*out.glob("*.arrow"), *out.glob("*.parquet"), out / "rejected.csv"]:
+        path.unlink(missing_ok=True)
+
+
+def _make_directory(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInputError(f"{path}: cannot be made ({error.strerror}); name another") from None
+
+
+@contextlib.contextmanager
+def _partial_folder(out: Path) -> Iterator[Path]:
+    """The folder of unfinished work, locked against a second process."""
+    partial = out / _PARTIAL
+    _make_directory(partial)
+    with (partial / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise BadInputError(f"{out}: another 'prepare' is writing it; wait for it") from None
+        yield partial
+
+
+def _tasks(
+    corpus: Corpus,
+    manifest: Manifest,
+    root: Path,
+    partial: Path,
+    extractors: Mapping[str, FeatureExtractor],
+    extra_columns: tuple[str, ...],
+    max_duration: float | None,
+    request: Mapping[str, Any],
+) -> list[ShardTask]:
+    key = digest([request, {name: e.spec() for name, e in extractors.items()}])
+    size = shard_size(len(manifest.utterances))
+    return [
+        ShardTask(
+            number=number,
+            utterances=manifest.utterances[first : first + size],
+            corpus=corpus,
+            root=root,
+            features=tuple(extractors),
+            extra_columns=extra_columns,
+            max_duration=max_duration,
+            folder=partial,
+            request=key,
+        )
+        for number, first in enumerate(range(0, len(manifest.utterances), size))
+    ]
+
+
+def _nothing_left(
+    corpus: str, manifest: Manifest, reports: Sequence[ShardReport] = ()
+) -> BadInputError:
+    rejections = [*manifest.rejections, *(r for report in reports for r in report.rejections)]
+    reasons = Counter(r.reason for r in rejections)
+    return BadInputError(
+        f"no utterance of corpus '{corpus}' can be used; {len(rejections)} were left out:",
+        [f"{number} × {reason}" for reason, number in reasons.most_common(_SHOWN)],
+    )

@@ -1,0 +1,145 @@
+"""One shard of utterances to frames, table rows and rejections; no Ray, no files written.
+
+Shapes: T frames, D feature dimension.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from serplatform.corpora.audio import (
+    MAX_DURATION,
+    AudioError,
+    audio_hash,
+    level_db,
+    read_audio,
+    speech_bounds,
+)
+from serplatform.corpora.base import Corpus, Rejection, Utterance
+from serplatform.features.base import FeatureExtractor, FloatArray
+from serplatform.features.clip import Clip
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ShardContent:
+    """What a shard of utterances became; all lists but ``spans`` are in the same order.
+
+    Attributes:
+        rows: a mapping an utterance, with the columns of ``artifacts.UTTERANCE_SCHEMA`` and
+            the corpus's own.
+        frames: for each feature, (T, D) frames of each utterance.
+        spans: rows of ``artifacts.ALIGNMENT_SCHEMA``.
+        rejections: utterances left out.
+    """
+
+    rows: list[dict[str, Any]]
+    frames: dict[str, list[FloatArray]]
+    spans: list[dict[str, Any]]
+    rejections: list[Rejection]
+
+    def digest(self) -> str:
+        """SHA-256 of rows and spans, which does not depend on how a file stores them."""
+        total = hashlib.sha256()
+        for row in (*self.rows, *self.spans):
+            total.update(json.dumps(row, sort_keys=True, ensure_ascii=False).encode())
+        return total.hexdigest()
+
+
+def extract_shard(
+    utterances: Sequence[Utterance],
+    extractors: Mapping[str, FeatureExtractor],
+    *,
+    corpus: Corpus,
+    root: Path,
+    extra_columns: Sequence[str] = (),
+    max_duration: float | None = MAX_DURATION,
+) -> ShardContent:
+    """Read each utterance and compute its features.
+
+    Args:
+        utterances: in order.
+        extractors: by feature name.
+        corpus: makes the audio of synthetic utterances.
+        root: directory that the paths in the rows are relative to.
+        extra_columns: names of the corpus's own columns; every row gets all of them.
+        max_duration: longest utterance that is accepted, in seconds.
+    """
+    content = ShardContent(
+        rows=[], frames={name: [] for name in extractors}, spans=[], rejections=[]
+    )
+    for utterance in utterances:
+        path = relative_path(utterance.path, root)
+        try:
+            spoken = corpus.render(utterance)
+            audio = read_audio(
+                spoken.path, start=spoken.start, end=spoken.end, max_duration=max_duration
+            )
+            clip = Clip(audio.samples)
+            frames = {name: e.extract_clip(clip) for name, e in extractors.items()}
+            if not all(np.isfinite(values).all() for values in frames.values()):
+                raise AudioError("its samples are too large: a feature is not finite")
+        except AudioError as error:
+            content.rejections.append(
+                Rejection(utterance_id=utterance.utterance_id, path=path, reason=str(error))
+            )
+            continue
+        speech_start, speech_end = speech_bounds(audio.samples)
+        for name, values in frames.items():
+            content.frames[name].append(values)
+        content.rows.append(
+            {
+                "utterance_id": spoken.utterance_id,
+                "path": path,
+                "start": audio.start,
+                "end": audio.end,
+                "duration": audio.duration,
+                "speaker_id": spoken.speaker_id,
+                "gender": spoken.gender,
+                "session": spoken.session,
+                "emotion": spoken.emotion,
+                "text": spoken.text,
+                "language": spoken.language,
+                "split": spoken.split,
+                "fold": spoken.fold,
+                "parent_id": spoken.parent_id or spoken.utterance_id,
+                "audio_hash": audio_hash(audio.samples),
+                "sampling_rate": audio.sampling_rate,
+                "level_db": round(level_db(audio.samples), 4),
+                "speech_start": speech_start,
+                "speech_end": speech_end,
+                **{name: spoken.extra.get(name) for name in extra_columns},
+            }
+        )
+        content.spans.extend(
+            {
+                "utterance_id": spoken.utterance_id,
+                "tier": span.tier,
+                "label": span.label,
+                "start": round(span.start, 6),
+                "end": round(span.end, 6),
+                "source": "corpus",
+            }
+            for span in spoken.spans
+        )
+    return content
+
+
+def relative_path(path: Path, root: Path) -> str:
+    """``path`` below ``root`` with forward slashes; as it is when it lies elsewhere.
+
+    Example:
+        >>> relative_path(Path("/corpus/a/b.wav"), Path("/corpus"))
+        'a/b.wav'
+    """
+    absolute, base = Path(os.path.abspath(path)), Path(os.path.abspath(root))
+    if absolute.is_relative_to(base):
+        return absolute.relative_to(base).as_posix()
+    return str(absolute)

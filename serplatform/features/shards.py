@@ -1,0 +1,70 @@
+"""Write feature shards: one uncompressed Arrow file a feature and shard, made to be mapped.
+
+Shapes: T frames, D feature dimension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import ipc
+
+from serplatform.artifacts import SCHEMA_VERSION, atomic_path, file_sha256
+from serplatform.config import digest
+from serplatform.features.base import FeatureExtractor, FloatArray
+
+_INT32_LIMIT = 2**31 - 1
+
+
+def write_feature_shard(
+    path: Path,
+    extractor: FeatureExtractor,
+    utterance_ids: Sequence[str],
+    frames: Sequence[FloatArray],
+) -> dict[str, Any]:
+    """Write one record batch of ``utterance_id`` and ``frames`` (T·D values, row by row).
+
+    The values of all utterances lie in one run of memory, aligned to 64 bytes, so that a
+    reader gets views over the memory map.
+
+    Args:
+        path: of the file; written atomically.
+        extractor: whose name and specification are recorded in the file.
+        utterance_ids: in order.
+        frames: (T, D) each, in the same order.
+
+    Returns:
+        The shard's entry in ``dataset.json``: file, rows, frames, sha256, bytes.
+    """
+    sizes = [array.size for array in frames]
+    offsets = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+    values = np.concatenate([array.ravel() for array in frames] or [np.zeros(0, np.float32)])
+    wide = int(offsets[-1]) > _INT32_LIMIT
+    kind = pa.large_list(pa.float32()) if wide else pa.list_(pa.float32())
+    array_type = pa.LargeListArray if wide else pa.ListArray
+    column = array_type.from_arrays(
+        pa.array(offsets, type=pa.int64() if wide else pa.int32()), pa.array(values)
+    ).cast(kind)
+    schema = pa.schema(
+        [pa.field("utterance_id", pa.string()), pa.field("frames", kind)],
+        metadata={
+            "schema_version": str(SCHEMA_VERSION),
+            "feature": extractor.name,
+            "dim": str(extractor.dim),
+            "spec_digest": digest(extractor.spec()),
+        },
+    )
+    batch = pa.record_batch([pa.array(utterance_ids, type=pa.string()), column], schema=schema)
+    with atomic_path(path) as temporary, ipc.new_file(str(temporary), schema) as writer:
+        writer.write_batch(batch)
+    return {
+        "file": path.name,
+        "rows": len(utterance_ids),
+        "frames": sum(sizes) // extractor.dim,
+        "sha256": file_sha256(path),
+        "bytes": path.stat().st_size,
+    }
