@@ -108,7 +108,7 @@ class ArchitectureContract:
                     within = maps[row][tuple(slice(0, size) for size in own.shape)]
                     torch.testing.assert_close(within, own, rtol=0, atol=tolerance)
                     rest = maps[row].abs().sum() - within.abs().sum()
-                    assert abs(float(rest)) <= tolerance, f"attention '{key}' lies on padding"
+                    assert abs(rest.item()) <= tolerance, f"attention '{key}' lies on padding"
 
     def test_order_of_a_batch_changes_nothing(self, name: str) -> None:
         model = _awake(small_model(name)).eval()

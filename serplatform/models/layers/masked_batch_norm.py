@@ -76,7 +76,9 @@ class MaskedBatchNorm(nn.Module):
         centred = values - mean.unsqueeze(1)
         variance = global_sum((centred.square() * mask).sum(dim=(0, 2))) / divisor  # (C,)
         with torch.no_grad():
-            share = self.momentum * (count > 0)  # a batch without valid steps teaches nothing
+            share = self.momentum * (count > 0).to(
+                mean
+            )  # a batch without valid steps teaches nothing
             unbiased = variance * count / (count - 1).clamp(min=1)
             self.running_mean += share * (mean - self.running_mean)
             self.running_variance += share * (unbiased - self.running_variance)

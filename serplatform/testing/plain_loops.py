@@ -1,0 +1,76 @@
+"""Layers written a second time: float64 NumPy, one utterance, one frame at a time.
+
+They are the oracles of the layers' tests, so they share no code with them and take no short cut.
+
+Shapes: T frames, D values a frame, H hidden units a direction, A attention units.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor, nn
+
+FloatArray = npt.NDArray[np.float64]
+
+
+def array(values: Tensor) -> FloatArray:
+    """A tensor's values."""
+    return values.detach().double().numpy()
+
+
+def sigmoid(values: FloatArray) -> FloatArray:
+    """1 / (1 + exp(-x))."""
+    return 1.0 / (1.0 + np.exp(-values))
+
+
+def softmax(values: FloatArray) -> FloatArray:
+    """exp(x) over their sum, of a vector."""
+    powers = np.exp(values - values.max())
+    return powers / powers.sum()
+
+
+def lstm_direction(
+    frames: FloatArray, weights: nn.LSTM, layer: int, *, backward: bool
+) -> FloatArray:
+    """One direction of one layer of an LSTM: (T, ·) to (T, H), cell by cell."""
+    suffix = f"_l{layer}{'_reverse' if backward else ''}"
+    w_ih, w_hh, b_ih, b_hh = (
+        array(getattr(weights, kind + suffix))
+        for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    )
+    hidden = np.zeros(weights.hidden_size)
+    cell = np.zeros(weights.hidden_size)
+    outputs = np.zeros((len(frames), weights.hidden_size))
+    order = range(len(frames))
+    for t in reversed(order) if backward else order:
+        gates = w_ih @ frames[t] + b_ih + w_hh @ hidden + b_hh
+        entering, kept, proposed, leaving = np.split(gates, 4)
+        cell = sigmoid(kept) * cell + sigmoid(entering) * np.tanh(proposed)
+        hidden = sigmoid(leaving) * np.tanh(cell)
+        outputs[t] = hidden
+    return outputs
+
+
+def bilstm(frames: FloatArray, weights: nn.LSTM) -> FloatArray:
+    """All layers and both directions: (T, D) to (T, 2H)."""
+    for layer in range(weights.num_layers):
+        forward = lstm_direction(frames, weights, layer, backward=False)
+        backward = lstm_direction(frames, weights, layer, backward=True)
+        frames = np.concatenate([forward, backward], axis=1)
+    return frames
+
+
+def mean_attention(
+    frames: FloatArray, w_h: FloatArray, w_m: FloatArray, w_e: FloatArray
+) -> FloatArray:
+    """MOMA's Eqs. (4)-(5), frame by frame: (T, D), (A, D), (A, D), (A,) to (T,)."""
+    total = np.zeros(frames.shape[1])
+    for frame in frames:
+        total = total + frame
+    mean = total / len(frames)
+    energies = np.zeros(len(frames))
+    for t, frame in enumerate(frames):
+        e = np.tanh(w_h @ frame) * np.tanh(w_m @ mean)
+        energies[t] = w_e @ e
+    return softmax(energies)
