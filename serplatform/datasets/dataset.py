@@ -45,6 +45,7 @@ _META_KEYS = (
     "fingerprint",
     "files",
 )
+_FEATURE_KEYS = ("dim", "frame_shift", "frame_length", "unit", "spec", "shards")
 _FRAME_TYPES = (pa.list_(pa.float32()), pa.large_list(pa.float32()))
 _AGAIN = "prepare the dataset again"
 
@@ -342,8 +343,23 @@ def _check_meta(directory: Path, meta: Any) -> None:
             f"{SCHEMA_VERSION}; {_AGAIN}"
         )
     faults = [f"dataset.json lacks '{key}'" for key in _META_KEYS if key not in meta]
-    total = None if faults else meta["counts"].get("utterances")
-    for name, entry in {} if faults else meta["features"].items():
+    try:
+        faults += [] if faults else _shard_faults(directory, meta)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        faults.append(f"dataset.json is damaged ({type(error).__name__}: {error})")
+    if faults:
+        raise ArtifactError(f"{path}: the dataset is not whole; {_AGAIN}:", faults)
+
+
+def _shard_faults(directory: Path, meta: dict[str, Any]) -> list[str]:
+    """Compare every feature's shards with what dataset.json says, by rows and by size."""
+    faults = []
+    total = int(meta["counts"]["utterances"])
+    for name, entry in meta["features"].items():
+        lacking = [key for key in _FEATURE_KEYS if key not in entry]
+        if lacking:
+            faults.append(f"feature '{name}' lacks {', '.join(lacking)}")
+            continue
         rows = sum(int(shard["rows"]) for shard in entry["shards"])
         if rows != total:
             faults.append(f"feature '{name}' has {rows} rows for {total} utterances")
@@ -355,8 +371,7 @@ def _check_meta(directory: Path, meta: Any) -> None:
                 faults.append(
                     f"{file.name} has {file.stat().st_size} bytes instead of {shard['bytes']}"
                 )
-    if faults:
-        raise ArtifactError(f"{path}: the dataset is not whole; {_AGAIN}:", faults)
+    return faults
 
 
 def _check_utterances(directory: Path, meta: dict[str, Any], utterances: pa.Table) -> None:

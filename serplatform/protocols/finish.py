@@ -68,9 +68,8 @@ def finish(
             "(leave the class out, or use a random protocol such as 'random-kfold:5'):",
             faults,
         )
-    said = [*notes]
-    said += _sharing_notes(selection, folds) if not speaker_independent else []
-    said += selection.notes
+    said = [] if speaker_independent else _sharing_notes(selection, folds)
+    said += [*notes, *selection.notes]
     said += _dev_speaker_notes(selection, folds) if speaker_independent else []
     said += _missing_class_notes(selection, folds)
     ids = np.array(selection.utterance_ids, dtype=object)
@@ -147,8 +146,9 @@ def _missing_class_notes(selection: Selection, folds: Sequence[Parts]) -> list[s
                 if not (selection.labels[getattr(fold, part)] == index).any()
             ]
             if without:
+                lost = ", and cannot be recognised there" if part == "train" else ""
                 notes.append(
-                    f"Class '{name}' is missing from the {part} part of {_folds(without)}."
+                    f"Class '{name}' is missing from the {part} part of {_folds(without)}{lost}."
                 )
     return notes
 

@@ -134,10 +134,11 @@ def select(
             utterance id occurs twice.
     """
     emotions = column(utterances, "emotion")
-    if label_map is None:
-        label_map = {name: name for name in ordered_classes(emotions)}
-    classes = ordered_classes(label_map.values())
     flags = [True] * len(emotions) if keep is None else keep
+    if label_map is None:
+        kept = (e for e, flag in zip(emotions, flags, strict=True) if flag)
+        label_map = {name: name for name in ordered_classes(kept)}
+    classes = ordered_classes(label_map.values())
     rows = [i for i, e in enumerate(emotions) if flags[i] and e in label_map]
     present = {label_map[emotions[i]] for i in rows}
     missing = [name for name in classes if name not in present]

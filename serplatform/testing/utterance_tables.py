@@ -1,0 +1,51 @@
+"""Utterance tables for protocol tests, without audio."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from serplatform.artifacts import UTTERANCE_SCHEMA
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """A table of ``UTTERANCE_SCHEMA``; missing columns get values that connect nothing."""
+    filled = []
+    for number, row in enumerate(rows):
+        name = str(row.get("utterance_id", f"u{number:05d}"))
+        filled.append(
+            {
+                **dict.fromkeys(UTTERANCE_SCHEMA.names),
+                "path": f"{name}.wav",
+                "start": 0.0,
+                "end": 1.0,
+                "duration": 1.0,
+                "sampling_rate": 16_000,
+                "speech_start": 0.0,
+                "speech_end": 1.0,
+                "parent_id": name,
+                "audio_hash": f"hash-{name}",
+                **row,
+                "utterance_id": name,
+            }
+        )
+    return pa.Table.from_pylist(filled, UTTERANCE_SCHEMA)
+
+
+def grid(
+    *, num_speakers: int, per_class: int, classes: Sequence[str], name: str = "s{:02d}"
+) -> list[dict[str, Any]]:
+    """Every speaker says every class ``per_class`` times; speakers alternate in gender."""
+    return [
+        {
+            "utterance_id": f"{name.format(speaker)}-{emotion}-{take}",
+            "speaker_id": name.format(speaker),
+            "gender": "male" if speaker % 2 else "female",
+            "emotion": emotion,
+        }
+        for speaker in range(1, num_speakers + 1)
+        for emotion in classes
+        for take in range(per_class)
+    ]
