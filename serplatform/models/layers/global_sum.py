@@ -10,24 +10,6 @@ import torch
 from torch import Tensor, distributed
 from torch.autograd.function import once_differentiable
 
-#: what this worker's values are multiplied by; see :func:`participation`
-_participation = 1.0
-
-
-@contextlib.contextmanager
-def participation(share: float) -> Iterator[None]:
-    """Multiply this worker's part of every sum by ``share`` within the block.
-
-    A worker that is left without an utterance of a global batch repeats one to stay in step;
-    with a share of 0 it changes nothing for the others.
-    """
-    global _participation
-    before, _participation = _participation, share
-    try:
-        yield
-    finally:
-        _participation = before
-
 
 class _AllReduceSum(torch.autograd.Function):
     """Every worker's loss depends on every worker's value: gradients are summed as well."""
@@ -53,7 +35,8 @@ def num_workers() -> int:
     return 1
 
 
-_counts: bool = True
+#: whether this worker's values count; see :func:`counting`
+_counts = True
 
 
 @contextlib.contextmanager
@@ -84,5 +67,5 @@ def global_sum(value: Tensor) -> Tensor:
         return value
     if not _counts:
         value = value * 0
-    total: Tensor = _AllReduceSum.apply(value * _participation)  # type: ignore[no-untyped-call]
+    total: Tensor = _AllReduceSum.apply(value)  # type: ignore[no-untyped-call]
     return total

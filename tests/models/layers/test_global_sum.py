@@ -8,7 +8,7 @@ import torch
 
 from serplatform.models.base import Criterion, InputSpec
 from serplatform.models.csa import CsaConfig, build
-from serplatform.models.layers.global_sum import global_sum, participation
+from serplatform.models.layers.global_sum import counting, global_sum
 from serplatform.testing.batches import random_batch
 
 LENGTHS = (25, 3, 8, 14, 6)
@@ -20,7 +20,7 @@ from torch import distributed
 from safetensors.torch import save_file
 from serplatform.models.base import Criterion, InputSpec
 from serplatform.models.csa import CsaConfig, build
-from serplatform.models.layers.global_sum import participation
+from serplatform.models.layers.global_sum import counting
 from serplatform.testing.batches import pick, random_batch
 
 folder, rank = sys.argv[1], int(sys.argv[2])
@@ -35,10 +35,9 @@ torch.manual_seed(0)
 config = CsaConfig(context_frames=8, overlap_frames=3, channels=6, gamma_init=0.5)
 model = build(config, spec).double().train()
 own = list(range(len(lengths)))[rank::2]
-share = 1.0 if own else 0.0
-with participation(share):
+with counting(bool(own)):
     losses = model(pick(batch, own or [0]), Criterion()).losses
-(losses.sum() * share / len(batch)).backward()
+(losses.sum() * bool(own) / len(batch)).backward()
 for parameter in model.parameters():
     distributed.all_reduce(parameter.grad)
 result = {f"grad/{name}": p.grad for name, p in model.named_parameters()}
@@ -71,7 +70,7 @@ def test_two_workers_equal_one(lengths, tmp_path):
             torch.testing.assert_close(result[f"buffer/{name}"], buffer, rtol=0, atol=1e-12)
 
 
-def test_one_worker_sums_to_itself_whatever_its_share():
+def test_one_worker_sums_to_itself():
     values = torch.tensor([1.0, 2.0])
-    with participation(0.0):
+    with counting(False):
         assert global_sum(values) is values
