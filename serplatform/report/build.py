@@ -20,6 +20,7 @@ from serplatform.report.figures.base import (
     SECTIONS,
     Drawing,
     Figure,
+    Ink,
     NoDataError,
     Table,
 )
@@ -66,10 +67,11 @@ def build_report(source: Path, out: Path | None = None) -> Path:
 def place_figures(evidence: Evidence) -> dict[str, list[Placed]]:
     """Compute and draw every registered figure, by section in order."""
     placed: dict[str, list[Placed]] = {name: [] for name in SECTIONS}
+    ink = Ink(architectures=evidence.architectures)
     figures = [FIGURES.get(name)() for name in FIGURES.names()]
     for figure in sorted(figures, key=lambda f: (f.order, f.name)):
         try:
-            drawing = figure.draw(figure.compute(evidence))
+            drawing = figure.draw(figure.compute(evidence), ink)
             found = Placed(figure=figure, drawing=drawing, reason="")
         except NoDataError as error:
             found = Placed(figure=figure, drawing=None, reason=str(error))
@@ -99,6 +101,7 @@ def render(evidence: Evidence) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["code"] = _code
     return environment.get_template("page.html").render(
         story=tell(evidence),
         source=evidence.source,
@@ -110,6 +113,17 @@ def render(evidence: Evidence) -> str:
         scripts=[Markup(text) for text in scripts],  # noqa: S704 - our own and Plotly's code
         policy=content_security_policy(scripts),
     )
+
+
+def _code(text: str) -> Any:
+    """Escape a sentence and set what stands between backticks as code."""
+    from markupsafe import Markup, escape
+
+    parts = [escape(part) for part in text.split("`")]
+    if len(parts) % 2 == 0:  # an unpaired backtick is only a character
+        return escape(text)
+    joined = [Markup("<code>{}</code>").format(p) if i % 2 else p for i, p in enumerate(parts)]
+    return Markup("").join(joined)
 
 
 def plotly_source() -> str:

@@ -27,7 +27,6 @@ from serplatform.statistics.bootstrap import (
 from serplatform.statistics.mcnemar import McNemarResult, mcnemar_exact
 from serplatform.statistics.permutation import PermutationResult, paired_permutation_test
 
-
 #: Resamples behind every interval, and their seed: the page's numbers can be made again.
 RESAMPLES = 2000
 SEED = 0
@@ -230,7 +229,9 @@ def _chosen_sentence(chosen: Sequence[Trial]) -> str:
     if len(counts) == 1:
         return f"For every fold, the highest dev UAR was that of {next(iter(counts))}."
     names = [f"{name} ({n} of {len(chosen)} folds)" for name, n in counts.items()]
-    return f"For each fold, the trial with the highest UAR on that fold's dev rows: {listing(names)}."
+    return (
+        f"For each fold, the trial with the highest UAR on that fold's dev rows: {listing(names)}."
+    )
 
 
 def compare(first: System, second: System) -> Comparison:

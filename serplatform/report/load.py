@@ -272,8 +272,7 @@ def load_run(path: Path) -> Run:
         raise ArtifactError(f"{folds}: the fold file is not an object; write it again")
     records = directory.records()
     trials = tuple(
-        _trial(path, records[number], directory.record_file(number))
-        for number in sorted(records)
+        _trial(path, records[number], directory.record_file(number)) for number in sorted(records)
     )
     classes = tuple(info.get("classes") or plan.get("classes") or ())
     if not classes:
@@ -331,7 +330,9 @@ def load_ensemble(path: Path) -> Ensemble:
     info = read_json(file, "ensemble description")
     version = info.get("schema_version") if isinstance(info, Mapping) else None
     if version != SCHEMA_VERSION:
-        raise ArtifactError(f"{file}: schema version {version}, this program reads {SCHEMA_VERSION}")
+        raise ArtifactError(
+            f"{file}: schema version {version}, this program reads {SCHEMA_VERSION}"
+        )
     classes = tuple(info.get("classes") or ())
     if not classes:
         raise ArtifactError(f"{file}: names no classes; build the ensemble again")
@@ -375,7 +376,9 @@ def read_posteriors(path: Path, classes: tuple[str, ...]) -> Posteriors:
     if unknown:
         raise ArtifactError(f"{path}: unknown label(s) in column truth: {', '.join(unknown)}")
     columns = [table.column(f"p_{name}").to_numpy() for name in classes]
-    values = np.stack(columns, axis=1).astype(np.float64) if len(table) else np.empty((0, len(classes)))
+    values = (
+        np.stack(columns, axis=1).astype(np.float64) if len(table) else np.empty((0, len(classes)))
+    )
     if not np.isfinite(values).all():
         raise ArtifactError(f"{path}: a posterior is not a finite number; train the trial again")
     sums = values.sum(axis=1)
@@ -392,7 +395,9 @@ def read_posteriors(path: Path, classes: tuple[str, ...]) -> Posteriors:
         truth=np.array([index[label] for label in labels], dtype=np.int64),
         values=values,
     )
-    keys = list(zip(posteriors.folds.tolist(), posteriors.parts, posteriors.utterance_ids, strict=True))
+    keys = list(
+        zip(posteriors.folds.tolist(), posteriors.parts, posteriors.utterance_ids, strict=True)
+    )
     if len(set(keys)) != len(keys):
         twice = next(key for i, key in enumerate(keys) if key in keys[:i])
         raise ArtifactError(

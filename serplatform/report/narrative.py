@@ -119,10 +119,10 @@ def tell(evidence: Evidence) -> Narrative:
 def _question(evidence: Evidence, plan: Mapping[str, Any], title: str) -> str:
     names = listing(evidence.architectures) if evidence.architectures else "its members"
     known = plan.get("speaker_independent")
-    whose = {
-        True: " of speakers who were not heard in training",
-        False: " of speakers some of whom were heard in training",
-    }.get(known, "") if isinstance(known, bool) else ""
+    whose = ""
+    if isinstance(known, bool):
+        heard = "some of whom were" if not known else "who were not"
+        whose = f", on speakers {heard} heard in training"
     count = plural(len(evidence.trials), "configuration")
     which = f"Which of {count} of {names}" if evidence.trials else f"How well does {names}"
     middle = ", alone or combined, best tells" if evidence.source.ensemble else " best tells"
@@ -197,9 +197,9 @@ def _answer(evidence: Evidence) -> Answer:
             )
         )
     headline = (
-        _verdict(*evidence.systems, evidence.comparison)
+        _verdict(evidence.comparison)
         if evidence.comparison is not None
-        else f"{evidence.systems[0].label}: {percent(evidence.systems[0].pooled['uar'].value)} % UAR."
+        else _alone(evidence.systems[0])
     )
     return Answer(
         headline=headline,
@@ -212,7 +212,11 @@ def _answer(evidence: Evidence) -> Answer:
     )
 
 
-def _verdict(first: System, second: System, comparison: Comparison) -> str:
+def _alone(system: System) -> str:
+    return f"{system.label}: {percent(system.pooled['uar'].value)} % UAR."
+
+
+def _verdict(comparison: Comparison) -> str:
     difference = comparison.difference["uar"].value
     if comparison.permutation.p_value >= 0.05:
         return "The data show no difference between the ensemble and the best single trial."
@@ -235,14 +239,15 @@ def _behind(evidence: Evidence, chance: float) -> list[str]:
         )
         sentences.append(
             f"Ensemble minus best single trial: {points(difference.value)} points of UAR{bounds}; "
-            f"paired permutation test over {plural(permutation.num_clusters, permutation.clustered_by)}: "
+            "paired permutation test over "
+            f"{plural(permutation.num_clusters, permutation.clustered_by)}: "
             f"{p_value(permutation.p_value)}."
         )
         mcnemar = comparison.mcnemar
         sentences.append(
-            f"The ensemble alone is right on {plural(mcnemar.only_a, 'utterance')}, the best single "
-            f"trial alone on {mcnemar.only_b:,}: McNemar's exact test, {p_value(mcnemar.p_value)} "
-            "(it takes utterances as independent)."
+            f"The ensemble alone is right on {plural(mcnemar.only_a, 'utterance')}, the best "
+            f"single trial alone on {mcnemar.only_b:,}: McNemar's exact test, "
+            f"{p_value(mcnemar.p_value)} (it takes utterances as independent)."
         )
     for system in evidence.systems:
         uar = system.pooled["uar"]
@@ -267,11 +272,14 @@ def _facts(
 ) -> tuple[tuple[str, str], ...]:
     facts = []
     known = plan.get("speaker_independent")
-    sharing = {True: ", speaker-independent", False: ", speakers shared between parts"}
+    sharing = ""
+    if isinstance(known, bool):
+        sharing = ", speaker-independent" if known else ", speakers shared between parts"
     folds = plan.get("folds")
     number = f", {plural(len(folds), 'fold')}" if isinstance(folds, list) else ""
-    facts.append(("Protocol", f"{protocol_name(evidence)}{number}{sharing.get(known, '')}"))  # type: ignore[arg-type]
-    facts.append(("Fold file", f"SHA-256 {info.get('folds_hash') or plan.get('hash') or 'unknown'}"))
+    facts.append(("Protocol", f"{protocol_name(evidence)}{number}{sharing}"))
+    hashed = info.get("folds_hash") or plan.get("hash") or "unknown"
+    facts.append(("Fold file", f"SHA-256 {hashed}"))
     facts.append(("Classes", _merge(plan, dataset, evidence.classes)))
     for system in evidence.systems:
         facts.append((f"{system.label} chosen on", system.chosen))
@@ -377,9 +385,7 @@ def _limits(
     return tuple(limits)
 
 
-def _notes(
-    evidence: Evidence, info: Mapping[str, Any], plan: Mapping[str, Any]
-) -> tuple[str, ...]:
+def _notes(evidence: Evidence, info: Mapping[str, Any], plan: Mapping[str, Any]) -> tuple[str, ...]:
     notes: list[str] = []
     status = info.get("status")
     if status not in (None, "complete"):

@@ -61,9 +61,7 @@ def value_text(value: Any) -> str:
 
 
 def _is_number(value: Any) -> bool:
-    return (
-        isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    )
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def varied_parameters(trials: Sequence[Trial]) -> list[Parameter]:
@@ -80,15 +78,17 @@ def varied_parameters(trials: Sequence[Trial]) -> list[Parameter]:
         if len({value_text(v) for v in given}) < 2:
             continue
         has = [name in trial.params for trial in trials]
+        levels: tuple[str, ...] = ()
         if all(_is_number(v) for v in given):
             numbers = [float(v) for v in given]
             low, high = min(numbers), max(numbers)
             log = low > 0 and high / low >= LOG_RATIO
-            codes = [
-                (math.log10(float(v)) if log else float(v)) if h else math.nan
+            every = [
+                float(v) if h and v is not None else math.nan
                 for v, h in zip(values, has, strict=True)
             ]
-            kind, levels = ("log" if log else "linear"), ()
+            codes = [math.log10(v) if log else v for v in every]
+            kind = "log" if log else "linear"
         else:
             levels = tuple(sorted({value_text(v) for v in given}))
             codes = [

@@ -28,6 +28,35 @@ SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "star", "x", "
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "solid", "dash")
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ink:
+    """Colour, marker and dash of each architecture and system, the same on the whole page.
+
+    Attributes:
+        architectures: in the order of the page.
+        systems: labels of the systems in a fixed order.
+    """
+
+    architectures: tuple[str, ...]
+    systems: tuple[str, ...] = ("Ensemble", "Best single trial")
+
+    def place(self, name: str) -> int:
+        """Position of an architecture or system among its kind; 0 for a name not known."""
+        for names in (self.architectures, self.systems):
+            if name in names:
+                return names.index(name)
+        return 0
+
+    def colour(self, name: str) -> str:
+        return SERIES[self.place(name) % len(SERIES)]
+
+    def symbol(self, name: str) -> str:
+        return SYMBOLS[self.place(name) % len(SYMBOLS)]
+
+    def dash(self, name: str) -> str:
+        return DASHES[self.place(name) % len(DASHES)]
+
+
 class NoDataError(Exception):
     """The figure has nothing to show; the message says why, in one line, for the reader."""
 
@@ -100,6 +129,7 @@ class Drawing:
         tables: the data; each can be downloaded.
         note: how it was computed and how to read it.
         open_tables: show the tables rather than offering them.
+        wide: each panel takes the whole width.
     """
 
     summary: str
@@ -107,6 +137,7 @@ class Drawing:
     tables: Sequence[Table] = ()
     note: str = ""
     open_tables: bool = False
+    wide: bool = False
 
 
 class Figure(ABC, Generic[D]):
@@ -133,7 +164,7 @@ class Figure(ABC, Generic[D]):
         """
 
     @abstractmethod
-    def draw(self, data: D) -> Drawing:
+    def draw(self, data: D, ink: Ink) -> Drawing:
         """Lay the numbers out; computes nothing new."""
 
 

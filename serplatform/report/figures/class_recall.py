@@ -8,10 +8,9 @@ import math
 from serplatform.report.evidence import Evidence
 from serplatform.report.figures.base import (
     FIGURES,
-    SERIES,
-    SYMBOLS,
     Drawing,
     Figure,
+    Ink,
     NoDataError,
     Panel,
     Table,
@@ -51,7 +50,7 @@ class ClassRecallFigure(Figure[tuple[ClassRecall, ...]]):
             for k, name in enumerate(evidence.classes)
         )
 
-    def draw(self, data: tuple[ClassRecall, ...]) -> Drawing:
+    def draw(self, data: tuple[ClassRecall, ...], ink: Ink) -> Drawing:
         systems = list(dict.fromkeys(row.system for row in data))
         classes = list(dict.fromkeys(row.emotion for row in data))
         traces = []
@@ -70,11 +69,15 @@ class ClassRecallFigure(Figure[tuple[ClassRecall, ...]]):
                         "symmetric": False,
                         "array": [_reach(row.recall, up=True) for row in rows],
                         "arrayminus": [_reach(row.recall, up=False) for row in rows],
-                        "color": SERIES[i],
+                        "color": ink.colour(system),
                         "thickness": 2,
                         "width": 0,
                     },
-                    "marker": {"color": SERIES[i], "symbol": SYMBOLS[i], "size": 10},
+                    "marker": {
+                        "color": ink.colour(system),
+                        "symbol": ink.symbol(system),
+                        "size": 10,
+                    },
                     "text": [short(row.emotion) for row in rows],
                     "hovertemplate": "%{text}: %{x:.1f} %",
                 }
@@ -84,14 +87,18 @@ class ClassRecallFigure(Figure[tuple[ClassRecall, ...]]):
         worst = min(first, key=lambda row: row.recall.value)
         return Drawing(
             summary=(
-                f"{systems[0]}: {best.emotion} is recognised best ({percent(best.recall.value)} %), "
+                f"{systems[0]}: {best.emotion} is recognised best "
+                f"({percent(best.recall.value)} %), "
                 f"{worst.emotion} worst ({percent(worst.recall.value)} %)."
             ),
             panels=[
                 Panel(
                     data=traces,
                     layout={
-                        "xaxis": {"title": {"text": "recall (%), 95 % interval"}, "range": [-2, 102]},
+                        "xaxis": {
+                            "title": {"text": "recall (%), 95 % interval"},
+                            "range": [-2, 102],
+                        },
                         "yaxis": {
                             "tickvals": list(range(len(classes))),
                             "ticktext": [short(name) for name in classes],

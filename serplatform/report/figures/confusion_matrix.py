@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from serplatform.metrics import confusion_counts
 from serplatform.report.evidence import Evidence
-from serplatform.report.figures.base import FIGURES, Drawing, Figure, NoDataError, Panel, Table
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, Ink, NoDataError, Panel, Table
 from serplatform.report.wording import listing, percent, short
 
 
@@ -66,7 +66,7 @@ class ConfusionMatrix(Figure[tuple[Confusion, ...]]):
             )
         return tuple(found)
 
-    def draw(self, data: tuple[Confusion, ...]) -> Drawing:
+    def draw(self, data: tuple[Confusion, ...], ink: Ink) -> Drawing:
         panels, tables, sentences = [], [], []
         for confusion in data:
             classes = list(confusion.classes)
@@ -103,7 +103,9 @@ class ConfusionMatrix(Figure[tuple[Confusion, ...]]):
                                 "showarrow": False,
                                 "font": {
                                     "size": 11 if size <= 8 else 9,
-                                    "color": "@on-high" if confusion.rates[i, j] > 0.5 else "@on-low",
+                                    "color": "@on-high"
+                                    if confusion.rates[i, j] > 0.5
+                                    else "@on-low",
                                 },
                             }
                             for i in range(size)
@@ -134,11 +136,16 @@ class ConfusionMatrix(Figure[tuple[Confusion, ...]]):
             for kind, values in (("counts", confusion.counts), ("rates", confusion.rates)):
                 tables.append(
                     Table(
-                        caption=f"{confusion.system}: {kind} (rows: spoken, columns: recognised as)",
+                        caption=f"{confusion.system}: {kind}; a row is a spoken class",
                         header=["spoken", *classes],
-                        rows=[[name, *row] for name, row in zip(classes, values.tolist(), strict=True)],
+                        rows=[
+                            [name, *row] for name, row in zip(classes, values.tolist(), strict=True)
+                        ],
                         display=[
-                            [name, *(str(v) if kind == "counts" else f"{percent(v)} %" for v in row)]
+                            [
+                                name,
+                                *(str(v) if kind == "counts" else f"{percent(v)} %" for v in row),
+                            ]
                             for name, row in zip(classes, values.tolist(), strict=True)
                         ],
                     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from serplatform.report.evidence import Evidence
-from serplatform.report.figures.base import FIGURES, Drawing, Figure, NoDataError, Panel, Table
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, Ink, NoDataError, Panel, Table
 from serplatform.report.wording import percent
 
 PARAMETERS = ("model.context_frames", "model.context")
@@ -48,7 +48,7 @@ class ContextLength(Figure[tuple[ContextPoint, ...]]):
             for f, v in sorted(values.items())
         )
 
-    def draw(self, data: tuple[ContextPoint, ...]) -> Drawing:
+    def draw(self, data: tuple[ContextPoint, ...], ink: Ink) -> Drawing:
         best = max(data, key=lambda p: p.best)
         frames = [p.frames for p in data]
         return Drawing(

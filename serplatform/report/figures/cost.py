@@ -7,10 +7,9 @@ import dataclasses
 from serplatform.report.evidence import Evidence
 from serplatform.report.figures.base import (
     FIGURES,
-    SERIES,
-    SYMBOLS,
     Drawing,
     Figure,
+    Ink,
     NoDataError,
     Panel,
     Table,
@@ -55,10 +54,10 @@ class Cost(Figure[tuple[TrialCost, ...]]):
             raise NoDataError("no trial recorded how long it trained")
         return costs
 
-    def draw(self, data: tuple[TrialCost, ...]) -> Drawing:
+    def draw(self, data: tuple[TrialCost, ...], ink: Ink) -> Drawing:
         names = list(dict.fromkeys(c.architecture for c in data))
         traces = []
-        for i, name in enumerate(names):
+        for name in names:
             group = [c for c in data if c.architecture == name]
             traces.append(
                 {
@@ -71,10 +70,10 @@ class Cost(Figure[tuple[TrialCost, ...]]):
                     "jitter": 0.4,
                     "pointpos": 0,
                     "fillcolor": "rgba(0,0,0,0)",
-                    "line": {"color": SERIES[i % len(SERIES)], "width": 1},
+                    "line": {"color": ink.colour(name), "width": 1},
                     "marker": {
-                        "color": SERIES[i % len(SERIES)],
-                        "symbol": SYMBOLS[i % len(SYMBOLS)],
+                        "color": ink.colour(name),
+                        "symbol": ink.symbol(name),
                         "size": 5,
                         "opacity": 0.7,
                     },
@@ -94,7 +93,10 @@ class Cost(Figure[tuple[TrialCost, ...]]):
                 Panel(
                     data=traces,
                     layout={
-                        "xaxis": {"title": {"text": "training time of a trial (s)"}, "rangemode": "tozero"},
+                        "xaxis": {
+                            "title": {"text": "training time of a trial (s)"},
+                            "rangemode": "tozero",
+                        },
                         "yaxis": {"autorange": "reversed", "automargin": True},
                         "showlegend": False,
                     },

@@ -8,11 +8,10 @@ from typing import Any
 
 from serplatform.report.evidence import Evidence
 from serplatform.report.figures.base import (
-    DASHES,
     FIGURES,
-    SERIES,
     Drawing,
     Figure,
+    Ink,
     NoDataError,
     Panel,
     Table,
@@ -86,7 +85,7 @@ class LearningCurvesFigure(Figure[LearningCurves]):
             omitted=len(evidence.trials) - len(chosen),
         )
 
-    def draw(self, data: LearningCurves) -> Drawing:
+    def draw(self, data: LearningCurves, ink: Ink) -> Drawing:
         trials = list(dict.fromkeys(curve.trial for curve in data.curves))
         panels = []
         for title, field, scale, unit in (
@@ -94,7 +93,7 @@ class LearningCurvesFigure(Figure[LearningCurves]):
             ("Training loss", "train_loss", 1.0, "training loss"),
         ):
             traces: list[dict[str, Any]] = []
-            for i, trial in enumerate(trials):
+            for trial in trials:
                 for j, curve in enumerate(c for c in data.curves if c.trial == trial):
                     values = getattr(curve, field)
                     traces.append(
@@ -107,9 +106,9 @@ class LearningCurvesFigure(Figure[LearningCurves]):
                             "x": list(curve.epochs),
                             "y": [None if v is None else scale * v for v in values],
                             "line": {
-                                "color": SERIES[i % len(SERIES)],
-                                "dash": DASHES[i % len(DASHES)],
-                                "width": 1.4,
+                                "color": ink.colour(curve.architecture),
+                                "dash": ink.dash(curve.architecture),
+                                "width": 1.2,
                             },
                             "opacity": 0.75,
                             "hovertemplate": f"fold {curve.fold}, epoch %{{x}}: %{{y:.3g}}",
@@ -135,7 +134,9 @@ class LearningCurvesFigure(Figure[LearningCurves]):
             ]
             if tops:
                 peaks.append(f"{trial} {percent(min(tops))}–{percent(max(tops))} %")
-        summary = f"The best finished trial of each architecture, one line a fold: {listing(trials)}."
+        summary = (
+            f"The best finished trial of each architecture, one line a fold: {listing(trials)}."
+        )
         if peaks:
             summary += f" Highest dev UAR of a fold, range over folds: {'; '.join(peaks)}."
         return Drawing(

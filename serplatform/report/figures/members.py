@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from serplatform.report.evidence import Evidence, Member
-from serplatform.report.figures.base import FIGURES, Drawing, Figure, NoDataError, Panel, Table
-from serplatform.report.wording import decimal, listing, percent, short, plural
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, Ink, NoDataError, Panel, Table
+from serplatform.report.wording import decimal, listing, percent, plural, short
 
 #: Most members drawn; the table lists all.
 MAX_DRAWN = 30
@@ -37,7 +37,9 @@ class MembersFigure(Figure[Members]):
     def compute(self, evidence: Evidence) -> Members:
         ensemble = evidence.source.ensemble
         if ensemble is None:
-            raise NoDataError("there is no ensemble of this run; make one with `serplatform ensemble`")
+            raise NoDataError(
+                "there is no ensemble of this run; make one with `serplatform ensemble`"
+            )
         used = [m for m in evidence.members if any(w > 0 for w in m.weights)]
         if not used:
             raise NoDataError("the ensemble lists no member with a weight above 0")
@@ -54,7 +56,7 @@ class MembersFigure(Figure[Members]):
             candidates=len(evidence.members),
         )
 
-    def draw(self, data: Members) -> Drawing:
+    def draw(self, data: Members, ink: Ink) -> Drawing:
         folds = len(data.shares[0])
         drawn = data.members[:MAX_DRAWN]
         per_fold = [sum(s[f] > 0 for s in data.shares) for f in range(folds)]
@@ -62,8 +64,14 @@ class MembersFigure(Figure[Members]):
         top = max(max(s) for s in data.shares)
         effective = [1.0 / sum(s[f] ** 2 for s in data.shares) for f in range(folds) if per_fold[f]]
         temperatures = any(t is not None for m in data.members for t in m.temperatures)
-        lead = [f"{m.name} ({percent(v, 0)} %)" for m, v in zip(data.members[:3], means, strict=False)]
-        spread = f"{min(per_fold)} to {max(per_fold)}" if min(per_fold) < max(per_fold) else str(per_fold[0])
+        lead = [
+            f"{m.name} ({percent(v, 0)} %)" for m, v in zip(data.members[:3], means, strict=False)
+        ]
+        spread = (
+            f"{min(per_fold)} to {max(per_fold)}"
+            if min(per_fold) < max(per_fold)
+            else str(per_fold[0])
+        )
         return Drawing(
             summary=(
                 f"Combiner {data.combiner}: {spread} members a fold, "
@@ -76,7 +84,10 @@ class MembersFigure(Figure[Members]):
                     data=[
                         {
                             "type": "heatmap",
-                            "z": [[round(100 * v, 2) if v > 0 else None for v in s] for s in data.shares[:MAX_DRAWN]],
+                            "z": [
+                                [round(100 * v, 2) if v > 0 else None for v in s]
+                                for s in data.shares[:MAX_DRAWN]
+                            ],
                             "x": list(range(folds)),
                             "y": list(range(len(drawn))),
                             "zmin": 0,
@@ -95,7 +106,10 @@ class MembersFigure(Figure[Members]):
                                 "y": i,
                                 "text": percent(s[f], 0),
                                 "showarrow": False,
-                                "font": {"size": 11, "color": "@on-high" if s[f] > top / 2 else "@on-low"},
+                                "font": {
+                                    "size": 11,
+                                    "color": "@on-high" if s[f] > top / 2 else "@on-low",
+                                },
                             }
                             for i, s in enumerate(data.shares[:MAX_DRAWN])
                             for f in range(folds)
@@ -129,7 +143,12 @@ class MembersFigure(Figure[Members]):
                         *((f"temperature, fold {f}" for f in range(folds)) if temperatures else ()),
                     ],
                     rows=[
-                        [m.name, m.architecture, *m.weights, *(m.temperatures if temperatures else ())]
+                        [
+                            m.name,
+                            m.architecture,
+                            *m.weights,
+                            *(m.temperatures if temperatures else ()),
+                        ]
                         for m in data.members
                     ],
                 )

@@ -6,7 +6,7 @@ import dataclasses
 
 from serplatform.metrics import METRICS
 from serplatform.report.evidence import Evidence
-from serplatform.report.figures.base import FIGURES, Cell, Drawing, Figure, NoDataError, Table
+from serplatform.report.figures.base import FIGURES, Cell, Drawing, Figure, Ink, NoDataError, Table
 from serplatform.report.wording import METRICS as TITLES
 from serplatform.report.wording import decimal, interval, metric, percent
 from serplatform.statistics.bootstrap import Interval
@@ -57,7 +57,7 @@ class MetricsTable(Figure[Metrics]):
                 by_fold += [(system.label, f, name, v[name]) for f, v in system.by_fold.items()]
         return Metrics(rows=tuple(rows), by_fold=tuple(by_fold))
 
-    def draw(self, data: Metrics) -> Drawing:
+    def draw(self, data: Metrics, ink: Ink) -> Drawing:
         display = [
             [
                 TITLES[row.metric][0] + (" (%)" if TITLES[row.metric][1] else ""),
@@ -87,12 +87,22 @@ class MetricsTable(Figure[Metrics]):
                     header=["metric", "system", "pooled", "95 % interval", "mean ± sd over folds"],
                     rows=raw,
                     display=display,
-                    csv_header=["metric", "system", "pooled", "low", "high", "fold_mean", "fold_sd"],
+                    csv_header=[
+                        "metric",
+                        "system",
+                        "pooled",
+                        "low",
+                        "high",
+                        "fold_mean",
+                        "fold_sd",
+                    ],
                 ),
                 Table(
                     caption="Test metrics by fold",
                     header=["system", "fold", *(TITLES[name][0] for name in names)],
-                    rows=[[s, f, *(values[s, f, m] for m in names)] for s in systems for f in folds],
+                    rows=[
+                        [s, f, *(values[s, f, m] for m in names)] for s in systems for f in folds
+                    ],
                     display=[
                         [
                             s,

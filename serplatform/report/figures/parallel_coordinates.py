@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from serplatform.report.evidence import Evidence
-from serplatform.report.figures.base import FIGURES, Drawing, Figure, NoDataError, Panel, Table
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, Ink, NoDataError, Panel, Table
 from serplatform.report.parameters import Parameter, value_text, varied_parameters
 from serplatform.report.wording import listing, percent
 
@@ -18,7 +19,12 @@ MAX_AXES = 8
 #: Quartiles of dev UAR, lowest first: what a line's colour and width say.
 GROUPS = ("lowest quarter", "second quarter", "third quarter", "highest quarter")
 COLOURS = ("@rank-1", "@rank-2", "@rank-3", "@rank-4")
-WIDTHS = (0.8, 0.9, 1.2, 2.0)
+WIDTHS = (0.8, 0.9, 1.1, 1.5)
+#: Axes with at most this many different values have their lines spread, by this height in all.
+FEW_VALUES = 6
+SPREAD = 0.07
+#: Steps of the golden ratio fill an interval evenly, however many there are.
+GOLDEN = 0.6180339887498949
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,6 +87,11 @@ def _association(parameter: Parameter, target: np.ndarray[Any, Any]) -> float:
     return float(abs(np.corrcoef(ranks[0], ranks[1])[0, 1]))
 
 
+def _spread(heights: Iterable[float | None]) -> float:
+    """Height over which the lines of an axis are spread."""
+    return SPREAD if len({h for h in heights if h is not None}) <= FEW_VALUES else 0.0
+
+
 @FIGURES.register("parallel_coordinates")
 class ParallelCoordinates(Figure[tuple[Bundle, ...]]):
     name = "parallel_coordinates"
@@ -103,7 +114,8 @@ class ParallelCoordinates(Figure[tuple[Bundle, ...]]):
             outcome = Axis(
                 name="dev UAR (%)",
                 ticks=tuple(
-                    (share, percent(low + share * float(np.ptp(target)))) for share in (0.0, 0.5, 1.0)
+                    (share, percent(low + share * float(np.ptp(target))))
+                    for share in (0.0, 0.5, 1.0)
                 ),
             )
             cuts = np.quantile(target, [0.25, 0.5, 0.75])
@@ -133,18 +145,25 @@ class ParallelCoordinates(Figure[tuple[Bundle, ...]]):
             )
         return tuple(bundles)
 
-    def draw(self, data: tuple[Bundle, ...]) -> Drawing:
+    def draw(self, data: tuple[Bundle, ...], ink: Ink) -> Drawing:
         panels, tables, sentences = [], [], []
         for bundle in data:
             count = len(bundle.axes)
+            spread = [_spread(line.heights[a] for line in bundle.lines) for a in range(count)]
             traces: list[dict[str, Any]] = []
             for group, label in enumerate(GROUPS):
                 xs: list[float | None] = []
                 ys: list[float | None] = []
                 texts: list[str | None] = []
-                for line in (line for line in bundle.lines if line.group == group):
+                for i, line in enumerate(bundle.lines):
+                    if line.group != group:
+                        continue
+                    shift = (i * GOLDEN) % 1.0 - 0.5
                     xs += [*range(count), None]
-                    ys += [None if h is None else round(h, 4) for h in line.heights] + [None]
+                    ys += [
+                        None if h is None else round(h + spread[a] * shift, 4)
+                        for a, h in enumerate(line.heights)
+                    ] + [None]
                     texts += [f"{line.trial}, {percent(line.dev_uar)} %"] * count + [None]
                 traces.append(
                     {
@@ -156,7 +175,7 @@ class ParallelCoordinates(Figure[tuple[Bundle, ...]]):
                         "text": texts,
                         "hovertemplate": "%{text}<extra></extra>",
                         "line": {"color": COLOURS[group], "width": WIDTHS[group]},
-                        "opacity": 0.9,
+                        "opacity": 0.7,
                     }
                 )
             annotations = [
@@ -186,12 +205,13 @@ class ParallelCoordinates(Figure[tuple[Bundle, ...]]):
                             "zeroline": False,
                             "range": [-0.08, count - 0.92],
                             "side": "top",
+                            "ticklabeloverflow": "allow",
                             "tickangle": 0,
                             "tickfont": {"size": 10},
                         },
                         "yaxis": {"visible": False, "range": [-0.06, 1.06]},
                         "annotations": annotations,
-                        "margin": {"t": 56, "l": 12, "r": 12},
+                        "margin": {"t": 60, "l": 44, "r": 44},
                         "legend": {"y": -0.04},
                         "meta": {"minWidth": 90 * count},
                     },
@@ -217,7 +237,12 @@ class ParallelCoordinates(Figure[tuple[Bundle, ...]]):
                 )
             )
         left = max(bundle.left_out for bundle in data)
-        note = "Each line is a finished trial; its colour is the quarter of dev UAR it falls in."
+        note = (
+            "Each line is a finished trial; its colour is the quarter of dev UAR it falls in. "
+            "Lines are spread a little where a parameter takes few values."
+        )
         if left:
             note += f" The {MAX_AXES} parameters that go most with dev UAR are shown."
-        return Drawing(summary=" ".join(sentences), panels=panels, tables=tables, note=note)
+        return Drawing(
+            summary=" ".join(sentences), panels=panels, tables=tables, note=note, wide=True
+        )

@@ -10,10 +10,9 @@ import numpy as np
 from serplatform.report.evidence import Evidence
 from serplatform.report.figures.base import (
     FIGURES,
-    SERIES,
-    SYMBOLS,
     Drawing,
     Figure,
+    Ink,
     NoDataError,
     Panel,
     Table,
@@ -22,7 +21,9 @@ from serplatform.report.parameters import value_text, varied_parameters
 from serplatform.report.wording import percent, plural
 
 MIN_TRIALS = 8
-MAX_PANELS = 9
+MAX_PANELS = 8
+#: Parameters with at most this many values get a box for each.
+FEW_VALUES = 8
 #: Named in the papers, so shown whenever they were varied: a part of the name is enough.
 ALWAYS = ("gamma", "alpha", "lambda", "num_blocks", "weight")
 
@@ -105,47 +106,8 @@ class ParameterEffects(Figure[tuple[Effect, ...]]):
         effects.sort(key=lambda e: (not any(a in e.parameter for a in ALWAYS), -e.explained))
         return tuple(sorted(effects[:MAX_PANELS], key=lambda e: -e.explained))
 
-    def draw(self, data: tuple[Effect, ...]) -> Drawing:
-        names = list(dict.fromkeys(point[1] for effect in data for point in effect.points))
-        panels = []
-        for effect in data:
-            traces = []
-            for i, name in enumerate(names):
-                group = [p for p in effect.points if p[1] == name]
-                if not group:
-                    continue
-                category = effect.kind == "category"
-                traces.append(
-                    {
-                        "type": "box" if category else "scatter",
-                        **({"boxpoints": "all", "jitter": 0.3, "pointpos": 0} if category else {"mode": "markers"}),
-                        **({"fillcolor": "rgba(0,0,0,0)", "line": {"width": 1}} if category else {}),
-                        "name": name,
-                        "x": [value_text(p[2]) if category else p[2] for p in group],
-                        "y": [round(100 * p[3], 3) for p in group],
-                        "text": [p[0] for p in group],
-                        "hovertemplate": "%{text}<br>%{x}: %{y:.1f} %<extra></extra>",
-                        "marker": {
-                            "color": SERIES[i % len(SERIES)],
-                            "symbol": SYMBOLS[i % len(SYMBOLS)],
-                            "size": 5,
-                            "opacity": 0.75,
-                        },
-                    }
-                )
-            panels.append(
-                Panel(
-                    title=effect.parameter,
-                    data=traces,
-                    layout={
-                        "xaxis": {"type": {"log": "log", "linear": "linear"}.get(effect.kind, "category")},
-                        "yaxis": {"title": {"text": "dev UAR (%)"}},
-                        "boxmode": "group",
-                        "showlegend": len(names) > 1,
-                    },
-                    height=280,
-                )
-            )
+    def draw(self, data: tuple[Effect, ...], ink: Ink) -> Drawing:
+        panels = [_panel(effect, ink) for effect in data]
         top = data[0]
         summary = (
             f"{top.parameter} goes most with dev UAR: groups of its values explain "
@@ -177,3 +139,57 @@ class ParameterEffects(Figure[tuple[Effect, ...]]):
             ],
             note="One parameter at a time over trials in which the others vary too: not a cause.",
         )
+
+
+def _panel(effect: Effect, ink: Ink) -> Panel:
+    """Boxes by value where the parameter takes few values, a cloud of points otherwise."""
+    values = [point[2] for point in effect.points]
+    distinct = {value_text(v): v for v in values}
+    boxes = effect.kind == "category" or len(distinct) <= FEW_VALUES
+    order = sorted(distinct, key=lambda t: t if effect.kind == "category" else distinct[t])
+    present = {point[1] for point in effect.points}
+    names = [name for name in ink.architectures if name in present]
+    traces: list[dict[str, Any]] = []
+    for name in names:
+        group = [p for p in effect.points if p[1] == name]
+        trace: dict[str, Any] = {
+            "type": "box" if boxes else "scatter",
+            "name": name,
+            "x": [value_text(p[2]) if boxes else p[2] for p in group],
+            "y": [100 * p[3] for p in group],
+            "text": [p[0] for p in group],
+            "hovertemplate": "%{text}<br>%{x}: %{y:.1f} %<extra></extra>",
+            "marker": {
+                "color": ink.colour(name),
+                "symbol": ink.symbol(name),
+                "size": 4 if boxes else 5,
+                "opacity": 0.75,
+            },
+        }
+        if boxes:
+            trace |= {
+                "boxpoints": "all",
+                "jitter": 0.4,
+                "pointpos": 0,
+                "fillcolor": "rgba(0,0,0,0)",
+                "line": {"width": 1, "color": ink.colour(name)},
+            }
+        else:
+            trace["mode"] = "markers"
+        traces.append(trace)
+    axis: dict[str, Any] = {"type": "log" if effect.kind == "log" else "linear"}
+    if boxes:
+        axis = {"type": "category", "categoryorder": "array", "categoryarray": order}
+    elif effect.kind == "log":
+        axis |= {"exponentformat": "power", "dtick": 1}
+    return Panel(
+        title=effect.parameter,
+        data=traces,
+        layout={
+            "xaxis": axis,
+            "yaxis": {"title": {"text": "dev UAR (%)"}},
+            "boxmode": "group",
+            "showlegend": len(names) > 1,
+        },
+        height=280,
+    )

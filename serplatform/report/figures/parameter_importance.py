@@ -10,9 +10,9 @@ import numpy.typing as npt
 from serplatform.report.evidence import Evidence
 from serplatform.report.figures.base import (
     FIGURES,
-    SERIES,
     Drawing,
     Figure,
+    Ink,
     NoDataError,
     Panel,
     Table,
@@ -153,9 +153,9 @@ class ParameterImportance(Figure[Importances]):
             )
         return Importances(architectures=tuple(found), too_few=tuple(too_few))
 
-    def draw(self, data: Importances) -> Drawing:
+    def draw(self, data: Importances, ink: Ink) -> Drawing:
         panels, sentences = [], []
-        for i, entry in enumerate(data.architectures):
+        for entry in data.architectures:
             if not entry.importances:
                 sentences.append(
                     f"{entry.architecture}: the forest does not predict dev UAR from the "
@@ -185,7 +185,7 @@ class ParameterImportance(Figure[Importances]):
                                 "thickness": 1,
                                 "width": 3,
                             },
-                            "marker": {"color": SERIES[i % len(SERIES)]},
+                            "marker": {"color": ink.colour(entry.architecture)},
                             "hovertemplate": "%{y}: %{x:.3f}<extra></extra>",
                         }
                     ],
@@ -205,19 +205,18 @@ class ParameterImportance(Figure[Importances]):
         )
         if data.too_few:
             note += f" Fewer than {MIN_TRIALS} finished trials: {listing(data.too_few)}."
+        table = Table(
+            caption="Permutation importance by architecture",
+            header=["architecture", "parameter", "loss of R²", "sd", "held-out R²", "trials"],
+            rows=[
+                [e.architecture, item.parameter, item.mean, item.deviation, e.r2, e.trials]
+                for e in data.architectures
+                for item in e.importances
+            ],
+        )
         return Drawing(
             summary=" ".join(sentences),
             panels=panels,
-            tables=[
-                Table(
-                    caption="Permutation importance by architecture",
-                    header=["architecture", "parameter", "loss of R²", "sd", "held-out R²", "trials"],
-                    rows=[
-                        [e.architecture, item.parameter, item.mean, item.deviation, e.r2, e.trials]
-                        for e in data.architectures
-                        for item in e.importances
-                    ],
-                )
-            ],
+            tables=[table] if table.rows else [],
             note=note,
         )

@@ -9,10 +9,9 @@ import numpy as np
 from serplatform.report.evidence import Evidence
 from serplatform.report.figures.base import (
     FIGURES,
-    SERIES,
-    SYMBOLS,
     Drawing,
     Figure,
+    Ink,
     NoDataError,
     Panel,
     Table,
@@ -82,7 +81,7 @@ class ReliabilityFigure(Figure[tuple[Reliability, ...]]):
             for system in evidence.systems
         )
 
-    def draw(self, data: tuple[Reliability, ...]) -> Drawing:
+    def draw(self, data: tuple[Reliability, ...], ink: Ink) -> Drawing:
         largest = max(b.utterances for entry in data for b in entry.bins)
         traces: list[dict[str, object]] = [
             {
@@ -95,7 +94,7 @@ class ReliabilityFigure(Figure[tuple[Reliability, ...]]):
                 "hoverinfo": "skip",
             }
         ]
-        for i, entry in enumerate(data):
+        for entry in data:
             traces.append(
                 {
                     "type": "scatter",
@@ -105,10 +104,10 @@ class ReliabilityFigure(Figure[tuple[Reliability, ...]]):
                     "y": [b.accuracy for b in entry.bins],
                     "text": [f"{b.utterances} utterances" for b in entry.bins],
                     "hovertemplate": "confidence %{x:.2f}, accuracy %{y:.2f}<br>%{text}",
-                    "line": {"color": SERIES[i], "width": 1.2},
+                    "line": {"color": ink.colour(entry.system), "width": 1.2},
                     "marker": {
-                        "color": SERIES[i],
-                        "symbol": SYMBOLS[i],
+                        "color": ink.colour(entry.system),
+                        "symbol": ink.symbol(entry.system),
                         "size": [
                             round(5 + 13 * (b.utterances / largest) ** 0.5, 1) for b in entry.bins
                         ],
@@ -130,7 +129,10 @@ class ReliabilityFigure(Figure[tuple[Reliability, ...]]):
                 Panel(
                     data=traces,
                     layout={
-                        "xaxis": {"title": {"text": "mean confidence of the bin"}, "range": [0, 1.02]},
+                        "xaxis": {
+                            "title": {"text": "mean confidence of the bin"},
+                            "range": [0, 1.02],
+                        },
                         "yaxis": {"title": {"text": "accuracy of the bin"}, "range": [0, 1.04]},
                         "meta": {"square": True},
                     },
@@ -140,7 +142,14 @@ class ReliabilityFigure(Figure[tuple[Reliability, ...]]):
             tables=[
                 Table(
                     caption="Bins of confidence",
-                    header=["system", "above", "up to", "utterances", "mean confidence", "accuracy"],
+                    header=[
+                        "system",
+                        "above",
+                        "up to",
+                        "utterances",
+                        "mean confidence",
+                        "accuracy",
+                    ],
                     rows=[
                         [e.system, b.low, b.high, b.utterances, b.confidence, b.accuracy]
                         for e in data

@@ -8,10 +8,9 @@ from typing import Any
 from serplatform.report.evidence import Evidence
 from serplatform.report.figures.base import (
     FIGURES,
-    SERIES,
-    SYMBOLS,
     Drawing,
     Figure,
+    Ink,
     NoDataError,
     Panel,
     Table,
@@ -73,7 +72,7 @@ class SearchHistory(Figure[History]):
             points=tuple(points), best=tuple(best), several_runs=len(evidence.source.runs) > 1
         )
 
-    def draw(self, data: History) -> Drawing:
+    def draw(self, data: History, ink: Ink) -> Drawing:
         names = list(dict.fromkeys(p.architecture for p in data.points))
         traces: list[dict[str, Any]] = [
             {
@@ -86,14 +85,14 @@ class SearchHistory(Figure[History]):
                 "hoverinfo": "skip",
             }
         ]
-        for i, name in enumerate(names):
+        for name in names:
             chosen = [p for p in data.points if p.architecture == name and p.objective is not None]
             for state in ("complete", "pruned"):
                 group = [p for p in chosen if p.state == state]
                 if not group:
                     continue
                 open_mark = state == "pruned"
-                symbol = SYMBOLS[i % len(SYMBOLS)]
+                symbol = ink.symbol(name)
                 traces.append(
                     {
                         "type": "scatter",
@@ -102,13 +101,14 @@ class SearchHistory(Figure[History]):
                         "x": [p.position for p in group],
                         "y": [100 * p.objective for p in group if p.objective is not None],
                         "text": [
-                            f"{p.architecture} #{p.trial}" + (" (paper's settings)" if p.paper else "")
+                            f"{p.architecture} #{p.trial}"
+                            + (" (paper's settings)" if p.paper else "")
                             for p in group
                         ],
                         "hovertemplate": "%{text}<br>dev UAR %{y:.1f} %<extra></extra>",
                         "marker": {
                             "symbol": f"{symbol}-open" if open_mark else symbol,
-                            "color": SERIES[i % len(SERIES)],
+                            "color": ink.colour(name),
                             "size": 7,
                             "opacity": 0.6 if open_mark else 0.95,
                         },
@@ -129,7 +129,9 @@ class SearchHistory(Figure[History]):
                     "marker": {"symbol": "x-thin-open", "color": "@warn", "size": 9},
                 }
             )
-        counts = {s: sum(p.state == s for p in data.points) for s in ("complete", "pruned", "failed")}
+        counts = {
+            s: sum(p.state == s for p in data.points) for s in ("complete", "pruned", "failed")
+        }
         summary = (
             f"{plural(len(data.points), 'trial')}: {counts['complete']} finished, "
             f"{counts['pruned']} pruned, {counts['failed']} failed."
@@ -148,7 +150,11 @@ class SearchHistory(Figure[History]):
                 Panel(
                     data=traces,
                     layout={
-                        "xaxis": {"title": {"text": "trial, in the order recorded"}},
+                        "xaxis": {
+                            "title": {"text": "trial, in the order recorded"},
+                            "range": [0, len(data.points) + 1],
+                            "zeroline": False,
+                        },
                         "yaxis": {"title": {"text": "mean dev UAR (%)"}},
                     },
                     height=400,
@@ -157,15 +163,31 @@ class SearchHistory(Figure[History]):
             tables=[
                 Table(
                     caption="Trials in the order of the search",
-                    header=["run", "trial", "architecture", "state", "paper's settings", "dev UAR", "best so far"],
+                    header=[
+                        "run",
+                        "trial",
+                        "architecture",
+                        "state",
+                        "paper's settings",
+                        "dev UAR",
+                        "best so far",
+                    ],
                     rows=[
-                        [p.run, p.trial, p.architecture, p.state, "yes" if p.paper else "no", p.objective, b]
+                        [
+                            p.run,
+                            p.trial,
+                            p.architecture,
+                            p.state,
+                            "yes" if p.paper else "no",
+                            p.objective,
+                            b,
+                        ]
                         for p, b in zip(data.points, data.best, strict=True)
                     ],
                 )
             ],
             note=(
-                "A pruned trial's value is the mean over the folds it finished, so it is not on the "
-                "same footing as a finished trial's and never counts as best."
+                "A pruned trial's value is the mean over the folds it finished, so it is not on "
+                "the same footing as a finished trial's and never counts as best."
             ),
         )

@@ -8,10 +8,9 @@ from typing import Any
 from serplatform.report.evidence import Evidence
 from serplatform.report.figures.base import (
     FIGURES,
-    SERIES,
-    SYMBOLS,
     Drawing,
     Figure,
+    Ink,
     NoDataError,
     Panel,
     Table,
@@ -60,8 +59,9 @@ class SizeTradeoff(Figure[tuple[SizedTrial, ...]]):
             best = max(best, value)
         return tuple(found)
 
-    def draw(self, data: tuple[SizedTrial, ...]) -> Drawing:
-        names = list(dict.fromkeys(p.architecture for p in data))
+    def draw(self, data: tuple[SizedTrial, ...], ink: Ink) -> Drawing:
+        present = {p.architecture for p in data}
+        names = [name for name in ink.architectures if name in present]
         front = [p for p in data if p.undominated]
         traces: list[dict[str, Any]] = [
             {
@@ -74,7 +74,7 @@ class SizeTradeoff(Figure[tuple[SizedTrial, ...]]):
                 "hoverinfo": "skip",
             }
         ]
-        for i, name in enumerate(names):
+        for name in names:
             group = [p for p in data if p.architecture == name]
             traces.append(
                 {
@@ -84,10 +84,12 @@ class SizeTradeoff(Figure[tuple[SizedTrial, ...]]):
                     "x": [p.num_parameters for p in group],
                     "y": [100 * p.dev_uar for p in group],
                     "text": [p.trial for p in group],
-                    "hovertemplate": "%{text}<br>%{x:,} parameters<br>dev UAR %{y:.1f} %<extra></extra>",
+                    "hovertemplate": (
+                        "%{text}<br>%{x:,} parameters<br>dev UAR %{y:.1f} %<extra></extra>"
+                    ),
                     "marker": {
-                        "color": SERIES[i % len(SERIES)],
-                        "symbol": SYMBOLS[i % len(SYMBOLS)],
+                        "color": ink.colour(name),
+                        "symbol": ink.symbol(name),
                         "size": 7,
                     },
                 }
@@ -95,15 +97,20 @@ class SizeTradeoff(Figure[tuple[SizedTrial, ...]]):
         small, large = front[0], front[-1]
         return Drawing(
             summary=(
-                f"{plural(len(front), 'trial')} of {len(data)} are not beaten by a smaller one: from "
-                f"{small.trial} ({small.num_parameters:,} parameters, dev UAR {percent(small.dev_uar)} %) "
-                f"to {large.trial} ({large.num_parameters:,}, {percent(large.dev_uar)} %)."
+                f"{len(front)} of {plural(len(data), 'finished trial')} "
+                f"{'is' if len(front) == 1 else 'are'} not beaten by a smaller one: from "
+                f"{small.trial} ({small.num_parameters:,} parameters, dev UAR "
+                f"{percent(small.dev_uar)} %) to {large.trial} ({large.num_parameters:,}, {percent(large.dev_uar)} %)."
             ),
             panels=[
                 Panel(
                     data=traces,
                     layout={
-                        "xaxis": {"title": {"text": "trainable parameters"}, "type": "log"},
+                        "xaxis": {
+                            "title": {"text": "trainable parameters"},
+                            "type": "log",
+                            "exponentformat": "power",
+                        },
                         "yaxis": {"title": {"text": "mean dev UAR (%)"}},
                     },
                 )

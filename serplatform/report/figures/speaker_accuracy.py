@@ -9,10 +9,9 @@ import numpy as np
 from serplatform.report.evidence import Evidence
 from serplatform.report.figures.base import (
     FIGURES,
-    SERIES,
-    SYMBOLS,
     Drawing,
     Figure,
+    Ink,
     NoDataError,
     Panel,
     Table,
@@ -65,7 +64,7 @@ class SpeakerAccuracyFigure(Figure[tuple[SpeakerAccuracy, ...]]):
             row for rows in found for row in sorted(rows, key=lambda r: order[r.speaker_id])
         )
 
-    def draw(self, data: tuple[SpeakerAccuracy, ...]) -> Drawing:
+    def draw(self, data: tuple[SpeakerAccuracy, ...], ink: Ink) -> Drawing:
         systems = list(dict.fromkeys(row.system for row in data))
         first = [row for row in data if row.system == systems[0]]
         place = {row.speaker_id: i for i, row in enumerate(first)}
@@ -82,15 +81,16 @@ class SpeakerAccuracyFigure(Figure[tuple[SpeakerAccuracy, ...]]):
                     if row.system == system
                 ],
                 "hovertemplate": "%{text}: %{y:.1f} %",
-                "marker": {"color": SERIES[i], "symbol": SYMBOLS[i], "size": 8},
+                "marker": {"color": ink.colour(system), "symbol": ink.symbol(system), "size": 8},
             }
-            for i, system in enumerate(systems)
+            for system in systems
         ]
         every = -(-len(first) // MAX_NAMED)
         values = np.array([row.accuracy for row in first])
         return Drawing(
             summary=(
-                f"{systems[0]}: from {percent(first[0].accuracy)} % (speaker {first[0].speaker_id}) "
+                f"{systems[0]}: from {percent(first[0].accuracy)} % "
+                f"(speaker {first[0].speaker_id}) "
                 f"to {percent(first[-1].accuracy)} % (speaker {first[-1].speaker_id}); the median "
                 f"of {len(first)} speakers is {percent(float(np.median(values)))} %."
             ),
@@ -105,6 +105,7 @@ class SpeakerAccuracyFigure(Figure[tuple[SpeakerAccuracy, ...]]):
                             "tickangle": -60 if len(first) > 8 else 0,
                             "automargin": True,
                             "zeroline": False,
+                            "showgrid": False,
                         },
                         "yaxis": {"title": {"text": "accuracy (%)"}, "range": [-3, 103]},
                     },

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from serplatform.report.evidence import Evidence
-from serplatform.report.figures.base import FIGURES, Drawing, Figure, NoDataError, Table
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, Ink, NoDataError, Table
 from serplatform.report.wording import duration, percent, plural
 
 STATES = ("complete", "pruned", "failed")
@@ -87,22 +87,28 @@ class TrialOutcomes(Figure[Outcomes]):
         errors = sorted(messages.items(), key=lambda item: (-item[1], item[0]))
         return Outcomes(rows=tuple(rows), errors=tuple(errors))
 
-    def draw(self, data: Outcomes) -> Drawing:
+    def draw(self, data: Outcomes, ink: Ink) -> Drawing:
         total = sum(row.seconds for row in data.rows)
         pruned = [row for row in data.rows if row.state == "pruned"]
         stopped = sum(row.count for row in pruned)
         summary = f"Training took {duration(total)} in all trials together."
         if stopped and total > 0:
             share = sum(row.seconds for row in pruned) / total
-            summary += (
-                f" {plural(stopped, 'pruned trial')} used {percent(share, 0)} % of that time."
-            )
+            summary += f" {plural(stopped, 'pruned trial')} used {percent(share)} % of that time."
         elif not stopped:
             summary += " No trial was pruned."
         tables = [
             Table(
                 caption="Trials by architecture and outcome",
-                header=["architecture", "outcome", "trials", "epochs", "training (s)", "best dev UAR (%)", "median dev UAR (%)"],
+                header=[
+                    "architecture",
+                    "outcome",
+                    "trials",
+                    "epochs",
+                    "training (s)",
+                    "best dev UAR (%)",
+                    "median dev UAR (%)",
+                ],
                 rows=[
                     [r.architecture, r.state, r.count, r.epochs, r.seconds, r.best, r.median]
                     for r in data.rows
