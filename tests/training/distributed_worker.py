@@ -1,6 +1,8 @@
 """One worker of a distributed training; started by test_data_parallel.py.
 
-python distributed_worker.py RANK WORLD INIT_FILE DATASET ARCHITECTURE VALUES_JSON EPOCHS OUT
+python distributed_worker.py RANK WORLD INIT_FILE DATASET CASES_JSON OUT
+
+A case is {"architecture", "values", "epochs"}; its results go to OUT/<architecture>/<rank>.
 """
 
 from __future__ import annotations
@@ -19,22 +21,24 @@ from serplatform.training.loop import FoldTrainer
 from serplatform.training.trial_config import resolve
 
 
-def main(rank, world, init_file, dataset_path, architecture, values, epochs, out):
+def main(rank, world, init_file, dataset_path, cases, out):
     torch.set_num_threads(1)
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{init_file}", rank=int(rank), world_size=int(world)
     )
     dataset = Dataset.open(dataset_path)
     plan = make_plan(dataset.utterances, "speaker-kfold:3", 0)
-    config = resolve(architecture, json.loads(values), "test")
-    trainer = FoldTrainer(config, FoldData(dataset, plan, 0, config.data), seed=0, distributed=True)
-    reports = [trainer.run_epoch() for _ in range(int(epochs))]
-    directory = Path(out) / rank
-    trainer.save_state(directory)
-    np.save(directory / "test.npy", trainer.posteriors("test"))
-    (directory / "reports.json").write_text(
-        json.dumps([[r.train_loss, r.dev["nll"], r.padded_share] for r in reports])
-    )
+    for case in json.loads(cases):
+        config = resolve(case["architecture"], case["values"], "test")
+        data = FoldData(dataset, plan, 0, config.data)
+        trainer = FoldTrainer(config, data, seed=0, distributed=True)
+        reports = [trainer.run_epoch() for _ in range(case["epochs"])]
+        directory = Path(out) / case["architecture"] / rank
+        trainer.save_state(directory)
+        np.save(directory / "test.npy", trainer.posteriors("test"))
+        (directory / "reports.json").write_text(
+            json.dumps([[r.train_loss, r.dev["nll"], r.padded_share] for r in reports])
+        )
     torch.distributed.destroy_process_group()
 
 
