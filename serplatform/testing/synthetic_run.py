@@ -354,7 +354,13 @@ def make_run(
             "command": ["serplatform", "search", *ARCHITECTURE_CYCLE],
             "architectures": list(ARCHITECTURE_CYCLE),
             "spaces": {},
-            "protocol": plan.protocol,
+            "protocol": {
+                "name": plan.protocol,
+                "speaker_independent": plan.speaker_independent,
+                "label_map": dict(plan.label_map),
+                "num_folds": num_folds,
+                "notes": list(plan.notes),
+            },
             "folds_file": "folds.json",
             "folds_hash": plan_hash(plan),
             "dataset": {

@@ -1,0 +1,325 @@
+"""The ``ensemble`` command: runs in, ``ENS/ensemble.json`` and ``ENS/posteriors.parquet`` out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from serplatform.artifacts import (
+    SCHEMA_VERSION,
+    posterior_schema,
+    read_json,
+    read_parquet,
+    write_json,
+    write_parquet,
+)
+from serplatform.ensemble import evaluation
+from serplatform.ensemble.base import COMBINERS
+from serplatform.ensemble.leaderboard import diversity, member_rows, solo_metrics
+from serplatform.ensemble.nested import FoldEnsemble, nested_ensemble, pool_test
+from serplatform.ensemble.objective import OBJECTIVES
+from serplatform.ensemble.posteriors import Library, read_library
+from serplatform.environment import versions
+from serplatform.errors import ArtifactError, BadInputError, unknown_name
+
+#: how each system that is measured was chosen, for people
+SYSTEMS = {
+    "ensemble": "members and weights of each fold chosen on that fold's dev rows",
+    "best_single": "for each fold, the one trial with the best objective on that fold's dev rows",
+    "mean_of_all": "equal-weight mean of every finished trial; nothing is chosen",
+}
+
+
+def build_ensemble(
+    runs: Sequence[Path],
+    out: Path,
+    *,
+    combiner: str = "greedy",
+    temperature: bool = False,
+    seed: int = 0,
+    objective: str = "uar",
+    num_resamples: int = 2000,
+) -> dict[str, Any]:
+    """Combine the posteriors of every finished trial of the runs; nothing is trained again.
+
+    For each outer fold everything is chosen and fitted on that fold's dev rows; its test rows
+    are combined and measured once.
+
+    Args:
+        runs: directories of runs with one dataset, fold plan and label order.
+        out: where ``ensemble.json`` and ``posteriors.parquet`` are written.
+        combiner: a registered name.
+        temperature: calibrate each trial by temperature scaling first.
+        seed: of bags, resamples and permutations.
+        objective: what choices on dev rows maximise: uar, accuracy or nll.
+        num_resamples: of the bootstrap intervals.
+
+    Returns:
+        the content of ``ensemble.json``.
+
+    Raises:
+        BadInputError: a name is unknown, runs do not fit together, or tables do not.
+        LeakError: the dev and test rows of a fold are not apart.
+        ArtifactError: a file is missing or damaged.
+    """
+    begun = time.monotonic()
+    _check_arguments(out, combiner, objective, num_resamples)
+    library = read_library(runs)
+    systems: dict[str, tuple[FoldEnsemble, ...]] = {
+        "ensemble": nested_ensemble(
+            library, combiner=combiner, objective=objective, temperature=temperature, seed=seed
+        ),
+        "best_single": nested_ensemble(library, combiner="single", objective=objective),
+        "mean_of_all": nested_ensemble(library, combiner="mean", objective=objective),
+    }
+    pooled = pool_test(library)
+    posteriors = {name: evaluation.pooled_posteriors(folds) for name, folds in systems.items()}
+    fold_metrics = {
+        name: [evaluation.fold_metrics(library, fold) for fold in folds]
+        for name, folds in systems.items()
+    }
+    solo = {
+        (fold, part): solo_metrics(library.take(fold, part))
+        for fold in library.folds
+        for part in ("dev", "test")
+    }
+    compared = {name: posteriors[name] for name in ("ensemble", "best_single")}
+    genders, gender_note = read_genders(library)
+    per_speaker = evaluation.grouped_metrics(pooled.speaker_ids, pooled.truth, compared)
+    gender_of_speaker = {
+        speaker: genders.get(utterance)
+        for speaker, utterance in zip(pooled.speaker_ids, pooled.utterance_ids, strict=True)
+    }
+    first = library.runs[0]
+    content: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "combiner": combiner,
+        "objective": objective,
+        "temperature_scaling": temperature,
+        "seed": seed,
+        "num_resamples": num_resamples,
+        "runs": [_run_row(run) for run in library.runs],
+        "dataset": first.get("dataset"),
+        "protocol": first.get("protocol"),
+        "folds_hash": first.get("folds_hash"),
+        "speaker_independent": bool(library.plan.get("speaker_independent", True)),
+        "classes": list(library.classes),
+        "counts": {
+            "candidates": len(library.candidates),
+            "folds": len(library.folds),
+            "test_rows": len(pooled.truth),
+            "test_speakers": len(set(pooled.speaker_ids)),
+        },
+        "systems": SYSTEMS,
+        "folds": [
+            {
+                "fold": fold,
+                "fitted_on": systems["ensemble"][i].fitted_on(),
+                "best_single": _single_row(library, systems["best_single"][i]),
+                "metrics": {name: fold_metrics[name][i] for name in systems},
+                "members": member_rows(
+                    library, systems["ensemble"][i], {p: solo[fold, p] for p in ("dev", "test")}
+                ),
+                "parameters": systems["ensemble"][i].combiner.parameters(),
+            }
+            for i, fold in enumerate(library.folds)
+        ],
+        "over_folds": {
+            name: evaluation.over_folds([fold["test"] for fold in folds])
+            for name, folds in fold_metrics.items()
+        },
+        "pooled": {
+            name: evaluation.pooled_intervals(pooled, table, num_resamples=num_resamples, seed=seed)
+            for name, table in posteriors.items()
+        },
+        "comparison": {
+            "of": "ensemble",
+            "with": "best_single",
+            **evaluation.compare(
+                pooled,
+                posteriors["ensemble"],
+                posteriors["best_single"],
+                num_resamples=num_resamples,
+                seed=seed,
+            ),
+        },
+        "confusion": evaluation.confusions(pooled.truth, compared),
+        "diversity": diversity(library, systems["ensemble"]).as_dict(),
+        "per_speaker": [
+            {"speaker_id": row.pop("group"), "gender": None, **row} for row in per_speaker
+        ],
+        "per_gender": [
+            {"gender": row.pop("group"), **row}
+            for row in evaluation.grouped_metrics(
+                [genders.get(u) for u in pooled.utterance_ids], pooled.truth, compared
+            )
+        ],
+        "calibration": evaluation.calibration(pooled, systems["ensemble"]),
+        "rejection": evaluation.rejection(library, pooled, systems["ensemble"]),
+        # what `weights` and `used` in the parameters index; members of weight 0 change nothing
+        "parameter_order": [candidate.name for candidate in library.candidates],
+        "candidates": _candidate_rows(library, systems["ensemble"], solo),
+        "notes": [*notes(library), *([gender_note] if gender_note else [])],
+        "versions": versions(),
+    }
+    for row in content["per_speaker"]:
+        row["gender"] = gender_of_speaker[row["speaker_id"]]
+    content["seconds"] = round(time.monotonic() - begun, 3)
+    write_parquet(out / "posteriors.parquet", posterior_table(library, systems["ensemble"]))
+    write_json(out / "ensemble.json", content)
+    return content
+
+
+def _check_arguments(out: Path, combiner: str, objective: str, num_resamples: int) -> None:
+    faults = []
+    if combiner not in COMBINERS.names():
+        faults.append(unknown_name("combiner", combiner, COMBINERS.names()))
+    if objective not in OBJECTIVES:
+        faults.append(unknown_name("ensemble objective", objective, OBJECTIVES))
+    if num_resamples < 1:
+        faults.append(f"{num_resamples} bootstrap resamples: must be at least 1")
+    if out.exists() and not out.is_dir():
+        faults.append(f"{out}: is a file; give a directory to write the ensemble to")
+    if (out / "run.json").exists():
+        faults.append(f"{out}: is a run; give another directory to write the ensemble to")
+    if faults:
+        raise BadInputError("the ensemble cannot be built:", faults)
+
+
+def _run_row(run: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "path": run["path"],
+        "dataset_fingerprint": run.get("dataset", {}).get("fingerprint"),
+        "folds_hash": run.get("folds_hash"),
+        "protocol": run.get("protocol"),
+        "status": run.get("status"),
+        "seed": run.get("seed"),
+        "num_trials": run["num_trials"],
+    }
+
+
+def _single_row(library: Library, single: FoldEnsemble) -> dict[str, Any]:
+    candidate = library.candidates[int(single.combiner.weights().argmax())]
+    return {
+        "member": candidate.name,
+        "run": candidate.run,
+        "trial": candidate.trial,
+        "architecture": candidate.architecture,
+    }
+
+
+def _candidate_rows(
+    library: Library,
+    ensembles: Sequence[FoldEnsemble],
+    solo: Mapping[tuple[int, str], Mapping[str, Any]],
+) -> list[dict[str, Any]]:
+    """Every candidate with UAR and accuracy per fold; best mean dev UAR first."""
+    shares = np.mean([e.combiner.weights() / e.combiner.weights().sum() for e in ensembles], axis=0)
+    rows = []
+    for m, candidate in enumerate(library.candidates):
+        row: dict[str, Any] = {
+            "member": candidate.name,
+            "run": candidate.run,
+            "trial": candidate.trial,
+            "architecture": candidate.architecture,
+            "num_parameters": candidate.num_parameters,
+            "mean_share": float(shares[m]),
+        }
+        for part in ("dev", "test"):
+            tables = [solo[fold, part] for fold in library.folds]
+            row[part] = {name: float(np.mean([t[name][m] for t in tables])) for name in tables[0]}
+            row[f"fold_{part}_uar"] = [float(t["uar"][m]) for t in tables]
+        rows.append(row)
+    return sorted(rows, key=lambda row: (-row["dev"]["uar"], row["member"]))
+
+
+def posterior_table(library: Library, ensembles: Sequence[FoldEnsemble]) -> pa.Table:
+    """The combined dev and test posteriors of every fold."""
+    pieces = []
+    for ensemble in ensembles:
+        for part, values in (("dev", ensemble.dev), ("test", ensemble.test)):
+            rows = library.take(ensemble.fold, part)
+            count = len(rows.utterance_ids)
+            columns: dict[str, Any] = {
+                "utterance_id": list(rows.utterance_ids),
+                "speaker_id": list(rows.speaker_ids),
+                "fold": [ensemble.fold] * count,
+                "part": [part] * count,
+                "truth": [library.classes[t] for t in rows.truth],
+            }
+            columns |= {f"p_{name}": values[:, k] for k, name in enumerate(library.classes)}
+            pieces.append(pa.table(columns, schema=posterior_schema(list(library.classes))))
+    return pa.concat_tables(pieces)
+
+
+def read_genders(library: Library) -> tuple[dict[str, str], str | None]:
+    """Gender of each utterance's speaker from the dataset, if it is where the run says.
+
+    Returns:
+        utterance id to gender, and a sentence when there is none.
+    """
+    dataset = library.runs[0].get("dataset") or {}
+    path = Path(str(dataset.get("path", "")))
+    try:
+        same = read_json(path / "dataset.json").get("fingerprint") == dataset.get("fingerprint")
+        table = read_parquet(path / "utterances.parquet") if same else None
+    except ArtifactError:
+        return {}, f"No breakdown by gender: the dataset is not at {path} any more."
+    if table is None:
+        return {}, f"No breakdown by gender: the dataset at {path} has changed since the run."
+    ids, genders = table["utterance_id"].to_pylist(), table["gender"].to_pylist()
+    found = {u: str(g) for u, g in zip(ids, genders, strict=True) if g}
+    return found, None if found else "No breakdown by gender: the corpus does not give it."
+
+
+def notes(library: Library) -> list[str]:
+    """What a reader must know to judge the numbers."""
+    found = [
+        "Members, weights, temperatures, thresholds and the best single trial of each fold were "
+        "chosen on that fold's dev rows; its test rows were combined and measured once.",
+        "The dev rows also stopped the training of every trial early and chose its epoch, so "
+        "every dev number is optimistic; test numbers are not affected.",
+    ]
+    tested: dict[str, set[int]] = {}
+    picked: dict[str, set[int]] = {}
+    for fold in library.folds:
+        for speaker in set(library.take(fold, "test").speaker_ids):
+            tested.setdefault(speaker, set()).add(fold)
+        for speaker in set(library.take(fold, "dev").speaker_ids):
+            picked.setdefault(speaker, set()).add(fold)
+    if any(picked.get(speaker, set()) - folds for speaker, folds in tested.items()):
+        found.append(
+            "A search proposes configurations by their mean dev objective over all folds, and "
+            "speakers who test in one fold are dev speakers in another: which trials exist at "
+            "all may have been steered by them; which trials and weights a fold uses was not."
+        )
+    if not library.plan.get("speaker_independent", True):
+        found.append(
+            "The protocol is not speaker-independent: speakers are in several parts of a fold, "
+            "so the numbers say nothing of new speakers."
+        )
+    test_rows = [u for fold in library.folds for u in library.take(fold, "test").utterance_ids]
+    if len(set(test_rows)) < len(test_rows):
+        found.append(
+            f"{len(test_rows) - len(set(test_rows))} test rows are utterances that also test in "
+            "another fold; pooled numbers count them each time."
+        )
+    if any(c.params.get("data.normalization") == "speaker" for c in library.candidates):
+        found.append(
+            "Some trials normalise features by speaker (data.normalization = speaker): this "
+            "uses the test speakers' unlabelled audio."
+        )
+    if len(tested) < 10:
+        found.append(
+            f"Only {len(tested)} test speaker(s): intervals that resample speakers are rough."
+        )
+    unfinished = [str(run["path"]) for run in library.runs if run.get("status") != "complete"]
+    found += [
+        f"{path}: the run is not complete; its finished trials were used." for path in unfinished
+    ]
+    return found

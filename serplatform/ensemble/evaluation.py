@@ -1,0 +1,212 @@
+"""Measure combined posteriors on test rows: folds, intervals, tests, speakers, rejection.
+
+Shapes: N pooled test rows, K classes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from serplatform.ensemble.base import FloatArray, IntArray
+from serplatform.ensemble.calibration import apply_temperature, reliability
+from serplatform.ensemble.nested import FoldEnsemble, PooledTest
+from serplatform.ensemble.posteriors import Library
+from serplatform.ensemble.rejection import choose_threshold, coverage_accuracy_curve, operate
+from serplatform.metrics import METRICS, classification_metrics, confusion_counts
+from serplatform.statistics.bootstrap import bootstrap_difference, bootstrap_intervals
+from serplatform.statistics.mcnemar import mcnemar_exact
+from serplatform.statistics.permutation import paired_permutation_test
+
+#: metrics that are tested between two systems
+TESTED = ("uar", "accuracy", "macro_f1")
+
+#: swaps of the paired permutation test
+NUM_PERMUTATIONS = 10_000
+
+
+def pooled_posteriors(ensembles: Sequence[FoldEnsemble]) -> FloatArray:
+    """(N, K) test posteriors of all folds, in the order of :func:`nested.pool_test`."""
+    return np.concatenate([ensemble.test for ensemble in ensembles])
+
+
+def fold_metrics(library: Library, ensemble: FoldEnsemble) -> dict[str, dict[str, float]]:
+    """Every metric on the dev (fitted on) and test rows of a fold."""
+    return {
+        "dev": classification_metrics(library.take(ensemble.fold, "dev").truth, ensemble.dev),
+        "test": classification_metrics(library.take(ensemble.fold, "test").truth, ensemble.test),
+    }
+
+
+def over_folds(per_fold: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float | None]]:
+    """Mean and sample standard deviation of each metric; the latter is None for one fold."""
+    found: dict[str, dict[str, float | None]] = {}
+    for name in METRICS:
+        values = [metrics[name] for metrics in per_fold]
+        deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
+        found[name] = {"mean": float(np.mean(values)), "sd": deviation}
+    return found
+
+
+def pooled_intervals(
+    pooled: PooledTest, posteriors: FloatArray, *, num_resamples: int, seed: int
+) -> dict[str, dict[str, float | None]]:
+    """Every metric over all test rows with its interval by resampled speakers."""
+    found = bootstrap_intervals(
+        pooled.truth, posteriors, pooled.speaker_ids, num_resamples=num_resamples, seed=seed
+    )
+    return {name: interval.as_dict() for name, interval in found.items()}
+
+
+def compare(
+    pooled: PooledTest, ours: FloatArray, theirs: FloatArray, *, num_resamples: int, seed: int
+) -> dict[str, Any]:
+    """Test whether two systems differ on the same utterances, for JSON.
+
+    Args:
+        pooled: the test rows.
+        ours: (N, K) of the first system.
+        theirs: (N, K) of the second.
+        num_resamples: of the difference's interval.
+        seed: of resamples and swaps.
+    """
+    first, second = ours.argmax(axis=1), theirs.argmax(axis=1)
+    difference = bootstrap_difference(
+        pooled.truth, ours, theirs, pooled.speaker_ids, num_resamples=num_resamples, seed=seed
+    )
+
+    def permuted(metric: str, speaker_ids: Sequence[str] | None) -> dict[str, Any]:
+        return dataclasses.asdict(
+            paired_permutation_test(
+                pooled.truth,
+                first,
+                second,
+                num_classes=ours.shape[1],
+                speaker_ids=speaker_ids,
+                metric=metric,
+                num_permutations=NUM_PERMUTATIONS,
+                seed=seed,
+            )
+        )
+
+    return {
+        "difference": {name: interval.as_dict() for name, interval in difference.items()},
+        "permutation": {name: permuted(name, pooled.speaker_ids) for name in TESTED},
+        "permutation_by_utterance": {name: permuted(name, None) for name in TESTED},
+        "mcnemar": dataclasses.asdict(mcnemar_exact(pooled.truth, first, second)),
+    }
+
+
+def grouped_metrics(
+    groups: Sequence[str | None], truth: IntArray, systems: Mapping[str, FloatArray]
+) -> list[dict[str, Any]]:
+    """Metrics of each system within each group (a speaker, a gender), groups sorted.
+
+    Args:
+        groups: N names; rows with None are left out.
+        truth: (N,) class indices.
+        systems: name to (N, K) posteriors.
+    """
+    names = np.array(["" if group is None else group for group in groups])
+    there = np.array([group is not None for group in groups], dtype=bool)
+    found = []
+    for name in sorted(set(names[there].tolist())):
+        rows = there & (names == name)
+        found.append(
+            {
+                "group": name,
+                "utterances": int(rows.sum()),
+                **{
+                    system: classification_metrics(truth[rows], posteriors[rows])
+                    for system, posteriors in systems.items()
+                },
+            }
+        )
+    return found
+
+
+def confusions(truth: IntArray, systems: Mapping[str, FloatArray]) -> dict[str, list[list[int]]]:
+    """(K, K) counts of each system, rows the truth."""
+    return {
+        name: confusion_counts(truth, table.argmax(axis=1), table.shape[1]).tolist()
+        for name, table in systems.items()
+    }
+
+
+def calibration(pooled: PooledTest, ensembles: Sequence[FoldEnsemble]) -> dict[str, Any]:
+    """Reliability of the pooled test posteriors, as they are and at the dev temperatures."""
+    raw = pooled_posteriors(ensembles)
+    scaled = np.concatenate([apply_temperature(e.test, e.output_temperature) for e in ensembles])
+    return {
+        name: {
+            **{key: classification_metrics(pooled.truth, table)[key] for key in ("ece", "nll")},
+            "reliability": reliability(pooled.truth, table),
+        }
+        for name, table in (("as_combined", raw), ("calibrated", scaled))
+    }
+
+
+def rejection(
+    library: Library,
+    pooled: PooledTest,
+    ensembles: Sequence[FoldEnsemble],
+    *,
+    error_share: float = 0.5,
+) -> dict[str, Any]:
+    """Rejection: each fold's threshold from its dev rows, applied to its test rows.
+
+    Confidence is the top posterior at the temperature fitted on the fold's dev rows. A fold
+    whose dev rows offer no such threshold answers everything.
+
+    Args:
+        library: gives the truth of each fold.
+        pooled: the test rows.
+        ensembles: one a fold.
+        error_share: error aimed at on dev rows, relative to answering everything.
+    """
+    folds, confidences, corrects, answered = [], [], [], []
+    for ensemble in ensembles:
+        found = {}
+        for part, table in (("dev", ensemble.dev), ("test", ensemble.test)):
+            calibrated = apply_temperature(table, ensemble.output_temperature)
+            truth = library.take(ensemble.fold, part).truth
+            found[part] = calibrated.max(axis=1), calibrated.argmax(axis=1) == truth
+        chosen = choose_threshold(*found["dev"], error_share=error_share)
+        confidence, correct = found["test"]
+        threshold = 0.0 if chosen is None else chosen.threshold
+        confidences.append(confidence)
+        corrects.append(correct)
+        answered.append(confidence >= threshold)
+        folds.append(
+            {
+                "fold": ensemble.fold,
+                "temperature": ensemble.output_temperature,
+                "threshold": None if chosen is None else chosen.threshold,
+                "dev": None if chosen is None else _point(chosen),
+                "test": _point(operate(confidence, correct, threshold)),
+            }
+        )
+    confidence, correct = np.concatenate(confidences), np.concatenate(corrects)
+    kept = np.concatenate(answered)
+    curve = coverage_accuracy_curve(confidence, correct)
+    return {
+        "error_share": error_share,
+        "folds": folds,
+        "test": {
+            "coverage": float(kept.mean()),
+            "accuracy": float(correct[kept].mean()) if kept.any() else None,
+            "accuracy_without_rejection": float(correct.mean()),
+        },
+        "curve": {
+            "threshold": [point.threshold for point in curve],
+            "coverage": [point.coverage for point in curve],
+            "accuracy": [point.accuracy for point in curve],
+        },
+    }
+
+
+def _point(found: Any) -> dict[str, float | None]:
+    return {"coverage": found.coverage, "accuracy": found.accuracy}

@@ -1,0 +1,186 @@
+"""Who is in the ensemble, how good each is alone, and what each adds.
+
+Shapes: M candidates, N utterances, K classes, A members shown.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from serplatform.ensemble.base import FloatArray, IntArray, PosteriorSet
+from serplatform.ensemble.calibration import scale_members
+from serplatform.ensemble.nested import FoldEnsemble
+from serplatform.ensemble.posteriors import Library
+from serplatform.metrics import (
+    METRICS,
+    POSTERIOR_FLOOR,
+    confusion_counts,
+    count_metrics,
+    expected_calibration_error,
+)
+
+#: the gain of at most so many members, the heaviest, is computed for a fold
+MOST_GAINS = 50
+
+#: at most so many members are compared pairwise
+MOST_COMPARED = 20
+
+
+def solo_metrics(members: PosteriorSet) -> dict[str, FloatArray]:
+    """Every metric of each candidate alone.
+
+    Returns:
+        each name of ``metrics.METRICS`` to (M,).
+    """
+    posteriors, truth = members.posteriors, members.truth
+    rows = np.arange(truth.size)
+    counts = confusion_counts(truth, posteriors.argmax(axis=2), posteriors.shape[2])
+    values = dict(count_metrics(counts))
+    true = posteriors[:, rows, truth]  # (M, N)
+    values["nll"] = -np.log(np.maximum(true, POSTERIOR_FLOOR)).mean(axis=1)
+    squares = np.square(posteriors).sum(axis=2)
+    values["brier"] = (squares - 2 * true + 1).mean(axis=1)
+    values["ece"] = np.array([expected_calibration_error(truth, table) for table in posteriors])
+    return {name: values[name] for name in METRICS}
+
+
+def leave_one_out(ensemble: FoldEnsemble, members: PosteriorSet) -> dict[int, dict[str, float]]:
+    """What the ensemble loses when one member is silenced.
+
+    A silenced member says 1/K for every class, which changes no combiner's largest class: in a
+    mean, a product and a regression on centred logs alike it is as if the member were not
+    there. Nothing is fitted again.
+
+    Args:
+        ensemble: of one fold.
+        members: all candidates on rows of that fold.
+
+    Returns:
+        member position to ``uar`` and ``accuracy`` of the ensemble minus those without the
+        member, for the :data:`MOST_GAINS` heaviest; empty when one member is all there is.
+    """
+    weights = ensemble.combiner.weights()
+    used = np.flatnonzero(weights)
+    if used.size < 2:
+        return {}
+    if ensemble.temperatures is not None:
+        members = scale_members(members, ensemble.temperatures)
+    work = members.posteriors.copy()
+    num_classes = work.shape[2]
+
+    def measure() -> dict[str, float]:
+        prediction = ensemble.combiner.combine(work).argmax(axis=1)
+        found = count_metrics(confusion_counts(members.truth, prediction, num_classes))
+        return {name: float(found[name]) for name in ("uar", "accuracy")}
+
+    whole = measure()
+    gains = {}
+    for m in sorted(used, key=lambda m: (-weights[m], m))[:MOST_GAINS]:
+        work[m] = 1.0 / num_classes
+        without = measure()
+        work[m] = members.posteriors[m]
+        gains[int(m)] = {name: whole[name] - without[name] for name in whole}
+    return gains
+
+
+def member_rows(
+    library: Library,
+    ensemble: FoldEnsemble,
+    solo: Mapping[str, Mapping[str, FloatArray]],
+) -> list[dict[str, Any]]:
+    """The members of one fold, heaviest first, for JSON.
+
+    Args:
+        library: all candidates.
+        ensemble: of the fold.
+        solo: part to :func:`solo_metrics` on the fold's rows of that part.
+    """
+    weights = ensemble.combiner.weights()
+    gains = {
+        part: leave_one_out(ensemble, library.take(ensemble.fold, part)) for part in ("dev", "test")
+    }
+    rows = []
+    for m in sorted(np.flatnonzero(weights), key=lambda m: (-weights[m], m)):
+        candidate = library.candidates[m]
+        scaled = ensemble.temperatures
+        rows.append(
+            {
+                "member": candidate.name,
+                "run": candidate.run,
+                "trial": candidate.trial,
+                "architecture": candidate.architecture,
+                "weight": float(weights[m]),
+                "share": float(weights[m] / weights.sum()),
+                "temperature": None if scaled is None else float(scaled[m]),
+                "dev": {name: float(values[m]) for name, values in solo["dev"].items()},
+                "test": {name: float(values[m]) for name, values in solo["test"].items()},
+                "gain": {part: gains[part].get(int(m)) for part in ("dev", "test")},
+            }
+        )
+    return rows
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Diversity:
+    """How members differ on the pooled test rows.
+
+    Attributes:
+        members: A names, heaviest mean weight first.
+        disagreement: (A, A) share of test rows on which two members answer differently.
+        mean_disagreement: over pairs; None with fewer than two members.
+        oracle: accuracy and UAR if, in each fold, the right answer were taken whenever any
+            member of that fold has it: a bound for any choice among members' answers.
+        all_wrong: share of test rows on which no member is right.
+    """
+
+    members: tuple[str, ...]
+    disagreement: FloatArray
+    mean_disagreement: float | None
+    oracle: dict[str, float]
+    all_wrong: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "members": list(self.members),
+            "disagreement": self.disagreement.tolist(),
+            "mean_disagreement": self.mean_disagreement,
+            "oracle": self.oracle,
+            "all_wrong": self.all_wrong,
+        }
+
+
+def diversity(library: Library, ensembles: Sequence[FoldEnsemble]) -> Diversity:
+    """Compare members' answers on the test rows of all folds."""
+    shares = np.mean([e.combiner.weights() / e.combiner.weights().sum() for e in ensembles], axis=0)
+    used = sorted(np.flatnonzero(shares), key=lambda m: (-shares[m], m))
+    shown = np.array(used[:MOST_COMPARED], dtype=np.int64)
+    answers: list[IntArray] = []
+    truths: list[IntArray] = []
+    hits: list[np.ndarray[Any, np.dtype[np.bool_]]] = []
+    for ensemble in ensembles:
+        test = library.take(ensemble.fold, "test")
+        prediction = test.posteriors.argmax(axis=2)  # (M, N)
+        own = np.flatnonzero(ensemble.combiner.weights())
+        hits.append((prediction[own] == test.truth).any(axis=0))
+        answers.append(prediction[shown])
+        truths.append(test.truth)
+    answer, truth, hit = (
+        np.concatenate(answers, axis=1),
+        np.concatenate(truths),
+        np.concatenate(hits),
+    )
+    disagreement = np.array([(answer != one).mean(axis=1) for one in answer])  # (A, A)
+    pairs = disagreement[np.triu_indices(len(shown), 1)]
+    recalls = [float(hit[truth == k].mean()) for k in np.unique(truth)]
+    return Diversity(
+        members=tuple(library.candidates[m].name for m in shown),
+        disagreement=disagreement,
+        mean_disagreement=float(pairs.mean()) if pairs.size else None,
+        oracle={"accuracy": float(hit.mean()), "uar": float(np.mean(recalls))},
+        all_wrong=float(1.0 - hit.mean()),
+    )

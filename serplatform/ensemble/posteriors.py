@@ -1,0 +1,348 @@
+"""Read the posterior tables of every finished trial and align them by ``utterance_id``.
+
+Shapes: M candidates, R rows (an utterance in a fold and part), K classes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from serplatform.artifacts import SCHEMA_VERSION, posterior_schema, read_json
+from serplatform.ensemble.base import PosteriorSet
+from serplatform.errors import ArtifactError, BadInputError, LeakError
+from serplatform.metrics import SUM_TOLERANCE
+from serplatform.run_directory import RunDirectory
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+_MOST_FAULTS = 20
+_KEYS = ("fold", "part", "utterance_id")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A finished trial that may become a member.
+
+    Attributes:
+        name: unique among the candidates, e.g. ``ravdess/trial-00012``.
+        run: absolute path of its run.
+        trial: its number there.
+        architecture: registered name.
+        params: what the search chose, by dotted name.
+        num_parameters: trainable values; None where the record does not say.
+    """
+
+    name: str
+    run: str
+    trial: int
+    architecture: str
+    params: Mapping[str, Any]
+    num_parameters: int | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Library:
+    """Every candidate on the same rows, in the order of fold, part and utterance id.
+
+    Attributes:
+        runs: the content of each run's ``run.json``, with its absolute ``path`` and the number
+            of trials in each state as ``num_trials``.
+        plan: the content of the fold file.
+        classes: K names.
+        candidates: M.
+        fold: (R,) outer fold of each row.
+        part: R, ``dev`` or ``test``.
+        utterance_ids: R.
+        speaker_ids: R.
+        truth: (R,) class indices.
+        values: (M, R, K), rows sum to 1.
+    """
+
+    runs: tuple[Mapping[str, Any], ...]
+    plan: Mapping[str, Any]
+    classes: tuple[str, ...]
+    candidates: tuple[Candidate, ...]
+    fold: IntArray
+    part: tuple[str, ...]
+    utterance_ids: tuple[str, ...]
+    speaker_ids: tuple[str, ...]
+    truth: IntArray
+    values: FloatArray
+
+    @property
+    def folds(self) -> tuple[int, ...]:
+        """The outer folds, sorted."""
+        return tuple(int(k) for k in np.unique(self.fold))
+
+    def rows(self, fold: int, part: str) -> slice:
+        """The rows of one part of one fold, which lie together."""
+        found = np.flatnonzero((self.fold == fold) & (np.asarray(self.part) == part))
+        return slice(int(found[0]), int(found[-1]) + 1)
+
+    def take(self, fold: int, part: str) -> PosteriorSet:
+        """All candidates on one part of one fold; a view, not a copy."""
+        rows = self.rows(fold, part)
+        return PosteriorSet(
+            part=part,
+            utterance_ids=self.utterance_ids[rows],
+            speaker_ids=self.speaker_ids[rows],
+            truth=self.truth[rows],
+            posteriors=self.values[:, rows],
+            members=tuple(c.name for c in self.candidates),
+            classes=self.classes,
+        )
+
+
+def read_library(runs: Sequence[str | Path]) -> Library:
+    """Read the posteriors of every finished trial of one or several runs.
+
+    Args:
+        runs: directories that ``serplatform search`` or ``train`` wrote.
+
+    Raises:
+        BadInputError: no run or no finished trial; runs that differ in dataset, folds or
+            classes; tables that differ in rows or truth (every difference found is listed).
+        LeakError: an utterance, or a speaker of a speaker-independent protocol, is in the dev
+            and in the test part of one fold.
+        ArtifactError: a file is missing, damaged or of another schema version.
+    """
+    if not runs:
+        raise BadInputError("no run was given; name at least one directory that holds a run.json")
+    directories = [RunDirectory(Path(run).resolve()) for run in runs]
+    paths = [d.path for d in directories]
+    twice = sorted({str(p) for p in paths if paths.count(p) > 1})
+    if twice:
+        raise BadInputError(f"{twice[0]}: the run was given twice; give each run once")
+    contents = [directory.read_run() for directory in directories]
+    _check_same(paths, contents)
+    classes = tuple(str(name) for name in contents[0]["classes"])
+    plan = _read_plan(directories[0], contents[0])
+
+    labels = _run_labels(paths)
+    candidates: list[Candidate] = []
+    tables: list[tuple[Path, pa.Table]] = []
+    described: list[Mapping[str, Any]] = []
+    for directory, content, label in zip(directories, contents, labels, strict=True):
+        records = directory.records()
+        states = [str(record["state"]) for record in records.values()]
+        counts = {name: states.count(name) for name in ("complete", "pruned", "failed")}
+        described.append({**content, "path": str(directory.path), "num_trials": counts})
+        for number, record in sorted(records.items()):
+            if record["state"] != "complete":
+                continue
+            parameters = record.get("num_parameters")
+            candidates.append(
+                Candidate(
+                    name=f"{label}/trial-{number:05d}",
+                    run=str(directory.path),
+                    trial=number,
+                    architecture=str(record["architecture"]),
+                    params=dict(record.get("params", {})),
+                    num_parameters=None if parameters is None else int(parameters),
+                )
+            )
+            file = directory.posteriors_file(number)
+            tables.append((file, _read_table(file, directory, number, classes)))
+    if not candidates:
+        raise BadInputError(
+            f"{', '.join(map(str, paths))}: no finished trial, so there is nothing to combine; "
+            "continue the search with --resume"
+        )
+    reference = tables[0][1]
+    _check_aligned(tables)
+    _check_plan_rows(tables[0], plan)
+    _check_leaks(reference, bool(plan.get("speaker_independent", True)))
+
+    position = {name: k for k, name in enumerate(classes)}
+    values = np.empty((len(tables), len(reference), len(classes)))
+    for m, (_, table) in enumerate(tables):
+        for k, name in enumerate(classes):
+            values[m, :, k] = table[f"p_{name}"].to_numpy()
+    values /= values.sum(axis=2, keepdims=True)  # each sum is within 1e-4 of 1 by now
+    return Library(
+        runs=tuple(described),
+        plan=plan,
+        classes=classes,
+        candidates=tuple(candidates),
+        fold=reference["fold"].to_numpy().astype(np.int64),
+        part=tuple(reference["part"].to_pylist()),
+        utterance_ids=tuple(reference["utterance_id"].to_pylist()),
+        speaker_ids=tuple(reference["speaker_id"].to_pylist()),
+        truth=np.array([position[t] for t in reference["truth"].to_pylist()], dtype=np.int64),
+        values=values,
+    )
+
+
+def _check_same(paths: Sequence[Path], contents: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse runs whose rows cannot be the same."""
+
+    def described(content: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "dataset fingerprint": content.get("dataset", {}).get("fingerprint"),
+            "folds (folds_hash)": content.get("folds_hash"),
+            "classes": list(content.get("classes", [])),
+        }
+
+    first = described(contents[0])
+    faults = []
+    for path, content in zip(paths[1:], contents[1:], strict=True):
+        for what, value in described(content).items():
+            if value != first[what]:
+                faults.append(f"{what}: {paths[0]} has {first[what]}, {path} has {value}")
+    if faults:
+        raise BadInputError(
+            "the runs cannot be combined; combine runs on one dataset with the same folds and "
+            "classes (the same --data, --protocol and --seed):",
+            faults,
+        )
+
+
+def _read_plan(directory: RunDirectory, content: Mapping[str, Any]) -> Mapping[str, Any]:
+    file = directory.path / str(content.get("folds_file") or directory.folds_file.name)
+    plan = read_json(file, "fold file")
+    version = plan.get("schema_version") if isinstance(plan, dict) else None
+    if version != SCHEMA_VERSION:
+        raise ArtifactError(
+            f"{file}: schema version {version}, this program reads {SCHEMA_VERSION}"
+        )
+    if plan.get("hash", content.get("folds_hash")) != content.get("folds_hash"):
+        raise ArtifactError(
+            f"{file}: its hash is not the one in {directory.run_file}; the folds are not those "
+            "that the run was made with"
+        )
+    return dict(plan)
+
+
+def _run_labels(paths: Sequence[Path]) -> list[str]:
+    """Short names of the runs: the last part of the path, with more of it where two agree."""
+    labels = [path.name for path in paths]
+    depth = 2
+    while len(set(labels)) < len(labels):
+        labels = ["/".join(path.parts[-depth:]) for path in paths]
+        depth += 1
+    return labels
+
+
+def _read_table(
+    file: Path, directory: RunDirectory, trial: int, classes: tuple[str, ...]
+) -> pa.Table:
+    """One table, checked by itself and sorted by fold, part and utterance id."""
+    table = directory.read_posteriors(trial)
+    schema = posterior_schema(list(classes))
+    given = [name for name in table.column_names if name.startswith("p_")]
+    wanted = [f"p_{name}" for name in classes]
+    if given != wanted:
+        raise ArtifactError(
+            f"{file}: its posterior columns are {', '.join(given)}, the run's classes ask for "
+            f"{', '.join(wanted)} in this order"
+        )
+    lacking = [name for name in schema.names if name not in table.column_names]
+    if lacking:
+        raise ArtifactError(f"{file}: lacks the column(s) {', '.join(lacking)}")
+    table = table.select(schema.names).cast(schema).combine_chunks()
+    if table.num_rows == 0:
+        raise ArtifactError(f"{file}: holds no rows")
+    faults = []
+    parts = sorted(set(table["part"].to_pylist()))
+    if parts != ["dev", "test"]:
+        faults.append(f"its parts are {', '.join(parts)}; expected dev and test")
+    unknown = sorted(set(table["truth"].to_pylist()) - set(classes))
+    if unknown:
+        faults.append(f"its truth holds unknown classes: {', '.join(unknown)}")
+    values = np.stack([table[name].to_numpy() for name in wanted], axis=1)
+    if not np.isfinite(values).all() or values.min() < 0:
+        faults.append("posteriors must be finite and not negative")
+    else:
+        worst = float(np.abs(values.sum(axis=1) - 1.0).max())
+        if worst > SUM_TOLERANCE:
+            faults.append(f"a row of posteriors is {worst:.2g} away from a sum of 1")
+    if faults:
+        raise ArtifactError(f"{file}: the posterior table is not valid:", faults)
+    return table.sort_by([(key, "ascending") for key in _KEYS])
+
+
+def _check_aligned(tables: Sequence[tuple[Path, pa.Table]]) -> None:
+    """Every table has the rows, speakers and truth of the first."""
+    first_file, first = tables[0]
+    faults: list[str] = []
+    seen = set()
+    for key in _row_keys(first):
+        if key in seen:
+            faults.append(f"{first_file}: {_say(key)} is there twice")
+        seen.add(key)
+    for file, table in tables[1:]:
+        if all(table[key].equals(first[key]) for key in _KEYS):
+            for column in ("truth", "speaker_id"):
+                if not table[column].equals(first[column]):
+                    ours, theirs = table[column].to_pylist(), first[column].to_pylist()
+                    row = next(i for i in range(len(ours)) if ours[i] != theirs[i])
+                    faults.append(
+                        f"{file}: {_say(_row_keys(table)[row])} has {column} '{ours[row]}', "
+                        f"{first_file.name} has '{theirs[row]}'"
+                    )
+            continue
+        own, given = set(_row_keys(table)), _row_keys(table)
+        faults += [f"{file}: lacks {_say(key)}" for key in sorted(seen - own)[:3]]
+        faults += [f"{file}: {_say(key)} is in no other table" for key in sorted(own - seen)[:3]]
+        if len(own) < len(given):
+            key = next(k for i, k in enumerate(given[1:]) if k == given[i])
+            faults.append(f"{file}: {_say(key)} is there twice")
+    if faults:
+        raise BadInputError(
+            f"the posterior tables do not fit together; rows are joined by utterance_id "
+            f"({first_file} is the first table):",
+            faults[:_MOST_FAULTS],
+        )
+
+
+def _check_plan_rows(first: tuple[Path, pa.Table], plan: Mapping[str, Any]) -> None:
+    """The rows are those that the fold file calls dev and test."""
+    file, table = first
+    wanted = {
+        (fold, part, name)
+        for fold, parts in enumerate(plan["folds"])
+        for part in ("dev", "test")
+        for name in parts[part]
+    }
+    given = set(_row_keys(table))
+    faults = [f"lacks {_say(key)}" for key in sorted(wanted - given)[:3]]
+    faults += [f"{_say(key)} is not there in the fold file" for key in sorted(given - wanted)[:3]]
+    if faults:
+        raise BadInputError(f"{file}: its rows are not those of the run's fold file:", faults)
+
+
+def _check_leaks(table: pa.Table, speaker_independent: bool) -> None:
+    """No utterance, and no speaker if the protocol says so, is dev and test in one fold."""
+    holders: dict[tuple[int, str], dict[str, set[str]]] = {}
+    speakers = table["speaker_id"].to_pylist()
+    for (fold, part, name), speaker in zip(_row_keys(table), speakers, strict=True):
+        kinds = {"utterance": name} | ({"speaker": speaker} if speaker_independent else {})
+        for kind, value in kinds.items():
+            found = holders.setdefault((fold, kind), {"dev": set(), "test": set()})
+            found[part].add(value)
+    faults = [
+        f"fold {fold}: {kind} '{value}' is in dev and in test"
+        for (fold, kind), parts in sorted(holders.items())
+        for value in sorted(parts["dev"] & parts["test"])
+    ]
+    if faults:
+        raise LeakError(
+            "weights fitted on dev rows would have seen the test part; make the folds again:",
+            faults[:_MOST_FAULTS],
+        )
+
+
+def _row_keys(table: pa.Table) -> list[tuple[int, str, str]]:
+    return list(zip(*(table[key].to_pylist() for key in _KEYS), strict=True))
+
+
+def _say(key: tuple[int, str, str]) -> str:
+    return f"utterance '{key[2]}' ({key[1]}, fold {key[0]})"

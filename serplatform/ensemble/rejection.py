@@ -1,0 +1,115 @@
+"""When to say "not sure": a threshold on the calibrated posterior of the top class.
+
+Chow, "On optimum recognition error and reject tradeoff", IEEE Trans. Information Theory 16(1),
+1970: reject where the largest posterior is below a threshold. Coverage is the share of
+utterances that are answered.
+
+Shapes: N utterances.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Operating:
+    """What a threshold does on some rows.
+
+    Attributes:
+        threshold: an utterance is answered when its confidence is at least this.
+        coverage: share of utterances answered.
+        accuracy: of those answered; None when none is.
+    """
+
+    threshold: float
+    coverage: float
+    accuracy: float | None
+
+
+def operate(confidence: FloatArray, correct: BoolArray, threshold: float) -> Operating:
+    """Apply a threshold.
+
+    Args:
+        confidence: (N,) posterior of the top class.
+        correct: (N,) whether the top class is right.
+        threshold: lowest confidence that is answered.
+    """
+    answered = confidence >= threshold
+    return Operating(
+        threshold=float(threshold),
+        coverage=float(answered.mean()),
+        accuracy=float(correct[answered].mean()) if answered.any() else None,
+    )
+
+
+def choose_threshold(
+    confidence: FloatArray, correct: BoolArray, *, error_share: float = 0.5
+) -> Operating | None:
+    """The threshold of highest coverage at which the error falls to a share of what it was.
+
+    Args:
+        confidence: (N,) posterior of the top class, dev rows.
+        correct: (N,) whether the top class is right.
+        error_share: error wanted among those answered, relative to the error among all.
+
+    Returns:
+        None when no threshold gets there.
+
+    Example:
+        >>> confidence = np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.4])
+        >>> correct = np.array([True, True, True, True, False, True])
+        >>> choose_threshold(confidence, correct)  # error 1/6 over all, 0 above 0.5
+        Operating(threshold=0.6, coverage=0.6666666666666666, accuracy=1.0)
+    """
+    wanted = (1.0 - float(correct.mean())) * error_share
+    thresholds, coverage, accuracy = _sweep(confidence, correct)
+    reached = np.flatnonzero(1.0 - accuracy <= wanted + 1e-12)
+    if not reached.size:
+        return None
+    best = reached[-1]
+    return Operating(
+        threshold=float(thresholds[best]),
+        coverage=float(coverage[best]),
+        accuracy=float(accuracy[best]),
+    )
+
+
+def coverage_accuracy_curve(
+    confidence: FloatArray, correct: BoolArray, *, num_points: int = 101
+) -> list[Operating]:
+    """Accuracy of those answered against coverage, most confident first, thinned for drawing.
+
+    Utterances of equal confidence are answered together.
+
+    Args:
+        confidence: (N,) posterior of the top class.
+        correct: (N,) whether the top class is right.
+        num_points: points kept at most; the last is coverage 1.
+    """
+    thresholds, coverage, accuracy = _sweep(confidence, correct)
+    kept = np.unique(np.linspace(0, len(thresholds) - 1, num_points).round().astype(np.int64))
+    return [
+        Operating(
+            threshold=float(thresholds[i]),
+            coverage=float(coverage[i]),
+            accuracy=float(accuracy[i]),
+        )
+        for i in kept
+    ]
+
+
+def _sweep(confidence: FloatArray, correct: BoolArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Distinct thresholds, highest first, with coverage and accuracy at each."""
+    order = np.argsort(-confidence, kind="stable")
+    ranked = confidence[order]
+    last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))  # last of equal values
+    answered = last + 1.0
+    accuracy = np.cumsum(correct[order])[last] / answered
+    return ranked[last], answered / len(confidence), accuracy
