@@ -69,6 +69,10 @@ class Aligner(ABC):
             BadInputError: with the reason and the sources that could.
         """
 
+    def files(self, utterances: Sequence[Utterance]) -> tuple[Path, ...]:
+        """The files that it reads for some utterances, so that a change of one is noticed."""
+        return ()
+
     @abstractmethod
     def align(
         self, utterance: Utterance, samples: FloatArray, sampling_rate: int

@@ -183,6 +183,10 @@ class TextGridAligner(Aligner):
                 "--align pocketsphinx (English) or --align none"
             )
 
+    def files(self, utterances: Sequence[Utterance]) -> tuple[Path, ...]:
+        """See the base class."""
+        return tuple(path for u in utterances if (path := self._path(u)) is not None)
+
     def align(
         self, utterance: Utterance, samples: FloatArray, sampling_rate: int
     ) -> Alignment | AlignmentFailure:

@@ -119,6 +119,11 @@ class WdsegAligner(Aligner):
                 "(Montreal Forced Aligner), --align pocketsphinx (English) and --align none"
             )
 
+    def files(self, utterances: Sequence[Utterance]) -> tuple[Path, ...]:
+        """See the base class."""
+        found = (self._path(u, suffix) for u in utterances for suffix in (".wdseg", ".phseg"))
+        return tuple(path for path in found if path is not None)
+
     def align(
         self, utterance: Utterance, samples: FloatArray, sampling_rate: int
     ) -> Alignment | AlignmentFailure:

@@ -84,9 +84,13 @@ def assemble(assembly: Assembly) -> dict[str, Any]:
         [report.alignment(a.partial) for report in filled if report.spans],
     )
     write_text(a.out / "rejected.csv", rejected_csv(rejections))
-    names = ("utterances.parquet", "alignment.parquet", "rejected.csv")
+    unaligned = [entry for report in a.reports for entry in report.unaligned]
+    names = ["utterances.parquet", "alignment.parquet", "rejected.csv"]
+    if unaligned:
+        write_text(a.out / "unaligned.csv", unaligned_csv(unaligned))
+        names.append("unaligned.csv")
     classes = _classes(a.corpus, count.by_emotion)
-    aligned = sum(report.aligned for report in filled)
+    aligned: Counter[str] = sum((Counter(report.aligned) for report in filled), Counter())
     meta = {
         "schema_version": SCHEMA_VERSION,
         "corpus": a.corpus.name,
@@ -106,8 +110,9 @@ def assemble(assembly: Assembly) -> dict[str, Any]:
             "seconds": round(count.seconds, 3),
         },
         "features": features,
-        "alignment": {"corpus": aligned} if aligned else {},
-        "notes": [*a.manifest.notes, *_notes(a, count)],
+        "alignment": dict(aligned.most_common()),
+        "unaligned": dict(Counter(reason for _, reason, _ in unaligned).most_common()),
+        "notes": [*a.manifest.notes, *_notes(a, count), *_alignment_notes(a)],
         "default_protocol": a.corpus.choose_protocol(
             [u for u in a.manifest.utterances if u.utterance_id in count.ids]
         ),
@@ -127,6 +132,25 @@ def rejected_csv(rejections: Sequence[Rejection]) -> str:
     writer.writerow(["utterance_id", "path", "reason"])
     writer.writerows([r.utterance_id, r.path, r.reason] for r in rejections)
     return stream.getvalue()
+
+
+def unaligned_csv(entries: Sequence[tuple[str, str, str]]) -> str:
+    """The text of ``unaligned.csv``: utterance_id, reason, detail."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["utterance_id", "reason", "detail"])
+    writer.writerows(entries)
+    return stream.getvalue()
+
+
+def _alignment_notes(assembly: Assembly) -> Iterator[str]:
+    """Sentences on utterances that could not be aligned, and on repaired alignments."""
+    failed = Counter(reason for report in assembly.reports for _, reason, _ in report.unaligned)
+    for reason, number in failed.most_common():
+        yield f"{number} utterances could not be aligned (unaligned.csv): {reason}"
+    repaired = sum((Counter(report.alignment_notes) for report in assembly.reports), Counter())
+    for note, number in repaired.most_common():
+        yield f"{number} alignments: {note}"
 
 
 @dataclasses.dataclass

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from serplatform.alignment.base import NONE, get_aligner
 from serplatform.artifacts import (
     ALIGNMENT_SCHEMA,
     UTTERANCE_SCHEMA,
@@ -46,6 +48,8 @@ class ShardTask:
         max_duration: seconds, or None.
         folder: takes the shard's files.
         request: digest of everything that determines the shard.
+        align: where words and phones come from, see ``alignment.base.get_aligner``.
+        alignments: directory of alignment files, or None.
     """
 
     number: int
@@ -57,6 +61,8 @@ class ShardTask:
     max_duration: float | None
     folder: Path
     request: str
+    align: str = NONE
+    alignments: Path | None = None
 
     @property
     def record(self) -> Path:
@@ -75,7 +81,9 @@ class ShardReport:
         digest: SHA-256 of table rows and spans.
         files: feature name → entry for ``dataset.json``.
         spans: rows of alignment.
-        aligned: utterances that have any.
+        aligned: source of alignment → utterances that have spans from it.
+        unaligned: utterance id, reason and detail of each that could not be aligned.
+        alignment_notes: what was repaired in alignments → utterances.
         reused: it was there already.
     """
 
@@ -85,7 +93,9 @@ class ShardReport:
     digest: str
     files: dict[str, dict[str, Any]]
     spans: int
-    aligned: int
+    aligned: dict[str, int]
+    unaligned: tuple[tuple[str, str, str], ...] = ()
+    alignment_notes: dict[str, int] = dataclasses.field(default_factory=dict)
     reused: bool = False
 
     def table(self, folder: Path) -> Path:
@@ -141,14 +151,18 @@ def run_shard(task: ShardTask) -> ShardReport:
             root=task.root,
             extra_columns=task.extra_columns,
             max_duration=task.max_duration,
+            aligner=get_aligner(task.align, task.alignments),
         )
+    sources = {span["utterance_id"]: span["source"] for span in content.spans}
     report = ShardReport(
         number=task.number,
         rows=len(content.rows),
         rejections=tuple(content.rejections),
         digest=content.digest(),
         spans=len(content.spans),
-        aligned=len({span["utterance_id"] for span in content.spans}),
+        aligned=dict(Counter(sources.values())),
+        unaligned=tuple(content.unaligned),
+        alignment_notes=dict(Counter(content.alignment_notes)),
         files={
             name: write_feature_shard(
                 task.folder / f"{name}-{task.number:05d}.arrow",
@@ -177,7 +191,10 @@ def finished_shard(task: ShardTask) -> ShardReport | None:
     if not isinstance(values, dict) or values.pop("request", None) != task.request:
         return None
     rejections = tuple(Rejection(**entry) for entry in values.pop("rejections"))
-    report = ShardReport(**{**values, "rejections": rejections, "reused": True})
+    unaligned = tuple((name, why, detail) for name, why, detail in values.pop("unaligned"))
+    report = ShardReport(
+        **{**values, "rejections": rejections, "unaligned": unaligned, "reused": True}
+    )
     for entry in report.files.values():
         path = task.folder / entry["file"]
         if not path.is_file() or path.stat().st_size != entry["bytes"]:

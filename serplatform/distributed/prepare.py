@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import unquote, urlparse
 
 import serplatform
+from serplatform.alignment.base import NONE, Aligner, get_aligner
 from serplatform.artifacts import SCHEMA_VERSION, read_json
 from serplatform.config import digest
 from serplatform.corpora.audio import MAX_DURATION
@@ -40,8 +41,6 @@ from serplatform.features.extract import relative_path
 
 #: features that a dataset gets unless others are named
 DEFAULT_FEATURES = ("log_mel_23", "log_mel_40", "mfcc_40", "mfcc_40_window")
-#: where words and phones may come from; the corpus's own times are always kept
-ALIGNMENTS = ("none",)
 #: changes when the same request would give other contents
 EXTRACTION_VERSION = 1
 _PARTIAL = ".partial"
@@ -101,7 +100,8 @@ def prepare(
     out: Path,
     *,
     features: Sequence[str] = DEFAULT_FEATURES,
-    align: str = "none",
+    align: str = NONE,
+    alignments: Path | None = None,
     workers: int | None = None,
     options: Mapping[str, Any] | None = None,
     label_map: Mapping[str, str] | None = None,
@@ -120,7 +120,9 @@ def prepare(
         source: the corpus's directory or table; None for a corpus that makes its own audio.
         out: the dataset directory, new, empty, or of an earlier call.
         features: registered names.
-        align: where words and phones come from, one of :data:`ALIGNMENTS`.
+        align: where words and phones come from, see ``alignment.base.aligner_names``; times
+            that the corpus itself gives are kept where there are no others.
+        alignments: directory of alignment files, for sources that read files.
         workers: most tasks at a time; None means all CPUs.
         options: arguments of the corpus's class.
         label_map: further names for labels, see ``corpora.validate``.
@@ -136,12 +138,15 @@ def prepare(
     began = time.monotonic()
     made = make_corpus(corpus, options or {})
     extractors = _extractors(features)
-    _check_arguments(made, source, align, workers, max_duration)
+    aligner = get_aligner(align, alignments)
+    _check_arguments(made, source, workers, max_duration)
     out = _local(out)
     origin = out if source is None else source.absolute()
     manifest = validate(made.scan(origin), label_map)
     if not manifest.utterances:
         raise _nothing_left(corpus, manifest)
+    if aligner is not None:
+        aligner.check(manifest.utterances)
     root = made.root(origin)
     request = {
         "corpus": corpus,
@@ -151,6 +156,8 @@ def prepare(
         "label_map": dict(label_map or {}),
         "max_duration": max_duration,
         "align": align,
+        "alignments": None if alignments is None else str(alignments.absolute()),
+        "alignment_files": _files_digest(aligner, manifest),
         "contents": _contents_digest(manifest, root),
         "version": EXTRACTION_VERSION,
     }
@@ -164,7 +171,7 @@ def prepare(
     with _partial_folder(out) as partial:
         connect(address=address, num_cpus=workers)
         reports = extract_shards(
-            _tasks(made, manifest, root, partial, extractors, extra_columns, max_duration, request),
+            _tasks(made, manifest, root, partial, extractors, extra_columns, request),
             workers=workers,
             progress=progress,
         )
@@ -273,7 +280,6 @@ def _extractors(features: Sequence[str]) -> dict[str, FeatureExtractor]:
 def _check_arguments(
     corpus: Corpus,
     source: Path | None,
-    align: str,
     workers: int | None,
     max_duration: float | None,
 ) -> None:
@@ -285,8 +291,6 @@ def _check_arguments(
         )
     if not corpus.needs_source and source is not None:
         faults.append(f"corpus '{corpus.name}' makes its own audio; leave '{source}' out")
-    if align not in ALIGNMENTS:
-        faults.append(unknown_name("alignment", align, ALIGNMENTS))
     if workers is not None and workers < 1:
         faults.append(f"--workers {workers}: at least 1")
     if max_duration is not None and not max_duration > 0:
@@ -322,6 +326,15 @@ def _contents_digest(manifest: Manifest, root: Path) -> str:
                 values["file"] = None
         total.update(json.dumps(values, sort_keys=True, ensure_ascii=False).encode())
     return total.hexdigest()
+
+
+def _files_digest(aligner: Aligner | None, manifest: Manifest) -> str | None:
+    """Digest of name, size and time of every alignment file that is read; None without any."""
+    paths = () if aligner is None else aligner.files(manifest.utterances)
+    if not paths:
+        return None
+    found = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+    return digest([list(entry) for entry in found])
 
 
 def _existing(
@@ -379,7 +392,12 @@ def _remove_dataset(out: Path) -> None:
     if not (out / "dataset.json").exists():
         return
     (out / "dataset.json").unlink()
-    for path in [*out.glob("*.arrow"), *out.glob("*.parquet"), out / "rejected.csv"]:
+    for path in [
+        *out.glob("*.arrow"),
+        *out.glob("*.parquet"),
+        out / "rejected.csv",
+        out / "unaligned.csv",
+    ]:
         path.unlink(missing_ok=True)
 
 
@@ -410,7 +428,6 @@ def _tasks(
     partial: Path,
     extractors: Mapping[str, FeatureExtractor],
     extra_columns: tuple[str, ...],
-    max_duration: float | None,
     request: Mapping[str, Any],
 ) -> list[ShardTask]:
     key = digest([request, {name: e.spec() for name, e in extractors.items()}])
@@ -423,9 +440,11 @@ def _tasks(
             root=root,
             features=tuple(extractors),
             extra_columns=extra_columns,
-            max_duration=max_duration,
+            max_duration=request["max_duration"],
             folder=partial,
             request=key,
+            align=request["align"],
+            alignments=None if request["alignments"] is None else Path(request["alignments"]),
         )
         for number, first in enumerate(range(0, len(manifest.utterances), size))
     ]

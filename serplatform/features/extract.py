@@ -15,8 +15,16 @@ from typing import Any
 
 import numpy as np
 
+from serplatform.alignment.base import (
+    CORPUS_SOURCE,
+    Aligner,
+    Alignment,
+    AlignmentFailure,
+    align_utterance,
+)
 from serplatform.corpora.audio import (
     MAX_DURATION,
+    TARGET_RATE,
     AudioError,
     audio_hash,
     level_db,
@@ -38,12 +46,16 @@ class ShardContent:
         frames: for each feature, (T, D) frames of each utterance.
         spans: rows of ``artifacts.ALIGNMENT_SCHEMA``.
         rejections: utterances left out.
+        unaligned: utterance id, reason and detail of each that could not be aligned; it is kept.
+        alignment_notes: what was repaired in alignments, once an utterance.
     """
 
     rows: list[dict[str, Any]]
     frames: dict[str, list[FloatArray]]
     spans: list[dict[str, Any]]
     rejections: list[Rejection]
+    unaligned: list[tuple[str, str, str]] = dataclasses.field(default_factory=list)
+    alignment_notes: list[str] = dataclasses.field(default_factory=list)
 
     def digest(self) -> str:
         """SHA-256 of rows and spans, which does not depend on how a file stores them."""
@@ -61,8 +73,9 @@ def extract_shard(
     root: Path,
     extra_columns: Sequence[str] = (),
     max_duration: float | None = MAX_DURATION,
+    aligner: Aligner | None = None,
 ) -> ShardContent:
-    """Read each utterance and compute its features.
+    """Read each utterance, compute its features and locate its words.
 
     Args:
         utterances: in order.
@@ -71,6 +84,7 @@ def extract_shard(
         root: directory that the paths in the rows are relative to.
         extra_columns: names of the corpus's own columns; every row gets all of them.
         max_duration: longest utterance that is accepted, in seconds.
+        aligner: locates words and phones; None keeps what the corpus itself gives.
     """
     content = ShardContent(
         rows=[], frames={name: [] for name in extractors}, spans=[], rejections=[]
@@ -118,18 +132,30 @@ def extract_shard(
                 **{name: spoken.extra.get(name) for name in extra_columns},
             }
         )
-        content.spans.extend(
-            {
-                "utterance_id": spoken.utterance_id,
-                "tier": span.tier,
-                "label": span.label,
-                "start": round(span.start, 6),
-                "end": round(span.end, 6),
-                "source": "corpus",
-            }
-            for span in spoken.spans
-        )
+        _align(content, spoken, audio.samples, aligner)
     return content
+
+
+def _align(
+    content: ShardContent, utterance: Utterance, samples: FloatArray, aligner: Aligner | None
+) -> None:
+    """Add an utterance's spans; where the aligner fails, the corpus's own and the reason."""
+    alignment = align_utterance(aligner, utterance, samples, TARGET_RATE)
+    if isinstance(alignment, AlignmentFailure):
+        content.unaligned.append((utterance.utterance_id, alignment.reason, alignment.detail))
+        alignment = Alignment(spans=utterance.spans, source=CORPUS_SOURCE)
+    content.alignment_notes.extend(alignment.notes)
+    content.spans.extend(
+        {
+            "utterance_id": utterance.utterance_id,
+            "tier": span.tier,
+            "label": span.label,
+            "start": round(span.start, 6),
+            "end": round(span.end, 6),
+            "source": alignment.source,
+        }
+        for span in alignment.spans
+    )
 
 
 def relative_path(path: Path, root: Path) -> str:
