@@ -65,10 +65,12 @@ def _axis(parameter: Parameter) -> tuple[Axis, list[float | None]]:
     if parameter.kind == "category":
         ticks = [(i / (len(parameter.levels) - 1), t) for i, t in enumerate(parameter.levels)]
     else:
-        at = [low + span * share for share in (0.0, 0.5, 1.0)]
-        numbers = [10**a if parameter.kind == "log" else a for a in at]
+        distinct = np.unique(codes[np.isfinite(codes)])
+        at = distinct if len(distinct) <= FEW_VALUES else low + span * np.array([0.0, 0.5, 1.0])
+        numbers = 10**at if parameter.kind == "log" else at
         ticks = [
-            (share, f"{number:.3g}") for share, number in zip((0.0, 0.5, 1.0), numbers, strict=True)
+            (float((a - low) / span), f"{number:.3g}")
+            for a, number in zip(at, numbers, strict=True)
         ]
     return Axis(name=parameter.name, ticks=tuple(ticks)), heights
 
@@ -146,7 +148,7 @@ class ParallelCoordinates(Figure[tuple[Bundle, ...]]):
         return tuple(bundles)
 
     def draw(self, data: tuple[Bundle, ...], ink: Ink) -> Drawing:
-        panels, tables, sentences = [], [], []
+        panels, tables = [], []
         for bundle in data:
             count = len(bundle.axes)
             spread = [_spread(line.heights[a] for line in bundle.lines) for a in range(count)]
@@ -218,17 +220,6 @@ class ParallelCoordinates(Figure[tuple[Bundle, ...]]):
                     height=360,
                 )
             )
-            best = max(bundle.lines, key=lambda line: line.dev_uar)
-            chosen = [
-                f"{axis.name} {value}"
-                for axis, value in zip(bundle.axes[:-1], best.values, strict=True)
-                if value != "–"
-            ]
-            settings = listing(chosen) if chosen else "the paper's settings"
-            sentences.append(
-                f"{bundle.architecture}: the best of {len(bundle.lines)} finished trials has "
-                f"{settings}."
-            )
             tables.append(
                 Table(
                     caption=f"Parameters of {bundle.architecture}'s finished trials",
@@ -236,6 +227,14 @@ class ParallelCoordinates(Figure[tuple[Bundle, ...]]):
                     rows=[[line.trial, *line.values, line.dev_uar] for line in bundle.lines],
                 )
             )
+        best_bundle = max(data, key=lambda b: max(line.dev_uar for line in b.lines))
+        best = max(best_bundle.lines, key=lambda line: line.dev_uar)
+        chosen = [
+            f"{axis.name} {value}"
+            for axis, value in zip(best_bundle.axes[:-1], best.values, strict=True)
+            if value != "–"
+        ]
+        settings = listing(chosen) if chosen else "the paper's settings"
         left = max(bundle.left_out for bundle in data)
         note = (
             "Each line is a finished trial; its colour is the quarter of dev UAR it falls in. "
@@ -244,5 +243,12 @@ class ParallelCoordinates(Figure[tuple[Bundle, ...]]):
         if left:
             note += f" The {MAX_AXES} parameters that go most with dev UAR are shown."
         return Drawing(
-            summary=" ".join(sentences), panels=panels, tables=tables, note=note, wide=True
+            summary=(
+                f"The finished trial with the highest dev UAR, {best.trial} "
+                f"({percent(best.dev_uar)} %), has {settings}."
+            ),
+            panels=panels,
+            tables=tables,
+            note=note,
+            wide=True,
         )

@@ -100,7 +100,8 @@ class SizeTradeoff(Figure[tuple[SizedTrial, ...]]):
                 f"{len(front)} of {plural(len(data), 'finished trial')} "
                 f"{'is' if len(front) == 1 else 'are'} not beaten by a smaller one: from "
                 f"{small.trial} ({small.num_parameters:,} parameters, dev UAR "
-                f"{percent(small.dev_uar)} %) to {large.trial} ({large.num_parameters:,}, {percent(large.dev_uar)} %)."
+                f"{percent(small.dev_uar)} %) to {large.trial} ({large.num_parameters:,}, "
+                f"{percent(large.dev_uar)} %)."
             ),
             panels=[
                 Panel(

@@ -33,7 +33,15 @@
   const draw = (element) => {
     const panel = island(element.dataset.figure).panels[Number(element.dataset.panel)];
     const { meta = {}, ...layout } = panel.layout;
-    if (meta.minWidth) element.style.minWidth = meta.minWidth + "px";
+    if (meta.minWidth) {
+      element.style.minWidth = meta.minWidth + "px";
+      const frame = element.parentElement;
+      if (frame.scrollWidth > frame.clientWidth) {
+        frame.tabIndex = 0;
+        frame.setAttribute("role", "group");
+        frame.setAttribute("aria-label", "Plot, scrolls sideways");
+      }
+    }
     if (meta.square) element.style.maxWidth = panel.height + 60 + "px";
     const whole = {
       height: panel.height,
@@ -48,6 +56,14 @@
       xaxis: axis({ automargin: true, ...layout.xaxis }),
       yaxis: axis({ automargin: true, ...layout.yaxis }),
     };
+    const ticks = whole.xaxis.tickvals;
+    const room = Math.max(2, Math.floor((element.clientWidth - 90) / (whole.xaxis.tickangle ? 15 : 34)));
+    if (ticks && !meta.minWidth && ticks.length > room) {
+      const every = Math.ceil(ticks.length / room);
+      const keep = (_, i) => i % every === 0;
+      whole.xaxis.tickvals = ticks.filter(keep);
+      if (whole.xaxis.ticktext) whole.xaxis.ticktext = whole.xaxis.ticktext.filter(keep);
+    }
     if (layout.legend) whole.legend = { orientation: "h", x: 0, xanchor: "left", yanchor: "top", ...layout.legend };
     const styles = getComputedStyle(root);
     const config = { displayModeBar: false, responsive: true, showTips: false };
