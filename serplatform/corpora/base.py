@@ -74,6 +74,20 @@ class Manifest:
     synthetic: bool = False
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Archive:
+    """A file that may be downloaded and holds a corpus.
+
+    ``variable`` names an environment variable that replaces ``url``, for mirrors.
+    """
+
+    file: str
+    url: str
+    md5: str
+    num_bytes: int
+    variable: str
+
+
 class Corpus(ABC):
     """A corpus that can be prepared: one file of ``corpora/`` each.
 
@@ -89,6 +103,8 @@ class Corpus(ABC):
     default_protocol: ClassVar[str]
     #: whether it is read from a directory or table; a synthetic corpus makes its own audio
     needs_source: ClassVar[bool] = True
+    #: what ``serplatform download`` fetches; ``None`` where it may not be downloaded
+    archive: ClassVar[Archive | None] = None
     #: label order of the corpus; ``None`` when it is only known from the data
     classes: ClassVar[tuple[str, ...] | None] = None
 

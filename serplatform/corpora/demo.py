@@ -73,7 +73,7 @@ class Demo(Corpus):
     """
 
     name = "demo"
-    title = "Demo, synthetic speech"
+    title = "Demo"
     language = "en"
     licence = "none needed (made on your machine by espeak-ng)"
     size = "any (288 clips by default)"

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from serplatform.corpora.audio import AUDIO_SUFFIXES
-from serplatform.corpora.base import CORPORA, Corpus, Manifest, Rejection, Utterance
+from serplatform.corpora.base import CORPORA, Archive, Corpus, Manifest, Rejection, Utterance
 from serplatform.corpora.validate import generic_protocol
 from serplatform.errors import BadInputError
 
@@ -47,6 +47,13 @@ class Ravdess(Corpus):
     obtain = "serplatform download ravdess DIR, or https://zenodo.org/records/1188976"
     default_protocol = "ravdess-speaker-6fold"
     classes = tuple(_EMOTIONS.values())
+    archive = Archive(
+        file="Audio_Speech_Actors_01-24.zip",
+        url="https://zenodo.org/records/1188976/files/Audio_Speech_Actors_01-24.zip?download=1",
+        md5="bc696df654c87fed845eb13823edef8a",
+        num_bytes=208_468_073,
+        variable="SERPLATFORM_RAVDESS_URL",
+    )
 
     def scan(self, source: Path) -> Manifest:
         """List the clips under a directory; see the base class."""

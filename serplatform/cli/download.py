@@ -1,0 +1,70 @@
+"""``serplatform download``: fetch a corpus that may be downloaded."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from serplatform.cli.output import result, say
+from serplatform.errors import BadInputError, InterruptedRunError
+
+
+def command(
+    corpus: Annotated[str, typer.Argument(metavar="CORPUS", help="A corpus, e.g. `ravdess`.")],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to unpack it.")],
+    url: Annotated[
+        str | None, typer.Option(help="Another address of the same archive (a mirror).")
+    ] = None,
+    keep_archive: Annotated[
+        bool, typer.Option("--keep-archive", help="Do not remove the archive afterwards.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object as the last line.")
+    ] = False,
+) -> None:
+    """Download a corpus, verify its checksum and unpack it.
+
+    A download that was stopped goes on where it was. Mind the corpus's licence
+    (`serplatform corpora`).
+
+    Examples:
+
+        serplatform download ravdess data/RAVDESS
+
+        serplatform prepare ravdess data/RAVDESS --out data/ravdess
+    """
+    from serplatform.corpora.base import CORPORA
+    from serplatform.corpora.download import fetch, unpack
+
+    kind = CORPORA.get(corpus)
+    archive = kind.archive
+    if archive is None:
+        raise BadInputError(f"corpus '{corpus}' cannot be downloaded here. Get it: {kind.obtain}")
+    if directory.exists() and not directory.is_dir():
+        raise BadInputError(f"{directory}: is a file; DIR is a directory")
+    say(f"{kind.title}: licence {kind.licence}")
+    last = [0.0]
+
+    def progress(have: int, expected: int) -> None:
+        if time.monotonic() - last[0] > 2.0 or have >= expected:
+            last[0] = time.monotonic()
+            say(f"{have / 1e6:.0f} of {expected / 1e6:.0f} MB")
+
+    try:
+        path = fetch(archive, directory, url=url, progress=progress)
+    except KeyboardInterrupt:
+        raise InterruptedRunError(
+            f"stopped; go on with: serplatform download {corpus} {directory}"
+        ) from None
+    files = unpack(path, directory)
+    if not keep_archive:
+        path.unlink()
+    result(
+        f"{files} files in {directory}\n"
+        f"Next: serplatform prepare {corpus} {directory} --out data/{corpus}",
+        {"corpus": corpus, "directory": str(directory), "files": files},
+        as_json=as_json,
+    )

@@ -1,0 +1,194 @@
+"""``serplatform prepare``: a corpus in, an Arrow dataset out."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from serplatform.cli.output import format_duration, result, say
+from serplatform.errors import BadInputError, InterruptedRunError
+
+if TYPE_CHECKING:
+    from serplatform.distributed.extraction import ExtractionProgress
+    from serplatform.distributed.prepare import PrepareSummary, Progress
+
+_LINE_EVERY = 5.0  # seconds between plain progress lines
+_REASONS = 5  # shown of why utterances were left out
+
+
+def command(
+    corpus: Annotated[
+        str, typer.Argument(metavar="CORPUS", help="A name that `serplatform corpora` lists.")
+    ],
+    source: Annotated[
+        Path | None,
+        typer.Argument(metavar="SOURCE", help="Its directory or table; none for `demo`."),
+    ] = None,
+    *,
+    out: Annotated[Path, typer.Option(help="The dataset: a new or empty directory.")],
+    features: Annotated[
+        list[str] | None,
+        typer.Option(help="Features, separated by commas; default: all four built-in ones."),
+    ] = None,
+    align: Annotated[
+        str, typer.Option(help="Where word and phone times come from; the corpus's own stay.")
+    ] = "none",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Most tasks at a time; default: all CPUs.")
+    ] = None,
+    label_map: Annotated[
+        list[str] | None,
+        typer.Option("--map", help="LABEL=EMOTION; `LABEL=` leaves it out. May be repeated."),
+    ] = None,
+    max_duration: Annotated[
+        float, typer.Option(min=0, help="Longest utterance, in seconds; 0: no limit.")
+    ] = 60.0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a dataset that was made otherwise.")
+    ] = False,
+    allow_outside: Annotated[
+        bool,
+        typer.Option("--allow-outside", help="csv: accept paths that leave its directory."),
+    ] = False,
+    utterances: Annotated[int | None, typer.Option(help="demo: how many clips.")] = None,
+    speakers: Annotated[int | None, typer.Option(help="demo: how many voices.")] = None,
+    seed: Annotated[int | None, typer.Option(help="demo: of the voices and moods.")] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(envvar="SERPLATFORM_ADDRESS", help="A running Ray cluster; `auto` finds it."),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object as the last line.")
+    ] = False,
+) -> None:
+    """Check a corpus, extract its features and write a dataset.
+
+    Every utterance is either in the dataset or in its `rejected.csv` with a reason. A call that
+    was stopped goes on where it was when it is given again.
+
+    Examples:
+
+        serplatform prepare demo --out data/demo
+
+        serplatform prepare ravdess data/RAVDESS --out data/ravdess
+
+        serplatform prepare csv my/index.csv --out data/mine --features log_mel_23,mfcc_40
+
+        serplatform prepare demo --out data/large --utterances 20000 --speakers 40
+    """
+    from serplatform.distributed.prepare import DEFAULT_FEATURES, prepare
+
+    given = {"utterances": utterances, "speakers": speakers, "seed": seed}
+    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if allow_outside:
+        options["allow_outside"] = True
+    chosen = [name.strip() for part in features or [] for name in part.split(",") if name.strip()]
+    if features and not chosen:
+        raise BadInputError("--features is empty; leave it out for the built-in ones")
+    try:
+        with _display() as progress:
+            summary = prepare(
+                corpus,
+                source,
+                out,
+                features=chosen or DEFAULT_FEATURES,
+                align=align,
+                workers=workers,
+                options=options,
+                label_map=_parse_map(label_map or []),
+                max_duration=max_duration or None,
+                overwrite=overwrite,
+                address=address,
+                progress=progress,
+            )
+    except (KeyboardInterrupt, InterruptedRunError):
+        raise InterruptedRunError(
+            "Stopped; what is whole is kept. Go on with the same command:\n  serplatform "
+            + " ".join(_quoted(sys.argv[1:]))
+        ) from None
+    result(describe(summary), summary.to_json(), as_json=as_json)
+
+
+def describe(summary: PrepareSummary) -> str:
+    """What was prepared, for people."""
+    meta = summary.meta
+    counts = meta["counts"]
+    synthetic = ", synthetic speech" if meta["synthetic"] else ""
+    lines = [
+        f"{summary.path}: {meta['title']}{synthetic}",
+        f"  {counts['utterances']} utterances of {counts['speakers']} speaker(s), "
+        f"{format_duration(counts['seconds'])} of speech; {counts['rejected']} left out",
+        "  " + ", ".join(f"{name} {counts['by_emotion'][name]}" for name in meta["classes"]),
+        f"  features {', '.join(meta['features'])}",
+        f"  default protocol {meta['default_protocol']}; fingerprint {meta['fingerprint'][:12]}",
+    ]
+    reasons = list(counts["by_reason"].items())
+    lines += [f"  left out: {number} × {reason}" for reason, number in reasons[:_REASONS]]
+    if reasons:
+        lines.append(f"  each is listed in {summary.path / 'rejected.csv'}")
+    lines += [f"  note: {note}" for note in meta["notes"]]
+    if summary.reused:
+        lines.append("The dataset was there already, whole and of the same request: nothing done.")
+    else:
+        kept = f", {summary.shards_reused} shards of an earlier call" * bool(summary.shards_reused)
+        lines.append(f"Prepared in {summary.seconds:.1f} s{kept}.")
+    return "\n".join(lines)
+
+
+def _parse_map(pairs: Sequence[str]) -> dict[str, str]:
+    faults = [pair for pair in pairs if "=" not in pair]
+    if faults:
+        raise BadInputError(f"--map {faults[0]}: write LABEL=EMOTION, e.g. --map angy=angry")
+    return {raw.strip(): name.strip() for raw, _, name in (p.partition("=") for p in pairs)}
+
+
+def _quoted(arguments: Sequence[str]) -> list[str]:
+    import shlex
+
+    return [shlex.quote(argument) for argument in arguments]
+
+
+@contextlib.contextmanager
+def _display() -> Iterator[Progress]:
+    """A bar on a terminal, plain lines otherwise; both on stderr."""
+    if not sys.stderr.isatty():
+        last = [float("-inf")]
+
+        def line(now: ExtractionProgress) -> None:
+            if time.monotonic() - last[0] >= _LINE_EVERY or now.done == now.total:
+                last[0] = time.monotonic()
+                say(f"{now.done} of {now.total} utterances, {now.rejected} left out")
+
+        yield line
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.progress import (
+        Progress as Bar,
+    )
+
+    with Bar(
+        TextColumn("extracting"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("utterances, {task.fields[rejected]} left out"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    ) as bar:
+        task = bar.add_task("extracting", total=None, rejected=0)
+
+        def update(now: ExtractionProgress) -> None:
+            bar.update(task, completed=now.done, total=now.total, rejected=now.rejected)
+
+        yield update

@@ -1,0 +1,48 @@
+"""Fixtures shared by all tests: one small Ray cluster, and audio files made on the spot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """A local Ray cluster of 2 CPUs, started once for the whole session."""
+    import ray
+
+    from serplatform.distributed.cluster import connect
+
+    connect(num_cpus=2)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def write_audio() -> Callable[..., Path]:
+    """A function that writes a tone in noise to a file and returns its path."""
+
+    def write(
+        path: Path,
+        *,
+        seconds: float = 0.5,
+        rate: int = 16_000,
+        channels: int = 1,
+        subtype: str = "PCM_16",
+        frequency: float = 220.0,
+        seed: int = 0,
+    ) -> Path:
+        import soundfile
+
+        rng = np.random.default_rng([seed, round(frequency)])
+        time = np.arange(round(seconds * rate)) / rate
+        tone = 0.3 * np.sin(2 * np.pi * frequency * time)
+        samples = tone + 0.01 * rng.standard_normal(len(time))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, np.stack([samples] * channels, axis=1), rate, subtype=subtype)
+        return path
+
+    return write
