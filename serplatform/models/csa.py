@@ -26,9 +26,9 @@ from serplatform.models.base import (
     SerModel,
 )
 from serplatform.models.layers.chunks import Chunks
+from serplatform.models.layers.convolution_block import ConvolutionBlock
 from serplatform.models.layers.convolutional_self_attention import ConvolutionalSelfAttention
 from serplatform.models.layers.global_sum import global_sum
-from serplatform.models.layers.masked_batch_norm import MaskedBatchNorm
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,29 +55,6 @@ class CsaConfig:
                 f"overlap_frames = {self.overlap_frames} must be less than "
                 f"context_frames = {self.context_frames}"
             )
-
-
-class ConvolutionBlock(nn.Module):
-    """Convolution over time, batch normalisation, ReLU; zero where not valid.
-
-    Args:
-        input_dim: channels in.
-        num_channels: channels out.
-        kernel_size: frames; the map keeps its length, an even kernel reaching one frame
-            further ahead than back.
-    """
-
-    def __init__(self, input_dim: int, num_channels: int, kernel_size: int) -> None:
-        super().__init__()
-        self.padding = nn.ConstantPad1d(((kernel_size - 1) // 2, kernel_size // 2), 0.0)
-        # the normalisation takes any bias away again
-        self.convolution = nn.Conv1d(input_dim, num_channels, kernel_size, bias=False)
-        self.norm = MaskedBatchNorm(num_channels)
-
-    def forward(self, maps: Tensor, valid: Tensor | None, counted: Tensor | None) -> Tensor:
-        """(N, ·, C) to (N, H, C); ``valid`` positions are kept, ``counted`` ones normalise."""
-        maps = self.norm(self.convolution(self.padding(maps)), counted).relu()
-        return maps if valid is None else maps * valid.unsqueeze(1)
 
 
 class Csa(SerModel):

@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor, nn
 
+from serplatform.models.layers.convolution_block import ConvolutionBlock
+
 FloatArray = npt.NDArray[np.float64]
 
 
@@ -74,3 +76,27 @@ def mean_attention(
         e = np.tanh(w_h @ frame) * np.tanh(w_m @ mean)
         energies[t] = w_e @ e
     return softmax(energies)
+
+
+def convolution(maps: FloatArray, weight: FloatArray) -> FloatArray:
+    """(H_in, T) and (H_out, H_in, K) to (H_out, T); zeros beyond both ends."""
+    size = weight.shape[2]
+    result = np.zeros((weight.shape[0], maps.shape[1]))
+    for place in range(maps.shape[1]):
+        for tap in range(size):
+            source = place + tap - (size - 1) // 2
+            if 0 <= source < maps.shape[1]:
+                result[:, place] += weight[:, :, tap] @ maps[:, source]
+    return result
+
+
+def convolution_block(maps: FloatArray, block: ConvolutionBlock) -> FloatArray:
+    """Convolution, normalisation by the running statistics, ReLU: (H_in, T) to (H_out, T)."""
+    norm = block.norm
+    mean, variance = array(norm.running_mean), array(norm.running_variance)
+    weight, bias = array(norm.weight), array(norm.bias)
+    maps = convolution(maps, array(block.convolution.weight))
+    for channel in range(len(maps)):
+        scaled = (maps[channel] - mean[channel]) / np.sqrt(variance[channel] + norm.epsilon)
+        maps[channel] = np.maximum(scaled * weight[channel] + bias[channel], 0.0)
+    return maps

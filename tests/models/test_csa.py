@@ -8,7 +8,7 @@ from serplatform.config import config_faults
 from serplatform.models.base import ARCHITECTURES, Criterion, InputSpec
 from serplatform.models.csa import CsaConfig, build
 from serplatform.testing.batches import pick, random_batch
-from serplatform.testing.plain_loops import array, softmax
+from serplatform.testing.plain_loops import array, convolution_block, softmax
 
 SPEC = InputSpec(feature_dim=5, num_classes=4)
 LENGTHS = (25, 3, 8, 14)
@@ -27,29 +27,11 @@ def small(**settings):
     return model
 
 
-def plain_convolution(maps, weight):
-    """(H_in, C) and (H_out, H_in, K) to (H_out, C); zeros beyond both ends."""
-    size = weight.shape[2]
-    result = np.zeros((weight.shape[0], maps.shape[1]))
-    for place in range(maps.shape[1]):
-        for tap in range(size):
-            source = place + tap - (size - 1) // 2
-            if 0 <= source < maps.shape[1]:
-                result[:, place] += weight[:, :, tap] @ maps[:, source]
-    return result
-
-
 def plain_chunk_logits(model, chunk, pooling):
     """Evaluation logits of one chunk of (c, D) frames, c at most C."""
     maps = chunk.T
     for block in model.blocks:
-        maps = plain_convolution(maps, array(block.convolution.weight))
-        norm = block.norm
-        mean, variance = array(norm.running_mean), array(norm.running_variance)
-        weight, bias = array(norm.weight), array(norm.bias)
-        for channel in range(len(maps)):
-            scaled = (maps[channel] - mean[channel]) / np.sqrt(variance[channel] + norm.epsilon)
-            maps[channel] = np.maximum(scaled * weight[channel] + bias[channel], 0.0)
+        maps = convolution_block(maps, block)
     attention = model.attention
     j, k, values = (
         array(part.weight)[:, :, 0] @ maps for part in (attention.j, attention.k, attention.l)
