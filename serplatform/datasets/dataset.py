@@ -30,6 +30,7 @@ from serplatform.artifacts import (
     read_json,
     read_parquet,
 )
+from serplatform.datasets.mapping import release
 from serplatform.errors import ArtifactError, BadInputError, unknown_name
 
 FloatArray = npt.NDArray[np.float32]
@@ -81,6 +82,7 @@ class FeatureViews:
         start: (N,) position of its first value within the shard.
         num_frames: (N,) its frames.
         dim: D.
+        regions: address and bytes of each shard's file mapping.
     """
 
     values: tuple[FloatArray, ...]
@@ -88,6 +90,7 @@ class FeatureViews:
     start: IntArray
     num_frames: IntArray
     dim: int
+    regions: tuple[tuple[int, int], ...]
 
     def frames(self, row: int, first: int = 0, last: int | None = None) -> FloatArray:
         """Frames ``first`` to ``last`` (excluded) of an utterance, (T, D), without a copy."""
@@ -95,6 +98,10 @@ class FeatureViews:
         count = int(self.num_frames[row]) if last is None else last
         end = int(self.start[row]) + count * self.dim
         return self.values[self.shard[row]][begin:end].reshape(-1, self.dim)
+
+    def release(self) -> None:
+        """Give the resident pages back; every view stays valid and is read from the file again."""
+        release(self.regions)
 
 
 class Dataset:
@@ -163,6 +170,11 @@ class Dataset:
     def utterance_ids(self) -> list[str]:
         """N utterance ids, in the order of the rows."""
         return self.utterances.column("utterance_id").to_pylist()
+
+    @cached_property
+    def speaker_ids(self) -> list[str]:
+        """N speaker ids, in the order of the rows."""
+        return self.utterances.column("speaker_id").to_pylist()
 
     @cached_property
     def row_of(self) -> dict[str, int]:
@@ -253,7 +265,7 @@ class Dataset:
         for shard in self.meta["features"][name]["shards"]:
             path = self.path / shard["file"]
             try:
-                batch = _map_shard(path)
+                batch, _ = _map_shard(path)
             except ArtifactError as error:
                 faults.append(str(error))
                 continue
@@ -271,10 +283,12 @@ class Dataset:
         values: list[FloatArray] = []
         starts: list[IntArray] = []
         lengths: list[IntArray] = []
+        regions: list[tuple[int, int]] = []
         first = 0
         for shard in self.meta["features"][name]["shards"]:
             path = self.path / shard["file"]
-            batch = _map_shard(path)
+            batch, region = _map_shard(path)
+            regions.append(region)
             column = batch.column("frames")
             offsets = column.offsets.to_numpy().astype(np.int64)
             sizes = np.diff(offsets)
@@ -306,6 +320,7 @@ class Dataset:
             start=np.concatenate([empty, *starts]),
             num_frames=np.concatenate([empty, *lengths]),
             dim=dim,
+            regions=tuple(regions),
         )
 
 
@@ -386,10 +401,12 @@ def _check_utterances(directory: Path, meta: dict[str, Any], utterances: pa.Tabl
         )
 
 
-def _map_shard(path: Path) -> pa.RecordBatch:
-    """Memory-map one feature shard: its single record batch."""
+def _map_shard(path: Path) -> tuple[pa.RecordBatch, tuple[int, int]]:
+    """Memory-map one feature shard: its single record batch, and where the file is mapped."""
     try:
-        reader = ipc.open_file(pa.memory_map(str(path), "r"))
+        mapped = pa.memory_map(str(path), "r")
+        whole = mapped.read_buffer()
+        reader = ipc.open_file(mapped)
         if reader.num_record_batches != 1:
             raise ArtifactError(
                 f"{path}: has {reader.num_record_batches} record batches instead of one; {_AGAIN}"
@@ -405,7 +422,10 @@ def _map_shard(path: Path) -> pa.RecordBatch:
             f"{path}: its columns are {batch.schema.names}; a feature shard has 'utterance_id' "
             f"and 'frames' (lists of float32); {_AGAIN}"
         )
-    return batch
+    values = batch.column("frames").values.buffers()[1]
+    if values is not None and not 0 <= values.address - whole.address <= whole.size - values.size:
+        raise ArtifactError(f"{path}: is compressed, so it cannot be mapped; {_AGAIN}")
+    return batch, (whole.address, whole.size)
 
 
 def _checksum_fault(path: Path, expected: str) -> list[str]:

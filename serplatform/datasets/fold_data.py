@@ -24,6 +24,7 @@ from serplatform.datasets.augmentation import (
 )
 from serplatform.datasets.data_config import DataConfig
 from serplatform.datasets.dataset import Dataset, FloatArray, IntArray
+from serplatform.datasets.mapping import RELEASE_AFTER
 from serplatform.datasets.normalization import (
     DEVIATION_FLOOR,
     DoubleArray,
@@ -67,7 +68,8 @@ class FoldData:
         self._views = dataset.views(config.feature)
         self._rows = self._part_rows()
         self._labels = self._all_labels()
-        self._speakers = dataset.utterances.column("speaker_id").to_pylist()
+        self._speakers = dataset.speaker_ids
+        self._unreleased = 0
         self._first, self._last = self._bounds()
         self._length = self._last - self._first
         self._gain = self._gain_source()
@@ -149,12 +151,20 @@ class FoldData:
             count = int(lengths[position])
             self._fill(padded[position, :count], row, changes[position] if changes else None)
             padded[position, count:] = 0.0
+        self._release_pages(padded.nbytes)
         return Batch(
             frames=torch.from_numpy(padded),
             lengths=torch.from_numpy(lengths.astype(np.int64)),
             labels=torch.from_numpy(self._labels[rows]),
             rows=torch.from_numpy(rows),
         )
+
+    def _release_pages(self, num_bytes: int) -> None:
+        """Count what was read, and now and then give the mapped pages back."""
+        self._unreleased += num_bytes
+        if self._unreleased > RELEASE_AFTER:
+            self._views.release()
+            self._unreleased = 0
 
     def _fill(self, target: FloatArray, row: int, change: Change | None) -> None:
         """Write one utterance's frames into ``target``, (T, D)."""

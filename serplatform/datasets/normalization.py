@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serplatform.datasets.dataset import FeatureViews, IntArray
+from serplatform.datasets.mapping import RELEASE_AFTER
 
 DoubleArray = npt.NDArray[np.float64]
 
@@ -53,11 +54,16 @@ def utterance_moments(views: FeatureViews, first: IntArray, last: IntArray) -> M
     """Moments of frames ``first`` to ``last`` (excluded) of every utterance, in one pass."""
     count = len(first)
     mean, scatter = np.zeros((count, views.dim)), np.zeros((count, views.dim))
+    unreleased = 0
     for row in range(count):
         frames = views.frames(row, int(first[row]), int(last[row])).astype(np.float64)
         mean[row] = frames.mean(axis=0)
         frames -= mean[row]
         scatter[row] = np.einsum("td,td->d", frames, frames)
+        unreleased += frames.size * 4
+        if unreleased > RELEASE_AFTER:
+            views.release()
+            unreleased = 0
     return Moments((last - first).astype(np.int64), mean, scatter)
 
 

@@ -81,7 +81,8 @@ def assign_stratified(
     members: dict[int, list[int]] = {}
     for row, group in enumerate(groups.tolist()):
         members.setdefault(group, []).append(row)
-    order = [list(members.values())[i] for i in rng.permutation(len(members))]
+    every = list(members.values())
+    order = [every[i] for i in rng.permutation(len(every))]
     order.sort(key=len, reverse=True)
     filled = [[0] * (int(labels.max()) + 1) for _ in parts]
     total = [0] * len(shares)

@@ -263,3 +263,41 @@ def test_synthetic_classes_can_be_told_apart_and_separation_sets_how_well(tmp_pa
 
     assert accuracy(3.0) > 0.8
     assert accuracy(0.0) < 0.5
+
+
+def test_released_pages_leave_resident_memory_and_come_back_the_same(tmp_path):
+    path = make_dataset(
+        tmp_path / "set", num_speakers=2, per_speaker=20, seconds=(20, 20), num_shards=1
+    )
+    views = Dataset.open(path).views("log_mel_23")
+    before = views.values[0].copy()
+
+    def resident():
+        address = views.values[0].__array_interface__["data"][0]
+        with open("/proc/self/smaps", encoding="utf-8") as maps:
+            inside = False
+            for line in maps:
+                if "-" in line.split()[0] and ":" not in line.split()[0]:
+                    low, high = (int(x, 16) for x in line.split()[0].split("-"))
+                    inside = low <= address < high
+                elif inside and line.startswith("Rss:"):
+                    return int(line.split()[1]) * 1024
+        return 0
+
+    assert resident() >= before.nbytes
+    views.release()
+    assert resident() < before.nbytes / 10
+    np.testing.assert_array_equal(views.values[0], before)
+
+
+def test_compressed_shard_is_refused(copy):
+    file = copy / "log_mel_23-00000.arrow"
+    batch = ipc.open_file(str(file)).get_batch(0)
+    options = ipc.IpcWriteOptions(compression="zstd")
+    with ipc.new_file(str(file), batch.schema, options=options) as writer:
+        writer.write_batch(batch)
+    meta = read_json(copy / "dataset.json")
+    meta["features"]["log_mel_23"]["shards"][0]["bytes"] = file.stat().st_size
+    write_json(copy / "dataset.json", meta)
+    with pytest.raises(ArtifactError, match=r"log_mel_23-00000.arrow: is compressed"):
+        Dataset.open(copy).frames("log_mel_23", 0)
