@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
+
+#: Environment of every process of ours on the cluster. Ray Train looks at its workers' reports
+#: at this interval (2 s by default, which is one report every 2 s at most).
+WORKER_ENVIRONMENT = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1"}
 
 
 def connect(address: str | None = None, num_cpus: int | None = None) -> None:
@@ -12,6 +17,8 @@ def connect(address: str | None = None, num_cpus: int | None = None) -> None:
         address: of a running cluster; None starts one on this machine.
         num_cpus: CPUs that a cluster started here offers; None means all of them.
     """
+    for name, value in WORKER_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     import ray
 
     if ray.is_initialized():
@@ -22,6 +29,7 @@ def connect(address: str | None = None, num_cpus: int | None = None) -> None:
             namespace="serplatform",
             log_to_driver=False,
             logging_level=logging.ERROR,
+            runtime_env={"env_vars": dict(WORKER_ENVIRONMENT)},
         )
         return
     ray.init(

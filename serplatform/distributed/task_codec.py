@@ -36,6 +36,7 @@ def report_to_result(report: Any) -> dict[str, Any]:
     """A trial's report as a Tune result; the history travels as text, which Tune leaves whole."""
     result = dataclasses.asdict(report)
     result["epoch_step"] = result.pop("step")
+    result["finished"] = result.pop("done")
     result["history"] = json.dumps(result["history"])
     return result
 

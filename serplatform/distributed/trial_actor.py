@@ -39,7 +39,8 @@ class TrialActor(tune.Trainable):
             report = self._trial.step()
         except SerplatformError as error:
             return {"done": True, "failure": str(error), "objective": float("nan"), "epoch_step": 0}
-        return report_to_result(report)
+        result = report_to_result(report)
+        return {**result, "done": result["finished"]}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """The trial saves its own state in the run directory; Tune keeps nothing."""

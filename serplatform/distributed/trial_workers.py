@@ -1,10 +1,19 @@
 """A trial of several workers: a Ray Train worker group (DDP) inside a Ray Tune function.
 
 The workers run the same loop as a one-worker trial; only rank 0 writes files.
+
+When Tune stops such a trial it kills the function, and with it the controller that would have
+given the group's resources back. Ray leaves that to a detached actor that asks the dashboard
+whether the controller lives; where no dashboard runs, it never gets an answer, and the next
+trial waits for ever (ray-project/ray issues 54305, 47440, 65443). So the group's id is written
+down when it starts, and :func:`free_groups` removes it when the trial has left Tune.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
+from pathlib import Path
 from typing import Any
 
 from serplatform.distributed.task_codec import CONFIG_KEY, report_to_result, start_trial
@@ -18,18 +27,11 @@ def train_worker(config: dict[str, Any]) -> None:
     rank = ray.train.get_context().get_world_rank()
     try:
         trial = start_trial(config[CONFIG_KEY], distributed=True, rank=rank)
-        if trial.finished:
-            return
-        while True:
-            report = trial.step()
-            ray.train.report(report_to_result(report))
-            if report.done:
-                return
+        while not trial.finished:
+            ray.train.report(report_to_result(trial.step()))
     except SerplatformError as error:
         # the same error on every rank: the settings or the numbers are at fault
-        ray.train.report(
-            {"done": True, "failure": str(error), "objective": float("nan"), "epoch_step": 0}
-        )
+        ray.train.report({"failure": str(error), "objective": float("nan"), "epoch_step": 0})
 
 
 def train_driver(config: dict[str, Any]) -> None:
@@ -38,25 +40,61 @@ def train_driver(config: dict[str, Any]) -> None:
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.tune.integration.ray_train import TuneReportCallback
 
-    workers = config["workers"]
     gpus = float(config["gpus_per_worker"])
     resources: dict[str, float] = {"CPU": 1.0}
     if gpus:
         resources["GPU"] = gpus
+    _forgo_cleaner()
     trainer = TorchTrainer(
         train_worker,
         train_loop_config=config,
         torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
         scaling_config=ScalingConfig(
-            num_workers=workers,
+            num_workers=config["workers"],
             use_gpu=bool(gpus),
             resources_per_worker=resources,
             placement_strategy="PACK",
         ),
         run_config=RunConfig(
             storage_path=config["scratch"],
-            callbacks=[TuneReportCallback()],
+            callbacks=[TuneReportCallback(), _group_recorder(Path(config["groups"]))],
             failure_config=FailureConfig(max_failures=config["retries"]),
         ),
     )
     trainer.fit()
+
+
+def _group_recorder(directory: Path) -> Any:
+    """A Ray Train callback that writes down the placement group of each worker group."""
+    from ray.train.v2._internal.execution.callback import WorkerGroupCallback
+
+    class GroupRecorder(WorkerGroupCallback):
+        def after_worker_group_start(self, worker_group: Any) -> None:
+            state = worker_group.get_worker_group_state()
+            group = state.placement_group_handle.placement_group
+            directory.mkdir(parents=True, exist_ok=True)
+            (directory / group.id.hex()).touch()
+
+    return GroupRecorder()
+
+
+def _forgo_cleaner() -> None:
+    """Do without Ray's detached cleaner: one process a trial that outlives it for nothing."""
+    import ray.train.v2.api.data_parallel_trainer as api
+    from ray.train.v2._internal.execution.callback import WorkerGroupCallback
+
+    if hasattr(api, "PlacementGroupCleanerCallback"):
+        api.PlacementGroupCleanerCallback = WorkerGroupCallback
+
+
+def free_groups(directory: Path) -> None:
+    """Remove the placement groups that were written down in ``directory``."""
+    from ray._raylet import PlacementGroupID
+    from ray.util.placement_group import PlacementGroup, remove_placement_group
+
+    if not directory.is_dir():
+        return
+    for name in os.listdir(directory):
+        with contextlib.suppress(ValueError):  # removed already
+            remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(name))))
+        (directory / name).unlink(missing_ok=True)

@@ -12,10 +12,12 @@ import signal
 import time
 import warnings
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 from serplatform.artifacts import read_json
 from serplatform.distributed.task_codec import encode_config, history_entry
+from serplatform.distributed.trial_workers import free_groups, train_driver
 from serplatform.errors import ArtifactError, BadInputError, SerplatformError
 from serplatform.run_directory import RunDirectory
 from serplatform.search.study import Studies, Suggestion
@@ -159,6 +161,7 @@ class _Trials:
         self._history: dict[int, list[Mapping[str, Any]]] = {}
         self._pruned: set[int] = set()
         self._finished: dict[int, Mapping[str, Any]] = {}
+        self._last_step: dict[int, int] = {}
         self._table_written = 0.0
 
     def task(self, suggestion: Suggestion) -> TrialTask:
@@ -194,20 +197,27 @@ class _Trials:
                 gpus_per_worker=self.placement.gpus,
                 retries=self.plan.retries,
                 scratch=str(self.scratch.resolve()),
+                groups=str(self._groups(suggestion.number)),
             )
         return config
+
+    def _groups(self, number: int) -> Path:
+        return self.scratch.resolve() / "groups" / str(number)
 
     def should_stop(self, trial_id: str, result: Mapping[str, Any]) -> bool:
         """See ``Books``."""
         suggestion = self._suggestions[trial_id]
         number = suggestion.number
+        if number in self._finished or result.get("epoch_step") == self._last_step.get(number):
+            return False  # Tune repeats the last result of a function when it returns
+        self._last_step[number] = result.get("epoch_step", 0)
         if "failure" in result or "history" not in result:
             self._finished[number] = result
             return False
         self._history[number].append(history_entry(result))
         self.observer.trial_progressed(suggestion, result)
         prune = self.studies.report(number, result["epoch_step"], result["objective"])
-        if result["done"]:
+        if result["finished"]:
             self._finished[number] = result
             return False
         if prune:
@@ -220,6 +230,8 @@ class _Trials:
         if suggestion is None or suggestion.number in self.records:
             return
         number = suggestion.number
+        if self.placement.workers > 1:
+            free_groups(self._groups(number))
         last = self._finished.get(number, result or {})
         if error is not None:
             record = self._settle(suggestion, "failed", error)
@@ -227,7 +239,8 @@ class _Trials:
             record = self._settle(suggestion, "failed", str(last["failure"]))
         elif number in self._pruned:
             record = self._settle(suggestion, "pruned", None)
-        elif last.get("done"):
+        elif number in self._finished or self.run.record_file(number).exists():
+            # the last report of a worker group may be lost, its record is not
             record = self._read_record(suggestion)
         else:
             return  # interrupted: it goes on at the next --resume
@@ -310,7 +323,6 @@ def run_trials(
     from serplatform.distributed.scheduler import PruningScheduler, TrialEnds
     from serplatform.distributed.searcher import StudySearcher
     from serplatform.distributed.trial_actor import TrialActor
-    from serplatform.distributed.trial_workers import train_driver
 
     placement = plan_placement(resources, plan)
     trials = _Trials(run, studies, plan, placement, observer)
