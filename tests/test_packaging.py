@@ -102,3 +102,32 @@ def test_every_dependency_is_pinned_inside_its_range():
         version = pins[canonicalize_name(requirement.name)]
         assert requirement.specifier.contains(version), line
         assert "+" not in version, line
+
+
+def test_what_is_imported_is_what_is_declared():
+    """Nothing is imported that only another package happens to bring, and nothing is idle."""
+    import ast
+    import importlib.metadata
+
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    imported = set()
+    for path in (ROOT / "serplatform").rglob("*.py"):
+        if "testing" in path.parts:  # for tests only, which have more at hand
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                imported.add(node.module.partition(".")[0])
+    distributions = importlib.metadata.packages_distributions()
+    used = {
+        canonicalize_name(distributions[name][0])
+        for name in imported - set(sys.stdlib_module_names) - {"serplatform"}
+        if name in distributions
+    }
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = {canonicalize_name(Requirement(line).name) for line in project["dependencies"]}
+    assert used - declared == set(), "imported, but not in pyproject.toml"
+    assert declared - used == set(), "in pyproject.toml, but never imported"

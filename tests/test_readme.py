@@ -6,7 +6,6 @@ import subprocess
 import tomllib
 from pathlib import Path
 
-import click
 import pytest
 import typer
 
@@ -56,7 +55,7 @@ def test_command_parses(arguments):
 
 
 def test_a_wrong_option_would_be_noticed():
-    with pytest.raises(click.UsageError, match="No such option"):
+    with pytest.raises(typer.BadParameter.__mro__[1], match="No such option"):
         parse(["search", "moma", "--trails", "3"])
 
 

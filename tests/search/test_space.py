@@ -421,5 +421,7 @@ def test_samples_of_every_packaged_space_build(path: Path) -> None:
     )
     for _ in range(20):
         config = resolve(architecture.name, {**space.fixed, **space.suggest(study.ask())}, "sample")
-        model = architecture.build(config.model, InputSpec(feature_dim=23, num_classes=8))
+        words = 50 if {"text", "words"} & architecture.inputs else 0
+        spec = InputSpec(feature_dim=23, num_classes=8, vocabulary_size=words)
+        model = architecture.build(config.model, spec)
         assert count_parameters(model) > 0
