@@ -29,6 +29,7 @@ END_TOLERANCE = 0.1
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3"})
 
 _LFS_PREFIX = b"version https://git-lfs"
+_LARGEST = 1000.0  # of float samples; integers stored as floats reach 32768
 _TRIM_DB = 30.0
 _TRIM_HOP = 160  # samples: 10 ms
 _TRIM_HOPS = 5  # a frame: 50 ms
@@ -146,6 +147,9 @@ def _read_open(file: Any, start: float | None, end: float | None, limit: float |
         raise AudioError("holds 0 samples")
     if not np.isfinite(samples).all():
         raise AudioError("holds samples that are not numbers (NaN or infinite)")
+    peak = float(np.abs(samples).max())
+    if peak > _LARGEST:
+        raise AudioError(f"its samples reach {peak:.3g}, where full scale is 1: scale the file")
     stop = begin + len(samples) / rate  # a damaged file may hold less than its header says
     if stop - begin < MIN_DURATION:
         raise AudioError(f"lasts {1000 * (stop - begin):.1f} ms, less than one window of 25 ms")

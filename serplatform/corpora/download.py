@@ -75,6 +75,7 @@ def fetch(
             _continue(address, partial, archive.num_bytes, progress)
             break
         except urllib.error.HTTPError as error:
+            error.close()
             if error.code < 500:
                 raise SerplatformError(
                     f"{address}: the server answers {error.code} ({error.reason}); another "

@@ -11,6 +11,8 @@ from __future__ import annotations
 import _ctypes
 import ctypes
 import dataclasses
+import re
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -150,23 +152,33 @@ def _spans(
     num_samples: int,
     sampling_rate: int,
 ) -> tuple[Span, ...]:
-    """Turn events, which mark beginnings, into spans; what follows the last phone is silence."""
-    spans: list[Span] = []
-    phones = [e for e in events if e[0] == _PHONEME]
-    pauses = [e[3] for e in phones if e[4].startswith(_SILENCE.encode())]
-    words = [e for e in events if e[0] == _WORD]
-    for kind in ("word", "phone"):
-        marks = words if kind == "word" else phones
-        for index, (_, position, length, first, name) in enumerate(marks):
-            label = (
-                text[position - 1 : position - 1 + length].strip(".,!?") if kind == "word" else ""
-            )
-            label = label or name.decode(errors="replace")
-            if label.startswith(_SILENCE):
-                continue
-            last = marks[index + 1][3] if index + 1 < len(marks) else num_samples
-            last = min([last, *(pause for pause in pauses if pause > first)])
-            if last > first:
-                start, end = first / sampling_rate, last / sampling_rate
-                spans.append(Span(tier=kind, label=label, start=start, end=end))
-    return tuple(spans)
+    """Turn events, which mark beginnings, into spans; pauses belong to no word."""
+    phones = [
+        (first, name.decode(errors="replace"))
+        for kind, _, _, first, name in events
+        if kind == _PHONEME
+    ]
+    pauses = [first for first, name in phones if name.startswith(_SILENCE)]
+    words = [(first, position - 1) for kind, position, _, first, _ in events if kind == _WORD]
+
+    def end_of(marks: list[tuple[int, Any]], index: int) -> int:
+        following = marks[index + 1][0] if index + 1 < len(marks) else num_samples
+        return min([following, *(pause for pause in pauses if pause > marks[index][0])])
+
+    def span(tier: str, label: str, first: float, last: float) -> Span:
+        return Span(tier=tier, label=label, start=first / sampling_rate, end=last / sampling_rate)
+
+    spans = []
+    for index, (first, position) in enumerate(words):
+        until = words[index + 1][1] if index + 1 < len(words) else len(text)
+        spoken = [m[0] for m in re.finditer(r"[^\s.,;:!?]+", text[position:until])]
+        # espeak-ng speaks some pairs ("on the") as one word: divide its time by their letters
+        step = (end_of(words, index) - first) / max(1, sum(map(len, spoken)))
+        begin = float(first)
+        for word in spoken:
+            spans.append(span("word", word, begin, begin + step * len(word)))
+            begin += step * len(word)
+    for index, (first, name) in enumerate(phones):
+        if not name.startswith(_SILENCE):
+            spans.append(span("phone", name, first, end_of(phones, index)))
+    return tuple(s for s in spans if s.end > s.start)
