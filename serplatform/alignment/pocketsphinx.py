@@ -11,6 +11,7 @@ before each: an utterance's alignment does not depend on what was aligned before
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ import numpy as np
 from serplatform.alignment.base import ALIGNERS, Aligner, Alignment, AlignmentFailure, FloatArray
 from serplatform.alignment.tidy import is_special, plain_word, tidy_tier
 from serplatform.alignment.words import tokens
+from serplatform.corpora.audio import speech_bounds
 from serplatform.corpora.base import Span, Utterance
 from serplatform.errors import BadInputError
 
@@ -137,7 +139,12 @@ class PocketSphinxAligner(Aligner):
         pcm = np.round(samples * (16_384 / peak)).astype("<i2").tobytes()
         duration = len(samples) / sampling_rate
         if utterance.text is None:
-            return self._decode(pcm, duration)
+            # The language model hears words in long silence: recognize the speech alone.
+            start, end = speech_bounds(samples)
+            first, last = round(start / FRAME), round(end / FRAME)
+            hop = 2 * round(FRAME * MODEL_RATE)  # bytes
+            found = self._decode(pcm[first * hop : last * hop], end - start)
+            return found if isinstance(found, AlignmentFailure) else _shift(found, first * FRAME)
         return self._force(utterance.text, pcm, duration)
 
     def _force(self, text: str, pcm: bytes, duration: float) -> Alignment | AlignmentFailure:
@@ -191,7 +198,7 @@ class PocketSphinxAligner(Aligner):
 
     def _decode_decoder(self) -> Any:
         if self._decoding is None:
-            self._decoding = _make_decoder()
+            self._decoding = _make_decoder(bestpath=True)
         return self._decoding
 
 
@@ -202,7 +209,17 @@ def _make_decoder(**settings: Any) -> Any:
         raise BadInputError(
             "--align pocketsphinx needs the package pocketsphinx: pip install pocketsphinx"
         ) from None
-    return Decoder(Config(samprate=MODEL_RATE, bestpath=False, loglevel="FATAL", **settings))
+    settings = {"bestpath": False, **settings}
+    return Decoder(Config(samprate=MODEL_RATE, loglevel="FATAL", **settings))
+
+
+def _shift(alignment: Alignment, offset: float) -> Alignment:
+    """Move all spans later by ``offset`` seconds."""
+    moved = (
+        dataclasses.replace(s, start=round(s.start + offset, 4), end=round(s.end + offset, 4))
+        for s in alignment.spans
+    )
+    return dataclasses.replace(alignment, spans=tuple(moved))
 
 
 def _pronounce(decoder: Any, word: str) -> bool:
