@@ -97,6 +97,13 @@ def test_worked_calibration_case():
     assert measured["nll"] == pytest.approx(-math.log(metrics.POSTERIOR_FLOOR) / 2)
 
 
+def test_confidence_on_an_edge_is_in_the_lower_bin():
+    # one right at 0.5, one wrong at 0.6: together in one bin their gaps would cancel
+    posteriors = [[0.5, 0.5], [0.4, 0.6]]
+    assert metrics.expected_calibration_error([0, 0], posteriors, num_bins=2) == pytest.approx(0.55)
+    assert metrics.expected_calibration_error([0, 0], posteriors, num_bins=1) == pytest.approx(0.05)
+
+
 def test_recall_is_averaged_over_classes_that_occur_in_the_truth():
     posteriors = np.eye(3)[[0, 0, 2, 1]]
     measured = metrics.classification_metrics([0, 0, 0, 1], posteriors)
