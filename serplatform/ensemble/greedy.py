@@ -25,7 +25,8 @@ class Greedy(LinearPool):
     the library (2.3). A member's weight is its share of all additions, averaged over the bags.
 
     Departs from the paper: a bag never has fewer than ``smallest_bag`` members (half of a
-    handful would be single models), and of a bag's rounds the best prefix is kept.
+    handful would be single models), of a bag's rounds the best prefix is kept, and only the
+    ``max_members`` heaviest members stay, since every member is paid for in each prediction.
 
     Args:
         objective: of the selection; NLL breaks ties.
@@ -35,6 +36,7 @@ class Greedy(LinearPool):
         num_bags: random halves of the members to select from; 1 selects from all members.
         bag_share: share of the members in a bag, in (0, 1].
         smallest_bag: members in a bag at least, where there are so many.
+        max_members: members that stay at most.
     """
 
     name = "greedy"
@@ -49,6 +51,7 @@ class Greedy(LinearPool):
         num_bags: int = 20,
         bag_share: float = 0.5,
         smallest_bag: int = 10,
+        max_members: int = 25,
     ) -> None:
         super().__init__(objective=objective, seed=seed)
         self.num_rounds = num_rounds
@@ -56,6 +59,7 @@ class Greedy(LinearPool):
         self.num_bags = num_bags
         self.bag_share = bag_share
         self.smallest_bag = smallest_bag
+        self.max_members = max_members
         self._num_bags_used = 0
 
     def _fit(self, dev: PosteriorSet) -> None:
@@ -77,6 +81,8 @@ class Greedy(LinearPool):
             kept = [r.member for r in rounds[: best_length(rounds)]]
             weights += np.bincount(kept, minlength=num_members) / (len(kept) * len(bags))
         self._num_bags_used = len(bags)
+        lightest = np.argsort(-weights, kind="stable")[self.max_members :]
+        weights[lightest] = 0.0
         self._weights = np.empty(num_members)
         self._weights[order] = weights / weights.sum()
 
@@ -100,6 +106,7 @@ class Greedy(LinearPool):
             "num_initial": self.num_initial,
             "num_bags": self._num_bags_used,
             "bag_share": self.bag_share,
+            "max_members": self.max_members,
         }
 
     @classmethod
@@ -110,6 +117,7 @@ class Greedy(LinearPool):
             num_rounds=int(parameters["num_rounds"]),
             num_initial=int(parameters["num_initial"]),
             bag_share=float(parameters["bag_share"]),
+            max_members=int(parameters["max_members"]),
         )
         combiner._num_bags_used = int(parameters["num_bags"])
         combiner._weights = np.asarray(parameters["weights"], dtype=np.float64)
