@@ -15,8 +15,8 @@ import numpy as np
 
 from serplatform.errors import ArtifactError
 from serplatform.metrics import classification_metrics
-from serplatform.report.load import Posteriors, Source, Trial, concatenate
-from serplatform.report.wording import listing
+from serplatform.report.load import Ensemble, Posteriors, Source, Trial, concatenate
+from serplatform.report.wording import METRICS, listing, plural
 from serplatform.statistics.bootstrap import (
     Interval,
     bootstrap_difference,
@@ -27,38 +27,53 @@ from serplatform.statistics.bootstrap import (
 from serplatform.statistics.mcnemar import McNemarResult, mcnemar_exact
 from serplatform.statistics.permutation import PermutationResult, paired_permutation_test
 
-#: Resamples behind every interval, and their seed: the page's numbers can be made again.
+#: Resamples behind every interval, and their seed, where an ensemble does not say otherwise:
+#: the page's numbers can be made again.
 RESAMPLES = 2000
 SEED = 0
 
+#: Largest difference between a recorded metric and the same computed again from the posteriors.
+TOLERANCE = 1e-6
+
+LABELS = {"ensemble": "Ensemble", "single": "Best single trial", "mean": "Mean of all trials"}
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class System:
-    """One system measured on the test rows of every fold.
+class Measured:
+    """A system's test metrics.
 
     Attributes:
-        key: ``ensemble`` or ``single``.
+        key: ``ensemble``, ``single`` or ``mean``.
         label: what the page calls it.
         chosen: how it was chosen, as a sentence.
-        test: its posteriors, rows ordered by fold and utterance id.
         pooled: metric name to its value over all test rows, with an interval.
         by_fold: fold to metric name to value.
-        recall: K estimates, one a class.
     """
 
     key: str
     label: str
     chosen: str
-    test: Posteriors
     pooled: Mapping[str, Interval]
     by_fold: Mapping[int, Mapping[str, float]]
-    recall: tuple[Interval, ...]
 
     def mean_and_deviation(self, metric: str) -> tuple[float, float]:
         """Mean and sample standard deviation over the folds; the latter NaN for one fold."""
         values = [fold[metric] for fold in self.by_fold.values()]
         deviation = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
         return float(np.mean(values)), deviation
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class System(Measured):
+    """A system whose posteriors are at hand.
+
+    Attributes:
+        test: its posteriors, rows ordered by fold and utterance id.
+        recall: K estimates, one a class.
+    """
+
+    test: Posteriors
+    recall: tuple[Interval, ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,19 +93,27 @@ class Comparison:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Member:
-    """One trial's part in the ensemble.
+    """One trial's part in the ensemble; values are means over the folds that use it.
 
     Attributes:
-        name: as the ensemble names it.
-        architecture: empty where unknown.
+        name: what the page calls it.
+        architecture: registered name.
         weights: one a fold, 0 where it is not used.
+        shares: weights divided by their fold's sum.
         temperatures: one a fold, None where posteriors were not calibrated.
+        dev_uar: of the trial alone.
+        test_uar: of the trial alone.
+        gain: UAR on test rows that the ensemble loses without it, None where unknown.
     """
 
     name: str
     architecture: str
     weights: tuple[float, ...]
+    shares: tuple[float, ...]
     temperatures: tuple[float | None, ...]
+    dev_uar: float | None
+    test_uar: float | None
+    gain: float | None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -103,16 +126,28 @@ class Evidence:
         trials: of all runs.
         systems: the ensemble first, if there is one; then the best single trial; empty when
             no trial finished.
+        recorded: systems of which only the metrics are at hand.
         comparison: of the two systems, or None.
-        members: of the ensemble, largest mean weight first.
+        members: of the ensemble, largest mean share first.
+        used: trials that a system is made of, as far as their runs are there.
+        resamples: behind every interval.
     """
 
     source: Source
     classes: tuple[str, ...]
     trials: tuple[Trial, ...]
     systems: tuple[System, ...]
+    recorded: tuple[Measured, ...]
     comparison: Comparison | None
     members: tuple[Member, ...]
+    used: tuple[Trial, ...]
+    resamples: int = RESAMPLES
+
+    @property
+    def measured(self) -> tuple[Measured, ...]:
+        """All systems: ensemble, best single trial, mean of all trials."""
+        order = {"ensemble": 0, "single": 1, "mean": 2}
+        return tuple(sorted([*self.systems, *self.recorded], key=lambda m: order[m.key]))
 
     @property
     def finished(self) -> tuple[Trial, ...]:
@@ -132,13 +167,22 @@ class Evidence:
         return found
 
 
-def recall_intervals(test: Posteriors) -> tuple[Interval, ...]:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Resampling:
+    """How intervals and tests are drawn."""
+
+    resamples: int = RESAMPLES
+    seed: int = SEED
+
+
+def recall_intervals(test: Posteriors, drawing: Resampling) -> tuple[Interval, ...]:
     """Recall of each class with its percentile interval over resampled speakers.
 
     A resample that lacks a class says nothing of its recall and is left out for that class.
 
     Args:
         test: N rows, at least one.
+        drawing: number and seed of the resamples.
 
     Returns:
         K intervals; the value is NaN for a class that does not occur, the bounds None where
@@ -147,7 +191,7 @@ def recall_intervals(test: Posteriors) -> tuple[Interval, ...]:
     counts = speaker_sums(test.truth, test.values, test.speaker_ids).counts  # (S, K, K)
     hits = np.diagonal(counts, axis1=1, axis2=2).astype(np.float64)  # (S, K)
     totals = counts.sum(axis=2).astype(np.float64)  # (S, K)
-    times = draw_speakers(len(counts), RESAMPLES, SEED)
+    times = draw_speakers(len(counts), drawing.resamples, drawing.seed)
     drawn_totals = times @ totals  # (R, K)
     drawn_hits = times @ hits
     found = []
@@ -164,7 +208,7 @@ def recall_intervals(test: Posteriors) -> tuple[Interval, ...]:
     return tuple(found)
 
 
-def measure(posteriors: Posteriors, *, key: str, label: str, chosen: str) -> System:
+def measure(posteriors: Posteriors, *, key: str, chosen: str, drawing: Resampling) -> System:
     """Measure a system on the test rows of its posteriors.
 
     Raises:
@@ -172,21 +216,25 @@ def measure(posteriors: Posteriors, *, key: str, label: str, chosen: str) -> Sys
     """
     test = posteriors.where(part="test").ordered()
     if not len(test):
-        raise ArtifactError(f"the posteriors of the {label.lower()} hold no test rows")
+        raise ArtifactError(f"the posteriors of the {LABELS[key].lower()} hold no test rows")
     by_fold = {}
     for fold in sorted(set(test.folds.tolist())):
         rows = test.where(fold=fold)
         by_fold[fold] = classification_metrics(rows.truth, rows.values)
     return System(
         key=key,
-        label=label,
+        label=LABELS[key],
         chosen=chosen,
         test=test,
         pooled=bootstrap_intervals(
-            test.truth, test.values, test.speaker_ids, num_resamples=RESAMPLES, seed=SEED
+            test.truth,
+            test.values,
+            test.speaker_ids,
+            num_resamples=drawing.resamples,
+            seed=drawing.seed,
         ),
         by_fold=by_fold,
-        recall=recall_intervals(test),
+        recall=recall_intervals(test, drawing),
     )
 
 
@@ -222,19 +270,21 @@ def _single(source: Source, chosen: Sequence[Trial]) -> Posteriors | None:
     return concatenate(parts) if parts else None
 
 
-def _chosen_sentence(chosen: Sequence[Trial]) -> str:
+def _chosen_sentence(chosen: Sequence[Trial], objective: str = "uar") -> str:
+    title = METRICS[objective][0] if objective in METRICS else objective
+    rule = f"the trial with the best {title} on that fold's dev rows"
     counts: dict[str, int] = {}
     for trial in chosen:
         counts[trial.name] = counts.get(trial.name, 0) + 1
     if len(counts) == 1:
-        return f"For every fold, the highest dev UAR was that of {next(iter(counts))}."
-    names = [f"{name} ({n} of {len(chosen)} folds)" for name, n in counts.items()]
-    return (
-        f"For each fold, the trial with the highest UAR on that fold's dev rows: {listing(names)}."
-    )
+        return f"For each fold, {rule}: always {next(iter(counts))}."
+    names = [
+        f"{name} ({plural(n, 'fold')})" for name, n in sorted(counts.items(), key=lambda i: -i[1])
+    ]
+    return f"For each fold, {rule}: {listing(names)}."
 
 
-def compare(first: System, second: System) -> Comparison:
+def compare(first: System, second: System, drawing: Resampling) -> Comparison:
     """Compare two systems on the same test rows.
 
     Raises:
@@ -252,7 +302,12 @@ def compare(first: System, second: System) -> Comparison:
         )
     return Comparison(
         difference=bootstrap_difference(
-            a.truth, a.values, b.values, a.speaker_ids, num_resamples=RESAMPLES, seed=SEED
+            a.truth,
+            a.values,
+            b.values,
+            a.speaker_ids,
+            num_resamples=drawing.resamples,
+            seed=drawing.seed,
         ),
         permutation=paired_permutation_test(
             a.truth,
@@ -260,7 +315,7 @@ def compare(first: System, second: System) -> Comparison:
             b.prediction,
             num_classes=a.values.shape[1],
             speaker_ids=a.speaker_ids,
-            seed=SEED,
+            seed=drawing.seed,
         ),
         mcnemar=mcnemar_exact(a.truth, a.prediction, b.prediction),
     )
@@ -274,35 +329,166 @@ def build_evidence(source: Source) -> Evidence:
     """
     trials = tuple(trial for run in source.runs for trial in run.trials)
     ensemble = source.ensemble
-    classes = ensemble.classes if ensemble is not None else source.runs[0].classes
-    systems: list[System] = []
     if ensemble is not None:
-        systems.append(
-            measure(
-                ensemble.posteriors,
-                key="ensemble",
-                label="Ensemble",
-                chosen="Members and weights of each fold were fitted on that fold's dev rows.",
-            )
-        )
+        return _ensemble_evidence(source, ensemble, trials)
     chosen = best_by_fold(trials)
     single = _single(source, chosen)
+    drawing = Resampling()
+    systems = []
     if single is not None:
-        systems.append(
-            measure(
-                single, key="single", label="Best single trial", chosen=_chosen_sentence(chosen)
-            )
-        )
+        sentence = _chosen_sentence(chosen)
+        systems.append(measure(single, key="single", chosen=sentence, drawing=drawing))
     return Evidence(
         source=source,
-        classes=classes,
+        classes=source.runs[0].classes,
         trials=trials,
         systems=tuple(systems),
-        comparison=compare(*systems) if len(systems) == 2 else None,
-        members=read_members(ensemble.info) if ensemble is not None else (),
+        recorded=(),
+        comparison=None,
+        members=(),
+        used=_unique(chosen),
     )
 
 
+def _unique(trials: Sequence[Trial]) -> tuple[Trial, ...]:
+    return tuple({(trial.run_path, trial.number): trial for trial in trials}.values())
+
+
+def _ensemble_evidence(source: Source, ensemble: Ensemble, trials: tuple[Trial, ...]) -> Evidence:
+    try:
+        return _read_ensemble_evidence(source, ensemble, trials)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise ArtifactError(
+            f"{ensemble.path / 'ensemble.json'}: is damaged or of another version "
+            f"({type(error).__name__}: {error}); build the ensemble again"
+        ) from error
+
+
+def _read_ensemble_evidence(
+    source: Source, ensemble: Ensemble, trials: tuple[Trial, ...]
+) -> Evidence:
+    info = ensemble.info
+    drawing = Resampling(
+        resamples=int(info.get("num_resamples", RESAMPLES)), seed=int(info.get("seed", SEED))
+    )
+    systems = [
+        measure(
+            ensemble.posteriors,
+            key="ensemble",
+            chosen="Members and weights of each fold were fitted on that fold's dev rows.",
+            drawing=drawing,
+        )
+    ]
+    _check_recorded(ensemble, systems[0])
+    recorded = {m.key: m for m in read_recorded(info)}
+    by_number = {
+        (name, trial.number): trial for name, run in source.named.items() for trial in run.trials
+    }
+    keys = [(str(f["best_single"]["run"]), int(f["best_single"]["trial"])) for f in info["folds"]]
+    chosen = [by_number[key] for key in keys if key in by_number]
+    single = _single(source, chosen) if len(chosen) == len(keys) else None
+    if single is not None:
+        sentence = _chosen_sentence(chosen, str(info.get("objective", "uar")))
+        systems.append(measure(single, key="single", chosen=sentence, drawing=drawing))
+        recorded.pop("single", None)
+        comparison = compare(systems[0], systems[1], drawing)
+    else:
+        comparison = read_comparison(info["comparison"])
+    parts = [(str(m["run"]), int(m["trial"])) for f in info["folds"] for m in f["members"]]
+    members = [by_number[key] for key in parts if key in by_number]
+    return Evidence(
+        source=source,
+        classes=ensemble.classes,
+        trials=trials,
+        systems=tuple(systems),
+        recorded=tuple(recorded.values()),
+        comparison=comparison,
+        members=read_members(info),
+        used=_unique([*chosen, *members]),
+        resamples=drawing.resamples,
+    )
+
+
+def _check_recorded(ensemble: Ensemble, system: System) -> None:
+    """Refuse an ensemble whose description was not made from the posteriors beside it."""
+    for name, found in ensemble.info["pooled"]["ensemble"].items():
+        if name in system.pooled and abs(found["value"] - system.pooled[name].value) > TOLERANCE:
+            raise ArtifactError(
+                f"{ensemble.path}: ensemble.json records {name} {found['value']:.6f}, but "
+                f"posteriors.parquet gives {system.pooled[name].value:.6f}; build the ensemble "
+                "again"
+            )
+
+
+def _interval(found: Mapping[str, Any]) -> Interval:
+    return Interval(value=float(found["value"]), low=found["low"], high=found["high"])
+
+
+def read_recorded(info: Mapping[str, Any]) -> tuple[Measured, ...]:
+    """Metrics of the best single trial and the mean of all, as ``ensemble.json`` has them."""
+    found = []
+    for key, name, chosen in (
+        ("single", "best_single", "For each fold, the trial with the best objective on dev rows."),
+        ("mean", "mean_of_all", "Equal weights for every finished trial; nothing is chosen."),
+    ):
+        if name not in info["pooled"]:
+            continue
+        found.append(
+            Measured(
+                key=key,
+                label=LABELS[key],
+                chosen=chosen,
+                pooled={k: _interval(v) for k, v in info["pooled"][name].items()},
+                by_fold={int(f["fold"]): dict(f["metrics"][name]["test"]) for f in info["folds"]},
+            )
+        )
+    return tuple(found)
+
+
+def read_comparison(found: Mapping[str, Any]) -> Comparison:
+    """The comparison of ensemble and best single trial, as ``ensemble.json`` has it."""
+    return Comparison(
+        difference={name: _interval(v) for name, v in found["difference"].items()},
+        permutation=PermutationResult(**found["permutation"]["uar"]),
+        mcnemar=McNemarResult(**found["mcnemar"]),
+    )
+
+
+def _mean(values: Sequence[Any]) -> float | None:
+    known = [float(v) for v in values if v is not None]
+    return sum(known) / len(known) if known else None
+
+
 def read_members(info: Mapping[str, Any]) -> tuple[Member, ...]:
-    """Members of ``ensemble.json`` with their weights in every fold."""
-    return ()
+    """Members of ``ensemble.json`` with their weights in every fold, largest mean share first."""
+    folds = info["folds"]
+    several = len(info.get("runs") or []) > 1
+    rows: dict[str, dict[int, Mapping[str, Any]]] = {}
+    for i, fold in enumerate(folds):
+        for row in fold["members"]:
+            rows.setdefault(str(row["member"]), {})[i] = row
+    members = []
+    for name, by_fold in rows.items():
+        first = next(iter(by_fold.values()))
+        label = f"{first['architecture']} #{first['trial']}"
+        found = list(by_fold.values())
+        members.append(
+            Member(
+                name=f"{name.rpartition('/')[0]}: {label}" if several else label,
+                architecture=str(first["architecture"]),
+                weights=_by_fold(by_fold, "weight", len(folds)),
+                shares=_by_fold(by_fold, "share", len(folds)),
+                temperatures=tuple(
+                    by_fold[i].get("temperature") if i in by_fold else None
+                    for i in range(len(folds))
+                ),
+                dev_uar=_mean([row["dev"]["uar"] for row in found]),
+                test_uar=_mean([row["test"]["uar"] for row in found]),
+                gain=_mean([(row["gain"]["test"] or {}).get("uar") for row in found]),
+            )
+        )
+    return tuple(sorted(members, key=lambda m: (-sum(m.shares), m.name)))
+
+
+def _by_fold(rows: Mapping[int, Mapping[str, Any]], key: str, count: int) -> tuple[float, ...]:
+    return tuple(float(rows[i][key]) if i in rows else 0.0 for i in range(count))

@@ -220,12 +220,14 @@ class Source:
         runs: at least one, unless an ensemble outlived its runs.
         ensemble: or None.
         missing: runs that the ensemble names and that are no longer there.
+        named: the ensemble's name of a run (its path then) to the run as found.
     """
 
     path: Path
     runs: tuple[Run, ...]
     ensemble: Ensemble | None
     missing: tuple[str, ...] = ()
+    named: Mapping[str, Run] = dataclasses.field(default_factory=dict)
 
 
 def load_source(path: Path) -> Source:
@@ -245,13 +247,12 @@ def load_source(path: Path) -> Source:
             "`serplatform ensemble --out` wrote"
         )
     if (path / "ensemble.json").exists():
-        ensemble = load_ensemble(path)
-        runs, missing = _runs_of(ensemble)
-        return Source(path=path, runs=runs, ensemble=ensemble, missing=missing)
+        return _with_runs(path, load_ensemble(path), None)
     if (path / "run.json").exists():
         inner = RunDirectory(path).ensemble_directory
-        found = load_ensemble(inner) if (inner / "ensemble.json").exists() else None
-        return Source(path=path, runs=(load_run(path),), ensemble=found)
+        if (inner / "ensemble.json").exists():
+            return _with_runs(path, load_ensemble(inner), load_run(path))
+        return Source(path=path, runs=(load_run(path),), ensemble=None)
     raise BadInputError(
         f"{path}: neither a run (no run.json) nor an ensemble (no ensemble.json); give what "
         "`serplatform search --out` or `serplatform ensemble --out` wrote"
@@ -340,19 +341,49 @@ def load_ensemble(path: Path) -> Ensemble:
     return Ensemble(path=path, info=info, classes=classes, posteriors=posteriors)
 
 
-def _runs_of(ensemble: Ensemble) -> tuple[tuple[Run, ...], tuple[str, ...]]:
-    """Runs that an ensemble names and that are still there; and the names of the others."""
-    runs: list[Run] = []
+def _with_runs(path: Path, ensemble: Ensemble, own: Run | None) -> Source:
+    """An ensemble with those of its runs that are still there.
+
+    Args:
+        path: as the user gave it.
+        ensemble: as read.
+        own: the run that holds the ensemble, if it was asked for.
+    """
+    entries = ensemble.info.get("runs") or []
+    names = [str(e["path"] if isinstance(e, Mapping) else e) for e in entries]
+    # An ensemble of one run that lies in it moves with it, whatever path was written then.
+    inside = ensemble.path.resolve().parent if len(names) == 1 else None
+    runs: dict[Path, Run] = {}
+    if own is not None:
+        runs[own.path.resolve()] = own
+    named: dict[str, Run] = {}
     missing: list[str] = []
-    for entry in ensemble.info.get("runs") or []:
-        name = str(entry["path"] if isinstance(entry, Mapping) else entry)
-        candidates = [Path(name), ensemble.path / name]
-        found = next((c for c in candidates if (c / "run.json").exists()), None)
+    for name in names:
+        candidates = [Path(name), ensemble.path / name, *([inside] if inside else [])]
+        found = next((c.resolve() for c in candidates if (c / "run.json").exists()), None)
         if found is None:
             missing.append(name)
-        else:
-            runs.append(load_run(found))
-    return tuple(runs), tuple(missing)
+            continue
+        if found not in runs:
+            runs[found] = load_run(found)
+        _check_same_folds(ensemble, runs[found])
+        named[name] = runs[found]
+    return Source(
+        path=path,
+        runs=tuple(runs.values()),
+        ensemble=ensemble,
+        missing=tuple(missing),
+        named=named,
+    )
+
+
+def _check_same_folds(ensemble: Ensemble, run: Run) -> None:
+    ours, theirs = ensemble.info.get("folds_hash"), run.info.get("folds_hash")
+    if ours != theirs or ensemble.classes != run.classes:
+        raise ArtifactError(
+            f"{ensemble.path}: was built on other folds or classes than {run.path} has now "
+            f"(folds_hash {ours} and {theirs}); build the ensemble again"
+        )
 
 
 def read_posteriors(path: Path, classes: tuple[str, ...]) -> Posteriors:

@@ -171,7 +171,7 @@ def _answer(evidence: Evidence) -> Answer:
             high=100,
         )
     ends = [chance]
-    for system in evidence.systems:
+    for system in evidence.measured:
         uar = system.pooled["uar"]
         ends += [v for v in (uar.value, uar.low, uar.high) if v is not None]
     low = max(0, 10 * int((100 * min(ends) - 2) // 10))
@@ -181,7 +181,7 @@ def _answer(evidence: Evidence) -> Answer:
         return round(100 * (100 * value - low) / (high - low), 2)
 
     bars = []
-    for system in evidence.systems:
+    for system in evidence.measured:
         uar = system.pooled["uar"]
         left = place(uar.value if uar.low is None else uar.low)
         right = place(uar.value if uar.high is None else uar.high)
@@ -281,8 +281,7 @@ def _facts(
     hashed = info.get("folds_hash") or plan.get("hash") or "unknown"
     facts.append(("Fold file", f"SHA-256 {hashed}"))
     facts.append(("Classes", _merge(plan, dataset, evidence.classes)))
-    for system in evidence.systems:
-        facts.append((f"{system.label} chosen on", system.chosen))
+    facts += [(system.label, system.chosen) for system in evidence.measured]
     facts.append(
         (
             "Test rows",
@@ -294,8 +293,8 @@ def _facts(
     facts.append(
         (
             "Intervals and test",
-            "95 %, 2,000 bootstrap resamples of whole speakers; the paired permutation test swaps "
-            "the two systems' answers speaker by speaker, two-sided.",
+            f"95 %, {evidence.resamples:,} bootstrap resamples of whole speakers; the paired "
+            "permutation test swaps the two systems' answers speaker by speaker, two-sided.",
         )
     )
     return tuple(facts)
@@ -367,19 +366,14 @@ def _limits(
             "dev rows chose epochs, trials and members, so they flatter.",
         )
     )
-    speaker = [t.name for t in evidence.trials if t.params.get("data.normalization") == "speaker"]
-    used = {m.name for m in evidence.members if any(m.weights)}
+    speaker = [t for t in evidence.used if t.params.get("data.normalization") == "speaker"]
     if speaker:
         limits.append(
             (
-                "Systems that never see the test speaker's other audio",
-                f"{plural(len(speaker), 'trial')} normalised features per speaker, which uses a "
-                "test speaker's unlabelled audio"
-                + (
-                    "; the members table names their settings."
-                    if used
-                    else "; the trial tables name their settings."
-                ),
+                "Systems that hear each utterance alone",
+                f"{len(speaker)} of the {plural(len(evidence.used), 'trial')} used here "
+                f"{'normalises' if len(speaker) == 1 else 'normalise'} features by speaker, with "
+                "a test speaker's other, unlabelled audio.",
             )
         )
     return tuple(limits)

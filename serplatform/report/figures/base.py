@@ -38,7 +38,7 @@ class Ink:
     """
 
     architectures: tuple[str, ...]
-    systems: tuple[str, ...] = ("Ensemble", "Best single trial")
+    systems: tuple[str, ...] = ("Ensemble", "Best single trial", "Mean of all trials")
 
     def place(self, name: str) -> int:
         """Position of an architecture or system among its kind; 0 for a name not known."""

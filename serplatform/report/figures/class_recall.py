@@ -120,9 +120,10 @@ class ClassRecallFigure(Figure[tuple[ClassRecall, ...]]):
                         "annotations": [
                             {
                                 "x": 100 / len(classes),
-                                "y": 1,
+                                "y": 0,
                                 "yref": "paper",
                                 "yanchor": "bottom",
+                                "xanchor": "left",
                                 "text": "chance",
                                 "showarrow": False,
                                 "font": {"size": 11, "color": "@muted"},

@@ -5,8 +5,16 @@ from __future__ import annotations
 import dataclasses
 
 from serplatform.report.evidence import Evidence, Member
-from serplatform.report.figures.base import FIGURES, Drawing, Figure, Ink, NoDataError, Panel, Table
-from serplatform.report.wording import decimal, listing, percent, plural, short
+from serplatform.report.figures.base import (
+    FIGURES,
+    Drawing,
+    Figure,
+    Ink,
+    NoDataError,
+    Panel,
+    Table,
+)
+from serplatform.report.wording import decimal, listing, percent, plural, points, short
 
 #: Most members drawn; the table lists all.
 MAX_DRAWN = 30
@@ -14,16 +22,19 @@ MAX_DRAWN = 30
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Members:
-    """Members that have a weight in some fold, largest mean weight first.
+    """Members, largest mean share first.
 
     Attributes:
-        shares: (M, F) weights divided by their fold's sum.
-        candidates: trials that were offered to the combiner.
+        folds: numbers of the outer folds.
+        effective: for each fold, how many members of equal weight would weigh as evenly:
+            one over the sum of squared shares.
+        candidates: trials that were offered to the combiner; 0 where unknown.
     """
 
     combiner: str
     members: tuple[Member, ...]
-    shares: tuple[tuple[float, ...], ...]
+    folds: tuple[int, ...]
+    effective: tuple[float, ...]
     candidates: int
 
 
@@ -40,55 +51,43 @@ class MembersFigure(Figure[Members]):
             raise NoDataError(
                 "there is no ensemble of this run; make one with `serplatform ensemble`"
             )
-        used = [m for m in evidence.members if any(w > 0 for w in m.weights)]
-        if not used:
+        if not evidence.members:
             raise NoDataError("the ensemble lists no member with a weight above 0")
-        sums = [sum(m.weights[f] for m in used) for f in range(len(used[0].weights))]
-        shares = [
-            tuple(w / total if total > 0 else 0.0 for w, total in zip(m.weights, sums, strict=True))
-            for m in used
-        ]
-        order = sorted(range(len(used)), key=lambda i: -sum(shares[i]))
+        counts = ensemble.info.get("counts") or {}
+        num_folds = len(evidence.members[0].shares)
         return Members(
             combiner=str(ensemble.info.get("combiner", "")),
-            members=tuple(used[i] for i in order),
-            shares=tuple(shares[i] for i in order),
-            candidates=len(evidence.members),
+            members=evidence.members,
+            folds=tuple(int(fold["fold"]) for fold in ensemble.info["folds"]),
+            effective=tuple(
+                1.0 / sum(m.shares[f] ** 2 for m in evidence.members) for f in range(num_folds)
+            ),
+            candidates=int(counts.get("candidates", 0)),
         )
 
     def draw(self, data: Members, ink: Ink) -> Drawing:
-        folds = len(data.shares[0])
+        num_folds = len(data.folds)
         drawn = data.members[:MAX_DRAWN]
-        per_fold = [sum(s[f] > 0 for s in data.shares) for f in range(folds)]
-        means = [sum(s) / folds for s in data.shares]
-        top = max(max(s) for s in data.shares)
-        effective = [1.0 / sum(s[f] ** 2 for s in data.shares) for f in range(folds) if per_fold[f]]
-        temperatures = any(t is not None for m in data.members for t in m.temperatures)
-        lead = [
-            f"{m.name} ({percent(v, 0)} %)" for m, v in zip(data.members[:3], means, strict=False)
-        ]
-        spread = (
-            f"{min(per_fold)} to {max(per_fold)}"
-            if min(per_fold) < max(per_fold)
-            else str(per_fold[0])
+        per_fold = [sum(m.shares[f] > 0 for m in data.members) for f in range(num_folds)]
+        low, high = min(per_fold), max(per_fold)
+        top = max(max(m.shares) for m in data.members)
+        lead = [f"{m.name} ({percent(sum(m.shares) / num_folds, 0)} %)" for m in data.members[:3]]
+        each = f"{low} to {high} members" if low < high else plural(low, "member")
+        summary = (
+            f"Combiner {data.combiner}: {each} in each fold, "
+            f"{plural(len(data.members), 'different trial')} in all"
+            + (f", of {data.candidates} offered. " if data.candidates else ". ")
+            + f"Largest mean share: {listing(lead)}."
         )
         return Drawing(
-            summary=(
-                f"Combiner {data.combiner}: {spread} members a fold, "
-                f"{plural(len(data.members), 'different trial')} in all. "
-                f"Largest mean share: {listing(lead)}. As many equal members as weigh the same: "
-                f"{decimal(sum(effective) / len(effective), 1)} on average."
-            ),
+            summary=summary,
             panels=[
                 Panel(
                     data=[
                         {
                             "type": "heatmap",
-                            "z": [
-                                [round(100 * v, 2) if v > 0 else None for v in s]
-                                for s in data.shares[:MAX_DRAWN]
-                            ],
-                            "x": list(range(folds)),
+                            "z": [[100 * s if s > 0 else None for s in m.shares] for m in drawn],
+                            "x": list(range(num_folds)),
                             "y": list(range(len(drawn))),
                             "zmin": 0,
                             "zmax": 100 * top,
@@ -104,20 +103,21 @@ class MembersFigure(Figure[Members]):
                             {
                                 "x": f,
                                 "y": i,
-                                "text": percent(s[f], 0),
+                                "text": percent(share, 0),
                                 "showarrow": False,
                                 "font": {
                                     "size": 11,
-                                    "color": "@on-high" if s[f] > top / 2 else "@on-low",
+                                    "color": "@on-high" if share > top / 2 else "@on-low",
                                 },
                             }
-                            for i, s in enumerate(data.shares[:MAX_DRAWN])
-                            for f in range(folds)
-                            if s[f] > 0
+                            for i, m in enumerate(drawn)
+                            for f, share in enumerate(m.shares)
+                            if share > 0
                         ],
                         "xaxis": {
                             "title": {"text": "share of the weight (%) by fold"},
-                            "tickvals": list(range(folds)),
+                            "tickvals": list(range(num_folds)),
+                            "ticktext": [str(fold) for fold in data.folds],
                             "showgrid": False,
                             "zeroline": False,
                         },
@@ -130,31 +130,66 @@ class MembersFigure(Figure[Members]):
                             "automargin": True,
                         },
                     },
-                    height=110 + 28 * len(drawn),
+                    height=100 + 28 * len(drawn),
                 )
             ],
-            tables=[
-                Table(
-                    caption="Weights by fold",
-                    header=[
-                        "member",
-                        "architecture",
-                        *(f"weight, fold {f}" for f in range(folds)),
-                        *((f"temperature, fold {f}" for f in range(folds)) if temperatures else ()),
-                    ],
-                    rows=[
-                        [
-                            m.name,
-                            m.architecture,
-                            *m.weights,
-                            *(m.temperatures if temperatures else ()),
-                        ]
-                        for m in data.members
-                    ],
-                )
-            ],
+            tables=[_alone(data), _weights(data)],
             note=(
-                "Members, weights and temperatures of fold k are fitted on fold k's dev rows only. "
-                f"{plural(data.candidates, 'trial')} could be chosen."
+                "Members, weights and temperatures of a fold are fitted on its dev rows only; an "
+                "empty cell is a trial that the fold does not use. The weights of a fold are as "
+                f"even as those of {decimal(sum(data.effective) / num_folds, 1)} equal members, on "
+                "average over folds."
             ),
         )
+
+
+def _alone(data: Members) -> Table:
+    """What each member is worth by itself and to the ensemble."""
+    return Table(
+        caption="Each member alone, and what the ensemble's test UAR loses without it",
+        header=[
+            "member",
+            "mean share (%)",
+            "folds that use it",
+            "dev UAR alone (%)",
+            "test UAR alone (%)",
+            "gain (points)",
+        ],
+        rows=[
+            [
+                m.name,
+                sum(m.shares) / len(data.folds),
+                sum(s > 0 for s in m.shares),
+                m.dev_uar,
+                m.test_uar,
+                m.gain,
+            ]
+            for m in data.members
+        ],
+        display=[
+            [
+                m.name,
+                percent(sum(m.shares) / len(data.folds)),
+                f"{sum(s > 0 for s in m.shares)} of {len(data.folds)}",
+                percent(m.dev_uar),
+                percent(m.test_uar),
+                "–" if m.gain is None else points(m.gain),
+            ]
+            for m in data.members
+        ],
+    )
+
+
+def _weights(data: Members) -> Table:
+    temperatures = any(t is not None for m in data.members for t in m.temperatures)
+    header = ["member", "architecture", *(f"weight, fold {fold}" for fold in data.folds)]
+    if temperatures:
+        header += [f"temperature, fold {fold}" for fold in data.folds]
+    return Table(
+        caption="Weights by fold, as the combiner fitted them",
+        header=header,
+        rows=[
+            [m.name, m.architecture, *m.weights, *(m.temperatures if temperatures else ())]
+            for m in data.members
+        ],
+    )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 from serplatform.metrics import METRICS
 from serplatform.report.evidence import Evidence
-from serplatform.report.figures.base import FIGURES, Cell, Drawing, Figure, Ink, NoDataError, Table
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, Ink, NoDataError, Table
 from serplatform.report.wording import METRICS as TITLES
-from serplatform.report.wording import decimal, interval, metric, percent
+from serplatform.report.wording import interval, metric, percent
 from serplatform.statistics.bootstrap import Interval
 
 
@@ -29,6 +30,7 @@ class Metrics:
 
     rows: tuple[MetricRow, ...]
     by_fold: tuple[tuple[str, int, str, float], ...]
+    resamples: int
 
 
 @FIGURES.register("metrics_table")
@@ -43,7 +45,7 @@ class MetricsTable(Figure[Metrics]):
             raise NoDataError("no finished trial has test posteriors")
         rows, by_fold = [], []
         for name in METRICS:
-            for system in evidence.systems:
+            for system in evidence.measured:
                 mean, deviation = system.mean_and_deviation(name)
                 rows.append(
                     MetricRow(
@@ -55,72 +57,77 @@ class MetricsTable(Figure[Metrics]):
                     )
                 )
                 by_fold += [(system.label, f, name, v[name]) for f, v in system.by_fold.items()]
-        return Metrics(rows=tuple(rows), by_fold=tuple(by_fold))
+        return Metrics(rows=tuple(rows), by_fold=tuple(by_fold), resamples=evidence.resamples)
 
     def draw(self, data: Metrics, ink: Ink) -> Drawing:
-        display = [
-            [
-                TITLES[row.metric][0] + (" (%)" if TITLES[row.metric][1] else ""),
-                row.system,
-                metric(row.metric, row.pooled.value),
-                interval(row.metric, row.pooled),
-                f"{metric(row.metric, row.mean)} ± {metric(row.metric, row.deviation)}",
-            ]
-            for row in data.rows
-        ]
-        raw: list[list[Cell]] = [
-            [r.metric, r.system, r.pooled.value, r.pooled.low, r.pooled.high, r.mean, r.deviation]
-            for r in data.rows
-        ]
-        systems = list(dict.fromkeys(row.system for row in data.rows))
-        folds = sorted({fold for _, fold, _, _ in data.by_fold})
-        values = {(s, f, m): v for s, f, m, v in data.by_fold}
-        names = [name for name in METRICS if any(row.metric == name for row in data.rows)]
         return Drawing(
             summary=(
                 "Pooled: all test utterances of all folds together, with a 95 % interval. "
-                "By fold: mean ± standard deviation over the folds."
+                "Over folds: mean ± standard deviation of the folds' own values."
             ),
-            tables=[
-                Table(
-                    caption="Test metrics of each system",
-                    header=["metric", "system", "pooled", "95 % interval", "mean ± sd over folds"],
-                    rows=raw,
-                    display=display,
-                    csv_header=[
-                        "metric",
-                        "system",
-                        "pooled",
-                        "low",
-                        "high",
-                        "fold_mean",
-                        "fold_sd",
-                    ],
-                ),
-                Table(
-                    caption="Test metrics by fold",
-                    header=["system", "fold", *(TITLES[name][0] for name in names)],
-                    rows=[
-                        [s, f, *(values[s, f, m] for m in names)] for s in systems for f in folds
-                    ],
-                    display=[
-                        [
-                            s,
-                            str(f),
-                            *(
-                                (percent if TITLES[m][1] else decimal)(values[s, f, m])
-                                for m in names
-                            ),
-                        ]
-                        for s in systems
-                        for f in folds
-                    ],
-                ),
-            ],
+            tables=[_pooled(data), _over_folds(data), _by_fold(data)],
             open_tables=True,
             note=(
-                "Intervals resample whole speakers (2,000 resamples, percentiles), because "
+                f"Intervals resample whole speakers ({data.resamples:,} resamples, percentiles): "
                 "utterances of one speaker are not independent. The fold sd is not a standard "
                 "error: folds share training data."
             ),
         )
+
+
+def _title(name: str) -> str:
+    return TITLES[name][0] + (" (%)" if TITLES[name][1] else "")
+
+
+def _systems(data: Metrics) -> list[str]:
+    return list(dict.fromkeys(row.system for row in data.rows))
+
+
+def _grid(data: Metrics, cell: Callable[[MetricRow], str]) -> list[list[str]]:
+    """One row a metric, one column a system."""
+    rows = {(row.metric, row.system): row for row in data.rows}
+    names = list(dict.fromkeys(row.metric for row in data.rows))
+    return [[_title(n), *(cell(rows[n, s]) for s in _systems(data))] for n in names]
+
+
+def _pooled(data: Metrics) -> Table:
+    return Table(
+        caption="Pooled test metrics with 95 % intervals",
+        header=["metric", *_systems(data)],
+        rows=[
+            [row.metric, row.system, row.pooled.value, row.pooled.low, row.pooled.high]
+            for row in data.rows
+        ],
+        csv_header=["metric", "system", "pooled", "low", "high"],
+        display=_grid(
+            data,
+            lambda row: (
+                f"{metric(row.metric, row.pooled.value)} ({interval(row.metric, row.pooled)})"
+            ),
+        ),
+    )
+
+
+def _over_folds(data: Metrics) -> Table:
+    return Table(
+        caption="Test metrics over folds, mean ± standard deviation",
+        header=["metric", *_systems(data)],
+        rows=[[row.metric, row.system, row.mean, row.deviation] for row in data.rows],
+        csv_header=["metric", "system", "fold_mean", "fold_sd"],
+        display=_grid(
+            data,
+            lambda row: f"{metric(row.metric, row.mean)} ± {metric(row.metric, row.deviation)}",
+        ),
+    )
+
+
+def _by_fold(data: Metrics) -> Table:
+    folds = list(dict.fromkeys(fold for _, fold, _, _ in data.by_fold))
+    values = {(s, f): v for s, f, name, v in data.by_fold if name == "uar"}
+    return Table(
+        caption="Test UAR (%) by fold; the download has every metric",
+        header=["fold", *_systems(data)],
+        rows=[list(row) for row in data.by_fold],
+        csv_header=["system", "fold", "metric", "value"],
+        display=[[str(f), *(percent(values.get((s, f))) for s in _systems(data))] for f in folds],
+    )

@@ -1,0 +1,137 @@
+"""How often two members answer differently, and what the best choice among them could reach."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from serplatform.report.evidence import Evidence
+from serplatform.report.figures.base import (
+    FIGURES,
+    Drawing,
+    Figure,
+    Ink,
+    NoDataError,
+    Panel,
+    Table,
+)
+from serplatform.report.wording import percent, short
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Disagreement:
+    """Members of the ensemble on the pooled test rows, heaviest first.
+
+    Attributes:
+        shares: (A, A) share of test rows on which two members answer differently.
+        mean: over pairs.
+        oracle_uar: if the right answer were taken whenever a member of the fold has it.
+        all_wrong: share of test rows on which no member is right.
+    """
+
+    members: tuple[str, ...]
+    shares: tuple[tuple[float, ...], ...]
+    mean: float
+    oracle_uar: float
+    all_wrong: float
+
+
+@FIGURES.register("disagreement")
+class DisagreementFigure(Figure[Disagreement]):
+    name = "disagreement"
+    title = "Disagreement between members"
+    section = "models"
+    order = 20
+
+    def compute(self, evidence: Evidence) -> Disagreement:
+        ensemble = evidence.source.ensemble
+        if ensemble is None:
+            raise NoDataError("there is no ensemble of this run")
+        found = ensemble.info.get("diversity")
+        if not found or found.get("mean_disagreement") is None:
+            raise NoDataError("the ensemble has a single member")
+        return Disagreement(
+            members=tuple(str(name) for name in found["members"]),
+            shares=tuple(tuple(float(v) for v in row) for row in found["disagreement"]),
+            mean=float(found["mean_disagreement"]),
+            oracle_uar=float(found["oracle"]["uar"]),
+            all_wrong=float(found["all_wrong"]),
+        )
+
+    def draw(self, data: Disagreement, ink: Ink) -> Drawing:
+        size = len(data.members)
+        top = max(max(row) for row in data.shares)
+        last = [name.rpartition("/")[2] for name in data.members]
+        labels = [short(n) for n in (last if len(set(last)) == size else data.members)]
+        return Drawing(
+            summary=(
+                f"Two members answer differently on {percent(data.mean, 0)} % of the test "
+                f"utterances on average. No member is right on {percent(data.all_wrong)} %; taking "
+                "the right answer whenever a member has it would give "
+                f"{percent(data.oracle_uar)} % UAR, a bound that no combiner reaches."
+            ),
+            panels=[
+                Panel(
+                    data=[
+                        {
+                            "type": "heatmap",
+                            "z": [
+                                [100 * v if i != j else None for j, v in enumerate(row)]
+                                for i, row in enumerate(data.shares)
+                            ],
+                            "x": list(range(size)),
+                            "y": list(range(size)),
+                            "zmin": 0,
+                            "zmax": 100 * top,
+                            "colorscale": "@sequential",
+                            "showscale": False,
+                            "xgap": 2,
+                            "ygap": 2,
+                            "hoverinfo": "skip",
+                        }
+                    ],
+                    layout={
+                        "annotations": [
+                            {
+                                "x": j,
+                                "y": i,
+                                "text": percent(v, 0),
+                                "showarrow": False,
+                                "font": {
+                                    "size": 10,
+                                    "color": "@on-high" if v > top / 2 else "@on-low",
+                                },
+                            }
+                            for i, row in enumerate(data.shares)
+                            for j, v in enumerate(row)
+                            if i != j
+                        ],
+                        "xaxis": {
+                            "tickvals": list(range(size)),
+                            "ticktext": labels,
+                            "tickangle": -50,
+                            "showgrid": False,
+                            "zeroline": False,
+                        },
+                        "yaxis": {
+                            "tickvals": list(range(size)),
+                            "ticktext": labels,
+                            "autorange": "reversed",
+                            "showgrid": False,
+                            "zeroline": False,
+                        },
+                        "meta": {"minWidth": 120 + 30 * size},
+                    },
+                    height=150 + 30 * size,
+                )
+            ],
+            tables=[
+                Table(
+                    caption="Share of test utterances on which two members answer differently",
+                    header=["member", *data.members],
+                    rows=[
+                        [name, *row] for name, row in zip(data.members, data.shares, strict=True)
+                    ],
+                )
+            ],
+            note="The heaviest members, at most twenty; percent of the pooled test utterances.",
+        )

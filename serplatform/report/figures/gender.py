@@ -1,0 +1,74 @@
+"""Test metrics of each gender's speakers."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from serplatform.report.evidence import LABELS, Evidence
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, Ink, NoDataError, Table
+from serplatform.report.wording import listing, percent
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GenderMetrics:
+    """One gender and system; ``utterances`` counts the test rows."""
+
+    gender: str
+    system: str
+    utterances: int
+    uar: float
+    accuracy: float
+
+
+@FIGURES.register("gender")
+class GenderFigure(Figure[tuple[GenderMetrics, ...]]):
+    name = "gender"
+    title = "By gender of the speaker"
+    section = "results"
+    order = 45
+
+    def compute(self, evidence: Evidence) -> tuple[GenderMetrics, ...]:
+        ensemble = evidence.source.ensemble
+        if ensemble is None:
+            raise NoDataError("the breakdown is made with an ensemble, and this run has none")
+        found = ensemble.info.get("per_gender") or []
+        if not found:
+            raise NoDataError("the corpus does not give the speakers' gender, or is not at hand")
+        return tuple(
+            GenderMetrics(
+                gender=str(row["gender"]),
+                system=LABELS[key],
+                utterances=int(row["utterances"]),
+                uar=float(row[name]["uar"]),
+                accuracy=float(row[name]["accuracy"]),
+            )
+            for row in found
+            for key, name in (("ensemble", "ensemble"), ("single", "best_single"))
+            if name in row
+        )
+
+    def draw(self, data: tuple[GenderMetrics, ...], ink: Ink) -> Drawing:
+        first = [row for row in data if row.system == data[0].system]
+        said = [f"{percent(row.uar)} % for {row.gender} speakers" for row in first]
+        return Drawing(
+            summary=f"{data[0].system}: UAR {listing(said)}.",
+            tables=[
+                Table(
+                    caption="Test metrics by gender",
+                    header=["gender", "system", "test utterances", "UAR (%)", "accuracy (%)"],
+                    rows=[[r.gender, r.system, r.utterances, r.uar, r.accuracy] for r in data],
+                    display=[
+                        [
+                            r.gender,
+                            r.system,
+                            f"{r.utterances:,}",
+                            percent(r.uar),
+                            percent(r.accuracy),
+                        ]
+                        for r in data
+                    ],
+                )
+            ],
+            open_tables=True,
+            note="Gender as the corpus gives it. A difference is not tested here.",
+        )

@@ -1,0 +1,125 @@
+"""Accuracy of the answers given when the ensemble may say "not sure"."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from serplatform.report.evidence import Evidence
+from serplatform.report.figures.base import (
+    FIGURES,
+    Drawing,
+    Figure,
+    Ink,
+    NoDataError,
+    Panel,
+    Table,
+)
+from serplatform.report.wording import percent
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Rejection:
+    """Test rows, pooled over folds.
+
+    Attributes:
+        curve: (threshold, coverage, accuracy of those answered), by coverage.
+        coverage: at the thresholds that the folds' dev rows chose.
+        accuracy: of those answered at these thresholds; None when none was.
+        accuracy_of_all: when every utterance is answered.
+        error_share: error aimed at on dev rows, relative to answering everything.
+    """
+
+    curve: tuple[tuple[float, float, float], ...]
+    coverage: float
+    accuracy: float | None
+    accuracy_of_all: float
+    error_share: float
+
+
+@FIGURES.register("rejection")
+class RejectionFigure(Figure[Rejection]):
+    name = "rejection"
+    title = "Saying “not sure”"
+    section = "results"
+    order = 60
+
+    def compute(self, evidence: Evidence) -> Rejection:
+        ensemble = evidence.source.ensemble
+        if ensemble is None:
+            raise NoDataError("thresholds are fitted for an ensemble, and this run has none")
+        found = ensemble.info.get("rejection")
+        if not found:
+            raise NoDataError("the ensemble has no rejection threshold")
+        curve = zip(
+            *(found["curve"][k] for k in ("threshold", "coverage", "accuracy")), strict=True
+        )
+        test = found["test"]
+        return Rejection(
+            curve=tuple(
+                sorted(
+                    ((float(t), float(c), float(a)) for t, c, a in curve if a is not None),
+                    key=lambda point: point[1],
+                )
+            ),
+            coverage=float(test["coverage"]),
+            accuracy=None if test["accuracy"] is None else float(test["accuracy"]),
+            accuracy_of_all=float(test["accuracy_without_rejection"]),
+            error_share=float(found["error_share"]),
+        )
+
+    def draw(self, data: Rejection, ink: Ink) -> Drawing:
+        said = (
+            "At the thresholds that dev rows chose, the ensemble answers "
+            f"{percent(data.coverage)} % of the test utterances and is right on "
+            f"{percent(data.accuracy)} % of those, against {percent(data.accuracy_of_all)} % of all."
+            if data.accuracy is not None
+            else "At the thresholds that dev rows chose, the ensemble answers no test utterance."
+        )
+        traces: list[dict[str, object]] = [
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "name": "ensemble",
+                "x": [100 * c for _, c, _ in data.curve],
+                "y": [100 * a for _, _, a in data.curve],
+                "text": [f"threshold {t:.3f}" for t, _, _ in data.curve],
+                "hovertemplate": "%{x:.0f} % answered, %{y:.1f} % right<br>%{text}<extra></extra>",
+                "line": {"color": ink.colour("Ensemble"), "width": 2},
+            }
+        ]
+        if data.accuracy is not None:
+            traces.append(
+                {
+                    "type": "scatter",
+                    "mode": "markers",
+                    "name": "thresholds from dev rows",
+                    "x": [100 * data.coverage],
+                    "y": [100 * data.accuracy],
+                    "hovertemplate": "%{x:.0f} % answered, %{y:.1f} % right<extra></extra>",
+                    "marker": {"color": "@ink", "symbol": "x", "size": 10},
+                }
+            )
+        return Drawing(
+            summary=said,
+            panels=[
+                Panel(
+                    data=traces,
+                    layout={
+                        "xaxis": {"title": {"text": "answered (%)"}, "range": [0, 102]},
+                        "yaxis": {"title": {"text": "accuracy of those answered (%)"}},
+                    },
+                    height=340,
+                )
+            ],
+            tables=[
+                Table(
+                    caption="Coverage and accuracy by threshold",
+                    header=["threshold", "coverage", "accuracy"],
+                    rows=[list(point) for point in data.curve],
+                )
+            ],
+            note=(
+                "Each fold's threshold is the lowest that brings the error on its calibrated dev "
+                f"posteriors to {percent(data.error_share, 0)} % of what it is without rejection."
+            ),
+        )
