@@ -22,6 +22,9 @@ from serplatform.errors import BadInputError, unknown_name
 
 C = TypeVar("C")
 
+#: numbers beyond it are mistakes; whole ones could not even be written as floats
+_LARGEST = 1e300
+
 
 def setting(
     default: Any,
@@ -73,14 +76,14 @@ def _check(value: Any, kind: Any, meta: Mapping[str, Any], name: str) -> tuple[A
         done = [_check(e, k, meta, f"{name}[{i}]") for i, (e, k) in enumerate(pairs)]
         return tuple(c for c, _ in done), [fault for _, fs in done for fault in fs]
     if kind is bool:
-        return value, [] if isinstance(value, bool) else [f"{name} = {value!r}: must be true or false"]
+        wrong = [] if isinstance(value, bool) else [f"{name} = {value!r}: must be true or false"]
+        return value, wrong
     if kind is str:
         return value, [] if isinstance(value, str) else [f"{name} = {value!r}: must be text"]
     if kind in (int, float):
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if number and kind is int and float(value) != int(value):
-            number = False
-        if not number or not math.isfinite(value):
+        number = number and abs(value) < _LARGEST and math.isfinite(value)
+        if not number or (kind is int and value != int(value)):
             word = "a whole number" if kind is int else "a finite number"
             return value, [f"{name} = {value!r}: must be {word}"]
         low, high = meta.get("low"), meta.get("high")

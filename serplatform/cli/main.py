@@ -7,8 +7,8 @@ import importlib
 import sys
 from typing import Annotated
 
-import click
 import typer
+from typer.exceptions import TyperException
 
 import serplatform
 from serplatform.cli.output import say
@@ -70,11 +70,15 @@ def run(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit code; every foreseeable fault is one message."""
     try:
         code = app(args=arguments, standalone_mode=False, prog_name="serplatform")
-    except click.exceptions.Abort:
+    except typer.Abort:
         say("Interrupted.")
         return InterruptedRunError.exit_code
-    except click.ClickException as error:
-        error.show(file=sys.stderr)
+    except TyperException as error:
+        show = getattr(error, "show", None)  # usage errors show the usage first
+        if show is None:
+            say(f"Error: {error.format_message()}")
+        else:
+            show(file=sys.stderr)
         return error.exit_code
     except SerplatformError as error:
         say(f"{'' if isinstance(error, InterruptedRunError) else 'Error: '}{error}")

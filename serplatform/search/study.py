@@ -13,7 +13,7 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage
@@ -204,11 +204,14 @@ class Studies:
         self._in_flight: list[Suggestion] = []
         self._asked = dict.fromkeys(spaces, 0)
         self._next_number = 0
+        directions: list[Direction | optuna.study.StudyDirection] = [
+            OBJECTIVES[name] for name in self.objectives
+        ]
         for architecture, space in self._spaces.items():
             study = optuna.create_study(
                 storage=opened,
                 study_name=architecture,
-                directions=[OBJECTIVES[name] for name in self.objectives],
+                directions=directions,
                 sampler=make_sampler(sampler, 0),
                 pruner=make_pruner(pruner, max_epochs=max_epochs, num_folds=num_folds),
                 load_if_exists=True,

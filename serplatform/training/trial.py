@@ -171,17 +171,18 @@ class Trial:
         if trainer.finished:
             self._end_fold(trainer)
         self._seconds += time.perf_counter() - begun
-        if self.finished:
+        done = self._fold == self.num_folds
+        if done:
             self._finish()
         else:
-            self._save(force=fold != self._fold)
+            self._save(force=self._fold != fold)
         return TrialReport(
             step=fold * self.config.training.max_epochs + report.epoch,
             objective=objective,
             epoch=report.epoch,
             fold=fold,
             num_folds=self.num_folds,
-            done=self.finished,
+            done=done,
             history=entry,
         )
 
