@@ -37,8 +37,15 @@ def command(
         typer.Option(help="Features, separated by commas; default: all four built-in ones."),
     ] = None,
     align: Annotated[
-        str, typer.Option(help="Where word and phone times come from; the corpus's own stay.")
+        str,
+        typer.Option(
+            help="Where word and phone times come from: `wdseg`, `textgrid`, `pocketsphinx`, "
+            "`equal`; with `none`, the corpus's own."
+        ),
     ] = "none",
+    alignments: Annotated[
+        Path | None, typer.Option(help="Directory of the alignment files, for `--align`.")
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Most tasks at a time; default: all CPUs.")
     ] = None,
@@ -99,6 +106,7 @@ def command(
                 out,
                 features=chosen or DEFAULT_FEATURES,
                 align=align,
+                alignments=alignments,
                 workers=workers,
                 options=options,
                 label_map=_parse_map(label_map or []),
