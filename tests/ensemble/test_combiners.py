@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,7 @@ from serplatform.ensemble.base import COMBINERS
 from serplatform.ensemble.mean import Mean
 from serplatform.ensemble.product import Product, log_linear_pool, minimise_nll
 from serplatform.ensemble.single import Single
-from serplatform.ensemble.stacking import Stacking
+from serplatform.ensemble.stacking import Stacking, centred_log_posteriors
 from serplatform.errors import BadInputError
 from serplatform.metrics import classification_metrics
 from serplatform.testing.combiner_contract import CombinerContract, make_posterior_set
@@ -68,6 +70,20 @@ def test_two_systems_keep_the_exponent_of_the_paper_unless_another_is_better() -
     product = Product()
     product.fit(dev)
     assert sorted(product.weights().tolist()) == [0.4, 1.0]
+
+
+def test_a_better_likelihood_alone_does_not_move_the_exponent_of_the_paper() -> None:
+    truth = np.array([0, 1] * 10)
+    right = np.where(np.eye(2)[truth] > 0, 0.95, 0.05)
+    misled = np.where(np.eye(2)[truth] > 0, 0.45, 0.55)  # never changes an answer
+    dev = dataclasses.replace(
+        make_posterior_set(num_members=2, num_speakers=2, per_speaker=10, num_classes=2),
+        truth=truth,
+        posteriors=np.stack([misled, right]),
+    )
+    product = Product()
+    product.fit(dev)
+    assert product.weights().tolist() == [0.4, 1.0]
 
 
 def test_two_systems_search_the_exponent_on_dev_rows() -> None:
@@ -132,6 +148,13 @@ def test_stacking_learns_a_member_that_swaps_two_classes() -> None:
     assert classification_metrics(dev.truth, swapped[0])["uar"] < 0.5
     combined = stacking.combine(dev.posteriors)
     assert classification_metrics(dev.truth, combined)["uar"] > 0.9
+
+
+def test_a_member_without_opinion_gives_stacking_nothing() -> None:
+    features = centred_log_posteriors(np.full((1, 4, 3), 1 / 3))
+    np.testing.assert_allclose(features, 0.0, atol=1e-15)
+    doubled = centred_log_posteriors(np.array([[[0.2, 0.8]]]))
+    np.testing.assert_allclose(doubled, [[-np.log(2), np.log(2)]], atol=1e-12)
 
 
 def test_stacking_uses_the_best_members_only() -> None:

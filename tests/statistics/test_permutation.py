@@ -86,6 +86,14 @@ def test_p_values_are_uniform_when_the_systems_are_exchangeable() -> None:
     assert 6 <= small <= 34  # binomial(200, 0.1), ± 3.3 standard deviations
 
 
+def test_a_drawn_p_value_is_never_zero() -> None:
+    truth = np.zeros(100, dtype=int)
+    found = paired_permutation_test(
+        truth, truth, truth + 1, num_classes=2, metric="accuracy", num_permutations=99
+    )
+    assert found.p_value == pytest.approx(1 / 100)
+
+
 def test_equal_systems_have_p_one() -> None:
     truth, a, _ = example(30, seed=2)
     found = paired_permutation_test(truth, a, a, num_classes=3)
