@@ -6,11 +6,15 @@ import dataclasses
 from typing import Literal
 
 from serplatform.config import setting
+from serplatform.datasets.words import WordConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """Feature, trimming, normalisation and augmentation; every augmentation is off by default.
+    """Feature, trimming, normalisation, augmentation and words; every augmentation is off.
+
+    ``words`` is set for architectures that read words; the other ``word_…`` fields are those of
+    :class:`serplatform.datasets.words.WordConfig`.
 
     Example:
         >>> DataConfig().feature, DataConfig().normalization
@@ -30,6 +34,36 @@ class DataConfig:
     frequency_mask_bins: int = setting(4, "widest masked band, dimensions", low=1, high=1000)
     speed: float = setting(0.0, "largest relative change of speed in training", low=0.0, high=0.5)
     gain_db: float = setting(0.0, "largest change of level in training, decibels", low=0, high=40)
+
+    words: bool = setting(False, "give the model word ids and the frames of each word")
+    word_segmentation: Literal["aligned", "equal"] = setting(
+        "aligned", "words' own times, or equal shares of the utterance"
+    )
+    word_silence: Literal["drop", "divide"] = setting(
+        "drop", "time between words belongs to no word, or is divided between its neighbours"
+    )
+    word_overlap: float = setting(
+        0.0, "share of its length that a word overlaps with its neighbours", low=0.0, high=0.5
+    )
+    word_min_count: int = setting(
+        1, "training occurrences below which a word is unknown", low=1, high=1000
+    )
+    word_vectors: str | None = setting(
+        None, "GloVe text file; without one word vectors are trained from scratch"
+    )
+
+    @property
+    def word_config(self) -> WordConfig | None:
+        """How words are cut and numbered; None where the model reads none."""
+        if not self.words:
+            return None
+        return WordConfig(
+            segmentation=self.word_segmentation,
+            silence=self.word_silence,
+            overlap=self.word_overlap,
+            min_count=self.word_min_count,
+            vectors=self.word_vectors,
+        )
 
     @property
     def augments(self) -> bool:

@@ -1,14 +1,15 @@
 """One fold of a dataset as a model sees it: rows of each part, padded and normalized batches.
 
-Whatever is fitted (means, deviations) is fitted on the fold's training rows. Speaker
-normalization also reads the unlabelled frames of dev and test speakers: it is named in
-:attr:`FoldData.notes`.
+Whatever is fitted (means, deviations, the vocabulary of models that read words) is fitted on
+the fold's training rows. Speaker normalization also reads the unlabelled frames of dev and test
+speakers: it is named in :attr:`FoldData.notes`.
 
 Shapes: N utterances of the dataset, B of a batch, T frames, D feature dimension, K classes.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ from serplatform.datasets.normalization import (
     usable_deviation,
     utterance_moments,
 )
+from serplatform.datasets.words import WordInputs
 from serplatform.errors import BadInputError, LeakError
 from serplatform.models.base import Batch, InputSpec
 from serplatform.protocols.base import PARTS, FoldPlan
@@ -72,6 +74,7 @@ class FoldData:
         self._unreleased = 0
         self._first, self._last = self._bounds()
         self._length = self._last - self._first
+        self.words = self._word_inputs()
         self._gain = self._gain_source()
         self._train_mean, self._train_deviation = self._fit()
         self._shift, self._scale, self._statistic = self._normalizers()
@@ -81,9 +84,11 @@ class FoldData:
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences that belong beside any number computed on this fold."""
+        notes = () if self.words is None else self.words.notes
         if self.config.normalization != "speaker":
-            return ()
+            return notes
         return (
+            *notes,
             "Speaker normalization: frames are standardized within each speaker, test speakers "
             "included, over their own unlabelled utterances.",
         )
@@ -91,10 +96,18 @@ class FoldData:
     @property
     def input_spec(self) -> InputSpec:
         """What a model needs to know to be built."""
-        return InputSpec(
+        spec = InputSpec(
             feature_dim=self.info.dim,
             num_classes=len(self.classes),
             frame_shift=self.info.frame_shift,
+        )
+        if self.words is None:
+            return spec
+        vectors = self.words.vectors
+        return dataclasses.replace(
+            spec,
+            vocabulary_size=len(self.words.vocabulary),
+            word_vectors=None if vectors is None else torch.from_numpy(vectors),
         )
 
     def rows(self, part: str) -> IntArray:
@@ -152,12 +165,16 @@ class FoldData:
             self._fill(padded[position, :count], row, changes[position] if changes else None)
             padded[position, count:] = 0.0
         self._release_pages(padded.nbytes)
-        return Batch(
+        batch = Batch(
             frames=torch.from_numpy(padded),
             lengths=torch.from_numpy(lengths.astype(np.int64)),
             labels=torch.from_numpy(self._labels[rows]),
             rows=torch.from_numpy(rows),
         )
+        if self.words is not None:
+            encoded = self.words.encode(rows, lengths)
+            batch.word_ids, batch.word_spans, batch.num_words = map(torch.from_numpy, encoded)
+        return batch
 
     def _release_pages(self, num_bytes: int) -> None:
         """Count what was read, and now and then give the mapped pages back."""
@@ -192,7 +209,7 @@ class FoldData:
 
         See :func:`serplatform.datasets.preprocessing.preprocess`, which applies it.
         """
-        return {
+        values: dict[str, Any] = {
             "feature": self.info.name,
             "spec": dict(self.info.spec),
             "dim": self.info.dim,
@@ -203,6 +220,9 @@ class FoldData:
             "deviation": self._train_deviation.tolist(),
             "deviation_floor": (DEVIATION_FLOOR * self._train_deviation).tolist(),
         }
+        if self.words is not None:
+            values["words"] = self.words.settings()
+        return values
 
     # -- preparation
 
@@ -259,6 +279,20 @@ class FoldData:
         start = table.column("speech_start").to_numpy()
         end = table.column("speech_end").to_numpy()
         return trim_bounds(start, end, total, self.info.frame_shift)
+
+    def _word_inputs(self) -> WordInputs | None:
+        """Words of all rows, with a vocabulary of the training rows; None where none are read."""
+        config = self.config.word_config
+        if config is None:
+            return None
+        return WordInputs.fit(
+            self.dataset,
+            self._rows["train"],
+            config,
+            feature=self.info.name,
+            first_frames=self._first,
+            last_frames=self._last,
+        )
 
     def _gain_source(self) -> Any:
         """The extractor that knows what a gain adds, or None where none is asked for."""

@@ -96,7 +96,8 @@ def resolve(architecture_name: str, values: Mapping[str, Any], where: str) -> Tr
     given: dict[str, dict[str, Any]] = {
         "model": {},
         "training": dict(architecture.training),
-        "data": dict(architecture.data),
+        # a model that reads words gets them, whatever else is set
+        "data": {"words": bool(architecture.inputs & {"text", "words"}), **architecture.data},
     }
     faults = []
     for name, value in values.items():
