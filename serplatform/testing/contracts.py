@@ -47,11 +47,15 @@ def small_model(name: str, *, seed: int = 0, **settings: Any) -> SerModel:
     Args:
         name: a registered name.
         seed: of the first weights.
-        **settings: configuration fields; those that the architecture lacks are ignored.
+        **settings: configuration fields; those that the architecture lacks are ignored, and
+            ``dropout`` sets every field whose name ends so.
     """
     architecture = ARCHITECTURES.get(name)
     fields = {field.name for field in dataclasses.fields(architecture.config)}
-    chosen = {**SMALL_SIZES, **settings}
+    dropouts = {
+        f: settings["dropout"] for f in fields if f.endswith("dropout") and "dropout" in settings
+    }
+    chosen = {**SMALL_SIZES, **dropouts, **settings}
     config = architecture.config(**{k: v for k, v in chosen.items() if k in fields})
     torch.manual_seed(seed)
     return architecture.build(config, input_spec(architecture))
@@ -112,6 +116,31 @@ class ArchitectureContract:
                     torch.testing.assert_close(within, own, rtol=0, atol=tolerance)
                     rest = maps[row].abs().sum() - within.abs().sum()
                     assert abs(rest.item()) <= tolerance, f"attention '{key}' lies on padding"
+
+    def test_an_utterance_without_words_reads_as_one_unknown_word(self, name: str) -> None:
+        """No words, one unknown word over all frames, and no word columns at all: the same."""
+        spec = input_spec(ARCHITECTURES.get(name))
+        if not spec.vocabulary_size:
+            return  # reads no words
+        model = _awake(small_model(name)).eval()
+        batch = random_batch(LENGTHS, spec)
+        assert batch.word_ids is not None
+        assert batch.word_spans is not None
+        assert batch.num_words is not None
+        batch.word_ids[2], batch.word_spans[2], batch.num_words[2] = 0, 0, 0
+        explicit = copy.deepcopy(batch)
+        assert explicit.word_ids is not None
+        assert explicit.word_spans is not None
+        assert explicit.num_words is not None
+        explicit.word_ids[2, 0], explicit.num_words[2] = 1, 1
+        explicit.word_spans[2, 0] = torch.tensor([0, LENGTHS[2]])
+        with torch.inference_mode():
+            result = model(batch).log_posteriors
+            expected = model(explicit).log_posteriors
+            alone = model(pick(batch, [2])).log_posteriors  # (1, K), of a batch of no words
+        assert torch.isfinite(result).all()
+        torch.testing.assert_close(result, expected, rtol=0, atol=2e-6)
+        torch.testing.assert_close(alone[0], expected[2], rtol=0, atol=2e-6)
 
     def test_order_of_a_batch_changes_nothing(self, name: str) -> None:
         model = _awake(small_model(name)).eval()
