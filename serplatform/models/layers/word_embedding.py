@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from serplatform.errors import BadInputError
 from serplatform.models.base import InputSpec
 
-#: ids that are not words of the vocabulary: padding and the unknown word
+#: ids that are not words of the vocabulary
+PADDING_ID, UNKNOWN_ID = 0, 1
 NUM_SPECIAL = 2
 
 #: deviation of the vectors that training starts from, near that of GloVe's 300 values
@@ -26,7 +27,7 @@ class WordEmbedding(nn.Module):
     random vectors that stay as they are would only be noise.
 
     Attributes:
-        dim: E.
+        embedding_dim: E.
         unknown: (E,) vector of id 1.
         vectors: (V - 2, E) vectors of ids 2, 3, …; a parameter, or a buffer where they are kept.
 
@@ -67,8 +68,8 @@ class WordEmbedding(nn.Module):
                     f"word vectors of shape {tuple(word_vectors.shape)} for {vocabulary_size} ids"
                 )
             start = word_vectors.detach().clone()
-        self.dim = int(start.shape[1])
-        self.unknown = nn.Parameter(start[1].clone())
+        self.embedding_dim = int(start.shape[1])
+        self.unknown = nn.Parameter(start[UNKNOWN_ID].clone())
         vectors = start[NUM_SPECIAL:].clone()
         if trainable or word_vectors is None:
             self.vectors = nn.Parameter(vectors)

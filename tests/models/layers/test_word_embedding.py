@@ -48,7 +48,7 @@ def test_kept_vectors_stay_and_only_the_unknown_word_is_trained():
 def test_vectors_that_are_not_given_have_the_asked_width_and_are_always_trained():
     torch.manual_seed(0)
     layer = WordEmbedding(500, 40, trainable=False)
-    assert layer.dim == 40
+    assert layer.embedding_dim == 40
     assert count_parameters(layer) == 499 * 40
     assert float(layer.vectors.detach().std()) == pytest.approx(START_DEVIATION, rel=0.02)
     assert layer.unknown.any()
@@ -69,9 +69,9 @@ def test_layer_does_not_write_into_the_vectors_it_was_given():
 
 def test_spec_gives_vocabulary_and_vectors():
     spec = InputSpec(feature_dim=3, num_classes=2, vocabulary_size=4, word_vectors=GIVEN)
-    assert WordEmbedding.from_spec(spec, 300).dim == 2
+    assert WordEmbedding.from_spec(spec, 300).embedding_dim == 2
     spec = InputSpec(feature_dim=3, num_classes=2, vocabulary_size=4)
-    assert WordEmbedding.from_spec(spec, 300).dim == 300
+    assert WordEmbedding.from_spec(spec, 300).embedding_dim == 300
 
 
 def test_a_vocabulary_of_padding_and_unknown_alone_works():
