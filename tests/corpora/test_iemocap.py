@@ -40,10 +40,13 @@ def table(manifest: Manifest) -> pa.Table:
             "sampling_rate": 16_000,
             "speech_start": 0.0,
             "speech_end": 1.0,
+            "forced_alignment": u.extra["forced_alignment"],
         }
         for u in validate(manifest).utterances
     ]
-    return pa.Table.from_pylist(rows, schema=UTTERANCE_SCHEMA)
+    return pa.Table.from_pylist(
+        rows, schema=UTTERANCE_SCHEMA.append(pa.field("forced_alignment", pa.string()))
+    )
 
 
 def test_speaker_is_the_letter_of_the_last_field_not_the_prefix(tmp_path: Path) -> None:
@@ -141,6 +144,7 @@ def test_four_classes_have_the_published_counts_by_session(full: Manifest) -> No
         ("iem4-session5", 5531, 1, [1241]),
         ("iemocap-improvised-5fold", 2280, 5, None),
         ("iem4-random-5fold", 5531, 5, None),
+        ("iem7-random-10fold", 7486, 10, None),
     ],
 )
 def test_protocols_select_the_published_numbers(
