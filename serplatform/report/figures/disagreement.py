@@ -59,7 +59,9 @@ class DisagreementFigure(Figure[Disagreement]):
 
     def draw(self, data: Disagreement, ink: Ink) -> Drawing:
         size = len(data.members)
-        top = max(max(row) for row in data.shares)
+        pairs = [v for i, row in enumerate(data.shares) for j, v in enumerate(row) if i != j]
+        low, high = min(pairs), max(pairs)
+        floor = max(0.0, low - 0.3 * (high - low) - 0.02)
         last = [name.rpartition("/")[2] for name in data.members]
         labels = [short(n) for n in (last if len(set(last)) == size else data.members)]
         return Drawing(
@@ -67,7 +69,7 @@ class DisagreementFigure(Figure[Disagreement]):
                 f"Two members answer differently on {percent(data.mean, 0)} % of the test "
                 f"utterances on average. No member is right on {percent(data.all_wrong)} %; taking "
                 "the right answer whenever a member has it would give "
-                f"{percent(data.oracle_uar)} % UAR, a bound that no combiner reaches."
+                f"{percent(data.oracle_uar)} % UAR, a bound for any choice among their answers."
             ),
             panels=[
                 Panel(
@@ -80,8 +82,8 @@ class DisagreementFigure(Figure[Disagreement]):
                             ],
                             "x": list(range(size)),
                             "y": list(range(size)),
-                            "zmin": 0,
-                            "zmax": 100 * top,
+                            "zmin": 100 * floor,
+                            "zmax": 100 * high,
                             "colorscale": "@sequential",
                             "showscale": False,
                             "xgap": 2,
@@ -98,7 +100,7 @@ class DisagreementFigure(Figure[Disagreement]):
                                 "showarrow": False,
                                 "font": {
                                     "size": 10,
-                                    "color": "@on-high" if v > top / 2 else "@on-low",
+                                    "color": "@on-high" if v > (floor + high) / 2 else "@on-low",
                                 },
                             }
                             for i, row in enumerate(data.shares)

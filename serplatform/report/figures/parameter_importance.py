@@ -24,6 +24,8 @@ FloatArray = npt.NDArray[np.float64]
 
 #: Fewest finished trials of an architecture from which importances are estimated.
 MIN_TRIALS = 20
+#: Below this held-out R² the forest has learned too little for its importances to mean anything.
+MIN_R2 = 0.1
 FOLDS = 5
 REPEATS = 5
 TREES = 100
@@ -49,8 +51,7 @@ class ArchitectureImportance:
 
     Attributes:
         trials: finished trials used.
-        r2: of the forest on held-out trials; at or below 0 it predicts nothing, and
-            ``importances`` is empty.
+        r2: of the forest on held-out trials; below :data:`MIN_R2` ``importances`` is empty.
     """
 
     architecture: str
@@ -142,7 +143,7 @@ class ParameterImportance(Figure[Importances]):
                     architecture=architecture,
                     trials=len(trials),
                     r2=r2,
-                    importances=tuple(importances) if r2 > 0 else (),
+                    importances=tuple(importances) if r2 >= MIN_R2 else (),
                 )
             )
         if not found:
@@ -159,7 +160,8 @@ class ParameterImportance(Figure[Importances]):
             if not entry.importances:
                 sentences.append(
                     f"{entry.architecture}: the forest does not predict dev UAR from the "
-                    f"parameters (held-out R² {decimal(entry.r2, 2)}), so no importance is shown."
+                    f"parameters (held-out R² {decimal(entry.r2, 2)}, at least {MIN_R2} is "
+                    "wanted), so no importance is shown."
                 )
                 continue
             top = entry.importances[0]

@@ -71,7 +71,8 @@ class RejectionFigure(Figure[Rejection]):
         said = (
             "At the thresholds that dev rows chose, the ensemble answers "
             f"{percent(data.coverage)} % of the test utterances and is right on "
-            f"{percent(data.accuracy)} % of those, against {percent(data.accuracy_of_all)} % of all."
+            f"{percent(data.accuracy)} % of those, against {percent(data.accuracy_of_all)} % "
+            "of all."
             if data.accuracy is not None
             else "At the thresholds that dev rows chose, the ensemble answers no test utterance."
         )

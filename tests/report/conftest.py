@@ -1,0 +1,137 @@
+"""Small hand-made trials, posteriors and evidence, and a run with its ensemble on disk."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from serplatform.ensemble.build import build_ensemble
+from serplatform.report.evidence import (
+    Comparison,
+    Evidence,
+    Measured,
+    Member,
+    Resampling,
+    System,
+    measure,
+)
+from serplatform.report.figures.base import Ink
+from serplatform.report.load import Posteriors, Run, Source, Trial
+from serplatform.testing.synthetic_run import make_run
+
+DRAWING = Resampling(resamples=200, seed=0)
+
+
+@pytest.fixture
+def trial() -> Callable[..., Trial]:
+    def make(number: int = 0, **fields: Any) -> Trial:
+        uar = fields.pop("uar", 0.5)
+        values: dict[str, Any] = {
+            "run": "run",
+            "run_path": Path("run"),
+            "number": number,
+            "architecture": "moma",
+            "state": "complete",
+            "paper": False,
+            "params": {},
+            "dev": {} if uar is None else {"uar": uar},
+            "fold_dev_uar": () if uar is None else (uar, uar),
+            "epochs": 4,
+            "seconds": 2.0,
+            "num_parameters": 1000,
+            "peak_memory_mb": None,
+            "error": None,
+            "history": (),
+        }
+        return Trial(**(values | fields))
+
+    return make
+
+
+@pytest.fixture
+def posteriors() -> Callable[..., Posteriors]:
+    def make(
+        rows: Sequence[Sequence[float]],
+        truth: Sequence[int],
+        speakers: Sequence[str],
+        folds: Sequence[int] | None = None,
+    ) -> Posteriors:
+        count = len(truth)
+        return Posteriors(
+            utterance_ids=tuple(f"u{i}" for i in range(count)),
+            speaker_ids=tuple(speakers),
+            folds=np.array(folds if folds is not None else [0] * count, dtype=np.int64),
+            parts=("test",) * count,
+            truth=np.array(truth, dtype=np.int64),
+            values=np.array(rows, dtype=np.float64),
+        )
+
+    return make
+
+
+@pytest.fixture
+def system() -> Callable[..., System]:
+    def make(test: Posteriors, key: str = "single") -> System:
+        return measure(test, key=key, chosen="by hand", drawing=DRAWING)
+
+    return make
+
+
+@pytest.fixture
+def evidence() -> Callable[..., Evidence]:
+    def make(
+        trials: Sequence[Trial] = (),
+        systems: Sequence[System] = (),
+        classes: Sequence[str] = ("happy", "sad"),
+        *,
+        comparison: Comparison | None = None,
+        members: Sequence[Member] = (),
+        recorded: Sequence[Measured] = (),
+        plan: dict[str, Any] | None = None,
+        info: dict[str, Any] | None = None,
+    ) -> Evidence:
+        run = Run(
+            path=Path("run"),
+            info=info or {},
+            classes=tuple(classes),
+            plan=plan or {},
+            trials=tuple(trials),
+        )
+        return Evidence(
+            source=Source(path=Path("run"), runs=(run,), ensemble=None),
+            classes=tuple(classes),
+            trials=tuple(trials),
+            systems=tuple(systems),
+            recorded=tuple(recorded),
+            comparison=comparison,
+            members=tuple(members),
+            used=(),
+        )
+
+    return make
+
+
+@pytest.fixture
+def ink() -> Ink:
+    return Ink(architectures=("moma", "blstmatt", "csa"))
+
+
+@dataclasses.dataclass(frozen=True)
+class OnDisk:
+    """A run of nine finished trials and the ensemble of it."""
+
+    run: Path
+    ensemble: Path
+
+
+@pytest.fixture(scope="session")
+def on_disk(tmp_path_factory: pytest.TempPathFactory) -> OnDisk:
+    folder = tmp_path_factory.mktemp("report")
+    run = make_run(folder / "run", num_trials=9, num_speakers=9, skill=(0.5, 1.5))
+    build_ensemble([run], folder / "ens", num_resamples=100)
+    return OnDisk(run=run, ensemble=folder / "ens")

@@ -1,0 +1,201 @@
+"""Figures of the results and the ensemble: their numbers against cases worked by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from serplatform.report.evidence import Evidence, System, build_evidence
+from serplatform.report.figures.base import FIGURES, SECTIONS, Ink, NoDataError
+from serplatform.report.figures.class_recall import ClassRecallFigure
+from serplatform.report.figures.confusion_matrix import ConfusionMatrix, worst_pairs
+from serplatform.report.figures.disagreement import DisagreementFigure
+from serplatform.report.figures.gender import GenderFigure
+from serplatform.report.figures.members import MembersFigure
+from serplatform.report.figures.metrics_table import MetricsTable
+from serplatform.report.figures.rejection import RejectionFigure
+from serplatform.report.figures.reliability import ReliabilityFigure, reliability_bins
+from serplatform.report.figures.speaker_accuracy import SpeakerAccuracyFigure
+from serplatform.report.load import Posteriors, load_source
+
+MakePosteriors = Callable[..., Posteriors]
+MakeSystem = Callable[..., System]
+MakeEvidence = Callable[..., Evidence]
+
+#: Six rows of two speakers in two folds: happy right, right, wrong; sad right, wrong, right.
+ROWS = [[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.4, 0.6], [0.6, 0.4], [0.1, 0.9]]
+TRUTH = [0, 0, 0, 1, 1, 1]
+SPEAKERS = ["a", "a", "b", "a", "b", "b"]
+FOLDS = [0, 0, 1, 0, 1, 1]
+
+
+@pytest.fixture
+def single(posteriors: MakePosteriors, system: MakeSystem) -> System:
+    return system(posteriors(ROWS, TRUTH, SPEAKERS, FOLDS))
+
+
+def test_confusion_counts_and_rates(single: System, evidence: MakeEvidence, ink: Ink) -> None:
+    (found,) = ConfusionMatrix().compute(evidence(systems=[single]))
+    assert found.counts.tolist() == [[2, 1], [1, 2]]
+    np.testing.assert_allclose(found.rates, [[2 / 3, 1 / 3], [1 / 3, 2 / 3]])
+    assert worst_pairs(found, limit=1) == [("happy", "sad", pytest.approx(1 / 3))]
+    drawing = ConfusionMatrix().draw((found,), ink)
+    assert drawing.panels[0].layout["annotations"][1]["text"] == "33<br>1"
+    assert drawing.tables[0].rows[0] == ["happy", 2, 1]
+
+
+def test_class_that_never_occurs_has_rates_of_zero_and_no_recall(
+    posteriors: MakePosteriors, system: MakeSystem, evidence: MakeEvidence, ink: Ink
+) -> None:
+    test = posteriors([[0.9, 0.1, 0.0], [0.1, 0.9, 0.0]], [0, 1], ["a", "b"])
+    found = evidence(systems=[system(test)], classes=("happy", "sad", "calm"))
+    (confusion,) = ConfusionMatrix().compute(found)
+    assert confusion.rates[2].tolist() == [0.0, 0.0, 0.0]
+    rows = ClassRecallFigure().compute(found)
+    assert [row.utterances for row in rows] == [1, 1, 0]
+    table = ClassRecallFigure().draw(rows, ink).tables[0]
+    assert table.rows[2][3] is None
+
+
+def test_recall_by_class(single: System, evidence: MakeEvidence, ink: Ink) -> None:
+    happy, sad = ClassRecallFigure().compute(evidence(systems=[single]))
+    assert happy.recall.value == pytest.approx(2 / 3)
+    assert sad.recall.value == pytest.approx(2 / 3)
+    # happy: speaker a 2 of 2, b 0 of 1; draws aa, ab, bb give 1, 2/3, 0
+    assert (happy.recall.low, happy.recall.high) == (0.0, 1.0)
+    bars = ClassRecallFigure().draw((happy, sad), ink).panels[0].data[0]["error_x"]
+    assert bars["array"][0] == pytest.approx(100 / 3)
+    assert bars["arrayminus"][0] == pytest.approx(200 / 3)
+
+
+def test_accuracy_by_speaker_in_order(single: System, evidence: MakeEvidence, ink: Ink) -> None:
+    low, high = SpeakerAccuracyFigure().compute(evidence(systems=[single]))
+    assert (low.speaker_id, low.utterances, low.accuracy) == ("b", 3, pytest.approx(1 / 3))
+    assert (high.speaker_id, high.utterances, high.accuracy) == ("a", 3, 1.0)
+    assert (
+        "33.3 % (speaker b) to 100.0 % (speaker a)"
+        in SpeakerAccuracyFigure().draw((low, high), ink).summary
+    )
+
+
+def test_reliability_bins_by_hand(posteriors: MakePosteriors) -> None:
+    test = posteriors(ROWS, TRUTH, SPEAKERS, FOLDS)
+    bins = {round(b.high, 1): b for b in reliability_bins(test)}
+    # confidences 0.9 0.8 0.7 0.6 0.6 0.9; a bin holds its upper edge
+    assert sorted(bins) == [0.6, 0.7, 0.8, 0.9]
+    assert (bins[0.6].utterances, bins[0.6].confidence, bins[0.6].accuracy) == (2, 0.6, 0.5)
+    assert (bins[0.7].utterances, bins[0.7].accuracy) == (1, 0.0)
+    assert (bins[0.9].utterances, bins[0.9].accuracy) == (2, 1.0)
+
+
+def test_reliability_says_which_way_it_errs(
+    single: System, evidence: MakeEvidence, ink: Ink
+) -> None:
+    found = ReliabilityFigure().compute(evidence(systems=[single]))
+    # mean confidence 4.5/6 = 0.75, accuracy 4/6
+    assert "overconfident by 8.3 points" in ReliabilityFigure().draw(found, ink).summary
+
+
+def test_metrics_pooled_and_over_folds(single: System, evidence: MakeEvidence, ink: Ink) -> None:
+    found = MetricsTable().compute(evidence(systems=[single]))
+    accuracy = next(row for row in found.rows if row.metric == "accuracy")
+    assert accuracy.pooled.value == pytest.approx(4 / 6)
+    assert accuracy.mean == pytest.approx((1 + 1 / 3) / 2)  # folds 3/3 and 1/3
+    assert accuracy.deviation == pytest.approx(np.std([1, 1 / 3], ddof=1))
+    pooled, over_folds, by_fold = MetricsTable().draw(found, ink).tables
+    assert list(pooled.shown()[0]) == ["Accuracy (%)", "66.7 (33.3 to 100.0)"]
+    assert over_folds.shown()[0] == ["Accuracy (%)", "66.7 ± 47.1"]
+    assert [row[0] for row in by_fold.shown()] == ["0", "1"]
+    assert len(pooled.csv_header) == len(pooled.rows[0])
+
+
+@pytest.mark.parametrize(
+    "figure", [MetricsTable, ConfusionMatrix, ClassRecallFigure, SpeakerAccuracyFigure]
+)
+def test_results_without_a_finished_trial_say_why(figure: Any, evidence: MakeEvidence) -> None:
+    with pytest.raises(NoDataError, match="no finished trial has test posteriors"):
+        figure().compute(evidence())
+
+
+@pytest.mark.parametrize(
+    "figure", [MembersFigure, DisagreementFigure, RejectionFigure, GenderFigure]
+)
+def test_ensemble_figures_without_an_ensemble_say_why(figure: Any, evidence: MakeEvidence) -> None:
+    with pytest.raises(NoDataError, match=r"no ensemble|has none"):
+        figure().compute(evidence())
+
+
+def test_ensemble_figures_show_what_the_ensemble_recorded(on_disk: Any, ink: Ink) -> None:
+    found = build_evidence(load_source(on_disk.ensemble))
+    assert found.source.ensemble is not None
+    info = found.source.ensemble.info
+    members = MembersFigure().compute(found)
+    for f in range(len(members.folds)):
+        assert sum(m.shares[f] for m in members.members) == pytest.approx(1.0)
+        squares = sum(m.shares[f] ** 2 for m in members.members)
+        assert members.effective[f] == pytest.approx(1 / squares)
+    assert members.candidates == 9
+    names = {str(row["member"]) for fold in info["folds"] for row in fold["members"]}
+    assert len(members.members) == len(names)
+    rejection = RejectionFigure().compute(found)
+    coverages = [coverage for _, coverage, _ in rejection.curve]
+    assert coverages == sorted(coverages)
+    assert rejection.accuracy_of_all == pytest.approx(
+        info["pooled"]["ensemble"]["accuracy"]["value"]
+    )
+    genders = GenderFigure().compute(found)
+    assert {(g.gender, g.system) for g in genders} == {
+        (gender, name)
+        for gender in ("female", "male")
+        for name in ("Ensemble", "Best single trial")
+    }
+    assert sum(g.utterances for g in genders if g.system == "Ensemble") == len(
+        found.systems[0].test
+    )
+    disagreement = DisagreementFigure().compute(found)
+    shares = np.array(disagreement.shares)
+    np.testing.assert_array_equal(shares, shares.T)
+    assert np.diag(shares).tolist() == [0.0] * len(shares)
+
+
+def test_every_figure_belongs_to_a_section_and_plotly_accepts_it(on_disk: Any, ink: Ink) -> None:
+    import plotly.graph_objects as go
+
+    def resolved(value: Any) -> Any:
+        if isinstance(value, str) and value.startswith("@"):
+            return [[0, "#000"], [1, "#fff"]] if value == "@sequential" else "#123456"
+        if isinstance(value, dict):
+            return {k: resolved(v) for k, v in value.items()}
+        return [resolved(v) for v in value] if isinstance(value, (list, tuple)) else value
+
+    found = build_evidence(load_source(on_disk.ensemble))
+    drawn = 0
+    for name in FIGURES.names():
+        figure = FIGURES.get(name)()
+        assert figure.name == name
+        assert figure.section in SECTIONS
+        try:
+            drawing = figure.draw(figure.compute(found), ink)
+        except NoDataError as error:
+            assert str(error)
+            continue
+        assert drawing.summary.endswith(".")
+        assert drawing.tables
+        for panel in drawing.panels:
+            go.Figure(data=resolved(panel.data), layout=resolved(panel.layout))
+            drawn += 1
+        for table in drawing.tables:
+            header = table.csv_header or table.header
+            assert {len(row) for row in table.rows} == {len(header)}
+            assert {len(row) for row in table.shown()} == {len(table.header)}
+    assert drawn > 10
+
+
+def test_architectures_keep_their_colour_and_marker(ink: Ink) -> None:
+    assert ink.colour("csa") == "@series-3"
+    assert ink.symbol("csa") == "square"
+    assert ink.colour("Best single trial") == "@series-2"
+    assert ink.colour("unknown") == "@series-1"

@@ -1,0 +1,248 @@
+"""Figures of the search: their numbers against cases worked by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from serplatform.report.evidence import Evidence
+from serplatform.report.figures.base import Ink, NoDataError
+from serplatform.report.figures.context_length import ContextLength
+from serplatform.report.figures.cost import Cost
+from serplatform.report.figures.learning_curves import LearningCurvesFigure
+from serplatform.report.figures.parallel_coordinates import ParallelCoordinates
+from serplatform.report.figures.parameter_effects import ParameterEffects, omega_squared
+from serplatform.report.figures.parameter_importance import (
+    ParameterImportance,
+    permutation_importance,
+)
+from serplatform.report.figures.search_history import SearchHistory
+from serplatform.report.figures.size_tradeoff import SizeTradeoff
+from serplatform.report.figures.trial_outcomes import TrialOutcomes
+from serplatform.report.load import Epoch, Trial
+
+MakeTrial = Callable[..., Trial]
+MakeEvidence = Callable[..., Evidence]
+
+
+def test_best_so_far_counts_finished_trials_only(
+    trial: MakeTrial, evidence: MakeEvidence, ink: Ink
+) -> None:
+    trials = [
+        trial(0, uar=0.4),
+        trial(1, uar=0.9, state="pruned"),
+        trial(2, uar=None, state="failed"),
+        trial(3, uar=0.6),
+        trial(4, uar=0.5),
+    ]
+    found = SearchHistory().compute(evidence(trials))
+    assert found.best == (0.4, 0.4, 0.4, 0.6, 0.6)
+    assert [p.objective for p in found.points] == [0.4, 0.9, None, 0.6, 0.5]
+    drawing = SearchHistory().draw(found, ink)
+    assert "5 trials: 3 finished, 1 pruned, 1 failed." in drawing.summary
+    assert "60.0 %, was found by moma #3, trial 4 of 5" in drawing.summary
+    names = [trace["name"] for trace in drawing.panels[0].data]
+    assert names == ["best so far", "moma", "moma, pruned", "failed (no value)"]
+
+
+def test_best_so_far_starts_empty_before_the_first_finished_trial(
+    trial: MakeTrial, evidence: MakeEvidence
+) -> None:
+    found = SearchHistory().compute(evidence([trial(0, uar=0.3, state="pruned"), trial(1)]))
+    assert found.best == (None, 0.5)
+    with pytest.raises(NoDataError, match="no trial was recorded"):
+        SearchHistory().compute(evidence([]))
+
+
+def test_learning_curves_are_of_the_best_trial_of_each_architecture(
+    trial: MakeTrial, evidence: MakeEvidence, ink: Ink
+) -> None:
+    history = (
+        Epoch(fold=0, epoch=1, train_loss=1.0, dev={"uar": 0.3}),
+        Epoch(fold=0, epoch=2, train_loss=float("nan"), dev={"uar": 0.5}),
+        Epoch(fold=1, epoch=1, train_loss=0.8, dev={}),
+    )
+    trials = [
+        trial(0, uar=0.4, history=history),
+        trial(1, uar=0.6, history=history),
+        trial(2, uar=0.7),  # better, but it recorded nothing
+        trial(3, uar=0.1, architecture="csa", history=history[:1]),
+    ]
+    found = LearningCurvesFigure().compute(evidence(trials))
+    assert [(c.trial, c.fold) for c in found.curves] == [
+        ("moma #1", 0),
+        ("moma #1", 1),
+        ("csa #3", 0),
+    ]
+    assert found.curves[0].train_loss == (1.0, None)
+    assert found.curves[0].dev_uar == (0.3, 0.5)
+    assert found.curves[1].dev_uar == (None,)
+    assert found.omitted == 2
+    assert "moma #1 50.0–50.0 %" in LearningCurvesFigure().draw(found, ink).summary
+    with pytest.raises(NoDataError, match="recorded its epochs"):
+        LearningCurvesFigure().compute(evidence([trial(0)]))
+
+
+def test_outcomes_count_and_sum_by_architecture(
+    trial: MakeTrial, evidence: MakeEvidence, ink: Ink
+) -> None:
+    trials = [
+        trial(0, uar=0.4, seconds=10.0, epochs=5),
+        trial(1, uar=0.6, seconds=20.0, epochs=7),
+        trial(2, uar=0.2, seconds=10.0, epochs=1, state="pruned"),
+        trial(3, uar=None, seconds=0.0, epochs=0, state="failed", error="Trace\nout of memory"),
+        trial(4, uar=None, seconds=0.0, epochs=0, state="failed", error="out of memory"),
+    ]
+    found = TrialOutcomes().compute(evidence(trials))
+    complete, pruned, failed = found.rows
+    assert (complete.count, complete.epochs, complete.seconds) == (2, 12, 30.0)
+    assert (complete.best, complete.median) == (0.6, 0.5)
+    assert (pruned.count, pruned.seconds) == (1, 10.0)
+    assert (failed.count, failed.best, failed.median) == (2, None, None)
+    assert found.errors == (("out of memory", 2),)
+    assert "1 pruned trial used 25.0 % of that time" in TrialOutcomes().draw(found, ink).summary
+
+
+def test_cost_leaves_out_trials_that_never_trained(
+    trial: MakeTrial, evidence: MakeEvidence, ink: Ink
+) -> None:
+    trials = [trial(0, seconds=90.0), trial(1, seconds=0.0), trial(2, seconds=30.0)]
+    found = Cost().compute(evidence(trials))
+    assert [c.seconds for c in found] == [90.0, 30.0]
+    summary = Cost().draw(found, ink).summary
+    assert "moma 1 min" in summary
+    assert "moma #0 with 1 min 30 s" in summary
+
+
+def test_size_front_keeps_what_no_smaller_trial_beats(
+    trial: MakeTrial, evidence: MakeEvidence
+) -> None:
+    trials = [
+        trial(0, uar=0.5, num_parameters=100),
+        trial(1, uar=0.5, num_parameters=200),  # larger and no better
+        trial(2, uar=0.7, num_parameters=300),
+        trial(3, uar=0.6, num_parameters=300),
+        trial(4, uar=0.9, num_parameters=None),
+    ]
+    found = SizeTradeoff().compute(evidence(trials))
+    assert [p.trial for p in found if p.undominated] == ["moma #0", "moma #2"]
+    assert len(found) == 4
+    with pytest.raises(NoDataError, match="fewer than two"):
+        SizeTradeoff().compute(evidence(trials[:1]))
+
+
+def test_context_length_takes_best_and_mean_by_length(
+    trial: MakeTrial, evidence: MakeEvidence
+) -> None:
+    trials = [
+        trial(0, uar=0.5, architecture="csa", paper=True),  # the paper's 30 frames
+        trial(1, uar=0.3, architecture="csa", params={"model.context_frames": 30}),
+        trial(2, uar=0.2, architecture="csa", params={"model.context_frames": 60}),
+        trial(3, uar=0.9, architecture="csa"),  # does not say
+        trial(4, uar=0.9, params={"model.context_frames": 60}),  # not csa
+    ]
+    short, long = ContextLength().compute(evidence(trials))
+    assert (short.frames, short.trials, short.best, short.mean) == (30, 2, 0.5, 0.4)
+    assert (long.frames, long.trials, long.best, long.mean) == (60, 1, 0.2, 0.2)
+    with pytest.raises(NoDataError, match="do not vary the context length"):
+        ContextLength().compute(evidence(trials[:2]))
+    with pytest.raises(NoDataError, match="no finished trial of csa"):
+        ContextLength().compute(evidence([trial(0)]))
+
+
+def test_parallel_coordinates_place_values_on_their_axes(
+    trial: MakeTrial, evidence: MakeEvidence
+) -> None:
+    params: list[dict[str, Any]] = [
+        {"training.learning_rate": 1e-4, "model.hidden_dim": 32, "training.optimizer": "adam"},
+        {"training.learning_rate": 1e-3, "model.hidden_dim": 64, "training.optimizer": "sgd"},
+        {"training.learning_rate": 1e-2, "model.hidden_dim": 64},
+    ]
+    trials = [
+        trial(i, uar=u, params=p)
+        for i, (u, p) in enumerate(zip((0.2, 0.3, 0.4), params, strict=True))
+    ]
+    (bundle,) = ParallelCoordinates().compute(evidence(trials))
+    names = [axis.name for axis in bundle.axes]
+    assert names[-1] == "dev UAR (%)"
+    rate, hidden = names.index("training.learning_rate"), names.index("model.hidden_dim")
+    optimizer = names.index("training.optimizer")
+    assert [line.heights[rate] for line in bundle.lines] == pytest.approx([0.0, 0.5, 1.0])  # log
+    assert [line.heights[hidden] for line in bundle.lines] == [0.0, 1.0, 1.0]
+    assert [line.heights[optimizer] for line in bundle.lines] == [0.0, 1.0, None]
+    assert bundle.axes[hidden].ticks == ((0.0, "32"), (1.0, "64"))
+    assert [line.heights[-1] for line in bundle.lines] == pytest.approx([0.0, 0.5, 1.0])
+    assert [line.group for line in bundle.lines] == [0, 1, 3]
+
+
+def test_parallel_coordinates_need_something_varied(
+    trial: MakeTrial, evidence: MakeEvidence
+) -> None:
+    trials = [trial(i, params={"model.hidden_dim": 32}) for i in range(5)]
+    with pytest.raises(NoDataError, match="two varied parameters"):
+        ParallelCoordinates().compute(evidence(trials))
+
+
+def test_importance_finds_the_parameter_that_decides() -> None:
+    rng = np.random.default_rng(0)
+    codes = rng.uniform(size=(60, 3))
+    target = 0.3 + 0.4 * codes[:, 1] + rng.normal(0, 0.01, 60)
+    r2, losses = permutation_importance(codes, target)
+    assert r2 > 0.8
+    means = losses.mean(axis=1)
+    assert means.argmax() == 1
+    assert means[1] > 1.0  # shuffling it costs more than all there is to explain
+    assert max(abs(means[0]), abs(means[2])) < 0.1
+
+
+def test_importance_is_not_shown_for_noise(
+    trial: MakeTrial, evidence: MakeEvidence, ink: Ink
+) -> None:
+    rng = np.random.default_rng(1)
+    trials = [
+        trial(i, uar=float(rng.uniform()), params={"model.hidden_dim": int(rng.integers(9))})
+        for i in range(40)
+    ]
+    found = ParameterImportance().compute(evidence(trials))
+    assert found.architectures[0].r2 <= 0
+    assert found.architectures[0].importances == ()
+    drawing = ParameterImportance().draw(found, ink)
+    assert "does not predict dev UAR" in drawing.summary
+    assert list(drawing.panels) == []
+    with pytest.raises(NoDataError, match=r"at least 20 finished trials .* moma \(19\)"):
+        ParameterImportance().compute(evidence(trials[:19]))
+
+
+def test_omega_squared_by_hand() -> None:
+    # groups (1, 2, 3) and (3, 4, 5): between 6, within 4, error 4/4 = 1
+    groups = [np.array([1.0, 2.0, 3.0]), np.array([3.0, 4.0, 5.0])]
+    assert omega_squared(groups) == pytest.approx((6 - 1) / (6 + 4 + 1))
+    assert omega_squared([np.array([1.0, 3.0]), np.array([1.0, 3.0])]) == 0.0
+    assert omega_squared([np.array([1.0]), np.array([2.0])]) == 0.0
+
+
+def test_effects_are_ordered_by_what_they_explain_within_architectures(
+    trial: MakeTrial, evidence: MakeEvidence, ink: Ink
+) -> None:
+    trials = []
+    for i in range(16):
+        architecture = ("moma", "csa")[i % 2]
+        useful, useless = (i // 2) % 2, (i // 4) % 2
+        trials.append(
+            trial(
+                i,
+                uar=0.2 + 0.5 * (i % 2) + 0.1 * useful,  # csa is far better: taken off
+                architecture=architecture,
+                params={"model.useful": useful, "model.useless": useless},
+            )
+        )
+    first, second = ParameterEffects().compute(evidence(trials))
+    assert (first.parameter, second.parameter) == ("model.useful", "model.useless")
+    assert first.explained == pytest.approx(1.0)
+    assert second.explained == 0.0
+    assert "model.useful goes most" in ParameterEffects().draw((first, second), ink).summary
+    with pytest.raises(NoDataError, match="at least 8 are needed"):
+        ParameterEffects().compute(evidence(trials[:7]))

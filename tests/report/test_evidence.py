@@ -1,0 +1,180 @@
+"""What the page claims: best single nested by fold, recalls, comparison, members."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from serplatform.errors import ArtifactError
+from serplatform.metrics import classification_metrics
+from serplatform.report.evidence import (
+    Resampling,
+    best_by_fold,
+    build_evidence,
+    compare,
+    read_members,
+    recall_intervals,
+)
+from serplatform.report.load import Posteriors, Trial, load_source
+
+
+def test_best_single_is_chosen_fold_by_fold(trial: Callable[..., Trial]) -> None:
+    first = trial(0, fold_dev_uar=(0.9, 0.1), uar=0.5)
+    second = trial(1, fold_dev_uar=(0.2, 0.8), uar=0.5)
+    pruned = trial(2, fold_dev_uar=(1.0,), uar=1.0, state="pruned")
+    assert [t.number for t in best_by_fold([first, second, pruned])] == [0, 1]
+
+
+def test_tie_goes_to_the_higher_mean_then_to_the_earlier(trial: Callable[..., Trial]) -> None:
+    low = trial(0, fold_dev_uar=(0.7, 0.1), uar=0.4)
+    high = trial(1, fold_dev_uar=(0.7, 0.5), uar=0.6)
+    later = trial(2, fold_dev_uar=(0.7, 0.5), uar=0.6)
+    assert best_by_fold([low, high, later])[0].number == 1
+
+
+def test_no_finished_trial_gives_no_choice(trial: Callable[..., Trial]) -> None:
+    assert best_by_fold([trial(0, state="failed", uar=None)]) == ()
+
+
+def test_best_single_rows_come_from_each_folds_own_choice(on_disk: Any) -> None:
+    source = load_source(on_disk.run)
+    found = build_evidence(source)
+    (single,) = found.systems
+    chosen = best_by_fold(source.runs[0].trials)
+    for fold, trial in enumerate(chosen):
+        rows = source.runs[0].posteriors(trial.number).where(part="test", fold=fold).ordered()
+        np.testing.assert_array_equal(single.test.where(fold=fold).values, rows.values)
+    expected = classification_metrics(single.test.truth, single.test.values)
+    assert {k: v.value for k, v in single.pooled.items()} == pytest.approx(expected)
+
+
+def test_recall_and_its_interval_by_hand(posteriors: Callable[..., Posteriors]) -> None:
+    # speaker a: happy right; speaker b: happy wrong; each speaks one sad, recognised
+    test = posteriors(
+        [[0.9, 0.1], [0.1, 0.9], [0.2, 0.8], [0.2, 0.8]], [0, 0, 1, 1], ["a", "b", "a", "b"]
+    )
+    happy, sad = recall_intervals(test, Resampling(resamples=500, seed=1))
+    assert happy.value == 0.5
+    assert (happy.low, happy.high) == (0.0, 1.0)  # aa, ab and bb are all likely draws
+    assert (sad.value, sad.low, sad.high) == (1.0, 1.0, 1.0)
+
+
+def test_recall_without_utterances_or_with_one_speaker_has_no_interval(
+    posteriors: Callable[..., Posteriors],
+) -> None:
+    test = posteriors([[0.9, 0.1, 0.0], [0.1, 0.9, 0.0]], [0, 0], ["a", "a"])
+    happy, sad, _ = recall_intervals(test, Resampling())
+    assert (happy.value, happy.low, happy.high) == (0.5, None, None)
+    assert math.isnan(sad.value)
+
+
+def test_comparison_counts_who_is_right_alone(
+    posteriors: Callable[..., Posteriors], system: Callable[..., Any]
+) -> None:
+    truth, speakers = [0, 0, 1, 1], ["a", "b", "a", "b"]
+    right = posteriors([[1, 0], [1, 0], [0, 1], [0, 1]], truth, speakers)
+    wrong = posteriors([[0, 1], [1, 0], [1, 0], [0, 1]], truth, speakers)
+    found = compare(system(right, "ensemble"), system(wrong), Resampling(resamples=50))
+    assert (found.mcnemar.only_a, found.mcnemar.only_b) == (2, 0)
+    assert found.difference["uar"].value == 0.5
+    # only speaker a's answers differ: swapping them or not gives |difference| 0.5 both times
+    assert found.permutation.p_value == 1.0
+    assert found.permutation.clustered_by == "speaker"
+
+
+def test_systems_tested_on_other_rows_are_not_compared(
+    posteriors: Callable[..., Posteriors], system: Callable[..., Any]
+) -> None:
+    first = system(posteriors([[1, 0], [0, 1]], [0, 1], ["a", "b"]), "ensemble")
+    second = system(posteriors([[1, 0]], [0], ["a"]))
+    with pytest.raises(ArtifactError, match="not tested on the same utterances"):
+        compare(first, second, Resampling())
+
+
+def test_ensemble_evidence_agrees_with_what_the_ensemble_recorded(on_disk: Any) -> None:
+    info = json.loads((on_disk.ensemble / "ensemble.json").read_text())
+    found = build_evidence(load_source(on_disk.ensemble))
+    assert [m.key for m in found.measured] == ["ensemble", "single", "mean"]
+    for key, name in (("ensemble", "ensemble"), ("single", "best_single"), ("mean", "mean_of_all")):
+        measured = next(m for m in found.measured if m.key == key)
+        for metric, interval in measured.pooled.items():
+            recorded = info["pooled"][name][metric]
+            assert interval.value == pytest.approx(recorded["value"], abs=1e-9)
+            assert interval.low == pytest.approx(recorded["low"], abs=1e-9)
+            assert interval.high == pytest.approx(recorded["high"], abs=1e-9)
+    assert found.comparison is not None
+    assert (
+        found.comparison.permutation.p_value == info["comparison"]["permutation"]["uar"]["p_value"]
+    )
+    assert found.comparison.mcnemar.p_value == info["comparison"]["mcnemar"]["p_value"]
+
+
+def test_ensemble_without_its_runs_keeps_the_recorded_comparison(
+    on_disk: Any, tmp_path: Path
+) -> None:
+    alone = tmp_path / "alone"
+    shutil.copytree(on_disk.ensemble, alone)
+    info = json.loads((alone / "ensemble.json").read_text())
+    info["runs"][0]["path"] = "nowhere"
+    (alone / "ensemble.json").write_text(json.dumps(info))
+    found = build_evidence(load_source(alone))
+    assert [s.key for s in found.systems] == ["ensemble"]
+    assert [m.key for m in found.measured] == ["ensemble", "single", "mean"]
+    assert found.comparison is not None
+    assert (
+        found.comparison.difference["uar"].value == info["comparison"]["difference"]["uar"]["value"]
+    )
+
+
+def test_ensemble_whose_posteriors_were_exchanged_is_refused(on_disk: Any, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(on_disk.ensemble, other)
+    info = json.loads((other / "ensemble.json").read_text())
+    info["pooled"]["ensemble"]["uar"]["value"] += 0.01
+    (other / "ensemble.json").write_text(json.dumps(info))
+    with pytest.raises(ArtifactError, match=r"records uar .* but posteriors\.parquet gives"):
+        build_evidence(load_source(other))
+
+
+def test_ensemble_without_a_key_is_refused_by_name(on_disk: Any, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(on_disk.ensemble, other)
+    info = json.loads((other / "ensemble.json").read_text())
+    del info["folds"]
+    (other / "ensemble.json").write_text(json.dumps(info))
+    with pytest.raises(ArtifactError, match=r"ensemble\.json: is damaged .*folds"):
+        build_evidence(load_source(other))
+
+
+def test_members_are_gathered_over_folds() -> None:
+    def row(name: str, share: float, gain: float | None) -> dict[str, Any]:
+        return {
+            "member": f"run/trial-0000{name}",
+            "trial": int(name),
+            "run": "run",
+            "architecture": "csa",
+            "weight": 2 * share,
+            "share": share,
+            "temperature": None,
+            "dev": {"uar": 0.5},
+            "test": {"uar": 0.4},
+            "gain": {"test": None if gain is None else {"uar": gain}},
+        }
+
+    info = {
+        "folds": [
+            {"members": [row("1", 0.25, 0.02), row("2", 0.75, None)]},
+            {"members": [row("2", 1.0, None)]},
+        ]
+    }
+    second, first = read_members(info)
+    assert (second.name, second.shares, second.gain) == ("csa #2", (0.75, 1.0), None)
+    assert (first.name, first.shares, first.weights) == ("csa #1", (0.25, 0.0), (0.5, 0.0))
+    assert first.gain == 0.02

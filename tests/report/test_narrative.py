@@ -1,0 +1,130 @@
+"""The first screen's words follow from the evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from serplatform.report.evidence import Comparison, Evidence, System
+from serplatform.report.load import Posteriors, Trial
+from serplatform.report.narrative import tell
+from serplatform.statistics.bootstrap import Interval
+from serplatform.statistics.mcnemar import McNemarResult
+from serplatform.statistics.permutation import PermutationResult
+
+PLAN = {
+    "protocol": "speaker-kfold:2",
+    "speaker_independent": True,
+    "label_map": {"happy": "happy", "excited": "happy", "sad": "sad"},
+    "folds": [{}, {}],
+    "notes": ["two folds only"],
+}
+INFO = {
+    "dataset": {
+        "title": "Test corpus",
+        "synthetic": False,
+        "counts": {"utterances": 6, "speakers": 2, "by_emotion": {"happy": 2, "bored": 1}},
+    },
+    "folds_hash": "ab" * 32,
+    "notes": ["mind the gap"],
+}
+
+
+def comparison(value: float, p: float) -> Comparison:
+    return Comparison(
+        difference={"uar": Interval(value=value, low=value - 0.02, high=value + 0.02)},
+        permutation=PermutationResult(
+            metric="uar",
+            difference=value,
+            p_value=p,
+            num_permutations=100,
+            exact=False,
+            num_clusters=12,
+            clustered_by="speaker",
+        ),
+        mcnemar=McNemarResult(only_a=7, only_b=3, p_value=0.34),
+    )
+
+
+@pytest.fixture
+def systems(
+    posteriors: Callable[..., Posteriors], system: Callable[..., System]
+) -> tuple[System, System]:
+    test = posteriors([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3], [0.3, 0.7]], [0, 1, 0, 1], "abab")
+    return system(test, "ensemble"), system(test, "single")
+
+
+@pytest.mark.parametrize(
+    ("value", "p", "expected"),
+    [
+        (0.031, 0.012, "better than the best single trial, by 3.1 points"),
+        (-0.031, 0.012, "worse than the best single trial, by 3.1 points"),
+        (0.031, 0.05, "no difference between the ensemble and the best single trial"),
+    ],
+)
+def test_verdict_follows_the_test(
+    value: float,
+    p: float,
+    expected: str,
+    systems: tuple[System, System],
+    evidence: Callable[..., Evidence],
+) -> None:
+    found = tell(evidence(systems=systems, comparison=comparison(value, p), plan=PLAN, info=INFO))
+    assert expected in found.answer.headline
+    assert "12 speakers" in found.answer.sentences[0]
+    assert "right on 7 utterances" in found.answer.sentences[1]
+
+
+def test_facts_state_protocol_hash_merge_and_metric(
+    systems: tuple[System, System], evidence: Callable[..., Evidence]
+) -> None:
+    found = tell(evidence(systems=systems[1:], plan=PLAN, info=INFO))
+    facts = dict(found.facts)
+    assert facts["Protocol"] == "speaker-kfold:2, 2 folds, speaker-independent"
+    assert facts["Fold file"] == "SHA-256 " + "ab" * 32
+    assert facts["Classes"] == (
+        "2: happy and sad. Merged: happy = excited + happy. Left out: bored."
+    )
+    assert facts["Best single trial"] == "by hand"
+    assert "mean over classes" in facts["Metric"]
+    assert found.notes == ("mind the gap", "two folds only")
+    assert not found.synthetic
+
+
+def test_limits_follow_protocol_and_data(
+    systems: tuple[System, System], evidence: Callable[..., Evidence]
+) -> None:
+    def limits(**changes: Any) -> list[str]:
+        plan = PLAN | {"speaker_independent": changes.get("independent", True)}
+        dataset = INFO["dataset"] | {"synthetic": changes.get("synthetic", False)}  # type: ignore[operator]
+        made = evidence(systems=systems[1:], plan=plan, info=INFO | {"dataset": dataset})
+        return [what for what, _ in tell(made).limits]
+
+    assert "Results of random splits" in limits()
+    assert "Results on unknown speakers" in limits(independent=False)
+    assert "Any result on recorded human speech" in limits(synthetic=True)
+    assert "Any result on recorded human speech" not in limits()
+
+
+def test_system_at_chance_is_said_to_be(
+    posteriors: Callable[..., Posteriors],
+    system: Callable[..., System],
+    evidence: Callable[..., Evidence],
+) -> None:
+    test = posteriors([[0.9, 0.1], [0.9, 0.1], [0.9, 0.1], [0.9, 0.1]], [0, 1, 0, 1], "aabb")
+    found = tell(evidence(systems=[system(test)], plan=PLAN, info=INFO))
+    assert any("reaches chance (50.0 %)" in sentence for sentence in found.answer.sentences)
+    (bar,) = found.answer.bars
+    assert bar.at == found.answer.chance_at
+
+
+def test_no_finished_trial_is_no_answer(
+    trial: Callable[..., Trial], evidence: Callable[..., Evidence]
+) -> None:
+    made = evidence(trials=[trial(0, state="failed", uar=None)], plan=PLAN, info=INFO)
+    found = tell(made)
+    assert found.answer.headline == "There is no answer yet: no trial has finished."
+    assert found.answer.bars == ()
+    assert "1 failed" in found.answer.sentences[0]
