@@ -27,8 +27,10 @@ from serplatform.seeding import derive_seed
 
 _ATTRIBUTE = "serplatform"
 
+Direction = Literal["minimize", "maximize"]
+
 #: objective name → direction
-OBJECTIVES: dict[str, str] = {
+OBJECTIVES: dict[str, Direction] = {
     **dict.fromkeys(DEV_METRICS, "maximize"),
     "nll": "minimize",
     "brier": "minimize",
