@@ -1,0 +1,122 @@
+"""LSTM + attention over text: a bidirectional LSTM over word vectors, pooled by a learned query.
+
+The semantic baseline "LSTM+Attn" of Table 1 in Li, Ding, Wu and Liu, "Learning Fine-Grained
+Cross Modality Excitement for Speech Emotion Recognition", 2020, and the "TextModel" of Table 2
+in Lee et al., "Multimodal Speech Emotion Recognition using Cross Attention with Aligned Audio
+and Text", Interspeech 2020; both take Mirsamadi, Barsoum and Zhang, ICASSP 2017, to words.
+
+Shapes: B utterances, L words, E values of a word vector, H hidden units a direction, K classes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from torch import nn
+
+from serplatform.config import setting
+from serplatform.models.base import (
+    ARCHITECTURES,
+    Architecture,
+    Batch,
+    Criterion,
+    InputSpec,
+    ModelOutput,
+    SerModel,
+)
+from serplatform.models.layers.attention_pooling import AttentionPooling
+from serplatform.models.layers.batch_words import batch_words
+from serplatform.models.layers.bilstm import BiLstm
+from serplatform.models.layers.word_embedding import WordEmbedding
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LstmAttnTextConfig:
+    """Settings of :class:`LstmAttnText`; neither paper states those of its baseline."""
+
+    embedding_dim: int = setting(
+        300, "values of a word vector trained from scratch; a vector file has its own", low=1
+    )
+    train_word_vectors: bool = setting(True, "train the vectors of a file further")
+    hidden_dim: int = setting(128, "LSTM units a direction", low=1)
+    num_layers: int = setting(1, "stacked bidirectional LSTM layers", low=1, high=8)
+    dropout: float = setting(
+        0.3, "share dropped between LSTM layers and before the classifier", low=0.0, high=0.95
+    )
+
+
+class LstmAttnText(SerModel):
+    r"""Word vectors, BLSTM, softmax attention with a learned query, linear classifier.
+
+    .. math::
+
+        \alpha_i = \mathrm{softmax}_i(u^\top h_i), \qquad z = \sum_i \alpha_i h_i, \qquad
+        o = W_c z + b_c
+
+    Both papers name the baseline without its sizes: 128 units and dropout 0.3 are those that
+    Lee et al. give their bidirectional LSTMs, 300 values those of the GloVe vectors of both.
+    No audio is read. An utterance without words is one unknown word.
+
+    Args:
+        embedding: of the word ids.
+        num_classes: K.
+        hidden_dim: H.
+        num_layers: LSTM layers.
+        dropout: in [0, 1).
+    """
+
+    def __init__(
+        self,
+        *,
+        embedding: WordEmbedding,
+        num_classes: int,
+        hidden_dim: int,
+        num_layers: int,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.embedding = embedding
+        self.encoder = BiLstm(embedding.embedding_dim, hidden_dim, num_layers, dropout)
+        self.pooling = AttentionPooling(2 * hidden_dim)
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(2 * hidden_dim, num_classes)
+
+    def forward(self, batch: Batch, criterion: Criterion | None = None) -> ModelOutput:
+        """Classify a padded batch; ``attention["words"]`` is (B, L) and sums to 1."""
+        words = batch_words(batch)
+        hidden = self.encoder(self.embedding(words.ids), words.counts)  # (B, L, 2H)
+        utterance, weights = self.pooling(hidden, words.valid)  # (B, 2H), (B, L)
+        logits = self.classifier(self.dropout(utterance))  # (B, K)
+        return ModelOutput(
+            log_posteriors=logits.log_softmax(dim=-1),
+            logits=logits,
+            attention={"words": weights.detach()},
+        )
+
+
+def build(config: LstmAttnTextConfig, spec: InputSpec) -> LstmAttnText:
+    """Make the module that a configuration and the data ask for."""
+    return LstmAttnText(
+        embedding=WordEmbedding.from_spec(spec, config.embedding_dim, config.train_word_vectors),
+        num_classes=spec.num_classes,
+        hidden_dim=config.hidden_dim,
+        num_layers=config.num_layers,
+        dropout=config.dropout,
+    )
+
+
+ARCHITECTURES.register("lstm_attn_text")(
+    Architecture(
+        name="lstm_attn_text",
+        config=LstmAttnTextConfig,
+        build=build,
+        paper=(
+            "Li, Ding, Wu and Liu, 'Learning Fine-Grained Cross Modality Excitement for Speech "
+            "Emotion Recognition', 2020, Table 1 (LSTM+Attn, semantic); Lee et al., Interspeech "
+            "2020, Table 2 (TextModel)"
+        ),
+        training={"learning_rate": 5e-4},
+        data={"feature": "log_mel_40"},
+        inputs=frozenset({"text"}),
+    )
+)

@@ -1,0 +1,154 @@
+"""MHA: audio asks the text, the answer asks the audio, and so on for several hops.
+
+Yoon, Byun, Dey and Jung, "Speech Emotion Recognition Using Multi-hop Attention Mechanism",
+ICASSP 2019; the baseline "MHA" of Table 1 in Li, Ding, Wu and Liu, "Learning Fine-Grained Cross
+Modality Excitement for Speech Emotion Recognition", 2020, and "Yoon et al." of Table 2 in Lee et
+al., Interspeech 2020.
+
+Shapes: B utterances, T frames, L words, D feature dimension, E values of a word vector, H hidden
+units a direction, K classes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import nn
+
+from serplatform.config import setting
+from serplatform.models.base import (
+    ARCHITECTURES,
+    Architecture,
+    Batch,
+    Criterion,
+    InputSpec,
+    ModelOutput,
+    SerModel,
+)
+from serplatform.models.layers.batch_words import batch_words
+from serplatform.models.layers.bilstm import BiLstm
+from serplatform.models.layers.dot_attention import dot_attention
+from serplatform.models.layers.masks import valid_steps
+from serplatform.models.layers.utterance_pooling import last_outputs
+from serplatform.models.layers.word_embedding import WordEmbedding
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MhaConfig:
+    """Settings of :class:`Mha`; two hops are the best of its paper."""
+
+    embedding_dim: int = setting(
+        300, "values of a word vector trained from scratch; a vector file has its own", low=1
+    )
+    train_word_vectors: bool = setting(True, "train the vectors of a file further")
+    hidden_dim: int = setting(128, "LSTM units a direction, of both encoders", low=1)
+    num_layers: int = setting(1, "stacked bidirectional LSTM layers", low=1, high=8)
+    num_hops: int = setting(
+        2, "attentions, in turn to the text and to the audio; MHA-1, MHA-2, MHA-3", low=1, high=8
+    )
+    dropout: float = setting(
+        0.3, "share dropped between LSTM layers and before the classifier", low=0.0, high=0.95
+    )
+
+
+class Mha(SerModel):
+    r"""Two BLSTMs; hops of dot attention between them; the last two vectors; linear classifier.
+
+    With the audio encoder's last outputs as v_0 and h(m) the text's outputs for odd m, the
+    audio's for even m:
+
+    .. math::
+
+        a^{(m)}_t = \mathrm{softmax}_t(v_{m-1}^\top h^{(m)}_t), \qquad
+        v_m = \sum_t a^{(m)}_t h^{(m)}_t, \qquad
+        o = W_c [v_{M-1}; v_M] + b_c
+
+    So the classifier has the latest vector of either modality: M = 1 is the paper's MHA-1, 2
+    its MHA-2, 3 its MHA-3. That a hop's vector takes the place of its modality's earlier one is
+    how the authors' later system does it (Yoon et al., "Attentive Modality Hopping Mechanism for
+    Speech Emotion Recognition", ICASSP 2020, and its code). Departs from the paper: LSTM cells,
+    as Li et al. and Lee et al. compare with, and no prosodic features beside the audio's last
+    outputs. Sizes and dropout are those that Lee et al. (Interspeech 2020) give their
+    bidirectional LSTMs, in which they compare with this system. An utterance without words is
+    one unknown word, so that the first hop gives that word's output.
+
+    Args:
+        feature_dim: D.
+        embedding: of the word ids.
+        num_classes: K.
+        hidden_dim: H.
+        num_layers: LSTM layers.
+        num_hops: M.
+        dropout: in [0, 1).
+    """
+
+    def __init__(
+        self,
+        *,
+        feature_dim: int,
+        embedding: WordEmbedding,
+        num_classes: int,
+        hidden_dim: int,
+        num_layers: int,
+        num_hops: int,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.num_hops = num_hops
+        self.embedding = embedding
+        self.audio_encoder = BiLstm(feature_dim, hidden_dim, num_layers, dropout)
+        self.text_encoder = BiLstm(embedding.embedding_dim, hidden_dim, num_layers, dropout)
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(4 * hidden_dim, num_classes)
+
+    def forward(self, batch: Batch, criterion: Criterion | None = None) -> ModelOutput:
+        """Classify a padded batch.
+
+        ``attention["hop1_words"]``, (B, L), ``attention["hop2_frames"]``, (B, T), … each sum
+        to 1.
+        """
+        words = batch_words(batch)
+        valid = valid_steps(batch.lengths, batch.frames.shape[1])  # (B, T)
+        audio = self.audio_encoder(batch.frames, batch.lengths)  # (B, T, 2H)
+        text = self.text_encoder(self.embedding(words.ids), words.counts)  # (B, L, 2H)
+        vectors = [last_outputs(audio, batch.lengths)]  # v_0, (B, 2H)
+        maps = {}
+        for hop in range(1, self.num_hops + 1):
+            name, steps, where = (
+                ("words", text, words.valid) if hop % 2 else ("frames", audio, valid)
+            )
+            vector, weights = dot_attention(vectors[-1], steps, where)
+            vectors.append(vector)
+            maps[f"hop{hop}_{name}"] = weights.detach()
+        logits = self.classifier(self.dropout(torch.cat(vectors[-2:], dim=1)))  # (B, K)
+        return ModelOutput(log_posteriors=logits.log_softmax(dim=-1), logits=logits, attention=maps)
+
+
+def build(config: MhaConfig, spec: InputSpec) -> Mha:
+    """Make the module that a configuration and the data ask for."""
+    return Mha(
+        feature_dim=spec.feature_dim,
+        embedding=WordEmbedding.from_spec(spec, config.embedding_dim, config.train_word_vectors),
+        num_classes=spec.num_classes,
+        hidden_dim=config.hidden_dim,
+        num_layers=config.num_layers,
+        num_hops=config.num_hops,
+        dropout=config.dropout,
+    )
+
+
+ARCHITECTURES.register("mha")(
+    Architecture(
+        name="mha",
+        config=MhaConfig,
+        build=build,
+        paper=(
+            "Yoon, Byun, Dey and Jung, 'Speech Emotion Recognition Using Multi-hop Attention "
+            "Mechanism', ICASSP 2019 (MHA-2); Li, Ding, Wu and Liu, 2020, Table 1 (MHA)"
+        ),
+        training={"learning_rate": 5e-4},
+        data={"feature": "log_mel_40"},
+        inputs=frozenset({"audio", "text"}),
+    )
+)
