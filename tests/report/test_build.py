@@ -7,6 +7,8 @@ import hashlib
 import itertools
 import json
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -252,3 +254,16 @@ def test_command_prints_one_json_object(on_disk: Any, tmp_path: Path) -> None:
     assert found.exit_code == 0
     printed = json.loads(found.stdout.strip().splitlines()[-1])
     assert printed == {"report": str(out), "bytes": out.stat().st_size}
+
+
+def test_page_is_built_without_torch_ray_or_a_plotting_library(
+    on_disk: Any, tmp_path: Path
+) -> None:
+    code = (
+        "import sys; from pathlib import Path; from serplatform.report.build import build_report; "
+        "build_report(Path(sys.argv[1]), Path(sys.argv[2])); "
+        "print(sorted({'torch', 'ray', 'optuna', 'plotly.graph_objects'} & set(sys.modules)))"
+    )
+    arguments = [sys.executable, "-c", code, str(on_disk.ensemble), str(tmp_path / "page.html")]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -47,6 +47,14 @@ def test_confusion_counts_and_rates(single: System, evidence: MakeEvidence, ink:
     assert drawing.tables[0].rows[0] == ["happy", 2, 1]
 
 
+def test_rates_are_shares_of_the_spoken_class(
+    posteriors: MakePosteriors, system: MakeSystem, evidence: MakeEvidence
+) -> None:
+    test = posteriors([[0.9, 0.1], [0.9, 0.1], [0.1, 0.9], [0.1, 0.9]], [0, 0, 0, 1], "abab")
+    (found,) = ConfusionMatrix().compute(evidence(systems=[system(test)]))
+    np.testing.assert_allclose(found.rates, [[2 / 3, 1 / 3], [0.0, 1.0]])
+
+
 def test_class_that_never_occurs_has_rates_of_zero_and_no_recall(
     posteriors: MakePosteriors, system: MakeSystem, evidence: MakeEvidence, ink: Ink
 ) -> None:
@@ -177,11 +185,9 @@ def test_every_figure_belongs_to_a_section_and_plotly_accepts_it(on_disk: Any, i
         figure = FIGURES.get(name)()
         assert figure.name == name
         assert figure.section in SECTIONS
-        try:
-            drawing = figure.draw(figure.compute(found), ink)
-        except NoDataError as error:
-            assert str(error)
+        if name == "parameter_importance":  # needs more trials than the fixture has
             continue
+        drawing = figure.draw(figure.compute(found), ink)
         assert drawing.summary.endswith(".")
         assert drawing.tables
         for panel in drawing.panels:

@@ -207,7 +207,7 @@ def test_importance_is_not_shown_for_noise(
         for i in range(40)
     ]
     found = ParameterImportance().compute(evidence(trials))
-    assert found.architectures[0].r2 <= 0
+    assert found.architectures[0].r2 < 0.1
     assert found.architectures[0].importances == ()
     drawing = ParameterImportance().draw(found, ink)
     assert "does not predict dev UAR" in drawing.summary
