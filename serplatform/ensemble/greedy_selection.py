@@ -74,15 +74,20 @@ class CandidateTable:
         self.highest = np.empty((num_rows, num_classes - 1), dtype=self.dtype)
         self.lowest = np.empty((num_rows, num_classes - 1), dtype=self.dtype)
         step = max(1, _BLOCK_BYTES // (num_members * num_classes * 4))
+        # buffers are made once: memory that is given back and taken again costs page faults
+        slab = np.empty((num_members, step, num_classes), dtype=self.dtype)
+        block = np.empty((step, num_classes, num_members), dtype=self.dtype)
+        flat = block.reshape(-1, num_members)  # (n*K, M)
         for start in range(0, num_rows, step):
             part = slice(start, start + step)
-            slab = posteriors[:, part].astype(self.dtype)  # (M, n, K)
-            block = np.ascontiguousarray(slab.transpose(1, 2, 0))  # (n, K, M)
-            local = rows[: len(block)]
-            true = block[local, truth[part]]  # (n, M)
-            self.likelihood[part] = true
-            difference = self.difference[part]
-            np.subtract(block[local[:, None], others[part]], true[:, None], out=difference)
+            difference, true = self.difference[part], self.likelihood[part]
+            count = len(true)
+            slab[:, :count] = posteriors[:, part]
+            block[:count] = slab[:, :count].transpose(1, 2, 0)
+            first = rows[:count] * num_classes  # row of class 0 in `flat`
+            np.take(flat, first + truth[part], axis=0, out=true, mode="clip")
+            np.take(flat, first[:, None] + others[part], axis=0, out=difference, mode="clip")
+            difference -= true[:, None]
             difference.max(axis=2, out=self.highest[part])
             difference.min(axis=2, out=self.lowest[part])
         # A tie goes to the first class: against a later class the true one wins, so a hair is
