@@ -155,7 +155,7 @@ def carve_dev(
             f"to train and one for dev; it has {len(names)}. Use 'random-kfold:K', which divides "
             "utterances"
         )
-    size = max(round(share * len(names)), min(3, len(names) // 4), 1)
+    size = max(round(share * len(names)), min(2, len(names) // 3), min(3, len(names) // 4), 1)
     properties = speaker_properties(selection)[candidates]
     counts = np.zeros((len(names), properties.shape[1]))
     np.add.at(counts, local, properties)
