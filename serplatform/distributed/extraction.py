@@ -30,7 +30,10 @@ from serplatform.features.base import FEATURES
 from serplatform.features.extract import extract_shard
 from serplatform.features.shards import write_feature_shard
 
-_SMALLEST_SHARD, _LARGEST_SHARD, _WANTED_SHARDS = 32, 256, 16
+_SMALLEST_SHARD, _LARGEST_SHARD, _WANTED_SHARDS = 32, 128, 16
+#: shards after which a worker process is replaced, so that what libraries leak stays small
+#: (espeak-ng loses 2 to 3 KB an utterance)
+_CALLS_A_WORKER = 32
 _POLL = 0.5  # seconds between looks at the keyboard
 
 
@@ -120,11 +123,11 @@ class ExtractionProgress:
 
 
 def shard_size(num_utterances: int) -> int:
-    """Utterances a shard: about sixteen shards, of 32 to 256; independent of the machine.
+    """Utterances a shard: about sixteen shards, of 32 to 128; independent of the machine.
 
     Example:
         >>> shard_size(100), shard_size(1440), shard_size(20_000)
-        (32, 90, 256)
+        (32, 90, 128)
     """
     wanted = -(-num_utterances // _WANTED_SHARDS)
     return min(_LARGEST_SHARD, max(_SMALLEST_SHARD, wanted))
@@ -260,7 +263,8 @@ def _run(tasks: Sequence[ShardTask], workers: int | None) -> Iterator[ShardRepor
     if not tasks:
         return
     limit = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
-    remote = ray.remote(run_shard).options(num_cpus=1, max_retries=2, name="extract")
+    decorate = ray.remote(num_cpus=1, max_retries=2, max_calls=_CALLS_A_WORKER)
+    remote = decorate(run_shard).options(name="extract")
     waiting = list(reversed(tasks))
     running: list[Any] = []
     try:

@@ -391,7 +391,7 @@ def test_dataset_json_is_plain(in_process: None, tmp_path: Path) -> None:
 
 
 def test_shards_do_not_depend_on_the_machine() -> None:
-    assert [shard_size(n) for n in (1, 288, 1440, 4_096, 20_000)] == [32, 32, 90, 256, 256]
+    assert [shard_size(n) for n in (1, 288, 1440, 4_096, 20_000)] == [32, 32, 90, 128, 128]
 
 
 def test_render_is_not_needed_for_real_corpora(tmp_path: Path) -> None:
