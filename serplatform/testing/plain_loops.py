@@ -12,6 +12,8 @@ import numpy.typing as npt
 from torch import Tensor, nn
 
 from serplatform.models.layers.convolution_block import ConvolutionBlock
+from serplatform.models.layers.utterance_pooling import UtterancePooling
+from serplatform.models.layers.word_embedding import WordEmbedding
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -100,3 +102,26 @@ def convolution_block(maps: FloatArray, block: ConvolutionBlock) -> FloatArray:
         scaled = (maps[channel] - mean[channel]) / np.sqrt(variance[channel] + norm.epsilon)
         maps[channel] = np.maximum(scaled * weight[channel] + bias[channel], 0.0)
     return maps
+
+
+def word_vectors(ids: Tensor, embedding: WordEmbedding) -> FloatArray:
+    """Vectors of the words of one utterance: (L,) ids, none of them padding, to (L, E)."""
+    rows = [embedding.unknown if i == 1 else embedding.vectors[i - 2] for i in ids.tolist()]
+    return np.stack([array(row) for row in rows])
+
+
+def pooled(frames: FloatArray, pooling: UtterancePooling) -> FloatArray:
+    """One vector of an utterance: (T, 2H) to (2H,)."""
+    half = frames.shape[1] // 2
+    if pooling.attention is not None:
+        query = array(pooling.attention.query.weight[0])
+        weights = softmax(np.array([query @ frame for frame in frames]))
+        total = np.zeros(2 * half)
+        for weight, frame in zip(weights, frames, strict=True):
+            total = total + weight * frame
+        return total
+    if pooling.kind == "last":
+        return np.concatenate([frames[-1, :half], frames[0, half:]])
+    if pooling.kind == "mean":
+        return np.array([sum(column) / len(frames) for column in frames.T])
+    return np.array([max(column) for column in frames.T])
