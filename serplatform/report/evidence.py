@@ -459,10 +459,21 @@ def _mean(values: Sequence[Any]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
+def member_labels(info: Mapping[str, Any]) -> dict[str, str]:
+    """The ensemble's name of each member to what the page calls it."""
+    several = len(info.get("runs") or []) > 1
+    labels = {}
+    for row in (row for fold in info["folds"] for row in fold["members"]):
+        label = f"{row['architecture']} #{row['trial']}"
+        run = str(row["member"]).rpartition("/")[0]
+        labels[str(row["member"])] = f"{run}: {label}" if several else label
+    return labels
+
+
 def read_members(info: Mapping[str, Any]) -> tuple[Member, ...]:
     """Members of ``ensemble.json`` with their weights in every fold, largest mean share first."""
     folds = info["folds"]
-    several = len(info.get("runs") or []) > 1
+    labels = member_labels(info)
     rows: dict[str, dict[int, Mapping[str, Any]]] = {}
     for i, fold in enumerate(folds):
         for row in fold["members"]:
@@ -470,11 +481,10 @@ def read_members(info: Mapping[str, Any]) -> tuple[Member, ...]:
     members = []
     for name, by_fold in rows.items():
         first = next(iter(by_fold.values()))
-        label = f"{first['architecture']} #{first['trial']}"
         found = list(by_fold.values())
         members.append(
             Member(
-                name=f"{name.rpartition('/')[0]}: {label}" if several else label,
+                name=labels[name],
                 architecture=str(first["architecture"]),
                 weights=_by_fold(by_fold, "weight", len(folds)),
                 shares=_by_fold(by_fold, "share", len(folds)),

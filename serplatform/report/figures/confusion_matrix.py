@@ -9,7 +9,16 @@ import numpy.typing as npt
 
 from serplatform.metrics import confusion_counts
 from serplatform.report.evidence import Evidence
-from serplatform.report.figures.base import FIGURES, Drawing, Figure, Ink, NoDataError, Panel, Table
+from serplatform.report.figures.base import (
+    CONTRAST_TURN,
+    FIGURES,
+    Drawing,
+    Figure,
+    Ink,
+    NoDataError,
+    Panel,
+    Table,
+)
 from serplatform.report.wording import listing, percent, short
 
 
@@ -104,7 +113,7 @@ class ConfusionMatrix(Figure[tuple[Confusion, ...]]):
                                 "font": {
                                     "size": 11 if size <= 8 else 9,
                                     "color": "@on-high"
-                                    if confusion.rates[i, j] > 0.5
+                                    if confusion.rates[i, j] > CONTRAST_TURN
                                     else "@on-low",
                                 },
                             }

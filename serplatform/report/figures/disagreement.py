@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from serplatform.report.evidence import Evidence
+from serplatform.report.evidence import Evidence, member_labels
 from serplatform.report.figures.base import (
+    CONTRAST_TURN,
     FIGURES,
     Drawing,
     Figure,
@@ -49,8 +50,9 @@ class DisagreementFigure(Figure[Disagreement]):
         found = ensemble.info.get("diversity")
         if not found or found.get("mean_disagreement") is None:
             raise NoDataError("the ensemble has a single member")
+        labels = member_labels(ensemble.info)
         return Disagreement(
-            members=tuple(str(name) for name in found["members"]),
+            members=tuple(labels.get(name, str(name)) for name in found["members"]),
             shares=tuple(tuple(float(v) for v in row) for row in found["disagreement"]),
             mean=float(found["mean_disagreement"]),
             oracle_uar=float(found["oracle"]["uar"]),
@@ -62,8 +64,8 @@ class DisagreementFigure(Figure[Disagreement]):
         pairs = [v for i, row in enumerate(data.shares) for j, v in enumerate(row) if i != j]
         low, high = min(pairs), max(pairs)
         floor = max(0.0, low - 0.3 * (high - low) - 0.02)
-        last = [name.rpartition("/")[2] for name in data.members]
-        labels = [short(n) for n in (last if len(set(last)) == size else data.members)]
+        turn = floor + CONTRAST_TURN * (high - floor)
+        labels = [short(name) for name in data.members]
         return Drawing(
             summary=(
                 f"Two members answer differently on {percent(data.mean, 0)} % of the test "
@@ -100,7 +102,7 @@ class DisagreementFigure(Figure[Disagreement]):
                                 "showarrow": False,
                                 "font": {
                                     "size": 10,
-                                    "color": "@on-high" if v > (floor + high) / 2 else "@on-low",
+                                    "color": "@on-high" if v > turn else "@on-low",
                                 },
                             }
                             for i, row in enumerate(data.shares)

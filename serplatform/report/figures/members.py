@@ -6,6 +6,7 @@ import dataclasses
 
 from serplatform.report.evidence import Evidence, Member
 from serplatform.report.figures.base import (
+    CONTRAST_TURN,
     FIGURES,
     Drawing,
     Figure,
@@ -71,6 +72,7 @@ class MembersFigure(Figure[Members]):
         per_fold = [sum(m.shares[f] > 0 for m in data.members) for f in range(num_folds)]
         low, high = min(per_fold), max(per_fold)
         top = max(max(m.shares) for m in data.members)
+        turn = CONTRAST_TURN * top
         lead = [f"{m.name} ({percent(sum(m.shares) / num_folds, 0)} %)" for m in data.members[:3]]
         each = f"{low} to {high} members" if low < high else plural(low, "member")
         summary = (
@@ -107,7 +109,9 @@ class MembersFigure(Figure[Members]):
                                 "showarrow": False,
                                 "font": {
                                     "size": 11,
-                                    "color": "@on-high" if share > top / 2 else "@on-low",
+                                    "color": "@on-high"
+                                    if share > CONTRAST_TURN * top
+                                    else "@on-low",
                                 },
                             }
                             for i, m in enumerate(drawn)
