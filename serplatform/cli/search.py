@@ -284,6 +284,9 @@ def finish(run: OpenRun, outcome: Any, *, combiner: str, seed: int) -> dict[str,
             f"no trial of {directory.path} is complete, so there is nothing to report"
             + "".join(f"\n  - {reason}" for reason in reasons)
         )
+    warning = run.note_result(outcome.best)
+    if warning is not None:
+        say(f"Warning: {warning}")
     summary["best_trial"] = {
         "trial": outcome.best["trial"],
         "architecture": outcome.best["architecture"],

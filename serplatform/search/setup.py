@@ -15,6 +15,7 @@ from serplatform.models.base import ARCHITECTURES
 from serplatform.protocols.base import FoldPlan
 from serplatform.protocols.plan import check_plan, make_plan, plan_hash, read_plan, write_plan
 from serplatform.run_directory import RunDirectory
+from serplatform.search.advice import text_warning, too_good_warning
 from serplatform.search.overrides import parse_overrides
 from serplatform.search.space import (
     SearchSpace,
@@ -81,6 +82,15 @@ class OpenRun:
     def max_epochs(self) -> int:
         """The largest number of epochs that a fold of any trial may take."""
         return max(_max_epochs(space) for space in self.spaces.values())
+
+    def note_result(self, best: Mapping[str, Any] | None) -> str | None:
+        """Add a warning to the run where its best dev result is hard to believe; return it."""
+        dataset = Dataset.open(Path(self.description["dataset"]["path"]))
+        warning = too_good_warning(dataset.utterances, self.plan, best, synthetic=dataset.synthetic)
+        if warning is not None and warning not in self.description["notes"]:
+            self.description["notes"].append(warning)
+            self.directory.write_run(self.description)
+        return warning
 
     def set_status(self, status: str, **more: Any) -> None:
         """Write the run's status into ``run.json``."""
@@ -163,6 +173,7 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
     name = request.protocol or str(dataset.meta["default_protocol"])
     plan = make_plan(dataset.utterances, name, request.seed, classes=dataset.classes)
     check_plan(plan, dataset.utterances)
+    warning = text_warning(dataset.utterances, plan, request.architectures)
     write_plan(directory.folds_file, plan)
     description: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
@@ -200,7 +211,7 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
         "started": now(),
         "ended": None,
         "seconds": 0.0,
-        "notes": [*dataset.meta["notes"], *plan.notes],
+        "notes": [*dataset.meta["notes"], *plan.notes, *([warning] if warning else [])],
     }
     directory.write_run(description)
     return OpenRun(directory, description, spaces, plan)
