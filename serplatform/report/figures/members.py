@@ -109,9 +109,7 @@ class MembersFigure(Figure[Members]):
                                 "showarrow": False,
                                 "font": {
                                     "size": 11,
-                                    "color": "@on-high"
-                                    if share > CONTRAST_TURN * top
-                                    else "@on-low",
+                                    "color": "@on-high" if share > turn else "@on-low",
                                 },
                             }
                             for i, m in enumerate(drawn)
