@@ -11,7 +11,7 @@ from typing import ClassVar
 from serplatform.registry import Registry
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Span:
     """A word or phone that the corpus itself locates.
 
@@ -24,7 +24,7 @@ class Span:
     end: float
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Utterance:
     """One labelled stretch of speech by one speaker.
 

@@ -58,7 +58,8 @@ def validate(manifest: Manifest, label_map: Mapping[str, str] | None = None) -> 
             )
             continue
         seen.add(utterance.utterance_id)
-        kept.append(dataclasses.replace(utterance, emotion=emotion))
+        same = emotion == utterance.emotion
+        kept.append(utterance if same else dataclasses.replace(utterance, emotion=emotion))
     return dataclasses.replace(
         manifest,
         utterances=tuple(kept),

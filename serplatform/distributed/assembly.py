@@ -6,13 +6,14 @@ import csv
 import dataclasses
 import io
 import platform
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 import serplatform
@@ -27,7 +28,7 @@ from serplatform.artifacts import (
 )
 from serplatform.config import digest
 from serplatform.corpora.audio import TARGET_RATE
-from serplatform.corpora.base import Corpus, Manifest, Rejection
+from serplatform.corpora.base import Corpus, Manifest, Rejection, Utterance
 from serplatform.corpora.validate import class_notes
 from serplatform.distributed.extraction import ShardReport, table_schema
 from serplatform.features.base import FeatureExtractor
@@ -113,9 +114,7 @@ def assemble(assembly: Assembly) -> dict[str, Any]:
         "alignment": dict(aligned.most_common()),
         "unaligned": dict(Counter(reason for _, reason, _ in unaligned).most_common()),
         "notes": [*a.manifest.notes, *_notes(a, count), *_alignment_notes(a)],
-        "default_protocol": a.corpus.choose_protocol(
-            [u for u in a.manifest.utterances if u.utterance_id in count.ids]
-        ),
+        "default_protocol": a.corpus.choose_protocol(_kept(a)),
         "versions": _versions(),
         "fingerprint": _fingerprint(a, classes, filled, features),
         "files": {name: file_sha256(a.out / name) for name in names},
@@ -153,36 +152,41 @@ def _alignment_notes(assembly: Assembly) -> Iterator[str]:
         yield f"{number} alignments: {note}"
 
 
+def _kept(assembly: Assembly) -> list[Utterance]:
+    """The manifest's utterances without those that the extraction left out."""
+    lost = {r.utterance_id for report in assembly.reports for r in report.rejections}
+    return [u for u in assembly.manifest.utterances if u.utterance_id not in lost]
+
+
 @dataclasses.dataclass
 class _Count:
-    """Totals over the rows that were kept."""
+    """Totals over the rows that were kept; ``recordings`` lists ids that share one."""
 
-    ids: set[str] = dataclasses.field(default_factory=set)
     by_emotion: Counter[str] = dataclasses.field(default_factory=Counter)
     by_speaker: Counter[str] = dataclasses.field(default_factory=Counter)
     by_gender: Counter[str] = dataclasses.field(default_factory=Counter)
     by_rate: Counter[int] = dataclasses.field(default_factory=Counter)
-    recordings: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    recordings: list[list[str]] = dataclasses.field(default_factory=list)
     seconds: float = 0.0
 
 
 def _count_rows(assembly: Assembly, filled: Sequence[ShardReport]) -> _Count:
     count = _Count()
-    recordings: dict[str, list[str]] = defaultdict(list)
+    names: list[pa.Table] = []
     for report in filled:
-        columns = ["utterance_id", "emotion", "speaker_id", "gender"]
-        columns += ["sampling_rate", "audio_hash", "duration"]
-        table = pq.read_table(report.table(assembly.partial), columns=columns, partitioning=None)
-        ids = table["utterance_id"].to_pylist()
-        count.ids.update(ids)
+        table = read_parquet(report.table(assembly.partial))
         count.by_emotion.update(table["emotion"].to_pylist())
         count.by_speaker.update(table["speaker_id"].to_pylist())
         count.by_gender.update(g for g in table["gender"].to_pylist() if g)
         count.by_rate.update(table["sampling_rate"].to_pylist())
         count.seconds += sum(table["duration"].to_pylist())
-        for name, recording in zip(ids, table["audio_hash"].to_pylist(), strict=True):
-            recordings[recording].append(name)
-    count.recordings = {key: names for key, names in recordings.items() if len(names) > 1}
+        names.append(table.select(["utterance_id", "audio_hash"]))
+    together = pa.concat_tables(names)
+    hashes = Counter(together["audio_hash"].to_pylist())
+    shared = [name for name, number in hashes.items() if number > 1]
+    for name in shared:
+        rows = together.filter(pc.equal(together["audio_hash"], name))
+        count.recordings.append(rows["utterance_id"].to_pylist())
     return count
 
 
@@ -232,15 +236,14 @@ def _notes(assembly: Assembly, count: _Count) -> Iterator[str]:
             f"{rate // 2} Hz, which is filled with silence"
         )
     if count.recordings:
-        groups = list(count.recordings.values())
+        groups = count.recordings
         shown = "; ".join(" = ".join(names) for names in groups[:_SHOWN])
         more = "; …" if len(groups) > _SHOWN else ""
         yield (
             f"{sum(map(len, groups))} utterances share {len(groups)} recording(s), sample by "
             f"sample, and stay in one part of every split: {shown}{more}"
         )
-    kept = [u for u in assembly.manifest.utterances if u.utterance_id in count.ids]
-    yield from class_notes(kept)
+    yield from class_notes(_kept(assembly))
 
 
 def _fingerprint(
