@@ -309,7 +309,15 @@ def finish(run: OpenRun, outcome: Any, *, combiner: str, seed: int) -> dict[str,
 
 def _brief(ensemble: dict[str, Any]) -> dict[str, Any]:
     """The pooled test numbers of an ensemble and of what it is compared with."""
-    return {"combiner": ensemble["combiner"], "pooled": ensemble["pooled"]}
+    return {name: ensemble[name] for name in ("combiner", "pooled", "comparison")}
+
+
+def _test_line(name: str, metrics: dict[str, Any]) -> str:
+    uar = metrics["uar"]
+    return (
+        f"  {name:<12} test UAR {uar['value']:.3f} (95 % interval {uar['low']:.3f} to "
+        f"{uar['high']:.3f}), accuracy {metrics['accuracy']['value']:.3f}"
+    )
 
 
 def describe(summary: dict[str, Any]) -> str:
@@ -323,5 +331,10 @@ def describe(summary: dict[str, Any]) -> str:
         f"Best single by dev: trial {best['trial']} ({best['architecture']}), "
         f"{metric.replace('_', ' ')} {best[metric]:.4f}",
     ]
+    ensemble = summary["ensemble"]
+    if ensemble is not None:
+        lines.append("On test rows, opened now, pooled over folds:")
+        lines.append(_test_line("ensemble", ensemble["pooled"]["ensemble"]))
+        lines.append(_test_line("best single", ensemble["pooled"]["best_single"]))
     lines.append(f"Report: {summary['report']}")
     return "\n".join(lines)
