@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from serplatform.corpora.base import Utterance
+from serplatform.corpora.base import Rejection, Utterance
 from serplatform.datasets.dataset import Dataset
 from serplatform.distributed import extraction
 from serplatform.distributed import prepare as prepare_module
+from serplatform.distributed.assembly import rejected_csv
 from serplatform.distributed.extraction import ExtractionProgress, run_shard, shard_size
 from serplatform.distributed.prepare import PrepareSummary, ensure_demo, prepare
 from serplatform.errors import BadInputError, InterruptedRunError
@@ -388,6 +389,13 @@ def test_dataset_json_is_plain(in_process: None, tmp_path: Path) -> None:
         f"speaker_{n:02d}": 12 if n < 2 else 8 for n in range(4)
     }
     assert values["features"]["log_mel_23"]["spec"]["floor"] == 1e-10
+
+
+def test_file_names_that_are_not_text_can_be_listed() -> None:
+    odd = Rejection(
+        utterance_id="a", path=b"b\xff.wav".decode("utf-8", "surrogateescape"), reason="r"
+    )
+    assert rejected_csv([odd]) == "utterance_id,path,reason\na,b\\udcff.wav,r\n"
 
 
 def test_shards_do_not_depend_on_the_machine() -> None:
