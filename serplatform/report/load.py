@@ -94,6 +94,21 @@ class Trial:
         value = self.dev.get("uar")
         return value if value is not None and math.isfinite(value) else None
 
+    @property
+    def reached(self) -> float | None:
+        """What the search saw: mean over the folds begun of the best epoch's dev UAR, or None.
+
+        For a finished trial it is the objective.
+        """
+        if self.state == "complete" or not self.history:
+            return self.objective
+        best: dict[int, float] = {}
+        for entry in self.history:
+            value = entry.dev.get("uar", math.nan)
+            if math.isfinite(value):
+                best[entry.fold] = max(best.get(entry.fold, -math.inf), value)
+        return sum(best.values()) / len(best) if best else None
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Posteriors:

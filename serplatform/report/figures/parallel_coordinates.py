@@ -23,6 +23,8 @@ WIDTHS = (0.8, 0.9, 1.1, 1.5)
 #: Axes with at most this many different values have their lines spread, by this height in all.
 FEW_VALUES = 6
 SPREAD = 0.07
+#: Least distance between the texts of an axis.
+TICK_DISTANCE = 0.05
 #: Steps of the golden ratio fill an interval evenly, however many there are.
 GOLDEN = 0.6180339887498949
 
@@ -72,7 +74,16 @@ def _axis(parameter: Parameter) -> tuple[Axis, list[float | None]]:
             (float((a - low) / span), f"{number:.3g}")
             for a, number in zip(at, numbers, strict=True)
         ]
-    return Axis(name=parameter.name, ticks=tuple(ticks)), heights
+    return Axis(name=parameter.name, ticks=_apart(ticks)), heights
+
+
+def _apart(ticks: list[tuple[float, str]]) -> tuple[tuple[float, str], ...]:
+    """Ticks far enough from each other to be read; the first of a cluster stays."""
+    kept: list[tuple[float, str]] = []
+    for height, text in ticks:
+        if not kept or height - kept[-1][0] >= TICK_DISTANCE:
+            kept.append((height, text))
+    return tuple(kept)
 
 
 def _association(parameter: Parameter, target: np.ndarray[Any, Any]) -> float:

@@ -62,7 +62,7 @@ class SearchHistory(Figure[History]):
                     architecture=trial.architecture,
                     state=trial.state,
                     paper=trial.paper,
-                    objective=trial.objective,
+                    objective=trial.reached,
                 )
             )
             if trial.state == "complete" and trial.objective is not None:
@@ -187,7 +187,7 @@ class SearchHistory(Figure[History]):
                 )
             ],
             note=(
-                "A pruned trial's value is the mean over the folds it finished, so it is not on "
-                "the same footing as a finished trial's and never counts as best."
+                "A pruned trial's value is the mean over the folds it began, of the best epoch's: "
+                "it is not on the same footing as a finished trial's and never counts as best."
             ),
         )

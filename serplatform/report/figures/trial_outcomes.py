@@ -67,7 +67,7 @@ class TrialOutcomes(Figure[Outcomes]):
                 ]
                 if not group:
                     continue
-                values = [t.objective for t in group if t.objective is not None]
+                values = [t.reached for t in group if t.reached is not None]
                 rows.append(
                     Outcome(
                         architecture=architecture,
@@ -139,5 +139,5 @@ class TrialOutcomes(Figure[Outcomes]):
             summary=summary,
             tables=tables,
             open_tables=True,
-            note="A pruned trial's dev UAR is the mean over the folds it finished.",
+            note="A pruned trial's dev UAR is the mean over the folds it began, of the best epoch's.",
         )

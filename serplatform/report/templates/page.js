@@ -30,6 +30,9 @@
     ...given, title: { standoff: 10, ...(given && given.title) },
   });
 
+  // Numbers fit the fixed margins; names may not, and only then may Plotly move the margins.
+  const named = (given) => Boolean(given && (given.ticktext || given.type === "category"));
+
   const draw = (element) => {
     const panel = island(element.dataset.figure).panels[Number(element.dataset.panel)];
     const { meta = {}, ...layout } = panel.layout;
@@ -52,9 +55,9 @@
       legend: { orientation: "h", x: 0, xanchor: "left", y: 1.02, yanchor: "bottom" },
       dragmode: coarse ? false : "zoom",
       ...layout,
-      margin: { l: 52, r: 12, t: 12, b: 46, ...layout.margin },
-      xaxis: axis({ automargin: true, ...layout.xaxis }),
-      yaxis: axis({ automargin: true, ...layout.yaxis }),
+      margin: { l: 58, r: 12, t: 12, b: 50, ...layout.margin },
+      xaxis: axis({ automargin: named(layout.xaxis), ...layout.xaxis }),
+      yaxis: axis({ automargin: named(layout.yaxis), ...layout.yaxis }),
     };
     const ticks = whole.xaxis.tickvals;
     const room = Math.max(2, Math.floor((element.clientWidth - 90) / (whole.xaxis.tickangle ? 15 : 34)));

@@ -57,6 +57,22 @@ def test_best_so_far_starts_empty_before_the_first_finished_trial(
         SearchHistory().compute(evidence([]))
 
 
+def test_pruned_trial_shows_the_best_epochs_of_the_folds_it_began(
+    trial: MakeTrial, evidence: MakeEvidence
+) -> None:
+    history = (
+        Epoch(fold=0, epoch=1, train_loss=1.0, dev={"uar": 0.3}),
+        Epoch(fold=0, epoch=2, train_loss=1.0, dev={"uar": 0.5}),
+        Epoch(fold=0, epoch=3, train_loss=1.0, dev={"uar": 0.4}),
+        Epoch(fold=1, epoch=1, train_loss=1.0, dev={"uar": 0.1}),
+        Epoch(fold=2, epoch=1, train_loss=1.0, dev={}),
+    )
+    pruned = trial(0, uar=None, state="pruned", history=history)
+    assert SearchHistory().compute(evidence([pruned])).points[0].objective == pytest.approx(0.3)
+    finished = trial(0, uar=0.45, history=history)
+    assert SearchHistory().compute(evidence([finished])).points[0].objective == 0.45
+
+
 def test_learning_curves_are_of_the_best_trial_of_each_architecture(
     trial: MakeTrial, evidence: MakeEvidence, ink: Ink
 ) -> None:
