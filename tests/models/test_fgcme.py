@@ -121,6 +121,18 @@ def test_model_equals_the_text_in_plain_loops(excite, residual):
         np.testing.assert_allclose(array(output.attention["words"][row]), wins / 8, atol=1e-7)
 
 
+def test_excite_names_what_is_gated():
+    """ "w/o Excite^a" of the paper is ``text``: Z^a is left as it is and Z^s is gated."""
+    audio, text = torch.randn(2, 3, 12).double(), torch.randn(2, 3, 7).double()
+    gated = {"both": (True, True), "audio": (True, False), "text": (False, True)}
+    for excite, expected in {**gated, "none": (False, False)}.items():
+        after = small_fgcme(excite=excite).excitement(audio, text)
+        changed = tuple(
+            not torch.equal(one, other) for one, other in zip(after, (audio, text), strict=True)
+        )
+        assert changed == expected, excite
+
+
 @pytest.mark.parametrize("pooling", ["mean", "max", "mean_max"])
 @pytest.mark.parametrize("convolution", ["linear", "relu", "norm_relu"])
 def test_poolings_and_convolutions_equal_plain_loops(pooling, convolution):
