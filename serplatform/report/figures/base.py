@@ -57,10 +57,6 @@ class Ink:
         return DASHES[self.place(name) % len(DASHES)]
 
 
-#: Share of a sequential scale above which a text on it must change colour to stay readable.
-CONTRAST_TURN = 0.62
-
-
 class NoDataError(Exception):
     """The figure has nothing to show; the message says why, in one line, for the reader."""
 

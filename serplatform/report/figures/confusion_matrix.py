@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from serplatform.metrics import confusion_counts
 from serplatform.report.evidence import Evidence
+from serplatform.report.figures._heat_map import heat_map
 from serplatform.report.figures.base import (
-    CONTRAST_TURN,
     FIGURES,
     Drawing,
     Figure,
@@ -89,37 +89,15 @@ class ConfusionMatrix(Figure[tuple[Confusion, ...]]):
                 Panel(
                     title=confusion.system,
                     data=[
-                        {
-                            "type": "heatmap",
-                            "z": (100 * confusion.rates).round(2).tolist(),
-                            "x": list(range(size)),
-                            "y": list(range(size)),
-                            "zmin": 0,
-                            "zmax": 100,
-                            "colorscale": "@sequential",
-                            "showscale": False,
-                            "xgap": 2,
-                            "ygap": 2,
-                            "hoverinfo": "skip",
-                        }
+                        heat_map(
+                            (100 * confusion.rates).tolist(),
+                            text,
+                            low=0,
+                            high=100,
+                            text_size=11 if size <= 8 else 9,
+                        )
                     ],
                     layout={
-                        "annotations": [
-                            {
-                                "x": j,
-                                "y": i,
-                                "text": text[i][j],
-                                "showarrow": False,
-                                "font": {
-                                    "size": 11 if size <= 8 else 9,
-                                    "color": "@on-high"
-                                    if confusion.rates[i, j] > CONTRAST_TURN
-                                    else "@on-low",
-                                },
-                            }
-                            for i in range(size)
-                            for j in range(size)
-                        ],
                         "xaxis": {
                             "title": {"text": "recognised as"},
                             "tickvals": list(range(size)),

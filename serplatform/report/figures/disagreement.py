@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from serplatform.report.evidence import Evidence, member_labels
+from serplatform.report.figures._heat_map import heat_map
 from serplatform.report.figures.base import (
-    CONTRAST_TURN,
     FIGURES,
     Drawing,
     Figure,
@@ -64,7 +64,6 @@ class DisagreementFigure(Figure[Disagreement]):
         pairs = [v for i, row in enumerate(data.shares) for j, v in enumerate(row) if i != j]
         low, high = min(pairs), max(pairs)
         floor = max(0.0, low - 0.3 * (high - low) - 0.02)
-        turn = floor + CONTRAST_TURN * (high - floor)
         labels = [short(name) for name in data.members]
         return Drawing(
             summary=(
@@ -76,39 +75,21 @@ class DisagreementFigure(Figure[Disagreement]):
             panels=[
                 Panel(
                     data=[
-                        {
-                            "type": "heatmap",
-                            "z": [
+                        heat_map(
+                            [
                                 [100 * v if i != j else None for j, v in enumerate(row)]
                                 for i, row in enumerate(data.shares)
                             ],
-                            "x": list(range(size)),
-                            "y": list(range(size)),
-                            "zmin": 100 * floor,
-                            "zmax": 100 * high,
-                            "colorscale": "@sequential",
-                            "showscale": False,
-                            "xgap": 2,
-                            "ygap": 2,
-                            "hoverinfo": "skip",
-                        }
+                            [
+                                [percent(v, 0) if i != j else "" for j, v in enumerate(row)]
+                                for i, row in enumerate(data.shares)
+                            ],
+                            low=100 * floor,
+                            high=100 * high,
+                            text_size=10,
+                        )
                     ],
                     layout={
-                        "annotations": [
-                            {
-                                "x": j,
-                                "y": i,
-                                "text": percent(v, 0),
-                                "showarrow": False,
-                                "font": {
-                                    "size": 10,
-                                    "color": "@on-high" if v > turn else "@on-low",
-                                },
-                            }
-                            for i, row in enumerate(data.shares)
-                            for j, v in enumerate(row)
-                            if i != j
-                        ],
                         "xaxis": {
                             "tickvals": list(range(size)),
                             "ticktext": labels,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from serplatform.report.evidence import Evidence, Member
+from serplatform.report.figures._heat_map import heat_map
 from serplatform.report.figures.base import (
-    CONTRAST_TURN,
     FIGURES,
     Drawing,
     Figure,
@@ -71,8 +71,6 @@ class MembersFigure(Figure[Members]):
         drawn = data.members[:MAX_DRAWN]
         per_fold = [sum(m.shares[f] > 0 for m in data.members) for f in range(num_folds)]
         low, high = min(per_fold), max(per_fold)
-        top = max(max(m.shares) for m in data.members)
-        turn = CONTRAST_TURN * top
         lead = [f"{m.name} ({percent(sum(m.shares) / num_folds, 0)} %)" for m in data.members[:3]]
         each = f"{low} to {high} members" if low < high else plural(low, "member")
         summary = (
@@ -86,36 +84,14 @@ class MembersFigure(Figure[Members]):
             panels=[
                 Panel(
                     data=[
-                        {
-                            "type": "heatmap",
-                            "z": [[100 * s if s > 0 else None for s in m.shares] for m in drawn],
-                            "x": list(range(num_folds)),
-                            "y": list(range(len(drawn))),
-                            "zmin": 0,
-                            "zmax": 100 * top,
-                            "colorscale": "@sequential",
-                            "showscale": False,
-                            "xgap": 2,
-                            "ygap": 2,
-                            "hoverinfo": "skip",
-                        }
+                        heat_map(
+                            [[100 * s if s > 0 else None for s in m.shares] for m in drawn],
+                            [[percent(s, 0) if s > 0 else "" for s in m.shares] for m in drawn],
+                            low=0,
+                            high=100 * max(max(m.shares) for m in data.members),
+                        )
                     ],
                     layout={
-                        "annotations": [
-                            {
-                                "x": f,
-                                "y": i,
-                                "text": percent(share, 0),
-                                "showarrow": False,
-                                "font": {
-                                    "size": 11,
-                                    "color": "@on-high" if share > turn else "@on-low",
-                                },
-                            }
-                            for i, m in enumerate(drawn)
-                            for f, share in enumerate(m.shares)
-                            if share > 0
-                        ],
                         "xaxis": {
                             "title": {"text": "share of the weight (%) by fold"},
                             "tickvals": list(range(num_folds)),

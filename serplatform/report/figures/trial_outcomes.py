@@ -139,5 +139,7 @@ class TrialOutcomes(Figure[Outcomes]):
             summary=summary,
             tables=tables,
             open_tables=True,
-            note="A pruned trial's dev UAR is the mean over the folds it began, of the best epoch's.",
+            note=(
+                "A pruned trial's dev UAR is the mean over the folds it began, of the best epoch's."
+            ),
         )

@@ -43,7 +43,7 @@ def test_confusion_counts_and_rates(single: System, evidence: MakeEvidence, ink:
     np.testing.assert_allclose(found.rates, [[2 / 3, 1 / 3], [1 / 3, 2 / 3]])
     assert worst_pairs(found, limit=1) == [("happy", "sad", pytest.approx(1 / 3))]
     drawing = ConfusionMatrix().draw((found,), ink)
-    assert drawing.panels[0].layout["annotations"][1]["text"] == "33<br>1"
+    assert drawing.panels[0].data[0]["text"][0] == ["67<br>2", "33<br>1"]
     assert drawing.tables[0].rows[0] == ["happy", 2, 1]
 
 
