@@ -53,5 +53,8 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     """
     choices = sorted(known)
     near = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
+    if not near:  # a dotted name given by its last part
+        last = {choice.rpartition(".")[2]: choice for choice in choices}
+        near = [last[key] for key in difflib.get_close_matches(name, last, n=1, cutoff=0.5)]
     hint = f" Did you mean '{near[0]}'?" if near else ""
     return f"Unknown {kind} '{name}'; known: {', '.join(choices)}.{hint}"

@@ -29,3 +29,8 @@ def test_every_fault_is_reported_at_once() -> None:
     assert "Did you mean 'model.hidden_dim'" in text
     assert "'nonsense': must be KEY=VALUE" in text
     assert "training.batch_size" in text
+
+
+def test_nearest_name_is_found_by_its_last_part() -> None:
+    with pytest.raises(BadInputError, match=r"Did you mean 'model\.hidden_dim'"):
+        parse_overrides(["hiden=3"], ["moma"])
