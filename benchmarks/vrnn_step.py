@@ -4,8 +4,10 @@
 
 The plain loop is what one would write from the paper: at every window one ``nn.LSTMCell`` call
 for the encoder, the generator and the classifier over the whole padded batch, then the linear
-layers, the sampling and the losses. Both take the same weights, and one step is the forward
-pass, the loss and the backward pass. Repetitions alternate; medians are compared.
+layers, the sampling and the losses; "one by one" is that loop over single utterances, as the
+paper's Algorithm 1 is written. All take the same weights, and one step is the forward
+pass, the loss and the backward pass. Repetitions alternate; medians of the processor time are
+compared, because neighbours on a shared machine change the time on the clock.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from torch import Tensor, nn
 
 from serplatform.models.base import Batch, Criterion, InputSpec
 from serplatform.models.vrnn import Vrnn, VrnnConfig, build
+from serplatform.testing.batches import pick
 
 FEATURE_DIM = 40
 
@@ -124,7 +127,11 @@ def variants(
 
         return once
 
+    def one_by_one() -> Tensor:
+        return torch.cat([plain(pick(batch, [row]), criterion) for row in range(len(batch))])
+
     return {
+        "one by one": step(plain, one_by_one),
         "plain": step(plain, lambda: plain(batch, criterion)),
         "ours": step(ours, lambda: ours(batch, criterion).losses),
         "without attention": step(whole, lambda: whole(batch, criterion).losses),
@@ -144,10 +151,10 @@ def main() -> None:
         times: dict[str, list[float]] = {key: [] for key in steps}
         for repetition in range(arguments.repetitions + 2):
             for key, once in steps.items():
-                start = time.perf_counter()
+                start = time.process_time()
                 once()
                 if repetition >= 2:  # the first two warm caches up
-                    times[key].append(time.perf_counter() - start)
+                    times[key].append(time.process_time() - start)
         medians = {key: statistics.median(values) for key, values in times.items()}
         cells = "  ".join(
             f"{key} {1e3 * value:7.1f} ms (x{medians['plain'] / value:.2f})"

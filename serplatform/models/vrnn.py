@@ -25,6 +25,8 @@ from serplatform.models.base import (
     ModelOutput,
     SerModel,
 )
+from serplatform.models.layers.dropout_factors import dropout_factors
+from serplatform.models.layers.manual_lstm import lstm
 from serplatform.models.layers.masks import valid_steps
 from serplatform.models.layers.predictive_recurrence import (
     LOG_DEVIATION_BOUND,
@@ -96,7 +98,7 @@ class Vrnn(SerModel):
     are the same every time; in training it is drawn from torch's generator, which the training
     seeds. Log deviations are kept within ±7, so that no variance vanishes. The paper's numbers
     of parameters (22.6M and 12.78M) do not follow from its sizes, which give
-    2.55M (RAVDESS) and 0.08M (IEMOCAP).
+    2.56M (RAVDESS) and 0.07M (IEMOCAP).
 
     Args:
         feature_dim: D.
@@ -157,8 +159,12 @@ class Vrnn(SerModel):
         """
         windows = batch.frames.transpose(0, 1).contiguous()  # X, (T, B, D)
         valid = valid_steps(batch.lengths, windows.shape[0]).T  # (T, B)
-        recurrence = self._recur(windows)
-        decoded, _ = self.decoder(recurrence.latent)  # Algorithm 2, line 7, (T, B, C)
+        by_hand = not (windows.is_cuda or windows.requires_grad or torch.is_autocast_enabled("cpu"))
+        recurrence = self._recur(windows, by_hand)
+        if by_hand:
+            decoded = lstm(recurrence.latent, *_lstm_weights(self.decoder))
+        else:
+            decoded, _ = self.decoder(recurrence.latent)  # Algorithm 2, line 7, (T, B, C)
         rows = torch.arange(len(batch), device=batch.lengths.device)
         last = decoded[batch.lengths - 1, rows]  # (B, C)
         logits = self.classifier(self.dropout(last))  # Algorithm 2, line 8, (B, K)
@@ -173,7 +179,7 @@ class Vrnn(SerModel):
         self._report(output, recurrence.sampled, valid)
         return output
 
-    def _recur(self, windows: Tensor) -> Recurrence:
+    def _recur(self, windows: Tensor, by_hand: bool) -> Recurrence:
         """Encoder and generator over (T, B, D) windows."""
         num_windows, num_utterances, dim = windows.shape
         noise = None
@@ -194,17 +200,15 @@ class Vrnn(SerModel):
             self.next_window.weight[:dim],
             self.next_window.bias[:dim],
         )
-        plain = windows.is_cuda or windows.requires_grad or torch.is_autocast_enabled("cpu")
-        run = step_by_step if plain else fused
+        run = fused if by_hand else step_by_step
         return run(windows, weights, noise, encoder_mask, generator_mask)
 
-    def _mask(self, dropout: float, shape: tuple[int, nn.LSTM], like: Tensor) -> Tensor | None:
+    def _mask(self, dropout: float, of: tuple[int, nn.LSTM], like: Tensor) -> Tensor | None:
         """(steps, B, units) factors of dropout, 0 or 1 / (1 − p); None where nothing drops."""
         if not self.training or not dropout:
             return None
-        steps, lstm = shape
-        kept = like.new_empty(steps, like.shape[1], lstm.hidden_size)
-        return kept.bernoulli_(1 - dropout).div_(1 - dropout)
+        steps, layer = of
+        return dropout_factors((steps, like.shape[1], layer.hidden_size), dropout, like)
 
     def _observe_all(
         self,
@@ -258,9 +262,9 @@ class Vrnn(SerModel):
         }
 
 
-def _lstm_weights(lstm: nn.LSTM) -> tuple[Tensor, Tensor, Tensor]:
+def _lstm_weights(layer: nn.LSTM) -> tuple[Tensor, Tensor, Tensor]:
     """Input and hidden weights and the sum of both biases."""
-    from_input, from_hidden, bias_ih, bias_hh = lstm.all_weights[0]
+    from_input, from_hidden, bias_ih, bias_hh = layer.all_weights[0]
     return from_input, from_hidden, bias_ih + bias_hh
 
 

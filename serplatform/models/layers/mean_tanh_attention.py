@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from serplatform.models.layers.matmul import linear
+
 
 class MeanTanhAttention(nn.Module):
     r"""Weigh frames by how they agree with the mean of their utterance.
@@ -66,7 +68,7 @@ class MeanTanhAttention(nn.Module):
         # W_e (tanh(W_h Y) ⊙ tanh(W_m M)) = tanh(W_h Y) · (W_e ⊙ tanh(W_m M)), with no (B, T, N·A)
         # product kept                                                           Eqs. (4), (7)
         gate = (context * self.energy).unsqueeze(1)  # (B, 1, N, A)
-        hidden = torch.tanh(self.frame(frames))  # tanh(W_h Y), (B, T, N·A)
+        hidden = torch.tanh(linear(frames, self.frame.weight))  # tanh(W_h Y), (B, T, N·A)
         hidden = hidden.view(num_utterances, num_steps, *shape)
         energies = (hidden * gate).sum(dim=-1).transpose(1, 2)  # (B, N, T)
         energies = energies.masked_fill(~valid.unsqueeze(1), -torch.inf)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from serplatform.models.layers.manual_lstm import ManualLstm, weight_gradient
 from serplatform.models.layers.matmul import product
 
 #: log deviations are kept within ± this, so that no variance vanishes or overflows
@@ -162,96 +163,6 @@ def fused(
     return Recurrence(*parts)
 
 
-class _Cell:
-    """All steps of one LSTM over inputs that become known one after another.
-
-    Args:
-        input_weight: (4H, I).
-        hidden_weight: (4H, H).
-        bias: (4H,).
-        num_steps: T.
-        num_rows: B.
-    """
-
-    def __init__(
-        self, input_weight: Tensor, hidden_weight: Tensor, bias: Tensor, num_steps: int, rows: int
-    ) -> None:
-        size = hidden_weight.shape[1]
-        self.size = size
-        self.input_weight = input_weight
-        self.hidden_weight = hidden_weight
-        self.bias = bias
-        self.inputs = bias.new_empty(num_steps, rows, input_weight.shape[1])
-        self.hidden = bias.new_empty(num_steps, rows, size)
-        self.cell = bias.new_empty(num_steps, rows, size)
-        self.squashed = bias.new_empty(num_steps, rows, size)  # tanh of the cell
-        self.gates = [bias] * num_steps
-
-    def step(self, t: int) -> Tensor:
-        """Advance to step t, the input of which has been written to ``inputs[t]``."""
-        size = self.size
-        gates = product(self.inputs[t], self.input_weight, self.bias)
-        if t:  # the state before the first step is zero
-            gates += product(self.hidden[t - 1], self.hidden_weight)
-        gates[:, : 2 * size].sigmoid_()
-        gates[:, 2 * size : 3 * size].tanh_()
-        gates[:, 3 * size :].sigmoid_()
-        enters, keeps, proposes, leaves = gates.chunk(4, dim=1)
-        cell = torch.mul(enters, proposes, out=self.cell[t])
-        if t:
-            cell.addcmul_(keeps, self.cell[t - 1])
-        torch.tanh(cell, out=self.squashed[t])
-        self.gates[t] = gates
-        return torch.mul(leaves, self.squashed[t], out=self.hidden[t])
-
-    def start_backward(self) -> None:
-        """Prepare for :meth:`step_back`."""
-        num_steps, rows, size = self.hidden.shape
-        self.slopes = self.hidden.new_empty(num_steps, rows, 4 * size)  # of the gates' inputs
-        self.d_hidden: Tensor | None = None
-        self.d_cell: Tensor | None = None
-
-    def step_back(self, t: int, d_output: Tensor, *, needs_input: bool) -> Tensor | None:
-        """Take the gradient of step t's output; return that of its input if it is needed.
-
-        Steps come in falling order. ``d_output`` (B, H) is overwritten.
-        """
-        aten = torch.ops.aten
-        enters, keeps, proposes, leaves = self.gates[t].chunk(4, dim=1)
-        d_enters, d_keeps, d_proposes, d_leaves = self.slopes[t].chunk(4, dim=1)
-        if self.d_hidden is not None:
-            d_output = d_output.add_(self.d_hidden)
-        squashed = self.squashed[t]
-        aten.sigmoid_backward(d_output * squashed, leaves, grad_input=d_leaves)
-        d_cell = aten.tanh_backward(d_output.mul_(leaves), squashed)
-        if self.d_cell is not None:
-            d_cell.add_(self.d_cell)
-        aten.sigmoid_backward(d_cell * proposes, enters, grad_input=d_enters)
-        aten.tanh_backward(d_cell * enters, proposes, grad_input=d_proposes)
-        if not t:
-            d_keeps.zero_()
-            if not needs_input:
-                return None
-            return product(self.slopes[0], self.input_weight.t())
-        aten.sigmoid_backward(d_cell * self.cell[t - 1], keeps, grad_input=d_keeps)
-        self.d_cell = d_cell.mul_(keeps)
-        self.d_hidden = product(self.slopes[t], self.hidden_weight.t())
-        return product(self.slopes[t], self.input_weight.t())
-
-    def weight_gradients(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Gradients of the input weight, the hidden weight and the bias, over all steps."""
-        slopes = self.slopes.flatten(0, 1)  # (T·B, 4H)
-        inputs = self.inputs.flatten(0, 1)  # (T·B, I)
-        later = self.slopes[1:].flatten(0, 1)  # ((T-1)·B, 4H)
-        before = self.hidden[:-1].flatten(0, 1)  # ((T-1)·B, H)
-        hidden = (
-            product(later.t(), before.t())
-            if len(later)
-            else slopes.new_zeros(slopes.shape[1], self.size)
-        )
-        return product(slopes.t(), inputs.t()), hidden, slopes.sum(dim=0)
-
-
 class _Fused(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -265,103 +176,91 @@ class _Fused(torch.autograd.Function):
         w = Weights(*tensors)
         num_windows, rows, dim = windows.shape
         latent_dim = w.generator_input.shape[1]
-        encoder = _Cell(w.encoder_input, w.encoder_hidden, w.encoder_bias, num_windows, rows)
-        generator = _Cell(
+        encoder = ManualLstm(w.encoder_input, w.encoder_hidden, w.encoder_bias, num_windows, rows)
+        generator = ManualLstm(
             w.generator_input, w.generator_hidden, w.generator_bias, num_windows - 1, rows
         )
         code = windows.new_empty(num_windows, rows, 2 * latent_dim)
-        mean, log_deviation = code.chunk(2, dim=2)
         latent = windows.new_empty(num_windows, rows, latent_dim)
         predicted = windows.new_empty(num_windows - 1, rows, dim)
-        sampled = torch.empty_like(predicted, dtype=torch.bool)
+        sampled = torch.empty_like(predicted)
+        observed = torch.empty_like(windows)
+        observed[0] = windows[0]
         outputs = generator.hidden
         if generator_mask is not None:
             outputs = torch.empty_like(generator.hidden)
-        encoder.inputs[0] = windows[0]
         for t in range(num_windows):
-            hidden = encoder.step(t)
+            hidden = encoder.step(t, product(observed[t], w.encoder_input, w.encoder_bias))
             if encoder_mask is not None:
                 hidden = hidden * encoder_mask[t]
             code[t] = product(hidden, w.code_weight, w.code_bias)
-            log_deviation[t].clamp_(-LOG_DEVIATION_BOUND, LOG_DEVIATION_BOUND)
+            mean, log_deviation = code[t].chunk(2, dim=1)
+            log_deviation.clamp_(-LOG_DEVIATION_BOUND, LOG_DEVIATION_BOUND)
             if noise is None:
-                latent[t] = mean[t]
+                latent[t] = mean
             else:
-                torch.exp(log_deviation[t], out=latent[t])
-                latent[t].mul_(noise[t]).add_(mean[t])
+                torch.addcmul(mean, noise[t], log_deviation.exp(), out=latent[t])
             if t + 1 == num_windows:
                 break
-            generator.inputs[t] = latent[t]
-            hidden = generator.step(t)
+            projected = product(latent[t], w.generator_input, w.generator_bias)
+            hidden = generator.step(t, projected)
             if generator_mask is not None:
                 hidden = torch.mul(hidden, generator_mask[t], out=outputs[t])
             predicted[t] = product(hidden, w.next_weight, w.next_bias)
             sampled[t] = choose(windows[t + 1], predicted[t])
-            encoder.inputs[t + 1] = torch.where(sampled[t], windows[t + 1], predicted[t])  # Eq. (4)
-        ctx.cells = (encoder, generator)
+            torch.mul(sampled[t], windows[t + 1], out=observed[t + 1])
+            observed[t + 1].addcmul_(1 - sampled[t], predicted[t])  # Eq. (4)
+        ctx.lstms = (encoder, generator)
         ctx.weights = w
         ctx.masks = (encoder_mask, generator_mask)
-        ctx.noise = noise
-        ctx.values = (mean, log_deviation, outputs, sampled)
-        result = sampled.to(windows.dtype)
-        ctx.mark_non_differentiable(result)
-        return mean.clone(), log_deviation.clone(), latent, outputs.clone(), predicted, result
+        ctx.values = (noise, code, latent, observed, outputs, sampled)
+        ctx.mark_non_differentiable(sampled)
+        mean, log_deviation = code.chunk(2, dim=2)
+        return mean.clone(), log_deviation.clone(), latent, outputs.clone(), predicted, sampled
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, ...]:
         d_mean, d_log_deviation, d_latent, d_outputs, d_predicted, _ = gradients
-        encoder, generator = ctx.cells
+        encoder, generator = ctx.lstms
         w: Weights = ctx.weights
         encoder_mask, generator_mask = ctx.masks
-        mean, log_deviation, outputs, sampled = ctx.values
-        num_windows, rows, latent_dim = mean.shape
+        noise, code, latent, observed, outputs, sampled = ctx.values
+        log_deviation = code.chunk(2, dim=2)[1]
+        num_windows, _, latent_dim = latent.shape
         encoder.start_backward()
         generator.start_backward()
-        d_code = mean.new_empty(num_windows, rows, 2 * latent_dim)
+        # of the deviation by its logarithm, and of the bounded logarithm by the unbounded one
+        by_logarithm = None if noise is None else noise * log_deviation.exp()  # (T, B, Z)
+        inside = log_deviation.abs() < LOG_DEVIATION_BOUND
+        d_code = torch.empty_like(code)
         d_next = torch.empty_like(d_predicted)
-        d_observed: Tensor | None = None  # of the input of the encoder's step t + 1
+        slopes: Tensor | None = None  # of the encoder's gates in step t + 1
         for t in reversed(range(num_windows)):
             d_z = d_latent[t]
-            if t + 1 < num_windows:
-                assert d_observed is not None  # noqa: S101 - for the type checker
-                torch.add(d_predicted[t], d_observed * ~sampled[t], out=d_next[t])
+            if slopes is not None:  # step t + 1 observed what step t predicted
+                d_observed = product(slopes, w.encoder_input.t())
+                torch.addcmul(d_predicted[t], d_observed, 1 - sampled[t], out=d_next[t])
                 d_hidden = product(d_next[t], w.next_weight.t()).add_(d_outputs[t])
                 if generator_mask is not None:
                     d_hidden.mul_(generator_mask[t])
-                d_input = generator.step_back(t, d_hidden, needs_input=True)
-                d_z = d_z + d_input
+                d_z = d_z + product(generator.step_back(t, d_hidden), w.generator_input.t())
             torch.add(d_mean[t], d_z, out=d_code[t, :, :latent_dim])
             slope = d_log_deviation[t]
-            if ctx.noise is not None:
-                slope = slope + d_z * ctx.noise[t] * log_deviation[t].exp()
-            inside = log_deviation[t].abs() < LOG_DEVIATION_BOUND
-            torch.mul(slope, inside, out=d_code[t, :, latent_dim:])
+            if by_logarithm is not None:
+                slope = torch.addcmul(slope, d_z, by_logarithm[t])
+            torch.mul(slope, inside[t], out=d_code[t, :, latent_dim:])
             d_hidden = product(d_code[t], w.code_weight.t())
             if encoder_mask is not None:
                 d_hidden.mul_(encoder_mask[t])
-            d_observed = encoder.step_back(t, d_hidden, needs_input=False)
+            slopes = encoder.step_back(t, d_hidden)
         hidden = encoder.hidden if encoder_mask is None else encoder.hidden * encoder_mask
-        code_weight = product(d_code.flatten(0, 1).t(), hidden.flatten(0, 1).t())
-        if num_windows > 1:
-            of_generator = generator.weight_gradients()
-            next_weight = product(d_next.flatten(0, 1).t(), outputs.flatten(0, 1).t())
-        else:
-            of_generator = (
-                torch.zeros_like(w.generator_input),
-                torch.zeros_like(w.generator_hidden),
-                torch.zeros_like(w.generator_bias),
-            )
-            next_weight = torch.zeros_like(w.next_weight)
         return (
-            None,
-            None,
-            None,
-            None,
-            *encoder.weight_gradients(),
-            code_weight,
+            *(None, None, None, None),
+            *encoder.weight_gradients(observed),
+            weight_gradient(d_code.flatten(0, 1), hidden.flatten(0, 1)),
             d_code.sum(dim=(0, 1)),
-            *of_generator,
-            next_weight,
+            *generator.weight_gradients(latent[:-1]),
+            weight_gradient(d_next.flatten(0, 1), outputs.flatten(0, 1)),
             d_next.sum(dim=(0, 1)),
         )
