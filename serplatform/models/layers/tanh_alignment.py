@@ -21,6 +21,8 @@ class TanhAlignment(nn.Module):
         \alpha_{j,i} = \mathrm{softmax}_i(a_{j,i}), \qquad
         \tilde h_j = \sum_i \alpha_{j,i} h_i
 
+    Not yet compared with the printed equations, whose numbers are therefore not given.
+
     Word and frame meet only through the hyperbolic tangent: where it does not saturate, the
     word's term is the same for all frames and the softmax takes it out. Padding gets no weight,
     neither as a frame nor as a word.
