@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib
+import os
+import signal
 import sys
 from typing import Annotated
 
@@ -24,6 +27,8 @@ COMMANDS = (
     "train",
     "ensemble",
     "report",
+    "predict",
+    "export",
 )
 
 app = typer.Typer(
@@ -68,6 +73,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit code; every foreseeable fault is one message."""
+    _end_like_interrupt()
     try:
         code = app(args=arguments, standalone_mode=False, prog_name="serplatform")
     except typer.Abort:
@@ -95,6 +101,14 @@ def run(arguments: list[str] | None = None) -> int:
         say(f"Error:{where} {error.strerror}; what was already whole is kept")
         return 1
     return code if isinstance(code, int) else 0
+
+
+def _end_like_interrupt() -> None:
+    """Treat a request to end (a scheduler's, a container's, a closed terminal's) like Ctrl-C."""
+    with contextlib.suppress(ValueError):  # not the main thread
+        for name in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(name) == signal.SIG_DFL:  # else `nohup`, or a caller's own
+                signal.signal(name, lambda *_: os.kill(os.getpid(), signal.SIGINT))
 
 
 _ENVIRONMENT_FAULTS = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -79,8 +80,11 @@ def command(
         int, typer.Option(min=0, help="Times a trial that raised is tried again.")
     ] = 1,
     combiner: Annotated[
-        str, typer.Option(help="Ensemble made at the end; `none` leaves it to `ensemble`.")
-    ] = "greedy",
+        str | None,
+        typer.Option(
+            help="Ensemble made at the end, `greedy` by default; `none` leaves it to `ensemble`."
+        ),
+    ] = None,
     address: Annotated[
         str | None,
         typer.Option(envvar="SERPLATFORM_ADDRESS", help="A running Ray cluster; `auto` finds it."),
@@ -114,7 +118,7 @@ def command(
         data=data,
         protocol=protocol,
         trials=trials,
-        timed=budget_seconds is not None,
+        budget_seconds=budget_seconds,
         spaces=space or [],
         settings=setting or [],
         seed=seed,
@@ -128,14 +132,14 @@ def command(
         run,
         num_trials,
         begun=begun,
-        seconds=budget_seconds,
+        seconds=seconds_left(run, num_trials, budget_seconds),
         workers=workers,
         gpus_per_trial=gpus_per_trial,
         concurrent=concurrent,
         retries=retries,
         address=address,
     )
-    summary = finish(run, outcome, combiner=combiner, seed=seed)
+    summary = finish(run, outcome)
     summary["seconds"] = round(time.monotonic() - begun, 1)
     result(describe(summary), summary, as_json=as_json)
 
@@ -147,8 +151,8 @@ def open_or_create(
     architectures: list[str],
     data: Path | None,
     trials: str | None,
-    timed: bool,
-    combiner: str,
+    budget_seconds: float | None = None,
+    combiner: str | None,
     exact: bool = False,
     repeats: int = 1,
     **request: Any,
@@ -163,7 +167,7 @@ def open_or_create(
         reopen_run,
     )
 
-    if combiner != "none":
+    if combiner is not None and combiner != "none":
         COMBINERS.get(combiner)
     if resume:
         if out is None:
@@ -175,10 +179,18 @@ def open_or_create(
                 f"{out} searches {', '.join(run.spaces)}, not {', '.join(given)}; leave the "
                 "architectures out, or start another run"
             )
+        _check_unchanged(run, request)
         have = len(run.directory.records())
-        planned = run.description.get("trials")
+        planned = None if budget_seconds is not None else run.description.get("trials")
         count = _count_trials(trials, have=have, default=planned)
+        if count is not None and have >= count:
+            say(f"All {have} trials of {out} have ended; add more with --trials +N.")
         run.description["trials"] = count
+        if combiner is not None:
+            run.description["combiner"] = combiner
+        if budget_seconds is not None or trials is not None:
+            spent = float(run.description.get("seconds") or 0.0)
+            run.description["time_budget"] = budget_seconds and spent + budget_seconds
         return run, count
     names = choose_architectures(architectures)
     demo = data is None
@@ -187,7 +199,11 @@ def open_or_create(
 
         say("No --data given: using the built-in demo corpus (synthetic speech).")
         data = ensure_demo()
-    default = None if timed else max(DEMO_TRIALS if demo else DEFAULT_TRIALS, len(names))
+    default = (
+        None
+        if budget_seconds is not None
+        else max(DEMO_TRIALS if demo else DEFAULT_TRIALS, len(names))
+    )
     if exact:
         default = repeats * len(names)
     count = _count_trials(trials, have=0, default=default)
@@ -209,7 +225,9 @@ def open_or_create(
         ),
         ["serplatform", *sys.argv[1:]],
     )
-    run.set_status("running", trials=count)
+    run.set_status(
+        "running", trials=count, time_budget=budget_seconds, combiner=combiner or "greedy"
+    )
     for note in run.description["notes"]:
         say(f"Note: {note}")
     for name, chosen in run.spaces.items():
@@ -217,6 +235,52 @@ def open_or_create(
             fixed = ", ".join(f"{k}={v}" for k, v in chosen.fixed.items())
             say(f"Note: in every trial of {name}, the paper's included: {fixed}")
     return run, count
+
+
+def _check_unchanged(run: OpenRun, request: dict[str, Any]) -> None:
+    """Refuse options that a run has from its beginning on, where they would change it."""
+    have = run.description
+    faults = [
+        f"--{name} {request[name]}: the run has {have[name]}"
+        for name, default in (("seed", 0), ("sampler", "tpe"), ("pruner", "asha"))
+        if request[name] not in (default, have[name])
+    ]
+    if request["objective"] not in ("uar", ",".join(have["objective"])):
+        faults.append(f"--objective {request['objective']}: the run has {have['objective']}")
+    if request["protocol"] not in (None, have["protocol"]["name"]):
+        faults.append(f"--protocol {request['protocol']}: the run has {have['protocol']['name']}")
+    if request["storage"] not in (None, have["storage"]):
+        faults.append("--storage: the run has its own")
+    if request["spaces"]:
+        faults.append("--space: the run has its own, in run.json")
+    if request["settings"] and list(request["settings"]) != have["settings"]:
+        faults.append(f"--set {' '.join(request['settings'])}: the run has {have['settings']}")
+    if faults:
+        raise BadInputError(
+            f"{run.directory.path}: these cannot change once a run has begun; leave them out, "
+            "or start another run",
+            faults,
+        )
+
+
+def seconds_left(run: OpenRun, num_trials: int | None, given: float | None) -> float | None:
+    """The time budget of this process: as given, or what an interrupted search had left."""
+    if given is not None:
+        return given
+    budget = run.description.get("time_budget")
+    if budget is not None:
+        left = float(budget) - float(run.description.get("seconds") or 0.0)
+        if left <= 1:
+            say(
+                f"The time budget of {run.directory.path} is spent; add more with --trials +N or "
+                "--time-budget."
+            )
+        return left if left > 1 else 0.0
+    if num_trials is None:
+        raise BadInputError(
+            f"{run.directory.path}: say how far to go on, with --trials +N or --time-budget"
+        )
+    return None
 
 
 def _count_trials(text: str | None, *, have: int, default: int | None) -> int | None:
@@ -234,7 +298,7 @@ def run_search(run: OpenRun, num_trials: int | None, **limits: Any) -> Any:
     from serplatform.cli.search_display import SearchDisplay
     from serplatform.distributed.search import SearchLimits, search
 
-    objective = run.description["objective"][0]
+    objective = shown_metric(run)
     seconds = limits["seconds"]
     display = SearchDisplay(
         budget=num_trials,
@@ -247,7 +311,7 @@ def run_search(run: OpenRun, num_trials: int | None, **limits: Any) -> Any:
         f"Searching {what} on {run.description['dataset']['title']} with protocol "
         f"{run.plan.protocol} ({len(run.plan.folds)} folds); run directory {run.directory.path}"
     )
-    again = shlex.join(["serplatform", "search", "--resume", "--out", str(run.directory.path)])
+    again = resume_command(run, limits)
     try:
         with display:
             outcome = search(run, SearchLimits(trials=num_trials, **limits), display)
@@ -256,6 +320,8 @@ def run_search(run: OpenRun, num_trials: int | None, **limits: Any) -> Any:
     except BadInputError:
         raise
     except SerplatformError as error:
+        if not run.directory.run_file.exists():  # it could not even begin
+            raise
         raise SerplatformError(
             f"{error}\nNothing finished is lost; go on with:\n  {again}"
         ) from error
@@ -264,12 +330,48 @@ def run_search(run: OpenRun, num_trials: int | None, **limits: Any) -> Any:
     return outcome
 
 
-def finish(run: OpenRun, outcome: Any, *, combiner: str, seed: int) -> dict[str, Any]:
+def shown_metric(run: OpenRun) -> str:
+    """The dev metric that tells the best trial: the first objective, or UAR beside sizes."""
+    from serplatform.run_directory import DEV_METRICS
+
+    objective = str(run.description["objective"][0])
+    return objective if objective in DEV_METRICS else "uar"
+
+
+def resume_command(run: OpenRun, limits: Mapping[str, Any] | None = None) -> str:
+    """The command that goes on with a run on the same resources."""
+    words = ["serplatform", "search", "--resume", "--out", str(run.directory.path)]
+    usual = {
+        "workers": 1,
+        "gpus_per_trial": None,
+        "concurrent": None,
+        "retries": 1,
+        "address": None,
+    }
+    for name, default in usual.items():
+        value = (limits or {}).get(name, default)
+        if value != default:
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    return shlex.join(words)
+
+
+def finish(run: OpenRun, outcome: Any) -> dict[str, Any]:
     """Make the ensemble and the report of a run that has ended."""
+    try:
+        return _finish(run, outcome)
+    except KeyboardInterrupt:
+        raise InterruptedRunError(
+            f"Interrupted; all trials are kept. Go on with:\n  {resume_command(run)}"
+        ) from None
+
+
+def _finish(run: OpenRun, outcome: Any) -> dict[str, Any]:
     from serplatform.report.build import build_report
 
+    combiner = str(run.description.get("combiner") or "greedy")
+    seed = int(run.description["seed"])
     directory = run.directory
-    objective = run.description["objective"][0]
+    objective = shown_metric(run)
     summary: dict[str, Any] = {
         "run": str(directory.path),
         "status": outcome.status,
@@ -280,8 +382,13 @@ def finish(run: OpenRun, outcome: Any, *, combiner: str, seed: int) -> dict[str,
     }
     if outcome.best is None:
         reasons = sorted({str(r["error"]) for r in directory.records().values() if r["error"]})
+        hint = (
+            f"; give it more time:\n  {resume_command(run)} --time-budget 10m"
+            if outcome.status == "time"
+            else ""
+        )
         raise SerplatformError(
-            f"no trial of {directory.path} is complete, so there is nothing to report"
+            f"no trial of {directory.path} is complete, so there is nothing to report{hint}"
             + "".join(f"\n  - {reason}" for reason in reasons)
         )
     warning = run.note_result(outcome.best)
@@ -290,7 +397,7 @@ def finish(run: OpenRun, outcome: Any, *, combiner: str, seed: int) -> dict[str,
     summary["best_trial"] = {
         "trial": outcome.best["trial"],
         "architecture": outcome.best["architecture"],
-        f"dev_{objective}": outcome.best["dev"].get(objective),
+        f"dev_{objective}": outcome.best["dev"][objective],
         "params": outcome.best["params"],
     }
     if combiner != "none":

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from serplatform.cli.output import result
-from serplatform.cli.search import describe, finish, open_or_create, run_search
+from serplatform.cli.search import describe, finish, open_or_create, run_search, seconds_left
 
 
 def command(
@@ -70,7 +70,6 @@ def command(
         data=data,
         protocol=protocol,
         trials=None,
-        timed=False,
         repeats=repeats,
         exact=True,
         spaces=[],
@@ -80,19 +79,19 @@ def command(
         sampler="random",
         pruner="none",
         storage=None,
-        combiner="none",
+        combiner="mean" if repeats > 1 else "none",
     )
     outcome = run_search(
         run,
         num_trials,
         begun=begun,
-        seconds=None,
+        seconds=seconds_left(run, num_trials, None),
         workers=workers,
         gpus_per_trial=gpus_per_trial,
         concurrent=concurrent,
         retries=1,
         address=address,
     )
-    summary = finish(run, outcome, combiner="mean" if repeats > 1 else "none", seed=seed)
+    summary = finish(run, outcome)
     summary["seconds"] = round(time.monotonic() - begun, 1)
     result(describe(summary), summary, as_json=as_json)

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import signal
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+from serplatform.errors import BadInputError
 
 #: Environment of every process of ours on the cluster. Ray Train looks at its workers' reports
 #: at this interval (2 s by default, which is one report every 2 s at most).
 WORKER_ENVIRONMENT = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1"}
+
+#: Of a cluster on this machine alone. When the command is killed, Ray's agents look for their
+#: dead head for this many seconds (60 by default) before they end themselves.
+_LOCAL_ENVIRONMENT = {"RAY_gcs_rpc_server_reconnect_timeout_s": "10"}
 
 
 def connect(address: str | None = None, num_cpus: int | None = None) -> None:
@@ -16,6 +27,9 @@ def connect(address: str | None = None, num_cpus: int | None = None) -> None:
     Args:
         address: of a running cluster; None starts one on this machine.
         num_cpus: CPUs that a cluster started here offers; None means all of them.
+
+    Raises:
+        BadInputError: no cluster can be reached there.
     """
     for name, value in WORKER_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -23,19 +37,49 @@ def connect(address: str | None = None, num_cpus: int | None = None) -> None:
 
     if ray.is_initialized():
         return
+    address = address or os.environ.get("RAY_ADDRESS")  # Ray would follow it by itself
+    options: dict[str, Any]
     if address is not None:
-        ray.init(
-            address=address,
-            namespace="serplatform",
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            runtime_env={"env_vars": dict(WORKER_ENVIRONMENT)},
-        )
-        return
-    ray.init(
-        num_cpus=num_cpus,
-        include_dashboard=False,
-        namespace="serplatform",
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
+        _check_reachable(address)
+        options = {"address": address, "runtime_env": {"env_vars": dict(WORKER_ENVIRONMENT)}}
+    else:
+        for name, value in _LOCAL_ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+        options = {"num_cpus": num_cpus, "include_dashboard": False}
+    with _own_signals():
+        try:
+            ray.init(
+                namespace="serplatform",
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                **options,
+            )
+        except ConnectionError as error:
+            where = f"--address {address}" if address else "this machine"
+            raise BadInputError(f"{where}: no Ray cluster can be reached ({error})") from None
+
+
+def _check_reachable(address: str) -> None:
+    """Refuse at once what Ray would try to reach for minutes."""
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if not colon:
+        return  # `auto`, `local`: Ray knows at once
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=10):
+            return
+    except (OSError, ValueError) as error:
+        raise BadInputError(
+            f"--address {address}: no Ray cluster answers there ({error}); give HOST:PORT of its "
+            "head, `auto` on a machine of the cluster, or leave it out"
+        ) from None
+
+
+@contextlib.contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep the handler of SIGTERM that Ray would replace by its own."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):  # not the main thread: Ray has replaced nothing
+            signal.signal(signal.SIGTERM, before)

@@ -7,6 +7,7 @@ as if it had never stopped. Tune's own schedulers keep theirs in memory only
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ray import tune
@@ -35,6 +36,21 @@ class PruningScheduler(FIFOScheduler):
     ) -> None:
         """The last result of a trial comes this way only."""
         self._books.value.should_stop(trial.trial_id, result)
+
+
+class StopWhen(tune.Stopper):
+    """Stops all trials when a condition holds."""
+
+    def __init__(self, condition: Callable[[], bool]) -> None:
+        self._condition = Unsaved(condition)
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Whether to stop this trial alone: never."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether to stop the search."""
+        return self._condition.value()
 
 
 class TrialEnds(tune.Callback):

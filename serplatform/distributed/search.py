@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from serplatform.distributed.cluster import connect
-from serplatform.distributed.tuner import SearchObserver, SearchPlan, run_trials
+from serplatform.distributed.tuner import (
+    SearchObserver,
+    SearchPlan,
+    plan_placement,
+    run_trials,
+)
 from serplatform.environment import now
-from serplatform.errors import BadInputError
+from serplatform.errors import BadInputError, SerplatformError
 from serplatform.run_directory import DEV_METRICS, RunLock
 from serplatform.search.setup import OpenRun
 from serplatform.search.study import Studies
@@ -63,19 +70,28 @@ def search(run: OpenRun, limits: SearchLimits, observer: SearchObserver) -> Sear
     """Run or continue a search.
 
     Raises:
-        BadInputError: another search uses the run, or a trial does not fit the cluster.
+        BadInputError: another search uses the run, or a trial does not fit the cluster; a run
+            that was made for this search is then removed.
         SerplatformError: Ray failed; the run can be resumed.
     """
     lock = RunLock(run.directory)
     try:
-        return _search(run, limits, observer)
+        try:
+            prepared = _prepare(run, limits)
+        except (SerplatformError, OSError):
+            run.withdraw()
+            raise
+        return _search(run, limits, observer, prepared)
     finally:
         lock.release()
 
 
-def _search(run: OpenRun, limits: SearchLimits, observer: SearchObserver) -> SearchOutcome:
-    import ray
+def _prepare(run: OpenRun, limits: SearchLimits) -> tuple[Studies, dict[str, float]]:
+    """Open the studies and, when there is something to train, a cluster that it fits on.
 
+    Returns:
+        the studies, and the cluster's resources; none when nothing is left to train.
+    """
     description = run.description
     records = run.directory.records()
     objectives = tuple(description["objective"])
@@ -89,44 +105,77 @@ def _search(run: OpenRun, limits: SearchLimits, observer: SearchObserver) -> Sea
         max_epochs=run.max_epochs,
         num_folds=len(run.plan.folds),
         seed=description["seed"],
+        prefix=description.get("study_prefix", ""),
     )
     if limits.trials is not None and limits.trials < len(run.spaces):
         raise BadInputError(
             f"--trials {limits.trials}: fewer than the {len(run.spaces)} architectures searched; "
             "each needs at least one"
         )
+    if (limits.trials is not None and len(records) >= limits.trials) or (
+        limits.seconds is not None and limits.seconds <= 0
+    ):
+        return studies, {}
+    if limits.address is None and "RAY_ADDRESS" not in os.environ:
+        # at most this much: a fault in --workers need not wait for Ray to start
+        most = {"CPU": float(limits.num_cpus or os.cpu_count() or 1), "GPU": 1e6}
+        plan_placement(most, _plan(run, limits, None))
     connect(limits.address, limits.num_cpus)
+    import ray
+
     resources = ray.cluster_resources()
-    spent_before = float(description.get("seconds") or 0.0)
-    started = time.monotonic()
-    run.set_status("running", ended=None, resources=_readable(resources))
-    time_left = None
-    if limits.seconds is not None:
-        time_left = max(1.0, limits.seconds - (started - limits.begun))
-    plan = SearchPlan(
-        dataset=description["dataset"]["path"],
-        seed=description["seed"],
+    plan_placement(resources, _plan(run, limits, None))
+    return studies, resources
+
+
+def _plan(run: OpenRun, limits: SearchLimits, time_left: float | None) -> SearchPlan:
+    objective = run.description["objective"][0]
+    return SearchPlan(
+        dataset=run.description["dataset"]["path"],
+        seed=run.description["seed"],
         budget=limits.trials,
         time_left=time_left,
         workers=limits.workers,
         gpus_per_trial=limits.gpus_per_trial,
         concurrent=limits.concurrent,
         retries=limits.retries,
-        objective=objectives[0] if objectives[0] in DEV_METRICS else "uar",
+        objective=objective if objective in DEV_METRICS else "uar",
     )
-    status = "interrupted"
+
+
+def _search(
+    run: OpenRun,
+    limits: SearchLimits,
+    observer: SearchObserver,
+    prepared: tuple[Studies, dict[str, float]],
+) -> SearchOutcome:
+    studies, resources = prepared
+    description = run.description
+    objective = description["objective"][0]
+    if not resources:
+        run.directory.write_trials_table()
+        run.set_status("complete", ended=description.get("ended") or now())
+        return summarize(run.directory.records(), objective, "complete")
+    spent_before = float(description.get("seconds") or 0.0)
+    started = time.monotonic()
+    run.set_status("running", ended=None, resources=_readable(resources))
+    time_left = None
+    if limits.seconds is not None:
+        time_left = max(1.0, limits.seconds - (started - limits.begun))
+    plan = _plan(run, limits, time_left)
+
+    def leave(status: str) -> None:
+        seconds = spent_before + time.monotonic() - started
+        run.set_status(status, ended=now(), seconds=seconds)
+
     try:
         status = run_trials(run.directory, studies, plan, observer, resources=resources)
-    except BadInputError:
-        status = "failed"
+    except BaseException as error:
+        with contextlib.suppress(OSError):  # what stopped the search may stop this too
+            leave("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
         raise
-    finally:
-        run.set_status(
-            "complete" if status == "time" else status,
-            ended=now(),
-            seconds=spent_before + time.monotonic() - started,
-        )
-    return summarize(run.directory.records(), objectives[0], status)
+    leave("complete" if status == "time" else status)
+    return summarize(run.directory.records(), objective, status)
 
 
 def summarize(

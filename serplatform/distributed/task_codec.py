@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 from collections.abc import Mapping
 from typing import Any
 
+from serplatform.errors import SerplatformError
+
 CONFIG_KEY = "task"
+
+_STORAGE_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 def encode_config(task: dict[str, Any], *, threads: int) -> dict[str, Any]:
@@ -39,6 +44,31 @@ def report_to_result(report: Any) -> dict[str, Any]:
     result["finished"] = result.pop("done")
     result["history"] = json.dumps(result["history"])
     return result
+
+
+def failure_result(error: SerplatformError | OSError) -> dict[str, Any] | None:
+    """The result of a trial that cannot go on, or None where a second attempt may help.
+
+    Settings or numbers at fault end the trial (``failure``); a full or read-only disk would
+    end every other one as well, and ends the search (``stop``).
+    """
+    result = {"done": True, "objective": float("nan"), "epoch_step": 0}
+    if isinstance(error, SerplatformError):
+        return {**result, "failure": str(error)}
+    if storage_fault(error):
+        return {**result, "stop": storage_message(error)}
+    return None
+
+
+def storage_fault(error: OSError) -> bool:
+    """Whether nothing more can be written, whatever is tried."""
+    return error.errno in _STORAGE_FAULTS
+
+
+def storage_message(error: OSError) -> str:
+    """What is wrong with the storage, and where."""
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror or error}"
 
 
 def history_entry(result: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,12 @@ from typing import Any
 
 from ray import tune
 
-from serplatform.distributed.task_codec import CONFIG_KEY, report_to_result, start_trial
+from serplatform.distributed.task_codec import (
+    CONFIG_KEY,
+    failure_result,
+    report_to_result,
+    start_trial,
+)
 from serplatform.errors import SerplatformError
 
 
@@ -37,8 +42,11 @@ class TrialActor(tune.Trainable):
             if self._trial is None:
                 self._trial = start_trial(self._packed)
             report = self._trial.step()
-        except SerplatformError as error:
-            return {"done": True, "failure": str(error), "objective": float("nan"), "epoch_step": 0}
+        except (SerplatformError, OSError) as error:
+            failure = failure_result(error)
+            if failure is None:
+                raise
+            return failure
         result = report_to_result(report)
         return {**result, "done": result["finished"]}
 

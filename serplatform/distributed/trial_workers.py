@@ -16,7 +16,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-from serplatform.distributed.task_codec import CONFIG_KEY, report_to_result, start_trial
+from serplatform.distributed.task_codec import (
+    CONFIG_KEY,
+    failure_result,
+    report_to_result,
+    start_trial,
+)
 from serplatform.errors import SerplatformError
 
 
@@ -29,9 +34,12 @@ def train_worker(config: dict[str, Any]) -> None:
         trial = start_trial(config[CONFIG_KEY], distributed=True, rank=rank)
         while not trial.finished:
             ray.train.report(report_to_result(trial.step()))
-    except SerplatformError as error:
-        # the same error on every rank: the settings or the numbers are at fault
-        ray.train.report({"failure": str(error), "objective": float("nan"), "epoch_step": 0})
+    except (SerplatformError, OSError) as error:
+        # settings and numbers are the same on every rank, and so is a fault in them
+        failure = failure_result(error)
+        if failure is None:
+            raise
+        ray.train.report(failure)
 
 
 def train_driver(config: dict[str, Any]) -> None:

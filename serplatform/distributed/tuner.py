@@ -16,7 +16,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from serplatform.artifacts import read_json
-from serplatform.distributed.task_codec import encode_config, history_entry
+from serplatform.distributed.task_codec import (
+    encode_config,
+    history_entry,
+    storage_fault,
+    storage_message,
+)
 from serplatform.distributed.trial_workers import free_groups, train_driver
 from serplatform.errors import ArtifactError, BadInputError, SerplatformError
 from serplatform.run_directory import RunDirectory
@@ -157,6 +162,7 @@ class _Trials:
         self.records = run.records()
         self.scratch = run.path / ".scratch"
         self.exhausted = False
+        self.fault: str | None = None
         self._suggestions: dict[str, Suggestion] = {}
         self._history: dict[int, list[Mapping[str, Any]]] = {}
         self._pruned: set[int] = set()
@@ -179,6 +185,15 @@ class _Trials:
 
     def next_config(self, trial_id: str) -> dict[str, Any] | None:
         """See ``Books``."""
+        try:
+            return self._next_config(trial_id)
+        except OSError as error:
+            self._give_up(error)
+            return None
+
+    def _next_config(self, trial_id: str) -> dict[str, Any] | None:
+        if self.fault is not None:
+            return None
         budget = self.plan.budget
         spent = budget is not None and self.studies.num_asked >= budget
         if spent and self.studies.num_in_flight == 0:
@@ -206,6 +221,17 @@ class _Trials:
 
     def should_stop(self, trial_id: str, result: Mapping[str, Any]) -> bool:
         """See ``Books``."""
+        try:
+            return self._should_stop(trial_id, result)
+        except OSError as error:
+            self._give_up(error)
+            return True
+
+    def _should_stop(self, trial_id: str, result: Mapping[str, Any]) -> bool:
+        if "stop" in result:
+            self.fault = self.fault or str(result["stop"])
+        if self.fault is not None:
+            return True
         suggestion = self._suggestions[trial_id]
         number = suggestion.number
         if number in self._finished or result.get("epoch_step") == self._last_step.get(number):
@@ -226,6 +252,18 @@ class _Trials:
 
     def ended(self, trial_id: str, result: Mapping[str, Any] | None, error: str | None) -> None:
         """See ``Books``: record the trial, unless it was merely interrupted."""
+        try:
+            self._ended(trial_id, result, error)
+        except OSError as fault:
+            self._give_up(fault)
+
+    def _give_up(self, error: OSError) -> None:
+        """When nothing more can be written, stop the search rather than fail its trials."""
+        if not storage_fault(error):
+            raise error
+        self.fault = self.fault or storage_message(error)
+
+    def _ended(self, trial_id: str, result: Mapping[str, Any] | None, error: str | None) -> None:
         suggestion = self._suggestions.get(trial_id)
         if suggestion is None or suggestion.number in self.records:
             return
@@ -233,6 +271,8 @@ class _Trials:
         if self.placement.workers > 1:
             free_groups(self._groups(number))
         last = self._finished.get(number, result or {})
+        if self.fault is not None:
+            return  # the search stops; the trial goes on at the next --resume
         if error is not None:
             record = self._settle(suggestion, "failed", error)
         elif "failure" in last:
@@ -320,7 +360,7 @@ def run_trials(
     from ray import tune
     from ray.tune.search import ConcurrencyLimiter
 
-    from serplatform.distributed.scheduler import PruningScheduler, TrialEnds
+    from serplatform.distributed.scheduler import PruningScheduler, StopWhen, TrialEnds
     from serplatform.distributed.searcher import StudySearcher
     from serplatform.distributed.trial_actor import TrialActor
 
@@ -359,6 +399,7 @@ def run_trials(
         ),
         run_config=tune.RunConfig(
             name="tune",
+            stop=StopWhen(lambda: trials.fault is not None),
             storage_path=str(trials.scratch.resolve()),
             verbose=0,
             callbacks=[TrialEnds(trials)],
@@ -380,8 +421,11 @@ def run_trials(
     except tune.TuneError as error:
         raise SerplatformError(f"Ray Tune failed: {error}") from error
     finally:
-        trials.write_table()
+        with contextlib.suppress(OSError):  # the table is made of the records at the next chance
+            trials.write_table()
         shutil.rmtree(trials.scratch, ignore_errors=True)
+    if trials.fault is not None:
+        raise SerplatformError(f"the search had to stop: {trials.fault}")
     if trials.exhausted and not interrupted:
         return "complete"
     out_of_time = plan.time_left is not None and time.monotonic() - begun >= plan.time_left - 1

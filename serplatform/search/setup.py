@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from serplatform.errors import ArtifactError, BadInputError
 from serplatform.models.base import ARCHITECTURES
 from serplatform.protocols.base import FoldPlan
 from serplatform.protocols.plan import check_plan, make_plan, plan_hash, read_plan, write_plan
-from serplatform.run_directory import RunDirectory
+from serplatform.run_directory import RunDirectory, RunLock
 from serplatform.search.advice import text_warning, too_good_warning
 from serplatform.search.overrides import parse_overrides
 from serplatform.search.space import (
@@ -71,12 +73,14 @@ class OpenRun:
         description: the content of ``run.json``.
         spaces: architecture to space, the user's settings fixed.
         plan: its folds.
+        is_new: this command made it.
     """
 
     directory: RunDirectory
     description: dict[str, Any]
     spaces: dict[str, SearchSpace]
     plan: FoldPlan
+    is_new: bool = False
 
     @property
     def max_epochs(self) -> int:
@@ -96,6 +100,24 @@ class OpenRun:
         """Write the run's status into ``run.json``."""
         self.description.update(status=status, **more)
         self.directory.write_run(self.description)
+
+    def withdraw(self) -> None:
+        """Remove what :func:`create_run` wrote: the search cannot start as it was asked for,
+        and the same ``--out`` must be free for the next attempt."""
+        if not self.is_new:
+            return
+        directory = self.directory
+        journal = str(directory.journal)
+        for file in (
+            directory.run_file,
+            directory.folds_file,
+            directory.journal,
+            Path(f"{journal}.lock"),
+            directory.path / ".lock",
+        ):
+            file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # other files lie there
+            directory.path.rmdir()
 
 
 def choose_architectures(names: Sequence[str]) -> tuple[str, ...]:
@@ -160,6 +182,8 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
         LeakError: the protocol's folds are not apart.
     """
     directory = RunDirectory(out)
+    if out.exists() and not out.is_dir():
+        raise BadInputError(f"--out {out}: is a file; give a directory, new or empty")
     if directory.run_file.exists():
         raise BadInputError(
             f"{out}: already holds a run; continue it with --resume, or give another --out"
@@ -174,7 +198,6 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
     plan = make_plan(dataset.utterances, name, request.seed, classes=dataset.classes)
     check_plan(plan, dataset.utterances)
     warning = text_warning(dataset.utterances, plan, request.architectures)
-    write_plan(directory.folds_file, plan)
     description: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "command": list(command),
@@ -204,6 +227,7 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
         "sampler": request.sampler,
         "pruner": request.pruner,
         "storage": request.storage,
+        "study_prefix": "" if request.storage is None else f"{out.name}-{secrets.token_hex(4)}/",
         "selection": "dev rows of each outer fold; test rows are opened by the report alone",
         "versions": versions(),
         "hardware": hardware(),
@@ -213,8 +237,15 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
         "seconds": 0.0,
         "notes": [*dataset.meta["notes"], *plan.notes, *([warning] if warning else [])],
     }
-    directory.write_run(description)
-    return OpenRun(directory, description, spaces, plan)
+    lock = RunLock(directory)
+    try:
+        if directory.run_file.exists():
+            raise BadInputError(f"{out}: another search has just begun a run here")
+        write_plan(directory.folds_file, plan)
+        directory.write_run(description)
+    finally:
+        lock.release()
+    return OpenRun(directory, description, spaces, plan, is_new=True)
 
 
 def reopen_run(out: Path, *, dataset: Path | None = None) -> OpenRun:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -69,7 +70,14 @@ def open_storage(location: str) -> BaseStorage:
     removed, which loses nothing that was acknowledged. The caller must hold the run's lock.
     """
     if "://" in location:
-        return optuna.storages.get_storage(location)
+        try:
+            return optuna.storages.get_storage(location)
+        except Exception as error:  # noqa: BLE001 - each database has errors of its own
+            reason = str(error).strip().partition("\n")[0]
+            raise BadInputError(
+                f"--storage {_without_password(location)}: cannot be opened ({reason}); give an "
+                "Optuna storage URL such as sqlite:///studies.db, or leave it out"
+            ) from None
     path = Path(location)
     if path.exists():
         _cut_partial_line(path)
@@ -83,6 +91,16 @@ def open_storage(location: str) -> BaseStorage:
             f"{location}: the study's journal is damaged ({error}); move it away and resume: "
             "it is rebuilt from the trial records"
         ) from None
+
+
+def _without_password(url: str) -> str:
+    """A URL that may be shown and logged.
+
+    Example:
+        >>> _without_password("mysql://me:secret@host/db")
+        'mysql://me:***@host/db'
+    """
+    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", url)
 
 
 def _cut_partial_line(path: Path) -> None:
@@ -176,6 +194,7 @@ class Studies:
         max_epochs: largest number of epochs a fold may take.
         num_folds: folds a trial trains.
         seed: of the run.
+        prefix: of the studies' names, which tells apart the runs that share a storage.
 
     The paper's configuration is always the first trial of each architecture, and is never
     pruned: it is what the search is compared with.
@@ -193,11 +212,13 @@ class Studies:
         max_epochs: int,
         num_folds: int,
         seed: int,
+        prefix: str = "",
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.objectives = check_objectives(objectives)
         self._spaces = dict(spaces)
         self._pruning = pruner != "none" and len(self.objectives) == 1
+        self._pruning &= self.objectives[0] in DEV_METRICS  # others are known at the end only
         opened = open_storage(storage)
         self._studies: dict[str, optuna.Study] = {}
         self._live: dict[int, optuna.trial.Trial] = {}
@@ -212,7 +233,7 @@ class Studies:
         for architecture, space in self._spaces.items():
             study = optuna.create_study(
                 storage=opened,
-                study_name=architecture,
+                study_name=f"{prefix}{architecture}",
                 directions=directions,
                 sampler=make_sampler(sampler, 0),
                 pruner=make_pruner(pruner, max_epochs=max_epochs, num_folds=num_folds),
@@ -225,7 +246,8 @@ class Studies:
             study.sampler = make_sampler(
                 sampler, derive_seed(seed, "sampler", architecture, len(study.trials))
             )
-            if not study.trials:
+            waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+            if self._asked[architecture] == 0 and not waiting:
                 study.enqueue_trial(space.encode(paper_point(space)))
         self._in_flight.sort(key=lambda suggestion: suggestion.number)
 
