@@ -5,6 +5,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
 import signal
 import socket
 from collections.abc import Iterator
@@ -83,3 +87,36 @@ def _own_signals() -> Iterator[None]:
     finally:
         with contextlib.suppress(ValueError):  # not the main thread: Ray has replaced nothing
             signal.signal(signal.SIGTERM, before)
+
+
+#: Where a cluster started by ``ray up`` keeps its own description, on the head node.
+BOOTSTRAP_CONFIG = Path("~/ray_bootstrap_config.yaml")
+
+
+def largest_resources(
+    present: Mapping[str, float], bootstrap: Path = BOOTSTRAP_CONFIG
+) -> dict[str, float]:
+    """What the cluster offers now, or may grow to where it scales by itself.
+
+    Args:
+        present: resources of the nodes that run now, as Ray counts them.
+        bootstrap: the cluster's description; without one it is taken as it is.
+
+    Returns:
+        Resource name to amount, never less than ``present``.
+    """
+    try:
+        description = yaml.safe_load(bootstrap.expanduser().read_text(encoding="utf-8"))
+        types = description["available_node_types"]
+        head = description["head_node_type"]
+        most = int(description["max_workers"])
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValueError):
+        return dict(present)
+    grown: dict[str, float] = {}
+    left = most
+    for name, kind in types.items():
+        count = 1 if name == head else min(left, int(kind.get("max_workers", most)))
+        left -= 0 if name == head else count
+        for resource, amount in (kind.get("resources") or {}).items():
+            grown[resource] = grown.get(resource, 0.0) + count * float(amount)
+    return {name: max(present.get(name, 0.0), grown.get(name, 0.0)) for name in {*present, *grown}}

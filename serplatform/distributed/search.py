@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from serplatform.distributed.cluster import connect
+from serplatform.distributed.cluster import connect, largest_resources
 from serplatform.distributed.tuner import (
     SearchObserver,
     SearchPlan,
@@ -123,7 +123,9 @@ def _prepare(run: OpenRun, limits: SearchLimits) -> tuple[Studies, dict[str, flo
     connect(limits.address, limits.num_cpus)
     import ray
 
-    resources = ray.cluster_resources()
+    resources: Mapping[str, float] = ray.cluster_resources()
+    if limits.address is not None:
+        resources = largest_resources(resources)
     plan_placement(resources, _plan(run, limits, None))
     return studies, resources
 

@@ -1,0 +1,41 @@
+"""What a cluster may grow to, from its own description."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from serplatform.distributed.cluster import largest_resources
+
+BOOTSTRAP = """
+max_workers: 8
+head_node_type: head
+available_node_types:
+  head: {resources: {CPU: 0}}
+  gpu: {max_workers: 6, resources: {CPU: 8, GPU: 1}}
+  big: {resources: {CPU: 96, GPU: 8}}
+"""
+
+
+def test_cluster_that_scales_counts_the_nodes_it_may_start(tmp_path: Path) -> None:
+    bootstrap = tmp_path / "bootstrap.yaml"
+    bootstrap.write_text(BOOTSTRAP, encoding="utf-8")
+    grown = largest_resources({"CPU": 4.0, "memory": 7.0}, bootstrap)
+    assert grown == {"CPU": 6 * 8.0 + 2 * 96.0, "GPU": 6 * 1.0 + 2 * 8.0, "memory": 7.0}
+
+
+def test_nodes_that_run_now_are_never_forgotten(tmp_path: Path) -> None:
+    bootstrap = tmp_path / "bootstrap.yaml"
+    bootstrap.write_text("max_workers: 0\nhead_node_type: h\navailable_node_types: {h: {}}\n")
+    assert largest_resources({"CPU": 4.0}, bootstrap) == {"CPU": 4.0}
+
+
+@pytest.mark.parametrize(
+    "text", [None, "", "max_workers: many", "[1, 2", "available_node_types: 3"]
+)
+def test_without_a_description_the_cluster_is_what_it_is(tmp_path: Path, text: str | None) -> None:
+    bootstrap = tmp_path / "bootstrap.yaml"
+    if text is not None:
+        bootstrap.write_text(text, encoding="utf-8")
+    assert largest_resources({"CPU": 2.0}, bootstrap) == {"CPU": 2.0}
