@@ -15,14 +15,13 @@ import pytest
 from serplatform.errors import ArtifactError
 from serplatform.metrics import classification_metrics
 from serplatform.report.evidence import (
-    Resampling,
     best_by_fold,
     build_evidence,
     compare,
     read_members,
-    recall_intervals,
 )
 from serplatform.report.load import Posteriors, Trial, load_source
+from serplatform.report.resampling import Resampling, recall_intervals
 
 
 def test_best_single_is_chosen_fold_by_fold(trial: Callable[..., Trial]) -> None:
