@@ -123,7 +123,7 @@ def _prepare(run: OpenRun, limits: SearchLimits) -> tuple[Studies, dict[str, flo
     connect(limits.address, limits.num_cpus)
     import ray
 
-    resources: Mapping[str, float] = ray.cluster_resources()
+    resources: dict[str, float] = dict(ray.cluster_resources())
     if limits.address is not None:
         resources = largest_resources(resources)
     plan_placement(resources, _plan(run, limits, None))
