@@ -27,7 +27,8 @@ ROWS = [
     {"datasets"},
     {"training"},
     {"search"},
-    {"distributed", "ensemble", "prediction", "report"},
+    {"distributed", "ensemble", "report"},
+    {"prediction"},
     {"cli"},
     {"__main__", "testing"},
 ]

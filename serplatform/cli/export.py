@@ -1,0 +1,62 @@
+"""``serplatform export``: a system in one directory that needs nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from serplatform.cli.output import result
+
+
+def command(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN|ENS",
+            help="What `search --out`, `train --out` or `ensemble --out` wrote.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option("--out", metavar="DIR", help="A new or empty directory.", show_default=False),
+    ],
+    trial: Annotated[
+        int | None, typer.Option(help="Trial of a run; default: the best on dev.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object as the last line.")
+    ] = False,
+) -> None:
+    """Write a bundle: models (safetensors), JSON, and a model card with data and metrics.
+
+    It predicts the same as RUN|ENS on a machine that has neither the run nor the dataset.
+
+    Examples:
+
+        serplatform export runs/ravdess --out bundles/best
+
+        serplatform export ensembles/ravdess --out bundles/ravdess
+    """
+    from serplatform.prediction.export import export
+
+    bundle = export(source, out, trial=trial)
+    models = sum(len(fold["members"]) for fold in bundle["folds"])
+    size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
+    uar = bundle["description"]["metrics"]["uar"]
+    result(
+        f"Wrote {out}: {models} models ({size / 1e6:.1f} MB), {bundle['title']}, pooled test UAR "
+        f"{uar['value']:.3f}; next: serplatform predict {out} AUDIO",
+        {
+            "bundle": str(out),
+            "kind": bundle["kind"],
+            "models": models,
+            "bytes": size,
+            "classes": bundle["classes"],
+            "synthetic": bundle["synthetic"],
+            "uar": uar,
+        },
+        as_json=as_json,
+    )

@@ -1,0 +1,240 @@
+"""``serplatform predict``: emotions of new recordings."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from serplatform.cli.output import result, say
+from serplatform.errors import BadInputError, unknown_name
+
+if TYPE_CHECKING:
+    from serplatform.prediction.predict import Tally
+    from serplatform.prediction.sources import Refused, Source
+    from serplatform.prediction.windows import WindowPlan
+
+_SHOWN = 20  # refused recordings named on stderr
+
+
+def command(
+    system: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN|ENS|BUNDLE",
+            help="What `search`, `train`, `ensemble` or `export` wrote.",
+            show_default=False,
+        ),
+    ],
+    audio: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="AUDIO...",
+            help="Files, folders, or `-` for a list of paths on standard input.",
+            show_default=False,
+        ),
+    ],
+    window: Annotated[
+        float | None,
+        typer.Option(help="Classify windows of this many seconds, and the whole by their mean."),
+    ] = None,
+    hop: Annotated[
+        float | None,
+        typer.Option(help="Seconds from one window to the next; default: a third of the window."),
+    ] = None,
+    output_format: Annotated[str, typer.Option("--format", help="table, csv or jsonl.")] = "table",
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write there instead of to the terminal.")
+    ] = None,
+    trial: Annotated[
+        int | None, typer.Option(help="Trial of a run; default: the best on dev.")
+    ] = None,
+    text: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="CSV table (file,text) of transcripts, for models that read words; without it "
+            "English words are recognized.",
+        ),
+    ] = None,
+    speaker: Annotated[
+        str,
+        typer.Option(
+            help="What one speaker is, for models that normalise by speaker: each folder's "
+            "recordings, each file, or all."
+        ),
+    ] = "folder",
+    max_duration: Annotated[
+        float, typer.Option(help="Longest recording classified without windows, in seconds.")
+    ] = 60.0,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:1.")] = "cpu",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object as the last line.")
+    ] = False,
+) -> None:
+    """Classify new recordings: a posterior for each class, named.
+
+    A run answers with the mean over the fold models of its best trial (by dev); an ensemble
+    combines, for each fold, its members' models with that fold's weights, and takes the mean
+    over folds; a bundle is either. Audio is prepared as in training. Recordings that cannot be
+    used are named with the reason, and the others go on; the exit code is 2 only when none
+    could be used.
+
+    Examples:
+
+        serplatform predict runs/ravdess a.wav b.flac
+
+        serplatform predict ensembles/ravdess recordings/ --format csv --out emotions.csv
+
+        serplatform predict bundles/ravdess meeting.wav --window 3 --hop 1
+
+        find calls -name '*.wav' | serplatform predict bundles/ravdess - --format jsonl
+    """
+    from serplatform.artifacts import atomic_path
+    from serplatform.prediction.output import FORMATS, row_values
+    from serplatform.prediction.predict import SPEAKERS, Tally, predict
+    from serplatform.prediction.predictor import Predictor
+    from serplatform.prediction.system import open_system
+    from serplatform.prediction.words import Transcripts, WordReader
+
+    faults = []
+    if output_format not in FORMATS:
+        faults.append("--format: " + unknown_name("format", output_format, FORMATS))
+    if speaker not in SPEAKERS:
+        faults.append(f"--speaker {speaker}: must be one of {', '.join(SPEAKERS)}")
+    if not max_duration > 0:
+        faults.append(f"--max-duration {max_duration:g}: must be more than 0 seconds")
+    if out is not None and out.is_dir():
+        faults.append(f"--out {out}: is a directory; name a file")
+    if faults:
+        raise BadInputError("\n".join(faults))
+    plan = _plan(window, hop)
+    begun = time.monotonic()
+    sources, refused = _sources(audio)
+    transcripts = None if text is None else Transcripts.read(text)
+    opened = open_system(system, trial)
+    predictor = Predictor(opened, device=device)
+    reader = None
+    if predictor.word_settings:
+        reader = WordReader(predictor.word_settings, transcripts, windows=plan is not None)
+    elif transcripts is not None:
+        say("Note: --text is not used: no model of this system reads words.")
+    say(opened.describe())
+    if opened.synthetic:
+        say("Note: the models were trained on synthetic speech; their answers mean nothing else.")
+    if predictor.speaker_settings:
+        whose = {"folder": "each folder's recordings", "file": "each file", "all": "all audio"}
+        say(f"Note: models normalise by speaker; {whose[speaker]} is taken as one (--speaker).")
+    loading = time.monotonic() - begun
+
+    tally = Tally(refused=refused)
+    rows = predict(
+        predictor,
+        sources,
+        tally,
+        plan=plan,
+        max_duration=max_duration,
+        speaker=speaker,
+        words=reader,
+    )
+    values: list[dict[str, Any]] | None = None
+    if out is not None:
+        with atomic_path(out) as temporary, temporary.open("w", encoding="utf-8") as stream:
+            for line in FORMATS[output_format](rows, predictor.classes):
+                stream.write(line)
+            _check(tally)
+    elif as_json:
+        values = [row_values(row, predictor.classes) for row in rows]
+    else:
+        _print(FORMATS[output_format](rows, predictor.classes))
+    _check(tally)
+    _report(tally, loading)
+    summary = {
+        "system": str(system),
+        "kind": opened.kind,
+        "models": opened.num_models,
+        "folds": len(opened.folds),
+        "classes": list(predictor.classes),
+        "synthetic": opened.synthetic,
+        "recordings": tally.recordings,
+        "rows": tally.rows,
+        "refused": [{"file": r.name, "reason": r.reason} for r in tally.refused],
+        "audio_seconds": round(tally.audio_seconds, 3),
+        "seconds": round(tally.seconds, 3),
+        "times_real_time": tally.times_real_time and round(tally.times_real_time, 2),
+        "notes": tally.notes,
+        "out": None if out is None else str(out),
+        "predictions": values,
+    }
+    if as_json:
+        result(f"{tally.recordings} recording(s) classified.", summary, as_json=True)
+    elif out is not None:
+        say(f"Wrote {out}: {tally.rows} rows of {tally.recordings} recording(s).")
+
+
+def _plan(window: float | None, hop: float | None) -> WindowPlan | None:
+    from serplatform.prediction.windows import WindowPlan
+
+    if window is None:
+        if hop is not None:
+            raise BadInputError("--hop needs --window: the length of the windows, in seconds")
+        return None
+    return WindowPlan(window=window, hop=window / 3 if hop is None else hop)
+
+
+def _sources(audio: list[str]) -> tuple[list[Source], list[Refused]]:
+    from serplatform.prediction.sources import STDIN, find_recordings, listed_paths
+
+    listed = listed_paths(sys.stdin.buffer.read()) if STDIN in audio else []
+    if STDIN in audio and not listed:
+        say("Note: the list of paths on standard input is empty.")
+    return find_recordings(audio, listed)
+
+
+def _print(lines: Iterable[str]) -> None:
+    """Write to stdout as rows are made; whatever the terminal's encoding lacks is escaped."""
+    encoding = sys.stdout.encoding or "utf-8"
+    for line in lines:
+        sys.stdout.write(line.encode(encoding, "backslashreplace").decode(encoding))
+    sys.stdout.flush()
+
+
+def _report(tally: Tally, loading: float) -> None:
+    """Say what was left out and how fast it went."""
+    from serplatform.prediction.output import visible
+
+    for refused in tally.refused[:_SHOWN]:
+        say(f"Left out {visible(refused.name)}: {refused.reason}")
+    if len(tally.refused) > _SHOWN:
+        say(f"Left out {len(tally.refused) - _SHOWN} more; --json lists them all.")
+    for note in tally.notes:
+        say(f"Note: {note}")
+    if tally.recordings:
+        speed = tally.times_real_time
+        told = "" if speed is None else f", {speed:.1f} × real time"
+        say(
+            f"{tally.recordings} recording(s), {tally.audio_seconds:.1f} s of audio in "
+            f"{tally.seconds:.2f} s{told}; loading took {loading:.2f} s"
+        )
+
+
+def _check(tally: Tally) -> None:
+    """Refuse when nothing could be used.
+
+    Raises:
+        BadInputError: it lists the reasons.
+    """
+    if tally.recordings or tally.rows:
+        return
+    from serplatform.prediction.output import visible
+
+    if not tally.refused:
+        raise BadInputError("there is no recording to classify; name files, folders or a list")
+    raise BadInputError(
+        f"none of the {len(tally.refused)} recording(s) could be classified:",
+        [f"{visible(r.name)}: {r.reason}" for r in tally.refused[:_SHOWN]],
+    )

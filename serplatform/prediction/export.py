@@ -1,0 +1,142 @@
+"""Write a system as a bundle: models, combiners and a model card, in one directory."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from serplatform.artifacts import (
+    SCHEMA_VERSION,
+    file_sha256,
+    read_json,
+    write_bytes,
+    write_json,
+    write_text,
+)
+from serplatform.environment import now, versions
+from serplatform.errors import BadInputError
+from serplatform.prediction.bundle import BUNDLE_FILE, CARD_FILE, contents_digest, read_bundle
+from serplatform.prediction.description import describe
+from serplatform.prediction.model_card import model_card
+from serplatform.prediction.system import Member, System, open_system
+from serplatform.training.bundle import CONFIG_FILE, WEIGHTS_FILE, load_model
+
+
+def export(source: Path, out: Path, *, trial: int | None = None) -> dict[str, Any]:
+    """Write the bundle of a run or an ensemble; it appears whole or not at all.
+
+    Args:
+        source: a run or an ensemble.
+        out: a directory that does not exist or is empty.
+        trial: of a run; None: the best on dev.
+
+    Returns:
+        the content of ``bundle.json``.
+
+    Raises:
+        BadInputError: ``source`` is neither, or ``out`` is in use.
+        ArtifactError: a model is missing or damaged.
+    """
+    if (source / BUNDLE_FILE).is_file():
+        raise BadInputError(f"{source}: is a bundle already; copy the directory")
+    if out.exists() and not out.is_dir():
+        raise BadInputError(f"{out}: is a file; --out names a new directory")
+    if out.is_dir() and any(out.iterdir()):
+        raise BadInputError(f"{out}: is not empty; --out names a new or an empty directory")
+    system = open_system(source, trial)
+    target = Path(os.path.abspath(out))
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder = tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent)
+    except OSError as error:
+        raise BadInputError(f"{out}: cannot be made ({error.strerror}); name another") from None
+    temporary = Path(folder)
+    try:
+        bundle = _write(system, temporary)
+        read_bundle(temporary)
+        os.chmod(temporary, 0o777 & ~_umask())
+        temporary.rename(target)  # an empty directory gives way
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return bundle
+
+
+def _write(system: System, folder: Path) -> dict[str, Any]:
+    names: dict[str, str] = {}
+    files: dict[str, str] = {}
+    folds = []
+    for fold in system.folds:
+        members = []
+        for member in fold.members:
+            place = f"models/{_directory_name(member.name, names)}/fold-{fold.fold}"
+            files |= _copy_model(member, folder, place)
+            members.append(
+                {
+                    "member": member.name,
+                    "architecture": member.architecture,
+                    "directory": place,
+                    "position": member.position,
+                    "temperature": member.temperature,
+                    "share": member.share,
+                }
+            )
+        folds.append(
+            {
+                "fold": fold.fold,
+                "members": members,
+                "num_candidates": fold.num_candidates,
+                "parameters": None if fold.parameters is None else dict(fold.parameters),
+            }
+        )
+    description = describe(system)
+    bundle: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "kind": system.kind,
+        "title": description["title"],
+        "classes": list(system.classes),
+        "synthetic": system.synthetic,
+        "folds": folds,
+        "description": description,
+        "files": files,
+        "made": now(),
+        "versions": versions(),
+    }
+    bundle["sha256"] = contents_digest(bundle)
+    write_text(folder / CARD_FILE, model_card(bundle))
+    write_json(folder / BUNDLE_FILE, bundle)
+    return bundle
+
+
+def _directory_name(member: str, names: dict[str, str]) -> str:
+    """A directory name of its own for each member, made of plain characters."""
+    if member not in names:
+        plain = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in member)
+        plain = plain.strip("-")[-60:] or "member"
+        name, count = plain, 1
+        while name in names.values():
+            count += 1
+            name = f"{plain}-{count}"
+        names[member] = name
+    return names[member]
+
+
+def _copy_model(member: Member, folder: Path, place: str) -> dict[str, str]:
+    """Copy a model after reading it whole; return the checksums of its files."""
+    load_model(member.directory)
+    target = folder / place
+    write_bytes(target / WEIGHTS_FILE, (member.directory / WEIGHTS_FILE).read_bytes())
+    config = read_json(member.directory / CONFIG_FILE, "model description")
+    vectors = config["data"].get("word_vectors")
+    if vectors:  # the vectors are in the weights; where the file lay is nobody's business
+        config["data"]["word_vectors"] = Path(vectors).name
+    write_json(target / CONFIG_FILE, config)
+    return {f"{place}/{name}": file_sha256(target / name) for name in (WEIGHTS_FILE, CONFIG_FILE)}
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,112 @@
+"""Rows as text: a table for people, CSV and JSON lines for programs.
+
+Shapes: K classes.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from serplatform.prediction.predict import Row
+
+#: decimals of posteriors in files
+_DECIMALS = 8
+
+
+def row_values(row: Row, classes: Sequence[str]) -> dict[str, Any]:
+    """A row for JSON; ``emotion`` and ``posteriors`` are null where nothing was classified."""
+    values: dict[str, Any] = {
+        "file": row.file,
+        "part": row.part,
+        "start": round(row.start, 6),
+        "end": round(row.end, 6),
+        "emotion": None,
+        "posteriors": None,
+        "note": row.note,
+    }
+    if row.posteriors is not None:
+        values["emotion"] = classes[int(row.posteriors.argmax())]
+        values["posteriors"] = {
+            name: round(float(p), _DECIMALS)
+            for name, p in zip(classes, row.posteriors, strict=True)
+        }
+    return values
+
+
+def json_lines(rows: Iterable[Row], classes: Sequence[str]) -> Iterator[str]:
+    """One JSON object a line."""
+    for row in rows:
+        yield json.dumps(row_values(row, classes), ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def csv_lines(rows: Iterable[Row], classes: Sequence[str]) -> Iterator[str]:
+    """A header, then a line a row: ``file, part, start, end, emotion, p_<class>…, note``.
+
+    Without rows there is no header either.
+    """
+    head = ["file", "part", "start", "end", "emotion", *(f"p_{c}" for c in classes), "note"]
+    for number, row in enumerate(rows):
+        if number == 0:
+            yield _csv(head)
+        values = row_values(row, classes)
+        posteriors = values["posteriors"] or dict.fromkeys(classes, "")
+        yield _csv(
+            [
+                values["file"],
+                values["part"],
+                values["start"],
+                values["end"],
+                values["emotion"] or "",
+                *posteriors.values(),
+                values["note"],
+            ]
+        )
+
+
+def table_lines(rows: Iterable[Row], classes: Sequence[str]) -> Iterator[str]:
+    """Aligned columns; posteriors in percent, the largest first named."""
+    emotion = max(map(len, [*map(visible, classes), "emotion"]))
+    widths = [max(5, len(visible(name))) for name in classes]
+    head = "  ".join(f"{visible(name):>{w}}" for name, w in zip(classes, widths, strict=True))
+    for number, row in enumerate(rows):
+        if number == 0:
+            yield f"{'start':>9}  {'end':>9}  {'part':<6}  {'emotion':<{emotion}}  {head}  file\n"
+        values = row_values(row, classes)
+        if row.posteriors is None:
+            cells = "  ".join(f"{'-':>{w}}" for w in widths)
+        else:
+            pairs = zip(row.posteriors, widths, strict=True)
+            cells = "  ".join(f"{100 * float(p):>{w}.1f}" for p, w in pairs)
+        note = f"  ({row.note})" if row.note else ""
+        yield (
+            f"{row.start:>9.2f}  {row.end:>9.2f}  {row.part:<6}  "
+            f"{visible(values['emotion'] or '-'):<{emotion}}  {cells}  "
+            f"{visible(row.file)}{note}\n"
+        )
+
+
+FORMATS: dict[str, Callable[[Iterable[Row], Sequence[str]], Iterator[str]]] = {
+    "table": table_lines,
+    "csv": csv_lines,
+    "jsonl": json_lines,
+}
+
+
+def visible(text: str) -> str:
+    r"""Text that a terminal shows and does not obey.
+
+    Example:
+        >>> visible("a\x1b[31m\nb.wav")
+        'a\\x1b[31m\\nb.wav'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _csv(values: Sequence[Any]) -> str:
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerow(values)
+    return stream.getvalue()

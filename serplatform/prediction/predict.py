@@ -1,0 +1,276 @@
+"""Recordings to rows of posteriors, as a stream: memory does not grow with their length.
+
+Shapes: N clips, K classes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from serplatform.corpora.audio import MAX_DURATION, AudioError
+from serplatform.errors import BadInputError
+from serplatform.prediction.predictor import ClipInput, Predictor, SpeakerMoments
+from serplatform.prediction.sources import Refused, Source
+from serplatform.prediction.windows import Clip, WindowPlan, read_whole, read_windows
+from serplatform.prediction.words import WordReader
+
+DoubleArray = npt.NDArray[np.float64]
+
+#: what one unseen speaker is taken to be, for models that normalize by speaker
+SPEAKERS = ("folder", "file", "all")
+
+#: clips go through the models together up to this many, and this many padded seconds
+_BATCH_CLIPS, _BATCH_SECONDS = 32, 120.0
+
+SILENT = "digital silence"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Row:
+    """One result.
+
+    Attributes:
+        file: name of the recording.
+        part: ``whole`` or ``window``.
+        start: seconds.
+        end: seconds.
+        posteriors: (K,); None where there is nothing to classify.
+        note: why there is nothing, or how the whole was made.
+    """
+
+    file: str
+    part: Literal["whole", "window"]
+    start: float
+    end: float
+    posteriors: DoubleArray | None
+    note: str = ""
+
+
+@dataclasses.dataclass
+class Tally:
+    """What was done.
+
+    Attributes:
+        recordings: that gave a result.
+        rows: of results.
+        audio_seconds: of the recordings.
+        seconds: wall time, without loading models.
+        refused: recordings without a result, and why.
+        notes: sentences to show.
+    """
+
+    recordings: int = 0
+    rows: int = 0
+    audio_seconds: float = 0.0
+    seconds: float = 0.0
+    refused: list[Refused] = dataclasses.field(default_factory=list)
+    notes: list[str] = dataclasses.field(default_factory=list)
+
+    @property
+    def times_real_time(self) -> float | None:
+        """Seconds of audio a second; None where nothing was timed."""
+        return self.audio_seconds / self.seconds if self.seconds > 0 else None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _End:
+    """The end of a recording, or of what could be read of it."""
+
+    fault: str | None = None
+
+
+_Event = tuple[Source, Clip | _End]
+
+
+def predict(
+    predictor: Predictor,
+    sources: Sequence[Source],
+    tally: Tally,
+    *,
+    plan: WindowPlan | None = None,
+    max_duration: float | None = MAX_DURATION,
+    speaker: str = "folder",
+    words: WordReader | None = None,
+) -> Iterator[Row]:
+    """Classify recordings.
+
+    Without windows a recording is one clip and gives one row. With windows it gives a row a
+    window, then one for the whole: the mean of its windows' posteriors.
+
+    Models that normalize by speaker get each folder's recordings (or each file, or all) as one
+    speaker whom training has not seen; these recordings are then read twice.
+
+    Args:
+        predictor: loaded.
+        sources: recordings.
+        tally: is filled in as rows are made; refused recordings are added to it.
+        plan: of the windows; None: whole recordings.
+        max_duration: longest whole recording, seconds; None: no limit.
+        speaker: one of :data:`SPEAKERS`.
+        words: needed where a model reads words.
+
+    Yields:
+        Rows, recording by recording.
+
+    Raises:
+        BadInputError: a model reads words and none can be had.
+    """
+    if speaker not in SPEAKERS:
+        raise BadInputError(f"--speaker {speaker}: must be one of {', '.join(SPEAKERS)}")
+    if predictor.word_settings and words is None:
+        words = WordReader(predictor.word_settings, None, windows=plan is not None)
+    settings = predictor.speaker_settings
+    classifier = _Classifier(predictor, words, windowed=plan is not None, tally=tally)
+    begun = time.monotonic()
+    for group in _speakers(sources, speaker) if settings else [list(sources)]:
+        moments = None
+        if settings:
+            moments = SpeakerMoments()
+            for _, event in _events(group, plan, max_duration):
+                if isinstance(event, Clip) and event.samples is not None:
+                    moments.add(predictor.read(event.samples), settings)
+        for row in classifier.rows(_events(group, plan, max_duration), moments):
+            tally.rows += 1
+            tally.seconds = time.monotonic() - begun
+            yield row
+    tally.seconds = time.monotonic() - begun
+    if words is not None:
+        tally.notes.extend(words.notes())
+
+
+def _speakers(sources: Sequence[Source], speaker: str) -> list[list[Source]]:
+    """Recordings of one speaker each, in the order in which they appear."""
+    groups: dict[str, list[Source]] = {}
+    for source in sources:
+        key = {"folder": str(source.path.parent), "file": str(source.path)}.get(speaker, "")
+        groups.setdefault(key, []).append(source)
+    return list(groups.values())
+
+
+def _events(
+    sources: Sequence[Source], plan: WindowPlan | None, max_duration: float | None
+) -> Iterator[_Event]:
+    """The clips of each recording, then its end."""
+    for source in sources:
+        fault = None
+        try:
+            if plan is None:
+                yield source, read_whole(source.path, max_duration)
+            else:
+                for clip in read_windows(source.path, plan):
+                    yield source, clip
+        except AudioError as error:
+            fault = str(error)
+        except MemoryError:
+            fault = "does not fit into memory: classify it in windows (--window 3 --hop 1)"
+        yield source, _End(fault=fault)
+
+
+class _Classifier:
+    """Turns clips into rows in batches, keeping their order.
+
+    Args:
+        predictor: loaded.
+        words: where a model reads words.
+        windowed: clips are windows of recordings, not whole recordings.
+        tally: counts recordings.
+    """
+
+    def __init__(
+        self, predictor: Predictor, words: WordReader | None, *, windowed: bool, tally: Tally
+    ) -> None:
+        self._predictor = predictor
+        self._words = words
+        self._windowed = windowed
+        self._tally = tally
+        self._waiting: list[_Event] = []
+        self._inputs: list[ClipInput] = []
+        self._longest = 0.0
+        self._faults: dict[Source, str] = {}
+        self._sum: DoubleArray | None = None
+        self._count = 0
+        self._end = 0.0
+
+    def rows(self, events: Iterator[_Event], moments: SpeakerMoments | None) -> Iterator[Row]:
+        """Rows of the events, in their order."""
+        for source, event in events:
+            if isinstance(event, _End):
+                self._waiting.append((source, _End(fault=self._faults.pop(source, event.fault))))
+            elif event.samples is None:
+                self._waiting.append((source, event))
+            else:
+                self._take(source, event)
+            if self._full():
+                yield from self._flush(moments)
+        yield from self._flush(moments)
+
+    def _take(self, source: Source, clip: Clip) -> None:
+        assert clip.samples is not None  # noqa: S101
+        try:
+            found = None if self._words is None else self._words.words(source.path, clip.samples)
+        except AudioError as error:
+            self._faults[source] = str(error)
+            return
+        spans, text = found or ((), None)
+        self._inputs.append(self._predictor.read(clip.samples, spans, text))
+        self._longest = max(self._longest, clip.end - clip.start)
+        # of the samples only that there are any is still needed
+        self._waiting.append((source, dataclasses.replace(clip, samples=clip.samples[:1].copy())))
+
+    def _full(self) -> bool:
+        return (
+            len(self._inputs) >= _BATCH_CLIPS
+            or len(self._inputs) * self._longest >= _BATCH_SECONDS
+            or len(self._waiting) >= 8 * _BATCH_CLIPS
+        )
+
+    def _flush(self, moments: SpeakerMoments | None) -> Iterator[Row]:
+        made: Iterator[DoubleArray] = iter(())
+        if self._inputs:
+            made = iter(self._predictor.posteriors(self._inputs, moments))
+        for source, event in self._waiting:
+            if isinstance(event, _End):
+                yield from self._finish(source, event)
+                continue
+            values = None if event.samples is None else next(made)
+            self._end = event.end
+            if values is not None:
+                self._sum = values if self._sum is None else self._sum + values
+                self._count += 1
+            if self._windowed:
+                yield Row(
+                    file=source.name,
+                    part="window",
+                    start=event.start,
+                    end=event.end,
+                    posteriors=values,
+                    note=SILENT if values is None else "",
+                )
+        self._waiting, self._inputs, self._longest = [], [], 0.0
+
+    def _finish(self, source: Source, event: _End) -> Iterator[Row]:
+        """The row of a whole recording, or its refusal."""
+        total, count, end = self._sum, self._count, self._end
+        self._sum, self._count, self._end = None, 0, 0.0
+        if event.fault is not None or total is None:
+            reason = event.fault or "holds nothing to classify"
+            if count:
+                reason += f"; its {count} window(s) before that were classified"
+            self._tally.refused.append(Refused(name=source.name, reason=reason))
+            return
+        self._tally.recordings += 1
+        self._tally.audio_seconds += end
+        yield Row(
+            file=source.name,
+            part="whole",
+            start=0.0,
+            end=end,
+            posteriors=total / count,
+            note=f"mean of {count} window(s)" if self._windowed else "",
+        )

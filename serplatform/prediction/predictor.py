@@ -1,0 +1,317 @@
+"""Loaded models that turn clips of new audio into posteriors.
+
+Shapes: S samples, T frames, D feature dimension, N clips, L words, M members, K classes, F folds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from serplatform.corpora.audio import speech_bounds
+from serplatform.corpora.base import Span
+from serplatform.datasets.normalization import trim_bounds
+from serplatform.datasets.preprocessing import preprocess
+from serplatform.datasets.words import encode_clip
+from serplatform.errors import ArtifactError, BadInputError
+from serplatform.features.base import FEATURES, FeatureExtractor
+from serplatform.features.clip import Clip as FeatureClip
+from serplatform.models.base import Batch
+from serplatform.prediction.system import System
+from serplatform.training.bundle import LoadedModel, load_model
+
+FloatArray = npt.NDArray[np.float32]
+DoubleArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClipInput:
+    """What models read of one clip.
+
+    Attributes:
+        frames: feature name to (T, D), as extracted.
+        speech: start and end of the speech, seconds from the start of the clip.
+        spans: its words with their times; may be empty.
+        text: its transcript, for words without times.
+    """
+
+    frames: Mapping[str, FloatArray]
+    speech: tuple[float, float]
+    spans: tuple[Span, ...] = ()
+    text: str | None = None
+
+
+class SpeakerMoments:
+    """Mean and deviation of one speaker's frames, over clips that need not be kept.
+
+    Sums are joined as Chan, Golub and LeVeque 1983, Eq. (2.1), so that nothing large is
+    subtracted from anything large.
+    """
+
+    def __init__(self) -> None:
+        self._sums: dict[tuple[str, bool], tuple[int, DoubleArray, DoubleArray]] = {}
+
+    def add(self, clip: ClipInput, settings: Sequence[Mapping[str, Any]]) -> None:
+        """Add a clip's frames, for every feature and way of trimming in ``settings``."""
+        for key, chosen in {_key(s): s for s in settings}.items():
+            frames = clip.frames[key[0]].astype(np.float64)
+            if key[1]:
+                first, last = _kept(clip, chosen)
+                frames = frames[first:last]
+            mean = frames.mean(axis=0)
+            count, scatter = len(frames), np.square(frames - mean).sum(axis=0)
+            if key in self._sums:
+                had, old_mean, old_scatter = self._sums[key]
+                gap = mean - old_mean
+                total = had + count
+                scatter = old_scatter + scatter + np.square(gap) * had * count / total
+                mean, count = old_mean + gap * count / total, total
+            self._sums[key] = (count, mean, scatter)
+
+    def settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Preprocessing that standardizes by this speaker what ``settings`` would by a clip's."""
+        count, mean, scatter = self._sums[_key(settings)]
+        deviation = np.maximum(np.sqrt(scatter / count), np.array(settings["deviation_floor"]))
+        return {
+            **settings,
+            "normalization": "train",
+            "mean": mean.tolist(),
+            "deviation": deviation.tolist(),
+        }
+
+
+class Predictor:
+    """A system with its models loaded; every model file is verified by its checksum.
+
+    Args:
+        system: what to load.
+        device: ``"cpu"``, ``"cuda"`` or ``"cuda:<index>"``.
+
+    Raises:
+        ArtifactError: a model is missing, damaged, or does not belong to the system.
+        BadInputError: this machine has no such device.
+    """
+
+    def __init__(self, system: System, *, device: str = "cpu") -> None:
+        self.system = system
+        self.classes = system.classes
+        self._device = _checked_device(device)
+        self._models: dict[Path, LoadedModel] = {}
+        self._combiners = [fold.combiner() for fold in system.folds]
+        for fold in system.folds:
+            for member in fold.members:
+                if member.directory not in self._models:
+                    self._models[member.directory] = self._load(member.directory)
+        self.extractors = {
+            name: _extractor(name, found) for name, found in self._features().items()
+        }
+
+    # -- what it needs
+
+    @property
+    def models(self) -> list[LoadedModel]:
+        """Every model once."""
+        return list(self._models.values())
+
+    @property
+    def speaker_settings(self) -> list[dict[str, Any]]:
+        """Preprocessing of the models that normalize by speaker; empty where none does."""
+        found = [model.preprocessing for model in self.models]
+        return [settings for settings in found if settings["normalization"] == "speaker"]
+
+    @property
+    def word_settings(self) -> list[Mapping[str, Any]]:
+        """Word settings of the models that read words; empty where none does."""
+        return [m.preprocessing["words"] for m in self.models if "words" in m.preprocessing]
+
+    # -- prediction
+
+    def read(
+        self, samples: FloatArray, spans: Sequence[Span] = (), text: str | None = None
+    ) -> ClipInput:
+        """Extract what the models read.
+
+        Args:
+            samples: (S,), float32 mono at 16 kHz, full scale 1.
+            spans: words with times, seconds from the start of the clip.
+            text: its transcript.
+        """
+        clip = FeatureClip(samples)
+        return ClipInput(
+            frames={name: e.extract_clip(clip) for name, e in self.extractors.items()},
+            speech=speech_bounds(samples),
+            spans=tuple(spans),
+            text=text,
+        )
+
+    def posteriors(
+        self, clips: Sequence[ClipInput], speaker: SpeakerMoments | None = None
+    ) -> DoubleArray:
+        """(N, K): the mean over folds of :meth:`fold_posteriors`."""
+        mean = self.fold_posteriors(clips, speaker).mean(axis=0)
+        return np.asarray(mean / mean.sum(axis=1, keepdims=True), dtype=np.float64)
+
+    def fold_posteriors(
+        self, clips: Sequence[ClipInput], speaker: SpeakerMoments | None = None
+    ) -> DoubleArray:
+        """Combined posteriors of each fold.
+
+        Args:
+            clips: N, at least one.
+            speaker: moments of the speaker of all clips, for models that normalize by
+                speaker; None: of these clips.
+
+        Returns:
+            (F, N, K), rows sum to 1.
+        """
+        solo = {
+            directory: self._model_posteriors(model, clips, speaker)
+            for directory, model in self._models.items()
+        }
+        return np.stack(
+            [
+                fold.combine(combiner, [solo[member.directory] for member in fold.members])
+                for fold, combiner in zip(self.system.folds, self._combiners, strict=True)
+            ]
+        )
+
+    def _model_posteriors(
+        self, model: LoadedModel, clips: Sequence[ClipInput], speaker: SpeakerMoments | None
+    ) -> DoubleArray:
+        settings = model.preprocessing
+        if settings["normalization"] == "speaker" and speaker is not None:
+            settings = speaker.settings(settings)
+        frames = preprocess(
+            [clip.frames[settings["feature"]] for clip in clips],
+            settings,
+            [clip.speech for clip in clips],
+        )
+        batch = _pad(frames)
+        if "words" in settings:
+            _add_words(batch, clips, settings)
+        with torch.inference_mode():
+            output = model.model(batch.to(self._device))
+            posteriors = output.log_posteriors.double().softmax(dim=1).cpu().numpy()
+        return np.asarray(posteriors, dtype=np.float64)
+
+    # -- loading
+
+    def _load(self, directory: Path) -> LoadedModel:
+        model = load_model(directory, self._device)
+        if model.classes != self.classes:
+            raise ArtifactError(
+                f"{directory}: its classes are {', '.join(model.classes)}, where the system's are "
+                f"{', '.join(self.classes)}; it is a model of something else"
+            )
+        return model
+
+    def _features(self) -> dict[str, tuple[Path, Mapping[str, Any]]]:
+        """Each feature with the specification that the models were trained on.
+
+        Raises:
+            ArtifactError: models were trained on different features of one name.
+        """
+        found: dict[str, tuple[Path, Mapping[str, Any]]] = {}
+        for directory, model in self._models.items():
+            name, spec = model.preprocessing["feature"], model.preprocessing["spec"]
+            first, known = found.setdefault(name, (directory, spec))
+            if _plain(known) != _plain(spec):
+                raise ArtifactError(
+                    f"{directory}: was trained on another '{name}' than {first}; they cannot be "
+                    "used together"
+                )
+        return found
+
+
+def _extractor(name: str, found: tuple[Path, Mapping[str, Any]]) -> FeatureExtractor:
+    directory, spec = found
+    if name not in FEATURES.names():
+        raise ArtifactError(
+            f"{directory}: was trained on the feature '{name}', which this version cannot compute"
+        )
+    extractor: FeatureExtractor = FEATURES.get(name)()
+    ours, theirs = _plain(extractor.spec()), _plain(spec)
+    if ours != theirs:
+        differing = sorted(k for k in ours.keys() | theirs.keys() if ours.get(k) != theirs.get(k))
+        raise ArtifactError(
+            f"{directory}: was trained on '{name}' with other parameters than this version's "
+            f"({', '.join(differing)}); use the version that trained it, or train again"
+        )
+    return extractor
+
+
+def _plain(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Values as JSON gives them back: tuples become lists."""
+    return dict(json.loads(json.dumps(spec)))
+
+
+@functools.cache
+def _checked_device(device: str) -> str:
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise BadInputError(
+            f"--device {device}: cannot be used ({reason}); cpu always can"
+        ) from None
+    return device
+
+
+def _key(settings: Mapping[str, Any]) -> tuple[str, bool]:
+    return str(settings["feature"]), bool(settings["trim"])
+
+
+def _kept(clip: ClipInput, settings: Mapping[str, Any]) -> tuple[int, int]:
+    """First frame that the model gets and one past the last."""
+    count = len(clip.frames[settings["feature"]])
+    if not settings["trim"]:
+        return 0, count
+    start, end = clip.speech
+    first, last = trim_bounds([start], [end], [count], float(settings["frame_shift"]))
+    return int(first[0]), int(last[0])
+
+
+def _pad(frames: Sequence[FloatArray]) -> Batch:
+    """(T, D) each to a batch, zero beyond each length."""
+    lengths = np.array([len(values) for values in frames], dtype=np.int64)
+    padded = np.zeros((len(frames), int(lengths.max()), frames[0].shape[1]), dtype=np.float32)
+    for row, values in zip(padded, frames, strict=True):
+        row[: len(values)] = values
+    return Batch(
+        frames=torch.from_numpy(padded),
+        lengths=torch.from_numpy(lengths),
+        labels=torch.full((len(frames),), -1, dtype=torch.int64),
+    )
+
+
+def _add_words(batch: Batch, clips: Sequence[ClipInput], settings: Mapping[str, Any]) -> None:
+    """Encode each clip's words as training's were."""
+    encoded: list[tuple[IntArray, IntArray]] = []
+    for clip in clips:
+        first, last = _kept(clip, settings)
+        encoded.append(
+            encode_clip(
+                clip.spans,
+                clip.text,
+                settings["words"],
+                frame_shift=float(settings["frame_shift"]),
+                num_frames=last - first,
+                first_frame=first,
+            )
+        )
+    counts = np.array([len(ids) for ids, _ in encoded], dtype=np.int64)
+    ids = np.zeros((len(clips), int(counts.max())), dtype=np.int64)
+    spans = np.zeros((*ids.shape, 2), dtype=np.int64)
+    for row, (own_ids, own_spans) in enumerate(encoded):
+        ids[row, : counts[row]], spans[row, : counts[row]] = own_ids, own_spans
+    batch.word_ids, batch.word_spans = torch.from_numpy(ids), torch.from_numpy(spans)
+    batch.num_words = torch.from_numpy(counts)

@@ -1,0 +1,184 @@
+"""Words of new audio, for models that read them: a transcript, or recognition in English."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from serplatform.alignment.base import Aligner, AlignmentFailure, get_aligner
+from serplatform.corpora.audio import TARGET_RATE, AudioError, FloatArray
+from serplatform.corpora.base import Span, Utterance
+from serplatform.errors import BadInputError
+
+_COLUMNS = ("file", "text")
+
+
+class Transcripts:
+    """Texts by recording, read from a table with the columns ``file`` and ``text``.
+
+    ``file`` is a path, relative to the table or to the working directory, or a bare file name.
+    """
+
+    def __init__(self, texts: Mapping[str, str], where: Path) -> None:
+        self._texts = dict(texts)
+        self._used: set[str] = set()
+        self._folder = where.resolve().parent
+
+    @classmethod
+    def read(cls, path: Path) -> Transcripts:
+        """Read a CSV file (UTF-8).
+
+        Raises:
+            BadInputError: it is missing or not such a table; every fault is named.
+        """
+        try:
+            content = path.read_text(encoding="utf-8-sig")
+        except OSError as error:
+            raise BadInputError(f"{path}: cannot be read ({error.strerror})") from None
+        except UnicodeDecodeError as error:
+            raise BadInputError(f"{path}: is not UTF-8 text ({error.reason})") from None
+        reader = csv.DictReader(io.StringIO(content, newline=""))
+        if not set(_COLUMNS) <= set(reader.fieldnames or ()):
+            raise BadInputError(
+                f"{path}: needs the columns file,text in its first line; it has "
+                f"{', '.join(reader.fieldnames or ['nothing'])}"
+            )
+        texts: dict[str, str] = {}
+        faults = []
+        for row in reader:
+            name, text = row["file"], row["text"]
+            if not name or text is None:
+                faults.append(f"line {reader.line_num}: needs a file and a text")
+            elif texts.setdefault(name, text) != text:
+                faults.append(f"line {reader.line_num}: another text for '{name}'")
+        if faults:
+            raise BadInputError(f"{path}: has {len(faults)} fault(s):", faults[:20])
+        return cls(texts, path)
+
+    def of(self, path: Path) -> str | None:
+        """The text of a recording; None where the table has none."""
+        real = os.path.realpath(path)
+        candidates = [str(path), real, path.name]
+        for base in (str(self._folder), os.getcwd()):
+            relative = os.path.relpath(real, os.path.realpath(base))
+            candidates += [relative, f"./{relative}"]
+        for name in candidates:
+            if name in self._texts:
+                self._used.add(name)
+                return self._texts[name]
+        return None
+
+    @property
+    def unused(self) -> list[str]:
+        """Files of the table that no recording asked for."""
+        return sorted(self._texts.keys() - self._used)
+
+
+class WordReader:
+    """Finds the words of each clip.
+
+    Where the models' words are English, PocketSphinx aligns transcripts and recognizes words
+    where there is none. In other languages a transcript is needed, and its words share the time
+    equally.
+
+    Args:
+        settings: of the models, ``preprocessing["words"]`` each.
+        transcripts: of the recordings, or None.
+        windows: clips are windows, which have no transcripts.
+
+    Raises:
+        BadInputError: the words are needed and cannot be had.
+    """
+
+    def __init__(
+        self,
+        settings: Sequence[Mapping[str, Any]],
+        transcripts: Transcripts | None,
+        *,
+        windows: bool = False,
+    ) -> None:
+        self.transcripts = transcripts
+        self.counts: Counter[str] = Counter()
+        if transcripts is not None and windows:
+            raise BadInputError(
+                "--text gives the text of whole recordings, which windows have not; leave --text "
+                "or --window out"
+            )
+        vocabulary = sorted({word for s in settings for word in s["vocabulary"]})
+        self._aligner = _english_aligner(vocabulary)
+        if self._aligner is None and transcripts is None:
+            raise BadInputError(
+                "a model reads words, and its words are not English, so they cannot be recognized "
+                "here: give --text FILE, a CSV table with the columns file,text"
+                + (" (and leave --window out)" if windows else "")
+            )
+
+    def words(self, path: Path, samples: FloatArray) -> tuple[tuple[Span, ...], str | None]:
+        """Words with times, and the transcript.
+
+        Args:
+            path: of the recording.
+            samples: (S,), of the clip.
+
+        Raises:
+            AudioError: there is no transcript, and words cannot be recognized.
+        """
+        text = None if self.transcripts is None else self.transcripts.of(path)
+        if self._aligner is None:
+            if text is None:
+                raise AudioError("has no row in the table of --text, and a model reads words")
+            self.counts["the words of their transcripts share the time equally"] += 1
+            return (), text
+        utterance = Utterance(
+            utterance_id=path.name,
+            path=path,
+            speaker_id="unknown",
+            emotion="unknown",
+            text=text,
+            language="en",
+        )
+        found = self._aligner.align(utterance, samples, TARGET_RATE)
+        if isinstance(found, AlignmentFailure):
+            outcome = (
+                "one unknown word spans each"
+                if text is None
+                else "the words of their transcripts share the time equally"
+            )
+            self.counts[f"{found.reason}: {outcome}"] += 1
+            return (), text
+        if text is None:
+            self.counts["words were recognized by PocketSphinx"] += 1
+        return found.spans, text
+
+    def notes(self) -> list[str]:
+        """What was found, in sentences."""
+        notes = [f"{number} clip(s): {what}" for what, number in self.counts.most_common()]
+        if self.transcripts is not None and self.transcripts.unused:
+            unused = self.transcripts.unused
+            shown = ", ".join(unused[:3]) + (" …" if len(unused) > 3 else "")
+            notes.append(f"--text: {len(unused)} row(s) are of no recording given: {shown}")
+        return notes
+
+
+def _english_aligner(vocabulary: Sequence[str]) -> Aligner | None:
+    """PocketSphinx where the words are English; None where they are not."""
+    aligner = get_aligner("pocketsphinx")
+    if aligner is None:
+        return None
+    known = Utterance(
+        utterance_id="vocabulary",
+        path=Path(),
+        speaker_id="",
+        emotion="",
+        text=" ".join(vocabulary),
+    )
+    try:
+        aligner.check([known])
+    except BadInputError:
+        return None
+    return aligner
