@@ -26,6 +26,15 @@ def command(
     check: Annotated[
         bool, typer.Option("--check", help="Verify every checksum; exit code 1 on a fault.")
     ] = False,
+    canary: Annotated[
+        bool,
+        typer.Option(
+            "--canary",
+            help="Search and combine on permuted labels, which must give chance; exit code 1 if "
+            "not. Minutes.",
+        ),
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Seed of the canary's permutation and search.")] = 0,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object as the last line.")
     ] = False,
@@ -39,7 +48,10 @@ def command(
         serplatform data data/ravdess --check
 
         serplatform data data/ravdess --protocol loso --protocol random-kfold:5
+
+        serplatform data data/ravdess --canary
     """
+    from serplatform.cli.canary import describe_canaries, run_canaries
     from serplatform.datasets.dataset import Dataset
 
     dataset = Dataset.open(data)
@@ -55,7 +67,12 @@ def command(
         _folds(dataset, name, given=bool(protocol))
         for name in protocol or [values["default_protocol"]]
     ]
-    result(describe(values), values, as_json=as_json)
+    text = describe(values)
+    if canary:
+        chosen = protocol[0] if protocol else None
+        values["canary"] = run_canaries(data, protocol=chosen, seed=seed)
+        text += "\n" + describe_canaries(values["canary"])
+    result(text, values, as_json=as_json)
 
 
 def summarize(dataset: Dataset) -> dict[str, Any]:

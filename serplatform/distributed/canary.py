@@ -1,0 +1,197 @@
+"""Canaries of the search: labels that mean nothing, and a speaker in two parts.
+
+A search on labels that were permuted at random can learn nothing of the test rows. If it beats
+chance there, something tells it the answers: a leak in the data, the folds or the program.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from serplatform.artifacts import file_sha256, write_json, write_parquet
+from serplatform.config import digest
+from serplatform.datasets.dataset import Dataset
+from serplatform.distributed.search import SearchLimits, search
+from serplatform.errors import BadInputError, LeakError, SerplatformError
+from serplatform.models.base import ARCHITECTURES
+from serplatform.protocols.base import Fold, FoldPlan
+from serplatform.protocols.plan import check_plan
+from serplatform.run_directory import RunDirectory
+from serplatform.search.setup import SearchRequest, create_run
+from serplatform.search.space import load_space, packaged_spaces
+from serplatform.search.study import Suggestion
+from serplatform.seeding import derive_seed
+from serplatform.training.trial_config import resolve
+
+#: tried first, because they train fastest; then the others by name
+_QUICK = ("csa", "moma")
+
+
+def permuted_copy(source: Path, out: Path, *, seed: int) -> Path:
+    """A dataset with the labels of another permuted at random over all its utterances.
+
+    Features and alignments are links to the original's files. Only the labels move: how many
+    utterances a class has stays the same.
+
+    Args:
+        source: a prepared dataset.
+        out: a directory to make.
+        seed: of the permutation.
+    """
+    dataset = Dataset.open(source)
+    rng = np.random.default_rng(derive_seed(seed, "permute labels"))
+    labels = dataset.utterances.column("emotion").to_pylist()
+    permuted = [labels[i] for i in rng.permutation(len(labels))]
+    table = dataset.utterances.set_column(
+        dataset.utterances.schema.get_field_index("emotion"),
+        dataset.utterances.schema.field("emotion"),
+        pa.array(permuted, pa.string()),
+    )
+    out.mkdir(parents=True)
+    for file in dataset.path.iterdir():
+        if file.is_file() and file.name not in ("dataset.json", "utterances.parquet"):
+            (out / file.name).symlink_to(file)
+    write_parquet(out / "utterances.parquet", table)
+    meta = {
+        **dataset.meta,
+        "title": f"{dataset.meta['title']}, labels permuted at random",
+        "notes": [*dataset.meta["notes"], "Labels were permuted at random: a canary."],
+        "fingerprint": digest([dataset.fingerprint, "labels permuted", seed]),
+        "files": {
+            **dataset.meta["files"],
+            "utterances.parquet": file_sha256(out / "utterances.parquet"),
+        },
+    }
+    write_json(out / "dataset.json", meta)
+    return out
+
+
+def quick_architecture(dataset: Dataset) -> str:
+    """An architecture that hears audio only, trains fast, and whose features the dataset has.
+
+    Raises:
+        BadInputError: there is none.
+    """
+    spaces = packaged_spaces()
+    others = [name for name in ARCHITECTURES.names() if name not in _QUICK]
+    for name in (*_QUICK, *others):
+        if ARCHITECTURES.get(name).inputs != frozenset({"audio"}):
+            continue
+        space = load_space(f"{name}-small" if f"{name}-small" in spaces else name)
+        searched = space.parameters.get("data.feature")
+        needed = searched.values if searched else [resolve(name, space.fixed, name).data.feature]
+        if set(needed) <= set(dataset.feature_names):
+            return name
+    raise BadInputError(
+        f"{dataset.path}: no architecture that hears audio only can be trained on its features "
+        f"({', '.join(dataset.feature_names)}); prepare it with --features log_mel_23"
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Observer:
+    """Passes the end of each trial on."""
+
+    tell: Callable[[str], None]
+    trials: int
+
+    def trial_started(self, suggestion: Suggestion) -> None:
+        """Nothing to say."""
+
+    def trial_progressed(self, suggestion: Suggestion, result: Mapping[str, Any]) -> None:
+        """Nothing to say."""
+
+    def trial_ended(self, record: Mapping[str, Any]) -> None:
+        """Say how it ended."""
+        uar = record.get("dev", {}).get("uar")
+        told = "" if uar is None else f", dev UAR {uar:.3f}"
+        self.tell(f"trial {record['trial'] + 1} of {self.trials}: {record['state']}{told}")
+
+
+def small_search(
+    dataset: Path,
+    out: Path,
+    *,
+    protocol: str | None = None,
+    trials: int = 4,
+    max_epochs: int = 3,
+    seed: int = 0,
+    settings: tuple[str, ...] = (),
+    tell: Callable[[str], None] = lambda _: None,
+) -> RunDirectory:
+    """Search a quick architecture at reduced sizes; no trial is stopped early.
+
+    Args:
+        dataset: a prepared dataset.
+        out: directory of the run.
+        protocol: None for the corpus's own.
+        trials: how many.
+        max_epochs: of each fold.
+        seed: of everything.
+        settings: further KEY=VALUE for every trial.
+        tell: is given a line after each trial.
+
+    Raises:
+        SerplatformError: a trial failed, or the search was stopped.
+    """
+    architecture = quick_architecture(Dataset.open(dataset))
+    run = create_run(
+        out,
+        SearchRequest(
+            architectures=(architecture,),
+            dataset=dataset,
+            protocol=protocol,
+            settings=(f"training.max_epochs={max_epochs}", *settings),
+            small=True,
+            seed=seed,
+            sampler="random",
+            pruner="none",
+        ),
+        ["serplatform", "data", "--canary"],
+    )
+    limits = SearchLimits(trials=trials, seconds=None, begun=0.0)
+    outcome = search(run, limits, _Observer(tell, trials))
+    if outcome.status == "interrupted":
+        raise KeyboardInterrupt
+    if outcome.counts["complete"] < trials:
+        errors = {str(r["error"]) for r in run.directory.records().values() if r["error"]}
+        raise SerplatformError(
+            "the canary's trials did not all finish:\n" + "\n".join(sorted(errors))
+        )
+    return run.directory
+
+
+def planted_speaker_is_refused(plan: FoldPlan, utterances: pa.Table) -> bool:
+    """Whether a plan is refused once a test speaker's utterance is moved to the training part.
+
+    Args:
+        plan: with no speaker in two parts.
+        utterances: the dataset's table.
+    """
+    fold = plan.folds[0]
+    speakers = dict(
+        zip(
+            utterances.column("utterance_id").to_pylist(),
+            utterances.column("speaker_id").to_pylist(),
+            strict=True,
+        )
+    )
+    planted = next(
+        name for name in fold.test if [speakers[n] for n in fold.test].count(speakers[name]) > 1
+    )
+    moved = Fold(
+        train=tuple(sorted((*fold.train, planted))),
+        dev=fold.dev,
+        test=tuple(name for name in fold.test if name != planted),
+    )
+    try:
+        check_plan(dataclasses.replace(plan, folds=(moved, *plan.folds[1:])), utterances)
+    except LeakError as error:
+        return f"'{speakers[planted]}'" in str(error)
+    return False
