@@ -130,4 +130,5 @@ def test_what_is_imported_is_what_is_declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     declared = {canonicalize_name(Requirement(line).name) for line in project["dependencies"]}
     assert used - declared == set(), "imported, but not in pyproject.toml"
-    assert declared - used == set(), "in pyproject.toml, but never imported"
+    idle = declared - used - {"plotly"}  # its plotly.min.js is read as a file
+    assert idle == set(), "in pyproject.toml, but never imported"
