@@ -55,6 +55,14 @@ def command(
         list[str] | None,
         typer.Option("--set", help="KEY=VALUE, held in every trial; may be repeated."),
     ] = None,
+    small: Annotated[
+        bool | None,
+        typer.Option(
+            "--small/--full",
+            help="Packaged spaces of reduced sizes or of the papers' own; default: reduced for "
+            "the demo corpus only.",
+        ),
+    ] = None,
     workers: Annotated[
         int, typer.Option(min=1, help="Processes that train one trial together (DDP).")
     ] = 1,
@@ -107,6 +115,8 @@ def command(
 
         serplatform search moma --data data/ravdess --time-budget 2h --set model.hidden_dim=128
 
+        serplatform search all --small --data data/ravdess --time-budget 1h
+
         serplatform search --resume --out runs/ravdess --trials +20
     """
     begun = time.monotonic()
@@ -121,6 +131,7 @@ def command(
         budget_seconds=budget_seconds,
         spaces=space or [],
         settings=setting or [],
+        small=small,
         seed=seed,
         objective=objective,
         sampler=sampler,
@@ -216,7 +227,7 @@ def open_or_create(
             spaces=tuple(request["spaces"]),
             settings=tuple(request["settings"]),
             exact=exact,
-            small=demo and not exact,
+            small=(demo if request["small"] is None else request["small"]) and not exact,
             seed=request["seed"],
             objectives=tuple(request["objective"].split(",")),
             sampler=request["sampler"],

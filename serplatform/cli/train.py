@@ -72,6 +72,7 @@ def command(
         trials=None,
         repeats=repeats,
         exact=True,
+        small=False,
         spaces=[],
         settings=setting or [],
         seed=seed,
