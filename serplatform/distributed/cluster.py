@@ -13,15 +13,16 @@ from typing import Any
 
 import yaml
 
+from serplatform.distributed.orphans import end_with_me
 from serplatform.errors import BadInputError
 
 #: Environment of every process of ours on the cluster. Ray Train looks at its workers' reports
 #: at this interval (2 s by default, which is one report every 2 s at most).
 WORKER_ENVIRONMENT = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1"}
 
-#: Of a cluster on this machine alone. When the command is killed, Ray's agents look for their
-#: dead head for this many seconds (60 by default) before they end themselves.
-_LOCAL_ENVIRONMENT = {"RAY_gcs_rpc_server_reconnect_timeout_s": "10"}
+#: Of a cluster on this machine alone: when the command is killed, a worker that is just starting
+#: looks for its dead head for this many seconds (60 by default) before it ends.
+_LOCAL_ENVIRONMENT = {"RAY_gcs_rpc_server_reconnect_timeout_s": "20"}
 
 
 def connect(address: str | None = None, num_cpus: int | None = None) -> None:
@@ -57,9 +58,13 @@ def connect(address: str | None = None, num_cpus: int | None = None) -> None:
                 logging_level=logging.ERROR,
                 **options,
             )
+        except SystemExit:  # Ray's own handler of SIGTERM, while it starts
+            raise KeyboardInterrupt from None
         except ConnectionError as error:
             where = f"--address {address}" if address else "this machine"
             raise BadInputError(f"{where}: no Ray cluster can be reached ({error})") from None
+    if address is None:
+        end_with_me()
 
 
 def _check_reachable(address: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +20,7 @@ from serplatform.distributed.tuner import (
 )
 from serplatform.environment import now
 from serplatform.errors import BadInputError, SerplatformError
-from serplatform.run_directory import DEV_METRICS, RunLock
+from serplatform.run_directory import DEV_METRICS, RunDirectory, RunLock
 from serplatform.search.setup import OpenRun
 from serplatform.search.study import Studies
 
@@ -80,6 +81,9 @@ def search(run: OpenRun, limits: SearchLimits, observer: SearchObserver) -> Sear
             prepared = _prepare(run, limits)
         except (SerplatformError, OSError):
             run.withdraw()
+            raise
+        except KeyboardInterrupt:
+            run.set_status("interrupted", ended=now())
             raise
         return _search(run, limits, observer, prepared)
     finally:
@@ -155,9 +159,11 @@ def _search(
     description = run.description
     objective = description["objective"][0]
     if not resources:
+        _sweep(run.directory)
         run.directory.write_trials_table()
         run.set_status("complete", ended=description.get("ended") or now())
         return summarize(run.directory.records(), objective, "complete")
+    _sweep(run.directory)
     spent_before = float(description.get("seconds") or 0.0)
     started = time.monotonic()
     run.set_status("running", ended=None, resources=_readable(resources))
@@ -192,6 +198,14 @@ def summarize(
     complete = [r for r in records.values() if r["state"] == "complete"]
     best = max(complete, key=lambda r: sign * r["dev"][name], default=None)
     return SearchOutcome(status=status, counts=counts, best=best)
+
+
+def _sweep(directory: RunDirectory) -> None:
+    """Remove what killed processes left: states of recorded trials, half-written files."""
+    for number in directory.records():
+        shutil.rmtree(directory.state_directory(number), ignore_errors=True)
+    for part in directory.path.rglob(".*.partial"):
+        part.unlink(missing_ok=True)
 
 
 def _readable(resources: Mapping[str, float]) -> dict[str, float]:

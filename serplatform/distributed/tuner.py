@@ -200,6 +200,10 @@ class _Trials:
             self.exhausted = True
             return None
         suggestion = self.studies.ask()
+        if suggestion.resumed and self.run.record_file(suggestion.number).exists():
+            # a worker outlived its driver by a second, and brought the trial to its end
+            self._keep(suggestion, self._read_record(suggestion))
+            return self._next_config(trial_id)
         self._suggestions[trial_id] = suggestion
         self._history[suggestion.number] = []
         self.observer.trial_started(suggestion)
@@ -284,7 +288,11 @@ class _Trials:
             record = self._read_record(suggestion)
         else:
             return  # interrupted: it goes on at the next --resume
-        self.records[number] = record
+        self._keep(suggestion, record)
+
+    def _keep(self, suggestion: Suggestion, record: Mapping[str, Any]) -> None:
+        number = suggestion.number
+        self.records[number] = dict(record)
         self._history.pop(number, None)
         self.studies.tell(record)
         self.observer.trial_ended(record)

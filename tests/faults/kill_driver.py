@@ -138,7 +138,8 @@ def alive(process: psutil.Process) -> bool:
 def trains(process: psutil.Process) -> bool:
     """Whether it is a process of Ray's that runs our code."""
     with contextlib.suppress(psutil.NoSuchProcess):
-        return "train" in " ".join(process.cmdline()[:1])
+        title = " ".join(process.cmdline()[:1])
+        return title.startswith("ray::") and "Agent" not in title
     return False
 
 
