@@ -89,6 +89,7 @@ def make_audio_run(
             architectures=tuple(dict.fromkeys(name for name, _ in trials)),
             dataset=dataset,
             protocol="speaker-kfold:2",
+            settings=("data.feature=log_mel_23",),
             exact=True,
         ),
         ["serplatform", "train"],
@@ -97,7 +98,7 @@ def make_audio_run(
         task = TrialTask(
             number=number,
             architecture=architecture,
-            values=values,
+            values={"data.feature": "log_mel_23", **values},
             run=str(opened.directory.path),
             dataset=str(dataset),
             seed=number,
