@@ -29,11 +29,9 @@ def mel_filters(*, n_fft: int, n_mels: int, fmin: float, fmax: float) -> FloatAr
         >>> mel_filters(n_fft=512, n_mels=23, fmin=0.0, fmax=8000.0).shape
         (257, 23)
     """
-    import librosa
+    from librosa.filters import mel
 
-    filters = librosa.filters.mel(
-        sr=SAMPLING_RATE, n_fft=n_fft, n_mels=n_mels, fmin=fmin, fmax=fmax
-    )
+    filters = mel(sr=SAMPLING_RATE, n_fft=n_fft, n_mels=n_mels, fmin=fmin, fmax=fmax)
     result: FloatArray = np.ascontiguousarray(filters.T, dtype=np.float32)
     result.setflags(write=False)
     return result
