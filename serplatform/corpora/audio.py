@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,7 @@ def read_audio(
     if fault is not None:
         raise AudioError(fault)
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(os.fsencode(path)) as file:  # names need not be text
             return _read_open(file, start, end, max_duration)
     except (soundfile.LibsndfileError, TypeError, ValueError) as error:
         reason = " ".join(str(getattr(error, "error_string", error)).split()).rstrip(".")

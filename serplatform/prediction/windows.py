@@ -11,6 +11,7 @@ Shapes: S samples.
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -137,7 +138,7 @@ def read_windows(path: Path, plan: WindowPlan) -> Iterator[Clip]:
     any_window = sounding = False
     end = 0
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(os.fsencode(path)) as file:  # names need not be text
             for first, samples in cut(_blocks(file), window, hop):
                 end = first + len(samples)
                 if end < MIN_DURATION * TARGET_RATE:
