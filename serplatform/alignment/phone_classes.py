@@ -1,0 +1,121 @@
+"""Sort phone labels into vowels, consonants, silence and the rest, whatever writes them.
+
+Three notations are told apart by the labels themselves: ARPAbet (pocketsphinx, CMU dictionaries,
+IEMOCAP, TIMIT, the Montreal Forced Aligner's ``arpa`` models), the International Phonetic
+Alphabet (its ``mfa`` models), and the ASCII phonetic alphabets in which the first character
+tells (espeak-ng's mnemonics, SAMPA). One corpus is written in one notation: ``V`` is a
+consonant in ARPAbet and a vowel in the others.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from typing import Literal, get_args
+
+PhoneClass = Literal["vowel", "consonant", "silence", "other"]
+Notation = Literal["arpabet", "ipa", "ascii"]
+
+#: in the order in which results are shown
+PHONE_CLASSES: tuple[PhoneClass, ...] = get_args(PhoneClass)
+
+_SILENCE = frozenset({"", "sil", "sp", "pau", "epi", "h#", "#h", "<s>", "</s>", "<sil>", "<eps>"})
+_SILENCE |= {"<p:>", "_", "_:", "sp_s", "#"}
+_NOISE = frozenset({"spn", "nsn", "lau", "laugh", "garbage", "noise", "brth", "unk", "<unk>"})
+
+#: with TIMIT's additions: reduced vowels, syllabic consonants, closures and flaps
+_ARPABET_VOWELS = frozenset("aa ae ah ao aw ax axh axr ay eh er ey ih ix iy ow oy uh uw ux".split())
+_ARPABET_CONSONANTS = frozenset(
+    "b bcl ch d dcl dh dx el em en eng f g gcl hh hv jh k kcl l m n ng nx p pcl q r s sh t tcl th "
+    "v w wh y z zh".split()
+)
+_IPA_VOWELS = frozenset("iyɨʉɯuɪʏʊeøɘɵɤoəɛœɜɞʌɔæɐaɶɑɒɚɝᵻᵿ")
+#: first characters of espeak-ng's mnemonics and of SAMPA's symbols; a consonant is any other letter
+_ASCII_VOWELS = frozenset("aAeEiIoOuUyYVQ@0123678{}&9")
+_STRESS = "'\",%=|ˈˌ-`~.:"
+
+
+def phone_class(label: str, notation: Notation) -> PhoneClass:
+    """Sort one label.
+
+    Args:
+        label: as the alignment has it; stress, length and tone marks may stand in it.
+        notation: of the corpus, from :func:`phone_notation`.
+
+    Returns:
+        ``other`` for noises, fillers and labels that are not of the notation.
+
+    Example:
+        >>> [phone_class(x, "arpabet") for x in ("AH0", "V", "SIL", "+BREATHING+", "zz")]
+        ['vowel', 'consonant', 'silence', 'other', 'other']
+        >>> [phone_class(x, "ascii") for x in ("'eI", "V", "D", "_:")]
+        ['vowel', 'vowel', 'consonant', 'silence']
+        >>> [phone_class(x, "ipa") for x in ("ˈaj", "tʃ", "spn")]
+        ['vowel', 'consonant', 'other']
+    """
+    text = label.strip()
+    lower = text.lower()
+    if lower.strip("+[]{}") in _SILENCE or lower in _SILENCE or lower.startswith("_"):
+        return "silence"
+    if lower.strip("+[]<>") in _NOISE or _bracketed(text):
+        return "other"
+    if notation == "arpabet":
+        plain = lower.rstrip("0123456789")
+        if plain in _ARPABET_VOWELS:
+            return "vowel"
+        return "consonant" if plain in _ARPABET_CONSONANTS else "other"
+    plain = text.lstrip(_STRESS)
+    if not plain:
+        return "other"
+    if notation == "ipa":
+        base = unicodedata.normalize("NFD", plain)[0]
+        if base in _IPA_VOWELS:
+            return "vowel"
+        return "consonant" if base.isalpha() else "other"
+    if plain[0] in _ASCII_VOWELS:
+        return "vowel"
+    return "consonant" if plain[0].isalpha() or plain[0] in "?45" else "other"
+
+
+def phone_notation(counts: Mapping[str, int]) -> Notation:
+    """Tell the notation of a corpus from its labels.
+
+    Letters beyond ASCII are IPA. Else it is ARPAbet where the labels are, in one case and at
+    least nine in ten; the rest has its meaning in the first character.
+
+    Args:
+        counts: label to how often it occurs.
+
+    Example:
+        >>> phone_notation({"K": 3, "IH1": 2, "D": 4, "Z": 1, "SIL": 8})
+        'arpabet'
+        >>> phone_notation({"k": 3, "'I": 2, "d": 4, "z": 1, "D": 2})
+        'ascii'
+        >>> phone_notation({"kʰ": 3, "ɪ": 2, "d": 4})
+        'ipa'
+    """
+    spoken = {
+        label.strip(): count
+        for label, count in counts.items()
+        if phone_class(label, "ascii") in ("vowel", "consonant")
+    }
+    if any(not c.isascii() and c.isalpha() for label in spoken for c in label.strip(_STRESS)):
+        return "ipa"
+    total = sum(spoken.values())
+    for case in (str.upper, str.lower):
+        fitting = sum(
+            count
+            for label, count in spoken.items()
+            if label == case(label) and phone_class(label, "arpabet") != "other"
+        )
+        # every ARPAbet alphabet has vowels of two letters; SAMPA's consonants alone would fit
+        paired = any(label.lower().rstrip("0123456789") in _ARPABET_VOWELS for label in spoken)
+        if total and paired and fitting >= 0.9 * total:
+            return "arpabet"
+    return "ascii"
+
+
+def _bracketed(text: str) -> bool:
+    """Whether a label is a filler or noise in brackets: ``+SPN+``, ``[NOISE]``, ``<unk>``."""
+    pairs = (("+", "+"), ("[", "]"), ("{", "}"), ("<", ">"))
+    return len(text) > 2 and any(text.startswith(a) and text.endswith(b) for a, b in pairs)

@@ -1,0 +1,172 @@
+"""Attention laid over phones: how much of it lies on vowels, consonants, silence and the rest.
+
+Shapes: T frames, L words, C phone classes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from serplatform.alignment.phone_classes import PHONE_CLASSES, Notation, phone_class
+from serplatform.corpora.base import Span
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+#: frames that cover more than this hold several phones and are not laid over them, in seconds
+LONGEST_FRAME = 0.1
+
+MapKind = Literal["frames", "words"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FrameGrid:
+    """Where the frames of one utterance lie in time.
+
+    Attributes:
+        first: frames of the utterance that trimming left out before the model's first one.
+        count: T, frames that the model read.
+        shift: seconds from one frame to the next.
+        length: seconds that a frame covers.
+    """
+
+    first: int
+    count: int
+    shift: float
+    length: float
+
+    @property
+    def centres(self) -> FloatArray:
+        """(T,) middle of each frame, in seconds from the start of the utterance."""
+        return (self.first + np.arange(self.count)) * self.shift + self.length / 2
+
+
+def map_kind(name: str, shape: Sequence[int], num_frames: int, num_words: int) -> MapKind | None:
+    """What an attention map of a batch runs over; None for maps over neither frames nor words.
+
+    Args:
+        name: as the architecture calls it; those over words have ``words`` in their name.
+        shape: of the padded map.
+        num_frames: T of the batch.
+        num_words: L of the batch; 0 without words.
+
+    Example:
+        >>> map_kind("layer1", (8, 90), 90, 0), map_kind("hop1_words", (8, 5), 90, 5)
+        ('frames', 'words')
+        >>> map_kind("alignment", (8, 5, 90), 90, 5) is None
+        True
+    """
+    if len(shape) != 2:
+        return None
+    if "words" in name:
+        return "words" if shape[1] == num_words else None
+    return "frames" if shape[1] == num_frames else None
+
+
+def shares(weights: npt.ArrayLike) -> FloatArray:
+    """Weights of one utterance as shares that sum to 1.
+
+    A mixture of attentions may weigh a frame negatively (MOMA's γ are free): its size counts.
+    Weights that are all 0 give equal shares.
+
+    Example:
+        >>> shares([1.0, -3.0]).tolist(), shares([0.0, 0.0]).tolist()
+        ([0.25, 0.75], [0.5, 0.5])
+    """
+    size = np.abs(np.asarray(weights, dtype=np.float64))
+    total = float(size.sum())
+    if not total > 0:
+        return np.full(len(size), 1.0 / len(size))
+    return size / total
+
+
+def spread(share: FloatArray) -> float:
+    """Effective share of steps: the exponential of the entropy over the number of steps.
+
+    1 for even attention, 1/T for attention to a single frame.
+
+    Example:
+        >>> spread(np.array([0.25] * 4)), spread(np.array([1.0, 0, 0, 0]))
+        (1.0, 0.25)
+    """
+    positive = share[share > 0]
+    return float(np.exp(-(positive * np.log(positive)).sum()) / len(share))
+
+
+def frame_classes(phones: Sequence[Span], grid: FrameGrid, notation: Notation) -> IntArray:
+    """Class of the phone that each frame's centre lies in; silence where there is none.
+
+    Args:
+        phones: of one utterance, in order of time, without overlap.
+        grid: its frames.
+        notation: of the labels.
+
+    Returns:
+        (T,) positions in ``PHONE_CLASSES``.
+    """
+    silence = PHONE_CLASSES.index("silence")
+    found = np.full(grid.count, silence, dtype=np.int64)
+    centres = grid.centres
+    for phone in phones:
+        first, last = np.searchsorted(centres, [phone.start, phone.end], side="left")
+        found[first:last] = PHONE_CLASSES.index(phone_class(phone.label, notation))
+    return found
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClassMass:
+    """One attention map of one utterance by phone class.
+
+    Attributes:
+        mass: class to the share of attention on it; sums to 1.
+        frames: class to its number of frames; sums to T.
+    """
+
+    mass: Mapping[str, float]
+    frames: Mapping[str, int]
+
+
+def class_mass(share: FloatArray, classes: IntArray) -> ClassMass:
+    """Add up attention and frames by phone class.
+
+    Args:
+        share: (T,), sums to 1.
+        classes: (T,) positions in ``PHONE_CLASSES``.
+
+    Example:
+        >>> found = class_mass(np.array([0.5, 0.3, 0.2]), np.array([0, 1, 0]))
+        >>> found.mass["vowel"], found.mass["consonant"], found.frames["vowel"]
+        (0.7, 0.3, 2)
+    """
+    size = len(PHONE_CLASSES)
+    mass = np.bincount(classes, weights=share, minlength=size)
+    frames = np.bincount(classes, minlength=size)
+    return ClassMass(
+        mass=dict(zip(PHONE_CLASSES, mass.tolist(), strict=True)),
+        frames=dict(zip(PHONE_CLASSES, frames.tolist(), strict=True)),
+    )
+
+
+def speech_part(
+    share: FloatArray, classes: IntArray
+) -> tuple[FloatArray, npt.NDArray[np.bool_]] | None:
+    """Attention on the frames of vowels and consonants, and which of them are vowels.
+
+    Silence and noise are cut out, so that what is turned round in the test is speech alone.
+
+    Returns:
+        (n,) weights and (n,) marks; None where there are no vowels, no consonants, or no
+        attention on either.
+    """
+    vowel, consonant = PHONE_CLASSES.index("vowel"), PHONE_CLASSES.index("consonant")
+    spoken = (classes == vowel) | (classes == consonant)
+    marked = classes[spoken] == vowel
+    weights = share[spoken]
+    if not marked.any() or marked.all() or not weights.sum() > 0:
+        return None
+    return weights, marked

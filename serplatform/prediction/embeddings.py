@@ -1,0 +1,136 @@
+"""Vectors that a model classifies, and a picture of them in two dimensions.
+
+Shapes: B utterances of a batch, N utterances, D vector dimension, K classes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+#: neighbours that :func:`neighbour_purity` looks at
+NUM_NEIGHBOURS = 5
+#: fewer vectors than this have no neighbourhoods for t-SNE to keep
+_TSNE_LEAST = 12
+_PERPLEXITY = 30.0
+
+
+class Penultimate:
+    """What reaches a model's ``classifier`` layer in the latest forward pass.
+
+    Attributes:
+        vectors: (B, D), or None where the layer does not read one vector an utterance.
+    """
+
+    def __init__(self) -> None:
+        self.vectors: Tensor | None = None
+
+    def take(self, num_utterances: int) -> FloatArray | None:
+        """The vectors of the latest batch, (B, D); None where there are none."""
+        found, self.vectors = self.vectors, None
+        if found is None or found.ndim != 2 or found.shape[0] != num_utterances:
+            return None
+        return np.asarray(found.double().cpu().numpy(), dtype=np.float64)
+
+
+@contextlib.contextmanager
+def watch_classifier(model: nn.Module) -> Iterator[Penultimate]:
+    """Record the input of ``model.classifier``, where it has that layer."""
+    seen = Penultimate()
+    layer = getattr(model, "classifier", None)
+    if not isinstance(layer, nn.Linear):
+        yield seen
+        return
+
+    def record(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        seen.vectors = inputs[0].detach()
+
+    handle = layer.register_forward_pre_hook(record)
+    try:
+        yield seen
+    finally:
+        handle.remove()
+
+
+def picture(vectors: FloatArray, *, seed: int = 0) -> tuple[FloatArray, str]:
+    """Place vectors in the plane so that neighbours stay neighbours.
+
+    t-SNE (van der Maaten and Hinton, "Visualizing Data using t-SNE", JMLR 9, 2008) from the
+    first principal components; fewer than 12 vectors are drawn by their principal components.
+
+    Args:
+        vectors: (N, D).
+        seed: of t-SNE.
+
+    Returns:
+        (N, 2) and the method's name, ``t-SNE`` or ``PCA``.
+    """
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
+
+    centred = standardized(vectors)
+    count, dim = centred.shape
+    with threadpool_limits(1):
+        components = max(1, min(50, count, dim))
+        reduced = PCA(n_components=components, random_state=seed).fit_transform(centred)
+        if count < _TSNE_LEAST or not centred.any():
+            wide = np.zeros((count, 2))
+            wide[:, : min(2, components)] = reduced[:, :2]
+            return wide, "PCA"
+        start = np.zeros((count, 2))
+        start[:, : min(2, components)] = reduced[:, :2]
+        start *= 1e-4 / max(float(start[:, 0].std()), 1e-12)
+        made = TSNE(
+            n_components=2,
+            perplexity=min(_PERPLEXITY, (count - 1) / 3),
+            init=start,
+            random_state=seed,
+            n_jobs=1,
+        ).fit_transform(reduced)
+    return np.asarray(made, dtype=np.float64), "t-SNE"
+
+
+def standardized(vectors: FloatArray) -> FloatArray:
+    """(N, D) with mean 0 and, where it varies, deviation 1 in each dimension."""
+    centred = vectors - vectors.mean(axis=0)
+    deviation = centred.std(axis=0)
+    return np.asarray(centred / np.where(deviation > 1e-12, deviation, 1.0), dtype=np.float64)
+
+
+def neighbour_purity(vectors: FloatArray, labels: IntArray) -> tuple[float, float]:
+    """Share of an utterance's five nearest neighbours that are of its class, and by chance.
+
+    Measured on the standardized vectors themselves, not on the picture.
+
+    Args:
+        vectors: (N, D), N above 1.
+        labels: (N,) class indices.
+
+    Returns:
+        the mean share, and the share that neighbours drawn at random would have.
+
+    Example:
+        >>> points = np.array([[0.0], [0.1], [5.0], [5.1]])
+        >>> labels = np.array([0, 0, 1, 1])
+        >>> [round(x, 3) for x in neighbour_purity(points, labels)]
+        [0.333, 0.333]
+    """
+    values = standardized(vectors)
+    count = len(values)
+    squares = (values**2).sum(axis=1)
+    distance = squares[:, None] + squares[None, :] - 2 * values @ values.T
+    np.fill_diagonal(distance, np.inf)
+    nearest = np.argsort(distance, axis=1, kind="stable")[:, : min(NUM_NEIGHBOURS, count - 1)]
+    same = labels[nearest] == labels[:, None]
+    sizes = np.bincount(labels)
+    chance = float((sizes * (sizes - 1)).sum() / (count * (count - 1)))
+    return float(same.mean()), chance
