@@ -9,6 +9,7 @@ consonant in ARPAbet and a vowel in the others.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Mapping
 from typing import Literal, get_args
@@ -24,10 +25,15 @@ _SILENCE |= {"<p:>", "_", "_:", "sp_s", "#"}
 _NOISE = frozenset({"spn", "nsn", "lau", "laugh", "garbage", "noise", "brth", "unk", "<unk>"})
 
 #: with TIMIT's additions: reduced vowels, syllabic consonants, closures and flaps
-_ARPABET_VOWELS = frozenset("aa ae ah ao aw ax axh axr ay eh er ey ih ix iy ow oy uh uw ux".split())
+_ARPABET_VOWELS = frozenset(
+    re.findall(r"\w+", "aa ae ah ao aw ax axh axr ay eh er ey ih ix iy ow oy uh uw ux")
+)
 _ARPABET_CONSONANTS = frozenset(
-    "b bcl ch d dcl dh dx el em en eng f g gcl hh hv jh k kcl l m n ng nx p pcl q r s sh t tcl th "
-    "v w wh y z zh".split()
+    re.findall(
+        r"\w+",
+        "b bcl ch d dcl dh dx el em en eng f g gcl hh hv jh k kcl l m n ng nx p pcl q r s sh t tcl "
+        "th v w wh y z zh",
+    )
 )
 _IPA_VOWELS = frozenset("iyɨʉɯuɪʏʊeøɘɵɤoəɛœɜɞʌɔæɐaɶɑɒɚɝᵻᵿ")
 #: first characters of espeak-ng's mnemonics and of SAMPA's symbols; a consonant is any other letter

@@ -43,7 +43,8 @@ class FrameGrid:
     @property
     def centres(self) -> FloatArray:
         """(T,) middle of each frame, in seconds from the start of the utterance."""
-        return (self.first + np.arange(self.count)) * self.shift + self.length / 2
+        first = (self.first + np.arange(self.count)) * self.shift
+        return np.asarray(first + self.length / 2, dtype=np.float64)
 
 
 def map_kind(name: str, shape: Sequence[int], num_frames: int, num_words: int) -> MapKind | None:

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor, nn
 
 FloatArray = npt.NDArray[np.float64]
@@ -75,7 +74,7 @@ def picture(vectors: FloatArray, *, seed: int = 0) -> tuple[FloatArray, str]:
     """
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     centred = standardized(vectors)
     count, dim = centred.shape

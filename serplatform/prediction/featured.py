@@ -100,7 +100,7 @@ def word_curve(
         architecture=architecture,
         name=name,
         kind="words",
-        starts=(grid.first + first_frames) * grid.shift,
+        starts=np.asarray((grid.first + first_frames) * grid.shift, dtype=np.float64),
         weights=weights,
     )
 
