@@ -125,7 +125,7 @@ def command(
         say("Note: --text is not used: no model of this system reads words.")
     say(opened.describe())
     if opened.synthetic:
-        say("Note: the models were trained on synthetic speech; their answers mean nothing else.")
+        say("Note: the models were trained on synthetic speech: a demonstration, nothing more.")
     if predictor.speaker_settings:
         whose = {"folder": "each folder's recordings", "file": "each file", "all": "all audio"}
         say(f"Note: models normalise by speaker; {whose[speaker]} is taken as one (--speaker).")

@@ -117,7 +117,7 @@ def write_tone(
     """Write a tone with overtones in noise, with silence at both ends."""
     rng = np.random.default_rng([seed, round(frequency)])
     time = np.arange(round(seconds * rate)) / rate
-    loud = np.where((time > 0.15 * seconds) & (time < 0.85 * seconds), 0.3, 0.001)
+    loud = np.where((time > 0.3 * seconds) & (time < 0.7 * seconds), 0.3, 0.001)
     wave = sum(np.sin(2 * np.pi * frequency * k * time) / k for k in (1, 2, 3))
     path.parent.mkdir(parents=True, exist_ok=True)
     samples = loud * wave + 0.001 * rng.standard_normal(len(time))

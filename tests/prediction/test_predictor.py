@@ -12,9 +12,11 @@ import pytest
 
 from serplatform.artifacts import read_parquet
 from serplatform.corpora.audio import read_audio
+from serplatform.corpora.base import Span
 from serplatform.errors import ArtifactError, BadInputError
+from serplatform.prediction import predictor as predictor_module
 from serplatform.prediction.predict import Tally, predict
-from serplatform.prediction.predictor import Predictor, SpeakerMoments
+from serplatform.prediction.predictor import ClipInput, Predictor, SpeakerMoments
 from serplatform.prediction.sources import find_recordings
 from serplatform.prediction.system import open_system
 from serplatform.prediction.windows import WindowPlan
@@ -265,3 +267,29 @@ def test_a_model_that_reads_words_gives_the_posteriors_it_stored(tmp_path):
     for fold, rows in stored.items():
         for name, posteriors in rows.items():
             np.testing.assert_allclose(found[name][fold], posteriors, atol=1e-6)
+
+
+def test_words_are_counted_from_the_first_frame_kept():
+    """Speech from 0.2 to 0.8 s keeps frames 20 to 79; a word at 0.3 to 0.5 s is 10 to 29 there."""
+    words = {
+        "vocabulary": ["door"],
+        "segmentation": "aligned",
+        "silence": "drop",
+        "overlap": 0.0,
+        "min_count": 1,
+    }
+    settings = {"feature": "f", "trim": True, "frame_shift": 0.01, "words": words}
+    spans = (
+        Span(tier="word", label="door", start=0.3, end=0.5),
+        Span(tier="word", label="xyzzy", start=0.5, end=0.9),
+    )
+    frames = {"f": np.zeros((100, 2), np.float32)}
+    clips = [
+        ClipInput(frames=frames, speech=(0.2, 0.8), spans=spans[:1]),
+        ClipInput(frames=frames, speech=(0.2, 0.8), spans=spans),
+    ]
+    batch = predictor_module._pad([np.zeros((60, 2), np.float32)] * 2)
+    predictor_module._add_words(batch, clips, settings)
+    assert batch.num_words.tolist() == [1, 2]
+    assert batch.word_ids.tolist() == [[2, 0], [2, 1]]  # 0 is padding, 1 an unknown word
+    assert batch.word_spans.tolist() == [[[10, 30], [0, 0]], [[10, 30], [30, 60]]]
