@@ -82,5 +82,5 @@ def test_rules_between_settings_are_checked():
 
 
 def test_unknown_architecture_is_named():
-    with pytest.raises(BadInputError, match=r"Unknown architecture 'mamo'.*Did you mean 'moma'"):
-        resolve("mamo", {}, "test")
+    with pytest.raises(BadInputError, match=r"Unknown architecture 'momma'.*Did you mean 'moma'"):
+        resolve("momma", {}, "test")
