@@ -28,6 +28,7 @@ COMMANDS = (
     "ensemble",
     "report",
     "predict",
+    "explain",
     "export",
 )
 

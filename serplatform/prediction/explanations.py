@@ -44,7 +44,7 @@ from serplatform.prediction.attention import (
 )
 from serplatform.prediction.embeddings import neighbour_purity, picture
 from serplatform.prediction.featured import Curve, featured_utterance, frame_curve, word_curve
-from serplatform.prediction.model_probe import Answer, probe
+from serplatform.prediction.model_probe import Answer, latency, probe
 from serplatform.protocols.base import FoldPlan
 from serplatform.protocols.plan import plan_hash, read_plan
 from serplatform.run_directory import RunDirectory
@@ -425,13 +425,17 @@ def _explain_trial(
     kinds: dict[str, str] = {}
     pictured: list[Answer] = []
     difference = 0.0
+    taken: tuple[float, float] | None = None
     for fold, drawn in setting.rows.items():
         own = [row for row, where in setting.featured.items() if where == fold]
         extra = setting.picture_rows if fold == 0 else np.zeros(0, dtype=np.int64)
         asked = np.unique(np.concatenate([drawn, extra, np.array(own, dtype=np.int64)]))
         if not len(asked):
             continue
-        _, answers = probe(setting.run, setting.dataset, setting.plan, trial, fold, asked)
+        probed = probe(setting.run, setting.dataset, setting.plan, trial, fold, asked)
+        answers = probed.answers
+        if taken is None:
+            taken = latency(probed)
         difference = max(difference, _difference(setting, recorded, fold, answers))
         if difference > POSTERIOR_TOLERANCE:
             raise ArtifactError(
@@ -465,6 +469,9 @@ def _explain_trial(
             "trial": trial,
             "architecture": architecture,
             "dev_uar": float(record["dev"]["uar"]),
+            "num_parameters": record.get("num_parameters"),
+            "latency_seconds": None if taken is None else taken[0],
+            "latency_utterance_seconds": None if taken is None else round(taken[1], 3),
             "maps": kinds,
             "posterior_difference": difference,
             "embedding": _embed(setting, trial, architecture, pictured, findings, seed=seed),

@@ -6,6 +6,7 @@ Shapes: B utterances of a batch, T frames, L words, D vector dimension, K classe
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -31,6 +32,9 @@ IntArray = npt.NDArray[np.int64]
 
 #: padded frames of a batch
 _FRAMES_PER_BATCH = 20_000
+#: passes that a latency is the median of, and seconds after which three are enough
+_MOST_PASSES = 15
+_PASS_SECONDS = 0.3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,9 +64,18 @@ class Answer:
     vector: FloatArray | None
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Probe:
+    """One fold's model of a trial with its inputs, and its answers in the order of the rows."""
+
+    model: LoadedModel
+    data: FoldData
+    answers: list[Answer]
+
+
 def probe(
     run: RunDirectory, dataset: Dataset, plan: FoldPlan, trial: int, fold: int, rows: IntArray
-) -> tuple[LoadedModel, list[Answer]]:
+) -> Probe:
     """Ask one fold's model of a trial about some rows.
 
     Args:
@@ -72,9 +85,6 @@ def probe(
         trial: its number.
         fold: whose model is asked.
         rows: of the dataset, at least one; test rows of the fold.
-
-    Returns:
-        The model and an answer for each row, in the order of ``rows``.
 
     Raises:
         ArtifactError: the model is missing, damaged, or of other classes.
@@ -107,7 +117,36 @@ def probe(
             output = model.model(batch)
             found = _answers(batch, output, [grids[p] for p in positions], seen.take(len(batch)))
             answers.update(zip(positions.tolist(), found, strict=True))
-    return model, [answers[position] for position in range(len(rows))]
+    ordered = [answers[position] for position in range(len(rows))]
+    return Probe(model=model, data=data, answers=ordered)
+
+
+def latency(found: Probe) -> tuple[float, float]:
+    """Seconds that the model takes for one utterance alone, on one thread of this machine's CPU.
+
+    The utterance is the one of median length; features are ready. The median of repeated
+    passes after one that is not counted.
+
+    Returns:
+        seconds of a pass, and seconds that the utterance lasts.
+    """
+    order = sorted(found.answers, key=lambda answer: (answer.grid.count, answer.row))
+    middle = order[len(order) // 2]
+    batch = found.data.collate(np.array([middle.row], dtype=np.int64))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.inference_mode():
+            found.model.model(batch)
+            taken: list[float] = []
+            while len(taken) < _MOST_PASSES and (len(taken) < 3 or sum(taken) < _PASS_SECONDS):
+                begun = time.perf_counter()
+                found.model.model(batch)
+                taken.append(time.perf_counter() - begun)
+    finally:
+        torch.set_num_threads(threads)
+    grid = middle.grid
+    return float(np.median(taken)), (grid.count - 1) * grid.shift + grid.length
 
 
 def _grids(data: FoldData, rows: IntArray) -> list[FrameGrid]:

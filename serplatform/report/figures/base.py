@@ -18,7 +18,12 @@ from serplatform.report.evidence import Evidence
 D = TypeVar("D")
 
 #: Sections of the page in order: name → heading.
-SECTIONS = {"results": "Results", "models": "Models", "search": "Search"}
+SECTIONS = {
+    "results": "Results",
+    "models": "Models",
+    "explanations": "Explained",
+    "search": "Search",
+}
 
 Cell = str | int | float | None
 
@@ -111,12 +116,15 @@ class Panel:
         data: Plotly traces.
         layout: Plotly layout beyond the page's own.
         height: pixels.
+        audio: a ``data:`` address of sound whose time is the plot's x axis in seconds; empty
+            without sound.
     """
 
     title: str = ""
     data: list[dict[str, Any]]
     layout: dict[str, Any]
     height: int = 360
+    audio: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -105,6 +105,24 @@
   report();
   setTimeout(next, 50);
 
+  // A line over the plot follows the sound beside it.
+  document.querySelectorAll(".panel audio").forEach((audio) => {
+    const plot = audio.parentElement.querySelector(".plot");
+    const line = document.createElement("div");
+    line.className = "playhead";
+    line.hidden = true;
+    const follow = () => {
+      const axes = plot._fullLayout;
+      if (axes) {
+        if (line.parentElement !== plot) plot.append(line);
+        line.hidden = false;
+        line.style.left = axes.xaxis._offset + axes.xaxis.l2p(audio.currentTime) + "px";
+      }
+      if (!audio.paused && !audio.ended) requestAnimationFrame(follow);
+    };
+    ["play", "seeked"].forEach((event) => audio.addEventListener(event, follow));
+  });
+
   window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
   window.addEventListener("beforeprint", () => {
     root.dataset.theme = "light";

@@ -1,0 +1,117 @@
+"""``serplatform explain RUN UTTERANCE…``: what the models attend to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from serplatform.cli.output import result
+from serplatform.errors import BadInputError
+
+_LISTED = 10  # confident errors printed
+
+
+def command(
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="What `search` wrote.", show_default=False)
+    ],
+    utterances: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="UTTERANCE...",
+            help="Ids of test utterances; without any, the most confident errors.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE.html", help="The page; report.html in RUN by default."),
+    ] = None,
+    trial: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--trial", help="A trial to explain; repeatable. Default: each architecture's best."
+        ),
+    ] = None,
+    most: Annotated[
+        int, typer.Option(min=0, max=50, help="Errors shown where no utterance is named.")
+    ] = 4,
+    limit: Annotated[
+        int, typer.Option(min=0, help="Test utterances that are asked about; 0: all.")
+    ] = 600,
+    data: Annotated[
+        Path | None, typer.Option(help="Where the run's dataset lies now, if it has moved.")
+    ] = None,
+    audio: Annotated[
+        bool, typer.Option("--audio/--no-audio", help="Put the sound into the page.")
+    ] = True,
+    seed: Annotated[int, typer.Option(help="Seed of draws and permutations.")] = 0,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object as the last line.")
+    ] = False,
+) -> None:
+    """Show attention against words and phones, and put it on the run's page.
+
+    The models of each fold are asked about its test utterances: attention on vowels, consonants
+    and silence with intervals and a permutation test, what vrnn samples by emotion, embeddings,
+    and some utterances whole, with spectrogram and sound. Phones need a dataset prepared with
+    an alignment (`--align`). The files are in RUN/explanations.
+
+    Examples:
+
+        serplatform explain runs/ravdess
+
+        serplatform explain runs/ravdess 03-01-05-02-01-01-12 03-01-04-02-02-01-12
+
+        serplatform explain runs/ravdess --trial 7 --limit 0 --out attention.html --no-audio
+    """
+    from serplatform.prediction.explanations import explain_run
+    from serplatform.report.build import build_report
+
+    if out is not None and out.is_dir():
+        raise BadInputError(f"--out {out}: is a directory; give the page's file")
+    summary = explain_run(
+        run,
+        utterances=utterances or None,
+        most=most,
+        trials=trial or None,
+        dataset=data,
+        limit=limit,
+        audio=audio,
+        seed=seed,
+    )
+    page = build_report(run, out)
+    values = {"run": str(run), "explanations": str(run / "explanations"), "report": str(page)}
+    result(describe(summary, page), values | summary, as_json=as_json)
+
+
+def describe(summary: dict[str, Any], page: Path) -> str:
+    """The result in words."""
+    trials = {t["trial"]: f"{t['architecture']} #{t['trial']}" for t in summary["trials"]}
+    lines = [
+        f"Asked {', '.join(trials.values())} about {summary['asked']} of "
+        f"{summary['test_utterances']} test utterances."
+    ]
+    for test in summary["phone_tests"]:
+        lines.append(
+            f"{trials[test['trial']]} {test['map']}: attention on vowels "
+            f"{100 * test['excess']:+.2f} points beyond their share of speech "
+            f"(p = {test['p_value']:.4f}, {test['num_utterances']} utterances, "
+            f"{test['num_groups']} sentences)"
+        )
+    if not summary["phones"]:
+        lines.append("No phones: the dataset has no alignment; prepare it with --align.")
+    errors = summary["confident_errors"]
+    if errors:
+        lines.append(f"Most confident errors of {trials[summary['ranked_by']]} on test rows:")
+        width = max(len(entry["utterance_id"]) for entry in errors[:_LISTED])
+        for entry in errors[:_LISTED]:
+            lines.append(
+                f"  {entry['utterance_id']:<{width}}  {entry['truth']} taken for "
+                f"{entry['prediction']} ({100 * entry['confidence']:.0f} %)"
+            )
+    lines.append(f"Shown: {', '.join(summary['shown']) or 'none'}")
+    lines.append(f"Wrote {page}; see its section “Explained”.")
+    return "\n".join(lines)

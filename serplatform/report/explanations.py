@@ -1,0 +1,121 @@
+"""Read what ``serplatform explain`` left in a run, and refuse what does not belong to it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from serplatform.artifacts import SCHEMA_VERSION, file_sha256, read_json, read_parquet
+from serplatform.errors import ArtifactError
+from serplatform.report.evidence import Evidence
+from serplatform.report.figures.base import NoDataError
+from serplatform.report.load import Run
+
+FOLDER = "explanations"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Explanations:
+    """What was explained of one run.
+
+    Attributes:
+        run: that it is about.
+        info: the content of ``explanations.json``.
+        several: the page is about several runs, so that trials are called with theirs.
+    """
+
+    run: Run
+    info: Mapping[str, Any]
+    several: bool
+
+    @property
+    def folder(self) -> Path:
+        return self.run.path / FOLDER
+
+    def name(self, trial: int, architecture: str) -> str:
+        """What the page calls a trial."""
+        label = f"{architecture} #{trial}"
+        return f"{self.run.name}: {label}" if self.several else label
+
+    def table(self, name: str) -> pa.Table:
+        """One of the tables, e.g. ``attention``.
+
+        Raises:
+            NoDataError: it is missing, damaged, or of another time than ``explanations.json``.
+        """
+        path = self._checked(f"{name}.parquet")
+        try:
+            return read_parquet(path, "table")
+        except ArtifactError as error:
+            raise NoDataError(str(error)) from None
+
+    def utterances(self) -> list[dict[str, Any]]:
+        """Utterances that are shown whole.
+
+        Raises:
+            NoDataError: as for :meth:`table`.
+        """
+        try:
+            found = read_json(self._checked("utterances.json"), "file of utterances")
+        except ArtifactError as error:
+            raise NoDataError(str(error)) from None
+        return list(found["utterances"])
+
+    def _checked(self, name: str) -> Path:
+        path = self.folder / name
+        expected = self.info.get("files", {}).get(name)
+        if not path.is_file() or file_sha256(path) != expected:
+            raise NoDataError(
+                f"{FOLDER}/{name} is missing or is not what explanations.json describes; run "
+                "`serplatform explain` again"
+            )
+        return path
+
+
+def find_explanations(evidence: Evidence) -> tuple[Explanations, ...]:
+    """The explanations of every run that has some.
+
+    Raises:
+        NoDataError: no run has any, or they are damaged, of another version, or were made
+            with other data or folds than the run's.
+    """
+    runs = evidence.source.runs
+    found = []
+    for run in runs:
+        path = run.path / FOLDER / "explanations.json"
+        if not path.is_file():
+            continue
+        try:
+            info = read_json(path, "description of explanations")
+        except ArtifactError as error:
+            raise NoDataError(str(error)) from None
+        _check(run, info)
+        found.append(Explanations(run=run, info=info, several=len(runs) > 1))
+    if not found:
+        raise NoDataError("nothing was explained yet; run `serplatform explain RUN`")
+    return tuple(found)
+
+
+def _check(run: Run, info: Any) -> None:
+    """Refuse explanations that are not of this run."""
+    version = info.get("schema_version") if isinstance(info, Mapping) else None
+    if version != SCHEMA_VERSION:
+        raise NoDataError(
+            f"{FOLDER}/explanations.json is of schema version {version}, this program reads "
+            f"{SCHEMA_VERSION}; run `serplatform explain` again"
+        )
+    dataset = run.info.get("dataset") or {}
+    for what, ours, theirs in (
+        ("dataset", dataset.get("fingerprint"), info.get("dataset_fingerprint")),
+        ("folds", run.info.get("folds_hash"), info.get("folds_hash")),
+        ("classes", list(run.classes), info.get("classes")),
+    ):
+        if ours != theirs:
+            raise NoDataError(
+                f"the explanations in {run.name} were made with another {what} than the run's; "
+                "run `serplatform explain` again"
+            )

@@ -1,0 +1,466 @@
+"""Attention over the words and phones of some utterances, on the spectrogram, with the sound."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from serplatform.report.evidence import Evidence
+from serplatform.report.explanations import Explanations, find_explanations
+from serplatform.report.figures.base import (
+    DASHES,
+    FIGURES,
+    SERIES,
+    Drawing,
+    Figure,
+    Ink,
+    NoDataError,
+    Panel,
+    Table,
+)
+from serplatform.report.wording import listing, percent, plural, short
+
+#: Most trials whose curves are drawn at first; the legend brings the others.
+SHOWN_TRIALS = 4
+#: Attention within this of 1 times even is called even.
+EVEN = 0.05
+#: The papers that show attention so come first: Jalal et al. 2020, both.
+PREFERRED = ("moma", "blstmatt")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ShownCurve:
+    """Attention of one map, in multiples of even attention, by the start of each step."""
+
+    trial: str
+    architecture: str
+    map: str
+    kind: str
+    starts: tuple[float, ...]
+    times_even: tuple[float, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ShownUtterance:
+    """One utterance.
+
+    Attributes:
+        spectrogram: (M, T) bytes, the lowest band first; None where there is no audio.
+        start: centre of the first cell, in seconds.
+        shift: seconds from one cell to the next.
+        ticks: hertz and band.
+        words: label, start, end.
+        phones: label, start, end, class.
+        predictions: trial, prediction, confidence.
+        audio: a ``data:`` address, or empty.
+        audio_fault: why there is no sound, or empty.
+    """
+
+    utterance_id: str
+    speaker_id: str
+    text: str
+    truth: str
+    fold: int
+    duration: float
+    shown: float
+    spectrogram: npt.NDArray[np.uint8] | None
+    start: float
+    shift: float
+    ticks: tuple[tuple[float, float], ...]
+    words: tuple[tuple[str, float, float], ...]
+    phones: tuple[tuple[str, float, float, str], ...]
+    curves: tuple[ShownCurve, ...]
+    predictions: tuple[tuple[str, str, float], ...]
+    audio: str
+    audio_fault: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AttentionOnSpeech:
+    """The utterances, how they were chosen, and the licence of their sound."""
+
+    utterances: tuple[ShownUtterance, ...]
+    by_confidence: bool
+    licence: str
+    errors: tuple[tuple[str, str, str, str, float], ...]
+    ranked_by: str
+
+
+def read_utterance(explained: Explanations, found: Mapping[str, Any]) -> ShownUtterance:
+    """Decode an entry of ``utterances.json``."""
+    picture = found["spectrogram"]
+    cells = None
+    if picture is not None:
+        raw = np.frombuffer(base64.b64decode(picture["values"]), dtype=np.uint8)
+        cells = raw.reshape(picture["bands"], picture["frames"])
+    sound = found["audio"]
+    return ShownUtterance(
+        utterance_id=found["utterance_id"],
+        speaker_id=found["speaker_id"],
+        text=found["text"] or "",
+        truth=found["truth"],
+        fold=found["fold"],
+        duration=found["duration"],
+        shown=found["shown"],
+        spectrogram=cells,
+        start=0.0 if picture is None else picture["start"],
+        shift=0.01 if picture is None else picture["shift"],
+        ticks=() if picture is None else tuple((h, b) for h, b in picture["ticks"]),
+        words=tuple((label, a, b) for label, a, b in found["words"]),
+        phones=tuple((label, a, b, sort) for label, a, b, sort in found["phones"]),
+        curves=tuple(
+            ShownCurve(
+                trial=explained.name(c["trial"], c["architecture"]),
+                architecture=c["architecture"],
+                map=c["map"],
+                kind=c["kind"],
+                starts=tuple(c["starts"]),
+                times_even=tuple(c["times_even"]),
+            )
+            for c in found["curves"]
+        ),
+        predictions=tuple(
+            (explained.name(p["trial"], p["architecture"]), p["prediction"], p["confidence"])
+            for p in found["predictions"]
+        ),
+        audio="" if sound is None else f"data:{sound['mime']};base64,{sound['base64']}",
+        audio_fault=found["audio_fault"] or "",
+    )
+
+
+@FIGURES.register("attention_on_speech")
+class AttentionOnSpeechFigure(Figure[AttentionOnSpeech]):
+    name = "attention_on_speech"
+    title = "Attention over words and phones"
+    section = "explanations"
+    order = 10
+
+    def compute(self, evidence: Evidence) -> AttentionOnSpeech:
+        found = find_explanations(evidence)
+        utterances = [read_utterance(e, entry) for e in found for entry in e.utterances()]
+        if not utterances:
+            raise NoDataError("no utterance was chosen; name some: `serplatform explain RUN ID`")
+        first = found[0]
+        names = {t["trial"]: t["architecture"] for t in first.info["trials"]}
+        ranked = int(first.info["ranked_by"])
+        return AttentionOnSpeech(
+            utterances=tuple(utterances),
+            by_confidence=first.info["chosen_by"] == "confidence",
+            licence=str(first.info.get("licence") or ""),
+            errors=tuple(
+                (
+                    entry["utterance_id"],
+                    entry["speaker_id"],
+                    entry["truth"],
+                    entry["prediction"],
+                    float(entry["confidence"]),
+                )
+                for entry in first.info["confident_errors"]
+            ),
+            ranked_by=first.name(ranked, str(names[ranked])),
+        )
+
+    def draw(self, data: AttentionOnSpeech, ink: Ink) -> Drawing:
+        chosen = (
+            f"the most confident errors of {data.ranked_by} on test rows"
+            if data.by_confidence
+            else "as asked for"
+        )
+        sounds = sum(bool(item.audio) for item in data.utterances)
+        faults = sorted({item.audio_fault for item in data.utterances if item.audio_fault})
+        wide = [item for item in data.utterances if item.shown < item.duration]
+        note = (
+            "Each plot, from above: attention in multiples of even attention (click a name in the "
+            "legend to show or hide it; solid is the first map of a model, dashed the second), "
+            "the mel spectrogram, and words over phones, vowels filled. The models are those of "
+            "the fold that tests the utterance. After Jalal et al., Interspeech 2020, Fig. 1 "
+            "(BLSTMATT) and Figs. 2–5 (MOMA, layer 1 against layer 2)."
+        )
+        if sounds:
+            note += (
+                f" The page holds the sound of {plural(sounds, 'utterance')}"
+                f"{f' (licence: {data.licence})' if data.licence else ''}: mind it before you "
+                "pass the page on; `serplatform explain --no-audio` leaves it out."
+            ).replace("`", "")
+        if faults:
+            note += f" Without sound: {'; '.join(faults[:3])}."
+        if wide:
+            note += f" Shown up to {wide[0].shown:g} s."
+        return Drawing(
+            summary=(
+                f"{plural(len(data.utterances), 'test utterance')}, {chosen}: what the models "
+                f"attend to{', with the sound to play' if sounds else ''}.{_even(data)}"
+            ),
+            panels=[_panel(item, ink) for item in data.utterances],
+            tables=[
+                *([_errors_table(data)] if data.errors else []),
+                Table(
+                    caption="What the models say of these utterances",
+                    header=["utterance", "spoken", "trial", "recognised", "confidence"],
+                    rows=[
+                        [item.utterance_id, item.truth, trial, found, confidence]
+                        for item in data.utterances
+                        for trial, found, confidence in item.predictions
+                    ],
+                ),
+                Table(
+                    caption="Attention curves",
+                    header=["utterance", "trial", "map", "over", "seconds", "times even"],
+                    rows=[
+                        [item.utterance_id, curve.trial, curve.map, curve.kind, at, value]
+                        for item in data.utterances
+                        for curve in item.curves
+                        for at, value in zip(curve.starts, curve.times_even, strict=True)
+                    ],
+                ),
+            ],
+            note=note,
+            wide=True,
+        )
+
+
+def _even(data: AttentionOnSpeech) -> str:
+    """Name the models whose attention is even throughout: their flat curves are no fault."""
+    curves = [curve for item in data.utterances for curve in item.curves]
+    trials = dict.fromkeys(curve.trial for curve in curves)
+    flat = [
+        trial
+        for trial in trials
+        if all(unevenness(curve) <= EVEN for curve in curves if curve.trial == trial)
+    ]
+    if not flat:
+        return ""
+    return (
+        f" {listing(flat)} {'attends' if len(flat) == 1 else 'attend'} evenly to all of it "
+        f"(within {100 * EVEN:.0f} %): little was learnt there to look at."
+    )
+
+
+def _errors_table(data: AttentionOnSpeech) -> Table:
+    return Table(
+        caption=f"Most confident errors of {data.ranked_by}; explain others by their id",
+        header=["utterance", "speaker", "spoken", "recognised", "confidence (%)"],
+        rows=[list(entry) for entry in data.errors],
+        display=[[*entry[:4], percent(entry[4])] for entry in data.errors],
+    )
+
+
+def unevenness(curve: ShownCurve) -> float:
+    """Largest departure from even attention, in multiples of it."""
+    return max((abs(value - 1.0) for value in curve.times_even), default=0.0)
+
+
+def visible_trials(curves: Sequence[ShownCurve]) -> list[str]:
+    """Trials whose curves are drawn at first, in order.
+
+    Those of the papers' own figures; where their attention is even within 5 %, also those whose
+    attention is the least even, up to :data:`SHOWN_TRIALS` in all.
+    """
+    trials = {curve.trial: curve.architecture for curve in curves}
+    uneven = {
+        trial: max(unevenness(curve) for curve in curves if curve.trial == trial)
+        for trial in trials
+    }
+    preferred = sorted(
+        (trial for trial in trials if trials[trial] in PREFERRED),
+        key=lambda trial: PREFERRED.index(trials[trial]),
+    )
+    if any(uneven[trial] > EVEN for trial in preferred):
+        return preferred
+    others = sorted(trials.keys() - set(preferred), key=lambda trial: (-uneven[trial], trial))
+    return [*preferred, *others[: max(0, SHOWN_TRIALS - len(preferred))]]
+
+
+def trial_colours(curves: Sequence[ShownCurve], ink: Ink) -> dict[str, str]:
+    """The page's colour of each trial's architecture; another where that one is taken."""
+    order = [*visible_trials(curves), *(curve.trial for curve in curves)]
+    architecture = {curve.trial: curve.architecture for curve in curves}
+    colours: dict[str, str] = {}
+    for trial in dict.fromkeys(order):
+        own = ink.colour(architecture[trial])
+        free = [colour for colour in SERIES if colour not in colours.values()]
+        colours[trial] = own if own in free or not free else free[0]
+    return colours
+
+
+def _panel(item: ShownUtterance, ink: Ink) -> Panel:
+    traces = [*_picture(item), *_curves(item, ink), *_labels(item)]
+    top = max([2.0, *(value for c in item.curves for value in c.times_even)])
+    line = {
+        "gridcolor": "@grid",
+        "linecolor": "@rule",
+        "zerolinecolor": "@rule",
+        "fixedrange": True,
+    }
+    return Panel(
+        title=_title(item),
+        data=traces,
+        layout={
+            "xaxis": {
+                "title": {"text": "seconds"},
+                "range": [0, item.shown],
+                "anchor": "y3",
+                "showgrid": False,
+                "zeroline": False,
+            },
+            "yaxis": {
+                "domain": [0.21, 0.6],
+                "tickvals": [band for _, band in item.ticks],
+                "ticktext": [f"{hertz / 1000:g} kHz" for hertz, _ in item.ticks],
+                "showgrid": False,
+                "zeroline": False,
+                "fixedrange": True,
+                "automargin": False,
+            },
+            "yaxis2": {
+                **line,
+                "domain": [0.64, 1.0],
+                "range": [0, 1.05 * top],
+                "title": {"text": "× even", "standoff": 6},
+                "nticks": 5,
+            },
+            "yaxis3": {
+                "domain": [0.0, 0.19],
+                "range": [0, 2],
+                "tickvals": [0.5, 1.5],
+                "ticktext": ["phones", "words"],
+                "showgrid": False,
+                "zeroline": False,
+                "fixedrange": True,
+            },
+            "shapes": [
+                *_rectangles(item),
+                {
+                    "type": "line",
+                    "xref": "paper",
+                    "x0": 0,
+                    "x1": 1,
+                    "yref": "y2",
+                    "y0": 1,
+                    "y1": 1,
+                    "line": {"color": "@muted", "dash": "dot", "width": 1},
+                },
+            ],
+            "margin": {"l": 64, "r": 12, "t": 12, "b": 44},
+            "meta": {"minWidth": min(1600, round(max(620.0, 210 * item.shown)))},
+        },
+        height=520,
+        audio=item.audio,
+    )
+
+
+def _title(item: ShownUtterance) -> str:
+    """What was said, how, and what it was taken for."""
+    said = f"“{short(item.text, 60)}”, " if item.text else ""
+    title = f"{item.utterance_id}: {said}spoken {item.truth}"
+    if not item.predictions:
+        return title
+    if len(item.predictions) == 1:
+        _, found, confidence = item.predictions[0]
+        return f"{title}, recognised as {found} ({percent(confidence, 0)} %)"
+    right = sum(found == item.truth for _, found, _ in item.predictions)
+    wrong = sorted({found for _, found, _ in item.predictions} - {item.truth})
+    took = f"; others: {listing(wrong, 'or')}" if wrong else ""
+    return f"{title}, recognised by {right} of {len(item.predictions)} models{took}"
+
+
+def _picture(item: ShownUtterance) -> list[dict[str, Any]]:
+    if item.spectrogram is None:
+        return []
+    return [
+        {
+            "type": "heatmap",
+            "z": item.spectrogram.tolist(),
+            "x0": item.start,
+            "dx": item.shift,
+            "y0": 0,
+            "dy": 1,
+            "colorscale": "@sequential",
+            "showscale": False,
+            "hoverinfo": "skip",
+        }
+    ]
+
+
+def _curves(item: ShownUtterance, ink: Ink) -> list[dict[str, Any]]:
+    visible = visible_trials(item.curves)
+    colours = trial_colours(item.curves, ink)
+    traces = []
+    seen: dict[str, int] = {}
+    for curve in item.curves:
+        place = seen[curve.trial] = seen.get(curve.trial, -1) + 1
+        starts, values = list(curve.starts), list(curve.times_even)
+        if curve.kind == "words" and starts:  # the last word lasts to the end of the words
+            starts.append(max([item.words[-1][2] if item.words else item.shown, starts[-1]]))
+            values.append(values[-1])
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "name": f"{curve.trial} {curve.map}",
+                "x": starts,
+                "y": values,
+                "yaxis": "y2",
+                "visible": True if curve.trial in visible else "legendonly",
+                "line": {
+                    "color": colours[curve.trial],
+                    "dash": DASHES[place % len(DASHES)],
+                    "width": 1.8,
+                    "shape": "hv" if curve.kind == "words" else "linear",
+                },
+                "hovertemplate": "%{x:.2f} s: %{y:.2f} × even",
+            }
+        )
+    return traces
+
+
+def _labels(item: ShownUtterance) -> list[dict[str, Any]]:
+    """Words and phones as texts in the middle of their spans."""
+    traces = []
+    for height, size, spans in (
+        (1.5, 12, [span[:3] for span in item.words]),
+        (0.5, 10, [span[:3] for span in item.phones]),
+    ):
+        if not spans:
+            continue
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "text",
+                "x": [(start + end) / 2 for _, start, end in spans],
+                "y": [height] * len(spans),
+                "yaxis": "y3",
+                "text": [label for label, _, _ in spans],
+                "textfont": {"size": size, "color": "@ink"},
+                "hoverinfo": "skip",
+                "showlegend": False,
+                "cliponaxis": True,
+            }
+        )
+    return traces
+
+
+def _rectangles(item: ShownUtterance) -> list[dict[str, Any]]:
+    """Spans of words and phones; vowels are filled."""
+    found = [(1.05, 1.95, start, end, False) for _, start, end in item.words]
+    found += [(0.05, 0.95, start, end, sort == "vowel") for _, start, end, sort in item.phones]
+    return [
+        {
+            "type": "rect",
+            "layer": "below",
+            "x0": start,
+            "x1": end,
+            "yref": "y3",
+            "y0": low,
+            "y1": high,
+            "line": {"color": "@rule", "width": 1},
+            "fillcolor": "@series-2" if vowel else "@wash",
+            "opacity": 0.35 if vowel else 1,
+        }
+        for low, high, start, end, vowel in found
+    ]

@@ -1,0 +1,181 @@
+"""How alike the elements are that a model samples in two emotions (Baruah 2022, Fig. 2)."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+
+from serplatform.report.evidence import Evidence
+from serplatform.report.explanations import Explanations, find_explanations
+from serplatform.report.figures._heat_map import heat_map
+from serplatform.report.figures.base import (
+    FIGURES,
+    Drawing,
+    Figure,
+    Ink,
+    NoDataError,
+    Panel,
+    Table,
+)
+from serplatform.report.wording import decimal, short
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AttentionSimilarity:
+    """One trial: ``similarity`` is (C, C) over the classes that occur."""
+
+    trial: str
+    classes: tuple[str, ...]
+    utterances: tuple[int, ...]
+    similarity: FloatArray
+
+    def pairs(self) -> list[tuple[float, str, str]]:
+        """Every pair of classes, the least alike first."""
+        size = len(self.classes)
+        return sorted(
+            (float(self.similarity[a, b]), self.classes[a], self.classes[b])
+            for a in range(size)
+            for b in range(a + 1, size)
+        )
+
+
+def cosine_similarity(vectors: FloatArray) -> FloatArray:
+    """(C, D) vectors to (C, C) absolute cosines; 0 for a vector of zeros.
+
+    Example:
+        >>> cosine_similarity(np.array([[1.0, 0.0], [3.0, 4.0]])).round(2).tolist()
+        [[1.0, 0.6], [0.6, 1.0]]
+    """
+    length = np.sqrt((vectors**2).sum(axis=1, keepdims=True))
+    unit = vectors / np.where(length > 0, length, 1.0)
+    return np.asarray(np.minimum(np.abs(unit @ unit.T), 1.0), dtype=np.float64)
+
+
+def attention_similarity(
+    explained: Explanations, classes: tuple[str, ...]
+) -> list[AttentionSimilarity]:
+    """Mean sampling of each class over its windows, compared between classes, by trial.
+
+    The mean is over windows, as an utterance's own mean counts as often as it has windows
+    after the first.
+    """
+    table = explained.table("statistics")
+    rows = [row for row in table.to_pylist() if row["elements"] is not None]
+    found = []
+    for trial in sorted({row["trial"] for row in rows}):
+        own = [row for row in rows if row["trial"] == trial]
+        names = tuple(name for name in classes if any(row["truth"] == name for row in own))
+        if len(names) < 2:
+            continue
+        means, counts = [], []
+        for name in names:
+            group = [row for row in own if row["truth"] == name]
+            weights = np.array([row["num_windows"] - 1 for row in group], dtype=np.float64)
+            vectors = np.array([row["elements"] for row in group], dtype=np.float64)
+            means.append(np.average(vectors, axis=0, weights=weights))
+            counts.append(len(group))
+        found.append(
+            AttentionSimilarity(
+                trial=explained.name(trial, own[0]["architecture"]),
+                classes=names,
+                utterances=tuple(counts),
+                similarity=cosine_similarity(np.stack(means)),
+            )
+        )
+    return found
+
+
+@FIGURES.register("attention_similarity")
+class AttentionSimilarityFigure(Figure[tuple[AttentionSimilarity, ...]]):
+    name = "attention_similarity"
+    title = "Similarity of what is sampled, between emotions"
+    section = "explanations"
+    order = 40
+
+    def compute(self, evidence: Evidence) -> tuple[AttentionSimilarity, ...]:
+        found = find_explanations(evidence)
+        if not any(len(explained.table("statistics")) for explained in found):
+            raise NoDataError("no trial that chooses its observations (vrnn) was explained")
+        compared = [item for e in found for item in attention_similarity(e, evidence.classes)]
+        if not compared:
+            raise NoDataError(
+                "fewer than two emotions have utterances of more than one window, where elements "
+                "are chosen"
+            )
+        return tuple(compared)
+
+    def draw(self, data: tuple[AttentionSimilarity, ...], ink: Ink) -> Drawing:
+        panels, tables, sentences = [], [], []
+        for item in data:
+            size = len(item.classes)
+            labels = [short(name) for name in item.classes]
+            values = item.similarity.tolist()
+            pairs = item.pairs()
+            ticks = {
+                "tickvals": list(range(size)),
+                "ticktext": labels,
+                "showgrid": False,
+                "zeroline": False,
+            }
+            panels.append(
+                Panel(
+                    title=item.trial if len(data) > 1 else "",
+                    data=[
+                        heat_map(
+                            values,
+                            [[decimal(value) for value in row] for row in values],
+                            low=min(0.99, pairs[0][0]),
+                            high=1.0,
+                            text_size=11 if size <= 8 else 9,
+                        )
+                    ],
+                    layout={
+                        "xaxis": {
+                            **ticks,
+                            "constrain": "domain",
+                            "tickangle": -40 if size > 4 else 0,
+                        },
+                        "yaxis": {**ticks, "autorange": "reversed", "automargin": True},
+                        "meta": {"square": True},
+                    },
+                    height=140 + 44 * size,
+                )
+            )
+            tables.append(
+                Table(
+                    caption=f"{item.trial}: absolute cosine of the mean samplings",
+                    header=["emotion", "utterances", *item.classes],
+                    rows=[
+                        [name, count, *row]
+                        for name, count, row in zip(
+                            item.classes, item.utterances, values, strict=True
+                        )
+                    ],
+                    display=[
+                        [name, str(count), *(decimal(value) for value in row)]
+                        for name, count, row in zip(
+                            item.classes, item.utterances, values, strict=True
+                        )
+                    ],
+                )
+            )
+            (low, a, b), (high, c, d) = pairs[0], pairs[-1]
+            sentences.append(
+                f"{item.trial} samples {c} and {d} most alike ({decimal(high)}), {a} and {b} least "
+                f"({decimal(low)})."
+            )
+        return Drawing(
+            summary=" ".join(sentences),
+            panels=panels,
+            tables=tables,
+            note=(
+                "As Fig. 2 of Baruah and Banerjee, Interspeech 2022: for each emotion the mean, "
+                "over windows after the first of its test utterances, of which elements were "
+                "sampled; then the absolute cosine of two means. Means of what is never negative "
+                "are always alike, so the colours begin at the smallest value."
+            ),
+        )

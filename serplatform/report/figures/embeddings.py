@@ -1,0 +1,226 @@
+"""Test utterances of one fold in the plane, as each architecture tells them apart."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from serplatform.report.evidence import Evidence
+from serplatform.report.explanations import find_explanations
+from serplatform.report.figures.base import (
+    FIGURES,
+    SERIES,
+    SYMBOLS,
+    Drawing,
+    Figure,
+    Ink,
+    NoDataError,
+    Panel,
+    Table,
+)
+from serplatform.report.wording import decimal, plural, short
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Point:
+    """One utterance in the picture."""
+
+    utterance_id: str
+    speaker_id: str
+    truth: str
+    prediction: str
+    confidence: float
+    x: float
+    y: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Embedding:
+    """One trial's picture; ``purity`` and ``chance`` are of the vectors, not of the picture."""
+
+    trial: str
+    vectors: str
+    dim: int
+    method: str
+    fold: int
+    purity: float
+    chance: float
+    points: tuple[Point, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Embeddings:
+    """Pictures of all explained trials, and the classes in label order."""
+
+    classes: tuple[str, ...]
+    pictures: tuple[Embedding, ...]
+
+
+@FIGURES.register("embeddings")
+class EmbeddingsFigure(Figure[Embeddings]):
+    name = "embeddings"
+    title = "Test utterances as the models see them"
+    section = "explanations"
+    order = 50
+
+    def compute(self, evidence: Evidence) -> Embeddings:
+        pictures = []
+        for explained in find_explanations(evidence):
+            rows: dict[int, list[Mapping[str, Any]]] = {}
+            for row in explained.table("embeddings").to_pylist():
+                rows.setdefault(row["trial"], []).append(row)
+            for entry in explained.info["trials"]:
+                made = entry["embedding"]
+                if made is None or entry["trial"] not in rows:
+                    continue
+                names = [field.name for field in dataclasses.fields(Point)]
+                pictures.append(
+                    Embedding(
+                        trial=explained.name(entry["trial"], entry["architecture"]),
+                        vectors=made["vectors"],
+                        dim=made["dim"],
+                        method=made["method"],
+                        fold=made["fold"],
+                        purity=made["purity"],
+                        chance=made["chance"],
+                        points=tuple(
+                            Point(**{name: row[name] for name in names})
+                            for row in rows[entry["trial"]]
+                        ),
+                    )
+                )
+        if not pictures:
+            raise NoDataError("the first fold has too few test utterances for a picture")
+        return Embeddings(classes=evidence.classes, pictures=tuple(pictures))
+
+    def draw(self, data: Embeddings, ink: Ink) -> Drawing:
+        pictures = sorted(data.pictures, key=lambda picture: -picture.purity)
+        best, last = pictures[0], pictures[-1]
+        summary = (
+            f"Of an utterance's five nearest neighbours in {best.trial}, "
+            f"{decimal(5 * best.purity, 1)} are of its class on average"
+            f"{f', in {last.trial} {decimal(5 * last.purity, 1)}' if last is not best else ''}; "
+            f"by chance {decimal(5 * best.chance, 1)} would be."
+        )
+        return Drawing(
+            summary=summary,
+            panels=[
+                Panel(
+                    title=(
+                        f"{picture.trial}: {decimal(100 * picture.purity, 0)} % of neighbours of "
+                        "the same class"
+                    ),
+                    data=_traces(data.classes, picture),
+                    layout={
+                        "xaxis": _bare(),
+                        "yaxis": _bare(),
+                        "margin": {"l": 12, "b": 16},
+                        "legend": {"font": {"size": 11}},
+                    },
+                    height=360,
+                )
+                for picture in pictures
+            ],
+            tables=[
+                Table(
+                    caption="How well classes keep together",
+                    header=[
+                        "trial",
+                        "utterances",
+                        "vectors",
+                        "dimension",
+                        "same class among 5 neighbours",
+                        "by chance",
+                    ],
+                    rows=[
+                        [
+                            p.trial,
+                            len(p.points),
+                            _called(p.vectors),
+                            p.dim,
+                            p.purity,
+                            p.chance,
+                        ]
+                        for p in pictures
+                    ],
+                ),
+                Table(
+                    caption="Points of the pictures",
+                    header=[
+                        "trial",
+                        "utterance",
+                        "speaker",
+                        "spoken",
+                        "recognised",
+                        "confidence",
+                        "x",
+                        "y",
+                    ],
+                    rows=[
+                        [
+                            picture.trial,
+                            p.utterance_id,
+                            p.speaker_id,
+                            p.truth,
+                            p.prediction,
+                            p.confidence,
+                            p.x,
+                            p.y,
+                        ]
+                        for picture in pictures
+                        for p in picture.points
+                    ],
+                ),
+            ],
+            note=(
+                f"The {plural(len(best.points), 'test utterance')} of fold {best.fold} "
+                f"({best.method}): one point each, hollow where it was not recognised. Vectors "
+                "are what the last layer reads, or log posteriors where an architecture "
+                "classifies pieces of an utterance. Only neighbourhoods have a meaning in such a "
+                "picture; distances between groups and axes have none. Numbers are measured on "
+                "the vectors themselves. After Li et al., Interspeech 2020 (FG-CME), Fig. 2."
+            ),
+        )
+
+
+def _called(vectors: str) -> str:
+    return "before the last layer" if vectors == "penultimate" else "log posteriors"
+
+
+def _bare() -> dict[str, Any]:
+    return {"showticklabels": False, "showgrid": False, "zeroline": False, "ticks": ""}
+
+
+def _traces(classes: tuple[str, ...], picture: Embedding) -> list[dict[str, Any]]:
+    """One trace a class that occurs, in label order."""
+    traces = []
+    for place, name in enumerate(classes):
+        points = [p for p in picture.points if p.truth == name]
+        if not points:
+            continue
+        symbol = SYMBOLS[place % len(SYMBOLS)]
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": short(name),
+                "x": [p.x for p in points],
+                "y": [p.y for p in points],
+                "text": [
+                    f"{p.utterance_id}<br>{p.truth}, recognised as {p.prediction} "
+                    f"({p.confidence:.2f})"
+                    for p in points
+                ],
+                "hovertemplate": "%{text}<extra></extra>",
+                "marker": {
+                    "color": SERIES[place % len(SERIES)],
+                    "symbol": [
+                        symbol if p.prediction == p.truth else f"{symbol}-open" for p in points
+                    ],
+                    "size": 8,
+                    "line": {"width": 1.4, "color": SERIES[place % len(SERIES)]},
+                },
+            }
+        )
+    return traces

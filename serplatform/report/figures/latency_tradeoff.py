@@ -1,0 +1,148 @@
+"""Dev UAR of the explained trials against the time that they take for an utterance."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from serplatform.report.evidence import Evidence
+from serplatform.report.explanations import find_explanations
+from serplatform.report.figures.base import (
+    FIGURES,
+    Drawing,
+    Figure,
+    Ink,
+    NoDataError,
+    Panel,
+    Table,
+)
+from serplatform.report.wording import decimal, percent, plural
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TimedTrial:
+    """One explained trial; ``undominated``: no other is at least as good and faster."""
+
+    trial: str
+    architecture: str
+    milliseconds: float
+    utterance_seconds: float
+    num_parameters: int | None
+    dev_uar: float
+    undominated: bool
+
+
+@FIGURES.register("latency_tradeoff")
+class LatencyTradeoff(Figure[tuple[TimedTrial, ...]]):
+    name = "latency_tradeoff"
+    title = "Dev UAR against latency"
+    section = "search"
+    order = 91
+
+    def compute(self, evidence: Evidence) -> tuple[TimedTrial, ...]:
+        timed = [
+            (explained.name(entry["trial"], entry["architecture"]), entry)
+            for explained in find_explanations(evidence)
+            for entry in explained.info["trials"]
+            if entry.get("latency_seconds")
+        ]
+        if len(timed) < 2:
+            raise NoDataError("fewer than two trials were explained, where latency is measured")
+        timed.sort(key=lambda item: (item[1]["latency_seconds"], -item[1]["dev_uar"]))
+        found, best = [], float("-inf")
+        for name, entry in timed:
+            found.append(
+                TimedTrial(
+                    trial=name,
+                    architecture=entry["architecture"],
+                    milliseconds=1000 * entry["latency_seconds"],
+                    utterance_seconds=entry["latency_utterance_seconds"],
+                    num_parameters=entry.get("num_parameters"),
+                    dev_uar=entry["dev_uar"],
+                    undominated=entry["dev_uar"] > best,
+                )
+            )
+            best = max(best, entry["dev_uar"])
+        return tuple(found)
+
+    def draw(self, data: tuple[TimedTrial, ...], ink: Ink) -> Drawing:
+        front = [t for t in data if t.undominated]
+        traces: list[dict[str, Any]] = [
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "name": "best up to this time",
+                "x": [t.milliseconds for t in front],
+                "y": [100 * t.dev_uar for t in front],
+                "line": {"shape": "hv", "color": "@ink", "width": 1.2, "dash": "dot"},
+                "hoverinfo": "skip",
+            }
+        ]
+        for t in data:
+            traces.append(
+                {
+                    "type": "scatter",
+                    "mode": "markers",
+                    "name": t.trial,
+                    "x": [t.milliseconds],
+                    "y": [100 * t.dev_uar],
+                    "hovertemplate": "%{x:.3g} ms<br>dev UAR %{y:.1f} %",
+                    "marker": {
+                        "color": ink.colour(t.architecture),
+                        "symbol": ink.symbol(t.architecture),
+                        "size": 10,
+                    },
+                }
+            )
+        fast, slow = front[0], front[-1]
+        return Drawing(
+            summary=(
+                f"{len(front)} of {plural(len(data), 'explained trial')} "
+                f"{'is' if len(front) == 1 else 'are'} not beaten by a faster one: from "
+                f"{fast.trial} ({decimal(fast.milliseconds, 2)} ms, dev UAR "
+                f"{percent(fast.dev_uar)} %) to {slow.trial} ({decimal(slow.milliseconds, 2)} ms, "
+                f"{percent(slow.dev_uar)} %)."
+            ),
+            panels=[
+                Panel(
+                    data=traces,
+                    layout={
+                        "xaxis": {
+                            "title": {"text": "milliseconds an utterance"},
+                            "type": "log",
+                        },
+                        "yaxis": {"title": {"text": "mean dev UAR (%)"}},
+                    },
+                    height=420,
+                )
+            ],
+            tables=[
+                Table(
+                    caption="Explained trials by latency",
+                    header=[
+                        "trial",
+                        "milliseconds",
+                        "utterance (s)",
+                        "parameters",
+                        "dev UAR",
+                        "not beaten by a faster one",
+                    ],
+                    rows=[
+                        [
+                            t.trial,
+                            t.milliseconds,
+                            t.utterance_seconds,
+                            t.num_parameters,
+                            t.dev_uar,
+                            "yes" if t.undominated else "no",
+                        ]
+                        for t in data
+                    ],
+                )
+            ],
+            note=(
+                "One pass of the model over the test utterance of median length, alone, on one "
+                "thread of the CPU of the machine that explained the run; the median of several. "
+                "Extraction of features, the same for all, is not in it."
+            ),
+        )

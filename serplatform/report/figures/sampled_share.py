@@ -1,0 +1,190 @@
+"""Share of the observation that a model samples, by emotion (Baruah and Banerjee 2022, Table 2)."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from serplatform.report.clustered_means import clustered_interval, mean_statistic
+from serplatform.report.evidence import Evidence
+from serplatform.report.explanations import Explanations, find_explanations
+from serplatform.report.figures.base import (
+    FIGURES,
+    Drawing,
+    Figure,
+    Ink,
+    NoDataError,
+    Panel,
+    Table,
+)
+from serplatform.report.wording import decimal, percent, plural, short
+from serplatform.statistics.bootstrap import Interval
+
+AVERAGE = "all"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SampledShare:
+    """One class of one trial; ``utterances`` counts those with more than one window."""
+
+    trial: str
+    architecture: str
+    emotion: str
+    utterances: int
+    single_windows: int
+    share: Interval
+
+
+def sampled_shares(explained: Explanations, classes: tuple[str, ...]) -> list[SampledShare]:
+    """Mean share of each class and of all utterances, by trial.
+
+    An utterance of a single window is observed whole by definition: nothing was chosen there,
+    so it is counted and left out.
+    """
+    table = explained.table("statistics").to_pydict()
+    trials = np.array(table["trial"], dtype=np.int64)
+    windows = np.array(table["num_windows"], dtype=np.int64)
+    shares = np.array(table["sampled_share"], dtype=np.float64)
+    truth = np.array(table["truth"], dtype=object)
+    found = []
+    for trial in np.unique(trials).tolist():
+        architecture = table["architecture"][int(np.flatnonzero(trials == trial)[0])]
+        for name in (*classes, AVERAGE):
+            own = (trials == trial) & ((truth == name) | (name == AVERAGE))
+            rows = np.flatnonzero(own & (windows > 1))
+            if not len(rows):
+                continue
+            found.append(
+                SampledShare(
+                    trial=explained.name(trial, architecture),
+                    architecture=architecture,
+                    emotion=name,
+                    utterances=len(rows),
+                    single_windows=int((own & (windows == 1)).sum()),
+                    share=clustered_interval(
+                        np.stack([shares[rows], np.ones(len(rows))], axis=1),
+                        [table["speaker_id"][row] for row in rows],
+                        mean_statistic,
+                    ),
+                )
+            )
+    return found
+
+
+@FIGURES.register("sampled_share")
+class SampledShareFigure(Figure[tuple[SampledShare, ...]]):
+    name = "sampled_share"
+    title = "Share of the observation that is sampled, by emotion"
+    section = "explanations"
+    order = 30
+
+    def compute(self, evidence: Evidence) -> tuple[SampledShare, ...]:
+        found = find_explanations(evidence)
+        if not any(len(explained.table("statistics")) for explained in found):
+            raise NoDataError("no trial that chooses its observations (vrnn) was explained")
+        rows = [row for e in found for row in sampled_shares(e, evidence.classes)]
+        if not rows:
+            raise NoDataError(
+                "every utterance is a single window, which is observed whole: nothing is chosen"
+            )
+        return tuple(rows)
+
+    def draw(self, data: tuple[SampledShare, ...], ink: Ink) -> Drawing:
+        trials = list(dict.fromkeys(row.trial for row in data))
+        names = list(dict.fromkeys(row.emotion for row in data))
+        traces = []
+        for place, trial in enumerate(trials):
+            rows = [row for row in data if row.trial == trial]
+            shift = (place - (len(trials) - 1) / 2) * 0.26
+            colour = ink.colour(rows[0].architecture)
+            traces.append(
+                {
+                    "type": "scatter",
+                    "mode": "markers",
+                    "name": trial,
+                    "x": [100 * row.share.value for row in rows],
+                    "y": [names.index(row.emotion) + shift for row in rows],
+                    "error_x": {
+                        "type": "data",
+                        "symmetric": False,
+                        "array": [
+                            100 * ((r.share.high or r.share.value) - r.share.value) for r in rows
+                        ],
+                        "arrayminus": [
+                            100
+                            * (
+                                r.share.value
+                                - (r.share.value if r.share.low is None else r.share.low)
+                            )
+                            for r in rows
+                        ],
+                        "color": colour,
+                        "thickness": 2,
+                        "width": 0,
+                    },
+                    "marker": {
+                        "color": colour,
+                        "symbol": ["diamond" if r.emotion == AVERAGE else "circle" for r in rows],
+                        "size": 10,
+                    },
+                    "text": [short(row.emotion) for row in rows],
+                    "hovertemplate": "%{text}: %{x:.1f} %<extra></extra>",
+                }
+            )
+        first = [r for r in data if r.trial == trials[0] and r.emotion != AVERAGE]
+        most = max(first, key=lambda row: row.share.value)
+        least = min(first, key=lambda row: row.share.value)
+        whole = next(r for r in data if r.trial == trials[0] and r.emotion == AVERAGE)
+        left = f"; {plural(whole.single_windows, 'utterance')} of one window left out"
+        return Drawing(
+            summary=(
+                f"{trials[0]} samples {percent(whole.share.value)} % of what it could observe, "
+                f"most in {most.emotion} ({percent(most.share.value)} %), least in "
+                f"{least.emotion} ({percent(least.share.value)} %)."
+            ),
+            panels=[
+                Panel(
+                    data=traces,
+                    layout={
+                        "xaxis": {"title": {"text": "elements sampled (%), 95 % interval"}},
+                        "yaxis": {
+                            "tickvals": list(range(len(names))),
+                            "ticktext": [short(name) for name in names],
+                            "range": [len(names) - 0.4, -0.6],
+                            "automargin": True,
+                            "zeroline": False,
+                        },
+                        "showlegend": len(trials) > 1,
+                    },
+                    height=130 + 40 * len(names),
+                )
+            ],
+            tables=[
+                Table(
+                    caption="Elements sampled, by emotion",
+                    header=["trial", "emotion", "utterances", "share", "low", "high"],
+                    rows=[
+                        [r.trial, r.emotion, r.utterances, r.share.value, r.share.low, r.share.high]
+                        for r in data
+                    ],
+                    display=[
+                        [
+                            r.trial,
+                            r.emotion,
+                            str(r.utterances),
+                            decimal(r.share.value),
+                            decimal(r.share.low),
+                            decimal(r.share.high),
+                        ]
+                        for r in data
+                    ],
+                )
+            ],
+            note=(
+                "As Table 2 of Baruah and Banerjee, Interspeech 2022: the mean over test "
+                "utterances of the share of a window's elements that the model did not expect and "
+                "therefore sampled, over windows after the first (which is observed whole)"
+                f"{left if whole.single_windows else ''}. Intervals resample whole speakers."
+            ),
+        )
