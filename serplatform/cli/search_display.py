@@ -87,6 +87,14 @@ class SearchDisplay:
             )
             self._line(f"running: {where}")
 
+    def trial_retried(self, suggestion: Any, error: str) -> None:
+        """See ``SearchObserver``."""
+        what = f"trial {suggestion.number} {suggestion.architecture} is tried again: {error}"
+        if self._live is not None:
+            self._live.console.print(Text(what))
+        else:
+            self._line(what)
+
     def trial_ended(self, record: Mapping[str, Any]) -> None:
         """See ``SearchObserver``."""
         self._running.pop(record["trial"], None)

@@ -17,6 +17,9 @@ class Books(Protocol):
     def should_stop(self, trial_id: str, result: Mapping[str, Any]) -> bool:
         """Take a result; True when the trial is to be pruned."""
 
+    def retried(self, trial_id: str, error: str) -> None:
+        """A trial is tried again after an error."""
+
     def ended(self, trial_id: str, result: Mapping[str, Any] | None, error: str | None) -> None:
         """A trial left Tune."""
 

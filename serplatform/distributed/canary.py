@@ -107,6 +107,10 @@ class _Observer:
     def trial_progressed(self, suggestion: Suggestion, result: Mapping[str, Any]) -> None:
         """Nothing to say."""
 
+    def trial_retried(self, suggestion: Suggestion, error: str) -> None:
+        """Say why it goes on in another process."""
+        self.tell(f"trial {suggestion.number + 1} of {self.trials} is tried again: {error}")
+
     def trial_ended(self, record: Mapping[str, Any]) -> None:
         """Say how it ended."""
         uar = record.get("dev", {}).get("uar")

@@ -63,8 +63,20 @@ def connect(address: str | None = None, num_cpus: int | None = None) -> None:
         except ConnectionError as error:
             where = f"--address {address}" if address else "this machine"
             raise BadInputError(f"{where}: no Ray cluster can be reached ({error})") from None
+    _keep_stdout_clean()
     if address is None:
         end_with_me()
+
+
+def _keep_stdout_clean() -> None:
+    """Log what Ray would print on stdout, whose last line may be a program's to read."""
+    import ray._private.worker as worker
+
+    def log(data: dict[str, Any], *_: Any, **__: Any) -> None:
+        logging.getLogger(__name__).info("%s", " ".join(map(str, data.get("lines", ()))))
+
+    if hasattr(worker, "print_to_stdstream"):
+        worker.print_to_stdstream = log
 
 
 def _check_reachable(address: str) -> None:

@@ -8,6 +8,7 @@ as if it had never stopped. Tune's own schedulers keep theirs in memory only
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from ray import tune
@@ -63,14 +64,38 @@ class TrialEnds(tune.Callback):
         """The trial finished, was pruned, or was stopped with the whole search."""
         self._books.value.ended(trial.trial_id, trial.last_result, None)
 
+    def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        """The trial raised, or its process died, and is tried again."""
+        self._books.value.retried(trial.trial_id, _reason(trial))
+
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """The trial raised more often than it may be retried."""
         self._books.value.ended(trial.trial_id, trial.last_result, _reason(trial))
 
 
 def _reason(trial: Any) -> str:
-    """Why a Tune trial failed, without Ray's traceback of the caller."""
-    error = trial.get_pickled_error() or trial.get_error()
-    cause = getattr(error, "cause", None) or error
-    lines = [line.strip() for line in str(cause).strip().splitlines() if line.strip()]
-    return lines[-1] if lines else "the trial's process died"
+    """Why a Tune trial failed, without Ray's traceback of the caller.
+
+    Tune's own accessors look where the file arrives only later.
+    """
+    try:
+        text = Path(trial.error_file).read_text(encoding="utf-8", errors="replace")
+    except (OSError, TypeError):
+        return "no reason was given"
+    return short_reason(text.rpartition("Failure # ")[2])
+
+
+def short_reason(text: str) -> str:
+    """The one line of an error text of Ray that says what happened.
+
+    Example:
+        >>> short_reason("Traceback ...\\n  File ...\\nValueError: no such thing\\n")
+        'ValueError: no such thing'
+    """
+    if "low on memory" in text:
+        return "the process that trained it was ended because memory ran low"
+    if "Worker exit detail:" in text or "actor died" in text:
+        detail = text.rpartition("Worker exit detail:")[2].strip().partition("\n")[0]
+        return f"the process that trained it died: {detail[:200]}"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "no reason was given"

@@ -42,6 +42,9 @@ class SearchObserver(Protocol):
     def trial_progressed(self, suggestion: Suggestion, result: Mapping[str, Any]) -> None:
         """A trial trained one more epoch."""
 
+    def trial_retried(self, suggestion: Suggestion, error: str) -> None:
+        """A trial goes on from its last saved epoch after an error."""
+
     def trial_ended(self, record: Mapping[str, Any]) -> None:
         """A trial is complete, pruned or failed, and recorded."""
 
@@ -254,6 +257,11 @@ class _Trials:
             self._pruned.add(number)
         return prune
 
+    def retried(self, trial_id: str, error: str) -> None:
+        """See ``Books``."""
+        if trial_id in self._suggestions:
+            self.observer.trial_retried(self._suggestions[trial_id], error)
+
     def ended(self, trial_id: str, result: Mapping[str, Any] | None, error: str | None) -> None:
         """See ``Books``: record the trial, unless it was merely interrupted."""
         try:
@@ -368,7 +376,12 @@ def run_trials(
     from ray import tune
     from ray.tune.search import ConcurrencyLimiter
 
-    from serplatform.distributed.scheduler import PruningScheduler, StopWhen, TrialEnds
+    from serplatform.distributed.scheduler import (
+        PruningScheduler,
+        StopWhen,
+        TrialEnds,
+        short_reason,
+    )
     from serplatform.distributed.searcher import StudySearcher
     from serplatform.distributed.trial_actor import TrialActor
 
@@ -427,7 +440,7 @@ def run_trials(
     except KeyboardInterrupt:
         interrupted = True
     except tune.TuneError as error:
-        raise SerplatformError(f"Ray Tune failed: {error}") from error
+        raise SerplatformError(f"Ray Tune failed: {short_reason(str(error))}") from error
     finally:
         with contextlib.suppress(OSError):  # the table is made of the records at the next chance
             trials.write_table()
@@ -446,7 +459,7 @@ def _quiet() -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in ("ray.tune", "ray.train", "ray.air")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
-        logger.setLevel(logging.ERROR)
+        logger.setLevel(logging.CRITICAL)  # errors of trials are in their records
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
