@@ -61,9 +61,9 @@ def phone_class(label: str, notation: Notation) -> PhoneClass:
     """
     text = label.strip()
     lower = text.lower()
-    if lower.strip("+[]{}") in _SILENCE or lower in _SILENCE or lower.startswith("_"):
+    if lower in _SILENCE or lower.startswith("_") or (_bracketed(text) and lower[1:-1] in _SILENCE):
         return "silence"
-    if lower.strip("+[]<>") in _NOISE or _bracketed(text):
+    if lower in _NOISE or _bracketed(text):
         return "other"
     if notation == "arpabet":
         plain = lower.rstrip("0123456789")

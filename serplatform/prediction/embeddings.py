@@ -72,30 +72,33 @@ def picture(vectors: FloatArray, *, seed: int = 0) -> tuple[FloatArray, str]:
     Returns:
         (N, 2) and the method's name, ``t-SNE`` or ``PCA``.
     """
-    from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-    centred = standardized(vectors)
-    count, dim = centred.shape
     with threadpool_limits(1):
-        components = max(1, min(50, count, dim))
-        reduced = PCA(n_components=components, random_state=seed).fit_transform(centred)
-        if count < _TSNE_LEAST or not centred.any():
-            wide = np.zeros((count, 2))
-            wide[:, : min(2, components)] = reduced[:, :2]
-            return wide, "PCA"
-        start = np.zeros((count, 2))
-        start[:, : min(2, components)] = reduced[:, :2]
-        start *= 1e-4 / max(float(start[:, 0].std()), 1e-12)
+        reduced = _principal_components(standardized(vectors))
+        start = reduced[:, :2].copy()
+        if len(start) < _TSNE_LEAST or not start.any():
+            return start, "PCA"
+        start *= 1e-4 / start[:, 0].std()
         made = TSNE(
             n_components=2,
-            perplexity=min(_PERPLEXITY, (count - 1) / 3),
+            perplexity=min(_PERPLEXITY, (len(start) - 1) / 3),
             init=start,
             random_state=seed,
             n_jobs=1,
         ).fit_transform(reduced)
     return np.asarray(made, dtype=np.float64), "t-SNE"
+
+
+def _principal_components(centred: FloatArray) -> FloatArray:
+    """(N, D) to (N, at least 2 and at most 50), signs fixed by the largest entry."""
+    left, size, right = np.linalg.svd(centred, full_matrices=False)
+    sign = np.sign(right[np.arange(len(right)), np.abs(right).argmax(axis=1)])
+    values = (left * size * np.where(sign == 0, 1.0, sign))[:, :50]
+    if values.shape[1] < 2:
+        values = np.pad(values, ((0, 0), (0, 2 - values.shape[1])))
+    return np.asarray(values, dtype=np.float64)
 
 
 def standardized(vectors: FloatArray) -> FloatArray:

@@ -171,6 +171,8 @@ class AttentionOnSpeechFigure(Figure[AttentionOnSpeech]):
             if data.by_confidence
             else "as asked for"
         )
+        curves = [curve for item in data.utterances for curve in item.curves]
+        visible, colours = visible_trials(curves), trial_colours(curves, ink)
         sounds = sum(bool(item.audio) for item in data.utterances)
         faults = sorted({item.audio_fault for item in data.utterances if item.audio_fault})
         wide = [item for item in data.utterances if item.shown < item.duration]
@@ -196,7 +198,7 @@ class AttentionOnSpeechFigure(Figure[AttentionOnSpeech]):
                 f"{plural(len(data.utterances), 'test utterance')}, {chosen}: what the models "
                 f"attend to{', with the sound to play' if sounds else ''}.{_even(data)}"
             ),
-            panels=[_panel(item, ink) for item in data.utterances],
+            panels=[_panel(item, visible, colours) for item in data.utterances],
             tables=[
                 *([_errors_table(data)] if data.errors else []),
                 Table(
@@ -288,8 +290,8 @@ def trial_colours(curves: Sequence[ShownCurve], ink: Ink) -> dict[str, str]:
     return colours
 
 
-def _panel(item: ShownUtterance, ink: Ink) -> Panel:
-    traces = [*_picture(item), *_curves(item, ink), *_labels(item)]
+def _panel(item: ShownUtterance, visible: Sequence[str], colours: Mapping[str, str]) -> Panel:
+    traces = [*_picture(item), *_curves(item, visible, colours), *_labels(item)]
     top = max([2.0, *(value for c in item.curves for value in c.times_even)])
     line = {
         "gridcolor": "@grid",
@@ -365,7 +367,7 @@ def _title(item: ShownUtterance) -> str:
         return f"{title}, recognised as {found} ({percent(confidence, 0)} %)"
     right = sum(found == item.truth for _, found, _ in item.predictions)
     wrong = sorted({found for _, found, _ in item.predictions} - {item.truth})
-    took = f"; others: {listing(wrong, 'or')}" if wrong else ""
+    took = f", taken for {listing(wrong, 'or')}" if wrong else ""
     return f"{title}, recognised by {right} of {len(item.predictions)} models{took}"
 
 
@@ -387,9 +389,9 @@ def _picture(item: ShownUtterance) -> list[dict[str, Any]]:
     ]
 
 
-def _curves(item: ShownUtterance, ink: Ink) -> list[dict[str, Any]]:
-    visible = visible_trials(item.curves)
-    colours = trial_colours(item.curves, ink)
+def _curves(
+    item: ShownUtterance, visible: Sequence[str], colours: Mapping[str, str]
+) -> list[dict[str, Any]]:
     traces = []
     seen: dict[str, int] = {}
     for curve in item.curves:

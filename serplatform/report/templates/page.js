@@ -121,6 +121,14 @@
       if (!audio.paused && !audio.ended) requestAnimationFrame(follow);
     };
     ["play", "seeked"].forEach((event) => audio.addEventListener(event, follow));
+    const ready = () => { audio.dataset.seconds = audio.duration.toFixed(2); };
+    if (audio.readyState > 0) ready(); else audio.addEventListener("loadedmetadata", ready);
+    audio.addEventListener("error", () => {
+      const told = document.createElement("p");
+      told.className = "note";
+      told.textContent = "This browser cannot play the sound.";
+      audio.replaceWith(told);
+    });
   });
 
   window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);

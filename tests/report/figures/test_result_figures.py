@@ -187,6 +187,8 @@ def test_every_figure_belongs_to_a_section_and_plotly_accepts_it(on_disk: Any, i
         assert figure.section in SECTIONS
         if name == "parameter_importance":  # needs more trials than the fixture has
             continue
+        if figure.section == "explanations" or name == "latency_tradeoff":
+            continue  # need an explained run: test_explanation_figures.py
         drawing = figure.draw(figure.compute(found), ink)
         assert drawing.summary.endswith(".")
         assert drawing.tables
