@@ -1,0 +1,335 @@
+"""What the figures of explained runs compute, and what they refuse."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from serplatform.artifacts import read_json, write_json
+from serplatform.report.build import render
+from serplatform.report.evidence import Evidence, build_evidence
+from serplatform.report.figures.attention_on_speech import (
+    AttentionOnSpeechFigure,
+    ShownCurve,
+    trial_colours,
+    visible_trials,
+)
+from serplatform.report.figures.attention_similarity import (
+    AttentionSimilarityFigure,
+    cosine_similarity,
+)
+from serplatform.report.figures.base import FIGURES, Ink, NoDataError
+from serplatform.report.figures.embeddings import EmbeddingsFigure
+from serplatform.report.figures.latency_tradeoff import LatencyTradeoff
+from serplatform.report.figures.phone_attention import PhoneAttentionFigure, map_attention
+from serplatform.report.figures.sampled_share import SampledShareFigure
+from serplatform.report.load import load_source
+from serplatform.testing.explained_run import add_explanations
+
+#: figures that need an explained run
+NAMES = (
+    "attention_on_speech",
+    "phone_attention",
+    "sampled_share",
+    "attention_similarity",
+    "embeddings",
+    "latency_tradeoff",
+)
+
+
+@pytest.fixture(scope="module")
+def folder(on_disk: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("explained") / "run"
+    shutil.copytree(on_disk.run, run)
+    add_explanations(run)
+    return run
+
+
+@pytest.fixture
+def found(folder: Path) -> Evidence:
+    return build_evidence(load_source(folder))
+
+
+@pytest.fixture
+def changed(folder: Path, tmp_path: Path) -> Callable[..., Evidence]:
+    """Evidence of a run after a change to its explanations.json."""
+
+    def change(**values: Any) -> Evidence:
+        run = tmp_path / "run"
+        shutil.copytree(folder, run)
+        path = run / "explanations" / "explanations.json"
+        write_json(path, read_json(path) | values)
+        return build_evidence(load_source(run))
+
+    return change
+
+
+def test_plotly_accepts_every_panel(found: Evidence, ink: Ink) -> None:
+    import plotly.graph_objects as go
+
+    def resolved(value: Any) -> Any:
+        if isinstance(value, str) and value.startswith("@"):
+            return [[0, "#000"], [1, "#fff"]] if value == "@sequential" else "#123456"
+        if isinstance(value, dict):
+            return {k: resolved(v) for k, v in value.items()}
+        return [resolved(v) for v in value] if isinstance(value, (list, tuple)) else value
+
+    for name in NAMES:
+        figure = FIGURES.get(name)()
+        drawing = figure.draw(figure.compute(found), ink)
+        assert drawing.summary.endswith(".")
+        assert drawing.tables
+        assert drawing.panels
+        for panel in drawing.panels:
+            go.Figure(data=resolved(panel.data), layout=resolved(panel.layout))
+        for table in drawing.tables:
+            header = table.csv_header or table.header
+            assert {len(row) for row in table.rows} == {len(header)}
+            assert {len(row) for row in table.shown()} == {len(table.header)}
+
+
+def test_without_explanations_every_figure_says_how_to_make_them(on_disk: Any) -> None:
+    bare = build_evidence(load_source(on_disk.run))
+    for name in NAMES:
+        with pytest.raises(NoDataError, match="serplatform explain RUN"):
+            FIGURES.get(name)().compute(bare)
+
+
+# -- attention by phone class
+
+
+def row(speaker: str, *, vowel: float, consonant: float, frames: tuple[int, int, int]) -> dict:
+    return {
+        "architecture": "moma",
+        "map": "layer1",
+        "speaker_id": speaker,
+        "frames": sum(frames),
+        "spread": 0.5,
+        "mass_vowel": vowel,
+        "mass_consonant": consonant,
+        "mass_silence": 1 - vowel - consonant,
+        "frames_vowel": frames[0],
+        "frames_consonant": frames[1],
+        "frames_silence": frames[2],
+    }
+
+
+def test_intensity_ratio_and_excess_worked_by_hand() -> None:
+    rows = [
+        row("a", vowel=0.6, consonant=0.2, frames=(40, 40, 20)),
+        row("b", vowel=0.5, consonant=0.3, frames=(20, 60, 20)),
+    ]
+    found = map_attention(rows, "moma #1", {"p_value": 0.02, "num_groups": 2})
+    vowel, consonant, silence = found.classes
+    assert (vowel.mass, vowel.time) == pytest.approx((0.55, 0.3))
+    assert vowel.intensity.value == pytest.approx(0.55 / 0.3)
+    assert consonant.intensity.value == pytest.approx(0.25 / 0.5)
+    assert silence.intensity.value == pytest.approx(0.2 / 0.2)
+    assert found.ratio.value == pytest.approx((0.55 / 0.3) / (0.25 / 0.5))
+    # within speech: 0.75 of attention on half of it, 0.625 on a quarter of it
+    assert found.excess.value == pytest.approx((0.25 + 0.375) / 2)
+    # two speakers: the interval of the mean ends at the speakers' own values
+    assert (found.excess.low, found.excess.high) == pytest.approx((0.25, 0.375))
+    assert (found.p_value, found.num_groups, found.speakers) == (0.02, 2, 2)
+
+
+def test_one_speaker_has_no_interval_and_too_little_silence_no_intensity() -> None:
+    found = map_attention([row("a", vowel=0.6, consonant=0.4, frames=(50, 50, 0))], "t", None)
+    assert (found.ratio.low, found.ratio.high) == (None, None)
+    assert found.classes[2].intensity is None
+    assert found.p_value is None
+    silent = [row("a", vowel=0.0, consonant=0.0, frames=(50, 50, 0))]
+    assert map_attention(silent, "t", None) is None
+
+
+def test_layers_are_compared_on_the_same_utterances(found: Evidence) -> None:
+    data = PhoneAttentionFigure().compute(found)
+    assert [(m.map, m.utterances) for m in data.maps][:2] == [
+        ("layer1", data.maps[0].utterances),
+        ("layer2", data.maps[0].utterances),
+    ]
+    first, second, other = data.maps
+    assert first.ratio.value == pytest.approx(2.0, rel=0.01)
+    assert second.ratio.value == pytest.approx(1.0, rel=0.01)
+    assert other.ratio.value == pytest.approx(0.5, rel=0.01)
+    ((trial, gap),) = data.smoothing
+    assert trial == first.trial
+    assert gap.value == pytest.approx(0.4, abs=0.005)
+    assert gap.low < gap.value < gap.high
+
+
+def test_the_summary_names_the_largest_effect_with_its_interval(found: Evidence, ink: Ink) -> None:
+    figure = PhoneAttentionFigure()
+    text = figure.draw(figure.compute(found), ink).summary
+    assert "1 prefers vowels, 1 prefers consonants, 1 neither" in text
+    assert "p < .001" in text
+    assert "40.0 points more of the frames" in text
+
+
+# -- what vrnn samples
+
+
+def test_sampled_shares_leave_single_windows_out(found: Evidence) -> None:
+    data = SampledShareFigure().compute(found)
+    shares = {r.emotion: r for r in data}
+    for place, name in enumerate(found.classes):
+        assert shares[name].share.value == pytest.approx(0.5 + 0.1 * place)
+    number = len(json.loads((found.source.path / "folds.json").read_text())["folds"][0]["test"])
+    singles = number // 5
+    assert shares["all"].single_windows == singles
+    assert shares["all"].utterances == number - singles
+
+
+def test_similarity_is_the_cosine_of_the_means(found: Evidence) -> None:
+    (item,) = AttentionSimilarityFigure().compute(found)
+    np.testing.assert_allclose(np.diag(item.similarity), 1.0)
+    np.testing.assert_array_equal(item.similarity, item.similarity.T)
+    vectors = np.array([[0.7, 0.5, 0.5, 0.5], [0.6, 0.8, 0.6, 0.6]])  # by the fixture's rule
+    cosine = vectors[0] @ vectors[1] / np.prod(np.linalg.norm(vectors, axis=1))
+    assert item.similarity[0, 1] == pytest.approx(cosine)
+    assert item.pairs()[0][0] == pytest.approx(item.similarity.min())
+
+
+def test_cosines_of_zero_and_opposite_vectors() -> None:
+    found = cosine_similarity(np.array([[0.0, 0.0], [1.0, 0.0], [-2.0, 0.0]]))
+    np.testing.assert_allclose(found, [[0, 0, 0], [0, 1, 1], [0, 1, 1]])
+
+
+# -- embeddings, latency
+
+
+def test_every_utterance_of_the_fold_is_in_the_picture(found: Evidence, ink: Ink) -> None:
+    data = EmbeddingsFigure().compute(found)
+    number = len(json.loads((found.source.path / "folds.json").read_text())["folds"][0]["test"])
+    assert [len(p.points) for p in data.pictures] == [number, number]
+    drawing = EmbeddingsFigure().draw(data, ink)
+    panel = drawing.panels[0]
+    symbols = [s for trace in panel.data for s in trace["marker"]["symbol"]]
+    wrong = sum(p.truth != p.prediction for p in data.pictures[0].points)
+    assert sum(s.endswith("-open") for s in symbols) == wrong > 0
+    assert "3.0 are of its class on average" in drawing.summary  # 5 · 0.6
+
+
+def test_slower_and_worse_trials_are_beaten(found: Evidence) -> None:
+    data = LatencyTradeoff().compute(found)
+    assert [t.milliseconds for t in data] == pytest.approx([1.0, 2.0])
+    assert data[0].undominated
+    assert data[1].undominated == (data[1].dev_uar > data[0].dev_uar)
+
+
+# -- attention on speech
+
+
+def curve(trial: str, architecture: str, largest: float) -> ShownCurve:
+    return ShownCurve(
+        trial=trial,
+        architecture=architecture,
+        map="layer1",
+        kind="frames",
+        starts=(0.0, 0.01),
+        times_even=(largest, 2 - largest),
+    )
+
+
+def test_the_papers_models_are_drawn_first_unless_their_attention_is_even() -> None:
+    curves = [curve("csa #1", "csa", 1.5), curve("moma #2", "moma", 1.2)]
+    assert visible_trials(curves) == ["moma #2"]
+    flat = [*curves[:1], curve("moma #2", "moma", 1.01), curve("can #3", "can", 1.9)]
+    assert visible_trials(flat) == ["moma #2", "can #3", "csa #1"]
+
+
+def test_no_two_trials_share_a_colour_while_there_are_some(ink: Ink) -> None:
+    curves = [curve(f"other{i} #{i}", f"other{i}", 1.5) for i in range(8)]
+    colours = trial_colours(curves, ink)
+    assert len(set(colours.values())) == 8
+
+
+def test_sound_words_and_phones_reach_the_panel(found: Evidence, ink: Ink) -> None:
+    figure = AttentionOnSpeechFigure()
+    data = figure.compute(found)
+    assert len(data.utterances) == 2
+    assert data.utterances[0].spectrogram.shape == (16, 68)
+    panel = figure.draw(data, ink).panels[0]
+    assert panel.audio.startswith("data:audio/flac;base64,")
+    texts = [t for trace in panel.data if trace.get("mode") == "text" for t in trace["text"]]
+    assert texts == ["open", "door", "OW1", "P", "AH0", "N", "D", "AO1", "R"]
+    filled = [s for s in panel.layout["shapes"] if s.get("fillcolor") == "@series-2"]
+    assert len(filled) == 3  # the vowels
+
+
+# -- what does not belong together
+
+
+@pytest.mark.parametrize(
+    ("values", "match"),
+    [
+        ({"dataset_fingerprint": "other"}, "made with another dataset"),
+        ({"folds_hash": "other"}, "made with another folds"),
+        ({"classes": ["a"]}, "made with another classes"),
+        ({"schema_version": 99}, "schema version 99"),
+    ],
+)
+def test_explanations_of_something_else_are_not_drawn(changed, values, match) -> None:
+    other = changed(**values)
+    for name in NAMES:
+        with pytest.raises(NoDataError, match=match):
+            FIGURES.get(name)().compute(other)
+
+
+def test_half_written_explanations_are_not_drawn(changed, tmp_path: Path) -> None:
+    evidence = changed()
+    path = tmp_path / "run" / "explanations" / "attention.parquet"
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(NoDataError, match="is not what explanations"):
+        PhoneAttentionFigure().compute(evidence)
+    EmbeddingsFigure().compute(evidence)  # another file, and whole
+    (tmp_path / "run" / "explanations" / "explanations.json").write_text("{")
+    with pytest.raises(NoDataError, match="is damaged"):
+        EmbeddingsFigure().compute(evidence)
+
+
+def test_without_phones_the_reader_is_told_of_alignment(folder: Path, tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    from serplatform.artifacts import file_sha256, write_parquet
+
+    run = tmp_path / "run"
+    shutil.copytree(folder, run)
+    path = run / "explanations" / "attention.parquet"
+    table = pq.read_table(path)
+    write_parquet(path, table.slice(0, 0))
+    info = read_json(run / "explanations" / "explanations.json") | {"phones": None}
+    info["files"]["attention.parquet"] = file_sha256(path)
+    write_json(run / "explanations" / "explanations.json", info)
+    with pytest.raises(NoDataError, match="--align"):
+        PhoneAttentionFigure().compute(build_evidence(load_source(run)))
+
+
+def test_hostile_names_stay_text(on_disk: Any, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(on_disk.run, run)
+    hostile = '</script><img src=x onerror=alert(1)>"'
+    add_explanations(run, sentence=hostile)
+    path = run / "explanations" / "utterances.json"
+    shown = read_json(path)
+    for item in shown["utterances"]:
+        item["utterance_id"] = item["words"][0][0] = item["phones"][0][0] = hostile
+        item["audio_fault"] = hostile
+    write_json(path, shown)
+    from serplatform.artifacts import file_sha256
+
+    info = read_json(run / "explanations" / "explanations.json") | {"licence": hostile}
+    info["confident_errors"][0]["utterance_id"] = hostile
+    info["files"]["utterances.json"] = file_sha256(path)
+    write_json(run / "explanations" / "explanations.json", info)
+    page = render(build_evidence(load_source(run)))
+    assert "attention_on_speech" in page
+    assert "<img src=x" not in page
+    assert "&lt;img src=x" in page
+    assert page.count("<audio ") == 2
