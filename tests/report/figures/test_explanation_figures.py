@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from serplatform.artifacts import read_json, write_json
@@ -22,6 +23,7 @@ from serplatform.report.figures.attention_on_speech import (
 )
 from serplatform.report.figures.attention_similarity import (
     AttentionSimilarityFigure,
+    attention_similarity,
     cosine_similarity,
 )
 from serplatform.report.figures.base import FIGURES, Ink, NoDataError
@@ -194,6 +196,26 @@ def test_similarity_is_the_cosine_of_the_means(found: Evidence) -> None:
     cosine = vectors[0] @ vectors[1] / np.prod(np.linalg.norm(vectors, axis=1))
     assert item.similarity[0, 1] == pytest.approx(cosine)
     assert item.pairs()[0][0] == pytest.approx(item.similarity.min())
+
+
+def test_means_are_over_windows_not_utterances() -> None:
+    class Explained:
+        def table(self, name: str) -> pa.Table:
+            rows = [
+                ("happy", 4, [1.0, 0.0]),  # three choices
+                ("happy", 2, [0.0, 1.0]),  # one
+                ("sad", 2, [1.0, 0.0]),
+            ]
+            columns = zip(*rows, strict=True)
+            table = dict(zip(("truth", "num_windows", "elements"), columns, strict=True))
+            return pa.table(table | {"trial": [0] * 3, "architecture": ["vrnn"] * 3})
+
+        def name(self, trial: int, architecture: str) -> str:
+            return f"{architecture} #{trial}"
+
+    (item,) = attention_similarity(Explained(), ("happy", "calm", "sad"))
+    assert item.classes == ("happy", "sad")
+    assert item.similarity[0, 1] == pytest.approx(0.75 / np.hypot(0.75, 0.25))
 
 
 def test_cosines_of_zero_and_opposite_vectors() -> None:
