@@ -101,6 +101,11 @@ def describe(summary: dict[str, Any], page: Path) -> str:
             f"(p = {test['p_value']:.4f}, {test['num_utterances']} utterances, "
             f"{test['num_groups']} sentences)"
         )
+    if summary["phones"] and summary["phones"]["misaligned"]:
+        lines.append(
+            f"{summary['phones']['misaligned']} utterances left out there: their phones lie "
+            "elsewhere than their sound."
+        )
     if not summary["phones"]:
         lines.append("No phones: the dataset has no alignment; prepare it with --align.")
     errors = summary["confident_errors"]

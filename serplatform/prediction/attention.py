@@ -21,6 +21,9 @@ IntArray = npt.NDArray[np.int64]
 #: frames that cover more than this hold several phones and are not laid over them, in seconds
 LONGEST_FRAME = 0.1
 
+#: least :func:`alignment_agreement` of an utterance whose phones are taken at their word
+LEAST_AGREEMENT = 0.6
+
 MapKind = Literal["frames", "words"]
 
 
@@ -117,6 +120,36 @@ def frame_classes(phones: Sequence[Span], grid: FrameGrid, notation: Notation) -
         first, last = np.searchsorted(centres, [phone.start, phone.end], side="left")
         found[first:last] = PHONE_CLASSES.index(phone_class(phone.label, notation))
     return found
+
+
+def alignment_agreement(
+    phones: Sequence[Span], notation: Notation, speech: tuple[float, float]
+) -> float:
+    """How far the stretch of the phones is the stretch where there is sound.
+
+    A forced alignment of a voice that its acoustic model does not know can lie seconds away
+    from the words.
+
+    Args:
+        phones: of one utterance, in order of time.
+        notation: of the labels.
+        speech: where the sound begins and ends by its energy, in seconds.
+
+    Returns:
+        length of both together over length of either, in [0, 1]; 0 without a vowel or consonant.
+
+    Example:
+        >>> phone = Span(tier="phone", label="AA", start=1.0, end=2.0)
+        >>> alignment_agreement([phone], "arpabet", (1.5, 3.0))
+        0.25
+    """
+    spoken = [p for p in phones if phone_class(p.label, notation) in ("vowel", "consonant")]
+    if not spoken:
+        return 0.0
+    start, end = spoken[0].start, spoken[-1].end
+    both = min(end, speech[1]) - max(start, speech[0])
+    either = max(end, speech[1]) - min(start, speech[0])
+    return max(0.0, both) / either if either > 0 else 0.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

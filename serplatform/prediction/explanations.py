@@ -36,7 +36,9 @@ from serplatform.corpora.base import Span
 from serplatform.datasets.dataset import Dataset
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.prediction.attention import (
+    LEAST_AGREEMENT,
     LONGEST_FRAME,
+    alignment_agreement,
     class_mass,
     frame_classes,
     speech_part,
@@ -120,6 +122,7 @@ class _Setting:
         picture_rows: test rows of the first fold that the embedding picture shows.
         phones: row to its phones, for rows that have some.
         words: row to its words.
+        agreement: row to how far its phones lie where its sound is.
         notation: of the phones.
     """
 
@@ -131,6 +134,7 @@ class _Setting:
     picture_rows: IntArray
     phones: Mapping[int, list[Span]]
     words: Mapping[int, list[Span]]
+    agreement: Mapping[int, float]
     notation: Notation
 
     def truth(self, row: int) -> str:
@@ -215,6 +219,7 @@ def explain_run(
             curves=findings.curves.get(row, []),
             spans=[*setting.words.get(row, []), *setting.phones.get(row, [])],
             notation=setting.notation,
+            agreement=setting.agreement.get(row),
             with_audio=audio,
         )
         for row, fold in setting.featured.items()
@@ -385,7 +390,9 @@ def _prepare(
     spans = _spans(dataset, wanted)
     phones = {row: [s for s in found if s.tier == "phone"] for row, found in spans.items()}
     words = {row: [s for s in found if s.tier == "word"] for row, found in spans.items()}
-    counts = Counter(span.label for found in phones.values() for span in found)
+    phones = {row: found for row, found in phones.items() if found}
+    notation = phone_notation(Counter(s.label for found in phones.values() for s in found))
+    bounds = [dataset.utterances.column(n).to_numpy() for n in ("speech_start", "speech_end")]
     return _Setting(
         run=directory,
         dataset=dataset,
@@ -393,9 +400,15 @@ def _prepare(
         rows=rows,
         featured=shown,
         picture_rows=picture_rows,
-        phones={row: found for row, found in phones.items() if found},
+        phones=phones,
         words={row: found for row, found in words.items() if found},
-        notation=phone_notation(counts),
+        agreement={
+            row: alignment_agreement(
+                found, notation, (float(bounds[0][row]), float(bounds[1][row]))
+            )
+            for row, found in phones.items()
+        },
+        notation=notation,
     )
 
 
@@ -522,7 +535,7 @@ def _collect(
     phones = setting.phones.get(answer.row)
     fine = answer.grid.length <= LONGEST_FRAME
     classes = None
-    if phones and fine:
+    if phones and fine and setting.agreement[answer.row] >= LEAST_AGREEMENT:
         classes = frame_classes(phones, answer.grid, setting.notation)
     for name, (kind, share) in answer.maps.items():
         if kind != "frames" or not fine:
@@ -636,6 +649,8 @@ def _describe_phones(dataset: Dataset, setting: _Setting) -> dict[str, Any] | No
     return {
         "notation": setting.notation,
         "utterances": len(setting.phones),
+        "least_agreement": LEAST_AGREEMENT,
+        "misaligned": sum(found < LEAST_AGREEMENT for found in setting.agreement.values()),
         "sources": dict(dataset.meta.get("alignment") or {}),
         "other": sorted(unsorted),
     }

@@ -25,7 +25,7 @@ from serplatform.corpora.base import Span
 from serplatform.datasets.dataset import Dataset
 from serplatform.features.log_mel import LogMel, LogMelConfig
 from serplatform.features.mel_filters import mel_filters
-from serplatform.prediction.attention import FrameGrid, MapKind
+from serplatform.prediction.attention import LEAST_AGREEMENT, FrameGrid, MapKind
 
 FloatArray = npt.NDArray[np.float32]
 DoubleArray = npt.NDArray[np.float64]
@@ -212,6 +212,7 @@ def featured_utterance(
     curves: Sequence[Curve],
     spans: Sequence[Span],
     notation: Notation,
+    agreement: float | None,
     with_audio: bool,
 ) -> dict[str, Any]:
     """Everything the page shows of one utterance, as JSON.
@@ -225,6 +226,7 @@ def featured_utterance(
         curves: attention maps.
         spans: words and phones.
         notation: of the phones.
+        agreement: how far the phones lie where the sound is; None without phones.
         with_audio: put the sound in.
     """
     table = dataset.utterances
@@ -253,6 +255,7 @@ def featured_utterance(
             and s.start < seconds
             and (sort := phone_class(s.label, notation)) != "silence"
         ],
+        "misaligned": agreement is not None and agreement < LEAST_AGREEMENT,
         "curves": [curve.as_json(seconds) for curve in curves],
         "spectrogram": spectrogram(dataset, row, heard),
         "audio": encode_audio(heard) if with_audio and heard is not None else None,

@@ -124,7 +124,12 @@ def add_explanations(
                 }
                 for order, (number, record) in enumerate(records.items())
             ],
-            "phones": {"notation": "arpabet", "sources": {"pocketsphinx-forced": len(rows)}},
+            "phones": {
+                "notation": "arpabet",
+                "sources": {"pocketsphinx-forced": len(rows)},
+                "misaligned": 3,
+                "least_agreement": 0.6,
+            },
             "phone_tests": [
                 {"trial": number, "map": layer, "p_value": 0.0004, "num_groups": 5}
                 for number, layers in maps_of.items()
@@ -229,6 +234,7 @@ def _utterance(
         },
         "audio": {"mime": "audio/flac", "base64": _tone(seconds), "seconds": seconds},
         "audio_fault": None,
+        "misaligned": place == 0,
     }
 
 

@@ -281,6 +281,29 @@ def test_missing_sound_is_said_and_the_stored_feature_drawn(explained, tmp_path:
     assert item["spectrogram"]["bands"] == 23
 
 
+def test_phones_that_lie_elsewhere_than_the_sound_are_left_out(explained, tmp_path: Path) -> None:
+    made, _ = explained
+    run, dataset = tmp_path / "run", tmp_path / "data"
+    shutil.copytree(made.run, run)
+    shutil.copytree(made.dataset, dataset)
+    table = pq.read_table(dataset / "alignment.parquet")
+    lost = Dataset.open(dataset).utterance_ids[5]
+    rows = table.to_pylist()
+    for entry in rows:
+        if entry["utterance_id"] == lost and entry["tier"] == "phone":
+            entry["start"], entry["end"] = entry["start"] / 10, entry["end"] / 10
+    write_parquet(
+        dataset / "alignment.parquet", pa.Table.from_pylist(rows, schema=ALIGNMENT_SCHEMA)
+    )
+    found = explain_run(run, dataset=dataset, trials=[0], utterances=[lost])
+    assert found["phones"]["misaligned"] == 1
+    assert {test["num_utterances"] for test in found["phone_tests"]} == {23}
+    (item,) = read_json(run / "explanations" / "utterances.json")["utterances"]
+    assert item["misaligned"] is True
+    kept = pq.read_table(run / "explanations" / "attention.parquet").to_pylist()
+    assert {r["utterance_id"] for r in kept if r["mass_vowel"] is None} == {lost}
+
+
 def test_a_corpus_without_phones_has_no_phone_tests(explained, tmp_path: Path) -> None:
     made, _ = explained
     run, dataset = tmp_path / "run", tmp_path / "data"

@@ -57,6 +57,7 @@ class ShownUtterance:
         words: label, start, end.
         phones: label, start, end, class.
         predictions: trial, prediction, confidence.
+        misaligned: its phones lie elsewhere than its sound.
         audio: a ``data:`` address, or empty.
         audio_fault: why there is no sound, or empty.
     """
@@ -76,6 +77,7 @@ class ShownUtterance:
     phones: tuple[tuple[str, float, float, str], ...]
     curves: tuple[ShownCurve, ...]
     predictions: tuple[tuple[str, str, float], ...]
+    misaligned: bool
     audio: str
     audio_fault: str
 
@@ -128,6 +130,7 @@ def read_utterance(explained: Explanations, found: Mapping[str, Any]) -> ShownUt
             (explained.name(p["trial"], p["architecture"]), p["prediction"], p["confidence"])
             for p in found["predictions"]
         ),
+        misaligned=found["misaligned"],
         audio="" if sound is None else f"data:{sound['mime']};base64,{sound['base64']}",
         audio_fault=found["audio_fault"] or "",
     )
@@ -191,6 +194,12 @@ class AttentionOnSpeechFigure(Figure[AttentionOnSpeech]):
             ).replace("`", "")
         if faults:
             note += f" Without sound: {'; '.join(faults[:3])}."
+        lost = [item.utterance_id for item in data.utterances if item.misaligned]
+        if lost:
+            note += (
+                f" The alignment of {listing(lost)} is not to be trusted: its phones lie "
+                "elsewhere than the sound."
+            )
         if wide:
             note += f" Shown up to {wide[0].shown:g} s."
         return Drawing(

@@ -87,11 +87,21 @@ class MapAttention:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PhoneAttention:
-    """All maps, and for trials with two layers how much more the second is spread."""
+    """All maps.
+
+    Attributes:
+        maps: of all explained trials.
+        smoothing: trials with two layers, and how much more the second is spread.
+        sources: of the phones.
+        misaligned: utterances left out because their phones lie elsewhere than their sound.
+        least_agreement: below which an utterance is left out.
+    """
 
     maps: tuple[MapAttention, ...]
     smoothing: tuple[tuple[str, Interval], ...]
     sources: tuple[str, ...]
+    misaligned: int
+    least_agreement: float
 
 
 def map_attention(
@@ -200,8 +210,13 @@ class PhoneAttentionFigure(Figure[PhoneAttention]):
                     "`--align pocketsphinx` for English"
                 )
             raise NoDataError("no trial with attention over frames was explained")
+        aligned = [e.info["phones"] for e in explanations if e.info["phones"] is not None]
         return PhoneAttention(
-            maps=tuple(maps), smoothing=tuple(smoothed), sources=tuple(dict.fromkeys(sources))
+            maps=tuple(maps),
+            smoothing=tuple(smoothed),
+            sources=tuple(dict.fromkeys(sources)),
+            misaligned=max(int(phones["misaligned"]) for phones in aligned),
+            least_agreement=float(aligned[0]["least_agreement"]),
         )
 
     def draw(self, data: PhoneAttention, ink: Ink) -> Drawing:
@@ -272,7 +287,8 @@ class PhoneAttentionFigure(Figure[PhoneAttention]):
                 )
             ],
             tables=[_test_table(data), _class_table(data)],
-            note=(
+            note=_left_out(data)
+            + (
                 "Attention per frame is the share of attention that lies on a class of phones "
                 "over its share of the frames; intervals resample whole speakers. The excess is "
                 "taken within speech (silence and noises cut out): attention on vowels minus "
@@ -322,6 +338,15 @@ def _gap(found: Interval, *, up: bool) -> float:
     if end is None or not math.isfinite(end):
         return 0.0
     return max(0.0, abs(min(end, _WIDEST) - min(found.value, _WIDEST)))
+
+
+def _left_out(data: PhoneAttention) -> str:
+    if not data.misaligned:
+        return ""
+    return (
+        f"Left out: {plural(data.misaligned, 'utterance')} whose phones lie elsewhere than the "
+        f"sound (they overlap by less than {percent(data.least_agreement, 0)} %). "
+    )
 
 
 def _range(data: PhoneAttention) -> list[float]:

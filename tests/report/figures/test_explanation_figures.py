@@ -174,6 +174,17 @@ def test_the_summary_names_the_largest_effect_with_its_interval(found: Evidence,
     assert "40.0 points more of the frames" in text
 
 
+def test_utterances_whose_alignment_failed_are_named_and_counted(found: Evidence, ink: Ink) -> None:
+    figure = PhoneAttentionFigure()
+    note = figure.draw(figure.compute(found), ink).note
+    assert note.startswith("Left out: 3 utterances whose phones lie elsewhere")
+    shown = AttentionOnSpeechFigure()
+    data = shown.compute(found)
+    assert [item.misaligned for item in data.utterances] == [True, False]
+    first = data.utterances[0].utterance_id
+    assert f"The alignment of {first} is not to be trusted" in shown.draw(data, ink).note
+
+
 # -- what vrnn samples
 
 
