@@ -8,13 +8,14 @@ driver's end of a pipe to close ends them.
 
 from __future__ import annotations
 
-import contextlib
-import subprocess
+import os
 from pathlib import Path
-from typing import Any
+
+_SHELL = "/bin/sh"
 
 #: The arguments are ``<process>:<start time>``: a number may be another process's by then.
 _SCRIPT = """
+cd /
 read -r closed
 sleep 1
 for mark in "$@"; do
@@ -24,30 +25,31 @@ for mark in "$@"; do
 done
 """
 
-_watchers: list[subprocess.Popen[bytes]] = []  # closing one's input would end its cluster
-
 
 def end_with_me() -> None:
     """Have the present descendants of this process end soon after it, however it ends.
 
-    Does nothing where there is no ``/proc``.
+    Does nothing where there is no ``/proc`` or no shell: they then end by themselves, later.
     """
     import psutil
 
     children = psutil.Process().children(recursive=True)
     marks = [f"{child.pid}:{start}" for child in children if (start := _start_time(child.pid))]
-    if marks:
-        options: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        with contextlib.suppress(FileNotFoundError):  # no shell: they end by themselves, later
-            _watchers.append(
-                subprocess.Popen(
-                    ["sh", "-c", _SCRIPT, "serplatform-orphans", *marks],
-                    stdin=subprocess.PIPE,
-                    start_new_session=True,  # Ctrl-C is not meant for it
-                    cwd="/",
-                    **options,
-                )
-            )
+    if not marks or not os.access(_SHELL, os.X_OK):
+        return
+    # this end of the pipe stays open, and is closed by the end of the process alone
+    theirs, _ = os.pipe()
+    nowhere = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_WRONLY, 0) for number in (1, 2)]
+    try:
+        os.posix_spawn(
+            _SHELL,
+            [_SHELL, "-c", _SCRIPT, "serplatform-orphans", *marks],
+            os.environ,
+            file_actions=[(os.POSIX_SPAWN_DUP2, theirs, 0), *nowhere],
+            setsid=True,  # Ctrl-C is not meant for it
+        )
+    finally:
+        os.close(theirs)
 
 
 def _start_time(process: int) -> str | None:

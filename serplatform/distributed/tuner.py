@@ -473,6 +473,7 @@ def _quiet() -> Iterator[None]:
 def _terminate_like_interrupt() -> Iterator[None]:
     """Treat a request to terminate (a scheduler's, a container's) like Ctrl-C."""
     try:
+        interrupt = signal.getsignal(signal.SIGINT)
         before = signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
     except ValueError:  # not the main thread
         yield
@@ -481,3 +482,4 @@ def _terminate_like_interrupt() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGINT, interrupt)  # Tune leaves its own, which ignores Ctrl-C

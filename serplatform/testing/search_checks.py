@@ -47,7 +47,7 @@ def write_tiny_space(
         "fixed:",
         *(f"  {key}: {json.dumps(value)}" for key, value in values.items()),
         "parameters:",
-        f"  {space['searched']}",
+        *([] if "model.dropout" in values else [f"  {space['searched']}"]),
         "  training.label_smoothing: {type: float, low: 0.0, high: 0.2}",
     ]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -309,9 +309,12 @@ def test_a_full_disk_stops_the_search_and_room_lets_it_go_on(begin, small_disk):
 
 
 @pytest.mark.slow
-def test_two_workers_give_what_one_gives_and_pruned_groups_make_room(begin):
-    one = begin("one", architecture="moma", epochs=3, pruner="none", sampler="random")
-    two = begin("two", architecture="moma", epochs=3, pruner="none", sampler="random")
+def test_two_workers_give_what_one_gives_and_pruned_groups_make_room(begin, tmp_path):
+    space = write_tiny_space(
+        tmp_path / "still.yaml", "moma", max_epochs=3, fixed={"model.dropout": 0.0}
+    )
+    options = {"architecture": "moma", "space": space, "pruner": "none", "sampler": "random"}
+    one, two = begin("one", **options), begin("two", **options)
     search(one, limits(2, concurrent=1), Events())
     search(two, limits(2, workers=2), Events())
     for number in (0, 1):
