@@ -101,7 +101,7 @@ def describe(summary: dict[str, Any], page: Path) -> str:
             f"(p = {test['p_value']:.4f}, {test['num_utterances']} utterances, "
             f"{test['num_groups']} sentences)"
         )
-    if summary["phones"] and summary["phones"]["misaligned"]:
+    if summary["phone_tests"] and summary["phones"]["misaligned"]:
         lines.append(
             f"{summary['phones']['misaligned']} utterances left out there: their phones lie "
             "elsewhere than their sound."

@@ -173,10 +173,7 @@ class Demo(Corpus):
 def _sentences(seed: int) -> list[str]:
     """All sentences of the grammar, shuffled; each has four or five words."""
     sentences = [
-        f"{subject} {verb} {place}"
-        for subject in _SUBJECTS
-        for verb in _VERBS
-        for place in _PLACES
+        f"{subject} {verb} {place}" for subject in _SUBJECTS for verb in _VERBS for place in _PLACES
     ]
     order = np.random.default_rng(derive_seed(seed, "sentences")).permutation(len(sentences))
     return [sentences[index] for index in order]

@@ -206,6 +206,9 @@ class AttentionOnSpeechFigure(Figure[AttentionOnSpeech]):
             summary=(
                 f"{plural(len(data.utterances), 'test utterance')}, {chosen}: what the models "
                 f"attend to{', with the sound to play' if sounds else ''}.{_even(data)}"
+                if curves
+                else f"{plural(len(data.utterances), 'test utterance')}, {chosen}. No model that "
+                "was explained has attention over frames or words."
             ),
             panels=[_panel(item, visible, colours) for item in data.utterances],
             tables=[
@@ -219,16 +222,7 @@ class AttentionOnSpeechFigure(Figure[AttentionOnSpeech]):
                         for trial, found, confidence in item.predictions
                     ],
                 ),
-                Table(
-                    caption="Attention curves",
-                    header=["utterance", "trial", "map", "over", "seconds", "times even"],
-                    rows=[
-                        [item.utterance_id, curve.trial, curve.map, curve.kind, at, value]
-                        for item in data.utterances
-                        for curve in item.curves
-                        for at, value in zip(curve.starts, curve.times_even, strict=True)
-                    ],
-                ),
+                *([_curves_table(data)] if curves else []),
             ],
             note=note,
             wide=True,
@@ -264,6 +258,19 @@ def _errors_table(data: AttentionOnSpeech) -> Table:
 def unevenness(curve: ShownCurve) -> float:
     """Largest departure from even attention, in multiples of it."""
     return max((abs(value - 1.0) for value in curve.times_even), default=0.0)
+
+
+def _curves_table(data: AttentionOnSpeech) -> Table:
+    return Table(
+        caption="Attention curves",
+        header=["utterance", "trial", "map", "over", "seconds", "times even"],
+        rows=[
+            [item.utterance_id, curve.trial, curve.map, curve.kind, at, value]
+            for item in data.utterances
+            for curve in item.curves
+            for at, value in zip(curve.starts, curve.times_even, strict=True)
+        ],
+    )
 
 
 def visible_trials(curves: Sequence[ShownCurve]) -> list[str]:
