@@ -18,7 +18,6 @@ Shapes: N utterances, K classes.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -30,15 +29,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from serplatform.alignment.phone_classes import PHONE_CLASSES, Notation, phone_class, phone_notation
+from serplatform.alignment.phone_classes import PHONE_CLASSES, phone_class
 from serplatform.artifacts import SCHEMA_VERSION, file_sha256, write_json, write_parquet
-from serplatform.corpora.base import Span
 from serplatform.datasets.dataset import Dataset
-from serplatform.errors import ArtifactError, BadInputError
+from serplatform.errors import ArtifactError
 from serplatform.prediction.attention import (
     LEAST_AGREEMENT,
     LONGEST_FRAME,
-    alignment_agreement,
     class_mass,
     frame_classes,
     speech_part,
@@ -47,7 +44,15 @@ from serplatform.prediction.attention import (
 from serplatform.prediction.embeddings import neighbour_purity, picture
 from serplatform.prediction.featured import Curve, featured_utterance, frame_curve, word_curve
 from serplatform.prediction.model_probe import Answer, latency, probe
-from serplatform.protocols.base import FoldPlan
+from serplatform.prediction.question import (
+    Question,
+    choose_trials,
+    find_utterances,
+    make_question,
+    merit,
+    open_dataset,
+    ranked_rows,
+)
 from serplatform.protocols.plan import plan_hash, read_plan
 from serplatform.run_directory import RunDirectory
 from serplatform.statistics.circular_shift import circular_shift_test
@@ -57,8 +62,6 @@ IntArray = npt.NDArray[np.int64]
 FOLDER = "explanations"
 #: test utterances that are asked about, unless the user says otherwise
 LIMIT = 600
-#: test utterances of one fold in the picture of embeddings, at most
-PICTURE_LIMIT = 300
 #: confident errors that are listed
 LISTED_ERRORS = 20
 #: largest difference between a posterior on record and the same computed again
@@ -109,45 +112,6 @@ _EMBEDDINGS_SCHEMA = pa.schema(
 )
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Setting:
-    """What every trial is asked with.
-
-    Attributes:
-        run: its directory.
-        dataset: the one that the run was trained on.
-        plan: the run's folds.
-        rows: for each fold the test rows that are asked about, ascending.
-        featured: row to the fold that it is shown in, in the order of the page.
-        picture_rows: test rows of the first fold that the embedding picture shows.
-        phones: row to its phones, for rows that have some.
-        words: row to its words.
-        agreement: row to how far its phones lie where its sound is.
-        notation: of the phones.
-    """
-
-    run: RunDirectory
-    dataset: Dataset
-    plan: FoldPlan
-    rows: Mapping[int, IntArray]
-    featured: Mapping[int, int]
-    picture_rows: IntArray
-    phones: Mapping[int, list[Span]]
-    words: Mapping[int, list[Span]]
-    agreement: Mapping[int, float]
-    notation: Notation
-
-    def truth(self, row: int) -> str:
-        return self.plan.label_map[self.dataset.utterances.column("emotion")[row].as_py()]
-
-    def keys(self, row: int) -> dict[str, Any]:
-        return {
-            "utterance_id": self.dataset.utterance_ids[row],
-            "speaker_id": self.dataset.speaker_ids[row],
-            "truth": self.truth(row),
-        }
-
-
 @dataclasses.dataclass
 class _Findings:
     """What the trials said, collected."""
@@ -196,39 +160,39 @@ def explain_run(
     begun = time.monotonic()
     directory = RunDirectory(run)
     description = directory.read_run()
-    opened = _open_dataset(directory, description, dataset)
+    opened = open_dataset(directory, description, dataset)
     plan = read_plan(directory.folds_file)
-    chosen = _choose_trials(directory, trials)
-    best = max(chosen, key=lambda record: _merit(record))
-    ranked = _ranked(directory, int(best["trial"]), plan.classes)
+    chosen = choose_trials(directory, trials)
+    best = max(chosen, key=lambda record: merit(record))
+    ranked = ranked_rows(directory, int(best["trial"]), plan.classes)
     if utterances is None:
         featured = {entry["utterance_id"]: entry["fold"] for entry in ranked[:most]}
     else:
-        featured = _find_utterances(plan, opened, utterances)
-    setting = _prepare(directory, opened, plan, featured, limit=limit, seed=seed)
+        featured = find_utterances(plan, opened, utterances)
+    question = make_question(directory, opened, plan, featured, limit=limit, seed=seed)
     findings = _Findings()
     for record in chosen:
-        _explain_trial(setting, record, findings, seed=seed)
+        _explain_trial(question, record, findings, seed=seed)
     shown = [
         featured_utterance(
             opened,
             row,
             fold=fold,
-            truth=setting.truth(row),
+            truth=question.truth(row),
             predictions=findings.predictions.get(row, []),
             curves=findings.curves.get(row, []),
-            spans=[*setting.words.get(row, []), *setting.phones.get(row, [])],
-            notation=setting.notation,
-            agreement=setting.agreement.get(row),
+            spans=[*question.words.get(row, []), *question.phones.get(row, [])],
+            notation=question.notation,
+            agreement=question.agreement.get(row),
             with_audio=audio,
         )
-        for row, fold in setting.featured.items()
+        for row, fold in question.featured.items()
     ]
     folder = directory.path / FOLDER
     _write_tables(folder, findings)
     write_json(folder / "utterances.json", {"schema_version": SCHEMA_VERSION, "utterances": shown})
     errors = [entry for entry in ranked if entry["prediction"] != entry["truth"]]
-    asked = int(sum(len(rows) for rows in setting.rows.values()))
+    asked = int(sum(len(rows) for rows in question.rows.values()))
     summary: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "dataset_fingerprint": opened.fingerprint,
@@ -237,7 +201,7 @@ def explain_run(
         "trials": findings.trials,
         "asked": asked,
         "test_utterances": sum(len(fold.test) for fold in plan.folds),
-        "phones": _describe_phones(opened, setting),
+        "phones": _describe_phones(opened, question),
         "phone_tests": findings.tests,
         "ranked_by": int(best["trial"]),
         "confident_errors": errors[:LISTED_ERRORS],
@@ -254,205 +218,33 @@ def explain_run(
     return summary
 
 
-# -- what is asked
-
-
-def _open_dataset(
-    directory: RunDirectory, description: Mapping[str, Any], moved: Path | None
-) -> Dataset:
-    path = moved or Path(description["dataset"]["path"])
-    if not path.is_dir():
-        raise ArtifactError(
-            f"{path}: the dataset of {directory.path} is not there any more; say where it lies "
-            "now with --data"
-        )
-    opened = Dataset.open(path)
-    expected = str(description["dataset"]["fingerprint"])
-    if opened.fingerprint != expected:
-        raise ArtifactError(
-            f"{path}: the dataset is not the one that {directory.path} was trained on "
-            f"(fingerprint {opened.fingerprint[:12]}, run {expected[:12]}); give the original "
-            "with --data"
-        )
-    return opened
-
-
-def _merit(record: Mapping[str, Any]) -> tuple[float, int]:
-    return float(record["dev"]["uar"]), -int(record["trial"])
-
-
-def _choose_trials(directory: RunDirectory, numbers: Sequence[int] | None) -> list[dict[str, Any]]:
-    """Records of the trials to explain: as asked for, or the best of each architecture."""
-    records = directory.records()
-    complete = {
-        n: r for n, r in records.items() if r["state"] == "complete" and r.get("dev", {}).get("uar")
-    }
-    if numbers is not None:
-        faults = [
-            f"trial {n}: {'is ' + records[n]['state'] if n in records else 'no such trial'}"
-            for n in numbers
-            if n not in complete
-        ]
-        if faults or not numbers:
-            raise BadInputError(
-                f"{directory.path}: only finished trials can be explained "
-                f"({', '.join(map(str, sorted(complete))) or 'there are none'})",
-                faults,
-            )
-        return [complete[n] for n in dict.fromkeys(numbers)]
-    if not complete:
-        raise BadInputError(f"{directory.path}: no trial has finished, so there is no model to ask")
-    best: dict[str, dict[str, Any]] = {}
-    for record in complete.values():
-        name = str(record["architecture"])
-        if name not in best or _merit(record) > _merit(best[name]):
-            best[name] = record
-    return sorted(best.values(), key=lambda record: int(record["trial"]))
-
-
-def _ranked(directory: RunDirectory, trial: int, classes: Sequence[str]) -> list[dict[str, Any]]:
-    """Test rows of a trial: its errors, then its right answers, the most confident first."""
-    table = directory.read_posteriors(trial)
-    table = table.filter(pc.equal(table.column("part"), "test"))
-    values = np.stack([table.column(f"p_{name}").to_numpy() for name in classes], axis=1)
-    rows = []
-    for place, (utterance, speaker, fold, truth) in enumerate(
-        zip(
-            *(table.column(n).to_pylist() for n in ("utterance_id", "speaker_id", "fold", "truth")),
-            strict=True,
-        )
-    ):
-        found = int(values[place].argmax())
-        rows.append(
-            {
-                "utterance_id": utterance,
-                "speaker_id": speaker,
-                "fold": int(fold),
-                "truth": truth,
-                "prediction": classes[found],
-                "confidence": round(float(values[place, found]), 6),
-            }
-        )
-    rows.sort(key=lambda r: (r["prediction"] == r["truth"], -r["confidence"], r["utterance_id"]))
-    return rows
-
-
-def _find_utterances(plan: FoldPlan, dataset: Dataset, utterances: Sequence[str]) -> dict[str, int]:
-    """Utterance id to the first fold that tests it.
-
-    Raises:
-        BadInputError: some are in no test part; each with the nearest that is.
-    """
-    tested: dict[str, int] = {}
-    for number in range(len(plan.folds) - 1, -1, -1):
-        tested.update(dict.fromkeys(plan.folds[number].test, number))
-    faults = []
-    for name in dict.fromkeys(utterances):
-        if name in tested:
-            continue
-        known = name in dataset.row_of
-        near = difflib.get_close_matches(name, tested, n=1)
-        faults.append(
-            f"'{name}': {'is tested in no fold' if known else 'no such utterance'}"
-            + (f"; did you mean '{near[0]}'?" if near and not known else "")
-        )
-    if faults:
-        raise BadInputError(
-            f"{dataset.path}: these cannot be explained; `serplatform explain RUN` without "
-            "utterances lists some:",
-            faults[:20],
-        )
-    return {name: tested[name] for name in dict.fromkeys(utterances)}
-
-
-def _prepare(
-    directory: RunDirectory,
-    dataset: Dataset,
-    plan: FoldPlan,
-    featured: Mapping[str, int],
-    *,
-    limit: int,
-    seed: int,
-) -> _Setting:
-    """Draw the rows that are asked about, and read their words and phones."""
-    rng = np.random.default_rng(seed)
-    share = -(-limit // len(plan.folds))
-    rows: dict[int, IntArray] = {}
-    picture_rows = np.zeros(0, dtype=np.int64)
-    for number, fold in enumerate(plan.folds):
-        every = np.array([dataset.row_of[name] for name in fold.test], dtype=np.int64)
-        drawn = rng.permutation(every)
-        if number == 0:
-            picture_rows = np.sort(drawn[:PICTURE_LIMIT])
-        rows[number] = np.sort(drawn[:share] if limit else drawn)
-    shown = {dataset.row_of[name]: fold for name, fold in featured.items()}
-    wanted = {*shown, *(row for part in rows.values() for row in part.tolist())}
-    spans = _spans(dataset, wanted)
-    phones = {row: [s for s in found if s.tier == "phone"] for row, found in spans.items()}
-    words = {row: [s for s in found if s.tier == "word"] for row, found in spans.items()}
-    phones = {row: found for row, found in phones.items() if found}
-    notation = phone_notation(Counter(s.label for found in phones.values() for s in found))
-    bounds = [dataset.utterances.column(n).to_numpy() for n in ("speech_start", "speech_end")]
-    return _Setting(
-        run=directory,
-        dataset=dataset,
-        plan=plan,
-        rows=rows,
-        featured=shown,
-        picture_rows=picture_rows,
-        phones=phones,
-        words={row: found for row, found in words.items() if found},
-        agreement={
-            row: alignment_agreement(
-                found, notation, (float(bounds[0][row]), float(bounds[1][row]))
-            )
-            for row, found in phones.items()
-        },
-        notation=notation,
-    )
-
-
-def _spans(dataset: Dataset, rows: set[int]) -> dict[int, list[Span]]:
-    """Words and phones of some rows, in order of time."""
-    table = dataset.alignment
-    names = pa.array([dataset.utterance_ids[row] for row in sorted(rows)], pa.string())
-    table = table.filter(pc.is_in(table.column("utterance_id"), value_set=names))
-    found: dict[int, list[Span]] = {}
-    for entry in table.select(["utterance_id", "tier", "label", "start", "end"]).to_pylist():
-        row = dataset.row_of[entry.pop("utterance_id")]
-        found.setdefault(row, []).append(Span(**entry))
-    for spans in found.values():
-        spans.sort(key=lambda span: (span.tier, span.start, span.end))
-    return found
-
-
 # -- what the models say
 
 
 def _explain_trial(
-    setting: _Setting, record: Mapping[str, Any], findings: _Findings, *, seed: int
+    question: Question, record: Mapping[str, Any], findings: _Findings, *, seed: int
 ) -> None:
     trial, architecture = int(record["trial"]), str(record["architecture"])
-    recorded = _recorded_posteriors(setting.run, trial, setting.plan.classes)
+    recorded = _recorded_posteriors(question.run, trial, question.plan.classes)
     collected: dict[str, list[tuple[int, Any, Any]]] = {}
     kinds: dict[str, str] = {}
     pictured: list[Answer] = []
     difference = 0.0
     taken: tuple[float, float] | None = None
-    for fold, drawn in setting.rows.items():
-        own = [row for row, where in setting.featured.items() if where == fold]
-        extra = setting.picture_rows if fold == 0 else np.zeros(0, dtype=np.int64)
+    for fold, drawn in question.rows.items():
+        own = [row for row, where in question.featured.items() if where == fold]
+        extra = question.picture_rows if fold == 0 else np.zeros(0, dtype=np.int64)
         asked = np.unique(np.concatenate([drawn, extra, np.array(own, dtype=np.int64)]))
         if not len(asked):
             continue
-        probed = probe(setting.run, setting.dataset, setting.plan, trial, fold, asked)
+        probed = probe(question.run, question.dataset, question.plan, trial, fold, asked)
         answers = probed.answers
         if taken is None:
             taken = latency(probed)
-        difference = max(difference, _difference(setting, recorded, fold, answers))
+        difference = max(difference, _difference(question, recorded, fold, answers))
         if difference > POSTERIOR_TOLERANCE:
             raise ArtifactError(
-                f"{setting.run.model_directory(trial, fold)}: its posteriors differ from those "
+                f"{question.run.model_directory(trial, fold)}: its posteriors differ from those "
                 f"on record by {difference:.3f}; the model, the dataset or the software is not "
                 "what trained it: train the trial again"
             )
@@ -460,13 +252,13 @@ def _explain_trial(
         for answer in answers:
             if answer.row in in_sample:
                 kinds |= {name: kind for name, (kind, _) in answer.maps.items()}
-                _collect(setting, trial, architecture, fold, answer, findings, collected)
+                _collect(question, trial, architecture, fold, answer, findings, collected)
             if answer.row in in_picture:
                 pictured.append(answer)
-            if setting.featured.get(answer.row) == fold:
-                _collect_featured(setting, trial, architecture, answer, findings)
+            if question.featured.get(answer.row) == fold:
+                _collect_featured(question, trial, architecture, answer, findings)
     for name, entries in collected.items():
-        text = setting.dataset.utterances.column("text")
+        text = question.dataset.utterances.column("text")
         groups = [(text[row].as_py() or "").strip().lower() or row for row, _, _ in entries]
         test = circular_shift_test(
             [weights for _, weights, _ in entries],
@@ -487,7 +279,7 @@ def _explain_trial(
             "latency_utterance_seconds": None if taken is None else round(taken[1], 3),
             "maps": kinds,
             "posterior_difference": difference,
-            "embedding": _embed(setting, trial, architecture, pictured, findings, seed=seed),
+            "embedding": _embed(question, trial, architecture, pictured, findings, seed=seed),
         }
     )
 
@@ -505,13 +297,13 @@ def _recorded_posteriors(
 
 
 def _difference(
-    setting: _Setting,
+    question: Question,
     recorded: Mapping[tuple[int, str], npt.NDArray[np.float64]],
     fold: int,
     answers: Sequence[Answer],
 ) -> float:
     """Largest difference of a posterior from the one on record."""
-    ids = setting.dataset.utterance_ids
+    ids = question.dataset.utterance_ids
     found = [
         float(np.abs(answer.posteriors - recorded[fold, ids[answer.row]]).max())
         for answer in answers
@@ -521,7 +313,7 @@ def _difference(
 
 
 def _collect(
-    setting: _Setting,
+    question: Question,
     trial: int,
     architecture: str,
     fold: int,
@@ -530,13 +322,13 @@ def _collect(
     collected: dict[str, list[tuple[int, Any, Any]]],
 ) -> None:
     """Note one utterance's maps by phone class, and what was sampled of it."""
-    keys = {"trial": trial, "architecture": architecture, "fold": fold, **setting.keys(answer.row)}
-    prediction = setting.plan.classes[int(answer.posteriors.argmax())]
-    phones = setting.phones.get(answer.row)
+    keys = {"trial": trial, "architecture": architecture, "fold": fold, **question.keys(answer.row)}
+    prediction = question.plan.classes[int(answer.posteriors.argmax())]
+    phones = question.phones.get(answer.row)
     fine = answer.grid.length <= LONGEST_FRAME
     classes = None
-    if phones and fine and setting.agreement[answer.row] >= LEAST_AGREEMENT:
-        classes = frame_classes(phones, answer.grid, setting.notation)
+    if phones and fine and question.agreement[answer.row] >= LEAST_AGREEMENT:
+        classes = frame_classes(phones, answer.grid, question.notation)
     for name, (kind, share) in answer.maps.items():
         if kind != "frames" or not fine:
             continue
@@ -567,7 +359,7 @@ def _collect(
 
 
 def _collect_featured(
-    setting: _Setting, trial: int, architecture: str, answer: Answer, findings: _Findings
+    question: Question, trial: int, architecture: str, answer: Answer, findings: _Findings
 ) -> None:
     """Note the prediction and the curves of an utterance that is shown whole."""
     found = int(answer.posteriors.argmax())
@@ -575,7 +367,7 @@ def _collect_featured(
         {
             "trial": trial,
             "architecture": architecture,
-            "prediction": setting.plan.classes[found],
+            "prediction": question.plan.classes[found],
             "confidence": round(float(answer.posteriors[found]), 6),
         }
     )
@@ -590,7 +382,7 @@ def _collect_featured(
 
 
 def _embed(
-    setting: _Setting,
+    question: Question,
     trial: int,
     architecture: str,
     answers: Sequence[Answer],
@@ -609,8 +401,8 @@ def _embed(
         table = np.log(np.maximum(np.stack([a.posteriors for a in answers]), 1e-12))
         what = "log_posteriors"
     points, method = picture(table, seed=seed)
-    classes = setting.plan.classes
-    truths = [setting.truth(answer.row) for answer in answers]
+    classes = question.plan.classes
+    truths = [question.truth(answer.row) for answer in answers]
     purity, chance = neighbour_purity(table, np.array([classes.index(t) for t in truths]))
     for answer, (x, y) in zip(answers, points.tolist(), strict=True):
         found = int(answer.posteriors.argmax())
@@ -619,7 +411,7 @@ def _embed(
                 "trial": trial,
                 "architecture": architecture,
                 "fold": 0,
-                **setting.keys(answer.row),
+                **question.keys(answer.row),
                 "prediction": classes[found],
                 "confidence": float(answer.posteriors[found]),
                 "x": x,
@@ -640,17 +432,17 @@ def _embed(
 # -- what is written
 
 
-def _describe_phones(dataset: Dataset, setting: _Setting) -> dict[str, Any] | None:
+def _describe_phones(dataset: Dataset, question: Question) -> dict[str, Any] | None:
     """The alignment behind the phone classes; None without phones."""
-    if not setting.phones:
+    if not question.phones:
         return None
-    labels = Counter(span.label for found in setting.phones.values() for span in found)
-    unsorted = [label for label in labels if phone_class(label, setting.notation) == "other"]
+    labels = Counter(span.label for found in question.phones.values() for span in found)
+    unsorted = [label for label in labels if phone_class(label, question.notation) == "other"]
     return {
-        "notation": setting.notation,
-        "utterances": len(setting.phones),
+        "notation": question.notation,
+        "utterances": len(question.phones),
         "least_agreement": LEAST_AGREEMENT,
-        "misaligned": sum(found < LEAST_AGREEMENT for found in setting.agreement.values()),
+        "misaligned": sum(found < LEAST_AGREEMENT for found in question.agreement.values()),
         "sources": dict(dataset.meta.get("alignment") or {}),
         "other": sorted(unsorted),
     }

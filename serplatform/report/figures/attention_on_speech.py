@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from serplatform.report.evidence import Evidence
 from serplatform.report.explanations import Explanations, find_explanations
+from serplatform.report.figures._speech_tracks import labels, picture, rectangles
 from serplatform.report.figures.base import (
     DASHES,
     FIGURES,
@@ -29,6 +30,7 @@ from serplatform.report.wording import listing, percent, plural, short
 SHOWN_TRIALS = 4
 #: Attention within this of 1 times even is called even.
 EVEN = 0.05
+_GAP = 18  # pixels between tracks
 #: The papers that show attention so come first: Jalal et al. 2020, both.
 PREFERRED = ("moma", "blstmatt")
 
@@ -95,11 +97,11 @@ class AttentionOnSpeech:
 
 def read_utterance(explained: Explanations, found: Mapping[str, Any]) -> ShownUtterance:
     """Decode an entry of ``utterances.json``."""
-    picture = found["spectrogram"]
+    stored = found["spectrogram"]
     cells = None
-    if picture is not None:
-        raw = np.frombuffer(base64.b64decode(picture["values"]), dtype=np.uint8)
-        cells = raw.reshape(picture["bands"], picture["frames"])
+    if stored is not None:
+        raw = np.frombuffer(base64.b64decode(stored["values"]), dtype=np.uint8)
+        cells = raw.reshape(stored["bands"], stored["frames"])
     sound = found["audio"]
     return ShownUtterance(
         utterance_id=found["utterance_id"],
@@ -110,9 +112,9 @@ def read_utterance(explained: Explanations, found: Mapping[str, Any]) -> ShownUt
         duration=found["duration"],
         shown=found["shown"],
         spectrogram=cells,
-        start=0.0 if picture is None else picture["start"],
-        shift=0.01 if picture is None else picture["shift"],
-        ticks=() if picture is None else tuple((h, b) for h, b in picture["ticks"]),
+        start=0.0 if stored is None else stored["start"],
+        shift=0.01 if stored is None else stored["shift"],
+        ticks=() if stored is None else tuple((h, b) for h, b in stored["ticks"]),
         words=tuple((label, a, b) for label, a, b in found["words"]),
         phones=tuple((label, a, b, sort) for label, a, b, sort in found["phones"]),
         curves=tuple(
@@ -306,68 +308,90 @@ def trial_colours(curves: Sequence[ShownCurve], ink: Ink) -> dict[str, str]:
     return colours
 
 
+def tracks(item: ShownUtterance) -> tuple[dict[str, list[float]], int]:
+    """Where the tracks lie that an utterance has: axis to its part of the height, and pixels."""
+    wanted = [
+        ("yaxis3", 92 if item.words or item.phones else 0),
+        ("yaxis", 190 if item.spectrogram is not None else 0),
+        ("yaxis2", 175 if item.curves else 0),
+    ]
+    present = [(axis, pixels) for axis, pixels in wanted if pixels] or [("yaxis", 40)]
+    whole = sum(pixels for _, pixels in present) + _GAP * (len(present) - 1)
+    domains, low = {}, 0.0
+    for axis, pixels in present:
+        domains[axis] = [round(low / whole, 4), round((low + pixels) / whole, 4)]
+        low += pixels + _GAP
+    return domains, whole
+
+
 def _panel(item: ShownUtterance, visible: Sequence[str], colours: Mapping[str, str]) -> Panel:
-    traces = [*_picture(item), *_curves(item, visible, colours), *_labels(item)]
-    top = max([2.0, *(value for c in item.curves for value in c.times_even)])
-    line = {
-        "gridcolor": "@grid",
-        "linecolor": "@rule",
-        "zerolinecolor": "@rule",
-        "fixedrange": True,
+    domains, pixels = tracks(item)
+    traces = [
+        *picture(item.spectrogram, item.start, item.shift),
+        *_curves(item, visible, colours),
+        *labels(item.words, item.phones),
+    ]
+    lowest = "y3" if "yaxis3" in domains else "y" if "yaxis" in domains else "y2"
+    shapes = rectangles(item.words, item.phones)
+    plain = {"showgrid": False, "zeroline": False, "fixedrange": True}
+    layout: dict[str, Any] = {
+        "xaxis": {
+            "title": {"text": "seconds"},
+            "range": [0, item.shown],
+            "anchor": lowest,
+            "showgrid": False,
+            "zeroline": False,
+        },
+        "yaxis": {
+            **plain,
+            "domain": domains.get("yaxis", [0, 0.001]),
+            "tickvals": [band for _, band in item.ticks],
+            "ticktext": [f"{hertz / 1000:g} kHz" for hertz, _ in item.ticks],
+            "automargin": False,
+        },
+        "shapes": shapes,
+        "margin": {"l": 64, "r": 12, "t": 12, "b": 44},
+        "meta": {"minWidth": min(1600, round(max(620.0, 210 * item.shown)))},
     }
+    legend = 0
+    if "yaxis2" in domains:
+        top = max([2.0, *(value for c in item.curves for value in c.times_even)])
+        layout["yaxis2"] = {
+            "domain": domains["yaxis2"],
+            "range": [0, 1.05 * top],
+            "title": {"text": "× even", "standoff": 6},
+            "nticks": 5,
+            "gridcolor": "@grid",
+            "linecolor": "@rule",
+            "zerolinecolor": "@rule",
+            "fixedrange": True,
+        }
+        shapes.append(
+            {
+                "type": "line",
+                "xref": "paper",
+                "x0": 0,
+                "x1": 1,
+                "yref": "y2",
+                "y0": 1,
+                "y1": 1,
+                "line": {"color": "@muted", "dash": "dot", "width": 1},
+            }
+        )
+        legend = 20 * -(-len(item.curves) // 3)
+    if "yaxis3" in domains:
+        layout["yaxis3"] = {
+            **plain,
+            "domain": domains["yaxis3"],
+            "range": [0, 2],
+            "tickvals": [0.5, 1.5],
+            "ticktext": ["phones", "words"],
+        }
     return Panel(
         title=_title(item),
         data=traces,
-        layout={
-            "xaxis": {
-                "title": {"text": "seconds"},
-                "range": [0, item.shown],
-                "anchor": "y3",
-                "showgrid": False,
-                "zeroline": False,
-            },
-            "yaxis": {
-                "domain": [0.21, 0.6],
-                "tickvals": [band for _, band in item.ticks],
-                "ticktext": [f"{hertz / 1000:g} kHz" for hertz, _ in item.ticks],
-                "showgrid": False,
-                "zeroline": False,
-                "fixedrange": True,
-                "automargin": False,
-            },
-            "yaxis2": {
-                **line,
-                "domain": [0.64, 1.0],
-                "range": [0, 1.05 * top],
-                "title": {"text": "× even", "standoff": 6},
-                "nticks": 5,
-            },
-            "yaxis3": {
-                "domain": [0.0, 0.19],
-                "range": [0, 2],
-                "tickvals": [0.5, 1.5],
-                "ticktext": ["phones", "words"],
-                "showgrid": False,
-                "zeroline": False,
-                "fixedrange": True,
-            },
-            "shapes": [
-                *_rectangles(item),
-                {
-                    "type": "line",
-                    "xref": "paper",
-                    "x0": 0,
-                    "x1": 1,
-                    "yref": "y2",
-                    "y0": 1,
-                    "y1": 1,
-                    "line": {"color": "@muted", "dash": "dot", "width": 1},
-                },
-            ],
-            "margin": {"l": 64, "r": 12, "t": 12, "b": 44},
-            "meta": {"minWidth": min(1600, round(max(620.0, 210 * item.shown)))},
-        },
-        height=520,
+        layout=layout,
+        height=pixels + legend + 60,
         audio=item.audio,
     )
 
@@ -385,24 +409,6 @@ def _title(item: ShownUtterance) -> str:
     wrong = sorted({found for _, found, _ in item.predictions} - {item.truth})
     took = f", taken for {listing(wrong, 'or')}" if wrong else ""
     return f"{title}, recognised by {right} of {len(item.predictions)} models{took}"
-
-
-def _picture(item: ShownUtterance) -> list[dict[str, Any]]:
-    if item.spectrogram is None:
-        return []
-    return [
-        {
-            "type": "heatmap",
-            "z": item.spectrogram.tolist(),
-            "x0": item.start,
-            "dx": item.shift,
-            "y0": 0,
-            "dy": 1,
-            "colorscale": "@sequential",
-            "showscale": False,
-            "hoverinfo": "skip",
-        }
-    ]
 
 
 def _curves(
@@ -435,50 +441,3 @@ def _curves(
             }
         )
     return traces
-
-
-def _labels(item: ShownUtterance) -> list[dict[str, Any]]:
-    """Words and phones as texts in the middle of their spans."""
-    traces = []
-    for height, size, spans in (
-        (1.5, 12, [span[:3] for span in item.words]),
-        (0.5, 10, [span[:3] for span in item.phones]),
-    ):
-        if not spans:
-            continue
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "text",
-                "x": [(start + end) / 2 for _, start, end in spans],
-                "y": [height] * len(spans),
-                "yaxis": "y3",
-                "text": [label for label, _, _ in spans],
-                "textfont": {"size": size, "color": "@ink"},
-                "hoverinfo": "skip",
-                "showlegend": False,
-                "cliponaxis": True,
-            }
-        )
-    return traces
-
-
-def _rectangles(item: ShownUtterance) -> list[dict[str, Any]]:
-    """Spans of words and phones; vowels are filled."""
-    found = [(1.05, 1.95, start, end, False) for _, start, end in item.words]
-    found += [(0.05, 0.95, start, end, sort == "vowel") for _, start, end, sort in item.phones]
-    return [
-        {
-            "type": "rect",
-            "layer": "below",
-            "x0": start,
-            "x1": end,
-            "yref": "y3",
-            "y0": low,
-            "y1": high,
-            "line": {"color": "@rule", "width": 1},
-            "fillcolor": "@series-2" if vowel else "@wash",
-            "opacity": 0.35 if vowel else 1,
-        }
-        for low, high, start, end, vowel in found
-    ]

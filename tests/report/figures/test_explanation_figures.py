@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from serplatform.artifacts import read_json, write_json
@@ -18,6 +20,7 @@ from serplatform.report.evidence import Evidence, build_evidence
 from serplatform.report.figures.attention_on_speech import (
     AttentionOnSpeechFigure,
     ShownCurve,
+    tracks,
     trial_colours,
     visible_trials,
 )
@@ -199,6 +202,14 @@ def test_sampled_shares_leave_single_windows_out(found: Evidence) -> None:
     assert shares["all"].utterances == number - singles
 
 
+def test_the_first_window_counts_where_it_is_asked_to(found: Evidence) -> None:
+    (whole,) = (r for r in SampledShareFigure().compute(found) if r.emotion == "all")
+    table = pq.read_table(found.source.path / "explanations" / "statistics.parquet").to_pylist()
+    expected = [(1 + (r["num_windows"] - 1) * r["sampled_share"]) / r["num_windows"] for r in table]
+    assert whole.with_first == pytest.approx(np.mean(expected))
+    assert whole.with_first > whole.share.value
+
+
 def test_similarity_is_the_cosine_of_the_means(found: Evidence) -> None:
     (item,) = AttentionSimilarityFigure().compute(found)
     np.testing.assert_allclose(np.diag(item.similarity), 1.0)
@@ -296,6 +307,23 @@ def test_sound_words_and_phones_reach_the_panel(found: Evidence, ink: Ink) -> No
     assert len(filled) == 3  # the vowels
 
 
+def test_tracks_that_an_utterance_lacks_leave_no_hole(found: Evidence, ink: Ink) -> None:
+    figure = AttentionOnSpeechFigure()
+    data = figure.compute(found)
+    item = data.utterances[0]
+    domains, pixels = tracks(item)
+    assert list(domains) == ["yaxis3", "yaxis", "yaxis2"]
+    assert domains["yaxis3"][0] == 0.0
+    assert domains["yaxis2"][1] == 1.0
+    bare = dataclasses.replace(item, curves=(), words=(), phones=())
+    assert tracks(bare) == ({"yaxis": [0.0, 1.0]}, 190)
+    assert pixels > 400
+    drawing = figure.draw(dataclasses.replace(data, utterances=(bare,)), ink)
+    assert "yaxis2" not in drawing.panels[0].layout
+    assert "No model that was explained has attention" in drawing.summary
+    assert "Attention curves" not in [table.caption for table in drawing.tables]
+
+
 # -- what does not belong together
 
 
@@ -328,8 +356,6 @@ def test_half_written_explanations_are_not_drawn(changed, tmp_path: Path) -> Non
 
 
 def test_without_phones_the_reader_is_told_of_alignment(folder: Path, tmp_path: Path) -> None:
-    import pyarrow.parquet as pq
-
     from serplatform.artifacts import file_sha256, write_parquet
 
     run = tmp_path / "run"

@@ -1,0 +1,238 @@
+"""What is asked of a run's models: which trials, about which test utterances, with which phones."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from serplatform.alignment.phone_classes import Notation, phone_notation
+from serplatform.corpora.base import Span
+from serplatform.datasets.dataset import Dataset
+from serplatform.errors import ArtifactError, BadInputError
+from serplatform.prediction.attention import alignment_agreement
+from serplatform.protocols.base import FoldPlan
+from serplatform.run_directory import RunDirectory
+
+IntArray = npt.NDArray[np.int64]
+
+#: test utterances of one fold in the picture of embeddings, at most
+PICTURE_LIMIT = 300
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Question:
+    """What every trial is asked with.
+
+    Attributes:
+        run: its directory.
+        dataset: the one that the run was trained on.
+        plan: the run's folds.
+        rows: for each fold the test rows that are asked about, ascending.
+        featured: row to the fold that it is shown in, in the order of the page.
+        picture_rows: test rows of the first fold that the embedding picture shows.
+        phones: row to its phones, for rows that have some.
+        words: row to its words.
+        agreement: row to how far its phones lie where its sound is.
+        notation: of the phones.
+    """
+
+    run: RunDirectory
+    dataset: Dataset
+    plan: FoldPlan
+    rows: Mapping[int, IntArray]
+    featured: Mapping[int, int]
+    picture_rows: IntArray
+    phones: Mapping[int, list[Span]]
+    words: Mapping[int, list[Span]]
+    agreement: Mapping[int, float]
+    notation: Notation
+
+    def truth(self, row: int) -> str:
+        return self.plan.label_map[self.dataset.utterances.column("emotion")[row].as_py()]
+
+    def keys(self, row: int) -> dict[str, Any]:
+        return {
+            "utterance_id": self.dataset.utterance_ids[row],
+            "speaker_id": self.dataset.speaker_ids[row],
+            "truth": self.truth(row),
+        }
+
+
+def open_dataset(
+    directory: RunDirectory, description: Mapping[str, Any], moved: Path | None
+) -> Dataset:
+    path = moved or Path(description["dataset"]["path"])
+    if not path.is_dir():
+        raise ArtifactError(
+            f"{path}: the dataset of {directory.path} is not there any more; say where it lies "
+            "now with --data"
+        )
+    opened = Dataset.open(path)
+    expected = str(description["dataset"]["fingerprint"])
+    if opened.fingerprint != expected:
+        raise ArtifactError(
+            f"{path}: the dataset is not the one that {directory.path} was trained on "
+            f"(fingerprint {opened.fingerprint[:12]}, run {expected[:12]}); give the original "
+            "with --data"
+        )
+    return opened
+
+
+def merit(record: Mapping[str, Any]) -> tuple[float, int]:
+    return float(record["dev"]["uar"]), -int(record["trial"])
+
+
+def choose_trials(directory: RunDirectory, numbers: Sequence[int] | None) -> list[dict[str, Any]]:
+    """Records of the trials to explain: as asked for, or the best of each architecture."""
+    records = directory.records()
+    complete = {
+        n: r for n, r in records.items() if r["state"] == "complete" and r.get("dev", {}).get("uar")
+    }
+    if numbers is not None:
+        faults = [
+            f"trial {n}: {'is ' + records[n]['state'] if n in records else 'no such trial'}"
+            for n in numbers
+            if n not in complete
+        ]
+        if faults or not numbers:
+            raise BadInputError(
+                f"{directory.path}: only finished trials can be explained "
+                f"({', '.join(map(str, sorted(complete))) or 'there are none'})",
+                faults,
+            )
+        return [complete[n] for n in dict.fromkeys(numbers)]
+    if not complete:
+        raise BadInputError(f"{directory.path}: no trial has finished, so there is no model to ask")
+    best: dict[str, dict[str, Any]] = {}
+    for record in complete.values():
+        name = str(record["architecture"])
+        if name not in best or merit(record) > merit(best[name]):
+            best[name] = record
+    return sorted(best.values(), key=lambda record: int(record["trial"]))
+
+
+def ranked_rows(
+    directory: RunDirectory, trial: int, classes: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Test rows of a trial: its errors, then its right answers, the most confident first."""
+    table = directory.read_posteriors(trial)
+    table = table.filter(pc.equal(table.column("part"), "test"))
+    values = np.stack([table.column(f"p_{name}").to_numpy() for name in classes], axis=1)
+    rows = []
+    for place, (utterance, speaker, fold, truth) in enumerate(
+        zip(
+            *(table.column(n).to_pylist() for n in ("utterance_id", "speaker_id", "fold", "truth")),
+            strict=True,
+        )
+    ):
+        found = int(values[place].argmax())
+        rows.append(
+            {
+                "utterance_id": utterance,
+                "speaker_id": speaker,
+                "fold": int(fold),
+                "truth": truth,
+                "prediction": classes[found],
+                "confidence": round(float(values[place, found]), 6),
+            }
+        )
+    rows.sort(key=lambda r: (r["prediction"] == r["truth"], -r["confidence"], r["utterance_id"]))
+    return rows
+
+
+def find_utterances(plan: FoldPlan, dataset: Dataset, utterances: Sequence[str]) -> dict[str, int]:
+    """Utterance id to the first fold that tests it.
+
+    Raises:
+        BadInputError: some are in no test part; each with the nearest that is.
+    """
+    tested: dict[str, int] = {}
+    for number in range(len(plan.folds) - 1, -1, -1):
+        tested.update(dict.fromkeys(plan.folds[number].test, number))
+    faults = []
+    for name in dict.fromkeys(utterances):
+        if name in tested:
+            continue
+        known = name in dataset.row_of
+        near = difflib.get_close_matches(name, tested, n=1)
+        faults.append(
+            f"'{name}': {'is tested in no fold' if known else 'no such utterance'}"
+            + (f"; did you mean '{near[0]}'?" if near and not known else "")
+        )
+    if faults:
+        raise BadInputError(
+            f"{dataset.path}: these cannot be explained; `serplatform explain RUN` without "
+            "utterances lists some:",
+            faults[:20],
+        )
+    return {name: tested[name] for name in dict.fromkeys(utterances)}
+
+
+def make_question(
+    directory: RunDirectory,
+    dataset: Dataset,
+    plan: FoldPlan,
+    featured: Mapping[str, int],
+    *,
+    limit: int,
+    seed: int,
+) -> Question:
+    """Draw the rows that are asked about, and read their words and phones."""
+    rng = np.random.default_rng(seed)
+    share = -(-limit // len(plan.folds))
+    rows: dict[int, IntArray] = {}
+    picture_rows = np.zeros(0, dtype=np.int64)
+    for number, fold in enumerate(plan.folds):
+        every = np.array([dataset.row_of[name] for name in fold.test], dtype=np.int64)
+        drawn = rng.permutation(every)
+        if number == 0:
+            picture_rows = np.sort(drawn[:PICTURE_LIMIT])
+        rows[number] = np.sort(drawn[:share] if limit else drawn)
+    shown = {dataset.row_of[name]: fold for name, fold in featured.items()}
+    wanted = {*shown, *(row for part in rows.values() for row in part.tolist())}
+    spans = _spans(dataset, wanted)
+    phones = {row: [s for s in found if s.tier == "phone"] for row, found in spans.items()}
+    words = {row: [s for s in found if s.tier == "word"] for row, found in spans.items()}
+    phones = {row: found for row, found in phones.items() if found}
+    notation = phone_notation(Counter(s.label for found in phones.values() for s in found))
+    bounds = [dataset.utterances.column(n).to_numpy() for n in ("speech_start", "speech_end")]
+    return Question(
+        run=directory,
+        dataset=dataset,
+        plan=plan,
+        rows=rows,
+        featured=shown,
+        picture_rows=picture_rows,
+        phones=phones,
+        words={row: found for row, found in words.items() if found},
+        agreement={
+            row: alignment_agreement(
+                found, notation, (float(bounds[0][row]), float(bounds[1][row]))
+            )
+            for row, found in phones.items()
+        },
+        notation=notation,
+    )
+
+
+def _spans(dataset: Dataset, rows: set[int]) -> dict[int, list[Span]]:
+    """Words and phones of some rows, in order of time."""
+    table = dataset.alignment
+    names = pa.array([dataset.utterance_ids[row] for row in sorted(rows)], pa.string())
+    table = table.filter(pc.is_in(table.column("utterance_id"), value_set=names))
+    found: dict[int, list[Span]] = {}
+    for entry in table.select(["utterance_id", "tier", "label", "start", "end"]).to_pylist():
+        row = dataset.row_of[entry.pop("utterance_id")]
+        found.setdefault(row, []).append(Span(**entry))
+    for spans in found.values():
+        spans.sort(key=lambda span: (span.tier, span.start, span.end))
+    return found
