@@ -261,7 +261,7 @@ class PhoneAttentionFigure(Figure[PhoneAttention]):
                     data=traces,
                     layout={
                         "xaxis": {
-                            "title": {"text": "attention per frame, 1 = even; 95 % interval"},
+                            "title": {"text": "attention per frame (1 = even)"},
                             "range": _range(data),
                         },
                         "yaxis": {
@@ -341,10 +341,12 @@ def _gap(found: Interval, *, up: bool) -> float:
 
 
 def _left_out(data: PhoneAttention) -> str:
+    """Where the phones come from, and whose are not used."""
+    said = f"Alignment: {listing(data.sources) or 'unknown'}. "
     if not data.misaligned:
-        return ""
+        return said
     return (
-        f"Left out: {plural(data.misaligned, 'utterance')} whose phones lie elsewhere than the "
+        f"{said}Left out: {plural(data.misaligned, 'utterance')} whose phones lie elsewhere than the "
         f"sound (they overlap by less than {percent(data.least_agreement, 0)} %). "
     )
 
@@ -399,7 +401,7 @@ def _bounds(found: Interval) -> str:
 
 def _test_table(data: PhoneAttention) -> Table:
     return Table(
-        caption=f"Vowels against consonants (phones from {listing(data.sources) or 'the corpus'})",
+        caption="Vowels against consonants",
         header=[
             "attention map",
             "utterances",

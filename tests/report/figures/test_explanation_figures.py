@@ -180,7 +180,7 @@ def test_the_summary_names_the_largest_effect_with_its_interval(found: Evidence,
 def test_utterances_whose_alignment_failed_are_named_and_counted(found: Evidence, ink: Ink) -> None:
     figure = PhoneAttentionFigure()
     note = figure.draw(figure.compute(found), ink).note
-    assert note.startswith("Left out: 3 utterances whose phones lie elsewhere")
+    assert note.startswith("Alignment: pocketsphinx-forced. Left out: 3 utterances whose phones")
     shown = AttentionOnSpeechFigure()
     data = shown.compute(found)
     assert [item.misaligned for item in data.utterances] == [True, False]
