@@ -39,12 +39,13 @@ def connect(address: str | None = None, num_cpus: int | None = None) -> None:
         os.environ.setdefault(name, value)
     import ray
 
-    if ray.is_initialized():
-        return
     address = address or os.environ.get("RAY_ADDRESS")  # Ray would follow it by itself
-    options: dict[str, Any]
     if address is not None:
         _check_reachable(address)
+    if ray.is_initialized():
+        return
+    options: dict[str, Any]
+    if address is not None:
         options = {"address": address, "runtime_env": {"env_vars": dict(WORKER_ENVIRONMENT)}}
     else:
         for name, value in _LOCAL_ENVIRONMENT.items():
