@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
 from serplatform.artifacts import SCHEMA_VERSION, file_sha256, read_json, read_parquet
 from serplatform.errors import ArtifactError
 from serplatform.report.evidence import Evidence
-from serplatform.report.figures.base import NoDataError
+from serplatform.report.figures.base import Figure, NoDataError
 from serplatform.report.load import Run
 
 FOLDER = "explanations"
+
+
+D = TypeVar("D")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -119,3 +123,26 @@ def _check(run: Run, info: Any) -> None:
                 f"the explanations in {run.name} were made with another {what} than the run's; "
                 "run `serplatform explain` again"
             )
+
+
+class ExplainedFigure(Figure[D]):
+    """A figure of what was explained: whatever is wrong with that, the page is still made."""
+
+    def compute(self, evidence: Evidence) -> D:
+        """Work out the numbers; see the base class."""
+        found = find_explanations(evidence)
+        try:
+            return self.examine(found, evidence)
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            raise NoDataError(
+                f"the explanations are damaged or of another version of this program "
+                f"({type(error).__name__}: {error}); run `serplatform explain` again"
+            ) from None
+
+    @abstractmethod
+    def examine(self, found: tuple[Explanations, ...], evidence: Evidence) -> D:
+        """Work out the numbers from the explanations of each run, at least one.
+
+        Raises:
+            NoDataError: there is nothing to show, and why.
+        """

@@ -11,14 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from serplatform.report.evidence import Evidence
-from serplatform.report.explanations import Explanations, find_explanations
+from serplatform.report.explanations import ExplainedFigure, Explanations
 from serplatform.report.figures._speech_tracks import labels, picture, rectangles
 from serplatform.report.figures.base import (
     DASHES,
     FIGURES,
     SERIES,
     Drawing,
-    Figure,
     Ink,
     NoDataError,
     Panel,
@@ -139,14 +138,13 @@ def read_utterance(explained: Explanations, found: Mapping[str, Any]) -> ShownUt
 
 
 @FIGURES.register("attention_on_speech")
-class AttentionOnSpeechFigure(Figure[AttentionOnSpeech]):
+class AttentionOnSpeechFigure(ExplainedFigure[AttentionOnSpeech]):
     name = "attention_on_speech"
     title = "Attention over words and phones"
     section = "explanations"
     order = 10
 
-    def compute(self, evidence: Evidence) -> AttentionOnSpeech:
-        found = find_explanations(evidence)
+    def examine(self, found: tuple[Explanations, ...], evidence: Evidence) -> AttentionOnSpeech:
         utterances = [read_utterance(e, entry) for e in found for entry in e.utterances()]
         if not utterances:
             raise NoDataError("no utterance was chosen; name some: `serplatform explain RUN ID`")

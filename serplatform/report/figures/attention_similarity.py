@@ -8,12 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from serplatform.report.evidence import Evidence
-from serplatform.report.explanations import Explanations, find_explanations
+from serplatform.report.explanations import ExplainedFigure, Explanations
 from serplatform.report.figures._heat_map import heat_map
 from serplatform.report.figures.base import (
     FIGURES,
     Drawing,
-    Figure,
     Ink,
     NoDataError,
     Panel,
@@ -90,14 +89,15 @@ def attention_similarity(
 
 
 @FIGURES.register("attention_similarity")
-class AttentionSimilarityFigure(Figure[tuple[AttentionSimilarity, ...]]):
+class AttentionSimilarityFigure(ExplainedFigure[tuple[AttentionSimilarity, ...]]):
     name = "attention_similarity"
     title = "Similarity of what is sampled, between emotions"
     section = "explanations"
     order = 40
 
-    def compute(self, evidence: Evidence) -> tuple[AttentionSimilarity, ...]:
-        found = find_explanations(evidence)
+    def examine(
+        self, found: tuple[Explanations, ...], evidence: Evidence
+    ) -> tuple[AttentionSimilarity, ...]:
         if not any(len(explained.table("statistics")) for explained in found):
             raise NoDataError("no trial that chooses its observations (vrnn) was explained")
         compared = [item for e in found for item in attention_similarity(e, evidence.classes)]

@@ -7,13 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from serplatform.report.evidence import Evidence
-from serplatform.report.explanations import find_explanations
+from serplatform.report.explanations import ExplainedFigure, Explanations
 from serplatform.report.figures.base import (
     FIGURES,
     SERIES,
     SYMBOLS,
     Drawing,
-    Figure,
     Ink,
     NoDataError,
     Panel,
@@ -58,15 +57,15 @@ class Embeddings:
 
 
 @FIGURES.register("embeddings")
-class EmbeddingsFigure(Figure[Embeddings]):
+class EmbeddingsFigure(ExplainedFigure[Embeddings]):
     name = "embeddings"
     title = "Test utterances as the models see them"
     section = "explanations"
     order = 50
 
-    def compute(self, evidence: Evidence) -> Embeddings:
+    def examine(self, found: tuple[Explanations, ...], evidence: Evidence) -> Embeddings:
         pictures = []
-        for explained in find_explanations(evidence):
+        for explained in found:
             rows: dict[int, list[Mapping[str, Any]]] = {}
             for row in explained.table("embeddings").to_pylist():
                 rows.setdefault(row["trial"], []).append(row)

@@ -6,11 +6,10 @@ import dataclasses
 from typing import Any
 
 from serplatform.report.evidence import Evidence
-from serplatform.report.explanations import find_explanations
+from serplatform.report.explanations import ExplainedFigure, Explanations
 from serplatform.report.figures.base import (
     FIGURES,
     Drawing,
-    Figure,
     Ink,
     NoDataError,
     Panel,
@@ -33,25 +32,27 @@ class TimedTrial:
 
 
 @FIGURES.register("latency_tradeoff")
-class LatencyTradeoff(Figure[tuple[TimedTrial, ...]]):
+class LatencyTradeoff(ExplainedFigure[tuple[TimedTrial, ...]]):
     name = "latency_tradeoff"
     title = "Dev UAR against latency"
     section = "search"
     order = 91
 
-    def compute(self, evidence: Evidence) -> tuple[TimedTrial, ...]:
+    def examine(
+        self, found: tuple[Explanations, ...], evidence: Evidence
+    ) -> tuple[TimedTrial, ...]:
         timed = [
             (explained.name(entry["trial"], entry["architecture"]), entry)
-            for explained in find_explanations(evidence)
+            for explained in found
             for entry in explained.info["trials"]
             if entry.get("latency_seconds")
         ]
         if len(timed) < 2:
             raise NoDataError("fewer than two trials were explained, where latency is measured")
         timed.sort(key=lambda item: (item[1]["latency_seconds"], -item[1]["dev_uar"]))
-        found, best = [], float("-inf")
+        rows, best = [], float("-inf")
         for name, entry in timed:
-            found.append(
+            rows.append(
                 TimedTrial(
                     trial=name,
                     architecture=entry["architecture"],
@@ -63,7 +64,7 @@ class LatencyTradeoff(Figure[tuple[TimedTrial, ...]]):
                 )
             )
             best = max(best, entry["dev_uar"])
-        return tuple(found)
+        return tuple(rows)
 
     def draw(self, data: tuple[TimedTrial, ...], ink: Ink) -> Drawing:
         front = [t for t in data if t.undominated]

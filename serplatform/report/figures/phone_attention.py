@@ -12,11 +12,10 @@ import numpy.typing as npt
 
 from serplatform.report.clustered_means import clustered_interval, mean_statistic
 from serplatform.report.evidence import Evidence
-from serplatform.report.explanations import Explanations, find_explanations
+from serplatform.report.explanations import ExplainedFigure, Explanations
 from serplatform.report.figures.base import (
     FIGURES,
     Drawing,
-    Figure,
     Ink,
     NoDataError,
     Panel,
@@ -190,27 +189,26 @@ def smoothing(rows: Sequence[Mapping[str, Any]]) -> Interval | None:
 
 
 @FIGURES.register("phone_attention")
-class PhoneAttentionFigure(Figure[PhoneAttention]):
+class PhoneAttentionFigure(ExplainedFigure[PhoneAttention]):
     name = "phone_attention"
     title = "Attention on vowels, consonants and silence"
     section = "explanations"
     order = 20
 
-    def compute(self, evidence: Evidence) -> PhoneAttention:
+    def examine(self, found: tuple[Explanations, ...], evidence: Evidence) -> PhoneAttention:
         maps, smoothed, sources = [], [], []
-        explanations = find_explanations(evidence)
-        for explained in explanations:
+        for explained in found:
             maps += _maps(explained)
             smoothed += _smoothing(explained)
             sources += list(((explained.info.get("phones") or {}).get("sources")) or {})
         if not maps:
-            if all(explained.info.get("phones") is None for explained in explanations):
+            if all(explained.info.get("phones") is None for explained in found):
                 raise NoDataError(
                     "the corpus has no phone alignment; prepare it with --align, e.g. "
                     "`--align pocketsphinx` for English"
                 )
             raise NoDataError("no trial with attention over frames was explained")
-        aligned = [e.info["phones"] for e in explanations if e.info["phones"] is not None]
+        aligned = [e.info["phones"] for e in found if e.info["phones"] is not None]
         return PhoneAttention(
             maps=tuple(maps),
             smoothing=tuple(smoothed),
@@ -346,8 +344,8 @@ def _left_out(data: PhoneAttention) -> str:
     if not data.misaligned:
         return said
     return (
-        f"{said}Left out: {plural(data.misaligned, 'utterance')} whose phones lie elsewhere than the "
-        f"sound (they overlap by less than {percent(data.least_agreement, 0)} %). "
+        f"{said}Left out: {plural(data.misaligned, 'utterance')} whose phones lie elsewhere than "
+        f"the sound (they overlap by less than {percent(data.least_agreement, 0)} %). "
     )
 
 

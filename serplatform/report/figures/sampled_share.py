@@ -8,11 +8,10 @@ import numpy as np
 
 from serplatform.report.clustered_means import clustered_interval, mean_statistic
 from serplatform.report.evidence import Evidence
-from serplatform.report.explanations import Explanations, find_explanations
+from serplatform.report.explanations import ExplainedFigure, Explanations
 from serplatform.report.figures.base import (
     FIGURES,
     Drawing,
-    Figure,
     Ink,
     NoDataError,
     Panel,
@@ -86,14 +85,15 @@ def sampled_shares(explained: Explanations, classes: tuple[str, ...]) -> list[Sa
 
 
 @FIGURES.register("sampled_share")
-class SampledShareFigure(Figure[tuple[SampledShare, ...]]):
+class SampledShareFigure(ExplainedFigure[tuple[SampledShare, ...]]):
     name = "sampled_share"
     title = "Share of the observation that is sampled, by emotion"
     section = "explanations"
     order = 30
 
-    def compute(self, evidence: Evidence) -> tuple[SampledShare, ...]:
-        found = find_explanations(evidence)
+    def examine(
+        self, found: tuple[Explanations, ...], evidence: Evidence
+    ) -> tuple[SampledShare, ...]:
         if not any(len(explained.table("statistics")) for explained in found):
             raise NoDataError("no trial that chooses its observations (vrnn) was explained")
         rows = [row for e in found for row in sampled_shares(e, evidence.classes)]

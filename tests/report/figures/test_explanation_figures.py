@@ -343,6 +343,19 @@ def test_explanations_of_something_else_are_not_drawn(changed, values, match) ->
             FIGURES.get(name)().compute(other)
 
 
+def test_explanations_of_an_older_program_do_not_stop_the_page(changed, tmp_path: Path) -> None:
+    evidence = changed()
+    path = tmp_path / "run" / "explanations" / "explanations.json"
+    info = read_json(path)
+    for key in ("trials", "phones", "confident_errors"):
+        del info[key]
+    write_json(path, info)
+    for name in NAMES[:2] + NAMES[4:]:
+        with pytest.raises(NoDataError, match=r"another version .*; run `serplatform explain`"):
+            FIGURES.get(name)().compute(evidence)
+    assert "another version" in render(evidence)
+
+
 def test_half_written_explanations_are_not_drawn(changed, tmp_path: Path) -> None:
     evidence = changed()
     path = tmp_path / "run" / "explanations" / "attention.parquet"
