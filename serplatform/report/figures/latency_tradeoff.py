@@ -98,9 +98,12 @@ class LatencyTradeoff(ExplainedFigure[tuple[TimedTrial, ...]]):
         fast, slow = front[0], front[-1]
         return Drawing(
             summary=(
-                f"{len(front)} of {plural(len(data), 'explained trial')} "
-                f"{'is' if len(front) == 1 else 'are'} not beaten by a faster one: from "
-                f"{fast.trial} ({decimal(fast.milliseconds, 2)} ms, dev UAR "
+                f"{fast.trial} is both the fastest of {plural(len(data), 'explained trial')} "
+                f"({decimal(fast.milliseconds, 2)} ms) and the best (dev UAR "
+                f"{percent(fast.dev_uar)} %)."
+                if fast is slow
+                else f"{len(front)} of {plural(len(data), 'explained trial')} are not beaten by a "
+                f"faster one: from {fast.trial} ({decimal(fast.milliseconds, 2)} ms, dev UAR "
                 f"{percent(fast.dev_uar)} %) to {slow.trial} ({decimal(slow.milliseconds, 2)} ms, "
                 f"{percent(slow.dev_uar)} %)."
             ),
