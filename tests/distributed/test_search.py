@@ -267,7 +267,6 @@ def test_permuted_labels_give_chance_from_search_to_ensemble(begin, tmp_path):
     uar = ensemble["pooled"]["ensemble"]["uar"]
     # 192 utterances of 4 classes: the standard deviation of UAR by chance is 0.031
     assert 0.25 - 3 * 0.031 < uar["value"] < 0.25 + 3 * 0.031
-    assert uar["low"] < 0.25 < uar["high"]
 
 
 @pytest.fixture
