@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,9 @@ from serplatform.distributed.task_codec import (
     start_trial,
 )
 from serplatform.errors import SerplatformError
+
+#: seconds that the controller of a stopped trial's worker group is given to die
+CONTROLLER_GRACE = 30.0
 
 
 def train_worker(config: dict[str, Any]) -> None:
@@ -74,6 +79,7 @@ def train_driver(config: dict[str, Any]) -> None:
 
 def _group_recorder(directory: Path) -> Any:
     """A Ray Train callback that writes down the placement group of each worker group."""
+    import ray
     from ray.train.v2._internal.execution.callback import WorkerGroupCallback
 
     class GroupRecorder(WorkerGroupCallback):
@@ -81,7 +87,8 @@ def _group_recorder(directory: Path) -> Any:
             state = worker_group.get_worker_group_state()
             group = state.placement_group_handle.placement_group
             directory.mkdir(parents=True, exist_ok=True)
-            (directory / group.id.hex()).touch()
+            controller = str(ray.get_runtime_context().get_actor_id())
+            (directory / group.id.hex()).write_text(controller, encoding="ascii")
 
     return GroupRecorder()
 
@@ -95,14 +102,40 @@ def _forgo_cleaner() -> None:
         api.PlacementGroupCleanerCallback = WorkerGroupCallback
 
 
-def free_groups(directory: Path) -> None:
-    """Remove the placement groups that were written down in ``directory``."""
+def free_groups(directory: Path) -> threading.Thread:
+    """Remove the placement groups that were written down in ``directory``, in a thread.
+
+    A group is removed once its controller is dead: a living one would take the loss of its
+    workers for a failure, and start another group that nobody knows of.
+    """
+    thread = threading.Thread(target=_free_groups, args=(directory,), daemon=True)
+    thread.start()
+    return thread
+
+
+def _free_groups(directory: Path) -> None:
     from ray._raylet import PlacementGroupID
     from ray.util.placement_group import PlacementGroup, remove_placement_group
 
-    if not directory.is_dir():
-        return
-    for name in os.listdir(directory):
-        with contextlib.suppress(ValueError):  # removed already
-            remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(name))))
-        (directory / name).unlink(missing_ok=True)
+    deadline = time.monotonic() + CONTROLLER_GRACE
+    while names := _names(directory):
+        for name in names:
+            file = directory / name
+            controller = file.read_text(encoding="ascii")
+            if _is_alive(controller) and time.monotonic() < deadline:
+                continue
+            with contextlib.suppress(ValueError):  # removed already
+                remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(name))))
+            file.unlink(missing_ok=True)
+        time.sleep(0.1)
+
+
+def _names(directory: Path) -> list[str]:
+    return os.listdir(directory) if directory.is_dir() else []
+
+
+def _is_alive(actor: str) -> bool:
+    """Whether the cluster still counts an actor as alive, or as about to be."""
+    from ray._private.state import actors
+
+    return str(actors(actor).get("State", "DEAD")) != "DEAD"

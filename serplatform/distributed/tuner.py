@@ -9,6 +9,7 @@ import math
 import os
 import shutil
 import signal
+import threading
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -22,7 +23,7 @@ from serplatform.distributed.task_codec import (
     storage_fault,
     storage_message,
 )
-from serplatform.distributed.trial_workers import free_groups, train_driver
+from serplatform.distributed.trial_workers import CONTROLLER_GRACE, free_groups, train_driver
 from serplatform.errors import ArtifactError, BadInputError, SerplatformError
 from serplatform.run_directory import RunDirectory
 from serplatform.search.study import Studies, Suggestion
@@ -172,6 +173,7 @@ class _Trials:
         self._finished: dict[int, Mapping[str, Any]] = {}
         self._last_step: dict[int, int] = {}
         self._table_written = 0.0
+        self._freeing: list[threading.Thread] = []
 
     def task(self, suggestion: Suggestion) -> TrialTask:
         return TrialTask(
@@ -281,7 +283,7 @@ class _Trials:
             return
         number = suggestion.number
         if self.placement.workers > 1:
-            free_groups(self._groups(number))
+            self._freeing.append(free_groups(self._groups(number)))
         last = self._finished.get(number, result or {})
         if self.fault is not None:
             return  # the search stops; the trial goes on at the next --resume
@@ -306,6 +308,11 @@ class _Trials:
         self.observer.trial_ended(record)
         if time.monotonic() - self._table_written > TABLE_INTERVAL:
             self.write_table()
+
+    def close(self) -> None:
+        """Wait until the worker groups of ended trials are gone."""
+        for thread in self._freeing:
+            thread.join(timeout=CONTROLLER_GRACE + 5)
 
     def write_table(self) -> None:
         self.run.write_trials_table(list(self.records.values()))
@@ -442,6 +449,8 @@ def run_trials(
     except tune.TuneError as error:
         raise SerplatformError(f"Ray Tune failed: {short_reason(str(error))}") from error
     finally:
+        if not interrupted:
+            trials.close()
         with contextlib.suppress(OSError):  # the table is made of the records at the next chance
             trials.write_table()
         shutil.rmtree(trials.scratch, ignore_errors=True)
