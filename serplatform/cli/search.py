@@ -281,12 +281,13 @@ def seconds_left(run: OpenRun, num_trials: int | None, given: float | None) -> f
     budget = run.description.get("time_budget")
     if budget is not None:
         left = float(budget) - float(run.description.get("seconds") or 0.0)
-        if left <= 1:
+        if left <= 1 or run.description["status"] == "complete":
+            left = 0.0
             say(
                 f"The time budget of {run.directory.path} is spent; add more with --trials +N or "
                 "--time-budget."
             )
-        return left if left > 1 else 0.0
+        return left
     if num_trials is None:
         raise BadInputError(
             f"{run.directory.path}: say how far to go on, with --trials +N or --time-budget"

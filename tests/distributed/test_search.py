@@ -241,11 +241,11 @@ def test_a_storage_that_cannot_be_opened_is_one_message(begin):
 def test_the_time_budget_is_kept(begin):
     run = begin(epochs=3)
     begun = time.monotonic()
-    outcome = search(run, limits(None, seconds=12.0), Events())
+    outcome = search(run, limits(None, seconds=8.0), Events())
     took = time.monotonic() - begun
     assert outcome.status == "time"
     assert outcome.best is not None
-    assert took < 12.0 + 8.0  # the workers are given some seconds to stop
+    assert took < 8.0 + 8.0  # the workers are given some seconds to stop
     assert run_faults(run.directory.path, ended=False) == []
     assert run.directory.read_run()["status"] == "complete"
 
