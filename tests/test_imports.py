@@ -18,7 +18,7 @@ ROWS = [
     {"registry", "seeding"},
     {"config", "environment"},
     {"labels", "metrics", "artifacts"},
-    {"statistics", "run_directory"},
+    {"statistics", "run_directory", "references"},
     {"corpora"},
     {"alignment"},
     {"features"},

@@ -1,0 +1,1 @@
+"""Results of others, as declarative data, to stand beside ours."""
