@@ -282,13 +282,19 @@ def open_ensemble(path: Path) -> System:
 
 
 def _find_run(ensemble: Path, recorded: str, folds_hash: Any) -> RunDirectory:
-    """A member's run: where it was, or around the ensemble when both were moved together."""
-    if (Path(recorded) / "run.json").is_file():
-        return RunDirectory(recorded)
+    """A member's run: where it was, or around the ensemble when both were moved together.
+
+    An ensemble that lies in its run goes with that one, also where the run is a copy.
+    """
     parent = ensemble.resolve().parent
-    for place in (parent, parent / Path(recorded).name):
-        there = (place / "run.json").is_file()
-        if there and RunDirectory(place).read_run().get("folds_hash") == folds_hash:
+    around = [parent, parent / Path(recorded).name]
+    inside = RunDirectory(parent).ensemble_directory == ensemble.resolve()
+    for place in [parent, Path(recorded), around[1]] if inside else [Path(recorded), *around]:
+        if not (place / "run.json").is_file():
+            continue
+        if place == Path(recorded) or (
+            RunDirectory(place).read_run().get("folds_hash") == folds_hash
+        ):
             return RunDirectory(place)
     raise ArtifactError(
         f"{ensemble}: its members' models are in the run {recorded}, which is not there any more; "

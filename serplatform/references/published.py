@@ -35,6 +35,7 @@ class PublishedResult:
         protocol: as the command line takes it; None where its folds are no protocol of ours, so
             that it stands beside nothing.
         num_classes: K.
+        test_utterances: tested in all folds together; None where it depends on the draw.
         metric: one of :data:`MEASURES`.
         value: a proportion.
         deviation: standard deviation as the source gives it.
@@ -58,6 +59,7 @@ class PublishedResult:
     num_classes: int
     metric: str
     value: float
+    test_utterances: int | None = None
     deviation: float | None = None
     pooling: str | None = None
     emotion: str | None = None

@@ -367,14 +367,17 @@ def _with_runs(path: Path, ensemble: Ensemble, own: Run | None) -> Source:
     entries = ensemble.info.get("runs") or []
     names = [str(e["path"] if isinstance(e, Mapping) else e) for e in entries]
     # An ensemble of one run that lies in it moves with it, whatever path was written then.
-    inside = ensemble.path.resolve().parent if len(names) == 1 else None
+    parent = ensemble.path.resolve().parent
+    moves = RunDirectory(parent).ensemble_directory == ensemble.path.resolve()
+    first = [parent] if len(names) == 1 and moves else []
+    last = [parent] if len(names) == 1 and not moves else []
     runs: dict[Path, Run] = {}
     if own is not None:
         runs[own.path.resolve()] = own
     named: dict[str, Run] = {}
     missing: list[str] = []
     for name in names:
-        candidates = [Path(name), ensemble.path / name, *([inside] if inside else [])]
+        candidates = [*first, Path(name), ensemble.path / name, *last]
         found = next((c.resolve() for c in candidates if (c / "run.json").exists()), None)
         if found is None:
             missing.append(name)

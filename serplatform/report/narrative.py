@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from serplatform.report.beside import Beside, find_beside, first_screen, limit, qualities, sentences
+from serplatform.report.described import dataset_of, description, plan_of, protocol_name
 from serplatform.report.evidence import Comparison, Evidence, System
 from serplatform.report.wording import (
     METRICS,
@@ -38,7 +40,7 @@ class Answer:
     Attributes:
         headline: one sentence.
         sentences: what stands behind it.
-        bars: the systems' UAR with intervals.
+        bars: the systems' UAR with intervals, then results of others.
         chance_at: position of chance, percent of the width.
         low: left end of the scale, in percent UAR.
         high: right end.
@@ -69,47 +71,19 @@ class Narrative:
     provenance: tuple[tuple[str, str], ...]
 
 
-def description(evidence: Evidence) -> Mapping[str, Any]:
-    """What says where the data came from: the first run, else the ensemble itself."""
-    runs = evidence.source.runs
-    if runs:
-        return runs[0].info
-    assert evidence.source.ensemble is not None  # noqa: S101 - a source has one or the other
-    return evidence.source.ensemble.info
-
-
-def dataset_of(evidence: Evidence) -> Mapping[str, Any]:
-    """The description's account of the dataset; empty where it has none."""
-    found = description(evidence).get("dataset")
-    return found if isinstance(found, Mapping) else {}
-
-
-def plan_of(evidence: Evidence) -> Mapping[str, Any]:
-    """The fold plan, from the run's fold file or else from the description."""
-    if evidence.source.runs:
-        return evidence.source.runs[0].plan
-    found = description(evidence).get("protocol")
-    return found if isinstance(found, Mapping) else {"protocol": found or "unknown"}
-
-
-def protocol_name(evidence: Evidence) -> str:
-    """The protocol as the command line takes it."""
-    plan = plan_of(evidence)
-    return str(plan.get("protocol") or plan.get("name") or "unknown")
-
-
 def tell(evidence: Evidence) -> Narrative:
     """Put the evidence into words."""
     info, dataset, plan = description(evidence), dataset_of(evidence), plan_of(evidence)
+    beside = find_beside(evidence)
     title = str(dataset.get("title") or dataset.get("corpus") or "an unnamed corpus")
     return Narrative(
         title=title,
         synthetic=bool(dataset.get("synthetic")),
         question=_question(evidence, plan, title),
         data=_data(evidence, dataset, title),
-        answer=_answer(evidence),
+        answer=_answer(evidence, beside),
         facts=_facts(evidence, info, dataset, plan),
-        limits=_limits(evidence, dataset, plan),
+        limits=_limits(evidence, dataset, plan, beside),
         notes=_notes(evidence, info, plan),
         definitions=tuple((t, name, text) for name, (t, _, _, text) in METRICS.items()),
         provenance=_provenance(info, dataset),
@@ -152,7 +126,7 @@ def _data(evidence: Evidence, dataset: Mapping[str, Any], title: str) -> str:
     return text
 
 
-def _answer(evidence: Evidence) -> Answer:
+def _answer(evidence: Evidence, beside: Beside) -> Answer:
     chance = 1.0 / len(evidence.classes)
     if not evidence.systems:
         states = [t.state for t in evidence.trials]
@@ -174,6 +148,8 @@ def _answer(evidence: Evidence) -> Answer:
     for system in evidence.measured:
         uar = system.pooled["uar"]
         ends += [v for v in (uar.value, uar.low, uar.high) if v is not None]
+    others = first_screen(beside.results.get("uar", ()), evidence)
+    ends += [result.value for result in others]
     low = max(0, 10 * int((100 * min(ends) - 2) // 10))
     high = min(100, 10 * -int(-(100 * max(ends) + 2) // 10))
 
@@ -196,6 +172,18 @@ def _answer(evidence: Evidence) -> Answer:
                 width=round(right - left, 2),
             )
         )
+    bars += [
+        Bar(
+            key="reference",
+            label=result.system,
+            value=percent(result.value),
+            bounds=qualities(result),
+            at=place(result.value),
+            left=place(result.value),
+            width=0.0,
+        )
+        for result in reversed(others)
+    ]
     headline = (
         _verdict(evidence.comparison)
         if evidence.comparison is not None
@@ -203,7 +191,7 @@ def _answer(evidence: Evidence) -> Answer:
     )
     return Answer(
         headline=headline,
-        sentences=tuple(_behind(evidence, chance)),
+        sentences=(*_behind(evidence, chance), *sentences(evidence, beside)),
         bars=tuple(bars),
         chance=percent(chance),
         chance_at=place(chance),
@@ -219,7 +207,7 @@ def _alone(system: System) -> str:
 def _verdict(comparison: Comparison) -> str:
     difference = comparison.difference["uar"].value
     if comparison.permutation.p_value >= 0.05:
-        return "The data show no difference between the ensemble and the best single trial."
+        return "The ensemble is not shown to differ from the best single trial."
     word = "better" if difference > 0 else "worse"
     return (
         f"The ensemble recognises emotions {word} than the best single trial, by "
@@ -320,7 +308,7 @@ def _merge(plan: Mapping[str, Any], dataset: Mapping[str, Any], classes: tuple[s
 
 
 def _limits(
-    evidence: Evidence, dataset: Mapping[str, Any], plan: Mapping[str, Any]
+    evidence: Evidence, dataset: Mapping[str, Any], plan: Mapping[str, Any], beside: Beside
 ) -> tuple[tuple[str, str], ...]:
     limits = []
     if dataset.get("synthetic"):
@@ -376,6 +364,7 @@ def _limits(
                 "a test speaker's other, unlabelled audio.",
             )
         )
+    limits.append(limit(evidence, beside))
     return tuple(limits)
 
 

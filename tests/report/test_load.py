@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pytest
 
 from serplatform.artifacts import read_parquet, write_parquet
+from serplatform.ensemble.build import build_ensemble
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.report.load import load_source, read_posteriors
 from serplatform.testing.synthetic_run import CLASSES, make_run
@@ -57,6 +58,17 @@ def test_ensemble_inside_a_run_moves_with_it(on_disk: Any, tmp_path: Path) -> No
     assert source.ensemble is not None
     assert source.missing == ()
     assert source.named["gone"].path == moved.resolve()
+
+
+def test_a_copy_of_a_run_is_not_shown_with_the_original(on_disk: Any, tmp_path: Path) -> None:
+    original = tmp_path / "original"
+    shutil.copytree(on_disk.run, original)
+    build_ensemble([original], original / "ensemble", num_resamples=10)
+    shutil.copytree(original, tmp_path / "copy")
+    for asked in (tmp_path / "copy", tmp_path / "copy" / "ensemble"):
+        source = load_source(asked)
+        assert [run.path.resolve() for run in source.runs] == [(tmp_path / "copy").resolve()]
+        assert list(source.named) == [str(original)]
 
 
 def test_ensemble_without_its_run_names_what_is_missing(on_disk: Any, tmp_path: Path) -> None:

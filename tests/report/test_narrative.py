@@ -61,7 +61,7 @@ def systems(
     [
         (0.031, 0.012, "better than the best single trial, by 3.1 points"),
         (-0.031, 0.012, "worse than the best single trial, by 3.1 points"),
-        (0.031, 0.05, "no difference between the ensemble and the best single trial"),
+        (0.031, 0.05, "not shown to differ from the best single trial"),
     ],
 )
 def test_verdict_follows_the_test(
