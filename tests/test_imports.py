@@ -29,6 +29,7 @@ ROWS = [
     {"search"},
     {"distributed", "ensemble", "report"},
     {"prediction"},
+    {"reproduce"},
     {"cli"},
     {"__main__", "testing"},
 ]

@@ -29,6 +29,7 @@ COMMANDS = (
     "report",
     "predict",
     "explain",
+    "reproduce",
     "export",
 )
 

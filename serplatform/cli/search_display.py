@@ -18,6 +18,11 @@ from serplatform.cli.output import format_duration
 PLAIN_INTERVAL = 15.0
 
 
+def _name(suggestion: Any) -> str:
+    """What a trial is called: its label, where it has one."""
+    return suggestion.label or suggestion.architecture
+
+
 class SearchDisplay:
     """Follows a search; use it as a context manager.
 
@@ -74,7 +79,7 @@ class SearchDisplay:
         if not self._is_live:
             how = " (the paper's configuration)" if suggestion.paper else ""
             how += " (resumed)" if suggestion.resumed else ""
-            self._line(f"trial {suggestion.number} {suggestion.architecture} started{how}")
+            self._line(f"trial {suggestion.number} {_name(suggestion)} started{how}")
 
     def trial_progressed(self, suggestion: Any, result: Mapping[str, Any]) -> None:
         """See ``SearchObserver``."""
@@ -89,7 +94,7 @@ class SearchDisplay:
 
     def trial_retried(self, suggestion: Any, error: str) -> None:
         """See ``SearchObserver``."""
-        what = f"trial {suggestion.number} {suggestion.architecture} is tried again: {error}"
+        what = f"trial {suggestion.number} {_name(suggestion)} is tried again: {error}"
         if self._live is not None:
             self._live.console.print(Text(what))
         else:
@@ -97,10 +102,11 @@ class SearchDisplay:
 
     def trial_ended(self, record: Mapping[str, Any]) -> None:
         """See ``SearchObserver``."""
-        self._running.pop(record["trial"], None)
+        suggestion, _ = self._running.pop(record["trial"], (None, None))
+        name = record["architecture"] if suggestion is None else _name(suggestion)
         self._count(record)
         self._ended_here += 1
-        what = f"trial {record['trial']} {record['architecture']} {record['state']}"
+        what = f"trial {record['trial']} {name} {record['state']}"
         if record["state"] == "complete":
             value = record["dev"].get(self._objective)
             what += f"  dev {self._objective} {value:.4f}" if value is not None else ""
@@ -158,11 +164,11 @@ class SearchDisplay:
             note = "paper's configuration" if suggestion.paper else ""
             note += " resumed" if suggestion.resumed else ""
             if result is None:
-                table.add_row(str(number), suggestion.architecture, "", "", "", note)
+                table.add_row(str(number), _name(suggestion), "", "", "", note)
             else:
                 table.add_row(
                     str(number),
-                    suggestion.architecture,
+                    _name(suggestion),
                     f"{result['fold'] + 1}/{result['num_folds']}",
                     str(result["epoch"]),
                     f"{result['objective']:.4f}",

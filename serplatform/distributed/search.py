@@ -21,6 +21,7 @@ from serplatform.distributed.tuner import (
 from serplatform.environment import now
 from serplatform.errors import BadInputError, SerplatformError
 from serplatform.run_directory import DEV_METRICS, RunDirectory, RunLock
+from serplatform.search.roster import Roster, TrialSource
 from serplatform.search.setup import OpenRun
 from serplatform.search.study import Studies
 
@@ -67,8 +68,10 @@ class SearchOutcome:
     best: Mapping[str, Any] | None
 
 
-def search(run: OpenRun, limits: SearchLimits, observer: SearchObserver) -> SearchOutcome:
-    """Run or continue a search.
+def search(
+    run: OpenRun, limits: SearchLimits, observer: SearchObserver, roster: Roster | None = None
+) -> SearchOutcome:
+    """Run or continue a search, or train what a roster still lacks.
 
     Raises:
         BadInputError: another search uses the run, or a trial does not fit the cluster; a run
@@ -78,7 +81,7 @@ def search(run: OpenRun, limits: SearchLimits, observer: SearchObserver) -> Sear
     lock = RunLock(run.directory)
     try:
         try:
-            prepared = _prepare(run, limits)
+            prepared = _prepare(run, limits, roster)
         except (SerplatformError, OSError):
             run.withdraw()
             raise
@@ -90,12 +93,17 @@ def search(run: OpenRun, limits: SearchLimits, observer: SearchObserver) -> Sear
         lock.release()
 
 
-def _prepare(run: OpenRun, limits: SearchLimits) -> tuple[Studies, dict[str, float]]:
-    """Open the studies and, when there is something to train, a cluster that it fits on.
+def _prepare(
+    run: OpenRun, limits: SearchLimits, roster: Roster | None
+) -> tuple[TrialSource, dict[str, float]]:
+    """Open the studies, unless there is a roster, and connect when something is to be trained.
 
     Returns:
-        the studies, and the cluster's resources; none when nothing is left to train.
+        what hands out trials, and the cluster's resources; none when nothing is left to train.
     """
+    if roster is not None:
+        no_time = limits.seconds is not None and limits.seconds <= 0
+        return roster, _resources(run, limits) if roster.num_left and not no_time else {}
     description = run.description
     records = run.directory.records()
     objectives = tuple(description["objective"])
@@ -120,6 +128,11 @@ def _prepare(run: OpenRun, limits: SearchLimits) -> tuple[Studies, dict[str, flo
         limits.seconds is not None and limits.seconds <= 0
     ):
         return studies, {}
+    return studies, _resources(run, limits)
+
+
+def _resources(run: OpenRun, limits: SearchLimits) -> dict[str, float]:
+    """Those of the cluster, on which a whole trial fits."""
     if limits.address is None and "RAY_ADDRESS" not in os.environ:
         # at most this much: a fault in --workers need not wait for Ray to start
         most = {"CPU": float(limits.num_cpus or os.cpu_count() or 1), "GPU": 1e6}
@@ -131,7 +144,7 @@ def _prepare(run: OpenRun, limits: SearchLimits) -> tuple[Studies, dict[str, flo
     if limits.address is not None:
         resources = largest_resources(resources)
     plan_placement(resources, _plan(run, limits, None))
-    return studies, resources
+    return resources
 
 
 def _plan(run: OpenRun, limits: SearchLimits, time_left: float | None) -> SearchPlan:
@@ -153,7 +166,7 @@ def _search(
     run: OpenRun,
     limits: SearchLimits,
     observer: SearchObserver,
-    prepared: tuple[Studies, dict[str, float]],
+    prepared: tuple[TrialSource, dict[str, float]],
 ) -> SearchOutcome:
     studies, resources = prepared
     description = run.description

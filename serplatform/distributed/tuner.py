@@ -26,7 +26,8 @@ from serplatform.distributed.task_codec import (
 from serplatform.distributed.trial_workers import CONTROLLER_GRACE, free_groups, train_driver
 from serplatform.errors import ArtifactError, BadInputError, SerplatformError
 from serplatform.run_directory import RunDirectory
-from serplatform.search.study import Studies, Suggestion
+from serplatform.search.roster import TrialSource
+from serplatform.search.study import Suggestion
 from serplatform.seeding import derive_seed
 from serplatform.training.trial import TrialTask, base_record
 
@@ -153,7 +154,7 @@ class _Trials:
     def __init__(
         self,
         run: RunDirectory,
-        studies: Studies,
+        studies: TrialSource,
         plan: SearchPlan,
         placement: Placement,
         observer: SearchObserver,
@@ -182,7 +183,9 @@ class _Trials:
             values=suggestion.values,
             run=str(self.run.path.resolve()),
             dataset=self.plan.dataset,
-            seed=derive_seed(self.plan.seed, "trial", suggestion.number),
+            seed=derive_seed(self.plan.seed, "trial", suggestion.number)
+            if suggestion.seed is None
+            else suggestion.seed,
             paper=suggestion.paper,
             objective=self.plan.objective,
             device="cuda" if self.placement.gpus else "cpu",
@@ -361,7 +364,7 @@ class _Trials:
 
 def run_trials(
     run: RunDirectory,
-    studies: Studies,
+    studies: TrialSource,
     plan: SearchPlan,
     observer: SearchObserver,
     *,

@@ -48,6 +48,7 @@ class SearchRequest:
         sampler: name of the Optuna sampler.
         pruner: name of the pruner.
         storage: Optuna storage URL; None for the run's own journal file.
+        max_folds: only the first of the protocol's folds; None for all.
     """
 
     architectures: tuple[str, ...]
@@ -62,6 +63,7 @@ class SearchRequest:
     sampler: str = "tpe"
     pruner: str = "asha"
     storage: str | None = None
+    max_folds: int | None = None
 
 
 @dataclasses.dataclass
@@ -196,6 +198,10 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
     _check_features(dataset, spaces)
     name = request.protocol or str(dataset.meta["default_protocol"])
     plan = make_plan(dataset.utterances, name, request.seed, classes=dataset.classes)
+    if request.max_folds is not None and request.max_folds < len(plan.folds):
+        note = f"Only the first {request.max_folds} of {len(plan.folds)} fold(s)."
+        folds = plan.folds[: request.max_folds]
+        plan = dataclasses.replace(plan, folds=folds, notes=(*plan.notes, note))
     check_plan(plan, dataset.utterances)
     warning = text_warning(dataset.utterances, plan, request.architectures)
     description: dict[str, Any] = {

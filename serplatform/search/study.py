@@ -54,6 +54,8 @@ class Suggestion:
         values: flat dotted parameters that differ from the paper's settings.
         paper: the paper's own configuration (at the sizes the space fixes).
         resumed: it was in flight when an earlier process ended.
+        seed: of its training; None: derived from the run's and its number.
+        label: what it is called while it runs; empty: its architecture.
     """
 
     number: int
@@ -61,6 +63,8 @@ class Suggestion:
     values: Mapping[str, Any]
     paper: bool
     resumed: bool = False
+    seed: int | None = None
+    label: str = ""
 
 
 def open_storage(location: str) -> BaseStorage:

@@ -1,0 +1,87 @@
+"""A reproduced table as text for a terminal."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from serplatform.report.table_page import (
+    column_notes,
+    difference_text,
+    heading,
+    interval_text,
+    measured_text,
+    metric_title,
+    published_text,
+)
+
+#: of text that is not printed on a terminal
+WIDTH = 118
+
+
+def describe(outcome: Mapping[str, Any]) -> str:
+    """The whole table in words and lines."""
+    stream = io.StringIO()
+    terminal = sys.stdout.isatty()
+    width = max(80, shutil.get_terminal_size((WIDTH, 24)).columns) if terminal else WIDTH
+    console = Console(file=stream, width=width, force_terminal=False, highlight=False)
+    console.print(Text(f"{outcome['table']}: {outcome['title']}", style="bold"))
+    console.print(Text(outcome["paper"]))
+    if outcome["quick"]:
+        console.print(Text(outcome["quick_note"]))
+    for column in outcome["columns"]:
+        console.print()
+        console.print(_table(outcome, column))
+        for note in column_notes(outcome, column):
+            console.print(Text(note))
+    console.print()
+    console.print(Text(f"Selection: {outcome['selection']}."))
+    console.print(Text(f"Measured: {outcome['statistics']}."))
+    for choice in outcome["choices"]:
+        console.print(Text(f"- {choice}"))
+    return stream.getvalue().rstrip()
+
+
+def _table(outcome: Mapping[str, Any], column: Mapping[str, Any]) -> Table:
+    table = Table(
+        title=Text(heading(outcome, column)),
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        title_style="bold",
+    )
+    compared = not column["stand_in"]
+    table.add_column("row")
+    for metric in column["metrics"]:
+        title = metric_title(metric)
+        if compared:
+            table.add_column(f"{title}\npublished", justify="right")
+        table.add_column("measured" if compared else f"{title}\nmeasured", justify="right")
+        table.add_column("95 % interval", justify="right")
+        if compared and not outcome["quick"]:
+            table.add_column("difference", justify="right")
+    table.add_column("seeds", justify="right")
+    table.add_column("")
+    for row in outcome["rows"]:
+        cell = row["cells"][column["name"]]
+        texts = [row["label"]]
+        for metric in column["metrics"]:
+            if compared:
+                texts.append(published_text(cell, metric))
+            texts += [measured_text(cell, metric), interval_text(cell, metric)]
+            if compared and not outcome["quick"]:
+                texts.append(difference_text(cell, metric))
+        state = "" if cell["status"] == "measured" else cell["status"]
+        if cell["reason"] and cell["status"] != "not run":
+            state += f": {cell['reason']}"
+        texts += [str(cell["seeds"] or ""), state]
+        table.add_row(*(Text(text) for text in texts))
+    return table

@@ -1,0 +1,206 @@
+"""The page of a reproduced table, from its ``table.json`` values; and its numbers in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any
+
+from serplatform import __version__
+from serplatform.report.build import content_security_policy
+from serplatform.report.wording import METRICS, duration, percent, points
+
+#: what columns of the papers' other tables show
+_TITLES = {
+    "after_first_window": "Sampled after the first window",
+    "with_first_window": "Sampled, first window counted",
+    "most_alike": "Most alike",
+    "least_alike": "Least alike",
+}
+#: speakers below which an interval that resamples them says little
+FEW_SPEAKERS = 6
+
+
+def metric_title(metric: str) -> str:
+    """What a metric is called, with its name in outputs."""
+    if metric in METRICS:
+        return f"{metric} (%)" if METRICS[metric][1] else metric
+    title = _TITLES[metric]
+    return title if metric.endswith("alike") else f"{title} (%)"
+
+
+def _number(metric: str, value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if metric in METRICS and not METRICS[metric][1]:
+        return f"{value:.3f}"
+    return percent(value)
+
+
+def published_text(cell: Mapping[str, Any], metric: str) -> str:
+    """The paper's number, or a dash where it has none."""
+    value = cell["published"].get(metric)
+    return "–" if value is None else _number(metric, value)
+
+
+def measured_text(cell: Mapping[str, Any], metric: str) -> str:
+    """Mean ± standard deviation, or why there is none.
+
+    Example:
+        >>> cell = {"status": "measured", "measured": {"uar": {"mean": 0.5, "sd": None}}}
+        >>> measured_text(cell, "uar")
+        '50.0'
+    """
+    found = cell["measured"].get(metric)
+    if found is None:
+        return str(cell["status"])
+    if isinstance(found, str):
+        return found
+    text = _number(metric, found["mean"])
+    return text if found["sd"] is None else f"{text} ± {_number(metric, found['sd'])}"
+
+
+def interval_text(cell: Mapping[str, Any], metric: str) -> str:
+    """The bounds of the interval, or nothing."""
+    found = cell["measured"].get(metric)
+    if not isinstance(found, Mapping) or found["low"] is None:
+        return ""
+    return f"{_number(metric, found['low'])} to {_number(metric, found['high'])}"
+
+
+def difference_text(cell: Mapping[str, Any], metric: str) -> str:
+    """Measured minus published, in points; for a name, whether it is the same."""
+    found, published = cell["measured"].get(metric), cell["published"].get(metric)
+    if isinstance(found, str) and published is not None:
+        return "same" if found == published else "other"
+    value = cell["difference"].get(metric)
+    return "" if value is None else points(value)
+
+
+def heading(outcome: Mapping[str, Any], column: Mapping[str, Any]) -> str:
+    """What a column is, with everything that one must know of it."""
+    text = f"{column['label']} · {column['protocol']}"
+    text += " · QUICK" if outcome["quick"] else ""
+    if column["synthetic"]:
+        text = f"SYNTHETIC DATA · {text}"
+    return f"{text} · {column['reason']}" if column["reason"] else text
+
+
+def column_notes(outcome: Mapping[str, Any], column: Mapping[str, Any]) -> list[str]:
+    """Sentences on how the numbers of a column came about."""
+    notes = []
+    if column["folds_hash"] is not None:
+        notes.append(
+            f"Protocol {column['protocol']}, {column['folds']} fold(s) with seed "
+            f"{column['fold_seed']}, fold file {column['folds_hash'][:16]}, dataset "
+            f"{column['dataset_fingerprint'][:16]}; {column['trained']} of {column['wanted']} "
+            f"trainings, {column['seeds']} seed(s) a row, trained for "
+            f"{duration(column['seconds'])}."
+        )
+    cells = [row["cells"][column["name"]] for row in outcome["rows"]]
+    speakers = {cell["speakers"] for cell in cells if "speakers" in cell}
+    if speakers:
+        count = min(speakers)
+        few = ", too few to trust them" if count < FEW_SPEAKERS else ""
+        notes.append(f"Intervals resample {count} test speakers{few}.")
+    return [*notes, *column["notes"]]
+
+
+def render_table(outcome: Mapping[str, Any]) -> str:
+    """The page as HTML: self-contained, without scripts."""
+    import jinja2
+    from markupsafe import Markup
+
+    templates = resources.files("serplatform.report") / "templates"
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(lambda name: (templates / name).read_text(encoding="utf-8")),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    shown = [
+        {
+            "column": column,
+            "heading": heading(outcome, column),
+            "notes": column_notes(outcome, column),
+            "compared": not column["stand_in"],
+            "metrics": [metric_title(metric) for metric in column["metrics"]],
+            "rows": [_row(row, column) for row in outcome["rows"]],
+            "similarity": _similarity(outcome, column),
+        }
+        for column in outcome["columns"]
+    ]
+    definitions = [
+        (METRICS[name][0], name, METRICS[name][3])
+        for name in dict.fromkeys(m for c in outcome["columns"] for m in c["metrics"])
+        if name in METRICS
+    ]
+    return environment.get_template("table.html").render(
+        outcome=outcome,
+        shown=shown,
+        definitions=definitions,
+        settings=_settings(outcome),
+        version=__version__,
+        style=Markup((templates / "page.css").read_text(encoding="utf-8")),  # noqa: S704 - ours
+        policy=content_security_policy([]).replace("script-src ;", "script-src 'none';"),
+    )
+
+
+def _row(row: Mapping[str, Any], column: Mapping[str, Any]) -> dict[str, Any]:
+    cell = row["cells"][column["name"]]
+    reason = "" if cell["status"] == "measured" else cell["status"]
+    reason += f": {cell['reason']}" if cell["reason"] and cell["status"] != "not run" else ""
+    return {
+        "label": row["label"],
+        "note": row["note"],
+        "seeds": cell["seeds"] or "",
+        "reason": reason or "",
+        "cells": [
+            {
+                "published": published_text(cell, metric),
+                "measured": measured_text(cell, metric),
+                "interval": interval_text(cell, metric),
+                "difference": difference_text(cell, metric),
+            }
+            for metric in column["metrics"]
+        ],
+    }
+
+
+def _similarity(outcome: Mapping[str, Any], column: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The matrix of similarities, where the table is about one."""
+    for row in outcome["rows"]:
+        found: Mapping[str, Any] | None = row["cells"][column["name"]].get("similarity")
+        if found is not None:
+            return found
+    return None
+
+
+def _settings(outcome: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """How each row was trained, where it was."""
+    found = []
+    for row in outcome["rows"]:
+        for column in outcome["columns"]:
+            cell = row["cells"][column["name"]]
+            if "settings" not in cell:
+                continue
+            values = {k: v for k, v in cell["settings"].items() if not k.startswith("data.word_v")}
+            found.append(
+                {
+                    "label": row["label"],
+                    "column": column["label"],
+                    "architecture": row["architecture"],
+                    "departures": ", ".join(f"{k}={v}" for k, v in cell["departures"].items()),
+                    "training": ", ".join(
+                        f"{k.partition('.')[2]} {v}"
+                        for k, v in values.items()
+                        if k.startswith("training.")
+                    ),
+                    "parameters": f"{cell['num_parameters']:,}",
+                    "best_epochs": "; ".join(
+                        ", ".join(map(str, epochs)) for epochs in cell["best_epochs"]
+                    ),
+                }
+            )
+    return found
