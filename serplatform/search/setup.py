@@ -281,7 +281,7 @@ def reopen_run(out: Path, *, dataset: Path | None = None) -> OpenRun:
     spaces: dict[str, SearchSpace] = {}
     for name, mapping in description["spaces"].items():
         space, _, faults = parse_space(mapping, f"{directory.run_file} ({name})")
-        faults = [f for f in faults if not f.startswith("parameters: must hold")]
+        faults = [f for f in faults if not f.startswith("parameters: is empty")]
         if faults := faults + space_faults(space):
             raise ArtifactError(f"{directory.run_file}: the space of {name} is faulty", faults)
         spaces[name] = space
