@@ -188,7 +188,7 @@ def trials_table(records: Sequence[Mapping[str, Any]]) -> pa.Table:
     """Tabulate trial records, one row each, in the order of their numbers.
 
     Columns: ``trial, architecture, state, paper, params.*, dev_<metric>, fold_dev_uar, epochs,
-    seconds, num_parameters, peak_memory_mb, error``.
+    seconds, num_parameters, peak_memory_mb, host, error``.
     """
     rows = sorted(records, key=lambda record: record["trial"])
     columns: dict[str, pa.Array] = {
@@ -212,6 +212,7 @@ def trials_table(records: Sequence[Mapping[str, Any]]) -> pa.Table:
         ("seconds", pa.float64()),
         ("num_parameters", pa.int64()),
         ("peak_memory_mb", pa.float64()),
+        ("host", pa.string()),
         ("error", pa.string()),
     ):
         columns[name] = pa.array([r.get(name) for r in rows], kind)

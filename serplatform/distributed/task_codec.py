@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import json
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,6 +44,7 @@ def report_to_result(report: Any) -> dict[str, Any]:
     result["epoch_step"] = result.pop("step")
     result["finished"] = result.pop("done")
     result["history"] = json.dumps(result["history"])
+    result["host"] = os.uname().nodename
     return result
 
 

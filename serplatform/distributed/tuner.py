@@ -173,6 +173,7 @@ class _Trials:
         self._pruned: set[int] = set()
         self._finished: dict[int, Mapping[str, Any]] = {}
         self._last_step: dict[int, int] = {}
+        self._hosts: dict[int, str | None] = {}
         self._table_written = 0.0
         self._freeing: list[threading.Thread] = []
 
@@ -249,6 +250,7 @@ class _Trials:
         if number in self._finished or result.get("epoch_step") == self._last_step.get(number):
             return False  # Tune repeats the last result of a function when it returns
         self._last_step[number] = result.get("epoch_step", 0)
+        self._hosts[number] = result.get("host", self._hosts.get(number))
         if "failure" in result or "history" not in result:
             self._finished[number] = result
             return False
@@ -355,7 +357,7 @@ class _Trials:
             num_parameters=saved.get("num_parameters") or None,
             peak_memory_mb=saved.get("peak_memory_mb") or None,
             ended=time.time(),
-            host=None,
+            host=self._hosts.get(number),
         )
         self.run.write_record(record)
         shutil.rmtree(self.run.state_directory(number), ignore_errors=True)
