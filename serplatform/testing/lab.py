@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -51,7 +52,9 @@ for name in $(ip netns list | sed -n "s/^\($lab-[0-9]*\)\( .*\)\?$/\1/p"); do
   ip netns del "$name"
 done
 # sockets that linger keep a nameless namespace, and its end of the link, for minutes
-for link in $(ip -o link | sed -n "s/^[0-9]*: \($lab"v"[0-9]*\)@.*/\1/p"); do ip link del "$link"; done
+for link in $(ip -o link | sed -n "s/^[0-9]*: \($lab"v"[0-9]*\)@.*/\1/p"); do
+  ip link del "$link"
+done
 ip link del "$lab" 2>/dev/null
 exit 0
 """
@@ -67,7 +70,7 @@ def lacking() -> str | None:
     with tempfile.TemporaryDirectory() as directory:
         tried = subprocess.run(
             ["unshare", "--net", "--mount", "--pid", "--uts", "--fork", "mount", "--bind"]
-            + [directory, directory],
+            + [directory] * 2,
             capture_output=True,
             text=True,
             check=False,
@@ -105,9 +108,11 @@ class Host:
         log = (self.directory / "host.log").open("ab")
         with log:
             self._unshare = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", "ip", "netns", "exec", self.name]
-                + ["unshare", "--mount", "--pid", "--uts", "--fork", "--kill-child"]
-                + ["--mount-proc", "bash", "-c", _HOST, "host", str(self.directory), self.name],
+                [
+                    *("setpriv", "--pdeathsig", "KILL", "ip", "netns", "exec", self.name),
+                    *("unshare", "--mount", "--pid", "--uts", "--fork", "--kill-child"),
+                    *("--mount-proc", "bash", "-c", _HOST, "host", str(self.directory), self.name),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -175,10 +180,12 @@ class Host:
     def run(self, command: str, *, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         """Run a shell command on the host over ssh, as its user in a login shell."""
         return subprocess.run(
-            ["ssh", "-F", "none", "-i", str(self.lab.user_key)]
-            + ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]
-            + ["-o", "LogLevel=ERROR", "-o", "ConnectTimeout=10", f"root@{self.address}"]
-            + [f"bash -lc {_quote(command)}"],
+            [
+                *("ssh", "-F", "none", "-i", str(self.lab.user_key), "-o", "LogLevel=ERROR"),
+                *("-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"),
+                *("-o", "ConnectTimeout=10", f"root@{self.address}"),
+                f"bash -lc {shlex.quote(command)}",
+            ],
             capture_output=True,
             text=True,
             check=False,
@@ -303,7 +310,8 @@ class Lab:
 def _claim() -> tuple[IO[bytes], int]:
     """A number that no other lab has, and the lock that keeps it until closed."""
     for place in range(1, 250):
-        file = Path(tempfile.gettempdir(), f"serplatform-lab-{place}.lock").open("ab")
+        path = Path(tempfile.gettempdir(), f"serplatform-lab-{place}.lock")
+        file = path.open("ab")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -315,10 +323,6 @@ def _claim() -> tuple[IO[bytes], int]:
 
 def _lines(path: str) -> Iterator[str]:
     return iter(Path(path).read_text(encoding="utf-8").splitlines())
-
-
-def _quote(text: str) -> str:
-    return "'" + text.replace("'", "'\\''") + "'"
 
 
 def _run(*command: str) -> None:
