@@ -7,6 +7,7 @@ protocol, dataset, seed of the folds and whether it is a quick one. So nothing i
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -231,7 +232,7 @@ def _configurations(
     assert architecture is not None  # noqa: S101 - only trained rows come here
     values: dict[str, Any] = row.settings(column.name)
     if wishes.quick:
-        small = dict(load_space(f"{architecture}-small").fixed)
+        small = _small(architecture)
         epochs = int(small["training.max_epochs"])
         values = {**small, **values, **_reduced(values, small)}
         values["training.max_epochs"] = max(1, epochs // QUICK_SHARE)
@@ -250,6 +251,12 @@ def _configurations(
         )
         for repeat in range(count)
     )
+
+
+@functools.cache
+def _small(architecture: str) -> Mapping[str, Any]:
+    """What the packaged small space of an architecture fixes."""
+    return dict(load_space(f"{architecture}-small").fixed)
 
 
 def _reduced(values: Mapping[str, Any], small: Mapping[str, Any]) -> dict[str, Any]:
