@@ -1,4 +1,4 @@
-"""Log mel spectra: 23 and 40 bands, 25 ms windows every 10 ms."""
+"""Log mel spectra: 23, 40 and 64 bands, 25 ms windows every 10 ms."""
 
 from __future__ import annotations
 
@@ -97,3 +97,9 @@ def log_mel_23() -> LogMel:
 def log_mel_40() -> LogMel:
     """40 bands: the input of FG-CME."""
     return LogMel("log_mel_40", LogMelConfig(n_mels=40))
+
+
+@FEATURES.register("log_mel_64")
+def log_mel_64() -> LogMel:
+    """64 bands: a finer view for convolutional systems."""
+    return LogMel("log_mel_64", LogMelConfig(n_mels=64))

@@ -114,6 +114,14 @@ class Criterion:
             reduction="none",
         )
 
+    def weights_of(self, labels: Tensor) -> Tensor | None:
+        """(N,) class weight of each label, or None without class weights.
+
+        For losses that are weighted but no cross-entropy; a module reads labels in this way or
+        by calling the criterion, and in no other.
+        """
+        return None if self.class_weights is None else self.class_weights.to(labels.device)[labels]
+
 
 class SerModel(nn.Module):
     """A classifier of utterances: ``forward(batch, criterion) -> ModelOutput``.

@@ -165,8 +165,9 @@ class Csa(SerModel):
         """
         weights = torch.ones_like(logits[:, 0])  # (N,)
         weight = torch.ones_like(logits[: len(labels), 0])  # (B,)
-        if criterion.class_weights is not None:
-            weight = criterion.class_weights.to(logits)[labels]
+        given = criterion.weights_of(labels)
+        if given is not None:
+            weight = given.to(logits)
             weights = weight[chunks.utterance]
         losses = criterion(logits, labels[chunks.utterance])  # (N,)
         if kept is not None:

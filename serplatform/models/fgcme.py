@@ -206,9 +206,9 @@ class Fgcme(SerModel):
             wins = torch.zeros_like(words.ids).scatter_add(1, winner, torch.ones_like(winner))
             maps["words"] = wins / winner.shape[1]
         elif alignment_losses is not None:
-            if criterion.class_weights is not None:
-                weight = criterion.class_weights.to(alignment_losses)
-                alignment_losses = alignment_losses * weight[batch.labels]
+            weight = criterion.weights_of(batch.labels)
+            if weight is not None:
+                alignment_losses = alignment_losses * weight.to(alignment_losses)
             losses = criterion(logits, batch.labels)  # Eq. (2)
             output.losses = losses + self.ctc_weight * alignment_losses
         return output

@@ -19,7 +19,7 @@ import dataclasses
 import math
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +48,10 @@ from serplatform.training.checkpoint import (
 from serplatform.training.data_parallel import Workers
 from serplatform.training.loader import load_batches
 from serplatform.training.losses import class_weights, denominator
+from serplatform.training.mixup import mix
 from serplatform.training.optim import LearningRate, build_optimizer
 from serplatform.training.trial_config import TrialConfig
+from serplatform.training.weight_average import WeightAverage
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -151,6 +153,8 @@ class FoldTrainer:
             self.device.type, enabled=config.training.precision == "float16"
         )
         self._best_weights: dict[str, Tensor] = {}
+        decay = config.training.ema_decay
+        self._average = WeightAverage(self.model, decay) if decay else None
 
     @property
     def num_parameters(self) -> int:
@@ -190,7 +194,8 @@ class FoldTrainer:
         if not math.isfinite(train_loss):
             raise self._diverged("training loss", epoch, rate)
         self._workers.share_buffers(self.model)
-        posteriors = self._predict("dev")
+        with self._with_weights(None if self._average is None else self._average.weights):
+            posteriors = self._predict("dev")
         if not np.isfinite(posteriors).all():
             raise self._diverged("dev posteriors", epoch, rate)
         dev = classification_metrics(self.data.labels("dev"), posteriors)
@@ -253,8 +258,10 @@ class FoldTrainer:
         safetensors file, the rest to JSON. Of several workers any one may write it.
         """
         tensors = {f"model/{name}": t for name, t in self.model.state_dict().items()}
-        if self.best_epoch != self.epoch:  # else the best weights are the model's
+        if not self._best_is_the_model:
             tensors |= {f"best/{name}": t for name, t in self._best_weights.items()}
+        if self._average is not None:
+            tensors |= {f"average/{name}": t for name, t in self._average.weights.items()}
         optimizer = flatten_optimizer(self._optimizer, self._names)
         tensors |= {f"optimizer/{name}": t for name, t in optimizer.items()}
         write_state(
@@ -267,6 +274,7 @@ class FoldTrainer:
                 "best_metrics": self.best_metrics,
                 "learning_rate": self._learning_rate.state(),
                 "scaler": self._scaler.state_dict(),
+                "averaged_steps": 0 if self._average is None else self._average.steps,
             },
         )
 
@@ -285,12 +293,15 @@ class FoldTrainer:
                 f"(architecture {values['identity'].get('architecture')}, seed "
                 f"{values['identity'].get('seed')}); continue with its own, or train anew"
             )
-        groups: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimizer": {}}
+        names = ("model", "best", "average", "optimizer")
+        groups: dict[str, dict[str, Tensor]] = {name: {} for name in names}
         for key, tensor in tensors.items():
             group, _, name = key.partition("/")
             groups[group][name] = tensor
         self.model.load_state_dict(groups["model"])
         restore_optimizer(self._optimizer, self._names, groups["optimizer"])
+        if self._average is not None:
+            self._average.restore(groups["average"], values["averaged_steps"])
         self._learning_rate.restore(values["learning_rate"])
         self._scaler.load_state_dict(values["scaler"])
         self.epoch = values["epoch"]
@@ -320,8 +331,12 @@ class FoldTrainer:
         for step, batch in enumerate(loaded):
             weight = denominator(self._weights, self._labels[cut[step]])
             self._learning_rate.before_step(epoch - 1, step, len(cut))
+            criterion = self._criterion
+            if training.mixup:
+                num_classes = self.data.input_spec.num_classes
+                batch, criterion = mix(batch, criterion, num_classes, training.mixup)
             with counting(shards[step].counts):
-                summed = self._losses(batch).sum() * shards[step].counts
+                summed = self._losses(batch, criterion).sum() * shards[step].counts
             self._optimizer.zero_grad(set_to_none=True)
             # workers' gradients are averaged: times their number is their sum
             torch.autograd.backward(self._scaler.scale(summed * (workers.count / weight)))
@@ -330,21 +345,23 @@ class FoldTrainer:
                 nn.utils.clip_grad_norm_(self.model.parameters(), training.gradient_clip)
             self._scaler.step(self._optimizer)
             self._scaler.update()
+            if self._average is not None:
+                self._average.update(self.model)
             sums += summed.detach()  # no .item(): the device is not waited for
             total_weight += weight
         return float(workers.total(sums)) / total_weight
 
-    def _losses(self, batch: Batch) -> Tensor:
+    def _losses(self, batch: Batch, criterion: Criterion) -> Tensor:
         """(B,) losses of a batch, class weights included."""
         precision = self.config.training.precision
         with torch.autocast(
             self.device.type, dtype=_DTYPES[precision], enabled=precision != "float32"
         ):
-            output = self._parallel(batch, self._criterion)
+            output = self._parallel(batch, criterion)
             if output.losses is not None:
                 losses: Tensor = output.losses
             else:
-                losses = self._criterion(output.logits, batch.labels)
+                losses = criterion(output.logits, batch.labels)
         return losses.float()
 
     def _predict(self, part: str) -> FloatArray:
@@ -379,20 +396,32 @@ class FoldTrainer:
         return value > best if HIGHER_IS_BETTER[name] else value < best
 
     def _keep_weights(self) -> None:
-        for name, tensor in self.model.state_dict().items():
+        evaluated = self.model.state_dict() if self._average is None else self._average.weights
+        for name, tensor in evaluated.items():
             if name in self._best_weights:
                 self._best_weights[name].copy_(tensor)
             else:
                 self._best_weights[name] = tensor.detach().clone()
 
+    @property
+    def _best_is_the_model(self) -> bool:
+        """Whether the best epoch's weights are those that the model has."""
+        return self.best_epoch == self.epoch and self._average is None
+
     @contextlib.contextmanager
     def _with_best_weights(self) -> Iterator[None]:
         self._require_epoch()
-        if self.best_epoch == self.epoch:
+        with self._with_weights(None if self._best_is_the_model else self._best_weights):
+            yield
+
+    @contextlib.contextmanager
+    def _with_weights(self, weights: Mapping[str, Tensor] | None) -> Iterator[None]:
+        """Give the model other weights for a while; None leaves it as it is."""
+        if weights is None:
             yield
             return
         last = {name: t.detach().clone() for name, t in self.model.state_dict().items()}
-        self.model.load_state_dict(self._best_weights)
+        self.model.load_state_dict(weights)
         try:
             yield
         finally:

@@ -51,6 +51,20 @@ class TrainingConfig:
     label_smoothing: float = setting(
         0.0, "share of the target spread over all classes", low=0.0, high=0.999
     )
+    mixup: float = setting(
+        0.0,
+        "alpha of the Beta distribution that utterances and labels are mixed with; 0 mixes none; "
+        "for models of audio alone",
+        low=0.0,
+        high=10.0,
+    )
+    ema_decay: float = setting(
+        0.0,
+        "decay of the moving average of the weights that is evaluated and kept; 0 keeps the "
+        "weights themselves",
+        low=0.0,
+        high=0.99999,
+    )
     precision: Literal["float32", "bfloat16", "float16"] = setting(
         "float32", "arithmetic of the forward pass; float16 needs a CUDA device"
     )

@@ -108,6 +108,11 @@ def resolve(architecture_name: str, values: Mapping[str, Any], where: str) -> Tr
             faults.append(unknown_name("parameter", name, known))
     for section, cls in classes.items():
         faults.extend(config_faults(cls, given[section], f"{section}."))
+    if given["data"]["words"] and given["training"].get("mixup"):
+        faults.append(
+            f"training.mixup = {given['training']['mixup']}: {architecture_name} reads words, "
+            "which cannot be mixed; set it to 0"
+        )
     if faults:
         raise BadInputError(f"{where}: the configuration has {len(faults)} fault(s):", faults)
     built: dict[str, Any] = {

@@ -1,0 +1,82 @@
+"""Functionals against NumPy, and the perceptron over them."""
+
+import numpy as np
+import pytest
+import torch
+
+from serplatform.models.base import InputSpec
+from serplatform.models.functionals_mlp import FunctionalsMlpConfig, build
+from serplatform.models.layers.functionals import functionals, num_functionals
+from serplatform.models.layers.masks import valid_steps
+from serplatform.testing.batches import random_batch
+from serplatform.testing.plain_loops import array, softmax
+
+SPEC = InputSpec(feature_dim=3, num_classes=4)
+LENGTHS = (21, 1, 8, 2)
+
+
+def plain(frames, kind):
+    """(T, D) frames to functionals, by NumPy."""
+    parts = [frames.mean(axis=0)]
+    if kind != "mean":
+        parts.append(np.sqrt(np.maximum(frames.var(axis=0), 1e-8)))
+    if kind == "percentiles":
+        parts.extend(np.percentile(frames, [5, 25, 50, 75, 95], axis=0))
+    return np.concatenate(parts)
+
+
+def plain_functionals(frames, kind, deltas):
+    if not deltas:
+        return plain(frames, kind)
+    steps = np.concatenate([np.zeros((1, frames.shape[1])), np.diff(frames, axis=0)])
+    return np.concatenate([plain(frames, kind), plain(steps, kind)])
+
+
+@pytest.mark.parametrize("deltas", [False, True])
+@pytest.mark.parametrize("kind", ["mean", "moments", "percentiles"])
+def test_functionals_are_numpys(kind, deltas):
+    batch = random_batch(LENGTHS, SPEC, dtype=torch.float64)
+    batch.frames[1, 1:] = 50.0  # padding that would show
+    valid = valid_steps(batch.lengths, batch.frames.shape[1])
+    result = functionals(batch.frames, batch.lengths, valid, kind, deltas)
+    assert result.shape == (len(LENGTHS), num_functionals(3, kind, deltas))
+    for row, length in enumerate(LENGTHS):
+        expected = plain_functionals(array(batch.frames[row, :length]), kind, deltas)
+        np.testing.assert_allclose(array(result[row]), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("num_layers", [1, 2])
+def test_model_equals_plain_loops(num_layers):
+    torch.manual_seed(0)
+    config = FunctionalsMlpConfig(hidden_dim=5, num_layers=num_layers, clip=1.0)
+    model = build(config, SPEC).double()
+    for _ in range(3):
+        model.train()(random_batch((30, 20, 9), SPEC, dtype=torch.float64))
+    model.eval()
+
+    def norm(values, layer):
+        values = (values - array(layer.running_mean)) / np.sqrt(
+            array(layer.running_variance) + layer.epsilon
+        )
+        return values * array(layer.weight) + array(layer.bias)
+
+    batch = random_batch(LENGTHS, SPEC, dtype=torch.float64)
+    posteriors = model(batch).log_posteriors.exp()
+    clipped = 0
+    for row, length in enumerate(LENGTHS):
+        values = plain_functionals(array(batch.frames[row, :length]), "percentiles", True)
+        values = norm(values, model.standardise)
+        clipped += int((np.abs(values) > 1.0).sum())
+        values = np.clip(values, -1.0, 1.0)
+        for layer, layer_norm in zip(model.hidden, model.norms, strict=True):
+            values = np.maximum(norm(array(layer.weight) @ values, layer_norm), 0.0)
+        logits = array(model.classifier.weight) @ values + array(model.classifier.bias)
+        np.testing.assert_allclose(array(posteriors[row]), softmax(logits), atol=1e-12)
+    assert clipped > 0
+
+
+def test_a_feature_of_one_frame_is_taken_as_it_is():
+    frames = torch.tensor([[[1.0, -2.0, 3.0]]])
+    valid = torch.tensor([[True]])
+    result = functionals(frames, torch.tensor([1]), valid, "mean", False)
+    assert result.tolist() == [[1.0, -2.0, 3.0]]
