@@ -50,7 +50,8 @@ def connect(address: str | None = None, num_cpus: int | None = None) -> None:
     else:
         for name, value in _LOCAL_ENVIRONMENT.items():
             os.environ.setdefault(name, value)
-        options = {"num_cpus": num_cpus, "include_dashboard": False}
+        # "local": without it Ray would join whatever cluster was started on this machine
+        options = {"address": "local", "num_cpus": num_cpus, "include_dashboard": False}
     with _own_signals():
         try:
             ray.init(

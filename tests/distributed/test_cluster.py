@@ -39,3 +39,19 @@ def test_without_a_description_the_cluster_is_what_it_is(tmp_path: Path, text: s
     if text is not None:
         bootstrap.write_text(text, encoding="utf-8")
     assert largest_resources({"CPU": 2.0}, bootstrap) == {"CPU": 2.0}
+
+
+def test_a_cluster_of_ones_own_never_joins_one_that_happens_to_run(monkeypatch) -> None:
+    import ray
+
+    from serplatform.distributed import cluster
+
+    asked: dict[str, object] = {}
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **options: asked.update(options))
+    monkeypatch.setattr(cluster, "end_with_me", lambda: None)
+    monkeypatch.setattr(cluster, "_keep_stdout_clean", lambda: None)
+    cluster.connect(num_cpus=2)
+    # without an address Ray looks for /tmp/ray/ray_current_cluster first
+    assert (asked["address"], asked["num_cpus"]) == ("local", 2)
