@@ -21,7 +21,7 @@ def command(
         list[str] | None,
         typer.Argument(
             metavar="UTTERANCE...",
-            help="Ids of test utterances; without any, the most confident errors.",
+            help="Ids of test utterances; without any, the most confident errors and hits.",
             show_default=False,
         ),
     ] = None,
@@ -38,6 +38,7 @@ def command(
     most: Annotated[
         int, typer.Option(min=0, max=50, help="Errors shown where no utterance is named.")
     ] = 4,
+    hits: Annotated[int, typer.Option(min=0, max=50, help="Right answers shown beside them.")] = 2,
     limit: Annotated[
         int, typer.Option(min=0, help="Test utterances that are asked about; 0: all.")
     ] = 600,
@@ -45,8 +46,13 @@ def command(
         Path | None, typer.Option(help="Where the run's dataset lies now, if it has moved.")
     ] = None,
     audio: Annotated[
-        bool, typer.Option("--audio/--no-audio", help="Put the sound into the page.")
-    ] = True,
+        bool | None,
+        typer.Option(
+            "--audio/--no-audio",
+            help="Put the sound into the page; default: only where the corpus may be passed on "
+            "without conditions.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of draws and permutations.")] = 0,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object as the last line.")
@@ -65,7 +71,7 @@ def command(
 
         serplatform explain runs/ravdess 03-01-05-02-01-01-12 03-01-04-02-02-01-12
 
-        serplatform explain runs/ravdess --trial 7 --limit 0 --out attention.html --no-audio
+        serplatform explain runs/ravdess --trial 7 --limit 0 --out attention.html --audio
     """
     from serplatform.prediction.explanations import explain_run
     from serplatform.report.build import build_report
@@ -76,6 +82,7 @@ def command(
         run,
         utterances=utterances or None,
         most=most,
+        hits=hits,
         trials=trial or None,
         dataset=data,
         limit=limit,
@@ -117,6 +124,11 @@ def describe(summary: dict[str, Any], page: Path) -> str:
                 f"  {entry['utterance_id']:<{width}}  {entry['truth']} taken for "
                 f"{entry['prediction']} ({100 * entry['confidence']:.0f} %)"
             )
+    if summary["audio_left_out"]:
+        lines.append(
+            f"Sound is left out: the recordings' licence is {summary['licence'] or 'unknown'}; "
+            "--audio puts it into the page."
+        )
     lines.append(f"Shown: {', '.join(summary['shown']) or 'none'}")
     lines.append(f"Wrote {page}; see its section “Explained”.")
     return "\n".join(lines)

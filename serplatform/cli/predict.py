@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import time
 from collections.abc import Iterable
@@ -68,6 +69,14 @@ def command(
             "recordings, each file, or all."
         ),
     ] = "folder",
+    reject: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WISH",
+            help="Say `not sure` where confidence is low: accuracy=0.8 answers only as often as "
+            "80 % of the answers are right on dev rows, coverage=0.5 answers the surer half.",
+        ),
+    ] = None,
     max_duration: Annotated[
         float, typer.Option(help="Longest recording classified without windows, in seconds.")
     ] = 60.0,
@@ -92,12 +101,16 @@ def command(
 
         serplatform predict bundles/ravdess meeting.wav --window 3 --hop 1
 
+        serplatform predict runs/ravdess recordings/ --reject accuracy=0.8
+
         find calls -name '*.wav' | serplatform predict bundles/ravdess - --format jsonl
     """
     from serplatform.artifacts import atomic_path
+    from serplatform.ensemble.rejection import parse_wish
     from serplatform.prediction.output import FORMATS, row_values
     from serplatform.prediction.predict import SPEAKERS, Tally, predict
     from serplatform.prediction.predictor import Predictor
+    from serplatform.prediction.rejection import make_rejector
     from serplatform.prediction.system import open_system
     from serplatform.prediction.words import Transcripts, WordReader
 
@@ -113,10 +126,12 @@ def command(
     if faults:
         raise BadInputError("\n".join(faults))
     plan = _plan(window, hop)
+    wish = None if reject is None else parse_wish(reject)
     begun = time.monotonic()
     sources, refused = _sources(audio)
     transcripts = None if text is None else Transcripts.read(text)
     opened = open_system(system, trial)
+    rejector = None if wish is None else make_rejector(opened, wish)
     predictor = Predictor(opened, device=device)
     reader = None
     if predictor.word_settings:
@@ -129,6 +144,8 @@ def command(
     if predictor.speaker_settings:
         whose = {"folder": "each folder's recordings", "file": "each file", "all": "all audio"}
         say(f"Note: models normalise by speaker; {whose[speaker]} is taken as one (--speaker).")
+    if rejector is not None:
+        say(f"Note: {rejector.describe()}.")
     loading = time.monotonic() - begun
 
     tally = Tally(refused=refused)
@@ -140,17 +157,19 @@ def command(
         max_duration=max_duration,
         speaker=speaker,
         words=reader,
+        rejector=rejector,
     )
+    lines = functools.partial(FORMATS[output_format], rejecting=rejector is not None)
     values: list[dict[str, Any]] | None = None
     if out is not None:
         with atomic_path(out) as temporary, temporary.open("w", encoding="utf-8") as stream:
-            for line in FORMATS[output_format](rows, predictor.classes):
+            for line in lines(rows, predictor.classes):
                 stream.write(line)
             _check(tally)
     elif as_json:
         values = [row_values(row, predictor.classes) for row in rows]
     else:
-        _print(FORMATS[output_format](rows, predictor.classes))
+        _print(lines(rows, predictor.classes))
     _check(tally)
     _report(tally, loading)
     summary = {
@@ -162,6 +181,15 @@ def command(
         "synthetic": opened.synthetic,
         "recordings": tally.recordings,
         "rows": tally.rows,
+        "reject": None
+        if rejector is None
+        else {
+            "wish": str(rejector.wish),
+            "threshold": rejector.chosen.threshold,
+            "dev_coverage": rejector.chosen.coverage,
+            "dev_accuracy": rejector.chosen.accuracy,
+            "not_sure": tally.not_sure,
+        },
         "refused": [{"file": r.name, "reason": r.reason} for r in tally.refused],
         "audio_seconds": round(tally.audio_seconds, 3),
         "seconds": round(tally.seconds, 3),
@@ -219,6 +247,7 @@ def _report(tally: Tally, loading: float) -> None:
         say(
             f"{tally.recordings} recording(s), {tally.audio_seconds:.1f} s of audio in "
             f"{tally.seconds:.2f} s{told}; loading took {loading:.2f} s"
+            + (f"; not sure of {tally.not_sure}" if tally.not_sure else "")
         )
 
 

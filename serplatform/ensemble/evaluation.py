@@ -15,7 +15,15 @@ from serplatform.ensemble.base import FloatArray, IntArray
 from serplatform.ensemble.calibration import apply_temperature, reliability
 from serplatform.ensemble.nested import FoldEnsemble, PooledTest
 from serplatform.ensemble.posteriors import Library
-from serplatform.ensemble.rejection import choose_threshold, coverage_accuracy_curve, operate
+from serplatform.ensemble.rejection import (
+    WISHES,
+    Operating,
+    Wish,
+    choose_threshold,
+    coverage_accuracy_curve,
+    grant,
+    operate,
+)
 from serplatform.metrics import METRICS, classification_metrics, confusion_counts
 from serplatform.statistics.bootstrap import bootstrap_difference, bootstrap_intervals
 from serplatform.statistics.mcnemar import mcnemar_exact
@@ -167,31 +175,30 @@ def rejection(
         ensembles: one a fold.
         error_share: error aimed at on dev rows, relative to answering everything.
     """
-    folds, confidences, corrects, answered = [], [], [], []
+    folds, found, answered = [], [], []
     for ensemble in ensembles:
-        found = {}
+        parts = {}
         for part, table in (("dev", ensemble.dev), ("test", ensemble.test)):
             calibrated = apply_temperature(table, ensemble.output_temperature)
             truth = library.take(ensemble.fold, part).truth
-            found[part] = calibrated.max(axis=1), calibrated.argmax(axis=1) == truth
-        chosen = choose_threshold(*found["dev"], error_share=error_share)
-        confidence, correct = found["test"]
+            parts[part] = calibrated.max(axis=1), calibrated.argmax(axis=1) == truth
+        chosen = choose_threshold(*parts["dev"], error_share=error_share)
         threshold = 0.0 if chosen is None else chosen.threshold
-        confidences.append(confidence)
-        corrects.append(correct)
-        answered.append(confidence >= threshold)
+        found.append(parts)
+        answered.append(parts["test"][0] >= threshold)
         folds.append(
             {
                 "fold": ensemble.fold,
                 "temperature": ensemble.output_temperature,
                 "threshold": None if chosen is None else chosen.threshold,
                 "dev": None if chosen is None else _point(chosen),
-                "test": _point(operate(confidence, correct, threshold)),
+                "test": _point(operate(*parts["test"], threshold)),
             }
         )
-    confidence, correct = np.concatenate(confidences), np.concatenate(corrects)
+    confidence, correct = _pool(found, "test")
     kept = np.concatenate(answered)
     curve = coverage_accuracy_curve(confidence, correct)
+    dev = _pool(found, "dev")
     return {
         "error_share": error_share,
         "folds": folds,
@@ -200,10 +207,54 @@ def rejection(
             "accuracy": float(correct[kept].mean()) if kept.any() else None,
             "accuracy_without_rejection": float(correct.mean()),
         },
-        "curve": {
-            "threshold": [point.threshold for point in curve],
-            "coverage": [point.coverage for point in curve],
-            "accuracy": [point.accuracy for point in curve],
+        "curve": _columns(curve),
+        # what a threshold for new recordings is chosen from: no test row is in it
+        "dev": {
+            "rows": len(dev[0]),
+            "curve": _columns(coverage_accuracy_curve(*dev, num_points=401)),
+        },
+        "wishes": [_wish(wish, found) for wish in WISHES],
+    }
+
+
+_Rows = tuple[FloatArray, np.ndarray[Any, np.dtype[np.bool_]]]
+
+
+def _pool(found: Sequence[Mapping[str, _Rows]], part: str) -> _Rows:
+    """Confidences and hits of one part of all folds."""
+    rows = [parts[part] for parts in found]
+    return np.concatenate([c for c, _ in rows]), np.concatenate([h for _, h in rows])
+
+
+def _columns(curve: Sequence[Operating]) -> dict[str, list[float | None]]:
+    return {
+        "threshold": [point.threshold for point in curve],
+        "coverage": [point.coverage for point in curve],
+        "accuracy": [point.accuracy for point in curve],
+    }
+
+
+def _wish(wish: Wish, found: Sequence[Mapping[str, _Rows]]) -> dict[str, Any]:
+    """A wish granted by each fold's dev rows, and what comes of it on its test rows.
+
+    A fold whose dev rows cannot grant it answers nothing.
+    """
+    kept, correct, granted = [], [], 0
+    for parts in found:
+        curve = coverage_accuracy_curve(*parts["dev"], num_points=401)
+        point = grant(curve, wish, rows=len(parts["dev"][0]))
+        confidence, hits = parts["test"]
+        granted += point is not None
+        kept.append(confidence >= (np.inf if point is None else point.threshold))
+        correct.append(hits)
+    answered, right = np.concatenate(kept), np.concatenate(correct)
+    return {
+        "kind": wish.kind,
+        "value": wish.value,
+        "folds_granted": granted,
+        "test": {
+            "coverage": float(answered.mean()),
+            "accuracy": float(right[answered].mean()) if answered.any() else None,
         },
     }
 

@@ -10,9 +10,13 @@ Shapes: N utterances.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+
+from serplatform.errors import BadInputError
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -31,6 +35,92 @@ class Operating:
     threshold: float
     coverage: float
     accuracy: float | None
+
+
+#: an accuracy is only trusted where at least so many dev rows are answered
+LEAST_ANSWERED = 20
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What a threshold is chosen for, on dev rows.
+
+    Attributes:
+        kind: ``accuracy`` of those answered, or ``coverage``.
+        value: at least this, above 0 and at most 1.
+    """
+
+    kind: Literal["accuracy", "coverage"]
+    value: float
+
+    def __str__(self) -> str:
+        return f"{self.kind}={self.value:g}"
+
+
+#: wishes that the page answers beforehand
+WISHES = (
+    *(Wish(kind="coverage", value=value) for value in (0.9, 0.75, 0.5, 0.25)),
+    *(Wish(kind="accuracy", value=value) for value in (0.6, 0.7, 0.8, 0.9, 0.95)),
+)
+
+
+def parse_wish(text: str) -> Wish:
+    """Read ``accuracy=0.8`` or ``coverage=0.5``.
+
+    Raises:
+        BadInputError: it is neither, or the value is out of range.
+
+    Example:
+        >>> parse_wish("accuracy=0.8")
+        Wish(kind='accuracy', value=0.8)
+    """
+    kind, _, number = text.partition("=")
+    try:
+        value = float(number)
+    except ValueError:
+        value = float("nan")
+    if kind not in ("accuracy", "coverage") or not 0.0 < value <= 1.0:
+        raise BadInputError(
+            f"--reject {text}: must be accuracy=A or coverage=C with a share above 0 and at most "
+            "1, e.g. accuracy=0.8 (answer only as often as 80 % of the answers are right on dev "
+            "rows) or coverage=0.5 (answer half of them)"
+        )
+    return Wish(kind="accuracy" if kind == "accuracy" else "coverage", value=value)
+
+
+def grant(curve: Sequence[Operating], wish: Wish, *, rows: int) -> Operating | None:
+    """The threshold that a wish asks for.
+
+    For an accuracy: the one of highest coverage that has it; for a coverage: the highest
+    threshold that has it.
+
+    Args:
+        curve: of dev rows.
+        wish: what is asked for.
+        rows: dev rows behind the curve.
+
+    Returns:
+        None when no threshold that answers :data:`LEAST_ANSWERED` rows has the accuracy.
+
+    Example:
+        >>> curve = [Operating(threshold=0.9, coverage=0.5, accuracy=0.8),
+        ...          Operating(threshold=0.3, coverage=1.0, accuracy=0.6)]
+        >>> grant(curve, Wish(kind="accuracy", value=0.7), rows=100).threshold
+        0.9
+        >>> grant(curve, Wish(kind="coverage", value=0.6), rows=100).threshold
+        0.3
+    """
+    if wish.kind == "coverage":
+        enough = [point for point in curve if point.coverage >= wish.value - 1e-12]
+        return max(enough, key=lambda point: point.threshold, default=None)
+    trusted = [
+        point
+        for point in curve
+        if point.accuracy is not None
+        and point.accuracy >= wish.value - 1e-12
+        and point.coverage * rows >= LEAST_ANSWERED - 1e-9
+    ]
+    return max(trusted, key=lambda point: point.coverage, default=None)
 
 
 def operate(confidence: FloatArray, correct: BoolArray, threshold: float) -> Operating:

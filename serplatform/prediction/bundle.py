@@ -92,6 +92,7 @@ def _system(path: Path, bundle: Mapping[str, Any]) -> System:
         folds=tuple(folds),
         synthetic=bool(bundle["synthetic"]),
         description=dict(bundle["description"]),
+        rejection=bundle.get("rejection"),
     )
 
 

@@ -26,11 +26,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 import pyarrow.compute as pc
 
-from serplatform.alignment.phone_classes import PHONE_CLASSES, phone_class
-from serplatform.artifacts import SCHEMA_VERSION, file_sha256, write_json, write_parquet
+from serplatform.alignment.phone_classes import phone_class
+from serplatform.artifacts import SCHEMA_VERSION, file_sha256, write_json
 from serplatform.datasets.dataset import Dataset
 from serplatform.errors import ArtifactError
 from serplatform.prediction.attention import (
@@ -42,6 +41,7 @@ from serplatform.prediction.attention import (
     spread,
 )
 from serplatform.prediction.embeddings import neighbour_purity, picture
+from serplatform.prediction.explanation_tables import write_tables
 from serplatform.prediction.featured import Curve, featured_utterance, frame_curve, word_curve
 from serplatform.prediction.model_probe import Answer, latency, probe
 from serplatform.prediction.question import (
@@ -67,50 +67,6 @@ LISTED_ERRORS = 20
 #: largest difference between a posterior on record and the same computed again
 POSTERIOR_TOLERANCE = 0.01
 
-_ATTENTION_SCHEMA = pa.schema(
-    [
-        ("trial", pa.int32()),
-        ("architecture", pa.string()),
-        ("map", pa.string()),
-        ("fold", pa.int32()),
-        ("utterance_id", pa.string()),
-        ("speaker_id", pa.string()),
-        ("truth", pa.string()),
-        ("prediction", pa.string()),
-        ("frames", pa.int32()),
-        ("spread", pa.float64()),
-        *((f"mass_{name}", pa.float64()) for name in PHONE_CLASSES),
-        *((f"frames_{name}", pa.int32()) for name in PHONE_CLASSES),
-    ]
-)
-_STATISTICS_SCHEMA = pa.schema(
-    [
-        ("trial", pa.int32()),
-        ("architecture", pa.string()),
-        ("fold", pa.int32()),
-        ("utterance_id", pa.string()),
-        ("speaker_id", pa.string()),
-        ("truth", pa.string()),
-        ("num_windows", pa.int32()),
-        ("sampled_share", pa.float64()),
-        ("elements", pa.list_(pa.float32())),
-    ]
-)
-_EMBEDDINGS_SCHEMA = pa.schema(
-    [
-        ("trial", pa.int32()),
-        ("architecture", pa.string()),
-        ("fold", pa.int32()),
-        ("utterance_id", pa.string()),
-        ("speaker_id", pa.string()),
-        ("truth", pa.string()),
-        ("prediction", pa.string()),
-        ("confidence", pa.float64()),
-        ("x", pa.float64()),
-        ("y", pa.float64()),
-    ]
-)
-
 
 @dataclasses.dataclass
 class _Findings:
@@ -124,17 +80,41 @@ class _Findings:
     predictions: dict[int, list[dict[str, Any]]] = dataclasses.field(default_factory=dict)
     curves: dict[int, list[Curve]] = dataclasses.field(default_factory=dict)
 
+    def in_order(self) -> None:
+        """Sort everything by trial, in whatever order they were asked."""
+        for entries in (self.trials, self.tests, self.attention, self.statistics, self.embeddings):
+            entries.sort(key=lambda entry: (entry["trial"], entry.get("fold", 0)))
+        for found in self.predictions.values():
+            found.sort(key=lambda entry: entry["trial"])
+        for curves in self.curves.values():
+            curves.sort(key=lambda curve: curve.trial)
+
+
+def may_embed(meta: Mapping[str, Any]) -> bool:
+    """Whether a corpus may be passed on without conditions, so that a page may carry its sound.
+
+    Args:
+        meta: the content of ``dataset.json``.
+
+    Example:
+        >>> may_embed({"licence": "CC BY-NC-SA 4.0"}), may_embed({"synthetic": True})
+        (False, True)
+    """
+    return bool(meta.get("synthetic")) or str(meta.get("licence") or "").startswith("CC0")
+
 
 def explain_run(
     run: Path,
     *,
     utterances: Sequence[str] | None = None,
     most: int = 4,
+    hits: int = 0,
     trials: Sequence[int] | None = None,
     dataset: Path | None = None,
     limit: int = LIMIT,
-    audio: bool = True,
+    audio: bool | None = True,
     seed: int = 0,
+    budget: float | None = None,
 ) -> dict[str, Any]:
     """Explain some trials of a run, and write what was found into it.
 
@@ -142,13 +122,18 @@ def explain_run(
         run: the directory.
         utterances: ids to show whole; None: the most confident errors on test rows of the
             best of the trials, then its most confident right answers.
-        most: how many are shown where ``utterances`` is None.
+        most: how many are shown where ``utterances`` is None; right answers fill up where the
+            errors are fewer.
+        hits: most confident right answers shown beside these.
         trials: their numbers; None: the best finished trial of each architecture by mean dev
             UAR.
         dataset: where the dataset lies now, if it has moved.
         limit: test utterances that are asked about, drawn evenly from the folds; 0: all.
-        audio: put the sound of the utterances shown into the file.
+        audio: put the sound of the utterances shown into the file; None: only where the
+            corpus may be passed on without conditions, see :func:`may_embed`.
         seed: of the draws.
+        budget: seconds after which no further trial or fold is begun; the best trial goes
+            first, and is asked about one fold at least. None: no limit.
 
     Returns:
         what ``explanations.json`` holds, JSON-serialisable.
@@ -166,13 +151,22 @@ def explain_run(
     best = max(chosen, key=lambda record: merit(record))
     ranked = ranked_rows(directory, int(best["trial"]), plan.classes)
     if utterances is None:
-        featured = {entry["utterance_id"]: entry["fold"] for entry in ranked[:most]}
+        right = [entry for entry in ranked[most:] if entry["prediction"] == entry["truth"]]
+        picked = [*ranked[:most], *right[:hits]]
+        featured = {entry["utterance_id"]: entry["fold"] for entry in picked}
     else:
         featured = find_utterances(plan, opened, utterances)
     question = make_question(directory, opened, plan, featured, limit=limit, seed=seed)
     findings = _Findings()
-    for record in chosen:
-        _explain_trial(question, record, findings, seed=seed)
+    deadline = None if budget is None else begun + budget
+    left_out = []
+    for record in sorted(chosen, key=merit, reverse=True):
+        if findings.trials and deadline is not None and time.monotonic() > deadline:
+            left_out.append(int(record["trial"]))
+            continue
+        _explain_trial(question, record, findings, seed=seed, deadline=deadline)
+    findings.in_order()
+    with_audio = may_embed(opened.meta) if audio is None else audio
     shown = [
         featured_utterance(
             opened,
@@ -184,21 +178,29 @@ def explain_run(
             spans=[*question.words.get(row, []), *question.phones.get(row, [])],
             notation=question.notation,
             agreement=question.agreement.get(row),
-            with_audio=audio,
+            with_audio=with_audio,
         )
         for row, fold in question.featured.items()
+        if row in findings.predictions
     ]
     folder = directory.path / FOLDER
-    _write_tables(folder, findings)
+    write_tables(
+        folder,
+        attention=findings.attention,
+        statistics=findings.statistics,
+        embeddings=findings.embeddings,
+    )
     write_json(folder / "utterances.json", {"schema_version": SCHEMA_VERSION, "utterances": shown})
     errors = [entry for entry in ranked if entry["prediction"] != entry["truth"]]
-    asked = int(sum(len(rows) for rows in question.rows.values()))
+    most_folds = max(trial["folds"] for trial in findings.trials)
+    asked = sum(len(question.rows[fold]) for fold in question.order()[:most_folds])
     summary: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "dataset_fingerprint": opened.fingerprint,
         "folds_hash": plan_hash(plan),
         "classes": list(plan.classes),
         "trials": findings.trials,
+        "out_of_time": sorted(left_out),
         "asked": asked,
         "test_utterances": sum(len(fold.test) for fold in plan.folds),
         "phones": _describe_phones(opened, question),
@@ -208,6 +210,7 @@ def explain_run(
         "shown": [item["utterance_id"] for item in shown],
         "chosen_by": "confidence" if utterances is None else "user",
         "audio": sum(item["audio"] is not None for item in shown),
+        "audio_left_out": audio is None and not with_audio,
         "licence": opened.meta.get("licence"),
         "seed": seed,
         "seconds": round(time.monotonic() - begun, 2),
@@ -222,7 +225,12 @@ def explain_run(
 
 
 def _explain_trial(
-    question: Question, record: Mapping[str, Any], findings: _Findings, *, seed: int
+    question: Question,
+    record: Mapping[str, Any],
+    findings: _Findings,
+    *,
+    seed: int,
+    deadline: float | None,
 ) -> None:
     trial, architecture = int(record["trial"]), str(record["architecture"])
     recorded = _recorded_posteriors(question.run, trial, question.plan.classes)
@@ -231,7 +239,12 @@ def _explain_trial(
     pictured: list[Answer] = []
     difference = 0.0
     taken: tuple[float, float] | None = None
-    for fold, drawn in question.rows.items():
+    folds = 0
+    for fold in question.rows if deadline is None else question.order():
+        if folds and deadline is not None and time.monotonic() > deadline:
+            break
+        folds += 1
+        drawn = question.rows[fold]
         own = [row for row, where in question.featured.items() if where == fold]
         extra = question.picture_rows if fold == 0 else np.zeros(0, dtype=np.int64)
         asked = np.unique(np.concatenate([drawn, extra, np.array(own, dtype=np.int64)]))
@@ -273,6 +286,7 @@ def _explain_trial(
         {
             "trial": trial,
             "architecture": architecture,
+            "folds": folds,
             "dev_uar": float(record["dev"]["uar"]),
             "num_parameters": record.get("num_parameters"),
             "latency_seconds": None if taken is None else taken[0],
@@ -446,12 +460,3 @@ def _describe_phones(dataset: Dataset, question: Question) -> dict[str, Any] | N
         "sources": dict(dataset.meta.get("alignment") or {}),
         "other": sorted(unsorted),
     }
-
-
-def _write_tables(folder: Path, findings: _Findings) -> None:
-    for name, entries, schema in (
-        ("attention", findings.attention, _ATTENTION_SCHEMA),
-        ("statistics", findings.statistics, _STATISTICS_SCHEMA),
-        ("embeddings", findings.embeddings, _EMBEDDINGS_SCHEMA),
-    ):
-        write_parquet(folder / f"{name}.parquet", pa.Table.from_pylist(entries, schema=schema))

@@ -17,10 +17,11 @@ from serplatform.artifacts import (
     write_text,
 )
 from serplatform.environment import now, versions
-from serplatform.errors import BadInputError
+from serplatform.errors import ArtifactError, BadInputError
 from serplatform.prediction.bundle import BUNDLE_FILE, CARD_FILE, contents_digest, read_bundle
 from serplatform.prediction.description import describe
 from serplatform.prediction.model_card import model_card
+from serplatform.prediction.rejection import rejection_data
 from serplatform.prediction.system import Member, System, open_system
 from serplatform.training.bundle import CONFIG_FILE, WEIGHTS_FILE, load_model
 
@@ -100,6 +101,7 @@ def _write(system: System, folder: Path) -> dict[str, Any]:
         "synthetic": system.synthetic,
         "folds": folds,
         "description": description,
+        "rejection": _rejection(system),
         "files": files,
         "made": now(),
         "versions": versions(),
@@ -108,6 +110,14 @@ def _write(system: System, folder: Path) -> dict[str, Any]:
     write_text(folder / CARD_FILE, model_card(bundle))
     write_json(folder / BUNDLE_FILE, bundle)
     return bundle
+
+
+def _rejection(system: System) -> dict[str, Any] | None:
+    """What ``predict --reject`` chooses a threshold from; None of an ensemble without it."""
+    try:
+        return rejection_data(system)
+    except ArtifactError:
+        return None
 
 
 def _directory_name(member: str, names: dict[str, str]) -> str:

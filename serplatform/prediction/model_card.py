@@ -64,7 +64,8 @@ def _synthetic(bundle: Mapping[str, Any]) -> str:
 def _use() -> str:
     return (
         "## Use\n\n```bash\nserplatform predict THIS_DIRECTORY recording.wav\n"
-        "serplatform predict THIS_DIRECTORY long.wav --window 3 --hop 1 --format csv\n```\n\n"
+        "serplatform predict THIS_DIRECTORY long.wav --window 3 --hop 1 --format csv\n"
+        "serplatform predict THIS_DIRECTORY recording.wav --reject accuracy=0.8\n```\n\n"
         "Nothing else is needed: no dataset and no network. The checksum of every file is verified "
         "when it is loaded.\n"
     )
@@ -145,7 +146,8 @@ def _models(bundle: Mapping[str, Any], about: Mapping[str, Any]) -> str:
 
 def _limits(bundle: Mapping[str, Any], about: Mapping[str, Any]) -> str:
     limits = [
-        "It knows the classes above only, and always answers with one of them.",
+        "It knows the classes above only, and answers with one of them unless `--reject` lets it "
+        "say that it is not sure.",
         "Corpora hold acted or induced emotion of few speakers, in one language and one way of "
         "recording; on other speech the numbers above do not hold.",
         "A posterior is the model's confidence among its classes, not a measurement of what a "

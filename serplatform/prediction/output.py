@@ -12,13 +12,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from serplatform.prediction.predict import Row
+from serplatform.prediction.rejection import NOT_SURE
 
 #: decimals of posteriors in files
 _DECIMALS = 8
 
 
 def row_values(row: Row, classes: Sequence[str]) -> dict[str, Any]:
-    """A row for JSON; ``emotion`` and ``posteriors`` are null where nothing was classified."""
+    """A row for JSON; ``emotion`` and ``posteriors`` are null where nothing was classified.
+
+    With a rejector, ``answer`` is the emotion or "not sure", and ``confidence`` the calibrated
+    posterior that tells.
+    """
     values: dict[str, Any] = {
         "file": row.file,
         "part": row.part,
@@ -34,21 +39,30 @@ def row_values(row: Row, classes: Sequence[str]) -> dict[str, Any]:
             name: round(float(p), _DECIMALS)
             for name, p in zip(classes, row.posteriors, strict=True)
         }
+    if row.answered is not None and row.confidence is not None:
+        values["answer"] = values["emotion"] if row.answered else NOT_SURE
+        values["confidence"] = round(row.confidence, _DECIMALS)
     return values
 
 
-def json_lines(rows: Iterable[Row], classes: Sequence[str]) -> Iterator[str]:
-    """One JSON object a line."""
+def json_lines(
+    rows: Iterable[Row], classes: Sequence[str], *, rejecting: bool = False
+) -> Iterator[str]:
+    """One JSON object a line; with a rejector each row has its answer, whatever ``rejecting``."""
     for row in rows:
         yield json.dumps(row_values(row, classes), ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def csv_lines(rows: Iterable[Row], classes: Sequence[str]) -> Iterator[str]:
+def csv_lines(
+    rows: Iterable[Row], classes: Sequence[str], *, rejecting: bool = False
+) -> Iterator[str]:
     """A header, then a line a row: ``file, part, start, end, emotion, p_<class>…, note``.
 
-    Without rows there is no header either.
+    Without rows there is no header either. ``rejecting`` adds ``answer`` and ``confidence``
+    after the emotion.
     """
-    head = ["file", "part", "start", "end", "emotion", *(f"p_{c}" for c in classes), "note"]
+    more = ["answer", "confidence"] if rejecting else []
+    head = ["file", "part", "start", "end", "emotion", *more, *(f"p_{c}" for c in classes), "note"]
     for number, row in enumerate(rows):
         if number == 0:
             yield _csv(head)
@@ -61,17 +75,27 @@ def csv_lines(rows: Iterable[Row], classes: Sequence[str]) -> Iterator[str]:
                 values["start"],
                 values["end"],
                 values["emotion"] or "",
+                *(values.get(name, "") for name in more),
                 *posteriors.values(),
                 values["note"],
             ]
         )
 
 
-def table_lines(rows: Iterable[Row], classes: Sequence[str]) -> Iterator[str]:
-    """Aligned columns; posteriors in percent, the largest first named."""
+def table_lines(
+    rows: Iterable[Row], classes: Sequence[str], *, rejecting: bool = False
+) -> Iterator[str]:
+    """Aligned columns; posteriors in percent, the largest first named.
+
+    ``rejecting`` adds ``answer`` and, in percent, ``conf.`` (the calibrated posterior that it
+    rests on).
+    """
     emotion = max(map(len, [*map(visible, classes), "emotion"]))
     widths = [max(5, len(visible(name))) for name in classes]
     head = "  ".join(f"{visible(name):>{w}}" for name, w in zip(classes, widths, strict=True))
+    wide = max(emotion, len(NOT_SURE))
+    if rejecting:
+        head = f"{'answer':<{wide}}  conf.  {head}"
     for number, row in enumerate(rows):
         if number == 0:
             yield f"{'start':>9}  {'end':>9}  {'part':<6}  {'emotion':<{emotion}}  {head}  file\n"
@@ -81,6 +105,9 @@ def table_lines(rows: Iterable[Row], classes: Sequence[str]) -> Iterator[str]:
         else:
             pairs = zip(row.posteriors, widths, strict=True)
             cells = "  ".join(f"{100 * float(p):>{w}.1f}" for p, w in pairs)
+        if rejecting:
+            sure = "-" if row.confidence is None else f"{100 * row.confidence:.1f}"
+            cells = f"{visible(values.get('answer', '-')):<{wide}}  {sure:>5}  {cells}"
         note = f"  ({row.note})" if row.note else ""
         yield (
             f"{row.start:>9.2f}  {row.end:>9.2f}  {row.part:<6}  "
@@ -89,7 +116,7 @@ def table_lines(rows: Iterable[Row], classes: Sequence[str]) -> Iterator[str]:
         )
 
 
-FORMATS: dict[str, Callable[[Iterable[Row], Sequence[str]], Iterator[str]]] = {
+FORMATS: dict[str, Callable[..., Iterator[str]]] = {
     "table": table_lines,
     "csv": csv_lines,
     "jsonl": json_lines,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ import numpy.typing as npt
 from serplatform.corpora.audio import MAX_DURATION, AudioError
 from serplatform.errors import BadInputError
 from serplatform.prediction.predictor import ClipInput, Predictor, SpeakerMoments
+from serplatform.prediction.rejection import Rejector
 from serplatform.prediction.sources import Refused, Source
 from serplatform.prediction.windows import Clip, WindowPlan, read_whole, read_windows
 from serplatform.prediction.words import WordReader
@@ -42,6 +43,8 @@ class Row:
         end: seconds.
         posteriors: (K,); None where there is nothing to classify.
         note: why there is nothing, or how the whole was made.
+        confidence: calibrated posterior of the emotion named; None without a rejector.
+        answered: whether it is enough to answer; None without a rejector.
     """
 
     file: str
@@ -50,6 +53,8 @@ class Row:
     end: float
     posteriors: DoubleArray | None
     note: str = ""
+    confidence: float | None = None
+    answered: bool | None = None
 
 
 @dataclasses.dataclass
@@ -63,10 +68,12 @@ class Tally:
         seconds: wall time, without loading models.
         refused: recordings without a result, and why.
         notes: sentences to show.
+        not_sure: recordings whose emotion is not named for want of confidence.
     """
 
     recordings: int = 0
     rows: int = 0
+    not_sure: int = 0
     audio_seconds: float = 0.0
     seconds: float = 0.0
     refused: list[Refused] = dataclasses.field(default_factory=list)
@@ -97,6 +104,7 @@ def predict(
     max_duration: float | None = MAX_DURATION,
     speaker: str = "folder",
     words: WordReader | None = None,
+    rejector: Rejector | None = None,
 ) -> Iterator[Row]:
     """Classify recordings.
 
@@ -114,6 +122,7 @@ def predict(
         max_duration: longest whole recording, seconds; None: no limit.
         speaker: one of :data:`SPEAKERS`.
         words: needed where a model reads words.
+        rejector: tells where to say "not sure"; None: every recording is answered.
 
     Yields:
         Rows, recording by recording.
@@ -126,7 +135,7 @@ def predict(
     if predictor.word_settings and words is None:
         words = WordReader(predictor.word_settings, None, windows=plan is not None)
     settings = predictor.speaker_settings
-    classifier = _Classifier(predictor, words, windowed=plan is not None, tally=tally)
+    classifier = _Classifier(predictor, words, rejector, windowed=plan is not None, tally=tally)
     begun = time.monotonic()
     for group in _speakers(sources, speaker) if settings else [list(sources)]:
         moments = None
@@ -178,15 +187,23 @@ class _Classifier:
     Args:
         predictor: loaded.
         words: where a model reads words.
+        rejector: where "not sure" may be said.
         windowed: clips are windows of recordings, not whole recordings.
         tally: counts recordings.
     """
 
     def __init__(
-        self, predictor: Predictor, words: WordReader | None, *, windowed: bool, tally: Tally
+        self,
+        predictor: Predictor,
+        words: WordReader | None,
+        rejector: Rejector | None,
+        *,
+        windowed: bool,
+        tally: Tally,
     ) -> None:
         self._predictor = predictor
         self._words = words
+        self._rejector = rejector
         self._windowed = windowed
         self._tally = tally
         self._waiting: list[_Event] = []
@@ -233,7 +250,7 @@ class _Classifier:
     def _flush(self, moments: SpeakerMoments | None) -> Iterator[Row]:
         made: Iterator[DoubleArray] = iter(())
         if self._inputs:
-            made = iter(self._predictor.posteriors(self._inputs, moments))
+            made = iter(self._posteriors(moments))
         for source, event in self._waiting:
             if isinstance(event, _End):
                 yield from self._finish(source, event)
@@ -244,12 +261,12 @@ class _Classifier:
                 self._sum = values if self._sum is None else self._sum + values
                 self._count += 1
             if self._windowed:
-                yield Row(
+                yield self._row(
+                    values,
                     file=source.name,
                     part="window",
                     start=event.start,
                     end=event.end,
-                    posteriors=values,
                     note=SILENT if values is None else "",
                 )
         self._waiting, self._inputs, self._longest = [], [], 0.0
@@ -266,11 +283,35 @@ class _Classifier:
             return
         self._tally.recordings += 1
         self._tally.audio_seconds += end
-        yield Row(
+        row = self._row(
+            total / count,
             file=source.name,
             part="whole",
             start=0.0,
             end=end,
-            posteriors=total / count,
             note=f"mean of {count} window(s)" if self._windowed else "",
+        )
+        self._tally.not_sure += row.answered is False
+        yield row
+
+    def _posteriors(self, moments: SpeakerMoments | None) -> DoubleArray:
+        """(N, K), or (N, 2, K) with the calibrated posteriors where a rejector needs them."""
+        if self._rejector is None:
+            return self._predictor.posteriors(self._inputs, moments)
+        folds = self._predictor.fold_posteriors(self._inputs, moments)
+        mean = folds.mean(axis=0)
+        mean /= mean.sum(axis=1, keepdims=True)
+        return np.stack([mean, self._rejector.calibrated(folds)], axis=1)
+
+    def _row(self, values: DoubleArray | None, **fields: Any) -> Row:
+        """A row of posteriors as :meth:`_posteriors` gives them."""
+        if values is None or self._rejector is None:
+            return Row(posteriors=values, **fields)
+        posteriors, calibrated = values
+        confidence = float(calibrated[int(posteriors.argmax())])
+        return Row(
+            posteriors=posteriors,
+            confidence=confidence,
+            answered=confidence >= self._rejector.chosen.threshold,
+            **fields,
         )

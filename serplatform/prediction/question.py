@@ -56,6 +56,11 @@ class Question:
     agreement: Mapping[int, float]
     notation: Notation
 
+    def order(self) -> list[int]:
+        """Folds in the order they are asked: those with an utterance that is shown whole first."""
+        wanted = set(self.featured.values())
+        return sorted(self.rows, key=lambda fold: (fold not in wanted, fold))
+
     def truth(self, row: int) -> str:
         return self.plan.label_map[self.dataset.utterances.column("emotion")[row].as_py()]
 

@@ -120,6 +120,8 @@ class System:
         synthetic: it was trained on machine-made speech.
         description: data, protocol, metrics and limits, as bundles keep them; empty unless the
             system came from a bundle.
+        rejection: what thresholds of confidence are chosen from, as bundles keep it; None
+            unless the system came from one that has it.
     """
 
     kind: str
@@ -129,6 +131,7 @@ class System:
     folds: tuple[FoldSystem, ...]
     synthetic: bool
     description: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    rejection: Mapping[str, Any] | None = None
 
     @property
     def num_models(self) -> int:

@@ -25,11 +25,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> AudioRun:
 
 def test_errors_are_listed_and_the_page_written(made: AudioRun, tmp_path: Path, capsys) -> None:
     page = tmp_path / "page.html"
-    assert run(["explain", str(made.run), "--out", str(page), "--json"]) == 0
+    assert run(["explain", str(made.run), "--out", str(page), "--json", "--audio"]) == 0
     captured = capsys.readouterr()
     values = json.loads(captured.out.splitlines()[-1])
     assert values["report"] == str(page)
-    assert len(values["shown"]) == 4
+    assert len(values["shown"]) == 6
+    wrong = {entry["utterance_id"] for entry in values["confident_errors"]}
+    assert set(values["shown"][:4]) <= wrong
+    assert not set(values["shown"][4:]) & wrong
     assert "Most confident errors of blstmatt #0" in captured.err
     assert values["confident_errors"][0]["utterance_id"] in captured.err
     assert "no alignment; prepare it with --align" in captured.err
@@ -43,6 +46,15 @@ def test_named_utterances_without_sound(made: AudioRun, capsys) -> None:
     assert run(["explain", str(made.run), shown[1], "--no-audio", "--json"]) == 0
     values = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert values["shown"] == [shown[1]]
+    assert "<audio " not in (made.run / "report.html").read_text(encoding="utf-8")
+
+
+def test_sound_needs_a_licence_or_the_word_of_the_user(made: AudioRun, capsys) -> None:
+    assert run(["explain", str(made.run), "--json"]) == 0
+    captured = capsys.readouterr()
+    values = json.loads(captured.out.splitlines()[-1])
+    assert values["audio"] == 0
+    assert f"licence is {values['licence']}; --audio puts it into the page" in captured.err
     assert "<audio " not in (made.run / "report.html").read_text(encoding="utf-8")
 
 

@@ -223,3 +223,22 @@ def test_a_truncated_bundle_names_the_file(command, audio_run, tmp_path):
     code, out, err = command("predict", bundle, audio_run.audio)
     assert (code, out) == (2, "")
     assert f"{file.relative_to(bundle)}: is truncated or altered" in err
+
+
+def test_the_command_says_not_sure_and_how_often(command, audio_run, tmp_path):
+    folder = sorted(path for path in audio_run.audio.iterdir() if path.is_dir())[0]
+    code, out, err = command(
+        "predict", audio_run.run, folder, "--reject", "coverage=0.3", "--json", "--trial", "0"
+    )
+    assert code == 0
+    values = json.loads(out.splitlines()[-1])
+    answers = [row["answer"] for row in values["predictions"]]
+    assert values["reject"]["wish"] == "coverage=0.3"
+    assert values["reject"]["not_sure"] == answers.count("not sure")
+    assert "answers where the calibrated posterior is at least" in err
+    for row in values["predictions"]:
+        sure = row["confidence"] >= values["reject"]["threshold"]
+        assert row["answer"] == (row["emotion"] if sure else "not sure")
+    code, out, err = command("predict", audio_run.run, folder, "--reject", "0.8")
+    assert (code, out) == (2, "")
+    assert "must be accuracy=A or coverage=C" in err

@@ -18,7 +18,7 @@ import soundfile
 from serplatform.artifacts import ALIGNMENT_SCHEMA, read_json, write_json, write_parquet
 from serplatform.datasets.dataset import Dataset
 from serplatform.errors import ArtifactError, BadInputError
-from serplatform.prediction.explanations import explain_run
+from serplatform.prediction.explanations import explain_run, may_embed
 from serplatform.run_directory import RunDirectory
 from serplatform.testing.audio_run import AudioRun, make_audio_run
 
@@ -316,3 +316,59 @@ def test_a_corpus_without_phones_has_no_phone_tests(explained, tmp_path: Path) -
     rows = pq.read_table(run / "explanations" / "attention.parquet").to_pylist()
     assert {r["mass_vowel"] for r in rows} == {None}
     assert all(r["spread"] > 0 for r in rows)
+
+
+def test_right_answers_stand_beside_the_errors(explained, copied: Path) -> None:
+    summary = explain_run(copied, most=1, hits=2, limit=6, audio=False)
+    rows = {
+        row["utterance_id"]: row
+        for row in RunDirectory(copied).read_posteriors(summary["ranked_by"]).to_pylist()
+        if row["part"] == "test"
+    }
+    right = []
+    for name in summary["shown"]:
+        values = {c: rows[name][f"p_{c}"] for c in summary["classes"]}
+        right.append(max(values, key=values.get) == rows[name]["truth"])
+    assert right == [False, True, True]
+
+
+def test_a_spent_budget_asks_the_best_trial_about_one_fold(explained, copied: Path) -> None:
+    summary = explain_run(copied, most=2, audio=False, budget=0.0)
+    (trial,) = summary["trials"]
+    assert trial["trial"] == summary["ranked_by"]
+    assert trial["folds"] == 1
+    every = {t["trial"] for t in explained[1]["trials"]}
+    assert set(summary["out_of_time"]) == every - {trial["trial"]}
+    shown = json.loads((copied / "explanations" / "utterances.json").read_text())["utterances"]
+    assert 1 <= len(shown) <= 2
+    assert all(item["predictions"] for item in shown)
+
+
+def test_time_enough_changes_nothing(explained, copied: Path) -> None:
+    made, summary = explained
+    again = explain_run(copied, budget=600.0)
+    assert again["out_of_time"] == []
+    for key in ("asked", "shown", "confident_errors"):
+        assert again[key] == summary[key]
+    for name in ("attention", "statistics", "embeddings"):
+        ours = pq.read_table(copied / "explanations" / f"{name}.parquet").to_pylist()
+        order = lambda r: (r["trial"], r["fold"], r["utterance_id"], str(r.get("map")))  # noqa: E731
+        assert len(ours) == len(table(made, name))
+        for one, other in zip(
+            sorted(ours, key=order), sorted(table(made, name), key=order), strict=True
+        ):
+            assert one["utterance_id"] == other["utterance_id"]
+
+
+@pytest.mark.parametrize(
+    ("meta", "expected"),
+    [
+        ({"synthetic": True, "licence": "none needed"}, True),
+        ({"synthetic": False, "licence": "CC0 1.0"}, True),
+        ({"synthetic": False, "licence": "CC BY-NC-SA 4.0"}, False),
+        ({"synthetic": False, "licence": "own licence, for research, on request"}, False),
+        ({}, False),
+    ],
+)
+def test_sound_is_passed_on_without_asking_only_where_nothing_is_asked(meta, expected) -> None:
+    assert may_embed(meta) is expected

@@ -27,6 +27,8 @@ class Rejection:
         accuracy: of those answered at these thresholds; None when none was.
         accuracy_of_all: when every utterance is answered.
         error_share: error aimed at on dev rows, relative to answering everything.
+        wishes: (what was asked of dev rows, folds that could grant it, coverage and accuracy on
+            test rows); empty where the ensemble has none.
     """
 
     curve: tuple[tuple[float, float, float], ...]
@@ -34,6 +36,7 @@ class Rejection:
     accuracy: float | None
     accuracy_of_all: float
     error_share: float
+    wishes: tuple[tuple[str, int, float, float | None], ...] = ()
 
 
 @FIGURES.register("rejection")
@@ -65,6 +68,15 @@ class RejectionFigure(Figure[Rejection]):
             accuracy=None if test["accuracy"] is None else float(test["accuracy"]),
             accuracy_of_all=float(test["accuracy_without_rejection"]),
             error_share=float(found["error_share"]),
+            wishes=tuple(
+                (
+                    f"{w['kind']} {percent(w['value'], 0)} %",
+                    int(w["folds_granted"]),
+                    float(w["test"]["coverage"]),
+                    None if w["test"]["accuracy"] is None else float(w["test"]["accuracy"]),
+                )
+                for w in found.get("wishes") or ()
+            ),
         )
 
     def draw(self, data: Rejection, ink: Ink) -> Drawing:
@@ -113,14 +125,30 @@ class RejectionFigure(Figure[Rejection]):
                 )
             ],
             tables=[
+                *([_wishes(data)] if data.wishes else []),
                 Table(
                     caption="Coverage and accuracy by threshold",
                     header=["threshold", "coverage", "accuracy"],
                     rows=[list(point) for point in data.curve],
-                )
+                ),
             ],
             note=(
                 "Each fold's threshold is the lowest that brings the error on its calibrated dev "
-                f"posteriors to {percent(data.error_share, 0)} % of what it is without rejection."
+                f"posteriors to {percent(data.error_share, 0)} % of what it is without rejection. "
+                "Dev rows also chose members and epochs, so what is asked of them is not quite "
+                "reached on test rows: the table shows both."
             ),
         )
+
+
+def _wishes(data: Rejection) -> Table:
+    return Table(
+        caption="Asked of each fold's dev rows, and reached on its test rows",
+        header=["asked of dev rows", "folds that could", "test answered (%)", "test right (%)"],
+        rows=[list(row) for row in data.wishes],
+        display=[
+            [asked, str(folds), percent(coverage), percent(accuracy)]
+            for asked, folds, coverage, accuracy in data.wishes
+        ],
+        csv_header=["asked_of_dev", "folds_granted", "test_coverage", "test_accuracy"],
+    )
