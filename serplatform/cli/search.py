@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from serplatform.cli.explain_at_end import explain_at_end
 from serplatform.cli.output import format_duration, parse_duration, result, say
 from serplatform.errors import BadInputError, InterruptedRunError, SerplatformError
 
@@ -93,6 +94,21 @@ def command(
             help="Ensemble made at the end, `greedy` by default; `none` leaves it to `ensemble`."
         ),
     ] = None,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain/--no-explain",
+            help="At the end, ask the best models what they attend to, for at most half a minute.",
+        ),
+    ] = True,
+    audio: Annotated[
+        bool | None,
+        typer.Option(
+            "--audio/--no-audio",
+            help="Put the sound of utterances so explained into the report; default: only where "
+            "the corpus may be passed on without conditions.",
+        ),
+    ] = None,
     address: Annotated[
         str | None,
         typer.Option(envvar="SERPLATFORM_ADDRESS", help="A running Ray cluster; `auto` finds it."),
@@ -104,8 +120,8 @@ def command(
     """Search hyperparameters of one or several architectures.
 
     The first trial of each architecture is its paper's own configuration. Trials are chosen,
-    stopped and compared by dev rows only; at the end an ensemble of all finished trials and
-    a report are written into the run.
+    stopped and compared by dev rows only; at the end an ensemble of all finished trials, what
+    the best models attend to and a report are written into the run.
 
     Examples:
 
@@ -150,7 +166,7 @@ def command(
         retries=retries,
         address=address,
     )
-    summary = finish(run, outcome)
+    summary = finish(run, outcome, explain=explain, audio=audio)
     summary["seconds"] = round(time.monotonic() - begun, 1)
     result(describe(summary), summary, as_json=as_json)
 
@@ -372,17 +388,19 @@ def resume_command(run: OpenRun, limits: Mapping[str, Any] | None = None) -> str
     return shlex.join(words)
 
 
-def finish(run: OpenRun, outcome: Any) -> dict[str, Any]:
-    """Make the ensemble and the report of a run that has ended."""
+def finish(
+    run: OpenRun, outcome: Any, *, explain: bool = True, audio: bool | None = None
+) -> dict[str, Any]:
+    """Make the ensemble, the explanations and the report of a run that has ended."""
     try:
-        return _finish(run, outcome)
+        return _finish(run, outcome, explain, audio)
     except KeyboardInterrupt:
         raise InterruptedRunError(
             f"Interrupted; all trials are kept. Go on with:\n  {resume_command(run)}"
         ) from None
 
 
-def _finish(run: OpenRun, outcome: Any) -> dict[str, Any]:
+def _finish(run: OpenRun, outcome: Any, explain: bool, audio: bool | None) -> dict[str, Any]:
     from serplatform.report.build import build_report
 
     combiner = str(run.description.get("combiner") or "greedy")
@@ -395,6 +413,7 @@ def _finish(run: OpenRun, outcome: Any) -> dict[str, Any]:
         "trials": outcome.counts,
         "best_trial": None,
         "ensemble": None,
+        "explained": None,
         "report": None,
     }
     if outcome.best is None:
@@ -426,6 +445,10 @@ def _finish(run: OpenRun, outcome: Any) -> dict[str, Any]:
                 [directory.path], directory.ensemble_directory, combiner=combiner, seed=seed
             )
         )
+    if explain:
+        found = explain_at_end(directory.path, audio=audio, seed=seed)
+        keys = ("shown", "asked", "seconds")
+        summary["explained"] = None if found is None else {key: found[key] for key in keys}
     say("Writing the report …")
     summary["report"] = str(build_report(directory.path, directory.report_file))
     return summary
