@@ -304,7 +304,7 @@ def _check_dataset(table: ReproducedTable, work: Work, wishes: Wishes) -> None:
         for row in table.rows.values()
         if row.name not in lacking and not lacking & set(row.combine)
     ]
-    hint = f", or leave them out with --rows {','.join(others)}" if others else ""
+    hint = f"\nor leave them out with --rows {','.join(others)}" if others else ""
     raise BadInputError(
         f"{dataset.path}: the dataset lacks what rows of {table.name} read; make it again with\n"
         f"    {_prepare_command(dataset, list(features), any(wordless.values()))}{hint}",
