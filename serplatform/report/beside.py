@@ -40,7 +40,7 @@ def find_beside(evidence: Evidence) -> Beside:
     tested = len(set(evidence.systems[0].test.utterance_ids))
     found: dict[str, tuple[PublishedResult, ...]] = {}
     others: set[int] = set()
-    for metric in METRICS:
+    for metric in ("uar", *(name for name in METRICS if name != "uar")):
         known = published_results(
             protocol, metric, corpus=str(dataset["corpus"]), num_classes=len(evidence.classes)
         )

@@ -53,7 +53,7 @@ def measured_text(cell: Mapping[str, Any], metric: str) -> str:
     """
     found = cell["measured"].get(metric)
     if found is None:
-        return str(cell["status"])
+        return "–" if cell["status"] == "not in the paper" else str(cell["status"])
     if isinstance(found, str):
         return found
     text = _number(metric, found["mean"])
@@ -84,6 +84,18 @@ def heading(outcome: Mapping[str, Any], column: Mapping[str, Any]) -> str:
     if column["synthetic"]:
         text = f"SYNTHETIC DATA · {text}"
     return f"{text} · {column['reason']}" if column["reason"] else text
+
+
+def row_notes(outcome: Mapping[str, Any], column: Mapping[str, Any]) -> list[str]:
+    """Why rows of a column lack a number, or some of their seeds; and their own notes."""
+    notes = []
+    for row in outcome["rows"]:
+        cell = row["cells"][column["name"]]
+        if cell["reason"] and cell["status"] != "not run":
+            notes.append(f"{row['label']}: {cell['status']}, {cell['reason']}.")
+        if row["note"] and cell["measured"]:
+            notes.append(f"{row['label']}: {row['note']}")
+    return notes
 
 
 def column_notes(outcome: Mapping[str, Any], column: Mapping[str, Any]) -> list[str]:

@@ -55,7 +55,7 @@ def test_same_protocol_corpus_classes_and_size_show_the_known_results(
     page: Callable[..., Evidence],
 ) -> None:
     beside = find_beside(page())
-    assert list(beside.results) == ["accuracy", "uar"]
+    assert list(beside.results) == ["uar", "accuracy"]
     assert {r.value for r in beside.results["uar"]} >= {0.541, 0.645, 0.753}
     assert beside.refused == ""
 

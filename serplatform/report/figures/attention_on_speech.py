@@ -170,7 +170,7 @@ class AttentionOnSpeechFigure(ExplainedFigure[AttentionOnSpeech]):
 
     def draw(self, data: AttentionOnSpeech, ink: Ink) -> Drawing:
         chosen = (
-            f"the most confident errors of {data.ranked_by} on test rows"
+            f"the most confident errors and right answers of {data.ranked_by} on test rows"
             if data.by_confidence
             else "as asked for"
         )

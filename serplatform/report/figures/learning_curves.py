@@ -154,8 +154,8 @@ class LearningCurvesFigure(Figure[LearningCurves]):
                 )
             ],
             note=(
-                f"The other {data.omitted} trials are not drawn; their epochs are in the run's "
-                "trial records. Dev UAR picks the epoch, so its peaks are optimistic."
+                f"The other {data.omitted} trials are in the next figure. Dev UAR "
+                "picks the epoch, so its peaks are optimistic."
                 if data.omitted
                 else "Dev UAR picks the epoch, so its peaks are optimistic."
             ),

@@ -73,7 +73,7 @@ class OtherResults(Figure[tuple[MetricBeside, ...]]):
                     title=TITLES[one.metric][0] if len(data) > 1 else "",
                     data=_traces(one, ink),
                     layout=_layout(one),
-                    height=110 + 34 * (len(one.ours) + len(one.others)),
+                    height=90 + 40 * (len(one.ours) + len(one.others)),
                 )
                 for one in data
             ],
@@ -93,7 +93,7 @@ def _rows(one: MetricBeside) -> list[str]:
 
 
 def _label(result: PublishedResult) -> str:
-    marks = ", by speaker" if result.speaker_normalised else ""
+    marks = ", normalised by speaker" if result.speaker_normalised else ""
     marks += ", pre-trained" if result.pretrained else ""
     return short(result.system, 34) + marks
 
@@ -139,18 +139,31 @@ def _traces(one: MetricBeside, ink: Ink) -> list[dict[str, Any]]:
 
 
 def _layout(one: MetricBeside) -> dict[str, Any]:
+    """Names stand above their rows, so that a narrow screen keeps its width for the scale."""
     rows = _rows(one)
     return {
         "xaxis": {"title": {"text": f"{TITLES[one.metric][0]} (%), 95 % interval where known"}},
         "yaxis": {
-            "tickvals": list(range(len(rows))),
-            "ticktext": rows,
-            "range": [len(rows) - 0.4, -0.6],
-            "automargin": True,
+            "range": [len(rows) - 0.5, -0.9],
+            "showticklabels": False,
+            "showgrid": False,
             "zeroline": False,
         },
+        "annotations": [
+            {
+                "x": 0,
+                "xref": "paper",
+                "xanchor": "left",
+                "y": place - 0.28,
+                "yanchor": "bottom",
+                "text": row,
+                "showarrow": False,
+                "font": {"size": 12, "color": "@ink" if place < len(one.ours) else "@muted"},
+            }
+            for place, row in enumerate(rows)
+        ],
         "showlegend": False,
-        "meta": {"minWidth": 560},
+        "margin": {"l": 12},
     }
 
 

@@ -26,6 +26,8 @@ MAX_PANELS = 8
 FEW_VALUES = 8
 #: Named in the papers, so shown whenever they were varied: a part of the name is enough.
 ALWAYS = ("gamma", "alpha", "lambda", "num_blocks", "weight")
+#: Trials that are enough for these.
+MIN_NAMED = 3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,7 +73,7 @@ class ParameterEffects(Figure[tuple[Effect, ...]]):
 
     def compute(self, evidence: Evidence) -> tuple[Effect, ...]:
         trials = list(evidence.finished)
-        if len(trials) < MIN_TRIALS:
+        if len(trials) < MIN_NAMED:
             raise NoDataError(
                 f"{plural(len(trials), 'trial')} finished; at least {MIN_TRIALS} are needed"
             )
@@ -84,7 +86,7 @@ class ParameterEffects(Figure[tuple[Effect, ...]]):
         for parameter in varied_parameters(trials):
             has = np.isfinite(parameter.codes)
             codes, target = parameter.codes[has], centred[has]
-            if len(codes) < MIN_TRIALS:
+            if len(codes) < (MIN_NAMED if _named(parameter.name) else MIN_TRIALS):
                 continue
             if parameter.kind != "category" and len(np.unique(codes)) > 5:
                 cuts = np.quantile(codes, [0.2, 0.4, 0.6, 0.8])
@@ -102,18 +104,23 @@ class ParameterEffects(Figure[tuple[Effect, ...]]):
                 )
             )
         if not effects:
+            if len(trials) < MIN_TRIALS:
+                raise NoDataError(
+                    f"{plural(len(trials), 'trial')} finished; at least {MIN_TRIALS} are needed"
+                )
             raise NoDataError(f"no parameter was varied over at least {MIN_TRIALS} finished trials")
-        effects.sort(key=lambda e: (not any(a in e.parameter for a in ALWAYS), -e.explained))
+        effects.sort(key=lambda e: (not _named(e.parameter), -e.explained))
         return tuple(sorted(effects[:MAX_PANELS], key=lambda e: -e.explained))
 
     def draw(self, data: tuple[Effect, ...], ink: Ink) -> Drawing:
         panels = [_panel(effect, ink) for effect in data]
-        top = data[0]
+        enough = [e for e in data if len(e.points) >= MIN_TRIALS]
+        top = enough[0] if enough else None
         summary = (
             f"{top.parameter} goes most with dev UAR: groups of its values explain "
             f"{percent(top.explained, 0)} % of the variance left after each architecture's mean."
-            if top.explained > 0
-            else "No parameter goes with dev UAR more than chance would have it."
+            if top is not None and top.explained > 0
+            else "No parameter is seen to go with dev UAR more than chance would have it."
         )
         return Drawing(
             summary=summary,
@@ -137,15 +144,24 @@ class ParameterEffects(Figure[tuple[Effect, ...]]):
                     ],
                 ),
             ],
-            note="One parameter at a time over trials in which the others vary too: not a cause.",
+            note=(
+                "One parameter at a time over trials in which the others vary too: not a cause. "
+                f"Of {MIN_TRIALS} trials or more, but for weights that the papers name (γ, α, λ), "
+                f"which are shown from {MIN_NAMED} on."
+            ),
         )
 
 
+def _named(parameter: str) -> bool:
+    return any(part in parameter for part in ALWAYS)
+
+
 def _panel(effect: Effect, ink: Ink) -> Panel:
-    """Boxes by value where the parameter takes few values, a cloud of points otherwise."""
+    """Boxes by value where the parameter repeats few values, a cloud of points otherwise."""
     values = [point[2] for point in effect.points]
     distinct = {value_text(v): v for v in values}
-    boxes = effect.kind == "category" or len(distinct) <= FEW_VALUES
+    repeated = len(distinct) <= FEW_VALUES and len(values) >= 2 * len(distinct)
+    boxes = effect.kind == "category" or repeated
     order = sorted(distinct, key=lambda t: t if effect.kind == "category" else distinct[t])
     present = {point[1] for point in effect.points}
     names = [name for name in ink.architectures if name in present]

@@ -21,6 +21,7 @@ from serplatform.report.figures.parameter_importance import (
 )
 from serplatform.report.figures.search_history import SearchHistory
 from serplatform.report.figures.size_tradeoff import SizeTradeoff
+from serplatform.report.figures.trial_curves import TrialCurvesFigure, reached_curve
 from serplatform.report.figures.trial_outcomes import TrialOutcomes
 from serplatform.report.load import Epoch, Trial
 
@@ -100,6 +101,66 @@ def test_learning_curves_are_of_the_best_trial_of_each_architecture(
     assert "moma #1 50.0–50.0 %" in LearningCurvesFigure().draw(found, ink).summary
     with pytest.raises(NoDataError, match="recorded its epochs"):
         LearningCurvesFigure().compute(evidence([trial(0)]))
+
+
+def test_a_trial_is_worth_the_mean_of_the_best_epochs_of_the_folds_it_began(
+    trial: MakeTrial,
+) -> None:
+    values = [(0, 0.3), (0, 0.2), (0, 0.5), (1, 0.1), (1, 0.4)]
+    history = tuple(
+        Epoch(fold=f, epoch=i, train_loss=1.0, dev={"uar": v}) for i, (f, v) in enumerate(values)
+    )
+    curve = reached_curve(trial(3, history=history))
+    assert curve is not None
+    assert curve.steps == (1, 2, 3, 4, 5)
+    assert curve.reached == pytest.approx([0.3, 0.3, 0.5, (0.5 + 0.1) / 2, (0.5 + 0.4) / 2])
+    assert trial(3, state="pruned", history=history).reached == pytest.approx(curve.reached[-1])
+    assert reached_curve(trial(3)) is None
+
+
+def test_curves_are_thinned_and_keep_their_ends(
+    trial: MakeTrial, evidence: MakeEvidence, ink: Ink
+) -> None:
+    def history(count: int, top: float) -> tuple[Epoch, ...]:
+        return tuple(
+            Epoch(fold=0, epoch=i, train_loss=1.0, dev={"uar": top * (i + 1) / count})
+            for i in range(count)
+        )
+
+    trials = [trial(i, uar=0.5, history=history(100, 0.4 + i / 1000)) for i in range(70)]
+    trials += [
+        trial(70 + i, uar=None, state="pruned", history=history(10 + i, 0.2)) for i in range(3)
+    ]
+    trials.append(trial(80, uar=None, state="failed", history=history(5, 0.9)))
+    found = TrialCurvesFigure().compute(evidence(trials))
+    assert (found.finished, found.pruned) == (70, 3)
+    finished = [c for c in found.curves if c.state == "complete"]
+    assert len(finished) == 30
+    assert (finished[0].trial, finished[-1].trial) == ("moma #69", "moma #0")
+    assert all(len(c.steps) == 40 and (c.steps[0], c.steps[-1]) == (1, 100) for c in finished)
+    assert found.median_stop == pytest.approx(0.11)
+    drawing = TrialCurvesFigure().draw(found, ink)
+    assert "within 11 % of the epochs" in drawing.summary
+    assert "40 trials of similar values are left out" in drawing.note
+    solid, dotted = drawing.panels[0].data
+    assert [trace["x"].count(None) for trace in (solid, dotted)] == [30, 3]
+    assert sum(size > 0 for size in dotted["marker"]["size"]) == 3
+    with pytest.raises(NoDataError, match="recorded its epochs"):
+        TrialCurvesFigure().compute(evidence([trial(0)]))
+
+
+def test_weights_that_papers_name_are_shown_of_few_trials(
+    trial: MakeTrial, evidence: MakeEvidence, ink: Ink
+) -> None:
+    trials = [
+        trial(i, uar=0.3 + 0.1 * i, params={"model.gamma_scale": 0.1 * i, "model.dropout": 0.1 * i})
+        for i in range(4)
+    ]
+    (effect,) = ParameterEffects().compute(evidence(trials))
+    assert effect.parameter == "model.gamma_scale"
+    drawing = ParameterEffects().draw((effect,), ink)
+    assert drawing.panels[0].data[0]["type"] == "scatter"  # four values of four trials: no boxes
+    assert drawing.summary.startswith("No parameter is seen")
 
 
 def test_outcomes_count_and_sum_by_architecture(

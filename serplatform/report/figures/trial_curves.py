@@ -1,0 +1,224 @@
+"""What the search saw of every trial as it trained: finished against pruned."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from statistics import median
+from typing import Any
+
+from serplatform.report.evidence import Evidence
+from serplatform.report.figures.base import (
+    FIGURES,
+    Drawing,
+    Figure,
+    Ink,
+    NoDataError,
+    Panel,
+    Table,
+)
+from serplatform.report.load import Trial
+from serplatform.report.wording import percent, plural
+
+#: Lines drawn of one architecture and outcome; the others are thinned out evenly by their value.
+MOST_LINES = 30
+#: Points drawn of one line.
+MOST_POINTS = 40
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrialCurve:
+    """One trial: after ``steps`` epochs over all folds the search saw ``reached``."""
+
+    trial: str
+    architecture: str
+    state: str
+    steps: tuple[int, ...]
+    reached: tuple[float, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrialCurves:
+    """Curves that are drawn, and the trials that have some.
+
+    Attributes:
+        curves: by architecture, finished before pruned.
+        finished: finished trials with epochs on record.
+        pruned: pruned trials with epochs on record.
+        median_stop: median of the share of epochs that pruned trials trained, of the median of
+            the finished trials of their architecture; None where one is lacking.
+    """
+
+    curves: tuple[TrialCurve, ...]
+    finished: int
+    pruned: int
+    median_stop: float | None
+
+
+def reached_curve(trial: Trial) -> TrialCurve | None:
+    """The mean over the folds begun of the best epoch's dev UAR so far; None without epochs."""
+    best: dict[int, float] = {}
+    steps, reached = [], []
+    for step, entry in enumerate(trial.history, start=1):
+        value = entry.dev.get("uar", math.nan)
+        if math.isfinite(value):
+            best[entry.fold] = max(best.get(entry.fold, -math.inf), value)
+        if best:
+            steps.append(step)
+            reached.append(sum(best.values()) / len(best))
+    if not steps:
+        return None
+    return TrialCurve(
+        trial=trial.name,
+        architecture=trial.architecture,
+        state=trial.state,
+        steps=tuple(steps),
+        reached=tuple(reached),
+    )
+
+
+def thinned(curve: TrialCurve, most: int = MOST_POINTS) -> TrialCurve:
+    """The curve at evenly spaced steps, first and last among them."""
+    count = len(curve.steps)
+    if count <= most:
+        return curve
+    kept = sorted({round(i * (count - 1) / (most - 1)) for i in range(most)})
+    return dataclasses.replace(
+        curve,
+        steps=tuple(curve.steps[i] for i in kept),
+        reached=tuple(curve.reached[i] for i in kept),
+    )
+
+
+def spread_out(curves: Sequence[TrialCurve], most: int = MOST_LINES) -> list[TrialCurve]:
+    """Evenly spaced ones by their last value, the best and the worst among them."""
+    ranked = sorted(curves, key=lambda c: (-c.reached[-1], c.trial))
+    if len(ranked) <= most:
+        return ranked
+    return [ranked[round(i * (len(ranked) - 1) / (most - 1))] for i in range(most)]
+
+
+@FIGURES.register("trial_curves")
+class TrialCurvesFigure(Figure[TrialCurves]):
+    name = "trial_curves"
+    title = "Pruned against finished"
+    section = "search"
+    order = 25
+
+    def compute(self, evidence: Evidence) -> TrialCurves:
+        found = [c for c in map(reached_curve, evidence.trials) if c is not None]
+        by_kind: dict[tuple[str, str], list[TrialCurve]] = {}
+        for name in evidence.architectures:
+            for state in ("complete", "pruned"):
+                by_kind[name, state] = [
+                    c for c in found if c.architecture == name and c.state == state
+                ]
+        if not any(by_kind.values()):
+            raise NoDataError("no finished or pruned trial recorded its epochs")
+        shares = []
+        for name in evidence.architectures:
+            whole = [c.steps[-1] for c in by_kind[name, "complete"]]
+            if whole:
+                shares += [c.steps[-1] / median(whole) for c in by_kind[name, "pruned"]]
+        return TrialCurves(
+            curves=tuple(thinned(c) for group in by_kind.values() for c in spread_out(group)),
+            finished=sum(len(g) for (_, state), g in by_kind.items() if state == "complete"),
+            pruned=sum(len(g) for (_, state), g in by_kind.items() if state == "pruned"),
+            median_stop=median(shares) if shares else None,
+        )
+
+    def draw(self, data: TrialCurves, ink: Ink) -> Drawing:
+        summary = (
+            f"{plural(data.finished, 'finished trial')} and {plural(data.pruned, 'pruned trial')} "
+            "by epoch."
+        )
+        if data.median_stop is not None:
+            summary += (
+                f" Half of the pruned ones were stopped within {percent(data.median_stop, 0)} % of "
+                "the epochs that a finished trial of their architecture takes."
+            )
+        left_out = data.finished + data.pruned - len(data.curves)
+        note = (
+            "Value: the mean, over the folds begun, of the best epoch's dev UAR so far, which is "
+            "what the search compares; it falls where a harder fold begins. Dotted lines that end "
+            "in a cross were pruned."
+        )
+        if left_out:
+            note += (
+                f" {plural(left_out, 'trial')} of similar values "
+                f"{'is' if left_out == 1 else 'are'} left out of the plot."
+            )
+        return Drawing(
+            summary=summary,
+            panels=[
+                Panel(
+                    data=_traces(data, ink),
+                    layout={
+                        "xaxis": {"title": {"text": "epochs trained, all folds"}},
+                        "yaxis": {"title": {"text": "dev UAR reached (%)"}},
+                    },
+                    height=400,
+                )
+            ],
+            tables=[
+                Table(
+                    caption="Trials drawn",
+                    header=["trial", "outcome", "epochs", "dev UAR reached"],
+                    rows=[
+                        [
+                            c.trial,
+                            "finished" if c.state == "complete" else "pruned",
+                            step,
+                            value,
+                        ]
+                        for c in data.curves
+                        for step, value in zip(c.steps, c.reached, strict=True)
+                    ],
+                )
+            ],
+            note=note,
+        )
+
+
+def _traces(data: TrialCurves, ink: Ink) -> list[dict[str, Any]]:
+    """One trace an architecture and outcome, its lines apart by gaps: few traces draw fast."""
+    traces: list[dict[str, Any]] = []
+    kinds = dict.fromkeys((c.architecture, c.state) for c in data.curves)
+    for name, state in kinds:
+        group = [c for c in data.curves if (c.architecture, c.state) == (name, state)]
+        pruned = state == "pruned"
+        x: list[int | None] = []
+        y: list[float | None] = []
+        text: list[str | None] = []
+        sizes: list[int] = []
+        for curve in group:
+            count = len(curve.steps)
+            x += [*curve.steps, None]
+            y += [*(100 * value for value in curve.reached), None]
+            text += [*([curve.trial] * count), None]
+            sizes += [*([0] * (count - 1)), 7 if pruned else 0, 0]
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines+markers" if pruned else "lines",
+                "name": f"{name}, pruned" if pruned else name,
+                "x": x,
+                "y": y,
+                "text": text,
+                "connectgaps": False,
+                "opacity": 0.6 if pruned else 0.75,
+                "line": {
+                    "color": ink.colour(name),
+                    "width": 1 if pruned else 1.4,
+                    "dash": "dot" if pruned else "solid",
+                },
+                "hovertemplate": "%{text}<br>%{x} epochs: %{y:.1f} %<extra></extra>",
+                **(
+                    {"marker": {"symbol": "x-thin-open", "size": sizes, "color": ink.colour(name)}}
+                    if pruned
+                    else {}
+                ),
+            }
+        )
+    return traces
