@@ -21,10 +21,11 @@ from serplatform.report.table_page import (
     measured_text,
     metric_title,
     published_text,
+    row_notes,
 )
 
 #: of text that is not printed on a terminal
-WIDTH = 118
+WIDTH = 140
 
 
 def describe(outcome: Mapping[str, Any]) -> str:
@@ -39,8 +40,9 @@ def describe(outcome: Mapping[str, Any]) -> str:
         console.print(Text(outcome["quick_note"]))
     for column in outcome["columns"]:
         console.print()
+        console.print(Text(heading(outcome, column), style="bold"))
         console.print(_table(outcome, column))
-        for note in column_notes(outcome, column):
+        for note in [*row_notes(outcome, column), *column_notes(outcome, column)]:
             console.print(Text(note))
     console.print()
     console.print(Text(f"Selection: {outcome['selection']}."))
@@ -52,36 +54,36 @@ def describe(outcome: Mapping[str, Any]) -> str:
 
 def _table(outcome: Mapping[str, Any], column: Mapping[str, Any]) -> Table:
     table = Table(
-        title=Text(heading(outcome, column)),
-        title_justify="left",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
-        title_style="bold",
     )
     compared = not column["stand_in"]
+    cells = [row["cells"][column["name"]] for row in outcome["rows"]]
+    numbers = any(cell["measured"] for cell in cells)  # else there is no interval either
+    differences = numbers and compared and not outcome["quick"]
     table.add_column("row")
     for metric in column["metrics"]:
         title = metric_title(metric)
         if compared:
             table.add_column(f"{title}\npublished", justify="right")
         table.add_column("measured" if compared else f"{title}\nmeasured", justify="right")
-        table.add_column("95 % interval", justify="right")
-        if compared and not outcome["quick"]:
+        if numbers:
+            table.add_column("95 % interval", justify="right")
+        if differences:
             table.add_column("difference", justify="right")
-    table.add_column("seeds", justify="right")
-    table.add_column("")
-    for row in outcome["rows"]:
-        cell = row["cells"][column["name"]]
+    if numbers:
+        table.add_column("seeds", justify="right")
+    for row, cell in zip(outcome["rows"], cells, strict=True):
         texts = [row["label"]]
         for metric in column["metrics"]:
             if compared:
                 texts.append(published_text(cell, metric))
-            texts += [measured_text(cell, metric), interval_text(cell, metric)]
-            if compared and not outcome["quick"]:
+            texts.append(measured_text(cell, metric))
+            if numbers:
+                texts.append(interval_text(cell, metric))
+            if differences:
                 texts.append(difference_text(cell, metric))
-        state = "" if cell["status"] == "measured" else cell["status"]
-        if cell["reason"] and cell["status"] != "not run":
-            state += f": {cell['reason']}"
-        texts += [str(cell["seeds"] or ""), state]
+        if numbers:
+            texts.append(str(cell["seeds"] or ""))
         table.add_row(*(Text(text) for text in texts))
     return table
