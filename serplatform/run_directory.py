@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from serplatform.artifacts import (
     write_parquet,
 )
 from serplatform.errors import ArtifactError, BadInputError
+from serplatform.storage.lease import Lease
+from serplatform.storage.mirror import Mirror, local_path, recorded, shown
 
 #: States a recorded trial can have.
 TRIAL_STATES = ("complete", "pruned", "failed")
@@ -45,11 +48,80 @@ class RunDirectory:
     """Paths and records of a run.
 
     Args:
-        path: the run's directory; it need not exist yet.
+        path: the run's directory, which need not exist yet; for a URI on object storage, this
+            node's working copy is used.
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = local_path(path)
+
+    def __str__(self) -> str:
+        return shown(self.path)
+
+    @property
+    def address(self) -> str:
+        """What other processes and nodes open it by: an absolute path, or a URI."""
+        return recorded(self.path)
+
+    @cached_property
+    def mirror(self) -> Mirror | None:
+        """What is shared with the object storage that it lies on; None for a local run."""
+        return Mirror.of(self.path)
+
+    def fetch_books(self) -> None:
+        """Bring what a search needs to go on, and forget what is gone from the storage.
+
+        Raises:
+            RemoteError: the storage cannot be read.
+        """
+        if self.mirror is not None:
+            self.mirror.remote.check()
+            books = (self.run_file, self.folds_file, self.journal, self.trials_table)
+            self.mirror.pull(*(file.name for file in books), "trials")
+
+    def fetch_trial(self, trial: int, *, exact: bool = False, required: bool = False) -> None:
+        """Bring what a trial needs to begin or to go on.
+
+        Args:
+            trial: its number.
+            exact: take the storage's state even where this node's has got further.
+            required: it is a fault when the storage cannot be read; otherwise a trial goes on
+                from what is here.
+        """
+        mirror = self.mirror
+        if mirror is None:
+            return
+
+        def pull(within: float | None = None) -> None:
+            mirror.pull(self.folds_file.name, within=within)
+            mirror.pull_state(trial, exact=exact, within=within)
+
+        if required or not self.folds_file.exists():
+            pull()
+        else:
+            mirror.attempt(pull)
+
+    def share_state(self, trial: int, *, share: float = 1.0, force: bool = True) -> None:
+        """Publish an unfinished trial's state, if that takes at most ``share`` of the time."""
+        if self.mirror is not None:
+            self.mirror.push_state(trial, share=share, force=force)
+
+    def share_trial(self, trial: int) -> bool:
+        """Publish a recorded trial; False when that is left to a later moment."""
+        mirror = self.mirror
+        if mirror is None:
+            return True
+        return mirror.attempt(lambda within: mirror.push_trial(trial, within))
+
+    def fetch_posteriors(self) -> None:
+        """Bring the posteriors of all trials, wherever they were trained."""
+        if self.mirror is not None:
+            self.mirror.pull("posteriors")
+
+    def fetch_record(self, trial: int) -> None:
+        """Bring the record of a trial that another node may have trained."""
+        if self.mirror is not None and not self.record_file(trial).exists():
+            self.mirror.pull(self.record_file(trial).relative_to(self.path).as_posix())
 
     @property
     def run_file(self) -> Path:
@@ -148,13 +220,15 @@ class RunDirectory:
 class RunLock:
     """Exclusive use of a run directory by one search at a time.
 
-    The lock is the operating system's: it vanishes with its process, however that ends.
+    The lock is the operating system's: it vanishes with its process, however that ends. On
+    object storage a lease keeps other machines out (see ``storage.lease``).
 
     Raises:
         BadInputError: another process is using the directory.
     """
 
     def __init__(self, run: RunDirectory) -> None:
+        self.lease: Lease | None = None
         run.path.mkdir(parents=True, exist_ok=True)
         self._handle = os.open(run.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
         try:
@@ -162,12 +236,19 @@ class RunLock:
         except OSError:
             os.close(self._handle)
             raise BadInputError(
-                f"{run.path}: another search is writing to this run; wait for it, or give "
-                "another --out"
+                f"{run}: another search is writing to this run; wait for it, or give another --out"
             ) from None
+        try:
+            if run.mirror is not None:
+                self.lease = Lease(run.mirror.remote)
+        except BaseException:
+            os.close(self._handle)
+            raise
 
     def release(self) -> None:
         """Give the directory free."""
+        if self.lease is not None:
+            self.lease.release()
         os.close(self._handle)
 
 

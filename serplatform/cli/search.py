@@ -30,8 +30,11 @@ def command(
         typer.Argument(metavar="ARCH...", help="Architectures to search, or `all`."),
     ] = None,
     data: Annotated[
-        Path | None,
-        typer.Option(help="A prepared dataset; without it, the built-in demo corpus."),
+        str | None,
+        typer.Option(
+            metavar="DATA",
+            help="A prepared dataset, path or URI; without it, the built-in demo corpus.",
+        ),
     ] = None,
     protocol: Annotated[
         str | None,
@@ -45,7 +48,11 @@ def command(
         str | None, typer.Option(help="Stop after this long, e.g. `90s`, `45m`, `2h`.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Directory of the run; default: a new one in `runs/`.")
+        str | None,
+        typer.Option(
+            metavar="RUN",
+            help="Directory of the run, or its URI (s3://…); default: a new one in `runs/`.",
+        ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     space: Annotated[
@@ -174,9 +181,9 @@ def command(
 def open_or_create(
     *,
     resume: bool,
-    out: Path | None,
+    out: str | Path | None,
     architectures: list[str],
-    data: Path | None,
+    data: str | Path | None,
     trials: str | None,
     budget_seconds: float | None = None,
     combiner: str | None,
@@ -193,13 +200,14 @@ def open_or_create(
         create_run,
         reopen_run,
     )
+    from serplatform.storage.mirror import local_path
 
     if combiner is not None and combiner != "none":
         COMBINERS.get(combiner)
     if resume:
         if out is None:
             raise BadInputError("--resume needs --out: the directory of the run to go on with")
-        run = reopen_run(out, dataset=data)
+        run = reopen_run(local_path(out), dataset=data)
         if "roster" in run.description:
             raise BadInputError(
                 f"{out}: holds the trainings of a paper's table, where nothing is searched; go on "
@@ -208,15 +216,15 @@ def open_or_create(
         given = choose_architectures(architectures) if architectures else None
         if given is not None and set(given) != set(run.spaces):
             raise BadInputError(
-                f"{out} searches {', '.join(run.spaces)}, not {', '.join(given)}; leave the "
-                "architectures out, or start another run"
+                f"{run.directory} searches {', '.join(run.spaces)}, not {', '.join(given)}; leave "
+                "the architectures out, or start another run"
             )
         _check_unchanged(run, request)
         have = len(run.directory.records())
         planned = None if budget_seconds is not None else run.description.get("trials")
         count = _count_trials(trials, have=have, default=planned)
         if count is not None and have >= count:
-            say(f"All {have} trials of {out} have ended; add more with --trials +N.")
+            say(f"All {have} trials of {run.directory} have ended; add more with --trials +N.")
         run.description["trials"] = count
         if combiner is not None:
             run.description["combiner"] = combiner
@@ -240,7 +248,7 @@ def open_or_create(
         default = repeats * len(names)
     count = _count_trials(trials, have=0, default=default)
     run = create_run(
-        out or default_run_path(names),
+        default_run_path(names) if out is None else local_path(out),
         SearchRequest(
             architectures=names,
             dataset=data,
@@ -289,7 +297,7 @@ def _check_unchanged(run: OpenRun, request: dict[str, Any]) -> None:
         faults.append(f"--set {' '.join(request['settings'])}: the run has {have['settings']}")
     if faults:
         raise BadInputError(
-            f"{run.directory.path}: these cannot change once a run has begun; leave them out, "
+            f"{run.directory}: these cannot change once a run has begun; leave them out, "
             "or start another run",
             faults,
         )
@@ -305,13 +313,13 @@ def seconds_left(run: OpenRun, num_trials: int | None, given: float | None) -> f
         if left <= 1 or run.description["status"] == "complete":
             left = 0.0
             say(
-                f"The time budget of {run.directory.path} is spent; add more with --trials +N or "
+                f"The time budget of {run.directory} is spent; add more with --trials +N or "
                 "--time-budget."
             )
         return left
     if num_trials is None:
         raise BadInputError(
-            f"{run.directory.path}: say how far to go on, with --trials +N or --time-budget"
+            f"{run.directory}: say how far to go on, with --trials +N or --time-budget"
         )
     return None
 
@@ -342,7 +350,7 @@ def run_search(run: OpenRun, num_trials: int | None, **limits: Any) -> Any:
     what = ", ".join(run.spaces)
     say(
         f"Searching {what} on {run.description['dataset']['title']} with protocol "
-        f"{run.plan.protocol} ({len(run.plan.folds)} folds); run directory {run.directory.path}"
+        f"{run.plan.protocol} ({len(run.plan.folds)} folds); run directory {run.directory}"
     )
     again = resume_command(run, limits)
     try:
@@ -373,7 +381,7 @@ def shown_metric(run: OpenRun) -> str:
 
 def resume_command(run: OpenRun, limits: Mapping[str, Any] | None = None) -> str:
     """The command that goes on with a run on the same resources."""
-    words = ["serplatform", "search", "--resume", "--out", str(run.directory.path)]
+    words = ["serplatform", "search", "--resume", "--out", str(run.directory)]
     usual = {
         "workers": 1,
         "gpus_per_trial": None,
@@ -402,13 +410,14 @@ def finish(
 
 def _finish(run: OpenRun, outcome: Any, explain: bool, audio: bool | None) -> dict[str, Any]:
     from serplatform.report.build import build_report
+    from serplatform.storage.mirror import publish, shown
 
     combiner = str(run.description.get("combiner") or "greedy")
     seed = int(run.description["seed"])
     directory = run.directory
     objective = shown_metric(run)
     summary: dict[str, Any] = {
-        "run": str(directory.path),
+        "run": str(directory),
         "status": outcome.status,
         "trials": outcome.counts,
         "best_trial": None,
@@ -416,6 +425,7 @@ def _finish(run: OpenRun, outcome: Any, explain: bool, audio: bool | None) -> di
         "explained": None,
         "report": None,
     }
+    directory.fetch_posteriors()
     if outcome.best is None:
         reasons = sorted({str(r["error"]) for r in directory.records().values() if r["error"]})
         hint = (
@@ -424,7 +434,7 @@ def _finish(run: OpenRun, outcome: Any, explain: bool, audio: bool | None) -> di
             else ""
         )
         raise SerplatformError(
-            f"no trial of {directory.path} is complete, so there is nothing to report{hint}"
+            f"no trial of {directory} is complete, so there is nothing to report{hint}"
             + "".join(f"\n  - {reason}" for reason in reasons)
         )
     warning = run.note_result(outcome.best)
@@ -450,7 +460,11 @@ def _finish(run: OpenRun, outcome: Any, explain: bool, audio: bool | None) -> di
         keys = ("shown", "asked", "seconds")
         summary["explained"] = None if found is None else {key: found[key] for key in keys}
     say("Writing the report …")
-    summary["report"] = str(build_report(directory.path, directory.report_file))
+    summary["report"] = shown(build_report(directory.path, directory.report_file))
+    try:
+        publish(directory.path)
+    except SerplatformError as error:
+        raise SerplatformError(f"{error}; go on with:\n  {resume_command(run)}") from error
     return summary
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,15 +17,22 @@ def command(
         typer.Argument(metavar="ARCH...", help="Architectures to train, or `all`."),
     ] = None,
     data: Annotated[
-        Path | None,
-        typer.Option(help="A prepared dataset; without it, the built-in demo corpus."),
+        str | None,
+        typer.Option(
+            metavar="DATA",
+            help="A prepared dataset, path or URI; without it, the built-in demo corpus.",
+        ),
     ] = None,
     protocol: Annotated[
         str | None,
         typer.Option(help="Folds by name, e.g. `loso`; default: the corpus's own."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Directory of the run; default: a new one in `runs/`.")
+        str | None,
+        typer.Option(
+            metavar="RUN",
+            help="Directory of the run, or its URI (s3://…); default: a new one in `runs/`.",
+        ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     setting: Annotated[

@@ -15,7 +15,6 @@ from collections.abc import Callable, Hashable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlparse
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +31,8 @@ from serplatform.artifacts import (
 )
 from serplatform.datasets.mapping import release
 from serplatform.errors import ArtifactError, BadInputError, unknown_name
+from serplatform.storage.cache import local_dataset
+from serplatform.storage.location import Location, parse
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
@@ -108,14 +109,18 @@ class Dataset:
     """A prepared dataset, opened for reading; make one with :meth:`open`.
 
     Attributes:
-        path: its directory.
+        path: its directory on this node.
+        address: what other processes open it by: an absolute path, or a URI.
         meta: contents of ``dataset.json``.
         utterances: N rows of ``artifacts.UTTERANCE_SCHEMA`` and the corpus's own columns.
         cache: values derived from the files, kept for the life of the object.
     """
 
-    def __init__(self, path: Path, meta: dict[str, Any], utterances: pa.Table) -> None:
+    def __init__(
+        self, path: Path, meta: dict[str, Any], utterances: pa.Table, address: str | None = None
+    ) -> None:
         self.path = path
+        self.address = address or str(path)
         self.meta = meta
         self.utterances = utterances
         self.cache: dict[Hashable, Any] = {}
@@ -126,22 +131,25 @@ class Dataset:
         """Open a dataset directory.
 
         Args:
-            path: a local directory, or a ``file://`` address of one.
+            path: a local directory, or a URI; from object storage it is brought into this
+                node's cache first (``storage.cache``).
 
         Raises:
             ArtifactError: a file is missing, truncated, altered, of another schema version,
                 or disagrees with another; the message names it.
-            BadInputError: the path is not a local directory.
+            BadInputError: it is a URI that cannot be used.
+            RemoteError: it is on object storage that cannot be read.
         """
-        directory = _local_directory(path)
+        place = parse(path)
+        directory = _local_directory(local_dataset(place))
         meta = read_json(directory / "dataset.json", "dataset description")
         _check_meta(directory, meta)
         utterances = read_parquet(directory / "utterances.parquet", "utterance table")
         _check_utterances(directory, meta, utterances)
-        return cls(directory, meta, utterances)
+        return cls(directory, meta, utterances, str(place) if isinstance(place, Location) else None)
 
     def __reduce__(self) -> tuple[Callable[[str], Dataset], tuple[str]]:
-        return Dataset.open, (str(self.path),)
+        return Dataset.open, (self.address,)
 
     def __len__(self) -> int:
         return self.utterances.num_rows
@@ -324,25 +332,16 @@ class Dataset:
         )
 
 
-def _local_directory(path: str | Path) -> Path:
-    """Turn a path or a ``file://`` address into a directory that exists."""
-    text = str(path)
-    if "://" in text:
-        address = urlparse(text)
-        if address.scheme != "file":
-            raise BadInputError(
-                f"{text}: features are memory-mapped, so a dataset is opened from a local "
-                "directory; copy it there first"
-            )
-        text = unquote(address.path)
-    directory = Path(text).absolute()
+def _local_directory(path: Path) -> Path:
+    """The path of a directory that holds a dataset."""
+    directory = path.absolute()
     if not directory.is_dir():
         raise ArtifactError(
-            f"{text}: no such dataset directory; make one with 'serplatform prepare'"
+            f"{path}: no such dataset directory; make one with 'serplatform prepare'"
         )
     if not (directory / "dataset.json").is_file():
         raise ArtifactError(
-            f"{text}: holds no dataset.json, so it is not a (finished) dataset; "
+            f"{path}: holds no dataset.json, so it is not a (finished) dataset; "
             "make one with 'serplatform prepare'"
         )
     return directory

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from serplatform.distributed.cluster import connect, largest_resources
+from serplatform.distributed.publication import publish_everywhere
 from serplatform.distributed.tuner import (
     SearchObserver,
     SearchPlan,
@@ -24,6 +25,7 @@ from serplatform.run_directory import DEV_METRICS, RunDirectory, RunLock
 from serplatform.search.roster import Roster, TrialSource
 from serplatform.search.setup import OpenRun
 from serplatform.search.study import Studies
+from serplatform.storage.publisher import Publisher
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -79,16 +81,19 @@ def search(
         SerplatformError: Ray failed; the run can be resumed.
     """
     lock = RunLock(run.directory)
+    publisher = Publisher(run.directory.mirror, lock.lease)
     try:
         try:
             prepared = _prepare(run, limits, roster)
+            publisher.start()
         except (SerplatformError, OSError):
             run.withdraw()
             raise
         except KeyboardInterrupt:
             run.set_status("interrupted", ended=now())
             raise
-        return _search(run, limits, observer, prepared)
+        with publisher:
+            return _search(run, limits, observer, prepared)
     finally:
         lock.release()
 
@@ -191,6 +196,7 @@ def _search(
 
     try:
         status = run_trials(run.directory, studies, plan, observer, resources=resources)
+        publish_everywhere(run.directory)
     except BaseException as error:
         with contextlib.suppress(OSError):  # what stopped the search may stop this too
             leave("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")

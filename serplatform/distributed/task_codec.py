@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from serplatform.errors import SerplatformError
+from serplatform.storage.remote import RemoteError
 
 CONFIG_KEY = "task"
 
@@ -45,6 +46,7 @@ def report_to_result(report: Any) -> dict[str, Any]:
     result["finished"] = result.pop("done")
     result["history"] = json.dumps(result["history"])
     result["host"] = os.uname().nodename
+    result["record"] = json.dumps(result["record"])
     return result
 
 
@@ -55,6 +57,8 @@ def failure_result(error: SerplatformError | OSError) -> dict[str, Any] | None:
     end every other one as well, and ends the search (``stop``).
     """
     result = {"done": True, "objective": float("nan"), "epoch_step": 0}
+    if isinstance(error, RemoteError):
+        return {**result, "stop": str(error)}
     if isinstance(error, SerplatformError):
         return {**result, "failure": str(error)}
     if storage_fault(error):

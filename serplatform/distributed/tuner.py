@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import logging
 import math
 import os
@@ -29,6 +30,7 @@ from serplatform.run_directory import RunDirectory
 from serplatform.search.roster import TrialSource
 from serplatform.search.study import Suggestion
 from serplatform.seeding import derive_seed
+from serplatform.storage.remote import RemoteError
 from serplatform.training.trial import TrialTask, base_record
 
 #: The trials table is rewritten at most this often while trials end, in seconds.
@@ -182,7 +184,7 @@ class _Trials:
             number=suggestion.number,
             architecture=suggestion.architecture,
             values=suggestion.values,
-            run=str(self.run.path.resolve()),
+            run=self.run.address,
             dataset=self.plan.dataset,
             seed=derive_seed(self.plan.seed, "trial", suggestion.number)
             if suggestion.seed is None
@@ -196,7 +198,7 @@ class _Trials:
         """See ``Books``."""
         try:
             return self._next_config(trial_id)
-        except OSError as error:
+        except (OSError, RemoteError) as error:
             self._give_up(error)
             return None
 
@@ -273,11 +275,14 @@ class _Trials:
         """See ``Books``: record the trial, unless it was merely interrupted."""
         try:
             self._ended(trial_id, result, error)
-        except OSError as fault:
+        except (OSError, RemoteError) as fault:
             self._give_up(fault)
 
-    def _give_up(self, error: OSError) -> None:
+    def _give_up(self, error: OSError | RemoteError) -> None:
         """When nothing more can be written, stop the search rather than fail its trials."""
+        if isinstance(error, RemoteError):
+            self.fault = self.fault or str(error)
+            return
         if not storage_fault(error):
             raise error
         self.fault = self.fault or storage_message(error)
@@ -325,6 +330,11 @@ class _Trials:
 
     def _read_record(self, suggestion: Suggestion) -> dict[str, Any]:
         path = self.run.record_file(suggestion.number)
+        last = self._finished.get(suggestion.number, {})
+        unpublished: dict[str, Any] | None = json.loads(last.get("record", "null"))
+        if not path.exists() and unpublished is not None:
+            return unpublished  # its files are on its node, which publishes them later
+        self.run.fetch_record(suggestion.number)
         try:
             record: dict[str, Any] = read_json(path, "trial record")
         except ArtifactError as error:
@@ -332,7 +342,7 @@ class _Trials:
                 suggestion,
                 "failed",
                 f"the trial ended, but its record cannot be read here ({error}); the run "
-                "directory must be on storage that all nodes share",
+                "must be on storage that all nodes share: a shared directory, or a URI",
             )
         return record
 

@@ -27,6 +27,7 @@ from serplatform.search.space import (
     space_faults,
 )
 from serplatform.search.study import PRUNERS, SAMPLERS, check_objectives, make_pruner, make_sampler
+from serplatform.storage.location import address, redact
 from serplatform.training.trial_config import resolve
 
 
@@ -36,7 +37,7 @@ class SearchRequest:
 
     Attributes:
         architectures: registered names.
-        dataset: a prepared dataset.
+        dataset: a prepared dataset, path or URI.
         protocol: its name with parameter; None for the corpus's default.
         spaces: files or names of packaged spaces; architectures that none of them is for use
             the packaged space of their own name.
@@ -52,7 +53,7 @@ class SearchRequest:
     """
 
     architectures: tuple[str, ...]
-    dataset: Path
+    dataset: str | Path
     protocol: str | None = None
     spaces: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
@@ -91,7 +92,7 @@ class OpenRun:
 
     def note_result(self, best: Mapping[str, Any] | None) -> str | None:
         """Add a warning to the run where its best dev result is hard to believe; return it."""
-        dataset = Dataset.open(Path(self.description["dataset"]["path"]))
+        dataset = Dataset.open(self.description["dataset"]["path"])
         warning = too_good_warning(dataset.utterances, self.plan, best, synthetic=dataset.synthetic)
         if warning is not None and warning not in self.description["notes"]:
             self.description["notes"].append(warning)
@@ -184,11 +185,12 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
         LeakError: the protocol's folds are not apart.
     """
     directory = RunDirectory(out)
+    directory.fetch_books()
     if out.exists() and not out.is_dir():
         raise BadInputError(f"--out {out}: is a file; give a directory, new or empty")
     if directory.run_file.exists():
         raise BadInputError(
-            f"{out}: already holds a run; continue it with --resume, or give another --out"
+            f"{directory}: already holds a run; continue it with --resume, or give another --out"
         )
     check_objectives(request.objectives)
     make_sampler(request.sampler, 0)
@@ -206,7 +208,7 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
     warning = text_warning(dataset.utterances, plan, request.architectures)
     description: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
-        "command": list(command),
+        "command": [redact(word) for word in command],
         "architectures": list(request.architectures),
         "spaces": {name: space_mapping(space) for name, space in spaces.items()},
         "settings": list(request.settings),
@@ -220,7 +222,7 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
         "folds_file": directory.folds_file.name,
         "folds_hash": plan_hash(plan),
         "dataset": {
-            "path": str(request.dataset.resolve()),
+            "path": address(request.dataset),
             "fingerprint": dataset.fingerprint,
             "corpus": dataset.meta["corpus"],
             "title": dataset.meta["title"],
@@ -246,7 +248,7 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
     lock = RunLock(directory)
     try:
         if directory.run_file.exists():
-            raise BadInputError(f"{out}: another search has just begun a run here")
+            raise BadInputError(f"{directory}: another search has just begun a run here")
         write_plan(directory.folds_file, plan)
         directory.write_run(description)
     finally:
@@ -254,7 +256,7 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
     return OpenRun(directory, description, spaces, plan, is_new=True)
 
 
-def reopen_run(out: Path, *, dataset: Path | None = None) -> OpenRun:
+def reopen_run(out: Path, *, dataset: str | Path | None = None) -> OpenRun:
     """Open a run to go on with it.
 
     Args:
@@ -266,12 +268,13 @@ def reopen_run(out: Path, *, dataset: Path | None = None) -> OpenRun:
             run was begun with.
     """
     directory = RunDirectory(out)
+    directory.fetch_books()
     description = directory.read_run()
-    path = dataset or Path(description["dataset"]["path"])
+    path = dataset or description["dataset"]["path"]
     opened = Dataset.open(path)
     if opened.fingerprint != description["dataset"]["fingerprint"]:
         raise ArtifactError(
-            f"{path}: the dataset is not the one that {out} was begun with (fingerprint "
+            f"{path}: the dataset is not the one that {directory} was begun with (fingerprint "
             f"{opened.fingerprint[:12]}, run {description['dataset']['fingerprint'][:12]}); "
             "give the original with --data, or start a new run"
         )
@@ -285,7 +288,7 @@ def reopen_run(out: Path, *, dataset: Path | None = None) -> OpenRun:
         if faults := faults + space_faults(space):
             raise ArtifactError(f"{directory.run_file}: the space of {name} is faulty", faults)
         spaces[name] = space
-    description["dataset"]["path"] = str(path.resolve())
+    description["dataset"]["path"] = address(path)
     return OpenRun(directory, description, spaces, plan)
 
 

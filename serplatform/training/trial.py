@@ -33,6 +33,8 @@ from serplatform.protocols.base import FoldPlan
 from serplatform.protocols.plan import read_plan
 from serplatform.run_directory import DEV_METRICS, RunDirectory
 from serplatform.seeding import derive_seed
+from serplatform.storage.cache import local_dataset
+from serplatform.storage.location import parse
 from serplatform.training.loop import EpochReport, FoldTrainer
 from serplatform.training.trial_config import TrialConfig, resolve
 
@@ -80,6 +82,7 @@ class TrialReport:
         fold: its fold.
         num_folds: in all.
         done: the trial has finished and is recorded.
+        record: the record where it is not published yet, and another node cannot read it.
         history: entry of the epoch, as it will stand in the record.
     """
 
@@ -90,6 +93,7 @@ class TrialReport:
     num_folds: int
     done: bool
     history: Mapping[str, Any]
+    record: Mapping[str, Any] | None = None
 
 
 @functools.lru_cache(maxsize=2)
@@ -105,8 +109,9 @@ def _open_plan(path: str, file_time: int) -> FoldPlan:
 def open_inputs(dataset: str, run: str) -> tuple[Dataset, FoldPlan]:
     """Open a dataset and a run's folds; opened once a process, however many trials it trains."""
     folds = RunDirectory(run).folds_file
+    path = local_dataset(parse(dataset))
     return (
-        _open_dataset(dataset, (Path(dataset) / "dataset.json").stat().st_mtime_ns),
+        _open_dataset(str(path), (path / "dataset.json").stat().st_mtime_ns),
         _open_plan(str(folds), folds.stat().st_mtime_ns),
     )
 
@@ -131,6 +136,7 @@ class Trial:
         self.config: TrialConfig = resolve(
             task.architecture, dict(task.values), where=f"trial {task.number}"
         )
+        self._fetch(distributed, rank)
         self.dataset, self.plan = open_inputs(task.dataset, task.run)
         self._distributed = distributed
         self._writes = rank == 0
@@ -172,8 +178,9 @@ class Trial:
             self._end_fold(trainer)
         self._seconds += time.perf_counter() - begun
         done = self._fold == self.num_folds
+        unpublished = None
         if done:
-            self._finish()
+            unpublished = self._finish()
         else:
             self._save(force=self._fold != fold)
         return TrialReport(
@@ -184,6 +191,7 @@ class Trial:
             num_folds=self.num_folds,
             done=done,
             history=entry,
+            record=unpublished,
         )
 
     def suspend(self) -> None:
@@ -232,15 +240,36 @@ class Trial:
 
     # -- files
 
-    def _finish(self) -> None:
-        if not self._writes:
+    def _fetch(self, distributed: bool, rank: int) -> None:
+        """Bring what the trial needs from object storage, the same state to every rank."""
+        number = self.task.number
+        if self.run.mirror is None:
             return
+        if not distributed:
+            self.run.fetch_trial(number)
+            return
+        import torch
+
+        if rank == 0:
+            self.run.fetch_trial(number, required=True)
+            self.run.share_state(number)
+        torch.distributed.barrier()
+        if rank != 0:
+            self.run.fetch_trial(number, exact=True, required=True)
+
+    def _finish(self) -> dict[str, Any] | None:
+        """Write the trial's files; return its record where it could not be published."""
+        if not self._writes:
+            return None
         import pyarrow as pa
 
         parts = [read_parquet(self._fold_file(f), "fold") for f in range(self.num_folds)]
         write_parquet(self.run.posteriors_file(self.task.number), pa.concat_tables(parts))
-        self.run.write_record(self.record("complete"))
+        record = self.record("complete")
+        self.run.write_record(record)
+        published = self.run.share_trial(self.task.number)
         shutil.rmtree(self._state, ignore_errors=True)
+        return None if published else record
 
     def record(self, state: str, error: str | None = None) -> dict[str, Any]:
         """The trial's record; dev metrics are means over the folds that ended."""
@@ -298,6 +327,7 @@ class Trial:
                 shutil.rmtree(old, ignore_errors=True)
         self._saved_at = time.perf_counter()
         self._save_cost = self._saved_at - begun
+        self.run.share_state(self.task.number, share=STATE_SHARE, force=force)
 
     def _resume(self) -> None:
         progress_file = self._state / "progress.json"

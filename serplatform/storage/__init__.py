@@ -1,0 +1,1 @@
+"""Datasets and runs on object storage: addresses, requests, caches and working copies."""

@@ -1,0 +1,294 @@
+"""Datasets on object storage, staged once a node into a cache folder and mapped from there.
+
+A dataset is known by the checksum of its ``dataset.json``, which holds those of its files. It is
+copied under a lock into a folder of another name, each file checked as it arrives, and the folder
+is renamed when all are there: a half download is never taken for a whole one, and is gone on with.
+What was used least lately makes room for what is new; what a process has open stays.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from serplatform.artifacts import file_sha256, write_bytes
+from serplatform.errors import ArtifactError, BadInputError
+from serplatform.storage.location import Location
+from serplatform.storage.remote import Remote, RemoteError, in_parallel, remote
+
+#: bytes of staged datasets that are kept, unless SERPLATFORM_CACHE_LIMIT says otherwise
+CACHE_LIMIT = 64 * 2**30
+
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+_DESCRIPTION = "dataset.json"
+#: open locks of the datasets that this process uses: they keep them from being evicted
+_in_use: dict[Path, int] = {}
+#: what this process has staged: it sees one dataset from its beginning to its end
+_staged_here: dict[Location, Path] = {}
+
+
+def cache_folder() -> Path:
+    """Where this node keeps copies: SERPLATFORM_CACHE, or ``serplatform`` in the user's cache."""
+    given = os.environ.get("SERPLATFORM_CACHE")
+    if given:
+        return Path(given).absolute()
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home).absolute() / "serplatform"
+
+
+def cache_limit() -> int:
+    """Bytes of staged datasets that are kept.
+
+    Raises:
+        BadInputError: SERPLATFORM_CACHE_LIMIT is not a size.
+
+    Example:
+        >>> os.environ["SERPLATFORM_CACHE_LIMIT"] = "1.5G"
+        >>> cache_limit()
+        1610612736
+        >>> del os.environ["SERPLATFORM_CACHE_LIMIT"]
+    """
+    text = os.environ.get("SERPLATFORM_CACHE_LIMIT")
+    if text is None:
+        return CACHE_LIMIT
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    if found is None:
+        raise BadInputError(
+            f"SERPLATFORM_CACHE_LIMIT={text}: must be a size, e.g. 500M, 64G or a number of bytes"
+        )
+    return int(float(found[1]) * _UNITS[found[2].upper()])
+
+
+def local_dataset(place: Location | Path) -> Path:
+    """A dataset's directory on this node, staged where that is needed."""
+    return stage(place) if isinstance(place, Location) else place
+
+
+def stage(location: Location) -> Path:
+    """Bring a dataset into this node's cache, unless it is there.
+
+    Args:
+        location: of a dataset.
+
+    Returns:
+        its local directory, which stays for as long as this process runs.
+
+    Raises:
+        ArtifactError: there is no dataset, or a file is not the one ``dataset.json`` describes.
+        RemoteError: the storage cannot be read.
+        BadInputError: the cache folder cannot be written, or has too little room.
+    """
+    if (known := _staged_here.get(location)) is not None and (known / _DESCRIPTION).is_file():
+        return known
+    source = remote(location)
+    try:
+        content = source.read(_DESCRIPTION)
+    except RemoteError as error:
+        if error.kind != "missing":
+            raise
+        source.check()
+        raise ArtifactError(
+            f"{location}: holds no dataset.json, so it is not a (finished) dataset; "
+            "make one with 'serplatform prepare'"
+        ) from None
+    files = listed_files(content, location)
+    folder = cache_folder() / "datasets"
+    target = folder / hashlib.sha256(content).hexdigest()[:32]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _use(target):
+            if not (target / _DESCRIPTION).is_file():
+                with _locked(folder / f"{target.name}.download", fcntl.LOCK_EX):
+                    if not (target / _DESCRIPTION).is_file():
+                        _download(source, content, files, target)
+            (target / ".used").touch()
+    except OSError as error:
+        raise BadInputError(
+            f"{error.filename or folder}: the cache cannot be written ({error.strerror}); name "
+            "another folder with SERPLATFORM_CACHE"
+        ) from None
+    _staged_here[location] = target
+    return target
+
+
+def fetch_tables(place: Location | Path) -> Path:
+    """A directory that holds at least a dataset's description and utterance table.
+
+    Raises:
+        ArtifactError: there is no dataset, or it is damaged.
+        RemoteError: the storage cannot be read.
+    """
+    if not isinstance(place, Location) or place in _staged_here:
+        return local_dataset(place)
+    source = remote(place)
+    content = source.read(_DESCRIPTION)
+    key = hashlib.sha256(content).hexdigest()[:32]
+    staged = cache_folder() / "datasets" / key
+    if (staged / _DESCRIPTION).is_file():
+        return staged
+    folder = cache_folder() / "tables" / key
+    table = "utterances.parquet"
+    if not (folder / _DESCRIPTION).is_file():
+        sha256, _ = listed_files(content, place).get(table, (None, None))
+        source.fetch(table, folder / table, sha256=sha256)
+        write_bytes(folder / _DESCRIPTION, content)
+    return folder
+
+
+def listed_files(content: bytes, where: Location) -> dict[str, tuple[str, int | None]]:
+    """Files that a ``dataset.json`` names: to checksum and size, where it says so.
+
+    Raises:
+        ArtifactError: it is damaged, or a name leads out of the dataset.
+    """
+    try:
+        meta: Any = json.loads(content)
+        found: dict[str, tuple[str, int | None]] = {
+            str(name): (str(sha256), None) for name, sha256 in meta["files"].items()
+        }
+        for feature in meta["features"].values():
+            for shard in feature["shards"]:
+                found[str(shard["file"])] = (str(shard["sha256"]), int(shard["bytes"]))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ArtifactError(
+            f"{where}/{_DESCRIPTION}: is damaged ({type(error).__name__}: {error}); put the "
+            "dataset there again"
+        ) from None
+    for name in found:
+        if Path(name).name != name or name in ("", ".", "..") or "\\" in name:
+            raise ArtifactError(
+                f"{where}/{_DESCRIPTION}: names '{name}', which is not a file's name"
+            )
+    return found
+
+
+def _download(
+    source: Remote, content: bytes, files: dict[str, tuple[str, int | None]], target: Path
+) -> None:
+    """Copy what is not there yet, then give the folder its name."""
+    staging = target.with_name(f"{target.name}.staging")
+    staging.mkdir(exist_ok=True)
+    for old in staging.iterdir():
+        if old.name not in files:
+            old.unlink()  # half of a file, or not of this dataset
+    missing = {
+        name: sha256
+        for name, (sha256, size) in files.items()
+        if not _is_whole(staging / name, sha256, size)
+    }
+    _make_room(source, files, missing, target)
+    in_parallel(
+        partial(source.fetch, name, staging / name, sha256=sha256)
+        for name, sha256 in missing.items()
+    )
+    write_bytes(staging / _DESCRIPTION, content)
+    if target.exists():  # a dataset whose description is gone: not one of ours any more
+        shutil.rmtree(target)
+    staging.rename(target)
+
+
+def _is_whole(file: Path, sha256: str, size: int | None) -> bool:
+    if not file.is_file() or (size is not None and file.stat().st_size != size):
+        return False
+    return file_sha256(file) == sha256
+
+
+def _make_room(
+    source: Remote,
+    files: dict[str, tuple[str, int | None]],
+    missing: dict[str, str],
+    target: Path,
+) -> None:
+    """Evict the datasets used least lately, so that a new one fits limit and disk."""
+    sizes = {name: entry.size for name, entry in source.list().items()}
+    absent = [name for name in files if name not in sizes]
+    if absent:
+        raise ArtifactError(
+            f"{source.location}: the dataset is not whole; put it there again:",
+            [f"{name} is missing" for name in absent],
+        )
+    needed = sum(sizes[name] for name in missing)
+    whole = sum(sizes[name] for name in files)
+    others = {path: _size(path) for path in _staged(target.parent) if path != target}
+    held = sum(others.values())
+    limit = cache_limit()
+    for path in sorted(others, key=_last_use):
+        free = shutil.disk_usage(target.parent).free
+        if held + whole <= limit and needed <= free:
+            return
+        if evict(path):
+            held -= others[path]
+    free = shutil.disk_usage(target.parent).free
+    if needed > free:
+        raise BadInputError(
+            f"{target.parent}: {source.location} needs {needed / 2**30:.2f} GiB, and "
+            f"{free / 2**30:.2f} GiB are free; name a folder on another disk with SERPLATFORM_CACHE"
+        )
+
+
+def evict(dataset: Path) -> bool:
+    """Remove a staged dataset; False when a process uses it."""
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(_locked(_lock_file(dataset), fcntl.LOCK_EX | fcntl.LOCK_NB))
+        except BlockingIOError:
+            return False
+        gone = dataset.with_name(f"{dataset.name}.evicted")
+        with contextlib.suppress(FileNotFoundError):
+            dataset.rename(gone)  # never half a dataset under its name
+        shutil.rmtree(gone, ignore_errors=True)
+    return True
+
+
+def _staged(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.is_dir() and "." not in path.name]
+
+
+def _size(dataset: Path) -> int:
+    return sum(file.stat().st_size for file in dataset.iterdir() if file.is_file())
+
+
+def _last_use(dataset: Path) -> float:
+    try:
+        return (dataset / ".used").stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _lock_file(dataset: Path) -> Path:
+    return dataset.with_name(f"{dataset.name}.lock")
+
+
+@contextlib.contextmanager
+def _use(dataset: Path) -> Iterator[None]:
+    """Keep a dataset from eviction until this process ends; give it free after a fault."""
+    if dataset in _in_use:
+        yield
+        return
+    handle = os.open(_lock_file(dataset), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH)
+        yield
+    except BaseException:
+        os.close(handle)
+        raise
+    _in_use[dataset] = handle
+
+
+@contextlib.contextmanager
+def _locked(file: Path, kind: int) -> Iterator[None]:
+    handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(handle, kind)
+        yield
+    finally:
+        os.close(handle)
