@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from serplatform.distributed.head_watch import DRIVER_ENVIRONMENT
 from serplatform.distributed.orphans import end_with_me
 from serplatform.errors import BadInputError
 
@@ -35,11 +36,14 @@ def connect(address: str | None = None, num_cpus: int | None = None) -> None:
     Raises:
         BadInputError: no cluster can be reached there.
     """
-    for name, value in WORKER_ENVIRONMENT.items():
+    address = address or os.environ.get("RAY_ADDRESS")  # Ray would follow it by itself
+    for name, value in {
+        **WORKER_ENVIRONMENT,
+        **({} if address is None else DRIVER_ENVIRONMENT),
+    }.items():
         os.environ.setdefault(name, value)
     import ray
 
-    address = address or os.environ.get("RAY_ADDRESS")  # Ray would follow it by itself
     if address is not None:
         _check_reachable(address)
     if ray.is_initialized():

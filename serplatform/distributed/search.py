@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import os
 import shutil
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -194,8 +195,18 @@ def _search(
         seconds = spent_before + time.monotonic() - started
         run.set_status(status, ended=now(), seconds=seconds)
 
+    def lost(what: str) -> None:
+        print(  # noqa: T201 - nothing else can be said any more
+            f"Error: the search had to stop: {what}; go on with:\n"
+            f"  serplatform search --resume --out {run.directory}",
+            file=sys.stderr,
+        )
+        leave("failed")
+
     try:
-        status = run_trials(run.directory, studies, plan, observer, resources=resources)
+        status = run_trials(
+            run.directory, studies, plan, observer, resources=resources, on_lost=lost
+        )
         publish_everywhere(run.directory)
     except BaseException as error:
         with contextlib.suppress(OSError):  # what stopped the search may stop this too

@@ -10,14 +10,16 @@ import math
 import os
 import shutil
 import signal
+import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from serplatform.artifacts import read_json
+from serplatform.distributed.head_watch import HeadWatch
 from serplatform.distributed.task_codec import (
     encode_config,
     history_entry,
@@ -278,6 +280,10 @@ class _Trials:
         except (OSError, RemoteError) as fault:
             self._give_up(fault)
 
+    def stop_for(self, reason: str) -> None:
+        """Let the search stop, for a reason that concerns all of its trials."""
+        self.fault = self.fault or reason
+
     def _give_up(self, error: OSError | RemoteError) -> None:
         """When nothing more can be written, stop the search rather than fail its trials."""
         if isinstance(error, RemoteError):
@@ -381,8 +387,18 @@ def run_trials(
     observer: SearchObserver,
     *,
     resources: Mapping[str, float],
+    on_lost: Callable[[str], None] = lambda _: None,
 ) -> str:
     """Run trials until the budget is spent; Ray must be connected.
+
+    Args:
+        run: where it is kept.
+        studies: who suggests the trials.
+        plan: how many trials, and on how much.
+        observer: is told what happens.
+        resources: of the cluster.
+        on_lost: called with the reason when the cluster's head is gone and the search cannot
+            stop by itself, before this process ends.
 
     Returns:
         ``"complete"``, ``"time"`` (the time budget ran out) or ``"interrupted"``.
@@ -395,6 +411,7 @@ def run_trials(
     os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "600")
+    import ray
     from ray import tune
     from ray.tune.search import ConcurrencyLimiter
 
@@ -456,8 +473,13 @@ def run_trials(
     )
     begun = time.monotonic()
     interrupted = False
+    watch = HeadWatch(
+        ray.get_runtime_context().gcs_address,
+        ask=trials.stop_for,
+        force=lambda what: _end_at_once(what, on_lost),
+    )
     try:
-        with _quiet(), _terminate_like_interrupt():
+        with _quiet(), _terminate_like_interrupt(), watch:
             tuner.fit()
     except KeyboardInterrupt:
         interrupted = True
@@ -475,6 +497,16 @@ def run_trials(
         return "complete"
     out_of_time = plan.time_left is not None and time.monotonic() - begun >= plan.time_left - 1
     return "time" if out_of_time and not interrupted else "interrupted"
+
+
+def _end_at_once(what: str, on_lost: Callable[[str], None]) -> None:
+    """End this process although one of its threads waits within Ray, for ever."""
+    try:
+        on_lost(what)
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(SerplatformError.exit_code)
 
 
 @contextlib.contextmanager
