@@ -6,11 +6,13 @@ into the run directory, and can be stopped after any epoch and continued by anot
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import os
 import shutil
 import time
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,9 +27,11 @@ from serplatform.artifacts import (
     read_parquet,
     write_json,
     write_parquet,
+    write_text,
 )
 from serplatform.datasets.dataset import Dataset
 from serplatform.datasets.fold_data import FoldData
+from serplatform.errors import SerplatformError
 from serplatform.metrics import classification_metrics
 from serplatform.protocols.base import FoldPlan
 from serplatform.protocols.plan import read_plan
@@ -151,7 +155,10 @@ class Trial:
         self._num_parameters = 0
         self._started = time.time()
         self._trainer: FoldTrainer | None = None
+        self._claim = uuid.uuid4().hex
         _reset_peak_memory(task.device)
+        if self._writes:
+            write_text(self._state / "owner", self._claim)
         self._resume()
 
     @property
@@ -171,6 +178,7 @@ class Trial:
         trainer = self._current_trainer()
         fold = self._fold
         report = trainer.run_epoch()
+        self._check_claim()
         entry = _history_entry(fold, report)
         self._history.append(entry)
         objective = self._objective(trainer)
@@ -239,6 +247,21 @@ class Trial:
         return self._state / f"fold-{fold}.parquet"
 
     # -- files
+
+    def _check_claim(self) -> None:
+        """Write no more once another process has begun to go on with this trial.
+
+        A node that froze or was cut off trains on for a while after the trial has been given
+        to another one.
+        """
+        if not self._writes:
+            return
+        with contextlib.suppress(FileNotFoundError):
+            if (self._state / "owner").read_text(encoding="ascii") == self._claim:
+                return
+        raise SerplatformError(
+            f"trial {self.task.number}: another process has gone on with it, or recorded it"
+        )
 
     def _fetch(self, distributed: bool, rank: int) -> None:
         """Bring what the trial needs from object storage, the same state to every rank."""
