@@ -9,6 +9,7 @@ import pytest
 
 from serplatform.artifacts import posterior_schema
 from serplatform.datasets.fold_data import FoldData
+from serplatform.errors import SerplatformError
 from serplatform.metrics import classification_metrics
 from serplatform.protocols.plan import write_plan
 from serplatform.run_directory import RunDirectory
@@ -207,3 +208,29 @@ def test_augmentation_depends_on_the_epoch_and_not_on_the_batches(make_task, mon
     assert all(isinstance(key, int) for key in first | second)
     assert first != second
     assert keys(32) == [first, second]
+
+
+def test_a_process_that_was_taken_over_writes_no_more(run, make_task):
+    """As on a node that froze: it goes on after its trial was given to another one."""
+    frozen = Trial(make_task(0))
+    frozen.step()
+    live = Trial(make_task(0))
+    live.step()
+    left = {p: p.read_bytes() for p in run.path.rglob("*") if p.is_file()}
+    with pytest.raises(SerplatformError, match="trial 0: another process has gone on with it"):
+        train(frozen)
+    assert {p: p.read_bytes() for p in run.path.rglob("*") if p.is_file()} == left
+    train(live)
+    assert not run.state_directory(0).exists()
+    assert not history_faults(run.records()[0]["history"])
+
+
+def test_a_process_writes_no_more_of_a_trial_that_was_recorded_elsewhere(run, make_task):
+    frozen = Trial(make_task(0))
+    frozen.step()
+    train(Trial(make_task(0)))
+    record = run.record_file(0).read_bytes()
+    with pytest.raises(SerplatformError, match="another process has gone on with it"):
+        train(frozen)
+    assert run.record_file(0).read_bytes() == record
+    assert not run.state_directory(0).exists()
