@@ -16,6 +16,7 @@ from rich.text import Text
 from serplatform.report.table_page import (
     column_notes,
     difference_text,
+    has_numbers,
     heading,
     interval_text,
     measured_text,
@@ -59,7 +60,7 @@ def _table(outcome: Mapping[str, Any], column: Mapping[str, Any]) -> Table:
     )
     compared = not column["stand_in"]
     cells = [row["cells"][column["name"]] for row in outcome["rows"]]
-    numbers = any(cell["measured"] for cell in cells)  # else there is no interval either
+    numbers = has_numbers(outcome, column)
     differences = numbers and compared and not outcome["quick"]
     table.add_column("row")
     for metric in column["metrics"]:

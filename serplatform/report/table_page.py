@@ -86,6 +86,11 @@ def heading(outcome: Mapping[str, Any], column: Mapping[str, Any]) -> str:
     return f"{text} · {column['reason']}" if column["reason"] else text
 
 
+def has_numbers(outcome: Mapping[str, Any], column: Mapping[str, Any]) -> bool:
+    """Whether anything was measured in a column; else there are no intervals to show."""
+    return any(row["cells"][column["name"]]["measured"] for row in outcome["rows"])
+
+
 def row_notes(outcome: Mapping[str, Any], column: Mapping[str, Any]) -> list[str]:
     """Why rows of a column lack a number, or some of their seeds; and their own notes."""
     notes = []
@@ -131,18 +136,7 @@ def render_table(outcome: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    shown = [
-        {
-            "column": column,
-            "heading": heading(outcome, column),
-            "notes": column_notes(outcome, column),
-            "compared": not column["stand_in"],
-            "metrics": [metric_title(metric) for metric in column["metrics"]],
-            "rows": [_row(row, column) for row in outcome["rows"]],
-            "similarity": _similarity(outcome, column),
-        }
-        for column in outcome["columns"]
-    ]
+    shown = [_section(outcome, column) for column in outcome["columns"]]
     definitions = [
         (METRICS[name][0], name, METRICS[name][3])
         for name in dict.fromkeys(m for c in outcome["columns"] for m in c["metrics"])
@@ -159,15 +153,27 @@ def render_table(outcome: Mapping[str, Any]) -> str:
     )
 
 
+def _section(outcome: Mapping[str, Any], column: Mapping[str, Any]) -> dict[str, Any]:
+    """What the page says of one column."""
+    compared, numbers = not column["stand_in"], has_numbers(outcome, column)
+    return {
+        "column": column,
+        "heading": heading(outcome, column),
+        "notes": [*row_notes(outcome, column), *column_notes(outcome, column)],
+        "compared": compared,
+        "numbers": numbers,
+        "differences": numbers and compared and not outcome["quick"],
+        "metrics": [metric_title(metric) for metric in column["metrics"]],
+        "rows": [_row(row, column) for row in outcome["rows"]],
+        "similarity": _similarity(outcome, column),
+    }
+
+
 def _row(row: Mapping[str, Any], column: Mapping[str, Any]) -> dict[str, Any]:
     cell = row["cells"][column["name"]]
-    reason = "" if cell["status"] == "measured" else cell["status"]
-    reason += f": {cell['reason']}" if cell["reason"] and cell["status"] != "not run" else ""
     return {
         "label": row["label"],
-        "note": row["note"],
         "seeds": cell["seeds"] or "",
-        "reason": reason or "",
         "cells": [
             {
                 "published": published_text(cell, metric),
