@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from serplatform.distributed.cluster import connect, largest_resources
+from serplatform.distributed.cluster import connect, largest_resources, node_sizes
 from serplatform.distributed.publication import publish_everywhere
 from serplatform.distributed.tuner import (
     SearchObserver,
@@ -149,7 +149,7 @@ def _resources(run: OpenRun, limits: SearchLimits) -> dict[str, float]:
     resources: dict[str, float] = dict(ray.cluster_resources())
     if limits.address is not None:
         resources = largest_resources(resources)
-    plan_placement(resources, _plan(run, limits, None))
+    plan_placement(resources, _plan(run, limits, None), node_sizes())
     return resources
 
 

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -99,12 +99,17 @@ class Placement:
     workers: int
 
 
-def plan_placement(resources: Mapping[str, float], plan: SearchPlan) -> Placement:
+def plan_placement(
+    resources: Mapping[str, float],
+    plan: SearchPlan,
+    nodes: Sequence[Mapping[str, float]] = (),
+) -> Placement:
     """Check before anything starts that a whole trial fits the cluster.
 
     Args:
         resources: the cluster's total resources, as Ray counts them.
         plan: what is asked for.
+        nodes: resources of each node; without them only the sums are looked at.
 
     Raises:
         BadInputError: a trial does not fit; it would wait for ever.
@@ -132,6 +137,15 @@ def plan_placement(resources: Mapping[str, float], plan: SearchPlan) -> Placemen
             f"({'; '.join(lacking)}): it would wait for ever. Lower --workers or "
             "--gpus-per-trial, or add nodes"
         )
+    places = [_places(node, gpus) for node in nodes]
+    if nodes and sum(places) < plan.workers:
+        largest = max(node.get("GPU", 0.0) for node in nodes)
+        raise BadInputError(
+            f"one trial of {plan.workers} worker(s), each with 1 CPU and {gpus:g} GPU on one node, "
+            f"finds room for {sum(places)} only on {len(nodes)} node(s), the largest of which has "
+            f"{largest:g} GPU: it would wait for ever. Lower --workers or --gpus-per-trial, or add "
+            "nodes"
+        )
     fits = int(cpus // plan.workers)
     if gpus:
         per_gpu = math.floor(1 / gpus + 1e-9) if gpus < 1 else 0
@@ -144,6 +158,17 @@ def plan_placement(resources: Mapping[str, float], plan: SearchPlan) -> Placemen
         max(1, int(cpus // (concurrent * plan.workers))) if resources_on_one_node(resources) else 1
     )
     return Placement(concurrent=concurrent, threads=threads, gpus=gpus, workers=plan.workers)
+
+
+def _places(node: Mapping[str, float], gpus: float) -> int:
+    """Workers of 1 CPU and so many GPUs that a node holds at a time."""
+    cpus = int(node.get("CPU", 0.0))
+    if not gpus:
+        return cpus
+    here = node.get("GPU", 0.0)
+    if gpus < 1:
+        return min(cpus, int(here) * math.floor(1 / gpus + 1e-9))
+    return min(cpus, int(here // gpus))
 
 
 def resources_on_one_node(resources: Mapping[str, float]) -> bool:
