@@ -114,6 +114,14 @@ def _own_signals() -> Iterator[None]:
 #: Where a cluster started by ``ray up`` keeps its own description, on the head node.
 BOOTSTRAP_CONFIG = Path("~/ray_bootstrap_config.yaml")
 
+#: Environment variable that says what a cluster may grow to where Ray keeps no such description
+#: (KubeRay's): ``CPU=64,GPU=8``.
+MAX_RESOURCES = "SERPLATFORM_MAX_RESOURCES"
+
+
+#: Stands for the nodes that a cluster is yet to start, among its resources.
+TO_COME = "node:to-come"
+
 
 def largest_resources(
     present: Mapping[str, float], bootstrap: Path = BOOTSTRAP_CONFIG
@@ -125,20 +133,68 @@ def largest_resources(
         bootstrap: the cluster's description; without one it is taken as it is.
 
     Returns:
-        Resource name to amount, never less than ``present``.
+        Resource name to amount, never less than ``present``, and :data:`TO_COME` where the
+        cluster may grow.
+
+    Raises:
+        BadInputError: :data:`MAX_RESOURCES` is set to something else than resources.
     """
+    if text := os.environ.get(MAX_RESOURCES):
+        grown = _parse_resources(text)
+    else:
+        grown = {}
+        for node in nodes_to_come(bootstrap):
+            for resource, amount in node.items():
+                grown[resource] = grown.get(resource, 0.0) + amount
+    larger = {
+        name: max(present.get(name, 0.0), grown.get(name, 0.0)) for name in {*present, *grown}
+    }
+    return larger | ({TO_COME: 1.0} if larger != dict(present) else {})
+
+
+def nodes_to_come(bootstrap: Path = BOOTSTRAP_CONFIG) -> list[dict[str, float]]:
+    """Resources of each node that a cluster started by ``ray up`` may have; none without one."""
     try:
         description = yaml.safe_load(bootstrap.expanduser().read_text(encoding="utf-8"))
         types = description["available_node_types"]
         head = description["head_node_type"]
-        most = int(description["max_workers"])
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValueError):
-        return dict(present)
-    grown: dict[str, float] = {}
-    left = most
-    for name, kind in types.items():
-        count = 1 if name == head else min(left, int(kind.get("max_workers", most)))
-        left -= 0 if name == head else count
-        for resource, amount in (kind.get("resources") or {}).items():
-            grown[resource] = grown.get(resource, 0.0) + count * float(amount)
-    return {name: max(present.get(name, 0.0), grown.get(name, 0.0)) for name in {*present, *grown}}
+        left = int(description["max_workers"])
+        nodes = []
+        for name, kind in types.items():
+            count = 1 if name == head else min(left, int(kind.get("max_workers", left)))
+            left -= 0 if name == head else count
+            amounts = (kind.get("resources") or {}).items()
+            nodes += count * [{resource: float(amount) for resource, amount in amounts}]
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return []
+    except (AttributeError, KeyError, TypeError, ValueError):  # not such a description
+        return []
+    return nodes
+
+
+def node_sizes() -> list[dict[str, float]]:
+    """Resources of each node that runs or may be started; Ray must be connected.
+
+    Empty where the nodes that may be started are known by their sum alone.
+    """
+    if os.environ.get(MAX_RESOURCES):
+        return []
+    import ray
+
+    return [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]] + nodes_to_come()
+
+
+def _parse_resources(text: str) -> dict[str, float]:
+    """Resources as in ``CPU=64,GPU=8``.
+
+    Example:
+        >>> _parse_resources("CPU=64,GPU=8")
+        {'CPU': 64.0, 'GPU': 8.0}
+    """
+    try:
+        pairs = [part.split("=") for part in text.split(",")]
+        return {name.strip(): float(amount) for name, amount in pairs}
+    except ValueError:
+        raise BadInputError(
+            f"{MAX_RESOURCES}={text}: not resources; write, for example, CPU=64,GPU=8"
+        ) from None

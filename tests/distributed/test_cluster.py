@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from serplatform.distributed.cluster import largest_resources
+from serplatform.distributed.cluster import TO_COME, largest_resources, nodes_to_come
+from serplatform.errors import BadInputError
 
 BOOTSTRAP = """
 max_workers: 8
@@ -22,7 +23,10 @@ def test_cluster_that_scales_counts_the_nodes_it_may_start(tmp_path: Path) -> No
     bootstrap = tmp_path / "bootstrap.yaml"
     bootstrap.write_text(BOOTSTRAP, encoding="utf-8")
     grown = largest_resources({"CPU": 4.0, "memory": 7.0}, bootstrap)
+    assert grown.pop(TO_COME) == 1.0
     assert grown == {"CPU": 6 * 8.0 + 2 * 96.0, "GPU": 6 * 1.0 + 2 * 8.0, "memory": 7.0}
+    nodes = nodes_to_come(bootstrap)
+    assert [node.get("GPU", 0.0) for node in nodes] == [0.0] + 6 * [1.0] + 2 * [8.0]
 
 
 def test_nodes_that_run_now_are_never_forgotten(tmp_path: Path) -> None:
@@ -55,3 +59,20 @@ def test_a_cluster_of_ones_own_never_joins_one_that_happens_to_run(monkeypatch) 
     cluster.connect(num_cpus=2)
     # without an address Ray looks for /tmp/ray/ray_current_cluster first
     assert (asked["address"], asked["num_cpus"]) == ("local", 2)
+
+
+def test_what_a_cluster_may_grow_to_can_be_said_in_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SERPLATFORM_MAX_RESOURCES", "CPU=64, GPU=8")
+    grown = largest_resources({"CPU": 4.0, "memory": 7.0}, tmp_path / "none")
+    assert grown == {"CPU": 64.0, "GPU": 8.0, "memory": 7.0, TO_COME: 1.0}
+
+
+@pytest.mark.parametrize("text", ["64", "CPU=many", "CPU=1=2"])
+def test_what_is_said_there_must_be_resources(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("SERPLATFORM_MAX_RESOURCES", text)
+    with pytest.raises(BadInputError, match=r"SERPLATFORM_MAX_RESOURCES=.*write, for example, CPU"):
+        largest_resources({"CPU": 4.0}, tmp_path / "none")

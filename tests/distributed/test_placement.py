@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from serplatform.distributed.cluster import TO_COME
 from serplatform.distributed.tuner import SearchPlan, plan_placement
 from serplatform.errors import BadInputError
 
@@ -56,3 +57,37 @@ def test_no_more_trials_run_at_a_time_than_are_asked_for() -> None:
     asked = SearchPlan(dataset="data", seed=0, budget=1, time_left=None)
     placement = plan_placement({"CPU": 2.0}, asked)
     assert (placement.concurrent, placement.threads) == (1, 2)
+
+
+NODES = [{"CPU": 4.0}, {"CPU": 8.0, "GPU": 1.0}, {"CPU": 8.0, "GPU": 1.0}]
+SUM = {"CPU": 20.0, "GPU": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "resources", "options", "message"),
+    [
+        (NODES, SUM, {"gpus_per_trial": 2.0}, "room for 0 only on 3 node.s., .* has 1 GPU"),
+        ([{"CPU": 8.0}, {"GPU": 4.0}], {"CPU": 8.0, "GPU": 4.0}, {}, "room for 0 only"),
+        ([{"CPU": 1.5}, {"CPU": 1.5}], {"CPU": 3.0}, {"workers": 3}, "room for 2 only on 2 node"),
+    ],
+)
+def test_what_fits_the_sum_but_no_node_is_refused(
+    nodes: list[dict[str, float]],
+    resources: dict[str, float],
+    options: dict[str, Any],
+    message: str,
+) -> None:
+    plan_placement(resources, plan(**options))
+    with pytest.raises(BadInputError, match=message):
+        plan_placement(resources, plan(**options), nodes)
+
+
+@pytest.mark.parametrize("options", [{}, {"workers": 2}, {"gpus_per_trial": 0.25}])
+def test_what_fits_the_nodes_is_planned_as_before(options: dict[str, Any]) -> None:
+    assert plan_placement(SUM, plan(**options), NODES) == plan_placement(SUM, plan(**options))
+
+
+def test_a_cluster_that_may_grow_is_not_planned_as_one_node() -> None:
+    grown = {"CPU": 64.0, "GPU": 8.0, "node:10.0.0.1": 1.0, TO_COME: 1.0}
+    placement = plan_placement(grown, plan(concurrent=2))
+    assert (placement.concurrent, placement.threads) == (2, 1)
