@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,7 +17,7 @@ _SPEAKERS = 12  # listed one by one up to this many
 
 
 def command(
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="A prepared dataset.")],
+    data: Annotated[str, typer.Argument(metavar="DATA", help="A prepared dataset, path or URI.")],
     protocol: Annotated[
         list[str] | None,
         typer.Option(help="Show the folds of this protocol; may be repeated."),
@@ -70,7 +69,7 @@ def command(
     text = describe(values)
     if canary:
         chosen = protocol[0] if protocol else None
-        values["canary"] = run_canaries(data, protocol=chosen, seed=seed)
+        values["canary"] = run_canaries(dataset.path, protocol=chosen, seed=seed)
         text += "\n" + describe_canaries(values["canary"])
     result(text, values, as_json=as_json)
 
@@ -85,7 +84,7 @@ def summarize(dataset: Dataset) -> dict[str, Any]:
     genders = Counter(gender or "not given" for gender in table["gender"].to_pylist())
     counts = dataset.meta["counts"]
     return {
-        "path": str(dataset.path),
+        "path": dataset.address,
         "corpus": dataset.meta["corpus"],
         "title": dataset.meta["title"],
         "synthetic": dataset.synthetic,

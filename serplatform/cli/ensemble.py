@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -12,16 +11,18 @@ from serplatform.cli.output import result
 
 def command(
     runs: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(
             metavar="RUN...",
-            help="Runs on one dataset with the same folds and classes.",
+            help="Runs (paths or URIs) on one dataset with the same folds and classes.",
             show_default=False,
         ),
     ],
     out: Annotated[
-        Path,
-        typer.Option("--out", metavar="ENS", help="Directory to write to.", show_default=False),
+        str,
+        typer.Option(
+            "--out", metavar="ENS", help="Directory or URI to write to.", show_default=False
+        ),
     ],
     combiner: Annotated[
         str, typer.Option(help="greedy, product, mean, stacking, auto or single.")
@@ -54,25 +55,28 @@ def command(
         serplatform ensemble runs/ravdess --out ensembles/auto --combiner auto --temperature
     """
     from serplatform.ensemble.build import build_ensemble
+    from serplatform.storage.mirror import open_copy, publish, target_copy
 
+    target = target_copy(out)
     content = build_ensemble(
-        runs,
-        out,
+        [open_copy(run) for run in runs],
+        target,
         combiner=combiner,
         temperature=temperature,
         seed=seed,
         objective=objective,
         num_resamples=resamples,
     )
+    publish(target)
     result(describe(content, out), summarise(content, out), as_json=as_json)
 
 
-def summarise(content: dict[str, Any], out: Path) -> dict[str, Any]:
+def summarise(content: dict[str, Any], out: str) -> dict[str, Any]:
     """The parts of ``ensemble.json`` that a script wants."""
     keys = ("combiner", "objective", "classes", "counts", "over_folds", "pooled", "notes")
     comparison = content["comparison"]
     return {
-        "ensemble": str(out),
+        "ensemble": out,
         **{key: content[key] for key in keys},
         "comparison": {key: comparison[key] for key in ("difference", "permutation", "mcnemar")},
         "members": [
@@ -85,7 +89,7 @@ def summarise(content: dict[str, Any], out: Path) -> dict[str, Any]:
     }
 
 
-def describe(content: dict[str, Any], out: Path) -> str:
+def describe(content: dict[str, Any], out: str) -> str:
     """The result in words."""
     counts = content["counts"]
     used = sorted(len(fold["members"]) for fold in content["folds"])
@@ -106,7 +110,7 @@ def describe(content: dict[str, Any], out: Path) -> str:
         f"Ensemble − best single: UAR {_interval(difference, signed=True)}, permutation by "
         f"speaker {_p_value(permutation['p_value'])}, McNemar {_p_value(mcnemar['p_value'])}"
     )
-    lines.append(f"Wrote {out / 'ensemble.json'}; next: serplatform report {out}")
+    lines.append(f"Wrote {out}; next: serplatform report {out}")
     return "\n".join(lines)
 
 

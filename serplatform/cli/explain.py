@@ -15,7 +15,8 @@ _LISTED = 10  # confident errors printed
 
 def command(
     run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="What `search` wrote.", show_default=False)
+        str,
+        typer.Argument(metavar="RUN", help="What `search` wrote, path or URI.", show_default=False),
     ],
     utterances: Annotated[
         list[str] | None,
@@ -26,8 +27,12 @@ def command(
         ),
     ] = None,
     out: Annotated[
-        Path | None,
-        typer.Option("--out", metavar="FILE.html", help="The page; report.html in RUN by default."),
+        str | None,
+        typer.Option(
+            "--out",
+            metavar="FILE.html",
+            help="The page, path or URI; report.html in RUN by default.",
+        ),
     ] = None,
     trial: Annotated[
         list[int] | None,
@@ -43,7 +48,10 @@ def command(
         int, typer.Option(min=0, help="Test utterances that are asked about; 0: all.")
     ] = 600,
     data: Annotated[
-        Path | None, typer.Option(help="Where the run's dataset lies now, if it has moved.")
+        str | None,
+        typer.Option(
+            metavar="DATA", help="Where the run's dataset lies now, if it has moved: path or URI."
+        ),
     ] = None,
     audio: Annotated[
         bool | None,
@@ -75,11 +83,14 @@ def command(
     """
     from serplatform.prediction.explanations import explain_run
     from serplatform.report.build import build_report
+    from serplatform.storage.mirror import open_copy, publish, shown
+    from serplatform.storage.outgoing import written_file
 
-    if out is not None and out.is_dir():
+    if out is not None and Path(out).is_dir():
         raise BadInputError(f"--out {out}: is a directory; give the page's file")
+    path = open_copy(run)
     summary = explain_run(
-        run,
+        path,
         utterances=utterances or None,
         most=most,
         hits=hits,
@@ -89,12 +100,15 @@ def command(
         audio=audio,
         seed=seed,
     )
-    page = build_report(run, out)
-    values = {"run": str(run), "explanations": str(run / "explanations"), "report": str(page)}
+    with written_file(path / "report.html" if out is None else out) as target:
+        build_report(path, target)
+    publish(path)
+    page = shown(path / "report.html") if out is None else out
+    values = {"run": run, "explanations": shown(path / "explanations"), "report": page}
     result(describe(summary, page), values | summary, as_json=as_json)
 
 
-def describe(summary: dict[str, Any], page: Path) -> str:
+def describe(summary: dict[str, Any], page: str) -> str:
     """The result in words."""
     trials = {t["trial"]: f"{t['architecture']} #{t['trial']}" for t in summary["trials"]}
     lines = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,16 +11,18 @@ from serplatform.cli.output import result
 
 def command(
     source: Annotated[
-        Path,
+        str,
         typer.Argument(
             metavar="RUN|ENS",
-            help="What `search --out`, `train --out` or `ensemble --out` wrote.",
+            help="What `search --out`, `train --out` or `ensemble --out` wrote, path or URI.",
             show_default=False,
         ),
     ],
     out: Annotated[
-        Path,
-        typer.Option("--out", metavar="DIR", help="A new or empty directory.", show_default=False),
+        str,
+        typer.Option(
+            "--out", metavar="DIR", help="A new or empty directory, or a URI.", show_default=False
+        ),
     ],
     trial: Annotated[
         int | None, typer.Option(help="Trial of a run; default: the best on dev.")
@@ -41,16 +42,19 @@ def command(
         serplatform export ensembles/ravdess --out bundles/ravdess
     """
     from serplatform.prediction.export import export
+    from serplatform.storage.mirror import open_copy
+    from serplatform.storage.outgoing import new_folder
 
-    bundle = export(source, out, trial=trial)
+    with new_folder(out) as folder:
+        bundle = export(open_copy(source), folder, trial=trial)
+        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     models = sum(len(fold["members"]) for fold in bundle["folds"])
-    size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
     uar = bundle["description"]["metrics"]["uar"]
     result(
         f"Wrote {out}: {models} models ({size / 1e6:.1f} MB), {bundle['title']}, pooled test UAR "
         f"{uar['value']:.3f}; next: serplatform predict {out} AUDIO",
         {
-            "bundle": str(out),
+            "bundle": out,
             "kind": bundle["kind"],
             "models": models,
             "bytes": size,

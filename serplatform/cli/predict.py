@@ -24,10 +24,10 @@ _SHOWN = 20  # refused recordings named on stderr
 
 def command(
     system: Annotated[
-        Path,
+        str,
         typer.Argument(
             metavar="RUN|ENS|BUNDLE",
-            help="What `search`, `train`, `ensemble` or `export` wrote.",
+            help="What `search`, `train`, `ensemble` or `export` wrote, path or URI.",
             show_default=False,
         ),
     ],
@@ -49,7 +49,8 @@ def command(
     ] = None,
     output_format: Annotated[str, typer.Option("--format", help="table, csv or jsonl.")] = "table",
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write there instead of to the terminal.")
+        str | None,
+        typer.Option(metavar="FILE", help="Write there (path or URI) instead of to the terminal."),
     ] = None,
     trial: Annotated[
         int | None, typer.Option(help="Trial of a run; default: the best on dev.")
@@ -113,6 +114,8 @@ def command(
     from serplatform.prediction.rejection import make_rejector
     from serplatform.prediction.system import open_system
     from serplatform.prediction.words import Transcripts, WordReader
+    from serplatform.storage.mirror import open_copy
+    from serplatform.storage.outgoing import written_file
 
     faults = []
     if output_format not in FORMATS:
@@ -121,7 +124,7 @@ def command(
         faults.append(f"--speaker {speaker}: must be one of {', '.join(SPEAKERS)}")
     if not max_duration > 0:
         faults.append(f"--max-duration {max_duration:g}: must be more than 0 seconds")
-    if out is not None and out.is_dir():
+    if out is not None and Path(out).is_dir():
         faults.append(f"--out {out}: is a directory; name a file")
     if faults:
         raise BadInputError("\n".join(faults))
@@ -130,7 +133,7 @@ def command(
     begun = time.monotonic()
     sources, refused = _sources(audio)
     transcripts = None if text is None else Transcripts.read(text)
-    opened = open_system(system, trial)
+    opened = open_system(open_copy(system), trial)
     rejector = None if wish is None else make_rejector(opened, wish)
     predictor = Predictor(opened, device=device)
     reader = None
@@ -162,7 +165,11 @@ def command(
     lines = functools.partial(FORMATS[output_format], rejecting=rejector is not None)
     values: list[dict[str, Any]] | None = None
     if out is not None:
-        with atomic_path(out) as temporary, temporary.open("w", encoding="utf-8") as stream:
+        with (
+            written_file(out) as target,
+            atomic_path(target) as temporary,
+            temporary.open("w", encoding="utf-8") as stream,
+        ):
             for line in lines(rows, predictor.classes):
                 stream.write(line)
             _check(tally)
@@ -173,7 +180,7 @@ def command(
     _check(tally)
     _report(tally, loading)
     summary = {
-        "system": str(system),
+        "system": system,
         "kind": opened.kind,
         "models": opened.num_models,
         "folds": len(opened.folds),
@@ -195,7 +202,7 @@ def command(
         "seconds": round(tally.seconds, 3),
         "times_real_time": tally.times_real_time and round(tally.times_real_time, 2),
         "notes": tally.notes,
-        "out": None if out is None else str(out),
+        "out": out,
         "predictions": values,
     }
     if as_json:

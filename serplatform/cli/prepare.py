@@ -31,7 +31,12 @@ def command(
         typer.Argument(metavar="SOURCE", help="Its directory or table; none for `demo`."),
     ] = None,
     *,
-    out: Annotated[Path, typer.Option(help="The dataset: a new or empty directory.")],
+    out: Annotated[
+        str,
+        typer.Option(
+            metavar="DATA", help="The dataset: a new or empty directory, or a URI (s3://…)."
+        ),
+    ],
     features: Annotated[
         list[str] | None,
         typer.Option(help="Features, separated by commas; default: all four built-in ones."),
@@ -129,7 +134,7 @@ def describe(summary: PrepareSummary) -> str:
     counts = meta["counts"]
     synthetic = ", synthetic speech" if meta["synthetic"] else ""
     lines = [
-        f"{summary.path}: {meta['title']}{synthetic}",
+        f"{summary.address}: {meta['title']}{synthetic}",
         f"  {counts['utterances']} utterances of {counts['speakers']} speaker(s), "
         f"{format_duration(counts['seconds'])} of speech; {counts['rejected']} left out",
         "  " + ", ".join(f"{name} {counts['by_emotion'][name]}" for name in meta["classes"]),
@@ -139,7 +144,7 @@ def describe(summary: PrepareSummary) -> str:
     reasons = list(counts["by_reason"].items())
     lines += [f"  left out: {number} × {reason}" for reason, number in reasons[:_REASONS]]
     if reasons:
-        lines.append(f"  each is listed in {summary.path / 'rejected.csv'}")
+        lines.append(f"  each is listed in {summary.address}/rejected.csv")
     lines += [f"  note: {note}" for note in meta["notes"]]
     if summary.reused:
         lines.append("The dataset was there already, whole and of the same request: nothing done.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,17 +11,19 @@ from serplatform.cli.output import result
 
 def command(
     source: Annotated[
-        Path,
+        str,
         typer.Argument(
             metavar="RUN|ENS",
-            help="What `search --out` or `ensemble --out` wrote.",
+            help="What `search --out` or `ensemble --out` wrote, path or URI.",
             show_default=False,
         ),
     ],
     out: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            "--out", metavar="FILE.html", help="The page; report.html in RUN|ENS by default."
+            "--out",
+            metavar="FILE.html",
+            help="The page, path or URI; report.html in RUN|ENS by default.",
         ),
     ] = None,
     as_json: Annotated[
@@ -42,11 +43,17 @@ def command(
         serplatform report ensembles/ravdess --out page.html
     """
     from serplatform.report.build import build_report
+    from serplatform.storage.mirror import open_copy, publish, shown
+    from serplatform.storage.outgoing import written_file
 
-    page = build_report(source, out)
-    size = page.stat().st_size
+    path = open_copy(source)
+    with written_file(path / "report.html" if out is None else out) as target:
+        page = build_report(path, target)
+        size = page.stat().st_size
+    publish(path)
+    name = shown(page) if out is None else out
     result(
-        f"Wrote {page} ({size / 1e6:.1f} MB); open it in a browser.",
-        {"report": str(page), "bytes": size},
+        f"Wrote {name} ({size / 1e6:.1f} MB); open it in a browser.",
+        {"report": name, "bytes": size},
         as_json=as_json,
     )

@@ -16,7 +16,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlparse
 
 import serplatform
 from serplatform.alignment.base import NONE, Aligner, get_aligner
@@ -38,6 +37,8 @@ from serplatform.distributed.extraction import (
 from serplatform.errors import ArtifactError, BadInputError, unknown_name
 from serplatform.features.base import FEATURES, FeatureExtractor
 from serplatform.features.extract import relative_path
+from serplatform.storage.location import Location, parse
+from serplatform.storage.outgoing import dataset_description, dataset_folder, upload_dataset
 
 #: features that a dataset gets unless others are named
 DEFAULT_FEATURES = ("log_mel_23", "log_mel_40", "mfcc_40", "mfcc_40_window")
@@ -54,7 +55,8 @@ class PrepareSummary:
     """What was prepared.
 
     Attributes:
-        path: the dataset.
+        path: the dataset, on this machine.
+        address: path or URI that it was written to.
         meta: the content of its ``dataset.json``.
         seconds: that the call took.
         reused: the dataset was there already and nothing was done.
@@ -63,6 +65,7 @@ class PrepareSummary:
     """
 
     path: Path
+    address: str
     meta: dict[str, Any]
     seconds: float
     reused: bool
@@ -83,7 +86,7 @@ class PrepareSummary:
         """The object that ``--json`` prints."""
         names = ("corpus", "title", "synthetic", "classes", "counts", "default_protocol", "notes")
         return {
-            "path": str(self.path),
+            "path": self.address,
             **{name: self.meta[name] for name in names},
             "features": list(self.meta["features"]),
             "fingerprint": self.meta["fingerprint"],
@@ -97,7 +100,7 @@ class PrepareSummary:
 def prepare(
     corpus: str,
     source: Path | None,
-    out: Path,
+    out: str | Path,
     *,
     features: Sequence[str] = DEFAULT_FEATURES,
     align: str = NONE,
@@ -118,7 +121,8 @@ def prepare(
     Args:
         corpus: a registered name.
         source: the corpus's directory or table; None for a corpus that makes its own audio.
-        out: the dataset directory, new, empty, or of an earlier call.
+        out: the dataset directory, new, empty, or of an earlier call; or a URI, where the
+            dataset is put when it is whole.
         features: registered names.
         align: where words and phones come from, see ``alignment.base.aligner_names``; times
             that the corpus itself gives are kept where there are no others.
@@ -140,7 +144,9 @@ def prepare(
     extractors = _extractors(features)
     aligner = get_aligner(align, alignments)
     _check_arguments(made, source, workers, max_duration)
-    out = _local(out)
+    place = parse(out)
+    address_out = str(place)
+    out = dataset_folder(place) if isinstance(place, Location) else place.absolute()
     origin = out if source is None else source.absolute()
     manifest = validate(made.scan(origin), label_map)
     if not manifest.utterances:
@@ -162,10 +168,20 @@ def prepare(
         "version": EXTRACTION_VERSION,
     }
     specs = {name: extractor.spec() for name, extractor in extractors.items()}
-    existing = _existing(out, request, specs, overwrite)
+    existing = _published(place, request, specs, overwrite)
+    reused = existing is not None
+    if existing is None:
+        existing = _existing(out, request, specs, overwrite or isinstance(place, Location))
+        reused = existing is not None and not isinstance(place, Location)
     if existing is not None:
+        if isinstance(place, Location) and not reused:  # all that lacked was its way there
+            upload_dataset(out, place)
         return PrepareSummary(
-            path=out, meta=existing, seconds=time.monotonic() - began, reused=True
+            path=out,
+            address=address_out,
+            meta=existing,
+            seconds=time.monotonic() - began,
+            reused=reused,
         )
     extra_columns = tuple(sorted({key for u in manifest.utterances for key in u.extra}))
     with _partial_folder(out) as partial:
@@ -191,8 +207,11 @@ def prepare(
             )
         )
         shutil.rmtree(partial)
+    if isinstance(place, Location):
+        upload_dataset(out, place)
     return PrepareSummary(
         path=out,
+        address=address_out,
         meta=meta,
         seconds=time.monotonic() - began,
         reused=False,
@@ -301,17 +320,6 @@ def _check_arguments(
         raise BadInputError("the command has faults:", faults)
 
 
-def _local(out: Path) -> Path:
-    text = str(out)
-    if text.startswith("file:"):
-        return Path(unquote(urlparse(text).path))
-    if ":/" in text and not out.exists():
-        raise BadInputError(
-            f"{text}: a dataset is memory-mapped, so it is written to a local directory"
-        )
-    return out.absolute()
-
-
 def _contents_digest(manifest: Manifest, root: Path) -> str:
     """Digest of every listed utterance, with the size and time of its file where it has one."""
     total = hashlib.sha256()
@@ -357,10 +365,7 @@ def _existing(
         )
     try:
         meta = read_json(out / "dataset.json", "dataset description")
-        stored = {name: entry["spec"] for name, entry in meta["features"].items()}
-        same = meta["request"] == json.loads(json.dumps(request)) and all(
-            stored.get(name) == json.loads(json.dumps(spec)) for name, spec in specs.items()
-        )
+        same = _is_same(meta, request, specs)
         Dataset.open(out)
     except (ArtifactError, KeyError, TypeError, AttributeError):
         if overwrite:
@@ -372,7 +377,44 @@ def _existing(
         return dict(meta)
     if overwrite:
         return None
-    raise BadInputError(
+    raise _another(str(out), meta)
+
+
+def _published(
+    place: Location | Path, request: Mapping[str, Any], specs: Mapping[str, Any], overwrite: bool
+) -> dict[str, Any] | None:
+    """The description of a dataset of this request at a URI; None when one is to be put there.
+
+    Raises:
+        BadInputError: the URI holds something else.
+        RemoteError: the storage cannot be read.
+    """
+    meta = dataset_description(place) if isinstance(place, Location) else None
+    if meta is None:
+        return None
+    try:
+        if _is_same(meta, request, specs):
+            return meta
+        fault = _another(str(place), meta)
+    except (KeyError, TypeError, AttributeError):
+        fault = BadInputError(
+            f"{place}: holds a damaged dataset or one of another version; --overwrite replaces it"
+        )
+    if overwrite:
+        return None
+    raise fault
+
+
+def _is_same(meta: Mapping[str, Any], request: Mapping[str, Any], specs: Mapping[str, Any]) -> bool:
+    """Whether a dataset is of this request."""
+    stored = {name: entry["spec"] for name, entry in meta["features"].items()}
+    return bool(meta["request"] == json.loads(json.dumps(request))) and all(
+        stored.get(name) == json.loads(json.dumps(spec)) for name, spec in specs.items()
+    )
+
+
+def _another(out: str, meta: Mapping[str, Any]) -> BadInputError:
+    return BadInputError(
         f"{out}: holds another dataset ({meta['corpus']}, {meta['counts']['utterances']} "
         f"utterances, {', '.join(meta['features'])}), or its source has changed since; name "
         "another directory, or --overwrite to replace it"

@@ -26,6 +26,9 @@ from serplatform.ensemble.objective import OBJECTIVES
 from serplatform.ensemble.posteriors import Library, read_library
 from serplatform.environment import versions
 from serplatform.errors import ArtifactError, BadInputError, unknown_name
+from serplatform.storage.cache import fetch_tables
+from serplatform.storage.location import parse
+from serplatform.storage.remote import RemoteError
 
 #: how each system that is measured was chosen, for people
 SYSTEMS = {
@@ -264,14 +267,15 @@ def read_genders(library: Library) -> tuple[dict[str, str], str | None]:
         utterance id to gender, and a sentence when there is none.
     """
     dataset = library.runs[0].get("dataset") or {}
-    path = Path(str(dataset.get("path", "")))
+    address = str(dataset.get("path", ""))
     try:
+        path = fetch_tables(parse(address))
         same = read_json(path / "dataset.json").get("fingerprint") == dataset.get("fingerprint")
         table = read_parquet(path / "utterances.parquet") if same else None
-    except ArtifactError:
-        return {}, f"No breakdown by gender: the dataset is not at {path} any more."
+    except (ArtifactError, RemoteError):
+        return {}, f"No breakdown by gender: the dataset is not at {address} any more."
     if table is None:
-        return {}, f"No breakdown by gender: the dataset at {path} has changed since the run."
+        return {}, f"No breakdown by gender: the dataset at {address} has changed since the run."
     ids, genders = table["utterance_id"].to_pylist(), table["gender"].to_pylist()
     found = {u: str(g) for u, g in zip(ids, genders, strict=True) if g}
     return found, None if found else "No breakdown by gender: the corpus does not give it."

@@ -134,7 +134,7 @@ def read_library(runs: Sequence[str | Path]) -> Library:
         records = directory.records()
         states = [str(record["state"]) for record in records.values()]
         counts = {name: states.count(name) for name in ("complete", "pruned", "failed")}
-        described.append({**content, "path": str(directory.path), "num_trials": counts})
+        described.append({**content, "path": directory.address, "num_trials": counts})
         for number, record in sorted(records.items()):
             if record["state"] != "complete":
                 continue
@@ -142,7 +142,7 @@ def read_library(runs: Sequence[str | Path]) -> Library:
             candidates.append(
                 Candidate(
                     name=f"{label}/trial-{number:05d}",
-                    run=str(directory.path),
+                    run=directory.address,
                     trial=number,
                     architecture=str(record["architecture"]),
                     params=dict(record.get("params", {})),

@@ -6,7 +6,6 @@ Shapes: N test rows, K classes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,9 @@ from serplatform.metrics import METRICS, classification_metrics
 from serplatform.prediction.system import ENSEMBLE_FILE, System
 from serplatform.run_directory import RunDirectory
 from serplatform.statistics.bootstrap import bootstrap_intervals
+from serplatform.storage.cache import fetch_tables
+from serplatform.storage.location import parse
+from serplatform.storage.remote import RemoteError
 
 NUM_RESAMPLES = 2000
 
@@ -133,8 +135,8 @@ def _data(found: Mapping[str, Any]) -> dict[str, Any]:
         key: counts[key] for key in ("utterances", "speakers", "by_emotion") if key in counts
     }
     try:
-        meta = read_json(Path(str(path)) / "dataset.json")
-    except (ArtifactError, OSError):
+        meta = read_json(fetch_tables(parse(str(path))) / "dataset.json")
+    except (ArtifactError, RemoteError, OSError):
         return dataset
     if meta.get("fingerprint") == dataset.get("fingerprint"):
         dataset |= {key: meta[key] for key in ("language", "licence") if key in meta}

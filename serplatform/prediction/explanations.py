@@ -110,7 +110,7 @@ def explain_run(
     most: int = 4,
     hits: int = 0,
     trials: Sequence[int] | None = None,
-    dataset: Path | None = None,
+    dataset: str | Path | None = None,
     limit: int = LIMIT,
     audio: bool | None = True,
     seed: int = 0,

@@ -24,6 +24,7 @@ from serplatform.prediction.attention import FrameGrid, MapKind, map_kind, share
 from serplatform.prediction.embeddings import watch_classifier
 from serplatform.protocols.base import FoldPlan
 from serplatform.run_directory import RunDirectory
+from serplatform.storage.mirror import ensure
 from serplatform.training.bundle import LoadedModel, load_model
 from serplatform.training.loader import load_batches
 
@@ -89,7 +90,7 @@ def probe(
     Raises:
         ArtifactError: the model is missing, damaged, or of other classes.
     """
-    directory = run.model_directory(trial, fold)
+    directory = ensure(run.model_directory(trial, fold))
     model = load_model(directory)
     if model.classes != plan.classes:
         raise ArtifactError(

@@ -21,6 +21,7 @@ from serplatform.errors import ArtifactError, BadInputError
 from serplatform.prediction.attention import alignment_agreement
 from serplatform.protocols.base import FoldPlan
 from serplatform.run_directory import RunDirectory
+from serplatform.storage.location import parse
 
 IntArray = npt.NDArray[np.int64]
 
@@ -73,19 +74,20 @@ class Question:
 
 
 def open_dataset(
-    directory: RunDirectory, description: Mapping[str, Any], moved: Path | None
+    directory: RunDirectory, description: Mapping[str, Any], moved: str | Path | None
 ) -> Dataset:
-    path = moved or Path(description["dataset"]["path"])
-    if not path.is_dir():
+    path = moved or description["dataset"]["path"]
+    place = parse(path)
+    if isinstance(place, Path) and not place.is_dir():
         raise ArtifactError(
-            f"{path}: the dataset of {directory.path} is not there any more; say where it lies "
+            f"{path}: the dataset of {directory} is not there any more; say where it lies "
             "now with --data"
         )
     opened = Dataset.open(path)
     expected = str(description["dataset"]["fingerprint"])
     if opened.fingerprint != expected:
         raise ArtifactError(
-            f"{path}: the dataset is not the one that {directory.path} was trained on "
+            f"{path}: the dataset is not the one that {directory} was trained on "
             f"(fingerprint {opened.fingerprint[:12]}, run {expected[:12]}); give the original "
             "with --data"
         )

@@ -24,6 +24,7 @@ from serplatform.ensemble.calibration import apply_temperature
 from serplatform.errors import ArtifactError, BadInputError, SerplatformError
 from serplatform.metrics import HIGHER_IS_BETTER
 from serplatform.run_directory import DEV_METRICS, RunDirectory
+from serplatform.storage.mirror import ensure, find_copy, shown
 
 DoubleArray = npt.NDArray[np.float64]
 
@@ -196,7 +197,7 @@ def open_run(path: Path, trial: int | None = None) -> System:
     return System(
         kind="run",
         source=path,
-        title=f"trial {number} ({record['architecture']}) of {path}",
+        title=f"trial {number} ({record['architecture']}) of {shown(path)}",
         classes=tuple(run["classes"]),
         folds=tuple(FoldSystem(fold=k, members=(member,)) for k, member in enumerate(members)),
         synthetic=bool(run["dataset"].get("synthetic")),
@@ -272,7 +273,7 @@ def open_ensemble(path: Path) -> System:
         return System(
             kind="ensemble",
             source=path,
-            title=f"{ensemble['combiner']} ensemble {path}",
+            title=f"{ensemble['combiner']} ensemble {shown(path)}",
             classes=tuple(ensemble["classes"]),
             folds=tuple(folds),
             synthetic=bool((ensemble.get("dataset") or {}).get("synthetic")),
@@ -289,15 +290,14 @@ def _find_run(ensemble: Path, recorded: str, folds_hash: Any) -> RunDirectory:
 
     An ensemble that lies in its run goes with that one, also where the run is a copy.
     """
+    there = find_copy(recorded)
     parent = ensemble.resolve().parent
     around = [parent, parent / Path(recorded).name]
     inside = RunDirectory(parent).ensemble_directory == ensemble.resolve()
-    for place in [parent, Path(recorded), around[1]] if inside else [Path(recorded), *around]:
+    for place in [parent, there, around[1]] if inside else [there, *around]:
         if not (place / "run.json").is_file():
             continue
-        if place == Path(recorded) or (
-            RunDirectory(place).read_run().get("folds_hash") == folds_hash
-        ):
+        if place == there or RunDirectory(place).read_run().get("folds_hash") == folds_hash:
             return RunDirectory(place)
     raise ArtifactError(
         f"{ensemble}: its members' models are in the run {recorded}, which is not there any more; "
@@ -314,7 +314,7 @@ def _num_folds(directory: RunDirectory, run: Mapping[str, Any]) -> int:
 
 
 def _existing(model: Path, run: Path) -> Path:
-    if not model.is_dir():
+    if not ensure(model).is_dir():
         raise ArtifactError(
             f"{model}: no such model; {run} was copied without its models, or they were removed"
         )

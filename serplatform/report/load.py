@@ -20,6 +20,7 @@ import pyarrow as pa
 from serplatform.artifacts import SCHEMA_VERSION, read_json, read_parquet
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.run_directory import RunDirectory
+from serplatform.storage.mirror import find_copy
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -377,7 +378,7 @@ def _with_runs(path: Path, ensemble: Ensemble, own: Run | None) -> Source:
     named: dict[str, Run] = {}
     missing: list[str] = []
     for name in names:
-        candidates = [*first, Path(name), ensemble.path / name, *last]
+        candidates = [*first, find_copy(name), ensemble.path / name, *last]
         found = next((c.resolve() for c in candidates if (c / "run.json").exists()), None)
         if found is None:
             missing.append(name)

@@ -144,6 +144,18 @@ def fetch_tables(place: Location | Path) -> Path:
     return folder
 
 
+def adopt(folder: Path) -> None:
+    """Move a dataset that was made here into the cache, as if it had been staged."""
+    content = (folder / _DESCRIPTION).read_bytes()
+    target = cache_folder() / "datasets" / hashlib.sha256(content).hexdigest()[:32]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not target.exists():
+        with contextlib.suppress(OSError):  # another file system: it is staged when it is opened
+            folder.rename(target)
+    if target.exists():
+        (target / ".used").touch()
+
+
 def listed_files(content: bytes, where: Location) -> dict[str, tuple[str, int | None]]:
     """Files that a ``dataset.json`` names: to checksum and size, where it says so.
 

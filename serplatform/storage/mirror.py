@@ -434,3 +434,29 @@ def open_copy(text: str | Path, *, without: tuple[str, ...] = ("models", "state"
         if key not in wanted:
             mirror._drop(key)
     return path
+
+
+def find_copy(text: str | Path) -> Path:
+    """As :func:`open_copy`; where there is nothing at the URI, an empty working copy."""
+    try:
+        return open_copy(text)
+    except ArtifactError:
+        return local_path(text)
+
+
+def target_copy(text: str | Path) -> Path:
+    """A directory to write an ensemble to: for a URI its working copy.
+
+    It holds what tells other things than an ensemble at the URI, if there are any.
+
+    Raises:
+        RemoteError: the storage cannot be read.
+    """
+    place = parse(text)
+    if not isinstance(place, Location):
+        return place
+    path = working_copy(place)
+    mirror = Mirror(place, path)
+    mirror.remote.check()
+    mirror.pull("run.json", "ensemble.json", "posteriors.parquet")
+    return path

@@ -145,7 +145,7 @@ def test_altered_file_fails_the_check_by_name(
         (("prepare", "demo", "--out", "d", "--map", "x"), "write LABEL=EMOTION"),
         (("prepare", "demo", "--out", "d", "--map", "x=y"), "no utterance is labelled 'x'"),
         (("prepare", "csv", "t", "--out", "d", "--seed", "1"), "Unknown option of corpus 'csv'"),
-        (("prepare", "demo", "--out", "s3://bucket/d"), "is written to a local directory"),
+        (("prepare", "demo", "--out", "s3:///d"), "it names no bucket"),
         (("data", "absent"), "no such dataset directory"),
         (("download", "csv", "d"), "cannot be downloaded here"),
         (("download", "nothing", "d"), "Unknown corpus 'nothing'"),

@@ -1,0 +1,129 @@
+"""What a command writes to object storage: made whole on this machine, then put there."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from serplatform.artifacts import read_json
+from serplatform.errors import ArtifactError, BadInputError
+from serplatform.storage.cache import adopt, cache_folder
+from serplatform.storage.location import Location, parse
+from serplatform.storage.remote import RemoteError, in_parallel, remote
+
+#: files that make a folder count: they come last
+_DESCRIPTIONS = ("dataset.json", "bundle.json", "ensemble.json", "run.json")
+
+
+@contextlib.contextmanager
+def written_file(text: str | Path) -> Iterator[Path]:
+    """A path to write a file to; for a URI on object storage it is put there at the end.
+
+    Raises:
+        BadInputError: the URI cannot be used.
+        RemoteError: the storage cannot be written.
+    """
+    place = parse(text)
+    if not isinstance(place, Location):
+        yield place
+        return
+    remote(place).check()
+    with tempfile.TemporaryDirectory(prefix="serplatform-") as folder:
+        file = Path(folder) / place.name
+        yield file
+        remote(place).put("", file)
+
+
+@contextlib.contextmanager
+def new_folder(text: str | Path) -> Iterator[Path]:
+    """A path for a new folder; for a URI on object storage it is put there at the end.
+
+    Raises:
+        BadInputError: something is at the URI already.
+        RemoteError: the storage cannot be written.
+    """
+    place = parse(text)
+    if not isinstance(place, Location):
+        yield place
+        return
+    remote(place).check()
+    if remote(place).list():
+        raise BadInputError(f"{place}: is not empty; name a new address")
+    with tempfile.TemporaryDirectory(prefix="serplatform-") as folder:
+        made = Path(folder) / place.name
+        yield made
+        upload(made, place)
+
+
+def upload(folder: Path, location: Location) -> None:
+    """Put every file of a folder at a location, the file that describes the others last.
+
+    Raises:
+        RemoteError: one could not be written; what is there is then not taken for whole.
+    """
+    keys = [
+        file.relative_to(folder).as_posix()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and not any(p.startswith(".") for p in file.relative_to(folder).parts)
+    ]
+    target = remote(location)
+    in_parallel(partial(target.put, key, folder / key) for key in keys if key not in _DESCRIPTIONS)
+    for key in keys:
+        if key in _DESCRIPTIONS:
+            target.put(key, folder / key)
+
+
+def dataset_folder(location: Location) -> Path:
+    """Where a dataset for a location is prepared on this machine."""
+    return cache_folder() / "prepared" / location.identity / location.name
+
+
+def dataset_description(location: Location) -> dict[str, Any] | None:
+    """The description of the dataset at a location; None where there is none.
+
+    Raises:
+        BadInputError: the location holds something else.
+        RemoteError: the storage cannot be read.
+    """
+    source = remote(location)
+    source.check()
+    with tempfile.TemporaryDirectory(prefix="serplatform-") as folder:
+        file = Path(folder) / "dataset.json"
+        try:
+            source.fetch("dataset.json", file)
+        except RemoteError as error:
+            if error.kind != "missing":
+                raise
+            if any(key in source.list() for key in ("run.json", "ensemble.json", "bundle.json")):
+                raise BadInputError(
+                    f"{location}: holds something else than a dataset; name a new address"
+                ) from None
+            return None
+        try:
+            found = read_json(file, "dataset description")
+        except ArtifactError:
+            found = {}
+    return found if isinstance(found, dict) else {}
+
+
+def upload_dataset(folder: Path, location: Location) -> None:
+    """Put a prepared dataset at a location; this machine's cache then holds it as staged.
+
+    Raises:
+        RemoteError: not all of it could be written; the dataset stays in ``folder``, and is
+            put there by the next call.
+    """
+    target = remote(location)
+    target.delete("dataset.json")  # of an earlier dataset: its files are about to go
+    upload(folder, location)
+    names = {file.name for file in folder.iterdir()}
+    for key in target.list():
+        if key not in names:  # of an earlier dataset
+            target.delete(key)
+    adopt(folder)
+    shutil.rmtree(folder.parent, ignore_errors=True)
