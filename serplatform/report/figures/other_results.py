@@ -93,9 +93,9 @@ def _rows(one: MetricBeside) -> list[str]:
 
 
 def _label(result: PublishedResult) -> str:
-    marks = ", normalised by speaker" if result.speaker_normalised else ""
+    marks = ", by speaker" if result.speaker_normalised else ""
     marks += ", pre-trained" if result.pretrained else ""
-    return short(result.system, 34) + marks
+    return short(result.system, 32) + marks
 
 
 def _traces(one: MetricBeside, ink: Ink) -> list[dict[str, Any]]:
@@ -146,6 +146,7 @@ def _layout(one: MetricBeside) -> dict[str, Any]:
         "yaxis": {
             "range": [len(rows) - 0.5, -0.9],
             "showticklabels": False,
+            "ticks": "",
             "showgrid": False,
             "zeroline": False,
         },
