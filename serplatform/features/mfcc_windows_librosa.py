@@ -9,7 +9,6 @@ import numpy as np
 from serplatform.features.base import FEATURES, SAMPLING_RATE, FeatureExtractor, FloatArray
 from serplatform.features.clip import Clip, num_frames
 
-
 _N_FFT = 2048  # librosa's default; it warns of clips that are shorter
 
 
