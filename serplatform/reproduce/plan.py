@@ -189,13 +189,14 @@ def _dataset_of(path: Path) -> Dataset | None:
 
 
 def _stand_in(table: ReproducedTable, dataset: Dataset, protocol: str) -> Column:
-    metrics = dict.fromkeys(m for column in table.columns.values() for m in column.metrics)
+    shown = ["accuracy", "uar"] if table.kind == "metrics" else []
+    shown += [metric for column in table.columns.values() for metric in column.metrics]
     return Column(
         name=f"stand-in-{dataset.meta['corpus']}",
         corpus=str(dataset.meta["corpus"]),
         title=str(dataset.meta["title"]),
         protocol=protocol,
-        metrics=tuple(metrics),
+        metrics=tuple(dict.fromkeys(shown)),
         stand_in=True,
     )
 

@@ -170,3 +170,10 @@ def test_word_vectors_go_to_the_rows_that_read_words(tmp_path):
     }
     assert vectors.pop("audio") is None
     assert set(vectors.values()) == {str(tmp_path / "glove.txt")}
+
+
+def test_a_stand_in_shows_plain_accuracy_and_recall_beside_the_tables_metrics(ravdess, tmp_path):
+    table = load_table("moma-table1")
+    (_, stand_in) = plan_table(table, [ravdess], Wishes(out=tmp_path, stand_in="loso"))
+    names = ("accuracy", "uar", "ova_accuracy", "ova_balanced_accuracy")
+    assert stand_in.column.metrics == names
