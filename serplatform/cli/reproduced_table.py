@@ -16,6 +16,7 @@ from rich.text import Text
 from serplatform.report.table_page import (
     column_notes,
     difference_text,
+    has_differences,
     has_numbers,
     heading,
     interval_text,
@@ -23,6 +24,7 @@ from serplatform.report.table_page import (
     metric_title,
     published_text,
     row_notes,
+    similarity_of,
 )
 
 #: of text that is not printed on a terminal
@@ -43,6 +45,9 @@ def describe(outcome: Mapping[str, Any]) -> str:
         console.print()
         console.print(Text(heading(outcome, column), style="bold"))
         console.print(_table(outcome, column))
+        alike = similarity_of(outcome, column)
+        if alike is not None:
+            console.print(_similarities(alike))
         for note in [*row_notes(outcome, column), *column_notes(outcome, column)]:
             console.print(Text(note))
     console.print()
@@ -61,7 +66,7 @@ def _table(outcome: Mapping[str, Any], column: Mapping[str, Any]) -> Table:
     compared = not column["stand_in"]
     cells = [row["cells"][column["name"]] for row in outcome["rows"]]
     numbers = has_numbers(outcome, column)
-    differences = numbers and compared and not outcome["quick"]
+    differences = has_differences(outcome, column)
     table.add_column("row")
     for metric in column["metrics"]:
         title = metric_title(metric)
@@ -87,4 +92,15 @@ def _table(outcome: Mapping[str, Any], column: Mapping[str, Any]) -> Table:
         if numbers:
             texts.append(str(cell["seeds"] or ""))
         table.add_row(*(Text(text) for text in texts))
+    return table
+
+
+def _similarities(alike: Mapping[str, Any]) -> Table:
+    """Absolute cosines of the mean samplings of two classes."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("absolute cosine")
+    for name in alike["classes"]:
+        table.add_column(name, justify="right")
+    for name, line in zip(alike["classes"], alike["values"], strict=True):
+        table.add_row(name, *("–" if value is None else f"{value:.3f}" for value in line))
     return table

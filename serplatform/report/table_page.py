@@ -87,8 +87,15 @@ def heading(outcome: Mapping[str, Any], column: Mapping[str, Any]) -> str:
 
 
 def has_numbers(outcome: Mapping[str, Any], column: Mapping[str, Any]) -> bool:
-    """Whether anything was measured in a column; else there are no intervals to show."""
-    return any(row["cells"][column["name"]]["measured"] for row in outcome["rows"])
+    """Whether numbers were measured in a column; else there are no intervals to show."""
+    cells = [row["cells"][column["name"]] for row in outcome["rows"]]
+    return any(isinstance(v, Mapping) for cell in cells for v in cell["measured"].values())
+
+
+def has_differences(outcome: Mapping[str, Any], column: Mapping[str, Any]) -> bool:
+    """Whether measured and published may be compared, and something was measured."""
+    measured = any(row["cells"][column["name"]]["measured"] for row in outcome["rows"])
+    return measured and not column["stand_in"] and not outcome["quick"]
 
 
 def row_notes(outcome: Mapping[str, Any], column: Mapping[str, Any]) -> list[str]:
@@ -162,10 +169,10 @@ def _section(outcome: Mapping[str, Any], column: Mapping[str, Any]) -> dict[str,
         "notes": [*row_notes(outcome, column), *column_notes(outcome, column)],
         "compared": compared,
         "numbers": numbers,
-        "differences": numbers and compared and not outcome["quick"],
+        "differences": has_differences(outcome, column),
         "metrics": [metric_title(metric) for metric in column["metrics"]],
         "rows": [_row(row, column) for row in outcome["rows"]],
-        "similarity": _similarity(outcome, column),
+        "similarity": similarity_of(outcome, column),
     }
 
 
@@ -186,7 +193,9 @@ def _row(row: Mapping[str, Any], column: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _similarity(outcome: Mapping[str, Any], column: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def similarity_of(
+    outcome: Mapping[str, Any], column: Mapping[str, Any]
+) -> Mapping[str, Any] | None:
     """The matrix of similarities, where the table is about one."""
     for row in outcome["rows"]:
         found: Mapping[str, Any] | None = row["cells"][column["name"]].get("similarity")
