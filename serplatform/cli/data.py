@@ -173,11 +173,16 @@ def describe(values: dict[str, Any]) -> str:
     )
     for name, feature in values["features"].items():
         lines.append(
-            f"feature      {name}: {feature['dim']} values every {feature['frame_shift']:g} s, "
-            f"{feature['frames']} frames; {feature['unit']}"
+            f"feature      {name}: {feature['dim']} values {_how_often(feature, values)}; "
+            f"{feature['unit']}"
         )
     aligned = values["alignment"]
-    lines.append("word times   " + (_listed(aligned) if aligned else "none"))
+    without = values["utterances"] - sum(aligned.values())
+    lines.append(
+        "word times   "
+        + (_listed(aligned) if aligned else "none")
+        + (f"; {without} utterances have none (see unaligned.csv)" if aligned and without else "")
+    )
     for plan in values["protocols"]:
         lines += _describe_plan(plan)
     lines += [f"note: {note}" for note in values["notes"]]
@@ -195,6 +200,13 @@ def _describe_plan(plan: dict[str, Any]) -> list[str]:
         )
         lines.append(f"    fold {number}: {parts}")
     return lines + [f"    note: {note}" for note in plan["notes"]]
+
+
+def _how_often(feature: dict[str, Any], values: dict[str, Any]) -> str:
+    """Frames of a feature, in words."""
+    if feature["frames"] == values["utterances"]:
+        return "once an utterance"
+    return f"every {feature['frame_shift']:g} s, {feature['frames']} frames"
 
 
 def _listed(counts: dict[str, int]) -> str:
