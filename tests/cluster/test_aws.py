@@ -1,4 +1,4 @@
-"""``cluster/config.yaml`` brought up on a simulated AWS as far as that goes: groups, keys, nodes."""
+"""``cluster/config.yaml`` brought up on a simulated AWS: keys, groups, nodes."""
 
 from pathlib import Path
 
@@ -74,9 +74,7 @@ def test_ray_makes_a_head_and_spot_workers_with_no_port_open_but_ssh(aws):
         if group["GroupName"] == "serplatform"
     )
     open_to_all = [rule for rule in group["IpPermissions"] if rule["IpRanges"]]
-    assert [(r["FromPort"], r["ToPort"], r["IpProtocol"]) for r in from_outside] == [
-        (22, 22, "tcp")
-    ]
+    assert [(rule["FromPort"], rule["ToPort"]) for rule in open_to_all] == [(22, 22)]
     for rule in group["IpPermissions"]:
         assert all(pair["GroupId"] == group["GroupId"] for pair in rule["UserIdGroupPairs"])
     used = {g["GroupId"] for node in nodes.values() for g in node["SecurityGroups"]}
