@@ -154,6 +154,13 @@ def freeze_host(scene: Scene) -> None:
     scene.lab.hosts[1].thaw()
 
 
+def freeze_host_for_long(scene: Scene) -> None:
+    """A host stops for so long that its trial is given away, and goes on with it all the same."""
+    scene.lab.hosts[1].freeze()
+    time.sleep(150)
+    scene.lab.hosts[1].thaw()
+
+
 def cut_briefly(scene: Scene) -> None:
     """A host's network is gone for 20 s."""
     scene.lab.hosts[1].disconnect()
@@ -189,6 +196,7 @@ FAULTS: dict[str, Callable[[Scene], None]] = {
     "raylet": kill_raylet,
     "host": lose_host,
     "freeze": freeze_host,
+    "freeze-long": freeze_host_for_long,
     "cut": cut_briefly,
     "cut-for-good": cut_for_good,
     "control-store": kill_control_store,
