@@ -101,10 +101,28 @@ class RunDirectory:
         else:
             mirror.attempt(pull)
 
-    def share_state(self, trial: int, *, share: float = 1.0, force: bool = True) -> None:
+    def claim_trial(self, trial: int) -> None:
+        """Say to other nodes that a process of this one goes on with a trial."""
+        mirror = self.mirror
+        if mirror is not None:
+            mirror.attempt(lambda within: mirror.claim(trial, within))
+
+    def check_claim(self, trial: int, claim: str) -> None:
+        """See that no other node has gone on with a trial, as far as that can be known now.
+
+        Raises:
+            SerplatformError: one has.
+        """
+        mirror = self.mirror
+        if mirror is not None:
+            mirror.attempt(lambda within: mirror.check_claim(trial, claim, within))
+
+    def share_state(
+        self, trial: int, *, share: float = 1.0, force: bool = True, claim: str | None = None
+    ) -> None:
         """Publish an unfinished trial's state, if that takes at most ``share`` of the time."""
         if self.mirror is not None:
-            self.mirror.push_state(trial, share=share, force=force)
+            self.mirror.push_state(trial, share=share, force=force, claim=claim)
 
     def share_trial(self, trial: int) -> bool:
         """Publish a recorded trial; False when that is left to a later moment."""

@@ -215,19 +215,53 @@ class Mirror:
 
     # -- trials
 
+    def claim(self, number: int, within: float | None = None) -> None:
+        """Say on the storage that this node's process goes on with a trial (its ``owner`` file)."""
+        self.push(self.pending(f"state/trial-{number:05d}/owner"), within=within)
+
+    def check_claim(self, number: int, claim: str, within: float | None = None) -> None:
+        """See that no other node has gone on with a trial since it was claimed.
+
+        Raises:
+            SerplatformError: one has, or the trial is recorded.
+        """
+        try:
+            owner = self.remote.read(f"state/trial-{number:05d}/owner", within=within).decode()
+        except RemoteError as error:
+            if error.kind != "missing":
+                raise
+            recorded = self.remote.entry(f"trials/trial-{number:05d}.json", within=within)
+            owner = claim if recorded is None else ""  # it could not be published then
+        if owner != claim:
+            raise SerplatformError(
+                f"trial {number}: another process has gone on with it, or recorded it"
+            )
+
     def push_trial(self, number: int, within: float | None = None) -> None:
-        """Publish a trial that is recorded here: models and posteriors, then the record."""
+        """Publish a trial that is recorded here: models and posteriors, then the record.
+
+        A trial that another node has recorded meanwhile is taken from there instead.
+        """
+        record = f"trials/trial-{number:05d}.json"
+        there = self.remote.entry(record, within=within)
+        if there is not None and self._is_pending(record):
+            self.remote.fetch(record, self.path / record)
+            self._set_mark(record, there)
+            return
         keys = [*self.pending(f"models/trial-{number:05d}")]
         for key in (f"posteriors/trial-{number:05d}.parquet", f"trials/trial-{number:05d}.json"):
             keys += self.pending(key)
         self.push(keys, within=within)
         self.remove(f"state/trial-{number:05d}", within=within)
 
-    def push_state(self, number: int, *, share: float, force: bool) -> None:
+    def push_state(
+        self, number: int, *, share: float, force: bool, claim: str | None = None
+    ) -> None:
         """Publish an unfinished trial's state as far as the storage can be reached.
 
         Args:
             number: of the trial.
+            claim: what its ``owner`` file must hold.
             share: of the time that publishing may take, unless ``force``.
             force: publish now.
         """
@@ -238,6 +272,8 @@ class Mirror:
         folder = f"state/trial-{number:05d}"
 
         def action(within: float) -> None:
+            if claim is not None:
+                self.check_claim(number, claim, within)
             models = self.pending(f"models/trial-{number:05d}")
             self.push([*models, *self.pending(folder)], within=within)
             self.remove(folder, keep=lambda key: (self.path / key).exists(), within=within)

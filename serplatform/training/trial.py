@@ -159,6 +159,7 @@ class Trial:
         _reset_peak_memory(task.device)
         if self._writes:
             write_text(self._state / "owner", self._claim)
+            self.run.claim_trial(task.number)
         self._resume()
 
     @property
@@ -289,6 +290,7 @@ class Trial:
         parts = [read_parquet(self._fold_file(f), "fold") for f in range(self.num_folds)]
         write_parquet(self.run.posteriors_file(self.task.number), pa.concat_tables(parts))
         record = self.record("complete")
+        self.run.check_claim(self.task.number, self._claim)
         self.run.write_record(record)
         published = self.run.share_trial(self.task.number)
         shutil.rmtree(self._state, ignore_errors=True)
@@ -350,7 +352,7 @@ class Trial:
                 shutil.rmtree(old, ignore_errors=True)
         self._saved_at = time.perf_counter()
         self._save_cost = self._saved_at - begun
-        self.run.share_state(self.task.number, share=STATE_SHARE, force=force)
+        self.run.share_state(self.task.number, share=STATE_SHARE, force=force, claim=self._claim)
 
     def _resume(self) -> None:
         progress_file = self._state / "progress.json"

@@ -365,3 +365,32 @@ def test_search_that_lost_its_lease_publishes_no_more(lab, nodes, monkeypatch):
         _lose(lease, run)
     assert json.loads(run.mirror.remote.read("run.json")) == {"n": 1}
     lease.release()
+
+
+def test_node_that_comes_back_writes_nothing_of_a_trial_that_another_went_on_with(lab, nodes):
+    one = nodes.run("one", lab)
+    one.folds_file.write_text("{}")
+    one.mirror.push_all()
+    _save(one, 0, 1)
+    (one.state_directory(0) / "owner").write_text("first")
+    one.claim_trial(0)
+    one.share_state(0, claim="first")
+    two = nodes.run("two", lab)
+    two.fetch_trial(0)
+    (two.state_directory(0) / "owner").write_text("second")
+    two.claim_trial(0)
+    _save(one, 0, 9)
+    with pytest.raises(SerplatformError, match="trial 0: another process has gone on with it"):
+        one.share_state(0, claim="first")
+    with pytest.raises(SerplatformError, match="trial 0: another process has gone on with it"):
+        one.check_claim(0, "first")
+    two.check_claim(0, "second")
+    _record(two, 0)
+    two.record_file(0).write_text('{"trial": 0, "state": "complete", "by": "two"}')
+    assert two.share_trial(0)
+    with pytest.raises(SerplatformError, match="trial 0: another process has gone on with it"):
+        one.check_claim(0, "first")
+    _record(one, 0)  # however it came to be: the record that is published stays
+    one.mirror.push_all()
+    assert json.loads(one.mirror.remote.read("trials/trial-00000.json"))["by"] == "two"
+    assert one.records()[0]["by"] == "two"
