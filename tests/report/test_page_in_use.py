@@ -16,6 +16,7 @@ import pytest
 from serplatform.ensemble.build import build_ensemble
 from serplatform.report.build import build_report
 from serplatform.testing.explained_run import add_explanations
+from serplatform.testing.synthetic_run import make_run
 from tests.report.test_chromium import browser
 
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
@@ -204,3 +205,26 @@ def test_colours_follow_the_reader_and_print_is_light(visit) -> None:
     page.wait_for_timeout(500)
     assert page.evaluate(text) == light[1]
     assert page.evaluate("getComputedStyle(document.querySelector('.bar')).display") == "none"
+
+
+@pytest.mark.slow
+def test_a_page_of_500_trials_opens_in_three_seconds(chromium, tmp_path: Path) -> None:
+    """In seconds of the processor until the page can be read; plots out of sight come later."""
+    run = make_run(tmp_path / "run", num_trials=500, num_folds=6, num_speakers=24, per_speaker=40)
+    build_ensemble([run], run / "ensemble", num_resamples=50)
+    page_file = build_report(run)
+    assert page_file.stat().st_size <= 15e6
+    page = chromium.new_page(viewport=DESK)
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable")
+
+    def seconds() -> float:
+        found = session.send("Performance.getMetrics")["metrics"]
+        return next(float(entry["value"]) for entry in found if entry["name"] == "ProcessTime")
+
+    before = seconds()
+    page.goto(page_file.as_uri(), wait_until="load")
+    opened = seconds() - before
+    assert page.locator("#verdict").is_visible()
+    page.close()
+    assert 0 < opened <= 3.0
