@@ -75,6 +75,13 @@ def posterior_schema(classes: list[str]) -> pa.Schema:
     )
 
 
+def sweep_partial(target: str | Path) -> None:
+    """Remove what processes that were killed had half written beside ``target``."""
+    target = Path(target)
+    for partial in target.parent.glob(f".{target.name}.*.partial"):
+        partial.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def atomic_path(target: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``target``; on success flush it and rename it over it.
@@ -113,8 +120,21 @@ def write_text(target: str | Path, text: str) -> None:
     write_bytes(target, text.encode())
 
 
-def write_json(target: str | Path, value: Any) -> None:
-    """Write a JSON file atomically; NaN and infinity are refused."""
+#: key of a JSON object's own checksum
+_CHECKSUM = "checksum"
+
+
+def write_json(target: str | Path, value: Any, *, checksum: bool = False) -> None:
+    """Write a JSON file atomically; NaN and infinity are refused.
+
+    Args:
+        target: the file.
+        value: its content.
+        checksum: put the SHA-256 of a dictionary's content into it, which :func:`read_json`
+            compares and leaves out: a changed digit is still JSON.
+    """
+    if checksum:
+        value = {**value, _CHECKSUM: _content_sha256(value)}
     write_text(target, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
@@ -122,15 +142,30 @@ def read_json(path: str | Path, what: str = "file") -> Any:
     """Read a JSON file of ours.
 
     Raises:
-        ArtifactError: it is missing or not JSON.
+        ArtifactError: it is missing, not JSON, or not what its checksum says.
     """
     path = Path(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ArtifactError(f"{path}: no such {what}") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise ArtifactError(f"{path}: the {what} is damaged ({error}); write it again") from None
+    if isinstance(value, dict) and _CHECKSUM in value:
+        recorded = value.pop(_CHECKSUM)
+        if recorded != _content_sha256(value):
+            raise ArtifactError(
+                f"{path}: the {what} is damaged or was edited (its content is not what its "
+                "checksum says); write it again"
+            )
+    return value
+
+
+def _content_sha256(value: dict[str, Any]) -> str:
+    """SHA-256 (hex) of a JSON object's content, however it is spaced and ordered."""
+    plain = json.loads(json.dumps(value, allow_nan=False))
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def write_parquet(target: str | Path, table: pa.Table) -> None:

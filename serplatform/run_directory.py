@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -30,6 +31,8 @@ from serplatform.storage.mirror import Mirror, local_path, recorded, shown
 
 #: States a recorded trial can have.
 TRIAL_STATES = ("complete", "pruned", "failed")
+
+_RECORD_KEYS = ("trial", "architecture", "state", "params")
 
 #: Metrics whose dev means are columns ``dev_<name>`` of ``trials.parquet``.
 DEV_METRICS = (
@@ -199,23 +202,61 @@ class RunDirectory:
 
     def write_run(self, run: Mapping[str, Any]) -> None:
         """Write ``run.json`` atomically."""
-        write_json(self.run_file, dict(run))
+        write_json(self.run_file, dict(run), checksum=True)
 
-    def records(self) -> dict[int, dict[str, Any]]:
+    def records(self, damaged: list[str] | None = None) -> dict[int, dict[str, Any]]:
         """All recorded trials by number.
+
+        Args:
+            damaged: where it is given, damaged records are left out, and a sentence on each is
+                appended to it.
 
         Raises:
             ArtifactError: a record is damaged.
         """
-        found = sorted((self.path / "trials").glob("trial-*.json"))
-        records = [read_json(path, "trial record") for path in found]
-        return {int(record["trial"]): record for record in records}
+        records: dict[int, dict[str, Any]] = {}
+        for path in sorted((self.path / "trials").glob("trial-*.json")):
+            try:
+                record = self.read_record(path)
+            except ArtifactError as error:
+                if damaged is None:
+                    raise
+                damaged.append(str(error))
+                continue
+            records[int(record["trial"])] = record
+        return records
+
+    def read_record(self, path: Path) -> dict[str, Any]:
+        """One trial's record.
+
+        Raises:
+            ArtifactError: it is missing or damaged.
+        """
+        record = read_json(path, "trial record")
+        lacking = [k for k in _RECORD_KEYS if not isinstance(record, dict) or k not in record]
+        if lacking or record["state"] not in TRIAL_STATES:
+            what = ", ".join(lacking) or "a known state"
+            raise ArtifactError(
+                f"{path}: the trial record is damaged (lacks {what}); "
+                f"`serplatform search --resume --out {self.path}` trains the trial again"
+            )
+        return dict(record)
 
     def write_record(self, record: Mapping[str, Any]) -> None:
         """Write one trial's record atomically; this is what makes the trial count."""
         if record["state"] not in TRIAL_STATES:
             raise ValueError(f"state {record['state']!r} is not one of {TRIAL_STATES}")
-        write_json(self.record_file(int(record["trial"])), dict(record))
+        write_json(self.record_file(int(record["trial"])), dict(record), checksum=True)
+
+    def remove_leftovers(self, trial: int, state: str) -> None:
+        """Remove what a recorded trial needs no more.
+
+        That is its resumable state, and, where it did not complete, the models of the folds that
+        had ended: no ensemble, page or prediction uses them.
+        """
+        shutil.rmtree(self.state_directory(trial), ignore_errors=True)
+        if state != "complete":
+            shutil.rmtree(self.model_directory(trial, 0).parent, ignore_errors=True)
 
     def write_posteriors(
         self, trial: int, classes: Sequence[str], columns: Mapping[str, Any]

@@ -110,6 +110,7 @@ def describe(content: dict[str, Any], out: str) -> str:
         f"Ensemble − best single: UAR {_interval(difference, signed=True)}, permutation by "
         f"speaker {_p_value(permutation['p_value'])}, McNemar {_p_value(mcnemar['p_value'])}"
     )
+    lines += [note for note in content["notes"] if note.startswith("Left out")]
     lines.append(f"Wrote {out}; next: serplatform report {out}")
     return "\n".join(lines)
 

@@ -42,7 +42,10 @@ def command(
     ] = None,
     trials: Annotated[
         str | None,
-        typer.Option(help="Trials over all architectures; `+N` adds to a resumed run."),
+        typer.Option(
+            help="Trials over all architectures and the life of the run; with --resume, `+N` adds "
+            "N to what the run was last asked for (where that was a time: to the trials begun)."
+        ),
     ] = None,
     time_budget: Annotated[
         str | None, typer.Option(help="Stop after this long, e.g. `90s`, `45m`, `2h`.")
@@ -93,8 +96,21 @@ def command(
         typer.Option(help="Optuna storage URL; default: a journal file in the run."),
     ] = None,
     retries: Annotated[
-        int, typer.Option(min=0, help="Times a trial that raised is tried again.")
+        int,
+        typer.Option(
+            min=0,
+            help="Times a trial is tried again, from its last saved epoch, when it raised, its "
+            "process died or hung; one that became NaN would again, and is not.",
+        ),
     ] = 1,
+    trial_timeout: Annotated[
+        str | None,
+        typer.Option(
+            help="An epoch that takes longer, e.g. `45m`, is taken to hang: its process is ended "
+            "and the trial retried. Default: 30 times the slowest epoch of the architecture so "
+            "far, at least 10 minutes, 1 hour before the first; `never`."
+        ),
+    ] = None,
     combiner: Annotated[
         str | None,
         typer.Option(
@@ -144,6 +160,9 @@ def command(
     """
     begun = time.monotonic()
     budget_seconds = parse_duration(time_budget) if time_budget is not None else None
+    timeout = None
+    if trial_timeout is not None:
+        timeout = 0.0 if trial_timeout == "never" else parse_duration(trial_timeout)
     run, num_trials = open_or_create(
         resume=resume,
         out=out,
@@ -171,6 +190,7 @@ def command(
         gpus_per_trial=gpus_per_trial,
         concurrent=concurrent,
         retries=retries,
+        trial_timeout=timeout,
         address=address,
     )
     summary = finish(run, outcome, explain=explain, audio=audio)
@@ -194,6 +214,7 @@ def open_or_create(
     """Open or create the run; return it with the number of trials over its whole life."""
     from serplatform.distributed.search import default_run_path
     from serplatform.ensemble.base import COMBINERS
+    from serplatform.search.salvage import mend_run
     from serplatform.search.setup import (
         SearchRequest,
         choose_architectures,
@@ -208,6 +229,8 @@ def open_or_create(
         if out is None:
             raise BadInputError("--resume needs --out: the directory of the run to go on with")
         run = reopen_run(local_path(out), dataset=data)
+        for note in mend_run(run.directory, run.description):
+            say(f"Damaged: {note}")
         if "roster" in run.description:
             raise BadInputError(
                 f"{out}: holds the trainings of a paper's table, where nothing is searched; go on "
@@ -222,7 +245,7 @@ def open_or_create(
         _check_unchanged(run, request)
         have = len(run.directory.records())
         planned = None if budget_seconds is not None else run.description.get("trials")
-        count = _count_trials(trials, have=have, default=planned)
+        count = _count_trials(trials, have=_trials_begun(run), default=planned)
         if count is not None and have >= count:
             say(f"All {have} trials of {run.directory} have ended; add more with --trials +N.")
         run.description["trials"] = count
@@ -324,8 +347,16 @@ def seconds_left(run: OpenRun, num_trials: int | None, given: float | None) -> f
     return None
 
 
+def _trials_begun(run: OpenRun) -> int:
+    """What ``--trials +N`` adds to: the trials last asked for, and at least those begun."""
+    numbers = set(run.directory.records())
+    for state in (run.directory.path / "state").glob("trial-*"):
+        numbers.add(int(state.name.rpartition("-")[2]))
+    return max(len(numbers), int(run.description.get("trials") or 0))
+
+
 def _count_trials(text: str | None, *, have: int, default: int | None) -> int | None:
-    """``--trials``: a number over the run's life, or ``+N`` more than it has."""
+    """``--trials``: a number over the run's life, or ``+N`` more than ``have``."""
     if text is None:
         return default
     more = text.startswith("+")
@@ -387,10 +418,13 @@ def resume_command(run: OpenRun, limits: Mapping[str, Any] | None = None) -> str
         "gpus_per_trial": None,
         "concurrent": None,
         "retries": 1,
+        "trial_timeout": None,
         "address": None,
     }
     for name, default in usual.items():
         value = (limits or {}).get(name, default)
+        if name == "trial_timeout" and value == 0.0:
+            value = "never"
         if value != default:
             words += [f"--{name.replace('_', '-')}", str(value)]
     return shlex.join(words)

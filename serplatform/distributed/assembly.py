@@ -120,7 +120,7 @@ def assemble(assembly: Assembly) -> dict[str, Any]:
         "files": {name: file_sha256(a.out / name) for name in names},
         "request": dict(a.request),
     }
-    write_json(a.out / "dataset.json", meta)
+    write_json(a.out / "dataset.json", meta, checksum=True)
     return meta
 
 

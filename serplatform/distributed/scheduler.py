@@ -16,6 +16,7 @@ from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from serplatform.distributed.bookkeeping import Books, Unsaved
+from serplatform.distributed.room import make_room
 
 
 class PruningScheduler(FIFOScheduler):
@@ -66,7 +67,9 @@ class TrialEnds(tune.Callback):
 
     def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """The trial raised, or its process died, and is tried again."""
-        self._books.value.retried(trial.trial_id, _reason(trial))
+        reason = _reason(trial)
+        make_room(trial, reason)
+        self._books.value.retried(trial.trial_id, reason)
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """The trial raised more often than it may be retried."""
@@ -94,7 +97,7 @@ def short_reason(text: str) -> str:
     """
     if "low on memory" in text:
         return "the process that trained it was ended because memory ran low"
-    if "Worker exit detail:" in text or "actor died" in text:
+    if "Worker exit detail:" in text or ("actor died" in text and "creation task" not in text):
         detail = text.rpartition("Worker exit detail:")[2].strip().partition("\n")[0]
         return f"the process that trained it died: {detail[:200]}"
     lines = [line.strip() for line in text.splitlines() if line.strip()]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import shutil
 import sys
 import time
 from collections.abc import Mapping
@@ -41,6 +40,7 @@ class SearchLimits:
         gpus_per_trial: of each worker; None: 1 where there are GPUs.
         concurrent: trials at a time; None: as many as fit.
         retries: of a trial that raised.
+        trial_timeout: seconds an epoch may take; see ``tuner.SearchPlan``.
         address: of a running Ray cluster; None: this machine.
         num_cpus: of a local Ray; None: all cores.
     """
@@ -52,6 +52,7 @@ class SearchLimits:
     gpus_per_trial: float | None = None
     concurrent: int | None = None
     retries: int = 1
+    trial_timeout: float | None = None
     address: str | None = None
     num_cpus: int | None = None
 
@@ -164,6 +165,7 @@ def _plan(run: OpenRun, limits: SearchLimits, time_left: float | None) -> Search
         gpus_per_trial=limits.gpus_per_trial,
         concurrent=limits.concurrent,
         retries=limits.retries,
+        trial_timeout=limits.trial_timeout,
         objective=objective if objective in DEV_METRICS else "uar",
     )
 
@@ -231,9 +233,9 @@ def summarize(
 
 
 def _sweep(directory: RunDirectory) -> None:
-    """Remove what killed processes left: states of recorded trials, half-written files."""
-    for number in directory.records():
-        shutil.rmtree(directory.state_directory(number), ignore_errors=True)
+    """Remove what killed processes left: leftovers of recorded trials, half-written files."""
+    for number, record in directory.records().items():
+        directory.remove_leftovers(number, str(record["state"]))
     for part in directory.path.rglob(".*.partial"):
         part.unlink(missing_ok=True)
 

@@ -5,21 +5,19 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import logging
 import math
 import os
 import shutil
-import signal
 import sys
 import threading
 import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from serplatform.artifacts import read_json
 from serplatform.distributed.head_watch import HeadWatch
+from serplatform.distributed.surroundings import quiet, terminate_like_interrupt
 from serplatform.distributed.task_codec import (
     encode_config,
     history_entry,
@@ -69,6 +67,8 @@ class SearchPlan:
         concurrent: trials at a time; None: as many as fit.
         retries: times a trial that raised is tried again from its last saved epoch.
         objective: dev metric reported while training.
+        trial_timeout: seconds an epoch may take before its process is taken to hang; 0: any;
+            None: by the slowest epoch so far, see ``watchdog.Watchdog``.
     """
 
     dataset: str
@@ -80,6 +80,7 @@ class SearchPlan:
     concurrent: int | None = None
     retries: int = 1
     objective: str = "uar"
+    trial_timeout: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -205,6 +206,8 @@ class _Trials:
         self._hosts: dict[int, str | None] = {}
         self._table_written = 0.0
         self._freeing: list[threading.Thread] = []
+        self._condemned: dict[str, str] = {}
+        self._ends: dict[str, int] = {}
 
     def task(self, suggestion: Suggestion) -> TrialTask:
         return TrialTask(
@@ -279,6 +282,7 @@ class _Trials:
         if number in self._finished or result.get("epoch_step") == self._last_step.get(number):
             return False  # Tune repeats the last result of a function when it returns
         self._last_step[number] = result.get("epoch_step", 0)
+        self._condemned.pop(trial_id, None)  # it trains again
         self._hosts[number] = result.get("host", self._hosts.get(number))
         if "failure" in result or "history" not in result:
             self._finished[number] = result
@@ -296,7 +300,16 @@ class _Trials:
     def retried(self, trial_id: str, error: str) -> None:
         """See ``Books``."""
         if trial_id in self._suggestions:
+            error = self._condemned.pop(trial_id, error)
             self.observer.trial_retried(self._suggestions[trial_id], error)
+
+    def condemned(self, trial_id: str, reason: str) -> None:
+        """The process of a trial is about to be killed; Ray will only say that it died."""
+        self._condemned[trial_id] = reason
+        self._ends[trial_id] = self._ends.get(trial_id, 0) + 1
+        if self.placement.workers > 1 and self._ends[trial_id] <= self.plan.retries:
+            # Ray Train tries again by itself, and tells nobody
+            self.observer.trial_retried(self._suggestions[trial_id], reason)
 
     def ended(self, trial_id: str, result: Mapping[str, Any] | None, error: str | None) -> None:
         """See ``Books``: record the trial, unless it was merely interrupted."""
@@ -329,6 +342,7 @@ class _Trials:
         if self.fault is not None:
             return  # the search stops; the trial goes on at the next --resume
         if error is not None:
+            error = self._condemned.get(trial_id, error)
             record = self._settle(suggestion, "failed", error)
         elif "failure" in last:
             record = self._settle(suggestion, "failed", str(last["failure"]))
@@ -401,7 +415,7 @@ class _Trials:
             host=self._hosts.get(number),
         )
         self.run.write_record(record)
-        shutil.rmtree(self.run.state_directory(number), ignore_errors=True)
+        self.run.remove_leftovers(number, state)
         return record
 
 
@@ -448,6 +462,7 @@ def run_trials(
     )
     from serplatform.distributed.searcher import StudySearcher
     from serplatform.distributed.trial_actor import TrialActor
+    from serplatform.distributed.watchdog import HangGuard
 
     placement = plan_placement(resources, plan)
     trials = _Trials(run, studies, plan, placement, observer)
@@ -469,6 +484,12 @@ def run_trials(
             train_driver,
             tune.PlacementGroupFactory([{"node:__internal_head__": 0.001}]),
         )
+    begun = time.monotonic()
+
+    def out_of_time(within: float = 0.0) -> bool:
+        left = plan.time_left
+        return left is not None and time.monotonic() - begun >= left - within
+
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
@@ -479,15 +500,15 @@ def run_trials(
             metric="objective",
             mode="max",
             num_samples=-1,
-            time_budget_s=plan.time_left,
             reuse_actors=placement.workers == 1,
         ),
         run_config=tune.RunConfig(
             name="tune",
-            stop=StopWhen(lambda: trials.fault is not None),
+            # not Tune's own time budget, which a clock that is set would shift
+            stop=StopWhen(lambda: trials.fault is not None or out_of_time()),
             storage_path=str(trials.scratch.resolve()),
             verbose=0,
-            callbacks=[TrialEnds(trials)],
+            callbacks=[TrialEnds(trials), HangGuard(plan.trial_timeout, trials.condemned)],
             failure_config=tune.FailureConfig(
                 max_failures=plan.retries if placement.workers == 1 else 0
             ),
@@ -496,7 +517,6 @@ def run_trials(
             else tune.CheckpointConfig(),
         ),
     )
-    begun = time.monotonic()
     interrupted = False
     watch = HeadWatch(
         ray.get_runtime_context().gcs_address,
@@ -504,7 +524,7 @@ def run_trials(
         force=lambda what: _end_at_once(what, on_lost),
     )
     try:
-        with _quiet(), _terminate_like_interrupt(), watch:
+        with quiet(), terminate_like_interrupt(), watch:
             tuner.fit()
     except KeyboardInterrupt:
         interrupted = True
@@ -520,8 +540,7 @@ def run_trials(
         raise SerplatformError(f"the search had to stop: {trials.fault}")
     if trials.exhausted and not interrupted:
         return "complete"
-    out_of_time = plan.time_left is not None and time.monotonic() - begun >= plan.time_left - 1
-    return "time" if out_of_time and not interrupted else "interrupted"
+    return "time" if out_of_time(within=1.0) and not interrupted else "interrupted"
 
 
 def _end_at_once(what: str, on_lost: Callable[[str], None]) -> None:
@@ -532,35 +551,3 @@ def _end_at_once(what: str, on_lost: Callable[[str], None]) -> None:
         sys.stderr.flush()
     finally:
         os._exit(SerplatformError.exit_code)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Tune's own messages off the terminal: the observer says what matters."""
-    loggers = [logging.getLogger(name) for name in ("ray.tune", "ray.train", "ray.air")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)  # errors of trials are in their records
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
-
-
-@contextlib.contextmanager
-def _terminate_like_interrupt() -> Iterator[None]:
-    """Treat a request to terminate (a scheduler's, a container's) like Ctrl-C."""
-    try:
-        interrupt = signal.getsignal(signal.SIGINT)
-        before = signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
-    except ValueError:  # not the main thread
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-        signal.signal(signal.SIGINT, interrupt)  # Tune leaves its own, which ignores Ctrl-C

@@ -12,9 +12,11 @@ import pyarrow as pa
 
 from serplatform.artifacts import (
     SCHEMA_VERSION,
+    file_sha256,
     posterior_schema,
     read_json,
     read_parquet,
+    sweep_partial,
     write_json,
     write_parquet,
 )
@@ -173,8 +175,11 @@ def build_ensemble(
     for row in content["per_speaker"]:
         row["gender"] = gender_of_speaker[row["speaker_id"]]
     content["seconds"] = round(time.monotonic() - begun, 3)
+    for name in ("posteriors.parquet", "ensemble.json"):
+        sweep_partial(out / name)
     write_parquet(out / "posteriors.parquet", posterior_table(library, systems["ensemble"]))
-    write_json(out / "ensemble.json", content)
+    content["posteriors_sha256"] = file_sha256(out / "posteriors.parquet")
+    write_json(out / "ensemble.json", content, checksum=True)
     return content
 
 
@@ -323,6 +328,7 @@ def notes(library: Library) -> list[str]:
             f"Only {len(tested)} test speaker(s): intervals that resample speakers are rough."
         )
     unfinished = [str(run["path"]) for run in library.runs if run.get("status") != "complete"]
+    found += [f"Left out, because damaged: {fault}" for fault in library.damaged]
     found += [
         f"{path}: the run is not complete; its finished trials were used." for path in unfinished
     ]

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from serplatform.artifacts import SCHEMA_VERSION, posterior_schema, read_json
+from serplatform.artifacts import SCHEMA_VERSION, file_sha256, posterior_schema, read_json
 from serplatform.ensemble.base import PosteriorSet
 from serplatform.errors import ArtifactError, BadInputError, LeakError
 from serplatform.metrics import SUM_TOLERANCE
@@ -64,6 +64,7 @@ class Library:
         speaker_ids: R.
         truth: (R,) class indices.
         values: (M, R, K), rows sum to 1.
+        damaged: a sentence on each finished trial that is left out because a file is damaged.
     """
 
     runs: tuple[Mapping[str, Any], ...]
@@ -76,6 +77,7 @@ class Library:
     speaker_ids: tuple[str, ...]
     truth: IntArray
     values: FloatArray
+    damaged: tuple[str, ...] = ()
 
     @property
     def folds(self) -> tuple[int, ...]:
@@ -112,7 +114,8 @@ def read_library(runs: Sequence[str | Path]) -> Library:
             classes; tables that differ in rows or truth (every difference found is listed).
         LeakError: an utterance, or a speaker of a speaker-independent protocol, is in the dev
             and in the test part of one fold.
-        ArtifactError: a file is missing, damaged or of another schema version.
+        ArtifactError: a run's own file is missing, damaged or of another schema version, or so
+            are those of all trials; single damaged trials are left out, see ``damaged``.
     """
     if not runs:
         raise BadInputError("no run was given; name at least one directory that holds a run.json")
@@ -130,14 +133,23 @@ def read_library(runs: Sequence[str | Path]) -> Library:
     candidates: list[Candidate] = []
     tables: list[tuple[Path, pa.Table]] = []
     described: list[Mapping[str, Any]] = []
+    damaged: list[str] = []
     for directory, content, label in zip(directories, contents, labels, strict=True):
-        records = directory.records()
+        records = directory.records(damaged)
         states = [str(record["state"]) for record in records.values()]
         counts = {name: states.count(name) for name in ("complete", "pruned", "failed")}
         described.append({**content, "path": directory.address, "num_trials": counts})
         for number, record in sorted(records.items()):
             if record["state"] != "complete":
                 continue
+            file = directory.posteriors_file(number)
+            try:
+                _check_recorded(file, record)
+                table = directory.read_posteriors(number)
+            except ArtifactError as error:
+                damaged.append(str(error))
+                continue
+            table = _checked_table(table, file, classes)
             parameters = record.get("num_parameters")
             candidates.append(
                 Candidate(
@@ -149,8 +161,9 @@ def read_library(runs: Sequence[str | Path]) -> Library:
                     num_parameters=None if parameters is None else int(parameters),
                 )
             )
-            file = directory.posteriors_file(number)
-            tables.append((file, _read_table(file, directory, number, classes)))
+            tables.append((file, table))
+    if damaged and not candidates:
+        raise ArtifactError("no trial is left whole:", damaged[:_MOST_FAULTS])
     if not candidates:
         raise BadInputError(
             f"{', '.join(map(str, paths))}: no finished trial, so there is nothing to combine; "
@@ -178,7 +191,17 @@ def read_library(runs: Sequence[str | Path]) -> Library:
         speaker_ids=tuple(reference["speaker_id"].to_pylist()),
         truth=np.array([position[t] for t in reference["truth"].to_pylist()], dtype=np.int64),
         values=values,
+        damaged=tuple(damaged),
     )
+
+
+def _check_recorded(file: Path, record: Mapping[str, Any]) -> None:
+    expected = record.get("posteriors_sha256")
+    if expected is not None and file.exists() and file_sha256(file) != expected:
+        raise ArtifactError(
+            f"{file}: the posterior table is truncated or altered (its SHA-256 is not the one in "
+            "the trial's record); `serplatform search --resume` trains the trial again"
+        )
 
 
 def _check_same(paths: Sequence[Path], contents: Sequence[Mapping[str, Any]]) -> None:
@@ -231,11 +254,8 @@ def _run_labels(paths: Sequence[Path]) -> list[str]:
     return labels
 
 
-def _read_table(
-    file: Path, directory: RunDirectory, trial: int, classes: tuple[str, ...]
-) -> pa.Table:
+def _checked_table(table: pa.Table, file: Path, classes: tuple[str, ...]) -> pa.Table:
     """One table, checked by itself and sorted by fold, part and utterance id."""
-    table = directory.read_posteriors(trial)
     schema = posterior_schema(list(classes))
     given = [name for name in table.column_names if name.startswith("p_")]
     wanted = [f"p_{name}" for name in classes]

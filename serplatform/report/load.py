@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from serplatform.artifacts import SCHEMA_VERSION, read_json, read_parquet
+from serplatform.artifacts import SCHEMA_VERSION, file_sha256, read_json, read_parquet
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.run_directory import RunDirectory
 from serplatform.storage.mirror import find_copy
@@ -66,6 +66,7 @@ class Trial:
         peak_memory_mb: MiB, None where unknown.
         error: why it failed, or None.
         history: in the order trained.
+        posteriors_sha256: checksum of its posterior table, None where none was recorded.
     """
 
     run: str
@@ -83,6 +84,7 @@ class Trial:
     peak_memory_mb: float | None
     error: str | None
     history: tuple[Epoch, ...]
+    posteriors_sha256: str | None = None
 
     @property
     def name(self) -> str:
@@ -207,6 +209,8 @@ class Run:
             ArtifactError: the table is missing, damaged, or not one of these classes.
         """
         path = RunDirectory(self.path).posteriors_file(trial)
+        recorded = {t.number: t.posteriors_sha256 for t in self.trials}
+        _check_recorded(path, recorded.get(trial))
         return read_posteriors(path, self.classes)
 
 
@@ -320,6 +324,7 @@ def _trial(run: Path, record: Mapping[str, Any], path: Path) -> Trial:
             num_parameters=record.get("num_parameters") or None,
             peak_memory_mb=record.get("peak_memory_mb") or None,
             error=record.get("error"),
+            posteriors_sha256=record.get("posteriors_sha256"),
             history=tuple(
                 Epoch(
                     fold=int(entry["fold"]),
@@ -353,6 +358,7 @@ def load_ensemble(path: Path) -> Ensemble:
     classes = tuple(info.get("classes") or ())
     if not classes:
         raise ArtifactError(f"{file}: names no classes; build the ensemble again")
+    _check_recorded(path / "posteriors.parquet", info.get("posteriors_sha256"))
     posteriors = read_posteriors(path / "posteriors.parquet", classes)
     return Ensemble(path=path, info=info, classes=classes, posteriors=posteriors)
 
@@ -402,6 +408,15 @@ def _check_same_folds(ensemble: Ensemble, run: Run) -> None:
         raise ArtifactError(
             f"{ensemble.path}: was built on other folds or classes than {run.path} has now "
             f"(folds_hash {ours} and {theirs}); build the ensemble again"
+        )
+
+
+def _check_recorded(path: Path, sha256: str | None) -> None:
+    if sha256 is not None and path.exists() and file_sha256(path) != sha256:
+        raise ArtifactError(
+            f"{path}: the posterior table is truncated or altered (its SHA-256 is not the one "
+            "recorded); make it again: a trial's by `serplatform search --resume`, an ensemble's "
+            "by `serplatform ensemble`"
         )
 
 

@@ -26,7 +26,10 @@ from serplatform.run_directory import DEV_METRICS
 from serplatform.search.space import SearchSpace, paper_point
 from serplatform.seeding import derive_seed
 
-_ATTRIBUTE = "serplatform"
+#: user attribute of an Optuna trial: its number, its settings, whether it is the paper's
+ATTRIBUTE = "serplatform"
+#: state of a record to the name of its Optuna trial's state
+STATES = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}
 
 Direction = Literal["minimize", "maximize"]
 
@@ -90,7 +93,14 @@ def open_storage(location: str) -> BaseStorage:
             os.unlink(lock)
     try:
         return JournalStorage(JournalFileBackend(location))
-    except (ValueError, KeyError) as error:
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        AssertionError,
+        optuna.exceptions.OptunaError,
+    ) as error:
         raise ArtifactError(
             f"{location}: the study's journal is damaged ({error}); move it away and resume: "
             "it is rebuilt from the trial records"
@@ -228,6 +238,7 @@ class Studies:
         self._live: dict[int, optuna.trial.Trial] = {}
         self._architecture_of: dict[int, str] = {}
         self._paper: set[int] = set()
+        self._has_paper: set[str] = set()
         self._in_flight: list[Suggestion] = []
         self._asked = dict.fromkeys(spaces, 0)
         self._next_number = 0
@@ -251,7 +262,7 @@ class Studies:
                 sampler, derive_seed(seed, "sampler", architecture, len(study.trials))
             )
             waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-            if self._asked[architecture] == 0 and not waiting:
+            if architecture not in self._has_paper and not waiting:
                 study.enqueue_trial(space.encode(paper_point(space)))
         self._in_flight.sort(key=lambda suggestion: suggestion.number)
 
@@ -261,7 +272,7 @@ class Studies:
         self, architecture: str, study: optuna.Study, records: Mapping[int, Mapping[str, Any]]
     ) -> None:
         for frozen in study.get_trials(deepcopy=False):
-            attribute = frozen.user_attrs.get(_ATTRIBUTE)
+            attribute = frozen.user_attrs.get(ATTRIBUTE)
             if attribute is None:
                 if frozen.state == TrialState.RUNNING:  # died before it had a number
                     study.tell(frozen.number, state=TrialState.FAIL, skip_if_finished=True)
@@ -269,20 +280,26 @@ class Studies:
             number = int(attribute["trial"])
             self._note(number, architecture, attribute["paper"])
             if frozen.state != TrialState.RUNNING:
+                if frozen.state == TrialState.COMPLETE and number not in records:
+                    # its files were damaged: trained again, it gives the values it was told with
+                    self._hand_out_again(number, architecture, attribute)
                 continue
             self._live[number] = optuna.trial.Trial(study, frozen._trial_id)
             if number in records:
                 self.tell(records[number])
             else:
-                self._in_flight.append(
-                    Suggestion(
-                        number=number,
-                        architecture=architecture,
-                        values=attribute["values"],
-                        paper=attribute["paper"],
-                        resumed=True,
-                    )
-                )
+                self._hand_out_again(number, architecture, attribute)
+
+    def _hand_out_again(self, number: int, architecture: str, attribute: Mapping[str, Any]) -> None:
+        self._in_flight.append(
+            Suggestion(
+                number=number,
+                architecture=architecture,
+                values=attribute["values"],
+                paper=attribute["paper"],
+                resumed=True,
+            )
+        )
 
     def _restore_lost(
         self, architecture: str, study: optuna.Study, records: Mapping[int, Mapping[str, Any]]
@@ -304,7 +321,7 @@ class Studies:
                     params=replay.params,
                     distributions=replay.distributions,
                     values=values if complete else None,
-                    user_attrs={_ATTRIBUTE: _attribute(number, record["paper"], record["params"])},
+                    user_attrs={ATTRIBUTE: _attribute(number, record["paper"], record["params"])},
                 )
             )
             self._note(number, architecture, record["paper"])
@@ -312,9 +329,11 @@ class Studies:
     def _note(self, number: int, architecture: str, paper: bool) -> None:
         self._architecture_of[number] = architecture
         self._asked[architecture] += 1
-        self._next_number = max(self._next_number, number + 1)
+        while self._next_number in self._architecture_of:
+            self._next_number += 1  # the lowest that is free: a rebuilt study may have gaps
         if paper:
             self._paper.add(number)
+            self._has_paper.add(architecture)
 
     def _register(
         self,
@@ -324,7 +343,7 @@ class Studies:
         values: Mapping[str, Any],
         paper: bool,
     ) -> None:
-        trial.set_user_attr(_ATTRIBUTE, _attribute(number, paper, values))
+        trial.set_user_attr(ATTRIBUTE, _attribute(number, paper, values))
         self._live[number] = trial
         self._note(number, architecture, paper)
 
@@ -346,7 +365,7 @@ class Studies:
             return self._in_flight.pop(0)
         architecture = min(self._asked, key=lambda name: (self._asked[name],))
         space = self._spaces[architecture]
-        paper = self._asked[architecture] == 0
+        paper = architecture not in self._has_paper
         trial = self._studies[architecture].ask()
         values = {**space.fixed, **space.suggest(trial)}
         number = self._next_number

@@ -98,6 +98,7 @@ def write_model(
             "metrics": dict(metrics),
             "weights": {"file": WEIGHTS_FILE, "sha256": hashlib.sha256(content).hexdigest()},
         },
+        checksum=True,
     )
 
 

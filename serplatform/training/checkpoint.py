@@ -99,6 +99,7 @@ def write_state(
             "tensors": {"file": file, "sha256": sha256},
             "values": dict(values),
         },
+        checksum=True,
     )
     for old in directory.glob("state-*.safetensors"):
         if old.name != file:

@@ -40,6 +40,7 @@ from serplatform.seeding import derive_seed
 from serplatform.storage.cache import local_dataset
 from serplatform.storage.location import parse
 from serplatform.training.loop import EpochReport, FoldTrainer
+from serplatform.training.salvage import mend_state
 from serplatform.training.trial_config import TrialConfig, resolve
 
 FloatArray = npt.NDArray[np.float64]
@@ -346,6 +347,7 @@ class Trial:
                 "num_parameters": self._num_parameters,
                 "peak_memory_mb": self._peak_memory,
             },
+            checksum=True,
         )
         for old in self._state.glob("epoch-*"):
             if old.name != trainer_state:
@@ -355,6 +357,8 @@ class Trial:
         self.run.share_state(self.task.number, share=STATE_SHARE, force=force, claim=self._claim)
 
     def _resume(self) -> None:
+        if not self._distributed:  # else a rank might read what another mends
+            mend_state(self._state)
         progress_file = self._state / "progress.json"
         if not progress_file.exists():
             return

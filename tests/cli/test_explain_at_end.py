@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from serplatform.artifacts import read_json
 from serplatform.cli.explain_at_end import explain_at_end
 from serplatform.prediction import explanations
 from serplatform.prediction.explanations import explain_run
@@ -35,7 +36,7 @@ def test_two_errors_and_two_right_answers_are_shown(finished: Path, capsys) -> N
 
 
 def test_a_missing_dataset_is_said_and_ends_nothing(finished: Path, capsys) -> None:
-    info = json.loads((finished / "run.json").read_text())
+    info = read_json(finished / "run.json")
     info["dataset"]["path"] = str(finished / "gone")
     (finished / "run.json").write_text(json.dumps(info))
     assert explain_at_end(finished, audio=None, seed=0) is None

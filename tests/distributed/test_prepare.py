@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from serplatform.artifacts import read_json
 from serplatform.corpora.base import Rejection, Utterance
 from serplatform.datasets.dataset import Dataset
 from serplatform.distributed import extraction
@@ -382,7 +383,7 @@ def test_demo_of_the_cache_is_made_once(
 
 def test_dataset_json_is_plain(in_process: None, tmp_path: Path) -> None:
     summary = demo(tmp_path / "d")
-    values = json.loads((tmp_path / "d" / "dataset.json").read_text())
+    values = read_json(tmp_path / "d" / "dataset.json")
     assert values == json.loads(json.dumps(summary.meta))
     assert set(values["versions"]) >= {"serplatform", "python", "numpy", "soxr", "pyarrow"}
     assert values["counts"]["by_speaker"] == {

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from serplatform.artifacts import read_json
 from serplatform.cli.main import run as run_command
 from serplatform.ensemble.base import combiner_from_parameters
 from serplatform.ensemble.build import build_ensemble
@@ -38,7 +39,7 @@ def built(run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, di
 
 def test_returned_content_is_the_file(built: tuple[Path, dict[str, Any]]) -> None:
     out, content = built
-    assert json.loads((out / "ensemble.json").read_text()) == json.loads(json.dumps(content))
+    assert read_json(out / "ensemble.json") == json.loads(json.dumps(content))
 
 
 def test_combining_beats_the_best_single_trial_here(built: tuple[Path, dict[str, Any]]) -> None:
@@ -63,7 +64,7 @@ def test_written_posteriors_hold_the_dev_and_test_rows_of_every_fold(
     built: tuple[Path, dict[str, Any]], run: Path
 ) -> None:
     table = pq.read_table(built[0] / "posteriors.parquet")
-    plan = json.loads((run / "folds.json").read_text())
+    plan = read_json(run / "folds.json")
     given = set(zip(*(table[c].to_pylist() for c in ("fold", "part", "utterance_id")), strict=True))
     wanted = {
         (k, part, name)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -247,7 +246,7 @@ def test_only_finished_trials_are_explained(explained) -> None:
 def test_another_dataset_is_refused(explained, copied: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree(explained[0].dataset, other)
-    meta = json.loads((other / "dataset.json").read_text())
+    meta = read_json(other / "dataset.json")
     write_json(other / "dataset.json", meta | {"fingerprint": "0" * 64})
     with pytest.raises(ArtifactError, match=r"is not the one that .* was trained on"):
         explain_run(copied, dataset=other)
@@ -270,7 +269,7 @@ def test_missing_sound_is_said_and_the_stored_feature_drawn(explained, tmp_path:
     run, dataset = tmp_path / "run", tmp_path / "data"
     shutil.copytree(made.run, run)
     shutil.copytree(made.dataset, dataset)
-    meta = json.loads((dataset / "dataset.json").read_text())
+    meta = read_json(dataset / "dataset.json")
     meta["request"]["root"] = str(tmp_path / "nowhere")
     write_json(dataset / "dataset.json", meta)
     found = explain_run(run, dataset=dataset, trials=[0], most=1)
@@ -339,7 +338,7 @@ def test_a_spent_budget_asks_the_best_trial_about_one_fold(explained, copied: Pa
     assert trial["folds"] == 1
     every = {t["trial"] for t in explained[1]["trials"]}
     assert set(summary["out_of_time"]) == every - {trial["trial"]}
-    shown = json.loads((copied / "explanations" / "utterances.json").read_text())["utterances"]
+    shown = read_json(copied / "explanations" / "utterances.json")["utterances"]
     assert 1 <= len(shown) <= 2
     assert all(item["predictions"] for item in shown)
 

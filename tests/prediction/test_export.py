@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from serplatform.artifacts import read_json
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.prediction import export as export_module
 from serplatform.prediction.bundle import contents_digest
@@ -53,7 +54,7 @@ def test_a_bundle_needs_neither_dataset_nor_run(audio_run, tmp_path):
 
 
 def test_a_bundle_holds_only_its_models(bundle, tmp_path):
-    content = json.loads((bundle / "bundle.json").read_text())
+    content = read_json(bundle / "bundle.json")
     files = {str(p.relative_to(bundle)) for p in bundle.rglob("*") if p.is_file()}
     assert files == {*content["files"], "bundle.json", "README.md"}
     assert all(name.endswith((".safetensors", "config.json")) for name in content["files"])
@@ -90,7 +91,7 @@ def test_truncated_and_missing_files_are_named(bundle):
 
 def test_an_edited_description_is_noticed(bundle):
     file = bundle / "bundle.json"
-    content = json.loads(file.read_text())
+    content = read_json(file)
     content["classes"].reverse()
     file.write_text(json.dumps(content))
     with pytest.raises(ArtifactError, match=r"bundle\.json: its contents were altered"):
@@ -108,7 +109,7 @@ def test_an_edited_description_is_noticed(bundle):
 )
 def test_a_description_that_does_not_fit_is_refused(bundle, change, message):
     file = bundle / "bundle.json"
-    content = {**json.loads(file.read_text()), **change}
+    content = {**read_json(file), **change}
     content["sha256"] = contents_digest(content)
     file.write_text(json.dumps(content))
     with pytest.raises(ArtifactError, match=message):
@@ -152,7 +153,7 @@ def test_a_damaged_model_is_not_exported(audio_run, tmp_path):
 
 
 def test_the_card_tells_data_protocol_metrics_and_limits(bundle):
-    content = json.loads((bundle / "bundle.json").read_text())
+    content = read_json(bundle / "bundle.json")
     card = (bundle / "README.md").read_text()
     uar = content["description"]["metrics"]["uar"]
     assert (
@@ -188,7 +189,7 @@ def test_metrics_of_a_run_are_those_of_its_test_rows(audio_run, tmp_path):
 
 
 def test_synthetic_speech_and_shared_speakers_are_said_loudly(bundle):
-    content = json.loads((bundle / "bundle.json").read_text())
+    content = read_json(bundle / "bundle.json")
     content["synthetic"] = True
     content["description"]["protocol"]["speaker_independent"] = False
     card = model_card(content)
@@ -198,7 +199,7 @@ def test_synthetic_speech_and_shared_speakers_are_said_loudly(bundle):
 
 
 def test_names_in_the_card_mean_nothing_to_markdown(bundle):
-    content = json.loads((bundle / "bundle.json").read_text())
+    content = read_json(bundle / "bundle.json")
     content["description"]["data"]["title"] = "x | y\n# <script>alert(1)</script> [a](b)"
     card = model_card(content)
     assert r"| corpus | x \| y \# \<script\>alert(1)\</script\> \[a\](b) |" in card

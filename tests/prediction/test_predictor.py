@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serplatform.artifacts import read_parquet
+from serplatform.artifacts import read_json, read_parquet
 from serplatform.corpora.audio import read_audio
 from serplatform.corpora.base import Span
 from serplatform.errors import ArtifactError, BadInputError
@@ -82,7 +82,7 @@ def test_posteriors_are_the_mean_over_folds(audio_run):
 
 def test_the_best_trial_by_dev_is_taken(audio_run):
     dev = [
-        json.loads((audio_run.run / "trials" / f"trial-{n:05d}.json").read_text())["dev"]["uar"]
+        read_json(audio_run.run / "trials" / f"trial-{n:05d}.json")["dev"]["uar"]
         for n in range(len(TRIALS))
     ]
     best = int(np.argmax(dev))
@@ -189,7 +189,7 @@ def test_truncated_weights_are_named(copied_run):
 
 def test_a_feature_of_another_version_is_refused(copied_run):
     file = copied_run / "models/trial-00000/fold-0/config.json"
-    config = json.loads(file.read_text())
+    config = read_json(file)
     config["preprocessing"]["spec"]["hop_length"] = 200
     file.write_text(json.dumps(config))
     with pytest.raises(ArtifactError, match=r"fold-1.*another 'log_mel_23' than"):
@@ -203,7 +203,7 @@ def test_a_feature_of_another_version_is_refused(copied_run):
 
 def test_a_model_of_other_classes_is_refused(copied_run):
     file = copied_run / "models/trial-00000/fold-0/config.json"
-    config = json.loads(file.read_text())
+    config = read_json(file)
     config["classes"] = config["classes"][::-1]
     file.write_text(json.dumps(config))
     with pytest.raises(ArtifactError, match="its classes are angry, sad, neutral, where"):
@@ -227,7 +227,7 @@ def test_an_ensemble_that_moved_with_its_run_is_found(copied_run, ensembles):
     """Its members' runs are looked for around it when they are not where they were."""
     inside = shutil.copytree(ensembles["mean"], copied_run / "ensemble")
     file = inside / "ensemble.json"
-    content = json.loads(file.read_text())
+    content = read_json(file)
     for fold in content["folds"]:
         for row in fold["members"]:
             row["run"] = "/nowhere/run"
@@ -241,7 +241,7 @@ def test_an_ensemble_that_moved_with_its_run_is_found(copied_run, ensembles):
 def test_a_damaged_ensemble_is_refused(ensembles, tmp_path):
     copied = shutil.copytree(ensembles["product"], tmp_path / "ens")
     file = copied / "ensemble.json"
-    content = json.loads(file.read_text())
+    content = read_json(file)
     del content["folds"][0]["parameters"]["weights"]
     file.write_text(json.dumps(content))
     with pytest.raises(ArtifactError, match="fold 0: the combiner's parameters are damaged"):

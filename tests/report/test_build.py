@@ -18,7 +18,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from serplatform.artifacts import read_parquet, write_json, write_parquet
+from serplatform.artifacts import read_json, read_parquet, write_json, write_parquet
 from serplatform.cli.report import command
 from serplatform.ensemble.build import build_ensemble
 from serplatform.errors import BadInputError
@@ -172,7 +172,7 @@ def test_synthetic_data_are_labelled_before_anything_else(page: str) -> None:
 
 def test_recorded_speech_is_not_labelled_synthetic(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", num_trials=2)
-    info = json.loads((run / "run.json").read_text())
+    info = read_json(run / "run.json")
     info["dataset"]["synthetic"] = False
     write_json(run / "run.json", info)
     assert "Synthetic data" not in build_report(run).read_text(encoding="utf-8")
@@ -181,7 +181,7 @@ def test_recorded_speech_is_not_labelled_synthetic(tmp_path: Path) -> None:
 def test_no_hostile_name_becomes_markup(tmp_path: Path) -> None:
     classes = (HOSTILE, "</script><img src=x onerror=alert(2)>", "a & b", "`c`")
     run = make_run(tmp_path / "run", num_trials=4, classes=classes)
-    info = json.loads((run / "run.json").read_text())
+    info = read_json(run / "run.json")
     info["dataset"]["title"] = "<b onclick=alert(3)>corpus</b>"
     info["notes"] = ["<i>note</i>"]
     info["command"] = ["serplatform", "<u>x</u>"]
@@ -192,7 +192,7 @@ def test_no_hostile_name_becomes_markup(tmp_path: Path) -> None:
         names = [f"<img src=y>{s}" for s in table["speaker_id"].to_pylist()]
         write_parquet(path, table.set_column(at, "speaker_id", pa.array(names)))
     for path in (run / "trials").glob("*.json"):
-        record = json.loads(path.read_text())
+        record = read_json(path)
         record["architecture"] = f"<s>{record['architecture']}</s>"
         record["params"]["model.<q>x</q>"] = "<em>y</em>"
         write_json(path, record)
@@ -220,7 +220,7 @@ def test_no_hostile_name_becomes_markup(tmp_path: Path) -> None:
 def test_run_without_a_finished_trial_says_so(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", num_trials=1)
     for path in (run / "trials").glob("*.json"):
-        record = json.loads(path.read_text())
+        record = read_json(path)
         write_json(path, record | {"state": "failed", "error": "no memory", "dev": {}})
     page = build_report(run).read_text(encoding="utf-8")
     assert "There is no answer yet: no trial has finished." in page
@@ -229,7 +229,7 @@ def test_run_without_a_finished_trial_says_so(tmp_path: Path) -> None:
 
 def test_interrupted_run_is_marked(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", num_trials=2)
-    info = json.loads((run / "run.json").read_text())
+    info = read_json(run / "run.json")
     write_json(run / "run.json", info | {"status": "interrupted"})
     assert "status is “interrupted”" in build_report(run).read_text(encoding="utf-8")
 

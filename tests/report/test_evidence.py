@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from serplatform.artifacts import read_json
 from serplatform.errors import ArtifactError
 from serplatform.metrics import classification_metrics
 from serplatform.report.evidence import (
@@ -98,7 +99,7 @@ def test_systems_tested_on_other_rows_are_not_compared(
 
 
 def test_ensemble_evidence_agrees_with_what_the_ensemble_recorded(on_disk: Any) -> None:
-    info = json.loads((on_disk.ensemble / "ensemble.json").read_text())
+    info = read_json(on_disk.ensemble / "ensemble.json")
     found = build_evidence(load_source(on_disk.ensemble))
     assert [m.key for m in found.measured] == ["ensemble", "single", "mean"]
     for key, name in (("ensemble", "ensemble"), ("single", "best_single"), ("mean", "mean_of_all")):
@@ -120,7 +121,7 @@ def test_ensemble_without_its_runs_keeps_the_recorded_comparison(
 ) -> None:
     alone = tmp_path / "alone"
     shutil.copytree(on_disk.ensemble, alone)
-    info = json.loads((alone / "ensemble.json").read_text())
+    info = read_json(alone / "ensemble.json")
     info["runs"][0]["path"] = "nowhere"
     (alone / "ensemble.json").write_text(json.dumps(info))
     found = build_evidence(load_source(alone))
@@ -135,7 +136,7 @@ def test_ensemble_without_its_runs_keeps_the_recorded_comparison(
 def test_ensemble_whose_posteriors_were_exchanged_is_refused(on_disk: Any, tmp_path: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree(on_disk.ensemble, other)
-    info = json.loads((other / "ensemble.json").read_text())
+    info = read_json(other / "ensemble.json")
     info["pooled"]["ensemble"]["uar"]["value"] += 0.01
     (other / "ensemble.json").write_text(json.dumps(info))
     with pytest.raises(ArtifactError, match=r"records uar .* but posteriors\.parquet gives"):
@@ -145,7 +146,7 @@ def test_ensemble_whose_posteriors_were_exchanged_is_refused(on_disk: Any, tmp_p
 def test_ensemble_without_a_key_is_refused_by_name(on_disk: Any, tmp_path: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree(on_disk.ensemble, other)
-    info = json.loads((other / "ensemble.json").read_text())
+    info = read_json(other / "ensemble.json")
     del info["folds"]
     (other / "ensemble.json").write_text(json.dumps(info))
     with pytest.raises(ArtifactError, match=r"ensemble\.json: is damaged .*folds"):

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from serplatform.artifacts import read_parquet, write_parquet
+from serplatform.artifacts import read_json, read_parquet, write_parquet
 from serplatform.ensemble.build import build_ensemble
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.report.load import load_source, read_posteriors
@@ -32,7 +32,7 @@ def test_run_is_read_with_every_trial_and_state(on_disk: Any) -> None:
 
 
 def test_fold_dev_uar_and_history_agree_with_the_record(on_disk: Any) -> None:
-    record = json.loads((on_disk.run / "trials" / "trial-00000.json").read_text())
+    record = read_json(on_disk.run / "trials" / "trial-00000.json")
     trial = load_source(on_disk.run).runs[0].trials[0]
     assert trial.objective == record["dev"]["uar"]
     assert len(trial.history) == len(record["history"])
@@ -50,7 +50,7 @@ def test_ensemble_inside_a_run_moves_with_it(on_disk: Any, tmp_path: Path) -> No
     moved = tmp_path / "moved"
     shutil.copytree(on_disk.run, moved)
     shutil.copytree(on_disk.ensemble, moved / "ensemble")
-    info = json.loads((moved / "ensemble" / "ensemble.json").read_text())
+    info = read_json(moved / "ensemble" / "ensemble.json")
     for row in [*info["runs"], *(f["best_single"] for f in info["folds"])]:
         row["path" if "path" in row else "run"] = "gone"
     (moved / "ensemble" / "ensemble.json").write_text(json.dumps(info))
@@ -74,7 +74,7 @@ def test_a_copy_of_a_run_is_not_shown_with_the_original(on_disk: Any, tmp_path: 
 def test_ensemble_without_its_run_names_what_is_missing(on_disk: Any, tmp_path: Path) -> None:
     alone = tmp_path / "alone"
     shutil.copytree(on_disk.ensemble, alone)
-    info = json.loads((alone / "ensemble.json").read_text())
+    info = read_json(alone / "ensemble.json")
     info["runs"][0]["path"] = "nowhere/run"
     (alone / "ensemble.json").write_text(json.dumps(info))
     source = load_source(alone)
@@ -85,7 +85,7 @@ def test_ensemble_without_its_run_names_what_is_missing(on_disk: Any, tmp_path: 
 def test_ensemble_of_other_folds_is_refused(on_disk: Any, tmp_path: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree(on_disk.ensemble, other)
-    info = json.loads((other / "ensemble.json").read_text())
+    info = read_json(other / "ensemble.json")
     info["folds_hash"] = "0" * 64
     (other / "ensemble.json").write_text(json.dumps(info))
     with pytest.raises(ArtifactError, match="was built on other folds or classes"):

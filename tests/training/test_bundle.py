@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from serplatform.artifacts import read_json
 from serplatform.errors import ArtifactError
 from serplatform.training.bundle import load_model
 
@@ -23,7 +24,7 @@ def saved(make_trainer, tmp_path):
 
 def edit(directory, **changes):
     file = directory / "config.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    file.write_text(json.dumps(read_json(file) | changes))
 
 
 def test_model_read_back_gives_the_same_posteriors(saved):
@@ -45,7 +46,7 @@ def test_model_read_back_gives_the_same_posteriors(saved):
 
 def test_description_is_plain_json(saved):
     directory = saved[1]
-    stored = json.loads((directory / "config.json").read_text())
+    stored = read_json(directory / "config.json")
     assert stored["schema_version"] == 1
     assert stored["architecture"] == "moma"
     assert stored["model"]["hidden_dim"] == 8

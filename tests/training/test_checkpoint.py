@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from serplatform.artifacts import read_json
 from serplatform.errors import ArtifactError
 from serplatform.training import checkpoint
 from serplatform.training.checkpoint import (
@@ -46,7 +47,7 @@ def test_new_state_replaces_the_old_one(tmp_path):
 def test_interrupted_writing_leaves_the_previous_state(tmp_path, monkeypatch, failing):
     write_state(tmp_path, TENSORS, {"epoch": 1})
 
-    def die(*args):
+    def die(*args, **options):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as context:
@@ -108,7 +109,7 @@ def test_missing_files_are_named(tmp_path):
 def test_foreign_description_is_refused(tmp_path, change, message):
     write_state(tmp_path, TENSORS, {})
     file = tmp_path / "state.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    file.write_text(json.dumps(read_json(file) | change))
     with pytest.raises(ArtifactError, match=message):
         read_state(tmp_path)
 

@@ -143,7 +143,7 @@ def test_what_an_epoch_saves_is_whole_at_every_moment(run, make_task, monkeypatc
     trial.suspend()
     before = (run.state_directory(0) / "progress.json").read_bytes()
 
-    def die(*_):
+    def die(*_, **__):
         raise KeyboardInterrupt("killed")
 
     with monkeypatch.context() as patch:

@@ -1,0 +1,211 @@
+"""Finds damage in the files of a run that is gone on with, and sets the damaged ones aside.
+
+What is set aside lies in the run's ``damaged/``. A trial whose record or posteriors are damaged
+is trained again under its own number; a study's journal is made again from the records.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from serplatform.artifacts import SCHEMA_VERSION, file_sha256, read_json
+from serplatform.errors import ArtifactError
+from serplatform.run_directory import RunDirectory, RunLock
+from serplatform.search.study import ATTRIBUTE, STATES, objective_values, open_storage
+from serplatform.seeding import derive_seed
+from serplatform.training.salvage import mend_state
+
+_JOURNAL_ERRORS = (
+    ArtifactError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    IndexError,
+    optuna.exceptions.OptunaError,
+)
+
+
+def mend_run(run: RunDirectory, description: Mapping[str, Any]) -> list[str]:
+    """Check a run's records, posteriors, models, saved states and journal before it goes on.
+
+    Args:
+        run: not in use by another process.
+        description: the content of its ``run.json``.
+
+    Returns:
+        one sentence on each file that was damaged, and on what becomes of it.
+
+    Raises:
+        BadInputError: another process is writing to the run.
+    """
+    if run.mirror is not None:
+        return []  # what lies here is a copy of a part; a trial checks the state it fetches
+    lock = RunLock(run)
+    try:
+        notes = list(_mend_trials(run))
+        if description.get("storage") is None:
+            notes += _mend_journal(run, description)
+        for state in sorted((run.path / "state").glob("trial-*")):
+            mended = mend_state(state)
+            notes += [mended] if mended else []
+        return notes
+    finally:
+        lock.release()
+
+
+def _mend_trials(run: RunDirectory) -> Iterator[str]:
+    for path in sorted((run.path / "trials").glob("trial-*.json")):
+        try:
+            check_trial(run, run.read_record(path))
+        except ArtifactError as error:
+            _set_aside(run, path)
+            yield f"{error}: {path.stem} is trained again"
+
+
+def check_trial(run: RunDirectory, record: Mapping[str, Any]) -> None:
+    """Compare a finished trial's posteriors and models with their checksums.
+
+    Raises:
+        ArtifactError: a file is damaged, or the posteriors are missing.
+    """
+    if record["state"] != "complete":
+        return
+    number = int(record["trial"])
+    file = run.posteriors_file(number)
+    if not file.exists():
+        raise ArtifactError(f"{file}: no such posterior table")
+    expected = record.get("posteriors_sha256")
+    if expected is not None and file_sha256(file) != expected:
+        raise ArtifactError(f"{file}: the posterior table is truncated or altered")
+    for config in sorted(run.model_directory(number, 0).parent.glob("fold-*/config.json")):
+        weights = read_json(config, "model description").get("weights") or {}
+        model = config.with_name(Path(str(weights.get("file", "model.safetensors"))).name)
+        if not model.exists() or file_sha256(model) != weights.get("sha256"):
+            raise ArtifactError(f"{model}: the model's weights are missing, truncated or altered")
+
+
+def _mend_journal(run: RunDirectory, description: Mapping[str, Any]) -> list[str]:
+    if not run.journal.exists():
+        return []
+    records = run.records()
+    try:
+        trials = dict(_journal_trials(run, description))
+        faults = [
+            f"trial {number}: {fault}"
+            for number, (frozen, _) in trials.items()
+            if number in records
+            for fault in _disagreement(frozen, records[number], description["objective"])
+        ]
+        if faults:
+            raise ArtifactError(f"{run.journal}: {faults[0]}")
+    except _JOURNAL_ERRORS as error:
+        _set_aside(run, run.journal)
+        reason = str(error)
+        where = "" if str(run.journal) in reason else f"{run.journal}: "
+        return [f"{where}{reason}: the study is made again from the trials' records"]
+    _record_lost(run, description, trials, records)
+    return []
+
+
+def _journal_trials(
+    run: RunDirectory, description: Mapping[str, Any]
+) -> Iterator[tuple[int, tuple[FrozenTrial, str]]]:
+    """Number, Optuna trial and architecture of all trials in the journal.
+
+    Raises:
+        ArtifactError: the journal cannot be the run's own.
+    """
+    storage = open_storage(str(run.journal))
+    seen = set()
+    for study in storage.get_all_studies():
+        if study.study_name not in description["spaces"]:
+            raise ArtifactError(f"{run.journal}: holds a study of '{study.study_name}'")
+        for frozen in storage.get_all_trials(study._study_id, deepcopy=False):
+            if set(frozen.user_attrs) - {ATTRIBUTE}:
+                raise ArtifactError(f"{run.journal}: holds an attribute that is not ours")
+            attribute = frozen.user_attrs.get(ATTRIBUTE)
+            if attribute is None:
+                continue
+            number = int(attribute["trial"])
+            if number in seen:
+                raise ArtifactError(f"{run.journal}: holds trial {number} twice")
+            seen.add(number)
+            dict(attribute["values"]), bool(attribute["paper"])
+            yield number, (frozen, study.study_name)
+
+
+def _disagreement(
+    frozen: FrozenTrial, record: Mapping[str, Any], objectives: list[str]
+) -> Iterator[str]:
+    """In what the study and a trial's record differ."""
+    plain = {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in frozen.user_attrs[ATTRIBUTE]["values"].items()
+    }
+    if plain != record["params"]:
+        yield "its settings are not those of its record"
+    if frozen.state == TrialState.RUNNING:
+        return
+    values = objective_values(record, objectives)
+    complete = record["state"] == "complete" and values is not None
+    expected = STATES[record["state"]] if complete or record["state"] != "complete" else "FAIL"
+    if frozen.state.name != expected and not (
+        # a study that was made again counts pruned trials as failed
+        frozen.state == TrialState.FAIL and record["state"] == "pruned"
+    ):
+        yield f"it is {frozen.state.name} here, {record['state']} in its record"
+    elif complete and list(frozen.values or ()) != values:
+        yield f"its values are {frozen.values} here, {values} in its record"
+
+
+def _record_lost(
+    run: RunDirectory,
+    description: Mapping[str, Any],
+    trials: Mapping[int, tuple[FrozenTrial, str]],
+    records: Mapping[int, Mapping[str, Any]],
+) -> None:
+    """Write records of pruned and failed trials that only the study knows any more."""
+    for number, (frozen, architecture) in trials.items():
+        states = {TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
+        if number in records or frozen.state not in states:
+            continue
+        attribute = frozen.user_attrs[ATTRIBUTE]
+        run.write_record(
+            {
+                "schema_version": SCHEMA_VERSION,
+                "trial": number,
+                "architecture": architecture,
+                "state": states[frozen.state],
+                "paper": bool(attribute["paper"]),
+                "params": dict(attribute["values"]),
+                "seed": derive_seed(int(description["seed"]), "trial", number),
+                "device": None,
+                "error": "its record was lost; the study knows that it was " + states[frozen.state],
+                "dev": {},
+                "fold_dev": [],
+                "history": [],
+                "epochs": 0,
+                "seconds": 0.0,
+                "num_parameters": None,
+                "peak_memory_mb": None,
+                "ended": time.time(),
+                "host": None,
+            }
+        )
+
+
+def _set_aside(run: RunDirectory, path: Path) -> None:
+    folder = run.path / "damaged"
+    folder.mkdir(exist_ok=True)
+    path.replace(folder / path.name)
+    with contextlib.suppress(OSError):
+        Path(f"{path}.lock").unlink()
