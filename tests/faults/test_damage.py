@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import random
 import shutil
 from pathlib import Path
@@ -98,6 +100,14 @@ def flip(path, rng):
     path.write_bytes(content)
 
 
+def same_values(path, content):
+    """Whether a harmed JSON file still says what it said: the 18th digit of a number does not."""
+    try:
+        return path.suffix == ".json" and json.loads(path.read_bytes()) == json.loads(content)
+    except ValueError:
+        return False
+
+
 def flip_digit(path, rng):
     """Another digit in the place of one: the file stays as well formed as it was."""
     content = bytearray(path.read_bytes())
@@ -108,7 +118,8 @@ def flip_digit(path, rng):
 
 
 TEXT, BINARY = (truncate, flip, flip_digit), (truncate, flip)
-ROUNDS = 4
+#: of each harm to each file; more by hand
+ROUNDS = int(os.environ.get("SERPLATFORM_ROUNDS", "1"))
 
 
 def finish(path, dataset):
@@ -142,6 +153,9 @@ def test_a_finished_trial_is_named_left_out_and_trained_again(run, dataset, caps
         for _ in range(ROUNDS):
             copy = Path(shutil.copytree(run, run.with_name("copy")))
             harm(copy / name, rng)
+            if same_values(copy / name, (run / name).read_bytes()):
+                shutil.rmtree(copy)
+                continue
             if "models" not in name:  # an ensemble reads records and posteriors
                 ens = run.with_name("ens")
                 code = run_command(["ensemble", str(copy), "--out", str(ens), "--resamples", "9"])
@@ -242,6 +256,8 @@ def test_files_of_the_run_as_a_whole_are_named(run, capsys, name, harms):
     for harm in harms:
         for _ in range(ROUNDS):
             harm(run / name, rng)
+            if same_values(run / name, content):
+                continue
             for words in commands:
                 code = run_command(words)
                 told = capsys.readouterr()
@@ -262,6 +278,8 @@ def test_files_of_an_ensemble_are_named(run, capsys):
         for harm in harms:
             for _ in range(ROUNDS):
                 harm(ens / name, rng)
+                if same_values(ens / name, content):
+                    continue
                 capsys.readouterr()
                 assert run_command(["report", str(ens)]) == 2, (name, harm)
                 assert name in capsys.readouterr().err
