@@ -128,7 +128,8 @@ def test_what_is_imported_is_what_is_declared():
         if name in distributions
     }
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    declared = {canonicalize_name(Requirement(line).name) for line in project["dependencies"]}
+    lines = project["dependencies"] + project["optional-dependencies"]["opensmile"]
+    declared = {canonicalize_name(Requirement(line).name) for line in lines}
     assert used - declared == set(), "imported, but not in pyproject.toml"
     idle = declared - used - {"plotly"}  # its plotly.min.js is read as a file
     assert idle == set(), "in pyproject.toml, but never imported"
