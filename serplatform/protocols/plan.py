@@ -184,7 +184,7 @@ def plan_from_json(value: Any, where: str = "fold file") -> FoldPlan:
 
 def write_plan(path: str | Path, plan: FoldPlan) -> str:
     """Write a fold file atomically; return its hash."""
-    write_json(path, {**plan_to_json(plan), "hash": plan_hash(plan)})
+    write_json(path, {**plan_to_json(plan), "hash": plan_hash(plan)}, checksum=True)
     return plan_hash(plan)
 
 
