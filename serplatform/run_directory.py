@@ -32,7 +32,7 @@ from serplatform.storage.mirror import Mirror, local_path, recorded, shown
 #: States a recorded trial can have.
 TRIAL_STATES = ("complete", "pruned", "failed")
 
-_RECORD_KEYS = ("trial", "architecture", "state", "params")
+_RECORD_KEYS = ("trial", "state")
 
 #: Metrics whose dev means are columns ``dev_<name>`` of ``trials.parquet``.
 DEV_METRICS = (

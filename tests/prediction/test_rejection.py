@@ -12,7 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serplatform.artifacts import read_json, read_parquet, write_json, write_parquet
+from serplatform.artifacts import (
+    file_sha256,
+    read_json,
+    read_parquet,
+    write_json,
+    write_parquet,
+)
 from serplatform.ensemble.build import build_ensemble
 from serplatform.ensemble.calibration import apply_temperature
 from serplatform.ensemble.rejection import Operating, Wish, grant, parse_wish
@@ -66,6 +72,8 @@ def test_test_rows_are_nothing_to_the_threshold(audio_run, ensembles, tmp_path):
         if row["part"] == "test":
             row.update(dict.fromkeys(names, 1 / len(names)))
     write_parquet(path, table.from_pylist(rows, schema=table.schema))
+    record = tmp_path / "run" / "trials" / "trial-00000.json"
+    write_json(record, {**read_json(record), "posteriors_sha256": file_sha256(path)})
     assert rejection_data(open_system(tmp_path / "run", 0)) == before
     spoilt = build_ensemble([tmp_path / "run"], tmp_path / "ens", combiner="mean", num_resamples=5)
     honest = read_json(ensembles["mean"] / "ensemble.json")

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from serplatform.artifacts import read_json
 from serplatform.errors import ArtifactError, BadInputError, LeakError
 from serplatform.protocols.base import PROTOCOLS, Fold
 from serplatform.protocols.plan import (
@@ -112,7 +113,7 @@ def test_hash_is_that_of_the_canonical_json(utterances):
 def test_altered_fold_file_is_refused(plan, tmp_path):
     path = tmp_path / "folds.json"
     write_plan(path, plan)
-    value = json.loads(path.read_text())
+    value = read_json(path)
     value["folds"][0]["train"].pop()
     path.write_text(json.dumps(value))
     with pytest.raises(ArtifactError, match=r"folds.json: .*do not match the hash"):

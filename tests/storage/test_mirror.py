@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from serplatform.artifacts import write_json
+from serplatform.artifacts import read_json, write_json
 from serplatform.errors import ArtifactError, BadInputError, SerplatformError
 from serplatform.run_directory import RunDirectory, RunLock
 from serplatform.storage import lease as leases
@@ -219,7 +219,7 @@ def test_publisher_follows_the_books(lab, nodes, monkeypatch):
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline and run.mirror.unpublished():
             time.sleep(0.05)
-        assert json.loads(run.mirror.remote.read("run.json")) == {"n": 2}
+        assert json.loads(run.mirror.remote.read("run.json"))["n"] == 2
         assert run.mirror.remote.read("study.journal") == b'{"op": 1}\n'
 
 
@@ -247,14 +247,14 @@ def test_copy_for_reading_follows_the_storage(lab, nodes):
     run.mirror.push_all()
     nodes.run("two", lab)
     copy = open_copy(lab)
-    assert json.loads((copy / "run.json").read_text()) == {"n": 1}
+    assert read_json(copy / "run.json") == {"n": 1}
     assert not (copy / "models").exists()
     time.sleep(1.1)  # the service's clock has whole seconds
     one = nodes.run("one", lab)
     one.write_run({"n": 3})
     one.mirror.push_all()
     nodes.run("two", lab)
-    assert json.loads((open_copy(lab) / "run.json").read_text()) == {"n": 3}
+    assert read_json(open_copy(lab) / "run.json") == {"n": 3}
     with pytest.raises(ArtifactError, match="absent: there is nothing"):
         open_copy("s3://lab/absent")
     assert find_copy("s3://lab/absent").is_dir()
@@ -363,7 +363,7 @@ def test_search_that_lost_its_lease_publishes_no_more(lab, nodes, monkeypatch):
     run.mirror.remote.delete(lease._key)
     with pytest.raises(SerplatformError, match="another has taken the run over"), publisher:
         _lose(lease, run)
-    assert json.loads(run.mirror.remote.read("run.json")) == {"n": 1}
+    assert json.loads(run.mirror.remote.read("run.json"))["n"] == 1
     lease.release()
 
 
