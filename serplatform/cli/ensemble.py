@@ -26,7 +26,7 @@ def command(
     ],
     combiner: Annotated[
         str, typer.Option(help="greedy, product, mean, stacking, auto or single.")
-    ] = "greedy",
+    ] = "product",
     temperature: Annotated[
         bool, typer.Option("--temperature", help="Calibrate each trial on dev rows first.")
     ] = False,

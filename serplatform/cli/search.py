@@ -114,7 +114,7 @@ def command(
     combiner: Annotated[
         str | None,
         typer.Option(
-            help="Ensemble made at the end, `greedy` by default; `none` leaves it to `ensemble`."
+            help="Ensemble made at the end, `product` by default; `none` leaves it to `ensemble`."
         ),
     ] = None,
     explain: Annotated[
@@ -289,7 +289,7 @@ def open_or_create(
         ["serplatform", *sys.argv[1:]],
     )
     run.set_status(
-        "running", trials=count, time_budget=budget_seconds, combiner=combiner or "greedy"
+        "running", trials=count, time_budget=budget_seconds, combiner=combiner or "product"
     )
     for note in run.description["notes"]:
         say(f"Note: {note}")
@@ -446,7 +446,7 @@ def _finish(run: OpenRun, outcome: Any, explain: bool, audio: bool | None) -> di
     from serplatform.report.build import build_report
     from serplatform.storage.mirror import publish, shown
 
-    combiner = str(run.description.get("combiner") or "greedy")
+    combiner = str(run.description.get("combiner") or "product")
     seed = int(run.description["seed"])
     directory = run.directory
     objective = shown_metric(run)

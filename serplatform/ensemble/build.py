@@ -44,7 +44,7 @@ def build_ensemble(
     runs: Sequence[Path],
     out: Path,
     *,
-    combiner: str = "greedy",
+    combiner: str = "product",
     temperature: bool = False,
     seed: int = 0,
     objective: str = "uar",

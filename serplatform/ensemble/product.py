@@ -30,6 +30,9 @@ EXPONENTS = tuple(round(0.05 * i, 2) for i in range(41))
 #: how far a weight may stray from 1/M: one standard deviation of its Gaussian prior
 PRIOR_DEVIATION = 0.3
 
+#: members with an exponent above 0, unless another number is given
+MAX_MEMBERS = 25
+
 
 def log_linear_pool(posteriors: FloatArray, weights: FloatArray) -> FloatArray:
     r"""Merge members by a weighted product of their posteriors.
@@ -78,13 +81,23 @@ class Product(Combiner):
     (plain for objectives other than UAR), under a Gaussian prior of deviation 0.3 around equal
     weights 1/M, found by L-BFGS-B. SYSComb of the two best members is the first guess: it is
     where the search starts from beside equal weights, and it is kept unless a fitted set of
-    exponents has a strictly better dev objective. NLL breaks ties.
+    exponents has a strictly better dev objective. NLL breaks ties. Of more than ``max_members``
+    members the heaviest of a first fit are fitted again, since every member is paid for in each
+    prediction.
+
+    Args:
+        objective: dev metric that decides between guesses.
+        seed: unused; nothing is random.
+        max_members: members with an exponent above 0 at most.
     """
 
     name = "product"
 
-    def __init__(self, *, objective: str = "uar", seed: int = 0) -> None:
+    def __init__(
+        self, *, objective: str = "uar", seed: int = 0, max_members: int = MAX_MEMBERS
+    ) -> None:
         super().__init__(objective=objective, seed=seed)
+        self.max_members = max_members
         self._weights: FloatArray | None = None
         self._choice = ""
 
@@ -99,6 +112,8 @@ class Product(Combiner):
             weights = self._two(posteriors, dev, ranked)
         else:
             weights = self._many(posteriors, dev, ranked)
+            if len(order) > self.max_members:
+                weights = self._heaviest(weights, posteriors, dev, values)
         self._weights = np.empty(len(order))
         self._weights[order] = weights
 
@@ -139,6 +154,20 @@ class Product(Combiner):
                 best_value, weights, self._choice = value, guess, choice
         return weights
 
+    def _heaviest(
+        self,
+        weights: FloatArray,
+        posteriors: FloatArray,
+        dev: PosteriorSet,
+        values: list[tuple[float, float]],
+    ) -> FloatArray:
+        """Exponents of the heaviest members alone, fitted again; the others' are 0."""
+        kept = np.sort(np.argsort(-weights, kind="stable")[: self.max_members])
+        ranked = sorted(range(len(kept)), key=lambda m: (-values[kept[m]][0], -values[kept[m]][1]))
+        result = np.zeros_like(weights)
+        result[kept] = self._many(posteriors[kept], dev, ranked)
+        return result
+
     def combine(self, posteriors: FloatArray) -> FloatArray:
         """(M, N, K) to (N, K): :func:`log_linear_pool`."""
         return log_linear_pool(posteriors, self.weights())
@@ -154,12 +183,16 @@ class Product(Combiner):
             "weights": self.weights().tolist(),
             "objective": self.objective,
             "choice": self._choice,
+            "max_members": self.max_members,
         }
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, Any]) -> Combiner:
         """Rebuild from :meth:`parameters`."""
-        combiner = cls(objective=str(parameters["objective"]))
+        combiner = cls(
+            objective=str(parameters["objective"]),
+            max_members=int(parameters.get("max_members", MAX_MEMBERS)),
+        )
         combiner._weights = np.asarray(parameters["weights"], dtype=np.float64)
         combiner._choice = str(parameters["choice"])
         return combiner

@@ -102,6 +102,20 @@ def test_two_systems_search_the_exponent_on_dev_rows() -> None:
     assert better is None or better == 1 - first
 
 
+def test_product_keeps_the_heaviest_members_and_fits_them_again() -> None:
+    dev = make_posterior_set(num_members=9, seed=4)
+    whole, trimmed, alone = Product(), Product(max_members=4), Product()
+    whole.fit(dev)
+    trimmed.fit(dev)
+    kept = np.flatnonzero(trimmed.weights())
+    assert 0 < len(kept) <= 4
+    assert set(kept) <= set(np.argsort(-whole.weights(), kind="stable")[:4].tolist())
+    alone.fit(dev.take_members(kept))
+    np.testing.assert_allclose(trimmed.weights()[kept], alone.weights(), atol=1e-4)
+    rebuilt = Product.from_parameters(trimmed.parameters())
+    assert rebuilt.parameters() == trimmed.parameters()
+
+
 def test_product_of_many_is_never_worse_on_dev_rows_than_syscomb_of_the_two_best() -> None:
     for seed in range(5):
         dev = make_posterior_set(num_members=6, seed=seed)
