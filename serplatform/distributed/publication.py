@@ -23,6 +23,8 @@ def publish_everywhere(run: RunDirectory) -> None:
 
     here = ray.get_runtime_context().get_node_id()
     nodes = [n["NodeID"] for n in ray.nodes() if n["Alive"] and n["NodeID"] != here]
+    if not nodes:
+        return
     publish = ray.remote(num_cpus=0, max_retries=0)(_publish_here)
     answers = [
         publish.options(
@@ -38,7 +40,10 @@ def publish_everywhere(run: RunDirectory) -> None:
             continue
     if found := [fault for fault in faults if fault is not None]:
         raise SerplatformError("\n".join(found))
-    run.mirror.pull("trials")
+    try:
+        run.mirror.pull("trials")
+    except RemoteError as error:
+        raise not_published(run.mirror, error) from error
 
 
 def _publish_here(address: str) -> str | None:
