@@ -28,7 +28,7 @@ from serplatform.testing.search_checks import run_faults, write_tiny_space
 from serplatform.testing.synthetic import make_dataset
 
 pytest.importorskip("moto", reason="moto[server] is not installed")
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 DATA = "s3://lab/data"
 
@@ -143,7 +143,6 @@ def test_search_is_killed_and_goes_on_from_the_address_alone(
         assert CREDENTIALS["AWS_ACCESS_KEY_ID"].encode() not in content, key
 
 
-@pytest.mark.slow
 def test_outage_during_a_search_loses_nothing(wire, run_command, tmp_path):
     out = "s3://lab/runs/outage"
     command = run_command(*_search(tmp_path, out, epochs=10))
@@ -157,7 +156,6 @@ def test_outage_during_a_search_loses_nothing(wire, run_command, tmp_path):
     assert len(RunDirectory(path).records()) == 4
 
 
-@pytest.mark.slow
 def test_outage_that_lasts_ends_with_where_the_work_lies(wire, run_command, tmp_path):
     out = "s3://lab/runs/lasting"
     command = run_command(*_search(tmp_path, out, epochs=10, trials=3))
@@ -198,7 +196,6 @@ sys.exit(code)
 """
 
 
-@pytest.mark.slow
 def test_nodes_that_share_no_files_train_one_search(wire, tmp_path):
     out = "s3://lab/runs/nodes"
     arguments = list(_search(tmp_path, out, epochs=20, trials=6))
