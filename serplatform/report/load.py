@@ -67,6 +67,7 @@ class Trial:
         error: why it failed, or None.
         history: in the order trained.
         posteriors_sha256: checksum of its posterior table, None where none was recorded.
+        notes: sentences about its data that belong beside its numbers.
     """
 
     run: str
@@ -85,6 +86,7 @@ class Trial:
     error: str | None
     history: tuple[Epoch, ...]
     posteriors_sha256: str | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -325,6 +327,7 @@ def _trial(run: Path, record: Mapping[str, Any], path: Path) -> Trial:
             peak_memory_mb=record.get("peak_memory_mb") or None,
             error=record.get("error"),
             posteriors_sha256=record.get("posteriors_sha256"),
+            notes=tuple(str(note) for note in record.get("notes") or ()),
             history=tuple(
                 Epoch(
                     fold=int(entry["fold"]),

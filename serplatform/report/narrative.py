@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from serplatform.report.beside import Beside, find_beside, first_screen, limit, qualities, sentences
 from serplatform.report.described import dataset_of, description, plan_of, protocol_name
 from serplatform.report.evidence import Comparison, Evidence, System
+from serplatform.report.load import Trial
 from serplatform.report.wording import (
     METRICS,
     interval,
@@ -376,6 +377,7 @@ def _notes(evidence: Evidence, info: Mapping[str, Any], plan: Mapping[str, Any])
     for run in evidence.source.runs:
         notes += [str(n) for n in run.info.get("notes") or []]
         notes += [str(n) for n in run.plan.get("notes") or []]
+        notes += _trial_notes(run.trials)
     if evidence.source.ensemble is not None:
         notes += [str(n) for n in evidence.source.ensemble.info.get("notes") or []]
     if evidence.source.missing:
@@ -384,6 +386,15 @@ def _notes(evidence: Evidence, info: Mapping[str, Any], plan: Mapping[str, Any])
             "were, so their trials are not shown."
         )
     return tuple(dict.fromkeys(notes))
+
+
+def _trial_notes(trials: Sequence[Trial]) -> list[str]:
+    """What trials say of their data, each with the architectures that it holds for."""
+    said: dict[str, dict[str, None]] = {}
+    for trial in trials:
+        for note in trial.notes:
+            said.setdefault(note, {})[trial.architecture] = None
+    return [f"{', '.join(names)}: {note}" for note, names in said.items()]
 
 
 def _provenance(info: Mapping[str, Any], dataset: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:

@@ -148,6 +148,7 @@ class Trial:
         self._state = self.run.state_directory(task.number)
         self._fold = 0
         self._history: list[dict[str, Any]] = []
+        self._notes: list[str] = []  # of the first fold trained by this process
         self._fold_dev: list[dict[str, float]] = []
         self._seconds = 0.0
         self._saved_at = 0.0
@@ -222,6 +223,7 @@ class Trial:
                 distributed=self._distributed,
             )
             self._num_parameters = self._trainer.num_parameters
+            self._notes = self._notes or list(data.notes)
         return self._trainer
 
     def _objective(self, trainer: FoldTrainer) -> float:
@@ -314,6 +316,7 @@ class Trial:
             peak_memory_mb=self._peak_memory or _peak_memory_mb(self.task.device),
             ended=time.time(),
             host=os.uname().nodename,
+            notes=self._notes,
         )
         if state == "complete":
             record["posteriors_sha256"] = file_sha256(self.run.posteriors_file(self.task.number))

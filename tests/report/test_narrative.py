@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from serplatform.report.evidence import Comparison, Evidence, System
 from serplatform.report.load import Posteriors, Trial
-from serplatform.report.narrative import tell
+from serplatform.report.narrative import _trial_notes, tell
 from serplatform.statistics.bootstrap import Interval
 from serplatform.statistics.mcnemar import McNemarResult
 from serplatform.statistics.permutation import PermutationResult
@@ -128,3 +129,28 @@ def test_no_finished_trial_is_no_answer(
     assert found.answer.headline == "There is no answer yet: no trial has finished."
     assert found.answer.bars == ()
     assert "1 failed" in found.answer.sentences[0]
+
+
+def test_notes_of_trials_are_told_once_with_the_architectures_they_hold_for() -> None:
+    def trial(number: int, architecture: str, *notes: str) -> Trial:
+        return Trial(
+            run="run",
+            run_path=Path("run"),
+            number=number,
+            architecture=architecture,
+            state="complete",
+            paper=False,
+            params={},
+            dev={},
+            fold_dev_uar=(),
+            epochs=1,
+            seconds=1.0,
+            num_parameters=None,
+            peak_memory_mb=None,
+            error=None,
+            history=(),
+            notes=notes,
+        )
+
+    trials = [trial(0, "can", "equal shares"), trial(1, "mha", "equal shares"), trial(2, "csa")]
+    assert _trial_notes([*trials, trials[0]]) == ["can, mha: equal shares"]

@@ -104,6 +104,15 @@ def test_the_objective_is_the_mean_of_the_folds_begun(make_task):
         assert report.step == report.fold * EPOCHS + report.epoch
 
 
+def test_what_a_trial_does_with_its_data_stands_in_its_record(run, make_task):
+    train(Trial(make_task(0, data__normalization="speaker")))
+    train(Trial(make_task(1)))
+    notes = run.records()[0]["notes"]
+    assert len(notes) == 1
+    assert "test speakers included" in notes[0]
+    assert run.records()[1]["notes"] == []
+
+
 @pytest.mark.parametrize("stop_after", [1, 3, 4, 5, 9, 11])
 def test_a_trial_goes_on_where_another_process_left_it(run, make_task, stop_after):
     train(Trial(make_task(0)))
