@@ -18,7 +18,7 @@ from serplatform.run_directory import RunDirectory
 from serplatform.testing.search_checks import run_faults
 from serplatform.testing.synthetic import make_dataset
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1500)]
 
 PLANTED = Path(__file__).with_name("planted")
 EPOCHS = 6
@@ -83,6 +83,7 @@ def begin(dataset, tmp_path):
     for process in processes:
         if process.poll() is None:
             process.kill()
+        process.wait()
 
 
 def kind(record):
@@ -92,7 +93,7 @@ def kind(record):
 def test_what_happens_once_is_overcome(begin):
     faults = ["none", "raise", "memory", "cuda", "nan", "hang", "stone"]
     process, out, log = begin(faults, "--trials", 16, "--trial-timeout", f"{TIMEOUT}s", "--seed", 3)
-    assert process.wait(timeout=500) == 0, log.read_text()
+    assert process.wait(timeout=1200) == 0, log.read_text()
     text = log.read_text()
     assert "Traceback" not in text
     assert run_faults(out, ended=True) == []
@@ -117,7 +118,7 @@ def test_what_happens_always_fails_the_trial_alone(begin):
     faults = ["none", "raise", "memory", "cuda", "nan", "stone"]
     options = ["--trials", 12, "--trial-timeout", f"{TIMEOUT}s", "--seed", 3, "--retries", 1]
     process, out, log = begin(faults, *options, again=True)
-    assert process.wait(timeout=500) == 0, log.read_text()
+    assert process.wait(timeout=1200) == 0, log.read_text()
     text = log.read_text()
     assert "Traceback" not in text
     assert run_faults(out, ended=True) == []
@@ -136,7 +137,7 @@ def test_what_happens_always_fails_the_trial_alone(begin):
 def test_a_worker_group_that_hangs_is_ended_too(begin):
     options = ["--trials", 3, "--trial-timeout", f"{TIMEOUT}s", "--workers", 2, "--seed", 1]
     process, out, log = begin(["stone"], *options)
-    assert process.wait(timeout=500) == 0, log.read_text()
+    assert process.wait(timeout=1200) == 0, log.read_text()
     text = log.read_text()
     assert run_faults(out, ended=True) == []
     records = RunDirectory(out).records()
