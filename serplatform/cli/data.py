@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from serplatform.cli.options import AsJson
 from serplatform.cli.output import format_duration, result
 from serplatform.errors import BadInputError, SerplatformError
 
@@ -34,9 +35,7 @@ def command(
         ),
     ] = False,
     seed: Annotated[int, typer.Option(help="Seed of the canary's permutation and search.")] = 0,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object as the last line.")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show what a dataset holds: labels, speakers, durations, features, folds.
 

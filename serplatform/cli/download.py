@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from serplatform.cli.options import AsJson
 from serplatform.cli.output import result, say
 from serplatform.errors import BadInputError, InterruptedRunError
 
@@ -21,9 +22,7 @@ def command(
     keep_archive: Annotated[
         bool, typer.Option("--keep-archive", help="Do not remove the archive afterwards.")
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object as the last line.")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Download a corpus, verify its checksum and unpack it.
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from serplatform.cli.options import AsJson
 from serplatform.cli.output import result
 
 
@@ -37,9 +38,7 @@ def command(
     resamples: Annotated[
         int, typer.Option(min=1, help="Bootstrap resamples of speakers behind each interval.")
     ] = 2000,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object as the last line.")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Combine the posteriors of every finished trial; nothing is trained again.
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from serplatform.cli.options import AsJson
 from serplatform.cli.output import result
 from serplatform.errors import BadInputError
 
@@ -62,9 +63,7 @@ def command(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of draws and permutations.")] = 0,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object as the last line.")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show attention against words and phones, and put it on the run's page.
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from serplatform.cli.options import AsJson
 from serplatform.cli.output import result
 
 
@@ -27,9 +28,7 @@ def command(
     trial: Annotated[
         int | None, typer.Option(help="Trial of a run; default: the best on dev.")
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object as the last line.")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write a bundle: models (safetensors), JSON, and a model card with data and metrics.
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from serplatform.cli.options import AsJson
 from serplatform.cli.output import result, say
 from serplatform.errors import BadInputError, unknown_name
 
@@ -82,9 +83,7 @@ def command(
         float, typer.Option(help="Longest recording classified without windows, in seconds.")
     ] = 60.0,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:1.")] = "cpu",
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object as the last line.")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Classify new recordings: a posterior for each class, named.
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from serplatform.cli.options import Address, AsJson
 from serplatform.cli.output import format_duration, result, say
 from serplatform.errors import BadInputError, InterruptedRunError
 
@@ -71,13 +72,8 @@ def command(
     utterances: Annotated[int | None, typer.Option(help="demo: how many clips.")] = None,
     speakers: Annotated[int | None, typer.Option(help="demo: how many voices.")] = None,
     seed: Annotated[int | None, typer.Option(help="demo: of the voices and moods.")] = None,
-    address: Annotated[
-        str | None,
-        typer.Option(envvar="SERPLATFORM_ADDRESS", help="A running Ray cluster; `auto` finds it."),
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object as the last line.")
-    ] = False,
+    address: Address = None,
+    as_json: AsJson = False,
 ) -> None:
     """Check a corpus, extract its features and write a dataset.
 

@@ -11,6 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from serplatform.cli.options import (
+    Address,
+    AsJson,
+    Concurrent,
+    GpusPerTrial,
+    Seed,
+    TimeBudget,
+    Workers,
+)
 from serplatform.cli.output import format_duration, parse_duration, result, say
 from serplatform.errors import BadInputError, InterruptedRunError
 
@@ -57,28 +66,17 @@ def command(
     word_vectors: Annotated[
         Path | None, typer.Option(help="GloVe text file for the rows that read words.")
     ] = None,
-    time_budget: Annotated[
-        str | None, typer.Option(help="Stop after this long, e.g. `90s`, `45m`, `2h`.")
-    ] = None,
+    time_budget: TimeBudget = None,
     resume: Annotated[
         bool,
         typer.Option("--resume", help="Go on with what --out holds, on the data that it names."),
     ] = False,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that train together (DDP).")] = 1,
-    gpus_per_trial: Annotated[
-        float | None, typer.Option(min=0, help="GPUs of each worker; may be a fraction.")
-    ] = None,
-    concurrent: Annotated[
-        int | None, typer.Option(min=1, help="Trainings at a time; default: as many as fit.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of folds and training.")] = 0,
-    address: Annotated[
-        str | None,
-        typer.Option(envvar="SERPLATFORM_ADDRESS", help="A running Ray cluster; `auto` finds it."),
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object as the last line.")
-    ] = False,
+    workers: Workers = 1,
+    gpus_per_trial: GpusPerTrial = None,
+    concurrent: Concurrent = None,
+    seed: Seed = 0,
+    address: Address = None,
+    as_json: AsJson = False,
 ) -> None:
     """Show a table of the papers with measured numbers beside the published ones.
 

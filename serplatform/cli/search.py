@@ -12,6 +12,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from serplatform.cli.explain_at_end import explain_at_end
+from serplatform.cli.options import (
+    Address,
+    AsJson,
+    Concurrent,
+    Data,
+    GpusPerTrial,
+    Protocol,
+    Resume,
+    RunOut,
+    Seed,
+    TimeBudget,
+    Workers,
+)
 from serplatform.cli.output import format_duration, parse_duration, result, say
 from serplatform.errors import BadInputError, InterruptedRunError, SerplatformError
 
@@ -29,17 +42,8 @@ def command(
         list[str] | None,
         typer.Argument(metavar="ARCH...", help="Architectures to search, or `all`."),
     ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DATA",
-            help="A prepared dataset, path or URI; without it, the built-in demo corpus.",
-        ),
-    ] = None,
-    protocol: Annotated[
-        str | None,
-        typer.Option(help="Folds by name, e.g. `speaker-kfold:5`; default: the corpus's own."),
-    ] = None,
+    data: Data = None,
+    protocol: Protocol = None,
     trials: Annotated[
         str | None,
         typer.Option(
@@ -47,17 +51,9 @@ def command(
             "N to what the run was last asked for (where that was a time: to the trials begun)."
         ),
     ] = None,
-    time_budget: Annotated[
-        str | None, typer.Option(help="Stop after this long, e.g. `90s`, `45m`, `2h`.")
-    ] = None,
-    out: Annotated[
-        str | None,
-        typer.Option(
-            metavar="RUN",
-            help="Directory of the run, or its URI (s3://…); default: a new one in `runs/`.",
-        ),
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    time_budget: TimeBudget = None,
+    out: RunOut = None,
+    resume: Resume = False,
     space: Annotated[
         list[str] | None,
         typer.Option(help="Search space: a YAML file or a packaged name; may be repeated."),
@@ -74,17 +70,10 @@ def command(
             "the demo corpus only.",
         ),
     ] = None,
-    workers: Annotated[
-        int, typer.Option(min=1, help="Processes that train one trial together (DDP).")
-    ] = 1,
-    gpus_per_trial: Annotated[
-        float | None,
-        typer.Option(min=0, help="GPUs of each worker; a fraction packs trials on one GPU."),
-    ] = None,
-    concurrent: Annotated[
-        int | None, typer.Option(min=1, help="Trials at a time; default: as many as fit.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of folds, sampling and training.")] = 0,
+    workers: Workers = 1,
+    gpus_per_trial: GpusPerTrial = None,
+    concurrent: Concurrent = None,
+    seed: Seed = 0,
     objective: Annotated[
         str,
         typer.Option(help="Dev metric to optimise; several, e.g. `uar,parameters`, for a front."),
@@ -132,13 +121,8 @@ def command(
             "the corpus may be passed on without conditions.",
         ),
     ] = None,
-    address: Annotated[
-        str | None,
-        typer.Option(envvar="SERPLATFORM_ADDRESS", help="A running Ray cluster; `auto` finds it."),
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object as the last line.")
-    ] = False,
+    address: Address = None,
+    as_json: AsJson = False,
 ) -> None:
     """Search hyperparameters of one or several architectures.
 

@@ -7,6 +7,18 @@ from typing import Annotated
 
 import typer
 
+from serplatform.cli.options import (
+    Address,
+    AsJson,
+    Concurrent,
+    Data,
+    GpusPerTrial,
+    Protocol,
+    Resume,
+    RunOut,
+    Seed,
+    Workers,
+)
 from serplatform.cli.output import result
 from serplatform.cli.search import describe, finish, open_or_create, run_search, seconds_left
 
@@ -16,25 +28,10 @@ def command(
         list[str] | None,
         typer.Argument(metavar="ARCH...", help="Architectures to train, or `all`."),
     ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DATA",
-            help="A prepared dataset, path or URI; without it, the built-in demo corpus.",
-        ),
-    ] = None,
-    protocol: Annotated[
-        str | None,
-        typer.Option(help="Folds by name, e.g. `loso`; default: the corpus's own."),
-    ] = None,
-    out: Annotated[
-        str | None,
-        typer.Option(
-            metavar="RUN",
-            help="Directory of the run, or its URI (s3://…); default: a new one in `runs/`.",
-        ),
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    data: Data = None,
+    protocol: Protocol = None,
+    out: RunOut = None,
+    resume: Resume = False,
     setting: Annotated[
         list[str] | None,
         typer.Option("--set", help="KEY=VALUE instead of the paper's; may be repeated."),
@@ -42,21 +39,12 @@ def command(
     repeats: Annotated[
         int, typer.Option(min=1, help="Times to train each, with seeds of their own.")
     ] = 1,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that train together (DDP).")] = 1,
-    gpus_per_trial: Annotated[
-        float | None, typer.Option(min=0, help="GPUs of each worker; may be a fraction.")
-    ] = None,
-    concurrent: Annotated[
-        int | None, typer.Option(min=1, help="Trainings at a time; default: as many as fit.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of folds and training.")] = 0,
-    address: Annotated[
-        str | None,
-        typer.Option(envvar="SERPLATFORM_ADDRESS", help="A running Ray cluster; `auto` finds it."),
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object as the last line.")
-    ] = False,
+    workers: Workers = 1,
+    gpus_per_trial: GpusPerTrial = None,
+    concurrent: Concurrent = None,
+    seed: Seed = 0,
+    address: Address = None,
+    as_json: AsJson = False,
 ) -> None:
     """Train one configuration, the paper's by default, over all folds.
 
