@@ -48,13 +48,14 @@ _MISSING, _BUCKET, _DENIED, _QUOTA, _UNREACHABLE = (
 _FAULTS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (kind, re.compile(pattern, re.IGNORECASE))
     for kind, pattern in (
+        (_UNREACHABLE, r"SLOW_DOWN|THROTTLING|SERVICE_UNAVAILABLE|INTERNAL_FAILURE"),
         (_QUOTA, r"quota|HTTP status 507|insufficient ?storage|EntityTooLarge|STORAGE_FULL"),
         (_BUCKET, r"NO_SUCH_BUCKET|bucket does not exist|PermanentRedirect|HTTP status 301"),
         (
             _DENIED,
             r"ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE_DOES_NOT_MATCH|EXPIRED|ExpiredToken"
             r"|InvalidToken|UNRECOGNIZED_CLIENT|HTTP status 40[13]|INVALID_CLIENT_TOKEN"
-            r"|MISSING_AUTHENTICATION|PERMISSION_DENIED|UNAUTHENTICATED|credential",
+            r"|MISSING_AUTHENTICATION|PERMISSION_DENIED|UNAUTHENTICATED|no credentials",
         ),
     )
 )
