@@ -98,7 +98,7 @@ def test_search_leaves_every_file_and_says_where(finished, work):
     table = read_parquet(out / "trials.parquet")
     metrics = [f"dev_{name}" for name in DEV_METRICS]
     rest = ["fold_dev_uar", "epochs", "seconds", "num_parameters", "peak_memory_mb"]
-        rest += ["host", "error"]
+    rest += ["host", "error"]
     names = table.schema.names
     assert names[:4] == ["trial", "architecture", "state", "paper"]
     assert [n for n in names[4:] if not n.startswith("params.")] == [*metrics, *rest]
