@@ -20,7 +20,8 @@ from serplatform.cli.options import (
     Workers,
 )
 from serplatform.cli.output import result
-from serplatform.cli.search import describe, finish, open_or_create, run_search, seconds_left
+from serplatform.cli.run_opening import open_or_create, seconds_left
+from serplatform.cli.run_search import describe, finish, run_search
 
 
 def command(

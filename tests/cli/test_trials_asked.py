@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from serplatform.cli.search import _count_trials, _trials_begun
+from serplatform.cli.run_opening import _count_trials, _trials_begun
 from serplatform.run_directory import RunDirectory
 
 
