@@ -8,17 +8,19 @@ experiment.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from serplatform.artifacts import SCHEMA_VERSION, read_json, write_json
 from serplatform.config import digest
 from serplatform.errors import ArtifactError, BadInputError, LeakError, unknown_name
 from serplatform.protocols.base import PARTS, PROTOCOLS, Fold, FoldPlan, Protocol
-from serplatform.protocols.selection import column
+from serplatform.protocols.selection import IntArray, column
 
 _MOST_FAULTS = 20
 
@@ -59,43 +61,46 @@ def check_plan(plan: FoldPlan, utterances: pa.Table) -> None:
             speaker-independent) a speaker is in two parts of a fold; each is named.
         BadInputError: a part is empty, or an id or its label does not fit the table.
     """
-    ids = column(utterances, "utterance_id")
-    row_of = {utterance_id: row for row, utterance_id in enumerate(ids)}
+    row_of = {name: row for row, name in enumerate(column(utterances, "utterance_id"))}
+    num_rows = utterances.num_rows
     emotions = column(utterances, "emotion")
+    labelled = np.array([emotion in plan.label_map for emotion in emotions], dtype=bool)
     kinds = {
-        "audio hash": column(utterances, "audio_hash"),
-        "parent recording": column(utterances, "parent_id"),
+        "audio hash": _coded(utterances, "audio_hash"),
+        "parent recording": _coded(utterances, "parent_id"),
     }
     if plan.speaker_independent:
-        kinds = {"speaker": column(utterances, "speaker_id"), **kinds}
+        kinds = {"speaker": _coded(utterances, "speaker_id"), **kinds}
     faults: list[str] = []
     leaks: list[str] = []
     for number, fold in enumerate(plan.folds):
         parts = {part: getattr(fold, part) for part in PARTS}
+        rows: dict[str, IntArray] = {}
         for part, members in parts.items():
             if not members:
                 faults.append(f"fold {number}: the {part} part is empty")
-            unknown = [name for name in members if name not in row_of]
+            # a name that the table has not gets a row beyond its end
+            numbered = (row_of.setdefault(name, len(row_of)) for name in members)
+            found = np.fromiter(numbered, np.int64, len(members))
+            rows[part] = found
+            unknown = [members[i] for i in np.flatnonzero(found >= num_rows)]
             faults += [f"fold {number}, {part}: '{n}' is not in the dataset" for n in unknown]
+            wrong = [i for i in np.flatnonzero(found < num_rows) if not labelled[found[i]]]
             faults += [
-                f"fold {number}, {part}: '{name}' is labelled '{emotions[row_of[name]]}', which "
+                f"fold {number}, {part}: '{members[i]}' is labelled '{emotions[found[i]]}', which "
                 "is no label of the plan"
-                for name in members
-                if name in row_of and emotions[row_of[name]] not in plan.label_map
+                for i in wrong
             ]
-        leaks += _leaks(number, "utterance", {p: dict.fromkeys(m) for p, m in parts.items()})
+        leaks += _leaks(number, "utterance", parts, rows, np.arange(len(row_of)), list(row_of))
         leaks += [
             f"fold {number}, {part}: utterance '{name}' is listed twice"
             for part, members in parts.items()
-            if len(set(members)) < len(members)
-            for name in sorted({m for m in members if members.count(m) > 1})
+            if len(np.unique(rows[part])) < len(members)
+            for name, count in sorted(Counter(members).items())
+            if count > 1
         ]
-        for kind, values in kinds.items():
-            holders: dict[str, dict[str, str | None]] = {}
-            for part, members in parts.items():
-                found = ((values[row_of[m]], m) for m in members if m in row_of)
-                holders[part] = {value: name for value, name in found if value}
-            leaks += _leaks(number, kind, holders)
+        for kind, (codes, values) in kinds.items():
+            leaks += _leaks(number, kind, parts, rows, codes, values)
     if leaks:
         raise LeakError(
             f"protocol '{plan.protocol}': test information would leak into training "
@@ -110,14 +115,53 @@ def check_plan(plan: FoldPlan, utterances: pa.Table) -> None:
         )
 
 
-def _leaks(fold: int, kind: str, holders: dict[str, dict[str, str | None]]) -> list[str]:
-    """Name every value that two parts hold; ``holders`` maps part, value to an example."""
+def _coded(utterances: pa.Table, name: str) -> tuple[IntArray, list[str]]:
+    """A text column as (N,) codes, -1 where it is empty, and the values they stand for."""
+    encoded = pa.array(column(utterances, name), pa.string()).dictionary_encode()
+    values: list[str] = encoded.dictionary.to_pylist()
+    codes = encoded.indices.to_numpy().astype(np.int64)
+    if "" in values:
+        codes[codes == values.index("")] = -1
+    return codes, values
+
+
+def _leaks(
+    fold: int,
+    kind: str,
+    parts: Mapping[str, Sequence[str]],
+    rows: Mapping[str, IntArray],
+    codes: IntArray,
+    values: Sequence[str],
+) -> list[str]:
+    """Name every value that two parts hold, with an example from each.
+
+    Args:
+        fold: its number.
+        kind: what the values are.
+        parts: utterance ids of each part.
+        rows: their rows; those beyond the codes have no value.
+        codes: (N,) value of each row, -1 for none.
+        values: what the codes stand for.
+    """
+    coded = {p: np.append(codes, -1)[np.minimum(r, len(codes))] for p, r in rows.items()}
+    held = {}
+    for part, found in coded.items():
+        held[part] = np.zeros(len(values), dtype=bool)
+        held[part][found[found >= 0]] = True
     leaks = []
     for one, other in (("train", "dev"), ("train", "test"), ("dev", "test")):
-        for value in sorted(holders[one].keys() & holders[other].keys()):
-            left, right = holders[one][value], holders[other][value]
-            example = "" if left is None else f" (e.g. '{left}' and '{right}')"
-            leaks.append(f"fold {fold}: {kind} '{value}' is in {one} and in {other}{example}")
+        shared = np.flatnonzero(held[one] & held[other]).tolist()
+        for code in sorted(shared, key=lambda code: values[code]):
+            example = ""
+            if kind != "utterance":
+                left, right = (
+                    parts[part][int(np.flatnonzero(coded[part] == code)[-1])]
+                    for part in (one, other)
+                )
+                example = f" (e.g. '{left}' and '{right}')"
+            leaks.append(
+                f"fold {fold}: {kind} '{values[code]}' is in {one} and in {other}{example}"
+            )
     return leaks
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from serplatform.artifacts import UTTERANCE_SCHEMA
@@ -49,3 +50,35 @@ def grid(
         for emotion in classes
         for take in range(per_class)
     ]
+
+
+def large_table(count: int, *, num_speakers: int = 1000, seed: int = 0) -> pa.Table:
+    """A table of many utterances, made column by column; four classes, lengths of 1 to 12 s."""
+    rng = np.random.default_rng(seed)
+    numbers = np.arange(count)
+    names = pa.array([f"u{number:08d}" for number in numbers])
+    speaker = numbers % num_speakers
+    duration = rng.uniform(1.0, 12.0, count)
+    zeros = np.zeros(count)
+    columns = {
+        "utterance_id": names,
+        "path": names,
+        "start": zeros,
+        "end": duration,
+        "duration": duration,
+        "speaker_id": [f"s{number:05d}" for number in speaker],
+        "gender": np.where(speaker % 2, "male", "female"),
+        "session": pa.nulls(count),
+        "emotion": np.array(["angry", "happy", "neutral", "sad"])[rng.integers(0, 4, count)],
+        "text": pa.nulls(count),
+        "language": pa.nulls(count),
+        "split": pa.nulls(count),
+        "fold": pa.nulls(count),
+        "parent_id": names,
+        "audio_hash": names,
+        "sampling_rate": np.full(count, 16_000),
+        "level_db": np.full(count, -20.0),
+        "speech_start": zeros,
+        "speech_end": duration,
+    }
+    return pa.table({name: columns[name] for name in UTTERANCE_SCHEMA.names}).cast(UTTERANCE_SCHEMA)
