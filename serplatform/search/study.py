@@ -18,11 +18,12 @@ from typing import Any, Literal
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from serplatform.errors import ArtifactError, BadInputError, unknown_name
 from serplatform.run_directory import DEV_METRICS
+from serplatform.search.journal import StudyJournal
+from serplatform.search.remembering_tpe import RememberingTPESampler
 from serplatform.search.space import SearchSpace, paper_point
 from serplatform.seeding import derive_seed
 
@@ -92,7 +93,7 @@ def open_storage(location: str) -> BaseStorage:
         if os.path.lexists(lock):
             os.unlink(lock)
     try:
-        return JournalStorage(JournalFileBackend(location))
+        return JournalStorage(StudyJournal(location))
     except (
         ValueError,
         KeyError,
@@ -144,7 +145,7 @@ def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
     if name == "tpe":
         with warnings.catch_warnings():  # `group` is what conditional parameters need
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return optuna.samplers.TPESampler(
+            return RememberingTPESampler(
                 seed=seed, multivariate=True, group=True, constant_liar=True, n_startup_trials=8
             )
     if name == "random":
