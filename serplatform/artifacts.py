@@ -7,6 +7,7 @@ to disk and renamed, so that a half-written file is never read as whole.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -149,7 +150,7 @@ def read_json(path: str | Path, what: str = "file") -> Any:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ArtifactError(f"{path}: no such {what}") from None
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # not text, not JSON, or numbers without end
         raise ArtifactError(f"{path}: the {what} is damaged ({error}); write it again") from None
     if isinstance(value, dict) and _CHECKSUM in value:
         recorded = value.pop(_CHECKSUM)
@@ -159,6 +160,41 @@ def read_json(path: str | Path, what: str = "file") -> Any:
                 "checksum says); write it again"
             )
     return value
+
+
+@contextlib.contextmanager
+def damaged_content(path: str | Path, what: str) -> Iterator[None]:
+    """Blame a file of ours for what goes wrong while its content is used.
+
+    For readers of JSON whose values may be of any kind: what they stumble over is the file's
+    fault, not the program's.
+
+    Raises:
+        ArtifactError: in the place of a missing key, a value of another kind, an absurd name.
+    """
+    try:
+        yield
+    except (
+        ArithmeticError,
+        AssertionError,
+        AttributeError,
+        IndexError,
+        KeyError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
+        found = f"{type(error).__name__}: {error}"
+        raise ArtifactError(
+            f"{path}: the {what} is damaged ({found[:200]}); write it again"
+        ) from None
+    except OSError as error:
+        if error.errno not in (errno.ENAMETOOLONG, errno.ELOOP):
+            raise
+        raise ArtifactError(
+            f"{path}: the {what} is damaged (it names a file that cannot be: {error.strerror}); "
+            "write it again"
+        ) from None
 
 
 def _content_sha256(value: dict[str, Any]) -> str:

@@ -32,7 +32,7 @@ from serplatform.storage.mirror import Mirror, local_path, recorded, shown
 #: States a recorded trial can have.
 TRIAL_STATES = ("complete", "pruned", "failed")
 
-_RECORD_KEYS = ("trial", "state")
+_RECORD_KINDS = {"trial": int, "state": str, "architecture": str, "params": dict, "dev": dict}
 
 #: Metrics whose dev means are columns ``dev_<name>`` of ``trials.parquet``.
 DEV_METRICS = (
@@ -233,7 +233,11 @@ class RunDirectory:
             ArtifactError: it is missing or damaged.
         """
         record = read_json(path, "trial record")
-        lacking = [k for k in _RECORD_KEYS if not isinstance(record, dict) or k not in record]
+        lacking = [
+            name
+            for name, kind in _RECORD_KINDS.items()
+            if not isinstance(record, dict) or not isinstance(record.get(name), kind)
+        ]
         if lacking or record["state"] not in TRIAL_STATES:
             what = ", ".join(lacking) or "a known state"
             raise ArtifactError(

@@ -25,6 +25,7 @@ from serplatform.artifacts import (
     ALIGNMENT_SCHEMA,
     SCHEMA_VERSION,
     UTTERANCE_SCHEMA,
+    damaged_content,
     file_sha256,
     read_json,
     read_parquet,
@@ -49,6 +50,7 @@ _META_KEYS = (
 )
 _FEATURE_KEYS = ("dim", "frame_shift", "frame_length", "unit", "spec", "shards")
 _FRAME_TYPES = (pa.list_(pa.float32()), pa.large_list(pa.float32()))
+_KINDS = {int: "a whole number", float: "a number", str: "text", list: "a list", dict: "an object"}
 _AGAIN = "prepare the dataset again"
 
 
@@ -357,12 +359,51 @@ def _check_meta(directory: Path, meta: Any) -> None:
             f"{SCHEMA_VERSION}; {_AGAIN}"
         )
     faults = [f"dataset.json lacks '{key}'" for key in _META_KEYS if key not in meta]
-    try:
+    with damaged_content(path, "dataset description"):
+        faults += [] if faults else _kind_faults(meta)
         faults += [] if faults else _shard_faults(directory, meta)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        faults.append(f"dataset.json is damaged ({type(error).__name__}: {error})")
     if faults:
         raise ArtifactError(f"{path}: the dataset is not whole; {_AGAIN}:", faults)
+
+
+def _kind_faults(meta: dict[str, Any]) -> list[str]:
+    """Say which values are not of the kind that they have to be."""
+    faults = []
+
+    def check(holder: Any, key: str, kind: type, where: str = "") -> bool:
+        value = holder.get(key) if isinstance(holder, dict) else None
+        number = isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
+        if {int: isinstance(value, int) and number, float: number}.get(kind, type(value) is kind):
+            return True
+        faults.append(f"{where}'{key}' is not {_KINDS[kind]}")
+        return False
+
+    check(meta, "fingerprint", str)
+    check(meta["counts"], "utterances", int, "counts: ")
+    if check(meta, "classes", list) and any(type(name) is not str for name in meta["classes"]):
+        faults.append("'classes' holds something else than names")
+    if check(meta, "files", dict):
+        for name in meta["files"]:
+            check(meta["files"], name, str, "files: ")
+    if not check(meta, "features", dict):
+        return faults
+    for name, entry in meta["features"].items():
+        where = f"feature '{name}': "
+        lacking = [key for key in _FEATURE_KEYS if not isinstance(entry, dict) or key not in entry]
+        if lacking:
+            faults.append(f"feature '{name}' lacks {', '.join(lacking)}")
+            continue
+        if check(entry, "dim", int, where) and entry["dim"] < 1:
+            faults.append(f"{where}'dim' is {entry['dim']}")
+        for key, kind in (("frame_shift", float), ("frame_length", float), ("spec", dict)):
+            check(entry, key, kind, where)
+        for shard in entry["shards"] if check(entry, "shards", list, where) else ():
+            if check(shard, "file", str, where) and Path(shard["file"]).name != shard["file"]:
+                faults.append(f"{where}the shard '{shard['file']}' lies elsewhere")
+            for key in ("rows", "frames", "bytes"):
+                check(shard, key, int, where)
+            check(shard, "sha256", str, where)
+    return faults
 
 
 def _shard_faults(directory: Path, meta: dict[str, Any]) -> list[str]:
@@ -370,10 +411,6 @@ def _shard_faults(directory: Path, meta: dict[str, Any]) -> list[str]:
     faults = []
     total = int(meta["counts"]["utterances"])
     for name, entry in meta["features"].items():
-        lacking = [key for key in _FEATURE_KEYS if key not in entry]
-        if lacking:
-            faults.append(f"feature '{name}' lacks {', '.join(lacking)}")
-            continue
         rows = sum(int(shard["rows"]) for shard in entry["shards"])
         if rows != total:
             faults.append(f"feature '{name}' has {rows} rows for {total} utterances")
@@ -411,6 +448,7 @@ def _map_shard(path: Path) -> tuple[pa.RecordBatch, tuple[int, int]]:
                 f"{path}: has {reader.num_record_batches} record batches instead of one; {_AGAIN}"
             )
         batch = reader.get_batch(0)
+        batch.validate(full=True)  # of the offsets and ids; numbers have nothing to check
     except FileNotFoundError:
         raise ArtifactError(f"{path}: no such feature shard; {_AGAIN}") from None
     except (pa.ArrowInvalid, OSError) as error:
@@ -421,7 +459,10 @@ def _map_shard(path: Path) -> tuple[pa.RecordBatch, tuple[int, int]]:
             f"{path}: its columns are {batch.schema.names}; a feature shard has 'utterance_id' "
             f"and 'frames' (lists of float32); {_AGAIN}"
         )
-    values = batch.column("frames").values.buffers()[1]
+    frames = batch.column("frames")
+    if frames.null_count or frames.values.null_count or batch.column("utterance_id").null_count:
+        raise ArtifactError(f"{path}: the feature shard lacks values; {_AGAIN}")
+    values = frames.values.buffers()[1]
     if values is not None and not 0 <= values.address - whole.address <= whole.size - values.size:
         raise ArtifactError(f"{path}: is compressed, so it cannot be mapped; {_AGAIN}")
     return batch, (whole.address, whole.size)

@@ -11,6 +11,7 @@ Shapes: V ids, E values of a vector.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -25,6 +26,7 @@ FloatArray = npt.NDArray[np.float32]
 #: a file with more ragged lines than this share is not a file of word vectors
 MAX_RAGGED = 0.01
 _MAX_WIDTH = 4096
+_MAX_LINE = 1 << 20  # characters
 _SHOWN = 3
 
 
@@ -140,7 +142,15 @@ def read_word_vectors(path: str | Path, words: Iterable[str]) -> WordVectors:
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """Numbered lines that are not blank; bytes that are not UTF-8 are replaced."""
     with path.open(encoding="utf-8", errors="replace", newline="\n") as stream:
-        for number, line in enumerate(stream, start=1):
+        for number in itertools.count(1):
+            line = stream.readline(_MAX_LINE)
+            if not line:
+                return
+            if len(line) == _MAX_LINE:
+                raise BadInputError(
+                    f"{path}: is not a file of word vectors: line {number} of it is longer than "
+                    f"{_MAX_LINE:,} characters; give a GloVe text file"
+                )
             if "\0" in line:
                 raise BadInputError(
                     f"{path}: is not a text file (zero byte in line {number}); give the unpacked "

@@ -14,7 +14,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from serplatform.artifacts import SCHEMA_VERSION, file_sha256, posterior_schema, read_json
+from serplatform.artifacts import (
+    SCHEMA_VERSION,
+    damaged_content,
+    file_sha256,
+    posterior_schema,
+    read_json,
+)
 from serplatform.ensemble.base import PosteriorSet
 from serplatform.errors import ArtifactError, BadInputError, LeakError
 from serplatform.metrics import SUM_TOLERANCE
@@ -119,6 +125,11 @@ def read_library(runs: Sequence[str | Path]) -> Library:
     """
     if not runs:
         raise BadInputError("no run was given; name at least one directory that holds a run.json")
+    with damaged_content(", ".join(map(str, runs)), "run"):
+        return _read_library(runs)
+
+
+def _read_library(runs: Sequence[str | Path]) -> Library:
     directories = [RunDirectory(Path(run).resolve()) for run in runs]
     paths = [d.path for d in directories]
     twice = sorted({str(p) for p in paths if paths.count(p) > 1})

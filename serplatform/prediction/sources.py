@@ -79,7 +79,8 @@ def find_recordings(
     for argument in arguments:
         for given in listed if argument == STDIN else (argument,):
             path = Path(given)
-            paths = _inside(path, refused) if path.is_dir() else [path]
+            # a name that is too long, or whose folder is closed, is refused when it is read
+            paths = _inside(path, refused) if os.path.isdir(path) else [path]
             for file in paths:
                 found.setdefault(os.path.realpath(file), Source(path=file, name=printable(file)))
     return list(found.values()), refused

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from serplatform.artifacts import SCHEMA_VERSION, read_json
+from serplatform.artifacts import SCHEMA_VERSION, damaged_content, read_json
 from serplatform.ensemble.base import Combiner, combiner_from_parameters
 from serplatform.ensemble.calibration import apply_temperature
 from serplatform.errors import ArtifactError, BadInputError, SerplatformError
@@ -168,9 +168,11 @@ def open_system(path: Path, trial: int | None = None) -> System:
     if trial is not None and not is_run:
         raise BadInputError(f"--trial {trial}: is for runs, and {path} is none")
     if is_run:
-        return open_run(path, trial)
+        with damaged_content(path, "run"):
+            return open_run(path, trial)
     if (path / ENSEMBLE_FILE).is_file():
-        return open_ensemble(path)
+        with damaged_content(path / ENSEMBLE_FILE, "ensemble"):
+            return open_ensemble(path)
     if (path / BUNDLE_FILE).is_file():
         return read_bundle(path)
     raise BadInputError(

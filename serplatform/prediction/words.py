@@ -43,19 +43,26 @@ class Transcripts:
         except UnicodeDecodeError as error:
             raise BadInputError(f"{path}: is not UTF-8 text ({error.reason})") from None
         reader = csv.DictReader(io.StringIO(content, newline=""))
-        if not set(_COLUMNS) <= set(reader.fieldnames or ()):
+        try:
+            columns = list(reader.fieldnames or ())
+        except csv.Error as error:
+            raise BadInputError(f"{path}: line 1: {error}") from None
+        if not set(_COLUMNS) <= set(columns):
             raise BadInputError(
                 f"{path}: needs the columns file,text in its first line; it has "
-                f"{', '.join(reader.fieldnames or ['nothing'])}"
+                f"{', '.join(columns or ['nothing'])}"
             )
         texts: dict[str, str] = {}
         faults = []
-        for row in reader:
-            name, text = row["file"], row["text"]
-            if not name or text is None:
-                faults.append(f"line {reader.line_num}: needs a file and a text")
-            elif texts.setdefault(name, text) != text:
-                faults.append(f"line {reader.line_num}: another text for '{name}'")
+        try:
+            for row in reader:
+                name, text = row["file"], row["text"]
+                if not name or text is None:
+                    faults.append(f"line {reader.line_num}: needs a file and a text")
+                elif texts.setdefault(name, text) != text:
+                    faults.append(f"line {reader.line_num}: another text for '{name}'")
+        except csv.Error as error:
+            raise BadInputError(f"{path}: line {reader.line_num}: {error}") from None
         if faults:
             raise BadInputError(f"{path}: has {len(faults)} fault(s):", faults[:20])
         return cls(texts, path)

@@ -213,12 +213,17 @@ def plan_from_json(value: Any, where: str = "fold file") -> FoldPlan:
             seed=int(value["seed"]),
             notes=tuple(value["notes"]),
         )
-    except (KeyError, TypeError, ValueError) as error:
+        names = [plan.classes, plan.label_map, plan.label_map.values(), plan.notes]
+        names += [getattr(fold, part) for fold in plan.folds for part in PARTS]
+        if not all(type(name) is str for group in names for name in group):
+            raise TypeError("a name is not text")
+        found = plan_hash(plan)
+    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise ArtifactError(
             f"{where}: the fold file is damaged ({type(error).__name__}: {error}); make the folds "
             "again"
         ) from None
-    if value.get("hash", plan_hash(plan)) != plan_hash(plan):
+    if value.get("hash", found) != found:
         raise ArtifactError(
             f"{where}: its contents do not match the hash {str(value['hash'])[:12]}… written in "
             "it; it was altered, make the folds again"

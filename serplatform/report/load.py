@@ -17,7 +17,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from serplatform.artifacts import SCHEMA_VERSION, file_sha256, read_json, read_parquet
+from serplatform.artifacts import (
+    SCHEMA_VERSION,
+    damaged_content,
+    file_sha256,
+    read_json,
+    read_parquet,
+)
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.run_directory import RunDirectory
 from serplatform.storage.mirror import find_copy
@@ -268,6 +274,11 @@ def load_source(path: Path) -> Source:
             f"{path}: no such directory; give what `serplatform search --out` or "
             "`serplatform ensemble --out` wrote"
         )
+    with damaged_content(path, "run or ensemble"):
+        return _load_source(path)
+
+
+def _load_source(path: Path) -> Source:
     if (path / "ensemble.json").exists():
         return _with_runs(path, load_ensemble(path), None)
     if (path / "run.json").exists():

@@ -183,7 +183,7 @@ def test_damage_is_named_when_opening(copy, damage, message):
         ({"schema_version": 99}, "schema version 99, but .* reads 1"),
         ({"counts": {"utterances": 23}}, "feature 'log_mel_23' has 24 rows for 23"),
         ({"features": {"f": {"dim": 3}}}, "feature 'f' lacks frame_shift"),
-        ({"features": 3}, "dataset.json is damaged"),
+        ({"features": 3}, "'features' is not an object"),
     ],
 )
 def test_description_that_does_not_fit_is_refused(copy, change, message):
