@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import os
 from collections import Counter
@@ -54,7 +55,8 @@ class CsvTable(Corpus):
     split, fold, utterance_id, parent_id`` have a meaning; other columns are kept as they are.
 
     Args:
-        allow_outside: accept paths that leave the table's directory.
+        allow_outside: accept paths that leave the table's directory, by their names (absolute,
+            or with ``..``) or over symbolic links.
     """
 
     name = "csv"
@@ -117,10 +119,16 @@ class CsvTable(Corpus):
             raise _RowError(f"line {line} names no file")
         path = Path(os.path.normpath(root / values["file"]))
         inside = path.is_relative_to(os.path.normpath(root))
-        if not inside and not self.allow_outside:
-            raise _RowError(
-                "its path leaves the table's directory; say --allow-outside if that is meant"
-            )
+        if not self.allow_outside:
+            if not inside:
+                raise _RowError(
+                    "its path leaves the table's directory; say --allow-outside if that is meant"
+                )
+            if _links_outside(path, root):
+                raise _RowError(
+                    "a link on its path leaves the table's directory; say --allow-outside if that "
+                    "is meant"
+                )
         start, end = (_seconds(values.get(name, ""), name) for name in ("start", "end"))
         name = values.get("utterance_id", "")
         recording = path.with_suffix("")
@@ -157,6 +165,18 @@ class CsvTable(Corpus):
 
 class _RowError(Exception):
     """A row cannot be an utterance; the message is the reason."""
+
+
+def _links_outside(path: Path, root: Path) -> bool:
+    """Whether a symbolic link leads from below ``root`` to elsewhere."""
+    folder = _real_folder(path.parent)
+    real = os.path.realpath(path) if os.path.islink(path) else os.path.join(folder, path.name)
+    return not Path(real).is_relative_to(_real_folder(root))
+
+
+@functools.lru_cache(maxsize=4096)
+def _real_folder(folder: Path) -> str:
+    return os.path.realpath(folder)
 
 
 def _seconds(text: str, name: str) -> float | None:
@@ -197,6 +217,8 @@ def _read(table: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
         ) from None
     if "\0" in text:
         raise BadInputError(f"{table}: is not a text file; give a CSV or TSV file with {_NEEDS}")
+    if not text.strip():
+        raise BadInputError(f"{table}: the file is empty; it needs {_NEEDS}")
     known = {name for names in _COLUMNS.values() for name in names}
     first = next(line for line in text.splitlines() if line.strip())
     delimiter = max(
@@ -211,6 +233,8 @@ def _read(table: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
         rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
     except csv.Error as error:
         raise BadInputError(f"{table}: line {reader.line_num}: {error}") from None
+    if not rows:
+        raise BadInputError(f"{table}: every cell is empty; it needs {_NEEDS}")
     header = [cell.strip().lower() for cell in rows[0][1]]
     return header, rows[1:]
 

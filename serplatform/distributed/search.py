@@ -24,7 +24,7 @@ from serplatform.errors import BadInputError, SerplatformError
 from serplatform.run_directory import DEV_METRICS, RunDirectory, RunLock
 from serplatform.search.roster import Roster, TrialSource
 from serplatform.search.setup import OpenRun
-from serplatform.search.study import Studies
+from serplatform.search.study import Studies, full_storage
 from serplatform.storage.publisher import Publisher
 
 
@@ -116,7 +116,7 @@ def _prepare(
     objectives = tuple(description["objective"])
     studies = Studies(
         run.spaces,
-        storage=description["storage"] or str(run.directory.journal),
+        storage=full_storage(description["storage"] or str(run.directory.journal)),
         records=records,
         objectives=objectives,
         sampler=description["sampler"],

@@ -30,6 +30,7 @@ from serplatform.run_directory import RunDirectory
 from serplatform.search.roster import TrialSource
 from serplatform.search.study import Suggestion
 from serplatform.seeding import derive_seed
+from serplatform.storage.location import redact
 from serplatform.storage.remote import RemoteError
 from serplatform.training.trial import TrialTask, base_record
 
@@ -400,7 +401,7 @@ class _Trials:
         history = {(e["fold"], e["epoch"]): e for e in saved.get("history", [])}
         history.update({(e["fold"], e["epoch"]): e for e in self._history.get(number, [])})
         folds = saved.get("fold_dev", [])
-        record = base_record(self.task(suggestion), state, error)
+        record = base_record(self.task(suggestion), state, error and redact(error))
         record.update(
             dev={name: sum(f[name] for f in folds) / len(folds) for name in folds[0]}
             if folds

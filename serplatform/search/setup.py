@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,7 +27,14 @@ from serplatform.search.space import (
     parse_space,
     space_faults,
 )
-from serplatform.search.study import PRUNERS, SAMPLERS, check_objectives, make_pruner, make_sampler
+from serplatform.search.study import (
+    PRUNERS,
+    SAMPLERS,
+    STORAGE_VARIABLE,
+    check_objectives,
+    make_pruner,
+    make_sampler,
+)
 from serplatform.storage.location import address, redact
 from serplatform.training.trial_config import resolve
 
@@ -234,7 +242,7 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
         "objective": list(request.objectives),
         "sampler": request.sampler,
         "pruner": request.pruner,
-        "storage": request.storage,
+        "storage": request.storage and _without_secrets(request.storage),
         "study_prefix": "" if request.storage is None else f"{out.name}-{secrets.token_hex(4)}/",
         "selection": "dev rows of each outer fold; test rows are opened by the report alone",
         "versions": versions(),
@@ -290,6 +298,14 @@ def reopen_run(out: Path, *, dataset: str | Path | None = None) -> OpenRun:
         spaces[name] = space
     description["dataset"]["path"] = address(path)
     return OpenRun(directory, description, spaces, plan)
+
+
+def _without_secrets(storage: str) -> str:
+    """The URL to record; its password stays in the environment of this process."""
+    recorded = redact(storage)
+    if recorded != storage:
+        os.environ[STORAGE_VARIABLE] = storage
+    return recorded
 
 
 def space_mapping(space: SearchSpace) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,7 +25,10 @@ from serplatform.search.journal import StudyJournal
 from serplatform.search.remembering_tpe import RememberingTPESampler
 from serplatform.search.space import SearchSpace, paper_point
 from serplatform.seeding import derive_seed
+from serplatform.storage.location import redact
 
+#: Environment variable with the whole URL of a storage whose recorded URL lacks its password.
+STORAGE_VARIABLE = "SERPLATFORM_STORAGE"
 #: user attribute of an Optuna trial: its number, its settings, whether it is the paper's
 ATTRIBUTE = "serplatform"
 #: state of a record to the name of its Optuna trial's state
@@ -71,6 +73,26 @@ class Suggestion:
     label: str = ""
 
 
+def full_storage(recorded: str) -> str:
+    """An Optuna storage URL with the password that is never recorded.
+
+    Args:
+        recorded: as in ``run.json``, ``***`` in the place of what is secret.
+
+    Raises:
+        BadInputError: :data:`STORAGE_VARIABLE` does not hold the whole URL.
+    """
+    if "***" not in recorded:
+        return recorded
+    whole = os.environ.get(STORAGE_VARIABLE, "")
+    if redact(whole) != recorded:
+        raise BadInputError(
+            f"the study's storage is {recorded}, and its password is not recorded: set the "
+            f"environment variable {STORAGE_VARIABLE} to the whole URL"
+        )
+    return whole
+
+
 def open_storage(location: str) -> BaseStorage:
     """Open an Optuna storage: a journal file's path, or any Optuna storage URL.
 
@@ -81,9 +103,9 @@ def open_storage(location: str) -> BaseStorage:
         try:
             return optuna.storages.get_storage(location)
         except Exception as error:  # noqa: BLE001 - each database has errors of its own
-            reason = str(error).strip().partition("\n")[0]
+            reason = redact(str(error).strip().partition("\n")[0])
             raise BadInputError(
-                f"--storage {_without_password(location)}: cannot be opened ({reason}); give an "
+                f"--storage {redact(location)}: cannot be opened ({reason}); give an "
                 "Optuna storage URL such as sqlite:///studies.db, or leave it out"
             ) from None
     path = Path(location)
@@ -106,16 +128,6 @@ def open_storage(location: str) -> BaseStorage:
             f"{location}: the study's journal is damaged ({error}); move it away and resume: "
             "it is rebuilt from the trial records"
         ) from None
-
-
-def _without_password(url: str) -> str:
-    """A URL that may be shown and logged.
-
-    Example:
-        >>> _without_password("mysql://me:secret@host/db")
-        'mysql://me:***@host/db'
-    """
-    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", url)
 
 
 def _cut_partial_line(path: Path) -> None:

@@ -80,6 +80,26 @@ def test_bad_row_has_a_reason(tmp_path: Path, row: str, reason: str) -> None:
     assert reason in manifest.rejections[0].reason
 
 
+def test_links_that_lead_outside_need_a_request(tmp_path: Path) -> None:
+    data, elsewhere = tmp_path / "data", tmp_path / "elsewhere"
+    data.mkdir()
+    elsewhere.mkdir()
+    (elsewhere / "a.wav").touch()
+    (data / "own.wav").touch()
+    (data / "file.wav").symlink_to(elsewhere / "a.wav")
+    (data / "folder").symlink_to(elsewhere)
+    (data / "inner.wav").symlink_to(data / "own.wav")
+    (tmp_path / "alias").symlink_to(data)
+    names = ("file.wav", "folder/a.wav", "inner.wav", "own.wav")
+    text = "file,emotion\n" + "".join(f"{name},sad\n" for name in names)
+    manifest = scan(tmp_path / "alias" / "t.csv", text)
+    assert [u.utterance_id for u in manifest.utterances] == ["inner", "own"]
+    assert {r.path for r in manifest.rejections} == {"file.wav", "folder/a.wav"}
+    assert "a link on its path leaves" in manifest.rejections[0].reason
+    asked = scan(tmp_path / "alias" / "t.csv", text, allow_outside=True)
+    assert len(asked.utterances) == 4
+
+
 def test_paths_outside_are_accepted_on_request(tmp_path: Path) -> None:
     text = "file,emotion\n../a.wav,sad\n"
     (row,) = scan(tmp_path / "t.csv", text, allow_outside=True).utterances
