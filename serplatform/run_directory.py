@@ -32,7 +32,8 @@ from serplatform.storage.mirror import Mirror, local_path, recorded, shown
 #: States a recorded trial can have.
 TRIAL_STATES = ("complete", "pruned", "failed")
 
-_RECORD_KINDS = {"trial": int, "state": str, "architecture": str, "params": dict, "dev": dict}
+_RECORD_KINDS = {"trial": int, "state": str, "architecture": str}
+_OPTIONAL_KINDS = {"params": dict, "dev": dict}
 
 #: Metrics whose dev means are columns ``dev_<name>`` of ``trials.parquet``.
 DEV_METRICS = (
@@ -238,6 +239,9 @@ class RunDirectory:
             for name, kind in _RECORD_KINDS.items()
             if not isinstance(record, dict) or not isinstance(record.get(name), kind)
         ]
+        if not lacking:
+            kinds = _OPTIONAL_KINDS.items()
+            lacking = [name for name, kind in kinds if not isinstance(record.get(name, {}), kind)]
         if lacking or record["state"] not in TRIAL_STATES:
             what = ", ".join(lacking) or "a known state"
             raise ArtifactError(
