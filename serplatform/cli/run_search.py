@@ -168,9 +168,11 @@ def _brief(ensemble: dict[str, Any]) -> dict[str, Any]:
 
 def _test_line(name: str, metrics: dict[str, Any]) -> str:
     uar = metrics["uar"]
+    known = uar["low"] is not None  # one speaker has no interval by speaker
+    interval = f" (95 % interval {uar['low']:.3f} to {uar['high']:.3f})" if known else ""
     return (
-        f"  {name:<12} test UAR {uar['value']:.3f} (95 % interval {uar['low']:.3f} to "
-        f"{uar['high']:.3f}), accuracy {metrics['accuracy']['value']:.3f}"
+        f"  {name:<12} test UAR {uar['value']:.3f}{interval}, "
+        f"accuracy {metrics['accuracy']['value']:.3f}"
     )
 
 

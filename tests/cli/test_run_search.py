@@ -1,0 +1,36 @@
+"""The result of a search in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from serplatform.cli.run_search import describe
+
+
+def summary_of(low: float | None, high: float | None) -> dict[str, Any]:
+    found = {
+        "uar": {"value": 0.5, "low": low, "high": high},
+        "accuracy": {"value": 0.625, "low": low, "high": high},
+    }
+    return {
+        "trials": {"complete": 2, "pruned": 1, "failed": 0},
+        "seconds": 61.0,
+        "best_trial": {"trial": 1, "architecture": "csa", "dev_uar": 0.75, "params": {}},
+        "ensemble": {"pooled": {"ensemble": found, "best_single": found}},
+        "report": "run/report.html",
+    }
+
+
+def test_the_interval_stands_behind_the_pooled_value() -> None:
+    lines = describe(summary_of(0.25, 0.75)).splitlines()
+    assert lines[3] == (
+        "  ensemble     test UAR 0.500 (95 % interval 0.250 to 0.750), accuracy 0.625"
+    )
+
+
+def test_one_speaker_has_values_without_an_interval() -> None:
+    lines = describe(summary_of(None, None)).splitlines()
+    assert lines[3:5] == [
+        "  ensemble     test UAR 0.500, accuracy 0.625",
+        "  best single  test UAR 0.500, accuracy 0.625",
+    ]
