@@ -126,8 +126,8 @@ class Wire:
                 ).start()
 
     def _pump(self, source: socket.socket, sink: socket.socket, counts: bool) -> None:
-        source.settimeout(None)
         with contextlib.suppress(OSError):
+            source.settimeout(None)  # it may have been closed by the other direction
             while content := source.recv(1 << 16):
                 while self.mode == "dead":
                     time.sleep(0.05)

@@ -233,7 +233,7 @@ def test_the_papers_trial_survives_a_death_between_asking_and_noting(begin, tmp_
 
 def test_a_storage_that_cannot_be_opened_is_one_message(begin):
     run = begin(storage="nosuch://me:hidden@host/studies")
-    with pytest.raises(BadInputError, match=r"--storage nosuch://me:\*\*\*@host/studies: cannot"):
+    with pytest.raises(BadInputError, match=r"--storage nosuch://\*\*\*@host/studies: cannot"):
         search(run, limits(2), Events())
     assert not run.directory.path.exists()
 
@@ -241,11 +241,12 @@ def test_a_storage_that_cannot_be_opened_is_one_message(begin):
 def test_the_time_budget_is_kept(begin):
     run = begin(epochs=3)
     begun = time.monotonic()
-    outcome = search(run, limits(None, seconds=8.0), Events())
+    seconds = 25.0  # enough for a trial also where the processes are slow to start
+    outcome = search(run, limits(None, seconds=seconds), Events())
     took = time.monotonic() - begun
     assert outcome.status == "time"
     assert outcome.best is not None
-    assert took < 8.0 + 8.0  # the workers are given some seconds to stop
+    assert took < seconds + 8.0  # the workers are given some seconds to stop
     assert run_faults(run.directory.path, ended=False) == []
     assert run.directory.read_run()["status"] == "complete"
 

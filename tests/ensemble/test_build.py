@@ -34,7 +34,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def built(run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     out = tmp_path_factory.mktemp("ens")
-    return out, build_ensemble([run], out, num_resamples=200)
+    return out, build_ensemble([run], out, combiner="greedy", num_resamples=200)
 
 
 def test_returned_content_is_the_file(built: tuple[Path, dict[str, Any]]) -> None:
@@ -250,7 +250,7 @@ def test_all_bad_arguments_are_reported_at_once(run: Path, tmp_path: Path) -> No
 
 
 def test_a_run_is_not_overwritten_by_an_ensemble(run: Path) -> None:
-    with pytest.raises(BadInputError, match="is a run; give another directory"):
+    with pytest.raises(BadInputError, match=r"holds a run \(run.json\); give another directory"):
         build_ensemble([run], run)
 
 

@@ -53,7 +53,7 @@ def _record(run, number):
     (model / "model.safetensors").write_bytes(b"model")
     run.posteriors_file(number).parent.mkdir(exist_ok=True)
     run.posteriors_file(number).write_bytes(b"posteriors")
-    run.write_record({"trial": number, "state": "complete"})
+    run.write_record({"trial": number, "state": "complete", "architecture": "csa"})
 
 
 def _state(run, number):
@@ -386,7 +386,9 @@ def test_node_that_comes_back_writes_nothing_of_a_trial_that_another_went_on_wit
         one.check_claim(0, "first")
     two.check_claim(0, "second")
     _record(two, 0)
-    two.record_file(0).write_text('{"trial": 0, "state": "complete", "by": "two"}')
+    two.record_file(0).write_text(
+        '{"trial": 0, "state": "complete", "architecture": "csa", "by": "two"}'
+    )
     assert two.share_trial(0)
     with pytest.raises(SerplatformError, match="trial 0: another process has gone on with it"):
         one.check_claim(0, "first")
