@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from serplatform.errors import ArtifactError
+from serplatform.errors import ArtifactError, BadInputError
 
 SCHEMA_VERSION = 1
 
@@ -223,6 +223,30 @@ def read_parquet(path: str | Path, what: str = "table") -> pa.Table:
         raise ArtifactError(f"{path}: no such {what}") from None
     except (pa.ArrowInvalid, OSError) as error:
         raise ArtifactError(f"{path}: the {what} is damaged ({error}); write it again") from None
+
+
+#: file by which a directory is known → what it then holds
+_MARKERS = {
+    "dataset.json": "a dataset",
+    "run.json": "a run",
+    "ensemble.json": "an ensemble",
+    "bundle.json": "a bundle",
+}
+
+
+def refuse_foreign(out: str | Path, own: str) -> None:
+    """See that a directory to write to holds nothing of another kind.
+
+    Args:
+        out: the directory, which need not exist.
+        own: the file by which what will be written is known, e.g. ``run.json``.
+
+    Raises:
+        BadInputError: it holds a dataset, run, ensemble or bundle of another kind.
+    """
+    for marker, what in _MARKERS.items():
+        if marker != own and Path(out, marker).exists():
+            raise BadInputError(f"{out}: holds {what} ({marker}); give another directory")
 
 
 def file_sha256(path: str | Path) -> str:

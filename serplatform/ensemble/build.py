@@ -16,6 +16,7 @@ from serplatform.artifacts import (
     posterior_schema,
     read_json,
     read_parquet,
+    refuse_foreign,
     sweep_partial,
     write_json,
     write_parquet,
@@ -193,10 +194,9 @@ def _check_arguments(out: Path, combiner: str, objective: str, num_resamples: in
         faults.append(f"{num_resamples} bootstrap resamples: must be at least 1")
     if out.exists() and not out.is_dir():
         faults.append(f"{out}: is a file; give a directory to write the ensemble to")
-    if (out / "run.json").exists():
-        faults.append(f"{out}: is a run; give another directory to write the ensemble to")
     if faults:
         raise BadInputError("the ensemble cannot be built:", faults)
+    refuse_foreign(out, "ensemble.json")
 
 
 def _run_row(run: Mapping[str, Any]) -> dict[str, Any]:

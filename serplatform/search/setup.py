@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from serplatform.artifacts import SCHEMA_VERSION
+from serplatform.artifacts import SCHEMA_VERSION, refuse_foreign
 from serplatform.datasets.dataset import Dataset
 from serplatform.environment import hardware, now, versions
 from serplatform.errors import ArtifactError, BadInputError
@@ -200,6 +200,7 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
         raise BadInputError(
             f"{directory}: already holds a run; continue it with --resume, or give another --out"
         )
+    refuse_foreign(out, directory.run_file.name)
     check_objectives(request.objectives)
     make_sampler(request.sampler, 0)
     make_pruner(request.pruner, max_epochs=1, num_folds=1)
