@@ -435,6 +435,11 @@ def _check_utterances(directory: Path, meta: dict[str, Any], utterances: pa.Tabl
             f"{path}: has {utterances.num_rows} rows, where dataset.json says "
             f"{meta['counts']['utterances']}; {_AGAIN}"
         )
+    expected = meta["files"].get(path.name)
+    if expected is None:
+        raise ArtifactError(f"{path}: dataset.json holds no checksum of it; {_AGAIN}")
+    if faults := _checksum_fault(path, expected):  # labels and speakers changed by hand
+        raise ArtifactError(f"{faults[0]}: it was altered; {_AGAIN}")
 
 
 def _map_shard(path: Path) -> tuple[pa.RecordBatch, tuple[int, int]]:

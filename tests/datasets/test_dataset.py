@@ -9,7 +9,13 @@ import pyarrow as pa
 import pytest
 from pyarrow import ipc
 
-from serplatform.artifacts import UTTERANCE_SCHEMA, read_json, read_parquet, write_json
+from serplatform.artifacts import (
+    UTTERANCE_SCHEMA,
+    read_json,
+    read_parquet,
+    write_json,
+    write_parquet,
+)
 from serplatform.datasets.dataset import Dataset
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.testing.synthetic import make_dataset
@@ -174,6 +180,24 @@ def test_first_row_of_another_utterance_is_refused_without_a_full_check(copy):
 def test_damage_is_named_when_opening(copy, damage, message):
     damage(copy)
     with pytest.raises(ArtifactError, match=message):
+        Dataset.open(copy)
+
+
+def test_a_label_changed_by_hand_is_refused(copy):
+    path = copy / "utterances.parquet"
+    table = read_parquet(path)
+    labels = table.column("emotion").to_pylist()
+    column = table.column_names.index("emotion")
+    write_parquet(path, table.set_column(column, "emotion", [[labels[-1], *labels[1:]]]))
+    with pytest.raises(ArtifactError, match=r"utterances.parquet: its checksum is .*was altered"):
+        Dataset.open(copy)
+
+
+def test_a_table_without_a_checksum_is_refused(copy):
+    meta = read_json(copy / "dataset.json")
+    del meta["files"]["utterances.parquet"]
+    write_json(copy / "dataset.json", meta)
+    with pytest.raises(ArtifactError, match=r"utterances.parquet: dataset.json holds no checksum"):
         Dataset.open(copy)
 
 
