@@ -144,6 +144,13 @@ def predict(
             for _, event in _events(group, plan, max_duration):
                 if isinstance(event, Clip) and event.samples is not None:
                     moments.add(predictor.read(event.samples), settings)
+            if moments.fewest == 1:
+                tally.notes.append(
+                    f"{group[0].path}: is all that there is of its speaker, and a single vector of "
+                    "features normalised by itself is 0 whatever is said: models that normalise "
+                    "by speaker learn nothing from it; give more recordings of the speaker "
+                    "(--speaker folder or all), or --window"
+                )
         for row in classifier.rows(_events(group, plan, max_duration), moments):
             tally.rows += 1
             tally.seconds = time.monotonic() - begun

@@ -77,6 +77,11 @@ class SpeakerMoments:
                 mean, count = old_mean + gap * count / total, total
             self._sums[key] = (count, mean, scatter)
 
+    @property
+    def fewest(self) -> int:
+        """Frames that the scarcest feature gave; 0 before any clip."""
+        return min((count for count, _, _ in self._sums.values()), default=0)
+
     def settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Preprocessing that standardizes by this speaker what ``settings`` would by a clip's."""
         count, mean, scatter = self._sums[_key(settings)]

@@ -164,6 +164,18 @@ def test_a_folder_is_one_speaker_unless_told_otherwise(audio_run):
     assert np.abs(by_file[0].posteriors - one[0].posteriors).max() > 1e-5
 
 
+def test_a_speaker_of_a_single_vector_is_named(audio_run, tmp_path):
+    short = write_tone(tmp_path / "alone" / "short.wav", seconds=0.03)  # one frame
+    write_tone(tmp_path / "more" / "1.wav", seconds=1.0)
+    predictor = Predictor(open_system(audio_run.run, 1))
+    _, tally = rows_of(predictor, [tmp_path])
+    (note,) = tally.notes
+    assert note.startswith(f"{short}: is all that there is of its speaker")
+    assert "is 0 whatever is said" in note
+    _, together = rows_of(predictor, [tmp_path], speaker="all")
+    assert together.notes == []
+
+
 def test_a_damaged_recording_is_named_and_the_others_go_on(audio_run, tmp_path):
     good = write_tone(tmp_path / "1.wav", seconds=1.0)
     (tmp_path / "2.wav").write_bytes(b"")
