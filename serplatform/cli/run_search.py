@@ -184,12 +184,14 @@ def describe(summary: dict[str, Any]) -> str:
     lines = [
         f"{sum(counts.values())} trials in {format_duration(summary['seconds'])}: "
         f"{counts['complete']} complete, {counts['pruned']} pruned, {counts['failed']} failed",
-        f"Best single by dev: trial {best['trial']} ({best['architecture']}), "
+        f"Best trial by mean dev: trial {best['trial']} ({best['architecture']}), "
         f"{metric.replace('_', ' ')} {best[metric]:.4f}",
     ]
     ensemble = summary["ensemble"]
     if ensemble is not None:
-        lines.append("On test rows, opened now, pooled over folds:")
+        lines.append(
+            "On test rows, opened now, pooled over folds, each fold's choice by its own dev rows:"
+        )
         lines.append(_test_line("ensemble", ensemble["pooled"]["ensemble"]))
         lines.append(_test_line("best single", ensemble["pooled"]["best_single"]))
     lines.append(f"Report: {summary['report']}")

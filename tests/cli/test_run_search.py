@@ -23,6 +23,8 @@ def summary_of(low: float | None, high: float | None) -> dict[str, Any]:
 
 def test_the_interval_stands_behind_the_pooled_value() -> None:
     lines = describe(summary_of(0.25, 0.75)).splitlines()
+    assert lines[1] == "Best trial by mean dev: trial 1 (csa), dev uar 0.7500"
+    assert lines[2].endswith("each fold's choice by its own dev rows:")
     assert lines[3] == (
         "  ensemble     test UAR 0.500 (95 % interval 0.250 to 0.750), accuracy 0.625"
     )
