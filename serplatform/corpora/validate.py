@@ -41,12 +41,12 @@ def validate(manifest: Manifest, label_map: Mapping[str, str] | None = None) -> 
     kept: list[Utterance] = []
     rejections = list(manifest.rejections)
     foreign = _foreign_faults(Counter(u.emotion for u in manifest.utterances), names)
-    seen: set[str] = set()
+    seen: dict[str, Utterance] = {}
     for utterance in manifest.utterances:
         emotion = utterance.emotion
         if emotion in names and not is_missing(names[emotion]):
             emotion = canonical_emotion(names[emotion])
-        reason = _fault(utterance, seen)
+        reason = _fault(utterance, seen.get(utterance.utterance_id))
         if reason is None and utterance.emotion in names and is_missing(names[utterance.emotion]):
             reason = f"label '{utterance.emotion}' is left out (--map)"
         reason = reason or foreign.get(emotion)
@@ -57,7 +57,7 @@ def validate(manifest: Manifest, label_map: Mapping[str, str] | None = None) -> 
                 )
             )
             continue
-        seen.add(utterance.utterance_id)
+        seen[utterance.utterance_id] = utterance
         same = emotion == utterance.emotion
         kept.append(utterance if same else dataclasses.replace(utterance, emotion=emotion))
     return dataclasses.replace(
@@ -68,11 +68,11 @@ def validate(manifest: Manifest, label_map: Mapping[str, str] | None = None) -> 
     )
 
 
-def _fault(utterance: Utterance, seen: set[str]) -> str | None:
+def _fault(utterance: Utterance, kept: Utterance | None) -> str | None:
     if not utterance.utterance_id:
         return "has no utterance id"
-    if utterance.utterance_id in seen:
-        return "duplicate utterance id; the first one is kept"
+    if kept is not None:
+        return "duplicate utterance id; the first one is kept" + _otherwise(utterance, kept)
     if is_missing(utterance.emotion):
         return f"has no label ('{utterance.emotion}')" if utterance.emotion else "has no label"
     if not utterance.speaker_id:
@@ -84,6 +84,18 @@ def _fault(utterance: Utterance, seen: set[str]) -> str | None:
     if (start is not None and start < 0) or (end is not None and end <= (start or 0.0)):
         return f"its span from {start or 0:g} to {end} s is empty or negative"
     return None
+
+
+def _otherwise(utterance: Utterance, kept: Utterance) -> str:
+    """What a duplicate says that the utterance which is kept does not."""
+    said = []
+    if utterance.path != kept.path:
+        said.append(f"that is another file, {kept.path.name}")
+    if utterance.emotion != kept.emotion and not is_missing(utterance.emotion):
+        said.append(f"it is '{kept.emotion}', where this is '{utterance.emotion}'")
+    if utterance.speaker_id != kept.speaker_id and utterance.speaker_id:
+        said.append(f"its speaker is {kept.speaker_id}, where this has {utterance.speaker_id}")
+    return f" ({'; '.join(said)})" if said else ""
 
 
 def _foreign_faults(counts: Counter[str], names: Mapping[str, str]) -> dict[str, str]:
@@ -126,6 +138,29 @@ def class_notes(utterances: Sequence[Utterance]) -> list[str]:
         "and test parts of a speaker-independent fold"
         for emotion, who in sorted(speakers.items())
         if len(who) == 1
+    ]
+
+
+def column_notes(utterances: Sequence[Utterance]) -> list[str]:
+    """A sentence on each column of folds or parts that some utterances lack.
+
+    Example:
+        >>> from pathlib import Path
+        >>> one = Utterance(utterance_id="a", path=Path("a.wav"), speaker_id="s", emotion="sad")
+        >>> column_notes([one, dataclasses.replace(one, fold="1")])[0][:39]
+        "1 of 2 utterances have no 'fold', so th"
+    """
+    lacking = {
+        "fold": sum(not utterance.fold for utterance in utterances),
+        "split": sum(not utterance.split for utterance in utterances),
+    }
+    if 0 in lacking.values():
+        return []
+    return [
+        f"{count} of {len(utterances)} utterances have no '{column}', so the column does not make "
+        "the default protocol; fill it, or leave those rows out, to have it used"
+        for column, count in lacking.items()
+        if count < len(utterances)
     ]
 
 

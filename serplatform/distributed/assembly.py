@@ -29,7 +29,7 @@ from serplatform.artifacts import (
 from serplatform.config import digest
 from serplatform.corpora.audio import TARGET_RATE
 from serplatform.corpora.base import Corpus, Manifest, Rejection, Utterance
-from serplatform.corpora.validate import class_notes
+from serplatform.corpora.validate import class_notes, column_notes
 from serplatform.distributed.extraction import ShardReport, table_schema
 from serplatform.features.base import FeatureExtractor
 from serplatform.labels import class_order
@@ -247,6 +247,7 @@ def _notes(assembly: Assembly, count: _Count) -> Iterator[str]:
             f"sample, and stay in one part of every split: {shown}{more}"
         )
     yield from class_notes(_kept(assembly))
+    yield from column_notes(_kept(assembly))
 
 
 def _fingerprint(

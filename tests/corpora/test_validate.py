@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from serplatform.corpora.base import Manifest, Utterance
-from serplatform.corpora.validate import class_notes, generic_protocol, validate
+from serplatform.corpora.validate import class_notes, column_notes, generic_protocol, validate
 from serplatform.errors import BadInputError
 
 
@@ -55,6 +55,25 @@ def test_second_of_two_equal_ids_is_rejected() -> None:
     )
     assert [u.speaker_id for u in manifest.utterances] == ["first"]
     assert manifest.rejections[0].reason.startswith("duplicate utterance id")
+
+
+def test_a_duplicate_that_says_otherwise_says_what() -> None:
+    found = validate(
+        Manifest(
+            utterances=(
+                utterance("a"),
+                utterance("a"),
+                utterance("a", emotion="angry", speaker_id="s9"),
+                utterance("a", path=Path("a.flac")),
+            )
+        )
+    ).rejections
+    assert [rejection.reason.removeprefix("duplicate utterance id; ") for rejection in found] == [
+        "the first one is kept",
+        "the first one is kept (it is 'sad', where this is 'angry'; its speaker is s1, where "
+        "this has s9)",
+        "the first one is kept (that is another file, a.wav)",
+    ]
 
 
 def test_id_of_a_rejected_utterance_is_free() -> None:
@@ -109,3 +128,17 @@ def test_protocol_is_the_column_where_every_row_has_one() -> None:
         generic_protocol([utterance("a", split="train"), utterance("b", split="test")]) == "column"
     )
     assert generic_protocol([utterance("a", fold="1"), utterance("b")]) != "column"
+
+
+def test_a_column_with_gaps_is_said_not_to_be_used() -> None:
+    listed = [utterance("a", split="train"), utterance("b", split="test"), utterance("c")]
+    assert column_notes(listed) == [
+        "1 of 3 utterances have no 'split', so the column does not make the default protocol; "
+        "fill it, or leave those rows out, to have it used"
+    ]
+    assert column_notes(listed[:2]) == column_notes(listed[2:]) == []
+
+
+def test_gaps_in_a_column_do_not_matter_where_the_other_is_whole() -> None:
+    listed = [utterance("a", split="train", fold="1"), utterance("b", fold="2")]
+    assert column_notes(listed) == []
