@@ -110,7 +110,12 @@ def random_folds(selection: Selection, *, count: int, protocol: str, seed: int) 
     if count > available:
         raise BadInputError(
             f"protocol '{protocol}': {count} folds need at least {count} different recordings, "
-            f"and the dataset has {available}; use fewer folds"
+            f"and the dataset has {available}; "
+            + (
+                "use fewer folds"
+                if available > 2
+                else "it is too small to be split: add recordings"
+            )
         )
     shares = [1.0 / count] * count
     fold = assign_stratified(selection.groups, selection.labels, shares, fold_rng(seed, "folds"))
