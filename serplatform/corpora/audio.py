@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,9 @@ END_TOLERANCE = 0.1
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3"})
 
 _LFS_PREFIX = b"version https://git-lfs"
+#: libsndfile's note on a WAV file whose header promises more, or less, than it holds
+_DATA_SIZES = re.compile(r"^data : (\d+) \(should be (\d+)\)", re.MULTILINE)
+_UNKNOWN_SIZE = 0x7FFF0000  # and above: written where the size was not known, as into a pipe
 _LARGEST = 1000.0  # of float samples; integers stored as floats reach 32768
 _TRIM_DB = 30.0
 _TRIM_HOP = 160  # samples: 10 ms
@@ -127,6 +131,12 @@ def _read_open(file: Any, start: float | None, end: float | None, limit: float |
     whole = file.frames / rate
     if file.frames <= 0:
         raise AudioError("holds 0 samples")
+    promised = whole * _share_promised(str(file.extra_info))
+    if promised > whole + END_TOLERANCE:
+        raise AudioError(
+            f"is cut short: its header promises {promised:.3f} s, and it holds {whole:.3f} s; "
+            "copy it again"
+        )
     begin = 0.0 if start is None else start
     stop = whole if end is None else end
     if begin < 0 or stop <= begin:
@@ -165,6 +175,20 @@ def _read_open(file: Any, start: float | None, end: float | None, limit: float |
         start=begin,
         end=stop,
     )
+
+
+def _share_promised(info: str) -> float:
+    """What a WAV file's header promises, as a multiple of what libsndfile finds in the file.
+
+    Example:
+        >>> _share_promised("data : 400 (should be 100)")
+        4.0
+    """
+    found = _DATA_SIZES.search(info)
+    if found is None:
+        return 1.0
+    promised, held = map(int, found.groups())
+    return promised / held if held > 0 and promised < _UNKNOWN_SIZE else 1.0
 
 
 def audio_hash(samples: FloatArray) -> str:

@@ -219,3 +219,30 @@ def test_speech_bounds_ignore_noise_and_digital_zeros() -> None:
 
 def test_speech_bounds_of_a_very_short_clip_are_its_ends() -> None:
     assert speech_bounds(np.ones(500, dtype=np.float32)) == (0.0, 500 / RATE)
+
+
+def test_wav_that_is_cut_short_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.full(16_000, 0.1), 16_000)
+    path.write_bytes(path.read_bytes()[: 44 + 2 * 4_000])
+    with pytest.raises(AudioError, match=r"promises 1.000 s, and it holds 0.250 s; copy it again"):
+        read_audio(path)
+
+
+@pytest.mark.parametrize("size", [0x7FFFF000, 0xFFFFFFFF])
+def test_wav_written_into_a_pipe_does_not_say_its_size_and_is_whole(
+    tmp_path: Path, size: int
+) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.full(16_000, 0.1), 16_000)
+    content = bytearray(path.read_bytes())
+    content[40:44] = struct.pack("<I", size)
+    path.write_bytes(content)
+    assert len(read_audio(path).samples) == 16_000
+
+
+def test_wav_that_lacks_its_last_samples_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.full(16_000, 0.1), 16_000)
+    path.write_bytes(path.read_bytes()[:-200])
+    assert len(read_audio(path).samples) == 15_900
