@@ -139,6 +139,9 @@ def describe(summary: PrepareSummary) -> str:
     ]
     reasons = list(counts["by_reason"].items())
     lines += [f"  left out: {number} × {reason}" for reason, number in reasons[:_REASONS]]
+    if len(reasons) > _REASONS:
+        rest = sum(number for _, number in reasons[_REASONS:])
+        lines.append(f"  left out: {rest} × {len(reasons) - _REASONS} further reason(s)")
     if reasons:
         lines.append(f"  each is listed in {summary.address}/rejected.csv")
     lines += [f"  note: {note}" for note in meta["notes"]]

@@ -145,6 +145,7 @@ def _read_library(runs: Sequence[str | Path]) -> Library:
     tables: list[tuple[Path, pa.Table]] = []
     described: list[Mapping[str, Any]] = []
     damaged: list[str] = []
+    seen: dict[tuple[Any, Any], Path] = {}
     for directory, content, label in zip(directories, contents, labels, strict=True):
         records = directory.records(damaged)
         states = [str(record["state"]) for record in records.values()]
@@ -160,6 +161,7 @@ def _read_library(runs: Sequence[str | Path]) -> Library:
             except ArtifactError as error:
                 damaged.append(str(error))
                 continue
+            _check_copy(file, record, seen)
             table = _checked_table(table, file, classes)
             parameters = record.get("num_parameters")
             candidates.append(
@@ -213,6 +215,19 @@ def _check_recorded(file: Path, record: Mapping[str, Any]) -> None:
             f"{file}: the posterior table is truncated or altered (its SHA-256 is not the one in "
             "the trial's record); `serplatform search --resume` trains the trial again"
         )
+
+
+def _check_copy(file: Path, record: Mapping[str, Any], seen: dict[tuple[Any, Any], Path]) -> None:
+    """Refuse a trial of a copied run: it would count twice."""
+    key = (record.get("ended"), record.get("posteriors_sha256"))
+    if None in key:
+        return
+    if key in seen:
+        raise BadInputError(
+            f"{file}: is the very training of {seen[key]}: one run is a copy of the other; "
+            "give one of them"
+        )
+    seen[key] = file
 
 
 def _check_same(paths: Sequence[Path], contents: Sequence[Mapping[str, Any]]) -> None:

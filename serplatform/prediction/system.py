@@ -217,15 +217,13 @@ def choose_trial(
     records = directory.records()
     complete = {n: r for n, r in records.items() if r["state"] == "complete"}
     if not complete:
-        raise BadInputError(f"{directory.path}: no trial is complete, so there is no model to use")
+        raise BadInputError(f"{directory}: no trial is complete, so there is no model to use")
     if trial is not None:
         if trial in complete:
             return complete[trial]
         state = f"is {records[trial]['state']}" if trial in records else "does not exist"
         known = ", ".join(map(str, sorted(complete)[:20])) + (" …" if len(complete) > 20 else "")
-        raise BadInputError(
-            f"--trial {trial}: {state} in {directory.path}; complete trials: {known}"
-        )
+        raise BadInputError(f"--trial {trial}: {state} in {directory}; complete trials: {known}")
     named = str((run.get("objective") or ["uar"])[0])
     objective = named if named in DEV_METRICS else "uar"
     sign = 1.0 if HIGHER_IS_BETTER[objective] else -1.0

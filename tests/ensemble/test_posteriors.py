@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from serplatform.artifacts import read_json, write_json
+from serplatform.artifacts import file_sha256, read_json, write_json
 from serplatform.ensemble.posteriors import read_library
 from serplatform.errors import ArtifactError, BadInputError, LeakError
 from serplatform.testing.synthetic_run import make_run
@@ -93,6 +94,19 @@ def test_runs_that_differ_are_refused_with_what_differs(tmp_path: Path, run: Pat
 def test_a_run_given_twice_is_refused(run: Path) -> None:
     with pytest.raises(BadInputError, match="given twice"):
         read_library([run, run / ".." / run.name])
+
+
+def test_a_run_and_its_copy_are_refused(run: Path, tmp_path: Path) -> None:
+    for file in (run / "trials").glob("*.json"):
+        record = {**read_json(file), "ended": 1.5}
+        posteriors = run / "posteriors" / f"trial-{record['trial']:05d}.parquet"
+        if posteriors.exists():
+            record["posteriors_sha256"] = file_sha256(posteriors)
+        write_json(file, record, checksum=True)
+    copy = shutil.copytree(run, tmp_path / "copy")
+    assert len(read_library([run]).candidates) > 1
+    with pytest.raises(BadInputError, match="is a copy of the other; give one of them"):
+        read_library([run, copy])
 
 
 def test_no_run_is_refused() -> None:
