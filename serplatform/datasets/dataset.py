@@ -30,6 +30,14 @@ from serplatform.artifacts import (
     read_json,
     read_parquet,
 )
+from serplatform.datasets.joined import (
+    JOIN,
+    FrameViews,
+    JoinedViews,
+    common_shift,
+    feature_parts,
+    joined_spec,
+)
 from serplatform.datasets.mapping import release
 from serplatform.errors import ArtifactError, BadInputError, unknown_name
 from serplatform.storage.cache import local_dataset
@@ -214,12 +222,27 @@ class Dataset:
             counts[item["values"]] = counts.get(item["values"], 0) + item["counts"]
         return counts
 
+    def lacking(self, feature: str) -> list[str]:
+        """The features that ``feature`` is, or joins, and that the dataset does not hold."""
+        return [part for part in feature_parts(feature) if part not in self.meta["features"]]
+
     def feature_info(self, name: str) -> FeatureInfo:
-        """What the feature ``name`` is.
+        """What the feature ``name`` is; names with ``+`` between are joined frame by frame.
 
         Raises:
-            BadInputError: the dataset does not hold it.
+            BadInputError: the dataset does not hold it, or features cannot be joined.
         """
+        parts = feature_parts(name)
+        if len(parts) > 1:
+            infos = [self.feature_info(part) for part in parts]
+            return FeatureInfo(
+                name=JOIN.join(parts),
+                dim=sum(info.dim for info in infos),
+                frame_shift=common_shift({info.name: info.frame_shift for info in infos}),
+                frame_length=max(info.frame_length for info in infos),
+                unit="; ".join(dict.fromkeys(info.unit for info in infos)),
+                spec=joined_spec({info.name: info.spec for info in infos}),
+            )
         features = self.meta["features"]
         if name not in features:
             raise BadInputError(
@@ -236,13 +259,19 @@ class Dataset:
             spec=dict(entry["spec"]),
         )
 
-    def views(self, name: str) -> FeatureViews:
+    def views(self, name: str) -> FrameViews:
         """Views over all frames of a feature; its shards are mapped on the first call.
+
+        Names with ``+`` between are joined frame by frame.
 
         Raises:
             ArtifactError: a shard is missing, truncated or disagrees with the tables.
             BadInputError: the dataset does not hold the feature.
         """
+        parts = feature_parts(name)
+        if len(parts) > 1:
+            self.feature_info(name)  # refuses what cannot be joined
+            return JoinedViews(tuple(self.views(part) for part in parts))
         if name not in self._views:
             self._views[name] = self._map(name)
         return self._views[name]

@@ -25,6 +25,7 @@ from serplatform.datasets.augmentation import (
 )
 from serplatform.datasets.data_config import DataConfig
 from serplatform.datasets.dataset import Dataset, FloatArray, IntArray
+from serplatform.datasets.joined import FrameViews
 from serplatform.datasets.mapping import RELEASE_AFTER
 from serplatform.datasets.normalization import (
     DEVIATION_FLOOR,
@@ -34,7 +35,8 @@ from serplatform.datasets.normalization import (
     usable_deviation,
     utterance_moments,
 )
-from serplatform.datasets.words import WordInputs
+from serplatform.datasets.pooling import NO_SHIFT, PooledViews, PoolingConfig, pool
+from serplatform.datasets.words import WordConfig, WordInputs
 from serplatform.errors import BadInputError, LeakError
 from serplatform.models.base import Batch, InputSpec
 from serplatform.protocols.base import PARTS, FoldPlan
@@ -67,14 +69,16 @@ class FoldData:
         self.config = config
         self.classes = plan.classes
         self.info = dataset.feature_info(config.feature)
-        self._views = dataset.views(config.feature)
+        self._views: FrameViews = dataset.views(config.feature)
         self._rows = self._part_rows()
         self._labels = self._all_labels()
         self._speakers = dataset.speaker_ids
         self._unreleased = 0
         self._first, self._last = self._bounds()
+        self.words = self._word_inputs(config.word_config)
+        self._pooled_words = self._word_inputs(config.pooled_word_config)
+        self._pool()
         self._length = self._last - self._first
-        self.words = self._word_inputs()
         self._gain = self._gain_source()
         self._train_mean, self._train_deviation = self._fit()
         self._shift, self._scale, self._statistic = self._normalizers()
@@ -84,7 +88,8 @@ class FoldData:
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences that belong beside any number computed on this fold."""
-        notes = () if self.words is None else self.words.notes
+        source = self.words or self._pooled_words
+        notes = () if source is None else source.notes
         if self.config.normalization != "speaker":
             return notes
         return (
@@ -123,6 +128,10 @@ class FoldData:
     def lengths(self, part: str) -> IntArray:
         """Frames of a part's rows, after trimming."""
         return self._length[self.rows(part)]
+
+    def kept(self, rows: IntArray) -> tuple[IntArray, IntArray]:
+        """(B,) first frame (or pooled step) that is kept of some rows, and one past the last."""
+        return self._first[rows], self._last[rows]
 
     def utterance_ids(self, part: str) -> list[str]:
         """Utterance ids of a part's rows."""
@@ -222,6 +231,12 @@ class FoldData:
         }
         if self.words is not None:
             values["words"] = self.words.settings()
+        if self.config.pooling_config is not None:
+            values["pooling"] = dataclasses.asdict(self.config.pooling_config)
+            # of the frames, where the others are of what they are summed up to
+            values["frame_shift"] = self.dataset.feature_info(self.config.feature).frame_shift
+            if self._pooled_words is not None:
+                values["pooling"]["words"] = self._pooled_words.settings()
         return values
 
     # -- preparation
@@ -280,9 +295,38 @@ class FoldData:
         end = table.column("speech_end").to_numpy()
         return trim_bounds(start, end, total, self.info.frame_shift)
 
-    def _word_inputs(self) -> WordInputs | None:
+    def _pool(self) -> None:
+        """Put functionals in the place of frames, where the configuration asks for them."""
+        config = self.config.pooling_config
+        if config is None:
+            return
+        words = self._pooled_words
+        key = ("pooled", self.config.feature, self.config.trim, config, words and words.config)
+        if key not in self.dataset.cache:
+            self.dataset.cache[key] = self._pooled(config)
+        self._views = self.dataset.cache[key]
+        self._first = np.zeros_like(self._views.num_frames)
+        self._last = self._views.num_frames
+        self.info = dataclasses.replace(
+            self.info, dim=self._views.dim, frame_shift=NO_SHIFT, frame_length=NO_SHIFT
+        )
+
+    def _pooled(self, config: PoolingConfig) -> PooledViews:
+        """Functionals of every utterance of the dataset."""
+        count = len(self._first)
+        values = np.empty((count, config.num_steps, config.dim(self.info.dim)), dtype=np.float32)
+        for row in range(count):
+            frames = self._views.frames(row, int(self._first[row]), int(self._last[row]))
+            spans = None
+            if self._pooled_words is not None:
+                spans = self._pooled_words.encode(np.array([row], dtype=np.int64))[1][0]
+            values[row] = pool(frames, config, self.info.frame_shift, spans)
+            self._release_pages(frames.nbytes)
+        self._views.release()
+        return PooledViews(values)
+
+    def _word_inputs(self, config: WordConfig | None) -> WordInputs | None:
         """Words of all rows, with a vocabulary of the training rows; None where none are read."""
-        config = self.config.word_config
         if config is None:
             return None
         return WordInputs.fit(
@@ -308,7 +352,9 @@ class FoldData:
 
     def _moments(self) -> Moments:
         """Moments of every utterance; computed once a process for all folds and trials."""
-        key = ("moments", self.config.feature, self.config.trim)
+        words = self._pooled_words
+        pooling = (self.config.pooling_config, words and words.config)
+        key = ("moments", self.config.feature, self.config.trim, pooling)
         if key not in self.dataset.cache:
             self.dataset.cache[key] = utterance_moments(self._views, self._first, self._last)
         moments: Moments = self.dataset.cache[key]

@@ -10,7 +10,7 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
-from serplatform.datasets.dataset import FeatureViews, IntArray
+from serplatform.datasets.joined import FrameViews, IntArray
 from serplatform.datasets.mapping import RELEASE_AFTER
 
 DoubleArray = npt.NDArray[np.float64]
@@ -50,7 +50,7 @@ class Moments:
         return mean, np.sqrt((self.scatter[rows].sum(axis=0) + between) / total)
 
 
-def utterance_moments(views: FeatureViews, first: IntArray, last: IntArray) -> Moments:
+def utterance_moments(views: FrameViews, first: IntArray, last: IntArray) -> Moments:
     """Moments of frames ``first`` to ``last`` (excluded) of every utterance, in one pass."""
     count = len(first)
     mean, scatter = np.zeros((count, views.dim)), np.zeros((count, views.dim))

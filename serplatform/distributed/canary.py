@@ -86,7 +86,7 @@ def quick_architecture(dataset: Dataset) -> str:
         space = load_space(f"{name}-small" if f"{name}-small" in spaces else name)
         searched = space.parameters.get("data.feature")
         needed = searched.values if searched else [resolve(name, space.fixed, name).data.feature]
-        if set(needed) <= set(dataset.feature_names):
+        if not any(dataset.lacking(feature) for feature in needed):
             return name
     raise BadInputError(
         f"{dataset.path}: no architecture that hears audio only can be trained on its features "

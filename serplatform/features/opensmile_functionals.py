@@ -53,7 +53,7 @@ class OpenSmileFunctionals(FeatureExtractor):
         shortest = round(SHORTEST * SAMPLING_RATE)
         if len(samples) < shortest:
             samples = np.pad(samples, (0, shortest - len(samples)))
-        values = _smile(self.feature_set)(samples, SAMPLING_RATE).reshape(1, -1)
+        values = smile(self.feature_set, "Functionals")(samples, SAMPLING_RATE).reshape(1, -1)
         values = np.nan_to_num(values, nan=0.0, posinf=LIMIT, neginf=-LIMIT)
         return np.clip(values, -LIMIT, LIMIT).astype(np.float32)
 
@@ -63,23 +63,36 @@ class OpenSmileFunctionals(FeatureExtractor):
             "kind": "opensmile_functionals",
             "sampling_rate": SAMPLING_RATE,
             "feature_set": self.feature_set,
-            "opensmile": _version(),
+            "opensmile": opensmile_version(),
             "short_clip_padded_to_seconds": SHORTEST,
         }
 
 
 @functools.cache
-def _smile(feature_set: str) -> Any:
-    """A started openSMILE, once a process."""
+def smile(feature_set: str, level: str) -> Any:
+    """A started openSMILE, once a process.
+
+    Args:
+        feature_set: its name in ``opensmile.FeatureSet``.
+        level: its name in ``opensmile.FeatureLevel``.
+
+    Raises:
+        BadInputError: the package is not installed.
+    """
     package = _package()
     return package.Smile(
         feature_set=package.FeatureSet[feature_set],
-        feature_level=package.FeatureLevel.Functionals,
+        feature_level=package.FeatureLevel[level],
         num_workers=1,
     )
 
 
-def _version() -> str:
+def opensmile_version() -> str:
+    """Version of the package.
+
+    Raises:
+        BadInputError: it is not installed.
+    """
     return str(_package().__version__)
 
 
@@ -88,7 +101,7 @@ def _package() -> Any:
         import opensmile
     except ImportError:
         raise BadInputError(
-            "features compare_2016 and egemaps_v02 need the package opensmile, which is not "
+            "features compare_2016… and egemaps_v02… need the package opensmile, which is not "
             "installed (its licence allows research only); pip install 'serplatform[opensmile]'"
         ) from None
     return opensmile

@@ -17,7 +17,6 @@ import torch
 from serplatform.datasets.batching import batches
 from serplatform.datasets.dataset import Dataset
 from serplatform.datasets.fold_data import FoldData
-from serplatform.datasets.normalization import trim_bounds
 from serplatform.errors import ArtifactError
 from serplatform.models.base import Batch, ModelOutput
 from serplatform.prediction.attention import FrameGrid, MapKind, map_kind, shares
@@ -153,14 +152,7 @@ def latency(found: Probe) -> tuple[float, float]:
 def _grids(data: FoldData, rows: IntArray) -> list[FrameGrid]:
     """Where each row's frames lie after trimming."""
     info = data.info
-    total = data.dataset.num_frames(info.name)[rows]
-    first, last = np.zeros_like(total), total
-    if data.config.trim:
-        table = data.dataset.utterances
-        start, end = (
-            table.column(name).to_numpy()[rows] for name in ("speech_start", "speech_end")
-        )
-        first, last = trim_bounds(start, end, total, info.frame_shift)
+    first, last = data.kept(rows)
     return [
         FrameGrid(first=a, count=b - a, shift=info.frame_shift, length=info.frame_length)
         for a, b in zip(first.tolist(), last.tolist(), strict=True)

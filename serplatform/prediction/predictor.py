@@ -18,7 +18,9 @@ import torch
 
 from serplatform.corpora.audio import speech_bounds
 from serplatform.corpora.base import Span
+from serplatform.datasets.joined import clip_frames, spec_parts
 from serplatform.datasets.normalization import trim_bounds
+from serplatform.datasets.pooling import PoolingConfig, pool
 from serplatform.datasets.preprocessing import preprocess
 from serplatform.datasets.words import encode_clip
 from serplatform.errors import ArtifactError, BadInputError
@@ -58,15 +60,12 @@ class SpeakerMoments:
     """
 
     def __init__(self) -> None:
-        self._sums: dict[tuple[str, bool], tuple[int, DoubleArray, DoubleArray]] = {}
+        self._sums: dict[str, tuple[int, DoubleArray, DoubleArray]] = {}
 
     def add(self, clip: ClipInput, settings: Sequence[Mapping[str, Any]]) -> None:
-        """Add a clip's frames, for every feature and way of trimming in ``settings``."""
+        """Add a clip's frames, for every feature and way of preparing it in ``settings``."""
         for key, chosen in {_key(s): s for s in settings}.items():
-            frames = clip.frames[key[0]].astype(np.float64)
-            if key[1]:
-                first, last = _kept(clip, chosen)
-                frames = frames[first:last]
+            frames = _model_frames(clip, chosen).astype(np.float64)
             mean = frames.mean(axis=0)
             count, scatter = len(frames), np.square(frames - mean).sum(axis=0)
             if key in self._sums:
@@ -135,8 +134,9 @@ class Predictor:
 
     @property
     def word_settings(self) -> list[Mapping[str, Any]]:
-        """Word settings of the models that read words; empty where none does."""
-        return [m.preprocessing["words"] for m in self.models if "words" in m.preprocessing]
+        """Word settings of the models that need words; empty where none does."""
+        found = [_word_settings(model.preprocessing) for model in self.models]
+        return [settings for settings in found if settings is not None]
 
     # -- prediction
 
@@ -195,11 +195,8 @@ class Predictor:
         settings = model.preprocessing
         if settings["normalization"] == "speaker" and speaker is not None:
             settings = speaker.settings(settings)
-        frames = preprocess(
-            [clip.frames[settings["feature"]] for clip in clips],
-            settings,
-            [clip.speech for clip in clips],
-        )
+        kept = [_model_frames(clip, settings) for clip in clips]
+        frames = preprocess(kept, {**settings, "trim": False})
         batch = _pad(frames)
         if "words" in settings:
             _add_words(batch, clips, settings)
@@ -227,13 +224,14 @@ class Predictor:
         """
         found: dict[str, tuple[Path, Mapping[str, Any]]] = {}
         for directory, model in self._models.items():
-            name, spec = model.preprocessing["feature"], model.preprocessing["spec"]
-            first, known = found.setdefault(name, (directory, spec))
-            if _plain(known) != _plain(spec):
-                raise ArtifactError(
-                    f"{directory}: was trained on another '{name}' than {first}; they cannot be "
-                    "used together"
-                )
+            joined = model.preprocessing
+            for name, spec in spec_parts(joined["feature"], joined["spec"]).items():
+                first, known = found.setdefault(name, (directory, spec))
+                if _plain(known) != _plain(spec):
+                    raise ArtifactError(
+                        f"{directory}: was trained on another '{name}' than {first}; they cannot "
+                        "be used together"
+                    )
         return found
 
 
@@ -271,13 +269,50 @@ def _checked_device(device: str) -> str:
     return device
 
 
-def _key(settings: Mapping[str, Any]) -> tuple[str, bool]:
-    return str(settings["feature"]), bool(settings["trim"])
+def _key(settings: Mapping[str, Any]) -> str:
+    """The same for all preprocessing that gives a clip the same frames before normalization."""
+    prepared = [settings["feature"], settings["trim"], settings.get("pooling")]
+    return json.dumps(prepared, sort_keys=True)
+
+
+def _word_settings(settings: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Of the words that a model reads, or that its functionals follow."""
+    found: Mapping[str, Any] | None = settings.get("words")
+    return found or settings.get("pooling", {}).get("words")
+
+
+def _model_frames(clip: ClipInput, settings: Mapping[str, Any]) -> FloatArray:
+    """What a model gets of a clip, (T, D), before normalization: trimmed and summed up."""
+    first, last = _kept(clip, settings)
+    frames = clip_frames(clip.frames, settings["feature"])[first:last]
+    pooling = settings.get("pooling")
+    if pooling is None:
+        return frames
+    config = PoolingConfig(**{k: v for k, v in pooling.items() if k != "words"})
+    spans = None
+    if "words" in pooling:
+        spans = _words_of(clip, settings, pooling["words"])[1]
+    return pool(frames, config, float(settings["frame_shift"]), spans)
+
+
+def _words_of(
+    clip: ClipInput, settings: Mapping[str, Any], words: Mapping[str, Any]
+) -> tuple[IntArray, IntArray]:
+    """Ids and frames of a clip's words, as training's were."""
+    first, last = _kept(clip, settings)
+    return encode_clip(
+        clip.spans,
+        clip.text,
+        words,
+        frame_shift=float(settings["frame_shift"]),
+        num_frames=last - first,
+        first_frame=first,
+    )
 
 
 def _kept(clip: ClipInput, settings: Mapping[str, Any]) -> tuple[int, int]:
     """First frame that the model gets and one past the last."""
-    count = len(clip.frames[settings["feature"]])
+    count = len(clip_frames(clip.frames, settings["feature"]))
     if not settings["trim"]:
         return 0, count
     start, end = clip.speech
@@ -300,19 +335,7 @@ def _pad(frames: Sequence[FloatArray]) -> Batch:
 
 def _add_words(batch: Batch, clips: Sequence[ClipInput], settings: Mapping[str, Any]) -> None:
     """Encode each clip's words as training's were."""
-    encoded: list[tuple[IntArray, IntArray]] = []
-    for clip in clips:
-        first, last = _kept(clip, settings)
-        encoded.append(
-            encode_clip(
-                clip.spans,
-                clip.text,
-                settings["words"],
-                frame_shift=float(settings["frame_shift"]),
-                num_frames=last - first,
-                first_frame=first,
-            )
-        )
+    encoded = [_words_of(clip, settings, settings["words"]) for clip in clips]
     counts = np.array([len(ids) for ids, _ in encoded], dtype=np.int64)
     ids = np.zeros((len(clips), int(counts.max())), dtype=np.int64)
     spans = np.zeros((*ids.shape, 2), dtype=np.int64)

@@ -283,8 +283,8 @@ def _check_dataset(table: ReproducedTable, work: Work, wishes: Wishes) -> None:
     for name, configurations in work.rows.items():
         architecture = configurations[0].architecture
         config = resolve(architecture, configurations[0].values, f"row {name}")
-        if config.data.feature not in dataset.feature_names:
-            features.setdefault(config.data.feature, []).append(name)
+        for part in dataset.lacking(config.data.feature):
+            features.setdefault(part, []).append(name)
         inputs = ARCHITECTURES.get(architecture).inputs
         needs_times = (
             "words" in inputs

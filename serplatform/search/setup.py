@@ -352,8 +352,8 @@ def _check_features(dataset: Dataset, spaces: Mapping[str, SearchSpace]) -> None
             else [resolve(architecture, space.fixed, space.source).data.feature]
         )
         for feature in needed:
-            if feature not in dataset.feature_names:
-                missing.setdefault(feature, []).append(architecture)
+            for part in dataset.lacking(feature):
+                missing.setdefault(part, []).append(architecture)
     if missing:
         have = ", ".join(dataset.feature_names)
         raise BadInputError(

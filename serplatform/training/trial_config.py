@@ -119,6 +119,9 @@ def resolve(architecture_name: str, values: Mapping[str, Any], where: str) -> Tr
         section: parse_config(cls, given[section], where, f"{section}.")
         for section, cls in classes.items()
     }
+    broken = built["data"].faults()
+    if broken:
+        raise BadInputError(f"{where}: the configuration has {len(broken)} fault(s):", broken)
     return TrialConfig(architecture=architecture_name, **built)
 
 

@@ -24,10 +24,10 @@ def without_opensmile(monkeypatch):
             raise ImportError(name)
         return real(name, *rest, **named)
 
-    opensmile_functionals._smile.cache_clear()
+    opensmile_functionals.smile.cache_clear()
     monkeypatch.setattr(builtins, "__import__", importing)
     yield
-    opensmile_functionals._smile.cache_clear()
+    opensmile_functionals.smile.cache_clear()
 
 
 def test_values_are_opensmiles_own():
