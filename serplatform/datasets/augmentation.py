@@ -1,13 +1,18 @@
-"""Random changes of training frames: speed, gain, masked stretches and masked bands.
+"""Random changes of training frames: speed, gain, noise, masked stretches and masked bands.
 
 Every utterance has a generator of its own, made of the epoch's key and its row, so the change
 depends neither on the batch nor on the process that makes it.
 
 Park et al., "SpecAugment: A Simple Data Augmentation Method for Automatic Speech Recognition",
 Interspeech 2019, for the masks; Ko et al., "Audio Augmentation for Speech Recognition",
-Interspeech 2015, for the idea of speed changes. Departs from both: speed interpolates frames
-(tempo without pitch), a time mask covers a quarter of the frames at most, and a frequency mask
-half of the dimensions.
+Interspeech 2015, for the idea of speed changes; Sietsma and Dow, "Creating Artificial Neural
+Networks That Generalize", Neural Networks 4(1), 1991, and Bishop, "Training with Noise is
+Equivalent to Tikhonov Regularization", Neural Computation 7(1), 1995, for the noise. Departs
+from the first two: speed interpolates frames (tempo without pitch), a time mask covers a
+quarter of the frames at most, and a frequency mask half of the dimensions.
+
+Time derivatives (``data.deltas``) are taken of the frames whose speed and gain have changed, so
+that they belong to them; a masked band is masked with its derivatives.
 
 Shapes: T frames, D feature dimension.
 """
@@ -22,6 +27,9 @@ import numpy as np
 from serplatform.datasets.data_config import DataConfig
 from serplatform.datasets.dataset import FloatArray
 from serplatform.features.base import FEATURES, FeatureExtractor
+
+#: tells the stream of the noise from that of the other changes
+_NOISE_STREAM = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +79,21 @@ def change_speed(frames: FloatArray, speed: float) -> FloatArray:
     return frames[left] * (1.0 - share) + frames[right] * share
 
 
+def add_noise(frames: FloatArray, deviation: FloatArray | float, key: int, row: int) -> None:
+    """Add Gaussian noise to (T, D) frames, in place.
+
+    It is drawn from a stream of its own, so that the other changes are the same without it.
+
+    Args:
+        frames: written to.
+        deviation: of the noise, for all values or (D,).
+        key: of the epoch.
+        row: of the utterance.
+    """
+    rng = np.random.default_rng((key, row, _NOISE_STREAM))
+    frames += deviation * rng.standard_normal(frames.shape, dtype=np.float32)
+
+
 def mask(frames: FloatArray, change: Change, config: DataConfig, fill: FloatArray) -> None:
     """Set the masked stretches and bands of (T, D) frames to ``fill``, in place.
 
@@ -80,13 +103,16 @@ def mask(frames: FloatArray, change: Change, config: DataConfig, fill: FloatArra
         config: widest masks.
         fill: (D,).
     """
-    num_frames, dim = frames.shape
+    num_frames = len(frames)
+    dim = frames.shape[1] // (1 + config.deltas)
     for start, width in change.time_masks:
         first, last = _stretch(start, width, config.time_mask_frames, num_frames, num_frames // 4)
         frames[first:last] = fill
     for start, width in change.frequency_masks:
         first, last = _stretch(start, width, config.frequency_mask_bins, dim, dim // 2)
-        frames[:, first:last] = fill[first:last]
+        for start_of_block in range(0, frames.shape[1], dim):  # values, and each derivative
+            band = slice(start_of_block + first, start_of_block + last)
+            frames[:, band] = fill[band]
 
 
 def _stretch(start: float, width: float, widest: int, size: int, most: int) -> tuple[int, int]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 from serplatform.config import setting
-from serplatform.datasets.pooling import PoolingConfig
+from serplatform.datasets.joined import feature_parts
+from serplatform.datasets.pooling import NO_SHIFT, PoolingConfig
 from serplatform.datasets.words import WordConfig
+from serplatform.features.base import FEATURES
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,12 +34,25 @@ class DataConfig:
         "speaker (uses a test speaker's unlabelled audio), within each utterance, or none",
     )
     trim: bool = setting(False, "keep only the frames between the first and the last speech")
+    deltas: int = setting(
+        0,
+        "time derivatives appended to the frames: 1, the first; 2, the second too",
+        low=0,
+        high=2,
+    )
     time_masks: int = setting(0, "stretches of frames masked in training", low=0, high=20)
     time_mask_frames: int = setting(20, "longest masked stretch, frames", low=1, high=1000)
     frequency_masks: int = setting(0, "bands of dimensions masked in training", low=0, high=20)
     frequency_mask_bins: int = setting(4, "widest masked band, dimensions", low=1, high=1000)
     speed: float = setting(0.0, "largest relative change of speed in training", low=0.0, high=0.5)
     gain_db: float = setting(0.0, "largest change of level in training, decibels", low=0, high=40)
+    noise: float = setting(
+        0.0,
+        "deviation of Gaussian noise added to normalised frames in training, in deviations of "
+        "the training frames",
+        low=0.0,
+        high=5.0,
+    )
 
     pooling: Literal["none", "utterance", "time", "words"] = setting(
         "none",
@@ -104,17 +119,49 @@ class DataConfig:
     @property
     def augments(self) -> bool:
         """Whether training frames are changed at random."""
+        return self.changes_frames or self.noise > 0
+
+    @property
+    def changes_frames(self) -> bool:
+        """Whether they are changed in a way that functionals cannot be."""
         return bool(self.time_masks or self.frequency_masks or self.speed or self.gain_db)
 
     def faults(self) -> list[str]:
         """One sentence for each rule between settings that is broken."""
+        faults = self._delta_faults()
         if self.pooling == "none":
-            return []
-        faults = []
+            return faults
         if self.words:
             faults.append("data.pooling sums frames up; a model that reads words needs the frames")
-        if self.augments:
+        if self.changes_frames:
             faults.append("data.pooling sums frames up, so they cannot be masked or changed")
         if self.pooling == "utterance" and self.pooling_layout == "sequence":
             faults.append("data.pooling_layout = sequence needs segments: pooling = time or words")
         return faults
+
+    def _delta_faults(self) -> list[str]:
+        """Why there can be no derivatives."""
+        if not self.deltas:
+            return []
+        asked = f"data.deltas = {self.deltas}"
+        faults = []
+        if self.pooling != "none":
+            faults.append(
+                f"{asked}: data.pooling has derivatives of its own (data.pooling_statistics = "
+                "dynamics); set data.deltas = 0"
+            )
+        single = [part for part in feature_parts(self.feature) if _one_frame(part)]
+        if single:
+            faults.append(
+                f"{asked}: {', '.join(single)} is one frame an utterance, which has no "
+                "derivative; set data.deltas = 0"
+            )
+        return faults
+
+
+def _one_frame(feature: str) -> bool:
+    """Whether a feature is known to give one frame for an utterance of any length."""
+    if feature not in FEATURES.names():
+        return False  # the dataset says what it is
+    extractor: Any = FEATURES.get(feature)()
+    return bool(extractor.frame_shift >= NO_SHIFT)

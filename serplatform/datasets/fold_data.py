@@ -17,6 +17,7 @@ import torch
 
 from serplatform.datasets.augmentation import (
     Change,
+    add_noise,
     change_speed,
     changed_length,
     draw,
@@ -25,6 +26,7 @@ from serplatform.datasets.augmentation import (
 )
 from serplatform.datasets.data_config import DataConfig
 from serplatform.datasets.dataset import Dataset, FloatArray, IntArray
+from serplatform.datasets.deltas import DeltaViews, append_deltas
 from serplatform.datasets.joined import FrameViews
 from serplatform.datasets.mapping import RELEASE_AFTER
 from serplatform.datasets.normalization import (
@@ -78,6 +80,7 @@ class FoldData:
         self.words = self._word_inputs(config.word_config)
         self._pooled_words = self._word_inputs(config.pooled_word_config)
         self._pool()
+        self.info = dataclasses.replace(self.info, dim=self.info.dim * (1 + config.deltas))
         self._length = self._last - self._first
         self._gain = self._gain_source()
         self._train_mean, self._train_deviation = self._fit()
@@ -172,6 +175,10 @@ class FoldData:
         for position, row in enumerate(rows.tolist()):
             count = int(lengths[position])
             self._fill(padded[position, :count], row, changes[position] if changes else None)
+            if key is not None and self.config.noise:
+                add_noise(padded[position, :count], self._noise_deviation, key, row)
+            if changes is not None:
+                mask(padded[position, :count], changes[position], self.config, self._mask_fill)
             padded[position, count:] = 0.0
         self._release_pages(padded.nbytes)
         batch = Batch(
@@ -200,16 +207,27 @@ class FoldData:
             if self._gain is not None:
                 offset = self._gain.gain_offset(change.gain_db)
                 frames = frames if offset is None else frames + offset
+        frames = append_deltas(frames, self.config.deltas)
         if self._statistic is None:
             np.copyto(target, frames)
         else:
             statistic = self._statistic[row]
             np.subtract(frames, self._shift[statistic], out=target)
             np.multiply(target, self._scale[statistic], out=target)
-        if change is not None:
-            normalized = self._statistic is not None
-            fill = np.zeros(self.info.dim) if normalized else self._train_mean
-            mask(target, change, self.config, fill.astype(np.float32))
+
+    @property
+    def _mask_fill(self) -> FloatArray:
+        """(D,) the training frames' mean, in the units of the batches."""
+        if self._statistic is not None:
+            return np.zeros(self.info.dim, dtype=np.float32)
+        return self._train_mean.astype(np.float32)
+
+    @property
+    def _noise_deviation(self) -> FloatArray:
+        """(D,) of the noise, in the units of the batches."""
+        if self._statistic is not None:
+            return np.full(self.info.dim, self.config.noise, dtype=np.float32)
+        return (self.config.noise * self._train_deviation).astype(np.float32)
 
     # -- what new audio needs
 
@@ -229,6 +247,8 @@ class FoldData:
             "deviation": self._train_deviation.tolist(),
             "deviation_floor": (DEVIATION_FLOOR * self._train_deviation).tolist(),
         }
+        if self.config.deltas:
+            values["deltas"] = self.config.deltas
         if self.words is not None:
             values["words"] = self.words.settings()
         if self.config.pooling_config is not None:
@@ -354,9 +374,11 @@ class FoldData:
         """Moments of every utterance; computed once a process for all folds and trials."""
         words = self._pooled_words
         pooling = (self.config.pooling_config, words and words.config)
-        key = ("moments", self.config.feature, self.config.trim, pooling)
+        deltas = self.config.deltas
+        key = ("moments", self.config.feature, self.config.trim, pooling, deltas)
         if key not in self.dataset.cache:
-            self.dataset.cache[key] = utterance_moments(self._views, self._first, self._last)
+            views = DeltaViews(self._views, deltas) if deltas else self._views
+            self.dataset.cache[key] = utterance_moments(views, self._first, self._last)
         moments: Moments = self.dataset.cache[key]
         return moments
 

@@ -18,6 +18,7 @@ import torch
 
 from serplatform.corpora.audio import speech_bounds
 from serplatform.corpora.base import Span
+from serplatform.datasets.deltas import append_deltas
 from serplatform.datasets.joined import clip_frames, spec_parts
 from serplatform.datasets.normalization import trim_bounds
 from serplatform.datasets.pooling import PoolingConfig, pool
@@ -271,7 +272,7 @@ def _checked_device(device: str) -> str:
 
 def _key(settings: Mapping[str, Any]) -> str:
     """The same for all preprocessing that gives a clip the same frames before normalization."""
-    prepared = [settings["feature"], settings["trim"], settings.get("pooling")]
+    prepared = [settings.get(k) for k in ("feature", "trim", "pooling", "deltas")]
     return json.dumps(prepared, sort_keys=True)
 
 
@@ -282,12 +283,13 @@ def _word_settings(settings: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def _model_frames(clip: ClipInput, settings: Mapping[str, Any]) -> FloatArray:
-    """What a model gets of a clip, (T, D), before normalization: trimmed and summed up."""
+    """What a model gets of a clip, (T, D), before normalization: trimmed, with derivatives or
+    summed up."""
     first, last = _kept(clip, settings)
     frames = clip_frames(clip.frames, settings["feature"])[first:last]
     pooling = settings.get("pooling")
     if pooling is None:
-        return frames
+        return append_deltas(frames, settings.get("deltas", 0))
     config = PoolingConfig(**{k: v for k, v in pooling.items() if k != "words"})
     spans = None
     if "words" in pooling:
