@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from serplatform.config import setting
 from serplatform.datasets.joined import feature_parts
-from serplatform.datasets.pooling import NO_SHIFT, PoolingConfig
+from serplatform.datasets.pooling import PoolingConfig
 from serplatform.datasets.words import WordConfig
-from serplatform.features.base import FEATURES
+from serplatform.features.base import FEATURES, WHOLE_UTTERANCE
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -164,4 +164,4 @@ def _one_frame(feature: str) -> bool:
     if feature not in FEATURES.names():
         return False  # the dataset says what it is
     extractor: Any = FEATURES.get(feature)()
-    return bool(extractor.frame_shift >= NO_SHIFT)
+    return bool(extractor.frame_shift >= WHOLE_UTTERANCE)

@@ -37,7 +37,7 @@ from serplatform.datasets.normalization import (
     usable_deviation,
     utterance_moments,
 )
-from serplatform.datasets.pooling import NO_SHIFT, PooledViews, PoolingConfig, pool
+from serplatform.datasets.pooling import PooledViews, PoolingConfig, pool
 from serplatform.datasets.words import WordConfig, WordInputs
 from serplatform.errors import BadInputError, LeakError
 from serplatform.models.base import Batch, InputSpec
@@ -328,7 +328,10 @@ class FoldData:
         self._first = np.zeros_like(self._views.num_frames)
         self._last = self._views.num_frames
         self.info = dataclasses.replace(
-            self.info, dim=self._views.dim, frame_shift=NO_SHIFT, frame_length=NO_SHIFT
+            self.info,
+            dim=self._views.dim,
+            frame_shift=config.frame_shift,
+            frame_length=config.frame_shift,
         )
 
     def _pooled(self, config: PoolingConfig) -> PooledViews:

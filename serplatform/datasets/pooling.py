@@ -21,6 +21,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from serplatform.features.base import WHOLE_UTTERANCE
+
 FloatArray = npt.NDArray[np.float32]
 DoubleArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -31,8 +33,6 @@ PoolingLayout = Literal["vector", "sequence"]
 
 #: percentiles over the whole utterance
 PERCENTILES = (5, 25, 50, 75, 95)
-#: seconds that a pooled step stands for: longer than any utterance, it has no place in time
-NO_SHIFT = 86_400.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,6 +72,11 @@ class PoolingConfig:
         if self.layout == "sequence":
             return segment
         return feature_dim * (5 + len(PERCENTILES)) + 1 + self.num_segments * segment
+
+    @property
+    def frame_shift(self) -> float:
+        """Seconds that a step stands for: it has no place in time, one vector is the utterance."""
+        return WHOLE_UTTERANCE / self.num_steps
 
     @property
     def num_steps(self) -> int:

@@ -17,6 +17,8 @@ FloatArray = npt.NDArray[np.float32]
 
 #: All audio is brought to this rate before any feature is computed, in hertz.
 SAMPLING_RATE = 16_000
+#: frame shift, in seconds, of what is one vector an utterance: longer than any utterance
+WHOLE_UTTERANCE = 86_400.0
 
 
 class FeatureExtractor(ABC):

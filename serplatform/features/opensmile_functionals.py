@@ -12,12 +12,16 @@ from typing import Any, ClassVar
 import numpy as np
 
 from serplatform.errors import BadInputError
-from serplatform.features.base import FEATURES, SAMPLING_RATE, FeatureExtractor, FloatArray
+from serplatform.features.base import (
+    FEATURES,
+    SAMPLING_RATE,
+    WHOLE_UTTERANCE,
+    FeatureExtractor,
+    FloatArray,
+)
 
 #: largest value that is kept; what is larger or not finite says nothing a model could use
 LIMIT = 1e9
-#: seconds that the one frame of an utterance stands for, longer than any utterance
-WHOLE_UTTERANCE = 86_400.0
 #: shortest audio that openSMILE sums up, in seconds; shorter clips are padded with silence
 SHORTEST = 0.5
 

@@ -5,8 +5,8 @@ with an SVM do (Schuller et al., "The INTERSPEECH 2016 Computational Paralinguis
 Challenge", for the set ``compare_2016``; Eyben et al., "The Geneva Minimalistic Acoustic
 Parameter Set (GeMAPS) for Voice Research and Affective Computing", 2016, for ``egemaps_v02``),
 with posteriors of its own. Over a feature of many frames it computes mean, deviation and
-percentiles itself; over one of a single frame (openSMILE's functionals) ``functionals: mean``
-takes them as they are.
+percentiles itself; what is one vector an utterance already (openSMILE's functionals,
+``data.pooling``) it takes as it is.
 
 Shapes: B utterances, T frames, D feature dimension, F functionals, H hidden units, K classes.
 """
@@ -19,6 +19,7 @@ from typing import Literal
 from torch import nn
 
 from serplatform.config import setting
+from serplatform.features.base import WHOLE_UTTERANCE
 from serplatform.models.base import (
     ARCHITECTURES,
     Architecture,
@@ -40,7 +41,7 @@ class FunctionalsMlpConfig:
     functionals: Literal["mean", "moments", "percentiles"] = setting(
         "percentiles",
         "statistics over time: mean; moments: mean and deviation; percentiles: these and five "
-        "percentiles. Use mean for a feature of one frame an utterance",
+        "percentiles. A feature of one vector an utterance is taken as it is",
     )
     deltas: bool = setting(True, "the same statistics of the frames' first differences too")
     clip: float = setting(
@@ -110,12 +111,16 @@ class FunctionalsMlp(SerModel):
 
 
 def build(config: FunctionalsMlpConfig, spec: InputSpec) -> FunctionalsMlp:
-    """Make the module that a configuration and the data ask for."""
+    """Make the module that a configuration and the data ask for.
+
+    A feature that sums an utterance up already, by its frame shift, is taken as it is.
+    """
+    summed_up = spec.frame_shift >= WHOLE_UTTERANCE
     return FunctionalsMlp(
         feature_dim=spec.feature_dim,
         num_classes=spec.num_classes,
-        kind=config.functionals,
-        deltas=config.deltas,
+        kind="mean" if summed_up else config.functionals,
+        deltas=config.deltas and not summed_up,
         clip=config.clip,
         hidden_dim=config.hidden_dim,
         num_layers=config.num_layers,

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from serplatform.features.base import WHOLE_UTTERANCE
 from serplatform.models.base import InputSpec
 from serplatform.models.functionals_mlp import FunctionalsMlpConfig, build
 from serplatform.models.layers.functionals import functionals, num_functionals
@@ -80,3 +81,12 @@ def test_a_feature_of_one_frame_is_taken_as_it_is():
     valid = torch.tensor([[True]])
     result = functionals(frames, torch.tensor([1]), valid, "mean", False)
     assert result.tolist() == [[1.0, -2.0, 3.0]]
+
+
+def test_what_is_one_vector_an_utterance_is_not_summed_up_again():
+    summed = build(
+        FunctionalsMlpConfig(), InputSpec(feature_dim=5, num_classes=3, frame_shift=WHOLE_UTTERANCE)
+    )
+    frames = build(FunctionalsMlpConfig(), InputSpec(feature_dim=5, num_classes=3))
+    assert summed.hidden[0].in_features == 5
+    assert frames.hidden[0].in_features == 5 * 7 * 2
