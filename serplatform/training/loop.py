@@ -15,9 +15,7 @@ Shapes: N utterances, K classes.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import math
-import random
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -32,7 +30,7 @@ from torch import Tensor, nn
 from serplatform.config import digest
 from serplatform.datasets.batching import batches, padded_share
 from serplatform.datasets.fold_data import FoldData
-from serplatform.errors import ArtifactError, BadInputError, SerplatformError
+from serplatform.errors import ArtifactError, BadInputError
 from serplatform.metrics import HIGHER_IS_BETTER, classification_metrics
 from serplatform.models.base import ARCHITECTURES, Batch, Criterion, SerModel, count_parameters
 from serplatform.models.layers.global_sum import counting
@@ -46,10 +44,19 @@ from serplatform.training.checkpoint import (
     write_state,
 )
 from serplatform.training.data_parallel import Workers
+from serplatform.training.device import checked_device
+from serplatform.training.epoch_report import EpochReport, TrainingDiverged
+from serplatform.training.late_average import (
+    LateAverage,
+    has_batch_statistics,
+    renew_batch_statistics,
+)
 from serplatform.training.loader import load_batches
 from serplatform.training.losses import class_weights, denominator
 from serplatform.training.mixup import mix
 from serplatform.training.optim import LearningRate, build_optimizer
+from serplatform.training.random_states import seeded
+from serplatform.training.sharpness import drawn_again, perturbed
 from serplatform.training.trial_config import TrialConfig
 from serplatform.training.weight_average import WeightAverage
 
@@ -60,31 +67,6 @@ IntArray = npt.NDArray[np.int64]
 EVALUATION_FRAMES = 16_384
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-class TrainingDiverged(SerplatformError):  # noqa: N818 - an outcome of training, not a fault
-    """The loss or the posteriors are no longer finite numbers."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class EpochReport:
-    """What one epoch gave.
-
-    Attributes:
-        epoch: from 1.
-        train_loss: weighted mean of the per-utterance losses, dropout and augmentation on.
-        learning_rate: of the epoch's first step.
-        dev: every metric of ``metrics.classification_metrics`` on the dev rows.
-        seconds: training and evaluation.
-        padded_share: share of the padded training frames that are padding.
-    """
-
-    epoch: int
-    train_loss: float
-    learning_rate: float
-    dev: dict[str, float]
-    seconds: float
-    padded_share: float
 
 
 class FoldTrainer:
@@ -120,7 +102,7 @@ class FoldTrainer:
         self.config = config
         self.data = data
         self.seed = seed
-        self.device = _checked_device(device, config.training.precision)
+        self.device = checked_device(device, config.training.precision)
         self.epoch = 0
         self.best_epoch = 0
         self.best_metrics: dict[str, float] = {}
@@ -155,6 +137,10 @@ class FoldTrainer:
         self._best_weights: dict[str, Tensor] = {}
         decay = config.training.ema_decay
         self._average = WeightAverage(self.model, decay) if decay else None
+        late = config.training.swa_epochs
+        self._late = LateAverage(late) if late else None
+        self._judged = False  # the average of the last epochs was compared: training has ended
+        self._best_is_late = False
 
     @property
     def num_parameters(self) -> int:
@@ -166,6 +152,8 @@ class FoldTrainer:
         """Whether ``max_epochs`` are done or the dev metric has not improved for ``patience``."""
         training = self.config.training
         waited = self.epoch - self.best_epoch
+        if self._judged:
+            return True
         return self.epoch >= training.max_epochs or (self.epoch > 0 and waited >= training.patience)
 
     def run_epoch(self) -> EpochReport:
@@ -180,13 +168,7 @@ class FoldTrainer:
         begun = time.perf_counter()
         epoch = self.epoch + 1
         training = self.config.training
-        lengths = self.data.lengths("train")
-        cut = batches(
-            lengths,
-            batch_size=training.batch_size,
-            frames_per_batch=training.frames_per_batch,
-            rng=np.random.default_rng(derive_seed(self.seed, "order", epoch)),
-        )
+        cut = self._cut(epoch)
         self._learning_rate.before_step(self.epoch, 0, len(cut))
         rate = self._learning_rate.current
         with self._seeded("epoch", epoch, self._workers.rank):
@@ -204,15 +186,21 @@ class FoldTrainer:
         value = dev[training.monitor]
         self._learning_rate.after_epoch(value)
         if self._improves(value):
-            self.best_epoch, self.best_metrics = epoch, dev
-            self._keep_weights()
+            self._keep(
+                dev, self.model.state_dict() if self._average is None else self._average.weights
+            )
+        late_dev = None
+        if self._late is not None:
+            self._late.take(self.model, epoch)
+            late_dev = self._judge_late() if self.finished else None
         return EpochReport(
             epoch=epoch,
             train_loss=train_loss,
             learning_rate=rate,
             dev=dev,
             seconds=time.perf_counter() - begun,
-            padded_share=padded_share(lengths, cut),
+            padded_share=padded_share(self.data.lengths("train"), cut),
+            averaged_dev=late_dev,
         )
 
     def posteriors(self, part: str) -> FloatArray:
@@ -248,7 +236,8 @@ class FoldTrainer:
             input_spec=self.data.input_spec,
             classes=tuple(self.data.classes),
             preprocessing=self.data.preprocessing(),
-            metrics={"epoch": self.best_epoch, "dev": self.best_metrics},
+            metrics={"epoch": self.best_epoch, "dev": self.best_metrics}
+            | ({"averaged_epochs": self.config.training.swa_epochs} if self._best_is_late else {}),
         )
 
     def save_state(self, directory: str | Path) -> None:
@@ -262,6 +251,8 @@ class FoldTrainer:
             tensors |= {f"best/{name}": t for name, t in self._best_weights.items()}
         if self._average is not None:
             tensors |= {f"average/{name}": t for name, t in self._average.weights.items()}
+        if self._late is not None:
+            tensors |= {f"late/{name}": t for name, t in self._late.tensors().items()}
         optimizer = flatten_optimizer(self._optimizer, self._names)
         tensors |= {f"optimizer/{name}": t for name, t in optimizer.items()}
         write_state(
@@ -275,6 +266,7 @@ class FoldTrainer:
                 "learning_rate": self._learning_rate.state(),
                 "scaler": self._scaler.state_dict(),
                 "averaged_steps": 0 if self._average is None else self._average.steps,
+                "late": {"judged": self._judged, "best": self._best_is_late},
             },
         )
 
@@ -293,7 +285,7 @@ class FoldTrainer:
                 f"(architecture {values['identity'].get('architecture')}, seed "
                 f"{values['identity'].get('seed')}); continue with its own, or train anew"
             )
-        names = ("model", "best", "average", "optimizer")
+        names = ("model", "best", "average", "late", "optimizer")
         groups: dict[str, dict[str, Tensor]] = {name: {} for name in names}
         for key, tensor in tensors.items():
             group, _, name = key.partition("/")
@@ -302,6 +294,9 @@ class FoldTrainer:
         restore_optimizer(self._optimizer, self._names, groups["optimizer"])
         if self._average is not None:
             self._average.restore(groups["average"], values["averaged_steps"])
+        if self._late is not None:
+            self._late.restore(groups["late"], self.device)
+        self._judged, self._best_is_late = values["late"]["judged"], values["late"]["best"]
         self._learning_rate.restore(values["learning_rate"])
         self._scaler.load_state_dict(values["scaler"])
         self.epoch = values["epoch"]
@@ -313,6 +308,15 @@ class FoldTrainer:
             self._best_weights = {name: t.to(self.device) for name, t in best.items()}
 
     # -- one epoch
+
+    def _cut(self, epoch: int) -> list[IntArray]:
+        """The epoch's batches, positions among the training rows."""
+        return batches(
+            self.data.lengths("train"),
+            batch_size=self.config.training.batch_size,
+            frames_per_batch=self.config.training.frames_per_batch,
+            rng=np.random.default_rng(derive_seed(self.seed, "order", epoch)),
+        )
 
     def _train(self, epoch: int, cut: list[IntArray]) -> float:
         """Take one step a batch; return the epoch's mean loss."""
@@ -335,11 +339,12 @@ class FoldTrainer:
             if training.mixup:
                 num_classes = self.data.input_spec.num_classes
                 batch, criterion = mix(batch, criterion, num_classes, training.mixup)
-            with counting(shards[step].counts):
-                summed = self._losses(batch, criterion).sum() * shards[step].counts
-            self._optimizer.zero_grad(set_to_none=True)
-            # workers' gradients are averaged: times their number is their sum
-            torch.autograd.backward(self._scaler.scale(summed * (workers.count / weight)))
+            counts, rho = shards[step].counts, training.sharpness
+            with drawn_again(self.device, rho > 0):
+                summed = self._backward(batch, criterion, counts, weight)
+            if rho:
+                with perturbed(self.model, rho):
+                    self._backward(batch, criterion, counts, weight)
             if training.gradient_clip is not None:
                 self._scaler.unscale_(self._optimizer)
                 nn.utils.clip_grad_norm_(self.model.parameters(), training.gradient_clip)
@@ -347,9 +352,18 @@ class FoldTrainer:
             self._scaler.update()
             if self._average is not None:
                 self._average.update(self.model)
-            sums += summed.detach()  # no .item(): the device is not waited for
+            sums += summed  # no .item(): the device is not waited for
             total_weight += weight
         return float(workers.total(sums)) / total_weight
+
+    def _backward(self, batch: Batch, criterion: Criterion, counts: bool, weight: float) -> Tensor:
+        """Compute the gradients of a batch in the place of those before; return the summed loss."""
+        with counting(counts):
+            summed = self._losses(batch, criterion).sum() * counts
+        self._optimizer.zero_grad(set_to_none=True)
+        # workers' gradients are averaged: times their number is their sum
+        torch.autograd.backward(self._scaler.scale(summed * (self._workers.count / weight)))
+        return summed.detach()
 
     def _losses(self, batch: Batch, criterion: Criterion) -> Tensor:
         """(B,) losses of a batch, class weights included."""
@@ -395,18 +409,45 @@ class FoldTrainer:
         best = self.best_metrics[name]
         return value > best if HIGHER_IS_BETTER[name] else value < best
 
-    def _keep_weights(self) -> None:
-        evaluated = self.model.state_dict() if self._average is None else self._average.weights
+    def _keep(self, dev: dict[str, float], evaluated: Mapping[str, Tensor]) -> None:
+        self.best_epoch, self.best_metrics = self.epoch, dev
         for name, tensor in evaluated.items():
             if name in self._best_weights:
                 self._best_weights[name].copy_(tensor)
             else:
                 self._best_weights[name] = tensor.detach().clone()
 
+    def _judge_late(self) -> dict[str, float] | None:
+        """Keep the average of the last epochs if it is better than every epoch; its metrics."""
+        assert self._late is not None  # noqa: S101 - for the type checker
+        self._judged = True
+        with self._with_weights(self._late.weights(self.model)):
+            if has_batch_statistics(self.model):
+                with self._seeded("late", self._workers.rank):
+                    self._renew_statistics()
+                self._workers.share_buffers(self.model)
+            posteriors = self._predict("dev")
+            if not np.isfinite(posteriors).all():
+                return None
+            dev = classification_metrics(self.data.labels("dev"), posteriors)
+            if self._improves(dev[self.config.training.monitor]):
+                self._keep(dev, self.model.state_dict())
+                self._best_is_late = True
+        return dev
+
+    def _renew_statistics(self) -> None:
+        rows = np.asarray(self.data.rows("train"))
+        shards = [self._workers.shard(positions) for positions in self._cut(self.epoch)]
+        loaded = load_batches(self.data, [rows[s.positions] for s in shards], self.device, None)
+        renew_batch_statistics(
+            self.model, ((batch, shard.counts) for batch, shard in zip(loaded, shards, strict=True))
+        )
+
     @property
     def _best_is_the_model(self) -> bool:
         """Whether the best epoch's weights are those that the model has."""
-        return self.best_epoch == self.epoch and self._average is None
+        own = self._average is None and not self._best_is_late
+        return own and self.best_epoch == self.epoch
 
     @contextlib.contextmanager
     def _with_best_weights(self) -> Iterator[None]:
@@ -444,21 +485,8 @@ class FoldTrainer:
             "fold": digest(ids),
         }
 
-    @contextlib.contextmanager
-    def _seeded(self, *path: str | int) -> Iterator[None]:
-        """Seed every global random state, and put the caller's states back afterwards."""
-        seed = derive_seed(self.seed, *path)
-        python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
-        cuda = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=cuda):
-            torch.manual_seed(seed)
-            random.seed(seed)
-            np.random.seed(seed)  # noqa: NPY002
-            try:
-                yield
-            finally:
-                random.setstate(python_state)
-                np.random.set_state(numpy_state)  # noqa: NPY002
+    def _seeded(self, *path: str | int) -> contextlib.AbstractContextManager[None]:
+        return seeded(derive_seed(self.seed, *path), self.device)
 
     def _diverged(self, what: str, epoch: int, rate: float) -> TrainingDiverged:
         return TrainingDiverged(
@@ -466,21 +494,3 @@ class FoldTrainer:
             f"{epoch} at learning rate {rate:g}; lower training.learning_rate or set "
             "training.gradient_clip"
         )
-
-
-def _checked_device(name: str, precision: str) -> torch.device:
-    """The device, if it is there and can do the precision."""
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise BadInputError(f"device '{name}' is unknown; give cpu or cuda") from None
-    if device.type not in ("cpu", "cuda"):
-        raise BadInputError(f"device '{name}' is not supported; give cpu or cuda")
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise BadInputError(f"device '{name}': torch sees no CUDA device here; give cpu")
-    if precision == "float16" and device.type != "cuda":
-        raise BadInputError(
-            "training.precision = 'float16' needs a CUDA device; on the CPU give float32 or "
-            "bfloat16"
-        )
-    return device

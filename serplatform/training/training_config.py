@@ -65,6 +65,19 @@ class TrainingConfig:
         low=0.0,
         high=0.99999,
     )
+    swa_epochs: int = setting(
+        0,
+        "last epochs whose weights are averaged (SWA); the average is kept where its dev metric is "
+        "better than every epoch's; 0 averages none",
+        low=0,
+        high=1000,
+    )
+    sharpness: float = setting(
+        0.0,
+        "rho of sharpness-aware minimisation (SAM), two passes a batch; 0 is off",
+        low=0.0,
+        high=10.0,
+    )
     precision: Literal["float32", "bfloat16", "float16"] = setting(
         "float32", "arithmetic of the forward pass; float16 needs a CUDA device"
     )
@@ -85,6 +98,11 @@ class TrainingConfig:
             faults.append("gradient_clip = 0: must be above 0; leave it out for no clipping")
         if self.scheduler == "plateau" and not 0 < self.plateau_factor < 1:
             faults.append(f"plateau_factor = {self.plateau_factor}: must be above 0 and below 1")
+        if self.sharpness and self.precision == "float16":
+            faults.append(
+                f"sharpness = {self.sharpness}: scaled losses of float16 may overflow in one of "
+                "its two passes; set precision to bfloat16 or float32"
+            )
         if self.momentum == 1:
             faults.append("momentum = 1: must be below 1")
         if faults:

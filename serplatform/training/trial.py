@@ -39,7 +39,8 @@ from serplatform.run_directory import DEV_METRICS, RunDirectory
 from serplatform.seeding import derive_seed
 from serplatform.storage.cache import local_dataset
 from serplatform.storage.location import parse
-from serplatform.training.loop import EpochReport, FoldTrainer
+from serplatform.training.epoch_report import EpochReport
+from serplatform.training.loop import FoldTrainer
 from serplatform.training.salvage import mend_state
 from serplatform.training.trial_config import TrialConfig, resolve
 
@@ -414,6 +415,7 @@ def _history_entry(fold: int, report: EpochReport) -> dict[str, Any]:
         "dev": dict(report.dev),
         "seconds": report.seconds,
         "padded_share": report.padded_share,
+        **({} if report.averaged_dev is None else {"averaged_dev": dict(report.averaged_dev)}),
     }
 
 

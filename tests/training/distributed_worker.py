@@ -2,7 +2,8 @@
 
 python distributed_worker.py RANK WORLD INIT_FILE DATASET CASES_JSON OUT
 
-A case is {"architecture", "values", "epochs"}; its results go to OUT/<architecture>/<rank>.
+A case is {"architecture", "values", "epochs"} and perhaps its "name", else the architecture;
+its results go to OUT/<name>/<rank>.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def main(rank, world, init_file, dataset_path, cases, out):
         data = FoldData(dataset, plan, 0, config.data)
         trainer = FoldTrainer(config, data, seed=0, distributed=True)
         reports = [trainer.run_epoch() for _ in range(case["epochs"])]
-        directory = Path(out) / case["architecture"] / rank
+        directory = Path(out) / case.get("name", case["architecture"]) / rank
         trainer.save_state(directory)
         np.save(directory / "test.npy", trainer.posteriors("test"))
         (directory / "reports.json").write_text(

@@ -45,7 +45,24 @@ CASES = [
         },
         "epochs": 2,
     },
+    {
+        "architecture": "csa",
+        "name": "sharp",
+        "values": {
+            "model.channels": 16,
+            "training.learning_rate": 1e-3,
+            "training.sharpness": 0.1,
+            "training.max_epochs": 2,
+            "training.swa_epochs": 2,
+            "data.noise": 0.1,
+        },
+        "epochs": 2,
+    },
 ]
+
+
+def name_of(case):
+    return case.get("name", case["architecture"])
 
 
 @pytest.fixture(scope="module")
@@ -81,12 +98,12 @@ def trained_by_two(tmp_path_factory, dataset_path):
     return directory
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case["architecture"])
+@pytest.mark.parametrize("case", CASES, ids=name_of)
 def test_two_workers_equal_one(trained_by_two, make_trainer, case):
     values = {name.replace(".", "__"): value for name, value in case["values"].items()}
     single = make_trainer(case["architecture"], **values)
     reports = [single.run_epoch() for _ in range(case["epochs"])]
-    workers = [trained_by_two / case["architecture"] / str(rank) for rank in range(2)]
+    workers = [trained_by_two / name_of(case) / str(rank) for rank in range(2)]
     for directory in workers:
         tensors, state = read_state(directory)
         assert state["epoch"] == 2

@@ -15,7 +15,7 @@ from serplatform.protocols.plan import write_plan
 from serplatform.run_directory import RunDirectory
 from serplatform.testing.search_checks import history_faults
 from serplatform.training import trial as trial_module
-from serplatform.training.loop import TrainingDiverged
+from serplatform.training.epoch_report import TrainingDiverged
 from serplatform.training.trial import Trial, TrialTask
 
 EPOCHS = 4
