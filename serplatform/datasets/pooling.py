@@ -42,8 +42,8 @@ class PoolingConfig:
     Attributes:
         unit: ``utterance``: the whole only; ``time``: and equal shares of its time; ``words``:
             and equal numbers of its words, from the first frame of the first of them to the
-            last of the last.
-        segments: N; an utterance of fewer words repeats some.
+            last of the last; fractions of words where N does not divide their number.
+        segments: N.
         statistics: of a segment: ``moments``: mean and deviation; ``dynamics``: also the
             deviation and the mean magnitude of first differences.
         layout: ``vector``: everything side by side; ``sequence``: one step a segment, without
@@ -124,15 +124,25 @@ def _bounds(count: int, config: PoolingConfig, words: IntArray | None) -> list[t
     if config.unit == "words":
         if words is None:
             raise ValueError("segments that follow words need the words' frames")
-        starts = np.arange(number) * len(words) // number
-        ends = np.maximum((np.arange(number) + 1) * len(words) // number, starts + 1)
-        first, last = words[starts, 0], words[ends - 1, 1]
+        places: DoubleArray = np.round(np.linspace(0.0, len(words), number + 1), 9)
+        first, last = _within(words, places[:-1], False), _within(words, places[1:], True)
     else:
         edges = np.round(np.linspace(0, count, number + 1)).astype(np.int64)
         first, last = edges[:-1], edges[1:]
     first = np.clip(first, 0, count - 1)
     last = np.clip(last, first + 1, count)
     return list(zip(first.tolist(), last.tolist(), strict=True))
+
+
+def _within(words: IntArray, places: DoubleArray, end: bool) -> IntArray:
+    """Frames of places counted in words: 2.5 is the middle of the third word.
+
+    A whole number is where that word starts, or where the word before it ends.
+    """
+    word: DoubleArray = np.clip(np.ceil(places) - 1 if end else np.floor(places), 0, len(words) - 1)
+    index = word.astype(np.int64)
+    start, stop = words[index, 0], words[index, 1]
+    return np.round(start + (places - word) * (stop - start)).astype(np.int64)
 
 
 def _segment(values: DoubleArray, dynamics: bool) -> DoubleArray:
