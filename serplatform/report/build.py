@@ -29,6 +29,8 @@ from serplatform.report.narrative import tell
 
 #: Rows of a table that the page itself shows; the download has all.
 SHOWN_ROWS = 60
+#: the same of tables that can be sorted, where what is sought may be anywhere
+SORTABLE_ROWS = 1000
 
 #: Markup that figures may use in Plotly's texts; everything else is shown as it is written.
 _ALLOWED_MARKUP = ("<br>", "<extra></extra>")
@@ -108,7 +110,7 @@ def render(evidence: Evidence) -> str:
         source=evidence.source,
         sections=[(name, heading, placed[name]) for name, heading in SECTIONS.items()],
         islands=islands,
-        shown_rows=SHOWN_ROWS,
+        shown_rows={False: SHOWN_ROWS, True: SORTABLE_ROWS},
         version=__version__,
         style=Markup((templates / "page.css").read_text(encoding="utf-8")),  # noqa: S704
         scripts=[Markup(text) for text in scripts],  # noqa: S704 - our own and Plotly's code

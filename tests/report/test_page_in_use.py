@@ -152,6 +152,41 @@ def test_every_download_holds_what_the_page_says_it_holds(phone, page_file: Path
                         assert cell == ("" if value is None else str(value))
 
 
+def test_a_click_on_a_columns_name_sorts_every_trial(phone) -> None:
+    """Numbers largest first, then smallest first; by keyboard as well."""
+    phone.evaluate("document.querySelectorAll('#cost details').forEach((d) => { d.open = true; })")
+    table = phone.locator("#cost table[data-sortable]")
+
+    def column(name: str) -> list[str]:
+        heads = table.locator("thead th").all_inner_texts()
+        at = [head.rstrip("↓↑\u00a0 ") for head in heads].index(name)
+        return [
+            row.locator("th, td").nth(at).inner_text() for row in table.locator("tbody tr").all()
+        ]
+
+    def numbers(name: str) -> list[float]:
+        texts = column(name)
+        known = [text for text in texts if text != "–"]
+        assert texts[: len(known)] == known  # what is unknown comes last
+        return [float(text.replace(",", "")) for text in known]
+
+    trials = column("trial")
+    for name in ("training (s)", "parameters", "dev UAR (%)"):
+        button = table.get_by_role("button", name=name, exact=True)
+        button.click()
+        assert numbers(name) == sorted(numbers(name), reverse=True)
+        assert table.locator("th[aria-sort=descending]").count() == 1
+        button.press("Enter")
+        assert numbers(name) == sorted(numbers(name))
+        assert table.locator("th[aria-sort]").count() == 1
+    assert sorted(column("trial")) == sorted(trials)
+    assert len(set(numbers("training (s)"))) > 1
+    table.get_by_role("button", name="trial", exact=True).click()
+    assert column("trial") == sorted(
+        trials, key=lambda t: (t.partition(" ")[0], int(t.split("#")[1]))
+    )
+
+
 def test_the_sound_plays_and_the_line_follows_it(phone) -> None:
     sound = phone.locator("audio").first
     sound.scroll_into_view_if_needed()

@@ -76,6 +76,7 @@ class Table:
         rows: raw values, for the download.
         display: the same rows as text, for the page; ``rows`` formatted when empty.
         csv_header: names of the columns of ``rows``, where the page shows others.
+        sortable: a click on a column's name sorts by it; numbers are then shown plainly.
     """
 
     caption: str
@@ -83,6 +84,7 @@ class Table:
     rows: Sequence[Sequence[Cell]]
     display: Sequence[Sequence[str]] = ()
     csv_header: Sequence[str] = ()
+    sortable: bool = False
 
     def shown(self) -> list[list[str]]:
         """Rows as text."""

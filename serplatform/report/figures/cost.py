@@ -1,4 +1,4 @@
-"""Seconds that each trial's training took."""
+"""What each trial's training took: time, epochs, memory; and how large its model is."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from serplatform.report.figures.base import (
     Table,
 )
 from serplatform.report.figures.trial_outcomes import median
-from serplatform.report.wording import duration
+from serplatform.report.wording import decimal, duration, percent
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrialCost:
-    """One trial; ``memory_mb`` in MiB, None where it was not measured."""
+    """One trial; ``memory_mb`` in MiB and others None where they are not known."""
 
     trial: str
     architecture: str
@@ -28,6 +28,13 @@ class TrialCost:
     seconds: float
     epochs: int
     memory_mb: float | None
+    num_parameters: int | None
+    dev_uar: float | None
+
+    @property
+    def per_epoch(self) -> float | None:
+        """Seconds an epoch, None where none was trained."""
+        return self.seconds / self.epochs if self.epochs else None
 
 
 @FIGURES.register("cost")
@@ -46,6 +53,8 @@ class Cost(Figure[tuple[TrialCost, ...]]):
                 seconds=t.seconds,
                 epochs=t.epochs,
                 memory_mb=t.peak_memory_mb,
+                num_parameters=t.num_parameters,
+                dev_uar=t.reached,
             )
             for t in evidence.trials
             if t.seconds > 0
@@ -106,9 +115,57 @@ class Cost(Figure[tuple[TrialCost, ...]]):
             tables=[
                 Table(
                     caption="Cost of each trial",
-                    header=["trial", "state", "training (s)", "epochs", "peak memory (MiB)"],
-                    rows=[[c.trial, c.state, c.seconds, c.epochs, c.memory_mb] for c in data],
+                    header=[
+                        "trial",
+                        "state",
+                        "dev UAR (%)",
+                        "training (s)",
+                        "epochs",
+                        "seconds an epoch",
+                        "parameters",
+                        "peak memory (MiB)",
+                    ],
+                    csv_header=[
+                        "trial",
+                        "state",
+                        "dev_uar",
+                        "seconds",
+                        "epochs",
+                        "seconds_per_epoch",
+                        "num_parameters",
+                        "peak_memory_mb",
+                    ],
+                    rows=[
+                        [
+                            c.trial,
+                            c.state,
+                            c.dev_uar,
+                            c.seconds,
+                            c.epochs,
+                            c.per_epoch,
+                            c.num_parameters,
+                            c.memory_mb,
+                        ]
+                        for c in data
+                    ],
+                    display=[
+                        [
+                            c.trial,
+                            "finished" if c.state == "complete" else c.state,
+                            percent(c.dev_uar),
+                            f"{c.seconds:,.1f}",
+                            f"{c.epochs:,}",
+                            decimal(c.per_epoch, 2),
+                            "–" if c.num_parameters is None else f"{c.num_parameters:,}",
+                            "–" if c.memory_mb is None else f"{c.memory_mb:,.0f}",
+                        ]
+                        for c in data
+                    ],
+                    sortable=True,
                 )
             ],
-            note="Pruned trials are included; the time spent on starting workers is not.",
+            note=(
+                "Pruned trials are included; the time spent on starting workers is not. A click on "
+                "a column's name sorts the table by it."
+            ),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 from serplatform.report.evidence import Evidence
 from serplatform.report.figures.base import FIGURES, Drawing, Figure, Ink, NoDataError, Table
@@ -37,6 +38,50 @@ class Outcomes:
 
     rows: tuple[Outcome, ...]
     errors: tuple[tuple[str, int], ...]
+
+    @property
+    def totals(self) -> tuple[Total, ...]:
+        """Of each architecture, and of all where there are several."""
+        names = list(dict.fromkeys(row.architecture for row in self.rows))
+        found = [
+            _total(name, [row for row in self.rows if row.architecture == name]) for name in names
+        ]
+        return (*found, _total("all", self.rows)) if len(names) > 1 else tuple(found)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Total:
+    """What the trials of one architecture, or of all, took.
+
+    Attributes:
+        seconds: of training.
+        pruned: share of the seconds that pruned trials used.
+        failed: the same of failed trials.
+    """
+
+    architecture: str
+    count: int
+    epochs: int
+    seconds: float
+    pruned: float
+    failed: float
+
+
+def _total(name: str, rows: Sequence[Outcome]) -> Total:
+    seconds = sum(row.seconds for row in rows)
+
+    def share(state: str) -> float:
+        spent = sum(row.seconds for row in rows if row.state == state)
+        return spent / seconds if seconds else 0.0
+
+    return Total(
+        architecture=name,
+        count=sum(row.count for row in rows),
+        epochs=sum(row.epochs for row in rows),
+        seconds=seconds,
+        pruned=share("pruned"),
+        failed=share("failed"),
+    )
 
 
 def median(values: list[float]) -> float | None:
@@ -125,7 +170,8 @@ class TrialOutcomes(Figure[Outcomes]):
                     ]
                     for r in data.rows
                 ],
-            )
+            ),
+            _totals(data),
         ]
         if data.errors:
             tables.append(
@@ -143,3 +189,33 @@ class TrialOutcomes(Figure[Outcomes]):
                 "A pruned trial's dev UAR is the mean over the folds it began, of the best epoch's."
             ),
         )
+
+
+def _totals(data: Outcomes) -> Table:
+    """What the search took, by architecture and as a whole."""
+    return Table(
+        caption="What the search took",
+        header=[
+            "architecture",
+            "trials",
+            "training (h)",
+            "epochs",
+            "on pruned trials (%)",
+            "on failed trials (%)",
+        ],
+        rows=[
+            [t.architecture, t.count, t.seconds / 3600, t.epochs, t.pruned, t.failed]
+            for t in data.totals
+        ],
+        display=[
+            [
+                t.architecture,
+                f"{t.count:,}",
+                f"{t.seconds / 3600:,.2f}",
+                f"{t.epochs:,}",
+                percent(t.pruned),
+                percent(t.failed),
+            ]
+            for t in data.totals
+        ],
+    )

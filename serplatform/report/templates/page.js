@@ -139,6 +139,39 @@
   });
   window.addEventListener("afterprint", () => { delete root.dataset.theme; drawAll(); });
 
+  // A column's name sorts by it: numbers largest first, what is unknown last.
+  const key = (row, column) => {
+    const text = row.cells[column].textContent.trim();
+    if (text === "–" || text === "") return null;
+    const number = Number(text.replaceAll(",", "").replace("−", "-"));
+    return Number.isNaN(number) ? text : number;
+  };
+  const order = (a, b) =>
+    typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b), "en", { numeric: true });
+  document.querySelectorAll("table[data-sortable]").forEach((table) => {
+    const heads = [...table.tHead.rows[0].cells];
+    const body = table.tBodies[0];
+    heads.forEach((head, column) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.className = "sort";
+      button.textContent = head.textContent;
+      head.replaceChildren(button);
+      button.addEventListener("click", () => {
+        const before = head.getAttribute("aria-sort");
+        const falling = before ? before === "ascending" : head.classList.contains("n");
+        heads.forEach((other) => other.removeAttribute("aria-sort"));
+        head.setAttribute("aria-sort", falling ? "descending" : "ascending");
+        const keyed = [...body.rows].map((row) => [key(row, column), row]);
+        keyed.sort(([a], [b]) => {
+          if (a === null || b === null) return (a === null) - (b === null);
+          return (falling ? -1 : 1) * order(a, b);
+        });
+        body.append(...keyed.map(([, row]) => row));
+      });
+    });
+  });
+
   const field = (value) => {
     const text = value === null || value === undefined ? "" : String(value);
     return /[",\r\n]/.test(text) ? '"' + text.replaceAll('"', '""') + '"' : text;

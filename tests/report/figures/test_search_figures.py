@@ -183,6 +183,28 @@ def test_outcomes_count_and_sum_by_architecture(
     assert "1 pruned trial used 25.0 % of that time" in TrialOutcomes().draw(found, ink).summary
 
 
+def test_totals_are_of_each_architecture_and_of_the_whole_search(
+    trial: MakeTrial, evidence: MakeEvidence, ink: Ink
+) -> None:
+    trials = [
+        trial(0, seconds=3600.0, epochs=10),
+        trial(1, seconds=1800.0, epochs=4, state="pruned"),
+        trial(2, seconds=600.0, epochs=1, state="failed", uar=None),
+        trial(3, seconds=1200.0, epochs=5, architecture="csa"),
+    ]
+    found = TrialOutcomes().compute(evidence(trials))
+    moma, csa, whole = found.totals
+    assert (moma.architecture, moma.count, moma.seconds, moma.epochs) == ("moma", 3, 6000.0, 15)
+    assert (moma.pruned, moma.failed) == (0.3, 0.1)
+    assert (csa.seconds, csa.pruned) == (1200.0, 0.0)
+    assert (whole.architecture, whole.count, whole.seconds) == ("all", 4, 7200.0)
+    assert (whole.epochs, whole.pruned) == (20, 0.25)
+    table = TrialOutcomes().draw(found, ink).tables[1]
+    assert table.shown()[-1] == ["all", "4", "2.00", "20", "25.0", "8.3"]
+    alone = TrialOutcomes().compute(evidence(trials[:3]))
+    assert [total.architecture for total in alone.totals] == ["moma"]
+
+
 def test_cost_leaves_out_trials_that_never_trained(
     trial: MakeTrial, evidence: MakeEvidence, ink: Ink
 ) -> None:
@@ -192,6 +214,23 @@ def test_cost_leaves_out_trials_that_never_trained(
     summary = Cost().draw(found, ink).summary
     assert "moma 1 min" in summary
     assert "moma #0 with 1 min 30 s" in summary
+
+
+def test_every_trial_has_a_line_with_all_that_it_cost(
+    trial: MakeTrial, evidence: MakeEvidence, ink: Ink
+) -> None:
+    trials = [
+        trial(0, seconds=90.0, epochs=4, num_parameters=12345, peak_memory_mb=1500.4),
+        trial(1, seconds=1.0, epochs=0, uar=None, state="failed", num_parameters=None),
+    ]
+    (table,) = Cost().draw(Cost().compute(evidence(trials)), ink).tables
+    assert table.sortable
+    assert table.rows[0] == ["moma #0", "complete", 0.5, 90.0, 4, 22.5, 12345, 1500.4]
+    assert table.shown() == [
+        ["moma #0", "finished", "50.0", "90.0", "4", "22.50", "12,345", "1,500"],
+        ["moma #1", "failed", "–", "1.0", "0", "–", "–", "–"],
+    ]
+    assert len(table.csv_header) == len(table.header) == len(table.rows[0])
 
 
 def test_size_front_keeps_what_no_smaller_trial_beats(

@@ -1,0 +1,179 @@
+"""What the ensemble costs beside the best single trial: models, parameters, training, latency."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from serplatform.report.evidence import LABELS, Evidence
+from serplatform.report.explanations import find_explanations
+from serplatform.report.figures.base import (
+    FIGURES,
+    Cell,
+    Drawing,
+    Figure,
+    Ink,
+    NoDataError,
+    Table,
+)
+from serplatform.report.load import Trial
+from serplatform.report.wording import decimal, duration, percent
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SystemCost:
+    """What one system takes; None where a trial of it did not record it.
+
+    Attributes:
+        label: what the page calls it.
+        test_uar: pooled.
+        models: of one fold, mean over the folds.
+        num_parameters: of these models, in all; mean over the folds.
+        trials: different ones, over all folds.
+        seconds: of training these trials on every fold.
+        epochs: of the same.
+        memory_mb: of the trial whose training took most.
+        latency_seconds: of one utterance, one model after another; mean over the folds.
+    """
+
+    label: str
+    test_uar: float | None
+    models: float
+    num_parameters: float | None
+    trials: int
+    seconds: float
+    epochs: int
+    memory_mb: float | None
+    latency_seconds: float | None
+
+
+@FIGURES.register("ensemble_cost")
+class EnsembleCost(Figure[tuple[SystemCost, SystemCost]]):
+    name = "ensemble_cost"
+    title = "What the ensemble costs"
+    section = "models"
+    order = 15
+
+    def compute(self, evidence: Evidence) -> tuple[SystemCost, SystemCost]:
+        ensemble, source = evidence.source.ensemble, evidence.source
+        if ensemble is None:
+            raise NoDataError(
+                "there is no ensemble of this run; make one with `serplatform ensemble`"
+            )
+        known = {(name, t.number): t for name, run in source.named.items() for t in run.trials}
+        try:
+            folds = ensemble.info["folds"]
+            members = [
+                [known[str(m["run"]), int(m["trial"])] for m in f["members"] if m["share"] > 0]
+                for f in folds
+            ]
+            chosen = [f["best_single"] for f in folds]
+            single = [[known[str(c["run"]), int(c["trial"])]] for c in chosen]
+        except KeyError:
+            raise NoDataError("trials of the ensemble are no longer there") from None
+        uar = {m.key: m.pooled["uar"].value for m in evidence.measured}
+        latencies = _latencies(evidence)
+        return (
+            _cost(LABELS["ensemble"], uar.get("ensemble"), members, latencies),
+            _cost(LABELS["single"], uar.get("single"), single, latencies),
+        )
+
+    def draw(self, data: tuple[SystemCost, SystemCost], ink: Ink) -> Drawing:
+        ensemble, single = data
+        summary = (
+            f"The ensemble runs {decimal(ensemble.models, 1)} models for an utterance where the "
+            "best single trial runs one"
+        )
+        if ensemble.num_parameters and single.num_parameters:
+            times = ensemble.num_parameters / single.num_parameters
+            summary += (
+                f", with {ensemble.num_parameters:,.0f} parameters instead of "
+                f"{single.num_parameters:,.0f} ({decimal(times, 1)} times as many)"
+            )
+        summary += f"; its trials were trained for {duration(ensemble.seconds)} in all."
+        rows = _rows(data)
+        return Drawing(
+            summary=summary,
+            tables=[
+                Table(
+                    caption="Ensemble and best single trial",
+                    header=["cost", *(system.label for system in data)],
+                    rows=[[name, *values] for name, values, _ in rows],
+                    display=[[name, *shown] for name, _, shown in rows],
+                )
+            ],
+            note=(
+                "Models, parameters and latency are of one fold, the mean over the folds; training "
+                "is that of the trials in it on every fold, without the search that found them. "
+                "Latency is the sum of what “serplatform explain” measured of each model alone, a "
+                "dash where it did not look at all of them."
+            ),
+            open_tables=True,
+        )
+
+
+def _latencies(evidence: Evidence) -> dict[tuple[Path, int], float]:
+    """Seconds that each explained trial takes for an utterance."""
+    try:
+        found = find_explanations(evidence)
+    except NoDataError:
+        return {}
+    return {
+        (explained.run.path, int(entry["trial"])): float(entry["latency_seconds"])
+        for explained in found
+        for entry in explained.info.get("trials", ())
+        if entry.get("latency_seconds")
+    }
+
+
+def _cost(
+    label: str,
+    test_uar: float | None,
+    folds: Sequence[Sequence[Trial]],
+    latencies: Mapping[tuple[Path, int], float],
+) -> SystemCost:
+    used = {(t.run_path, t.number): t for fold in folds for t in fold}.values()
+    memory = [t.peak_memory_mb for t in used if t.peak_memory_mb is not None]
+    return SystemCost(
+        label=label,
+        test_uar=test_uar,
+        models=sum(map(len, folds)) / len(folds),
+        num_parameters=_mean_total([[t.num_parameters for t in fold] for fold in folds]),
+        trials=len(used),
+        seconds=sum(t.seconds for t in used),
+        epochs=sum(t.epochs for t in used),
+        memory_mb=max(memory, default=None),
+        latency_seconds=_mean_total(
+            [[latencies.get((t.run_path, t.number)) for t in fold] for fold in folds]
+        ),
+    )
+
+
+def _mean_total(folds: Sequence[Sequence[float | None]]) -> float | None:
+    """Mean over folds of the sum within each; None where a part is not known."""
+    values = [value for fold in folds for value in fold]
+    known = [value for value in values if value is not None]
+    return sum(known) / len(folds) if len(known) == len(values) else None
+
+
+def _rows(data: Sequence[SystemCost]) -> list[tuple[str, list[Cell], list[str]]]:
+    """Name, raw values and text of each line."""
+    hours = [c.seconds / 3600 for c in data]
+    milliseconds = [None if c.latency_seconds is None else 1000 * c.latency_seconds for c in data]
+    parameters = [c.num_parameters for c in data]
+    memory = [c.memory_mb for c in data]
+    return [
+        ("test UAR (%)", [c.test_uar for c in data], [percent(c.test_uar) for c in data]),
+        ("models", [c.models for c in data], [decimal(c.models, 1) for c in data]),
+        ("parameters", [*parameters], [_whole(value) for value in parameters]),
+        ("latency (ms)", [*milliseconds], [decimal(value, 1) for value in milliseconds]),
+        ("trials in it", [c.trials for c in data], [f"{c.trials:,}" for c in data]),
+        ("training (h)", [*hours], [decimal(value, 2) for value in hours]),
+        ("epochs", [c.epochs for c in data], [f"{c.epochs:,}" for c in data]),
+        ("peak memory in training (MiB)", [*memory], [_whole(value) for value in memory]),
+    ]
+
+
+def _whole(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.0f}"
