@@ -79,14 +79,12 @@ class Product(Combiner):
 
     More members: the exponents with the lowest class-weighted negative log-likelihood on dev rows
     (plain for objectives other than UAR), under a Gaussian prior of deviation 0.3 around equal
-    weights 1/M, found by L-BFGS-B. SYSComb of the two best members is the first guess: it is
-    where the search starts from beside equal weights, and it is kept unless a fitted set of
-    exponents has a strictly better dev objective. NLL breaks ties. Of more than ``max_members``
-    members the heaviest of a first fit are fitted again, since every member is paid for in each
-    prediction.
+    weights 1/M, found by L-BFGS-B; a choice by the dev metric itself follows its noise. Of more
+    than ``max_members`` members the heaviest of a first fit are fitted again, since every member
+    is paid for in each prediction.
 
     Args:
-        objective: dev metric that decides between guesses.
+        objective: dev metric that searches the exponent of two, and weights the rows of more.
         seed: unused; nothing is random.
         max_members: members with an exponent above 0 at most.
     """
@@ -111,9 +109,9 @@ class Product(Combiner):
         elif len(order) == 2:
             weights = self._two(posteriors, dev, ranked)
         else:
-            weights = self._many(posteriors, dev, ranked)
+            weights = self._many(posteriors, dev)
             if len(order) > self.max_members:
-                weights = self._heaviest(weights, posteriors, dev, values)
+                weights = self._heaviest(weights, posteriors, dev)
         self._weights = np.empty(len(order))
         self._weights[order] = weights
 
@@ -133,39 +131,23 @@ class Product(Combiner):
         self._choice = "SYSComb, exponent searched on dev rows"
         return best
 
-    def _many(self, posteriors: FloatArray, dev: PosteriorSet, ranked: list[int]) -> FloatArray:
+    def _many(self, posteriors: FloatArray, dev: PosteriorSet) -> FloatArray:
         num_members = len(posteriors)
-        syscomb = np.zeros(num_members)
-        syscomb[ranked[0]], syscomb[ranked[1]] = 1.0, SYSCOMB_EXPONENT
-        equal = np.full(num_members, 1.0 / num_members)
-        log_posteriors = np.log(np.maximum(posteriors, POSTERIOR_FLOOR))
-        share = row_weights(self.objective, dev.truth, posteriors.shape[2])
-        guesses = {
-            "SYSComb of the two best": syscomb,
-            "fitted from SYSComb": minimise_nll(log_posteriors, dev.truth, share, syscomb),
-            "fitted from equal weights": minimise_nll(log_posteriors, dev.truth, share, equal),
-        }
-        best_value = (-np.inf, -np.inf)
-        weights = syscomb
-        for choice, guess in guesses.items():
-            pooled = _normalized(np.tensordot(guess, log_posteriors, axes=1))
-            value = objective_value(self.objective, dev.truth, pooled)
-            if value > best_value:
-                best_value, weights, self._choice = value, guess, choice
-        return weights
+        self._choice = "lowest penalised NLL"
+        return minimise_nll(
+            np.log(np.maximum(posteriors, POSTERIOR_FLOOR)),
+            dev.truth,
+            row_weights(self.objective, dev.truth, posteriors.shape[2]),
+            np.full(num_members, 1.0 / num_members),
+        )
 
     def _heaviest(
-        self,
-        weights: FloatArray,
-        posteriors: FloatArray,
-        dev: PosteriorSet,
-        values: list[tuple[float, float]],
+        self, weights: FloatArray, posteriors: FloatArray, dev: PosteriorSet
     ) -> FloatArray:
         """Exponents of the heaviest members alone, fitted again; the others' are 0."""
         kept = np.sort(np.argsort(-weights, kind="stable")[: self.max_members])
-        ranked = sorted(range(len(kept)), key=lambda m: (-values[kept[m]][0], -values[kept[m]][1]))
         result = np.zeros_like(weights)
-        result[kept] = self._many(posteriors[kept], dev, ranked)
+        result[kept] = self._many(posteriors[kept], dev)
         return result
 
     def combine(self, posteriors: FloatArray) -> FloatArray:
