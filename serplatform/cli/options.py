@@ -52,3 +52,13 @@ Concurrent = Annotated[
 ]
 
 Seed = Annotated[int, typer.Option(help="Seed of folds, sampling and training.")]
+
+WarmStart = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="RUN",
+        help="An earlier run of the same architectures, path or URI: its best configurations are "
+        "tried first; with the same dataset and folds, the sampler learns from all its trials. May "
+        "be repeated.",
+    ),
+]

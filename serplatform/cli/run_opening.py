@@ -41,6 +41,7 @@ def open_or_create(
         create_run,
         reopen_run,
     )
+    from serplatform.search.warm_start import recorded_starts
     from serplatform.storage.mirror import local_path
 
     if combiner is not None and combiner != "none":
@@ -105,6 +106,7 @@ def open_or_create(
             sampler=request["sampler"],
             pruner=request["pruner"],
             storage=request["storage"],
+            warm_start=tuple(request.get("warm_start", ())),
         ),
         ["serplatform", *sys.argv[1:]],
     )
@@ -113,6 +115,9 @@ def open_or_create(
     )
     for note in run.description["notes"]:
         say(f"Note: {note}")
+    for start in recorded_starts(run.description):
+        for sentence in start.sentences():
+            say(sentence)
     for name, chosen in run.spaces.items():
         if chosen.fixed:
             fixed = ", ".join(f"{k}={v}" for k, v in chosen.fixed.items())
@@ -134,6 +139,8 @@ def _check_unchanged(run: OpenRun, request: dict[str, Any]) -> None:
         faults.append(f"--protocol {request['protocol']}: the run has {have['protocol']['name']}")
     if request["storage"] not in (None, have["storage"]):
         faults.append("--storage: the run has its own")
+    if request.get("warm_start"):
+        faults.append("--warm-start: a run has one from its beginning on, or none; see run.json")
     if request["spaces"]:
         faults.append("--space: the run has its own, in run.json")
     if request["settings"] and list(request["settings"]) != have["settings"]:

@@ -18,6 +18,7 @@ from serplatform.cli.options import (
     RunOut,
     Seed,
     TimeBudget,
+    WarmStart,
     Workers,
 )
 from serplatform.cli.output import parse_duration, result
@@ -68,6 +69,7 @@ def command(
     ] = "uar",
     sampler: Annotated[str, typer.Option(help="tpe, random or gp.")] = "tpe",
     pruner: Annotated[str, typer.Option(help="asha, median, hyperband or none.")] = "asha",
+    warm_start: WarmStart = None,
     storage: Annotated[
         str | None,
         typer.Option(help="Optuna storage URL; default: a journal file in the run."),
@@ -128,6 +130,8 @@ def command(
 
         serplatform search all --small --data data/ravdess --time-budget 1h
 
+        serplatform search moma --data data/emodb --warm-start runs/ravdess
+
         serplatform search --resume --out runs/ravdess --trials +20
     """
     begun = time.monotonic()
@@ -151,6 +155,7 @@ def command(
         sampler=sampler,
         pruner=pruner,
         storage=storage,
+        warm_start=warm_start or [],
         combiner=combiner,
     )
     outcome = run_search(

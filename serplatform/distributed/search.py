@@ -25,6 +25,7 @@ from serplatform.run_directory import DEV_METRICS, RunDirectory, RunLock
 from serplatform.search.roster import Roster, TrialSource
 from serplatform.search.setup import OpenRun
 from serplatform.search.study import Studies, full_storage
+from serplatform.search.warm_start import knowledge, recorded_starts
 from serplatform.storage.publisher import Publisher
 
 
@@ -125,6 +126,7 @@ def _prepare(
         num_folds=len(run.plan.folds),
         seed=description["seed"],
         prefix=description.get("study_prefix", ""),
+        **knowledge(recorded_starts(description)),
     )
     if limits.trials is not None and limits.trials < len(run.spaces):
         raise BadInputError(

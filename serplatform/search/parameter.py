@@ -63,6 +63,19 @@ class Parameter:
         steps = (value - self.low) / self._grid
         return abs(steps - round(steps)) < 1e-8
 
+    def extent(self) -> str:
+        """What the parameter can take, in words for a message."""
+        if self.kind == "choice":
+            return f"one of {', '.join(repr(value) for value in self.values)}"
+        grid = "" if self.step is None else f" in steps of {self.step:g}"
+        return f"{self.kind} from {self.low:g} to {self.high:g}{grid}"
+
+    def canonical(self, value: Any) -> Any:
+        """A value that it contains, as a trial of a study is given it."""
+        if self.kind == "choice":
+            return next(choice for choice in self.values if same(choice, value))
+        return round(value) if self.kind == "int" else float(value)
+
     def suggest(self, trial: optuna.trial.BaseTrial, name: str) -> Any:
         """Ask an Optuna trial for a value; lists travel as text and come back as lists."""
         if self.kind == "choice":

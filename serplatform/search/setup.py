@@ -35,6 +35,7 @@ from serplatform.search.study import (
     make_pruner,
     make_sampler,
 )
+from serplatform.search.warm_start import WarmStart, collect
 from serplatform.storage.location import address, redact
 from serplatform.training.trial_config import resolve
 
@@ -58,6 +59,7 @@ class SearchRequest:
         pruner: name of the pruner.
         storage: Optuna storage URL; None for the run's own journal file.
         max_folds: only the first of the protocol's folds; None for all.
+        warm_start: earlier runs whose best configurations are tried first, paths or URIs.
     """
 
     architectures: tuple[str, ...]
@@ -73,6 +75,7 @@ class SearchRequest:
     pruner: str = "asha"
     storage: str | None = None
     max_folds: int | None = None
+    warm_start: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass
@@ -215,6 +218,7 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
         plan = dataclasses.replace(plan, folds=folds, notes=(*plan.notes, note))
     check_plan(plan, dataset.utterances)
     warning = text_warning(dataset.utterances, plan, request.architectures)
+    starts = _warm_starts(request, spaces, dataset, plan)
     description: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "command": [redact(word) for word in command],
@@ -248,11 +252,17 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
         "selection": "dev rows of each outer fold; test rows are opened by the report alone",
         "versions": versions(),
         "hardware": hardware(),
+        "warm_start": [start.as_json() for start in starts],
         "status": "running",
         "started": now(),
         "ended": None,
         "seconds": 0.0,
-        "notes": [*dataset.meta["notes"], *plan.notes, *([warning] if warning else [])],
+        "notes": [
+            *dataset.meta["notes"],
+            *plan.notes,
+            *([warning] if warning else []),
+            *(note for start in starts for note in start.notes()),
+        ],
     }
     lock = RunLock(directory)
     try:
@@ -301,6 +311,28 @@ def reopen_run(out: Path, *, dataset: str | Path | None = None) -> OpenRun:
     return OpenRun(directory, description, spaces, plan)
 
 
+def _warm_starts(
+    request: SearchRequest,
+    spaces: Mapping[str, SearchSpace],
+    dataset: Dataset,
+    plan: FoldPlan,
+) -> list[WarmStart]:
+    """What each earlier run gives, every run named once."""
+    starts: list[WarmStart] = []
+    for run in request.warm_start:
+        start = collect(
+            run,
+            spaces,
+            fingerprint=dataset.fingerprint,
+            folds_hash=plan_hash(plan),
+            objectives=request.objectives,
+        )
+        if start.run in [other.run for other in starts]:
+            raise BadInputError(f"--warm-start {run}: name each run once")
+        starts.append(start)
+    return starts
+
+
 def _without_secrets(storage: str) -> str:
     """The URL to record; its password stays in the environment of this process."""
     recorded = redact(storage)
@@ -325,12 +357,15 @@ def space_mapping(space: SearchSpace) -> dict[str, Any]:
         if parameter.when:
             entry["when"] = {key: list(values) for key, values in parameter.when.items()}
         parameters[name] = entry
-    return {
+    mapping: dict[str, Any] = {
         "architecture": space.architecture,
         "description": space.description,
         "fixed": dict(space.fixed),
         "parameters": parameters,
     }
+    if space.try_first:
+        mapping["try_first"] = [dict(point) for point in space.try_first]
+    return mapping
 
 
 def _max_epochs(space: SearchSpace) -> int:

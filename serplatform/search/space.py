@@ -14,7 +14,8 @@ A space names an architecture, values fixed in every trial, and the parameters t
 
 ``int`` and ``float`` take an optional ``step`` or ``log: true``; ``when`` makes a parameter
 depend on the values of earlier ones. The paper's own value of every searched parameter must lie
-inside the space, because the paper's configuration is the first trial of every search.
+inside the space, because the paper's configuration is the first trial of every search. Points to
+try next may follow as ``try_first``, see the module of that name.
 """
 
 from __future__ import annotations
@@ -38,12 +39,19 @@ from serplatform.search.parameter import (
     storable,
 )
 from serplatform.search.strict_yaml import read_yaml
+from serplatform.search.try_first import (
+    Point,
+    complete_point,
+    point_faults,
+    points_left,
+    read_points,
+)
 from serplatform.training.trial_config import known_parameters, paper_values, resolve
 
 if TYPE_CHECKING:
     import optuna
 
-_TOP_KEYS = ("architecture", "description", "fixed", "parameters")
+_TOP_KEYS = ("architecture", "description", "fixed", "parameters", "try_first")
 _SAMPLES = 128  # drawn to find combinations that the configuration refuses
 _SHOWN = 3  # of the combinations that it refuses
 
@@ -58,6 +66,7 @@ class SearchSpace:
         fixed: dotted parameter name to the value it has in every trial.
         parameters: dotted parameter name to its range, in the order they are drawn.
         source: the file it came from, for messages.
+        try_first: points to try after the paper's; what one does not name is as in the paper.
     """
 
     architecture: str
@@ -65,6 +74,7 @@ class SearchSpace:
     fixed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     parameters: Mapping[str, Parameter] = dataclasses.field(default_factory=dict)
     source: str = ""
+    try_first: tuple[Point, ...] = ()
 
     def suggest(self, trial: optuna.trial.BaseTrial, prefix: str = "") -> dict[str, Any]:
         """Draw the active parameters from an Optuna trial.
@@ -114,7 +124,11 @@ class SearchSpace:
             )
             if name not in overrides and possible:
                 kept[name] = parameter
-        space = dataclasses.replace(self, fixed=fixed, parameters=kept)
+        space = dataclasses.replace(self, fixed=fixed, parameters=kept, try_first=())
+        if self.try_first and not space_faults(space):
+            paper = paper_values(space.architecture)
+            points = points_left(space, self.try_first, paper)
+            space = dataclasses.replace(space, try_first=points)
         if faults := space_faults(space):
             where = f"{self.source or self.architecture} with {', '.join(overrides)} set"
             raise BadInputError(f"{where}: the search space has {len(faults)} fault(s):", faults)
@@ -143,8 +157,13 @@ def paper_point(space: SearchSpace, overrides: Mapping[str, Any] | None = None) 
         what Optuna enqueues.
     """
     space = space.fix(overrides) if overrides else space
-    paper = paper_values(space.architecture)
-    return space.walk(lambda name, _: plain(paper[name]))
+    return complete_point(space, {}, paper_values(space.architecture))
+
+
+def first_points(space: SearchSpace) -> list[dict[str, Any]]:
+    """The points to try after the paper's, whole, in the form of :func:`paper_point`."""
+    paper = paper_values(space.architecture) if space.try_first else {}
+    return [complete_point(space, point, paper) for point in space.try_first]
 
 
 def space_directory() -> Path:
@@ -216,12 +235,15 @@ def parse_space(raw: Mapping[Any, Any], source: str) -> tuple[SearchSpace, list[
             unreadable.append(name)
         else:
             parameters[name] = parameter
+    points, found = read_points(raw.get("try_first", []))
+    faults.extend(found)
     space = SearchSpace(
         architecture=texts["architecture"] if isinstance(texts["architecture"], str) else "",
         description=texts["description"] if isinstance(texts["description"], str) else "",
         fixed=fixed,
         parameters=parameters,
         source=source,
+        try_first=points,
     )
     return space, unreadable, faults
 
@@ -262,7 +284,14 @@ def space_faults(space: SearchSpace, unreadable: Collection[str] = ()) -> list[s
             faults.extend(_range_faults(space.architecture, name, parameter))
     if faults:
         return faults
-    return _paper_faults(space, paper) or _combination_faults(space)
+    faults = _paper_faults(space, paper) or _combination_faults(space)
+    if faults or unreadable:
+        return faults
+
+    def refused_at(values: Mapping[str, Any]) -> tuple[str, ...]:
+        return _refused(space.architecture, values)
+
+    return point_faults(space, list(known), paper, refused_at)
 
 
 def _unknown_parameter(name: str, known: Collection[str]) -> str:

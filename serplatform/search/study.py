@@ -22,8 +22,10 @@ from optuna.trial import TrialState
 from serplatform.errors import ArtifactError, BadInputError, unknown_name
 from serplatform.run_directory import DEV_METRICS
 from serplatform.search.journal import StudyJournal
+from serplatform.search.observations import Observation, add_observations
 from serplatform.search.remembering_tpe import RememberingTPESampler
-from serplatform.search.space import SearchSpace, paper_point
+from serplatform.search.space import SearchSpace, first_points, paper_point
+from serplatform.search.try_first import alike
 from serplatform.seeding import derive_seed
 from serplatform.storage.location import redact
 
@@ -222,6 +224,8 @@ class Studies:
         num_folds: folds a trial trains.
         seed: of the run.
         prefix: of the studies' names, which tells apart the runs that share a storage.
+        points: architecture to whole points of its space to try first, besides the space's own.
+        observations: architecture to trials of earlier runs that its sampler learns from.
 
     The paper's configuration is always the first trial of each architecture, and is never
     pruned: it is what the search is compared with.
@@ -240,6 +244,8 @@ class Studies:
         num_folds: int,
         seed: int,
         prefix: str = "",
+        points: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+        observations: Mapping[str, Sequence[Observation]] | None = None,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.objectives = check_objectives(objectives)
@@ -252,6 +258,7 @@ class Studies:
         self._architecture_of: dict[int, str] = {}
         self._paper: set[int] = set()
         self._has_paper: set[str] = set()
+        self._papers: dict[str, dict[str, Any]] = {}
         self._in_flight: list[Suggestion] = []
         self._asked = dict.fromkeys(spaces, 0)
         self._next_number = 0
@@ -274,9 +281,8 @@ class Studies:
             study.sampler = make_sampler(
                 sampler, derive_seed(seed, "sampler", architecture, len(study.trials))
             )
-            waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-            if architecture not in self._has_paper and not waiting:
-                study.enqueue_trial(space.encode(paper_point(space)))
+            add_observations(study, space, (observations or {}).get(architecture, ()))
+            self._enqueue(architecture, study, (points or {}).get(architecture, ()))
         self._in_flight.sort(key=lambda suggestion: suggestion.number)
 
     # -- a process that starts
@@ -339,6 +345,26 @@ class Studies:
             )
             self._note(number, architecture, record["paper"])
 
+    def _enqueue(
+        self, architecture: str, study: optuna.Study, more: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Queue the paper's configuration, then the points to try first, each once in a run's
+        life: not what has been a trial or is waiting already."""
+        space = self._spaces[architecture]
+        known: list[Mapping[str, Any]] = []
+        for frozen in study.get_trials(deepcopy=False):
+            if ATTRIBUTE in frozen.user_attrs:
+                values = frozen.user_attrs[ATTRIBUTE]["values"]
+                known.append({k: v for k, v in values.items() if k in space.parameters})
+            elif frozen.state == TrialState.WAITING:
+                known.append(space.decode(frozen.system_attrs.get("fixed_params", {})))
+        paper = self._papers[architecture] = paper_point(space)
+        first = [] if architecture in self._has_paper else [paper]
+        for point in [*first, *first_points(space), *more]:
+            if not any(alike(point, other) for other in known):
+                known.append(point)
+                study.enqueue_trial(space.encode(point))
+
     def _note(self, number: int, architecture: str, paper: bool) -> None:
         self._architecture_of[number] = architecture
         self._asked[architecture] += 1
@@ -378,9 +404,10 @@ class Studies:
             return self._in_flight.pop(0)
         architecture = min(self._asked, key=lambda name: (self._asked[name],))
         space = self._spaces[architecture]
-        paper = architecture not in self._has_paper
         trial = self._studies[architecture].ask()
-        values = {**space.fixed, **space.suggest(trial)}
+        drawn = space.suggest(trial)
+        paper = architecture not in self._has_paper and alike(drawn, self._papers[architecture])
+        values = {**space.fixed, **drawn}
         number = self._next_number
         self._register(trial, number, architecture, values, paper)
         return Suggestion(number=number, architecture=architecture, values=values, paper=paper)
