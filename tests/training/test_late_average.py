@@ -148,3 +148,26 @@ def test_a_resumed_training_continues_the_average_bit_for_bit(
     assert second._best_is_late
     assert np.array_equal(whole.posteriors("test"), second.posteriors("test"))
     assert whole.best_metrics == second.best_metrics
+
+
+def test_kept_statistics_are_those_of_the_averaged_weights(make_trainer, monkeypatch):
+    """Of the first layer they are what its averaged weights make of the training frames."""
+    monkeypatch.setattr(loop.FoldTrainer, "_improves", lambda self, value: True)
+    trainer = make_trainer(
+        "functionals_mlp",
+        model__hidden_dim=8,
+        data__feature="log_mel_23",
+        training__max_epochs=3,
+        training__swa_epochs=2,
+        training__batch_size=1000,
+    )
+    finish(trainer)
+    kept, last = trainer._best_weights, trainer.model.state_dict()
+    given = []
+    trainer.model.standardise.register_forward_hook(lambda module, values, _: given.append(values))
+    trainer.model.eval()
+    with torch.no_grad():
+        trainer.model(trainer.data.collate(trainer.data.rows("train")))
+    values = given[0][0].reshape(len(trainer.data.rows("train")), -1)
+    torch.testing.assert_close(kept["standardise.running_mean"], values.mean(dim=0))
+    assert not torch.allclose(kept["standardise.running_mean"], last["standardise.running_mean"])
