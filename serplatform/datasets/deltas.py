@@ -38,8 +38,8 @@ def append_deltas(frames: FloatArray, order: int) -> FloatArray:
         (T, D · (1 + order)): values, first derivatives, second derivatives; a frame's.
 
     Example:
-        >>> append_deltas(np.array([[0.0], [1.0], [2.0]], dtype=np.float32), 1)[:, 1].tolist()
-        [0.5, 0.5, 0.5]
+        >>> append_deltas(np.array([[0], [10], [20]], dtype=np.float32), 1)[:, 1].tolist()
+        [5.0, 6.0, 5.0]
     """
     if order == 0:
         return frames
