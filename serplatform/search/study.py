@@ -21,9 +21,9 @@ from optuna.trial import TrialState
 
 from serplatform.errors import ArtifactError, BadInputError, unknown_name
 from serplatform.run_directory import DEV_METRICS
+from serplatform.search.exploring_tpe import ExploringTPESampler
 from serplatform.search.journal import StudyJournal
 from serplatform.search.observations import Observation, add_observations
-from serplatform.search.remembering_tpe import RememberingTPESampler
 from serplatform.search.space import SearchSpace, first_points, paper_point
 from serplatform.search.try_first import alike
 from serplatform.seeding import derive_seed
@@ -50,6 +50,8 @@ OBJECTIVES: dict[str, Direction] = {
 
 SAMPLERS = ("tpe", "random", "gp")
 PRUNERS = ("asha", "median", "hyperband", "none")
+#: of so many trials of ``tpe``, the last is drawn at random
+RANDOM_EVERY = 3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -159,8 +161,13 @@ def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
     if name == "tpe":
         with warnings.catch_warnings():  # `group` is what conditional parameters need
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return RememberingTPESampler(
-                seed=seed, multivariate=True, group=True, constant_liar=True, n_startup_trials=8
+            return ExploringTPESampler(
+                random_every=RANDOM_EVERY,
+                seed=seed,
+                multivariate=True,
+                group=True,
+                constant_liar=True,
+                n_startup_trials=8,
             )
     if name == "random":
         return optuna.samplers.RandomSampler(seed=seed)
