@@ -179,10 +179,13 @@ class Predictor:
         Returns:
             (F, N, K), rows sum to 1.
         """
-        solo = {
-            directory: self._model_posteriors(model, clips, speaker)
-            for directory, model in self._models.items()
-        }
+        kept: dict[str, list[FloatArray]] = {}  # many models get the same frames
+        solo = {}
+        for directory, model in self._models.items():
+            key = _key(model.preprocessing)
+            if key not in kept:
+                kept[key] = [_model_frames(clip, model.preprocessing) for clip in clips]
+            solo[directory] = self._model_posteriors(model, clips, kept[key], speaker)
         return np.stack(
             [
                 fold.combine(combiner, [solo[member.directory] for member in fold.members])
@@ -191,12 +194,15 @@ class Predictor:
         )
 
     def _model_posteriors(
-        self, model: LoadedModel, clips: Sequence[ClipInput], speaker: SpeakerMoments | None
+        self,
+        model: LoadedModel,
+        clips: Sequence[ClipInput],
+        kept: Sequence[FloatArray],
+        speaker: SpeakerMoments | None,
     ) -> DoubleArray:
         settings = model.preprocessing
         if settings["normalization"] == "speaker" and speaker is not None:
             settings = speaker.settings(settings)
-        kept = [_model_frames(clip, settings) for clip in clips]
         frames = preprocess(kept, {**settings, "trim": False})
         batch = _pad(frames)
         if "words" in settings:
