@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from serplatform.errors import BadInputError
-from serplatform.features import opensmile_functionals
+from serplatform.features import opensmile_base
 from serplatform.features.base import FEATURES
 
 
@@ -24,10 +24,10 @@ def without_opensmile(monkeypatch):
             raise ImportError(name)
         return real(name, *rest, **named)
 
-    opensmile_functionals.smile.cache_clear()
+    opensmile_base.smile.cache_clear()
     monkeypatch.setattr(builtins, "__import__", importing)
     yield
-    opensmile_functionals.smile.cache_clear()
+    opensmile_base.smile.cache_clear()
 
 
 def test_values_are_opensmiles_own():
@@ -43,6 +43,26 @@ def test_values_are_opensmiles_own():
     np.testing.assert_allclose(result[0], expected.to_numpy()[0], rtol=1e-6)
     pitch = result[0][expected.columns.get_loc("F0semitoneFrom27.5Hz_sma3nz_amean")]
     assert abs(pitch - 12 * np.log2(200 / 27.5)) < 0.5
+
+
+@pytest.mark.parametrize(("name", "dim"), [("egemaps_v02_lld", 25), ("compare_2016_lld", 65)])
+def test_descriptors_are_opensmiles_own_every_ten_milliseconds(name, dim):
+    opensmile = pytest.importorskip("opensmile")
+    sets = {"egemaps_v02_lld": "eGeMAPSv02", "compare_2016_lld": "ComParE_2016"}
+    smile = opensmile.Smile(
+        feature_set=opensmile.FeatureSet[sets[name]],
+        feature_level=opensmile.FeatureLevel.LowLevelDescriptors,
+    )
+    expected = smile.process_signal(tone(1.5), 16_000).to_numpy()
+    result = FEATURES.get(name)().extract(tone(1.5))
+    assert result.shape == expected.shape == (len(expected), dim)
+    assert abs(len(result) - 145) <= 5
+    np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-6)
+    for samples in (tone(0.02), np.zeros(16_000, dtype=np.float32)):
+        short = FEATURES.get(name)().extract(samples)
+        assert short.shape[1] == dim
+        assert len(short) > 0
+        assert np.isfinite(short).all()
 
 
 @pytest.mark.parametrize("name", ["egemaps_v02", "compare_2016"])

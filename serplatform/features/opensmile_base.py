@@ -1,0 +1,109 @@
+"""What openSMILE's features have in common: the package, its extractors, finite values.
+
+The package ``opensmile`` (``pip install 'serplatform[opensmile]'``) has a licence that allows
+research and not products; it is not installed with the platform.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, ClassVar
+
+import numpy as np
+
+from serplatform.errors import BadInputError
+from serplatform.features.base import SAMPLING_RATE, FeatureExtractor, FloatArray
+
+#: largest value that is kept; what is larger or not finite says nothing a model could use
+LIMIT = 1e9
+
+
+class OpenSmile(FeatureExtractor):
+    """One of openSMILE's feature sets on one of its levels.
+
+    Eyben, Wöllmer and Schuller, "openSMILE: the Munich Versatile and Fast Open-Source Audio
+    Feature Extractor", ACM Multimedia 2010. A value that is not finite becomes 0.
+
+    Shapes: S samples, T frames, D values.
+
+    Args:
+        name: of the preset.
+        feature_set: its name in ``opensmile.FeatureSet``.
+        dim: D.
+
+    Attributes:
+        level: its name in ``opensmile.FeatureLevel``.
+        kind: of feature, for the dataset's fingerprint.
+        shortest: audio that openSMILE can take, in seconds; shorter clips are padded with silence.
+
+    Raises:
+        BadInputError: at the first use, where ``opensmile`` is not installed.
+    """
+
+    level: ClassVar[str]
+    kind: ClassVar[str]
+    shortest: ClassVar[float]
+
+    def __init__(self, name: str, feature_set: str, dim: int) -> None:
+        self.name = name
+        self.feature_set = feature_set
+        self.dim = dim
+
+    def extract(self, samples: FloatArray) -> FloatArray:
+        """(S,) samples to (T, D) values; see the base class."""
+        shortest = round(self.shortest * SAMPLING_RATE)
+        if len(samples) < shortest:
+            samples = np.pad(samples, (0, shortest - len(samples)))
+        values = smile(self.feature_set, self.level)(samples, SAMPLING_RATE)
+        values = values.reshape(self.dim, -1).T  # openSMILE has (1, D, T)
+        values = np.nan_to_num(values, nan=0.0, posinf=LIMIT, neginf=-LIMIT)
+        return np.ascontiguousarray(np.clip(values, -LIMIT, LIMIT), dtype=np.float32)
+
+    def spec(self) -> dict[str, Any]:
+        """Everything that determines the values."""
+        return {
+            "kind": self.kind,
+            "sampling_rate": SAMPLING_RATE,
+            "feature_set": self.feature_set,
+            "opensmile": opensmile_version(),
+            "short_clip_padded_to_seconds": self.shortest,
+        }
+
+
+@functools.cache
+def smile(feature_set: str, level: str) -> Any:
+    """A started openSMILE, once a process.
+
+    Args:
+        feature_set: its name in ``opensmile.FeatureSet``.
+        level: its name in ``opensmile.FeatureLevel``.
+
+    Raises:
+        BadInputError: the package is not installed.
+    """
+    package = _package()
+    return package.Smile(
+        feature_set=package.FeatureSet[feature_set],
+        feature_level=package.FeatureLevel[level],
+        num_workers=1,
+    )
+
+
+def opensmile_version() -> str:
+    """Version of the package.
+
+    Raises:
+        BadInputError: it is not installed.
+    """
+    return str(_package().__version__)
+
+
+def _package() -> Any:
+    try:
+        import opensmile
+    except ImportError:
+        raise BadInputError(
+            "features compare_2016… and egemaps_v02… need the package opensmile, which is not "
+            "installed (its licence allows research only); pip install 'serplatform[opensmile]'"
+        ) from None
+    return opensmile
