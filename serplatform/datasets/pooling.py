@@ -66,7 +66,7 @@ class PoolingConfig:
         Example:
             >>> PoolingConfig(unit="words", segments=6, statistics="moments",
             ...               layout="vector").dim(40)
-            893
+            887
         """
         segment = feature_dim * (2 if self.statistics == "moments" else 4) + 1
         if self.layout == "sequence":

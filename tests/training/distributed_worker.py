@@ -8,6 +8,7 @@ its results go to OUT/<name>/<rank>.
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 from pathlib import Path
@@ -40,6 +41,9 @@ def main(rank, world, init_file, dataset_path, cases, out):
         (directory / "reports.json").write_text(
             json.dumps([[r.train_loss, r.dev["nll"], r.padded_share] for r in reports])
         )
+        del trainer, data
+    gc.collect()  # what still holds the group must be gone before it is taken down
+    torch.distributed.barrier()
     torch.distributed.destroy_process_group()
 
 
