@@ -91,8 +91,13 @@ class FoldData:
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences that belong beside any number computed on this fold."""
-        source = self.words or self._pooled_words
-        notes = () if source is None else source.notes
+        notes = () if self.words is None else self.words.notes
+        if self._pooled_words is not None:
+            notes = (
+                "Segments follow the words: transcripts or alignments, those of test utterances "
+                "included, say where each begins.",
+                *self._pooled_words.source_notes,
+            )
         if self.config.normalization != "speaker":
             return notes
         return (

@@ -168,6 +168,11 @@ class WordInputs:
             corpus, dataset.cache[key], last - first, vocabulary, matrix, config, tuple(notes)
         )
 
+    @property
+    def source_notes(self) -> tuple[str, ...]:
+        """Those of :attr:`notes` that say where the words came from."""
+        return _source_notes(self._corpus, self.config)
+
     def encode(
         self, rows: IntArray, lengths: IntArray | None = None
     ) -> tuple[IntArray, IntArray, IntArray]:
@@ -359,10 +364,15 @@ def _vectors_of(dataset: Dataset, corpus: _Corpus, path: str) -> WordVectors:
 def _notes(
     corpus: _Corpus, config: WordConfig, vocabulary: Vocabulary, train_rows: IntArray
 ) -> list[str]:
-    total = len(corpus.kinds)
-    notes = [
-        f"vocabulary of {len(vocabulary.words)} words from {len(train_rows)} training utterances"
+    return [
+        f"vocabulary of {len(vocabulary.words)} words from {len(train_rows)} training utterances",
+        *_source_notes(corpus, config),
     ]
+
+
+def _source_notes(corpus: _Corpus, config: WordConfig) -> tuple[str, ...]:
+    total = len(corpus.kinds)
+    notes = []
     unaligned = int((corpus.kinds == TRANSCRIPT).sum())
     if unaligned and config.segmentation == "aligned":
         notes.append(
@@ -374,4 +384,4 @@ def _notes(
         notes.append(
             f"{nothing} of {total} utterances have no words at all: one unknown word spans each"
         )
-    return notes
+    return tuple(notes)

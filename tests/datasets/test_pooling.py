@@ -129,6 +129,8 @@ def test_normalization_is_over_a_speakers_utterances(dataset):
 def test_new_audio_is_summed_up_as_training_was(dataset, pooling, trim):
     plan = make_plan(dataset.utterances, "speaker-kfold:3", seed=1, classes=dataset.classes)
     data = FoldData(dataset, plan, 0, DataConfig(pooling=pooling, trim=trim))
+    assert any("follow the words" in note for note in data.notes) == (pooling == "words")
+    assert not any("vocabulary" in note for note in data.notes)
     settings = data.preprocessing()
     table = dataset.utterances
     spans = dataset.alignment.to_pylist()
