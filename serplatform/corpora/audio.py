@@ -34,6 +34,7 @@ _LFS_PREFIX = b"version https://git-lfs"
 #: libsndfile's note on a WAV file whose header promises more, or less, than it holds
 _DATA_SIZES = re.compile(r"^data : (\d+) \(should be (\d+)\)", re.MULTILINE)
 _UNKNOWN_SIZE = 0x7FFF0000  # and above: written where the size was not known, as into a pipe
+_BLOCK_FRAMES = 1 << 22
 _LARGEST = 1000.0  # of float samples; integers stored as floats reach 32768
 _TRIM_DB = 30.0
 _TRIM_HOP = 160  # samples: 10 ms
@@ -153,7 +154,7 @@ def _read_open(file: Any, start: float | None, end: float | None, limit: float |
     first, last = round(begin * rate), round(stop * rate)
     if first:
         file.seek(first)
-    samples = file.read(last - first, dtype="float32", always_2d=True)
+    samples = _read_frames(file, last - first)
     if len(samples) == 0:
         raise AudioError("holds 0 samples")
     if not np.isfinite(samples).all():
@@ -175,6 +176,20 @@ def _read_open(file: Any, start: float | None, end: float | None, limit: float |
         start=begin,
         end=stop,
     )
+
+
+def _read_frames(file: Any, count: int) -> FloatArray:
+    """(N, channels) of at most ``count`` frames: memory follows what a file holds, not claims."""
+    blocks = []
+    while count > 0:
+        block = file.read(min(count, _BLOCK_FRAMES), dtype="float32", always_2d=True)
+        if not len(block):
+            break
+        blocks.append(block)
+        count -= len(block)
+    if not blocks:
+        return np.zeros((0, file.channels), dtype=np.float32)
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
 
 def _share_promised(info: str) -> float:
