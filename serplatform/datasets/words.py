@@ -22,12 +22,12 @@ import numpy.typing as npt
 import pyarrow.compute as pc
 
 from serplatform.alignment.tidy import is_special, plain_word
+from serplatform.alignment.tokens import text_notes, tokens
 from serplatform.alignment.words import (
     divide_silence,
     equal_segments,
     frame_spans,
     overlap_neighbours,
-    tokens,
     words_of,
 )
 from serplatform.config import setting
@@ -80,6 +80,7 @@ class _Corpus:
         times: (W, 2) seconds; NaN where the word has no time of its own.
         offsets: (N + 1,) first word of each utterance.
         kinds: (N,) ALIGNED, TRANSCRIPT or NOTHING.
+        rules: version of the rules by which transcripts were split.
     """
 
     words: tuple[str, ...]
@@ -87,6 +88,7 @@ class _Corpus:
     times: FloatArray
     offsets: IntArray
     kinds: IntArray
+    rules: int
 
     def of(self, row: int) -> slice:
         return slice(int(self.offsets[row]), int(self.offsets[row + 1]))
@@ -218,7 +220,8 @@ class WordInputs:
         """What :func:`encode_clip` needs for new audio, JSON-serialisable."""
         values = dataclasses.asdict(self.config)
         values.pop("vectors")
-        return {**values, "vocabulary": list(self.vocabulary.words)}
+        rules = {} if self._corpus.rules == 1 else {"word_rules": self._corpus.rules}
+        return {**values, **rules, "vocabulary": list(self.vocabulary.words)}
 
 
 def encode_clip(
@@ -250,10 +253,12 @@ def encode_clip(
         >>> ids.tolist(), spans.tolist()
         ([1, 2], [[0, 5], [5, 10]])
     """
-    config = WordConfig(**{k: v for k, v in settings.items() if k != "vocabulary"})
+    config = WordConfig(
+        **{k: v for k, v in settings.items() if k not in ("vocabulary", "word_rules")}
+    )
     words, times = words_of(spans)
     if not words:
-        words = tokens(text or "") or [UNKNOWN]
+        words = tokens(text or "", settings.get("word_rules", 1)) or [UNKNOWN]
         times = np.full((len(words), 2), np.nan)
     ids = Vocabulary(tuple(settings["vocabulary"])).encode(words)
     return ids, _cut(times, config, frame_shift, first_frame, first_frame + num_frames)
@@ -280,7 +285,8 @@ def _corpus_of(dataset: Dataset) -> _Corpus:
         raise BadInputError(
             f"{dataset.path}: has neither transcripts nor word alignments, so a model that reads "
             "words cannot be trained on it; prepare it again with --align pocketsphinx (English), "
-            "--align textgrid, or from a table with a column 'text'"
+            "--align textgrid, or from a table with a column 'text'",
+            text_notes(dataset.utterances.column("text").to_pylist()),
         )
     return corpus
 
@@ -301,6 +307,7 @@ def _read_corpus(dataset: Dataset) -> _Corpus:
     order = np.lexsort((starts, rows))
     bounds = np.searchsorted(rows[order], np.arange(count + 1))
     texts = dataset.utterances.column("text").to_pylist()
+    rules = int(dataset.meta.get("word_rules", 1))
     numbers: dict[str, int] = {}
     all_codes: list[int] = []
     all_times: list[FloatArray] = []
@@ -311,7 +318,7 @@ def _read_corpus(dataset: Dataset) -> _Corpus:
         times = np.stack([starts[chosen], ends[chosen]], axis=1)
         kinds.append(ALIGNED)
         if not words:
-            words = tokens(texts[row] or "")
+            words = tokens(texts[row] or "", rules)
             kinds[-1] = TRANSCRIPT if words else NOTHING
             words = words or [UNKNOWN]
             times = np.full((len(words), 2), np.nan)
@@ -324,6 +331,7 @@ def _read_corpus(dataset: Dataset) -> _Corpus:
         times=np.concatenate([np.zeros((0, 2)), *all_times]),
         offsets=np.array(offsets, dtype=np.int64),
         kinds=np.array(kinds, dtype=np.int64),
+        rules=rules,
     )
 
 

@@ -71,13 +71,13 @@ def test_equal_shares_of_the_time() -> None:
         aligner.check([utterance()])
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-le", "utf-16-be", "latin-1"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-le", "utf-16-be", "cp1252"])
 def test_text_is_decoded_whatever_its_encoding(encoding: str) -> None:
-    text = "Ses01F_impro01_F000: déjà vu\n" * 3
-    assert decode_text(text.encode(encoding)) == (text, encoding)
+    text = "Ses01F_impro01_F000: it’s déjà vu\n" * 3
+    assert decode_text(text.encode(encoding)) == text
 
 
 def test_any_bytes_are_decoded() -> None:
     rng = np.random.default_rng(0)
     for size in (0, 1, 2, 3, 50, 400):
-        assert isinstance(decode_text(rng.bytes(size))[0], str)
+        assert isinstance(decode_text(rng.bytes(size)), str)

@@ -17,7 +17,7 @@ from serplatform.corpora.base import Utterance
 from serplatform.errors import BadInputError
 
 RATE = 16_000
-WORDS = ((0.0, 0.3, ""), (0.3, 0.8, "Żółć"), (0.8, 1.2, 'say "so"'), (1.2, 1.5, ""))
+WORDS = ((0.0, 0.3, ""), (0.3, 0.8, "Żółć"), (0.8, 1.2, 'l"so'), (1.2, 1.5, ""))
 PHONES = ((0.0, 0.3, "sil"), (0.3, 0.8, "AH0"), (0.8, 1.5, "spn"))
 
 
@@ -85,7 +85,7 @@ def labels(
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
 def test_both_formats_in_every_encoding(tmp_path: Path, write, encoding: str) -> None:
     found = align(tmp_path, write(*TIERS).encode(encoding))
-    assert labels(found) == [("żółć", 0.3, 0.8), ('say "so"', 0.8, 1.2)]
+    assert labels(found) == [("żółć", 0.3, 0.8), ('l"so', 0.8, 1.2)]
     assert labels(found, "phone") == [("sil", 0.0, 0.3), ("AH0", 0.3, 0.8), ("spn", 0.8, 1.5)]
     assert isinstance(found, Alignment)
     assert (found.source, found.notes) == ("textgrid", ())
@@ -108,7 +108,7 @@ def test_points_and_comments_are_passed_over(tmp_path: Path) -> None:
     text = short_format(*TIERS).replace(
         "<exists>\n2\n", '<exists> ! two, or 3?\n3\n"TextTier"\n"x"\n0\n1.5\n1\n0.5\n"!"\n'
     )
-    assert labels(align(tmp_path, text)) == [("żółć", 0.3, 0.8), ('say "so"', 0.8, 1.2)]
+    assert labels(align(tmp_path, text)) == [("żółć", 0.3, 0.8), ('l"so', 0.8, 1.2)]
 
 
 def test_tiers_of_several_speakers_are_told_apart(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_tiers_of_several_speakers_are_told_apart(tmp_path: Path) -> None:
 def test_a_part_of_a_file_takes_its_share_of_the_files_textgrid(tmp_path: Path) -> None:
     found = align(tmp_path, long_format(*TIERS), 0.7, utterance_id="clip_0.7-1.4",
                   path=tmp_path / "clip.wav", start=0.7, end=1.4)  # fmt: skip
-    assert labels(found) == [("żółć", 0.0, 0.1), ('say "so"', 0.1, 0.5)]
+    assert labels(found) == [("żółć", 0.0, 0.1), ('l"so', 0.1, 0.5)]
 
 
 def test_a_textgrid_named_after_the_part_starts_at_the_part(tmp_path: Path) -> None:
@@ -186,8 +186,13 @@ def test_files_are_found_below_a_directory(tmp_path: Path) -> None:
     assert aligner is not None
     own = utterance(tmp_path, path=tmp_path / "audio" / "anna" / "clip.wav")
     assert aligner.files([own]) == (folder / "anna" / "clip.TextGrid",)
-    ambiguous = aligner.align(utterance(tmp_path), np.zeros(10, np.float32), RATE)
-    assert ambiguous == AlignmentFailure(reason=textgrid.FAIL_MISSING, detail="clip")
+    speakers = utterance(tmp_path, speaker_id="bert")
+    assert aligner.files([speakers]) == (folder / "bert" / "clip.TextGrid",)
+    ambiguous = aligner.align(utterance(tmp_path, speaker_id="eve"), np.zeros(10), RATE)
+    assert ambiguous == AlignmentFailure(
+        reason="several TextGrid files of that name",
+        detail="anna/clip.TextGrid, bert/clip.TextGrid",
+    )
 
 
 def test_a_corpus_without_any_textgrid_is_refused_with_the_remedy(tmp_path: Path) -> None:

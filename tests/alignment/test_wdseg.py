@@ -111,7 +111,7 @@ def test_a_one_word_utterance_is_aligned(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "reason", "detail"),
     [
-        (None, wdseg.FAIL_MISSING, NAME),
+        (None, "no .wdseg file", NAME),
         ("", tidy.FAIL_NO_WORDS, f"{NAME}.wdseg"),
         (iemocap_tree.wdseg([(0, 193, "<sil>")]), tidy.FAIL_NO_WORDS, f"{NAME}.wdseg"),
         ("   0  46 -1\n", wdseg.FAIL_ROW, f"{NAME}.wdseg: line 1 has 3 of 4 fields: '0  46 -1'"),
