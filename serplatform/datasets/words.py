@@ -81,6 +81,7 @@ class _Corpus:
         offsets: (N + 1,) first word of each utterance.
         kinds: (N,) ALIGNED, TRANSCRIPT or NOTHING.
         rules: version of the rules by which transcripts were split.
+        outdated: transcripts in which today's rules find other words.
     """
 
     words: tuple[str, ...]
@@ -89,6 +90,7 @@ class _Corpus:
     offsets: IntArray
     kinds: IntArray
     rules: int
+    outdated: int
 
     def of(self, row: int) -> slice:
         return slice(int(self.offsets[row]), int(self.offsets[row + 1]))
@@ -311,7 +313,7 @@ def _read_corpus(dataset: Dataset) -> _Corpus:
     numbers: dict[str, int] = {}
     all_codes: list[int] = []
     all_times: list[FloatArray] = []
-    offsets, kinds = [0], []
+    offsets, kinds, outdated = [0], [], 0
     for row in range(count):
         chosen = order[bounds[row] : bounds[row + 1]]
         words = [plain[codes[i]] for i in chosen]
@@ -319,6 +321,7 @@ def _read_corpus(dataset: Dataset) -> _Corpus:
         kinds.append(ALIGNED)
         if not words:
             words = tokens(texts[row] or "", rules)
+            outdated += rules == 1 and words != tokens(texts[row] or "")
             kinds[-1] = TRANSCRIPT if words else NOTHING
             words = words or [UNKNOWN]
             times = np.full((len(words), 2), np.nan)
@@ -332,6 +335,7 @@ def _read_corpus(dataset: Dataset) -> _Corpus:
         offsets=np.array(offsets, dtype=np.int64),
         kinds=np.array(kinds, dtype=np.int64),
         rules=rules,
+        outdated=outdated,
     )
 
 
@@ -391,5 +395,10 @@ def _source_notes(corpus: _Corpus, config: WordConfig) -> tuple[str, ...]:
     if nothing:
         notes.append(
             f"{nothing} of {total} utterances have no words at all: one unknown word spans each"
+        )
+    if corpus.outdated:
+        notes.append(
+            f"{corpus.outdated} transcripts are split by the rules of an earlier version, of which "
+            "the dataset is; prepare it again to have their words by today's"
         )
     return tuple(notes)
