@@ -267,3 +267,40 @@ def test_fold_data_gives_words_to_models_that_read_them(dataset: Dataset) -> Non
             assert (batch.word_ids[i, count:] == 0).all()
     assert data.preprocessing()["words"]["vocabulary"] == list(data.words.vocabulary.words)
     assert any("vocabulary of" in note for note in data.notes)
+
+
+def test_a_dataset_keeps_the_words_of_the_rules_it_was_prepared_by(dataset: Dataset) -> None:
+    text = "ti\u0065\u0302\u0301ng 3.5 (laughs)"
+    texts = dataset.utterances.column("text").to_pylist()
+    texts[2] = text
+    column = dataset.utterances.schema.get_field_index("text")
+    table = dataset.utterances.set_column(column, "text", pa.array(texts, pa.string()))
+    path = Path(str(dataset.path))
+    settings = {}
+    for rules, words in ((None, ["tie", "ng", "3", "5", "laughs"]), (2, ["tiếng", "3.5"])):
+        meta = read_json(path / "dataset.json")
+        write_json(path / "dataset.json", meta if rules is None else {**meta, "word_rules": rules})
+        inputs = fit(rewrite(path, utterances=table), rows=[2])
+        assert set(inputs.vocabulary.words) == set(words)
+        warned = [note for note in inputs.notes if "rules of an earlier version" in note]
+        assert len(warned) == (1 if rules is None else 0)
+        settings[rules] = inputs.settings()
+        ids, _ = encode_clip((), text, settings[rules], frame_shift=0.01, num_frames=50)
+        assert [inputs.vocabulary.words[i - 2] for i in ids] == words
+    assert "word_rules" not in settings[None]
+    assert settings[2]["word_rules"] == 2
+
+
+def test_a_text_whose_words_cannot_be_told_apart_counts_as_none(dataset: Dataset) -> None:
+    texts = ["ผมไปโรงเรียนแล้วกลับบ้าน"] * len(dataset)
+    column = dataset.utterances.schema.get_field_index("text")
+    thai = dataset.utterances.set_column(column, "text", pa.array(texts, pa.string()))
+    path = Path(str(dataset.path))
+    meta = read_json(path / "dataset.json")
+    write_json(path / "dataset.json", {**meta, "word_rules": 2})
+    inputs = fit(rewrite(path, utterances=thai))
+    assert inputs.encode(np.array([2, 3]))[0].tolist() == [[1], [1]]
+    bare = rewrite(path, utterances=thai, alignment=dataset.alignment.slice(0, 0))
+    with pytest.raises(BadInputError, match="48 of 48 transcripts are in Thai script") as caught:
+        fit(bare)
+    assert "has neither transcripts nor word alignments" in str(caught.value)
