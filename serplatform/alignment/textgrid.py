@@ -27,6 +27,7 @@ FAIL_TIERS = "no tier of words (words, ORT-MAU, ortho, transcript …) in the Te
 FAIL_SEVERAL = "several tiers of words in the TextGrid file, none named after the speaker"
 NOTE_NO_PHONES = "no tier called phones: words only"
 NOTE_PHRASES = "intervals of several words, not of one: their words share the time equally"
+NOTE_SOUNDS = "no tier of written words: they are as KAN-MAU writes their sounds"
 
 #: names of tiers without marks and in lower case, the best first
 _WORD_TIERS = (
@@ -108,8 +109,7 @@ def parse_textgrid(text: str) -> tuple[Tier, ...]:
             raise TextGridError(f"{what} is {value}")
         return int(value)
 
-    kind, name = take(str, "the file type"), take(str, "the class")
-    if not kind.startswith("ooTextFile") or name != "TextGrid":
+    if not str(next(items, "")).startswith("ooTextFile") or next(items, "") != "TextGrid":
         raise TextGridError("it is no TextGrid text file; save it as such in Praat")
     take(float, "the start")
     take(float, "the end")
@@ -185,8 +185,9 @@ def _read_words(
             ]
             spans = _spans(single, "word", offset, inside)
             if spans:
-                phrases = any(len(words) > 1 for *_, words in read)
-                found.append((tier, spans, (NOTE_PHRASES,) if phrases else ()))
+                notes = (NOTE_PHRASES,) if any(len(words) > 1 for *_, words in read) else ()
+                notes += (NOTE_SOUNDS,) if names == _WORD_TIERS[-1] else ()
+                found.append((tier, spans, notes))
         if len(found) == 1:
             return found[0][1:]
         if found:
@@ -202,9 +203,10 @@ def _is_of_file(path: Path, utterance: Utterance, beyond: float) -> bool:
     same, where it goes on for ``beyond`` seconds after the utterance's length.
     """
     stem = composed(path.stem)
-    if stem != composed(Path(utterance.utterance_id).name):
-        return True
-    return stem == composed(utterance.path.stem) and bool(utterance.start) and beyond > TOLERANCE
+    part = (utterance.start, utterance.end) != (None, None)
+    return stem != composed(Path(utterance.utterance_id).name) or (
+        stem == composed(utterance.path.stem) and part and beyond > TOLERANCE
+    )
 
 
 def _spans(
@@ -215,7 +217,7 @@ def _spans(
         Span(
             tier=tier,
             label=text.strip(),
-            start=max(start - offset, 0.0),
+            start=max(start - offset, min(start, 0.0)),
             end=min(end - offset, inside),
         )
         for start, end, text in intervals
@@ -279,8 +281,10 @@ class TextGridAligner(Aligner):
         offset = (utterance.start or 0.0) if whole_file else 0.0
         inside = duration if utterance.end is not None and whole_file else math.inf
         words = _read_words(tiers, utterance.speaker_id, offset, inside)
-        tidy = words if isinstance(words, AlignmentFailure) else tidy_tier(words[0], duration)
-        if isinstance(tidy, AlignmentFailure) or isinstance(words, AlignmentFailure):
+        if isinstance(words, AlignmentFailure):
+            return dataclasses.replace(words, detail=f"{path.name}: {words.detail}")
+        tidy = tidy_tier(words[0], duration)
+        if isinstance(tidy, AlignmentFailure):
             return dataclasses.replace(tidy, detail=f"{path.name}: {tidy.detail}")
         notes = tidy[1] + words[1]
         if length - offset < duration - TOLERANCE:

@@ -171,12 +171,9 @@ def _without_remark(match: regex.Match[str]) -> str:
 def _split(text: str) -> list[str]:
     if _unspaced_script(text):
         return []
-    found = (word.strip("ʼ\u200c\u200d") for word in _WORD.findall(_APART.sub(" ", text)))
-    return [
-        word.replace("ʼ", "'")
-        for word in found
-        if any(map(str.isalnum, word)) and word not in _CODES
-    ]
+    found = (word.replace("ʼ", "'") for word in _WORD.findall(_APART.sub(" ", text)))
+    words = (word.strip("'\u200c\u200d") for word in found)
+    return [word for word in words if any(map(str.isalnum, word)) and word not in _CODES]
 
 
 def _letters(run: str) -> int:

@@ -151,8 +151,10 @@ def test_another_length_than_the_audio_is_said(tmp_path: Path, seconds: float, n
 @pytest.mark.parametrize(
     ("content", "reason", "detail"),
     [
-        ("hello", textgrid.FAIL_DAMAGED, "the file type is missing"),
-        (b"", textgrid.FAIL_DAMAGED, "the file type is missing"),
+        ("hello", textgrid.FAIL_DAMAGED, "it is no TextGrid text file; save it as such in Praat"),
+        (b"", textgrid.FAIL_DAMAGED, "it is no TextGrid text file"),
+        (b"ooBinaryFile\x08TextGrid\0\0", textgrid.FAIL_DAMAGED, "it is no TextGrid text file"),
+        (short_format(*TIERS).split("0")[0], textgrid.FAIL_DAMAGED, "the start is missing"),
         (
             long_format(*TIERS)[:500],
             textgrid.FAIL_DAMAGED,
@@ -229,6 +231,8 @@ def test_the_best_tier_of_words_and_of_phones_is_read(
     found = align(tmp_path, long_format(*tiers))
     assert labels(found) == [(word, 0.0, 1.5)]
     assert labels(found, "phone") == ([(phone, 0.0, 1.5)] if phone else [])
+    assert isinstance(found, Alignment)
+    assert (textgrid.NOTE_SOUNDS in found.notes) == (names[0] == "KAN-MAU")
 
 
 def test_a_tier_without_words_leaves_the_choice_to_the_others(tmp_path: Path) -> None:
@@ -297,6 +301,8 @@ def test_the_file_in_the_folders_most_like_the_audios_is_taken(tmp_path: Path) -
 def test_a_part_that_has_the_files_own_name_takes_its_share(tmp_path: Path) -> None:
     found = align(tmp_path, long_format(*TIERS), 0.7, start=0.7, end=1.4)
     assert labels(found) == [("żółć", 0.0, 0.1), ('l"so', 0.1, 0.5)]
+    first = align(tmp_path, long_format(*TIERS), 0.6, end=0.6)
+    assert labels(first) == [("żółć", 0.3, 0.6)]
 
 
 _TOKENS = st.sampled_from(
