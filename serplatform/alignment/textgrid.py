@@ -185,9 +185,9 @@ def _read_words(
             ]
             spans = _spans(single, "word", offset, inside)
             if spans:
-                notes = (NOTE_PHRASES,) if any(len(words) > 1 for *_, words in read) else ()
-                notes += (NOTE_SOUNDS,) if names == _WORD_TIERS[-1] else ()
-                found.append((tier, spans, notes))
+                phrases = any(len(words) > 1 for *_, words in read)
+                said = {NOTE_PHRASES: phrases, NOTE_SOUNDS: names == _WORD_TIERS[-1]}
+                found.append((tier, spans, tuple(note for note, true in said.items() if true)))
         if len(found) == 1:
             return found[0][1:]
         if found:

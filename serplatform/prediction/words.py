@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from serplatform.alignment.base import Aligner, AlignmentFailure, get_aligner
-from serplatform.alignment.files import composed
+from serplatform.alignment.files import composed, decode_text
 from serplatform.alignment.tokens import tokens
 from serplatform.corpora.audio import TARGET_RATE, AudioError, FloatArray
 from serplatform.corpora.base import Span, Utterance
@@ -34,18 +34,17 @@ class Transcripts:
 
     @classmethod
     def read(cls, path: Path) -> Transcripts:
-        """Read a CSV file (UTF-8).
+        """Read a table with commas, semicolons or tabs between its columns.
 
         Raises:
             BadInputError: it is missing or not such a table; every fault is named.
         """
         try:
-            content = path.read_text(encoding="utf-8-sig")
+            content = decode_text(path.read_bytes())
         except OSError as error:
             raise BadInputError(f"{path}: cannot be read ({error.strerror})") from None
-        except UnicodeDecodeError as error:
-            raise BadInputError(f"{path}: is not UTF-8 text ({error.reason})") from None
-        reader = csv.DictReader(io.StringIO(content, newline=""))
+        delimiter = max(",;\t", key=content.partition("\n")[0].count)
+        reader = csv.DictReader(io.StringIO(content, newline=""), delimiter=delimiter)
         try:
             columns = list(reader.fieldnames or ())
         except csv.Error as error:

@@ -22,9 +22,6 @@ from serplatform.datasets.data_config import DataConfig
 from serplatform.datasets.dataset import Dataset
 from serplatform.datasets.fold_data import FoldData
 from serplatform.datasets.words import (
-    ALIGNED,
-    NOTHING,
-    TRANSCRIPT,
     WordConfig,
     WordInputs,
     encode_clip,
@@ -115,7 +112,8 @@ def test_vocabulary_is_of_the_training_rows_only(dataset: Dataset) -> None:
     inputs = fit(dataset, rows=[0])
     assert sorted(inputs.vocabulary.words) == ["door", "the"]
     assert inputs.encode(np.array([1]))[0].tolist() == [[1]]
-    assert inputs.unknown_share(np.array([0, 1])) == pytest.approx(1 / 3)
+    ids, _, counts = inputs.encode(np.array([0, 1]))
+    assert ((ids == 1).sum(), counts.sum()) == (1, 3)
 
 
 def test_without_alignment_the_transcript_shares_the_time_equally(dataset: Dataset) -> None:
@@ -138,14 +136,6 @@ def test_an_utterance_without_any_words_keeps_one_unknown_word(dataset: Dataset)
 
 def test_sources_are_known_and_counted(dataset: Dataset) -> None:
     inputs = fit(dataset)
-    assert inputs.sources(np.arange(6)).tolist() == [
-        ALIGNED,
-        ALIGNED,
-        TRANSCRIPT,
-        NOTHING,
-        NOTHING,
-        ALIGNED,
-    ]
     assert inputs.notes == (
         "vocabulary of 7 words from 48 training utterances",
         "1 of 48 utterances have no word alignment: the words of their transcripts share the "
@@ -203,8 +193,11 @@ def test_a_dataset_without_words_is_refused_with_the_remedy(dataset: Dataset) ->
 def test_transcripts_alone_are_enough(dataset: Dataset) -> None:
     plain = rewrite(dataset.path, alignment=ALIGNMENT_SCHEMA.empty_table())
     inputs = fit(plain)
-    assert inputs.num_words(np.arange(5)).tolist() == [2, 1, 3, 1, 1]
-    assert set(inputs.sources(np.arange(5)).tolist()) == {TRANSCRIPT, NOTHING}
+    assert inputs.encode(np.arange(5))[2].tolist() == [2, 1, 3, 1, 1]
+    assert [note.split()[:3] for note in inputs.notes[1:]] == [
+        ["46", "of", "48"],
+        ["2", "of", "48"],
+    ]
 
 
 def test_word_vectors_have_a_row_an_id(dataset: Dataset, tmp_path: Path) -> None:

@@ -58,6 +58,14 @@ def test_other_languages_need_transcripts(tmp_path):
     assert "1 row(s) are of no recording given: c.wav" in notes
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_tables_of_spreadsheets_are_read(tmp_path, encoding, delimiter):
+    text = "file,text\r\na.wav,déjà vu\r\n".replace(",", delimiter)
+    (tmp_path / "t.csv").write_bytes(text.encode(encoding))
+    assert Transcripts.read(tmp_path / "t.csv").of(tmp_path / "a.wav") == "déjà vu"
+
+
 def test_names_of_the_table_are_composed_and_texts_without_words_are_said(tmp_path):
     thai = "ผมไปโรงเรียนแล้วกลับบ้าน"
     texts = table(
