@@ -11,29 +11,12 @@ from pathlib import Path
 from typing import ClassVar
 
 from serplatform.alignment.base import ALIGNERS, Aligner, Alignment, AlignmentFailure, FloatArray
-from serplatform.alignment.words import tokens
+from serplatform.alignment.tokens import text_notes, tokens, unsegmented
+from serplatform.alignment.words import equal_segments
 from serplatform.corpora.base import Span, Utterance
 from serplatform.errors import BadInputError
 
 FAIL_NO_TEXT = "no words in the transcript"
-
-
-def equal_spans(words: Sequence[str], duration: float) -> tuple[Span, ...]:
-    """Give each word an equal share of the time.
-
-    Args:
-        words: in order.
-        duration: seconds.
-
-    Example:
-        >>> [(s.label, s.start, s.end) for s in equal_spans(["by", "the", "door"], 1.5)]
-        [('by', 0.0, 0.5), ('the', 0.5, 1.0), ('door', 1.0, 1.5)]
-    """
-    share = duration / max(len(words), 1)
-    return tuple(
-        Span(tier="word", label=word, start=i * share, end=(i + 1) * share)
-        for i, word in enumerate(words)
-    )
 
 
 @ALIGNERS.register("equal")
@@ -51,10 +34,11 @@ class EqualAligner(Aligner):
 
     def check(self, utterances: Sequence[Utterance]) -> None:
         """Refuse a corpus without transcripts."""
-        if utterances and not any(u.text for u in utterances):
+        if utterances and not any(tokens(u.text or "") for u in utterances):
             raise BadInputError(
                 "--align equal divides the time between the words of the transcripts, and this "
-                "corpus has none; use --align pocketsphinx to recognize English words, or none"
+                "corpus has none; use --align pocketsphinx to recognize English words, or none",
+                text_notes(u.text for u in utterances),
             )
 
     def align(
@@ -63,5 +47,12 @@ class EqualAligner(Aligner):
         """Divide the utterance's time between its words."""
         words = tokens(utterance.text or "")
         if not words:
-            return AlignmentFailure(reason=FAIL_NO_TEXT, detail=utterance.utterance_id)
-        return Alignment(spans=equal_spans(words, len(samples) / sampling_rate), source=self.name)
+            script = unsegmented(utterance.text or "")
+            reason = FAIL_NO_TEXT + (f": {script} without blanks between words" if script else "")
+            return AlignmentFailure(reason=reason, detail=utterance.utterance_id)
+        shares = equal_segments(len(words), 0.0, len(samples) / sampling_rate).tolist()
+        spans = (
+            Span(tier="word", label=word, start=start, end=end)
+            for word, (start, end) in zip(words, shares, strict=True)
+        )
+        return Alignment(spans=tuple(spans), source=self.name)

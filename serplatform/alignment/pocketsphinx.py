@@ -21,7 +21,7 @@ import numpy as np
 
 from serplatform.alignment.base import ALIGNERS, Aligner, Alignment, AlignmentFailure, FloatArray
 from serplatform.alignment.tidy import is_special, plain_word, tidy_tier
-from serplatform.alignment.words import tokens
+from serplatform.alignment.tokens import tokens
 from serplatform.corpora.audio import speech_bounds
 from serplatform.corpora.base import Span, Utterance
 from serplatform.errors import BadInputError

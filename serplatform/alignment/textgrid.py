@@ -1,4 +1,4 @@
-"""TextGrid files of Praat, as the Montreal Forced Aligner writes them.
+"""TextGrid files of Praat, as aligners (MFA, WebMAUS) and annotators write them.
 
 Both text formats (long and short) and every encoding that Praat writes are read. Praat's own
 rule makes them one format: only free-standing numbers, quoted strings and flags (``<exists>``)
@@ -12,33 +12,47 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from serplatform.alignment.base import ALIGNERS, Aligner, Alignment, AlignmentFailure, FloatArray
-from serplatform.alignment.files import FileIndex, decode_text
-from serplatform.alignment.tidy import (
-    FAIL_NO_WORDS,
-    NOTE_SHORTER,
-    TOLERANCE,
-    is_special,
-    plain_word,
-    tidy_tier,
-)
+from serplatform.alignment.files import FileIndex, composed, decode_text
+from serplatform.alignment.tidy import FAIL_NO_WORDS, NOTE_SHORTER, TOLERANCE, tidy_tier
+from serplatform.alignment.tokens import label_words
+from serplatform.alignment.words import equal_segments
 from serplatform.corpora.base import Span, Utterance
 from serplatform.errors import BadInputError
 
-FAIL_MISSING = "no TextGrid file"
 FAIL_DAMAGED = "damaged TextGrid file"
-FAIL_TIERS = "no tier called words in the TextGrid file"
+FAIL_TIERS = "no tier of words (words, ORT-MAU, ortho, transcript …) in the TextGrid file"
 FAIL_SEVERAL = "several tiers of words in the TextGrid file, none named after the speaker"
 NOTE_NO_PHONES = "no tier called phones: words only"
+NOTE_PHRASES = "intervals of several words, not of one: their words share the time equally"
+NOTE_SOUNDS = "no tier of written words: they are as KAN-MAU writes their sounds"
 
-_TOKEN = re.compile(
+#: names of tiers without marks and in lower case, the best first
+_WORD_TIERS = (
+    ("words", "word"),
+    ("ort mau", "ort"),
+    ("word segments", "wrd", "tokens", "token"),
+    (
+        *("ortho", "orthography", "orthographic", "transcript", "transcripts", "transcription"),
+        *("text", "utterance", "utterances", "sentence", "sentences"),
+    ),
+    ("kan mau", "kan"),
+)
+_PHONE_TIERS = (
+    ("phones", "phone"),
+    ("mau", "phonemes", "phoneme", "phone segments", "segments", "phn"),
+)
+_NAMES = sorted((n for ns in _WORD_TIERS + _PHONE_TIERS for n in ns), key=len, reverse=True)
+
+_ITEM = re.compile(
     r'"(?P<text>(?:[^"]|"")*)"'  # a quote within a string is written twice
     r"|(?P<comment>![^\n\r]*)"
     r"|<(?P<flag>[a-z]+)>"
     r"|(?P<word>[^\s\"]+)"
 )
+_Item = TypeVar("_Item", float, str, bool)
 
 
 class TextGridError(ValueError):
@@ -53,48 +67,18 @@ class Tier:
     intervals: tuple[tuple[float, float, str], ...]
 
 
-class _Tokens:
+def _items(text: str) -> Iterator[float | str | bool]:
     """The numbers, strings and flags of a file, one after another."""
-
-    def __init__(self, text: str) -> None:
-        self._items = self._scan(text)
-
-    @staticmethod
-    def _scan(text: str) -> Iterator[float | str | bool]:
-        for match in _TOKEN.finditer(text):
-            if match["text"] is not None:
-                yield match["text"].replace('""', '"')
-            elif match["flag"] is not None:
-                yield match["flag"] == "exists"
-            elif match["word"] is not None:
-                try:
-                    yield float(match["word"])
-                except ValueError:
-                    continue
-
-    def text(self, what: str) -> str:
-        value = next(self._items, None)
-        if not isinstance(value, str):
-            raise TextGridError(f"{what} is missing")
-        return value
-
-    def number(self, what: str) -> float:
-        value = next(self._items, None)
-        if isinstance(value, bool) or not isinstance(value, float) or not math.isfinite(value):
-            raise TextGridError(f"{what} is missing")
-        return value
-
-    def count(self, what: str) -> int:
-        value = self.number(what)
-        if value < 0 or value != int(value):
-            raise TextGridError(f"{what} is {value}")
-        return int(value)
-
-    def flag(self, what: str) -> bool:
-        value = next(self._items, None)
-        if not isinstance(value, bool):
-            raise TextGridError(f"{what} is missing")
-        return value
+    for match in _ITEM.finditer(text):
+        if match["text"] is not None:
+            yield match["text"].replace('""', '"')
+        elif match["flag"] is not None:
+            yield match["flag"] == "exists"
+        elif match["word"] is not None:
+            try:
+                yield float(match["word"])
+            except ValueError:
+                continue
 
 
 def parse_textgrid(text: str) -> tuple[Tier, ...]:
@@ -111,140 +95,207 @@ def parse_textgrid(text: str) -> tuple[Tier, ...]:
         ...     '0\\n1\\n<exists>\\n1\\n"IntervalTier"\\n"words"\\n0\\n1\\n1\\n0\\n1\\n"so"\\n')
         (Tier(name='words', intervals=((0.0, 1.0, 'so'),)),)
     """
-    tokens = _Tokens(text)
-    if tokens.text("the file type") != "ooTextFile" or tokens.text("the class") != "TextGrid":
-        raise TextGridError("it does not begin as a TextGrid text file")
-    tokens.number("the start")
-    tokens.number("the end")
-    if not tokens.flag("the <exists> mark"):
+    items = _items(text)
+
+    def take(kind: type[_Item], what: str) -> _Item:
+        value = next(items, None)
+        if type(value) is not kind or (kind is float and not math.isfinite(value)):
+            raise TextGridError(f"{what} is missing")
+        return value
+
+    def count(what: str) -> int:
+        value = take(float, what)
+        if value < 0 or value != int(value):
+            raise TextGridError(f"{what} is {value}")
+        return int(value)
+
+    if not str(next(items, "")).startswith("ooTextFile") or next(items, "") != "TextGrid":
+        raise TextGridError("it is no TextGrid text file; save it as such in Praat")
+    take(float, "the start")
+    take(float, "the end")
+    if not take(bool, "the <exists> mark"):
         return ()
     tiers: list[Tier] = []
-    for number in range(1, tokens.count("the number of tiers") + 1):
-        kind = tokens.text(f"the class of tier {number}")
-        name = tokens.text(f"the name of tier {number}")
-        tokens.number(f"the start of tier {number}")
-        tokens.number(f"the end of tier {number}")
-        where = f"tier '{name}'"
-        size = tokens.count(f"the size of {where}")
-        if kind == "TextTier":
-            for _ in range(size):
-                tokens.number(f"a time of {where}")
-                tokens.text(f"a mark of {where}")
-        elif kind == "IntervalTier":
-            intervals: list[tuple[float, float, str]] = []
-            for position in range(1, size + 1):
-                start = tokens.number(f"the start of interval {position} of {where}")
-                end = tokens.number(f"the end of interval {position} of {where}")
-                label = tokens.text(f"the text of interval {position} of {where}")
-                if end < start:
-                    raise TextGridError(f"interval {position} of {where} ends before it begins")
-                intervals.append((start, end, label))
+    for number in range(1, count("the number of tiers") + 1):
+        kind = take(str, f"the class of tier {number}")
+        name = take(str, f"the name of tier {number}")
+        take(float, f"the start of tier {number}")
+        take(float, f"the end of tier {number}")
+        if kind not in ("TextTier", "IntervalTier"):
+            raise TextGridError(f"tier '{name}' is of the unknown class '{kind}'")
+        intervals: list[tuple[float, float, str]] = []
+        for position in range(1, count(f"the size of tier '{name}'") + 1):
+            where = f"interval {position} of tier '{name}'"
+            start = take(float, f"the start of {where}")
+            end = take(float, f"the end of {where}") if kind == "IntervalTier" else start
+            if end < start:
+                raise TextGridError(f"{where} ends before it begins")
+            intervals.append((start, end, take(str, f"the text of {where}")))
+        if kind == "IntervalTier":
             tiers.append(Tier(name=name, intervals=tuple(intervals)))
-        else:
-            raise TextGridError(f"{where} is of the unknown class '{kind}'")
     return tuple(tiers)
 
 
-def _choose(tiers: Sequence[Tier], wanted: tuple[str, ...], speaker: str) -> list[Tier]:
-    """Tiers called ``words`` or ``<speaker> - words``; the speaker's own if there are several."""
-    found = [t for t in tiers if re.split(r"\s+-\s+", t.name.strip().lower())[-1] in wanted]
-    if len(found) > 1:
-        own = [t for t in found if t.name.lower().startswith(f"{speaker.lower()} ")]
-        return own if len(own) == 1 else found
-    return found
+def _plain_name(name: str) -> str:
+    """A name without marks: ``Anna - words`` and ``anna_words`` are ``anna words``."""
+    return " ".join(re.findall(r"[^\W_]+", composed(name).lower()))
+
+
+def _read_name(name: str) -> tuple[str, str]:
+    """What a tier is called, and the rest of its name: the speaker.
+
+    Example:
+        >>> _read_name("Anna B - words"), _read_name("ORT-MAU"), _read_name("comments")
+        (('words', 'anna b'), ('ort mau', ''), ('', 'comments'))
+    """
+    plain = _plain_name(name)
+    for known in _NAMES:
+        if f" {plain}".endswith(f" {known}"):
+            return known, plain.removesuffix(known).strip()
+        if plain.startswith(f"{known} "):
+            return known, plain.removeprefix(known).strip()
+    return "", plain
+
+
+def _choose(tiers: Sequence[Tier], names: Sequence[str], speaker: str) -> list[Tier]:
+    """Tiers of some names: the speaker's own, else those without a speaker's name, else all."""
+    read = [(*_read_name(tier.name), tier) for tier in tiers]
+    found = [(rest, tier) for known, rest, tier in read if known in names]
+    who = _plain_name(speaker)
+    own = [tier for rest, tier in found if who and f"{rest} ".startswith(f"{who} ")]
+    return own or [tier for rest, tier in found if not rest] or [tier for _, tier in found]
+
+
+def _read_words(
+    tiers: Sequence[Tier], speaker: str, offset: float, inside: float
+) -> tuple[list[Span], tuple[str, ...]] | AlignmentFailure:
+    """Words of the best tier that holds some in the stretch of audio, and what is to be said."""
+    reason = FAIL_TIERS
+    for names in _WORD_TIERS:
+        found = []
+        for tier in _choose(tiers, names, speaker):
+            reason = FAIL_NO_WORDS
+            read = [(a, b, label_words(text)) for a, b, text in tier.intervals]
+            single = [
+                (start, end, word)
+                for a, b, words in read
+                for word, (start, end) in zip(
+                    words, equal_segments(len(words), a, b).tolist(), strict=True
+                )
+            ]
+            spans = _spans(single, "word", offset, inside)
+            if spans:
+                phrases = any(len(words) > 1 for *_, words in read)
+                said = {NOTE_PHRASES: phrases, NOTE_SOUNDS: names == _WORD_TIERS[-1]}
+                found.append((tier, spans, tuple(note for note, true in said.items() if true)))
+        if len(found) == 1:
+            return found[0][1:]
+        if found:
+            reason, tiers = FAIL_SEVERAL, [tier for tier, *_ in found]
+            break
+    return AlignmentFailure(reason=reason, detail=", ".join(tier.name for tier in tiers))
+
+
+def _is_of_file(path: Path, utterance: Utterance, beyond: float) -> bool:
+    """Whether times count from the start of the audio file rather than of the utterance.
+
+    They do where the TextGrid has the file's name and not the utterance's; where both have the
+    same, where it goes on for ``beyond`` seconds after the utterance's length.
+    """
+    stem = composed(path.stem)
+    part = (utterance.start, utterance.end) != (None, None)
+    return stem != composed(Path(utterance.utterance_id).name) or (
+        stem == composed(utterance.path.stem) and part and beyond > TOLERANCE
+    )
+
+
+def _spans(
+    intervals: Sequence[tuple[float, float, str]], tier: str, offset: float, inside: float
+) -> list[Span]:
+    """Labelled intervals, from ``offset`` on; empty labels (silence) are left out."""
+    return [
+        Span(
+            tier=tier,
+            label=text.strip(),
+            start=max(start - offset, min(start, 0.0)),
+            end=min(end - offset, inside),
+        )
+        for start, end, text in intervals
+        if text.strip() and end > start and end - offset > 0 and start - offset < inside
+    ]
 
 
 @ALIGNERS.register("textgrid")
 class TextGridAligner(Aligner):
-    """Reads the TextGrid files of the Montreal Forced Aligner, for any language.
+    """Reads the TextGrid files of aligners and annotators, for any language.
 
     A file is named after the utterance or its audio file. Where the utterance is a part of
     its audio file and the TextGrid is named after the file, times count from the start of
-    the file.
+    the file. Noises and punctuation are no words (``alignment/tokens.py``).
 
     Args:
         directory: where the files lie, in any sub-folders; None for beside the audio.
     """
 
     name: ClassVar[str] = "textgrid"
-    description: ClassVar[str] = "TextGrid files of the Montreal Forced Aligner (any language)"
+    description: ClassVar[str] = (
+        "TextGrid files of the Montreal Forced Aligner, WebMAUS or Praat (any language)"
+    )
 
     def __init__(self, directory: Path | None = None) -> None:
-        self._index = None if directory is None else FileIndex(directory, (".textgrid",))
+        self._index = FileIndex(directory, "TextGrid")
 
     def check(self, utterances: Sequence[Utterance]) -> None:
         """Refuse a corpus in which no utterance has a TextGrid."""
-        if utterances and not any(self._path(u) for u in utterances):
-            where = "beside the audio" if self._index is None else f"under {self._index.directory}"
+        self._index.forget()
+        found = (self._index.find(u, ".textgrid") for u in utterances)
+        failures = [f for f in found if isinstance(f, AlignmentFailure)]
+        if utterances and len(failures) == len(utterances):
+            folder = self._index.directory
             raise BadInputError(
-                f"no TextGrid {where} is named after any of the {len(utterances)} utterances "
-                f"(for example '{utterances[0].utterance_id}.TextGrid'); run the Montreal Forced "
-                "Aligner and give its output folder with --alignments DIR, or use "
-                "--align pocketsphinx (English) or --align none"
+                f"no TextGrid {'beside the audio' if folder is None else f'under {folder}'} is "
+                f"named after any of the {len(utterances)} utterances (for example "
+                f"'{utterances[0].utterance_id}.TextGrid'; {failures[0].reason}); run the "
+                "Montreal Forced Aligner and give its output folder with --alignments DIR, or "
+                "use --align pocketsphinx (English) or --align none"
             )
 
     def files(self, utterances: Sequence[Utterance]) -> tuple[Path, ...]:
         """See the base class."""
-        return tuple(path for u in utterances if (path := self._path(u)) is not None)
+        return tuple(path for u in utterances for path in self._index.paths(u, ".textgrid"))
 
     def align(
         self, utterance: Utterance, samples: FloatArray, sampling_rate: int
     ) -> Alignment | AlignmentFailure:
         """Read the utterance's TextGrid and fit it to its audio."""
-        path = self._path(utterance)
-        if path is None:
-            return AlignmentFailure(reason=FAIL_MISSING, detail=utterance.utterance_id)
+        path = self._index.find(utterance, ".textgrid")
+        if isinstance(path, AlignmentFailure):
+            return path
         try:
-            tiers = parse_textgrid(decode_text(path.read_bytes())[0])
+            tiers = parse_textgrid(decode_text(path.read_bytes()))
         except (TextGridError, OSError) as error:
             return AlignmentFailure(reason=FAIL_DAMAGED, detail=f"{path.name}: {error}")
         duration = len(samples) / sampling_rate
-        whole_file = path.stem != Path(utterance.utterance_id).name
+        length = max((end for tier in tiers for *_, end, _ in tier.intervals), default=0.0)
+        whole_file = _is_of_file(path, utterance, length - duration)
         offset = (utterance.start or 0.0) if whole_file else 0.0
-        speaker = utterance.speaker_id
-        word_tiers = _choose(tiers, ("words", "word"), speaker)
-        if len(word_tiers) != 1:
-            names = ", ".join(t.name for t in word_tiers or tiers)
-            reason = FAIL_SEVERAL if word_tiers else FAIL_TIERS
-            return AlignmentFailure(reason=reason, detail=f"{path.name}: {names}")
         inside = duration if utterance.end is not None and whole_file else math.inf
-        words = _spans(word_tiers[0], "word", offset, inside)
-        if not any(not is_special(span.label) for span in words):
-            return AlignmentFailure(reason=FAIL_NO_WORDS, detail=path.name)
-        tidy = tidy_tier(words, duration)
+        words = _read_words(tiers, utterance.speaker_id, offset, inside)
+        if isinstance(words, AlignmentFailure):
+            return dataclasses.replace(words, detail=f"{path.name}: {words.detail}")
+        tidy = tidy_tier(words[0], duration)
         if isinstance(tidy, AlignmentFailure):
-            return AlignmentFailure(reason=tidy.reason, detail=f"{path.name}: {tidy.detail}")
-        notes = tidy[1]
-        if max(end for _, end, _ in word_tiers[0].intervals) - offset < duration - TOLERANCE:
+            return dataclasses.replace(tidy, detail=f"{path.name}: {tidy.detail}")
+        notes = tidy[1] + words[1]
+        if length - offset < duration - TOLERANCE:
             notes += (NOTE_SHORTER,)
         phones: tuple[Span, ...] = ()
-        phone_tiers = _choose(tiers, ("phones", "phone"), speaker)
-        if len(phone_tiers) == 1:
-            phone_tidy = tidy_tier(_spans(phone_tiers[0], "phone", offset, inside), duration)
-            phones = () if isinstance(phone_tidy, AlignmentFailure) else phone_tidy[0]
+        for names in _PHONE_TIERS:
+            chosen = _choose(tiers, names, utterance.speaker_id)
+            if len(chosen) == 1 and not phones:
+                spans = _spans(chosen[0].intervals, "phone", offset, inside)
+                phone_tidy = tidy_tier(spans, duration)
+                phones = () if isinstance(phone_tidy, AlignmentFailure) else phone_tidy[0]
         if not phones:
             notes += (NOTE_NO_PHONES,)
         return Alignment(spans=tidy[0] + phones, source=self.name, notes=notes)
-
-    def _path(self, utterance: Utterance) -> Path | None:
-        if self._index is not None:
-            return self._index.find(utterance, ".textgrid")
-        for stem in dict.fromkeys((Path(utterance.utterance_id).name, utterance.path.stem)):
-            path = utterance.path.parent / f"{stem}.TextGrid"
-            if path.is_file():
-                return path
-        return None
-
-
-def _spans(tier: Tier, name: str, offset: float, inside: float) -> list[Span]:
-    """Labelled intervals of a tier, from ``offset`` on; empty labels (silence) are left out."""
-    return [
-        Span(
-            tier=name,
-            label=plain_word(text) if name == "word" else text.strip(),
-            start=max(start - offset, 0.0),
-            end=min(end - offset, inside),
-        )
-        for start, end, text in tier.intervals
-        if text.strip() and end > start and end - offset > 0 and start - offset < inside
-    ]

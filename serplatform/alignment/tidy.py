@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 from serplatform.alignment.base import AlignmentFailure
@@ -12,6 +13,7 @@ TOLERANCE = 0.1
 
 NOTE_OVERLAP = "overlapping spans: the earlier one was cut where the later begins"
 NOTE_ORDER = "spans out of order: sorted by time"
+NOTE_BEFORE = "spans before the audio: clipped"
 NOTE_LONGER = "alignment longer than the audio: clipped"
 NOTE_SHORTER = "alignment shorter than the audio: the rest is silence"
 FAIL_BEYOND = "alignment does not belong to the audio: a word begins after the end"
@@ -42,6 +44,9 @@ def tidy_tier(
     ordered = sorted(spans, key=lambda span: (span.start, span.end))
     if [s.start for s in ordered] != [s.start for s in spans]:
         notes.append(NOTE_ORDER)
+    if ordered and ordered[0].start < 0:
+        notes.append(NOTE_BEFORE)
+        ordered = [dataclasses.replace(s, start=max(s.start, 0.0)) for s in ordered if s.end > 0]
     tidy: list[Span] = []
     for position, span in enumerate(ordered):
         end = span.end

@@ -19,9 +19,9 @@ from serplatform.alignment.tidy import (
     NOTE_SHORTER,
     TOLERANCE,
     is_special,
-    plain_word,
     tidy_tier,
 )
+from serplatform.alignment.tokens import label_words
 from serplatform.corpora.base import Span, Utterance
 from serplatform.errors import BadInputError
 
@@ -29,7 +29,6 @@ FRAME = 0.01
 NOTE_NO_FOOTER = "no footer line: the file may be cut short"
 NOTE_NO_PHONES = "no .phseg file: words only"
 NOTE_BAD_PHONES = "damaged .phseg file: words only"
-FAIL_MISSING = "no .wdseg file"
 FAIL_ROW = "damaged .wdseg file"
 
 
@@ -75,7 +74,9 @@ def read_segmentation(text: str, tier: str) -> tuple[tuple[Span, ...], tuple[str
             raise SegmentationError(
                 f"line {number} does not begin with a first and a last frame: {line.strip()!r}"
             )
-        label = fields[3] if tier == "phone" or is_special(fields[3]) else plain_word(fields[3])
+        label = fields[3]
+        if tier == "word" and not is_special(label):
+            label = " ".join(label_words(label)) or f"[{label}]"  # a noise becomes a filler
         spans.append(
             Span(
                 tier=tier,
@@ -107,11 +108,12 @@ class WdsegAligner(Aligner):
     description: ClassVar[str] = "IEMOCAP's .wdseg and .phseg files"
 
     def __init__(self, directory: Path | None = None) -> None:
-        self._index = None if directory is None else FileIndex(directory, (".wdseg", ".phseg"))
+        self._index = FileIndex(directory, ".wdseg", _forced_alignment)
 
     def check(self, utterances: Sequence[Utterance]) -> None:
         """Refuse a corpus in which no utterance has a ``.wdseg`` file."""
-        if utterances and not any(self._path(u, ".wdseg") for u in utterances):
+        self._index.forget()
+        if utterances and not any(self._index.paths(u, ".wdseg") for u in utterances):
             raise BadInputError(
                 f"no .wdseg file belongs to any of the {len(utterances)} utterances: "
                 "--align wdseg is for IEMOCAP (sentences/ForcedAlignment beside sentences/wav) "
@@ -121,19 +123,18 @@ class WdsegAligner(Aligner):
 
     def files(self, utterances: Sequence[Utterance]) -> tuple[Path, ...]:
         """See the base class."""
-        found = (self._path(u, suffix) for u in utterances for suffix in (".wdseg", ".phseg"))
-        return tuple(path for path in found if path is not None)
+        return tuple(path for u in utterances for path in self._index.paths(u, ".wdseg", ".phseg"))
 
     def align(
         self, utterance: Utterance, samples: FloatArray, sampling_rate: int
     ) -> Alignment | AlignmentFailure:
         """Read the utterance's files and fit them to its audio."""
-        path = self._path(utterance, ".wdseg")
-        if path is None:
-            return AlignmentFailure(reason=FAIL_MISSING, detail=utterance.utterance_id)
+        path = self._index.find(utterance, ".wdseg")
+        if isinstance(path, AlignmentFailure):
+            return path
         duration = len(samples) / sampling_rate
         try:
-            words, notes = read_segmentation(decode_text(path.read_bytes())[0], "word")
+            words, notes = read_segmentation(decode_text(path.read_bytes()), "word")
         except (SegmentationError, OSError) as error:
             return AlignmentFailure(reason=FAIL_ROW, detail=f"{path.name}: {error}")
         if all(is_special(span.label) for span in words):
@@ -154,20 +155,18 @@ class WdsegAligner(Aligner):
     def _phones(
         self, utterance: Utterance, duration: float
     ) -> tuple[tuple[Span, ...], tuple[str, ...]]:
-        path = self._path(utterance, ".phseg")
-        if path is None:
+        paths = self._index.paths(utterance, ".phseg")
+        if not paths:
             return (), (NOTE_NO_PHONES,)
         try:
-            phones, _ = read_segmentation(decode_text(path.read_bytes())[0], "phone")
+            phones, _ = read_segmentation(decode_text(paths[0].read_bytes()), "phone")
         except (SegmentationError, OSError):
             return (), (NOTE_BAD_PHONES,)
         tidy = tidy_tier(phones, duration)
         return ((), (NOTE_BAD_PHONES,)) if isinstance(tidy, AlignmentFailure) else (tidy[0], ())
 
-    def _path(self, utterance: Utterance, suffix: str) -> Path | None:
-        if self._index is not None:
-            return self._index.find(utterance, suffix)
-        dialog = utterance.path.parent
-        sentences = dialog.parent.parent
-        path = sentences / "ForcedAlignment" / dialog.name / f"{utterance.path.stem}{suffix}"
-        return path if path.is_file() else None
+
+def _forced_alignment(audio: Path) -> Path:
+    """Where IEMOCAP keeps the alignments of a dialog."""
+    dialog = audio.parent
+    return dialog.parent.parent / "ForcedAlignment" / dialog.name

@@ -10,7 +10,6 @@ Shapes: L words.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,22 +20,6 @@ from serplatform.corpora.base import Span
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
-
-#: letters and digits of any alphabet, with apostrophes inside
-_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
-
-
-def tokens(text: str) -> list[str]:
-    """Split a transcript into lower-case words, as a pronunciation dictionary writes them.
-
-    Non-verbal marks in brackets (``[LAUGHTER]``) and punctuation are left out.
-
-    Example:
-        >>> tokens("Don't you -- I'm... [LAUGHTER] twenty-one O’Clock?")
-        ["don't", 'you', "i'm", 'twenty', 'one', "o'clock"]
-    """
-    text = re.sub(r"\[[^\]]*\]|\+\+[^+]*\+\+|<[^>]*>", " ", text)
-    return [match.replace("’", "'").lower() for match in _WORD.findall(text)]
 
 
 def words_of(spans: Sequence[Span]) -> tuple[list[str], FloatArray]:

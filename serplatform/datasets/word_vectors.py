@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -79,7 +80,8 @@ class WordVectors:
 def read_word_vectors(path: str | Path, words: Iterable[str]) -> WordVectors:
     """Stream a GloVe text file and keep the vectors of ``words``.
 
-    The first occurrence of a token counts. Memory grows with the words kept, not with the file.
+    The first occurrence of a token counts, composed (NFC) as words are. Memory grows with the
+    words kept, not with the file.
 
     Args:
         path: UTF-8 text; may be gigabytes.
@@ -156,7 +158,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
                     f"{path}: is not a text file (zero byte in line {number}); give the unpacked "
                     "GloVe text file"
                 )
-            text = line.strip("\r\n \t")
+            text = unicodedata.normalize("NFC", line.strip("\r\n \t"))
             if text:
                 yield number, text
 

@@ -14,6 +14,7 @@ a word vector, V ids.
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -22,12 +23,12 @@ import numpy.typing as npt
 import pyarrow.compute as pc
 
 from serplatform.alignment.tidy import is_special, plain_word
+from serplatform.alignment.tokens import text_notes, tokens
 from serplatform.alignment.words import (
     divide_silence,
     equal_segments,
     frame_spans,
     overlap_neighbours,
-    tokens,
     words_of,
 )
 from serplatform.config import setting
@@ -39,9 +40,6 @@ from serplatform.errors import BadInputError
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
-
-#: where an utterance's words came from
-ALIGNED, TRANSCRIPT, NOTHING = 0, 1, 2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -79,14 +77,17 @@ class _Corpus:
         codes: (W,) position in ``words`` of each word, utterance by utterance.
         times: (W, 2) seconds; NaN where the word has no time of its own.
         offsets: (N + 1,) first word of each utterance.
-        kinds: (N,) ALIGNED, TRANSCRIPT or NOTHING.
+        counts: utterances ``unaligned``: with words of their transcripts; ``wordless``;
+            ``outdated``: today's rules find other words in their transcripts.
+        rules: version of the rules by which transcripts were split.
     """
 
     words: tuple[str, ...]
     codes: IntArray
     times: FloatArray
     offsets: IntArray
-    kinds: IntArray
+    counts: Counter[str]
+    rules: int
 
     def of(self, row: int) -> slice:
         return slice(int(self.offsets[row]), int(self.offsets[row + 1]))
@@ -201,24 +202,12 @@ class WordInputs:
             spans[position, :count] = own if wanted == kept else rescale(own, kept, wanted)
         return ids, spans, counts
 
-    def num_words(self, rows: IntArray) -> IntArray:
-        """(B,) words of some utterances, at least 1 each."""
-        return self._corpus.offsets[rows + 1] - self._corpus.offsets[rows]
-
-    def sources(self, rows: IntArray) -> IntArray:
-        """(B,) where the words came from: :data:`ALIGNED`, :data:`TRANSCRIPT`, :data:`NOTHING`."""
-        return self._corpus.kinds[rows]
-
-    def unknown_share(self, rows: IntArray) -> float:
-        """Share of the words of some utterances that training has not seen."""
-        codes = np.concatenate([self._corpus.codes[self._corpus.of(int(r))] for r in rows])
-        return float((self._id_of_code[codes] == 1).mean()) if len(codes) else 0.0
-
     def settings(self) -> dict[str, Any]:
         """What :func:`encode_clip` needs for new audio, JSON-serialisable."""
         values = dataclasses.asdict(self.config)
         values.pop("vectors")
-        return {**values, "vocabulary": list(self.vocabulary.words)}
+        rules = {} if self._corpus.rules == 1 else {"word_rules": self._corpus.rules}
+        return {**values, **rules, "vocabulary": list(self.vocabulary.words)}
 
 
 def encode_clip(
@@ -250,10 +239,12 @@ def encode_clip(
         >>> ids.tolist(), spans.tolist()
         ([1, 2], [[0, 5], [5, 10]])
     """
-    config = WordConfig(**{k: v for k, v in settings.items() if k != "vocabulary"})
+    config = WordConfig(
+        **{k: v for k, v in settings.items() if k not in ("vocabulary", "word_rules")}
+    )
     words, times = words_of(spans)
     if not words:
-        words = tokens(text or "") or [UNKNOWN]
+        words = tokens(text or "", settings.get("word_rules", 1)) or [UNKNOWN]
         times = np.full((len(words), 2), np.nan)
     ids = Vocabulary(tuple(settings["vocabulary"])).encode(words)
     return ids, _cut(times, config, frame_shift, first_frame, first_frame + num_frames)
@@ -276,11 +267,12 @@ def _corpus_of(dataset: Dataset) -> _Corpus:
     if "words" not in dataset.cache:
         dataset.cache["words"] = _read_corpus(dataset)
     corpus: _Corpus = dataset.cache["words"]
-    if (corpus.kinds == NOTHING).all():
+    if corpus.counts["wordless"] == len(dataset):
         raise BadInputError(
             f"{dataset.path}: has neither transcripts nor word alignments, so a model that reads "
             "words cannot be trained on it; prepare it again with --align pocketsphinx (English), "
-            "--align textgrid, or from a table with a column 'text'"
+            "--align textgrid, or from a table with a column 'text'",
+            text_notes(dataset.utterances.column("text").to_pylist()),
         )
     return corpus
 
@@ -301,18 +293,19 @@ def _read_corpus(dataset: Dataset) -> _Corpus:
     order = np.lexsort((starts, rows))
     bounds = np.searchsorted(rows[order], np.arange(count + 1))
     texts = dataset.utterances.column("text").to_pylist()
+    rules = int(dataset.meta.get("word_rules", 1))
     numbers: dict[str, int] = {}
     all_codes: list[int] = []
     all_times: list[FloatArray] = []
-    offsets, kinds = [0], []
+    offsets, counts = [0], Counter[str]()
     for row in range(count):
         chosen = order[bounds[row] : bounds[row + 1]]
         words = [plain[codes[i]] for i in chosen]
         times = np.stack([starts[chosen], ends[chosen]], axis=1)
-        kinds.append(ALIGNED)
         if not words:
-            words = tokens(texts[row] or "")
-            kinds[-1] = TRANSCRIPT if words else NOTHING
+            words = tokens(texts[row] or "", rules)
+            counts["outdated"] += rules == 1 and words != tokens(texts[row] or "")
+            counts["unaligned" if words else "wordless"] += 1
             words = words or [UNKNOWN]
             times = np.full((len(words), 2), np.nan)
         all_codes += [numbers.setdefault(word, len(numbers)) for word in words]
@@ -323,7 +316,8 @@ def _read_corpus(dataset: Dataset) -> _Corpus:
         codes=np.array(all_codes, dtype=np.int64),
         times=np.concatenate([np.zeros((0, 2)), *all_times]),
         offsets=np.array(offsets, dtype=np.int64),
-        kinds=np.array(kinds, dtype=np.int64),
+        counts=counts,
+        rules=rules,
     )
 
 
@@ -332,7 +326,7 @@ def _all_spans(
 ) -> IntArray:
     """(W, 2) frames of every word."""
     spans = np.zeros((len(corpus.codes), 2), dtype=np.int64)
-    for row in range(len(corpus.kinds)):
+    for row in range(len(corpus.offsets) - 1):
         words = corpus.of(row)
         spans[words] = _cut(corpus.times[words], config, shift, int(first[row]), int(last[row]))
     return spans
@@ -371,17 +365,20 @@ def _notes(
 
 
 def _source_notes(corpus: _Corpus, config: WordConfig) -> tuple[str, ...]:
-    total = len(corpus.kinds)
-    notes = []
-    unaligned = int((corpus.kinds == TRANSCRIPT).sum())
+    total, notes = len(corpus.offsets) - 1, []
+    unaligned, nothing = corpus.counts["unaligned"], corpus.counts["wordless"]
     if unaligned and config.segmentation == "aligned":
         notes.append(
             f"{unaligned} of {total} utterances have no word alignment: the words of their "
             "transcripts share the time equally"
         )
-    nothing = int((corpus.kinds == NOTHING).sum())
     if nothing:
         notes.append(
             f"{nothing} of {total} utterances have no words at all: one unknown word spans each"
+        )
+    if corpus.counts["outdated"]:
+        notes.append(
+            f"{corpus.counts['outdated']} transcripts are split by the rules of an earlier "
+            "version, of which the dataset is; prepare it again to have their words by today's"
         )
     return tuple(notes)

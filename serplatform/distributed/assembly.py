@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 import serplatform
+from serplatform.alignment.tokens import RULES, text_notes, tokens
 from serplatform.artifacts import (
     ALIGNMENT_SCHEMA,
     SCHEMA_VERSION,
@@ -112,6 +113,7 @@ def assemble(assembly: Assembly) -> dict[str, Any]:
         },
         "features": features,
         "alignment": dict(aligned.most_common()),
+        "word_rules": RULES,
         "unaligned": dict(Counter(reason for _, reason, _ in unaligned).most_common()),
         "notes": [*a.manifest.notes, *_notes(a, count), *_alignment_notes(a)],
         "default_protocol": a.corpus.choose_protocol(_kept(a)),
@@ -153,6 +155,7 @@ def _alignment_notes(assembly: Assembly) -> Iterator[str]:
     repaired = sum((Counter(report.alignment_notes) for report in assembly.reports), Counter())
     for note, number in repaired.most_common():
         yield f"{number} alignments: {note}"
+    yield from text_notes(u.text for u in _kept(assembly))
 
 
 def _kept(assembly: Assembly) -> list[Utterance]:
@@ -256,9 +259,15 @@ def _fingerprint(
     filled: Sequence[ShardReport],
     features: Mapping[str, Any],
 ) -> str:
-    """Hash of contents and specifications; where the dataset lies does not matter."""
+    """Hash of contents and specifications; where the dataset lies does not matter.
+
+    The version of the rules of words counts where an earlier one reads other words.
+    """
+    texts = {u.text or "" for u in _kept(assembly)}
+    reread = any(tokens(text) != tokens(text, 1) for text in texts)
     return digest(
         {
+            **({"word_rules": RULES} if reread else {}),
             "schema_version": SCHEMA_VERSION,
             "corpus": assembly.corpus.name,
             "classes": list(classes),

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from serplatform.alignment.base import Aligner, AlignmentFailure, get_aligner
+from serplatform.alignment.files import composed, decode_text
+from serplatform.alignment.tokens import tokens
 from serplatform.corpora.audio import TARGET_RATE, AudioError, FloatArray
 from serplatform.corpora.base import Span, Utterance
 from serplatform.errors import BadInputError
@@ -21,28 +23,28 @@ _COLUMNS = ("file", "text")
 class Transcripts:
     """Texts by recording, read from a table with the columns ``file`` and ``text``.
 
-    ``file`` is a path, relative to the table or to the working directory, or a bare file name.
+    ``file`` is a path, relative to the table or to the working directory, or a bare file name;
+    names are compared after Unicode composition.
     """
 
     def __init__(self, texts: Mapping[str, str], where: Path) -> None:
-        self._texts = dict(texts)
+        self._texts = {composed(name): text for name, text in texts.items()}
         self._used: set[str] = set()
         self._folder = where.resolve().parent
 
     @classmethod
     def read(cls, path: Path) -> Transcripts:
-        """Read a CSV file (UTF-8).
+        """Read a table with commas, semicolons or tabs between its columns.
 
         Raises:
             BadInputError: it is missing or not such a table; every fault is named.
         """
         try:
-            content = path.read_text(encoding="utf-8-sig")
+            content = decode_text(path.read_bytes())
         except OSError as error:
             raise BadInputError(f"{path}: cannot be read ({error.strerror})") from None
-        except UnicodeDecodeError as error:
-            raise BadInputError(f"{path}: is not UTF-8 text ({error.reason})") from None
-        reader = csv.DictReader(io.StringIO(content, newline=""))
+        delimiter = max(",;\t", key=content.partition("\n")[0].count)
+        reader = csv.DictReader(io.StringIO(content, newline=""), delimiter=delimiter)
         try:
             columns = list(reader.fieldnames or ())
         except csv.Error as error:
@@ -74,7 +76,7 @@ class Transcripts:
         for base in (str(self._folder), os.getcwd()):
             relative = os.path.relpath(real, os.path.realpath(base))
             candidates += [relative, f"./{relative}"]
-        for name in candidates:
+        for name in map(composed, candidates):
             if name in self._texts:
                 self._used.add(name)
                 return self._texts[name]
@@ -139,7 +141,7 @@ class WordReader:
         if self._aligner is None:
             if text is None:
                 raise AudioError("has no row in the table of --text, and a model reads words")
-            self.counts["the words of their transcripts share the time equally"] += 1
+            self.counts[_outcome(text)] += 1
             return (), text
         utterance = Utterance(
             utterance_id=path.name,
@@ -151,12 +153,7 @@ class WordReader:
         )
         found = self._aligner.align(utterance, samples, TARGET_RATE)
         if isinstance(found, AlignmentFailure):
-            outcome = (
-                "one unknown word spans each"
-                if text is None
-                else "the words of their transcripts share the time equally"
-            )
-            self.counts[f"{found.reason}: {outcome}"] += 1
+            self.counts[f"{found.reason}: {_outcome(text)}"] += 1
             return (), text
         if text is None:
             self.counts["words were recognized by PocketSphinx"] += 1
@@ -170,6 +167,13 @@ class WordReader:
             shown = ", ".join(unused[:3]) + (" …" if len(unused) > 3 else "")
             notes.append(f"--text: {len(unused)} row(s) are of no recording given: {shown}")
         return notes
+
+
+def _outcome(text: str | None) -> str:
+    """What becomes of a clip whose words have no times."""
+    if tokens(text or ""):
+        return "the words of their transcripts share the time equally"
+    return f"{'no words in the transcript: ' if text else ''}one unknown word spans each"
 
 
 def _english_aligner(vocabulary: Sequence[str]) -> Aligner | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from serplatform.corpora.base import Utterance
 from serplatform.errors import BadInputError
 
 RATE = 16_000
-WORDS = ((0.0, 0.3, ""), (0.3, 0.8, "Żółć"), (0.8, 1.2, 'say "so"'), (1.2, 1.5, ""))
+WORDS = ((0.0, 0.3, ""), (0.3, 0.8, "Żółć"), (0.8, 1.2, 'l"so'), (1.2, 1.5, ""))
 PHONES = ((0.0, 0.3, "sil"), (0.3, 0.8, "AH0"), (0.8, 1.5, "spn"))
 
 
@@ -85,7 +86,7 @@ def labels(
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
 def test_both_formats_in_every_encoding(tmp_path: Path, write, encoding: str) -> None:
     found = align(tmp_path, write(*TIERS).encode(encoding))
-    assert labels(found) == [("żółć", 0.3, 0.8), ('say "so"', 0.8, 1.2)]
+    assert labels(found) == [("żółć", 0.3, 0.8), ('l"so', 0.8, 1.2)]
     assert labels(found, "phone") == [("sil", 0.0, 0.3), ("AH0", 0.3, 0.8), ("spn", 0.8, 1.5)]
     assert isinstance(found, Alignment)
     assert (found.source, found.notes) == ("textgrid", ())
@@ -108,7 +109,7 @@ def test_points_and_comments_are_passed_over(tmp_path: Path) -> None:
     text = short_format(*TIERS).replace(
         "<exists>\n2\n", '<exists> ! two, or 3?\n3\n"TextTier"\n"x"\n0\n1.5\n1\n0.5\n"!"\n'
     )
-    assert labels(align(tmp_path, text)) == [("żółć", 0.3, 0.8), ('say "so"', 0.8, 1.2)]
+    assert labels(align(tmp_path, text)) == [("żółć", 0.3, 0.8), ('l"so', 0.8, 1.2)]
 
 
 def test_tiers_of_several_speakers_are_told_apart(tmp_path: Path) -> None:
@@ -129,7 +130,7 @@ def test_tiers_of_several_speakers_are_told_apart(tmp_path: Path) -> None:
 def test_a_part_of_a_file_takes_its_share_of_the_files_textgrid(tmp_path: Path) -> None:
     found = align(tmp_path, long_format(*TIERS), 0.7, utterance_id="clip_0.7-1.4",
                   path=tmp_path / "clip.wav", start=0.7, end=1.4)  # fmt: skip
-    assert labels(found) == [("żółć", 0.0, 0.1), ('say "so"', 0.1, 0.5)]
+    assert labels(found) == [("żółć", 0.0, 0.1), ('l"so', 0.1, 0.5)]
 
 
 def test_a_textgrid_named_after_the_part_starts_at_the_part(tmp_path: Path) -> None:
@@ -150,8 +151,10 @@ def test_another_length_than_the_audio_is_said(tmp_path: Path, seconds: float, n
 @pytest.mark.parametrize(
     ("content", "reason", "detail"),
     [
-        ("hello", textgrid.FAIL_DAMAGED, "the file type is missing"),
-        (b"", textgrid.FAIL_DAMAGED, "the file type is missing"),
+        ("hello", textgrid.FAIL_DAMAGED, "it is no TextGrid text file; save it as such in Praat"),
+        (b"", textgrid.FAIL_DAMAGED, "it is no TextGrid text file"),
+        (b"ooBinaryFile\x08TextGrid\0\0", textgrid.FAIL_DAMAGED, "it is no TextGrid text file"),
+        (short_format(*TIERS).split("0")[0], textgrid.FAIL_DAMAGED, "the start is missing"),
         (
             long_format(*TIERS)[:500],
             textgrid.FAIL_DAMAGED,
@@ -186,8 +189,13 @@ def test_files_are_found_below_a_directory(tmp_path: Path) -> None:
     assert aligner is not None
     own = utterance(tmp_path, path=tmp_path / "audio" / "anna" / "clip.wav")
     assert aligner.files([own]) == (folder / "anna" / "clip.TextGrid",)
-    ambiguous = aligner.align(utterance(tmp_path), np.zeros(10, np.float32), RATE)
-    assert ambiguous == AlignmentFailure(reason=textgrid.FAIL_MISSING, detail="clip")
+    speakers = utterance(tmp_path, speaker_id="bert")
+    assert aligner.files([speakers]) == (folder / "bert" / "clip.TextGrid",)
+    ambiguous = aligner.align(utterance(tmp_path, speaker_id="eve"), np.zeros(10), RATE)
+    assert ambiguous == AlignmentFailure(
+        reason="several TextGrid files of that name",
+        detail="anna/clip.TextGrid, bert/clip.TextGrid",
+    )
 
 
 def test_a_corpus_without_any_textgrid_is_refused_with_the_remedy(tmp_path: Path) -> None:
@@ -195,6 +203,106 @@ def test_a_corpus_without_any_textgrid_is_refused_with_the_remedy(tmp_path: Path
         TextGridAligner().check([utterance(tmp_path)])
     with pytest.raises(BadInputError, match="no such directory of alignments"):
         get_aligner("textgrid", tmp_path / "absent")
+
+
+@pytest.mark.parametrize(
+    ("names", "word", "phone"),
+    [
+        (("Words", "Phones"), "w0", "w1"),
+        (("WORD", "PHONE"), "w0", "w1"),
+        (("ORT-MAU", "KAN-MAU", "MAU"), "w0", "w2"),
+        (("KAN-MAU", "MAU"), "w0", "w1"),
+        (("MAU", "ORT-MAU"), "w1", "w0"),
+        (("Anna - words", "Anna - phones"), "w0", "w1"),
+        (("words (Anna)", "phones (Anna)"), "w0", "w1"),
+        (("anna_word", "anna_phone"), "w0", "w1"),
+        (("transcript", "phonemes", "word segments"), "w2", "w1"),
+        (("ortho", "words", "comments"), "w1", None),
+        (("utterance", "comments"), "w0", None),
+        (("Text", "Segments"), "w0", "w1"),
+        (("Anna words", "words", "Bert words"), "w0", None),
+        (("Bert words", "words"), "w1", None),
+    ],
+)
+def test_the_best_tier_of_words_and_of_phones_is_read(
+    tmp_path: Path, names: tuple[str, ...], word: str, phone: str | None
+) -> None:
+    tiers = [Tier(name=name, intervals=((0.0, 1.5, f"w{i}"),)) for i, name in enumerate(names)]
+    found = align(tmp_path, long_format(*tiers))
+    assert labels(found) == [(word, 0.0, 1.5)]
+    assert labels(found, "phone") == ([(phone, 0.0, 1.5)] if phone else [])
+    assert isinstance(found, Alignment)
+    assert (textgrid.NOTE_SOUNDS in found.notes) == (names[0] == "KAN-MAU")
+
+
+def test_a_tier_without_words_leaves_the_choice_to_the_others(tmp_path: Path) -> None:
+    empty = ((0.0, 1.5, "<sil>"),)
+    for names in (("words", "ortho"), ("Eve - words", "Bert - words")):
+        tiers = (Tier(name=names[0], intervals=empty), Tier(name=names[1], intervals=WORDS))
+        assert labels(align(tmp_path, short_format(*tiers)))[0] == ("żółć", 0.3, 0.8)
+
+
+def test_noises_and_punctuation_are_no_words(tmp_path: Path) -> None:
+    row = ("sil", "kids,", "<laugh>", "Are", "(laughs)", "spn", "talking.", "[noise]", "…")
+    intervals = tuple((i / 10, (i + 1) / 10, text) for i, text in enumerate(row))
+    found = align(tmp_path, short_format(Tier(name="words", intervals=intervals)), 0.9)
+    assert labels(found) == [("kids", 0.1, 0.2), ("are", 0.3, 0.4), ("talking", 0.6, 0.7)]
+    noise = Tier(name="words", intervals=((0.0, 1.5, "<laugh>"),))
+    assert align(tmp_path, short_format(noise)) == AlignmentFailure(
+        reason=tidy.FAIL_NO_WORDS, detail="clip.TextGrid: words"
+    )
+
+
+def test_an_interval_of_several_words_is_shared_equally_and_said(tmp_path: Path) -> None:
+    tier = Tier(name="ortho", intervals=((0.0, 0.6, "Kids are (laughs) talking."), (0.6, 1.5, "")))
+    found = align(tmp_path, short_format(tier))
+    assert labels(found) == [("kids", 0.0, 0.2), ("are", 0.2, 0.4), ("talking", 0.4, 0.6)]
+    assert isinstance(found, Alignment)
+    assert found.notes == (textgrid.NOTE_PHRASES, textgrid.NOTE_NO_PHONES)
+
+
+def test_older_headers_are_read_and_other_files_of_praat_are_named(tmp_path: Path) -> None:
+    text = short_format(*TIERS)
+    old = text.replace('"ooTextFile"', '"ooTextFile short"').replace("Object class = ", "")
+    assert labels(align(tmp_path, old))[0] == ("żółć", 0.3, 0.8)
+    other = align(tmp_path, text.replace('"TextGrid"', '"Pitch 1"'))
+    assert isinstance(other, AlignmentFailure)
+    assert other.detail.endswith("it is no TextGrid text file; save it as such in Praat")
+
+
+@pytest.mark.parametrize("suffix", [".TextGrid", ".textgrid", ".TEXTGRID"])
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+@pytest.mark.parametrize("below", [False, True])
+def test_files_are_found_in_any_case_of_the_suffix_and_composition_of_the_name(
+    tmp_path: Path, suffix: str, form: str, below: bool
+) -> None:
+    folder = tmp_path / "grids" / "deep" if below else tmp_path
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{unicodedata.normalize(form, 'żółć')}{suffix}"
+    path.write_text(long_format(*TIERS), encoding="utf-8")
+    aligner = TextGridAligner(tmp_path / "grids" if below else None)
+    part = utterance(tmp_path, "żółć", path=tmp_path / "day.wav", start=2.0, end=3.5)
+    for one in (utterance(tmp_path, "żółć"), part):
+        aligner.check([one])
+        assert aligner.files([one]) == (path,)
+        found = aligner.align(one, np.zeros(round(1.5 * RATE), np.float32), RATE)
+        assert labels(found)[0] == ("żółć", 0.3, 0.8)
+
+
+def test_the_file_in_the_folders_most_like_the_audios_is_taken(tmp_path: Path) -> None:
+    for speaker in ("p", "q"):
+        (tmp_path / "mfa" / speaker / "s1").mkdir(parents=True)
+        (tmp_path / "mfa" / speaker / "s1" / "clip.TextGrid").write_text(long_format(*TIERS))
+    own = utterance(tmp_path, path=tmp_path / "audio" / "q" / "s1" / "clip.wav")
+    aligner = TextGridAligner(tmp_path / "mfa")
+    assert aligner.files([own]) == (tmp_path / "mfa" / "q" / "s1" / "clip.TextGrid",)
+
+
+def test_a_part_that_has_the_files_own_name_takes_its_share(tmp_path: Path) -> None:
+    found = align(tmp_path, long_format(*TIERS), 0.7, start=0.7, end=1.4)
+    assert labels(found) == [("żółć", 0.0, 0.1), ('l"so', 0.1, 0.5)]
+    first = align(tmp_path, long_format(*TIERS), 0.6, end=0.6)
+    assert labels(first) == [("żółć", 0.3, 0.6)]
 
 
 _TOKENS = st.sampled_from(

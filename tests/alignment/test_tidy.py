@@ -46,6 +46,13 @@ def test_an_alignment_longer_than_the_audio_is_clipped_and_said() -> None:
     assert found[1] == (tidy.NOTE_LONGER,)
 
 
+def test_what_begins_before_the_audio_is_clipped_and_said() -> None:
+    found = tidy.tidy_tier([span("x", -0.4, -0.1), span("a", -0.1, 0.5), span("b", 0.5, 1)], 1.0)
+    assert not isinstance(found, AlignmentFailure)
+    assert plain(found[0]) == [("a", 0.0, 0.5), ("b", 0.5, 1.0)]
+    assert found[1] == (tidy.NOTE_BEFORE,)
+
+
 def test_a_frame_too_many_is_clipped_without_a_word() -> None:
     found = tidy.tidy_tier([span("a", 0, 1.02)], 1.0)
     assert not isinstance(found, AlignmentFailure)
@@ -61,7 +68,7 @@ def test_a_word_after_the_end_means_the_wrong_file() -> None:
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.tuples(st.floats(0, 5), st.floats(0.001, 2)), max_size=20), st.floats(0.1, 5))
+@given(st.lists(st.tuples(st.floats(-1, 5), st.floats(0.001, 2)), max_size=20), st.floats(0.1, 5))
 def test_tidied_spans_are_ordered_disjoint_and_inside(
     raw: list[tuple[float, float]], duration: float
 ) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from serplatform.alignment import tidy, wdseg
 from serplatform.alignment.base import Alignment, AlignmentFailure, get_aligner
 from serplatform.alignment.wdseg import SegmentationError, WdsegAligner, read_segmentation
+from serplatform.alignment.words import words_of
 from serplatform.corpora.base import Utterance
 from serplatform.errors import BadInputError
 from serplatform.testing import iemocap_tree
@@ -55,6 +56,15 @@ def test_frames_become_seconds_with_an_inclusive_end(tmp_path: Path) -> None:
     phones = [(s.label, s.start, s.end) for s in found.spans if s.tier == "phone"]
     assert phones == [("SIL", 0.0, 0.47), ("IH", 0.47, 0.61), ("+BREATHING+", 0.61, 1.94)]
     assert (found.source, found.notes) == ("wdseg", ())
+
+
+def test_noises_keep_their_time_as_fillers_and_are_no_words(tmp_path: Path) -> None:
+    rows = [(0, 46, "<s>"), (47, 86, "I'M,"), (87, 120, "<laugh>"), (121, 150, "(COUGH)")]
+    found = align(utterance(tmp_path, iemocap_tree.wdseg([*rows, (151, 193, "SPN")])))
+    assert isinstance(found, Alignment)
+    words = [s for s in found.spans if s.tier == "word"]
+    assert [s.label for s in words] == ["<s>", "i'm", "[<laugh>]", "[(COUGH)]", "[SPN]"]
+    assert words_of(words)[0] == ["i'm"]
 
 
 def test_a_file_without_footer_is_read_and_said(tmp_path: Path) -> None:
@@ -111,7 +121,7 @@ def test_a_one_word_utterance_is_aligned(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "reason", "detail"),
     [
-        (None, wdseg.FAIL_MISSING, NAME),
+        (None, "no .wdseg file", NAME),
         ("", tidy.FAIL_NO_WORDS, f"{NAME}.wdseg"),
         (iemocap_tree.wdseg([(0, 193, "<sil>")]), tidy.FAIL_NO_WORDS, f"{NAME}.wdseg"),
         ("   0  46 -1\n", wdseg.FAIL_ROW, f"{NAME}.wdseg: line 1 has 3 of 4 fields: '0  46 -1'"),

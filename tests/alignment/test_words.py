@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,7 +12,6 @@ from serplatform.alignment.words import (
     equal_segments,
     frame_spans,
     overlap_neighbours,
-    tokens,
     words_of,
 )
 from serplatform.corpora.base import Span
@@ -106,22 +104,6 @@ def test_segments_without_gaps_stay_so_in_frames(count: int, scale: int) -> None
     frames = frame_spans(equal_segments(count, 0.0, count * scale * 0.01), 0.01, count * scale)
     assert (frames[1:, 0] == frames[:-1, 1]).all()
     assert (np.diff(frames, axis=1) == scale).all()
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("", []),
-        ("...", []),
-        ("[LAUGHTER]", []),
-        ("Wait-- I don't.", ["wait", "i", "don't"]),
-        ("Ile masz LAT, żono?", ["ile", "masz", "lat", "żono"]),
-        ("Heute abend könnte ich's", ["heute", "abend", "könnte", "ich's"]),
-        ("<sil> ++um++ 11 o'clock", ["11", "o'clock"]),
-    ],
-)
-def test_transcripts_become_plain_words(text: str, words: list[str]) -> None:
-    assert tokens(text) == words
 
 
 def test_special_tokens_of_every_source_are_known() -> None:

@@ -42,6 +42,13 @@ def test_one_value_vectors_are_not_a_header(tmp_path: Path) -> None:
     assert (found.dim, found.vectors["b"].tolist()) == (1, [2])
 
 
+def test_tokens_are_composed_as_words_are(tmp_path: Path) -> None:
+    found = read_word_vectors(
+        write(tmp_path / "g.txt", "the 1 2\ntie\u0302\u0301ng 3 4\n"), ["tiếng"]
+    )
+    assert found.vectors["tiếng"].tolist() == [3, 4]
+
+
 def test_a_ragged_line_among_many_is_skipped_and_counted(tmp_path: Path) -> None:
     lines = [f"w{i} 1 2 3" for i in range(300)]
     lines[7], lines[9] = "w7 1 2", "w9 1 2 3 4"

@@ -22,9 +22,6 @@ from serplatform.datasets.data_config import DataConfig
 from serplatform.datasets.dataset import Dataset
 from serplatform.datasets.fold_data import FoldData
 from serplatform.datasets.words import (
-    ALIGNED,
-    NOTHING,
-    TRANSCRIPT,
     WordConfig,
     WordInputs,
     encode_clip,
@@ -115,7 +112,8 @@ def test_vocabulary_is_of_the_training_rows_only(dataset: Dataset) -> None:
     inputs = fit(dataset, rows=[0])
     assert sorted(inputs.vocabulary.words) == ["door", "the"]
     assert inputs.encode(np.array([1]))[0].tolist() == [[1]]
-    assert inputs.unknown_share(np.array([0, 1])) == pytest.approx(1 / 3)
+    ids, _, counts = inputs.encode(np.array([0, 1]))
+    assert ((ids == 1).sum(), counts.sum()) == (1, 3)
 
 
 def test_without_alignment_the_transcript_shares_the_time_equally(dataset: Dataset) -> None:
@@ -138,14 +136,6 @@ def test_an_utterance_without_any_words_keeps_one_unknown_word(dataset: Dataset)
 
 def test_sources_are_known_and_counted(dataset: Dataset) -> None:
     inputs = fit(dataset)
-    assert inputs.sources(np.arange(6)).tolist() == [
-        ALIGNED,
-        ALIGNED,
-        TRANSCRIPT,
-        NOTHING,
-        NOTHING,
-        ALIGNED,
-    ]
     assert inputs.notes == (
         "vocabulary of 7 words from 48 training utterances",
         "1 of 48 utterances have no word alignment: the words of their transcripts share the "
@@ -203,8 +193,11 @@ def test_a_dataset_without_words_is_refused_with_the_remedy(dataset: Dataset) ->
 def test_transcripts_alone_are_enough(dataset: Dataset) -> None:
     plain = rewrite(dataset.path, alignment=ALIGNMENT_SCHEMA.empty_table())
     inputs = fit(plain)
-    assert inputs.num_words(np.arange(5)).tolist() == [2, 1, 3, 1, 1]
-    assert set(inputs.sources(np.arange(5)).tolist()) == {TRANSCRIPT, NOTHING}
+    assert inputs.encode(np.arange(5))[2].tolist() == [2, 1, 3, 1, 1]
+    assert [note.split()[:3] for note in inputs.notes[1:]] == [
+        ["46", "of", "48"],
+        ["2", "of", "48"],
+    ]
 
 
 def test_word_vectors_have_a_row_an_id(dataset: Dataset, tmp_path: Path) -> None:
@@ -267,3 +260,40 @@ def test_fold_data_gives_words_to_models_that_read_them(dataset: Dataset) -> Non
             assert (batch.word_ids[i, count:] == 0).all()
     assert data.preprocessing()["words"]["vocabulary"] == list(data.words.vocabulary.words)
     assert any("vocabulary of" in note for note in data.notes)
+
+
+def test_a_dataset_keeps_the_words_of_the_rules_it_was_prepared_by(dataset: Dataset) -> None:
+    text = "ti\u0065\u0302\u0301ng 3.5 (laughs)"
+    texts = dataset.utterances.column("text").to_pylist()
+    texts[2] = text
+    column = dataset.utterances.schema.get_field_index("text")
+    table = dataset.utterances.set_column(column, "text", pa.array(texts, pa.string()))
+    path = Path(str(dataset.path))
+    settings = {}
+    for rules, words in ((None, ["tie", "ng", "3", "5", "laughs"]), (2, ["tiếng", "3.5"])):
+        meta = read_json(path / "dataset.json")
+        write_json(path / "dataset.json", meta if rules is None else {**meta, "word_rules": rules})
+        inputs = fit(rewrite(path, utterances=table), rows=[2])
+        assert set(inputs.vocabulary.words) == set(words)
+        warned = [note for note in inputs.notes if "rules of an earlier version" in note]
+        assert len(warned) == (1 if rules is None else 0)
+        settings[rules] = inputs.settings()
+        ids, _ = encode_clip((), text, settings[rules], frame_shift=0.01, num_frames=50)
+        assert [inputs.vocabulary.words[i - 2] for i in ids] == words
+    assert "word_rules" not in settings[None]
+    assert settings[2]["word_rules"] == 2
+
+
+def test_a_text_whose_words_cannot_be_told_apart_counts_as_none(dataset: Dataset) -> None:
+    texts = ["ผมไปโรงเรียนแล้วกลับบ้าน"] * len(dataset)
+    column = dataset.utterances.schema.get_field_index("text")
+    thai = dataset.utterances.set_column(column, "text", pa.array(texts, pa.string()))
+    path = Path(str(dataset.path))
+    meta = read_json(path / "dataset.json")
+    write_json(path / "dataset.json", {**meta, "word_rules": 2})
+    inputs = fit(rewrite(path, utterances=thai))
+    assert inputs.encode(np.array([2, 3]))[0].tolist() == [[1], [1]]
+    bare = rewrite(path, utterances=thai, alignment=dataset.alignment.slice(0, 0))
+    with pytest.raises(BadInputError, match="48 of 48 transcripts are in Thai script") as caught:
+        fit(bare)
+    assert "has neither transcripts nor word alignments" in str(caught.value)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from serplatform.alignment.tokens import tokens
 from serplatform.datasets.dataset import Dataset
-from serplatform.distributed import extraction
+from serplatform.distributed import assembly, extraction
 from serplatform.distributed import prepare as prepare_module
 from serplatform.distributed.extraction import run_shard
 from serplatform.distributed.prepare import PrepareSummary, prepare
@@ -96,6 +97,32 @@ def test_textgrids_give_words_and_failures_are_counted_and_listed(
         "end": 0.6,
         "source": "textgrid",
     }
+
+
+def test_texts_without_blanks_between_words_are_noted_once(
+    tmp_path: Path, write_audio: Writer
+) -> None:
+    thai = "ผมไปโรงเรียนแล้วกลับบ้าน"
+    source = table(tmp_path / "in", write_audio, [("a", thai), ("b", "tak"), ("c", thai)])
+    notes = [n for n in run(source, tmp_path / "out").meta["notes"] if "Thai" in n]
+    assert len(notes) == 1
+    assert notes[0].startswith("2 of 3 transcripts are in Thai script without blanks between words")
+    summary = run(source, tmp_path / "equal", align="equal")
+    reason = "no words in the transcript: Thai without blanks between words"
+    assert summary.meta["unaligned"] == {reason: 2}
+
+
+def test_the_fingerprint_tells_words_apart_and_stays_where_none_changed(
+    tmp_path: Path, write_audio: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = table(tmp_path / "plain", write_audio, [("a", "Don't go."), ("b", "Tak, żono")])
+    marks = table(tmp_path / "marks", write_audio, [("a", "(laughs) go"), ("b", "tak")])
+    new = [run(source, tmp_path / f"{source.parent.name}-2") for source in (plain, marks)]
+    monkeypatch.setattr(assembly, "tokens", lambda text, rules=1: tokens(text, 1))
+    old = [run(source, tmp_path / f"{source.parent.name}-1") for source in (plain, marks)]
+    same = [a.meta["fingerprint"] == b.meta["fingerprint"] for a, b in zip(old, new, strict=True)]
+    assert same == [True, False]
+    assert new[0].meta["word_rules"] == 2
 
 
 def test_a_changed_textgrid_is_noticed(tmp_path: Path, write_audio: Writer) -> None:

@@ -58,6 +58,28 @@ def test_other_languages_need_transcripts(tmp_path):
     assert "1 row(s) are of no recording given: c.wav" in notes
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_tables_of_spreadsheets_are_read(tmp_path, encoding, delimiter):
+    text = "file,text\r\na.wav,déjà vu\r\n".replace(",", delimiter)
+    (tmp_path / "t.csv").write_bytes(text.encode(encoding))
+    assert Transcripts.read(tmp_path / "t.csv").of(tmp_path / "a.wav") == "déjà vu"
+
+
+def test_names_of_the_table_are_composed_and_texts_without_words_are_said(tmp_path):
+    thai = "ผมไปโรงเรียนแล้วกลับบ้าน"
+    texts = table(
+        tmp_path / "t.csv", f"file,text\nz\u0307o\u0301\u0142c\u0301.wav,{thai}\nb.wav,tak\n"
+    )
+    reader = WordReader(POLISH, Transcripts.read(texts))
+    assert reader.words(tmp_path / "żółć.wav", NOISE) == ((), thai)
+    reader.words(tmp_path / "b.wav", NOISE)
+    assert reader.notes() == [
+        "1 clip(s): no words in the transcript: one unknown word spans each",
+        "1 clip(s): the words of their transcripts share the time equally",
+    ]
+
+
 def test_english_without_transcript_is_recognized_and_noise_has_no_words(tmp_path):
     reader = WordReader(ENGLISH, None)
     spans, text = reader.words(tmp_path / "a.wav", NOISE[:1000])
