@@ -108,6 +108,7 @@ def prepare(
     workers: int | None = None,
     options: Mapping[str, Any] | None = None,
     label_map: Mapping[str, str] | None = None,
+    speakers_differ: bool = False,
     max_duration: float | None = MAX_DURATION,
     overwrite: bool = False,
     address: str | None = None,
@@ -129,7 +130,8 @@ def prepare(
         alignments: directory of alignment files, for sources that read files.
         workers: most tasks at a time; None means all CPUs.
         options: arguments of the corpus's class.
-        label_map: further names for labels, see ``corpora.validate``.
+        label_map: other names for labels, see ``corpora.validate``.
+        speakers_differ: accept names of speakers that differ only in case or zeros.
         max_duration: longer utterances are left out, in seconds; None means no limit.
         overwrite: replace a dataset of another request.
         address: of a running Ray cluster.
@@ -148,7 +150,7 @@ def prepare(
     address_out = str(place)
     out = dataset_folder(place) if isinstance(place, Location) else place.absolute()
     origin = out if source is None else source.absolute()
-    manifest = validate(made.scan(origin), label_map)
+    manifest = validate(made.scan(origin), label_map, speakers_differ=speakers_differ)
     if not manifest.utterances:
         raise _nothing_left(corpus, manifest)
     if aligner is not None:
@@ -166,6 +168,7 @@ def prepare(
         "alignment_files": _files_digest(aligner, manifest),
         "contents": _contents_digest(manifest, root),
         "version": EXTRACTION_VERSION,
+        **({"speakers_differ": True} if speakers_differ else {}),  # absent in older datasets
     }
     specs = {name: extractor.spec() for name, extractor in extractors.items()}
     existing = _published(place, request, specs, overwrite)
@@ -499,5 +502,8 @@ def _nothing_left(
     reasons = Counter(r.reason for r in rejections)
     return BadInputError(
         f"no utterance of corpus '{corpus}' can be used; {len(rejections)} were left out:",
-        [f"{number} × {reason}" for reason, number in reasons.most_common(_SHOWN)],
+        [
+            *(f"{number} × {reason}" for reason, number in reasons.most_common(_SHOWN)),
+            *(f"note: {note}" for note in manifest.notes),
+        ],
     )
