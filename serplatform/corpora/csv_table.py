@@ -182,7 +182,7 @@ def _length(path: Path) -> tuple[float, int] | None:
 
     try:
         info = soundfile.info(path)
-    except (soundfile.SoundFileError, OSError):
+    except (soundfile.SoundFileError, OSError, ValueError):
         return None
     return info.frames / info.samplerate, info.samplerate
 

@@ -18,6 +18,7 @@ UNITS = {
     **dict.fromkeys(("ms", "msec", "msecs", "millis", "millisecond", "milliseconds"), 1e-3),
     **dict.fromkeys(("us", "µs", "microseconds"), 1e-6),
     **dict.fromkeys(("ns", "nanoseconds"), 1e-9),
+    **dict.fromkeys(("day", "days"), 86_400.0),
 }
 
 

@@ -9,6 +9,7 @@ import shlex
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 from serplatform.corpora.base import Manifest, Rejection, Utterance
 from serplatform.errors import BadInputError
@@ -138,9 +139,20 @@ def _check_speakers(speakers: Mapping[str, int]) -> None:
         )
 
 
+def is_text(path: Path) -> bool:
+    """Whether a path is text; bytes that are not UTF-8 cannot be written into a dataset."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _fault(utterance: Utterance, kept: Utterance | None, speakers: bool) -> str | None:
     if not utterance.utterance_id:
         return "has no utterance id"
+    if not is_text(utterance.path):
+        return "its path is not UTF-8 text; rename the folder or file"
     if kept is not None:
         return "duplicate utterance id; the first one is kept" + _otherwise(utterance, kept)
     if is_missing(utterance.emotion):
@@ -205,18 +217,20 @@ def _label_notes(
     ]
     if mapped:
         yield f"labels mapped: {', '.join(mapped)}"
-    words: dict[str, dict[str, str]] = defaultdict(dict)
+    words: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for raw in sorted(labels):
         if raw not in given and not is_missing(raw):
             # "anger" and "angry" are one word, "joy" and "happy" are two
-            words[final[raw]].setdefault(plain_label(raw)[:3], raw)
-    for name, raws in words.items():
-        if len(raws) > 1:
-            listed = " and ".join(f"'{raw}' ({labels[raw]})" for raw in raws.values())
-            apart = next(r for r in raws.values() if plain_label(r) != name)
+            words[final[raw]][plain_label(raw)[:3]].append(raw)
+    for name, merged in words.items():
+        if len(merged) > 1:
+            counts = (
+                f"'{raws[0]}' ({sum(map(labels.__getitem__, raws))})" for raws in merged.values()
+            )
+            apart = next(raws[0] for stem, raws in merged.items() if stem != name[:3])
             yield (
-                f"{listed} are one class here, '{name}'; to keep '{apart}' apart, say --map "
-                + shlex.quote(f"{apart}={apart}")
+                f"{' and '.join(counts)} are one class here, '{name}'; to keep '{apart}' apart, "
+                "say --map " + shlex.quote(f"{apart}={apart}")
             )
 
 

@@ -23,7 +23,7 @@ from serplatform.artifacts import SCHEMA_VERSION, read_json
 from serplatform.config import digest
 from serplatform.corpora.audio import MAX_DURATION
 from serplatform.corpora.base import CORPORA, Corpus, Manifest
-from serplatform.corpora.validate import validate
+from serplatform.corpora.validate import is_text, validate
 from serplatform.datasets.dataset import Dataset
 from serplatform.distributed.assembly import Assembly, assemble
 from serplatform.distributed.cluster import connect
@@ -150,6 +150,10 @@ def prepare(
     address_out = str(place)
     out = dataset_folder(place) if isinstance(place, Location) else place.absolute()
     origin = out if source is None else source.absolute()
+    for path in (Path.cwd(), out, origin, *([] if alignments is None else [alignments.absolute()])):
+        if not is_text(path):
+            shown = os.fsencode(path).decode(errors="backslashreplace")
+            raise BadInputError(f"{shown}: the name is not UTF-8 text; rename the folder or file")
     manifest = validate(made.scan(origin), label_map, speakers_differ=speakers_differ)
     if not manifest.utterances:
         raise _nothing_left(corpus, manifest)
