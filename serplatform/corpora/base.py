@@ -54,11 +54,19 @@ class Utterance:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Rejection:
-    """An utterance or file that was left out, and why."""
+    """An utterance or file that was left out, and why.
+
+    Bytes of a file name that are not UTF-8 are written as ``\\udcff``.
+    """
 
     utterance_id: str
     path: str
     reason: str
+
+    def __post_init__(self) -> None:
+        for name in ("utterance_id", "path", "reason"):
+            text = getattr(self, name).encode("utf-8", "backslashreplace").decode()
+            object.__setattr__(self, name, text)
 
 
 #: how the note begins that says what the columns of a table were taken for

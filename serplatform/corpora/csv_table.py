@@ -11,7 +11,7 @@ from pathlib import Path
 from serplatform.artifacts import UTTERANCE_SCHEMA
 from serplatform.corpora.base import CORPORA, Corpus, Manifest, Rejection, Utterance
 from serplatform.corpora.paths import PathError, PathFinder, without_ending
-from serplatform.corpora.table_columns import NEEDS, SAMPLES, Columns, is_name, understand
+from serplatform.corpora.table_columns import NEEDS, SAMPLES, Columns, is_name
 from serplatform.corpora.table_dialect import read_table
 from serplatform.corpora.times import seconds
 from serplatform.corpora.validate import generic_protocol
@@ -62,7 +62,7 @@ class CsvTable(Corpus):
         content = read_table(table, is_name, NEEDS)
         finder, length = PathFinder(table.parent), functools.cache(_length)
         whole = [cells for _, cells in content.records if len(cells) == len(content.header)]
-        columns = understand(table, content.header, whole, finder, length)
+        columns = Columns(table, content.header, whole, finder, length)
         rows = _Rows(table.parent, content.header, columns, finder, length, self.allow_outside)
         utterances: list[Utterance] = []
         rejections: list[Rejection] = []

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from serplatform.corpora.base import READ_AS
@@ -50,25 +49,8 @@ SAMPLES = 0.0
 _UNITS = {**UNITS, "samples": SAMPLES, "sample": SAMPLES}
 _PROBED = 60  # rows whose files are looked at
 _OUTSIDE = 0.8  # share of rows outside their files from which times are not of these files
-_ROUNDED = re.compile(r"\d([.,]\d+)?E\+\d+")
+_ROUNDED = re.compile(r"\d([.,]\d+)?E\+\d+", re.IGNORECASE)
 _SENTENCE = re.compile(r"\w\W*\s+\w|[.?!…,]$")
-
-Rows = Sequence[Sequence[str]]
-
-
-@dataclasses.dataclass(frozen=True)
-class Columns:
-    """The meaning of a table's columns.
-
-    Attributes:
-        roles: role → index of the column.
-        units: role of a time → seconds that a plain number in it counts; :data:`SAMPLES`.
-        notes: how the columns were understood, the first sentence lists them.
-    """
-
-    roles: Mapping[str, int]
-    units: Mapping[str, float]
-    notes: Sequence[str]
 
 
 def is_name(cell: str) -> bool:
@@ -76,14 +58,13 @@ def is_name(cell: str) -> bool:
     return any(_named(cell, role) is not None for role in _NAMES)
 
 
-def understand(
-    table: Path,
-    header: Sequence[str],
-    rows: Rows,
-    finder: PathFinder,
-    length: Callable[[Path], tuple[float, int] | None],
-) -> Columns:
-    """Find out what the columns mean.
+class Columns:
+    """The meaning of a table's columns.
+
+    Attributes:
+        roles: role → index of the column.
+        units: role of a time → seconds that a plain number in it counts; :data:`SAMPLES`.
+        notes: how the columns were understood; the first sentence lists them.
 
     Args:
         table: its path, for errors.
@@ -95,45 +76,35 @@ def understand(
     Raises:
         BadInputError: a column that is needed is missing, or a column is not what it must be.
     """
-    names = [name.strip().lower() for name in header]
-    for name in dict.fromkeys(n for n in names if n and names.count(n) > 1):
-        raise BadInputError(f"{table}: column '{name}' occurs twice; rename one")
-    return _Reading(table, header, rows, finder, length).columns()
-
-
-class _Reading:
-    """The columns of one table, role by role."""
 
     def __init__(
         self,
         table: Path,
         header: Sequence[str],
-        rows: Rows,
+        rows: Sequence[Sequence[str]],
         finder: PathFinder,
         length: Callable[[Path], tuple[float, int] | None],
     ) -> None:
+        names = [name.lower() for name in header if name]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise BadInputError(f"{table}: column '{twice[0]}' occurs twice; rename one")
         self.table, self.header, self.rows = table, header, rows
         self.finder, self.length = finder, length
         self.roles: dict[str, int] = {}
         self.units: dict[str, float] = {}
         self.notes: list[str] = []
         self.probed = rows[:: max(1, len(rows) // _PROBED)]
-
-    def columns(self) -> Columns:
-        """Understand all columns; those that decide about others first."""
         self._file()
         self._emotion()
         self._times()
         self._words()
         for role in ("speaker", "gender", "session", "language", "split", "fold", "parent_id"):
             self._take(role, self._filled(role))
-        self._speaker()
-        said = [f"{role}={self.header[i]}{self._unit(role)}" for role, i in self.roles.items()]
-        taken = set(self.roles.values())
-        others = [name for i, name in enumerate(self.header) if name and i not in taken]
+        self._check_speakers()
+        said = [f"{role}={header[i]}{self._unit(role)}" for role, i in self.roles.items()]
+        others = [n for i, n in enumerate(header) if n and i not in self.roles.values()]
         without = f"; further columns: {', '.join(others)}" if others else ""
         self.notes.insert(0, f"{READ_AS}{', '.join(said)}{without}")
-        return Columns(roles=self.roles, units=self.units, notes=self.notes)
 
     def _candidates(self, role: str) -> list[int]:
         """Columns that a role's names fit, the best name first."""
@@ -165,11 +136,11 @@ class _Reading:
             found |= {i: number for i, number in others.items() if number * 2 > len(self.probed)}
         if not found:
             self._lacks("file")
-        best = max(found, key=lambda i: found[i])
+        best = next(i for i in found if found[i] * 2 >= max(found.values()))
         self.roles["file"] = best
         if best not in named[:1] and named:
             self.notes.append(
-                f"column '{self.header[named[0]]}' names no files that are here, "
+                f"column '{self.header[named[0]]}' names few files that are here, "
                 f"'{self.header[best]}' does"
             )
 
@@ -200,17 +171,16 @@ class _Reading:
             for role in _TIMES
         )
         if offset is not None and start is None:
-            # "0" can be no end; with an end or a duration beside it, it is where these begin
-            if end is not None or duration is not None or self._share(offset, _is_zero) > 0:
-                start = offset
-            else:
-                end = offset
-        elif offset is not None and end is None:
-            end = offset if self._after(start, offset) else None
-        if start is None:
-            duration = None  # of the file, as whoever lists files notes it
-        if end is not None:
-            duration = None
+            # 0 can be no end; with an end or a duration beside it, it is where these begin
+            zero = self._share(offset, lambda cell: _value(cell) == 0) > 0
+            start, end = (
+                (offset, end) if end is not None or duration is not None or zero else (None, offset)
+            )
+        elif offset is not None and end is None and start is not None:
+            pairs = [(_value(row[start]), _value(row[offset])) for row in self.rows]
+            end = offset if all(a is None or b is None or a < b for a, b in pairs) else None
+        if start is None or end is not None:
+            duration = None  # of the file, as whoever lists files notes it; or told by the end
         for role, index in (("start", start), ("end", end), ("duration", duration)):
             if index is None and role != "duration":  # a column that is empty
                 index = next((i for i in self._candidates(role) if i not in (start, end)), None)
@@ -221,11 +191,6 @@ class _Reading:
             self.units[role] = rank[1] if rank else 1.0
         if start is not None or end is not None:
             self._outside()
-
-    def _after(self, start: int | None, end: int) -> bool:
-        """Whether what may be ends lie behind the starts."""
-        pairs = [(_value(row[start or 0]), _value(row[end])) for row in self.probed]
-        return all(a is None or b is None or b > a for a, b in pairs)
 
     def _outside(self) -> None:
         """Give times up that evidently are not of these files (of the episode, the film).
@@ -303,16 +268,14 @@ class _Reading:
             "no key: utterances are named after file and span"
         )
 
-    def _speaker(self) -> None:
-        index = self.roles.get("speaker")
-        if index is None:
-            return
-        for row in self.rows:
-            if _ROUNDED.fullmatch(row[index]):
-                raise BadInputError(
-                    f"{self.table}: speaker '{row[index]}' is a number that a spreadsheet has "
-                    "rounded, so that speakers fall together; export the column as text"
-                )
+    def _check_speakers(self) -> None:
+        index = self.roles.get("speaker", 0)
+        rounded = (row[index] for row in self.rows if _ROUNDED.fullmatch(row[index]))
+        if "speaker" in self.roles and (name := next(rounded, None)):
+            raise BadInputError(
+                f"{self.table}: speaker '{name}' is a number that a spreadsheet has rounded, so "
+                "that speakers fall together; export the column as text"
+            )
 
     def _share(self, index: int, holds: Callable[[str], bool]) -> float:
         """Share of the values that are there for which something holds."""
@@ -345,10 +308,6 @@ def _named(cell: str, role: str) -> tuple[int, float] | None:
             if name.endswith(unit)
         ]
     return next(((names.index(form), scale) for form, scale in forms if form in names), None)
-
-
-def _is_zero(text: str) -> bool:
-    return _value(text) == 0
 
 
 def _value(text: str, unit: float = 1.0) -> float | None:

@@ -13,6 +13,7 @@ import dataclasses
 import functools
 import io
 import re
+import string
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -47,6 +48,7 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_BLANKS = string.whitespace + "\xa0\u200b\u2007\u202f\ufeff"
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f]")
 
 
@@ -99,7 +101,7 @@ def read_table(path: Path, known: Callable[[str], bool], needs: str) -> TextTabl
             opened := _swallowing(read, lines[first - 1 : last], row, delimiter, len(header))
         ):
             raise _open_quote(path, first + opened - 1)
-        cells = [unicodedata.normalize("NFC", cell).strip() for cell in row]
+        cells = [_clean(cell) for cell in row]
         if not header and any(cells):
             header = _trimmed(cells, 1)
         elif not any(cells):
@@ -187,6 +189,12 @@ def _header(lines: Sequence[str], known: Callable[[str], bool]) -> tuple[int, st
     *_, number, _, _, mark = min(ranked, default=(first, 0, 0, ","))
     single = all(cell.strip()[:1] == "'" == cell.strip()[-1:] for cell in lines[number].split(mark))
     return number, mark, "'" if single else '"'
+
+
+def _clean(cell: str) -> str:
+    """A cell composed, without blanks around it, visible or not, and without Excel's ``="01"``."""
+    cell = unicodedata.normalize("NFC", cell).strip(_BLANKS)
+    return cell[2:-1] if cell.startswith('="') and cell.endswith('"') else cell
 
 
 def _trimmed(cells: list[str], width: int) -> list[str]:

@@ -256,10 +256,10 @@ def class_notes(utterances: Sequence[Utterance]) -> list[str]:
     if len(everyone) < 2:
         return ["one speaker only: no protocol on this dataset can be speaker-independent"]
     notes = []
-    if len(everyone) == len(utterances) > len(speakers):
+    if 10 * len(everyone) >= 9 * len(utterances) and len(everyone) > len(speakers):
         notes.append(
-            f"as many speakers as utterances ({len(utterances)}): the speakers seem to be names of "
-            "clips, and then no protocol on this dataset is speaker-independent"
+            f"{len(everyone)} speakers for {len(utterances)} utterances: the speakers seem to be "
+            "names of clips, and then no protocol on this dataset is speaker-independent"
         )
     elif sum(map(len, speakers.values())) == len(everyone):
         notes.append(

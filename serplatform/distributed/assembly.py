@@ -134,15 +134,12 @@ def assemble(assembly: Assembly) -> dict[str, Any]:
 
 
 def rejected_csv(rejections: Sequence[Rejection]) -> str:
-    """The text of ``rejected.csv``: utterance_id, path, reason.
-
-    Bytes of a file name that are not UTF-8 are written as ``\\udcff``.
-    """
+    """The text of ``rejected.csv``: utterance_id, path, reason."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(["utterance_id", "path", "reason"])
     writer.writerows([r.utterance_id, r.path, r.reason] for r in rejections)
-    return stream.getvalue().encode("utf-8", "backslashreplace").decode()
+    return stream.getvalue()
 
 
 def unaligned_csv(entries: Sequence[tuple[str, str, str]]) -> str:

@@ -42,6 +42,7 @@ def read(folder: Path, content: str | bytes) -> TextTable:
         (PLAIN.replace("b.wav", "\n,,\nfile,emotion,speaker\n# half\nb.wav"), "1 the header again"),
         (PLAIN.replace("b.wav", "\n,,\nfile,emotion,speaker\n# half\nb.wav"), "1 comments"),
         (PLAIN.replace("\n", ",\n"), None),
+        (PLAIN.replace("José", '="José"').replace("sad", '"\xa0sad\u200b "'), None),
         ("\n".join(",".join(f"'{c}'" for c in r.split(",")) for r in PLAIN.split()), None),
     ],
 )

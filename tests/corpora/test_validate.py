@@ -216,7 +216,10 @@ def test_a_speaker_that_is_missing_is_missing_however_it_is_spelled(missing: str
 
 def test_as_many_speakers_as_clips_are_remarked() -> None:
     listed = [utterance(str(i), speaker_id=str(i), emotion="sad") for i in range(4)]
-    assert "as many speakers as utterances (4)" in class_notes(listed)[0]
+    assert (
+        "4 speakers for 4 utterances: the speakers seem to be names of clips"
+        in class_notes(listed)[0]
+    )
 
 
 def test_one_class_a_speaker_is_remarked() -> None:
