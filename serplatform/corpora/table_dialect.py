@@ -187,7 +187,8 @@ def _header(lines: Sequence[str], known: Callable[[str], bool]) -> tuple[int, st
             # a line that names two columns, the first such; among delimiters the best
             ranked.append((names < 2, comment, not line.strip(), number, -names, -len(cells), mark))
     *_, number, _, _, mark = min(ranked, default=(first, 0, 0, ","))
-    single = all(cell.strip()[:1] == "'" == cell.strip()[-1:] for cell in lines[number].split(mark))
+    cells = "".join(lines[number : number + 1]).strip().split(mark)
+    single = all(cell.strip()[:1] == "'" == cell.strip()[-1:] for cell in cells)
     return number, mark, "'" if single else '"'
 
 
@@ -205,7 +206,7 @@ def _trimmed(cells: list[str], width: int) -> list[str]:
 
 
 def _swallowing(
-    read: Callable[..., Any], lines: Sequence[str], row: Sequence[str], delimiter: str, width: int
+    read: Callable[..., Any], lines: Sequence[str], row: list[str], delimiter: str, width: int
 ) -> int:
     """Which line of a record, from 1, opened a quote that swallows rows; 0 where it is fine.
 
@@ -214,7 +215,8 @@ def _swallowing(
     """
     wrong = 0
     try:
-        wrong = int(len(list(read(lines, strict=True))) != 1 or width not in (0, len(row)))
+        fits = not width or len(_trimmed(row, width)) in (width, width + 1)
+        wrong = int(len(list(read(lines, strict=True))) != 1 or not fits)
     except csv.Error:
         wrong = 1
     for number, line in enumerate(lines[1:], start=1):
@@ -225,7 +227,8 @@ def _swallowing(
             wrong = number
     position = 0  # of the cell's first line
     for cell in row:
-        position += len(cell.splitlines()) - 1 if position + cell.count("\n") < wrong else 0
+        breaks = cell.count("\n") or cell.count("\r")
+        position += breaks if position + breaks < wrong else 0
     return position + 1 if wrong else 0
 
 

@@ -253,6 +253,8 @@ def class_notes(utterances: Sequence[Utterance]) -> list[str]:
     for utterance in utterances:
         speakers[utterance.emotion].add(utterance.speaker_id)
     everyone = set().union(*speakers.values()) if speakers else set()
+    if everyone == {NO_SPEAKER}:
+        return []  # which has been said
     if len(everyone) < 2:
         return ["one speaker only: no protocol on this dataset can be speaker-independent"]
     notes = []

@@ -84,6 +84,8 @@ def test_quoted_texts_of_several_lines_are_read(tmp_path: Path) -> None:
     text = 'file,emotion,text\na.wav,sad,"Well,\nno, thanks,\n""never"""\nb.wav,sad,"x" y\n'
     (first, a), (second, b) = read(tmp_path, text).records
     assert (first, a[2], second, b[2]) == (2, 'Well,\nno, thanks,\n"never"', 5, "x y")
+    ((_, cells),) = read(tmp_path, 'file,emotion,text,\na.wav,sad,"x\ny",\n').records
+    assert cells == ["a.wav", "sad", "x\ny"]
 
 
 @pytest.mark.parametrize(
@@ -100,6 +102,7 @@ def test_quoted_texts_of_several_lines_are_read(tmp_path: Path) -> None:
         ("file,emotion\na.wav,ё\n".encode("utf-16")[:-1], "is not UTF-16"),
         ("file,emotion\na.wav,日\n".encode("euc-jp") + b"\x8f\x9d", "is not UTF-8; save the table"),
         (b" \n\n", "the file is empty"),
+        (b"sep=;\n", "every cell is empty"),
         (b",,\n,,\n", "every cell is empty"),
     ],
 )
