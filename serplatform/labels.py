@@ -6,8 +6,7 @@ corpus with categories of its own works; :func:`nearest_alias` finds the likely 
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping
+import unicodedata
 
 #: canonical names, in the order in which classes are shown
 EMOTIONS = (
@@ -44,23 +43,31 @@ _ALIASES: dict[str, str] = {
     for alias in (name, *aliases.split())
 }
 
-_MISSING = frozenset(
-    {"", "-", "--", "?", "n/a", "na", "nan", "none", "null", "unknown", "unk", "xxx", "undefined"}
-)
+_WORDS = "n/a n.a na nan nat none null nil unknown unk xxx undefined missing unspecified"
+_MISSING = frozenset(("", *_WORDS.split(), "not available", "not applicable"))
+#: around a word, or alone where a cell says that it is empty
+_FRAME = " \t<>()[]{}#?.…*/_-–—"
 
 
-def _plain(raw: str) -> str:
-    return "_".join(raw.strip().lower().replace("-", " ").replace("_", " ").split())
+def plain_label(raw: str) -> str:
+    """A label as it is compared: composed, in lower case, words joined by ``_``.
+
+    Example:
+        >>> plain_label(" Hot-Anger ")
+        'hot_anger'
+    """
+    raw = unicodedata.normalize("NFC", raw).lower()
+    return "_".join(raw.replace("-", " ").replace("_", " ").split())
 
 
 def is_missing(raw: str) -> bool:
-    """Whether a label says that there is none.
+    """Whether a label, a speaker or another cell says that there is none.
 
     Example:
-        >>> is_missing(" N/A "), is_missing("xxx"), is_missing("sad")
-        (True, True, False)
+        >>> is_missing(" N/A "), is_missing("<NA>"), is_missing("?"), is_missing("sad")
+        (True, True, True, False)
     """
-    return raw.strip().lower() in _MISSING
+    return raw.strip(_FRAME).lower() in _MISSING
 
 
 def canonical_emotion(raw: str) -> str:
@@ -70,7 +77,7 @@ def canonical_emotion(raw: str) -> str:
         >>> canonical_emotion("Anger"), canonical_emotion("ps"), canonical_emotion("Sarcastic")
         ('angry', 'surprised', 'sarcastic')
     """
-    plain = _plain(raw)
+    plain = plain_label(raw)
     return _ALIASES.get(plain, plain)
 
 
@@ -80,16 +87,30 @@ def is_known(emotion: str) -> bool:
 
 
 def nearest_alias(raw: str) -> str | None:
-    """The vocabulary's spelling that an unknown label was probably meant to be, or None.
+    """The vocabulary's spelling that an unknown label misses by one slip of a key, or None.
+
+    A slip: a letter too many, too few, another, or two in the wrong order. What is further away
+    is another word ("unhappy", "gladness", "distrust").
 
     Example:
         >>> nearest_alias("angy"), nearest_alias("sarcastic")
         ('angry', None)
     """
-    plain = _plain(raw)
-    spellings = sorted(alias for alias in _ALIASES if len(alias) > 3)
-    near = difflib.get_close_matches(plain, spellings, n=1, cutoff=0.8)
-    return near[0] if near and near[0] != plain else None
+    plain = plain_label(raw)
+    return next((alias for alias in _ALIASES if len(alias) > 3 and _one_slip(plain, alias)), None)
+
+
+def _one_slip(one: str, other: str) -> bool:
+    start = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), None)
+    if start is None:
+        return abs(len(one) - len(other)) == 1
+    one, other = one[start:], other[start:]
+    return (
+        one[1:] == other[1:]
+        or one[1:] == other
+        or one == other[1:]
+        or (one[:2] == other[1::-1] and one[2:] == other[2:])
+    )
 
 
 def class_order(emotions: set[str]) -> tuple[str, ...]:
@@ -101,21 +122,3 @@ def class_order(emotions: set[str]) -> tuple[str, ...]:
     """
     known = [name for name in EMOTIONS if name in emotions]
     return (*known, *sorted(emotions.difference(EMOTIONS)))
-
-
-def alias_note(raw_counts: Mapping[str, int]) -> str:
-    """Say how a corpus's labels were mapped; empty when every label is canonical.
-
-    Args:
-        raw_counts: utterances of each label as written in the corpus.
-
-    Example:
-        >>> alias_note({"anger": 3, "sad": 2, "fear": 1})
-        'labels mapped: anger → angry (3), fear → fearful (1)'
-    """
-    mapped = [
-        f"{raw.strip()} → {canonical_emotion(raw)} ({count})"
-        for raw, count in sorted(raw_counts.items())
-        if canonical_emotion(raw) != raw.strip()
-    ]
-    return f"labels mapped: {', '.join(mapped)}" if mapped else ""

@@ -6,7 +6,6 @@ import pytest
 
 from serplatform.labels import (
     EMOTIONS,
-    alias_note,
     canonical_emotion,
     class_order,
     is_known,
@@ -39,22 +38,30 @@ def test_canonical_names_stay_as_they_are() -> None:
     assert all(map(is_known, EMOTIONS))
 
 
-@pytest.mark.parametrize("raw", ["", " ", "xxx", "N/A", "None", "?", "nan"])
-def test_labels_that_say_nothing_are_missing(raw: str) -> None:
+MISSING = "xxx N/A None ? nan NaT <NA> #N/A n.a. null (unknown) - — ... unk Unspecified"
+
+
+@pytest.mark.parametrize("raw", ["", " ", "Not available", *MISSING.split()])
+def test_cells_that_say_nothing_are_missing(raw: str) -> None:
     assert is_missing(raw)
+
+
+@pytest.mark.parametrize("raw", ["0", "Ann", "no", "s-1", "-1", "_a_", "nana", "sad"])
+def test_cells_that_say_something_are_not(raw: str) -> None:
+    assert not is_missing(raw)
 
 
 def test_misspellings_are_found_and_foreign_labels_are_not() -> None:
     assert nearest_alias("hapy") == "happy"
     assert nearest_alias("netural") == "neutral"
+    assert nearest_alias("suprised") == "surprised"
+    assert nearest_alias("disgustt") == "disgust"
     assert nearest_alias("sarcastic") is None
     assert nearest_alias("angry") is None
+    assert [nearest_alias(word) for word in ("unhappy", "gladness", "distrust", "content")] == (
+        [None] * 4
+    )
 
 
 def test_classes_are_ordered_by_the_vocabulary_then_by_name() -> None:
     assert class_order({"zeal", "sad", "awe", "neutral"}) == ("neutral", "sad", "awe", "zeal")
-
-
-def test_note_lists_what_was_renamed_only() -> None:
-    assert alias_note({"sad": 2, "Anger": 3}) == "labels mapped: Anger → angry (3)"
-    assert alias_note({"sad": 2}) == ""

@@ -13,6 +13,7 @@ import typer
 
 from serplatform.cli.options import Address, AsJson
 from serplatform.cli.output import format_duration, result, say
+from serplatform.corpora.base import READ_AS
 from serplatform.errors import BadInputError, InterruptedRunError
 
 if TYPE_CHECKING:
@@ -57,8 +58,19 @@ def command(
     ] = None,
     label_map: Annotated[
         list[str] | None,
-        typer.Option("--map", help="LABEL=EMOTION; `LABEL=` leaves it out. May be repeated."),
+        typer.Option(
+            "--map",
+            help="LABEL=EMOTION, the label as the corpus writes it; `LABEL=` leaves it out, "
+            "`LABEL=LABEL` keeps it a class of its own. May be repeated.",
+        ),
     ] = None,
+    speakers_differ: Annotated[
+        bool,
+        typer.Option(
+            "--speakers-differ",
+            help="Speakers whose names differ only in case or zeros are different people.",
+        ),
+    ] = False,
     max_duration: Annotated[
         float, typer.Option(min=0, help="Longest utterance, in seconds; 0: no limit.")
     ] = 60.0,
@@ -111,6 +123,7 @@ def command(
                 workers=workers,
                 options=options,
                 label_map=_parse_map(label_map or []),
+                speakers_differ=speakers_differ,
                 max_duration=max_duration or None,
                 overwrite=overwrite,
                 address=address,
@@ -132,7 +145,8 @@ def describe(summary: PrepareSummary) -> str:
     lines = [
         f"{summary.address}: {meta['title']}{synthetic}",
         f"  {counts['utterances']} utterances of {counts['speakers']} speaker(s), "
-        f"{format_duration(counts['seconds'])} of speech; {counts['rejected']} left out",
+        f"{format_duration(counts['seconds'])} of speech; {counts['rejected']} left out of "
+        f"{counts.get('listed', counts['utterances'] + counts['rejected'])}",
         "  " + ", ".join(f"{name} {counts['by_emotion'][name]}" for name in meta["classes"]),
         f"  features {', '.join(meta['features'])}",
         f"  default protocol {meta['default_protocol']}; fingerprint {meta['fingerprint'][:12]}",
@@ -144,7 +158,8 @@ def describe(summary: PrepareSummary) -> str:
         lines.append(f"  left out: {rest} × {len(reasons) - _REASONS} further reason(s)")
     if reasons:
         lines.append(f"  each is listed in {summary.address}/rejected.csv")
-    lines += [f"  note: {note}" for note in meta["notes"]]
+    notes = meta["notes"]
+    lines += [f"  {note}" if note.startswith(READ_AS) else f"  note: {note}" for note in notes]
     if summary.reused:
         lines.append("The dataset was there already, whole and of the same request: nothing done.")
     else:
@@ -157,7 +172,11 @@ def _parse_map(pairs: Sequence[str]) -> dict[str, str]:
     faults = [pair for pair in pairs if "=" not in pair]
     if faults:
         raise BadInputError(f"--map {faults[0]}: write LABEL=EMOTION, e.g. --map angy=angry")
-    return {raw.strip(): name.strip() for raw, _, name in (p.partition("=") for p in pairs)}
+    parts = [(label.strip(), name.strip()) for label, _, name in (p.partition("=") for p in pairs)]
+    labels = [label for label, _ in parts]
+    if twice := [label for label in labels if labels.count(label) > 1]:
+        raise BadInputError(f"--map {twice[0]}: is given more than once; give each label one name")
+    return dict(parts)
 
 
 def _quoted(arguments: Sequence[str]) -> list[str]:

@@ -11,13 +11,9 @@ the misc table) of the scheme ``speaker``. The split of a table is the type of i
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import datetime
-import io
 import os
-import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,9 +23,12 @@ import pyarrow.parquet as pq
 import yaml
 
 from serplatform.corpora.base import CORPORA, Corpus, Manifest, Rejection, Utterance
+from serplatform.corpora.paths import PathError, PathFinder, without_ending
+from serplatform.corpora.table_dialect import read_table
+from serplatform.corpora.times import seconds
 from serplatform.corpora.validate import generic_protocol
 from serplatform.errors import BadInputError
-from serplatform.labels import alias_note, canonical_emotion, is_missing
+from serplatform.labels import is_missing
 
 #: role → ids of schemes or columns that fill it, the first one found wins
 _ROLES: dict[str, tuple[str, ...]] = {
@@ -42,7 +41,6 @@ _ROLES: dict[str, tuple[str, ...]] = {
 }
 _SPLITS = {"train": "train", "dev": "dev", "test": "test"}
 _GENDERS = {"m": "male", "f": "female", "w": "female"}
-_TIME = re.compile(r"(?:(\d+) days?,? ?)?(?:\+?(\d+):(\d\d):(\d\d(?:\.\d+)?))?")
 
 #: (file, start, end), seconds; start and end None for a whole file
 Key = tuple[str, float | None, float | None]
@@ -90,26 +88,21 @@ class AudformatDatabase(Corpus):
                 f"{path}: no table has a column of the scheme 'emotion'; its schemes are "
                 f"{', '.join(map(str, header['schemes'])) or 'none'}"
             )
-        facts = _Facts(header, root, tables)
+        facts, finder = _Facts(header, root, tables), PathFinder(root)
         rows, conflicts = _merge(labelled)
         utterances: list[Utterance] = []
         rejections = list(conflicts)
         for key, values in rows.items():
-            made = _utterance(root, key, values, facts)
+            made = _utterance(finder, key, values, facts)
             (utterances if isinstance(made, Utterance) else rejections).append(made)  # type: ignore[arg-type]
-        notes = [
-            note for note in (alias_note(Counter(v["emotion"] for v in rows.values())),) if note
-        ]
-        notes.append(f"emotions from the tables {', '.join(t.name for t in labelled)}")
+        notes = [f"emotions from the tables {', '.join(t.name for t in labelled)}"]
         if header.get("license"):
             notes.append(f"licence of {header.get('name', 'the database')}: {header['license']}")
-        if all(u.speaker_id == "unknown" for u in utterances):
-            notes.append(
-                "the database has no scheme 'speaker': nothing can be speaker-independent, and "
-                "every number will be said to be so"
-            )
         return Manifest(
-            utterances=tuple(utterances), rejections=tuple(rejections), notes=tuple(notes)
+            utterances=tuple(utterances),
+            rejections=tuple(rejections),
+            notes=tuple(notes),
+            listed=len(rows) + len(conflicts),
         )
 
     def choose_protocol(self, utterances: Sequence[Utterance]) -> str:
@@ -164,8 +157,7 @@ def _read_table(root: Path, name: str, entry: dict[str, Any], header: dict[str, 
         if not cells.get("file"):
             raise BadInputError(f"{root / f'db.{name}'}: row {number} names no file")
         try:
-            start = _seconds(cells.pop("start", ""))
-            end = _seconds(cells.pop("end", ""))
+            start, end = (seconds(cells.pop(name, "")) for name in ("start", "end"))
         except ValueError as error:
             raise BadInputError(f"{root / f'db.{name}'}: row {number}: {error}") from None
         if not start and end is None:
@@ -185,12 +177,13 @@ def _cells(root: Path, name: str) -> Iterator[dict[str, str]]:
         columns = content.column_names
         for batch in content.to_batches(max_chunksize=10_000):
             lists = [_texts(batch.column(i)) for i in range(len(columns))]
-            for values in zip(*lists, strict=True):
-                yield dict(zip(columns, values, strict=True))
+            for cells in zip(*lists, strict=True):
+                yield dict(zip(columns, cells, strict=True))
     elif table.is_file():
-        text = table.read_bytes().decode("utf-8-sig", errors="replace")
-        for row in csv.DictReader(io.StringIO(text, newline="")):
-            yield {str(k): v if isinstance(v, str) else "" for k, v in row.items() if k}
+        content = read_table(table, lambda name: name in ("file", "emotion"), "a header")
+        for _, values in content.records:
+            blank = dict.fromkeys(filter(None, content.header), "")
+            yield blank | dict(zip(content.header, values, strict=False))
     elif (root / f"db.{name}.pkl").is_file():
         raise BadInputError(
             f"{root / f'db.{name}.pkl'}: the table is stored as a pickle only, and pickles are not "
@@ -210,29 +203,6 @@ def _texts(column: pa.Array) -> list[str]:
     return ["" if value is None else str(value) for value in column.to_pylist()]
 
 
-def _seconds(text: str) -> float | None:
-    """Seconds of a time as audformat writes it; None where there is none.
-
-    Example:
-        >>> _seconds("0 days 00:00:01.250000"), _seconds("1.5"), _seconds("NaT")
-        (1.25, 1.5, None)
-    """
-    text = text.strip()
-    if text in ("", "NaT", "nan"):
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        match = _TIME.fullmatch(text)
-    if match is None:
-        raise ValueError(f"'{text}' is not a time such as '0 days 00:00:01.5'")
-    days, hours, minutes, seconds = match.groups()
-    whole = datetime.timedelta(
-        days=int(days or 0), hours=int(hours or 0), minutes=int(minutes or 0)
-    )
-    return whole.total_seconds() + float(seconds or 0.0)
-
-
 class _Facts:
     """What the tables and schemes say about a row beside its emotion."""
 
@@ -248,7 +218,7 @@ class _Facts:
                     value = values.get(column, "")
                     if value and role == "text":
                         value = str(labels.get(value, value))
-                    if value:
+                    if value if role == "text" else not is_missing(value):
                         self._rows[role].setdefault(key, value)
                         if key[1] is None and key[2] is None:
                             self._files[role].setdefault(key[0], value)
@@ -305,21 +275,22 @@ def _merge(tables: Sequence[_Table]) -> tuple[dict[Key, dict[str, str]], list[Re
 
 def _name(key: Key) -> str:
     file, start, end = key
-    stem = Path(file).with_suffix("").as_posix()
+    stem = without_ending(file)
     if start is None and end is None:
         return stem
     return f"{stem}_{start or 0.0:.3f}-{'' if end is None else f'{end:.3f}'}"
 
 
 def _utterance(
-    root: Path, key: Key, values: Mapping[str, str], facts: _Facts
+    finder: PathFinder, key: Key, values: Mapping[str, str], facts: _Facts
 ) -> Utterance | Rejection:
     file, start, end = key
-    path = Path(os.path.normpath(root / file))
-    if not path.is_relative_to(os.path.normpath(root)):
-        return Rejection(
-            utterance_id=_name(key), path=file, reason="its path leaves the database's folder"
-        )
+    try:
+        path, _ = finder.find(file)
+        if not path.is_relative_to(os.path.normpath(finder.root)):
+            raise PathError("its path leaves the database's folder")
+    except PathError as error:
+        return Rejection(utterance_id=_name(key), path=file, reason=str(error))
     gender = facts.get("gender", key).lower()
     language = facts.get("language", key)
     if not language and len(facts.languages) == 1:
@@ -330,13 +301,13 @@ def _utterance(
         path=path,
         start=start,
         end=end,
-        speaker_id=facts.get("speaker", key) or "unknown",
-        emotion=canonical_emotion(values["emotion"]),
+        speaker_id=facts.get("speaker", key),
+        emotion=values["emotion"],
         gender=_GENDERS.get(gender, gender) or None,
         session=facts.get("session", key) or None,
         text=facts.get("text", key) or None,
         language=language or None,
         split=values["split"] or None,
-        parent_id=None if whole else Path(file).with_suffix("").as_posix(),
+        parent_id=None if whole else without_ending(file),
         extra={name: value for name, value in values.items() if name.startswith("audformat_")},
     )

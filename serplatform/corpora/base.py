@@ -29,7 +29,8 @@ class Utterance:
     """One labelled stretch of speech by one speaker.
 
     ``start``/``end``: seconds within the file; ``None`` means its beginning/end.
-    ``emotion``: a name of the shared vocabulary (``labels.py``), or the corpus's own.
+    ``emotion``: as the corpus calls it; ``validate`` brings it to the vocabulary (``labels.py``).
+    ``speaker_id``: empty, or a word that says so, where the corpus does not tell.
     ``parent_id``: the recording this is a segment of; segments of one parent stay in one part.
     ``extra``: further columns to keep, all text.
     """
@@ -53,25 +54,39 @@ class Utterance:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Rejection:
-    """An utterance or file that was left out, and why."""
+    """An utterance or file that was left out, and why.
+
+    Bytes of a file name that are not UTF-8 are written as ``\\udcff``.
+    """
 
     utterance_id: str
     path: str
     reason: str
 
+    def __post_init__(self) -> None:
+        for name in ("utterance_id", "path", "reason"):
+            text = getattr(self, name).encode("utf-8", "backslashreplace").decode()
+            object.__setattr__(self, name, text)
+
+
+#: how the note begins that says what the columns of a table were taken for
+READ_AS = "read as: "
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Manifest:
     """Everything a corpus directory holds, kept or left out.
-
     ``notes``: sentences worth showing to the user (label mapping, song left out, …).
     ``synthetic``: the speech is machine-made; said wherever results appear.
+    ``listed``: how many utterances there are, where they were counted apart from these two lists
+    (the records of a table): kept and left out must add up to it. ``None``: not counted.
     """
 
     utterances: tuple[Utterance, ...]
     rejections: tuple[Rejection, ...] = ()
     notes: tuple[str, ...] = ()
     synthetic: bool = False
+    listed: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

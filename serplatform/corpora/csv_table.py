@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-import csv
 import functools
-import io
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from serplatform.artifacts import UTTERANCE_SCHEMA
-from serplatform.corpora.audio import AUDIO_SUFFIXES
 from serplatform.corpora.base import CORPORA, Corpus, Manifest, Rejection, Utterance
+from serplatform.corpora.paths import PathError, PathFinder, without_ending
+from serplatform.corpora.table_columns import NEEDS, SAMPLES, Columns, is_name
+from serplatform.corpora.table_dialect import read_table
+from serplatform.corpora.times import seconds
 from serplatform.corpora.validate import generic_protocol
 from serplatform.errors import BadInputError
-from serplatform.labels import alias_note, canonical_emotion, is_missing
+from serplatform.labels import is_missing
 
-#: role of a column → names it may have, the first one found wins
-_COLUMNS: dict[str, tuple[str, ...]] = {
-    "file": ("file", "path", "filename", "file_name", "filepath", "file_path", "wav", "audio"),
-    "emotion": ("emotion", "label", "emotion_label", "emo", "class", "category"),
-    "utterance_id": ("utterance_id", "utterance", "id"),
-    "speaker": ("speaker", "speaker_id", "spk", "actor", "subject"),
-    "gender": ("gender", "sex"),
-    "session": ("session", "session_id"),
-    "start": ("start", "start_time", "onset", "begin"),
-    "end": ("end", "end_time", "offset"),
-    "text": ("text", "transcript", "transcription"),
-    "language": ("language", "lang"),
-    "split": ("split", "partition", "subset"),
-    "fold": ("fold",),
-    "parent_id": ("parent_id", "parent", "recording"),
-}
 _SPLITS = {
     "training": "train",
     "validation": "dev",
@@ -43,16 +28,17 @@ _SPLITS = {
     "testing": "test",
 }
 _GENDERS = {"m": "male", "male": "male", "f": "female", "female": "female", "w": "female"}
-_DELIMITERS = (",", "\t", ";", "|")
-_NEEDS = "a header with the columns 'file' and 'emotion' (or 'label')"
+_TIMES = ("start", "end", "duration")
+_NO_TEXT = ("", "nan", "NaN", "NaT", "<NA>", "None")  # "unknown." and "null" can be said
 
 
 @CORPORA.register("csv")
 class CsvTable(Corpus):
     """A table with a header: ``file`` and ``emotion``, and further columns where there are any.
 
-    Paths are relative to the table. ``speaker, gender, session, start, end, text, language,
-    split, fold, utterance_id, parent_id`` have a meaning; other columns are kept as they are.
+    Paths are relative to the table. ``speaker, gender, session, start, end`` (or ``duration``),
+    ``text, language, split, fold, utterance_id, parent_id`` have a meaning, under these and other
+    names (``table_columns``); other columns are kept as they are.
 
     Args:
         allow_outside: accept paths that leave the table's directory, by their names (absolute,
@@ -73,98 +59,132 @@ class CsvTable(Corpus):
     def scan(self, source: Path) -> Manifest:
         """Read the table; see the base class."""
         table = _find_table(source)
-        header, rows = _read(table)
-        columns = _assign(table, header)
+        content = read_table(table, is_name, NEEDS)
+        finder, length = PathFinder(table.parent), functools.cache(_length)
+        whole = [cells for _, cells in content.records if len(cells) == len(content.header)]
+        columns = Columns(table, content.header, whole, finder, length)
+        rows = _Rows(table.parent, content.header, columns, finder, length, self.allow_outside)
         utterances: list[Utterance] = []
         rejections: list[Rejection] = []
-        raw_labels: Counter[str] = Counter()
-        for line, cells in rows:
-            row = dict(zip(header, (cell.strip() for cell in cells), strict=False))
-            values = {role: row.get(column, "") for role, column in columns.items()}
-            name = values.get("utterance_id") or values["file"] or f"line {line}"
+        for line, cells in content.records:
+            row = dict(enumerate(cells))
+            file = row.get(columns.roles["file"], "")
+            name = row.get(columns.roles.get("utterance_id", -1), "") or file or f"line {line}"
             try:
-                if len(cells) != len(header):
-                    raise _RowError(f"line {line} has {len(cells)} cells, the header {len(header)}")
-                utterances.append(self._utterance(table.parent, line, row, columns, values))
-                raw_labels[values["emotion"]] += not is_missing(values["emotion"])
-            except _RowError as error:
-                rejections.append(
-                    Rejection(utterance_id=name, path=values["file"], reason=str(error))
-                )
-        if not utterances and not rejections:
+                utterances.append(rows.utterance(line, cells))
+            except (_RowError, PathError) as error:
+                rejections.append(Rejection(utterance_id=name, path=file, reason=str(error)))
+        if not content.records:
             raise BadInputError(f"{table}: has a header and no rows")
-        notes = [note for note in (alias_note(raw_labels),) if note]
-        if "speaker" not in columns:
-            notes.append(
-                "the table has no 'speaker' column: nothing can be speaker-independent, and every "
-                "number will be said to be so"
-            )
+        notes = [*columns.notes, *content.notes]
+        notes += [f"{number} paths were read with {how}" for how, number in rows.read_with.items()]
         return Manifest(
-            utterances=tuple(utterances), rejections=tuple(rejections), notes=tuple(notes)
+            utterances=tuple(utterances),
+            rejections=tuple(rejections),
+            notes=tuple(notes),
+            listed=len(content.records),
         )
 
     def choose_protocol(self, utterances: Sequence[Utterance]) -> str:
         """Its own folds where it has them; else by the number of speakers."""
         return generic_protocol(utterances)
 
-    def _utterance(
+
+class _RowError(Exception):
+    """A row cannot be an utterance; the message is the reason."""
+
+
+class _Rows:
+    """Makes utterances of a table's rows, and counts how their paths had to be read."""
+
+    def __init__(
         self,
         root: Path,
-        line: int,
-        row: dict[str, str],
-        columns: dict[str, str],
-        values: dict[str, str],
-    ) -> Utterance:
+        header: Sequence[str],
+        columns: Columns,
+        finder: PathFinder,
+        length: Callable[[Path], tuple[float, int] | None],
+        allow_outside: bool,
+    ) -> None:
+        self.root = Path(os.path.normpath(root))
+        self.columns, self.finder, self.length = columns, finder, length
+        self.allow_outside = allow_outside
+        self.read_with: Counter[str] = Counter()
+        self.width = len(header)
+        taken, reserved = set(columns.roles.values()), set(UTTERANCE_SCHEMA.names)
+        names = [(i, name.lower()) for i, name in enumerate(header) if name and i not in taken]
+        self.others = {i: f"table_{name}" if name in reserved else name for i, name in names}
+
+    def utterance(self, line: int, cells: Sequence[str]) -> Utterance:
+        """The utterance of one row."""
+        if len(cells) != self.width:
+            raise _RowError(f"line {line} has {len(cells)} cells, the header {self.width}")
+        values = {role: cells[index] for role, index in self.columns.roles.items()}
         if not values["file"]:
             raise _RowError(f"line {line} names no file")
-        path = Path(os.path.normpath(root / values["file"]))
-        inside = path.is_relative_to(os.path.normpath(root))
+        path, how = self.finder.find(values["file"])
+        inside = path.is_relative_to(self.root)
         if not self.allow_outside:
             if not inside:
                 raise _RowError(
                     "its path leaves the table's directory; say --allow-outside if that is meant"
                 )
-            if _links_outside(path, root):
+            if _links_outside(path, self.root):
                 raise _RowError(
                     "a link on its path leaves the table's directory; say --allow-outside if that "
                     "is meant"
                 )
-        start, end = (_seconds(values.get(name, ""), name) for name in ("start", "end"))
-        name = values.get("utterance_id", "")
-        recording = path.with_suffix("")
-        if inside:
-            recording = recording.relative_to(os.path.normpath(root))
+        if how:
+            self.read_with[how] += 1
+        start, end, duration = (self._seconds(values, r, path) for r in _TIMES)
+        if end is None and duration is not None:
+            end = round((start or 0.0) + duration, 9)
         whole = start is None and end is None
-        if not name:
-            span = "" if whole else f"_{start or 0.0:.3f}-{'' if end is None else f'{end:.3f}'}"
-            name = recording.as_posix() + span
-        split = values.get("split", "").lower()
-        gender = values.get("gender", "").lower()
-        reserved = set(UTTERANCE_SCHEMA.names)
+        recording = without_ending(str(path.relative_to(self.root) if inside else path))
+        span = "" if whole else f"_{start or 0.0:.3f}-{'' if end is None else f'{end:.3f}'}"
+        given = {r: v for r, v in values.items() if not is_missing(v) or r in ("emotion", "text")}
+        split, gender = (given.get(role, "").lower() for role in ("split", "gender"))
+        text = values.get("text", "")
         return Utterance(
-            utterance_id=name,
+            utterance_id=given.get("utterance_id") or recording + span,
             path=path,
             start=start,
             end=end,
-            speaker_id=values["speaker"] if "speaker" in columns else "unknown",
-            emotion=canonical_emotion(values["emotion"]),
+            speaker_id=values.get("speaker", ""),
+            emotion=values["emotion"],
             gender=_GENDERS.get(gender, gender) or None,
-            session=values.get("session") or None,
-            text=values.get("text") or None,
-            language=values.get("language") or None,
+            session=given.get("session"),
+            text=None if text in _NO_TEXT else text,
+            language=given.get("language"),
             split=_SPLITS.get(split, split) or None,
-            fold=values.get("fold") or None,
-            parent_id=values.get("parent_id") or (None if whole else recording.as_posix()),
-            extra={
-                (f"table_{column}" if column in reserved else column): value
-                for column, value in row.items()
-                if column and column not in columns.values()
-            },
+            fold=given.get("fold"),
+            parent_id=given.get("parent_id") or (None if whole else recording),
+            extra={name: cells[index] for index, name in self.others.items()},
         )
 
+    def _seconds(self, values: Mapping[str, str], role: str, path: Path) -> float | None:
+        """The time of a role, in seconds."""
+        text, unit = values.get(role, ""), self.columns.units.get(role, 1.0)
+        if unit == SAMPLES and text:
+            known = self.length(path) if os.path.isfile(path) else None
+            if known is None:
+                raise _RowError(f"its {role} counts samples, and the file's rate cannot be read")
+            unit = 1.0 / known[1]
+        try:
+            return seconds(text, unit)
+        except ValueError as error:
+            raise _RowError(f"{role} {error}") from None
 
-class _RowError(Exception):
-    """A row cannot be an utterance; the message is the reason."""
+
+def _length(path: Path) -> tuple[float, int] | None:
+    """Seconds and rate that an audio file declares; None where it is none."""
+    import soundfile
+
+    try:
+        info = soundfile.info(path)
+    except (soundfile.SoundFileError, OSError, ValueError):
+        return None
+    return info.frames / info.samplerate, info.samplerate
 
 
 def _links_outside(path: Path, root: Path) -> bool:
@@ -179,20 +199,11 @@ def _real_folder(folder: Path) -> str:
     return os.path.realpath(folder)
 
 
-def _seconds(text: str, name: str) -> float | None:
-    if not text:
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        raise _RowError(f"{name} '{text}' is not a number of seconds") from None
-
-
 def _find_table(source: Path) -> Path:
     if source.is_file():
         return source
     if not source.is_dir():
-        raise BadInputError(f"{source}: no such file; give a CSV or TSV file with {_NEEDS}")
+        raise BadInputError(f"{source}: no such file; give a CSV or TSV file with {NEEDS}")
     tables = sorted(p for p in source.iterdir() if p.suffix.lower() in (".csv", ".tsv"))
     index = [p for p in tables if p.stem == "index"]
     if len(index or tables) != 1:
@@ -201,61 +212,3 @@ def _find_table(source: Path) -> Path:
             f"{source}: is a directory with {len(tables)} tables ({found}); name one"
         )
     return (index or tables)[0]
-
-
-def _read(table: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """The header in lower case, and every other row with its line number."""
-    content = table.read_bytes()
-    if not content.strip():
-        raise BadInputError(f"{table}: the file is empty; it needs {_NEEDS}")
-    try:
-        encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-        text = content.decode(encoding)
-    except UnicodeDecodeError as error:
-        raise BadInputError(
-            f"{table}: byte {error.start} is not UTF-8; save the table as UTF-8 text"
-        ) from None
-    if "\0" in text:
-        raise BadInputError(f"{table}: is not a text file; give a CSV or TSV file with {_NEEDS}")
-    if not text.strip():
-        raise BadInputError(f"{table}: the file is empty; it needs {_NEEDS}")
-    known = {name for names in _COLUMNS.values() for name in names}
-    first = next(line for line in text.splitlines() if line.strip())
-    delimiter = max(
-        _DELIMITERS,
-        key=lambda mark: (
-            sum(cell.strip(' "').lower() in known for cell in first.split(mark)),
-            first.count(mark),
-        ),
-    )
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
-    try:
-        rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
-    except csv.Error as error:
-        raise BadInputError(f"{table}: line {reader.line_num}: {error}") from None
-    if not rows:
-        raise BadInputError(f"{table}: every cell is empty; it needs {_NEEDS}")
-    header = [cell.strip().lower() for cell in rows[0][1]]
-    return header, rows[1:]
-
-
-def _assign(table: Path, header: list[str]) -> dict[str, str]:
-    """Which column has which role."""
-    twice = sorted(name for name, count in Counter(header).items() if name and count > 1)
-    if twice:
-        raise BadInputError(f"{table}: column '{twice[0]}' occurs twice; rename one")
-    columns = {
-        role: found[0]
-        for role, names in _COLUMNS.items()
-        if (found := [name for name in names if name in header])
-    }
-    missing = [role for role in ("file", "emotion") if role not in columns]
-    if not missing:
-        return columns
-    if any(Path(cell).suffix.lower() in AUDIO_SUFFIXES for cell in header):
-        raise BadInputError(
-            f"{table}: has no header (its first line is '{', '.join(header)}'); it needs {_NEEDS}"
-        )
-    raise BadInputError(
-        f"{table}: has no column '{missing[0]}' among {', '.join(header)}; it needs {_NEEDS}"
-    )

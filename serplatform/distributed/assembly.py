@@ -32,6 +32,7 @@ from serplatform.corpora.audio import TARGET_RATE
 from serplatform.corpora.base import Corpus, Manifest, Rejection, Utterance
 from serplatform.corpora.validate import class_notes, column_notes
 from serplatform.distributed.extraction import ShardReport, table_schema
+from serplatform.errors import SerplatformError
 from serplatform.features.base import FeatureExtractor
 from serplatform.labels import class_order
 
@@ -74,6 +75,13 @@ def assemble(assembly: Assembly) -> dict[str, Any]:
     rejections = [*a.manifest.rejections, *(r for report in a.reports for r in report.rejections)]
     filled = [report for report in a.reports if report.rows]
     count = _count_rows(a, filled)
+    listed = a.manifest.listed or len(a.manifest.utterances) + len(a.manifest.rejections)
+    kept = sum(report.rows for report in filled)
+    if listed != kept + len(rejections):
+        raise SerplatformError(
+            f"{a.corpus.name}: {listed} utterances were listed, but {kept} are kept and "
+            f"{len(rejections)} are left out; this is a fault of serplatform, please report it"
+        )
     features = {name: _move_shards(a, name, filled) for name in a.extractors}
     _join(
         a.out / "utterances.parquet",
@@ -102,7 +110,8 @@ def assemble(assembly: Assembly) -> dict[str, Any]:
         "synthetic": a.manifest.synthetic,
         "classes": list(classes),
         "counts": {
-            "utterances": sum(report.rows for report in filled),
+            "listed": listed,
+            "utterances": kept,
             "rejected": len(rejections),
             "speakers": len(count.by_speaker),
             "by_emotion": {name: count.by_emotion[name] for name in classes},
@@ -127,15 +136,12 @@ def assemble(assembly: Assembly) -> dict[str, Any]:
 
 
 def rejected_csv(rejections: Sequence[Rejection]) -> str:
-    """The text of ``rejected.csv``: utterance_id, path, reason.
-
-    Bytes of a file name that are not UTF-8 are written as ``\\udcff``.
-    """
+    """The text of ``rejected.csv``: utterance_id, path, reason."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(["utterance_id", "path", "reason"])
     writer.writerows([r.utterance_id, r.path, r.reason] for r in rejections)
-    return stream.getvalue().encode("utf-8", "backslashreplace").decode()
+    return stream.getvalue()
 
 
 def unaligned_csv(entries: Sequence[tuple[str, str, str]]) -> str:

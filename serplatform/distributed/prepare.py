@@ -23,7 +23,7 @@ from serplatform.artifacts import SCHEMA_VERSION, read_json
 from serplatform.config import digest
 from serplatform.corpora.audio import MAX_DURATION
 from serplatform.corpora.base import CORPORA, Corpus, Manifest
-from serplatform.corpora.validate import validate
+from serplatform.corpora.validate import is_text, validate
 from serplatform.datasets.dataset import Dataset
 from serplatform.distributed.assembly import Assembly, assemble
 from serplatform.distributed.cluster import connect
@@ -108,6 +108,7 @@ def prepare(
     workers: int | None = None,
     options: Mapping[str, Any] | None = None,
     label_map: Mapping[str, str] | None = None,
+    speakers_differ: bool = False,
     max_duration: float | None = MAX_DURATION,
     overwrite: bool = False,
     address: str | None = None,
@@ -129,7 +130,8 @@ def prepare(
         alignments: directory of alignment files, for sources that read files.
         workers: most tasks at a time; None means all CPUs.
         options: arguments of the corpus's class.
-        label_map: further names for labels, see ``corpora.validate``.
+        label_map: other names for labels, see ``corpora.validate``.
+        speakers_differ: accept names of speakers that differ only in case or zeros.
         max_duration: longer utterances are left out, in seconds; None means no limit.
         overwrite: replace a dataset of another request.
         address: of a running Ray cluster.
@@ -148,7 +150,11 @@ def prepare(
     address_out = str(place)
     out = dataset_folder(place) if isinstance(place, Location) else place.absolute()
     origin = out if source is None else source.absolute()
-    manifest = validate(made.scan(origin), label_map)
+    for path in (Path.cwd(), out, origin, *([] if alignments is None else [alignments.absolute()])):
+        if not is_text(path):
+            shown = os.fsencode(path).decode(errors="backslashreplace")
+            raise BadInputError(f"{shown}: the name is not UTF-8 text; rename the folder or file")
+    manifest = validate(made.scan(origin), label_map, speakers_differ=speakers_differ)
     if not manifest.utterances:
         raise _nothing_left(corpus, manifest)
     if aligner is not None:
@@ -166,6 +172,7 @@ def prepare(
         "alignment_files": _files_digest(aligner, manifest),
         "contents": _contents_digest(manifest, root),
         "version": EXTRACTION_VERSION,
+        **({"speakers_differ": True} if speakers_differ else {}),  # absent in older datasets
     }
     specs = {name: extractor.spec() for name, extractor in extractors.items()}
     existing = _published(place, request, specs, overwrite)
@@ -499,5 +506,8 @@ def _nothing_left(
     reasons = Counter(r.reason for r in rejections)
     return BadInputError(
         f"no utterance of corpus '{corpus}' can be used; {len(rejections)} were left out:",
-        [f"{number} × {reason}" for reason, number in reasons.most_common(_SHOWN)],
+        [
+            *(f"{number} × {reason}" for reason, number in reasons.most_common(_SHOWN)),
+            *(f"note: {note}" for note in manifest.notes),
+        ],
     )

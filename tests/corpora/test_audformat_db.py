@@ -8,6 +8,7 @@ import pytest
 
 from serplatform.corpora.audformat_db import AudformatDatabase
 from serplatform.corpora.base import Manifest
+from serplatform.corpora.validate import validate
 from serplatform.errors import BadInputError
 
 HEADER = """
@@ -59,7 +60,7 @@ def write(root: Path, header: str = HEADER, **changed: str) -> Path:
 
 
 def scan(root: Path) -> Manifest:
-    return AudformatDatabase().scan(root)
+    return validate(AudformatDatabase().scan(root))
 
 
 def test_tables_are_joined_by_file_and_segment(tmp_path: Path) -> None:
@@ -77,9 +78,9 @@ def test_tables_are_joined_by_file_and_segment(tmp_path: Path) -> None:
 
 def test_notes_name_mapping_tables_and_licence(tmp_path: Path) -> None:
     assert scan(write(tmp_path)).notes == (
-        "labels mapped: anger → angry (2)",
         "emotions from the tables emotion.train, emotion.test",
         "licence of tiny: CC0-1.0",
+        "labels mapped: anger → angry (2)",
     )
 
 
@@ -147,7 +148,27 @@ def test_without_speakers_that_is_said(tmp_path: Path) -> None:
     header = HEADER.replace("speaker: {scheme_id: speaker}", "room: {}")
     manifest = scan(write(tmp_path, header, files="file,room,transcription\nwav/a.wav,1,a01\n"))
     assert {u.speaker_id for u in manifest.utterances} == {"unknown"}
-    assert any("no scheme 'speaker'" in note for note in manifest.notes)
+    assert any("no speaker is named" in note for note in manifest.notes)
+
+
+def test_files_without_speaker_are_left_out_where_others_have_one(tmp_path: Path) -> None:
+    manifest = scan(
+        write(tmp_path, files="file,speaker,transcription\nwav/a.wav,3,a01\nwav/b.wav,nan,b01\n")
+    )
+    assert [u.speaker_id for u in manifest.utterances] == ["3"]
+    assert {r.utterance_id for r in manifest.rejections} == {
+        "wav/b",
+        "wav/c_0.000-1.250",
+        "wav/c_1.250-",
+    }
+    assert {r.reason.split(",")[0] for r in manifest.rejections} == {"has no speaker"}
+    assert manifest.listed == 4
+
+
+def test_a_quote_that_swallows_rows_is_an_error_with_its_line(tmp_path: Path) -> None:
+    write(tmp_path, files='file,speaker,transcription\nwav/a.wav,3,"a01\nwav/b.wav,8,b01\n')
+    with pytest.raises(BadInputError, match=r"db\.files\.csv: line 2 opens a quote"):
+        scan(tmp_path)
 
 
 def test_pickled_tables_are_refused_with_the_remedy(tmp_path: Path) -> None:

@@ -10,12 +10,13 @@ import pytest
 
 from serplatform.corpora.base import Manifest
 from serplatform.corpora.csv_table import CsvTable
+from serplatform.corpora.validate import validate
 from serplatform.errors import BadInputError
 
 
 def scan(path: Path, text: str, **options: bool) -> Manifest:
     path.write_text(text, encoding="utf-8")
-    return CsvTable(**options).scan(path)
+    return validate(CsvTable(**options).scan(path))
 
 
 @pytest.mark.parametrize("mark", [",", ";", "\t", "|"])
@@ -54,13 +55,16 @@ def test_first_name_of_a_role_wins(tmp_path: Path) -> None:
 
 def test_mapping_of_labels_is_shown(tmp_path: Path) -> None:
     manifest = scan(tmp_path / "t.csv", "file,emotion,speaker\na.wav,anger,s\nb.wav,sad,s\n")
-    assert manifest.notes == ("labels mapped: anger → angry (1)",)
+    assert manifest.notes == (
+        "read as: file=file, emotion=emotion, speaker=speaker",
+        "labels mapped: anger → angry (1)",
+    )
 
 
 def test_table_without_speakers_is_said_to_be_so(tmp_path: Path) -> None:
     manifest = scan(tmp_path / "t.csv", "file,emotion\na.wav,sad\n")
     assert manifest.utterances[0].speaker_id == "unknown"
-    assert "no 'speaker' column" in manifest.notes[0]
+    assert "no speaker is named: nothing can be speaker-independent" in manifest.notes[1]
 
 
 @pytest.mark.parametrize(
@@ -69,7 +73,7 @@ def test_table_without_speakers_is_said_to_be_so(tmp_path: Path) -> None:
         ("../a.wav,sad,s,,", "leaves the table's directory; say --allow-outside"),
         ("/etc/a.wav,sad,s,,", "leaves the table's directory"),
         (",sad,s,,", "line 2 names no file"),
-        ("a.wav,sad,s,early,", "start 'early' is not a number of seconds"),
+        ("a.wav,sad,s,early,", "start 'early' is not a time such as '1.5'"),
         ("a.wav,sad,s", "line 2 has 3 cells, the header 5"),
         ("a.wav,sad,s,,,more", "line 2 has 6 cells"),
     ],
@@ -123,8 +127,8 @@ def test_table_that_is_none_is_refused(tmp_path: Path, text: str, reason: str) -
 
 
 def test_files_that_are_no_text_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "t.csv").write_bytes(b"file,emotion\na\xff.wav,sad\n")
-    with pytest.raises(BadInputError, match="byte 14 is not UTF-8"):
+    (tmp_path / "t.csv").write_bytes(b"file,emotion\na\x81.wav,sad\n")
+    with pytest.raises(BadInputError, match="byte 14 is not UTF-8; save the table as UTF-8"):
         CsvTable().scan(tmp_path / "t.csv")
     (tmp_path / "t.csv").write_bytes(b"PK\x03\x04\0\0file,emotion")
     with pytest.raises(BadInputError, match="is not a text file"):
@@ -144,7 +148,7 @@ def test_directory_stands_for_its_index(tmp_path: Path) -> None:
 
 @pytest.mark.skipif("SERPLATFORM_NEMO" not in os.environ, reason="SERPLATFORM_NEMO names no corpus")
 def test_nemo_has_its_published_counts() -> None:
-    manifest = CsvTable().scan(Path(os.environ["SERPLATFORM_NEMO"]) / "index.csv")
+    manifest = validate(CsvTable().scan(Path(os.environ["SERPLATFORM_NEMO"]) / "index.csv"))
     assert Counter(u.emotion for u in manifest.utterances) == {
         "angry": 302,
         "fearful": 301,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +103,132 @@ def test_label_map_renames_and_leaves_out() -> None:
 def test_label_map_of_a_label_that_is_not_there_is_refused() -> None:
     with pytest.raises(BadInputError, match=r"no utterance is labelled 'joyous'; .* are: sad"):
         validate(Manifest(utterances=(utterance("a"),)), {"joyous": "happy"})
+
+
+def labelled(*labels: str) -> Manifest:
+    return Manifest(
+        utterances=tuple(
+            utterance(f"{label}{number}", emotion=label) for number, label in enumerate(labels)
+        )
+    )
+
+
+def emotions(manifest: Manifest) -> dict[str, int]:
+    return dict(Counter(u.emotion for u in manifest.utterances))
+
+
+def test_labels_that_many_rows_use_are_classes_whatever_their_spelling() -> None:
+    manifest = validate(labelled(*["unhappy", "gladness", "hapy", "sad"] * 5))
+    assert emotions(manifest) == {"unhappy": 5, "gladness": 5, "hapy": 5, "sad": 5}
+    assert [note for note in manifest.notes if "slip" in note] == [
+        "class 'hapy' may be a slip of 'happy'; if it is, say --map hapy=happy"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("label_map", "found"),
+    [
+        ({"anger": "sad"}, {"sad": 2, "happy": 2}),
+        ({"ANGER ": "sad"}, {"sad": 2, "happy": 2}),
+        ({"angry": "sad"}, {"sad": 2, "happy": 2}),  # no row is labelled so: the canonical name
+        ({"happy": "calm"}, {"angry": 1, "sad": 1, "happy": 1, "calm": 1}),
+        ({"happy": "calm", "joy": "happy"}, {"angry": 1, "sad": 1, "happy": 1, "calm": 1}),
+        ({"joy": "joy"}, {"angry": 1, "sad": 1, "happy": 1, "joy": 1}),
+        ({"joy": "joy", "anger": "joy"}, {"sad": 1, "happy": 1, "joy": 2}),
+        ({"joy": "elation"}, {"angry": 1, "sad": 1, "happy": 1, "elation": 1}),
+        ({"joy": "", "sad": "unknown"}, {"angry": 1, "happy": 1}),
+    ],
+)
+def test_map_speaks_of_labels_as_they_stand(
+    label_map: dict[str, str], found: dict[str, int]
+) -> None:
+    assert emotions(validate(labelled("Anger", "happy", "joy", "sad"), label_map)) == found
+
+
+def test_what_was_mapped_to_what_is_said() -> None:
+    notes = validate(labelled("Anger", "anger", "calm", "fear"), {"fear": "sad", "calm": ""}).notes
+    assert notes == (
+        "labels mapped: Anger → angry (1), anger → angry (1), calm left out (1, --map), "
+        "fear → sad (1, --map)",
+    )
+
+
+def test_words_that_aliases_merge_are_said_with_the_way_out() -> None:
+    notes = validate(labelled("happy", "joy", "joy", "Anger", "angry", "hap")).notes
+    assert notes[1:] == (
+        "'hap' (2) and 'joy' (2) are one class here, 'happy'; to keep 'joy' apart, say "
+        "--map joy=joy",
+    )
+    assert len(validate(labelled("happy", "joy"), {"joy": "joy"}).notes) == 1
+
+
+def test_labels_are_compared_composed() -> None:
+    parts = [unicodedata.normalize(form, "vidámság") for form in ("NFC", "NFD")]
+    manifest = validate(labelled(*(parts * 3)), {parts[1]: "happy"})
+    assert emotions(manifest) == {"happy": 6}
+
+
+def test_speakers_are_compared_composed() -> None:
+    manifest = validate(
+        Manifest(
+            utterances=tuple(
+                utterance(form, speaker_id=unicodedata.normalize(form, "José"))
+                for form in ("NFC", "NFD")
+            )
+        )
+    )
+    assert {u.speaker_id for u in manifest.utterances} == {"José"}
+
+
+@pytest.mark.parametrize(
+    "names", [("01", "1"), ("1", "1.0"), ("Anna", "anna"), ("S01", "s1"), ("spk 1", "SPK_01")]
+)
+def test_speakers_whose_names_fall_together_are_asked_about(names: tuple[str, str]) -> None:
+    listed = Manifest(
+        utterances=tuple(
+            utterance(str(i), speaker_id=name) for i, name in enumerate((*names, names[0], "x"))
+        )
+    )
+    first, second = sorted(names)
+    counts = Counter((*names, names[0]))
+    message = f"'{first}' ({counts[first]}) = '{second}' ({counts[second]})"
+    with pytest.raises(BadInputError, match="say --speakers-differ") as caught:
+        validate(listed)
+    assert caught.value.faults == (message,)
+    kept = validate(listed, speakers_differ=True).utterances
+    assert {u.speaker_id for u in kept} == {*names, "x"}
+
+
+@pytest.mark.parametrize("names", [("1", "10"), ("1.1", "1.10"), ("s1", "t1"), ("Ann", "Anna")])
+def test_speakers_whose_names_differ_are_let_be(names: tuple[str, str]) -> None:
+    listed = tuple(utterance(name, speaker_id=name) for name in names)
+    assert len(validate(Manifest(utterances=listed)).utterances) == 2
+
+
+@pytest.mark.parametrize("missing", ["", "nan", "N/A", "None", "<NA>", "?", "unknown"])
+def test_a_speaker_that_is_missing_is_missing_however_it_is_spelled(missing: str) -> None:
+    listed = (utterance("a"), utterance("b", speaker_id=missing))
+    assert list(reasons(*listed)) == ["b"]
+    alone = validate(Manifest(utterances=listed[1:]))
+    assert [u.speaker_id for u in alone.utterances] == ["unknown"]
+    assert "no speaker is named" in alone.notes[0]
+
+
+def test_as_many_speakers_as_clips_are_remarked() -> None:
+    listed = [utterance(str(i), speaker_id=str(i), emotion="sad") for i in range(4)]
+    assert (
+        "4 speakers for 4 utterances: the speakers seem to be names of clips"
+        in class_notes(listed)[0]
+    )
+
+
+def test_one_class_a_speaker_is_remarked() -> None:
+    pairs = [("s1", "sad"), ("s2", "angry")] * 2
+    listed = [utterance(str(i), speaker_id=s, emotion=e) for i, (s, e) in enumerate(pairs)]
+    assert len(class_notes(listed)) == 1
+    assert "every speaker has one class only" in class_notes(listed)[0]
+    listed.append(utterance("x", speaker_id="s2", emotion="sad"))
+    assert "every speaker" not in " ".join(class_notes(listed))
 
 
 def test_class_with_one_speaker_is_said() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,14 +16,14 @@ import pytest
 import soundfile
 
 from serplatform.artifacts import read_json
-from serplatform.corpora.base import Rejection, Utterance
+from serplatform.corpora.base import Manifest, Rejection, Utterance
 from serplatform.datasets.dataset import Dataset
 from serplatform.distributed import extraction
 from serplatform.distributed import prepare as prepare_module
 from serplatform.distributed.assembly import rejected_csv
 from serplatform.distributed.extraction import ExtractionProgress, run_shard, shard_size
 from serplatform.distributed.prepare import PrepareSummary, ensure_demo, prepare
-from serplatform.errors import BadInputError, InterruptedRunError
+from serplatform.errors import BadInputError, InterruptedRunError, SerplatformError
 from serplatform.protocols.plan import make_plan
 
 Writer = Callable[..., Path]
@@ -318,8 +320,59 @@ def test_nothing_left_is_an_error_with_the_reasons(in_process: None, tmp_path: P
     table.write_text("file,emotion,speaker\na.wav,sad,s\nb.wav,happy,s\nc.wav,,s\n")
     with pytest.raises(BadInputError, match="no utterance of corpus 'csv' can be used") as caught:
         prepare("csv", table, tmp_path / "d", features=FEATURES)
-    assert set(caught.value.faults) == {"2 × no such file", "1 × has no label"}
+    assert set(caught.value.faults) == {
+        "2 × no such file",
+        "1 × has no label",
+        "note: read as: file=file, emotion=emotion, speaker=speaker",
+    }
     assert not (tmp_path / "d" / "dataset.json").exists()
+
+
+def test_rows_that_are_lost_stop_the_call(
+    in_process: None, tmp_path: Path, messy_table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = prepare_module.validate
+
+    def losing(*arguments: Any, **options: Any) -> Manifest:
+        manifest = real(*arguments, **options)
+        return dataclasses.replace(manifest, rejections=manifest.rejections[1:])
+
+    monkeypatch.setattr(prepare_module, "validate", losing)
+    with pytest.raises(SerplatformError, match=r"22 utterances were listed, but 9 are kept and 12"):
+        prepare("csv", messy_table, tmp_path / "d", features=FEATURES)
+    assert not (tmp_path / "d" / "dataset.json").exists()
+
+
+def test_names_that_are_not_utf_8_are_refused_with_the_remedy(
+    in_process: None, tmp_path: Path, write_audio: Writer
+) -> None:
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/d\xff"))
+    write_audio(tmp_path / "d" / "1001_DFA_ANG_XX.wav")
+    try:
+        (tmp_path / "d").rename(odd)
+    except OSError:
+        pytest.skip("the file system refuses such names")
+    for source, out in ((odd, tmp_path / "o"), (tmp_path, odd / "o")):
+        with pytest.raises(BadInputError, match=r"d\\xff.*: the name is not UTF-8 text; rename"):
+            prepare("cremad", source, out, features=FEATURES)
+    with pytest.raises(BadInputError, match="1 × its path is not UTF-8 text"):
+        prepare("cremad", tmp_path, tmp_path / "o", features=FEATURES)
+
+
+def test_speakers_that_differ_are_part_of_the_request(
+    in_process: None, tmp_path: Path, write_audio: Writer
+) -> None:
+    for name in ("a", "b"):
+        write_audio(tmp_path / f"{name}.wav", frequency=300.0 + ord(name))
+    table = tmp_path / "t.csv"
+    table.write_text("file,emotion,speaker\na.wav,sad,01\nb.wav,happy,1\n")
+    with pytest.raises(BadInputError, match="--speakers-differ"):
+        prepare("csv", table, tmp_path / "d", features=FEATURES)
+    for reused in (False, True):
+        summary = prepare("csv", table, tmp_path / "d", features=FEATURES, speakers_differ=True)
+        assert summary.reused == reused
+    assert summary.meta["counts"]["by_speaker"] == {"01": 1, "1": 1}
+    assert summary.meta["counts"]["listed"] == 2
 
 
 def test_changed_source_is_another_request(

@@ -191,6 +191,8 @@ def utterance(folder: Path) -> Any:
 
 @pytest.mark.parametrize("cases", CASES)
 def test_tables_of_utterances(tmp_path: Path, cases: int) -> None:
+    import soundfile
+
     from serplatform.corpora.csv_table import CsvTable
     from serplatform.corpora.validate import validate
 
@@ -199,13 +201,18 @@ def test_tables_of_utterances(tmp_path: Path, cases: int) -> None:
         b"path\tlabel\tgender\tsplit\na.wav\thappy\tm\ttrain\n",
         '\ufefffile;emotion;text\n"a;b.wav";neutral;"he said ""no"""\n'.encode(),
         "file,emotion\na.wav,sad\n".encode("utf-16"),
+        "file;label;start;duration\nb.wav;sad;0,5;1\nb.wav;joy;0:01;500ms\n".encode("utf-16-le"),
+        'sep=,\n# x\nid,Utterance,path,emotion\n1,"é\nz",C:\\a.wav,sad\n,,,\n'.encode("cp1252"),
+        b"offset [samples],end_ms,File,Emotions,Speaker ID\n0,NaT,b,sad,01\n5,0 days,B.wav,sad,1\n",
     ]
     table = tmp_path / "table.csv"
+    soundfile.write(tmp_path / "b.wav", np.zeros(8_000), 8_000)
 
     def read(content: bytes) -> None:
         table.write_bytes(content)
         corpus = CsvTable()
         found = validate(corpus.scan(table))
+        assert found.listed == len(found.utterances) + len(found.rejections)
         for one in found.utterances:
             assert one.path.is_relative_to(tmp_path)
         corpus.choose_protocol(found.utterances)
