@@ -29,7 +29,8 @@ SPEAKERS = ("folder", "file", "all")
 #: clips go through the models together up to this many, and this many padded seconds
 _BATCH_CLIPS, _BATCH_SECONDS = 32, 120.0
 
-SILENT = "digital silence"
+SILENT = "silence"
+_NAMED = 3  # recordings of a remark
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,6 +68,7 @@ class Tally:
         audio_seconds: of the recordings.
         seconds: wall time, without loading models.
         refused: recordings without a result, and why.
+        remarks: what was odd about recordings, each with their names.
         notes: sentences to show.
         not_sure: recordings whose emotion is not named for want of confidence.
     """
@@ -77,6 +79,7 @@ class Tally:
     audio_seconds: float = 0.0
     seconds: float = 0.0
     refused: list[Refused] = dataclasses.field(default_factory=list)
+    remarks: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     notes: list[str] = dataclasses.field(default_factory=list)
 
     @property
@@ -146,7 +149,7 @@ def predict(
                     moments.add(predictor.read(event.samples), settings)
             if moments.fewest == 1:
                 tally.notes.append(
-                    f"{group[0].path}: is all that there is of its speaker, and a single vector of "
+                    f"{group[0].name}: is all that there is of its speaker, and a single vector of "
                     "features normalised by itself is 0 whatever is said: models that normalise "
                     "by speaker learn nothing from it; give more recordings of the speaker "
                     "(--speaker folder or all), or --window"
@@ -156,6 +159,9 @@ def predict(
             tally.seconds = time.monotonic() - begun
             yield row
     tally.seconds = time.monotonic() - begun
+    for remark, names in tally.remarks.items():
+        more = "" if len(names) <= _NAMED else f" and {len(names) - _NAMED} more"
+        tally.notes.append(f"{', '.join(names[:_NAMED])}{more}: {remark}")
     if words is not None:
         tally.notes.extend(words.notes())
 
@@ -217,6 +223,7 @@ class _Classifier:
         self._inputs: list[ClipInput] = []
         self._longest = 0.0
         self._faults: dict[Source, str] = {}
+        self._notes: tuple[str, ...] = ()
         self._sum: DoubleArray | None = None
         self._count = 0
         self._end = 0.0
@@ -263,7 +270,7 @@ class _Classifier:
                 yield from self._finish(source, event)
                 continue
             values = None if event.samples is None else next(made)
-            self._end = event.end
+            self._end, self._notes = event.end, event.notes
             if values is not None:
                 self._sum = values if self._sum is None else self._sum + values
                 self._count += 1
@@ -280,14 +287,18 @@ class _Classifier:
 
     def _finish(self, source: Source, event: _End) -> Iterator[Row]:
         """The row of a whole recording, or its refusal."""
-        total, count, end = self._sum, self._count, self._end
-        self._sum, self._count, self._end = None, 0, 0.0
+        total, count, end, notes = self._sum, self._count, self._end, self._notes
+        self._sum, self._count, self._end, self._notes = None, 0, 0.0, ()
         if event.fault is not None or total is None:
             reason = event.fault or "holds nothing to classify"
             if count:
                 reason += f"; its {count} window(s) before that were classified"
             self._tally.refused.append(Refused(name=source.name, reason=reason))
             return
+        for note in notes:
+            self._tally.remarks.setdefault(note, []).append(source.name)
+        if self._windowed:
+            notes = (f"mean of {count} window(s)", *notes)
         self._tally.recordings += 1
         self._tally.audio_seconds += end
         row = self._row(
@@ -296,7 +307,7 @@ class _Classifier:
             part="whole",
             start=0.0,
             end=end,
-            note=f"mean of {count} window(s)" if self._windowed else "",
+            note="; ".join(notes),
         )
         self._tally.not_sure += row.answered is False
         yield row
