@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +43,7 @@ __all__ = [
     "level_db",
     "read_audio",
     "speech_bounds",
+    "tell_notes",
 ]  # fmt: skip
 
 #: rate of the samples that :func:`read_audio` returns, in hertz
@@ -65,6 +66,7 @@ _LARGEST = 8.0  # of float samples, where full scale is 1
 _STEP = 0.05  # seconds of which a level is taken
 _BLOCK = 10.0  # seconds decoded at a time where recordings may be long
 _8_BITS = frozenset({"PCM_U8", "PCM_S8"})
+_NAMED = 3  # recordings of a note
 _TRIM_DB = 30.0
 _TRIM_HOP = 160  # samples: 10 ms
 _TRIM_HOPS = 5  # a frame: 50 ms
@@ -257,6 +259,24 @@ def _stretch(
 
 def _too_long(seconds: str, limit: float) -> str:
     return f"lasts {seconds} s, longer than is allowed ({limit:g} s, --max-duration)"
+
+
+def tell_notes(noted: Iterable[tuple[str, str]]) -> list[str]:
+    """One sentence a note, with the recordings that it is about.
+
+    Example:
+        >>> tell_notes([("is odd", "a.wav"), ("is odd", "b.wav")])
+        ['a.wav, b.wav: is odd']
+    """
+    names: dict[str, list[str]] = {}
+    for note, name in noted:
+        names.setdefault(note, []).append(name)
+    return [
+        ", ".join(found[:_NAMED])
+        + (f" and {len(found) - _NAMED} more" if len(found) > _NAMED else "")
+        + f": {note}"
+        for note, found in names.items()
+    ]
 
 
 def _mono(block: FloatArray, channel: int | None) -> FloatArray:

@@ -199,7 +199,8 @@ def open_audio(path: Path) -> Iterator[AudioFile]:
             notes = extent.notes
             if not extent.whole:
                 raise AudioError(
-                    "is cut short: its last frame is incomplete, after "
+                    _hint(raw)  # two bytes of text may look like MP3
+                    or "is cut short: its last frame is incomplete, after "
                     f"{(extent.samples or 0) / found.samplerate:.3f} s (MP3); copy it again"
                 )
             frames = int(found.frames) if extent.declared else extent.samples

@@ -27,7 +27,7 @@ from serplatform.artifacts import (
     write_text,
 )
 from serplatform.config import digest
-from serplatform.corpora.audio import TARGET_RATE
+from serplatform.corpora.audio import TARGET_RATE, tell_notes
 from serplatform.corpora.base import Corpus, Manifest, Rejection, Utterance
 from serplatform.corpora.validate import class_notes, column_notes
 from serplatform.distributed.extraction import ShardReport, table_schema
@@ -113,7 +113,7 @@ def assemble(assembly: Assembly) -> dict[str, Any]:
         "features": features,
         "alignment": dict(aligned.most_common()),
         "unaligned": dict(Counter(reason for _, reason, _ in unaligned).most_common()),
-        "notes": [*a.manifest.notes, *_notes(a, count), *_alignment_notes(a)],
+        "notes": [*a.manifest.notes, *_notes(a, count), *_alignment_notes(a), *_audio_notes(a)],
         "default_protocol": a.corpus.choose_protocol(_kept(a)),
         "versions": _versions(),
         "fingerprint": _fingerprint(a, classes, filled, features),
@@ -153,6 +153,12 @@ def _alignment_notes(assembly: Assembly) -> Iterator[str]:
     repaired = sum((Counter(report.alignment_notes) for report in assembly.reports), Counter())
     for note, number in repaired.most_common():
         yield f"{number} alignments: {note}"
+
+
+def _audio_notes(assembly: Assembly) -> list[str]:
+    """Sentences on recordings that are odd and were taken."""
+    noted = [entry for report in assembly.reports for entry in report.audio_notes]
+    return tell_notes(dict.fromkeys(tuple(entry) for entry in noted))  # once a file
 
 
 def _kept(assembly: Assembly) -> list[Utterance]:

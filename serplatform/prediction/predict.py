@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from serplatform.corpora.audio import MAX_DURATION, AudioError
+from serplatform.corpora.audio import MAX_DURATION, AudioError, tell_notes
 from serplatform.errors import BadInputError
 from serplatform.prediction.predictor import ClipInput, Predictor, SpeakerMoments
 from serplatform.prediction.rejection import Rejector
@@ -30,7 +30,6 @@ SPEAKERS = ("folder", "file", "all")
 _BATCH_CLIPS, _BATCH_SECONDS = 32, 120.0
 
 SILENT = "silence"
-_NAMED = 3  # recordings of a remark
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,7 +67,7 @@ class Tally:
         audio_seconds: of the recordings.
         seconds: wall time, without loading models.
         refused: recordings without a result, and why.
-        remarks: what was odd about recordings, each with their names.
+        remarks: what was odd about a recording, and its name.
         notes: sentences to show.
         not_sure: recordings whose emotion is not named for want of confidence.
     """
@@ -79,7 +78,7 @@ class Tally:
     audio_seconds: float = 0.0
     seconds: float = 0.0
     refused: list[Refused] = dataclasses.field(default_factory=list)
-    remarks: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    remarks: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)
 
     @property
@@ -159,9 +158,7 @@ def predict(
             tally.seconds = time.monotonic() - begun
             yield row
     tally.seconds = time.monotonic() - begun
-    for remark, names in tally.remarks.items():
-        more = "" if len(names) <= _NAMED else f" and {len(names) - _NAMED} more"
-        tally.notes.append(f"{', '.join(names[:_NAMED])}{more}: {remark}")
+    tally.notes.extend(tell_notes(tally.remarks))
     if words is not None:
         tally.notes.extend(words.notes())
 
@@ -295,8 +292,7 @@ class _Classifier:
                 reason += f"; its {count} window(s) before that were classified"
             self._tally.refused.append(Refused(name=source.name, reason=reason))
             return
-        for note in notes:
-            self._tally.remarks.setdefault(note, []).append(source.name)
+        self._tally.remarks.extend((note, source.name) for note in notes)
         if self._windowed:
             notes = (f"mean of {count} window(s)", *notes)
         self._tally.recordings += 1

@@ -19,11 +19,11 @@ STDIN = "-"
 NO_AUDIO = frozenset(
     re.findall(
         r"\.\w+",
-        ".csv .tsv .txt .json .jsonl .yaml .yml .toml .xml .md .rst .html .htm .css .pdf .doc .docx "
-        ".odt .rtf .xls .xlsx .ods .ppt .pptx .textgrid .lab .eaf .wdseg .phseg .trs .srt .vtt .py "
-        ".ipynb .sh .m .r .log .ini .cfg .db .lnk .jpg .jpeg .png .gif .svg .bmp .tif .tiff .zip .gz "
-        ".tar .tgz .bz2 .xz .7z .npy .npz .pkl .pt .parquet .arrow .feather .safetensors .h5 .hdf5 "
-        ".md5 .sha256 .bib .tex",
+        ".csv .tsv .txt .json .jsonl .yaml .yml .toml .xml .md .rst .html .htm .css .pdf "
+        ".doc .docx .odt .rtf .xls .xlsx .ods .ppt .pptx .textgrid .lab .eaf .wdseg .phseg "
+        ".trs .srt .vtt .py .ipynb .sh .m .r .log .ini .cfg .db .lnk .jpg .jpeg .png .gif "
+        ".svg .bmp .tif .tiff .zip .gz .tar .tgz .bz2 .xz .7z .npy .npz .pkl .pt .parquet "
+        ".arrow .feather .safetensors .h5 .hdf5 .md5 .sha256 .bib .tex",
     )
 )
 HIDDEN = "hidden"

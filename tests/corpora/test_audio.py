@@ -174,7 +174,7 @@ def test_truncated_flac_is_named_with_what_can_be_decoded(tmp_path: Path) -> Non
     content = (tmp_path / "a.flac").read_bytes()
     (tmp_path / "a.flac").write_bytes(content[: len(content) // 2])
     with pytest.raises(
-        AudioError, match=r"cut short or damaged: its header declares 4\.000 s, and 1\.9\d\d s can"
+        AudioError, match=r"cut short or damaged: its header declares 4\.000 s, and 1\.\d{3} s can"
     ):
         read_audio(tmp_path / "a.flac")
 
@@ -227,7 +227,7 @@ def test_wav_that_is_cut_short_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
     soundfile.write(path, tone(1.0), 16_000)
     path.write_bytes(path.read_bytes()[: 44 + 2 * 4_000])
-    with pytest.raises(AudioError, match=r"declares 1\.000 s, and it holds 0\.250 s; copy it again"):
+    with pytest.raises(AudioError, match=r"declares 1\.000 s, and it holds 0\.250 s; copy it"):
         read_audio(path)
 
 
