@@ -26,24 +26,9 @@ from serplatform.corpora.audio_file import (
 )
 
 __all__ = [
-    "AUDIO_SUFFIXES",
-    "CANCEL",
-    "FLOOR_DB",
-    "MAX_DURATION",
-    "MIN_DURATION",
-    "TARGET_RATE",
-    "Audio",
-    "AudioError",
-    "FloatArray",
-    "Recording",
-    "audio_hash",
-    "file_fault",
-    "is_heard",
-    "judge_audio",
-    "level_db",
-    "read_audio",
-    "speech_bounds",
-    "tell_notes",
+    "AUDIO_SUFFIXES", "CANCEL", "FLOOR_DB", "MAX_DURATION", "MIN_DURATION", "TARGET_RATE", "Audio",
+    "AudioError", "FloatArray", "Recording", "audio_hash", "file_fault", "is_heard", "judge_audio",
+    "level_db", "read_audio", "speech_bounds", "tell_notes",
 ]  # fmt: skip
 
 #: rate of the samples that :func:`read_audio` returns, in hertz

@@ -197,12 +197,14 @@ def open_audio(path: Path) -> Iterator[AudioFile]:
         elif found is not None and kind == "MP3":
             extent = mp3_extent(raw, size)
             notes = extent.notes
-            if not extent.whole:
-                raise AudioError(
-                    _hint(raw)  # two bytes of text may look like MP3
-                    or "is cut short: its last frame is incomplete, after "
+            told = None if extent.samples or extent.declared else _hint(raw)  # FF FE is UTF-16
+            if told is None and not extent.whole:
+                told = (
+                    "is cut short: its last frame is incomplete, after "
                     f"{(extent.samples or 0) / found.samplerate:.3f} s (MP3); copy it again"
                 )
+            if told is not None:
+                raise AudioError(told)
             frames = int(found.frames) if extent.declared else extent.samples
             if not extent.declared:  # libsndfile estimates the length and reads no further
                 found.close()
@@ -344,7 +346,7 @@ def _decoder() -> Any:
     """libsndfile's reader, which goes on from block to block without seeking between them."""
     import soundfile
 
-    class Decoder(soundfile.SoundFile):  # type: ignore[misc]
+    class Decoder(soundfile.SoundFile):
         @property
         def goes_back(self) -> bool:
             return bool(super().seekable())

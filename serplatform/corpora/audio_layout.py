@@ -6,11 +6,12 @@ Read from the headers alone; whether a file is audio is for the decoder to say.
 from __future__ import annotations
 
 import dataclasses
+import math
 import mmap
 import os
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 #: notes on a recording that is read in spite of its header
 LESS = "its header declares less than the file holds: all of it is read"
@@ -18,17 +19,16 @@ MORE = "other data follow the samples that its header declares: they are not rea
 
 _UNKNOWN_SIZE = 0x7FFF0000  # and above: written where the size was not known, as into a pipe
 _UNKNOWN_SIZE_64 = 1 << 62
+_STARTS = (b"RIFF", b"FORM", b"data")  # of other samples, behind those of a file
 _MOST_CHUNKS = 1_000
 _LARGEST_FORMAT = 1 << 16  # bytes of a chunk that describes the samples
 _NEGLIGIBLE = 4_096  # bytes after the samples that are not worth a note
 _RESYNC = 1 << 16  # bytes in which the next frame of MP3 is looked for
-#: kbit/s by layer of MPEG 1; 4: layer I of MPEG 2, 5: its other layers
+#: kbit/s by layer of MPEG 1, and for MPEG 2; layer I is left to the decoder
 _BITRATES = {
-    1: range(32, 449, 32),
     2: (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
     3: (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
-    4: (32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
-    5: (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+    0: (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
 _PAGE = 65_307  # bytes of the longest page of Ogg
 
@@ -61,21 +61,10 @@ def find_layout(raw: int, size: int) -> Layout | None:
     """
     head = os.pread(raw, 64, 0)
     base = _id3(head)
-    if base:
-        head = os.pread(raw, 64, base)
-    magic = head[:4]
-    if magic in (b"RIFF", b"RIFX", b"RF64", b"BW64") and head[8:12] == b"WAVE":
-        return _riff(raw, base, size)
-    if magic == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
-        return _aiff(raw, base, size)
-    if magic in (b".snd", b"dns."):
-        return _au(raw, base, size, ">" if magic == b".snd" else "<")
-    if magic == b"riff" and head[24:28] == b"wave":
-        return _w64(raw, size)
-    if magic == b"caff":
-        return _caf(raw, size)
-    if head[:7] == b"NIST_1A":
-        return _nist(raw, size)
+    head = os.pread(raw, 64, base) if base else head
+    for pattern, read in _CONTAINERS:
+        if re.match(pattern, head, re.DOTALL):
+            return read(raw, base, size)
     return None
 
 
@@ -124,12 +113,13 @@ def _settle(
     size: int,
     offset: int,
     declared: int,
+    head: Callable[[int], bytes] | None,
     *,
-    unknown: int = _UNKNOWN_SIZE,
+    unknown: int = _UNKNOWN_SIZE_64,
     form: str | None = None,
-    container_end: int = 0,
+    end: int,
     frame_bytes: int = 0,
-) -> tuple[int | None, int, tuple[str, ...]]:
+) -> Layout:
     """Decide how many bytes of samples a file holds.
 
     Args:
@@ -137,26 +127,35 @@ def _settle(
         size: of the file.
         offset: first byte of the samples.
         declared: bytes of samples by the header.
+        head: makes a header that is right for a number of bytes.
         unknown: least size that stands for "not known".
         form: of the chunks that may follow.
-        container_end: where the container ends by its own header; 0: not known.
+        end: of the container by its own header.
         frame_bytes: of one sample of every channel; 0: not known.
-
-    Returns:
-        ``declared``, ``length`` and ``notes`` of :class:`Layout`.
     """
     held = max(0, size - offset)
-    follows = form is not None and _chunk_at(raw, offset + declared, size, form)
+    rest = offset + declared
+    follows = form is not None and _chunk_at(raw, rest, size, form)
+    told: int | None = declared
+    length = min(declared, held)
+    notes: tuple[str, ...] = ()
     if declared < 0 or (declared == 0 and not follows) or declared >= max(unknown, held + 1):
-        return None, held, ()
-    if declared >= held - 1 or follows:
-        return declared, min(declared, held), ()
-    if os.pread(raw, 4, offset + declared) not in (b"RIFF", b"FORM", b"data"):
-        if offset + declared + 8 < container_end <= size + 8:
-            return declared, min(size, container_end) - offset, (LESS,)
-        if declared * frame_bytes == held:  # a count of frames instead of bytes
-            return declared, held, (LESS,)
-    return declared, declared, (MORE,) if held - declared > _NEGLIGIBLE else ()
+        told, length = None, held
+    elif declared < held - 1 and not follows:
+        joined = os.pread(raw, 4, rest) in _STARTS
+        if not joined and rest + 8 < end <= size + 8:
+            length, notes = min(size, end) - offset, (LESS,)
+        elif not joined and declared * frame_bytes == held:  # frames were counted, not bytes
+            length, notes = held, (LESS,)
+        elif held - declared > _NEGLIGIBLE:
+            notes = (MORE,)
+    return Layout(
+        offset=offset,
+        declared=told,
+        length=length,
+        head=None if head is None else head(length),
+        notes=notes,
+    )
 
 
 def _chunk_at(raw: int, at: int, size: int, form: str) -> bool:
@@ -164,135 +163,138 @@ def _chunk_at(raw: int, at: int, size: int, form: str) -> bool:
     header = struct.Struct(form)
     for place in (at + at % 2, at):
         found = os.pread(raw, header.size, place)
-        if len(found) == header.size:
-            name, length = header.unpack(found)
-            if _is_name(name) and name not in (b"RIFF", b"FORM", b"data"):
-                return 0 <= length <= size - place - header.size + 1
+        if len(found) == header.size and _is_name(found[:4]) and found[:4] not in _STARTS:
+            return 0 <= header.unpack(found)[1] <= size - place - header.size + 1
     return False
+
+
+def _copied(raw: int, form: str, name: bytes, at: int, length: int, pad: int = 2) -> bytes:
+    """A chunk that decoders need, as it stands in the file."""
+    return struct.pack(form, name, length) + os.pread(raw, length, at) + bytes(length % pad)
 
 
 def _riff(raw: int, base: int, size: int) -> Layout | None:
     """WAV, RF64 and BW64."""
-    order = ">" if os.pread(raw, 4, base) == b"RIFX" else "<"
-    form = f"{order}4sI"
-    riff_size = struct.unpack(f"{order}I", os.pread(raw, 4, base + 4))[0]
+    magic = os.pread(raw, 4, base)
+    form = ">4sI" if magic == b"RIFX" else "<4sI"
+    riff_size = struct.unpack(form, os.pread(raw, 8, base))[1]
     wide, data, kept, frame_bytes = None, None, b"", 0
     for name, at, length in _chunks(raw, base + 12, size, form):
         if name == b"ds64" and length >= 16:
             riff_size, wide = struct.unpack("<QQ", os.pread(raw, 16, at))
         elif name in (b"fmt ", b"fact") and length <= _LARGEST_FORMAT:
-            body = os.pread(raw, length, at)
-            kept += struct.pack(form, name, length) + body + bytes(length % 2)
+            kept += _copied(raw, form, name, at, length)
             if name == b"fmt " and length >= 14:
-                frame_bytes = struct.unpack(f"{order}H", body[12:14])[0]
+                frame_bytes = struct.unpack(f"{form[0]}H", os.pread(raw, 2, at + 12))[0]
         elif name == b"data" and data is None:
             data = at, length if wide is None or length != 0xFFFFFFFF else wide
         if data is not None and frame_bytes:
             break
     if data is None or not kept:
         return None
-    offset, declared = data
-    declared, length, notes = _settle(
+
+    def head(length: int) -> bytes:
+        total = 4 + len(kept) + 8 + length + length % 2
+        if wide is None and total < _UNKNOWN_SIZE:
+            return (
+                struct.pack(form, magic, total)
+                + b"WAVE"
+                + kept
+                + struct.pack(form, b"data", length)
+            )
+        begin = struct.pack("<4sI4s4sI", b"RF64", 0xFFFFFFFF, b"WAVE", b"ds64", 28)
+        begin += struct.pack("<QQQI", total + 36, length, 0, 0)
+        return begin + kept + struct.pack("<4sI", b"data", 0xFFFFFFFF)
+
+    return _settle(
         raw,
         size,
-        offset,
-        declared,
+        *data,
+        head,
         unknown=_UNKNOWN_SIZE if wide is None else _UNKNOWN_SIZE_64,
         form=form,
-        container_end=base + 8 + riff_size,
+        end=base + 8 + riff_size,
         frame_bytes=frame_bytes,
     )
-    total = 4 + len(kept) + 8 + length + length % 2
-    if total < _UNKNOWN_SIZE and wide is None:
-        magic = b"RIFX" if order == ">" else b"RIFF"
-        head = struct.pack(form, magic, total) + b"WAVE" + kept
-        head += struct.pack(form, b"data", length)
-    else:
-        head = struct.pack("<4sI4s", b"RF64", 0xFFFFFFFF, b"WAVE")
-        head += struct.pack("<4sIQQQI", b"ds64", 28, total + 36, length, 0, 0)
-        head += kept + struct.pack("<4sI", b"data", 0xFFFFFFFF)
-    return Layout(offset=offset, declared=declared, length=length, head=head, notes=notes)
 
 
 def _aiff(raw: int, base: int, size: int) -> Layout | None:
-    kind = os.pread(raw, 4, base + 8)
-    kept, data, common = kind, None, False
-    form_size = struct.unpack(">I", os.pread(raw, 4, base + 4))[0]
-    for name, at, length in _chunks(raw, base + 12, size, ">4sI"):
+    form = ">4sI"
+    end = base + 8 + struct.unpack(form, os.pread(raw, 8, base))[1]
+    kept, data = os.pread(raw, 4, base + 8), None
+    for name, at, length in _chunks(raw, base + 12, size, form):
         if name in (b"COMM", b"FVER") and length <= _LARGEST_FORMAT:
-            kept += struct.pack(">4sI", name, length) + os.pread(raw, length, at)
-            kept += bytes(length % 2)
-            common = common or name == b"COMM"
+            kept += _copied(raw, form, name, at, length)
         elif name == b"SSND" and data is None:
-            skipped = int.from_bytes(os.pread(raw, 4, at), "big")
-            data = at + 8 + skipped, length - 8 - skipped
-        if data is not None and common:
+            skipped = 8 + int.from_bytes(os.pread(raw, 4, at), "big")
+            data = at + skipped, length - skipped
+        if data is not None and b"COMM" in kept:
             break
-    if data is None or not common:
+    if data is None:
         return None
-    offset, declared = data
-    declared, length, notes = _settle(
-        raw, size, offset, declared, form=">4sI", container_end=base + 8 + form_size
-    )
-    total = len(kept) + 16 + length + length % 2
-    head = struct.pack(">4sI", b"FORM", total & 0xFFFFFFFF) + kept
-    head += struct.pack(">4sIII", b"SSND", (8 + length) & 0xFFFFFFFF, 0, 0)
-    return Layout(offset=offset, declared=declared, length=length, head=head, notes=notes)
+
+    def head(length: int) -> bytes:
+        total = (len(kept) + 16 + length + length % 2) & 0xFFFFFFFF
+        samples = struct.pack(">4sIII", b"SSND", (8 + length) & 0xFFFFFFFF, 0, 0)
+        return struct.pack(form, b"FORM", total) + kept + samples
+
+    return _settle(raw, size, *data, head, unknown=_UNKNOWN_SIZE, form=form, end=end)
 
 
-def _au(raw: int, base: int, size: int, order: str) -> Layout | None:
-    head = os.pread(raw, 24, base)
-    if len(head) < 24:
+def _au(raw: int, base: int, size: int) -> Layout | None:
+    found = os.pread(raw, 24, base)
+    if len(found) < 24:
         return None
-    start, declared = struct.unpack(f"{order}II", head[4:12])
-    declared, length, notes = _settle(raw, size, base + start, declared, container_end=size)
-    head = head[:4] + struct.pack(f"{order}II", 24, length & 0xFFFFFFFF) + head[12:]
-    return Layout(offset=base + start, declared=declared, length=length, head=head, notes=notes)
+    form = (">" if found[:1] == b"." else "<") + "II"
+    start, declared = struct.unpack(form, found[4:12])
+
+    def head(length: int) -> bytes:
+        return found[:4] + struct.pack(form, 24, length & 0xFFFFFFFF) + found[12:]
+
+    return _settle(raw, size, base + start, declared, head, unknown=_UNKNOWN_SIZE, end=size)
 
 
-def _w64(raw: int, size: int) -> Layout | None:
+def _w64(raw: int, _base: int, size: int) -> Layout | None:
     for name, at, length in _chunks(raw, 40, size, "<16sQ", pad=8, own=24):
         if name[:4] == b"data":
-            declared, held, notes = _settle(
-                raw, size, at, length, unknown=_UNKNOWN_SIZE_64, container_end=size
-            )
-            return Layout(offset=at, declared=declared, length=held, head=None, notes=notes)
+            return _settle(raw, size, at, length, None, end=size)
     return None
 
 
-def _caf(raw: int, size: int) -> Layout | None:
-    kept = os.pread(raw, 8, 0)
-    for name, at, length in _chunks(raw, 8, size, ">4sq", pad=1):
+def _caf(raw: int, _base: int, size: int) -> Layout | None:
+    form, kept = ">4sq", os.pread(raw, 8, 0)
+    for name, at, length in _chunks(raw, 8, size, form, pad=1):
         if name == b"data":
-            declared, held, notes = _settle(
-                raw,
-                size,
-                at + 4,
-                length - 4,
-                unknown=_UNKNOWN_SIZE_64,
-                form=">4sq",
-                container_end=size,
-            )
-            head = kept + struct.pack(">4sqI", b"data", held + 4, 0)
-            return Layout(offset=at + 4, declared=declared, length=held, head=head, notes=notes)
+
+            def head(length: int, kept: bytes = kept) -> bytes:
+                return kept + struct.pack(">4sqI", b"data", length + 4, 0)
+
+            return _settle(raw, size, at + 4, length - 4, head, form=form, end=size)
         if name != b"free" and 0 <= length <= _LARGEST_FORMAT:
-            kept += struct.pack(">4sq", name, length) + os.pread(raw, length, at)
+            kept += _copied(raw, form, name, at, length, 1)
     return None
 
 
-def _nist(raw: int, size: int) -> Layout | None:
-    head = os.pread(raw, _LARGEST_FORMAT, 0)
-    start = re.match(rb"NIST_1A\s*\n\s*(\d{1,9})\s", head)
-    told = dict(re.findall(rb"^(\w+) -i (\d{1,18})\s*$", head.split(b"end_head")[0], re.MULTILINE))
+def _nist(raw: int, _base: int, size: int) -> Layout | None:
+    found = os.pread(raw, _LARGEST_FORMAT, 0)
+    start = re.match(rb"NIST_1A\s*\n\s*(\d{1,9})\s", found)
     if start is None:
         return None
-    offset = int(start[1])
-    counts = [int(told.get(name, b"0")) for name in (b"sample_count", b"channel_count")]
-    declared = counts[0] * counts[1] * int(told.get(b"sample_n_bytes", b"0"))
-    found, length, notes = _settle(
-        raw, size, offset, declared, unknown=_UNKNOWN_SIZE_64, container_end=size
-    )
-    return Layout(offset=offset, declared=found, length=length, head=None, notes=notes)
+    told = dict(re.findall(rb"^(\w+) -i (\d{1,18})\s*$", found.split(b"end_head")[0], re.M))
+    counts = (b"sample_count", b"channel_count", b"sample_n_bytes")
+    declared = math.prod(int(told.get(name, b"0")) for name in counts)
+    return _settle(raw, size, int(start[1]), declared, None, end=size)
+
+
+#: how containers begin → who reads their headers
+_CONTAINERS = (
+    (rb"(RIFF|RIFX|RF64|BW64)....WAVE", _riff),
+    (rb"FORM....AIF[FC]", _aiff),
+    (rb"\.snd|dns\.", _au),
+    (rb"riff.{20}wave", _w64),
+    (rb"caff", _caf),
+    (rb"NIST_1A", _nist),
+)
 
 
 def ogg_end(raw: int, size: int) -> tuple[int, bool]:
@@ -354,7 +356,7 @@ def mp3_extent(raw: int, size: int) -> Mp3Extent:
             more = size - after > _NEGLIGIBLE and _next_frame(content, after, None) >= 0
             notes = (MORE,) if more else ()
             return Mp3Extent(declared=True, samples=None, begin=begin, end=size, notes=notes)
-        kind = _mp3_frame(first)
+        kind = _mp3_frame(first) or (0, 0, 0)
         at, count = begin, 0
         while at >= 0:
             frame = _mp3_frame(content[at : at + 4])
@@ -378,15 +380,12 @@ def _mp3_frame(header: bytes) -> tuple[int, int, int] | None:
         return None
     version, layer = header[1] >> 3 & 3, 4 - (header[1] >> 1 & 3)
     bitrate, rate = header[2] >> 4, header[2] >> 2 & 3
-    if version == 1 or layer == 4 or bitrate in (0, 15) or rate == 3:
+    if version == 1 or layer in (1, 4) or bitrate in (0, 15) or rate == 3:
         return None
     hertz = (44_100, 48_000, 32_000)[rate] >> {3: 0, 2: 1, 0: 2}[version]
-    kbps = _BITRATES[layer if version == 3 else 4 if layer == 1 else 5][bitrate - 1]
-    padded = header[2] >> 1 & 1
-    if layer == 1:
-        return (12_000 * kbps // hertz + padded) * 4, 384, hertz
     samples = 576 if layer == 3 and version != 3 else 1152
-    return samples * 125 * kbps // hertz + padded, samples, hertz
+    kbps = _BITRATES[layer if version == 3 else 0][bitrate - 1]
+    return samples * 125 * kbps // hertz + (header[2] >> 1 & 1), samples, hertz
 
 
 def _next_frame(content: mmap.mmap, at: int, kind: tuple[int, int, int] | None) -> int:

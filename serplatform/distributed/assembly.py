@@ -157,8 +157,8 @@ def _alignment_notes(assembly: Assembly) -> Iterator[str]:
 
 def _audio_notes(assembly: Assembly) -> list[str]:
     """Sentences on recordings that are odd and were taken."""
-    noted = [entry for report in assembly.reports for entry in report.audio_notes]
-    return tell_notes(dict.fromkeys(tuple(entry) for entry in noted))  # once a file
+    noted = [(note, path) for report in assembly.reports for note, path in report.audio_notes]
+    return tell_notes(dict.fromkeys(noted))  # once a file
 
 
 def _kept(assembly: Assembly) -> list[Utterance]:
