@@ -304,9 +304,11 @@ class _Judge:
             raise AudioError(
                 f"holds samples that are not numbers (NaN or infinite), the first at {where:.3f} s"
             )
-        mono = _mono(block, None)
         self._peak = max(self._peak, peak)
         self.frames += len(block)
+        if self._peak > _LARGEST:  # refused at the end; their powers may be no numbers
+            return block[:, 0]
+        mono = _mono(block, None)
         if self._channels == 1:
             if _db(self._loudest[0]) > _FLOOR_8_BITS_DB:
                 return mono  # it is heard, however loud the rest

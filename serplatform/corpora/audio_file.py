@@ -143,7 +143,10 @@ class AudioFile:
             raise AudioError(f"is {self.stream.subtype_info}, of which nothing can be read twice")
         else:
             while self.at < first:  # kinds of samples that libsndfile only reads in a row
-                self.at += len(self.stream.read(min(first - self.at, _BLOCK_VALUES)))
+                passed = len(self.stream.read(min(first - self.at, _BLOCK_VALUES)))
+                if not passed:
+                    return
+                self.at += passed
         self.at = first
 
     def check_length(self, held: int) -> None:
@@ -158,7 +161,7 @@ class AudioFile:
     def holds_its_end(self) -> bool:
         """Whether the last frame that the container tells of can be decoded; ends the stream."""
         try:
-            return self.frames is not None and any(self.blocks(self.frames - 1, 1))
+            return self.frames is not None and any(map(len, self.blocks(self.frames - 1, 1)))
         except AudioError:
             return False
 
@@ -170,26 +173,19 @@ def open_audio(path: Path) -> Iterator[AudioFile]:
     Raises:
         AudioError: it is missing, no audio, cut short, or of an absurd sampling rate.
     """
-    import soundfile
-
     with _opened(path) as raw:
         status = os.fstat(raw)
         size = status.st_size
         if size == 0:
             raise AudioError("the file is empty (0 bytes)")
         layout = find_layout(raw, size)
-        failure = None
-        try:
-            found = _decoder()(raw, closefd=False)
-        except soundfile.LibsndfileError as error:
-            found, failure = None, error
-        end = size
+        found, failure = _decoding(raw)
         kind = None if found is None else found.format
         notes = () if layout is None else layout.notes
         frames: int | None = None
         if layout is not None and layout.head is not None and _needs_head(found, layout):
-            with contextlib.suppress(soundfile.LibsndfileError):  # told below, with its reason
-                found = _decoder()(_View(raw, layout.offset, layout.length, head=layout.head))
+            view = _View(raw, layout.offset, layout.length, head=layout.head)
+            found = _decoding(view)[0] or found
         elif kind in (None, "OGG"):
             end, whole = ogg_end(raw, size)
             if not whole:
@@ -207,9 +203,9 @@ def open_audio(path: Path) -> Iterator[AudioFile]:
                 raise AudioError(told)
             frames = int(found.frames) if extent.declared else extent.samples
             if not extent.declared:  # libsndfile estimates the length and reads no further
-                found.close()
                 length = extent.end - extent.begin
-                found = _decoder()(_View(raw, extent.begin, length, shown=size * _STRETCH))
+                view = _View(raw, extent.begin, length, shown=size * _STRETCH)
+                found = _decoding(view)[0] or found
         if found is None:
             raise AudioError(_hint(raw) or f"cannot be decoded: {_reason(failure)}")
         with found:
@@ -239,6 +235,16 @@ def open_audio(path: Path) -> Iterator[AudioFile]:
                 notes=notes,
                 key=(status.st_dev, status.st_ino, size, status.st_mtime_ns),
             )
+
+
+def _decoding(source: Any) -> tuple[Any, Exception | None]:
+    """A stream of libsndfile; None and the reason where it cannot decode."""
+    import soundfile
+
+    try:
+        return _decoder()(source, closefd=False), None
+    except soundfile.LibsndfileError as error:
+        return None, error
 
 
 def _check_log(log: str, held: float) -> None:
@@ -271,14 +277,8 @@ def _cut_short(declared: float, held: float) -> AudioError:
 
 def _cut_ogg(raw: int, end: int) -> AudioError:
     """The error of an Ogg file whose last page is incomplete or not marked as the last."""
-    import soundfile
-
-    held = ""
-    with (
-        contextlib.suppress(soundfile.LibsndfileError),  # there may be no page of samples
-        _decoder()(_View(raw, 0, end)) as found,
-    ):
-        held = f", after {found.frames / found.samplerate:.3f} s" if found.frames else ""
+    found, _ = _decoding(_View(raw, 0, end))  # there may be no page of samples
+    held = f", after {found.frames / found.samplerate:.3f} s" if found and found.frames else ""
     return AudioError(
         f"is cut short: it lacks its last page (Ogg without end-of-stream mark{held}); copy it "
         f"again, or {_CONVERT} if its recorder never wrote the mark"

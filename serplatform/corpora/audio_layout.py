@@ -5,6 +5,7 @@ Read from the headers alone; whether a file is audio is for the decoder to say.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import mmap
@@ -64,7 +65,8 @@ def find_layout(raw: int, size: int) -> Layout | None:
     head = os.pread(raw, 64, base) if base else head
     for pattern, read in _CONTAINERS:
         if re.match(pattern, head, re.DOTALL):
-            return read(raw, base, size)
+            with contextlib.suppress(struct.error):  # the file ends within its header
+                return read(raw, base, size)
     return None
 
 
@@ -96,9 +98,9 @@ def _chunks(
         name, length = header.unpack(os.pread(raw, header.size, at))
         length -= own
         yield name, at + header.size, length
-        if length < 0:
-            return
         end = at + header.size + length
+        if not at < end <= size:
+            return
         at = end + -end % pad
         if at != end and not _is_name(os.pread(raw, 4, at)) and _is_name(os.pread(raw, 4, end)):
             at = end
@@ -135,7 +137,7 @@ def _settle(
     """
     held = max(0, size - offset)
     rest = offset + declared
-    follows = form is not None and _chunk_at(raw, rest, size, form)
+    follows = form is not None and 0 <= declared < held and _chunk_at(raw, rest, size, form)
     told: int | None = declared
     length = min(declared, held)
     notes: tuple[str, ...] = ()
