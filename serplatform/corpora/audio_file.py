@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from serplatform.corpora.audio_layout import Layout, find_layout, mp3_extent, ogg_end
+from serplatform.corpora.audio_layout import Layout, Mp3Extent, find_layout, mp3_extent, ogg_end
 from serplatform.errors import BadInputError
 
 FloatArray = npt.NDArray[np.float32]
@@ -176,6 +176,7 @@ def open_audio(path: Path) -> Iterator[AudioFile]:
     with _opened(path) as raw:
         status = os.fstat(raw)
         size = status.st_size
+        key = (status.st_dev, status.st_ino, size, status.st_mtime_ns)
         if size == 0:
             raise AudioError("the file is empty (0 bytes)")
         layout = find_layout(raw, size)
@@ -191,7 +192,7 @@ def open_audio(path: Path) -> Iterator[AudioFile]:
             if not whole:
                 raise _cut_ogg(raw, end)
         elif found is not None and kind == "MP3":
-            extent = mp3_extent(raw, size)
+            extent = _extent(path, key)
             notes = extent.notes
             told = None if extent.samples or extent.declared else _hint(raw)  # FF FE is UTF-16
             if told is None and not extent.whole:
@@ -202,7 +203,7 @@ def open_audio(path: Path) -> Iterator[AudioFile]:
             if told is not None:
                 raise AudioError(told)
             frames = int(found.frames) if extent.declared else extent.samples
-            if not extent.declared:  # libsndfile estimates the length and reads no further
+            if frames is None or found.frames < frames:  # an estimate; it would read no further
                 length = extent.end - extent.begin
                 view = _View(raw, extent.begin, length, shown=size * _STRETCH)
                 found = _decoding(view)[0] or found
@@ -233,8 +234,15 @@ def open_audio(path: Path) -> Iterator[AudioFile]:
                 frames=frames,
                 compressed=alac or kind in _COMPRESSED,
                 notes=notes,
-                key=(status.st_dev, status.st_ino, size, status.st_mtime_ns),
+                key=key,
             )
+
+
+@functools.lru_cache(maxsize=1024)
+def _extent(path: Path, _key: tuple[int, ...]) -> Mp3Extent:
+    """Remembered, that segments do not walk through all frames of a long file each time."""
+    with _opened(path) as raw:
+        return mp3_extent(raw, os.fstat(raw).st_size)
 
 
 def _decoding(source: Any) -> tuple[Any, Exception | None]:
