@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -130,7 +131,7 @@ def command(
     plan = _plan(window, hop)
     wish = None if reject is None else parse_wish(reject)
     begun = time.monotonic()
-    sources, refused = _sources(audio)
+    sources, refused, passed_over = _sources(audio)
     transcripts = None if text is None else Transcripts.read(text)
     opened = open_system(open_copy(system), trial)
     rejector = None if wish is None else make_rejector(opened, wish)
@@ -177,7 +178,7 @@ def command(
     else:
         _print(lines(rows, predictor.classes))
     _check(tally)
-    _report(tally, loading)
+    _report(tally, loading, passed_over)
     summary = {
         "system": system,
         "kind": opened.kind,
@@ -196,6 +197,7 @@ def command(
             "dev_accuracy": rejector.chosen.accuracy,
             "not_sure": tally.not_sure,
         },
+        "passed_over": passed_over,
         "refused": [{"file": r.name, "reason": r.reason} for r in tally.refused],
         "audio_seconds": round(tally.audio_seconds, 3),
         "seconds": round(tally.seconds, 3),
@@ -220,13 +222,21 @@ def _plan(window: float | None, hop: float | None) -> WindowPlan | None:
     return WindowPlan(window=window, hop=window / 3 if hop is None else hop)
 
 
-def _sources(audio: list[str]) -> tuple[list[Source], list[Refused]]:
-    from serplatform.prediction.sources import STDIN, find_recordings, listed_paths
+def _sources(audio: list[str]) -> tuple[list[Source], list[Refused], str]:
+    """Recordings, what is refused, and what was passed over in folders, in words."""
+    from serplatform.prediction.sources import (
+        STDIN,
+        find_recordings,
+        listed_paths,
+        tell_passed_over,
+    )
 
     listed = listed_paths(sys.stdin.buffer.read()) if STDIN in audio else []
     if STDIN in audio and not listed:
         say("Note: the list of paths on standard input is empty.")
-    return find_recordings(audio, listed)
+    passed_over: Counter[str] = Counter()
+    sources, refused = find_recordings(audio, listed, passed_over)
+    return sources, refused, tell_passed_over(passed_over)
 
 
 def _print(lines: Iterable[str]) -> None:
@@ -237,7 +247,7 @@ def _print(lines: Iterable[str]) -> None:
     sys.stdout.flush()
 
 
-def _report(tally: Tally, loading: float) -> None:
+def _report(tally: Tally, loading: float, passed_over: str) -> None:
     """Say what was left out and how fast it went."""
     from serplatform.prediction.output import visible
 
@@ -255,6 +265,9 @@ def _report(tally: Tally, loading: float) -> None:
             f"{tally.seconds:.2f} s{told}; loading took {loading:.2f} s"
             + (f"; not sure of {tally.not_sure}" if tally.not_sure else "")
         )
+    if tally.refused or passed_over:
+        told = f"{tally.recordings} classified, {len(tally.refused)} left out"
+        say(told + (passed_over and f"; passed over in folders: {passed_over}"))
 
 
 def _check(tally: Tally) -> None:

@@ -1,23 +1,35 @@
-"""Read speech: any file that libsndfile knows to 16 kHz mono, or a reason why not.
+"""Read speech: any file that libsndfile decodes to 16 kHz mono, or a reason why not.
 
-Shapes: S samples.
+Everything that reads recordings reads them here: first they are decoded, then judged.
+
+Shapes: S samples, N frames (samples of every channel), C channels.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
-import os
-import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from serplatform.errors import BadInputError
+from serplatform.corpora.audio_file import (
+    AUDIO_SUFFIXES,
+    END_TOLERANCE,
+    AudioError,
+    AudioFile,
+    FloatArray,
+    file_fault,
+    open_audio,
+)
 
-FloatArray = npt.NDArray[np.float32]
+__all__ = [
+    "AUDIO_SUFFIXES", "CANCEL", "FLOOR_DB", "MAX_DURATION", "MIN_DURATION", "TARGET_RATE", "Audio",
+    "AudioError", "FloatArray", "Recording", "audio_hash", "file_fault", "is_heard", "judge_audio",
+    "level_db", "read_audio", "speech_bounds", "tell_notes",
+]  # fmt: skip
 
 #: rate of the samples that :func:`read_audio` returns, in hertz
 TARGET_RATE = 16_000
@@ -25,25 +37,25 @@ TARGET_RATE = 16_000
 MIN_DURATION = 0.025
 #: longer clips are refused unless the user says otherwise, in seconds
 MAX_DURATION = 60.0
-#: how far beyond the end of its file an utterance may reach, in seconds
-END_TOLERANCE = 0.1
-#: what a file name ends with, for folders that are searched
-AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3"})
+#: what does not exceed this in any twentieth of a second is not heard, in dB of full scale
+FLOOR_DB = -70.0
+#: the same for samples of 8 bits, of which it is one step
+_FLOOR_8_BITS_DB = -42.0
 
-_LFS_PREFIX = b"version https://git-lfs"
-#: libsndfile's note on a WAV file whose header promises more, or less, than it holds
-_DATA_SIZES = re.compile(r"^data : (\d+) \(should be (\d+)\)", re.MULTILINE)
-_UNKNOWN_SIZE = 0x7FFF0000  # and above: written where the size was not known, as into a pipe
-_BLOCK_FRAMES = 1 << 22
-_LARGEST = 1000.0  # of float samples; integers stored as floats reach 32768
+EMPTY = "holds 0 samples"
+#: note on a recording whose channels are not averaged
+CANCEL = "its channels cancel each other: the louder one alone is read"
+
+_CANCEL = 0.01  # power of the mean of the channels against that of unrelated ones
+_LARGEST = 8.0  # of float samples, where full scale is 1
+_STEP = 0.05  # seconds of which a level is taken
+_BLOCK = 10.0  # seconds decoded at a time where recordings may be long
+_8_BITS = frozenset({"PCM_U8", "PCM_S8"})
+_NAMED = 3  # recordings of a note
 _TRIM_DB = 30.0
 _TRIM_HOP = 160  # samples: 10 ms
 _TRIM_HOPS = 5  # a frame: 50 ms
 _TRIM_MARGIN = 0.05  # seconds
-
-
-class AudioError(BadInputError):
-    """An utterance cannot be used; the message is the reason, without the path."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,12 +67,14 @@ class Audio:
         sampling_rate: of the file, in hertz.
         start: seconds within the file.
         end: seconds within the file.
+        notes: what was odd about the file, and how it was taken.
     """
 
     samples: FloatArray
     sampling_rate: int
     start: float
     end: float
+    notes: tuple[str, ...] = ()
 
     @property
     def duration(self) -> float:
@@ -68,28 +82,37 @@ class Audio:
         return self.end - self.start
 
 
-def file_fault(path: Path) -> str | None:
-    """Why a file cannot be audio, judged by its first bytes; None when it may be.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recording:
+    """A whole recording that has been decoded once and can be used.
 
-    Args:
-        path: a file, which need not exist.
+    Attributes:
+        path: of the file.
+        floor_db: what does not exceed this is not heard.
+        channel: that is read alone; None: the mean of all.
+        notes: what was odd about the file, and how it was taken.
     """
-    try:
-        with path.open("rb") as stream:
-            head = stream.read(512)
-    except FileNotFoundError:
-        return "no such file"
-    except IsADirectoryError:
-        return "is a folder, not an audio file"
-    except OSError as error:
-        return f"cannot be opened ({error.strerror})"
-    if not head:
-        return "the file is empty (0 bytes)"
-    if head.startswith(_LFS_PREFIX):
-        return "git-lfs pointer instead of audio; run 'git lfs pull' where the corpus was cloned"
-    if all(byte in b"\t\n\r\f" or 32 <= byte < 127 for byte in head):
-        return "a text file, not audio"
-    return None
+
+    path: Path
+    floor_db: float
+    channel: int | None
+    notes: tuple[str, ...]
+
+    def blocks(self) -> Iterator[FloatArray]:
+        """The samples, (S,) each, float32 mono at :data:`TARGET_RATE`; resampled as a stream."""
+        import soxr
+
+        with open_audio(self.path) as opened:
+            resampler = None
+            if opened.rate != TARGET_RATE:
+                resampler = soxr.ResampleStream(
+                    opened.rate, TARGET_RATE, 1, dtype="float32", quality="HQ"
+                )
+            for block in opened.blocks(0, None, _BLOCK):
+                mono = np.ascontiguousarray(_mono(block, self.channel), dtype=np.float32)
+                yield mono if resampler is None else resampler.resample_chunk(mono)
+            if resampler is not None:
+                yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
 
 
 def read_audio(
@@ -101,43 +124,109 @@ def read_audio(
 ) -> Audio:
     """Decode one stretch of a file, and no more, to 16 kHz mono.
 
-    Channels are averaged; other rates are resampled by soxr (HQ).
+    Channels are averaged, unless they cancel each other; other rates are resampled by soxr (HQ).
 
     Args:
         path: wav, flac, ogg, mp3 or another file that libsndfile decodes.
         start: seconds; None means the beginning.
         end: seconds; None means the end.
-        max_duration: seconds; longer stretches are refused before decoding. None: no limit.
+        max_duration: seconds; longer stretches are refused, where the container tells its
+            length before decoding. None: no limit.
 
     Raises:
         AudioError: with the reason why the audio cannot be used.
     """
-    import soundfile
-
-    fault = file_fault(path)
-    if fault is not None:
-        raise AudioError(fault)
-    try:
-        with soundfile.SoundFile(os.fsencode(path)) as file:  # names need not be text
-            return _read_open(file, start, end, max_duration)
-    except (soundfile.LibsndfileError, TypeError, ValueError) as error:
-        reason = " ".join(str(getattr(error, "error_string", error)).split()).rstrip(".")
-        raise AudioError(f"cannot be decoded: {reason}") from None
-
-
-def _read_open(file: Any, start: float | None, end: float | None, limit: float | None) -> Audio:
     import soxr
 
-    rate = int(file.samplerate)
-    whole = file.frames / rate
-    if file.frames <= 0:
-        raise AudioError("holds 0 samples")
-    promised = whole * _share_promised(str(file.extra_info))
-    if promised > whole + END_TOLERANCE:
-        raise AudioError(
-            f"is cut short: its header promises {promised:.3f} s, and it holds {whole:.3f} s; "
-            "copy it again"
+    with open_audio(path) as opened:
+        rate, frames = opened.rate, opened.frames
+        if opened.compressed and (start is not None or end is not None):
+            frames = _frames_held(path, opened.key)
+        first, count = _stretch(rate, frames, start, end, max_duration)
+        judge = _Judge(opened)
+        blocks = []
+        for block in opened.blocks(first, count):
+            blocks.append(judge.add(block))
+            if max_duration is not None and judge.frames > max_duration * rate + 1:
+                raise AudioError(_too_long(f"more than {max_duration:g}", max_duration))
+        if start is None and end is None:
+            opened.check_length(judge.frames)
+        channel = judge.channel()
+        if channel is not None:
+            blocks = [_mono(block, channel) for block in opened.blocks(first, count)]
+        mono = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+        if rate != TARGET_RATE:
+            mono = soxr.resample(mono, rate, TARGET_RATE, quality="HQ")
+        begin = 0.0 if start is None else start
+        return Audio(
+            samples=np.ascontiguousarray(mono, dtype=np.float32),
+            sampling_rate=rate,
+            start=begin,
+            end=begin + judge.frames / rate,
+            notes=opened.notes if channel is None else (*opened.notes, CANCEL),
         )
+
+
+def judge_audio(path: Path) -> Recording:
+    """Decode a recording of any length without keeping it, and judge it as a whole.
+
+    The judgement is that of :func:`read_audio`. It is remembered as long as the file stays.
+
+    Raises:
+        AudioError: with the reason why the recording cannot be used.
+    """
+    with open_audio(path) as opened:
+        key = opened.key
+    return _judged(path, key)
+
+
+@functools.lru_cache(maxsize=1024)
+def _judged(path: Path, _key: tuple[int, ...]) -> Recording:
+    with open_audio(path) as opened:
+        judge = _Judge(opened)
+        for block in opened.blocks(0, None, _BLOCK):
+            judge.add(block)
+        opened.check_length(judge.frames)
+        channel = judge.channel()
+        return Recording(
+            path=path,
+            floor_db=judge.floor_db,
+            channel=channel,
+            notes=opened.notes if channel is None else (*opened.notes, CANCEL),
+        )
+
+
+def _frames_held(path: Path, key: tuple[int, ...]) -> int:
+    """Frames of a compressed file; remembered, that its segments do not decode it each time."""
+    found = _counted(path, key)
+    if isinstance(found, str):
+        raise AudioError(found)
+    return found
+
+
+@functools.lru_cache(maxsize=1024)
+def _counted(path: Path, _key: tuple[int, ...]) -> int | str:
+    try:
+        with open_audio(path) as opened:
+            if opened.frames is not None and opened.holds_its_end():
+                return opened.frames
+        with open_audio(path) as opened:
+            held = sum(len(block) for block in opened.blocks(0, None, _BLOCK))
+            opened.check_length(held)
+            return held
+    except AudioError as error:
+        return str(error)
+
+
+def _stretch(
+    rate: int, frames: int | None, start: float | None, end: float | None, limit: float | None
+) -> tuple[int, int | None]:
+    """First frame and number of frames to read; None: to the end, wherever it is."""
+    if frames is None:
+        return 0, None
+    if frames <= 0:
+        raise AudioError(EMPTY)
+    whole = frames / rate
     begin = 0.0 if start is None else start
     stop = whole if end is None else end
     if begin < 0 or stop <= begin:
@@ -148,62 +237,161 @@ def _read_open(file: Any, start: float | None, end: float | None, limit: float |
         )
     stop = min(stop, whole)
     if limit is not None and stop - begin > limit:
-        raise AudioError(
-            f"lasts {stop - begin:.1f} s, longer than is allowed ({limit:g} s, --max-duration)"
-        )
-    first, last = round(begin * rate), round(stop * rate)
-    if first:
-        file.seek(first)
-    samples = _read_frames(file, last - first)
-    if len(samples) == 0:
-        raise AudioError("holds 0 samples")
-    if not np.isfinite(samples).all():
-        raise AudioError("holds samples that are not numbers (NaN or infinite)")
-    peak = float(np.abs(samples).max())
-    if peak > _LARGEST:
-        raise AudioError(f"its samples reach {peak:.3g}, where full scale is 1: scale the file")
-    stop = begin + len(samples) / rate  # a damaged file may hold less than its header says
-    if stop - begin < MIN_DURATION:
-        raise AudioError(f"lasts {1000 * (stop - begin):.1f} ms, less than one window of 25 ms")
-    mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
-    if not mono.any():
-        raise AudioError("is digital silence throughout (every sample is 0)")
-    if rate != TARGET_RATE:
-        mono = soxr.resample(mono, rate, TARGET_RATE, quality="HQ")
-    return Audio(
-        samples=np.ascontiguousarray(mono, dtype=np.float32),
-        sampling_rate=rate,
-        start=begin,
-        end=stop,
-    )
+        raise AudioError(_too_long(f"{stop - begin:.1f}", limit))
+    first = round(begin * rate)
+    return first, round(stop * rate) - first
 
 
-def _read_frames(file: Any, count: int) -> FloatArray:
-    """(N, channels) of at most ``count`` frames: memory follows what a file holds, not claims."""
-    blocks = []
-    while count > 0:
-        block = file.read(min(count, _BLOCK_FRAMES), dtype="float32", always_2d=True)
-        if not len(block):
-            break
-        blocks.append(block)
-        count -= len(block)
-    if not blocks:
-        return np.zeros((0, file.channels), dtype=np.float32)
-    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+def _too_long(seconds: str, limit: float) -> str:
+    return f"lasts {seconds} s, longer than is allowed ({limit:g} s, --max-duration)"
 
 
-def _share_promised(info: str) -> float:
-    """What a WAV file's header promises, as a multiple of what libsndfile finds in the file.
+def tell_notes(noted: Iterable[tuple[str, str]]) -> list[str]:
+    """One sentence a note, with the recordings that it is about.
 
     Example:
-        >>> _share_promised("data : 400 (should be 100)")
-        4.0
+        >>> tell_notes([("is odd", "a.wav"), ("is odd", "b.wav")])
+        ['a.wav, b.wav: is odd']
     """
-    found = _DATA_SIZES.search(info)
-    if found is None:
-        return 1.0
-    promised, held = map(int, found.groups())
-    return promised / held if held > 0 and promised < _UNKNOWN_SIZE else 1.0
+    names: dict[str, list[str]] = {}
+    for note, name in noted:
+        names.setdefault(note, []).append(name)
+    return [
+        ", ".join(found[:_NAMED])
+        + (f" and {len(found) - _NAMED} more" if len(found) > _NAMED else "")
+        + f": {note}"
+        for note, found in names.items()
+    ]
+
+
+def _mono(block: FloatArray, channel: int | None) -> FloatArray:
+    """(N,) of (N, C): one channel, or the mean of all."""
+    if channel is not None or block.shape[1] == 1:
+        return block[:, channel or 0]
+    return np.asarray(block.mean(axis=1), dtype=np.float32)
+
+
+class _Judge:
+    """Collects, block by block, what decides whether decoded samples can be used.
+
+    Attributes:
+        frames: N so far.
+    """
+
+    def __init__(self, opened: AudioFile) -> None:
+        self._stream = opened.stream
+        self._rate, self._channels = opened.rate, opened.stream.channels
+        self._step = max(1, round(opened.rate * _STEP))
+        self.frames = 0
+        self._peak = self._sum = 0.0
+        self._loudest = self._power = np.zeros(self._channels + 1)  # of the mean, of each channel
+
+    @property
+    def floor_db(self) -> float:
+        """What does not exceed this is not heard."""
+        return _FLOOR_8_BITS_DB if self._stream.subtype in _8_BITS else FLOOR_DB
+
+    def add(self, block: FloatArray) -> FloatArray:
+        """Take (N, C); returns the mean of the channels, (N,).
+
+        Raises:
+            AudioError: samples are not numbers.
+        """
+        peak = float(max(block.max(), -block.min()))
+        if not np.isfinite(peak):
+            bad = int(np.flatnonzero(~np.isfinite(block).all(axis=1))[0])
+            where = (self.frames + bad) / self._rate
+            raise AudioError(
+                f"holds samples that are not numbers (NaN or infinite), the first at {where:.3f} s"
+            )
+        self._peak = max(self._peak, peak)
+        self.frames += len(block)
+        if self._peak > _LARGEST:  # refused at the end; their powers may be no numbers
+            return block[:, 0]
+        mono = _mono(block, None)
+        if self._channels == 1:
+            if _db(self._loudest[0]) > _FLOOR_8_BITS_DB:
+                return mono  # it is heard, however loud the rest
+            top = int(mono.argmax()) // self._step * self._step
+            near = _step_powers(mono[None, top : top + self._step], self._step)
+            self._loudest = np.maximum(self._loudest, near.max(axis=1))
+            if _db(self._loudest[0]) > _FLOOR_8_BITS_DB:
+                return mono
+        self._sum += float(mono.sum())
+        values = mono[None] if self._channels == 1 else np.vstack([mono, block.T])
+        powers = _step_powers(values, self._step)
+        self._loudest = np.maximum(self._loudest, powers.max(axis=1))
+        self._power = self._power + powers.sum(axis=1)
+        return mono
+
+    def channel(self) -> int | None:
+        """The channel to be read alone; None: the mean of all.
+
+        Raises:
+            AudioError: the samples are too few, too large, constant or not heard.
+        """
+        if not self.frames:
+            raise AudioError(EMPTY)
+        if self._peak > _LARGEST:
+            raise AudioError(
+                f"its samples reach {self._peak:.3g}, where full scale is 1: scale the file"
+            )
+        seconds = self.frames / self._rate
+        if seconds < MIN_DURATION:
+            raise AudioError(f"lasts {1000 * seconds:.1f} ms, less than one window of 25 ms")
+        if not self._peak:
+            raise AudioError("is digital silence throughout (every sample is 0)")
+        channel, loudest = None, self._loudest[0]
+        unrelated = self._power[1:].sum() / self._channels**2
+        if self._channels > 1 and self._power[0] < _CANCEL * unrelated:
+            channel = int(self._power[1:].argmax())
+            loudest = self._loudest[1 + channel]
+        level = _db(loudest)
+        if level <= _FLOOR_8_BITS_DB and level <= self.floor_db:
+            constant = self._sum / self.frames
+            if _db(constant**2) > self.floor_db:
+                raise AudioError(f"holds a constant ({constant:.4g} of full scale) and no sound")
+            raise AudioError(
+                f"is inaudible: the loudest {1000 * _STEP:.0f} ms have {level:.1f} dB of full "
+                f"scale, where speech needs more than {self.floor_db:g}"
+            )
+        return channel
+
+
+def _db(power: float) -> float:
+    return float(10.0 * np.log10(max(power, 1e-20)))
+
+
+def _step_powers(values: FloatArray, step: int) -> FloatArray:
+    """Power of every ``step`` frames about their mean, and of the rest.
+
+    Args:
+        values: (C, N).
+        step: in frames.
+
+    Returns:
+        (C, steps); constants and slow drifts have no power.
+    """
+    steps = values.shape[1] // step
+    whole = values[:, : steps * step].reshape(-1, steps, step) if steps else values[:, None]
+    rest = values[:, None, steps * step :] if steps else values[:, :0]
+    found = []
+    for part in (whole, rest):
+        if part.size:
+            centred = part - part.mean(axis=2, keepdims=True)
+            found.append(np.einsum("csi,csi->cs", centred, centred) / part.shape[2])
+    return np.concatenate(found, axis=1)
+
+
+def is_heard(samples: FloatArray, floor_db: float = FLOOR_DB) -> bool:
+    """Whether anything in (S,) samples at :data:`TARGET_RATE` exceeds a level.
+
+    Example:
+        >>> is_heard(np.full(16_000, 0.1, np.float32))
+        False
+    """
+    powers = _step_powers(samples[None], round(_STEP * TARGET_RATE))
+    return _db(float(powers.max())) > floor_db
 
 
 def audio_hash(samples: FloatArray) -> str:
@@ -227,8 +415,7 @@ def level_db(samples: FloatArray) -> float:
         >>> round(level_db(np.full(100, 0.1, np.float32)), 3)
         -20.0
     """
-    power = float(np.dot(samples, samples)) / len(samples)
-    return float(10.0 * np.log10(max(power, 1e-20)))
+    return _db(float(np.dot(samples, samples)) / len(samples))
 
 
 def speech_bounds(samples: FloatArray) -> tuple[float, float]:

@@ -28,7 +28,7 @@ from serplatform.artifacts import (
     write_text,
 )
 from serplatform.config import digest
-from serplatform.corpora.audio import TARGET_RATE
+from serplatform.corpora.audio import TARGET_RATE, tell_notes
 from serplatform.corpora.base import Corpus, Manifest, Rejection, Utterance
 from serplatform.corpora.validate import class_notes, column_notes
 from serplatform.distributed.extraction import ShardReport, table_schema
@@ -124,7 +124,7 @@ def assemble(assembly: Assembly) -> dict[str, Any]:
         "alignment": dict(aligned.most_common()),
         "word_rules": RULES,
         "unaligned": dict(Counter(reason for _, reason, _ in unaligned).most_common()),
-        "notes": [*a.manifest.notes, *_notes(a, count), *_alignment_notes(a)],
+        "notes": [*a.manifest.notes, *_notes(a, count), *_alignment_notes(a), *_audio_notes(a)],
         "default_protocol": a.corpus.choose_protocol(_kept(a)),
         "versions": _versions(),
         "fingerprint": _fingerprint(a, classes, filled, features),
@@ -162,6 +162,12 @@ def _alignment_notes(assembly: Assembly) -> Iterator[str]:
     for note, number in repaired.most_common():
         yield f"{number} alignments: {note}"
     yield from text_notes(u.text for u in _kept(assembly))
+
+
+def _audio_notes(assembly: Assembly) -> list[str]:
+    """Sentences on recordings that are odd and were taken."""
+    noted = [(note, path) for report in assembly.reports for note, path in report.audio_notes]
+    return tell_notes(dict.fromkeys(noted))  # once a file
 
 
 def _kept(assembly: Assembly) -> list[Utterance]:

@@ -87,6 +87,7 @@ class ShardReport:
         aligned: source of alignment → utterances that have spans from it.
         unaligned: utterance id, reason and detail of each that could not be aligned.
         alignment_notes: what was repaired in alignments → utterances.
+        audio_notes: what was odd about a recording and how it was taken, and its path.
         reused: it was there already.
     """
 
@@ -99,6 +100,7 @@ class ShardReport:
     aligned: dict[str, int]
     unaligned: tuple[tuple[str, str, str], ...] = ()
     alignment_notes: dict[str, int] = dataclasses.field(default_factory=dict)
+    audio_notes: tuple[tuple[str, str], ...] = ()
     reused: bool = False
 
     def table(self, folder: Path) -> Path:
@@ -166,6 +168,7 @@ def run_shard(task: ShardTask) -> ShardReport:
         aligned=dict(Counter(sources.values())),
         unaligned=tuple(content.unaligned),
         alignment_notes=dict(Counter(content.alignment_notes)),
+        audio_notes=tuple(content.audio_notes),
         files={
             name: write_feature_shard(
                 task.folder / f"{name}-{task.number:05d}.arrow",

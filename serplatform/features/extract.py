@@ -46,6 +46,7 @@ class ShardContent:
         rejections: utterances left out.
         unaligned: utterance id, reason and detail of each that could not be aligned; it is kept.
         alignment_notes: what was repaired in alignments, once an utterance.
+        audio_notes: what was odd about a recording and how it was taken, and its path.
     """
 
     rows: list[dict[str, Any]]
@@ -54,6 +55,7 @@ class ShardContent:
     rejections: list[Rejection]
     unaligned: list[tuple[str, str, str]] = dataclasses.field(default_factory=list)
     alignment_notes: list[str] = dataclasses.field(default_factory=list)
+    audio_notes: list[tuple[str, str]] = dataclasses.field(default_factory=list)
 
     def digest(self) -> str:
         """SHA-256 of rows and spans, which does not depend on how a file stores them."""
@@ -101,6 +103,7 @@ def extract_shard(
                 Rejection(utterance_id=utterance.utterance_id, path=path, reason=str(error))
             )
             continue
+        content.audio_notes.extend((note, path) for note in audio.notes)
         speech_start, speech_end = speech_bounds(audio.samples)
         for name, values in frames.items():
             content.frames[name].append(values)

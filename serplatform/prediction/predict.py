@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from serplatform.corpora.audio import MAX_DURATION, AudioError
+from serplatform.corpora.audio import MAX_DURATION, AudioError, tell_notes
 from serplatform.errors import BadInputError
 from serplatform.prediction.predictor import ClipInput, Predictor, SpeakerMoments
 from serplatform.prediction.rejection import Rejector
@@ -29,7 +29,7 @@ SPEAKERS = ("folder", "file", "all")
 #: clips go through the models together up to this many, and this many padded seconds
 _BATCH_CLIPS, _BATCH_SECONDS = 32, 120.0
 
-SILENT = "digital silence"
+SILENT = "silence"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,6 +67,7 @@ class Tally:
         audio_seconds: of the recordings.
         seconds: wall time, without loading models.
         refused: recordings without a result, and why.
+        remarks: what was odd about a recording, and its name.
         notes: sentences to show.
         not_sure: recordings whose emotion is not named for want of confidence.
     """
@@ -77,6 +78,7 @@ class Tally:
     audio_seconds: float = 0.0
     seconds: float = 0.0
     refused: list[Refused] = dataclasses.field(default_factory=list)
+    remarks: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)
 
     @property
@@ -146,7 +148,7 @@ def predict(
                     moments.add(predictor.read(event.samples), settings)
             if moments.fewest == 1:
                 tally.notes.append(
-                    f"{group[0].path}: is all that there is of its speaker, and a single vector of "
+                    f"{group[0].name}: is all that there is of its speaker, and a single vector of "
                     "features normalised by itself is 0 whatever is said: models that normalise "
                     "by speaker learn nothing from it; give more recordings of the speaker "
                     "(--speaker folder or all), or --window"
@@ -156,6 +158,7 @@ def predict(
             tally.seconds = time.monotonic() - begun
             yield row
     tally.seconds = time.monotonic() - begun
+    tally.notes.extend(tell_notes(tally.remarks))
     if words is not None:
         tally.notes.extend(words.notes())
 
@@ -217,6 +220,7 @@ class _Classifier:
         self._inputs: list[ClipInput] = []
         self._longest = 0.0
         self._faults: dict[Source, str] = {}
+        self._notes: tuple[str, ...] = ()
         self._sum: DoubleArray | None = None
         self._count = 0
         self._end = 0.0
@@ -263,7 +267,7 @@ class _Classifier:
                 yield from self._finish(source, event)
                 continue
             values = None if event.samples is None else next(made)
-            self._end = event.end
+            self._end, self._notes = event.end, event.notes
             if values is not None:
                 self._sum = values if self._sum is None else self._sum + values
                 self._count += 1
@@ -280,14 +284,17 @@ class _Classifier:
 
     def _finish(self, source: Source, event: _End) -> Iterator[Row]:
         """The row of a whole recording, or its refusal."""
-        total, count, end = self._sum, self._count, self._end
-        self._sum, self._count, self._end = None, 0, 0.0
+        total, count, end, notes = self._sum, self._count, self._end, self._notes
+        self._sum, self._count, self._end, self._notes = None, 0, 0.0, ()
         if event.fault is not None or total is None:
             reason = event.fault or "holds nothing to classify"
             if count:
                 reason += f"; its {count} window(s) before that were classified"
             self._tally.refused.append(Refused(name=source.name, reason=reason))
             return
+        self._tally.remarks.extend((note, source.name) for note in notes)
+        if self._windowed:
+            notes = (f"mean of {count} window(s)", *notes)
         self._tally.recordings += 1
         self._tally.audio_seconds += end
         row = self._row(
@@ -296,7 +303,7 @@ class _Classifier:
             part="whole",
             start=0.0,
             end=end,
-            note=f"mean of {count} window(s)" if self._windowed else "",
+            note="; ".join(notes),
         )
         self._tally.not_sure += row.answered is False
         yield row

@@ -5,15 +5,28 @@ A recording is named as it was given; nothing that cannot be used disappears wit
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import os
+import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from serplatform.corpora.audio import AUDIO_SUFFIXES
-
 #: stands for a list of paths on standard input
 STDIN = "-"
+#: what names of files end with that are passed over in a folder; all others are tried
+NO_AUDIO = frozenset(
+    re.findall(
+        r"\.\w+",
+        ".csv .tsv .txt .json .jsonl .yaml .yml .toml .xml .md .rst .html .htm .css .pdf "
+        ".doc .docx .odt .rtf .xls .xlsx .ods .ppt .pptx .textgrid .lab .eaf .wdseg .phseg "
+        ".trs .srt .vtt .py .ipynb .sh .m .r .log .ini .cfg .db .lnk .jpg .jpeg .png .gif "
+        ".svg .bmp .tif .tiff .zip .gz .tar .tgz .bz2 .xz .7z .npy .npz .pkl .pt .parquet "
+        ".arrow .feather .safetensors .h5 .hdf5 .md5 .sha256 .bib .tex",
+    )
+)
+HIDDEN = "hidden"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,41 +67,63 @@ def listed_paths(content: bytes) -> list[str]:
         >>> listed_paths(b"a.wav\r\n\nb c.wav\n"), listed_paths(b"a\nb.wav\0c.wav\0")
         (['a.wav', 'b c.wav'], ['a\nb.wav', 'c.wav'])
     """
+    if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        content = content.decode("utf-16", "replace").encode()
+    content = content.removeprefix(codecs.BOM_UTF8)
     parts = content.split(b"\0") if b"\0" in content else content.splitlines()
     return [os.fsdecode(part) for part in parts if part.strip()]
 
 
 def find_recordings(
-    arguments: Sequence[str], listed: Sequence[str] = ()
+    arguments: Sequence[str], listed: Sequence[str] = (), passed_over: Counter[str] | None = None
 ) -> tuple[list[Source], list[Refused]]:
     """Expand what the user names into recordings, each once, in the order given.
 
-    Folders are searched through all their folders, in sorted order, for
-    :data:`~serplatform.corpora.audio.AUDIO_SUFFIXES`; links to folders are not followed. A file
-    that is named itself may be called anything: whether it is audio is seen when it is read.
+    Folders are searched through all their folders, in sorted order; links to folders are not
+    followed. Every file is taken that is not hidden and not named like something else: whether
+    it is audio is seen when it is read. A file that is named itself may be called anything.
 
     Args:
         arguments: files, folders, and :data:`STDIN` where ``listed`` belongs.
         listed: paths read from standard input.
+        passed_over: is filled in with how many of what was passed over in folders:
+            :data:`HIDDEN` files and folders, and files by the ending of their names.
 
     Returns:
         Recordings, and folders that hold none or cannot be read.
     """
+    passed_over = Counter() if passed_over is None else passed_over
     found: dict[str, Source] = {}
     refused: list[Refused] = []
     for argument in arguments:
         for given in listed if argument == STDIN else (argument,):
-            path = Path(given)
+            path = _existing(given)
             # a name that is too long, or whose folder is closed, is refused when it is read
-            paths = _inside(path, refused) if os.path.isdir(path) else [path]
-            for file in paths:
-                found.setdefault(os.path.realpath(file), Source(path=file, name=printable(file)))
+            if os.path.isdir(path):
+                sources = [
+                    Source(path=file, name=printable(file))
+                    for file in _inside(path, refused, passed_over)
+                ]
+            else:
+                sources = [Source(path=path, name=printable(Path(given)))]
+            for source in sources:
+                found.setdefault(os.path.realpath(source.path), source)
     return list(found.values()), refused
 
 
-def _inside(folder: Path, refused: list[Refused]) -> list[Path]:
-    """Audio files below a folder."""
+def _existing(given: str) -> Path:
+    """The path meant: as given, or without quotes, or with / for \\, whichever exists."""
+    bare = given[1:-1] if len(given) > 2 and given[0] == given[-1] == '"' else given
+    for path in (given, bare, bare.replace("\\", "/")):
+        if os.path.lexists(path):
+            return Path(path)
+    return Path(given)
+
+
+def _inside(folder: Path, refused: list[Refused], passed_over: Counter[str]) -> list[Path]:
+    """Files below a folder that may be audio."""
     faults: list[Refused] = []
+    others: Counter[str] = Counter()
 
     def unreadable(error: OSError) -> None:
         name = printable(error.filename or folder)
@@ -96,16 +131,42 @@ def _inside(folder: Path, refused: list[Refused]) -> list[Path]:
 
     files = []
     for parent, folders, names in os.walk(folder, onerror=unreadable):
-        folders.sort()
-        files += [Path(parent, n) for n in sorted(names) if _suffix(n) in AUDIO_SUFFIXES]
+        others[HIDDEN] += sum(map(_is_hidden, [*folders, *names]))
+        folders[:] = sorted(name for name in folders if not _is_hidden(name))
+        for name in sorted(name for name in names if not _is_hidden(name)):
+            suffix = os.path.splitext(name)[1].lower()
+            if suffix in NO_AUDIO:
+                others[suffix] += 1
+            else:
+                files.append(Path(parent, name))
     if not files and not faults:
-        known = ", ".join(sorted(AUDIO_SUFFIXES))
+        told = tell_passed_over(others)
         faults.append(
-            Refused(name=printable(folder), reason=f"no audio file in this folder ({known})")
+            Refused(
+                name=printable(folder),
+                reason="no audio file in this folder" + (told and f" ({told})"),
+            )
         )
     refused.extend(faults)
+    passed_over.update(others)
     return files
 
 
-def _suffix(name: str) -> str:
-    return os.path.splitext(name)[1].lower()
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def tell_passed_over(passed_over: Counter[str]) -> str:
+    """What was passed over, in words; empty where nothing was.
+
+    Example:
+        >>> tell_passed_over(Counter({".csv": 2, HIDDEN: 3, ".json": 1}))
+        '3 hidden, 3 not audio: 2 .csv, 1 .json'
+    """
+    hidden = passed_over[HIDDEN]
+    others = [(name, n) for name, n in passed_over.most_common() if n and name != HIDDEN]
+    parts = [f"{hidden} hidden"] if hidden else []
+    if others:
+        kinds = ", ".join(f"{number} {name}" for name, number in others)
+        parts.append(f"{sum(number for _, number in others)} not audio: {kinds}")
+    return ", ".join(parts)

@@ -11,28 +11,23 @@ Shapes: S samples.
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from serplatform.corpora.audio import (
-    MIN_DURATION,
     TARGET_RATE,
     AudioError,
     FloatArray,
-    file_fault,
+    is_heard,
+    judge_audio,
     read_audio,
 )
 from serplatform.errors import BadInputError
 
 #: shortest window and hop, in seconds
 MIN_WINDOW, MIN_HOP = 0.1, 0.01
-
-_BLOCK = 10.0  # seconds read at a time
-_LARGEST = 1000.0  # of float samples, as in corpora.audio
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,13 +37,15 @@ class Clip:
     Attributes:
         start: seconds.
         end: seconds.
-        samples: (S,), float32 mono at 16 kHz; None where every sample is 0: there is nothing
+        samples: (S,), float32 mono at 16 kHz; None where nothing is heard: there is nothing
             to classify.
+        notes: what was odd about the recording, and how it was taken.
     """
 
     start: float
     end: float
     samples: FloatArray | None
+    notes: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -119,74 +116,21 @@ def read_whole(path: Path, max_duration: float | None) -> Clip:
         raise AudioError(
             f"{error}: classify it in windows (e.g. --window 3 --hop 1), or raise --max-duration"
         ) from None
-    return Clip(start=audio.start, end=audio.end, samples=audio.samples)
+    return Clip(start=audio.start, end=audio.end, samples=audio.samples, notes=audio.notes)
 
 
 def read_windows(path: Path, plan: WindowPlan) -> Iterator[Clip]:
-    """The windows of a recording of any length, read as a stream.
+    """The windows of a recording of any length, read as a stream once it has been judged.
 
     Raises:
-        AudioError: with the reason why the recording, or its rest, cannot be used; windows
-            before a damaged place have been yielded by then.
+        AudioError: with the reason why the recording cannot be used, as :func:`read_whole` does.
     """
-    import soundfile
-
-    fault = file_fault(path)
-    if fault is not None:
-        raise AudioError(fault)
+    recording = judge_audio(path)
     window, hop = round(plan.window * TARGET_RATE), round(plan.hop * TARGET_RATE)
-    any_window = sounding = False
-    end = 0
-    try:
-        with soundfile.SoundFile(os.fsencode(path)) as file:  # names need not be text
-            for first, samples in cut(_blocks(file), window, hop):
-                end = first + len(samples)
-                if end < MIN_DURATION * TARGET_RATE:
-                    raise AudioError(
-                        f"lasts {1000 * end / TARGET_RATE:.1f} ms, less than one window of 25 ms"
-                    )
-                heard = bool(samples.any())
-                any_window, sounding = True, sounding or heard
-                yield Clip(
-                    start=round(first / TARGET_RATE, 6),
-                    end=round(end / TARGET_RATE, 6),
-                    samples=samples if heard else None,
-                )
-    except (soundfile.LibsndfileError, TypeError, ValueError) as error:
-        reason = " ".join(str(getattr(error, "error_string", error)).split()).rstrip(".")
-        raise AudioError(f"cannot be decoded: {reason}") from None
-    if not any_window:
-        raise AudioError("holds 0 samples")
-    if not sounding:
-        raise AudioError("is digital silence throughout (every sample is 0)")
-
-
-def _blocks(file: Any) -> Iterator[FloatArray]:
-    """The samples of an open file, mono at 16 kHz, block by block."""
-    import soxr
-
-    rate = int(file.samplerate)
-    resampler = None
-    if rate != TARGET_RATE:
-        resampler = soxr.ResampleStream(rate, TARGET_RATE, 1, dtype="float32", quality="HQ")
-    size = round(_BLOCK * rate)
-    read = 0
-    while True:
-        samples = file.read(size, dtype="float32", always_2d=True)
-        where = f"between {read / rate:.0f} and {(read + len(samples)) / rate:.0f} s"
-        read += len(samples)
-        if not np.isfinite(samples).all():
-            raise AudioError(f"holds samples that are not numbers (NaN or infinite), {where}")
-        peak = float(np.abs(samples).max(initial=0.0))
-        if peak > _LARGEST:
-            raise AudioError(
-                f"its samples reach {peak:.3g}, where full scale is 1, {where}: scale the file"
-            )
-        last = len(samples) < size
-        mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
-        if resampler is not None:
-            mono = resampler.resample_chunk(np.ascontiguousarray(mono), last=last)
-        if len(mono):
-            yield np.ascontiguousarray(mono, dtype=np.float32)
-        if last:
-            return
+    for first, samples in cut(recording.blocks(), window, hop):
+        yield Clip(
+            start=round(first / TARGET_RATE, 6),
+            end=round((first + len(samples)) / TARGET_RATE, 6),
+            samples=samples if is_heard(samples, recording.floor_db) else None,
+            notes=recording.notes,
+        )

@@ -6,11 +6,14 @@ import csv
 import io
 import json
 import os
+import shutil
 import types
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from serplatform.cli.main import run
 from serplatform.testing.audio_run import TRIALS, AudioRun, make_audio_run, write_tone
@@ -242,3 +245,53 @@ def test_the_command_says_not_sure_and_how_often(command, audio_run, tmp_path):
     code, out, err = command("predict", audio_run.run, folder, "--reject", "0.8")
     assert (code, out) == (2, "")
     assert "must be accuracy=A or coverage=C" in err
+
+
+def test_every_file_of_a_folder_is_classified_or_named_and_the_rest_is_counted(
+    command, audio_run, tmp_path
+):
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))  # a name that is not UTF-8
+    folder.mkdir()
+    tone = write_tone(tmp_path / "tone.wav", seconds=2.0)
+    shutil.copy(tone, folder / "a.wav")
+    samples, rate = soundfile.read(tone)
+    kinds = {".opus": ("OGG", "OPUS"), ".sph": ("NIST", None)}
+    for name in ("b.opus", "c.aiff", "d.au", "e.sph", "f.w64", "g.caf"):
+        kind, subtype = kinds.get(Path(name).suffix, (Path(name).suffix[1:].upper(), None))
+        soundfile.write(os.fsencode(folder / name), samples, rate, format=kind, subtype=subtype)
+    (folder / "h.m4a").write_bytes(b"\0\0\0\x20ftypM4A " + bytes(99))
+    for name in (".DS_Store", "._a.wav", "labels.csv", "a.TextGrid"):
+        (folder / name).write_bytes(b"\0\5\x16\7")
+    code, out, err = command("predict", audio_run.run, folder, "--format", "jsonl")
+    assert code == 0
+    assert [Path(row["file"]).name for row in objects(out)] == [
+        *("a.wav", "b.opus", "c.aiff", "d.au", "e.sph", "f.w64", "g.caf")
+    ]
+    assert r"caf\xe9/h.m4a: M4A, MP4 or QuickTime" in err
+    assert (
+        "7 classified, 1 left out; passed over in folders: 2 hidden, 2 not audio: "
+        "1 .textgrid, 1 .csv" in err
+    )
+
+
+def test_what_was_odd_about_a_recording_stands_beside_its_result(command, audio_run, tmp_path):
+    samples, rate = soundfile.read(write_tone(tmp_path / "t.wav", seconds=2.0))
+    soundfile.write(tmp_path / "a.wav", np.stack([samples, -samples], axis=1), rate)
+    path = tmp_path / "a.wav"
+    _, out, err = command("predict", audio_run.run, path, "--format", "jsonl")
+    (row,) = objects(out)
+    assert row["note"] == "its channels cancel each other: the louder one alone is read"
+    assert f"Note: {path}: {row['note']}" in err
+    _, out, _ = command(
+        *("predict", audio_run.run, path, "--window", "1", "--hop", "0.25"), "--format", "jsonl"
+    )
+    assert objects(out)[-1]["note"] == f"mean of 5 window(s); {row['note']}"
+
+
+def test_a_list_with_backslashes_is_read(command, audio_run, stdin, monkeypatch):
+    monkeypatch.chdir(audio_run.audio)
+    stdin('s2\\u1.wav\r\n"s0\\u4.wav"\r\ns0\\gone.wav\r\n'.encode("utf-16"))
+    code, out, err = command("predict", audio_run.run, "-", "--format", "jsonl")
+    assert code == 0
+    assert [r["file"] for r in objects(out)] == ["s2\\u1.wav", '"s0\\u4.wav"']
+    assert r"Left out s0\gone.wav: no such file; folders are separated by / here" in err

@@ -11,6 +11,7 @@ import pytest
 import soundfile
 from pyarrow import ipc
 
+from serplatform.corpora.audio import CANCEL
 from serplatform.corpora.base import Utterance
 from serplatform.corpora.csv_table import CsvTable
 from serplatform.corpora.demo import Demo
@@ -69,6 +70,14 @@ def test_bad_utterance_leaves_the_others_alone(tmp_path: Path, write_audio: Writ
     assert [len(frames) for frames in content.frames.values()] == [2, 2]
     (rejection,) = content.rejections
     assert (rejection.path, rejection.reason) == ("bad.wav", "the file is empty (0 bytes)")
+
+
+def test_what_was_odd_about_a_recording_is_noted(tmp_path: Path, write_audio: Writer) -> None:
+    samples, rate = soundfile.read(write_audio(tmp_path / "a.wav"))
+    soundfile.write(tmp_path / "b.wav", np.stack([samples, -samples], axis=1), rate)
+    content = extract(tmp_path, utterance(tmp_path / "a.wav"), utterance(tmp_path / "b.wav"))
+    assert content.audio_notes == [(CANCEL, "b.wav")]
+    assert content.rows[0]["audio_hash"] == content.rows[1]["audio_hash"]
 
 
 @pytest.mark.parametrize("peak", [30_000.0, 1e25])

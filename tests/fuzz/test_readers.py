@@ -369,6 +369,8 @@ def test_recordings(tmp_path: Path, cases: int) -> None:
         audio_bytes("FLAC"),
         audio_bytes("OGG", "VORBIS"),
         audio_bytes("MP3", "MPEG_LAYER_III"),
+        audio_bytes("MP3", "MPEG_LAYER_III").replace(b"Info", b"Gone").replace(b"Xing", b"Gone"),
+        *map(audio_bytes, ("RF64", "AIFF", "AU", "W64", "CAF", "NIST")),
         audio_bytes("WAV", rate=44_100).replace(b"\x44\xac\x00\x00", b"\xff\xff\xff\x7f", 1),
     ]
     claims = bytearray(seeds[0])

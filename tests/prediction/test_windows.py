@@ -10,7 +10,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serplatform.corpora.audio import AudioError, read_audio
+from serplatform.corpora.audio import CANCEL, AudioError, read_audio
 from serplatform.errors import BadInputError
 from serplatform.prediction.windows import WindowPlan, cut, read_whole, read_windows
 from serplatform.testing.audio_run import write_tone
@@ -99,12 +99,15 @@ def test_memory_does_not_grow_with_the_recording(tmp_path):
     assert peak(400.0) < 1.2 * peak(40.0)
 
 
-def test_a_silent_window_holds_no_samples(tmp_path):
+def test_a_window_in_which_nothing_is_heard_holds_no_samples(tmp_path):
     path = tmp_path / "a.wav"
     tone, _ = soundfile.read(write_tone(tmp_path / "t.wav", seconds=2.0))
-    soundfile.write(path, np.concatenate([tone, np.zeros(64_000)]), 16_000)
+    step = np.random.default_rng(0).integers(-1, 2, 32_000) / 32_768
+    samples = np.concatenate([tone, np.zeros(32_000), step, np.full(32_000, 0.2)])
+    soundfile.write(path, samples, 16_000)
     clips = list(read_windows(path, WindowPlan(window=2.0, hop=2.0)))
-    assert [(c.start, c.samples is None) for c in clips] == [(0.0, False), (2.0, True), (4.0, True)]
+    assert [c.start for c in clips if c.samples is None] == [2.0, 4.0, 6.0]
+    assert [c.start for c in clips if c.samples is not None] == [0.0]
 
 
 @pytest.mark.parametrize(
@@ -113,7 +116,7 @@ def test_a_silent_window_holds_no_samples(tmp_path):
         (np.zeros(0), "holds 0 samples"),
         (np.zeros(64_000), "is digital silence throughout"),
         (np.full(200, 0.1), "lasts 12.5 ms, less than one window"),
-        (np.r_[np.full(16_000, 0.1), np.nan], "NaN or infinite.*between 0 and 1 s"),
+        (np.r_[np.full(16_000, 0.1), np.nan], r"NaN or infinite\), the first at 1\.000 s"),
         (np.full(16_000, 20_000.0), "its samples reach 2e.04"),
     ],
 )
@@ -151,3 +154,39 @@ def test_every_fault_of_the_plan_is_told():
         WindowPlan(window=0.0, hop=-1.0)
     with pytest.raises(BadInputError, match="--window nan"):
         WindowPlan(window=float("nan"), hop=1.0)
+
+
+def test_the_whole_and_its_windows_are_judged_alike(tmp_path):
+    """Cut short, damaged at the end, constant: the windows take nothing that the whole refuses."""
+    path = tmp_path / "a.wav"
+    tone, _ = soundfile.read(write_tone(tmp_path / "t.wav", seconds=15.0))
+    samples = {
+        "cut.wav": tone,
+        "cut.flac": tone,
+        "cut.ogg": tone,
+        "cut.mp3": tone,
+        "constant.wav": np.full(32_000, 0.3),
+        "nan.wav": np.r_[tone, np.nan],
+        "large.wav": np.r_[tone, 500.0],
+    }
+    for name, values in samples.items():
+        path = tmp_path / name
+        wide = {"subtype": "FLOAT"} if "cut" not in name else {}
+        soundfile.write(path, values, 16_000, **wide)
+        if "cut" in name:
+            path.write_bytes(path.read_bytes()[: path.stat().st_size * 7 // 10])
+        with pytest.raises(AudioError, match=r"\w") as whole:
+            read_whole(path, 60.0)
+        with pytest.raises(AudioError, match=r"\w") as windows:
+            next(read_windows(path, WindowPlan(window=1.0, hop=1.0)))
+        assert str(whole.value) == str(windows.value)
+
+
+def test_channels_that_cancel_are_read_from_one_in_windows_too(tmp_path):
+    tone, _ = soundfile.read(write_tone(tmp_path / "t.wav", seconds=12.0))
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.stack([tone, -tone], axis=1), 16_000)
+    whole = read_whole(path, 60.0)
+    clips = list(read_windows(path, WindowPlan(window=3.0, hop=3.0)))
+    assert whole.notes == clips[0].notes == (CANCEL,)
+    np.testing.assert_array_equal(np.concatenate([c.samples for c in clips]), whole.samples)
