@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from serplatform.config import parse_value
 from serplatform.errors import BadInputError, unknown_name
+from serplatform.strict_yaml import parse_yaml
 from serplatform.training.trial_config import known_parameters
 
 
@@ -26,16 +26,22 @@ def parse_overrides(
         architecture to flat parameters.
 
     Raises:
-        BadInputError: listing every text without ``=``, unknown or ambiguous key.
+        BadInputError: listing every text without ``=``, unknown or ambiguous key, and value
+            that is not YAML.
     """
     known = {name: known_parameters(name) for name in architectures}
     overrides: dict[str, dict[str, Any]] = {name: {} for name in architectures}
     faults: list[str] = []
     for text in settings:
-        key, equals, value = text.partition("=")
+        key, equals, given = text.partition("=")
         key = key.strip()
         if not equals or not key:
             faults.append(f"'{text}': must be KEY=VALUE, e.g. training.learning_rate=1e-3")
+            continue
+        try:
+            value = parse_yaml(given, f"'{text}'")
+        except BadInputError as error:
+            faults.append(f"{error}; put text with special characters in quotes of its own")
             continue
         first, _, rest = key.partition(".")
         targets = [first] if first in known and rest else list(architectures)
@@ -47,7 +53,7 @@ def parse_overrides(
                 faults.append(f"'{key}' is ambiguous for {architecture}: {', '.join(matches)}")
                 found = True
             elif matches:
-                overrides[architecture][matches[0]] = parse_value(value)
+                overrides[architecture][matches[0]] = value
                 found = True
         if not found:
             every = {p for architecture in targets for p in known[architecture]}
