@@ -113,7 +113,9 @@ def is_plain(value: Any) -> bool:
 
 
 def plain(value: Any) -> Any:
-    """Tuples become lists, as a YAML or JSON file would give them."""
+    """Tuples become lists, also in a mapping, as a YAML or JSON file would give them."""
+    if isinstance(value, Mapping):
+        return {key: plain(element) for key, element in value.items()}
     return [plain(element) for element in value] if isinstance(value, (list, tuple)) else value
 
 
@@ -124,14 +126,10 @@ def _fields(cls: type) -> dict[str, tuple[Any, Mapping[str, Any]]]:
     return {field.name: (hints[field.name], field.metadata) for field in dataclasses.fields(cls)}
 
 
-def field_faults(cls: type, values: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """What is wrong with each of ``values`` by itself: its name, its type or its range."""
-    return _check_fields(cls, values, prefix)[1]
-
-
-def _check_fields(
-    cls: type, values: Mapping[str, Any], prefix: str
+def check_fields(
+    cls: type, values: Mapping[str, Any], prefix: str = ""
 ) -> tuple[dict[str, Any], list[str]]:
+    """Convert each of ``values`` by itself; the faults of its name, its type or its range."""
     fields = _fields(cls)
     faults = [
         unknown_name("parameter", prefix + key, [prefix + name for name in fields])
@@ -161,7 +159,7 @@ def try_config(
         values: field name to value; missing fields keep their defaults.
         prefix: put before each name in messages, e.g. ``"model."``.
     """
-    checked, faults = _check_fields(cls, values, prefix)
+    checked, faults = check_fields(cls, values, prefix)
     if faults:
         return None, faults
     try:

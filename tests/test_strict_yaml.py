@@ -62,16 +62,25 @@ def identical(one: Any, other: Any) -> bool:
     return type(one) is type(other) and repr(one) == repr(other)
 
 
+def setting(text: str) -> str:
+    """How ``--set`` understands the value of a parameter that takes text or nothing."""
+    try:
+        return repr(parse_overrides([f"word_vectors={text}"], ["moma"])["moma"].popitem()[1])
+    except BadInputError as error:
+        (fault,) = error.faults
+        return fault.removeprefix("data.word_vectors = ").removesuffix(": must be text")
+
+
 @pytest.mark.parametrize("text", SCALARS)
 def test_a_value_is_the_same_in_a_setting_a_list_and_a_file(tmp_path: Path, text: str) -> None:
     path = tmp_path / "file.yaml"
     path.write_text(f"key: {text}\nlist:\n  - {text}\n  - [x, {text or '~'}]\n", encoding="utf-8")
     read = read_yaml(path)
-    (given,) = parse_overrides([f"word_vectors={text}"], ["moma"])["moma"].values()
-    (listed,) = parse_overrides([f"word_vectors=[{text or '~'}, 3]"], ["moma"])["moma"].values()
     expected = SCALARS[text]
-    for value in (read["key"], read["list"][0], read["list"][1][1], given, listed[0]):
+    for value in (read["key"], read["list"][0], read["list"][1][1]):
         assert identical(value, expected), value
+    assert setting(text) == repr(expected)
+    assert setting(f"[{text or '~'}, 3]") == repr([expected, 3])
 
 
 def test_a_number_not_a_number_is_one_by_its_yaml_name_only() -> None:

@@ -43,6 +43,7 @@ def open_or_create(
         reopen_run,
         with_space,
     )
+    from serplatform.search.space import paper_point
     from serplatform.search.warm_start import recorded_starts
     from serplatform.storage.mirror import local_path
 
@@ -126,7 +127,8 @@ def open_or_create(
     for name, chosen in run.spaces.items():
         if chosen.fixed:
             fixed = ", ".join(f"{k}={v}" for k, v in chosen.fixed.items())
-            say(f"Note: in every trial of {name}, the paper's included: {fixed}")
+            paper = ", the paper's included" if paper_point(chosen) is not None else ""
+            say(f"Note: in every trial of {name}{paper}: {fixed}")
     return run, count
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from serplatform.errors import BadInputError, unknown_name
 from serplatform.strict_yaml import parse_yaml
-from serplatform.training.trial_config import known_parameters
+from serplatform.training.trial_config import known_parameters, value_faults
 
 
 def parse_overrides(
@@ -27,11 +27,12 @@ def parse_overrides(
 
     Raises:
         BadInputError: listing every text without ``=``, unknown or ambiguous key, and value
-            that is not YAML.
+            that is not YAML or none of its parameter.
     """
     known = {name: known_parameters(name) for name in architectures}
     overrides: dict[str, dict[str, Any]] = {name: {} for name in architectures}
     faults: list[str] = []
+    wrong: dict[str, None] = {}  # once, where several architectures say the same
     for text in settings:
         key, equals, given = text.partition("=")
         key = key.strip()
@@ -48,28 +49,17 @@ def parse_overrides(
         name = rest if first in known and rest else key
         found = False
         for architecture in targets:
-            matches = matching(name, known[architecture])
+            matches = [p for p in known[architecture] if name in (p, p.partition(".")[2])]
             if len(matches) > 1:
                 faults.append(f"'{key}' is ambiguous for {architecture}: {', '.join(matches)}")
                 found = True
             elif matches:
                 overrides[architecture][matches[0]] = value
+                wrong |= dict.fromkeys(value_faults(architecture, matches[0], value))
                 found = True
         if not found:
             every = {p for architecture in targets for p in known[architecture]}
             faults.append(unknown_name("parameter", name, every))
-    if faults:
+    if faults := faults + list(wrong):
         raise BadInputError(f"--set: {len(faults)} fault(s):", faults)
     return overrides
-
-
-def matching(name: str, known: Mapping[str, Any]) -> list[str]:
-    """Full names that ``name`` may stand for.
-
-    Example:
-        >>> matching("hidden_dim", {"model.hidden_dim": 0, "data.feature": 0})
-        ['model.hidden_dim']
-    """
-    if name in known:
-        return [name]
-    return [full for full in known if full.partition(".")[2] == name]

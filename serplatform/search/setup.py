@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from serplatform.artifacts import SCHEMA_VERSION, refuse_foreign
+from serplatform.config import plain
 from serplatform.datasets.dataset import Dataset
 from serplatform.environment import hardware, now, versions
 from serplatform.errors import ArtifactError, BadInputError
@@ -373,19 +374,11 @@ def _without_secrets(storage: str) -> str:
 def space_mapping(space: SearchSpace) -> dict[str, Any]:
     """A space in the form of its YAML file; ``parse_space`` reads it back."""
     parameters: dict[str, Any] = {}
-    for name, parameter in space.parameters.items():
-        entry: dict[str, Any] = {"type": parameter.kind}
-        if parameter.kind == "choice":
-            entry["values"] = list(parameter.values)
-        else:
-            entry.update(low=parameter.low, high=parameter.high)
-            if parameter.step is not None:
-                entry["step"] = parameter.step
-            if parameter.log:
-                entry["log"] = True
-        if parameter.when:
-            entry["when"] = {key: list(values) for key, values in parameter.when.items()}
-        parameters[name] = entry
+    for name, p in space.parameters.items():
+        extent = {"values": p.values} if p.kind == "choice" else {"low": p.low, "high": p.high}
+        optional = {"step": p.step, "log": p.log, "when": p.when}
+        given = {key: option for key, option in optional.items() if option}
+        parameters[name] = plain({"type": p.kind, **extent, **given})
     mapping: dict[str, Any] = {
         "architecture": space.architecture,
         "description": space.description,

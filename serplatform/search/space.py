@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import serplatform
-from serplatform.config import PLAIN, is_plain, plain
+from serplatform.config import plain
 from serplatform.errors import BadInputError, unknown_name
 from serplatform.models.base import ARCHITECTURES
 from serplatform.search.parameter import Parameter, alike, among, encode, parse_parameter
@@ -153,8 +153,8 @@ def why_no_paper_trial(space: SearchSpace) -> str | None:
         f"{name} = {point[name]!r} ({space.parameters[name].extent()})"
         for name in _outside(space, point)
     ]
-    told = f"The paper's configuration of {space.architecture} is no trial of this search: its space"
-    return f"{told} does not hold {'; '.join(outside)}." if outside else None
+    told = f"The paper's configuration of {space.architecture} is no trial: its space does not hold"
+    return f"{told} {'; '.join(outside)}." if outside else None
 
 
 def first_points(space: SearchSpace) -> list[dict[str, Any]]:
@@ -230,8 +230,9 @@ def make_space(
     if not exact and raw.get("parameters", {}) == {}:
         faults.append("parameters: is empty; name at least one parameter to search")
     if faults := faults or combination_faults(space):
-        where = f"{source} with {', '.join(overrides)} set" if overrides else source
-        raise BadInputError(f"{where}: the search space has {len(faults)} fault(s):", faults)
+        where = source if exact or not overrides else f"{source} with {', '.join(overrides)} set"
+        what = "configuration" if exact else "search space"
+        raise BadInputError(f"{where}: the {what} has {len(faults)} fault(s):", faults)
     return space
 
 
@@ -254,7 +255,6 @@ def parse_space(
             section = {}
         sections[key] = section
     fixed = {**sections["fixed"], **overrides}
-    faults += [f"fixed {n}: must be {PLAIN}" for n, value in fixed.items() if not is_plain(value)]
     settled = {*overrides, *_idle(sections["parameters"], overrides)}
     parameters: dict[str, Parameter] = {}
     unreadable: list[str] = []
@@ -270,7 +270,7 @@ def parse_space(
     space = SearchSpace(
         architecture=texts["architecture"] if isinstance(texts["architecture"], str) else "",
         description=texts["description"] if isinstance(texts["description"], str) else "",
-        fixed={name: value for name, value in fixed.items() if is_plain(value)},
+        fixed=fixed,
         parameters=parameters,
         source=source,
     )
@@ -316,9 +316,7 @@ def _read_points(
             faults.append(f"{where} must be {_POINT}")
             continue
         point = {name: value for name, value in entry.items() if name not in settled}
-        found = [f"{n} must be {PLAIN}" for n, value in point.items() if not is_plain(value)]
-        if sound and not found:
-            found = list(_point_faults(space, point, paper))
+        found = list(_point_faults(space, point, paper)) if sound else []
         if sound and not found:
             chosen = complete_point(space, point, paper)
             twin = next((name for name, other in seen if alike(chosen, other)), None)
@@ -334,30 +332,30 @@ def _read_points(
 def _point_faults(space: SearchSpace, point: Point, paper: Mapping[str, Any]) -> Iterator[str]:
     """Why a point cannot be tried: its values, those without effect there, those that it must
     name because the paper's are none of the space, and rules between them."""
-    for name, value in point.items():
-        if name in space.parameters:
-            if not space.parameters[name].contains(value):
-                yield (
-                    f"{name} = {plain(value)!r} is not in the space "
-                    f"({space.parameters[name].extent()}); give a value of the space, or widen it"
-                )
+    searched = space.parameters
+    wrong = [n for n in point if n not in searched or not searched[n].contains(point[n])]
+    for name in wrong:
+        if name in searched:
+            yield (
+                f"{name} = {plain(point[name])!r} is not in the space ({searched[name].extent()}); "
+                "give a value of the space, or widen it"
+            )
         elif name in space.fixed:
             yield f"{name} is fixed to {space.fixed[name]!r} here; leave it out, or search it"
         elif name in paper:
             yield f"{name} is not searched here; leave it out, or add it to parameters"
         else:
-            yield unknown_name("parameter", name, list(space.parameters))
-    if any(n not in space.parameters or not space.parameters[n].contains(point[n]) for n in point):
+            yield unknown_name("parameter", name, list(searched))
+    if wrong:
         return
     chosen = complete_point(space, point, paper)
-    for name in point:
-        if name not in chosen:
-            yield f"{name} has no effect there, because of its `when`; leave it out"
     lacking = _outside(space, chosen)
+    for name in (name for name in point if name not in chosen):
+        yield f"{name} has no effect there, because of its `when`; leave it out"
     for name in lacking:
         yield (
             f"{name} must be named: the paper's value {chosen[name]!r} is not in the space "
-            f"({space.parameters[name].extent()})"
+            f"({searched[name].extent()})"
         )
     if not lacking:
         yield from _refused(space.architecture, {**space.fixed, **chosen})
@@ -450,16 +448,10 @@ def _when_faults(space: SearchSpace, unreadable: Collection[str]) -> list[str]:
 
 def _depends(space: SearchSpace, name: str, on: str) -> bool:
     """Whether ``name`` is, or is conditioned through any chain on, the parameter ``on``."""
-    seen: set[str] = set()
-    waiting = [name]
-    while waiting:
-        current = waiting.pop()
-        if current == on:
-            return True
-        if current not in seen and current in space.parameters:
-            seen.add(current)
-            waiting.extend(space.parameters[current].when)
-    return False
+    found = {name}
+    for _ in space.parameters:  # a chain is no longer
+        found.update(*(space.parameters[n].when for n in found if n in space.parameters))
+    return on in found
 
 
 def combination_faults(space: SearchSpace) -> list[str]:
@@ -474,6 +466,8 @@ def combination_faults(space: SearchSpace) -> list[str]:
     for values in distinct:
         for fault in _refused(space.architecture, {**space.fixed, **values}):
             refused.setdefault(fault, []).append(values)
+    if not space.parameters:
+        return list(refused)
     return [
         f"every combination is refused: {fault}"
         if len(examples) == len(distinct)

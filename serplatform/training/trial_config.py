@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from serplatform.config import field_faults, plain, try_config
+from serplatform.config import PLAIN, check_fields, is_plain, plain, try_config
 from serplatform.datasets.data_config import DataConfig
 from serplatform.errors import BadInputError, unknown_name
 from serplatform.models.base import ARCHITECTURES, Architecture
@@ -124,7 +124,8 @@ def value_faults(architecture_name: str, name: str, value: Any) -> list[str]:
     """Why a known parameter cannot be ``value``, whatever the others are: its type, its range."""
     section, _, field = name.partition(".")
     cls = _classes(ARCHITECTURES.get(architecture_name))[section]
-    return field_faults(cls, {field: value}, f"{section}.")
+    faults = check_fields(cls, {field: value}, f"{section}.")[1]
+    return faults if faults or is_plain(value) else [f"{name} = {value!r}: must be {PLAIN}"]
 
 
 def _classes(architecture: Architecture) -> dict[str, type]:

@@ -23,6 +23,7 @@ from serplatform.search.space import (
     paper_point,
     space_directory,
     space_faults,
+    why_no_paper_trial,
 )
 from serplatform.training.trial_config import resolve
 
@@ -167,6 +168,91 @@ def test_set_values_are_checked_all_at_once(load):
         load(FULL, **{"model.hidden_dimm": 3, "training.batch_size": 0})
     assert "Did you mean 'model.hidden_dim'?" in str(caught.value)
     assert "training.batch_size = 0: must be at least 1" in str(caught.value)
+
+
+FAULTY = """
+fixed: {training.max_epochs: 0}
+parameters:
+  model.num_blocks: {type: int, low: 9, high: 2}
+  model.hidden_dim: {type: choice, values: [many, 64]}
+  model.gamma_init: {type: choice, values: [normal, zeros]}
+  model.gamma_scale: {type: float, low: -3, high: .nan, when: {model.gamma_init: [normal]}}
+  model.dropout: {type: choice, values: [7], when: {model.gamma_scale: [0.5]}}
+  model.residual: {type: choice, values: [true, false], when: {model.context: [30]}}
+try_first:
+  - {model.num_blocks: 50, model.residual: false}
+  - {model.gamma_scale: 50}
+  - {model.hidden_dim: none, model.residual: false}
+"""
+
+
+def test_a_space_is_judged_after_the_user_has_fixed_what_is_faulty_in_it(load):
+    """What is fixed and what can then never be active may be faulty, in the points too."""
+    sets = {
+        "training.max_epochs": 3,
+        "model.num_blocks": 2,
+        "model.hidden_dim": 8,
+        "model.gamma_init": "zeros",
+        "model.context": 30,
+    }
+    space = load(FAULTY, **sets)
+    assert space.fixed == sets
+    assert list(space.parameters) == ["model.residual"]  # its condition holds
+    assert space.try_first == ({"model.residual": False},)  # once
+    for left_out in sets:
+        with pytest.raises(BadInputError, match=r"toy\.yaml with .* set: the search space has"):
+            load(FAULTY, **{name: value for name, value in sets.items() if name != left_out})
+    without = load(FAULTY, **{**sets, "model.context": 31})
+    assert without.parameters == {}
+
+
+def test_a_rule_broken_by_what_the_user_sets_is_found_before_the_search(load):
+    searched = "parameters:\n  model.overlap: {type: int, low: 0, high: 9}\n"
+    assert paper_point(load(searched, **{"model.context": 12})) is None  # the paper's is 10
+    with pytest.raises(BadInputError, match="a combination is refused: model: overlap 9 must be"):
+        load(searched, **{"model.context": 9})
+    other = "parameters:\n  model.num_blocks: {type: int, low: 1, high: 4}\n"
+    with pytest.raises(BadInputError, match="every combination is refused: model: overlap 10"):
+        load(other, **{"model.context": 9})
+
+
+def test_a_space_without_the_papers_values_says_which(load):
+    space = load("""
+parameters:
+  model.num_blocks: {type: int, low: 4, high: 6}
+  model.hidden_dim: {type: choice, values: [32, 64]}
+  model.gamma_init: {type: choice, values: [uniform, normal]}
+  model.gamma_scale: {type: float, low: 1, high: 2, when: {model.gamma_init: [uniform]}}
+""")
+    assert paper_point(space) is None
+    assert why_no_paper_trial(space) == (
+        "The paper's configuration of toy is no trial: its space does not hold "
+        "model.num_blocks = 3 (int from 4 to 6)."
+    )
+    assert why_no_paper_trial(load(FULL)) is None
+
+
+@pytest.mark.parametrize(
+    "entry",
+    ["{type: float, low: 0.1, high: 1.0, step: 1e-300}", "{type: float, low: 0, high: -0.0}"],
+)
+def test_no_range_is_accepted_that_cannot_be_drawn_from(load, entry):
+    with contextlib.suppress(BadInputError):
+        space = load(f"parameters:\n  model.gamma_scale: {entry}\n")
+        assert space.sample(np.random.default_rng(0)) == {"model.gamma_scale": 0.0}
+
+
+def test_a_space_is_judged_once(monkeypatch):
+    """Each configuration that is looked at takes part of a millisecond, before every search."""
+    calls = []
+
+    def counted(*args: Any) -> Any:
+        calls.append(args)
+        return resolve(*args)
+
+    monkeypatch.setattr("serplatform.search.space.resolve", counted)
+    load_space("moma", {"training.batch_size": 4})
+    assert len(calls) <= 129  # random combinations, and the paper's
 
 
 def test_every_fault_is_reported_at_once(load):

@@ -73,7 +73,7 @@ def test_points_survive_run_json(tmp_path: Path) -> None:
     [
         (" 3", "try_first: must be a list"),
         (" [3]", "point 1: must be a mapping of dotted"),
-        (" [{model.hidden_dim: .inf}]", "point 1: model.hidden_dim must be a finite number"),
+        (" [{model.hidden_dim: .inf}]", "point 1: model.hidden_dim = inf is not in the space"),
         (
             " [{model.hidden_dim: 100}]",
             r"point 1: model.hidden_dim = 100 is not in the space \(one of 64, 128, 512\); give a",
