@@ -1,29 +1,31 @@
 """Typed configurations: checked whole before anything is computed, every fault reported.
 
 A configuration is a frozen, keyword-only dataclass whose fields are made by :func:`setting`.
-Values come from YAML, ``--set KEY=VALUE`` or a search space; :func:`parse_config` turns a
-mapping into an instance or raises one error that lists every fault.
+Values come from YAML, ``--set KEY=VALUE`` or a search space; :func:`try_config` turns a mapping
+into an instance or into the list of all its faults.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
-import math
 import types
 import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-import yaml
-
-from serplatform.errors import BadInputError, unknown_name
+from serplatform.errors import unknown_name
 
 C = TypeVar("C")
 
-#: numbers beyond it are mistakes; whole ones could not even be written as floats
+#: larger whole numbers are not exact as floats, and do not fit the columns of our tables
+LARGEST_WHOLE = 2**53
+#: larger numbers are mistakes
 _LARGEST = 1e300
+#: what :func:`is_plain` accepts
+PLAIN = f"a finite number (a whole one up to {LARGEST_WHOLE}), text, true, false, null or a list"
 
 
 def setting(
@@ -81,11 +83,11 @@ def _check(value: Any, kind: Any, meta: Mapping[str, Any], name: str) -> tuple[A
     if kind is str:
         return value, [] if isinstance(value, str) else [f"{name} = {value!r}: must be text"]
     if kind in (int, float):
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        number = number and abs(value) < _LARGEST and math.isfinite(value)
-        if not number or (kind is int and value != int(value)):
+        if not is_number(value) or (kind is int and value != int(value)):
             word = "a whole number" if kind is int else "a finite number"
             return value, [f"{name} = {value!r}: must be {word}"]
+        if kind is int and abs(value) > LARGEST_WHOLE:
+            return value, [f"{name} = {value!r}: must be at most {LARGEST_WHOLE}"]
         low, high = meta.get("low"), meta.get("high")
         if low is not None and value < low:
             return value, [f"{name} = {value!r}: must be at least {low}"]
@@ -95,14 +97,40 @@ def _check(value: Any, kind: Any, meta: Mapping[str, Any], name: str) -> tuple[A
     raise TypeError(f"unsupported type of configuration field {name}: {kind}")
 
 
-def config_faults(cls: type, values: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Every reason why ``values`` do not make a ``cls``; empty when they do."""
-    return _parse(cls, values, prefix)[1]
+def is_number(value: Any) -> bool:
+    """Whether ``value`` is a finite number and not beyond reason: true for 3, not for True."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and abs(value) < _LARGEST  # False for NaN
 
 
-def _parse(cls: type[C], values: Mapping[str, Any], prefix: str) -> tuple[C | None, list[str]]:
-    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+def is_plain(value: Any) -> bool:
+    """Whether ``value`` is :data:`PLAIN`: a run's JSON gives it back exactly as it was."""
+    if isinstance(value, (list, tuple)):
+        return all(map(is_plain, value))
+    if isinstance(value, int):
+        return abs(value) <= LARGEST_WHOLE
+    return value is None or isinstance(value, str) or is_number(value)
+
+
+def plain(value: Any) -> Any:
+    """Tuples become lists, also in a mapping, as a YAML or JSON file would give them."""
+    if isinstance(value, Mapping):
+        return {key: plain(element) for key, element in value.items()}
+    return [plain(element) for element in value] if isinstance(value, (list, tuple)) else value
+
+
+@functools.cache
+def _fields(cls: type) -> dict[str, tuple[Any, Mapping[str, Any]]]:
+    """Each field's name to its type and what :func:`setting` said of it."""
     hints = typing.get_type_hints(cls)
+    return {field.name: (hints[field.name], field.metadata) for field in dataclasses.fields(cls)}
+
+
+def check_fields(
+    cls: type, values: Mapping[str, Any], prefix: str = ""
+) -> tuple[dict[str, Any], list[str]]:
+    """Convert each of ``values`` by itself; the faults of its name, its type or its range."""
+    fields = _fields(cls)
     faults = [
         unknown_name("parameter", prefix + key, [prefix + name for name in fields])
         for key in values
@@ -111,45 +139,33 @@ def _parse(cls: type[C], values: Mapping[str, Any], prefix: str) -> tuple[C | No
     checked: dict[str, Any] = {}
     for key, value in values.items():
         if key in fields:
-            checked[key], found = _check(value, hints[key], fields[key].metadata, prefix + key)
+            checked[key], found = _check(value, *fields[key], prefix + key)
             faults.extend(found)
+    return checked, faults
+
+
+def config_faults(cls: type, values: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Every reason why ``values`` do not make a ``cls``; empty when they do."""
+    return try_config(cls, values, prefix)[1]
+
+
+def try_config(
+    cls: type[C], values: Mapping[str, Any], prefix: str = ""
+) -> tuple[C | None, list[str]]:
+    """Build a configuration from plain values, or say every reason why they do not make one.
+
+    Args:
+        cls: a dataclass whose fields were made by :func:`setting`.
+        values: field name to value; missing fields keep their defaults.
+        prefix: put before each name in messages, e.g. ``"model."``.
+    """
+    checked, faults = check_fields(cls, values, prefix)
     if faults:
         return None, faults
     try:
         return cls(**checked), []
     except ValueError as error:  # a rule between fields, checked in __post_init__
         return None, [f"{prefix.rstrip('.') or cls.__name__}: {error}"]
-
-
-def parse_config(cls: type[C], values: Mapping[str, Any], where: str, prefix: str = "") -> C:
-    """Build a configuration from plain values.
-
-    Args:
-        cls: a dataclass whose fields were made by :func:`setting`.
-        values: field name to value; missing fields keep their defaults.
-        where: names the source in the error, e.g. a file.
-        prefix: put before each name in messages, e.g. ``"model."``.
-
-    Raises:
-        BadInputError: with every fault, if there is any.
-    """
-    config, faults = _parse(cls, values, prefix)
-    if config is None:
-        raise BadInputError(f"{where}: the configuration has {len(faults)} fault(s):", faults)
-    return config
-
-
-def parse_value(text: str) -> Any:
-    """Read the VALUE of ``--set KEY=VALUE`` as YAML would, with ``1e-3`` a number.
-
-    Example:
-        >>> parse_value("1e-3"), parse_value("true"), parse_value("[3, 4]"), parse_value("null")
-        (0.001, True, [3, 4], None)
-    """
-    try:
-        return float(text) if "e" in text.lower() and "[" not in text else yaml.safe_load(text)
-    except ValueError:
-        return yaml.safe_load(text)
 
 
 def digest(value: Any) -> str:

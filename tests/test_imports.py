@@ -15,7 +15,7 @@ PACKAGE = Path(serplatform.__file__).parent
 #: From the bottom up. A part may import parts of lower rows only, never one of its own row.
 ROWS = [
     {"errors"},
-    {"registry", "seeding"},
+    {"registry", "seeding", "strict_yaml"},
     {"config", "environment"},
     {"labels", "metrics", "artifacts"},
     {"storage"},

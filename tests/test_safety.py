@@ -31,7 +31,7 @@ CALLS = {
     *("shutil.unpack_archive", "tarfile.open", "jsonpickle.decode", "tempfile.mktemp"),
 }
 #: where a loader derived from PyYAML's safe one is used
-STRICT_YAML = "search/strict_yaml.py"
+STRICT_YAML = "strict_yaml.py"
 
 
 def dotted(node: ast.AST) -> str:
@@ -94,7 +94,7 @@ def test_a_danger_would_be_found(source: str, danger: str) -> None:
 def test_the_yaml_loader_is_derived_from_the_safe_one() -> None:
     import yaml
 
-    from serplatform.search.strict_yaml import _StrictLoader
+    from serplatform.strict_yaml import _StrictLoader
 
     assert issubclass(_StrictLoader, yaml.SafeLoader)
     assert not issubclass(_StrictLoader, yaml.UnsafeLoader)

@@ -34,13 +34,16 @@ def open_or_create(
     """Open or create the run; return it with the number of trials over its whole life."""
     from serplatform.distributed.search import default_run_path
     from serplatform.ensemble.base import COMBINERS
+    from serplatform.models.base import ARCHITECTURES
     from serplatform.search.salvage import mend_run
     from serplatform.search.setup import (
         SearchRequest,
         choose_architectures,
         create_run,
         reopen_run,
+        with_space,
     )
+    from serplatform.search.space import paper_point
     from serplatform.search.warm_start import recorded_starts
     from serplatform.storage.mirror import local_path
 
@@ -57,7 +60,8 @@ def open_or_create(
                 f"{out}: holds the trainings of a paper's table, where nothing is searched; go on "
                 "with `serplatform reproduce`"
             )
-        given = choose_architectures(architectures) if architectures else None
+        searched = None if exact else with_space(()) | set(run.spaces)
+        given = choose_architectures(architectures, searched) if architectures else None
         if given is not None and set(given) != set(run.spaces):
             raise BadInputError(
                 f"{run.directory} searches {', '.join(run.spaces)}, not {', '.join(given)}; leave "
@@ -76,7 +80,9 @@ def open_or_create(
             spent = float(run.description.get("seconds") or 0.0)
             run.description["time_budget"] = budget_seconds and spent + budget_seconds
         return run, count
-    names = choose_architectures(architectures)
+    names = choose_architectures(architectures, None if exact else with_space(request["spaces"]))
+    if "all" in architectures and (left := set(ARCHITECTURES.names()) - set(names)):
+        say(f"Left out of `all`, having no search space: {', '.join(sorted(left))}; see --space.")
     demo = data is None
     if data is None:
         from serplatform.distributed.prepare import ensure_demo
@@ -121,7 +127,8 @@ def open_or_create(
     for name, chosen in run.spaces.items():
         if chosen.fixed:
             fixed = ", ".join(f"{k}={v}" for k, v in chosen.fixed.items())
-            say(f"Note: in every trial of {name}, the paper's included: {fixed}")
+            paper = ", the paper's included" if paper_point(chosen) is not None else ""
+            say(f"Note: in every trial of {name}{paper}: {fixed}")
     return run, count
 
 

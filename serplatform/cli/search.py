@@ -116,9 +116,10 @@ def command(
 ) -> None:
     """Search hyperparameters of one or several architectures.
 
-    The first trial of each architecture is its paper's own configuration. Trials are chosen,
-    stopped and compared by dev rows only; at the end an ensemble of all finished trials, what
-    the best models attend to and a report are written into the run.
+    The first trial of each architecture is its paper's own configuration, unless a space of your
+    own does not hold it. Trials are chosen, stopped and compared by dev rows only; at the end an
+    ensemble of all finished trials, what the best models attend to and a report are written into
+    the run.
 
     Examples:
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from serplatform.errors import BadInputError, SerplatformError, unknown_name
 from serplatform.metrics import METRICS
+from serplatform.strict_yaml import parse_yaml
 
 #: what a row may hold beside classification metrics: the share of MFCCs that a VRNN samples
 MEASURES = (*METRICS, "sampled_share")
@@ -143,13 +144,11 @@ def published_results(
 
 @functools.cache
 def _tables() -> dict[str, PublishedTable]:
-    import yaml
-
     found = {}
     folder = resources.files("serplatform.references") / "tables"
     for path in sorted(folder.iterdir(), key=lambda item: item.name):
         if path.name.endswith(".yaml"):
-            table = parse_table(yaml.safe_load(path.read_text(encoding="utf-8")), path.name)
+            table = parse_table(parse_yaml(path.read_text(encoding="utf-8"), path.name), path.name)
             found[table.name] = table
     return found
 

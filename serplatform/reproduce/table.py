@@ -39,7 +39,7 @@ from serplatform.errors import BadInputError, unknown_name
 from serplatform.metrics import METRICS
 from serplatform.models.base import ARCHITECTURES
 from serplatform.protocols.base import PROTOCOLS
-from serplatform.search.strict_yaml import read_yaml
+from serplatform.strict_yaml import read_yaml
 from serplatform.training.trial_config import resolve
 
 KINDS = ("metrics", "sampled_share", "attention_similarity")

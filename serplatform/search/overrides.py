@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from serplatform.config import parse_value
 from serplatform.errors import BadInputError, unknown_name
-from serplatform.training.trial_config import known_parameters
+from serplatform.strict_yaml import parse_yaml
+from serplatform.training.trial_config import known_parameters, value_faults
 
 
 def parse_overrides(
@@ -26,44 +26,40 @@ def parse_overrides(
         architecture to flat parameters.
 
     Raises:
-        BadInputError: listing every text without ``=``, unknown or ambiguous key.
+        BadInputError: listing every text without ``=``, unknown or ambiguous key, and value
+            that is not YAML or none of its parameter.
     """
     known = {name: known_parameters(name) for name in architectures}
     overrides: dict[str, dict[str, Any]] = {name: {} for name in architectures}
     faults: list[str] = []
+    wrong: dict[str, None] = {}  # once, where several architectures say the same
     for text in settings:
-        key, equals, value = text.partition("=")
+        key, equals, given = text.partition("=")
         key = key.strip()
         if not equals or not key:
             faults.append(f"'{text}': must be KEY=VALUE, e.g. training.learning_rate=1e-3")
+            continue
+        try:
+            value = parse_yaml(given, f"'{text}'")
+        except BadInputError as error:
+            faults.append(f"{error}; put text with special characters in quotes of its own")
             continue
         first, _, rest = key.partition(".")
         targets = [first] if first in known and rest else list(architectures)
         name = rest if first in known and rest else key
         found = False
         for architecture in targets:
-            matches = matching(name, known[architecture])
+            matches = [p for p in known[architecture] if name in (p, p.partition(".")[2])]
             if len(matches) > 1:
                 faults.append(f"'{key}' is ambiguous for {architecture}: {', '.join(matches)}")
                 found = True
             elif matches:
-                overrides[architecture][matches[0]] = parse_value(value)
+                overrides[architecture][matches[0]] = value
+                wrong |= dict.fromkeys(value_faults(architecture, matches[0], value))
                 found = True
         if not found:
             every = {p for architecture in targets for p in known[architecture]}
             faults.append(unknown_name("parameter", name, every))
-    if faults:
+    if faults := faults + list(wrong):
         raise BadInputError(f"--set: {len(faults)} fault(s):", faults)
     return overrides
-
-
-def matching(name: str, known: Mapping[str, Any]) -> list[str]:
-    """Full names that ``name`` may stand for.
-
-    Example:
-        >>> matching("hidden_dim", {"model.hidden_dim": 0, "data.feature": 0})
-        ['model.hidden_dim']
-    """
-    if name in known:
-        return [name]
-    return [full for full in known if full.partition(".")[2] == name]

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from serplatform.config import LARGEST_WHOLE, PLAIN, is_number, is_plain, plain
 from serplatform.errors import unknown_name
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ KEYS = {
     "int": ("type", "low", "high", "step", "log", "when"),
     "float": ("type", "low", "high", "step", "log", "when"),
 }
-_LARGEST = 2**53  # whole numbers beyond it are not exact as floats
-_STORABLE = "a finite number, text, true, false, null or a list of these"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -133,6 +132,8 @@ class Parameter:
             return ["step and log: true exclude each other; leave one out"]
         if self.step <= 0:
             return [f"step = {self.step}: must be above 0"]
+        if self.high - self.low > self.step * LARGEST_WHOLE:
+            return [f"step = {self.step}: is too small between {self.low} and {self.high}"]
         if not self.contains(self.high):
             return [f"high = {self.high} is not low plus a whole number of steps of {self.step}"]
         return []
@@ -174,12 +175,13 @@ def _parse_option(key: str, value: Any, *, whole: bool) -> tuple[Any, list[str]]
         }
         when = {parent: choices for parent, (choices, _) in pairs.items()}
         return when, [fault for _, faults in pairs.values() for fault in faults]
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not abs(value) <= _LARGEST:
+    if not is_number(value):
         return value, [f"{key} = {value!r}: must be a finite number"]
+    if abs(value) > LARGEST_WHOLE:
+        return value, [f"{key} = {value!r}: must lie within -{LARGEST_WHOLE} and {LARGEST_WHOLE}"]
     if whole and value != int(value):
         return value, [f"{key} = {value!r}: must be a whole number"]
-    return (int(value) if whole else float(value)), []
+    return (int(value) if whole else float(value) + 0.0), []  # no negative zero
 
 
 def _parse_choices(key: str, value: Any) -> tuple[tuple[Any, ...], list[str]]:
@@ -187,22 +189,7 @@ def _parse_choices(key: str, value: Any) -> tuple[tuple[Any, ...], list[str]]:
         return (), [f"{key}: must be a list"]
     if key != "values" and not value:
         return (), [f"{key}: is empty; give at least one value"]
-    bad = [choice for choice in value if not storable(choice)]
-    return tuple(value), [f"{key}: {choice!r} must be {_STORABLE}" for choice in bad]
-
-
-def storable(value: Any) -> bool:
-    """Whether a configuration can hold ``value``: plain, finite, or a list of such values."""
-    if isinstance(value, (list, tuple)):
-        return all(storable(element) for element in value)
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return abs(value) <= _LARGEST  # False for NaN
-    return value is None or isinstance(value, (bool, str))
-
-
-def plain(value: Any) -> Any:
-    """Tuples become lists, as a YAML or JSON file would give them."""
-    return [plain(element) for element in value] if isinstance(value, (list, tuple)) else value
+    return tuple(value), [f"{key}: {v!r} must be {PLAIN}" for v in value if not is_plain(v)]
 
 
 def encode(value: Any) -> Any:
@@ -227,3 +214,8 @@ def same(one: Any, other: Any) -> bool:
 def among(value: Any, values: Iterable[Any]) -> bool:
     """Whether ``value`` is one of ``values`` in the sense of :func:`same`."""
     return any(same(value, other) for other in values)
+
+
+def alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two sets of values are the same configuration of one space."""
+    return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)

@@ -6,11 +6,12 @@ import contextlib
 import dataclasses
 import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from serplatform.artifacts import SCHEMA_VERSION, refuse_foreign
+from serplatform.config import plain
 from serplatform.datasets.dataset import Dataset
 from serplatform.environment import hardware, now, versions
 from serplatform.errors import ArtifactError, BadInputError
@@ -23,9 +24,11 @@ from serplatform.search.overrides import parse_overrides
 from serplatform.search.space import (
     SearchSpace,
     load_space,
+    make_space,
     packaged_spaces,
     parse_space,
-    space_faults,
+    read_space_file,
+    why_no_paper_trial,
 )
 from serplatform.search.study import (
     PRUNERS,
@@ -134,8 +137,15 @@ class OpenRun:
             directory.path.rmdir()
 
 
-def choose_architectures(names: Sequence[str]) -> tuple[str, ...]:
+def choose_architectures(
+    names: Sequence[str], searched: Collection[str] | None = None
+) -> tuple[str, ...]:
     """Resolve ``all`` and check each name; order is kept, repeats are refused.
+
+    Args:
+        names: as given by the user.
+        searched: the architectures that ``all`` stands for, see :func:`with_space`; None for
+            every one.
 
     Raises:
         BadInputError: unknown or repeated name, or none.
@@ -145,7 +155,8 @@ def choose_architectures(names: Sequence[str]) -> tuple[str, ...]:
             f"name at least one architecture ({', '.join(ARCHITECTURES.names())}) or `all`"
         )
     if "all" in names:
-        return tuple(ARCHITECTURES.names())
+        every = ARCHITECTURES.names()
+        return tuple(name for name in every if searched is None or name in searched)
     for name in names:
         ARCHITECTURES.get(name)
     if len(set(names)) != len(names):
@@ -153,39 +164,58 @@ def choose_architectures(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
+def with_space(spaces: Sequence[str]) -> set[str]:
+    """The architectures that can be searched: packaged spaces, and ``spaces``, names or files."""
+    return {*packaged_spaces(), *(str(read_space_file(s)[0].get("architecture")) for s in spaces)}
+
+
 def choose_spaces(request: SearchRequest) -> dict[str, SearchSpace]:
-    """Load one space an architecture and fix the user's settings in it.
+    """Make one space an architecture, the user's settings fixed in it.
 
     Raises:
         BadInputError: a space is faulty, is for none of the architectures, or two are for one.
     """
-    given: dict[str, SearchSpace] = {}
+    given: dict[str, tuple[Mapping[Any, Any], str]] = {}
     for name in request.spaces:
-        space = load_space(name)
-        if space.architecture not in request.architectures:
+        raw, source = read_space_file(name)
+        architecture = raw.get("architecture")
+        if architecture not in ARCHITECTURES.names():
+            make_space(raw, source)  # says so, with its other faults
+        if architecture not in request.architectures:
             raise BadInputError(
-                f"--space {name}: it is for architecture '{space.architecture}', which is not "
+                f"--space {name}: it is for architecture '{architecture}', which is not "
                 f"searched ({', '.join(request.architectures)})"
             )
-        if space.architecture in given:
-            raise BadInputError(f"--space: two spaces for architecture '{space.architecture}'")
-        given[space.architecture] = space
+        if architecture in given:
+            raise BadInputError(f"--space: two spaces for architecture '{architecture}'")
+        given[architecture] = raw, source
     packaged = packaged_spaces()
     overrides = parse_overrides(request.settings, request.architectures)
     spaces: dict[str, SearchSpace] = {}
     for architecture in request.architectures:
-        if request.exact:
-            spaces[architecture] = SearchSpace(
-                architecture=architecture,
-                description="one configuration: the paper's, with what the user set",
-                source="--set",
-            ).fix(overrides[architecture])
-            continue
         small = f"{architecture}-small"
         name = small if request.small and small in packaged else architecture
-        space = given.get(architecture) or load_space(name)
-        spaces[architecture] = space.fix(overrides[architecture])
+        if request.exact:
+            spaces[architecture] = _one_configuration(architecture, overrides[architecture])
+        elif architecture in given:
+            spaces[architecture] = make_space(*given[architecture], overrides[architecture])
+        elif name not in packaged:
+            raise BadInputError(
+                f"{architecture} has no search space of its own; give a file with --space, or "
+                f"train one configuration with `serplatform train {architecture}`"
+            )
+        else:
+            spaces[architecture] = load_space(name, overrides[architecture])
     return spaces
+
+
+def _one_configuration(architecture: str, overrides: Mapping[str, Any]) -> SearchSpace:
+    """A space that searches nothing."""
+    raw = {
+        "architecture": architecture,
+        "description": "one configuration: the paper's, with what the user set",
+    }
+    return make_space(raw, "--set", overrides, exact=True)
 
 
 def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> OpenRun:
@@ -261,6 +291,7 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
             *dataset.meta["notes"],
             *plan.notes,
             *([warning] if warning else []),
+            *filter(None, map(why_no_paper_trial, spaces.values())),
             *(note for start in starts for note in start.notes()),
         ],
     }
@@ -302,9 +333,8 @@ def reopen_run(out: Path, *, dataset: str | Path | None = None) -> OpenRun:
         raise ArtifactError(f"{directory.folds_file}: the folds were changed after the run began")
     spaces: dict[str, SearchSpace] = {}
     for name, mapping in description["spaces"].items():
-        space, _, faults = parse_space(mapping, f"{directory.run_file} ({name})")
-        faults = [f for f in faults if not f.startswith("parameters: is empty")]
-        if faults := faults + space_faults(space):
+        space, faults = parse_space(mapping, f"{directory.run_file} ({name})")
+        if faults:
             raise ArtifactError(f"{directory.run_file}: the space of {name} is faulty", faults)
         spaces[name] = space
     description["dataset"]["path"] = address(path)
@@ -344,19 +374,11 @@ def _without_secrets(storage: str) -> str:
 def space_mapping(space: SearchSpace) -> dict[str, Any]:
     """A space in the form of its YAML file; ``parse_space`` reads it back."""
     parameters: dict[str, Any] = {}
-    for name, parameter in space.parameters.items():
-        entry: dict[str, Any] = {"type": parameter.kind}
-        if parameter.kind == "choice":
-            entry["values"] = list(parameter.values)
-        else:
-            entry.update(low=parameter.low, high=parameter.high)
-            if parameter.step is not None:
-                entry["step"] = parameter.step
-            if parameter.log:
-                entry["log"] = True
-        if parameter.when:
-            entry["when"] = {key: list(values) for key, values in parameter.when.items()}
-        parameters[name] = entry
+    for name, p in space.parameters.items():
+        extent = {"values": p.values} if p.kind == "choice" else {"low": p.low, "high": p.high}
+        optional = {"step": p.step, "log": p.log, "when": p.when}
+        given = {key: option for key, option in optional.items() if option}
+        parameters[name] = plain({"type": p.kind, **extent, **given})
     mapping: dict[str, Any] = {
         "architecture": space.architecture,
         "description": space.description,

@@ -11,42 +11,37 @@ A space names an architecture, values fixed in every trial, and the parameters t
       training.learning_rate: {type: float, low: 1e-5, high: 3e-3, log: true}
       model.gamma_scale: {type: float, low: 0.01, high: 2.0, log: true,
                           when: {model.gamma_init: [normal, uniform]}}
+    try_first:
+      - {training.learning_rate: 3e-3, model.hidden_dim: 256}
 
 ``int`` and ``float`` take an optional ``step`` or ``log: true``; ``when`` makes a parameter
-depend on the values of earlier ones. The paper's own value of every searched parameter must lie
-inside the space, because the paper's configuration is the first trial of every search. Points to
-try next may follow as ``try_first``, see the module of that name.
+depend on the values of earlier ones. Where the paper's own value of every searched parameter lies
+inside the space, the paper's configuration is the first trial; the points of ``try_first`` follow,
+and what they do not name is as in the paper. What the user sets (``--set``) is fixed before a
+space is judged: it may be faulty in what can then play no part.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import serplatform
+from serplatform.config import plain
 from serplatform.errors import BadInputError, unknown_name
 from serplatform.models.base import ARCHITECTURES
-from serplatform.search.parameter import (
-    Parameter,
-    among,
-    encode,
-    parse_parameter,
-    plain,
-    storable,
+from serplatform.search.parameter import Parameter, alike, among, encode, parse_parameter
+from serplatform.strict_yaml import read_yaml
+from serplatform.training.trial_config import (
+    known_parameters,
+    paper_values,
+    resolve,
+    value_faults,
 )
-from serplatform.search.strict_yaml import read_yaml
-from serplatform.search.try_first import (
-    Point,
-    complete_point,
-    point_faults,
-    points_left,
-    read_points,
-)
-from serplatform.training.trial_config import known_parameters, paper_values, resolve
 
 if TYPE_CHECKING:
     import optuna
@@ -54,6 +49,9 @@ if TYPE_CHECKING:
 _TOP_KEYS = ("architecture", "description", "fixed", "parameters", "try_first")
 _SAMPLES = 128  # drawn to find combinations that the configuration refuses
 _SHOWN = 3  # of the combinations that it refuses
+_POINT = "a mapping of dotted parameter names such as {training.learning_rate: 3e-3}"
+
+Point = Mapping[str, Any]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -106,34 +104,6 @@ class SearchSpace:
                 values[name] = next((v for v in parameter.values if encode(v) == value), value)
         return values
 
-    def fix(self, overrides: Mapping[str, Any]) -> SearchSpace:
-        """Hold parameters that the user sets (``--set``) and search only the others.
-
-        Parameters that can no longer become active are left out.
-
-        Raises:
-            BadInputError: an override is not a valid value of the architecture, or makes the
-                space invalid; all faults are listed.
-        """
-        fixed = {**self.fixed, **overrides}
-        kept: dict[str, Parameter] = {}
-        for name, parameter in self.parameters.items():
-            possible = all(
-                parent in kept or (parent in fixed and among(fixed[parent], allowed))
-                for parent, allowed in parameter.when.items()
-            )
-            if name not in overrides and possible:
-                kept[name] = parameter
-        space = dataclasses.replace(self, fixed=fixed, parameters=kept, try_first=())
-        if self.try_first and not space_faults(space):
-            paper = paper_values(space.architecture)
-            points = points_left(space, self.try_first, paper)
-            space = dataclasses.replace(space, try_first=points)
-        if faults := space_faults(space):
-            where = f"{self.source or self.architecture} with {', '.join(overrides)} set"
-            raise BadInputError(f"{where}: the search space has {len(faults)} fault(s):", faults)
-        return space
-
     def walk(self, choose: Callable[[str, Parameter], Any]) -> dict[str, Any]:
         """Call ``choose`` for each active parameter in order; return name to its answer."""
         chosen: dict[str, Any] = {}
@@ -144,20 +114,47 @@ class SearchSpace:
         return chosen
 
 
-def paper_point(space: SearchSpace, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The paper's own values of the searched parameters: the first trial of a search.
+def complete_point(space: SearchSpace, point: Point, paper: Mapping[str, Any]) -> dict[str, Any]:
+    """The active parameters at a point, in the order they are drawn.
 
     Args:
-        space: a space without faults.
-        overrides: values that the user sets; these parameters are not part of the result.
+        space: the space.
+        point: values of some parameters, each in the space.
+        paper: the paper's values of all parameters.
+    """
+    return space.walk(
+        lambda name, parameter: (
+            parameter.canonical(point[name]) if name in point else plain(paper[name])
+        )
+    )
+
+
+def _outside(space: SearchSpace, point: Point) -> list[str]:
+    """The parameters whose values at a whole point the space does not hold."""
+    return [name for name, value in point.items() if not space.parameters[name].contains(value)]
+
+
+def paper_point(space: SearchSpace) -> dict[str, Any] | None:
+    """The paper's own values of the searched parameters: the first trial of a search.
 
     Returns:
         Dotted name to value for the parameters that are active when everything else is as in
-        the paper, in ``fixed`` and in ``overrides``; :meth:`SearchSpace.encode` turns it into
-        what Optuna enqueues.
+        the paper and in ``fixed``; :meth:`SearchSpace.encode` turns it into what Optuna
+        enqueues. None where the space does not hold one of the values.
     """
-    space = space.fix(overrides) if overrides else space
-    return complete_point(space, {}, paper_values(space.architecture))
+    point = complete_point(space, {}, paper_values(space.architecture))
+    return None if _outside(space, point) else point
+
+
+def why_no_paper_trial(space: SearchSpace) -> str | None:
+    """A sentence where :func:`paper_point` is None, which names the values."""
+    point = complete_point(space, {}, paper_values(space.architecture))
+    outside = [
+        f"{name} = {point[name]!r} ({space.parameters[name].extent()})"
+        for name in _outside(space, point)
+    ]
+    told = f"The paper's configuration of {space.architecture} is no trial: its space does not hold"
+    return f"{told} {'; '.join(outside)}." if outside else None
 
 
 def first_points(space: SearchSpace) -> list[dict[str, Any]]:
@@ -178,14 +175,24 @@ def packaged_spaces() -> list[str]:
     return sorted(path.stem for path in space_directory().glob("*.yaml"))
 
 
-def load_space(name_or_path: str) -> SearchSpace:
+def load_space(name_or_path: str, overrides: Mapping[str, Any] | None = None) -> SearchSpace:
     """Read and check a search space before anything starts.
 
     Args:
         name_or_path: the name of a packaged space, or the path of a YAML file.
+        overrides: dotted name to what the user sets, see :func:`make_space`.
 
     Raises:
         BadInputError: no such space, or it has faults; all of them are listed.
+    """
+    return make_space(*read_space_file(name_or_path), overrides)
+
+
+def read_space_file(name_or_path: str) -> tuple[Mapping[Any, Any], str]:
+    """The content of a packaged space or of a file, which :func:`make_space` takes, and its path.
+
+    Raises:
+        BadInputError: no such space, or it is not a mapping in YAML.
     """
     if name_or_path.endswith((".yaml", ".yml")) or "/" in name_or_path or "\\" in name_or_path:
         path = Path(name_or_path)
@@ -197,15 +204,44 @@ def load_space(name_or_path: str) -> SearchSpace:
     raw = read_yaml(path, "search space")
     if not isinstance(raw, Mapping):
         raise BadInputError(f"{path}: a search space is a mapping of {', '.join(_TOP_KEYS)}")
-    space, unreadable, faults = parse_space(raw, str(path))
-    faults += space_faults(space, unreadable)
-    if faults:
-        raise BadInputError(f"{path}: the search space has {len(faults)} fault(s):", faults)
+    return raw, str(path)
+
+
+def make_space(
+    raw: Mapping[Any, Any],
+    source: str,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    exact: bool = False,
+) -> SearchSpace:
+    """Make a space of the content of its file.
+
+    Args:
+        raw: what YAML gives.
+        source: where it is from, for messages.
+        overrides: dotted name to what the user sets: it is fixed, and what can then play no
+            part, be it faulty or not, is left out before the space is judged.
+        exact: nothing need be searched.
+
+    Raises:
+        BadInputError: it has faults; all of them are listed.
+    """
+    space, faults = parse_space(raw, source, overrides)
+    if not exact and raw.get("parameters", {}) == {}:
+        faults.append("parameters: is empty; name at least one parameter to search")
+    if faults := faults or combination_faults(space):
+        where = source if exact or not overrides else f"{source} with {', '.join(overrides)} set"
+        what = "configuration" if exact else "search space"
+        raise BadInputError(f"{where}: the {what} has {len(faults)} fault(s):", faults)
     return space
 
 
-def parse_space(raw: Mapping[Any, Any], source: str) -> tuple[SearchSpace, list[str], list[str]]:
-    """Return what can be read, the names of parameters that cannot, and the faults of form."""
+def parse_space(
+    raw: Mapping[Any, Any], source: str, overrides: Mapping[str, Any] | None = None
+) -> tuple[SearchSpace, list[str]]:
+    """Read a space as :func:`make_space` does, and return it with all its faults but those of
+    :func:`combination_faults`."""
+    overrides = overrides or {}
     faults = [unknown_name("key", str(key), _TOP_KEYS) for key in raw if key not in _TOP_KEYS]
     texts = {key: raw.get(key) for key in ("architecture", "description")}
     for key, text in texts.items():
@@ -217,39 +253,116 @@ def parse_space(raw: Mapping[Any, Any], source: str) -> tuple[SearchSpace, list[
         if not isinstance(section, Mapping) or not all(isinstance(name, str) for name in section):
             faults.append(f"{key}: must be a mapping of dotted parameter names")
             section = {}
-        elif key == "parameters" and not section:
-            faults.append("parameters: is empty; name at least one parameter to search")
         sections[key] = section
-    fixed = {name: value for name, value in sections["fixed"].items() if storable(value)}
-    for name in sections["fixed"]:
-        if name not in fixed:
-            faults.append(
-                f"fixed {name}: must be a finite number, text, true, false, null or a list"
-            )
+    fixed = {**sections["fixed"], **overrides}
+    settled = {*overrides, *_idle(sections["parameters"], overrides)}
     parameters: dict[str, Parameter] = {}
     unreadable: list[str] = []
     for name, entry in sections["parameters"].items():
+        if name in settled:
+            continue
         parameter, found = parse_parameter(name, entry)
         faults.extend(found)
         if parameter is None:
             unreadable.append(name)
         else:
             parameters[name] = parameter
-    points, found = read_points(raw.get("try_first", []))
-    faults.extend(found)
     space = SearchSpace(
         architecture=texts["architecture"] if isinstance(texts["architecture"], str) else "",
         description=texts["description"] if isinstance(texts["description"], str) else "",
         fixed=fixed,
         parameters=parameters,
         source=source,
-        try_first=points,
     )
-    return space, unreadable, faults
+    faults += space_faults(space, unreadable)
+    points, found = _read_points(raw.get("try_first", []), space, settled, sound=not faults)
+    return dataclasses.replace(space, try_first=points), faults + found
+
+
+def _idle(entries: Mapping[str, Any], overrides: Mapping[str, Any]) -> set[str]:
+    """The searched parameters that can never be active once the user has fixed some."""
+    idle: set[str] = set()
+    for name, entry in entries.items():
+        when = entry.get("when") if isinstance(entry, Mapping) else None
+        for parent, allowed in when.items() if isinstance(when, Mapping) else ():
+            never = parent in overrides and isinstance(allowed, list) and bool(allowed)
+            if parent in idle or (never and not among(overrides[parent], allowed)):
+                idle.add(name)
+    return idle - overrides.keys()
+
+
+def _read_points(
+    raw: Any, space: SearchSpace, settled: Collection[str], *, sound: bool
+) -> tuple[tuple[Point, ...], list[str]]:
+    """The points that a space's file tries first, and what is wrong with them.
+
+    Args:
+        raw: what the file has under ``try_first``.
+        space: the space without them.
+        settled: parameters that are fixed by the user or idle: they are left out of each point,
+            and so are points that are then the paper's or alike.
+        sound: the space has no faults, so that values can be judged.
+    """
+    if not isinstance(raw, list):
+        return (), [f"try_first: must be a list, each element {_POINT}"]
+    paper = paper_values(space.architecture) if sound and raw else {}
+    mine = paper_point(space) if sound and raw else None
+    seen = [("the paper's configuration, the first trial anyway", mine)] if mine else []
+    points: list[Point] = []
+    faults: list[str] = []
+    for place, entry in enumerate(raw, start=1):
+        where = f"try_first, point {place}:"
+        if not isinstance(entry, Mapping) or not all(isinstance(name, str) for name in entry):
+            faults.append(f"{where} must be {_POINT}")
+            continue
+        point = {name: value for name, value in entry.items() if name not in settled}
+        found = list(_point_faults(space, point, paper)) if sound else []
+        if sound and not found:
+            chosen = complete_point(space, point, paper)
+            twin = next((name for name, other in seen if alike(chosen, other)), None)
+            if twin is not None and settled:
+                continue
+            found = [f"is the same as {twin}; leave it out"] if twin is not None else []
+            seen.append((f"point {place}", chosen))
+        points.append(point)
+        faults += [f"{where} {fault}" for fault in found]
+    return tuple(points), faults
+
+
+def _point_faults(space: SearchSpace, point: Point, paper: Mapping[str, Any]) -> Iterator[str]:
+    """Why a point cannot be tried: its values, those without effect there, those that it must
+    name because the paper's are none of the space, and rules between them."""
+    searched = space.parameters
+    wrong = [n for n in point if n not in searched or not searched[n].contains(point[n])]
+    for name in wrong:
+        if name in searched:
+            yield (
+                f"{name} = {plain(point[name])!r} is not in the space ({searched[name].extent()}); "
+                "give a value of the space, or widen it"
+            )
+        elif name in space.fixed:
+            yield f"{name} is fixed to {space.fixed[name]!r} here; leave it out, or search it"
+        elif name in paper:
+            yield f"{name} is not searched here; leave it out, or add it to parameters"
+        else:
+            yield unknown_name("parameter", name, list(searched))
+    if wrong:
+        return
+    chosen = complete_point(space, point, paper)
+    lacking = _outside(space, chosen)
+    for name in (name for name in point if name not in chosen):
+        yield f"{name} has no effect there, because of its `when`; leave it out"
+    for name in lacking:
+        yield (
+            f"{name} must be named: the paper's value {chosen[name]!r} is not in the space "
+            f"({searched[name].extent()})"
+        )
+    if not lacking:
+        yield from _refused(space.architecture, {**space.fixed, **chosen})
 
 
 def space_faults(space: SearchSpace, unreadable: Collection[str] = ()) -> list[str]:
-    """Everything that would stop a search of ``space``, found before it starts.
+    """Everything wrong with a space but its points and its combinations, found before it starts.
 
     Args:
         space: the space.
@@ -272,26 +385,16 @@ def space_faults(space: SearchSpace, unreadable: Collection[str] = ()) -> list[s
             faults.append(_unknown_parameter(name, known))
         elif name in space.fixed:
             faults.append(f"{name}: is both fixed and searched; leave one out")
-    for name in space.fixed:
-        if name not in known:
-            faults.append(f"fixed: {_unknown_parameter(name, known)}")
-    fixed = {name: value for name, value in space.fixed.items() if name in known}
-    refused = _refused(space.architecture, fixed)
-    faults.extend(f"fixed: {fault}" for fault in refused)
-    paper = {**paper_values(space.architecture), **fixed}
+    for name, value in space.fixed.items():
+        if name in known:
+            found = value_faults(space.architecture, name, value)
+        else:
+            found = [_unknown_parameter(name, known)]
+        faults.extend(f"fixed: {fault}" for fault in found)
     for name, parameter in space.parameters.items():
         if name in known and not parameter.faults():
             faults.extend(_range_faults(space.architecture, name, parameter))
-    if faults:
-        return faults
-    faults = _paper_faults(space, paper) or _combination_faults(space)
-    if faults or unreadable:
-        return faults
-
-    def refused_at(values: Mapping[str, Any]) -> tuple[str, ...]:
-        return _refused(space.architecture, values)
-
-    return point_faults(space, list(known), paper, refused_at)
+    return faults
 
 
 def _unknown_parameter(name: str, known: Collection[str]) -> str:
@@ -310,11 +413,9 @@ def _refused(architecture: str, values: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _range_faults(architecture: str, name: str, parameter: Parameter) -> list[str]:
     """Values of the parameter that break the type or range of its own field."""
-    found: dict[str, None] = {}
-    for value in parameter.probes():
-        for fault in _refused(architecture, {name: value}):
-            if fault.startswith((f"{name} ", f"{name}[")):  # not a rule between fields
-                found[fault] = None
+    found = dict.fromkeys(
+        fault for value in parameter.probes() for fault in value_faults(architecture, name, value)
+    )
     shown = list(found)
     if len(shown) > _SHOWN:
         shown = [*shown[:_SHOWN], f"{name}: {len(shown) - _SHOWN} more of its values are refused"]
@@ -347,40 +448,29 @@ def _when_faults(space: SearchSpace, unreadable: Collection[str]) -> list[str]:
 
 def _depends(space: SearchSpace, name: str, on: str) -> bool:
     """Whether ``name`` is, or is conditioned through any chain on, the parameter ``on``."""
-    seen: set[str] = set()
-    waiting = [name]
-    while waiting:
-        current = waiting.pop()
-        if current == on:
-            return True
-        if current not in seen and current in space.parameters:
-            seen.add(current)
-            waiting.extend(space.parameters[current].when)
-    return False
+    found = {name}
+    for _ in space.parameters:  # a chain is no longer
+        found.update(*(space.parameters[n].when for n in found if n in space.parameters))
+    return on in found
 
 
-def _paper_faults(space: SearchSpace, paper: Mapping[str, Any]) -> list[str]:
-    """Paper values outside the space: its configuration could not be the first trial."""
-    faults = []
-    for name in space.walk(lambda name, _: paper[name]):
-        if not space.parameters[name].contains(paper[name]):
-            faults.append(
-                f"{name}: the paper's value {plain(paper[name])!r} is not in the space, so the "
-                "paper's configuration could not be the first trial; widen the space to it, or "
-                "fix the parameter"
-            )
-    return faults
-
-
-def _combination_faults(space: SearchSpace) -> list[str]:
-    """Combinations, among random ones, that a rule between fields refuses."""
+def combination_faults(space: SearchSpace) -> list[str]:
+    """Combinations that a rule between fields refuses: the paper's, where it is a trial, and
+    among random ones. With them a search would fail in its sixth hour."""
     rng = np.random.default_rng(0)
-    refused: dict[str, dict[str, Any]] = {}
-    for _ in range(_SAMPLES):
-        drawn = space.sample(rng)
-        for fault in _refused(space.architecture, {**space.fixed, **drawn}):
-            refused.setdefault(fault, drawn)
+    paper = paper_point(space)
+    drawn = [] if paper is None else [paper]
+    drawn += [space.sample(rng) for _ in range(_SAMPLES)]
+    distinct = {repr(values): values for values in drawn}.values()
+    refused: dict[str, list[dict[str, Any]]] = {}
+    for values in distinct:
+        for fault in _refused(space.architecture, {**space.fixed, **values}):
+            refused.setdefault(fault, []).append(values)
+    if not space.parameters:
+        return list(refused)
     return [
-        f"a combination is refused: {fault}; e.g. with {drawn}"
-        for fault, drawn in list(refused.items())[:_SHOWN]
+        f"every combination is refused: {fault}"
+        if len(examples) == len(distinct)
+        else f"a combination is refused: {fault}; e.g. with {examples[0]}"
+        for fault, examples in list(refused.items())[:_SHOWN]
     ]

@@ -24,8 +24,8 @@ from serplatform.run_directory import DEV_METRICS
 from serplatform.search.exploring_tpe import ExploringTPESampler
 from serplatform.search.journal import StudyJournal
 from serplatform.search.observations import Observation, add_observations
+from serplatform.search.parameter import alike
 from serplatform.search.space import SearchSpace, first_points, paper_point
-from serplatform.search.try_first import alike
 from serplatform.seeding import derive_seed
 from serplatform.storage.location import redact
 
@@ -234,8 +234,8 @@ class Studies:
         points: architecture to whole points of its space to try first, besides the space's own.
         observations: architecture to trials of earlier runs that its sampler learns from.
 
-    The paper's configuration is always the first trial of each architecture, and is never
-    pruned: it is what the search is compared with.
+    The paper's configuration is the first trial of each architecture whose space holds it, and
+    is never pruned: it is what the search is compared with.
     """
 
     def __init__(
@@ -265,7 +265,7 @@ class Studies:
         self._architecture_of: dict[int, str] = {}
         self._paper: set[int] = set()
         self._has_paper: set[str] = set()
-        self._papers: dict[str, dict[str, Any]] = {}
+        self._papers: dict[str, dict[str, Any] | None] = {}
         self._in_flight: list[Suggestion] = []
         self._asked = dict.fromkeys(spaces, 0)
         self._next_number = 0
@@ -366,7 +366,7 @@ class Studies:
             elif frozen.state == TrialState.WAITING:
                 known.append(space.decode(frozen.system_attrs.get("fixed_params", {})))
         paper = self._papers[architecture] = paper_point(space)
-        first = [] if architecture in self._has_paper else [paper]
+        first = [] if paper is None or architecture in self._has_paper else [paper]
         for point in [*first, *first_points(space), *more]:
             if not any(alike(point, other) for other in known):
                 known.append(point)
@@ -413,7 +413,8 @@ class Studies:
         space = self._spaces[architecture]
         trial = self._studies[architecture].ask()
         drawn = space.suggest(trial)
-        paper = architecture not in self._has_paper and alike(drawn, self._papers[architecture])
+        point = self._papers[architecture]
+        paper = point is not None and architecture not in self._has_paper and alike(drawn, point)
         values = {**space.fixed, **drawn}
         number = self._next_number
         self._register(trial, number, architecture, values, paper)

@@ -18,13 +18,13 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
+from serplatform.config import plain
 from serplatform.errors import BadInputError
 from serplatform.run_directory import DEV_METRICS, RunDirectory
 from serplatform.search.observations import Observation
-from serplatform.search.parameter import plain, same
-from serplatform.search.space import SearchSpace
+from serplatform.search.parameter import alike, same
+from serplatform.search.space import SearchSpace, complete_point
 from serplatform.search.study import OBJECTIVES, objective_values
-from serplatform.search.try_first import alike, complete_point
 from serplatform.storage.location import redact
 from serplatform.storage.mirror import local_path
 from serplatform.training.trial_config import paper_values, resolve

@@ -29,6 +29,7 @@ from serplatform.artifacts import (
     write_parquet,
     write_text,
 )
+from serplatform.config import plain
 from serplatform.datasets.dataset import Dataset
 from serplatform.datasets.fold_data import FoldData
 from serplatform.errors import SerplatformError
@@ -370,7 +371,7 @@ class Trial:
         same = (
             progress["schema_version"] == SCHEMA_VERSION
             and progress["architecture"] == self.task.architecture
-            and progress["values"] == _plain(self.task.values)
+            and progress["values"] == plain(self.task.values)
             and progress["seed"] == self.task.seed
         )
         if not same:
@@ -394,16 +395,11 @@ def base_record(task: TrialTask, state: str, error: str | None) -> dict[str, Any
         "architecture": task.architecture,
         "state": state,
         "paper": task.paper,
-        "params": _plain(task.values),
+        "params": plain(task.values),
         "seed": task.seed,
         "device": task.device,
         "error": error,
     }
-
-
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values as JSON gives them back: tuples become lists."""
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
 
 def _history_entry(fold: int, report: EpochReport) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from serplatform.config import config_faults, parse_config
+from serplatform.config import PLAIN, check_fields, is_plain, plain, try_config
 from serplatform.datasets.data_config import DataConfig
 from serplatform.errors import BadInputError, unknown_name
 from serplatform.models.base import ARCHITECTURES, Architecture
@@ -46,7 +46,7 @@ class TrialConfig:
             True
         """
         return {
-            f"{section}.{field.name}": _plain(getattr(getattr(self, section), field.name))
+            f"{section}.{field.name}": plain(getattr(getattr(self, section), field.name))
             for section in SECTIONS
             for field in dataclasses.fields(getattr(self, section))
         }
@@ -106,29 +106,27 @@ def resolve(architecture_name: str, values: Mapping[str, Any], where: str) -> Tr
             given[section][field] = value
         else:
             faults.append(unknown_name("parameter", name, known))
+    built: dict[str, Any] = {}
     for section, cls in classes.items():
-        faults.extend(config_faults(cls, given[section], f"{section}."))
+        built[section], found = try_config(cls, given[section], f"{section}.")
+        faults.extend(found)
     if given["data"]["words"] and given["training"].get("mixup"):
         faults.append(
             f"training.mixup = {given['training']['mixup']}: {architecture_name} reads words, "
             "which cannot be mixed; set it to 0"
         )
-    if faults:
+    if faults := faults or built["data"].faults():
         raise BadInputError(f"{where}: the configuration has {len(faults)} fault(s):", faults)
-    built: dict[str, Any] = {
-        section: parse_config(cls, given[section], where, f"{section}.")
-        for section, cls in classes.items()
-    }
-    broken = built["data"].faults()
-    if broken:
-        raise BadInputError(f"{where}: the configuration has {len(broken)} fault(s):", broken)
     return TrialConfig(architecture=architecture_name, **built)
+
+
+def value_faults(architecture_name: str, name: str, value: Any) -> list[str]:
+    """Why a known parameter cannot be ``value``, whatever the others are: its type, its range."""
+    section, _, field = name.partition(".")
+    cls = _classes(ARCHITECTURES.get(architecture_name))[section]
+    faults = check_fields(cls, {field: value}, f"{section}.")[1]
+    return faults if faults or is_plain(value) else [f"{name} = {value!r}: must be {PLAIN}"]
 
 
 def _classes(architecture: Architecture) -> dict[str, type]:
     return {"model": architecture.config, "training": TrainingConfig, "data": DataConfig}
-
-
-def _plain(value: Any) -> Any:
-    """Tuples as lists, so that the value survives JSON unchanged."""
-    return [_plain(element) for element in value] if isinstance(value, tuple) else value

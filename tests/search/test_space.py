@@ -23,6 +23,7 @@ from serplatform.search.space import (
     paper_point,
     space_directory,
     space_faults,
+    why_no_paper_trial,
 )
 from serplatform.training.trial_config import resolve
 
@@ -57,11 +58,11 @@ def _toy_architecture(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def load(tmp_path: Path) -> Callable[[str], SearchSpace]:
-    def write_and_load(parameters: str) -> SearchSpace:
+def load(tmp_path: Path) -> Callable[..., SearchSpace]:
+    def write_and_load(parameters: str, **overrides: Any) -> SearchSpace:
         path = tmp_path / "toy.yaml"
         path.write_text(f"architecture: toy\ndescription: A toy.\n{parameters}")
-        return load_space(str(path))
+        return load_space(str(path), overrides)
 
     return write_and_load
 
@@ -143,15 +144,14 @@ def test_first_trial_is_the_papers_configuration(load):
 
 
 def test_paper_point_leaves_out_what_is_fixed_or_inactive(load):
-    space = load(FULL)
-    point = paper_point(space, {"model.gamma_init": "zeros", "model.hidden_dim": 100})
+    point = paper_point(load(FULL, **{"model.gamma_init": "zeros", "model.hidden_dim": 100}))
+    assert point is not None
     assert not {"model.gamma_init", "model.gamma_scale", "model.hidden_dim"} & set(point)
     assert point["model.num_blocks"] == 3
 
 
 def test_set_values_leave_the_search_and_decide_conditions(load):
-    space = load(FULL)
-    fixed = space.fix({"model.gamma_init": "uniform", "model.hidden_dim": 500})
+    fixed = load(FULL, **{"model.gamma_init": "uniform", "model.hidden_dim": 500})
     assert "model.gamma_init" not in fixed.parameters
     assert "model.gamma_scale" in fixed.sample(np.random.default_rng(0))
     assert fixed.fixed == {
@@ -159,17 +159,100 @@ def test_set_values_leave_the_search_and_decide_conditions(load):
         "model.gamma_init": "uniform",
         "model.hidden_dim": 500,
     }
-    assert "model.gamma_scale" not in space.fix({"model.gamma_init": "zeros"}).parameters
-    assert (
-        space.fix({name: paper_point(space)[name] for name in paper_point(space)}).parameters == {}
-    )
+    assert "model.gamma_scale" not in load(FULL, **{"model.gamma_init": "zeros"}).parameters
+    assert load(FULL, **paper_point(load(FULL))).parameters == {}
 
 
 def test_set_values_are_checked_all_at_once(load):
     with pytest.raises(BadInputError, match="2 fault") as caught:
-        load(FULL).fix({"model.hidden_dimm": 3, "training.batch_size": 0})
+        load(FULL, **{"model.hidden_dimm": 3, "training.batch_size": 0})
     assert "Did you mean 'model.hidden_dim'?" in str(caught.value)
     assert "training.batch_size = 0: must be at least 1" in str(caught.value)
+
+
+FAULTY = """
+fixed: {training.max_epochs: 0}
+parameters:
+  model.num_blocks: {type: int, low: 9, high: 2}
+  model.hidden_dim: {type: choice, values: [many, 64]}
+  model.gamma_init: {type: choice, values: [normal, zeros]}
+  model.gamma_scale: {type: float, low: -3, high: .nan, when: {model.gamma_init: [normal]}}
+  model.dropout: {type: choice, values: [7], when: {model.gamma_scale: [0.5]}}
+  model.residual: {type: choice, values: [true, false], when: {model.context: [30]}}
+try_first:
+  - {model.num_blocks: 50, model.residual: false}
+  - {model.gamma_scale: 50}
+  - {model.hidden_dim: none, model.residual: false}
+"""
+
+
+def test_a_space_is_judged_after_the_user_has_fixed_what_is_faulty_in_it(load):
+    """What is fixed and what can then never be active may be faulty, in the points too."""
+    sets = {
+        "training.max_epochs": 3,
+        "model.num_blocks": 2,
+        "model.hidden_dim": 8,
+        "model.gamma_init": "zeros",
+        "model.context": 30,
+    }
+    space = load(FAULTY, **sets)
+    assert space.fixed == sets
+    assert list(space.parameters) == ["model.residual"]  # its condition holds
+    assert space.try_first == ({"model.residual": False},)  # once
+    for left_out in sets:
+        with pytest.raises(BadInputError, match=r"toy\.yaml with .* set: the search space has"):
+            load(FAULTY, **{name: value for name, value in sets.items() if name != left_out})
+    without = load(FAULTY, **{**sets, "model.context": 31})
+    assert without.parameters == {}
+
+
+def test_a_rule_broken_by_what_the_user_sets_is_found_before_the_search(load):
+    searched = "parameters:\n  model.overlap: {type: int, low: 0, high: 9}\n"
+    assert paper_point(load(searched, **{"model.context": 12})) is None  # the paper's is 10
+    with pytest.raises(BadInputError, match="a combination is refused: model: overlap 9 must be"):
+        load(searched, **{"model.context": 9})
+    other = "parameters:\n  model.num_blocks: {type: int, low: 1, high: 4}\n"
+    with pytest.raises(BadInputError, match="every combination is refused: model: overlap 10"):
+        load(other, **{"model.context": 9})
+
+
+def test_a_space_without_the_papers_values_says_which(load):
+    space = load("""
+parameters:
+  model.num_blocks: {type: int, low: 4, high: 6}
+  model.hidden_dim: {type: choice, values: [32, 64]}
+  model.gamma_init: {type: choice, values: [uniform, normal]}
+  model.gamma_scale: {type: float, low: 1, high: 2, when: {model.gamma_init: [uniform]}}
+""")
+    assert paper_point(space) is None
+    assert why_no_paper_trial(space) == (
+        "The paper's configuration of toy is no trial: its space does not hold "
+        "model.num_blocks = 3 (int from 4 to 6)."
+    )
+    assert why_no_paper_trial(load(FULL)) is None
+
+
+@pytest.mark.parametrize(
+    "entry",
+    ["{type: float, low: 0.1, high: 1.0, step: 1e-300}", "{type: float, low: 0, high: -0.0}"],
+)
+def test_no_range_is_accepted_that_cannot_be_drawn_from(load, entry):
+    with contextlib.suppress(BadInputError):
+        space = load(f"parameters:\n  model.gamma_scale: {entry}\n")
+        assert space.sample(np.random.default_rng(0)) == {"model.gamma_scale": 0.0}
+
+
+def test_a_space_is_judged_once(monkeypatch):
+    """Each configuration that is looked at takes part of a millisecond, before every search."""
+    calls = []
+
+    def counted(*args: Any) -> Any:
+        calls.append(args)
+        return resolve(*args)
+
+    monkeypatch.setattr("serplatform.search.space.resolve", counted)
+    load_space("moma", {"training.batch_size": 4})
+    assert len(calls) <= 129  # random combinations, and the paper's
 
 
 def test_every_fault_is_reported_at_once(load):
@@ -224,7 +307,6 @@ parameters:
         ("{type: int, low: 1, high: 5, step: 0}", "step = 0: must be above 0"),
         ("{type: int, low: 1, high: 5, step: 2, log: true}", "exclude each other"),
         ("{type: int, low: 1, high: 5, log: 1}", "log: must be true or false"),
-        ("{type: int, low: 4, high: 6}", "the paper's value 3 is not in the space"),
         ("{type: int, low: 3, high: 5, when: [a]}", "when: must map an earlier parameter"),
         ("{type: int, low: 3, high: 5, when: {model.residual: []}}", "is empty"),
         ("{type: int, low: 3, high: 5, when: {model.residul: [1]}}", "neither searched nor fixed"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,21 @@ def test_first_trial_is_the_papers_configuration(tmp_path: Path) -> None:
         "model.hidden_dim": 512,
         "training.learning_rate": 1e-4,
     }
+
+
+def test_no_trial_is_the_papers_where_the_space_does_not_hold_it(tmp_path: Path) -> None:
+    rate = Parameter(kind="float", low=1e-3, high=1e-2, log=True)  # the paper's is 1e-4
+    space = dataclasses.replace(
+        SPACE, parameters={**SPACE.parameters, "training.learning_rate": rate}
+    )
+    studies = make(tmp_path, spaces={"moma": space})
+    asked = [studies.ask() for _ in range(3)]
+    studies.tell(record(asked[0]))
+    resumed = make(tmp_path, {0: record(asked[0])}, spaces={"moma": space})
+    asked += [resumed.ask() for _ in range(4)]
+    assert [suggestion.number for suggestion in asked] == [0, 1, 2, 1, 2, 3, 4]
+    assert not any(suggestion.paper for suggestion in asked)
+    assert all(1e-3 <= s.values["training.learning_rate"] <= 1e-2 for s in asked)
 
 
 def test_architectures_take_turns_and_numbers_are_of_the_run(tmp_path: Path) -> None:

@@ -27,10 +27,10 @@ parameters:
 PAPER_RATE = 1e-4
 
 
-def load(tmp_path: Path, points: str) -> SearchSpace:
+def load(tmp_path: Path, points: str, **overrides: Any) -> SearchSpace:
     path = tmp_path / "space.yaml"
     path.write_text(f"{SPACE}try_first:{points}\n", encoding="utf-8")
-    return load_space(str(path))
+    return load_space(str(path), overrides)
 
 
 def faults_of(tmp_path: Path, points: str) -> str:
@@ -62,7 +62,7 @@ def test_a_point_is_completed_by_the_papers_values(tmp_path: Path) -> None:
 
 def test_points_survive_run_json(tmp_path: Path) -> None:
     space = load(tmp_path, " [{model.hidden_dim: 64}]")
-    again, _, faults = parse_space(space_mapping(space), "run.json")
+    again, faults = parse_space(space_mapping(space), "run.json")
     assert faults == []
     assert first_points(again) == first_points(space)
     assert "try_first" not in space_mapping(dataclasses.replace(space, try_first=()))
@@ -73,7 +73,7 @@ def test_points_survive_run_json(tmp_path: Path) -> None:
     [
         (" 3", "try_first: must be a list"),
         (" [3]", "point 1: must be a mapping of dotted"),
-        (" [{model.hidden_dim: .inf}]", "point 1: model.hidden_dim must be a finite number"),
+        (" [{model.hidden_dim: .inf}]", "point 1: model.hidden_dim = inf is not in the space"),
         (
             " [{model.hidden_dim: 100}]",
             r"point 1: model.hidden_dim = 100 is not in the space \(one of 64, 128, 512\); give a",
@@ -122,7 +122,8 @@ def test_what_the_user_sets_leaves_the_points(tmp_path: Path) -> None:
         "\n  - {training.learning_rate: 1.0e-3}"
         "\n  - {training.learning_rate: 1.0e-3, model.hidden_dim: 64}"
         "\n  - {training.scheduler: cosine, training.label_smoothing: 0}",
-    ).fix({"training.scheduler": "plateau", "training.learning_rate": 0.002})
+        **{"training.scheduler": "plateau", "training.learning_rate": 0.002},
+    )
     assert first_points(space) == [{"model.hidden_dim": 64}]  # the others are the paper's now
 
 
