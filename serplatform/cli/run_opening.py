@@ -113,7 +113,7 @@ def open_or_create(
     run.set_status(
         "running", trials=count, time_budget=budget_seconds, combiner=combiner or "product"
     )
-    for note in run.description["notes"]:
+    for note in [*([run.replaced] if run.replaced else []), *run.description["notes"]]:
         say(f"Note: {note}")
     for start in recorded_starts(run.description):
         for sentence in start.sentences():

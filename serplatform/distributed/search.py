@@ -20,7 +20,7 @@ from serplatform.distributed.tuner import (
     run_trials,
 )
 from serplatform.environment import now
-from serplatform.errors import BadInputError, SerplatformError
+from serplatform.errors import BadInputError
 from serplatform.run_directory import DEV_METRICS, RunDirectory, RunLock
 from serplatform.search.roster import Roster, TrialSource
 from serplatform.search.setup import OpenRun
@@ -89,11 +89,11 @@ def search(
         try:
             prepared = _prepare(run, limits, roster)
             publisher.start()
-        except (SerplatformError, OSError):
-            run.withdraw()
-            raise
         except KeyboardInterrupt:
             run.set_status("interrupted", ended=now())
+            raise
+        except BaseException:
+            run.withdraw()
             raise
         with publisher:
             return _search(run, limits, observer, prepared)
@@ -215,6 +215,8 @@ def _search(
     except BaseException as error:
         with contextlib.suppress(OSError):  # what stopped the search may stop this too
             leave("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+            if not isinstance(error, KeyboardInterrupt):
+                run.withdraw()
         raise
     leave("complete" if status == "time" else status)
     return summarize(run.directory.records(), objective, status)
