@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-import signal
 import socket
 import sys
 from collections.abc import Mapping
@@ -68,9 +66,11 @@ def _join(address: str, culprit: str) -> None:
     import ray
 
     _check_reachable(address, culprit)
-    before = signal.getsignal(signal.SIGTERM)
     try:
-        with local_ray.said_when_slow(f"Joining the Ray cluster {address}"):
+        with (
+            local_ray.own_signals(),
+            local_ray.said_when_slow(f"Joining the Ray cluster {address}"),
+        ):
             ray.init(
                 address=address,
                 runtime_env={"env_vars": dict(WORKER_ENVIRONMENT)},
@@ -78,16 +78,11 @@ def _join(address: str, culprit: str) -> None:
                 log_to_driver=False,
                 logging_level=logging.ERROR,
             )
-    except SystemExit:  # Ray's own handler of SIGTERM, while it joins
-        raise KeyboardInterrupt from None
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         reason = " ".join(str(error).split())[:300]
         raise BadInputError(
             f"{culprit}: no Ray cluster can be reached there ({reason}); {_REMEDY}"
         ) from None
-    finally:
-        with contextlib.suppress(ValueError):  # not the main thread: Ray has replaced nothing
-            signal.signal(signal.SIGTERM, before)
 
 
 def _keep_stdout_clean() -> None:

@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from serplatform import stopping
 from serplatform.distributed.orphans import OrphanGuard
 from serplatform.errors import SerplatformError
 
@@ -131,6 +132,7 @@ def _try(num_cpus: int | None, wait: float, attempt: int) -> _Reason | None:
             raise
         return reason
     atexit.register(_leave, guard)
+    stopping.on_end(guard.end)
     return None
 
 
@@ -172,7 +174,6 @@ def _private_parts(guard: OrphanGuard, wait: float) -> Iterator[None]:
     - Neither dashboard, log monitor nor autoscaler is started, which nobody reads here: three
       Python processes, half of the time that a start takes.
     - The head is waited for as long as ``wait`` and as it lives, not 30 s.
-    - Ray's handler of SIGTERM stays out.
     """
     from ray._private import node, services, utils
 
@@ -211,20 +212,38 @@ def _private_parts(guard: OrphanGuard, wait: float) -> Iterator[None]:
                     raise ConnectionError(f"its head was not there in {wait:.0f} s") from error
             time.sleep(0.2)
 
-    replaced: list[tuple[Any, str, Any]] = [
-        (services, "ConsolePopen", Process),
-        (services, "get_node", wait_for_node),
-        (node, "Node", Head),
-        (utils, "set_sigterm_handler", lambda _: None),
-    ]
-    before = [(module, name, getattr(module, name)) for module, name, _ in replaced]
-    for module, name, value in replaced:
-        setattr(module, name, value)
+    with (
+        _replaced(services, "ConsolePopen", Process),
+        _replaced(services, "get_node", wait_for_node),
+        _replaced(node, "Node", Head),
+        own_signals(),
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def own_signals() -> Iterator[None]:
+    """Keep Ray, while it is started or joined, from meeting signals in our place.
+
+    It has two handlers of SIGTERM: one in Python, one in C++ that ends the process with a trace.
+    """
+    from ray._private import ray_constants, utils
+
+    with (
+        _replaced(utils, "set_sigterm_handler", lambda _: None),
+        _replaced(ray_constants, "RAY_DISABLE_FAILURE_SIGNAL_HANDLER", True),
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def _replaced(module: Any, name: str, value: Any) -> Iterator[None]:
+    before = getattr(module, name)
+    setattr(module, name, value)
     try:
         yield
     finally:
-        for module, name, value in before:
-            setattr(module, name, value)
+        setattr(module, name, before)
 
 
 def _directory(attempt: int) -> Path:

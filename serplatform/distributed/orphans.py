@@ -84,7 +84,7 @@ class OrphanGuard:
                 if os.getsid(number) in self._sessions:
                     left.append(psutil.Process(number))
                     os.kill(number, signal.SIGKILL)
-        psutil.wait_procs(left, timeout=5)
+        psutil.wait_procs(left, timeout=2)
         if self._pipe is not None:
             os.close(self._pipe)  # the shell finds nothing more to do, or what came since
             self._pipe = None

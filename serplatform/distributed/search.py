@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from serplatform import stopping
 from serplatform.distributed.cluster import connect, largest_resources, node_sizes
 from serplatform.distributed.publication import publish_everywhere
 from serplatform.distributed.tuner import (
@@ -85,6 +86,7 @@ def search(
     """
     lock = RunLock(run.directory)
     publisher = Publisher(run.directory.mirror, lock.lease)
+    stopping.on_stop(record=lambda: run.set_status("interrupted", ended=now()))
     try:
         try:
             prepared = _prepare(run, limits, roster)
@@ -189,7 +191,7 @@ def _search(
     _sweep(run.directory)
     spent_before = float(description.get("seconds") or 0.0)
     started = time.monotonic()
-    run.set_status("running", ended=None, resources=_readable(resources))
+    run.set_status("running", ended=None, searched=False, resources=_readable(resources))
     time_left = None
     if limits.seconds is not None:
         time_left = max(1.0, limits.seconds - (started - limits.begun))
@@ -198,6 +200,8 @@ def _search(
     def leave(status: str) -> None:
         seconds = spent_before + time.monotonic() - started
         run.set_status(status, ended=now(), seconds=seconds)
+
+    stopping.on_stop(record=lambda: leave("interrupted"))
 
     def lost(what: str) -> None:
         print(  # noqa: T201 - nothing else can be said any more
