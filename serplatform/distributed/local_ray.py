@@ -36,10 +36,9 @@ WAITS = (120.0, 180.0, 240.0)
 _ENVIRONMENT = {
     "RAY_agent_register_timeout_ms": "300000",
     "RAY_worker_register_timeout_seconds": "300",
-    "RAY_gcs_rpc_server_connect_timeout_s": "60",
+    "RAY_gcs_rpc_server_connect_timeout_s": "30",
     "RAY_gcs_server_port_wait_time_s": "120",
     "RAY_gcs_rpc_server_reconnect_timeout_s": "20",
-    "RAY_py_gcs_connect_timeout_s": "120",
     # workers start when a trial or a task needs them
     "RAY_prestart_worker_first_driver": "0",
 }
