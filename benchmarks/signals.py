@@ -84,7 +84,7 @@ class Family:
 def plan_moments(count: int) -> list[tuple[str, float]]:
     """Phases with a fraction of each one's seconds, spread evenly: at least one a phase."""
     phases = list(PHASES)
-    rng = random.Random(0)
+    rng = random.Random(0)  # noqa: S311 - moments, not secrets
     return [(phases[n % len(phases)], rng.random()) for n in range(count)]
 
 

@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +76,6 @@ def start(num_cpus: int | None) -> None:
     Raises:
         SerplatformError: it does not start; nothing is left of it.
     """
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
     if not any(name.startswith("RAY_AUTH_") for name in os.environ):
         # else Ray keeps the word that its processes know each other by in the home directory
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
@@ -211,7 +209,9 @@ def _private_parts(guard: OrphanGuard, wait: float) -> Iterator[None]:
                     raise ConnectionError(f"its head was not there in {wait:.0f} s") from error
             time.sleep(0.2)
 
+    ours = {name: value for name, value in _ENVIRONMENT.items() if name not in os.environ}
     with (
+        _added_to_environment(ours),
         _replaced(services, "ConsolePopen", Process),
         _replaced(services, "get_node", wait_for_node),
         _replaced(node, "Node", Head),
@@ -233,6 +233,17 @@ def own_signals() -> Iterator[None]:
         _replaced(ray_constants, "RAY_DISABLE_FAILURE_SIGNAL_HANDLER", True),
     ):
         yield
+
+
+@contextlib.contextmanager
+def _added_to_environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Ray's processes inherit them; other children of this process need not be as patient."""
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name in values:
+            os.environ.pop(name, None)
 
 
 @contextlib.contextmanager
