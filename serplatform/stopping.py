@@ -42,6 +42,7 @@ class _Stop:
         self.at_once = False
         self.terminals: list[int] = []
         self.asked = False
+        self.acknowledged = threading.Event()
         self.ends: list[Callable[[], object]] = []
         self.ask: Callable[[], None] | None = None
         self.new_work()
@@ -122,6 +123,8 @@ def farewell(tell: Callable[[str], object]) -> None:
     if not _stop.farewell.acquire(blocking=False):
         _stop.told.wait(2.0)
         return
+    if _stop.installed and _stop.asked:
+        _stop.acknowledged.wait(1.0)  # first things first, and a closed terminal is let go of
     try:
         if _stop.record is not None:
             with contextlib.suppress(OSError):  # what stopped the work may stop this too
@@ -184,6 +187,7 @@ def _listen(pipe: int) -> None:
                 timer.start()
                 if not _stop.told.is_set():
                     _acknowledge()
+                _stop.acknowledged.set()
             elif number == signal.SIGINT and time.monotonic() - first > ANOTHER:
                 _end_at_once()
 
