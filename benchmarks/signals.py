@@ -53,9 +53,9 @@ LIMIT = 10.0
 SPACE = """
 architecture: csa
 description: a small search of a few short trials
-fixed: {model.channels: 8, training.max_epochs: 4}
+fixed: {model.channels: 8, training.learning_rate: 0.01, training.max_epochs: 4}
 parameters:
-  training.learning_rate: {type: float, low: 1.0e-3, high: 1.0e-2, log: true}
+  model.dropout: {type: float, low: 0.0, high: 0.5}
 """
 
 
@@ -177,7 +177,7 @@ def strike(
 def _faults(result: dict[str, Any]) -> list[str]:
     """What is not as promised."""
     if result["over_before"]:
-        return []
+        return [f"exit {result['code']} before the signal"] if result["code"] else []
     faults = []
     finished = result["code"] == 0 and result["status"] == "complete"  # it was quicker
     if result["code"] != 130 and not finished:
