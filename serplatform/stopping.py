@@ -77,11 +77,6 @@ def install() -> None:
     _stop.installed = True
 
 
-def is_installed() -> bool:
-    """Whether this process meets signals here."""
-    return _stop.installed
-
-
 def is_asked() -> bool:
     """Whether the process was asked to end."""
     return _stop.asked
@@ -107,6 +102,16 @@ def on_stop(sentence: str | None = None, record: Callable[[], object] | None = N
 
 
 @contextlib.contextmanager
+def recording(record: Callable[[], object]) -> Iterator[None]:
+    """Have a stop that cannot wait record this, while what runs inside has not done so itself."""
+    before, _stop.record = _stop.record, record
+    try:
+        yield
+    finally:
+        _stop.record = before
+
+
+@contextlib.contextmanager
 def politely(ask: Callable[[], None]) -> Iterator[None]:
     """Have ``ask`` called by a signal, instead of an exception anywhere in what runs inside."""
     _stop.ask = ask
@@ -129,7 +134,8 @@ def farewell(tell: Callable[[str], object]) -> None:
         if _stop.record is not None:
             with contextlib.suppress(OSError):  # what stopped the work may stop this too
                 _stop.record()
-        tell(_stop.sentence or f"Interrupted. Begin again with:\n  {command()}")
+        with contextlib.suppress(OSError):  # nobody reads it
+            tell(_stop.sentence or f"Interrupted. Begin again with:\n  {command()}")
     finally:
         _stop.told.set()
 

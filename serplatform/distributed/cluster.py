@@ -34,7 +34,9 @@ def connect(address: str | None = None, num_cpus: int | None = None) -> None:
         SerplatformError: none can be started on this machine.
     """
     culprit = _culprit(address)
-    address = address or os.environ.get("RAY_ADDRESS")  # Ray would follow it by itself
+    address = address or os.environ.get("RAY_ADDRESS") or None  # Ray would follow it by itself
+    if address == "local":
+        address = None
     for name, value in {
         **WORKER_ENVIRONMENT,
         **({} if address is None else DRIVER_ENVIRONMENT),

@@ -86,10 +86,10 @@ def search(
     """
     lock = RunLock(run.directory)
     publisher = Publisher(run.directory.mirror, lock.lease)
-    stopping.on_stop(record=lambda: run.set_status("interrupted", ended=now()))
     try:
         try:
-            prepared = _prepare(run, limits, roster)
+            with stopping.recording(lambda: run.set_status("interrupted", ended=now())):
+                prepared = _prepare(run, limits, roster)
             publisher.start()
         except KeyboardInterrupt:
             run.set_status("interrupted", ended=now())
@@ -201,8 +201,6 @@ def _search(
         seconds = spent_before + time.monotonic() - started
         run.set_status(status, ended=now(), seconds=seconds)
 
-    stopping.on_stop(record=lambda: leave("interrupted"))
-
     def lost(what: str) -> None:
         print(  # noqa: T201 - nothing else can be said any more
             f"Error: the search had to stop: {what}; go on with:\n"
@@ -212,10 +210,11 @@ def _search(
         leave("failed")
 
     try:
-        status = run_trials(
-            run.directory, studies, plan, observer, resources=resources, on_lost=lost
-        )
-        publish_everywhere(run.directory)
+        with stopping.recording(lambda: leave("interrupted")):
+            status = run_trials(
+                run.directory, studies, plan, observer, resources=resources, on_lost=lost
+            )
+            publish_everywhere(run.directory)
     except BaseException as error:
         with contextlib.suppress(OSError):  # what stopped the search may stop this too
             leave("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")

@@ -452,8 +452,7 @@ def run_trials(
     os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "600")
-    if stopping.is_installed():
-        os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Tune leaves it behind, and it ignores Ctrl-C
     import ray
     from ray import tune
     from ray.tune.search import ConcurrencyLimiter
