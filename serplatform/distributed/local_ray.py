@@ -13,7 +13,6 @@ import os
 import re
 import secrets
 import shutil
-import subprocess
 import sys
 import tempfile
 import threading
@@ -174,17 +173,18 @@ def _private_parts(guard: OrphanGuard, wait: float) -> Iterator[None]:
     """
     from ray._private import node, services, utils
 
-    started: list[subprocess.Popen[bytes]] = []
+    started: list[Process] = []
     fate_shared = bool(utils.detect_fate_sharing_support())  # else Ray ends the group at the end
 
-    class Process(services.ConsolePopen):  # type: ignore[misc]
+    class Process(services.ConsolePopen):
         def __init__(self, *words: Any, **options: Any) -> None:
             super().__init__(*words, start_new_session=fate_shared, **options)
+            self.program = Path(words[0][0]).name
             started.append(self)
             if fate_shared:
                 guard.watch(self.pid)
 
-    class Head(node.Node):  # type: ignore[misc]
+    class Head(node.Node):
         def start_api_server(self, **_: Any) -> None:
             self._webui_url = ""
 
@@ -203,8 +203,8 @@ def _private_parts(guard: OrphanGuard, wait: float) -> Iterator[None]:
                 ended = [process for process in started if process.poll() is not None]
                 # a connection's error: at a RuntimeError Ray would ask again
                 if ended:
-                    name, code = Path(str(ended[0].args[0])).name, ended[0].returncode
-                    raise ConnectionError(f"its {name} ended with {code}") from error
+                    program, code = ended[0].program, ended[0].returncode
+                    raise ConnectionError(f"its {program} ended with {code}") from error
                 if time.monotonic() > deadline:
                     raise ConnectionError(f"its head was not there in {wait:.0f} s") from error
             time.sleep(0.2)
