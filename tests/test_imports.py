@@ -19,7 +19,7 @@ ROWS = [
     {"config", "environment"},
     {"labels", "metrics", "artifacts"},
     {"storage"},
-    {"statistics", "run_directory", "references"},
+    {"statistics", "run_directory", "references", "stopping"},
     {"corpora"},
     {"alignment"},
     {"features"},

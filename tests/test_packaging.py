@@ -59,7 +59,7 @@ def test_wheel_says_what_pyproject_says(wheel):
     runtime = [line for line in metadata.get_all("Requires-Dist") if "extra ==" not in line]
     assert len(runtime) == len(project["dependencies"])
     (entry_points,) = [n for n in archive.namelist() if n.endswith("/entry_points.txt")]
-    assert "serplatform = serplatform.cli.main:main" in archive.read(entry_points).decode()
+    assert "serplatform = serplatform.__main__:main" in archive.read(entry_points).decode()
 
 
 def test_unpacked_wheel_finds_its_own_search_spaces_from_another_folder(wheel, tmp_path):

@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
+from serplatform import stopping
 from serplatform.cli.options import AsJson
 from serplatform.cli.output import result, say
-from serplatform.errors import BadInputError, InterruptedRunError
+from serplatform.errors import BadInputError
 
 
 def command(
@@ -52,12 +53,8 @@ def command(
             last[0] = time.monotonic()
             say(f"{have / 1e6:.0f} of {expected / 1e6:.0f} MB")
 
-    try:
-        path = fetch(archive, directory, url=url, progress=progress)
-    except KeyboardInterrupt:
-        raise InterruptedRunError(
-            f"stopped; go on with: serplatform download {corpus} {directory}"
-        ) from None
+    stopping.on_stop(f"Stopped. Go on with:\n  {stopping.command()}")
+    path = fetch(archive, directory, url=url, progress=progress)
     files = unpack(path, directory)
     if not keep_archive:
         path.unlink()

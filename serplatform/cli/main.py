@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import importlib
-import os
-import signal
 import sys
 from typing import Annotated
 
@@ -14,6 +11,7 @@ import typer
 from typer.exceptions import TyperException
 
 import serplatform
+from serplatform import stopping
 from serplatform.cli.output import say
 from serplatform.errors import InterruptedRunError, SerplatformError
 
@@ -68,19 +66,26 @@ for _name in COMMANDS:
     app.command(_name)(_module.command)
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit: 0 done, 1 failed, 2 bad input, 130 interrupted."""
-    sys.exit(run(arguments))
-
-
 def run(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit code; every foreseeable fault is one message."""
-    _end_like_interrupt()
+    stopping.begin()
+    try:
+        code = _run(arguments)
+    except BaseException:
+        if not stopping.is_asked():
+            raise
+        code = stopping.CODE  # whatever a stop became on its way through foreign code
+    if code == stopping.CODE or (code and stopping.is_asked()):
+        stopping.farewell(say)
+        return stopping.CODE
+    return code
+
+
+def _run(arguments: list[str] | None) -> int:
     try:
         code = app(args=arguments, standalone_mode=False, prog_name="serplatform")
-    except typer.Abort:
-        say("Interrupted.")
-        return InterruptedRunError.exit_code
+    except (KeyboardInterrupt, typer.Abort, InterruptedRunError):
+        return stopping.CODE
     except TyperException as error:
         show = getattr(error, "show", None)  # usage errors show the usage first
         if show is None:
@@ -89,11 +94,8 @@ def run(arguments: list[str] | None = None) -> int:
             show(file=sys.stderr)
         return error.exit_code
     except SerplatformError as error:
-        say(f"{'' if isinstance(error, InterruptedRunError) else 'Error: '}{error}")
+        say(f"Error: {error}")
         return error.exit_code
-    except KeyboardInterrupt:
-        say("Interrupted.")
-        return InterruptedRunError.exit_code
     except BrokenPipeError:
         return 1
     except OSError as error:
@@ -103,14 +105,6 @@ def run(arguments: list[str] | None = None) -> int:
         say(f"Error:{where} {error.strerror}; what was already whole is kept")
         return 1
     return code if isinstance(code, int) else 0
-
-
-def _end_like_interrupt() -> None:
-    """Treat a request to end (a scheduler's, a container's, a closed terminal's) like Ctrl-C."""
-    with contextlib.suppress(ValueError):  # not the main thread
-        for name in (signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(name) == signal.SIG_DFL:  # else `nohup`, or a caller's own
-                signal.signal(name, lambda *_: os.kill(os.getpid(), signal.SIGINT))
 
 
 _ENVIRONMENT_FAULTS = {
@@ -125,7 +119,3 @@ _ENVIRONMENT_FAULTS = {
     errno.EISDIR,
     errno.EIO,
 }
-
-
-if __name__ == "__main__":
-    main()

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from serplatform import stopping
 from serplatform.cli.options import Address, AsJson
 from serplatform.cli.output import format_duration, result, say
 from serplatform.corpora.base import READ_AS
-from serplatform.errors import BadInputError, InterruptedRunError
+from serplatform.errors import BadInputError
 
 if TYPE_CHECKING:
     from serplatform.distributed.extraction import ExtractionProgress
@@ -111,29 +112,26 @@ def command(
     chosen = [name.strip() for part in features or [] for name in part.split(",") if name.strip()]
     if features and not chosen:
         raise BadInputError("--features is empty; leave it out for the built-in ones")
-    try:
-        with _display() as progress:
-            summary = prepare(
-                corpus,
-                source,
-                out,
-                features=chosen or DEFAULT_FEATURES,
-                align=align,
-                alignments=alignments,
-                workers=workers,
-                options=options,
-                label_map=_parse_map(label_map or []),
-                speakers_differ=speakers_differ,
-                max_duration=max_duration or None,
-                overwrite=overwrite,
-                address=address,
-                progress=progress,
-            )
-    except (KeyboardInterrupt, InterruptedRunError):
-        raise InterruptedRunError(
-            "Stopped; what is whole is kept. Go on with the same command:\n  serplatform "
-            + " ".join(_quoted(sys.argv[1:]))
-        ) from None
+    stopping.on_stop(
+        f"Stopped; what is whole is kept. Go on with the same command:\n  {stopping.command()}"
+    )
+    with _display() as progress:
+        summary = prepare(
+            corpus,
+            source,
+            out,
+            features=chosen or DEFAULT_FEATURES,
+            align=align,
+            alignments=alignments,
+            workers=workers,
+            options=options,
+            label_map=_parse_map(label_map or []),
+            speakers_differ=speakers_differ,
+            max_duration=max_duration or None,
+            overwrite=overwrite,
+            address=address,
+            progress=progress,
+        )
     result(describe(summary), summary.to_json(), as_json=as_json)
 
 
@@ -177,12 +175,6 @@ def _parse_map(pairs: Sequence[str]) -> dict[str, str]:
     if twice := [label for label in labels if labels.count(label) > 1]:
         raise BadInputError(f"--map {twice[0]}: is given more than once; give each label one name")
     return dict(parts)
-
-
-def _quoted(arguments: Sequence[str]) -> list[str]:
-    import shlex
-
-    return [shlex.quote(argument) for argument in arguments]
 
 
 @contextlib.contextmanager

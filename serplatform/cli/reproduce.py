@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from serplatform import stopping
 from serplatform.cli.options import (
     Address,
     AsJson,
@@ -21,7 +21,7 @@ from serplatform.cli.options import (
     Workers,
 )
 from serplatform.cli.output import format_duration, parse_duration, result, say
-from serplatform.errors import BadInputError, InterruptedRunError
+from serplatform.errors import BadInputError
 
 if TYPE_CHECKING:
     from serplatform.reproduce.plan import Wishes, Work
@@ -130,6 +130,7 @@ def command(
         from serplatform.reproduce.plan import QUICK
 
         say(QUICK)
+    stopping.on_stop(f"Interrupted. Go on with:\n  {stopping.command()}")
     status = "complete"
     for work in works:
         if work.dataset is None or status != "complete":
@@ -147,19 +148,12 @@ def command(
             concurrent=concurrent,
             address=address,
         )
-    try:
-        _show(chosen, works, wishes, as_json=as_json)
-    except KeyboardInterrupt:
-        status = "interrupted"
+    _show(chosen, works, wishes, as_json=as_json)
     if status == "interrupted":
-        raise InterruptedRunError(f"Interrupted. Go on with:\n  {_again()}")
+        raise KeyboardInterrupt
     if status == "time":
         spent = format_duration(time.monotonic() - begun)
-        say(f"The time budget is spent ({spent}). Go on with:\n  {_again()}")
-
-
-def _again() -> str:
-    return shlex.join(["serplatform", *sys.argv[1:]])
+        say(f"The time budget is spent ({spent}). Go on with:\n  {stopping.command()}")
 
 
 def _list(*, as_json: bool) -> None:

@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from serplatform import stopping
 from serplatform.cli.output import say
+from serplatform.environment import now
 from serplatform.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -116,10 +118,11 @@ def open_or_create(
         ),
         ["serplatform", *sys.argv[1:]],
     )
+    stopping.on_stop(record=lambda: run.set_status("interrupted", ended=now()))
     run.set_status(
         "running", trials=count, time_budget=budget_seconds, combiner=combiner or "product"
     )
-    for note in run.description["notes"]:
+    for note in [*([run.replaced] if run.replaced else []), *run.description["notes"]]:
         say(f"Note: {note}")
     for start in recorded_starts(run.description):
         for sentence in start.sentences():
@@ -167,7 +170,8 @@ def seconds_left(run: OpenRun, num_trials: int | None, given: float | None) -> f
     budget = run.description.get("time_budget")
     if budget is not None:
         left = float(budget) - float(run.description.get("seconds") or 0.0)
-        if left <= 1 or run.description["status"] == "complete":
+        have = run.description
+        if left <= 1 or have["status"] == "complete" or have.get("searched"):
             left = 0.0
             say(
                 f"The time budget of {run.directory} is spent; add more with --trials +N or "

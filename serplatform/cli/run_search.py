@@ -6,9 +6,10 @@ import shlex
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from serplatform import stopping
 from serplatform.cli.explain_at_end import explain_at_end
 from serplatform.cli.output import format_duration, say
-from serplatform.errors import BadInputError, InterruptedRunError, SerplatformError
+from serplatform.errors import BadInputError, SerplatformError
 
 if TYPE_CHECKING:
     from serplatform.search.setup import OpenRun
@@ -23,7 +24,7 @@ def run_search(run: OpenRun, num_trials: int | None, **limits: Any) -> Any:
         **limits: the other fields of ``distributed.search.SearchLimits``.
 
     Raises:
-        InterruptedRunError: with the command that goes on.
+        KeyboardInterrupt: it was stopped.
         SerplatformError: the search could not go on; what is finished is kept.
     """
     from serplatform.cli.search_display import SearchDisplay
@@ -43,11 +44,10 @@ def run_search(run: OpenRun, num_trials: int | None, **limits: Any) -> Any:
         f"{run.plan.protocol} ({len(run.plan.folds)} folds); run directory {run.directory}"
     )
     again = resume_command(run, limits)
+    stopping.on_stop(f"Interrupted. Go on with:\n  {again}")
     try:
         with display:
             outcome = search(run, SearchLimits(trials=num_trials, **limits), display)
-    except KeyboardInterrupt:
-        raise InterruptedRunError(f"Interrupted. Go on with:\n  {again}") from None
     except BadInputError:
         raise
     except SerplatformError as error:
@@ -57,7 +57,7 @@ def run_search(run: OpenRun, num_trials: int | None, **limits: Any) -> Any:
             f"{error}\nNothing finished is lost; go on with:\n  {again}"
         ) from error
     if outcome.status == "interrupted":
-        raise InterruptedRunError(f"Interrupted. Go on with:\n  {again}")
+        raise KeyboardInterrupt
     return outcome
 
 
@@ -93,15 +93,10 @@ def finish(
     run: OpenRun, outcome: Any, *, explain: bool = True, audio: bool | None = None
 ) -> dict[str, Any]:
     """Make the ensemble, the explanations and the report of a run that has ended."""
-    try:
-        return _finish(run, outcome, explain, audio)
-    except KeyboardInterrupt:
-        raise InterruptedRunError(
-            f"Interrupted; all trials are kept. Go on with:\n  {resume_command(run)}"
-        ) from None
-
-
-def _finish(run: OpenRun, outcome: Any, explain: bool, audio: bool | None) -> dict[str, Any]:
+    stopping.on_stop(
+        f"Interrupted; all trials are kept. Go on with:\n  {resume_command(run)}",
+        lambda: run.set_status("interrupted", searched=True),
+    )
     from serplatform.report.build import build_report
     from serplatform.storage.mirror import publish, shown
 

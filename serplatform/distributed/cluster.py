@@ -2,41 +2,41 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-import signal
 import socket
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from serplatform.distributed import local_ray
 from serplatform.distributed.head_watch import DRIVER_ENVIRONMENT
-from serplatform.distributed.orphans import end_with_me
 from serplatform.errors import BadInputError
 
 #: Environment of every process of ours on the cluster. Ray Train looks at its workers' reports
 #: at this interval (2 s by default, which is one report every 2 s at most).
 WORKER_ENVIRONMENT = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1"}
 
-#: Of a cluster on this machine alone: when the command is killed, a worker that is just starting
-#: looks for its dead head for this many seconds (60 by default) before it ends.
-_LOCAL_ENVIRONMENT = {"RAY_gcs_rpc_server_reconnect_timeout_s": "20"}
-
 
 def connect(address: str | None = None, num_cpus: int | None = None) -> None:
     """Start or join a Ray cluster; nothing happens when this process is connected already.
 
     Args:
-        address: of a running cluster; None starts one on this machine.
+        address: of a running cluster; None starts one on this machine, unless ``RAY_ADDRESS``
+            names one.
         num_cpus: CPUs that a cluster started here offers; None means all of them.
 
     Raises:
         BadInputError: no cluster can be reached there.
+        SerplatformError: none can be started on this machine.
     """
-    address = address or os.environ.get("RAY_ADDRESS")  # Ray would follow it by itself
+    culprit = _culprit(address)
+    address = address or os.environ.get("RAY_ADDRESS") or None  # Ray would follow it by itself
+    if address == "local":
+        address = None
     for name, value in {
         **WORKER_ENVIRONMENT,
         **({} if address is None else DRIVER_ENVIRONMENT),
@@ -44,34 +44,47 @@ def connect(address: str | None = None, num_cpus: int | None = None) -> None:
         os.environ.setdefault(name, value)
     import ray
 
-    if address is not None:
-        _check_reachable(address)
     if ray.is_initialized():
         return
-    options: dict[str, Any]
-    if address is not None:
-        options = {"address": address, "runtime_env": {"env_vars": dict(WORKER_ENVIRONMENT)}}
+    if address is None:
+        local_ray.start(num_cpus)
     else:
-        for name, value in _LOCAL_ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
-        # "local": without it Ray would join whatever cluster was started on this machine
-        options = {"address": "local", "num_cpus": num_cpus, "include_dashboard": False}
-    with _own_signals():
-        try:
+        _join(address, culprit)
+    _keep_stdout_clean()
+
+
+def _culprit(address: str | None) -> str:
+    """What the user gave that names the cluster, as they know it."""
+    if address is None:
+        return f"RAY_ADDRESS={os.environ.get('RAY_ADDRESS')}"
+    from_variable = os.environ.get("SERPLATFORM_ADDRESS") == address and not any(
+        word.partition("=")[0] == "--address" for word in sys.argv
+    )
+    return f"SERPLATFORM_ADDRESS={address}" if from_variable else f"--address {address}"
+
+
+def _join(address: str, culprit: str) -> None:
+    """Join a cluster that runs."""
+    import ray
+
+    _check_reachable(address, culprit)
+    try:
+        with (
+            local_ray.own_signals(),
+            local_ray.said_when_slow(f"Joining the Ray cluster {address}"),
+        ):
             ray.init(
+                address=address,
+                runtime_env={"env_vars": dict(WORKER_ENVIRONMENT)},
                 namespace="serplatform",
                 log_to_driver=False,
                 logging_level=logging.ERROR,
-                **options,
             )
-        except SystemExit:  # Ray's own handler of SIGTERM, while it starts
-            raise KeyboardInterrupt from None
-        except ConnectionError as error:
-            where = f"--address {address}" if address else "this machine"
-            raise BadInputError(f"{where}: no Ray cluster can be reached ({error})") from None
-    _keep_stdout_clean()
-    if address is None:
-        end_with_me()
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise BadInputError(
+            f"{culprit}: no Ray cluster can be reached there ({reason}); {_REMEDY}"
+        ) from None
 
 
 def _keep_stdout_clean() -> None:
@@ -85,7 +98,13 @@ def _keep_stdout_clean() -> None:
         worker.print_to_stdstream = log
 
 
-def _check_reachable(address: str) -> None:
+_REMEDY = (
+    "give HOST:PORT of its head, `auto` on a machine of the cluster, or leave it out (unset the "
+    "variable) for a Ray of this machine's own"
+)
+
+
+def _check_reachable(address: str, culprit: str) -> None:
     """Refuse at once what Ray would try to reach for minutes."""
     host, colon, port = address.rpartition("://")[2].rpartition(":")
     if not colon:
@@ -93,22 +112,10 @@ def _check_reachable(address: str) -> None:
     try:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=10):
             return
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, OverflowError) as error:
         raise BadInputError(
-            f"--address {address}: no Ray cluster answers there ({error}); give HOST:PORT of its "
-            "head, `auto` on a machine of the cluster, or leave it out"
+            f"{culprit}: no Ray cluster answers there ({error}); {_REMEDY}"
         ) from None
-
-
-@contextlib.contextmanager
-def _own_signals() -> Iterator[None]:
-    """Keep the handler of SIGTERM that Ray would replace by its own."""
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(ValueError):  # not the main thread: Ray has replaced nothing
-            signal.signal(signal.SIGTERM, before)
 
 
 #: Where a cluster started by ``ray up`` keeps its own description, on the head node.

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from serplatform import stopping
 from serplatform.distributed.cluster import connect, largest_resources, node_sizes
 from serplatform.distributed.publication import publish_everywhere
 from serplatform.distributed.tuner import (
@@ -20,7 +21,7 @@ from serplatform.distributed.tuner import (
     run_trials,
 )
 from serplatform.environment import now
-from serplatform.errors import BadInputError, SerplatformError
+from serplatform.errors import BadInputError
 from serplatform.run_directory import DEV_METRICS, RunDirectory, RunLock
 from serplatform.search.roster import Roster, TrialSource
 from serplatform.search.setup import OpenRun
@@ -87,13 +88,14 @@ def search(
     publisher = Publisher(run.directory.mirror, lock.lease)
     try:
         try:
-            prepared = _prepare(run, limits, roster)
+            with stopping.recording(lambda: run.set_status("interrupted", ended=now())):
+                prepared = _prepare(run, limits, roster)
             publisher.start()
-        except (SerplatformError, OSError):
-            run.withdraw()
-            raise
         except KeyboardInterrupt:
             run.set_status("interrupted", ended=now())
+            raise
+        except BaseException:
+            run.withdraw()
             raise
         with publisher:
             return _search(run, limits, observer, prepared)
@@ -189,7 +191,7 @@ def _search(
     _sweep(run.directory)
     spent_before = float(description.get("seconds") or 0.0)
     started = time.monotonic()
-    run.set_status("running", ended=None, resources=_readable(resources))
+    run.set_status("running", ended=None, searched=False, resources=_readable(resources))
     time_left = None
     if limits.seconds is not None:
         time_left = max(1.0, limits.seconds - (started - limits.begun))
@@ -208,13 +210,16 @@ def _search(
         leave("failed")
 
     try:
-        status = run_trials(
-            run.directory, studies, plan, observer, resources=resources, on_lost=lost
-        )
-        publish_everywhere(run.directory)
+        with stopping.recording(lambda: leave("interrupted")):
+            status = run_trials(
+                run.directory, studies, plan, observer, resources=resources, on_lost=lost
+            )
+            publish_everywhere(run.directory)
     except BaseException as error:
         with contextlib.suppress(OSError):  # what stopped the search may stop this too
             leave("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+            if not isinstance(error, KeyboardInterrupt):
+                run.withdraw()
         raise
     leave("complete" if status == "time" else status)
     return summarize(run.directory.records(), objective, status)

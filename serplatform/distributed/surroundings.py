@@ -1,11 +1,9 @@
-"""What surrounds a Tune run: its messages kept off the terminal, and signals that end it."""
+"""What surrounds a Tune run: its messages kept off the terminal."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import signal
 import warnings
 from collections.abc import Iterator
 
@@ -24,19 +22,3 @@ def quiet() -> Iterator[None]:
         finally:
             for logger, level in zip(loggers, levels, strict=True):
                 logger.setLevel(level)
-
-
-@contextlib.contextmanager
-def terminate_like_interrupt() -> Iterator[None]:
-    """Treat a request to terminate (a scheduler's, a container's) like Ctrl-C."""
-    try:
-        interrupt = signal.getsignal(signal.SIGINT)
-        before = signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
-    except ValueError:  # not the main thread
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-        signal.signal(signal.SIGINT, interrupt)  # Tune leaves its own, which ignores Ctrl-C

@@ -15,9 +15,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from serplatform import stopping
 from serplatform.artifacts import read_json
 from serplatform.distributed.head_watch import HeadWatch
-from serplatform.distributed.surroundings import quiet, terminate_like_interrupt
+from serplatform.distributed.surroundings import quiet
 from serplatform.distributed.task_codec import (
     encode_config,
     history_entry,
@@ -451,6 +452,7 @@ def run_trials(
     os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "600")
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Tune leaves it behind, and it ignores Ctrl-C
     import ray
     from ray import tune
     from ray.tune.search import ConcurrencyLimiter
@@ -486,6 +488,10 @@ def run_trials(
             tune.PlacementGroupFactory([{"node:__internal_head__": 0.001}]),
         )
     begun = time.monotonic()
+    interrupted = threading.Event()
+
+    def is_over() -> bool:
+        return trials.fault is not None or interrupted.is_set() or out_of_time()
 
     def out_of_time(within: float = 0.0) -> bool:
         left = plan.time_left
@@ -506,7 +512,9 @@ def run_trials(
         run_config=tune.RunConfig(
             name="tune",
             # not Tune's own time budget, which a clock that is set would shift
-            stop=StopWhen(lambda: trials.fault is not None or out_of_time()),
+            stop=StopWhen(
+                lambda: trials.fault is not None or interrupted.is_set() or out_of_time()
+            ),
             storage_path=str(trials.scratch.resolve()),
             verbose=0,
             callbacks=[TrialEnds(trials), HangGuard(plan.trial_timeout, trials.condemned)],
@@ -518,30 +526,29 @@ def run_trials(
             else tune.CheckpointConfig(),
         ),
     )
-    interrupted = False
     watch = HeadWatch(
         ray.get_runtime_context().gcs_address,
         ask=trials.stop_for,
         force=lambda what: _end_at_once(what, on_lost),
     )
     try:
-        with quiet(), terminate_like_interrupt(), watch:
+        with quiet(), stopping.politely(interrupted.set), watch:
             tuner.fit()
     except KeyboardInterrupt:
-        interrupted = True
+        interrupted.set()
     except tune.TuneError as error:
         raise SerplatformError(f"Ray Tune failed: {short_reason(str(error))}") from error
     finally:
-        if not interrupted:
+        if not interrupted.is_set():
             trials.close()
         with contextlib.suppress(OSError):  # the table is made of the records at the next chance
             trials.write_table()
         shutil.rmtree(trials.scratch, ignore_errors=True)
     if trials.fault is not None:
         raise SerplatformError(f"the search had to stop: {trials.fault}")
-    if trials.exhausted and not interrupted:
+    if trials.exhausted and not interrupted.is_set():
         return "complete"
-    return "time" if out_of_time(within=1.0) and not interrupted else "interrupted"
+    return "time" if out_of_time(within=1.0) and not interrupted.is_set() else "interrupted"
 
 
 def _end_at_once(what: str, on_lost: Callable[[str], None]) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import os
 import secrets
+import shlex
+import shutil
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -91,6 +94,7 @@ class OpenRun:
         spaces: architecture to space, the user's settings fixed.
         plan: its folds.
         is_new: this command made it.
+        replaced: what is to be said of a run that it took the place of, or None.
     """
 
     directory: RunDirectory
@@ -98,6 +102,7 @@ class OpenRun:
     spaces: dict[str, SearchSpace]
     plan: FoldPlan
     is_new: bool = False
+    replaced: str | None = None
 
     @property
     def max_epochs(self) -> int:
@@ -119,22 +124,36 @@ class OpenRun:
         self.directory.write_run(self.description)
 
     def withdraw(self) -> None:
-        """Remove what :func:`create_run` wrote: the search cannot start as it was asked for,
-        and the same ``--out`` must be free for the next attempt."""
-        if not self.is_new:
-            return
-        directory = self.directory
-        journal = str(directory.journal)
-        for file in (
-            directory.run_file,
-            directory.folds_file,
-            directory.journal,
-            Path(f"{journal}.lock"),
-            directory.path / ".lock",
-        ):
-            file.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # other files lie there
-            directory.path.rmdir()
+        """Remove a run that this command made and of which no trial has begun: the search cannot
+        start, and the same ``--out`` must be free for the next attempt."""
+        if self.is_new and not _has_begun(self.directory):
+            _remove_books(self.directory)
+
+
+def _has_begun(directory: RunDirectory) -> bool:
+    """Whether anything is left of a trial: its record, or an epoch that it saved."""
+    mirror = directory.mirror
+    return (
+        any(directory.path.glob("trials/trial-*"))
+        or any(directory.path.glob("state/trial-*"))
+        or (mirror is not None and bool(mirror.remote.list("state")))
+    )
+
+
+def _remove_books(directory: RunDirectory) -> None:
+    """Remove what a run without trials consists of, and its directory unless others use it."""
+    shutil.rmtree(directory.path / ".scratch", ignore_errors=True)
+    for file in (
+        directory.run_file,
+        directory.folds_file,
+        directory.journal,
+        Path(f"{directory.journal}.lock"),
+        directory.trials_table,
+        directory.path / ".lock",
+    ):
+        file.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # other files lie there
+        directory.path.rmdir()
 
 
 def choose_architectures(
@@ -221,6 +240,8 @@ def _one_configuration(architecture: str, overrides: Mapping[str, Any]) -> Searc
 def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> OpenRun:
     """Check everything that can be checked before training, then write the run's directory.
 
+    A run that lies there and of which no trial has begun is replaced.
+
     Raises:
         BadInputError: anything is wrong with the request; nothing is then written.
         LeakError: the protocol's folds are not apart.
@@ -229,10 +250,8 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
     directory.fetch_books()
     if out.exists() and not out.is_dir():
         raise BadInputError(f"--out {out}: is a file; give a directory, new or empty")
-    if directory.run_file.exists():
-        raise BadInputError(
-            f"{directory}: already holds a run; continue it with --resume, or give another --out"
-        )
+    if directory.run_file.exists() and _has_begun(directory):
+        raise _occupied(directory)
     refuse_foreign(out, directory.run_file.name)
     check_objectives(request.objectives)
     make_sampler(request.sampler, 0)
@@ -297,13 +316,51 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
     }
     lock = RunLock(directory)
     try:
-        if directory.run_file.exists():
-            raise BadInputError(f"{directory}: another search has just begun a run here")
+        replaced = _replace(directory, description) if directory.run_file.exists() else None
         write_plan(directory.folds_file, plan)
         directory.write_run(description)
     finally:
         lock.release()
-    return OpenRun(directory, description, spaces, plan, is_new=True)
+    return OpenRun(directory, description, spaces, plan, is_new=True, replaced=replaced)
+
+
+#: what a request decides of a run's description
+_REQUESTED = (
+    *("architectures", "spaces", "settings", "protocol", "folds_hash", "dataset", "seed"),
+    *("objective", "sampler", "pruner", "storage", "warm_start"),
+)
+
+
+def _replace(directory: RunDirectory, description: Mapping[str, Any]) -> str | None:
+    """Make room for a run where one lies of which no trial has begun.
+
+    Returns:
+        what is to be said of it: nothing where it was of the same request.
+    """
+    if _has_begun(directory):
+        raise _occupied(directory)
+    before = directory.read_run()
+    now_asked = json.loads(json.dumps(description))
+    other = [name for name in _REQUESTED if before.get(name) != now_asked[name]]
+    for file in (directory.journal, Path(f"{directory.journal}.lock"), directory.trials_table):
+        file.unlink(missing_ok=True)
+    if not other:
+        return None
+    return (
+        f"{directory} held a run of which no trial had begun, with other settings "
+        f"({', '.join(other)}); this one takes its place."
+    )
+
+
+def _occupied(directory: RunDirectory) -> BadInputError:
+    goes_on = (
+        "serplatform reproduce"
+        if "roster" in directory.read_run()
+        else (shlex.join(["serplatform", "search", "--resume", "--out", str(directory)]))
+    )
+    return BadInputError(
+        f"{directory}: already holds a run; continue it with `{goes_on}`, or give another --out"
+    )
 
 
 def reopen_run(out: Path, *, dataset: str | Path | None = None) -> OpenRun:

@@ -15,6 +15,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from serplatform.artifacts import read_parquet
@@ -264,9 +265,11 @@ def resume_words(text):
 @pytest.mark.parametrize(
     ("signals", "to_group"),
     [
-        ([signal.SIGINT], False),
-        pytest.param([signal.SIGINT], True, marks=pytest.mark.slow),
+        ([signal.SIGTERM], True),
         pytest.param([signal.SIGTERM], False, marks=pytest.mark.slow),
+        pytest.param([signal.SIGHUP], True, marks=pytest.mark.slow),
+        pytest.param([signal.SIGINT], False, marks=pytest.mark.slow),
+        pytest.param([signal.SIGINT], True, marks=pytest.mark.slow),
         pytest.param([signal.SIGINT, signal.SIGINT], True, marks=pytest.mark.slow),
     ],
 )
@@ -275,12 +278,18 @@ def test_an_interrupted_search_goes_on_by_the_command_it_prints(work, tmp_path, 
     words = ["moma", *spaces(work, "long"), "--trials", 2, "--out", out, "--retries", 2]
     process = start(work, *words, log=log)
     wait_until(lambda: epochs_saved(out) > 2, process)
+    family = psutil.Process(process.pid).children(recursive=True)
     for number in signals:
         (os.killpg if to_group else os.kill)(process.pid, number)
         time.sleep(0.2)
+    begun = time.monotonic()
     assert process.wait(timeout=100) == 130
+    assert time.monotonic() - begun < 10
+    _, left = psutil.wait_procs(family, timeout=10)
+    assert [p.name() for p in left if p.status() != psutil.STATUS_ZOMBIE] == []
     text = log.read_text()
     assert "Traceback" not in text
+    assert "Stopping ..." in text
     assert "Interrupted. Go on with:" in text
     assert json.loads((out / "run.json").read_text())["status"] == "interrupted"
     assert run_faults(out, ended=False) == []

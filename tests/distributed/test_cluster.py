@@ -1,13 +1,22 @@
-"""What a cluster may grow to, from its own description."""
+"""How Ray is started and joined, and what a cluster may grow to."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
+import ray
 
-from serplatform.distributed.cluster import TO_COME, largest_resources, nodes_to_come
-from serplatform.errors import BadInputError
+from serplatform.distributed import local_ray
+from serplatform.distributed.cluster import TO_COME, connect, largest_resources, nodes_to_come
+from serplatform.errors import BadInputError, SerplatformError
 
 BOOTSTRAP = """
 max_workers: 8
@@ -45,20 +54,11 @@ def test_without_a_description_the_cluster_is_what_it_is(tmp_path: Path, text: s
     assert largest_resources({"CPU": 2.0}, bootstrap) == {"CPU": 2.0}
 
 
-def test_a_cluster_of_ones_own_never_joins_one_that_happens_to_run(monkeypatch) -> None:
-    import ray
-
-    from serplatform.distributed import cluster
-
-    asked: dict[str, object] = {}
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    monkeypatch.setattr(ray, "init", lambda **options: asked.update(options))
-    monkeypatch.setattr(cluster, "end_with_me", lambda: None)
-    monkeypatch.setattr(cluster, "_keep_stdout_clean", lambda: None)
-    cluster.connect(num_cpus=2)
+def test_a_cluster_of_ones_own_never_joins_one_that_happens_to_run(failing) -> None:
+    asked = failing()
+    connect(num_cpus=2)
     # without an address Ray looks for /tmp/ray/ray_current_cluster first
-    assert (asked["address"], asked["num_cpus"]) == ("local", 2)
+    assert (asked[0]["address"], asked[0]["num_cpus"]) == ("local", 2)
 
 
 def test_what_a_cluster_may_grow_to_can_be_said_in_the_environment(
@@ -76,3 +76,191 @@ def test_what_is_said_there_must_be_resources(
     monkeypatch.setenv("SERPLATFORM_MAX_RESOURCES", text)
     with pytest.raises(BadInputError, match=r"SERPLATFORM_MAX_RESOURCES=.*write, for example, CPU"):
         largest_resources({"CPU": 4.0}, tmp_path / "none")
+
+
+Failing = Callable[..., list[dict[str, Any]]]
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Failing:
+    """A function that makes the next starts of Ray raise; it returns what each was asked."""
+    asked: list[dict[str, Any]] = []
+
+    def fail(*errors: BaseException, wrote: str = "") -> list[dict[str, Any]]:
+        left = list(errors)
+
+        def init(**options: Any) -> None:
+            asked.append(options)
+            session = Path(options.get("_temp_dir", tmp_path)) / "session_1"
+            (session / "logs").mkdir(parents=True)
+            (session / "logs/raylet.out").write_text(wrote, encoding="utf-8")
+            if left:
+                raise left.pop(0)
+
+        monkeypatch.setattr(ray, "init", init)
+        return asked
+
+    # short enough for a socket, which tmp_path is not
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    monkeypatch.setattr(local_ray.atexit, "register", lambda *_: None)
+    return fail
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Exception("The current node timed out during startup."),
+        RuntimeError("Failed to start GCS"),
+        ConnectionError("its head was not there in 120 s"),
+        OSError(28, "No space left on device"),
+        SystemExit(1),
+        ray.exceptions.RpcError("unavailable"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_ray_is_started_again_after_whatever_the_machine_did(
+    failing: Failing, error: BaseException, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = failing(error, error)
+    connect()
+    assert len(asked) == 3
+    assert capsys.readouterr().err.count("trying again") == 2
+    assert not any(Path(options["_temp_dir"]).exists() for options in asked[:2])
+    local_ray.OrphanGuard(Path(asked[2]["_temp_dir"])).end()
+
+
+def test_a_ray_that_never_starts_is_one_sentence_and_leaves_nothing(failing: Failing) -> None:
+    complaint = "[2026-11-28 17:00:00,1 E 12 12] (raylet) agent.cc:9: the agent was not there\n"
+    asked = failing(*(Exception("The current node timed out") for _ in range(3)), wrote=complaint)
+    expected = (
+        r"could not be started on this machine \(The current node timed out; its log says: .*"
+        r"the agent was not there\); the load of this machine is \d+ on \d+ CPUs: wait .*; then "
+        r"give the same command again\. Nothing was left behind"
+    )
+    with pytest.raises(SerplatformError, match=expected) as raised:
+        connect()
+    assert raised.value.exit_code == 1
+    assert len(asked) == 3
+    assert not any(Path(options["_temp_dir"]).exists() for options in asked)
+
+
+@pytest.mark.parametrize(
+    ("said", "remedy"),
+    [
+        ("[Errno 28] No space left on device", "free some room in"),
+        ("can't start new thread", "raise the limits of `ulimit -u`"),
+        ("bind: Address already in use", "unset RAY_GCS_SERVER_PORT"),
+    ],
+)
+def test_the_remedy_follows_from_what_ray_said(failing: Failing, said: str, remedy: str) -> None:
+    failing(*(RuntimeError(said) for _ in range(3)))
+    with pytest.raises(SerplatformError, match=remedy):
+        connect()
+
+
+def test_an_argument_that_ray_refuses_is_not_tried_again(failing: Failing) -> None:
+    asked = failing(ValueError("the object store is larger than the memory"))
+    with pytest.raises(SerplatformError, match="the object store is larger"):
+        connect()
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("error", [TypeError("ours"), KeyError("ours"), AttributeError("ours")])
+def test_a_fault_of_our_own_is_not_hidden(failing: Failing, error: Exception) -> None:
+    asked = failing(error)
+    with pytest.raises(type(error), match="ours"):
+        connect()
+    assert not Path(asked[0]["_temp_dir"]).exists()
+
+
+def test_an_interruption_of_the_start_leaves_nothing(failing: Failing) -> None:
+    asked = failing(KeyboardInterrupt("stop"))
+    with pytest.raises(KeyboardInterrupt, match="stop"):
+        connect()
+    assert len(asked) == 1
+    assert not Path(asked[0]["_temp_dir"]).exists()
+
+
+def test_a_slow_start_is_told_after_a_moment(capsys: pytest.CaptureFixture[str]) -> None:
+    with local_ray.said_when_slow("Starting Ray", after=0.05):
+        time.sleep(0.6)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "Starting Ray …"
+    assert "so far; the load of this machine is" in lines[-1]
+    with local_ray.said_when_slow("Starting Ray"):
+        pass
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("variable", ["RAY_ADDRESS", "SERPLATFORM_ADDRESS", None])
+def test_an_address_where_nothing_answers_is_named_as_the_user_gave_it(
+    monkeypatch: pytest.MonkeyPatch, variable: str | None
+) -> None:
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.delenv("SERPLATFORM_ADDRESS", raising=False)
+    dead = "127.0.0.1:1"
+    if variable is not None:
+        monkeypatch.setenv(variable, dead)
+    culprit = f"^--address {dead}" if variable is None else f"^{variable}={dead}"
+    with pytest.raises(BadInputError, match=f"{culprit}: no Ray cluster answers there"):
+        connect(None if variable == "RAY_ADDRESS" else dead)
+
+
+def test_a_directory_that_is_too_long_or_full_is_passed_over(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    long = tmp_path / ("x" * 80)
+    long.mkdir()
+    monkeypatch.setenv("TMPDIR", str(long))
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    directory = local_ray._directory(0)
+    try:
+        assert long not in directory.parents
+        assert directory.stat().st_mode & 0o777 == 0o700
+        socket = "session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
+        assert len(os.fsencode(directory / socket)) < 107
+    finally:
+        directory.rmdir()
+    monkeypatch.setattr(local_ray, "_bases", lambda: [str(long), "/proc/none"])
+    with pytest.raises(SerplatformError, match=r"too long for a socket\).*No such file.*TMPDIR"):
+        local_ray._directory(0)
+
+
+_PROGRAM = """
+import os, signal, time
+from serplatform.distributed.cluster import connect
+connect(num_cpus=1)
+import ray
+session = ray._private.worker._global_node.get_session_dir_path()
+print(session, ray.get(ray.remote(lambda: os.getpid()).remote()), flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.ray
+def test_ray_starts_without_home_under_a_long_tmpdir_and_ends_with_a_killed_driver(
+    tmp_path: Path,
+) -> None:
+    long = tmp_path / ("x" * 80)
+    long.mkdir()
+    environment = {**os.environ, "TMPDIR": str(long), "HOME": "/proc/none"}
+    with subprocess.Popen(
+        [sys.executable, "-c", _PROGRAM], env=environment, stdout=subprocess.PIPE, text=True
+    ) as driver:
+        assert driver.stdout is not None
+        session, _, worker = driver.stdout.readline().strip().rpartition(" ")
+        family = psutil.Process(driver.pid).children(recursive=True)
+        heads = [p for p in family if p.name() in ("gcs_server", "raylet")]
+        assert len(heads) == 2
+        # in sessions of their own: a signal for the driver's group does not reach them
+        assert os.getsid(driver.pid) not in {os.getsid(p.pid) for p in heads}
+        assert int(worker) in {p.pid for p in family}
+        assert Path(session).is_dir()
+        driver.kill()
+    _, left = psutil.wait_procs(family, timeout=20)
+    assert [p.name() for p in left if p.status() != psutil.STATUS_ZOMBIE] == []
+    assert not Path(session).parent.exists()
+    assert list(long.iterdir()) == []

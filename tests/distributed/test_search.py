@@ -332,3 +332,46 @@ def test_two_workers_give_what_one_gives_and_pruned_groups_make_room(begin, tmp_
     assert "pruned" in states
     assert run_faults(pruned.directory.path, ended=True) == []
     assert all(state != "RUNNING" for state, *_ in study_trials(pruned.directory.journal).values())
+
+
+def test_any_failure_before_the_first_trial_leaves_only_what_others_had_there(
+    begin, tmp_path, monkeypatch
+):
+    place = tmp_path / "run"
+    place.mkdir()
+    (place / "notes.txt").write_text("another's", encoding="utf-8")
+    run = begin()
+    assert run.directory.path == place
+
+    def fails(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("a fault of ours")
+
+    monkeypatch.setattr("serplatform.distributed.search.connect", fails)
+    with pytest.raises(ZeroDivisionError, match="a fault of ours"):
+        search(run, limits(trials=1), Events())
+    assert [path.name for path in place.iterdir()] == ["notes.txt"]
+
+
+def test_a_run_of_which_no_trial_has_begun_is_replaced(begin):
+    first = begin()
+    first.directory.journal.write_text("asked\n", encoding="utf-8")
+    second = begin()
+    assert second.replaced is None  # the same request: there is nothing to say
+    assert not second.directory.journal.exists()
+    third = begin(seed=5)
+    assert third.replaced is not None
+    assert "no trial had begun, with other settings" in third.replaced
+    assert third.directory.read_run()["seed"] == 5
+
+
+@pytest.mark.parametrize("begun", ["trials/trial-00000.json", "state/trial-00000/progress.json"])
+def test_a_run_of_which_a_trial_has_begun_is_kept(begin, begun):
+    run = begin()
+    file = run.directory.path / begun
+    file.parent.mkdir(parents=True)
+    file.write_text("{}", encoding="utf-8")
+    before = run.directory.run_file.read_bytes()
+    with pytest.raises(BadInputError, match=r"continue it with `serplatform search --resume --out"):
+        begin(seed=5)
+    run.withdraw()
+    assert run.directory.run_file.read_bytes() == before

@@ -1,0 +1,395 @@
+"""Starts a Ray of this machine's own, whatever the machine is like, and leaves nothing of it.
+
+All use of Ray's private parts for this stands here; it was written for Ray 2.60.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import dataclasses
+import logging
+import os
+import re
+import secrets
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from serplatform import stopping
+from serplatform.distributed.orphans import OrphanGuard
+from serplatform.errors import SerplatformError
+
+#: Seconds that the head may take to be there, at each try; Ray's own limit of 30 is hit on a
+#: machine of two cores with a load of 20.
+WAITS = (120.0, 180.0, 240.0)
+
+#: Ray's own limits, in its processes, that a loaded machine would hit: agents and workers are
+#: Python processes, which take 20 s of such a machine to import what they need. And when the
+#: command is killed, a worker that is just starting looks for its dead head for 20 s, not 60.
+_ENVIRONMENT = {
+    "RAY_agent_register_timeout_ms": "300000",
+    "RAY_worker_register_timeout_seconds": "300",
+    "RAY_gcs_rpc_server_connect_timeout_s": "30",
+    "RAY_gcs_server_port_wait_time_s": "120",
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "20",
+    # workers start when a trial or a task needs them
+    "RAY_prestart_worker_first_driver": "0",
+}
+
+#: Bytes of a directory's path, such that a socket below it stays within the 107 of an address:
+#: ``/session_<time>_<process>/sockets/plasma_store`` comes after it.
+_LONGEST = 107 - len("/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.9")
+_PREFIX = "serplatform-"
+
+#: Bytes that must be free for what Ray logs.
+_ROOM = 32 << 20
+
+#: Bytes of Ray's object store: settings and results pass through it, data sets never; and the
+#: least that Ray takes.
+_STORE, _LEAST_STORE = 512 << 20, 80 << 20
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Linux has its shared memory
+
+#: What an error or a log of Ray says → what to do.
+_REMEDIES = (
+    (r"No space left|ENOSPC|disk quota", "free some room in {place}, or set TMPDIR"),
+    (
+        r"Resource temporarily unavailable|start new thread|Too many open files|Cannot allocate",
+        "end other programs, or raise the limits of `ulimit -u`, `ulimit -n` and of memory",
+    ),
+    (
+        r"Address already in use|[Pp]ort .*(?:taken|in use)|bind\(",
+        "unset RAY_GCS_SERVER_PORT and other ports in RAY_… variables, or free the port",
+    ),
+)
+
+
+def start(num_cpus: int | None) -> None:
+    """Start a Ray of ``num_cpus`` CPUs (None: all) that ends with this process.
+
+    Raises:
+        SerplatformError: it does not start; nothing is left of it.
+    """
+    if not any(name.startswith("RAY_AUTH_") for name in os.environ):
+        # else Ray keeps the word that its processes know each other by in the home directory
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    reasons: list[str] = []
+    for wait in WAITS:
+        with said_when_slow("Starting Ray"):
+            reason = _try(num_cpus, wait, len(reasons))
+        if reason is None:
+            return
+        reasons.append(reason.text)
+        if not reason.may_pass:
+            break
+        if len(reasons) < len(WAITS):
+            say(f"Ray did not start ({reason.text}); trying again.")
+    raise SerplatformError(
+        f"Ray could not be started on this machine ({reasons[-1]}); {_remedy(reasons)}; then give "
+        "the same command again. Nothing was left behind"
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Reason:
+    """Why a try failed, and whether another may not."""
+
+    text: str
+    may_pass: bool
+
+
+def _try(num_cpus: int | None, wait: float, attempt: int) -> _Reason | None:
+    """Start Ray once; None when it runs."""
+    import ray
+
+    guard = OrphanGuard(_directory(attempt))
+    try:
+        with _private_parts(guard, wait):
+            ray.init(
+                # "local": else Ray would join whatever cluster was started on this machine
+                address="local",
+                num_cpus=num_cpus,
+                include_dashboard=False,
+                namespace="serplatform",
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                _temp_dir=str(guard.directory),
+                **_object_store(guard.directory),
+            )
+    except BaseException as error:
+        reason = _Reason(_sentence(error, guard.directory), not isinstance(error, ValueError))
+        _abandon(guard)
+        if not _is_foreseen(error):
+            raise
+        return reason
+    atexit.register(_leave, guard)
+    stopping.on_end(guard.end)
+    return None
+
+
+def _is_foreseen(error: BaseException) -> bool:
+    """Whether an error of ``ray.init`` speaks of the machine; Ray raises bare exceptions too."""
+    import ray
+
+    kinds = (RuntimeError, OSError, ValueError, SystemExit, ray.exceptions.RayError)
+    return isinstance(error, kinds) or type(error) is Exception
+
+
+def _leave(guard: OrphanGuard) -> None:
+    """End the Ray of this process, before Ray would by itself, and remove what it wrote."""
+    import ray
+
+    ray.shutdown()
+    guard.end()
+
+
+def _abandon(guard: OrphanGuard) -> None:
+    """Leave a Ray that has not come up."""
+    import ray
+
+    try:
+        ray.shutdown()
+    except (RuntimeError, OSError, ValueError, AttributeError, AssertionError) as error:
+        # it closes what may not have been opened
+        logging.getLogger(__name__).info("after a failed start: %s", error)
+    guard.end()
+
+
+@contextlib.contextmanager
+def _private_parts(guard: OrphanGuard, wait: float) -> Iterator[None]:
+    """Replace parts of Ray while it starts.
+
+    - Each of its processes leads a session of its own, watched by ``guard``: a signal for our
+      process group, or a terminal that closes, would end them before their driver (Ray shields
+      them from SIGINT alone).
+    - Neither dashboard, log monitor nor autoscaler is started, which nobody reads here: three
+      Python processes, half of the time that a start takes.
+    - The head is waited for as long as ``wait`` and as it lives, not 30 s.
+    """
+    from ray._private import node, services, utils
+
+    started: list[Process] = []
+    fate_shared = bool(utils.detect_fate_sharing_support())  # else Ray ends the group at the end
+
+    class Process(services.ConsolePopen):
+        def __init__(self, *words: Any, **options: Any) -> None:
+            super().__init__(*words, start_new_session=fate_shared, **options)
+            self.program = Path(words[0][0]).name
+            started.append(self)
+            if fate_shared:
+                guard.watch(self.pid)
+
+    class Head(node.Node):
+        def start_api_server(self, **_: Any) -> None:
+            self._webui_url = ""
+
+        def start_monitor(self) -> None: ...
+
+        def start_log_monitor(self) -> None: ...
+
+    get_node = services.get_node
+    deadline = time.monotonic() + wait
+
+    def wait_for_node(*of: Any) -> Any:
+        while True:
+            try:
+                return get_node(*of)
+            except RuntimeError as error:  # it is not there yet
+                ended = [process for process in started if process.poll() is not None]
+                # a connection's error: at a RuntimeError Ray would ask again
+                if ended:
+                    program, code = ended[0].program, ended[0].returncode
+                    raise ConnectionError(f"its {program} ended with {code}") from error
+                if time.monotonic() > deadline:
+                    raise ConnectionError(f"its head was not there in {wait:.0f} s") from error
+            time.sleep(0.2)
+
+    ours = {name: value for name, value in _ENVIRONMENT.items() if name not in os.environ}
+    with (
+        _added_to_environment(ours),
+        _replaced(services, "ConsolePopen", Process),
+        _replaced(services, "get_node", wait_for_node),
+        _replaced(node, "Node", Head),
+        own_signals(),
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def own_signals() -> Iterator[None]:
+    """Keep Ray, while it is started or joined, from meeting signals in our place.
+
+    It has two handlers of SIGTERM: one in Python, one in C++ that ends the process with a trace.
+    """
+    from ray._private import ray_constants, utils
+
+    with (
+        _replaced(utils, "set_sigterm_handler", lambda _: None),
+        _replaced(ray_constants, "RAY_DISABLE_FAILURE_SIGNAL_HANDLER", True),
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def _added_to_environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Ray's processes inherit them; other children of this process need not be as patient."""
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name in values:
+            os.environ.pop(name, None)
+
+
+@contextlib.contextmanager
+def _replaced(module: Any, name: str, value: Any) -> Iterator[None]:
+    before = getattr(module, name)
+    setattr(module, name, value)
+    try:
+        yield
+    finally:
+        setattr(module, name, before)
+
+
+def _directory(attempt: int) -> Path:
+    """A new private directory for Ray's sockets and logs: writable, with room, and short.
+
+    Args:
+        attempt: another place is taken at another try, where there is one.
+
+    Raises:
+        SerplatformError: there is none.
+    """
+    made: list[Path] = []
+    faults: dict[str, str] = {}
+    for base in _bases():
+        if base in faults:
+            continue
+        if len(os.fsencode(base)) + len(f"/{_PREFIX}12345678") > _LONGEST:
+            faults[base] = "its name is too long for a socket"
+            continue
+        try:
+            path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))
+            made.append(path)
+            if shutil.disk_usage(path).free < _ROOM:
+                raise OSError(0, f"less than {_ROOM >> 20} MB are free")
+            (path / "probe").write_bytes(bytes(4096))
+            (path / "probe").unlink()
+        except OSError as error:
+            faults[base] = str(error.strerror)
+            if made and made[-1].parent == Path(base):
+                shutil.rmtree(made.pop(), ignore_errors=True)
+            continue
+        faults[base] = ""
+        if len(made) > attempt:
+            break
+    for other in made[:-1]:
+        shutil.rmtree(other, ignore_errors=True)
+    if not made:
+        tried = ", ".join(f"{base} ({fault})" for base, fault in faults.items())
+        raise SerplatformError(
+            f"Ray needs a directory for its sockets and logs, and found none: {tried}; set TMPDIR "
+            "to a directory with a short name that can be written to"
+        )
+    return made[-1]
+
+
+def _bases() -> list[str]:
+    """Directories in which Ray's may be made, the preferred first."""
+    named = [os.environ.get(name) for name in ("RAY_TMPDIR", "TMPDIR", "XDG_RUNTIME_DIR")]
+    return [
+        str(Path(base).absolute())
+        for base in (*named[:2], "/tmp", named[2], str(_SHARED_MEMORY), "/var/tmp")  # noqa: S108
+        if base
+    ]
+
+
+def _object_store(directory: Path) -> dict[str, Any]:
+    """Size and place of Ray's object store: in shared memory, if that has room for it."""
+    import psutil
+
+    wanted = max(_LEAST_STORE, min(_STORE, psutil.virtual_memory().total // 5))
+    if not _SHARED_MEMORY.is_dir():
+        return {"object_store_memory": wanted}  # not Linux
+    free = shutil.disk_usage(_SHARED_MEMORY).free if os.access(_SHARED_MEMORY, os.W_OK) else 0
+    if free * 0.9 >= _LEAST_STORE:
+        return {"object_store_memory": min(wanted, int(free * 0.9))}
+    say(
+        f"Note: {_SHARED_MEMORY} has {free / 1e6:.0f} MB free: Ray keeps what its processes share "
+        f"in {directory.parent}."
+    )
+    return {"object_store_memory": _LEAST_STORE, "_plasma_directory": str(directory)}
+
+
+def _sentence(error: BaseException, directory: Path) -> str:
+    """What went wrong, in one line, with the last that Ray's processes complained of."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    complaint = _last_complaint(directory)
+    return text[:300] + (f"; its log says: {complaint[:300]}" if complaint else "")
+
+
+def _last_complaint(directory: Path) -> str:
+    """The last line of error in the logs of a session, the head's own first."""
+    for pattern in ("raylet.err", "gcs_server.err", "raylet.out", "gcs_server.out", "*agent.log"):
+        for file in sorted(directory.glob(f"session_*/logs/{pattern}")):
+            lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+            for line in reversed(lines):
+                if found := re.search(r"\s[EFC]\s.*?\]\s*(.+)|\b(\w*Error: .+)", line):
+                    return " ".join((found[1] or found[2]).split())
+    return ""
+
+
+def _remedy(reasons: list[str]) -> str:
+    told = "\n".join(reasons)
+    for pattern, remedy in _REMEDIES:
+        if re.search(pattern, told):
+            return remedy.format(place=_bases()[0])
+    return (
+        f"{load()}: wait until it has less to do, or start a cluster with `ray start --head` and "
+        "give --address auto"
+    )
+
+
+def say(text: str) -> None:
+    """Tell the user something on stderr, where somebody reads it."""
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def load() -> str:
+    """How busy the machine is, in words."""
+    cpus = os.cpu_count() or 1
+    return f"the load of this machine is {os.getloadavg()[0]:.0f} on {cpus} CPUs"
+
+
+@contextlib.contextmanager
+def said_when_slow(what: str, after: float = 2.0) -> Iterator[None]:
+    """Say on stderr what is waited for, after two seconds and then less and less often.
+
+    Args:
+        what: e.g. ``Starting Ray``.
+        after: seconds until the first line.
+    """
+    done = threading.Event()
+    begun = time.monotonic()
+
+    def wait() -> None:
+        moment = after
+        while not done.wait(begun + moment - time.monotonic()):
+            seconds = time.monotonic() - begun
+            first = moment == after
+            say(f"{what} …" + ("" if first else f" {seconds:.0f} s so far; {load()}"))
+            moment *= 3 if moment < 8 * after else 2
+
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()

@@ -1,0 +1,240 @@
+"""Requests to end this process, Ctrl-C, TERM and HUP, are met here alone, in every phase.
+
+A signal raises ``KeyboardInterrupt`` in the main thread, or asks what runs there to stop
+(:func:`politely`). A thread sees it at once, also while the main thread waits in foreign code: it
+acknowledges it, and ends the process itself at a second Ctrl-C or where :data:`PATIENCE` did not
+suffice, as a kill would: every file is written such that this harms nothing, and Ray's processes
+go with their driver. Whoever goes on with work says by :func:`on_stop` what to record and to tell.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import NoReturn
+
+from serplatform.errors import InterruptedRunError
+
+#: exit code of a stopped command
+CODE = InterruptedRunError.exit_code
+
+#: seconds in which a command stops by itself; schedulers kill soon after their first signal
+PATIENCE = 6.0
+
+#: Seconds after which a signal is another one: GNU timeout sends each to its child and then to the
+#: child's group, a shell that ends sends HUP after the terminal has.
+ANOTHER = 0.4
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class _Stop:
+    """What this process knows of its end."""
+
+    def __init__(self) -> None:
+        self.installed = False
+        self.at_once = False
+        self.terminals: list[int] = []
+        self.asked = False
+        self.acknowledged = threading.Event()
+        self.ends: list[Callable[[], object]] = []
+        self.ask: Callable[[], None] | None = None
+        self.new_work()
+
+    def new_work(self) -> None:
+        self.code = CODE
+        self.sentence: str | None = None
+        self.record: Callable[[], object] | None = None
+        self.farewell = threading.Lock()
+        self.told = threading.Event()
+
+
+_stop = _Stop()
+
+
+def install() -> None:
+    """Meet signals from now on; until :func:`begin`, one ends the process at once.
+
+    A signal that is ignored (HUP under ``nohup``, INT of a script's background) stays so.
+    """
+    _stop.at_once = True
+    _stop.sentence = "Interrupted; nothing had begun."
+    _stop.terminals = [number for number in (1, 2) if os.isatty(number)]
+    ours, theirs = os.pipe()
+    os.set_blocking(theirs, False)
+    threading.Thread(target=_listen, args=(ours,), name="signals", daemon=True).start()
+    for number in _SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _handle)
+    signal.set_wakeup_fd(theirs, warn_on_full_buffer=False)
+    os.register_at_fork(after_in_child=_forget)
+    _stop.installed = True
+
+
+def is_asked() -> bool:
+    """Whether the process was asked to end."""
+    return _stop.asked
+
+
+def begin() -> None:
+    """Begin a command: from now on there may be something to put in order before the end."""
+    _stop.new_work()
+    _stop.at_once = False
+
+
+def on_stop(sentence: str | None = None, record: Callable[[], object] | None = None) -> None:
+    """Say what a stop from now on tells and records.
+
+    Args:
+        sentence: with the command that goes on; None: as before.
+        record: writes down that the work was stopped; None: as before.
+    """
+    _stop.sentence = sentence or _stop.sentence
+    _stop.record = record or _stop.record
+    if _stop.asked:  # foreign code has swallowed the exception
+        raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def recording(record: Callable[[], object]) -> Iterator[None]:
+    """Have a stop that cannot wait record this, while what runs inside has not done so itself."""
+    before, _stop.record = _stop.record, record
+    try:
+        yield
+    finally:
+        _stop.record = before
+
+
+@contextlib.contextmanager
+def politely(ask: Callable[[], None]) -> Iterator[None]:
+    """Have ``ask`` called by a signal, instead of an exception anywhere in what runs inside."""
+    _stop.ask = ask
+    try:
+        if _stop.asked:
+            ask()
+        yield
+    finally:
+        _stop.ask = None
+
+
+def farewell(tell: Callable[[str], object]) -> None:
+    """Record the stop and tell it, once."""
+    if not _stop.farewell.acquire(blocking=False):
+        _stop.told.wait(2.0)
+        return
+    if _stop.installed and _stop.asked:
+        _stop.acknowledged.wait(1.0)  # first things first, and a closed terminal is let go of
+    try:
+        if _stop.record is not None:
+            with contextlib.suppress(OSError):  # what stopped the work may stop this too
+                _stop.record()
+        with contextlib.suppress(OSError):  # nobody reads it
+            tell(_stop.sentence or f"Interrupted. Begin again with:\n  {command()}")
+    finally:
+        _stop.told.set()
+
+
+def on_end(put_away: Callable[[], object]) -> None:
+    """Have something put away before the process ends by a stop, which Python's ``atexit`` and the
+    end of its interpreter would take too long for."""
+    _stop.ends.append(put_away)
+
+
+def leave(code: int) -> NoReturn:
+    """End the process, when nothing is left to do; signals change its exit code no more."""
+    was_asked, _stop.asked = _stop.asked, True
+    _stop.code = code
+    _stop.told.set()
+    _stop.farewell.acquire(blocking=False)
+    if was_asked:
+        _end_at_once()
+    sys.exit(code)
+
+
+def command() -> str:
+    """The command line of this process, without secrets."""
+    from serplatform.storage.location import redact
+
+    return shlex.join(["serplatform", *map(redact, sys.argv[1:])])
+
+
+def _handle(number: int, frame: object) -> None:
+    """In the main thread, between two steps of the interpreter."""
+    if _stop.at_once:
+        _end_at_once()
+    if _stop.asked:
+        return  # it is stopping already
+    _stop.asked = True
+    if _stop.ask is None:
+        raise KeyboardInterrupt
+    _stop.ask()
+
+
+def _listen(pipe: int) -> None:
+    """In a thread of its own: the numbers of the signals as they come."""
+    first: float | None = None
+    while True:
+        for number in os.read(pipe, 64):
+            if number not in _SIGNALS:
+                continue
+            if first is None:
+                first = time.monotonic()
+                _let_go_of_closed_terminals()
+                if _stop.at_once:
+                    _end_at_once()
+                timer = threading.Timer(PATIENCE, _end_at_once)
+                timer.daemon = True
+                timer.start()
+                if not _stop.told.is_set():
+                    _acknowledge()
+                _stop.acknowledged.set()
+            elif number == signal.SIGINT and time.monotonic() - first > ANOTHER:
+                _end_at_once()
+
+
+def _end_at_once() -> NoReturn:
+    """End this process as a kill would, after its last words."""
+    try:
+        farewell(lambda sentence: os.write(2, f"{sentence}\n".encode()))
+        for put_away in _stop.ends:
+            put_away()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+    finally:
+        os._exit(_stop.code)
+
+
+def _acknowledge() -> None:
+    try:
+        if sys.stderr is not None:  # a live display takes its place there
+            print("Stopping ... (again to end at once)", file=sys.stderr, flush=True)  # noqa: T201
+    except OSError:  # nobody reads it: what else is said must not stop the stop
+        _to_nowhere(2)
+
+
+def _let_go_of_closed_terminals() -> None:
+    for number in _stop.terminals:
+        if not os.isatty(number):
+            _to_nowhere(number)
+
+
+def _to_nowhere(number: int) -> None:
+    with contextlib.suppress(OSError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, number)
+        os.close(nowhere)
+
+
+def _forget() -> None:
+    """A copy of this process has an end of its own."""
+    signal.set_wakeup_fd(-1)
+    for number in _SIGNALS:
+        if signal.getsignal(number) is _handle:
+            signal.signal(number, signal.SIG_DFL)
