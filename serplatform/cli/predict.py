@@ -113,6 +113,7 @@ def command(
     from serplatform.prediction.rejection import make_rejector
     from serplatform.prediction.system import open_system
     from serplatform.prediction.words import Transcripts, WordReader
+    from serplatform.storage.destination import check_file
     from serplatform.storage.mirror import open_copy
     from serplatform.storage.outgoing import written_file
 
@@ -123,10 +124,10 @@ def command(
         faults.append(f"--speaker {speaker}: must be one of {', '.join(SPEAKERS)}")
     if not max_duration > 0:
         faults.append(f"--max-duration {max_duration:g}: must be more than 0 seconds")
-    if out is not None and Path(out).is_dir():
-        faults.append(f"--out {out}: is a directory; name a file")
     if faults:
         raise BadInputError("\n".join(faults))
+    if out is not None:
+        check_file(out)
     plan = _plan(window, hop)
     wish = None if reject is None else parse_wish(reject)
     begun = time.monotonic()

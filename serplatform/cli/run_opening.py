@@ -42,8 +42,11 @@ def open_or_create(
         reopen_run,
     )
     from serplatform.search.warm_start import recorded_starts
+    from serplatform.storage.destination import RUN, check_directory
     from serplatform.storage.mirror import local_path
 
+    if out is not None and not resume:
+        check_directory(out, RUN)
     if combiner is not None and combiner != "none":
         COMBINERS.get(combiner)
     if resume:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from serplatform.artifacts import SCHEMA_VERSION, refuse_foreign
+from serplatform.artifacts import SCHEMA_VERSION
 from serplatform.datasets.dataset import Dataset
 from serplatform.environment import hardware, now, versions
 from serplatform.errors import ArtifactError, BadInputError
@@ -36,6 +36,7 @@ from serplatform.search.study import (
     make_sampler,
 )
 from serplatform.search.warm_start import WarmStart, collect
+from serplatform.storage.destination import RUN, check_directory
 from serplatform.storage.location import address, redact
 from serplatform.training.trial_config import resolve
 
@@ -195,15 +196,13 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
         BadInputError: anything is wrong with the request; nothing is then written.
         LeakError: the protocol's folds are not apart.
     """
+    check_directory(out, RUN)
     directory = RunDirectory(out)
     directory.fetch_books()
-    if out.exists() and not out.is_dir():
-        raise BadInputError(f"--out {out}: is a file; give a directory, new or empty")
     if directory.run_file.exists():
         raise BadInputError(
             f"{directory}: already holds a run; continue it with --resume, or give another --out"
         )
-    refuse_foreign(out, directory.run_file.name)
     check_objectives(request.objectives)
     make_sampler(request.sampler, 0)
     make_pruner(request.pruner, max_epochs=1, num_folds=1)

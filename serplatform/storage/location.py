@@ -76,10 +76,11 @@ class Location:
 
 
 def parse(text: str | Path) -> Location | Path:
-    """Read a path or URI as a user writes it.
+    """Read a path or URI as a user writes it; in a text, ``~`` at the beginning is the home.
 
     Raises:
-        BadInputError: an unknown scheme or option, no bucket, or credentials in the URI.
+        BadInputError: an unknown scheme or option, no bucket, or credentials in the URI; a home
+            that is not known.
 
     Example:
         >>> parse("data/ravdess")
@@ -92,7 +93,7 @@ def parse(text: str | Path) -> Location | Path:
     given = str(text)
     scheme, colon, _ = given.partition("://")
     if not colon or "/" in scheme:
-        return Path(given)
+        return _expanded(text) if isinstance(text, str) else text
     scheme = scheme.lower()
     shown = redact(given)
     if scheme == "file":
@@ -130,6 +131,15 @@ def parse(text: str | Path) -> Location | Path:
         key="/".join(unquote(part) for part in segments),
         options=tuple(sorted(options)),
     )
+
+
+def _expanded(text: str) -> Path:
+    try:
+        return Path(text).expanduser() if text.startswith("~") else Path(text)
+    except RuntimeError:
+        raise BadInputError(
+            f"{text}: the home directory is not known; write the whole path, or ./{text}"
+        ) from None
 
 
 _CREDENTIALS = {
