@@ -80,6 +80,9 @@ def open_or_create(
             run.description["time_budget"] = budget_seconds and spent + budget_seconds
         return run, count
     names = choose_architectures(architectures)
+    path = default_run_path(names) if out is None else local_path(out)
+    if out is None:
+        check_directory(path, RUN)
     demo = data is None
     if data is None:
         from serplatform.distributed.prepare import ensure_demo
@@ -95,7 +98,7 @@ def open_or_create(
         default = repeats * len(names)
     count = _count_trials(trials, have=0, default=default)
     run = create_run(
-        default_run_path(names) if out is None else local_path(out),
+        path,
         SearchRequest(
             architectures=names,
             dataset=data,
