@@ -14,7 +14,7 @@ import typer
 from typer.exceptions import TyperException
 
 import serplatform
-from serplatform.cli.output import say
+from serplatform.cli.output import say, secure_streams
 from serplatform.errors import InterruptedRunError, SerplatformError
 
 #: commands in the order of ``serplatform --help``; each is a module with one ``command``
@@ -75,9 +75,11 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit code; every foreseeable fault is one message."""
+    secure_streams()
     _end_like_interrupt()
     try:
         code = app(args=arguments, standalone_mode=False, prog_name="serplatform")
+        sys.stdout.flush()
     except typer.Abort:
         say("Interrupted.")
         return InterruptedRunError.exit_code
@@ -97,6 +99,12 @@ def run(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         return 1
     except OSError as error:
+        from serplatform.storage.cache import cache_fault
+
+        fault = cache_fault(error)
+        if fault is not None:
+            say(f"Error: {fault}")
+            return fault.exit_code
         if error.errno not in _ENVIRONMENT_FAULTS:
             raise
         where = f" {error.filename}:" if error.filename else ""

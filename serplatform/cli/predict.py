@@ -5,14 +5,13 @@ from __future__ import annotations
 import functools
 import sys
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from serplatform.cli.options import AsJson
-from serplatform.cli.output import result, say
+from serplatform.cli.output import JSON, encodable, result, say
 from serplatform.errors import BadInputError, unknown_name
 
 if TYPE_CHECKING:
@@ -176,7 +175,10 @@ def command(
     elif as_json:
         values = [row_values(row, predictor.classes) for row in rows]
     else:
-        _print(lines(rows, predictor.classes))
+        errors = JSON if output_format == "jsonl" else "backslashreplace"
+        for line in lines(rows, predictor.classes):  # as rows are made
+            sys.stdout.write(encodable(line, errors))
+        sys.stdout.flush()
     _check(tally)
     _report(tally, loading)
     summary = {
@@ -228,14 +230,6 @@ def _sources(audio: list[str]) -> tuple[list[Source], list[Refused]]:
     if STDIN in audio and not listed:
         say("Note: the list of paths on standard input is empty.")
     return find_recordings(audio, listed)
-
-
-def _print(lines: Iterable[str]) -> None:
-    """Write to stdout as rows are made; whatever the terminal's encoding lacks is escaped."""
-    encoding = sys.stdout.encoding or "utf-8"
-    for line in lines:
-        sys.stdout.write(line.encode(encoding, "backslashreplace").decode(encoding))
-    sys.stdout.flush()
 
 
 def _report(tally: Tally, loading: float) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from serplatform.cli.options import Address, AsJson
-from serplatform.cli.output import format_duration, result, say
+from serplatform.cli.output import format_duration, is_live, result, say
 from serplatform.errors import BadInputError, InterruptedRunError
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def _quoted(arguments: Sequence[str]) -> list[str]:
 @contextlib.contextmanager
 def _display() -> Iterator[Progress]:
     """A bar on a terminal, plain lines otherwise; both on stderr."""
-    if not sys.stderr.isatty():
+    if not is_live():
         last = [float("-inf")]
 
         def line(now: ExtractionProgress) -> None:

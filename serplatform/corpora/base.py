@@ -87,7 +87,7 @@ class Archive:
     md5: str
     num_bytes: int
     variable: str
-    folders: str
+    folders: str = ""
 
 
 class Corpus(ABC):

@@ -189,9 +189,12 @@ def _check_arguments(out: Path, combiner: str, objective: str, num_resamples: in
         faults.append(unknown_name("ensemble objective", objective, OBJECTIVES))
     if num_resamples < 1:
         faults.append(f"{num_resamples} bootstrap resamples: must be at least 1")
+    try:
+        check_directory(out, ENSEMBLE)
+    except BadInputError as error:
+        faults.append(str(error))
     if faults:
         raise BadInputError("the ensemble cannot be built:", faults)
-    check_directory(out, ENSEMBLE)
 
 
 def _run_row(run: Mapping[str, Any]) -> dict[str, Any]:

@@ -73,6 +73,16 @@ def unwritable_cache(path: str | Path, error: OSError) -> BadInputError:
     )
 
 
+def cache_fault(error: OSError) -> BadInputError | None:
+    """What to say of a fault with a file in the cache; None for a fault elsewhere."""
+    if not isinstance(error.filename, str) or not Path(error.filename).is_absolute():
+        return None
+    with contextlib.suppress(BadInputError):  # there is no cache
+        if Path(error.filename).is_relative_to(cache_folder()):
+            return unwritable_cache(error.filename, error)
+    return None
+
+
 def cache_limit() -> int:
     """Bytes of staged datasets that are kept.
 

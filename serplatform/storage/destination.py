@@ -7,6 +7,7 @@ ever written over or removed.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 import re
 import tempfile
@@ -14,12 +15,15 @@ from collections.abc import Collection
 from pathlib import Path
 
 from serplatform.artifacts import whole_name
-from serplatform.errors import BadInputError
+from serplatform.errors import BadInputError, SerplatformError
 from serplatform.storage.location import Location, parse
 from serplatform.storage.remote import remote
 
 #: bytes of a name, so that there is room for what marks it as half-written
 _LONGEST_NAME = 230
+
+
+_FAULTS_OF_THE_MACHINE = {errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -87,7 +91,7 @@ def check_directory(out: str | Path, kind: Kind, option: str = "--out") -> Path 
     Raises:
         BadInputError: it is empty, the current or home directory or a parent of them, a file,
             a link to nothing, cannot be written, or holds something else.
-        RemoteError: the storage cannot be read.
+        SerplatformError: the storage cannot be read, the disk is full or may not be written.
     """
     place = _checked_place(out, option)
     if isinstance(place, Location):
@@ -99,7 +103,7 @@ def check_directory(out: str | Path, kind: Kind, option: str = "--out") -> Path 
             raise BadInputError(f"{option} {out}: is a file; give a directory, new or empty")
         names = set(os.listdir(place)) if place.exists() else set()
     for other in (DATASET, RUN, ENSEMBLE, BUNDLE):
-        if other.marker != kind.marker and other.marker in names:
+        if other.marker in names and kind != NEW and other.marker != kind.marker:
             raise BadInputError(
                 f"{option} {out}: holds {other.name} ({other.marker}); give another directory"
             )
@@ -217,7 +221,8 @@ def _try_to_write(folder: Path, out: str | Path, option: str) -> None:
     try:
         os.rmdir(tempfile.mkdtemp(prefix=".serplatform-", dir=there))
     except OSError as error:
-        raise BadInputError(
+        wrong = SerplatformError if error.errno in _FAULTS_OF_THE_MACHINE else BadInputError
+        raise wrong(
             f"{option} {out}: cannot be made in {there.absolute()} ({error.strerror}); give "
             "another place"
         ) from None

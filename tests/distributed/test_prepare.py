@@ -207,9 +207,9 @@ def test_damaged_dataset_needs_overwrite(in_process: None, tmp_path: Path) -> No
 
 def test_directory_of_other_things_is_left_alone(in_process: None, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(BadInputError, match="is not empty and holds no dataset"):
+    with pytest.raises(BadInputError, match=r"holds what is not of a dataset \(thesis\.txt\)"):
         demo(tmp_path, overwrite=True)
-    with pytest.raises(BadInputError, match="is a file; --out names a directory"):
+    with pytest.raises(BadInputError, match="is a file; give a directory"):
         demo(tmp_path / "thesis.txt")
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
 

@@ -181,7 +181,7 @@ def test_faulty_settings_and_cache_folder_are_named(folder, lab, node, monkeypat
     assert cache_limit() == 3 * 2**29
     put_folder(folder, lab)
     node.write_text("a file")
-    with pytest.raises(BadInputError, match="another folder with SERPLATFORM_CACHE"):
+    with pytest.raises(BadInputError, match="set SERPLATFORM_CACHE to a folder that can be"):
         Dataset.open(lab)
 
 
