@@ -85,10 +85,10 @@ def command(
     from serplatform.storage.outgoing import written_file
 
     if out is not None:
-        check_file(out, page=True)
+        check_file(out, what="an HTML page")
     path = open_copy(run)
     if path.is_dir():  # where the answers are kept, and the page unless it is put elsewhere
-        check_file(path / "report.html", page=True)
+        check_file(path / "report.html", what="an HTML page")
     summary = explain_run(
         path,
         utterances=utterances or None,

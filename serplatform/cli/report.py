@@ -48,10 +48,10 @@ def command(
     from serplatform.storage.outgoing import written_file
 
     if out is not None:
-        check_file(out, page=True)
+        check_file(out, what="an HTML page")
     path = open_copy(source)
     if out is None and path.is_dir():
-        check_file(path / "report.html", page=True)
+        check_file(path / "report.html", what="an HTML page")
     with written_file(path / "report.html" if out is None else out) as target:
         page = build_report(path, target)
         size = page.stat().st_size

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from serplatform.cli.output import say
 from serplatform.errors import BadInputError
+from serplatform.storage.location import redact
 
 if TYPE_CHECKING:
     from serplatform.search.setup import OpenRun
@@ -41,12 +42,15 @@ def open_or_create(
         create_run,
         reopen_run,
     )
+    from serplatform.search.study import check_storage
     from serplatform.search.warm_start import recorded_starts
     from serplatform.storage.destination import RUN, check_directory
     from serplatform.storage.mirror import local_path
 
     if out is not None and not resume:
         check_directory(out, RUN)
+    if request["storage"] is not None and not resume:
+        check_storage(request["storage"])
     if combiner is not None and combiner != "none":
         COMBINERS.get(combiner)
     if resume:
@@ -133,6 +137,8 @@ def open_or_create(
 
 def _check_unchanged(run: OpenRun, request: dict[str, Any]) -> None:
     """Refuse options that a run has from its beginning on, where they would change it."""
+    from serplatform.search.study import check_storage
+
     have = run.description
     faults = [
         f"--{name} {request[name]}: the run has {have[name]}"
@@ -143,7 +149,8 @@ def _check_unchanged(run: OpenRun, request: dict[str, Any]) -> None:
         faults.append(f"--objective {request['objective']}: the run has {have['objective']}")
     if request["protocol"] not in (None, have["protocol"]["name"]):
         faults.append(f"--protocol {request['protocol']}: the run has {have['protocol']['name']}")
-    if request["storage"] not in (None, have["storage"]):
+    storage = request["storage"]  # as it is recorded: whole, and without its password
+    if storage is not None and have["storage"] not in (storage, redact(check_storage(storage))):
         faults.append("--storage: the run has its own")
     if request.get("warm_start"):
         faults.append("--warm-start: a run has one from its beginning on, or none; see run.json")

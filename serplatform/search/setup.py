@@ -32,6 +32,7 @@ from serplatform.search.study import (
     SAMPLERS,
     STORAGE_VARIABLE,
     check_objectives,
+    check_storage,
     make_pruner,
     make_sampler,
 )
@@ -203,6 +204,7 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
         raise BadInputError(
             f"{directory}: already holds a run; continue it with --resume, or give another --out"
         )
+    storage = None if request.storage is None else check_storage(request.storage)
     check_objectives(request.objectives)
     make_sampler(request.sampler, 0)
     make_pruner(request.pruner, max_epochs=1, num_folds=1)
@@ -246,7 +248,7 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
         "objective": list(request.objectives),
         "sampler": request.sampler,
         "pruner": request.pruner,
-        "storage": request.storage and _without_secrets(request.storage),
+        "storage": storage and _without_secrets(storage),
         "study_prefix": "" if request.storage is None else f"{out.name}-{secrets.token_hex(4)}/",
         "selection": "dev rows of each outer fold; test rows are opened by the report alone",
         "versions": versions(),

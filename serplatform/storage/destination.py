@@ -121,13 +121,13 @@ def check_directory(out: str | Path, kind: Kind, option: str = "--out") -> Path 
     return place
 
 
-def check_file(out: str | Path, option: str = "--out", *, page: bool = False) -> Path | Location:
+def check_file(out: str | Path, option: str = "--out", *, what: str = "text") -> Path | Location:
     """See that a file can be written.
 
     Args:
         out: as the user wrote it: a path or a URI.
         option: by which it was given, for the message.
-        page: what is there already must be an HTML page; otherwise it must be text.
+        what: is written, of :data:`STARTS`; a file that is there already must be of that kind.
 
     Returns:
         the place, a ``~`` in front expanded.
@@ -140,22 +140,27 @@ def check_file(out: str | Path, option: str = "--out", *, page: bool = False) ->
     if isinstance(place, Location):
         return place
     if place.is_dir() or str(out).endswith("/"):
-        raise BadInputError(
-            f"{option} {out}: is a directory; give a file{', e.g. page.html' * page}"
-        )
+        raise BadInputError(f"{option} {out}: is a directory; give a file")
     if place.exists():
         if not place.is_file():
             raise BadInputError(f"{option} {out}: is no plain file; give another")
         with place.open("rb") as stream:
             start = stream.read(1024)
-        wrong = not start.lstrip().lower().startswith(b"<!doctype html") if page else b"\0" in start
-        if start and wrong:
-            what = "an HTML page" if page else "text"
+        wanted = STARTS[what]
+        if start and (not start.lower().startswith(wanted) if wanted else b"\0" in start):
             raise BadInputError(
                 f"{option} {out}: is a file already, and not {what}; give another name"
             )
     _try_to_write(place.parent, out, option)
     return place
+
+
+#: kind of a file → how it begins, in lower case; text holds no zero byte
+STARTS = {
+    "text": b"",
+    "an HTML page": b"<!doctype html",
+    "a SQLite database": b"sqlite format 3\0",
+}
 
 
 def _checked_place(out: str | Path, option: str) -> Path | Location:
