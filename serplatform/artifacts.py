@@ -249,8 +249,8 @@ def _content_sha256(value: dict[str, Any]) -> str:
 
 def write_parquet(target: str | Path, table: pa.Table) -> None:
     """Write a Parquet file atomically, with checksummed pages."""
-    with atomic_path(target) as temporary:
-        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+    with atomic_path(target) as temporary, temporary.open("wb") as stream:
+        pq.write_table(table, stream, compression="zstd", write_page_checksum=True)
 
 
 def read_parquet(path: str | Path, what: str = "table") -> pa.Table:
@@ -261,7 +261,8 @@ def read_parquet(path: str | Path, what: str = "table") -> pa.Table:
     """
     path = Path(path)
     try:
-        return pq.read_table(path, page_checksum_verification=True, partitioning=None)
+        with path.open("rb") as stream:  # Arrow itself opens no path that is not UTF-8
+            return pq.read_table(stream, page_checksum_verification=True)
     except FileNotFoundError:
         raise ArtifactError(f"{path}: no such {what}") from None
     except (pa.ArrowInvalid, OSError) as error:

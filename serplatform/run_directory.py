@@ -39,6 +39,7 @@ STATE_FILES = re.compile(
     r"progress\.json|owner|fold-\d+\.parquet"
     r"|epoch-\d+(/(state\.json|state-[0-9a-f]{16}\.safetensors))?"
 )
+_TRIAL_NAME = re.compile(r"trial-\d{5,}")
 _MODEL_FILES = re.compile(r"fold-\d+(/(model\.safetensors|config\.json))?")
 
 _RECORD_KINDS = {"trial": int, "state": str, "architecture": str}
@@ -225,7 +226,7 @@ class RunDirectory:
             ArtifactError: a record is damaged.
         """
         records: dict[int, dict[str, Any]] = {}
-        for path in sorted((self.path / "trials").glob("trial-*.json")):
+        for path in self.record_files():
             try:
                 record = self.read_record(path)
             except ArtifactError as error:
@@ -235,6 +236,16 @@ class RunDirectory:
                 continue
             records[int(record["trial"])] = record
         return records
+
+    def record_files(self) -> list[Path]:
+        """The files of all records, by number; what others put beside them is passed over."""
+        paths = sorted((self.path / "trials").glob("trial-*.json"))
+        return [path for path in paths if _TRIAL_NAME.fullmatch(path.stem)]
+
+    def unfinished(self) -> dict[int, Path]:
+        """Trials that have a saved state: number to its directory."""
+        paths = sorted((self.path / "state").glob("trial-*"))
+        return {int(p.name[6:]): p for p in paths if _TRIAL_NAME.fullmatch(p.name)}
 
     def read_record(self, path: Path) -> dict[str, Any]:
         """One trial's record.

@@ -15,7 +15,8 @@ from typer.exceptions import TyperException
 
 import serplatform
 from serplatform.cli.output import say, secure_streams
-from serplatform.errors import InterruptedRunError, SerplatformError
+from serplatform.errors import BadInputError, InterruptedRunError, SerplatformError
+from serplatform.storage.location import check_utf8
 
 #: commands in the order of ``serplatform --help``; each is a module with one ``command``
 COMMANDS = (
@@ -78,6 +79,7 @@ def run(arguments: list[str] | None = None) -> int:
     secure_streams()
     _end_like_interrupt()
     try:
+        _check_surroundings(sys.argv[1:] if arguments is None else arguments)
         code = app(args=arguments, standalone_mode=False, prog_name="serplatform")
         sys.stdout.flush()
     except typer.Abort:
@@ -111,6 +113,19 @@ def run(arguments: list[str] | None = None) -> int:
         say(f"Error:{where} {error.strerror}; what was already whole is kept")
         return 1
     return code if isinstance(code, int) else 0
+
+
+def _check_surroundings(words: list[str]) -> None:
+    """See that there is a current directory, and that Ray can record the command."""
+    try:
+        here = os.getcwd()
+    except OSError:
+        raise BadInputError(
+            "the current directory is gone or closed to you; change to another"
+        ) from None
+    if words and words[0] in ("prepare", "search", "train", "reproduce"):
+        for word in (*words, here):
+            check_utf8(word)
 
 
 def _end_like_interrupt() -> None:

@@ -189,9 +189,7 @@ def seconds_left(run: OpenRun, num_trials: int | None, given: float | None) -> f
 
 def _trials_begun(run: OpenRun) -> int:
     """What ``--trials +N`` adds to: the trials last asked for, and at least those begun."""
-    numbers = set(run.directory.records())
-    for state in (run.directory.path / "state").glob("trial-*"):
-        numbers.add(int(state.name.rpartition("-")[2]))
+    numbers = {*run.directory.records(), *run.directory.unfinished()}
     return max(len(numbers), int(run.description.get("trials") or 0))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
@@ -18,9 +19,9 @@ MIN_FOREIGN = 5
 def validate(manifest: Manifest, label_map: Mapping[str, str] | None = None) -> Manifest:
     """Keep the utterances that meet the rules; reject the others, each with its reason.
 
-    An id is unique and not empty; a speaker is named; a span is not empty; a label is there,
-    and belongs to the vocabulary or is used by at least :data:`MIN_FOREIGN` utterances and is
-    no likely misspelling.
+    A file's name is UTF-8; an id is unique and not empty; a speaker is named; a span is not
+    empty; a label is there, and belongs to the vocabulary or is used by at least
+    :data:`MIN_FOREIGN` utterances and is no likely misspelling.
 
     Args:
         manifest: what a corpus lists.
@@ -69,6 +70,9 @@ def validate(manifest: Manifest, label_map: Mapping[str, str] | None = None) -> 
 
 
 def _fault(utterance: Utterance, kept: Utterance | None) -> str | None:
+    names = f"{utterance.utterance_id}{utterance.path}{utterance.speaker_id}"
+    if re.search("[\ud800-\udfff]", names):  # no table can hold it
+        return "the name of its file or folder is not UTF-8; rename it"
     if not utterance.utterance_id:
         return "has no utterance id"
     if kept is not None:

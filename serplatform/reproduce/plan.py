@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -96,7 +97,8 @@ def tables_folder(out: str, name: str) -> Path:
     place = parse(out)
     if isinstance(place, Location):
         raise BadInputError(f"--out {place}: tables are made in a directory of this machine")
-    others = (path.parent.name for path in place.glob("*/table.json"))
+    tables = place.glob("*/table.json") if os.path.isdir(place) else ()
+    others = (path.parent.name for path in tables)
     names = {*table_names(), name, *others}
     left = "|".join(re.escape(name) for name in names)
     checked = check_directory(out, Kind(name="tables", left=f"runs|({left})(-quick)?"))

@@ -111,8 +111,8 @@ def check_storage(url: str) -> str:
     if "://" not in url:
         name = url.strip().rpartition(":")[2] or "studies.db"
         raise BadInputError(
-            f"--storage '{url}': is no URL; write sqlite:///{name} for a database file, or leave it "
-            "out: the run then keeps a journal of its own"
+            f"--storage '{url}': is no URL; write sqlite:///{name} for a database file, or leave "
+            "it out: the run then keeps a journal of its own"
         )
     head, _, rest = url.partition("://")
     if head not in ("sqlite", "sqlite+pysqlite"):

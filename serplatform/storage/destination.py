@@ -179,13 +179,7 @@ def _checked_place(out: str | Path, option: str) -> Path | Location:
     place = parse(out)
     if isinstance(place, Location):
         return place
-    try:
-        whole = place.absolute()
-    except FileNotFoundError:
-        raise BadInputError(
-            f"{option} {out}: the current directory is gone; change to another, or give a whole "
-            "path"
-        ) from None
+    whole = place.absolute()
     fault = next(filter(None, (_fault(part) for part in (*reversed(whole.parents), whole))), None)
     if fault is not None:
         raise BadInputError(f"{option} {out}: {fault}; give another place")

@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import os
 import re
+import sys
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
@@ -131,6 +132,23 @@ def parse(text: str | Path) -> Location | Path:
         key="/".join(unquote(part) for part in segments),
         options=tuple(sorted(options)),
     )
+
+
+def check_utf8(text: str) -> None:
+    """See that a text that came from the system is UTF-8: Ray takes nothing else.
+
+    Raises:
+        BadInputError: it is not, or the locale keeps Python from reading it so.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        name = os.fsencode(text).decode("utf-8", "backslashreplace")
+        reason, remedy = "is not UTF-8, and Ray takes nothing else", "rename it"
+        if sys.getfilesystemencoding().lower() != "utf-8":
+            reason = "cannot be used in this locale, which is not UTF-8"
+            remedy = "set the environment variable PYTHONUTF8=1"
+        raise BadInputError(f"{name}: {reason}; {remedy}") from None
 
 
 def _expanded(text: str) -> Path:
