@@ -98,8 +98,10 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
         yield temporary
         os.fsync(handle)
         temporary.replace(target)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # of a full disk, for one
+            error.filename = str(target)
         raise
     finally:
         os.close(handle)

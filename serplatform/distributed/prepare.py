@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import fcntl
 import hashlib
 import inspect
 import json
+import os
 import re
 import shutil
 import tempfile
@@ -34,7 +36,7 @@ from serplatform.distributed.extraction import (
     extract_shards,
     shard_size,
 )
-from serplatform.errors import ArtifactError, BadInputError, unknown_name
+from serplatform.errors import ArtifactError, BadInputError, SerplatformError, unknown_name
 from serplatform.features.base import FEATURES, FeatureExtractor
 from serplatform.features.extract import relative_path
 from serplatform.storage.cache import cache_folder, listed_files, unwritable_cache
@@ -50,6 +52,7 @@ EXTRACTION_VERSION = 1
 _UNFINISHED_FILES = re.compile(
     r"lock|replaced\.json|shard-\d{5}\.json|[^/]+-\d{5}\.(arrow|parquet)"
 )
+_LEAST_ROOM = 2**20  # bytes; a disk with less is full
 _SHOWN = 10  # reasons in an error
 
 Progress = Callable[[ExtractionProgress], None]
@@ -191,11 +194,16 @@ def prepare(
     extra_columns = tuple(sorted({key for u in manifest.utterances for key in u.extra}))
     with _partial_folder(out) as partial:
         connect(address=address, num_cpus=workers)
-        reports = extract_shards(
-            _tasks(made, manifest, root, partial, extractors, extra_columns, request),
-            workers=workers,
-            progress=progress,
-        )
+        try:
+            reports = extract_shards(
+                _tasks(made, manifest, root, partial, extractors, extra_columns, request),
+                workers=workers,
+                progress=progress,
+            )
+        except SerplatformError:  # libraries hide why they could not write
+            if shutil.disk_usage(partial).free < _LEAST_ROOM:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(out)) from None
+            raise
         if not any(report.rows for report in reports):
             raise _nothing_left(corpus, manifest, reports)
         _remove_dataset(out, partial)

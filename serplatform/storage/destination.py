@@ -43,11 +43,13 @@ class Kind:
     sign: str = ""
 
     def strangers(self, names: Collection[str]) -> list[str]:
-        """Those that are not of this kind; none of a directory that has the marker."""
-        if self.marker in names:
-            return []
+        """Those that are not of this kind, where the marker is not there or is not ours."""
         known = self.left if self.sign in {*names, ""} else ""
-        return sorted(name for name in names if not re.fullmatch(known, whole_name(name)))
+        return sorted(
+            name
+            for name in names
+            if name == self.marker or not re.fullmatch(known, whole_name(name))
+        )
 
 
 #: what marks a working copy of a place on object storage
@@ -107,10 +109,10 @@ def check_directory(out: str | Path, kind: Kind, option: str = "--out") -> Path 
             raise BadInputError(
                 f"{option} {out}: holds {other.name} ({other.marker}); give another directory"
             )
-    own = kind.marker in names
+    own = kind.marker in names and (isinstance(place, Location) or _is_ours(place / kind.marker))
     if isinstance(place, Path) and not own:
         _refuse_common(place, out, option)
-    if strangers := kind.strangers(names):
+    if strangers := [] if own else kind.strangers(names):
         shown = ", ".join(strangers[:3]) + ", …" * (len(strangers) > 3)
         raise BadInputError(
             f"{option} {out}: is not empty and holds what is not of {kind.name} ({shown}); give a "
@@ -119,6 +121,12 @@ def check_directory(out: str | Path, kind: Kind, option: str = "--out") -> Path 
     if isinstance(place, Path) and not (own and kind == DATASET):  # else perhaps nothing is to do
         _try_to_write(place, out, option)
     return place
+
+
+def _is_ours(marker: Path) -> bool:
+    """Whether a file is one of ours, or was emptied: others have a ``dataset.json`` too."""
+    content = marker.read_bytes() if marker.is_file() else b"?"
+    return not content or b'"schema_version"' in content
 
 
 def check_file(out: str | Path, option: str = "--out", *, what: str = "text") -> Path | Location:
@@ -141,9 +149,9 @@ def check_file(out: str | Path, option: str = "--out", *, what: str = "text") ->
         return place
     if place.is_dir() or str(out).endswith("/"):
         raise BadInputError(f"{option} {out}: is a directory; give a file")
+    if _SYSTEM.match(os.path.abspath(place)) or (place.exists() and not place.is_file()):
+        raise BadInputError(f"{option} {out}: is no plain file; give another")
     if place.exists():
-        if not place.is_file():
-            raise BadInputError(f"{option} {out}: is no plain file; give another")
         with place.open("rb") as stream:
             start = stream.read(1024)
         wanted = STARTS[what]
@@ -155,6 +163,8 @@ def check_file(out: str | Path, option: str = "--out", *, what: str = "text") ->
     return place
 
 
+#: where there are no plain files
+_SYSTEM = re.compile(r"/(dev(?!/shm)|proc|sys)/")
 #: kind of a file → how it begins, in lower case; text holds no zero byte
 STARTS = {
     "text": b"",
