@@ -152,7 +152,7 @@ def test_place_that_cannot_be_written_is_named_before_anything_is_done(
 
     monkeypatch.setattr(tempfile, "mkdtemp", refuse)
     for check in (lambda: check_directory("a/b", RUN), lambda: check_file("a/b.html")):
-        with pytest.raises(wanted, match=rf"--out a/b.*: cannot be made in .*{os.strerror(number)}"):
+        with pytest.raises(wanted, match=f"--out a/b.*: cannot be made .*{os.strerror(number)}"):
             check()
     whole = fill(here / "whole", "dataset.json")
     assert check_directory(whole, DATASET) == whole  # perhaps nothing is to be done
