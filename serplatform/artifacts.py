@@ -1,17 +1,20 @@
 """The files that stages exchange: schemas, atomic writing, checked reading.
 
 Nothing here is a pickle. Every file is written to a temporary name beside its target, flushed
-to disk and renamed, so that a half-written file is never read as whole.
+to disk and renamed, so that a half-written file is never read as whole. What is removed is
+removed by its name in a layout of ours: what others put beside it stays.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import os
-import tempfile
+import re
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +22,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from serplatform.errors import ArtifactError, BadInputError
+from serplatform.errors import ArtifactError
 
 SCHEMA_VERSION = 1
 
@@ -76,38 +79,77 @@ def posterior_schema(classes: list[str]) -> pa.Schema:
     )
 
 
-def sweep_partial(target: str | Path) -> None:
-    """Remove what processes that were killed had half written beside ``target``."""
-    target = Path(target)
-    for partial in target.parent.glob(f".{target.name}.*.partial"):
-        partial.unlink(missing_ok=True)
+def partial_path(target: Path) -> Path:
+    """Where a file is written before it is renamed to ``target``."""
+    return target.with_name(f".{target.name}.partial")
 
 
 @contextlib.contextmanager
 def atomic_path(target: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``target``; on success flush it and rename it over it.
 
-    On an exception the temporary file is removed and ``target`` is left as it was.
+    On an exception the temporary file is removed and ``target`` is left as it was. What a killed
+    process leaves has the name of :func:`partial_path`, and the next one writes over it.
     """
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary, handle = _open_partial(target)
     try:
         yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
+        os.fsync(handle)
         temporary.replace(target)
-    finally:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # of a full disk, for one
+            error.filename = str(target)
+        raise
+    finally:
+        os.close(handle)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _open_partial(target: Path) -> tuple[Path, int]:
+    """A file to write, locked; of a random name while another process writes the target too."""
+    path = partial_path(target)
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    handle = os.open(path, flags, 0o666)
+    with contextlib.suppress(OSError):  # taken, or renamed by another just now
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(handle), path.lstat()):
+            return path, handle
+    os.close(handle)
+    path = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
+    return path, os.open(path, flags | os.O_EXCL, 0o666)
+
+
+def whole_name(name: str) -> str:
+    """The name that a half-written file gets when it is whole; others as they are.
+
+    Example:
+        >>> whole_name(".run.json.partial"), whole_name("run.json")
+        ('run.json', 'run.json')
+    """
+    half = re.fullmatch(r"\.(.+?)(?:\.\w{8})?\.partial", name)
+    return half[1] if half else name
+
+
+def remove_own(folder: Path, own: re.Pattern[str]) -> None:
+    """Remove the files of ours below a folder, half-written ones too, and folders then empty.
+
+    Args:
+        folder: it goes too when nothing else is in it; a link is left.
+        own: matches the relative paths of the files and folders that we write there.
+    """
+    if folder.is_symlink():
+        return
+    for parent, _, names in os.walk(folder, topdown=False):
+        inner = Path(parent).relative_to(folder)
+        for name in names:
+            if own.fullmatch((inner / whole_name(name)).as_posix()):
+                with contextlib.suppress(OSError):  # it is no more than untidy
+                    Path(parent, name).unlink()
+        if inner == Path() or own.fullmatch(inner.as_posix()):
+            with contextlib.suppress(OSError):  # something of others is in it
+                os.rmdir(parent)
 
 
 def write_bytes(target: str | Path, content: bytes) -> None:
@@ -117,8 +159,11 @@ def write_bytes(target: str | Path, content: bytes) -> None:
 
 
 def write_text(target: str | Path, text: str) -> None:
-    """Write a UTF-8 file atomically."""
-    write_bytes(target, text.encode())
+    """Write a UTF-8 file atomically; bytes of file names that are not UTF-8 become ``\\udcff``.
+
+    In JSON that is what stands for them, and what is read from it.
+    """
+    write_bytes(target, text.encode("utf-8", "backslashreplace"))
 
 
 #: key of a JSON object's own checksum
@@ -206,8 +251,8 @@ def _content_sha256(value: dict[str, Any]) -> str:
 
 def write_parquet(target: str | Path, table: pa.Table) -> None:
     """Write a Parquet file atomically, with checksummed pages."""
-    with atomic_path(target) as temporary:
-        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+    with atomic_path(target) as temporary, temporary.open("wb") as stream:
+        pq.write_table(table, stream, compression="zstd", write_page_checksum=True)
 
 
 def read_parquet(path: str | Path, what: str = "table") -> pa.Table:
@@ -218,35 +263,12 @@ def read_parquet(path: str | Path, what: str = "table") -> pa.Table:
     """
     path = Path(path)
     try:
-        return pq.read_table(path, page_checksum_verification=True, partitioning=None)
+        with path.open("rb") as stream:  # Arrow itself opens no path that is not UTF-8
+            return pq.read_table(stream, page_checksum_verification=True)
     except FileNotFoundError:
         raise ArtifactError(f"{path}: no such {what}") from None
     except (pa.ArrowInvalid, OSError) as error:
         raise ArtifactError(f"{path}: the {what} is damaged ({error}); write it again") from None
-
-
-#: file by which a directory is known → what it then holds
-_MARKERS = {
-    "dataset.json": "a dataset",
-    "run.json": "a run",
-    "ensemble.json": "an ensemble",
-    "bundle.json": "a bundle",
-}
-
-
-def refuse_foreign(out: str | Path, own: str) -> None:
-    """See that a directory to write to holds nothing of another kind.
-
-    Args:
-        out: the directory, which need not exist.
-        own: the file by which what will be written is known, e.g. ``run.json``.
-
-    Raises:
-        BadInputError: it holds a dataset, run, ensemble or bundle of another kind.
-    """
-    for marker, what in _MARKERS.items():
-        if marker != own and Path(out, marker).exists():
-            raise BadInputError(f"{out}: holds {what} ({marker}); give another directory")
 
 
 def file_sha256(path: str | Path) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shutil
+import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -19,9 +19,11 @@ import pyarrow as pa
 
 from serplatform.artifacts import (
     SCHEMA_VERSION,
+    partial_path,
     posterior_schema,
     read_json,
     read_parquet,
+    remove_own,
     write_json,
     write_parquet,
 )
@@ -31,6 +33,14 @@ from serplatform.storage.mirror import Mirror, local_path, recorded, shown
 
 #: States a recorded trial can have.
 TRIAL_STATES = ("complete", "pruned", "failed")
+
+#: what is written into the state of an unfinished trial, and into the models of one
+STATE_FILES = re.compile(
+    r"progress\.json|owner|fold-\d+\.parquet"
+    r"|epoch-\d+(/(state\.json|state-[0-9a-f]{16}\.safetensors))?"
+)
+_TRIAL_NAME = re.compile(r"trial-\d{5,}")
+_MODEL_FILES = re.compile(r"fold-\d+(/(model\.safetensors|config\.json))?")
 
 _RECORD_KINDS = {"trial": int, "state": str, "architecture": str}
 _OPTIONAL_KINDS = {"params": dict, "dev": dict}
@@ -216,7 +226,7 @@ class RunDirectory:
             ArtifactError: a record is damaged.
         """
         records: dict[int, dict[str, Any]] = {}
-        for path in sorted((self.path / "trials").glob("trial-*.json")):
+        for path in self.record_files():
             try:
                 record = self.read_record(path)
             except ArtifactError as error:
@@ -226,6 +236,16 @@ class RunDirectory:
                 continue
             records[int(record["trial"])] = record
         return records
+
+    def record_files(self) -> list[Path]:
+        """The files of all records, by number; what others put beside them is passed over."""
+        paths = sorted((self.path / "trials").glob("trial-*.json"))
+        return [path for path in paths if _TRIAL_NAME.fullmatch(path.stem)]
+
+    def unfinished(self) -> dict[int, Path]:
+        """Trials that have a saved state: number to its directory."""
+        paths = sorted((self.path / "state").glob("trial-*"))
+        return {int(p.name[6:]): p for p in paths if _TRIAL_NAME.fullmatch(p.name)}
 
     def read_record(self, path: Path) -> dict[str, Any]:
         """One trial's record.
@@ -262,9 +282,11 @@ class RunDirectory:
         That is its resumable state, and, where it did not complete, the models of the folds that
         had ended: no ensemble, page or prediction uses them.
         """
-        shutil.rmtree(self.state_directory(trial), ignore_errors=True)
+        remove_own(self.state_directory(trial), STATE_FILES)
         if state != "complete":
-            shutil.rmtree(self.model_directory(trial, 0).parent, ignore_errors=True)
+            remove_own(self.model_directory(trial, 0).parent, _MODEL_FILES)
+        for file in (self.posteriors_file(trial), self.record_file(trial)):
+            partial_path(file).unlink(missing_ok=True)
 
     def write_posteriors(
         self, trial: int, classes: Sequence[str], columns: Mapping[str, Any]

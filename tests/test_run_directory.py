@@ -85,3 +85,36 @@ def test_two_searches_cannot_share_a_run(tmp_path: Path) -> None:
         RunLock(RunDirectory(tmp_path))
     lock.release()
     RunLock(RunDirectory(tmp_path)).release()
+
+
+def _strew(folder: Path, names: list[str]) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("x")
+
+
+def test_leftovers_of_a_trial_go_and_what_others_put_beside_them_stays(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    state, models = run.state_directory(3), run.model_directory(3, 0).parent
+    ours = ["progress.json", "owner", "fold-0.parquet", ".progress.json.partial"]
+    ours += ["epoch-7/state.json", "epoch-7/state-0123456789abcdef.safetensors"]
+    theirs = ["notes.txt", ".notes.partial", "epoch-7/mine.safetensors", "epoch-best/state.json"]
+    _strew(state, ours + theirs)
+    _strew(models, ["fold-0/model.safetensors", "fold-1/config.json", "fold-1/model.bak"])
+    _strew(run.posteriors_file(3).parent, [".trial-00003.parquet.partial", "my.arrow"])
+    run.remove_leftovers(3, "complete")
+    left = sorted(p.relative_to(state).as_posix() for p in state.rglob("*") if p.is_file())
+    assert left == sorted(theirs)
+    assert (models / "fold-0" / "model.safetensors").exists()
+    assert [p.name for p in run.posteriors_file(3).parent.iterdir()] == ["my.arrow"]
+    run.remove_leftovers(3, "failed")
+    assert [p.name for p in models.rglob("*") if p.is_file()] == ["model.bak"]
+
+
+def test_what_others_put_beside_records_and_states_is_no_trial(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    run.write_record(record(0))
+    _strew(tmp_path, ["trials/trial-00000 (copy).json", "trials/trial-notes.json"])
+    _strew(tmp_path, ["state/trial-00004/owner", "state/trial-old/owner"])
+    assert list(run.records()) == [0]
+    assert list(run.unfinished()) == [4]

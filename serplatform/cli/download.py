@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,7 +15,7 @@ from serplatform.errors import BadInputError
 
 def command(
     corpus: Annotated[str, typer.Argument(metavar="CORPUS", help="A corpus, e.g. `ravdess`.")],
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to unpack it.")],
+    directory: Annotated[str, typer.Argument(metavar="DIR", help="Where to unpack it.")],
     url: Annotated[
         str | None, typer.Option(help="Another address of the same archive (a mirror).")
     ] = None,
@@ -37,14 +36,14 @@ def command(
         serplatform prepare ravdess data/RAVDESS --out data/ravdess
     """
     from serplatform.corpora.base import CORPORA
-    from serplatform.corpora.download import fetch, unpack
+    from serplatform.corpora.download import corpus_folder, fetch, unpack
 
     kind = CORPORA.get(corpus)
     archive = kind.archive
     if archive is None:
         raise BadInputError(f"corpus '{corpus}' cannot be downloaded here. Get it: {kind.obtain}")
-    if directory.exists() and not directory.is_dir():
-        raise BadInputError(f"{directory}: is a file; DIR is a directory")
+    folder = corpus_folder(archive, directory)
+    was_there = (folder / archive.file).exists()
     say(f"{kind.title}: licence {kind.licence}")
     last = [0.0]
 
@@ -54,13 +53,13 @@ def command(
             say(f"{have / 1e6:.0f} of {expected / 1e6:.0f} MB")
 
     stopping.on_stop(f"Stopped. Go on with:\n  {stopping.command()}")
-    path = fetch(archive, directory, url=url, progress=progress)
-    files = unpack(path, directory)
-    if not keep_archive:
+    path = fetch(archive, folder, url=url, progress=progress)
+    files = unpack(path, folder)
+    if not keep_archive and not was_there:  # what somebody put there stays
         path.unlink()
     result(
         f"{files} files in {directory}\n"
         f"Next: serplatform prepare {corpus} {directory} --out data/{corpus}",
-        {"corpus": corpus, "directory": str(directory), "files": files},
+        {"corpus": corpus, "directory": directory, "files": files},
         as_json=as_json,
     )

@@ -54,8 +54,10 @@ def command(
         serplatform ensemble runs/ravdess --out ensembles/auto --combiner auto --temperature
     """
     from serplatform.ensemble.build import build_ensemble
+    from serplatform.storage.destination import ENSEMBLE, check_directory
     from serplatform.storage.mirror import open_copy, publish, target_copy
 
+    check_directory(out, ENSEMBLE)
     target = target_copy(out)
     content = build_ensemble(
         [open_copy(run) for run in runs],

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from serplatform.cli.options import AsJson
 from serplatform.cli.output import result
-from serplatform.errors import BadInputError
 
 _LISTED = 10  # confident errors printed
 
@@ -82,12 +80,15 @@ def command(
     """
     from serplatform.prediction.explanations import explain_run
     from serplatform.report.build import build_report
+    from serplatform.storage.destination import check_file
     from serplatform.storage.mirror import open_copy, publish, shown
     from serplatform.storage.outgoing import written_file
 
-    if out is not None and Path(out).is_dir():
-        raise BadInputError(f"--out {out}: is a directory; give the page's file")
+    if out is not None:
+        check_file(out, what="an HTML page")
     path = open_copy(run)
+    if path.is_dir():  # where the answers are kept, and the page unless it is put elsewhere
+        check_file(path / "report.html", what="an HTML page")
     summary = explain_run(
         path,
         utterances=utterances or None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import os
 import sys
 from typing import Annotated
 
@@ -12,8 +13,9 @@ from typer.exceptions import TyperException
 
 import serplatform
 from serplatform import stopping
-from serplatform.cli.output import say
-from serplatform.errors import InterruptedRunError, SerplatformError
+from serplatform.cli.output import say, secure_streams
+from serplatform.errors import BadInputError, InterruptedRunError, SerplatformError
+from serplatform.storage.location import check_utf8
 
 #: commands in the order of ``serplatform --help``; each is a module with one ``command``
 COMMANDS = (
@@ -68,6 +70,7 @@ for _name in COMMANDS:
 
 def run(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit code; every foreseeable fault is one message."""
+    secure_streams()
     stopping.begin()
     try:
         code = _run(arguments)
@@ -83,7 +86,9 @@ def run(arguments: list[str] | None = None) -> int:
 
 def _run(arguments: list[str] | None) -> int:
     try:
+        _check_surroundings(sys.argv[1:] if arguments is None else arguments)
         code = app(args=arguments, standalone_mode=False, prog_name="serplatform")
+        sys.stdout.flush()
     except (KeyboardInterrupt, typer.Abort, InterruptedRunError):
         return stopping.CODE
     except TyperException as error:
@@ -99,12 +104,31 @@ def _run(arguments: list[str] | None) -> int:
     except BrokenPipeError:
         return 1
     except OSError as error:
+        from serplatform.storage.cache import cache_fault
+
+        fault = cache_fault(error)
+        if fault is not None:
+            say(f"Error: {fault}")
+            return fault.exit_code
         if error.errno not in _ENVIRONMENT_FAULTS:
             raise
         where = f" {error.filename}:" if error.filename else ""
         say(f"Error:{where} {error.strerror}; what was already whole is kept")
         return 1
     return code if isinstance(code, int) else 0
+
+
+def _check_surroundings(words: list[str]) -> None:
+    """See that there is a current directory, and that Ray can record the command."""
+    try:
+        here = os.getcwd()
+    except OSError:
+        raise BadInputError(
+            "the current directory is gone or closed to you; change to another"
+        ) from None
+    if words and words[0] in ("prepare", "search", "train", "reproduce"):
+        for word in (*words, here):
+            check_utf8(word)
 
 
 _ENVIRONMENT_FAULTS = {

@@ -6,14 +6,13 @@ import functools
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from serplatform.cli.options import AsJson
-from serplatform.cli.output import result, say
+from serplatform.cli.output import JSON, encodable, result, say
 from serplatform.errors import BadInputError, unknown_name
 
 if TYPE_CHECKING:
@@ -114,6 +113,7 @@ def command(
     from serplatform.prediction.rejection import make_rejector
     from serplatform.prediction.system import open_system
     from serplatform.prediction.words import Transcripts, WordReader
+    from serplatform.storage.destination import check_file
     from serplatform.storage.mirror import open_copy
     from serplatform.storage.outgoing import written_file
 
@@ -124,10 +124,10 @@ def command(
         faults.append(f"--speaker {speaker}: must be one of {', '.join(SPEAKERS)}")
     if not max_duration > 0:
         faults.append(f"--max-duration {max_duration:g}: must be more than 0 seconds")
-    if out is not None and Path(out).is_dir():
-        faults.append(f"--out {out}: is a directory; name a file")
     if faults:
         raise BadInputError("\n".join(faults))
+    if out is not None:
+        check_file(out)
     plan = _plan(window, hop)
     wish = None if reject is None else parse_wish(reject)
     begun = time.monotonic()
@@ -176,7 +176,10 @@ def command(
     elif as_json:
         values = [row_values(row, predictor.classes) for row in rows]
     else:
-        _print(lines(rows, predictor.classes))
+        errors = JSON if output_format == "jsonl" else "backslashreplace"
+        for line in lines(rows, predictor.classes):  # as rows are made
+            sys.stdout.write(encodable(line, errors))
+        sys.stdout.flush()
     _check(tally)
     _report(tally, loading, passed_over)
     summary = {
@@ -237,14 +240,6 @@ def _sources(audio: list[str]) -> tuple[list[Source], list[Refused], str]:
     passed_over: Counter[str] = Counter()
     sources, refused = find_recordings(audio, listed, passed_over)
     return sources, refused, tell_passed_over(passed_over)
-
-
-def _print(lines: Iterable[str]) -> None:
-    """Write to stdout as rows are made; whatever the terminal's encoding lacks is escaped."""
-    encoding = sys.stdout.encoding or "utf-8"
-    for line in lines:
-        sys.stdout.write(line.encode(encoding, "backslashreplace").decode(encoding))
-    sys.stdout.flush()
 
 
 def _report(tally: Tally, loading: float, passed_over: str) -> None:

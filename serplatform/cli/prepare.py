@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ import typer
 
 from serplatform import stopping
 from serplatform.cli.options import Address, AsJson
-from serplatform.cli.output import format_duration, result, say
+from serplatform.cli.output import format_duration, is_live, result, say
 from serplatform.corpora.base import READ_AS
 from serplatform.errors import BadInputError
 
@@ -180,7 +179,7 @@ def _parse_map(pairs: Sequence[str]) -> dict[str, str]:
 @contextlib.contextmanager
 def _display() -> Iterator[Progress]:
     """A bar on a terminal, plain lines otherwise; both on stderr."""
-    if not sys.stderr.isatty():
+    if not is_live():
         last = [float("-inf")]
 
         def line(now: ExtractionProgress) -> None:

@@ -43,10 +43,15 @@ def command(
         serplatform report ensembles/ravdess --out page.html
     """
     from serplatform.report.build import build_report
+    from serplatform.storage.destination import check_file
     from serplatform.storage.mirror import open_copy, publish, shown
     from serplatform.storage.outgoing import written_file
 
+    if out is not None:
+        check_file(out, what="an HTML page")
     path = open_copy(source)
+    if out is None and path.is_dir():
+        check_file(path / "report.html", what="an HTML page")
     with written_file(path / "report.html" if out is None else out) as target:
         page = build_report(path, target)
         size = page.stat().st_size

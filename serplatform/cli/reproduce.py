@@ -46,9 +46,9 @@ def command(
         bool,
         typer.Option("--quick", help="Minutes, not hours: small models, few epochs, one fold."),
     ] = False,
-    out: Annotated[Path, typer.Option(help="Directory of all tables and their trainings.")] = Path(
-        "runs/reproduce"
-    ),
+    out: Annotated[
+        str, typer.Option(help="Directory of all tables and their trainings.")
+    ] = "runs/reproduce",
     seeds: Annotated[
         int | None,
         typer.Option(min=1, help="Trainings of each row; default: the table's, 1 with --quick."),
@@ -105,14 +105,13 @@ def command(
     if rows is not None:
         chosen = chosen.select([name.strip() for name in rows.split(",") if name.strip()])
     from serplatform.datasets.dataset import Dataset
-    from serplatform.reproduce.plan import Wishes, plan_table
+    from serplatform.reproduce.plan import Wishes, plan_table, tables_folder
 
-    if out.exists() and not out.is_dir():
-        raise BadInputError(f"--out {out}: is a file; give a directory")
+    folder = tables_folder(out, chosen.name)
     if word_vectors is not None and not word_vectors.is_file():
         raise BadInputError(f"--word-vectors {word_vectors}: no such file")
     wishes = Wishes(
-        out=out,
+        out=folder,
         seeds=seeds,
         seed=seed,
         quick=quick,

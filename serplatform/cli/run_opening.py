@@ -10,6 +10,7 @@ from serplatform import stopping
 from serplatform.cli.output import say
 from serplatform.environment import now
 from serplatform.errors import BadInputError
+from serplatform.storage.location import redact
 
 if TYPE_CHECKING:
     from serplatform.search.setup import OpenRun
@@ -46,9 +47,15 @@ def open_or_create(
         with_space,
     )
     from serplatform.search.space import paper_point
+    from serplatform.search.study import check_storage
     from serplatform.search.warm_start import recorded_starts
+    from serplatform.storage.destination import RUN, check_directory
     from serplatform.storage.mirror import local_path
 
+    if out is not None and not resume:
+        check_directory(out, RUN)
+    if request["storage"] is not None and not resume:
+        check_storage(request["storage"])
     if combiner is not None and combiner != "none":
         COMBINERS.get(combiner)
     if resume:
@@ -85,6 +92,9 @@ def open_or_create(
     names = choose_architectures(architectures, None if exact else with_space(request["spaces"]))
     if "all" in architectures and (left := set(ARCHITECTURES.names()) - set(names)):
         say(f"Left out of `all`, having no search space: {', '.join(sorted(left))}; see --space.")
+    path = default_run_path(names) if out is None else local_path(out)
+    if out is None:
+        check_directory(path, RUN)
     demo = data is None
     if data is None:
         from serplatform.distributed.prepare import ensure_demo
@@ -100,7 +110,7 @@ def open_or_create(
         default = repeats * len(names)
     count = _count_trials(trials, have=0, default=default)
     run = create_run(
-        default_run_path(names) if out is None else local_path(out),
+        path,
         SearchRequest(
             architectures=names,
             dataset=data,
@@ -137,6 +147,8 @@ def open_or_create(
 
 def _check_unchanged(run: OpenRun, request: dict[str, Any]) -> None:
     """Refuse options that a run has from its beginning on, where they would change it."""
+    from serplatform.search.study import check_storage
+
     have = run.description
     faults = [
         f"--{name} {request[name]}: the run has {have[name]}"
@@ -147,7 +159,8 @@ def _check_unchanged(run: OpenRun, request: dict[str, Any]) -> None:
         faults.append(f"--objective {request['objective']}: the run has {have['objective']}")
     if request["protocol"] not in (None, have["protocol"]["name"]):
         faults.append(f"--protocol {request['protocol']}: the run has {have['protocol']['name']}")
-    if request["storage"] not in (None, have["storage"]):
+    storage = request["storage"]  # as it is recorded: whole, and without its password
+    if storage is not None and have["storage"] not in (storage, redact(check_storage(storage))):
         faults.append("--storage: the run has its own")
     if request.get("warm_start"):
         faults.append("--warm-start: a run has one from its beginning on, or none; see run.json")
@@ -187,9 +200,7 @@ def seconds_left(run: OpenRun, num_trials: int | None, given: float | None) -> f
 
 def _trials_begun(run: OpenRun) -> int:
     """What ``--trials +N`` adds to: the trials last asked for, and at least those begun."""
-    numbers = set(run.directory.records())
-    for state in (run.directory.path / "state").glob("trial-*"):
-        numbers.add(int(state.name.rpartition("-")[2]))
+    numbers = {*run.directory.records(), *run.directory.unfinished()}
     return max(len(numbers), int(run.description.get("trials") or 0))
 
 

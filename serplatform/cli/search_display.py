@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from serplatform.cli.output import format_duration
+from serplatform.cli.output import format_duration, is_live
 
 #: plain output tells the progress of unfinished trials at most this often, in seconds
 PLAIN_INTERVAL = 15.0
@@ -44,7 +43,7 @@ class SearchDisplay:
         live: bool | None = None,
     ) -> None:
         self._console = Console(stderr=True)
-        self._is_live = sys.stderr.isatty() if live is None else live
+        self._is_live = is_live() if live is None else live
         self._budget = budget
         self._deadline = deadline
         self._objective = objective

@@ -93,7 +93,8 @@ class Manifest:
 class Archive:
     """A file that may be downloaded and holds a corpus.
 
-    ``variable`` names an environment variable that replaces ``url``, for mirrors.
+    ``folders`` matches the names that it unpacks to. ``variable`` names an environment variable
+    that replaces ``url``, for mirrors.
     """
 
     file: str
@@ -101,6 +102,7 @@ class Archive:
     md5: str
     num_bytes: int
     variable: str
+    folders: str = ""
 
 
 class Corpus(ABC):

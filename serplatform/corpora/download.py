@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.client
 import os
+import re
 import shutil
 import stat
 import time
@@ -18,6 +19,8 @@ from pathlib import Path, PurePosixPath
 
 from serplatform.corpora.base import Archive
 from serplatform.errors import BadInputError, SerplatformError
+from serplatform.storage.destination import Kind, check_directory
+from serplatform.storage.location import Location
 
 _BLOCK = 1 << 20  # bytes
 _ATTEMPTS = 4
@@ -34,10 +37,26 @@ def archive_url(archive: Archive, url: str | None = None) -> str:
     Raises:
         BadInputError: it is not an http or https address.
     """
-    chosen = url or os.environ.get(archive.variable) or archive.url
+    mirror = os.environ.get(archive.variable)
+    chosen = url or mirror or archive.url
     if urllib.parse.urlparse(chosen).scheme not in ("http", "https"):
-        raise BadInputError(f"'{chosen}' is not an http:// or https:// address")
+        given = "--url " if url else f"{archive.variable}="
+        raise BadInputError(f"{given}'{chosen}' is not an http:// or https:// address")
     return chosen
+
+
+def corpus_folder(archive: Archive, folder: str) -> Path:
+    """See that an archive can be unpacked into a folder, which holds nothing else.
+
+    Raises:
+        BadInputError: it cannot, or it does.
+    """
+    name = re.escape(archive.file)
+    kind = Kind(name="this corpus", left=rf"{name}(\.partial)?|{archive.folders}")
+    place = check_directory(folder, kind, "DIR")
+    if isinstance(place, Location):
+        raise BadInputError(f"DIR {place}: a corpus is unpacked into a directory of this machine")
+    return place
 
 
 def fetch(

@@ -53,6 +53,7 @@ class Ravdess(Corpus):
         md5="bc696df654c87fed845eb13823edef8a",
         num_bytes=208_468_073,
         variable="SERPLATFORM_RAVDESS_URL",
+        folders=r"Actor_\d\d",
     )
 
     def scan(self, source: Path) -> Manifest:

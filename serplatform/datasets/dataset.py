@@ -11,6 +11,7 @@ Shapes: N utterances, T frames, D feature dimension.
 from __future__ import annotations
 
 import dataclasses
+import mmap
 from collections.abc import Callable, Hashable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -442,9 +443,9 @@ def _check_utterances(directory: Path, meta: dict[str, Any], utterances: pa.Tabl
 def _map_shard(path: Path) -> tuple[pa.RecordBatch, tuple[int, int]]:
     """Memory-map one feature shard: its single record batch, and where the file is mapped."""
     try:
-        mapped = pa.memory_map(str(path), "r")
-        whole = mapped.read_buffer()
-        reader = ipc.open_file(mapped)
+        with path.open("rb") as stream:  # Arrow itself opens no path that is not UTF-8
+            whole = pa.py_buffer(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
+        reader = ipc.open_file(pa.BufferReader(whole))
         if reader.num_record_batches != 1:
             raise ArtifactError(
                 f"{path}: has {reader.num_record_batches} record batches instead of one; {_AGAIN}"
@@ -453,7 +454,7 @@ def _map_shard(path: Path) -> tuple[pa.RecordBatch, tuple[int, int]]:
         batch.validate(full=True)  # of the offsets and ids; numbers have nothing to check
     except FileNotFoundError:
         raise ArtifactError(f"{path}: no such feature shard; {_AGAIN}") from None
-    except (pa.ArrowInvalid, OSError) as error:
+    except (ValueError, OSError) as error:  # an empty file cannot be mapped
         raise ArtifactError(f"{path}: the feature shard is damaged ({error}); {_AGAIN}") from None
     kind = batch.schema.field("frames").type if "frames" in batch.schema.names else None
     if "utterance_id" not in batch.schema.names or kind not in _FRAME_TYPES:

@@ -238,7 +238,8 @@ def _join(target: Path, schema: pa.Schema, parts: Sequence[Path]) -> None:
     """Write the tables of ``parts`` one after another; only one is in memory at a time."""
     with (
         atomic_path(target) as temporary,
-        pq.ParquetWriter(temporary, schema, compression="zstd", write_page_checksum=True) as writer,
+        temporary.open("wb") as stream,
+        pq.ParquetWriter(stream, schema, compression="zstd", write_page_checksum=True) as writer,
     ):
         for part in parts:
             writer.write_table(read_parquet(part).cast(schema))

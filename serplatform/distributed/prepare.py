@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import fcntl
 import hashlib
 import inspect
 import json
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -19,7 +21,7 @@ from typing import Any
 
 import serplatform
 from serplatform.alignment.base import NONE, Aligner, get_aligner
-from serplatform.artifacts import SCHEMA_VERSION, read_json
+from serplatform.artifacts import SCHEMA_VERSION, read_json, remove_own
 from serplatform.config import digest
 from serplatform.corpora.audio import MAX_DURATION
 from serplatform.corpora.base import CORPORA, Corpus, Manifest
@@ -34,17 +36,23 @@ from serplatform.distributed.extraction import (
     extract_shards,
     shard_size,
 )
-from serplatform.errors import ArtifactError, BadInputError, unknown_name
+from serplatform.errors import ArtifactError, BadInputError, SerplatformError, unknown_name
 from serplatform.features.base import FEATURES, FeatureExtractor
 from serplatform.features.extract import relative_path
-from serplatform.storage.location import Location, parse
+from serplatform.storage.cache import cache_folder, listed_files, unwritable_cache
+from serplatform.storage.destination import DATASET, UNFINISHED, check_directory
+from serplatform.storage.location import Location
 from serplatform.storage.outgoing import dataset_description, dataset_folder, upload_dataset
 
 #: features that a dataset gets unless others are named
 DEFAULT_FEATURES = ("log_mel_23", "log_mel_40", "mfcc_40", "mfcc_40_window")
 #: changes when the same request would give other contents
 EXTRACTION_VERSION = 1
-_PARTIAL = ".partial"
+#: names of the files of a dataset that is not whole yet
+_UNFINISHED_FILES = re.compile(
+    r"lock|replaced\.json|shard-\d{5}\.json|[^/]+-\d{5}\.(arrow|parquet)"
+)
+_LEAST_ROOM = 2**20  # bytes; a disk with less is full
 _SHOWN = 10  # reasons in an error
 
 Progress = Callable[[ExtractionProgress], None]
@@ -146,7 +154,7 @@ def prepare(
     extractors = _extractors(features)
     aligner = get_aligner(align, alignments)
     _check_arguments(made, source, workers, max_duration)
-    place = parse(out)
+    place = check_directory(out, DATASET)
     address_out = str(place)
     out = dataset_folder(place) if isinstance(place, Location) else place.absolute()
     origin = out if source is None else source.absolute()
@@ -193,14 +201,19 @@ def prepare(
     extra_columns = tuple(sorted({key for u in manifest.utterances for key in u.extra}))
     with _partial_folder(out) as partial:
         connect(address=address, num_cpus=workers)
-        reports = extract_shards(
-            _tasks(made, manifest, root, partial, extractors, extra_columns, request),
-            workers=workers,
-            progress=progress,
-        )
+        try:
+            reports = extract_shards(
+                _tasks(made, manifest, root, partial, extractors, extra_columns, request),
+                workers=workers,
+                progress=progress,
+            )
+        except SerplatformError:  # libraries hide why they could not write
+            if shutil.disk_usage(partial).free < _LEAST_ROOM:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(out)) from None
+            raise
         if not any(report.rows for report in reports):
             raise _nothing_left(corpus, manifest, reports)
-        _remove_dataset(out)
+        _remove_dataset(out, partial)
         meta = assemble(
             Assembly(
                 out=out,
@@ -213,7 +226,7 @@ def prepare(
                 request=request,
             )
         )
-        shutil.rmtree(partial)
+        remove_own(partial, _UNFINISHED_FILES)
     if isinstance(place, Location):
         upload_dataset(out, place)
     return PrepareSummary(
@@ -237,7 +250,7 @@ def ensure_demo(
     """The default demo dataset, prepared once and kept in the user's cache.
 
     Args:
-        cache_dir: None means ``$XDG_CACHE_HOME/serplatform`` or ``~/.cache/serplatform``.
+        cache_dir: None means the user's, see :func:`~serplatform.storage.cache.cache_folder`.
         workers: see :func:`prepare`.
         address: see :func:`prepare`.
         progress: see :func:`prepare`.
@@ -245,9 +258,7 @@ def ensure_demo(
     Returns:
         The dataset directory; its name carries the version of its contents.
     """
-    if cache_dir is None:
-        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        cache_dir = Path(home) / "serplatform"
+    cache_dir = cache_folder() if cache_dir is None else cache_dir
     key = digest(
         {
             "schema": SCHEMA_VERSION,
@@ -256,11 +267,14 @@ def ensure_demo(
             "features": {n: e.spec() for n, e in _extractors(DEFAULT_FEATURES).items()},
         }
     )
-    target = Path(cache_dir) / f"demo-{key[:12]}"
+    target = cache_dir / f"demo-{key[:12]}"
     if _is_whole(target):
         return target
-    _make_directory(Path(cache_dir))
-    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=cache_dir))
+    try:
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=cache_dir))
+    except OSError as error:
+        raise unwritable_cache(cache_dir, error) from None
     try:
         made = temporary / "dataset"
         prepare("demo", None, made, workers=workers, address=address, progress=progress)
@@ -268,6 +282,8 @@ def ensure_demo(
             shutil.rmtree(target, ignore_errors=True)
             with contextlib.suppress(OSError):
                 made.rename(target)
+    except OSError as error:
+        raise unwritable_cache(temporary, error) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     if not _is_whole(target):
@@ -358,18 +374,10 @@ def _existing(
     """The description of a whole dataset of this request; None when one is to be made.
 
     Raises:
-        BadInputError: ``out`` holds something else.
+        BadInputError: ``out`` holds another dataset.
     """
-    if out.exists() and not out.is_dir():
-        raise BadInputError(f"{out}: is a file; --out names a directory")
-    if not out.exists() or not any(out.iterdir()):
-        return None
     if not (out / "dataset.json").exists():
-        if (out / _PARTIAL).is_dir():
-            return None
-        raise BadInputError(
-            f"{out}: is not empty and holds no dataset; --out names a new or an empty directory"
-        )
+        return None
     try:
         meta = read_json(out / "dataset.json", "dataset description")
         same = _is_same(meta, request, specs)
@@ -436,18 +444,25 @@ def _is_whole(path: Path) -> bool:
     return True
 
 
-def _remove_dataset(out: Path) -> None:
-    """Remove an earlier dataset's files, its description first."""
-    if not (out / "dataset.json").exists():
+def _remove_dataset(out: Path, partial: Path) -> None:
+    """Remove an earlier dataset's files, by its own list, its description first.
+
+    The list lies in ``partial`` meanwhile: a call after one that was killed goes on with it.
+    """
+    replaced = partial / "replaced.json"
+    with contextlib.suppress(FileNotFoundError):
+        (out / "dataset.json").replace(replaced)
+    if not replaced.exists():
         return
-    (out / "dataset.json").unlink()
-    for path in [
-        *out.glob("*.arrow"),
-        *out.glob("*.parquet"),
-        out / "rejected.csv",
-        out / "unaligned.csv",
-    ]:
-        path.unlink(missing_ok=True)
+    content = replaced.read_bytes()
+    try:
+        names = set(listed_files(content, out))
+    except ArtifactError:  # damaged: the shards that can still be read in it
+        found = re.findall(r'"(\w+-\d{5}\.arrow)"', content.decode(errors="replace"))
+        names = {*found, "utterances.parquet", "alignment.parquet", "rejected.csv", "unaligned.csv"}
+    for name in names:
+        (out / name).unlink(missing_ok=True)
+    replaced.unlink()
 
 
 def _make_directory(path: Path) -> None:
@@ -460,7 +475,7 @@ def _make_directory(path: Path) -> None:
 @contextlib.contextmanager
 def _partial_folder(out: Path) -> Iterator[Path]:
     """The folder of unfinished work, locked against a second process."""
-    partial = out / _PARTIAL
+    partial = out / UNFINISHED
     _make_directory(partial)
     with (partial / "lock").open("w") as lock:
         try:

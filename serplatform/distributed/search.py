@@ -240,11 +240,9 @@ def summarize(
 
 
 def _sweep(directory: RunDirectory) -> None:
-    """Remove what killed processes left: leftovers of recorded trials, half-written files."""
+    """Remove what killed processes left of recorded trials."""
     for number, record in directory.records().items():
         directory.remove_leftovers(number, str(record["state"]))
-    for part in directory.path.rglob(".*.partial"):
-        part.unlink(missing_ok=True)
 
 
 def _readable(resources: Mapping[str, float]) -> dict[str, float]:

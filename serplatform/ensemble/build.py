@@ -16,8 +16,6 @@ from serplatform.artifacts import (
     posterior_schema,
     read_json,
     read_parquet,
-    refuse_foreign,
-    sweep_partial,
     write_json,
     write_parquet,
 )
@@ -30,6 +28,7 @@ from serplatform.ensemble.posteriors import Library, read_library
 from serplatform.environment import versions
 from serplatform.errors import ArtifactError, BadInputError, unknown_name
 from serplatform.storage.cache import fetch_tables
+from serplatform.storage.destination import ENSEMBLE, check_directory
 from serplatform.storage.location import parse
 from serplatform.storage.remote import RemoteError
 
@@ -176,8 +175,6 @@ def build_ensemble(
     for row in content["per_speaker"]:
         row["gender"] = gender_of_speaker[row["speaker_id"]]
     content["seconds"] = round(time.monotonic() - begun, 3)
-    for name in ("posteriors.parquet", "ensemble.json"):
-        sweep_partial(out / name)
     write_parquet(out / "posteriors.parquet", posterior_table(library, systems["ensemble"]))
     content["posteriors_sha256"] = file_sha256(out / "posteriors.parquet")
     write_json(out / "ensemble.json", content, checksum=True)
@@ -192,11 +189,12 @@ def _check_arguments(out: Path, combiner: str, objective: str, num_resamples: in
         faults.append(unknown_name("ensemble objective", objective, OBJECTIVES))
     if num_resamples < 1:
         faults.append(f"{num_resamples} bootstrap resamples: must be at least 1")
-    if out.exists() and not out.is_dir():
-        faults.append(f"{out}: is a file; give a directory to write the ensemble to")
+    try:
+        check_directory(out, ENSEMBLE)
+    except BadInputError as error:
+        faults.append(str(error))
     if faults:
         raise BadInputError("the ensemble cannot be built:", faults)
-    refuse_foreign(out, "ensemble.json")
 
 
 def _run_row(run: Mapping[str, Any]) -> dict[str, Any]:

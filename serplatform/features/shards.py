@@ -59,7 +59,11 @@ def write_feature_shard(
         },
     )
     batch = pa.record_batch([pa.array(utterance_ids, type=pa.string()), column], schema=schema)
-    with atomic_path(path) as temporary, ipc.new_file(str(temporary), schema) as writer:
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("wb") as stream,
+        ipc.new_file(stream, schema) as writer,
+    ):
         writer.write_batch(batch)
     return {
         "file": path.name,

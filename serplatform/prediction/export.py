@@ -23,6 +23,7 @@ from serplatform.prediction.description import describe
 from serplatform.prediction.model_card import model_card
 from serplatform.prediction.rejection import rejection_data
 from serplatform.prediction.system import Member, System, open_system
+from serplatform.storage.destination import NEW, check_directory
 from serplatform.training.bundle import CONFIG_FILE, WEIGHTS_FILE, load_model
 
 
@@ -43,12 +44,9 @@ def export(source: Path, out: Path, *, trial: int | None = None) -> dict[str, An
     """
     if (source / BUNDLE_FILE).is_file():
         raise BadInputError(f"{source}: is a bundle already; copy the directory")
-    if out.exists() and not out.is_dir():
-        raise BadInputError(f"{out}: is a file; --out names a new directory")
-    if out.is_dir() and any(out.iterdir()):
-        raise BadInputError(f"{out}: is not empty; --out names a new or an empty directory")
+    check_directory(out, NEW)
     system = open_system(source, trial)
-    target = Path(os.path.abspath(out))
+    target = Path(os.path.realpath(out))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         folder = tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from serplatform import __version__
-from serplatform.artifacts import sweep_partial, write_text
+from serplatform.artifacts import write_text
 from serplatform.errors import BadInputError
 from serplatform.report.evidence import Evidence, build_evidence
 from serplatform.report.figures.base import (
@@ -62,7 +62,6 @@ def build_report(source: Path, out: Path | None = None) -> Path:
     target = source / "report.html" if out is None else out
     if target.is_dir():
         raise BadInputError(f"{target}: is a directory; give the page's file, e.g. report.html")
-    sweep_partial(target)
     write_text(target, render(build_evidence(load_source(source))))
     return target
 

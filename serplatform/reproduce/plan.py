@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,11 +20,13 @@ from serplatform.datasets.dataset import Dataset
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.models.base import ARCHITECTURES
 from serplatform.protocols.plan import make_plan
-from serplatform.reproduce.table import Column, ReproducedTable, Row
+from serplatform.reproduce.table import Column, ReproducedTable, Row, table_names
 from serplatform.run_directory import RunDirectory
 from serplatform.search.roster import Configuration, departures
 from serplatform.search.setup import OpenRun, SearchRequest, create_run, reopen_run
 from serplatform.search.space import load_space
+from serplatform.storage.destination import Kind, check_directory
+from serplatform.storage.location import Location, parse
 from serplatform.training.trial_config import resolve
 
 #: of the packaged small spaces' epochs, what a quick training does
@@ -78,6 +82,27 @@ class Work:
         """All, the first seed of every row first."""
         depth = max((len(found) for found in self.rows.values()), default=0)
         return [own[i] for i in range(depth) for own in self.rows.values() if i < len(own)]
+
+
+def tables_folder(out: str, name: str) -> Path:
+    """See that the directory of all tables can be written to, and holds nothing else.
+
+    Args:
+        out: as the user wrote it.
+        name: of the table that will be put there.
+
+    Raises:
+        BadInputError: it is no directory of tables, or on object storage.
+    """
+    place = parse(out)
+    if isinstance(place, Location):
+        raise BadInputError(f"--out {place}: tables are made in a directory of this machine")
+    tables = place.glob("*/table.json") if os.path.isdir(place) else ()
+    others = (path.parent.name for path in tables)
+    names = {*table_names(), name, *others}
+    left = "|".join(re.escape(name) for name in names)
+    checked = check_directory(out, Kind(name="tables", left=f"runs|({left})(-quick)?"))
+    return place if isinstance(checked, Location) else checked
 
 
 def plan_table(

@@ -54,7 +54,7 @@ def mend_run(run: RunDirectory, description: Mapping[str, Any]) -> list[str]:
         notes = list(_mend_trials(run))
         if description.get("storage") is None:
             notes += _mend_journal(run, description)
-        for state in sorted((run.path / "state").glob("trial-*")):
+        for state in run.unfinished().values():
             mended = mend_state(state)
             notes += [mended] if mended else []
         return notes
@@ -63,7 +63,7 @@ def mend_run(run: RunDirectory, description: Mapping[str, Any]) -> list[str]:
 
 
 def _mend_trials(run: RunDirectory) -> Iterator[str]:
-    for path in sorted((run.path / "trials").glob("trial-*.json")):
+    for path in run.record_files():
         try:
             check_trial(run, run.read_record(path))
         except ArtifactError as error:

@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from serplatform.artifacts import SCHEMA_VERSION, refuse_foreign
+from serplatform.artifacts import SCHEMA_VERSION
 from serplatform.config import plain
 from serplatform.datasets.dataset import Dataset
 from serplatform.environment import hardware, now, versions
@@ -38,10 +38,12 @@ from serplatform.search.study import (
     SAMPLERS,
     STORAGE_VARIABLE,
     check_objectives,
+    check_storage,
     make_pruner,
     make_sampler,
 )
 from serplatform.search.warm_start import WarmStart, collect
+from serplatform.storage.destination import RUN, check_directory
 from serplatform.storage.location import address, redact
 from serplatform.training.trial_config import resolve
 
@@ -246,13 +248,12 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
         BadInputError: anything is wrong with the request; nothing is then written.
         LeakError: the protocol's folds are not apart.
     """
+    check_directory(out, RUN)
     directory = RunDirectory(out)
     directory.fetch_books()
-    if out.exists() and not out.is_dir():
-        raise BadInputError(f"--out {out}: is a file; give a directory, new or empty")
     if directory.run_file.exists() and _has_begun(directory):
         raise _occupied(directory)
-    refuse_foreign(out, directory.run_file.name)
+    storage = None if request.storage is None else check_storage(request.storage)
     check_objectives(request.objectives)
     make_sampler(request.sampler, 0)
     make_pruner(request.pruner, max_epochs=1, num_folds=1)
@@ -296,7 +297,7 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
         "objective": list(request.objectives),
         "sampler": request.sampler,
         "pruner": request.pruner,
-        "storage": request.storage and _without_secrets(request.storage),
+        "storage": storage and _without_secrets(storage),
         "study_prefix": "" if request.storage is None else f"{out.name}-{secrets.token_hex(4)}/",
         "selection": "dev rows of each outer fold; test rows are opened by the report alone",
         "versions": versions(),

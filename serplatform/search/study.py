@@ -27,7 +27,8 @@ from serplatform.search.observations import Observation, add_observations
 from serplatform.search.parameter import alike
 from serplatform.search.space import SearchSpace, first_points, paper_point
 from serplatform.seeding import derive_seed
-from serplatform.storage.location import redact
+from serplatform.storage.destination import check_file
+from serplatform.storage.location import address, redact
 
 #: Environment variable with the whole URL of a storage whose recorded URL lacks its password.
 STORAGE_VARIABLE = "SERPLATFORM_STORAGE"
@@ -97,6 +98,38 @@ def full_storage(recorded: str) -> str:
     return whole
 
 
+def check_storage(url: str) -> str:
+    """See that the Optuna storage that a user names can be used.
+
+    Returns:
+        its URL, where the file of an SQLite database has its whole path.
+
+    Raises:
+        BadInputError: it is no URL, in memory only, of a kind or driver that is not there, or
+            cannot be opened.
+    """
+    if "://" not in url:
+        name = url.strip().rpartition(":")[2] or "studies.db"
+        raise BadInputError(
+            f"--storage '{url}': is no URL; write sqlite:///{name} for a database file, or leave "
+            "it out: the run then keeps a journal of its own"
+        )
+    head, _, rest = url.partition("://")
+    if head not in ("sqlite", "sqlite+pysqlite"):
+        open_storage(url)
+        return url
+    file, mark, query = rest.removeprefix("/").partition("?")
+    if not rest.startswith("/") or file in ("", ":memory:"):
+        raise BadInputError(
+            f"--storage {url}: names no file, and in memory nothing is kept; write e.g. "
+            "sqlite:///studies.db"
+        )
+    path = check_file(file, "--storage", what="a SQLite database")
+    if not isinstance(path, Path) or not path.parent.is_dir():
+        raise BadInputError(f"--storage {url}: there is no directory for this file; make it first")
+    return f"{head}:///{address(path)}{mark}{query}"
+
+
 def open_storage(location: str) -> BaseStorage:
     """Open an Optuna storage: a journal file's path, or any Optuna storage URL.
 
@@ -106,6 +139,11 @@ def open_storage(location: str) -> BaseStorage:
     if "://" in location:
         try:
             return optuna.storages.get_storage(location)
+        except ImportError:
+            raise BadInputError(
+                f"--storage {redact(location)}: the package that reads this database is not "
+                "installed, e.g. psycopg2-binary for postgresql, pymysql for mysql+pymysql"
+            ) from None
         except Exception as error:  # noqa: BLE001 - each database has errors of its own
             reason = redact(str(error).strip().partition("\n")[0])
             raise BadInputError(

@@ -30,6 +30,8 @@ CACHE_LIMIT = 64 * 2**30
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _DESCRIPTION = "dataset.json"
+#: name of a staged dataset: what else lies beside it is not ours to evict
+_OURS = re.compile(r"[0-9a-f]{32}")
 #: open locks of the datasets that this process uses: they keep them from being evicted
 _in_use: dict[Path, int] = {}
 #: what this process has staged: it sees one dataset from its beginning to its end
@@ -37,12 +39,48 @@ _staged_here: dict[Location, Path] = {}
 
 
 def cache_folder() -> Path:
-    """Where this node keeps copies: SERPLATFORM_CACHE, or ``serplatform`` in the user's cache."""
-    given = os.environ.get("SERPLATFORM_CACHE")
-    if given:
-        return Path(given).absolute()
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home).absolute() / "serplatform"
+    """Where this node keeps copies: SERPLATFORM_CACHE, or ``serplatform`` in the user's cache.
+
+    Raises:
+        BadInputError: the user's cache is not known: there is no home directory.
+    """
+    return _cache_folder()[0]
+
+
+def _cache_folder() -> tuple[Path, str]:
+    """The folder, and the environment variable by which it is there."""
+    if given := os.environ.get("SERPLATFORM_CACHE", "").strip():
+        return Path(os.path.expanduser(given)).absolute(), "SERPLATFORM_CACHE"
+    home = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if home.is_absolute():  # others are to be ignored, as its specification says
+        return home / "serplatform", "XDG_CACHE_HOME"
+    home = Path(os.path.expanduser("~"))
+    if not home.is_absolute():
+        raise BadInputError(
+            "the home directory is not known, and so no folder for copies: set the environment "
+            "variable SERPLATFORM_CACHE to one"
+        )
+    return home / ".cache" / "serplatform", "HOME"
+
+
+def unwritable_cache(path: str | Path, error: OSError) -> BadInputError:
+    """What to say where a file or folder in the cache cannot be written."""
+    variable = _cache_folder()[1]
+    why = "" if variable == "SERPLATFORM_CACHE" else f", which lies there because of {variable},"
+    return BadInputError(
+        f"{path}: the cache{why} cannot be written ({error.strerror or error}); set "
+        "SERPLATFORM_CACHE to a folder that can be, and has room"
+    )
+
+
+def cache_fault(error: OSError) -> BadInputError | None:
+    """What to say of a fault with a file in the cache; None for a fault elsewhere."""
+    if not isinstance(error.filename, str) or not Path(error.filename).is_absolute():
+        return None
+    with contextlib.suppress(BadInputError):  # there is no cache
+        if Path(error.filename).is_relative_to(cache_folder()):
+            return unwritable_cache(error.filename, error)
+    return None
 
 
 def cache_limit() -> int:
@@ -112,10 +150,7 @@ def stage(location: Location) -> Path:
                         _download(source, content, files, target)
             (target / ".used").touch()
     except OSError as error:
-        raise BadInputError(
-            f"{error.filename or folder}: the cache cannot be written ({error.strerror}); name "
-            "another folder with SERPLATFORM_CACHE"
-        ) from None
+        raise unwritable_cache(error.filename or folder, error) from None
     _staged_here[location] = target
     return target
 
@@ -156,7 +191,7 @@ def adopt(folder: Path) -> None:
         (target / ".used").touch()
 
 
-def listed_files(content: bytes, where: Location) -> dict[str, tuple[str, int | None]]:
+def listed_files(content: bytes, where: Location | Path) -> dict[str, tuple[str, int | None]]:
     """Files that a ``dataset.json`` names: to checksum and size, where it says so.
 
     Raises:
@@ -262,7 +297,7 @@ def evict(dataset: Path) -> bool:
 
 
 def _staged(folder: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if path.is_dir() and "." not in path.name]
+    return [path for path in folder.iterdir() if path.is_dir() and _OURS.fullmatch(path.name)]
 
 
 def _size(dataset: Path) -> int:

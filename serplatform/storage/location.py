@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import os
 import re
+import sys
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
@@ -76,10 +77,11 @@ class Location:
 
 
 def parse(text: str | Path) -> Location | Path:
-    """Read a path or URI as a user writes it.
+    """Read a path or URI as a user writes it; in a text, ``~`` at the beginning is the home.
 
     Raises:
-        BadInputError: an unknown scheme or option, no bucket, or credentials in the URI.
+        BadInputError: an unknown scheme or option, no bucket, or credentials in the URI; a home
+            that is not known.
 
     Example:
         >>> parse("data/ravdess")
@@ -92,7 +94,7 @@ def parse(text: str | Path) -> Location | Path:
     given = str(text)
     scheme, colon, _ = given.partition("://")
     if not colon or "/" in scheme:
-        return Path(given)
+        return _expanded(text) if isinstance(text, str) else text
     scheme = scheme.lower()
     shown = redact(given)
     if scheme == "file":
@@ -130,6 +132,32 @@ def parse(text: str | Path) -> Location | Path:
         key="/".join(unquote(part) for part in segments),
         options=tuple(sorted(options)),
     )
+
+
+def check_utf8(text: str) -> None:
+    """See that a text that came from the system is UTF-8: Ray takes nothing else.
+
+    Raises:
+        BadInputError: it is not, or the locale keeps Python from reading it so.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        name = os.fsencode(text).decode("utf-8", "backslashreplace")
+        reason, remedy = "is not UTF-8, and Ray takes nothing else", "rename it"
+        if sys.getfilesystemencoding().lower() != "utf-8":
+            reason = "cannot be used in this locale, which is not UTF-8"
+            remedy = "set the environment variable PYTHONUTF8=1"
+        raise BadInputError(f"{name}: {reason}; {remedy}") from None
+
+
+def _expanded(text: str) -> Path:
+    try:
+        return Path(text).expanduser() if text.startswith("~") else Path(text)
+    except RuntimeError:
+        raise BadInputError(
+            f"{text}: the home directory is not known; write the whole path, or ./{text}"
+        ) from None
 
 
 _CREDENTIALS = {

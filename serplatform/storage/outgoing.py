@@ -12,7 +12,8 @@ from typing import Any
 
 from serplatform.artifacts import read_json
 from serplatform.errors import ArtifactError, BadInputError
-from serplatform.storage.cache import adopt, cache_folder
+from serplatform.storage.cache import adopt, cache_folder, listed_files
+from serplatform.storage.destination import NEW, check_directory
 from serplatform.storage.location import Location, parse
 from serplatform.storage.remote import RemoteError, in_parallel, remote
 
@@ -44,16 +45,13 @@ def new_folder(text: str | Path) -> Iterator[Path]:
     """A path for a new folder; for a URI on object storage it is put there at the end.
 
     Raises:
-        BadInputError: something is at the URI already.
+        BadInputError: something is there already.
         RemoteError: the storage cannot be written.
     """
-    place = parse(text)
+    place = check_directory(text, NEW)
     if not isinstance(place, Location):
         yield place
         return
-    remote(place).check()
-    if remote(place).list():
-        raise BadInputError(f"{place}: is not empty; name a new address")
     with tempfile.TemporaryDirectory(prefix="serplatform-") as folder:
         made = Path(folder) / place.name
         yield made
@@ -119,11 +117,12 @@ def upload_dataset(folder: Path, location: Location) -> None:
             put there by the next call.
     """
     target = remote(location)
+    earlier: set[str] = set()
+    with contextlib.suppress(RemoteError, ArtifactError):  # there is none, or it is damaged
+        earlier = set(listed_files(target.read("dataset.json"), location))
     target.delete("dataset.json")  # of an earlier dataset: its files are about to go
     upload(folder, location)
-    names = {file.name for file in folder.iterdir()}
-    for key in target.list():
-        if key not in names:  # of an earlier dataset
-            target.delete(key)
+    for name in earlier - {file.name for file in folder.iterdir()}:
+        target.delete(name)
     adopt(folder)
     shutil.rmtree(folder.parent, ignore_errors=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,8 @@ from serplatform.errors import ArtifactError
 
 #: name of the JSON file of a state
 STATE_FILE = "state.json"
+#: names of the files of a state
+TRAINER_FILES = re.compile(r"state\.json|state-[0-9a-f]{16}\.safetensors")
 
 
 def pack_tensors(tensors: Mapping[str, Tensor]) -> bytes:
@@ -102,7 +105,7 @@ def write_state(
         checksum=True,
     )
     for old in directory.glob("state-*.safetensors"):
-        if old.name != file:
+        if old.name != file and TRAINER_FILES.fullmatch(old.name):
             old.unlink(missing_ok=True)
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
-from serplatform.artifacts import file_sha256, read_json, read_parquet, write_json
+from serplatform.artifacts import file_sha256, read_json, read_parquet, remove_own, write_json
 from serplatform.errors import ArtifactError
+from serplatform.run_directory import STATE_FILES
 
 PROGRESS_FILE = "progress.json"
 _KEYS = (
@@ -42,7 +42,7 @@ def mend_state(state: Path) -> str | None:
             table = read_parquet(state / f"fold-{fold}.parquet", "posteriors of a fold")
             table.validate(full=True)
     except (ArtifactError, TypeError, ValueError) as error:
-        shutil.rmtree(state, ignore_errors=True)
+        remove_own(state, STATE_FILES)
         return f"{error}: the trial begins again"
     if progress["trainer_state"] is None:
         return None

@@ -10,7 +10,6 @@ import contextlib
 import dataclasses
 import functools
 import os
-import shutil
 import time
 import uuid
 from collections.abc import Mapping
@@ -25,6 +24,7 @@ from serplatform.artifacts import (
     file_sha256,
     read_json,
     read_parquet,
+    remove_own,
     write_json,
     write_parquet,
     write_text,
@@ -36,10 +36,11 @@ from serplatform.errors import SerplatformError
 from serplatform.metrics import classification_metrics
 from serplatform.protocols.base import FoldPlan
 from serplatform.protocols.plan import read_plan
-from serplatform.run_directory import DEV_METRICS, RunDirectory
+from serplatform.run_directory import DEV_METRICS, STATE_FILES, RunDirectory
 from serplatform.seeding import derive_seed
 from serplatform.storage.cache import local_dataset
 from serplatform.storage.location import parse
+from serplatform.training.checkpoint import TRAINER_FILES
 from serplatform.training.epoch_report import EpochReport
 from serplatform.training.loop import FoldTrainer
 from serplatform.training.salvage import mend_state
@@ -298,7 +299,7 @@ class Trial:
         self.run.check_claim(self.task.number, self._claim)
         self.run.write_record(record)
         published = self.run.share_trial(self.task.number)
-        shutil.rmtree(self._state, ignore_errors=True)
+        remove_own(self._state, STATE_FILES)
         return None if published else record
 
     def record(self, state: str, error: str | None = None) -> dict[str, Any]:
@@ -355,8 +356,8 @@ class Trial:
             checksum=True,
         )
         for old in self._state.glob("epoch-*"):
-            if old.name != trainer_state:
-                shutil.rmtree(old, ignore_errors=True)
+            if old.name != trainer_state and STATE_FILES.fullmatch(old.name):
+                remove_own(old, TRAINER_FILES)
         self._saved_at = time.perf_counter()
         self._save_cost = self._saved_at - begun
         self.run.share_state(self.task.number, share=STATE_SHARE, force=force, claim=self._claim)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -202,3 +203,58 @@ def test_interrupted_prepare_names_the_command_that_goes_on(
     code, _, err = command("prepare", "demo", "--out", tmp_path / "d")
     assert code == 130
     assert "serplatform prepare demo --out 'my data'" in err
+
+
+#: every command that writes, with RUN and OUT in their places
+WRITERS = {
+    "prepare": ["prepare", "demo", "--out", "OUT", "--utterances", "4"],
+    "search": ["search", "moma", "--data", "nowhere", "--out", "OUT"],
+    "train": ["train", "moma", "--data", "nowhere", "--out", "OUT"],
+    "ensemble": ["ensemble", "RUN", "--out", "OUT"],
+    "report": ["report", "RUN", "--out", "OUT"],
+    "predict": ["predict", "RUN", "clip.wav", "--out", "OUT"],
+    "explain": ["explain", "RUN", "--out", "OUT"],
+    "export": ["export", "RUN", "--out", "OUT"],
+    "reproduce": ["reproduce", "vrnn-table1", "--out", "OUT"],
+    "download": ["download", "ravdess", "OUT", "--url", "http://127.0.0.1:9/x"],
+}
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        ("", "is empty"),
+        (" ", "is empty"),
+        (".", "is the current directory|is a directory"),
+        ("~", "is the home directory|is a directory"),
+        ("..", "is above the current one|is a directory"),
+        ("$HOME/x", r"has not replaced \$HOME"),
+        ("theirs", "holds what is not of|is a directory"),
+        ("dangling", "is a link to nothing"),
+        ("file/x", "is a file; give another place"),
+        ("n" * 300, "is too long for a name"),
+    ],
+)
+def test_every_command_refuses_a_place_that_is_not_its_own(
+    command: Command,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    writer: str,
+    out: str,
+    message: str,
+) -> None:
+    for name in ("here/theirs", "home"):
+        (tmp_path / name).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    Path("theirs/notes.txt").write_text("mine")
+    Path("file").write_text("mine")
+    Path("dangling").symlink_to("nowhere")
+    before = sorted(tmp_path.rglob("*"))
+    words = [{"OUT": out, "RUN": "no-such-run"}.get(word, word) for word in WRITERS[writer]]
+    code, stdout, err = command(*words)
+    assert (code, stdout) == (2, "")
+    assert re.search(message, err), err
+    assert err.strip().count("\n") <= 1  # but for a line on what a command is about
+    assert sorted(tmp_path.rglob("*")) == before

@@ -199,6 +199,81 @@ def test_another_request_needs_overwrite(in_process: None, tmp_path: Path) -> No
     assert len(list((tmp_path / "d").glob("log_mel_23-*.arrow"))) == 2
 
 
+@pytest.mark.parametrize("damage", [None, "cut"])
+def test_overwrite_removes_the_old_datasets_own_files_alone(
+    in_process: None, tmp_path: Path, damage: str | None
+) -> None:
+    out = tmp_path / "d"
+    demo(out, utterances=70)
+    theirs = ["my.arrow", "features.parquet", "sub/log_mel_23-00000.arrow", ".notes.partial"]
+    for name in theirs:
+        (out / name).parent.mkdir(exist_ok=True)
+        (out / name).write_text("mine")
+    if damage:
+        content = (out / "dataset.json").read_text()
+        (out / "dataset.json").write_text(content[: content.index('"alignment"')])
+    demo(out, overwrite=True)
+    assert Dataset.open(out).check() == []
+    assert {(out / name).read_text() for name in theirs} == {"mine"}
+    assert sorted(p.name for p in out.glob("*-*.arrow")) == [
+        f"{feature}-{number:05d}.arrow" for feature in FEATURES for number in (0, 1)
+    ]
+    assert not (out / ".partial").exists()
+
+
+def test_overwrite_that_was_killed_goes_on_with_the_old_datasets_list(
+    in_process: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "d"
+    demo(out, utterances=70)
+    unlink = Path.unlink
+
+    def die(path: Path, missing_ok: bool = False) -> None:
+        if path.name == "log_mel_23-00002.arrow":
+            raise KeyboardInterrupt
+        unlink(path, missing_ok=missing_ok)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):  # noqa: PT012
+        patch.setattr(Path, "unlink", die)
+        demo(out, overwrite=True)
+    assert (out / "log_mel_23-00002.arrow").exists()
+    demo(out)
+    assert Dataset.open(out).check() == []
+    assert not (out / "log_mel_23-00002.arrow").exists()
+    assert not (out / ".partial").exists()
+
+
+def test_dataset_json_of_another_program_is_not_overwritten(
+    in_process: None, tmp_path: Path
+) -> None:
+    (tmp_path / "dataset.json").write_text('{"files": {"utterances.parquet": ""}}')
+    (tmp_path / "utterances.parquet").write_text("mine")
+    with pytest.raises(BadInputError, match=r"not of a dataset \(dataset\.json, utterances"):
+        demo(tmp_path, overwrite=True)
+    assert (tmp_path / "utterances.parquet").read_text() == "mine"
+
+
+def test_file_whose_name_is_not_utf8_is_left_out_with_its_reason(
+    in_process: None, tmp_path: Path, write_audio: Writer
+) -> None:
+    for number, name in enumerate(["03a01Fa", "08a01Fa", "03a02Fa", "08a01Wa"]):
+        write_audio(tmp_path / "c" / "wav" / f"{name}.wav", frequency=200 + 30 * number)
+    (tmp_path / "c" / "w\udcff").mkdir()
+    (tmp_path / "c" / "wav" / "08a01Wa.wav").rename(tmp_path / "c" / "w\udcff" / "08a01Wa.wav")
+    summary = prepare("emodb", tmp_path / "c", tmp_path / "d", features=["log_mel_23"])
+    assert (summary.utterances, summary.rejected) == (3, 1)
+    reason = "the name of its file or folder is not UTF-8; rename it"
+    assert rejected(tmp_path / "d") == {"08a01Wa": reason}
+
+
+def test_dataset_lies_in_a_folder_whose_name_is_not_utf8(in_process: None, tmp_path: Path) -> None:
+    demo(tmp_path / "d")
+    (tmp_path / "d").rename(tmp_path / "d\udcff")
+    dataset = Dataset.open(tmp_path / "d\udcff")
+    assert dataset.check() == []
+    assert dataset.frames("log_mel_23", 0).shape[1] == 23
+
+
 def test_damaged_dataset_needs_overwrite(in_process: None, tmp_path: Path) -> None:
     demo(tmp_path / "d")
     (tmp_path / "d" / "log_mel_23-00001.arrow").unlink()
@@ -209,9 +284,9 @@ def test_damaged_dataset_needs_overwrite(in_process: None, tmp_path: Path) -> No
 
 def test_directory_of_other_things_is_left_alone(in_process: None, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(BadInputError, match="is not empty and holds no dataset"):
+    with pytest.raises(BadInputError, match=r"holds what is not of a dataset \(thesis\.txt\)"):
         demo(tmp_path, overwrite=True)
-    with pytest.raises(BadInputError, match="is a file; --out names a directory"):
+    with pytest.raises(BadInputError, match="is a file; give a directory"):
         demo(tmp_path / "thesis.txt")
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
 

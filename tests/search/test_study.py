@@ -11,7 +11,13 @@ import pytest
 
 from serplatform.errors import BadInputError
 from serplatform.search.space import Parameter, SearchSpace
-from serplatform.search.study import Studies, Suggestion, objective_values
+from serplatform.search.study import (
+    Studies,
+    Suggestion,
+    check_storage,
+    objective_values,
+    open_storage,
+)
 
 SPACE = SearchSpace(
     architecture="moma",
@@ -207,3 +213,43 @@ def test_unknown_names_are_refused_with_the_nearest(
 ) -> None:
     with pytest.raises(BadInputError, match=message):
         make(tmp_path, **options)
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("studies.db", r"--storage 'studies\.db': is no URL; write sqlite:///studies\.db"),
+        ("journal:a.log", r"is no URL; write sqlite:///a\.log"),
+        ("", r"is no URL; write sqlite:///studies\.db"),
+        ("sqlite://", "names no file, and in memory nothing is kept"),
+        ("sqlite:///:memory:", "names no file, and in memory nothing is kept"),
+        ("sqlite:///notes.txt", "is a file already, and not a SQLite database"),
+        ("sqlite:///folder", "is a directory; give a file"),
+        ("sqlite:///absent/a.db", "there is no directory for this file"),
+        ("sqllite:///a.db", "cannot be opened .*sqllite"),
+        ("postgresql+pg9:///a", "cannot be opened|is not installed"),
+        ("mysql://me:hush@host/a", r"mysql://\*\*\*@host/a: the package .* is not installed"),
+    ],
+)
+def test_storage_that_cannot_be_used_is_refused_and_nothing_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(BadInputError, match=message) as caught:
+        check_storage(url)
+    assert "hush" not in str(caught.value)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["folder", "notes.txt"]
+
+
+def test_database_is_recorded_with_its_whole_path_and_may_be_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    url = f"sqlite:///{tmp_path}/studies.db"
+    assert check_storage("sqlite:///studies.db") == url
+    assert not (tmp_path / "studies.db").exists()
+    open_storage(url)
+    assert (tmp_path / "studies.db").exists()
+    assert check_storage("sqlite:///studies.db") == check_storage(url) == url

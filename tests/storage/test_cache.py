@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -11,7 +12,14 @@ import pytest
 from serplatform.artifacts import read_json
 from serplatform.datasets.dataset import Dataset
 from serplatform.errors import ArtifactError, BadInputError
-from serplatform.storage.cache import cache_limit, evict, fetch_tables, stage
+from serplatform.storage.cache import (
+    cache_fault,
+    cache_folder,
+    cache_limit,
+    evict,
+    fetch_tables,
+    stage,
+)
 from serplatform.storage.location import parse
 from serplatform.storage.remote import RemoteError, remote
 from serplatform.testing.object_storage import put_folder
@@ -181,8 +189,49 @@ def test_faulty_settings_and_cache_folder_are_named(folder, lab, node, monkeypat
     assert cache_limit() == 3 * 2**29
     put_folder(folder, lab)
     node.write_text("a file")
-    with pytest.raises(BadInputError, match="another folder with SERPLATFORM_CACHE"):
+    with pytest.raises(BadInputError, match="set SERPLATFORM_CACHE to a folder that can be"):
         Dataset.open(lab)
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected", "named"),
+    [
+        ({"SERPLATFORM_CACHE": "/c/a"}, "/c/a", None),
+        ({"SERPLATFORM_CACHE": " ", "XDG_CACHE_HOME": "/x"}, "/x/serplatform", "XDG_CACHE_HOME"),
+        ({"SERPLATFORM_CACHE": "~/c", "HOME": "/h"}, "/h/c", None),
+        ({"XDG_CACHE_HOME": "relative", "HOME": "/h"}, "/h/.cache/serplatform", "HOME"),
+        ({"XDG_CACHE_HOME": "", "HOME": "/h"}, "/h/.cache/serplatform", "HOME"),
+    ],
+)
+def test_cache_follows_the_variables_and_a_fault_names_the_one(
+    environment, expected, named, monkeypatch
+):
+    for name in ("SERPLATFORM_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert cache_folder() == Path(expected)
+    fault = cache_fault(PermissionError(13, "Permission denied", f"{expected}/demo"))
+    assert "set SERPLATFORM_CACHE to a folder that can be" in str(fault)
+    assert (f"because of {named}" in str(fault)) == (named is not None)
+    assert cache_fault(PermissionError(13, "Permission denied", "/elsewhere")) is None
+
+
+def test_without_a_home_the_cache_must_be_named(monkeypatch):
+    for name in ("SERPLATFORM_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "somewhere")
+    with pytest.raises(BadInputError, match="set the environment variable SERPLATFORM_CACHE"):
+        cache_folder()
+
+
+def test_folders_of_others_beside_staged_datasets_are_never_evicted(folder, lab, node, monkeypatch):
+    put_folder(folder, lab)
+    (node / "datasets" / "thesis").mkdir(parents=True)
+    (node / "datasets" / "thesis" / "only-copy").write_text("mine")
+    monkeypatch.setenv("SERPLATFORM_CACHE_LIMIT", "1")
+    stage(parse(lab))
+    assert (node / "datasets" / "thesis" / "only-copy").read_text() == "mine"
 
 
 def test_connection_that_drops_while_staging_is_tried_again(folder, wire):

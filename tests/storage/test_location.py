@@ -20,6 +20,16 @@ def test_local_paths_and_file_addresses(text, expected):
     assert not is_remote(text)
 
 
+def test_tilde_is_the_home_in_a_text_and_a_name_in_a_path(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert parse("~/runs/a") == Path("/home/me/runs/a")
+    assert parse("~") == Path("/home/me")
+    assert parse("./~") == Path("~")
+    assert parse(Path("~/a")) == Path("~/a")
+    with pytest.raises(BadInputError, match="the home directory is not known; write the whole"):
+        parse("~nobody-of-this-name/a")
+
+
 def test_uri_is_normalised_and_keeps_its_options():
     place = parse("S3://lab//runs/first/?scheme=http&endpoint_override=127.0.0.1:9000")
     assert isinstance(place, Location)
