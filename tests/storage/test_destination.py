@@ -1,6 +1,7 @@
 """Where a command may write: what is refused, with which sentence, and what is its own."""
 
 import errno
+import json
 import os
 import tempfile
 from pathlib import Path
@@ -17,6 +18,10 @@ from serplatform.storage.destination import (
     check_directory,
     check_file,
 )
+from serplatform.storage.location import parse
+from serplatform.storage.outgoing import upload_dataset
+from serplatform.storage.remote import remote
+from serplatform.testing.synthetic import make_dataset
 
 
 @pytest.fixture
@@ -188,3 +193,31 @@ def test_page_is_written_over_a_page_and_text_over_text(here):
     (here / "clip.wav").write_bytes(b"RIFF\0\0\0\0")
     with pytest.raises(BadInputError, match="is a file already, and not text"):
         check_file("clip.wav")
+
+
+def test_address_that_holds_anything_of_others_is_refused(lab):
+    store = remote(parse(lab))
+    store.put("theirs/notes.txt", b"mine")
+    store.put("run/run.json", b"{}")
+    store.put("run/notes.txt", b"mine")
+    store.put("cut/mfcc_40-00000.arrow", b"of an upload that was stopped")
+    with pytest.raises(BadInputError, match=r"holds what is not of a run \(notes\.txt\)"):
+        check_directory(f"{lab}/theirs", RUN)
+    with pytest.raises(BadInputError, match=r"holds a run \(run\.json\)"):
+        check_directory(f"{lab}/run", ENSEMBLE)
+    assert str(check_directory(f"{lab}/run", RUN)).endswith("/run")
+    assert str(check_directory(f"{lab}/cut", DATASET)).endswith("/cut")
+    assert str(check_directory(f"{lab}/new", NEW)).endswith("/new")
+
+
+def test_dataset_put_over_an_earlier_one_removes_that_ones_files_alone(lab, node, tmp_path):
+    store = remote(parse(lab))
+    shard = {"file": "old-00000.arrow", "sha256": "", "bytes": 3}
+    earlier = {"files": {"unaligned.csv": ""}, "features": {"old": {"shards": [shard]}}}
+    store.put("dataset.json", json.dumps(earlier).encode())
+    for name in ("old-00000.arrow", "unaligned.csv", "my.arrow", "notes/a.txt"):
+        store.put(name, b"old")
+    folder = make_dataset(tmp_path / "made" / "set", num_speakers=2, per_speaker=4)
+    ours = {file.name for file in folder.iterdir() if file.is_file()}
+    upload_dataset(folder, parse(lab))
+    assert set(store.list()) == {*ours, "my.arrow", "notes/a.txt"}
