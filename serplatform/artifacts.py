@@ -125,18 +125,22 @@ def write_text(target: str | Path, text: str) -> None:
 _CHECKSUM = "checksum"
 
 
-def write_json(target: str | Path, value: Any, *, checksum: bool = False) -> None:
-    """Write a JSON file atomically; NaN and infinity are refused.
+def json_bytes(value: Any, *, checksum: bool = False) -> bytes:
+    """A JSON file's content; NaN and infinity are refused.
 
     Args:
-        target: the file.
-        value: its content.
+        value: what it says.
         checksum: put the SHA-256 of a dictionary's content into it, which :func:`read_json`
             compares and leaves out: a changed digit is still JSON.
     """
     if checksum:
         value = {**value, _CHECKSUM: _content_sha256(value)}
-    write_text(target, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def write_json(target: str | Path, value: Any, *, checksum: bool = False) -> None:
+    """Write :func:`json_bytes` atomically."""
+    write_bytes(target, json_bytes(value, checksum=checksum))
 
 
 def read_json(path: str | Path, what: str = "file") -> Any:
@@ -207,7 +211,12 @@ def _content_sha256(value: dict[str, Any]) -> str:
 def write_parquet(target: str | Path, table: pa.Table) -> None:
     """Write a Parquet file atomically, with checksummed pages."""
     with atomic_path(target) as temporary:
-        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+        fill_parquet(temporary, table)
+
+
+def fill_parquet(path: Path, table: pa.Table) -> None:
+    """Write a Parquet file, with checksummed pages, to a path of :func:`atomic_path`."""
+    pq.write_table(table, path, compression="zstd", write_page_checksum=True)
 
 
 def read_parquet(path: str | Path, what: str = "table") -> pa.Table:

@@ -117,7 +117,15 @@ class Combiner(ABC):
 
     @abstractmethod
     def weights(self) -> FloatArray:
-        """(M,) non-negative weights of the members; 0 for a member that is not used."""
+        """(M,) non-negative weights of the members; 0 for a member that is not used.
+
+        All are 0 where dev rows speak against every member: the answer then is 1/K for each class.
+        """
+
+    def shares(self) -> FloatArray:
+        """(M,) weights divided by their sum; all 0 where no member is used."""
+        weights = self.weights()
+        return weights / (weights.sum() or 1.0)
 
     @abstractmethod
     def parameters(self) -> dict[str, Any]:

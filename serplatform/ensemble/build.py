@@ -12,14 +12,15 @@ import pyarrow as pa
 
 from serplatform.artifacts import (
     SCHEMA_VERSION,
+    atomic_path,
     file_sha256,
+    fill_parquet,
+    json_bytes,
     posterior_schema,
     read_json,
     read_parquet,
     refuse_foreign,
     sweep_partial,
-    write_json,
-    write_parquet,
 )
 from serplatform.ensemble import evaluation
 from serplatform.ensemble.base import COMBINERS
@@ -101,6 +102,10 @@ def build_ensemble(
         speaker: genders.get(utterance)
         for speaker, utterance in zip(pooled.speaker_ids, pooled.utterance_ids, strict=True)
     }
+    intervals = {
+        name: evaluation.pooled_intervals(pooled, table, num_resamples=num_resamples, seed=seed)
+        for name, table in posteriors.items()
+    }
     first = library.runs[0]
     content: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
@@ -139,10 +144,8 @@ def build_ensemble(
             name: evaluation.over_folds([fold["test"] for fold in folds])
             for name, folds in fold_metrics.items()
         },
-        "pooled": {
-            name: evaluation.pooled_intervals(pooled, table, num_resamples=num_resamples, seed=seed)
-            for name, table in posteriors.items()
-        },
+        "pooled": intervals,
+        "chance": evaluation.against_chance(pooled, intervals),
         "comparison": {
             "of": "ensemble",
             "with": "best_single",
@@ -170,18 +173,39 @@ def build_ensemble(
         # what `weights` and `used` in the parameters index; members of weight 0 change nothing
         "parameter_order": [candidate.name for candidate in library.candidates],
         "candidates": _candidate_rows(library, systems["ensemble"], solo),
-        "notes": [*notes(library), *([gender_note] if gender_note else [])],
+        "notes": [
+            *_without_members(systems["ensemble"]),
+            *notes(library),
+            *([gender_note] if gender_note else []),
+        ],
         "versions": versions(),
     }
     for row in content["per_speaker"]:
         row["gender"] = gender_of_speaker[row["speaker_id"]]
+    if said := evaluation.no_better_than_chance(content):
+        content["notes"].insert(0, said)
     content["seconds"] = round(time.monotonic() - begun, 3)
-    for name in ("posteriors.parquet", "ensemble.json"):
-        sweep_partial(out / name)
-    write_parquet(out / "posteriors.parquet", posterior_table(library, systems["ensemble"]))
-    content["posteriors_sha256"] = file_sha256(out / "posteriors.parquet")
-    write_json(out / "ensemble.json", content, checksum=True)
+    _write(out, posterior_table(library, systems["ensemble"]), content)
     return content
+
+
+def _write(out: Path, table: pa.Table, content: dict[str, Any]) -> None:
+    """Write both files once both are whole: posteriors are never there without description."""
+    targets = out / "posteriors.parquet", out / "ensemble.json"
+    for target in targets:
+        sweep_partial(target)
+    with atomic_path(targets[0]) as posteriors, atomic_path(targets[1]) as description:
+        fill_parquet(posteriors, table)
+        content["posteriors_sha256"] = file_sha256(posteriors)
+        description.write_bytes(json_bytes(content, checksum=True))
+
+
+def _without_members(folds: Sequence[FoldEnsemble]) -> list[str]:
+    empty = [str(fold.fold) for fold in folds if not fold.combiner.weights().any()]
+    return empty and [
+        f"In fold(s) {', '.join(empty)} the dev rows speak against every trial: no trial is a "
+        "member there, and every class gets the same posterior."
+    ]
 
 
 def _check_arguments(out: Path, combiner: str, objective: str, num_resamples: int) -> None:
@@ -227,7 +251,7 @@ def _candidate_rows(
     solo: Mapping[tuple[int, str], Mapping[str, Any]],
 ) -> list[dict[str, Any]]:
     """Every candidate with UAR and accuracy per fold; best mean dev UAR first."""
-    shares = np.mean([e.combiner.weights() / e.combiner.weights().sum() for e in ensembles], axis=0)
+    shares = np.mean([e.combiner.shares() for e in ensembles], axis=0)
     rows = []
     for m, candidate in enumerate(library.candidates):
         row: dict[str, Any] = {

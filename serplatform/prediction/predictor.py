@@ -186,9 +186,10 @@ class Predictor:
             if key not in kept:
                 kept[key] = [_model_frames(clip, model.preprocessing) for clip in clips]
             solo[directory] = self._model_posteriors(model, clips, kept[key], speaker)
+        shape = len(clips), len(self.classes)
         return np.stack(
             [
-                fold.combine(combiner, [solo[member.directory] for member in fold.members])
+                fold.combine(combiner, [solo[member.directory] for member in fold.members], shape)
                 for fold, combiner in zip(self.system.folds, self._combiners, strict=True)
             ]
         )

@@ -90,16 +90,20 @@ class FoldSystem:
             )
         return combiner
 
-    def combine(self, combiner: Combiner | None, posteriors: Sequence[DoubleArray]) -> DoubleArray:
-        """Combine the members' posteriors, (N, K) each, to (N, K).
+    def combine(
+        self,
+        combiner: Combiner | None,
+        posteriors: Sequence[DoubleArray],
+        shape: tuple[int, int],
+    ) -> DoubleArray:
+        """Combine the members' posteriors, each of ``shape`` (N, K), to (N, K).
 
-        Candidates that are not members say 1/K for every class, which no combiner weighs.
+        Candidates that are not members say 1/K for every class, which no combiner weighs; a
+        fold may have no member at all.
         """
         if combiner is None:
             return posteriors[0]
-        table = np.full(
-            (self.num_candidates, *posteriors[0].shape), 1.0 / posteriors[0].shape[1]
-        )  # (M, N, K)
+        table = np.full((self.num_candidates, *shape), 1.0 / shape[1])  # (M, N, K)
         for member, values in zip(self.members, posteriors, strict=True):
             scaled = values
             if member.temperature is not None:
@@ -141,6 +145,11 @@ class System:
     def describe(self) -> str:
         """One sentence on what is averaged."""
         folds = len(self.folds)
+        if not self.num_models:
+            return (
+                f"{self.title}: has no member, for dev rows spoke against every trial; every class "
+                "gets the same posterior, which is no better than chance"
+            )
         if self.kind == "ensemble":
             return (
                 f"{self.title}: {self.num_models} models; those of each fold are combined with the "

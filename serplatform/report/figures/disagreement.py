@@ -49,7 +49,7 @@ class DisagreementFigure(Figure[Disagreement]):
             raise NoDataError("there is no ensemble of this run")
         found = ensemble.info.get("diversity")
         if not found or found.get("mean_disagreement") is None:
-            raise NoDataError("the ensemble has a single member")
+            raise NoDataError("the ensemble has fewer than two members")
         labels = member_labels(ensemble.info)
         return Disagreement(
             members=tuple(labels.get(name, str(name)) for name in found["members"]),
