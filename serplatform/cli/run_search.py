@@ -192,7 +192,7 @@ def describe(summary: dict[str, Any]) -> str:
     ]
     ensemble = summary["ensemble"]
     if ensemble is not None:
-        lines += filter(None, [ensemble["verdict"]])
+        lines += filter(None, [ensemble.get("verdict")])
         lines.append(
             "On test rows, opened now, pooled over folds, each fold's choice by its own dev rows:"
         )
