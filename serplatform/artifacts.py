@@ -7,7 +7,6 @@ to disk and renamed, so that a half-written file is never read as whole.
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
@@ -147,58 +146,43 @@ def read_json(path: str | Path, what: str = "file") -> Any:
     """Read a JSON file of ours.
 
     Raises:
-        ArtifactError: it is missing, not JSON, or not what its checksum says.
+        ArtifactError: it is missing, cannot be read, is not JSON, or not what its checksum says.
     """
     path = Path(path)
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
     except FileNotFoundError:
         raise ArtifactError(f"{path}: no such {what}") from None
+    except OSError as error:
+        raise ArtifactError(f"{path}: the {what} cannot be read ({error.strerror})") from None
+    return parse_json(content, path, what)
+
+
+def parse_json(content: bytes, where: str | Path, what: str = "file") -> Any:
+    """The value of a JSON file's content; ``where`` names it in messages.
+
+    Raises:
+        ArtifactError: it is not JSON, or not what its checksum says.
+    """
+    try:
+        text = content.decode()
+        value = json.loads(text, parse_constant=_refuse_constant)
+        if "\\u" in text:  # half of a character can be written so, and be no text
+            json.dumps(value, ensure_ascii=False).encode()
+        recorded = value.pop(_CHECKSUM, None) if isinstance(value, dict) else None
+        found = None if recorded is None else _content_sha256(value)
     except (ValueError, RecursionError) as error:  # not text, not JSON, or numbers without end
-        raise ArtifactError(f"{path}: the {what} is damaged ({error}); write it again") from None
-    if isinstance(value, dict) and _CHECKSUM in value:
-        recorded = value.pop(_CHECKSUM)
-        if recorded != _content_sha256(value):
-            raise ArtifactError(
-                f"{path}: the {what} is damaged or was edited (its content is not what its "
-                "checksum says); write it again"
-            )
+        raise ArtifactError(f"{where}: the {what} is damaged ({error}); write it again") from None
+    if recorded != found:
+        raise ArtifactError(
+            f"{where}: the {what} is damaged or was edited (its content is not what its "
+            "checksum says); write it again"
+        )
     return value
 
 
-@contextlib.contextmanager
-def damaged_content(path: str | Path, what: str) -> Iterator[None]:
-    """Blame a file of ours for what goes wrong while its content is used.
-
-    For readers of JSON whose values may be of any kind: what they stumble over is the file's
-    fault, not the program's.
-
-    Raises:
-        ArtifactError: in the place of a missing key, a value of another kind, an absurd name.
-    """
-    try:
-        yield
-    except (
-        ArithmeticError,
-        AssertionError,
-        AttributeError,
-        IndexError,
-        KeyError,
-        RecursionError,
-        TypeError,
-        ValueError,
-    ) as error:
-        found = f"{type(error).__name__}: {error}"
-        raise ArtifactError(
-            f"{path}: the {what} is damaged ({found[:200]}); write it again"
-        ) from None
-    except OSError as error:
-        if error.errno not in (errno.ENAMETOOLONG, errno.ELOOP):
-            raise
-        raise ArtifactError(
-            f"{path}: the {what} is damaged (it names a file that cannot be: {error.strerror}); "
-            "write it again"
-        ) from None
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
 
 
 def _content_sha256(value: dict[str, Any]) -> str:
@@ -227,11 +211,13 @@ def read_parquet(path: str | Path, what: str = "table") -> pa.Table:
     """
     path = Path(path)
     try:
-        return pq.read_table(path, page_checksum_verification=True, partitioning=None)
+        table = pq.read_table(path, page_checksum_verification=True, partitioning=None)
+        table.validate(full=True)
     except FileNotFoundError:
         raise ArtifactError(f"{path}: no such {what}") from None
     except (pa.ArrowInvalid, OSError) as error:
         raise ArtifactError(f"{path}: the {what} is damaged ({error}); write it again") from None
+    return table
 
 
 #: file by which a directory is known → what it then holds

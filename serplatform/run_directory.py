@@ -18,22 +18,18 @@ from typing import Any
 import pyarrow as pa
 
 from serplatform.artifacts import (
-    SCHEMA_VERSION,
     posterior_schema,
-    read_json,
     read_parquet,
     write_json,
     write_parquet,
 )
 from serplatform.errors import ArtifactError, BadInputError
+from serplatform.records import FoldFile, RunDescription, TrialRecord, read_record
 from serplatform.storage.lease import Lease
 from serplatform.storage.mirror import Mirror, local_path, recorded, shown
 
 #: States a recorded trial can have.
 TRIAL_STATES = ("complete", "pruned", "failed")
-
-_RECORD_KINDS = {"trial": int, "state": str, "architecture": str}
-_OPTIONAL_KINDS = {"params": dict, "dev": dict}
 
 #: Metrics whose dev means are columns ``dev_<name>`` of ``trials.parquet``.
 DEV_METRICS = (
@@ -182,7 +178,7 @@ class RunDirectory:
         """Where an unfinished trial keeps what it needs to go on; removed when it ends."""
         return self.path / "state" / f"trial-{trial:05d}"
 
-    def read_run(self) -> dict[str, Any]:
+    def read_run(self) -> RunDescription:
         """The content of ``run.json``.
 
         Raises:
@@ -193,19 +189,13 @@ class RunDirectory:
                 f"{self.path}: not a run directory (no run.json); give the directory that "
                 "`serplatform search --out` wrote"
             )
-        run: dict[str, Any] = read_json(self.run_file, "run description")
-        version = run.get("schema_version") if isinstance(run, dict) else None
-        if version != SCHEMA_VERSION:
-            raise ArtifactError(
-                f"{self.run_file}: schema version {version}, this program reads {SCHEMA_VERSION}"
-            )
-        return run
+        return read_record(RunDescription, self.run_file, "run description", "run the search again")
 
     def write_run(self, run: Mapping[str, Any]) -> None:
         """Write ``run.json`` atomically."""
         write_json(self.run_file, dict(run), checksum=True)
 
-    def records(self, damaged: list[str] | None = None) -> dict[int, dict[str, Any]]:
+    def records(self, damaged: list[str] | None = None) -> dict[int, TrialRecord]:
         """All recorded trials by number.
 
         Args:
@@ -215,7 +205,7 @@ class RunDirectory:
         Raises:
             ArtifactError: a record is damaged.
         """
-        records: dict[int, dict[str, Any]] = {}
+        records: dict[int, TrialRecord] = {}
         for path in sorted((self.path / "trials").glob("trial-*.json")):
             try:
                 record = self.read_record(path)
@@ -224,31 +214,39 @@ class RunDirectory:
                     raise
                 damaged.append(str(error))
                 continue
-            records[int(record["trial"])] = record
+            records[record["trial"]] = record
         return records
 
-    def read_record(self, path: Path) -> dict[str, Any]:
+    def read_record(self, path: Path) -> TrialRecord:
         """One trial's record.
 
         Raises:
             ArtifactError: it is missing or damaged.
         """
-        record = read_json(path, "trial record")
-        lacking = [
-            name
-            for name, kind in _RECORD_KINDS.items()
-            if not isinstance(record, dict) or not isinstance(record.get(name), kind)
-        ]
-        if not lacking:
-            kinds = _OPTIONAL_KINDS.items()
-            lacking = [name for name, kind in kinds if not isinstance(record.get(name, {}), kind)]
-        if lacking or record["state"] not in TRIAL_STATES:
-            what = ", ".join(lacking) or "a known state"
+        again = f"`serplatform search --resume --out {self.path}` trains the trial again"
+        record = read_record(TrialRecord, path, "trial record", again)
+        if path.name != self.record_file(record["trial"]).name:
+            raise ArtifactError(f"{path}: holds the record of trial {record['trial']}; {again}")
+        lacking = [name for name in DEV_METRICS if name not in record.get("dev", {})]
+        if lacking and record["state"] == "complete":
+            what = ", ".join(f"dev.{name}" for name in lacking)
+            raise ArtifactError(f"{path}: the trial record is damaged: lacks {what}; {again}")
+        return record
+
+    def read_folds(self, run: RunDescription) -> FoldFile:
+        """The content of the fold file that ``run.json`` names.
+
+        Raises:
+            ArtifactError: it is missing, damaged, or not the one that the run was made with.
+        """
+        file = self.path / run.get("folds_file", self.folds_file.name)
+        plan = read_record(FoldFile, file, "fold file", "make the folds again")
+        if plan.get("hash", run["folds_hash"]) != run["folds_hash"]:
             raise ArtifactError(
-                f"{path}: the trial record is damaged (lacks {what}); "
-                f"`serplatform search --resume --out {self.path}` trains the trial again"
+                f"{file}: its hash is not the one in {self.run_file}; the folds are not those "
+                "that the run was made with"
             )
-        return dict(record)
+        return plan
 
     def write_record(self, record: Mapping[str, Any]) -> None:
         """Write one trial's record atomically; this is what makes the trial count."""
@@ -277,7 +275,7 @@ class RunDirectory:
         """The posterior table of one trial."""
         return read_parquet(self.posteriors_file(trial), "posterior table")
 
-    def write_trials_table(self, records: Sequence[Mapping[str, Any]] | None = None) -> None:
+    def write_trials_table(self, records: Sequence[TrialRecord] | None = None) -> None:
         """Write ``trials.parquet`` from the records (read from disk when not given)."""
         if records is None:
             records = list(self.records().values())
@@ -332,7 +330,7 @@ def _column(values: list[Any]) -> pa.Array:
     return pa.array(texts, pa.string())
 
 
-def trials_table(records: Sequence[Mapping[str, Any]]) -> pa.Table:
+def trials_table(records: Sequence[TrialRecord]) -> pa.Table:
     """Tabulate trial records, one row each, in the order of their numbers.
 
     Columns: ``trial, architecture, state, paper, params.*, dev_<metric>, fold_dev_uar, epochs,

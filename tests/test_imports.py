@@ -18,6 +18,7 @@ ROWS = [
     {"registry", "seeding"},
     {"config", "environment"},
     {"labels", "metrics", "artifacts"},
+    {"records"},
     {"storage"},
     {"statistics", "run_directory", "references"},
     {"corpora"},

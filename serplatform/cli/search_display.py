@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from serplatform.cli.output import format_duration
+from serplatform.records import TrialRecord
 
 #: plain output tells the progress of unfinished trials at most this often, in seconds
 PLAIN_INTERVAL = 15.0
@@ -39,7 +40,7 @@ class SearchDisplay:
         *,
         budget: int | None,
         deadline: float | None,
-        records: Mapping[int, Mapping[str, Any]],
+        records: Mapping[int, TrialRecord],
         objective: str,
         live: bool | None = None,
     ) -> None:
@@ -100,7 +101,7 @@ class SearchDisplay:
         else:
             self._line(what)
 
-    def trial_ended(self, record: Mapping[str, Any]) -> None:
+    def trial_ended(self, record: TrialRecord) -> None:
         """See ``SearchObserver``."""
         suggestion, _ = self._running.pop(record["trial"], (None, None))
         name = record["architecture"] if suggestion is None else _name(suggestion)
@@ -120,7 +121,7 @@ class SearchDisplay:
 
     # -- what is shown
 
-    def _count(self, record: Mapping[str, Any]) -> None:
+    def _count(self, record: TrialRecord) -> None:
         self._counts[record["state"]] += 1
         value = record.get("dev", {}).get(self._objective)
         if record["state"] != "complete" or value is None:

@@ -21,6 +21,7 @@ from serplatform.distributed.tuner import (
 )
 from serplatform.environment import now
 from serplatform.errors import BadInputError, SerplatformError
+from serplatform.records import TrialRecord
 from serplatform.run_directory import DEV_METRICS, RunDirectory, RunLock
 from serplatform.search.roster import Roster, TrialSource
 from serplatform.search.setup import OpenRun
@@ -220,9 +221,7 @@ def _search(
     return summarize(run.directory.records(), objective, status)
 
 
-def summarize(
-    records: Mapping[int, Mapping[str, Any]], objective: str, status: str
-) -> SearchOutcome:
+def summarize(records: Mapping[int, TrialRecord], objective: str, status: str) -> SearchOutcome:
     """Count the finished trials and find the best by its mean dev value."""
     counts = {"complete": 0, "pruned": 0, "failed": 0}
     for record in records.values():

@@ -17,7 +17,6 @@ from serplatform.artifacts import (
     fill_parquet,
     json_bytes,
     posterior_schema,
-    read_json,
     read_parquet,
     refuse_foreign,
     sweep_partial,
@@ -27,9 +26,10 @@ from serplatform.ensemble.base import COMBINERS
 from serplatform.ensemble.leaderboard import diversity, member_rows, solo_metrics
 from serplatform.ensemble.nested import FoldEnsemble, nested_ensemble, pool_test
 from serplatform.ensemble.objective import OBJECTIVES
-from serplatform.ensemble.posteriors import Library, read_library
+from serplatform.ensemble.posteriors import Library, RunOfLibrary, read_library
 from serplatform.environment import versions
 from serplatform.errors import ArtifactError, BadInputError, unknown_name
+from serplatform.records import read_dataset_description
 from serplatform.storage.cache import fetch_tables
 from serplatform.storage.location import parse
 from serplatform.storage.remote import RemoteError
@@ -106,7 +106,7 @@ def build_ensemble(
         name: evaluation.pooled_intervals(pooled, table, num_resamples=num_resamples, seed=seed)
         for name, table in posteriors.items()
     }
-    first = library.runs[0]
+    first = library.runs[0].content
     content: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "combiner": combiner,
@@ -115,10 +115,10 @@ def build_ensemble(
         "seed": seed,
         "num_resamples": num_resamples,
         "runs": [_run_row(run) for run in library.runs],
-        "dataset": first.get("dataset"),
+        "dataset": first["dataset"],
         "protocol": first.get("protocol"),
-        "folds_hash": first.get("folds_hash"),
-        "speaker_independent": bool(library.plan.get("speaker_independent", True)),
+        "folds_hash": first["folds_hash"],
+        "speaker_independent": library.plan["speaker_independent"],
         "classes": list(library.classes),
         "counts": {
             "candidates": len(library.candidates),
@@ -223,15 +223,16 @@ def _check_arguments(out: Path, combiner: str, objective: str, num_resamples: in
     refuse_foreign(out, "ensemble.json")
 
 
-def _run_row(run: Mapping[str, Any]) -> dict[str, Any]:
+def _run_row(run: RunOfLibrary) -> dict[str, Any]:
+    content = run.content
     return {
-        "path": run["path"],
-        "dataset_fingerprint": run.get("dataset", {}).get("fingerprint"),
-        "folds_hash": run.get("folds_hash"),
-        "protocol": run.get("protocol"),
-        "status": run.get("status"),
-        "seed": run.get("seed"),
-        "num_trials": run["num_trials"],
+        "path": run.path,
+        "dataset_fingerprint": content["dataset"]["fingerprint"],
+        "folds_hash": content["folds_hash"],
+        "protocol": content.get("protocol"),
+        "status": content.get("status"),
+        "seed": content.get("seed"),
+        "num_trials": dict(run.num_trials),
     }
 
 
@@ -295,19 +296,20 @@ def read_genders(library: Library) -> tuple[dict[str, str], str | None]:
     Returns:
         utterance id to gender, and a sentence when there is none.
     """
-    dataset = library.runs[0].get("dataset") or {}
-    address = str(dataset.get("path", ""))
+    dataset = library.runs[0].content["dataset"]
+    address = dataset["path"]
     try:
         path = fetch_tables(parse(address))
-        same = read_json(path / "dataset.json").get("fingerprint") == dataset.get("fingerprint")
+        found = read_dataset_description(path)
+        same = found["fingerprint"] == dataset["fingerprint"]
         table = read_parquet(path / "utterances.parquet") if same else None
     except (ArtifactError, RemoteError):
         return {}, f"No breakdown by gender: the dataset is not at {address} any more."
     if table is None:
         return {}, f"No breakdown by gender: the dataset at {address} has changed since the run."
     ids, genders = table["utterance_id"].to_pylist(), table["gender"].to_pylist()
-    found = {u: str(g) for u, g in zip(ids, genders, strict=True) if g}
-    return found, None if found else "No breakdown by gender: the corpus does not give it."
+    known = {u: str(g) for u, g in zip(ids, genders, strict=True) if g}
+    return known, None if known else "No breakdown by gender: the corpus does not give it."
 
 
 def notes(library: Library) -> list[str]:
@@ -331,7 +333,7 @@ def notes(library: Library) -> list[str]:
             "speakers who test in one fold are dev speakers in another: which trials exist at "
             "all may have been steered by them; which trials and weights a fold uses was not."
         )
-    if not library.plan.get("speaker_independent", True):
+    if not library.plan["speaker_independent"]:
         found.append(
             "The protocol is not speaker-independent: speakers are in several parts of a fold, "
             "so the numbers say nothing of new speakers."
@@ -351,7 +353,7 @@ def notes(library: Library) -> list[str]:
         found.append(
             f"Only {len(tested)} test speaker(s): intervals that resample speakers are rough."
         )
-    unfinished = [str(run["path"]) for run in library.runs if run.get("status") != "complete"]
+    unfinished = [r.path for r in library.runs if r.content.get("status") != "complete"]
     found += [f"Left out, because damaged: {fault}" for fault in library.damaged]
     found += [
         f"{path}: the run is not complete; its finished trials were used." for path in unfinished

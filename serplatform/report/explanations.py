@@ -112,10 +112,9 @@ def _check(run: Run, info: Any) -> None:
             f"{FOLDER}/explanations.json is of schema version {version}, this program reads "
             f"{SCHEMA_VERSION}; run `serplatform explain` again"
         )
-    dataset = run.info.get("dataset") or {}
     for what, ours, theirs in (
-        ("dataset", dataset.get("fingerprint"), info.get("dataset_fingerprint")),
-        ("folds", run.info.get("folds_hash"), info.get("folds_hash")),
+        ("dataset", run.info["dataset"]["fingerprint"], info.get("dataset_fingerprint")),
+        ("folds", run.info["folds_hash"], info.get("folds_hash")),
         ("classes", list(run.classes), info.get("classes")),
     ):
         if ours != theirs:

@@ -128,8 +128,8 @@ def test_an_edited_description_is_noticed(bundle):
     ("change", "message"),
     [
         ({"schema_version": 99}, "schema version 99"),
-        ({"kind": "pickle"}, "incomplete"),
-        ({"folds": None}, "incomplete"),
+        ({"kind": "pickle"}, "kind is 'pickle': it should be 'run' or 'ensemble'"),
+        ({"folds": None}, "folds is null where a list belongs"),
         ({"files": {"../../x": "0"}}, r"leads out of the bundle"),
     ],
 )

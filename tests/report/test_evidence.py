@@ -149,7 +149,7 @@ def test_ensemble_without_a_key_is_refused_by_name(on_disk: Any, tmp_path: Path)
     info = read_json(other / "ensemble.json")
     del info["folds"]
     (other / "ensemble.json").write_text(json.dumps(info))
-    with pytest.raises(ArtifactError, match=r"ensemble\.json: is damaged .*folds"):
+    with pytest.raises(ArtifactError, match=r"ensemble\.json: .* is damaged: lacks folds"):
         build_evidence(load_source(other))
 
 
@@ -168,11 +168,12 @@ def test_members_are_gathered_over_folds() -> None:
             "gain": {"test": None if gain is None else {"uar": gain}},
         }
 
-    info = {
+    info: Any = {
+        "runs": [{"path": "run"}],
         "folds": [
             {"members": [row("1", 0.25, 0.02), row("2", 0.75, None)]},
             {"members": [row("2", 1.0, None)]},
-        ]
+        ],
     }
     second, first = read_members(info)
     assert (second.name, second.shares, second.gain) == ("csa #2", (0.75, 1.0), None)

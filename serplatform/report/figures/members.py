@@ -57,17 +57,16 @@ class MembersFigure(Figure[Members]):
             raise NoDataError(
                 "the ensemble has no member: the dev rows of every fold speak against every trial"
             )
-        counts = ensemble.info.get("counts") or {}
         num_folds = len(evidence.members[0].shares)
         return Members(
-            combiner=str(ensemble.info.get("combiner", "")),
+            combiner=ensemble.info["combiner"],
             members=evidence.members,
-            folds=tuple(int(fold["fold"]) for fold in ensemble.info["folds"]),
+            folds=tuple(fold["fold"] for fold in ensemble.info["folds"]),
             effective=tuple(
                 1.0 / (sum(m.shares[f] ** 2 for m in evidence.members) or math.inf)
                 for f in range(num_folds)
             ),
-            candidates=int(counts.get("candidates", 0)),
+            candidates=ensemble.info.get("counts", {"candidates": 0})["candidates"],
         )
 
     def draw(self, data: Members, ink: Ink) -> Drawing:
