@@ -8,12 +8,13 @@ and no number is NaN or infinite.
 
 from __future__ import annotations
 
+import base64
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired, TypeVar, cast
 
-from annotated_types import Ge, Gt, Lt, MinLen, Predicate
+from annotated_types import Ge, Gt, Len, Lt, MinLen, Predicate
 from typing_extensions import TypedDict, is_typeddict
 
 from serplatform.artifacts import SCHEMA_VERSION, read_json
@@ -67,6 +68,21 @@ def _square(found: Diversity) -> bool:
 def _columns(found: Curve) -> bool:
     if not len(found["threshold"]) == len(found["coverage"]) == len(found["accuracy"]):
         raise ValueError("columns differ in length")
+    return True
+
+
+def _filled(found: SpectrogramRecord) -> bool:
+    if len(base64.b64decode(found["values"])) != found["bands"] * found["frames"]:
+        raise ValueError("holds another number of cells than bands times frames")
+    return True
+
+
+def _span(found: Sequence[Any]) -> bool:
+    label, start, end, *kind = found
+    if [type(one) for one in (label, *kind)] != [str] * (1 + len(kind)) or not all(
+        isinstance(one, (int, float)) for one in (start, end)
+    ):
+        raise ValueError("is no label with a start and an end")
     return True
 
 
@@ -603,6 +619,120 @@ class BundleDescription(TypedDict):
     rejection: NotRequired[BundledConfidences | None]
     files: dict[PathText, str]
     sha256: str
+
+
+class EmbeddingRecord(TypedDict):
+    vectors: str
+    dim: Positive
+    method: str
+    fold: Number
+    purity: float
+    chance: float
+
+
+class ExplainedTrial(TypedDict):
+    trial: Number
+    architecture: str
+    dev_uar: float
+    num_parameters: NotRequired[Count | None]
+    latency_seconds: NotRequired[Seconds | None]
+    latency_utterance_seconds: NotRequired[Seconds | None]
+    embedding: EmbeddingRecord | None
+
+
+class PhonesRecord(TypedDict):
+    least_agreement: float
+    misaligned: Count
+    sources: NotRequired[dict[str, Count]]
+
+
+class PhoneTest(TypedDict):
+    trial: Number
+    map: str
+    p_value: float
+    num_groups: Count
+
+
+class ConfidentError(TypedDict):
+    utterance_id: str
+    speaker_id: str
+    truth: str
+    prediction: str
+    confidence: float
+
+
+class ExplanationsRecord(TypedDict):
+    """``explanations.json``."""
+
+    schema_version: int
+    dataset_fingerprint: str
+    folds_hash: str
+    classes: list[str]
+    trials: list[ExplainedTrial]
+    phones: PhonesRecord | None
+    phone_tests: list[PhoneTest]
+    ranked_by: Number
+    confident_errors: list[ConfidentError]
+    chosen_by: str
+    licence: NotRequired[str | None]
+    files: dict[FileName, str]
+
+
+class CurveRecord(TypedDict):
+    trial: Number
+    architecture: str
+    map: str
+    kind: str
+    starts: list[float]
+    times_even: list[float]
+
+
+class PredictionRecord(TypedDict):
+    trial: Number
+    architecture: str
+    prediction: str
+    confidence: float
+
+
+class SpectrogramRecord(TypedDict):
+    values: str
+    bands: Positive
+    frames: Positive
+    start: float
+    shift: float
+    ticks: list[Annotated[list[float], Len(2, 2)]]
+
+
+class SoundRecord(TypedDict):
+    mime: str
+    base64: str
+
+
+class ShownRecord(TypedDict):
+    """One utterance of ``utterances.json``; words and phones are label, start, end (, class)."""
+
+    utterance_id: str
+    speaker_id: str
+    text: str | None
+    truth: str
+    fold: Number
+    duration: Seconds
+    shown: Seconds
+    spectrogram: Annotated[SpectrogramRecord, Predicate(_filled)] | None
+    audio: SoundRecord | None
+    audio_fault: str | None
+    words: list[Annotated[list[Any], Len(3, 3), Predicate(_span)]]
+    phones: list[Annotated[list[Any], Len(4, 4), Predicate(_span)]]
+    curves: list[CurveRecord]
+    predictions: list[PredictionRecord]
+    misaligned: bool
+
+
+class ShownUtterances(TypedDict):
+    """``utterances.json``."""
+
+    schema_version: int
+    utterances: list[ShownRecord]
 
 
 for _kind in list(globals().values()):

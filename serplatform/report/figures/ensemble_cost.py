@@ -117,10 +117,10 @@ def _latencies(evidence: Evidence) -> dict[tuple[Path, int], float]:
     except NoDataError:
         return {}
     return {
-        (explained.run.path, int(entry["trial"])): float(entry["latency_seconds"])
+        (explained.run.path, entry["trial"]): seconds
         for explained in found
-        for entry in explained.info.get("trials", ())
-        if entry.get("latency_seconds")
+        for entry in explained.info["trials"]
+        if (seconds := entry.get("latency_seconds"))
     }
 
 
