@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from serplatform.artifacts import (
@@ -24,6 +26,7 @@ from serplatform.artifacts import (
     write_parquet,
 )
 from serplatform.errors import ArtifactError, BadInputError
+from serplatform.metrics import HIGHER_IS_BETTER, METRICS, SUM_TOLERANCE
 from serplatform.records import FoldFile, RunDescription, TrialRecord, read_record
 from serplatform.storage.lease import Lease
 from serplatform.storage.mirror import Mirror, local_path, recorded, shown
@@ -32,16 +35,75 @@ from serplatform.storage.mirror import Mirror, local_path, recorded, shown
 TRIAL_STATES = ("complete", "pruned", "failed")
 
 #: Metrics whose dev means are columns ``dev_<name>`` of ``trials.parquet``.
-DEV_METRICS = (
-    "uar",
-    "accuracy",
-    "macro_f1",
-    "ova_accuracy",
-    "ova_balanced_accuracy",
-    "nll",
-    "brier",
-    "ece",
-)
+DEV_METRICS = ("uar", *(name for name in METRICS if name != "uar"))
+
+
+def merit(dev: Mapping[str, float], objective: str) -> tuple[float, float]:
+    """What ranks trials, larger is better: the objective on dev rows, then the likelihood.
+
+    Args:
+        dev: metrics, of one fold or means over the folds.
+        objective: a name of :data:`DEV_METRICS`, or another, for which UAR stands.
+
+    Returns:
+        rounded to 12 decimals, so that equal counts compare equal.
+
+    Example:
+        >>> merit({"uar": 0.5, "nll": 1.25}, "uar"), merit({"nll": 1.25}, "nll")
+        ((0.5, -1.25), (-1.25, -1.25))
+    """
+    name = objective if objective in DEV_METRICS else "uar"
+    value = dev.get(name, math.nan)
+    first = value if HIGHER_IS_BETTER[name] else -value
+    values = [
+        round(v, 12) if math.isfinite(v) else -math.inf for v in (first, -dev.get("nll", math.inf))
+    ]
+    return values[0], values[1]
+
+
+def read_posterior_table(path: Path, classes: Sequence[str]) -> pa.Table:
+    """Read a posterior table and check it, see :func:`checked_posteriors`."""
+    return checked_posteriors(read_parquet(path, "posterior table"), path, classes)
+
+
+def checked_posteriors(table: pa.Table, path: Path, classes: Sequence[str]) -> pa.Table:
+    """A posterior table with the columns of ``artifacts.posterior_schema``.
+
+    Raises:
+        ArtifactError: it lacks a column or has classes in another order; a label or part is
+            unknown, or a row of posteriors is not finite, negative, or further than
+            ``metrics.SUM_TOLERANCE`` from a sum of 1.
+    """
+    schema = posterior_schema(list(classes))
+    lacking = [name for name in schema.names if name not in table.column_names]
+    if lacking:
+        raise ArtifactError(
+            f"{path}: the posterior table lacks {', '.join(lacking)}; its classes must be "
+            f"{', '.join(classes)}"
+        )
+    given = [name for name in table.column_names if name.startswith("p_")]
+    if given != schema.names[-len(classes) :]:
+        raise ArtifactError(
+            f"{path}: its posterior columns are {', '.join(given)}, the run's classes ask for "
+            f"{', '.join(classes)} in this order"
+        )
+    try:
+        table = table.select(schema.names).cast(schema).combine_chunks()
+    except (ValueError, pa.ArrowNotImplementedError) as error:  # text for a number, or null
+        raise ArtifactError(f"{path}: the posterior table is damaged ({error})") from None
+    faults = []
+    for column, known in (("truth", set(classes)), ("part", {"dev", "test"})):
+        if unknown := sorted(set(table[column].to_pylist()) - known):
+            faults.append(f"unknown label(s) in column {column}: {', '.join(unknown)}")
+    values = np.stack([table[f"p_{name}"].to_numpy() for name in classes], axis=1)
+    away = np.abs(values.sum(axis=1) - 1.0)
+    if not np.isfinite(values).all() or (values < 0).any():
+        faults.append("posteriors must be finite and not negative")
+    elif len(away) and away.max() > SUM_TOLERANCE:
+        faults.append(f"row {away.argmax()} of posteriors is {away.max():.2g} away from a sum of 1")
+    if faults:
+        raise ArtifactError(f"{path}: the posterior table is not valid:", faults)
+    return table
 
 
 class RunDirectory:
@@ -271,9 +333,15 @@ class RunDirectory:
         table = pa.table(dict(columns), schema=posterior_schema(list(classes)))
         write_parquet(self.posteriors_file(trial), table)
 
-    def read_posteriors(self, trial: int) -> pa.Table:
-        """The posterior table of one trial."""
-        return read_parquet(self.posteriors_file(trial), "posterior table")
+    def read_posteriors(self, trial: int, classes: Sequence[str] | None = None) -> pa.Table:
+        """The posterior table of one trial; checked, see :func:`read_posterior_table`.
+
+        Args:
+            trial: its number.
+            classes: K names; those of the run when not given.
+        """
+        known = self.read_run()["classes"] if classes is None else classes
+        return read_posterior_table(self.posteriors_file(trial), known)
 
     def write_trials_table(self, records: Sequence[TrialRecord] | None = None) -> None:
         """Write ``trials.parquet`` from the records (read from disk when not given)."""

@@ -117,7 +117,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["../x", "/x", "", "..", "a\0b", "a" * 300])
 def test_a_name_that_leads_elsewhere_or_cannot_be_is_refused(run: Path, name: str) -> None:
     description = read_json(run / "run.json")
-    with pytest.raises(ArtifactError, match="folds_file is no (file's name|path that can be)"):
+    with pytest.raises(ArtifactError, match=r"folds_file is no (file's name|path that can be)"):
         checked(records.RunDescription, {**description, "folds_file": name}, "run.json", "run")
 
 

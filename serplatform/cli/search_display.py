@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from serplatform.cli.output import format_duration
+from serplatform.metrics import HIGHER_IS_BETTER
 from serplatform.records import TrialRecord
 
 #: plain output tells the progress of unfinished trials at most this often, in seconds
@@ -55,7 +56,7 @@ class SearchDisplay:
         self._ended_here = 0
         self._begun = time.monotonic()
         self._last_line = self._begun
-        self._sign = -1.0 if objective in ("nll", "brier", "ece") else 1.0
+        self._sign = 1.0 if HIGHER_IS_BETTER.get(objective, True) else -1.0
         self._live: Live | None = None
         for record in records.values():
             self._count(record)

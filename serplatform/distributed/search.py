@@ -22,7 +22,7 @@ from serplatform.distributed.tuner import (
 from serplatform.environment import now
 from serplatform.errors import BadInputError, SerplatformError
 from serplatform.records import TrialRecord
-from serplatform.run_directory import DEV_METRICS, RunDirectory, RunLock
+from serplatform.run_directory import DEV_METRICS, RunDirectory, RunLock, merit
 from serplatform.search.roster import Roster, TrialSource
 from serplatform.search.setup import OpenRun
 from serplatform.search.study import Studies, full_storage
@@ -226,10 +226,8 @@ def summarize(records: Mapping[int, TrialRecord], objective: str, status: str) -
     counts = {"complete": 0, "pruned": 0, "failed": 0}
     for record in records.values():
         counts[record["state"]] += 1
-    sign = -1.0 if objective in ("nll", "brier", "ece") else 1.0
-    name = objective if objective in DEV_METRICS else "uar"
     complete = [r for r in records.values() if r["state"] == "complete"]
-    best = max(complete, key=lambda r: sign * r["dev"][name], default=None)
+    best = max(complete, key=lambda r: (merit(r["dev"], objective), -r["trial"]), default=None)
     return SearchOutcome(status=status, counts=counts, best=best)
 
 

@@ -14,12 +14,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from serplatform.artifacts import file_sha256, posterior_schema
+from serplatform.artifacts import file_sha256, read_parquet
 from serplatform.ensemble.base import PosteriorSet
 from serplatform.errors import ArtifactError, BadInputError, LeakError
-from serplatform.metrics import SUM_TOLERANCE
 from serplatform.records import FoldFile, RunDescription, TrialRecord
-from serplatform.run_directory import RunDirectory
+from serplatform.run_directory import RunDirectory, checked_posteriors
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -161,12 +160,12 @@ def read_library(runs: Sequence[str | Path]) -> Library:
             file = directory.posteriors_file(number)
             try:
                 _check_recorded(file, record)
-                table = directory.read_posteriors(number)
+                table = read_parquet(file, "posterior table")
             except ArtifactError as error:
                 damaged.append(str(error))
                 continue
             _check_copy(file, record, seen)
-            table = _checked_table(table, file, classes)
+            table = _ordered(checked_posteriors(table, file, classes), file)
             candidates.append(
                 Candidate(
                     name=f"{label}/trial-{number:05d}",
@@ -267,38 +266,12 @@ def _run_labels(paths: Sequence[Path]) -> list[str]:
     return labels
 
 
-def _checked_table(table: pa.Table, file: Path, classes: tuple[str, ...]) -> pa.Table:
-    """One table, checked by itself and sorted by fold, part and utterance id."""
-    schema = posterior_schema(list(classes))
-    given = [name for name in table.column_names if name.startswith("p_")]
-    wanted = [f"p_{name}" for name in classes]
-    if given != wanted:
-        raise ArtifactError(
-            f"{file}: its posterior columns are {', '.join(given)}, the run's classes ask for "
-            f"{', '.join(wanted)} in this order"
-        )
-    lacking = [name for name in schema.names if name not in table.column_names]
-    if lacking:
-        raise ArtifactError(f"{file}: lacks the column(s) {', '.join(lacking)}")
-    table = table.select(schema.names).cast(schema).combine_chunks()
-    if table.num_rows == 0:
-        raise ArtifactError(f"{file}: holds no rows")
-    faults = []
+def _ordered(table: pa.Table, file: Path) -> pa.Table:
+    """One table, which must have dev and test rows, sorted by fold, part and utterance id."""
     parts = sorted(set(table["part"].to_pylist()))
     if parts != ["dev", "test"]:
-        faults.append(f"its parts are {', '.join(parts)}; expected dev and test")
-    unknown = sorted(set(table["truth"].to_pylist()) - set(classes))
-    if unknown:
-        faults.append(f"its truth holds unknown classes: {', '.join(unknown)}")
-    values = np.stack([table[name].to_numpy() for name in wanted], axis=1)
-    if not np.isfinite(values).all() or values.min() < 0:
-        faults.append("posteriors must be finite and not negative")
-    else:
-        worst = float(np.abs(values.sum(axis=1) - 1.0).max())
-        if worst > SUM_TOLERANCE:
-            faults.append(f"a row of posteriors is {worst:.2g} away from a sum of 1")
-    if faults:
-        raise ArtifactError(f"{file}: the posterior table is not valid:", faults)
+        found = f"its parts are {', '.join(parts)}" if parts else "it holds no rows"
+        raise ArtifactError(f"{file}: {found}; expected dev and test")
     return table.sort_by([(key, "ascending") for key in _KEYS])
 
 

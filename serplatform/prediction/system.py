@@ -21,14 +21,13 @@ import numpy.typing as npt
 from serplatform.ensemble.base import Combiner, combiner_from_parameters
 from serplatform.ensemble.calibration import apply_temperature
 from serplatform.errors import ArtifactError, BadInputError
-from serplatform.metrics import HIGHER_IS_BETTER
 from serplatform.records import (
     BundledConfidences,
     RunDescription,
     TrialRecord,
     read_ensemble,
 )
-from serplatform.run_directory import DEV_METRICS, RunDirectory
+from serplatform.run_directory import RunDirectory, merit
 from serplatform.storage.mirror import ensure, find_copy, shown
 
 DoubleArray = npt.NDArray[np.float64]
@@ -228,10 +227,8 @@ def choose_trial(directory: RunDirectory, run: RunDescription, trial: int | None
         state = f"is {records[trial]['state']}" if trial in records else "does not exist"
         known = ", ".join(map(str, sorted(complete)[:20])) + (" …" if len(complete) > 20 else "")
         raise BadInputError(f"--trial {trial}: {state} in {directory}; complete trials: {known}")
-    named = run["objective"][0]
-    objective = named if named in DEV_METRICS else "uar"
-    sign = 1.0 if HIGHER_IS_BETTER[objective] else -1.0
-    return max(complete.values(), key=lambda r: (sign * r["dev"][objective], -r["trial"]))
+    objective = run["objective"][0]
+    return max(complete.values(), key=lambda r: (merit(r["dev"], objective), -r["trial"]))
 
 
 def open_ensemble(path: Path) -> System:

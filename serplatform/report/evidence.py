@@ -24,6 +24,7 @@ from serplatform.records import (
 from serplatform.report.load import Ensemble, Posteriors, Source, Trial, concatenate
 from serplatform.report.resampling import RESAMPLES, SEED, Resampling, recall_intervals
 from serplatform.report.wording import METRICS, listing, plural
+from serplatform.run_directory import merit
 from serplatform.statistics.bootstrap import (
     Interval,
     bootstrap_difference,
@@ -202,7 +203,8 @@ def measure(posteriors: Posteriors, *, key: str, chosen: str, drawing: Resamplin
 def best_by_fold(trials: Sequence[Trial]) -> tuple[Trial, ...]:
     """For each fold the finished trial with the highest dev UAR on that fold's dev rows.
 
-    Ties go to the higher mean dev UAR, then to the earlier trial.
+    Ties go to the lower dev NLL, then by name to the earlier trial, as in an ensemble's
+    combiner ``single``.
 
     Args:
         trials: finished ones, of runs with the same folds.
@@ -211,11 +213,12 @@ def best_by_fold(trials: Sequence[Trial]) -> tuple[Trial, ...]:
     num_folds = max((len(t.fold_dev_uar) for t in complete), default=0)
     complete = [t for t in complete if len(t.fold_dev_uar) == num_folds]
 
-    def merit(trial: Trial, fold: int) -> tuple[float, float]:
-        value = trial.fold_dev_uar[fold]
-        return (value if math.isfinite(value) else -math.inf, trial.objective or -math.inf)
+    def rank(trial: Trial, fold: int) -> tuple[float, float]:
+        nll = trial.fold_dev_nll[fold] if trial.fold_dev_nll else math.inf
+        return merit({"uar": trial.fold_dev_uar[fold], "nll": nll}, "uar")
 
-    return tuple(max(complete, key=lambda t: merit(t, fold)) for fold in range(num_folds))
+    complete.sort(key=lambda t: (t.run, t.number))
+    return tuple(max(complete, key=lambda t: rank(t, fold)) for fold in range(num_folds))
 
 
 def _single(source: Source, chosen: Sequence[Trial]) -> Posteriors | None:

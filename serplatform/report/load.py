@@ -15,9 +15,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
-from serplatform.artifacts import file_sha256, read_parquet
+from serplatform.artifacts import file_sha256
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.records import (
     EnsembleRecord,
@@ -26,14 +25,11 @@ from serplatform.records import (
     TrialRecord,
     read_ensemble,
 )
-from serplatform.run_directory import RunDirectory
+from serplatform.run_directory import RunDirectory, read_posterior_table
 from serplatform.storage.mirror import find_copy
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
-
-#: Largest departure of a row of posteriors from 1 that is taken for rounding.
-SUM_TOLERANCE = 1e-6
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,6 +63,7 @@ class Trial:
         params: flat dotted parameters that were chosen for it.
         dev: metric name to the mean over the folds that ended.
         fold_dev_uar: dev UAR of each fold that ended, in order.
+        fold_dev_nll: dev NLL of the same; empty where it was not recorded.
         epochs: in all folds.
         seconds: of its own training.
         num_parameters: trainable values, None where unknown.
@@ -94,6 +91,7 @@ class Trial:
     history: tuple[Epoch, ...]
     posteriors_sha256: str | None = None
     notes: tuple[str, ...] = ()
+    fold_dev_nll: tuple[float, ...] = ()
 
     @property
     def name(self) -> str:
@@ -318,6 +316,7 @@ def _trial(run: Path, record: TrialRecord) -> Trial:
         paper=record.get("paper", False),
         params=record["params"],
         dev=record.get("dev", {}),
+        fold_dev_nll=tuple(f.get("nll", math.inf) for f in folds or ()),
         fold_dev_uar=tuple(math.nan if value is None else value for value in uar),
         epochs=record.get("epochs", 0),
         seconds=record.get("seconds", 0.0),
@@ -411,41 +410,18 @@ def read_posteriors(path: Path, classes: tuple[str, ...]) -> Posteriors:
     """Read a posterior table (``artifacts.posterior_schema``) and check it.
 
     Raises:
-        ArtifactError: a column is missing, a label is unknown, a posterior is not finite, a
-            row does not sum to 1, or an utterance stands twice in one fold and part.
+        ArtifactError: as for ``run_directory.read_posterior_table``, or an utterance stands
+            twice in one fold and part.
     """
-    table: pa.Table = read_parquet(path, "posterior table")
-    needed = ["utterance_id", "speaker_id", "fold", "part", "truth", *(f"p_{c}" for c in classes)]
-    lacking = [name for name in needed if name not in table.column_names]
-    if lacking:
-        raise ArtifactError(
-            f"{path}: the posterior table lacks {', '.join(lacking)}; its classes must be "
-            f"{', '.join(classes)}"
-        )
+    table = read_posterior_table(path, classes)
     index = {name: k for k, name in enumerate(classes)}
-    labels = table.column("truth").to_pylist()
-    unknown = sorted({str(label) for label in labels if label not in index})
-    if unknown:
-        raise ArtifactError(f"{path}: unknown label(s) in column truth: {', '.join(unknown)}")
-    columns = [table.column(f"p_{name}").to_numpy() for name in classes]
-    values = (
-        np.stack(columns, axis=1).astype(np.float64) if len(table) else np.empty((0, len(classes)))
-    )
-    if not np.isfinite(values).all():
-        raise ArtifactError(f"{path}: a posterior is not a finite number; train the trial again")
-    sums = values.sum(axis=1)
-    if len(sums) and np.abs(sums - 1.0).max() > SUM_TOLERANCE:
-        row = int(np.abs(sums - 1.0).argmax())
-        raise ArtifactError(
-            f"{path}: posteriors of row {row} sum to {sums[row]:.6g}, not 1; train the trial again"
-        )
     posteriors = Posteriors(
         utterance_ids=tuple(table.column("utterance_id").to_pylist()),
         speaker_ids=tuple(table.column("speaker_id").to_pylist()),
         folds=table.column("fold").to_numpy().astype(np.int64),
         parts=tuple(table.column("part").to_pylist()),
-        truth=np.array([index[label] for label in labels], dtype=np.int64),
-        values=values,
+        truth=np.array([index[label] for label in table.column("truth").to_pylist()], np.int64),
+        values=np.stack([table.column(f"p_{name}").to_numpy() for name in classes], axis=1),
     )
     keys = list(
         zip(posteriors.folds.tolist(), posteriors.parts, posteriors.utterance_ids, strict=True)

@@ -20,6 +20,7 @@ from optuna.storages import BaseStorage, JournalStorage
 from optuna.trial import TrialState
 
 from serplatform.errors import ArtifactError, BadInputError, unknown_name
+from serplatform.metrics import HIGHER_IS_BETTER
 from serplatform.records import TrialRecord
 from serplatform.run_directory import DEV_METRICS
 from serplatform.search.exploring_tpe import ExploringTPESampler
@@ -41,10 +42,7 @@ Direction = Literal["minimize", "maximize"]
 
 #: objective name → direction
 OBJECTIVES: dict[str, Direction] = {
-    **dict.fromkeys(DEV_METRICS, "maximize"),
-    "nll": "minimize",
-    "brier": "minimize",
-    "ece": "minimize",
+    **{name: "maximize" if HIGHER_IS_BETTER[name] else "minimize" for name in DEV_METRICS},
     "parameters": "minimize",
     "seconds": "minimize",
 }
