@@ -8,7 +8,6 @@ removed by its name in a layout of ours: what others put beside it stays.
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import hashlib
 import json
@@ -170,76 +169,68 @@ def write_text(target: str | Path, text: str) -> None:
 _CHECKSUM = "checksum"
 
 
-def write_json(target: str | Path, value: Any, *, checksum: bool = False) -> None:
-    """Write a JSON file atomically; NaN and infinity are refused.
+def json_bytes(value: Any, *, checksum: bool = False) -> bytes:
+    """A JSON file's content; NaN and infinity are refused.
+
+    Bytes of file names that are not UTF-8 become ``\\udcff``, which reads back as they were.
 
     Args:
-        target: the file.
-        value: its content.
+        value: what it says.
         checksum: put the SHA-256 of a dictionary's content into it, which :func:`read_json`
             compares and leaves out: a changed digit is still JSON.
     """
     if checksum:
         value = {**value, _CHECKSUM: _content_sha256(value)}
-    write_text(target, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return text.encode("utf-8", "backslashreplace")
+
+
+def write_json(target: str | Path, value: Any, *, checksum: bool = False) -> None:
+    """Write :func:`json_bytes` atomically."""
+    write_bytes(target, json_bytes(value, checksum=checksum))
 
 
 def read_json(path: str | Path, what: str = "file") -> Any:
     """Read a JSON file of ours.
 
     Raises:
-        ArtifactError: it is missing, not JSON, or not what its checksum says.
+        ArtifactError: it is missing, cannot be read, is not JSON, or not what its checksum says.
     """
     path = Path(path)
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
     except FileNotFoundError:
         raise ArtifactError(f"{path}: no such {what}") from None
+    except OSError as error:
+        raise ArtifactError(f"{path}: the {what} cannot be read ({error.strerror})") from None
+    return parse_json(content, path, what)
+
+
+def parse_json(content: bytes, where: str | Path, what: str = "file") -> Any:
+    """The value of a JSON file's content; ``where`` names it in messages.
+
+    Raises:
+        ArtifactError: it is not JSON, or not what its checksum says.
+    """
+    try:
+        text = content.decode()
+        value = json.loads(text, parse_constant=_refuse_constant)
+        if "\\u" in text:  # half of a character can be written so, and be no text
+            json.dumps(value, ensure_ascii=False).encode()
+        recorded = value.pop(_CHECKSUM, None) if isinstance(value, dict) else None
+        found = None if recorded is None else _content_sha256(value)
     except (ValueError, RecursionError) as error:  # not text, not JSON, or numbers without end
-        raise ArtifactError(f"{path}: the {what} is damaged ({error}); write it again") from None
-    if isinstance(value, dict) and _CHECKSUM in value:
-        recorded = value.pop(_CHECKSUM)
-        if recorded != _content_sha256(value):
-            raise ArtifactError(
-                f"{path}: the {what} is damaged or was edited (its content is not what its "
-                "checksum says); write it again"
-            )
+        raise ArtifactError(f"{where}: the {what} is damaged ({error}); write it again") from None
+    if recorded != found:
+        raise ArtifactError(
+            f"{where}: the {what} is damaged or was edited (its content is not what its "
+            "checksum says); write it again"
+        )
     return value
 
 
-@contextlib.contextmanager
-def damaged_content(path: str | Path, what: str) -> Iterator[None]:
-    """Blame a file of ours for what goes wrong while its content is used.
-
-    For readers of JSON whose values may be of any kind: what they stumble over is the file's
-    fault, not the program's.
-
-    Raises:
-        ArtifactError: in the place of a missing key, a value of another kind, an absurd name.
-    """
-    try:
-        yield
-    except (
-        ArithmeticError,
-        AssertionError,
-        AttributeError,
-        IndexError,
-        KeyError,
-        RecursionError,
-        TypeError,
-        ValueError,
-    ) as error:
-        found = f"{type(error).__name__}: {error}"
-        raise ArtifactError(
-            f"{path}: the {what} is damaged ({found[:200]}); write it again"
-        ) from None
-    except OSError as error:
-        if error.errno not in (errno.ENAMETOOLONG, errno.ELOOP):
-            raise
-        raise ArtifactError(
-            f"{path}: the {what} is damaged (it names a file that cannot be: {error.strerror}); "
-            "write it again"
-        ) from None
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
 
 
 def _content_sha256(value: dict[str, Any]) -> str:
@@ -251,7 +242,13 @@ def _content_sha256(value: dict[str, Any]) -> str:
 
 def write_parquet(target: str | Path, table: pa.Table) -> None:
     """Write a Parquet file atomically, with checksummed pages."""
-    with atomic_path(target) as temporary, temporary.open("wb") as stream:
+    with atomic_path(target) as temporary:
+        fill_parquet(temporary, table)
+
+
+def fill_parquet(path: Path, table: pa.Table) -> None:
+    """Write a Parquet file, with checksummed pages, to a path of :func:`atomic_path`."""
+    with path.open("wb") as stream:  # Arrow itself opens no path that is not UTF-8
         pq.write_table(table, stream, compression="zstd", write_page_checksum=True)
 
 
@@ -263,12 +260,14 @@ def read_parquet(path: str | Path, what: str = "table") -> pa.Table:
     """
     path = Path(path)
     try:
-        with path.open("rb") as stream:  # Arrow itself opens no path that is not UTF-8
-            return pq.read_table(stream, page_checksum_verification=True)
+        with path.open("rb") as stream:
+            table = pq.read_table(stream, page_checksum_verification=True)
+        table.validate(full=True)
     except FileNotFoundError:
         raise ArtifactError(f"{path}: no such {what}") from None
     except (pa.ArrowInvalid, OSError) as error:
         raise ArtifactError(f"{path}: the {what} is damaged ({error}); write it again") from None
+    return table
 
 
 def file_sha256(path: str | Path) -> str:

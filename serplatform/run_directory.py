@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -15,19 +16,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from serplatform.artifacts import (
-    SCHEMA_VERSION,
     partial_path,
     posterior_schema,
-    read_json,
     read_parquet,
     remove_own,
     write_json,
     write_parquet,
 )
 from serplatform.errors import ArtifactError, BadInputError
+from serplatform.metrics import HIGHER_IS_BETTER, METRICS, SUM_TOLERANCE
+from serplatform.records import FoldFile, RunDescription, TrialRecord, read_record
 from serplatform.storage.lease import Lease
 from serplatform.storage.mirror import Mirror, local_path, recorded, shown
 
@@ -41,21 +43,76 @@ STATE_FILES = re.compile(
 )
 _TRIAL_NAME = re.compile(r"trial-\d{5,}")
 _MODEL_FILES = re.compile(r"fold-\d+(/(model\.safetensors|config\.json))?")
-
-_RECORD_KINDS = {"trial": int, "state": str, "architecture": str}
-_OPTIONAL_KINDS = {"params": dict, "dev": dict}
-
 #: Metrics whose dev means are columns ``dev_<name>`` of ``trials.parquet``.
-DEV_METRICS = (
-    "uar",
-    "accuracy",
-    "macro_f1",
-    "ova_accuracy",
-    "ova_balanced_accuracy",
-    "nll",
-    "brier",
-    "ece",
-)
+DEV_METRICS = ("uar", *(name for name in METRICS if name != "uar"))
+
+
+def merit(dev: Mapping[str, float], objective: str) -> tuple[float, float]:
+    """What ranks trials, larger is better: the objective on dev rows, then the likelihood.
+
+    Args:
+        dev: metrics, of one fold or means over the folds.
+        objective: a name of :data:`DEV_METRICS`, or another, for which UAR stands.
+
+    Returns:
+        rounded to 12 decimals, so that equal counts compare equal.
+
+    Example:
+        >>> merit({"uar": 0.5, "nll": 1.25}, "uar"), merit({"nll": 1.25}, "nll")
+        ((0.5, -1.25), (-1.25, -1.25))
+    """
+    name = objective if objective in DEV_METRICS else "uar"
+    value = dev.get(name, math.nan)
+    first = value if HIGHER_IS_BETTER[name] else -value
+    values = [
+        round(v, 12) if math.isfinite(v) else -math.inf for v in (first, -dev.get("nll", math.inf))
+    ]
+    return values[0], values[1]
+
+
+def read_posterior_table(path: Path, classes: Sequence[str]) -> pa.Table:
+    """Read a posterior table and check it, see :func:`checked_posteriors`."""
+    return checked_posteriors(read_parquet(path, "posterior table"), path, classes)
+
+
+def checked_posteriors(table: pa.Table, path: Path, classes: Sequence[str]) -> pa.Table:
+    """A posterior table with the columns of ``artifacts.posterior_schema``.
+
+    Raises:
+        ArtifactError: it lacks a column or has classes in another order; a label or part is
+            unknown, or a row of posteriors is not finite, negative, or further than
+            ``metrics.SUM_TOLERANCE`` from a sum of 1.
+    """
+    schema = posterior_schema(list(classes))
+    lacking = [name for name in schema.names if name not in table.column_names]
+    if lacking:
+        raise ArtifactError(
+            f"{path}: the posterior table lacks {', '.join(lacking)}; its classes must be "
+            f"{', '.join(classes)}"
+        )
+    given = [name for name in table.column_names if name.startswith("p_")]
+    if given != schema.names[-len(classes) :]:
+        raise ArtifactError(
+            f"{path}: its posterior columns are {', '.join(given)}, the run's classes ask for "
+            f"{', '.join(classes)} in this order"
+        )
+    try:
+        table = table.select(schema.names).cast(schema).combine_chunks()
+    except (ValueError, pa.ArrowNotImplementedError) as error:  # text for a number, or null
+        raise ArtifactError(f"{path}: the posterior table is damaged ({error})") from None
+    faults = []
+    for column, known in (("truth", set(classes)), ("part", {"dev", "test"})):
+        if unknown := sorted(set(table[column].to_pylist()) - known):
+            faults.append(f"unknown label(s) in column {column}: {', '.join(unknown)}")
+    values = np.stack([table[f"p_{name}"].to_numpy() for name in classes], axis=1)
+    away = np.abs(values.sum(axis=1) - 1.0)
+    if not np.isfinite(values).all() or (values < 0).any():
+        faults.append("posteriors must be finite and not negative")
+    elif len(away) and away.max() > SUM_TOLERANCE:
+        faults.append(f"row {away.argmax()} of posteriors is {away.max():.2g} away from a sum of 1")
+    if faults:
+        raise ArtifactError(f"{path}: the posterior table is not valid:", faults)
+    return table
 
 
 class RunDirectory:
@@ -192,7 +249,7 @@ class RunDirectory:
         """Where an unfinished trial keeps what it needs to go on; removed when it ends."""
         return self.path / "state" / f"trial-{trial:05d}"
 
-    def read_run(self) -> dict[str, Any]:
+    def read_run(self) -> RunDescription:
         """The content of ``run.json``.
 
         Raises:
@@ -203,19 +260,13 @@ class RunDirectory:
                 f"{self.path}: not a run directory (no run.json); give the directory that "
                 "`serplatform search --out` wrote"
             )
-        run: dict[str, Any] = read_json(self.run_file, "run description")
-        version = run.get("schema_version") if isinstance(run, dict) else None
-        if version != SCHEMA_VERSION:
-            raise ArtifactError(
-                f"{self.run_file}: schema version {version}, this program reads {SCHEMA_VERSION}"
-            )
-        return run
+        return read_record(RunDescription, self.run_file, "run description", "run the search again")
 
     def write_run(self, run: Mapping[str, Any]) -> None:
         """Write ``run.json`` atomically."""
         write_json(self.run_file, dict(run), checksum=True)
 
-    def records(self, damaged: list[str] | None = None) -> dict[int, dict[str, Any]]:
+    def records(self, damaged: list[str] | None = None) -> dict[int, TrialRecord]:
         """All recorded trials by number.
 
         Args:
@@ -225,7 +276,7 @@ class RunDirectory:
         Raises:
             ArtifactError: a record is damaged.
         """
-        records: dict[int, dict[str, Any]] = {}
+        records: dict[int, TrialRecord] = {}
         for path in self.record_files():
             try:
                 record = self.read_record(path)
@@ -234,7 +285,7 @@ class RunDirectory:
                     raise
                 damaged.append(str(error))
                 continue
-            records[int(record["trial"])] = record
+            records[record["trial"]] = record
         return records
 
     def record_files(self) -> list[Path]:
@@ -247,28 +298,36 @@ class RunDirectory:
         paths = sorted((self.path / "state").glob("trial-*"))
         return {int(p.name[6:]): p for p in paths if _TRIAL_NAME.fullmatch(p.name)}
 
-    def read_record(self, path: Path) -> dict[str, Any]:
+    def read_record(self, path: Path) -> TrialRecord:
         """One trial's record.
 
         Raises:
             ArtifactError: it is missing or damaged.
         """
-        record = read_json(path, "trial record")
-        lacking = [
-            name
-            for name, kind in _RECORD_KINDS.items()
-            if not isinstance(record, dict) or not isinstance(record.get(name), kind)
-        ]
-        if not lacking:
-            kinds = _OPTIONAL_KINDS.items()
-            lacking = [name for name, kind in kinds if not isinstance(record.get(name, {}), kind)]
-        if lacking or record["state"] not in TRIAL_STATES:
-            what = ", ".join(lacking) or "a known state"
+        again = f"`serplatform search --resume --out {self.path}` trains the trial again"
+        record = read_record(TrialRecord, path, "trial record", again)
+        if path.name != self.record_file(record["trial"]).name:
+            raise ArtifactError(f"{path}: holds the record of trial {record['trial']}; {again}")
+        lacking = [name for name in DEV_METRICS if name not in record.get("dev", {})]
+        if lacking and record["state"] == "complete":
+            what = ", ".join(f"dev.{name}" for name in lacking)
+            raise ArtifactError(f"{path}: the trial record is damaged: lacks {what}; {again}")
+        return record
+
+    def read_folds(self, run: RunDescription) -> FoldFile:
+        """The content of the fold file that ``run.json`` names.
+
+        Raises:
+            ArtifactError: it is missing, damaged, or not the one that the run was made with.
+        """
+        file = self.path / run.get("folds_file", self.folds_file.name)
+        plan = read_record(FoldFile, file, "fold file", "make the folds again")
+        if plan.get("hash", run["folds_hash"]) != run["folds_hash"]:
             raise ArtifactError(
-                f"{path}: the trial record is damaged (lacks {what}); "
-                f"`serplatform search --resume --out {self.path}` trains the trial again"
+                f"{file}: its hash is not the one in {self.run_file}; the folds are not those "
+                "that the run was made with"
             )
-        return dict(record)
+        return plan
 
     def write_record(self, record: Mapping[str, Any]) -> None:
         """Write one trial's record atomically; this is what makes the trial count."""
@@ -295,11 +354,17 @@ class RunDirectory:
         table = pa.table(dict(columns), schema=posterior_schema(list(classes)))
         write_parquet(self.posteriors_file(trial), table)
 
-    def read_posteriors(self, trial: int) -> pa.Table:
-        """The posterior table of one trial."""
-        return read_parquet(self.posteriors_file(trial), "posterior table")
+    def read_posteriors(self, trial: int, classes: Sequence[str] | None = None) -> pa.Table:
+        """The posterior table of one trial; checked, see :func:`read_posterior_table`.
 
-    def write_trials_table(self, records: Sequence[Mapping[str, Any]] | None = None) -> None:
+        Args:
+            trial: its number.
+            classes: K names; those of the run when not given.
+        """
+        known = self.read_run()["classes"] if classes is None else classes
+        return read_posterior_table(self.posteriors_file(trial), known)
+
+    def write_trials_table(self, records: Sequence[TrialRecord] | None = None) -> None:
         """Write ``trials.parquet`` from the records (read from disk when not given)."""
         if records is None:
             records = list(self.records().values())
@@ -354,7 +419,7 @@ def _column(values: list[Any]) -> pa.Array:
     return pa.array(texts, pa.string())
 
 
-def trials_table(records: Sequence[Mapping[str, Any]]) -> pa.Table:
+def trials_table(records: Sequence[TrialRecord]) -> pa.Table:
     """Tabulate trial records, one row each, in the order of their numbers.
 
     Columns: ``trial, architecture, state, paper, params.*, dev_<metric>, fold_dev_uar, epochs,

@@ -18,6 +18,7 @@ ROWS = [
     {"registry", "seeding", "strict_yaml"},
     {"config", "environment"},
     {"labels", "metrics", "artifacts"},
+    {"records"},
     {"storage"},
     {"statistics", "run_directory", "references", "stopping"},
     {"corpora"},

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from serplatform.errors import ArtifactError, BadInputError
-from serplatform.run_directory import RunDirectory, RunLock
+from serplatform.run_directory import DEV_METRICS, RunDirectory, RunLock
 
 
 def record(trial: int, **more: Any) -> dict[str, Any]:
@@ -19,7 +19,7 @@ def record(trial: int, **more: Any) -> dict[str, Any]:
         "state": "complete",
         "paper": trial == 0,
         "params": {"model.hidden_dim": 64},
-        "dev": {"uar": 0.5, "nll": 1.2},
+        "dev": dict.fromkeys(DEV_METRICS, 0.5),
         "fold_dev": [{"uar": 0.4}, {"uar": 0.6}],
         "epochs": 9,
         "seconds": 2.5,

@@ -74,7 +74,7 @@ def command(
 
 def summarise(content: dict[str, Any], out: str) -> dict[str, Any]:
     """The parts of ``ensemble.json`` that a script wants."""
-    keys = ("combiner", "objective", "classes", "counts", "over_folds", "pooled", "notes")
+    keys = ("combiner", "objective", "classes", "counts", "over_folds", "pooled", "chance", "notes")
     comparison = content["comparison"]
     return {
         "ensemble": out,
@@ -92,10 +92,13 @@ def summarise(content: dict[str, Any], out: str) -> dict[str, Any]:
 
 def describe(content: dict[str, Any], out: str) -> str:
     """The result in words."""
+    from serplatform.ensemble.evaluation import no_better_than_chance
+
     counts = content["counts"]
     used = sorted(len(fold["members"]) for fold in content["folds"])
     range_used = str(used[0]) if used[0] == used[-1] else f"{used[0]} to {used[-1]}"
     lines = [
+        *filter(None, [no_better_than_chance(content)]),
         f"{content['combiner']}: {counts['candidates']} finished trials, {range_used} members a "
         f"fold, {counts['folds']} folds, {counts['test_rows']} test rows of "
         f"{counts['test_speakers']} speakers",

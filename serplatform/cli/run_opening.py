@@ -149,7 +149,7 @@ def _check_unchanged(run: OpenRun, request: dict[str, Any]) -> None:
     """Refuse options that a run has from its beginning on, where they would change it."""
     from serplatform.search.study import check_storage
 
-    have = run.description
+    have: dict[str, Any] = {**run.description}
     faults = [
         f"--{name} {request[name]}: the run has {have[name]}"
         for name, default in (("seed", 0), ("sampler", "tpe"), ("pruner", "asha"))

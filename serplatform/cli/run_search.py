@@ -157,8 +157,11 @@ def finish(
 
 
 def _brief(ensemble: dict[str, Any]) -> dict[str, Any]:
-    """The pooled test numbers of an ensemble and of what it is compared with."""
-    return {name: ensemble[name] for name in ("combiner", "pooled", "comparison")}
+    """The pooled test numbers of an ensemble, of chance and of what it is compared with."""
+    from serplatform.ensemble.evaluation import no_better_than_chance
+
+    found = {name: ensemble[name] for name in ("combiner", "pooled", "chance", "comparison")}
+    return {**found, "verdict": no_better_than_chance(ensemble)}
 
 
 def _test_line(name: str, metrics: dict[str, Any]) -> str:
@@ -184,6 +187,7 @@ def describe(summary: dict[str, Any]) -> str:
     ]
     ensemble = summary["ensemble"]
     if ensemble is not None:
+        lines += filter(None, [ensemble.get("verdict")])
         lines.append(
             "On test rows, opened now, pooled over folds, each fold's choice by its own dev rows:"
         )

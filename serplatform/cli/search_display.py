@@ -12,6 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from serplatform.cli.output import format_duration, is_live
+from serplatform.metrics import HIGHER_IS_BETTER
+from serplatform.records import TrialRecord
 
 #: plain output tells the progress of unfinished trials at most this often, in seconds
 PLAIN_INTERVAL = 15.0
@@ -38,7 +40,7 @@ class SearchDisplay:
         *,
         budget: int | None,
         deadline: float | None,
-        records: Mapping[int, Mapping[str, Any]],
+        records: Mapping[int, TrialRecord],
         objective: str,
         live: bool | None = None,
     ) -> None:
@@ -53,7 +55,7 @@ class SearchDisplay:
         self._ended_here = 0
         self._begun = time.monotonic()
         self._last_line = self._begun
-        self._sign = -1.0 if objective in ("nll", "brier", "ece") else 1.0
+        self._sign = 1.0 if HIGHER_IS_BETTER.get(objective, True) else -1.0
         self._live: Live | None = None
         for record in records.values():
             self._count(record)
@@ -99,7 +101,7 @@ class SearchDisplay:
         else:
             self._line(what)
 
-    def trial_ended(self, record: Mapping[str, Any]) -> None:
+    def trial_ended(self, record: TrialRecord) -> None:
         """See ``SearchObserver``."""
         suggestion, _ = self._running.pop(record["trial"], (None, None))
         name = record["architecture"] if suggestion is None else _name(suggestion)
@@ -119,7 +121,7 @@ class SearchDisplay:
 
     # -- what is shown
 
-    def _count(self, record: Mapping[str, Any]) -> None:
+    def _count(self, record: TrialRecord) -> None:
         self._counts[record["state"]] += 1
         value = record.get("dev", {}).get(self._objective)
         if record["state"] != "complete" or value is None:

@@ -24,11 +24,8 @@ from pyarrow import ipc
 
 from serplatform.artifacts import (
     ALIGNMENT_SCHEMA,
-    SCHEMA_VERSION,
     UTTERANCE_SCHEMA,
-    damaged_content,
     file_sha256,
-    read_json,
     read_parquet,
 )
 from serplatform.datasets.joined import (
@@ -41,25 +38,14 @@ from serplatform.datasets.joined import (
 )
 from serplatform.datasets.mapped_views import FeatureViews
 from serplatform.errors import ArtifactError, BadInputError, unknown_name
+from serplatform.records import DatasetDescription, read_dataset_description
 from serplatform.storage.cache import local_dataset
 from serplatform.storage.location import Location, parse
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 
-_META_KEYS = (
-    "corpus",
-    "title",
-    "synthetic",
-    "classes",
-    "counts",
-    "features",
-    "fingerprint",
-    "files",
-)
-_FEATURE_KEYS = ("dim", "frame_shift", "frame_length", "unit", "spec", "shards")
 _FRAME_TYPES = (pa.list_(pa.float32()), pa.large_list(pa.float32()))
-_KINDS = {int: "a whole number", float: "a number", str: "text", list: "a list", dict: "an object"}
 _AGAIN = "prepare the dataset again"
 
 
@@ -96,7 +82,11 @@ class Dataset:
     """
 
     def __init__(
-        self, path: Path, meta: dict[str, Any], utterances: pa.Table, address: str | None = None
+        self,
+        path: Path,
+        meta: DatasetDescription,
+        utterances: pa.Table,
+        address: str | None = None,
     ) -> None:
         self.path = path
         self.address = address or str(path)
@@ -121,8 +111,8 @@ class Dataset:
         """
         place = parse(path)
         directory = _local_directory(local_dataset(place))
-        meta = read_json(directory / "dataset.json", "dataset description")
-        _check_meta(directory, meta)
+        meta = read_dataset_description(directory)
+        _check_shards(directory, meta)
         utterances = read_parquet(directory / "utterances.parquet", "utterance table")
         _check_utterances(directory, meta, utterances)
         return cls(directory, meta, utterances, str(place) if isinstance(place, Location) else None)
@@ -136,7 +126,7 @@ class Dataset:
     @property
     def fingerprint(self) -> str:
         """Hash of the dataset's contents and feature specifications."""
-        return str(self.meta["fingerprint"])
+        return self.meta["fingerprint"]
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -146,7 +136,7 @@ class Dataset:
     @property
     def synthetic(self) -> bool:
         """Whether the speech is machine-made."""
-        return bool(self.meta["synthetic"])
+        return self.meta["synthetic"]
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -221,10 +211,10 @@ class Dataset:
         entry = features[name]
         return FeatureInfo(
             name=name,
-            dim=int(entry["dim"]),
+            dim=entry["dim"],
             frame_shift=float(entry["frame_shift"]),
             frame_length=float(entry["frame_length"]),
-            unit=str(entry["unit"]),
+            unit=entry["unit"],
             spec=dict(entry["spec"]),
         )
 
@@ -283,7 +273,7 @@ class Dataset:
             values = batch.column("frames").values.to_numpy(zero_copy_only=True)
             if not np.isfinite(values).all():
                 faults.append(f"{path}: holds values that are not finite")
-            first += int(shard["rows"])
+            first += shard["rows"]
         return faults
 
     def _map(self, name: str) -> FeatureViews:
@@ -300,7 +290,7 @@ class Dataset:
             column = batch.column("frames")
             offsets = column.offsets.to_numpy().astype(np.int64)
             sizes = np.diff(offsets)
-            if batch.num_rows != shard["rows"] or int(sizes.sum()) != int(shard["frames"]) * dim:
+            if batch.num_rows != shard["rows"] or int(sizes.sum()) != shard["frames"] * dim:
                 raise ArtifactError(
                     f"{path}: holds {batch.num_rows} rows and {int(sizes.sum())} values, where "
                     f"dataset.json says {shard['rows']} rows and {shard['frames']} frames of "
@@ -347,69 +337,12 @@ def _local_directory(path: Path) -> Path:
     return directory
 
 
-def _check_meta(directory: Path, meta: Any) -> None:
-    """Check version, keys and, by name and size, the feature shards."""
-    path = directory / "dataset.json"
-    if not isinstance(meta, dict) or meta.get("schema_version") != SCHEMA_VERSION:
-        found = meta.get("schema_version") if isinstance(meta, dict) else None
-        raise ArtifactError(
-            f"{path}: schema version {found}, but this version of serplatform reads "
-            f"{SCHEMA_VERSION}; {_AGAIN}"
-        )
-    faults = [f"dataset.json lacks '{key}'" for key in _META_KEYS if key not in meta]
-    with damaged_content(path, "dataset description"):
-        faults += [] if faults else _kind_faults(meta)
-        faults += [] if faults else _shard_faults(directory, meta)
-    if faults:
-        raise ArtifactError(f"{path}: the dataset is not whole; {_AGAIN}:", faults)
-
-
-def _kind_faults(meta: dict[str, Any]) -> list[str]:
-    """Say which values are not of the kind that they have to be."""
-    faults = []
-
-    def check(holder: Any, key: str, kind: type, where: str = "") -> bool:
-        value = holder.get(key) if isinstance(holder, dict) else None
-        number = isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
-        if {int: isinstance(value, int) and number, float: number}.get(kind, type(value) is kind):
-            return True
-        faults.append(f"{where}'{key}' is not {_KINDS[kind]}")
-        return False
-
-    check(meta, "fingerprint", str)
-    check(meta["counts"], "utterances", int, "counts: ")
-    if check(meta, "classes", list) and any(type(name) is not str for name in meta["classes"]):
-        faults.append("'classes' holds something else than names")
-    if check(meta, "files", dict):
-        for name in meta["files"]:
-            check(meta["files"], name, str, "files: ")
-    if not check(meta, "features", dict):
-        return faults
-    for name, entry in meta["features"].items():
-        where = f"feature '{name}': "
-        lacking = [key for key in _FEATURE_KEYS if not isinstance(entry, dict) or key not in entry]
-        if lacking:
-            faults.append(f"feature '{name}' lacks {', '.join(lacking)}")
-            continue
-        if check(entry, "dim", int, where) and entry["dim"] < 1:
-            faults.append(f"{where}'dim' is {entry['dim']}")
-        for key, kind in (("frame_shift", float), ("frame_length", float), ("spec", dict)):
-            check(entry, key, kind, where)
-        for shard in entry["shards"] if check(entry, "shards", list, where) else ():
-            if check(shard, "file", str, where) and Path(shard["file"]).name != shard["file"]:
-                faults.append(f"{where}the shard '{shard['file']}' lies elsewhere")
-            for key in ("rows", "frames", "bytes"):
-                check(shard, key, int, where)
-            check(shard, "sha256", str, where)
-    return faults
-
-
-def _shard_faults(directory: Path, meta: dict[str, Any]) -> list[str]:
+def _check_shards(directory: Path, meta: DatasetDescription) -> None:
     """Compare every feature's shards with what dataset.json says, by rows and by size."""
     faults = []
-    total = int(meta["counts"]["utterances"])
+    total = meta["counts"]["utterances"]
     for name, entry in meta["features"].items():
-        rows = sum(int(shard["rows"]) for shard in entry["shards"])
+        rows = sum(shard["rows"] for shard in entry["shards"])
         if rows != total:
             faults.append(f"feature '{name}' has {rows} rows for {total} utterances")
         for shard in entry["shards"]:
@@ -420,10 +353,12 @@ def _shard_faults(directory: Path, meta: dict[str, Any]) -> list[str]:
                 faults.append(
                     f"{file.name} has {file.stat().st_size} bytes instead of {shard['bytes']}"
                 )
-    return faults
+    if faults:
+        path = directory / "dataset.json"
+        raise ArtifactError(f"{path}: the dataset is not whole; {_AGAIN}:", faults)
 
 
-def _check_utterances(directory: Path, meta: dict[str, Any], utterances: pa.Table) -> None:
+def _check_utterances(directory: Path, meta: DatasetDescription, utterances: pa.Table) -> None:
     path = directory / "utterances.parquet"
     missing = [name for name in UTTERANCE_SCHEMA.names if name not in utterances.column_names]
     if missing:

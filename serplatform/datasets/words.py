@@ -293,7 +293,7 @@ def _read_corpus(dataset: Dataset) -> _Corpus:
     order = np.lexsort((starts, rows))
     bounds = np.searchsorted(rows[order], np.arange(count + 1))
     texts = dataset.utterances.column("text").to_pylist()
-    rules = int(dataset.meta.get("word_rules", 1))
+    rules = dataset.meta.get("word_rules", 1)
     numbers: dict[str, int] = {}
     all_codes: list[int] = []
     all_times: list[FloatArray] = []

@@ -35,6 +35,7 @@ from serplatform.distributed.extraction import ShardReport, table_schema
 from serplatform.errors import SerplatformError
 from serplatform.features.base import FeatureExtractor
 from serplatform.labels import class_order
+from serplatform.records import DatasetDescription, FeatureRecord
 
 _PACKAGES = ("numpy", "scipy", "soundfile", "soxr", "pyarrow", "ray")
 _SHOWN = 3  # examples in a note
@@ -65,7 +66,7 @@ class Assembly:
     request: Mapping[str, Any]
 
 
-def assemble(assembly: Assembly) -> dict[str, Any]:
+def assemble(assembly: Assembly) -> DatasetDescription:
     """Write the dataset.
 
     Returns:
@@ -101,7 +102,7 @@ def assemble(assembly: Assembly) -> dict[str, Any]:
         names.append("unaligned.csv")
     classes = _classes(a.corpus, count.by_emotion)
     aligned: Counter[str] = sum((Counter(report.aligned) for report in filled), Counter())
-    meta = {
+    meta: DatasetDescription = {
         "schema_version": SCHEMA_VERSION,
         "corpus": a.corpus.name,
         "title": a.corpus.title,
@@ -215,10 +216,10 @@ def _classes(corpus: Corpus, by_emotion: Counter[str]) -> tuple[str, ...]:
     return tuple(name for name in corpus.classes if by_emotion[name])
 
 
-def _move_shards(assembly: Assembly, name: str, filled: Sequence[ShardReport]) -> dict[str, Any]:
+def _move_shards(assembly: Assembly, name: str, filled: Sequence[ShardReport]) -> FeatureRecord:
     """Rename a feature's shards into the dataset; return its entry in ``dataset.json``."""
     extractor = assembly.extractors[name]
-    shards = []
+    shards: list[Any] = []
     for number, report in enumerate(filled):
         entry = report.files[name]
         file = f"{name}-{number:05d}.arrow"

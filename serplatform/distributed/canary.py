@@ -22,6 +22,7 @@ from serplatform.errors import BadInputError, LeakError, SerplatformError
 from serplatform.models.base import ARCHITECTURES
 from serplatform.protocols.base import Fold, FoldPlan
 from serplatform.protocols.plan import check_plan
+from serplatform.records import TrialRecord
 from serplatform.run_directory import RunDirectory
 from serplatform.search.setup import SearchRequest, create_run
 from serplatform.search.space import load_space, packaged_spaces
@@ -111,7 +112,7 @@ class _Observer:
         """Say why it goes on in another process."""
         self.tell(f"trial {suggestion.number + 1} of {self.trials} is tried again: {error}")
 
-    def trial_ended(self, record: Mapping[str, Any]) -> None:
+    def trial_ended(self, record: TrialRecord) -> None:
         """Say how it ended."""
         uar = record.get("dev", {}).get("uar")
         told = "" if uar is None else f", dev UAR {uar:.3f}"

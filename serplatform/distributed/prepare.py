@@ -21,7 +21,7 @@ from typing import Any
 
 import serplatform
 from serplatform.alignment.base import NONE, Aligner, get_aligner
-from serplatform.artifacts import SCHEMA_VERSION, read_json, remove_own
+from serplatform.artifacts import SCHEMA_VERSION, remove_own
 from serplatform.config import digest
 from serplatform.corpora.audio import MAX_DURATION
 from serplatform.corpora.base import CORPORA, Corpus, Manifest
@@ -39,6 +39,7 @@ from serplatform.distributed.extraction import (
 from serplatform.errors import ArtifactError, BadInputError, SerplatformError, unknown_name
 from serplatform.features.base import FEATURES, FeatureExtractor
 from serplatform.features.extract import relative_path
+from serplatform.records import DatasetDescription
 from serplatform.storage.cache import cache_folder, listed_files, unwritable_cache
 from serplatform.storage.destination import DATASET, UNFINISHED, check_directory
 from serplatform.storage.location import Location
@@ -74,7 +75,7 @@ class PrepareSummary:
 
     path: Path
     address: str
-    meta: dict[str, Any]
+    meta: DatasetDescription
     seconds: float
     reused: bool
     shards: int = 0
@@ -88,14 +89,14 @@ class PrepareSummary:
     @property
     def rejected(self) -> int:
         """Utterances and files left out."""
-        return int(self.meta["counts"]["rejected"])
+        return self.meta["counts"]["rejected"]
 
     def to_json(self) -> dict[str, Any]:
         """The object that ``--json`` prints."""
         names = ("corpus", "title", "synthetic", "classes", "counts", "default_protocol", "notes")
         return {
             "path": self.address,
-            **{name: self.meta[name] for name in names},
+            **{name: dict(self.meta)[name] for name in names},
             "features": list(self.meta["features"]),
             "fingerprint": self.meta["fingerprint"],
             "seconds": round(self.seconds, 3),
@@ -370,7 +371,7 @@ def _files_digest(aligner: Aligner | None, manifest: Manifest) -> str | None:
 
 def _existing(
     out: Path, request: Mapping[str, Any], specs: Mapping[str, Any], overwrite: bool
-) -> dict[str, Any] | None:
+) -> DatasetDescription | None:
     """The description of a whole dataset of this request; None when one is to be made.
 
     Raises:
@@ -379,17 +380,15 @@ def _existing(
     if not (out / "dataset.json").exists():
         return None
     try:
-        meta = read_json(out / "dataset.json", "dataset description")
-        same = _is_same(meta, request, specs)
-        Dataset.open(out)
-    except (ArtifactError, KeyError, TypeError, AttributeError):
+        meta = Dataset.open(out).meta
+    except ArtifactError:
         if overwrite:
             return None
         raise BadInputError(
             f"{out}: holds a damaged dataset or one of another version; --overwrite replaces it"
         ) from None
-    if same:
-        return dict(meta)
+    if _is_same(meta, request, specs):
+        return meta
     if overwrite:
         return None
     raise _another(str(out), meta)
@@ -397,38 +396,39 @@ def _existing(
 
 def _published(
     place: Location | Path, request: Mapping[str, Any], specs: Mapping[str, Any], overwrite: bool
-) -> dict[str, Any] | None:
+) -> DatasetDescription | None:
     """The description of a dataset of this request at a URI; None when one is to be put there.
 
     Raises:
         BadInputError: the URI holds something else.
         RemoteError: the storage cannot be read.
     """
-    meta = dataset_description(place) if isinstance(place, Location) else None
-    if meta is None:
-        return None
     try:
-        if _is_same(meta, request, specs):
-            return meta
-        fault = _another(str(place), meta)
-    except (KeyError, TypeError, AttributeError):
-        fault = BadInputError(
+        meta = dataset_description(place) if isinstance(place, Location) else None
+    except ArtifactError:
+        if overwrite:
+            return None
+        raise BadInputError(
             f"{place}: holds a damaged dataset or one of another version; --overwrite replaces it"
-        )
+        ) from None
+    if meta is None or _is_same(meta, request, specs):
+        return meta
     if overwrite:
         return None
-    raise fault
+    raise _another(str(place), meta)
 
 
-def _is_same(meta: Mapping[str, Any], request: Mapping[str, Any], specs: Mapping[str, Any]) -> bool:
+def _is_same(
+    meta: DatasetDescription, request: Mapping[str, Any], specs: Mapping[str, Any]
+) -> bool:
     """Whether a dataset is of this request."""
     stored = {name: entry["spec"] for name, entry in meta["features"].items()}
-    return bool(meta["request"] == json.loads(json.dumps(request))) and all(
+    return bool(meta.get("request") == json.loads(json.dumps(request))) and all(
         stored.get(name) == json.loads(json.dumps(spec)) for name, spec in specs.items()
     )
 
 
-def _another(out: str, meta: Mapping[str, Any]) -> BadInputError:
+def _another(out: str, meta: DatasetDescription) -> BadInputError:
     return BadInputError(
         f"{out}: holds another dataset ({meta['corpus']}, {meta['counts']['utterances']} "
         f"utterances, {', '.join(meta['features'])}), or its source has changed since; name "

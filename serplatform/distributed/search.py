@@ -22,7 +22,8 @@ from serplatform.distributed.tuner import (
 )
 from serplatform.environment import now
 from serplatform.errors import BadInputError
-from serplatform.run_directory import DEV_METRICS, RunDirectory, RunLock
+from serplatform.records import TrialRecord
+from serplatform.run_directory import DEV_METRICS, RunDirectory, RunLock, merit
 from serplatform.search.roster import Roster, TrialSource
 from serplatform.search.setup import OpenRun
 from serplatform.search.study import Studies, full_storage
@@ -225,17 +226,13 @@ def _search(
     return summarize(run.directory.records(), objective, status)
 
 
-def summarize(
-    records: Mapping[int, Mapping[str, Any]], objective: str, status: str
-) -> SearchOutcome:
+def summarize(records: Mapping[int, TrialRecord], objective: str, status: str) -> SearchOutcome:
     """Count the finished trials and find the best by its mean dev value."""
     counts = {"complete": 0, "pruned": 0, "failed": 0}
     for record in records.values():
         counts[record["state"]] += 1
-    sign = -1.0 if objective in ("nll", "brier", "ece") else 1.0
-    name = objective if objective in DEV_METRICS else "uar"
     complete = [r for r in records.values() if r["state"] == "complete"]
-    best = max(complete, key=lambda r: sign * r["dev"][name], default=None)
+    best = max(complete, key=lambda r: (merit(r["dev"], objective), -r["trial"]), default=None)
     return SearchOutcome(status=status, counts=counts, best=best)
 
 

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from serplatform import stopping
-from serplatform.artifacts import read_json
 from serplatform.distributed.head_watch import HeadWatch
 from serplatform.distributed.surroundings import quiet
 from serplatform.distributed.task_codec import (
@@ -27,12 +26,14 @@ from serplatform.distributed.task_codec import (
 )
 from serplatform.distributed.trial_workers import CONTROLLER_GRACE, free_groups, train_driver
 from serplatform.errors import ArtifactError, BadInputError, SerplatformError
+from serplatform.records import TrialRecord, TrialState
 from serplatform.run_directory import RunDirectory
 from serplatform.search.roster import TrialSource
 from serplatform.search.study import Suggestion
 from serplatform.seeding import derive_seed
 from serplatform.storage.location import redact
 from serplatform.storage.remote import RemoteError
+from serplatform.training.salvage import read_progress
 from serplatform.training.trial import TrialTask, base_record
 
 #: The trials table is rewritten at most this often while trials end, in seconds.
@@ -51,7 +52,7 @@ class SearchObserver(Protocol):
     def trial_retried(self, suggestion: Suggestion, error: str) -> None:
         """A trial goes on from its last saved epoch after an error."""
 
-    def trial_ended(self, record: Mapping[str, Any]) -> None:
+    def trial_ended(self, record: TrialRecord) -> None:
         """A trial is complete, pruned or failed, and recorded."""
 
 
@@ -357,9 +358,9 @@ class _Trials:
             return  # interrupted: it goes on at the next --resume
         self._keep(suggestion, record)
 
-    def _keep(self, suggestion: Suggestion, record: Mapping[str, Any]) -> None:
+    def _keep(self, suggestion: Suggestion, record: TrialRecord) -> None:
         number = suggestion.number
-        self.records[number] = dict(record)
+        self.records[number] = record
         self._history.pop(number, None)
         self.studies.tell(record)
         self.observer.trial_ended(record)
@@ -375,15 +376,15 @@ class _Trials:
         self.run.write_trials_table(list(self.records.values()))
         self._table_written = time.monotonic()
 
-    def _read_record(self, suggestion: Suggestion) -> dict[str, Any]:
+    def _read_record(self, suggestion: Suggestion) -> TrialRecord:
         path = self.run.record_file(suggestion.number)
         last = self._finished.get(suggestion.number, {})
-        unpublished: dict[str, Any] | None = json.loads(last.get("record", "null"))
+        unpublished: TrialRecord | None = json.loads(last.get("record", "null"))
         if not path.exists() and unpublished is not None:
             return unpublished  # its files are on its node, which publishes them later
         self.run.fetch_record(suggestion.number)
         try:
-            record: dict[str, Any] = read_json(path, "trial record")
+            return self.run.read_record(path)
         except ArtifactError as error:
             return self._settle(
                 suggestion,
@@ -391,31 +392,30 @@ class _Trials:
                 f"the trial ended, but its record cannot be read here ({error}); the run "
                 "must be on storage that all nodes share: a shared directory, or a URI",
             )
-        return record
 
-    def _settle(self, suggestion: Suggestion, state: str, error: str | None) -> dict[str, Any]:
+    def _settle(self, suggestion: Suggestion, state: TrialState, error: str | None) -> TrialRecord:
         """Record a trial that its worker could not record."""
         number = suggestion.number
-        saved: Mapping[str, Any] = {}
+        saved = None
         with contextlib.suppress(ArtifactError):
-            saved = read_json(self.run.state_directory(number) / "progress.json", "trial state")
-        history = {(e["fold"], e["epoch"]): e for e in saved.get("history", [])}
+            saved = read_progress(self.run.state_directory(number))
+        history = {(e["fold"], e["epoch"]): e for e in (saved["history"] if saved else ())}
         history.update({(e["fold"], e["epoch"]): e for e in self._history.get(number, [])})
-        folds = saved.get("fold_dev", [])
+        folds = saved["fold_dev"] if saved else []
         record = base_record(self.task(suggestion), state, error and redact(error))
-        record.update(
-            dev={name: sum(f[name] for f in folds) / len(folds) for name in folds[0]}
+        record |= {
+            "dev": {name: sum(f[name] for f in folds) / len(folds) for name in folds[0]}
             if folds
             else {},
-            fold_dev=folds,
-            history=[history[key] for key in sorted(history)],
-            epochs=len(history),
-            seconds=sum(float(entry["seconds"]) for entry in history.values()),
-            num_parameters=saved.get("num_parameters") or None,
-            peak_memory_mb=saved.get("peak_memory_mb") or None,
-            ended=time.time(),
-            host=self._hosts.get(number),
-        )
+            "fold_dev": folds,
+            "history": [history[key] for key in sorted(history)],
+            "epochs": len(history),
+            "seconds": sum(entry.get("seconds", 0.0) for entry in history.values()),
+            "num_parameters": (saved and saved["num_parameters"]) or None,
+            "peak_memory_mb": (saved and saved["peak_memory_mb"]) or None,
+            "ended": time.time(),
+            "host": self._hosts.get(number),
+        }
         self.run.write_record(record)
         self.run.remove_leftovers(number, state)
         return record

@@ -19,6 +19,7 @@ from serplatform.ensemble.base import (
 )
 from serplatform.ensemble.grouped_folds import grouped_folds
 from serplatform.ensemble.objective import objective_value
+from serplatform.records import AutoParameters
 
 #: what is chosen from; of equals the first, which is the simplest, is taken
 CHOICES = ("single", "mean", "product", "greedy", "stacking")
@@ -34,6 +35,7 @@ class Auto(Combiner):
     """
 
     name = "auto"
+    parameters_kind = AutoParameters
 
     def __init__(self, *, objective: str = "uar", seed: int = 0) -> None:
         super().__init__(objective=objective, seed=seed)
@@ -73,6 +75,10 @@ class Auto(Combiner):
     def weights(self) -> FloatArray:
         """(M,) weights of the chosen combiner."""
         return self._fitted().weights()
+
+    def fits(self, num_members: int, num_classes: int) -> bool:
+        """Whether they fit the chosen combiner."""
+        return self._fitted().fits(num_members, num_classes)
 
     def parameters(self) -> dict[str, Any]:
         """The chosen combiner's parameters, and each choice's held-out objective and NLL."""

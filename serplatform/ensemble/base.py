@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from serplatform.ensemble.objective import OBJECTIVES
 from serplatform.errors import BadInputError, LeakError, unknown_name
+from serplatform.records import CombinerParameters, checked
 from serplatform.registry import Registry
 
 FloatArray = npt.NDArray[np.float64]
@@ -79,6 +80,8 @@ class Combiner(ABC):
     """
 
     name: ClassVar[str]
+    #: what :meth:`from_parameters` needs, a ``TypedDict`` that :func:`records.checked` takes
+    parameters_kind: ClassVar[type[CombinerParameters]] = CombinerParameters
 
     def __init__(self, *, objective: str = "uar", seed: int = 0) -> None:
         if objective not in OBJECTIVES:
@@ -117,7 +120,19 @@ class Combiner(ABC):
 
     @abstractmethod
     def weights(self) -> FloatArray:
-        """(M,) non-negative weights of the members; 0 for a member that is not used."""
+        """(M,) non-negative weights of the members; 0 for a member that is not used.
+
+        All are 0 where dev rows speak against every member: the answer then is 1/K for each class.
+        """
+
+    def shares(self) -> FloatArray:
+        """(M,) weights divided by their sum; all 0 where no member is used."""
+        weights = self.weights()
+        return weights / (weights.sum() or 1.0)
+
+    def fits(self, num_members: int, num_classes: int) -> bool:
+        """Whether posteriors of so many members and classes can be combined."""
+        return len(self.weights()) == num_members
 
     @abstractmethod
     def parameters(self) -> dict[str, Any]:
@@ -132,13 +147,22 @@ class Combiner(ABC):
 COMBINERS: Registry[type[Combiner]] = Registry("combiner", "serplatform.ensemble")
 
 
-def combiner_from_parameters(parameters: Mapping[str, Any]) -> Combiner:
+def combiner_from_parameters(parameters: Mapping[str, Any], where: str = "ensemble") -> Combiner:
     """Rebuild a fitted combiner; ``parameters["combiner"]`` says which it is.
+
+    Args:
+        parameters: of :meth:`Combiner.parameters`, read back.
+        where: names their place in messages.
 
     Raises:
         BadInputError: no such combiner.
+        ArtifactError: the parameters are damaged.
     """
-    return COMBINERS.get(str(parameters.get("combiner"))).from_parameters(parameters)
+    kind = COMBINERS.get(str(parameters.get("combiner"))[:80])
+    what, remedy = "combiner", "combine again with `serplatform ensemble`"
+    return kind.from_parameters(
+        checked(kind.parameters_kind, dict(parameters), where, what, remedy)
+    )
 
 
 def fitted(value: FloatArray | None, name: str) -> FloatArray:

@@ -12,21 +12,22 @@ import pyarrow as pa
 
 from serplatform.artifacts import (
     SCHEMA_VERSION,
+    atomic_path,
     file_sha256,
+    fill_parquet,
+    json_bytes,
     posterior_schema,
-    read_json,
     read_parquet,
-    write_json,
-    write_parquet,
 )
 from serplatform.ensemble import evaluation
 from serplatform.ensemble.base import COMBINERS
 from serplatform.ensemble.leaderboard import diversity, member_rows, solo_metrics
 from serplatform.ensemble.nested import FoldEnsemble, nested_ensemble, pool_test
 from serplatform.ensemble.objective import OBJECTIVES
-from serplatform.ensemble.posteriors import Library, read_library
+from serplatform.ensemble.posteriors import Library, RunOfLibrary, read_library
 from serplatform.environment import versions
 from serplatform.errors import ArtifactError, BadInputError, unknown_name
+from serplatform.records import read_dataset_description
 from serplatform.storage.cache import fetch_tables
 from serplatform.storage.destination import ENSEMBLE, check_directory
 from serplatform.storage.location import parse
@@ -100,7 +101,11 @@ def build_ensemble(
         speaker: genders.get(utterance)
         for speaker, utterance in zip(pooled.speaker_ids, pooled.utterance_ids, strict=True)
     }
-    first = library.runs[0]
+    intervals = {
+        name: evaluation.pooled_intervals(pooled, table, num_resamples=num_resamples, seed=seed)
+        for name, table in posteriors.items()
+    }
+    first = library.runs[0].content
     content: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "combiner": combiner,
@@ -109,10 +114,10 @@ def build_ensemble(
         "seed": seed,
         "num_resamples": num_resamples,
         "runs": [_run_row(run) for run in library.runs],
-        "dataset": first.get("dataset"),
+        "dataset": first["dataset"],
         "protocol": first.get("protocol"),
-        "folds_hash": first.get("folds_hash"),
-        "speaker_independent": bool(library.plan.get("speaker_independent", True)),
+        "folds_hash": first["folds_hash"],
+        "speaker_independent": library.plan["speaker_independent"],
         "classes": list(library.classes),
         "counts": {
             "candidates": len(library.candidates),
@@ -138,10 +143,8 @@ def build_ensemble(
             name: evaluation.over_folds([fold["test"] for fold in folds])
             for name, folds in fold_metrics.items()
         },
-        "pooled": {
-            name: evaluation.pooled_intervals(pooled, table, num_resamples=num_resamples, seed=seed)
-            for name, table in posteriors.items()
-        },
+        "pooled": intervals,
+        "chance": evaluation.against_chance(pooled, intervals),
         "comparison": {
             "of": "ensemble",
             "with": "best_single",
@@ -169,16 +172,37 @@ def build_ensemble(
         # what `weights` and `used` in the parameters index; members of weight 0 change nothing
         "parameter_order": [candidate.name for candidate in library.candidates],
         "candidates": _candidate_rows(library, systems["ensemble"], solo),
-        "notes": [*notes(library), *([gender_note] if gender_note else [])],
+        "notes": [
+            *_without_members(systems["ensemble"]),
+            *notes(library),
+            *([gender_note] if gender_note else []),
+        ],
         "versions": versions(),
     }
     for row in content["per_speaker"]:
         row["gender"] = gender_of_speaker[row["speaker_id"]]
+    if said := evaluation.no_better_than_chance(content):
+        content["notes"].insert(0, said)
     content["seconds"] = round(time.monotonic() - begun, 3)
-    write_parquet(out / "posteriors.parquet", posterior_table(library, systems["ensemble"]))
-    content["posteriors_sha256"] = file_sha256(out / "posteriors.parquet")
-    write_json(out / "ensemble.json", content, checksum=True)
+    _write(out, posterior_table(library, systems["ensemble"]), content)
     return content
+
+
+def _write(out: Path, table: pa.Table, content: dict[str, Any]) -> None:
+    """Write both files once both are whole: posteriors are never there without description."""
+    targets = out / "posteriors.parquet", out / "ensemble.json"
+    with atomic_path(targets[0]) as posteriors, atomic_path(targets[1]) as description:
+        fill_parquet(posteriors, table)
+        content["posteriors_sha256"] = file_sha256(posteriors)
+        description.write_bytes(json_bytes(content, checksum=True))
+
+
+def _without_members(folds: Sequence[FoldEnsemble]) -> list[str]:
+    empty = [str(fold.fold) for fold in folds if not fold.combiner.weights().any()]
+    return empty and [
+        f"In fold(s) {', '.join(empty)} the dev rows speak against every trial: no trial is a "
+        "member there, and every class gets the same posterior."
+    ]
 
 
 def _check_arguments(out: Path, combiner: str, objective: str, num_resamples: int) -> None:
@@ -197,15 +221,16 @@ def _check_arguments(out: Path, combiner: str, objective: str, num_resamples: in
         raise BadInputError("the ensemble cannot be built:", faults)
 
 
-def _run_row(run: Mapping[str, Any]) -> dict[str, Any]:
+def _run_row(run: RunOfLibrary) -> dict[str, Any]:
+    content = run.content
     return {
-        "path": run["path"],
-        "dataset_fingerprint": run.get("dataset", {}).get("fingerprint"),
-        "folds_hash": run.get("folds_hash"),
-        "protocol": run.get("protocol"),
-        "status": run.get("status"),
-        "seed": run.get("seed"),
-        "num_trials": run["num_trials"],
+        "path": run.path,
+        "dataset_fingerprint": content["dataset"]["fingerprint"],
+        "folds_hash": content["folds_hash"],
+        "protocol": content.get("protocol"),
+        "status": content.get("status"),
+        "seed": content.get("seed"),
+        "num_trials": dict(run.num_trials),
     }
 
 
@@ -225,7 +250,7 @@ def _candidate_rows(
     solo: Mapping[tuple[int, str], Mapping[str, Any]],
 ) -> list[dict[str, Any]]:
     """Every candidate with UAR and accuracy per fold; best mean dev UAR first."""
-    shares = np.mean([e.combiner.weights() / e.combiner.weights().sum() for e in ensembles], axis=0)
+    shares = np.mean([e.combiner.shares() for e in ensembles], axis=0)
     rows = []
     for m, candidate in enumerate(library.candidates):
         row: dict[str, Any] = {
@@ -269,19 +294,20 @@ def read_genders(library: Library) -> tuple[dict[str, str], str | None]:
     Returns:
         utterance id to gender, and a sentence when there is none.
     """
-    dataset = library.runs[0].get("dataset") or {}
-    address = str(dataset.get("path", ""))
+    dataset = library.runs[0].content["dataset"]
+    address = dataset["path"]
     try:
         path = fetch_tables(parse(address))
-        same = read_json(path / "dataset.json").get("fingerprint") == dataset.get("fingerprint")
+        found = read_dataset_description(path)
+        same = found["fingerprint"] == dataset["fingerprint"]
         table = read_parquet(path / "utterances.parquet") if same else None
     except (ArtifactError, RemoteError):
         return {}, f"No breakdown by gender: the dataset is not at {address} any more."
     if table is None:
         return {}, f"No breakdown by gender: the dataset at {address} has changed since the run."
     ids, genders = table["utterance_id"].to_pylist(), table["gender"].to_pylist()
-    found = {u: str(g) for u, g in zip(ids, genders, strict=True) if g}
-    return found, None if found else "No breakdown by gender: the corpus does not give it."
+    known = {u: str(g) for u, g in zip(ids, genders, strict=True) if g}
+    return known, None if known else "No breakdown by gender: the corpus does not give it."
 
 
 def notes(library: Library) -> list[str]:
@@ -305,7 +331,7 @@ def notes(library: Library) -> list[str]:
             "speakers who test in one fold are dev speakers in another: which trials exist at "
             "all may have been steered by them; which trials and weights a fold uses was not."
         )
-    if not library.plan.get("speaker_independent", True):
+    if not library.plan["speaker_independent"]:
         found.append(
             "The protocol is not speaker-independent: speakers are in several parts of a fold, "
             "so the numbers say nothing of new speakers."
@@ -325,7 +351,7 @@ def notes(library: Library) -> list[str]:
         found.append(
             f"Only {len(tested)} test speaker(s): intervals that resample speakers are rough."
         )
-    unfinished = [str(run["path"]) for run in library.runs if run.get("status") != "complete"]
+    unfinished = [r.path for r in library.runs if r.content.get("status") != "complete"]
     found += [f"Left out, because damaged: {fault}" for fault in library.damaged]
     found += [
         f"{path}: the run is not complete; its finished trials were used." for path in unfinished

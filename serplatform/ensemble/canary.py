@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from serplatform.artifacts import read_json, read_parquet
+from serplatform.artifacts import read_parquet
 from serplatform.ensemble.base import COMBINERS
 from serplatform.ensemble.calibration import fit_temperatures
 from serplatform.ensemble.posteriors import Library
 from serplatform.errors import LeakError
+from serplatform.records import read_ensemble
 from serplatform.statistics.bootstrap import Interval
 from serplatform.statistics.chance import chance_interval
 
@@ -45,7 +46,7 @@ def chance_of_ensemble(
         level: share of permutations inside.
         seed: of the permutations.
     """
-    classes = list(read_json(path / "ensemble.json", "ensemble description")["classes"])
+    classes = read_ensemble(path)["classes"]
     rows = [r for r in read_parquet(path / "posteriors.parquet").to_pylist() if r["part"] == "test"]
     truth = np.array([classes.index(row["truth"]) for row in rows])
     posteriors = np.array([[row[f"p_{name}"] for name in classes] for row in rows])

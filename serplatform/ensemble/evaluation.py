@@ -25,7 +25,8 @@ from serplatform.ensemble.rejection import (
     operate,
 )
 from serplatform.metrics import METRICS, classification_metrics, confusion_counts
-from serplatform.statistics.bootstrap import bootstrap_difference, bootstrap_intervals
+from serplatform.statistics.bootstrap import Interval, bootstrap_difference, bootstrap_intervals
+from serplatform.statistics.chance import chance_uar, exceeds_chance, place_of_chance
 from serplatform.statistics.mcnemar import mcnemar_exact
 from serplatform.statistics.permutation import paired_permutation_test
 
@@ -67,6 +68,34 @@ def pooled_intervals(
         pooled.truth, posteriors, pooled.speaker_ids, num_resamples=num_resamples, seed=seed
     )
     return {name: interval.as_dict() for name, interval in found.items()}
+
+
+def against_chance(
+    pooled: PooledTest, systems: Mapping[str, Mapping[str, Mapping[str, float | None]]]
+) -> dict[str, Any]:
+    """UAR of guessing, and which systems' pooled UAR lies above it with its whole interval."""
+    chance = chance_uar(pooled.truth)
+    above = {name: exceeds_chance(_interval(m["uar"]), chance) for name, m in systems.items()}
+    return {"uar": chance, "exceeded": above}
+
+
+def _interval(found: Mapping[str, Any]) -> Interval:
+    return Interval(value=found["value"], low=found["low"], high=found["high"])
+
+
+def no_better_than_chance(content: Mapping[str, Any]) -> str | None:
+    """One sentence where the ensemble of an ``ensemble.json`` is not shown to beat guessing."""
+    if content["chance"]["exceeded"]["ensemble"]:
+        return None
+    uar, chance = _interval(content["pooled"]["ensemble"]["uar"]), content["chance"]["uar"]
+    if uar.low is None:
+        what = f"the ensemble's test UAR, {uar.value:.3f}, does not exceed"
+    else:
+        what = (
+            f"the 95 % interval of the ensemble's test UAR, {uar.low:.3f} to {uar.high:.3f}, "
+            f"{place_of_chance(uar, chance)}"
+        )
+    return f"No better than chance: {what} {chance:.3f}, what guessing gives."
 
 
 def compare(

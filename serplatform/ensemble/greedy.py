@@ -13,6 +13,7 @@ import numpy as np
 from serplatform.ensemble.base import COMBINERS, Combiner, PosteriorSet
 from serplatform.ensemble.greedy_selection import CandidateTable, best_length, select_members
 from serplatform.ensemble.linear_pool import LinearPool
+from serplatform.records import GreedyParameters
 from serplatform.seeding import derive_seed
 
 
@@ -40,6 +41,7 @@ class Greedy(LinearPool):
     """
 
     name = "greedy"
+    parameters_kind = GreedyParameters
 
     def __init__(
         self,

@@ -99,7 +99,7 @@ def member_rows(
         ensemble: of the fold.
         solo: part to :func:`solo_metrics` on the fold's rows of that part.
     """
-    weights = ensemble.combiner.weights()
+    weights, shares = ensemble.combiner.weights(), ensemble.combiner.shares()
     gains = {
         part: leave_one_out(ensemble, library.take(ensemble.fold, part)) for part in ("dev", "test")
     }
@@ -114,7 +114,7 @@ def member_rows(
                 "trial": candidate.trial,
                 "architecture": candidate.architecture,
                 "weight": float(weights[m]),
-                "share": float(weights[m] / weights.sum()),
+                "share": float(shares[m]),
                 "temperature": None if scaled is None else float(scaled[m]),
                 "dev": {name: float(values[m]) for name, values in solo["dev"].items()},
                 "test": {name: float(values[m]) for name, values in solo["test"].items()},
@@ -134,7 +134,7 @@ class Diversity:
         mean_disagreement: over pairs; None with fewer than two members.
         oracle: accuracy and UAR if, in each fold, the right answer were taken whenever any
             member of that fold has it: a bound for any choice among members' answers.
-        all_wrong: share of test rows on which no member is right.
+        all_wrong: share of test rows on which no member is right (a fold may have none).
     """
 
     members: tuple[str, ...]
@@ -156,7 +156,7 @@ class Diversity:
 
 def diversity(library: Library, ensembles: Sequence[FoldEnsemble]) -> Diversity:
     """Compare members' answers on the test rows of all folds."""
-    shares = np.mean([e.combiner.weights() / e.combiner.weights().sum() for e in ensembles], axis=0)
+    shares = np.mean([e.combiner.shares() for e in ensembles], axis=0)
     used = sorted(np.flatnonzero(shares), key=lambda m: (-shares[m], m))
     shown = np.array(used[:MOST_COMPARED], dtype=np.int64)
     answers: list[IntArray] = []
@@ -174,7 +174,8 @@ def diversity(library: Library, ensembles: Sequence[FoldEnsemble]) -> Diversity:
         np.concatenate(truths),
         np.concatenate(hits),
     )
-    disagreement = np.array([(answer != one).mean(axis=1) for one in answer])  # (A, A)
+    disagreement = np.array([(answer != one).mean(axis=1) for one in answer])
+    disagreement = disagreement.reshape(len(shown), len(shown))  # also where no member is used
     pairs = disagreement[np.triu_indices(len(shown), 1)]
     recalls = [float(hit[truth == k].mean()) for k in np.unique(truth)]
     return Diversity(

@@ -6,11 +6,12 @@ Shapes: M members, N utterances, K classes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from serplatform.ensemble.base import Combiner, FloatArray, fitted
+from serplatform.records import PoolParameters
 
 
 class LinearPool(Combiner):
@@ -20,6 +21,7 @@ class LinearPool(Combiner):
     the weights in ``_fit``.
     """
 
+    parameters_kind: ClassVar[type[PoolParameters]] = PoolParameters
     _weights: FloatArray | None = None
 
     def combine(self, posteriors: FloatArray) -> FloatArray:

@@ -14,17 +14,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from serplatform.artifacts import (
-    SCHEMA_VERSION,
-    damaged_content,
-    file_sha256,
-    posterior_schema,
-    read_json,
-)
+from serplatform.artifacts import file_sha256, read_parquet
 from serplatform.ensemble.base import PosteriorSet
 from serplatform.errors import ArtifactError, BadInputError, LeakError
-from serplatform.metrics import SUM_TOLERANCE
-from serplatform.run_directory import RunDirectory
+from serplatform.records import FoldFile, RunDescription, TrialRecord
+from serplatform.run_directory import RunDirectory, checked_posteriors
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -55,12 +49,26 @@ class Candidate:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class RunOfLibrary:
+    """One of the runs that were combined.
+
+    Attributes:
+        content: of its ``run.json``.
+        path: absolute, or a URI.
+        num_trials: state to the number of its trials in it.
+    """
+
+    content: RunDescription
+    path: str
+    num_trials: Mapping[str, int]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Library:
     """Every candidate on the same rows, in the order of fold, part and utterance id.
 
     Attributes:
-        runs: the content of each run's ``run.json``, with its absolute ``path`` and the number
-            of trials in each state as ``num_trials``.
+        runs: what was combined.
         plan: the content of the fold file.
         classes: K names.
         candidates: M.
@@ -73,8 +81,8 @@ class Library:
         damaged: a sentence on each finished trial that is left out because a file is damaged.
     """
 
-    runs: tuple[Mapping[str, Any], ...]
-    plan: Mapping[str, Any]
+    runs: tuple[RunOfLibrary, ...]
+    plan: FoldFile
     classes: tuple[str, ...]
     candidates: tuple[Candidate, ...]
     fold: IntArray
@@ -125,11 +133,6 @@ def read_library(runs: Sequence[str | Path]) -> Library:
     """
     if not runs:
         raise BadInputError("no run was given; name at least one directory that holds a run.json")
-    with damaged_content(", ".join(map(str, runs)), "run"):
-        return _read_library(runs)
-
-
-def _read_library(runs: Sequence[str | Path]) -> Library:
     directories = [RunDirectory(Path(run).resolve()) for run in runs]
     paths = [d.path for d in directories]
     twice = sorted({str(p) for p in paths if paths.count(p) > 1})
@@ -137,41 +140,40 @@ def _read_library(runs: Sequence[str | Path]) -> Library:
         raise BadInputError(f"{twice[0]}: the run was given twice; give each run once")
     contents = [directory.read_run() for directory in directories]
     _check_same(paths, contents)
-    classes = tuple(str(name) for name in contents[0]["classes"])
-    plan = _read_plan(directories[0], contents[0])
+    classes = tuple(contents[0]["classes"])
+    plan = directories[0].read_folds(contents[0])
 
     labels = _run_labels(paths)
     candidates: list[Candidate] = []
     tables: list[tuple[Path, pa.Table]] = []
-    described: list[Mapping[str, Any]] = []
+    described: list[RunOfLibrary] = []
     damaged: list[str] = []
     seen: dict[tuple[Any, Any], Path] = {}
     for directory, content, label in zip(directories, contents, labels, strict=True):
         records = directory.records(damaged)
-        states = [str(record["state"]) for record in records.values()]
+        states = [record["state"] for record in records.values()]
         counts = {name: states.count(name) for name in ("complete", "pruned", "failed")}
-        described.append({**content, "path": directory.address, "num_trials": counts})
+        described.append(RunOfLibrary(content=content, path=directory.address, num_trials=counts))
         for number, record in sorted(records.items()):
             if record["state"] != "complete":
                 continue
             file = directory.posteriors_file(number)
             try:
                 _check_recorded(file, record)
-                table = directory.read_posteriors(number)
+                table = read_parquet(file, "posterior table")
             except ArtifactError as error:
                 damaged.append(str(error))
                 continue
             _check_copy(file, record, seen)
-            table = _checked_table(table, file, classes)
-            parameters = record.get("num_parameters")
+            table = _ordered(checked_posteriors(table, file, classes), file)
             candidates.append(
                 Candidate(
                     name=f"{label}/trial-{number:05d}",
                     run=directory.address,
                     trial=number,
-                    architecture=str(record["architecture"]),
-                    params=dict(record.get("params", {})),
-                    num_parameters=None if parameters is None else int(parameters),
+                    architecture=record["architecture"],
+                    params=record["params"],
+                    num_parameters=record.get("num_parameters"),
                 )
             )
             tables.append((file, table))
@@ -185,7 +187,7 @@ def _read_library(runs: Sequence[str | Path]) -> Library:
     reference = tables[0][1]
     _check_aligned(tables)
     _check_plan_rows(tables[0], plan)
-    _check_leaks(reference, bool(plan.get("speaker_independent", True)))
+    _check_leaks(reference, plan["speaker_independent"])
 
     position = {name: k for k, name in enumerate(classes)}
     values = np.empty((len(tables), len(reference), len(classes)))
@@ -208,7 +210,7 @@ def _read_library(runs: Sequence[str | Path]) -> Library:
     )
 
 
-def _check_recorded(file: Path, record: Mapping[str, Any]) -> None:
+def _check_recorded(file: Path, record: TrialRecord) -> None:
     expected = record.get("posteriors_sha256")
     if expected is not None and file.exists() and file_sha256(file) != expected:
         raise ArtifactError(
@@ -217,7 +219,7 @@ def _check_recorded(file: Path, record: Mapping[str, Any]) -> None:
         )
 
 
-def _check_copy(file: Path, record: Mapping[str, Any], seen: dict[tuple[Any, Any], Path]) -> None:
+def _check_copy(file: Path, record: TrialRecord, seen: dict[tuple[Any, Any], Path]) -> None:
     """Refuse a trial of a copied run: it would count twice."""
     key = (record.get("ended"), record.get("posteriors_sha256"))
     if None in key:
@@ -230,14 +232,14 @@ def _check_copy(file: Path, record: Mapping[str, Any], seen: dict[tuple[Any, Any
     seen[key] = file
 
 
-def _check_same(paths: Sequence[Path], contents: Sequence[Mapping[str, Any]]) -> None:
+def _check_same(paths: Sequence[Path], contents: Sequence[RunDescription]) -> None:
     """Refuse runs whose rows cannot be the same."""
 
-    def described(content: Mapping[str, Any]) -> dict[str, Any]:
+    def described(content: RunDescription) -> dict[str, object]:
         return {
-            "dataset fingerprint": content.get("dataset", {}).get("fingerprint"),
-            "folds (folds_hash)": content.get("folds_hash"),
-            "classes": list(content.get("classes", [])),
+            "dataset fingerprint": content["dataset"]["fingerprint"],
+            "folds (folds_hash)": content["folds_hash"],
+            "classes": content["classes"],
         }
 
     first = described(contents[0])
@@ -254,22 +256,6 @@ def _check_same(paths: Sequence[Path], contents: Sequence[Mapping[str, Any]]) ->
         )
 
 
-def _read_plan(directory: RunDirectory, content: Mapping[str, Any]) -> Mapping[str, Any]:
-    file = directory.path / str(content.get("folds_file") or directory.folds_file.name)
-    plan = read_json(file, "fold file")
-    version = plan.get("schema_version") if isinstance(plan, dict) else None
-    if version != SCHEMA_VERSION:
-        raise ArtifactError(
-            f"{file}: schema version {version}, this program reads {SCHEMA_VERSION}"
-        )
-    if plan.get("hash", content.get("folds_hash")) != content.get("folds_hash"):
-        raise ArtifactError(
-            f"{file}: its hash is not the one in {directory.run_file}; the folds are not those "
-            "that the run was made with"
-        )
-    return dict(plan)
-
-
 def _run_labels(paths: Sequence[Path]) -> list[str]:
     """Short names of the runs: the last part of the path, with more of it where two agree."""
     labels = [path.name for path in paths]
@@ -280,38 +266,12 @@ def _run_labels(paths: Sequence[Path]) -> list[str]:
     return labels
 
 
-def _checked_table(table: pa.Table, file: Path, classes: tuple[str, ...]) -> pa.Table:
-    """One table, checked by itself and sorted by fold, part and utterance id."""
-    schema = posterior_schema(list(classes))
-    given = [name for name in table.column_names if name.startswith("p_")]
-    wanted = [f"p_{name}" for name in classes]
-    if given != wanted:
-        raise ArtifactError(
-            f"{file}: its posterior columns are {', '.join(given)}, the run's classes ask for "
-            f"{', '.join(wanted)} in this order"
-        )
-    lacking = [name for name in schema.names if name not in table.column_names]
-    if lacking:
-        raise ArtifactError(f"{file}: lacks the column(s) {', '.join(lacking)}")
-    table = table.select(schema.names).cast(schema).combine_chunks()
-    if table.num_rows == 0:
-        raise ArtifactError(f"{file}: holds no rows")
-    faults = []
+def _ordered(table: pa.Table, file: Path) -> pa.Table:
+    """One table, which must have dev and test rows, sorted by fold, part and utterance id."""
     parts = sorted(set(table["part"].to_pylist()))
     if parts != ["dev", "test"]:
-        faults.append(f"its parts are {', '.join(parts)}; expected dev and test")
-    unknown = sorted(set(table["truth"].to_pylist()) - set(classes))
-    if unknown:
-        faults.append(f"its truth holds unknown classes: {', '.join(unknown)}")
-    values = np.stack([table[name].to_numpy() for name in wanted], axis=1)
-    if not np.isfinite(values).all() or values.min() < 0:
-        faults.append("posteriors must be finite and not negative")
-    else:
-        worst = float(np.abs(values.sum(axis=1) - 1.0).max())
-        if worst > SUM_TOLERANCE:
-            faults.append(f"a row of posteriors is {worst:.2g} away from a sum of 1")
-    if faults:
-        raise ArtifactError(f"{file}: the posterior table is not valid:", faults)
+        found = f"its parts are {', '.join(parts)}" if parts else "it holds no rows"
+        raise ArtifactError(f"{file}: {found}; expected dev and test")
     return table.sort_by([(key, "ascending") for key in _KEYS])
 
 
@@ -349,14 +309,14 @@ def _check_aligned(tables: Sequence[tuple[Path, pa.Table]]) -> None:
         )
 
 
-def _check_plan_rows(first: tuple[Path, pa.Table], plan: Mapping[str, Any]) -> None:
+def _check_plan_rows(first: tuple[Path, pa.Table], plan: FoldFile) -> None:
     """The rows are those that the fold file calls dev and test."""
     file, table = first
     wanted = {
         (fold, part, name)
         for fold, parts in enumerate(plan["folds"])
-        for part in ("dev", "test")
-        for name in parts[part]
+        for part, names in (("dev", parts["dev"]), ("test", parts["test"]))
+        for name in names
     }
     given = set(_row_keys(table))
     faults = [f"lacks {_say(key)}" for key in sorted(wanted - given)[:3]]

@@ -20,6 +20,7 @@ from serplatform.ensemble.base import (
 )
 from serplatform.ensemble.objective import TOLERANCE, objective_value, objective_values, row_weights
 from serplatform.metrics import POSTERIOR_FLOOR
+from serplatform.records import ProductParameters
 
 #: exponent of the weaker system in SYSComb
 SYSCOMB_EXPONENT = 0.4
@@ -90,6 +91,7 @@ class Product(Combiner):
     """
 
     name = "product"
+    parameters_kind = ProductParameters
 
     def __init__(
         self, *, objective: str = "uar", seed: int = 0, max_members: int = MAX_MEMBERS

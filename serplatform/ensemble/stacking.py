@@ -21,6 +21,7 @@ from serplatform.ensemble.base import (
 )
 from serplatform.ensemble.grouped_folds import grouped_folds
 from serplatform.ensemble.objective import objective_value, objective_values
+from serplatform.records import StackingParameters
 
 #: inverse strengths of the penalty that inner cross-validation chooses from, strongest first
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
@@ -54,6 +55,7 @@ class Stacking(Combiner):
     """
 
     name = "stacking"
+    parameters_kind = StackingParameters
 
     def __init__(self, *, objective: str = "uar", seed: int = 0, max_members: int = 50) -> None:
         super().__init__(objective=objective, seed=seed)
@@ -135,6 +137,16 @@ class Stacking(Combiner):
         """(M,) share of each member in the size of the coefficients; sum 1."""
         return fitted(self._weights, self.name)
 
+    def fits(self, num_members: int, num_classes: int) -> bool:
+        """Whether the coefficients are of so many members and classes."""
+        return (
+            super().fits(num_members, num_classes)
+            and self._coefficients.shape == (self._present.size, self._used.size * num_classes)
+            and self._intercepts.shape == self._present.shape
+            and 0 < self._present.size <= num_classes > self._present.max()
+            and 0 < self._used.size <= num_members > self._used.max()
+        )
+
     def parameters(self) -> dict[str, Any]:
         """Coefficients, intercepts, the members they belong to and the penalty chosen."""
         return {
@@ -156,7 +168,12 @@ class Stacking(Combiner):
         combiner._weights = np.asarray(parameters["weights"], dtype=np.float64)
         combiner._used = np.asarray(parameters["used"], dtype=np.int64)
         combiner._present = np.asarray(parameters["present"], dtype=np.int64)
-        combiner._coefficients = np.asarray(parameters["coefficients"], dtype=np.float64)
+        rows = parameters["coefficients"]
+        combiner._coefficients = np.zeros((len(rows), max(map(len, rows), default=0)))
+        if all(len(row) == combiner._coefficients.shape[1] for row in rows):
+            combiner._coefficients[:] = rows
+        else:
+            combiner._coefficients = np.zeros((0, 0))  # which fits nothing
         combiner._intercepts = np.asarray(parameters["intercepts"], dtype=np.float64)
         combiner._strength = float(parameters["strength"])
         combiner._held_out = str(parameters["held_out_by"])

@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from serplatform.artifacts import SCHEMA_VERSION, file_sha256, read_json
+from serplatform.artifacts import file_sha256
 from serplatform.config import digest
 from serplatform.errors import ArtifactError
 from serplatform.prediction.system import FoldSystem, Member, System
+from serplatform.records import BundleDescription, BundledMember, read_record
 
 BUNDLE_FILE = "bundle.json"
 CARD_FILE = "README.md"
-KINDS = ("run", "ensemble")
 
 
 def contents_digest(bundle: Mapping[str, Any]) -> str:
@@ -34,65 +34,46 @@ def read_bundle(path: Path) -> System:
             schema version; every such file is named.
     """
     file = path / BUNDLE_FILE
-    bundle = read_json(file, "bundle description")
-    version = bundle.get("schema_version") if isinstance(bundle, dict) else None
-    if version != SCHEMA_VERSION:
-        raise ArtifactError(
-            f"{file}: schema version {version}, but this version of serplatform reads "
-            f"{SCHEMA_VERSION}; export again"
-        )
-    if bundle.get("sha256") != contents_digest(bundle):
+    bundle = read_record(BundleDescription, file, "bundle description", "export again")
+    if bundle["sha256"] != contents_digest(bundle):
         raise ArtifactError(f"{file}: its contents were altered; copy the bundle or export again")
-    try:
-        faults = _file_faults(path, bundle["files"])
-        if faults:
-            raise ArtifactError(
-                f"{path}: the bundle is not whole; copy it or export it again:", faults
-            )
-        return _system(path, bundle)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ArtifactError(
-            f"{file}: the bundle is incomplete ({type(error).__name__}: {error}); export again"
-        ) from None
-
-
-def _system(path: Path, bundle: Mapping[str, Any]) -> System:
+    if faults := _file_faults(path, bundle["files"]):
+        raise ArtifactError(f"{path}: the bundle is not whole; copy it or export it again:", faults)
     listed = {str(PurePosixPath(name).parent) for name in bundle["files"]}
-    folds = []
-    for entry in bundle["folds"]:
-        members = []
-        for row in entry["members"]:
-            if row["directory"] not in listed:
-                raise ValueError(f"no files are listed for {row['directory']}")
-            members.append(
-                Member(
-                    name=str(row["member"]),
-                    architecture=str(row["architecture"]),
-                    directory=path / row["directory"],
-                    position=int(row["position"]),
-                    temperature=row["temperature"],
-                    share=float(row["share"]),
-                )
+    for row in (row for entry in bundle["folds"] for row in entry["members"]):
+        if row["directory"] not in listed:
+            raise ArtifactError(
+                f"{file}: the bundle is incomplete: no files are listed for {row['directory']}; "
+                "export again"
             )
-        folds.append(
-            FoldSystem(
-                fold=int(entry["fold"]),
-                members=tuple(members),
-                parameters=entry["parameters"],
-                num_candidates=int(entry["num_candidates"]),
-            )
-        )
-    if bundle["kind"] not in KINDS:
-        raise ValueError(f"kind is '{bundle['kind']}'")
     return System(
-        kind=str(bundle["kind"]),
+        kind=bundle["kind"],
         source=path,
-        title=str(bundle["title"]),
+        title=bundle["title"],
         classes=tuple(bundle["classes"]),
-        folds=tuple(folds),
-        synthetic=bool(bundle["synthetic"]),
-        description=dict(bundle["description"]),
+        folds=tuple(
+            FoldSystem(
+                fold=entry["fold"],
+                members=tuple(_member(path, row) for row in entry["members"]),
+                parameters=entry["parameters"],
+                num_candidates=entry["num_candidates"],
+            )
+            for entry in bundle["folds"]
+        ),
+        synthetic=bundle["synthetic"],
+        description=bundle["description"],
         rejection=bundle.get("rejection"),
+    )
+
+
+def _member(path: Path, row: BundledMember) -> Member:
+    return Member(
+        name=row["member"],
+        architecture=row["architecture"],
+        directory=path / row["directory"],
+        position=row["position"],
+        temperature=row["temperature"],
+        share=row["share"],
     )
 
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from serplatform.artifacts import read_json
 from serplatform.ensemble.build import SYSTEMS
 from serplatform.errors import ArtifactError
 from serplatform.metrics import METRICS, classification_metrics
-from serplatform.prediction.system import ENSEMBLE_FILE, System
+from serplatform.prediction.system import System
+from serplatform.records import EnsembleRecord, read_dataset_description, read_ensemble
 from serplatform.run_directory import RunDirectory
 from serplatform.statistics.bootstrap import bootstrap_intervals
 from serplatform.storage.cache import fetch_tables
@@ -36,7 +36,7 @@ def describe(system: System) -> dict[str, Any]:
         ArtifactError: the posterior table of the trial is missing or damaged.
     """
     if system.kind == "ensemble":
-        return _of_ensemble(system, read_json(system.source / ENSEMBLE_FILE, "ensemble"))
+        return _of_ensemble(system, read_ensemble(system.source))
     return _of_run(system)
 
 
@@ -46,7 +46,7 @@ def _of_run(system: System) -> dict[str, Any]:
     number = int(system.folds[0].members[0].name.rpartition("-")[2])
     record = directory.records()[number]
     complete = sum(r["state"] == "complete" for r in directory.records().values())
-    objective = (run.get("objective") or ["uar"])[0]
+    objective = run["objective"][0]
     return {
         "title": f"{record['architecture']}, trial {number} of {complete} complete trials",
         "data": _data(run),
@@ -59,7 +59,7 @@ def _of_run(system: System) -> dict[str, Any]:
             f"{objective}. Dev rows also chose each model's epoch. Test rows chose nothing."
         ),
         "metrics": _run_metrics(directory, number, system.classes),
-        "notes": list(run.get("notes", [])),
+        "notes": list(run["notes"]),
     }
 
 
@@ -87,9 +87,9 @@ def _run_metrics(
     }
 
 
-def _of_ensemble(system: System, ensemble: Mapping[str, Any]) -> dict[str, Any]:
+def _of_ensemble(system: System, ensemble: EnsembleRecord) -> dict[str, Any]:
     pooled, over = ensemble["pooled"]["ensemble"], ensemble["over_folds"]["ensemble"]
-    counts = ensemble["counts"]
+    count = len(ensemble["parameter_order"])
     return {
         "title": f"{ensemble['combiner']} ensemble of {len(_members(system))} trials",
         "data": _data(ensemble),
@@ -97,11 +97,9 @@ def _of_ensemble(system: System, ensemble: Mapping[str, Any]) -> dict[str, Any]:
         "members": _members(system),
         "parameters": {
             "combiner": ensemble["combiner"],
-            "temperature_scaling": ensemble["temperature_scaling"],
+            "temperature_scaling": ensemble.get("temperature_scaling", False),
         },
-        "selection": (
-            f"{counts['candidates']} candidates; {SYSTEMS['ensemble']}. Test rows chose nothing."
-        ),
+        "selection": (f"{count} candidates; {SYSTEMS['ensemble']}. Test rows chose nothing."),
         "metrics": {name: {**pooled[name], **over[name]} for name in METRICS},
         "notes": list(ensemble.get("notes", [])),
     }
@@ -135,11 +133,11 @@ def _data(found: Mapping[str, Any]) -> dict[str, Any]:
         key: counts[key] for key in ("utterances", "speakers", "by_emotion") if key in counts
     }
     try:
-        meta = read_json(fetch_tables(parse(str(path))) / "dataset.json")
+        meta = read_dataset_description(fetch_tables(parse(str(path))))
     except (ArtifactError, RemoteError, OSError):
         return dataset
-    if meta.get("fingerprint") == dataset.get("fingerprint"):
-        dataset |= {key: meta[key] for key in ("language", "licence") if key in meta}
+    if meta["fingerprint"] == dataset.get("fingerprint"):
+        dataset |= {key: meta.get(key) for key in ("language", "licence") if key in meta}
     return dataset
 
 

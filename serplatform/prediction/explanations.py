@@ -54,6 +54,7 @@ from serplatform.prediction.question import (
     ranked_rows,
 )
 from serplatform.protocols.plan import plan_hash, read_plan
+from serplatform.records import DatasetDescription, TrialRecord
 from serplatform.run_directory import RunDirectory
 from serplatform.statistics.circular_shift import circular_shift_test
 
@@ -90,7 +91,7 @@ class _Findings:
             curves.sort(key=lambda curve: curve.trial)
 
 
-def may_embed(meta: Mapping[str, Any]) -> bool:
+def may_embed(meta: DatasetDescription) -> bool:
     """Whether a corpus may be passed on without conditions, so that a page may carry its sound.
 
     Args:
@@ -226,7 +227,7 @@ def explain_run(
 
 def _explain_trial(
     question: Question,
-    record: Mapping[str, Any],
+    record: TrialRecord,
     findings: _Findings,
     *,
     seed: int,

@@ -11,7 +11,6 @@ from typing import Any
 from serplatform.artifacts import (
     SCHEMA_VERSION,
     file_sha256,
-    read_json,
     write_bytes,
     write_json,
     write_text,
@@ -23,6 +22,7 @@ from serplatform.prediction.description import describe
 from serplatform.prediction.model_card import model_card
 from serplatform.prediction.rejection import rejection_data
 from serplatform.prediction.system import Member, System, open_system
+from serplatform.records import BundledConfidences, ModelDescription, read_record
 from serplatform.storage.destination import NEW, check_directory
 from serplatform.training.bundle import CONFIG_FILE, WEIGHTS_FILE, load_model
 
@@ -110,7 +110,7 @@ def _write(system: System, folder: Path) -> dict[str, Any]:
     return bundle
 
 
-def _rejection(system: System) -> dict[str, Any] | None:
+def _rejection(system: System) -> BundledConfidences | None:
     """What ``predict --reject`` chooses a threshold from; None of an ensemble without it."""
     try:
         return rejection_data(system)
@@ -136,7 +136,7 @@ def _copy_model(member: Member, folder: Path, place: str) -> dict[str, str]:
     load_model(member.directory)
     target = folder / place
     write_bytes(target / WEIGHTS_FILE, (member.directory / WEIGHTS_FILE).read_bytes())
-    config = read_json(member.directory / CONFIG_FILE, "model description")
+    config = read_record(ModelDescription, member.directory / CONFIG_FILE, "model description")
     vectors = config["data"].get("word_vectors")
     if vectors:  # the vectors are in the weights; where the file lay is nobody's business
         config["data"]["word_vectors"] = Path(vectors).name

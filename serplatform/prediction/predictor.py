@@ -29,6 +29,7 @@ from serplatform.features.base import FEATURES, FeatureExtractor
 from serplatform.features.clip import Clip as FeatureClip
 from serplatform.models.base import Batch
 from serplatform.prediction.system import System
+from serplatform.records import Preprocessing
 from serplatform.training.bundle import LoadedModel, load_model
 
 FloatArray = npt.NDArray[np.float32]
@@ -63,7 +64,7 @@ class SpeakerMoments:
     def __init__(self) -> None:
         self._sums: dict[str, tuple[int, DoubleArray, DoubleArray]] = {}
 
-    def add(self, clip: ClipInput, settings: Sequence[Mapping[str, Any]]) -> None:
+    def add(self, clip: ClipInput, settings: Sequence[Preprocessing]) -> None:
         """Add a clip's frames, for every feature and way of preparing it in ``settings``."""
         for key, chosen in {_key(s): s for s in settings}.items():
             frames = _model_frames(clip, chosen).astype(np.float64)
@@ -82,7 +83,7 @@ class SpeakerMoments:
         """Frames that the scarcest feature gave; 0 before any clip."""
         return min((count for count, _, _ in self._sums.values()), default=0)
 
-    def settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+    def settings(self, settings: Preprocessing) -> Preprocessing:
         """Preprocessing that standardizes by this speaker what ``settings`` would by a clip's."""
         count, mean, scatter = self._sums[_key(settings)]
         deviation = np.maximum(np.sqrt(scatter / count), np.array(settings["deviation_floor"]))
@@ -111,7 +112,7 @@ class Predictor:
         self.classes = system.classes
         self._device = _checked_device(device)
         self._models: dict[Path, LoadedModel] = {}
-        self._combiners = [fold.combiner() for fold in system.folds]
+        self._combiners = [fold.combiner(len(system.classes)) for fold in system.folds]
         for fold in system.folds:
             for member in fold.members:
                 if member.directory not in self._models:
@@ -128,7 +129,7 @@ class Predictor:
         return list(self._models.values())
 
     @property
-    def speaker_settings(self) -> list[dict[str, Any]]:
+    def speaker_settings(self) -> list[Preprocessing]:
         """Preprocessing of the models that normalize by speaker; empty where none does."""
         found = [model.preprocessing for model in self.models]
         return [settings for settings in found if settings["normalization"] == "speaker"]
@@ -186,9 +187,10 @@ class Predictor:
             if key not in kept:
                 kept[key] = [_model_frames(clip, model.preprocessing) for clip in clips]
             solo[directory] = self._model_posteriors(model, clips, kept[key], speaker)
+        shape = len(clips), len(self.classes)
         return np.stack(
             [
-                fold.combine(combiner, [solo[member.directory] for member in fold.members])
+                fold.combine(combiner, [solo[member.directory] for member in fold.members], shape)
                 for fold, combiner in zip(self.system.folds, self._combiners, strict=True)
             ]
         )

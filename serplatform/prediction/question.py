@@ -20,6 +20,7 @@ from serplatform.datasets.dataset import Dataset
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.prediction.attention import alignment_agreement
 from serplatform.protocols.base import FoldPlan
+from serplatform.records import RunDescription, TrialRecord
 from serplatform.run_directory import RunDirectory
 from serplatform.storage.location import parse
 
@@ -74,7 +75,7 @@ class Question:
 
 
 def open_dataset(
-    directory: RunDirectory, description: Mapping[str, Any], moved: str | Path | None
+    directory: RunDirectory, description: RunDescription, moved: str | Path | None
 ) -> Dataset:
     path = moved or description["dataset"]["path"]
     place = parse(path)
@@ -84,7 +85,7 @@ def open_dataset(
             "now with --data"
         )
     opened = Dataset.open(path)
-    expected = str(description["dataset"]["fingerprint"])
+    expected = description["dataset"]["fingerprint"]
     if opened.fingerprint != expected:
         raise ArtifactError(
             f"{path}: the dataset is not the one that {directory} was trained on "
@@ -94,11 +95,11 @@ def open_dataset(
     return opened
 
 
-def merit(record: Mapping[str, Any]) -> tuple[float, int]:
+def merit(record: TrialRecord) -> tuple[float, int]:
     return float(record["dev"]["uar"]), -int(record["trial"])
 
 
-def choose_trials(directory: RunDirectory, numbers: Sequence[int] | None) -> list[dict[str, Any]]:
+def choose_trials(directory: RunDirectory, numbers: Sequence[int] | None) -> list[TrialRecord]:
     """Records of the trials to explain: as asked for, or the best of each architecture."""
     records = directory.records()
     complete = {
@@ -119,12 +120,12 @@ def choose_trials(directory: RunDirectory, numbers: Sequence[int] | None) -> lis
         return [complete[n] for n in dict.fromkeys(numbers)]
     if not complete:
         raise BadInputError(f"{directory.path}: no trial has finished, so there is no model to ask")
-    best: dict[str, dict[str, Any]] = {}
+    best: dict[str, TrialRecord] = {}
     for record in complete.values():
-        name = str(record["architecture"])
+        name = record["architecture"]
         if name not in best or merit(record) > merit(best[name]):
             best[name] = record
-    return sorted(best.values(), key=lambda record: int(record["trial"]))
+    return sorted(best.values(), key=lambda record: record["trial"])
 
 
 def ranked_rows(

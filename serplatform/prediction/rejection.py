@@ -10,17 +10,15 @@ Shapes: F folds, N clips, K classes.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from serplatform.artifacts import read_json
 from serplatform.ensemble.calibration import apply_temperature, fit_temperature
 from serplatform.ensemble.rejection import Operating, Wish, coverage_accuracy_curve, grant
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.prediction.system import ENSEMBLE_FILE, System
+from serplatform.records import BundledConfidences, read_ensemble
 from serplatform.run_directory import RunDirectory
 
 DoubleArray = npt.NDArray[np.float64]
@@ -58,7 +56,7 @@ class Rejector:
         )
 
 
-def rejection_data(system: System) -> dict[str, Any]:
+def rejection_data(system: System) -> BundledConfidences:
     """What thresholds are chosen from, JSON-serialisable, as bundles keep it.
 
     Returns:
@@ -69,20 +67,20 @@ def rejection_data(system: System) -> dict[str, Any]:
         ArtifactError: the system was made by an earlier version, or a file is damaged.
     """
     if system.rejection is not None:
-        return dict(system.rejection)
+        return system.rejection
     if system.kind == "ensemble":
         file = system.source / ENSEMBLE_FILE
         if not file.is_file():
             raise ArtifactError(
                 f"{system.source}: the bundle holds no confidences of dev rows; export it again"
             )
-        found = read_json(file, "ensemble description").get("rejection") or {}
-        if "dev" not in found:
+        found = read_ensemble(system.source).get("rejection")
+        if found is None or "dev" not in found:
             raise ArtifactError(
                 f"{file}: holds no confidences of dev rows; combine again with "
                 "`serplatform ensemble`"
             )
-        temperatures = [float(fold["temperature"]) for fold in found["folds"]]
+        temperatures = [fold["temperature"] for fold in found["folds"]]
         return {"temperatures": temperatures, **found["dev"]}
     if not (system.source / "run.json").is_file():
         raise ArtifactError(
@@ -91,7 +89,7 @@ def rejection_data(system: System) -> dict[str, Any]:
     return _of_trial(system)
 
 
-def _of_trial(system: System) -> dict[str, Any]:
+def _of_trial(system: System) -> BundledConfidences:
     number = int(system.folds[0].members[0].name.rpartition("-")[2])
     table = RunDirectory(system.source).read_posteriors(number)
     rows = [row for row in table.to_pylist() if row["part"] == "dev"]
@@ -130,16 +128,20 @@ def make_rejector(system: System, wish: Wish) -> Rejector:
         ArtifactError: as for :func:`rejection_data`.
     """
     data = rejection_data(system)
-    try:
-        rows, curve = int(data["rows"]), _curve(data["curve"])
-        temperatures = np.array(data["temperatures"], dtype=np.float64)
-        if len(temperatures) != len(system.folds) or not (temperatures > 0).all():
-            raise ValueError("temperatures do not fit the folds")
-    except (KeyError, TypeError, ValueError) as error:
+    rows, columns = data["rows"], data["curve"]
+    temperatures = np.array(data["temperatures"], dtype=np.float64)
+    if len(temperatures) != len(system.folds):
         raise ArtifactError(
-            f"{system.source}: the confidences of dev rows are damaged "
-            f"({type(error).__name__}: {error}); combine or export again"
-        ) from None
+            f"{system.source}: the confidences of dev rows are damaged: they hold "
+            f"{len(temperatures)} temperatures for {len(system.folds)} folds; combine or export "
+            "again"
+        )
+    curve = [
+        Operating(threshold=t, coverage=c, accuracy=a)
+        for t, c, a in zip(
+            columns["threshold"], columns["coverage"], columns["accuracy"], strict=True
+        )
+    ]
     chosen = grant(curve, wish, rows=rows)
     if chosen is None:
         best = max(
@@ -155,12 +157,3 @@ def make_rejector(system: System, wish: Wish) -> Rejector:
             f"accuracy that enough of them have is {best:.3f}"
         )
     return Rejector(wish=wish, temperatures=temperatures, chosen=chosen)
-
-
-def _curve(columns: Mapping[str, Any]) -> list[Operating]:
-    return [
-        Operating(threshold=float(t), coverage=float(c), accuracy=None if a is None else float(a))
-        for t, c, a in zip(
-            *(columns[key] for key in ("threshold", "coverage", "accuracy")), strict=True
-        )
-    ]

@@ -18,12 +18,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from serplatform.artifacts import SCHEMA_VERSION, damaged_content, read_json
 from serplatform.ensemble.base import Combiner, combiner_from_parameters
 from serplatform.ensemble.calibration import apply_temperature
-from serplatform.errors import ArtifactError, BadInputError, SerplatformError
-from serplatform.metrics import HIGHER_IS_BETTER
-from serplatform.run_directory import DEV_METRICS, RunDirectory
+from serplatform.errors import ArtifactError, BadInputError
+from serplatform.records import (
+    BundledConfidences,
+    RunDescription,
+    TrialRecord,
+    read_ensemble,
+)
+from serplatform.run_directory import RunDirectory, merit
 from serplatform.storage.mirror import ensure, find_copy, shown
 
 DoubleArray = npt.NDArray[np.float64]
@@ -68,38 +72,37 @@ class FoldSystem:
     parameters: Mapping[str, Any] | None = None
     num_candidates: int = 1
 
-    def combiner(self) -> Combiner | None:
+    def combiner(self, num_classes: int) -> Combiner | None:
         """The combiner, ready to combine.
 
         Raises:
             ArtifactError: the parameters are damaged.
+            BadInputError: this program has no such combiner.
         """
         if self.parameters is None:
             return None
-        try:
-            combiner = combiner_from_parameters(self.parameters)
-            size = len(combiner.weights())
-        except (KeyError, TypeError, ValueError, SerplatformError) as error:
+        combiner = combiner_from_parameters(self.parameters, f"fold {self.fold}")
+        if not combiner.fits(self.num_candidates, num_classes):
             raise ArtifactError(
-                f"fold {self.fold}: the combiner's parameters are damaged ({error}); combine again"
-            ) from None
-        if size != self.num_candidates:
-            raise ArtifactError(
-                f"fold {self.fold}: the combiner has {size} weights for {self.num_candidates} "
-                "candidates; combine again"
+                f"fold {self.fold}: the combiner's parameters do not fit {self.num_candidates} "
+                f"candidates and {num_classes} classes; combine again"
             )
         return combiner
 
-    def combine(self, combiner: Combiner | None, posteriors: Sequence[DoubleArray]) -> DoubleArray:
-        """Combine the members' posteriors, (N, K) each, to (N, K).
+    def combine(
+        self,
+        combiner: Combiner | None,
+        posteriors: Sequence[DoubleArray],
+        shape: tuple[int, int],
+    ) -> DoubleArray:
+        """Combine the members' posteriors, each of ``shape`` (N, K), to (N, K).
 
-        Candidates that are not members say 1/K for every class, which no combiner weighs.
+        Candidates that are not members say 1/K for every class, which no combiner weighs; a
+        fold may have no member at all.
         """
         if combiner is None:
             return posteriors[0]
-        table = np.full(
-            (self.num_candidates, *posteriors[0].shape), 1.0 / posteriors[0].shape[1]
-        )  # (M, N, K)
+        table = np.full((self.num_candidates, *shape), 1.0 / shape[1])  # (M, N, K)
         for member, values in zip(self.members, posteriors, strict=True):
             scaled = values
             if member.temperature is not None:
@@ -132,7 +135,7 @@ class System:
     folds: tuple[FoldSystem, ...]
     synthetic: bool
     description: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    rejection: Mapping[str, Any] | None = None
+    rejection: BundledConfidences | None = None
 
     @property
     def num_models(self) -> int:
@@ -141,6 +144,11 @@ class System:
     def describe(self) -> str:
         """One sentence on what is averaged."""
         folds = len(self.folds)
+        if not self.num_models:
+            return (
+                f"{self.title}: has no member, for dev rows spoke against every trial; every class "
+                "gets the same posterior, which is no better than chance"
+            )
         if self.kind == "ensemble":
             return (
                 f"{self.title}: {self.num_models} models; those of each fold are combined with the "
@@ -168,11 +176,9 @@ def open_system(path: Path, trial: int | None = None) -> System:
     if trial is not None and not is_run:
         raise BadInputError(f"--trial {trial}: is for runs, and {path} is none")
     if is_run:
-        with damaged_content(path, "run"):
-            return open_run(path, trial)
+        return open_run(path, trial)
     if (path / ENSEMBLE_FILE).is_file():
-        with damaged_content(path / ENSEMBLE_FILE, "ensemble"):
-            return open_ensemble(path)
+        return open_ensemble(path)
     if (path / BUNDLE_FILE).is_file():
         return read_bundle(path)
     raise BadInputError(
@@ -186,15 +192,14 @@ def open_run(path: Path, trial: int | None = None) -> System:
     directory = RunDirectory(path)
     run = directory.read_run()
     record = choose_trial(directory, run, trial)
-    number = int(record["trial"])
-    count = _num_folds(directory, run)
+    number = record["trial"]
     members = tuple(
         Member(
             name=f"trial-{number:05d}",
-            architecture=str(record["architecture"]),
+            architecture=record["architecture"],
             directory=_existing(directory.model_directory(number, fold), path),
         )
-        for fold in range(count)
+        for fold in range(_num_folds(directory, run))
     )
     return System(
         kind="run",
@@ -202,13 +207,11 @@ def open_run(path: Path, trial: int | None = None) -> System:
         title=f"trial {number} ({record['architecture']}) of {shown(path)}",
         classes=tuple(run["classes"]),
         folds=tuple(FoldSystem(fold=k, members=(member,)) for k, member in enumerate(members)),
-        synthetic=bool(run["dataset"].get("synthetic")),
+        synthetic=run["dataset"].get("synthetic", False),
     )
 
 
-def choose_trial(
-    directory: RunDirectory, run: Mapping[str, Any], trial: int | None
-) -> Mapping[str, Any]:
+def choose_trial(directory: RunDirectory, run: RunDescription, trial: int | None) -> TrialRecord:
     """The record of a trial: the one named, or the best by its mean dev objective.
 
     Raises:
@@ -224,68 +227,57 @@ def choose_trial(
         state = f"is {records[trial]['state']}" if trial in records else "does not exist"
         known = ", ".join(map(str, sorted(complete)[:20])) + (" …" if len(complete) > 20 else "")
         raise BadInputError(f"--trial {trial}: {state} in {directory}; complete trials: {known}")
-    named = str((run.get("objective") or ["uar"])[0])
-    objective = named if named in DEV_METRICS else "uar"
-    sign = 1.0 if HIGHER_IS_BETTER[objective] else -1.0
-    return max(complete.values(), key=lambda r: (sign * r["dev"][objective], -r["trial"]))
+    objective = run["objective"][0]
+    return max(complete.values(), key=lambda r: (merit(r["dev"], objective), -r["trial"]))
 
 
 def open_ensemble(path: Path) -> System:
     """Each fold's members with the combiner fitted on that fold's dev rows."""
-    file = path / ENSEMBLE_FILE
-    ensemble = read_json(file, "ensemble description")
-    if not isinstance(ensemble, dict) or ensemble.get("schema_version") != SCHEMA_VERSION:
-        raise ArtifactError(
-            f"{file}: not an ensemble of schema version {SCHEMA_VERSION}; combine again with "
-            "`serplatform ensemble`"
-        )
-    try:
-        order = {name: position for position, name in enumerate(ensemble["parameter_order"])}
-        runs: dict[str, RunDirectory] = {}
-        folds = []
-        for entry in ensemble["folds"]:
-            fold = int(entry["fold"])
-            for row in entry["members"]:
-                if row["run"] not in runs:
-                    runs[row["run"]] = _find_run(path, row["run"], ensemble.get("folds_hash"))
-            members = tuple(
+    ensemble = read_ensemble(path)
+    order = {name: position for position, name in enumerate(ensemble["parameter_order"])}
+    runs: dict[str, RunDirectory] = {}
+    folds = []
+    for entry in ensemble["folds"]:
+        members = []
+        for row in entry["members"]:
+            if row["member"] not in order:
+                raise ArtifactError(
+                    f"{path / ENSEMBLE_FILE}: parameter_order lacks the member {row['member']}; "
+                    "combine again with `serplatform ensemble`"
+                )
+            if row["run"] not in runs:
+                runs[row["run"]] = _find_run(path, row["run"], ensemble["folds_hash"])
+            run = runs[row["run"]]
+            members.append(
                 Member(
-                    name=str(row["member"]),
-                    architecture=str(row["architecture"]),
-                    directory=_existing(
-                        runs[row["run"]].model_directory(int(row["trial"]), fold),
-                        runs[row["run"]].path,
-                    ),
+                    name=row["member"],
+                    architecture=row["architecture"],
+                    directory=_existing(run.model_directory(row["trial"], entry["fold"]), run.path),
                     position=order[row["member"]],
                     temperature=row["temperature"],
-                    share=float(row["share"]),
-                )
-                for row in entry["members"]
-            )
-            folds.append(
-                FoldSystem(
-                    fold=fold,
-                    members=members,
-                    parameters=entry["parameters"],
-                    num_candidates=len(order),
+                    share=row["share"],
                 )
             )
-        return System(
-            kind="ensemble",
-            source=path,
-            title=f"{ensemble['combiner']} ensemble {shown(path)}",
-            classes=tuple(ensemble["classes"]),
-            folds=tuple(folds),
-            synthetic=bool((ensemble.get("dataset") or {}).get("synthetic")),
+        folds.append(
+            FoldSystem(
+                fold=entry["fold"],
+                members=tuple(members),
+                parameters=entry["parameters"],
+                num_candidates=len(order),
+            )
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ArtifactError(
-            f"{file}: the ensemble is incomplete ({type(error).__name__}: {error}); combine again "
-            "with `serplatform ensemble`"
-        ) from None
+    dataset = ensemble.get("dataset")
+    return System(
+        kind="ensemble",
+        source=path,
+        title=f"{ensemble['combiner']} ensemble {shown(path)}",
+        classes=tuple(ensemble["classes"]),
+        folds=tuple(folds),
+        synthetic=dataset is not None and dataset.get("synthetic", False),
+    )
 
 
-def _find_run(ensemble: Path, recorded: str, folds_hash: Any) -> RunDirectory:
+def _find_run(ensemble: Path, recorded: str, folds_hash: str) -> RunDirectory:
     """A member's run: where it was, or around the ensemble when both were moved together.
 
     An ensemble that lies in its run goes with that one, also where the run is a copy.
@@ -297,7 +289,7 @@ def _find_run(ensemble: Path, recorded: str, folds_hash: Any) -> RunDirectory:
     for place in [parent, there, around[1]] if inside else [there, *around]:
         if not (place / "run.json").is_file():
             continue
-        if place == there or RunDirectory(place).read_run().get("folds_hash") == folds_hash:
+        if place == there or RunDirectory(place).read_run()["folds_hash"] == folds_hash:
             return RunDirectory(place)
     raise ArtifactError(
         f"{ensemble}: its members' models are in the run {recorded}, which is not there any more; "
@@ -306,11 +298,8 @@ def _find_run(ensemble: Path, recorded: str, folds_hash: Any) -> RunDirectory:
     )
 
 
-def _num_folds(directory: RunDirectory, run: Mapping[str, Any]) -> int:
-    try:
-        return int(run["protocol"]["num_folds"])
-    except (KeyError, TypeError, ValueError):
-        return len(read_json(directory.folds_file, "fold file")["folds"])
+def _num_folds(directory: RunDirectory, run: RunDescription) -> int:
+    return run["protocol"].get("num_folds") or len(directory.read_folds(run)["folds"])
 
 
 def _existing(model: Path, run: Path) -> Path:

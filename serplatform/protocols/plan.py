@@ -21,6 +21,7 @@ from serplatform.config import digest
 from serplatform.errors import ArtifactError, BadInputError, LeakError, unknown_name
 from serplatform.protocols.base import PARTS, PROTOCOLS, Fold, FoldPlan, Protocol
 from serplatform.protocols.selection import IntArray, column
+from serplatform.records import FoldFile, checked
 
 _MOST_FAULTS = 20
 
@@ -195,37 +196,23 @@ def plan_from_json(value: Any, where: str = "fold file") -> FoldPlan:
     Raises:
         ArtifactError: another schema version, a missing key, or a hash that does not match.
     """
-    version = value.get("schema_version") if isinstance(value, dict) else None
-    if version != SCHEMA_VERSION:
+    stored = checked(FoldFile, value, where, "fold file", "make the folds again")
+    plan = FoldPlan(
+        protocol=stored["protocol"],
+        speaker_independent=stored["speaker_independent"],
+        classes=tuple(stored["classes"]),
+        label_map=stored["label_map"],
+        folds=tuple(
+            Fold(train=tuple(fold["train"]), dev=tuple(fold["dev"]), test=tuple(fold["test"]))
+            for fold in stored["folds"]
+        ),
+        seed=stored["seed"],
+        notes=tuple(stored["notes"]),
+    )
+    found = plan_hash(plan)
+    if stored.get("hash", found) != found:
         raise ArtifactError(
-            f"{where}: schema version {version}, but this version of serplatform reads "
-            f"{SCHEMA_VERSION}; make the folds again"
-        )
-    try:
-        plan = FoldPlan(
-            protocol=str(value["protocol"]),
-            speaker_independent=bool(value["speaker_independent"]),
-            classes=tuple(value["classes"]),
-            label_map=dict(value["label_map"]),
-            folds=tuple(
-                Fold(**{part: tuple(fold[part]) for part in PARTS}) for fold in value["folds"]
-            ),
-            seed=int(value["seed"]),
-            notes=tuple(value["notes"]),
-        )
-        names = [plan.classes, plan.label_map, plan.label_map.values(), plan.notes]
-        names += [getattr(fold, part) for fold in plan.folds for part in PARTS]
-        if not all(type(name) is str for group in names for name in group):
-            raise TypeError("a name is not text")
-        found = plan_hash(plan)
-    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ArtifactError(
-            f"{where}: the fold file is damaged ({type(error).__name__}: {error}); make the folds "
-            "again"
-        ) from None
-    if value.get("hash", found) != found:
-        raise ArtifactError(
-            f"{where}: its contents do not match the hash {str(value['hash'])[:12]}… written in "
+            f"{where}: its contents do not match the hash {stored['hash'][:12]}… written in "
             "it; it was altered, make the folds again"
         )
     return plan

@@ -9,15 +9,22 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from serplatform.errors import ArtifactError
 from serplatform.metrics import classification_metrics
+from serplatform.records import (
+    ComparisonRecord,
+    EnsembleRecord,
+    IntervalRecord,
+    MemberRecord,
+)
 from serplatform.report.load import Ensemble, Posteriors, Source, Trial, concatenate
 from serplatform.report.resampling import RESAMPLES, SEED, Resampling, recall_intervals
 from serplatform.report.wording import METRICS, listing, plural
+from serplatform.run_directory import merit
 from serplatform.statistics.bootstrap import (
     Interval,
     bootstrap_difference,
@@ -25,6 +32,8 @@ from serplatform.statistics.bootstrap import (
 )
 from serplatform.statistics.mcnemar import McNemarResult, mcnemar_exact
 from serplatform.statistics.permutation import PermutationResult, paired_permutation_test
+
+R = TypeVar("R", PermutationResult, McNemarResult)
 
 #: Largest difference between a recorded metric and the same computed again from the posteriors.
 TOLERANCE = 1e-6
@@ -194,7 +203,8 @@ def measure(posteriors: Posteriors, *, key: str, chosen: str, drawing: Resamplin
 def best_by_fold(trials: Sequence[Trial]) -> tuple[Trial, ...]:
     """For each fold the finished trial with the highest dev UAR on that fold's dev rows.
 
-    Ties go to the higher mean dev UAR, then to the earlier trial.
+    Ties go to the lower dev NLL, then by name to the earlier trial, as in an ensemble's
+    combiner ``single``.
 
     Args:
         trials: finished ones, of runs with the same folds.
@@ -203,11 +213,12 @@ def best_by_fold(trials: Sequence[Trial]) -> tuple[Trial, ...]:
     num_folds = max((len(t.fold_dev_uar) for t in complete), default=0)
     complete = [t for t in complete if len(t.fold_dev_uar) == num_folds]
 
-    def merit(trial: Trial, fold: int) -> tuple[float, float]:
-        value = trial.fold_dev_uar[fold]
-        return (value if math.isfinite(value) else -math.inf, trial.objective or -math.inf)
+    def rank(trial: Trial, fold: int) -> tuple[float, float]:
+        nll = trial.fold_dev_nll[fold] if trial.fold_dev_nll else math.inf
+        return merit({"uar": trial.fold_dev_uar[fold], "nll": nll}, "uar")
 
-    return tuple(max(complete, key=lambda t: merit(t, fold)) for fold in range(num_folds))
+    complete.sort(key=lambda t: (t.run, t.number))
+    return tuple(max(complete, key=lambda t: rank(t, fold)) for fold in range(num_folds))
 
 
 def _single(source: Source, chosen: Sequence[Trial]) -> Posteriors | None:
@@ -308,21 +319,9 @@ def _unique(trials: Sequence[Trial]) -> tuple[Trial, ...]:
 
 
 def _ensemble_evidence(source: Source, ensemble: Ensemble, trials: tuple[Trial, ...]) -> Evidence:
-    try:
-        return _read_ensemble_evidence(source, ensemble, trials)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise ArtifactError(
-            f"{ensemble.path / 'ensemble.json'}: is damaged or of another version "
-            f"({type(error).__name__}: {error}); build the ensemble again"
-        ) from error
-
-
-def _read_ensemble_evidence(
-    source: Source, ensemble: Ensemble, trials: tuple[Trial, ...]
-) -> Evidence:
     info = ensemble.info
     drawing = Resampling(
-        resamples=int(info.get("num_resamples", RESAMPLES)), seed=int(info.get("seed", SEED))
+        resamples=info.get("num_resamples", RESAMPLES), seed=info.get("seed", SEED)
     )
     systems = [
         measure(
@@ -337,17 +336,17 @@ def _read_ensemble_evidence(
     by_number = {
         (name, trial.number): trial for name, run in source.named.items() for trial in run.trials
     }
-    keys = [(str(f["best_single"]["run"]), int(f["best_single"]["trial"])) for f in info["folds"]]
+    keys = [(f["best_single"]["run"], f["best_single"]["trial"]) for f in info["folds"]]
     chosen = [by_number[key] for key in keys if key in by_number]
     single = _single(source, chosen) if len(chosen) == len(keys) else None
     if single is not None:
-        sentence = _chosen_sentence(chosen, str(info.get("objective", "uar")))
+        sentence = _chosen_sentence(chosen, info.get("objective", "uar"))
         systems.append(measure(single, key="single", chosen=sentence, drawing=drawing))
         recorded.pop("single", None)
         comparison = compare(systems[0], systems[1], drawing)
     else:
         comparison = read_comparison(info["comparison"])
-    parts = [(str(m["run"]), int(m["trial"])) for f in info["folds"] for m in f["members"]]
+    parts = [(m["run"], m["trial"]) for f in info["folds"] for m in f["members"]]
     members = [by_number[key] for key in parts if key in by_number]
     return Evidence(
         source=source,
@@ -373,18 +372,18 @@ def _check_recorded(ensemble: Ensemble, system: System) -> None:
             )
 
 
-def _interval(found: Mapping[str, Any]) -> Interval:
-    return Interval(value=float(found["value"]), low=found["low"], high=found["high"])
+def _interval(found: IntervalRecord) -> Interval:
+    return Interval(value=found["value"], low=found["low"], high=found["high"])
 
 
-def read_recorded(info: Mapping[str, Any]) -> tuple[Measured, ...]:
+def read_recorded(info: EnsembleRecord) -> tuple[Measured, ...]:
     """Metrics of the best single trial and the mean of all, as ``ensemble.json`` has them."""
     found = []
     for key, name, chosen in (
         ("single", "best_single", "For each fold, the trial with the best objective on dev rows."),
         ("mean", "mean_of_all", "Equal weights for every finished trial; nothing is chosen."),
     ):
-        if name not in info["pooled"]:
+        if name not in info["pooled"] or any(name not in f["metrics"] for f in info["folds"]):
             continue
         found.append(
             Measured(
@@ -392,66 +391,65 @@ def read_recorded(info: Mapping[str, Any]) -> tuple[Measured, ...]:
                 label=LABELS[key],
                 chosen=chosen,
                 pooled={k: _interval(v) for k, v in info["pooled"][name].items()},
-                by_fold={int(f["fold"]): dict(f["metrics"][name]["test"]) for f in info["folds"]},
+                by_fold={f["fold"]: f["metrics"][name]["test"] for f in info["folds"]},
             )
         )
     return tuple(found)
 
 
-def read_comparison(found: Mapping[str, Any]) -> Comparison:
+def read_comparison(found: ComparisonRecord) -> Comparison:
     """The comparison of ensemble and best single trial, as ``ensemble.json`` has it."""
     return Comparison(
         difference={name: _interval(v) for name, v in found["difference"].items()},
-        permutation=PermutationResult(**found["permutation"]["uar"]),
-        mcnemar=McNemarResult(**found["mcnemar"]),
+        permutation=_result(PermutationResult, found["permutation"]["uar"]),
+        mcnemar=_result(McNemarResult, found["mcnemar"]),
     )
 
 
-def _mean(values: Sequence[Any]) -> float | None:
-    known = [float(v) for v in values if v is not None]
+def _result(kind: type[R], found: Mapping[str, Any]) -> R:
+    """A test's result of the record's values; keys of later versions are left out."""
+    return kind(**{name: found[name] for name in kind.__annotations__})
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [v for v in values if v is not None]
     return sum(known) / len(known) if known else None
 
 
-def member_labels(info: Mapping[str, Any]) -> dict[str, str]:
+def member_labels(info: EnsembleRecord) -> dict[str, str]:
     """The ensemble's name of each member to what the page calls it."""
-    several = len(info.get("runs") or []) > 1
+    several = len(info["runs"]) > 1
     labels = {}
     for row in (row for fold in info["folds"] for row in fold["members"]):
         label = f"{row['architecture']} #{row['trial']}"
-        run = str(row["member"]).rpartition("/")[0]
-        labels[str(row["member"])] = f"{run}: {label}" if several else label
+        run = row["member"].rpartition("/")[0]
+        labels[row["member"]] = f"{run}: {label}" if several else label
     return labels
 
 
-def read_members(info: Mapping[str, Any]) -> tuple[Member, ...]:
+def read_members(info: EnsembleRecord) -> tuple[Member, ...]:
     """Members of ``ensemble.json`` with their weights in every fold, largest mean share first."""
     folds = info["folds"]
     labels = member_labels(info)
-    rows: dict[str, dict[int, Mapping[str, Any]]] = {}
+    rows: dict[str, dict[int, MemberRecord]] = {}
     for i, fold in enumerate(folds):
         for row in fold["members"]:
-            rows.setdefault(str(row["member"]), {})[i] = row
+            rows.setdefault(row["member"], {})[i] = row
     members = []
     for name, by_fold in rows.items():
         first = next(iter(by_fold.values()))
         found = list(by_fold.values())
+        each = [by_fold.get(i) for i in range(len(folds))]
         members.append(
             Member(
                 name=labels[name],
-                architecture=str(first["architecture"]),
-                weights=_by_fold(by_fold, "weight", len(folds)),
-                shares=_by_fold(by_fold, "share", len(folds)),
-                temperatures=tuple(
-                    by_fold[i].get("temperature") if i in by_fold else None
-                    for i in range(len(folds))
-                ),
+                architecture=first["architecture"],
+                weights=tuple(r["weight"] if r else 0.0 for r in each),
+                shares=tuple(r["share"] if r else 0.0 for r in each),
+                temperatures=tuple(r["temperature"] if r else None for r in each),
                 dev_uar=_mean([row["dev"]["uar"] for row in found]),
                 test_uar=_mean([row["test"]["uar"] for row in found]),
                 gain=_mean([(row["gain"]["test"] or {}).get("uar") for row in found]),
             )
         )
     return tuple(sorted(members, key=lambda m: (-sum(m.shares), m.name)))
-
-
-def _by_fold(rows: Mapping[int, Mapping[str, Any]], key: str, count: int) -> tuple[float, ...]:
-    return tuple(float(rows[i][key]) if i in rows else 0.0 for i in range(count))

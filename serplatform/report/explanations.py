@@ -4,19 +4,32 @@ from __future__ import annotations
 
 import dataclasses
 from abc import abstractmethod
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pyarrow as pa
 
-from serplatform.artifacts import SCHEMA_VERSION, file_sha256, read_json, read_parquet
+from serplatform.artifacts import file_sha256, read_parquet
 from serplatform.errors import ArtifactError
+from serplatform.records import ExplanationsRecord, ShownRecord, ShownUtterances, read_record
 from serplatform.report.evidence import Evidence
 from serplatform.report.figures.base import Figure, NoDataError
 from serplatform.report.load import Run
 
 FOLDER = "explanations"
+
+_AGAIN = "run `serplatform explain` again"
+_KEYS = ("trial", "architecture", "fold", "utterance_id", "speaker_id", "truth")
+
+#: columns that figures need of each table
+_COLUMNS = {
+    "attention": (
+        *(*_KEYS, "map", "frames", "spread"),
+        *(f"{what}_{c}" for what in ("mass", "frames") for c in ("vowel", "consonant", "silence")),
+    ),
+    "statistics": (*_KEYS, "num_windows", "sampled_share", "elements"),
+    "embeddings": (*_KEYS, "prediction", "confidence", "x", "y"),
+}
 
 
 D = TypeVar("D")
@@ -33,7 +46,7 @@ class Explanations:
     """
 
     run: Run
-    info: Mapping[str, Any]
+    info: ExplanationsRecord
     several: bool
 
     @property
@@ -53,25 +66,30 @@ class Explanations:
         """
         path = self._checked(f"{name}.parquet")
         try:
-            return read_parquet(path, "table")
+            table = read_parquet(path, "table")
         except ArtifactError as error:
             raise NoDataError(str(error)) from None
+        if lacking := [column for column in _COLUMNS[name] if column not in table.column_names]:
+            raise NoDataError(
+                f"{FOLDER}/{path.name} lacks {', '.join(lacking)}; run `serplatform explain` again"
+            )
+        return table
 
-    def utterances(self) -> list[dict[str, Any]]:
+    def utterances(self) -> list[ShownRecord]:
         """Utterances that are shown whole.
 
         Raises:
             NoDataError: as for :meth:`table`.
         """
         try:
-            found = read_json(self._checked("utterances.json"), "file of utterances")
+            path = self._checked("utterances.json")
+            return read_record(ShownUtterances, path, "file of utterances", _AGAIN)["utterances"]
         except ArtifactError as error:
             raise NoDataError(str(error)) from None
-        return list(found["utterances"])
 
     def _checked(self, name: str) -> Path:
         path = self.folder / name
-        expected = self.info.get("files", {}).get(name)
+        expected = self.info["files"].get(name)
         if not path.is_file() or file_sha256(path) != expected:
             raise NoDataError(
                 f"{FOLDER}/{name} is missing or is not what explanations.json describes; run "
@@ -94,7 +112,7 @@ def find_explanations(evidence: Evidence) -> tuple[Explanations, ...]:
         if not path.is_file():
             continue
         try:
-            info = read_json(path, "description of explanations")
+            info = read_record(ExplanationsRecord, path, "description of explanations", _AGAIN)
         except ArtifactError as error:
             raise NoDataError(str(error)) from None
         _check(run, info)
@@ -104,19 +122,12 @@ def find_explanations(evidence: Evidence) -> tuple[Explanations, ...]:
     return tuple(found)
 
 
-def _check(run: Run, info: Any) -> None:
+def _check(run: Run, info: ExplanationsRecord) -> None:
     """Refuse explanations that are not of this run."""
-    version = info.get("schema_version") if isinstance(info, Mapping) else None
-    if version != SCHEMA_VERSION:
-        raise NoDataError(
-            f"{FOLDER}/explanations.json is of schema version {version}, this program reads "
-            f"{SCHEMA_VERSION}; run `serplatform explain` again"
-        )
-    dataset = run.info.get("dataset") or {}
     for what, ours, theirs in (
-        ("dataset", dataset.get("fingerprint"), info.get("dataset_fingerprint")),
-        ("folds", run.info.get("folds_hash"), info.get("folds_hash")),
-        ("classes", list(run.classes), info.get("classes")),
+        ("dataset", run.info["dataset"]["fingerprint"], info["dataset_fingerprint"]),
+        ("folds", run.info["folds_hash"], info["folds_hash"]),
+        ("classes", list(run.classes), info["classes"]),
     ):
         if ours != theirs:
             raise NoDataError(
@@ -130,14 +141,7 @@ class ExplainedFigure(Figure[D]):
 
     def compute(self, evidence: Evidence) -> D:
         """Work out the numbers; see the base class."""
-        found = find_explanations(evidence)
-        try:
-            return self.examine(found, evidence)
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-            raise NoDataError(
-                f"the explanations are damaged or of another version of this program "
-                f"({type(error).__name__}: {error}); run `serplatform explain` again"
-            ) from None
+        return self.examine(find_explanations(evidence), evidence)
 
     @abstractmethod
     def examine(self, found: tuple[Explanations, ...], evidence: Evidence) -> D:

@@ -15,24 +15,21 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
-from serplatform.artifacts import (
-    SCHEMA_VERSION,
-    damaged_content,
-    file_sha256,
-    read_json,
-    read_parquet,
-)
+from serplatform.artifacts import file_sha256
 from serplatform.errors import ArtifactError, BadInputError
-from serplatform.run_directory import RunDirectory
+from serplatform.records import (
+    EnsembleRecord,
+    FoldFile,
+    RunDescription,
+    TrialRecord,
+    read_ensemble,
+)
+from serplatform.run_directory import RunDirectory, read_posterior_table
 from serplatform.storage.mirror import find_copy
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
-
-#: Largest departure of a row of posteriors from 1 that is taken for rounding.
-SUM_TOLERANCE = 1e-6
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,6 +63,7 @@ class Trial:
         params: flat dotted parameters that were chosen for it.
         dev: metric name to the mean over the folds that ended.
         fold_dev_uar: dev UAR of each fold that ended, in order.
+        fold_dev_nll: dev NLL of the same; empty where it was not recorded.
         epochs: in all folds.
         seconds: of its own training.
         num_parameters: trainable values, None where unknown.
@@ -93,6 +91,7 @@ class Trial:
     history: tuple[Epoch, ...]
     posteriors_sha256: str | None = None
     notes: tuple[str, ...] = ()
+    fold_dev_nll: tuple[float, ...] = ()
 
     @property
     def name(self) -> str:
@@ -201,9 +200,9 @@ class Run:
     """
 
     path: Path
-    info: Mapping[str, Any]
+    info: RunDescription
     classes: tuple[str, ...]
-    plan: Mapping[str, Any]
+    plan: FoldFile
     trials: tuple[Trial, ...]
 
     @property
@@ -234,7 +233,7 @@ class Ensemble:
     """
 
     path: Path
-    info: Mapping[str, Any]
+    info: EnsembleRecord
     classes: tuple[str, ...]
     posteriors: Posteriors
 
@@ -274,11 +273,6 @@ def load_source(path: Path) -> Source:
             f"{path}: no such directory; give what `serplatform search --out` or "
             "`serplatform ensemble --out` wrote"
         )
-    with damaged_content(path, "run or ensemble"):
-        return _load_source(path)
-
-
-def _load_source(path: Path) -> Source:
     if (path / "ensemble.json").exists():
         return _with_runs(path, load_ensemble(path), None)
     if (path / "run.json").exists():
@@ -300,60 +294,47 @@ def load_run(path: Path) -> Run:
     """
     directory = RunDirectory(path)
     info = directory.read_run()
-    folds = path / str(info.get("folds_file") or "folds.json")
-    plan = read_json(folds, "fold file")
-    if not isinstance(plan, Mapping):
-        raise ArtifactError(f"{folds}: the fold file is not an object; write it again")
     records = directory.records()
-    trials = tuple(
-        _trial(path, records[number], directory.record_file(number)) for number in sorted(records)
+    return Run(
+        path=path,
+        info=info,
+        classes=tuple(info["classes"]),
+        plan=directory.read_folds(info),
+        trials=tuple(_trial(path, records[number]) for number in sorted(records)),
     )
-    classes = tuple(info.get("classes") or plan.get("classes") or ())
-    if not classes:
-        raise ArtifactError(f"{directory.run_file}: names no classes; run the search again")
-    return Run(path=path, info=info, classes=classes, plan=plan, trials=trials)
 
 
-def _number(value: Any) -> float:
-    return float("nan") if value is None else float(value)
-
-
-def _trial(run: Path, record: Mapping[str, Any], path: Path) -> Trial:
-    try:
-        folds = record.get("fold_dev")
-        uar = [f.get("uar") for f in folds] if folds else record.get("fold_dev_uar") or []
-        return Trial(
-            run=run.name or str(run),
-            run_path=run,
-            number=int(record["trial"]),
-            architecture=str(record["architecture"]),
-            state=str(record["state"]),
-            paper=bool(record.get("paper", False)),
-            params=dict(record.get("params") or {}),
-            dev={k: float(v) for k, v in (record.get("dev") or {}).items() if v is not None},
-            fold_dev_uar=tuple(_number(value) for value in uar),
-            epochs=int(record.get("epochs") or 0),
-            seconds=float(record.get("seconds") or 0.0),
-            num_parameters=record.get("num_parameters") or None,
-            peak_memory_mb=record.get("peak_memory_mb") or None,
-            error=record.get("error"),
-            posteriors_sha256=record.get("posteriors_sha256"),
-            notes=tuple(str(note) for note in record.get("notes") or ()),
-            history=tuple(
-                Epoch(
-                    fold=int(entry["fold"]),
-                    epoch=int(entry["epoch"]),
-                    train_loss=_number(entry.get("train_loss")),
-                    dev={k: _number(v) for k, v in (entry.get("dev") or {}).items()},
-                )
-                for entry in record.get("history") or []
-            ),
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ArtifactError(
-            f"{path}: the trial record is damaged ({type(error).__name__}: {error}); remove it "
-            "and resume the search"
-        ) from None
+def _trial(run: Path, record: TrialRecord) -> Trial:
+    folds = record.get("fold_dev")
+    uar = [f.get("uar") for f in folds] if folds else record.get("fold_dev_uar", [])
+    return Trial(
+        run=run.name or str(run),
+        run_path=run,
+        number=record["trial"],
+        architecture=record["architecture"],
+        state=record["state"],
+        paper=record.get("paper", False),
+        params=record["params"],
+        dev=record.get("dev", {}),
+        fold_dev_nll=tuple(f.get("nll", math.inf) for f in folds or ()),
+        fold_dev_uar=tuple(math.nan if value is None else value for value in uar),
+        epochs=record.get("epochs", 0),
+        seconds=record.get("seconds", 0.0),
+        num_parameters=record.get("num_parameters") or None,
+        peak_memory_mb=record.get("peak_memory_mb") or None,
+        error=record.get("error"),
+        posteriors_sha256=record.get("posteriors_sha256"),
+        notes=tuple(record.get("notes", ())),
+        history=tuple(
+            Epoch(
+                fold=entry["fold"],
+                epoch=entry["epoch"],
+                train_loss=entry["train_loss"],
+                dev=entry["dev"],
+            )
+            for entry in record.get("history", ())
+        ),
+    )
 
 
 def load_ensemble(path: Path) -> Ensemble:
@@ -362,16 +343,8 @@ def load_ensemble(path: Path) -> Ensemble:
     Raises:
         ArtifactError: a file is missing, damaged or of another schema version.
     """
-    file = path / "ensemble.json"
-    info = read_json(file, "ensemble description")
-    version = info.get("schema_version") if isinstance(info, Mapping) else None
-    if version != SCHEMA_VERSION:
-        raise ArtifactError(
-            f"{file}: schema version {version}, this program reads {SCHEMA_VERSION}"
-        )
-    classes = tuple(info.get("classes") or ())
-    if not classes:
-        raise ArtifactError(f"{file}: names no classes; build the ensemble again")
+    info = read_ensemble(path)
+    classes = tuple(info["classes"])
     _check_recorded(path / "posteriors.parquet", info.get("posteriors_sha256"))
     posteriors = read_posteriors(path / "posteriors.parquet", classes)
     return Ensemble(path=path, info=info, classes=classes, posteriors=posteriors)
@@ -385,8 +358,7 @@ def _with_runs(path: Path, ensemble: Ensemble, own: Run | None) -> Source:
         ensemble: as read.
         own: the run that holds the ensemble, if it was asked for.
     """
-    entries = ensemble.info.get("runs") or []
-    names = [str(e["path"] if isinstance(e, Mapping) else e) for e in entries]
+    names = [entry["path"] for entry in ensemble.info["runs"]]
     # An ensemble of one run that lies in it moves with it, whatever path was written then.
     parent = ensemble.path.resolve().parent
     moves = RunDirectory(parent).ensemble_directory == ensemble.path.resolve()
@@ -417,7 +389,7 @@ def _with_runs(path: Path, ensemble: Ensemble, own: Run | None) -> Source:
 
 
 def _check_same_folds(ensemble: Ensemble, run: Run) -> None:
-    ours, theirs = ensemble.info.get("folds_hash"), run.info.get("folds_hash")
+    ours, theirs = ensemble.info["folds_hash"], run.info["folds_hash"]
     if ours != theirs or ensemble.classes != run.classes:
         raise ArtifactError(
             f"{ensemble.path}: was built on other folds or classes than {run.path} has now "
@@ -438,41 +410,18 @@ def read_posteriors(path: Path, classes: tuple[str, ...]) -> Posteriors:
     """Read a posterior table (``artifacts.posterior_schema``) and check it.
 
     Raises:
-        ArtifactError: a column is missing, a label is unknown, a posterior is not finite, a
-            row does not sum to 1, or an utterance stands twice in one fold and part.
+        ArtifactError: as for ``run_directory.read_posterior_table``, or an utterance stands
+            twice in one fold and part.
     """
-    table: pa.Table = read_parquet(path, "posterior table")
-    needed = ["utterance_id", "speaker_id", "fold", "part", "truth", *(f"p_{c}" for c in classes)]
-    lacking = [name for name in needed if name not in table.column_names]
-    if lacking:
-        raise ArtifactError(
-            f"{path}: the posterior table lacks {', '.join(lacking)}; its classes must be "
-            f"{', '.join(classes)}"
-        )
+    table = read_posterior_table(path, classes)
     index = {name: k for k, name in enumerate(classes)}
-    labels = table.column("truth").to_pylist()
-    unknown = sorted({str(label) for label in labels if label not in index})
-    if unknown:
-        raise ArtifactError(f"{path}: unknown label(s) in column truth: {', '.join(unknown)}")
-    columns = [table.column(f"p_{name}").to_numpy() for name in classes]
-    values = (
-        np.stack(columns, axis=1).astype(np.float64) if len(table) else np.empty((0, len(classes)))
-    )
-    if not np.isfinite(values).all():
-        raise ArtifactError(f"{path}: a posterior is not a finite number; train the trial again")
-    sums = values.sum(axis=1)
-    if len(sums) and np.abs(sums - 1.0).max() > SUM_TOLERANCE:
-        row = int(np.abs(sums - 1.0).argmax())
-        raise ArtifactError(
-            f"{path}: posteriors of row {row} sum to {sums[row]:.6g}, not 1; train the trial again"
-        )
     posteriors = Posteriors(
         utterance_ids=tuple(table.column("utterance_id").to_pylist()),
         speaker_ids=tuple(table.column("speaker_id").to_pylist()),
         folds=table.column("fold").to_numpy().astype(np.int64),
         parts=tuple(table.column("part").to_pylist()),
-        truth=np.array([index[label] for label in labels], dtype=np.int64),
-        values=values,
+        truth=np.array([index[label] for label in table.column("truth").to_pylist()], np.int64),
+        values=np.stack([table.column(f"p_{name}").to_numpy() for name in classes], axis=1),
     )
     keys = list(
         zip(posteriors.folds.tolist(), posteriors.parts, posteriors.utterance_ids, strict=True)

@@ -19,6 +19,7 @@ from serplatform.report.wording import (
     plural,
     points,
 )
+from serplatform.statistics.chance import chance_uar, exceeds_chance, place_of_chance
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -128,7 +129,8 @@ def _data(evidence: Evidence, dataset: Mapping[str, Any], title: str) -> str:
 
 
 def _answer(evidence: Evidence, beside: Beside) -> Answer:
-    chance = 1.0 / len(evidence.classes)
+    truth = evidence.systems[0].test.truth if evidence.systems else range(len(evidence.classes))
+    chance = chance_uar(truth)
     if not evidence.systems:
         states = [t.state for t in evidence.trials]
         said = (
@@ -185,11 +187,12 @@ def _answer(evidence: Evidence, beside: Beside) -> Answer:
         )
         for result in reversed(others)
     ]
-    headline = (
-        _verdict(evidence.comparison)
-        if evidence.comparison is not None
-        else _alone(evidence.systems[0])
-    )
+    if not exceeds_chance(evidence.systems[0].pooled["uar"], chance):
+        headline = _chance(evidence.systems[0], chance)
+    elif evidence.comparison is not None:
+        headline = _verdict(evidence.comparison)
+    else:
+        headline = _alone(evidence.systems[0])
     return Answer(
         headline=headline,
         sentences=(*_behind(evidence, chance), *sentences(evidence, beside)),
@@ -203,6 +206,15 @@ def _answer(evidence: Evidence, beside: Beside) -> Answer:
 
 def _alone(system: System) -> str:
     return f"{system.label}: {percent(system.pooled['uar'].value)} % UAR."
+
+
+def _chance(system: System, chance: float) -> str:
+    uar = system.pooled["uar"]
+    said = f"{percent(uar.value)} % UAR is not above {percent(chance)} %"
+    if uar.low is not None:
+        verb = place_of_chance(uar, chance)
+        said = f"the 95 % interval of its UAR, {interval('uar', uar)} %, {verb} {percent(chance)} %"
+    return f"{system.label}: no better than chance; {said}, what guessing gives."
 
 
 def _verdict(comparison: Comparison) -> str:
@@ -238,13 +250,11 @@ def _behind(evidence: Evidence, chance: float) -> list[str]:
             f"single trial alone on {mcnemar.only_b:,}: McNemar's exact test, "
             f"{p_value(mcnemar.p_value)} (it takes utterances as independent)."
         )
-    for system in evidence.systems:
-        uar = system.pooled["uar"]
-        if uar.low is not None and uar.low <= chance:
-            sentences.append(
-                f"{system.label}: the interval reaches chance ({percent(chance)} %), so it is not "
-                "shown to recognise anything."
-            )
+    sentences += [
+        _chance(system, chance)
+        for system in evidence.systems[1:]  # the headline says it of the first
+        if not exceeds_chance(system.pooled["uar"], chance)
+    ]
     if len(evidence.systems) == 1 and evidence.systems[0].key == "single":
         sentences.append(
             "No ensemble was built of this run; `serplatform ensemble` combines its trials without "

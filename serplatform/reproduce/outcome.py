@@ -14,6 +14,7 @@ from serplatform.artifacts import SCHEMA_VERSION
 from serplatform.datasets.dataset import Dataset
 from serplatform.environment import hardware, now, versions
 from serplatform.metrics import HIGHER_IS_BETTER
+from serplatform.records import RunDescription, TrialRecord
 from serplatform.reproduce.measure import Measured, TestRows, measure
 from serplatform.reproduce.plan import QUICK, Wishes, Work
 from serplatform.reproduce.sampling import ask, sampled_shares, similarity
@@ -91,8 +92,8 @@ class _Column:
     def __init__(self, table: ReproducedTable, work: Work) -> None:
         self.table = table
         self.work = work
-        self.run: dict[str, Any] | None = None
-        self.records: dict[int, dict[str, Any]] = {}
+        self.run: RunDescription | None = None
+        self.records: dict[int, TrialRecord] = {}
         self.rows: TestRows | None = None
         if work.path is not None and RunDirectory(work.path).run_file.exists():
             directory = RunDirectory(work.path)
@@ -315,7 +316,7 @@ def _differences(
     }
 
 
-def best_epochs(record: Mapping[str, Any], monitor: str) -> list[int]:
+def best_epochs(record: TrialRecord, monitor: str) -> list[int]:
     """The epoch that dev rows chose in each fold: the first with the best monitored metric.
 
     Example:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from optuna.trial import TrialState
 
+from serplatform.records import ObservationRecord
+
 if TYPE_CHECKING:
     from serplatform.search.space import SearchSpace
 
@@ -40,6 +42,29 @@ class Observation:
     objectives: Sequence[float] | None = None
     step: int = 0
     reached: float = 0.0
+
+    @classmethod
+    def from_json(cls, found: ObservationRecord) -> Observation:
+        """What :meth:`as_json` gave."""
+        return cls(
+            run=found["run"],
+            trial=found["trial"],
+            values=found["values"],
+            objectives=found["objectives"],
+            step=found["step"],
+            reached=found["reached"],
+        )
+
+    def as_json(self) -> ObservationRecord:
+        """For ``run.json``."""
+        return {
+            "run": self.run,
+            "trial": self.trial,
+            "values": dict(self.values),
+            "objectives": None if self.objectives is None else list(self.objectives),
+            "step": self.step,
+            "reached": self.reached,
+        }
 
 
 def add_observations(

@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from serplatform.records import RosterEntry, RunDescription, TrialRecord
 from serplatform.run_directory import RunDirectory, RunLock
 from serplatform.search.setup import OpenRun
 from serplatform.search.study import Suggestion
@@ -35,7 +36,7 @@ class TrialSource(Protocol):
     def report(self, number: int, step: int, value: float) -> bool:
         """Report the objective after an epoch; True when the trial should be pruned."""
 
-    def tell(self, record: Mapping[str, Any]) -> None:
+    def tell(self, record: TrialRecord) -> None:
         """Settle a trial from its record."""
 
 
@@ -86,11 +87,11 @@ def enlist(run: OpenRun, wanted: Sequence[Configuration]) -> list[int]:
     """
     lock = RunLock(run.directory)
     try:
-        roster: list[dict[str, Any]] = list(run.description.get("roster", []))
+        roster = list(run.description.get("roster", []))
         failed = {n for n, r in run.directory.records().items() if r["state"] == "failed"}
         numbers = []
         for configuration in wanted:
-            entry = {
+            entry: RosterEntry = {
                 "architecture": configuration.architecture,
                 "values": dict(configuration.values),
                 "repeat": configuration.repeat,
@@ -101,14 +102,18 @@ def enlist(run: OpenRun, wanted: Sequence[Configuration]) -> list[int]:
                 roster.append(entry)
             numbers.append(found[-1])
         architectures = list(dict.fromkeys(entry["architecture"] for entry in roster))
-        run.description.update(roster=roster, architectures=architectures, trials=len(roster))
+        run.description |= {
+            "roster": roster,
+            "architectures": architectures,
+            "trials": len(roster),
+        }
         run.directory.write_run(run.description)
     finally:
         lock.release()
     return numbers
 
 
-def listed(description: Mapping[str, Any], configuration: Configuration) -> list[int]:
+def listed(description: RunDescription, configuration: Configuration) -> list[int]:
     """Every trial number that a configuration has in a run, the latest first."""
     return [
         number
@@ -178,5 +183,5 @@ class Roster:
         """See ``TrialSource``: nothing is pruned."""
         return False
 
-    def tell(self, record: Mapping[str, Any]) -> None:
+    def tell(self, record: TrialRecord) -> None:
         """See ``TrialSource``: the record itself is what counts."""

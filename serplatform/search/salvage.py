@@ -10,13 +10,13 @@ import contextlib
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from serplatform.artifacts import SCHEMA_VERSION, file_sha256, read_json
+from serplatform.artifacts import SCHEMA_VERSION, file_sha256
 from serplatform.errors import ArtifactError
+from serplatform.records import ModelDescription, RunDescription, TrialRecord, read_record
 from serplatform.run_directory import RunDirectory, RunLock
 from serplatform.search.study import ATTRIBUTE, STATES, objective_values, open_storage
 from serplatform.seeding import derive_seed
@@ -34,7 +34,7 @@ _JOURNAL_ERRORS = (
 )
 
 
-def mend_run(run: RunDirectory, description: Mapping[str, Any]) -> list[str]:
+def mend_run(run: RunDirectory, description: RunDescription) -> list[str]:
     """Check a run's records, posteriors, models, saved states and journal before it goes on.
 
     Args:
@@ -71,7 +71,7 @@ def _mend_trials(run: RunDirectory) -> Iterator[str]:
             yield f"{error}: {path.stem} is trained again"
 
 
-def check_trial(run: RunDirectory, record: Mapping[str, Any]) -> None:
+def check_trial(run: RunDirectory, record: TrialRecord) -> None:
     """Compare a finished trial's posteriors and models with their checksums.
 
     Raises:
@@ -87,13 +87,13 @@ def check_trial(run: RunDirectory, record: Mapping[str, Any]) -> None:
     if expected is not None and file_sha256(file) != expected:
         raise ArtifactError(f"{file}: the posterior table is truncated or altered")
     for config in sorted(run.model_directory(number, 0).parent.glob("fold-*/config.json")):
-        weights = read_json(config, "model description").get("weights") or {}
-        model = config.with_name(Path(str(weights.get("file", "model.safetensors"))).name)
-        if not model.exists() or file_sha256(model) != weights.get("sha256"):
+        weights = read_record(ModelDescription, config, "model description")["weights"]
+        model = config.with_name(weights["file"])
+        if not model.exists() or file_sha256(model) != weights["sha256"]:
             raise ArtifactError(f"{model}: the model's weights are missing, truncated or altered")
 
 
-def _mend_journal(run: RunDirectory, description: Mapping[str, Any]) -> list[str]:
+def _mend_journal(run: RunDirectory, description: RunDescription) -> list[str]:
     if not run.journal.exists():
         return []
     records = run.records()
@@ -117,7 +117,7 @@ def _mend_journal(run: RunDirectory, description: Mapping[str, Any]) -> list[str
 
 
 def _journal_trials(
-    run: RunDirectory, description: Mapping[str, Any]
+    run: RunDirectory, description: RunDescription
 ) -> Iterator[tuple[int, tuple[FrozenTrial, str]]]:
     """Number, Optuna trial and architecture of all trials in the journal.
 
@@ -143,9 +143,7 @@ def _journal_trials(
             yield number, (frozen, study.study_name)
 
 
-def _disagreement(
-    frozen: FrozenTrial, record: Mapping[str, Any], objectives: list[str]
-) -> Iterator[str]:
+def _disagreement(frozen: FrozenTrial, record: TrialRecord, objectives: list[str]) -> Iterator[str]:
     """In what the study and a trial's record differ."""
     plain = {
         key: list(value) if isinstance(value, tuple) else value
@@ -169,9 +167,9 @@ def _disagreement(
 
 def _record_lost(
     run: RunDirectory,
-    description: Mapping[str, Any],
+    description: RunDescription,
     trials: Mapping[int, tuple[FrozenTrial, str]],
-    records: Mapping[int, Mapping[str, Any]],
+    records: Mapping[int, TrialRecord],
 ) -> None:
     """Write records of pruned and failed trials that only the study knows any more."""
     for number, (frozen, architecture) in trials.items():

@@ -21,6 +21,7 @@ from serplatform.errors import ArtifactError, BadInputError
 from serplatform.models.base import ARCHITECTURES
 from serplatform.protocols.base import FoldPlan
 from serplatform.protocols.plan import check_plan, make_plan, plan_hash, read_plan, write_plan
+from serplatform.records import RunDescription
 from serplatform.run_directory import RunDirectory, RunLock
 from serplatform.search.advice import text_warning, too_good_warning
 from serplatform.search.overrides import parse_overrides
@@ -100,7 +101,7 @@ class OpenRun:
     """
 
     directory: RunDirectory
-    description: dict[str, Any]
+    description: RunDescription
     spaces: dict[str, SearchSpace]
     plan: FoldPlan
     is_new: bool = False
@@ -122,7 +123,7 @@ class OpenRun:
 
     def set_status(self, status: str, **more: Any) -> None:
         """Write the run's status into ``run.json``."""
-        self.description.update(status=status, **more)
+        self.description.update({"status": status, **more})  # type: ignore[typeddict-item]
         self.directory.write_run(self.description)
 
     def withdraw(self) -> None:
@@ -269,7 +270,7 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
     check_plan(plan, dataset.utterances)
     warning = text_warning(dataset.utterances, plan, request.architectures)
     starts = _warm_starts(request, spaces, dataset, plan)
-    description: dict[str, Any] = {
+    description: RunDescription = {
         "schema_version": SCHEMA_VERSION,
         "command": [redact(word) for word in command],
         "architectures": list(request.architectures),

@@ -20,6 +20,8 @@ from optuna.storages import BaseStorage, JournalStorage
 from optuna.trial import TrialState
 
 from serplatform.errors import ArtifactError, BadInputError, unknown_name
+from serplatform.metrics import HIGHER_IS_BETTER
+from serplatform.records import TrialRecord
 from serplatform.run_directory import DEV_METRICS
 from serplatform.search.exploring_tpe import ExploringTPESampler
 from serplatform.search.journal import StudyJournal
@@ -41,10 +43,7 @@ Direction = Literal["minimize", "maximize"]
 
 #: objective name → direction
 OBJECTIVES: dict[str, Direction] = {
-    **dict.fromkeys(DEV_METRICS, "maximize"),
-    "nll": "minimize",
-    "brier": "minimize",
-    "ece": "minimize",
+    **{name: "maximize" if HIGHER_IS_BETTER[name] else "minimize" for name in DEV_METRICS},
     "parameters": "minimize",
     "seconds": "minimize",
 }
@@ -281,7 +280,7 @@ class Studies:
         spaces: Mapping[str, SearchSpace],
         *,
         storage: str,
-        records: Mapping[int, Mapping[str, Any]],
+        records: Mapping[int, TrialRecord],
         objectives: Sequence[str] = ("uar",),
         sampler: str = "tpe",
         pruner: str = "asha",
@@ -333,7 +332,7 @@ class Studies:
     # -- a process that starts
 
     def _reconcile(
-        self, architecture: str, study: optuna.Study, records: Mapping[int, Mapping[str, Any]]
+        self, architecture: str, study: optuna.Study, records: Mapping[int, TrialRecord]
     ) -> None:
         for frozen in study.get_trials(deepcopy=False):
             attribute = frozen.user_attrs.get(ATTRIBUTE)
@@ -366,7 +365,7 @@ class Studies:
         )
 
     def _restore_lost(
-        self, architecture: str, study: optuna.Study, records: Mapping[int, Mapping[str, Any]]
+        self, architecture: str, study: optuna.Study, records: Mapping[int, TrialRecord]
     ) -> None:
         """Add recorded trials that the storage does not know, as if they had been told."""
         space = self._spaces[architecture]
@@ -467,7 +466,7 @@ class Studies:
         weak = trial.should_prune()  # asked of every trial: it also records the rung
         return weak and number not in self._paper
 
-    def tell(self, record: Mapping[str, Any]) -> None:
+    def tell(self, record: TrialRecord) -> None:
         """Settle a trial from its record; a second time changes nothing."""
         number = int(record["trial"])
         trial = self._live.pop(number, None)
@@ -487,7 +486,7 @@ def _attribute(number: int, paper: bool, values: Mapping[str, Any]) -> dict[str,
     return {"trial": number, "paper": paper, "values": dict(values)}
 
 
-def objective_values(record: Mapping[str, Any], objectives: Sequence[str]) -> list[float] | None:
+def objective_values(record: TrialRecord, objectives: Sequence[str]) -> list[float] | None:
     """The objectives of a recorded trial from its dev metrics; None where one is not finite."""
     named = {
         **record.get("dev", {}),

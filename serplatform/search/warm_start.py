@@ -20,6 +20,7 @@ from typing import Any, TypedDict
 
 from serplatform.config import plain
 from serplatform.errors import BadInputError
+from serplatform.records import HistoryEntry, RunDescription, TrialRecord, WarmStartRecord
 from serplatform.run_directory import DEV_METRICS, RunDirectory
 from serplatform.search.observations import Observation
 from serplatform.search.parameter import alike, same
@@ -63,7 +64,7 @@ class WarmStart:
         """Over all architectures."""
         return sum(map(len, self.observations.values()))
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> WarmStartRecord:
         """In ``run.json``; :func:`recorded_starts` reads it back."""
         return {
             "run": self.run,
@@ -74,8 +75,7 @@ class WarmStart:
             "same_data": self.same_data,
             "points": {name: [dict(p) for p in points] for name, points in self.points.items()},
             "observations": {
-                name: [dataclasses.asdict(o) for o in known]
-                for name, known in self.observations.items()
+                name: [o.as_json() for o in known] for name, known in self.observations.items()
             },
         }
 
@@ -99,14 +99,14 @@ class WarmStart:
         ]
 
 
-def recorded_starts(description: Mapping[str, Any]) -> list[WarmStart]:
+def recorded_starts(description: RunDescription) -> list[WarmStart]:
     """The warm starts that a run was begun with."""
     return [
         WarmStart(
             run=entry["run"],
             points=entry["points"],
             observations={
-                name: [Observation(**known) for known in listed]
+                name: [Observation.from_json(known) for known in listed]
                 for name, listed in entry["observations"].items()
             },
             why_no_observations=entry["why_no_observations"],
@@ -168,9 +168,10 @@ def collect(
         others = ", ".join(sorted({r["architecture"] for r in records.values()})) or "none at all"
         raise BadInputError(
             f"--warm-start {where}: it has no complete trial of {', '.join(spaces)} (its trials "
-            f"are of: {others}); name a run of the same architecture, or leave it out"
+            f"are of: {others}); name a run of the same architecture, or leave it out",
+            damaged,
         )
-    theirs = tuple(earlier.get("objective", ["uar"]))
+    theirs = tuple(earlier["objective"])
     same_data = earlier["dataset"]["fingerprint"] == fingerprint
     why = [
         reason
@@ -200,7 +201,7 @@ def collect(
 
 
 def best_points(
-    space: SearchSpace, records: Sequence[Mapping[str, Any]], objective: str
+    space: SearchSpace, records: Sequence[TrialRecord], objective: str
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """The best configurations that differ in this space, and what of them does not lie in it."""
     sign = -1.0 if OBJECTIVES.get(objective) == "minimize" else 1.0
@@ -216,7 +217,7 @@ def best_points(
     for _, _, record in sorted(rated, key=lambda entry: entry[:2]):
         if len(found) == POINTS:
             break
-        known = {name: paper[name] for name in space.parameters} | dict(record["params"])
+        known = {name: paper[name] for name in space.parameters} | record["params"]
         usable, left = _usable(space, known, {**paper, **space.fixed})
         chosen = complete_point(space, usable, paper)
         if any(alike(chosen, other) for other in seen) or not _sound(space, chosen):
@@ -263,7 +264,7 @@ def _sound(space: SearchSpace, chosen: Mapping[str, Any]) -> bool:
 def comparable_trials(
     run: str,
     space: SearchSpace,
-    records: Sequence[Mapping[str, Any]],
+    records: Sequence[TrialRecord],
     objectives: Sequence[str],
 ) -> list[Observation]:
     """The trials whose whole configuration is one of this space."""
@@ -296,27 +297,26 @@ def comparable_trials(
 
 
 def _reached(
-    record: Mapping[str, Any], objective: str, config: Mapping[str, Any]
+    record: TrialRecord, objective: str, config: Mapping[str, Any]
 ) -> tuple[int, float] | None:
     """The last step of a pruned trial and its objective there, as the trial reported them.
 
     The mean over the folds begun, each at its best epoch by the monitored metric; the step is
     ``fold * max_epochs + epoch``.
     """
-    history = record.get("history") or []
+    history = record.get("history", [])
     if objective not in DEV_METRICS or not history:
         return None
     monitor = config["training.monitor"]
     sign = -1.0 if OBJECTIVES.get(monitor) == "minimize" else 1.0
-    folds: dict[int, list[Mapping[str, Any]]] = {}
+    folds: dict[int, list[HistoryEntry]] = {}
     for entry in history:
-        folds.setdefault(int(entry["fold"]), []).append(entry)
-    try:
-        best = [
-            max(f, key=lambda e: sign * e["dev"][monitor])["dev"][objective] for f in folds.values()
-        ]
-        last = max(folds)
-        step = last * int(config["training.max_epochs"]) + max(int(e["epoch"]) for e in folds[last])
-    except (KeyError, TypeError):
+        folds.setdefault(entry["fold"], []).append(entry)
+    if any(name not in entry["dev"] for entry in history for name in (monitor, objective)):
         return None  # written by an older program
+    best = [
+        max(f, key=lambda e: sign * e["dev"][monitor])["dev"][objective] for f in folds.values()
+    ]
+    last = max(folds)
+    step = last * int(config["training.max_epochs"]) + max(e["epoch"] for e in folds[last])
     return step, sum(best) / len(best)

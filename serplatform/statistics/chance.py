@@ -1,4 +1,4 @@
-"""Where chance puts a metric: permute the labels many times and look."""
+"""Where chance puts a metric: what guessing gives, and what permuted labels give."""
 
 from __future__ import annotations
 
@@ -7,6 +7,23 @@ import numpy.typing as npt
 
 from serplatform.metrics import confusion_counts, count_metrics
 from serplatform.statistics.bootstrap import Interval
+
+_ROUNDING = 1e-9
+
+
+def chance_uar(truth: npt.ArrayLike) -> float:
+    """UAR of a guesser: one over the number of classes that occur in the truth, (N,) indices."""
+    return 1.0 / max(1, np.unique(np.asarray(truth)).size)
+
+
+def exceeds_chance(uar: Interval, chance: float) -> bool:
+    """Whether the interval lies above chance; the value alone where there is no interval."""
+    return (uar.value if uar.low is None else uar.low) > chance + _ROUNDING
+
+
+def place_of_chance(uar: Interval, chance: float) -> str:
+    """The verb between an interval that does not lie above chance, and chance."""
+    return "lies below" if (uar.high or 0.0) < chance - _ROUNDING else "includes"
 
 
 def chance_interval(

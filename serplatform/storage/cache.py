@@ -11,17 +11,16 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import json
 import os
 import re
 import shutil
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from serplatform.artifacts import file_sha256, write_bytes
+from serplatform.artifacts import file_sha256, parse_json, write_bytes
 from serplatform.errors import ArtifactError, BadInputError
+from serplatform.records import DatasetDescription, checked
 from serplatform.storage.location import Location
 from serplatform.storage.remote import Remote, RemoteError, in_parallel, remote
 
@@ -197,24 +196,17 @@ def listed_files(content: bytes, where: Location | Path) -> dict[str, tuple[str,
     Raises:
         ArtifactError: it is damaged, or a name leads out of the dataset.
     """
-    try:
-        meta: Any = json.loads(content)
-        found: dict[str, tuple[str, int | None]] = {
-            str(name): (str(sha256), None) for name, sha256 in meta["files"].items()
-        }
-        for feature in meta["features"].values():
-            for shard in feature["shards"]:
-                found[str(shard["file"])] = (str(shard["sha256"]), int(shard["bytes"]))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ArtifactError(
-            f"{where}/{_DESCRIPTION}: is damaged ({type(error).__name__}: {error}); put the "
-            "dataset there again"
-        ) from None
-    for name in found:
-        if Path(name).name != name or name in ("", ".", "..") or "\\" in name:
-            raise ArtifactError(
-                f"{where}/{_DESCRIPTION}: names '{name}', which is not a file's name"
-            )
+    place, what = f"{where}/{_DESCRIPTION}", "dataset description"
+    meta = checked(
+        DatasetDescription,
+        parse_json(content, place, what),
+        place,
+        what,
+        "put the dataset there again",
+    )
+    found: dict[str, tuple[str, int | None]] = {n: (s, None) for n, s in meta["files"].items()}
+    for feature in meta["features"].values():
+        found |= {shard["file"]: (shard["sha256"], shard["bytes"]) for shard in feature["shards"]}
     return found
 
 

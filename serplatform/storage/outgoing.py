@@ -8,10 +8,9 @@ import tempfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from serplatform.artifacts import read_json
 from serplatform.errors import ArtifactError, BadInputError
+from serplatform.records import DatasetDescription, read_dataset_description
 from serplatform.storage.cache import adopt, cache_folder, listed_files
 from serplatform.storage.destination import NEW, check_directory
 from serplatform.storage.location import Location, parse
@@ -81,11 +80,12 @@ def dataset_folder(location: Location) -> Path:
     return cache_folder() / "prepared" / location.identity / location.name
 
 
-def dataset_description(location: Location) -> dict[str, Any] | None:
+def dataset_description(location: Location) -> DatasetDescription | None:
     """The description of the dataset at a location; None where there is none.
 
     Raises:
         BadInputError: the location holds something else.
+        ArtifactError: it is damaged or of another version.
         RemoteError: the storage cannot be read.
     """
     source = remote(location)
@@ -102,11 +102,7 @@ def dataset_description(location: Location) -> dict[str, Any] | None:
                     f"{location}: holds something else than a dataset; name a new address"
                 ) from None
             return None
-        try:
-            found = read_json(file, "dataset description")
-        except ArtifactError:
-            found = {}
-    return found if isinstance(found, dict) else {}
+        return read_dataset_description(file.parent)
 
 
 def upload_dataset(folder: Path, location: Location) -> None:

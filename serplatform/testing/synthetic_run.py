@@ -224,6 +224,7 @@ def write_dataset(path: Path, speech: SyntheticSpeech, classes: Sequence[str]) -
             "classes": list(classes),
             "counts": {"utterances": count, "speakers": len(set(speech.speaker_ids))},
             "features": {},
+            "files": {},
             "fingerprint": fingerprint,
         },
     )

@@ -16,9 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from serplatform.artifacts import SCHEMA_VERSION, read_json, write_bytes, write_json
+from serplatform.artifacts import SCHEMA_VERSION, write_bytes, write_json
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.models.base import ARCHITECTURES, InputSpec, SerModel
+from serplatform.records import ModelDescription, Preprocessing, read_record
 from serplatform.training.checkpoint import pack_tensors, read_checked, unpack_tensors
 from serplatform.training.trial_config import SECTIONS, TrialConfig, resolve
 
@@ -41,7 +42,7 @@ class LoadedModel:
 
     model: SerModel
     classes: tuple[str, ...]
-    preprocessing: dict[str, Any]
+    preprocessing: Preprocessing
     config: TrialConfig
     input_spec: InputSpec
     metrics: dict[str, Any]
@@ -110,35 +111,31 @@ def load_model(directory: str | Path, device: str = "cpu") -> LoadedModel:
             the weights do not fit the configuration; the message names the file.
     """
     path = Path(directory) / CONFIG_FILE
-    stored = read_json(path, "model description")
-    if not isinstance(stored, dict) or stored.get("schema_version") != SCHEMA_VERSION:
-        raise ArtifactError(
-            f"{path}: not a model description of schema version {SCHEMA_VERSION}; "
-            "write the model again with this version"
-        )
+    again = "write the model again with this version"
+    stored = read_record(ModelDescription, path, "model description", again)
+    sections = {"model": stored["model"], "training": stored["training"], "data": stored["data"]}
+    values = {f"{s}.{name}": v for s, found in sections.items() for name, v in found.items()}
     try:
-        values = {f"{s}.{name}": v for s in SECTIONS for name, v in stored[s].items()}
         config = resolve(stored["architecture"], values, str(path))
-        sizes = dict(stored["input_spec"])
-        vectors = sizes.pop("word_vectors")
-        input_spec = InputSpec(
-            **sizes, word_vectors=None if vectors is None else torch.zeros(vectors)
-        )
-        classes = tuple(stored["classes"])
-        preprocessing, metrics = stored["preprocessing"], stored["metrics"]
-        sha256 = stored["weights"]["sha256"]
     except BadInputError as error:
         raise ArtifactError(f"{path}: made by another version of the program: {error}") from None
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ArtifactError(
-            f"{path}: the model description is incomplete ({error}); write the model again"
-        ) from None
+    sizes, classes = stored["input_spec"], tuple(stored["classes"])
+    vectors = sizes["word_vectors"]
+    input_spec = InputSpec(
+        feature_dim=sizes["feature_dim"],
+        num_classes=sizes["num_classes"],
+        frame_shift=sizes["frame_shift"],
+        vocabulary_size=sizes["vocabulary_size"],
+        word_vectors=None if vectors is None else torch.zeros(vectors),
+    )
     if len(classes) != input_spec.num_classes:
         raise ArtifactError(
             f"{path}: lists {len(classes)} classes for a model of {input_spec.num_classes}"
         )
     weights_path = path.parent / WEIGHTS_FILE
-    weights = unpack_tensors(read_checked(weights_path, sha256, "model weights"), weights_path)
+    weights = unpack_tensors(
+        read_checked(weights_path, stored["weights"]["sha256"], "model weights"), weights_path
+    )
     model = ARCHITECTURES.get(config.architecture).build(config.model, input_spec)
     try:
         model.load_state_dict(weights)
@@ -149,8 +146,8 @@ def load_model(directory: str | Path, device: str = "cpu") -> LoadedModel:
     return LoadedModel(
         model=model.to(device).eval(),
         classes=classes,
-        preprocessing=preprocessing,
+        preprocessing=stored["preprocessing"],
         config=config,
         input_spec=input_spec,
-        metrics=metrics,
+        metrics=stored["metrics"],
     )

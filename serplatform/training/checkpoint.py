@@ -20,8 +20,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from serplatform.artifacts import SCHEMA_VERSION, read_json, write_bytes, write_json
+from serplatform.artifacts import SCHEMA_VERSION, write_bytes, write_json
 from serplatform.errors import ArtifactError
+from serplatform.records import TrainingState, read_record
 
 #: name of the JSON file of a state
 STATE_FILE = "state.json"
@@ -116,18 +117,11 @@ def read_state(directory: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]
         ArtifactError: a file is missing, truncated, altered or of another schema version.
     """
     path = Path(directory) / STATE_FILE
-    state = read_json(path, "training state")
-    if not isinstance(state, dict) or state.get("schema_version") != SCHEMA_VERSION:
-        raise ArtifactError(
-            f"{path}: not a training state of schema version {SCHEMA_VERSION}; train again"
-        )
-    try:
-        file, sha256, values = state["tensors"]["file"], state["tensors"]["sha256"], state["values"]
-    except (KeyError, TypeError):
-        raise ArtifactError(f"{path}: the training state is incomplete; train again") from None
-    tensor_path = path.parent / Path(file).name
+    state = read_record(TrainingState, path, "training state", "train again")
+    file, sha256 = state["tensors"]["file"], state["tensors"]["sha256"]
+    tensor_path = path.parent / file
     content = read_checked(tensor_path, sha256, "training state")
-    return unpack_tensors(content, tensor_path), values
+    return unpack_tensors(content, tensor_path), state["values"]
 
 
 def flatten_optimizer(

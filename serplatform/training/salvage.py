@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from serplatform.artifacts import file_sha256, read_json, read_parquet, remove_own, write_json
+from serplatform.artifacts import file_sha256, read_parquet, remove_own, write_json
 from serplatform.errors import ArtifactError
+from serplatform.records import TrainingState, TrialProgress, read_record
 from serplatform.run_directory import STATE_FILES
 
 PROGRESS_FILE = "progress.json"
-_KEYS = (
-    "schema_version",
-    "architecture",
-    "values",
-    "seed",
-    "fold",
-    "trainer_state",
-    "history",
-    "fold_dev",
-    "seconds",
-    "num_parameters",
-    "peak_memory_mb",
-)
 
 
 def mend_state(state: Path) -> str | None:
@@ -37,35 +24,33 @@ def mend_state(state: Path) -> str | None:
     if not (state / PROGRESS_FILE).exists():
         return None
     try:
-        progress = _read_progress(state)
-        for fold in range(int(progress["fold"])):
-            table = read_parquet(state / f"fold-{fold}.parquet", "posteriors of a fold")
-            table.validate(full=True)
-    except (ArtifactError, TypeError, ValueError) as error:
+        progress = read_progress(state)
+        for fold in range(progress["fold"]):
+            read_parquet(state / f"fold-{fold}.parquet", "posteriors of a fold")
+    except ArtifactError as error:
         remove_own(state, STATE_FILES)
         return f"{error}: the trial begins again"
     if progress["trainer_state"] is None:
         return None
     try:
-        _check_trainer(state / Path(str(progress["trainer_state"])).name)
+        _check_trainer(state / progress["trainer_state"])
     except (ArtifactError, OSError) as error:
-        fold = int(progress["fold"])
+        fold = progress["fold"]
         history = [entry for entry in progress["history"] if entry["fold"] < fold]
-        progress.update(
-            trainer_state=None, history=history, seconds=sum(entry["seconds"] for entry in history)
-        )
-        write_json(state / PROGRESS_FILE, progress, checksum=True)
+        seconds = sum(entry.get("seconds", 0.0) for entry in history)
+        kept = {**progress, "trainer_state": None, "history": history, "seconds": seconds}
+        write_json(state / PROGRESS_FILE, kept, checksum=True)
         return f"{error}: the trial goes on from the beginning of fold {fold}"
     return None
 
 
-def _read_progress(state: Path) -> dict[str, Any]:
-    path = state / PROGRESS_FILE
-    progress = read_json(path, "trial state")
-    lacking = [key for key in _KEYS if not isinstance(progress, dict) or key not in progress]
-    if lacking:
-        raise ArtifactError(f"{path}: the trial state lacks {', '.join(lacking)}")
-    return dict(progress)
+def read_progress(state: Path) -> TrialProgress:
+    """The content of a state directory's ``progress.json``.
+
+    Raises:
+        ArtifactError: it is missing or damaged.
+    """
+    return read_record(TrialProgress, state / PROGRESS_FILE, "trial state", "train the trial again")
 
 
 def _check_trainer(directory: Path) -> None:
@@ -76,11 +61,7 @@ def _check_trainer(directory: Path) -> None:
         OSError: it cannot be read.
     """
     path = directory / "state.json"
-    description = read_json(path, "training state")
-    try:
-        tensors = description["tensors"]
-        file, expected = directory / Path(tensors["file"]).name, tensors["sha256"]
-    except (KeyError, TypeError):
-        raise ArtifactError(f"{path}: the training state is incomplete") from None
+    tensors = read_record(TrainingState, path, "training state", "train again")["tensors"]
+    file, expected = directory / tensors["file"], tensors["sha256"]
     if not file.exists() or file_sha256(file) != expected:
         raise ArtifactError(f"{file}: the training state is missing, truncated or altered")

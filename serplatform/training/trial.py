@@ -22,7 +22,6 @@ import numpy.typing as npt
 from serplatform.artifacts import (
     SCHEMA_VERSION,
     file_sha256,
-    read_json,
     read_parquet,
     remove_own,
     write_json,
@@ -36,6 +35,7 @@ from serplatform.errors import SerplatformError
 from serplatform.metrics import classification_metrics
 from serplatform.protocols.base import FoldPlan
 from serplatform.protocols.plan import read_plan
+from serplatform.records import HistoryEntry, TrialRecord, TrialState
 from serplatform.run_directory import DEV_METRICS, STATE_FILES, RunDirectory
 from serplatform.seeding import derive_seed
 from serplatform.storage.cache import local_dataset
@@ -43,7 +43,7 @@ from serplatform.storage.location import parse
 from serplatform.training.checkpoint import TRAINER_FILES
 from serplatform.training.epoch_report import EpochReport
 from serplatform.training.loop import FoldTrainer
-from serplatform.training.salvage import mend_state
+from serplatform.training.salvage import PROGRESS_FILE, mend_state, read_progress
 from serplatform.training.trial_config import TrialConfig, resolve
 
 FloatArray = npt.NDArray[np.float64]
@@ -150,7 +150,7 @@ class Trial:
         self._writes = rank == 0
         self._state = self.run.state_directory(task.number)
         self._fold = 0
-        self._history: list[dict[str, Any]] = []
+        self._history: list[HistoryEntry] = []
         self._notes: list[str] = []  # of the first fold trained by this process
         self._fold_dev: list[dict[str, float]] = []
         self._seconds = 0.0
@@ -287,7 +287,7 @@ class Trial:
         if rank != 0:
             self.run.fetch_trial(number, exact=True, required=True)
 
-    def _finish(self) -> dict[str, Any] | None:
+    def _finish(self) -> TrialRecord | None:
         """Write the trial's files; return its record where it could not be published."""
         if not self._writes:
             return None
@@ -302,25 +302,25 @@ class Trial:
         remove_own(self._state, STATE_FILES)
         return None if published else record
 
-    def record(self, state: str, error: str | None = None) -> dict[str, Any]:
+    def record(self, state: TrialState, error: str | None = None) -> TrialRecord:
         """The trial's record; dev metrics are means over the folds that ended."""
         record = base_record(self.task, state, error)
-        record.update(
-            dev={
+        record |= {
+            "dev": {
                 name: float(np.mean([fold[name] for fold in self._fold_dev]))
                 for name in DEV_METRICS
                 if self._fold_dev
             },
-            fold_dev=self._fold_dev,
-            history=self._history,
-            epochs=len(self._history),
-            seconds=self._seconds,
-            num_parameters=self._num_parameters,
-            peak_memory_mb=self._peak_memory or _peak_memory_mb(self.task.device),
-            ended=time.time(),
-            host=os.uname().nodename,
-            notes=self._notes,
-        )
+            "fold_dev": self._fold_dev,
+            "history": self._history,
+            "epochs": len(self._history),
+            "seconds": self._seconds,
+            "num_parameters": self._num_parameters,
+            "peak_memory_mb": self._peak_memory or _peak_memory_mb(self.task.device),
+            "ended": time.time(),
+            "host": os.uname().nodename,
+            "notes": self._notes,
+        }
         if state == "complete":
             record["posteriors_sha256"] = file_sha256(self.run.posteriors_file(self.task.number))
         return record
@@ -338,7 +338,7 @@ class Trial:
             trainer_state = f"epoch-{len(self._history)}"
             self._trainer.save_state(self._state / trainer_state)
         write_json(
-            self._state / "progress.json",
+            self._state / PROGRESS_FILE,
             {
                 "schema_version": SCHEMA_VERSION,
                 "trial": self.task.number,
@@ -365,13 +365,11 @@ class Trial:
     def _resume(self) -> None:
         if not self._distributed:  # else a rank might read what another mends
             mend_state(self._state)
-        progress_file = self._state / "progress.json"
-        if not progress_file.exists():
+        if not (self._state / PROGRESS_FILE).exists():
             return
-        progress = read_json(progress_file, "trial state")
+        progress = read_progress(self._state)
         same = (
-            progress["schema_version"] == SCHEMA_VERSION
-            and progress["architecture"] == self.task.architecture
+            progress["architecture"] == self.task.architecture
             and progress["values"] == plain(self.task.values)
             and progress["seed"] == self.task.seed
         )
@@ -388,7 +386,7 @@ class Trial:
         self._saved_at = time.perf_counter()
 
 
-def base_record(task: TrialTask, state: str, error: str | None) -> dict[str, Any]:
+def base_record(task: TrialTask, state: TrialState, error: str | None) -> TrialRecord:
     """What a record says of any trial, even one that never trained an epoch."""
     return {
         "schema_version": SCHEMA_VERSION,
@@ -403,8 +401,8 @@ def base_record(task: TrialTask, state: str, error: str | None) -> dict[str, Any
     }
 
 
-def _history_entry(fold: int, report: EpochReport) -> dict[str, Any]:
-    return {
+def _history_entry(fold: int, report: EpochReport) -> HistoryEntry:
+    entry: HistoryEntry = {
         "fold": fold,
         "epoch": report.epoch,
         "train_loss": report.train_loss,
@@ -412,8 +410,10 @@ def _history_entry(fold: int, report: EpochReport) -> dict[str, Any]:
         "dev": dict(report.dev),
         "seconds": report.seconds,
         "padded_share": report.padded_share,
-        **({} if report.averaged_dev is None else {"averaged_dev": dict(report.averaged_dev)}),
     }
+    if report.averaged_dev is not None:
+        entry["averaged_dev"] = dict(report.averaged_dev)
+    return entry
 
 
 def _append(

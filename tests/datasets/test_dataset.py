@@ -204,10 +204,10 @@ def test_a_table_without_a_checksum_is_refused(copy):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema_version": 99}, "schema version 99, but .* reads 1"),
+        ({"schema_version": 99}, "schema version 99, this program reads 1"),
         ({"counts": {"utterances": 23}}, "feature 'log_mel_23' has 24 rows for 23"),
-        ({"features": {"f": {"dim": 3}}}, "feature 'f' lacks frame_shift"),
-        ({"features": 3}, "'features' is not an object"),
+        ({"features": {"f": {"dim": 3}}}, "lacks features.f.frame_shift"),
+        ({"features": 3}, "features is a number where an object belongs"),
     ],
 )
 def test_description_that_does_not_fit_is_refused(copy, change, message):
@@ -221,7 +221,7 @@ def test_missing_keys_are_all_listed(copy):
     meta = read_json(copy / "dataset.json")
     del meta["classes"], meta["fingerprint"]
     write_json(copy / "dataset.json", meta)
-    with pytest.raises(ArtifactError, match=r"'classes'\n.*'fingerprint'"):
+    with pytest.raises(ArtifactError, match="lacks classes; lacks fingerprint"):
         Dataset.open(copy)
 
 

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from serplatform.artifacts import read_json
 from serplatform.cli.main import run as run_command
-from serplatform.ensemble.base import combiner_from_parameters
+from serplatform.ensemble import build as build_module
+from serplatform.ensemble.base import COMBINERS, combiner_from_parameters
 from serplatform.ensemble.build import build_ensemble
 from serplatform.ensemble.calibration import scale_members
+from serplatform.ensemble.evaluation import no_better_than_chance
 from serplatform.ensemble.leaderboard import solo_metrics
 from serplatform.ensemble.posteriors import read_library
 from serplatform.errors import BadInputError
 from serplatform.metrics import classification_metrics
-from serplatform.statistics.chance import chance_interval
+from serplatform.report.build import build_report
+from serplatform.statistics.bootstrap import Interval
+from serplatform.statistics.chance import chance_interval, exceeds_chance
 from serplatform.testing.combiner_contract import make_posterior_set
 from serplatform.testing.synthetic_run import make_run
 
@@ -280,3 +286,128 @@ def test_command_refuses_a_missing_run(tmp_path: Path, capsys: pytest.CaptureFix
     code = run_command(["ensemble", str(tmp_path / "none"), "--out", str(tmp_path / "ens")])
     assert code == 2
     assert "not a run directory" in capsys.readouterr().err
+
+
+def change_posteriors(run: Path, change: Callable[[dict[str, Any]], None]) -> Path:
+    """Change every row of every trial's posterior table."""
+    for file in (run / "posteriors").iterdir():
+        table = pq.read_table(file)
+        rows = table.to_pylist()
+        for row in rows:
+            change(row)
+        pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), file)
+    return run
+
+
+def speak_against_the_truth(row: dict[str, Any], folds: Sequence[int] = (0, 1, 2)) -> None:
+    if row["fold"] in folds:
+        names = ["neutral", "happy", "sad", "angry"]
+        wrong = names[(names.index(row["truth"]) + 1) % 4]
+        row |= {f"p_{name}": 0.85 if name == wrong else 0.05 for name in names}
+
+
+def ensemble_command(run: Path, out: Path, capsys: pytest.CaptureFixture[str], *more: str) -> str:
+    capsys.readouterr()
+    assert run_command(["ensemble", str(run), "--out", str(out), "--resamples", "50", *more]) == 0
+    return capsys.readouterr().out
+
+
+def refuse_constant(name: str) -> None:
+    raise AssertionError(f"{name} is not JSON")
+
+
+def test_an_ensemble_that_dev_rows_speak_against_is_no_better_than_chance(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = change_posteriors(make_run(tmp_path / "run", num_trials=3), speak_against_the_truth)
+    out = tmp_path / "ens"
+    first = ensemble_command(run, out, capsys).splitlines()[0]
+    assert first == (
+        "No better than chance: the 95 % interval of the ensemble's test UAR, 0.250 to 0.250, "
+        "includes 0.250, what guessing gives."
+    )
+    summary = json.loads(
+        ensemble_command(run, out, capsys, "--json"), parse_constant=refuse_constant
+    )
+    assert summary["chance"]["uar"] == 0.25
+    assert summary["chance"]["exceeded"]["ensemble"] is False
+    assert summary["notes"][0] == first
+    content = json.loads((out / "ensemble.json").read_text(), parse_constant=refuse_constant)
+    assert [fold["members"] for fold in content["folds"]] == [[], [], []]
+    assert {row["mean_share"] for row in content["candidates"]} == {0.0}
+    rows = pq.read_table(out / "posteriors.parquet").to_pylist()
+    assert {row[f"p_{name}"] for row in rows for name in content["classes"]} == {0.25}
+    page = build_report(out).read_text()
+    assert "Ensemble: no better than chance; the 95 % interval of its UAR" in page
+
+
+def test_one_fold_without_members_takes_nothing_from_the_others(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", num_trials=3)
+    before = build_ensemble([run], tmp_path / "before", num_resamples=20)
+    change_posteriors(run, lambda row: speak_against_the_truth(row, [1]))
+    after = build_ensemble([run], tmp_path / "after", num_resamples=20)
+    assert after["folds"][1]["members"] == []
+    for fold in (0, 2):
+        assert after["folds"][fold]["members"] == before["folds"][fold]["members"] != []
+    assert "In fold(s) 1 the dev rows speak against every trial" in after["notes"][0]
+    build_report(tmp_path / "after")
+
+
+def test_a_good_ensemble_is_not_said_to_be_chance(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "chance" not in ensemble_command(run, tmp_path / "ens", capsys)
+
+
+def one_class_on_dev(row: dict[str, Any]) -> None:
+    if row["part"] == "dev":
+        row["truth"] = "sad"
+
+
+def one_class(row: dict[str, Any]) -> None:
+    row["truth"] = "sad"
+
+
+def the_same_posterior(row: dict[str, Any]) -> None:
+    row |= {f"p_{name}": 0.25 for name in ("neutral", "happy", "sad", "angry")}
+
+
+def certain(row: dict[str, Any]) -> None:
+    row |= {f"p_{name}": float(name == "sad") for name in ("neutral", "happy", "sad", "angry")}
+
+
+@pytest.mark.parametrize("combiner", COMBINERS.names())
+@pytest.mark.parametrize(
+    "change", [one_class_on_dev, one_class, the_same_posterior, certain, speak_against_the_truth]
+)
+def test_data_without_signal_give_numbers_and_no_nan(
+    tmp_path: Path, change: Callable[[dict[str, Any]], None], combiner: str
+) -> None:
+    run = change_posteriors(make_run(tmp_path / "run", num_trials=3, per_speaker=4), change)
+    build_ensemble([run], tmp_path / "ens", combiner=combiner, temperature=True, num_resamples=20)
+    json.loads((tmp_path / "ens/ensemble.json").read_text(), parse_constant=refuse_constant)
+
+
+def test_a_single_speaker_without_an_interval_is_compared_by_the_value(tmp_path: Path) -> None:
+    uar = Interval(value=0.25, low=None, high=None)
+    content = {
+        "chance": {"uar": 0.25, "exceeded": {"ensemble": exceeds_chance(uar, 0.25)}},
+        "pooled": {"ensemble": {"uar": uar.as_dict()}},
+    }
+    assert no_better_than_chance(content) == (
+        "No better than chance: the ensemble's test UAR, 0.250, does not exceed 0.250, what "
+        "guessing gives."
+    )
+
+
+def test_an_ensemble_that_cannot_be_described_leaves_what_was_there(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_ensemble([run], tmp_path / "old", num_resamples=20)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "old").iterdir()}
+    monkeypatch.setattr(build_module, "versions", lambda: {"torch": float("nan")})
+    for out in (tmp_path / "old", tmp_path / "new"):
+        with pytest.raises(ValueError, match="not JSON compliant"):
+            build_ensemble([run], out, num_resamples=20)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "old").iterdir()} == before
+    assert list((tmp_path / "new").iterdir()) == []

@@ -40,7 +40,7 @@ def test_only_finished_trials_are_candidates(run: Path) -> None:
     library = read_library([run])
     assert [c.trial for c in library.candidates] == [0, 2, 4]
     assert library.candidates[0].name == "run/trial-00000"
-    assert library.runs[0]["num_trials"] == {"complete": 3, "pruned": 1, "failed": 1}
+    assert library.runs[0].num_trials == {"complete": 3, "pruned": 1, "failed": 1}
 
 
 def test_rows_are_aligned_whatever_their_order_in_the_files(run: Path) -> None:

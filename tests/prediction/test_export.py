@@ -7,9 +7,11 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from serplatform.artifacts import read_json
+from serplatform.artifacts import file_sha256, read_json, write_parquet
+from serplatform.ensemble.build import build_ensemble
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.prediction import export as export_module
 from serplatform.prediction.bundle import contents_digest
@@ -19,6 +21,7 @@ from serplatform.prediction.predict import Row, Tally, predict
 from serplatform.prediction.predictor import Predictor
 from serplatform.prediction.sources import find_recordings
 from serplatform.prediction.system import open_system
+from serplatform.run_directory import RunDirectory
 
 
 def rows_of(path: Path, audio: Path) -> list[Row]:
@@ -42,6 +45,29 @@ def bundle(ensembles: dict[str, Path], tmp_path: Path) -> Path:
 def test_a_bundle_of_an_ensemble_predicts_the_same(audio_run, ensembles, combiner, tmp_path):
     export(ensembles[combiner], tmp_path / "b")
     same(rows_of(tmp_path / "b", audio_run.audio), rows_of(ensembles[combiner], audio_run.audio))
+
+
+def test_an_ensemble_without_members_is_exported_and_answers_evenly(audio_run, tmp_path):
+    run = Path(shutil.copytree(audio_run.run, tmp_path / "run"))
+    directory = RunDirectory(run)
+    for number, record in directory.records().items():
+        table = directory.read_posteriors(number)
+        rows = table.to_pylist()
+        for row in rows:  # certain of another class
+            wrong = {"angry": "neutral", "neutral": "sad", "sad": "angry"}[row["truth"]]
+            row |= {f"p_{name}": float(name == wrong) for name in ("angry", "neutral", "sad")}
+        write_parquet(
+            directory.posteriors_file(number), pa.Table.from_pylist(rows, schema=table.schema)
+        )
+        digest = file_sha256(directory.posteriors_file(number))
+        directory.write_record({**record, "posteriors_sha256": digest})
+    build_ensemble([run], tmp_path / "ens", num_resamples=20)
+    export(tmp_path / "ens", tmp_path / "bundle")
+    for path in (tmp_path / "ens", tmp_path / "bundle"):
+        assert "no better than chance" in open_system(path).describe()
+        for row in rows_of(path, audio_run.audio):
+            np.testing.assert_allclose(row.posteriors, 1 / 3)
+    assert "No better than chance" in (tmp_path / "bundle" / "README.md").read_text()
 
 
 def test_a_bundle_needs_neither_dataset_nor_run(audio_run, tmp_path):
@@ -102,8 +128,8 @@ def test_an_edited_description_is_noticed(bundle):
     ("change", "message"),
     [
         ({"schema_version": 99}, "schema version 99"),
-        ({"kind": "pickle"}, "incomplete"),
-        ({"folds": None}, "incomplete"),
+        ({"kind": "pickle"}, "kind is 'pickle': it should be 'run' or 'ensemble'"),
+        ({"folds": None}, "folds is null where a list belongs"),
         ({"files": {"../../x": "0"}}, r"leads out of the bundle"),
     ],
 )

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from serplatform.artifacts import read_json
+from serplatform.ensemble.build import build_ensemble
 from serplatform.errors import ArtifactError
 from serplatform.metrics import classification_metrics
 from serplatform.report.evidence import (
@@ -23,6 +24,7 @@ from serplatform.report.evidence import (
 )
 from serplatform.report.load import Posteriors, Trial, load_source
 from serplatform.report.resampling import Resampling, recall_intervals
+from serplatform.testing.synthetic_run import make_run
 
 
 def test_best_single_is_chosen_fold_by_fold(trial: Callable[..., Trial]) -> None:
@@ -32,11 +34,24 @@ def test_best_single_is_chosen_fold_by_fold(trial: Callable[..., Trial]) -> None
     assert [t.number for t in best_by_fold([first, second, pruned])] == [0, 1]
 
 
-def test_tie_goes_to_the_higher_mean_then_to_the_earlier(trial: Callable[..., Trial]) -> None:
-    low = trial(0, fold_dev_uar=(0.7, 0.1), uar=0.4)
-    high = trial(1, fold_dev_uar=(0.7, 0.5), uar=0.6)
-    later = trial(2, fold_dev_uar=(0.7, 0.5), uar=0.6)
-    assert best_by_fold([low, high, later])[0].number == 1
+def test_tie_goes_to_the_likelier_then_to_the_earlier(trial: Callable[..., Trial]) -> None:
+    unlikely = trial(0, fold_dev_uar=(0.7,), fold_dev_nll=(1.2,))
+    likely = trial(1, fold_dev_uar=(0.7,), fold_dev_nll=(1.1,))
+    later = trial(2, fold_dev_uar=(0.7,), fold_dev_nll=(1.1,))
+    assert best_by_fold([unlikely, likely, later])[0].number == 1
+
+
+def test_the_page_of_a_run_and_its_ensemble_choose_the_same_single_trials(
+    tmp_path: Path,
+) -> None:
+    """On small dev parts many trials have one UAR."""
+    run = make_run(tmp_path / "run", num_trials=6, per_speaker=4, skill=1.0)
+    source = load_source(run)
+    dev = [t.fold_dev_uar for t in source.runs[0].trials if t.state == "complete"]
+    assert any(sorted(column)[-1] == sorted(column)[-2] for column in zip(*dev, strict=True))
+    chosen = [trial.number for trial in best_by_fold(source.runs[0].trials)]
+    content = build_ensemble([run], tmp_path / "ens", combiner="mean", num_resamples=10)
+    assert [fold["best_single"]["trial"] for fold in content["folds"]] == chosen
 
 
 def test_no_finished_trial_gives_no_choice(trial: Callable[..., Trial]) -> None:
@@ -149,7 +164,7 @@ def test_ensemble_without_a_key_is_refused_by_name(on_disk: Any, tmp_path: Path)
     info = read_json(other / "ensemble.json")
     del info["folds"]
     (other / "ensemble.json").write_text(json.dumps(info))
-    with pytest.raises(ArtifactError, match=r"ensemble\.json: is damaged .*folds"):
+    with pytest.raises(ArtifactError, match=r"ensemble\.json: .* is damaged: lacks folds"):
         build_evidence(load_source(other))
 
 
@@ -168,11 +183,12 @@ def test_members_are_gathered_over_folds() -> None:
             "gain": {"test": None if gain is None else {"uar": gain}},
         }
 
-    info = {
+    info: Any = {
+        "runs": [{"path": "run"}],
         "folds": [
             {"members": [row("1", 0.25, 0.02), row("2", 0.75, None)]},
             {"members": [row("2", 1.0, None)]},
-        ]
+        ],
     }
     second, first = read_members(info)
     assert (second.name, second.shares, second.gain) == ("csa #2", (0.75, 1.0), None)

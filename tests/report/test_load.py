@@ -117,11 +117,20 @@ def test_damaged_posteriors_are_named(on_disk: Any, tmp_path: Path) -> None:
     path = on_disk.run / "posteriors" / "trial-00000.parquet"
     table = read_parquet(path)
     doubled = _altered(path, tmp_path, "p_sad", pc.multiply(table["p_sad"], 2.0))
-    with pytest.raises(ArtifactError, match="sum to"):
+    with pytest.raises(ArtifactError, match="away from a sum of 1"):
         read_posteriors(doubled, CLASSES)
     holed = _altered(path, tmp_path, "p_sad", pa.array([float("nan")] * len(table)))
-    with pytest.raises(ArtifactError, match="not a finite number"):
+    with pytest.raises(ArtifactError, match="must be finite and not negative"):
         read_posteriors(holed, CLASSES)
+    below = pc.subtract(table["p_sad"], 1.0)
+    negative = _altered(path, tmp_path, "p_sad", below)
+    with pytest.raises(ArtifactError, match="must be finite and not negative"):
+        read_posteriors(negative, CLASSES)
+    text = _altered(path, tmp_path, "fold", pa.array(["first"] * len(table)))
+    with pytest.raises(ArtifactError, match=r"altered\.parquet: the posterior table is damaged"):
+        read_posteriors(text, CLASSES)
+    rounded = _altered(path, tmp_path, "p_sad", pc.add(table["p_sad"], 5e-5))
+    assert len(read_posteriors(rounded, CLASSES)) == len(table)  # as the ensemble takes it
     same = _altered(path, tmp_path, "utterance_id", pa.array(["u"] * len(table)))
     with pytest.raises(ArtifactError, match="'u' stands twice in the dev part of fold 0"):
         read_posteriors(same, CLASSES)

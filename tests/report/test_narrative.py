@@ -116,7 +116,10 @@ def test_system_at_chance_is_said_to_be(
 ) -> None:
     test = posteriors([[0.9, 0.1], [0.9, 0.1], [0.9, 0.1], [0.9, 0.1]], [0, 1, 0, 1], "aabb")
     found = tell(evidence(systems=[system(test)], plan=PLAN, info=INFO))
-    assert any("reaches chance (50.0 %)" in sentence for sentence in found.answer.sentences)
+    assert found.answer.headline == (
+        "Best single trial: no better than chance; the 95 % interval of its UAR, 50.0 to 50.0 %, "
+        "includes 50.0 %, what guessing gives."
+    )
     (bar,) = found.answer.bars
     assert bar.at == found.answer.chance_at
 

@@ -3,7 +3,7 @@
 import pytest
 
 from serplatform.errors import BadInputError
-from serplatform.run_directory import RunLock
+from serplatform.run_directory import DEV_METRICS, RunLock
 from serplatform.search.roster import Configuration, Roster, departures, enlist, listed
 from serplatform.search.setup import SearchRequest, create_run, reopen_run
 from serplatform.testing.synthetic import make_dataset
@@ -21,7 +21,9 @@ def run(tmp_path):
 
 
 def record(run, number, state="complete"):
-    run.directory.write_record({"trial": number, "state": state, "architecture": "csa"})
+    dev = dict.fromkeys(DEV_METRICS, 0.5)
+    entry = {"trial": number, "state": state, "architecture": "csa", "params": {}, "dev": dev}
+    run.directory.write_record(entry)
 
 
 def test_a_configuration_keeps_its_number_in_every_process(run):

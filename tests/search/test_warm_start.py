@@ -10,7 +10,7 @@ import pytest
 
 from serplatform.artifacts import SCHEMA_VERSION
 from serplatform.errors import ArtifactError, BadInputError
-from serplatform.run_directory import RunDirectory
+from serplatform.run_directory import DEV_METRICS, RunDirectory
 from serplatform.search.observations import OBSERVATION
 from serplatform.search.parameter import Parameter
 from serplatform.search.space import SearchSpace
@@ -32,7 +32,7 @@ HERE = {"fingerprint": "f", "folds_hash": "h", "objectives": ("uar",)}
 def record(number: int, uar: float, state: str = "complete", **params: Any) -> dict[str, Any]:
     """Of a trial of 3 folds and 8 epochs; a pruned one ends in the third epoch of fold 1."""
     history = [
-        {"fold": fold, "epoch": epoch + 1, "dev": {"uar": value}}
+        {"fold": fold, "epoch": epoch + 1, "train_loss": 1.0, "dev": {"uar": value}}
         for fold, values in enumerate([[uar - 0.1, uar] + [0.1] * 6, [0.1, uar - 0.2, 0.0]])
         for epoch, value in enumerate(values)
     ]
@@ -43,7 +43,7 @@ def record(number: int, uar: float, state: str = "complete", **params: Any) -> d
         "state": state,
         "paper": False,
         "params": {"training.max_epochs": 8, "model.hidden_dim": 512, **params},
-        "dev": {"uar": uar},
+        "dev": {**dict.fromkeys(DEV_METRICS, 0.5), "uar": uar},
         "history": history if state == "pruned" else [],
     }
 
@@ -52,9 +52,15 @@ def write_run(path: Path, records: list[dict[str, Any]], **changes: Any) -> str:
     run = RunDirectory(path)
     description: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
-        "dataset": {"fingerprint": "f"},
+        "classes": ["sad", "happy"],
+        "dataset": {"path": "data", "fingerprint": "f"},
+        "protocol": {"name": "speaker-kfold:3"},
+        "spaces": {},
+        "seed": 0,
         "folds_hash": "h",
         "objective": ["uar"],
+        "status": "complete",
+        "notes": [],
         **changes,
     }
     run.write_run(description)
@@ -97,7 +103,7 @@ def test_comparable_trials_are_observations_as_they_were_reported(tmp_path: Path
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"dataset": {"fingerprint": "other"}}, "another dataset"),
+        ({"dataset": {"path": "data", "fingerprint": "other"}}, "another dataset"),
         ({"folds_hash": "other"}, "other folds"),
         ({"objective": ["accuracy"]}, "another objective"),
     ],
@@ -105,7 +111,7 @@ def test_comparable_trials_are_observations_as_they_were_reported(tmp_path: Path
 def test_incomparable_runs_give_points_alone(
     tmp_path: Path, change: dict[str, Any], reason: str
 ) -> None:
-    records = [dict(r, dev={"uar": r["dev"]["uar"], "accuracy": 0.5}) for r in RECORDS]
+    records = [dict(r, dev={**r["dev"], "accuracy": 0.5}) for r in RECORDS]
     start = collect(write_run(tmp_path / "run", records, **change), {"moma": SPACE}, **HERE)
     assert start.num_points == 3
     assert start.num_observations == 0
@@ -116,7 +122,7 @@ def test_incomparable_runs_give_points_alone(
 
 
 def test_a_minimised_objective_ranks_the_other_way(tmp_path: Path) -> None:
-    records = [dict(r, dev={"nll": r["dev"]["uar"]}) for r in RECORDS]
+    records = [dict(r, dev={**r["dev"], "nll": r["dev"]["uar"]}) for r in RECORDS]
     run = write_run(tmp_path / "run", records, objective=["nll"])
     start = collect(run, {"moma": SPACE}, **HERE)
     assert [p["training.learning_rate"] for p in start.points["moma"]] == [4e-3, 3e-3, 1e-3]
@@ -149,7 +155,7 @@ def test_a_run_without_the_architecture_is_refused(tmp_path: Path) -> None:
 def test_run_json_holds_a_warm_start(tmp_path: Path) -> None:
     start = collect(write_run(tmp_path / "run", RECORDS), {"moma": SPACE}, **HERE)
     run = RunDirectory(tmp_path / "new")
-    run.write_run({"schema_version": SCHEMA_VERSION, "warm_start": [start.as_json()]})
+    write_run(run.path, [], warm_start=[start.as_json()])
     description = run.read_run()
     assert recorded_starts(description) == [start]
     assert description["warm_start"][0]["num_points"] == 3

@@ -132,7 +132,7 @@ def test_altered_missing_and_escaping_files_are_refused(folder, lab, node):
     meta = read_json(folder / "dataset.json")
     meta["files"]["../escaped"] = "0" * 64
     store.put("dataset.json", json.dumps(meta).encode())
-    with pytest.raises(ArtifactError, match=r"names '\.\./escaped', which is not a file's name"):
+    with pytest.raises(ArtifactError, match=r"files: the key '\.\./escaped' is no file's name"):
         Dataset.open(lab)
     store.put("dataset.json", b"{")
     with pytest.raises(ArtifactError, match="is damaged"):

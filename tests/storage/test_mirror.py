@@ -6,7 +6,7 @@ import pytest
 
 from serplatform.artifacts import read_json, write_json
 from serplatform.errors import ArtifactError, BadInputError, SerplatformError
-from serplatform.run_directory import RunDirectory, RunLock
+from serplatform.run_directory import DEV_METRICS, RunDirectory, RunLock
 from serplatform.storage import lease as leases
 from serplatform.storage import mirror as mirrors
 from serplatform.storage.lease import Lease
@@ -53,7 +53,9 @@ def _record(run, number):
     (model / "model.safetensors").write_bytes(b"model")
     run.posteriors_file(number).parent.mkdir(exist_ok=True)
     run.posteriors_file(number).write_bytes(b"posteriors")
-    run.write_record({"trial": number, "state": "complete", "architecture": "csa"})
+    dev = dict.fromkeys(DEV_METRICS, 0.5)
+    entry = {"trial": number, "state": "complete", "architecture": "csa", "params": {}, "dev": dev}
+    run.write_record(entry)
 
 
 def _state(run, number):
@@ -386,9 +388,9 @@ def test_node_that_comes_back_writes_nothing_of_a_trial_that_another_went_on_wit
         one.check_claim(0, "first")
     two.check_claim(0, "second")
     _record(two, 0)
-    two.record_file(0).write_text(
-        '{"trial": 0, "state": "complete", "architecture": "csa", "by": "two"}'
-    )
+    content = json.loads(two.record_file(0).read_text())
+    del content["checksum"]
+    two.record_file(0).write_text(json.dumps(content | {"by": "two"}))
     assert two.share_trial(0)
     with pytest.raises(SerplatformError, match="trial 0: another process has gone on with it"):
         one.check_claim(0, "first")

@@ -86,9 +86,9 @@ def test_missing_file_is_named(saved, file, message):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"schema_version": 99}, "schema version 1"),
+        ({"schema_version": 99}, "schema version 99, this program reads 1"),
         ({"classes": ["angry"]}, "lists 1 classes for a model of 4"),
-        ({"input_spec": None}, "incomplete"),
+        ({"input_spec": None}, "input_spec is null where an object belongs"),
         ({"model": {"units": 3}}, "Unknown parameter 'model.units'"),
         ({"architecture": "mona"}, "Unknown architecture 'mona'.*Did you mean 'moma'"),
         ({"model": {"hidden_dim": 4, "attention_dim": 8}}, "weights do not fit"),

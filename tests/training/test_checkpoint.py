@@ -101,9 +101,9 @@ def test_missing_files_are_named(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema_version": 99}, "schema version 1"),
-        ({"tensors": {}}, "incomplete"),
-        ({"tensors": None}, "incomplete"),
+        ({"schema_version": 99}, "schema version 99, this program reads 1"),
+        ({"tensors": {}}, "lacks tensors.file; lacks tensors.sha256"),
+        ({"tensors": None}, "tensors is null where an object belongs"),
     ],
 )
 def test_foreign_description_is_refused(tmp_path, change, message):

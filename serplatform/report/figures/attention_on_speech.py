@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from serplatform.records import ShownRecord
 from serplatform.report.evidence import Evidence
 from serplatform.report.explanations import ExplainedFigure, Explanations
 from serplatform.report.figures._speech_tracks import labels, picture, rectangles
@@ -94,7 +95,7 @@ class AttentionOnSpeech:
     ranked_by: str
 
 
-def read_utterance(explained: Explanations, found: Mapping[str, Any]) -> ShownUtterance:
+def read_utterance(explained: Explanations, found: ShownRecord) -> ShownUtterance:
     """Decode an entry of ``utterances.json``."""
     stored = found["spectrogram"]
     cells = None
@@ -150,22 +151,24 @@ class AttentionOnSpeechFigure(ExplainedFigure[AttentionOnSpeech]):
             raise NoDataError("no utterance was chosen; name some: `serplatform explain RUN ID`")
         first = found[0]
         names = {t["trial"]: t["architecture"] for t in first.info["trials"]}
-        ranked = int(first.info["ranked_by"])
+        ranked = first.info["ranked_by"]
+        if ranked not in names:
+            raise NoDataError(f"the explanations do not say what trial {ranked} is; explain again")
         return AttentionOnSpeech(
             utterances=tuple(utterances),
             by_confidence=first.info["chosen_by"] == "confidence",
-            licence=str(first.info.get("licence") or ""),
+            licence=first.info.get("licence") or "",
             errors=tuple(
                 (
                     entry["utterance_id"],
                     entry["speaker_id"],
                     entry["truth"],
                     entry["prediction"],
-                    float(entry["confidence"]),
+                    entry["confidence"],
                 )
                 for entry in first.info["confident_errors"]
             ),
-            ranked_by=first.name(ranked, str(names[ranked])),
+            ranked_by=first.name(ranked, names[ranked]),
         )
 
     def draw(self, data: AttentionOnSpeech, ink: Ink) -> Drawing:

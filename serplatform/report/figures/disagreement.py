@@ -48,15 +48,15 @@ class DisagreementFigure(Figure[Disagreement]):
         if ensemble is None:
             raise NoDataError("there is no ensemble of this run")
         found = ensemble.info.get("diversity")
-        if not found or found.get("mean_disagreement") is None:
-            raise NoDataError("the ensemble has a single member")
+        if found is None or found["mean_disagreement"] is None or len(found["members"]) < 2:
+            raise NoDataError("the ensemble has fewer than two members")
         labels = member_labels(ensemble.info)
         return Disagreement(
-            members=tuple(labels.get(name, str(name)) for name in found["members"]),
-            shares=tuple(tuple(float(v) for v in row) for row in found["disagreement"]),
-            mean=float(found["mean_disagreement"]),
-            oracle_uar=float(found["oracle"]["uar"]),
-            all_wrong=float(found["all_wrong"]),
+            members=tuple(labels.get(name, name) for name in found["members"]),
+            shares=tuple(map(tuple, found["disagreement"])),
+            mean=found["mean_disagreement"],
+            oracle_uar=found["oracle"]["uar"],
+            all_wrong=found["all_wrong"],
         )
 
     def draw(self, data: Disagreement, ink: Ink) -> Drawing:

@@ -62,16 +62,13 @@ class EnsembleCost(Figure[tuple[SystemCost, SystemCost]]):
                 "there is no ensemble of this run; make one with `serplatform ensemble`"
             )
         known = {(name, t.number): t for name, run in source.named.items() for t in run.trials}
-        try:
-            folds = ensemble.info["folds"]
-            members = [
-                [known[str(m["run"]), int(m["trial"])] for m in f["members"] if m["share"] > 0]
-                for f in folds
-            ]
-            chosen = [f["best_single"] for f in folds]
-            single = [[known[str(c["run"]), int(c["trial"])]] for c in chosen]
-        except KeyError:
-            raise NoDataError("trials of the ensemble are no longer there") from None
+        folds = ensemble.info["folds"]
+        wanted = [[(m["run"], m["trial"]) for m in f["members"] if m["share"] > 0] for f in folds]
+        chosen = [(f["best_single"]["run"], f["best_single"]["trial"]) for f in folds]
+        if any(key not in known for key in chosen + [key for keys in wanted for key in keys]):
+            raise NoDataError("trials of the ensemble are no longer there")
+        members = [[known[key] for key in keys] for keys in wanted]
+        single = [[known[key]] for key in chosen]
         uar = {m.key: m.pooled["uar"].value for m in evidence.measured}
         latencies = _latencies(evidence)
         return (
@@ -120,10 +117,10 @@ def _latencies(evidence: Evidence) -> dict[tuple[Path, int], float]:
     except NoDataError:
         return {}
     return {
-        (explained.run.path, int(entry["trial"])): float(entry["latency_seconds"])
+        (explained.run.path, entry["trial"]): seconds
         for explained in found
-        for entry in explained.info.get("trials", ())
-        if entry.get("latency_seconds")
+        for entry in explained.info["trials"]
+        if (seconds := entry.get("latency_seconds"))
     }
 
 

@@ -31,20 +31,23 @@ class GenderFigure(Figure[tuple[GenderMetrics, ...]]):
         ensemble = evidence.source.ensemble
         if ensemble is None:
             raise NoDataError("the breakdown is made with an ensemble, and this run has none")
-        found = ensemble.info.get("per_gender") or []
+        found = ensemble.info.get("per_gender", [])
         if not found:
             raise NoDataError("the corpus does not give the speakers' gender, or is not at hand")
         return tuple(
             GenderMetrics(
-                gender=str(row["gender"]),
+                gender=row["gender"],
                 system=LABELS[key],
-                utterances=int(row["utterances"]),
-                uar=float(row[name]["uar"]),
-                accuracy=float(row[name]["accuracy"]),
+                utterances=row["utterances"],
+                uar=metrics["uar"],
+                accuracy=metrics["accuracy"],
             )
             for row in found
-            for key, name in (("ensemble", "ensemble"), ("single", "best_single"))
-            if name in row
+            for key, metrics in (
+                ("ensemble", row.get("ensemble")),
+                ("single", row.get("best_single")),
+            )
+            if metrics is not None
         )
 
     def draw(self, data: tuple[GenderMetrics, ...], ink: Ink) -> Drawing:

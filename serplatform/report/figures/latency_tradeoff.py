@@ -42,22 +42,23 @@ class LatencyTradeoff(ExplainedFigure[tuple[TimedTrial, ...]]):
         self, found: tuple[Explanations, ...], evidence: Evidence
     ) -> tuple[TimedTrial, ...]:
         timed = [
-            (explained.name(entry["trial"], entry["architecture"]), entry)
+            (explained.name(entry["trial"], entry["architecture"]), entry, seconds, length)
             for explained in found
             for entry in explained.info["trials"]
-            if entry.get("latency_seconds")
+            if (seconds := entry.get("latency_seconds"))
+            and (length := entry.get("latency_utterance_seconds")) is not None
         ]
         if len(timed) < 2:
             raise NoDataError("fewer than two trials were explained, where latency is measured")
-        timed.sort(key=lambda item: (item[1]["latency_seconds"], -item[1]["dev_uar"]))
+        timed.sort(key=lambda item: (item[2], -item[1]["dev_uar"]))
         rows, best = [], float("-inf")
-        for name, entry in timed:
+        for name, entry, seconds, length in timed:
             rows.append(
                 TimedTrial(
                     trial=name,
                     architecture=entry["architecture"],
-                    milliseconds=1000 * entry["latency_seconds"],
-                    utterance_seconds=entry["latency_utterance_seconds"],
+                    milliseconds=1000 * seconds,
+                    utterance_seconds=length,
                     num_parameters=entry.get("num_parameters"),
                     dev_uar=entry["dev_uar"],
                     undominated=entry["dev_uar"] > best,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 from serplatform.report.evidence import Evidence, Member
 from serplatform.report.figures._heat_map import heat_map
@@ -28,7 +29,7 @@ class Members:
     Attributes:
         folds: numbers of the outer folds.
         effective: for each fold, how many members of equal weight would weigh as evenly:
-            one over the sum of squared shares.
+            one over the sum of squared shares; 0 where it has none.
         candidates: trials that were offered to the combiner; 0 where unknown.
     """
 
@@ -53,17 +54,19 @@ class MembersFigure(Figure[Members]):
                 "there is no ensemble of this run; make one with `serplatform ensemble`"
             )
         if not evidence.members:
-            raise NoDataError("the ensemble lists no member with a weight above 0")
-        counts = ensemble.info.get("counts") or {}
+            raise NoDataError(
+                "the ensemble has no member: the dev rows of every fold speak against every trial"
+            )
         num_folds = len(evidence.members[0].shares)
         return Members(
-            combiner=str(ensemble.info.get("combiner", "")),
+            combiner=ensemble.info["combiner"],
             members=evidence.members,
-            folds=tuple(int(fold["fold"]) for fold in ensemble.info["folds"]),
+            folds=tuple(fold["fold"] for fold in ensemble.info["folds"]),
             effective=tuple(
-                1.0 / sum(m.shares[f] ** 2 for m in evidence.members) for f in range(num_folds)
+                1.0 / (sum(m.shares[f] ** 2 for m in evidence.members) or math.inf)
+                for f in range(num_folds)
             ),
-            candidates=int(counts.get("candidates", 0)),
+            candidates=ensemble.info.get("counts", {"candidates": 0})["candidates"],
         )
 
     def draw(self, data: Members, ink: Ink) -> Drawing:

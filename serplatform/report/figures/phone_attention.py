@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from serplatform.records import PhoneTest
 from serplatform.report.clustered_means import clustered_interval, mean_statistic
 from serplatform.report.evidence import Evidence
 from serplatform.report.explanations import ExplainedFigure, Explanations
@@ -104,7 +105,7 @@ class PhoneAttention:
 
 
 def map_attention(
-    rows: Sequence[Mapping[str, Any]], trial: str, test: Mapping[str, Any] | None
+    rows: Sequence[Mapping[str, Any]], trial: str, test: PhoneTest | None
 ) -> MapAttention | None:
     """Measure one map from its rows of ``attention.parquet``; None where no phone is known.
 
@@ -157,8 +158,8 @@ def map_attention(
             np.stack([vowel, long, consonant, rest], axis=1), speakers, _ratio
         ),
         excess=clustered_interval(np.stack([excess, ones], axis=1), speakers, mean_statistic),
-        p_value=None if test is None else float(test["p_value"]),
-        num_groups=0 if test is None else int(test["num_groups"]),
+        p_value=None if test is None else test["p_value"],
+        num_groups=0 if test is None else test["num_groups"],
         spread=clustered_interval(
             np.stack([np.array([row["spread"] for row in known]), ones], axis=1),
             speakers,
@@ -196,13 +197,15 @@ class PhoneAttentionFigure(ExplainedFigure[PhoneAttention]):
     order = 20
 
     def examine(self, found: tuple[Explanations, ...], evidence: Evidence) -> PhoneAttention:
-        maps, smoothed, sources = [], [], []
+        maps, smoothed = [], []
+        sources: list[str] = []
         for explained in found:
             maps += _maps(explained)
             smoothed += _smoothing(explained)
-            sources += list(((explained.info.get("phones") or {}).get("sources")) or {})
+            if (phones := explained.info["phones"]) is not None:
+                sources += phones.get("sources", {})
         if not maps:
-            if all(explained.info.get("phones") is None for explained in found):
+            if all(explained.info["phones"] is None for explained in found):
                 raise NoDataError(
                     "the corpus has no phone alignment; prepare it with --align, e.g. "
                     "`--align pocketsphinx` for English"

@@ -53,29 +53,28 @@ class RejectionFigure(Figure[Rejection]):
         found = ensemble.info.get("rejection")
         if not found:
             raise NoDataError("the ensemble has no rejection threshold")
-        curve = zip(
-            *(found["curve"][k] for k in ("threshold", "coverage", "accuracy")), strict=True
-        )
+        columns = found["curve"]
+        curve = zip(columns["threshold"], columns["coverage"], columns["accuracy"], strict=True)
         test = found["test"]
         return Rejection(
             curve=tuple(
                 sorted(
-                    ((float(t), float(c), float(a)) for t, c, a in curve if a is not None),
+                    ((t, c, a) for t, c, a in curve if a is not None),
                     key=lambda point: point[1],
                 )
             ),
-            coverage=float(test["coverage"]),
-            accuracy=None if test["accuracy"] is None else float(test["accuracy"]),
-            accuracy_of_all=float(test["accuracy_without_rejection"]),
-            error_share=float(found["error_share"]),
+            coverage=test["coverage"],
+            accuracy=test["accuracy"],
+            accuracy_of_all=test["accuracy_without_rejection"],
+            error_share=found["error_share"],
             wishes=tuple(
                 (
                     f"{w['kind']} {percent(w['value'], 0)} %",
-                    int(w["folds_granted"]),
-                    float(w["test"]["coverage"]),
-                    None if w["test"]["accuracy"] is None else float(w["test"]["accuracy"]),
+                    w["folds_granted"],
+                    w["test"]["coverage"],
+                    w["test"]["accuracy"],
                 )
-                for w in found.get("wishes") or ()
+                for w in found.get("wishes", ())
             ),
         )
 

@@ -98,7 +98,9 @@ def test_latency_is_the_sum_of_what_was_measured_of_each_model(
     assert ensemble.latency_seconds is None  # some members were not looked at
     file = run / "explanations" / "explanations.json"
     info = json.loads(file.read_text())
-    info["trials"] = [{"trial": t.number, "latency_seconds": 0.002} for t in evidence.trials]
+    info["trials"] = [
+        info["trials"][0] | {"trial": t.number, "latency_seconds": 0.002} for t in evidence.trials
+    ]
     file.write_text(json.dumps(info))
     ensemble, single = EnsembleCost().compute(evidence)
     assert ensemble.latency_seconds == pytest.approx(0.002 * ensemble.models)

@@ -351,9 +351,9 @@ def test_explanations_of_an_older_program_do_not_stop_the_page(changed, tmp_path
         del info[key]
     write_json(path, info)
     for name in NAMES[:2] + NAMES[4:]:
-        with pytest.raises(NoDataError, match=r"another version .*; run `serplatform explain`"):
+        with pytest.raises(NoDataError, match=r"lacks trials; .*; run `serplatform explain`"):
             FIGURES.get(name)().compute(evidence)
-    assert "another version" in render(evidence)
+    assert "is damaged: lacks trials" in render(evidence)
 
 
 def test_half_written_explanations_are_not_drawn(changed, tmp_path: Path) -> None:
