@@ -89,9 +89,10 @@ def command(
 
     A run answers with the mean over the fold models of its best trial (by dev); an ensemble
     combines, for each fold, its members' models with that fold's weights, and takes the mean
-    over folds; a bundle is either. Audio is prepared as in training. Recordings that cannot be
-    used are named with the reason, and the others go on; the exit code is 2 only when none
-    could be used.
+    over folds; a bundle is either. Audio is prepared as in training. In folders every file is
+    tried, except hidden ones and those named like tables, texts or pictures, which are counted.
+    Recordings that cannot be used are named with the reason, and the others go on; the exit
+    code is 2 only when none could be used.
 
     Examples:
 
@@ -200,7 +201,7 @@ def command(
             "dev_accuracy": rejector.chosen.accuracy,
             "not_sure": tally.not_sure,
         },
-        "passed_over": passed_over,
+        "passed_over": {name: n for name, n in passed_over.items() if n},
         "refused": [{"file": r.name, "reason": r.reason} for r in tally.refused],
         "audio_seconds": round(tally.audio_seconds, 3),
         "seconds": round(tally.seconds, 3),
@@ -225,26 +226,22 @@ def _plan(window: float | None, hop: float | None) -> WindowPlan | None:
     return WindowPlan(window=window, hop=window / 3 if hop is None else hop)
 
 
-def _sources(audio: list[str]) -> tuple[list[Source], list[Refused], str]:
-    """Recordings, what is refused, and what was passed over in folders, in words."""
-    from serplatform.prediction.sources import (
-        STDIN,
-        find_recordings,
-        listed_paths,
-        tell_passed_over,
-    )
+def _sources(audio: list[str]) -> tuple[list[Source], list[Refused], Counter[str]]:
+    """Recordings, what is refused, and what was passed over in folders."""
+    from serplatform.prediction.sources import STDIN, find_recordings, listed_paths
 
     listed = listed_paths(sys.stdin.buffer.read()) if STDIN in audio else []
     if STDIN in audio and not listed:
         say("Note: the list of paths on standard input is empty.")
     passed_over: Counter[str] = Counter()
     sources, refused = find_recordings(audio, listed, passed_over)
-    return sources, refused, tell_passed_over(passed_over)
+    return sources, refused, passed_over
 
 
-def _report(tally: Tally, loading: float, passed_over: str) -> None:
+def _report(tally: Tally, loading: float, passed_over: Counter[str]) -> None:
     """Say what was left out and how fast it went."""
     from serplatform.prediction.output import visible
+    from serplatform.prediction.sources import tell_passed_over
 
     for refused in tally.refused[:_SHOWN]:
         say(f"Left out {visible(refused.name)}: {refused.reason}")
@@ -260,9 +257,10 @@ def _report(tally: Tally, loading: float, passed_over: str) -> None:
             f"{tally.seconds:.2f} s{told}; loading took {loading:.2f} s"
             + (f"; not sure of {tally.not_sure}" if tally.not_sure else "")
         )
-    if tally.refused or passed_over:
+    others = tell_passed_over(passed_over)
+    if tally.refused or others:
         told = f"{tally.recordings} classified, {len(tally.refused)} left out"
-        say(told + (passed_over and f"; passed over in folders: {passed_over}"))
+        say(told + (others and f"; passed over in folders: {others}"))
 
 
 def _check(tally: Tally) -> None:

@@ -48,6 +48,7 @@ CANCEL = "its channels cancel each other: the louder one alone is read"
 
 _CANCEL = 0.01  # power of the mean of the channels against that of unrelated ones
 _LARGEST = 8.0  # of float samples, where full scale is 1
+_HEARD = 10.0 ** (_FLOOR_8_BITS_DB / 10.0)
 _STEP = 0.05  # seconds of which a level is taken
 _BLOCK = 10.0  # seconds decoded at a time where recordings may be long
 _8_BITS = frozenset({"PCM_U8", "PCM_S8"})
@@ -284,6 +285,7 @@ class _Judge:
         self._step = max(1, round(opened.rate * _STEP))
         self.frames = 0
         self._peak = self._sum = 0.0
+        self._heard = False
         self._loudest = self._power = np.zeros(self._channels + 1)  # of the mean, of each channel
 
     @property
@@ -310,12 +312,12 @@ class _Judge:
             return block[:, 0]
         mono = _mono(block, None)
         if self._channels == 1:
-            if _db(self._loudest[0]) > _FLOOR_8_BITS_DB:
-                return mono  # it is heard, however loud the rest
+            if self._heard:
+                return mono
             top = int(mono.argmax()) // self._step * self._step
-            near = _step_powers(mono[None, top : top + self._step], self._step)
-            self._loudest = np.maximum(self._loudest, near.max(axis=1))
-            if _db(self._loudest[0]) > _FLOOR_8_BITS_DB:
+            near = mono[top : top + self._step] - mono[top : top + self._step].mean()
+            self._heard = float(near @ near) > len(near) * _HEARD  # however loud the rest
+            if self._heard:
                 return mono
         self._sum += float(mono.sum())
         values = mono[None] if self._channels == 1 else np.vstack([mono, block.T])
@@ -341,6 +343,8 @@ class _Judge:
             raise AudioError(f"lasts {1000 * seconds:.1f} ms, less than one window of 25 ms")
         if not self._peak:
             raise AudioError("is digital silence throughout (every sample is 0)")
+        if self._heard:
+            return None
         channel, loudest = None, self._loudest[0]
         unrelated = self._power[1:].sum() / self._channels**2
         if self._channels > 1 and self._power[0] < _CANCEL * unrelated:

@@ -310,6 +310,8 @@ def _opened(path: Path) -> Iterator[int]:
         if not stat.S_ISREG(mode):
             raise AudioError("is a pipe or a device, not a file: write it to a file first")
         yield raw
+    except OSError as error:  # a disk or a network that fails
+        raise AudioError(f"cannot be read ({error.strerror})") from None
     finally:
         os.close(raw)
 
