@@ -145,7 +145,10 @@ def test_an_interrupted_table_goes_on_from_where_it_was(work):
     for line in process.stderr:
         if " started" in line:
             break
-    time.sleep(3)
+    deadline = time.monotonic() + 100
+    while not list((work / "long/runs").glob("*/state/*/progress.json")):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     told = process.stderr.read()
     assert process.wait(timeout=60) == 130
