@@ -204,7 +204,9 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
         raise BadInputError(
             f"{directory}: already holds a run; continue it with --resume, or give another --out"
         )
-    storage = None if request.storage is None else check_storage(request.storage)
+    storage = request.storage
+    if storage is not None:
+        storage = check_storage(storage, connect=False)
     check_objectives(request.objectives)
     make_sampler(request.sampler, 0)
     make_pruner(request.pruner, max_epochs=1, num_folds=1)
