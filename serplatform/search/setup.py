@@ -254,7 +254,9 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
     directory.fetch_books()
     if directory.run_file.exists() and _has_begun(directory):
         raise _occupied(directory)
-    storage = None if request.storage is None else check_storage(request.storage)
+    storage = request.storage
+    if storage is not None:
+        storage = check_storage(storage, connect=False)
     check_objectives(request.objectives)
     make_sampler(request.sampler, 0)
     make_pruner(request.pruner, max_epochs=1, num_folds=1)

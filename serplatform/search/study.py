@@ -97,8 +97,12 @@ def full_storage(recorded: str) -> str:
     return whole
 
 
-def check_storage(url: str) -> str:
+def check_storage(url: str, *, connect: bool = True) -> str:
     """See that the Optuna storage that a user names can be used.
+
+    Args:
+        url: as the user wrote it.
+        connect: to a database that is no file, to see that it answers.
 
     Returns:
         its URL, where the file of an SQLite database has its whole path.
@@ -115,7 +119,8 @@ def check_storage(url: str) -> str:
         )
     head, _, rest = url.partition("://")
     if head not in ("sqlite", "sqlite+pysqlite"):
-        open_storage(url)
+        if connect:
+            open_storage(url)
         return url
     file, mark, query = rest.removeprefix("/").partition("?")
     if not rest.startswith("/") or file in ("", ":memory:"):
