@@ -23,6 +23,7 @@ from pyarrow import ipc
 
 from serplatform.artifacts import (
     ALIGNMENT_SCHEMA,
+    LATER_COLUMNS,
     SCHEMA_VERSION,
     UTTERANCE_SCHEMA,
     damaged_content,
@@ -123,6 +124,11 @@ class Dataset:
         meta = read_json(directory / "dataset.json", "dataset description")
         _check_meta(directory, meta)
         utterances = read_parquet(directory / "utterances.parquet", "utterance table")
+        for later in LATER_COLUMNS:
+            if later.name not in utterances.column_names:
+                utterances = utterances.append_column(
+                    later, pa.nulls(utterances.num_rows, later.type)
+                )
         _check_utterances(directory, meta, utterances)
         return cls(directory, meta, utterances, str(place) if isinstance(place, Location) else None)
 

@@ -43,7 +43,7 @@ from serplatform.storage.outgoing import dataset_description, dataset_folder, up
 #: features that a dataset gets unless others are named
 DEFAULT_FEATURES = ("log_mel_23", "log_mel_40", "mfcc_40", "mfcc_40_window")
 #: changes when the same request would give other contents
-EXTRACTION_VERSION = 1
+EXTRACTION_VERSION = 2
 _PARTIAL = ".partial"
 _SHOWN = 10  # reasons in an error
 
@@ -416,8 +416,8 @@ def _is_same(meta: Mapping[str, Any], request: Mapping[str, Any], specs: Mapping
 def _another(out: str, meta: Mapping[str, Any]) -> BadInputError:
     return BadInputError(
         f"{out}: holds another dataset ({meta['corpus']}, {meta['counts']['utterances']} "
-        f"utterances, {', '.join(meta['features'])}), or its source has changed since; name "
-        "another directory, or --overwrite to replace it"
+        f"utterances, {', '.join(meta['features'])}), or its source has changed since, or another "
+        "version of serplatform made it; name another directory, or --overwrite to replace it"
     )
 
 
