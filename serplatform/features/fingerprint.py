@@ -106,6 +106,8 @@ def find_copies(
     Returns:
         Pairs of positions, the lower first, sorted.
     """
+    if not any(fingerprints):
+        return []
     clips = [np.frombuffer(value or b"", "<u4") for value in fingerprints]
     gap = np.zeros(_NEAR, np.uint32)
     words: WordArray = np.concatenate([gap, *(part for clip in clips for part in (clip, gap))])
