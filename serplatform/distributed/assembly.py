@@ -226,8 +226,8 @@ def _find_copies(assembly: Assembly, filled: Sequence[ShardReport]) -> _Copies:
     file_of = {path: _file_identity(path) for path in set(path_of.values())}
     files = [file_of[path_of[name]] for name in rows["utterance_id"]]
     spans = overlapping_spans(files, rows["start"], rows["end"])
-    hashes, parents = rows["audio_hash"], [("parent", name) for name in rows["parent_id"]]
-    groups = components(hashes, parents, spans)
+    hashes = rows["audio_hash"]
+    groups = components(hashes, rows["parent_id"], spans)
     sounds = [] if assembly.manifest.synthetic else rows["fingerprint"]
     pairs = find_copies(sounds, groups)
     alike = components(range(len(hashes)), pairs=pairs)
@@ -325,15 +325,16 @@ def _notes(assembly: Assembly, count: _Count, copies: _Copies) -> Iterator[str]:
         )
     for kind, groups in copies.found.items():
         if groups:
+            mark = ", " if kind == "overlapping" else " = "
             yield (
                 f"{sum(map(len, groups))} utterances {_KINDS[kind].format(len(groups))}, and stay "
-                f"in one part of every split: {_examples(groups, ' = ')}"
+                f"in one part of every split: {_examples(groups, mark)}"
             )
     if copies.across:
         yield (
-            f"{len(copies.across)} group(s) of copies have several speakers, whose clips are never "
-            f"in different parts then ({_examples(copies.across, ' + ')}): correct the speakers, "
-            "or leave the copies out"
+            f"{len(copies.across)} group(s) that share a recording have several speakers "
+            f"({_examples(copies.across, ' + ')}), who are never in different parts then; if that "
+            "is wrong, correct the speakers or leave the copies out"
         )
     yield from class_notes(_kept(assembly))
     yield from column_notes(_kept(assembly))

@@ -37,13 +37,14 @@ from serplatform.distributed.extraction import (
 from serplatform.errors import ArtifactError, BadInputError, unknown_name
 from serplatform.features.base import FEATURES, FeatureExtractor
 from serplatform.features.extract import relative_path
+from serplatform.features.fingerprint import FINGERPRINT_VERSION
 from serplatform.storage.location import Location, parse
 from serplatform.storage.outgoing import dataset_description, dataset_folder, upload_dataset
 
 #: features that a dataset gets unless others are named
 DEFAULT_FEATURES = ("log_mel_23", "log_mel_40", "mfcc_40", "mfcc_40_window")
 #: changes when the same request would give other contents
-EXTRACTION_VERSION = 2
+EXTRACTION_VERSION = 1
 _PARTIAL = ".partial"
 _SHOWN = 10  # reasons in an error
 
@@ -166,6 +167,7 @@ def prepare(
         "alignment_files": _files_digest(aligner, manifest),
         "contents": _contents_digest(manifest, root),
         "version": EXTRACTION_VERSION,
+        "fingerprints": FINGERPRINT_VERSION,
     }
     specs = {name: extractor.spec() for name, extractor in extractors.items()}
     existing = _published(place, request, specs, overwrite)

@@ -131,7 +131,7 @@ def recording_groups(utterances: pa.Table) -> IntArray:
     names = [column(utterances, name) for name in ("audio_hash", "parent_id", "group_id")]
     times = (utterances.column(name).to_pylist() for name in ("start", "end"))
     return components(
-        *([(kind, name) if name else None for name in each] for kind, each in enumerate(names)),
+        *([name or None for name in each] for each in names),
         overlapping_spans(column(utterances, "path"), *times),
     )
 

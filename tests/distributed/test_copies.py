@@ -219,7 +219,7 @@ def test_dataset_of_an_earlier_version_is_not_taken_for_this_one(
     tmp_path: Path, rows: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(prepare_module, "EXTRACTION_VERSION", 1)
+        patch.setattr(prepare_module, "FINGERPRINT_VERSION", 0)
         earlier = prepared(tmp_path, rows)
     with pytest.raises(BadInputError, match=r"another version of serplatform made it.*--overwrite"):
         prepared(tmp_path, rows)
