@@ -25,6 +25,11 @@ from serplatform.errors import ArtifactError
 
 SCHEMA_VERSION = 1
 
+#: Columns that datasets made before November 2026 lack; readers fill them with null.
+#: ``group_id`` names the first utterance of those that stay in one part (copies, a file and its
+#: segments); ``fingerprint`` is what copies were found by.
+LATER_COLUMNS = (pa.field("group_id", pa.string()), pa.field("fingerprint", pa.binary()))
+
 #: Columns of ``utterances.parquet``; times in seconds. Corpora may add columns of their own.
 UTTERANCE_SCHEMA = pa.schema(
     [
@@ -47,6 +52,7 @@ UTTERANCE_SCHEMA = pa.schema(
         pa.field("level_db", pa.float64()),
         pa.field("speech_start", pa.float64(), nullable=False),
         pa.field("speech_end", pa.float64(), nullable=False),
+        *LATER_COLUMNS,
     ]
 )
 

@@ -107,6 +107,7 @@ class DatasetCounts(TypedDict):
     utterances: Count
     speakers: NotRequired[Count]
     listed: NotRequired[Count]
+    copies: NotRequired[dict[str, Count]]
     rejected: NotRequired[Count]
     by_emotion: NotRequired[dict[str, Count]]
     by_speaker: NotRequired[dict[str, Count]]

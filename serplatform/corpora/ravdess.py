@@ -26,6 +26,9 @@ _EMOTIONS = {
 }
 _STATEMENTS = {"01": "kids are talking by the door", "02": "dogs are sitting by the door"}
 _INTENSITIES = {"01": "normal", "02": "strong"}
+_AUDIO_ONLY = "03"
+_MODALITIES = ("01", "02", _AUDIO_ONLY)
+_COPY, _TWIN = "another copy of", "sound and video of one recording; kept is"
 _ACTORS = 24
 _CLIPS = 1440
 _POINTER_BYTES = 1024  # git-lfs pointers are smaller, audio is not
@@ -36,7 +39,8 @@ class Ravdess(Corpus):
     """Livingstone and Russo, PLoS ONE 13(5): e0196391, 2018.
 
     File names carry everything; folders do not matter. Song is left out. Copies of a clip in
-    another folder (the Zenodo archive unpacks next to itself in some copies) are left out.
+    another folder (the Zenodo archive unpacks next to itself in some copies) are left out, and
+    so is the sound of its video (modality 01: the same recording under another name).
     """
 
     name = "ravdess"
@@ -77,7 +81,7 @@ class Ravdess(Corpus):
             match = _NAME.fullmatch(path.stem)
             fault = "its name is not one of RAVDESS" if match is None else _code_fault(match)
             if fault is None:
-                clips[path.stem].append(path)
+                clips[path.stem[2:]].append(path)
             else:
                 rejections.append(Rejection(utterance_id=path.stem, path=str(path), reason=fault))
         if not clips:
@@ -87,12 +91,20 @@ class Ravdess(Corpus):
             )
         utterances = []
         for _, paths in sorted(clips.items(), key=lambda item: (item[0][-2:], item[0])):
-            paths.sort(key=lambda p: (p.stat().st_size < _POINTER_BYTES, len(p.parts), str(p)))
+            paths.sort(
+                key=lambda p: (
+                    p.stat().st_size < _POINTER_BYTES,
+                    not p.stem.startswith(_AUDIO_ONLY),
+                    len(p.parts),
+                    str(p),
+                )
+            )
             utterances.append(_utterance(paths[0]))
             kept = paths[0].relative_to(source).as_posix()
             rejections += [
-                Rejection(utterance_id=p.stem, path=str(p), reason=f"another copy of {kept}")
+                Rejection(utterance_id=p.stem, path=str(p), reason=f"{same} {kept}")
                 for p in paths[1:]
+                for same in [_COPY if p.stem == paths[0].stem else _TWIN]
             ]
         notes = _notes(utterances, rejections, videos)
         return Manifest(utterances=tuple(utterances), rejections=tuple(rejections), notes=notes)
@@ -111,6 +123,8 @@ def _code_fault(match: re.Match[str]) -> str | None:
         return f"vocal channel {channel} is neither speech (01) nor song (02)"
     if modality == "02":
         return "video without sound (modality 02)"
+    if modality not in _MODALITIES:
+        return f"modality {modality} is not {_AUDIO_ONLY}, 01 or 02"
     if emotion not in _EMOTIONS:
         return f"unknown label: emotion code {emotion} is not 01 to 08"
     if intensity not in _INTENSITIES:
@@ -141,11 +155,22 @@ def _notes(
 ) -> tuple[str, ...]:
     notes: list[str] = []
     songs = sum(1 for r in rejections if r.reason.startswith("song"))
-    copies = sum(1 for r in rejections if r.reason.startswith("another copy"))
+    copies = sum(1 for r in rejections if r.reason.startswith(_COPY))
+    sounds = sum(1 for r in rejections if r.reason.startswith(_TWIN))
+    alone = sum(not u.utterance_id.startswith(_AUDIO_ONLY) for u in utterances)
     if songs:
         notes.append(f"{songs} songs are left out: the corpus is prepared for speech")
     if copies:
         notes.append(f"{copies} further copies of clips in other folders are left out")
+    if sounds:
+        notes.append(
+            f"{sounds} files are left out because audio (modality 03) and the sound of a video "
+            "(01) of one recording are here; the audio is kept"
+        )
+    if alone:
+        notes.append(
+            f"{alone} clips are the sound of videos (modality 01), whose audio (03) is not here"
+        )
     if videos:
         notes.append(f"{videos} videos are left out: only audio files are read")
     if len(utterances) != _CLIPS:

@@ -24,6 +24,7 @@ from pyarrow import ipc
 
 from serplatform.artifacts import (
     ALIGNMENT_SCHEMA,
+    LATER_COLUMNS,
     UTTERANCE_SCHEMA,
     file_sha256,
     read_parquet,
@@ -114,6 +115,11 @@ class Dataset:
         meta = read_dataset_description(directory)
         _check_shards(directory, meta)
         utterances = read_parquet(directory / "utterances.parquet", "utterance table")
+        for later in LATER_COLUMNS:
+            if later.name not in utterances.column_names:
+                utterances = utterances.append_column(
+                    later, pa.nulls(utterances.num_rows, later.type)
+                )
         _check_utterances(directory, meta, utterances)
         return cls(directory, meta, utterances, str(place) if isinstance(place, Location) else None)
 

@@ -6,14 +6,14 @@ import csv
 import dataclasses
 import io
 import platform
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 import serplatform
@@ -34,7 +34,9 @@ from serplatform.corpora.validate import class_notes, column_notes
 from serplatform.distributed.extraction import ShardReport, table_schema
 from serplatform.errors import SerplatformError
 from serplatform.features.base import FeatureExtractor
+from serplatform.features.fingerprint import find_copies
 from serplatform.labels import class_order
+from serplatform.protocols.selection import components, overlapping_spans
 from serplatform.records import DatasetDescription, FeatureRecord
 
 _PACKAGES = ("numpy", "scipy", "soundfile", "soxr", "pyarrow", "ray")
@@ -83,11 +85,13 @@ def assemble(assembly: Assembly) -> DatasetDescription:
             f"{a.corpus.name}: {listed} utterances were listed, but {kept} are kept and "
             f"{len(rejections)} are left out; this is a fault of serplatform, please report it"
         )
+    copies = _find_copies(a, filled)
     features = {name: _move_shards(a, name, filled) for name in a.extractors}
     _join(
         a.out / "utterances.parquet",
         table_schema(a.extra_columns),
         [report.table(a.partial) for report in filled],
+        copies.groups,
     )
     _join(
         a.out / "alignment.parquet",
@@ -120,12 +124,18 @@ def assemble(assembly: Assembly) -> DatasetDescription:
             "by_gender": dict(sorted(count.by_gender.items())),
             "by_reason": dict(Counter(r.reason for r in rejections).most_common()),
             "seconds": round(count.seconds, 3),
+            "copies": {kind: sum(map(len, groups)) for kind, groups in copies.found.items()},
         },
         "features": features,
         "alignment": dict(aligned.most_common()),
         "word_rules": RULES,
         "unaligned": dict(Counter(reason for _, reason, _ in unaligned).most_common()),
-        "notes": [*a.manifest.notes, *_notes(a, count), *_alignment_notes(a), *_audio_notes(a)],
+        "notes": [
+            *a.manifest.notes,
+            *_notes(a, count, copies),
+            *_alignment_notes(a),
+            *_audio_notes(a),
+        ],
         "default_protocol": a.corpus.choose_protocol(_kept(a)),
         "versions": _versions(),
         "fingerprint": _fingerprint(a, classes, filled, features),
@@ -179,19 +189,17 @@ def _kept(assembly: Assembly) -> list[Utterance]:
 
 @dataclasses.dataclass
 class _Count:
-    """Totals over the rows that were kept; ``recordings`` lists ids that share one."""
+    """Totals over the rows that were kept."""
 
     by_emotion: Counter[str] = dataclasses.field(default_factory=Counter)
     by_speaker: Counter[str] = dataclasses.field(default_factory=Counter)
     by_gender: Counter[str] = dataclasses.field(default_factory=Counter)
     by_rate: Counter[int] = dataclasses.field(default_factory=Counter)
-    recordings: list[list[str]] = dataclasses.field(default_factory=list)
     seconds: float = 0.0
 
 
 def _count_rows(assembly: Assembly, filled: Sequence[ShardReport]) -> _Count:
     count = _Count()
-    names: list[pa.Table] = []
     for report in filled:
         table = read_parquet(report.table(assembly.partial))
         count.by_emotion.update(table["emotion"].to_pylist())
@@ -199,14 +207,84 @@ def _count_rows(assembly: Assembly, filled: Sequence[ShardReport]) -> _Count:
         count.by_gender.update(g for g in table["gender"].to_pylist() if g)
         count.by_rate.update(table["sampling_rate"].to_pylist())
         count.seconds += sum(table["duration"].to_pylist())
-        names.append(table.select(["utterance_id", "audio_hash"]))
-    together = pa.concat_tables(names)
-    hashes = Counter(together["audio_hash"].to_pylist())
-    shared = [name for name, number in hashes.items() if number > 1]
-    for name in shared:
-        rows = together.filter(pc.equal(together["audio_hash"], name))
-        count.recordings.append(rows["utterance_id"].to_pylist())
     return count
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Copies:
+    """Utterances that share a recording.
+
+    Attributes:
+        groups: first utterance of each row's group, its own name where it is alone.
+        found: by how they were found, the ids of each group of at least two.
+        across: groups of several speakers, as speakers.
+    """
+
+    groups: list[str]
+    found: dict[str, list[list[str]]]
+    across: list[list[str]]
+
+
+#: how copies were found → what a note calls them
+_KINDS = {
+    "identical": "share {} recording(s), sample by sample",
+    "by_sound": "are copies by their sound, in {} group(s), which differ in level, place, noise, "
+    "codec or length",
+    "overlapping": "are spans of one file that overlap, in {} group(s)",
+}
+
+
+def _find_copies(assembly: Assembly, filled: Sequence[ShardReport]) -> _Copies:
+    """Group the rows: equal audio, equal parent, overlapping spans of a file, copies by sound.
+
+    A synthetic corpus makes every file anew, so that nothing in it was copied: its voices,
+    which are alike as no two takes of a person are, are not compared by sound.
+    """
+    names = ["utterance_id", "speaker_id", "start", "end", "audio_hash", "parent_id", "fingerprint"]
+    tables = [read_parquet(r.table(assembly.partial)).select(names) for r in filled]
+    rows = {name: pa.concat_tables(tables)[name].to_pylist() for name in names}
+    path_of = {u.utterance_id: u.path for u in assembly.manifest.utterances}
+    file_of = {path: _file_identity(path) for path in set(path_of.values())}
+    files = [file_of[path_of[name]] for name in rows["utterance_id"]]
+    spans = overlapping_spans(files, rows["start"], rows["end"])
+    hashes = rows["audio_hash"]
+    groups = components(hashes, rows["parent_id"], spans)
+    sounds = [] if assembly.manifest.synthetic else rows["fingerprint"]
+    pairs = find_copies(sounds, groups)
+    alike = components(range(len(hashes)), pairs=pairs)
+    groups = components(groups.tolist(), alike.tolist())
+    ids, speakers = rows["utterance_id"], rows["speaker_id"]
+    first = np.unique(groups, return_index=True)[1]
+    return _Copies(
+        groups=[ids[first[group]] for group in groups],
+        found={
+            "identical": _shared(hashes, ids),
+            "by_sound": _shared(alike.tolist(), ids),
+            "overlapping": _shared(spans, ids),
+        },
+        across=[
+            sorted(set(names))
+            for names in _shared(groups.tolist(), speakers)
+            if len(set(names)) > 1
+        ],
+    )
+
+
+def _shared(keys: Sequence[Hashable], names: Sequence[str]) -> list[list[str]]:
+    """The names of each key that has several, in the order of the keys' first appearance."""
+    members: dict[Hashable, list[str]] = defaultdict(list)
+    for key, name in zip(keys, names, strict=True):
+        members[key].append(name)
+    return [each for each in members.values() if len(each) > 1]
+
+
+def _file_identity(path: Path) -> Hashable:
+    """The same for all names of a file, over links of either kind."""
+    try:
+        found = path.stat()
+    except OSError:  # it lay on the worker that read it
+        return str(path)
+    return found.st_dev, found.st_ino
 
 
 def _classes(corpus: Corpus, by_emotion: Counter[str]) -> tuple[str, ...]:
@@ -235,36 +313,59 @@ def _move_shards(assembly: Assembly, name: str, filled: Sequence[ShardReport]) -
     }
 
 
-def _join(target: Path, schema: pa.Schema, parts: Sequence[Path]) -> None:
-    """Write the tables of ``parts`` one after another; only one is in memory at a time."""
+def _join(
+    target: Path, schema: pa.Schema, parts: Sequence[Path], groups: Sequence[str] = ()
+) -> None:
+    """Write the tables of ``parts`` one after another; only one is in memory at a time.
+
+    ``groups``, where given, becomes the column ``group_id``.
+    """
+    done = 0
     with (
         atomic_path(target) as temporary,
         temporary.open("wb") as stream,
         pq.ParquetWriter(stream, schema, compression="zstd", write_page_checksum=True) as writer,
     ):
         for part in parts:
-            writer.write_table(read_parquet(part).cast(schema))
+            table = read_parquet(part).cast(schema)
+            if groups:
+                here = pa.array(groups[done : done + len(table)], pa.string())
+                place = schema.get_field_index("group_id")
+                table = table.set_column(place, schema.field(place), here)
+                done += len(table)
+            writer.write_table(table)
         if not parts:
             writer.write_table(schema.empty_table())
 
 
-def _notes(assembly: Assembly, count: _Count) -> Iterator[str]:
+def _notes(assembly: Assembly, count: _Count, copies: _Copies) -> Iterator[str]:
     low = {rate: n for rate, n in sorted(count.by_rate.items()) if rate < TARGET_RATE}
     for rate, number in low.items():
         yield (
             f"{number} utterances were recorded at {rate} Hz: they hold nothing above "
             f"{rate // 2} Hz, which is filled with silence"
         )
-    if count.recordings:
-        groups = count.recordings
-        shown = "; ".join(" = ".join(names) for names in groups[:_SHOWN])
-        more = "; …" if len(groups) > _SHOWN else ""
+    for kind, groups in copies.found.items():
+        if groups:
+            mark = ", " if kind == "overlapping" else " = "
+            yield (
+                f"{sum(map(len, groups))} utterances {_KINDS[kind].format(len(groups))}, and stay "
+                f"in one part of every split: {_examples(groups, mark)}"
+            )
+    if copies.across:
         yield (
-            f"{sum(map(len, groups))} utterances share {len(groups)} recording(s), sample by "
-            f"sample, and stay in one part of every split: {shown}{more}"
+            f"{len(copies.across)} group(s) that share a recording have several speakers "
+            f"({_examples(copies.across, ' + ')}), who are never in different parts then; if that "
+            "is wrong, correct the speakers or leave the copies out"
         )
     yield from class_notes(_kept(assembly))
     yield from column_notes(_kept(assembly))
+
+
+def _examples(groups: Sequence[Sequence[str]], mark: str) -> str:
+    """The first groups, and the first members of each."""
+    shown = [mark.join([*g[:_SHOWN], *["…"] * (len(g) > _SHOWN)]) for g in groups[:_SHOWN]]
+    return "; ".join([*shown, *["…"] * (len(groups) > _SHOWN)])
 
 
 def _fingerprint(

@@ -39,6 +39,7 @@ from serplatform.distributed.extraction import (
 from serplatform.errors import ArtifactError, BadInputError, SerplatformError, unknown_name
 from serplatform.features.base import FEATURES, FeatureExtractor
 from serplatform.features.extract import relative_path
+from serplatform.features.fingerprint import FINGERPRINT_VERSION
 from serplatform.records import DatasetDescription
 from serplatform.storage.cache import cache_folder, listed_files, unwritable_cache
 from serplatform.storage.destination import DATASET, UNFINISHED, check_directory
@@ -182,6 +183,7 @@ def prepare(
         "contents": _contents_digest(manifest, root),
         "version": EXTRACTION_VERSION,
         **({"speakers_differ": True} if speakers_differ else {}),  # absent in older datasets
+        "fingerprints": FINGERPRINT_VERSION,
     }
     specs = {name: extractor.spec() for name, extractor in extractors.items()}
     existing = _published(place, request, specs, overwrite)
@@ -431,8 +433,8 @@ def _is_same(
 def _another(out: str, meta: DatasetDescription) -> BadInputError:
     return BadInputError(
         f"{out}: holds another dataset ({meta['corpus']}, {meta['counts']['utterances']} "
-        f"utterances, {', '.join(meta['features'])}), or its source has changed since; name "
-        "another directory, or --overwrite to replace it"
+        f"utterances, {', '.join(meta['features'])}), or its source has changed since, or another "
+        "version of serplatform made it; name another directory, or --overwrite to replace it"
     )
 
 

@@ -32,6 +32,7 @@ from serplatform.corpora.audio import (
 from serplatform.corpora.base import Corpus, Rejection, Utterance
 from serplatform.features.base import FeatureExtractor, FloatArray
 from serplatform.features.clip import Clip
+from serplatform.features.fingerprint import fingerprint
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,9 +59,14 @@ class ShardContent:
     audio_notes: list[tuple[str, str]] = dataclasses.field(default_factory=list)
 
     def digest(self) -> str:
-        """SHA-256 of rows and spans, which does not depend on how a file stores them."""
+        """SHA-256 of rows and spans, which does not depend on how a file stores them.
+
+        Fingerprints follow from the audio, whose hash is in it, and are left out: the dataset
+        stays the same one where only the recipe of fingerprints changes.
+        """
         total = hashlib.sha256()
         for row in (*self.rows, *self.spans):
+            row = {name: value for name, value in row.items() if name != "fingerprint"}
             total.update(json.dumps(row, sort_keys=True, ensure_ascii=False).encode())
         return total.hexdigest()
 
@@ -128,6 +134,7 @@ def extract_shard(
                 "level_db": round(level_db(audio.samples), 4),
                 "speech_start": speech_start,
                 "speech_end": speech_end,
+                "fingerprint": fingerprint(audio.samples),
                 **{name: spoken.extra.get(name) for name in extra_columns},
             }
         )

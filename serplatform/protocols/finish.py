@@ -70,7 +70,10 @@ def finish(
         )
     said = [] if speaker_independent else _sharing_notes(selection, folds)
     said += [*notes, *selection.notes]
-    said += _dev_speaker_notes(selection, folds) if speaker_independent else []
+    if speaker_independent:
+        tied = selection.tied_speakers()
+        said += [f"Speakers who share recordings are kept in one part: {tied}."] if tied else []
+        said += _dev_speaker_notes(selection, folds)
     said += _missing_class_notes(selection, folds)
     ids = np.array(selection.utterance_ids, dtype=object)
     return FoldPlan(

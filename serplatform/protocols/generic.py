@@ -24,6 +24,7 @@ from serplatform.protocols.partition import (
     carve_dev,
     carve_dev_at_random,
     speaker_properties,
+    tied,
 )
 from serplatform.protocols.selection import IntArray, Selection, column, select
 from serplatform.seeding import derive_seed
@@ -74,7 +75,7 @@ def speaker_folds(selection: Selection, *, count: int, protocol: str, seed: int)
     if count > available:
         raise BadInputError(
             f"protocol '{protocol}': {count} folds of different speakers need at least {count} "
-            f"speakers, and the dataset has {available}; use fewer folds"
+            f"speakers, and the dataset has {available}{tied(selection)}; use fewer folds"
         )
     fold = assign(
         units,

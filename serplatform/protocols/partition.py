@@ -119,6 +119,12 @@ def speaker_properties(selection: Selection) -> FloatArray:
     return np.column_stack([classes, *extra])
 
 
+def tied(selection: Selection) -> str:
+    """Which speakers count as one, for a message; empty where none do."""
+    names = selection.tied_speakers()
+    return f", where those who share recordings count as one ({names})" if names else ""
+
+
 def carve_dev(
     selection: Selection,
     candidates: IntArray,
@@ -152,8 +158,8 @@ def carve_dev(
     if len(names) < 2:
         raise BadInputError(
             f"protocol '{protocol}' needs at least two speakers besides the test speakers, one "
-            f"to train and one for dev; it has {len(names)}. Use 'random-kfold:K', which divides "
-            "utterances"
+            f"to train and one for dev; it has {len(names)}{tied(selection)}. Use "
+            "'random-kfold:K', which divides utterances"
         )
     size = max(round(share * len(names)), min(2, len(names) // 3), min(3, len(names) // 4), 1)
     properties = speaker_properties(selection)[candidates]

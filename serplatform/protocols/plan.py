@@ -20,7 +20,7 @@ from serplatform.artifacts import SCHEMA_VERSION, read_json, write_json
 from serplatform.config import digest
 from serplatform.errors import ArtifactError, BadInputError, LeakError, unknown_name
 from serplatform.protocols.base import PARTS, PROTOCOLS, Fold, FoldPlan, Protocol
-from serplatform.protocols.selection import IntArray, column
+from serplatform.protocols.selection import IntArray, column, recording_groups
 from serplatform.records import FoldFile, checked
 
 _MOST_FAULTS = 20
@@ -58,11 +58,13 @@ def check_plan(plan: FoldPlan, utterances: pa.Table) -> None:
     """Refuse a plan in which test information could reach a fit.
 
     Raises:
-        LeakError: an utterance, an audio hash, a parent recording or (where the plan is
-            speaker-independent) a speaker is in two parts of a fold; each is named.
+        LeakError: an utterance, an audio hash, a parent recording, a copy, an overlapping span
+            or (where the plan is speaker-independent) a speaker is in two parts of a fold; each
+            is named.
         BadInputError: a part is empty, or an id or its label does not fit the table.
     """
-    row_of = {name: row for row, name in enumerate(column(utterances, "utterance_id"))}
+    ids = column(utterances, "utterance_id")
+    row_of = {name: row for row, name in enumerate(ids)}
     num_rows = utterances.num_rows
     emotions = column(utterances, "emotion")
     labelled = np.array([emotion in plan.label_map for emotion in emotions], dtype=bool)
@@ -72,6 +74,9 @@ def check_plan(plan: FoldPlan, utterances: pa.Table) -> None:
     }
     if plan.speaker_independent:
         kinds = {"speaker": _coded(utterances, "speaker_id"), **kinds}
+    groups = recording_groups(utterances)
+    first = np.unique(groups, return_index=True)[1]
+    eldest = [ids[row] for row in first]
     faults: list[str] = []
     leaks: list[str] = []
     for number, fold in enumerate(plan.folds):
@@ -82,13 +87,13 @@ def check_plan(plan: FoldPlan, utterances: pa.Table) -> None:
                 faults.append(f"fold {number}: the {part} part is empty")
             # a name that the table has not gets a row beyond its end
             numbered = (row_of.setdefault(name, len(row_of)) for name in members)
-            found = np.fromiter(numbered, np.int64, len(members))
-            rows[part] = found
-            unknown = [members[i] for i in np.flatnonzero(found >= num_rows)]
+            listed = np.fromiter(numbered, np.int64, len(members))
+            rows[part] = listed
+            unknown = [members[i] for i in np.flatnonzero(listed >= num_rows)]
             faults += [f"fold {number}, {part}: '{n}' is not in the dataset" for n in unknown]
-            wrong = [i for i in np.flatnonzero(found < num_rows) if not labelled[found[i]]]
+            wrong = [i for i in np.flatnonzero(listed < num_rows) if not labelled[listed[i]]]
             faults += [
-                f"fold {number}, {part}: '{members[i]}' is labelled '{emotions[found[i]]}', which "
+                f"fold {number}, {part}: '{members[i]}' is labelled '{emotions[listed[i]]}', which "
                 "is no label of the plan"
                 for i in wrong
             ]
@@ -100,8 +105,13 @@ def check_plan(plan: FoldPlan, utterances: pa.Table) -> None:
             for name, count in sorted(Counter(members).items())
             if count > 1
         ]
-        for kind, (codes, values) in kinds.items():
-            leaks += _leaks(number, kind, parts, rows, codes, values)
+        found = [
+            leak
+            for kind, (codes, values) in kinds.items()
+            for leak in _leaks(number, kind, parts, rows, codes, values)
+        ]
+        # what nothing else names: copies by their sound, a file and its segments, overlaps
+        leaks += found or _leaks(number, "a copy or a part of", parts, rows, groups, eldest)
     if leaks:
         raise LeakError(
             f"protocol '{plan.protocol}': test information would leak into training "

@@ -6,7 +6,8 @@ Shapes: N utterances kept, K classes.
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
+import math
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 import numpy as np
@@ -17,6 +18,10 @@ from serplatform.errors import BadInputError
 from serplatform.labels import EMOTIONS
 
 IntArray = npt.NDArray[np.int64]
+
+#: spans of one file that share less than one analysis window share nothing, in seconds
+_SHARED = 0.025
+_SHOWN = 5  # groups in a sentence
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,7 +35,8 @@ class Selection:
         genders: N genders, empty where unknown.
         sessions: N sessions, empty where unknown.
         rows: (N,) rows of the utterance table.
-        groups: (N,) numbers; equal where two utterances share their recording or parent.
+        groups: (N,) numbers; equal where two utterances share a recording, see
+            :func:`recording_groups`.
         classes: K names.
         label_map: corpus label to class.
         notes: what was left out and what is kept together.
@@ -51,10 +57,18 @@ class Selection:
         return len(self.utterance_ids)
 
     def speaker_units(self) -> IntArray:
-        """(N,) numbers; equal where two utterances share a speaker, a recording or a parent."""
+        """(N,) numbers; equal where two utterances share a speaker or a recording."""
         return components(
             [("speaker", s) for s in self.speakers], [("group", int(g)) for g in self.groups]
         )
+
+    def tied_speakers(self) -> str:
+        """Which speakers share a recording, and so a part; empty where none do."""
+        speakers: dict[int, set[str]] = defaultdict(set)
+        for unit, speaker in zip(self.speaker_units().tolist(), self.speakers, strict=True):
+            speakers[unit].add(speaker)
+        tied = [" + ".join(sorted(names)) for names in speakers.values() if len(names) > 1]
+        return "; ".join(tied[:_SHOWN]) + ("; …" if len(tied) > _SHOWN else "")
 
     def session_units(self) -> IntArray:
         """(N,) numbers; equal where two utterances share a session or a speaker unit."""
@@ -64,11 +78,12 @@ class Selection:
         )
 
 
-def components(*keys: Sequence[Hashable | None]) -> IntArray:
+def components(*keys: Sequence[Hashable | None], pairs: Iterable[tuple[int, int]] = ()) -> IntArray:
     """Connected components of items that share a key.
 
     Args:
         keys: lists of one key an item each; None connects nothing.
+        pairs: positions of two items that are connected as well.
 
     Returns:
         (N,) component numbers, in the order of first appearance.
@@ -86,14 +101,63 @@ def components(*keys: Sequence[Hashable | None]) -> IntArray:
             item = parent[item]
         return item
 
+    def join(one: int, other: int) -> None:
+        one, other = root(one), root(other)
+        parent[max(one, other)] = min(one, other)
+
     for column in keys:
         first: dict[Hashable, int] = {}
         for item, key in enumerate(column):
             if key is not None:
-                one, other = root(first.setdefault(key, item)), root(item)
-                parent[max(one, other)] = min(one, other)
+                join(first.setdefault(key, item), item)
+    for pair in pairs:
+        join(*pair)
     numbers: dict[int, int] = {}
     return np.array([numbers.setdefault(root(i), len(numbers)) for i in range(count)], np.int64)
+
+
+def recording_groups(utterances: pa.Table) -> IntArray:
+    """Number the utterances by recording: what may never be in two parts of a fold.
+
+    Utterances belong together whose audio hash, ``parent_id`` or ``group_id`` (of copies, found
+    by ``prepare``) is the same, or whose spans of one file overlap.
+
+    Args:
+        utterances: table of ``artifacts.UTTERANCE_SCHEMA``, N rows.
+
+    Returns:
+        (N,) numbers, in the order of first appearance.
+    """
+    names = [column(utterances, name) for name in ("audio_hash", "parent_id", "group_id")]
+    times = (utterances.column(name).to_pylist() for name in ("start", "end"))
+    return components(
+        *([name or None for name in each] for each in names),
+        overlapping_spans(column(utterances, "path"), *times),
+    )
+
+
+def overlapping_spans(
+    files: Sequence[Hashable], starts: Sequence[float], ends: Sequence[float]
+) -> list[Hashable]:
+    """A key for each span, equal where spans of one file overlap, directly or by way of others.
+
+    Example:
+        >>> keys = overlapping_spans(["a", "a", "b", "a"], [0, 1, 1, 2], [1.5, 2, 9, 3])
+        >>> [keys[0] == key for key in keys]  # the last begins where the second ends
+        [True, True, False, False]
+    """
+    places: dict[Hashable, list[int]] = defaultdict(list)
+    for i, file in enumerate(files):
+        places[file].append(i)
+    keys: list[Hashable] = [None] * len(files)
+    for file, rows in places.items():
+        reach, first = -math.inf, 0
+        for i in sorted(rows, key=lambda i: starts[i]):
+            if starts[i] > reach - _SHARED:
+                first = i
+            reach = max(reach, ends[i])
+            keys[i] = (file, first)
+    return keys
 
 
 def column(utterances: pa.Table, name: str) -> list[str]:
@@ -167,7 +231,8 @@ def select(
     merged = [f"{raw} as {to}" for raw, to in label_map.items() if raw != to and raw in emotions]
     if merged:
         notes.append(f"Labels merged: {', '.join(merged)}.")
-    notes += _together_notes([hashes[i] for i in rows], [parents[i] for i in rows])
+    groups = components(recording_groups(utterances)[rows].tolist())
+    notes += _together_notes([hashes[i] for i in rows], [parents[i] for i in rows], groups)
     speakers, genders = column(utterances, "speaker_id"), column(utterances, "gender")
     sessions = column(utterances, "session")
     return Selection(
@@ -177,22 +242,30 @@ def select(
         genders=tuple(genders[i] for i in rows),
         sessions=tuple(sessions[i] for i in rows),
         rows=np.array(rows, np.int64),
-        groups=components(
-            [("hash", hashes[i]) if hashes[i] else None for i in rows],
-            [("parent", parents[i]) if parents[i] else None for i in rows],
-        ),
+        groups=groups,
         classes=classes,
         label_map=dict(label_map),
         notes=tuple(notes),
     )
 
 
-def _together_notes(hashes: Sequence[str], parents: Sequence[str]) -> list[str]:
+def _together_notes(hashes: Sequence[str], parents: Sequence[str], groups: IntArray) -> list[str]:
     """Say how many utterances are kept together, and why."""
+    numbers = groups.tolist()
+    several = [
+        {group for group, count in Counter(group for group, _ in held).items() if count > 1}
+        for held in (set(zip(numbers, names, strict=True)) for names in (hashes, parents))
+    ]  # groups with more than one hash, with more than one parent
+    mixed = several[0] & several[1]
     notes = []
     for kind, values in (
         ("are identical recordings (same audio hash)", hashes),
         ("are segments of a common recording (same parent)", parents),
+        (
+            "share sound otherwise (copies that differ in level, place, noise or codec, a file and "
+            "its segments, spans that overlap)",
+            [str(group) if group in mixed else "" for group in numbers],
+        ),
     ):
         shared = [n for value, n in Counter(values).items() if value and n > 1]
         if shared:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from serplatform.artifacts import UTTERANCE_SCHEMA
+from serplatform.artifacts import LATER_COLUMNS, UTTERANCE_SCHEMA
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
@@ -80,5 +80,6 @@ def large_table(count: int, *, num_speakers: int = 1000, seed: int = 0) -> pa.Ta
         "level_db": np.full(count, -20.0),
         "speech_start": zeros,
         "speech_end": duration,
+        **{later.name: pa.nulls(count, later.type) for later in LATER_COLUMNS},
     }
     return pa.table({name: columns[name] for name in UTTERANCE_SCHEMA.names}).cast(UTTERANCE_SCHEMA)

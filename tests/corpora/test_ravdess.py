@@ -53,6 +53,26 @@ def test_copies_in_a_second_folder_are_left_out_and_said(tmp_path: Path) -> None
     assert any(n.startswith("2 further copies of clips") for n in manifest.notes)
 
 
+def test_sound_of_a_video_beside_its_audio_is_left_out_and_said(tmp_path: Path) -> None:
+    put(tmp_path / "Audio_Speech" / "Actor_01" / "03-01-05-01-01-01-01.wav")
+    put(tmp_path / "Actor_01" / "01-01-05-01-01-01-01.wav", size=9_000)
+    put(tmp_path / "Actor_01" / "01-01-05-01-01-02-01.wav")  # no audio of this one
+    manifest = Ravdess().scan(tmp_path)
+    assert [u.utterance_id for u in manifest.utterances] == [
+        "03-01-05-01-01-01-01",
+        "01-01-05-01-01-02-01",
+    ]
+    assert {r.utterance_id: r.reason for r in manifest.rejections} == {
+        "01-01-05-01-01-01-01": "sound and video of one recording; kept is "
+        "Audio_Speech/Actor_01/03-01-05-01-01-01-01.wav"
+    }
+    assert manifest.notes[:2] == (
+        "1 files are left out because audio (modality 03) and the sound of a video (01) of one "
+        "recording are here; the audio is kept",
+        "1 clips are the sound of videos (modality 01), whose audio (03) is not here",
+    )
+
+
 def test_audio_is_preferred_to_a_pointer(tmp_path: Path) -> None:
     put(tmp_path / "03-01-05-01-01-01-01.wav", size=130)
     put(tmp_path / "deep" / "er" / "03-01-05-01-01-01-01.wav")
@@ -68,6 +88,7 @@ def test_song_and_foreign_files_are_left_out_and_said(tmp_path: Path) -> None:
     put(tmp_path / "music.wav")
     put(tmp_path / "03-01-09-01-01-01-01.wav")
     put(tmp_path / "03-01-05-01-01-01-25.wav")
+    put(tmp_path / "07-01-05-01-01-01-01.wav")
     put(tmp_path / "._03-01-05-01-01-01-02.wav")
     manifest = Ravdess().scan(tmp_path)
     assert len(manifest.utterances) == 1
@@ -77,6 +98,7 @@ def test_song_and_foreign_files_are_left_out_and_said(tmp_path: Path) -> None:
         "music": "its name is not one of RAVDESS",
         "03-01-09-01-01-01-01": "unknown label: emotion code 09 is not 01 to 08",
         "03-01-05-01-01-01-25": "actor 25 is not 01 to 24",
+        "07-01-05-01-01-01-01": "modality 07 is not 03, 01 or 02",
     }
     assert "1 songs are left out: the corpus is prepared for speech" in manifest.notes
     assert "1 videos are left out: only audio files are read" in manifest.notes
