@@ -16,7 +16,7 @@ def run(tmp_path):
     directory = RunDirectory(tmp_path)
     for number in range(2):
         directory.write_record(
-            {"trial": number, "architecture": "csa", "state": "complete", "params": {}}
+            {"trial": number, "architecture": "csa", "state": "pruned", "params": {}}
         )
     directory.state_directory(2).mkdir(parents=True)
     return SimpleNamespace(directory=directory, description={"trials": 20})
