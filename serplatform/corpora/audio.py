@@ -38,7 +38,7 @@ MIN_DURATION = 0.025
 #: longer clips are refused unless the user says otherwise, in seconds
 MAX_DURATION = 60.0
 #: what does not exceed this in any twentieth of a second is not heard, in dB of full scale
-FLOOR_DB = -70.0
+FLOOR_DB = -80.0
 #: the same for samples of 8 bits, of which it is one step
 _FLOOR_8_BITS_DB = -42.0
 

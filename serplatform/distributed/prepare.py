@@ -476,15 +476,26 @@ def _make_directory(path: Path) -> None:
 
 @contextlib.contextmanager
 def _partial_folder(out: Path) -> Iterator[Path]:
-    """The folder of unfinished work, locked against a second process."""
-    partial = out / UNFINISHED
+    """The folder of unfinished work, locked against a second process.
+
+    Where nothing could be begun, nothing is left of it.
+    """
+    partial, is_new = out / UNFINISHED, not out.exists()
     _make_directory(partial)
     with (partial / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise BadInputError(f"{out}: another 'prepare' is writing it; wait for it") from None
-        yield partial
+        try:
+            yield partial
+        except BaseException:
+            if partial.is_dir() and os.listdir(partial) == ["lock"]:
+                shutil.rmtree(partial)
+                if is_new:
+                    with contextlib.suppress(OSError):
+                        out.rmdir()
+            raise
 
 
 def _tasks(

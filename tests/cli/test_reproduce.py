@@ -151,6 +151,7 @@ def test_an_interrupted_table_goes_on_from_where_it_was(work):
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     told = process.stderr.read()
+    process.stderr.close()
     assert process.wait(timeout=60) == 130
     assert "Go on with:\n  serplatform reproduce long.yaml" in told
     (run,) = (work / "long/runs").iterdir()

@@ -209,6 +209,17 @@ def test_an_address_where_nothing_answers_is_named_as_the_user_gave_it(
         connect(None if variable == "RAY_ADDRESS" else dead)
 
 
+def test_a_prepare_without_a_cluster_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from serplatform.distributed.prepare import prepare
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    with pytest.raises(BadInputError, match="no Ray cluster answers there"):
+        prepare("demo", None, tmp_path / "out", features=["log_mel_23"], address="127.0.0.1:1")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_directory_that_is_too_long_or_full_is_passed_over(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
