@@ -338,10 +338,9 @@ def test_any_failure_before_the_first_trial_leaves_only_what_others_had_there(
     begin, tmp_path, monkeypatch
 ):
     place = tmp_path / "run"
-    place.mkdir()
-    (place / "notes.txt").write_text("another's", encoding="utf-8")
     run = begin()
     assert run.directory.path == place
+    (place / "notes.txt").write_text("another's", encoding="utf-8")
 
     def fails(*_: object, **__: object) -> None:
         raise ZeroDivisionError("a fault of ours")

@@ -27,7 +27,20 @@ TIMES = ("seconds", "ended", "peak_memory_mb", "host")
 def run(tmp_path, plan):
     directory = RunDirectory(tmp_path / "run")
     write_plan(directory.folds_file, plan)
-    directory.write_run({"schema_version": 1, "classes": list(plan.classes)})
+    directory.write_run(
+        {
+            "schema_version": 1,
+            "classes": list(plan.classes),
+            "dataset": {"path": "data", "fingerprint": "0"},
+            "protocol": {"name": plan.protocol},
+            "spaces": {},
+            "seed": 0,
+            "objective": ["uar"],
+            "folds_hash": "",
+            "status": "running",
+            "notes": [],
+        }
+    )
     return directory
 
 
