@@ -19,9 +19,9 @@ from serplatform.run_directory import RunLock
 from serplatform.search.setup import SearchRequest, create_run, reopen_run
 from serplatform.search.space import SearchSpace, paper_point
 from serplatform.search.study import Studies
-from serplatform.testing.search_checks import run_faults, study_trials, write_tiny_space
 from serplatform.testing.synthetic import make_dataset
 from serplatform.training.trial_config import resolve
+from tests.support.search_checks import run_faults, study_trials, write_tiny_space
 
 pytestmark = pytest.mark.ray
 

@@ -13,10 +13,10 @@ from serplatform.errors import SerplatformError
 from serplatform.metrics import classification_metrics
 from serplatform.protocols.plan import write_plan
 from serplatform.run_directory import RunDirectory
-from serplatform.testing.search_checks import history_faults
 from serplatform.training import trial as trial_module
 from serplatform.training.epoch_report import TrainingDiverged
 from serplatform.training.trial import Trial, TrialTask
+from tests.support.search_checks import history_faults
 
 EPOCHS = 4
 VALUES = {"training.max_epochs": EPOCHS, "training.batch_size": 16, "model.dropout": 0.3}
