@@ -171,6 +171,8 @@ def strike(
         if not result["resumed"]:
             result["resumption"] = done.stderr.decode(errors="replace")[-500:]
     result["faults"] = list(_faults(result))
+    if result["faults"]:
+        result["told"] = told[-3000:]
     return result
 
 

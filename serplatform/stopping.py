@@ -42,6 +42,7 @@ class _Stop:
         self.at_once = False
         self.terminals: list[int] = []
         self.asked = False
+        self.swallowed = False
         self.acknowledged = threading.Event()
         self.ends: list[Callable[[], object]] = []
         self.ask: Callable[[], None] | None = None
@@ -84,6 +85,7 @@ def install() -> None:
             signal.signal(number, _handle)
     signal.set_wakeup_fd(theirs, warn_on_full_buffer=False)
     os.register_at_fork(after_in_child=_forget)
+    sys.unraisablehook = _raise_again
     _stop.installed = True
 
 
@@ -107,7 +109,17 @@ def on_stop(sentence: str | None = None, record: Callable[[], object] | None = N
     """
     _stop.sentence = sentence or _stop.sentence
     _stop.record = record or _stop.record
-    if _stop.asked:  # foreign code has swallowed the exception
+    check()
+
+
+def check() -> None:
+    """Stop here where a stop was asked for and foreign code has swallowed the exception.
+
+    Raises:
+        KeyboardInterrupt: in the main thread, unless the stop is being told already.
+    """
+    waiting = _stop.asked and _stop.ask is None and not _stop.farewell.locked()
+    if waiting and threading.current_thread() is threading.main_thread():
         raise KeyboardInterrupt
 
 
@@ -178,12 +190,23 @@ def _handle(number: int, frame: object) -> None:
     """In the main thread, between two steps of the interpreter."""
     if _stop.at_once:
         _end_at_once()
-    if _stop.asked:
+    if _stop.asked and not _stop.swallowed:
         return  # it is stopping already
-    _stop.asked = True
+    _stop.asked, _stop.swallowed = True, False
     if _stop.ask is None:
         raise KeyboardInterrupt
     _stop.ask()
+
+
+def _raise_again(lost: sys.UnraisableHookArgs) -> None:
+    """Where a signal's exception fell into a finalizer, which lets none out, raise it once more."""
+    if not _stop.asked or not isinstance(lost.exc_value, KeyboardInterrupt):
+        sys.__unraisablehook__(lost)
+        return
+    _stop.swallowed = True
+    timer = threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGTERM))
+    timer.daemon = True
+    timer.start()
 
 
 def _listen(pipe: int) -> None:

@@ -97,12 +97,14 @@ def is_live() -> bool:
 
 
 def say(text: str) -> None:
-    """Tell the user something that is not the result."""
+    """Tell the user something that is not the result, unless the command was asked to stop."""
+    stopping.check()
     print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def result(text: str, values: Mapping[str, Any], *, as_json: bool) -> None:
     """Print the result of a command: text for people, or one JSON object on the last line."""
+    stopping.check()
     if as_json:
         say(text)
         line = json.dumps(values, ensure_ascii=False, allow_nan=False)
