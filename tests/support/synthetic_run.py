@@ -149,7 +149,7 @@ def _params(architecture: str, rng: np.random.Generator) -> dict[str, Any]:
         "data.normalization": str(rng.choice(["train", "speaker"])),
     }
     if architecture == "csa":
-        params["model.context"] = int(rng.choice([20, 30, 40]))
+        params["model.context_frames"] = int(rng.choice([20, 30, 40]))
     if architecture == "moma":
         params["model.num_blocks"] = int(rng.choice([2, 3]))
     return params
