@@ -9,15 +9,8 @@ import numpy.typing as npt
 
 from serplatform.report.evidence import Evidence
 from serplatform.report.explanations import ExplainedFigure, Explanations
-from serplatform.report.figures._heat_map import heat_map
-from serplatform.report.figures.base import (
-    FIGURES,
-    Drawing,
-    Ink,
-    NoDataError,
-    Panel,
-    Table,
-)
+from serplatform.report.figures import _charts as charts
+from serplatform.report.figures.base import FIGURES, Drawing, Ink, NoDataError, Panel, Table
 from serplatform.report.wording import decimal, short
 
 FloatArray = npt.NDArray[np.float64]
@@ -115,17 +108,12 @@ class AttentionSimilarityFigure(ExplainedFigure[tuple[AttentionSimilarity, ...]]
             labels = [short(name) for name in item.classes]
             values = item.similarity.tolist()
             pairs = item.pairs()
-            ticks = {
-                "tickvals": list(range(size)),
-                "ticktext": labels,
-                "showgrid": False,
-                "zeroline": False,
-            }
+            ticks = charts.axis("", labels, **charts.BARE)
             panels.append(
                 Panel(
                     title=item.trial if len(data) > 1 else "",
                     data=[
-                        heat_map(
+                        charts.heat_map(
                             values,
                             [[decimal(value) for value in row] for row in values],
                             low=min(0.99, pairs[0][0]),

@@ -8,15 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from serplatform.report.evidence import Evidence
-from serplatform.report.figures.base import (
-    FIGURES,
-    Drawing,
-    Figure,
-    Ink,
-    NoDataError,
-    Panel,
-    Table,
-)
+from serplatform.report.figures import _charts as charts
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, Ink, NoDataError, Panel, Table
 from serplatform.report.parameters import varied_parameters
 from serplatform.report.wording import decimal, listing
 
@@ -131,9 +124,7 @@ class ParameterImportance(Figure[Importances]):
             r2, losses = permutation_importance(codes, target)
             importances = [
                 Importance(
-                    parameter=p.name,
-                    mean=float(loss.mean()),
-                    deviation=float(loss.std(ddof=1)),
+                    parameter=p.name, mean=float(loss.mean()), deviation=float(loss.std(ddof=1))
                 )
                 for p, loss in zip(parameters, losses, strict=True)
             ]
@@ -192,7 +183,7 @@ class ParameterImportance(Figure[Importances]):
                         }
                     ],
                     layout={
-                        "xaxis": {"title": {"text": "loss of held-out R² when shuffled"}},
+                        "xaxis": charts.axis("loss of held-out R² when shuffled"),
                         "yaxis": {"autorange": "reversed", "automargin": True},
                         "showlegend": False,
                     },
