@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from serplatform.arrays import DoubleArray
 from serplatform.records import PhoneTest
 from serplatform.report.clustered_means import clustered_interval, mean_statistic
 from serplatform.report.evidence import Evidence
@@ -18,8 +18,6 @@ from serplatform.report.figures import _charts as charts
 from serplatform.report.figures.base import FIGURES, Cell, Drawing, Ink, NoDataError, Panel, Table
 from serplatform.report.wording import decimal, listing, p_value, percent, plural, points
 from serplatform.statistics.bootstrap import Interval
-
-FloatArray = npt.NDArray[np.float64]
 
 CLASSES = ("vowel", "consonant", "silence")
 #: A class with less of the time than this has no intensity worth drawing.
@@ -162,7 +160,7 @@ def map_attention(
     )
 
 
-def _ratio(sums: FloatArray) -> FloatArray:
+def _ratio(sums: DoubleArray) -> DoubleArray:
     """(..., 4) vowel mass and time, consonant mass and time, to the ratio of intensities."""
     above = sums[..., 0] / sums[..., 1]
     return np.asarray(above / (sums[..., 2] / sums[..., 3]), dtype=np.float64)
