@@ -17,16 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from serplatform.arrays import DoubleArray, IntArray
 from serplatform.artifacts import atomic_path
 from serplatform.environment import hardware, versions
 from serplatform.seeding import derive_seed
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 Point = tuple[Any, ...]
 
 ARCHITECTURE = "functionals_mlp"
@@ -95,7 +93,7 @@ class Table:
     def __init__(
         self,
         grid: Mapping[str, Sequence[Any]],
-        curves: Mapping[Point, FloatArray],
+        curves: Mapping[Point, DoubleArray],
         meta: Mapping[str, Any] | None = None,
     ) -> None:
         self.grid = {name: tuple(values) for name, values in grid.items()}
@@ -107,7 +105,7 @@ class Table:
         """Whether every combination of the grid is in it."""
         return len(self.curves) == math.prod(len(values) for values in self.grid.values())
 
-    def curve(self, values: Mapping[str, Any]) -> FloatArray:
+    def curve(self, values: Mapping[str, Any]) -> DoubleArray:
         """(folds, epochs): dev UAR of a configuration in the grid's extent.
 
         Between the grid's points it is interpolated linearly, in the logarithm of :data:`LOGS`.
@@ -148,7 +146,7 @@ class Table:
         table = pq.read_table(path)
         meta = json.loads(table.schema.metadata[b"serplatform"])
         grid = meta.pop("grid")
-        rows: dict[Point, list[FloatArray]] = {}
+        rows: dict[Point, list[DoubleArray]] = {}
         for row in sorted(table.to_pylist(), key=lambda row: row["fold"]):
             curve = np.array(row["dev_uar"], dtype=np.float64)
             rows.setdefault(tuple(row[name] for name in grid), []).append(curve)

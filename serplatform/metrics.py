@@ -29,8 +29,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
+from serplatform.arrays import DoubleArray, IntArray
 
 #: smallest posterior that ``nll`` takes a logarithm of, so that one certain mistake stays finite
 POSTERIOR_FLOOR = 1e-12
@@ -84,7 +83,7 @@ def confusion_counts(truth: npt.ArrayLike, prediction: npt.ArrayLike, num_classe
     return counts.reshape(*lead, num_classes, num_classes).astype(np.int64)
 
 
-def count_metrics(counts: npt.ArrayLike) -> dict[str, FloatArray]:
+def count_metrics(counts: npt.ArrayLike) -> dict[str, DoubleArray]:
     """The metrics that confusion counts determine, for any number of resamples at once.
 
     Args:
@@ -153,13 +152,13 @@ def classification_metrics(truth: npt.ArrayLike, posteriors: npt.ArrayLike) -> d
     return metrics
 
 
-def negative_log_likelihoods(truth: npt.ArrayLike, posteriors: npt.ArrayLike) -> FloatArray:
+def negative_log_likelihoods(truth: npt.ArrayLike, posteriors: npt.ArrayLike) -> DoubleArray:
     """(N,) negative natural logs of the true classes' posteriors, floored; see the module."""
     true, table = _checked(truth, posteriors)
     return -np.log(np.maximum(table[np.arange(true.size), true], POSTERIOR_FLOOR))
 
 
-def brier_scores(truth: npt.ArrayLike, posteriors: npt.ArrayLike) -> FloatArray:
+def brier_scores(truth: npt.ArrayLike, posteriors: npt.ArrayLike) -> DoubleArray:
     """(N,) squared distances of posteriors from the one-hot truth, summed over classes."""
     true, table = _checked(truth, posteriors)
     distance = table.copy()
@@ -205,7 +204,7 @@ def _class_indices(values: npt.ArrayLike, what: str, num_classes: int) -> IntArr
     return indices
 
 
-def _checked(truth: npt.ArrayLike, posteriors: npt.ArrayLike) -> tuple[IntArray, FloatArray]:
+def _checked(truth: npt.ArrayLike, posteriors: npt.ArrayLike) -> tuple[IntArray, DoubleArray]:
     table = np.asarray(posteriors, dtype=np.float64)
     if table.ndim != 2:
         raise ValueError(f"posteriors has shape {table.shape}; expected (N, K)")
@@ -224,12 +223,12 @@ def _checked(truth: npt.ArrayLike, posteriors: npt.ArrayLike) -> tuple[IntArray,
     return true, table
 
 
-def _ratio(part: Any, whole: Any) -> FloatArray:
+def _ratio(part: Any, whole: Any) -> DoubleArray:
     """``part / whole``, 0 where ``whole`` is 0."""
     part, whole = np.broadcast_arrays(np.asarray(part, float), np.asarray(whole, float))
     return np.divide(part, whole, out=np.zeros(part.shape), where=whole > 0)
 
 
-def _masked_mean(values: FloatArray, keep: npt.NDArray[np.bool_]) -> FloatArray:
+def _masked_mean(values: DoubleArray, keep: npt.NDArray[np.bool_]) -> DoubleArray:
     """Mean over the last axis of the values to keep; 0 where there is none."""
     return _ratio(np.where(keep, values, 0.0).sum(axis=-1), keep.sum(axis=-1))

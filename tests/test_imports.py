@@ -14,7 +14,7 @@ PACKAGE = Path(serplatform.__file__).parent
 
 #: From the bottom up. A part may import parts of lower rows only, never one of its own row.
 ROWS = [
-    {"errors"},
+    {"errors", "arrays"},
     {"registry", "seeding", "strict_yaml"},
     {"config", "environment"},
     {"labels", "metrics", "artifacts"},

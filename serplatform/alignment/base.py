@@ -12,14 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
-import numpy.typing as npt
-
+from serplatform.arrays import FloatArray
 from serplatform.corpora.base import Span, Utterance
 from serplatform.errors import BadInputError, unknown_name
 from serplatform.registry import Registry
-
-FloatArray = npt.NDArray[np.float32]
 
 #: ``--align none``: no source is asked; spans that the corpus itself gives are kept.
 NONE = "none"

@@ -19,9 +19,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from serplatform.alignment.base import ALIGNERS, Aligner, Alignment, AlignmentFailure, FloatArray
+from serplatform.alignment.base import ALIGNERS, Aligner, Alignment, AlignmentFailure
 from serplatform.alignment.tidy import is_special, plain_word, tidy_tier
 from serplatform.alignment.tokens import tokens
+from serplatform.arrays import FloatArray
 from serplatform.corpora.audio import speech_bounds
 from serplatform.corpora.base import Span, Utterance
 from serplatform.errors import BadInputError

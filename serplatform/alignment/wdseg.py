@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from serplatform.alignment.base import ALIGNERS, Aligner, Alignment, AlignmentFailure, FloatArray
+from serplatform.alignment.base import ALIGNERS, Aligner, Alignment, AlignmentFailure
 from serplatform.alignment.files import FileIndex, decode_text
 from serplatform.alignment.tidy import (
     FAIL_NO_WORDS,
@@ -22,6 +22,7 @@ from serplatform.alignment.tidy import (
     tidy_tier,
 )
 from serplatform.alignment.tokens import label_words
+from serplatform.arrays import FloatArray
 from serplatform.corpora.base import Span, Utterance
 from serplatform.errors import BadInputError
 

@@ -13,16 +13,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from serplatform.alignment.tidy import is_special, plain_word
+from serplatform.arrays import DoubleArray, IntArray
 from serplatform.corpora.base import Span
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
-
-def words_of(spans: Sequence[Span]) -> tuple[list[str], FloatArray]:
+def words_of(spans: Sequence[Span]) -> tuple[list[str], DoubleArray]:
     """The words of an alignment in order of time, special tokens left out.
 
     Args:
@@ -38,7 +35,7 @@ def words_of(spans: Sequence[Span]) -> tuple[list[str], FloatArray]:
     return [plain_word(s.label) for s in words], times
 
 
-def divide_silence(times: FloatArray, start: float, end: float) -> FloatArray:
+def divide_silence(times: DoubleArray, start: float, end: float) -> DoubleArray:
     """Divide everything between words equally between the two neighbours.
 
     Time before the first and after the last word has one neighbour and goes to it.
@@ -62,7 +59,7 @@ def divide_silence(times: FloatArray, start: float, end: float) -> FloatArray:
     return np.stack([edges[:-1], edges[1:]], axis=1)
 
 
-def overlap_neighbours(segments: FloatArray, share: float = 0.1) -> FloatArray:
+def overlap_neighbours(segments: DoubleArray, share: float = 0.1) -> DoubleArray:
     """Stretch segments over their inner edges so that neighbours share some time.
 
     The paper says that neighbours "have 10 % overlap" and not of what: here each segment
@@ -88,7 +85,7 @@ def overlap_neighbours(segments: FloatArray, share: float = 0.1) -> FloatArray:
 
 
 def frame_spans(
-    segments: FloatArray, frame_shift: float, num_frames: int, first_frame: int = 0
+    segments: DoubleArray, frame_shift: float, num_frames: int, first_frame: int = 0
 ) -> IntArray:
     """Turn segments in seconds into frames of a feature.
 
@@ -115,7 +112,7 @@ def frame_spans(
     return np.stack([first, last], axis=1)
 
 
-def equal_segments(count: int, start: float, end: float) -> FloatArray:
+def equal_segments(count: int, start: float, end: float) -> DoubleArray:
     """Cut a stretch of time into ``count`` equal segments: (count, 2), seconds.
 
     Example:

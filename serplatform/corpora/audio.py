@@ -15,12 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
+from serplatform.arrays import FloatArray
 from serplatform.corpora.audio_file import (
     AUDIO_SUFFIXES,
     END_TOLERANCE,
     AudioError,
     AudioFile,
-    FloatArray,
     file_fault,
     open_audio,
 )

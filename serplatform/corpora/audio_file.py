@@ -19,13 +19,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
+from serplatform.arrays import FloatArray
 from serplatform.corpora.audio_layout import Layout, Mp3Extent, find_layout, mp3_extent, ogg_end
 from serplatform.errors import BadInputError
-
-FloatArray = npt.NDArray[np.float32]
 
 #: what a file name of audio may end with; whether it is audio is seen when it is decoded
 AUDIO_SUFFIXES = frozenset(

@@ -24,8 +24,8 @@ from typing import Any
 
 import numpy as np
 
+from serplatform.arrays import FloatArray
 from serplatform.datasets.data_config import DataConfig
-from serplatform.datasets.dataset import FloatArray
 from serplatform.features.base import FEATURES, FeatureExtractor
 
 #: tells the stream of the noise from that of the other changes

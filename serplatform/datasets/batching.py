@@ -9,9 +9,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 
-IntArray = npt.NDArray[np.int64]
+from serplatform.arrays import IntArray
 
 #: Lengths are stretched by up to this share, either way, before they are sorted: batches mix
 #: other neighbours in every epoch, at the price of a little padding.

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 from pyarrow import ipc
 
+from serplatform.arrays import FloatArray, IntArray
 from serplatform.artifacts import (
     ALIGNMENT_SCHEMA,
     LATER_COLUMNS,
@@ -42,9 +42,6 @@ from serplatform.errors import ArtifactError, BadInputError, unknown_name
 from serplatform.records import DatasetDescription, read_dataset_description
 from serplatform.storage.cache import local_dataset
 from serplatform.storage.location import Location, parse
-
-FloatArray = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int64]
 
 _FRAME_TYPES = (pa.list_(pa.float32()), pa.large_list(pa.float32()))
 _AGAIN = "prepare the dataset again"

@@ -17,11 +17,9 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-import numpy.typing as npt
 
-from serplatform.datasets.joined import FrameViews, IntArray
-
-FloatArray = npt.NDArray[np.float32]
+from serplatform.arrays import FloatArray, IntArray
+from serplatform.datasets.joined import FrameViews
 
 #: frames either way
 WINDOW = 2

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from serplatform.arrays import DoubleArray, FloatArray, IntArray
 from serplatform.datasets.augmentation import (
     Change,
     add_noise,
@@ -25,13 +26,12 @@ from serplatform.datasets.augmentation import (
     mask,
 )
 from serplatform.datasets.data_config import DataConfig
-from serplatform.datasets.dataset import Dataset, FloatArray, IntArray
+from serplatform.datasets.dataset import Dataset
 from serplatform.datasets.deltas import DeltaViews, append_deltas
 from serplatform.datasets.joined import FrameViews
 from serplatform.datasets.mapping import RELEASE_AFTER
 from serplatform.datasets.normalization import (
     DEVIATION_FLOOR,
-    DoubleArray,
     Moments,
     trim_bounds,
     usable_deviation,

@@ -13,12 +13,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
+from serplatform.arrays import FloatArray, IntArray
 from serplatform.errors import BadInputError
-
-FloatArray = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int64]
 
 #: between the names of joined features
 JOIN = "+"

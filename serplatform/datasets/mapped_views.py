@@ -7,13 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 
-import numpy as np
-import numpy.typing as npt
-
+from serplatform.arrays import FloatArray, IntArray
 from serplatform.datasets.mapping import release
-
-FloatArray = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int64]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,10 +10,9 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
-from serplatform.datasets.joined import FrameViews, IntArray
+from serplatform.arrays import DoubleArray, IntArray
+from serplatform.datasets.joined import FrameViews
 from serplatform.datasets.mapping import RELEASE_AFTER
-
-DoubleArray = npt.NDArray[np.float64]
 
 #: A speaker's or utterance's deviation is never taken below this share of the training frames'
 #: deviation in the same dimension: a constant stretch must not blow up.

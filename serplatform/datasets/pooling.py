@@ -19,13 +19,9 @@ import dataclasses
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from serplatform.arrays import DoubleArray, FloatArray, IntArray
 from serplatform.features.base import WHOLE_UTTERANCE
-
-FloatArray = npt.NDArray[np.float32]
-DoubleArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 PoolingUnit = Literal["none", "utterance", "time", "words"]
 PoolingStatistics = Literal["moments", "dynamics"]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from serplatform.datasets.dataset import FloatArray
+from serplatform.arrays import FloatArray
 
 
 def preprocess(

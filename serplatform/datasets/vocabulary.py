@@ -7,11 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from serplatform.arrays import IntArray
 from serplatform.errors import BadInputError
-
-IntArray = npt.NDArray[np.int64]
 
 PADDING_ID = 0
 UNKNOWN_ID = 1

@@ -17,12 +17,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from serplatform.arrays import FloatArray
 from serplatform.datasets.vocabulary import PADDING_ID, UNKNOWN_ID, Vocabulary
 from serplatform.errors import BadInputError
-
-FloatArray = npt.NDArray[np.float32]
 
 #: a file with more ragged lines than this share is not a file of word vectors
 MAX_RAGGED = 0.01

@@ -31,15 +31,13 @@ from serplatform.alignment.words import (
     overlap_neighbours,
     words_of,
 )
+from serplatform.arrays import DoubleArray, IntArray
 from serplatform.config import setting
 from serplatform.corpora.base import Span
 from serplatform.datasets.dataset import Dataset
 from serplatform.datasets.vocabulary import UNKNOWN, Vocabulary
 from serplatform.datasets.word_vectors import WordVectors, read_word_vectors
 from serplatform.errors import BadInputError
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,7 +82,7 @@ class _Corpus:
 
     words: tuple[str, ...]
     codes: IntArray
-    times: FloatArray
+    times: DoubleArray
     offsets: IntArray
     counts: Counter[str]
     rules: int
@@ -296,7 +294,7 @@ def _read_corpus(dataset: Dataset) -> _Corpus:
     rules = dataset.meta.get("word_rules", 1)
     numbers: dict[str, int] = {}
     all_codes: list[int] = []
-    all_times: list[FloatArray] = []
+    all_times: list[DoubleArray] = []
     offsets, counts = [0], Counter[str]()
     for row in range(count):
         chosen = order[bounds[row] : bounds[row + 1]]
@@ -332,7 +330,7 @@ def _all_spans(
     return spans
 
 
-def _cut(times: FloatArray, config: WordConfig, shift: float, first: int, last: int) -> IntArray:
+def _cut(times: DoubleArray, config: WordConfig, shift: float, first: int, last: int) -> IntArray:
     """(L, 2) frames of one utterance's words, counted from the first frame kept."""
     start, end = first * shift, last * shift
     if config.segmentation == "equal" or np.isnan(times).any():

@@ -10,13 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from serplatform.ensemble.base import (
-    COMBINERS,
-    Combiner,
-    FloatArray,
-    PosteriorSet,
-    combiner_from_parameters,
-)
+from serplatform.arrays import DoubleArray
+from serplatform.ensemble.base import COMBINERS, Combiner, PosteriorSet, combiner_from_parameters
 from serplatform.ensemble.grouped_folds import grouped_folds
 from serplatform.ensemble.objective import objective_value
 from serplatform.records import AutoParameters
@@ -68,11 +63,11 @@ class Auto(Combiner):
             raise RuntimeError(f"combiner '{self.name}' was not fitted")
         return self._chosen
 
-    def combine(self, posteriors: FloatArray) -> FloatArray:
+    def combine(self, posteriors: DoubleArray) -> DoubleArray:
         """(M, N, K) to (N, K) by the chosen combiner."""
         return self._fitted().combine(posteriors)
 
-    def weights(self) -> FloatArray:
+    def weights(self) -> DoubleArray:
         """(M,) weights of the chosen combiner."""
         return self._fitted().weights()
 

@@ -13,13 +13,11 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from serplatform.arrays import DoubleArray, IntArray
 from serplatform.ensemble.objective import OBJECTIVES
 from serplatform.errors import BadInputError, LeakError, unknown_name
 from serplatform.records import CombinerParameters, checked
 from serplatform.registry import Registry
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +38,7 @@ class PosteriorSet:
     utterance_ids: tuple[str, ...]
     speaker_ids: tuple[str, ...]
     truth: IntArray
-    posteriors: FloatArray
+    posteriors: DoubleArray
     members: tuple[str, ...]
     classes: tuple[str, ...]
 
@@ -115,17 +113,17 @@ class Combiner(ABC):
     def _fit(self, dev: PosteriorSet) -> None: ...
 
     @abstractmethod
-    def combine(self, posteriors: FloatArray) -> FloatArray:
+    def combine(self, posteriors: DoubleArray) -> DoubleArray:
         """(M, N, K) posteriors in the order of the fit to (N, K) posteriors; rows sum to 1."""
 
     @abstractmethod
-    def weights(self) -> FloatArray:
+    def weights(self) -> DoubleArray:
         """(M,) non-negative weights of the members; 0 for a member that is not used.
 
         All are 0 where dev rows speak against every member: the answer then is 1/K for each class.
         """
 
-    def shares(self) -> FloatArray:
+    def shares(self) -> DoubleArray:
         """(M,) weights divided by their sum; all 0 where no member is used."""
         weights = self.weights()
         return weights / (weights.sum() or 1.0)
@@ -165,7 +163,7 @@ def combiner_from_parameters(parameters: Mapping[str, Any], where: str = "ensemb
     )
 
 
-def fitted(value: FloatArray | None, name: str) -> FloatArray:
+def fitted(value: DoubleArray | None, name: str) -> DoubleArray:
     """``value``, or an error that says that ``name`` was not fitted."""
     if value is None:
         raise RuntimeError(f"combiner '{name}' was not fitted")

@@ -14,18 +14,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from serplatform.arrays import DoubleArray, IntArray
 from serplatform.ensemble.base import PosteriorSet
 from serplatform.errors import LeakError
 from serplatform.metrics import ECE_BINS, POSTERIOR_FLOOR
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 #: range searched; a member that is always right on dev rows would otherwise get T = 0
 LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 0.1, 10.0
 
 
-def apply_temperature(posteriors: FloatArray, temperature: npt.ArrayLike) -> FloatArray:
+def apply_temperature(posteriors: DoubleArray, temperature: npt.ArrayLike) -> DoubleArray:
     """Sharpen (T < 1) or soften (T > 1) posteriors.
 
     Args:
@@ -46,7 +44,7 @@ def apply_temperature(posteriors: FloatArray, temperature: npt.ArrayLike) -> Flo
     return np.asarray(scaled / scaled.sum(axis=-1, keepdims=True), dtype=np.float64)
 
 
-def fit_temperature(truth: IntArray, posteriors: FloatArray) -> float:
+def fit_temperature(truth: IntArray, posteriors: DoubleArray) -> float:
     """The temperature with the lowest negative log-likelihood on these rows.
 
     Args:
@@ -72,7 +70,7 @@ def fit_temperature(truth: IntArray, posteriors: FloatArray) -> float:
     return float(np.exp(found.x))
 
 
-def fit_temperatures(dev: PosteriorSet) -> FloatArray:
+def fit_temperatures(dev: PosteriorSet) -> DoubleArray:
     """(M,) one temperature a member, fitted on dev rows.
 
     Raises:
@@ -86,7 +84,7 @@ def fit_temperatures(dev: PosteriorSet) -> FloatArray:
     return np.array([fit_temperature(dev.truth, table) for table in dev.posteriors])
 
 
-def scale_members(members: PosteriorSet, temperatures: FloatArray) -> PosteriorSet:
+def scale_members(members: PosteriorSet, temperatures: DoubleArray) -> PosteriorSet:
     """The set with each member's posteriors at its temperature."""
     scaled = np.empty_like(members.posteriors)
     for m, temperature in enumerate(temperatures):  # one at a time: a set can be large
@@ -95,7 +93,7 @@ def scale_members(members: PosteriorSet, temperatures: FloatArray) -> PosteriorS
 
 
 def reliability(
-    truth: IntArray, posteriors: FloatArray, num_bins: int = ECE_BINS
+    truth: IntArray, posteriors: DoubleArray, num_bins: int = ECE_BINS
 ) -> list[dict[str, Any]]:
     """Confidence against accuracy of the top class, in equal-width bins that hold a row.
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from serplatform.ensemble.base import FloatArray, IntArray
+from serplatform.arrays import DoubleArray, IntArray
 from serplatform.ensemble.calibration import apply_temperature, reliability
 from serplatform.ensemble.nested import FoldEnsemble, PooledTest
 from serplatform.ensemble.posteriors import Library
@@ -37,7 +37,7 @@ TESTED = ("uar", "accuracy", "macro_f1")
 NUM_PERMUTATIONS = 10_000
 
 
-def pooled_posteriors(ensembles: Sequence[FoldEnsemble]) -> FloatArray:
+def pooled_posteriors(ensembles: Sequence[FoldEnsemble]) -> DoubleArray:
     """(N, K) test posteriors of all folds, in the order of :func:`nested.pool_test`."""
     return np.concatenate([ensemble.test for ensemble in ensembles])
 
@@ -61,7 +61,7 @@ def over_folds(per_fold: Sequence[Mapping[str, float]]) -> dict[str, dict[str, f
 
 
 def pooled_intervals(
-    pooled: PooledTest, posteriors: FloatArray, *, num_resamples: int, seed: int
+    pooled: PooledTest, posteriors: DoubleArray, *, num_resamples: int, seed: int
 ) -> dict[str, dict[str, float | None]]:
     """Every metric over all test rows with its interval by resampled speakers."""
     found = bootstrap_intervals(
@@ -99,7 +99,7 @@ def no_better_than_chance(content: Mapping[str, Any]) -> str | None:
 
 
 def compare(
-    pooled: PooledTest, ours: FloatArray, theirs: FloatArray, *, num_resamples: int, seed: int
+    pooled: PooledTest, ours: DoubleArray, theirs: DoubleArray, *, num_resamples: int, seed: int
 ) -> dict[str, Any]:
     """Test whether two systems differ on the same utterances, for JSON.
 
@@ -138,7 +138,7 @@ def compare(
 
 
 def grouped_metrics(
-    groups: Sequence[str | None], truth: IntArray, systems: Mapping[str, FloatArray]
+    groups: Sequence[str | None], truth: IntArray, systems: Mapping[str, DoubleArray]
 ) -> list[dict[str, Any]]:
     """Metrics of each system within each group (a speaker, a gender), groups sorted.
 
@@ -165,7 +165,7 @@ def grouped_metrics(
     return found
 
 
-def confusions(truth: IntArray, systems: Mapping[str, FloatArray]) -> dict[str, list[list[int]]]:
+def confusions(truth: IntArray, systems: Mapping[str, DoubleArray]) -> dict[str, list[list[int]]]:
     """(K, K) counts of each system, rows the truth."""
     return {
         name: confusion_counts(truth, table.argmax(axis=1), table.shape[1]).tolist()
@@ -246,7 +246,7 @@ def rejection(
     }
 
 
-_Rows = tuple[FloatArray, np.ndarray[Any, np.dtype[np.bool_]]]
+_Rows = tuple[DoubleArray, np.ndarray[Any, np.dtype[np.bool_]]]
 
 
 def _pool(found: Sequence[Mapping[str, _Rows]], part: str) -> _Rows:

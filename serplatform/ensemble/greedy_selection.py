@@ -22,11 +22,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from serplatform.arrays import DoubleArray, IntArray
 from serplatform.ensemble.objective import TOLERANCE
 from serplatform.metrics import POSTERIOR_FLOOR
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 #: bytes of a block of differences that stays in a core's cache while it is scored
 _BLOCK_BYTES = 1 << 19
@@ -59,7 +57,7 @@ class CandidateTable:
         objective: a name of ``objective.OBJECTIVES``.
     """
 
-    def __init__(self, posteriors: FloatArray, truth: IntArray, objective: str) -> None:
+    def __init__(self, posteriors: DoubleArray, truth: IntArray, objective: str) -> None:
         num_members, num_rows, num_classes = posteriors.shape
         small = posteriors.size <= _DOUBLE_LIMIT
         self.dtype: type = np.float64 if small else np.float32
@@ -103,10 +101,10 @@ class CandidateTable:
         size = max(1, _BLOCK_BYTES // (max(1, num_classes - 1) * num_members * 8))
         self._buffer = np.empty((size, num_classes - 1, num_members), dtype=self.dtype)
         self._worst = np.empty((size, num_members), dtype=self.dtype)
-        self._solo_scores: FloatArray | None = None
-        self._solo_gains: FloatArray | None = None
+        self._solo_scores: DoubleArray | None = None
+        self._solo_gains: DoubleArray | None = None
 
-    def scores(self, total: FloatArray, true_total: FloatArray, count: int) -> FloatArray:
+    def scores(self, total: DoubleArray, true_total: DoubleArray, count: int) -> DoubleArray:
         """(M,) objective of the sum so far with each candidate added.
 
         Args:
@@ -133,7 +131,7 @@ class CandidateTable:
             right += np.asarray(self.membership[:, rows] @ flags, dtype=np.float64)
         return np.asarray((right / self.group_sizes[:, None]).mean(axis=0), dtype=np.float64)
 
-    def gains(self, true_total: FloatArray, count: int, members: IntArray) -> FloatArray:
+    def gains(self, true_total: DoubleArray, count: int, members: IntArray) -> DoubleArray:
         """Negative NLL of the sum so far with each of some candidates added."""
         found = np.zeros(len(members))
         step = max(1, _BLOCK_BYTES // (max(1, len(members)) * 8))
@@ -143,13 +141,13 @@ class CandidateTable:
             found += np.log(np.maximum(mean, POSTERIOR_FLOOR)).sum(axis=0)
         return found / self.num_rows
 
-    def solo_scores(self) -> FloatArray:
+    def solo_scores(self) -> DoubleArray:
         """(M,) objective of each member alone; computed once."""
         if self._solo_scores is None:
             self._solo_scores = self.scores(np.zeros(self.tie.shape), np.zeros(self.num_rows), 0)
         return self._solo_scores
 
-    def solo_gains(self) -> FloatArray:
+    def solo_gains(self) -> DoubleArray:
         """(M,) negative NLL of each member alone; computed once."""
         if self._solo_gains is None:
             everyone = np.arange(self.num_members)
@@ -221,7 +219,7 @@ def _rounded(value: float) -> float:
 
 
 def _measure(
-    table: CandidateTable, member: int, total: FloatArray, true_total: FloatArray, count: int
+    table: CandidateTable, member: int, total: DoubleArray, true_total: DoubleArray, count: int
 ) -> SelectionRound:
     mean = np.maximum(true_total / count, POSTERIOR_FLOOR)
     gain = float(np.log(mean).mean())

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from serplatform.ensemble.base import FloatArray, IntArray, PosteriorSet
+from serplatform.arrays import DoubleArray, IntArray
+from serplatform.ensemble.base import PosteriorSet
 from serplatform.ensemble.calibration import scale_members
 from serplatform.ensemble.nested import FoldEnsemble
 from serplatform.ensemble.posteriors import Library
@@ -30,7 +31,7 @@ MOST_GAINS = 50
 MOST_COMPARED = 20
 
 
-def solo_metrics(members: PosteriorSet) -> dict[str, FloatArray]:
+def solo_metrics(members: PosteriorSet) -> dict[str, DoubleArray]:
     """Every metric of each candidate alone.
 
     Returns:
@@ -90,7 +91,7 @@ def leave_one_out(ensemble: FoldEnsemble, members: PosteriorSet) -> dict[int, di
 def member_rows(
     library: Library,
     ensemble: FoldEnsemble,
-    solo: Mapping[str, Mapping[str, FloatArray]],
+    solo: Mapping[str, Mapping[str, DoubleArray]],
 ) -> list[dict[str, Any]]:
     """The members of one fold, heaviest first, for JSON.
 
@@ -138,7 +139,7 @@ class Diversity:
     """
 
     members: tuple[str, ...]
-    disagreement: FloatArray
+    disagreement: DoubleArray
     mean_disagreement: float | None
     oracle: dict[str, float]
     all_wrong: float

@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from serplatform.ensemble.base import Combiner, FloatArray, fitted
+from serplatform.arrays import DoubleArray
+from serplatform.ensemble.base import Combiner, fitted
 from serplatform.records import PoolParameters
 
 
@@ -22,16 +23,16 @@ class LinearPool(Combiner):
     """
 
     parameters_kind: ClassVar[type[PoolParameters]] = PoolParameters
-    _weights: FloatArray | None = None
+    _weights: DoubleArray | None = None
 
-    def combine(self, posteriors: FloatArray) -> FloatArray:
+    def combine(self, posteriors: DoubleArray) -> DoubleArray:
         """(M, N, K) to (N, K): the weighted mean."""
         weights = self.weights()
         used = np.flatnonzero(weights)
         pooled = np.tensordot(weights[used], posteriors[used], axes=1)  # (N, K)
         return np.asarray(pooled / pooled.sum(axis=1, keepdims=True), dtype=np.float64)
 
-    def weights(self) -> FloatArray:
+    def weights(self) -> DoubleArray:
         """(M,), sum 1."""
         return fitted(self._weights, self.name)
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from serplatform.ensemble.base import COMBINERS, Combiner, FloatArray, IntArray, PosteriorSet
+from serplatform.arrays import DoubleArray, IntArray
+from serplatform.ensemble.base import COMBINERS, Combiner, PosteriorSet
 from serplatform.ensemble.calibration import fit_temperature, fit_temperatures, scale_members
 from serplatform.ensemble.posteriors import Library
 from serplatform.seeding import derive_seed
@@ -33,12 +34,12 @@ class FoldEnsemble:
 
     fold: int
     combiner: Combiner
-    temperatures: FloatArray | None
+    temperatures: DoubleArray | None
     output_temperature: float
     num_rows: int
     num_speakers: int
-    dev: FloatArray
-    test: FloatArray
+    dev: DoubleArray
+    test: DoubleArray
 
     def fitted_on(self) -> dict[str, Any]:
         """Which rows every number of this fold was fitted on, for JSON."""
@@ -47,7 +48,7 @@ class FoldEnsemble:
 
 def fit_fold(
     dev: PosteriorSet, *, combiner: str, objective: str, temperature: bool, seed: int
-) -> tuple[Combiner, FloatArray | None]:
+) -> tuple[Combiner, DoubleArray | None]:
     """Fit a combiner, and temperatures before it if asked, on dev rows.
 
     Raises:
@@ -61,8 +62,8 @@ def fit_fold(
 
 
 def apply_fold(
-    combiner: Combiner, temperatures: FloatArray | None, members: PosteriorSet
-) -> FloatArray:
+    combiner: Combiner, temperatures: DoubleArray | None, members: PosteriorSet
+) -> DoubleArray:
     """(N, K) combined posteriors of any rows."""
     if temperatures is not None:
         members = scale_members(members, temperatures)

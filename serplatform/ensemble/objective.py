@@ -6,12 +6,9 @@ Shapes: M members, N utterances, K classes.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from serplatform.arrays import DoubleArray, IntArray
 from serplatform.metrics import POSTERIOR_FLOOR, confusion_counts, count_metrics
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 OBJECTIVES = ("uar", "accuracy", "nll")
 
@@ -20,7 +17,7 @@ TOLERANCE = 1e-12
 
 
 def objective_values(
-    objective: str, truth: IntArray, posteriors: FloatArray
+    objective: str, truth: IntArray, posteriors: DoubleArray
 ) -> list[tuple[float, float]]:
     """Value of the objective and negative NLL of each member; larger tuples are better.
 
@@ -43,12 +40,14 @@ def objective_values(
     return [(float(a), float(b)) for a, b in pairs]
 
 
-def objective_value(objective: str, truth: IntArray, posteriors: FloatArray) -> tuple[float, float]:
+def objective_value(
+    objective: str, truth: IntArray, posteriors: DoubleArray
+) -> tuple[float, float]:
     """:func:`objective_values` of one (N, K) table."""
     return objective_values(objective, truth, posteriors[None])[0]
 
 
-def row_weights(objective: str, truth: IntArray, num_classes: int) -> FloatArray:
+def row_weights(objective: str, truth: IntArray, num_classes: int) -> DoubleArray:
     """(N,) weight of each utterance, summing to 1: by class for UAR, equal otherwise."""
     if objective != "uar":
         return np.full(truth.size, 1.0 / truth.size)

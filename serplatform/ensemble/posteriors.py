@@ -11,17 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from serplatform.arrays import DoubleArray, IntArray
 from serplatform.artifacts import file_sha256, read_parquet
 from serplatform.ensemble.base import PosteriorSet
 from serplatform.errors import ArtifactError, BadInputError, LeakError
 from serplatform.records import FoldFile, RunDescription, TrialRecord
 from serplatform.run_directory import RunDirectory, checked_posteriors
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 _MOST_FAULTS = 20
 _KEYS = ("fold", "part", "utterance_id")
@@ -90,7 +87,7 @@ class Library:
     utterance_ids: tuple[str, ...]
     speaker_ids: tuple[str, ...]
     truth: IntArray
-    values: FloatArray
+    values: DoubleArray
     damaged: tuple[str, ...] = ()
 
     @property

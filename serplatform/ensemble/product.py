@@ -10,14 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from serplatform.ensemble.base import (
-    COMBINERS,
-    Combiner,
-    FloatArray,
-    IntArray,
-    PosteriorSet,
-    fitted,
-)
+from serplatform.arrays import DoubleArray, IntArray
+from serplatform.ensemble.base import COMBINERS, Combiner, PosteriorSet, fitted
 from serplatform.ensemble.objective import TOLERANCE, objective_value, objective_values, row_weights
 from serplatform.metrics import POSTERIOR_FLOOR
 from serplatform.records import ProductParameters
@@ -35,7 +29,7 @@ PRIOR_DEVIATION = 0.3
 MAX_MEMBERS = 25
 
 
-def log_linear_pool(posteriors: FloatArray, weights: FloatArray) -> FloatArray:
+def log_linear_pool(posteriors: DoubleArray, weights: DoubleArray) -> DoubleArray:
     r"""Merge members by a weighted product of their posteriors.
 
     Genest and Zidek, "Combining Probability Distributions", Statistical Science 1(1), 1986:
@@ -62,7 +56,7 @@ def log_linear_pool(posteriors: FloatArray, weights: FloatArray) -> FloatArray:
     return _normalized(np.tensordot(weights[used], log_posteriors, axes=1))
 
 
-def _normalized(logits: FloatArray) -> FloatArray:
+def _normalized(logits: DoubleArray) -> DoubleArray:
     pooled = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return np.asarray(pooled / pooled.sum(axis=-1, keepdims=True), dtype=np.float64)
 
@@ -98,7 +92,7 @@ class Product(Combiner):
     ) -> None:
         super().__init__(objective=objective, seed=seed)
         self.max_members = max_members
-        self._weights: FloatArray | None = None
+        self._weights: DoubleArray | None = None
         self._choice = ""
 
     def _fit(self, dev: PosteriorSet) -> None:
@@ -117,7 +111,7 @@ class Product(Combiner):
         self._weights = np.empty(len(order))
         self._weights[order] = weights
 
-    def _two(self, posteriors: FloatArray, dev: PosteriorSet, ranked: list[int]) -> FloatArray:
+    def _two(self, posteriors: DoubleArray, dev: PosteriorSet, ranked: list[int]) -> DoubleArray:
         best_value, best = (-np.inf, -np.inf), np.zeros(2)
         for exponent in (SYSCOMB_EXPONENT, *EXPONENTS):
             weights = np.zeros(2)
@@ -133,7 +127,7 @@ class Product(Combiner):
         self._choice = "SYSComb, exponent searched on dev rows"
         return best
 
-    def _many(self, posteriors: FloatArray, dev: PosteriorSet) -> FloatArray:
+    def _many(self, posteriors: DoubleArray, dev: PosteriorSet) -> DoubleArray:
         num_members = len(posteriors)
         self._choice = "lowest penalised NLL"
         return minimise_nll(
@@ -144,19 +138,19 @@ class Product(Combiner):
         )
 
     def _heaviest(
-        self, weights: FloatArray, posteriors: FloatArray, dev: PosteriorSet
-    ) -> FloatArray:
+        self, weights: DoubleArray, posteriors: DoubleArray, dev: PosteriorSet
+    ) -> DoubleArray:
         """Exponents of the heaviest members alone, fitted again; the others' are 0."""
         kept = np.sort(np.argsort(-weights, kind="stable")[: self.max_members])
         result = np.zeros_like(weights)
         result[kept] = self._many(posteriors[kept], dev)
         return result
 
-    def combine(self, posteriors: FloatArray) -> FloatArray:
+    def combine(self, posteriors: DoubleArray) -> DoubleArray:
         """(M, N, K) to (N, K): :func:`log_linear_pool`."""
         return log_linear_pool(posteriors, self.weights())
 
-    def weights(self) -> FloatArray:
+    def weights(self) -> DoubleArray:
         """(M,) exponents; their sum is free."""
         return fitted(self._weights, self.name)
 
@@ -183,13 +177,13 @@ class Product(Combiner):
 
 
 def minimise_nll(
-    log_posteriors: FloatArray,
+    log_posteriors: DoubleArray,
     truth: IntArray,
-    share: FloatArray,
-    start: FloatArray,
+    share: DoubleArray,
+    start: DoubleArray,
     *,
     prior_deviation: float = PRIOR_DEVIATION,
-) -> FloatArray:
+) -> DoubleArray:
     r"""Exponents of the log-linear pool with the lowest penalised negative log-likelihood.
 
     .. math:: \sum_n s_n \Bigl(\log \sum_k e^{z_{nk}} - z_{n t_n}\Bigr)
@@ -215,7 +209,7 @@ def minimise_nll(
     rows = np.arange(num_rows)
     penalty = 1.0 / (num_rows * prior_deviation**2)
 
-    def loss(weights: FloatArray) -> tuple[float, FloatArray]:
+    def loss(weights: DoubleArray) -> tuple[float, DoubleArray]:
         logits = (weights @ flat).reshape(num_rows, num_classes)
         top = logits.max(axis=1, keepdims=True)
         exponentials = np.exp(logits - top)

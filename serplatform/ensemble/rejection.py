@@ -14,12 +14,9 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from serplatform.arrays import BoolArray, DoubleArray
 from serplatform.errors import BadInputError
-
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -123,7 +120,7 @@ def grant(curve: Sequence[Operating], wish: Wish, *, rows: int) -> Operating | N
     return max(trusted, key=lambda point: point.coverage, default=None)
 
 
-def operate(confidence: FloatArray, correct: BoolArray, threshold: float) -> Operating:
+def operate(confidence: DoubleArray, correct: BoolArray, threshold: float) -> Operating:
     """Apply a threshold.
 
     Args:
@@ -140,7 +137,7 @@ def operate(confidence: FloatArray, correct: BoolArray, threshold: float) -> Ope
 
 
 def choose_threshold(
-    confidence: FloatArray, correct: BoolArray, *, error_share: float = 0.5
+    confidence: DoubleArray, correct: BoolArray, *, error_share: float = 0.5
 ) -> Operating | None:
     """The threshold of highest coverage at which the error falls to a share of what it was.
 
@@ -172,7 +169,7 @@ def choose_threshold(
 
 
 def coverage_accuracy_curve(
-    confidence: FloatArray, correct: BoolArray, *, num_points: int = 101
+    confidence: DoubleArray, correct: BoolArray, *, num_points: int = 101
 ) -> list[Operating]:
     """Accuracy of those answered against coverage, most confident first, thinned for drawing.
 
@@ -195,7 +192,9 @@ def coverage_accuracy_curve(
     ]
 
 
-def _sweep(confidence: FloatArray, correct: BoolArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _sweep(
+    confidence: DoubleArray, correct: BoolArray
+) -> tuple[DoubleArray, DoubleArray, DoubleArray]:
     """Distinct thresholds, highest first, with coverage and accuracy at each."""
     order = np.argsort(-confidence, kind="stable")
     ranked = confidence[order]

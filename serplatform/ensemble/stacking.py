@@ -11,14 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from serplatform.ensemble.base import (
-    COMBINERS,
-    Combiner,
-    FloatArray,
-    IntArray,
-    PosteriorSet,
-    fitted,
-)
+from serplatform.arrays import DoubleArray, IntArray
+from serplatform.ensemble.base import COMBINERS, Combiner, PosteriorSet, fitted
 from serplatform.ensemble.grouped_folds import grouped_folds
 from serplatform.ensemble.objective import objective_value, objective_values
 from serplatform.records import StackingParameters
@@ -30,7 +24,7 @@ STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 _FLOOR = 1e-6
 
 
-def centred_log_posteriors(posteriors: FloatArray) -> FloatArray:
+def centred_log_posteriors(posteriors: DoubleArray) -> DoubleArray:
     """(F, N, K) to (N, F·K): logs minus their mean over classes; 0 for a member that says 1/K."""
     logs = np.log(np.maximum(posteriors, _FLOOR))
     logs -= logs.mean(axis=2, keepdims=True)
@@ -60,10 +54,10 @@ class Stacking(Combiner):
     def __init__(self, *, objective: str = "uar", seed: int = 0, max_members: int = 50) -> None:
         super().__init__(objective=objective, seed=seed)
         self.max_members = max_members
-        self._weights: FloatArray | None = None
+        self._weights: DoubleArray | None = None
         self._used: IntArray = np.zeros(0, dtype=np.int64)
-        self._coefficients: FloatArray = np.zeros((0, 0))
-        self._intercepts: FloatArray = np.zeros(0)
+        self._coefficients: DoubleArray = np.zeros((0, 0))
+        self._intercepts: DoubleArray = np.zeros(0)
         self._present: IntArray = np.zeros(0, dtype=np.int64)
         self._strength = STRENGTHS[0]
         self._held_out = "none"
@@ -84,7 +78,7 @@ class Stacking(Combiner):
         total = sizes.sum()
         self._weights[self._used] = sizes / total if total > 0 else 1.0 / len(sizes)
 
-    def _choose_strength(self, features: FloatArray, dev: PosteriorSet, num_classes: int) -> float:
+    def _choose_strength(self, features: DoubleArray, dev: PosteriorSet, num_classes: int) -> float:
         folds, self._held_out = grouped_folds(dev.speaker_ids, dev.utterance_ids)
         best_value, best = (-np.inf, -np.inf), STRENGTHS[0]
         if not folds:
@@ -100,8 +94,8 @@ class Stacking(Combiner):
         return best
 
     def _regress(
-        self, features: FloatArray, truth: IntArray, strength: float
-    ) -> tuple[FloatArray, FloatArray, IntArray]:
+        self, features: DoubleArray, truth: IntArray, strength: float
+    ) -> tuple[DoubleArray, DoubleArray, IntArray]:
         """Coefficients (P, F·K), intercepts (P,) and the P classes."""
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
@@ -125,7 +119,7 @@ class Stacking(Combiner):
             intercepts = np.concatenate([-intercepts / 2, intercepts / 2])
         return coefficients.astype(np.float64), intercepts.astype(np.float64), present
 
-    def combine(self, posteriors: FloatArray) -> FloatArray:
+    def combine(self, posteriors: DoubleArray) -> DoubleArray:
         """(M, N, K) to (N, K)."""
         fitted(self._weights, self.name)
         features = centred_log_posteriors(posteriors[self._used])
@@ -133,7 +127,7 @@ class Stacking(Combiner):
             features, self._coefficients, self._intercepts, self._present, posteriors.shape[2]
         )
 
-    def weights(self) -> FloatArray:
+    def weights(self) -> DoubleArray:
         """(M,) share of each member in the size of the coefficients; sum 1."""
         return fitted(self._weights, self.name)
 
@@ -181,12 +175,12 @@ class Stacking(Combiner):
 
 
 def _predict(
-    features: FloatArray,
-    coefficients: FloatArray,
-    intercepts: FloatArray,
+    features: DoubleArray,
+    coefficients: DoubleArray,
+    intercepts: DoubleArray,
     present: IntArray,
     num_classes: int,
-) -> FloatArray:
+) -> DoubleArray:
     """(N, F·K) features to (N, K) posteriors."""
     logits = features @ coefficients.T + intercepts  # (N, P)
     exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))

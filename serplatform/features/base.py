@@ -5,15 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-import numpy.typing as npt
-
+from serplatform.arrays import FloatArray
 from serplatform.registry import Registry
 
 if TYPE_CHECKING:
     from serplatform.features.clip import Clip
 
-FloatArray = npt.NDArray[np.float32]
 
 #: All audio is brought to this rate before any feature is computed, in hertz.
 SAMPLING_RATE = 16_000

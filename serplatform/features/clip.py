@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import scipy.fft
 
-from serplatform.features.base import FloatArray
+from serplatform.arrays import FloatArray
 
 #: frames transformed at a time, so that a long recording needs no more memory than a short one
 _BLOCK_FRAMES = 2048

@@ -20,6 +20,7 @@ from serplatform.alignment.base import (
     AlignmentFailure,
     align_utterance,
 )
+from serplatform.arrays import FloatArray
 from serplatform.corpora.audio import (
     MAX_DURATION,
     TARGET_RATE,
@@ -30,7 +31,7 @@ from serplatform.corpora.audio import (
     speech_bounds,
 )
 from serplatform.corpora.base import Corpus, Rejection, Utterance
-from serplatform.features.base import FeatureExtractor, FloatArray
+from serplatform.features.base import FeatureExtractor
 from serplatform.features.clip import Clip
 from serplatform.features.fingerprint import fingerprint
 

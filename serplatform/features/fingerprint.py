@@ -19,11 +19,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from serplatform.features.base import SAMPLING_RATE, FloatArray
+from serplatform.arrays import FloatArray, IntArray
+from serplatform.features.base import SAMPLING_RATE
 from serplatform.features.clip import power_spectrum
 
 WordArray = npt.NDArray[np.uint32]
-IntArray = npt.NDArray[np.int64]
 
 #: changes when the same clip would get another fingerprint, or other clips count as copies
 FINGERPRINT_VERSION = 1

@@ -6,7 +6,8 @@ import functools
 
 import numpy as np
 
-from serplatform.features.base import SAMPLING_RATE, FloatArray
+from serplatform.arrays import FloatArray
+from serplatform.features.base import SAMPLING_RATE
 
 
 @functools.lru_cache(maxsize=16)

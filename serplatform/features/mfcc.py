@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 import scipy.fft
 
+from serplatform.arrays import FloatArray
 from serplatform.config import setting
-from serplatform.features.base import FEATURES, SAMPLING_RATE, FeatureExtractor, FloatArray
+from serplatform.features.base import FEATURES, SAMPLING_RATE, FeatureExtractor
 from serplatform.features.clip import Clip
 from serplatform.features.log_mel import FLOOR
 from serplatform.features.mel_filters import mel_filters

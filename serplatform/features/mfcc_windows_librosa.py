@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from serplatform.features.base import FEATURES, SAMPLING_RATE, FeatureExtractor, FloatArray
+from serplatform.arrays import FloatArray
+from serplatform.features.base import FEATURES, SAMPLING_RATE, FeatureExtractor
 from serplatform.features.clip import Clip, num_frames
 
 _N_FFT = 2048  # librosa's default; it warns of clips that are shorter

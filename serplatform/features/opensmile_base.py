@@ -11,8 +11,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from serplatform.arrays import FloatArray
 from serplatform.errors import BadInputError
-from serplatform.features.base import SAMPLING_RATE, FeatureExtractor, FloatArray
+from serplatform.features.base import SAMPLING_RATE, FeatureExtractor
 
 #: largest value that is kept; what is larger or not finite says nothing a model could use
 LIMIT = 1e9

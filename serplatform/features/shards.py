@@ -13,9 +13,10 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import ipc
 
+from serplatform.arrays import FloatArray
 from serplatform.artifacts import SCHEMA_VERSION, atomic_path, file_sha256
 from serplatform.config import digest
-from serplatform.features.base import FeatureExtractor, FloatArray
+from serplatform.features.base import FeatureExtractor
 
 _INT32_LIMIT = 2**31 - 1
 

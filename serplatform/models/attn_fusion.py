@@ -23,27 +23,23 @@ from serplatform.models.base import (
     Architecture,
     Batch,
     Criterion,
-    InputSpec,
     ModelOutput,
     SerModel,
 )
+from serplatform.models.builders import builder
 from serplatform.models.layers.batch_words import batch_words
 from serplatform.models.layers.bilstm import BiLstm
 from serplatform.models.layers.masks import valid_steps
 from serplatform.models.layers.multi_head_alignment import MultiHeadAlignment
 from serplatform.models.layers.tanh_alignment import TanhAlignment
 from serplatform.models.layers.utterance_pooling import PoolingKind, UtterancePooling
-from serplatform.models.layers.word_embedding import WordEmbedding
+from serplatform.models.layers.word_embedding import WordEmbedding, WordVectorsConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class AttnFusionConfig:
+class AttnFusionConfig(WordVectorsConfig):
     """Settings of :class:`AttnFusion`; sizes are those of Lee et al.'s bidirectional LSTMs."""
 
-    embedding_dim: int = setting(
-        300, "values of a word vector trained from scratch; a vector file has its own", low=1
-    )
-    train_word_vectors: bool = setting(True, "train the vectors of a file further")
     hidden_dim: int = setting(128, "LSTM units a direction, of all three LSTMs", low=1)
     num_layers: int = setting(1, "stacked layers of the two encoders", low=1, high=8)
     alignment: Literal["tanh", "multihead"] = setting(
@@ -145,21 +141,7 @@ class AttnFusion(SerModel):
         return ModelOutput(log_posteriors=logits.log_softmax(dim=-1), logits=logits, attention=maps)
 
 
-def build(config: AttnFusionConfig, spec: InputSpec) -> AttnFusion:
-    """Make the module that a configuration and the data ask for."""
-    return AttnFusion(
-        feature_dim=spec.feature_dim,
-        embedding=WordEmbedding.from_spec(spec, config.embedding_dim, config.train_word_vectors),
-        num_classes=spec.num_classes,
-        hidden_dim=config.hidden_dim,
-        num_layers=config.num_layers,
-        alignment=config.alignment,
-        num_heads=config.num_heads,
-        pooling=config.pooling,
-        projection_dim=config.projection_dim,
-        dropout=config.dropout,
-    )
-
+build = builder(AttnFusion)
 
 ARCHITECTURES.register("attn_fusion")(
     Architecture(

@@ -19,10 +19,10 @@ from serplatform.models.base import (
     Architecture,
     Batch,
     Criterion,
-    InputSpec,
     ModelOutput,
     SerModel,
 )
+from serplatform.models.builders import builder
 from serplatform.models.layers.bilstm import BiLstm
 from serplatform.models.layers.masks import valid_steps
 from serplatform.models.layers.mean_tanh_attention import MeanTanhAttention
@@ -90,12 +90,7 @@ class Blstmatt(SerModel):
         )
 
 
-def build(config: BlstmattConfig, spec: InputSpec) -> Blstmatt:
-    """Make the module that a configuration and the data ask for."""
-    return Blstmatt(
-        feature_dim=spec.feature_dim, num_classes=spec.num_classes, **dataclasses.asdict(config)
-    )
-
+build = builder(Blstmatt)
 
 ARCHITECTURES.register("blstmatt")(
     Architecture(

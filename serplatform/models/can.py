@@ -20,26 +20,22 @@ from serplatform.models.base import (
     Architecture,
     Batch,
     Criterion,
-    InputSpec,
     ModelOutput,
     SerModel,
 )
+from serplatform.models.builders import builder
 from serplatform.models.layers.batch_words import BatchWords, batch_words
 from serplatform.models.layers.bilstm import BiLstm
 from serplatform.models.layers.cross_attention import CrossAttention
-from serplatform.models.layers.word_embedding import WordEmbedding
+from serplatform.models.layers.word_embedding import WordEmbedding, WordVectorsConfig
 from serplatform.models.layers.word_segment_encoder import WordSegmentEncoder
 from serplatform.models.layers.word_segments import WordSegments
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CanConfig:
+class CanConfig(WordVectorsConfig):
     """Settings of :class:`Can`; the defaults are the paper's."""
 
-    embedding_dim: int = setting(
-        300, "values of a word vector trained from scratch; a vector file has its own", low=1
-    )
-    train_word_vectors: bool = setting(True, "train the vectors of a file further")
     hidden_dim: int = setting(128, "LSTM units a direction, of all three LSTMs", low=1)
     num_heads: int = setting(4, "attention queries of each modality", low=1, high=64)
     dropout: float = setting(0.3, "share dropped after every LSTM", low=0.0, high=0.95)
@@ -165,20 +161,7 @@ class Can(SerModel):
         return hidden
 
 
-def build(config: CanConfig, spec: InputSpec) -> Can:
-    """Make the module that a configuration and the data ask for."""
-    return Can(
-        feature_dim=spec.feature_dim,
-        num_classes=spec.num_classes,
-        embedding=WordEmbedding.from_spec(spec, config.embedding_dim, config.train_word_vectors),
-        hidden_dim=config.hidden_dim,
-        num_heads=config.num_heads,
-        dropout=config.dropout,
-        alpha=config.alpha,
-        stop_gradient=config.stop_gradient,
-        cross_attention=config.cross_attention,
-    )
-
+build = builder(Can)
 
 ARCHITECTURES.register("can")(
     Architecture(

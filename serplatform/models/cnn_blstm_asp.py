@@ -22,10 +22,10 @@ from serplatform.models.base import (
     Architecture,
     Batch,
     Criterion,
-    InputSpec,
     ModelOutput,
     SerModel,
 )
+from serplatform.models.builders import builder
 from serplatform.models.layers.attentive_statistics_pooling import AttentiveStatisticsPooling
 from serplatform.models.layers.bilstm import BiLstm
 from serplatform.models.layers.masks import valid_steps
@@ -124,14 +124,7 @@ class CnnBlstmAsp(SerModel):
         return maps.flatten(1, 2).transpose(1, 2), lengths  # (B, S, C·F)
 
 
-def build(config: CnnBlstmAspConfig, spec: InputSpec) -> CnnBlstmAsp:
-    """Make the module that a configuration and the data ask for."""
-    return CnnBlstmAsp(
-        feature_dim=spec.feature_dim,
-        num_classes=spec.num_classes,
-        **dataclasses.asdict(config),
-    )
-
+build = builder(CnnBlstmAsp)
 
 ARCHITECTURES.register("cnn_blstm_asp")(
     Architecture(

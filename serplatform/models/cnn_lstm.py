@@ -22,10 +22,10 @@ from serplatform.models.base import (
     Architecture,
     Batch,
     Criterion,
-    InputSpec,
     ModelOutput,
     SerModel,
 )
+from serplatform.models.builders import builder
 from serplatform.models.layers.bilstm import BiLstm
 from serplatform.models.layers.convolution_block import ConvolutionBlock
 from serplatform.models.layers.masks import valid_steps
@@ -118,19 +118,7 @@ class CnnLstm(SerModel):
         return maps.transpose(1, 2), lengths
 
 
-def build(config: CnnLstmConfig, spec: InputSpec) -> CnnLstm:
-    """Make the module that a configuration and the data ask for."""
-    return CnnLstm(
-        feature_dim=spec.feature_dim,
-        num_classes=spec.num_classes,
-        channels=(config.channels_1, config.channels_2, config.channels_3),
-        kernel_sizes=(config.kernel_1, config.kernel_2, config.kernel_3),
-        pool=config.pool,
-        hidden_dim=config.hidden_dim,
-        num_layers=config.num_layers,
-        dropout=config.dropout,
-    )
-
+build = builder(CnnLstm)
 
 ARCHITECTURES.register("cnn_lstm")(
     Architecture(

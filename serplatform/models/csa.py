@@ -21,10 +21,10 @@ from serplatform.models.base import (
     Architecture,
     Batch,
     Criterion,
-    InputSpec,
     ModelOutput,
     SerModel,
 )
+from serplatform.models.builders import builder
 from serplatform.models.layers.chunks import Chunks
 from serplatform.models.layers.convolution_block import ConvolutionBlock
 from serplatform.models.layers.convolutional_self_attention import ConvolutionalSelfAttention
@@ -187,22 +187,7 @@ class Csa(SerModel):
         return (received / received.sum(dim=1, keepdim=True)).detach()
 
 
-def build(config: CsaConfig, spec: InputSpec) -> Csa:
-    """Make the module that a configuration and the data ask for."""
-    return Csa(
-        feature_dim=spec.feature_dim,
-        num_classes=spec.num_classes,
-        context_frames=config.context_frames,
-        overlap_frames=config.overlap_frames,
-        channels=config.channels,
-        kernel_sizes=(config.kernel_1, config.kernel_2, config.kernel_3),
-        downsample=config.downsample,
-        gamma_init=config.gamma_init,
-        pooling=config.pooling,
-        dropout=config.dropout,
-        drop_short=config.drop_short,
-    )
-
+build = builder(Csa)
 
 ARCHITECTURES.register("csa")(
     Architecture(

@@ -21,10 +21,10 @@ from serplatform.models.base import (
     Architecture,
     Batch,
     Criterion,
-    InputSpec,
     ModelOutput,
     SerModel,
 )
+from serplatform.models.builders import builder
 from serplatform.models.layers.batch_words import batch_words
 from serplatform.models.layers.bilstm import BiLstm
 from serplatform.models.layers.convolution_block import ConvolutionBlock
@@ -32,7 +32,7 @@ from serplatform.models.layers.cross_excitement import CrossExcitement, Excite
 from serplatform.models.layers.ctc_word_alignment import CtcWordAlignment
 from serplatform.models.layers.masks import valid_steps
 from serplatform.models.layers.plain_convolution import PlainConvolution
-from serplatform.models.layers.word_embedding import WordEmbedding
+from serplatform.models.layers.word_embedding import WordEmbedding, WordVectorsConfig
 from serplatform.models.layers.word_pooling import WordPooling, pool_words
 from serplatform.models.layers.word_segments import WordSegments
 
@@ -40,7 +40,7 @@ Convolution = Literal["linear", "relu", "norm_relu"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FgcmeConfig:
+class FgcmeConfig(WordVectorsConfig):
     """Settings of :class:`Fgcme`; the defaults are the paper's."""
 
     channels_1: int = setting(64, "channels of the first convolution", low=1)
@@ -60,10 +60,6 @@ class FgcmeConfig:
     )
     ctc_weight: float = setting(1.0, "weight of the ctc alignment's loss", low=0.0, high=100.0)
     max_words: int = setting(128, "positions of words that ctc tells apart", low=1, high=1024)
-    embedding_dim: int = setting(
-        300, "values of a word vector trained from scratch; a vector file has its own", low=1
-    )
-    train_word_vectors: bool = setting(True, "train the vectors of a file further")
     text_dim: int = setting(256, "values that a word vector is projected to", low=1)
     excite: Literal["both", "audio", "text", "none"] = setting(
         "both",
@@ -235,28 +231,7 @@ def _convolutions(
     return nn.ModuleList(PlainConvolution(*size, relu=kind == "relu") for size in sizes)
 
 
-def build(config: FgcmeConfig, spec: InputSpec) -> Fgcme:
-    """Make the module that a configuration and the data ask for."""
-    return Fgcme(
-        feature_dim=spec.feature_dim,
-        num_classes=spec.num_classes,
-        embedding=WordEmbedding.from_spec(spec, config.embedding_dim, config.train_word_vectors),
-        channels=(config.channels_1, config.channels_2, config.channels_3),
-        kernel_sizes=(config.kernel_1, config.kernel_2, config.kernel_3),
-        convolution=config.convolution,
-        alignment=config.alignment,
-        pooling=config.pooling,
-        ctc_weight=config.ctc_weight,
-        max_words=config.max_words,
-        text_dim=config.text_dim,
-        excite=config.excite,
-        residual=config.residual,
-        hidden_dim=config.hidden_dim,
-        num_layers=config.num_layers,
-        classifier_dim=config.classifier_dim,
-        dropout=config.dropout,
-    )
-
+build = builder(Fgcme)
 
 ARCHITECTURES.register("fgcme")(
     Architecture(

@@ -20,10 +20,10 @@ from serplatform.models.base import (
     Architecture,
     Batch,
     Criterion,
-    InputSpec,
     ModelOutput,
     SerModel,
 )
+from serplatform.models.builders import builder
 from serplatform.models.layers.attention_pooling import AttentionPooling
 from serplatform.models.layers.bilstm import BiLstm
 from serplatform.models.layers.masks import valid_steps
@@ -82,12 +82,7 @@ class LstmAttnAudio(SerModel):
         )
 
 
-def build(config: LstmAttnAudioConfig, spec: InputSpec) -> LstmAttnAudio:
-    """Make the module that a configuration and the data ask for."""
-    return LstmAttnAudio(
-        feature_dim=spec.feature_dim, num_classes=spec.num_classes, **dataclasses.asdict(config)
-    )
-
+build = builder(LstmAttnAudio)
 
 ARCHITECTURES.register("lstm_attn_audio")(
     Architecture(

@@ -20,24 +20,20 @@ from serplatform.models.base import (
     Architecture,
     Batch,
     Criterion,
-    InputSpec,
     ModelOutput,
     SerModel,
 )
+from serplatform.models.builders import builder
 from serplatform.models.layers.attention_pooling import AttentionPooling
 from serplatform.models.layers.batch_words import batch_words
 from serplatform.models.layers.bilstm import BiLstm
-from serplatform.models.layers.word_embedding import WordEmbedding
+from serplatform.models.layers.word_embedding import WordEmbedding, WordVectorsConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LstmAttnTextConfig:
+class LstmAttnTextConfig(WordVectorsConfig):
     """Settings of :class:`LstmAttnText`; neither paper states those of its baseline."""
 
-    embedding_dim: int = setting(
-        300, "values of a word vector trained from scratch; a vector file has its own", low=1
-    )
-    train_word_vectors: bool = setting(True, "train the vectors of a file further")
     hidden_dim: int = setting(128, "LSTM units a direction", low=1)
     num_layers: int = setting(1, "stacked bidirectional LSTM layers", low=1, high=8)
     dropout: float = setting(
@@ -94,16 +90,7 @@ class LstmAttnText(SerModel):
         )
 
 
-def build(config: LstmAttnTextConfig, spec: InputSpec) -> LstmAttnText:
-    """Make the module that a configuration and the data ask for."""
-    return LstmAttnText(
-        embedding=WordEmbedding.from_spec(spec, config.embedding_dim, config.train_word_vectors),
-        num_classes=spec.num_classes,
-        hidden_dim=config.hidden_dim,
-        num_layers=config.num_layers,
-        dropout=config.dropout,
-    )
-
+build = builder(LstmAttnText)
 
 ARCHITECTURES.register("lstm_attn_text")(
     Architecture(

@@ -22,26 +22,22 @@ from serplatform.models.base import (
     Architecture,
     Batch,
     Criterion,
-    InputSpec,
     ModelOutput,
     SerModel,
 )
+from serplatform.models.builders import builder
 from serplatform.models.layers.batch_words import batch_words
 from serplatform.models.layers.bilstm import BiLstm
 from serplatform.models.layers.dot_attention import dot_attention
 from serplatform.models.layers.masks import valid_steps
 from serplatform.models.layers.utterance_pooling import last_outputs
-from serplatform.models.layers.word_embedding import WordEmbedding
+from serplatform.models.layers.word_embedding import WordEmbedding, WordVectorsConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MhaConfig:
+class MhaConfig(WordVectorsConfig):
     """Settings of :class:`Mha`; two hops are the best of its paper."""
 
-    embedding_dim: int = setting(
-        300, "values of a word vector trained from scratch; a vector file has its own", low=1
-    )
-    train_word_vectors: bool = setting(True, "train the vectors of a file further")
     hidden_dim: int = setting(128, "LSTM units a direction, of both encoders", low=1)
     num_layers: int = setting(1, "stacked bidirectional LSTM layers", low=1, high=8)
     num_hops: int = setting(
@@ -126,18 +122,7 @@ class Mha(SerModel):
         return ModelOutput(log_posteriors=logits.log_softmax(dim=-1), logits=logits, attention=maps)
 
 
-def build(config: MhaConfig, spec: InputSpec) -> Mha:
-    """Make the module that a configuration and the data ask for."""
-    return Mha(
-        feature_dim=spec.feature_dim,
-        embedding=WordEmbedding.from_spec(spec, config.embedding_dim, config.train_word_vectors),
-        num_classes=spec.num_classes,
-        hidden_dim=config.hidden_dim,
-        num_layers=config.num_layers,
-        num_hops=config.num_hops,
-        dropout=config.dropout,
-    )
-
+build = builder(Mha)
 
 ARCHITECTURES.register("mha")(
     Architecture(

@@ -21,10 +21,10 @@ from serplatform.models.base import (
     Architecture,
     Batch,
     Criterion,
-    InputSpec,
     ModelOutput,
     SerModel,
 )
+from serplatform.models.builders import builder
 from serplatform.models.layers.bilstm import BiLstm
 from serplatform.models.layers.masks import valid_steps
 from serplatform.models.layers.mean_tanh_attention import MeanTanhAttention
@@ -142,12 +142,7 @@ class Moma(SerModel):
         )
 
 
-def build(config: MomaConfig, spec: InputSpec) -> Moma:
-    """Make the module that a configuration and the data ask for."""
-    return Moma(
-        feature_dim=spec.feature_dim, num_classes=spec.num_classes, **dataclasses.asdict(config)
-    )
-
+build = builder(Moma)
 
 ARCHITECTURES.register("moma")(
     Architecture(

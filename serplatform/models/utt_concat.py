@@ -22,25 +22,21 @@ from serplatform.models.base import (
     Architecture,
     Batch,
     Criterion,
-    InputSpec,
     ModelOutput,
     SerModel,
 )
+from serplatform.models.builders import builder
 from serplatform.models.layers.batch_words import batch_words
 from serplatform.models.layers.bilstm import BiLstm
 from serplatform.models.layers.masks import valid_steps
 from serplatform.models.layers.utterance_pooling import PoolingKind, UtterancePooling
-from serplatform.models.layers.word_embedding import WordEmbedding
+from serplatform.models.layers.word_embedding import WordEmbedding, WordVectorsConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class UttConcatConfig:
+class UttConcatConfig(WordVectorsConfig):
     """Settings of :class:`UttConcat`; the paper does not state those of its baseline."""
 
-    embedding_dim: int = setting(
-        300, "values of a word vector trained from scratch; a vector file has its own", low=1
-    )
-    train_word_vectors: bool = setting(True, "train the vectors of a file further")
     hidden_dim: int = setting(128, "LSTM units a direction, of both encoders", low=1)
     num_layers: int = setting(1, "stacked bidirectional LSTM layers", low=1, high=8)
     pooling: Literal["last", "mean", "max", "attention"] = setting(
@@ -115,18 +111,7 @@ class UttConcat(SerModel):
         )
 
 
-def build(config: UttConcatConfig, spec: InputSpec) -> UttConcat:
-    """Make the module that a configuration and the data ask for."""
-    return UttConcat(
-        feature_dim=spec.feature_dim,
-        embedding=WordEmbedding.from_spec(spec, config.embedding_dim, config.train_word_vectors),
-        num_classes=spec.num_classes,
-        hidden_dim=config.hidden_dim,
-        num_layers=config.num_layers,
-        pooling=config.pooling,
-        dropout=config.dropout,
-    )
-
+build = builder(UttConcat)
 
 ARCHITECTURES.register("utt_concat")(
     Architecture(

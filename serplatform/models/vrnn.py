@@ -21,10 +21,10 @@ from serplatform.models.base import (
     Architecture,
     Batch,
     Criterion,
-    InputSpec,
     ModelOutput,
     SerModel,
 )
+from serplatform.models.builders import builder
 from serplatform.models.layers.dropout_factors import dropout_factors
 from serplatform.models.layers.manual_lstm import lstm
 from serplatform.models.layers.masks import valid_steps
@@ -275,12 +275,7 @@ def _divergence(recurrence: Recurrence, valid: Tensor) -> Tensor:
     return (terms.sum(dim=2) * valid).sum(dim=0)
 
 
-def build(config: VrnnConfig, spec: InputSpec) -> Vrnn:
-    """Make the module that a configuration and the data ask for."""
-    return Vrnn(
-        feature_dim=spec.feature_dim, num_classes=spec.num_classes, **dataclasses.asdict(config)
-    )
-
+build = builder(Vrnn)
 
 ARCHITECTURES.register("vrnn")(
     Architecture(

@@ -13,10 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from serplatform.alignment.phone_classes import PHONE_CLASSES, Notation, phone_class
+from serplatform.arrays import DoubleArray, IntArray
 from serplatform.corpora.base import Span
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 #: frames that cover more than this hold several phones and are not laid over them, in seconds
 LONGEST_FRAME = 0.1
@@ -44,7 +42,7 @@ class FrameGrid:
     length: float
 
     @property
-    def centres(self) -> FloatArray:
+    def centres(self) -> DoubleArray:
         """(T,) middle of each frame, in seconds from the start of the utterance."""
         first = (self.first + np.arange(self.count)) * self.shift
         return np.asarray(first + self.length / 2, dtype=np.float64)
@@ -72,7 +70,7 @@ def map_kind(name: str, shape: Sequence[int], num_frames: int, num_words: int) -
     return "frames" if shape[1] == num_frames else None
 
 
-def shares(weights: npt.ArrayLike) -> FloatArray:
+def shares(weights: npt.ArrayLike) -> DoubleArray:
     """Weights of one utterance as shares that sum to 1.
 
     A mixture of attentions may weigh a frame negatively (MOMA's γ are free): its size counts.
@@ -89,7 +87,7 @@ def shares(weights: npt.ArrayLike) -> FloatArray:
     return size / total
 
 
-def spread(share: FloatArray) -> float:
+def spread(share: DoubleArray) -> float:
     """Effective share of steps: the exponential of the entropy over the number of steps.
 
     1 for even attention, 1/T for attention to a single frame.
@@ -165,7 +163,7 @@ class ClassMass:
     frames: Mapping[str, int]
 
 
-def class_mass(share: FloatArray, classes: IntArray) -> ClassMass:
+def class_mass(share: DoubleArray, classes: IntArray) -> ClassMass:
     """Add up attention and frames by phone class.
 
     Args:
@@ -187,8 +185,8 @@ def class_mass(share: FloatArray, classes: IntArray) -> ClassMass:
 
 
 def speech_part(
-    share: FloatArray, classes: IntArray
-) -> tuple[FloatArray, npt.NDArray[np.bool_]] | None:
+    share: DoubleArray, classes: IntArray
+) -> tuple[DoubleArray, npt.NDArray[np.bool_]] | None:
     """Attention on the frames of vowels and consonants, and which of them are vowels.
 
     Silence and noise are cut out, so that what is turned round in the test is speech alone.

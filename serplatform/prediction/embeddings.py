@@ -9,11 +9,9 @@ import contextlib
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 from torch import Tensor, nn
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
+from serplatform.arrays import DoubleArray, IntArray
 
 #: neighbours that :func:`neighbour_purity` looks at
 NUM_NEIGHBOURS = 5
@@ -32,7 +30,7 @@ class Penultimate:
     def __init__(self) -> None:
         self.vectors: Tensor | None = None
 
-    def take(self, num_utterances: int) -> FloatArray | None:
+    def take(self, num_utterances: int) -> DoubleArray | None:
         """The vectors of the latest batch, (B, D); None where there are none."""
         found, self.vectors = self.vectors, None
         if found is None or found.ndim != 2 or found.shape[0] != num_utterances:
@@ -59,7 +57,7 @@ def watch_classifier(model: nn.Module) -> Iterator[Penultimate]:
         handle.remove()
 
 
-def picture(vectors: FloatArray, *, seed: int = 0) -> tuple[FloatArray, str]:
+def picture(vectors: DoubleArray, *, seed: int = 0) -> tuple[DoubleArray, str]:
     """Place vectors in the plane so that neighbours stay neighbours.
 
     t-SNE (van der Maaten and Hinton, "Visualizing Data using t-SNE", JMLR 9, 2008) from the
@@ -91,7 +89,7 @@ def picture(vectors: FloatArray, *, seed: int = 0) -> tuple[FloatArray, str]:
     return np.asarray(made, dtype=np.float64), "t-SNE"
 
 
-def _principal_components(centred: FloatArray) -> FloatArray:
+def _principal_components(centred: DoubleArray) -> DoubleArray:
     """(N, D) to (N, at least 2 and at most 50), signs fixed by the largest entry."""
     left, size, right = np.linalg.svd(centred, full_matrices=False)
     sign = np.sign(right[np.arange(len(right)), np.abs(right).argmax(axis=1)])
@@ -101,14 +99,14 @@ def _principal_components(centred: FloatArray) -> FloatArray:
     return np.asarray(values, dtype=np.float64)
 
 
-def standardized(vectors: FloatArray) -> FloatArray:
+def standardized(vectors: DoubleArray) -> DoubleArray:
     """(N, D) with mean 0 and, where it varies, deviation 1 in each dimension."""
     centred = vectors - vectors.mean(axis=0)
     deviation = centred.std(axis=0)
     return np.asarray(centred / np.where(deviation > 1e-12, deviation, 1.0), dtype=np.float64)
 
 
-def neighbour_purity(vectors: FloatArray, labels: IntArray) -> tuple[float, float]:
+def neighbour_purity(vectors: DoubleArray, labels: IntArray) -> tuple[float, float]:
     """Share of an utterance's five nearest neighbours that are of its class, and by chance.
 
     Measured on the standardized vectors themselves, not on the picture.

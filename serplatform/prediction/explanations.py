@@ -58,8 +58,6 @@ from serplatform.records import DatasetDescription, TrialRecord
 from serplatform.run_directory import RunDirectory
 from serplatform.statistics.circular_shift import circular_shift_test
 
-IntArray = npt.NDArray[np.int64]
-
 FOLDER = "explanations"
 #: test utterances that are asked about, unless the user says otherwise
 LIMIT = 600

@@ -20,15 +20,13 @@ import numpy.typing as npt
 
 from serplatform.alignment.phone_classes import Notation, phone_class
 from serplatform.alignment.tidy import is_special
+from serplatform.arrays import DoubleArray, FloatArray
 from serplatform.corpora.audio import TARGET_RATE, AudioError, read_audio
 from serplatform.corpora.base import Span
 from serplatform.datasets.dataset import Dataset
 from serplatform.features.log_mel import LogMel, LogMelConfig
 from serplatform.features.mel_filters import mel_filters
 from serplatform.prediction.attention import LEAST_AGREEMENT, FrameGrid, MapKind
-
-FloatArray = npt.NDArray[np.float32]
-DoubleArray = npt.NDArray[np.float64]
 
 #: an utterance is shown up to here, in seconds
 SHOWN_SECONDS = 20.0

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from serplatform.arrays import DoubleArray, IntArray
 from serplatform.datasets.batching import batches
 from serplatform.datasets.dataset import Dataset
 from serplatform.datasets.fold_data import FoldData
@@ -26,9 +26,6 @@ from serplatform.run_directory import RunDirectory
 from serplatform.storage.mirror import ensure
 from serplatform.training.bundle import LoadedModel, load_model
 from serplatform.training.loader import load_batches
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 #: padded frames of a batch
 _FRAMES_PER_BATCH = 20_000
@@ -55,13 +52,13 @@ class Answer:
     """
 
     row: int
-    posteriors: FloatArray
+    posteriors: DoubleArray
     grid: FrameGrid
-    maps: Mapping[str, tuple[MapKind, FloatArray]]
+    maps: Mapping[str, tuple[MapKind, DoubleArray]]
     word_frames: IntArray | None
     statistics: Mapping[str, float]
-    elements: FloatArray | None
-    vector: FloatArray | None
+    elements: DoubleArray | None
+    vector: DoubleArray | None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -160,7 +157,7 @@ def _grids(data: FoldData, rows: IntArray) -> list[FrameGrid]:
 
 
 def _answers(
-    batch: Batch, output: ModelOutput, grids: list[FrameGrid], vectors: FloatArray | None
+    batch: Batch, output: ModelOutput, grids: list[FrameGrid], vectors: DoubleArray | None
 ) -> Iterator[Answer]:
     """Cut a batch's output into utterances, padding off."""
     posteriors = output.log_posteriors.double().softmax(dim=1).cpu().numpy()

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from serplatform.arrays import DoubleArray
 from serplatform.corpora.audio import MAX_DURATION, AudioError, tell_notes
 from serplatform.errors import BadInputError
 from serplatform.prediction.predictor import ClipInput, Predictor, SpeakerMoments
@@ -20,8 +20,6 @@ from serplatform.prediction.rejection import Rejector
 from serplatform.prediction.sources import Refused, Source
 from serplatform.prediction.windows import Clip, WindowPlan, read_whole, read_windows
 from serplatform.prediction.words import WordReader
-
-DoubleArray = npt.NDArray[np.float64]
 
 #: what one unseen speaker is taken to be, for models that normalize by speaker
 SPEAKERS = ("folder", "file", "all")

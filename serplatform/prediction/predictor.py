@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from serplatform.arrays import DoubleArray, FloatArray, IntArray
+from serplatform.config import plain
 from serplatform.corpora.audio import speech_bounds
 from serplatform.corpora.base import Span
 from serplatform.datasets.deltas import append_deltas
@@ -31,10 +32,6 @@ from serplatform.models.base import Batch
 from serplatform.prediction.system import System
 from serplatform.records import Preprocessing
 from serplatform.training.bundle import LoadedModel, load_model
-
-FloatArray = npt.NDArray[np.float32]
-DoubleArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -236,7 +233,7 @@ class Predictor:
             joined = model.preprocessing
             for name, spec in spec_parts(joined["feature"], joined["spec"]).items():
                 first, known = found.setdefault(name, (directory, spec))
-                if _plain(known) != _plain(spec):
+                if plain(known) != plain(spec):
                     raise ArtifactError(
                         f"{directory}: was trained on another '{name}' than {first}; they cannot "
                         "be used together"
@@ -251,7 +248,7 @@ def _extractor(name: str, found: tuple[Path, Mapping[str, Any]]) -> FeatureExtra
             f"{directory}: was trained on the feature '{name}', which this version cannot compute"
         )
     extractor: FeatureExtractor = FEATURES.get(name)()
-    ours, theirs = _plain(extractor.spec()), _plain(spec)
+    ours, theirs = plain(extractor.spec()), plain(spec)
     if ours != theirs:
         differing = sorted(k for k in ours.keys() | theirs.keys() if ours.get(k) != theirs.get(k))
         raise ArtifactError(
@@ -259,11 +256,6 @@ def _extractor(name: str, found: tuple[Path, Mapping[str, Any]]) -> FeatureExtra
             f"({', '.join(differing)}); use the version that trained it, or train again"
         )
     return extractor
-
-
-def _plain(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Values as JSON gives them back: tuples become lists."""
-    return dict(json.loads(json.dumps(spec)))
 
 
 @functools.cache

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from serplatform.alignment.phone_classes import Notation, phone_notation
+from serplatform.arrays import IntArray
 from serplatform.corpora.base import Span
 from serplatform.datasets.dataset import Dataset
 from serplatform.errors import ArtifactError, BadInputError
@@ -23,8 +23,6 @@ from serplatform.protocols.base import FoldPlan
 from serplatform.records import RunDescription, TrialRecord
 from serplatform.run_directory import RunDirectory
 from serplatform.storage.location import parse
-
-IntArray = npt.NDArray[np.int64]
 
 #: test utterances of one fold in the picture of embeddings, at most
 PICTURE_LIMIT = 300

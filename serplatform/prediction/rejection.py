@@ -12,16 +12,14 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-import numpy.typing as npt
 
+from serplatform.arrays import DoubleArray
 from serplatform.ensemble.calibration import apply_temperature, fit_temperature
 from serplatform.ensemble.rejection import Operating, Wish, coverage_accuracy_curve, grant
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.prediction.system import ENSEMBLE_FILE, System
 from serplatform.records import BundledConfidences, read_ensemble
 from serplatform.run_directory import RunDirectory
-
-DoubleArray = npt.NDArray[np.float64]
 
 NOT_SURE = "not sure"
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from serplatform.arrays import DoubleArray
 from serplatform.ensemble.base import Combiner, combiner_from_parameters
 from serplatform.ensemble.calibration import apply_temperature
 from serplatform.errors import ArtifactError, BadInputError
@@ -29,8 +29,6 @@ from serplatform.records import (
 )
 from serplatform.run_directory import RunDirectory, merit
 from serplatform.storage.mirror import ensure, find_copy, shown
-
-DoubleArray = npt.NDArray[np.float64]
 
 ENSEMBLE_FILE = "ensemble.json"
 

@@ -16,14 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from serplatform.corpora.audio import (
-    TARGET_RATE,
-    AudioError,
-    FloatArray,
-    is_heard,
-    judge_audio,
-    read_audio,
-)
+from serplatform.arrays import FloatArray
+from serplatform.corpora.audio import TARGET_RATE, AudioError, is_heard, judge_audio, read_audio
 from serplatform.errors import BadInputError
 
 #: shortest window and hop, in seconds

@@ -13,7 +13,8 @@ from typing import Any
 from serplatform.alignment.base import Aligner, AlignmentFailure, get_aligner
 from serplatform.alignment.files import composed, decode_text
 from serplatform.alignment.tokens import tokens
-from serplatform.corpora.audio import TARGET_RATE, AudioError, FloatArray
+from serplatform.arrays import FloatArray
+from serplatform.corpora.audio import TARGET_RATE, AudioError
 from serplatform.corpora.base import Span, Utterance
 from serplatform.errors import BadInputError
 

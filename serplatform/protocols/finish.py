@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from serplatform.arrays import IntArray
 from serplatform.errors import BadInputError
 from serplatform.protocols.base import PARTS, Fold, FoldPlan
-from serplatform.protocols.selection import IntArray, Selection
+from serplatform.protocols.selection import Selection
 
 _FEW_SPEAKERS = 3
 

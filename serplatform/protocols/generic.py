@@ -13,6 +13,7 @@ from typing import ClassVar
 import numpy as np
 import pyarrow as pa
 
+from serplatform.arrays import IntArray
 from serplatform.errors import BadInputError
 from serplatform.protocols.base import PROTOCOLS, FoldPlan, Protocol
 from serplatform.protocols.finish import Parts, complement, finish
@@ -26,7 +27,7 @@ from serplatform.protocols.partition import (
     speaker_properties,
     tied,
 )
-from serplatform.protocols.selection import IntArray, Selection, column, select
+from serplatform.protocols.selection import Selection, column, select
 from serplatform.seeding import derive_seed
 
 _SPLITS = {

@@ -10,12 +10,10 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from serplatform.arrays import DoubleArray, IntArray
 from serplatform.errors import BadInputError
-from serplatform.protocols.selection import IntArray, Selection
-
-FloatArray = npt.NDArray[np.float64]
+from serplatform.protocols.selection import Selection
 
 #: share of the training speakers (or of a single training set) that becomes the dev part
 DEV_SHARE = 0.2
@@ -24,7 +22,7 @@ RANDOM_DEV_SHARE = 0.1
 
 
 def assign(
-    units: IntArray, properties: FloatArray, shares: Sequence[float], rng: np.random.Generator
+    units: IntArray, properties: DoubleArray, shares: Sequence[float], rng: np.random.Generator
 ) -> IntArray:
     """Give every unit to a part so that each property is spread as the shares say.
 
@@ -104,7 +102,7 @@ def assign_stratified(
     return part_of
 
 
-def speaker_properties(selection: Selection) -> FloatArray:
+def speaker_properties(selection: Selection) -> DoubleArray:
     """(N, K + 4): classes, utterances, and the unit's weight, women and men.
 
     The last three sum to 1 (or less) over each speaker's utterances, so that parts get like
@@ -178,7 +176,7 @@ def carve_dev(
     return np.sort(candidates[chosen[best][local] > 0])
 
 
-def _subsets(count: int, size: int, rng: np.random.Generator, most: int = 500) -> FloatArray:
+def _subsets(count: int, size: int, rng: np.random.Generator, most: int = 500) -> DoubleArray:
     """Subsets of ``size`` of ``count`` units as rows of 0 and 1: all, or ``most`` at random."""
     if math.comb(count, size) <= most:
         picks = [list(pick) for pick in itertools.combinations(range(count), size)]

@@ -11,13 +11,11 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from serplatform.arrays import IntArray
 from serplatform.errors import BadInputError
 from serplatform.labels import EMOTIONS
-
-IntArray = npt.NDArray[np.int64]
 
 #: spans of one file that share less than one analysis window share nothing, in seconds
 _SHARED = 0.025

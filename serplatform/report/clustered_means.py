@@ -10,16 +10,15 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from serplatform.arrays import DoubleArray
 from serplatform.report.resampling import RESAMPLES, SEED
 from serplatform.statistics.bootstrap import Interval, draw_speakers, speaker_index
-
-FloatArray = npt.NDArray[np.float64]
 
 
 def clustered_interval(
     values: npt.ArrayLike,
     speaker_ids: Sequence[str],
-    statistic: Callable[[FloatArray], FloatArray],
+    statistic: Callable[[DoubleArray], DoubleArray],
     *,
     num_resamples: int = RESAMPLES,
     seed: int = SEED,
@@ -58,6 +57,6 @@ def clustered_interval(
     return Interval(value=value, low=float(low), high=float(high))
 
 
-def mean_statistic(sums: FloatArray) -> FloatArray:
+def mean_statistic(sums: DoubleArray) -> DoubleArray:
     """The first sum over the last: with ones in the last column, the mean."""
     return np.asarray(sums[..., 0] / sums[..., -1], dtype=np.float64)

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from serplatform.arrays import DoubleArray, IntArray
 from serplatform.artifacts import file_sha256
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.records import (
@@ -27,9 +27,6 @@ from serplatform.records import (
 )
 from serplatform.run_directory import RunDirectory, read_posterior_table
 from serplatform.storage.mirror import find_copy
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -138,7 +135,7 @@ class Posteriors:
     folds: IntArray
     parts: tuple[str, ...]
     truth: IntArray
-    values: FloatArray
+    values: DoubleArray
 
     def __len__(self) -> int:
         return len(self.utterance_ids)

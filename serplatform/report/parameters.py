@@ -12,11 +12,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from serplatform.arrays import DoubleArray
 from serplatform.report.load import Trial
-
-FloatArray = npt.NDArray[np.float64]
 
 #: Positive numbers whose largest is this many times their smallest are shown on a log scale.
 LOG_RATIO = 50.0
@@ -38,7 +36,7 @@ class Parameter:
     name: str
     kind: str
     values: tuple[Any, ...]
-    codes: FloatArray
+    codes: DoubleArray
     levels: tuple[str, ...]
 
     def text(self, value: Any) -> str:

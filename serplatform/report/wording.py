@@ -84,6 +84,16 @@ def decimal(value: float | None, digits: int = 3) -> str:
     return f"{value:.{digits}f}".replace("-", "−")
 
 
+def whole(value: float | None) -> str:
+    """A number without decimals, its thousands apart; a dash where there is none.
+
+    Example:
+        >>> whole(1234567.8), whole(None)
+        ('1,234,568', '–')
+    """
+    return "–" if value is None else f"{value:,.0f}"
+
+
 def points(value: float) -> str:
     """A difference of proportions in percentage points, with its sign.
 

@@ -13,15 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from serplatform.ensemble.base import PosteriorSet
 from serplatform.ensemble.posteriors import Library, read_library
 from serplatform.ensemble.product import Product, log_linear_pool
 from serplatform.metrics import classification_metrics
 from serplatform.statistics.bootstrap import draw_speakers, speaker_sums
-
-FloatArray = npt.NDArray[np.float64]
 
 #: speakers drawn anew for an interval
 RESAMPLES = 2000

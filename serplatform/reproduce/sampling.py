@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from serplatform.arrays import DoubleArray, IntArray
 from serplatform.datasets.dataset import Dataset
 from serplatform.prediction.model_probe import probe
 from serplatform.protocols.plan import read_plan
@@ -21,9 +22,6 @@ from serplatform.report.figures.attention_similarity import cosine_similarity
 from serplatform.reproduce.measure import Measured
 from serplatform.reproduce.table import AVERAGE
 from serplatform.run_directory import RunDirectory
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,8 +45,8 @@ class Sampling:
     truth: tuple[str, ...]
     speaker_ids: tuple[str, ...]
     windows: IntArray
-    share: FloatArray
-    elements: FloatArray
+    share: DoubleArray
+    elements: DoubleArray
     classes: tuple[str, ...]
 
 
@@ -108,7 +106,7 @@ def sampled_shares(sampling: Sampling, name: str) -> dict[str, Measured] | None:
     }
 
 
-def _summary(sampling: Sampling, values: FloatArray, rows: npt.NDArray[np.bool_]) -> Measured:
+def _summary(sampling: Sampling, values: DoubleArray, rows: npt.NDArray[np.bool_]) -> Measured:
     """Mean over utterances; deviation over folds and seeds; speakers resampled."""
     places = np.flatnonzero(rows)
     trials = np.unique(sampling.trial[rows])
@@ -136,7 +134,7 @@ def _summary(sampling: Sampling, values: FloatArray, rows: npt.NDArray[np.bool_]
     )
 
 
-def similarity(sampling: Sampling) -> tuple[tuple[str, ...], FloatArray]:
+def similarity(sampling: Sampling) -> tuple[tuple[str, ...], DoubleArray]:
     """Classes that have a second window, and (C, C) absolute cosines of their mean samplings.
 
     For each trial and fold the mean over windows of what is sampled, by class, is compared;

@@ -10,13 +10,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from optuna.distributions import BaseDistribution
 from optuna.samplers import TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-FloatArray = npt.NDArray[np.float64]
+from serplatform.arrays import DoubleArray
 
 
 class RememberingTPESampler(TPESampler):
@@ -25,14 +24,14 @@ class RememberingTPESampler(TPESampler):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         # by names of parameters: of each finished trial its numbers, None where it lacks one
-        self._known: dict[tuple[str, ...], dict[int, FloatArray | None]] = {}
+        self._known: dict[tuple[str, ...], dict[int, DoubleArray | None]] = {}
 
     def _get_internal_repr(
         self, trials: list[FrozenTrial], search_space: dict[str, BaseDistribution], study: Study
     ) -> dict[str, Any]:
         names = tuple(search_space)
         known = self._known.setdefault(names, {})
-        rows: list[FloatArray] = []
+        rows: list[DoubleArray] = []
         for trial in trials:
             if trial.number in known:
                 row = known[trial.number]

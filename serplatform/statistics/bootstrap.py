@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from serplatform.arrays import DoubleArray, IntArray
 from serplatform.metrics import (
     ECE_BINS,
     METRICS,
@@ -27,9 +28,6 @@ from serplatform.metrics import (
     count_metrics,
     negative_log_likelihoods,
 )
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,11 +61,11 @@ class SpeakerSums:
     """
 
     counts: IntArray
-    losses: FloatArray
-    gaps: FloatArray
+    losses: DoubleArray
+    gaps: DoubleArray
     num_utterances: IntArray
 
-    def metrics(self, times: npt.ArrayLike) -> dict[str, FloatArray]:
+    def metrics(self, times: npt.ArrayLike) -> dict[str, DoubleArray]:
         """Every metric when speaker s counts ``times[..., s]`` times.
 
         Args:
@@ -199,7 +197,7 @@ def bootstrap_difference(
     num_speakers = len(ours.num_utterances)
     times = draw_speakers(num_speakers, num_resamples, seed)
 
-    def difference(weights: Any) -> dict[str, FloatArray]:
+    def difference(weights: Any) -> dict[str, DoubleArray]:
         a, b = ours.metrics(weights), theirs.metrics(weights)
         return {name: a[name] - b[name] for name in a}
 
@@ -207,7 +205,7 @@ def bootstrap_difference(
 
 
 def _intervals(
-    whole: dict[str, FloatArray], drawn: dict[str, FloatArray], num_speakers: int, level: float
+    whole: dict[str, DoubleArray], drawn: dict[str, DoubleArray], num_speakers: int, level: float
 ) -> dict[str, Interval]:
     if not 0.0 < level < 1.0:
         raise ValueError(f"level = {level}: must be between 0 and 1")

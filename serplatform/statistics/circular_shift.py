@@ -26,10 +26,8 @@ import dataclasses
 from collections.abc import Hashable, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
+from serplatform.arrays import BoolArray, DoubleArray
 
 #: differences closer than this are equal: the same weights summed in another order
 _EQUAL = 1e-12
@@ -54,7 +52,7 @@ class ShiftTest:
     num_groups: int
 
 
-def excess_by_shift(weights: FloatArray, marked: BoolArray) -> FloatArray:
+def excess_by_shift(weights: DoubleArray, marked: BoolArray) -> DoubleArray:
     """The excess x of one utterance for every shift of its weights, none first.
 
     Args:
@@ -75,7 +73,7 @@ def excess_by_shift(weights: FloatArray, marked: BoolArray) -> FloatArray:
 
 
 def circular_shift_test(
-    weights: Sequence[FloatArray],
+    weights: Sequence[DoubleArray],
     marked: Sequence[BoolArray],
     groups: Sequence[Hashable],
     *,

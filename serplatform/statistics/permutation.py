@@ -16,11 +16,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from serplatform.arrays import DoubleArray, IntArray
 from serplatform.metrics import COUNT_METRICS, count_metrics
 from serplatform.statistics.bootstrap import speaker_index
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 #: differences closer than this are equal: the same counts summed in another order
 _EQUAL = 1e-12
@@ -109,7 +107,7 @@ def paired_permutation_test(
     counts_a = np.bincount(true * num_classes + a, minlength=cells).astype(np.float64)
     counts_b = np.bincount(true * num_classes + b, minlength=cells).astype(np.float64)
 
-    def differences(swapped: npt.NDArray[np.float64] | IntArray) -> FloatArray:
+    def differences(swapped: npt.NDArray[np.float64] | IntArray) -> DoubleArray:
         """(R, kinds) swapped clusters of each kind to (R,) differences."""
         shift = swapped @ kinds if moved.size else np.zeros((len(swapped), cells))
         shape = (-1, num_classes, num_classes)

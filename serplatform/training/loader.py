@@ -7,13 +7,10 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
+from serplatform.arrays import IntArray
 from serplatform.models.base import Batch
-
-IntArray = npt.NDArray[np.int64]
 
 
 class Collates(Protocol):

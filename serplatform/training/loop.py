@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.distributed
 from torch import Tensor, nn
 
+from serplatform.arrays import DoubleArray, IntArray
 from serplatform.config import digest
 from serplatform.datasets.batching import batches, padded_share
 from serplatform.datasets.fold_data import FoldData
@@ -59,9 +59,6 @@ from serplatform.training.random_states import seeded
 from serplatform.training.sharpness import drawn_again, perturbed
 from serplatform.training.trial_config import TrialConfig
 from serplatform.training.weight_average import WeightAverage
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 #: padded frames in a batch of evaluation, where no activations are kept
 EVALUATION_FRAMES = 16_384
@@ -203,7 +200,7 @@ class FoldTrainer:
             averaged_dev=late_dev,
         )
 
-    def posteriors(self, part: str) -> FloatArray:
+    def posteriors(self, part: str) -> DoubleArray:
         """Posteriors of the best epoch's weights.
 
         Args:
@@ -378,7 +375,7 @@ class FoldTrainer:
                 losses = criterion(output.logits, batch.labels)
         return losses.float()
 
-    def _predict(self, part: str) -> FloatArray:
+    def _predict(self, part: str) -> DoubleArray:
         """(N, K) posteriors of the model's present weights, in full precision."""
         rows = np.asarray(self.data.rows(part))
         cut = batches(

@@ -16,11 +16,10 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-IntArray = npt.NDArray[np.int64]
+from serplatform.arrays import IntArray
 
 
 def class_weights(

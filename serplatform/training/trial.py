@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from serplatform.arrays import DoubleArray
 from serplatform.artifacts import (
     SCHEMA_VERSION,
     file_sha256,
@@ -45,8 +45,6 @@ from serplatform.training.epoch_report import EpochReport
 from serplatform.training.loop import FoldTrainer
 from serplatform.training.salvage import PROGRESS_FILE, mend_state, read_progress
 from serplatform.training.trial_config import TrialConfig, resolve
-
-FloatArray = npt.NDArray[np.float64]
 
 #: Saving the resumable state may take at most this share of the time spent training.
 STATE_SHARE = 0.05
@@ -420,7 +418,7 @@ def _append(
     trainer: FoldTrainer,
     part: str,
     fold: int,
-    posteriors: FloatArray,
+    posteriors: DoubleArray,
 ) -> None:
     data = trainer.data
     classes = data.classes

@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pytest
 import scipy.fft
 
+from serplatform.arrays import FloatArray
 from serplatform.errors import BadInputError
 from serplatform.features.base import FEATURES
 from serplatform.features.clip import Clip, num_frames, power_spectrum
@@ -14,7 +15,6 @@ from serplatform.features.log_mel import LogMelConfig
 from serplatform.features.mel_filters import mel_filters
 from serplatform.features.mfcc import MfccConfig
 
-FloatArray = npt.NDArray[np.float32]
 PRESETS = ("log_mel_23", "log_mel_40", "mfcc_40", "mfcc_40_window")
 
 

@@ -8,35 +8,33 @@ Shapes: T frames, D values a frame, H hidden units a direction, A attention unit
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from torch import Tensor, nn
 
+from serplatform.arrays import DoubleArray
 from serplatform.models.layers.convolution_block import ConvolutionBlock
 from serplatform.models.layers.utterance_pooling import UtterancePooling
 from serplatform.models.layers.word_embedding import WordEmbedding
 
-FloatArray = npt.NDArray[np.float64]
 
-
-def array(values: Tensor) -> FloatArray:
+def array(values: Tensor) -> DoubleArray:
     """A tensor's values."""
     return values.detach().double().numpy()
 
 
-def sigmoid(values: FloatArray) -> FloatArray:
+def sigmoid(values: DoubleArray) -> DoubleArray:
     """1 / (1 + exp(-x))."""
     return 1.0 / (1.0 + np.exp(-values))
 
 
-def softmax(values: FloatArray) -> FloatArray:
+def softmax(values: DoubleArray) -> DoubleArray:
     """exp(x) over their sum, of a vector."""
     powers = np.exp(values - values.max())
     return powers / powers.sum()
 
 
 def lstm_direction(
-    frames: FloatArray, weights: nn.LSTM, layer: int, *, backward: bool
-) -> FloatArray:
+    frames: DoubleArray, weights: nn.LSTM, layer: int, *, backward: bool
+) -> DoubleArray:
     """One direction of one layer of an LSTM: (T, ·) to (T, H), cell by cell."""
     suffix = f"_l{layer}{'_reverse' if backward else ''}"
     w_ih, w_hh, b_ih, b_hh = (
@@ -56,7 +54,7 @@ def lstm_direction(
     return outputs
 
 
-def bilstm(frames: FloatArray, weights: nn.LSTM) -> FloatArray:
+def bilstm(frames: DoubleArray, weights: nn.LSTM) -> DoubleArray:
     """All layers and both directions: (T, D) to (T, 2H)."""
     for layer in range(weights.num_layers):
         forward = lstm_direction(frames, weights, layer, backward=False)
@@ -66,8 +64,8 @@ def bilstm(frames: FloatArray, weights: nn.LSTM) -> FloatArray:
 
 
 def mean_attention(
-    frames: FloatArray, w_h: FloatArray, w_m: FloatArray, w_e: FloatArray
-) -> FloatArray:
+    frames: DoubleArray, w_h: DoubleArray, w_m: DoubleArray, w_e: DoubleArray
+) -> DoubleArray:
     """MOMA's Eqs. (4)-(5), frame by frame: (T, D), (A, D), (A, D), (A,) to (T,)."""
     total = np.zeros(frames.shape[1])
     for frame in frames:
@@ -80,7 +78,7 @@ def mean_attention(
     return softmax(energies)
 
 
-def convolution(maps: FloatArray, weight: FloatArray) -> FloatArray:
+def convolution(maps: DoubleArray, weight: DoubleArray) -> DoubleArray:
     """(H_in, T) and (H_out, H_in, K) to (H_out, T); zeros beyond both ends."""
     size = weight.shape[2]
     result = np.zeros((weight.shape[0], maps.shape[1]))
@@ -92,7 +90,7 @@ def convolution(maps: FloatArray, weight: FloatArray) -> FloatArray:
     return result
 
 
-def convolution_block(maps: FloatArray, block: ConvolutionBlock) -> FloatArray:
+def convolution_block(maps: DoubleArray, block: ConvolutionBlock) -> DoubleArray:
     """Convolution, normalisation by the running statistics, ReLU: (H_in, T) to (H_out, T)."""
     norm = block.norm
     mean, variance = array(norm.running_mean), array(norm.running_variance)
@@ -104,13 +102,13 @@ def convolution_block(maps: FloatArray, block: ConvolutionBlock) -> FloatArray:
     return maps
 
 
-def word_vectors(ids: Tensor, embedding: WordEmbedding) -> FloatArray:
+def word_vectors(ids: Tensor, embedding: WordEmbedding) -> DoubleArray:
     """Vectors of the words of one utterance: (L,) ids, none of them padding, to (L, E)."""
     rows = [embedding.unknown if i == 1 else embedding.vectors[i - 2] for i in ids.tolist()]
     return np.stack([array(row) for row in rows])
 
 
-def pooled(frames: FloatArray, pooling: UtterancePooling) -> FloatArray:
+def pooled(frames: DoubleArray, pooling: UtterancePooling) -> DoubleArray:
     """One vector of an utterance: (T, 2H) to (2H,)."""
     half = frames.shape[1] // 2
     if pooling.attention is not None:

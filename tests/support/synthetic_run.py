@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from serplatform.arrays import DoubleArray, IntArray
 from serplatform.artifacts import (
     SCHEMA_VERSION,
     UTTERANCE_SCHEMA,
@@ -30,9 +30,6 @@ from serplatform.protocols.base import Fold, FoldPlan
 from serplatform.protocols.plan import plan_hash, write_plan
 from serplatform.run_directory import RunDirectory
 from serplatform.seeding import derive_seed
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 ARCHITECTURE_CYCLE = ("moma", "blstmatt", "csa")
 CLASSES = ("neutral", "happy", "sad", "angry")
@@ -113,10 +110,10 @@ def make_posteriors(
     *,
     num_classes: int,
     skill: float,
-    shared: FloatArray,
+    shared: DoubleArray,
     sharpness: float,
     rng: np.random.Generator,
-) -> FloatArray:
+) -> DoubleArray:
     """Draw one trial's posteriors.
 
     Args:
@@ -149,7 +146,7 @@ def _params(architecture: str, rng: np.random.Generator) -> dict[str, Any]:
         "data.normalization": str(rng.choice(["train", "speaker"])),
     }
     if architecture == "csa":
-        params["model.context"] = int(rng.choice([20, 30, 40]))
+        params["model.context_frames"] = int(rng.choice([20, 30, 40]))
     if architecture == "moma":
         params["model.num_blocks"] = int(rng.choice([2, 3]))
     return params
@@ -174,7 +171,7 @@ def _history(num_folds: int, fold_uar: Sequence[float], rng: np.random.Generator
 
 
 def _posterior_columns(
-    plan: FoldPlan, speech: SyntheticSpeech, by_part: dict[tuple[int, str], FloatArray]
+    plan: FoldPlan, speech: SyntheticSpeech, by_part: dict[tuple[int, str], DoubleArray]
 ) -> dict[str, list[Any]]:
     rows = {name: i for i, name in enumerate(speech.utterance_ids)}
     columns: dict[str, list[Any]] = {
@@ -319,7 +316,7 @@ def make_run(
             row["history"] = _history(1, [0.3], rng)[:2]
         else:
             trial_skill, sharpness = next(finished), float(rng.uniform(0.6, 1.8))
-            by_part: dict[tuple[int, str], FloatArray] = {}
+            by_part: dict[tuple[int, str], DoubleArray] = {}
             dev: list[dict[str, float]] = []
             for fold, ids in enumerate(plan.folds):
                 for part in ("dev", "test"):

@@ -5,9 +5,12 @@ Shapes: B utterances, L words, V ids (0 padding, 1 unknown, the others words), E
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 from torch import Tensor, nn
 
+from serplatform.config import setting
 from serplatform.errors import BadInputError
 from serplatform.models.base import InputSpec
 
@@ -17,6 +20,16 @@ NUM_SPECIAL = 2
 
 #: deviation of the vectors that training starts from, near that of GloVe's 300 values
 START_DEVIATION = 0.3
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WordVectorsConfig:
+    """Settings of an architecture that reads words."""
+
+    embedding_dim: int = setting(
+        300, "values of a word vector trained from scratch; a vector file has its own", low=1
+    )
+    train_word_vectors: bool = setting(True, "train the vectors of a file further")
 
 
 class WordEmbedding(nn.Module):

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from serplatform.records import ShownRecord
 from serplatform.report.evidence import Evidence
 from serplatform.report.explanations import ExplainedFigure, Explanations
+from serplatform.report.figures import _charts as charts
 from serplatform.report.figures._speech_tracks import labels, picture, rectangles
 from serplatform.report.figures.base import (
     DASHES,
@@ -159,14 +160,8 @@ class AttentionOnSpeechFigure(ExplainedFigure[AttentionOnSpeech]):
             by_confidence=first.info["chosen_by"] == "confidence",
             licence=first.info.get("licence") or "",
             errors=tuple(
-                (
-                    entry["utterance_id"],
-                    entry["speaker_id"],
-                    entry["truth"],
-                    entry["prediction"],
-                    entry["confidence"],
-                )
-                for entry in first.info["confident_errors"]
+                (e["utterance_id"], e["speaker_id"], e["truth"], e["prediction"], e["confidence"])
+                for e in first.info["confident_errors"]
             ),
             ranked_by=first.name(ranked, names[ranked]),
         )
@@ -334,15 +329,9 @@ def _panel(item: ShownUtterance, visible: Sequence[str], colours: Mapping[str, s
     ]
     lowest = "y3" if "yaxis3" in domains else "y" if "yaxis" in domains else "y2"
     shapes = rectangles(item.words, item.phones)
-    plain = {"showgrid": False, "zeroline": False, "fixedrange": True}
+    plain = {**charts.BARE, "fixedrange": True}
     layout: dict[str, Any] = {
-        "xaxis": {
-            "title": {"text": "seconds"},
-            "range": [0, item.shown],
-            "anchor": lowest,
-            "showgrid": False,
-            "zeroline": False,
-        },
+        "xaxis": charts.axis("seconds", range=[0, item.shown], anchor=lowest, **charts.BARE),
         "yaxis": {
             **plain,
             "domain": domains.get("yaxis", [0, 0.001]),
@@ -367,18 +356,8 @@ def _panel(item: ShownUtterance, visible: Sequence[str], colours: Mapping[str, s
             "zerolinecolor": "@rule",
             "fixedrange": True,
         }
-        shapes.append(
-            {
-                "type": "line",
-                "xref": "paper",
-                "x0": 0,
-                "x1": 1,
-                "yref": "y2",
-                "y0": 1,
-                "y1": 1,
-                "line": {"color": "@muted", "dash": "dot", "width": 1},
-            }
-        )
+        across = {"type": "line", "xref": "paper", "x0": 0, "x1": 1}
+        shapes.append({**across, "yref": "y2", "y0": 1, "y1": 1, "line": charts.DOTTED})
         legend = 20 * -(-len(item.curves) // 3)
     if "yaxis3" in domains:
         layout["yaxis3"] = {
@@ -388,13 +367,8 @@ def _panel(item: ShownUtterance, visible: Sequence[str], colours: Mapping[str, s
             "tickvals": [0.5, 1.5],
             "ticktext": ["phones", "words"],
         }
-    return Panel(
-        title=_title(item),
-        data=traces,
-        layout=layout,
-        height=pixels + legend + 60,
-        audio=item.audio,
-    )
+    height = pixels + legend + 60
+    return Panel(title=_title(item), data=traces, layout=layout, height=height, audio=item.audio)
 
 
 def _title(item: ShownUtterance) -> str:
@@ -423,22 +397,18 @@ def _curves(
         if curve.kind == "words" and starts:  # the last word lasts to the end of the words
             starts.append(max([item.words[-1][2] if item.words else item.shown, starts[-1]]))
             values.append(values[-1])
+        stroke = {
+            "color": colours[curve.trial],
+            "dash": DASHES[place % len(DASHES)],
+            "width": 1.8,
+            "shape": "hv" if curve.kind == "words" else "linear",
+        }
+        shown = True if curve.trial in visible else "legendonly"
+        hover = "%{x:.2f} s: %{y:.2f} × even"
+        name = f"{curve.trial} {curve.map}"
         traces.append(
-            {
-                "type": "scatter",
-                "mode": "lines",
-                "name": f"{curve.trial} {curve.map}",
-                "x": starts,
-                "y": values,
-                "yaxis": "y2",
-                "visible": True if curve.trial in visible else "legendonly",
-                "line": {
-                    "color": colours[curve.trial],
-                    "dash": DASHES[place % len(DASHES)],
-                    "width": 1.8,
-                    "shape": "hv" if curve.kind == "words" else "linear",
-                },
-                "hovertemplate": "%{x:.2f} s: %{y:.2f} × even",
-            }
+            charts.line(
+                name, starts, values, yaxis="y2", visible=shown, line=stroke, hovertemplate=hover
+            )
         )
     return traces

@@ -5,22 +5,13 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-import numpy.typing as npt
 
+from serplatform.arrays import DoubleArray
 from serplatform.report.evidence import Evidence
 from serplatform.report.explanations import ExplainedFigure, Explanations
-from serplatform.report.figures._heat_map import heat_map
-from serplatform.report.figures.base import (
-    FIGURES,
-    Drawing,
-    Ink,
-    NoDataError,
-    Panel,
-    Table,
-)
+from serplatform.report.figures import _charts as charts
+from serplatform.report.figures.base import FIGURES, Drawing, Ink, NoDataError, Panel, Table
 from serplatform.report.wording import decimal, short
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,7 +21,7 @@ class AttentionSimilarity:
     trial: str
     classes: tuple[str, ...]
     utterances: tuple[int, ...]
-    similarity: FloatArray
+    similarity: DoubleArray
 
     def pairs(self) -> list[tuple[float, str, str]]:
         """Every pair of classes, the least alike first."""
@@ -42,7 +33,7 @@ class AttentionSimilarity:
         )
 
 
-def cosine_similarity(vectors: FloatArray) -> FloatArray:
+def cosine_similarity(vectors: DoubleArray) -> DoubleArray:
     """(C, D) vectors to (C, C) absolute cosines; 0 for a vector of zeros.
 
     Example:
@@ -115,17 +106,12 @@ class AttentionSimilarityFigure(ExplainedFigure[tuple[AttentionSimilarity, ...]]
             labels = [short(name) for name in item.classes]
             values = item.similarity.tolist()
             pairs = item.pairs()
-            ticks = {
-                "tickvals": list(range(size)),
-                "ticktext": labels,
-                "showgrid": False,
-                "zeroline": False,
-            }
+            ticks = charts.axis("", labels, **charts.BARE)
             panels.append(
                 Panel(
                     title=item.trial if len(data) > 1 else "",
                     data=[
-                        heat_map(
+                        charts.heat_map(
                             values,
                             [[decimal(value) for value in row] for row in values],
                             low=min(0.99, pairs[0][0]),

@@ -58,6 +58,10 @@ class Ink:
     def symbol(self, name: str) -> str:
         return SYMBOLS[self.place(name) % len(SYMBOLS)]
 
+    def marker(self, name: str, size: Any, **more: Any) -> dict[str, Any]:
+        """Plotly's marker of a name; ``size`` in pixels, one for all or one a point."""
+        return {"color": self.colour(name), "symbol": self.symbol(name), "size": size, **more}
+
     def dash(self, name: str) -> str:
         return DASHES[self.place(name) % len(DASHES)]
 
@@ -90,7 +94,7 @@ class Table:
         """Rows as text."""
         if self.display:
             return [list(row) for row in self.display]
-        return [[_text(cell) for cell in row] for row in self.rows]
+        return [[cell_text(cell) for cell in row] for row in self.rows]
 
     def numeric(self) -> list[bool]:
         """Whether each column shown reads as numbers, to be set flush right."""
@@ -101,7 +105,8 @@ class Table:
         ]
 
 
-def _text(cell: Cell) -> str:
+def cell_text(cell: Cell) -> str:
+    """A value as a page shows it where nothing else is asked for."""
     if cell is None:
         return "–"
     if isinstance(cell, float):

@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import math
+from math import isnan
 
 from serplatform.report.evidence import Evidence
-from serplatform.report.figures.base import (
-    FIGURES,
-    Drawing,
-    Figure,
-    Ink,
-    NoDataError,
-    Panel,
-    Table,
-)
+from serplatform.report.figures import _charts as charts
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, Ink, NoDataError, Panel
 from serplatform.report.wording import percent, short
 from serplatform.statistics.bootstrap import Interval
 
@@ -58,29 +51,15 @@ class ClassRecallFigure(Figure[tuple[ClassRecall, ...]]):
             rows = [row for row in data if row.system == system and row.utterances]
             shift = 0.0 if len(systems) == 1 else (i - (len(systems) - 1) / 2) * 0.26
             traces.append(
-                {
-                    "type": "scatter",
-                    "mode": "markers",
-                    "name": system,
-                    "x": [100 * row.recall.value for row in rows],
-                    "y": [classes.index(row.emotion) + shift for row in rows],
-                    "error_x": {
-                        "type": "data",
-                        "symmetric": False,
-                        "array": [_reach(row.recall, up=True) for row in rows],
-                        "arrayminus": [_reach(row.recall, up=False) for row in rows],
-                        "color": ink.colour(system),
-                        "thickness": 2,
-                        "width": 0,
-                    },
-                    "marker": {
-                        "color": ink.colour(system),
-                        "symbol": ink.symbol(system),
-                        "size": 10,
-                    },
-                    "text": [short(row.emotion) for row in rows],
-                    "hovertemplate": "%{text}: %{x:.1f} %",
-                }
+                charts.markers(
+                    system,
+                    [100 * row.recall.value for row in rows],
+                    [classes.index(row.emotion) + shift for row in rows],
+                    error_x=charts.whiskers([row.recall for row in rows], ink.colour(system)),
+                    marker=ink.marker(system, 10),
+                    text=[short(row.emotion) for row in rows],
+                    hovertemplate="%{text}: %{x:.1f} %",
+                )
             )
         first = [row for row in data if row.system == systems[0] and row.utterances]
         best = max(first, key=lambda row: row.recall.value)
@@ -95,28 +74,9 @@ class ClassRecallFigure(Figure[tuple[ClassRecall, ...]]):
                 Panel(
                     data=traces,
                     layout={
-                        "xaxis": {
-                            "title": {"text": "recall (%), 95 % interval"},
-                            "range": [-2, 102],
-                        },
-                        "yaxis": {
-                            "tickvals": list(range(len(classes))),
-                            "ticktext": [short(name) for name in classes],
-                            "range": [len(classes) - 0.4, -0.6],
-                            "automargin": True,
-                            "zeroline": False,
-                        },
-                        "shapes": [
-                            {
-                                "type": "line",
-                                "x0": 100 / len(classes),
-                                "x1": 100 / len(classes),
-                                "yref": "paper",
-                                "y0": 0,
-                                "y1": 1,
-                                "line": {"color": "@muted", "dash": "dot", "width": 1},
-                            }
-                        ],
+                        "xaxis": charts.axis("recall (%), 95 % interval", range=[-2, 102]),
+                        "yaxis": charts.rows_axis([short(name) for name in classes]),
+                        "shapes": [charts.upright(100 / len(classes))],
                         "annotations": [
                             {
                                 "x": 100 / len(classes),
@@ -134,27 +94,18 @@ class ClassRecallFigure(Figure[tuple[ClassRecall, ...]]):
                 )
             ],
             tables=[
-                Table(
-                    caption="Recall by class",
-                    header=["system", "class", "test utterances", "recall", "low", "high"],
-                    rows=[
-                        [
-                            row.system,
-                            row.emotion,
-                            row.utterances,
-                            None if math.isnan(row.recall.value) else row.recall.value,
-                            row.recall.low,
-                            row.recall.high,
-                        ]
-                        for row in data
-                    ],
+                charts.table(
+                    "Recall by class",
+                    data,
+                    {
+                        "system": lambda r: r.system,
+                        "class": lambda r: r.emotion,
+                        "test utterances": lambda r: r.utterances,
+                        "recall": lambda r: None if isnan(r.recall.value) else r.recall.value,
+                        "low": lambda r: r.recall.low,
+                        "high": lambda r: r.recall.high,
+                    },
                 )
             ],
             note="Intervals resample whole speakers; the dotted line is chance, 1/K.",
         )
-
-
-def _reach(recall: Interval, *, up: bool) -> float:
-    """Distance in percent from the value to one end of its interval; 0 where there is none."""
-    end = recall.high if up else recall.low
-    return 0.0 if end is None else max(0.0, 100 * abs(end - recall.value))

@@ -9,16 +9,8 @@ import numpy.typing as npt
 
 from serplatform.metrics import confusion_counts
 from serplatform.report.evidence import Evidence
-from serplatform.report.figures._heat_map import heat_map
-from serplatform.report.figures.base import (
-    FIGURES,
-    Drawing,
-    Figure,
-    Ink,
-    NoDataError,
-    Panel,
-    Table,
-)
+from serplatform.report.figures import _charts as charts
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, Ink, NoDataError, Panel, Table
 from serplatform.report.wording import listing, percent, short
 
 
@@ -89,7 +81,7 @@ class ConfusionMatrix(Figure[tuple[Confusion, ...]]):
                 Panel(
                     title=confusion.system,
                     data=[
-                        heat_map(
+                        charts.heat_map(
                             (100 * confusion.rates).tolist(),
                             text,
                             low=0,
@@ -98,24 +90,16 @@ class ConfusionMatrix(Figure[tuple[Confusion, ...]]):
                         )
                     ],
                     layout={
-                        "xaxis": {
-                            "title": {"text": "recognised as"},
-                            "tickvals": list(range(size)),
-                            "ticktext": labels,
-                            "showgrid": False,
-                            "zeroline": False,
-                            "constrain": "domain",
-                            "tickangle": -40 if size > 4 else 0,
-                        },
-                        "yaxis": {
-                            "title": {"text": "spoken"},
-                            "tickvals": list(range(size)),
-                            "ticktext": labels,
-                            "autorange": "reversed",
-                            "showgrid": False,
-                            "zeroline": False,
-                            "automargin": True,
-                        },
+                        "xaxis": charts.axis(
+                            "recognised as",
+                            labels,
+                            **charts.BARE,
+                            constrain="domain",
+                            tickangle=-40 if size > 4 else 0,
+                        ),
+                        "yaxis": charts.axis(
+                            "spoken", labels, autorange="reversed", **charts.BARE, automargin=True
+                        ),
                     },
                     height=170 + 44 * size,
                 )

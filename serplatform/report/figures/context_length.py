@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from serplatform.report.evidence import Evidence
+from serplatform.report.figures import _charts as charts
 from serplatform.report.figures.base import FIGURES, Drawing, Figure, Ink, NoDataError, Panel, Table
 from serplatform.report.wording import percent
 
@@ -59,28 +60,26 @@ class ContextLength(Figure[tuple[ContextPoint, ...]]):
             panels=[
                 Panel(
                     data=[
-                        {
-                            "type": "scatter",
-                            "mode": "lines+markers",
-                            "name": "best trial",
-                            "x": frames,
-                            "y": [100 * p.best for p in data],
-                            "line": {"color": "@series-1"},
-                            "marker": {"size": 8},
-                        },
-                        {
-                            "type": "scatter",
-                            "mode": "lines+markers",
-                            "name": "mean of trials",
-                            "x": frames,
-                            "y": [100 * p.mean for p in data],
-                            "line": {"color": "@series-2", "dash": "dot"},
-                            "marker": {"symbol": "square-open", "size": 8},
-                        },
+                        charts.scatter(
+                            "lines+markers",
+                            "best trial",
+                            frames,
+                            [100 * p.best for p in data],
+                            line={"color": "@series-1"},
+                            marker={"size": 8},
+                        ),
+                        charts.scatter(
+                            "lines+markers",
+                            "mean of trials",
+                            frames,
+                            [100 * p.mean for p in data],
+                            line={"color": "@series-2", "dash": "dot"},
+                            marker={"symbol": "square-open", "size": 8},
+                        ),
                     ],
                     layout={
-                        "xaxis": {"title": {"text": "context length (frames)"}, "tickvals": frames},
-                        "yaxis": {"title": {"text": "dev UAR (%)"}},
+                        "xaxis": charts.axis("context length (frames)", tickvals=frames),
+                        "yaxis": charts.axis("dev UAR (%)"),
                     },
                 )
             ],

@@ -5,17 +5,10 @@ from __future__ import annotations
 import dataclasses
 
 from serplatform.report.evidence import Evidence
-from serplatform.report.figures.base import (
-    FIGURES,
-    Drawing,
-    Figure,
-    Ink,
-    NoDataError,
-    Panel,
-    Table,
-)
-from serplatform.report.figures.trial_outcomes import median
-from serplatform.report.wording import decimal, duration, percent
+from serplatform.report.figures import _charts as charts
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, Ink, NoDataError, Panel
+from serplatform.report.figures.trial_outcomes import called, median
+from serplatform.report.wording import decimal, duration, percent, whole
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,17 +68,9 @@ class Cost(Figure[tuple[TrialCost, ...]]):
                     "x": [c.seconds for c in group],
                     "text": [f"{c.trial}, {c.state}, {c.epochs} epochs" for c in group],
                     "hovertemplate": "%{text}<br>%{x:.1f} s<extra></extra>",
-                    "boxpoints": "all",
-                    "jitter": 0.4,
-                    "pointpos": 0,
-                    "fillcolor": "rgba(0,0,0,0)",
+                    **charts.BOX,
                     "line": {"color": ink.colour(name), "width": 1},
-                    "marker": {
-                        "color": ink.colour(name),
-                        "symbol": ink.symbol(name),
-                        "size": 5,
-                        "opacity": 0.7,
-                    },
+                    "marker": ink.marker(name, 5, opacity=0.7),
                 }
             )
         medians = [
@@ -102,10 +87,7 @@ class Cost(Figure[tuple[TrialCost, ...]]):
                 Panel(
                     data=traces,
                     layout={
-                        "xaxis": {
-                            "title": {"text": "training time of a trial (s)"},
-                            "rangemode": "tozero",
-                        },
+                        "xaxis": charts.axis("training time of a trial (s)", rangemode="tozero"),
                         "yaxis": {"autorange": "reversed", "automargin": True},
                         "showlegend": False,
                     },
@@ -113,18 +95,19 @@ class Cost(Figure[tuple[TrialCost, ...]]):
                 )
             ],
             tables=[
-                Table(
-                    caption="Cost of each trial",
-                    header=[
-                        "trial",
-                        "state",
-                        "dev UAR (%)",
-                        "training (s)",
-                        "epochs",
-                        "seconds an epoch",
-                        "parameters",
-                        "peak memory (MiB)",
-                    ],
+                charts.table(
+                    "Cost of each trial",
+                    data,
+                    {
+                        "trial": lambda c: c.trial,
+                        "state": (lambda c: c.state, called),
+                        "dev UAR (%)": (lambda c: c.dev_uar, percent),
+                        "training (s)": (lambda c: c.seconds, "{:,.1f}".format),
+                        "epochs": (lambda c: c.epochs, "{:,}".format),
+                        "seconds an epoch": (lambda c: c.per_epoch, lambda v: decimal(v, 2)),
+                        "parameters": (lambda c: c.num_parameters, whole),
+                        "peak memory (MiB)": (lambda c: c.memory_mb, whole),
+                    },
                     csv_header=[
                         "trial",
                         "state",
@@ -134,32 +117,6 @@ class Cost(Figure[tuple[TrialCost, ...]]):
                         "seconds_per_epoch",
                         "num_parameters",
                         "peak_memory_mb",
-                    ],
-                    rows=[
-                        [
-                            c.trial,
-                            c.state,
-                            c.dev_uar,
-                            c.seconds,
-                            c.epochs,
-                            c.per_epoch,
-                            c.num_parameters,
-                            c.memory_mb,
-                        ]
-                        for c in data
-                    ],
-                    display=[
-                        [
-                            c.trial,
-                            "finished" if c.state == "complete" else c.state,
-                            percent(c.dev_uar),
-                            f"{c.seconds:,.1f}",
-                            f"{c.epochs:,}",
-                            decimal(c.per_epoch, 2),
-                            "–" if c.num_parameters is None else f"{c.num_parameters:,}",
-                            "–" if c.memory_mb is None else f"{c.memory_mb:,.0f}",
-                        ]
-                        for c in data
                     ],
                     sortable=True,
                 )

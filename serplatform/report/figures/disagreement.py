@@ -5,16 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from serplatform.report.evidence import Evidence, member_labels
-from serplatform.report.figures._heat_map import heat_map
-from serplatform.report.figures.base import (
-    FIGURES,
-    Drawing,
-    Figure,
-    Ink,
-    NoDataError,
-    Panel,
-    Table,
-)
+from serplatform.report.figures import _charts as charts
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, Ink, NoDataError, Panel, Table
 from serplatform.report.wording import percent, short
 
 
@@ -75,7 +67,7 @@ class DisagreementFigure(Figure[Disagreement]):
             panels=[
                 Panel(
                     data=[
-                        heat_map(
+                        charts.heat_map(
                             [
                                 [100 * v if i != j else None for j, v in enumerate(row)]
                                 for i, row in enumerate(data.shares)
@@ -90,20 +82,8 @@ class DisagreementFigure(Figure[Disagreement]):
                         )
                     ],
                     layout={
-                        "xaxis": {
-                            "tickvals": list(range(size)),
-                            "ticktext": labels,
-                            "tickangle": -50,
-                            "showgrid": False,
-                            "zeroline": False,
-                        },
-                        "yaxis": {
-                            "tickvals": list(range(size)),
-                            "ticktext": labels,
-                            "autorange": "reversed",
-                            "showgrid": False,
-                            "zeroline": False,
-                        },
+                        "xaxis": charts.axis("", labels, tickangle=-50, **charts.BARE),
+                        "yaxis": charts.axis("", labels, autorange="reversed", **charts.BARE),
                         "meta": {"minWidth": 120 + 30 * size},
                     },
                     height=150 + 30 * size,

@@ -8,6 +8,7 @@ from typing import Any
 
 from serplatform.report.evidence import Evidence
 from serplatform.report.explanations import ExplainedFigure, Explanations
+from serplatform.report.figures import _charts as charts
 from serplatform.report.figures.base import (
     FIGURES,
     SERIES,
@@ -16,9 +17,10 @@ from serplatform.report.figures.base import (
     Ink,
     NoDataError,
     Panel,
-    Table,
 )
 from serplatform.report.wording import decimal, plural, short
+
+BARE = {"showticklabels": False, **charts.BARE, "ticks": ""}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -112,8 +114,8 @@ class EmbeddingsFigure(ExplainedFigure[Embeddings]):
                     ),
                     data=_traces(data.classes, picture),
                     layout={
-                        "xaxis": _bare(),
-                        "yaxis": _bare(),
+                        "xaxis": BARE,
+                        "yaxis": BARE,
                         "margin": {"l": 12, "b": 16},
                         "legend": {"font": {"size": 11}},
                     },
@@ -122,54 +124,31 @@ class EmbeddingsFigure(ExplainedFigure[Embeddings]):
                 for picture in pictures
             ],
             tables=[
-                Table(
-                    caption="How well classes keep together",
-                    header=[
-                        "trial",
-                        "utterances",
-                        "vectors",
-                        "dimension",
-                        "same class among 5 neighbours",
-                        "by chance",
-                    ],
-                    rows=[
-                        [
-                            p.trial,
-                            len(p.points),
-                            _called(p.vectors),
-                            p.dim,
-                            p.purity,
-                            p.chance,
-                        ]
-                        for p in pictures
-                    ],
+                charts.table(
+                    "How well classes keep together",
+                    pictures,
+                    {
+                        "trial": lambda p: p.trial,
+                        "utterances": lambda p: len(p.points),
+                        "vectors": lambda p: _called(p.vectors),
+                        "dimension": lambda p: p.dim,
+                        "same class among 5 neighbours": lambda p: p.purity,
+                        "by chance": lambda p: p.chance,
+                    },
                 ),
-                Table(
-                    caption="Points of the pictures",
-                    header=[
-                        "trial",
-                        "utterance",
-                        "speaker",
-                        "spoken",
-                        "recognised",
-                        "confidence",
-                        "x",
-                        "y",
-                    ],
-                    rows=[
-                        [
-                            picture.trial,
-                            p.utterance_id,
-                            p.speaker_id,
-                            p.truth,
-                            p.prediction,
-                            p.confidence,
-                            p.x,
-                            p.y,
-                        ]
-                        for picture in pictures
-                        for p in picture.points
-                    ],
+                charts.table(
+                    "Points of the pictures",
+                    [(picture.trial, p) for picture in pictures for p in picture.points],
+                    {
+                        "trial": lambda row: row[0],
+                        "utterance": lambda row: row[1].utterance_id,
+                        "speaker": lambda row: row[1].speaker_id,
+                        "spoken": lambda row: row[1].truth,
+                        "recognised": lambda row: row[1].prediction,
+                        "confidence": lambda row: row[1].confidence,
+                        "x": lambda row: row[1].x,
+                        "y": lambda row: row[1].y,
+                    },
                 ),
             ],
             note=(
@@ -187,10 +166,6 @@ def _called(vectors: str) -> str:
     return "before the last layer" if vectors == "penultimate" else "log posteriors"
 
 
-def _bare() -> dict[str, Any]:
-    return {"showticklabels": False, "showgrid": False, "zeroline": False, "ticks": ""}
-
-
 def _traces(classes: tuple[str, ...], picture: Embedding) -> list[dict[str, Any]]:
     """One trace a class that occurs, in label order."""
     traces = []
@@ -198,28 +173,24 @@ def _traces(classes: tuple[str, ...], picture: Embedding) -> list[dict[str, Any]
         points = [p for p in picture.points if p.truth == name]
         if not points:
             continue
-        symbol = SYMBOLS[place % len(SYMBOLS)]
+        symbol, colour = SYMBOLS[place % len(SYMBOLS)], SERIES[place % len(SERIES)]
         traces.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": short(name),
-                "x": [p.x for p in points],
-                "y": [p.y for p in points],
-                "text": [
+            charts.markers(
+                short(name),
+                [p.x for p in points],
+                [p.y for p in points],
+                text=[
                     f"{p.utterance_id}<br>{p.truth}, recognised as {p.prediction} "
                     f"({p.confidence:.2f})"
                     for p in points
                 ],
-                "hovertemplate": "%{text}<extra></extra>",
-                "marker": {
-                    "color": SERIES[place % len(SERIES)],
-                    "symbol": [
-                        symbol if p.prediction == p.truth else f"{symbol}-open" for p in points
-                    ],
+                hovertemplate="%{text}<extra></extra>",
+                marker={
+                    "color": colour,
+                    "symbol": [symbol + "-open" * (p.prediction != p.truth) for p in points],
                     "size": 8,
-                    "line": {"width": 1.4, "color": SERIES[place % len(SERIES)]},
+                    "line": {"width": 1.4, "color": colour},
                 },
-            }
+            )
         )
     return traces

@@ -8,17 +8,9 @@ from pathlib import Path
 
 from serplatform.report.evidence import LABELS, Evidence
 from serplatform.report.explanations import find_explanations
-from serplatform.report.figures.base import (
-    FIGURES,
-    Cell,
-    Drawing,
-    Figure,
-    Ink,
-    NoDataError,
-    Table,
-)
+from serplatform.report.figures.base import FIGURES, Cell, Drawing, Figure, Ink, NoDataError, Table
 from serplatform.report.load import Trial
-from serplatform.report.wording import decimal, duration, percent
+from serplatform.report.wording import decimal, duration, percent, whole
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -163,14 +155,10 @@ def _rows(data: Sequence[SystemCost]) -> list[tuple[str, list[Cell], list[str]]]
     return [
         ("test UAR (%)", [c.test_uar for c in data], [percent(c.test_uar) for c in data]),
         ("models", [c.models for c in data], [decimal(c.models, 1) for c in data]),
-        ("parameters", [*parameters], [_whole(value) for value in parameters]),
+        ("parameters", [*parameters], [whole(value) for value in parameters]),
         ("latency (ms)", [*milliseconds], [decimal(value, 1) for value in milliseconds]),
         ("trials in it", [c.trials for c in data], [f"{c.trials:,}" for c in data]),
         ("training (h)", [*hours], [decimal(value, 2) for value in hours]),
         ("epochs", [c.epochs for c in data], [f"{c.epochs:,}" for c in data]),
-        ("peak memory in training (MiB)", [*memory], [_whole(value) for value in memory]),
+        ("peak memory in training (MiB)", [*memory], [whole(value) for value in memory]),
     ]
-
-
-def _whole(value: float | None) -> str:
-    return "–" if value is None else f"{value:,.0f}"

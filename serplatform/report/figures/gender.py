@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from serplatform.report.evidence import LABELS, Evidence
-from serplatform.report.figures.base import FIGURES, Drawing, Figure, Ink, NoDataError, Table
+from serplatform.report.figures import _charts as charts
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, Ink, NoDataError
 from serplatform.report.wording import listing, percent
 
 
@@ -56,20 +57,16 @@ class GenderFigure(Figure[tuple[GenderMetrics, ...]]):
         return Drawing(
             summary=f"{data[0].system}: UAR {listing(said)}.",
             tables=[
-                Table(
-                    caption="Test metrics by gender",
-                    header=["gender", "system", "test utterances", "UAR (%)", "accuracy (%)"],
-                    rows=[[r.gender, r.system, r.utterances, r.uar, r.accuracy] for r in data],
-                    display=[
-                        [
-                            r.gender,
-                            r.system,
-                            f"{r.utterances:,}",
-                            percent(r.uar),
-                            percent(r.accuracy),
-                        ]
-                        for r in data
-                    ],
+                charts.table(
+                    "Test metrics by gender",
+                    data,
+                    {
+                        "gender": lambda r: r.gender,
+                        "system": lambda r: r.system,
+                        "test utterances": (lambda r: r.utterances, "{:,}".format),
+                        "UAR (%)": (lambda r: r.uar, percent),
+                        "accuracy (%)": (lambda r: r.accuracy, percent),
+                    },
                 )
             ],
             open_tables=True,

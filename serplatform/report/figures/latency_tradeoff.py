@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 from serplatform.report.evidence import Evidence
 from serplatform.report.explanations import ExplainedFigure, Explanations
-from serplatform.report.figures.base import (
-    FIGURES,
-    Drawing,
-    Ink,
-    NoDataError,
-    Panel,
-    Table,
-)
+from serplatform.report.figures import _charts as charts
+from serplatform.report.figures.base import FIGURES, Drawing, Ink, NoDataError, Panel
 from serplatform.report.wording import decimal, percent, plural
 
 
@@ -69,33 +62,25 @@ class LatencyTradeoff(ExplainedFigure[tuple[TimedTrial, ...]]):
 
     def draw(self, data: tuple[TimedTrial, ...], ink: Ink) -> Drawing:
         front = [t for t in data if t.undominated]
-        traces: list[dict[str, Any]] = [
-            {
-                "type": "scatter",
-                "mode": "lines",
-                "name": "best up to this time",
-                "x": [t.milliseconds for t in front],
-                "y": [100 * t.dev_uar for t in front],
-                "line": {"shape": "hv", "color": "@ink", "width": 1.2, "dash": "dot"},
-                "hoverinfo": "skip",
-            }
-        ]
-        for t in data:
-            traces.append(
-                {
-                    "type": "scatter",
-                    "mode": "markers",
-                    "name": t.trial,
-                    "x": [t.milliseconds],
-                    "y": [100 * t.dev_uar],
-                    "hovertemplate": "%{x:.3g} ms<br>dev UAR %{y:.1f} %",
-                    "marker": {
-                        "color": ink.colour(t.architecture),
-                        "symbol": ink.symbol(t.architecture),
-                        "size": 10,
-                    },
-                }
+        traces = [
+            charts.steps(
+                "best up to this time",
+                [t.milliseconds for t in front],
+                [100 * t.dev_uar for t in front],
+                width=1.2,
+                dash="dot",
             )
+        ]
+        traces += [
+            charts.markers(
+                t.trial,
+                [t.milliseconds],
+                [100 * t.dev_uar],
+                hovertemplate="%{x:.3g} ms<br>dev UAR %{y:.1f} %",
+                marker=ink.marker(t.architecture, 10),
+            )
+            for t in data
+        ]
         fast, slow = front[0], front[-1]
         return Drawing(
             summary=(
@@ -112,37 +97,24 @@ class LatencyTradeoff(ExplainedFigure[tuple[TimedTrial, ...]]):
                 Panel(
                     data=traces,
                     layout={
-                        "xaxis": {
-                            "title": {"text": "milliseconds an utterance"},
-                            "type": "log",
-                        },
-                        "yaxis": {"title": {"text": "mean dev UAR (%)"}},
+                        "xaxis": charts.axis("milliseconds an utterance", type="log"),
+                        "yaxis": charts.axis("mean dev UAR (%)"),
                     },
                     height=420,
                 )
             ],
             tables=[
-                Table(
-                    caption="Explained trials by latency",
-                    header=[
-                        "trial",
-                        "milliseconds",
-                        "utterance (s)",
-                        "parameters",
-                        "dev UAR",
-                        "not beaten by a faster one",
-                    ],
-                    rows=[
-                        [
-                            t.trial,
-                            t.milliseconds,
-                            t.utterance_seconds,
-                            t.num_parameters,
-                            t.dev_uar,
-                            "yes" if t.undominated else "no",
-                        ]
-                        for t in data
-                    ],
+                charts.table(
+                    "Explained trials by latency",
+                    data,
+                    {
+                        "trial": lambda t: t.trial,
+                        "milliseconds": lambda t: t.milliseconds,
+                        "utterance (s)": lambda t: t.utterance_seconds,
+                        "parameters": lambda t: t.num_parameters,
+                        "dev UAR": lambda t: t.dev_uar,
+                        "not beaten by a faster one": lambda t: "yes" if t.undominated else "no",
+                    },
                 )
             ],
             note=(

@@ -7,15 +7,8 @@ import math
 from typing import Any
 
 from serplatform.report.evidence import Evidence
-from serplatform.report.figures.base import (
-    FIGURES,
-    Drawing,
-    Figure,
-    Ink,
-    NoDataError,
-    Panel,
-    Table,
-)
+from serplatform.report.figures import _charts as charts
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, Ink, NoDataError, Panel, Table
 from serplatform.report.load import Trial
 from serplatform.report.wording import listing, percent
 
@@ -96,6 +89,7 @@ class LearningCurvesFigure(Figure[LearningCurves]):
             for trial in trials:
                 for j, curve in enumerate(c for c in data.curves if c.trial == trial):
                     values = getattr(curve, field)
+                    name = curve.architecture
                     traces.append(
                         {
                             "type": "scatter",
@@ -106,8 +100,8 @@ class LearningCurvesFigure(Figure[LearningCurves]):
                             "x": list(curve.epochs),
                             "y": [None if v is None else scale * v for v in values],
                             "line": {
-                                "color": ink.colour(curve.architecture),
-                                "dash": ink.dash(curve.architecture),
+                                "color": ink.colour(name),
+                                "dash": ink.dash(name),
                                 "width": 1.2,
                             },
                             "opacity": 0.75,
@@ -118,10 +112,7 @@ class LearningCurvesFigure(Figure[LearningCurves]):
                 Panel(
                     title=title,
                     data=traces,
-                    layout={
-                        "xaxis": {"title": {"text": "epoch"}},
-                        "yaxis": {"title": {"text": unit}},
-                    },
+                    layout={"xaxis": charts.axis("epoch"), "yaxis": charts.axis(unit)},
                     height=340,
                 )
             )

@@ -6,16 +6,8 @@ import dataclasses
 import math
 
 from serplatform.report.evidence import Evidence, Member
-from serplatform.report.figures._heat_map import heat_map
-from serplatform.report.figures.base import (
-    FIGURES,
-    Drawing,
-    Figure,
-    Ink,
-    NoDataError,
-    Panel,
-    Table,
-)
+from serplatform.report.figures import _charts as charts
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, Ink, NoDataError, Panel, Table
 from serplatform.report.wording import decimal, listing, percent, plural, points, short
 
 #: Most members drawn; the table lists all.
@@ -87,7 +79,7 @@ class MembersFigure(Figure[Members]):
             panels=[
                 Panel(
                     data=[
-                        heat_map(
+                        charts.heat_map(
                             [[100 * s if s > 0 else None for s in m.shares] for m in drawn],
                             [[percent(s, 0) if s > 0 else "" for s in m.shares] for m in drawn],
                             low=0,
@@ -95,21 +87,18 @@ class MembersFigure(Figure[Members]):
                         )
                     ],
                     layout={
-                        "xaxis": {
-                            "title": {"text": "share of the weight (%) by fold"},
-                            "tickvals": list(range(num_folds)),
-                            "ticktext": [str(fold) for fold in data.folds],
-                            "showgrid": False,
-                            "zeroline": False,
-                        },
-                        "yaxis": {
-                            "tickvals": list(range(len(drawn))),
-                            "ticktext": [short(m.name) for m in drawn],
-                            "autorange": "reversed",
-                            "showgrid": False,
-                            "zeroline": False,
-                            "automargin": True,
-                        },
+                        "xaxis": charts.axis(
+                            "share of the weight (%) by fold",
+                            [str(fold) for fold in data.folds],
+                            **charts.BARE,
+                        ),
+                        "yaxis": charts.axis(
+                            "",
+                            [short(m.name) for m in drawn],
+                            autorange="reversed",
+                            **charts.BARE,
+                            automargin=True,
+                        ),
                     },
                     height=100 + 28 * len(drawn),
                 )
@@ -126,38 +115,21 @@ class MembersFigure(Figure[Members]):
 
 def _alone(data: Members) -> Table:
     """What each member is worth by itself and to the ensemble."""
-    return Table(
-        caption="Each member alone, and what the ensemble's test UAR loses without it",
-        header=[
-            "member",
-            "mean share (%)",
-            "folds that use it",
-            "dev UAR alone (%)",
-            "test UAR alone (%)",
-            "gain (points)",
-        ],
-        rows=[
-            [
-                m.name,
-                sum(m.shares) / len(data.folds),
-                sum(s > 0 for s in m.shares),
-                m.dev_uar,
-                m.test_uar,
-                m.gain,
-            ]
-            for m in data.members
-        ],
-        display=[
-            [
-                m.name,
-                percent(sum(m.shares) / len(data.folds)),
-                f"{sum(s > 0 for s in m.shares)} of {len(data.folds)}",
-                percent(m.dev_uar),
-                percent(m.test_uar),
-                "–" if m.gain is None else points(m.gain),
-            ]
-            for m in data.members
-        ],
+    folds = len(data.folds)
+    return charts.table(
+        "Each member alone, and what the ensemble's test UAR loses without it",
+        data.members,
+        {
+            "member": lambda m: m.name,
+            "mean share (%)": (lambda m: sum(m.shares) / folds, percent),
+            "folds that use it": (
+                lambda m: sum(s > 0 for s in m.shares),
+                lambda used: f"{used} of {folds}",
+            ),
+            "dev UAR alone (%)": (lambda m: m.dev_uar, percent),
+            "test UAR alone (%)": (lambda m: m.test_uar, percent),
+            "gain (points)": (lambda m: m.gain, lambda v: "–" if v is None else points(v)),
+        },
     )
 
 

@@ -8,15 +8,8 @@ from typing import Any
 from serplatform.references.published import PublishedResult
 from serplatform.report.beside import find_beside, placed, qualities
 from serplatform.report.evidence import Evidence
-from serplatform.report.figures.base import (
-    FIGURES,
-    Drawing,
-    Figure,
-    Ink,
-    NoDataError,
-    Panel,
-    Table,
-)
+from serplatform.report.figures import _charts as charts
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, Ink, NoDataError, Panel, Table
 from serplatform.report.wording import METRICS as TITLES
 from serplatform.report.wording import interval, listing, percent, short
 from serplatform.statistics.bootstrap import Interval
@@ -99,41 +92,26 @@ def _label(result: PublishedResult) -> str:
 
 
 def _traces(one: MetricBeside, ink: Ink) -> list[dict[str, Any]]:
-    traces: list[dict[str, Any]] = []
-    for place, (label, value) in enumerate(one.ours):
-        low = value.value if value.low is None else value.low
-        high = value.value if value.high is None else value.high
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": label,
-                "x": [100 * value.value],
-                "y": [place],
-                "error_x": {
-                    "type": "data",
-                    "symmetric": False,
-                    "array": [100 * max(0.0, high - value.value)],
-                    "arrayminus": [100 * max(0.0, value.value - low)],
-                    "color": ink.colour(label),
-                    "thickness": 2,
-                    "width": 0,
-                },
-                "marker": {"color": ink.colour(label), "symbol": ink.symbol(label), "size": 11},
-                "hovertemplate": "%{x:.1f} %<br>" + interval(one.metric, value) + "<extra></extra>",
-            }
+    traces = [
+        charts.markers(
+            label,
+            [100 * value.value],
+            [place],
+            error_x=charts.whiskers([value], ink.colour(label)),
+            marker=ink.marker(label, 11),
+            hovertemplate="%{x:.1f} %<br>" + interval(one.metric, value) + "<extra></extra>",
         )
+        for place, (label, value) in enumerate(one.ours)
+    ]
     traces.append(
-        {
-            "type": "scatter",
-            "mode": "markers",
-            "name": "others",
-            "x": [100 * r.value for r in one.others],
-            "y": [len(one.ours) + i for i in range(len(one.others))],
-            "text": [f"{r.system}<br>{qualities(r)}" for r in one.others],
-            "marker": {"color": "@ink", "symbol": "line-ns-open", "size": 15, "line": {"width": 3}},
-            "hovertemplate": "%{text}<br>%{x:.1f} %<extra></extra>",
-        }
+        charts.markers(
+            "others",
+            [100 * r.value for r in one.others],
+            [len(one.ours) + i for i in range(len(one.others))],
+            text=[f"{r.system}<br>{qualities(r)}" for r in one.others],
+            marker={"color": "@ink", "symbol": "line-ns-open", "size": 15, "line": {"width": 3}},
+            hovertemplate="%{text}<br>%{x:.1f} %<extra></extra>",
+        )
     )
     return traces
 
@@ -142,13 +120,12 @@ def _layout(one: MetricBeside) -> dict[str, Any]:
     """Names stand above their rows, so that a narrow screen keeps its width for the scale."""
     rows = _rows(one)
     return {
-        "xaxis": {"title": {"text": f"{TITLES[one.metric][0]} (%), 95 % interval where known"}},
+        "xaxis": charts.axis(f"{TITLES[one.metric][0]} (%), 95 % interval where known"),
         "yaxis": {
             "range": [len(rows) - 0.5, -0.9],
             "showticklabels": False,
             "ticks": "",
-            "showgrid": False,
-            "zeroline": False,
+            **charts.BARE,
         },
         "annotations": [
             {

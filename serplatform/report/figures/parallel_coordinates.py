@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from serplatform.report.evidence import Evidence
+from serplatform.report.figures import _charts as charts
 from serplatform.report.figures.base import FIGURES, Drawing, Figure, Ink, NoDataError, Panel, Table
 from serplatform.report.parameters import Parameter, value_text, varied_parameters
 from serplatform.report.wording import listing, percent
@@ -179,17 +180,15 @@ class ParallelCoordinates(Figure[tuple[Bundle, ...]]):
                     ] + [None]
                     texts += [f"{line.trial}, {percent(line.dev_uar)} %"] * count + [None]
                 traces.append(
-                    {
-                        "type": "scatter",
-                        "mode": "lines",
-                        "name": label,
-                        "x": xs,
-                        "y": ys,
-                        "text": texts,
-                        "hovertemplate": "%{text}<extra></extra>",
-                        "line": {"color": COLOURS[group], "width": WIDTHS[group]},
-                        "opacity": 0.7,
-                    }
+                    charts.line(
+                        label,
+                        xs,
+                        ys,
+                        text=texts,
+                        hovertemplate="%{text}<extra></extra>",
+                        line={"color": COLOURS[group], "width": WIDTHS[group]},
+                        opacity=0.7,
+                    )
                 )
             annotations = [
                 {

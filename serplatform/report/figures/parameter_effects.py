@@ -8,15 +8,8 @@ from typing import Any
 import numpy as np
 
 from serplatform.report.evidence import Evidence
-from serplatform.report.figures.base import (
-    FIGURES,
-    Drawing,
-    Figure,
-    Ink,
-    NoDataError,
-    Panel,
-    Table,
-)
+from serplatform.report.figures import _charts as charts
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, Ink, NoDataError, Panel, Table
 from serplatform.report.parameters import value_text, varied_parameters
 from serplatform.report.wording import percent, plural
 
@@ -175,21 +168,10 @@ def _panel(effect: Effect, ink: Ink) -> Panel:
             "y": [100 * p[3] for p in group],
             "text": [p[0] for p in group],
             "hovertemplate": "%{text}<br>%{x}: %{y:.1f} %<extra></extra>",
-            "marker": {
-                "color": ink.colour(name),
-                "symbol": ink.symbol(name),
-                "size": 4 if boxes else 5,
-                "opacity": 0.75,
-            },
+            "marker": ink.marker(name, 4 if boxes else 5, opacity=0.75),
         }
         if boxes:
-            trace |= {
-                "boxpoints": "all",
-                "jitter": 0.4,
-                "pointpos": 0,
-                "fillcolor": "rgba(0,0,0,0)",
-                "line": {"width": 1, "color": ink.colour(name)},
-            }
+            trace |= {**charts.BOX, "line": {"width": 1, "color": ink.colour(name)}}
         else:
             trace["mode"] = "markers"
         traces.append(trace)
@@ -203,7 +185,7 @@ def _panel(effect: Effect, ink: Ink) -> Panel:
         data=traces,
         layout={
             "xaxis": axis,
-            "yaxis": {"title": {"text": "dev UAR (%)"}},
+            "yaxis": charts.axis("dev UAR (%)"),
             "boxmode": "group",
             "showlegend": len(names) > 1,
         },

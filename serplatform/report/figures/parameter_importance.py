@@ -5,22 +5,13 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-import numpy.typing as npt
 
+from serplatform.arrays import DoubleArray
 from serplatform.report.evidence import Evidence
-from serplatform.report.figures.base import (
-    FIGURES,
-    Drawing,
-    Figure,
-    Ink,
-    NoDataError,
-    Panel,
-    Table,
-)
+from serplatform.report.figures import _charts as charts
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, Ink, NoDataError, Panel, Table
 from serplatform.report.parameters import varied_parameters
 from serplatform.report.wording import decimal, listing
-
-FloatArray = npt.NDArray[np.float64]
 
 #: Fewest finished trials of an architecture from which importances are estimated.
 MIN_TRIALS = 20
@@ -69,8 +60,8 @@ class Importances:
 
 
 def permutation_importance(
-    codes: FloatArray, target: FloatArray, *, seed: int = 0
-) -> tuple[float, FloatArray]:
+    codes: DoubleArray, target: DoubleArray, *, seed: int = 0
+) -> tuple[float, DoubleArray]:
     """Permutation importance of a random forest on held-out rows.
 
     Breiman, "Random Forests", Machine Learning 45, 2001, section 10, with held-out folds in
@@ -131,9 +122,7 @@ class ParameterImportance(Figure[Importances]):
             r2, losses = permutation_importance(codes, target)
             importances = [
                 Importance(
-                    parameter=p.name,
-                    mean=float(loss.mean()),
-                    deviation=float(loss.std(ddof=1)),
+                    parameter=p.name, mean=float(loss.mean()), deviation=float(loss.std(ddof=1))
                 )
                 for p, loss in zip(parameters, losses, strict=True)
             ]
@@ -192,7 +181,7 @@ class ParameterImportance(Figure[Importances]):
                         }
                     ],
                     layout={
-                        "xaxis": {"title": {"text": "loss of held-out R² when shuffled"}},
+                        "xaxis": charts.axis("loss of held-out R² when shuffled"),
                         "yaxis": {"autorange": "reversed", "automargin": True},
                         "showlegend": False,
                     },

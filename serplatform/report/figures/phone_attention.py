@@ -4,28 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from serplatform.arrays import DoubleArray
 from serplatform.records import PhoneTest
 from serplatform.report.clustered_means import clustered_interval, mean_statistic
 from serplatform.report.evidence import Evidence
 from serplatform.report.explanations import ExplainedFigure, Explanations
-from serplatform.report.figures.base import (
-    FIGURES,
-    Drawing,
-    Ink,
-    NoDataError,
-    Panel,
-    Table,
-)
+from serplatform.report.figures import _charts as charts
+from serplatform.report.figures.base import FIGURES, Cell, Drawing, Ink, NoDataError, Panel, Table
 from serplatform.report.wording import decimal, listing, p_value, percent, plural, points
 from serplatform.statistics.bootstrap import Interval
-
-FloatArray = npt.NDArray[np.float64]
 
 CLASSES = ("vowel", "consonant", "silence")
 #: A class with less of the time than this has no intensity worth drawing.
@@ -168,7 +160,7 @@ def map_attention(
     )
 
 
-def _ratio(sums: FloatArray) -> FloatArray:
+def _ratio(sums: DoubleArray) -> DoubleArray:
     """(..., 4) vowel mass and time, consonant mass and time, to the ratio of intensities."""
     above = sums[..., 0] / sums[..., 1]
     return np.asarray(above / (sums[..., 2] / sums[..., 3]), dtype=np.float64)
@@ -234,26 +226,17 @@ class PhoneAttentionFigure(ExplainedFigure[PhoneAttention]):
             if not found:
                 continue
             colour = f"@series-{place + 1}"
+            intervals = [i for _, i in found]
             traces.append(
-                {
-                    "type": "scatter",
-                    "mode": "markers",
-                    "name": name,
-                    "x": [min(i.value, _WIDEST) for _, i in found],
-                    "y": [row + (place - 1) * 0.2 for row, _ in found],
-                    "error_x": {
-                        "type": "data",
-                        "symmetric": False,
-                        "array": [_gap(i, up=True) for _, i in found],
-                        "arrayminus": [_gap(i, up=False) for _, i in found],
-                        "color": colour,
-                        "thickness": 2,
-                        "width": 0,
-                    },
-                    "marker": {"color": colour, "symbol": shapes[name], "size": 10},
-                    "text": [f"{i.value:.3f}" for _, i in found],
-                    "hovertemplate": f"{name}: %{{text}} × even<extra></extra>",
-                }
+                charts.markers(
+                    name,
+                    [min(i.value, _WIDEST) for i in intervals],
+                    [row + (place - 1) * 0.2 for row, _ in found],
+                    error_x=charts.whiskers(intervals, colour, scale=1.0, widest=_WIDEST),
+                    marker={"color": colour, "symbol": shapes[name], "size": 10},
+                    text=[f"{i.value:.3f}" for i in intervals],
+                    hovertemplate=f"{name}: %{{text}} × even<extra></extra>",
+                )
             )
         return Drawing(
             summary=_summary(data),
@@ -261,28 +244,9 @@ class PhoneAttentionFigure(ExplainedFigure[PhoneAttention]):
                 Panel(
                     data=traces,
                     layout={
-                        "xaxis": {
-                            "title": {"text": "attention per frame (1 = even)"},
-                            "range": _range(data),
-                        },
-                        "yaxis": {
-                            "tickvals": list(range(len(labels))),
-                            "ticktext": labels,
-                            "range": [len(labels) - 0.4, -0.6],
-                            "automargin": True,
-                            "zeroline": False,
-                        },
-                        "shapes": [
-                            {
-                                "type": "line",
-                                "x0": 1,
-                                "x1": 1,
-                                "yref": "paper",
-                                "y0": 0,
-                                "y1": 1,
-                                "line": {"color": "@muted", "dash": "dot", "width": 1},
-                            }
-                        ],
+                        "xaxis": charts.axis("attention per frame (1 = even)", range=_range(data)),
+                        "yaxis": charts.rows_axis(labels),
+                        "shapes": [charts.upright(1)],
                     },
                     height=130 + 52 * len(labels),
                 )
@@ -331,14 +295,6 @@ def _smoothing(explained: Explanations) -> list[tuple[str, Interval]]:
         if gap is not None:
             found.append((explained.name(trial, rows[0]["architecture"]), gap))
     return found
-
-
-def _gap(found: Interval, *, up: bool) -> float:
-    """Distance from a point as drawn to one end of its interval; 0 where there is none."""
-    end = found.high if up else found.low
-    if end is None or not math.isfinite(end):
-        return 0.0
-    return max(0.0, abs(min(end, _WIDEST) - min(found.value, _WIDEST)))
 
 
 def _left_out(data: PhoneAttention) -> str:
@@ -401,96 +357,55 @@ def _bounds(found: Interval) -> str:
 
 
 def _test_table(data: PhoneAttention) -> Table:
-    return Table(
-        caption="Vowels against consonants",
-        header=[
-            "attention map",
-            "utterances",
-            "speakers",
-            "sentences",
-            "vowel : consonant",
-            "95 % interval",
-            "excess on vowels (points)",
-            "p",
-            "spread",
-        ],
-        csv_header=[
-            "attention map",
-            "utterances",
-            "speakers",
-            "sentences",
-            "ratio",
-            "ratio low",
-            "ratio high",
-            "excess",
-            "excess low",
-            "excess high",
-            "p",
-            "spread",
-            "spread low",
-            "spread high",
-        ],
-        rows=[
-            [
-                m.label,
-                m.utterances,
-                m.speakers,
-                m.num_groups,
-                *(m.ratio.value, m.ratio.low, m.ratio.high),
-                *(m.excess.value, m.excess.low, m.excess.high),
-                m.p_value,
-                *(m.spread.value, m.spread.low, m.spread.high),
-            ]
-            for m in data.maps
-        ],
-        display=[
-            [
-                m.label,
-                str(m.utterances),
-                str(m.speakers),
-                str(m.num_groups),
-                decimal(m.ratio.value),
-                f"{decimal(m.ratio.low)} to {decimal(m.ratio.high)}",
-                f"{100 * m.excess.value:+.2f}".replace("-", "−"),
-                "–" if m.p_value is None else p_value(m.p_value).removeprefix("p ").lstrip("= "),
-                decimal(m.spread.value, 2),
-            ]
-            for m in data.maps
-        ],
+    what: dict[str, Callable[[MapAttention], Cell]] = {
+        "attention map": lambda m: m.label,
+        "utterances": lambda m: m.utterances,
+        "speakers": lambda m: m.speakers,
+        "sentences": lambda m: m.num_groups,
+    }
+    return charts.table(
+        "Vowels against consonants",
+        data.maps,
+        {
+            **what,
+            "vowel : consonant": (lambda m: m.ratio.value, decimal),
+            "95 % interval": lambda m: f"{decimal(m.ratio.low)} to {decimal(m.ratio.high)}",
+            "excess on vowels (points)": lambda m: f"{100 * m.excess.value:+.2f}".replace("-", "−"),
+            "p": (lambda m: m.p_value, _p),
+            "spread": (lambda m: m.spread.value, lambda v: decimal(v, 2)),
+        },
+        csv={
+            **what,
+            **charts.ends("ratio", lambda m: m.ratio),
+            **charts.ends("excess", lambda m: m.excess),
+            "p": lambda m: m.p_value,
+            **charts.ends("spread", lambda m: m.spread),
+        },
     )
+
+
+def _p(p: float | None) -> str:
+    return "–" if p is None else p_value(p).removeprefix("p ").lstrip("= ")
 
 
 def _class_table(data: PhoneAttention) -> Table:
-    rows = [(m.label, c) for m in data.maps for c in m.classes]
-    return Table(
-        caption="Attention and time by phone class",
-        header=["attention map", "phones", "attention", "time", "per frame", "low", "high"],
-        rows=[
-            [
-                label,
-                c.phone_class,
-                c.mass,
-                c.time,
-                *(
-                    (None, None, None)
-                    if c.intensity is None
-                    else (c.intensity.value, c.intensity.low, c.intensity.high)
-                ),
-            ]
-            for label, c in rows
-        ],
-        display=[
-            [
-                label,
-                c.phone_class,
-                f"{percent(c.mass)} %",
-                f"{percent(c.time)} %",
-                *(decimal(v) for v in _three(c.intensity)),
-            ]
-            for label, c in rows
-        ],
+    def share(value: float) -> str:
+        return f"{percent(value)} %"
+
+    return charts.table(
+        "Attention and time by phone class",
+        [(m.label, c) for m in data.maps for c in m.classes],
+        {
+            "attention map": lambda row: row[0],
+            "phones": lambda row: row[1].phone_class,
+            "attention": (lambda row: row[1].mass, share),
+            "time": (lambda row: row[1].time, share),
+            "per frame": (lambda row: _of(row[1].intensity, "value"), decimal),
+            "low": (lambda row: _of(row[1].intensity, "low"), decimal),
+            "high": (lambda row: _of(row[1].intensity, "high"), decimal),
+        },
     )
 
 
-def _three(found: Interval | None) -> tuple[float | None, float | None, float | None]:
-    return (None, None, None) if found is None else (found.value, found.low, found.high)
+def _of(found: Interval | None, end: str) -> float | None:
+    return None if found is None else getattr(found, end)

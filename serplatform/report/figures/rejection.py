@@ -5,15 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from serplatform.report.evidence import Evidence
-from serplatform.report.figures.base import (
-    FIGURES,
-    Drawing,
-    Figure,
-    Ink,
-    NoDataError,
-    Panel,
-    Table,
-)
+from serplatform.report.figures import _charts as charts
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, Ink, NoDataError, Panel, Table
 from serplatform.report.wording import percent
 
 
@@ -87,29 +80,26 @@ class RejectionFigure(Figure[Rejection]):
             if data.accuracy is not None
             else "At the thresholds that dev rows chose, the ensemble answers no test utterance."
         )
-        traces: list[dict[str, object]] = [
-            {
-                "type": "scatter",
-                "mode": "lines",
-                "name": "ensemble",
-                "x": [100 * c for _, c, _ in data.curve],
-                "y": [100 * a for _, _, a in data.curve],
-                "text": [f"threshold {t:.3f}" for t, _, _ in data.curve],
-                "hovertemplate": "%{x:.0f} % answered, %{y:.1f} % right<br>%{text}<extra></extra>",
-                "line": {"color": ink.colour("Ensemble"), "width": 2},
-            }
+        hover = "%{x:.0f} % answered, %{y:.1f} % right"
+        traces = [
+            charts.line(
+                "ensemble",
+                [100 * c for _, c, _ in data.curve],
+                [100 * a for _, _, a in data.curve],
+                text=[f"threshold {t:.3f}" for t, _, _ in data.curve],
+                hovertemplate=f"{hover}<br>%{{text}}<extra></extra>",
+                line={"color": ink.colour("Ensemble"), "width": 2},
+            )
         ]
         if data.accuracy is not None:
             traces.append(
-                {
-                    "type": "scatter",
-                    "mode": "markers",
-                    "name": "thresholds from dev rows",
-                    "x": [100 * data.coverage],
-                    "y": [100 * data.accuracy],
-                    "hovertemplate": "%{x:.0f} % answered, %{y:.1f} % right<extra></extra>",
-                    "marker": {"color": "@ink", "symbol": "x", "size": 10},
-                }
+                charts.markers(
+                    "thresholds from dev rows",
+                    [100 * data.coverage],
+                    [100 * data.accuracy],
+                    hovertemplate=f"{hover}<extra></extra>",
+                    marker={"color": "@ink", "symbol": "x", "size": 10},
+                )
             )
         return Drawing(
             summary=said,
@@ -117,8 +107,8 @@ class RejectionFigure(Figure[Rejection]):
                 Panel(
                     data=traces,
                     layout={
-                        "xaxis": {"title": {"text": "answered (%)"}, "range": [0, 102]},
-                        "yaxis": {"title": {"text": "accuracy of those answered (%)"}},
+                        "xaxis": charts.axis("answered (%)", range=[0, 102]),
+                        "yaxis": charts.axis("accuracy of those answered (%)"),
                     },
                     height=340,
                 )

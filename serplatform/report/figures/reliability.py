@@ -7,15 +7,8 @@ import dataclasses
 import numpy as np
 
 from serplatform.report.evidence import Evidence
-from serplatform.report.figures.base import (
-    FIGURES,
-    Drawing,
-    Figure,
-    Ink,
-    NoDataError,
-    Panel,
-    Table,
-)
+from serplatform.report.figures import _charts as charts
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, Ink, NoDataError, Panel
 from serplatform.report.load import Posteriors
 from serplatform.report.wording import decimal, listing, percent
 
@@ -83,36 +76,22 @@ class ReliabilityFigure(Figure[tuple[Reliability, ...]]):
 
     def draw(self, data: tuple[Reliability, ...], ink: Ink) -> Drawing:
         largest = max(b.utterances for entry in data for b in entry.bins)
-        traces: list[dict[str, object]] = [
-            {
-                "type": "scatter",
-                "mode": "lines",
-                "name": "perfect calibration",
-                "x": [0, 1],
-                "y": [0, 1],
-                "line": {"color": "@muted", "dash": "dot", "width": 1},
-                "hoverinfo": "skip",
-            }
+        traces = [
+            charts.line("perfect calibration", [0, 1], [0, 1], line=charts.DOTTED, hoverinfo="skip")
         ]
         for entry in data:
+            sizes = [round(5 + 13 * (b.utterances / largest) ** 0.5, 1) for b in entry.bins]
             traces.append(
-                {
-                    "type": "scatter",
-                    "mode": "lines+markers",
-                    "name": entry.system,
-                    "x": [b.confidence for b in entry.bins],
-                    "y": [b.accuracy for b in entry.bins],
-                    "text": [f"{b.utterances} utterances" for b in entry.bins],
-                    "hovertemplate": "confidence %{x:.2f}, accuracy %{y:.2f}<br>%{text}",
-                    "line": {"color": ink.colour(entry.system), "width": 1.2},
-                    "marker": {
-                        "color": ink.colour(entry.system),
-                        "symbol": ink.symbol(entry.system),
-                        "size": [
-                            round(5 + 13 * (b.utterances / largest) ** 0.5, 1) for b in entry.bins
-                        ],
-                    },
-                }
+                charts.scatter(
+                    "lines+markers",
+                    entry.system,
+                    [b.confidence for b in entry.bins],
+                    [b.accuracy for b in entry.bins],
+                    text=[f"{b.utterances} utterances" for b in entry.bins],
+                    hovertemplate="confidence %{x:.2f}, accuracy %{y:.2f}<br>%{text}",
+                    line={"color": ink.colour(entry.system), "width": 1.2},
+                    marker=ink.marker(entry.system, sizes),
+                )
             )
         sentences = []
         for entry in data:
@@ -129,32 +108,25 @@ class ReliabilityFigure(Figure[tuple[Reliability, ...]]):
                 Panel(
                     data=traces,
                     layout={
-                        "xaxis": {
-                            "title": {"text": "mean confidence of the bin"},
-                            "range": [0, 1.02],
-                        },
-                        "yaxis": {"title": {"text": "accuracy of the bin"}, "range": [0, 1.04]},
+                        "xaxis": charts.axis("mean confidence of the bin", range=[0, 1.02]),
+                        "yaxis": charts.axis("accuracy of the bin", range=[0, 1.04]),
                         "meta": {"square": True},
                     },
                     height=420,
                 )
             ],
             tables=[
-                Table(
-                    caption="Bins of confidence",
-                    header=[
-                        "system",
-                        "above",
-                        "up to",
-                        "utterances",
-                        "mean confidence",
-                        "accuracy",
-                    ],
-                    rows=[
-                        [e.system, b.low, b.high, b.utterances, b.confidence, b.accuracy]
-                        for e in data
-                        for b in e.bins
-                    ],
+                charts.table(
+                    "Bins of confidence",
+                    [(entry.system, b) for entry in data for b in entry.bins],
+                    {
+                        "system": lambda row: row[0],
+                        "above": lambda row: row[1].low,
+                        "up to": lambda row: row[1].high,
+                        "utterances": lambda row: row[1].utterances,
+                        "mean confidence": lambda row: row[1].confidence,
+                        "accuracy": lambda row: row[1].accuracy,
+                    },
                 )
             ],
             note="Test rows in ten bins of equal width; a marker's area grows with its utterances.",

@@ -9,14 +9,8 @@ import numpy as np
 from serplatform.report.clustered_means import clustered_interval, mean_statistic
 from serplatform.report.evidence import Evidence
 from serplatform.report.explanations import ExplainedFigure, Explanations
-from serplatform.report.figures.base import (
-    FIGURES,
-    Drawing,
-    Ink,
-    NoDataError,
-    Panel,
-    Table,
-)
+from serplatform.report.figures import _charts as charts
+from serplatform.report.figures.base import FIGURES, Drawing, Ink, NoDataError, Panel
 from serplatform.report.wording import decimal, percent, plural, short
 from serplatform.statistics.bootstrap import Interval
 
@@ -112,38 +106,19 @@ class SampledShareFigure(ExplainedFigure[tuple[SampledShare, ...]]):
             shift = (place - (len(trials) - 1) / 2) * 0.26
             colour = ink.colour(rows[0].architecture)
             traces.append(
-                {
-                    "type": "scatter",
-                    "mode": "markers",
-                    "name": trial,
-                    "x": [100 * row.share.value for row in rows],
-                    "y": [names.index(row.emotion) + shift for row in rows],
-                    "error_x": {
-                        "type": "data",
-                        "symmetric": False,
-                        "array": [
-                            100 * ((r.share.high or r.share.value) - r.share.value) for r in rows
-                        ],
-                        "arrayminus": [
-                            100
-                            * (
-                                r.share.value
-                                - (r.share.value if r.share.low is None else r.share.low)
-                            )
-                            for r in rows
-                        ],
-                        "color": colour,
-                        "thickness": 2,
-                        "width": 0,
-                    },
-                    "marker": {
+                charts.markers(
+                    trial,
+                    [100 * row.share.value for row in rows],
+                    [names.index(row.emotion) + shift for row in rows],
+                    error_x=charts.whiskers([row.share for row in rows], colour),
+                    marker={
                         "color": colour,
                         "symbol": ["diamond" if r.emotion == AVERAGE else "circle" for r in rows],
                         "size": 10,
                     },
-                    "text": [short(row.emotion) for row in rows],
-                    "hovertemplate": "%{text}: %{x:.1f} %<extra></extra>",
-                }
+                    text=[short(row.emotion) for row in rows],
+                    hovertemplate="%{text}: %{x:.1f} %<extra></extra>",
+                )
             )
         first = [r for r in data if r.trial == trials[0] and r.emotion != AVERAGE]
         most = max(first, key=lambda row: row.share.value)
@@ -161,55 +136,26 @@ class SampledShareFigure(ExplainedFigure[tuple[SampledShare, ...]]):
                 Panel(
                     data=traces,
                     layout={
-                        "xaxis": {"title": {"text": "elements sampled (%), 95 % interval"}},
-                        "yaxis": {
-                            "tickvals": list(range(len(names))),
-                            "ticktext": [short(name) for name in names],
-                            "range": [len(names) - 0.4, -0.6],
-                            "automargin": True,
-                            "zeroline": False,
-                        },
+                        "xaxis": charts.axis("elements sampled (%), 95 % interval"),
+                        "yaxis": charts.rows_axis([short(name) for name in names]),
                         "showlegend": len(trials) > 1,
                     },
                     height=130 + 40 * len(names),
                 )
             ],
             tables=[
-                Table(
-                    caption="Elements sampled, by emotion",
-                    header=[
-                        "trial",
-                        "emotion",
-                        "utterances",
-                        "share",
-                        "low",
-                        "high",
-                        "with the first window",
-                    ],
-                    rows=[
-                        [
-                            r.trial,
-                            r.emotion,
-                            r.utterances,
-                            r.share.value,
-                            r.share.low,
-                            r.share.high,
-                            r.with_first,
-                        ]
-                        for r in data
-                    ],
-                    display=[
-                        [
-                            r.trial,
-                            r.emotion,
-                            str(r.utterances),
-                            decimal(r.share.value),
-                            decimal(r.share.low),
-                            decimal(r.share.high),
-                            decimal(r.with_first),
-                        ]
-                        for r in data
-                    ],
+                charts.table(
+                    "Elements sampled, by emotion",
+                    data,
+                    {
+                        "trial": lambda r: r.trial,
+                        "emotion": lambda r: r.emotion,
+                        "utterances": lambda r: r.utterances,
+                        "share": (lambda r: r.share.value, decimal),
+                        "low": (lambda r: r.share.low, decimal),
+                        "high": (lambda r: r.share.high, decimal),
+                        "with the first window": (lambda r: r.with_first, decimal),
+                    },
                 )
             ],
             note=(

@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 from serplatform.report.evidence import Evidence
-from serplatform.report.figures.base import (
-    FIGURES,
-    Drawing,
-    Figure,
-    Ink,
-    NoDataError,
-    Panel,
-    Table,
-)
+from serplatform.report.figures import _charts as charts
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, Ink, NoDataError, Panel
 from serplatform.report.wording import percent, plural
 
 
@@ -71,16 +63,13 @@ class SearchHistory(Figure[History]):
 
     def draw(self, data: History, ink: Ink) -> Drawing:
         names = list(dict.fromkeys(p.architecture for p in data.points))
-        traces: list[dict[str, Any]] = [
-            {
-                "type": "scatter",
-                "mode": "lines",
-                "name": "best so far",
-                "x": [p.position for p in data.points],
-                "y": [None if b is None else 100 * b for b in data.best],
-                "line": {"shape": "hv", "color": "@ink", "width": 1.5},
-                "hoverinfo": "skip",
-            }
+        traces = [
+            charts.steps(
+                "best so far",
+                [p.position for p in data.points],
+                [None if b is None else 100 * b for b in data.best],
+                width=1.5,
+            )
         ]
         for name in names:
             chosen = [p for p in data.points if p.architecture == name and p.objective is not None]
@@ -88,43 +77,38 @@ class SearchHistory(Figure[History]):
                 group = [p for p in chosen if p.state == state]
                 if not group:
                     continue
-                open_mark = state == "pruned"
-                symbol = ink.symbol(name)
+                pruned = state == "pruned"
                 traces.append(
-                    {
-                        "type": "scatter",
-                        "mode": "markers",
-                        "name": f"{name}, pruned" if open_mark else name,
-                        "x": [p.position for p in group],
-                        "y": [100 * p.objective for p in group if p.objective is not None],
-                        "text": [
+                    charts.markers(
+                        f"{name}, pruned" if pruned else name,
+                        [p.position for p in group],
+                        [100 * p.objective for p in group if p.objective is not None],
+                        text=[
                             f"{p.architecture} #{p.trial}"
                             + (" (paper's settings)" if p.paper else "")
                             for p in group
                         ],
-                        "hovertemplate": "%{text}<br>dev UAR %{y:.1f} %<extra></extra>",
-                        "marker": {
-                            "symbol": f"{symbol}-open" if open_mark else symbol,
+                        hovertemplate="%{text}<br>dev UAR %{y:.1f} %<extra></extra>",
+                        marker={
+                            "symbol": ink.symbol(name) + "-open" * pruned,
                             "color": ink.colour(name),
                             "size": 7,
-                            "opacity": 0.6 if open_mark else 0.95,
+                            "opacity": 0.6 if pruned else 0.95,
                         },
-                    }
+                    )
                 )
         failed = [p for p in data.points if p.state == "failed"]
         values = [100 * p.objective for p in data.points if p.objective is not None]
         if failed:
             traces.append(
-                {
-                    "type": "scatter",
-                    "mode": "markers",
-                    "name": "failed (no value)",
-                    "x": [p.position for p in failed],
-                    "y": [min(values, default=0.0)] * len(failed),
-                    "text": [f"{p.architecture} #{p.trial}: failed" for p in failed],
-                    "hovertemplate": "%{text}<extra></extra>",
-                    "marker": {"symbol": "x-thin-open", "color": "@warn", "size": 9},
-                }
+                charts.markers(
+                    "failed (no value)",
+                    [p.position for p in failed],
+                    [min(values, default=0.0)] * len(failed),
+                    text=[f"{p.architecture} #{p.trial}: failed" for p in failed],
+                    hovertemplate="%{text}<extra></extra>",
+                    marker={"symbol": "x-thin-open", "color": "@warn", "size": 9},
+                )
             )
         counts = {
             s: sum(p.state == s for p in data.points) for s in ("complete", "pruned", "failed")
@@ -147,40 +131,29 @@ class SearchHistory(Figure[History]):
                 Panel(
                     data=traces,
                     layout={
-                        "xaxis": {
-                            "title": {"text": "trial, in the order recorded"},
-                            "range": [0, len(data.points) + 1],
-                            "zeroline": False,
-                        },
-                        "yaxis": {"title": {"text": "mean dev UAR (%)"}},
+                        "xaxis": charts.axis(
+                            "trial, in the order recorded",
+                            range=[0, len(data.points) + 1],
+                            zeroline=False,
+                        ),
+                        "yaxis": charts.axis("mean dev UAR (%)"),
                     },
                     height=400,
                 )
             ],
             tables=[
-                Table(
-                    caption="Trials in the order of the search",
-                    header=[
-                        "run",
-                        "trial",
-                        "architecture",
-                        "state",
-                        "paper's settings",
-                        "dev UAR",
-                        "best so far",
-                    ],
-                    rows=[
-                        [
-                            p.run,
-                            p.trial,
-                            p.architecture,
-                            p.state,
-                            "yes" if p.paper else "no",
-                            p.objective,
-                            b,
-                        ]
-                        for p, b in zip(data.points, data.best, strict=True)
-                    ],
+                charts.table(
+                    "Trials in the order of the search",
+                    zip(data.points, data.best, strict=True),
+                    {
+                        "run": lambda row: row[0].run,
+                        "trial": lambda row: row[0].trial,
+                        "architecture": lambda row: row[0].architecture,
+                        "state": lambda row: row[0].state,
+                        "paper's settings": lambda row: "yes" if row[0].paper else "no",
+                        "dev UAR": lambda row: row[0].objective,
+                        "best so far": lambda row: row[1],
+                    },
                 )
             ],
             note=(

@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 from serplatform.report.evidence import Evidence
-from serplatform.report.figures.base import (
-    FIGURES,
-    Drawing,
-    Figure,
-    Ink,
-    NoDataError,
-    Panel,
-    Table,
-)
+from serplatform.report.figures import _charts as charts
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, Ink, NoDataError, Panel, Table
 from serplatform.report.wording import percent, plural
 
 
@@ -63,36 +55,28 @@ class SizeTradeoff(Figure[tuple[SizedTrial, ...]]):
         present = {p.architecture for p in data}
         names = [name for name in ink.architectures if name in present]
         front = [p for p in data if p.undominated]
-        traces: list[dict[str, Any]] = [
-            {
-                "type": "scatter",
-                "mode": "lines",
-                "name": "best up to this size",
-                "x": [p.num_parameters for p in front],
-                "y": [100 * p.dev_uar for p in front],
-                "line": {"shape": "hv", "color": "@ink", "width": 1.2, "dash": "dot"},
-                "hoverinfo": "skip",
-            }
+        traces = [
+            charts.steps(
+                "best up to this size",
+                [p.num_parameters for p in front],
+                [100 * p.dev_uar for p in front],
+                width=1.2,
+                dash="dot",
+            )
         ]
         for name in names:
             group = [p for p in data if p.architecture == name]
             traces.append(
-                {
-                    "type": "scatter",
-                    "mode": "markers",
-                    "name": name,
-                    "x": [p.num_parameters for p in group],
-                    "y": [100 * p.dev_uar for p in group],
-                    "text": [p.trial for p in group],
-                    "hovertemplate": (
+                charts.markers(
+                    name,
+                    [p.num_parameters for p in group],
+                    [100 * p.dev_uar for p in group],
+                    text=[p.trial for p in group],
+                    hovertemplate=(
                         "%{text}<br>%{x:,} parameters<br>dev UAR %{y:.1f} %<extra></extra>"
                     ),
-                    "marker": {
-                        "color": ink.colour(name),
-                        "symbol": ink.symbol(name),
-                        "size": 7,
-                    },
-                }
+                    marker=ink.marker(name, 7),
+                )
             )
         small, large = front[0], front[-1]
         return Drawing(
@@ -107,12 +91,10 @@ class SizeTradeoff(Figure[tuple[SizedTrial, ...]]):
                 Panel(
                     data=traces,
                     layout={
-                        "xaxis": {
-                            "title": {"text": "trainable parameters"},
-                            "type": "log",
-                            "exponentformat": "power",
-                        },
-                        "yaxis": {"title": {"text": "mean dev UAR (%)"}},
+                        "xaxis": charts.axis(
+                            "trainable parameters", type="log", exponentformat="power"
+                        ),
+                        "yaxis": charts.axis("mean dev UAR (%)"),
                     },
                 )
             ],

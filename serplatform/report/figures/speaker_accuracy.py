@@ -7,15 +7,8 @@ import dataclasses
 import numpy as np
 
 from serplatform.report.evidence import Evidence
-from serplatform.report.figures.base import (
-    FIGURES,
-    Drawing,
-    Figure,
-    Ink,
-    NoDataError,
-    Panel,
-    Table,
-)
+from serplatform.report.figures import _charts as charts
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, Ink, NoDataError, Panel, Table
 from serplatform.report.wording import percent, short
 
 #: Above this many speakers the axis names only some of them.
@@ -68,23 +61,19 @@ class SpeakerAccuracyFigure(Figure[tuple[SpeakerAccuracy, ...]]):
         systems = list(dict.fromkeys(row.system for row in data))
         first = [row for row in data if row.system == systems[0]]
         place = {row.speaker_id: i for i, row in enumerate(first)}
-        traces = [
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": system,
-                "x": [place[row.speaker_id] for row in data if row.system == system],
-                "y": [100 * row.accuracy for row in data if row.system == system],
-                "text": [
-                    f"{short(row.speaker_id)}, {row.utterances} utterances"
-                    for row in data
-                    if row.system == system
-                ],
-                "hovertemplate": "%{text}: %{y:.1f} %",
-                "marker": {"color": ink.colour(system), "symbol": ink.symbol(system), "size": 8},
-            }
-            for system in systems
-        ]
+        traces = []
+        for system in systems:
+            rows = [row for row in data if row.system == system]
+            traces.append(
+                charts.markers(
+                    system,
+                    [place[row.speaker_id] for row in rows],
+                    [100 * row.accuracy for row in rows],
+                    text=[f"{short(r.speaker_id)}, {r.utterances} utterances" for r in rows],
+                    hovertemplate="%{text}: %{y:.1f} %",
+                    marker=ink.marker(system, 8),
+                )
+            )
         every = -(-len(first) // MAX_NAMED)
         values = np.array([row.accuracy for row in first])
         return Drawing(
@@ -107,7 +96,7 @@ class SpeakerAccuracyFigure(Figure[tuple[SpeakerAccuracy, ...]]):
                             "zeroline": False,
                             "showgrid": False,
                         },
-                        "yaxis": {"title": {"text": "accuracy (%)"}, "range": [-3, 103]},
+                        "yaxis": charts.axis("accuracy (%)", range=[-3, 103]),
                     },
                 )
             ],

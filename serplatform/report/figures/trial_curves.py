@@ -9,15 +9,8 @@ from statistics import median
 from typing import Any
 
 from serplatform.report.evidence import Evidence
-from serplatform.report.figures.base import (
-    FIGURES,
-    Drawing,
-    Figure,
-    Ink,
-    NoDataError,
-    Panel,
-    Table,
-)
+from serplatform.report.figures import _charts as charts
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, Ink, NoDataError, Panel, Table
 from serplatform.report.load import Trial
 from serplatform.report.wording import percent, plural
 
@@ -155,8 +148,8 @@ class TrialCurvesFigure(Figure[TrialCurves]):
                 Panel(
                     data=_traces(data, ink),
                     layout={
-                        "xaxis": {"title": {"text": "epochs trained, all folds"}},
-                        "yaxis": {"title": {"text": "dev UAR reached (%)"}},
+                        "xaxis": charts.axis("epochs trained, all folds"),
+                        "yaxis": charts.axis("dev UAR reached (%)"),
                     },
                     height=400,
                 )
@@ -166,12 +159,7 @@ class TrialCurvesFigure(Figure[TrialCurves]):
                     caption="Trials drawn",
                     header=["trial", "outcome", "epochs", "dev UAR reached"],
                     rows=[
-                        [
-                            c.trial,
-                            "finished" if c.state == "complete" else "pruned",
-                            step,
-                            value,
-                        ]
+                        [c.trial, "finished" if c.state == "complete" else "pruned", step, value]
                         for c in data.curves
                         for step, value in zip(c.steps, c.reached, strict=True)
                     ],
@@ -198,27 +186,24 @@ def _traces(data: TrialCurves, ink: Ink) -> list[dict[str, Any]]:
             y += [*(100 * value for value in curve.reached), None]
             text += [*([curve.trial] * count), None]
             sizes += [*([0] * (count - 1)), 7 if pruned else 0, 0]
+        colour = ink.colour(name)
+        cross = {"symbol": "x-thin-open", "size": sizes, "color": colour}
         traces.append(
-            {
-                "type": "scatter",
-                "mode": "lines+markers" if pruned else "lines",
-                "name": f"{name}, pruned" if pruned else name,
-                "x": x,
-                "y": y,
-                "text": text,
-                "connectgaps": False,
-                "opacity": 0.6 if pruned else 0.75,
-                "line": {
-                    "color": ink.colour(name),
+            charts.scatter(
+                "lines+markers" if pruned else "lines",
+                f"{name}, pruned" if pruned else name,
+                x,
+                y,
+                text=text,
+                connectgaps=False,
+                opacity=0.6 if pruned else 0.75,
+                line={
+                    "color": colour,
                     "width": 1 if pruned else 1.4,
                     "dash": "dot" if pruned else "solid",
                 },
-                "hovertemplate": "%{text}<br>%{x} epochs: %{y:.1f} %<extra></extra>",
-                **(
-                    {"marker": {"symbol": "x-thin-open", "size": sizes, "color": ink.colour(name)}}
-                    if pruned
-                    else {}
-                ),
-            }
+                hovertemplate="%{text}<br>%{x} epochs: %{y:.1f} %<extra></extra>",
+                **({"marker": cross} if pruned else {}),
+            )
         )
     return traces

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from serplatform.report.evidence import Evidence
+from serplatform.report.figures import _charts as charts
 from serplatform.report.figures.base import FIGURES, Drawing, Figure, Ink, NoDataError, Table
 from serplatform.report.wording import duration, percent, plural
 
@@ -84,6 +85,11 @@ def _total(name: str, rows: Sequence[Outcome]) -> Total:
     )
 
 
+def called(state: str) -> str:
+    """What the page calls a trial's state."""
+    return "finished" if state == "complete" else state
+
+
 def median(values: list[float]) -> float | None:
     """Middle value; the mean of the two middle ones for an even count."""
     if not values:
@@ -105,11 +111,8 @@ class TrialOutcomes(Figure[Outcomes]):
         rows = []
         for architecture in evidence.architectures:
             for state in STATES:
-                group = [
-                    t
-                    for t in evidence.trials
-                    if t.architecture == architecture and t.state == state
-                ]
+                kind = (architecture, state)
+                group = [t for t in evidence.trials if (t.architecture, t.state) == kind]
                 if not group:
                     continue
                 values = [t.reached for t in group if t.reached is not None]
@@ -143,33 +146,18 @@ class TrialOutcomes(Figure[Outcomes]):
         elif not stopped:
             summary += " No trial was pruned."
         tables = [
-            Table(
-                caption="Trials by architecture and outcome",
-                header=[
-                    "architecture",
-                    "outcome",
-                    "trials",
-                    "epochs",
-                    "training (s)",
-                    "best dev UAR (%)",
-                    "median dev UAR (%)",
-                ],
-                rows=[
-                    [r.architecture, r.state, r.count, r.epochs, r.seconds, r.best, r.median]
-                    for r in data.rows
-                ],
-                display=[
-                    [
-                        r.architecture,
-                        "finished" if r.state == "complete" else r.state,
-                        f"{r.count:,}",
-                        f"{r.epochs:,}",
-                        f"{r.seconds:,.1f}",
-                        percent(r.best),
-                        percent(r.median),
-                    ]
-                    for r in data.rows
-                ],
+            charts.table(
+                "Trials by architecture and outcome",
+                data.rows,
+                {
+                    "architecture": lambda r: r.architecture,
+                    "outcome": (lambda r: r.state, called),
+                    "trials": (lambda r: r.count, "{:,}".format),
+                    "epochs": (lambda r: r.epochs, "{:,}".format),
+                    "training (s)": (lambda r: r.seconds, "{:,.1f}".format),
+                    "best dev UAR (%)": (lambda r: r.best, percent),
+                    "median dev UAR (%)": (lambda r: r.median, percent),
+                },
             ),
             _totals(data),
         ]
@@ -193,29 +181,15 @@ class TrialOutcomes(Figure[Outcomes]):
 
 def _totals(data: Outcomes) -> Table:
     """What the search took, by architecture and as a whole."""
-    return Table(
-        caption="What the search took",
-        header=[
-            "architecture",
-            "trials",
-            "training (h)",
-            "epochs",
-            "on pruned trials (%)",
-            "on failed trials (%)",
-        ],
-        rows=[
-            [t.architecture, t.count, t.seconds / 3600, t.epochs, t.pruned, t.failed]
-            for t in data.totals
-        ],
-        display=[
-            [
-                t.architecture,
-                f"{t.count:,}",
-                f"{t.seconds / 3600:,.2f}",
-                f"{t.epochs:,}",
-                percent(t.pruned),
-                percent(t.failed),
-            ]
-            for t in data.totals
-        ],
+    return charts.table(
+        "What the search took",
+        data.totals,
+        {
+            "architecture": lambda t: t.architecture,
+            "trials": (lambda t: t.count, "{:,}".format),
+            "training (h)": (lambda t: t.seconds / 3600, "{:,.2f}".format),
+            "epochs": (lambda t: t.epochs, "{:,}".format),
+            "on pruned trials (%)": (lambda t: t.pruned, percent),
+            "on failed trials (%)": (lambda t: t.failed, percent),
+        },
     )
