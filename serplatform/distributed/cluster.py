@@ -68,11 +68,24 @@ def _culprit(address: str | None) -> str:
 def _join(address: str, culprit: str) -> None:
     """Join a cluster that runs."""
     import ray
+    from ray._private import ray_constants
 
+    where: str | None = address
+    if address == "auto":  # to Ray, RAY_ADDRESS says where that is
+        where = os.environ.get("RAY_ADDRESS", "auto") or "auto"
+        if where == "auto":
+            where = _cluster_of_this_machine()
+        if where is None:
+            raise BadInputError(f"{culprit}: no Ray cluster runs on this machine; {_REMEDY}")
+        os.environ["RAY_ADDRESS"] = where
+        culprit += f", that is {where}"
+    _check_reachable(str(where), culprit)
     try:
         with (
             local_ray.own_signals(),
             local_ray.said_when_slow(f"Joining the Ray cluster {address}"),
+            # each takes 40 s where something else answers: 20 of them would be no answer
+            local_ray.replaced(ray_constants, "NUM_REDIS_GET_RETRIES", 2),
         ):
             ray.init(
                 address=address,
@@ -86,6 +99,22 @@ def _join(address: str, culprit: str) -> None:
         raise BadInputError(
             f"{culprit}: no Ray cluster can be reached there ({reason}); {_REMEDY}"
         ) from None
+
+
+def _cluster_of_this_machine() -> str | None:
+    """Address of the cluster that ``ray start`` noted here, or of one that runs here; never that
+    of the Ray that another command of ours has for itself."""
+    import psutil
+    from ray._private import utils
+
+    running = []
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or [""]
+        options = dict(word.lstrip("-").split("=", 1) for word in words if "=" in word)
+        if Path(words[0]).name == "raylet" and not local_ray.is_own(options.get("temp_dir", "")):
+            running.append(options.get("gcs-address", ""))
+    noted: str | None = utils.read_ray_address()
+    return noted if noted in running or not running else running[0]
 
 
 def _keep_stdout_clean() -> None:

@@ -13,6 +13,7 @@ import os
 import re
 import secrets
 import shutil
+import socket
 import sys
 import tempfile
 import threading
@@ -78,10 +79,11 @@ def start(num_cpus: int | None) -> None:
     if not any(name.startswith("RAY_AUTH_") for name in os.environ):
         # else Ray keeps the word that its processes know each other by in the home directory
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    address = _own_address()
     reasons: list[str] = []
     for wait in WAITS:
         with said_when_slow("Starting Ray"):
-            reason = _try(num_cpus, wait, len(reasons))
+            reason = _try(num_cpus, wait, len(reasons), address)
         if reason is None:
             return
         reasons.append(reason.text)
@@ -103,7 +105,33 @@ class _Reason:
     may_pass: bool
 
 
-def _try(num_cpus: int | None, wait: float, attempt: int) -> _Reason | None:
+def _own_address() -> str | None:
+    """Address by which Ray's processes reach each other: Ray's own choice (None), which a tunnel
+    or a firewall may keep from us, or the loopback.
+
+    Raises:
+        SerplatformError: this machine does not reach itself; Ray would end this process at that.
+    """
+    from ray.util import get_node_ip_address
+
+    faults = []
+    for host in (get_node_ip_address(), "127.0.0.1"):
+        try:
+            with (
+                socket.create_server((host, 0)) as server,
+                socket.create_connection(server.getsockname(), timeout=5),
+            ):
+                return "127.0.0.1" if faults else None
+        except OSError as error:
+            faults.append(f"{host}: {error.strerror or error}")
+    raise SerplatformError(
+        f"Ray's processes could not reach each other: this machine has no network of its own "
+        f"({'; '.join(faults)}); bring its loopback up (`ip link set lo up`), then give the same "
+        "command again"
+    )
+
+
+def _try(num_cpus: int | None, wait: float, attempt: int, address: str | None) -> _Reason | None:
     """Start Ray once; None when it runs."""
     import ray
 
@@ -119,6 +147,7 @@ def _try(num_cpus: int | None, wait: float, attempt: int) -> _Reason | None:
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 _temp_dir=str(guard.directory),
+                _node_ip_address=address,
                 **_object_store(guard.directory),
             )
     except BaseException as error:
@@ -212,9 +241,10 @@ def _private_parts(guard: OrphanGuard, wait: float) -> Iterator[None]:
     ours = {name: value for name, value in _ENVIRONMENT.items() if name not in os.environ}
     with (
         _added_to_environment(ours),
-        _replaced(services, "ConsolePopen", Process),
-        _replaced(services, "get_node", wait_for_node),
-        _replaced(node, "Node", Head),
+        replaced(services, "ConsolePopen", Process),
+        replaced(services, "get_node", wait_for_node),
+        replaced(services, "resolve_ip_for_localhost", lambda host: host),  # the loopback stays
+        replaced(node, "Node", Head),
         own_signals(),
     ):
         yield
@@ -229,8 +259,8 @@ def own_signals() -> Iterator[None]:
     from ray._private import ray_constants, utils
 
     with (
-        _replaced(utils, "set_sigterm_handler", lambda _: None),
-        _replaced(ray_constants, "RAY_DISABLE_FAILURE_SIGNAL_HANDLER", True),
+        replaced(utils, "set_sigterm_handler", lambda _: None),
+        replaced(ray_constants, "RAY_DISABLE_FAILURE_SIGNAL_HANDLER", True),
     ):
         yield
 
@@ -247,7 +277,8 @@ def _added_to_environment(values: Mapping[str, str]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _replaced(module: Any, name: str, value: Any) -> Iterator[None]:
+def replaced(module: Any, name: str, value: Any) -> Iterator[None]:
+    """Give a part of Ray another value for a while."""
     before = getattr(module, name)
     setattr(module, name, value)
     try:
@@ -297,6 +328,11 @@ def _directory(attempt: int) -> Path:
             "to a directory with a short name that can be written to"
         )
     return made[-1]
+
+
+def is_own(directory: str) -> bool:
+    """Whether the Ray that keeps its files there is one that :func:`start` made."""
+    return Path(directory).name.startswith(_PREFIX)
 
 
 def _bases() -> list[str]:

@@ -209,6 +209,51 @@ def test_an_address_where_nothing_answers_is_named_as_the_user_gave_it(
         connect(None if variable == "RAY_ADDRESS" else dead)
 
 
+@pytest.mark.parametrize("noted", [None, "127.0.0.1:1"])
+def test_auto_passes_over_the_ray_that_another_command_has_for_itself(
+    monkeypatch: pytest.MonkeyPatch, noted: str | None
+) -> None:
+    class Raylet:
+        info = {  # noqa: RUF012
+            "cmdline": ["/x/raylet", "--temp_dir=/tmp/serplatform-a1", "--gcs-address=127.0.0.1:2"]
+        }
+
+    monkeypatch.setattr(psutil, "process_iter", lambda *_: [Raylet])
+    monkeypatch.setattr(ray._private.utils, "read_ray_address", lambda: noted)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    expected = (
+        "no Ray cluster runs on this machine" if noted is None else f"that is {noted}: no Ray"
+    )
+    with pytest.raises(BadInputError, match=f"^RAY_ADDRESS=auto.*{expected}"):
+        connect()
+    Raylet.info = {"cmdline": ["/x/raylet", "--temp_dir=/tmp/ray", "--gcs-address=127.0.0.1:2"]}
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    with pytest.raises(BadInputError, match=r"auto, that is 127\.0\.0\.1:2: no Ray cluster"):
+        connect()
+
+
+@pytest.mark.parametrize("reached", [True, False])
+def test_where_the_network_keeps_rays_processes_apart_they_talk_over_the_loopback(
+    monkeypatch: pytest.MonkeyPatch, failing: Failing, reached: bool
+) -> None:
+    asked = failing()
+    # an address that is no machine's, as one behind a tunnel or a firewall
+    monkeypatch.setattr(ray.util, "get_node_ip_address", lambda: "192.0.2.77")
+    if reached:
+        connect()
+        assert asked[0]["_node_ip_address"] == "127.0.0.1"
+        return
+
+    def unreachable(*_: object, **__: object) -> None:
+        raise OSError(101, "Network is unreachable")
+
+    monkeypatch.setattr(local_ray.socket, "create_connection", unreachable)
+    with pytest.raises(SerplatformError, match=r"127\.0\.0\.1: Network is unreachable\); bring"):
+        connect()
+    assert asked == []
+
+
 def test_a_prepare_without_a_cluster_leaves_nothing(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
