@@ -15,7 +15,7 @@ import dataclasses
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
@@ -275,7 +275,7 @@ def _merge(tables: Sequence[_Table]) -> tuple[dict[Key, dict[str, str]], list[Re
 
 def _name(key: Key) -> str:
     file, start, end = key
-    stem = without_ending(file)
+    stem = without_ending(PurePosixPath(file))
     if start is None and end is None:
         return stem
     return f"{stem}_{start or 0.0:.3f}-{'' if end is None else f'{end:.3f}'}"
@@ -308,6 +308,6 @@ def _utterance(
         text=facts.get("text", key) or None,
         language=language or None,
         split=values["split"] or None,
-        parent_id=None if whole else without_ending(file),
+        parent_id=None if whole else without_ending(PurePosixPath(file)),
         extra={name: value for name, value in values.items() if name.startswith("audformat_")},
     )
