@@ -53,10 +53,10 @@ def plain_label(raw: str) -> str:
     """A label as it is compared: composed, in lower case, words joined by ``_``.
 
     Example:
-        >>> plain_label(" Hot-Anger ")
+        >>> plain_label(" Hot-Anger. ")
         'hot_anger'
     """
-    raw = unicodedata.normalize("NFC", raw).lower()
+    raw = unicodedata.normalize("NFC", raw).lower().strip(" .,;:!'\"")
     return "_".join(raw.replace("-", " ").replace("_", " ").split())
 
 
