@@ -293,7 +293,9 @@ def plan_utterances(count: int, protocol: str) -> dict[str, Any]:
     """Plan folds and batches for a table of so many utterances; nothing has frames."""
     from serplatform.datasets.batching import batches
     from serplatform.protocols.plan import check_plan, make_plan, plan_hash
-    from serplatform.testing.utterance_tables import large_table
+
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    from tests.support.utterance_tables import large_table
 
     table = large_table(count)
     peak = _Peak()

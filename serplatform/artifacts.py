@@ -222,7 +222,7 @@ def parse_json(content: bytes, where: str | Path, what: str = "file") -> Any:
         text = content.decode()
         value = json.loads(text, parse_constant=_refuse_constant)
         if "\\u" in text:  # half of a character can be written so, and be no text
-            json.dumps(value, ensure_ascii=False).encode()
+            json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogateescape")
         recorded = value.pop(_CHECKSUM, None) if isinstance(value, dict) else None
         found = None if recorded is None else _content_sha256(value)
     except (ValueError, RecursionError) as error:  # not text, not JSON, or numbers without end

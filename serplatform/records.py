@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import functools
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired, TypeVar, cast
@@ -37,7 +38,7 @@ def _file_name(text: str) -> bool:
 
 def _path(text: str) -> bool:
     parts = text.split("/")
-    if "\0" in text or len(text) > 3000 or any(len(part.encode()) > 255 for part in parts):
+    if "\0" in text or len(text) > 3000 or any(len(os.fsencode(part)) > 255 for part in parts):
         raise ValueError("is no path that can be")
     return True
 

@@ -347,13 +347,6 @@ class RunDirectory:
         for file in (self.posteriors_file(trial), self.record_file(trial)):
             partial_path(file).unlink(missing_ok=True)
 
-    def write_posteriors(
-        self, trial: int, classes: Sequence[str], columns: Mapping[str, Any]
-    ) -> None:
-        """Write the posteriors of one trial's dev and test rows over all folds."""
-        table = pa.table(dict(columns), schema=posterior_schema(list(classes)))
-        write_parquet(self.posteriors_file(trial), table)
-
     def read_posteriors(self, trial: int, classes: Sequence[str] | None = None) -> pa.Table:
         """The posterior table of one trial; checked, see :func:`read_posterior_table`.
 

@@ -58,11 +58,21 @@ class _Stop:
 _stop = _Stop()
 
 
+def fill_closed_streams() -> None:
+    """Open closed standard streams on nothing; the next file would take their place."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # takes the lowest number
+
+
 def install() -> None:
     """Meet signals from now on; until :func:`begin`, one ends the process at once.
 
     A signal that is ignored (HUP under ``nohup``, INT of a script's background) stays so.
     """
+    fill_closed_streams()
     _stop.at_once = True
     _stop.sentence = "Interrupted; nothing had begun."
     _stop.terminals = [number for number in (1, 2) if os.isatty(number)]

@@ -25,7 +25,7 @@ from serplatform.report.evidence import build_evidence
 from serplatform.report.load import load_source
 from serplatform.run_directory import RunDirectory
 from serplatform.testing.synthetic import make_dataset
-from serplatform.testing.synthetic_run import make_run
+from tests.support.synthetic_run import make_run
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from serplatform import stopping
 from serplatform.errors import BadInputError
 
 #: for text that people read, and for JSON: the way to write what an encoding lacks
@@ -65,15 +66,8 @@ class _Descriptor(io.FileIO):
 
 
 def secure_streams() -> None:
-    """Make the standard streams such that whatever is printed cannot stop the work.
-
-    Closed ones are opened on nothing: the next file that is opened would take their place.
-    """
-    for number in range(3):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # takes the lowest number
+    """Make the standard streams such that whatever is printed cannot stop the work."""
+    stopping.fill_closed_streams()
     if sys.stdin is None:
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
     for number, name in ((1, "stdout"), (2, "stderr")):

@@ -39,7 +39,6 @@ MIN_DURATION = 0.025
 MAX_DURATION = 60.0
 #: what does not exceed this in any twentieth of a second is not heard, in dB of full scale
 FLOOR_DB = -80.0
-#: the same for samples of 8 bits, of which it is one step
 _FLOOR_8_BITS_DB = -42.0
 
 EMPTY = "holds 0 samples"
@@ -51,7 +50,8 @@ _LARGEST = 8.0  # of float samples, where full scale is 1
 _HEARD = 10.0 ** (_FLOOR_8_BITS_DB / 10.0)
 _STEP = 0.05  # seconds of which a level is taken
 _BLOCK = 10.0  # seconds decoded at a time where recordings may be long
-_8_BITS = frozenset({"PCM_U8", "PCM_S8"})
+#: the same for samples of 8 bits, of which it is one step
+_FLOORS_DB = {"PCM_U8": _FLOOR_8_BITS_DB, "PCM_S8": _FLOOR_8_BITS_DB, "ULAW": -70.0, "ALAW": -70.0}
 _NAMED = 3  # recordings of a note
 _TRIM_DB = 30.0
 _TRIM_HOP = 160  # samples: 10 ms
@@ -291,7 +291,7 @@ class _Judge:
     @property
     def floor_db(self) -> float:
         """What does not exceed this is not heard."""
-        return _FLOOR_8_BITS_DB if self._stream.subtype in _8_BITS else FLOOR_DB
+        return _FLOORS_DB.get(self._stream.subtype, FLOOR_DB)
 
     def add(self, block: FloatArray) -> FloatArray:
         """Take (N, C); returns the mean of the channels, (N,).

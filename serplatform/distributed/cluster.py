@@ -44,6 +44,8 @@ def connect(address: str | None = None, num_cpus: int | None = None) -> None:
         os.environ.setdefault(name, value)
     import ray
 
+    if address is not None:
+        _check_reachable(address, culprit)
     if ray.is_initialized():
         return
     if address is None:
@@ -67,7 +69,6 @@ def _join(address: str, culprit: str) -> None:
     """Join a cluster that runs."""
     import ray
 
-    _check_reachable(address, culprit)
     try:
         with (
             local_ray.own_signals(),

@@ -512,9 +512,7 @@ def run_trials(
         run_config=tune.RunConfig(
             name="tune",
             # not Tune's own time budget, which a clock that is set would shift
-            stop=StopWhen(
-                lambda: trials.fault is not None or interrupted.is_set() or out_of_time()
-            ),
+            stop=StopWhen(is_over),
             storage_path=str(trials.scratch.resolve()),
             verbose=0,
             callbacks=[TrialEnds(trials), HangGuard(plan.trial_timeout, trials.condemned)],

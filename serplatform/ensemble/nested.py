@@ -6,7 +6,6 @@ Shapes: M candidates, N utterances, K classes.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -139,10 +138,3 @@ def pool_test(library: Library) -> PooledTest:
         speaker_ids=tuple(x for _, s in sets for x in s.speaker_ids),
         truth=np.concatenate([s.truth for _, s in sets]),
     )
-
-
-def weights_by_member(library: Library, ensemble: FoldEnsemble) -> Mapping[str, float]:
-    """Weights of the members that are used, heaviest first."""
-    weights = ensemble.combiner.weights()
-    used = sorted(np.flatnonzero(weights), key=lambda m: (-weights[m], m))
-    return {library.candidates[m].name: float(weights[m]) for m in used}

@@ -205,7 +205,7 @@ class Predictor:
         settings = model.preprocessing
         if settings["normalization"] == "speaker" and speaker is not None:
             settings = speaker.settings(settings)
-        frames = preprocess(kept, {**settings, "trim": False})
+        frames = preprocess(kept, settings)
         batch = _pad(frames)
         if "words" in settings:
             _add_words(batch, clips, settings)

@@ -70,13 +70,6 @@ class Selection:
         tied = [" + ".join(sorted(names)) for names in speakers.values() if len(names) > 1]
         return "; ".join(tied[:_SHOWN]) + ("; …" if len(tied) > _SHOWN else "")
 
-    def session_units(self) -> IntArray:
-        """(N,) numbers; equal where two utterances share a session or a speaker unit."""
-        return components(
-            [("session", s) for s in self.sessions],
-            [("unit", int(u)) for u in self.speaker_units()],
-        )
-
 
 def components(*keys: Sequence[Hashable | None], pairs: Iterable[tuple[int, int]] = ()) -> IntArray:
     """Connected components of items that share a key.

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
-from serplatform.errors import BadInputError, SerplatformError, unknown_name
+from serplatform.errors import SerplatformError
 from serplatform.metrics import METRICS
 from serplatform.strict_yaml import parse_yaml
 
@@ -93,23 +93,6 @@ class PublishedTable:
     results: tuple[PublishedResult, ...]
 
 
-def table_names() -> list[str]:
-    """All tables, sorted."""
-    return sorted(_tables())
-
-
-def published_table(name: str) -> PublishedTable:
-    """A table by name.
-
-    Raises:
-        BadInputError: there is none of this name; the message lists the known ones.
-    """
-    tables = _tables()
-    if name not in tables:
-        raise BadInputError(unknown_name("table", name, sorted(tables)))
-    return tables[name]
-
-
 def published_results(
     protocol: str, metric: str, *, corpus: str | None = None, num_classes: int | None = None
 ) -> tuple[PublishedResult, ...]:
@@ -132,7 +115,7 @@ def published_results(
     """
     found = [
         result
-        for table in _tables().values()
+        for table in tables().values()
         for result in table.results
         if result.protocol == protocol
         and result.metric == metric
@@ -143,7 +126,8 @@ def published_results(
 
 
 @functools.cache
-def _tables() -> dict[str, PublishedTable]:
+def tables() -> dict[str, PublishedTable]:
+    """All tables by name, sorted."""
     found = {}
     folder = resources.files("serplatform.references") / "tables"
     for path in sorted(folder.iterdir(), key=lambda item: item.name):

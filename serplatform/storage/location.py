@@ -167,15 +167,6 @@ _CREDENTIALS = {
 }
 
 
-def is_remote(text: str | Path) -> bool:
-    """Whether a path or URI lies on object storage.
-
-    Raises:
-        BadInputError: it is a URI that cannot be used.
-    """
-    return isinstance(parse(text), Location)
-
-
 def address(text: str | Path) -> str:
     """What to record of a path or URI: absolute, and the same however it was written."""
     place = parse(text)

@@ -1,1 +1,1 @@
-"""testing"""
+"""Contracts and tiny synthetic data for the tests of a registered class, here or elsewhere."""

@@ -158,7 +158,6 @@ class Trial:
         self._save_cost = 0.0
         self._peak_memory = 0.0
         self._num_parameters = 0
-        self._started = time.time()
         self._trainer: FoldTrainer | None = None
         self._claim = uuid.uuid4().hex
         _reset_peak_memory(task.device)

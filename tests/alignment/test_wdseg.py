@@ -15,7 +15,7 @@ from serplatform.alignment.wdseg import SegmentationError, WdsegAligner, read_se
 from serplatform.alignment.words import words_of
 from serplatform.corpora.base import Utterance
 from serplatform.errors import BadInputError
-from serplatform.testing import iemocap_tree
+from tests.support import iemocap_tree
 
 RATE = 16_000
 NAME = "Ses01F_impro01_F000"

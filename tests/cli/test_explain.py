@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from serplatform.cli.main import run
-from serplatform.testing.audio_run import AudioRun, make_audio_run
+from tests.support.audio_run import AudioRun, make_audio_run
 
 TRIALS = (
     (

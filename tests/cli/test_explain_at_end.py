@@ -12,7 +12,7 @@ from serplatform.artifacts import read_json
 from serplatform.cli.explain_at_end import explain_at_end
 from serplatform.prediction import explanations
 from serplatform.prediction.explanations import explain_run
-from serplatform.testing.audio_run import AudioRun, make_audio_run
+from tests.support.audio_run import AudioRun, make_audio_run
 
 TRIALS = (("blstmatt", {"training.max_epochs": 1, "model.hidden_dim": 4, "model.num_layers": 1}),)
 

@@ -14,7 +14,7 @@ import pytest
 from serplatform.cli.main import run
 from serplatform.cli.output import JSON, PLAIN, encodable, is_live, parse_duration, result, say
 from serplatform.errors import BadInputError
-from serplatform.testing.synthetic_run import make_run
+from tests.support.synthetic_run import make_run
 
 ASCII_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 

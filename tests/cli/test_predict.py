@@ -16,7 +16,7 @@ import pytest
 import soundfile
 
 from serplatform.cli.main import run
-from serplatform.testing.audio_run import TRIALS, AudioRun, make_audio_run, write_tone
+from tests.support.audio_run import TRIALS, AudioRun, make_audio_run, write_tone
 
 Command = Callable[..., tuple[int, str, str]]
 

@@ -13,7 +13,7 @@ import pytest
 
 from serplatform.cli.main import run as run_command_line
 from serplatform.run_directory import RunDirectory
-from serplatform.testing.reproduced import TABLE, make_corpus
+from tests.support.reproduced import TABLE, make_corpus
 
 
 @pytest.fixture(scope="module")

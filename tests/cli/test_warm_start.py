@@ -14,8 +14,8 @@ import pytest
 
 from serplatform.cli.main import run as run_command_line
 from serplatform.run_directory import RunDirectory
-from serplatform.testing.search_checks import run_faults, write_tiny_space
 from serplatform.testing.synthetic import make_dataset
+from tests.support.search_checks import run_faults, write_tiny_space
 
 
 def search(work: Path, *words: str | int | Path) -> subprocess.CompletedProcess[str]:

@@ -15,7 +15,7 @@ from serplatform.corpora.iemocap import Iemocap
 from serplatform.corpora.validate import validate
 from serplatform.errors import BadInputError
 from serplatform.protocols.plan import make_plan
-from serplatform.testing import iemocap_tree as tree
+from tests.support import iemocap_tree as tree
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ from serplatform.ensemble.posteriors import read_library
 from serplatform.errors import BadInputError
 from serplatform.protocols.plan import make_plan
 from serplatform.testing.synthetic import make_dataset
-from serplatform.testing.synthetic_run import make_run
+from tests.support.synthetic_run import make_run
 
 
 @pytest.fixture(scope="module")

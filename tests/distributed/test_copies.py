@@ -22,7 +22,7 @@ from serplatform.distributed.prepare import prepare
 from serplatform.errors import BadInputError, LeakError
 from serplatform.protocols.base import PARTS
 from serplatform.protocols.plan import make_plan
-from serplatform.testing.speech_like import speech_like
+from tests.support.speech_like import speech_like
 
 RATE = 16_000
 PROTOCOLS = ("speaker-kfold:3", "random-kfold:3", "loso")

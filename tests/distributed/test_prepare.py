@@ -262,7 +262,7 @@ def test_file_whose_name_is_not_utf8_is_left_out_with_its_reason(
     (tmp_path / "c" / "wav" / "08a01Wa.wav").rename(tmp_path / "c" / "w\udcff" / "08a01Wa.wav")
     summary = prepare("emodb", tmp_path / "c", tmp_path / "d", features=["log_mel_23"])
     assert (summary.utterances, summary.rejected) == (3, 1)
-    reason = "the name of its file or folder is not UTF-8; rename it"
+    reason = "its path is not UTF-8 text; rename the folder or file"
     assert rejected(tmp_path / "d") == {"08a01Wa": reason}
 
 

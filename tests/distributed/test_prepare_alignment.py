@@ -15,7 +15,7 @@ from serplatform.distributed import prepare as prepare_module
 from serplatform.distributed.extraction import run_shard
 from serplatform.distributed.prepare import PrepareSummary, prepare
 from serplatform.errors import BadInputError
-from serplatform.testing import iemocap_tree
+from tests.support import iemocap_tree
 
 Writer = Callable[..., Path]
 GRID = """File type = "ooTextFile"

@@ -19,9 +19,9 @@ from serplatform.run_directory import RunLock
 from serplatform.search.setup import SearchRequest, create_run, reopen_run
 from serplatform.search.space import SearchSpace, paper_point
 from serplatform.search.study import Studies
-from serplatform.testing.search_checks import run_faults, study_trials, write_tiny_space
 from serplatform.testing.synthetic import make_dataset
 from serplatform.training.trial_config import resolve
+from tests.support.search_checks import run_faults, study_trials, write_tiny_space
 
 pytestmark = pytest.mark.ray
 
@@ -338,10 +338,9 @@ def test_any_failure_before_the_first_trial_leaves_only_what_others_had_there(
     begin, tmp_path, monkeypatch
 ):
     place = tmp_path / "run"
-    place.mkdir()
-    (place / "notes.txt").write_text("another's", encoding="utf-8")
     run = begin()
     assert run.directory.path == place
+    (place / "notes.txt").write_text("another's", encoding="utf-8")
 
     def fails(*_: object, **__: object) -> None:
         raise ZeroDivisionError("a fault of ours")

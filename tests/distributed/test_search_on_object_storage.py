@@ -17,15 +17,15 @@ from serplatform.run_directory import RunDirectory
 from serplatform.storage.location import parse
 from serplatform.storage.mirror import open_copy
 from serplatform.storage.remote import remote
-from serplatform.testing.object_storage import (
+from serplatform.testing.synthetic import make_dataset
+from tests.support.object_storage import (
     CREDENTIALS,
     Wire,
     make_bucket,
     object_storage,
     put_folder,
 )
-from serplatform.testing.search_checks import run_faults, write_tiny_space
-from serplatform.testing.synthetic import make_dataset
+from tests.support.search_checks import run_faults, write_tiny_space
 
 pytest.importorskip("moto", reason="moto[server] is not installed")
 pytestmark = [pytest.mark.ray, pytest.mark.slow]

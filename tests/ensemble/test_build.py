@@ -27,7 +27,7 @@ from serplatform.report.build import build_report
 from serplatform.statistics.bootstrap import Interval
 from serplatform.statistics.chance import chance_interval, exceeds_chance
 from serplatform.testing.combiner_contract import make_posterior_set
-from serplatform.testing.synthetic_run import make_run
+from tests.support.synthetic_run import make_run
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, l
 from serplatform.artifacts import read_json, read_parquet
 from serplatform.ensemble.build import build_ensemble
 from serplatform.ensemble.calibration import apply_temperature
-from serplatform.testing.synthetic_run import make_run
+from tests.support.synthetic_run import make_run
 
 Row = dict[str, Any]
 

@@ -15,7 +15,7 @@ import pytest
 from serplatform.artifacts import file_sha256, read_json, write_json
 from serplatform.ensemble.posteriors import read_library
 from serplatform.errors import ArtifactError, BadInputError, LeakError
-from serplatform.testing.synthetic_run import make_run
+from tests.support.synthetic_run import make_run
 
 SMALL = {"num_trials": 3, "num_speakers": 3, "per_speaker": 4}
 

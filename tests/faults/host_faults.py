@@ -2,7 +2,7 @@
 
     python tests/faults/host_faults.py [FAULT ...] [--rounds 1] [--seed 0]
 
-Needs what ``serplatform.testing.lab`` needs: root, iproute2, openssh-server. For each fault three
+Needs what ``tests.support.lab`` needs: root, iproute2, openssh-server. For each fault three
 hosts form a Ray cluster, a search runs on all of them as a user would start it, and the fault
 strikes while every host trains. The search then finishes, or stops with a message and a run
 that ``--resume`` brings to its end once the cluster is whole again. Exit code 1 when it hangs,
@@ -25,11 +25,12 @@ from pathlib import Path
 import psutil
 from kill_driver import Snapshot
 
+sys.path.insert(0, str(Path(__file__).parents[2]))  # for tests.support
 from serplatform.run_directory import RunDirectory
-from serplatform.testing.lab import Host, Lab, lacking
-from serplatform.testing.lab_cluster import LabCluster
-from serplatform.testing.search_checks import run_faults, study_trials, write_tiny_space
 from serplatform.testing.synthetic import make_dataset
+from tests.support.lab import Host, Lab, lacking
+from tests.support.lab_cluster import LabCluster
+from tests.support.search_checks import run_faults, study_trials, write_tiny_space
 
 TRIALS = 7
 #: seconds within which a search must have ended after a fault, one way or the other

@@ -33,9 +33,10 @@ from typing import Any, Protocol
 
 import psutil
 
+sys.path.insert(0, str(Path(__file__).parents[2]))  # for tests.support
 from serplatform.run_directory import RunDirectory
-from serplatform.testing.search_checks import run_faults, study_trials, write_tiny_space
 from serplatform.testing.synthetic import make_dataset
+from tests.support.search_checks import run_faults, study_trials, write_tiny_space
 
 #: seconds after the driver's death within which its processes must have gone
 GRACE = 45.0

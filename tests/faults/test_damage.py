@@ -16,10 +16,10 @@ from serplatform.run_directory import RunDirectory
 from serplatform.search.salvage import mend_run
 from serplatform.search.setup import SearchRequest, create_run
 from serplatform.search.study import Studies
-from serplatform.testing.search_checks import run_faults, write_tiny_space
 from serplatform.testing.synthetic import make_dataset
 from serplatform.training.salvage import mend_state
 from serplatform.training.trial import Trial, TrialTask
+from tests.support.search_checks import run_faults, write_tiny_space
 
 SEED = 0
 

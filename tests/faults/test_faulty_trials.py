@@ -15,8 +15,8 @@ import psutil
 import pytest
 
 from serplatform.run_directory import RunDirectory
-from serplatform.testing.search_checks import run_faults
 from serplatform.testing.synthetic import make_dataset
+from tests.support.search_checks import run_faults
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1500)]
 

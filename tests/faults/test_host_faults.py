@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from serplatform.testing.lab import lacking
+from tests.support.lab import lacking
 
 reason = lacking()
 

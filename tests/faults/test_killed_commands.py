@@ -16,7 +16,7 @@ import pytest
 from serplatform.artifacts import file_sha256, read_json
 from serplatform.cli.main import run as run_command
 from serplatform.datasets.dataset import Dataset
-from serplatform.testing.synthetic_run import make_run
+from tests.support.synthetic_run import make_run
 
 pytestmark = pytest.mark.slow
 

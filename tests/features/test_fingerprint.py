@@ -17,7 +17,7 @@ from serplatform.features.fingerprint import (
     find_copies,
     fingerprint,
 )
-from serplatform.testing.speech_like import speech_like
+from tests.support.speech_like import speech_like
 
 Samples = npt.NDArray[np.float32]
 

@@ -401,7 +401,7 @@ def test_recordings(tmp_path: Path, cases: int) -> None:
 @pytest.mark.parametrize("cases", CASES)
 def test_fold_files(tmp_path: Path, cases: int) -> None:
     from serplatform.protocols.plan import check_plan, make_plan, plan_to_json, read_plan
-    from serplatform.testing.utterance_tables import grid, table
+    from tests.support.utterance_tables import grid, table
 
     utterances = table(grid(num_speakers=6, per_class=1, classes=("neutral", "sad")))
     plan = plan_to_json(make_plan(utterances, "speaker-kfold:3", 1))
@@ -417,7 +417,7 @@ def test_fold_files(tmp_path: Path, cases: int) -> None:
 @pytest.fixture(scope="module")
 def written_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from serplatform.ensemble.build import build_ensemble
-    from serplatform.testing.synthetic_run import make_run
+    from tests.support.synthetic_run import make_run
 
     path = tmp_path_factory.mktemp("fuzzed") / "run"
     make_run(path, num_trials=2, per_speaker=4)

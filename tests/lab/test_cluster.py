@@ -12,10 +12,10 @@ import pytest
 
 from serplatform.artifacts import read_parquet
 from serplatform.run_directory import RunDirectory
-from serplatform.testing.lab import Lab, lacking
-from serplatform.testing.lab_cluster import ENVIRONMENT, ROOT, LabCluster
-from serplatform.testing.search_checks import run_faults, write_tiny_space
 from serplatform.testing.synthetic import make_dataset
+from tests.support.lab import Lab, lacking
+from tests.support.lab_cluster import ENVIRONMENT, ROOT, LabCluster
+from tests.support.search_checks import run_faults, write_tiny_space
 
 reason = lacking()
 pytestmark = [

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from serplatform.testing.lab import Lab, lacking
+from tests.support.lab import Lab, lacking
 
+ROOT = Path(__file__).parents[2]
 reason = lacking()
 pytestmark = pytest.mark.skipif(reason is not None, reason=f"no lab of hosts here: {reason}")
 
@@ -63,12 +64,15 @@ def test_hosts_have_addresses_names_homes_and_processes_of_their_own(tmp_path):
 
 def test_a_lab_vanishes_with_the_process_that_made_it(tmp_path):
     code = (
-        "import sys, time; from pathlib import Path; from serplatform.testing.lab import Lab\n"
+        "import sys, time; from pathlib import Path; from tests.support.lab import Lab\n"
         "with Lab(Path(sys.argv[1])) as lab:\n"
         "    print(lab.name, flush=True); time.sleep(60)\n"
     )
     maker = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", code, str(tmp_path)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert maker.stdout is not None
     name = maker.stdout.readline().strip()

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from serplatform.testing.lab import Lab, lacking
-from serplatform.testing.lab_cluster import ENVIRONMENT, ROOT, LabCluster
+from tests.support.lab import Lab, lacking
+from tests.support.lab_cluster import ENVIRONMENT, ROOT, LabCluster
 
 reason = lacking()
 pytestmark = [

@@ -9,7 +9,7 @@ from serplatform.models.cnn_blstm_asp import CnnBlstmAspConfig, build
 from serplatform.models.layers.attentive_statistics_pooling import AttentiveStatisticsPooling
 from serplatform.models.layers.spectrogram_convolution import SpectrogramConvolution
 from serplatform.testing.batches import random_batch
-from serplatform.testing.plain_loops import array, bilstm, softmax
+from tests.support.plain_loops import array, bilstm, softmax
 
 SPEC = InputSpec(feature_dim=11, num_classes=4)
 LENGTHS = (21, 1, 8, 9)

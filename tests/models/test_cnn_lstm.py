@@ -7,7 +7,7 @@ import torch
 from serplatform.models.base import ARCHITECTURES, InputSpec
 from serplatform.models.cnn_lstm import CnnLstmConfig, build
 from serplatform.testing.batches import random_batch
-from serplatform.testing.plain_loops import array, bilstm, convolution_block, softmax
+from tests.support.plain_loops import array, bilstm, convolution_block, softmax
 
 SPEC = InputSpec(feature_dim=5, num_classes=4)
 LENGTHS = (21, 1, 8, 9)

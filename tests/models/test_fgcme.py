@@ -8,8 +8,8 @@ from serplatform.errors import BadInputError
 from serplatform.models.base import ARCHITECTURES, Criterion, InputSpec, count_parameters
 from serplatform.models.fgcme import FgcmeConfig, build
 from serplatform.testing.batches import pick, random_batch
-from serplatform.testing.odd_words import ODD_FRAMES, ODD_LENGTHS, odd_word_ids, odd_words_batch
-from serplatform.testing.plain_loops import (
+from tests.support.odd_words import ODD_FRAMES, ODD_LENGTHS, odd_word_ids, odd_words_batch
+from tests.support.plain_loops import (
     array,
     bilstm,
     convolution,

@@ -10,7 +10,7 @@ from serplatform.models.functionals_mlp import FunctionalsMlpConfig, build
 from serplatform.models.layers.functionals import functionals, num_functionals
 from serplatform.models.layers.masks import valid_steps
 from serplatform.testing.batches import random_batch
-from serplatform.testing.plain_loops import array, softmax
+from tests.support.plain_loops import array, softmax
 
 SPEC = InputSpec(feature_dim=3, num_classes=4)
 LENGTHS = (21, 1, 8, 2)

@@ -6,7 +6,7 @@ import torch
 from serplatform.models.base import ARCHITECTURES, InputSpec
 from serplatform.models.lstm_attn_audio import LstmAttnAudioConfig, build
 from serplatform.testing.batches import random_batch
-from serplatform.testing.plain_loops import array, bilstm, softmax
+from tests.support.plain_loops import array, bilstm, softmax
 
 SPEC = InputSpec(feature_dim=5, num_classes=4)
 LENGTHS = (8, 1, 5)

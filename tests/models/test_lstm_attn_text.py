@@ -10,7 +10,7 @@ from serplatform.errors import BadInputError
 from serplatform.models.base import ARCHITECTURES, InputSpec, count_parameters
 from serplatform.models.lstm_attn_text import LstmAttnTextConfig, build
 from serplatform.testing.batches import random_batch
-from serplatform.testing.plain_loops import array, bilstm, softmax, word_vectors
+from tests.support.plain_loops import array, bilstm, softmax, word_vectors
 
 SPEC = InputSpec(feature_dim=5, num_classes=4, vocabulary_size=9)
 LENGTHS = (8, 1, 5)

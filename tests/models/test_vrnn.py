@@ -9,7 +9,7 @@ import torch
 from serplatform.models.base import ARCHITECTURES, Batch, Criterion, InputSpec, count_parameters
 from serplatform.models.vrnn import VrnnConfig, build
 from serplatform.testing.batches import random_batch
-from serplatform.testing.plain_loops import array, sigmoid, softmax
+from tests.support.plain_loops import array, sigmoid, softmax
 
 SPEC = InputSpec(feature_dim=5, num_classes=4)
 LENGTHS = (4, 1, 2, 6)

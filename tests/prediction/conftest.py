@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from serplatform.ensemble.build import build_ensemble
-from serplatform.testing.audio_run import AudioRun, make_audio_run
+from tests.support.audio_run import AudioRun, make_audio_run
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,7 @@ from serplatform.datasets.dataset import Dataset
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.prediction.explanations import explain_run, may_embed
 from serplatform.run_directory import RunDirectory
-from serplatform.testing.audio_run import AudioRun, make_audio_run
+from tests.support.audio_run import AudioRun, make_audio_run
 
 _TINY = {"training.max_epochs": 1, "training.batch_size": 16}
 TRIALS = (

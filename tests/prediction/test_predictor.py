@@ -20,7 +20,7 @@ from serplatform.prediction.predictor import ClipInput, Predictor, SpeakerMoment
 from serplatform.prediction.sources import find_recordings
 from serplatform.prediction.system import open_system
 from serplatform.prediction.windows import WindowPlan
-from serplatform.testing.audio_run import TRIALS, make_audio_run, write_tone
+from tests.support.audio_run import TRIALS, make_audio_run, write_tone
 
 
 def stored_tests(path: Path, classes: tuple[str, ...]) -> dict[int, dict[str, np.ndarray]]:

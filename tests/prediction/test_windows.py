@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from serplatform.corpora.audio import CANCEL, AudioError, read_audio
 from serplatform.errors import BadInputError
 from serplatform.prediction.windows import WindowPlan, cut, read_whole, read_windows
-from serplatform.testing.audio_run import write_tone
+from tests.support.audio_run import write_tone
 
 
 def bounds(total: int, window: int, hop: int, block: int = 7) -> list[tuple[int, int]]:

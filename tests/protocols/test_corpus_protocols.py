@@ -7,7 +7,7 @@ import pytest
 from serplatform.errors import BadInputError
 from serplatform.protocols.base import PARTS
 from serplatform.protocols.plan import make_plan
-from serplatform.testing.utterance_tables import grid, table
+from tests.support.utterance_tables import grid, table
 
 RAVDESS_CLASSES = ("calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from serplatform.errors import BadInputError, LeakError
 from serplatform.protocols.base import PARTS
 from serplatform.protocols.plan import check_plan, make_plan, plan_hash
-from serplatform.testing.utterance_tables import grid, table
+from tests.support.utterance_tables import grid, table
 
 CLASSES = ("neutral", "happy", "sad")
 PROPERTY = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -19,7 +19,7 @@ from serplatform.protocols.plan import (
     read_plan,
     write_plan,
 )
-from serplatform.testing.utterance_tables import grid, large_table, table
+from tests.support.utterance_tables import grid, large_table, table
 
 ROWS = grid(num_speakers=6, per_class=2, classes=("neutral", "happy", "sad"))
 

@@ -22,7 +22,7 @@ from serplatform.report.evidence import (
 from serplatform.report.figures.base import Ink
 from serplatform.report.load import Posteriors, Run, Source, Trial
 from serplatform.report.resampling import Resampling
-from serplatform.testing.synthetic_run import make_run
+from tests.support.synthetic_run import make_run
 
 DRAWING = Resampling(resamples=200, seed=0)
 

@@ -24,7 +24,7 @@ from serplatform.ensemble.build import build_ensemble
 from serplatform.errors import BadInputError
 from serplatform.report.build import build_report, plotly_source
 from serplatform.report.figures.base import FIGURES
-from serplatform.testing.synthetic_run import make_run
+from tests.support.synthetic_run import make_run
 
 HOSTILE = "<script>alert(1)</script>"
 VOID = {"meta", "link", "br", "img", "input", "hr"}

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from serplatform.report.build import build_report
-from serplatform.testing.explained_run import add_explanations
+from tests.support.explained_run import add_explanations
 
 
 def test_the_sound_of_each_utterance_can_be_played(on_disk: Any, tmp_path: Path) -> None:

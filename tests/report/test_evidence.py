@@ -24,7 +24,7 @@ from serplatform.report.evidence import (
 )
 from serplatform.report.load import Posteriors, Trial, load_source
 from serplatform.report.resampling import Resampling, recall_intervals
-from serplatform.testing.synthetic_run import make_run
+from tests.support.synthetic_run import make_run
 
 
 def test_best_single_is_chosen_fold_by_fold(trial: Callable[..., Trial]) -> None:

@@ -15,7 +15,7 @@ from serplatform.artifacts import read_json, read_parquet, write_parquet
 from serplatform.ensemble.build import build_ensemble
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.report.load import load_source, read_posteriors
-from serplatform.testing.synthetic_run import CLASSES, make_run
+from tests.support.synthetic_run import CLASSES, make_run
 
 
 def test_run_is_read_with_every_trial_and_state(on_disk: Any) -> None:

@@ -15,9 +15,9 @@ import pytest
 
 from serplatform.ensemble.build import build_ensemble
 from serplatform.report.build import build_report
-from serplatform.testing.explained_run import add_explanations
-from serplatform.testing.synthetic_run import make_run
 from tests.report.test_chromium import browser
+from tests.support.explained_run import add_explanations
+from tests.support.synthetic_run import make_run
 
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 

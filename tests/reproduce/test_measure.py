@@ -7,7 +7,7 @@ from serplatform.ensemble.base import PosteriorSet
 from serplatform.errors import LeakError
 from serplatform.reproduce.measure import TestRows, measure
 from serplatform.run_directory import RunDirectory
-from serplatform.testing.synthetic_run import make_run
+from tests.support.synthetic_run import make_run
 
 
 def rows(posteriors, truth, speakers, part="test"):

@@ -10,7 +10,7 @@ from serplatform.reproduce.outcome import assemble, best_epochs, to_csv
 from serplatform.reproduce.plan import Wishes, plan_table
 from serplatform.reproduce.table import load_table
 from serplatform.run_directory import RunDirectory
-from serplatform.testing.reproduced import TABLE, make_corpus, train
+from tests.support.reproduced import TABLE, make_corpus, train
 
 
 @pytest.fixture(scope="module")

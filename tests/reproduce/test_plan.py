@@ -9,7 +9,7 @@ from serplatform.errors import BadInputError
 from serplatform.reproduce.plan import QUICK_SHARE, Wishes, open_run, plan_table
 from serplatform.reproduce.table import load_table
 from serplatform.search.space import load_space
-from serplatform.testing.reproduced import TABLE, make_corpus
+from tests.support.reproduced import TABLE, make_corpus
 
 
 @pytest.fixture(scope="module")

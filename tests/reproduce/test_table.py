@@ -4,8 +4,8 @@ import pytest
 
 from serplatform.errors import BadInputError
 from serplatform.reproduce.table import load_table, table_names
-from serplatform.testing.reproduced import TABLE
 from serplatform.training.trial_config import paper_values
+from tests.support.reproduced import TABLE
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 import pytest
 
 from serplatform.storage import cache, remote
-from serplatform.testing.object_storage import CREDENTIALS, Wire, make_bucket, object_storage
+from tests.support.object_storage import CREDENTIALS, Wire, make_bucket, object_storage
 
 pytest.importorskip("moto", reason="moto[server] is not installed")
 

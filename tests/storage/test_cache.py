@@ -22,8 +22,8 @@ from serplatform.storage.cache import (
 )
 from serplatform.storage.location import parse
 from serplatform.storage.remote import RemoteError, remote
-from serplatform.testing.object_storage import put_folder
 from serplatform.testing.synthetic import make_dataset
+from tests.support.object_storage import put_folder
 
 
 @pytest.fixture(scope="module")

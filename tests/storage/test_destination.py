@@ -212,12 +212,15 @@ def test_address_that_holds_anything_of_others_is_refused(lab):
 
 def test_dataset_put_over_an_earlier_one_removes_that_ones_files_alone(lab, node, tmp_path):
     store = remote(parse(lab))
-    shard = {"file": "old-00000.arrow", "sha256": "", "bytes": 3}
-    earlier = {"files": {"unaligned.csv": ""}, "features": {"old": {"shards": [shard]}}}
+    folder = make_dataset(tmp_path / "made" / "set", num_speakers=2, per_speaker=4)
+    earlier = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+    earlier.pop("checksum", None)
+    earlier["files"] = {"unaligned.csv": ""}
+    feature = next(iter(earlier["features"].values()))
+    feature["shards"] = [feature["shards"][0] | {"file": "old-00000.arrow"}]
     store.put("dataset.json", json.dumps(earlier).encode())
     for name in ("old-00000.arrow", "unaligned.csv", "my.arrow", "notes/a.txt"):
         store.put(name, b"old")
-    folder = make_dataset(tmp_path / "made" / "set", num_speakers=2, per_speaker=4)
     ours = {file.name for file in folder.iterdir() if file.is_file()}
     upload_dataset(folder, parse(lab))
     assert set(store.list()) == {*ours, "my.arrow", "notes/a.txt"}

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from serplatform.errors import BadInputError
-from serplatform.storage.location import Location, address, is_remote, parse, redact
+from serplatform.storage.location import Location, address, parse, redact
 
 
 @pytest.mark.parametrize(
@@ -17,7 +17,6 @@ from serplatform.storage.location import Location, address, is_remote, parse, re
 )
 def test_local_paths_and_file_addresses(text, expected):
     assert parse(text) == Path(expected)
-    assert not is_remote(text)
 
 
 def test_tilde_is_the_home_in_a_text_and_a_name_in_a_path(monkeypatch):

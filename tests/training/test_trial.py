@@ -13,10 +13,10 @@ from serplatform.errors import SerplatformError
 from serplatform.metrics import classification_metrics
 from serplatform.protocols.plan import write_plan
 from serplatform.run_directory import RunDirectory
-from serplatform.testing.search_checks import history_faults
 from serplatform.training import trial as trial_module
 from serplatform.training.epoch_report import TrainingDiverged
 from serplatform.training.trial import Trial, TrialTask
+from tests.support.search_checks import history_faults
 
 EPOCHS = 4
 VALUES = {"training.max_epochs": EPOCHS, "training.batch_size": 16, "model.dropout": 0.3}
@@ -27,7 +27,20 @@ TIMES = ("seconds", "ended", "peak_memory_mb", "host")
 def run(tmp_path, plan):
     directory = RunDirectory(tmp_path / "run")
     write_plan(directory.folds_file, plan)
-    directory.write_run({"schema_version": 1, "classes": list(plan.classes)})
+    directory.write_run(
+        {
+            "schema_version": 1,
+            "classes": list(plan.classes),
+            "dataset": {"path": "data", "fingerprint": "0"},
+            "protocol": {"name": plan.protocol},
+            "spaces": {},
+            "seed": 0,
+            "objective": ["uar"],
+            "folds_hash": "",
+            "status": "running",
+            "notes": [],
+        }
+    )
     return directory
 
 

@@ -8,7 +8,7 @@ from serplatform.report.evidence import Evidence
 from serplatform.report.figures.base import FIGURES, Drawing, Figure, Ink, NoDataError, Panel, Table
 from serplatform.report.wording import percent
 
-PARAMETERS = ("model.context_frames", "model.context")
+PARAMETER = "model.context_frames"
 #: Paper's setting, for trials that do not say: Jalal et al., Interspeech 2020, Table 1 (best C).
 PAPER_CONTEXT = 30
 
@@ -36,7 +36,7 @@ class ContextLength(Figure[tuple[ContextPoint, ...]]):
             raise NoDataError("no finished trial of csa")
         values: dict[int, list[float]] = {}
         for trial in trials:
-            given = next((trial.params[p] for p in PARAMETERS if p in trial.params), None)
+            given = trial.params.get(PARAMETER)
             if given is None and not trial.paper:
                 continue
             frames = PAPER_CONTEXT if given is None else int(given)

@@ -37,7 +37,6 @@ class History:
 
     points: tuple[Point, ...]
     best: tuple[float | None, ...]
-    several_runs: bool
 
 
 @FIGURES.register("search_history")
@@ -68,9 +67,7 @@ class SearchHistory(Figure[History]):
             if trial.state == "complete" and trial.objective is not None:
                 running = trial.objective if running is None else max(running, trial.objective)
             best.append(running)
-        return History(
-            points=tuple(points), best=tuple(best), several_runs=len(evidence.source.runs) > 1
-        )
+        return History(points=tuple(points), best=tuple(best))
 
     def draw(self, data: History, ink: Ink) -> Drawing:
         names = list(dict.fromkeys(p.architecture for p in data.points))

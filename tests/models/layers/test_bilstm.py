@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from serplatform.models.layers.bilstm import BiLstm
-from serplatform.testing.plain_loops import array, bilstm
+from tests.support.plain_loops import array, bilstm
 
 LENGTHS = [[5], [1], [7, 7], [1, 9], [9, 1, 4, 6], [3, 12, 12, 1, 8, 2]]
 

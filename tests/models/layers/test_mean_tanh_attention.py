@@ -5,7 +5,7 @@ import torch
 
 from serplatform.models.layers.masks import valid_steps
 from serplatform.models.layers.mean_tanh_attention import MeanTanhAttention
-from serplatform.testing.plain_loops import array, mean_attention
+from tests.support.plain_loops import array, mean_attention
 
 LENGTHS = [7, 1, 4]
 

@@ -13,8 +13,8 @@ from serplatform.models.layers.batch_words import batch_words
 from serplatform.models.layers.word_pooling import pool_words
 from serplatform.models.layers.word_segment_encoder import WordSegmentEncoder, group_bounds
 from serplatform.models.layers.word_segments import WordSegments
-from serplatform.testing.odd_words import ODD_FRAMES, ODD_LENGTHS, odd_words_batch
-from serplatform.testing.plain_loops import array, bilstm
+from tests.support.odd_words import ODD_FRAMES, ODD_LENGTHS, odd_words_batch
+from tests.support.plain_loops import array, bilstm
 
 SPEC = InputSpec(feature_dim=3, num_classes=4, vocabulary_size=9)
 

@@ -15,7 +15,7 @@ from serplatform.report.evidence import Evidence, build_evidence
 from serplatform.report.figures.base import Ink, NoDataError
 from serplatform.report.figures.ensemble_cost import EnsembleCost
 from serplatform.report.load import Ensemble, Posteriors, Trial, load_source
-from serplatform.testing.explained_run import add_explanations
+from tests.support.explained_run import add_explanations
 
 Make = Callable[..., Any]
 

@@ -35,7 +35,7 @@ from serplatform.report.figures.latency_tradeoff import LatencyTradeoff
 from serplatform.report.figures.phone_attention import PhoneAttentionFigure, map_attention
 from serplatform.report.figures.sampled_share import SampledShareFigure
 from serplatform.report.load import load_source
-from serplatform.testing.explained_run import add_explanations
+from tests.support.explained_run import add_explanations
 
 #: figures that need an explained run
 NAMES = (

@@ -335,7 +335,9 @@ def make_run(
                     )
                 truth = speech.truth[[row_of[i] for i in ids.dev]]
                 dev.append(classification_metrics(truth, by_part[fold, "dev"]))
-            run.write_posteriors(number, classes, _posterior_columns(plan, speech, by_part))
+            columns = _posterior_columns(plan, speech, by_part)
+            table = pa.table(columns, schema=posterior_schema(list(classes)))
+            write_parquet(run.posteriors_file(number), table)
             row["dev"] = {key: float(np.mean([d[key] for d in dev])) for key in dev[0]}
             row["fold_dev"] = dev
             row["history"] = _history(num_folds, [d["uar"] for d in dev], rng)

@@ -19,7 +19,7 @@ from typing import Any, Self
 
 import yaml
 
-from serplatform.testing.lab import Host, Lab
+from tests.support.lab import Host, Lab
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = Path(sys.executable).parent.parent

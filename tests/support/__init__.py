@@ -1,0 +1,1 @@
+"""Runs, corpora, hosts and oracles that many tests build their input with."""
