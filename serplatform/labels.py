@@ -62,7 +62,7 @@ def plain_label(raw: str) -> str:
         >>> plain_label(" Hot-Anger. ")
         'hot_anger'
     """
-    raw = unicodedata.normalize("NFC", raw).lower().strip(" .,;:!'\"")
+    raw = unicodedata.normalize("NFC", raw).lower().replace("i̇", "i").strip(" .,;:!'\"")
     return "_".join(raw.replace("-", " ").replace("_", " ").split())
 
 

@@ -52,6 +52,7 @@ _TIME_PARTS = {"start", "begin", "onset", "end", "stop"}
 _PROBED = 60  # rows whose files are looked at
 _OUTSIDE = 0.8  # share of rows outside their files from which times are not of these files
 _ROUNDED = re.compile(r"\d([.,]\d+)?E\+\d+", re.IGNORECASE)
+_FILE = re.compile(r"\S+\.(txt|lab|textgrid|json|srt|trs|eaf)", re.IGNORECASE)
 _SENTENCE = re.compile(r"\w\W*\s+\w|[.?!…,]$")
 
 
@@ -257,6 +258,7 @@ class Columns:
         """Ids and texts: a column 'utterance' may be either."""
         named = {i: _plain(self.header[i]) in _AMBIGUOUS for i in range(len(self.header))}
         texts = [i for i in self._filled("text") if not named[i] or self._is_text(i)]
+        texts = [i for i in texts if self._share(i, lambda v: bool(_FILE.fullmatch(v))) <= 0.5]
         for index in self._filled("utterance_id"):
             if index in texts or index in self.roles.values():
                 continue

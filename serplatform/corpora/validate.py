@@ -124,7 +124,8 @@ def _check_speakers(speakers: Mapping[str, int]) -> None:
     """
     groups: dict[str, list[str]] = defaultdict(list)
     for name in sorted(speakers):
-        plain = plain_label(re.sub(r"^(\d+)\.0+$", r"\1", name)).casefold()
+        name_alone = re.sub(r"^(\d+)\.0+$", r"\1", unicodedata.normalize("NFKC", name))
+        plain = plain_label(name_alone).casefold()
         groups[re.sub(r"(?<!\d)0+(?=\d)", "", plain)].append(name)
     faults = [
         " = ".join(f"'{name}' ({speakers[name]})" for name in names)

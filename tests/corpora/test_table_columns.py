@@ -180,3 +180,11 @@ def test_columns_that_may_be_times_and_are_not_understood_are_named(read: Read) 
     found = read("file,emotion,start_frame,endFrame,weekend\na.wav,sad,1,9,2\nb.wav,sad,1,9,2\n")
     assert any("'start_frame', 'endFrame' may be times and are not used" in n for n in found.notes)
     assert {(row.start, row.end) for row in found.utterances} == {(None, None)}
+
+
+def test_a_column_of_transcript_files_is_no_text(read: Read) -> None:
+    found = read("file,text,emotion\na.wav,x/a.txt,sad\nb.wav,x/b.txt,sad\n")
+    assert [(row.text, row.extra["table_text"]) for row in found.utterances] == [
+        (None, "x/a.txt"),
+        (None, "x/b.txt"),
+    ]

@@ -181,7 +181,16 @@ def test_speakers_are_compared_composed() -> None:
 
 
 @pytest.mark.parametrize(
-    "names", [("01", "1"), ("1", "1.0"), ("Anna", "anna"), ("S01", "s1"), ("spk 1", "SPK_01")]
+    "names",
+    [
+        ("01", "1"),
+        ("1", "1.0"),
+        ("Anna", "anna"),
+        ("S01", "s1"),
+        ("spk 1", "SPK_01"),
+        ("Ａ1", "A1"),
+        ("İpek", "ipek"),
+    ],
 )
 def test_speakers_whose_names_fall_together_are_asked_about(names: tuple[str, str]) -> None:
     listed = Manifest(
