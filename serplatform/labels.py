@@ -6,6 +6,7 @@ corpus with categories of its own works; :func:`nearest_alias` finds the likely 
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 #: canonical names, in the order in which classes are shown
@@ -43,20 +44,25 @@ _ALIASES: dict[str, str] = {
     for alias in (name, *aliases.split())
 }
 
-_WORDS = "n/a n.a na nan nat none null nil unknown unk xxx undefined missing unspecified"
-_MISSING = frozenset(("", *_WORDS.split(), "not available", "not applicable"))
+_WORDS = r"""n/a n.a na nan nat none null nil \n unknown unk xxx undefined undef missing unspecified
+unlabeled unlabelled unidentified unbekannt inconnu inconnue desconocido desconocida desconhecido
+sconosciuto nieznany неизвестно 不明 未知 n._a no_label no_speaker no_name unknown_speaker
+speaker_unknown not_available not_applicable not_known not_specified not_given keine_angabe"""
+_MISSING = frozenset(("", *(w.replace("_", mark) for w in _WORDS.split() for mark in " _-")))
 #: around a word, or alone where a cell says that it is empty
-_FRAME = " \t<>()[]{}#?.…*/_-–—"
+_FRAME = " \t\xa0\u200b'\"<>()[]{}#?.…*/_-–—"
+#: what a spreadsheet writes for a value that it lacks, in whatever language: #NV, #REF!
+_ERROR = re.compile(r"#(N/?[ADV]|[^\W\d_][\w/]*[!?])")
 
 
 def plain_label(raw: str) -> str:
     """A label as it is compared: composed, in lower case, words joined by ``_``.
 
     Example:
-        >>> plain_label(" Hot-Anger ")
+        >>> plain_label(" Hot-Anger. ")
         'hot_anger'
     """
-    raw = unicodedata.normalize("NFC", raw).lower()
+    raw = unicodedata.normalize("NFC", raw).lower().replace("i̇", "i").strip(" .,;:!'\"")
     return "_".join(raw.replace("-", " ").replace("_", " ").split())
 
 
@@ -64,10 +70,12 @@ def is_missing(raw: str) -> bool:
     """Whether a label, a speaker or another cell says that there is none.
 
     Example:
-        >>> is_missing(" N/A "), is_missing("<NA>"), is_missing("?"), is_missing("sad")
-        (True, True, True, False)
+        >>> [is_missing(cell) for cell in (" N/A ", "<NA>", "?", "#NV", "Not-Known", "sad")]
+        [True, True, True, True, True, False]
     """
-    return raw.strip(_FRAME).lower() in _MISSING
+    return raw.strip(_FRAME).lower() in _MISSING or (
+        raw[:1] == "#" and _ERROR.fullmatch(raw) is not None
+    )
 
 
 def canonical_emotion(raw: str) -> str:

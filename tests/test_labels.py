@@ -41,12 +41,26 @@ def test_canonical_names_stay_as_they_are() -> None:
 MISSING = "xxx N/A None ? nan NaT <NA> #N/A n.a. null (unknown) - — ... unk Unspecified"
 
 
-@pytest.mark.parametrize("raw", ["", " ", "Not available", *MISSING.split()])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "",
+        " ",
+        "Not available",
+        *MISSING.split(),
+        "#NV",
+        "#REF!",
+        "\\N",
+        "Unknown speaker",
+        "'nan'",
+        "不明",
+    ],
+)
 def test_cells_that_say_nothing_are_missing(raw: str) -> None:
     assert is_missing(raw)
 
 
-@pytest.mark.parametrize("raw", ["0", "Ann", "no", "s-1", "-1", "_a_", "nana", "sad"])
+@pytest.mark.parametrize("raw", ["0", "Ann", "no", "s-1", "-1", "_a_", "nana", "sad", "#1", "#sad"])
 def test_cells_that_say_something_are_not(raw: str) -> None:
     assert not is_missing(raw)
 

@@ -12,10 +12,11 @@ the misc table) of the scheme ``speaker``. The split of a table is the type of i
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
@@ -39,6 +40,7 @@ _ROLES: dict[str, tuple[str, ...]] = {
     "language": ("language",),
     "session": ("session",),
 }
+_ROUNDING = 0.025  # seconds by which spans of two tables may differ
 _SPLITS = {"train": "train", "dev": "dev", "test": "test"}
 _GENDERS = {"m": "male", "f": "female", "w": "female"}
 
@@ -211,6 +213,7 @@ class _Facts:
         self.schemes = header["schemes"]
         self._rows: dict[str, dict[Key, str]] = defaultdict(dict)
         self._files: dict[str, dict[str, str]] = defaultdict(dict)
+        self._parts: dict[tuple[str, str], list[tuple[Key, str]]] = defaultdict(list)
         for table in tables:
             for role, column in table.roles.items():
                 labels = self._labels(role, root)
@@ -222,11 +225,17 @@ class _Facts:
                         self._rows[role].setdefault(key, value)
                         if key[1] is None and key[2] is None:
                             self._files[role].setdefault(key[0], value)
+                        elif role != "text":
+                            self._parts[role, key[0]].append((key, value))
         self._speakers = self._labels("speaker", root)
 
     def get(self, role: str, key: Key) -> str:
-        """The value of a role: of the row, else of its file, else of its speaker."""
+        """The value of a role: of the row, its file, all it overlaps, else of its speaker."""
         value = self._rows[role].get(key) or self._files[role].get(key[0], "")
+        if not value:
+            spans = self._parts.get((role, key[0]), [])
+            there = {told for other, told in spans if _overlap(key, other)}
+            value = there.pop() if len(there) == 1 else ""
         if value or role == "speaker":
             return value
         entry = self._speakers.get(self.get("speaker", key))
@@ -246,6 +255,13 @@ class _Facts:
         return {}
 
 
+def _overlap(one: Key, other: Key) -> bool:
+    """Whether two spans of a file share more than rounding leaves."""
+    begin = max(one[1] or 0.0, other[1] or 0.0)
+    end = min(math.inf if key[2] is None else key[2] for key in (one, other))
+    return end - begin > _ROUNDING
+
+
 def _merge(tables: Sequence[_Table]) -> tuple[dict[Key, dict[str, str]], list[Rejection]]:
     """One row a key, from all tables with emotions; a contradiction between them rejects it."""
     rows: dict[Key, dict[str, str]] = {}
@@ -259,7 +275,7 @@ def _merge(tables: Sequence[_Table]) -> tuple[dict[Key, dict[str, str]], list[Re
             if is_missing(row["emotion"]):
                 row["emotion"] = emotion
             elif not is_missing(emotion) and emotion != row["emotion"]:
-                conflicts[key] = f"labelled '{row['emotion']}' and '{emotion}' in different tables"
+                conflicts[key] = f"labelled '{row['emotion']}' and '{emotion}' in different rows"
             if table.split and row["split"] and table.split != row["split"]:
                 conflicts[key] = f"in the splits {row['split']} and {table.split}"
             row["split"] = row["split"] or table.split or ""
@@ -275,7 +291,7 @@ def _merge(tables: Sequence[_Table]) -> tuple[dict[Key, dict[str, str]], list[Re
 
 def _name(key: Key) -> str:
     file, start, end = key
-    stem = without_ending(file)
+    stem = without_ending(PurePosixPath(file))
     if start is None and end is None:
         return stem
     return f"{stem}_{start or 0.0:.3f}-{'' if end is None else f'{end:.3f}'}"
@@ -308,6 +324,6 @@ def _utterance(
         text=facts.get("text", key) or None,
         language=language or None,
         split=values["split"] or None,
-        parent_id=None if whole else without_ending(file),
+        parent_id=None if whole else without_ending(PurePosixPath(file)),
         extra={name: value for name, value in values.items() if name.startswith("audformat_")},
     )

@@ -20,7 +20,15 @@ from pathlib import Path
 from typing import Any
 
 from serplatform.arrays import FloatArray
-from serplatform.corpora.audio_layout import Layout, Mp3Extent, find_layout, mp3_extent, ogg_end
+from serplatform.corpora.audio_layout import (
+    MORE,
+    Layout,
+    Mp3Extent,
+    find_layout,
+    mp3_extent,
+    ogg_end,
+    ogg_is_joined,
+)
 from serplatform.errors import BadInputError
 
 #: what a file name of audio may end with; whether it is audio is seen when it is decoded
@@ -187,6 +195,7 @@ def open_audio(path: Path) -> Iterator[AudioFile]:
             end, whole = ogg_end(raw, size)
             if not whole:
                 raise _cut_ogg(raw, end)
+            notes = (MORE,) if kind and _is_joined(path, key) else ()
         elif found is not None and kind == "MP3":
             extent = _extent(path, key)
             notes = extent.notes
@@ -204,7 +213,8 @@ def open_audio(path: Path) -> Iterator[AudioFile]:
                 view = _View(raw, extent.begin, length, shown=size * _STRETCH)
                 found = _decoding(view)[0] or found
         if found is None:
-            raise AudioError(_hint(raw) or f"cannot be decoded: {_reason(failure)}")
+            told = f"cannot be decoded: {_reason(failure)}; copy it again, or {_CONVERT}"
+            raise AudioError(_hint(raw) or told)
         with found:
             rate = int(found.samplerate)
             if not _RATES[0] <= rate <= _RATES[1]:
@@ -223,7 +233,7 @@ def open_audio(path: Path) -> Iterator[AudioFile]:
                 if declared > held + END_TOLERANCE:
                     raise _cut_short(declared, held)
             elif layout is None and kind not in _COMPRESSED:
-                _check_log(str(found.extra_info), found.frames / rate)
+                _check_log(str(found.extra_info), found.frames, rate)
             yield AudioFile(
                 stream=found,
                 rate=rate,
@@ -241,6 +251,12 @@ def _extent(path: Path, _key: tuple[int, ...]) -> Mp3Extent:
         return mp3_extent(raw, os.fstat(raw).st_size)
 
 
+@functools.lru_cache(maxsize=1024)
+def _is_joined(path: Path, _key: tuple[int, ...]) -> bool:
+    with _opened(path) as raw:
+        return ogg_is_joined(raw, os.fstat(raw).st_size)
+
+
 def _decoding(source: Any) -> tuple[Any, Exception | None]:
     """A stream of libsndfile; None and the reason where it cannot decode."""
     import soundfile
@@ -251,12 +267,17 @@ def _decoding(source: Any) -> tuple[Any, Exception | None]:
         return None, error
 
 
-def _check_log(log: str, held: float) -> None:
-    """Refuse what libsndfile itself notices to be cut short, in rare containers.
+def _check_log(log: str, frames: int, rate: int) -> None:
+    """Refuse what libsndfile's log shows to be cut short, in rare containers.
 
     Raises:
         AudioError: it does.
     """
+    held = frames / rate
+    if told := re.findall(r"(?m)(?:Frames|Cols) *: (\d*[1-9]\d*)$", log):
+        short, long = sorted((frames / rate, int(told[-1]) / rate))  # declared is either
+        if long > short + END_TOLERANCE:
+            raise _cut_short(long, short)
     told = re.search(r"(\d+) \(?should be (\d+)", log)
     if told is not None and int(told[1]) > int(told[2]) > 0:
         declared = held * int(told[1]) / int(told[2])

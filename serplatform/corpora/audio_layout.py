@@ -318,6 +318,13 @@ def ogg_end(raw: int, size: int) -> tuple[int, bool]:
     return 0, False
 
 
+def ogg_is_joined(raw: int, size: int) -> bool:
+    """Whether a second Ogg file follows in the same file: a first page after other pages."""
+    with mmap.mmap(raw, size, access=mmap.ACCESS_READ) as content:
+        last = content.rfind(b"OggS\0\2")
+        return any(content.find(b"OggS\0" + kind, 0, last) >= 0 for kind in (b"\0", b"\4"))
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Mp3Extent:
     """What an MP3 file declares, or holds by its frame headers where it declares nothing.

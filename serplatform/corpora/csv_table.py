@@ -58,7 +58,7 @@ class CsvTable(Corpus):
 
     def scan(self, source: Path) -> Manifest:
         """Read the table; see the base class."""
-        table = _find_table(source)
+        table = _find_table(source).absolute()
         content = read_table(table, is_name, NEEDS)
         finder, length = PathFinder(table.parent), functools.cache(_length)
         whole = [cells for _, cells in content.records if len(cells) == len(content.header)]
@@ -106,7 +106,7 @@ class _Rows:
         length: Callable[[Path], tuple[float, int] | None],
         allow_outside: bool,
     ) -> None:
-        self.root = Path(os.path.normpath(root))
+        self.root = os.path.join(os.path.normpath(root), "")
         self.columns, self.finder, self.length = columns, finder, length
         self.allow_outside = allow_outside
         self.read_with: Counter[str] = Counter()
@@ -123,13 +123,16 @@ class _Rows:
         if not values["file"]:
             raise _RowError(f"line {line} names no file")
         path, how = self.finder.find(values["file"])
-        inside = path.is_relative_to(self.root)
+        place = str(path)
+        inside = place.startswith(self.root)
         if not self.allow_outside:
             if not inside:
+                absent = "" if os.path.lexists(place) else "; no such file is there either"
                 raise _RowError(
-                    "its path leaves the table's directory; say --allow-outside if that is meant"
+                    "its path leaves the table's directory; say --allow-outside if that is meant, "
+                    f"else write paths from the table's directory on{absent}"
                 )
-            if _links_outside(path, self.root):
+            if _links_outside(place, self.root):
                 raise _RowError(
                     "a link on its path leaves the table's directory; say --allow-outside if that "
                     "is meant"
@@ -139,8 +142,10 @@ class _Rows:
         start, end, duration = (self._seconds(values, r, path) for r in _TIMES)
         if end is None and duration is not None:
             end = round((start or 0.0) + duration, 9)
+        if not start and end is None:
+            start = None
         whole = start is None and end is None
-        recording = without_ending(str(path.relative_to(self.root) if inside else path))
+        recording = without_ending(place[len(self.root) :] if inside else place)
         span = "" if whole else f"_{start or 0.0:.3f}-{'' if end is None else f'{end:.3f}'}"
         given = {r: v for r, v in values.items() if not is_missing(v) or r in ("emotion", "text")}
         split, gender = (given.get(role, "").lower() for role in ("split", "gender"))
@@ -187,15 +192,15 @@ def _length(path: Path) -> tuple[float, int] | None:
     return info.frames / info.samplerate, info.samplerate
 
 
-def _links_outside(path: Path, root: Path) -> bool:
+def _links_outside(path: str, root: str) -> bool:
     """Whether a symbolic link leads from below ``root`` to elsewhere."""
-    folder = _real_folder(path.parent)
-    real = os.path.realpath(path) if os.path.islink(path) else os.path.join(folder, path.name)
-    return not Path(real).is_relative_to(_real_folder(root))
+    folder, name = os.path.split(path)
+    real = os.path.realpath(path) if os.path.islink(path) else f"{_real_folder(folder)}/{name}"
+    return not real.startswith(os.path.join(_real_folder(root), ""))
 
 
 @functools.lru_cache(maxsize=4096)
-def _real_folder(folder: Path) -> str:
+def _real_folder(folder: str) -> str:
     return os.path.realpath(folder)
 
 

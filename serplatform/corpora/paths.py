@@ -29,8 +29,8 @@ def without_ending(path: PurePosixPath | str) -> str:
         >>> without_ending("a/spk1.take.0"), without_ending("a/Ses1.0.WAV")
         ('a/spk1.take.0', 'a/Ses1.0')
     """
-    path = PurePosixPath(path)
-    return str(path.with_suffix("") if path.suffix.lower() in AUDIO_ENDINGS else path)
+    stem, ending = os.path.splitext(path)
+    return stem if ending.lower() in AUDIO_ENDINGS else str(path)
 
 
 class PathFinder:
@@ -87,7 +87,7 @@ class PathFinder:
             return False
 
     def _join(self, text: str) -> Path:
-        return Path(os.path.normpath(self.root / text))
+        return Path(os.path.normpath(os.path.join(self.root, text)))
 
     def _similar(self, path: Path) -> Path | None:
         """The file below the root whose name differs only in composition or lacks its ending."""
@@ -106,6 +106,8 @@ class PathFinder:
                 raise PathError(f"no such file; '{there}' is there: upper and lower case count")
             if not same and number == len(parts):
                 same = [n for e in sorted(AUDIO_ENDINGS) for n in names.get(wanted + e, [])]
+                if len(same) > 1:
+                    raise PathError(f"may be {' or '.join(same)}; write the ending, too")
             if len(same) != 1:
                 return None
             here /= same[0]

@@ -23,15 +23,15 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "file": "file path filename filepath wav audio wavfile audiofile wavpath audiopath "
         "audiofilepath audiofilename wavfilename clip clippath clipname filelocation",
         "emotion": "emotion label emotionlabel emo class category emotionname emotionclass "
-        "emotioncategory emotionlabels targetemotion emotiontarget",
+        "emotioncategory emotionlabels targetemotion emotiontarget emocja duygu",
         "utterance_id": "utteranceid uttid segmentid id uid utterance utt sentenceid",
         "speaker": "speaker speakerid spk spkid actor actorid subject subjectid participant "
-        "participantid speakername spkr talker",
-        "gender": "gender sex speakergender",
+        "participantid speakername spkr talker sprecher locuteur mówca konuşmacı",
+        "gender": "gender sex speakergender geschlecht",
         "session": "session sessionid",
         "start": "start starttime onset begin begintime startsec starttimestamp segmentstart "
-        "clipstart tmin xmin",
-        "end": "end endtime stop stoptime endtimestamp segmentend clipend tmax xmax",
+        "clipstart tmin xmin beginn anfang début",
+        "end": "end endtime stop stoptime endtimestamp segmentend clipend tmax xmax ende fin",
         "offset": "offset offsettime",
         "duration": "duration dur length segmentduration",
         "text": "text transcript transcription utterance sentence utt words",
@@ -46,10 +46,13 @@ _TIMES = ("start", "end", "offset", "duration")
 _AMBIGUOUS = ("utterance", "utt", "sentence", "words")
 #: seconds a sample, which depends on the file
 SAMPLES = 0.0
-_UNITS = {**UNITS, "samples": SAMPLES, "sample": SAMPLES}
+_UNITS = {**UNITS, "samples": SAMPLES, "sample": SAMPLES, "ssmsec": 1.0, "hhmmssms": 1.0}
+_PARTS = re.compile(r"[\W_]+|(?<=[a-z])(?=[A-Z])")
+_TIME_PARTS = {"start", "begin", "onset", "end", "stop"}
 _PROBED = 60  # rows whose files are looked at
 _OUTSIDE = 0.8  # share of rows outside their files from which times are not of these files
 _ROUNDED = re.compile(r"\d([.,]\d+)?E\+\d+", re.IGNORECASE)
+_FILE = re.compile(r"\S+\.(txt|lab|textgrid|json|srt|trs|eaf)", re.IGNORECASE)
 _SENTENCE = re.compile(r"\w\W*\s+\w|[.?!…,]$")
 
 
@@ -103,6 +106,7 @@ class Columns:
         self._check_speakers()
         said = [f"{role}={header[i]}{self._unit(role)}" for role, i in self.roles.items()]
         others = [n for i, n in enumerate(header) if n and i not in self.roles.values()]
+        self._unread_times()
         without = f"; further columns: {', '.join(others)}" if others else ""
         self.notes.insert(0, f"{READ_AS}{', '.join(said)}{without}")
 
@@ -192,6 +196,23 @@ class Columns:
         if start is not None or end is not None:
             self._outside()
 
+    def _unread_times(self) -> None:
+        """Tell of columns that seem to be times, and whose names are not understood."""
+        if "start" in self.roles or "end" in self.roles:
+            return
+        seem = [
+            f"'{name}'"
+            for index, name in enumerate(self.header)
+            if _TIME_PARTS & {part.lower() for part in _PARTS.split(name)}
+            and not any(_named(name, role) for role in _TIMES)
+            and self._share(index, lambda cell: _value(cell) is not None) == 1
+        ]
+        if seem:
+            self.notes.append(
+                f"{', '.join(seem)} may be times and are not used: files are read as a whole; if "
+                "they are, name them start and end, with their unit (start_ms, start_samples)"
+            )
+
     def _outside(self) -> None:
         """Give times up that evidently are not of these files (of the episode, the film).
 
@@ -237,6 +258,7 @@ class Columns:
         """Ids and texts: a column 'utterance' may be either."""
         named = {i: _plain(self.header[i]) in _AMBIGUOUS for i in range(len(self.header))}
         texts = [i for i in self._filled("text") if not named[i] or self._is_text(i)]
+        texts = [i for i in texts if self._share(i, lambda v: bool(_FILE.fullmatch(v))) <= 0.5]
         for index in self._filled("utterance_id"):
             if index in texts or index in self.roles.values():
                 continue

@@ -211,25 +211,29 @@ def _swallowing(
     """Which line of a record, from 1, opened a quote that swallows rows; 0 where it is fine.
 
     It does where the lines are no well-formed record of ``width`` cells, or where one of them
-    is itself a row: as many cells, and no blank after delimiters, as there is in prose.
+    is itself a row, with delimiters within the quote: as many cells, and no blank after
+    delimiters, as there is in prose.
     """
-    wrong = 0
     try:
         fits = not width or len(_trimmed(row, width)) in (width, width + 1)
-        wrong = int(len(list(read(lines, strict=True))) != 1 or not fits)
+        if len(list(read(lines, strict=True))) != 1 or not fits:
+            return 1
     except csv.Error:
-        wrong = 1
-    for number, line in enumerate(lines[1:], start=1):
-        cells = line.rstrip("\r\n").split(delimiter)
-        prose = any(cell.startswith(" ") for cell in cells[1:])
-        audio = any(Path(cell.strip(" \"'")).suffix.lower() in AUDIO_ENDINGS for cell in cells)
-        if not wrong and len(cells) == width > 1 and (audio or not prose):
-            wrong = number
+        return 1
     position = 0  # of the cell's first line
     for cell in row:
-        breaks = cell.count("\n") or cell.count("\r")
-        position += breaks if position + breaks < wrong else 0
-    return position + 1 if wrong else 0
+        quoted = re.split(r"\r\n|\n|\r", cell)
+        for number, part in enumerate(quoted):
+            # the first line began outside of the quote: what counts is what it holds
+            line = lines[position + number].rstrip("\r\n") if number else part
+            cells = line.split(delimiter)
+            prose = not number or any(cell.startswith(" ") for cell in cells[1:])
+            audio = any(Path(cell.strip(" \"'")).suffix.lower() in AUDIO_ENDINGS for cell in cells)
+            as_many = len(cells) == width or not number
+            if len(quoted) > 1 < width and delimiter in part and as_many and (audio or not prose):
+                return position + 1
+        position += len(quoted) - 1
+    return 0
 
 
 def _open_quote(path: Path, line: int, detail: str = "") -> BadInputError:

@@ -65,7 +65,8 @@ def validate(
     for utterance in manifest.utterances:
         speaker = unicodedata.normalize("NFC", utterance.speaker_id) if speakers else NO_SPEAKER
         read = dataclasses.replace(utterance, emotion=final[utterance.emotion], speaker_id=speaker)
-        reason = _fault(read, kept.get(read.utterance_id), bool(speakers))
+        unnamed = is_missing(read.emotion) and utterance.emotion not in given
+        reason = _fault(read, kept.get(read.utterance_id), bool(speakers), unnamed)
         if utterance.emotion in given and not read.emotion:
             reason = f"label '{utterance.emotion}' is left out (--map)"
         reason = reason or foreign.get(utterance.emotion)
@@ -102,7 +103,7 @@ def _given_names(labels: Mapping[str, int], label_map: Mapping[str, str]) -> dic
     unused = []
     for asked, name in label_map.items():
         plain = plain_label(name)
-        named = "" if is_missing(name) else plain if plain in own else canonical_emotion(name)
+        named = plain if plain in own else "" if is_missing(name) else canonical_emotion(name)
         found = [raw for raw in labels if plain_label(raw) == plain_label(asked)]
         of_name = [raw for raw in labels if canonical_emotion(raw) == plain_label(asked)]
         (exact if found else others).update(dict.fromkeys(found or of_name, named))
@@ -123,7 +124,8 @@ def _check_speakers(speakers: Mapping[str, int]) -> None:
     """
     groups: dict[str, list[str]] = defaultdict(list)
     for name in sorted(speakers):
-        plain = plain_label(re.sub(r"^(\d+)\.0+$", r"\1", name)).casefold()
+        name_alone = re.sub(r"^(\d+)\.0+$", r"\1", unicodedata.normalize("NFKC", name))
+        plain = plain_label(name_alone).casefold()
         groups[re.sub(r"(?<!\d)0+(?=\d)", "", plain)].append(name)
     faults = [
         " = ".join(f"'{name}' ({speakers[name]})" for name in names)
@@ -132,8 +134,9 @@ def _check_speakers(speakers: Mapping[str, int]) -> None:
     ]
     if faults:
         raise BadInputError(
-            "speakers whose names differ only in upper and lower case, zeros or blanks may be the "
-            "same person, whose speech would be trained and tested on; write each in one way, or "
+            "speakers whose names differ only in upper and lower case, zeros, blanks or hyphens "
+            "may be the same person, whose speech would be trained and tested on; write each in "
+            "one way, or "
             "say --speakers-differ where they are different people:",
             faults,
         )
@@ -148,15 +151,21 @@ def is_text(path: Path) -> bool:
     return True
 
 
-def _fault(utterance: Utterance, kept: Utterance | None, speakers: bool) -> str | None:
+def _fault(
+    utterance: Utterance, kept: Utterance | None, speakers: bool, unnamed: bool
+) -> str | None:
     if not utterance.utterance_id:
         return "has no utterance id"
     if not is_text(utterance.path):
         return "its path is not UTF-8 text; rename the folder or file"
     if kept is not None:
         return "duplicate utterance id; the first one is kept" + _otherwise(utterance, kept)
-    if is_missing(utterance.emotion):
-        return f"has no label ('{utterance.emotion}')" if utterance.emotion else "has no label"
+    if unnamed and not plain_label(utterance.emotion):
+        return "has no label"
+    if unnamed:
+        word = utterance.emotion
+        remedy = f"if that is a class, say --map {shlex.quote(f'{word}=neutral')}, or ={word}"
+        return f"has no label ('{word}'); {remedy}"
     if speakers and is_missing(utterance.speaker_id):
         return "has no speaker, where others have one; name it, or give no speakers at all"
     start, end = utterance.start, utterance.end

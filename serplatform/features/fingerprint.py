@@ -26,12 +26,15 @@ from serplatform.features.clip import power_spectrum
 WordArray = npt.NDArray[np.uint32]
 
 #: changes when the same clip would get another fingerprint, or other clips count as copies
-FINGERPRINT_VERSION = 1
+FINGERPRINT_VERSION = 2
 #: most of the bits by which copies differ: on RAVDESS, copies differ in up to 0.16 of them and
 #: the nearest two recordings in 0.26
 MAX_BIT_ERROR = 0.21
 #: frames with a word in both that a comparison needs: about half a second of speech
 MIN_FRAMES = 24
+#: the same for every stretch of as many frames as a comparison needs: in copies up to 0.34,
+#: where two recordings share a jingle or a noise only, 0.5 in between
+MAX_STRETCH_ERROR = 0.36
 #: what two copies have in common, at least, as a share of the shorter one
 MIN_OVERLAP = 0.5
 
@@ -171,5 +174,11 @@ def _is_copy(one: WordArray, other: WordArray, shift: int) -> bool:
     begin, end = max(0, -shift), min(len(one), len(other) - shift)
     if end - begin < MIN_OVERLAP * min(len(one), len(other)):
         return False
-    error, count = bit_error(one[begin:end], other[begin + shift : end + shift])
-    return bool(count >= MIN_FRAMES and error <= MAX_BIT_ERROR)
+    left, right = one[begin:end], other[begin + shift : end + shift]
+    both = (left != 0) & (right != 0)
+    errors = np.bitwise_count(left[both] ^ right[both]) / 32
+    if len(errors) < MIN_FRAMES or errors.mean() > MAX_BIT_ERROR:
+        return False
+    sums = np.cumsum(np.concatenate([[0.0], errors]))
+    stretches = (sums[MIN_FRAMES:] - sums[:-MIN_FRAMES]) / MIN_FRAMES
+    return bool(stretches.max() <= MAX_STRETCH_ERROR)

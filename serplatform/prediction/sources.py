@@ -27,6 +27,8 @@ NO_AUDIO = frozenset(
     )
 )
 HIDDEN = "hidden"
+#: what else is passed over in folders, in words
+LINKED, AGAIN = "link(s) to folders, not followed", "further name(s) of a file"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -107,7 +109,8 @@ def find_recordings(
             else:
                 sources = [Source(path=path, name=printable(Path(given)))]
             for source in sources:
-                found.setdefault(os.path.realpath(source.path), source)
+                first = found.setdefault(os.path.realpath(source.path), source)
+                passed_over[AGAIN] += first.name != source.name
     return list(found.values()), refused
 
 
@@ -132,6 +135,7 @@ def _inside(folder: Path, refused: list[Refused], passed_over: Counter[str]) -> 
     files = []
     for parent, folders, names in os.walk(folder, onerror=unreadable):
         others[HIDDEN] += sum(map(_is_hidden, [*folders, *names]))
+        others[LINKED] += sum(os.path.islink(Path(parent, n)) for n in folders if not _is_hidden(n))
         folders[:] = sorted(name for name in folders if not _is_hidden(name))
         for name in sorted(name for name in names if not _is_hidden(name)):
             suffix = os.path.splitext(name)[1].lower()
@@ -163,9 +167,9 @@ def tell_passed_over(passed_over: Counter[str]) -> str:
         >>> tell_passed_over(Counter({".csv": 2, HIDDEN: 3, ".json": 1}))
         '3 hidden, 3 not audio: 2 .csv, 1 .json'
     """
-    hidden = passed_over[HIDDEN]
-    others = [(name, n) for name, n in passed_over.most_common() if n and name != HIDDEN]
-    parts = [f"{hidden} hidden"] if hidden else []
+    kinds = (HIDDEN, LINKED, AGAIN)
+    others = [(name, n) for name, n in passed_over.most_common() if n and name not in kinds]
+    parts = [f"{passed_over[kind]} {kind}" for kind in kinds if passed_over[kind]]
     if others:
         kinds = ", ".join(f"{number} {name}" for name, number in others)
         parts.append(f"{sum(number for _, number in others)} not audio: {kinds}")

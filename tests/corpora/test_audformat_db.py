@@ -135,7 +135,7 @@ def test_a_file_in_two_splits_or_with_two_labels_is_left_out(tmp_path: Path) -> 
         emotion_test="file,emotion\nwav/b.wav,anger\n",
     )
     reasons = [r.reason for r in scan(tmp_path).rejections]
-    assert reasons == ["labelled 'neutral' and 'anger' in different tables"]
+    assert reasons == ["labelled 'neutral' and 'anger' in different rows"]
 
 
 def test_paths_that_leave_the_folder_are_left_out(tmp_path: Path) -> None:
@@ -204,3 +204,20 @@ def test_missing_files_and_bad_times_are_named(tmp_path: Path) -> None:
     (tmp_path / "db.files.csv").unlink()
     with pytest.raises(BadInputError, match="lists the table 'files', and its file is missing"):
         scan(tmp_path)
+
+
+def test_speakers_of_other_segments_are_found_by_what_they_overlap(tmp_path: Path) -> None:
+    files = (
+        "file,start,end,speaker\nwav/a.wav,0 days,0 days 00:00:09,3\nwav/b.wav,0 days,NaT,8\n"
+        "wav/c.wav,0 days,0 days 00:00:01.240,3\n"
+        "wav/c.wav,0 days 00:00:01.240,0 days 00:00:02,8\nwav/c.wav,0 days 00:00:02,NaT,3\n"
+    )
+    manifest = scan(write(tmp_path, files=files))
+    assert {u.utterance_id: u.speaker_id for u in manifest.utterances} == {
+        "wav/a": "3",
+        "wav/b": "8",
+        "wav/c_0.000-1.250": "3",
+    }
+    (left_out,) = manifest.rejections
+    assert left_out.utterance_id == "wav/c_1.250-"  # two speak in it
+    assert "has no speaker" in left_out.reason

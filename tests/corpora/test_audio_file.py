@@ -81,7 +81,7 @@ def length(path: Path) -> float:
 LINEAR = ["WAV", "WAVEX", "RF64", "RIFX", "AIFF", "AU", "W64", "CAF", "NIST", "SVX"]
 
 
-@pytest.mark.parametrize("kind", LINEAR)
+@pytest.mark.parametrize("kind", [*LINEAR, "AVR", "MPC2K", "MAT5"])
 def test_a_cut_copy_is_named_with_what_it_declares_and_holds(kind, put):
     content = encoded(kind)
     assert length(put(content)) == SECONDS
@@ -312,6 +312,13 @@ def test_mp3_joined_to_another_is_noted(put):
     assert read_audio(put(content + content)).notes == (MORE,)
     assert read_audio(put(content)).notes == ()
     assert length(put(b"ID3\3\0\0\0\0\0\x0a" + bytes(10) + content)) == SECONDS
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_ogg_joined_to_another_is_noted(subtype, put):
+    one, other = (encoded("OGG", subtype, speech(rate=rate)) for rate in (16_000, 24_000))
+    assert read_audio(put(one)).notes == ()
+    assert read_audio(put(one + other)).notes == (MORE,)
 
 
 def test_notes_of_macos_beside_a_file_do_not_matter(tmp_path):

@@ -158,3 +158,8 @@ def test_nemo_has_its_published_counts() -> None:
         "surprised": 270,
     }
     assert len({u.speaker_id for u in manifest.utterances}) == 9
+
+
+def test_absolute_paths_of_another_machine_are_said_to_be_nowhere(tmp_path: Path) -> None:
+    manifest = scan(tmp_path / "t.csv", "file,emotion\n/no/where/a.wav,sad\n")
+    assert "no such file is there either" in manifest.rejections[0].reason

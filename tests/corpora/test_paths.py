@@ -63,7 +63,8 @@ def test_paths_that_mean_no_file_have_a_hint(tmp_path: Path, text: str, reason: 
 def test_an_ending_that_two_files_could_have_is_not_guessed(tmp_path: Path) -> None:
     for name in ("x.wav", "x.flac"):
         (tmp_path / name).touch()
-    assert PathFinder(tmp_path).find("x")[0] == tmp_path / "x"
+    with pytest.raises(PathError, match=r"may be x\.flac or x\.wav; write the ending, too"):
+        PathFinder(tmp_path).find("x")
 
 
 def test_only_endings_of_audio_are_cut_off() -> None:

@@ -37,7 +37,8 @@ def read(tmp_path: Path, write_audio: Callable[..., Path]) -> Read:
         ("onset,offset", "0.5,1.0", (0.5, 1.0)),
         ("onset,offset,duration", "0.5,1.0,0.5", (0.5, 1.0)),
         ("offset,end", "0.5,1.0", (0.5, 1.0)),
-        ("offset", "0", (0.0, None)),
+        ("offset", "0", (None, None)),
+        ("start,end", "0 days,NaT", (None, None)),
         ("offset", "1.5", (None, 1.5)),
         ("duration", "1.5", (None, None)),
         ("start,end,duration", "0.5,,1", (0.5, 1.5)),
@@ -50,6 +51,10 @@ def read(tmp_path: Path, write_audio: Callable[..., Path]) -> Read:
         ("Start [samples],End [samples]", "4000,8000", (0.5, 1.0)),
         ("Start (s),End(sec)", "0.5,1", (0.5, 1.0)),
         ("begin,stop", "500ms,1.5s", (0.5, 1.5)),
+        ("Begin Time - ss.msec,End Time - ss.msec", "0.5,1.5", (0.5, 1.5)),
+        ("Begin Time - hh:mm:ss.ms,End Time - hh:mm:ss.ms", "00:00:00.500,00:00:01", (0.5, 1.0)),
+        ("Begin Time - msec,Duration - msec", "500,1000", (0.5, 1.5)),
+        ("Beginn,Ende", "0.5,1", (0.5, 1.0)),
     ],
 )
 def test_start_with_end_or_duration(
@@ -169,3 +174,17 @@ def test_folds_and_parents_that_are_missing_are_none(read: Read) -> None:
 def test_every_record_is_kept_or_left_out(read: Read) -> None:
     manifest = read("file,emotion\na.wav,sad\n\nfile,emotion\nb.wav\n,sad\nc.wav,,\nc:\\x,sad\n")
     assert manifest.listed == len(manifest.utterances) + len(manifest.rejections) == 5
+
+
+def test_columns_that_may_be_times_and_are_not_understood_are_named(read: Read) -> None:
+    found = read("file,emotion,start_frame,endFrame,weekend\na.wav,sad,1,9,2\nb.wav,sad,1,9,2\n")
+    assert any("'start_frame', 'endFrame' may be times and are not used" in n for n in found.notes)
+    assert {(row.start, row.end) for row in found.utterances} == {(None, None)}
+
+
+def test_a_column_of_transcript_files_is_no_text(read: Read) -> None:
+    found = read("file,text,emotion\na.wav,x/a.txt,sad\nb.wav,x/b.txt,sad\n")
+    assert [(row.text, row.extra["table_text"]) for row in found.utterances] == [
+        (None, "x/a.txt"),
+        (None, "x/b.txt"),
+    ]

@@ -88,6 +88,12 @@ def test_quoted_texts_of_several_lines_are_read(tmp_path: Path) -> None:
     assert cells == ["a.wav", "sad", "x\ny"]
 
 
+def test_names_of_several_lines_are_read(tmp_path: Path) -> None:
+    text = 'file,emotion,text\n"new\na.wav",sad,no\n"b,\nc.wav",sad,"x\ny, z"\n'
+    found = [cells for _, cells in read(tmp_path, text).records]
+    assert found == [["new\na.wav", "sad", "no"], ["b,\nc.wav", "sad", "x\ny, z"]]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

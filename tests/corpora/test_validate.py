@@ -181,7 +181,16 @@ def test_speakers_are_compared_composed() -> None:
 
 
 @pytest.mark.parametrize(
-    "names", [("01", "1"), ("1", "1.0"), ("Anna", "anna"), ("S01", "s1"), ("spk 1", "SPK_01")]
+    "names",
+    [
+        ("01", "1"),
+        ("1", "1.0"),
+        ("Anna", "anna"),
+        ("S01", "s1"),
+        ("spk 1", "SPK_01"),
+        ("Ａ1", "A1"),
+        ("İpek", "ipek"),
+    ],
 )
 def test_speakers_whose_names_fall_together_are_asked_about(names: tuple[str, str]) -> None:
     listed = Manifest(
@@ -270,3 +279,13 @@ def test_a_column_with_gaps_is_said_not_to_be_used() -> None:
 def test_gaps_in_a_column_do_not_matter_where_the_other_is_whole() -> None:
     listed = [utterance("a", split="train", fold="1"), utterance("b", fold="2")]
     assert column_notes(listed) == []
+
+
+def test_a_word_for_no_label_is_a_class_where_the_user_says_so() -> None:
+    rows = tuple(utterance(f"u{i}", emotion=("none", "Sad.")[i % 2]) for i in range(6))
+    told = reasons(*rows)
+    assert told.keys() == {"u0", "u2", "u4"}
+    assert "if that is a class, say --map none=neutral, or =none" in told["u0"]
+    for name in ("neutral", "none"):
+        kept = validate(Manifest(utterances=rows), {"none": name}).utterances
+        assert Counter(u.emotion for u in kept) == {name: 3, "sad": 3}

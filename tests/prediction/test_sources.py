@@ -103,3 +103,14 @@ def test_backslashes_and_quotes_are_read_where_the_file_is_there(tmp_path, monke
     assert [str(s.path) for s in found] == ["a/b c.wav", "odd\\name.wav", "a\\gone.wav"]
     assert [s.name for s in found] == listed[:1] + listed[2:4]  # as they were given
     assert refused == []
+
+
+def test_links_in_a_folder_are_counted(tmp_path):
+    touch(tmp_path, "a.wav", "sub/c.wav")
+    (tmp_path / "b.wav").symlink_to("a.wav")
+    (tmp_path / "other").symlink_to("sub")
+    passed_over = Counter()
+    sources, _ = find_recordings([str(tmp_path)], (), passed_over)
+    assert [source.path.name for source in sources] == ["a.wav", "c.wav"]
+    told = "1 link(s) to folders, not followed, 1 further name(s) of a file"
+    assert tell_passed_over(passed_over) == told
