@@ -274,8 +274,8 @@ def _check_log(log: str, frames: int, rate: int) -> None:
         AudioError: it does.
     """
     held = frames / rate
-    if told := re.findall(r"(?m)(?:Frames|Cols) *: (\d*[1-9]\d*)$", log):
-        short, long = sorted((frames / rate, int(told[-1]) / rate))  # declared is either
+    if counts := re.findall(r"(?m)(?:Frames|Cols) *: (\d*[1-9]\d*)$", log):
+        short, long = sorted((frames / rate, int(counts[-1]) / rate))  # declared is either
         if long > short + END_TOLERANCE:
             raise _cut_short(long, short)
     told = re.search(r"(\d+) \(?should be (\d+)", log)

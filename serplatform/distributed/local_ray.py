@@ -114,7 +114,7 @@ def _own_address() -> str | None:
     """
     from ray.util import get_node_ip_address
 
-    faults = []
+    faults: list[str] = []
     for host in (get_node_ip_address(), "127.0.0.1"):
         try:
             with (

@@ -171,6 +171,6 @@ def tell_passed_over(passed_over: Counter[str]) -> str:
     others = [(name, n) for name, n in passed_over.most_common() if n and name not in kinds]
     parts = [f"{passed_over[kind]} {kind}" for kind in kinds if passed_over[kind]]
     if others:
-        kinds = ", ".join(f"{number} {name}" for name, number in others)
-        parts.append(f"{sum(number for _, number in others)} not audio: {kinds}")
+        listed = ", ".join(f"{number} {name}" for name, number in others)
+        parts.append(f"{sum(number for _, number in others)} not audio: {listed}")
     return ", ".join(parts)
