@@ -48,6 +48,10 @@ _ENVIRONMENT = {
 _LONGEST = 107 - len("/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.9")
 _PREFIX = "serplatform-"
 
+#: Threads of Ray's processes with two workers: driver 27, head 26, raylet 28, agents 43, each
+#: worker 24.
+_THREADS = 170
+
 #: Bytes that must be free for what Ray logs.
 _ROOM = 32 << 20
 
@@ -76,9 +80,9 @@ def start(num_cpus: int | None) -> None:
     Raises:
         SerplatformError: it does not start; nothing is left of it.
     """
-    if not any(name.startswith("RAY_AUTH_") for name in os.environ):
-        # else Ray keeps the word that its processes know each other by in the home directory
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    # else the word that its processes know each other by is in the home directory, or another's
+    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    _check_threads()
     address = _own_address()
     reasons: list[str] = []
     for wait in WAITS:
@@ -103,6 +107,31 @@ class _Reason:
 
     text: str
     may_pass: bool
+
+
+def _check_threads() -> None:
+    """See that Ray can have its threads: without them its C++ aborts a process, also ours.
+
+    Raises:
+        SerplatformError: a limit on processes or on memory is in the way.
+    """
+    release = threading.Event()
+    threads: list[threading.Thread] = []
+    try:
+        for _ in range(_THREADS):
+            thread = threading.Thread(target=release.wait, daemon=True)
+            thread.start()
+            threads.append(thread)
+    except (RuntimeError, MemoryError) as error:
+        raise SerplatformError(
+            f"Ray could not be started on this machine: it takes some {_THREADS} threads, of which "
+            f"{len(threads)} can be had ({error}); {_REMEDIES[1][1]}; then give the same command "
+            "again. Nothing was left behind"
+        ) from None
+    finally:
+        release.set()
+        for thread in threads:
+            thread.join()
 
 
 def _own_address() -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -252,6 +253,25 @@ def test_where_the_network_keeps_rays_processes_apart_they_talk_over_the_loopbac
     with pytest.raises(SerplatformError, match=r"127\.0\.0\.1: Network is unreachable\); bring"):
         connect()
     assert asked == []
+
+
+def test_without_room_for_its_threads_ray_is_not_started(
+    monkeypatch: pytest.MonkeyPatch, failing: Failing
+) -> None:
+    asked = failing()
+    start, started = threading.Thread.start, []
+
+    def limited(thread: threading.Thread) -> None:
+        if len(started) == 20:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+        started.append(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    with pytest.raises(SerplatformError, match=r"of which 20 can be had .*limits of `ulimit -u`"):
+        connect()
+    assert asked == []
+    assert not any(thread.is_alive() for thread in started)
 
 
 def test_a_prepare_without_a_cluster_leaves_nothing(
