@@ -293,6 +293,11 @@ class _Judge:
         """What does not exceed this is not heard."""
         return _FLOORS_DB.get(self._stream.subtype, FLOOR_DB)
 
+    @property
+    def _kind(self) -> str:
+        kept = self._stream.subtype in _FLOORS_DB
+        return f" in samples of 8 bits ({self._stream.subtype_info})" if kept else ""
+
     def add(self, block: FloatArray) -> FloatArray:
         """Take (N, C); returns the mean of the channels, (N,).
 
@@ -357,7 +362,7 @@ class _Judge:
                 raise AudioError(f"holds a constant ({constant:.4g} of full scale) and no sound")
             raise AudioError(
                 f"is inaudible: the loudest {1000 * _STEP:.0f} ms have {level:.1f} dB of full "
-                f"scale, where speech needs more than {self.floor_db:g}"
+                f"scale, where speech{self._kind} needs more than {self.floor_db:g}"
             )
         return channel
 

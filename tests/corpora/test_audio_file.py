@@ -357,7 +357,7 @@ def test_constants_and_noise_of_one_step_are_named_for_what_they_are(put):
         (encoded("WAV", samples=0.3 + step / 32_768), "holds a constant (0.3 of full scale)"),
         (encoded("WAV", samples=step / 32_768), "is inaudible: the loudest 50 ms have -9"),
         (encoded("WAV", "PCM_U8", step / 128), "is inaudible: the loudest 50 ms have -4"),
-        (encoded("WAV", "ULAW", step / 4_096), "is inaudible"),
+        (encoded("WAV", "ULAW", step / 4_096), "speech in samples of 8 bits (U-Law) needs more"),
         (encoded("AU", samples=np.zeros(RATE)), "is digital silence throughout"),
         (encoded("WAV", samples=np.full((RATE, 2), 0.25)), "holds a constant (0.25 of full"),
         (encoded("WAV", "FLOAT", 100 * speech()), "where full scale is 1: scale the file"),
