@@ -26,6 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -196,7 +197,7 @@ def _faults(result: dict[str, Any]) -> list[str]:
     return faults
 
 
-def measure(moments: int) -> dict[str, Any]:
+def measure(moments: int, kinds: Sequence[signal.Signals]) -> dict[str, Any]:
     """Every kind, to the process and to its group, at so many moments."""
     from serplatform.distributed.prepare import ensure_demo
 
@@ -205,7 +206,7 @@ def measure(moments: int) -> dict[str, Any]:
         check=True,
     )
     results = []
-    for kind in KINDS:
+    for kind in kinds:
         for group in (False, True):
             for phase, fraction in plan_moments(moments):
                 # short: Ray's sockets lie below
@@ -234,6 +235,8 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--moments", type=int, default=10, help="of each kind and addressee")
+    names = [kind.name for kind in KINDS]
+    parser.add_argument("--kinds", nargs="+", choices=names, default=names)
     parser.add_argument("--out", type=Path, help="JSON file; default: stdout")
     options = parser.parse_args()
     result = {
@@ -241,7 +244,7 @@ def main() -> int:
         "date": now(),
         "hardware": hardware(),
         "versions": versions(),
-        **measure(options.moments),
+        **measure(options.moments, [signal.Signals[name] for name in options.kinds]),
     }
     text = json.dumps(result, indent=2) + "\n"
     if options.out is None:

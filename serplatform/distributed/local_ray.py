@@ -180,6 +180,8 @@ def _try(num_cpus: int | None, wait: float, attempt: int, address: str | None) -
                 **_object_store(guard.directory),
             )
     except BaseException as error:
+        if stopping.is_asked():  # its C++ half, taken down while it joins, could end us with 1:
+            raise  # the guard sees to it when we are gone
         reason = _Reason(_sentence(error, guard.directory), not isinstance(error, ValueError))
         _abandon(guard)
         if not _is_foreseen(error):
