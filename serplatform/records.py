@@ -299,6 +299,14 @@ class TrialRecord(TypedDict):
     posteriors_sha256: NotRequired[str | None]
 
 
+class StudyAttribute(TypedDict):
+    """What a study knows of a trial of ours, beside what Optuna does."""
+
+    trial: Number
+    paper: bool
+    values: dict[str, Any]
+
+
 class TrialProgress(TypedDict):
     """``state/trial-00012/progress.json`` of an unfinished trial."""
 

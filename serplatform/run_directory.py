@@ -43,6 +43,15 @@ STATE_FILES = re.compile(
 )
 _TRIAL_NAME = re.compile(r"trial-\d{5,}")
 _MODEL_FILES = re.compile(r"fold-\d+(/(model\.safetensors|config\.json))?")
+#: what Ray writes of a search into ``.scratch``, and the groups that ``trial_workers`` notes there
+_SCRATCH_FILES = re.compile(
+    r"tune|groups(/\d+(/[0-9a-f]+)?)?|(tune|ray_train_run-[\d_-]+)/\.validate_storage_marker"
+    r"|ray_train_run-[\d_-]+(/\.?checkpoint_manager_snapshot\.json(\.tmp)?)?"
+    r"|tune/(tuner|trainable)\.pkl|tune/\.tmp_\w+"
+    r"|tune/(experiment_state|search_gen_state|searcher-state)-[\d_-]+\.(json|pkl)"
+    r"|tune/(TrialActor|train_driver)_[0-9a-f]{8}_\d+_[^/]*"
+    r"(/(params\.(json|pkl)|result\.json|progress\.csv|error\.(txt|pkl)))?"
+)
 #: Metrics whose dev means are columns ``dev_<name>`` of ``trials.parquet``.
 DEV_METRICS = ("uar", *(name for name in METRICS if name != "uar"))
 
@@ -128,6 +137,11 @@ class RunDirectory:
 
     def __str__(self) -> str:
         return shown(self.path)
+
+    @property
+    def scratch(self) -> Path:
+        """What Ray writes while a search runs."""
+        return self.path / ".scratch"
 
     @property
     def address(self) -> str:
@@ -346,6 +360,10 @@ class RunDirectory:
             remove_own(self.model_directory(trial, 0).parent, _MODEL_FILES)
         for file in (self.posteriors_file(trial), self.record_file(trial)):
             partial_path(file).unlink(missing_ok=True)
+
+    def remove_scratch(self) -> None:
+        """Remove what Ray wrote of a search, by this process or by one that was killed."""
+        remove_own(self.scratch, _SCRATCH_FILES)
 
     def read_posteriors(self, trial: int, classes: Sequence[str] | None = None) -> pa.Table:
         """The posterior table of one trial; checked, see :func:`read_posterior_table`.

@@ -118,3 +118,21 @@ def test_what_others_put_beside_records_and_states_is_no_trial(tmp_path: Path) -
     _strew(tmp_path, ["state/trial-00004/owner", "state/trial-old/owner"])
     assert list(run.records()) == [0]
     assert list(run.unfinished()) == [4]
+
+
+def test_what_ray_wrote_goes_and_what_others_put_beside_it_stays(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    trial = "tune/TrialActor_85c55eea_2_task=a_b__2026-11-28_19-44-37"
+    driver = "tune/train_driver_06ddf2ee_1_gpus=0,groups=x_2026-11-28_19-58-38"
+    group = "ray_train_run-2026-11-28_19-58-47"
+    ours = ["tune/tuner.pkl", "tune/.validate_storage_marker", f"{group}/.validate_storage_marker"]
+    ours += ["tune/searcher-state-2026-11-28_19-44-37.pkl", f"{trial}/params.json", "groups/0/0af1"]
+    ours += ["tune/experiment_state-2026-11-28_19-44-37.json", f"{driver}/error.txt"]
+    _strew(run.scratch, ours)
+    run.remove_scratch()
+    assert not run.scratch.exists()
+    theirs = ["notes.txt", "tune/notes.pkl", f"{trial}/notes.txt", "groups/mine", "x/tuner.pkl"]
+    _strew(run.scratch, ours + theirs)
+    run.remove_scratch()
+    left = [p.relative_to(run.scratch).as_posix() for p in run.scratch.rglob("*") if p.is_file()]
+    assert sorted(left) == sorted(theirs)

@@ -7,7 +7,6 @@ import dataclasses
 import json
 import math
 import os
-import shutil
 import sys
 import threading
 import time
@@ -198,7 +197,7 @@ class _Trials:
         self.placement = placement
         self.observer = observer
         self.records = run.records()
-        self.scratch = run.path / ".scratch"
+        self.scratch = run.scratch
         self.exhausted = False
         self.fault: str | None = None
         self._suggestions: dict[str, Suggestion] = {}
@@ -541,7 +540,7 @@ def run_trials(
             trials.close()
         with contextlib.suppress(OSError):  # the table is made of the records at the next chance
             trials.write_table()
-        shutil.rmtree(trials.scratch, ignore_errors=True)
+        run.remove_scratch()
     if trials.fault is not None:
         raise SerplatformError(f"the search had to stop: {trials.fault}")
     if trials.exhausted and not interrupted.is_set():

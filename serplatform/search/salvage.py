@@ -11,27 +11,22 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from serplatform.artifacts import SCHEMA_VERSION, file_sha256
 from serplatform.errors import ArtifactError
-from serplatform.records import ModelDescription, RunDescription, TrialRecord, read_record
+from serplatform.records import (
+    ModelDescription,
+    RunDescription,
+    StudyAttribute,
+    TrialRecord,
+    checked,
+    read_record,
+)
 from serplatform.run_directory import RunDirectory, RunLock
 from serplatform.search.study import ATTRIBUTE, STATES, objective_values, open_storage
 from serplatform.seeding import derive_seed
 from serplatform.training.salvage import mend_state
-
-_JOURNAL_ERRORS = (
-    ArtifactError,
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    AssertionError,
-    IndexError,
-    optuna.exceptions.OptunaError,
-)
 
 
 def mend_run(run: RunDirectory, description: RunDescription) -> list[str]:
@@ -107,7 +102,7 @@ def _mend_journal(run: RunDirectory, description: RunDescription) -> list[str]:
         ]
         if faults:
             raise ArtifactError(f"{run.journal}: {faults[0]}")
-    except _JOURNAL_ERRORS as error:
+    except ArtifactError as error:
         _set_aside(run, run.journal)
         reason = str(error)
         where = "" if str(run.journal) in reason else f"{run.journal}: "
@@ -132,14 +127,13 @@ def _journal_trials(
         for frozen in storage.get_all_trials(study._study_id, deepcopy=False):
             if set(frozen.user_attrs) - {ATTRIBUTE}:
                 raise ArtifactError(f"{run.journal}: holds an attribute that is not ours")
-            attribute = frozen.user_attrs.get(ATTRIBUTE)
-            if attribute is None:
+            if ATTRIBUTE not in frozen.user_attrs:
                 continue
-            number = int(attribute["trial"])
+            attribute = frozen.user_attrs[ATTRIBUTE]
+            number = checked(StudyAttribute, attribute, run.journal, "study's journal")["trial"]
             if number in seen:
                 raise ArtifactError(f"{run.journal}: holds trial {number} twice")
             seen.add(number)
-            dict(attribute["values"]), bool(attribute["paper"])
             yield number, (frozen, study.study_name)
 
 

@@ -8,7 +8,6 @@ import json
 import os
 import secrets
 import shlex
-import shutil
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -145,7 +144,7 @@ def _has_begun(directory: RunDirectory) -> bool:
 
 def _remove_books(directory: RunDirectory) -> None:
     """Remove what a run without trials consists of, and its directory unless others use it."""
-    shutil.rmtree(directory.path / ".scratch", ignore_errors=True)
+    directory.remove_scratch()
     for file in (
         directory.run_file,
         directory.folds_file,

@@ -13,6 +13,7 @@ import pytest
 from serplatform.artifacts import read_json, read_parquet
 from serplatform.cli.main import run as run_command
 from serplatform.run_directory import RunDirectory
+from serplatform.search import salvage
 from serplatform.search.salvage import mend_run
 from serplatform.search.setup import SearchRequest, create_run
 from serplatform.search.study import Studies
@@ -249,6 +250,18 @@ def test_a_value_that_was_changed_in_the_journal_is_noticed(run, dataset):
     assert f"{journal}: trial 1: its values are [0.99] here, [{value}] in its record" in note
     assert "is made again from the trials' records" in note
     assert run_faults(run, ended=True) == []
+
+
+def test_a_fault_of_our_own_while_the_journal_is_read_is_not_taken_for_damage(
+    run, dataset, monkeypatch
+):
+    def faulty(*_):
+        raise TypeError("ours")
+
+    monkeypatch.setattr(salvage, "objective_values", faulty)
+    with pytest.raises(TypeError, match="ours"):
+        finish(run, dataset)
+    assert not (run / "damaged").exists()
 
 
 def test_a_torn_last_line_of_the_journal_is_survived(run, dataset):
