@@ -8,6 +8,7 @@ settled from their records or handed out again. Nothing depends on a scheduler's
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import os
 import warnings
@@ -161,7 +162,10 @@ def open_storage(location: str) -> BaseStorage:
         if os.path.lexists(lock):
             os.unlink(lock)
     try:
-        return JournalStorage(StudyJournal(location))
+        storage = JournalStorage(StudyJournal(location))
+        for last in path.read_bytes().splitlines()[-1:]:
+            json.loads(last)  # Optuna would stumble over it at the next line only
+        return storage
     except (
         ValueError,
         KeyError,
