@@ -24,7 +24,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import torch
 
-from serplatform.artifacts import file_sha256
+from serplatform.artifacts.files import file_sha256
 from serplatform.datasets.dataset import Dataset
 from serplatform.models.base import ARCHITECTURES
 from serplatform.protocols.plan import plan_hash

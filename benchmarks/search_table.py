@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from serplatform.arrays import DoubleArray, IntArray
-from serplatform.artifacts import atomic_path
+from serplatform.artifacts.files import atomic_path
 from serplatform.environment import hardware, versions
 from serplatform.seeding import derive_seed
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from serplatform.artifacts import (
+from serplatform.artifacts.files import (
     partial_path,
     posterior_schema,
     read_parquet,
@@ -27,9 +27,11 @@ from serplatform.artifacts import (
     write_json,
     write_parquet,
 )
+from serplatform.artifacts.records import read_record
+from serplatform.artifacts.run import FoldFile, RunDescription
+from serplatform.artifacts.trial import TrialRecord
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.metrics import HIGHER_IS_BETTER, METRICS, SUM_TOLERANCE
-from serplatform.records import FoldFile, RunDescription, TrialRecord, read_record
 from serplatform.storage.lease import Lease
 from serplatform.storage.mirror import Mirror, local_path, recorded, shown
 

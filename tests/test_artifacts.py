@@ -8,7 +8,7 @@ import sys
 import pyarrow as pa
 import pytest
 
-from serplatform.artifacts import (
+from serplatform.artifacts.files import (
     atomic_path,
     partial_path,
     read_json,
@@ -29,7 +29,7 @@ def test_next_writer_takes_over_what_a_killed_one_left(tmp_path):
         [
             sys.executable,
             "-c",
-            "import os, sys; from serplatform.artifacts import atomic_path\n"
+            "import os, sys; from serplatform.artifacts.files import atomic_path\n"
             "with atomic_path(sys.argv[1]) as part: part.write_text('half' * 9); os._exit(9)",
             str(target),
         ],

@@ -11,15 +11,16 @@ from typing import Any
 
 import pytest
 
-from serplatform import records
-from serplatform.artifacts import read_json
+from serplatform.artifacts.files import read_json
+from serplatform.artifacts.records import checked, read_record
+from serplatform.artifacts.run import RunDescription
+from serplatform.artifacts.trial import TrialRecord
 from serplatform.cli.main import run as run_command
 from serplatform.datasets.dataset import Dataset
 from serplatform.ensemble.build import build_ensemble
 from serplatform.ensemble.posteriors import read_library
 from serplatform.errors import ArtifactError
 from serplatform.prediction.system import open_system
-from serplatform.records import TrialRecord, checked, read_record
 from serplatform.report.build import build_report
 from serplatform.report.evidence import build_evidence
 from serplatform.report.load import load_source
@@ -118,7 +119,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 def test_a_name_that_leads_elsewhere_or_cannot_be_is_refused(run: Path, name: str) -> None:
     description = read_json(run / "run.json")
     with pytest.raises(ArtifactError, match=r"folds_file is no (file's name|path that can be)"):
-        checked(records.RunDescription, {**description, "folds_file": name}, "run.json", "run")
+        checked(RunDescription, {**description, "folds_file": name}, "run.json", "run")
 
 
 def test_a_record_under_another_trials_name_is_refused(run: Path, tmp_path: Path) -> None:
@@ -178,7 +179,7 @@ def test_help_does_not_pay_for_the_checks() -> None:
     """Pydantic is imported where the first file is read."""
     code = (
         "import sys, contextlib, io\n"
-        "import serplatform.records\n"
+        "import serplatform.artifacts.records, serplatform.artifacts.run\n"
         "from serplatform.cli.main import run\n"
         "with contextlib.redirect_stdout(io.StringIO()): run(['--help'])\n"
         "print([name for name in ('pydantic', 'torch', 'ray') if name in sys.modules])"

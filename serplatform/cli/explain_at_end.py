@@ -30,7 +30,7 @@ def explain_at_end(run: Path, *, audio: bool | None, seed: int) -> dict[str, Any
     Returns:
         the summary of what was explained, or None.
     """
-    from serplatform.artifacts import read_json
+    from serplatform.artifacts.files import read_json
     from serplatform.prediction.explanations import FOLDER, explain_run
 
     again = f"`serplatform explain {run}` explains it at any time"

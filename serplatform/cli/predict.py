@@ -106,7 +106,7 @@ def command(
 
         find calls -name '*.wav' | serplatform predict bundles/ravdess - --format jsonl
     """
-    from serplatform.artifacts import atomic_path
+    from serplatform.artifacts.files import atomic_path
     from serplatform.ensemble.rejection import parse_wish
     from serplatform.prediction.output import FORMATS, row_values
     from serplatform.prediction.predict import SPEAKERS, Tally, predict

@@ -232,7 +232,7 @@ def _train(
 
 def _show(table: Any, works: Sequence[Work], wishes: Wishes, *, as_json: bool) -> None:
     """Write table.csv, table.json and table.html, and print the table."""
-    from serplatform.artifacts import write_json, write_text
+    from serplatform.artifacts.files import write_json, write_text
     from serplatform.cli.reproduced_table import describe
     from serplatform.report.table_page import render_table
     from serplatform.reproduce.outcome import assemble, to_csv

@@ -11,9 +11,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from serplatform.artifacts.trial import TrialRecord
 from serplatform.cli.output import format_duration, is_live
 from serplatform.metrics import HIGHER_IS_BETTER
-from serplatform.records import TrialRecord
 
 #: plain output tells the progress of unfinished trials at most this often, in seconds
 PLAIN_INTERVAL = 15.0

@@ -22,7 +22,8 @@ import pyarrow as pa
 from pyarrow import ipc
 
 from serplatform.arrays import FloatArray, IntArray
-from serplatform.artifacts import (
+from serplatform.artifacts.dataset import DatasetDescription, read_dataset_description
+from serplatform.artifacts.files import (
     ALIGNMENT_SCHEMA,
     LATER_COLUMNS,
     UTTERANCE_SCHEMA,
@@ -39,7 +40,6 @@ from serplatform.datasets.joined import (
 )
 from serplatform.datasets.mapped_views import FeatureViews
 from serplatform.errors import ArtifactError, BadInputError, unknown_name
-from serplatform.records import DatasetDescription, read_dataset_description
 from serplatform.storage.cache import local_dataset
 from serplatform.storage.location import Location, parse
 

@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 
 import serplatform
 from serplatform.alignment.tokens import RULES, text_notes, tokens
-from serplatform.artifacts import (
+from serplatform.artifacts.dataset import DatasetDescription, FeatureRecord
+from serplatform.artifacts.files import (
     ALIGNMENT_SCHEMA,
     SCHEMA_VERSION,
     atomic_path,
@@ -37,7 +38,6 @@ from serplatform.features.base import FeatureExtractor
 from serplatform.features.fingerprint import find_copies
 from serplatform.labels import class_order
 from serplatform.protocols.selection import components, overlapping_spans
-from serplatform.records import DatasetDescription, FeatureRecord
 
 _PACKAGES = ("numpy", "scipy", "soundfile", "soxr", "pyarrow", "ray")
 _SHOWN = 3  # examples in a note

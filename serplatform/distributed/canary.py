@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from serplatform.artifacts import file_sha256, write_json, write_parquet
+from serplatform.artifacts.files import file_sha256, write_json, write_parquet
+from serplatform.artifacts.trial import TrialRecord
 from serplatform.config import digest
 from serplatform.datasets.dataset import Dataset
 from serplatform.distributed.search import SearchLimits, search
@@ -22,7 +23,6 @@ from serplatform.errors import BadInputError, LeakError, SerplatformError
 from serplatform.models.base import ARCHITECTURES
 from serplatform.protocols.base import Fold, FoldPlan
 from serplatform.protocols.plan import check_plan
-from serplatform.records import TrialRecord
 from serplatform.run_directory import RunDirectory
 from serplatform.search.setup import SearchRequest, create_run
 from serplatform.search.space import load_space, packaged_spaces

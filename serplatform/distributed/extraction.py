@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 
 from serplatform.alignment.base import NONE, get_aligner
-from serplatform.artifacts import (
+from serplatform.artifacts.files import (
     ALIGNMENT_SCHEMA,
     UTTERANCE_SCHEMA,
     read_json,

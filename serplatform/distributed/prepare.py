@@ -21,7 +21,8 @@ from typing import Any
 
 import serplatform
 from serplatform.alignment.base import NONE, Aligner, get_aligner
-from serplatform.artifacts import SCHEMA_VERSION, remove_own
+from serplatform.artifacts.dataset import DatasetDescription
+from serplatform.artifacts.files import SCHEMA_VERSION, remove_own
 from serplatform.config import digest
 from serplatform.corpora.audio import MAX_DURATION
 from serplatform.corpora.base import CORPORA, Corpus, Manifest
@@ -40,7 +41,6 @@ from serplatform.errors import ArtifactError, BadInputError, SerplatformError, u
 from serplatform.features.base import FEATURES, FeatureExtractor
 from serplatform.features.extract import relative_path
 from serplatform.features.fingerprint import FINGERPRINT_VERSION
-from serplatform.records import DatasetDescription
 from serplatform.storage.cache import cache_folder, listed_files, unwritable_cache
 from serplatform.storage.destination import DATASET, UNFINISHED, check_directory
 from serplatform.storage.location import Location

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from serplatform import stopping
+from serplatform.artifacts.trial import TrialRecord
 from serplatform.distributed.cluster import connect, largest_resources, node_sizes
 from serplatform.distributed.publication import publish_everywhere
 from serplatform.distributed.tuner import (
@@ -22,7 +23,6 @@ from serplatform.distributed.tuner import (
 )
 from serplatform.environment import now
 from serplatform.errors import BadInputError
-from serplatform.records import TrialRecord
 from serplatform.run_directory import DEV_METRICS, RunDirectory, RunLock, merit
 from serplatform.search.roster import Roster, TrialSource
 from serplatform.search.setup import OpenRun

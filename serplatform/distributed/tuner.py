@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from serplatform import stopping
+from serplatform.artifacts.trial import TrialRecord, TrialState
 from serplatform.distributed.head_watch import HeadWatch
 from serplatform.distributed.surroundings import quiet
 from serplatform.distributed.task_codec import (
@@ -25,7 +26,6 @@ from serplatform.distributed.task_codec import (
 )
 from serplatform.distributed.trial_workers import CONTROLLER_GRACE, free_groups, train_driver
 from serplatform.errors import ArtifactError, BadInputError, SerplatformError
-from serplatform.records import TrialRecord, TrialState
 from serplatform.run_directory import RunDirectory
 from serplatform.search.roster import TrialSource
 from serplatform.search.study import Suggestion

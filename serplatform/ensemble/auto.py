@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from serplatform.arrays import DoubleArray
+from serplatform.artifacts.combiner import AutoParameters
 from serplatform.ensemble.base import COMBINERS, Combiner, PosteriorSet, combiner_from_parameters
 from serplatform.ensemble.grouped_folds import grouped_folds
 from serplatform.ensemble.objective import objective_value
-from serplatform.records import AutoParameters
 
 #: what is chosen from; of equals the first, which is the simplest, is taken
 CHOICES = ("single", "mean", "product", "greedy", "stacking")

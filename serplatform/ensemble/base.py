@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from serplatform.arrays import DoubleArray, IntArray
+from serplatform.artifacts.combiner import CombinerParameters
+from serplatform.artifacts.records import checked
 from serplatform.ensemble.objective import OBJECTIVES
 from serplatform.errors import BadInputError, LeakError, unknown_name
-from serplatform.records import CombinerParameters, checked
 from serplatform.registry import Registry
 
 

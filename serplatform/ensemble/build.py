@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from serplatform.artifacts import (
+from serplatform.artifacts.dataset import read_dataset_description
+from serplatform.artifacts.files import (
     SCHEMA_VERSION,
     atomic_path,
     file_sha256,
@@ -27,7 +28,6 @@ from serplatform.ensemble.objective import OBJECTIVES
 from serplatform.ensemble.posteriors import Library, RunOfLibrary, read_library
 from serplatform.environment import versions
 from serplatform.errors import ArtifactError, BadInputError, unknown_name
-from serplatform.records import read_dataset_description
 from serplatform.storage.cache import fetch_tables
 from serplatform.storage.destination import ENSEMBLE, check_directory
 from serplatform.storage.location import parse

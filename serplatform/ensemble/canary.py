@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from serplatform.artifacts import read_parquet
+from serplatform.artifacts.ensemble import read_ensemble
+from serplatform.artifacts.files import read_parquet
 from serplatform.ensemble.base import COMBINERS
 from serplatform.ensemble.calibration import fit_temperatures
 from serplatform.ensemble.posteriors import Library
 from serplatform.errors import LeakError
-from serplatform.records import read_ensemble
 from serplatform.statistics.bootstrap import Interval
 from serplatform.statistics.chance import chance_interval
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from serplatform.artifacts.combiner import GreedyParameters
 from serplatform.ensemble.base import COMBINERS, Combiner, PosteriorSet
 from serplatform.ensemble.greedy_selection import CandidateTable, best_length, select_members
 from serplatform.ensemble.linear_pool import LinearPool
-from serplatform.records import GreedyParameters
 from serplatform.seeding import derive_seed
 
 

@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from serplatform.arrays import DoubleArray
+from serplatform.artifacts.combiner import PoolParameters
 from serplatform.ensemble.base import Combiner, fitted
-from serplatform.records import PoolParameters
 
 
 class LinearPool(Combiner):

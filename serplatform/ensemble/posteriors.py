@@ -14,10 +14,11 @@ import numpy as np
 import pyarrow as pa
 
 from serplatform.arrays import DoubleArray, IntArray
-from serplatform.artifacts import file_sha256, read_parquet
+from serplatform.artifacts.files import file_sha256, read_parquet
+from serplatform.artifacts.run import FoldFile, RunDescription
+from serplatform.artifacts.trial import TrialRecord
 from serplatform.ensemble.base import PosteriorSet
 from serplatform.errors import ArtifactError, BadInputError, LeakError
-from serplatform.records import FoldFile, RunDescription, TrialRecord
 from serplatform.run_directory import RunDirectory, checked_posteriors
 
 _MOST_FAULTS = 20

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from serplatform.arrays import DoubleArray, IntArray
+from serplatform.artifacts.combiner import ProductParameters
 from serplatform.ensemble.base import COMBINERS, Combiner, PosteriorSet, fitted
 from serplatform.ensemble.objective import TOLERANCE, objective_value, objective_values, row_weights
 from serplatform.metrics import POSTERIOR_FLOOR
-from serplatform.records import ProductParameters
 
 #: exponent of the weaker system in SYSComb
 SYSCOMB_EXPONENT = 0.4

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from serplatform.arrays import DoubleArray, IntArray
+from serplatform.artifacts.combiner import StackingParameters
 from serplatform.ensemble.base import COMBINERS, Combiner, PosteriorSet, fitted
 from serplatform.ensemble.grouped_folds import grouped_folds
 from serplatform.ensemble.objective import objective_value, objective_values
-from serplatform.records import StackingParameters
 
 #: inverse strengths of the penalty that inner cross-validation chooses from, strongest first
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)

@@ -14,7 +14,7 @@ import pyarrow as pa
 from pyarrow import ipc
 
 from serplatform.arrays import FloatArray
-from serplatform.artifacts import SCHEMA_VERSION, atomic_path, file_sha256
+from serplatform.artifacts.files import SCHEMA_VERSION, atomic_path, file_sha256
 from serplatform.config import digest
 from serplatform.features.base import FeatureExtractor
 

@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from serplatform.artifacts import file_sha256
+from serplatform.artifacts.bundle import BundleDescription, BundledMember
+from serplatform.artifacts.files import file_sha256
+from serplatform.artifacts.records import read_record
 from serplatform.config import digest
 from serplatform.errors import ArtifactError
 from serplatform.prediction.system import FoldSystem, Member, System
-from serplatform.records import BundleDescription, BundledMember, read_record
 
 BUNDLE_FILE = "bundle.json"
 CARD_FILE = "README.md"

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from serplatform.artifacts.dataset import read_dataset_description
+from serplatform.artifacts.ensemble import EnsembleRecord, read_ensemble
 from serplatform.ensemble.build import SYSTEMS
 from serplatform.errors import ArtifactError
 from serplatform.metrics import METRICS, classification_metrics
 from serplatform.prediction.system import System
-from serplatform.records import EnsembleRecord, read_dataset_description, read_ensemble
 from serplatform.run_directory import RunDirectory
 from serplatform.statistics.bootstrap import bootstrap_intervals
 from serplatform.storage.cache import fetch_tables

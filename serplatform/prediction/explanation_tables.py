@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from serplatform.alignment.phone_classes import PHONE_CLASSES
-from serplatform.artifacts import write_parquet
+from serplatform.artifacts.files import write_parquet
 
 _ATTENTION_SCHEMA = pa.schema(
     [

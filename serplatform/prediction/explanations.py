@@ -29,7 +29,9 @@ import numpy.typing as npt
 import pyarrow.compute as pc
 
 from serplatform.alignment.phone_classes import phone_class
-from serplatform.artifacts import SCHEMA_VERSION, file_sha256, write_json
+from serplatform.artifacts.dataset import DatasetDescription
+from serplatform.artifacts.files import SCHEMA_VERSION, file_sha256, write_json
+from serplatform.artifacts.trial import TrialRecord
 from serplatform.datasets.dataset import Dataset
 from serplatform.errors import ArtifactError
 from serplatform.prediction.attention import (
@@ -54,7 +56,6 @@ from serplatform.prediction.question import (
     ranked_rows,
 )
 from serplatform.protocols.plan import plan_hash, read_plan
-from serplatform.records import DatasetDescription, TrialRecord
 from serplatform.run_directory import RunDirectory
 from serplatform.statistics.circular_shift import circular_shift_test
 

@@ -8,13 +8,16 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from serplatform.artifacts import (
+from serplatform.artifacts.ensemble import BundledConfidences
+from serplatform.artifacts.files import (
     SCHEMA_VERSION,
     file_sha256,
     write_bytes,
     write_json,
     write_text,
 )
+from serplatform.artifacts.model import ModelDescription
+from serplatform.artifacts.records import read_record
 from serplatform.environment import now, versions
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.prediction.bundle import BUNDLE_FILE, CARD_FILE, contents_digest, read_bundle
@@ -22,7 +25,6 @@ from serplatform.prediction.description import describe
 from serplatform.prediction.model_card import model_card
 from serplatform.prediction.rejection import rejection_data
 from serplatform.prediction.system import Member, System, open_system
-from serplatform.records import BundledConfidences, ModelDescription, read_record
 from serplatform.storage.destination import NEW, check_directory
 from serplatform.training.bundle import CONFIG_FILE, WEIGHTS_FILE, load_model
 

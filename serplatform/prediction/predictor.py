@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from serplatform.arrays import DoubleArray, FloatArray, IntArray
+from serplatform.artifacts.model import Preprocessing
 from serplatform.config import plain
 from serplatform.corpora.audio import speech_bounds
 from serplatform.corpora.base import Span
@@ -30,7 +31,6 @@ from serplatform.features.base import FEATURES, FeatureExtractor
 from serplatform.features.clip import Clip as FeatureClip
 from serplatform.models.base import Batch
 from serplatform.prediction.system import System
-from serplatform.records import Preprocessing
 from serplatform.training.bundle import LoadedModel, load_model
 
 

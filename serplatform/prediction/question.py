@@ -15,12 +15,13 @@ import pyarrow.compute as pc
 
 from serplatform.alignment.phone_classes import Notation, phone_notation
 from serplatform.arrays import IntArray
+from serplatform.artifacts.run import RunDescription
+from serplatform.artifacts.trial import TrialRecord
 from serplatform.corpora.base import Span
 from serplatform.datasets.dataset import Dataset
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.prediction.attention import alignment_agreement
 from serplatform.protocols.base import FoldPlan
-from serplatform.records import RunDescription, TrialRecord
 from serplatform.run_directory import RunDirectory
 from serplatform.storage.location import parse
 

@@ -14,11 +14,11 @@ import dataclasses
 import numpy as np
 
 from serplatform.arrays import DoubleArray
+from serplatform.artifacts.ensemble import BundledConfidences, read_ensemble
 from serplatform.ensemble.calibration import apply_temperature, fit_temperature
 from serplatform.ensemble.rejection import Operating, Wish, coverage_accuracy_curve, grant
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.prediction.system import ENSEMBLE_FILE, System
-from serplatform.records import BundledConfidences, read_ensemble
 from serplatform.run_directory import RunDirectory
 
 NOT_SURE = "not sure"

@@ -18,15 +18,12 @@ from typing import Any
 import numpy as np
 
 from serplatform.arrays import DoubleArray
+from serplatform.artifacts.ensemble import BundledConfidences, read_ensemble
+from serplatform.artifacts.run import RunDescription
+from serplatform.artifacts.trial import TrialRecord
 from serplatform.ensemble.base import Combiner, combiner_from_parameters
 from serplatform.ensemble.calibration import apply_temperature
 from serplatform.errors import ArtifactError, BadInputError
-from serplatform.records import (
-    BundledConfidences,
-    RunDescription,
-    TrialRecord,
-    read_ensemble,
-)
 from serplatform.run_directory import RunDirectory, merit
 from serplatform.storage.mirror import ensure, find_copy, shown
 

@@ -17,12 +17,13 @@ import numpy as np
 import pyarrow as pa
 
 from serplatform.arrays import IntArray
-from serplatform.artifacts import SCHEMA_VERSION, read_json, write_json
+from serplatform.artifacts.files import SCHEMA_VERSION, read_json, write_json
+from serplatform.artifacts.records import checked
+from serplatform.artifacts.run import FoldFile
 from serplatform.config import digest
 from serplatform.errors import ArtifactError, BadInputError, LeakError, unknown_name
 from serplatform.protocols.base import PARTS, PROTOCOLS, Fold, FoldPlan, Protocol
 from serplatform.protocols.selection import column, recording_groups
-from serplatform.records import FoldFile, checked
 
 _MOST_FAULTS = 20
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from serplatform import __version__
-from serplatform.artifacts import write_text
+from serplatform.artifacts.files import write_text
 from serplatform.errors import BadInputError
 from serplatform.report.evidence import Evidence, build_evidence
 from serplatform.report.figures.base import (

@@ -13,14 +13,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from serplatform.errors import ArtifactError
-from serplatform.metrics import classification_metrics
-from serplatform.records import (
+from serplatform.artifacts.ensemble import (
     ComparisonRecord,
     EnsembleRecord,
     IntervalRecord,
     MemberRecord,
 )
+from serplatform.errors import ArtifactError
+from serplatform.metrics import classification_metrics
 from serplatform.report.load import Ensemble, Posteriors, Source, Trial, concatenate
 from serplatform.report.resampling import RESAMPLES, SEED, Resampling, recall_intervals
 from serplatform.report.wording import METRICS, listing, plural

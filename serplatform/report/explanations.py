@@ -9,9 +9,10 @@ from typing import TypeVar
 
 import pyarrow as pa
 
-from serplatform.artifacts import file_sha256, read_parquet
+from serplatform.artifacts.explanations import ExplanationsRecord, ShownRecord, ShownUtterances
+from serplatform.artifacts.files import file_sha256, read_parquet
+from serplatform.artifacts.records import read_record
 from serplatform.errors import ArtifactError
-from serplatform.records import ExplanationsRecord, ShownRecord, ShownUtterances, read_record
 from serplatform.report.evidence import Evidence
 from serplatform.report.figures.base import Figure, NoDataError
 from serplatform.report.load import Run

@@ -16,15 +16,11 @@ from typing import Any
 import numpy as np
 
 from serplatform.arrays import DoubleArray, IntArray
-from serplatform.artifacts import file_sha256
+from serplatform.artifacts.ensemble import EnsembleRecord, read_ensemble
+from serplatform.artifacts.files import file_sha256
+from serplatform.artifacts.run import FoldFile, RunDescription
+from serplatform.artifacts.trial import TrialRecord
 from serplatform.errors import ArtifactError, BadInputError
-from serplatform.records import (
-    EnsembleRecord,
-    FoldFile,
-    RunDescription,
-    TrialRecord,
-    read_ensemble,
-)
 from serplatform.run_directory import RunDirectory, read_posterior_table
 from serplatform.storage.mirror import find_copy
 

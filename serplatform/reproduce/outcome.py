@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from serplatform.artifacts import SCHEMA_VERSION
+from serplatform.artifacts.files import SCHEMA_VERSION
+from serplatform.artifacts.run import RunDescription
+from serplatform.artifacts.trial import TrialRecord
 from serplatform.datasets.dataset import Dataset
 from serplatform.environment import hardware, now, versions
 from serplatform.metrics import HIGHER_IS_BETTER
-from serplatform.records import RunDescription, TrialRecord
 from serplatform.reproduce.measure import Measured, TestRows, measure
 from serplatform.reproduce.plan import QUICK, Wishes, Work
 from serplatform.reproduce.sampling import ask, sampled_shares, similarity

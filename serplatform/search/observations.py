@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from optuna.trial import TrialState
 
-from serplatform.records import ObservationRecord
+from serplatform.artifacts.run import ObservationRecord
 
 if TYPE_CHECKING:
     from serplatform.search.space import SearchSpace

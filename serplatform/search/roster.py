@@ -11,7 +11,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from serplatform.records import RosterEntry, RunDescription, TrialRecord
+from serplatform.artifacts.run import RosterEntry, RunDescription
+from serplatform.artifacts.trial import TrialRecord
 from serplatform.run_directory import RunDirectory, RunLock
 from serplatform.search.setup import OpenRun
 from serplatform.search.study import Suggestion

@@ -13,16 +13,12 @@ from pathlib import Path
 
 from optuna.trial import FrozenTrial, TrialState
 
-from serplatform.artifacts import SCHEMA_VERSION, file_sha256
+from serplatform.artifacts.files import SCHEMA_VERSION, file_sha256
+from serplatform.artifacts.model import ModelDescription
+from serplatform.artifacts.records import checked, read_record
+from serplatform.artifacts.run import RunDescription
+from serplatform.artifacts.trial import StudyAttribute, TrialRecord
 from serplatform.errors import ArtifactError
-from serplatform.records import (
-    ModelDescription,
-    RunDescription,
-    StudyAttribute,
-    TrialRecord,
-    checked,
-    read_record,
-)
 from serplatform.run_directory import RunDirectory, RunLock
 from serplatform.search.study import ATTRIBUTE, STATES, objective_values, open_storage
 from serplatform.seeding import derive_seed

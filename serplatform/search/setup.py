@@ -12,7 +12,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from serplatform.artifacts import SCHEMA_VERSION
+from serplatform.artifacts.files import SCHEMA_VERSION
+from serplatform.artifacts.run import RunDescription
 from serplatform.config import plain
 from serplatform.datasets.dataset import Dataset
 from serplatform.environment import hardware, now, versions
@@ -20,7 +21,6 @@ from serplatform.errors import ArtifactError, BadInputError
 from serplatform.models.base import ARCHITECTURES
 from serplatform.protocols.base import FoldPlan
 from serplatform.protocols.plan import check_plan, make_plan, plan_hash, read_plan, write_plan
-from serplatform.records import RunDescription
 from serplatform.run_directory import RunDirectory, RunLock
 from serplatform.search.advice import text_warning, too_good_warning
 from serplatform.search.overrides import parse_overrides

@@ -18,9 +18,10 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
+from serplatform.artifacts.run import RunDescription, WarmStartRecord
+from serplatform.artifacts.trial import HistoryEntry, TrialRecord
 from serplatform.config import plain
 from serplatform.errors import BadInputError
-from serplatform.records import HistoryEntry, RunDescription, TrialRecord, WarmStartRecord
 from serplatform.run_directory import DEV_METRICS, RunDirectory
 from serplatform.search.observations import Observation
 from serplatform.search.parameter import alike, same

@@ -18,9 +18,10 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from serplatform.artifacts import file_sha256, parse_json, write_bytes
+from serplatform.artifacts.dataset import DatasetDescription
+from serplatform.artifacts.files import file_sha256, parse_json, write_bytes
+from serplatform.artifacts.records import checked
 from serplatform.errors import ArtifactError, BadInputError
-from serplatform.records import DatasetDescription, checked
 from serplatform.storage.location import Location
 from serplatform.storage.remote import Remote, RemoteError, in_parallel, remote
 

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Collection
 from pathlib import Path
 
-from serplatform.artifacts import whole_name
+from serplatform.artifacts.files import whole_name
 from serplatform.errors import BadInputError, SerplatformError
 from serplatform.storage.location import Location, parse
 from serplatform.storage.remote import remote

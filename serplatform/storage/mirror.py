@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from serplatform.artifacts import write_json
+from serplatform.artifacts.files import write_json
 from serplatform.errors import ArtifactError, SerplatformError
 from serplatform.storage.cache import cache_folder
 from serplatform.storage.location import Location, address, parse

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from serplatform.artifacts.dataset import DatasetDescription, read_dataset_description
 from serplatform.errors import ArtifactError, BadInputError
-from serplatform.records import DatasetDescription, read_dataset_description
 from serplatform.storage.cache import adopt, cache_folder, listed_files
 from serplatform.storage.destination import NEW, check_directory
 from serplatform.storage.location import Location, parse

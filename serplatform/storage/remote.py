@@ -18,7 +18,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from serplatform.artifacts import atomic_path
+from serplatform.artifacts.files import atomic_path
 from serplatform.errors import ArtifactError, BadInputError, SerplatformError
 from serplatform.storage.location import Location
 

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import ipc
 
-from serplatform.artifacts import (
+from serplatform.artifacts.files import (
     ALIGNMENT_SCHEMA,
     SCHEMA_VERSION,
     UTTERANCE_SCHEMA,

@@ -16,10 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from serplatform.artifacts import SCHEMA_VERSION, write_bytes, write_json
+from serplatform.artifacts.files import SCHEMA_VERSION, write_bytes, write_json
+from serplatform.artifacts.model import ModelDescription, Preprocessing
+from serplatform.artifacts.records import read_record
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.models.base import ARCHITECTURES, InputSpec, SerModel
-from serplatform.records import ModelDescription, Preprocessing, read_record
 from serplatform.training.checkpoint import pack_tensors, read_checked, unpack_tensors
 from serplatform.training.trial_config import SECTIONS, TrialConfig, resolve
 

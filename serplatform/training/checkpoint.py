@@ -20,9 +20,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from serplatform.artifacts import SCHEMA_VERSION, write_bytes, write_json
+from serplatform.artifacts.files import SCHEMA_VERSION, write_bytes, write_json
+from serplatform.artifacts.records import read_record
+from serplatform.artifacts.trial import TrainingState
 from serplatform.errors import ArtifactError
-from serplatform.records import TrainingState, read_record
 
 #: name of the JSON file of a state
 STATE_FILE = "state.json"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from serplatform.artifacts import file_sha256, read_parquet, remove_own, write_json
+from serplatform.artifacts.files import file_sha256, read_parquet, remove_own, write_json
+from serplatform.artifacts.records import read_record
+from serplatform.artifacts.trial import TrainingState, TrialProgress
 from serplatform.errors import ArtifactError
-from serplatform.records import TrainingState, TrialProgress, read_record
 from serplatform.run_directory import STATE_FILES
 
 PROGRESS_FILE = "progress.json"

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from serplatform.arrays import DoubleArray
-from serplatform.artifacts import (
+from serplatform.artifacts.files import (
     SCHEMA_VERSION,
     file_sha256,
     read_parquet,
@@ -28,6 +28,7 @@ from serplatform.artifacts import (
     write_parquet,
     write_text,
 )
+from serplatform.artifacts.trial import HistoryEntry, TrialRecord, TrialState
 from serplatform.config import plain
 from serplatform.datasets.dataset import Dataset
 from serplatform.datasets.fold_data import FoldData
@@ -35,7 +36,6 @@ from serplatform.errors import SerplatformError
 from serplatform.metrics import classification_metrics
 from serplatform.protocols.base import FoldPlan
 from serplatform.protocols.plan import read_plan
-from serplatform.records import HistoryEntry, TrialRecord, TrialState
 from serplatform.run_directory import DEV_METRICS, STATE_FILES, RunDirectory
 from serplatform.seeding import derive_seed
 from serplatform.storage.cache import local_dataset
@@ -438,7 +438,7 @@ def _append(
 def _table(columns: Mapping[str, list[Any]], classes: tuple[str, ...]) -> Any:
     import pyarrow as pa
 
-    from serplatform.artifacts import posterior_schema
+    from serplatform.artifacts.files import posterior_schema
 
     return pa.table(dict(columns), schema=posterior_schema(list(classes)))
 

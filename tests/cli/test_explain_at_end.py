@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from serplatform.artifacts import read_json
+from serplatform.artifacts.files import read_json
 from serplatform.cli.explain_at_end import explain_at_end
 from serplatform.prediction import explanations
 from serplatform.prediction.explanations import explain_run

@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from serplatform.artifacts import read_parquet
+from serplatform.artifacts.files import read_parquet
 from serplatform.cli.main import run as run_command_line
 from serplatform.protocols.plan import plan_hash, read_plan
 from serplatform.run_directory import DEV_METRICS

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import ipc
 
-from serplatform.artifacts import (
+from serplatform.artifacts.files import (
     UTTERANCE_SCHEMA,
     read_json,
     read_parquet,
@@ -137,7 +137,7 @@ def test_check_names_reordered_rows(copy):
     order = [0, 2, 1, *range(3, batch.num_rows)]
     with ipc.new_file(str(file), batch.schema) as writer:
         writer.write_batch(batch.take(pa.array(order)))
-    from serplatform.artifacts import file_sha256
+    from serplatform.artifacts.files import file_sha256
 
     meta["features"]["log_mel_23"]["shards"][0].update(
         bytes=file.stat().st_size, sha256=file_sha256(file)

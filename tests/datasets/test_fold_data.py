@@ -130,7 +130,7 @@ def test_pooled_moments_equal_those_of_the_concatenation(dataset):
 
 def test_constant_utterance_stays_finite(tmp_path):
     """Digital silence: its own deviation is zero, so the floor from training frames holds."""
-    from serplatform.artifacts import file_sha256, read_json, write_json
+    from serplatform.artifacts.files import file_sha256, read_json, write_json
     from serplatform.testing.synthetic import write_shard
 
     path = make_dataset(tmp_path / "set", num_speakers=3, per_speaker=4, num_shards=1)

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from serplatform.artifacts import (
+from serplatform.artifacts.files import (
     ALIGNMENT_SCHEMA,
     file_sha256,
     read_json,

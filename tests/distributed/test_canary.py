@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from serplatform.artifacts import read_parquet
+from serplatform.artifacts.files import read_parquet
 from serplatform.cli import canary as canary_command
 from serplatform.cli.canary import canary_faults
 from serplatform.cli.main import run

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from serplatform.artifacts import read_json
+from serplatform.artifacts.files import read_json
 from serplatform.corpora.base import Manifest, Rejection, Utterance
 from serplatform.datasets.dataset import Dataset
 from serplatform.distributed import extraction

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from serplatform.artifacts import read_json
+from serplatform.artifacts.files import read_json
 from serplatform.cli.main import run as run_command
 from serplatform.ensemble import build as build_module
 from serplatform.ensemble.base import COMBINERS, combiner_from_parameters

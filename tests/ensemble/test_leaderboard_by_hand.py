@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, log_loss
 
-from serplatform.artifacts import read_json, read_parquet
+from serplatform.artifacts.files import read_json, read_parquet
 from serplatform.ensemble.build import build_ensemble
 from serplatform.ensemble.calibration import apply_temperature
 from tests.support.synthetic_run import make_run

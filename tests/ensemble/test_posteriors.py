@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from serplatform.artifacts import file_sha256, read_json, write_json
+from serplatform.artifacts.files import file_sha256, read_json, write_json
 from serplatform.ensemble.posteriors import read_library
 from serplatform.errors import ArtifactError, BadInputError, LeakError
 from tests.support.synthetic_run import make_run

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from serplatform.artifacts import read_json, read_parquet
+from serplatform.artifacts.files import read_json, read_parquet
 from serplatform.cli.main import run as run_command
 from serplatform.run_directory import RunDirectory
 from serplatform.search import salvage

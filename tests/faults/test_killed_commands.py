@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from serplatform.artifacts import file_sha256, read_json
+from serplatform.artifacts.files import file_sha256, read_json
 from serplatform.cli.main import run as run_command
 from serplatform.datasets.dataset import Dataset
 from tests.support.synthetic_run import make_run

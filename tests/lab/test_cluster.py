@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serplatform.artifacts import read_parquet
+from serplatform.artifacts.files import read_parquet
 from serplatform.run_directory import RunDirectory
 from serplatform.testing.synthetic import make_dataset
 from tests.support.lab import Lab, lacking

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from serplatform.artifacts import file_sha256, read_json, write_parquet
+from serplatform.artifacts.files import file_sha256, read_json, write_parquet
 from serplatform.ensemble.build import build_ensemble
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.prediction import export as export_module
@@ -199,7 +199,7 @@ def test_the_card_tells_data_protocol_metrics_and_limits(bundle):
 
 
 def test_metrics_of_a_run_are_those_of_its_test_rows(audio_run, tmp_path):
-    from serplatform.artifacts import read_parquet
+    from serplatform.artifacts.files import read_parquet
     from serplatform.metrics import classification_metrics
 
     content = export(audio_run.run, tmp_path / "b", trial=0)

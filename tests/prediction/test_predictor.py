@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serplatform.artifacts import read_json, read_parquet
+from serplatform.artifacts.files import read_json, read_parquet
 from serplatform.corpora.audio import read_audio
 from serplatform.corpora.base import Span
 from serplatform.errors import ArtifactError, BadInputError

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serplatform.artifacts import (
+from serplatform.artifacts.files import (
     file_sha256,
     read_json,
     read_parquet,

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from serplatform.artifacts import read_json
+from serplatform.artifacts.files import read_json
 from serplatform.errors import ArtifactError, BadInputError, LeakError
 from serplatform.protocols.base import PROTOCOLS, Fold
 from serplatform.protocols.plan import (

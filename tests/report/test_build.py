@@ -18,7 +18,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from serplatform.artifacts import read_json, read_parquet, write_json, write_parquet
+from serplatform.artifacts.files import read_json, read_parquet, write_json, write_parquet
 from serplatform.cli.report import command
 from serplatform.ensemble.build import build_ensemble
 from serplatform.errors import BadInputError

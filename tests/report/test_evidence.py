@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serplatform.artifacts import read_json
+from serplatform.artifacts.files import read_json
 from serplatform.ensemble.build import build_ensemble
 from serplatform.errors import ArtifactError
 from serplatform.metrics import classification_metrics

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from serplatform.artifacts import read_json, read_parquet, write_parquet
+from serplatform.artifacts.files import read_json, read_parquet, write_parquet
 from serplatform.ensemble.build import build_ensemble
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.report.load import load_source, read_posteriors

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from serplatform.artifacts import SCHEMA_VERSION
+from serplatform.artifacts.files import SCHEMA_VERSION
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.run_directory import DEV_METRICS, RunDirectory
 from serplatform.search.observations import OBSERVATION

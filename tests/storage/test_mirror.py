@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from serplatform.artifacts import read_json, write_json
+from serplatform.artifacts.files import read_json, write_json
 from serplatform.errors import ArtifactError, BadInputError, SerplatformError
 from serplatform.run_directory import DEV_METRICS, RunDirectory, RunLock
 from serplatform.storage import lease as leases

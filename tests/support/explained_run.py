@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import soundfile
 
-from serplatform.artifacts import (
+from serplatform.artifacts.files import (
     SCHEMA_VERSION,
     file_sha256,
     read_json,

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from serplatform.artifacts import file_sha256, posterior_schema
+from serplatform.artifacts.files import file_sha256, posterior_schema
 from serplatform.protocols.plan import read_plan
 from serplatform.run_directory import RunDirectory
 from serplatform.search.study import open_storage
@@ -163,6 +163,6 @@ def _record_faults(run: RunDirectory, record: Mapping[str, Any], tested: list[st
 
 
 def _table_numbers(run: RunDirectory) -> list[int]:
-    from serplatform.artifacts import read_parquet
+    from serplatform.artifacts.files import read_parquet
 
     return sorted(read_parquet(run.trials_table, "trials table")["trial"].to_pylist())

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from serplatform.arrays import DoubleArray, IntArray
-from serplatform.artifacts import (
+from serplatform.artifacts.files import (
     SCHEMA_VERSION,
     UTTERANCE_SCHEMA,
     posterior_schema,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from serplatform.artifacts import read_json
+from serplatform.artifacts.files import read_json
 from serplatform.errors import ArtifactError
 from serplatform.training.bundle import load_model
 

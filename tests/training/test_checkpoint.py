@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from serplatform.artifacts import read_json
+from serplatform.artifacts.files import read_json
 from serplatform.errors import ArtifactError
 from serplatform.training import checkpoint
 from serplatform.training.checkpoint import (

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from serplatform.records import ShownRecord
+from serplatform.artifacts.explanations import ShownRecord
 from serplatform.report.evidence import Evidence
 from serplatform.report.explanations import ExplainedFigure, Explanations
 from serplatform.report.figures import _charts as charts

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from serplatform.arrays import DoubleArray
-from serplatform.records import PhoneTest
+from serplatform.artifacts.explanations import PhoneTest
 from serplatform.report.clustered_means import clustered_interval, mean_statistic
 from serplatform.report.evidence import Evidence
 from serplatform.report.explanations import ExplainedFigure, Explanations

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from serplatform.artifacts import read_json, write_json
+from serplatform.artifacts.files import read_json, write_json
 from serplatform.report.build import render
 from serplatform.report.evidence import Evidence, build_evidence
 from serplatform.report.figures.attention_on_speech import (
@@ -369,7 +369,7 @@ def test_half_written_explanations_are_not_drawn(changed, tmp_path: Path) -> Non
 
 
 def test_without_phones_the_reader_is_told_of_alignment(folder: Path, tmp_path: Path) -> None:
-    from serplatform.artifacts import file_sha256, write_parquet
+    from serplatform.artifacts.files import file_sha256, write_parquet
 
     run = tmp_path / "run"
     shutil.copytree(folder, run)
@@ -394,7 +394,7 @@ def test_hostile_names_stay_text(on_disk: Any, tmp_path: Path) -> None:
         item["utterance_id"] = item["words"][0][0] = item["phones"][0][0] = hostile
         item["audio_fault"] = hostile
     write_json(path, shown)
-    from serplatform.artifacts import file_sha256
+    from serplatform.artifacts.files import file_sha256
 
     info = read_json(run / "explanations" / "explanations.json") | {"licence": hostile}
     info["confident_errors"][0]["utterance_id"] = hostile

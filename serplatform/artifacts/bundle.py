@@ -1,0 +1,49 @@
+"""``bundle.json``: what `export` writes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, NotRequired
+
+from annotated_types import MinLen
+
+from serplatform.artifacts.ensemble import BundledConfidences
+from serplatform.artifacts.records import (
+    Classes,
+    Number,
+    PathText,
+    Positive,
+    Record,
+    Temperature,
+    Weight,
+)
+
+
+class BundledMember(Record):
+    member: str
+    architecture: str
+    directory: PathText
+    position: Number
+    temperature: Temperature | None
+    share: Weight
+
+
+class BundledFold(Record):
+    fold: Number
+    members: list[BundledMember]
+    num_candidates: Positive
+    parameters: dict[str, Any] | None
+
+
+class BundleDescription(Record):
+    """``bundle.json``."""
+
+    schema_version: int
+    kind: Literal["run", "ensemble"]
+    title: str
+    classes: Classes
+    synthetic: bool
+    folds: Annotated[list[BundledFold], MinLen(1)]
+    description: dict[str, Any]
+    rejection: NotRequired[BundledConfidences | None]
+    files: dict[PathText, str]
+    sha256: str

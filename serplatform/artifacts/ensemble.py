@@ -1,0 +1,230 @@
+"""``ensemble.json``: how trials were combined, and what that is worth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, NotRequired
+
+from annotated_types import Ge, Lt, MinLen, Predicate
+
+from serplatform.artifacts.records import (
+    Classes,
+    Count,
+    Metrics,
+    Number,
+    PathText,
+    Record,
+    Temperature,
+    Weight,
+    distinct,
+    holds,
+    read_record,
+)
+from serplatform.artifacts.run import DatasetOfRun, ProtocolOfRun
+from serplatform.metrics import METRICS
+
+
+def _square(found: Diversity) -> bool:
+    size = len(found["members"])
+    rows = found["disagreement"]
+    if len(rows) != size or any(len(row) != size for row in rows):
+        raise ValueError("disagreement is not one row and one column a member")
+    return True
+
+
+def _columns(found: Curve) -> bool:
+    if not len(found["threshold"]) == len(found["coverage"]) == len(found["accuracy"]):
+        raise ValueError("columns differ in length")
+    return True
+
+
+class IntervalRecord(Record):
+    value: float
+    low: float | None
+    high: float | None
+
+
+class Spread(Record):
+    mean: float
+    sd: float | None
+
+
+Spreads = Annotated[dict[str, Spread], Predicate(holds(*METRICS))]
+
+
+Intervals = Annotated[dict[str, IntervalRecord], Predicate(holds(*METRICS))]
+
+
+class TrialOfEnsemble(Record):
+    run: PathText
+    trial: Number
+    architecture: NotRequired[str]
+    member: NotRequired[str]
+
+
+class PartGains(Record):
+    dev: dict[str, float] | None
+    test: dict[str, float] | None
+
+
+class MemberRecord(Record):
+    member: str
+    run: PathText
+    trial: Number
+    architecture: str
+    weight: Weight
+    share: Weight
+    temperature: Temperature | None
+    dev: Metrics
+    test: Metrics
+    gain: PartGains
+
+
+class PartMetrics(Record):
+    dev: Metrics
+    test: Metrics
+
+
+class EnsembleFold(Record):
+    fold: Number
+    best_single: TrialOfEnsemble
+    metrics: dict[str, PartMetrics]
+    members: list[MemberRecord]
+    parameters: dict[str, Any]
+
+
+class EnsembleRun(Record):
+    path: PathText
+    status: NotRequired[str | None]
+
+
+class EnsembleCounts(Record):
+    candidates: Count
+    folds: NotRequired[Count]
+    test_rows: NotRequired[Count]
+    test_speakers: NotRequired[Count]
+
+
+class PermutationRecord(Record):
+    metric: str
+    difference: float
+    p_value: float
+    num_permutations: Count
+    exact: bool
+    num_clusters: Count
+    clustered_by: str
+
+
+class McNemarRecord(Record):
+    only_a: Count
+    only_b: Count
+    p_value: float
+
+
+class ComparisonRecord(Record):
+    difference: Intervals
+    permutation: Annotated[dict[str, PermutationRecord], Predicate(holds("uar"))]
+    mcnemar: McNemarRecord
+
+
+class Oracle(Record):
+    uar: float
+    accuracy: float
+
+
+class Diversity(Record):
+    members: list[str]
+    disagreement: list[list[float]]
+    mean_disagreement: float | None
+    oracle: Oracle
+    all_wrong: float
+
+
+class GenderRow(Record):
+    gender: str
+    utterances: Count
+    ensemble: NotRequired[Metrics]
+    best_single: NotRequired[Metrics]
+
+
+class Curve(Record):
+    threshold: list[float]
+    coverage: list[float]
+    accuracy: list[float | None]
+
+
+CurveColumns = Annotated[Curve, Predicate(_columns)]
+
+
+class DevConfidences(Record):
+    """What a threshold for new recordings is chosen from."""
+
+    rows: Count
+    curve: CurveColumns
+
+
+class BundledConfidences(DevConfidences):
+    temperatures: list[Temperature]
+
+
+class Answered(Record):
+    coverage: float
+    accuracy: float | None
+
+
+class AnsweredOfAll(Answered):
+    accuracy_without_rejection: float
+
+
+class WishRecord(Record):
+    kind: str
+    value: float
+    folds_granted: Count
+    test: Answered
+
+
+class RejectionFold(Record):
+    temperature: Temperature
+
+
+class RejectionRecord(Record):
+    error_share: float
+    folds: list[RejectionFold]
+    test: AnsweredOfAll
+    curve: CurveColumns
+    dev: NotRequired[DevConfidences]
+    wishes: NotRequired[list[WishRecord]]
+
+
+class EnsembleRecord(Record):
+    """``ensemble.json``."""
+
+    schema_version: int
+    combiner: str
+    classes: Classes
+    runs: list[EnsembleRun]
+    folds_hash: str
+    folds: Annotated[list[EnsembleFold], MinLen(1)]
+    pooled: Annotated[dict[str, Intervals], Predicate(holds("ensemble"))]
+    over_folds: Annotated[dict[str, Spreads], Predicate(holds("ensemble"))]
+    comparison: ComparisonRecord
+    parameter_order: Annotated[list[str], Predicate(distinct)]
+    objective: NotRequired[str]
+    temperature_scaling: NotRequired[bool]
+    seed: NotRequired[Count]
+    num_resamples: NotRequired[Annotated[int, Ge(1), Lt(10**8)]]
+    dataset: NotRequired[DatasetOfRun | None]
+    protocol: NotRequired[ProtocolOfRun | None]
+    speaker_independent: NotRequired[bool]
+    counts: NotRequired[EnsembleCounts]
+    diversity: NotRequired[Annotated[Diversity, Predicate(_square)] | None]
+    per_gender: NotRequired[list[GenderRow]]
+    rejection: NotRequired[RejectionRecord | None]
+    notes: NotRequired[list[str]]
+    posteriors_sha256: NotRequired[str | None]
+
+
+def read_ensemble(directory: Path) -> EnsembleRecord:
+    """The content of ``ensemble.json``; see :func:`read_record`."""
+    again = "combine again with `serplatform ensemble`"
+    return read_record(EnsembleRecord, directory / "ensemble.json", "ensemble description", again)

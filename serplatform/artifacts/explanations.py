@@ -1,0 +1,140 @@
+"""``explanations.json`` and ``utterances.json``: what `explain` writes."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from typing import Annotated, Any, NotRequired
+
+from annotated_types import Len, Predicate
+
+from serplatform.artifacts.records import Count, FileName, Number, Positive, Record, Seconds
+
+
+def _filled(found: SpectrogramRecord) -> bool:
+    if len(base64.b64decode(found["values"])) != found["bands"] * found["frames"]:
+        raise ValueError("holds another number of cells than bands times frames")
+    return True
+
+
+def _span(found: Sequence[Any]) -> bool:
+    label, start, end, *kind = found
+    if [type(one) for one in (label, *kind)] != [str] * (1 + len(kind)) or not all(
+        isinstance(one, (int, float)) for one in (start, end)
+    ):
+        raise ValueError("is no label with a start and an end")
+    return True
+
+
+class EmbeddingRecord(Record):
+    vectors: str
+    dim: Positive
+    method: str
+    fold: Number
+    purity: float
+    chance: float
+
+
+class ExplainedTrial(Record):
+    trial: Number
+    architecture: str
+    dev_uar: float
+    num_parameters: NotRequired[Count | None]
+    latency_seconds: NotRequired[Seconds | None]
+    latency_utterance_seconds: NotRequired[Seconds | None]
+    embedding: EmbeddingRecord | None
+
+
+class PhonesRecord(Record):
+    least_agreement: float
+    misaligned: Count
+    sources: NotRequired[dict[str, Count]]
+
+
+class PhoneTest(Record):
+    trial: Number
+    map: str
+    p_value: float
+    num_groups: Count
+
+
+class ConfidentError(Record):
+    utterance_id: str
+    speaker_id: str
+    truth: str
+    prediction: str
+    confidence: float
+
+
+class ExplanationsRecord(Record):
+    """``explanations.json``."""
+
+    schema_version: int
+    dataset_fingerprint: str
+    folds_hash: str
+    classes: list[str]
+    trials: list[ExplainedTrial]
+    phones: PhonesRecord | None
+    phone_tests: list[PhoneTest]
+    ranked_by: Number
+    confident_errors: list[ConfidentError]
+    chosen_by: str
+    licence: NotRequired[str | None]
+    files: dict[FileName, str]
+
+
+class CurveRecord(Record):
+    trial: Number
+    architecture: str
+    map: str
+    kind: str
+    starts: list[float]
+    times_even: list[float]
+
+
+class PredictionRecord(Record):
+    trial: Number
+    architecture: str
+    prediction: str
+    confidence: float
+
+
+class SpectrogramRecord(Record):
+    values: str
+    bands: Positive
+    frames: Positive
+    start: float
+    shift: float
+    ticks: list[Annotated[list[float], Len(2, 2)]]
+
+
+class SoundRecord(Record):
+    mime: str
+    base64: str
+
+
+class ShownRecord(Record):
+    """One utterance of ``utterances.json``; words and phones are label, start, end (, class)."""
+
+    utterance_id: str
+    speaker_id: str
+    text: str | None
+    truth: str
+    fold: Number
+    duration: Seconds
+    shown: Seconds
+    spectrogram: Annotated[SpectrogramRecord, Predicate(_filled)] | None
+    audio: SoundRecord | None
+    audio_fault: str | None
+    words: list[Annotated[list[Any], Len(3, 3), Predicate(_span)]]
+    phones: list[Annotated[list[Any], Len(4, 4), Predicate(_span)]]
+    curves: list[CurveRecord]
+    predictions: list[PredictionRecord]
+    misaligned: bool
+
+
+class ShownUtterances(Record):
+    """``utterances.json``."""
+
+    schema_version: int
+    utterances: list[ShownRecord]

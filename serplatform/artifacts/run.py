@@ -1,0 +1,119 @@
+"""``run.json`` and ``folds.json``: what a run is made of."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, NotRequired
+
+from annotated_types import MinLen
+
+from serplatform.artifacts.dataset import DatasetCounts
+from serplatform.artifacts.records import (
+    Classes,
+    Count,
+    FileName,
+    Number,
+    PathText,
+    Positive,
+    Record,
+    Seconds,
+)
+
+
+class FoldRecord(Record):
+    train: list[str]
+    dev: list[str]
+    test: list[str]
+
+
+class FoldFile(Record):
+    """``folds.json``."""
+
+    schema_version: int
+    protocol: str
+    speaker_independent: bool
+    classes: Classes
+    label_map: dict[str, str]
+    folds: Annotated[list[FoldRecord], MinLen(1)]
+    seed: int
+    notes: list[str]
+    hash: NotRequired[str]
+
+
+class DatasetOfRun(Record):
+    """What a run and an ensemble keep of their dataset."""
+
+    path: PathText
+    fingerprint: str
+    corpus: NotRequired[str]
+    title: NotRequired[str]
+    synthetic: NotRequired[bool]
+    counts: NotRequired[DatasetCounts]
+
+
+class ProtocolOfRun(Record):
+    name: str
+    speaker_independent: NotRequired[bool]
+    label_map: NotRequired[dict[str, str]]
+    num_folds: NotRequired[Positive]
+    notes: NotRequired[list[str]]
+
+
+class ObservationRecord(Record):
+    run: str
+    trial: Number
+    values: dict[str, Any]
+    objectives: list[float] | None
+    step: Count
+    reached: float
+
+
+class WarmStartRecord(Record):
+    run: str
+    points: dict[str, list[dict[str, Any]]]
+    observations: dict[str, list[ObservationRecord]]
+    why_no_observations: list[str]
+    remarks: list[str]
+    same_data: bool
+    num_points: NotRequired[Count]
+    num_observations: NotRequired[Count]
+
+
+class RosterEntry(Record):
+    architecture: str
+    values: dict[str, Any]
+    repeat: Count
+
+
+class RunDescription(Record):
+    """``run.json``."""
+
+    schema_version: int
+    classes: Classes
+    dataset: DatasetOfRun
+    folds_hash: str
+    folds_file: NotRequired[FileName]
+    protocol: ProtocolOfRun
+    command: NotRequired[list[str]]
+    architectures: NotRequired[list[str]]
+    spaces: dict[str, dict[str, Any]]
+    settings: NotRequired[list[str]]
+    roster: NotRequired[list[RosterEntry]]
+    seed: int
+    objective: Annotated[list[str], MinLen(1)]
+    sampler: NotRequired[str]
+    pruner: NotRequired[str]
+    storage: NotRequired[str | None]
+    study_prefix: NotRequired[str]
+    selection: NotRequired[str]
+    versions: NotRequired[dict[str, Any]]
+    hardware: NotRequired[dict[str, Any]]
+    warm_start: NotRequired[list[WarmStartRecord]]
+    status: str
+    started: NotRequired[str | None]
+    ended: NotRequired[str | None]
+    seconds: NotRequired[Seconds | None]
+    trials: NotRequired[Count | None]
+    time_budget: NotRequired[Seconds | None]
+    combiner: NotRequired[str | None]
+    resources: NotRequired[dict[str, Any]]
+    notes: list[str]
