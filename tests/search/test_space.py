@@ -52,7 +52,6 @@ def _toy_architecture(monkeypatch: pytest.MonkeyPatch) -> None:
         name="toy",
         config=ToyConfig,
         build=lambda config, spec: nn.Linear(spec.feature_dim, config.hidden_dim),
-        paper="none",
     )
     monkeypatch.setitem(ARCHITECTURES._members, "toy", toy)
 

@@ -74,7 +74,6 @@ TOY = Architecture(
     name="toy",
     config=ToyConfig,
     build=Toy,
-    paper="none",
     training={"learning_rate": 0.01, "max_epochs": 8, "scheduler": "plateau"},
 )
 
