@@ -26,7 +26,7 @@ def start_trial(packed: str, *, distributed: bool = False, rank: int = 0) -> Any
     """Set a worker process up for training and open its trial."""
     unpacked = json.loads(packed)
 
-    from serplatform.training.allocator import keep_freed_memory
+    from serplatform.models.kernels.memory import keep_freed_memory
 
     keep_freed_memory()
 

@@ -25,16 +25,16 @@ from serplatform.models.base import (
     SerModel,
 )
 from serplatform.models.builders import builder
-from serplatform.models.layers.dropout_factors import dropout_factors
-from serplatform.models.layers.manual_lstm import lstm
-from serplatform.models.layers.masks import valid_steps
-from serplatform.models.layers.predictive_recurrence import (
+from serplatform.models.kernels import fast_kernels_enabled
+from serplatform.models.kernels.lstm import lstm
+from serplatform.models.kernels.predictive_recurrence import (
     LOG_DEVIATION_BOUND,
     Recurrence,
     Weights,
     fused,
     step_by_step,
 )
+from serplatform.models.layers.masks import valid_steps
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -159,7 +159,8 @@ class Vrnn(SerModel):
         """
         windows = batch.frames.transpose(0, 1).contiguous()  # X, (T, B, D)
         valid = valid_steps(batch.lengths, windows.shape[0]).T  # (T, B)
-        by_hand = not (windows.is_cuda or windows.requires_grad or torch.is_autocast_enabled("cpu"))
+        plain = windows.is_cuda or windows.requires_grad or torch.is_autocast_enabled("cpu")
+        by_hand = fast_kernels_enabled() and not plain
         recurrence = self._recur(windows, by_hand)
         if by_hand:
             decoded = lstm(recurrence.latent, *_lstm_weights(self.decoder))
@@ -260,6 +261,29 @@ class Vrnn(SerModel):
             "sampled_share": torch.where(number > 1, later, 1.0).detach(),
             "num_windows": number.to(shares.dtype),
         }
+
+
+def dropout_factors(shape: tuple[int, ...], dropout: float, like: Tensor) -> Tensor:
+    """Draw factors that drop values: 0, or 1 / (1 − p).
+
+    Each factor uses 16 of the generator's bits, so p is met to within 1 / 65,536.
+
+    Args:
+        shape: of the result.
+        dropout: p, in [0, 1).
+        like: a tensor of the result's type and device.
+
+    Example:
+        >>> factors = dropout_factors((100, 1000), 0.25, torch.zeros(0))
+        >>> factors.unique(), round(float((factors == 0).double().mean()), 2)
+        (tensor([0.0000, 1.3333]), 0.25)
+    """
+    count = torch.Size(shape).numel()
+    drawn = torch.empty((count + 3) // 4, dtype=torch.int64, device=like.device)
+    drawn.random_(-(2**63), None)  # all 64 bits
+    threshold = round(dropout * 2**16) - 2**15
+    kept = drawn.view(torch.int16)[:count] >= threshold
+    return kept.to(like.dtype).div_(1 - dropout).view(shape)
 
 
 def _lstm_weights(layer: nn.LSTM) -> tuple[Tensor, Tensor, Tensor]:
