@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from serplatform import stopping
-from serplatform.artifacts.trial import TrialRecord
+from serplatform.artifacts.trial import DEV_METRICS, TrialRecord, merit
 from serplatform.distributed.cluster import connect, largest_resources, node_sizes
 from serplatform.distributed.publication import publish_everywhere
 from serplatform.distributed.tuner import (
@@ -23,7 +23,7 @@ from serplatform.distributed.tuner import (
 )
 from serplatform.environment import now
 from serplatform.errors import BadInputError
-from serplatform.run_directory import DEV_METRICS, RunDirectory, RunLock, merit
+from serplatform.run_directory import RunDirectory, RunLock
 from serplatform.search.roster import Roster, TrialSource
 from serplatform.search.setup import OpenRun
 from serplatform.search.study import Studies, full_storage

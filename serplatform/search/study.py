@@ -20,10 +20,9 @@ import optuna
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.trial import TrialState
 
-from serplatform.artifacts.trial import TrialRecord
+from serplatform.artifacts.trial import DEV_METRICS, TrialRecord
 from serplatform.errors import ArtifactError, BadInputError, unknown_name
 from serplatform.metrics import HIGHER_IS_BETTER
-from serplatform.run_directory import DEV_METRICS
 from serplatform.search.exploring_tpe import ExploringTPESampler
 from serplatform.search.journal import StudyJournal
 from serplatform.search.observations import Observation, add_observations

@@ -19,10 +19,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 from serplatform.artifacts.run import RunDescription, WarmStartRecord
-from serplatform.artifacts.trial import HistoryEntry, TrialRecord
+from serplatform.artifacts.trial import DEV_METRICS, HistoryEntry, TrialRecord
 from serplatform.config import plain
 from serplatform.errors import BadInputError
-from serplatform.run_directory import DEV_METRICS, RunDirectory
+from serplatform.run_directory import RunDirectory
 from serplatform.search.observations import Observation
 from serplatform.search.parameter import alike, same
 from serplatform.search.space import SearchSpace, complete_point

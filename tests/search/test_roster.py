@@ -2,8 +2,9 @@
 
 import pytest
 
+from serplatform.artifacts.trial import DEV_METRICS
 from serplatform.errors import BadInputError
-from serplatform.run_directory import DEV_METRICS, RunLock
+from serplatform.run_directory import RunLock
 from serplatform.search.roster import Configuration, Roster, departures, enlist, listed
 from serplatform.search.setup import SearchRequest, create_run, reopen_run
 from serplatform.testing.synthetic import make_dataset

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from serplatform.artifacts.files import SCHEMA_VERSION
+from serplatform.artifacts.trial import DEV_METRICS
 from serplatform.errors import ArtifactError, BadInputError
-from serplatform.run_directory import DEV_METRICS, RunDirectory
+from serplatform.run_directory import RunDirectory
 from serplatform.search.observations import OBSERVATION
 from serplatform.search.parameter import Parameter
 from serplatform.search.space import SearchSpace
