@@ -47,9 +47,7 @@ def small_model(name: str, *, seed: int = 0, **settings: Any) -> SerModel:
     """
     architecture = ARCHITECTURES.get(name)
     fields = {field.name for field in dataclasses.fields(architecture.config)}
-    dropouts = {
-        f: settings["dropout"] for f in fields if "dropout" in f and "dropout" in settings
-    }
+    dropouts = {f: settings["dropout"] for f in fields if "dropout" in f and "dropout" in settings}
     chosen = {**architecture.small, **dropouts, **settings}
     config = architecture.config(**{k: v for k, v in chosen.items() if k in fields})
     torch.manual_seed(seed)
@@ -191,7 +189,8 @@ class ArchitectureContract:
         criterion = Criterion()
 
         def values(train: bool, seed: int, **rate: float) -> Tensor:
-            model = small_model(name, **{"dropout": 0.0, "num_layers": 2, **rate}).train(train)
+            settings: dict[str, Any] = {"dropout": 0.0, "num_layers": 2, **rate}
+            model = small_model(name, **settings).train(train)
             torch.manual_seed(seed)
             with torch.no_grad():
                 output = model(batch, criterion if train else None)
