@@ -70,6 +70,12 @@ class ModelOutput:
     attention: dict[str, Tensor] = dataclasses.field(default_factory=dict)
     statistics: dict[str, Tensor] = dataclasses.field(default_factory=dict)
 
+    @classmethod
+    def of(cls, logits: Tensor, **attention: Tensor | None) -> ModelOutput:
+        """The output of (B, K) logits; maps for explanations are detached, None is left out."""
+        maps = {name: values.detach() for name, values in attention.items() if values is not None}
+        return cls(logits.log_softmax(dim=-1), logits=logits, attention=maps)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class InputSpec:

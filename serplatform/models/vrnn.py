@@ -15,16 +15,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from serplatform.config import setting
-from serplatform.models.base import (
-    ARCHITECTURES,
-    Architecture,
-    Batch,
-    Criterion,
-    ModelOutput,
-    SerModel,
-)
-from serplatform.models.builders import builder
+from serplatform.models import Batch, Criterion, ModelOutput, SerModel, architecture, setting
 from serplatform.models.kernels import fast_kernels_enabled
 from serplatform.models.kernels.lstm import lstm
 from serplatform.models.kernels.predictive_recurrence import (
@@ -65,6 +56,26 @@ class VrnnConfig:
     )
 
 
+@architecture(
+    "vrnn",
+    VrnnConfig,
+    reference=(
+        "Baruah and Banerjee, 'Speech Emotion Recognition via Generation using an "
+        "Attention-based Variational Recurrent Neural Network', Interspeech 2022, "
+        "Eqs. (2)-(5), Algorithms 1 and 2"
+    ),
+    # the paper does not say for how long it trains; an epoch of RAVDESS is five batches
+    training={
+        "optimizer": "rmsprop",
+        "learning_rate": 1e-3,
+        "batch_size": 256,
+        "max_epochs": 300,
+        "patience": 50,
+        "monitor": "accuracy",
+    },
+    data={"feature": "mfcc_40_window"},
+    small={"encoder_dim": 24, "generator_dim": 16, "classifier_dim": 24, "latent_dim": 6},
+)
 class Vrnn(SerModel):
     r"""Encoder, generator and classifier LSTMs over windows, with emergent attention.
 
@@ -100,20 +111,7 @@ class Vrnn(SerModel):
     of parameters (22.6M and 12.78M) do not follow from its sizes, which give
     2.56M (RAVDESS) and 0.07M (IEMOCAP).
 
-    Args:
-        feature_dim: D.
-        num_classes: K.
-        encoder_dim: E.
-        generator_dim: G.
-        classifier_dim: C.
-        latent_dim: Z.
-        encoder_dropout: in [0, 1).
-        generator_dropout: in [0, 1).
-        classifier_dropout: in [0, 1).
-        lambda_1: weight of the generation error.
-        lambda_2: weight of the classification error.
-        beta: weight of the divergence.
-        attention: whether Eqs. (2)-(4) choose what is observed.
+    ``feature_dim`` is D, ``num_classes`` K; the others are settings of :class:`VrnnConfig`.
     """
 
     def __init__(
@@ -169,7 +167,7 @@ class Vrnn(SerModel):
         rows = torch.arange(len(batch), device=batch.lengths.device)
         last = decoded[batch.lengths - 1, rows]  # (B, C)
         logits = self.classifier(self.dropout(last))  # Algorithm 2, line 8, (B, K)
-        output = ModelOutput(log_posteriors=logits.log_softmax(dim=-1), logits=logits)
+        output = ModelOutput.of(logits)
         if criterion is not None:
             classification = criterion(logits, batch.labels)  # −log p(y), (B,)
             generation = self._generation_error(windows, recurrence, valid)
@@ -297,30 +295,3 @@ def _divergence(recurrence: Recurrence, valid: Tensor) -> Tensor:
     mean, log_deviation = recurrence.mean, recurrence.log_deviation
     terms = 0.5 * (mean.square() + torch.exp(2 * log_deviation) - 1) - log_deviation  # (T, B, Z)
     return (terms.sum(dim=2) * valid).sum(dim=0)
-
-
-build = builder(Vrnn)
-
-ARCHITECTURES.register("vrnn")(
-    Architecture(
-        name="vrnn",
-        config=VrnnConfig,
-        build=build,
-        reference=(
-            "Baruah and Banerjee, 'Speech Emotion Recognition via Generation using an "
-            "Attention-based Variational Recurrent Neural Network', Interspeech 2022, "
-            "Eqs. (2)-(5), Algorithms 1 and 2"
-        ),
-        # the paper does not say for how long it trains; an epoch of RAVDESS is five batches
-        training={
-            "optimizer": "rmsprop",
-            "learning_rate": 1e-3,
-            "batch_size": 256,
-            "max_epochs": 300,
-            "patience": 50,
-            "monitor": "accuracy",
-        },
-        data={"feature": "mfcc_40_window"},
-        small={"encoder_dim": 24, "generator_dim": 16, "classifier_dim": 24, "latent_dim": 6},
-    )
-)

@@ -5,11 +5,25 @@ Shapes: B utterances, T frames, D input values a frame, H hidden units a directi
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 from torch import Tensor, nn
 
+from serplatform.config import setting
 from serplatform.models.kernels import fast_kernels_enabled
 from serplatform.models.layers.masks import valid_steps
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BlstmConfig:
+    """Settings of a baseline of one BLSTM a modality, as Lee et al. (Interspeech 2020) set them."""
+
+    hidden_dim: int = setting(128, "LSTM units a direction, of every encoder", low=1)
+    num_layers: int = setting(1, "stacked bidirectional LSTM layers", low=1, high=8)
+    dropout: float = setting(
+        0.3, "share dropped between LSTM layers and before the classifier", low=0.0, high=0.95
+    )
 
 
 class BiLstm(nn.Module):
