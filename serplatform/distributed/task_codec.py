@@ -34,9 +34,9 @@ def start_trial(packed: str, *, distributed: bool = False, rank: int = 0) -> Any
 
     torch.set_num_threads(unpacked["threads"])
 
-    from serplatform.training.trial import Trial, TrialTask
+    from serplatform.training.trial import TrialTask, TrialTraining
 
-    return Trial(TrialTask(**unpacked["task"]), distributed=distributed, rank=rank)
+    return TrialTraining(TrialTask(**unpacked["task"]), distributed=distributed, rank=rank)
 
 
 def report_to_result(report: Any) -> dict[str, Any]:

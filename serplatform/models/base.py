@@ -37,14 +37,14 @@ class Batch:
     num_words: Tensor | None = None
     rows: Tensor | None = None
 
+    def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """Change every tensor."""
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        return Batch(**{name: change(value) for name, value in given.items()})
+
     def to(self, device: torch.device | str) -> Batch:
         """Copy every tensor to ``device``."""
-        moved = {
-            f.name: value.to(device, non_blocking=True)
-            for f in dataclasses.fields(self)
-            if (value := getattr(self, f.name)) is not None
-        }
-        return Batch(**moved)
+        return self.map(lambda value: value.to(device, non_blocking=True))
 
     def __len__(self) -> int:
         return int(self.lengths.shape[0])

@@ -24,7 +24,7 @@ from serplatform.models.layers.global_sum import counting
 from serplatform.models.layers.masked_batch_norm import TORCH_BATCH_NORMS, MaskedBatchNorm
 
 
-class LateAverage:
+class SwaWeights:
     """The weights of a model after each of its last epochs.
 
     Args:
