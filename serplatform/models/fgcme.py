@@ -72,10 +72,7 @@ class FgcmeConfig(WordVectorsConfig):
 @architecture(
     "fgcme",
     FgcmeConfig,
-    reference=(
-        "Li, Ding, Wu and Liu, 'Learning Fine-Grained Cross Modality Excitement for Speech "
-        "Emotion Recognition', 2020, section 3"
-    ),
+    reference="Li, Ding, Wu and Liu, 2020 (FG-CME), section 3",
     training={"learning_rate": 5e-4},
     data={"feature": "log_mel_40"},
     inputs=frozenset({"audio", "text", "words"}),

@@ -59,11 +59,7 @@ class VrnnConfig:
 @architecture(
     "vrnn",
     VrnnConfig,
-    reference=(
-        "Baruah and Banerjee, 'Speech Emotion Recognition via Generation using an "
-        "Attention-based Variational Recurrent Neural Network', Interspeech 2022, "
-        "Eqs. (2)-(5), Algorithms 1 and 2"
-    ),
+    reference="Baruah and Banerjee, Interspeech 2022, Eqs. (2)-(5), Algorithms 1 and 2",
     # the paper does not say for how long it trains; an epoch of RAVDESS is five batches
     training={
         "optimizer": "rmsprop",
@@ -185,10 +181,8 @@ class Vrnn(SerModel):
         if self.training:
             noise = windows.new_empty(num_windows, num_utterances, self.generator.input_size)
             noise.normal_()
-        encoder_mask = self._mask(self.encoder_dropout, (num_windows, self.encoder), windows)
-        generator_mask = self._mask(
-            self.generator_dropout, (num_windows - 1, self.generator), windows
-        )
+        encoder_mask = self._mask(self.encoder_dropout, self.encoder, windows)
+        generator_mask = self._mask(self.generator_dropout, self.generator, windows[1:])
         if not self.attention:
             return self._observe_all(windows, noise, encoder_mask, generator_mask)
         weights = Weights(
@@ -202,12 +196,11 @@ class Vrnn(SerModel):
         run = fused if by_hand else step_by_step
         return run(windows, weights, noise, encoder_mask, generator_mask)
 
-    def _mask(self, dropout: float, of: tuple[int, nn.LSTM], like: Tensor) -> Tensor | None:
-        """(steps, B, units) factors of dropout, 0 or 1 / (1 − p); None where nothing drops."""
+    def _mask(self, dropout: float, layer: nn.LSTM, windows: Tensor) -> Tensor | None:
+        """(T, B, units) factors of dropout, 0 or 1 / (1 − p); None where nothing drops."""
         if not self.training or not dropout:
             return None
-        steps, layer = of
-        return dropout_factors((steps, like.shape[1], layer.hidden_size), dropout, like)
+        return dropout_factors((*windows.shape[:2], layer.hidden_size), dropout, windows)
 
     def _observe_all(
         self,
@@ -247,9 +240,7 @@ class Vrnn(SerModel):
 
     def _report(self, output: ModelOutput, sampled: Tensor, valid: Tensor) -> None:
         """Attention and statistics of (T-1, B, D) samplings and (T, B) valid windows."""
-        elements = torch.cat([torch.ones_like(sampled[:1]), sampled]) if len(sampled) else None
-        if elements is None:
-            elements = sampled.new_ones(1, *sampled.shape[1:])
+        elements = torch.cat([sampled.new_ones(1, *sampled.shape[1:]), sampled])
         elements = (elements * valid.unsqueeze(2)).transpose(0, 1)  # (B, T, D)
         shares = elements.mean(dim=2)  # (B, T)
         number = valid.sum(dim=0)  # (B,)

@@ -109,7 +109,7 @@ def step_by_step(
     encoder_zero, generator_zero = (
         torch.zeros_like(bias) for bias in (w.encoder_bias, w.generator_bias)
     )
-    parts: list[list[Tensor]] = [[] for _ in Recurrence._fields]
+    codes, nexts = [], []
     observed = windows[0]
     for t in range(num_windows):
         code_state = list(
@@ -122,8 +122,7 @@ def step_by_step(
         mean, log_deviation = nn.functional.linear(hidden, w.code_weight, w.code_bias).chunk(2, 1)
         log_deviation = log_deviation.clamp(-LOG_DEVIATION_BOUND, LOG_DEVIATION_BOUND)
         latent = mean if noise is None else mean + noise[t] * log_deviation.exp()
-        for part, value in zip(parts, (mean, log_deviation, latent), strict=False):
-            part.append(value)
+        codes.append((mean, log_deviation, latent))
         if t + 1 == num_windows:
             break
         next_state = list(
@@ -136,13 +135,13 @@ def step_by_step(
         predicted = nn.functional.linear(output, w.next_weight, w.next_bias)
         sampled = choose(windows[t + 1], predicted.detach())
         observed = torch.where(sampled, windows[t + 1], predicted)  # Eq. (4)
-        for part, value in zip(parts[3:], (output, predicted, sampled), strict=True):
-            part.append(value)
-    sizes = (w.generator_hidden.shape[1], windows.shape[2], windows.shape[2])
-    stacked = [torch.stack(part) for part in parts[:3]]
-    for part, size in zip(parts[3:], sizes, strict=True):
-        stacked.append(torch.stack(part) if part else windows.new_zeros(0, num_utterances, size))
-    stacked[5] = stacked[5].to(windows.dtype)
+        nexts.append((output, predicted, sampled.to(windows.dtype)))
+    stacked = [torch.stack(part) for part in zip(*codes, strict=True)]
+    if nexts:
+        stacked += [torch.stack(part) for part in zip(*nexts, strict=True)]
+    else:
+        outputs = windows.new_zeros(0, num_utterances, w.generator_hidden.shape[1])
+        stacked += [outputs, windows[1:], windows[1:]]
     return Recurrence(*stacked)
 
 
