@@ -48,8 +48,7 @@ from serplatform.training.checkpoint import (
 from serplatform.training.data_parallel import Workers
 from serplatform.training.ema import EmaWeights
 from serplatform.training.loader import load_batches
-from serplatform.training.losses import class_weights, denominator
-from serplatform.training.mixup import mix
+from serplatform.training.losses import class_weights, denominator, mix
 from serplatform.training.optim import LearningRate, build_optimizer
 from serplatform.training.sam import perturbed
 from serplatform.training.swa import (
