@@ -305,7 +305,7 @@ class FoldTrainer:
             raise ArtifactError(
                 f"{path}: the state is of another configuration, seed or fold "
                 f"(architecture {values['identity'].get('architecture')}, seed "
-                f"{values['identity'].get('seed')}); continue with its own, or train anew"
+                f"{values['identity'].get('seed')}); resume with its own, or train again"
             )
         names = ("model", "best", "average", "late", "optimizer")
         groups: dict[str, dict[str, Tensor]] = {name: {} for name in names}
