@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from abc import abstractmethod
 from pathlib import Path
-from typing import TypeVar
 
 import pyarrow as pa
 
@@ -13,8 +11,7 @@ from serplatform.artifacts.explanations import ExplanationsRecord, ShownRecord, 
 from serplatform.artifacts.files import file_sha256, read_parquet
 from serplatform.artifacts.records import read_record
 from serplatform.errors import ArtifactError
-from serplatform.report.evidence import Evidence
-from serplatform.report.figures.base import Figure, NoDataError
+from serplatform.report.data import EXPLANATIONS_FILE, Need, NoDataError, ReportData
 from serplatform.report.load import Run
 
 FOLDER = "explanations"
@@ -31,9 +28,6 @@ _COLUMNS = {
     "statistics": (*_KEYS, "num_windows", "sampled_share", "elements"),
     "embeddings": (*_KEYS, "prediction", "confidence", "x", "y"),
 }
-
-
-D = TypeVar("D")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -99,17 +93,18 @@ class Explanations:
         return path
 
 
-def find_explanations(evidence: Evidence) -> tuple[Explanations, ...]:
+def find_explanations(report: ReportData) -> tuple[Explanations, ...]:
     """The explanations of every run that has some.
 
     Raises:
         NoDataError: no run has any, or they are damaged, of another version, or were made
             with other data or folds than the run's.
     """
-    runs = evidence.source.runs
+    report.require(Need.EXPLANATIONS)
+    runs = report.source.runs
     found = []
     for run in runs:
-        path = run.path / FOLDER / "explanations.json"
+        path = run.path / EXPLANATIONS_FILE
         if not path.is_file():
             continue
         try:
@@ -118,8 +113,6 @@ def find_explanations(evidence: Evidence) -> tuple[Explanations, ...]:
             raise NoDataError(str(error)) from None
         _check(run, info)
         found.append(Explanations(run=run, info=info, several=len(runs) > 1))
-    if not found:
-        raise NoDataError("nothing was explained yet; run `serplatform explain RUN`")
     return tuple(found)
 
 
@@ -137,17 +130,13 @@ def _check(run: Run, info: ExplanationsRecord) -> None:
             )
 
 
-class ExplainedFigure(Figure[D]):
-    """A figure of what was explained: whatever is wrong with that, the page is still made."""
+def sampling_explanations(report: ReportData) -> tuple[Explanations, ...]:
+    """The explanations where a model chose its observations.
 
-    def compute(self, evidence: Evidence) -> D:
-        """Work out the numbers; see the base class."""
-        return self.examine(find_explanations(evidence), evidence)
-
-    @abstractmethod
-    def examine(self, found: tuple[Explanations, ...], evidence: Evidence) -> D:
-        """Work out the numbers from the explanations of each run, at least one.
-
-        Raises:
-            NoDataError: there is nothing to show, and why.
-        """
+    Raises:
+        NoDataError: as for :func:`find_explanations`, or no such model was explained.
+    """
+    found = find_explanations(report)
+    if not any(len(explained.table("statistics")) for explained in found):
+        raise NoDataError("no trial that chooses its observations (vrnn) was explained")
+    return found

@@ -1,6 +1,6 @@
 """Read ``RUN/`` and ``ENS/`` directories into plain values, checked where they enter.
 
-Nothing here computes a number that the page shows; see :mod:`serplatform.report.evidence`.
+Nothing here computes a number that the page shows; see :mod:`serplatform.report.data`.
 
 Shapes: N rows (one utterance in one fold and part), K classes.
 """
@@ -19,31 +19,14 @@ from serplatform.arrays import DoubleArray, IntArray
 from serplatform.artifacts.ensemble import EnsembleRecord, read_ensemble
 from serplatform.artifacts.files import file_sha256
 from serplatform.artifacts.run import FoldFile, RunDescription
-from serplatform.artifacts.trial import TrialRecord
+from serplatform.artifacts.trial import HistoryEntry, TrialRecord
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.run_directory import RunDirectory, read_posterior_table
 from serplatform.storage.mirror import find_copy
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Epoch:
-    """One epoch of one trial on one fold.
-
-    Attributes:
-        fold: outer fold, from 0.
-        epoch: from 1, or from 0 where the trainer counts so.
-        train_loss: mean loss of an utterance.
-        dev: metric name to value on the fold's dev rows.
-    """
-
-    fold: int
-    epoch: int
-    train_loss: float
-    dev: Mapping[str, float]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Trial:
+class ReportTrial:
     """One trial of a search.
 
     Attributes:
@@ -81,7 +64,7 @@ class Trial:
     num_parameters: int | None
     peak_memory_mb: float | None
     error: str | None
-    history: tuple[Epoch, ...]
+    history: tuple[HistoryEntry, ...]
     posteriors_sha256: str | None = None
     notes: tuple[str, ...] = ()
     fold_dev_nll: tuple[float, ...] = ()
@@ -105,12 +88,20 @@ class Trial:
         """
         if self.state == "complete" or not self.history:
             return self.objective
+        steps = self.reached_by_step()
+        return steps[-1][1] if steps else None
+
+    def reached_by_step(self) -> list[tuple[int, float]]:
+        """Epochs trained so far, and :attr:`reached` after them; from the first known value on."""
         best: dict[int, float] = {}
-        for entry in self.history:
-            value = entry.dev.get("uar", math.nan)
+        steps = []
+        for step, entry in enumerate(self.history, start=1):
+            value = entry["dev"].get("uar", math.nan)
             if math.isfinite(value):
-                best[entry.fold] = max(best.get(entry.fold, -math.inf), value)
-        return sum(best.values()) / len(best) if best else None
+                best[entry["fold"]] = max(best.get(entry["fold"], -math.inf), value)
+            if best:
+                steps.append((step, sum(best.values()) / len(best)))
+        return steps
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -196,7 +187,7 @@ class Run:
     info: RunDescription
     classes: tuple[str, ...]
     plan: FoldFile
-    trials: tuple[Trial, ...]
+    trials: tuple[ReportTrial, ...]
 
     @property
     def name(self) -> str:
@@ -232,7 +223,7 @@ class Ensemble:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Source:
+class ReportSource:
     """What a page is about: runs, and an ensemble of them if there is one.
 
     Attributes:
@@ -250,7 +241,7 @@ class Source:
     named: Mapping[str, Run] = dataclasses.field(default_factory=dict)
 
 
-def load_source(path: Path) -> Source:
+def load_source(path: Path) -> ReportSource:
     """Read a run or an ensemble directory.
 
     Args:
@@ -272,7 +263,7 @@ def load_source(path: Path) -> Source:
         inner = RunDirectory(path).ensemble_directory
         if (inner / "ensemble.json").exists():
             return _with_runs(path, load_ensemble(inner), load_run(path))
-        return Source(path=path, runs=(load_run(path),), ensemble=None)
+        return ReportSource(path=path, runs=(load_run(path),), ensemble=None)
     raise BadInputError(
         f"{path}: neither a run (no run.json) nor an ensemble (no ensemble.json); give what "
         "`serplatform search --out` or `serplatform ensemble --out` wrote"
@@ -297,10 +288,10 @@ def load_run(path: Path) -> Run:
     )
 
 
-def _trial(run: Path, record: TrialRecord) -> Trial:
+def _trial(run: Path, record: TrialRecord) -> ReportTrial:
     folds = record.get("fold_dev")
     uar = [f.get("uar") for f in folds] if folds else record.get("fold_dev_uar", [])
-    return Trial(
+    return ReportTrial(
         run=run.name or str(run),
         run_path=run,
         number=record["trial"],
@@ -318,15 +309,7 @@ def _trial(run: Path, record: TrialRecord) -> Trial:
         error=record.get("error"),
         posteriors_sha256=record.get("posteriors_sha256"),
         notes=tuple(record.get("notes", ())),
-        history=tuple(
-            Epoch(
-                fold=entry["fold"],
-                epoch=entry["epoch"],
-                train_loss=entry["train_loss"],
-                dev=entry["dev"],
-            )
-            for entry in record.get("history", ())
-        ),
+        history=tuple(record.get("history", ())),
     )
 
 
@@ -343,7 +326,7 @@ def load_ensemble(path: Path) -> Ensemble:
     return Ensemble(path=path, info=info, classes=classes, posteriors=posteriors)
 
 
-def _with_runs(path: Path, ensemble: Ensemble, own: Run | None) -> Source:
+def _with_runs(path: Path, ensemble: Ensemble, own: Run | None) -> ReportSource:
     """An ensemble with those of its runs that are still there.
 
     Args:
@@ -372,7 +355,7 @@ def _with_runs(path: Path, ensemble: Ensemble, own: Run | None) -> Source:
             runs[found] = load_run(found)
         _check_same_folds(ensemble, runs[found])
         named[name] = runs[found]
-    return Source(
+    return ReportSource(
         path=path,
         runs=tuple(runs.values()),
         ensemble=ensemble,
@@ -408,7 +391,7 @@ def read_posteriors(path: Path, classes: tuple[str, ...]) -> Posteriors:
     """
     table = read_posterior_table(path, classes)
     index = {name: k for k, name in enumerate(classes)}
-    posteriors = Posteriors(
+    found = Posteriors(
         utterance_ids=tuple(table.column("utterance_id").to_pylist()),
         speaker_ids=tuple(table.column("speaker_id").to_pylist()),
         folds=table.column("fold").to_numpy().astype(np.int64),
@@ -416,12 +399,10 @@ def read_posteriors(path: Path, classes: tuple[str, ...]) -> Posteriors:
         truth=np.array([index[label] for label in table.column("truth").to_pylist()], np.int64),
         values=np.stack([table.column(f"p_{name}").to_numpy() for name in classes], axis=1),
     )
-    keys = list(
-        zip(posteriors.folds.tolist(), posteriors.parts, posteriors.utterance_ids, strict=True)
-    )
+    keys = list(zip(found.folds.tolist(), found.parts, found.utterance_ids, strict=True))
     if len(set(keys)) != len(keys):
         twice = next(key for i, key in enumerate(keys) if key in keys[:i])
         raise ArtifactError(
             f"{path}: utterance '{twice[2]}' stands twice in the {twice[1]} part of fold {twice[0]}"
         )
-    return posteriors
+    return found

@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 
 from serplatform.arrays import DoubleArray
-from serplatform.report.load import Trial
+from serplatform.report.load import ReportTrial
 
 #: Positive numbers whose largest is this many times their smallest are shown on a log scale.
 LOG_RATIO = 50.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Parameter:
+class VariedParameter:
     """One parameter over the trials of one architecture.
 
     Attributes:
@@ -62,7 +62,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def varied_parameters(trials: Sequence[Trial]) -> list[Parameter]:
+def varied_parameters(trials: Sequence[ReportTrial]) -> list[VariedParameter]:
     """Parameters that take at least two values over the trials, sorted by name.
 
     A parameter that only some trials have (a conditional one, or the paper's own trial that
@@ -95,7 +95,7 @@ def varied_parameters(trials: Sequence[Trial]) -> list[Parameter]:
             ]
             kind = "category"
         found.append(
-            Parameter(
+            VariedParameter(
                 name=name,
                 kind=kind,
                 values=values,

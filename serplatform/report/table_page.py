@@ -8,7 +8,7 @@ from typing import Any
 
 from serplatform import __version__
 from serplatform.report.build import content_security_policy
-from serplatform.report.wording import METRICS, duration, percent, points
+from serplatform.report.wording import METRICS, duration, in_percent, percent, points
 
 #: what columns of the papers' other tables show
 _TITLES = {
@@ -24,7 +24,7 @@ FEW_SPEAKERS = 6
 def metric_title(metric: str) -> str:
     """What a metric is called, with its name in outputs."""
     if metric in METRICS:
-        return f"{metric} (%)" if METRICS[metric][1] else metric
+        return f"{metric} (%)" if in_percent(metric) else metric
     title = _TITLES[metric]
     return title if metric.endswith("alike") else f"{title} (%)"
 
@@ -32,9 +32,7 @@ def metric_title(metric: str) -> str:
 def _number(metric: str, value: Any) -> str:
     if isinstance(value, str):
         return value
-    if metric in METRICS and not METRICS[metric][1]:
-        return f"{value:.3f}"
-    return percent(value)
+    return percent(value) if in_percent(metric) else f"{value:.3f}"
 
 
 def published_text(cell: Mapping[str, Any], metric: str) -> str:
@@ -145,7 +143,7 @@ def render_table(outcome: Mapping[str, Any]) -> str:
     )
     shown = [_section(outcome, column) for column in outcome["columns"]]
     definitions = [
-        (METRICS[name][0], name, METRICS[name][3])
+        (METRICS[name].title, name, METRICS[name].definition)
         for name in dict.fromkeys(m for c in outcome["columns"] for m in c["metrics"])
         if name in METRICS
     ]

@@ -25,6 +25,7 @@ from serplatform.metrics import (
     ECE_BINS,
     METRICS,
     brier_scores,
+    confidence_bins,
     count_metrics,
     negative_log_likelihoods,
 )
@@ -118,10 +119,8 @@ def speaker_sums(
     summed_losses = np.zeros((num_speakers, 2))
     np.add.at(summed_losses, index, losses)
     confidence = table.max(axis=1)
-    edges = np.linspace(0.0, 1.0, ECE_BINS + 1)  # the bins of metrics.expected_calibration_error
-    bins = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, ECE_BINS - 1)
     gaps = np.zeros((num_speakers, ECE_BINS))
-    np.add.at(gaps, (index, bins), (prediction == true) - confidence)
+    np.add.at(gaps, (index, confidence_bins(confidence)), (prediction == true) - confidence)
     return SpeakerSums(
         counts=counts,
         losses=summed_losses,

@@ -1,4 +1,4 @@
-"""Small hand-made trials, posteriors and evidence, and a run with its ensemble on disk."""
+"""Small hand-made trials, posteriors and report_data, and a run with its ensemble on disk."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ import numpy as np
 import pytest
 
 from serplatform.ensemble.build import build_ensemble
-from serplatform.report.evidence import (
+from serplatform.report.data import (
     Comparison,
-    Evidence,
-    Measured,
-    Member,
-    System,
+    EnsembleMember,
+    MeasuredSystem,
+    ReportData,
+    TestedSystem,
     measure,
 )
-from serplatform.report.figures.base import Ink
-from serplatform.report.load import Posteriors, Run, Source, Trial
-from serplatform.report.resampling import Resampling
+from serplatform.report.figures.base import Palette
+from serplatform.report.load import Posteriors, ReportSource, ReportTrial, Run
+from serplatform.report.speaker_intervals import Resampling
 from tests.support.synthetic_run import make_run
 
 DRAWING = Resampling(resamples=200, seed=0)
 
 
 @pytest.fixture
-def trial() -> Callable[..., Trial]:
-    def make(number: int = 0, **fields: Any) -> Trial:
+def trial() -> Callable[..., ReportTrial]:
+    def make(number: int = 0, **fields: Any) -> ReportTrial:
         uar = fields.pop("uar", 0.5)
         values: dict[str, Any] = {
             "run": "run",
@@ -48,7 +48,7 @@ def trial() -> Callable[..., Trial]:
             "error": None,
             "history": (),
         }
-        return Trial(**(values | fields))
+        return ReportTrial(**(values | fields))
 
     return make
 
@@ -75,26 +75,26 @@ def posteriors() -> Callable[..., Posteriors]:
 
 
 @pytest.fixture
-def system() -> Callable[..., System]:
-    def make(test: Posteriors, key: str = "single") -> System:
+def system() -> Callable[..., TestedSystem]:
+    def make(test: Posteriors, key: str = "single") -> TestedSystem:
         return measure(test, key=key, chosen="by hand", drawing=DRAWING)
 
     return make
 
 
 @pytest.fixture
-def evidence() -> Callable[..., Evidence]:
+def report_data() -> Callable[..., ReportData]:
     def make(
-        trials: Sequence[Trial] = (),
-        systems: Sequence[System] = (),
+        trials: Sequence[ReportTrial] = (),
+        systems: Sequence[TestedSystem] = (),
         classes: Sequence[str] = ("happy", "sad"),
         *,
         comparison: Comparison | None = None,
-        members: Sequence[Member] = (),
-        recorded: Sequence[Measured] = (),
+        members: Sequence[EnsembleMember] = (),
+        recorded: Sequence[MeasuredSystem] = (),
         plan: dict[str, Any] | None = None,
         info: dict[str, Any] | None = None,
-    ) -> Evidence:
+    ) -> ReportData:
         run = Run(
             path=Path("run"),
             info=info or {},
@@ -102,8 +102,8 @@ def evidence() -> Callable[..., Evidence]:
             plan=plan or {},
             trials=tuple(trials),
         )
-        return Evidence(
-            source=Source(path=Path("run"), runs=(run,), ensemble=None),
+        return ReportData(
+            source=ReportSource(path=Path("run"), runs=(run,), ensemble=None),
             classes=tuple(classes),
             trials=tuple(trials),
             systems=tuple(systems),
@@ -117,8 +117,8 @@ def evidence() -> Callable[..., Evidence]:
 
 
 @pytest.fixture
-def ink() -> Ink:
-    return Ink(architectures=("moma", "blstmatt", "csa"))
+def palette() -> Palette:
+    return Palette(architectures=("moma", "blstmatt", "csa"))
 
 
 @dataclasses.dataclass(frozen=True)

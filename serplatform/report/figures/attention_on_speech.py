@@ -5,24 +5,26 @@ from __future__ import annotations
 import base64
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from serplatform.artifacts.explanations import ShownRecord
-from serplatform.report.evidence import Evidence
-from serplatform.report.explanations import ExplainedFigure, Explanations
-from serplatform.report.figures import _charts as charts
-from serplatform.report.figures._speech_tracks import labels, picture, rectangles
+from serplatform.artifacts.explanations import ConfidentError, ShownRecord
+from serplatform.report import charts
+from serplatform.report.data import ReportData
+from serplatform.report.explanations import Explanations, find_explanations
 from serplatform.report.figures.base import (
     DASHES,
     FIGURES,
+    FIRST,
     SERIES,
     Drawing,
-    Ink,
+    Figure,
+    Need,
     NoDataError,
+    Palette,
     Panel,
+    Spec,
     Table,
 )
 from serplatform.report.wording import listing, percent, plural, short
@@ -92,7 +94,7 @@ class AttentionOnSpeech:
     utterances: tuple[ShownUtterance, ...]
     by_confidence: bool
     licence: str
-    errors: tuple[tuple[str, str, str, str, float], ...]
+    errors: tuple[ConfidentError, ...]
     ranked_by: str
 
 
@@ -140,13 +142,14 @@ def read_utterance(explained: Explanations, found: ShownRecord) -> ShownUtteranc
 
 
 @FIGURES.register("attention_on_speech")
-class AttentionOnSpeechFigure(ExplainedFigure[AttentionOnSpeech]):
-    name = "attention_on_speech"
+class AttentionOnSpeechFigure(Figure[AttentionOnSpeech]):
     title = "Attention over words and phones"
     section = "explanations"
-    order = 10
+    after = FIRST
+    needs = (Need.EXPLANATIONS,)
 
-    def examine(self, found: tuple[Explanations, ...], evidence: Evidence) -> AttentionOnSpeech:
+    def compute(self, report: ReportData) -> AttentionOnSpeech:
+        found = find_explanations(report)
         utterances = [read_utterance(e, entry) for e in found for entry in e.utterances()]
         if not utterances:
             raise NoDataError("no utterance was chosen; name some: `serplatform explain RUN ID`")
@@ -159,83 +162,79 @@ class AttentionOnSpeechFigure(ExplainedFigure[AttentionOnSpeech]):
             utterances=tuple(utterances),
             by_confidence=first.info["chosen_by"] == "confidence",
             licence=first.info.get("licence") or "",
-            errors=tuple(
-                (e["utterance_id"], e["speaker_id"], e["truth"], e["prediction"], e["confidence"])
-                for e in first.info["confident_errors"]
-            ),
+            errors=tuple(first.info["confident_errors"]),
             ranked_by=first.name(ranked, names[ranked]),
         )
 
-    def draw(self, data: AttentionOnSpeech, ink: Ink) -> Drawing:
+    def draw(self, data: AttentionOnSpeech, palette: Palette) -> Drawing:
         chosen = (
             f"the most confident errors and right answers of {data.ranked_by} on test rows"
             if data.by_confidence
             else "as asked for"
         )
         curves = [curve for item in data.utterances for curve in item.curves]
-        visible, colours = visible_trials(curves), trial_colours(curves, ink)
-        sounds = sum(bool(item.audio) for item in data.utterances)
-        faults = sorted({item.audio_fault for item in data.utterances if item.audio_fault})
-        wide = [item for item in data.utterances if item.shown < item.duration]
-        note = (
-            "Each plot, from above: attention in multiples of even attention (click a name in the "
-            "legend to show or hide it; solid is the first map of a model, dashed the second), "
-            "the mel spectrogram, and words over phones, vowels filled. The models are those of "
-            "the fold that tests the utterance. After Jalal et al., Interspeech 2020, Fig. 1 "
-            "(BLSTMATT) and Figs. 2–5 (MOMA, layer 1 against layer 2)."
-        )
-        if sounds:
-            note += (
-                f" The page holds the sound of {plural(sounds, 'utterance')}"
-                f"{f' (licence: {data.licence})' if data.licence else ''}: mind it before you "
-                "pass the page on; `serplatform explain --no-audio` leaves it out."
-            ).replace("`", "")
-        if faults:
-            note += f" Without sound: {'; '.join(faults[:3])}."
-        lost = [item.utterance_id for item in data.utterances if item.misaligned]
-        if lost:
-            note += (
-                f" The alignment of {listing(lost)} is not to be trusted: its phones lie "
-                "elsewhere than the sound."
+        visible, colours = visible_trials(curves), trial_colours(curves, palette)
+        sound = ", with the sound to play" if any(item.audio for item in data.utterances) else ""
+        tables = [
+            charts.table(
+                "What the models say of these utterances",
+                ["utterance", "spoken", "trial", "recognised", "confidence"],
+                [
+                    [item.utterance_id, item.truth, trial, found, confidence]
+                    for item in data.utterances
+                    for trial, found, confidence in item.predictions
+                ],
             )
-        if wide:
-            note += f" Shown up to {wide[0].shown:g} s."
+        ]
+        if data.errors:
+            tables.insert(0, _errors_table(data))
+        if curves:
+            tables.append(_curves_table(data))
         return Drawing(
             summary=(
-                f"{plural(len(data.utterances), 'test utterance')}, {chosen}: what the models "
-                f"attend to{', with the sound to play' if sounds else ''}.{_even(data)}"
-                if curves
-                else f"{plural(len(data.utterances), 'test utterance')}, {chosen}. No model that "
-                "was explained has attention over frames or words."
+                f"{plural(len(data.utterances), 'test utterance')}, {chosen}"
+                + (
+                    f": what the models attend to{sound}.{_even(curves)}"
+                    if curves
+                    else ". No model that was explained has attention over frames or words."
+                )
             ),
             panels=[_panel(item, visible, colours) for item in data.utterances],
-            tables=[
-                *([_errors_table(data)] if data.errors else []),
-                Table(
-                    caption="What the models say of these utterances",
-                    header=["utterance", "spoken", "trial", "recognised", "confidence"],
-                    rows=[
-                        [item.utterance_id, item.truth, trial, found, confidence]
-                        for item in data.utterances
-                        for trial, found, confidence in item.predictions
-                    ],
-                ),
-                *([_curves_table(data)] if curves else []),
-            ],
-            note=note,
+            tables=tables,
+            note=_note(data),
             wide=True,
         )
 
 
-def _even(data: AttentionOnSpeech) -> str:
+def _note(data: AttentionOnSpeech) -> str:
+    note = (
+        "Each plot, from above: attention in multiples of even attention (click a name in the "
+        "legend to show or hide it; solid is the first map of a model, dashed the second), "
+        "the mel spectrogram, and words over phones, vowels filled. The models are those of "
+        "the fold that tests the utterance. After Jalal et al., Interspeech 2020, Fig. 1 "
+        "(BLSTMATT) and Figs. 2–5 (MOMA, layer 1 against layer 2)."
+    )
+    if sounds := sum(bool(item.audio) for item in data.utterances):
+        licence = f" (licence: {data.licence.replace('`', '')})" if data.licence else ""
+        note += (
+            f" The page holds the sound of {plural(sounds, 'utterance')}{licence}: mind it before "
+            "you pass the page on; serplatform explain --no-audio leaves it out."
+        )
+    if faults := sorted({item.audio_fault for item in data.utterances if item.audio_fault}):
+        note += f" Without sound: {'; '.join(faults[:3])}."
+    if lost := [item.utterance_id for item in data.utterances if item.misaligned]:
+        note += (
+            f" The alignment of {listing(lost)} is not to be trusted: its phones lie "
+            "elsewhere than the sound."
+        )
+    if cut := [item for item in data.utterances if item.shown < item.duration]:
+        note += f" Shown up to {cut[0].shown:g} s."
+    return note
+
+
+def _even(curves: Sequence[ShownCurve]) -> str:
     """Name the models whose attention is even throughout: their flat curves are no fault."""
-    curves = [curve for item in data.utterances for curve in item.curves]
-    trials = dict.fromkeys(curve.trial for curve in curves)
-    flat = [
-        trial
-        for trial in trials
-        if all(unevenness(curve) <= EVEN for curve in curves if curve.trial == trial)
-    ]
+    flat = [trial for trial, largest in most_uneven(curves).items() if largest <= EVEN]
     if not flat:
         return ""
     return (
@@ -245,24 +244,22 @@ def _even(data: AttentionOnSpeech) -> str:
 
 
 def _errors_table(data: AttentionOnSpeech) -> Table:
-    return Table(
-        caption=f"Most confident errors of {data.ranked_by}; explain others by their id",
-        header=["utterance", "speaker", "spoken", "recognised", "confidence (%)"],
-        rows=[list(entry) for entry in data.errors],
-        display=[[*entry[:4], percent(entry[4])] for entry in data.errors],
+    return charts.table(
+        f"Most confident errors of {data.ranked_by}; explain others by their id",
+        ["utterance", "speaker", "spoken", "recognised", "confidence (%)"],
+        [
+            [e["utterance_id"], e["speaker_id"], e["truth"], e["prediction"], e["confidence"]]
+            for e in data.errors
+        ],
+        {"confidence (%)": percent},
     )
 
 
-def unevenness(curve: ShownCurve) -> float:
-    """Largest departure from even attention, in multiples of it."""
-    return max((abs(value - 1.0) for value in curve.times_even), default=0.0)
-
-
 def _curves_table(data: AttentionOnSpeech) -> Table:
-    return Table(
-        caption="Attention curves",
-        header=["utterance", "trial", "map", "over", "seconds", "times even"],
-        rows=[
+    return charts.table(
+        "Attention curves",
+        ["utterance", "trial", "map", "over", "seconds", "times even"],
+        [
             [item.utterance_id, curve.trial, curve.map, curve.kind, at, value]
             for item in data.utterances
             for curve in item.curves
@@ -271,17 +268,22 @@ def _curves_table(data: AttentionOnSpeech) -> Table:
     )
 
 
+def most_uneven(curves: Sequence[ShownCurve]) -> dict[str, float]:
+    """Trial to the largest difference of its curves from even attention, in multiples of it."""
+    found: dict[str, float] = {}
+    for curve in curves:
+        largest = max((abs(value - 1.0) for value in curve.times_even), default=0.0)
+        found[curve.trial] = max(found.get(curve.trial, 0.0), largest)
+    return found
+
+
 def visible_trials(curves: Sequence[ShownCurve]) -> list[str]:
     """Trials whose curves are drawn at first, in order.
 
     Those of the papers' own figures; where their attention is even within 5 %, also those whose
     attention is the least even, up to :data:`SHOWN_TRIALS` in all.
     """
-    trials = {curve.trial: curve.architecture for curve in curves}
-    uneven = {
-        trial: max(unevenness(curve) for curve in curves if curve.trial == trial)
-        for trial in trials
-    }
+    trials, uneven = {curve.trial: curve.architecture for curve in curves}, most_uneven(curves)
     preferred = sorted(
         (trial for trial in trials if trials[trial] in PREFERRED),
         key=lambda trial: PREFERRED.index(trials[trial]),
@@ -292,13 +294,13 @@ def visible_trials(curves: Sequence[ShownCurve]) -> list[str]:
     return [*preferred, *others[: max(0, SHOWN_TRIALS - len(preferred))]]
 
 
-def trial_colours(curves: Sequence[ShownCurve], ink: Ink) -> dict[str, str]:
+def trial_colours(curves: Sequence[ShownCurve], palette: Palette) -> dict[str, str]:
     """The page's colour of each trial's architecture; another where that one is taken."""
     order = [*visible_trials(curves), *(curve.trial for curve in curves)]
     architecture = {curve.trial: curve.architecture for curve in curves}
     colours: dict[str, str] = {}
     for trial in dict.fromkeys(order):
-        own = ink.colour(architecture[trial])
+        own = palette.colour(architecture[trial])
         free = [colour for colour in SERIES if colour not in colours.values()]
         colours[trial] = own if own in free or not free else free[0]
     return colours
@@ -322,53 +324,59 @@ def tracks(item: ShownUtterance) -> tuple[dict[str, list[float]], int]:
 
 def _panel(item: ShownUtterance, visible: Sequence[str], colours: Mapping[str, str]) -> Panel:
     domains, pixels = tracks(item)
-    traces = [
-        *picture(item.spectrogram, item.start, item.shift),
-        *_curves(item, visible, colours),
-        *labels(item.words, item.phones),
-    ]
     lowest = "y3" if "yaxis3" in domains else "y" if "yaxis" in domains else "y2"
-    shapes = rectangles(item.words, item.phones)
     plain = {**charts.BARE, "fixedrange": True}
-    layout: dict[str, Any] = {
-        "xaxis": charts.axis("seconds", range=[0, item.shown], anchor=lowest, **charts.BARE),
-        "yaxis": {
-            **plain,
-            "domain": domains.get("yaxis", [0, 0.001]),
-            "tickvals": [band for _, band in item.ticks],
-            "ticktext": [f"{hertz / 1000:g} kHz" for hertz, _ in item.ticks],
-            "automargin": False,
-        },
-        "shapes": shapes,
-        "margin": {"l": 64, "r": 12, "t": 12, "b": 44},
-        "meta": {"minWidth": min(1600, round(max(620.0, 210 * item.shown)))},
-    }
-    legend = 0
+    shapes = [
+        *(charts.rectangle((a, b), (1.05, 1.95), "y3", filled=False) for _, a, b in item.words),
+        *(
+            charts.rectangle((a, b), (0.05, 0.95), "y3", filled=kind == "vowel")
+            for _, a, b, kind in item.phones
+        ),
+    ]
+    traces = _curves(item, visible, colours)
+    if item.spectrogram is not None:
+        traces.insert(0, charts.picture(item.spectrogram.tolist(), item.start, item.shift))
+    for height, size, spans in ((1.5, 12, item.words), (0.5, 10, item.phones)):
+        if spans:
+            middles = [(span[1] + span[2]) / 2 for span in spans]
+            traces.append(charts.words(middles, height, [span[0] for span in spans], "y3", size))
+    tracks_above: dict[str, Spec] = {}
     if "yaxis2" in domains:
         top = max([2.0, *(value for c in item.curves for value in c.times_even)])
-        layout["yaxis2"] = {
-            "domain": domains["yaxis2"],
-            "range": [0, 1.05 * top],
-            "title": {"text": "× even", "standoff": 6},
-            "nticks": 5,
-            "gridcolor": "@grid",
-            "linecolor": "@rule",
-            "zerolinecolor": "@rule",
-            "fixedrange": True,
-        }
-        across = {"type": "line", "xref": "paper", "x0": 0, "x1": 1}
-        shapes.append({**across, "yref": "y2", "y0": 1, "y1": 1, "line": charts.DOTTED})
-        legend = 20 * -(-len(item.curves) // 3)
+        tracks_above["yaxis2"] = charts.axis(
+            domain=domains["yaxis2"],
+            range=[0, 1.05 * top],
+            title={"text": "× even", "standoff": 6},
+            nticks=5,
+            gridcolor="@grid",
+            linecolor="@rule",
+            zerolinecolor="@rule",
+            fixedrange=True,
+        )
+        shapes.append(charts.horizontal(1, "y2"))
     if "yaxis3" in domains:
-        layout["yaxis3"] = {
+        names = {"tickvals": [0.5, 1.5], "ticktext": ["phones", "words"]}
+        tracks_above["yaxis3"] = charts.axis(
+            domain=domains["yaxis3"], range=[0, 2], **names, **plain
+        )
+    return charts.panel(
+        traces,
+        charts.axis("seconds", range=[0, item.shown], anchor=lowest, **charts.BARE),
+        charts.axis(
+            domain=domains.get("yaxis", [0, 0.001]),
+            tickvals=[band for _, band in item.ticks],
+            ticktext=[f"{hertz / 1000:g} kHz" for hertz, _ in item.ticks],
+            automargin=False,
             **plain,
-            "domain": domains["yaxis3"],
-            "range": [0, 2],
-            "tickvals": [0.5, 1.5],
-            "ticktext": ["phones", "words"],
-        }
-    height = pixels + legend + 60
-    return Panel(title=_title(item), data=traces, layout=layout, height=height, audio=item.audio)
+        ),
+        title=_title(item),
+        shapes=shapes,
+        margin={"l": 64, "r": 12, "t": 12, "b": 44},
+        min_width=min(1600, round(max(620.0, 210 * item.shown))),
+        height=pixels + 20 * -(-len(item.curves) // 3) + 60,
+        audio=item.audio,
+        **tracks_above,
+    )
 
 
 def _title(item: ShownUtterance) -> str:
@@ -386,9 +394,7 @@ def _title(item: ShownUtterance) -> str:
     return f"{title}, recognised by {right} of {len(item.predictions)} models{took}"
 
 
-def _curves(
-    item: ShownUtterance, visible: Sequence[str], colours: Mapping[str, str]
-) -> list[dict[str, Any]]:
+def _curves(item: ShownUtterance, visible: Sequence[str], colours: Mapping[str, str]) -> list[Spec]:
     traces = []
     seen: dict[str, int] = {}
     for curve in item.curves:
@@ -397,18 +403,20 @@ def _curves(
         if curve.kind == "words" and starts:  # the last word lasts to the end of the words
             starts.append(max([item.words[-1][2] if item.words else item.shown, starts[-1]]))
             values.append(values[-1])
-        stroke = {
-            "color": colours[curve.trial],
-            "dash": DASHES[place % len(DASHES)],
-            "width": 1.8,
-            "shape": "hv" if curve.kind == "words" else "linear",
-        }
-        shown = True if curve.trial in visible else "legendonly"
-        hover = "%{x:.2f} s: %{y:.2f} × even"
-        name = f"{curve.trial} {curve.map}"
         traces.append(
             charts.line(
-                name, starts, values, yaxis="y2", visible=shown, line=stroke, hovertemplate=hover
+                f"{curve.trial} {curve.map}",
+                starts,
+                values,
+                {
+                    "color": colours[curve.trial],
+                    "dash": DASHES[place % len(DASHES)],
+                    "width": 1.8,
+                    "shape": "hv" if curve.kind == "words" else "linear",
+                },
+                hover="%{x:.2f} s: %{y:.2f} × even",
+                yaxis="y2",
+                visible=True if curve.trial in visible else "legendonly",
             )
         )
     return traces

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from serplatform.report.evidence import LABELS, Evidence
-from serplatform.report.figures import _charts as charts
-from serplatform.report.figures.base import FIGURES, Drawing, Figure, Ink, NoDataError
+from serplatform.report import charts
+from serplatform.report.data import LABELS, ReportData
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, Need, NoDataError, Palette
 from serplatform.report.wording import listing, percent
 
 
@@ -23,16 +23,13 @@ class GenderMetrics:
 
 @FIGURES.register("gender")
 class GenderFigure(Figure[tuple[GenderMetrics, ...]]):
-    name = "gender"
     title = "By gender of the speaker"
     section = "results"
-    order = 45
+    after = "speaker_accuracy"
+    needs = (Need.ENSEMBLE,)
 
-    def compute(self, evidence: Evidence) -> tuple[GenderMetrics, ...]:
-        ensemble = evidence.source.ensemble
-        if ensemble is None:
-            raise NoDataError("the breakdown is made with an ensemble, and this run has none")
-        found = ensemble.info.get("per_gender", [])
+    def compute(self, report: ReportData) -> tuple[GenderMetrics, ...]:
+        found = report.ensemble.get("per_gender", [])
         if not found:
             raise NoDataError("the corpus does not give the speakers' gender, or is not at hand")
         return tuple(
@@ -51,7 +48,7 @@ class GenderFigure(Figure[tuple[GenderMetrics, ...]]):
             if metrics is not None
         )
 
-    def draw(self, data: tuple[GenderMetrics, ...], ink: Ink) -> Drawing:
+    def draw(self, data: tuple[GenderMetrics, ...], palette: Palette) -> Drawing:
         first = [row for row in data if row.system == data[0].system]
         said = [f"{percent(row.uar)} % for {row.gender} speakers" for row in first]
         return Drawing(
@@ -59,13 +56,12 @@ class GenderFigure(Figure[tuple[GenderMetrics, ...]]):
             tables=[
                 charts.table(
                     "Test metrics by gender",
-                    data,
+                    ["gender", "system", "test utterances", "UAR (%)", "accuracy (%)"],
+                    map(dataclasses.astuple, data),
                     {
-                        "gender": lambda r: r.gender,
-                        "system": lambda r: r.system,
-                        "test utterances": (lambda r: r.utterances, "{:,}".format),
-                        "UAR (%)": (lambda r: r.uar, percent),
-                        "accuracy (%)": (lambda r: r.accuracy, percent),
+                        "test utterances": "{:,}".format,
+                        "UAR (%)": percent,
+                        "accuracy (%)": percent,
                     },
                 )
             ],

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 
-from serplatform.report.evidence import Evidence
-from serplatform.report.explanations import ExplainedFigure, Explanations
-from serplatform.report.figures import _charts as charts
-from serplatform.report.figures.base import FIGURES, Drawing, Ink, NoDataError, Panel
-from serplatform.report.wording import decimal, percent, plural
+from serplatform.report import charts
+from serplatform.report.data import ReportData
+from serplatform.report.explanations import find_explanations
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, Need, NoDataError, Palette
+from serplatform.report.figures.size_tradeoff import undominated
+from serplatform.report.wording import decimal, percent, plural, yes_no
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,42 +26,37 @@ class TimedTrial:
 
 
 @FIGURES.register("latency_tradeoff")
-class LatencyTradeoff(ExplainedFigure[tuple[TimedTrial, ...]]):
-    name = "latency_tradeoff"
+class LatencyTradeoff(Figure[tuple[TimedTrial, ...]]):
     title = "Dev UAR against latency"
     section = "search"
-    order = 91
+    after = "size_tradeoff"
+    needs = (Need.EXPLANATIONS,)
 
-    def examine(
-        self, found: tuple[Explanations, ...], evidence: Evidence
-    ) -> tuple[TimedTrial, ...]:
+    def compute(self, report: ReportData) -> tuple[TimedTrial, ...]:
         timed = [
-            (explained.name(entry["trial"], entry["architecture"]), entry, seconds, length)
-            for explained in found
+            TimedTrial(
+                trial=explained.name(entry["trial"], entry["architecture"]),
+                architecture=entry["architecture"],
+                milliseconds=1000 * seconds,
+                utterance_seconds=length,
+                num_parameters=entry.get("num_parameters"),
+                dev_uar=entry["dev_uar"],
+                undominated=False,
+            )
+            for explained in find_explanations(report)
             for entry in explained.info["trials"]
             if (seconds := entry.get("latency_seconds"))
             and (length := entry.get("latency_utterance_seconds")) is not None
         ]
         if len(timed) < 2:
             raise NoDataError("fewer than two trials were explained, where latency is measured")
-        timed.sort(key=lambda item: (item[2], -item[1]["dev_uar"]))
-        rows, best = [], float("-inf")
-        for name, entry, seconds, length in timed:
-            rows.append(
-                TimedTrial(
-                    trial=name,
-                    architecture=entry["architecture"],
-                    milliseconds=1000 * seconds,
-                    utterance_seconds=length,
-                    num_parameters=entry.get("num_parameters"),
-                    dev_uar=entry["dev_uar"],
-                    undominated=entry["dev_uar"] > best,
-                )
-            )
-            best = max(best, entry["dev_uar"])
-        return tuple(rows)
+        timed.sort(key=lambda t: (t.milliseconds, -t.dev_uar))
+        front = undominated(t.dev_uar for t in timed)
+        return tuple(
+            dataclasses.replace(t, undominated=f) for t, f in zip(timed, front, strict=True)
+        )
 
-    def draw(self, data: tuple[TimedTrial, ...], ink: Ink) -> Drawing:
+    def draw(self, data: tuple[TimedTrial, ...], palette: Palette) -> Drawing:
         front = [t for t in data if t.undominated]
         traces = [
             charts.steps(
@@ -72,12 +68,12 @@ class LatencyTradeoff(ExplainedFigure[tuple[TimedTrial, ...]]):
             )
         ]
         traces += [
-            charts.markers(
+            charts.points(
                 t.trial,
                 [t.milliseconds],
                 [100 * t.dev_uar],
-                hovertemplate="%{x:.3g} ms<br>dev UAR %{y:.1f} %",
-                marker=ink.marker(t.architecture, 10),
+                palette.marker(t.architecture, 10),
+                hover="%{x:.3g} ms<br>dev UAR %{y:.1f} %",
             )
             for t in data
         ]
@@ -94,27 +90,31 @@ class LatencyTradeoff(ExplainedFigure[tuple[TimedTrial, ...]]):
                 f"{percent(slow.dev_uar)} %)."
             ),
             panels=[
-                Panel(
-                    data=traces,
-                    layout={
-                        "xaxis": charts.axis("milliseconds an utterance", type="log"),
-                        "yaxis": charts.axis("mean dev UAR (%)"),
-                    },
+                charts.panel(
+                    traces,
+                    charts.axis("milliseconds an utterance", type="log"),
+                    "mean dev UAR (%)",
                     height=420,
                 )
             ],
             tables=[
                 charts.table(
                     "Explained trials by latency",
-                    data,
-                    {
-                        "trial": lambda t: t.trial,
-                        "milliseconds": lambda t: t.milliseconds,
-                        "utterance (s)": lambda t: t.utterance_seconds,
-                        "parameters": lambda t: t.num_parameters,
-                        "dev UAR": lambda t: t.dev_uar,
-                        "not beaten by a faster one": lambda t: "yes" if t.undominated else "no",
-                    },
+                    [
+                        *("trial", "milliseconds", "utterance (s)", "parameters", "dev UAR"),
+                        "not beaten by a faster one",
+                    ],
+                    [
+                        [
+                            t.trial,
+                            t.milliseconds,
+                            t.utterance_seconds,
+                            t.num_parameters,
+                            t.dev_uar,
+                            yes_no(t.undominated),
+                        ]
+                        for t in data
+                    ],
                 )
             ],
             note=(

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from statistics import median
-from typing import Any
 
-from serplatform.report.evidence import Evidence
-from serplatform.report.figures import _charts as charts
-from serplatform.report.figures.base import FIGURES, Drawing, Figure, Ink, NoDataError, Panel, Table
-from serplatform.report.load import Trial
-from serplatform.report.wording import percent, plural
+from serplatform.report import charts
+from serplatform.report.data import ReportData
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, NoDataError, Palette, Spec
+from serplatform.report.load import ReportTrial
+from serplatform.report.wording import percent, plural, state_name
 
 #: Lines drawn of one architecture and outcome; the others are thinned out evenly by their value.
 MOST_LINES = 30
@@ -49,25 +47,18 @@ class TrialCurves:
     median_stop: float | None
 
 
-def reached_curve(trial: Trial) -> TrialCurve | None:
+def reached_curve(trial: ReportTrial) -> TrialCurve | None:
     """The mean over the folds begun of the best epoch's dev UAR so far; None without epochs."""
-    best: dict[int, float] = {}
-    steps, reached = [], []
-    for step, entry in enumerate(trial.history, start=1):
-        value = entry.dev.get("uar", math.nan)
-        if math.isfinite(value):
-            best[entry.fold] = max(best.get(entry.fold, -math.inf), value)
-        if best:
-            steps.append(step)
-            reached.append(sum(best.values()) / len(best))
-    if not steps:
+    found = trial.reached_by_step()
+    if not found:
         return None
+    steps, reached = zip(*found, strict=True)
     return TrialCurve(
         trial=trial.name,
         architecture=trial.architecture,
         state=trial.state,
-        steps=tuple(steps),
-        reached=tuple(reached),
+        steps=steps,
+        reached=reached,
     )
 
 
@@ -94,15 +85,14 @@ def spread_out(curves: Sequence[TrialCurve], most: int = MOST_LINES) -> list[Tri
 
 @FIGURES.register("trial_curves")
 class TrialCurvesFigure(Figure[TrialCurves]):
-    name = "trial_curves"
     title = "Pruned against finished"
     section = "search"
-    order = 25
+    after = "learning_curves"
 
-    def compute(self, evidence: Evidence) -> TrialCurves:
-        found = [c for c in map(reached_curve, evidence.trials) if c is not None]
+    def compute(self, report: ReportData) -> TrialCurves:
+        found = [c for c in map(reached_curve, report.trials) if c is not None]
         by_kind: dict[tuple[str, str], list[TrialCurve]] = {}
-        for name in evidence.architectures:
+        for name in report.architectures:
             for state in ("complete", "pruned"):
                 by_kind[name, state] = [
                     c for c in found if c.architecture == name and c.state == state
@@ -110,7 +100,7 @@ class TrialCurvesFigure(Figure[TrialCurves]):
         if not any(by_kind.values()):
             raise NoDataError("no finished or pruned trial recorded its epochs")
         shares = []
-        for name in evidence.architectures:
+        for name in report.architectures:
             whole = [c.steps[-1] for c in by_kind[name, "complete"]]
             if whole:
                 shares += [c.steps[-1] / median(whole) for c in by_kind[name, "pruned"]]
@@ -121,7 +111,7 @@ class TrialCurvesFigure(Figure[TrialCurves]):
             median_stop=median(shares) if shares else None,
         )
 
-    def draw(self, data: TrialCurves, ink: Ink) -> Drawing:
+    def draw(self, data: TrialCurves, palette: Palette) -> Drawing:
         summary = (
             f"{plural(data.finished, 'finished trial')} and {plural(data.pruned, 'pruned trial')} "
             "by epoch."
@@ -142,24 +132,28 @@ class TrialCurvesFigure(Figure[TrialCurves]):
                 f" {plural(left_out, 'trial')} of similar values "
                 f"{'is' if left_out == 1 else 'are'} left out of the plot."
             )
+        groups: dict[tuple[str, str], list[TrialCurve]] = {}
+        for curve in data.curves:
+            groups.setdefault((curve.architecture, curve.state), []).append(curve)
         return Drawing(
             summary=summary,
             panels=[
-                Panel(
-                    data=_traces(data, ink),
-                    layout={
-                        "xaxis": charts.axis("epochs trained, all folds"),
-                        "yaxis": charts.axis("dev UAR reached (%)"),
-                    },
+                charts.panel(
+                    [
+                        _trace(name, group, palette.colour(name), pruned=state == "pruned")
+                        for (name, state), group in groups.items()
+                    ],
+                    "epochs trained, all folds",
+                    "dev UAR reached (%)",
                     height=400,
                 )
             ],
             tables=[
-                Table(
-                    caption="Trials drawn",
-                    header=["trial", "outcome", "epochs", "dev UAR reached"],
-                    rows=[
-                        [c.trial, "finished" if c.state == "complete" else "pruned", step, value]
+                charts.table(
+                    "Trials drawn",
+                    ["trial", "outcome", "epochs", "dev UAR reached"],
+                    [
+                        [c.trial, state_name(c.state), step, value]
                         for c in data.curves
                         for step, value in zip(c.steps, c.reached, strict=True)
                     ],
@@ -169,41 +163,27 @@ class TrialCurvesFigure(Figure[TrialCurves]):
         )
 
 
-def _traces(data: TrialCurves, ink: Ink) -> list[dict[str, Any]]:
-    """One trace an architecture and outcome, its lines apart by gaps: few traces draw fast."""
-    traces: list[dict[str, Any]] = []
-    kinds = dict.fromkeys((c.architecture, c.state) for c in data.curves)
-    for name, state in kinds:
-        group = [c for c in data.curves if (c.architecture, c.state) == (name, state)]
-        pruned = state == "pruned"
-        x: list[int | None] = []
-        y: list[float | None] = []
-        text: list[str | None] = []
-        sizes: list[int] = []
-        for curve in group:
-            count = len(curve.steps)
-            x += [*curve.steps, None]
-            y += [*(100 * value for value in curve.reached), None]
-            text += [*([curve.trial] * count), None]
-            sizes += [*([0] * (count - 1)), 7 if pruned else 0, 0]
-        colour = ink.colour(name)
-        cross = {"symbol": "x-thin-open", "size": sizes, "color": colour}
-        traces.append(
-            charts.scatter(
-                "lines+markers" if pruned else "lines",
-                f"{name}, pruned" if pruned else name,
-                x,
-                y,
-                text=text,
-                connectgaps=False,
-                opacity=0.6 if pruned else 0.75,
-                line={
-                    "color": colour,
-                    "width": 1 if pruned else 1.4,
-                    "dash": "dot" if pruned else "solid",
-                },
-                hovertemplate="%{text}<br>%{x} epochs: %{y:.1f} %<extra></extra>",
-                **({"marker": cross} if pruned else {}),
-            )
-        )
-    return traces
+def _trace(name: str, group: Sequence[TrialCurve], colour: str, *, pruned: bool) -> Spec:
+    """The lines of an architecture and outcome, apart by gaps: few traces draw fast."""
+    x: list[int | None] = []
+    y: list[float | None] = []
+    texts: list[str | None] = []
+    sizes: list[int] = []
+    for curve in group:
+        count = len(curve.steps)
+        x += [*curve.steps, None]
+        y += [*charts.percents(curve.reached), None]
+        texts += [*([curve.trial] * count), None]
+        sizes += [*([0] * (count - 1)), 7, 0]
+    width, dash = (1, "dot") if pruned else (1.4, "solid")
+    return charts.line(
+        f"{name}, pruned" if pruned else name,
+        x,
+        y,
+        {"color": colour, "width": width, "dash": dash},
+        marker={"symbol": "x-thin-open", "size": sizes, "color": colour} if pruned else None,
+        texts=texts,
+        hover="%{text}<br>%{x} epochs: %{y:.1f} %<extra></extra>",
+        connectgaps=False,
+        opacity=0.6 if pruned else 0.75,
+    )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from statistics import median
 
-from serplatform.report.evidence import Evidence
-from serplatform.report.figures import _charts as charts
-from serplatform.report.figures.base import FIGURES, Drawing, Figure, Ink, NoDataError, Table
-from serplatform.report.wording import duration, percent, plural
+from serplatform.report import charts
+from serplatform.report.data import ReportData
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, Need, Palette
+from serplatform.report.wording import duration, percent, plural, state_name
 
 STATES = ("complete", "pruned", "failed")
 
@@ -85,34 +86,19 @@ def _total(name: str, rows: Sequence[Outcome]) -> Total:
     )
 
 
-def called(state: str) -> str:
-    """What the page calls a trial's state."""
-    return "finished" if state == "complete" else state
-
-
-def median(values: list[float]) -> float | None:
-    """Middle value; the mean of the two middle ones for an even count."""
-    if not values:
-        return None
-    ordered, half = sorted(values), len(values) // 2
-    return ordered[half] if len(values) % 2 else (ordered[half - 1] + ordered[half]) / 2
-
-
 @FIGURES.register("trial_outcomes")
 class TrialOutcomes(Figure[Outcomes]):
-    name = "trial_outcomes"
     title = "Finished, pruned and failed trials"
     section = "search"
-    order = 30
+    after = "trial_curves"
+    needs = (Need.TRIALS,)
 
-    def compute(self, evidence: Evidence) -> Outcomes:
-        if not evidence.trials:
-            raise NoDataError("no trial was recorded")
+    def compute(self, report: ReportData) -> Outcomes:
         rows = []
-        for architecture in evidence.architectures:
+        for architecture in report.architectures:
             for state in STATES:
                 kind = (architecture, state)
-                group = [t for t in evidence.trials if (t.architecture, t.state) == kind]
+                group = [t for t in report.trials if (t.architecture, t.state) == kind]
                 if not group:
                     continue
                 values = [t.reached for t in group if t.reached is not None]
@@ -124,18 +110,18 @@ class TrialOutcomes(Figure[Outcomes]):
                         epochs=sum(t.epochs for t in group),
                         seconds=sum(t.seconds for t in group),
                         best=max(values, default=None),
-                        median=median(values),
+                        median=median(values) if values else None,
                     )
                 )
         messages: dict[str, int] = {}
-        for trial in evidence.trials:
+        for trial in report.trials:
             if trial.state == "failed":
                 lines = (trial.error or "no message").strip().splitlines() or ["no message"]
                 messages[lines[-1]] = messages.get(lines[-1], 0) + 1
         errors = sorted(messages.items(), key=lambda item: (-item[1], item[0]))
         return Outcomes(rows=tuple(rows), errors=tuple(errors))
 
-    def draw(self, data: Outcomes, ink: Ink) -> Drawing:
+    def draw(self, data: Outcomes, palette: Palette) -> Drawing:
         total = sum(row.seconds for row in data.rows)
         pruned = [row for row in data.rows if row.state == "pruned"]
         stopped = sum(row.count for row in pruned)
@@ -148,26 +134,45 @@ class TrialOutcomes(Figure[Outcomes]):
         tables = [
             charts.table(
                 "Trials by architecture and outcome",
-                data.rows,
+                [
+                    *("architecture", "outcome", "trials", "epochs", "training (s)"),
+                    *("best dev UAR (%)", "median dev UAR (%)"),
+                ],
+                [
+                    [r.architecture, r.state, r.count, r.epochs, r.seconds, r.best, r.median]
+                    for r in data.rows
+                ],
                 {
-                    "architecture": lambda r: r.architecture,
-                    "outcome": (lambda r: r.state, called),
-                    "trials": (lambda r: r.count, "{:,}".format),
-                    "epochs": (lambda r: r.epochs, "{:,}".format),
-                    "training (s)": (lambda r: r.seconds, "{:,.1f}".format),
-                    "best dev UAR (%)": (lambda r: r.best, percent),
-                    "median dev UAR (%)": (lambda r: r.median, percent),
+                    "outcome": state_name,
+                    "trials": "{:,}".format,
+                    "epochs": "{:,}".format,
+                    "training (s)": "{:,.1f}".format,
+                    "best dev UAR (%)": percent,
+                    "median dev UAR (%)": percent,
                 },
             ),
-            _totals(data),
+            charts.table(
+                "What the search took",
+                [
+                    *("architecture", "trials", "training (h)", "epochs"),
+                    *("on pruned trials (%)", "on failed trials (%)"),
+                ],
+                [
+                    [t.architecture, t.count, t.seconds / 3600, t.epochs, t.pruned, t.failed]
+                    for t in data.totals
+                ],
+                {
+                    "trials": "{:,}".format,
+                    "training (h)": "{:,.2f}".format,
+                    "epochs": "{:,}".format,
+                    "on pruned trials (%)": percent,
+                    "on failed trials (%)": percent,
+                },
+            ),
         ]
         if data.errors:
             tables.append(
-                Table(
-                    caption="What failed trials reported",
-                    header=["message", "trials"],
-                    rows=[list(item) for item in data.errors],
-                )
+                charts.table("What failed trials reported", ["message", "trials"], data.errors)
             )
         return Drawing(
             summary=summary,
@@ -177,19 +182,3 @@ class TrialOutcomes(Figure[Outcomes]):
                 "A pruned trial's dev UAR is the mean over the folds it began, of the best epoch's."
             ),
         )
-
-
-def _totals(data: Outcomes) -> Table:
-    """What the search took, by architecture and as a whole."""
-    return charts.table(
-        "What the search took",
-        data.totals,
-        {
-            "architecture": lambda t: t.architecture,
-            "trials": (lambda t: t.count, "{:,}".format),
-            "training (h)": (lambda t: t.seconds / 3600, "{:,.2f}".format),
-            "epochs": (lambda t: t.epochs, "{:,}".format),
-            "on pruned trials (%)": (lambda t: t.pruned, percent),
-            "on failed trials (%)": (lambda t: t.failed, percent),
-        },
-    )

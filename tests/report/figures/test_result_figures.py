@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serplatform.report.evidence import Evidence, System, build_evidence
-from serplatform.report.figures.base import FIGURES, SECTIONS, Ink, NoDataError
+from serplatform.report.data import ReportData, TestedSystem, build_report_data
+from serplatform.report.figures.base import FIGURES, SECTIONS, NoDataError, Palette
 from serplatform.report.figures.class_recall import ClassRecallFigure
 from serplatform.report.figures.confusion_matrix import ConfusionMatrix, worst_pairs
 from serplatform.report.figures.disagreement import DisagreementFigure
@@ -22,8 +22,8 @@ from serplatform.report.figures.speaker_accuracy import SpeakerAccuracyFigure
 from serplatform.report.load import Posteriors, load_source
 
 MakePosteriors = Callable[..., Posteriors]
-MakeSystem = Callable[..., System]
-MakeEvidence = Callable[..., Evidence]
+MakeSystem = Callable[..., TestedSystem]
+MakeReportData = Callable[..., ReportData]
 
 #: Six rows of two speakers in two folds: happy right, right, wrong; sad right, wrong, right.
 ROWS = [[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.4, 0.6], [0.6, 0.4], [0.1, 0.9]]
@@ -33,59 +33,65 @@ FOLDS = [0, 0, 1, 0, 1, 1]
 
 
 @pytest.fixture
-def single(posteriors: MakePosteriors, system: MakeSystem) -> System:
+def single(posteriors: MakePosteriors, system: MakeSystem) -> TestedSystem:
     return system(posteriors(ROWS, TRUTH, SPEAKERS, FOLDS))
 
 
-def test_confusion_counts_and_rates(single: System, evidence: MakeEvidence, ink: Ink) -> None:
-    (found,) = ConfusionMatrix().compute(evidence(systems=[single]))
+def test_confusion_counts_and_rates(
+    single: TestedSystem, report_data: MakeReportData, palette: Palette
+) -> None:
+    (found,) = ConfusionMatrix().compute(report_data(systems=[single]))
     assert found.counts.tolist() == [[2, 1], [1, 2]]
     np.testing.assert_allclose(found.rates, [[2 / 3, 1 / 3], [1 / 3, 2 / 3]])
     assert worst_pairs(found, limit=1) == [("happy", "sad", pytest.approx(1 / 3))]
-    drawing = ConfusionMatrix().draw((found,), ink)
+    drawing = ConfusionMatrix().draw((found,), palette)
     assert drawing.panels[0].data[0]["text"][0] == ["67<br>2", "33<br>1"]
     assert drawing.tables[0].rows[0] == ["happy", 2, 1]
 
 
 def test_rates_are_shares_of_the_spoken_class(
-    posteriors: MakePosteriors, system: MakeSystem, evidence: MakeEvidence
+    posteriors: MakePosteriors, system: MakeSystem, report_data: MakeReportData
 ) -> None:
     test = posteriors([[0.9, 0.1], [0.9, 0.1], [0.1, 0.9], [0.1, 0.9]], [0, 0, 0, 1], "abab")
-    (found,) = ConfusionMatrix().compute(evidence(systems=[system(test)]))
+    (found,) = ConfusionMatrix().compute(report_data(systems=[system(test)]))
     np.testing.assert_allclose(found.rates, [[2 / 3, 1 / 3], [0.0, 1.0]])
 
 
 def test_class_that_never_occurs_has_rates_of_zero_and_no_recall(
-    posteriors: MakePosteriors, system: MakeSystem, evidence: MakeEvidence, ink: Ink
+    posteriors: MakePosteriors, system: MakeSystem, report_data: MakeReportData, palette: Palette
 ) -> None:
     test = posteriors([[0.9, 0.1, 0.0], [0.1, 0.9, 0.0]], [0, 1], ["a", "b"])
-    found = evidence(systems=[system(test)], classes=("happy", "sad", "calm"))
+    found = report_data(systems=[system(test)], classes=("happy", "sad", "calm"))
     (confusion,) = ConfusionMatrix().compute(found)
     assert confusion.rates[2].tolist() == [0.0, 0.0, 0.0]
     rows = ClassRecallFigure().compute(found)
     assert [row.utterances for row in rows] == [1, 1, 0]
-    table = ClassRecallFigure().draw(rows, ink).tables[0]
+    table = ClassRecallFigure().draw(rows, palette).tables[0]
     assert table.rows[2][3] is None
 
 
-def test_recall_by_class(single: System, evidence: MakeEvidence, ink: Ink) -> None:
-    happy, sad = ClassRecallFigure().compute(evidence(systems=[single]))
+def test_recall_by_class(
+    single: TestedSystem, report_data: MakeReportData, palette: Palette
+) -> None:
+    happy, sad = ClassRecallFigure().compute(report_data(systems=[single]))
     assert happy.recall.value == pytest.approx(2 / 3)
     assert sad.recall.value == pytest.approx(2 / 3)
     # happy: speaker a 2 of 2, b 0 of 1; draws aa, ab, bb give 1, 2/3, 0
     assert (happy.recall.low, happy.recall.high) == (0.0, 1.0)
-    bars = ClassRecallFigure().draw((happy, sad), ink).panels[0].data[0]["error_x"]
+    bars = ClassRecallFigure().draw((happy, sad), palette).panels[0].data[0]["error_x"]
     assert bars["array"][0] == pytest.approx(100 / 3)
     assert bars["arrayminus"][0] == pytest.approx(200 / 3)
 
 
-def test_accuracy_by_speaker_in_order(single: System, evidence: MakeEvidence, ink: Ink) -> None:
-    low, high = SpeakerAccuracyFigure().compute(evidence(systems=[single]))
+def test_accuracy_by_speaker_in_order(
+    single: TestedSystem, report_data: MakeReportData, palette: Palette
+) -> None:
+    low, high = SpeakerAccuracyFigure().compute(report_data(systems=[single]))
     assert (low.speaker_id, low.utterances, low.accuracy) == ("b", 3, pytest.approx(1 / 3))
     assert (high.speaker_id, high.utterances, high.accuracy) == ("a", 3, 1.0)
     assert (
         "33.3 % (speaker b) to 100.0 % (speaker a)"
-        in SpeakerAccuracyFigure().draw((low, high), ink).summary
+        in SpeakerAccuracyFigure().draw((low, high), palette).summary
     )
 
 
@@ -100,20 +106,22 @@ def test_reliability_bins_by_hand(posteriors: MakePosteriors) -> None:
 
 
 def test_reliability_says_which_way_it_errs(
-    single: System, evidence: MakeEvidence, ink: Ink
+    single: TestedSystem, report_data: MakeReportData, palette: Palette
 ) -> None:
-    found = ReliabilityFigure().compute(evidence(systems=[single]))
+    found = ReliabilityFigure().compute(report_data(systems=[single]))
     # mean confidence 4.5/6 = 0.75, accuracy 4/6
-    assert "overconfident by 8.3 points" in ReliabilityFigure().draw(found, ink).summary
+    assert "overconfident by 8.3 points" in ReliabilityFigure().draw(found, palette).summary
 
 
-def test_metrics_pooled_and_over_folds(single: System, evidence: MakeEvidence, ink: Ink) -> None:
-    found = MetricsTable().compute(evidence(systems=[single]))
+def test_metrics_pooled_and_over_folds(
+    single: TestedSystem, report_data: MakeReportData, palette: Palette
+) -> None:
+    found = MetricsTable().compute(report_data(systems=[single]))
     accuracy = next(row for row in found.rows if row.metric == "accuracy")
     assert accuracy.pooled.value == pytest.approx(4 / 6)
     assert accuracy.mean == pytest.approx((1 + 1 / 3) / 2)  # folds 3/3 and 1/3
     assert accuracy.deviation == pytest.approx(np.std([1, 1 / 3], ddof=1))
-    pooled, over_folds, by_fold = MetricsTable().draw(found, ink).tables
+    pooled, over_folds, by_fold = MetricsTable().draw(found, palette).tables
     assert list(pooled.shown()[0]) == ["Accuracy (%)", "66.7 (33.3 to 100.0)"]
     assert over_folds.shown()[0] == ["Accuracy (%)", "66.7 ± 47.1"]
     assert [row[0] for row in by_fold.shown()] == ["0", "1"]
@@ -123,21 +131,23 @@ def test_metrics_pooled_and_over_folds(single: System, evidence: MakeEvidence, i
 @pytest.mark.parametrize(
     "figure", [MetricsTable, ConfusionMatrix, ClassRecallFigure, SpeakerAccuracyFigure]
 )
-def test_results_without_a_finished_trial_say_why(figure: Any, evidence: MakeEvidence) -> None:
+def test_results_without_a_finished_trial_say_why(figure: Any, report_data: MakeReportData) -> None:
     with pytest.raises(NoDataError, match="no finished trial has test posteriors"):
-        figure().compute(evidence())
+        figure().compute(report_data())
 
 
 @pytest.mark.parametrize(
     "figure", [MembersFigure, DisagreementFigure, RejectionFigure, GenderFigure]
 )
-def test_ensemble_figures_without_an_ensemble_say_why(figure: Any, evidence: MakeEvidence) -> None:
+def test_ensemble_figures_without_an_ensemble_say_why(
+    figure: Any, report_data: MakeReportData
+) -> None:
     with pytest.raises(NoDataError, match=r"no ensemble|has none"):
-        figure().compute(evidence())
+        figure().compute(report_data())
 
 
-def test_ensemble_figures_show_what_the_ensemble_recorded(on_disk: Any, ink: Ink) -> None:
-    found = build_evidence(load_source(on_disk.ensemble))
+def test_ensemble_figures_show_what_the_ensemble_recorded(on_disk: Any, palette: Palette) -> None:
+    found = build_report_data(load_source(on_disk.ensemble))
     assert found.source.ensemble is not None
     info = found.source.ensemble.info
     members = MembersFigure().compute(found)
@@ -155,7 +165,7 @@ def test_ensemble_figures_show_what_the_ensemble_recorded(on_disk: Any, ink: Ink
         info["pooled"]["ensemble"]["accuracy"]["value"]
     )
     assert [w[0] for w in rejection.wishes][:2] == ["coverage 90 %", "coverage 75 %"]
-    assert RejectionFigure().draw(rejection, ink).tables[0].rows[0][0] == "coverage 90 %"
+    assert RejectionFigure().draw(rejection, palette).tables[0].rows[0][0] == "coverage 90 %"
     genders = GenderFigure().compute(found)
     assert {(g.gender, g.system) for g in genders} == {
         (gender, name)
@@ -171,7 +181,9 @@ def test_ensemble_figures_show_what_the_ensemble_recorded(on_disk: Any, ink: Ink
     assert np.diag(shares).tolist() == [0.0] * len(shares)
 
 
-def test_every_figure_belongs_to_a_section_and_plotly_accepts_it(on_disk: Any, ink: Ink) -> None:
+def test_every_figure_belongs_to_a_section_and_plotly_accepts_it(
+    on_disk: Any, palette: Palette
+) -> None:
     import plotly.graph_objects as go
 
     def resolved(value: Any) -> Any:
@@ -181,7 +193,7 @@ def test_every_figure_belongs_to_a_section_and_plotly_accepts_it(on_disk: Any, i
             return {k: resolved(v) for k, v in value.items()}
         return [resolved(v) for v in value] if isinstance(value, (list, tuple)) else value
 
-    found = build_evidence(load_source(on_disk.ensemble))
+    found = build_report_data(load_source(on_disk.ensemble))
     drawn = 0
     for name in FIGURES.names():
         figure = FIGURES.get(name)()
@@ -193,7 +205,7 @@ def test_every_figure_belongs_to_a_section_and_plotly_accepts_it(on_disk: Any, i
             continue  # need an explained run: test_explanation_figures.py
         if name == "other_results":  # needs a corpus that others have measured: test_beside.py
             continue
-        drawing = figure.draw(figure.compute(found), ink)
+        drawing = figure.draw(figure.compute(found), palette)
         assert drawing.summary.endswith(".")
         assert drawing.tables
         for panel in drawing.panels:
@@ -206,8 +218,8 @@ def test_every_figure_belongs_to_a_section_and_plotly_accepts_it(on_disk: Any, i
     assert drawn > 10
 
 
-def test_architectures_keep_their_colour_and_marker(ink: Ink) -> None:
-    assert ink.colour("csa") == "@series-3"
-    assert ink.symbol("csa") == "square"
-    assert ink.colour("Best single trial") == "@series-2"
-    assert ink.colour("unknown") == "@series-1"
+def test_architectures_keep_their_colour_and_marker(palette: Palette) -> None:
+    assert palette.colour("csa") == "@series-3"
+    assert palette.symbol("csa") == "square"
+    assert palette.colour("Best single trial") == "@series-2"
+    assert palette.colour("unknown") == "@series-1"

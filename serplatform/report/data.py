@@ -1,4 +1,4 @@
-"""What the page claims, worked out from the posteriors on disk: systems, intervals, comparison.
+"""What figures and sentences are made of: systems, their intervals, their comparison, members.
 
 Shapes: N test rows, K classes, S speakers, R resamples.
 """
@@ -6,6 +6,7 @@ Shapes: N test rows, K classes, S speakers, R resamples.
 from __future__ import annotations
 
 import dataclasses
+import enum
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,10 +20,11 @@ from serplatform.artifacts.ensemble import (
     IntervalRecord,
     MemberRecord,
 )
+from serplatform.artifacts.run import RunDescription
 from serplatform.errors import ArtifactError
 from serplatform.metrics import classification_metrics
-from serplatform.report.load import Ensemble, Posteriors, Source, Trial, concatenate
-from serplatform.report.resampling import RESAMPLES, SEED, Resampling, recall_intervals
+from serplatform.report.load import Ensemble, Posteriors, ReportSource, ReportTrial, concatenate
+from serplatform.report.speaker_intervals import RESAMPLES, SEED, Resampling, recall_intervals
 from serplatform.report.wording import METRICS, listing, plural
 from serplatform.run_directory import merit
 from serplatform.statistics.bootstrap import (
@@ -38,11 +40,28 @@ R = TypeVar("R", PermutationResult, McNemarResult)
 #: Largest difference between a recorded metric and the same computed again from the posteriors.
 TOLERANCE = 1e-6
 
+#: Where ``explain`` writes in a run.
+EXPLANATIONS_FILE = "explanations/explanations.json"
+
+
+class NoDataError(Exception):
+    """The figure has nothing to show; the message says why, in one line, for the reader."""
+
+
+class Need(enum.Enum):
+    """What figures cannot do without; the value is what the page says where it is lacking."""
+
+    TRIALS = "no trial was recorded"
+    TESTED_SYSTEM = "no finished trial has test posteriors"
+    ENSEMBLE = "there is no ensemble of this run; make one with `serplatform ensemble`"
+    EXPLANATIONS = "nothing was explained yet; run `serplatform explain RUN`"
+
+
 LABELS = {"ensemble": "Ensemble", "single": "Best single trial", "mean": "Mean of all trials"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Measured:
+class MeasuredSystem:
     """A system's test metrics.
 
     Attributes:
@@ -59,15 +78,15 @@ class Measured:
     pooled: Mapping[str, Interval]
     by_fold: Mapping[int, Mapping[str, float]]
 
-    def mean_and_deviation(self, metric: str) -> tuple[float, float]:
+    def mean_and_std(self, metric: str) -> tuple[float, float]:
         """Mean and sample standard deviation over the folds; the latter NaN for one fold."""
         values = [fold[metric] for fold in self.by_fold.values()]
-        deviation = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
-        return float(np.mean(values)), deviation
+        std = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+        return float(np.mean(values)), std
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class System(Measured):
+class TestedSystem(MeasuredSystem):
     """A system whose posteriors are at hand.
 
     Attributes:
@@ -95,7 +114,7 @@ class Comparison:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Member:
+class EnsembleMember:
     """One trial's part in the ensemble; values are means over the folds that use it.
 
     Attributes:
@@ -120,7 +139,7 @@ class Member:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Evidence:
+class ReportData:
     """Everything that figures are computed from.
 
     Attributes:
@@ -136,24 +155,70 @@ class Evidence:
         resamples: behind every interval.
     """
 
-    source: Source
+    source: ReportSource
     classes: tuple[str, ...]
-    trials: tuple[Trial, ...]
-    systems: tuple[System, ...]
-    recorded: tuple[Measured, ...]
+    trials: tuple[ReportTrial, ...]
+    systems: tuple[TestedSystem, ...]
+    recorded: tuple[MeasuredSystem, ...]
     comparison: Comparison | None
-    members: tuple[Member, ...]
-    used: tuple[Trial, ...]
+    members: tuple[EnsembleMember, ...]
+    used: tuple[ReportTrial, ...]
     resamples: int = RESAMPLES
 
+    def require(self, *needs: Need) -> None:
+        """Raise NoDataError for the first need that is not met."""
+        explained = (run.path / EXPLANATIONS_FILE for run in self.source.runs)
+        for need in needs:
+            met = {
+                Need.TRIALS: lambda: bool(self.trials),
+                Need.TESTED_SYSTEM: lambda: bool(self.systems),
+                Need.ENSEMBLE: lambda: self.source.ensemble is not None,
+                Need.EXPLANATIONS: lambda: any(path.is_file() for path in explained),
+            }
+            if not met[need]():
+                raise NoDataError(need.value)
+
     @property
-    def measured(self) -> tuple[Measured, ...]:
+    def ensemble(self) -> EnsembleRecord:
+        """The content of ``ensemble.json``.
+
+        Raises:
+            NoDataError: there is no ensemble.
+        """
+        if self.source.ensemble is None:
+            raise NoDataError(Need.ENSEMBLE.value)
+        return self.source.ensemble.info
+
+    @property
+    def description(self) -> RunDescription | EnsembleRecord:
+        """What says where the data came from: the first run, else the ensemble itself."""
+        return self.source.runs[0].info if self.source.runs else self.ensemble
+
+    @property
+    def dataset(self) -> Mapping[str, Any]:
+        """The description's account of the dataset; empty where it has none."""
+        return self.description.get("dataset") or {}
+
+    @property
+    def plan(self) -> Mapping[str, Any]:
+        """The fold plan: the run's fold file, else what the ensemble keeps of it."""
+        if self.source.runs:
+            return self.source.runs[0].plan
+        return self.description.get("protocol") or {}
+
+    @property
+    def protocol(self) -> str:
+        """The protocol as the command line takes it."""
+        return str(self.plan.get("protocol") or self.plan.get("name") or "unknown")
+
+    @property
+    def measured(self) -> tuple[MeasuredSystem, ...]:
         """All systems: ensemble, best single trial, mean of all trials."""
         order = {"ensemble": 0, "single": 1, "mean": 2}
         return tuple(sorted([*self.systems, *self.recorded], key=lambda m: order[m.key]))
 
     @property
-    def finished(self) -> tuple[Trial, ...]:
+    def finished(self) -> tuple[ReportTrial, ...]:
         """Trials that were trained on every fold and have an objective."""
         return tuple(t for t in self.trials if t.state == "complete" and t.objective is not None)
 
@@ -162,15 +227,15 @@ class Evidence:
         """In the order in which trials first name them."""
         return tuple(dict.fromkeys(trial.architecture for trial in self.trials))
 
-    def finished_by_architecture(self) -> dict[str, list[Trial]]:
+    def finished_by_architecture(self) -> dict[str, list[ReportTrial]]:
         """Finished trials of each architecture that has some."""
-        found: dict[str, list[Trial]] = {}
+        found: dict[str, list[ReportTrial]] = {}
         for trial in self.finished:
             found.setdefault(trial.architecture, []).append(trial)
         return found
 
 
-def measure(posteriors: Posteriors, *, key: str, chosen: str, drawing: Resampling) -> System:
+def measure(posteriors: Posteriors, *, key: str, chosen: str, drawing: Resampling) -> TestedSystem:
     """Measure a system on the test rows of its posteriors.
 
     Raises:
@@ -183,7 +248,7 @@ def measure(posteriors: Posteriors, *, key: str, chosen: str, drawing: Resamplin
     for fold in sorted(set(test.folds.tolist())):
         rows = test.where(fold=fold)
         by_fold[fold] = classification_metrics(rows.truth, rows.values)
-    return System(
+    return TestedSystem(
         key=key,
         label=LABELS[key],
         chosen=chosen,
@@ -200,7 +265,7 @@ def measure(posteriors: Posteriors, *, key: str, chosen: str, drawing: Resamplin
     )
 
 
-def best_by_fold(trials: Sequence[Trial]) -> tuple[Trial, ...]:
+def best_by_fold(trials: Sequence[ReportTrial]) -> tuple[ReportTrial, ...]:
     """For each fold the finished trial with the highest dev UAR on that fold's dev rows.
 
     Ties go to the lower dev NLL, then by name to the earlier trial, as in an ensemble's
@@ -213,7 +278,7 @@ def best_by_fold(trials: Sequence[Trial]) -> tuple[Trial, ...]:
     num_folds = max((len(t.fold_dev_uar) for t in complete), default=0)
     complete = [t for t in complete if len(t.fold_dev_uar) == num_folds]
 
-    def rank(trial: Trial, fold: int) -> tuple[float, float]:
+    def rank(trial: ReportTrial, fold: int) -> tuple[float, float]:
         nll = trial.fold_dev_nll[fold] if trial.fold_dev_nll else math.inf
         return merit({"uar": trial.fold_dev_uar[fold], "nll": nll}, "uar")
 
@@ -221,7 +286,7 @@ def best_by_fold(trials: Sequence[Trial]) -> tuple[Trial, ...]:
     return tuple(max(complete, key=lambda t: rank(t, fold)) for fold in range(num_folds))
 
 
-def _single(source: Source, chosen: Sequence[Trial]) -> Posteriors | None:
+def _single(source: ReportSource, chosen: Sequence[ReportTrial]) -> Posteriors | None:
     """Rows of each fold from the trial that was chosen on that fold's dev rows."""
     runs = {run.path: run for run in source.runs}
     parts: list[Posteriors] = []
@@ -234,8 +299,8 @@ def _single(source: Source, chosen: Sequence[Trial]) -> Posteriors | None:
     return concatenate(parts) if parts else None
 
 
-def _chosen_sentence(chosen: Sequence[Trial], objective: str = "uar") -> str:
-    title = METRICS[objective][0] if objective in METRICS else objective
+def _chosen_sentence(chosen: Sequence[ReportTrial], objective: str = "uar") -> str:
+    title = METRICS[objective].title if objective in METRICS else objective
     rule = f"the trial with the best {title} on that fold's dev rows"
     counts: dict[str, int] = {}
     for trial in chosen:
@@ -248,7 +313,7 @@ def _chosen_sentence(chosen: Sequence[Trial], objective: str = "uar") -> str:
     return f"For each fold, {rule}: {listing(names)}."
 
 
-def compare(first: System, second: System, drawing: Resampling) -> Comparison:
+def compare(first: TestedSystem, second: TestedSystem, drawing: Resampling) -> Comparison:
     """Compare two systems on the same test rows.
 
     Raises:
@@ -285,7 +350,7 @@ def compare(first: System, second: System, drawing: Resampling) -> Comparison:
     )
 
 
-def build_evidence(source: Source) -> Evidence:
+def build_report_data(source: ReportSource) -> ReportData:
     """Work out everything the page claims.
 
     Raises:
@@ -294,7 +359,7 @@ def build_evidence(source: Source) -> Evidence:
     trials = tuple(trial for run in source.runs for trial in run.trials)
     ensemble = source.ensemble
     if ensemble is not None:
-        return _ensemble_evidence(source, ensemble, trials)
+        return _ensemble_data(source, ensemble, trials)
     chosen = best_by_fold(trials)
     single = _single(source, chosen)
     drawing = Resampling()
@@ -302,7 +367,7 @@ def build_evidence(source: Source) -> Evidence:
     if single is not None:
         sentence = _chosen_sentence(chosen)
         systems.append(measure(single, key="single", chosen=sentence, drawing=drawing))
-    return Evidence(
+    return ReportData(
         source=source,
         classes=source.runs[0].classes,
         trials=trials,
@@ -314,11 +379,13 @@ def build_evidence(source: Source) -> Evidence:
     )
 
 
-def _unique(trials: Sequence[Trial]) -> tuple[Trial, ...]:
+def _unique(trials: Sequence[ReportTrial]) -> tuple[ReportTrial, ...]:
     return tuple({(trial.run_path, trial.number): trial for trial in trials}.values())
 
 
-def _ensemble_evidence(source: Source, ensemble: Ensemble, trials: tuple[Trial, ...]) -> Evidence:
+def _ensemble_data(
+    source: ReportSource, ensemble: Ensemble, trials: tuple[ReportTrial, ...]
+) -> ReportData:
     info = ensemble.info
     drawing = Resampling(
         resamples=info.get("num_resamples", RESAMPLES), seed=info.get("seed", SEED)
@@ -348,7 +415,7 @@ def _ensemble_evidence(source: Source, ensemble: Ensemble, trials: tuple[Trial, 
         comparison = read_comparison(info["comparison"])
     parts = [(m["run"], m["trial"]) for f in info["folds"] for m in f["members"]]
     members = [by_number[key] for key in parts if key in by_number]
-    return Evidence(
+    return ReportData(
         source=source,
         classes=ensemble.classes,
         trials=trials,
@@ -361,7 +428,7 @@ def _ensemble_evidence(source: Source, ensemble: Ensemble, trials: tuple[Trial, 
     )
 
 
-def _check_recorded(ensemble: Ensemble, system: System) -> None:
+def _check_recorded(ensemble: Ensemble, system: TestedSystem) -> None:
     """Refuse an ensemble whose description was not made from the posteriors beside it."""
     for name, found in ensemble.info["pooled"]["ensemble"].items():
         if name in system.pooled and abs(found["value"] - system.pooled[name].value) > TOLERANCE:
@@ -376,7 +443,7 @@ def _interval(found: IntervalRecord) -> Interval:
     return Interval(value=found["value"], low=found["low"], high=found["high"])
 
 
-def read_recorded(info: EnsembleRecord) -> tuple[Measured, ...]:
+def read_recorded(info: EnsembleRecord) -> tuple[MeasuredSystem, ...]:
     """Metrics of the best single trial and the mean of all, as ``ensemble.json`` has them."""
     found = []
     for key, name, chosen in (
@@ -386,7 +453,7 @@ def read_recorded(info: EnsembleRecord) -> tuple[Measured, ...]:
         if name not in info["pooled"] or any(name not in f["metrics"] for f in info["folds"]):
             continue
         found.append(
-            Measured(
+            MeasuredSystem(
                 key=key,
                 label=LABELS[key],
                 chosen=chosen,
@@ -427,7 +494,7 @@ def member_labels(info: EnsembleRecord) -> dict[str, str]:
     return labels
 
 
-def read_members(info: EnsembleRecord) -> tuple[Member, ...]:
+def read_members(info: EnsembleRecord) -> tuple[EnsembleMember, ...]:
     """Members of ``ensemble.json`` with their weights in every fold, largest mean share first."""
     folds = info["folds"]
     labels = member_labels(info)
@@ -441,7 +508,7 @@ def read_members(info: EnsembleRecord) -> tuple[Member, ...]:
         found = list(by_fold.values())
         each = [by_fold.get(i) for i in range(len(folds))]
         members.append(
-            Member(
+            EnsembleMember(
                 name=labels[name],
                 architecture=first["architecture"],
                 weights=tuple(r["weight"] if r else 0.0 for r in each),

@@ -2,7 +2,7 @@
 
 import math
 
-from serplatform.report.figures import _charts as charts
+from serplatform.report import charts
 from serplatform.statistics.bootstrap import Interval
 
 
