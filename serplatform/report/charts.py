@@ -130,47 +130,37 @@ def interval_points(
     scale: float = PERCENT,
     widest: float = math.inf,
 ) -> Spec:
-    """Values along x with their intervals, each on its row.
+    """Values along x with bars to the ends of their intervals, each on its row.
 
     Args:
-        name: of the trace.
-        found: one a point.
+        found: one a point; without an interval there is no bar.
         rows: places on the y axis.
         marker: of the points; the bars take its colour.
-        texts: one a point, for ``hover``.
-        hover: Plotly's template.
         scale: of the axis.
         widest: values beyond are drawn there.
     """
-    x = [scale * min(interval.value, widest) for interval in found]
-    trace = points(name, x, rows, marker, texts=texts, hover=hover)
-    return {**trace, "error_x": whiskers(found, marker["color"], scale=scale, widest=widest)}
-
-
-def whiskers(
-    found: Sequence[Interval], colour: str, *, scale: float = PERCENT, widest: float = math.inf
-) -> Spec:
-    """Bars along x from each value to the ends of its interval; none where there is no interval."""
 
     def reach(value: float, end: float | None, sign: int) -> float:
         if end is None or not math.isfinite(end):
             return 0.0
         return scale * max(0.0, sign * (min(end, widest) - min(value, widest)))
 
-    return {
+    x = [scale * min(interval.value, widest) for interval in found]
+    whiskers = {
         "type": "data",
         "symmetric": False,
         "array": [reach(i.value, i.high, 1) for i in found],
         "arrayminus": [reach(i.value, i.low, -1) for i in found],
-        "color": colour,
+        "color": marker["color"],
         "thickness": 2,
         "width": 0,
     }
+    return {**points(name, x, rows, marker, texts=texts, hover=hover), "error_x": whiskers}
 
 
-def axis(title: str = "", names: Sequence[str] | None = None, **more: Any) -> Spec:
+def axis(title: str | Spec = "", names: Sequence[str] | None = None, **more: Any) -> Spec:
     """An axis with its title; of names, the first at 0 and each a step further."""
-    titled = {"title": {"text": title}} if title else {}
+    titled = {"title": {"text": title} if isinstance(title, str) else title} if title else {}
     named = {} if names is None else {"tickvals": list(range(len(names))), "ticktext": list(names)}
     return {**titled, **named, **more}
 
@@ -317,16 +307,8 @@ def heat_map(
         texts: the same shape.
         rows: names of the rows.
         columns: names of the columns.
-        low: value of the scale's first colour.
-        high: value of its last.
-        height: pixels.
-        title: shown above the plot.
-        x: title of the columns.
-        y: title of the rows.
+        low: value of the scale's first colour; ``high`` of its last.
         angle: of the columns' names, degrees.
-        text_size: pixels.
-        min_width: see :func:`panel`.
-        square: see :func:`panel`.
     """
     cells = {
         "type": "heatmap",
@@ -383,9 +365,8 @@ def class_heat_map(
 
 def table(
     caption: str,
-    header: Sequence[str],
+    columns: Sequence[str] | Mapping[str, Callable[[Any], str] | None],
     rows: Iterable[Sequence[Cell]],
-    formats: Mapping[str, Callable[[Any], str]] | None = None,
     *,
     csv_header: Sequence[str] = (),
     sortable: bool = False,
@@ -394,18 +375,17 @@ def table(
 
     Args:
         caption: what the rows are.
-        header: names of the columns.
+        columns: names; and for each what makes a text of its values, None for the usual text.
         rows: values.
-        formats: column to what makes a text of its values, where they are not shown as numbers
-            are elsewhere.
         csv_header: names of the columns in the download, where they are others.
         sortable: see :class:`Table`.
     """
     rows = [list(row) for row in rows]
-    show = [(formats or {}).get(name, cell_text) for name in header]
+    given = columns.values() if isinstance(columns, Mapping) else [None] * len(columns)
+    show = [text or cell_text for text in given]
     return Table(
         caption=caption,
-        header=header,
+        header=list(columns),
         rows=rows,
         display=[[text(cell) for text, cell in zip(show, row, strict=True)] for row in rows],
         csv_header=csv_header,

@@ -86,7 +86,7 @@ class MeasuredSystem:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TestedSystem(MeasuredSystem):
+class EvaluatedSystem(MeasuredSystem):
     """A system whose posteriors are at hand.
 
     Attributes:
@@ -137,6 +137,11 @@ class EnsembleMember:
     test_uar: float | None
     gain: float | None
 
+    @property
+    def num_folds(self) -> int:
+        """Folds that use it."""
+        return sum(share > 0 for share in self.shares)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ReportData:
@@ -158,7 +163,7 @@ class ReportData:
     source: ReportSource
     classes: tuple[str, ...]
     trials: tuple[ReportTrial, ...]
-    systems: tuple[TestedSystem, ...]
+    systems: tuple[EvaluatedSystem, ...]
     recorded: tuple[MeasuredSystem, ...]
     comparison: Comparison | None
     members: tuple[EnsembleMember, ...]
@@ -235,7 +240,9 @@ class ReportData:
         return found
 
 
-def measure(posteriors: Posteriors, *, key: str, chosen: str, drawing: Resampling) -> TestedSystem:
+def measure(
+    posteriors: Posteriors, *, key: str, chosen: str, drawing: Resampling
+) -> EvaluatedSystem:
     """Measure a system on the test rows of its posteriors.
 
     Raises:
@@ -248,7 +255,7 @@ def measure(posteriors: Posteriors, *, key: str, chosen: str, drawing: Resamplin
     for fold in sorted(set(test.folds.tolist())):
         rows = test.where(fold=fold)
         by_fold[fold] = classification_metrics(rows.truth, rows.values)
-    return TestedSystem(
+    return EvaluatedSystem(
         key=key,
         label=LABELS[key],
         chosen=chosen,
@@ -313,7 +320,7 @@ def _chosen_sentence(chosen: Sequence[ReportTrial], objective: str = "uar") -> s
     return f"For each fold, {rule}: {listing(names)}."
 
 
-def compare(first: TestedSystem, second: TestedSystem, drawing: Resampling) -> Comparison:
+def compare(first: EvaluatedSystem, second: EvaluatedSystem, drawing: Resampling) -> Comparison:
     """Compare two systems on the same test rows.
 
     Raises:
@@ -428,7 +435,7 @@ def _ensemble_data(
     )
 
 
-def _check_recorded(ensemble: Ensemble, system: TestedSystem) -> None:
+def _check_recorded(ensemble: Ensemble, system: EvaluatedSystem) -> None:
     """Refuse an ensemble whose description was not made from the posteriors beside it."""
     for name, found in ensemble.info["pooled"]["ensemble"].items():
         if name in system.pooled and abs(found["value"] - system.pooled[name].value) > TOLERANCE:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from serplatform.report.data import Comparison, ReportData, TestedSystem
+from serplatform.report.data import Comparison, EvaluatedSystem, ReportData
 from serplatform.report.load import ReportTrial
 from serplatform.report.published_baselines import (
     PublishedBaselines,
@@ -199,7 +199,7 @@ def _verdict(report: ReportData, baselines: PublishedBaselines) -> Verdict:
     )
 
 
-def _chance(system: TestedSystem, chance: float) -> str:
+def _chance(system: EvaluatedSystem, chance: float) -> str:
     uar = system.pooled["uar"]
     said = f"{percent(uar.value)} % UAR is not above {percent(chance)} %"
     if uar.low is not None:
@@ -379,9 +379,8 @@ def _trial_notes(trials: Sequence[ReportTrial]) -> list[str]:
 
 
 def _provenance(report: ReportData) -> tuple[tuple[str, str], ...]:
-    info = report.description
-    command = info.get("command")
-    rows = [("Command", " ".join(command) if command else None)]
+    info: Mapping[str, Any] = report.description
+    rows: list[tuple[str, Any]] = [("Command", " ".join(info.get("command") or ()) or None)]
     rows += [
         (label, info.get(key))
         for label, key in (

@@ -83,6 +83,11 @@ def percent(value: float | None, digits: int = 1) -> str:
     return f"{100 * value:.{digits}f}"
 
 
+def percent_0(value: float | None) -> str:
+    """A proportion as a whole percentage, without the sign."""
+    return percent(value, 0)
+
+
 def percent_sign(value: float | None) -> str:
     """A proportion as a percentage with its sign, to one decimal."""
     return f"{percent(value)} %"

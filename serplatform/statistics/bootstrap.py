@@ -45,6 +45,10 @@ class Interval:
     low: float | None
     high: float | None
 
+    def ends(self) -> tuple[float, float | None, float | None]:
+        """The value, the lower and the higher end."""
+        return self.value, self.low, self.high
+
     def as_dict(self) -> dict[str, float | None]:
         """For JSON."""
         return {"value": self.value, "low": self.low, "high": self.high}

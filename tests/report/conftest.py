@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,16 @@ from serplatform.ensemble.build import build_ensemble
 from serplatform.report.data import (
     Comparison,
     EnsembleMember,
+    EvaluatedSystem,
     MeasuredSystem,
     ReportData,
-    TestedSystem,
+    build_report_data,
     measure,
 )
 from serplatform.report.figures.base import Palette
-from serplatform.report.load import Posteriors, ReportSource, ReportTrial, Run
+from serplatform.report.load import Posteriors, ReportSource, ReportTrial, Run, load_source
 from serplatform.report.speaker_intervals import Resampling
+from tests.support.explained_run import add_explanations
 from tests.support.synthetic_run import make_run
 
 DRAWING = Resampling(resamples=200, seed=0)
@@ -75,8 +78,8 @@ def posteriors() -> Callable[..., Posteriors]:
 
 
 @pytest.fixture
-def system() -> Callable[..., TestedSystem]:
-    def make(test: Posteriors, key: str = "single") -> TestedSystem:
+def system() -> Callable[..., EvaluatedSystem]:
+    def make(test: Posteriors, key: str = "single") -> EvaluatedSystem:
         return measure(test, key=key, chosen="by hand", drawing=DRAWING)
 
     return make
@@ -86,7 +89,7 @@ def system() -> Callable[..., TestedSystem]:
 def report_data() -> Callable[..., ReportData]:
     def make(
         trials: Sequence[ReportTrial] = (),
-        systems: Sequence[TestedSystem] = (),
+        systems: Sequence[EvaluatedSystem] = (),
         classes: Sequence[str] = ("happy", "sad"),
         *,
         comparison: Comparison | None = None,
@@ -135,3 +138,19 @@ def on_disk(tmp_path_factory: pytest.TempPathFactory) -> OnDisk:
     run = make_run(folder / "run", num_trials=9, num_speakers=9, skill=(0.5, 1.5))
     build_ensemble([run], folder / "ens", num_resamples=100)
     return OnDisk(run=run, ensemble=folder / "ens")
+
+
+@pytest.fixture(scope="session")
+def reports(on_disk: OnDisk, tmp_path_factory: pytest.TempPathFactory) -> list[ReportData]:
+    """Reports that have between them what every figure needs."""
+    folder = tmp_path_factory.mktemp("reports")
+    whole = Path(shutil.copytree(on_disk.run, folder / "whole"))
+    shutil.copytree(on_disk.ensemble, whole / "ensemble")
+    add_explanations(whole)
+    many = make_run(folder / "many", num_trials=60, num_speakers=3, per_speaker=4)
+    classes = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
+    size = {"num_trials": 1, "num_speakers": 24, "per_speaker": 60}
+    known = load_source(make_run(folder / "known", classes=classes, **size))
+    known.runs[0].plan["protocol"] = "ravdess-speaker-6fold"  # whose results are published
+    known.runs[0].info["dataset"].update(corpus="ravdess", synthetic=False)
+    return [build_report_data(s) for s in (load_source(whole), load_source(many), known)]

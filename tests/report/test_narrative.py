@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from serplatform.report.data import Comparison, ReportData, TestedSystem
+from serplatform.report.data import Comparison, EvaluatedSystem, ReportData
 from serplatform.report.load import Posteriors, ReportTrial
 from serplatform.report.narrative import _trial_notes, build_narrative
 from serplatform.statistics.bootstrap import Interval
@@ -51,8 +51,8 @@ def comparison(value: float, p: float) -> Comparison:
 
 @pytest.fixture
 def systems(
-    posteriors: Callable[..., Posteriors], system: Callable[..., TestedSystem]
-) -> tuple[TestedSystem, TestedSystem]:
+    posteriors: Callable[..., Posteriors], system: Callable[..., EvaluatedSystem]
+) -> tuple[EvaluatedSystem, EvaluatedSystem]:
     test = posteriors([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3], [0.3, 0.7]], [0, 1, 0, 1], "abab")
     return system(test, "ensemble"), system(test, "single")
 
@@ -69,7 +69,7 @@ def test_verdict_follows_the_test(
     value: float,
     p: float,
     expected: str,
-    systems: tuple[TestedSystem, TestedSystem],
+    systems: tuple[EvaluatedSystem, EvaluatedSystem],
     report_data: Callable[..., ReportData],
 ) -> None:
     found = build_narrative(
@@ -81,7 +81,7 @@ def test_verdict_follows_the_test(
 
 
 def test_facts_state_protocol_hash_merge_and_metric(
-    systems: tuple[TestedSystem, TestedSystem], report_data: Callable[..., ReportData]
+    systems: tuple[EvaluatedSystem, EvaluatedSystem], report_data: Callable[..., ReportData]
 ) -> None:
     found = build_narrative(report_data(systems=systems[1:], plan=PLAN, info=INFO))
     facts = dict(found.facts)
@@ -97,7 +97,7 @@ def test_facts_state_protocol_hash_merge_and_metric(
 
 
 def test_limits_follow_protocol_and_data(
-    systems: tuple[TestedSystem, TestedSystem], report_data: Callable[..., ReportData]
+    systems: tuple[EvaluatedSystem, EvaluatedSystem], report_data: Callable[..., ReportData]
 ) -> None:
     def limits(**changes: Any) -> list[str]:
         plan = PLAN | {"speaker_independent": changes.get("independent", True)}
@@ -113,7 +113,7 @@ def test_limits_follow_protocol_and_data(
 
 def test_system_at_chance_is_said_to_be(
     posteriors: Callable[..., Posteriors],
-    system: Callable[..., TestedSystem],
+    system: Callable[..., EvaluatedSystem],
     report_data: Callable[..., ReportData],
 ) -> None:
     test = posteriors([[0.9, 0.1], [0.9, 0.1], [0.9, 0.1], [0.9, 0.1]], [0, 1, 0, 1], "aabb")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serplatform.report.data import ReportData, TestedSystem
+from serplatform.report.data import EvaluatedSystem, ReportData
 from serplatform.report.figures.base import NoDataError, Palette
 from serplatform.report.figures.other_results import OtherResults
 from serplatform.report.load import Posteriors
@@ -22,7 +22,7 @@ CLASSES = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "su
 @pytest.fixture
 def page(
     posteriors: Callable[..., Posteriors],
-    system: Callable[..., TestedSystem],
+    system: Callable[..., EvaluatedSystem],
     report_data: Callable[..., ReportData],
 ) -> Callable[..., ReportData]:
     def make(
@@ -54,10 +54,10 @@ def page(
 def test_same_protocol_corpus_classes_and_size_show_the_known_results(
     page: Callable[..., ReportData],
 ) -> None:
-    beside = find_baselines(page())
-    assert list(beside.results) == ["uar", "accuracy"]
-    assert {r.value for r in beside.results["uar"]} >= {0.541, 0.645, 0.753}
-    assert beside.refused == ""
+    found = find_baselines(page())
+    assert list(found.results) == ["uar", "accuracy"]
+    assert {r.value for r in found.results["uar"]} >= {0.541, 0.645, 0.753}
+    assert found.why_none == ""
 
 
 @pytest.mark.parametrize(
@@ -76,9 +76,9 @@ def test_any_difference_shows_none(page: Callable[..., ReportData], change: dict
 
 
 def test_another_number_of_utterances_is_refused_and_said(page: Callable[..., ReportData]) -> None:
-    beside = find_baselines(page(1000))
-    assert beside.results == {}
-    assert "1,440 utterances of the corpus, this page on 1,000" in beside.refused
+    found = find_baselines(page(1000))
+    assert found.results == {}
+    assert "1,440 utterances of the corpus, this page on 1,000" in found.why_none
     assert any("1,440" in s for s in build_narrative(page(1000)).verdict.sentences)
     assert find_baselines(page(1434)).results  # a few unreadable files
 

@@ -117,14 +117,17 @@ class AttentionSimilarityFigure(Figure[tuple[AttentionSimilarity, ...]]):
             tables.append(
                 charts.table(
                     f"{item.trial}: absolute cosine of the mean samplings",
-                    ["emotion", "utterances", *item.classes],
+                    {
+                        "emotion": None,
+                        "utterances": None,
+                        **dict.fromkeys(item.classes, decimal),
+                    },
                     [
                         [name, count, *row]
                         for name, count, row in zip(
                             item.classes, item.utterances, values, strict=True
                         )
                     ],
-                    dict.fromkeys(item.classes, decimal),
                 )
             )
             sentences.append(

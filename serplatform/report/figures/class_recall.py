@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from math import isnan
 
 from serplatform.report import charts
 from serplatform.report.data import ReportData
-from serplatform.report.figures.base import FIGURES, Drawing, Figure, Need, Palette
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, Need, Palette, Spec
 from serplatform.report.wording import percent, short
 from serplatform.statistics.bootstrap import Interval
 
@@ -59,7 +58,7 @@ class ClassRecallFigure(Figure[tuple[ClassRecall, ...]]):
         best = max(tested[systems[0]], key=lambda row: row.recall.value)
         worst = min(tested[systems[0]], key=lambda row: row.recall.value)
         chance = 100 / len(classes)
-        below = {"yref": "paper", "yanchor": "bottom", "xanchor": "left"}
+        low: Spec = {"yref": "paper", "yanchor": "bottom", "xanchor": "left"}
         return Drawing(
             summary=(
                 f"{systems[0]}: {best.emotion} is recognised best "
@@ -72,7 +71,7 @@ class ClassRecallFigure(Figure[tuple[ClassRecall, ...]]):
                     charts.axis("recall (%), 95 % interval", range=[-2, 102]),
                     charts.rows_axis(classes),
                     shapes=[charts.vertical(chance)],
-                    notes=[charts.note(chance, 0, "chance", color="@muted", **below)],
+                    notes=[charts.note(chance, 0, "chance", color="@muted", **low)],
                     height=130 + 46 * len(classes),
                 )
             ],
@@ -81,14 +80,9 @@ class ClassRecallFigure(Figure[tuple[ClassRecall, ...]]):
                     "Recall by class",
                     ["system", "class", "test utterances", "recall", "low", "high"],
                     [
-                        [
-                            r.system,
-                            r.emotion,
-                            r.utterances,
-                            None if isnan(r.recall.value) else r.recall.value,
-                            r.recall.low,
-                            r.recall.high,
-                        ]
+                        [r.system, r.emotion, r.utterances, *r.recall.ends()]
+                        if r.utterances
+                        else [r.system, r.emotion, 0, None, None, None]
                         for r in data
                     ],
                 )

@@ -60,16 +60,16 @@ class Cost(Figure[tuple[ReportTrial, ...]]):
             tables=[
                 charts.table(
                     "Cost of each trial",
-                    [
-                        "trial",
-                        "state",
-                        "dev UAR (%)",
-                        "training (s)",
-                        "epochs",
-                        "seconds an epoch",
-                        "parameters",
-                        "peak memory (MiB)",
-                    ],
+                    {
+                        "trial": None,
+                        "state": state_name,
+                        "dev UAR (%)": percent,
+                        "training (s)": "{:,.1f}".format,
+                        "epochs": "{:,}".format,
+                        "seconds an epoch": lambda v: decimal(v, 2),
+                        "parameters": whole,
+                        "peak memory (MiB)": whole,
+                    },
                     [
                         [
                             t.name,
@@ -83,24 +83,9 @@ class Cost(Figure[tuple[ReportTrial, ...]]):
                         ]
                         for t in data
                     ],
-                    {
-                        "state": state_name,
-                        "dev UAR (%)": percent,
-                        "training (s)": "{:,.1f}".format,
-                        "epochs": "{:,}".format,
-                        "seconds an epoch": lambda v: decimal(v, 2),
-                        "parameters": whole,
-                        "peak memory (MiB)": whole,
-                    },
                     csv_header=[
-                        "trial",
-                        "state",
-                        "dev_uar",
-                        "seconds",
-                        "epochs",
-                        "seconds_per_epoch",
-                        "num_parameters",
-                        "peak_memory_mb",
+                        *("trial", "state", "dev_uar", "seconds", "epochs"),
+                        *("seconds_per_epoch", "num_parameters", "peak_memory_mb"),
                     ],
                     sortable=True,
                 )

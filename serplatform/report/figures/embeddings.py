@@ -114,23 +114,13 @@ class EmbeddingsFigure(Figure[Embeddings]):
                 charts.table(
                     "How well classes keep together",
                     [
-                        "trial",
-                        "utterances",
-                        "vectors",
-                        "dimension",
-                        "same class among 5 neighbours",
-                        "by chance",
+                        *("trial", "utterances", "vectors", "dimension"),
+                        *("same class among 5 neighbours", "by chance"),
                     ],
                     [
-                        [
-                            p.trial,
-                            len(p.points),
-                            _vectors(p.made["vectors"]),
-                            p.made["dim"],
-                            p.made["purity"],
-                            p.made["chance"],
-                        ]
+                        (p.trial, len(p.points), _vectors(m["vectors"]), m["dim"], *_purity(m))
                         for p in pictures
+                        for m in [p.made]
                     ],
                 ),
                 charts.table(
@@ -151,6 +141,10 @@ class EmbeddingsFigure(Figure[Embeddings]):
                 "the vectors themselves. After Li et al., Interspeech 2020 (FG-CME), Fig. 2."
             ),
         )
+
+
+def _purity(made: EmbeddingRecord) -> tuple[float, float]:
+    return made["purity"], made["chance"]
 
 
 def _vectors(name: str) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from serplatform.report.data import LABELS, ReportData
 from serplatform.report.explanations import find_explanations
@@ -84,7 +85,7 @@ class EnsembleCost(Figure[tuple[SystemCost, SystemCost]]):
                 f"{single.num_parameters:,.0f} ({decimal(times, 1)} times as many)"
             )
         summary += f"; its trials were trained for {duration(ensemble.seconds)} in all."
-        costs = [
+        costs: list[tuple[str, list[float | None], Callable[[Any], str]]] = [
             ("test UAR (%)", [c.test_uar for c in data], percent),
             ("models", [c.models for c in data], _tenths),
             ("parameters", [c.num_parameters for c in data], whole),

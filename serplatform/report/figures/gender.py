@@ -56,13 +56,14 @@ class GenderFigure(Figure[tuple[GenderMetrics, ...]]):
             tables=[
                 charts.table(
                     "Test metrics by gender",
-                    ["gender", "system", "test utterances", "UAR (%)", "accuracy (%)"],
-                    map(dataclasses.astuple, data),
                     {
+                        "gender": None,
+                        "system": None,
                         "test utterances": "{:,}".format,
                         "UAR (%)": percent,
                         "accuracy (%)": percent,
                     },
+                    map(dataclasses.astuple, data),
                 )
             ],
             open_tables=True,

@@ -106,28 +106,18 @@ def _alone(data: Members) -> Table:
     folds = len(data.folds)
     return charts.table(
         "Each member alone, and what the ensemble's test UAR loses without it",
-        [
-            *("member", "mean share (%)", "folds that use it"),
-            *("dev UAR alone (%)", "test UAR alone (%)", "gain (points)"),
-        ],
-        [
-            [
-                m.name,
-                sum(m.shares) / folds,
-                sum(s > 0 for s in m.shares),
-                m.dev_uar,
-                m.test_uar,
-                m.gain,
-            ]
-            for m in data.members
-        ],
         {
+            "member": None,
             "mean share (%)": percent,
             "folds that use it": lambda used: f"{used} of {folds}",
             "dev UAR alone (%)": percent,
             "test UAR alone (%)": percent,
             "gain (points)": lambda v: "–" if v is None else points(v),
         },
+        [
+            (m.name, sum(m.shares) / folds, m.num_folds, m.dev_uar, m.test_uar, m.gain)
+            for m in data.members
+        ],
     )
 
 

@@ -15,6 +15,7 @@ from serplatform.report.figures.base import (
     NoDataError,
     Palette,
     Panel,
+    Spec,
     Table,
 )
 from serplatform.report.published_baselines import find_baselines, place_against, qualities
@@ -111,7 +112,7 @@ def _panel(one: ComparedMetric, title: str, palette: Palette) -> Panel:
         )
     )
     rows = [*(label for label, _ in one.ours), *(_label(r) for r in one.others)]
-    left = {"xref": "paper", "xanchor": "left", "yanchor": "bottom"}
+    left: Spec = {"xref": "paper", "xanchor": "left", "yanchor": "bottom"}
     ends = [len(rows) - 0.5, -0.9]
     return charts.panel(
         traces,

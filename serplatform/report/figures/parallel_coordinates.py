@@ -10,7 +10,15 @@ import numpy as np
 from serplatform.arrays import DoubleArray
 from serplatform.report import charts
 from serplatform.report.data import ReportData
-from serplatform.report.figures.base import FIGURES, Drawing, Figure, NoDataError, Palette, Panel
+from serplatform.report.figures.base import (
+    FIGURES,
+    Drawing,
+    Figure,
+    NoDataError,
+    Palette,
+    Panel,
+    Spec,
+)
 from serplatform.report.parameters import VariedParameter, value_text, varied_parameters
 from serplatform.report.wording import listing, percent
 
@@ -220,7 +228,8 @@ def _panel(bundle: Bundle) -> Panel:
                 opacity=0.7,
             )
         )
-    left, right = {"xanchor": "left", "xshift": 4}, {"xanchor": "right", "xshift": -4}
+    left: Spec = {"xanchor": "left", "xshift": 4}
+    right: Spec = {"xanchor": "right", "xshift": -4}
     return charts.panel(
         traces,
         charts.axis(

@@ -12,7 +12,7 @@ from serplatform.report import charts
 from serplatform.report.data import ReportData
 from serplatform.report.figures.base import FIGURES, Drawing, Figure, NoDataError, Palette, Panel
 from serplatform.report.parameters import value_text, varied_parameters
-from serplatform.report.wording import percent, plural
+from serplatform.report.wording import percent, percent_0, plural
 
 MIN_TRIALS = 8
 MAX_PANELS = 8
@@ -116,9 +116,8 @@ class ParameterEffects(Figure[tuple[Effect, ...]]):
             tables=[
                 charts.table(
                     "Share of variance by parameter (ω²)",
-                    ["parameter", "variance explained (%)", "trials"],
+                    {"parameter": None, "variance explained (%)": percent_0, "trials": None},
                     [[e.parameter, e.explained, len(e.points)] for e in data],
-                    {"variance explained (%)": lambda share: percent(share, 0)},
                 ),
                 charts.table(
                     "Trials by parameter",

@@ -359,12 +359,12 @@ def _summary(data: PhoneAttention) -> str:
 
 def _test_table(data: PhoneAttention) -> Table:
     counts = ["attention map", "utterances", "speakers", "sentences"]
+    ends = [[name, f"{name} low", f"{name} high"] for name in ("ratio", "excess", "spread")]
     rows: list[list[Cell]] = []
     display: list[list[str]] = []
     for m in data.maps:
-        what = [m.label, m.utterances, m.speakers, m.num_groups]
-        ratio, excess, spread = ([i.value, i.low, i.high] for i in (m.ratio, m.excess, m.spread))
-        rows.append([*what, *ratio, *excess, m.p_value, *spread])
+        what: list[Cell] = [m.label, m.utterances, m.speakers, m.num_groups]
+        rows.append([*what, *m.ratio.ends(), *m.excess.ends(), m.p_value, *m.spread.ends()])
         display.append(
             [
                 *map(str, what),
@@ -375,36 +375,30 @@ def _test_table(data: PhoneAttention) -> Table:
                 decimal(m.spread.value, 2),
             ]
         )
-
-    def ends(name: str) -> list[str]:
-        return [name, f"{name} low", f"{name} high"]
-
+    shown = ["vowel : consonant", "95 % interval", "excess on vowels (points)", "p", "spread"]
     return Table(
         caption="Vowels against consonants",
-        header=[
-            *(*counts, "vowel : consonant", "95 % interval"),
-            *("excess on vowels (points)", "p", "spread"),
-        ],
-        csv_header=[*counts, *ends("ratio"), *ends("excess"), "p", *ends("spread")],
+        header=[*counts, *shown],
+        csv_header=[*counts, *ends[0], *ends[1], "p", *ends[2]],
         rows=rows,
         display=display,
     )
 
 
 def _class_table(data: PhoneAttention) -> Table:
-    def ends(found: Interval | None) -> list[float | None]:
-        return [None] * 3 if found is None else [found.value, found.low, found.high]
+    def ends(found: Interval | None) -> tuple[float | None, ...]:
+        return (None, None, None) if found is None else found.ends()
 
     return charts.table(
         "Attention and time by phone class",
-        ["attention map", "phones", "attention", "time", "per frame", "low", "high"],
+        {
+            **dict.fromkeys(("attention map", "phones")),
+            **dict.fromkeys(("attention", "time"), percent_sign),
+            **dict.fromkeys(("per frame", "low", "high"), decimal),
+        },
         [
             [m.label, c.phone_class, c.mass, c.time, *ends(c.intensity)]
             for m in data.maps
             for c in m.classes
         ],
-        {
-            **dict.fromkeys(("attention", "time"), percent_sign),
-            **dict.fromkeys(("per frame", "low", "high"), decimal),
-        },
     )

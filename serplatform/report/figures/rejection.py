@@ -133,8 +133,12 @@ class RejectionFigure(Figure[RejectionCurve]):
 def _targets(data: RejectionCurve) -> Table:
     return charts.table(
         "Asked of each fold's dev rows, and reached on its test rows",
-        ["asked of dev rows", "folds that could", "test answered (%)", "test right (%)"],
+        {
+            "asked of dev rows": None,
+            "folds that could": None,
+            "test answered (%)": percent,
+            "test right (%)": percent,
+        },
         data.targets,
-        {"test answered (%)": percent, "test right (%)": percent},
         csv_header=["asked_of_dev", "folds_granted", "test_coverage", "test_accuracy"],
     )

@@ -139,23 +139,14 @@ class SampledShareFigure(Figure[tuple[SampledShare, ...]]):
             tables=[
                 charts.table(
                     "Elements sampled, by emotion",
+                    {
+                        **dict.fromkeys(("trial", "emotion", "utterances")),
+                        **dict.fromkeys(("share", "low", "high", "with the first window"), decimal),
+                    },
                     [
-                        *("trial", "emotion", "utterances", "share", "low", "high"),
-                        "with the first window",
-                    ],
-                    [
-                        [
-                            r.trial,
-                            r.emotion,
-                            r.utterances,
-                            r.share.value,
-                            r.share.low,
-                            r.share.high,
-                            r.with_first,
-                        ]
+                        [r.trial, r.emotion, r.utterances, *r.share.ends(), r.with_first]
                         for r in data
                     ],
-                    dict.fromkeys(("share", "low", "high", "with the first window"), decimal),
                 )
             ],
             note=(

@@ -35,6 +35,23 @@ class Outcome:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Total:
+    """What the trials of one architecture, or of all, took; ``seconds`` of training.
+
+    Attributes:
+        pruned: share of the seconds that pruned trials used.
+        failed: the same of failed trials.
+    """
+
+    architecture: str
+    count: int
+    seconds: float
+    epochs: int
+    pruned: float
+    failed: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Outcomes:
     """Rows by architecture then state; ``errors`` counts the messages of failed trials."""
 
@@ -44,45 +61,22 @@ class Outcomes:
     @property
     def totals(self) -> tuple[Total, ...]:
         """Of each architecture, and of all where there are several."""
-        names = list(dict.fromkeys(row.architecture for row in self.rows))
-        found = [
-            _total(name, [row for row in self.rows if row.architecture == name]) for name in names
-        ]
-        return (*found, _total("all", self.rows)) if len(names) > 1 else tuple(found)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Total:
-    """What the trials of one architecture, or of all, took.
-
-    Attributes:
-        seconds: of training.
-        pruned: share of the seconds that pruned trials used.
-        failed: the same of failed trials.
-    """
-
-    architecture: str
-    count: int
-    epochs: int
-    seconds: float
-    pruned: float
-    failed: float
+        by_name: dict[str, list[Outcome]] = {}
+        for row in self.rows:
+            by_name.setdefault(row.architecture, []).append(row)
+        found = [_total(name, rows) for name, rows in by_name.items()]
+        return (*found, _total("all", self.rows)) if len(found) > 1 else tuple(found)
 
 
 def _total(name: str, rows: Sequence[Outcome]) -> Total:
     seconds = sum(row.seconds for row in rows)
-
-    def share(state: str) -> float:
-        spent = sum(row.seconds for row in rows if row.state == state)
-        return spent / seconds if seconds else 0.0
-
+    spent = {s: sum(row.seconds for row in rows if row.state == s) for s in ("pruned", "failed")}
     return Total(
         architecture=name,
         count=sum(row.count for row in rows),
-        epochs=sum(row.epochs for row in rows),
         seconds=seconds,
-        pruned=share("pruned"),
-        failed=share("failed"),
+        epochs=sum(row.epochs for row in rows),
+        **{state: used / seconds if seconds else 0.0 for state, used in spent.items()},
     )
 
 
@@ -134,15 +128,8 @@ class TrialOutcomes(Figure[Outcomes]):
         tables = [
             charts.table(
                 "Trials by architecture and outcome",
-                [
-                    *("architecture", "outcome", "trials", "epochs", "training (s)"),
-                    *("best dev UAR (%)", "median dev UAR (%)"),
-                ],
-                [
-                    [r.architecture, r.state, r.count, r.epochs, r.seconds, r.best, r.median]
-                    for r in data.rows
-                ],
                 {
+                    "architecture": None,
                     "outcome": state_name,
                     "trials": "{:,}".format,
                     "epochs": "{:,}".format,
@@ -150,24 +137,22 @@ class TrialOutcomes(Figure[Outcomes]):
                     "best dev UAR (%)": percent,
                     "median dev UAR (%)": percent,
                 },
+                map(dataclasses.astuple, data.rows),
             ),
             charts.table(
                 "What the search took",
-                [
-                    *("architecture", "trials", "training (h)", "epochs"),
-                    *("on pruned trials (%)", "on failed trials (%)"),
-                ],
-                [
-                    [t.architecture, t.count, t.seconds / 3600, t.epochs, t.pruned, t.failed]
-                    for t in data.totals
-                ],
                 {
+                    "architecture": None,
                     "trials": "{:,}".format,
                     "training (h)": "{:,.2f}".format,
                     "epochs": "{:,}".format,
                     "on pruned trials (%)": percent,
                     "on failed trials (%)": percent,
                 },
+                [
+                    [t.architecture, t.count, t.seconds / 3600, t.epochs, t.pruned, t.failed]
+                    for t in data.totals
+                ],
             ),
         ]
         if data.errors:

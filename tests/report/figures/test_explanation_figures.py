@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from serplatform.artifacts.explanations import CurveRecord
 from serplatform.artifacts.files import read_json, write_json
 from serplatform.report.build import render
 from serplatform.report.data import ReportData, build_report_data
@@ -29,23 +30,15 @@ from serplatform.report.figures.attention_similarity import (
     attention_similarity,
     cosine_similarity,
 )
-from serplatform.report.figures.base import FIGURES, NoDataError, Palette
+from serplatform.report.figures.base import FIGURES, Need, NoDataError, Palette
 from serplatform.report.figures.embeddings import EmbeddingsFigure
-from serplatform.report.figures.latency_tradeoff import LatencyTradeoff
 from serplatform.report.figures.phone_attention import PhoneAttentionFigure, map_attention
 from serplatform.report.figures.sampled_share import SampledShareFigure
+from serplatform.report.figures.tradeoffs import LatencyTradeoff
 from serplatform.report.load import load_source
 from tests.support.explained_run import add_explanations
 
-#: figures that need an explained run
-NAMES = (
-    "attention_on_speech",
-    "phone_attention",
-    "sampled_share",
-    "attention_similarity",
-    "embeddings",
-    "latency_tradeoff",
-)
+NAMES = [name for name in FIGURES.names() if Need.EXPLANATIONS in FIGURES.get(name).needs]
 
 
 @pytest.fixture(scope="module")
@@ -75,35 +68,14 @@ def changed(folder: Path, tmp_path: Path) -> Callable[..., ReportData]:
     return change
 
 
-def test_plotly_accepts_every_panel(found: ReportData, palette: Palette) -> None:
-    import plotly.graph_objects as go
-
-    def resolved(value: Any) -> Any:
-        if isinstance(value, str) and value.startswith("@"):
-            return [[0, "#000"], [1, "#fff"]] if value == "@sequential" else "#123456"
-        if isinstance(value, dict):
-            return {k: resolved(v) for k, v in value.items()}
-        return [resolved(v) for v in value] if isinstance(value, (list, tuple)) else value
-
-    for name in NAMES:
-        figure = FIGURES.get(name)()
-        drawing = figure.draw(figure.compute(found), palette)
-        assert drawing.summary.endswith(".")
-        assert drawing.tables
-        assert drawing.panels
-        for panel in drawing.panels:
-            go.Figure(data=resolved(panel.data), layout=resolved(panel.layout))
-        for table in drawing.tables:
-            header = table.csv_header or table.header
-            assert {len(row) for row in table.rows} == {len(header)}
-            assert {len(row) for row in table.shown()} == {len(table.header)}
-
-
-def test_without_explanations_every_figure_says_how_to_make_them(on_disk: Any) -> None:
+def test_without_explanations_every_figure_says_how_to_make_them(
+    on_disk: Any, palette: Palette
+) -> None:
+    assert len(NAMES) == 6
     bare = build_report_data(load_source(on_disk.run))
     for name in NAMES:
         with pytest.raises(NoDataError, match="serplatform explain RUN"):
-            FIGURES.get(name)().compute(bare)
+            FIGURES.get(name)().make(bare, palette)
 
 
 # -- attention by phone class
@@ -187,8 +159,8 @@ def test_utterances_whose_alignment_failed_are_named_and_counted(
     assert note.startswith("Alignment: pocketsphinx-forced. Left out: 3 utterances whose phones")
     shown = AttentionOnSpeechFigure()
     data = shown.compute(found)
-    assert [item.misaligned for item in data.utterances] == [True, False]
-    first = data.utterances[0].utterance_id
+    assert [item.record["misaligned"] for item in data.utterances] == [True, False]
+    first = data.utterances[0].record["utterance_id"]
     assert f"The alignment of {first} is not to be trusted" in shown.draw(data, palette).note
 
 
@@ -266,7 +238,7 @@ def test_every_utterance_of_the_fold_is_in_the_picture(found: ReportData, palett
 
 def test_slower_and_worse_trials_are_beaten(found: ReportData) -> None:
     data = LatencyTradeoff().compute(found)
-    assert [t.milliseconds for t in data] == pytest.approx([1.0, 2.0])
+    assert [t.cost for t in data] == pytest.approx([1.0, 2.0])
     assert data[0].undominated
     assert data[1].undominated == (data[1].dev_uar > data[0].dev_uar)
 
@@ -275,14 +247,15 @@ def test_slower_and_worse_trials_are_beaten(found: ReportData) -> None:
 
 
 def curve(trial: str, architecture: str, largest: float) -> ShownCurve:
-    return ShownCurve(
-        trial=trial,
+    record = CurveRecord(
+        trial=1,
         architecture=architecture,
         map="layer1",
         kind="frames",
-        starts=(0.0, 0.01),
-        times_even=(largest, 2 - largest),
+        starts=[0.0, 0.01],
+        times_even=[largest, 2 - largest],
     )
+    return ShownCurve(trial=trial, record=record)
 
 
 def test_the_papers_models_are_drawn_first_unless_their_attention_is_even() -> None:
@@ -319,7 +292,8 @@ def test_tracks_that_an_utterance_lacks_leave_no_hole(found: ReportData, palette
     assert list(domains) == ["yaxis3", "yaxis", "yaxis2"]
     assert domains["yaxis3"][0] == 0.0
     assert domains["yaxis2"][1] == 1.0
-    bare = dataclasses.replace(item, curves=(), words=(), phones=())
+    record: Any = item.record | {"words": [], "phones": []}
+    bare = dataclasses.replace(item, record=record, curves=())
     assert tracks(bare) == ({"yaxis": [0.0, 1.0]}, 190)
     assert pixels > 400
     drawing = figure.draw(dataclasses.replace(data, utterances=(bare,)), palette)
@@ -354,7 +328,7 @@ def test_explanations_of_an_older_program_do_not_stop_the_page(changed, tmp_path
     for key in ("trials", "phones", "confident_errors"):
         del info[key]
     write_json(path, info)
-    for name in NAMES[:2] + NAMES[4:]:
+    for name in NAMES:
         with pytest.raises(NoDataError, match=r"lacks trials; .*; run `serplatform explain`"):
             FIGURES.get(name)().compute(report_data)
     assert "is damaged: lacks trials" in render(report_data)

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
-from serplatform.report.data import ReportData, TestedSystem, build_report_data
-from serplatform.report.figures.base import FIGURES, SECTIONS, NoDataError, Palette
+from serplatform.metrics import reliability_bins
+from serplatform.report.data import EvaluatedSystem, ReportData, build_report_data
+from serplatform.report.figures.base import (
+    FIGURES,
+    FIRST,
+    SECTIONS,
+    Figure,
+    NoDataError,
+    Palette,
+    in_order,
+)
 from serplatform.report.figures.class_recall import ClassRecallFigure
 from serplatform.report.figures.confusion_matrix import ConfusionMatrix, worst_pairs
 from serplatform.report.figures.disagreement import DisagreementFigure
@@ -17,12 +27,12 @@ from serplatform.report.figures.gender import GenderFigure
 from serplatform.report.figures.members import MembersFigure
 from serplatform.report.figures.metrics_table import MetricsTable
 from serplatform.report.figures.rejection import RejectionFigure
-from serplatform.report.figures.reliability import ReliabilityFigure, reliability_bins
+from serplatform.report.figures.reliability import ReliabilityFigure
 from serplatform.report.figures.speaker_accuracy import SpeakerAccuracyFigure
 from serplatform.report.load import Posteriors, load_source
 
 MakePosteriors = Callable[..., Posteriors]
-MakeSystem = Callable[..., TestedSystem]
+MakeSystem = Callable[..., EvaluatedSystem]
 MakeReportData = Callable[..., ReportData]
 
 #: Six rows of two speakers in two folds: happy right, right, wrong; sad right, wrong, right.
@@ -33,12 +43,12 @@ FOLDS = [0, 0, 1, 0, 1, 1]
 
 
 @pytest.fixture
-def single(posteriors: MakePosteriors, system: MakeSystem) -> TestedSystem:
+def single(posteriors: MakePosteriors, system: MakeSystem) -> EvaluatedSystem:
     return system(posteriors(ROWS, TRUTH, SPEAKERS, FOLDS))
 
 
 def test_confusion_counts_and_rates(
-    single: TestedSystem, report_data: MakeReportData, palette: Palette
+    single: EvaluatedSystem, report_data: MakeReportData, palette: Palette
 ) -> None:
     (found,) = ConfusionMatrix().compute(report_data(systems=[single]))
     assert found.counts.tolist() == [[2, 1], [1, 2]]
@@ -71,7 +81,7 @@ def test_class_that_never_occurs_has_rates_of_zero_and_no_recall(
 
 
 def test_recall_by_class(
-    single: TestedSystem, report_data: MakeReportData, palette: Palette
+    single: EvaluatedSystem, report_data: MakeReportData, palette: Palette
 ) -> None:
     happy, sad = ClassRecallFigure().compute(report_data(systems=[single]))
     assert happy.recall.value == pytest.approx(2 / 3)
@@ -84,7 +94,7 @@ def test_recall_by_class(
 
 
 def test_accuracy_by_speaker_in_order(
-    single: TestedSystem, report_data: MakeReportData, palette: Palette
+    single: EvaluatedSystem, report_data: MakeReportData, palette: Palette
 ) -> None:
     low, high = SpeakerAccuracyFigure().compute(report_data(systems=[single]))
     assert (low.speaker_id, low.utterances, low.accuracy) == ("b", 3, pytest.approx(1 / 3))
@@ -97,16 +107,25 @@ def test_accuracy_by_speaker_in_order(
 
 def test_reliability_bins_by_hand(posteriors: MakePosteriors) -> None:
     test = posteriors(ROWS, TRUTH, SPEAKERS, FOLDS)
-    bins = {round(b.high, 1): b for b in reliability_bins(test)}
-    # confidences 0.9 0.8 0.7 0.6 0.6 0.9; a bin holds its upper edge
-    assert sorted(bins) == [0.6, 0.7, 0.8, 0.9]
-    assert (bins[0.6].utterances, bins[0.6].confidence, bins[0.6].accuracy) == (2, 0.6, 0.5)
-    assert (bins[0.7].utterances, bins[0.7].accuracy) == (1, 0.0)
-    assert (bins[0.9].utterances, bins[0.9].accuracy) == (2, 1.0)
+    bins = {round(15 * b.high): b for b in reliability_bins(test.truth, test.values)}
+    # confidences 0.9 0.8 0.7 0.6 0.6 0.9 in fifteenths; a bin holds its upper edge
+    assert sorted(bins) == [9, 11, 12, 14]
+    assert (bins[9].count, bins[9].confidence, bins[9].accuracy) == (2, 0.6, 0.5)
+    assert (bins[11].count, bins[11].accuracy) == (1, 0.0)
+    assert (bins[14].count, bins[14].accuracy) == (2, 1.0)
+
+
+def test_the_bins_that_are_drawn_give_the_ece_that_is_printed(
+    single: EvaluatedSystem, report_data: MakeReportData
+) -> None:
+    (found,) = ReliabilityFigure().compute(report_data(systems=[single]))
+    total = sum(b.count for b in found.bins)
+    gaps = sum(b.count * abs(b.confidence - b.accuracy) for b in found.bins)
+    assert gaps / total == pytest.approx(found.ece)
 
 
 def test_reliability_says_which_way_it_errs(
-    single: TestedSystem, report_data: MakeReportData, palette: Palette
+    single: EvaluatedSystem, report_data: MakeReportData, palette: Palette
 ) -> None:
     found = ReliabilityFigure().compute(report_data(systems=[single]))
     # mean confidence 4.5/6 = 0.75, accuracy 4/6
@@ -114,13 +133,13 @@ def test_reliability_says_which_way_it_errs(
 
 
 def test_metrics_pooled_and_over_folds(
-    single: TestedSystem, report_data: MakeReportData, palette: Palette
+    single: EvaluatedSystem, report_data: MakeReportData, palette: Palette
 ) -> None:
     found = MetricsTable().compute(report_data(systems=[single]))
     accuracy = next(row for row in found.rows if row.metric == "accuracy")
     assert accuracy.pooled.value == pytest.approx(4 / 6)
     assert accuracy.mean == pytest.approx((1 + 1 / 3) / 2)  # folds 3/3 and 1/3
-    assert accuracy.deviation == pytest.approx(np.std([1, 1 / 3], ddof=1))
+    assert accuracy.std == pytest.approx(np.std([1, 1 / 3], ddof=1))
     pooled, over_folds, by_fold = MetricsTable().draw(found, palette).tables
     assert list(pooled.shown()[0]) == ["Accuracy (%)", "66.7 (33.3 to 100.0)"]
     assert over_folds.shown()[0] == ["Accuracy (%)", "66.7 ± 47.1"]
@@ -128,22 +147,14 @@ def test_metrics_pooled_and_over_folds(
     assert len(pooled.csv_header) == len(pooled.rows[0])
 
 
-@pytest.mark.parametrize(
-    "figure", [MetricsTable, ConfusionMatrix, ClassRecallFigure, SpeakerAccuracyFigure]
-)
-def test_results_without_a_finished_trial_say_why(figure: Any, report_data: MakeReportData) -> None:
-    with pytest.raises(NoDataError, match="no finished trial has test posteriors"):
-        figure().compute(report_data())
-
-
-@pytest.mark.parametrize(
-    "figure", [MembersFigure, DisagreementFigure, RejectionFigure, GenderFigure]
-)
-def test_ensemble_figures_without_an_ensemble_say_why(
-    figure: Any, report_data: MakeReportData
+@pytest.mark.parametrize("name", FIGURES.names())
+def test_a_figure_without_what_it_needs_says_so(
+    name: str, report_data: MakeReportData, palette: Palette
 ) -> None:
-    with pytest.raises(NoDataError, match=r"no ensemble|has none"):
-        figure().compute(report_data())
+    figure = FIGURES.get(name)()
+    with pytest.raises(NoDataError) as caught:
+        figure.make(report_data(), palette)
+    assert not figure.needs or str(caught.value) in {need.value for need in figure.needs}
 
 
 def test_ensemble_figures_show_what_the_ensemble_recorded(on_disk: Any, palette: Palette) -> None:
@@ -164,7 +175,7 @@ def test_ensemble_figures_show_what_the_ensemble_recorded(on_disk: Any, palette:
     assert rejection.accuracy_of_all == pytest.approx(
         info["pooled"]["ensemble"]["accuracy"]["value"]
     )
-    assert [w[0] for w in rejection.wishes][:2] == ["coverage 90 %", "coverage 75 %"]
+    assert [w[0] for w in rejection.targets][:2] == ["coverage 90 %", "coverage 75 %"]
     assert RejectionFigure().draw(rejection, palette).tables[0].rows[0][0] == "coverage 90 %"
     genders = GenderFigure().compute(found)
     assert {(g.gender, g.system) for g in genders} == {
@@ -176,13 +187,14 @@ def test_ensemble_figures_show_what_the_ensemble_recorded(on_disk: Any, palette:
         found.systems[0].test
     )
     disagreement = DisagreementFigure().compute(found)
-    shares = np.array(disagreement.shares)
+    shares = np.array(disagreement["disagreement"])
     np.testing.assert_array_equal(shares, shares.T)
     assert np.diag(shares).tolist() == [0.0] * len(shares)
 
 
-def test_every_figure_belongs_to_a_section_and_plotly_accepts_it(
-    on_disk: Any, palette: Palette
+@pytest.mark.parametrize("name", FIGURES.names())
+def test_every_figure_is_drawn_of_some_report_and_plotly_accepts_it(
+    name: str, reports: list[ReportData]
 ) -> None:
     import plotly.graph_objects as go
 
@@ -193,29 +205,49 @@ def test_every_figure_belongs_to_a_section_and_plotly_accepts_it(
             return {k: resolved(v) for k, v in value.items()}
         return [resolved(v) for v in value] if isinstance(value, (list, tuple)) else value
 
-    found = build_report_data(load_source(on_disk.ensemble))
-    drawn = 0
-    for name in FIGURES.names():
-        figure = FIGURES.get(name)()
-        assert figure.name == name
-        assert figure.section in SECTIONS
-        if name == "parameter_importance":  # needs more trials than the fixture has
-            continue
-        if figure.section == "explanations" or name == "latency_tradeoff":
-            continue  # need an explained run: test_explanation_figures.py
-        if name == "other_results":  # needs a corpus that others have measured: test_beside.py
-            continue
-        drawing = figure.draw(figure.compute(found), palette)
+    figure = FIGURES.get(name)()
+    assert figure.section in SECTIONS
+    drawings = []
+    for report in reports:
+        palette = Palette(architectures=report.architectures)
+        with contextlib.suppress(NoDataError):
+            drawings.append(figure.make(report, palette))
+    assert drawings, f"no report has what {name} needs"
+    for drawing in drawings:
         assert drawing.summary.endswith(".")
         assert drawing.tables
         for panel in drawing.panels:
             go.Figure(data=resolved(panel.data), layout=resolved(panel.layout))
-            drawn += 1
         for table in drawing.tables:
             header = table.csv_header or table.header
             assert {len(row) for row in table.rows} == {len(header)}
             assert {len(row) for row in table.shown()} == {len(table.header)}
-    assert drawn > 10
+
+
+def test_figures_stand_behind_the_one_that_they_follow() -> None:
+    figures = {name: FIGURES.get(name) for name in FIGURES.names()}
+    placed = [name for section in SECTIONS for name in in_order(figures, section)]
+    assert sorted(placed) == FIGURES.names()
+    assert placed[:3] == ["metrics_table", "other_results", "confusion_matrix"]
+    for name, figure in figures.items():
+        assert figure.after == FIRST or placed.index(figure.after) < placed.index(name), name
+
+
+def test_a_figure_of_a_plugin_finds_its_place() -> None:
+    def figure(place: str) -> Any:
+        return type("Plugged", (Figure,), {"section": "models", "after": place, "title": "t"})
+
+    figures = {
+        "b": figure(FIRST),
+        "c": figure("b"),
+        "a": figure("b"),
+        "lost": figure("nowhere"),
+        "behind": figure("lost"),
+        "last": figure(""),
+    }
+    assert in_order(figures, "models") == ["b", "a", "c", "last", "lost", "behind"]
+    turning = {"x": figure("y"), "y": figure("x")}
+    assert in_order(turning, "models") == ["x", "y"]
 
 
 def test_architectures_keep_their_colour_and_marker(palette: Palette) -> None:

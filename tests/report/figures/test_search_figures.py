@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from serplatform.artifacts.trial import HistoryEntry
 from serplatform.report.data import ReportData
 from serplatform.report.figures.base import NoDataError, Palette
 from serplatform.report.figures.context_length import ContextLength
@@ -20,10 +21,10 @@ from serplatform.report.figures.parameter_importance import (
     permutation_importance,
 )
 from serplatform.report.figures.search_history import SearchHistory
-from serplatform.report.figures.size_tradeoff import SizeTradeoff
+from serplatform.report.figures.tradeoffs import SizeTradeoff
 from serplatform.report.figures.trial_curves import TrialCurvesFigure, reached_curve
 from serplatform.report.figures.trial_outcomes import TrialOutcomes
-from serplatform.report.load import Epoch, ReportTrial
+from serplatform.report.load import ReportTrial
 
 MakeTrial = Callable[..., ReportTrial]
 MakeReportData = Callable[..., ReportData]
@@ -40,8 +41,8 @@ def test_best_so_far_counts_finished_trials_only(
         trial(4, uar=0.5),
     ]
     found = SearchHistory().compute(report_data(trials))
-    assert found.best == (0.4, 0.4, 0.4, 0.6, 0.6)
-    assert [p.objective for p in found.points] == [0.4, 0.9, None, 0.6, 0.5]
+    assert [p.best for p in found] == [0.4, 0.4, 0.4, 0.6, 0.6]
+    assert [p.objective for p in found] == [0.4, 0.9, None, 0.6, 0.5]
     drawing = SearchHistory().draw(found, palette)
     assert "5 trials: 3 finished, 1 pruned, 1 failed." in drawing.summary
     assert "60.0 %, was found by moma #3, trial 4 of 5" in drawing.summary
@@ -50,37 +51,37 @@ def test_best_so_far_counts_finished_trials_only(
 
 
 def test_best_so_far_starts_empty_before_the_first_finished_trial(
-    trial: MakeTrial, report_data: MakeReportData
+    trial: MakeTrial, report_data: MakeReportData, palette: Palette
 ) -> None:
     found = SearchHistory().compute(report_data([trial(0, uar=0.3, state="pruned"), trial(1)]))
-    assert found.best == (None, 0.5)
+    assert [p.best for p in found] == [None, 0.5]
     with pytest.raises(NoDataError, match="no trial was recorded"):
-        SearchHistory().compute(report_data([]))
+        SearchHistory().make(report_data([]), palette)
 
 
 def test_pruned_trial_shows_the_best_epochs_of_the_folds_it_began(
     trial: MakeTrial, report_data: MakeReportData
 ) -> None:
     history = (
-        Epoch(fold=0, epoch=1, train_loss=1.0, dev={"uar": 0.3}),
-        Epoch(fold=0, epoch=2, train_loss=1.0, dev={"uar": 0.5}),
-        Epoch(fold=0, epoch=3, train_loss=1.0, dev={"uar": 0.4}),
-        Epoch(fold=1, epoch=1, train_loss=1.0, dev={"uar": 0.1}),
-        Epoch(fold=2, epoch=1, train_loss=1.0, dev={}),
+        HistoryEntry(fold=0, epoch=1, train_loss=1.0, dev={"uar": 0.3}),
+        HistoryEntry(fold=0, epoch=2, train_loss=1.0, dev={"uar": 0.5}),
+        HistoryEntry(fold=0, epoch=3, train_loss=1.0, dev={"uar": 0.4}),
+        HistoryEntry(fold=1, epoch=1, train_loss=1.0, dev={"uar": 0.1}),
+        HistoryEntry(fold=2, epoch=1, train_loss=1.0, dev={}),
     )
     pruned = trial(0, uar=None, state="pruned", history=history)
-    assert SearchHistory().compute(report_data([pruned])).points[0].objective == pytest.approx(0.3)
+    assert SearchHistory().compute(report_data([pruned]))[0].objective == pytest.approx(0.3)
     finished = trial(0, uar=0.45, history=history)
-    assert SearchHistory().compute(report_data([finished])).points[0].objective == 0.45
+    assert SearchHistory().compute(report_data([finished]))[0].objective == 0.45
 
 
 def test_learning_curves_are_of_the_best_trial_of_each_architecture(
     trial: MakeTrial, report_data: MakeReportData, palette: Palette
 ) -> None:
     history = (
-        Epoch(fold=0, epoch=1, train_loss=1.0, dev={"uar": 0.3}),
-        Epoch(fold=0, epoch=2, train_loss=float("nan"), dev={"uar": 0.5}),
-        Epoch(fold=1, epoch=1, train_loss=0.8, dev={}),
+        HistoryEntry(fold=0, epoch=1, train_loss=1.0, dev={"uar": 0.3}),
+        HistoryEntry(fold=0, epoch=2, train_loss=float("nan"), dev={"uar": 0.5}),
+        HistoryEntry(fold=1, epoch=1, train_loss=0.8, dev={}),
     )
     trials = [
         trial(0, uar=0.4, history=history),
@@ -108,7 +109,8 @@ def test_a_trial_is_worth_the_mean_of_the_best_epochs_of_the_folds_it_began(
 ) -> None:
     values = [(0, 0.3), (0, 0.2), (0, 0.5), (1, 0.1), (1, 0.4)]
     history = tuple(
-        Epoch(fold=f, epoch=i, train_loss=1.0, dev={"uar": v}) for i, (f, v) in enumerate(values)
+        HistoryEntry(fold=f, epoch=i, train_loss=1.0, dev={"uar": v})
+        for i, (f, v) in enumerate(values)
     )
     curve = reached_curve(trial(3, history=history))
     assert curve is not None
@@ -121,9 +123,9 @@ def test_a_trial_is_worth_the_mean_of_the_best_epochs_of_the_folds_it_began(
 def test_curves_are_thinned_and_keep_their_ends(
     trial: MakeTrial, report_data: MakeReportData, palette: Palette
 ) -> None:
-    def history(count: int, top: float) -> tuple[Epoch, ...]:
+    def history(count: int, top: float) -> tuple[HistoryEntry, ...]:
         return tuple(
-            Epoch(fold=0, epoch=i, train_loss=1.0, dev={"uar": top * (i + 1) / count})
+            HistoryEntry(fold=0, epoch=i, train_loss=1.0, dev={"uar": top * (i + 1) / count})
             for i in range(count)
         )
 
