@@ -216,12 +216,14 @@ def note(
 def words(x: Sequence[float], y: float, texts: Sequence[str], axis_name: str, size: int) -> Spec:
     """Texts along a track."""
     return {
-        **_trace("scatter", "", texts, None),
+        "type": "scatter",
         "mode": "text",
         "x": list(x),
         "y": [y] * len(x),
         "yaxis": axis_name,
+        "text": list(texts),
         "textfont": {"size": size, "color": "@ink"},
+        "hoverinfo": "skip",
         "showlegend": False,
         "cliponaxis": True,
     }
@@ -295,7 +297,7 @@ def heat_map(
     title: str = "",
     x: str = "",
     y: str = "",
-    angle: float = 0,
+    angle: float | None = None,
     text_size: int = 11,
     min_width: int = 0,
     square: bool = False,
@@ -324,7 +326,8 @@ def heat_map(
         "textfont": {"size": text_size},
         **_SEQUENTIAL,
     }
-    across = axis(x, [short(name) for name in columns], tickangle=angle, **BARE)
+    turned = {} if angle is None else {"tickangle": angle}
+    across = axis(x, [short(name) for name in columns], **turned, **BARE)
     down = axis(y, [short(name) for name in rows], autorange="reversed", automargin=True, **BARE)
     return panel(
         [cells], across, down, title=title, height=height, min_width=min_width, square=square

@@ -29,11 +29,10 @@ from serplatform.report.wording import METRICS, listing, plural
 from serplatform.run_directory import merit
 from serplatform.statistics.bootstrap import (
     Interval,
-    bootstrap_difference,
     bootstrap_intervals,
 )
-from serplatform.statistics.mcnemar import McNemarResult, mcnemar_exact
-from serplatform.statistics.permutation import PermutationResult, paired_permutation_test
+from serplatform.statistics.mcnemar import McNemarResult
+from serplatform.statistics.permutation import PermutationResult
 
 R = TypeVar("R", PermutationResult, McNemarResult)
 
@@ -99,21 +98,6 @@ class EvaluatedSystem(MeasuredSystem):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """Ensemble minus best single, on the same test rows.
-
-    Attributes:
-        difference: metric name to the difference of the pooled values.
-        permutation: of the difference in UAR; a speaker's answers are swapped together.
-        mcnemar: of the accuracies; utterances count as independent.
-    """
-
-    difference: Mapping[str, Interval]
-    permutation: PermutationResult
-    mcnemar: McNemarResult
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class EnsembleMember:
     """One trial's part in the ensemble; values are means over the folds that use it.
 
@@ -154,7 +138,7 @@ class ReportData:
         systems: the ensemble first, if there is one; then the best single trial; empty when
             no trial finished.
         recorded: systems of which only the metrics are at hand.
-        comparison: of the two systems, or None.
+        comparison: of the ensemble with the best single trial, or None.
         members: of the ensemble, largest mean share first.
         used: trials that a system is made of, as far as their runs are there.
         resamples: behind every interval.
@@ -165,7 +149,7 @@ class ReportData:
     trials: tuple[ReportTrial, ...]
     systems: tuple[EvaluatedSystem, ...]
     recorded: tuple[MeasuredSystem, ...]
-    comparison: Comparison | None
+    comparison: ComparisonRecord | None
     members: tuple[EnsembleMember, ...]
     used: tuple[ReportTrial, ...]
     resamples: int = RESAMPLES
@@ -242,24 +226,13 @@ class ReportData:
 
 def measure(
     posteriors: Posteriors, *, key: str, chosen: str, drawing: Resampling
-) -> EvaluatedSystem:
-    """Measure a system on the test rows of its posteriors.
-
-    Raises:
-        ArtifactError: there are no test rows.
-    """
-    test = posteriors.where(part="test").ordered()
-    if not len(test):
-        raise ArtifactError(f"the posteriors of the {LABELS[key].lower()} hold no test rows")
-    by_fold = {}
-    for fold in sorted(set(test.folds.tolist())):
-        rows = test.where(fold=fold)
-        by_fold[fold] = classification_metrics(rows.truth, rows.values)
-    return EvaluatedSystem(
+) -> MeasuredSystem:
+    """Measure a system on its test rows, see :func:`test_rows`."""
+    test = test_rows(posteriors, key)
+    return MeasuredSystem(
         key=key,
         label=LABELS[key],
         chosen=chosen,
-        test=test,
         pooled=bootstrap_intervals(
             test.truth,
             test.values,
@@ -267,9 +240,33 @@ def measure(
             num_resamples=drawing.resamples,
             seed=drawing.seed,
         ),
-        by_fold=by_fold,
-        recall=recall_intervals(test, drawing),
+        by_fold={
+            fold: classification_metrics(rows.truth, rows.values)
+            for fold in sorted(set(test.folds.tolist()))
+            for rows in [test.where(fold=fold)]
+        },
     )
+
+
+def test_rows(posteriors: Posteriors, key: str) -> Posteriors:
+    """The test rows of a system's posteriors, by fold and utterance id.
+
+    Raises:
+        ArtifactError: there are none.
+    """
+    test = posteriors.where(part="test").ordered()
+    if not len(test):
+        raise ArtifactError(f"the posteriors of the {LABELS[key].lower()} hold no test rows")
+    return test
+
+
+def evaluated(
+    measured: MeasuredSystem, posteriors: Posteriors, drawing: Resampling
+) -> EvaluatedSystem:
+    """A measured system with its posteriors."""
+    test = test_rows(posteriors, measured.key)
+    recall = recall_intervals(test, drawing)
+    return EvaluatedSystem(**vars(measured), test=test, recall=recall)
 
 
 def best_by_fold(trials: Sequence[ReportTrial]) -> tuple[ReportTrial, ...]:
@@ -320,43 +317,6 @@ def _chosen_sentence(chosen: Sequence[ReportTrial], objective: str = "uar") -> s
     return f"For each fold, {rule}: {listing(names)}."
 
 
-def compare(first: EvaluatedSystem, second: EvaluatedSystem, drawing: Resampling) -> Comparison:
-    """Compare two systems on the same test rows.
-
-    Raises:
-        ArtifactError: their rows are not the same.
-    """
-    a, b = first.test, second.test
-    if (
-        a.utterance_ids != b.utterance_ids
-        or not np.array_equal(a.folds, b.folds)
-        or not np.array_equal(a.truth, b.truth)
-    ):
-        raise ArtifactError(
-            "the ensemble and the best single trial were not tested on the same utterances; "
-            "build the ensemble again from this run"
-        )
-    return Comparison(
-        difference=bootstrap_difference(
-            a.truth,
-            a.values,
-            b.values,
-            a.speaker_ids,
-            num_resamples=drawing.resamples,
-            seed=drawing.seed,
-        ),
-        permutation=paired_permutation_test(
-            a.truth,
-            a.prediction,
-            b.prediction,
-            num_classes=a.values.shape[1],
-            speaker_ids=a.speaker_ids,
-            seed=drawing.seed,
-        ),
-        mcnemar=mcnemar_exact(a.truth, a.prediction, b.prediction),
-    )
-
-
 def build_report_data(source: ReportSource) -> ReportData:
     """Work out everything the page claims.
 
@@ -373,7 +333,8 @@ def build_report_data(source: ReportSource) -> ReportData:
     systems = []
     if single is not None:
         sentence = _chosen_sentence(chosen)
-        systems.append(measure(single, key="single", chosen=sentence, drawing=drawing))
+        measured = measure(single, key="single", chosen=sentence, drawing=drawing)
+        systems.append(evaluated(measured, single, drawing))
     return ReportData(
         source=source,
         classes=source.runs[0].classes,
@@ -397,29 +358,24 @@ def _ensemble_data(
     drawing = Resampling(
         resamples=info.get("num_resamples", RESAMPLES), seed=info.get("seed", SEED)
     )
-    systems = [
-        measure(
-            ensemble.posteriors,
-            key="ensemble",
-            chosen="Members and weights of each fold were fitted on that fold's dev rows.",
-            drawing=drawing,
-        )
-    ]
-    _check_recorded(ensemble, systems[0])
-    recorded = {m.key: m for m in read_recorded(info)}
     by_number = {
         (name, trial.number): trial for name, run in source.named.items() for trial in run.trials
     }
     keys = [(f["best_single"]["run"], f["best_single"]["trial"]) for f in info["folds"]]
     chosen = [by_number[key] for key in keys if key in by_number]
-    single = _single(source, chosen) if len(chosen) == len(keys) else None
-    if single is not None:
-        sentence = _chosen_sentence(chosen, info.get("objective", "uar"))
-        systems.append(measure(single, key="single", chosen=sentence, drawing=drawing))
-        recorded.pop("single", None)
-        comparison = compare(systems[0], systems[1], drawing)
-    else:
-        comparison = read_comparison(info["comparison"])
+    posteriors = {"ensemble": ensemble.posteriors}
+    if len(chosen) == len(keys) and (single := _single(source, chosen)) is not None:
+        posteriors["single"] = single
+    systems, recorded = [], []
+    for system in read_recorded(info):
+        if system.key not in posteriors:
+            recorded.append(system)
+            continue
+        if system.key == "single":
+            sentence = _chosen_sentence(chosen, info.get("objective", "uar"))
+            system = dataclasses.replace(system, chosen=sentence)
+        systems.append(evaluated(system, posteriors[system.key], drawing))
+        _check_recorded(ensemble, systems[-1])
     parts = [(m["run"], m["trial"]) for f in info["folds"] for m in f["members"]]
     members = [by_number[key] for key in parts if key in by_number]
     return ReportData(
@@ -427,8 +383,8 @@ def _ensemble_data(
         classes=ensemble.classes,
         trials=trials,
         systems=tuple(systems),
-        recorded=tuple(recorded.values()),
-        comparison=comparison,
+        recorded=tuple(recorded),
+        comparison=info["comparison"],
         members=read_members(info),
         used=_unique([*chosen, *members]),
         resamples=drawing.resamples,
@@ -436,53 +392,44 @@ def _ensemble_data(
 
 
 def _check_recorded(ensemble: Ensemble, system: EvaluatedSystem) -> None:
-    """Refuse an ensemble whose description was not made from the posteriors beside it."""
-    for name, found in ensemble.info["pooled"]["ensemble"].items():
-        if name in system.pooled and abs(found["value"] - system.pooled[name].value) > TOLERANCE:
+    """Refuse an ensemble whose description was not made from these posteriors."""
+    found = classification_metrics(system.test.truth, system.test.values)
+    for name, recorded in system.pooled.items():
+        if name in found and abs(recorded.value - found[name]) > TOLERANCE:
             raise ArtifactError(
-                f"{ensemble.path}: ensemble.json records {name} {found['value']:.6f}, but "
-                f"posteriors.parquet gives {system.pooled[name].value:.6f}; build the ensemble "
-                "again"
+                f"{ensemble.path}: ensemble.json records {name} {recorded.value:.6f} of the "
+                f"{system.label.lower()}, but its posteriors give {found[name]:.6f}; build the "
+                "ensemble again"
             )
 
 
-def _interval(found: IntervalRecord) -> Interval:
+def read_interval(found: IntervalRecord) -> Interval:
+    """An interval of ``ensemble.json``."""
     return Interval(value=found["value"], low=found["low"], high=found["high"])
 
 
-def read_recorded(info: EnsembleRecord) -> tuple[MeasuredSystem, ...]:
-    """Metrics of the best single trial and the mean of all, as ``ensemble.json`` has them."""
-    found = []
-    for key, name, chosen in (
+def read_recorded(info: EnsembleRecord) -> list[MeasuredSystem]:
+    """Metrics of the ensemble, the best single trial and the mean of all, as recorded."""
+    systems = (
+        (
+            "ensemble",
+            "ensemble",
+            "Members and weights of each fold were fitted on that fold's dev rows.",
+        ),
         ("single", "best_single", "For each fold, the trial with the best objective on dev rows."),
         ("mean", "mean_of_all", "Equal weights for every finished trial; nothing is chosen."),
-    ):
-        if name not in info["pooled"] or any(name not in f["metrics"] for f in info["folds"]):
-            continue
-        found.append(
-            MeasuredSystem(
-                key=key,
-                label=LABELS[key],
-                chosen=chosen,
-                pooled={k: _interval(v) for k, v in info["pooled"][name].items()},
-                by_fold={f["fold"]: f["metrics"][name]["test"] for f in info["folds"]},
-            )
-        )
-    return tuple(found)
-
-
-def read_comparison(found: ComparisonRecord) -> Comparison:
-    """The comparison of ensemble and best single trial, as ``ensemble.json`` has it."""
-    return Comparison(
-        difference={name: _interval(v) for name, v in found["difference"].items()},
-        permutation=_result(PermutationResult, found["permutation"]["uar"]),
-        mcnemar=_result(McNemarResult, found["mcnemar"]),
     )
-
-
-def _result(kind: type[R], found: Mapping[str, Any]) -> R:
-    """A test's result of the record's values; keys of later versions are left out."""
-    return kind(**{name: found[name] for name in kind.__annotations__})
+    return [
+        MeasuredSystem(
+            key=key,
+            label=LABELS[key],
+            chosen=chosen,
+            pooled={k: read_interval(v) for k, v in info["pooled"][name].items()},
+            by_fold={f["fold"]: f["metrics"][name]["test"] for f in info["folds"]},
+        )
+        for key, name, chosen in systems
+        if name in info["pooled"] and all(name in f["metrics"] for f in info["folds"])
+    ]
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from serplatform.arrays import DoubleArray, IntArray
 from serplatform.artifacts.ensemble import EnsembleRecord, read_ensemble
@@ -23,6 +24,8 @@ from serplatform.artifacts.trial import HistoryEntry, TrialRecord
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.run_directory import RunDirectory, read_posterior_table
 from serplatform.storage.mirror import find_copy
+
+TextArray = npt.NDArray[np.str_]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -109,18 +112,18 @@ class Posteriors:
     """Posteriors of one system.
 
     Attributes:
-        utterance_ids: N.
-        speaker_ids: N.
+        utterance_ids: (N,).
+        speaker_ids: (N,).
         folds: (N,).
-        parts: N, ``dev`` or ``test``.
+        parts: (N,), ``dev`` or ``test``.
         truth: (N,) class indices.
         values: (N, K), rows sum to 1.
     """
 
-    utterance_ids: tuple[str, ...]
-    speaker_ids: tuple[str, ...]
+    utterance_ids: TextArray
+    speaker_ids: TextArray
     folds: IntArray
-    parts: tuple[str, ...]
+    parts: TextArray
     truth: IntArray
     values: DoubleArray
 
@@ -132,43 +135,28 @@ class Posteriors:
         """(N,) class indices of the largest posterior."""
         return np.asarray(self.values.argmax(axis=1), dtype=np.int64)
 
-    def take(self, rows: IntArray) -> Posteriors:
+    def take(self, rows: npt.NDArray[Any]) -> Posteriors:
         """The given rows, in the given order."""
-        return Posteriors(
-            utterance_ids=tuple(self.utterance_ids[i] for i in rows),
-            speaker_ids=tuple(self.speaker_ids[i] for i in rows),
-            folds=self.folds[rows],
-            parts=tuple(self.parts[i] for i in rows),
-            truth=self.truth[rows],
-            values=self.values[rows],
-        )
+        return Posteriors(**{name: column[rows] for name, column in vars(self).items()})
 
     def where(self, *, part: str | None = None, fold: int | None = None) -> Posteriors:
         """The rows of one part, one fold, or both."""
         keep = np.ones(len(self), dtype=bool)
         if part is not None:
-            keep &= np.array([p == part for p in self.parts], dtype=bool)
+            keep &= self.parts == part
         if fold is not None:
             keep &= self.folds == fold
-        return self.take(np.flatnonzero(keep))
+        return self.take(keep)
 
     def ordered(self) -> Posteriors:
         """Rows sorted by fold, part and utterance id."""
-        keys = zip(self.folds.tolist(), self.parts, self.utterance_ids, strict=True)
-        order = [i for _, i in sorted((key, i) for i, key in enumerate(keys))]
-        return self.take(np.asarray(order, dtype=np.int64))
+        return self.take(np.lexsort((self.utterance_ids, self.parts, self.folds)))
 
 
-def concatenate(parts: Sequence[Posteriors]) -> Posteriors:
+def concatenate(tables: Sequence[Posteriors]) -> Posteriors:
     """Rows of several tables, one after another."""
-    return Posteriors(
-        utterance_ids=tuple(u for part in parts for u in part.utterance_ids),
-        speaker_ids=tuple(s for part in parts for s in part.speaker_ids),
-        folds=np.concatenate([part.folds for part in parts]),
-        parts=tuple(p for part in parts for p in part.parts),
-        truth=np.concatenate([part.truth for part in parts]),
-        values=np.concatenate([part.values for part in parts]),
-    )
+    columns = {name: np.concatenate([vars(t)[name] for t in tables]) for name in vars(tables[0])}
+    return Posteriors(**columns)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -392,14 +380,16 @@ def read_posteriors(path: Path, classes: tuple[str, ...]) -> Posteriors:
     table = read_posterior_table(path, classes)
     index = {name: k for k, name in enumerate(classes)}
     found = Posteriors(
-        utterance_ids=tuple(table.column("utterance_id").to_pylist()),
-        speaker_ids=tuple(table.column("speaker_id").to_pylist()),
+        utterance_ids=np.array(table.column("utterance_id").to_pylist(), dtype=str),
+        speaker_ids=np.array(table.column("speaker_id").to_pylist(), dtype=str),
         folds=table.column("fold").to_numpy().astype(np.int64),
-        parts=tuple(table.column("part").to_pylist()),
+        parts=np.array(table.column("part").to_pylist(), dtype=str),
         truth=np.array([index[label] for label in table.column("truth").to_pylist()], np.int64),
         values=np.stack([table.column(f"p_{name}").to_numpy() for name in classes], axis=1),
     )
-    keys = list(zip(found.folds.tolist(), found.parts, found.utterance_ids, strict=True))
+    keys = list(
+        zip(found.folds.tolist(), found.parts.tolist(), found.utterance_ids.tolist(), strict=True)
+    )
     if len(set(keys)) != len(keys):
         twice = next(key for i, key in enumerate(keys) if key in keys[:i])
         raise ArtifactError(

@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from serplatform.report.data import Comparison, EvaluatedSystem, ReportData
+from serplatform.artifacts.ensemble import ComparisonRecord
+from serplatform.report.data import EvaluatedSystem, ReportData
 from serplatform.report.load import ReportTrial
 from serplatform.report.published_baselines import (
     PublishedBaselines,
@@ -208,9 +209,9 @@ def _chance(system: EvaluatedSystem, chance: float) -> str:
     return f"{system.label}: no better than chance; {said}, what guessing gives."
 
 
-def _compared(comparison: Comparison) -> str:
-    difference = comparison.difference["uar"].value
-    if comparison.permutation.p_value >= 0.05:
+def _compared(comparison: ComparisonRecord) -> str:
+    difference = comparison["difference"]["uar"]["value"]
+    if comparison["permutation"]["uar"]["p_value"] >= 0.05:
         return "The ensemble is not shown to differ from the best single trial."
     word = "better" if difference > 0 else "worse"
     return (
@@ -222,24 +223,23 @@ def _compared(comparison: Comparison) -> str:
 def _behind(report: ReportData, chance: float) -> list[str]:
     sentences = []
     if report.comparison is not None:
-        comparison = report.comparison
-        difference, permutation = comparison.difference["uar"], comparison.permutation
-        bounds = (
-            f" (95 % interval {points(difference.low)} to {points(difference.high)})"
-            if difference.low is not None and difference.high is not None
-            else " (no interval: a single speaker)"
+        found, test = (
+            report.comparison["difference"]["uar"],
+            report.comparison["permutation"]["uar"],
         )
+        bounds = " (no interval: a single speaker)"
+        if found["low"] is not None and found["high"] is not None:
+            bounds = f" (95 % interval {points(found['low'])} to {points(found['high'])})"
         sentences.append(
-            f"Ensemble minus best single trial: {points(difference.value)} points of UAR{bounds}; "
+            f"Ensemble minus best single trial: {points(found['value'])} points of UAR{bounds}; "
             "paired permutation test over "
-            f"{plural(permutation.num_clusters, permutation.clustered_by)}: "
-            f"{p_value(permutation.p_value)}."
+            f"{plural(test['num_clusters'], test['clustered_by'])}: {p_value(test['p_value'])}."
         )
-        mcnemar = comparison.mcnemar
+        mcnemar = report.comparison["mcnemar"]
         sentences.append(
-            f"The ensemble alone is right on {plural(mcnemar.only_a, 'utterance')}, the best "
-            f"single trial alone on {mcnemar.only_b:,}: McNemar's exact test, "
-            f"{p_value(mcnemar.p_value)} (it takes utterances as independent)."
+            f"The ensemble alone is right on {plural(mcnemar['only_a'], 'utterance')}, the best "
+            f"single trial alone on {mcnemar['only_b']:,}: McNemar's exact test, "
+            f"{p_value(mcnemar['p_value'])} (it takes utterances as independent)."
         )
     sentences += [
         _chance(system, chance)

@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from serplatform.artifacts.ensemble import ComparisonRecord
 from serplatform.ensemble.build import build_ensemble
 from serplatform.report.data import (
-    Comparison,
     EnsembleMember,
     EvaluatedSystem,
     MeasuredSystem,
     ReportData,
     build_report_data,
+    evaluated,
     measure,
 )
 from serplatform.report.figures.base import Palette
@@ -66,10 +67,10 @@ def posteriors() -> Callable[..., Posteriors]:
     ) -> Posteriors:
         count = len(truth)
         return Posteriors(
-            utterance_ids=tuple(f"u{i}" for i in range(count)),
-            speaker_ids=tuple(speakers),
+            utterance_ids=np.array([f"u{i}" for i in range(count)]),
+            speaker_ids=np.array(list(speakers)),
             folds=np.array(folds if folds is not None else [0] * count, dtype=np.int64),
-            parts=("test",) * count,
+            parts=np.array(["test"] * count),
             truth=np.array(truth, dtype=np.int64),
             values=np.array(rows, dtype=np.float64),
         )
@@ -80,7 +81,8 @@ def posteriors() -> Callable[..., Posteriors]:
 @pytest.fixture
 def system() -> Callable[..., EvaluatedSystem]:
     def make(test: Posteriors, key: str = "single") -> EvaluatedSystem:
-        return measure(test, key=key, chosen="by hand", drawing=DRAWING)
+        measured = measure(test, key=key, chosen="by hand", drawing=DRAWING)
+        return evaluated(measured, test, DRAWING)
 
     return make
 
@@ -92,7 +94,7 @@ def report_data() -> Callable[..., ReportData]:
         systems: Sequence[EvaluatedSystem] = (),
         classes: Sequence[str] = ("happy", "sad"),
         *,
-        comparison: Comparison | None = None,
+        comparison: ComparisonRecord | None = None,
         members: Sequence[EnsembleMember] = (),
         recorded: Sequence[MeasuredSystem] = (),
         plan: dict[str, Any] | None = None,

@@ -8,12 +8,10 @@ from typing import Any
 
 import pytest
 
-from serplatform.report.data import Comparison, EvaluatedSystem, ReportData
+from serplatform.artifacts.ensemble import ComparisonRecord
+from serplatform.report.data import EvaluatedSystem, ReportData
 from serplatform.report.load import Posteriors, ReportTrial
 from serplatform.report.narrative import _trial_notes, build_narrative
-from serplatform.statistics.bootstrap import Interval
-from serplatform.statistics.mcnemar import McNemarResult
-from serplatform.statistics.permutation import PermutationResult
 
 PLAN = {
     "protocol": "speaker-kfold:2",
@@ -33,20 +31,22 @@ INFO = {
 }
 
 
-def comparison(value: float, p: float) -> Comparison:
-    return Comparison(
-        difference={"uar": Interval(value=value, low=value - 0.02, high=value + 0.02)},
-        permutation=PermutationResult(
-            metric="uar",
-            difference=value,
-            p_value=p,
-            num_permutations=100,
-            exact=False,
-            num_clusters=12,
-            clustered_by="speaker",
-        ),
-        mcnemar=McNemarResult(only_a=7, only_b=3, p_value=0.34),
-    )
+def comparison(value: float, p: float) -> ComparisonRecord:
+    return {
+        "difference": {"uar": {"value": value, "low": value - 0.02, "high": value + 0.02}},
+        "permutation": {
+            "uar": {
+                "metric": "uar",
+                "difference": value,
+                "p_value": p,
+                "num_permutations": 100,
+                "exact": False,
+                "num_clusters": 12,
+                "clustered_by": "speaker",
+            }
+        },
+        "mcnemar": {"only_a": 7, "only_b": 3, "p_value": 0.34},
+    }
 
 
 @pytest.fixture

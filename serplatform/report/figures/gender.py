@@ -2,57 +2,44 @@
 
 from __future__ import annotations
 
-import dataclasses
-
+from serplatform.artifacts.ensemble import GenderRow
 from serplatform.report import charts
 from serplatform.report.data import LABELS, ReportData
 from serplatform.report.figures.base import FIGURES, Drawing, Figure, Need, NoDataError, Palette
 from serplatform.report.wording import listing, percent
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class GenderMetrics:
-    """One gender and system; ``utterances`` counts the test rows."""
-
-    gender: str
-    system: str
-    utterances: int
-    uar: float
-    accuracy: float
-
-
 @FIGURES.register("gender")
-class GenderFigure(Figure[tuple[GenderMetrics, ...]]):
+class GenderFigure(Figure[list[GenderRow]]):
     title = "By gender of the speaker"
     section = "results"
     after = "speaker_accuracy"
     needs = (Need.ENSEMBLE,)
 
-    def compute(self, report: ReportData) -> tuple[GenderMetrics, ...]:
-        found = report.ensemble.get("per_gender", [])
+    def compute(self, report: ReportData) -> list[GenderRow]:
+        found = report.ensemble.get("per_gender")
         if not found:
             raise NoDataError("the corpus does not give the speakers' gender, or is not at hand")
-        return tuple(
-            GenderMetrics(
-                gender=row["gender"],
-                system=LABELS[key],
-                utterances=row["utterances"],
-                uar=metrics["uar"],
-                accuracy=metrics["accuracy"],
-            )
-            for row in found
+        return found
+
+    def draw(self, data: list[GenderRow], palette: Palette) -> Drawing:
+        rows = [
+            (row["gender"], LABELS[key], row["utterances"], metrics["uar"], metrics["accuracy"])
+            for row in data
             for key, metrics in (
                 ("ensemble", row.get("ensemble")),
                 ("single", row.get("best_single")),
             )
             if metrics is not None
-        )
-
-    def draw(self, data: tuple[GenderMetrics, ...], palette: Palette) -> Drawing:
-        first = [row for row in data if row.system == data[0].system]
-        said = [f"{percent(row.uar)} % for {row.gender} speakers" for row in first]
+        ]
+        first = rows[0][1]
+        said = [
+            f"{percent(uar)} % for {gender} speakers"
+            for gender, label, _, uar, _ in rows
+            if label == first
+        ]
         return Drawing(
-            summary=f"{data[0].system}: UAR {listing(said)}.",
+            summary=f"{first}: UAR {listing(said)}.",
             tables=[
                 charts.table(
                     "Test metrics by gender",
@@ -63,7 +50,7 @@ class GenderFigure(Figure[tuple[GenderMetrics, ...]]):
                         "UAR (%)": percent,
                         "accuracy (%)": percent,
                     },
-                    map(dataclasses.astuple, data),
+                    rows,
                 )
             ],
             open_tables=True,

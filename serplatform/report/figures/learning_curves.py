@@ -23,8 +23,7 @@ MAX_CURVES = 8
 class LearningCurve:
     """One trial on one fold: ``epochs``, ``train_loss`` and ``dev_uar`` (None where unknown)."""
 
-    trial: str
-    architecture: str
+    trial: ReportTrial
     fold: int
     epochs: tuple[int, ...]
     train_loss: tuple[float | None, ...]
@@ -39,10 +38,6 @@ class LearningCurves:
     omitted: int
 
 
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
-
-
 def curves_of(trial: ReportTrial) -> list[LearningCurve]:
     """One curve per fold."""
     by_fold: dict[int, list[HistoryEntry]] = {}
@@ -50,8 +45,7 @@ def curves_of(trial: ReportTrial) -> list[LearningCurve]:
         by_fold.setdefault(entry["fold"], []).append(entry)
     return [
         LearningCurve(
-            trial=trial.name,
-            architecture=trial.architecture,
+            trial=trial,
             fold=fold,
             epochs=tuple(entry["epoch"] for entry in entries),
             train_loss=tuple(_finite(entry["train_loss"]) for entry in entries),
@@ -59,6 +53,10 @@ def curves_of(trial: ReportTrial) -> list[LearningCurve]:
         )
         for fold, entries in sorted(by_fold.items())
     ]
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 @FIGURES.register("learning_curves")
@@ -83,7 +81,7 @@ class LearningCurvesFigure(Figure[LearningCurves]):
     def draw(self, data: LearningCurves, palette: Palette) -> Drawing:
         by_trial: dict[str, list[LearningCurve]] = {}
         for curve in data.curves:
-            by_trial.setdefault(curve.trial, []).append(curve)
+            by_trial.setdefault(curve.trial.name, []).append(curve)
         peaks = []
         for trial, curves in by_trial.items():
             known = [[v for v in curve.dev_uar if v is not None] for curve in curves]
@@ -106,8 +104,8 @@ class LearningCurvesFigure(Figure[LearningCurves]):
                     curve.epochs,
                     values(curve),
                     {
-                        "color": palette.colour(curve.architecture),
-                        "dash": palette.dash(curve.architecture),
+                        "color": palette.colour(curve.trial.architecture),
+                        "dash": palette.dash(curve.trial.architecture),
                         "width": 1.2,
                     },
                     hover=f"fold {curve.fold}, epoch %{{x}}: %{{y:.3g}}",
@@ -131,7 +129,7 @@ class LearningCurvesFigure(Figure[LearningCurves]):
                     "Epochs of the trials drawn",
                     ["trial", "fold", "epoch", "training loss", "dev UAR"],
                     [
-                        [c.trial, c.fold, epoch, loss, uar]
+                        [c.trial.name, c.fold, epoch, loss, uar]
                         for c in data.curves
                         for epoch, loss, uar in zip(c.epochs, c.train_loss, c.dev_uar, strict=True)
                     ],

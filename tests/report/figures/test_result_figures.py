@@ -26,7 +26,7 @@ from serplatform.report.figures.disagreement import DisagreementFigure
 from serplatform.report.figures.gender import GenderFigure
 from serplatform.report.figures.members import MembersFigure
 from serplatform.report.figures.metrics_table import MetricsTable
-from serplatform.report.figures.rejection import RejectionFigure
+from serplatform.report.figures.rejection import RejectionFigure, answered_curve
 from serplatform.report.figures.reliability import ReliabilityFigure
 from serplatform.report.figures.speaker_accuracy import SpeakerAccuracyFigure
 from serplatform.report.load import Posteriors, load_source
@@ -170,22 +170,20 @@ def test_ensemble_figures_show_what_the_ensemble_recorded(on_disk: Any, palette:
     names = {str(row["member"]) for fold in info["folds"] for row in fold["members"]}
     assert len(members.members) == len(names)
     rejection = RejectionFigure().compute(found)
-    coverages = [coverage for _, coverage, _ in rejection.curve]
+    coverages = [coverage for _, coverage, _ in answered_curve(rejection)]
     assert coverages == sorted(coverages)
-    assert rejection.accuracy_of_all == pytest.approx(
+    assert rejection["test"]["accuracy_without_rejection"] == pytest.approx(
         info["pooled"]["ensemble"]["accuracy"]["value"]
     )
-    assert [w[0] for w in rejection.targets][:2] == ["coverage 90 %", "coverage 75 %"]
-    assert RejectionFigure().draw(rejection, palette).tables[0].rows[0][0] == "coverage 90 %"
-    genders = GenderFigure().compute(found)
-    assert {(g.gender, g.system) for g in genders} == {
+    asked = RejectionFigure().draw(rejection, palette).tables[0].rows
+    assert [row[0] for row in asked][:2] == ["coverage 90 %", "coverage 75 %"]
+    (table,) = GenderFigure().make(found, palette).tables
+    assert {(row[0], row[1]) for row in table.rows} == {
         (gender, name)
         for gender in ("female", "male")
         for name in ("Ensemble", "Best single trial")
     }
-    assert sum(g.utterances for g in genders if g.system == "Ensemble") == len(
-        found.systems[0].test
-    )
+    assert sum(row[2] for row in table.rows if row[1] == "Ensemble") == len(found.systems[0].test)
     disagreement = DisagreementFigure().compute(found)
     shares = np.array(disagreement["disagreement"])
     np.testing.assert_array_equal(shares, shares.T)

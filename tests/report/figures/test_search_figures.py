@@ -90,7 +90,7 @@ def test_learning_curves_are_of_the_best_trial_of_each_architecture(
         trial(3, uar=0.1, architecture="csa", history=history[:1]),
     ]
     found = LearningCurvesFigure().compute(report_data(trials))
-    assert [(c.trial, c.fold) for c in found.curves] == [
+    assert [(c.trial.name, c.fold) for c in found.curves] == [
         ("moma #1", 0),
         ("moma #1", 1),
         ("csa #3", 0),
