@@ -9,7 +9,7 @@ import json
 import math
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from serplatform import __version__
 from serplatform.artifacts.files import write_text
@@ -25,6 +25,9 @@ from serplatform.report.figures.base import (
 )
 from serplatform.report.load import load_source
 from serplatform.report.narrative import build_narrative
+
+if TYPE_CHECKING:
+    import jinja2
 
 #: Rows of a table that the page itself shows; the download has all.
 SHOWN_ROWS = 60
@@ -84,7 +87,6 @@ def draw_figures(report: ReportData) -> dict[str, list[DrawnFigure]]:
 
 def render(report: ReportData) -> str:
     """The page as HTML."""
-    import jinja2
     from markupsafe import Markup
 
     figures = draw_figures(report)
@@ -94,16 +96,8 @@ def render(report: ReportData) -> str:
         for figure in section
         if figure.drawing is not None
     }
-    templates = resources.files("serplatform.report") / "templates"
-    page_script = (templates / "page.js").read_text(encoding="utf-8")
-    scripts = [plotly_source(), page_script]
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(lambda name: (templates / name).read_text(encoding="utf-8")),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    scripts = [plotly_source(), template_text("page.js")]
+    environment = template_environment()
     environment.filters["code"] = _code
     return environment.get_template("page.html").render(
         narrative=build_narrative(report),
@@ -112,9 +106,27 @@ def render(report: ReportData) -> str:
         figure_data=figure_data,
         shown_rows={False: SHOWN_ROWS, True: SORTABLE_ROWS},
         version=__version__,
-        style=Markup((templates / "page.css").read_text(encoding="utf-8")),  # noqa: S704
+        style=Markup(template_text("page.css")),  # noqa: S704 - ours
         scripts=[Markup(text) for text in scripts],  # noqa: S704 - our own and Plotly's code
         policy=content_security_policy(scripts),
+    )
+
+
+def template_text(name: str) -> str:
+    """A file of ``templates/``."""
+    return (resources.files("serplatform.report") / "templates" / name).read_text("utf-8")
+
+
+def template_environment() -> jinja2.Environment:
+    """What fills the templates in: every value is escaped, a missing one is an error."""
+    import jinja2
+
+    return jinja2.Environment(
+        loader=jinja2.FunctionLoader(template_text),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
 
 

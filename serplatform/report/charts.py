@@ -334,36 +334,11 @@ def heat_map(
     )
 
 
-def class_heat_map(
-    values: Sequence[Sequence[float]],
-    texts: Sequence[Sequence[str]],
-    classes: Sequence[str],
-    *,
-    low: float,
-    high: float,
-    frame: int,
-    title: str = "",
-    x: str = "",
-    y: str = "",
-    square: bool = False,
-) -> Panel:
-    """A heat map of classes against classes; ``frame`` pixels are around its cells."""
+def class_cells(classes: Sequence[str]) -> Spec:
+    """Settings of a heat map of classes against classes."""
     size = len(classes)
-    return heat_map(
-        values,
-        texts,
-        rows=classes,
-        columns=classes,
-        low=low,
-        high=high,
-        height=frame + 44 * size,
-        title=title,
-        x=x,
-        y=y,
-        angle=-40 if size > 4 else 0,
-        text_size=11 if size <= 8 else 9,
-        square=square,
-    )
+    angle, text_size = -40 if size > 4 else 0, 11 if size <= 8 else 9
+    return {"rows": classes, "columns": classes, "angle": angle, "text_size": text_size}
 
 
 def table(

@@ -23,7 +23,14 @@ from serplatform.artifacts.ensemble import (
 from serplatform.artifacts.run import RunDescription
 from serplatform.errors import ArtifactError
 from serplatform.metrics import classification_metrics
-from serplatform.report.load import Ensemble, Posteriors, ReportSource, ReportTrial, concatenate
+from serplatform.report.load import (
+    Ensemble,
+    Posteriors,
+    ReportSource,
+    ReportTrial,
+    Run,
+    concatenate,
+)
 from serplatform.report.speaker_intervals import RESAMPLES, SEED, Resampling, recall_intervals
 from serplatform.report.wording import METRICS, listing, plural
 from serplatform.run_directory import merit
@@ -39,8 +46,10 @@ R = TypeVar("R", PermutationResult, McNemarResult)
 #: Largest difference between a recorded metric and the same computed again from the posteriors.
 TOLERANCE = 1e-6
 
-#: Where ``explain`` writes in a run.
-EXPLANATIONS_FILE = "explanations/explanations.json"
+
+def explanations_file(run: Run) -> Path:
+    """What ``explain`` writes of a run."""
+    return run.path / "explanations" / "explanations.json"
 
 
 class NoDataError(Exception):
@@ -156,15 +165,14 @@ class ReportData:
 
     def require(self, *needs: Need) -> None:
         """Raise NoDataError for the first need that is not met."""
-        explained = (run.path / EXPLANATIONS_FILE for run in self.source.runs)
+        met = {
+            Need.TRIALS: self.trials,
+            Need.TESTED_SYSTEM: self.systems,
+            Need.ENSEMBLE: self.source.ensemble,
+            Need.EXPLANATIONS: [r for r in self.source.runs if explanations_file(r).is_file()],
+        }
         for need in needs:
-            met = {
-                Need.TRIALS: lambda: bool(self.trials),
-                Need.TESTED_SYSTEM: lambda: bool(self.systems),
-                Need.ENSEMBLE: lambda: self.source.ensemble is not None,
-                Need.EXPLANATIONS: lambda: any(path.is_file() for path in explained),
-            }
-            if not met[need]():
+            if not met[need]:
                 raise NoDataError(need.value)
 
     @property
@@ -236,7 +244,7 @@ def measure(
         pooled=bootstrap_intervals(
             test.truth,
             test.values,
-            test.speaker_ids,
+            test.speaker_ids.tolist(),
             num_resamples=drawing.resamples,
             seed=drawing.seed,
         ),
@@ -358,9 +366,7 @@ def _ensemble_data(
     drawing = Resampling(
         resamples=info.get("num_resamples", RESAMPLES), seed=info.get("seed", SEED)
     )
-    by_number = {
-        (name, trial.number): trial for name, run in source.named.items() for trial in run.trials
-    }
+    by_number = source.named_trials
     keys = [(f["best_single"]["run"], f["best_single"]["trial"]) for f in info["folds"]]
     chosen = [by_number[key] for key in keys if key in by_number]
     posteriors = {"ensemble": ensemble.posteriors}

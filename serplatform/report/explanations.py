@@ -11,7 +11,7 @@ from serplatform.artifacts.explanations import ExplanationsRecord, ShownRecord, 
 from serplatform.artifacts.files import file_sha256, read_parquet
 from serplatform.artifacts.records import read_record
 from serplatform.errors import ArtifactError
-from serplatform.report.data import EXPLANATIONS_FILE, Need, NoDataError, ReportData
+from serplatform.report.data import Need, NoDataError, ReportData, explanations_file
 from serplatform.report.load import Run
 
 FOLDER = "explanations"
@@ -104,7 +104,7 @@ def find_explanations(report: ReportData) -> tuple[Explanations, ...]:
     runs = report.source.runs
     found = []
     for run in runs:
-        path = run.path / EXPLANATIONS_FILE
+        path = explanations_file(run)
         if not path.is_file():
             continue
         try:

@@ -228,6 +228,11 @@ class ReportSource:
     missing: tuple[str, ...] = ()
     named: Mapping[str, Run] = dataclasses.field(default_factory=dict)
 
+    @property
+    def named_trials(self) -> dict[tuple[str, int], ReportTrial]:
+        """The ensemble's name of a run, and a number, to the trial."""
+        return {(name, t.number): t for name, run in self.named.items() for t in run.trials}
+
 
 def load_source(path: Path) -> ReportSource:
     """Read a run or an ensemble directory.

@@ -39,10 +39,6 @@ class VariedParameter:
     codes: DoubleArray
     levels: tuple[str, ...]
 
-    def text(self, value: Any) -> str:
-        """A value as the page shows it."""
-        return value_text(value)
-
 
 def value_text(value: Any) -> str:
     """A parameter's value as text.
@@ -68,39 +64,32 @@ def varied_parameters(trials: Sequence[ReportTrial]) -> list[VariedParameter]:
     A parameter that only some trials have (a conditional one, or the paper's own trial that
     leaves defaults unsaid) counts by the values that were given.
     """
-    names = sorted({name for trial in trials for name in trial.params})
     found = []
-    for name in names:
-        values = tuple(trial.params.get(name) for trial in trials)
+    for name in sorted({name for trial in trials for name in trial.params}):
         given = [trial.params[name] for trial in trials if name in trial.params]
-        if len({value_text(v) for v in given}) < 2:
+        levels = tuple(sorted({value_text(v) for v in given}))
+        if len(levels) < 2:
             continue
-        has = [name in trial.params for trial in trials]
-        levels: tuple[str, ...] = ()
+        kind = "category"
         if all(_is_number(v) for v in given):
-            numbers = [float(v) for v in given]
-            low, high = min(numbers), max(numbers)
-            log = low > 0 and high / low >= LOG_RATIO
-            every = [
-                float(v) if h and v is not None else math.nan
-                for v, h in zip(values, has, strict=True)
-            ]
-            codes = [math.log10(v) if log else v for v in every]
-            kind = "log" if log else "linear"
-        else:
-            levels = tuple(sorted({value_text(v) for v in given}))
-            codes = [
-                float(levels.index(value_text(v))) if h else math.nan
-                for v, h in zip(values, has, strict=True)
-            ]
-            kind = "category"
+            low, high = float(min(given)), float(max(given))
+            kind = "log" if low > 0 and high / low >= LOG_RATIO else "linear"
+
+        def code(value: Any, kind: str = kind, levels: tuple[str, ...] = levels) -> float:
+            if kind == "category":
+                return float(levels.index(value_text(value)))
+            return math.log10(value) if kind == "log" else float(value)
+
         found.append(
             VariedParameter(
                 name=name,
                 kind=kind,
-                values=values,
-                codes=np.asarray(codes, dtype=np.float64),
-                levels=levels,
+                values=tuple(trial.params.get(name) for trial in trials),
+                codes=np.array(
+                    [code(t.params[name]) if name in t.params else math.nan for t in trials],
+                    dtype=np.float64,
+                ),
+                levels=levels if kind == "category" else (),
             )
         )
     return found

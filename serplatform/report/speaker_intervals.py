@@ -94,12 +94,12 @@ def recall_intervals(test: Posteriors, drawing: Resampling) -> tuple[Interval, .
         spoken = test.truth == k
         recall = clustered_interval(
             np.stack([spoken & (test.prediction == k), spoken], axis=1),
-            test.speaker_ids,
+            test.speaker_ids.tolist(),
             mean_statistic,
             num_resamples=drawing.resamples,
             seed=drawing.seed,
         )
-        if len(set(np.asarray(test.speaker_ids)[spoken])) < 2:
+        if len(set(test.speaker_ids[spoken])) < 2:
             recall = Interval(value=recall.value, low=None, high=None)
         found.append(recall)
     return tuple(found)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import resources
 from typing import Any
 
 from serplatform import __version__
-from serplatform.report.build import content_security_policy
+from serplatform.report.build import (
+    content_security_policy,
+    template_environment,
+    template_text,
+)
 from serplatform.report.wording import METRICS, duration, in_percent, percent, points
 
 #: what columns of the papers' other tables show
@@ -130,31 +133,26 @@ def column_notes(outcome: Mapping[str, Any], column: Mapping[str, Any]) -> list[
 
 def render_table(outcome: Mapping[str, Any]) -> str:
     """The page as HTML: self-contained, without scripts."""
-    import jinja2
     from markupsafe import Markup
 
-    templates = resources.files("serplatform.report") / "templates"
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(lambda name: (templates / name).read_text(encoding="utf-8")),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     shown = [_section(outcome, column) for column in outcome["columns"]]
     definitions = [
         (METRICS[name].title, name, METRICS[name].definition)
         for name in dict.fromkeys(m for c in outcome["columns"] for m in c["metrics"])
         if name in METRICS
     ]
-    return environment.get_template("table.html").render(
-        outcome=outcome,
-        shown=shown,
-        definitions=definitions,
-        settings=_settings(outcome),
-        version=__version__,
-        style=Markup((templates / "page.css").read_text(encoding="utf-8")),  # noqa: S704 - ours
-        policy=content_security_policy([]).replace("script-src ;", "script-src 'none';"),
+    return (
+        template_environment()
+        .get_template("table.html")
+        .render(
+            outcome=outcome,
+            shown=shown,
+            definitions=definitions,
+            settings=_settings(outcome),
+            version=__version__,
+            style=Markup(template_text("page.css")),  # noqa: S704 - ours
+            policy=content_security_policy([]).replace("script-src ;", "script-src 'none';"),
+        )
     )
 
 

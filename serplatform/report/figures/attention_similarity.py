@@ -103,15 +103,15 @@ class AttentionSimilarityFigure(Figure[tuple[AttentionSimilarity, ...]]):
             pairs = item.pairs()
             (low, a, b), (high, c, d) = pairs[0], pairs[-1]
             panels.append(
-                charts.class_heat_map(
+                charts.heat_map(
                     values,
                     [[decimal(value) for value in row] for row in values],
-                    item.classes,
                     low=min(0.99, low),
                     high=1.0,
-                    frame=140,
+                    height=140 + 44 * len(item.classes),
                     title=item.trial if len(data) > 1 else "",
                     square=True,
+                    **charts.class_cells(item.classes),
                 )
             )
             tables.append(

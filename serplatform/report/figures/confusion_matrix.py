@@ -74,16 +74,16 @@ class ConfusionMatrix(Figure[tuple[Confusion, ...]]):
                 for cells in zip(rates, counts, strict=True)
             ]
             panels.append(
-                charts.class_heat_map(
+                charts.heat_map(
                     (100 * confusion.rates).tolist(),
                     texts,
-                    classes,
                     low=0,
                     high=100,
-                    frame=170,
+                    height=170 + 44 * len(classes),
                     title=name,
                     x="recognised as",
                     y="spoken",
+                    **charts.class_cells(classes),
                 )
             )
             of = "a row is a spoken class"

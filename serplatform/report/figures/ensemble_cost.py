@@ -57,8 +57,7 @@ class EnsembleCost(Figure[tuple[SystemCost, SystemCost]]):
     needs = (Need.ENSEMBLE,)
 
     def compute(self, report: ReportData) -> tuple[SystemCost, SystemCost]:
-        folds, named = report.ensemble["folds"], report.source.named
-        known = {(name, t.number): t for name, run in named.items() for t in run.trials}
+        folds, known = report.ensemble["folds"], report.source.named_trials
         wanted = [[(m["run"], m["trial"]) for m in f["members"] if m["share"] > 0] for f in folds]
         chosen = [(f["best_single"]["run"], f["best_single"]["trial"]) for f in folds]
         if any(key not in known for key in chosen + [key for keys in wanted for key in keys]):

@@ -45,7 +45,8 @@ class RejectionFigure(Figure[RejectionRecord]):
                 hover=f"{hover}<br>%{{text}}<extra></extra>",
             )
         ]
-        summary = "At the thresholds that dev rows chose, the ensemble answers no test utterance."
+        at = "At the thresholds that dev rows chose, the ensemble answers"
+        summary = f"{at} no test utterance."
         if test["accuracy"] is not None:
             traces.append(
                 charts.points(
@@ -57,11 +58,11 @@ class RejectionFigure(Figure[RejectionRecord]):
                 )
             )
             summary = (
-                "At the thresholds that dev rows chose, the ensemble answers "
-                f"{percent(test['coverage'])} % of the test utterances and is right on "
+                f"{at} {percent(test['coverage'])} % of the test utterances and is right on "
                 f"{percent(test['accuracy'])} % of those, against "
                 f"{percent(test['accuracy_without_rejection'])} % of all."
             )
+        share = percent(data["error_share"], 0)
         by_threshold = charts.table(
             "Coverage and accuracy by threshold", ["threshold", "coverage", "accuracy"], curve
         )
@@ -78,7 +79,7 @@ class RejectionFigure(Figure[RejectionRecord]):
             tables=[_targets(targets), by_threshold] if targets else [by_threshold],
             note=(
                 "Each fold's threshold is the lowest that brings the error on its calibrated dev "
-                f"posteriors to {percent(data['error_share'], 0)} % of what it is without rejection. "
+                f"posteriors to {share} % of what it is without rejection. "
                 "Dev rows also chose members and epochs, so what is asked of them is not quite "
                 "reached on test rows: the table shows both."
             ),

@@ -36,7 +36,7 @@ class SpeakerAccuracyFigure(Figure[tuple[SpeakerAccuracy, ...]]):
         found = []
         for system in report.systems:
             right = system.test.prediction == system.test.truth
-            speakers = np.array(system.test.speaker_ids)
+            speakers = system.test.speaker_ids
             found.append(
                 {
                     name: SpeakerAccuracy(
@@ -45,7 +45,7 @@ class SpeakerAccuracyFigure(Figure[tuple[SpeakerAccuracy, ...]]):
                         utterances=int((speakers == name).sum()),
                         accuracy=float(right[speakers == name].mean()),
                     )
-                    for name in set(system.test.speaker_ids)
+                    for name in set(speakers.tolist())
                 }
             )
         order = sorted(found[0], key=lambda name: (found[0][name].accuracy, name))
