@@ -10,7 +10,7 @@ import enum
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from serplatform.artifacts.ensemble import (
     MemberRecord,
 )
 from serplatform.artifacts.run import RunDescription
+from serplatform.artifacts.trial import merit
 from serplatform.errors import ArtifactError
 from serplatform.metrics import classification_metrics
 from serplatform.report.load import (
@@ -33,15 +34,10 @@ from serplatform.report.load import (
 )
 from serplatform.report.speaker_intervals import RESAMPLES, SEED, Resampling, recall_intervals
 from serplatform.report.wording import METRICS, listing, plural
-from serplatform.run_directory import merit
 from serplatform.statistics.bootstrap import (
     Interval,
     bootstrap_intervals,
 )
-from serplatform.statistics.mcnemar import McNemarResult
-from serplatform.statistics.permutation import PermutationResult
-
-R = TypeVar("R", PermutationResult, McNemarResult)
 
 #: Largest difference between a recorded metric and the same computed again from the posteriors.
 TOLERANCE = 1e-6

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+from serplatform.artifacts.trial import DEV_METRICS
 from serplatform.references.published import PublishedResult, published_results
 from serplatform.report.data import ReportData
 from serplatform.report.wording import METRICS, listing, percent, plural
-from serplatform.run_directory import DEV_METRICS
 from serplatform.statistics.bootstrap import Interval
 
 #: how far the number of test utterances may be from the reference's, relative to that
