@@ -258,17 +258,11 @@ def panel(
 
     Args:
         data: traces.
-        x: the axis, or its title.
-        y: the axis, or its title.
-        title: shown above the plot.
-        height: pixels.
+        x: the axis, or its title; so is ``y``.
         legend: whether there is one, or Plotly's settings of it; Plotly's choice by default.
-        shapes: lines and rectangles.
         notes: texts in the plot.
         margin: pixels at ``l``, ``r``, ``t``, ``b`` where they are not the page's.
         min_width: pixels below which the plot scrolls sideways.
-        square: as wide as high.
-        audio: see :class:`Panel`.
         **more: of Plotly's layout, e.g. further axes.
     """
     layout: Spec = {

@@ -8,9 +8,9 @@ from __future__ import annotations
 import dataclasses
 import enum
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -38,6 +38,9 @@ from serplatform.statistics.bootstrap import (
     Interval,
     bootstrap_intervals,
 )
+
+T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
 
 #: Largest difference between a recorded metric and the same computed again from the posteriors.
 TOLERANCE = 1e-6
@@ -222,10 +225,20 @@ class ReportData:
 
     def finished_by_architecture(self) -> dict[str, list[ReportTrial]]:
         """Finished trials of each architecture that has some."""
-        found: dict[str, list[ReportTrial]] = {}
-        for trial in self.finished:
-            found.setdefault(trial.architecture, []).append(trial)
-        return found
+        return grouped(self.finished, lambda trial: trial.architecture)
+
+
+def grouped(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
+    """Items by what ``key`` gives of each, in the order in which they come.
+
+    Example:
+        >>> grouped([3, 1, 4], lambda n: n % 2)
+        {1: [3, 1], 0: [4]}
+    """
+    found: dict[K, list[T]] = {}
+    for item in items:
+        found.setdefault(key(item), []).append(item)
+    return found
 
 
 def measure(

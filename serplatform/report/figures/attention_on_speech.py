@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from serplatform.artifacts.explanations import ConfidentError, CurveRecord, ShownRecord
 from serplatform.report import charts
-from serplatform.report.data import ReportData
+from serplatform.report.data import Need, NoDataError, ReportData
 from serplatform.report.explanations import Explanations, find_explanations
 from serplatform.report.figures.base import (
     DASHES,
@@ -20,8 +20,6 @@ from serplatform.report.figures.base import (
     SERIES,
     Drawing,
     Figure,
-    Need,
-    NoDataError,
     Palette,
     Panel,
     Spec,

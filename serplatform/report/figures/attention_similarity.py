@@ -8,9 +8,9 @@ import numpy as np
 
 from serplatform.arrays import DoubleArray
 from serplatform.report import charts
-from serplatform.report.data import ReportData
+from serplatform.report.data import Need, NoDataError, ReportData
 from serplatform.report.explanations import Explanations, sampling_explanations
-from serplatform.report.figures.base import FIGURES, Drawing, Figure, Need, NoDataError, Palette
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, Palette
 from serplatform.report.wording import decimal
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from serplatform.report import charts
-from serplatform.report.data import ReportData
-from serplatform.report.figures.base import FIGURES, Drawing, Figure, Need, Palette, Spec
+from serplatform.report.data import Need, ReportData
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, Palette, Spec
 from serplatform.report.wording import percent, short
 from serplatform.statistics.bootstrap import Interval
 

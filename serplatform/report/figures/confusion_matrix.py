@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from serplatform.metrics import confusion_counts
 from serplatform.report import charts
-from serplatform.report.data import ReportData
-from serplatform.report.figures.base import FIGURES, Drawing, Figure, Need, Palette
+from serplatform.report.data import Need, ReportData
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, Palette
 from serplatform.report.wording import listing, percent, percent_sign
 
 

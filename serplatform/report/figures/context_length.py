@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from serplatform.report import charts
-from serplatform.report.data import ReportData
-from serplatform.report.figures.base import FIGURES, Drawing, Figure, NoDataError, Palette
+from serplatform.report.data import NoDataError, ReportData
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, Palette
 from serplatform.report.wording import percent
 
 PARAMETER = "model.context_frames"

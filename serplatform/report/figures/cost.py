@@ -5,8 +5,8 @@ from __future__ import annotations
 from statistics import median
 
 from serplatform.report import charts
-from serplatform.report.data import ReportData
-from serplatform.report.figures.base import FIGURES, Drawing, Figure, NoDataError, Palette
+from serplatform.report.data import NoDataError, ReportData, grouped
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, Palette
 from serplatform.report.load import ReportTrial
 from serplatform.report.wording import decimal, duration, percent, state_name, whole
 
@@ -24,9 +24,7 @@ class Cost(Figure[tuple[ReportTrial, ...]]):
         return timed
 
     def draw(self, data: tuple[ReportTrial, ...], palette: Palette) -> Drawing:
-        by_architecture: dict[str, list[ReportTrial]] = {}
-        for trial in data:
-            by_architecture.setdefault(trial.architecture, []).append(trial)
+        by_architecture = grouped(data, lambda trial: trial.architecture)
         traces = [
             charts.boxes(
                 name,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from serplatform.artifacts.ensemble import Diversity
 from serplatform.report import charts
-from serplatform.report.data import ReportData, member_labels
-from serplatform.report.figures.base import FIGURES, Drawing, Figure, Need, NoDataError, Palette
+from serplatform.report.data import Need, NoDataError, ReportData, member_labels
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, Palette
 from serplatform.report.wording import percent
 
 

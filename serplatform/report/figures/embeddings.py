@@ -3,24 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
 
 from serplatform.artifacts.explanations import EmbeddingRecord
 from serplatform.report import charts
-from serplatform.report.data import ReportData
+from serplatform.report.data import Need, NoDataError, ReportData, grouped
 from serplatform.report.explanations import find_explanations
-from serplatform.report.figures.base import (
-    FIGURES,
-    SERIES,
-    SYMBOLS,
-    Drawing,
-    Figure,
-    Need,
-    NoDataError,
-    Palette,
-    Spec,
-)
+from serplatform.report.figures.base import FIGURES, SERIES, SYMBOLS, Drawing, Figure, Palette, Spec
 from serplatform.report.wording import decimal, plural, short
 
 
@@ -65,9 +53,7 @@ class EmbeddingsFigure(Figure[Embeddings]):
         fields = [field.name for field in dataclasses.fields(EmbeddedUtterance)]
         pictures = []
         for explained in find_explanations(report):
-            rows: dict[int, list[Mapping[str, Any]]] = {}
-            for row in explained.table("embeddings").to_pylist():
-                rows.setdefault(row["trial"], []).append(row)
+            rows = grouped(explained.table("embeddings").to_pylist(), lambda row: row["trial"])
             pictures += [
                 EmbeddingPicture(
                     trial=explained.name(entry["trial"], entry["architecture"]),

@@ -7,17 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from serplatform.report.data import LABELS, ReportData
+from serplatform.report.data import LABELS, Need, NoDataError, ReportData
 from serplatform.report.explanations import find_explanations
-from serplatform.report.figures.base import (
-    FIGURES,
-    Drawing,
-    Figure,
-    Need,
-    NoDataError,
-    Palette,
-    Table,
-)
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, Palette, Table
 from serplatform.report.load import ReportTrial
 from serplatform.report.wording import decimal, duration, percent, whole
 

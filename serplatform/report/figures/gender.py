@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from serplatform.artifacts.ensemble import GenderRow
 from serplatform.report import charts
-from serplatform.report.data import LABELS, ReportData
-from serplatform.report.figures.base import FIGURES, Drawing, Figure, Need, NoDataError, Palette
+from serplatform.report.data import LABELS, Need, NoDataError, ReportData
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, Palette
 from serplatform.report.wording import listing, percent
 
 

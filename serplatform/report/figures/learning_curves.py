@@ -6,10 +6,9 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 
-from serplatform.artifacts.trial import HistoryEntry
 from serplatform.report import charts
-from serplatform.report.data import ReportData
-from serplatform.report.figures.base import FIGURES, Drawing, Figure, NoDataError, Palette, Panel
+from serplatform.report.data import NoDataError, ReportData, grouped
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, Palette, Panel
 from serplatform.report.load import ReportTrial
 from serplatform.report.wording import listing, percent
 
@@ -40,9 +39,7 @@ class LearningCurves:
 
 def curves_of(trial: ReportTrial) -> list[LearningCurve]:
     """One curve per fold."""
-    by_fold: dict[int, list[HistoryEntry]] = {}
-    for entry in trial.history:
-        by_fold.setdefault(entry["fold"], []).append(entry)
+    by_fold = grouped(trial.history, lambda entry: entry["fold"])
     return [
         LearningCurve(
             trial=trial,
@@ -79,9 +76,7 @@ class LearningCurvesFigure(Figure[LearningCurves]):
         )
 
     def draw(self, data: LearningCurves, palette: Palette) -> Drawing:
-        by_trial: dict[str, list[LearningCurve]] = {}
-        for curve in data.curves:
-            by_trial.setdefault(curve.trial.name, []).append(curve)
+        by_trial = grouped(data.curves, lambda curve: curve.trial.name)
         peaks = []
         for trial, curves in by_trial.items():
             known = [[v for v in curve.dev_uar if v is not None] for curve in curves]

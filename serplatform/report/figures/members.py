@@ -6,17 +6,8 @@ import dataclasses
 import math
 
 from serplatform.report import charts
-from serplatform.report.data import EnsembleMember, ReportData
-from serplatform.report.figures.base import (
-    FIGURES,
-    FIRST,
-    Drawing,
-    Figure,
-    Need,
-    NoDataError,
-    Palette,
-    Table,
-)
+from serplatform.report.data import EnsembleMember, Need, NoDataError, ReportData
+from serplatform.report.figures.base import FIGURES, FIRST, Drawing, Figure, Palette, Table
 from serplatform.report.wording import decimal, listing, percent, plural, points
 
 #: Most members drawn; the table lists all.

@@ -6,16 +6,8 @@ import dataclasses
 from collections.abc import Callable
 
 from serplatform.metrics import METRICS
-from serplatform.report.data import ReportData
-from serplatform.report.figures.base import (
-    FIGURES,
-    FIRST,
-    Drawing,
-    Figure,
-    Need,
-    Palette,
-    Table,
-)
+from serplatform.report.data import Need, ReportData
+from serplatform.report.figures.base import FIGURES, FIRST, Drawing, Figure, Palette, Table
 from serplatform.report.wording import interval, metric, metric_title, percent
 from serplatform.statistics.bootstrap import Interval
 

@@ -6,13 +6,12 @@ import dataclasses
 
 from serplatform.references.published import PublishedResult
 from serplatform.report import charts
-from serplatform.report.data import ReportData
+from serplatform.report.data import NoDataError, ReportData
 from serplatform.report.figures.base import (
     FIGURES,
     Cell,
     Drawing,
     Figure,
-    NoDataError,
     Palette,
     Panel,
     Spec,

@@ -9,16 +9,8 @@ import numpy as np
 
 from serplatform.arrays import DoubleArray
 from serplatform.report import charts
-from serplatform.report.data import ReportData
-from serplatform.report.figures.base import (
-    FIGURES,
-    Drawing,
-    Figure,
-    NoDataError,
-    Palette,
-    Panel,
-    Spec,
-)
+from serplatform.report.data import NoDataError, ReportData
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, Palette, Panel, Spec
 from serplatform.report.parameters import VariedParameter, value_text, varied_parameters
 from serplatform.report.wording import listing, percent
 

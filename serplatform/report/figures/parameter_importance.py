@@ -8,8 +8,8 @@ import numpy as np
 
 from serplatform.arrays import DoubleArray
 from serplatform.report import charts
-from serplatform.report.data import ReportData
-from serplatform.report.figures.base import FIGURES, Drawing, Figure, NoDataError, Palette
+from serplatform.report.data import NoDataError, ReportData
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, Palette
 from serplatform.report.parameters import varied_parameters
 from serplatform.report.wording import decimal, listing
 

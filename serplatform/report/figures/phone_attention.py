@@ -12,7 +12,7 @@ import numpy as np
 from serplatform.arrays import DoubleArray
 from serplatform.artifacts.explanations import PhoneTest
 from serplatform.report import charts
-from serplatform.report.data import ReportData
+from serplatform.report.data import Need, NoDataError, ReportData, grouped
 from serplatform.report.explanations import Explanations, find_explanations
 from serplatform.report.figures.base import (
     FIGURES,
@@ -20,8 +20,6 @@ from serplatform.report.figures.base import (
     Cell,
     Drawing,
     Figure,
-    Need,
-    NoDataError,
     Palette,
     Panel,
     Table,
@@ -251,9 +249,7 @@ class PhoneAttentionFigure(Figure[PhoneAttention]):
 
 def _maps(explained: Explanations, rows: Sequence[Mapping[str, Any]]) -> list[MapAttention]:
     tests = {(t["trial"], t["map"]): t for t in explained.info["phone_tests"]}
-    groups: dict[tuple[int, str], list[Mapping[str, Any]]] = {}
-    for row in rows:
-        groups.setdefault((row["trial"], row["map"]), []).append(row)
+    groups = grouped(rows, lambda row: (row["trial"], row["map"]))
     made = (
         map_attention(group, explained.name(key[0], group[0]["architecture"]), tests.get(key))
         for key, group in groups.items()
@@ -264,9 +260,7 @@ def _maps(explained: Explanations, rows: Sequence[Mapping[str, Any]]) -> list[Ma
 def _smoothing(
     explained: Explanations, rows: Sequence[Mapping[str, Any]]
 ) -> list[tuple[str, Interval]]:
-    by_trial: dict[int, list[Mapping[str, Any]]] = {}
-    for row in rows:
-        by_trial.setdefault(row["trial"], []).append(row)
+    by_trial = grouped(rows, lambda row: row["trial"])
     return [
         (explained.name(trial, group[0]["architecture"]), gap)
         for trial, group in by_trial.items()

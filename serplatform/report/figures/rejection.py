@@ -6,16 +6,8 @@ from collections.abc import Sequence
 
 from serplatform.artifacts.ensemble import RejectionRecord, WishRecord
 from serplatform.report import charts
-from serplatform.report.data import ReportData
-from serplatform.report.figures.base import (
-    FIGURES,
-    Drawing,
-    Figure,
-    Need,
-    NoDataError,
-    Palette,
-    Table,
-)
+from serplatform.report.data import Need, NoDataError, ReportData
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, Palette, Table
 from serplatform.report.wording import percent
 
 

@@ -6,8 +6,8 @@ import dataclasses
 
 from serplatform.metrics import ECE_BINS, ReliabilityBin, reliability_bins
 from serplatform.report import charts
-from serplatform.report.data import ReportData
-from serplatform.report.figures.base import FIGURES, Drawing, Figure, Need, Palette
+from serplatform.report.data import Need, ReportData
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, Palette
 from serplatform.report.wording import decimal, listing, percent
 
 

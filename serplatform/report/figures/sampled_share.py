@@ -7,9 +7,9 @@ import dataclasses
 import numpy as np
 
 from serplatform.report import charts
-from serplatform.report.data import ReportData
+from serplatform.report.data import Need, NoDataError, ReportData
 from serplatform.report.explanations import Explanations, sampling_explanations
-from serplatform.report.figures.base import FIGURES, Drawing, Figure, Need, NoDataError, Palette
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, Palette
 from serplatform.report.speaker_intervals import clustered_interval, mean_statistic
 from serplatform.report.wording import decimal, percent, plural, short
 from serplatform.statistics.bootstrap import Interval

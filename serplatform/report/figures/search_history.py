@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from serplatform.report import charts
-from serplatform.report.data import ReportData
-from serplatform.report.figures.base import FIGURES, FIRST, Drawing, Figure, Need, Palette
+from serplatform.report.data import Need, ReportData
+from serplatform.report.figures.base import FIGURES, FIRST, Drawing, Figure, Palette
 from serplatform.report.load import ReportTrial
 from serplatform.report.wording import percent, plural, yes_no
 

@@ -7,8 +7,8 @@ import dataclasses
 import numpy as np
 
 from serplatform.report import charts
-from serplatform.report.data import ReportData
-from serplatform.report.figures.base import FIGURES, Drawing, Figure, Need, Palette
+from serplatform.report.data import Need, ReportData, grouped
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, Palette
 from serplatform.report.wording import percent, short
 
 #: Above this many speakers the axis names only some of them.
@@ -52,9 +52,7 @@ class SpeakerAccuracyFigure(Figure[tuple[SpeakerAccuracy, ...]]):
         return tuple(rows[name] for rows in found for name in order)
 
     def draw(self, data: tuple[SpeakerAccuracy, ...], palette: Palette) -> Drawing:
-        by_system: dict[str, list[SpeakerAccuracy]] = {}
-        for row in data:
-            by_system.setdefault(row.system, []).append(row)
+        by_system = grouped(data, lambda row: row.system)
         traces = [
             charts.points(
                 system,

@@ -6,17 +6,9 @@ import dataclasses
 from collections.abc import Iterable
 
 from serplatform.report import charts
-from serplatform.report.data import ReportData
+from serplatform.report.data import Need, NoDataError, ReportData
 from serplatform.report.explanations import find_explanations
-from serplatform.report.figures.base import (
-    FIGURES,
-    Drawing,
-    Figure,
-    Need,
-    NoDataError,
-    Palette,
-    Spec,
-)
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, Palette, Spec
 from serplatform.report.wording import decimal, percent, plural, yes_no
 
 

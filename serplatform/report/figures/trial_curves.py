@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from statistics import median
 
 from serplatform.report import charts
-from serplatform.report.data import ReportData
-from serplatform.report.figures.base import FIGURES, Drawing, Figure, NoDataError, Palette, Spec
+from serplatform.report.data import NoDataError, ReportData, grouped
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, Palette, Spec
 from serplatform.report.load import ReportTrial
 from serplatform.report.wording import percent, plural, state_name
 
@@ -132,9 +132,7 @@ class TrialCurvesFigure(Figure[TrialCurves]):
                 f" {plural(left_out, 'trial')} of similar values "
                 f"{'is' if left_out == 1 else 'are'} left out of the plot."
             )
-        groups: dict[tuple[str, str], list[TrialCurve]] = {}
-        for curve in data.curves:
-            groups.setdefault((curve.architecture, curve.state), []).append(curve)
+        groups = grouped(data.curves, lambda curve: (curve.architecture, curve.state))
         return Drawing(
             summary=summary,
             panels=[

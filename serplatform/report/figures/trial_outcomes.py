@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from statistics import median
 
 from serplatform.report import charts
-from serplatform.report.data import ReportData
-from serplatform.report.figures.base import FIGURES, Drawing, Figure, Need, Palette
+from serplatform.report.data import Need, ReportData, grouped
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, Palette
 from serplatform.report.wording import duration, percent, plural, state_name
 
 STATES = ("complete", "pruned", "failed")
@@ -61,9 +61,7 @@ class Outcomes:
     @property
     def totals(self) -> tuple[Total, ...]:
         """Of each architecture, and of all where there are several."""
-        by_name: dict[str, list[Outcome]] = {}
-        for row in self.rows:
-            by_name.setdefault(row.architecture, []).append(row)
+        by_name = grouped(self.rows, lambda row: row.architecture)
         found = [_total(name, rows) for name, rows in by_name.items()]
         return (*found, _total("all", self.rows)) if len(found) > 1 else tuple(found)
 
