@@ -25,6 +25,7 @@ from serplatform.report.figures.base import (
 )
 from serplatform.report.load import load_source
 from serplatform.report.narrative import build_narrative
+from serplatform.report.wording import listing
 
 if TYPE_CHECKING:
     import jinja2
@@ -70,9 +71,18 @@ def build_report(source: Path, out: Path | None = None) -> Path:
 
 
 def draw_figures(report: ReportData) -> dict[str, list[DrawnFigure]]:
-    """Compute and draw every registered figure, by section in order."""
+    """Compute and draw every registered figure, by section in order.
+
+    Raises:
+        BadInputError: a figure is of no section.
+    """
     palette = Palette(architectures=report.architectures)
     figures = {name: FIGURES.get(name) for name in FIGURES.names()}
+    for name, figure in figures.items():
+        if figure.section not in SECTIONS:
+            raise BadInputError(
+                f"figure '{name}': its section '{figure.section}' is none of {listing([*SECTIONS])}"
+            )
 
     def drawn(name: str) -> DrawnFigure:
         title = figures[name].title

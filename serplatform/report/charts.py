@@ -133,7 +133,7 @@ def interval_points(
     """Values along x with bars to the ends of their intervals, each on its row.
 
     Args:
-        found: one a point; without an interval there is no bar.
+        found: one per point; without an interval there is no bar.
         rows: places on the y axis.
         marker: of the points; the bars take its colour.
         scale: of the axis.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import math
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -98,7 +99,7 @@ class EvaluatedSystem(MeasuredSystem):
 
     Attributes:
         test: its posteriors, rows ordered by fold and utterance id.
-        recall: K estimates, one a class.
+        recall: K estimates, one per class.
     """
 
     test: Posteriors
@@ -112,9 +113,9 @@ class EnsembleMember:
     Attributes:
         name: what the page calls it.
         architecture: registered name.
-        weights: one a fold, 0 where it is not used.
+        weights: one per fold, 0 where it is not used.
         shares: weights divided by their fold's sum.
-        temperatures: one a fold, None where posteriors were not calibrated.
+        temperatures: one per fold, None where posteriors were not calibrated.
         dev_uar: of the trial alone.
         test_uar: of the trial alone.
         gain: UAR on test rows that the ensemble loses without it, None where unknown.
@@ -323,14 +324,10 @@ def _single(source: ReportSource, chosen: Sequence[ReportTrial]) -> Posteriors |
 def _chosen_sentence(chosen: Sequence[ReportTrial], objective: str = "uar") -> str:
     title = METRICS[objective].title if objective in METRICS else objective
     rule = f"the trial with the best {title} on that fold's dev rows"
-    counts: dict[str, int] = {}
-    for trial in chosen:
-        counts[trial.name] = counts.get(trial.name, 0) + 1
+    counts = Counter(trial.name for trial in chosen).most_common()
     if len(counts) == 1:
-        return f"For each fold, {rule}: always {next(iter(counts))}."
-    names = [
-        f"{name} ({plural(n, 'fold')})" for name, n in sorted(counts.items(), key=lambda i: -i[1])
-    ]
+        return f"For each fold, {rule}: always {counts[0][0]}."
+    names = [f"{name} ({plural(number, 'fold')})" for name, number in counts]
     return f"For each fold, {rule}: {listing(names)}."
 
 
@@ -467,19 +464,17 @@ def read_members(info: EnsembleRecord) -> tuple[EnsembleMember, ...]:
     """Members of ``ensemble.json`` with their weights in every fold, largest mean share first."""
     folds = info["folds"]
     labels = member_labels(info)
-    rows: dict[str, dict[int, MemberRecord]] = {}
+    rows: dict[str, list[MemberRecord | None]] = {}
     for i, fold in enumerate(folds):
         for row in fold["members"]:
-            rows.setdefault(row["member"], {})[i] = row
+            rows.setdefault(row["member"], [None] * len(folds))[i] = row
     members = []
-    for name, by_fold in rows.items():
-        first = next(iter(by_fold.values()))
-        found = list(by_fold.values())
-        each = [by_fold.get(i) for i in range(len(folds))]
+    for name, each in rows.items():
+        found = [row for row in each if row is not None]
         members.append(
             EnsembleMember(
                 name=labels[name],
-                architecture=first["architecture"],
+                architecture=found[0]["architecture"],
                 weights=tuple(r["weight"] if r else 0.0 for r in each),
                 shares=tuple(r["share"] if r else 0.0 for r in each),
                 temperatures=tuple(r["temperature"] if r else None for r in each),

@@ -81,7 +81,7 @@ class Palette:
         hollow: bool = False,
         opacity: float | None = None,
     ) -> Spec:
-        """Plotly's marker of a name; ``size`` in pixels, one for all or one a point."""
+        """Plotly's marker of a name; ``size`` in pixels, one for all or one per point."""
         symbol = self.symbol(name) + "-open" * hollow
         marker = {"color": self.colour(name), "symbol": symbol, "size": size}
         return marker if opacity is None else {**marker, "opacity": opacity}

@@ -40,7 +40,7 @@ class Axis:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Line:
-    """One trial: ``heights`` in [0, 1], one an axis, None where the trial lacks the value;
+    """One trial: ``heights`` in [0, 1], one per axis, None where the trial lacks the value;
     ``group`` indexes :data:`GROUPS`."""
 
     trial: str

@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from statistics import median
+from typing import TypeVar
 
 from serplatform.report import charts
 from serplatform.report.data import NoDataError, ReportData, grouped
 from serplatform.report.figures.base import FIGURES, Drawing, Figure, Palette, Spec
 from serplatform.report.load import ReportTrial
 from serplatform.report.wording import percent, plural, state_name
+
+T = TypeVar("T")
 
 #: Lines drawn of one architecture and outcome; the others are thinned out evenly by their value.
 MOST_LINES = 30
@@ -22,9 +25,7 @@ MOST_POINTS = 40
 class TrialCurve:
     """One trial: after ``steps`` epochs over all folds the search saw ``reached``."""
 
-    trial: str
-    architecture: str
-    state: str
+    trial: ReportTrial
     steps: tuple[int, ...]
     reached: tuple[float, ...]
 
@@ -53,34 +54,25 @@ def reached_curve(trial: ReportTrial) -> TrialCurve | None:
     if not found:
         return None
     steps, reached = zip(*found, strict=True)
-    return TrialCurve(
-        trial=trial.name,
-        architecture=trial.architecture,
-        state=trial.state,
-        steps=steps,
-        reached=reached,
-    )
+    return TrialCurve(trial=trial, steps=steps, reached=reached)
 
 
-def thinned(curve: TrialCurve, most: int = MOST_POINTS) -> TrialCurve:
-    """The curve at evenly spaced steps, first and last among them."""
-    count = len(curve.steps)
-    if count <= most:
-        return curve
-    kept = sorted({round(i * (count - 1) / (most - 1)) for i in range(most)})
-    return dataclasses.replace(
-        curve,
-        steps=tuple(curve.steps[i] for i in kept),
-        reached=tuple(curve.reached[i] for i in kept),
-    )
+def evenly(items: Sequence[T], most: int) -> Sequence[T]:
+    """At most so many items, evenly spaced, first and last among them."""
+    if len(items) <= most:
+        return items
+    return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
 
 
-def spread_out(curves: Sequence[TrialCurve], most: int = MOST_LINES) -> list[TrialCurve]:
-    """Evenly spaced ones by their last value, the best and the worst among them."""
-    ranked = sorted(curves, key=lambda c: (-c.reached[-1], c.trial))
-    if len(ranked) <= most:
-        return ranked
-    return [ranked[round(i * (len(ranked) - 1) / (most - 1))] for i in range(most)]
+def thinned(curve: TrialCurve) -> TrialCurve:
+    """The curve at evenly spaced steps."""
+    steps, reached = evenly(curve.steps, MOST_POINTS), evenly(curve.reached, MOST_POINTS)
+    return dataclasses.replace(curve, steps=tuple(steps), reached=tuple(reached))
+
+
+def spread_out(curves: Sequence[TrialCurve]) -> Sequence[TrialCurve]:
+    """Some by their last value, evenly spaced."""
+    return evenly(sorted(curves, key=lambda c: (-c.reached[-1], c.trial.name)), MOST_LINES)
 
 
 @FIGURES.register("trial_curves")
@@ -95,7 +87,7 @@ class TrialCurvesFigure(Figure[TrialCurves]):
         for name in report.architectures:
             for state in ("complete", "pruned"):
                 by_kind[name, state] = [
-                    c for c in found if c.architecture == name and c.state == state
+                    c for c in found if (c.trial.architecture, c.trial.state) == (name, state)
                 ]
         if not any(by_kind.values()):
             raise NoDataError("no finished or pruned trial recorded its epochs")
@@ -132,7 +124,7 @@ class TrialCurvesFigure(Figure[TrialCurves]):
                 f" {plural(left_out, 'trial')} of similar values "
                 f"{'is' if left_out == 1 else 'are'} left out of the plot."
             )
-        groups = grouped(data.curves, lambda curve: (curve.architecture, curve.state))
+        groups = grouped(data.curves, lambda c: (c.trial.architecture, c.trial.state))
         return Drawing(
             summary=summary,
             panels=[
@@ -151,7 +143,7 @@ class TrialCurvesFigure(Figure[TrialCurves]):
                     "Trials drawn",
                     ["trial", "outcome", "epochs", "dev UAR reached"],
                     [
-                        [c.trial, state_name(c.state), step, value]
+                        [c.trial.name, state_name(c.trial.state), step, value]
                         for c in data.curves
                         for step, value in zip(c.steps, c.reached, strict=True)
                     ],
@@ -171,7 +163,7 @@ def _trace(name: str, group: Sequence[TrialCurve], colour: str, *, pruned: bool)
         count = len(curve.steps)
         x += [*curve.steps, None]
         y += [*charts.percents(curve.reached), None]
-        texts += [*([curve.trial] * count), None]
+        texts += [*([curve.trial.name] * count), None]
         sizes += [*([0] * (count - 1)), 7, 0]
     width, dash = (1, "dot") if pruned else (1.4, "solid")
     return charts.line(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Sequence
 from statistics import median
 
@@ -105,11 +106,10 @@ class TrialOutcomes(Figure[Outcomes]):
                         median=median(values) if values else None,
                     )
                 )
-        messages: dict[str, int] = {}
-        for trial in report.trials:
-            if trial.state == "failed":
-                lines = (trial.error or "no message").strip().splitlines() or ["no message"]
-                messages[lines[-1]] = messages.get(lines[-1], 0) + 1
+        failed = [
+            (t.error or "").strip().splitlines() for t in report.trials if t.state == "failed"
+        ]
+        messages = Counter(lines[-1] if lines else "no message" for lines in failed)
         errors = sorted(messages.items(), key=lambda item: (-item[1], item[0]))
         return Outcomes(rows=tuple(rows), errors=tuple(errors))
 

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from serplatform.errors import BadInputError
 from serplatform.metrics import reliability_bins
+from serplatform.report.build import draw_figures
 from serplatform.report.data import EvaluatedSystem, ReportData, build_report_data
 from serplatform.report.figures.base import (
     FIGURES,
@@ -246,6 +248,14 @@ def test_a_figure_of_a_plugin_finds_its_place() -> None:
     assert in_order(figures, "models") == ["b", "a", "c", "last", "lost", "behind"]
     turning = {"x": figure("y"), "y": figure("x")}
     assert in_order(turning, "models") == ["x", "y"]
+
+
+def test_a_figure_of_no_section_is_named(
+    report_data: MakeReportData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ClassRecallFigure, "section", "elsewhere")
+    with pytest.raises(BadInputError, match=r"'class_recall': its section 'elsewhere' is none of"):
+        draw_figures(report_data())
 
 
 def test_architectures_keep_their_colour_and_marker(palette: Palette) -> None:

@@ -136,9 +136,9 @@ def test_curves_are_thinned_and_keep_their_ends(
     trials.append(trial(80, uar=None, state="failed", history=history(5, 0.9)))
     found = TrialCurvesFigure().compute(report_data(trials))
     assert (found.finished, found.pruned) == (70, 3)
-    finished = [c for c in found.curves if c.state == "complete"]
+    finished = [c for c in found.curves if c.trial.state == "complete"]
     assert len(finished) == 30
-    assert (finished[0].trial, finished[-1].trial) == ("moma #69", "moma #0")
+    assert (finished[0].trial.name, finished[-1].trial.name) == ("moma #69", "moma #0")
     assert all(len(c.steps) == 40 and (c.steps[0], c.steps[-1]) == (1, 100) for c in finished)
     assert found.median_stop == pytest.approx(0.11)
     drawing = TrialCurvesFigure().draw(found, palette)
