@@ -51,7 +51,7 @@ class ReportTrial:
         error: why it failed, or None.
         history: in the order trained.
         posteriors_sha256: checksum of its posterior table, None where none was recorded.
-        notes: sentences about its data that belong beside its numbers.
+        notes: sentences about its data that its numbers need.
     """
 
     run: str

@@ -1,4 +1,4 @@
-"""How alike the elements are that a model samples in two emotions (Baruah 2022, Fig. 2)."""
+"""How similar the elements are that a model samples in two emotions (Baruah 2022, Fig. 2)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class AttentionSimilarity:
     similarity: DoubleArray
 
     def pairs(self) -> list[tuple[float, str, str]]:
-        """Every pair of classes, the least alike first."""
+        """Every pair of classes, the least similar first."""
         size = len(self.classes)
         return sorted(
             (float(self.similarity[a, b]), self.classes[a], self.classes[b])

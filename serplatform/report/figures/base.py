@@ -181,8 +181,8 @@ class Figure(ABC, Generic[D]):
     A figure is registered under its id on the page and makes itself in two steps: numbers, which
     tests look at, then a drawing of them::
 
-        @FIGURES.register("test_rows")
-        class TestRows(Figure[int]):
+        @FIGURES.register("tested_rows")
+        class TestedRows(Figure[int]):
             title = "Number of test rows"
             section = "results"
             needs = (Need.TESTED_SYSTEM,)

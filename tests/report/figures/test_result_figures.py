@@ -17,7 +17,9 @@ from serplatform.report.figures.base import (
     FIGURES,
     FIRST,
     SECTIONS,
+    Drawing,
     Figure,
+    Need,
     NoDataError,
     Palette,
     in_order,
@@ -248,6 +250,36 @@ def test_a_figure_of_a_plugin_finds_its_place() -> None:
     assert in_order(figures, "models") == ["b", "a", "c", "last", "lost", "behind"]
     turning = {"x": figure("y"), "y": figure("x")}
     assert in_order(turning, "models") == ["x", "y"]
+
+
+def test_a_figure_from_outside_is_drawn_after_the_one_it_follows(
+    single: EvaluatedSystem, report_data: MakeReportData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class TestedRows(Figure[int]):
+        title = "Number of test rows"
+        section = "results"
+        after = "class_recall"
+        needs = (Need.TESTED_SYSTEM,)
+
+        def compute(self, report: ReportData) -> int:
+            return len(report.systems[0].test)
+
+        def draw(self, data: int, palette: Palette) -> Drawing:
+            return Drawing(summary=f"There are {data} test rows.")
+
+    FIGURES.names()
+    monkeypatch.setitem(FIGURES._members, "tested_rows", TestedRows)
+    drawn = draw_figures(report_data(systems=[single]))["results"]
+    names = [figure.name for figure in drawn]
+    found = drawn[names.index("tested_rows")]
+    assert found.drawing is not None
+    assert (found.title, found.drawing.summary) == (
+        "Number of test rows",
+        "There are 6 test rows.",
+    )
+    assert names.index("tested_rows") > names.index("class_recall")
+    (alone,) = [f for f in draw_figures(report_data())["results"] if f.name == "tested_rows"]
+    assert (alone.drawing, alone.reason) == (None, "no finished trial has test posteriors")
 
 
 def test_a_figure_of_no_section_is_named(
