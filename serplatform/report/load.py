@@ -81,8 +81,7 @@ class ReportTrial:
     @property
     def objective(self) -> float | None:
         """Mean dev UAR over the folds that ended, or None."""
-        value = self.dev.get("uar")
-        return value if value is not None and math.isfinite(value) else None
+        return self.dev.get("uar")
 
     @property
     def reached(self) -> float | None:
@@ -100,9 +99,8 @@ class ReportTrial:
         best: dict[int, float] = {}
         steps = []
         for step, entry in enumerate(self.history, start=1):
-            value = entry["dev"].get("uar", math.nan)
-            if math.isfinite(value):
-                best[entry["fold"]] = max(best.get(entry["fold"], -math.inf), value)
+            if (value := entry["dev"].get("uar")) is not None:
+                best[entry["fold"]] = max(best.get(entry["fold"], value), value)
             if best:
                 steps.append((step, sum(best.values()) / len(best)))
         return steps

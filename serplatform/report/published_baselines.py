@@ -1,4 +1,4 @@
-"""Results of others that may be compared with ours: same protocol, classes, utterances and metric."""
+"""Results of others to compare ours with: same protocol, classes, utterances and metric."""
 
 from __future__ import annotations
 

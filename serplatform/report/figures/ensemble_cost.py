@@ -1,4 +1,4 @@
-"""What the ensemble costs compared to the best single trial: models, parameters, training, latency."""
+"""What the ensemble and the best single trial cost: models, parameters, training, latency."""
 
 from __future__ import annotations
 

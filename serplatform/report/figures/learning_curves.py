@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Sequence
 
+from serplatform.artifacts.trial import HistoryEntry
 from serplatform.report import charts
 from serplatform.report.data import NoDataError, ReportData, grouped
 from serplatform.report.figures.base import FIGURES, Drawing, Figure, Palette, Panel
@@ -20,13 +20,24 @@ MAX_CURVES = 8
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LearningCurve:
-    """One trial on one fold: ``epochs``, ``train_loss`` and ``dev_uar`` (None where unknown)."""
+    """The epochs of one trial on one fold."""
 
     trial: ReportTrial
     fold: int
-    epochs: tuple[int, ...]
-    train_loss: tuple[float | None, ...]
-    dev_uar: tuple[float | None, ...]
+    history: Sequence[HistoryEntry]
+
+    @property
+    def epochs(self) -> list[int]:
+        return [entry["epoch"] for entry in self.history]
+
+    @property
+    def train_loss(self) -> list[float]:
+        return [entry["train_loss"] for entry in self.history]
+
+    @property
+    def dev_uar(self) -> list[float | None]:
+        """None where it was not recorded."""
+        return [entry["dev"].get("uar") for entry in self.history]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,20 +51,7 @@ class LearningCurves:
 def curves_of(trial: ReportTrial) -> list[LearningCurve]:
     """One curve per fold."""
     by_fold = grouped(trial.history, lambda entry: entry["fold"])
-    return [
-        LearningCurve(
-            trial=trial,
-            fold=fold,
-            epochs=tuple(entry["epoch"] for entry in entries),
-            train_loss=tuple(_finite(entry["train_loss"]) for entry in entries),
-            dev_uar=tuple(_finite(entry["dev"].get("uar")) for entry in entries),
-        )
-        for fold, entries in sorted(by_fold.items())
-    ]
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
+    return [LearningCurve(trial=trial, fold=f, history=by_fold[f]) for f in sorted(by_fold)]
 
 
 @FIGURES.register("learning_curves")

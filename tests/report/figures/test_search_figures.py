@@ -80,7 +80,7 @@ def test_learning_curves_are_of_the_best_trial_of_each_architecture(
 ) -> None:
     history = (
         HistoryEntry(fold=0, epoch=1, train_loss=1.0, dev={"uar": 0.3}),
-        HistoryEntry(fold=0, epoch=2, train_loss=float("nan"), dev={"uar": 0.5}),
+        HistoryEntry(fold=0, epoch=2, train_loss=0.9, dev={"uar": 0.5}),
         HistoryEntry(fold=1, epoch=1, train_loss=0.8, dev={}),
     )
     trials = [
@@ -95,9 +95,9 @@ def test_learning_curves_are_of_the_best_trial_of_each_architecture(
         ("moma #1", 1),
         ("csa #3", 0),
     ]
-    assert found.curves[0].train_loss == (1.0, None)
-    assert found.curves[0].dev_uar == (0.3, 0.5)
-    assert found.curves[1].dev_uar == (None,)
+    assert found.curves[0].train_loss == [1.0, 0.9]
+    assert found.curves[0].dev_uar == [0.3, 0.5]
+    assert found.curves[1].dev_uar == [None]
     assert found.omitted == 2
     assert "moma #1 50.0–50.0 %" in LearningCurvesFigure().draw(found, palette).summary
     with pytest.raises(NoDataError, match="recorded its epochs"):
