@@ -27,6 +27,28 @@ def percents(values: Iterable[float | None]) -> list[float | None]:
     return [None if value is None else PERCENT * value for value in values]
 
 
+def stroke(color: str, **more: Any) -> Spec:
+    """How a line is drawn: its ``width`` in pixels, ``dash`` and ``shape``."""
+    return {"color": color, **more}
+
+
+def marker(
+    color: str | None,
+    symbol: str | Sequence[str],
+    size: float | Sequence[float],
+    *,
+    edge: float | None = None,
+) -> Spec:
+    """How points are drawn, each or all; ``edge`` is the width of their outline in pixels.
+
+    Without a colour they take their line's.
+    """
+    found: Spec = {"symbol": symbol, "size": size}
+    colours = {} if color is None else {"color": color}
+    outline = {} if edge is None else {"line": {"width": edge, **colours}}
+    return {**found, **colours, **outline}
+
+
 def _trace(kind: str, name: str, texts: Iterable[Any] | None, hover: str | None) -> Spec:
     trace: Spec = {"type": kind, "name": name}
     if texts is not None:

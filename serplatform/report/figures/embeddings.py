@@ -150,12 +150,9 @@ def _traces(classes: tuple[str, ...], picture: EmbeddingPicture) -> list[Spec]:
                 short(name),
                 [p.x for p in own],
                 [p.y for p in own],
-                {
-                    "color": colour,
-                    "symbol": [symbol + "-open" * (p.prediction != p.truth) for p in own],
-                    "size": 8,
-                    "line": {"width": 1.4, "color": colour},
-                },
+                charts.marker(
+                    colour, [symbol + "-open" * (p.prediction != p.truth) for p in own], 8, edge=1.4
+                ),
                 texts=[
                     f"{p.utterance_id}<br>{p.truth}, recognised as {p.prediction} "
                     f"({p.confidence:.2f})"

@@ -96,11 +96,11 @@ class LearningCurvesFigure(Figure[LearningCurves]):
                     trial,
                     curve.epochs,
                     values(curve),
-                    {
-                        "color": palette.colour(curve.trial.architecture),
-                        "dash": palette.dash(curve.trial.architecture),
-                        "width": 1.2,
-                    },
+                    charts.stroke(
+                        palette.colour(curve.trial.architecture),
+                        dash=palette.dash(curve.trial.architecture),
+                        width=1.2,
+                    ),
                     hover=f"fold {curve.fold}, epoch %{{x}}: %{{y:.3g}}",
                     legendgroup=trial,
                     showlegend=place == 0,

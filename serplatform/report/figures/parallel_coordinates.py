@@ -214,7 +214,7 @@ def _panel(bundle: Bundle) -> Panel:
                 label,
                 xs,
                 ys,
-                {"color": COLOURS[group], "width": WIDTHS[group]},
+                charts.stroke(COLOURS[group], width=WIDTHS[group]),
                 texts=texts,
                 hover="%{text}<extra></extra>",
                 opacity=0.7,

@@ -287,7 +287,7 @@ def _panel(data: PhoneAttention) -> Panel:
                 name,
                 intervals,
                 [row for row, _ in found],
-                {"color": SERIES[place], "symbol": symbol, "size": 10},
+                charts.marker(SERIES[place], symbol, 10),
                 texts=[f"{i.value:.3f}" for i in intervals],
                 hover=f"{name}: %{{text}} × even<extra></extra>",
                 scale=1.0,

@@ -32,7 +32,7 @@ class RejectionFigure(Figure[RejectionRecord]):
                 "ensemble",
                 [100 * c for _, c, _ in curve],
                 [100 * a for _, _, a in curve],
-                {"color": palette.colour("Ensemble"), "width": 2},
+                charts.stroke(palette.colour("Ensemble"), width=2),
                 texts=[f"threshold {t:.3f}" for t, _, _ in curve],
                 hover=f"{hover}<br>%{{text}}<extra></extra>",
             )
@@ -45,7 +45,7 @@ class RejectionFigure(Figure[RejectionRecord]):
                     "thresholds from dev rows",
                     [100 * test["coverage"]],
                     [100 * test["accuracy"]],
-                    {"color": "@ink", "symbol": "x", "size": 10},
+                    charts.marker("@ink", "x", 10),
                     hover=f"{hover}<extra></extra>",
                 )
             )

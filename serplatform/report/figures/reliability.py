@@ -54,7 +54,7 @@ class ReliabilityFigure(Figure[tuple[Reliability, ...]]):
                     entry.system,
                     [b.confidence for b in entry.bins],
                     [b.accuracy for b in entry.bins],
-                    {"color": palette.colour(entry.system), "width": 1.2},
+                    charts.stroke(palette.colour(entry.system), width=1.2),
                     marker=palette.marker(entry.system, sizes),
                     texts=[f"{b.count} utterances" for b in entry.bins],
                     hover="confidence %{x:.2f}, accuracy %{y:.2f}<br>%{text}",

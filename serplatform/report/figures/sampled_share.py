@@ -106,11 +106,11 @@ class SampledShareFigure(Figure[tuple[SampledShare, ...]]):
                     trial,
                     [row.share for row in rows],
                     [names.index(row.emotion) + shift for row in rows],
-                    {
-                        "color": palette.colour(rows[0].architecture),
-                        "symbol": ["diamond" if r.emotion == AVERAGE else "circle" for r in rows],
-                        "size": 10,
-                    },
+                    charts.marker(
+                        palette.colour(rows[0].architecture),
+                        ["diamond" if r.emotion == AVERAGE else "circle" for r in rows],
+                        10,
+                    ),
                     texts=[short(row.emotion) for row in rows],
                     hover="%{text}: %{x:.1f} %<extra></extra>",
                 )

@@ -84,7 +84,7 @@ class SearchHistory(Figure[tuple[HistoryPoint, ...]]):
                     "failed (no value)",
                     [p.position for p in failed],
                     [lowest] * len(failed),
-                    {"symbol": "x-thin-open", "color": "@warn", "size": 9},
+                    charts.marker("@warn", "x-thin-open", 9),
                     texts=[f"{p.trial.name}: failed" for p in failed],
                     hover="%{text}<extra></extra>",
                 )
