@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from serplatform import __version__
 from serplatform.artifacts.files import write_text
-from serplatform.errors import BadInputError
+from serplatform.errors import ArtifactError, BadInputError
 from serplatform.report.data import ReportData, build_report_data
 from serplatform.report.figures.base import (
     FIGURES,
@@ -88,7 +88,7 @@ def draw_figures(report: ReportData) -> dict[str, list[DrawnFigure]]:
         title = figures[name].title
         try:
             drawing = figures[name]().make(report, palette)
-        except NoDataError as error:
+        except (NoDataError, ArtifactError) as error:
             return DrawnFigure(name=name, title=title, drawing=None, reason=str(error))
         return DrawnFigure(name=name, title=title, drawing=drawing)
 

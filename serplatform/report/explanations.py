@@ -57,15 +57,12 @@ class Explanations:
         """One of the tables, e.g. ``attention``.
 
         Raises:
-            NoDataError: it is missing, damaged, or of another time than ``explanations.json``.
+            ArtifactError: it is missing, damaged, or of another time than ``explanations.json``.
         """
         path = self._checked(f"{name}.parquet")
-        try:
-            table = read_parquet(path, "table")
-        except ArtifactError as error:
-            raise NoDataError(str(error)) from None
+        table = read_parquet(path, "table")
         if lacking := [column for column in _COLUMNS[name] if column not in table.column_names]:
-            raise NoDataError(
+            raise ArtifactError(
                 f"{FOLDER}/{path.name} lacks {', '.join(lacking)}; run `serplatform explain` again"
             )
         return table
@@ -74,19 +71,16 @@ class Explanations:
         """Utterances that are shown whole.
 
         Raises:
-            NoDataError: as for :meth:`table`.
+            ArtifactError: as for :meth:`table`.
         """
-        try:
-            path = self._checked("utterances.json")
-            return read_record(ShownUtterances, path, "file of utterances", _AGAIN)["utterances"]
-        except ArtifactError as error:
-            raise NoDataError(str(error)) from None
+        path = self._checked("utterances.json")
+        return read_record(ShownUtterances, path, "file of utterances", _AGAIN)["utterances"]
 
     def _checked(self, name: str) -> Path:
         path = self.folder / name
         expected = self.info["files"].get(name)
         if not path.is_file() or file_sha256(path) != expected:
-            raise NoDataError(
+            raise ArtifactError(
                 f"{FOLDER}/{name} is missing or is not what explanations.json describes; run "
                 "`serplatform explain` again"
             )
@@ -97,8 +91,9 @@ def find_explanations(report: ReportData) -> tuple[Explanations, ...]:
     """The explanations of every run that has some.
 
     Raises:
-        NoDataError: no run has any, or they are damaged, of another version, or were made
-            with other data or folds than the run's.
+        NoDataError: no run has any.
+        ArtifactError: they are damaged, of another version, or were made with other data or
+            folds than the run's.
     """
     report.require(Need.EXPLANATIONS)
     runs = report.source.runs
@@ -107,10 +102,7 @@ def find_explanations(report: ReportData) -> tuple[Explanations, ...]:
         path = explanations_file(run)
         if not path.is_file():
             continue
-        try:
-            info = read_record(ExplanationsRecord, path, "description of explanations", _AGAIN)
-        except ArtifactError as error:
-            raise NoDataError(str(error)) from None
+        info = read_record(ExplanationsRecord, path, "description of explanations", _AGAIN)
         _check(run, info)
         found.append(Explanations(run=run, info=info, several=len(runs) > 1))
     return tuple(found)
@@ -124,7 +116,7 @@ def _check(run: Run, info: ExplanationsRecord) -> None:
         ("classes", list(run.classes), info["classes"]),
     ):
         if ours != theirs:
-            raise NoDataError(
+            raise ArtifactError(
                 f"the explanations in {run.name} were made with another {what} than the run's; "
                 "run `serplatform explain` again"
             )
@@ -134,7 +126,8 @@ def sampling_explanations(report: ReportData) -> tuple[Explanations, ...]:
     """The explanations where a model chose its observations.
 
     Raises:
-        NoDataError: as for :func:`find_explanations`, or no such model was explained.
+        NoDataError: no such model was explained.
+        ArtifactError: as for :func:`find_explanations`.
     """
     found = find_explanations(report)
     if not any(len(explained.table("statistics")) for explained in found):

@@ -211,6 +211,7 @@ class Figure(ABC, Generic[D]):
 
         Raises:
             NoDataError: there is nothing to show, and why.
+            ArtifactError: a file that only this figure reads is damaged; the page goes without.
         """
 
     @abstractmethod

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from serplatform.errors import ArtifactError
 from serplatform.report.data import LABELS, Need, NoDataError, ReportData
 from serplatform.report.explanations import find_explanations
 from serplatform.report.figures.base import FIGURES, Drawing, Figure, Palette, Table
@@ -118,7 +119,7 @@ def _latencies(report: ReportData) -> dict[tuple[Path, int], float]:
     """Seconds that each explained trial takes for an utterance."""
     try:
         found = find_explanations(report)
-    except NoDataError:
+    except (NoDataError, ArtifactError):
         return {}
     return {
         (explained.run.path, entry["trial"]): seconds

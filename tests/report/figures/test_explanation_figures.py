@@ -16,6 +16,7 @@ import pytest
 
 from serplatform.artifacts.explanations import CurveRecord
 from serplatform.artifacts.files import read_json, write_json
+from serplatform.errors import ArtifactError
 from serplatform.report.build import render
 from serplatform.report.data import ReportData, build_report_data
 from serplatform.report.figures.attention_on_speech import (
@@ -317,7 +318,7 @@ def test_tracks_that_an_utterance_lacks_leave_no_hole(found: ReportData, palette
 def test_explanations_of_something_else_are_not_drawn(changed, values, match) -> None:
     other = changed(**values)
     for name in NAMES:
-        with pytest.raises(NoDataError, match=match):
+        with pytest.raises(ArtifactError, match=match):
             FIGURES.get(name)().compute(other)
 
 
@@ -329,7 +330,7 @@ def test_explanations_of_an_older_program_do_not_stop_the_page(changed, tmp_path
         del info[key]
     write_json(path, info)
     for name in NAMES:
-        with pytest.raises(NoDataError, match=r"lacks trials; .*; run `serplatform explain`"):
+        with pytest.raises(ArtifactError, match=r"lacks trials; .*; run `serplatform explain`"):
             FIGURES.get(name)().compute(report_data)
     assert "is damaged: lacks trials" in render(report_data)
 
@@ -338,11 +339,11 @@ def test_half_written_explanations_are_not_drawn(changed, tmp_path: Path) -> Non
     report_data = changed()
     path = tmp_path / "run" / "explanations" / "attention.parquet"
     path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(NoDataError, match="is not what explanations"):
+    with pytest.raises(ArtifactError, match="is not what explanations"):
         PhoneAttentionFigure().compute(report_data)
     EmbeddingsFigure().compute(report_data)  # another file, and whole
     (tmp_path / "run" / "explanations" / "explanations.json").write_text("{")
-    with pytest.raises(NoDataError, match="is damaged"):
+    with pytest.raises(ArtifactError, match="is damaged"):
         EmbeddingsFigure().compute(report_data)
 
 
