@@ -141,18 +141,17 @@ def render_table(outcome: Mapping[str, Any]) -> str:
         for name in dict.fromkeys(m for c in outcome["columns"] for m in c["metrics"])
         if name in METRICS
     ]
-    return (
-        template_environment()
-        .get_template("table.html")
-        .render(
-            outcome=outcome,
-            shown=shown,
-            definitions=definitions,
-            settings=_settings(outcome),
-            version=__version__,
-            style=Markup(template_text("page.css")),  # noqa: S704 - ours
-            policy=content_security_policy([]).replace("script-src ;", "script-src 'none';"),
-        )
+    template = template_environment().get_template("table.html")
+    for text in (published_text, measured_text, interval_text, difference_text):
+        template.globals[text.__name__] = text
+    return template.render(
+        outcome=outcome,
+        shown=shown,
+        definitions=definitions,
+        settings=_settings(outcome),
+        version=__version__,
+        style=Markup(template_text("page.css")),  # noqa: S704 - ours
+        policy=content_security_policy([]).replace("script-src ;", "script-src 'none';"),
     )
 
 
@@ -167,25 +166,7 @@ def _section(outcome: Mapping[str, Any], column: Mapping[str, Any]) -> dict[str,
         "numbers": numbers,
         "differences": has_differences(outcome, column),
         "metrics": [metric_title(metric) for metric in column["metrics"]],
-        "rows": [_row(row, column) for row in outcome["rows"]],
         "similarity": similarity_of(outcome, column),
-    }
-
-
-def _row(row: Mapping[str, Any], column: Mapping[str, Any]) -> dict[str, Any]:
-    cell = row["cells"][column["name"]]
-    return {
-        "label": row["label"],
-        "seeds": cell["seeds"] or "",
-        "cells": [
-            {
-                "published": published_text(cell, metric),
-                "measured": measured_text(cell, metric),
-                "interval": interval_text(cell, metric),
-                "difference": difference_text(cell, metric),
-            }
-            for metric in column["metrics"]
-        ],
     }
 
 
@@ -202,28 +183,25 @@ def similarity_of(
 
 def _settings(outcome: Mapping[str, Any]) -> list[dict[str, Any]]:
     """How each row was trained, where it was."""
-    found = []
-    for row in outcome["rows"]:
-        for column in outcome["columns"]:
-            cell = row["cells"][column["name"]]
-            if "settings" not in cell:
-                continue
-            values = {k: v for k, v in cell["settings"].items() if not k.startswith("data.word_v")}
-            found.append(
-                {
-                    "label": row["label"],
-                    "column": column["label"],
-                    "architecture": row["architecture"],
-                    "departures": ", ".join(f"{k}={v}" for k, v in cell["departures"].items()),
-                    "training": ", ".join(
-                        f"{k.partition('.')[2]} {v}"
-                        for k, v in values.items()
-                        if k.startswith("training.")
-                    ),
-                    "parameters": f"{cell['num_parameters']:,}",
-                    "best_epochs": "; ".join(
-                        ", ".join(map(str, epochs)) for epochs in cell["best_epochs"]
-                    ),
-                }
-            )
-    return found
+    trained = [
+        (row, column, cell)
+        for row in outcome["rows"]
+        for column in outcome["columns"]
+        if "settings" in (cell := row["cells"][column["name"]])
+    ]
+    return [
+        {
+            "label": row["label"],
+            "column": column["label"],
+            "architecture": row["architecture"],
+            "changes": ", ".join(f"{k}={v}" for k, v in cell["departures"].items()),
+            "training": ", ".join(
+                f"{k.partition('.')[2]} {v}"
+                for k, v in cell["settings"].items()
+                if k.startswith("training.")
+            ),
+            "parameters": f"{cell['num_parameters']:,}",
+            "best_epochs": "; ".join(", ".join(map(str, epochs)) for epochs in cell["best_epochs"]),
+        }
+        for row, column, cell in trained
+    ]
