@@ -24,7 +24,7 @@ from serplatform.artifacts.files import (
     write_json,
     write_parquet,
 )
-from serplatform.corpora.base import Corpus, Rejection, Utterance
+from serplatform.corpora.base import Corpus, RejectedUtterance, Utterance
 from serplatform.errors import ArtifactError, InterruptedRunError, SerplatformError
 from serplatform.features.base import FEATURES
 from serplatform.features.extract import extract_shard
@@ -93,7 +93,7 @@ class ShardReport:
 
     number: int
     rows: int
-    rejections: tuple[Rejection, ...]
+    rejections: tuple[RejectedUtterance, ...]
     digest: str
     files: dict[str, dict[str, Any]]
     spans: int
@@ -196,7 +196,7 @@ def finished_shard(task: ShardTask) -> ShardReport | None:
         return None
     if not isinstance(values, dict) or values.pop("request", None) != task.request:
         return None
-    rejections = tuple(Rejection(**entry) for entry in values.pop("rejections"))
+    rejections = tuple(RejectedUtterance(**entry) for entry in values.pop("rejections"))
     unaligned = tuple((name, why, detail) for name, why, detail in values.pop("unaligned"))
     report = ShardReport(
         **{**values, "rejections": rejections, "unaligned": unaligned, "reused": True}
