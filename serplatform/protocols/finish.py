@@ -24,21 +24,11 @@ class Parts:
     test: IntArray
 
 
-def complement(selection: Selection, *taken: IntArray) -> IntArray:
-    """Positions of the selection that are in none of the arrays, sorted."""
-    free = np.ones(len(selection), dtype=bool)
-    for positions in taken:
-        free[positions] = False
-    return np.flatnonzero(free)
-
-
 def finish(
     selection: Selection,
     folds: Sequence[Parts],
     *,
-    protocol: str,
     speaker_independent: bool,
-    seed: int,
     notes: Sequence[str] = (),
 ) -> FoldPlan:
     """Build the plan.
@@ -46,9 +36,7 @@ def finish(
     Args:
         selection: the protocol's utterances.
         folds: positions of each part.
-        protocol: name with parameters.
         speaker_independent: no speaker may be in two parts.
-        seed: what random parts were drawn with.
         notes: of the protocol itself.
 
     Raises:
@@ -65,7 +53,7 @@ def finish(
         faults += _single_speaker_faults(selection, folds)
     if faults:
         raise BadInputError(
-            f"protocol '{protocol}' cannot be used on this dataset "
+            f"protocol '{selection.protocol}' cannot be used on this dataset "
             "(leave the class out, or use a random protocol such as 'random-kfold:5'):",
             faults,
         )
@@ -78,7 +66,7 @@ def finish(
     said += _missing_class_notes(selection, folds)
     ids = np.array(selection.utterance_ids, dtype=object)
     return FoldPlan(
-        protocol=protocol,
+        protocol=selection.protocol,
         speaker_independent=speaker_independent,
         classes=selection.classes,
         label_map=dict(selection.label_map),
@@ -86,7 +74,7 @@ def finish(
             Fold(**{part: tuple(sorted(ids[getattr(fold, part)])) for part in PARTS})
             for fold in folds
         ),
-        seed=seed,
+        seed=selection.seed,
         notes=tuple(said),
     )
 

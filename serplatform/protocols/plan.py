@@ -21,8 +21,8 @@ from serplatform.artifacts.files import SCHEMA_VERSION, read_json, write_json
 from serplatform.artifacts.records import checked
 from serplatform.artifacts.run import FoldFile
 from serplatform.config import digest
-from serplatform.errors import ArtifactError, BadInputError, LeakError, unknown_name
-from serplatform.protocols.base import PARTS, PROTOCOLS, Fold, FoldPlan, SplitScheme
+from serplatform.errors import ArtifactError, BadInputError, LeakError
+from serplatform.protocols.base import PARTS, PROTOCOLS, Fold, FoldPlan
 from serplatform.protocols.selection import column, recording_groups
 
 _MOST_FAULTS = 20
@@ -44,10 +44,7 @@ def make_plan(
         LeakError: the protocol's fixed parts put one recording on two sides.
     """
     base, _, argument = name.partition(":")
-    if base not in PROTOCOLS.names():
-        raise BadInputError(unknown_name("protocol", base, PROTOCOLS.names()))
-    protocol: SplitScheme = PROTOCOLS.get(base)()
-    plan = protocol.plan(utterances, argument=argument or None, seed=seed)
+    plan = PROTOCOLS.get(base)().plan(utterances, argument=argument or None, seed=seed)
     if classes is not None:
         order = {label: position for position, label in enumerate(classes)}
         kept = sorted(plan.classes, key=lambda label: order.get(label, len(order)))
