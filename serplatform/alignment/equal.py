@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from serplatform.alignment.base import ALIGNERS, Aligner, Alignment, AlignmentFailure
+from serplatform.alignment.segments import equal_segments
 from serplatform.alignment.tokens import text_notes, tokens, unsegmented
-from serplatform.alignment.words import equal_segments
 from serplatform.arrays import FloatArray
 from serplatform.corpora.base import Span, Utterance
 from serplatform.errors import BadInputError

@@ -16,9 +16,9 @@ from typing import ClassVar, TypeVar
 
 from serplatform.alignment.base import ALIGNERS, Aligner, Alignment, AlignmentFailure
 from serplatform.alignment.files import FileIndex, composed, decode_text
+from serplatform.alignment.segments import equal_segments
 from serplatform.alignment.tidy import FAIL_NO_WORDS, NOTE_SHORTER, TOLERANCE, tidy_tier
 from serplatform.alignment.tokens import label_words
-from serplatform.alignment.words import equal_segments
 from serplatform.arrays import FloatArray
 from serplatform.corpora.base import Span, Utterance
 from serplatform.errors import BadInputError

@@ -21,14 +21,14 @@ from serplatform.corpora.audio_file import (
     END_TOLERANCE,
     AudioError,
     AudioFile,
-    file_fault,
+    file_problem,
     open_audio,
 )
 
 __all__ = [
     "AUDIO_SUFFIXES", "CANCEL", "FLOOR_DB", "MAX_DURATION", "MIN_DURATION", "TARGET_RATE", "Audio",
-    "AudioError", "FloatArray", "Recording", "audio_hash", "file_fault", "is_heard", "judge_audio",
-    "level_db", "read_audio", "speech_bounds", "tell_notes",
+    "AudioError", "Recording", "audio_hash", "file_problem", "is_audible", "judge_audio",
+    "level_db", "read_audio", "speech_bounds", "summarize_notes",
 ]  # fmt: skip
 
 #: rate of the samples that :func:`read_audio` returns, in hertz
@@ -247,11 +247,11 @@ def _too_long(seconds: str, limit: float) -> str:
     return f"lasts {seconds} s, longer than is allowed ({limit:g} s, --max-duration)"
 
 
-def tell_notes(noted: Iterable[tuple[str, str]]) -> list[str]:
+def summarize_notes(noted: Iterable[tuple[str, str]]) -> list[str]:
     """One sentence a note, with the recordings that it is about.
 
     Example:
-        >>> tell_notes([("is odd", "a.wav"), ("is odd", "b.wav")])
+        >>> summarize_notes([("is odd", "a.wav"), ("is odd", "b.wav")])
         ['a.wav, b.wav: is odd']
     """
     names: dict[str, list[str]] = {}
@@ -392,11 +392,11 @@ def _step_powers(values: FloatArray, step: int) -> FloatArray:
     return np.concatenate(found, axis=1)
 
 
-def is_heard(samples: FloatArray, floor_db: float = FLOOR_DB) -> bool:
+def is_audible(samples: FloatArray, floor_db: float = FLOOR_DB) -> bool:
     """Whether anything in (S,) samples at :data:`TARGET_RATE` exceeds a level.
 
     Example:
-        >>> is_heard(np.full(16_000, 0.1, np.float32))
+        >>> is_audible(np.full(16_000, 0.1, np.float32))
         False
     """
     powers = _step_powers(samples[None], round(_STEP * TARGET_RATE))

@@ -333,7 +333,7 @@ def _opened(path: Path) -> Iterator[int]:
         os.close(raw)
 
 
-def file_fault(path: Path) -> str | None:
+def file_problem(path: Path) -> str | None:
     """What a file is instead of audio, as far as its first bytes tell; None where they do not.
 
     Args:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from serplatform.corpora.audio import file_fault
+from serplatform.corpora.audio import file_problem
 from serplatform.corpora.base import CORPORA, Utterance
 from serplatform.corpora.filename_corpus import Codes, FilenameCorpus
 from serplatform.corpora.validate import generic_protocol
@@ -87,7 +87,7 @@ class Cremad(FilenameCorpus):
         table = next(iter(sorted(source.rglob(_TABLE))), None)
         if table is None:
             return {}, [f"{_TABLE} is not here: sex and age of the actors are unknown"]
-        if "git-lfs" in (file_fault(table) or ""):
+        if "git-lfs" in (file_problem(table) or ""):
             return {}, [f"{_TABLE} is a git-lfs pointer: sex and age are unknown"]
         content = table.read_bytes().decode("utf-8-sig", errors="replace")
         rows = csv.DictReader(io.StringIO(content))

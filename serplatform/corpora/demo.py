@@ -83,13 +83,13 @@ class Demo(Corpus):
     needs_source = False
 
     def __init__(self, *, utterances: int = 288, speakers: int = 8, seed: int = 0) -> None:
-        faults = []
+        errors = []
         if speakers < 1:
-            faults.append(f"--speakers {speakers}: at least 1")
+            errors.append(f"--speakers {speakers}: at least 1")
         if utterances < 1:
-            faults.append(f"--utterances {utterances}: at least 1")
-        if faults:
-            raise BadInputError("the demo corpus cannot be made:", faults)
+            errors.append(f"--utterances {utterances}: at least 1")
+        if errors:
+            raise BadInputError("the demo corpus cannot be made:", errors)
         self.utterances = utterances
         self.speakers = speakers
         self.seed = seed

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from serplatform.corpora.audio import AUDIO_SUFFIXES, file_fault
+from serplatform.corpora.audio import AUDIO_SUFFIXES, file_problem
 from serplatform.corpora.base import Corpus, Manifest, RejectedUtterance, Utterance
 from serplatform.corpora.validate import generic_protocol
 from serplatform.errors import BadInputError
@@ -57,7 +57,7 @@ class FilenameCorpus(Corpus):
     protocol_speakers: ClassVar[int] = 3
     twin: ClassVar[str] = "the same recording as"
 
-    def fault(self, codes: Codes) -> str | None:
+    def rejection_reason(self, codes: Codes) -> str | None:
         """Why a file whose name fits the pattern is left out; None where it is kept."""
         columns = {group: known for group, known in self.columns.items() if known}
         named = {"speaker": self.speakers, "sentence": self.sentences, "emotion": self.emotions}
@@ -113,14 +113,14 @@ class FilenameCorpus(Corpus):
             place = path.relative_to(source).with_suffix("").as_posix()
             match = name_of(place if self.in_folders else path.stem)
             codes: dict[str, str] = match.groupdict() if match else {}
-            fault = self.fault(codes) if match else f"its name is not one of {short}"
-            if fault is None:
+            reason = self.rejection_reason(codes) if match else f"its name is not one of {short}"
+            if reason is None:
                 stem = codes.pop("name")
                 found = clips[codes["speaker"], self.recording(stem)]
                 found.append((path, stem, codes))
             else:
                 rejections.append(
-                    RejectedUtterance(utterance_id=path.stem, path=str(path), reason=fault)
+                    RejectedUtterance(utterance_id=path.stem, path=str(path), reason=reason)
                 )
         here = {speaker for speaker, _ in clips}
         facts, notes = self.speaker_facts(source, here)
@@ -129,11 +129,11 @@ class FilenameCorpus(Corpus):
         for _, files in sorted(clips.items()):
             files.sort(key=lambda file: self.rank(file[0]))
             path, stem, kept = files[0]
-            fault = file_fault(path) if path.stat().st_size < _POINTER_BYTES else None
-            if fault is not None and "git-lfs" in fault:
+            reason = file_problem(path) if path.stat().st_size < _POINTER_BYTES else None
+            if reason is not None and "git-lfs" in reason:
                 pointers += 1
                 rejections.append(
-                    RejectedUtterance(utterance_id=stem, path=str(path), reason=fault)
+                    RejectedUtterance(utterance_id=stem, path=str(path), reason=reason)
                 )
             else:
                 utterances.append(self._utterance(path, stem, kept, facts))

@@ -79,16 +79,16 @@ class Iemocap(Corpus):
                 its labels or its audio; every such folder is named.
         """
         sessions = _sessions(source)
-        faults = [
+        errors = [
             f"{session / part}: no such directory"
             for session in sessions
             for part in ("dialog/EmoEvaluation", "sentences/wav")
             if not (session / part).is_dir()
         ]
-        if faults:
+        if errors:
             raise BadInputError(
-                f"{source}: is not complete; unpack the release again ({len(faults)} fault(s)):",
-                faults,
+                f"{source}: is not complete; unpack the release again ({len(errors)} error(s)):",
+                errors,
             )
         found = _Found()
         for session in sessions:

@@ -18,9 +18,8 @@ import pyarrow.parquet as pq
 
 import serplatform
 from serplatform.alignment.tokens import RULES, text_notes, tokens
-from serplatform.artifacts.dataset import DatasetDescription, FeatureRecord
+from serplatform.artifacts.dataset import ALIGNMENT_SCHEMA, DatasetDescription, FeatureRecord
 from serplatform.artifacts.files import (
-    ALIGNMENT_SCHEMA,
     SCHEMA_VERSION,
     atomic_path,
     file_sha256,
@@ -29,7 +28,7 @@ from serplatform.artifacts.files import (
     write_text,
 )
 from serplatform.config import digest
-from serplatform.corpora.audio import TARGET_RATE, tell_notes
+from serplatform.corpora.audio import TARGET_RATE, summarize_notes
 from serplatform.corpora.base import Corpus, Manifest, RejectedUtterance, Utterance
 from serplatform.corpora.validate import class_notes, column_notes
 from serplatform.distributed.extraction import ShardReport, table_schema
@@ -178,7 +177,7 @@ def _alignment_notes(assembly: Assembly) -> Iterator[str]:
 def _audio_notes(assembly: Assembly) -> list[str]:
     """Sentences on recordings that are odd and were taken."""
     noted = [(note, path) for report in assembly.reports for note, path in report.audio_notes]
-    return tell_notes(dict.fromkeys(noted))  # once a file
+    return summarize_notes(dict.fromkeys(noted))  # once a file
 
 
 def _kept(assembly: Assembly) -> list[Utterance]:

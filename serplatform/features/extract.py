@@ -21,7 +21,7 @@ from serplatform.alignment.base import (
     align_utterance,
 )
 from serplatform.arrays import FloatArray
-from serplatform.artifacts.files import UTTERANCE_SCHEMA
+from serplatform.artifacts.dataset import UTTERANCE_SCHEMA
 from serplatform.corpora.audio import (
     MAX_DURATION,
     TARGET_RATE,

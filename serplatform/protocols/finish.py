@@ -43,19 +43,19 @@ def finish(
         BadInputError: a part is empty, or a class of a speaker-independent protocol has a
             single speaker, who would have to be trained and tested at once.
     """
-    faults = [
+    errors = [
         f"fold {number}: the {part} part is empty"
         for number, fold in enumerate(folds)
         for part in PARTS
         if len(getattr(fold, part)) == 0
     ]
     if speaker_independent:
-        faults += _single_speaker_faults(selection, folds)
-    if faults:
+        errors += _single_speaker_errors(selection, folds)
+    if errors:
         raise BadInputError(
             f"protocol '{selection.protocol}' cannot be used on this dataset "
             "(leave the class out, or use a random protocol such as 'random-kfold:5'):",
-            faults,
+            errors,
         )
     said = [] if speaker_independent else _sharing_notes(selection, folds)
     said += [*notes, *selection.notes]
@@ -79,9 +79,9 @@ def finish(
     )
 
 
-def _single_speaker_faults(selection: Selection, folds: Sequence[Parts]) -> list[str]:
+def _single_speaker_errors(selection: Selection, folds: Sequence[Parts]) -> list[str]:
     """Classes with one speaker, where a fold would need that speaker on both sides."""
-    faults = []
+    errors = []
     speakers = np.array(selection.speakers, dtype=object)
     for index, name in enumerate(selection.classes):
         having = sorted(set(speakers[selection.labels == index]))
@@ -91,11 +91,11 @@ def _single_speaker_faults(selection: Selection, folds: Sequence[Parts]) -> list
             for fold in folds
         )
         if len(having) == 1 and lost:
-            faults.append(
+            errors.append(
                 f"class '{name}' has a single speaker, '{having[0]}', who cannot be in train and "
                 "test at once"
             )
-    return faults
+    return errors
 
 
 def _sharing_notes(selection: Selection, folds: Sequence[Parts]) -> list[str]:

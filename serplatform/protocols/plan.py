@@ -25,7 +25,7 @@ from serplatform.errors import ArtifactError, BadInputError, LeakError
 from serplatform.protocols.base import PARTS, PROTOCOLS, Fold, FoldPlan
 from serplatform.protocols.selection import column, recording_groups
 
-_MOST_FAULTS = 20
+_MOST_ERRORS = 20
 
 
 def make_plan(
@@ -76,22 +76,22 @@ def check_plan(plan: FoldPlan, utterances: pa.Table) -> None:
     groups = recording_groups(utterances)
     first = np.unique(groups, return_index=True)[1]
     eldest = [ids[row] for row in first]
-    faults: list[str] = []
+    errors: list[str] = []
     leaks: list[str] = []
     for number, fold in enumerate(plan.folds):
         parts = {part: getattr(fold, part) for part in PARTS}
         rows: dict[str, IntArray] = {}
         for part, members in parts.items():
             if not members:
-                faults.append(f"fold {number}: the {part} part is empty")
+                errors.append(f"fold {number}: the {part} part is empty")
             # a name that the table has not gets a row beyond its end
             numbered = (row_of.setdefault(name, len(row_of)) for name in members)
             listed = np.fromiter(numbered, np.int64, len(members))
             rows[part] = listed
             unknown = [members[i] for i in np.flatnonzero(listed >= num_rows)]
-            faults += [f"fold {number}, {part}: '{n}' is not in the dataset" for n in unknown]
+            errors += [f"fold {number}, {part}: '{n}' is not in the dataset" for n in unknown]
             wrong = [i for i in np.flatnonzero(listed < num_rows) if not labelled[listed[i]]]
-            faults += [
+            errors += [
                 f"fold {number}, {part}: '{members[i]}' is labelled '{emotions[listed[i]]}', which "
                 "is no label of the plan"
                 for i in wrong
@@ -115,13 +115,13 @@ def check_plan(plan: FoldPlan, utterances: pa.Table) -> None:
         raise LeakError(
             f"protocol '{plan.protocol}': test information would leak into training "
             f"({len(leaks)} case(s)); correct the split so that each is in one part:",
-            leaks[:_MOST_FAULTS],
+            leaks[:_MOST_ERRORS],
         )
-    if faults:
+    if errors:
         raise BadInputError(
-            f"protocol '{plan.protocol}' does not fit the dataset ({len(faults)} fault(s)); make "
+            f"protocol '{plan.protocol}' does not fit the dataset ({len(errors)} error(s)); make "
             "the folds again from this dataset:",
-            faults[:_MOST_FAULTS],
+            errors[:_MOST_ERRORS],
         )
 
 
