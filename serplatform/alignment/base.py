@@ -38,7 +38,7 @@ class Alignment:
     notes: tuple[str, ...] = ()
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class AlignmentFailure:
     """An utterance that could not be aligned.
 

@@ -50,10 +50,9 @@ class EqualAligner(Aligner):
         if not words:
             script = unsegmented(utterance.text or "")
             reason = FAIL_NO_TEXT + (f": {script} without blanks between words" if script else "")
-            return AlignmentFailure(reason=reason, detail=utterance.utterance_id)
+            return AlignmentFailure(reason, utterance.utterance_id)
         shares = equal_segments(len(words), 0.0, len(samples) / sampling_rate).tolist()
         spans = (
-            Span(tier="word", label=word, start=start, end=end)
-            for word, (start, end) in zip(words, shares, strict=True)
+            Span("word", word, start, end) for word, (start, end) in zip(words, shares, strict=True)
         )
         return Alignment(spans=tuple(spans), source=self.name)

@@ -67,10 +67,10 @@ class FileIndex:
             if len(paths) > 1:
                 listed = ", ".join(str(path.relative_to(folder)) for path in paths[:3])
                 reason = f"several {self.kind} files of that name"
-                return AlignmentFailure(reason=reason, detail=listed)
+                return AlignmentFailure(reason, listed)
             if paths:
                 return paths[0]
-        return AlignmentFailure(reason=f"no {self.kind} file", detail=utterance.utterance_id)
+        return AlignmentFailure(f"no {self.kind} file", utterance.utterance_id)
 
     def paths(self, utterance: Utterance, *suffixes: str) -> list[Path]:
         """The files that an utterance has, of some suffixes."""

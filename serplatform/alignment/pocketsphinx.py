@@ -128,14 +128,12 @@ class PocketSphinxAligner(Aligner):
         if sampling_rate != MODEL_RATE:
             raise ValueError(f"PocketSphinx needs {MODEL_RATE} Hz, not {sampling_rate}")
         if utterance.language and not is_english(utterance.language):
-            return AlignmentFailure(reason=FAIL_LANGUAGE, detail=utterance.language)
+            return AlignmentFailure(FAIL_LANGUAGE, utterance.language)
         if len(samples) < 0.1 * sampling_rate:
-            return AlignmentFailure(
-                reason=FAIL_SHORT, detail=f"{len(samples) / sampling_rate:.3f} s"
-            )
+            return AlignmentFailure(FAIL_SHORT, f"{len(samples) / sampling_rate:.3f} s")
         peak = float(np.abs(samples).max())
         if peak == 0.0:
-            return AlignmentFailure(reason=FAIL_SILENT, detail=utterance.utterance_id)
+            return AlignmentFailure(FAIL_SILENT, utterance.utterance_id)
         # Half of full scale: quiet recordings would lose bits to 16-bit rounding.
         pcm = np.round(samples * (16_384 / peak)).astype("<i2").tobytes()
         duration = len(samples) / sampling_rate
@@ -151,11 +149,11 @@ class PocketSphinxAligner(Aligner):
     def _force(self, text: str, pcm: bytes, duration: float) -> Alignment | AlignmentFailure:
         words = tokens(text)
         if not words:
-            return AlignmentFailure(reason=FAIL_NO_TEXT, detail=repr(text))
+            return AlignmentFailure(FAIL_NO_TEXT, repr(text))
         unknown = [word for word in words if not self._pronounceable(word)]
         if unknown:
             reason = FAIL_UNKNOWN_ALL if len(unknown) == len(words) else FAIL_UNKNOWN_SOME
-            return AlignmentFailure(reason=reason, detail=" ".join(dict.fromkeys(unknown)))
+            return AlignmentFailure(reason, " ".join(dict.fromkeys(unknown)))
         for wide in (False, True):
             decoder = self._align_decoder(wide)
             try:
@@ -171,7 +169,7 @@ class PocketSphinxAligner(Aligner):
             except (RuntimeError, KeyError):
                 pass
             self._aligning.pop(wide)  # a failed pass leaves the decoder without a search
-        return AlignmentFailure(reason=FAIL_FIT, detail=text)
+        return AlignmentFailure(FAIL_FIT, text)
 
     def _decode(self, pcm: bytes, duration: float) -> Alignment | AlignmentFailure:
         decoder = self._decode_decoder()
@@ -182,9 +180,9 @@ class PocketSphinxAligner(Aligner):
             spans = _word_spans(decoder)
         except (RuntimeError, KeyError) as error:
             self._decoding = None
-            return AlignmentFailure(reason=FAIL_NOTHING, detail=str(error))
+            return AlignmentFailure(FAIL_NOTHING, str(error))
         if all(is_special(span.label) for span in spans):
-            return AlignmentFailure(reason=FAIL_NOTHING)
+            return AlignmentFailure(FAIL_NOTHING)
         return _with_phones(decoder, pcm, spans, duration, DECODED_SOURCE)
 
     def _pronounceable(self, word: str) -> bool:
@@ -243,10 +241,10 @@ def _word_spans(decoder: Any) -> list[Span]:
     """The words of the last pass; silence and fillers keep their marks."""
     return [
         Span(
-            tier="word",
-            label=s.word if is_special(s.word) else plain_word(s.word),
-            start=round(s.start_frame * FRAME, 4),
-            end=round((s.end_frame + 1) * FRAME, 4),
+            "word",
+            s.word if is_special(s.word) else plain_word(s.word),
+            round(s.start_frame * FRAME, 4),
+            round((s.end_frame + 1) * FRAME, 4),
         )
         for s in decoder.seg() or ()
     ]
@@ -270,7 +268,7 @@ def _with_phones(
             for phone in word:
                 start = round(phone.start * FRAME, 4)
                 end = round((phone.start + phone.duration) * FRAME, 4)
-                phones.append(Span(tier="phone", label=phone.name, start=start, end=end))
+                phones.append(Span("phone", phone.name, start, end))
     except RuntimeError:
         phones = []
     tidy = tidy_tier(words, duration)

@@ -290,8 +290,7 @@ def _merge(tables: Sequence[_Table]) -> tuple[dict[Key, dict[str, str]], list[Re
                 if name not in others and value:
                     row.setdefault(f"audformat_{name}", value)
     rejections = [
-        RejectedUtterance(utterance_id=_name(key), path=key[0], reason=reason)
-        for key, reason in conflicts.items()
+        RejectedUtterance(_name(key), key[0], reason) for key, reason in conflicts.items()
     ]
     return {key: row for key, row in rows.items() if key not in conflicts}, rejections
 
@@ -313,7 +312,7 @@ def _utterance(
         if not path.is_relative_to(os.path.normpath(finder.root)):
             raise PathError("its path leaves the database's folder")
     except PathError as error:
-        return RejectedUtterance(utterance_id=_name(key), path=file, reason=str(error))
+        return RejectedUtterance(_name(key), file, str(error))
     gender = facts.get("gender", key).lower()
     language = facts.get("language", key)
     if not language and len(facts.languages) == 1:

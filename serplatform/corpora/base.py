@@ -11,7 +11,7 @@ from typing import ClassVar
 from serplatform.registry import Registry
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Span:
     """A word or phone that the corpus itself locates.
 
@@ -52,7 +52,7 @@ class Utterance:
     spans: tuple[Span, ...] = ()
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class RejectedUtterance:
     """An utterance or file that was left out, and why.
 

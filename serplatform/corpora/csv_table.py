@@ -80,9 +80,7 @@ class CsvTable(Corpus):
             try:
                 utterances.append(rows.utterance(line, cells))
             except (_RowError, PathError) as error:
-                rejections.append(
-                    RejectedUtterance(utterance_id=name, path=file, reason=str(error))
-                )
+                rejections.append(RejectedUtterance(name, file, str(error)))
         if not content.records:
             raise BadInputError(f"{table}: has a header and no rows")
         notes = [*columns.notes, *content.notes]

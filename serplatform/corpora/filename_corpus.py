@@ -119,9 +119,7 @@ class FilenameCorpus(Corpus):
                 found = clips[codes["speaker"], self.recording(stem)]
                 found.append((path, stem, codes))
             else:
-                rejections.append(
-                    RejectedUtterance(utterance_id=path.stem, path=str(path), reason=reason)
-                )
+                rejections.append(RejectedUtterance(path.stem, str(path), reason))
         here = {speaker for speaker, _ in clips}
         facts, notes = self.speaker_facts(source, here)
         utterances = []
@@ -132,18 +130,14 @@ class FilenameCorpus(Corpus):
             reason = file_problem(path) if path.stat().st_size < _POINTER_BYTES else None
             if reason is not None and "git-lfs" in reason:
                 pointers += 1
-                rejections.append(
-                    RejectedUtterance(utterance_id=stem, path=str(path), reason=reason)
-                )
+                rejections.append(RejectedUtterance(stem, str(path), reason))
             else:
                 utterances.append(self._utterance(path, stem, kept, facts))
             for other, name, _ in files[1:]:
                 copies += name == stem
                 reason = _COPY if name == stem else self.twin
                 reason = f"{reason} {path.relative_to(source).as_posix()}"
-                rejections.append(
-                    RejectedUtterance(utterance_id=name, path=str(other), reason=reason)
-                )
+                rejections.append(RejectedUtterance(name, str(other), reason))
         if pointers and not utterances:
             raise BadInputError(
                 f"{within}: its {pointers} clips are git-lfs pointers instead of audio; run "

@@ -73,11 +73,7 @@ def validate(
         if reason is None:
             kept[read.utterance_id] = read
         else:
-            rejections.append(
-                RejectedUtterance(
-                    utterance_id=read.utterance_id, path=str(read.path), reason=reason
-                )
-            )
+            rejections.append(RejectedUtterance(read.utterance_id, str(read.path), reason))
     notes = [*manifest.notes, *_label_notes(labels, final, given)]
     if not speakers and manifest.utterances:
         notes.append(

@@ -112,9 +112,7 @@ def extract_shard(
             clip = Clip(audio.samples)
             frames = {name: e.extract_clip(clip) for name, e in extractors.items()}
         except AudioError as error:
-            content.rejections.append(
-                RejectedUtterance(utterance_id=utterance.utterance_id, path=path, reason=str(error))
-            )
+            content.rejections.append(RejectedUtterance(utterance.utterance_id, path, str(error)))
             continue
         content.audio_notes.extend((note, path) for note in audio.notes)
         speech_start, speech_end = speech_bounds(audio.samples)
