@@ -7,7 +7,6 @@ alignment can be had.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import ClassVar
 
 from serplatform.alignment.base import ALIGNERS, Aligner, Alignment, AlignmentFailure
@@ -26,12 +25,6 @@ class EqualAligner(Aligner):
 
     name: ClassVar[str] = "equal"
     description: ClassVar[str] = "equal shares of the time for the transcript's words"
-
-    def __init__(self, directory: Path | None = None) -> None:
-        if directory is not None:
-            raise BadInputError(
-                f"--alignments {directory} is given, but --align equal reads no files; leave it out"
-            )
 
     def check(self, utterances: Sequence[Utterance]) -> None:
         """Refuse a corpus without transcripts."""

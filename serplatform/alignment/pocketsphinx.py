@@ -87,11 +87,6 @@ class PocketSphinxAligner(Aligner):
     )
 
     def __init__(self, directory: Path | None = None) -> None:
-        if directory is not None:
-            raise BadInputError(
-                f"--alignments {directory} is given, but --align pocketsphinx reads no files; "
-                "leave it out, or use --align textgrid"
-            )
         self._aligning: dict[bool, Any] = {}
         self._decoding: Any = None
 

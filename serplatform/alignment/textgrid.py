@@ -237,6 +237,7 @@ class TextGridAligner(Aligner):
     description: ClassVar[str] = (
         "TextGrid files of the Montreal Forced Aligner, WebMAUS or Praat (any language)"
     )
+    reads_files: ClassVar[bool] = True
 
     def __init__(self, directory: Path | None = None) -> None:
         self._index = FileIndex(directory, "TextGrid")

@@ -100,6 +100,7 @@ class WdsegAligner(Aligner):
 
     name: ClassVar[str] = "wdseg"
     description: ClassVar[str] = "IEMOCAP's .wdseg and .phseg files"
+    reads_files: ClassVar[bool] = True
 
     def __init__(self, directory: Path | None = None) -> None:
         self._index = FileIndex(directory, ".wdseg", _forced_alignment)

@@ -27,7 +27,6 @@ from serplatform.corpora.base import CORPORA, Corpus, Manifest, RejectedUtteranc
 from serplatform.corpora.paths import PathError, PathFinder, without_ending
 from serplatform.corpora.table_dialect import read_table
 from serplatform.corpora.times import seconds
-from serplatform.corpora.validate import generic_protocol
 from serplatform.errors import BadInputError
 from serplatform.labels import is_missing
 
@@ -114,9 +113,9 @@ class AudformatDatabase(Corpus):
             listed=len(rows) + len(conflicts),
         )
 
-    def choose_protocol(self, utterances: Sequence[Utterance]) -> str:
-        """The splits of the tables where every row has one; else by the number of speakers."""
-        return generic_protocol(utterances)
+    def suits_default(self, utterances: Sequence[Utterance]) -> bool:
+        """Never: the tables' splits are used where every row has one, else by speakers."""
+        return False
 
 
 def _header_path(source: Path) -> Path:

@@ -152,9 +152,34 @@ class Corpus(ABC):
         """
         return utterance
 
+    def suits_default(self, utterances: Sequence[Utterance]) -> bool:
+        """Whether ``default_protocol`` can divide the utterances that were kept."""
+        return True
+
     def choose_protocol(self, utterances: Sequence[Utterance]) -> str:
-        """Name the protocol that suits the utterances that were kept."""
-        return self.default_protocol
+        """Name the default protocol where it suits, else a generic one."""
+        if self.suits_default(utterances):
+            return self.default_protocol
+        return generic_protocol(utterances)
+
+
+def generic_protocol(utterances: Sequence[Utterance]) -> str:
+    """The protocol for a corpus that has none of its own.
+
+    Its own ``fold`` or ``split`` column where every row has one; else five folds of speakers,
+    or leave-one-speaker-out below ten of them; else random folds.
+
+    Example:
+        >>> one = Utterance(utterance_id="a", path=Path("a.wav"), speaker_id="s", emotion="sad")
+        >>> generic_protocol([one])
+        'random-kfold:5'
+    """
+    if utterances and (all(u.fold for u in utterances) or all(u.split for u in utterances)):
+        return "column"
+    speakers = {u.speaker_id for u in utterances}
+    if len(speakers) >= 10:
+        return "speaker-kfold:5"
+    return "loso" if len(speakers) >= 3 else "random-kfold:5"
 
 
 CORPORA: Registry[type[Corpus]] = Registry("corpus", "serplatform.corpora")

@@ -11,7 +11,6 @@ from typing import ClassVar
 from serplatform.corpora.audio import file_problem
 from serplatform.corpora.base import CORPORA, Utterance
 from serplatform.corpora.filename_corpus import Codes, FilenameCorpus
-from serplatform.corpora.validate import generic_protocol
 
 _TABLE = "VideoDemographics.csv"
 
@@ -100,7 +99,6 @@ class Cremad(FilenameCorpus):
         unknown = sorted(here - facts.keys())
         return facts, [f"{_TABLE} lacks actors {', '.join(unknown)}"] if unknown else []
 
-    def choose_protocol(self, utterances: Sequence[Utterance]) -> str:
-        """The five blocks of actors where each block has an actor."""
-        blocks = {min((int(u.speaker_id) - 1001) // 18, 4) for u in utterances}
-        return self.default_protocol if len(blocks) == 5 else generic_protocol(utterances)
+    def suits_default(self, utterances: Sequence[Utterance]) -> bool:
+        """Where each of the five blocks has an actor."""
+        return len({min((int(u.speaker_id) - 1001) // 18, 4) for u in utterances}) == 5

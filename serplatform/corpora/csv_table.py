@@ -15,7 +15,6 @@ from serplatform.corpora.paths import PathError, PathFinder, without_ending
 from serplatform.corpora.table_columns import NEEDS, SAMPLES, Columns, is_name
 from serplatform.corpora.table_dialect import read_table
 from serplatform.corpora.times import seconds
-from serplatform.corpora.validate import generic_protocol
 from serplatform.errors import BadInputError
 from serplatform.labels import is_missing
 
@@ -92,9 +91,9 @@ class CsvTable(Corpus):
             listed=len(content.records),
         )
 
-    def choose_protocol(self, utterances: Sequence[Utterance]) -> str:
-        """Its own folds where it has them; else by the number of speakers."""
-        return generic_protocol(utterances)
+    def suits_default(self, utterances: Sequence[Utterance]) -> bool:
+        """Never: its own folds are used where it has them, else the number of speakers decides."""
+        return False
 
 
 class _RowError(Exception):

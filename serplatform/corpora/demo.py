@@ -162,12 +162,9 @@ class Demo(Corpus):
         )
         return dataclasses.replace(utterance, spans=speech.spans)
 
-    def choose_protocol(self, utterances: Sequence[Utterance]) -> str:
-        """Four folds of speakers, or fewer where there are fewer speakers."""
-        speakers = len({u.speaker_id for u in utterances})
-        if speakers >= 4:
-            return self.default_protocol
-        return "loso" if speakers == 3 else "random-kfold:5"
+    def suits_default(self, utterances: Sequence[Utterance]) -> bool:
+        """Where there are four speakers for its four folds."""
+        return len({u.speaker_id for u in utterances}) >= 4
 
 
 def _sentences(seed: int) -> list[str]:

@@ -13,7 +13,6 @@ from typing import ClassVar
 
 from serplatform.corpora.audio import AUDIO_SUFFIXES, file_problem
 from serplatform.corpora.base import Corpus, Manifest, RejectedUtterance, Utterance
-from serplatform.corpora.validate import generic_protocol
 from serplatform.errors import BadInputError
 
 _POINTER_BYTES = 1024  # git-lfs pointers are smaller, audio is not
@@ -162,10 +161,9 @@ class FilenameCorpus(Corpus):
             utterances=tuple(utterances), rejections=tuple(rejections), notes=tuple(notes)
         )
 
-    def choose_protocol(self, utterances: Sequence[Utterance]) -> str:
-        """Its own protocol where enough speakers are there; else by their number."""
-        enough = len({u.speaker_id for u in utterances}) >= self.protocol_speakers
-        return self.default_protocol if enough else generic_protocol(utterances)
+    def suits_default(self, utterances: Sequence[Utterance]) -> bool:
+        """Where enough speakers are there."""
+        return len({u.speaker_id for u in utterances}) >= self.protocol_speakers
 
     def _utterance(
         self, path: Path, stem: str, codes: Codes, facts: Mapping[str, Mapping[str, str]]

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import ClassVar
 
 from serplatform.corpora.base import CORPORA, Corpus, Manifest, RejectedUtterance, Utterance
-from serplatform.corpora.validate import generic_protocol
 from serplatform.errors import BadInputError
 
 _UTTERANCE = re.compile(r"Ses(0[1-5])[FM]_(impro0[1-8][ab]?|script0[1-3]_[1-3]b?)_([FM])\d{3}")
@@ -102,10 +101,9 @@ class Iemocap(Corpus):
             notes=tuple(release.notes(len(sessions))),
         )
 
-    def choose_protocol(self, utterances: Sequence[Utterance]) -> str:
-        """The five sessions where three or more are there."""
-        sessions = {u.session for u in utterances}
-        return self.default_protocol if len(sessions) >= 3 else generic_protocol(utterances)
+    def suits_default(self, utterances: Sequence[Utterance]) -> bool:
+        """Where three or more of the five sessions are there."""
+        return len({u.session for u in utterances}) >= 3
 
 
 class _Release:

@@ -306,23 +306,3 @@ def column_notes(utterances: Sequence[Utterance]) -> list[str]:
         for column, count in lacking.items()
         if count < len(utterances)
     ]
-
-
-def generic_protocol(utterances: Sequence[Utterance]) -> str:
-    """The protocol for a corpus that has none of its own.
-
-    Its own ``fold`` or ``split`` column where every row has one; else five folds of speakers,
-    or leave-one-speaker-out below ten of them; else random folds.
-
-    Example:
-        >>> from pathlib import Path
-        >>> one = Utterance(utterance_id="a", path=Path("a.wav"), speaker_id="s", emotion="sad")
-        >>> generic_protocol([one])
-        'random-kfold:5'
-    """
-    if utterances and (all(u.fold for u in utterances) or all(u.split for u in utterances)):
-        return "column"
-    speakers = {u.speaker_id for u in utterances}
-    if len(speakers) >= 10:
-        return "speaker-kfold:5"
-    return "loso" if len(speakers) >= 3 else "random-kfold:5"
