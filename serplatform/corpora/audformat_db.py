@@ -26,7 +26,7 @@ import yaml
 from serplatform.corpora.base import CORPORA, Corpus, Manifest, RejectedUtterance, Utterance
 from serplatform.corpora.paths import PathError, PathFinder, without_ending
 from serplatform.corpora.table_dialect import read_table
-from serplatform.corpora.times import seconds
+from serplatform.corpora.times import seconds, span_name
 from serplatform.errors import BadInputError
 from serplatform.labels import is_missing
 
@@ -295,11 +295,7 @@ def _merge(tables: Sequence[_Table]) -> tuple[dict[Key, dict[str, str]], list[Re
 
 
 def _name(key: Key) -> str:
-    file, start, end = key
-    stem = without_ending(PurePosixPath(file))
-    if start is None and end is None:
-        return stem
-    return f"{stem}_{start or 0.0:.3f}-{'' if end is None else f'{end:.3f}'}"
+    return span_name(without_ending(PurePosixPath(key[0])), key[1], key[2])
 
 
 def _utterance(

@@ -14,7 +14,7 @@ from serplatform.corpora.base import CORPORA, Corpus, Manifest, RejectedUtteranc
 from serplatform.corpora.paths import PathError, PathFinder, without_ending
 from serplatform.corpora.table_columns import NEEDS, SAMPLES, Columns, is_name
 from serplatform.corpora.table_dialect import read_table
-from serplatform.corpora.times import seconds
+from serplatform.corpora.times import seconds, span_name
 from serplatform.errors import BadInputError
 from serplatform.labels import is_missing
 
@@ -152,12 +152,11 @@ class _Rows:
             start = None
         whole = start is None and end is None
         recording = without_ending(place[len(self.root) :] if inside else place)
-        span = "" if whole else f"_{start or 0.0:.3f}-{'' if end is None else f'{end:.3f}'}"
         given = {r: v for r, v in values.items() if not is_missing(v) or r in ("emotion", "text")}
         split, gender = (given.get(role, "").lower() for role in ("split", "gender"))
         text = values.get("text", "")
         return Utterance(
-            utterance_id=given.get("utterance_id") or recording + span,
+            utterance_id=given.get("utterance_id") or span_name(recording, start, end),
             path=path,
             start=start,
             end=end,

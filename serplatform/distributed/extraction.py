@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 
 from serplatform.alignment.base import NONE, get_aligner
-from serplatform.artifacts.dataset import ALIGNMENT_SCHEMA, UTTERANCE_SCHEMA
+from serplatform.artifacts.dataset import ALIGNMENT_SCHEMA, UTTERANCE_SCHEMA, Shard
 from serplatform.artifacts.files import read_json, write_json, write_parquet
 from serplatform.corpora.base import Corpus, RejectedUtterance, Utterance
 from serplatform.errors import ArtifactError, InterruptedRunError, SerplatformError
@@ -90,7 +90,7 @@ class ShardReport:
     rows: int
     rejections: tuple[RejectedUtterance, ...]
     digest: str
-    files: dict[str, dict[str, Any]]
+    files: dict[str, Shard]
     spans: int
     aligned: dict[str, int]
     unaligned: tuple[tuple[str, str, str], ...] = ()

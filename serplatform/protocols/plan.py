@@ -11,7 +11,6 @@ import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -177,11 +176,11 @@ def _leaks(
 
 def plan_hash(plan: FoldPlan) -> str:
     """SHA-256 (hex) of what decides the numbers: protocol, classes, label map, parts."""
-    value = plan_to_json(plan)
+    value: dict[str, object] = {**plan_to_json(plan)}
     return digest({key: value[key] for key in ("protocol", "classes", "label_map", "folds")})
 
 
-def plan_to_json(plan: FoldPlan) -> dict[str, Any]:
+def plan_to_json(plan: FoldPlan) -> FoldFile:
     """Plain values of a plan, for JSON."""
     return {
         "schema_version": SCHEMA_VERSION,
@@ -191,11 +190,14 @@ def plan_to_json(plan: FoldPlan) -> dict[str, Any]:
         "label_map": dict(plan.label_map),
         "seed": plan.seed,
         "notes": list(plan.notes),
-        "folds": [{part: list(getattr(fold, part)) for part in PARTS} for fold in plan.folds],
+        "folds": [
+            {"train": list(fold.train), "dev": list(fold.dev), "test": list(fold.test)}
+            for fold in plan.folds
+        ],
     }
 
 
-def plan_from_json(value: Any, where: str = "fold file") -> FoldPlan:
+def plan_from_json(value: object, where: str = "fold file") -> FoldPlan:
     """Rebuild a plan from :func:`plan_to_json`'s values.
 
     Args:
