@@ -24,6 +24,7 @@ from serplatform.corpora.audio_file import (
     file_problem,
     open_audio,
 )
+from serplatform.corpora.base import first_of
 
 __all__ = [
     "AUDIO_SUFFIXES", "CANCEL", "FLOOR_DB", "MAX_DURATION", "MIN_DURATION", "TARGET_RATE", "Audio",
@@ -257,12 +258,7 @@ def summarize_notes(noted: Iterable[tuple[str, str]]) -> list[str]:
     names: dict[str, list[str]] = {}
     for note, name in noted:
         names.setdefault(note, []).append(name)
-    return [
-        ", ".join(found[:_NAMED])
-        + (f" and {len(found) - _NAMED} more" if len(found) > _NAMED else "")
-        + f": {note}"
-        for note, found in names.items()
-    ]
+    return [f"{first_of(found, _NAMED)}: {note}" for note, found in names.items()]
 
 
 def _mono(block: FloatArray, channel: int | None) -> FloatArray:
@@ -372,15 +368,7 @@ def _db(power: float) -> float:
 
 
 def _step_powers(values: FloatArray, step: int) -> FloatArray:
-    """Power of every ``step`` frames about their mean, and of the rest.
-
-    Args:
-        values: (C, N).
-        step: in frames.
-
-    Returns:
-        (C, steps); constants and slow drifts have no power.
-    """
+    """(C, steps) power of every ``step`` frames of (C, N) about their mean, and of the rest."""
     steps = values.shape[1] // step
     whole = values[:, : steps * step].reshape(-1, steps, step) if steps else values[:, None]
     rest = values[:, None, steps * step :] if steps else values[:, :0]

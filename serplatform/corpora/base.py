@@ -163,6 +163,17 @@ class Corpus(ABC):
         return generic_protocol(utterances)
 
 
+def first_of(names: Sequence[str], most: int) -> str:
+    """The first of some names, and how many more there are.
+
+    Example:
+        >>> first_of(["a", "b", "c"], 2)
+        'a, b and 1 more'
+    """
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 def generic_protocol(utterances: Sequence[Utterance]) -> str:
     """The protocol for a corpus that has none of its own.
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from serplatform.corpora.audio import AUDIO_SUFFIXES, file_problem
-from serplatform.corpora.base import Corpus, Manifest, RejectedUtterance, Utterance
+from serplatform.corpora.base import Corpus, Manifest, RejectedUtterance, Utterance, first_of
 from serplatform.errors import BadInputError
 
 _POINTER_BYTES = 1024  # git-lfs pointers are smaller, audio is not
@@ -111,7 +111,8 @@ class FilenameCorpus(Corpus):
                 continue
             place = path.relative_to(source).with_suffix("").as_posix()
             match = name_of(place if self.in_folders else path.stem)
-            codes: dict[str, str] = match.groupdict() if match else {}
+            groups = match.groupdict() if match else {}
+            codes = {group: code for group, code in groups.items() if code is not None}
             reason = self.rejection_reason(codes) if match else f"its name is not one of {short}"
             if reason is None:
                 stem = codes.pop("name")
@@ -151,9 +152,10 @@ class FilenameCorpus(Corpus):
         if pointers:
             notes.append(f"{pointers} clips are git-lfs pointers instead of audio: left out")
         if len(utterances) != self.num_clips:
+            absent = [code for code in self.speakers if code not in here]
+            missing = f"; speakers {first_of(absent, _SHOWN)} are missing" if absent else ""
             notes.append(
-                f"{len(utterances)} of the corpus's {self.num_clips} clips are here"
-                + self._missing(here)
+                f"{len(utterances)} of the corpus's {self.num_clips} clips are here{missing}"
             )
         if copies:
             notes.append(f"{copies} further copies of clips in other folders are left out")
@@ -171,7 +173,9 @@ class FilenameCorpus(Corpus):
         speaker = dict(facts.get(codes["speaker"], {}))
         gender = speaker.pop("gender", "")
         kept = {
-            group: known.get(codes[group], codes[group]) for group, known in self.columns.items()
+            group: known.get(codes[group], codes[group])
+            for group, known in self.columns.items()
+            if group in codes
         }
         return Utterance(
             utterance_id=stem,
@@ -183,9 +187,3 @@ class FilenameCorpus(Corpus):
             language=self.language,
             extra={**kept, **speaker},
         )
-
-    def _missing(self, here: set[str]) -> str:
-        absent = [code for code in self.speakers if code not in here]
-        more = f" and {len(absent) - _SHOWN} more" if len(absent) > _SHOWN else ""
-        named = ", ".join(absent[:_SHOWN])
-        return f"; speakers {named}{more} are missing" if absent else ""

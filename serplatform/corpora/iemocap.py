@@ -17,7 +17,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from serplatform.corpora.base import CORPORA, Corpus, Manifest, RejectedUtterance, Utterance
+from serplatform.corpora.base import (
+    CORPORA,
+    Corpus,
+    Manifest,
+    RejectedUtterance,
+    Utterance,
+    first_of,
+)
 from serplatform.errors import BadInputError
 
 _UTTERANCE = re.compile(r"Ses(0[1-5])[FM]_(impro0[1-8][ab]?|script0[1-3]_[1-3]b?)_([FM])\d{3}")
@@ -132,9 +139,9 @@ class _Release:
             f"{num_sessions} session(s) are here": total != _LABELLED,
             f"{without} utterances without majority label (xxx) are left out": without,
             f"{len(self.unaligned)} labelled utterances have no forced alignment (.wdseg): "
-            + _some(self.unaligned): self.unaligned,
+            + first_of(self.unaligned, _MOST_NAMED): self.unaligned,
             f"{len(self.untranscribed)} utterances have no transcript: "
-            + _some(self.untranscribed): self.untranscribed,
+            + first_of(self.untranscribed, _MOST_NAMED): self.untranscribed,
             f"{self.latin1_files} file(s) are not UTF-8 and were read as "
             "Latin-1": self.latin1_files,
             f"{self.resource_forks} '._' files of macOS are not audio and were "
@@ -239,11 +246,6 @@ class _Release:
                 extra=extra,
             )
         )
-
-
-def _some(names: Sequence[str]) -> str:
-    more = len(names) - _MOST_NAMED
-    return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _sessions(source: Path) -> list[Path]:

@@ -115,11 +115,7 @@ def _given_names(labels: Mapping[str, int], label_map: Mapping[str, str]) -> dic
 
 
 def _check_speakers(speakers: Mapping[str, int]) -> None:
-    """Stop where names may be one person's.
-
-    Raises:
-        BadInputError: names differ only in case, blanks, leading zeros, or a ``.0``.
-    """
+    """Stop where names differ only in case, blanks, leading zeros, or a ``.0``."""
     groups: dict[str, list[str]] = defaultdict(list)
     for name in sorted(speakers):
         name_alone = re.sub(r"^(\d+)\.0+$", r"\1", unicodedata.normalize("NFKC", name))

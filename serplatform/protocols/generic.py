@@ -89,11 +89,7 @@ class SelectionScheme(SplitScheme):
 
 
 def _parse_count(protocol: str, argument: str | None) -> int:
-    """Read K of ``name:K``.
-
-    Raises:
-        BadInputError: it is missing or not a whole number of at least 2.
-    """
+    """Read K of ``name:K``, a whole number of at least 2."""
     if argument is None or not argument.isdecimal() or int(argument) < 2:
         raise BadInputError(
             f"protocol '{protocol}' needs a number of folds of at least 2 after a colon, e.g. "

@@ -144,13 +144,7 @@ def _leaks(
 ) -> list[str]:
     """Name every value that two parts hold, with an example from each.
 
-    Args:
-        fold: its number.
-        kind: what the values are.
-        parts: utterance ids of each part.
-        rows: their rows; those beyond the codes have no value.
-        codes: (N,) value of each row, -1 for none.
-        values: what the codes stand for.
+    ``codes``: (N,) the value of each row of the table, -1 for none; rows beyond have none.
     """
     coded = {p: np.append(codes, -1)[np.minimum(r, len(codes))] for p, r in rows.items()}
     held = {}
