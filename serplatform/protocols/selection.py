@@ -99,28 +99,19 @@ def components(*keys: Sequence[Hashable | None], pairs: Iterable[tuple[int, int]
         >>> components(["a", "a", "b", "c"], [1, 2, 2, 3])
         array([0, 0, 0, 1])
     """
-    count = len(keys[0])
-    parent = list(range(count))
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
 
-    def root(item: int) -> int:
-        while parent[item] != item:
-            parent[item] = parent[parent[item]]
-            item = parent[item]
-        return item
-
-    def join(one: int, other: int) -> None:
-        one, other = root(one), root(other)
-        parent[max(one, other)] = min(one, other)
-
+    edges = list(pairs)
     for column in keys:
         first: dict[Hashable, int] = {}
-        for item, key in enumerate(column):
-            if key is not None:
-                join(first.setdefault(key, item), item)
-    for pair in pairs:
-        join(*pair)
-    numbers: dict[int, int] = {}
-    return np.array([numbers.setdefault(root(i), len(numbers)) for i in range(count)], np.int64)
+        named = ((item, key) for item, key in enumerate(column) if key is not None)
+        edges += [(first.setdefault(key, item), item) for item, key in named]
+    one, other = np.array(edges, np.int64).reshape(-1, 2).T
+    count = len(keys[0])
+    graph = coo_array((np.ones(len(edges), bool), (one, other)), shape=(count, count))
+    numbers: IntArray = connected_components(graph, directed=False)[1].astype(np.int64)
+    return numbers
 
 
 def recording_groups(utterances: pa.Table) -> IntArray:
