@@ -23,7 +23,7 @@ Codes = Mapping[str, str]
 
 
 class FilenameCorpus(Corpus):
-    """A corpus of one clip a file, named by codes.
+    """A corpus of one clip per file, named by codes.
 
     What is declared: ``pattern``, with the named groups ``emotion`` and ``speaker``, and what
     each code stands for. A clip with a code that is not declared is left out, and the reason names
