@@ -263,8 +263,8 @@ class ColumnScheme(SplitScheme):
             names = sorted(set(kept), key=_natural)
             if len(names) < 2:
                 raise BadInputError(
-                    f"protocol '{name}': the column has the single value '{names[0]}'; one fold per "
-                    "value needs at least two, or the words train and test"
+                    f"protocol '{name}': the column has the single value '{names[0]}'; one "
+                    "fold per value needs at least two, or the words train and test"
                 )
             independent = _speakers_apart(selection, kept)
             tests = [np.flatnonzero(kept == value) for value in names]
