@@ -61,7 +61,9 @@ class FilenameCorpus(Corpus):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        lacking = {"emotion", "speaker"}.difference(re.compile(getattr(cls, "pattern", "")).groupindex)
+        lacking = {"emotion", "speaker"}.difference(
+            re.compile(getattr(cls, "pattern", "")).groupindex
+        )
         if lacking:
             raise TypeError(f"{cls.__name__}.pattern needs the named group '{min(lacking)}'")
 
