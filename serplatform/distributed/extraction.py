@@ -25,6 +25,7 @@ from serplatform.artifacts.files import (
     write_parquet,
 )
 from serplatform.corpora.base import Corpus, Rejection, Utterance
+from serplatform.distributed.worker_start import start_worker
 from serplatform.errors import ArtifactError, InterruptedRunError, SerplatformError
 from serplatform.features.base import FEATURES
 from serplatform.features.extract import extract_shard
@@ -53,6 +54,7 @@ class ShardTask:
         request: digest of everything that determines the shard.
         align: where words and phones come from, see ``alignment.base.get_aligner``.
         alignments: directory of alignment files, or None.
+        plugins: modules that the worker imports first, see ``worker_start.start_worker``.
     """
 
     number: int
@@ -66,6 +68,7 @@ class ShardTask:
     request: str
     align: str = NONE
     alignments: Path | None = None
+    plugins: tuple[str, ...] = ()
 
     @property
     def record(self) -> Path:
@@ -147,6 +150,7 @@ def run_shard(task: ShardTask) -> ShardReport:
     """Extract one shard and write its files, in the calling process, on one thread."""
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+    start_worker(task.plugins)
     extractors = {name: FEATURES.get(name)() for name in task.features}
     with threadpool_limits(limits=1):
         content = extract_shard(

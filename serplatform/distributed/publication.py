@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from serplatform.distributed.worker_start import start_worker
 from serplatform.errors import SerplatformError
 from serplatform.run_directory import RunDirectory
 from serplatform.storage.mirror import not_published
@@ -48,6 +49,7 @@ def publish_everywhere(run: RunDirectory) -> None:
 
 def _publish_here(address: str) -> str | None:
     """Publish finished trials of this node's working copy; the fault if that is not possible."""
+    start_worker()
     mirror = RunDirectory(address).mirror
     if mirror is None:
         return None

@@ -6,9 +6,10 @@ import dataclasses
 import errno
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from serplatform.distributed.worker_start import start_worker
 from serplatform.errors import SerplatformError
 from serplatform.storage.remote import RemoteError
 
@@ -17,14 +18,17 @@ CONFIG_KEY = "task"
 _STORAGE_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
-def encode_config(task: dict[str, Any], *, threads: int) -> dict[str, Any]:
+def encode_config(
+    task: dict[str, Any], *, threads: int, plugins: Sequence[str] = ()
+) -> dict[str, Any]:
     """Pack a task for Tune as text, which it passes on untouched."""
-    return {CONFIG_KEY: json.dumps({"task": task, "threads": threads})}
+    return {CONFIG_KEY: json.dumps({"task": task, "threads": threads, "plugins": list(plugins)})}
 
 
 def start_trial(packed: str, *, distributed: bool = False, rank: int = 0) -> Any:
     """Set a worker process up for training and open its trial."""
     unpacked = json.loads(packed)
+    start_worker(unpacked["plugins"])
 
     from serplatform.training.allocator import keep_freed_memory
 

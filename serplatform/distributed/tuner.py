@@ -71,6 +71,7 @@ class SearchPlan:
         objective: dev metric reported while training.
         trial_timeout: seconds an epoch may take before its process is taken to hang; 0: any;
             None: by the slowest epoch so far, see ``watchdog.Watchdog``.
+        plugins: modules that each worker imports first, see ``worker_start.start_worker``.
     """
 
     dataset: str
@@ -83,6 +84,7 @@ class SearchPlan:
     retries: int = 1
     objective: str = "uar"
     trial_timeout: float | None = None
+    plugins: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -251,7 +253,9 @@ class _Trials:
         self._history[suggestion.number] = []
         self.observer.trial_started(suggestion)
         config = encode_config(
-            dataclasses.asdict(self.task(suggestion)), threads=self.placement.threads
+            dataclasses.asdict(self.task(suggestion)),
+            threads=self.placement.threads,
+            plugins=self.plan.plugins,
         )
         if self.placement.workers > 1:
             config.update(
