@@ -164,7 +164,7 @@ class RunDirectory:
         if self.mirror is not None:
             self.mirror.remote.check()
             books = (self.run_file, self.folds_file, self.journal, self.trials_table)
-            self.mirror.pull(*(file.name for file in books), "trials")
+            self.mirror.pull(*(file.name for file in books), "trials", "plugins")
 
     def fetch_trial(self, trial: int, *, exact: bool = False, required: bool = False) -> None:
         """Bring what a trial needs to begin or to go on.

@@ -5,7 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NotRequired
 
-from serplatform.artifacts.records import Count, FileName, Positive, Record, Seconds, read_record
+from serplatform.artifacts.records import (
+    Count,
+    FileName,
+    PluginRecord,
+    Positive,
+    Record,
+    Seconds,
+    read_record,
+)
 
 
 class DatasetCounts(Record):
@@ -59,6 +67,7 @@ class DatasetDescription(Record):
     versions: NotRequired[dict[str, str]]
     request: NotRequired[dict[str, Any]]
     word_rules: NotRequired[Count]
+    plugins: NotRequired[list[PluginRecord]]
 
 
 def read_dataset_description(directory: Path) -> DatasetDescription:

@@ -141,6 +141,7 @@ def assemble(assembly: Assembly) -> DatasetDescription:
         "fingerprint": _fingerprint(a, classes, filled, features),
         "files": {name: file_sha256(a.out / name) for name in names},
         "request": dict(a.request),
+        "plugins": a.request.get("plugins", []),
     }
     write_json(a.out / "dataset.json", meta, checksum=True)
     return meta

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from serplatform.artifacts.files import (
     write_json,
     write_parquet,
 )
-from serplatform.corpora.base import Corpus, Rejection, Utterance
+from serplatform.corpora.base import CORPORA, Rejection, Utterance
 from serplatform.distributed.worker_start import start_worker
 from serplatform.errors import ArtifactError, InterruptedRunError, SerplatformError
 from serplatform.features.base import FEATURES
@@ -45,7 +45,8 @@ class ShardTask:
     Attributes:
         number: of the shard.
         utterances: in order.
-        corpus: makes synthetic audio.
+        corpus: registered name; it makes synthetic audio.
+        options: arguments of its class.
         root: directory that paths in the table are relative to.
         features: names.
         extra_columns: the corpus's own columns.
@@ -59,7 +60,8 @@ class ShardTask:
 
     number: int
     utterances: tuple[Utterance, ...]
-    corpus: Corpus
+    corpus: str
+    options: Mapping[str, Any]
     root: Path
     features: tuple[str, ...]
     extra_columns: tuple[str, ...]
@@ -156,7 +158,7 @@ def run_shard(task: ShardTask) -> ShardReport:
         content = extract_shard(
             task.utterances,
             extractors,
-            corpus=task.corpus,
+            corpus=CORPORA.get(task.corpus)(**task.options),
             root=task.root,
             extra_columns=task.extra_columns,
             max_duration=task.max_duration,

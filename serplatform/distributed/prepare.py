@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import serplatform
+from serplatform import plugins
 from serplatform.alignment.base import NONE, Aligner, get_aligner
 from serplatform.artifacts.dataset import DatasetDescription
 from serplatform.artifacts.files import SCHEMA_VERSION, remove_own
@@ -170,6 +171,7 @@ def prepare(
     if aligner is not None:
         aligner.check(manifest.utterances)
     root = made.root(origin)
+    made_with = plugins.records(corpus=[corpus], feature=features)
     request = {
         "corpus": corpus,
         "source": None if source is None else str(origin),
@@ -184,6 +186,7 @@ def prepare(
         "version": EXTRACTION_VERSION,
         **({"speakers_differ": True} if speakers_differ else {}),  # absent in older datasets
         "fingerprints": FINGERPRINT_VERSION,
+        **({"plugins": made_with} if made_with else {}),
     }
     specs = {name: extractor.spec() for name, extractor in extractors.items()}
     existing = _published(place, request, specs, overwrite)
@@ -206,7 +209,7 @@ def prepare(
         connect(address=address, num_cpus=workers)
         try:
             reports = extract_shards(
-                _tasks(made, manifest, root, partial, extractors, extra_columns, request),
+                _tasks(manifest, root, partial, extractors, extra_columns, request),
                 workers=workers,
                 progress=progress,
             )
@@ -499,7 +502,6 @@ def _partial_folder(out: Path) -> Iterator[Path]:
 
 
 def _tasks(
-    corpus: Corpus,
     manifest: Manifest,
     root: Path,
     partial: Path,
@@ -513,7 +515,8 @@ def _tasks(
         ShardTask(
             number=number,
             utterances=manifest.utterances[first : first + size],
-            corpus=corpus,
+            corpus=request["corpus"],
+            options=request["options"],
             root=root,
             features=tuple(extractors),
             extra_columns=extra_columns,
@@ -522,6 +525,7 @@ def _tasks(
             request=key,
             align=request["align"],
             alignments=None if request["alignments"] is None else Path(request["alignments"]),
+            plugins=plugins.packed(request.get("plugins", [])),
         )
         for number, first in enumerate(range(0, len(manifest.utterances), size))
     ]

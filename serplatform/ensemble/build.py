@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from serplatform import plugins
 from serplatform.artifacts.dataset import read_dataset_description
 from serplatform.artifacts.files import (
     SCHEMA_VERSION,
@@ -117,6 +118,7 @@ def build_ensemble(
         "dataset": first["dataset"],
         "protocol": first.get("protocol"),
         "folds_hash": first["folds_hash"],
+        "plugins": plugins.records(combiner=[combiner]),
         "speaker_independent": library.plan["speaker_independent"],
         "classes": list(library.classes),
         "counts": {
@@ -190,6 +192,7 @@ def build_ensemble(
 
 def _write(out: Path, table: pa.Table, content: dict[str, Any]) -> None:
     """Write both files once both are whole: posteriors are never there without description."""
+    plugins.write(out, content["plugins"])
     targets = out / "posteriors.parquet", out / "ensemble.json"
     with atomic_path(targets[0]) as posteriors, atomic_path(targets[1]) as description:
         fill_parquet(posteriors, table)
