@@ -267,7 +267,7 @@ def load_entry_points(group: str) -> None:
             _import_module(entry.module, named=False)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - it is a stranger's code
             for registry in REGISTRIES:
-                registry.forget(lambda module, name=entry.module: module == name)
+                registry.forget(entry.module.__eq__)
             package = "" if entry.dist is None else f" of package {entry.dist.name}"
             raise BadInputError(
                 f"entry point '{entry.name} = {entry.value}'{package} in {group} cannot be loaded "

@@ -13,6 +13,7 @@ from serplatform import plugins
 from serplatform.cli.options import AsJson
 from serplatform.cli.output import result
 from serplatform.errors import BadInputError, SerplatformError
+from serplatform.registry import PLUGINS
 
 _SHOWN = 300  # characters of a failure
 
@@ -59,7 +60,7 @@ def command(
             "check needs pytest, which is not installed: pip install 'serplatform[test]'"
         ) from None
     plugins.load([plugin])
-    registers = next(p for p in plugins.PLUGINS.values() if p.named).registers()
+    registers = next(p for p in PLUGINS.values() if p.named).registers()
     outcomes = _Outcomes()
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     quiet = ["-p", "no:terminal", "-p", "no:cacheprovider", "-c", os.devnull, "-W", "ignore"]
@@ -78,11 +79,8 @@ def command(
     lines += [f"{test}: {why}" for test, why in outcomes.failed.items() if "::Test" not in test]
     summary = {"plugin": plugin, "registers": registers, "passed": len(outcomes.passed)}
     if outcomes.failed or not outcomes.passed:
-        raise SerplatformError(
-            "\n".join(
-                [f"{plugin} does not keep its contracts ({len(outcomes.failed)} failed):"] + lines
-            )
-        )
+        first = f"{plugin} does not keep its contracts ({len(outcomes.failed)} failed):"
+        raise SerplatformError("\n".join([first, *lines]))
     result("\n".join(lines), {**summary, "failed": outcomes.failed}, as_json=as_json)
 
 

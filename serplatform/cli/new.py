@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import keyword
-import os
 import re
 from importlib import resources
 from pathlib import Path
@@ -50,7 +49,7 @@ def command(
     except FileExistsError:
         raise BadInputError(f"{target}: is there already; give another file with --out") from None
     except OSError as error:
-        raise BadInputError(f"{target}: cannot be written ({os.strerror(error.errno)})") from None
+        raise BadInputError(f"{target}: cannot be written ({error.strerror})") from None
     result(
         f"Wrote {target}; next: serplatform check {target}",
         {"file": str(target), "kind": kind, "name": name},

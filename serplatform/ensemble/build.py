@@ -29,6 +29,7 @@ from serplatform.ensemble.objective import OBJECTIVES
 from serplatform.ensemble.posteriors import Library, RunOfLibrary, read_library
 from serplatform.environment import versions
 from serplatform.errors import ArtifactError, BadInputError, unknown_name
+from serplatform.run_directory import RunDirectory
 from serplatform.storage.cache import fetch_tables
 from serplatform.storage.destination import ENSEMBLE, check_directory
 from serplatform.storage.location import parse
@@ -75,6 +76,9 @@ def build_ensemble(
         ArtifactError: a file is missing or damaged.
     """
     begun = time.monotonic()
+    if combiner not in COMBINERS.names():  # a plugin's, that the runs were made with
+        for run in runs:
+            plugins.restore(run, RunDirectory(run).read_run().get("plugins", []))
     _check_arguments(out, combiner, objective, num_resamples)
     library = read_library(runs)
     systems: dict[str, tuple[FoldEnsemble, ...]] = {

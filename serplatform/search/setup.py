@@ -13,9 +13,9 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from serplatform import plugins
 from serplatform.artifacts.files import SCHEMA_VERSION, remove_own
 from serplatform.artifacts.run import RunDescription
-from serplatform import plugins
 from serplatform.config import plain
 from serplatform.datasets.dataset import Dataset
 from serplatform.environment import hardware, now, versions
@@ -192,11 +192,8 @@ def choose_architectures(
 def with_space(spaces: Sequence[str]) -> set[str]:
     """The architectures that ``all`` stands for: those of packaged spaces, of ``spaces`` (names or
     files) and of the plugins that the user named."""
-    return {
-        *packaged_spaces(),
-        *plugins.named_architectures(),
-        *(str(read_space_file(s)[0].get("architecture")) for s in spaces),
-    }
+    given = (str(read_space_file(name)[0].get("architecture")) for name in spaces)
+    return {*packaged_spaces(), *plugins.named_architectures(), *given}
 
 
 def choose_spaces(request: SearchRequest) -> dict[str, SearchSpace]:
