@@ -30,7 +30,7 @@ from serplatform.artifacts.files import (
 )
 from serplatform.config import digest
 from serplatform.corpora.audio import TARGET_RATE, tell_notes
-from serplatform.corpora.base import Corpus, Manifest, Rejection, Utterance
+from serplatform.corpora.base import Corpus, Manifest, RejectedUtterance, Utterance
 from serplatform.corpora.validate import class_notes, column_notes
 from serplatform.distributed.extraction import ShardReport, table_schema
 from serplatform.errors import SerplatformError
@@ -147,7 +147,7 @@ def assemble(assembly: Assembly) -> DatasetDescription:
     return meta
 
 
-def rejected_csv(rejections: Sequence[Rejection]) -> str:
+def rejected_csv(rejections: Sequence[RejectedUtterance]) -> str:
     """The text of ``rejected.csv``: utterance_id, path, reason."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")

@@ -24,7 +24,7 @@ from serplatform.artifacts.files import (
     write_json,
     write_parquet,
 )
-from serplatform.corpora.base import CORPORA, Rejection, Utterance
+from serplatform.corpora.base import CORPORA, RejectedUtterance, Utterance
 from serplatform.distributed.worker_start import start_worker
 from serplatform.errors import ArtifactError, InterruptedRunError, SerplatformError
 from serplatform.features.base import FEATURES
@@ -98,7 +98,7 @@ class ShardReport:
 
     number: int
     rows: int
-    rejections: tuple[Rejection, ...]
+    rejections: tuple[RejectedUtterance, ...]
     digest: str
     files: dict[str, dict[str, Any]]
     spans: int
@@ -202,7 +202,7 @@ def finished_shard(task: ShardTask) -> ShardReport | None:
         return None
     if not isinstance(values, dict) or values.pop("request", None) != task.request:
         return None
-    rejections = tuple(Rejection(**entry) for entry in values.pop("rejections"))
+    rejections = tuple(RejectedUtterance(**entry) for entry in values.pop("rejections"))
     unaligned = tuple((name, why, detail) for name, why, detail in values.pop("unaligned"))
     report = ShardReport(
         **{**values, "rejections": rejections, "unaligned": unaligned, "reused": True}
