@@ -169,7 +169,7 @@ def prepare(
     if aligner is not None:
         aligner.check(manifest.utterances)
     root = made.root(origin)
-    made_with = plugins.records(corpus=[corpus], feature=features)
+    made_with = plugins.records(corpus=[corpus], feature=list(extractors))
     request = {
         "corpus": corpus,
         "source": None if source is None else str(origin),
