@@ -26,12 +26,13 @@ import sys
 import traceback
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from serplatform.artifacts.files import write_bytes
-from serplatform.artifacts.records import PluginRecord
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.registry import PLUGINS, REGISTRIES
+
+if TYPE_CHECKING:  # it is imported by every command, and by pytest
+    from serplatform.artifacts.records import PluginRecord
 
 VARIABLE = "SERPLATFORM_PLUGINS"
 NO_ENTRY_POINTS = "SERPLATFORM_NO_ENTRY_POINTS"
@@ -311,6 +312,8 @@ def space_file(architecture: str) -> Path | None:
 
 def write(directory: Path, recorded: Sequence[PluginRecord]) -> dict[str, str]:
     """Put the files of plugins into a directory; return path in it to SHA-256."""
+    from serplatform.artifacts.files import write_bytes
+
     names = {record["name"] for record in recorded}
     files = {}
     for plugin in PLUGINS.values():

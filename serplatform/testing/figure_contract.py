@@ -148,6 +148,7 @@ class FigureContract:
         """Runs without a complete trial, with one, and with several."""
         drawing = self.drawn(name, synthetic_evidence(num_complete))
         assert drawing.summary.strip(), "a drawing says in a sentence what is seen"
+        assert drawing.note.strip(), "its note says how it was computed and is read"
         assert drawing.panels or drawing.tables
         for panel in drawing.panels:
             json.dumps([panel.data, panel.layout], allow_nan=False)
