@@ -250,7 +250,7 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
     """
     check_directory(out, RUN)
     directory = RunDirectory(out)
-    directory.fetch_books()
+    directory.fetch_study()
     if directory.run_file.exists() and _has_begun(directory):
         raise _occupied(directory)
     storage = request.storage
@@ -378,7 +378,7 @@ def reopen_run(out: Path, *, dataset: str | Path | None = None) -> OpenRun:
             run was begun with.
     """
     directory = RunDirectory(out)
-    directory.fetch_books()
+    directory.fetch_study()
     description = directory.read_run()
     path = dataset or description["dataset"]["path"]
     opened = Dataset.open(path)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from serplatform.distributed.task_codec import encode_config, start_trial
+from serplatform.distributed.tune.task_codec import encode_config, start_trial
 from serplatform.distributed.worker_start import start_worker
 from serplatform.errors import BadInputError
+from serplatform.training.trial import TrialTask
 
 
 def test_a_worker_imports_the_plugins_that_its_task_names(
@@ -17,7 +18,8 @@ def test_a_worker_imports_the_plugins_that_its_task_names(
 ) -> None:
     (tmp_path / "plugin_of_a_user.py").write_text("raise ValueError('imported')")
     monkeypatch.syspath_prepend(tmp_path)
-    packed = encode_config({}, threads=1, plugins=("plugin_of_a_user",))["task"]
+    task = TrialTask(number=0, architecture="csa", values={}, run="run", dataset="data", seed=0)
+    packed = encode_config(task, threads=1, plugins=("plugin_of_a_user",))["task"]
     with pytest.raises(ValueError, match="imported"):
         start_trial(packed)
     assert "plugin_of_a_user" not in sys.modules
