@@ -41,6 +41,10 @@ FOLDER = "plugins"
 _PREFIX = "serplatform_plugin_"
 
 
+class PluginError(BadInputError):
+    """A worker cannot import what the user's process could."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Plugin:
     """What was imported.
@@ -407,13 +411,16 @@ def unpack(texts: Iterable[str]) -> None:
     """Import what :func:`packed` gave; what is imported already costs nothing.
 
     Raises:
-        BadInputError: a module is not installed on this host, or in another version; or what a
+        PluginError: a module is not installed on this host, or in another version; or what a
             file imports is not.
     """
     for text in texts:
         found = json.loads(text)
-        if found["source"] is None:
-            _import_module(found["name"], sha256=found["sha256"])
-        else:
-            content = found["source"].encode("utf-8", "surrogateescape")
-            _import_text(found["name"], content, f"{found['name']}.py")
+        try:
+            if found["source"] is None:
+                _import_module(found["name"], sha256=found["sha256"])
+            else:
+                content = found["source"].encode("utf-8", "surrogateescape")
+                _import_text(found["name"], content, f"{found['name']}.py")
+        except BadInputError as error:
+            raise PluginError(str(error)) from None

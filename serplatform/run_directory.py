@@ -45,7 +45,7 @@ STATE_FILES = re.compile(
 )
 _TRIAL_NAME = re.compile(r"trial-\d{5,}")
 _MODEL_FILES = re.compile(r"fold-\d+(/(model\.safetensors|config\.json))?")
-#: what Ray writes of a search into ``.scratch``, and the groups that ``trial_workers`` notes there
+#: what Ray writes of a search into ``.scratch``, and the groups that ``worker_groups`` notes there
 _SCRATCH_FILES = re.compile(
     r"tune|groups(/\d+(/[0-9a-f]+)?)?|(tune|ray_train_run-[\d_-]+)/\.validate_storage_marker"
     r"|ray_train_run-[\d_-]+(/\.?checkpoint_manager_snapshot\.json(\.tmp)?)?"
@@ -155,7 +155,7 @@ class RunDirectory:
         """What is shared with the object storage that it lies on; None for a local run."""
         return Mirror.of(self.path)
 
-    def fetch_books(self) -> None:
+    def fetch_study(self) -> None:
         """Bring what a search needs to go on, and forget what is gone from the storage.
 
         Raises:
@@ -163,8 +163,8 @@ class RunDirectory:
         """
         if self.mirror is not None:
             self.mirror.remote.check()
-            books = (self.run_file, self.folds_file, self.journal, self.trials_table)
-            self.mirror.pull(*(file.name for file in books), "trials", "plugins")
+            files = (self.run_file, self.folds_file, self.journal, self.trials_table)
+            self.mirror.pull(*(file.name for file in files), "trials", "plugins")
 
     def fetch_trial(self, trial: int, *, exact: bool = False, required: bool = False) -> None:
         """Bring what a trial needs to begin or to go on.

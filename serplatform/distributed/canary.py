@@ -7,9 +7,8 @@ chance there, something tells it the answers: a leak in the data, the folds or t
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +27,7 @@ from serplatform.search.setup import SearchRequest, create_run
 from serplatform.search.space import load_space, packaged_spaces
 from serplatform.search.study import Suggestion
 from serplatform.seeding import derive_seed
+from serplatform.training.trial import TrialReport
 from serplatform.training.trial_config import resolve
 
 #: tried first, because they train fastest; then the others by name
@@ -105,7 +105,7 @@ class _Observer:
     def trial_started(self, suggestion: Suggestion) -> None:
         """Nothing to say."""
 
-    def trial_progressed(self, suggestion: Suggestion, result: Mapping[str, Any]) -> None:
+    def trial_progressed(self, suggestion: Suggestion, report: TrialReport) -> None:
         """Nothing to say."""
 
     def trial_retried(self, suggestion: Suggestion, error: str) -> None:

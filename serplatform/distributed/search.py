@@ -15,12 +15,9 @@ from serplatform import plugins, stopping
 from serplatform.artifacts.trial import TrialRecord
 from serplatform.distributed.cluster import connect, largest_resources, node_sizes
 from serplatform.distributed.publication import publish_everywhere
-from serplatform.distributed.tuner import (
-    SearchObserver,
-    SearchPlan,
-    plan_placement,
-    run_trials,
-)
+from serplatform.distributed.tune.placement import SearchPlan, plan_placement
+from serplatform.distributed.tune.tracker import SearchObserver
+from serplatform.distributed.tune.tuner import run_trials
 from serplatform.environment import now
 from serplatform.errors import BadInputError
 from serplatform.run_directory import DEV_METRICS, RunDirectory, RunLock, merit
@@ -43,7 +40,7 @@ class SearchLimits:
         gpus_per_trial: of each worker; None: 1 where there are GPUs.
         concurrent: trials at a time; None: as many as fit.
         retries: of a trial that raised.
-        trial_timeout: seconds an epoch may take; see ``tuner.SearchPlan``.
+        trial_timeout: seconds an epoch may take; see ``placement.SearchPlan``.
         address: of a running Ray cluster; None: this machine.
         num_cpus: of a local Ray; None: all cores.
     """

@@ -120,7 +120,8 @@ def _journal_trials(
     for study in storage.get_all_studies():
         if study.study_name not in description["spaces"]:
             raise ArtifactError(f"{run.journal}: holds a study of '{study.study_name}'")
-        for frozen in storage.get_all_trials(study._study_id, deepcopy=False):
+        study_id = storage.get_study_id_from_name(study.study_name)
+        for frozen in storage.get_all_trials(study_id, deepcopy=False):
             if set(frozen.user_attrs) - {ATTRIBUTE}:
                 raise ArtifactError(f"{run.journal}: holds an attribute that is not ours")
             if ATTRIBUTE not in frozen.user_attrs:

@@ -18,6 +18,7 @@ from serplatform.artifacts.files import SCHEMA_VERSION, remove_own
 from serplatform.artifacts.run import RunDescription
 from serplatform.config import plain
 from serplatform.datasets.dataset import Dataset
+from serplatform.datasets.joined import feature_parts
 from serplatform.environment import hardware, now, versions
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.models.base import ARCHITECTURES
@@ -253,7 +254,7 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
     """
     check_directory(out, RUN)
     directory = RunDirectory(out)
-    directory.fetch_books()
+    directory.fetch_study()
     if directory.run_file.exists() and _has_begun(directory):
         raise _occupied(directory)
     storage = request.storage
@@ -309,7 +310,10 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
         "hardware": hardware(),
         "warm_start": [start.as_json() for start in starts],
         "plugins": plugins.records(
-            named=True, architecture=request.architectures, protocol=[name.partition(":")[0]]
+            named=True,
+            architecture=request.architectures,
+            protocol=[name.partition(":")[0]],
+            feature=dataset.feature_names,
         ),
         "status": "running",
         "started": now(),
@@ -385,7 +389,7 @@ def reopen_run(out: Path, *, dataset: str | Path | None = None) -> OpenRun:
             run was begun with.
     """
     directory = RunDirectory(out)
-    directory.fetch_books()
+    directory.fetch_study()
     description = directory.read_run()
     path = dataset or description["dataset"]["path"]
     opened = Dataset.open(path)
@@ -486,6 +490,9 @@ def _check_features(dataset: Dataset, spaces: Mapping[str, SearchSpace]) -> None
         for feature in needed:
             for part in dataset.lacking(feature):
                 missing.setdefault(part, []).append(architecture)
+            for record in dataset.meta.get("plugins", []):
+                if set(record["registers"].get("feature", ())) & set(feature_parts(feature)):
+                    plugins.require([record], dataset.path)  # predicting will need it
     if missing:
         have = ", ".join(dataset.feature_names)
         raise BadInputError(
