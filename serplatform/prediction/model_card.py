@@ -77,7 +77,7 @@ def _use() -> str:
 def _plugins(records: Sequence[PluginRecord]) -> str:
     names = ", ".join(f"`{plain(record['name'])}`" for record in records)
     return names and (
-        f"It uses code that is not part of serplatform: {names}. Files of it are in `plugins/`; read "
+        f"It uses code that is not part of serplatform: {names}. Its files are in `plugins/`; read "
         "them, and add `--trust-plugins`. Modules must be installed.\n"
     )
 
