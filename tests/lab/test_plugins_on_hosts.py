@@ -9,6 +9,7 @@ import pytest
 from serplatform.artifacts.files import read_json, read_parquet
 from serplatform.cli.new import command as new
 from serplatform.run_directory import RunDirectory
+from serplatform.testing.synthetic import make_dataset
 from tests.support.lab import Lab, lacking
 from tests.support.lab_cluster import LabCluster
 
@@ -77,12 +78,13 @@ def test_what_a_file_imports_and_a_host_lacks_is_one_sentence(cluster, tmp_path:
     needs = f'import sys; sys.path.append("{PRIVATE}")\nimport only_here\n'
     head, _, rest = text.partition("import dataclasses\n")
     file = put(cluster, "needs.py", f"{head}{needs}import dataclasses\n{rest}")
-    done = cluster.submit(
-        *("train", "tcn", "--out", str(tmp_path / "run"), "--repeats", "4", "--plugin", file),
-        *("--set", "training.max_epochs=2", "--set", "hidden_dim=16"),
+    (other,) = (host for host in cluster.lab.hosts if host.name != cluster.head.name)
+    make_dataset(tmp_path / "data", features={"log_mel_40": 40})
+    done = cluster.submit(  # one worker on each host
+        *("train", "tcn", "--data", str(tmp_path / "data"), "--plugin", file),
+        *("--out", str(tmp_path / "run"), "--workers", "2", "--set", "training.max_epochs=2"),
     )
     said = " ".join((done.stdout + done.stderr).split())
-    (other,) = (host for host in cluster.lab.hosts if host.name != cluster.head.name)
     assert done.returncode != 0, said[-3000:]
     assert "ModuleNotFoundError: No module named 'only_here'" in said
     assert f"install it on {other.name}" in said
