@@ -70,7 +70,7 @@ class RunDirectory(RunLayout):
         if self.mirror is not None:
             self.mirror.remote.check()
             files = (self.run_file, self.folds_file, self.journal, self.trials_table)
-            self.mirror.pull(*(file.name for file in files), "trials")
+            self.mirror.pull(*(file.name for file in files), "trials", "plugins")
 
     def fetch_trial(self, trial: int, *, exact: bool = False, required: bool = False) -> None:
         """Bring what a trial needs to begin or to go on.

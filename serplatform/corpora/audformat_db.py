@@ -17,13 +17,13 @@ import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from serplatform.corpora.base import CORPORA, Corpus, Manifest, Rejection, Utterance
+from serplatform.corpora.base import CORPORA, Corpus, Manifest, RejectedUtterance, Utterance
 from serplatform.corpora.paths import PathError, PathFinder, without_ending
 from serplatform.corpora.table_dialect import read_table
 from serplatform.corpora.times import seconds
@@ -69,6 +69,13 @@ class AudformatDatabase(Corpus):
     size = "any"
     obtain = "audb.load(NAME, …) of the package audb, or any folder with a db.yaml"
     default_protocol = "speaker-kfold:5"
+    examples = ("wav/1.wav", "wav/2.wav", "wav/3.flac")
+    example_texts: ClassVar[Mapping[str, str]] = {
+        "db.yaml": "name: example\nlanguages: [deu]\nschemes: {emotion: {}, speaker: {}}\n"
+        "tables: {all: {columns: {emotion: {}, speaker: {}}}}\n",
+        "db.all.csv": "file,emotion,speaker\nwav/1.wav,anger,anna\nwav/2.wav,neutral,anna\n"
+        "wav/3.flac,anger,ben\n",
+    }
 
     def root(self, source: Path) -> Path:
         """The folder of the header; see the base class."""
@@ -262,7 +269,7 @@ def _overlap(one: Key, other: Key) -> bool:
     return end - begin > _ROUNDING
 
 
-def _merge(tables: Sequence[_Table]) -> tuple[dict[Key, dict[str, str]], list[Rejection]]:
+def _merge(tables: Sequence[_Table]) -> tuple[dict[Key, dict[str, str]], list[RejectedUtterance]]:
     """One row a key, from all tables with emotions; a contradiction between them rejects it."""
     rows: dict[Key, dict[str, str]] = {}
     conflicts: dict[Key, str] = {}
@@ -283,7 +290,7 @@ def _merge(tables: Sequence[_Table]) -> tuple[dict[Key, dict[str, str]], list[Re
                 if name not in others and value:
                     row.setdefault(f"audformat_{name}", value)
     rejections = [
-        Rejection(utterance_id=_name(key), path=key[0], reason=reason)
+        RejectedUtterance(utterance_id=_name(key), path=key[0], reason=reason)
         for key, reason in conflicts.items()
     ]
     return {key: row for key, row in rows.items() if key not in conflicts}, rejections
@@ -299,14 +306,14 @@ def _name(key: Key) -> str:
 
 def _utterance(
     finder: PathFinder, key: Key, values: Mapping[str, str], facts: _Facts
-) -> Utterance | Rejection:
+) -> Utterance | RejectedUtterance:
     file, start, end = key
     try:
         path, _ = finder.find(file)
         if not path.is_relative_to(os.path.normpath(finder.root)):
             raise PathError("its path leaves the database's folder")
     except PathError as error:
-        return Rejection(utterance_id=_name(key), path=file, reason=str(error))
+        return RejectedUtterance(utterance_id=_name(key), path=file, reason=str(error))
     gender = facts.get("gender", key).lower()
     language = facts.get("language", key)
     if not language and len(facts.languages) == 1:

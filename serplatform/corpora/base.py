@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -53,7 +53,7 @@ class Utterance:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Rejection:
+class RejectedUtterance:
     """An utterance or file that was left out, and why.
 
     Bytes of a file name that are not UTF-8 are written as ``\\udcff``.
@@ -83,7 +83,7 @@ class Manifest:
     """
 
     utterances: tuple[Utterance, ...]
-    rejections: tuple[Rejection, ...] = ()
+    rejections: tuple[RejectedUtterance, ...] = ()
     notes: tuple[str, ...] = ()
     synthetic: bool = False
     listed: int | None = None
@@ -108,7 +108,9 @@ class Archive:
 class Corpus(ABC):
     """A corpus that can be prepared: one file of ``corpora/`` each.
 
-    Class attributes say what ``serplatform corpora`` shows.
+    Class attributes say what ``serplatform corpora`` shows. ``examples``, ``example_texts`` and
+    ``example_source`` describe a miniature copy, which the contract tests build: paths of audio
+    files, the contents of other files by path, and what of it ``scan`` is given.
     """
 
     name: ClassVar[str]
@@ -124,6 +126,9 @@ class Corpus(ABC):
     archive: ClassVar[Archive | None] = None
     #: label order of the corpus; ``None`` when it is only known from the data
     classes: ClassVar[tuple[str, ...] | None] = None
+    examples: ClassVar[tuple[str, ...]] = ()
+    example_texts: ClassVar[Mapping[str, str]] = {}
+    example_source: ClassVar[str] = "."
 
     @abstractmethod
     def scan(self, source: Path) -> Manifest:

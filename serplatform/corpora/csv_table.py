@@ -7,9 +7,10 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from serplatform.artifacts.dataset import UTTERANCE_SCHEMA
-from serplatform.corpora.base import CORPORA, Corpus, Manifest, Rejection, Utterance
+from serplatform.corpora.base import CORPORA, Corpus, Manifest, RejectedUtterance, Utterance
 from serplatform.corpora.paths import PathError, PathFinder, without_ending
 from serplatform.corpora.table_columns import NEEDS, SAMPLES, Columns, is_name
 from serplatform.corpora.table_dialect import read_table
@@ -52,6 +53,12 @@ class CsvTable(Corpus):
     size = "any"
     obtain = "write a CSV or TSV file: file, emotion, speaker, … (paths relative to the table)"
     default_protocol = "speaker-kfold:5"
+    examples = ("anna/1.wav", "anna/2.wav", "ben/1.flac")
+    example_texts: ClassVar[Mapping[str, str]] = {
+        "index.csv": "file,emotion,speaker,language,take\nanna/1.wav,happy,anna,en,1\n"
+        "anna/2.wav,sad,anna,en,2\nben/1.flac,joy,ben,en,1\n"
+    }
+    example_source = "index.csv"
 
     def __init__(self, *, allow_outside: bool = False) -> None:
         self.allow_outside = allow_outside
@@ -65,7 +72,7 @@ class CsvTable(Corpus):
         columns = Columns(table, content.header, whole, finder, length)
         rows = _Rows(table.parent, content.header, columns, finder, length, self.allow_outside)
         utterances: list[Utterance] = []
-        rejections: list[Rejection] = []
+        rejections: list[RejectedUtterance] = []
         for line, cells in content.records:
             row = dict(enumerate(cells))
             file = row.get(columns.roles["file"], "")
@@ -73,7 +80,9 @@ class CsvTable(Corpus):
             try:
                 utterances.append(rows.utterance(line, cells))
             except (_RowError, PathError) as error:
-                rejections.append(Rejection(utterance_id=name, path=file, reason=str(error)))
+                rejections.append(
+                    RejectedUtterance(utterance_id=name, path=file, reason=str(error))
+                )
         if not content.records:
             raise BadInputError(f"{table}: has a header and no rows")
         notes = [*columns.notes, *content.notes]

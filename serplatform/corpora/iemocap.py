@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
-from serplatform.corpora.base import CORPORA, Corpus, Manifest, Rejection, Utterance
+from serplatform.corpora.base import CORPORA, Corpus, Manifest, RejectedUtterance, Utterance
 from serplatform.corpora.validate import generic_protocol
 from serplatform.errors import BadInputError
 
@@ -60,6 +61,15 @@ class Iemocap(Corpus):
     size = "10,039 labelled utterances, 5 sessions of 2 speakers, 12 h, 12 GB"
     obtain = "https://sail.usc.edu/iemocap (request form)"
     default_protocol = "iem4-session-5fold"
+    examples = (
+        "Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav",
+        "Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_M000.wav",
+    )
+    example_texts: ClassVar[Mapping[str, str]] = {
+        "Session1/dialog/EmoEvaluation/Ses01F_impro01.txt": "% [START - END] TURN EMOTION\n\n"
+        "[6.2901 - 8.2357]\tSes01F_impro01_F000\tneu\t[2.5000, 2.5000, 2.5000]\n"
+        "[8.5000 - 9.5000]\tSes01F_impro01_M000\texc\t[4.0000, 4.0000, 3.5000]\n",
+    }
 
     def scan(self, source: Path) -> Manifest:
         """List the labelled utterances; see the base class.
@@ -105,7 +115,7 @@ class _Found:
 
     def __init__(self) -> None:
         self.utterances: list[Utterance] = []
-        self.rejections: list[Rejection] = []
+        self.rejections: list[RejectedUtterance] = []
         self.seen: set[str] = set()
         self.labels: Counter[str] = Counter()
         self.unaligned: list[str] = []
@@ -114,7 +124,9 @@ class _Found:
         self.latin1_files = 0
 
     def reject(self, utterance_id: str, path: Path, reason: str) -> None:
-        self.rejections.append(Rejection(utterance_id=utterance_id, path=str(path), reason=reason))
+        self.rejections.append(
+            RejectedUtterance(utterance_id=utterance_id, path=str(path), reason=reason)
+        )
 
     def notes(self, num_sessions: int) -> list[str]:
         notes = []

@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from serplatform.corpora.base import Manifest, Rejection, Utterance
+from serplatform.corpora.base import Manifest, RejectedUtterance, Utterance
 from serplatform.errors import BadInputError
 from serplatform.labels import (
     canonical_emotion,
@@ -74,7 +74,9 @@ def validate(
             kept[read.utterance_id] = read
         else:
             rejections.append(
-                Rejection(utterance_id=read.utterance_id, path=str(read.path), reason=reason)
+                RejectedUtterance(
+                    utterance_id=read.utterance_id, path=str(read.path), reason=reason
+                )
             )
     notes = [*manifest.notes, *_label_notes(labels, final, given)]
     if not speakers and manifest.utterances:

@@ -29,7 +29,7 @@ from serplatform.artifacts.files import (
 )
 from serplatform.config import digest
 from serplatform.corpora.audio import TARGET_RATE, tell_notes
-from serplatform.corpora.base import Corpus, Manifest, Rejection, Utterance
+from serplatform.corpora.base import Corpus, Manifest, RejectedUtterance, Utterance
 from serplatform.corpora.validate import class_notes, column_notes
 from serplatform.distributed.extraction import ShardReport, table_schema
 from serplatform.errors import SerplatformError
@@ -140,12 +140,13 @@ def assemble(assembly: Assembly) -> DatasetDescription:
         "fingerprint": _fingerprint(a, classes, filled, features),
         "files": {name: file_sha256(a.out / name) for name in names},
         "request": dict(a.request),
+        "plugins": a.request.get("plugins", []),
     }
     write_json(a.out / "dataset.json", meta, checksum=True)
     return meta
 
 
-def rejected_csv(rejections: Sequence[Rejection]) -> str:
+def rejected_csv(rejections: Sequence[RejectedUtterance]) -> str:
     """The text of ``rejected.csv``: utterance_id, path, reason."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")

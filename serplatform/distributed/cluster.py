@@ -14,6 +14,7 @@ import yaml
 from serplatform.distributed import local_ray, ray_internals
 from serplatform.distributed.head_watch import DRIVER_ENVIRONMENT
 from serplatform.errors import BadInputError
+from serplatform.plugins import NO_ENTRY_POINTS
 
 #: Environment of every process of ours on the cluster. Ray Train looks at its workers' reports
 #: at this interval (2 s by default, which is one report every 2 s at most).
@@ -69,6 +70,7 @@ def _join(address: str, culprit: str) -> None:
     """Join a cluster that runs."""
     import ray
 
+    inherited = {name: os.environ[name] for name in (NO_ENTRY_POINTS,) if name in os.environ}
     where: str | None = address
     if address == "auto":  # to Ray, RAY_ADDRESS says where that is
         where = os.environ.get("RAY_ADDRESS", "auto") or "auto"
@@ -86,7 +88,7 @@ def _join(address: str, culprit: str) -> None:
         ):
             ray.init(
                 address=address,
-                runtime_env={"env_vars": dict(WORKER_ENVIRONMENT)},
+                runtime_env={"env_vars": {**WORKER_ENVIRONMENT, **inherited}},
                 namespace="serplatform",
                 log_to_driver=False,
                 logging_level=logging.ERROR,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import pyarrow as pa
 from serplatform.alignment.base import NONE, get_aligner
 from serplatform.artifacts.dataset import ALIGNMENT_SCHEMA, UTTERANCE_SCHEMA
 from serplatform.artifacts.files import read_json, write_json, write_parquet
-from serplatform.corpora.base import Corpus, Rejection, Utterance
+from serplatform.corpora.base import CORPORA, RejectedUtterance, Utterance
 from serplatform.distributed.worker_start import start_worker
 from serplatform.errors import ArtifactError, InterruptedRunError, SerplatformError
 from serplatform.features.base import FEATURES
@@ -40,7 +40,8 @@ class ShardTask:
     Attributes:
         number: of the shard.
         utterances: in order.
-        corpus: makes synthetic audio.
+        corpus: registered name; it makes synthetic audio.
+        options: arguments of its class.
         root: directory that paths in the table are relative to.
         features: names.
         extra_columns: the corpus's own columns.
@@ -54,7 +55,8 @@ class ShardTask:
 
     number: int
     utterances: tuple[Utterance, ...]
-    corpus: Corpus
+    corpus: str
+    options: Mapping[str, Any]
     root: Path
     features: tuple[str, ...]
     extra_columns: tuple[str, ...]
@@ -91,7 +93,7 @@ class ShardReport:
 
     number: int
     rows: int
-    rejections: tuple[Rejection, ...]
+    rejections: tuple[RejectedUtterance, ...]
     digest: str
     files: dict[str, dict[str, Any]]
     spans: int
@@ -151,7 +153,7 @@ def run_shard(task: ShardTask) -> ShardReport:
         content = extract_shard(
             task.utterances,
             extractors,
-            corpus=task.corpus,
+            corpus=CORPORA.get(task.corpus)(**task.options),
             root=task.root,
             extra_columns=task.extra_columns,
             max_duration=task.max_duration,
@@ -195,7 +197,7 @@ def finished_shard(task: ShardTask) -> ShardReport | None:
         return None
     if not isinstance(values, dict) or values.pop("request", None) != task.request:
         return None
-    rejections = tuple(Rejection(**entry) for entry in values.pop("rejections"))
+    rejections = tuple(RejectedUtterance(**entry) for entry in values.pop("rejections"))
     unaligned = tuple((name, why, detail) for name, why, detail in values.pop("unaligned"))
     report = ShardReport(
         **{**values, "rejections": rejections, "unaligned": unaligned, "reused": True}

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import serplatform
+from serplatform import plugins
 from serplatform.alignment.base import NONE, Aligner, get_aligner
 from serplatform.artifacts.dataset import DatasetDescription
 from serplatform.artifacts.files import SCHEMA_VERSION, remove_own
@@ -46,8 +47,6 @@ from serplatform.storage.destination import DATASET, UNFINISHED, check_directory
 from serplatform.storage.location import Location
 from serplatform.storage.outgoing import dataset_description, dataset_folder, upload_dataset
 
-#: features that a dataset gets unless others are named
-DEFAULT_FEATURES = ("log_mel_23", "log_mel_40", "mfcc_40", "mfcc_40_window")
 #: changes when the same request would give other contents
 EXTRACTION_VERSION = 1
 #: names of the files of a dataset that is not whole yet
@@ -112,7 +111,7 @@ def prepare(
     source: Path | None,
     out: str | Path,
     *,
-    features: Sequence[str] = DEFAULT_FEATURES,
+    features: Sequence[str] | None = None,
     align: str = NONE,
     alignments: Path | None = None,
     workers: int | None = None,
@@ -134,7 +133,7 @@ def prepare(
         source: the corpus's directory or table; None for a corpus that makes its own audio.
         out: the dataset directory, new, empty, or of an earlier call; or a URI, where the
             dataset is put when it is whole.
-        features: registered names.
+        features: registered names; None means those that are registered as defaults.
         align: where words and phones come from, see ``alignment.base.aligner_names``; times
             that the corpus itself gives are kept where there are no others.
         alignments: directory of alignment files, for sources that read files.
@@ -153,7 +152,7 @@ def prepare(
     """
     began = time.monotonic()
     made = make_corpus(corpus, options or {})
-    extractors = _extractors(features)
+    extractors = _extractors(FEATURES.defaults() if features is None else features)
     aligner = get_aligner(align, alignments)
     _check_arguments(made, source, workers, max_duration)
     place = check_directory(out, DATASET)
@@ -170,6 +169,7 @@ def prepare(
     if aligner is not None:
         aligner.check(manifest.utterances)
     root = made.root(origin)
+    made_with = plugins.records(corpus=[corpus], feature=list(extractors))
     request = {
         "corpus": corpus,
         "source": None if source is None else str(origin),
@@ -184,6 +184,7 @@ def prepare(
         "version": EXTRACTION_VERSION,
         **({"speakers_differ": True} if speakers_differ else {}),  # absent in older datasets
         "fingerprints": FINGERPRINT_VERSION,
+        **({"plugins": made_with} if made_with else {}),
     }
     specs = {name: extractor.spec() for name, extractor in extractors.items()}
     existing = _published(place, request, specs, overwrite)
@@ -206,7 +207,7 @@ def prepare(
         connect(address=address, num_cpus=workers)
         try:
             reports = extract_shards(
-                _tasks(made, manifest, root, partial, extractors, extra_columns, request),
+                _tasks(manifest, root, partial, extractors, extra_columns, request),
                 workers=workers,
                 progress=progress,
             )
@@ -267,7 +268,7 @@ def ensure_demo(
             "schema": SCHEMA_VERSION,
             "extraction": EXTRACTION_VERSION,
             "software": serplatform.__version__,
-            "features": {n: e.spec() for n, e in _extractors(DEFAULT_FEATURES).items()},
+            "features": {n: e.spec() for n, e in _extractors(FEATURES.defaults()).items()},
         }
     )
     target = cache_dir / f"demo-{key[:12]}"
@@ -499,7 +500,6 @@ def _partial_folder(out: Path) -> Iterator[Path]:
 
 
 def _tasks(
-    corpus: Corpus,
     manifest: Manifest,
     root: Path,
     partial: Path,
@@ -513,7 +513,8 @@ def _tasks(
         ShardTask(
             number=number,
             utterances=manifest.utterances[first : first + size],
-            corpus=corpus,
+            corpus=request["corpus"],
+            options=request["options"],
             root=root,
             features=tuple(extractors),
             extra_columns=extra_columns,
@@ -522,6 +523,7 @@ def _tasks(
             request=key,
             align=request["align"],
             alignments=None if request["alignments"] is None else Path(request["alignments"]),
+            plugins=plugins.packed(request.get("plugins", [])),
         )
         for number, first in enumerate(range(0, len(manifest.utterances), size))
     ]

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from serplatform import stopping
+from serplatform import plugins, stopping
 from serplatform.artifacts.trial import DEV_METRICS, TrialRecord, merit
 from serplatform.distributed.cluster import connect, largest_resources, node_sizes
 from serplatform.distributed.publication import publish_everywhere
@@ -169,6 +169,7 @@ def _plan(run: OpenRun, limits: SearchLimits, time_left: float | None) -> Search
         retries=limits.retries,
         trial_timeout=limits.trial_timeout,
         objective=objective if objective in DEV_METRICS else "uar",
+        plugins=plugins.packed(run.description.get("plugins", [])),
     )
 
 

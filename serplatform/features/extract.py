@@ -30,7 +30,7 @@ from serplatform.corpora.audio import (
     read_audio,
     speech_bounds,
 )
-from serplatform.corpora.base import Corpus, Rejection, Utterance
+from serplatform.corpora.base import Corpus, RejectedUtterance, Utterance
 from serplatform.features.base import FeatureExtractor
 from serplatform.features.clip import Clip
 from serplatform.features.fingerprint import fingerprint
@@ -54,7 +54,7 @@ class ShardContent:
     rows: list[dict[str, Any]]
     frames: dict[str, list[FloatArray]]
     spans: list[dict[str, Any]]
-    rejections: list[Rejection]
+    rejections: list[RejectedUtterance]
     unaligned: list[tuple[str, str, str]] = dataclasses.field(default_factory=list)
     alignment_notes: list[str] = dataclasses.field(default_factory=list)
     audio_notes: list[tuple[str, str]] = dataclasses.field(default_factory=list)
@@ -107,7 +107,7 @@ def extract_shard(
             frames = {name: e.extract_clip(clip) for name, e in extractors.items()}
         except AudioError as error:
             content.rejections.append(
-                Rejection(utterance_id=utterance.utterance_id, path=path, reason=str(error))
+                RejectedUtterance(utterance_id=utterance.utterance_id, path=path, reason=str(error))
             )
             continue
         content.audio_notes.extend((note, path) for note in audio.notes)

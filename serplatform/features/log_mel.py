@@ -88,13 +88,13 @@ class LogMel(FeatureExtractor):
         return np.full(self.dim, gain_db * np.log(10.0) / 10.0, dtype=np.float32)
 
 
-@FEATURES.register("log_mel_23")
+@FEATURES.register("log_mel_23", default=True)
 def log_mel_23() -> LogMel:
     """23 bands: the input of BLSTMATT, CSA and MOMA."""
     return LogMel("log_mel_23", LogMelConfig(n_mels=23))
 
 
-@FEATURES.register("log_mel_40")
+@FEATURES.register("log_mel_40", default=True)
 def log_mel_40() -> LogMel:
     """40 bands: the input of FG-CME."""
     return LogMel("log_mel_40", LogMelConfig(n_mels=40))

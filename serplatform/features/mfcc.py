@@ -105,7 +105,7 @@ class Mfcc(FeatureExtractor):
         return offset
 
 
-@FEATURES.register("mfcc_40")
+@FEATURES.register("mfcc_40", default=True)
 def mfcc_40() -> Mfcc:
     """40 coefficients a frame: the input of CAN."""
     return Mfcc("mfcc_40", MfccConfig())

@@ -79,7 +79,7 @@ class MfccWindows(FeatureExtractor):
         return self.frames.gain_offset(gain_db)
 
 
-@FEATURES.register("mfcc_40_window")
+@FEATURES.register("mfcc_40_window", default=True)
 def mfcc_40_window() -> MfccWindows:
     """40 coefficients a window."""
     return MfccWindows("mfcc_40_window", MfccConfig())

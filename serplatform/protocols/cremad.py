@@ -8,7 +8,7 @@ from typing import ClassVar
 import pyarrow as pa
 
 from serplatform.errors import BadInputError
-from serplatform.protocols.base import PROTOCOLS, FoldPlan, Protocol
+from serplatform.protocols.base import PROTOCOLS, FoldPlan, SplitScheme
 from serplatform.protocols.finish import finish
 from serplatform.protocols.generic import fixed_speaker_tests, refuse_argument, with_dev_speakers
 from serplatform.protocols.selection import select
@@ -38,12 +38,13 @@ def actor_block(speaker: str) -> int:
 
 
 @PROTOCOLS.register("cremad-speaker-5fold")
-class CremadSpeaker5Fold(Protocol):
+class CremadSpeaker5Fold(SplitScheme):
     """Five blocks of actors test; a fifth of the other actors is dev, balanced by gender."""
 
     name: ClassVar[str] = "cremad-speaker-5fold"
     description: ClassVar[str] = "CREMA-D, five blocks of consecutive actors"
     speaker_independent: ClassVar[bool] = True
+    example_speakers: ClassVar[tuple[str, ...]] = tuple(f"{a}" for a in range(1001, 1092, 6))
 
     def plan(self, utterances: pa.Table, *, argument: str | None, seed: int) -> FoldPlan:
         refuse_argument(self.name, argument)

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from serplatform.arrays import IntArray
 from serplatform.errors import BadInputError
-from serplatform.protocols.base import PROTOCOLS, FoldPlan, Protocol
+from serplatform.protocols.base import PROTOCOLS, FoldPlan, SplitScheme
 from serplatform.protocols.finish import Parts, complement, finish
 from serplatform.protocols.partition import (
     DEV_SHARE,
@@ -140,12 +140,13 @@ def with_random_dev(
 
 
 @PROTOCOLS.register("speaker-kfold")
-class SpeakerKFold(Protocol):
+class SpeakerKFold(SplitScheme):
     """``speaker-kfold:K``: K folds of whole speakers."""
 
     name: ClassVar[str] = "speaker-kfold"
     description: ClassVar[str] = "K folds of whole speakers, balanced over classes and genders"
     speaker_independent: ClassVar[bool] = True
+    example_argument: ClassVar[str | None] = "5"
 
     def plan(self, utterances: pa.Table, *, argument: str | None, seed: int) -> FoldPlan:
         count = parse_count(self.name, argument)
@@ -156,7 +157,7 @@ class SpeakerKFold(Protocol):
 
 
 @PROTOCOLS.register("loso")
-class LeaveOneSpeakerOut(Protocol):
+class LeaveOneSpeakerOut(SplitScheme):
     """Each speaker tests once; the dev speakers are carved from the others."""
 
     name: ClassVar[str] = "loso"
@@ -175,12 +176,13 @@ class LeaveOneSpeakerOut(Protocol):
 
 
 @PROTOCOLS.register("random-kfold")
-class RandomKFold(Protocol):
+class RandomKFold(SplitScheme):
     """``random-kfold:K``: K stratified random folds; speakers are shared."""
 
     name: ClassVar[str] = "random-kfold"
     description: ClassVar[str] = "K stratified random folds; speakers are in train and test"
     speaker_independent: ClassVar[bool] = False
+    example_argument: ClassVar[str | None] = "5"
 
     def plan(self, utterances: pa.Table, *, argument: str | None, seed: int) -> FoldPlan:
         count = parse_count(self.name, argument)
@@ -191,7 +193,7 @@ class RandomKFold(Protocol):
 
 
 @PROTOCOLS.register("column")
-class Column(Protocol):
+class ColumnScheme(SplitScheme):
     """``column`` or ``column:NAME``: parts that the corpus's own table gives.
 
     A column whose values are names of parts (train, dev or validation, test or eval) makes one
@@ -204,6 +206,7 @@ class Column(Protocol):
     name: ClassVar[str] = "column"
     description: ClassVar[str] = "the parts that the columns 'split' or 'fold' give"
     speaker_independent: ClassVar[bool] = False
+    example_argument: ClassVar[str | None] = "fold"
 
     def plan(self, utterances: pa.Table, *, argument: str | None, seed: int) -> FoldPlan:
         chosen = argument or self._find(utterances)

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from serplatform.errors import BadInputError
-from serplatform.protocols.base import PROTOCOLS, FoldPlan, Protocol
+from serplatform.protocols.base import PROTOCOLS, FoldPlan, SplitScheme
 from serplatform.protocols.finish import finish
 from serplatform.protocols.generic import random_folds, refuse_argument, rotate
 from serplatform.protocols.selection import Selection, column, select
@@ -41,7 +41,7 @@ def session_number(session: str, protocol: str) -> int:
     return int(number[1])
 
 
-class _SessionProtocol(Protocol):
+class _SessionScheme(SplitScheme):
     """Whole sessions test; the session after it, cyclically, is dev."""
 
     speaker_independent: ClassVar[bool] = True
@@ -91,7 +91,7 @@ class _SessionProtocol(Protocol):
 
 
 @PROTOCOLS.register("iem4-session5")
-class Iem4Session5(_SessionProtocol):
+class Iem4Session5(_SessionScheme):
     """Session 5 tests, session 1 selects, 2 to 4 train.
 
     Jalal, Milner and Hain (2020) train on sessions 1 to 4 and name no dev part.
@@ -103,7 +103,7 @@ class Iem4Session5(_SessionProtocol):
 
 
 @PROTOCOLS.register("iem4-session-5fold")
-class Iem4Session5Fold(_SessionProtocol):
+class Iem4Session5Fold(_SessionScheme):
     """Leave one session out, four classes, excited merged into happy."""
 
     name: ClassVar[str] = "iem4-session-5fold"
@@ -111,7 +111,7 @@ class Iem4Session5Fold(_SessionProtocol):
 
 
 @PROTOCOLS.register("iemocap-improvised-5fold")
-class IemocapImprovised5Fold(_SessionProtocol):
+class IemocapImprovised5Fold(_SessionScheme):
     """Leave one session out; improvised dialogs, four classes without excited (2,280)."""
 
     name: ClassVar[str] = "iemocap-improvised-5fold"
@@ -120,7 +120,7 @@ class IemocapImprovised5Fold(_SessionProtocol):
     improvised: ClassVar[bool] = True
 
 
-class _RandomProtocol(Protocol):
+class _RandomScheme(SplitScheme):
     """Stratified random folds of some classes; speakers are shared."""
 
     speaker_independent: ClassVar[bool] = False
@@ -140,7 +140,7 @@ class _RandomProtocol(Protocol):
 
 
 @PROTOCOLS.register("iem4-random-5fold")
-class Iem4Random5Fold(_RandomProtocol):
+class Iem4Random5Fold(_RandomScheme):
     """Five stratified random folds, four classes: Li et al. 2020, Section 4.1."""
 
     name: ClassVar[str] = "iem4-random-5fold"
@@ -150,7 +150,7 @@ class Iem4Random5Fold(_RandomProtocol):
 
 
 @PROTOCOLS.register("iem7-random-10fold")
-class Iem7Random10Fold(_RandomProtocol):
+class Iem7Random10Fold(_RandomScheme):
     """Ten random folds of 8:1:1, seven classes: Lee, Yoon and Jung 2020, Section 4.1.
 
     The paper cuts the audio by the release's forced alignment, which two utterances lack; so

@@ -22,7 +22,7 @@ from serplatform.artifacts.records import checked
 from serplatform.artifacts.run import FoldFile
 from serplatform.config import digest
 from serplatform.errors import ArtifactError, BadInputError, LeakError, unknown_name
-from serplatform.protocols.base import PARTS, PROTOCOLS, Fold, FoldPlan, Protocol
+from serplatform.protocols.base import PARTS, PROTOCOLS, Fold, FoldPlan, SplitScheme
 from serplatform.protocols.selection import column, recording_groups
 
 _MOST_FAULTS = 20
@@ -46,7 +46,7 @@ def make_plan(
     base, _, argument = name.partition(":")
     if base not in PROTOCOLS.names():
         raise BadInputError(unknown_name("protocol", base, PROTOCOLS.names()))
-    protocol: Protocol = PROTOCOLS.get(base)()
+    protocol: SplitScheme = PROTOCOLS.get(base)()
     plan = protocol.plan(utterances, argument=argument or None, seed=seed)
     if classes is not None:
         order = {label: position for position, label in enumerate(classes)}

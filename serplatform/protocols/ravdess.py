@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from serplatform.errors import BadInputError
-from serplatform.protocols.base import PROTOCOLS, FoldPlan, Protocol
+from serplatform.protocols.base import PROTOCOLS, FoldPlan, SplitScheme
 from serplatform.protocols.finish import finish
 from serplatform.protocols.generic import (
     fixed_speaker_tests,
@@ -56,7 +56,7 @@ def actor_fold(speaker: str) -> int:
 
 
 @PROTOCOLS.register("ravdess-speaker-6fold")
-class RavdessSpeaker6Fold(Protocol):
+class RavdessSpeaker6Fold(SplitScheme):
     """EmoBox's six folds of four actors; dev is the next fold's four actors, cyclically.
 
     So each actor tests once and selects once, and 16 actors train.
@@ -65,6 +65,7 @@ class RavdessSpeaker6Fold(Protocol):
     name: ClassVar[str] = "ravdess-speaker-6fold"
     description: ClassVar[str] = "RAVDESS, six folds of four actors (EmoBox); dev: the next fold's"
     speaker_independent: ClassVar[bool] = True
+    example_speakers: ClassVar[tuple[str, ...]] = tuple(f"actor_{a:02d}" for a in range(1, 25))
 
     def plan(self, utterances: pa.Table, *, argument: str | None, seed: int) -> FoldPlan:
         refuse_argument(self.name, argument)
@@ -89,7 +90,7 @@ class RavdessSpeaker6Fold(Protocol):
 
 
 @PROTOCOLS.register("ravdess-random-80-20")
-class RavdessRandom8020(Protocol):
+class RavdessRandom8020(SplitScheme):
     """One stratified random fold: 20 % test, 10 % dev, 70 % train.
 
     Baruah and Banerjee, "Speech Emotion Recognition via Generation using an Attention-based
@@ -113,7 +114,7 @@ class RavdessRandom8020(Protocol):
 
 
 @PROTOCOLS.register("ravdess-random-5fold-4class")
-class RavdessRandom5Fold4Class(Protocol):
+class RavdessRandom5Fold4Class(SplitScheme):
     """Five stratified random folds of four classes (672 clips).
 
     Li et al., "Learning Fine-Grained Cross Modality Excitement for Speech Emotion Recognition",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from serplatform.distributed.worker_start import start_worker
 from serplatform.errors import SerplatformError
+from serplatform.plugins import PluginError
 from serplatform.storage.remote import RemoteError
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def decode_report(result: Mapping[str, Any]) -> TrialReport | None:
 def failure_result(error: SerplatformError | OSError) -> TrialResult | None:
     """The result of a trial that cannot continue; None where a second attempt may help."""
     result: TrialResult = {"done": True, "objective": float("nan")}
-    if isinstance(error, RemoteError):
+    if isinstance(error, (RemoteError, PluginError)):  # every other trial would meet it too
         return {**result, "stop": str(error)}
     if isinstance(error, SerplatformError):
         return {**result, "failure": str(error)}

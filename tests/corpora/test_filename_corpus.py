@@ -1,0 +1,102 @@
+"""A corpus of coded file names is a declaration: SAVEE in both of its layouts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from serplatform.corpora.base import CORPORA
+from serplatform.corpora.filename_corpus import Codes, FilenameCorpus
+from serplatform.errors import BadInputError
+from serplatform.testing.corpus_contract import CorpusContract, build_miniature
+
+
+class Savee(FilenameCorpus):
+    """Haq and Jackson, "Speaker-dependent audio-visual emotion recognition", AVSP 2009."""
+
+    name = "savee"
+    title = "SAVEE, Surrey Audio-Visual Expressed Emotion"
+    language = "en"
+    licence = "for research, on request"
+    size = "480 clips, 4 speakers, 7 emotions"
+    obtain = "http://kahlan.eps.surrey.ac.uk/savee"
+    default_protocol = "loso"
+    pattern = r"(?P<speaker>[A-Z]{2})_(?P<emotion>[a-z]{1,2})(?P<number>\d\d)"
+    emotions: ClassVar[Codes] = {
+        "a": "angry",
+        "d": "disgust",
+        "f": "fearful",
+        "h": "happy",
+        "n": "neutral",
+        "sa": "sad",
+        "su": "surprised",
+    }
+    classes = tuple(emotions.values())
+    speakers = dict.fromkeys(("DC", "JE", "JK", "KL"), "male")
+    columns: ClassVar[Mapping[str, Codes]] = {"number": {}}
+    num_clips = 480
+    examples = ("DC_a01.wav", "JE_sa15.wav", "KL_n30.wav")
+
+
+class SaveeFolders(Savee):
+    """The same in the layout of its release: the speaker is a folder."""
+
+    name = "savee-folders"
+    pattern = Savee.pattern.replace("_", "/")
+    in_folders = True
+    examples = ("AudioData/DC/a01.wav", "AudioData/JE/sa15.wav", "AudioData/KL/n30.wav")
+
+
+@pytest.fixture(autouse=True)
+def registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    CORPORA.names()
+    for corpus in (Savee, SaveeFolders):
+        monkeypatch.setitem(CORPORA._members, corpus.name, corpus)
+
+
+@pytest.mark.parametrize("name", ["savee", "savee-folders"])
+class TestSavee(CorpusContract):
+    pass
+
+
+def test_codes_in_folders_give_speaker_and_emotion(tmp_path: Path) -> None:
+    manifest = SaveeFolders().scan(build_miniature(SaveeFolders, tmp_path))
+    assert [
+        (u.utterance_id, u.speaker_id, u.emotion, u.gender, u.extra) for u in manifest.utterances
+    ] == [
+        ("DC/a01", "DC", "angry", "male", {"number": "01"}),
+        ("JE/sa15", "JE", "sad", "male", {"number": "15"}),
+        ("KL/n30", "KL", "neutral", "male", {"number": "30"}),
+    ]
+    assert manifest.notes == ("3 of the corpus's 480 clips are here; speakers JK are missing",)
+
+
+def test_every_undeclared_code_is_named(tmp_path: Path) -> None:
+    build_miniature(Savee, tmp_path)
+    for name in ("DC_x01", "XY_a01", "dc_a01"):
+        (tmp_path / f"{name}.wav").write_bytes(b"\1" * 2_000)
+    reasons = {r.utterance_id: r.reason for r in Savee().scan(tmp_path).rejections}
+    assert reasons == {
+        "DC_x01": "unknown label: emotion code x is none of a, d, f, h, n, sa, su",
+        "XY_a01": "speaker code XY is none of DC, JE, JK, KL",
+        "dc_a01": "its name is not one of SAVEE",
+    }
+
+
+def test_the_outermost_of_several_copies_is_kept(tmp_path: Path) -> None:
+    for place in ("a/b/DC_a01.wav", "c/DC_a01.wav", "d/DC_a01.wav"):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).write_bytes(b"\1" * 2_000)
+    manifest = Savee().scan(tmp_path)
+    assert [u.path for u in manifest.utterances] == [tmp_path / "c/DC_a01.wav"]
+    assert [r.reason for r in manifest.rejections] == ["another copy of c/DC_a01.wav"] * 2
+    assert manifest.notes[-1] == "2 further copies of clips in other folders are left out"
+
+
+def test_pointers_in_place_of_all_audio_are_refused_with_the_remedy(tmp_path: Path) -> None:
+    (tmp_path / "DC_a01.wav").write_text("version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(BadInputError, match=r"its 1 clips are git-lfs pointers.*'git lfs pull'"):
+        Savee().scan(tmp_path)
