@@ -5,11 +5,9 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-import platform
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
@@ -17,7 +15,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-import serplatform
 from serplatform.alignment.tokens import RULES, text_notes, tokens
 from serplatform.artifacts.dataset import ALIGNMENT_SCHEMA, DatasetDescription, FeatureRecord, Shard
 from serplatform.artifacts.files import (
@@ -34,13 +31,13 @@ from serplatform.corpora.audio import TARGET_RATE, tell_notes
 from serplatform.corpora.base import Corpus, Manifest, RejectedUtterance, Utterance
 from serplatform.corpora.validate import class_notes, column_notes
 from serplatform.distributed.extraction import ShardReport
+from serplatform.environment import versions
 from serplatform.errors import SerplatformError
 from serplatform.features.base import FeatureExtractor
 from serplatform.features.fingerprint import find_copies
 from serplatform.labels import class_order
 from serplatform.protocols.selection import components, overlapping_spans
 
-_PACKAGES = ("numpy", "scipy", "soundfile", "soxr", "pyarrow", "ray")
 _SHOWN = 3  # examples in a note
 
 
@@ -166,7 +163,7 @@ def assemble(assembly: Assembly) -> DatasetDescription:
         "unaligned": dict(Counter(reason for _, reason, _ in unaligned).most_common()),
         "notes": [*a.manifest.notes, *_notes(a, by_rate, copies)],
         "default_protocol": a.corpus.choose_protocol(a.kept),
-        "versions": _versions(),
+        "versions": versions(),
         "fingerprint": _fingerprint(a, classes, features),
         "files": {name: file_sha256(a.out / name) for name in names},
         "request": dict(a.request),
@@ -381,13 +378,3 @@ def _fingerprint(
             },
         }
     )
-
-
-def _versions() -> dict[str, str]:
-    found = {"serplatform": serplatform.__version__, "python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:  # pragma: no cover - a stripped installation
-            found[package] = "unknown"
-    return found
