@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from serplatform.artifacts.files import UTTERANCE_SCHEMA
+from serplatform.artifacts.dataset import UTTERANCE_SCHEMA
 from serplatform.corpora.base import CORPORA, Corpus, Manifest, RejectedUtterance, Utterance
 from serplatform.corpora.paths import PathError, PathFinder, without_ending
 from serplatform.corpora.table_columns import NEEDS, SAMPLES, Columns, is_name

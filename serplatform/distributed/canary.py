@@ -96,8 +96,8 @@ def quick_architecture(dataset: Dataset) -> str:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Observer:
-    """Passes the end of each trial on."""
+class _EndObserver:
+    """Tells how each trial ended."""
 
     tell: Callable[[str], None]
     trials: int
@@ -109,7 +109,7 @@ class _Observer:
         """Nothing to say."""
 
     def trial_retried(self, suggestion: Suggestion, error: str) -> None:
-        """Say why it goes on in another process."""
+        """Say why it is resumed in another process."""
         self.tell(f"trial {suggestion.number + 1} of {self.trials} is tried again: {error}")
 
     def trial_ended(self, record: TrialRecord) -> None:
@@ -161,7 +161,7 @@ def small_search(
         ["serplatform", "data", "--canary"],
     )
     limits = SearchLimits(trials=trials, seconds=None, begun=0.0)
-    outcome = search(run, limits, _Observer(tell, trials))
+    outcome = search(run, limits, _EndObserver(tell, trials))
     if outcome.status == "interrupted":
         raise KeyboardInterrupt
     if outcome.counts["complete"] < trials:

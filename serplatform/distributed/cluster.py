@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
@@ -19,6 +20,10 @@ from serplatform.plugins import NO_ENTRY_POINTS
 #: Environment of every process of ours on the cluster. Ray Train looks at its workers' reports
 #: at this interval (2 s by default, which is one report every 2 s at most).
 WORKER_ENVIRONMENT = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1"}
+
+
+#: what is to be undone when this process leaves its cluster
+_while_connected = contextlib.ExitStack()
 
 
 def connect(address: str | None = None, num_cpus: int | None = None) -> None:
@@ -52,8 +57,8 @@ def connect(address: str | None = None, num_cpus: int | None = None) -> None:
         local_ray.start(num_cpus)
     else:
         _join(address, culprit)
-    logger = logging.getLogger(__name__)
-    ray_internals.redirect_printed_lines(lambda line: logger.info("%s", line))
+    log = logging.getLogger(__name__).info
+    _while_connected.enter_context(ray_internals.printed_lines_to(lambda line: log("%s", line)))
 
 
 def _culprit(address: str | None) -> str:

@@ -1,4 +1,4 @@
-"""Feature extraction as Ray tasks: a task a shard, resumable shard by shard.
+"""Feature extraction as Ray tasks: one task per shard, resumable shard by shard.
 
 A shard's files are written first and its record (``shard-00003.json``) last, so that a record
 means a whole shard. Records carry the digest of the request: a record of another request is
@@ -12,18 +12,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 
 from serplatform.alignment.base import NONE, get_aligner
-from serplatform.artifacts.files import (
-    ALIGNMENT_SCHEMA,
-    UTTERANCE_SCHEMA,
-    read_json,
-    write_json,
-    write_parquet,
-)
+from serplatform.artifacts.dataset import ALIGNMENT_SCHEMA, UTTERANCE_SCHEMA, Shard
+from serplatform.artifacts.files import read_json, write_json, write_parquet
 from serplatform.corpora.base import CORPORA, RejectedUtterance, Utterance
 from serplatform.distributed.worker_start import start_worker
 from serplatform.errors import ArtifactError, InterruptedRunError, SerplatformError
@@ -33,8 +28,8 @@ from serplatform.features.shards import write_feature_shard
 
 _SMALLEST_SHARD, _LARGEST_SHARD, _WANTED_SHARDS = 32, 128, 16
 #: shards after which a worker process is replaced, so that what libraries leak stays small
-#: (espeak-ng loses 2 to 3 KB an utterance)
-_CALLS_A_WORKER = 32
+#: (espeak-ng loses 2 to 3 KB per utterance)
+_CALLS_PER_WORKER = 32
 _POLL = 0.5  # seconds between looks at the keyboard
 
 
@@ -84,6 +79,7 @@ class ShardReport:
 
     Attributes:
         number: of the shard.
+        request: digest of everything that determines it.
         rows: utterances kept.
         rejections: utterances left out.
         digest: SHA-256 of table rows and spans.
@@ -97,10 +93,11 @@ class ShardReport:
     """
 
     number: int
+    request: str
     rows: int
     rejections: tuple[RejectedUtterance, ...]
     digest: str
-    files: dict[str, dict[str, Any]]
+    files: dict[str, Shard]
     spans: int
     aligned: dict[str, int]
     unaligned: tuple[tuple[str, str, str], ...] = ()
@@ -130,7 +127,7 @@ class ExtractionProgress:
 
 
 def shard_size(num_utterances: int) -> int:
-    """Utterances a shard: about sixteen shards, of 32 to 128; independent of the machine.
+    """Utterances per shard: about sixteen shards, of 32 to 128; independent of the machine.
 
     Example:
         >>> shard_size(100), shard_size(1440), shard_size(20_000)
@@ -138,14 +135,6 @@ def shard_size(num_utterances: int) -> int:
     """
     wanted = -(-num_utterances // _WANTED_SHARDS)
     return min(_LARGEST_SHARD, max(_SMALLEST_SHARD, wanted))
-
-
-def table_schema(extra_columns: Sequence[str]) -> pa.Schema:
-    """Schema of the utterance table with a corpus's own columns, which are text."""
-    schema = UTTERANCE_SCHEMA
-    for name in extra_columns:
-        schema = schema.append(pa.field(name, pa.string()))
-    return schema
 
 
 def run_shard(task: ShardTask) -> ShardReport:
@@ -167,6 +156,7 @@ def run_shard(task: ShardTask) -> ShardReport:
     sources = {span["utterance_id"]: span["source"] for span in content.spans}
     report = ShardReport(
         number=task.number,
+        request=task.request,
         rows=len(content.rows),
         rejections=tuple(content.rejections),
         digest=content.digest(),
@@ -176,46 +166,45 @@ def run_shard(task: ShardTask) -> ShardReport:
         alignment_notes=dict(Counter(content.alignment_notes)),
         audio_notes=tuple(content.audio_notes),
         files={
-            name: write_feature_shard(
-                task.folder / f"{name}-{task.number:05d}.arrow",
-                extractor,
-                [row["utterance_id"] for row in content.rows],
-                content.frames[name],
+            name: cast(
+                "Shard",
+                write_feature_shard(
+                    task.folder / f"{name}-{task.number:05d}.arrow",
+                    extractor,
+                    [row["utterance_id"] for row in content.rows],
+                    content.frames[name],
+                ),
             )
             for name, extractor in extractors.items()
         },
     )
-    rows = pa.Table.from_pylist(content.rows, schema=table_schema(task.extra_columns))
-    write_parquet(report.table(task.folder), rows)
+    schema = UTTERANCE_SCHEMA
+    for name in task.extra_columns:  # the corpus's own, which are text
+        schema = schema.append(pa.field(name, pa.string()))
+    write_parquet(report.table(task.folder), pa.Table.from_pylist(content.rows, schema=schema))
     if content.spans:
         spans = pa.Table.from_pylist(content.spans, schema=ALIGNMENT_SCHEMA)
         write_parquet(report.alignment(task.folder), spans)
-    write_json(task.record, {"request": task.request, **dataclasses.asdict(report)})
+    write_json(task.record, dataclasses.asdict(report))
     return report
 
 
 def finished_shard(task: ShardTask) -> ShardReport | None:
     """Read a shard's record; None when it is not whole or of another request."""
+    from pydantic import TypeAdapter
+
     try:
-        values = read_json(task.record)
-    except ArtifactError:
+        report = TypeAdapter(ShardReport).validate_python(read_json(task.record))
+    except (ArtifactError, ValueError):
         return None
-    if not isinstance(values, dict) or values.pop("request", None) != task.request:
-        return None
-    rejections = tuple(RejectedUtterance(**entry) for entry in values.pop("rejections"))
-    unaligned = tuple((name, why, detail) for name, why, detail in values.pop("unaligned"))
-    report = ShardReport(
-        **{**values, "rejections": rejections, "unaligned": unaligned, "reused": True}
+    paths = {task.folder / entry["file"]: entry["bytes"] for entry in report.files.values()}
+    is_whole = (
+        report.request == task.request
+        and all(path.is_file() and path.stat().st_size == size for path, size in paths.items())
+        and report.table(task.folder).is_file()
+        and (not report.spans or report.alignment(task.folder).is_file())
     )
-    for entry in report.files.values():
-        path = task.folder / entry["file"]
-        if not path.is_file() or path.stat().st_size != entry["bytes"]:
-            return None
-    if not report.table(task.folder).is_file():
-        return None
-    if report.spans and not report.alignment(task.folder).is_file():
-        return None
-    return report
+    return dataclasses.replace(report, reused=True) if is_whole else None
 
 
 def extract_shards(
@@ -272,7 +261,7 @@ def _run(tasks: Sequence[ShardTask], workers: int | None) -> Iterator[ShardRepor
     if not tasks:
         return
     limit = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
-    decorate = ray.remote(num_cpus=1, max_retries=2, max_calls=_CALLS_A_WORKER)
+    decorate = ray.remote(num_cpus=1, max_retries=2, max_calls=_CALLS_PER_WORKER)
     remote = decorate(run_shard).options(name="extract")
     waiting = list(reversed(tasks))
     running: list[Any] = []
@@ -285,7 +274,7 @@ def _run(tasks: Sequence[ShardTask], workers: int | None) -> Iterator[ShardRepor
                 yield ray.get(reference)
     except KeyboardInterrupt:
         raise InterruptedRunError(
-            "stopped; shards that are whole are kept: give the same command again to go on"
+            "stopped; shards that are whole are kept: give the same command again to resume"
         ) from None
     except ray.exceptions.RayTaskError as error:
         cause = getattr(error, "cause", None)
@@ -294,7 +283,8 @@ def _run(tasks: Sequence[ShardTask], workers: int | None) -> Iterator[ShardRepor
         raise SerplatformError(f"extraction failed in a worker: {cause or error}") from error
     except ray.exceptions.RayError as error:
         raise SerplatformError(
-            f"extraction failed: {error}; whole shards are kept, the same command goes on"
+            f"extraction failed: {error}; whole shards are kept: give the same command again to "
+            "resume"
         ) from error
     finally:
         for reference in running:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import dataclasses
 import logging
 import os
 import re
@@ -88,23 +87,16 @@ def start(num_cpus: int | None) -> None:
             reason = _try(num_cpus, wait, len(reasons), address)
         if reason is None:
             return
-        reasons.append(reason.text)
-        if not reason.may_pass:
+        text, may_pass = reason
+        reasons.append(text)
+        if not may_pass:
             break
         if len(reasons) < len(WAITS):
-            say(f"Ray did not start ({reason.text}); trying again.")
+            say(f"Ray did not start ({text}); trying again.")
     raise SerplatformError(
         f"Ray could not be started on this machine ({reasons[-1]}); {_remedy(reasons)}; then give "
         "the same command again. Nothing was left behind"
     )
-
-
-@dataclasses.dataclass(frozen=True)
-class _Reason:
-    """Why a try failed, and whether another may not."""
-
-    text: str
-    may_pass: bool
 
 
 def _check_threads() -> None:
@@ -158,8 +150,10 @@ def _own_address() -> str | None:
     )
 
 
-def _try(num_cpus: int | None, wait: float, attempt: int, address: str | None) -> _Reason | None:
-    """Start Ray once; None when it runs."""
+def _try(
+    num_cpus: int | None, wait: float, attempt: int, address: str | None
+) -> tuple[str, bool] | None:
+    """Start Ray once; None when it runs, else why it does not and whether that may pass."""
     import ray
 
     guard = OrphanGuard(_directory(attempt))
@@ -181,22 +175,21 @@ def _try(num_cpus: int | None, wait: float, attempt: int, address: str | None) -
     except BaseException as error:
         if stopping.is_asked():  # its C++ half, taken down while it joins, could end us with 1:
             raise  # the guard sees to it when we are gone
-        reason = _Reason(_sentence(error, guard.directory), not isinstance(error, ValueError))
-        _abandon(guard)
-        if not _is_foreseen(error):
+        reason = _sentence(error, guard.directory)
+        try:
+            ray.shutdown()
+        except (RuntimeError, OSError, ValueError, AttributeError, AssertionError) as other:
+            # it closes what may not have been opened
+            logging.getLogger(__name__).info("after a failed start: %s", other)
+        guard.end()
+        # of the machine: Ray raises bare exceptions too
+        kinds = (RuntimeError, OSError, ValueError, SystemExit, ray.exceptions.RayError)
+        if not isinstance(error, kinds) and type(error) is not Exception:
             raise
-        return reason
+        return reason, not isinstance(error, ValueError)
     atexit.register(_leave, guard)
     stopping.on_end(guard.end)
     return None
-
-
-def _is_foreseen(error: BaseException) -> bool:
-    """Whether an error of ``ray.init`` speaks of the machine; Ray raises bare exceptions too."""
-    import ray
-
-    kinds = (RuntimeError, OSError, ValueError, SystemExit, ray.exceptions.RayError)
-    return isinstance(error, kinds) or type(error) is Exception
 
 
 def _leave(guard: OrphanGuard) -> None:
@@ -204,18 +197,6 @@ def _leave(guard: OrphanGuard) -> None:
     import ray
 
     ray.shutdown()
-    guard.end()
-
-
-def _abandon(guard: OrphanGuard) -> None:
-    """Leave a Ray that has not come up."""
-    import ray
-
-    try:
-        ray.shutdown()
-    except (RuntimeError, OSError, ValueError, AttributeError, AssertionError) as error:
-        # it closes what may not have been opened
-        logging.getLogger(__name__).info("after a failed start: %s", error)
     guard.end()
 
 

@@ -118,14 +118,16 @@ def noted_address() -> str | None:
     return found
 
 
-def redirect_printed_lines(take: Callable[[str], None]) -> None:
-    """Hand what Ray would print on stdout, whose last line may be a program's to read, over."""
+@contextlib.contextmanager
+def printed_lines_to(take: Callable[[str], None]) -> Iterator[None]:
+    """Hand over what Ray would print on stdout, whose last line may be a program's to read."""
     from ray._private import worker
 
     def redirected(data: dict[str, Any], *_: Any, **__: Any) -> None:
         take(" ".join(map(str, data.get("lines", ()))))
 
-    worker.print_to_stdstream = redirected
+    with replaced(worker, "print_to_stdstream", redirected):
+        yield
 
 
 # -- trials of Ray Tune

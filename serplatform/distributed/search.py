@@ -1,4 +1,4 @@
-"""A whole search: connect to Ray, ask and train until the budget is spent, keep the books."""
+"""A whole search: connect to Ray, ask and train until the budget is spent, record how it ends."""
 
 from __future__ import annotations
 
@@ -12,20 +12,22 @@ from pathlib import Path
 from typing import Any
 
 from serplatform import plugins, stopping
-from serplatform.artifacts.trial import TrialRecord
+from serplatform.artifacts.trial import DEV_METRICS, TrialRecord, merit
 from serplatform.distributed.cluster import connect, largest_resources, node_sizes
-from serplatform.distributed.publication import publish_everywhere
 from serplatform.distributed.tune.placement import SearchPlan, plan_placement
 from serplatform.distributed.tune.tracker import SearchObserver
 from serplatform.distributed.tune.tuner import run_trials
+from serplatform.distributed.worker_start import start_worker
 from serplatform.environment import now
-from serplatform.errors import BadInputError
-from serplatform.run_directory import DEV_METRICS, RunDirectory, RunLock, merit
-from serplatform.search.roster import Roster, TrialSource
+from serplatform.errors import BadInputError, SerplatformError
+from serplatform.run_directory import RunDirectory, RunLock
 from serplatform.search.setup import OpenRun
 from serplatform.search.study import Studies, full_storage
-from serplatform.search.warm_start import knowledge, recorded_starts
+from serplatform.search.trial_list import TrialList, TrialSource
+from serplatform.search.warm_start import knowledge
+from serplatform.storage.mirror import not_published
 from serplatform.storage.publisher import Publisher
+from serplatform.storage.remote import RemoteError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,7 +75,7 @@ class SearchOutcome:
 
 
 def search(
-    run: OpenRun, limits: SearchLimits, observer: SearchObserver, roster: Roster | None = None
+    run: OpenRun, limits: SearchLimits, observer: SearchObserver, roster: TrialList | None = None
 ) -> SearchOutcome:
     """Run or continue a search, or train what a roster still lacks.
 
@@ -102,48 +104,44 @@ def search(
 
 
 def _prepare(
-    run: OpenRun, limits: SearchLimits, roster: Roster | None
+    run: OpenRun, limits: SearchLimits, roster: TrialList | None
 ) -> tuple[TrialSource, dict[str, float]]:
     """Open the studies, unless there is a roster, and connect when something is to be trained.
 
     Returns:
         what hands out trials, and the cluster's resources; none when nothing is left to train.
     """
+    no_time = limits.seconds is not None and limits.seconds <= 0
     if roster is not None:
-        no_time = limits.seconds is not None and limits.seconds <= 0
         return roster, _resources(run, limits) if roster.num_left and not no_time else {}
     description = run.description
     records = run.directory.records()
-    objectives = tuple(description["objective"])
     studies = Studies(
         run.spaces,
         storage=full_storage(description["storage"] or str(run.directory.journal)),
         records=records,
-        objectives=objectives,
+        objectives=tuple(description["objective"]),
         sampler=description["sampler"],
         pruner=description["pruner"],
         max_epochs=run.max_epochs,
         num_folds=len(run.plan.folds),
         seed=description["seed"],
         prefix=description.get("study_prefix", ""),
-        **knowledge(recorded_starts(description)),
+        **knowledge(description.get("warm_start", [])),
     )
     if limits.trials is not None and limits.trials < len(run.spaces):
         raise BadInputError(
             f"--trials {limits.trials}: fewer than the {len(run.spaces)} architectures searched; "
             "each needs at least one"
         )
-    if (limits.trials is not None and len(records) >= limits.trials) or (
-        limits.seconds is not None and limits.seconds <= 0
-    ):
-        return studies, {}
-    return studies, _resources(run, limits)
+    enough = limits.trials is not None and len(records) >= limits.trials
+    return studies, {} if enough or no_time else _resources(run, limits)
 
 
 def _resources(run: OpenRun, limits: SearchLimits) -> dict[str, float]:
     """Those of the cluster, on which a whole trial fits."""
     if limits.address is None and "RAY_ADDRESS" not in os.environ:
-        # at most this much: a fault in --workers need not wait for Ray to start
+        # at most this much: an error in --workers need not wait for Ray to start
         most = {"CPU": float(limits.num_cpus or os.cpu_count() or 1), "GPU": 1e6}
         plan_placement(most, _plan(run, limits, None))
     connect(limits.address, limits.num_cpus)
@@ -182,12 +180,12 @@ def _search(
     studies, resources = prepared
     description = run.description
     objective = description["objective"][0]
+    for number, record in run.directory.records().items():  # what killed processes left of them
+        run.directory.remove_leftovers(number, record["state"])
     if not resources:
-        _sweep(run.directory)
         run.directory.write_trials_table()
         run.set_status("complete", ended=description.get("ended") or now())
         return summarize(run.directory.records(), objective, "complete")
-    _sweep(run.directory)
     spent_before = float(description.get("seconds") or 0.0)
     started = time.monotonic()
     run.set_status("running", ended=None, searched=False, resources=_readable(resources))
@@ -202,7 +200,7 @@ def _search(
 
     def lost(what: str) -> None:
         print(  # noqa: T201 - nothing else can be said any more
-            f"Error: the search had to stop: {what}; go on with:\n"
+            f"Error: the search had to stop: {what}; resume with:\n"
             f"  serplatform search --resume --out {run.directory}",
             file=sys.stderr,
         )
@@ -224,6 +222,56 @@ def _search(
     return summarize(run.directory.records(), objective, status)
 
 
+def publish_everywhere(run: RunDirectory) -> None:
+    """Publish the finished trials of a run on object storage that lie on one node alone.
+
+    Then bring all records here. Ray must be connected; nothing is done for a local run.
+
+    Raises:
+        SerplatformError: a node cannot publish; the message says which, and where the work lies.
+    """
+    if run.mirror is None:
+        return
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = ray.get_runtime_context().get_node_id()
+    nodes = [n["NodeID"] for n in ray.nodes() if n["Alive"] and n["NodeID"] != here]
+    if not nodes:
+        return
+    publish = ray.remote(num_cpus=0, max_retries=0)(_publish_here)
+    answers = [
+        publish.options(
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=node, soft=False)
+        ).remote(run.address)
+        for node in nodes
+    ]
+    errors: list[str] = []
+    for answer in answers:
+        # a node that is gone has no recorded trials
+        with contextlib.suppress(ray.exceptions.RayError):
+            errors += ray.get(answer)
+    if errors:
+        raise SerplatformError("\n".join(errors))
+    try:
+        run.mirror.pull("trials")
+    except RemoteError as error:
+        raise not_published(run.mirror, error) from error
+
+
+def _publish_here(address: str) -> list[str]:
+    """Publish finished trials of this node's working copy; the error if that is not possible."""
+    start_worker()
+    mirror = RunDirectory(address).mirror
+    if mirror is not None:
+        try:
+            for number in mirror.finished_here():
+                mirror.push_trial(number)
+        except RemoteError as error:
+            return [str(not_published(mirror, error))]
+    return []
+
+
 def summarize(records: Mapping[int, TrialRecord], objective: str, status: str) -> SearchOutcome:
     """Count the finished trials and find the best by its mean dev value."""
     counts = {"complete": 0, "pruned": 0, "failed": 0}
@@ -232,12 +280,6 @@ def summarize(records: Mapping[int, TrialRecord], objective: str, status: str) -
     complete = [r for r in records.values() if r["state"] == "complete"]
     best = max(complete, key=lambda r: (merit(r["dev"], objective), -r["trial"]), default=None)
     return SearchOutcome(status=status, counts=counts, best=best)
-
-
-def _sweep(directory: RunDirectory) -> None:
-    """Remove what killed processes left of recorded trials."""
-    for number, record in directory.records().items():
-        directory.remove_leftovers(number, str(record["state"]))
 
 
 def _readable(resources: Mapping[str, float]) -> dict[str, float]:

@@ -23,7 +23,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from serplatform.artifacts.files import posterior_schema, write_parquet
+from serplatform.artifacts.files import write_parquet
+from serplatform.artifacts.posteriors import posterior_schema
 from serplatform.artifacts.trial import HistoryEntry
 from serplatform.datasets.dataset import Dataset
 from serplatform.ensemble.build import build_ensemble

@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from serplatform.artifacts.files import UTTERANCE_SCHEMA
+from serplatform.artifacts.dataset import UTTERANCE_SCHEMA
 from serplatform.errors import BadInputError
 from serplatform.labels import EMOTIONS
 from serplatform.protocols.base import PARTS, PROTOCOLS, FoldPlan

@@ -12,7 +12,7 @@ import functools
 import os
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,14 @@ from serplatform.artifacts.files import (
     write_parquet,
     write_text,
 )
-from serplatform.artifacts.trial import HistoryEntry, TrialRecord, TrialState
+from serplatform.artifacts.layout import STATE_FILES
+from serplatform.artifacts.trial import (
+    DEV_METRICS,
+    HistoryEntry,
+    TrialProgress,
+    TrialRecord,
+    TrialState,
+)
 from serplatform.config import plain
 from serplatform.datasets.dataset import Dataset
 from serplatform.datasets.fold_data import FoldData
@@ -36,7 +43,7 @@ from serplatform.errors import SerplatformError
 from serplatform.metrics import classification_metrics
 from serplatform.protocols.base import FoldPlan
 from serplatform.protocols.plan import read_plan
-from serplatform.run_directory import DEV_METRICS, STATE_FILES, RunDirectory
+from serplatform.run_directory import RunDirectory
 from serplatform.seeding import derive_seed
 from serplatform.storage.cache import local_dataset
 from serplatform.storage.location import parse
@@ -398,6 +405,43 @@ def base_record(task: TrialTask, state: TrialState, error: str | None) -> TrialR
     }
 
 
+def unfinished_record(
+    task: TrialTask,
+    state: TrialState,
+    error: str | None,
+    *,
+    progress: TrialProgress | None = None,
+    reported: Sequence[HistoryEntry] = (),
+    host: str | None = None,
+) -> TrialRecord:
+    """The record of a trial whose worker could not write one.
+
+    Args:
+        task: what was trained.
+        state: how it ended.
+        error: why, or None.
+        progress: its last saved state.
+        reported: epochs that its worker told of, perhaps after that state.
+        host: it was trained on.
+    """
+    entries = [*(progress["history"] if progress else ()), *reported]
+    history = {(entry["fold"], entry["epoch"]): entry for entry in entries}
+    folds = progress["fold_dev"] if progress else []
+    return base_record(task, state, error) | {
+        "dev": {name: sum(f[name] for f in folds) / len(folds) for name in folds[0]}
+        if folds
+        else {},
+        "fold_dev": folds,
+        "history": [history[key] for key in sorted(history)],
+        "epochs": len(history),
+        "seconds": sum(entry.get("seconds", 0.0) for entry in history.values()),
+        "num_parameters": (progress and progress["num_parameters"]) or None,
+        "peak_memory_mb": (progress and progress["peak_memory_mb"]) or None,
+        "ended": time.time(),
+        "host": host,
+    }
+
+
 def _history_entry(fold: int, report: EpochReport) -> HistoryEntry:
     entry: HistoryEntry = {
         "fold": fold,
@@ -438,7 +482,7 @@ def _append(
 def _table(columns: Mapping[str, list[Any]], classes: tuple[str, ...]) -> Any:
     import pyarrow as pa
 
-    from serplatform.artifacts.files import posterior_schema
+    from serplatform.artifacts.posteriors import posterior_schema
 
     return pa.table(dict(columns), schema=posterior_schema(list(classes)))
 

@@ -16,13 +16,13 @@ from serplatform.distributed.tune.task_codec import TrialResult, encode_config, 
 from serplatform.distributed.tune.worker_groups import CONTROLLER_GRACE, free_groups
 from serplatform.errors import ArtifactError
 from serplatform.run_directory import RunDirectory
-from serplatform.search.roster import TrialSource
 from serplatform.search.study import Suggestion
+from serplatform.search.trial_list import TrialSource
 from serplatform.seeding import derive_seed
 from serplatform.storage.location import redact
 from serplatform.storage.remote import RemoteError
 from serplatform.training.salvage import read_progress
-from serplatform.training.trial import TrialReport, TrialTask, base_record
+from serplatform.training.trial import TrialReport, TrialTask, unfinished_record
 
 #: The trials table is rewritten at most this often while trials end, in seconds.
 TABLE_INTERVAL = 5.0
@@ -315,23 +315,14 @@ class TrialTracker:
         saved = None
         with contextlib.suppress(ArtifactError):
             saved = read_progress(self.run.state_directory(number))
-        entries = [*(saved["history"] if saved else ()), *trial.history]
-        history = {(entry["fold"], entry["epoch"]): entry for entry in entries}
-        folds = saved["fold_dev"] if saved else []
-        record = base_record(self._task(trial.suggestion), state, error and redact(error))
-        record |= {
-            "dev": {name: sum(f[name] for f in folds) / len(folds) for name in folds[0]}
-            if folds
-            else {},
-            "fold_dev": folds,
-            "history": [history[key] for key in sorted(history)],
-            "epochs": len(history),
-            "seconds": sum(entry.get("seconds", 0.0) for entry in history.values()),
-            "num_parameters": (saved and saved["num_parameters"]) or None,
-            "peak_memory_mb": (saved and saved["peak_memory_mb"]) or None,
-            "ended": time.time(),
-            "host": trial.host,
-        }
+        record = unfinished_record(
+            self._task(trial.suggestion),
+            state,
+            error and redact(error),
+            progress=saved,
+            reported=trial.history,
+            host=trial.host,
+        )
         self.run.write_record(record)
         self.run.remove_leftovers(number, state)
         return record
