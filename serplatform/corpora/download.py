@@ -25,7 +25,7 @@ from serplatform.storage.location import Location
 _BLOCK = 1 << 20  # bytes
 _ATTEMPTS = 4
 _TIMEOUT = 60.0  # seconds without an answer
-_FAULTS = (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError)
+_NETWORK_ERRORS = (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError)
 
 #: called with the bytes that are there and the bytes expected
 Progress = Callable[[int, int], None]
@@ -101,7 +101,7 @@ def fetch(
                     f"address can be given by --url or {archive.variable}"
                 ) from None
             failure: Exception = error
-        except _FAULTS as error:
+        except _NETWORK_ERRORS as error:
             failure = error
         if attempt == _ATTEMPTS - 1:
             raise SerplatformError(
@@ -164,9 +164,9 @@ def unpack(archive: Path, folder: Path) -> int:
     try:
         with zipfile.ZipFile(archive) as content:
             members = [member for member in content.infolist() if not member.is_dir()]
-            faults = [fault for member in members if (fault := _fault(member))]
-            if faults:
-                raise SerplatformError(f"{archive}: not unpacked, {faults[0]}")
+            errors = [reason for member in members if (reason := _reason_against(member))]
+            if errors:
+                raise SerplatformError(f"{archive}: not unpacked, {errors[0]}")
             folder.mkdir(parents=True, exist_ok=True)
             needed = sum(member.file_size for member in members)
             if needed > shutil.disk_usage(folder).free:
@@ -180,7 +180,7 @@ def unpack(archive: Path, folder: Path) -> int:
         raise SerplatformError(f"{archive}: is damaged ({error}); remove it, fetch again") from None
 
 
-def _fault(member: zipfile.ZipInfo) -> str | None:
+def _reason_against(member: zipfile.ZipInfo) -> str | None:
     path = PurePosixPath(member.filename.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
         return f"'{member.filename}' would leave the folder"
