@@ -22,7 +22,7 @@ from serplatform.errors import ArtifactError
 from serplatform.run_directory import RunDirectory, RunLock
 from serplatform.search.study import ATTRIBUTE, STATES, objective_values, open_storage
 from serplatform.seeding import derive_seed
-from serplatform.training.salvage import mend_state
+from serplatform.training.recovery import mend_state
 from serplatform.training.trial import TrialTask, unfinished_record
 
 

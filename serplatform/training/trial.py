@@ -14,7 +14,7 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -48,9 +48,8 @@ from serplatform.seeding import derive_seed
 from serplatform.storage.cache import local_dataset
 from serplatform.storage.location import parse
 from serplatform.training.checkpoint import TRAINER_FILES
-from serplatform.training.epoch_report import EpochReport
-from serplatform.training.loop import FoldTrainer
-from serplatform.training.salvage import PROGRESS_FILE, mend_state, read_progress
+from serplatform.training.loop import EpochReport, FoldTrainer
+from serplatform.training.recovery import PROGRESS_FILE, mend_state, read_progress
 from serplatform.training.trial_config import TrialConfig, resolve
 
 #: Saving the resumable state may take at most this share of the time spent training.
@@ -129,7 +128,7 @@ def open_inputs(dataset: str, run: str) -> tuple[Dataset, FoldPlan]:
     )
 
 
-class Trial:
+class TrialTraining:
     """A trial in progress.
 
     Args:
@@ -443,18 +442,8 @@ def unfinished_record(
 
 
 def _history_entry(fold: int, report: EpochReport) -> HistoryEntry:
-    entry: HistoryEntry = {
-        "fold": fold,
-        "epoch": report.epoch,
-        "train_loss": report.train_loss,
-        "learning_rate": report.learning_rate,
-        "dev": dict(report.dev),
-        "seconds": report.seconds,
-        "padded_share": report.padded_share,
-    }
-    if report.averaged_dev is not None:
-        entry["averaged_dev"] = dict(report.averaged_dev)
-    return entry
+    values = {"fold": fold, **dataclasses.asdict(report)}
+    return cast(HistoryEntry, {name: v for name, v in values.items() if v is not None})
 
 
 def _append(

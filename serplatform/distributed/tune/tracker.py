@@ -21,7 +21,7 @@ from serplatform.search.trial_list import TrialSource
 from serplatform.seeding import derive_seed
 from serplatform.storage.location import redact
 from serplatform.storage.remote import RemoteError
-from serplatform.training.salvage import read_progress
+from serplatform.training.recovery import read_progress
 from serplatform.training.trial import TrialReport, TrialTask, unfinished_record
 
 #: The trials table is rewritten at most this often while trials end, in seconds.

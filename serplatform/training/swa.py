@@ -14,16 +14,17 @@ not augmented for the statistics, as they are not where the model is used.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from serplatform.models.base import Batch
 from serplatform.models.layers.global_sum import counting
-from serplatform.models.layers.masked_batch_norm import MaskedBatchNorm
+from serplatform.models.layers.masked_batch_norm import TORCH_BATCH_NORMS, MaskedBatchNorm
 
 
-class LateAverage:
+class SwaWeights:
     """The weights of a model after each of its last epochs.
 
     Args:
@@ -88,6 +89,6 @@ def renew_batch_statistics(model: nn.Module, batches: Iterable[tuple[Batch, bool
             norm.momentum = momentum
 
 
-def _norms(model: nn.Module) -> list[MaskedBatchNorm | nn.modules.batchnorm._BatchNorm]:
-    kinds = (MaskedBatchNorm, nn.modules.batchnorm._BatchNorm)
+def _norms(model: nn.Module) -> list[Any]:
+    kinds = (MaskedBatchNorm, *TORCH_BATCH_NORMS)
     return [module for module in model.modules() if isinstance(module, kinds)]

@@ -6,7 +6,7 @@ from torch import nn
 
 from serplatform.errors import BadInputError
 from serplatform.training import loop
-from serplatform.training.sharpness import drawn_again, perturbed
+from serplatform.training.sam import drawn_again, perturbed
 from serplatform.training.trial_config import resolve
 
 ONE_BATCH = {
@@ -146,7 +146,7 @@ def test_average_is_updated_once_a_step_and_training_learns(make_trainer):
     trainer = make_trainer(training__sharpness=0.05, training__ema_decay=0.5)
     steps = len(trainer._cut(1))
     trainer.run_epoch()
-    assert trainer._average.steps == steps
+    assert trainer._ema.steps == steps
     while not trainer.finished:
         trainer.run_epoch()
     assert trainer.best_metrics["uar"] > 0.8

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from serplatform.models.layers.dropout_factors import dropout_factors
-from serplatform.models.layers.manual_lstm import lstm, tanh
+from serplatform.models.kernels.lstm import lstm, tanh
+from serplatform.models.vrnn import dropout_factors
 
 
 @pytest.mark.parametrize("num_steps", [1, 2, 5])

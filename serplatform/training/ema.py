@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 
-class WeightAverage:
+class EmaWeights:
     """The averaged weights of one model.
 
     Args:

@@ -1,18 +1,26 @@
-"""Keep freed memory in the process instead of returning it to the system at every step.
+"""Memory of a process that trains: freed tensors are kept, read pages of the corpus are not.
 
 glibc gives every large tensor its own mapping and unmaps it when it is freed, so that each
 training step faults the same pages in again; where page faults are dear (virtual machines)
 that takes more time than the arithmetic. The same settings exist as environment variables,
 but those must be set before a process starts; this call serves a user who sets nothing.
 ``benchmarks/allocator.py`` measures the difference.
+
+Pages of a memory map that were read stay in a process's resident memory until the system needs
+them, although they are only a copy of the page cache: a worker that walks through a large corpus
+every epoch would seem to hold all of it.
 """
 
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 import platform
 import sys
+from collections.abc import Iterable
+
+from serplatform.models.kernels import fast_kernels_enabled
 
 # names and numbers of glibc's malloc.h
 _M_TRIM_THRESHOLD = -1
@@ -25,6 +33,8 @@ _VARIABLES = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_M
 
 #: memory that the heap grows by, bytes
 TOP_PAD = 64 * 1024 * 1024
+#: mapped bytes that may be read before they are given back; a small corpus stays mapped
+RELEASE_AFTER = 64 * 1024 * 1024
 
 
 def keep_freed_memory() -> bool:
@@ -35,9 +45,14 @@ def keep_freed_memory() -> bool:
 
     Returns:
         whether the allocator took the settings: False where the C library is not glibc, where
-        another allocator is preloaded, or where the user has set the ``MALLOC_*`` variables.
+        another allocator is preloaded, where the user has set the ``MALLOC_*`` variables, and
+        with ``SERPLATFORM_KERNELS=reference``.
     """
-    if not sys.platform.startswith("linux") or platform.libc_ver()[0] != "glibc":
+    if (
+        not fast_kernels_enabled()
+        or not sys.platform.startswith("linux")
+        or platform.libc_ver()[0] != "glibc"
+    ):
         return False
     if os.environ.get("LD_PRELOAD") or any(name in os.environ for name in _VARIABLES):
         return False
@@ -57,3 +72,20 @@ def keep_freed_memory() -> bool:
     # glibc refuses a threshold above half its heap size with 0; MMAP_MAX alone then suffices
     taken = {option: mallopt(option, value) == 1 for option, value in settings}
     return taken[_M_MMAP_MAX] and taken[_M_TRIM_THRESHOLD]
+
+
+def release(regions: Iterable[tuple[int, int]]) -> None:
+    """Drop the resident pages of whole file mappings; reading them again maps them again.
+
+    Only for addresses of read-only file mappings: their pages come back from the file. Does
+    nothing where the system has no ``madvise``.
+
+    Args:
+        regions: page-aligned address and length in bytes of each mapping.
+    """
+    if not hasattr(mmap, "MADV_DONTNEED"):
+        return
+    advice = ctypes.c_int(mmap.MADV_DONTNEED)
+    madvise = ctypes.CDLL(None).madvise
+    for address, length in regions:
+        madvise(ctypes.c_void_p(address), ctypes.c_size_t(length), advice)

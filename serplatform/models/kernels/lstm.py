@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from serplatform.models.layers.matmul import product
+from serplatform.models.kernels import private
+from serplatform.models.kernels.matmul import product
 
 
 def tanh(values: Tensor) -> Tensor:
@@ -102,21 +103,20 @@ class ManualLstm:
         Returns:
             (B, 4H), the gradient of the gates' inputs, a view of ``slopes``.
         """
-        aten = torch.ops.aten
         enters, keeps, proposes, leaves = self._gates[t].chunk(4, dim=1)
         slopes = self.slopes[t]
         d_enters, d_keeps, d_proposes, d_leaves = slopes.chunk(4, dim=1)
         if self._d_hidden is not None:
             d_output.add_(self._d_hidden)
         squashed = self._squashed[t]
-        aten.sigmoid_backward(d_output * squashed, leaves, grad_input=d_leaves)
-        d_cell = aten.tanh_backward(d_output.mul_(leaves), squashed)
+        private.sigmoid_backward(d_output * squashed, leaves, grad_input=d_leaves)
+        d_cell = private.tanh_backward(d_output.mul_(leaves), squashed)
         if self._d_cell is not None:
             d_cell.add_(self._d_cell)
-        aten.sigmoid_backward(d_cell * proposes, enters, grad_input=d_enters)
-        aten.tanh_backward(d_cell * enters, proposes, grad_input=d_proposes)
+        private.sigmoid_backward(d_cell * proposes, enters, grad_input=d_enters)
+        private.tanh_backward(d_cell * enters, proposes, grad_input=d_proposes)
         if t:
-            aten.sigmoid_backward(d_cell * self.cell[t - 1], keeps, grad_input=d_keeps)
+            private.sigmoid_backward(d_cell * self.cell[t - 1], keeps, grad_input=d_keeps)
             self._d_cell = d_cell.mul_(keeps)
             self._d_hidden = product(slopes, self.hidden_weight.t())
         else:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from serplatform.models.layers.predictive_recurrence import Weights, choose, fused, step_by_step
+from serplatform.models.kernels.predictive_recurrence import Weights, choose, fused, step_by_step
 
 D, Z, E, G, B = 5, 3, 6, 4, 7
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from serplatform.models.layers.matmul import linear, product
+from serplatform.models.kernels.matmul import linear, product
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

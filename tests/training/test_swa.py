@@ -11,7 +11,7 @@ from serplatform.metrics import classification_metrics
 from serplatform.models.base import Batch, ModelOutput
 from serplatform.models.layers.masked_batch_norm import MaskedBatchNorm
 from serplatform.training import loop
-from serplatform.training.late_average import LateAverage, renew_batch_statistics
+from serplatform.training.swa import SwaWeights, renew_batch_statistics
 
 
 def finish(trainer):
@@ -31,7 +31,7 @@ def script_dev(monkeypatch, values):
 
 def test_average_is_the_mean_of_the_last_epochs_and_their_last_buffers():
     model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
-    late = LateAverage(3)
+    late = SwaWeights(3)
     for epoch in range(1, 6):
         with torch.no_grad():
             model[0].weight.fill_(float(epoch))
@@ -144,8 +144,8 @@ def test_a_resumed_training_continues_the_average_bit_for_bit(
     second.load_state(tmp_path / "state")
     finish(second)
     assert second.finished
-    assert whole._best_is_late
-    assert second._best_is_late
+    assert whole._best_is_swa
+    assert second._best_is_swa
     assert np.array_equal(whole.posteriors("test"), second.posteriors("test"))
     assert whole.best_metrics == second.best_metrics
 

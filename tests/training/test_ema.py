@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from serplatform.training.weight_average import WeightAverage
+from serplatform.training.ema import EmaWeights
 
 
 def test_average_is_the_recursion():
     model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
-    average = WeightAverage(model, 0.6)
+    average = EmaWeights(model, 0.6)
     expected = model[0].weight.detach().clone()
     for step in range(1, 30):
         with torch.no_grad():
@@ -23,7 +23,7 @@ def test_average_is_the_recursion():
 
 def test_counters_follow_the_model():
     model = nn.BatchNorm1d(2)
-    average = WeightAverage(model, 0.9)
+    average = EmaWeights(model, 0.9)
     model.train()(torch.randn(4, 2))
     average.update(model)
     assert average.weights["num_batches_tracked"] == 1

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from serplatform.models.layers.manual_lstm import ManualLstm, weight_gradient
-from serplatform.models.layers.matmul import product
+from serplatform.models.kernels.lstm import ManualLstm, weight_gradient
+from serplatform.models.kernels.matmul import product
 
 #: log deviations are kept within ± this, so that no variance vanishes or overflows
 LOG_DEVIATION_BOUND = 7.0

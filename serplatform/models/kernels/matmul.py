@@ -2,8 +2,7 @@
 
 PyTorch multiplies float32 matrices by MKL, which does not use all of a non-Intel processor's
 vector units: on an AMD EPYC with AVX-512, oneDNN takes 0.4 to 0.5 of the time for matrices of
-the sizes used here. PyTorch uses oneDNN for LSTMs and convolutions; for plain products it has
-to be asked by name.
+the sizes used here. PyTorch uses oneDNN for LSTMs and convolutions, not for plain products.
 """
 
 from __future__ import annotations
@@ -14,10 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-_HAS_ONEDNN = (
-    torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-)
+from serplatform.models.kernels import fast_kernels_enabled, private
 
 
 def product(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -36,9 +32,7 @@ def product(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
         tensor([[16.]])
     """
     if _by_onednn(left) and left.numel() and right.numel():
-        result: Tensor = torch.ops.mkldnn._linear_pointwise(
-            _dense(left), _dense(right), bias, "none", [], ""
-        )
+        result: Tensor = private.linear_pointwise(_dense(left), _dense(right), bias, "none", [], "")
         return result
     return nn.functional.linear(left, right, bias)
 
@@ -49,8 +43,13 @@ def _dense(matrix: Tensor) -> Tensor:
 
 
 def _by_onednn(values: Tensor) -> bool:
-    enabled = _HAS_ONEDNN and torch.backends.mkldnn.enabled
-    return bool(enabled and values.device.type == "cpu" and values.dtype == torch.float32)
+    return bool(
+        values.dtype == torch.float32
+        and values.device.type == "cpu"
+        and private.HAS_ONEDNN
+        and torch.backends.mkldnn.enabled
+        and fast_kernels_enabled()
+    )
 
 
 class _Linear(torch.autograd.Function):

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 import serplatform
-from serplatform.training import allocator
+from serplatform.models.kernels import memory
 
 COUNT_FAULTS = """
 import resource, sys
-from serplatform.training.allocator import keep_freed_memory
+from serplatform.models.kernels.memory import keep_freed_memory
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
     assert keep_freed_memory()
@@ -45,15 +45,20 @@ def test_freed_tensors_are_used_again_without_page_faults():
 
 def test_other_allocators_are_left_alone(monkeypatch):
     monkeypatch.setenv("LD_PRELOAD", "libjemalloc.so")
-    assert allocator.keep_freed_memory() is False
+    assert memory.keep_freed_memory() is False
 
 
 @pytest.mark.parametrize("name", ["MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"])
 def test_settings_of_the_user_win(monkeypatch, name):
     monkeypatch.setenv(name, "1000000")
-    assert allocator.keep_freed_memory() is False
+    assert memory.keep_freed_memory() is False
 
 
 def test_other_systems_are_left_alone(monkeypatch):
-    monkeypatch.setattr(allocator.sys, "platform", "darwin")
-    assert allocator.keep_freed_memory() is False
+    monkeypatch.setattr(memory.sys, "platform", "darwin")
+    assert memory.keep_freed_memory() is False
+
+
+def test_the_reference_kernels_leave_the_allocator_alone(monkeypatch):
+    monkeypatch.setenv("SERPLATFORM_KERNELS", "reference")
+    assert memory.keep_freed_memory() is False
