@@ -116,14 +116,14 @@ def test_what_was_recorded_is_taken_up_and_refused_when_it_changed(tmp_path: Pat
     plugins.load([written(tmp_path, COMBINER.format(name="ours"))])
     recorded = plugins.records(combiner=["ours"])
     assert plugins.write(tmp_path / "run", recorded).keys() == {"plugins/mine.py"}
-    plugins._forget(next(iter(PLUGINS.values())))
+    plugins.forget(next(iter(PLUGINS.values())))
     plugins.restore(tmp_path / "run", recorded)
     assert "ours" in COMBINERS.names()
-    plugins._forget(next(iter(PLUGINS.values())))
+    plugins.forget(next(iter(PLUGINS.values())))
     plugins.load([written(tmp_path, COMBINER.format(name="ours") + "# changed\n")])
     with pytest.raises(BadInputError, match=r"made with another plugin 'mine' .*start anew"):
         plugins.restore(tmp_path / "run", recorded)
-    plugins._forget(next(iter(PLUGINS.values())))
+    plugins.forget(next(iter(PLUGINS.values())))
     written(tmp_path / "run" / "plugins", "import shutil\n")
     with pytest.raises(ArtifactError, match=r"plugins/mine\.py: is missing or was altered"):
         plugins.restore(tmp_path / "run", recorded)
@@ -136,7 +136,7 @@ def test_code_of_others_runs_only_when_the_user_says_so(
     plugins.load([file])
     recorded = plugins.records(combiner=["ours"])
     plugins.write(tmp_path / "run", recorded)
-    plugins._forget(next(iter(PLUGINS.values())))
+    plugins.forget(next(iter(PLUGINS.values())))
     with pytest.raises(BadInputError, match=r"brings code of its own.*give --trust-plugins, or"):
         plugins.restore(tmp_path / "run", recorded, foreign=True)
     with monkeypatch.context() as patch:
@@ -146,7 +146,7 @@ def test_code_of_others_runs_only_when_the_user_says_so(
     assert "ours" not in COMBINERS.names()
     plugins.load([file])
     plugins.restore(tmp_path / "run", recorded, foreign=True)
-    plugins._forget(next(iter(PLUGINS.values())))
+    plugins.forget(next(iter(PLUGINS.values())))
     plugins.load([], trust=True)
     plugins.restore(tmp_path / "run", recorded, foreign=True)
     assert "ours" in COMBINERS.names()
