@@ -1,4 +1,4 @@
-"""Databases in audEERING's audformat: ``db.yaml`` and one CSV or Parquet file a table.
+"""Databases in audEERING's audformat: ``db.yaml`` and one CSV or Parquet file per table.
 
 The layout is documented at https://audeering.github.io/audformat/. It is read here directly,
 because the package prefers a table's pickle file where there is one, and unpickling a file
@@ -269,7 +269,7 @@ def _overlap(one: Key, other: Key) -> bool:
 
 
 def _merge(tables: Sequence[_Table]) -> tuple[dict[Key, dict[str, str]], list[RejectedUtterance]]:
-    """One row a key, from all tables with emotions; a contradiction between them rejects it."""
+    """One row per key, from all tables with emotions; a contradiction between them rejects it."""
     rows: dict[Key, dict[str, str]] = {}
     conflicts: dict[Key, str] = {}
     for table in tables:

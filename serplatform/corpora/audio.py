@@ -249,7 +249,7 @@ def _too_long(seconds: str, limit: float) -> str:
 
 
 def summarize_notes(noted: Iterable[tuple[str, str]]) -> list[str]:
-    """One sentence a note, with the recordings that it is about.
+    """One sentence per note, with the recordings that it is about.
 
     Example:
         >>> summarize_notes([("is odd", "a.wav"), ("is odd", "b.wav")])

@@ -30,7 +30,7 @@ class Utterance:
 
     ``start``/``end``: seconds within the file; ``None`` means its beginning/end.
     ``emotion``: as the corpus calls it; ``validate`` brings it to the vocabulary (``labels.py``).
-    ``speaker_id``: empty, or a word that says so, where the corpus does not tell.
+    ``speaker_id``: empty, or a word that says so, where the corpus does not say.
     ``parent_id``: the recording this is a segment of; segments of one parent stay in one part.
     ``extra``: further columns to keep, all text.
     """

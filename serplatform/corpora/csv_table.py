@@ -1,4 +1,4 @@
-"""Any corpus that has a table: CSV or TSV with a header, one row an utterance."""
+"""Any corpus that has a table: CSV or TSV with a header, one row per utterance."""
 
 from __future__ import annotations
 

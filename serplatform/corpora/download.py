@@ -67,7 +67,7 @@ def fetch(
     progress: Progress | None = None,
     pause: float = 2.0,
 ) -> Path:
-    """Download an archive, or go on with a download that was stopped, and verify it.
+    """Download an archive, or resume a download that was stopped, and verify it.
 
     Args:
         archive: what to fetch.
@@ -91,7 +91,7 @@ def fetch(
     partial = folder / f"{archive.file}.partial"
     for attempt in range(_ATTEMPTS):
         try:
-            _continue(address, partial, archive.num_bytes, progress)
+            _resume(address, partial, archive.num_bytes, progress)
             break
         except urllib.error.HTTPError as error:
             error.close()
@@ -106,7 +106,7 @@ def fetch(
         if attempt == _ATTEMPTS - 1:
             raise SerplatformError(
                 f"{address}: cannot be fetched ({failure}); what has arrived is kept, the same "
-                "command goes on"
+                "command resumes it"
             ) from None
         time.sleep(pause * 2**attempt)
     found = _md5(partial)
@@ -120,7 +120,7 @@ def fetch(
     return target
 
 
-def _continue(address: str, partial: Path, expected: int, progress: Progress | None) -> None:
+def _resume(address: str, partial: Path, expected: int, progress: Progress | None) -> None:
     """Append what is missing to ``partial``."""
     have = partial.stat().st_size if partial.exists() else 0
     if have >= expected:

@@ -86,7 +86,7 @@ def speak(
     Args:
         text: in the voice's language.
         voice: espeak-ng's name, e.g. ``en-us+f2``.
-        rate: words a minute, 80 to 450.
+        rate: words per minute, 80 to 450.
         pitch: 0 to 99, 50 is the voice's own.
         pitch_range: 0 (monotone) to 99, 50 is the voice's own.
         seed: of the library's random numbers.

@@ -23,7 +23,7 @@ Codes = Mapping[str, str]
 
 
 class FilenameCorpus(Corpus):
-    """A corpus of one clip a file, named by codes.
+    """A corpus of one clip per file, named by codes.
 
     What is declared: ``pattern``, with the named groups ``emotion`` and ``speaker``, and what
     each code stands for. A clip with a code that is not declared is left out, and the reason names
@@ -38,10 +38,13 @@ class FilenameCorpus(Corpus):
         sentences: code of the group ``sentence`` → text that is spoken.
         columns: group → what is kept of it as a column: code → value, or the code where empty.
         folder: where there is a folder of this name, only that is read.
-        num_clips: of the complete corpus.
+        num_clips: of the complete corpus; 0: not known.
         protocol_speakers: fewest speakers for which ``default_protocol`` is chosen.
         twin: why a file is left out whose recording is here under another name.
         examples: paths of the miniature copy; the first one is shown in errors.
+
+    Raises:
+        TypeError: the pattern of a subclass lacks the group ``emotion`` or ``speaker``.
     """
 
     pattern: ClassVar[str]
@@ -52,9 +55,17 @@ class FilenameCorpus(Corpus):
     sentences: ClassVar[Codes] = {}
     columns: ClassVar[Mapping[str, Codes]] = {}
     folder: ClassVar[str] = ""
-    num_clips: ClassVar[int]
+    num_clips: ClassVar[int] = 0
     protocol_speakers: ClassVar[int] = 3
     twin: ClassVar[str] = "the same recording as"
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        lacking = {"emotion", "speaker"}.difference(
+            re.compile(getattr(cls, "pattern", "")).groupindex
+        )
+        if lacking:
+            raise TypeError(f"{cls.__name__}.pattern needs the named group '{min(lacking)}'")
 
     def rejection_reason(self, codes: Codes) -> str | None:
         """Why a file whose name fits the pattern is left out; None where it is kept."""
@@ -144,14 +155,14 @@ class FilenameCorpus(Corpus):
                 "'git lfs pull' where the corpus was cloned"
             )
         if not utterances:
+            such = f", such as {self.examples[0]}," if self.examples else ""
             raise BadInputError(
-                f"{source}: holds no {short} speech, such as {self.examples[0]}, among "
-                f"{len(rejections)} audio file(s)"
+                f"{source}: holds no {short} speech{such} among {len(rejections)} audio file(s)"
             )
         notes = [*self.notes(source, utterances, rejections), *notes]
         if pointers:
             notes.append(f"{pointers} clips are git-lfs pointers instead of audio: left out")
-        if len(utterances) != self.num_clips:
+        if self.num_clips and len(utterances) != self.num_clips:
             absent = [code for code in self.speakers if code not in here]
             missing = f"; speakers {first_of(absent, _SHOWN)} are missing" if absent else ""
             notes.append(

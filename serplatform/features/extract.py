@@ -47,13 +47,13 @@ class ShardContent:
     """What a shard of utterances became; all lists but ``spans`` are in the same order.
 
     Attributes:
-        rows: a mapping an utterance, with the columns of ``artifacts.UTTERANCE_SCHEMA`` and
+        rows: one mapping per utterance, with the columns of ``artifacts.UTTERANCE_SCHEMA`` and
             the corpus's own.
         frames: for each feature, (T, D) frames of each utterance.
         spans: rows of ``artifacts.ALIGNMENT_SCHEMA``.
         rejections: utterances left out.
         unaligned: utterance id, reason and detail of each that could not be aligned; it is kept.
-        alignment_notes: what was repaired in alignments, once an utterance.
+        alignment_notes: what was repaired in alignments, once per utterance.
         audio_notes: what was odd about a recording and how it was taken, and its path.
     """
 

@@ -43,7 +43,7 @@ class MelFeature(FeatureExtractor):
     Args:
         name: of the preset.
         config: of the mel powers.
-        dim: values a frame.
+        dim: values per frame.
     """
 
     def __init__(self, name: str, config: MelConfig, dim: int) -> None:

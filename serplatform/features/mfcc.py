@@ -84,5 +84,5 @@ class Mfcc(MelFeature):
 
 @FEATURES.register("mfcc_40", default=True)
 def mfcc_40() -> Mfcc:
-    """40 coefficients a frame: the input of CAN."""
+    """40 coefficients per frame: the input of CAN."""
     return Mfcc("mfcc_40", MfccConfig())

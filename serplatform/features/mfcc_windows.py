@@ -155,11 +155,11 @@ class LibrosaMfccWindows(WindowMeans):
 
 @FEATURES.register("mfcc_40_window", default=True)
 def mfcc_40_window() -> MfccWindows:
-    """40 coefficients a window, of 25 ms frames."""
+    """40 coefficients per window, of 25 ms frames."""
     return MfccWindows("mfcc_40_window", MfccConfig())
 
 
 @FEATURES.register("mfcc_40_window_librosa")
 def mfcc_40_window_librosa() -> LibrosaMfccWindows:
-    """40 coefficients a window, with librosa's defaults."""
+    """40 coefficients per window, with librosa's defaults."""
     return LibrosaMfccWindows("mfcc_40_window_librosa")

@@ -122,7 +122,7 @@ def _dev_speaker_notes(selection: Selection, folds: Sequence[Parts]) -> list[str
     if not few:
         return []
     return [
-        f"Few dev speakers: {min(counts)} to {max(counts)} a fold (fewer than {_FEW_SPEAKERS} in "
+        f"Few dev speakers: {min(counts)} to {max(counts)} per fold (fewer than {_FEW_SPEAKERS} in "
         f"{_folds(few)}); the choice between trials is noisy."
     ]
 

@@ -209,7 +209,7 @@ class LeaveOneSpeakerOut(SelectionScheme):
     speaker_independent: ClassVar[bool] = True
 
     def folds(self, selection: Selection, count: int, notes: list[str]) -> list[Parts]:
-        """One fold a speaker, in the order of their names; see the base class."""
+        """One fold per speaker, in the order of their names; see the base class."""
         units = selection.speaker_units()
         first = {units[i]: speaker for i, speaker in reversed(list(enumerate(selection.speakers)))}
         order = sorted(first, key=lambda unit: first[unit])
@@ -236,7 +236,7 @@ class ColumnScheme(SplitScheme):
     """``column`` or ``column:NAME``: parts that the corpus's own table gives.
 
     A column whose values are names of parts (train, dev or validation, test or eval) makes one
-    fold; any other column makes one fold a value, which tests. ``column`` alone takes ``split``
+    fold; any other column makes one fold per value, which tests. ``column`` alone takes ``split``
     where it names train and test, else ``fold``. Rows without a value are left out. A dev part
     that the column does not give is carved by speaker if no speaker is in two of the given
     parts, and else at random.
@@ -263,8 +263,8 @@ class ColumnScheme(SplitScheme):
             names = sorted(set(kept), key=_natural)
             if len(names) < 2:
                 raise BadInputError(
-                    f"protocol '{name}': the column has the single value '{names[0]}'; one fold a "
-                    "value needs at least two, or the words train and test"
+                    f"protocol '{name}': the column has the single value '{names[0]}'; one "
+                    "fold per value needs at least two, or the words train and test"
                 )
             independent = _speakers_apart(selection, kept)
             tests = [np.flatnonzero(kept == value) for value in names]

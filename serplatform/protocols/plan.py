@@ -83,7 +83,7 @@ def check_plan(plan: FoldPlan, utterances: pa.Table) -> None:
         for part, members in parts.items():
             if not members:
                 errors.append(f"fold {number}: the {part} part is empty")
-            # a name that the table has not gets a row beyond its end
+            # a name that is not in the table gets a row beyond its end
             numbered = (row_of.setdefault(name, len(row_of)) for name in members)
             listed = np.fromiter(numbered, np.int64, len(members))
             rows[part] = listed

@@ -89,7 +89,7 @@ def components(*keys: Sequence[Hashable | None], pairs: Iterable[tuple[int, int]
     """Connected components of items that share a key.
 
     Args:
-        keys: lists of one key an item each; None connects nothing.
+        keys: lists of one key per item each; None connects nothing.
         pairs: positions of two items that are connected as well.
 
     Returns:

@@ -140,3 +140,18 @@ def test_the_contract_finds_examples_that_do_not_fit(
     monkeypatch.setattr(Savee, "examples", (*Savee.examples, "XX_a01.wav"))
     with pytest.raises(AssertionError):
         CorpusContract().test_every_example_is_an_utterance("savee", tmp_path)
+
+
+def test_a_pattern_must_say_who_speaks_which_emotion() -> None:
+    with pytest.raises(TypeError, match=r"Nobody.pattern needs the named group 'speaker'"):
+        type("Nobody", (FilenameCorpus,), {"pattern": r"(?P<emotion>[a-z]+)\d+"})
+
+
+def test_groups_that_did_not_match_are_no_columns(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(Savee, "pattern", Savee.pattern + r"(?:_(?P<level>high|low))?")
+    monkeypatch.setattr(Savee, "columns", {"number": {}, "level": {"high": "2", "low": "1"}})
+    monkeypatch.setattr(Savee, "examples", ("DC_a01.wav", "DC_a02_high.wav"))
+    clips = Savee().scan(build_miniature(Savee, tmp_path)).utterances
+    assert [clip.extra for clip in clips] == [{"number": "01"}, {"number": "02", "level": "2"}]
