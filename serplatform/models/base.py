@@ -157,6 +157,8 @@ class Architecture:
         inputs: any of ``"audio"``, ``"text"``, ``"words"`` (word spans over frames).
         small: configuration fields and values that shrink the model for tests and smoke runs,
             e.g. ``{"hidden_dim": 16}``.
+        space: what a search varies, as in a search space's file; where neither it nor a file is
+            there, it is made of the ranges of ``config``.
     """
 
     name: str
@@ -167,6 +169,7 @@ class Architecture:
     data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     inputs: frozenset[str] = frozenset({"audio"})
     small: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    space: Mapping[str, Any] | None = None
 
 
 ARCHITECTURES: Registry[Architecture] = Registry("architecture", "serplatform.models")

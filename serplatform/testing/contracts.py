@@ -24,6 +24,7 @@ from serplatform.models.base import (
     SerModel,
     count_parameters,
 )
+from serplatform.search.setup import SearchRequest, choose_spaces
 from serplatform.testing.batches import input_spec, pad, pick, random_batch
 from serplatform.training.trial_config import paper_values
 
@@ -230,6 +231,11 @@ class ArchitectureContract:
                 assert values[f"{section}.{key}"] == value
         for field in dataclasses.fields(architecture.config):
             assert field.metadata.get("help"), f"{field.name} has no help"
+
+    def test_it_has_a_sound_search_space(self, name: str) -> None:
+        space = choose_spaces(SearchRequest(architectures=(name,), dataset="none"))[name]
+        assert space.architecture == name
+        assert space.parameters
 
     def test_overfits_thirty_two_utterances(self, name: str) -> None:
         spec = input_spec(ARCHITECTURES.get(name))
