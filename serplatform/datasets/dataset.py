@@ -30,15 +30,14 @@ from serplatform.artifacts.dataset import (
     read_dataset_description,
 )
 from serplatform.artifacts.files import file_sha256, read_parquet
-from serplatform.datasets.joined import (
+from serplatform.inputs.joined import (
     JOIN,
-    FrameViews,
-    JoinedViews,
+    join_frames,
     common_shift,
     feature_parts,
     joined_spec,
 )
-from serplatform.datasets.mapped_views import FeatureViews
+from serplatform.datasets.mapped_frames import MappedFrames
 from serplatform.errors import ArtifactError, BadInputError, unknown_name
 from serplatform.storage.cache import local_dataset
 from serplatform.storage.location import Location, parse
@@ -91,7 +90,7 @@ class Dataset:
         self.meta = meta
         self.utterances = utterances
         self.cache: dict[Hashable, Any] = {}
-        self._views: dict[str, FeatureViews] = {}
+        self._mapped: dict[str, MappedFrames] = {}
 
     @classmethod
     def open(cls, path: str | Path) -> Dataset:
@@ -221,30 +220,25 @@ class Dataset:
             spec=dict(entry["spec"]),
         )
 
-    def views(self, name: str) -> FrameViews:
-        """Views over all frames of a feature; its shards are mapped on the first call.
-
-        Names with ``+`` between are joined frame by frame.
+    def mapped(self, name: str) -> MappedFrames:
+        """Frames of one feature in memory maps; its shards are mapped on the first call.
 
         Raises:
             ArtifactError: a shard is missing, truncated or disagrees with the tables.
             BadInputError: the dataset does not hold the feature.
         """
-        parts = feature_parts(name)
-        if len(parts) > 1:
-            self.feature_info(name)  # refuses what cannot be joined
-            return JoinedViews(tuple(self.views(part) for part in parts))
-        if name not in self._views:
-            self._views[name] = self._map(name)
-        return self._views[name]
+        if name not in self._mapped:
+            self._mapped[name] = self._map(name)
+        return self._mapped[name]
 
     def num_frames(self, name: str) -> IntArray:
-        """(N,) frames of each utterance."""
-        return self.views(name).num_frames
+        """(N,) frames of each utterance; of joined features those of the shortest."""
+        parts = [self.mapped(part) for part in feature_parts(name)]
+        return np.asarray(np.min([part.num_frames for part in parts], axis=0))
 
     def frames(self, name: str, row: int) -> FloatArray:
-        """(T, D) frames of one utterance: a read-only view over the memory map."""
-        return self.views(name).frames(row)
+        """(T, D) frames of one utterance: a read-only view, or a copy where features are joined."""
+        return join_frames([self.mapped(part).frames(row) for part in feature_parts(name)])
 
     def check(self) -> list[str]:
         """Verify every checksum and row order; return one sentence a fault, none if all is well."""
@@ -279,7 +273,7 @@ class Dataset:
             first += shard["rows"]
         return faults
 
-    def _map(self, name: str) -> FeatureViews:
+    def _map(self, name: str) -> MappedFrames:
         dim = self.feature_info(name).dim
         values: list[FloatArray] = []
         starts: list[IntArray] = []
@@ -315,7 +309,7 @@ class Dataset:
             first += batch.num_rows
         shards = [np.full(len(start), i, dtype=np.int64) for i, start in enumerate(starts)]
         empty = np.zeros(0, dtype=np.int64)
-        return FeatureViews(
+        return MappedFrames(
             values=tuple(values),
             shard=np.concatenate([empty, *shards]),
             start=np.concatenate([empty, *starts]),

@@ -8,35 +8,16 @@ Shapes: N utterances, T frames, D values a frame.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from serplatform.arrays import FloatArray, IntArray
+from serplatform.arrays import FloatArray
 from serplatform.errors import BadInputError
 
 #: between the names of joined features
 JOIN = "+"
-
-
-class FrameViews(Protocol):
-    """Frames of every utterance, whichever way they are had."""
-
-    @property
-    def num_frames(self) -> IntArray:
-        """(N,) frames of each utterance."""
-
-    @property
-    def dim(self) -> int:
-        """D."""
-
-    def frames(self, row: int, first: int = 0, last: int | None = None) -> FloatArray:
-        """Frames ``first`` to ``last`` (excluded) of an utterance, (T, D)."""
-
-    def release(self) -> None:
-        """Give resident pages of files back, where there are any."""
 
 
 def feature_parts(name: str) -> tuple[str, ...]:
@@ -81,11 +62,6 @@ def join_frames(clips: Sequence[FloatArray]) -> FloatArray:
     return np.concatenate([clip[:count] for clip in clips], axis=1)
 
 
-def clip_frames(frames: Mapping[str, FloatArray], feature: str) -> FloatArray:
-    """Frames of a (joined) feature of one clip, from those of its parts."""
-    return join_frames([frames[part] for part in feature_parts(feature)])
-
-
 def joined_spec(specs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """What determines the values of joined features."""
     return {"kind": "joined", "parts": {name: dict(spec) for name, spec in specs.items()}}
@@ -94,35 +70,3 @@ def joined_spec(specs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 def spec_parts(name: str, spec: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """Each plain feature's name and specification, of a plain or a joined one."""
     return dict(spec["parts"]) if spec.get("kind") == "joined" else {name: spec}
-
-
-@dataclasses.dataclass(frozen=True)
-class JoinedViews:
-    """Views over several features of the same utterances; joining copies.
-
-    Attributes:
-        parts: of each feature.
-    """
-
-    parts: tuple[FrameViews, ...]
-
-    @property
-    def num_frames(self) -> IntArray:
-        """(N,) frames of each utterance: of the feature with the fewest."""
-        return np.min([part.num_frames for part in self.parts], axis=0)
-
-    @property
-    def dim(self) -> int:
-        """D, of all features."""
-        return sum(part.dim for part in self.parts)
-
-    def frames(self, row: int, first: int = 0, last: int | None = None) -> FloatArray:
-        """Frames ``first`` to ``last`` (excluded) of an utterance, (T, D)."""
-        if last is None:
-            last = min(int(part.num_frames[row]) for part in self.parts)
-        return join_frames([part.frames(row, first, last) for part in self.parts])
-
-    def release(self) -> None:
-        """Give the resident pages of every feature back."""
-        for part in self.parts:
-            part.release()

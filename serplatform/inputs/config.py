@@ -1,0 +1,76 @@
+"""How utterances are prepared for a model: a typed, searchable configuration.
+
+Each step of the pipeline declares its own settings; they are put together here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from serplatform.features.base import FEATURES, WHOLE_UTTERANCE
+from serplatform.inputs.augmentation import AugmentationSettings
+from serplatform.inputs.deltas import DeltaSettings
+from serplatform.inputs.joined import feature_parts
+from serplatform.inputs.normalization import NormalizationSettings
+from serplatform.inputs.pooling import PoolingSettings
+from serplatform.inputs.selection import FeatureSettings, TrimSettings
+from serplatform.inputs.words import WordSettings
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataConfig(  # settings are listed from the last class to the first
+    WordSettings,
+    PoolingSettings,
+    AugmentationSettings,
+    DeltaSettings,
+    TrimSettings,
+    NormalizationSettings,
+    FeatureSettings,
+):
+    """Feature, trimming, normalisation, augmentation and words; every augmentation is off.
+
+    Example:
+        >>> DataConfig().feature, DataConfig().normalization
+        ('log_mel_23', 'train')
+    """
+
+    def faults(self) -> list[str]:
+        """One sentence for each rule between settings that is broken."""
+        faults = self._delta_faults()
+        if self.pooling == "none":
+            return faults
+        if self.words:
+            faults.append("data.pooling sums frames up; a model that reads words needs the frames")
+        if self.changes_frames:
+            faults.append("data.pooling sums frames up, so they cannot be masked or changed")
+        if self.pooling == "utterance" and self.pooling_layout == "sequence":
+            faults.append("data.pooling_layout = sequence needs segments: pooling = time or words")
+        return faults
+
+    def _delta_faults(self) -> list[str]:
+        """Why there can be no derivatives."""
+        if not self.deltas:
+            return []
+        asked = f"data.deltas = {self.deltas}"
+        faults = []
+        if self.pooling != "none":
+            faults.append(
+                f"{asked}: data.pooling has derivatives of its own (data.pooling_statistics = "
+                "dynamics); set data.deltas = 0"
+            )
+        single = [part for part in feature_parts(self.feature) if _one_frame(part)]
+        if single:
+            faults.append(
+                f"{asked}: {', '.join(single)} is one frame an utterance, which has no "
+                "derivative; set data.deltas = 0"
+            )
+        return faults
+
+
+def _one_frame(feature: str) -> bool:
+    """Whether a feature is known to give one frame for an utterance of any length."""
+    if feature not in FEATURES.names():
+        return False  # the dataset says what it is
+    extractor: Any = FEATURES.get(feature)()
+    return bool(extractor.frame_shift >= WHOLE_UTTERANCE)

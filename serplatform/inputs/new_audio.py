@@ -1,0 +1,110 @@
+"""New recordings as a source of the pipeline: extracted frames in memory, one unseen speaker.
+
+Shapes: N clips, T frames, D values a frame.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from serplatform.alignment.words import words_of
+from serplatform.arrays import FloatArray, IntArray
+from serplatform.corpora.base import Span
+from serplatform.inputs.clips import clip_moments
+from serplatform.inputs.moments import Moments
+from serplatform.inputs.pipeline import InputPipeline
+from serplatform.inputs.timed_words import TimedWords
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExtractedClip:
+    """What models read of one clip.
+
+    Attributes:
+        frames: feature name to (T, D), as extracted.
+        speech: start and end of the speech, seconds from the start of the clip.
+        spans: its words with their times; may be empty.
+        text: its transcript, for words without times.
+    """
+
+    frames: Mapping[str, FloatArray]
+    speech: tuple[float, float]
+    spans: tuple[Span, ...] = ()
+    text: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class _FramesInMemory:
+    """One feature of every clip."""
+
+    values: Sequence[FloatArray]
+
+    @property
+    def num_frames(self) -> IntArray:
+        return np.array([len(frames) for frames in self.values], dtype=np.int64)
+
+    @property
+    def dim(self) -> int:
+        return int(self.values[0].shape[1])
+
+    def frames(self, row: int, first: int = 0, last: int | None = None) -> FloatArray:
+        return self.values[row][first:last]
+
+
+class NewAudio:
+    """Clips of one speaker whom training has not seen.
+
+    Args:
+        clips: N, at least one.
+        speaker: the speaker's moments, where they were taken of more than these clips.
+    """
+
+    def __init__(
+        self, clips: Sequence[ExtractedClip], speaker: SpeakerMoments | None = None
+    ) -> None:
+        self._clips = clips
+        self.cache: dict[Hashable, Any] = {}  # many models get the same functionals
+        start, end = np.array([clip.speech for clip in clips], dtype=np.float64).T
+        self.speech = (start, end)
+        self.speakers = [np.arange(len(clips), dtype=np.int64)]
+        self.known_speaker: Mapping[Hashable, Moments] = {} if speaker is None else speaker.found
+
+    def features(self, names: Sequence[str]) -> Sequence[_FramesInMemory]:
+        """Frames of each feature, as extracted."""
+        return [_FramesInMemory([clip.frames[name] for clip in self._clips]) for name in names]
+
+    def words(self, rules: int | None = None) -> TimedWords:
+        """Words of every clip: of its alignment, else of its transcript."""
+        found = ((*words_of(clip.spans), clip.text) for clip in self._clips)
+        return TimedWords.collect(found, rules or 1)
+
+
+class SpeakerMoments:
+    """Mean and standard deviation of one speaker's frames, over clips that need not be kept.
+
+    Attributes:
+        found: moments (N = 1) by the identity of the clips that they are of.
+    """
+
+    def __init__(self) -> None:
+        self.found: dict[Hashable, Moments] = {}
+
+    def add(self, clip: ExtractedClip, pipelines: Iterable[InputPipeline]) -> None:
+        """Add a clip's frames, once for all pipelines that normalize the same."""
+        source = NewAudio([clip])
+        added: dict[Hashable, Moments] = {}
+        for pipeline in pipelines:
+            clips = pipeline.unnormalized(source)
+            added[clips.identity] = clip_moments(clips, source.cache)
+        for identity, moments in added.items():
+            before = [self.found[identity]] if identity in self.found else []
+            self.found[identity] = Moments.stack([*before, moments]).pool()
+
+    @property
+    def fewest(self) -> int:
+        """Frames that the scarcest feature gave; 0 before any clip."""
+        return min((int(moments.count[0]) for moments in self.found.values()), default=0)

@@ -1,0 +1,270 @@
+r"""Functionals before normalisation: frames summed up over an utterance and over its segments.
+
+The classical recipe of the field (Schuller, Steidl and Batliner, "The INTERSPEECH 2009 Emotion
+Challenge": statistics of low-level descriptors over a turn) with segments added: statistics
+over parts of an utterance keep the order that those over the whole lose (relative and absolute
+time intervals: Schuller and Rigoll, "Timing Levels in Segment-Based Speech Emotion
+Recognition", Interspeech 2006), and parts that follow its words compare like with like where
+speakers read the same sentences.
+
+What comes out is one vector an utterance, or one a segment, and is normalised like frames:
+within a speaker, that is over the speaker's utterances.
+
+Shapes: T frames, D values a frame, L words, N segments, F functionals.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from serplatform.arrays import DoubleArray, FloatArray, IntArray
+from serplatform.artifacts.model import Preprocessing
+from serplatform.config import setting
+from serplatform.features.base import WHOLE_UTTERANCE
+from serplatform.inputs.clips import Clips, SelectedClips
+from serplatform.inputs.step import Step, narrowed
+from serplatform.inputs.words import Words
+
+if TYPE_CHECKING:
+    from serplatform.inputs.config import DataConfig
+
+#: percentiles over the whole utterance
+PERCENTILES = (5, 25, 50, 75, 95)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PoolingSettings:
+    """How frames are summed up.
+
+    ``pooling``: ``utterance``: the whole only; ``time``: and equal shares of its time; ``words``:
+    and equal numbers of its words, from the first frame of the first of them to the last of the
+    last; fractions of words where N does not divide their number.
+    """
+
+    pooling: Literal["none", "utterance", "time", "words"] = setting(
+        "none",
+        "sum frames up before they are normalised, for models of functionals: over the whole "
+        "utterance; and over equal shares of its time, or equal numbers of its words",
+    )
+    pooling_segments: int = setting(6, "segments of an utterance", low=1, high=100)
+    pooling_statistics: Literal["moments", "dynamics"] = setting(
+        "dynamics",
+        "of a segment: moments, mean and deviation; dynamics, those of first differences too",
+    )
+    pooling_layout: Literal["vector", "sequence"] = setting(
+        "vector", "one vector an utterance, or a sequence of its segments"
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Pooling(Step):
+    """Put functionals in the place of frames; they are kept in memory.
+
+    Attributes:
+        settings: how.
+        words: cuts the words that the segments follow; None where they follow none.
+    """
+
+    settings: PoolingSettings
+    words: Words | None = None
+
+    @classmethod
+    def fit(
+        cls, config: DataConfig, clips: Clips, selected: SelectedClips, train_rows: IntArray
+    ) -> Pooling | None:
+        """Only the vocabulary is fitted, which says the language of the words."""
+        if config.pooling == "none":
+            return None
+        words = None
+        if config.pooling == "words":
+            words = Words.of_training(config, selected, train_rows)
+        return cls(narrowed(config, PoolingSettings), words)
+
+    @classmethod
+    def load(cls, stored: Preprocessing) -> Pooling | None:
+        """As it was fitted."""
+        if "pooling" not in stored:
+            return None
+        values = stored["pooling"]
+        words = Words.of_stored(values["words"]) if "words" in values else None
+        settings = PoolingSettings(
+            pooling=values["unit"],
+            pooling_segments=values["segments"],
+            pooling_statistics=values["statistics"],
+            pooling_layout=values["layout"],
+        )
+        return cls(settings, words)
+
+    def describe(self) -> dict[str, Any]:
+        """The settings, and how words are cut."""
+        values: dict[str, Any] = {
+            "unit": self.settings.pooling,
+            "segments": self.settings.pooling_segments,
+            "statistics": self.settings.pooling_statistics,
+            "layout": self.settings.pooling_layout,
+        }
+        return {"pooling": values | ({} if self.words is None else {"words": self.words.stored()})}
+
+    def apply(self, clips: Clips, selected: SelectedClips) -> Clips:
+        """Functionals of every utterance; computed once for a source."""
+        identity, cache = (clips.identity, self), selected.source.cache
+        if identity not in cache:
+            count = len(clips.num_frames)
+            values = np.empty((count, self.num_steps, self.dim(clips.dim)), dtype=np.float32)
+            words = None if self.words is None else self.words.encoded(selected)
+            for row in range(count):
+                spans = None if words is None else words.of(row)
+                values[row] = self.pool(clips.frames(row), clips.frame_shift, spans)
+            cache[identity] = values
+        return PooledClips(cache[identity], identity)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """That transcripts of test utterances are used, where they are."""
+        if self.words is None:
+            return ()
+        return (
+            "Segments follow the words: transcripts or alignments, those of test utterances "
+            "included, say where each begins.",
+            *self.words.source_notes,
+        )
+
+    @property
+    def num_segments(self) -> int:
+        """N; 0 where only the whole utterance is summed up."""
+        return 0 if self.settings.pooling == "utterance" else self.settings.pooling_segments
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of an utterance."""
+        return self.num_segments if self.settings.pooling_layout == "sequence" else 1
+
+    def dim(self, feature_dim: int) -> int:
+        """F, values of a step.
+
+        Example:
+            >>> Pooling(PoolingSettings(pooling="words", pooling_statistics="moments")).dim(40)
+            887
+        """
+        segment = feature_dim * (2 if self.settings.pooling_statistics == "moments" else 4) + 1
+        if self.settings.pooling_layout == "sequence":
+            return segment
+        return feature_dim * (5 + len(PERCENTILES)) + 1 + self.num_segments * segment
+
+    def pool(
+        self, frames: FloatArray, frame_shift: float, words: IntArray | None = None
+    ) -> FloatArray:
+        """Sum one utterance up.
+
+        Args:
+            frames: (T, D), T at least 1.
+            frame_shift: seconds; durations are among the functionals.
+            words: (L, 2) first frame of each word and one past its last, L at least 1; needed
+                where segments follow words.
+
+        Returns:
+            (1, F), or (N, F) where the layout is ``sequence``.
+
+        Example:
+            >>> pooling = Pooling(PoolingSettings(pooling="time", pooling_segments=2,
+            ...     pooling_statistics="moments", pooling_layout="sequence"))
+            >>> pooling.pool(np.array([[1], [3], [5], [5]], dtype=np.float32), 0.5).tolist()
+            [[2.0, 1.0, 1.0], [5.0, 0.0, 1.0]]
+        """
+        values = frames.astype(np.float64)
+        if self.settings.pooling != "words":
+            words = None
+        elif words is None:
+            raise ValueError("segments that follow words need the words' frames")
+        dynamics = self.settings.pooling_statistics == "dynamics"
+        steps = [
+            np.append(_segment(values[first:last], dynamics), (last - first) * frame_shift)
+            for first, last in _bounds(len(values), self.num_segments, words)
+        ]
+        if self.settings.pooling_layout == "sequence":
+            return np.stack(steps).astype(np.float32)
+        whole = np.append(_whole(values), len(values) * frame_shift)
+        return np.concatenate([whole, *steps])[None].astype(np.float32)
+
+
+def _bounds(count: int, number: int, words: IntArray | None) -> list[tuple[int, int]]:
+    """First frame and one past the last of each segment, each with at least one frame."""
+    if words is not None:
+        places: DoubleArray = np.round(np.linspace(0.0, len(words), number + 1), 9)
+        first, last = _within(words, places[:-1], False), _within(words, places[1:], True)
+    else:
+        edges = np.round(np.linspace(0, count, number + 1)).astype(np.int64)
+        first, last = edges[:-1], edges[1:]
+    first = np.clip(first, 0, count - 1)
+    last = np.clip(last, first + 1, count)
+    return list(zip(first.tolist(), last.tolist(), strict=True))
+
+
+def _within(words: IntArray, places: DoubleArray, end: bool) -> IntArray:
+    """Frames of places counted in words: 2.5 is the middle of the third word.
+
+    A whole number is where that word starts, or where the word before it ends.
+    """
+    word: DoubleArray = np.clip(np.ceil(places) - 1 if end else np.floor(places), 0, len(words) - 1)
+    index = word.astype(np.int64)
+    start, stop = words[index, 0], words[index, 1]
+    return np.round(start + (places - word) * (stop - start)).astype(np.int64)
+
+
+def _segment(values: DoubleArray, dynamics: bool) -> DoubleArray:
+    """(T, D) to (2D,) or (4D,)."""
+    found = [values.mean(axis=0), values.std(axis=0)]
+    if dynamics:
+        steps = _differences(values)
+        found += [steps.std(axis=0), np.abs(steps).mean(axis=0)]
+    return np.concatenate(found)
+
+
+def _whole(values: DoubleArray) -> DoubleArray:
+    """(T, D) to (10D,)."""
+    percentiles = np.percentile(values, PERCENTILES, axis=0)
+    return np.concatenate(
+        [_segment(values, dynamics=True), _differences(values).mean(axis=0), *percentiles]
+    )
+
+
+def _differences(values: DoubleArray) -> DoubleArray:
+    """First differences, (T - 1, D); of a single frame one of zeros."""
+    return np.diff(values, axis=0) if len(values) > 1 else np.zeros_like(values)
+
+
+@dataclasses.dataclass(frozen=True)
+class PooledClips:
+    """The functionals of every utterance, in memory.
+
+    Attributes:
+        values: (utterances, steps, F).
+        identity: see :class:`serplatform.inputs.clips.Clips`.
+    """
+
+    values: FloatArray
+    identity: Hashable
+
+    @property
+    def frame_shift(self) -> float:
+        """Seconds that a step stands for: it has no place in time, one vector is the utterance."""
+        return WHOLE_UTTERANCE / self.values.shape[1]
+
+    @property
+    def num_frames(self) -> IntArray:
+        """Steps of each utterance."""
+        return np.full(len(self.values), self.values.shape[1], dtype=np.int64)
+
+    @property
+    def dim(self) -> int:
+        """F."""
+        return int(self.values.shape[2])
+
+    def frames(self, row: int, key: int | None = None) -> FloatArray:
+        """(T, F); functionals cannot be changed at random."""
+        values: FloatArray = self.values[row]
+        return values

@@ -1,0 +1,129 @@
+"""Which frames enter: features joined frame by frame, and what trimming keeps of them.
+
+Shapes: N utterances.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from serplatform.arrays import IntArray
+from serplatform.artifacts.model import Preprocessing
+from serplatform.config import setting
+from serplatform.inputs.clips import ClipSource, SelectedClips
+from serplatform.inputs.joined import feature_parts
+
+#: At least this much of an utterance is kept by trimming, in seconds.
+MIN_TRIMMED = 0.2
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FeatureSettings:
+    """``data.feature``."""
+
+    feature: str = setting(
+        "log_mel_23",
+        "name of a feature of the dataset, or several of one frame shift with + between",
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrimSettings:
+    """``data.trim``."""
+
+    trim: bool = setting(False, "keep only the frames between the first and the last speech")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Selection:
+    """What is read of every utterance.
+
+    Attributes:
+        feature: its name; joined features have ``+`` between theirs.
+        spec: every parameter of its extractors.
+        frame_shift: seconds.
+        trim: only the frames of the speech are kept.
+    """
+
+    feature: str
+    spec: Mapping[str, Any]
+    frame_shift: float
+    trim: bool
+
+    @classmethod
+    def load(cls, stored: Preprocessing) -> Selection:
+        """Make it again from a model's description."""
+        return cls(
+            feature=stored["feature"],
+            spec=stored["spec"],
+            frame_shift=float(stored["frame_shift"]),
+            trim=stored["trim"],
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """Keys of the model's ``preprocessing``."""
+        return {
+            "feature": self.feature,
+            "spec": dict(self.spec),
+            "frame_shift": self.frame_shift,
+            "trim": self.trim,
+        }
+
+    def apply(self, source: ClipSource) -> SelectedClips:
+        """Trimmed and joined frames of a source; the shortest feature ends an utterance."""
+        parts = source.features(feature_parts(self.feature))
+        total = np.min([part.num_frames for part in parts], axis=0)
+        first, last = np.zeros_like(total), total
+        if self.trim:
+            first, last = trim_bounds(*source.speech, total, self.frame_shift)
+        return SelectedClips(
+            source=source,
+            parts=parts,
+            first=first,
+            last=last,
+            frame_shift=self.frame_shift,
+            identity=(self.feature, self.trim),
+        )
+
+
+def trim_bounds(
+    speech_start: npt.ArrayLike,
+    speech_end: npt.ArrayLike,
+    num_frames: npt.ArrayLike,
+    frame_shift: float,
+) -> tuple[IntArray, IntArray]:
+    """First frame and one past the last frame of the speech.
+
+    At least :data:`MIN_TRIMMED` seconds are kept (or all frames of a shorter utterance),
+    widened evenly around the speech.
+
+    Args:
+        speech_start: (N,) seconds.
+        speech_end: (N,) seconds.
+        num_frames: (N,) frames before trimming, at least 1.
+        frame_shift: seconds.
+
+    Returns:
+        (N,) and (N,), with 0 <= first < last <= num_frames.
+
+    Example:
+        >>> trim_bounds([0.5, 0.9], [1.0, 0.9], [200, 92], 0.01)
+        (array([50, 72]), array([100,  92]))
+    """
+    total = np.asarray(num_frames, dtype=np.int64)
+    # rounded first, so that 0.29 / 0.01 = 28.999999999999996 is frame 29
+    start = np.round(np.asarray(speech_start, np.float64) / frame_shift, 6)
+    end = np.round(np.asarray(speech_end, np.float64) / frame_shift, 6)
+    first = np.clip(np.floor(start).astype(np.int64), 0, total)
+    last = np.clip(np.ceil(end).astype(np.int64), first, total)
+    wanted = np.minimum(max(1, round(MIN_TRIMMED / frame_shift)), total)
+    lacking = np.maximum(wanted - (last - first), 0)
+    first = np.maximum(first - (lacking + 1) // 2, 0)
+    last = np.minimum(np.maximum(last, first + wanted), total)
+    first = np.minimum(first, np.maximum(last - wanted, 0))
+    return first, last
