@@ -20,7 +20,7 @@ from serplatform.datasets.dataset import Dataset
 from serplatform.ensemble.build import build_ensemble
 from serplatform.ensemble.posteriors import read_library
 from serplatform.errors import ArtifactError
-from serplatform.prediction.system import open_system
+from serplatform.prediction.open import open_system
 from serplatform.report.build import build_report
 from serplatform.report.evidence import build_evidence
 from serplatform.report.load import load_source

@@ -30,15 +30,15 @@ from serplatform.artifacts.dataset import (
     read_dataset_description,
 )
 from serplatform.artifacts.files import file_sha256, read_parquet
-from serplatform.inputs.joined import (
-    JOIN,
-    join_frames,
-    common_shift,
-    feature_parts,
-    joined_spec,
-)
 from serplatform.datasets.mapped_frames import MappedFrames
 from serplatform.errors import ArtifactError, BadInputError, unknown_name
+from serplatform.inputs.joined import (
+    JOIN,
+    common_shift,
+    feature_parts,
+    join_frames,
+    joined_spec,
+)
 from serplatform.storage.cache import local_dataset
 from serplatform.storage.location import Location, parse
 

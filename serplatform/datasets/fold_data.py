@@ -1,7 +1,7 @@
 """One fold of a dataset as a model sees it: rows of each part, padded and normalized batches.
 
-Whatever is fitted (means, standard deviations, the vocabulary of models that read words) is fitted on
-the fold's training rows. Speaker normalization also reads the unlabelled frames of dev and test
+Whatever is fitted (means, standard deviations, the vocabulary of models that read words) is fitted
+on the fold's training rows. Speaker normalization also reads the unlabelled frames of dev and test
 speakers: it is named in :attr:`FoldData.notes`.
 
 Shapes: N utterances of the dataset, B of a batch, T frames, D feature dimension, K classes.
@@ -10,20 +10,20 @@ Shapes: N utterances of the dataset, B of a batch, T frames, D feature dimension
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 
-from serplatform.arrays import DoubleArray, IntArray
+from serplatform.arrays import IntArray
 from serplatform.artifacts.model import Preprocessing
 from serplatform.datasets.dataset import Dataset
 from serplatform.datasets.mapped_frames import MappedFrames
 from serplatform.datasets.stored_words import stored_words
 from serplatform.errors import BadInputError, LeakError
 from serplatform.inputs.augmentation import Augmentation
+from serplatform.inputs.clips import ClipSource
 from serplatform.inputs.config import DataConfig
-from serplatform.inputs.moments import Moments
 from serplatform.inputs.pipeline import InputPipeline
 from serplatform.inputs.selection import Selection
 from serplatform.inputs.timed_words import TimedWords
@@ -32,7 +32,7 @@ from serplatform.models.base import Batch, InputSpec
 from serplatform.protocols.base import PARTS, FoldPlan
 
 
-class StoredClips:
+class StoredClips(ClipSource):
     """A dataset's utterances as a source of the pipeline (``inputs.clips.ClipSource``).
 
     Args:
@@ -41,16 +41,10 @@ class StoredClips:
     """
 
     def __init__(self, dataset: Dataset, speakers: Sequence[IntArray]) -> None:
+        columns = (dataset.utterances.column(name) for name in ("speech_start", "speech_end"))
+        start, end = (column.to_numpy() for column in columns)
+        super().__init__(dataset.cache, (start, end), speakers)
         self._dataset = dataset
-        self.speakers = speakers
-        self.known_speaker: dict[Hashable, Moments] = {}
-        self.cache = dataset.cache
-
-    @property
-    def speech(self) -> tuple[DoubleArray, DoubleArray]:
-        """(N,) start and (N,) end of the speech, seconds."""
-        table = self._dataset.utterances
-        return table.column("speech_start").to_numpy(), table.column("speech_end").to_numpy()
 
     def features(self, names: Sequence[str]) -> Sequence[MappedFrames]:
         """Frames of each feature, in memory maps."""
@@ -99,9 +93,13 @@ class FoldData:
             feature=info.name, spec=info.spec, frame_shift=info.frame_shift, trim=config.trim
         )
         self.pipeline = InputPipeline.fit(config, selection, source, train)
-        augmentation = Augmentation(config, self.pipeline.normalization)
-        self._prepared = self.pipeline.apply(source, augmentation)
-        clips = self._prepared.clips
+        augmentation = Augmentation(
+            config,
+            feature=info.name,
+            deltas=config.deltas,
+            normalization=self.pipeline.normalization,
+        )
+        self._clips = clips = self.pipeline.apply(source, augmentation)
         self._length = clips.num_frames
         self.info = dataclasses.replace(info, dim=clips.dim)
         if clips.frame_shift != info.frame_shift:  # functionals
@@ -113,7 +111,7 @@ class FoldData:
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences that belong beside any number computed on this fold."""
-        return self.pipeline.notes
+        return tuple(note for step in self.pipeline.steps for note in step.notes)
 
     @property
     def input_spec(self) -> InputSpec:
@@ -148,8 +146,7 @@ class FoldData:
 
     def kept(self, rows: IntArray) -> tuple[IntArray, IntArray]:
         """(B,) first frame (or pooled step) that is kept of some rows, and one past the last."""
-        first, last = self._prepared.bounds
-        return first[rows], last[rows]
+        return self._clips.first[rows], self._clips.last[rows]
 
     def utterance_ids(self, part: str) -> list[str]:
         """Utterance ids of a part's rows."""
@@ -179,7 +176,7 @@ class FoldData:
         """
         rows = np.asarray(rows, dtype=np.int64)
         key = int(augment.integers(2**62)) if isinstance(augment, np.random.Generator) else augment
-        batch = self._prepared.collate(rows, key)
+        batch = self._clips.collate(rows, key)
         batch.labels, batch.rows = torch.from_numpy(self._labels[rows]), torch.from_numpy(rows)
         return batch
 

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -29,12 +28,9 @@ from serplatform.arrays import FloatArray
 from serplatform.config import setting
 from serplatform.errors import BadInputError
 from serplatform.features.base import FEATURES, FeatureExtractor
-from serplatform.inputs.clips import ChangedClips, Clips
+from serplatform.inputs.clips import Clips
 from serplatform.inputs.normalization import Normalization
 from serplatform.inputs.step import narrowed
-
-if TYPE_CHECKING:
-    from serplatform.inputs.config import DataConfig
 
 #: separates the random stream of the noise from that of the other changes
 _NOISE_STREAM = 1
@@ -57,6 +53,11 @@ class AugmentationSettings:
         low=0.0,
         high=5.0,
     )
+
+    @property
+    def augments(self) -> bool:
+        """Whether training frames are changed at random."""
+        return self.changes_frames or self.noise > 0
 
     @property
     def changes_frames(self) -> bool:
@@ -117,6 +118,8 @@ class Augmentation:
 
     Args:
         config: what is changed.
+        feature: its name.
+        deltas: derivatives that follow the values of a frame.
         normalization: of the same pipeline: what is masked becomes the training frames' mean,
             and noise is measured in their standard deviations.
 
@@ -124,10 +127,17 @@ class Augmentation:
         BadInputError: a gain does not add a constant to the feature.
     """
 
-    def __init__(self, config: DataConfig, normalization: Normalization) -> None:
+    def __init__(
+        self,
+        config: AugmentationSettings,
+        *,
+        feature: str,
+        deltas: int,
+        normalization: Normalization,
+    ) -> None:
         self._config = narrowed(config, AugmentationSettings)
-        self._blocks = 1 + config.deltas
-        self._extractor = gain_extractor(config) if config.gain_db else None
+        self._blocks = 1 + deltas
+        self._extractor = gain_extractor(feature, config.gain_db) if config.gain_db else None
         mean, std = normalization.mean, normalization.std
         if normalization.kind != "none":
             mean, std = np.zeros_like(mean), np.ones_like(std)
@@ -147,7 +157,7 @@ class Augmentation:
             offset = None if self._extractor is None else self._extractor.gain_offset(drawn.gain_db)
             return frames if offset is None else frames + offset
 
-        return ChangedClips(clips, change, clips.dim, clips.identity)
+        return dataclasses.replace(clips.changed(change, None), identity=clips.identity)
 
     def normalized(self, clips: Clips) -> Clips:
         """Frames as a model gets them, with noise and masks."""
@@ -165,7 +175,7 @@ class Augmentation:
             self._mask(frames, draw(config, key, row))
             return frames
 
-        return ChangedClips(clips, change, clips.dim, clips.identity)
+        return dataclasses.replace(clips.changed(change, None), identity=clips.identity)
 
     def _mask(self, frames: FloatArray, drawn: Change) -> None:
         """Set the masked stretches and bands of (T, D) frames, in place."""
@@ -183,19 +193,19 @@ class Augmentation:
                 frames[:, band] = fill[band]
 
 
-def gain_extractor(config: DataConfig) -> FeatureExtractor:
+def gain_extractor(feature: str, gain_db: float) -> FeatureExtractor:
     """The feature's extractor, which knows what a gain adds to its frames.
 
     Raises:
         BadInputError: a gain does not add a constant.
     """
-    if config.feature in FEATURES.names():
-        extractor: FeatureExtractor = FEATURES.get(config.feature)()
+    if feature in FEATURES.names():
+        extractor: FeatureExtractor = FEATURES.get(feature)()
         if extractor.gain_offset(1.0) is not None:
             return extractor
     raise BadInputError(
-        f"data.gain_db = {config.gain_db}: a gain does not add a constant to the feature "
-        f"'{config.feature}'; set data.gain_db = 0"
+        f"data.gain_db = {gain_db}: a gain does not add a constant to the feature "
+        f"'{feature}'; set data.gain_db = 0"
     )
 
 

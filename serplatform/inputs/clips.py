@@ -1,20 +1,23 @@
 """What goes into the pipeline, and what its steps hand to each other.
 
-Shapes: N utterances, T frames, D values a frame.
+Shapes: N utterances, B of a batch, T frames, D values a frame.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 
 from serplatform.arrays import DoubleArray, FloatArray, IntArray
-from serplatform.inputs.joined import join_frames
 from serplatform.inputs.moments import Moments
-from serplatform.inputs.timed_words import TimedWords
+from serplatform.inputs.timed_words import EncodedWords, TimedWords
+from serplatform.models.base import Batch
 
 
 class FeatureFrames(Protocol):
@@ -32,10 +35,10 @@ class FeatureFrames(Protocol):
         """Frames ``first`` to ``last`` (excluded) of an utterance, (T, D)."""
 
 
-class ClipSource(Protocol):
+class ClipSource(ABC):
     """N utterances before the pipeline: rows of a dataset, or new audio.
 
-    Attributes:
+    Args:
         cache: values derived from these utterances, for all pipelines that are applied to them.
         speech: (N,) start and (N,) end of the speech, seconds.
         speakers: rows of each speaker, for normalization within a speaker.
@@ -43,119 +46,102 @@ class ClipSource(Protocol):
             they are of; empty where they are taken of ``speakers``.
     """
 
-    cache: dict[Hashable, Any]
-    speech: tuple[DoubleArray, DoubleArray]
-    speakers: Sequence[IntArray]
-    known_speaker: Mapping[Hashable, Moments]
+    def __init__(
+        self,
+        cache: dict[Hashable, Any],
+        speech: tuple[DoubleArray, DoubleArray],
+        speakers: Sequence[IntArray],
+        known_speaker: Mapping[Hashable, Moments] = MappingProxyType({}),
+    ) -> None:
+        self.cache = cache
+        self.speech = speech
+        self.speakers = speakers
+        self.known_speaker = known_speaker
 
+    @abstractmethod
     def features(self, names: Sequence[str]) -> Sequence[FeatureFrames]:
         """Frames of each feature, as extracted."""
 
+    @abstractmethod
     def words(self, rules: int | None = None) -> TimedWords:
         """Words of every utterance; transcripts are split by ``rules`` (None: the source's)."""
 
 
-class Clips(Protocol):
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Clips:
     """N utterances between two steps; their frames are made when they are asked for.
 
     Attributes:
-        identity: equal where the frames are equal: names what is cached of them.
-        frame_shift: seconds from one frame to the next.
-    """
-
-    @property
-    def identity(self) -> Hashable: ...
-
-    @property
-    def frame_shift(self) -> float: ...
-
-    @property
-    def num_frames(self) -> IntArray:
-        """(N,) frames of each utterance, before any random change."""
-
-    @property
-    def dim(self) -> int:
-        """D."""
-
-    def frames(self, row: int, key: int | None = None) -> FloatArray:
-        """(T, D) frames of one utterance; ``key``: of the random changes, None for none."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SelectedClips:
-    """Trimmed and joined frames: where every chain of steps begins.
-
-    Attributes:
         source: whose.
-        parts: each feature, joined frame by frame.
-        first: (N,) first frame kept.
-        last: (N,) one past the last frame kept.
-        frame_shift: seconds.
-        identity: see :class:`Clips`.
+        frames: row, and key of the random changes (None: none), to (T, D) frames.
+        dim: D.
+        first: (N,) first frame kept, counted in frames (or steps of functionals) of the source.
+        last: (N,) one past the last frame kept, before any change of speed.
+        frame_shift: seconds from one frame to the next.
+        identity: equal where the frames are equal: names what is cached of them.
+        words: what the model reads besides frames.
     """
 
     source: ClipSource
-    parts: Sequence[FeatureFrames]
+    frames: Callable[[int, int | None], FloatArray]
+    dim: int
     first: IntArray
     last: IntArray
     frame_shift: float
     identity: Hashable
+    words: EncodedWords | None = None
 
     @property
     def num_frames(self) -> IntArray:
-        """(N,) frames kept."""
+        """(N,) frames of each utterance, before any change of speed."""
         return self.last - self.first
 
-    @property
-    def dim(self) -> int:
-        """D, of all features."""
-        return sum(part.dim for part in self.parts)
+    def changed(
+        self,
+        change: Callable[[FloatArray, int, int | None], FloatArray],
+        step: Hashable,
+        dim: int | None = None,
+    ) -> Clips:
+        """The same utterances, their frames changed by a function of frames, row and key."""
+        before = self.frames
+        return dataclasses.replace(
+            self,
+            frames=lambda row, key: change(before(row, key), row, key),
+            dim=dim or self.dim,
+            identity=(self.identity, step),
+        )
 
-    def frames(self, row: int, key: int | None = None) -> FloatArray:
-        """(T, D); a single feature is not copied."""
-        first, last = int(self.first[row]), int(self.last[row])
-        return join_frames([part.frames(row, first, last) for part in self.parts])
+    def moments(self) -> Moments:
+        """Moments of every utterance, (N, D), in one pass that is made once for a source."""
+        cache, name = self.source.cache, ("moments", self.identity)
+        if name not in cache:
+            shape = len(self.first), self.dim
+            mean, scatter = np.zeros(shape), np.zeros(shape)
+            for row in range(shape[0]):
+                mean[row], scatter[row] = Moments.of(self.frames(row, None))
+            cache[name] = Moments(self.num_frames.astype(np.int64), mean, scatter)
+        moments: Moments = cache[name]
+        return moments
 
+    def collate(self, rows: IntArray, key: int | None = None) -> Batch:
+        """Some utterances as a batch, padded with zeros, without labels (-1).
 
-@dataclasses.dataclass(frozen=True)
-class ChangedClips:
-    """Clips whose frames a function changes, one utterance at a time.
-
-    Attributes:
-        base: before.
-        change: frames, row and key to frames.
-        dim: D afterwards.
-        identity: see :class:`Clips`.
-    """
-
-    base: Clips
-    change: Callable[[FloatArray, int, int | None], FloatArray]
-    dim: int
-    identity: Hashable
-
-    @property
-    def frame_shift(self) -> float:
-        """As before."""
-        return self.base.frame_shift
-
-    @property
-    def num_frames(self) -> IntArray:
-        """As before."""
-        return self.base.num_frames
-
-    def frames(self, row: int, key: int | None = None) -> FloatArray:
-        """(T, D)."""
-        return self.change(self.base.frames(row, key), row, key)
-
-
-def clip_moments(clips: Clips, cache: dict[Hashable, Any]) -> Moments:
-    """Moments of every utterance, (N, D), in one pass that is made once for a cache."""
-    key = ("moments", clips.identity)
-    if key not in cache:
-        count = len(clips.num_frames)
-        mean, scatter = np.zeros((count, clips.dim)), np.zeros((count, clips.dim))
-        for row in range(count):
-            mean[row], scatter[row] = Moments.of(clips.frames(row))
-        cache[key] = Moments(clips.num_frames.astype(np.int64), mean, scatter)
-    moments: Moments = cache[key]
-    return moments
+        Args:
+            rows: (B,), at least one.
+            key: of the random changes; None leaves the frames as they are.
+        """
+        frames = [self.frames(row, key) for row in rows.tolist()]
+        lengths = np.array([len(values) for values in frames], dtype=np.int64)
+        padded = np.empty((len(frames), int(lengths.max()), self.dim), dtype=np.float32)
+        for target, values in zip(padded, frames, strict=True):
+            target[: len(values)] = values
+            target[len(values) :] = 0.0
+        batch = Batch(
+            frames=torch.from_numpy(padded),
+            lengths=torch.from_numpy(lengths),
+            labels=torch.full((len(frames),), -1, dtype=torch.int64),
+        )
+        if self.words is not None:
+            encoded = self.words.batch(rows, lengths)
+            batch.word_ids, batch.word_spans, batch.num_words = map(torch.from_numpy, encoded)
+        return batch

@@ -22,7 +22,7 @@ import numpy as np
 from serplatform.arrays import FloatArray, IntArray
 from serplatform.artifacts.model import Preprocessing
 from serplatform.config import setting
-from serplatform.inputs.clips import ChangedClips, Clips, SelectedClips
+from serplatform.inputs.clips import Clips
 from serplatform.inputs.step import Step
 
 #: frames either way
@@ -79,8 +79,8 @@ class DeltaSettings:
 
 
 @dataclasses.dataclass(frozen=True)
-class Deltas(Step):
-    """Append derivatives; computed anew whenever frames are asked for.
+class Deltas(Step[DeltaSettings]):
+    """Append derivatives of the frames that are kept; computed whenever frames are asked for.
 
     Attributes:
         order: O, 1 or 2.
@@ -89,27 +89,19 @@ class Deltas(Step):
     order: int
 
     @classmethod
-    def fit(
-        cls, config: DeltaSettings, clips: Clips, selected: SelectedClips, train_rows: IntArray
-    ) -> Deltas | None:
-        """Nothing is fitted."""
+    def fit(cls, config: DeltaSettings, clips: Clips, train_rows: IntArray) -> Deltas | None:
         return cls(config.deltas) if config.deltas else None
 
     @classmethod
     def load(cls, stored: Preprocessing) -> Deltas | None:
-        """Models of frames without derivatives hold no key of them."""
         order = stored.get("deltas", 0)
         return cls(order) if order else None
 
     def describe(self) -> dict[str, Any]:
-        """The order."""
         return {"deltas": self.order}
 
-    def apply(self, clips: Clips, selected: SelectedClips) -> Clips:
-        """Frames with their derivatives; the frames that are kept alone are looked at."""
-        return ChangedClips(
-            clips,
-            lambda frames, row, key: append_deltas(frames, self.order),
-            clips.dim * (1 + self.order),
-            (clips.identity, self),
+    def apply(self, clips: Clips) -> Clips:
+        order = self.order
+        return clips.changed(
+            lambda frames, row, key: append_deltas(frames, order), self, clips.dim * (1 + order)
         )

@@ -39,21 +39,25 @@ class Moments:
         """(N, D) standard deviations."""
         return np.asarray(np.sqrt(self.scatter / self.count[:, None]))
 
-    def pool(self, rows: IntArray | None = None) -> Moments:
-        """Moments of all frames of some utterances (None: of all) together, N = 1.
+    def pool(self, rows: IntArray) -> Moments:
+        """Moments of all frames of some utterances together, N = 1.
 
         The scatter of a union is the sum of the scatters and of the means' own scatter (Chan,
         Golub and LeVeque 1983, Eq. 2.1b), so nothing large is subtracted from anything large.
         """
-        count, means, scatter = self.count, self.mean, self.scatter
-        if rows is not None:
-            count, means, scatter = count[rows], means[rows], scatter[rows]
+        count, means, scatter = self.count[rows], self.mean[rows], self.scatter[rows]
         weight = count[:, None].astype(np.float64)
         mean = (weight * means).sum(axis=0) / weight.sum()
         between = (weight * np.square(means - mean)).sum(axis=0)
-        return Moments(
-            np.array([count.sum()]), mean[None], (scatter.sum(axis=0) + between)[None]
-        )
+        return Moments(np.array([count.sum()]), mean[None], (scatter.sum(axis=0) + between)[None])
+
+    def joined(self, other: Moments) -> Moments:
+        """Moments of both together, row by row (Chan, Golub and LeVeque 1983, Eq. 2.1)."""
+        count = self.count + other.count
+        gap = other.mean - self.mean
+        mean = self.mean + gap * other.count[:, None] / count[:, None]
+        between = np.square(gap) * self.count[:, None] * other.count[:, None] / count[:, None]
+        return Moments(count, mean, other.scatter + self.scatter + between)
 
     @classmethod
     def stack(cls, parts: list[Moments]) -> Moments:

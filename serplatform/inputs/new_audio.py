@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from serplatform.alignment.words import words_of
 from serplatform.arrays import FloatArray, IntArray
 from serplatform.corpora.base import Span
-from serplatform.inputs.clips import clip_moments
+from serplatform.inputs.clips import ClipSource
 from serplatform.inputs.moments import Moments
 from serplatform.inputs.pipeline import InputPipeline
 from serplatform.inputs.timed_words import TimedWords
@@ -55,7 +54,7 @@ class _FramesInMemory:
         return self.values[row][first:last]
 
 
-class NewAudio:
+class NewAudio(ClipSource):
     """Clips of one speaker whom training has not seen.
 
     Args:
@@ -66,12 +65,11 @@ class NewAudio:
     def __init__(
         self, clips: Sequence[ExtractedClip], speaker: SpeakerMoments | None = None
     ) -> None:
-        self._clips = clips
-        self.cache: dict[Hashable, Any] = {}  # many models get the same functionals
         start, end = np.array([clip.speech for clip in clips], dtype=np.float64).T
-        self.speech = (start, end)
-        self.speakers = [np.arange(len(clips), dtype=np.int64)]
-        self.known_speaker: Mapping[Hashable, Moments] = {} if speaker is None else speaker.found
+        everything = np.arange(len(clips), dtype=np.int64)
+        # the cache: many models get the same functionals
+        super().__init__({}, (start, end), [everything], {} if speaker is None else speaker.found)
+        self._clips = clips
 
     def features(self, names: Sequence[str]) -> Sequence[_FramesInMemory]:
         """Frames of each feature, as extracted."""
@@ -99,10 +97,10 @@ class SpeakerMoments:
         added: dict[Hashable, Moments] = {}
         for pipeline in pipelines:
             clips = pipeline.unnormalized(source)
-            added[clips.identity] = clip_moments(clips, source.cache)
+            added[clips.identity] = clips.moments()
         for identity, moments in added.items():
-            before = [self.found[identity]] if identity in self.found else []
-            self.found[identity] = Moments.stack([*before, moments]).pool()
+            known = self.found.get(identity)
+            self.found[identity] = moments if known is None else known.joined(moments)
 
     @property
     def fewest(self) -> int:

@@ -15,7 +15,7 @@ import numpy as np
 from serplatform.arrays import DoubleArray, FloatArray, IntArray
 from serplatform.artifacts.model import Preprocessing
 from serplatform.config import setting
-from serplatform.inputs.clips import ChangedClips, Clips, SelectedClips, clip_moments
+from serplatform.inputs.clips import Clips
 from serplatform.inputs.moments import Moments
 from serplatform.inputs.step import Step
 
@@ -36,7 +36,7 @@ class NormalizationSettings:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Normalization(Step):
+class Normalization(Step[NormalizationSettings]):
     """Subtract a mean, divide by a standard deviation.
 
     Attributes:
@@ -53,14 +53,9 @@ class Normalization(Step):
 
     @classmethod
     def fit(
-        cls,
-        config: NormalizationSettings,
-        clips: Clips,
-        selected: SelectedClips,
-        train_rows: IntArray,
+        cls, config: NormalizationSettings, clips: Clips, train_rows: IntArray
     ) -> Normalization:
-        """Mean and standard deviation of all training frames."""
-        pooled = clip_moments(clips, selected.source.cache).pool(train_rows)
+        pooled = clips.moments().pool(train_rows)
         mean, std = pooled.mean[0], pooled.std[0]
         constant = std <= 1e-6 * np.maximum(np.abs(mean), 1e-6)  # up to rounding
         std = np.where(constant, 1.0, std)
@@ -68,12 +63,10 @@ class Normalization(Step):
 
     @classmethod
     def load(cls, stored: Preprocessing) -> Normalization:
-        """As it was fitted."""
         values = (np.array(stored[key]) for key in ("mean", "deviation", "deviation_floor"))
         return cls(stored["normalization"], *values)
 
     def describe(self) -> dict[str, Any]:
-        """The kind and the training frames' statistics."""
         return {
             "normalization": self.kind,
             "mean": self.mean.tolist(),
@@ -81,14 +74,13 @@ class Normalization(Step):
             "deviation_floor": self.floor.tolist(),
         }
 
-    def apply(self, clips: Clips, selected: SelectedClips) -> Clips:
-        """Clips with a mean of 0 and a standard deviation of 1, over whatever ``kind`` says."""
+    def apply(self, clips: Clips) -> Clips:
         if self.kind == "none":
             return clips
         mean, std = self.mean[None], self.std[None]
-        group = np.zeros(len(clips.num_frames), dtype=np.int64)  # which mean each row takes
+        group = np.zeros(len(clips.first), dtype=np.int64)  # which mean each row takes
         if self.kind != "train":
-            moments, group = self._moments(clips, selected)
+            moments, group = self._moments(clips)
             mean, std = moments.mean, np.maximum(moments.std, self.floor)
         shift, scale = mean.astype(np.float32), (1.0 / std).astype(np.float32)
 
@@ -97,24 +89,23 @@ class Normalization(Step):
             values *= scale[group[row]]
             return values
 
-        return ChangedClips(clips, standardize, clips.dim, (clips.identity, self))
+        return clips.changed(standardize, self)
 
-    def _moments(self, clips: Clips, selected: SelectedClips) -> tuple[Moments, IntArray]:
+    def _moments(self, clips: Clips) -> tuple[Moments, IntArray]:
         """Moments of each speaker or utterance, and (N,) which of them each row takes."""
-        source = selected.source
-        group = np.zeros(len(clips.num_frames), dtype=np.int64)
+        group = np.zeros(len(clips.first), dtype=np.int64)
         if self.kind == "utterance":
-            return clip_moments(clips, source.cache), np.arange(len(group))
+            return clips.moments(), np.arange(len(group))
+        source = clips.source
         if clips.identity in source.known_speaker:
             return source.known_speaker[clips.identity], group
-        moments = clip_moments(clips, source.cache)
         for number, rows in enumerate(source.speakers):
             group[rows] = number
+        moments = clips.moments()
         return Moments.stack([moments.pool(rows) for rows in source.speakers]), group
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """That test speakers' audio is used, where it is."""
         if self.kind != "speaker":
             return ()
         return (

@@ -4,36 +4,30 @@ trim and join -> words -> derivatives or functionals -> normalization -> padding
 training rows of a fold, it is stored in the model's ``config.json`` as ``preprocessing`` and
 loaded with the model. Nothing is computed before a batch asks for it, except what needs all
 utterances: bounds, spans of words, functionals and moments, which a source keeps.
-
-Shapes: N utterances, B of a batch, T frames, D values a frame.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import TypeVar, cast
+from collections.abc import Iterable
+from typing import Any, TypeVar, cast
 
-import numpy as np
-import torch
-
-from serplatform.arrays import FloatArray, IntArray
+from serplatform.arrays import IntArray
 from serplatform.artifacts.model import Preprocessing
 from serplatform.inputs.augmentation import Augmentation
-from serplatform.inputs.clips import Clips, ClipSource, SelectedClips
+from serplatform.inputs.clips import Clips, ClipSource
 from serplatform.inputs.config import DataConfig
 from serplatform.inputs.deltas import Deltas
 from serplatform.inputs.normalization import Normalization
 from serplatform.inputs.pooling import Pooling
 from serplatform.inputs.selection import Selection
 from serplatform.inputs.step import Step
-from serplatform.inputs.words import EncodedWords, Words
-from serplatform.models.base import Batch
+from serplatform.inputs.words import Words
 
-S = TypeVar("S", bound=Step)
+S = TypeVar("S", bound=Step[Any])
 
 #: every kind of step, in the order in which they are applied
-STEPS: tuple[type[Step], ...] = (Words, Deltas, Pooling, Normalization)
+STEPS: tuple[type[Step[Any]], ...] = (Words, Deltas, Pooling, Normalization)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +41,7 @@ class InputPipeline:
     """
 
     selection: Selection
-    steps: tuple[Step, ...]
+    steps: tuple[Step[Any], ...]
     dim: int
 
     @classmethod
@@ -59,36 +53,29 @@ class InputPipeline:
         Raises:
             BadInputError: a step cannot be fitted, e.g. there are no words.
         """
-        clips: Clips = (selected := selection.apply(source))
-        steps: list[Step] = []
+        clips, steps = selection.apply(source), []
         for kind in STEPS:
-            step = kind.fit(config, clips, selected, train_rows)
+            step = kind.fit(config, clips, train_rows)
             if step is not None:
-                clips = step.apply(clips, selected)
+                clips = step.apply(clips)
                 steps.append(step)
         return cls(selection, tuple(steps), clips.dim)
 
     @classmethod
     def load(cls, stored: Preprocessing) -> InputPipeline:
         """The pipeline that :meth:`describe` described, of this version or an earlier one."""
-        steps = [kind.load(stored) for kind in STEPS]
-        return cls(
-            Selection.load(stored), tuple(s for s in steps if s is not None), stored["dim"]
-        )
+        steps = (kind.load(stored) for kind in STEPS)
+        found = tuple(step for step in steps if step is not None)
+        return cls(Selection.load(stored), found, stored["dim"])
 
     def describe(self) -> Preprocessing:
         """Everything that turns new audio into the same input, JSON-serialisable."""
         found = {**self.selection.describe(), "dim": self.dim}
         for step in self.steps:
             found |= step.describe()
-        order = {key: number for number, key in enumerate(Preprocessing.__annotations__)}
-        keys = sorted(found, key=lambda key: order.get(key, len(order)))
+        order = list(Preprocessing.__annotations__)
+        keys = sorted(found, key=lambda key: order.index(key) if key in order else len(order))
         return cast(Preprocessing, {key: found[key] for key in keys})
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Sentences that belong beside any number computed with it."""
-        return tuple(note for step in self.steps for note in step.notes)
 
     def step(self, kind: type[S]) -> S | None:
         """The step of a kind; None where there is none."""
@@ -98,20 +85,20 @@ class InputPipeline:
     def read_words(self) -> Words | None:
         """Words that the model reads or that its functionals follow; None where it needs none."""
         pooling = self.step(Pooling)
-        return self.step(Words) or (pooling and pooling.words)
+        return self.step(Words) or (None if pooling is None else pooling.words)
 
     @property
     def normalization(self) -> Normalization:
         """The last step."""
-        found = self.step(Normalization)
-        assert found is not None  # noqa: S101 - it is always fitted
-        return found
+        return cast(Normalization, self.step(Normalization))
 
     def unnormalized(self, source: ClipSource) -> Clips:
-        """Clips before normalization, whose moments are those of a speaker."""
-        return self._apply(source, [s for s in self.steps if not isinstance(s, Normalization)])[1]
+        """Clips before normalization: those whose moments are a speaker's."""
+        return _applied(
+            (s for s in self.steps if s is not self.normalization), self.selection.apply(source)
+        )
 
-    def apply(self, source: ClipSource, augmentation: Augmentation | None = None) -> PreparedClips:
+    def apply(self, source: ClipSource, augmentation: Augmentation | None = None) -> Clips:
         """Prepare a source, lazily.
 
         Args:
@@ -121,70 +108,18 @@ class InputPipeline:
         Raises:
             ValueError: its frames have another dimension than training's.
         """
-        selected, clips = self._apply(source, self.steps, augmentation)
+        clips = self.selection.apply(source)
+        if augmentation is not None:
+            clips = augmentation.extracted(clips)
+        clips = _applied(self.steps, clips)
         if clips.dim != self.dim:
             raise ValueError(
                 f"frames of {clips.dim} values: the model was trained on (T, {self.dim})"
             )
-        words = self.step(Words)
-        return PreparedClips(clips, selected, None if words is None else words.encoded(selected))
-
-    def _apply(
-        self, source: ClipSource, steps: Sequence[Step], augmentation: Augmentation | None = None
-    ) -> tuple[SelectedClips, Clips]:
-        clips: Clips = (selected := self.selection.apply(source))
-        if augmentation is not None:
-            clips = augmentation.extracted(clips)
-        for step in steps:
-            clips = step.apply(clips, selected)
-        return selected, clips if augmentation is None else augmentation.normalized(clips)
+        return clips if augmentation is None else augmentation.normalized(clips)
 
 
-@dataclasses.dataclass(frozen=True)
-class PreparedClips:
-    """A source's utterances as a model gets them.
-
-    Attributes:
-        clips: after the last step.
-        selected: before the first.
-        words: that the model reads; None where it reads none.
-    """
-
-    clips: Clips
-    selected: SelectedClips
-    words: EncodedWords | None
-
-    @property
-    def bounds(self) -> tuple[IntArray, IntArray]:
-        """(N,) first frame (or step of functionals) that is kept, and one past the last."""
-        if self.clips.frame_shift == self.selected.frame_shift:
-            return self.selected.first, self.selected.last
-        return np.zeros_like(self.clips.num_frames), self.clips.num_frames
-
-    def collate(self, rows: IntArray, key: int | None = None) -> Batch:
-        """Pad some utterances to a batch without labels.
-
-        Args:
-            rows: (B,), at least one.
-            key: of the random changes; None leaves the frames as they are.
-        """
-        batch = pad([self.clips.frames(row, key) for row in rows.tolist()])
-        if self.words is not None:
-            encoded = self.words.batch(rows, batch.lengths.numpy())
-            batch.word_ids, batch.word_spans, batch.num_words = map(torch.from_numpy, encoded)
-        return batch
-
-
-def pad(frames: Sequence[FloatArray]) -> Batch:
-    """(T, D) frames of B utterances to a batch, zero beyond each length, labels unknown (-1)."""
-    lengths = np.array([len(values) for values in frames], dtype=np.int64)
-    shape = (len(frames), int(lengths.max()), frames[0].shape[1])
-    padded = np.empty(shape, dtype=np.float32)
-    for target, values in zip(padded, frames, strict=True):
-        target[: len(values)] = values
-        target[len(values) :] = 0.0
-    return Batch(
-        frames=torch.from_numpy(padded),
-        lengths=torch.from_numpy(lengths),
-        labels=torch.full((len(frames),), -1, dtype=torch.int64),
-    )
+def _applied(steps: Iterable[Step[Any]], clips: Clips) -> Clips:
+    for step in steps:
+        clips = step.apply(clips)
+    return clips

@@ -16,8 +16,7 @@ Shapes: T frames, D values a frame, L words, N segments, F functionals.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Hashable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -25,12 +24,9 @@ from serplatform.arrays import DoubleArray, FloatArray, IntArray
 from serplatform.artifacts.model import Preprocessing
 from serplatform.config import setting
 from serplatform.features.base import WHOLE_UTTERANCE
-from serplatform.inputs.clips import Clips, SelectedClips
+from serplatform.inputs.clips import Clips
 from serplatform.inputs.step import Step, narrowed
-from serplatform.inputs.words import Words
-
-if TYPE_CHECKING:
-    from serplatform.inputs.config import DataConfig
+from serplatform.inputs.words import Words, WordSettings
 
 #: percentiles over the whole utterance
 PERCENTILES = (5, 25, 50, 75, 95)
@@ -61,7 +57,7 @@ class PoolingSettings:
 
 
 @dataclasses.dataclass(frozen=True)
-class Pooling(Step):
+class Pooling(Step[PoolingSettings]):
     """Put functionals in the place of frames; they are kept in memory.
 
     Attributes:
@@ -73,20 +69,16 @@ class Pooling(Step):
     words: Words | None = None
 
     @classmethod
-    def fit(
-        cls, config: DataConfig, clips: Clips, selected: SelectedClips, train_rows: IntArray
-    ) -> Pooling | None:
-        """Only the vocabulary is fitted, which says the language of the words."""
+    def fit(cls, config: PoolingSettings, clips: Clips, train_rows: IntArray) -> Pooling | None:
         if config.pooling == "none":
             return None
         words = None
-        if config.pooling == "words":
-            words = Words.of_training(config, selected, train_rows)
+        if config.pooling == "words":  # their vocabulary says the language of new audio
+            words = Words.of_training(narrowed(config, WordSettings), clips.source, train_rows)
         return cls(narrowed(config, PoolingSettings), words)
 
     @classmethod
     def load(cls, stored: Preprocessing) -> Pooling | None:
-        """As it was fitted."""
         if "pooling" not in stored:
             return None
         values = stored["pooling"]
@@ -100,7 +92,6 @@ class Pooling(Step):
         return cls(settings, words)
 
     def describe(self) -> dict[str, Any]:
-        """The settings, and how words are cut."""
         values: dict[str, Any] = {
             "unit": self.settings.pooling,
             "segments": self.settings.pooling_segments,
@@ -109,22 +100,29 @@ class Pooling(Step):
         }
         return {"pooling": values | ({} if self.words is None else {"words": self.words.stored()})}
 
-    def apply(self, clips: Clips, selected: SelectedClips) -> Clips:
-        """Functionals of every utterance; computed once for a source."""
-        identity, cache = (clips.identity, self), selected.source.cache
+    def apply(self, clips: Clips) -> Clips:
+        identity, cache = (clips.identity, self), clips.source.cache
+        count = len(clips.first)
         if identity not in cache:
-            count = len(clips.num_frames)
             values = np.empty((count, self.num_steps, self.dim(clips.dim)), dtype=np.float32)
-            words = None if self.words is None else self.words.encoded(selected)
+            words = None if self.words is None else self.words.encoded(clips)
             for row in range(count):
                 spans = None if words is None else words.of(row)
-                values[row] = self.pool(clips.frames(row), clips.frame_shift, spans)
+                values[row] = self.pool(clips.frames(row, None), clips.frame_shift, spans)
             cache[identity] = values
-        return PooledClips(cache[identity], identity)
+        functionals: FloatArray = cache[identity]
+        return dataclasses.replace(
+            clips,
+            frames=lambda row, key: functionals[row],
+            dim=functionals.shape[2],
+            first=np.zeros(count, dtype=np.int64),
+            last=np.full(count, self.num_steps, dtype=np.int64),
+            frame_shift=WHOLE_UTTERANCE / self.num_steps,  # a vector is the whole utterance
+            identity=identity,
+        )
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """That transcripts of test utterances are used, where they are."""
         if self.words is None:
             return ()
         return (
@@ -235,36 +233,3 @@ def _whole(values: DoubleArray) -> DoubleArray:
 def _differences(values: DoubleArray) -> DoubleArray:
     """First differences, (T - 1, D); of a single frame one of zeros."""
     return np.diff(values, axis=0) if len(values) > 1 else np.zeros_like(values)
-
-
-@dataclasses.dataclass(frozen=True)
-class PooledClips:
-    """The functionals of every utterance, in memory.
-
-    Attributes:
-        values: (utterances, steps, F).
-        identity: see :class:`serplatform.inputs.clips.Clips`.
-    """
-
-    values: FloatArray
-    identity: Hashable
-
-    @property
-    def frame_shift(self) -> float:
-        """Seconds that a step stands for: it has no place in time, one vector is the utterance."""
-        return WHOLE_UTTERANCE / self.values.shape[1]
-
-    @property
-    def num_frames(self) -> IntArray:
-        """Steps of each utterance."""
-        return np.full(len(self.values), self.values.shape[1], dtype=np.int64)
-
-    @property
-    def dim(self) -> int:
-        """F."""
-        return int(self.values.shape[2])
-
-    def frames(self, row: int, key: int | None = None) -> FloatArray:
-        """(T, F); functionals cannot be changed at random."""
-        values: FloatArray = self.values[row]
-        return values

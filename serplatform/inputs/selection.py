@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from serplatform.arrays import IntArray
+from serplatform.arrays import FloatArray, IntArray
 from serplatform.artifacts.model import Preprocessing
 from serplatform.config import setting
-from serplatform.inputs.clips import ClipSource, SelectedClips
-from serplatform.inputs.joined import feature_parts
+from serplatform.inputs.clips import Clips, ClipSource
+from serplatform.inputs.joined import feature_parts, join_frames
 
 #: At least this much of an utterance is kept by trimming, in seconds.
 MIN_TRIMMED = 0.2
@@ -58,32 +58,28 @@ class Selection:
     @classmethod
     def load(cls, stored: Preprocessing) -> Selection:
         """Make it again from a model's description."""
-        return cls(
-            feature=stored["feature"],
-            spec=stored["spec"],
-            frame_shift=float(stored["frame_shift"]),
-            trim=stored["trim"],
-        )
+        return cls(**{field.name: stored[field.name] for field in dataclasses.fields(cls)})  # type: ignore[literal-required]
 
     def describe(self) -> dict[str, Any]:
         """Keys of the model's ``preprocessing``."""
-        return {
-            "feature": self.feature,
-            "spec": dict(self.spec),
-            "frame_shift": self.frame_shift,
-            "trim": self.trim,
-        }
+        return {**vars(self), "spec": dict(self.spec)}
 
-    def apply(self, source: ClipSource) -> SelectedClips:
+    def apply(self, source: ClipSource) -> Clips:
         """Trimmed and joined frames of a source; the shortest feature ends an utterance."""
         parts = source.features(feature_parts(self.feature))
         total = np.min([part.num_frames for part in parts], axis=0)
         first, last = np.zeros_like(total), total
         if self.trim:
             first, last = trim_bounds(*source.speech, total, self.frame_shift)
-        return SelectedClips(
+
+        def frames(row: int, key: int | None) -> FloatArray:
+            begin, end = int(first[row]), int(last[row])
+            return join_frames([part.frames(row, begin, end) for part in parts])
+
+        return Clips(
             source=source,
-            parts=parts,
+            frames=frames,
+            dim=sum(part.dim for part in parts),
             first=first,
             last=last,
             frame_shift=self.frame_shift,

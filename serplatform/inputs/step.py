@@ -9,32 +9,27 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from serplatform.arrays import IntArray
 from serplatform.artifacts.model import Preprocessing
-from serplatform.inputs.clips import Clips, SelectedClips
+from serplatform.inputs.clips import Clips
 
-if TYPE_CHECKING:
-    from serplatform.inputs.config import DataConfig
-
+#: what a step declares of the configuration
 S = TypeVar("S")
 
 
-class Step(ABC):
-    """One change of every utterance between extraction and model."""
+class Step(ABC, Generic[S]):
+    """One change of every utterance between extraction and model; S are its settings."""
 
     @classmethod
     @abstractmethod
-    def fit(
-        cls, config: DataConfig, clips: Clips, selected: SelectedClips, train_rows: IntArray
-    ) -> Self | None:
+    def fit(cls, config: S, clips: Clips, train_rows: IntArray) -> Self | None:
         """Make the step for a fold; None where the configuration asks for none.
 
         Args:
-            config: of the trial.
+            config: of the trial, of which these settings are a part.
             clips: as the steps before leave them.
-            selected: as they were before the first step, with their source.
             train_rows: rows that may be looked at.
         """
 
@@ -48,7 +43,7 @@ class Step(ABC):
         """Keys of the model's ``preprocessing``, JSON-serialisable."""
 
     @abstractmethod
-    def apply(self, clips: Clips, selected: SelectedClips) -> Clips:
+    def apply(self, clips: Clips) -> Clips:
         """Change clips, stored or new; frames are made when they are asked for."""
 
     @property

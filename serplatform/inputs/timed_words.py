@@ -1,6 +1,6 @@
 """The words of many utterances in flat arrays: of stored alignments, or of new audio.
 
-Shapes: N utterances, W words of all of them.
+Shapes: N utterances, W words of all of them, B utterances of a batch, L words of one.
 """
 
 from __future__ import annotations
@@ -84,3 +84,59 @@ class TimedWords:
     def text(self, row: int) -> list[str]:
         """An utterance's words."""
         return [self.words[code] for code in self.codes[self.of(row)]]
+
+
+@dataclasses.dataclass(frozen=True)
+class EncodedWords:
+    """Words of a source as numbers.
+
+    Attributes:
+        words: of all utterances.
+        ids: (W,).
+        spans: (W, 2) first frame of each word and one past its last, among those kept.
+        num_frames: (N,) frames kept.
+    """
+
+    words: TimedWords
+    ids: IntArray
+    spans: IntArray
+    num_frames: IntArray
+
+    def of(self, row: int) -> IntArray:
+        """(L, 2) frames of one utterance's words."""
+        return self.spans[self.words.of(row)]
+
+    def batch(self, rows: IntArray, lengths: IntArray) -> tuple[IntArray, IntArray, IntArray]:
+        """Ids and frames of the words of some utterances.
+
+        Args:
+            rows: (B,).
+            lengths: (B,) frames of each in the batch: a change of speed makes them more or fewer.
+
+        Returns:
+            (B, L) ids, 0 beyond the last word; (B, L, 2) first frame and one past the last,
+            zero beyond the last word; (B,) words, at least 1.
+        """
+        slices = [self.words.of(int(row)) for row in rows]
+        counts = np.array([s.stop - s.start for s in slices], dtype=np.int64)
+        ids = np.zeros((len(rows), int(counts.max(initial=1))), dtype=np.int64)
+        spans = np.zeros((*ids.shape, 2), dtype=np.int64)
+        for position, (row, words) in enumerate(zip(rows.tolist(), slices, strict=True)):
+            count = counts[position]
+            ids[position, :count] = self.ids[words]
+            own = self.spans[words]
+            kept, wanted = int(self.num_frames[row]), int(lengths[position])
+            spans[position, :count] = own if wanted == kept else rescale(own, kept, wanted)
+        return ids, spans, counts
+
+
+def rescale(spans: IntArray, old: int, new: int) -> IntArray:
+    """Move (L, 2) frame spans of ``old`` frames to ``new`` frames; each keeps at least one.
+
+    Example:
+        >>> rescale(np.array([[0, 5], [5, 10]]), 10, 5).tolist()
+        [[0, 2], [2, 5]]
+    """
+    moved = np.round(spans * (new / old)).astype(np.int64)
+    first = np.clip(moved[:, 0], 0, new - 1)
+    return np.stack([first, np.clip(moved[:, 1], first + 1, new)], axis=1)

@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from serplatform.arrays import FloatArray
-from serplatform.inputs.vocabulary import PADDING_ID, UNKNOWN_ID, Vocabulary
 from serplatform.errors import BadInputError
+from serplatform.inputs.vocabulary import PADDING_ID, UNKNOWN_ID, Vocabulary
 
 #: a file with more ragged lines than this share is not a file of word vectors
 MAX_RAGGED = 0.01

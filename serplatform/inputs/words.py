@@ -23,9 +23,9 @@ from serplatform.alignment.words import (
 from serplatform.arrays import DoubleArray, FloatArray, IntArray
 from serplatform.artifacts.model import Preprocessing, WordPreprocessing
 from serplatform.config import setting
-from serplatform.inputs.clips import Clips, SelectedClips
+from serplatform.inputs.clips import Clips, ClipSource
 from serplatform.inputs.step import Step, narrowed
-from serplatform.inputs.timed_words import TimedWords
+from serplatform.inputs.timed_words import EncodedWords, TimedWords
 from serplatform.inputs.vocabulary import Vocabulary
 from serplatform.inputs.word_vectors import WordVectors, read_word_vectors
 
@@ -68,7 +68,7 @@ class WordSettings:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Words(Step):
+class Words(Step[WordSettings]):
     """Numbers and cuts the words of a source; leaves frames as they are.
 
     Attributes:
@@ -90,28 +90,24 @@ class Words(Step):
     )
 
     @classmethod
-    def fit(
-        cls, config: WordSettings, clips: Clips, selected: SelectedClips, train_rows: IntArray
-    ) -> Words | None:
-        """Collect the vocabulary of the training rows; None for models of audio alone."""
-        return cls.of_training(config, selected, train_rows) if config.words else None
+    def fit(cls, config: WordSettings, clips: Clips, train_rows: IntArray) -> Words | None:
+        settings = narrowed(config, WordSettings)
+        return cls.of_training(settings, clips.source, train_rows) if config.words else None
 
     @classmethod
-    def of_training(
-        cls, config: WordSettings, selected: SelectedClips, train_rows: IntArray
-    ) -> Words:
+    def of_training(cls, settings: WordSettings, source: ClipSource, train_rows: IntArray) -> Words:
         """Collect the vocabulary of the training rows, and read its word vectors.
 
         Raises:
             BadInputError: the source has neither alignments nor transcripts, or the file of
                 word vectors cannot be used.
         """
-        source, settings = selected.source, narrowed(config, WordSettings)
         words = source.words()
         vocabulary = Vocabulary.fit(
             (words.text(int(row)) for row in train_rows), settings.word_min_count
         )
-        matrix, path, vector_notes = None, settings.word_vectors, ()
+        matrix, path = None, settings.word_vectors
+        vector_notes: tuple[str, ...] = ()
         if path is not None:
             key = ("word vectors", path)
             if key not in source.cache:
@@ -131,12 +127,11 @@ class Words(Step):
 
     @classmethod
     def load(cls, stored: Preprocessing) -> Words | None:
-        """As it was fitted, without vectors: they are in the model's weights."""
         return cls.of_stored(stored["words"]) if "words" in stored else None
 
     @classmethod
     def of_stored(cls, stored: WordPreprocessing) -> Words:
-        """Make it from what :meth:`stored` gave."""
+        """Make it from what :meth:`stored` gave; vectors are in the model's weights."""
         given: dict[str, Any] = {f"word_{name}": stored[name] for name in _STORED if name in stored}
         return cls(
             settings=WordSettings(**given),
@@ -147,93 +142,32 @@ class Words(Step):
     def stored(self) -> dict[str, Any]:
         """What new audio needs, JSON-serialisable."""
         rules = {} if self.rules == 1 else {"word_rules": self.rules}
-        values = {name: getattr(self.settings, f"word_{name}") for name in _STORED}
+        values: dict[str, Any] = {name: getattr(self.settings, f"word_{name}") for name in _STORED}
         return {**values, **rules, "vocabulary": list(self.vocabulary.words)}
 
     def describe(self) -> dict[str, Any]:
-        """How words are cut, and the vocabulary."""
         return {"words": self.stored()}
 
-    def apply(self, clips: Clips, selected: SelectedClips) -> Clips:
-        """The clips themselves."""
-        return clips
+    def apply(self, clips: Clips) -> Clips:
+        return dataclasses.replace(clips, words=self.encoded(clips))
 
-    def encoded(self, selected: SelectedClips) -> EncodedWords:
-        """Ids and spans of all words of a source."""
-        words = selected.source.words(self.rules)
-        cut = self.settings
-        how = (cut.word_segmentation, cut.word_silence, cut.word_overlap)
-        cache, key = selected.source.cache, ("word spans", selected.identity, self.rules, *how)
+    def encoded(self, clips: Clips) -> EncodedWords:
+        """Ids and spans of all words; spans count the frames that are kept."""
+        words, cut = clips.source.words(self.rules), self.settings
+        how = (self.rules, cut.word_segmentation, cut.word_silence, cut.word_overlap)
+        cache, key = clips.source.cache, ("word spans", clips.identity, how)
         if key not in cache:
             spans = np.zeros((len(words.codes), 2), dtype=np.int64)
             for row in range(len(words)):
-                first, last = int(selected.first[row]), int(selected.last[row])
-                own = words.of(row)
-                spans[own] = _cut(words.times[own], cut, selected.frame_shift, first, last)
+                first, last, own = int(clips.first[row]), int(clips.last[row]), words.of(row)
+                spans[own] = _cut(words.times[own], cut, clips.frame_shift, first, last)
             cache[key] = spans
         ids = self.vocabulary.encode(words.words)[words.codes]
-        return EncodedWords(words, ids, cache[key], selected.num_frames)
+        return EncodedWords(words, ids, cache[key], clips.num_frames)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """The vocabulary, where the words came from, and the vectors."""
         return (*self.other_notes[0], *self.source_notes, *self.other_notes[1])
-
-
-@dataclasses.dataclass(frozen=True)
-class EncodedWords:
-    """Words of a source as numbers.
-
-    Attributes:
-        words: of all utterances.
-        ids: (W,).
-        spans: (W, 2) first frame of each word and one past its last, among those kept.
-        num_frames: (N,) frames kept.
-    """
-
-    words: TimedWords
-    ids: IntArray
-    spans: IntArray
-    num_frames: IntArray
-
-    def of(self, row: int) -> IntArray:
-        """(L, 2) frames of one utterance's words."""
-        return self.spans[self.words.of(row)]
-
-    def batch(self, rows: IntArray, lengths: IntArray) -> tuple[IntArray, IntArray, IntArray]:
-        """Ids and frames of the words of some utterances.
-
-        Args:
-            rows: (B,).
-            lengths: (B,) frames of each in the batch: a change of speed makes them more or fewer.
-
-        Returns:
-            (B, L) ids, 0 beyond the last word; (B, L, 2) first frame and one past the last,
-            zero beyond the last word; (B,) words, at least 1.
-        """
-        slices = [self.words.of(int(row)) for row in rows]
-        counts = np.array([s.stop - s.start for s in slices], dtype=np.int64)
-        ids = np.zeros((len(rows), int(counts.max(initial=1))), dtype=np.int64)
-        spans = np.zeros((*ids.shape, 2), dtype=np.int64)
-        for position, (row, words) in enumerate(zip(rows.tolist(), slices, strict=True)):
-            count = counts[position]
-            ids[position, :count] = self.ids[words]
-            own = self.spans[words]
-            kept, wanted = int(self.num_frames[row]), int(lengths[position])
-            spans[position, :count] = own if wanted == kept else rescale(own, kept, wanted)
-        return ids, spans, counts
-
-
-def rescale(spans: IntArray, old: int, new: int) -> IntArray:
-    """Move (L, 2) frame spans of ``old`` frames to ``new`` frames; each keeps at least one.
-
-    Example:
-        >>> rescale(np.array([[0, 5], [5, 10]]), 10, 5).tolist()
-        [[0, 2], [2, 5]]
-    """
-    moved = np.round(spans * (new / old)).astype(np.int64)
-    first = np.clip(moved[:, 0], 0, new - 1)
-    return np.stack([first, np.clip(moved[:, 1], first + 1, new)], axis=1)
 
 
 def _cut(times: DoubleArray, how: WordSettings, shift: float, first: int, last: int) -> IntArray:

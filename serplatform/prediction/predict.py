@@ -15,11 +15,12 @@ import numpy as np
 from serplatform.arrays import DoubleArray
 from serplatform.corpora.audio import MAX_DURATION, AudioError, tell_notes
 from serplatform.errors import BadInputError
-from serplatform.prediction.predictor import ClipInput, Predictor, SpeakerMoments
+from serplatform.inputs.new_audio import ExtractedClip, SpeakerMoments
+from serplatform.prediction.predictor import Predictor
+from serplatform.prediction.recordings import RecordingFile, UnusableRecording
 from serplatform.prediction.rejection import Rejector
-from serplatform.prediction.sources import Refused, Source
-from serplatform.prediction.windows import Clip, WindowPlan, read_whole, read_windows
-from serplatform.prediction.words import WordReader
+from serplatform.prediction.transcripts import WordReader
+from serplatform.prediction.windows import RecordingClip, WindowPlan, read_whole, read_windows
 
 #: what one unseen speaker is taken to be, for models that normalize by speaker
 SPEAKERS = ("folder", "file", "all")
@@ -31,7 +32,7 @@ SILENT = "silence"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Row:
+class PredictedRow:
     """One result.
 
     Attributes:
@@ -56,7 +57,7 @@ class Row:
 
 
 @dataclasses.dataclass
-class Tally:
+class PredictionTally:
     """What was done.
 
     Attributes:
@@ -75,7 +76,7 @@ class Tally:
     not_sure: int = 0
     audio_seconds: float = 0.0
     seconds: float = 0.0
-    refused: list[Refused] = dataclasses.field(default_factory=list)
+    refused: list[UnusableRecording] = dataclasses.field(default_factory=list)
     remarks: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)
 
@@ -92,20 +93,20 @@ class _End:
     fault: str | None = None
 
 
-_Event = tuple[Source, Clip | _End]
+_Event = tuple[RecordingFile, RecordingClip | _End]
 
 
 def predict(
     predictor: Predictor,
-    sources: Sequence[Source],
-    tally: Tally,
+    sources: Sequence[RecordingFile],
+    tally: PredictionTally,
     *,
     plan: WindowPlan | None = None,
     max_duration: float | None = MAX_DURATION,
     speaker: str = "folder",
     words: WordReader | None = None,
     rejector: Rejector | None = None,
-) -> Iterator[Row]:
+) -> Iterator[PredictedRow]:
     """Classify recordings.
 
     Without windows a recording is one clip and gives one row. With windows it gives a row a
@@ -132,18 +133,18 @@ def predict(
     """
     if speaker not in SPEAKERS:
         raise BadInputError(f"--speaker {speaker}: must be one of {', '.join(SPEAKERS)}")
-    if predictor.word_settings and words is None:
-        words = WordReader(predictor.word_settings, None, windows=plan is not None)
-    settings = predictor.speaker_settings
+    if predictor.vocabularies and words is None:
+        words = WordReader(predictor.vocabularies, None, windows=plan is not None)
+    pipelines = predictor.speaker_pipelines
     classifier = _Classifier(predictor, words, rejector, windowed=plan is not None, tally=tally)
     begun = time.monotonic()
-    for group in _speakers(sources, speaker) if settings else [list(sources)]:
+    for group in _speakers(sources, speaker) if pipelines else [list(sources)]:
         moments = None
-        if settings:
+        if pipelines:
             moments = SpeakerMoments()
             for _, event in _events(group, plan, max_duration):
-                if isinstance(event, Clip) and event.samples is not None:
-                    moments.add(predictor.read(event.samples), settings)
+                if isinstance(event, RecordingClip) and event.samples is not None:
+                    moments.add(predictor.read(event.samples), pipelines)
             if moments.fewest == 1:
                 tally.notes.append(
                     f"{group[0].name}: is all that there is of its speaker, and a single vector of "
@@ -161,9 +162,9 @@ def predict(
         tally.notes.extend(words.notes())
 
 
-def _speakers(sources: Sequence[Source], speaker: str) -> list[list[Source]]:
+def _speakers(sources: Sequence[RecordingFile], speaker: str) -> list[list[RecordingFile]]:
     """Recordings of one speaker each, in the order in which they appear."""
-    groups: dict[str, list[Source]] = {}
+    groups: dict[str, list[RecordingFile]] = {}
     for source in sources:
         key = {"folder": str(source.path.parent), "file": str(source.path)}.get(speaker, "")
         groups.setdefault(key, []).append(source)
@@ -171,7 +172,7 @@ def _speakers(sources: Sequence[Source], speaker: str) -> list[list[Source]]:
 
 
 def _events(
-    sources: Sequence[Source], plan: WindowPlan | None, max_duration: float | None
+    sources: Sequence[RecordingFile], plan: WindowPlan | None, max_duration: float | None
 ) -> Iterator[_Event]:
     """The clips of each recording, then its end."""
     for source in sources:
@@ -207,7 +208,7 @@ class _Classifier:
         rejector: Rejector | None,
         *,
         windowed: bool,
-        tally: Tally,
+        tally: PredictionTally,
     ) -> None:
         self._predictor = predictor
         self._words = words
@@ -215,15 +216,17 @@ class _Classifier:
         self._windowed = windowed
         self._tally = tally
         self._waiting: list[_Event] = []
-        self._inputs: list[ClipInput] = []
+        self._inputs: list[ExtractedClip] = []
         self._longest = 0.0
-        self._faults: dict[Source, str] = {}
+        self._faults: dict[RecordingFile, str] = {}
         self._notes: tuple[str, ...] = ()
         self._sum: DoubleArray | None = None
         self._count = 0
         self._end = 0.0
 
-    def rows(self, events: Iterator[_Event], moments: SpeakerMoments | None) -> Iterator[Row]:
+    def rows(
+        self, events: Iterator[_Event], moments: SpeakerMoments | None
+    ) -> Iterator[PredictedRow]:
         """Rows of the events, in their order."""
         for source, event in events:
             if isinstance(event, _End):
@@ -236,7 +239,7 @@ class _Classifier:
                 yield from self._flush(moments)
         yield from self._flush(moments)
 
-    def _take(self, source: Source, clip: Clip) -> None:
+    def _take(self, source: RecordingFile, clip: RecordingClip) -> None:
         assert clip.samples is not None  # noqa: S101
         try:
             found = None if self._words is None else self._words.words(source.path, clip.samples)
@@ -256,7 +259,7 @@ class _Classifier:
             or len(self._waiting) >= 8 * _BATCH_CLIPS
         )
 
-    def _flush(self, moments: SpeakerMoments | None) -> Iterator[Row]:
+    def _flush(self, moments: SpeakerMoments | None) -> Iterator[PredictedRow]:
         made: Iterator[DoubleArray] = iter(())
         if self._inputs:
             made = iter(self._posteriors(moments))
@@ -280,7 +283,7 @@ class _Classifier:
                 )
         self._waiting, self._inputs, self._longest = [], [], 0.0
 
-    def _finish(self, source: Source, event: _End) -> Iterator[Row]:
+    def _finish(self, source: RecordingFile, event: _End) -> Iterator[PredictedRow]:
         """The row of a whole recording, or its refusal."""
         total, count, end, notes = self._sum, self._count, self._end, self._notes
         self._sum, self._count, self._end, self._notes = None, 0, 0.0, ()
@@ -288,7 +291,7 @@ class _Classifier:
             reason = event.fault or "holds nothing to classify"
             if count:
                 reason += f"; its {count} window(s) before that were classified"
-            self._tally.refused.append(Refused(name=source.name, reason=reason))
+            self._tally.refused.append(UnusableRecording(name=source.name, reason=reason))
             return
         self._tally.remarks.extend((note, source.name) for note in notes)
         if self._windowed:
@@ -315,13 +318,13 @@ class _Classifier:
         mean /= mean.sum(axis=1, keepdims=True)
         return np.stack([mean, self._rejector.calibrated(folds)], axis=1)
 
-    def _row(self, values: DoubleArray | None, **fields: Any) -> Row:
+    def _row(self, values: DoubleArray | None, **fields: Any) -> PredictedRow:
         """A row of posteriors as :meth:`_posteriors` gives them."""
         if values is None or self._rejector is None:
-            return Row(posteriors=values, **fields)
+            return PredictedRow(posteriors=values, **fields)
         posteriors, calibrated = values
         confidence = float(calibrated[int(posteriors.argmax())])
-        return Row(
+        return PredictedRow(
             posteriors=posteriors,
             confidence=confidence,
             answered=confidence >= self._rejector.chosen.threshold,

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from serplatform.config import PLAIN, check_fields, is_plain, plain, try_config
-from serplatform.inputs.config import DataConfig
 from serplatform.errors import BadInputError, unknown_name
+from serplatform.inputs.config import DataConfig
 from serplatform.models.base import ARCHITECTURES, Architecture
 from serplatform.training.training_config import TrainingConfig
 

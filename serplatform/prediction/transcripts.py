@@ -8,7 +8,6 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from serplatform.alignment.base import Aligner, AlignmentFailure, get_aligner
 from serplatform.alignment.files import composed, decode_text
@@ -97,7 +96,7 @@ class WordReader:
     equally.
 
     Args:
-        settings: of the models, ``preprocessing["words"]`` each.
+        vocabularies: words of each model that needs words.
         transcripts: of the recordings, or None.
         windows: clips are windows, which have no transcripts.
 
@@ -107,7 +106,7 @@ class WordReader:
 
     def __init__(
         self,
-        settings: Sequence[Mapping[str, Any]],
+        vocabularies: Sequence[Sequence[str]],
         transcripts: Transcripts | None,
         *,
         windows: bool = False,
@@ -119,7 +118,7 @@ class WordReader:
                 "--text gives the text of whole recordings, which windows have not; leave --text "
                 "or --window out"
             )
-        vocabulary = sorted({word for s in settings for word in s["vocabulary"]})
+        vocabulary = sorted({word for words in vocabularies for word in words})
         self._aligner = _english_aligner(vocabulary)
         if self._aligner is None and transcripts is None:
             raise BadInputError(
