@@ -150,9 +150,9 @@ def bug(*args: Any, **options: Any) -> Any:
         ("serplatform.report.load.load_run", ["report", "{run}", "--out", "{out}.html"]),
         ("serplatform.report.load._trial", ["report", "{run}", "--out", "{out}.html"]),
         ("serplatform.report.evidence.read_members", ["report", "{run}", "--out", "{out}.html"]),
-        ("serplatform.prediction.system.choose_trial", ["export", "{run}", "--out", "{out}"]),
+        ("serplatform.prediction.open.choose_trial", ["export", "{run}", "--out", "{out}"]),
         (
-            "serplatform.prediction.system._find_run",
+            "serplatform.prediction.open._find_run",
             ["export", "{run}/ensemble", "--out", "{out}"],
         ),
     ],

@@ -157,7 +157,10 @@ class Augmentation:
             offset = None if self._extractor is None else self._extractor.gain_offset(drawn.gain_db)
             return frames if offset is None else frames + offset
 
-        return dataclasses.replace(clips.changed(change, None), identity=clips.identity)
+        changed = clips.changed(change, None)
+        return dataclasses.replace(
+            changed, identity=clips.identity, stretches=self._config.speed > 0
+        )
 
     def normalized(self, clips: Clips) -> Clips:
         """Frames as a model gets them, with noise and masks."""

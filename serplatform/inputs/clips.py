@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -80,6 +80,7 @@ class Clips:
         frame_shift: seconds from one frame to the next.
         identity: equal where the frames are equal: names what is cached of them.
         words: what the model reads besides frames.
+        stretches: random changes alter the number of frames.
     """
 
     source: ClipSource
@@ -90,6 +91,7 @@ class Clips:
     frame_shift: float
     identity: Hashable
     words: EncodedWords | None = None
+    stretches: bool = False
 
     @property
     def num_frames(self) -> IntArray:
@@ -130,16 +132,19 @@ class Clips:
             rows: (B,), at least one.
             key: of the random changes; None leaves the frames as they are.
         """
-        frames = [self.frames(row, key) for row in rows.tolist()]
-        lengths = np.array([len(values) for values in frames], dtype=np.int64)
-        padded = np.empty((len(frames), int(lengths.max()), self.dim), dtype=np.float32)
-        for target, values in zip(padded, frames, strict=True):
-            target[: len(values)] = values
-            target[len(values) :] = 0.0
+        frames: Iterable[FloatArray] = (self.frames(row, key) for row in rows.tolist())
+        lengths = self.num_frames[rows].astype(np.int64)
+        if self.stretches and key is not None:
+            frames = list(frames)
+            lengths = np.array([len(values) for values in frames], dtype=np.int64)
+        padded = np.empty((len(rows), int(lengths.max()), self.dim), dtype=np.float32)
+        for target, count, values in zip(padded, lengths.tolist(), frames, strict=True):
+            target[:count] = values
+            target[count:] = 0.0
         batch = Batch(
             frames=torch.from_numpy(padded),
             lengths=torch.from_numpy(lengths),
-            labels=torch.full((len(frames),), -1, dtype=torch.int64),
+            labels=torch.full((len(rows),), -1, dtype=torch.int64),
         )
         if self.words is not None:
             encoded = self.words.batch(rows, lengths)

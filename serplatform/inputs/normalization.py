@@ -82,11 +82,13 @@ class Normalization(Step[NormalizationSettings]):
         if self.kind != "train":
             moments, group = self._moments(clips)
             mean, std = moments.mean, np.maximum(moments.std, self.floor)
+        groups = group.tolist()
         shift, scale = mean.astype(np.float32), (1.0 / std).astype(np.float32)
 
         def standardize(frames: FloatArray, row: int, key: int | None) -> FloatArray:
-            values = frames - shift[group[row]]
-            values *= scale[group[row]]
+            number = groups[row]
+            values = frames - shift[number]
+            values *= scale[number]
             return values
 
         return clips.changed(standardize, self)
