@@ -11,10 +11,9 @@ from typing import Any
 from serplatform.features.base import FEATURES, WHOLE_UTTERANCE
 from serplatform.inputs.augmentation import AugmentationSettings
 from serplatform.inputs.deltas import DeltaSettings
-from serplatform.inputs.joined import feature_parts
 from serplatform.inputs.normalization import NormalizationSettings
 from serplatform.inputs.pooling import PoolingSettings
-from serplatform.inputs.selection import FeatureSettings, TrimSettings
+from serplatform.inputs.selection import FeatureSettings, TrimSettings, feature_parts
 from serplatform.inputs.words import WordSettings
 
 
@@ -35,37 +34,37 @@ class DataConfig(  # settings are listed from the last class to the first
         ('log_mel_23', 'train')
     """
 
-    def faults(self) -> list[str]:
+    def errors(self) -> list[str]:
         """One sentence for each rule between settings that is broken."""
-        faults = self._delta_faults()
+        errors = self._delta_errors()
         if self.pooling == "none":
-            return faults
+            return errors
         if self.words:
-            faults.append("data.pooling sums frames up; a model that reads words needs the frames")
+            errors.append("data.pooling sums frames up; a model that reads words needs the frames")
         if self.changes_frames:
-            faults.append("data.pooling sums frames up, so they cannot be masked or changed")
+            errors.append("data.pooling sums frames up, so they cannot be masked or changed")
         if self.pooling == "utterance" and self.pooling_layout == "sequence":
-            faults.append("data.pooling_layout = sequence needs segments: pooling = time or words")
-        return faults
+            errors.append("data.pooling_layout = sequence needs segments: pooling = time or words")
+        return errors
 
-    def _delta_faults(self) -> list[str]:
+    def _delta_errors(self) -> list[str]:
         """Why there can be no derivatives."""
         if not self.deltas:
             return []
         asked = f"data.deltas = {self.deltas}"
-        faults = []
+        errors = []
         if self.pooling != "none":
-            faults.append(
+            errors.append(
                 f"{asked}: data.pooling has derivatives of its own (data.pooling_statistics = "
                 "dynamics); set data.deltas = 0"
             )
         single = [part for part in feature_parts(self.feature) if _one_frame(part)]
         if single:
-            faults.append(
+            errors.append(
                 f"{asked}: {', '.join(single)} is one frame an utterance, which has no "
                 "derivative; set data.deltas = 0"
             )
-        return faults
+        return errors
 
 
 def _one_frame(feature: str) -> bool:

@@ -28,6 +28,13 @@ from serplatform.inputs.clips import Clips
 from serplatform.inputs.step import Step, narrowed
 from serplatform.inputs.words import Words, WordSettings
 
+#: key of a model's description to setting
+_STORED: dict[Literal["unit", "segments", "statistics", "layout"], str] = {
+    "unit": "pooling",
+    "segments": "pooling_segments",
+    "statistics": "pooling_statistics",
+    "layout": "pooling_layout",
+}
 #: percentiles over the whole utterance
 PERCENTILES = (5, 25, 50, 75, 95)
 
@@ -83,21 +90,11 @@ class Pooling(Step[PoolingSettings]):
             return None
         values = stored["pooling"]
         words = Words.of_stored(values["words"]) if "words" in values else None
-        settings = PoolingSettings(
-            pooling=values["unit"],
-            pooling_segments=values["segments"],
-            pooling_statistics=values["statistics"],
-            pooling_layout=values["layout"],
-        )
-        return cls(settings, words)
+        settings: dict[str, Any] = {name: values[key] for key, name in _STORED.items()}
+        return cls(PoolingSettings(**settings), words)
 
     def describe(self) -> dict[str, Any]:
-        values: dict[str, Any] = {
-            "unit": self.settings.pooling,
-            "segments": self.settings.pooling_segments,
-            "statistics": self.settings.pooling_statistics,
-            "layout": self.settings.pooling_layout,
-        }
+        values: dict[str, Any] = {k: getattr(self.settings, name) for k, name in _STORED.items()}
         return {"pooling": values | ({} if self.words is None else {"words": self.words.stored()})}
 
     def apply(self, clips: Clips) -> Clips:

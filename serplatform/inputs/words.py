@@ -77,7 +77,7 @@ class Words(Step[WordSettings]):
         vocabulary: of the training rows.
         vectors: (V, E) float32 initial word vectors, or None.
         source_notes: where the training dataset's words came from.
-        other_notes: size of the vocabulary, and what is odd about the word vectors.
+        fit_notes: these, the size of the vocabulary, and what is odd about the word vectors.
     """
 
     settings: WordSettings
@@ -85,9 +85,7 @@ class Words(Step[WordSettings]):
     vocabulary: Vocabulary = dataclasses.field(compare=False)
     vectors: FloatArray | None = dataclasses.field(default=None, compare=False)
     source_notes: tuple[str, ...] = dataclasses.field(default=(), compare=False)
-    other_notes: tuple[tuple[str, ...], tuple[str, ...]] = dataclasses.field(
-        default=((), ()), compare=False
-    )
+    fit_notes: tuple[str, ...] = dataclasses.field(default=(), compare=False)
 
     @classmethod
     def fit(cls, config: WordSettings, clips: Clips, train_rows: IntArray) -> Words | None:
@@ -106,23 +104,23 @@ class Words(Step[WordSettings]):
         vocabulary = Vocabulary.fit(
             (words.text(int(row)) for row in train_rows), settings.word_min_count
         )
-        matrix, path = None, settings.word_vectors
-        vector_notes: tuple[str, ...] = ()
+        matrix, path, source_notes = None, settings.word_vectors, _source_notes(words, settings)
+        size = f"{len(vocabulary.words)} words from {len(train_rows)} training utterances"
+        notes = [f"vocabulary of {size}", *source_notes]
         if path is not None:
             key = ("word vectors", path)
             if key not in source.cache:
                 source.cache[key] = read_word_vectors(path, words.words)
             found: WordVectors = source.cache[key]
             matrix = found.matrix(vocabulary)
-            vector_notes = tuple(f"{path}: {note}" for note in found.notes)
-        size = f"{len(vocabulary.words)} words from {len(train_rows)} training utterances"
+            notes += [f"{path}: {note}" for note in found.notes]
         return cls(
             settings=settings,
             rules=words.rules,
             vocabulary=vocabulary,
             vectors=matrix,
-            source_notes=_source_notes(words, settings),
-            other_notes=((f"vocabulary of {size}",), vector_notes),
+            source_notes=source_notes,
+            fit_notes=tuple(notes),
         )
 
     @classmethod
@@ -167,7 +165,7 @@ class Words(Step[WordSettings]):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return (*self.other_notes[0], *self.source_notes, *self.other_notes[1])
+        return self.fit_notes
 
 
 def _cut(times: DoubleArray, how: WordSettings, shift: float, first: int, last: int) -> IntArray:

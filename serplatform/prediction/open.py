@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from serplatform.artifacts.bundle import BundleDescription, BundledMember
-from serplatform.artifacts.ensemble import read_ensemble
+from serplatform.artifacts.ensemble import MemberRecord, read_ensemble
 from serplatform.artifacts.files import file_sha256
 from serplatform.artifacts.records import read_record
 from serplatform.artifacts.run import RunDescription
@@ -116,16 +116,8 @@ def open_ensemble(path: Path) -> PredictionSystem:
             if row["run"] not in runs:
                 runs[row["run"]] = _find_run(path, row["run"], ensemble["folds_hash"])
             run = runs[row["run"]]
-            members.append(
-                MemberModel(
-                    name=row["member"],
-                    architecture=row["architecture"],
-                    directory=_existing(run.model_directory(row["trial"], entry["fold"]), run.path),
-                    position=order[row["member"]],
-                    temperature=row["temperature"],
-                    share=row["share"],
-                )
-            )
+            directory = _existing(run.model_directory(row["trial"], entry["fold"]), run.path)
+            members.append(_member(row, directory, order[row["member"]]))
         folds.append(
             FoldSystem(
                 fold=entry["fold"],
@@ -194,8 +186,8 @@ def read_bundle(path: Path) -> PredictionSystem:
     bundle = read_record(BundleDescription, file, "bundle description", "export again")
     if bundle["sha256"] != contents_digest(bundle):
         raise ArtifactError(f"{file}: its contents were altered; copy the bundle or export again")
-    if faults := _file_faults(path, bundle["files"]):
-        raise ArtifactError(f"{path}: the bundle is not whole; copy it or export it again:", faults)
+    if errors := _file_errors(path, bundle["files"]):
+        raise ArtifactError(f"{path}: the bundle is not whole; copy it or export it again:", errors)
     listed = {str(PurePosixPath(name).parent) for name in bundle["files"]}
     for row in (row for entry in bundle["folds"] for row in entry["members"]):
         if row["directory"] not in listed:
@@ -211,7 +203,10 @@ def read_bundle(path: Path) -> PredictionSystem:
         folds=tuple(
             FoldSystem(
                 fold=entry["fold"],
-                members=tuple(_member(path, row) for row in entry["members"]),
+                members=tuple(
+                    _member(row, path / row["directory"], row["position"])
+                    for row in entry["members"]
+                ),
                 parameters=entry["parameters"],
                 num_candidates=entry["num_candidates"],
             )
@@ -223,27 +218,27 @@ def read_bundle(path: Path) -> PredictionSystem:
     )
 
 
-def _member(path: Path, row: BundledMember) -> MemberModel:
+def _member(row: BundledMember | MemberRecord, directory: Path, position: int) -> MemberModel:
     return MemberModel(
         name=row["member"],
         architecture=row["architecture"],
-        directory=path / row["directory"],
-        position=row["position"],
+        directory=directory,
+        position=position,
         temperature=row["temperature"],
         share=row["share"],
     )
 
 
-def _file_faults(path: Path, files: Mapping[str, str]) -> list[str]:
-    faults = []
+def _file_errors(path: Path, files: Mapping[str, str]) -> list[str]:
+    errors = []
     for name, expected in files.items():
         parts = PurePosixPath(name).parts
         if PurePosixPath(name).is_absolute() or ".." in parts:
-            faults.append(f"{name}: leads out of the bundle")
+            errors.append(f"{name}: leads out of the bundle")
             continue
         file = path / name
         if not file.is_file():
-            faults.append(f"{name}: is missing")
+            errors.append(f"{name}: is missing")
         elif file_sha256(file) != expected:
-            faults.append(f"{name}: is truncated or altered (its checksum does not match)")
-    return faults
+            errors.append(f"{name}: is truncated or altered (its checksum does not match)")
+    return errors

@@ -20,9 +20,9 @@ from serplatform.corpora.base import Span
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.features.base import FEATURES, FeatureExtractor
 from serplatform.features.clip import Clip
-from serplatform.inputs.joined import spec_parts
 from serplatform.inputs.new_audio import ExtractedClip, NewAudio, SpeakerMoments
 from serplatform.inputs.pipeline import InputPipeline
+from serplatform.inputs.selection import spec_parts
 from serplatform.prediction.system import PredictionSystem
 from serplatform.training.bundle import LoadedModel, load_model
 

@@ -127,12 +127,12 @@ def _inside(
     folder: Path, refused: list[UnusableRecording], passed_over: Counter[str]
 ) -> list[Path]:
     """Files below a folder that may be audio."""
-    faults: list[UnusableRecording] = []
+    errors: list[UnusableRecording] = []
     others: Counter[str] = Counter()
 
     def unreadable(error: OSError) -> None:
         name = printable(error.filename or folder)
-        faults.append(UnusableRecording(name=name, reason=f"cannot be read ({error.strerror})"))
+        errors.append(UnusableRecording(name=name, reason=f"cannot be read ({error.strerror})"))
 
     files = []
     for parent, folders, names in os.walk(folder, onerror=unreadable):
@@ -145,15 +145,15 @@ def _inside(
                 others[suffix] += 1
             else:
                 files.append(Path(parent, name))
-    if not files and not faults:
+    if not files and not errors:
         told = passed_over_text(others)
-        faults.append(
+        errors.append(
             UnusableRecording(
                 name=printable(folder),
                 reason="no audio file in this folder" + (told and f" ({told})"),
             )
         )
-    refused.extend(faults)
+    refused.extend(errors)
     passed_over.update(others)
     return files
 

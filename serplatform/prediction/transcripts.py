@@ -55,18 +55,18 @@ class Transcripts:
                 f"{', '.join(columns or ['nothing'])}"
             )
         texts: dict[str, str] = {}
-        faults = []
+        errors = []
         try:
             for row in reader:
                 name, text = row["file"], row["text"]
                 if not name or text is None:
-                    faults.append(f"line {reader.line_num}: needs a file and a text")
+                    errors.append(f"line {reader.line_num}: needs a file and a text")
                 elif texts.setdefault(name, text) != text:
-                    faults.append(f"line {reader.line_num}: another text for '{name}'")
+                    errors.append(f"line {reader.line_num}: another text for '{name}'")
         except csv.Error as error:
             raise BadInputError(f"{path}: line {reader.line_num}: {error}") from None
-        if faults:
-            raise BadInputError(f"{path}: has {len(faults)} fault(s):", faults[:20])
+        if errors:
+            raise BadInputError(f"{path}: has {len(errors)} fault(s):", errors[:20])
         return cls(texts, path)
 
     def of(self, path: Path) -> str | None:

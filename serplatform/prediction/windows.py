@@ -54,13 +54,13 @@ class WindowPlan:
     hop: float
 
     def __post_init__(self) -> None:
-        faults = []
+        errors = []
         if not self.window >= MIN_WINDOW:
-            faults.append(f"--window {self.window:g}: must be at least {MIN_WINDOW} seconds")
+            errors.append(f"--window {self.window:g}: must be at least {MIN_WINDOW} seconds")
         if not self.hop >= MIN_HOP:
-            faults.append(f"--hop {self.hop:g}: must be at least {MIN_HOP} seconds")
-        if faults:
-            raise BadInputError("\n".join(faults))
+            errors.append(f"--hop {self.hop:g}: must be at least {MIN_HOP} seconds")
+        if errors:
+            raise BadInputError("\n".join(errors))
 
 
 def cut(blocks: Iterable[FloatArray], window: int, hop: int) -> Iterator[tuple[int, FloatArray]]:

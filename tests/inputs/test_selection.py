@@ -7,8 +7,13 @@ from serplatform.datasets.dataset import Dataset
 from serplatform.datasets.fold_data import FoldData, StoredClips
 from serplatform.errors import BadInputError
 from serplatform.inputs.config import DataConfig
-from serplatform.inputs.joined import common_shift, feature_parts, join_frames, spec_parts
-from serplatform.inputs.selection import Selection
+from serplatform.inputs.selection import (
+    Selection,
+    common_shift,
+    feature_parts,
+    join_frames,
+    spec_parts,
+)
 from serplatform.protocols.plan import make_plan
 from serplatform.testing.synthetic import make_dataset
 
