@@ -13,6 +13,7 @@ import numpy as np
 from serplatform.artifacts.dataset import read_dataset_description
 from serplatform.artifacts.ensemble import EnsembleRecord, read_ensemble
 from serplatform.ensemble.build import SYSTEMS
+from serplatform.ensemble.evaluation import over_folds
 from serplatform.errors import ArtifactError
 from serplatform.metrics import METRICS, classification_metrics
 from serplatform.prediction.system import PredictionSystem
@@ -75,17 +76,10 @@ def _run_metrics(
     fold = np.array([row["fold"] for row in rows])
     speakers = [row["speaker_id"] for row in rows]
     pooled = bootstrap_intervals(truth, posteriors, speakers, num_resamples=NUM_RESAMPLES, seed=0)
-    each = [
-        classification_metrics(truth[fold == k], posteriors[fold == k]) for k in np.unique(fold)
-    ]
-    return {
-        name: {
-            **pooled[name].as_dict(),
-            "mean": float(np.mean([m[name] for m in each])),
-            "sd": float(np.std([m[name] for m in each], ddof=1)) if len(each) > 1 else None,
-        }
-        for name in METRICS
-    }
+    over = over_folds(
+        [classification_metrics(truth[fold == k], posteriors[fold == k]) for k in np.unique(fold)]
+    )
+    return {name: {**pooled[name].as_dict(), **over[name]} for name in METRICS}
 
 
 def _of_ensemble(system: PredictionSystem, ensemble: EnsembleRecord) -> dict[str, Any]:

@@ -87,8 +87,7 @@ class Predictor:
         self, clips: Sequence[ExtractedClip], speaker: SpeakerMoments | None = None
     ) -> DoubleArray:
         """(N, K): the mean over folds of :meth:`fold_posteriors`."""
-        mean = self.fold_posteriors(clips, speaker).mean(axis=0)
-        return np.asarray(mean / mean.sum(axis=1, keepdims=True), dtype=np.float64)
+        return average(self.fold_posteriors(clips, speaker))
 
     def fold_posteriors(
         self, clips: Sequence[ExtractedClip], speaker: SpeakerMoments | None = None
@@ -144,6 +143,12 @@ class Predictor:
                         "be used together"
                     )
         return found
+
+
+def average(folds: DoubleArray) -> DoubleArray:
+    """(F, N, K) posteriors of each fold to their mean, (N, K)."""
+    mean = folds.mean(axis=0)
+    return np.asarray(mean / mean.sum(axis=1, keepdims=True), dtype=np.float64)
 
 
 def _extractor(name: str, found: tuple[Path, Mapping[str, Any]]) -> FeatureExtractor:
