@@ -10,7 +10,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from serplatform.alignment.words import words_of
+from serplatform.alignment.segments import words_of
 from serplatform.arrays import FloatArray, IntArray
 from serplatform.corpora.base import Span
 from serplatform.inputs.clips import ClipSource

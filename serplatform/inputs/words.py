@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from serplatform.alignment.words import (
+from serplatform.alignment.segments import (
     divide_silence,
     equal_segments,
     frame_spans,
