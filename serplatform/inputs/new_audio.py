@@ -77,8 +77,12 @@ class NewAudio(ClipSource):
 
     def words(self, rules: int | None = None) -> TimedWords:
         """Words of every clip: of its alignment, else of its transcript."""
-        found = ((*words_of(clip.spans), clip.text) for clip in self._clips)
-        return TimedWords.collect(found, rules or 1)
+        key = ("words", rules)
+        if key not in self.cache:
+            found = ((*words_of(clip.spans), clip.text) for clip in self._clips)
+            self.cache[key] = TimedWords.collect(found, rules or 1)
+        words: TimedWords = self.cache[key]
+        return words
 
 
 class SpeakerMoments:
