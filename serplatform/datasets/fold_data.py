@@ -25,7 +25,7 @@ from serplatform.inputs.augmentation import Augmentation
 from serplatform.inputs.clips import ClipSource
 from serplatform.inputs.config import DataConfig
 from serplatform.inputs.pipeline import InputPipeline
-from serplatform.inputs.selection import Selection
+from serplatform.inputs.selection import FrameSelection
 from serplatform.inputs.timed_words import TimedWords
 from serplatform.inputs.words import Words
 from serplatform.models.base import Batch, InputSpec
@@ -89,7 +89,7 @@ class FoldData:
             raise BadInputError(f"fold {fold} of '{plan.protocol}' has no training rows")
         info = dataset.feature_info(config.feature)
         source = StoredClips(dataset, self._speaker_rows())
-        selection = Selection(
+        selection = FrameSelection(
             feature=info.name, spec=info.spec, frame_shift=info.frame_shift, trim=config.trim
         )
         self.pipeline = InputPipeline.fit(config, selection, source, train)

@@ -20,7 +20,7 @@ from serplatform.inputs.config import DataConfig
 from serplatform.inputs.deltas import Deltas
 from serplatform.inputs.normalization import Normalization
 from serplatform.inputs.pooling import Pooling
-from serplatform.inputs.selection import Selection
+from serplatform.inputs.selection import FrameSelection
 from serplatform.inputs.step import Step
 from serplatform.inputs.words import Words
 
@@ -40,13 +40,13 @@ class InputPipeline:
         dim: D, values of a frame of the model's input.
     """
 
-    selection: Selection
+    selection: FrameSelection
     steps: tuple[Step[Any], ...]
     dim: int
 
     @classmethod
     def fit(
-        cls, config: DataConfig, selection: Selection, source: ClipSource, train_rows: IntArray
+        cls, config: DataConfig, selection: FrameSelection, source: ClipSource, train_rows: IntArray
     ) -> InputPipeline:
         """Fit every step on the training rows, as the steps before it leave them.
 
@@ -66,7 +66,7 @@ class InputPipeline:
         """The pipeline that :meth:`describe` described, of this version or an earlier one."""
         steps = (kind.load(stored) for kind in STEPS)
         found = tuple(step for step in steps if step is not None)
-        return cls(Selection.load(stored), found, stored["dim"])
+        return cls(FrameSelection.load(stored), found, stored["dim"])
 
     def describe(self) -> Preprocessing:
         """Everything that turns new audio into the same input, JSON-serialisable."""

@@ -46,7 +46,7 @@ class TrimSettings:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Selection:
+class FrameSelection:
     """What is read of every utterance.
 
     Attributes:
@@ -62,7 +62,7 @@ class Selection:
     trim: bool
 
     @classmethod
-    def load(cls, stored: Preprocessing) -> Selection:
+    def load(cls, stored: Preprocessing) -> FrameSelection:
         """Make it again from a model's description."""
         return cls(**{field.name: stored[field.name] for field in dataclasses.fields(cls)})  # type: ignore[literal-required]
 

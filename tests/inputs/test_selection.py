@@ -8,7 +8,7 @@ from serplatform.datasets.fold_data import FoldData, StoredClips
 from serplatform.errors import BadInputError
 from serplatform.inputs.config import DataConfig
 from serplatform.inputs.selection import (
-    Selection,
+    FrameSelection,
     common_shift,
     feature_parts,
     join_frames,
@@ -28,7 +28,7 @@ def dataset(tmp_path_factory):
 def test_frames_stand_side_by_side(dataset):
     name = "log_mel_23+mfcc_40"
     assert dataset.feature_info(name).dim == 63
-    selection = Selection(feature=name, spec={}, frame_shift=0.01, trim=False)
+    selection = FrameSelection(feature=name, spec={}, frame_shift=0.01, trim=False)
     clips = selection.apply(StoredClips(dataset, []))
     assert clips.dim == 63
     for row in range(len(dataset)):

@@ -26,7 +26,7 @@ from serplatform.errors import BadInputError
 from serplatform.inputs.clips import Clips
 from serplatform.inputs.config import DataConfig
 from serplatform.inputs.new_audio import ExtractedClip, NewAudio
-from serplatform.inputs.selection import Selection
+from serplatform.inputs.selection import FrameSelection
 from serplatform.inputs.timed_words import rescale
 from serplatform.inputs.words import Words, WordSettings
 from serplatform.protocols.plan import make_plan
@@ -94,7 +94,7 @@ def dataset(base: Path, tmp_path: Path) -> Dataset:
     return rewrite(path, utterances=utterances, alignment=table)
 
 
-SELECTION = Selection(feature=NAME, spec={}, frame_shift=0.01, trim=False)
+SELECTION = FrameSelection(feature=NAME, spec={}, frame_shift=0.01, trim=False)
 
 
 class Fitted:
