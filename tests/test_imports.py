@@ -27,6 +27,7 @@ ROWS = [
     {"features"},
     {"protocols"},
     {"models"},
+    {"inputs"},
     {"datasets"},
     {"training"},
     {"search"},
@@ -51,7 +52,7 @@ HOMES = {
     "plotly": {"report"},
     "jinja2": {"report"},
     "espeakng_loader": {"corpora"},
-    "torch": {"models", "datasets", "training", "distributed", "prediction", "testing"},
+    "torch": {"models", "inputs", "datasets", "training", "distributed", "prediction", "testing"},
     **{name: set() for name in ("pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve")},
 }
 

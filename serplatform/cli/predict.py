@@ -16,8 +16,8 @@ from serplatform.cli.output import JSON, encodable, result, say
 from serplatform.errors import BadInputError, unknown_name
 
 if TYPE_CHECKING:
-    from serplatform.prediction.predict import Tally
-    from serplatform.prediction.sources import Refused, Source
+    from serplatform.prediction.predict import PredictionTally
+    from serplatform.prediction.recordings import RecordingFile, UnusableRecording
     from serplatform.prediction.windows import WindowPlan
 
 _SHOWN = 20  # refused recordings named on stderr
@@ -108,12 +108,12 @@ def command(
     """
     from serplatform.artifacts.files import atomic_path
     from serplatform.ensemble.rejection import parse_wish
+    from serplatform.prediction.open import open_system
     from serplatform.prediction.output import FORMATS, row_values
-    from serplatform.prediction.predict import SPEAKERS, Tally, predict
+    from serplatform.prediction.predict import SPEAKERS, PredictionTally, predict
     from serplatform.prediction.predictor import Predictor
     from serplatform.prediction.rejection import make_rejector
-    from serplatform.prediction.system import open_system
-    from serplatform.prediction.words import Transcripts, WordReader
+    from serplatform.prediction.transcripts import Transcripts, WordReader
     from serplatform.storage.destination import check_file
     from serplatform.storage.mirror import open_copy
     from serplatform.storage.outgoing import written_file
@@ -138,21 +138,21 @@ def command(
     rejector = None if wish is None else make_rejector(opened, wish)
     predictor = Predictor(opened, device=device)
     reader = None
-    if predictor.word_settings:
-        reader = WordReader(predictor.word_settings, transcripts, windows=plan is not None)
+    if predictor.vocabularies:
+        reader = WordReader(predictor.vocabularies, transcripts, windows=plan is not None)
     elif transcripts is not None:
         say("Note: --text is not used: no model of this system reads words.")
     say(opened.describe())
     if opened.synthetic:
         say("Note: the models were trained on synthetic speech: a demonstration, nothing more.")
-    if predictor.speaker_settings:
+    if predictor.speaker_pipelines:
         whose = {"folder": "each folder's recordings", "file": "each file", "all": "all audio"}
         say(f"Note: models normalise by speaker; {whose[speaker]} is taken as one (--speaker).")
     if rejector is not None:
         say(f"Note: {rejector.describe()}.")
     loading = time.monotonic() - begun
 
-    tally = Tally(refused=refused)
+    tally = PredictionTally(refused=refused)
     rows = predict(
         predictor,
         sources,
@@ -226,9 +226,9 @@ def _plan(window: float | None, hop: float | None) -> WindowPlan | None:
     return WindowPlan(window=window, hop=window / 3 if hop is None else hop)
 
 
-def _sources(audio: list[str]) -> tuple[list[Source], list[Refused], Counter[str]]:
+def _sources(audio: list[str]) -> tuple[list[RecordingFile], list[UnusableRecording], Counter[str]]:
     """Recordings, what is refused, and what was passed over in folders."""
-    from serplatform.prediction.sources import STDIN, find_recordings, listed_paths
+    from serplatform.prediction.recordings import STDIN, find_recordings, listed_paths
 
     listed = listed_paths(sys.stdin.buffer.read()) if STDIN in audio else []
     if STDIN in audio and not listed:
@@ -238,10 +238,10 @@ def _sources(audio: list[str]) -> tuple[list[Source], list[Refused], Counter[str
     return sources, refused, passed_over
 
 
-def _report(tally: Tally, loading: float, passed_over: Counter[str]) -> None:
+def _report(tally: PredictionTally, loading: float, passed_over: Counter[str]) -> None:
     """Say what was left out and how fast it went."""
     from serplatform.prediction.output import visible
-    from serplatform.prediction.sources import tell_passed_over
+    from serplatform.prediction.recordings import passed_over_text
 
     for refused in tally.refused[:_SHOWN]:
         say(f"Left out {visible(refused.name)}: {refused.reason}")
@@ -257,13 +257,13 @@ def _report(tally: Tally, loading: float, passed_over: Counter[str]) -> None:
             f"{tally.seconds:.2f} s{told}; loading took {loading:.2f} s"
             + (f"; not sure of {tally.not_sure}" if tally.not_sure else "")
         )
-    others = tell_passed_over(passed_over)
+    others = passed_over_text(passed_over)
     if tally.refused or others:
         told = f"{tally.recordings} classified, {len(tally.refused)} left out"
         say(told + (others and f"; passed over in folders: {others}"))
 
 
-def _check(tally: Tally) -> None:
+def _check(tally: PredictionTally) -> None:
     """Refuse when nothing could be used.
 
     Raises:

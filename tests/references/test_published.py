@@ -3,8 +3,8 @@
 import pytest
 
 from serplatform.config import config_faults
-from serplatform.datasets.data_config import DataConfig
 from serplatform.errors import SerplatformError
+from serplatform.inputs.config import DataConfig
 from serplatform.models.base import ARCHITECTURES
 from serplatform.protocols.base import PROTOCOLS
 from serplatform.references.published import (

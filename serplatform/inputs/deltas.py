@@ -7,7 +7,7 @@ Eq. (5.16)), the edge frames repeated; second derivatives are those of the first
 .. math:: d_t = \frac{\sum_{n=1}^{2} n (c_{t+n} - c_{t-n})}{2 \sum_{n=1}^{2} n^2}
 
 They are taken of the frames that are kept, before normalisation, so that each has its own mean
-and deviation. A constant added to frames, as by a gain, leaves them as they are.
+and standard deviation. A constant added to frames, as by a gain, leaves them as they are.
 
 Shapes: T frames, D values a frame, O order: 0, 1 or 2.
 """
@@ -15,11 +15,15 @@ Shapes: T frames, D values a frame, O order: 0, 1 or 2.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
 from serplatform.arrays import FloatArray, IntArray
-from serplatform.datasets.joined import FrameViews
+from serplatform.artifacts.model import Preprocessing
+from serplatform.config import setting
+from serplatform.inputs.clips import Clips
+from serplatform.inputs.step import Step
 
 #: frames either way
 WINDOW = 2
@@ -62,32 +66,42 @@ def _derivative(frames: FloatArray) -> FloatArray:
     return total
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DeltaSettings:
+    """``data.deltas``."""
+
+    deltas: int = setting(
+        0,
+        "time derivatives appended to the frames: 1, the first; 2, the second too",
+        low=0,
+        high=2,
+    )
+
+
 @dataclasses.dataclass(frozen=True)
-class DeltaViews:
-    """Views whose frames carry their derivatives; computed anew at every call.
+class Deltas(Step[DeltaSettings]):
+    """Append derivatives of the frames that are kept; computed whenever frames are asked for.
 
     Attributes:
-        base: without them.
         order: O, 1 or 2.
     """
 
-    base: FrameViews
     order: int
 
-    @property
-    def num_frames(self) -> IntArray:
-        """(N,) frames of each utterance."""
-        return self.base.num_frames
+    @classmethod
+    def fit(cls, config: DeltaSettings, clips: Clips, train_rows: IntArray) -> Deltas | None:
+        return cls(config.deltas) if config.deltas else None
 
-    @property
-    def dim(self) -> int:
-        """Values of a frame, derivatives included."""
-        return self.base.dim * (1 + self.order)
+    @classmethod
+    def load(cls, stored: Preprocessing) -> Deltas | None:
+        order = stored.get("deltas", 0)
+        return cls(order) if order else None
 
-    def frames(self, row: int, first: int = 0, last: int | None = None) -> FloatArray:
-        """Frames ``first`` to ``last`` (excluded) of an utterance; these alone are looked at."""
-        return append_deltas(self.base.frames(row, first, last), self.order)
+    def describe(self) -> dict[str, Any]:
+        return {"deltas": self.order}
 
-    def release(self) -> None:
-        """Give the resident pages of the base back."""
-        self.base.release()
+    def apply(self, clips: Clips) -> Clips:
+        order = self.order
+        return clips.changed(
+            lambda frames, row, key: append_deltas(frames, order), self, clips.dim * (1 + order)
+        )

@@ -7,10 +7,10 @@ import pytest
 
 from serplatform.corpora.audio import AudioError
 from serplatform.errors import BadInputError
-from serplatform.prediction.words import Transcripts, WordReader
+from serplatform.prediction.transcripts import Transcripts, WordReader
 
-ENGLISH = [{"vocabulary": ["the", "door", "dogs", "kids"]}]
-POLISH = [{"vocabulary": ["drzwi", "się", "otwierają", "źle"]}]
+ENGLISH = [["the", "door", "dogs", "kids"]]
+POLISH = [["drzwi", "się", "otwierają", "źle"]]
 NOISE = np.random.default_rng(0).normal(0, 0.1, 8000).astype(np.float32)
 
 

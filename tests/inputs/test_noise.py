@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from serplatform.datasets.data_config import DataConfig
 from serplatform.datasets.dataset import Dataset
 from serplatform.datasets.fold_data import FoldData
+from serplatform.inputs.config import DataConfig
 from serplatform.protocols.plan import make_plan
 from serplatform.testing.synthetic import make_dataset
 from serplatform.training.trial_config import resolve

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from serplatform.datasets.vocabulary import PADDING_ID, UNKNOWN_ID, Vocabulary
 from serplatform.errors import BadInputError
+from serplatform.inputs.vocabulary import PADDING_ID, UNKNOWN_ID, Vocabulary
 
 
 def test_padding_and_unknown_are_different_ids_that_no_word_has() -> None:

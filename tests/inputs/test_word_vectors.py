@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from serplatform.datasets.vocabulary import Vocabulary
-from serplatform.datasets.word_vectors import read_word_vectors
 from serplatform.errors import BadInputError
+from serplatform.inputs.vocabulary import Vocabulary
+from serplatform.inputs.word_vectors import read_word_vectors
 
 
 def write(path: Path, text: str | bytes) -> Path:

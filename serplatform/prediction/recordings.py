@@ -32,7 +32,7 @@ LINKED, AGAIN = "link(s) to folders, not followed", "further name(s) of a file"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Source:
+class RecordingFile:
     """One recording.
 
     Attributes:
@@ -45,7 +45,7 @@ class Source:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Refused:
+class UnusableRecording:
     """A recording or folder that gives no result, and why."""
 
     name: str
@@ -78,7 +78,7 @@ def listed_paths(content: bytes) -> list[str]:
 
 def find_recordings(
     arguments: Sequence[str], listed: Sequence[str] = (), passed_over: Counter[str] | None = None
-) -> tuple[list[Source], list[Refused]]:
+) -> tuple[list[RecordingFile], list[UnusableRecording]]:
     """Expand what the user names into recordings, each once, in the order given.
 
     Folders are searched through all their folders, in sorted order; links to folders are not
@@ -95,19 +95,19 @@ def find_recordings(
         Recordings, and folders that hold none or cannot be read.
     """
     passed_over = Counter() if passed_over is None else passed_over
-    found: dict[str, Source] = {}
-    refused: list[Refused] = []
+    found: dict[str, RecordingFile] = {}
+    refused: list[UnusableRecording] = []
     for argument in arguments:
         for given in listed if argument == STDIN else (argument,):
             path = _existing(given)
             # a name that is too long, or whose folder is closed, is refused when it is read
             if os.path.isdir(path):
                 sources = [
-                    Source(path=file, name=printable(file))
+                    RecordingFile(path=file, name=printable(file))
                     for file in _inside(path, refused, passed_over)
                 ]
             else:
-                sources = [Source(path=path, name=printable(Path(given)))]
+                sources = [RecordingFile(path=path, name=printable(Path(given)))]
             for source in sources:
                 first = found.setdefault(os.path.realpath(source.path), source)
                 passed_over[AGAIN] += first.name != source.name
@@ -123,14 +123,16 @@ def _existing(given: str) -> Path:
     return Path(given)
 
 
-def _inside(folder: Path, refused: list[Refused], passed_over: Counter[str]) -> list[Path]:
+def _inside(
+    folder: Path, refused: list[UnusableRecording], passed_over: Counter[str]
+) -> list[Path]:
     """Files below a folder that may be audio."""
-    faults: list[Refused] = []
+    errors: list[UnusableRecording] = []
     others: Counter[str] = Counter()
 
     def unreadable(error: OSError) -> None:
         name = printable(error.filename or folder)
-        faults.append(Refused(name=name, reason=f"cannot be read ({error.strerror})"))
+        errors.append(UnusableRecording(name=name, reason=f"cannot be read ({error.strerror})"))
 
     files = []
     for parent, folders, names in os.walk(folder, onerror=unreadable):
@@ -143,15 +145,15 @@ def _inside(folder: Path, refused: list[Refused], passed_over: Counter[str]) -> 
                 others[suffix] += 1
             else:
                 files.append(Path(parent, name))
-    if not files and not faults:
-        told = tell_passed_over(others)
-        faults.append(
-            Refused(
+    if not files and not errors:
+        told = passed_over_text(others)
+        errors.append(
+            UnusableRecording(
                 name=printable(folder),
                 reason="no audio file in this folder" + (told and f" ({told})"),
             )
         )
-    refused.extend(faults)
+    refused.extend(errors)
     passed_over.update(others)
     return files
 
@@ -160,11 +162,11 @@ def _is_hidden(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"
 
 
-def tell_passed_over(passed_over: Counter[str]) -> str:
+def passed_over_text(passed_over: Counter[str]) -> str:
     """What was passed over, in words; empty where nothing was.
 
     Example:
-        >>> tell_passed_over(Counter({".csv": 2, HIDDEN: 3, ".json": 1}))
+        >>> passed_over_text(Counter({".csv": 2, HIDDEN: 3, ".json": 1}))
         '3 hidden, 3 not audio: 2 .csv, 1 .json'
     """
     kinds = (HIDDEN, LINKED, AGAIN)

@@ -8,7 +8,6 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from serplatform.alignment.base import Aligner, AlignmentFailure, get_aligner
 from serplatform.alignment.files import composed, decode_text
@@ -56,18 +55,18 @@ class Transcripts:
                 f"{', '.join(columns or ['nothing'])}"
             )
         texts: dict[str, str] = {}
-        faults = []
+        errors = []
         try:
             for row in reader:
                 name, text = row["file"], row["text"]
                 if not name or text is None:
-                    faults.append(f"line {reader.line_num}: needs a file and a text")
+                    errors.append(f"line {reader.line_num}: needs a file and a text")
                 elif texts.setdefault(name, text) != text:
-                    faults.append(f"line {reader.line_num}: another text for '{name}'")
+                    errors.append(f"line {reader.line_num}: another text for '{name}'")
         except csv.Error as error:
             raise BadInputError(f"{path}: line {reader.line_num}: {error}") from None
-        if faults:
-            raise BadInputError(f"{path}: has {len(faults)} fault(s):", faults[:20])
+        if errors:
+            raise BadInputError(f"{path}: has {len(errors)} fault(s):", errors[:20])
         return cls(texts, path)
 
     def of(self, path: Path) -> str | None:
@@ -97,7 +96,7 @@ class WordReader:
     equally.
 
     Args:
-        settings: of the models, ``preprocessing["words"]`` each.
+        vocabularies: words of each model that needs words.
         transcripts: of the recordings, or None.
         windows: clips are windows, which have no transcripts.
 
@@ -107,7 +106,7 @@ class WordReader:
 
     def __init__(
         self,
-        settings: Sequence[Mapping[str, Any]],
+        vocabularies: Sequence[Sequence[str]],
         transcripts: Transcripts | None,
         *,
         windows: bool = False,
@@ -119,7 +118,7 @@ class WordReader:
                 "--text gives the text of whole recordings, which windows have not; leave --text "
                 "or --window out"
             )
-        vocabulary = sorted({word for s in settings for word in s["vocabulary"]})
+        vocabulary = sorted({word for words in vocabularies for word in words})
         self._aligner = _english_aligner(vocabulary)
         if self._aligner is None and transcripts is None:
             raise BadInputError(

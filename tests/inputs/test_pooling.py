@@ -1,15 +1,18 @@
 """Functionals of utterances and of their segments, by hand."""
 
+import json
+
 import numpy as np
 import pytest
 
 from serplatform.corpora.base import Span
-from serplatform.datasets.data_config import DataConfig
 from serplatform.datasets.dataset import Dataset
 from serplatform.datasets.fold_data import FoldData
-from serplatform.datasets.pooling import PoolingConfig, pool
 from serplatform.errors import BadInputError
-from serplatform.prediction.predictor import ClipInput, SpeakerMoments, _model_frames
+from serplatform.inputs.config import DataConfig
+from serplatform.inputs.new_audio import ExtractedClip, NewAudio, SpeakerMoments
+from serplatform.inputs.pipeline import InputPipeline
+from serplatform.inputs.pooling import Pooling, PoolingSettings
 from serplatform.protocols.plan import make_plan
 from serplatform.testing.synthetic import make_dataset
 from serplatform.training.trial_config import resolve
@@ -18,7 +21,17 @@ SHIFT = 0.01
 
 
 def config(unit="words", segments=3, statistics="dynamics", layout="vector"):
-    return PoolingConfig(unit=unit, segments=segments, statistics=statistics, layout=layout)
+    settings = PoolingSettings(
+        pooling=unit,
+        pooling_segments=segments,
+        pooling_statistics=statistics,
+        pooling_layout=layout,
+    )
+    return Pooling(settings)
+
+
+def pool(frames, pooling, shift, words=None):
+    return pooling.pool(frames, shift, words)
 
 
 @pytest.fixture(scope="module")
@@ -110,16 +123,16 @@ def test_normalization_is_over_a_speakers_utterances(dataset):
     rows = data.rows("test")
     batch = data.collate(rows)
     assert batch.lengths.tolist() == [1] * len(rows)
-    chosen = data.config.pooling_config
+    chosen = data.pipeline.step(Pooling)
     raw = np.concatenate(
         [pool(dataset.frames("log_mel_23", int(r)), chosen, SHIFT) for r in rows]
     ).astype(np.float64)
     speakers = np.array(data.speaker_ids("test"))
     for name in set(speakers):
         own = raw[speakers == name]
-        deviation = own.std(0)
-        usable = deviation > 0.1 * raw.std(0)  # above the floor
-        expected = (own - own.mean(0)) / np.where(usable, deviation, 1.0)
+        std = own.std(0)
+        usable = std > 0.1 * raw.std(0)  # above the floor
+        expected = (own - own.mean(0)) / np.where(usable, std, 1.0)
         got = batch.frames[speakers == name, 0].numpy()
         np.testing.assert_allclose(got[:, usable], expected[:, usable], rtol=1e-2, atol=2e-2)
 
@@ -131,7 +144,7 @@ def test_new_audio_is_summed_up_as_training_was(dataset, pooling, trim):
     data = FoldData(dataset, plan, 0, DataConfig(pooling=pooling, trim=trim))
     assert any("follow the words" in note for note in data.notes) == (pooling == "words")
     assert not any("vocabulary" in note for note in data.notes)
-    settings = data.preprocessing()
+    pipeline = InputPipeline.load(json.loads(json.dumps(data.preprocessing())))
     table = dataset.utterances
     spans = dataset.alignment.to_pylist()
     row = int(data.rows("test")[0])
@@ -140,16 +153,17 @@ def test_new_audio_is_summed_up_as_training_was(dataset, pooling, trim):
         for s in spans
         if s["utterance_id"] == dataset.utterance_ids[row]
     )
-    clip = ClipInput(
+    clip = ExtractedClip(
         frames={"log_mel_23": dataset.frames("log_mel_23", row)},
         speech=(table["speech_start"][row].as_py(), table["speech_end"][row].as_py()),
         spans=own,
         text=table["text"][row].as_py(),
     )
-    kept = _model_frames(clip, settings)
-    np.testing.assert_array_equal(kept[0], data._views.frames(row)[0])
+    (kept,) = pipeline.unnormalized(NewAudio([clip])).frames(0, None)
+    stored = data.pipeline.unnormalized(data._clips.source).frames(row, None)
+    np.testing.assert_array_equal(kept, stored[0])
     moments = SpeakerMoments()
-    moments.add(clip, [settings])
+    moments.add(clip, [pipeline])
     assert moments.fewest == 1
 
 

@@ -3,11 +3,17 @@
 import numpy as np
 import pytest
 
-from serplatform.datasets.data_config import DataConfig
 from serplatform.datasets.dataset import Dataset
-from serplatform.datasets.fold_data import FoldData
-from serplatform.datasets.joined import clip_frames, common_shift, feature_parts, spec_parts
+from serplatform.datasets.fold_data import FoldData, StoredClips
 from serplatform.errors import BadInputError
+from serplatform.inputs.config import DataConfig
+from serplatform.inputs.selection import (
+    FrameSelection,
+    common_shift,
+    feature_parts,
+    join_frames,
+    spec_parts,
+)
 from serplatform.protocols.plan import make_plan
 from serplatform.testing.synthetic import make_dataset
 
@@ -20,14 +26,18 @@ def dataset(tmp_path_factory):
 
 
 def test_frames_stand_side_by_side(dataset):
-    views = dataset.views("log_mel_23+mfcc_40")
-    assert views.dim == 63
+    name = "log_mel_23+mfcc_40"
+    assert dataset.feature_info(name).dim == 63
+    selection = FrameSelection(feature=name, spec={}, frame_shift=0.01, trim=False)
+    clips = selection.apply(StoredClips(dataset, []))
+    assert clips.dim == 63
     for row in range(len(dataset)):
         first, second = dataset.frames("log_mel_23", row), dataset.frames("mfcc_40", row)
         count = min(len(first), len(second))
-        assert views.num_frames[row] == count
-        np.testing.assert_array_equal(views.frames(row)[:, :23], first[:count])
-        np.testing.assert_array_equal(views.frames(row, 2, 5)[:, 23:], second[2:5])
+        assert clips.num_frames[row] == dataset.num_frames(name)[row] == count
+        np.testing.assert_array_equal(clips.frames(row, None)[:, :23], first[:count])
+        np.testing.assert_array_equal(clips.frames(row, None)[:, 23:], second[:count])
+        np.testing.assert_array_equal(dataset.frames(name, row), clips.frames(row, None))
 
 
 def test_a_fold_reads_them_as_one_feature(dataset):
@@ -45,8 +55,8 @@ def test_a_fold_reads_them_as_one_feature(dataset):
 
 def test_the_shortest_feature_ends_a_clip():
     frames = {"a": np.ones((5, 2), np.float32), "b": np.zeros((3, 1), np.float32)}
-    assert clip_frames(frames, "a+b").tolist() == [[1, 1, 0]] * 3
-    assert clip_frames(frames, "a") is frames["a"]
+    assert join_frames([frames["a"], frames["b"]]).tolist() == [[1, 1, 0]] * 3
+    assert join_frames([frames["a"]]) is frames["a"]
 
 
 @pytest.mark.parametrize("name", ["a+", "+a", "a++b", "a+a"])
@@ -65,4 +75,4 @@ def test_what_is_lacking_is_named(dataset):
     assert dataset.lacking("mfcc_40+log_mel_23") == []
     assert dataset.lacking("mfcc_40+log_mel_64") == ["log_mel_64"]
     with pytest.raises(BadInputError, match="log_mel_64"):
-        dataset.views("mfcc_40+log_mel_64")
+        dataset.frames("mfcc_40+log_mel_64", 0)

@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from serplatform.arrays import FloatArray
-from serplatform.datasets.vocabulary import PADDING_ID, UNKNOWN_ID, Vocabulary
 from serplatform.errors import BadInputError
+from serplatform.inputs.vocabulary import PADDING_ID, UNKNOWN_ID, Vocabulary
 
 #: a file with more ragged lines than this share is not a file of word vectors
 MAX_RAGGED = 0.01
@@ -47,7 +47,7 @@ class WordVectors:
         """Initial vectors of all ids: (V, E).
 
         Padding is zero. The unknown word is the mean of the vectors found. A word without a
-        vector is drawn from a normal distribution with their mean and deviation.
+        vector is drawn from a normal distribution with their mean and standard deviation.
 
         Args:
             vocabulary: V ids.
@@ -62,15 +62,15 @@ class WordVectors:
         rows = [self.vectors[word] for word in vocabulary.words if word in self.vectors]
         known = np.stack(rows) if rows else np.zeros((1, self.dim), np.float32)
         mean = known.mean(axis=0)
-        deviation = known.std(axis=0) if len(rows) > 1 else np.zeros(self.dim, np.float32)
+        std = known.std(axis=0) if len(rows) > 1 else np.zeros(self.dim, np.float32)
         if not rows:
-            deviation = np.full(self.dim, 0.1, np.float32)
+            std = np.full(self.dim, 0.1, np.float32)
         matrix = np.empty((len(vocabulary), self.dim), dtype=np.float32)
         matrix[PADDING_ID] = 0.0
         matrix[UNKNOWN_ID] = mean
         for word in vocabulary.words:
             found = self.vectors.get(word)
-            drawn = mean + deviation * rng.standard_normal(self.dim).astype(np.float32)
+            drawn = mean + std * rng.standard_normal(self.dim).astype(np.float32)
             matrix[vocabulary.id_of(word)] = drawn if found is None else found
         return matrix
 

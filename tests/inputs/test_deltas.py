@@ -1,18 +1,20 @@
 """Time derivatives of frames: the formula, another library, and the same for new audio."""
 
 import dataclasses
+import json
 
 import librosa
 import numpy as np
 import pytest
 
-from serplatform.datasets.augmentation import draw
-from serplatform.datasets.data_config import DataConfig
 from serplatform.datasets.dataset import Dataset
-from serplatform.datasets.deltas import DeltaViews, append_deltas
 from serplatform.datasets.fold_data import FoldData
 from serplatform.errors import BadInputError
-from serplatform.prediction.predictor import ClipInput, SpeakerMoments, _key, _model_frames
+from serplatform.inputs.augmentation import draw
+from serplatform.inputs.config import DataConfig
+from serplatform.inputs.deltas import append_deltas
+from serplatform.inputs.new_audio import ExtractedClip, NewAudio, SpeakerMoments
+from serplatform.inputs.pipeline import InputPipeline
 from serplatform.protocols.plan import make_plan
 from serplatform.testing.synthetic import make_dataset
 from serplatform.training.trial_config import resolve
@@ -87,19 +89,20 @@ def test_moments_are_kept_apart_from_those_without(dataset, plan):
 def test_new_audio_gets_the_derivatives_of_training(dataset, plan, feature, trim, order):
     config = DataConfig(feature=feature, trim=trim, deltas=order)
     data = FoldData(dataset, plan, 0, dataclasses.replace(config, normalization="none"))
-    settings = data.preprocessing()
+    pipeline = InputPipeline.load(json.loads(json.dumps(data.preprocessing())))
     table = dataset.utterances
     for row in data.rows("test")[:4].tolist():
-        clip = ClipInput(
+        clip = ExtractedClip(
             frames={name: dataset.frames(name, row) for name in feature.split("+")},
             speech=(table["speech_start"][row].as_py(), table["speech_end"][row].as_py()),
         )
-        frames = _model_frames(clip, settings)
+        frames = pipeline.unnormalized(NewAudio([clip])).frames(0, None)
         np.testing.assert_array_equal(frames, data.collate(np.array([row])).frames[0].numpy())
     moments = SpeakerMoments()
-    moments.add(clip, [settings])
-    assert len(moments.settings(settings)["mean"]) == settings["dim"]
-    assert _key(settings) != _key({**settings, "deltas": 0})
+    without = InputPipeline.load({**data.preprocessing(), "deltas": 0})
+    moments.add(clip, [pipeline, pipeline, without])
+    dims = sorted(found.mean.shape[1] for found in moments.found.values())
+    assert dims == [pipeline.dim // (1 + order), pipeline.dim]  # equal pipelines are added once
 
 
 def test_speed_and_gain_come_before_the_derivatives(dataset, plan):
@@ -129,14 +132,6 @@ def test_a_masked_band_is_masked_with_its_derivatives(dataset, plan):
         assert draw(config, 3, int(row)).frequency_masks
         widths.append(int(masked[0].sum()))
     assert max(widths) > 4
-
-
-def test_views_look_at_the_stretch_alone(dataset):
-    views = DeltaViews(dataset.views(NAME), 1)
-    whole = dataset.frames(NAME, 0)
-    np.testing.assert_array_equal(views.frames(0, 3, 9), append_deltas(whole[3:9], 1))
-    assert views.dim == 46
-    assert views.num_frames[0] == len(whole)
 
 
 @pytest.mark.parametrize(

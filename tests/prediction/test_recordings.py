@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections import Counter
 
-from serplatform.prediction.sources import (
+from serplatform.prediction.recordings import (
     find_recordings,
     listed_paths,
+    passed_over_text,
     printable,
-    tell_passed_over,
 )
 
 
@@ -37,7 +37,7 @@ def test_every_file_of_a_folder_is_taken_in_order_unless_it_is_hidden_or_named_o
         *("b/1.FLAC", "b/2.wav", "b/c/deep.opus"),
     ]
     assert refused == []
-    assert tell_passed_over(passed_over) == (
+    assert passed_over_text(passed_over) == (
         "5 hidden, 5 not audio: 2 .csv, 1 .textgrid, 1 .json, 1 .txt"
     )
 
@@ -113,4 +113,4 @@ def test_links_in_a_folder_are_counted(tmp_path):
     sources, _ = find_recordings([str(tmp_path)], (), passed_over)
     assert [source.path.name for source in sources] == ["a.wav", "c.wav"]
     told = "1 link(s) to folders, not followed, 1 further name(s) of a file"
-    assert tell_passed_over(passed_over) == told
+    assert passed_over_text(passed_over) == told
