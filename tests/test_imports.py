@@ -31,6 +31,7 @@ ROWS = [
     {"search"},
     {"distributed", "ensemble", "report"},
     {"prediction"},
+    {"explanations"},
     {"reproduce"},
     {"cli"},
     {"__main__", "testing"},
@@ -50,7 +51,10 @@ HOMES = {
     "plotly": {"report"},
     "jinja2": {"report"},
     "espeakng_loader": {"corpora"},
-    "torch": {"models", "datasets", "training", "distributed", "prediction", "testing"},
+    "torch": {
+        *("models", "datasets", "training", "distributed", "prediction", "explanations"),
+        "testing",
+    },
     **{name: set() for name in ("pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve")},
 }
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from serplatform.arrays import DoubleArray, IntArray
 from serplatform.datasets.dataset import Dataset
-from serplatform.prediction.model_probe import probe
+from serplatform.explanations.model_probe import probe_model
 from serplatform.protocols.plan import read_plan
 from serplatform.report.clustered_means import clustered_interval, mean_statistic
 from serplatform.report.figures.attention_similarity import cosine_similarity
@@ -65,14 +65,14 @@ def ask(run: Path, dataset: Dataset, trials: Sequence[int]) -> Sampling:
     for trial in trials:
         for fold, part in enumerate(plan.folds):
             rows = np.array(sorted(dataset.row_of[name] for name in part.test), dtype=np.int64)
-            for answer in probe(directory, dataset, plan, trial, fold, rows).answers:
+            for result in probe_model(directory, dataset, plan, trial, fold, rows).results:
                 found["trial"].append(trial)
                 found["fold"].append(fold)
-                found["truth"].append(plan.label_map[labels[answer.row]])
-                found["speaker"].append(dataset.speaker_ids[answer.row])
-                found["windows"].append(round(answer.statistics["num_windows"]))
-                found["share"].append(answer.statistics["sampled_share"])
-                found["elements"].append(answer.elements)
+                found["truth"].append(plan.label_map[labels[result.row]])
+                found["speaker"].append(dataset.speaker_ids[result.row])
+                found["windows"].append(round(result.statistics["num_windows"]))
+                found["share"].append(result.statistics["sampled_share"])
+                found["elements"].append(result.elements)
     size = next((len(e) for e in found["elements"] if e is not None), 0)
     return Sampling(
         trial=np.array(found["trial"], dtype=np.int64),

@@ -6,7 +6,7 @@ Shapes: T frames, L words, C phone classes.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -150,37 +150,27 @@ def alignment_agreement(
     return max(0.0, both) / either if either > 0 else 0.0
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ClassMass:
-    """One attention map of one utterance by phone class.
-
-    Attributes:
-        mass: class to the share of attention on it; sums to 1.
-        frames: class to its number of frames; sums to T.
-    """
-
-    mass: Mapping[str, float]
-    frames: Mapping[str, int]
-
-
-def class_mass(share: DoubleArray, classes: IntArray) -> ClassMass:
+def class_mass(share: DoubleArray, classes: IntArray) -> tuple[dict[str, float], dict[str, int]]:
     """Add up attention and frames by phone class.
 
     Args:
         share: (T,), sums to 1.
         classes: (T,) positions in ``PHONE_CLASSES``.
 
+    Returns:
+        phone class to the share of attention on it, which sums to 1, and to its number of
+        frames, which sums to T.
+
     Example:
-        >>> found = class_mass(np.array([0.5, 0.3, 0.2]), np.array([0, 1, 0]))
-        >>> found.mass["vowel"], found.mass["consonant"], found.frames["vowel"]
+        >>> mass, frames = class_mass(np.array([0.5, 0.3, 0.2]), np.array([0, 1, 0]))
+        >>> mass["vowel"], mass["consonant"], frames["vowel"]
         (0.7, 0.3, 2)
     """
     size = len(PHONE_CLASSES)
-    mass = np.bincount(classes, weights=share, minlength=size)
-    frames = np.bincount(classes, minlength=size)
-    return ClassMass(
-        mass=dict(zip(PHONE_CLASSES, mass.tolist(), strict=True)),
-        frames=dict(zip(PHONE_CLASSES, frames.tolist(), strict=True)),
+    mass = np.bincount(classes, weights=share, minlength=size).tolist()
+    frames = np.bincount(classes, minlength=size).tolist()
+    return dict(zip(PHONE_CLASSES, mass, strict=True)), dict(
+        zip(PHONE_CLASSES, frames, strict=True)
     )
 
 

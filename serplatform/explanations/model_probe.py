@@ -1,4 +1,4 @@
-"""Ask the models of one trial about test utterances: attention, statistics, vectors, posteriors.
+"""Run the models of one trial on test utterances: attention, statistics, vectors, posteriors.
 
 Shapes: B utterances of a batch, T frames, L words, D vector dimension, K classes.
 """
@@ -18,9 +18,9 @@ from serplatform.datasets.batching import batches
 from serplatform.datasets.dataset import Dataset
 from serplatform.datasets.fold_data import FoldData
 from serplatform.errors import ArtifactError
+from serplatform.explanations.attention import FrameGrid, MapKind, map_kind, shares
+from serplatform.explanations.embeddings import watch_classifier
 from serplatform.models.base import Batch, ModelOutput
-from serplatform.prediction.attention import FrameGrid, MapKind, map_kind, shares
-from serplatform.prediction.embeddings import watch_classifier
 from serplatform.protocols.base import FoldPlan
 from serplatform.run_directory import RunDirectory
 from serplatform.storage.mirror import ensure
@@ -35,8 +35,8 @@ _PASS_SECONDS = 0.3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Answer:
-    """What a model said of one utterance.
+class ProbeResult:
+    """What a model computed for one utterance.
 
     Attributes:
         row: of the utterance in the dataset.
@@ -62,25 +62,25 @@ class Answer:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Probe:
-    """One fold's model of a trial with its inputs, and its answers in the order of the rows."""
+class FoldProbe:
+    """One fold's model of a trial with its inputs, and its results in the order of the rows."""
 
     model: LoadedModel
     data: FoldData
-    answers: list[Answer]
+    results: list[ProbeResult]
 
 
-def probe(
+def probe_model(
     run: RunDirectory, dataset: Dataset, plan: FoldPlan, trial: int, fold: int, rows: IntArray
-) -> Probe:
-    """Ask one fold's model of a trial about some rows.
+) -> FoldProbe:
+    """Run one fold's model of a trial on some rows.
 
     Args:
         run: that trained it.
         dataset: that it was trained on.
         plan: the run's folds.
         trial: its number.
-        fold: whose model is asked.
+        fold: whose model is run.
         rows: of the dataset, at least one; test rows of the fold.
 
     Raises:
@@ -99,26 +99,31 @@ def probe(
             f"{directory}: knows {model.input_spec.vocabulary_size} words, where its training "
             f"rows have {data.input_spec.vocabulary_size}; it is a model of another run"
         )
-    grids = _grids(data, rows)
+    info = data.info
+    first, last = data.kept(rows)  # what trimming leaves
+    grids = [
+        FrameGrid(first=a, count=b - a, shift=info.frame_shift, length=info.frame_length)
+        for a, b in zip(first.tolist(), last.tolist(), strict=True)
+    ]
     cut = batches(
         np.array([grid.count for grid in grids], dtype=np.int64),
         batch_size=64,
         frames_per_batch=_FRAMES_PER_BATCH,
         rng=None,
     )
-    answers: dict[int, Answer] = {}
+    results: dict[int, ProbeResult] = {}
     with torch.inference_mode(), watch_classifier(model.model) as seen:
         shards = [rows[positions] for positions in cut]
         loaded = load_batches(data, shards, torch.device("cpu"), None)
         for positions, batch in zip(cut, loaded, strict=True):
             output = model.model(batch)
-            found = _answers(batch, output, [grids[p] for p in positions], seen.take(len(batch)))
-            answers.update(zip(positions.tolist(), found, strict=True))
-    ordered = [answers[position] for position in range(len(rows))]
-    return Probe(model=model, data=data, answers=ordered)
+            found = _results(batch, output, [grids[p] for p in positions], seen.take(len(batch)))
+            results.update(zip(positions.tolist(), found, strict=True))
+    ordered = [results[position] for position in range(len(rows))]
+    return FoldProbe(model=model, data=data, results=ordered)
 
 
-def latency(found: Probe) -> tuple[float, float]:
+def latency(found: FoldProbe) -> tuple[float, float]:
     """Seconds that the model takes for one utterance alone, on one thread of this machine's CPU.
 
     The utterance is the one of median length; features are ready. The median of repeated
@@ -127,7 +132,7 @@ def latency(found: Probe) -> tuple[float, float]:
     Returns:
         seconds of a pass, and seconds that the utterance lasts.
     """
-    order = sorted(found.answers, key=lambda answer: (answer.grid.count, answer.row))
+    order = sorted(found.results, key=lambda result: (result.grid.count, result.row))
     middle = order[len(order) // 2]
     batch = found.data.collate(np.array([middle.row], dtype=np.int64))
     threads = torch.get_num_threads()
@@ -146,19 +151,9 @@ def latency(found: Probe) -> tuple[float, float]:
     return float(np.median(taken)), (grid.count - 1) * grid.shift + grid.length
 
 
-def _grids(data: FoldData, rows: IntArray) -> list[FrameGrid]:
-    """Where each row's frames lie after trimming."""
-    info = data.info
-    first, last = data.kept(rows)
-    return [
-        FrameGrid(first=a, count=b - a, shift=info.frame_shift, length=info.frame_length)
-        for a, b in zip(first.tolist(), last.tolist(), strict=True)
-    ]
-
-
-def _answers(
+def _results(
     batch: Batch, output: ModelOutput, grids: list[FrameGrid], vectors: DoubleArray | None
-) -> Iterator[Answer]:
+) -> Iterator[ProbeResult]:
     """Cut a batch's output into utterances, padding off."""
     posteriors = output.log_posteriors.double().softmax(dim=1).cpu().numpy()
     frames = batch.frames.shape[1]
@@ -186,7 +181,7 @@ def _answers(
         if elements is not None and length > 1:
             chosen = elements[b, 1:length].double().mean(dim=0).numpy()
         assert batch.rows is not None  # noqa: S101 - for the type checker
-        yield Answer(
+        yield ProbeResult(
             row=int(batch.rows[b]),
             posteriors=posteriors[b],
             grid=grid,

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from serplatform.prediction.embeddings import neighbour_purity, picture, watch_classifier
+from serplatform.explanations.embeddings import neighbour_purity, picture, watch_classifier
 
 
 class Toy(nn.Module):

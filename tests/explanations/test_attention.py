@@ -5,7 +5,7 @@ import pytest
 
 from serplatform.alignment.phone_classes import PHONE_CLASSES
 from serplatform.corpora.base import Span
-from serplatform.prediction.attention import (
+from serplatform.explanations.attention import (
     FrameGrid,
     class_mass,
     frame_classes,
@@ -50,11 +50,9 @@ def test_trimming_moves_the_frames_not_the_phones():
 
 def test_attention_mass_worked_by_hand():
     share = np.array([0.1, 0.1, 0.0, 0.2, 0.1, 0.1, 0.1, 0.1, 0.15, 0.05])
-    found = class_mass(share, frame_classes(PHONES, GRID, "arpabet"))
-    assert found.mass == pytest.approx(
-        {"vowel": 0.5, "consonant": 0.1, "silence": 0.3, "other": 0.1}
-    )
-    assert found.frames == {"vowel": 4, "consonant": 2, "silence": 3, "other": 1}
+    mass, frames = class_mass(share, frame_classes(PHONES, GRID, "arpabet"))
+    assert mass == pytest.approx({"vowel": 0.5, "consonant": 0.1, "silence": 0.3, "other": 0.1})
+    assert frames == {"vowel": 4, "consonant": 2, "silence": 3, "other": 1}
 
 
 def test_speech_is_vowels_and_consonants_alone():

@@ -17,7 +17,7 @@ import soundfile
 from serplatform.artifacts.files import ALIGNMENT_SCHEMA, read_json, write_json, write_parquet
 from serplatform.datasets.dataset import Dataset
 from serplatform.errors import ArtifactError, BadInputError
-from serplatform.prediction.explanations import explain_run, may_embed
+from serplatform.explanations.explain_run import explain_run, may_embed
 from serplatform.run_directory import RunDirectory
 from tests.support.audio_run import AudioRun, make_audio_run
 

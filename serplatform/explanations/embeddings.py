@@ -21,17 +21,12 @@ _PERPLEXITY = 30.0
 
 
 class Penultimate:
-    """What reaches a model's ``classifier`` layer in the latest forward pass.
+    """What reaches a model's ``classifier`` layer in the latest forward pass."""
 
-    Attributes:
-        vectors: (B, D), or None where the layer does not read one vector an utterance.
-    """
-
-    def __init__(self) -> None:
-        self.vectors: Tensor | None = None
+    vectors: Tensor | None = None
 
     def take(self, num_utterances: int) -> DoubleArray | None:
-        """The vectors of the latest batch, (B, D); None where there are none."""
+        """(B, D) vectors of the latest batch; None where the layer reads no vector a row."""
         found, self.vectors = self.vectors, None
         if found is None or found.ndim != 2 or found.shape[0] != num_utterances:
             return None
@@ -42,19 +37,14 @@ class Penultimate:
 def watch_classifier(model: nn.Module) -> Iterator[Penultimate]:
     """Record the input of ``model.classifier``, where it has that layer."""
     seen = Penultimate()
-    layer = getattr(model, "classifier", None)
-    if not isinstance(layer, nn.Linear):
+    with contextlib.ExitStack() as stack:
+        layer = getattr(model, "classifier", None)
+        if isinstance(layer, nn.Linear):
+            handle = layer.register_forward_pre_hook(
+                lambda _, inputs: setattr(seen, "vectors", inputs[0].detach())
+            )
+            stack.callback(handle.remove)
         yield seen
-        return
-
-    def record(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        seen.vectors = inputs[0].detach()
-
-    handle = layer.register_forward_pre_hook(record)
-    try:
-        yield seen
-    finally:
-        handle.remove()
 
 
 def picture(vectors: DoubleArray, *, seed: int = 0) -> tuple[DoubleArray, str]:
@@ -100,10 +90,10 @@ def _principal_components(centred: DoubleArray) -> DoubleArray:
 
 
 def standardized(vectors: DoubleArray) -> DoubleArray:
-    """(N, D) with mean 0 and, where it varies, deviation 1 in each dimension."""
+    """(N, D) with mean 0 and, where it varies, std 1 in each dimension."""
     centred = vectors - vectors.mean(axis=0)
-    deviation = centred.std(axis=0)
-    return np.asarray(centred / np.where(deviation > 1e-12, deviation, 1.0), dtype=np.float64)
+    std = centred.std(axis=0)
+    return np.asarray(centred / np.where(std > 1e-12, std, 1.0), dtype=np.float64)
 
 
 def neighbour_purity(vectors: DoubleArray, labels: IntArray) -> tuple[float, float]:

@@ -11,22 +11,27 @@ from __future__ import annotations
 import base64
 import dataclasses
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from serplatform.alignment.phone_classes import Notation, phone_class
+from serplatform.alignment.phone_classes import phone_class
 from serplatform.alignment.tidy import is_special
 from serplatform.arrays import DoubleArray, FloatArray
+from serplatform.artifacts.explanations import (
+    CurveRecord,
+    PredictionRecord,
+    ShownRecord,
+    SoundRecord,
+    SpectrogramRecord,
+)
 from serplatform.corpora.audio import TARGET_RATE, AudioError, read_audio
-from serplatform.corpora.base import Span
 from serplatform.datasets.dataset import Dataset
+from serplatform.explanations.attention import LEAST_AGREEMENT, MapKind
+from serplatform.explanations.probe_request import ProbeRequest
 from serplatform.features.log_mel import LogMel, LogMelConfig
 from serplatform.features.mel_filters import mel_filters
-from serplatform.prediction.attention import LEAST_AGREEMENT, FrameGrid, MapKind
 
 #: an utterance is shown up to here, in seconds
 SHOWN_SECONDS = 20.0
@@ -38,7 +43,7 @@ _DECIBELS = 10.0 / np.log(10.0)  # of a natural logarithm of power
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Curve:
+class AttentionCurve:
     """One attention map of one model over an utterance.
 
     Attributes:
@@ -57,7 +62,7 @@ class Curve:
     starts: DoubleArray
     weights: DoubleArray
 
-    def as_json(self, seconds: float) -> dict[str, Any]:
+    def as_record(self, seconds: float) -> CurveRecord:
         """For the file: weights in multiples of even attention, up to ``seconds``."""
         kept = self.starts < seconds
         return {
@@ -70,59 +75,20 @@ class Curve:
         }
 
 
-def frame_curve(
-    trial: int, architecture: str, name: str, weights: DoubleArray, grid: FrameGrid
-) -> Curve:
-    """A curve over frames."""
-    return Curve(
-        trial=trial,
-        architecture=architecture,
-        name=name,
-        kind="frames",
-        starts=grid.centres,
-        weights=weights,
-    )
-
-
-def word_curve(
-    trial: int,
-    architecture: str,
-    name: str,
-    weights: DoubleArray,
-    first_frames: npt.NDArray[np.int64],
-    grid: FrameGrid,
-) -> Curve:
-    """A curve over words; ``first_frames`` are counted from the model's first frame."""
-    return Curve(
-        trial=trial,
-        architecture=architecture,
-        name=name,
-        kind="words",
-        starts=np.asarray((grid.first + first_frames) * grid.shift, dtype=np.float64),
-        weights=weights,
-    )
-
-
-def audio_path(dataset: Dataset, row: int) -> Path:
-    """Where the recording of a row was when the dataset was prepared."""
-    path = Path(dataset.utterances.column("path")[row].as_py())
-    root = (dataset.meta.get("request") or {}).get("root")
-    return path if path.is_absolute() else Path(root or dataset.path) / path
-
-
 def read_samples(dataset: Dataset, row: int) -> FloatArray | str:
-    """The samples of a row, or why they are not at hand."""
+    """The samples of a row, or why its recording cannot be read."""
     table = dataset.utterances
     start, end = (float(table.column(name)[row].as_py()) for name in ("start", "end"))
-    path = audio_path(dataset, row)
+    path = Path(table.column("path")[row].as_py())
+    root = (dataset.meta.get("request") or {}).get("root")
+    path = Path(root or dataset.path) / path  # an absolute path stays as it is
     try:
-        audio = read_audio(path, start=start, end=min(end, start + SHOWN_SECONDS))
+        return read_audio(path, start=start, end=min(end, start + SHOWN_SECONDS)).samples
     except AudioError as error:
         return f"{path.name}: {error}"
-    return audio.samples
 
 
-def encode_audio(samples: FloatArray) -> dict[str, Any]:
+def encode_audio(samples: FloatArray) -> SoundRecord:
     """Samples as FLAC (16 bits, 16 kHz) in base64.
 
     Samples beyond full scale are clipped.
@@ -140,7 +106,7 @@ def encode_audio(samples: FloatArray) -> dict[str, Any]:
     }
 
 
-def spectrogram(dataset: Dataset, row: int, samples: FloatArray | None) -> dict[str, Any] | None:
+def spectrogram(dataset: Dataset, row: int, samples: FloatArray | None) -> SpectrogramRecord | None:
     """A mel spectrogram of a row, from its audio or else from a stored feature.
 
     Returns:
@@ -200,63 +166,52 @@ def _ticks(config: LogMelConfig) -> list[list[float]]:
     ]
 
 
-def featured_utterance(
-    dataset: Dataset,
+def example_utterance(
+    request: ProbeRequest,
     row: int,
     *,
-    fold: int,
-    truth: str,
-    predictions: Sequence[Mapping[str, Any]],
-    curves: Sequence[Curve],
-    spans: Sequence[Span],
-    notation: Notation,
-    agreement: float | None,
+    predictions: Sequence[PredictionRecord],
+    curves: Sequence[AttentionCurve],
     with_audio: bool,
-) -> dict[str, Any]:
-    """Everything the page shows of one utterance, as JSON.
+) -> ShownRecord:
+    """Everything the page shows of one utterance, for ``utterances.json``.
 
     Args:
-        dataset: opened.
-        row: of the utterance.
-        fold: whose models were asked: it is a test utterance there.
-        truth: its class.
-        predictions: ``trial, architecture, prediction, confidence`` of each model.
+        request: with the dataset, and the utterance's fold, words and phones.
+        row: of the utterance, one of ``request.examples``.
+        predictions: of each model.
         curves: attention maps.
-        spans: words and phones.
-        notation: of the phones.
-        agreement: how far the phones lie where the sound is; None without phones.
         with_audio: put the sound in.
     """
+    dataset, agreement = request.dataset, request.agreement.get(row)
     table = dataset.utterances
     duration = float(table.column("duration")[row].as_py())
     seconds = min(duration, SHOWN_SECONDS)
     samples = read_samples(dataset, row)
-    heard = None if isinstance(samples, str) else samples
+    audio = None if isinstance(samples, str) else samples
     return {
         "utterance_id": dataset.utterance_ids[row],
         "speaker_id": dataset.speaker_ids[row],
         "text": table.column("text")[row].as_py(),
-        "truth": truth,
-        "fold": fold,
+        "truth": request.truth(row),
+        "fold": request.examples[row],
         "duration": round(duration, 4),
         "shown": round(seconds, 4),
-        "predictions": [dict(entry) for entry in predictions],
+        "predictions": list(predictions),
         "words": [
             [s.label, round(s.start, 4), round(min(s.end, seconds), 4)]
-            for s in spans
-            if s.tier == "word" and s.start < seconds and not is_special(s.label)
+            for s in request.words.get(row, [])
+            if s.start < seconds and not is_special(s.label)
         ],
         "phones": [
-            [s.label, round(s.start, 4), round(min(s.end, seconds), 4), sort]
-            for s in spans
-            if s.tier == "phone"
-            and s.start < seconds
-            and (sort := phone_class(s.label, notation)) != "silence"
+            [s.label, round(s.start, 4), round(min(s.end, seconds), 4), kind]
+            for s in request.phones.get(row, [])
+            if s.start < seconds and (kind := phone_class(s.label, request.notation)) != "silence"
         ],
         "misaligned": agreement is not None and agreement < LEAST_AGREEMENT,
-        "curves": [curve.as_json(seconds) for curve in curves],
-        "spectrogram": spectrogram(dataset, row, heard),
-        "audio": encode_audio(heard) if with_audio and heard is not None else None,
+        "curves": [curve.as_record(seconds) for curve in curves],
+        "spectrogram": spectrogram(dataset, row, audio),
+        "audio": encode_audio(audio) if with_audio and audio is not None else None,
         "audio_fault": samples if isinstance(samples, str) else None,
     }
 
