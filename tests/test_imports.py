@@ -20,7 +20,7 @@ ROWS = [
     {"labels", "metrics"},
     {"artifacts"},
     {"storage"},
-    {"statistics", "run_directory", "references", "stopping"},
+    {"statistics", "run_directory", "papers", "stopping"},
     {"corpora"},
     {"alignment"},
     {"features"},

@@ -16,10 +16,10 @@ from serplatform.artifacts.trial import TrialRecord
 from serplatform.datasets.dataset import Dataset
 from serplatform.environment import hardware, now, versions
 from serplatform.metrics import HIGHER_IS_BETTER
+from serplatform.papers.paper_table import PaperRow, PaperTable
 from serplatform.reproduce.measure import Measured, TestRows, measure
 from serplatform.reproduce.plan import QUICK, Wishes, Work
 from serplatform.reproduce.sampling import ask, sampled_shares, similarity
-from serplatform.reproduce.table import ReproducedTable, Row
 from serplatform.run_directory import RunDirectory
 from serplatform.search.roster import listed
 from serplatform.training.trial_config import resolve
@@ -39,7 +39,7 @@ STATISTICS = (
 
 
 def assemble(
-    table: ReproducedTable, works: Sequence[Work], wishes: Wishes, command: Sequence[str]
+    table: PaperTable, works: Sequence[Work], wishes: Wishes, command: Sequence[str]
 ) -> dict[str, Any]:
     """Collect what there is of a table, JSON-serialisable.
 
@@ -90,7 +90,7 @@ def assemble(
 class _Column:
     """What one run holds of a column."""
 
-    def __init__(self, table: ReproducedTable, work: Work) -> None:
+    def __init__(self, table: PaperTable, work: Work) -> None:
         self.table = table
         self.work = work
         self.run: RunDescription | None = None
@@ -166,10 +166,10 @@ class _Column:
             return {row.name: self._cell(row) for row in self.table.rows.values()}
         return self._sampled()
 
-    def _published(self, row: Row) -> dict[str, Any]:
+    def _published(self, row: PaperRow) -> dict[str, Any]:
         return dict(row.published.get(self.work.column.name, {}))
 
-    def _empty(self, row: Row, status: str, reason: str) -> dict[str, Any]:
+    def _empty(self, row: PaperRow, status: str, reason: str) -> dict[str, Any]:
         return {
             "status": status,
             "reason": reason,
@@ -180,7 +180,7 @@ class _Column:
             "seeds": 0,
         }
 
-    def _lacking(self, row: Row, trained: Sequence[str]) -> dict[str, Any]:
+    def _lacking(self, row: PaperRow, trained: Sequence[str]) -> dict[str, Any]:
         """The cell of a row of which nothing is finished."""
         for name in trained:
             if name in self.work.absent:
@@ -194,7 +194,7 @@ class _Column:
             return self._empty(row, FAILED, next(str(error) for error in errors if error))
         return self._empty(row, WAITING, "go on with the same command")
 
-    def _cell(self, row: Row) -> dict[str, Any]:
+    def _cell(self, row: PaperRow) -> dict[str, Any]:
         members = row.combine or (row.name,)
         trials = [self._trials(name) for name in members]
         seeds = [

@@ -19,8 +19,9 @@ import pyarrow.compute as pc
 from serplatform.datasets.dataset import Dataset
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.models.base import ARCHITECTURES
+from serplatform.papers.paper_table import PaperColumn, PaperRow, PaperTable
 from serplatform.protocols.plan import make_plan
-from serplatform.reproduce.table import Column, ReproducedTable, Row, table_names
+from serplatform.reproduce.table import table_names
 from serplatform.run_directory import RunDirectory
 from serplatform.search.roster import Configuration, departures
 from serplatform.search.setup import OpenRun, SearchRequest, create_run, reopen_run
@@ -71,7 +72,7 @@ class Work:
         absent: row to the reason why it is not trained here.
     """
 
-    column: Column
+    column: PaperColumn
     path: Path | None
     dataset: Dataset | None
     rows: Mapping[str, tuple[Configuration, ...]]
@@ -106,7 +107,7 @@ def tables_folder(out: str, name: str) -> Path:
 
 
 def plan_table(
-    table: ReproducedTable, datasets: Sequence[Dataset], wishes: Wishes, *, resume: bool = False
+    table: PaperTable, datasets: Sequence[Dataset], wishes: Wishes, *, resume: bool = False
 ) -> list[Work]:
     """Find the dataset and the run of every column.
 
@@ -123,7 +124,7 @@ def plan_table(
     used: dict[str, Dataset] = {}
     works: list[Work] = []
     faults: list[str] = []
-    stand_ins: list[tuple[Column, Dataset]] = []
+    stand_ins: list[tuple[PaperColumn, Dataset]] = []
     for dataset in datasets:
         corpus = str(dataset.meta["corpus"])
         matching = [c for c in table.columns.values() if c.corpus == corpus]
@@ -183,18 +184,18 @@ def open_run(work: Work, wishes: Wishes, command: Sequence[str]) -> OpenRun:
     )
 
 
-def run_path(column: Column, fingerprint: str, wishes: Wishes) -> Path:
+def run_path(column: PaperColumn, fingerprint: str, wishes: Wishes) -> Path:
     """Where the trainings of a column on a dataset lie."""
     return wishes.out / "runs" / f"{_run_name(column, wishes)}-{fingerprint[:8]}"
 
 
-def _run_name(column: Column, wishes: Wishes) -> str:
+def _run_name(column: PaperColumn, wishes: Wishes) -> str:
     name = column.protocol.replace(":", "-")
     name += f"-seed{wishes.seed}" if wishes.seed else ""
     return name + ("-quick" if wishes.quick else "")
 
 
-def _begun(column: Column, wishes: Wishes) -> Path | None:
+def _begun(column: PaperColumn, wishes: Wishes) -> Path | None:
     """The run of a column that was begun with a dataset that is not given now."""
     name = _run_name(column, wishes)
     found = []
@@ -213,10 +214,10 @@ def _dataset_of(path: Path) -> Dataset | None:
     return Dataset.open(where) if where.is_dir() else None
 
 
-def _stand_in(table: ReproducedTable, dataset: Dataset, protocol: str) -> Column:
+def _stand_in(table: PaperTable, dataset: Dataset, protocol: str) -> PaperColumn:
     shown = ["accuracy", "uar"] if table.kind == "metrics" else []
     shown += [metric for column in table.columns.values() for metric in column.metrics]
-    return Column(
+    return PaperColumn(
         name=f"stand-in-{dataset.meta['corpus']}",
         corpus=str(dataset.meta["corpus"]),
         title=str(dataset.meta["title"]),
@@ -226,7 +227,7 @@ def _stand_in(table: ReproducedTable, dataset: Dataset, protocol: str) -> Column
     )
 
 
-def _no_column(table: ReproducedTable, dataset: Dataset) -> str:
+def _no_column(table: PaperTable, dataset: Dataset) -> str:
     titles = ", ".join(dict.fromkeys(c.title for c in table.columns.values()))
     ins = f" ({', '.join(table.stand_ins)} may stand in)" if table.stand_ins else ""
     return (
@@ -236,8 +237,8 @@ def _no_column(table: ReproducedTable, dataset: Dataset) -> str:
 
 
 def _work(
-    table: ReproducedTable,
-    column: Column,
+    table: PaperTable,
+    column: PaperColumn,
     path: Path | None,
     dataset: Dataset | None,
     wishes: Wishes,
@@ -252,7 +253,7 @@ def _work(
 
 
 def _configurations(
-    row: Row, column: Column, wishes: Wishes, count: int
+    row: PaperRow, column: PaperColumn, wishes: Wishes, count: int
 ) -> tuple[Configuration, ...]:
     architecture = row.architecture
     assert architecture is not None  # noqa: S101 - only trained rows come here
@@ -294,7 +295,7 @@ def _reduced(values: Mapping[str, Any], small: Mapping[str, Any]) -> dict[str, A
     }
 
 
-def _check_dataset(table: ReproducedTable, work: Work, wishes: Wishes) -> None:
+def _check_dataset(table: PaperTable, work: Work, wishes: Wishes) -> None:
     """Refuse a dataset that lacks what rows read, before anything is trained."""
     dataset = work.dataset
     if dataset is None:

@@ -20,8 +20,10 @@ from serplatform.protocols.plan import read_plan
 from serplatform.report.clustered_means import clustered_interval, mean_statistic
 from serplatform.report.figures.attention_similarity import cosine_similarity
 from serplatform.reproduce.measure import Measured
-from serplatform.reproduce.table import AVERAGE
 from serplatform.run_directory import RunDirectory
+
+#: the row that stands for all classes together
+AVERAGE = "average"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

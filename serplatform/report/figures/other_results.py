@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from serplatform.references.published import PublishedResult
+from serplatform.papers.published import PublishedResult
 from serplatform.report.beside import find_beside, placed, qualities
 from serplatform.report.evidence import Evidence
 from serplatform.report.figures import _charts as charts

@@ -1,45 +1,28 @@
 """Results of others: what the files hold, and beside what a number may stand."""
 
-import pytest
-
-from serplatform.config import config_faults
-from serplatform.datasets.data_config import DataConfig
-from serplatform.errors import SerplatformError
-from serplatform.models.base import ARCHITECTURES
+from serplatform.papers.paper_table import parse_table
+from serplatform.papers.published import all_results, published_results
 from serplatform.protocols.base import PROTOCOLS
-from serplatform.references.published import (
-    parse_table,
-    published_results,
-    tables,
-)
 
 
 def rows():
-    return [result for table in tables().values() for result in table.results]
+    return all_results()
 
 
-def test_every_table_names_protocols_and_architectures_that_exist():
-    assert {"vrnn-table1", "sheffield-table1", "baselines-measured"} <= set(tables())
+def test_every_result_names_a_protocol_that_exists_and_its_classes():
+    tables = {result.table for result in rows()}
+    assert {"vrnn-table1", "sheffield-table1", "baselines-measured"} <= tables
     assert len(rows()) > 100
     for result in rows():
+        assert result.num_classes
         if result.protocol is not None:
             PROTOCOLS.get(result.protocol.partition(":")[0])
-        if result.architecture is not None:
-            ARCHITECTURES.get(result.architecture)
 
 
-def test_settings_of_rows_are_settings_of_their_architectures():
-    sections = {"data": DataConfig}
-    seen = 0
-    for result in rows():
-        if not result.settings:
-            continue
-        sections["model"] = ARCHITECTURES.get(result.architecture).config
-        for key, value in result.settings.items():
-            section, _, name = key.partition(".")
-            assert config_faults(sections[section], {name: value}) == []
-            seen += 1
-    assert seen > 20
+def test_a_number_that_a_paper_repeats_is_there_once():
+    found = [r.system for r in published_results("iem7-random-10fold", "accuracy")]
+    assert found.count("CAN") == 1
+    assert len(found) == 11
 
 
 def test_a_number_stands_beside_its_own_protocol_and_metric_only():
@@ -73,18 +56,23 @@ def test_speaker_normalised_results_are_marked():
     assert marked == [0.645, 0.594]
 
 
-def test_every_fault_of_a_table_is_named():
+def test_every_error_of_a_table_of_references_is_named():
     content = {
-        "table": "x",
         "title": "X",
-        "kind": "guessed",
-        "source": "S",
-        "results": [
-            {"system": "A", "corpus": "c", "protocol": "p", "classes": 4, "uar": 73.5},
-            {"system": "B", "corpus": "c", "protocol": "p", "classes": 4, "wa": 0.7},
-        ],
+        "kind": "references",
+        "paper": "S",
+        "columns": {"c": {"corpus": "c", "metrics": ["uar"], "pooling": "guessed"}},
+        "rows": {
+            "a": {"label": "A", "published": {"c": {"uar": 73.5}}},
+            "b": {"label": "B", "published": {"c": {"wa": 0.7}}, "speed": 1},
+        },
     }
-    with pytest.raises(SerplatformError, match="faulty") as caught:
-        parse_table(content, "y.yaml")
-    for part in ("guessed", "own name", "uar 73.5", "'wa'", "no metric"):
-        assert part in str(caught.value)
+    _, errors = parse_table(content, "x")
+    for part in (
+        "columns.c.pooling: 'guessed'",
+        "rows.a.published.c.uar: 73.5 must be a propor",
+        "Unknown metric 'wa'",
+        "rows.b.Unknown key 'speed'",
+    ):
+        assert any(part in error for error in errors), part
+    assert len(errors) == 4
