@@ -38,7 +38,7 @@ def open_or_create(
     from serplatform.distributed.search import default_run_path
     from serplatform.ensemble.base import COMBINERS
     from serplatform.models.base import ARCHITECTURES
-    from serplatform.search.salvage import mend_run
+    from serplatform.search.recovery import mend_run
     from serplatform.search.setup import (
         SearchRequest,
         choose_architectures,
@@ -48,7 +48,7 @@ def open_or_create(
     )
     from serplatform.search.space import paper_point
     from serplatform.search.study import check_storage
-    from serplatform.search.warm_start import recorded_starts
+    from serplatform.search.warm_start import sentences
     from serplatform.storage.destination import RUN, check_directory
     from serplatform.storage.mirror import local_path
 
@@ -134,8 +134,8 @@ def open_or_create(
     )
     for note in [*([run.replaced] if run.replaced else []), *run.description["notes"]]:
         say(f"Note: {note}")
-    for start in recorded_starts(run.description):
-        for sentence in start.sentences():
+    for start in run.description.get("warm_start", []):
+        for sentence in sentences(start):
             say(sentence)
     for name, chosen in run.spaces.items():
         if chosen.fixed:

@@ -63,7 +63,7 @@ def run_search(run: OpenRun, num_trials: int | None, **limits: Any) -> Any:
 
 def shown_metric(run: OpenRun) -> str:
     """The dev metric that tells the best trial: the first objective, or UAR beside sizes."""
-    from serplatform.run_directory import DEV_METRICS
+    from serplatform.artifacts.trial import DEV_METRICS
 
     objective = str(run.description["objective"][0])
     return objective if objective in DEV_METRICS else "uar"
