@@ -139,7 +139,7 @@ def compare(
 
 def grouped_metrics(
     groups: Sequence[str | None], truth: IntArray, systems: Mapping[str, DoubleArray]
-) -> list[dict[str, Any]]:
+) -> dict[str, dict[str, Any]]:
     """Metrics of each system within each group (a speaker, a gender), groups sorted.
 
     Args:
@@ -147,21 +147,12 @@ def grouped_metrics(
         truth: (N,) class indices.
         systems: name to (N, K) posteriors.
     """
-    names = np.array(["" if group is None else group for group in groups])
-    there = np.array([group is not None for group in groups], dtype=bool)
-    found = []
-    for name in sorted(set(names[there].tolist())):
-        rows = there & (names == name)
-        found.append(
-            {
-                "group": name,
-                "utterances": int(rows.sum()),
-                **{
-                    system: classification_metrics(truth[rows], posteriors[rows])
-                    for system, posteriors in systems.items()
-                },
-            }
-        )
+    names = np.array(groups, dtype=object)
+    found: dict[str, dict[str, Any]] = {}
+    for name in sorted({group for group in groups if group is not None}):
+        rows = names == name
+        measured = {n: classification_metrics(truth[rows], p[rows]) for n, p in systems.items()}
+        found[name] = {"utterances": int(rows.sum()), **measured}
     return found
 
 

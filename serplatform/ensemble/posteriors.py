@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from serplatform.arrays import DoubleArray, IntArray
+from serplatform.artifacts.ensemble import TrialOfEnsemble
 from serplatform.artifacts.files import file_sha256, read_parquet
 from serplatform.artifacts.posteriors import checked_posteriors
 from serplatform.artifacts.run import FoldFile, RunDescription
@@ -45,6 +46,15 @@ class Candidate:
     architecture: str
     params: Mapping[str, Any]
     num_parameters: int | None
+
+    def described(self) -> TrialOfEnsemble:
+        """Which trial it is, for ``ensemble.json``."""
+        return {
+            "member": self.name,
+            "run": self.run,
+            "trial": self.trial,
+            "architecture": self.architecture,
+        }
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from serplatform.ensemble.calibration import (
     fit_temperatures,
     reliability,
 )
-from serplatform.ensemble.grouped_folds import grouped_folds
+from serplatform.ensemble.dev_selection import grouped_folds
 from serplatform.ensemble.rejection import choose_threshold, coverage_accuracy_curve, operate
 from serplatform.errors import LeakError
 from serplatform.metrics import classification_metrics, expected_calibration_error
