@@ -45,9 +45,9 @@ def command(
     most: Annotated[
         int, typer.Option(min=0, max=50, help="Errors shown where no utterance is named.")
     ] = 4,
-    hits: Annotated[int, typer.Option(min=0, max=50, help="Right answers shown beside them.")] = 2,
+    hits: Annotated[int, typer.Option(min=0, max=50, help="Right answers shown next to them.")] = 2,
     limit: Annotated[
-        int, typer.Option(min=0, help="Test utterances that are asked about; 0: all.")
+        int, typer.Option(min=0, help="Test utterances that the models are run on; 0: all.")
     ] = 600,
     data: Annotated[
         str | None,
@@ -68,7 +68,7 @@ def command(
 ) -> None:
     """Show attention against words and phones, and put it on the run's page.
 
-    The models of each fold are asked about its test utterances: attention on vowels, consonants
+    The models of each fold are run on its test utterances: attention on vowels, consonants
     and silence with intervals and a permutation test, what vrnn samples by emotion, embeddings,
     and some utterances whole, with spectrogram and sound. Phones need a dataset prepared with
     an alignment (`--align`). The files are in RUN/explanations.
@@ -115,7 +115,7 @@ def describe(summary: ExplanationsRecord, page: str) -> str:
     """The result in words."""
     trials = {t["trial"]: f"{t['architecture']} #{t['trial']}" for t in summary["trials"]}
     lines = [
-        f"Asked {', '.join(trials.values())} about {summary['asked']} of "
+        f"Ran {', '.join(trials.values())} on {summary['asked']} of "
         f"{summary['test_utterances']} test utterances."
     ]
     for test in summary["phone_tests"]:

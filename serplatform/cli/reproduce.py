@@ -1,4 +1,4 @@
-"""``serplatform reproduce TABLE``: a paper's table, published beside measured."""
+"""``serplatform reproduce TABLE``: a paper's table, published next to measured."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def command(
     address: Address = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a table of the papers with measured numbers beside the published ones.
+    """Show a table of the papers with measured numbers next to the published ones.
 
     What is missing is trained: every row, with every seed, on the columns whose corpus --data
     holds. What --out holds already is not trained again, whichever table it was trained for, and

@@ -157,7 +157,7 @@ class Combiner:
         return {"combiner": self.name, "weights": self.weights().tolist(), **self._state()}
 
     def _state(self) -> dict[str, Any]:
-        """What :meth:`parameters` holds beside the weights."""
+        """What :meth:`parameters` holds besides the weights."""
         return {}
 
     @classmethod

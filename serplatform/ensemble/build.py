@@ -149,7 +149,7 @@ def _measured(
         "folds": [
             {
                 "fold": fold,
-                "fitted_on": ensembles[i].fitted_on(),
+                "fitted_on": ensembles[i].fitted_on,
                 "best_single": library.candidates[
                     int(systems["best_single"][i].combiner.used()[0])
                 ].described(),
@@ -209,19 +209,19 @@ def _without_members(folds: Sequence[FoldEnsemble]) -> list[str]:
 
 
 def _check_arguments(out: Path, combiner: str, objective: str, num_resamples: int) -> None:
-    faults = []
+    errors = []
     if combiner not in COMBINERS.names():
-        faults.append(unknown_name("combiner", combiner, COMBINERS.names()))
+        errors.append(unknown_name("combiner", combiner, COMBINERS.names()))
     if objective not in OBJECTIVES:
-        faults.append(unknown_name("ensemble objective", objective, OBJECTIVES))
+        errors.append(unknown_name("ensemble objective", objective, OBJECTIVES))
     if num_resamples < 1:
-        faults.append(f"{num_resamples} bootstrap resamples: must be at least 1")
+        errors.append(f"{num_resamples} bootstrap resamples: must be at least 1")
     try:
         check_directory(out, ENSEMBLE)
     except BadInputError as error:
-        faults.append(str(error))
-    if faults:
-        raise BadInputError("the ensemble cannot be built:", faults)
+        errors.append(str(error))
+    if errors:
+        raise BadInputError("the ensemble cannot be built:", errors)
 
 
 def _run_row(run: RunOfLibrary) -> dict[str, Any]:
@@ -342,7 +342,7 @@ def notes(library: Library) -> list[str]:
             f"Only {len(tested)} test speaker(s): intervals that resample speakers are rough."
         )
     unfinished = [r.path for r in library.runs if r.content.get("status") != "complete"]
-    found += [f"Left out, because damaged: {fault}" for fault in library.damaged]
+    found += [f"Left out, because damaged: {why}" for why in library.damaged]
     found += [
         f"{path}: the run is not complete; its finished trials were used." for path in unfinished
     ]

@@ -55,8 +55,8 @@ def over_folds(per_fold: Sequence[Mapping[str, float]]) -> dict[str, dict[str, f
     found: dict[str, dict[str, float | None]] = {}
     for name in METRICS:
         values = [metrics[name] for metrics in per_fold]
-        deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
-        found[name] = {"mean": float(np.mean(values)), "sd": deviation}
+        std = float(np.std(values, ddof=1)) if len(values) > 1 else None
+        found[name] = {"mean": float(np.mean(values)), "sd": std}
     return found
 
 

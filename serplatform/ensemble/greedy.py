@@ -17,13 +17,14 @@ Shapes: M members, N utterances, K classes, G row groups (classes that occur).
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from serplatform.arrays import DoubleArray, IntArray
+from serplatform.arrays import BoolArray, DoubleArray, IntArray
 from serplatform.artifacts.combiner import GreedyParameters
 from serplatform.ensemble.base import COMBINERS, Combiner, PosteriorSet
 from serplatform.ensemble.dev_selection import TOLERANCE
@@ -105,8 +106,6 @@ class CandidateTable:
         size = max(1, _BLOCK_BYTES // (max(1, num_classes - 1) * num_members * 8))
         self._buffer = np.empty((size, num_classes - 1, num_members), dtype=self.dtype)
         self._worst = np.empty((size, num_members), dtype=self.dtype)
-        self._solo_scores: DoubleArray | None = None
-        self._solo_gains: DoubleArray | None = None
 
     def scores(self, total: DoubleArray, true_total: DoubleArray, count: int) -> DoubleArray:
         """(M,) objective of the sum so far with each candidate added.
@@ -145,18 +144,15 @@ class CandidateTable:
             found += np.log(np.maximum(mean, POSTERIOR_FLOOR)).sum(axis=0)
         return found / self.num_rows
 
+    @functools.cached_property
     def solo_scores(self) -> DoubleArray:
-        """(M,) objective of each member alone; computed once."""
-        if self._solo_scores is None:
-            self._solo_scores = self.scores(np.zeros(self.tie.shape), np.zeros(self.num_rows), 0)
-        return self._solo_scores
+        """(M,) objective of each member alone."""
+        return self.scores(np.zeros(self.tie.shape), np.zeros(self.num_rows), 0)
 
+    @functools.cached_property
     def solo_gains(self) -> DoubleArray:
-        """(M,) negative NLL of each member alone; computed once."""
-        if self._solo_gains is None:
-            everyone = np.arange(self.num_members)
-            self._solo_gains = self.gains(np.zeros(self.num_rows), 0, everyone)
-        return self._solo_gains
+        """(M,) negative NLL of each member alone."""
+        return self.gains(np.zeros(self.num_rows), 0, np.arange(self.num_members))
 
 
 def select_members(
@@ -164,7 +160,7 @@ def select_members(
     *,
     num_rounds: int,
     num_initial: int = 0,
-    allowed: npt.NDArray[np.bool_] | None = None,
+    allowed: BoolArray | None = None,
 ) -> list[SelectionRound]:
     """Add members one at a time, each round the one that helps most.
 
@@ -183,8 +179,8 @@ def select_members(
     rounds: list[SelectionRound] = []
 
     if num_initial:
-        scores = table.solo_scores()
-        gains = table.solo_gains()
+        scores = table.solo_scores
+        gains = table.solo_gains
         members = np.flatnonzero(allowed).tolist()
         ranked = sorted(members, key=lambda m: (-_rounded(float(scores[m])), -float(gains[m]), m))
         trail: list[SelectionRound] = []
@@ -199,7 +195,7 @@ def select_members(
         true_total = table.likelihood[:, chosen].sum(axis=1, dtype=np.float64)
 
     for _ in range(num_rounds):
-        scores = table.scores(total, true_total, len(rounds)) if rounds else table.solo_scores()
+        scores = table.scores(total, true_total, len(rounds)) if rounds else table.solo_scores
         scores = np.where(allowed, scores, -np.inf)
         tied = np.flatnonzero(scores >= scores.max() - TOLERANCE)
         if tied.size > 1:
@@ -285,10 +281,10 @@ class Greedy(Combiner):
     def _fit(self, dev: PosteriorSet) -> None:
         order = dev.member_order()
         num_members = len(order)
-        sorted_posteriors = dev.posteriors
-        if not np.array_equal(order, np.arange(num_members)):
-            sorted_posteriors = dev.posteriors[order]
-        table = CandidateTable(sorted_posteriors, dev.truth, self.objective)
+        in_order = np.array_equal(order, np.arange(num_members))  # a copy can be large
+        table = CandidateTable(
+            dev.posteriors if in_order else dev.posteriors[order], dev.truth, self.objective
+        )
         weights = np.zeros(num_members)
         bags = self._bags(num_members)
         for allowed in bags:
@@ -306,7 +302,7 @@ class Greedy(Combiner):
         self._weights = np.empty(num_members)
         self._weights[order] = weights / weights.sum()
 
-    def _bags(self, num_members: int) -> list[np.ndarray[Any, np.dtype[np.bool_]]]:
+    def _bags(self, num_members: int) -> list[BoolArray]:
         size = max(int(np.ceil(num_members * self.bag_share)), self.smallest_bag)
         if self.num_bags <= 1 or size >= num_members:
             return [np.ones(num_members, dtype=bool)]

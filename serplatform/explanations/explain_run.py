@@ -91,7 +91,7 @@ def explain_run(
             best of the trials, then its most confident right answers.
         most: how many are shown where ``utterances`` is None; right answers fill up where the
             errors are fewer.
-        hits: most confident right answers shown beside these.
+        hits: most confident right answers shown next to these.
         trials: their numbers; None: the best finished trial of each architecture by mean dev
             UAR.
         dataset: where the dataset lies now, if it has moved.

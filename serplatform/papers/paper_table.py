@@ -78,7 +78,7 @@ class PaperColumn:
         name: of the column.
         corpus: registered name that a dataset must have.
         protocol: as the command line takes it; empty where its folds are no protocol of ours,
-            so that its numbers stand beside nothing.
+            so that its numbers are compared with nothing.
         metrics: names of ``metrics.METRICS``, or of what the kind shows.
         classes: K; None where the file does not say.
         test_utterances: tested in all folds together; None where it depends on the draw.
@@ -265,8 +265,8 @@ def parse_table(raw: object, name: str) -> tuple[PaperTable | None, list[str]]:
             break
         except ValidationError as error:
             found = error.errors(include_url=False)
-            told = dict.fromkeys(_describe(one["loc"], one) for one in found)
-            errors += [text for text in told if not (errors and text.endswith("is missing"))]
+            texts = dict.fromkeys(_describe(one["loc"], one) for one in found)
+            errors += [text for text in texts if not (errors and text.endswith("is missing"))]
             # what is wrong is taken out, so that the rest is checked as well
             if not all(_take_out(content, one["loc"]) for one in found):
                 return None, errors

@@ -20,7 +20,7 @@ class PublishedResult:
         kind: ``published``, or ``measured`` by this project on the corpus itself.
         corpus: registered name.
         protocol: as the command line takes it; None where its folds are no protocol of ours, so
-            that it stands beside nothing.
+            that it is compared with nothing.
         num_classes: K.
         test_utterances: tested in all folds together; None where it depends on the draw.
         metric: one of ``metrics.METRICS``.
@@ -53,13 +53,13 @@ class PublishedResult:
 def published_results(
     protocol: str, metric: str, *, corpus: str | None = None, num_classes: int | None = None
 ) -> tuple[PublishedResult, ...]:
-    """Everything that may stand beside a number of ours: same protocol and same metric.
+    """Everything that may be compared with a number of ours: same protocol and same metric.
 
     Args:
         protocol: name of ours, as the fold plan has it.
         metric: one of ``metrics.METRICS``, by its true name.
         corpus: leave out what was measured on another one; None where the protocol says it.
-        num_classes: leave out what tells another number of classes apart.
+        num_classes: leave out what distinguishes another number of classes.
 
     Returns:
         best first; empty where nothing fits. A number that a paper repeats is there once.

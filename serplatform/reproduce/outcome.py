@@ -1,4 +1,4 @@
-"""Published beside measured: the values of ``table.json``, of which text, CSV and page are made."""
+"""Published next to measured: the values of ``table.json``, of which text, CSV and page are made."""
 
 from __future__ import annotations
 
