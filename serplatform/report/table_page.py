@@ -143,7 +143,7 @@ def render_table(outcome: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    shown = [_section(outcome, column) for column in outcome["columns"]]
+    shown = [column_section(outcome, column) for column in outcome["columns"]]
     definitions = [
         (METRICS[name][0], name, METRICS[name][3])
         for name in dict.fromkeys(m for c in outcome["columns"] for m in c["metrics"])
@@ -160,7 +160,7 @@ def render_table(outcome: Mapping[str, Any]) -> str:
     )
 
 
-def _section(outcome: Mapping[str, Any], column: Mapping[str, Any]) -> dict[str, Any]:
+def column_section(outcome: Mapping[str, Any], column: Mapping[str, Any]) -> dict[str, Any]:
     """What the page says of one column."""
     compared, numbers = not column["stand_in"], has_numbers(outcome, column)
     return {

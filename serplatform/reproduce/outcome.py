@@ -1,4 +1,4 @@
-"""Published next to measured: the values of ``table.json``, of which text, CSV and page are made."""
+"""Published next to measured: the values of ``table.json``, for text, CSV and page."""
 
 from __future__ import annotations
 
