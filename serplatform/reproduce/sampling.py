@@ -15,8 +15,8 @@ from serplatform.arrays import BoolArray, DoubleArray, IntArray
 from serplatform.datasets.dataset import Dataset
 from serplatform.explanations.model_probe import ProbeResult, probe_model
 from serplatform.protocols.plan import read_plan
-from serplatform.report.clustered_means import clustered_interval, mean_statistic
 from serplatform.report.figures.attention_similarity import cosine_similarity
+from serplatform.report.speaker_intervals import clustered_interval, mean_statistic
 from serplatform.reproduce.measure import MetricSummary
 from serplatform.run_directory import RunDirectory
 

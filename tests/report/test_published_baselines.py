@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serplatform.report.beside import find_beside, first_screen, qualities
-from serplatform.report.evidence import Evidence, System
-from serplatform.report.figures.base import Ink, NoDataError
+from serplatform.report.data import EvaluatedSystem, ReportData
+from serplatform.report.figures.base import NoDataError, Palette
 from serplatform.report.figures.other_results import OtherResults
 from serplatform.report.load import Posteriors
-from serplatform.report.narrative import tell
+from serplatform.report.narrative import build_narrative
+from serplatform.report.published_baselines import find_baselines, first_screen, qualities
 
 CLASSES = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
 
@@ -22,9 +22,9 @@ CLASSES = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "su
 @pytest.fixture
 def page(
     posteriors: Callable[..., Posteriors],
-    system: Callable[..., System],
-    evidence: Callable[..., Evidence],
-) -> Callable[..., Evidence]:
+    system: Callable[..., EvaluatedSystem],
+    report_data: Callable[..., ReportData],
+) -> Callable[..., ReportData]:
     def make(
         utterances: int = 1440,
         *,
@@ -33,7 +33,7 @@ def page(
         classes: tuple[str, ...] = CLASSES,
         synthetic: bool = False,
         right: float = 0.6,
-    ) -> Evidence:
+    ) -> ReportData:
         k = len(classes)
         rng = np.random.default_rng(0)
         truth = np.arange(utterances) % k
@@ -41,7 +41,7 @@ def page(
         rows = np.full((utterances, k), 0.02 / (k - 1))
         rows[np.arange(utterances), answer] = 0.98
         test = posteriors(rows, truth, [f"s{i % 24}" for i in range(utterances)])
-        return evidence(
+        return report_data(
             systems=[system(test)],
             classes=classes,
             plan={"protocol": protocol, "speaker_independent": True},
@@ -52,12 +52,12 @@ def page(
 
 
 def test_same_protocol_corpus_classes_and_size_show_the_known_results(
-    page: Callable[..., Evidence],
+    page: Callable[..., ReportData],
 ) -> None:
-    beside = find_beside(page())
-    assert list(beside.results) == ["uar", "accuracy"]
-    assert {r.value for r in beside.results["uar"]} >= {0.541, 0.645, 0.753}
-    assert beside.refused == ""
+    found = find_baselines(page())
+    assert list(found.results) == ["uar", "accuracy"]
+    assert {r.value for r in found.results["uar"]} >= {0.541, 0.645, 0.753}
+    assert found.why_none == ""
 
 
 @pytest.mark.parametrize(
@@ -70,50 +70,52 @@ def test_same_protocol_corpus_classes_and_size_show_the_known_results(
         {"synthetic": True},
     ],
 )
-def test_any_difference_shows_none(page: Callable[..., Evidence], change: dict[str, Any]) -> None:
-    values = {r.value for found in find_beside(page(**change)).results.values() for r in found}
+def test_any_difference_shows_none(page: Callable[..., ReportData], change: dict[str, Any]) -> None:
+    values = {r.value for found in find_baselines(page(**change)).results.values() for r in found}
     assert not values & {0.541, 0.645, 0.753}
 
 
-def test_another_number_of_utterances_is_refused_and_said(page: Callable[..., Evidence]) -> None:
-    beside = find_beside(page(1000))
-    assert beside.results == {}
-    assert "1,440 utterances of the corpus, this page on 1,000" in beside.refused
-    assert any("1,440" in s for s in tell(page(1000)).answer.sentences)
-    assert find_beside(page(1434)).results  # a few unreadable files
+def test_another_number_of_utterances_is_refused_and_said(page: Callable[..., ReportData]) -> None:
+    found = find_baselines(page(1000))
+    assert found.results == {}
+    assert "1,440 utterances of the corpus, this page on 1,000" in found.why_none
+    assert any("1,440" in s for s in build_narrative(page(1000)).verdict.sentences)
+    assert find_baselines(page(1434)).results  # a few unreadable files
 
 
-def test_metric_goes_by_what_it_computes(page: Callable[..., Evidence]) -> None:
-    found = find_beside(page(1241, protocol="iem4-session5", corpus="iemocap", classes=CLASSES[:4]))
+def test_metric_goes_by_what_it_computes(page: Callable[..., ReportData]) -> None:
+    found = find_baselines(
+        page(1241, protocol="iem4-session5", corpus="iemocap", classes=CLASSES[:4])
+    )
     assert list(found.results) == ["ova_accuracy", "ova_balanced_accuracy"]
 
 
 def test_first_screen_marks_what_is_normalised_by_speaker_and_what_is_pre_trained(
-    page: Callable[..., Evidence], trial: Callable[..., Any]
+    page: Callable[..., ReportData], trial: Callable[..., Any]
 ) -> None:
     alone = page()
-    shown = first_screen(find_beside(alone).results["uar"], alone)
+    shown = first_screen(find_baselines(alone).results["uar"], alone)
     assert [r.value for r in shown] == [0.541, 0.753]
     by_speaker = trial(params={"data.normalization": "speaker"})
     with_speaker = dataclasses.replace(alone, used=(by_speaker,))
-    shown = first_screen(find_beside(with_speaker).results["uar"], with_speaker)
+    shown = first_screen(find_baselines(with_speaker).results["uar"], with_speaker)
     assert [r.value for r in shown] == [0.541, 0.645, 0.753]
     assert "normalised by speaker" in qualities(shown[1])
     assert "pre-trained on other data" in qualities(shown[2])
-    bars = tell(with_speaker).answer.bars
+    bars = build_narrative(with_speaker).verdict.bars
     assert [bar.value for bar in bars if bar.key == "reference"] == ["75.3", "64.5", "54.1"]
 
 
-def test_the_words_place_others_against_the_interval(page: Callable[..., Evidence]) -> None:
-    said = " ".join(tell(page()).answer.sentences)
+def test_the_words_place_others_against_the_interval(page: Callable[..., ReportData]) -> None:
+    said = " ".join(build_narrative(page()).verdict.sentences)
     assert "below the 95 % interval openSMILE ComParE 2016 + RBF SVM 54.1 %" in said
     assert "above the 95 % interval Frozen Whisper-L-v3 + small head 75.3 %" in said
     assert "no difference from ours can be tested" in said
 
 
-def test_figure_counts_and_lists_every_number(page: Callable[..., Evidence]) -> None:
+def test_figure_counts_and_lists_every_number(page: Callable[..., ReportData]) -> None:
     figure = OtherResults()
-    drawing = figure.draw(figure.compute(page()), Ink(architectures=()))
+    drawing = figure.draw(figure.compute(page()), Palette(architectures=()))
     assert len(drawing.panels) == 2
     rows = drawing.tables[0].rows
     assert [r[2] for r in rows if r[0] == "accuracy"][1:] == [0.651, 0.608, 0.55, 0.48]

@@ -16,25 +16,25 @@ from serplatform.artifacts.files import read_json
 from serplatform.ensemble.build import build_ensemble
 from serplatform.errors import ArtifactError
 from serplatform.metrics import classification_metrics
-from serplatform.report.evidence import (
+from serplatform.report.data import (
     best_by_fold,
-    build_evidence,
-    compare,
+    build_report_data,
+    measure,
     read_members,
 )
-from serplatform.report.load import Posteriors, Trial, load_source
-from serplatform.report.resampling import Resampling, recall_intervals
+from serplatform.report.load import Posteriors, ReportTrial, load_source
+from serplatform.report.speaker_intervals import Resampling, recall_intervals
 from tests.support.synthetic_run import make_run
 
 
-def test_best_single_is_chosen_fold_by_fold(trial: Callable[..., Trial]) -> None:
+def test_best_single_is_chosen_fold_by_fold(trial: Callable[..., ReportTrial]) -> None:
     first = trial(0, fold_dev_uar=(0.9, 0.1), uar=0.5)
     second = trial(1, fold_dev_uar=(0.2, 0.8), uar=0.5)
     pruned = trial(2, fold_dev_uar=(1.0,), uar=1.0, state="pruned")
     assert [t.number for t in best_by_fold([first, second, pruned])] == [0, 1]
 
 
-def test_tie_goes_to_the_likelier_then_to_the_earlier(trial: Callable[..., Trial]) -> None:
+def test_tie_goes_to_the_likelier_then_to_the_earlier(trial: Callable[..., ReportTrial]) -> None:
     unlikely = trial(0, fold_dev_uar=(0.7,), fold_dev_nll=(1.2,))
     likely = trial(1, fold_dev_uar=(0.7,), fold_dev_nll=(1.1,))
     later = trial(2, fold_dev_uar=(0.7,), fold_dev_nll=(1.1,))
@@ -54,13 +54,13 @@ def test_the_page_of_a_run_and_its_ensemble_choose_the_same_single_trials(
     assert [fold["best_single"]["trial"] for fold in content["folds"]] == chosen
 
 
-def test_no_finished_trial_gives_no_choice(trial: Callable[..., Trial]) -> None:
+def test_no_finished_trial_gives_no_choice(trial: Callable[..., ReportTrial]) -> None:
     assert best_by_fold([trial(0, state="failed", uar=None)]) == ()
 
 
 def test_best_single_rows_come_from_each_folds_own_choice(on_disk: Any) -> None:
     source = load_source(on_disk.run)
-    found = build_evidence(source)
+    found = build_report_data(source)
     (single,) = found.systems
     chosen = best_by_fold(source.runs[0].trials)
     for fold, trial in enumerate(chosen):
@@ -90,45 +90,18 @@ def test_recall_without_utterances_or_with_one_speaker_has_no_interval(
     assert math.isnan(sad.value)
 
 
-def test_comparison_counts_who_is_right_alone(
-    posteriors: Callable[..., Posteriors], system: Callable[..., Any]
-) -> None:
-    truth, speakers = [0, 0, 1, 1], ["a", "b", "a", "b"]
-    right = posteriors([[1, 0], [1, 0], [0, 1], [0, 1]], truth, speakers)
-    wrong = posteriors([[0, 1], [1, 0], [1, 0], [0, 1]], truth, speakers)
-    found = compare(system(right, "ensemble"), system(wrong), Resampling(resamples=50))
-    assert (found.mcnemar.only_a, found.mcnemar.only_b) == (2, 0)
-    assert found.difference["uar"].value == 0.5
-    # only speaker a's answers differ: swapping them or not gives |difference| 0.5 both times
-    assert found.permutation.p_value == 1.0
-    assert found.permutation.clustered_by == "speaker"
-
-
-def test_systems_tested_on_other_rows_are_not_compared(
-    posteriors: Callable[..., Posteriors], system: Callable[..., Any]
-) -> None:
-    first = system(posteriors([[1, 0], [0, 1]], [0, 1], ["a", "b"]), "ensemble")
-    second = system(posteriors([[1, 0]], [0], ["a"]))
-    with pytest.raises(ArtifactError, match="not tested on the same utterances"):
-        compare(first, second, Resampling())
-
-
-def test_ensemble_evidence_agrees_with_what_the_ensemble_recorded(on_disk: Any) -> None:
-    info = read_json(on_disk.ensemble / "ensemble.json")
-    found = build_evidence(load_source(on_disk.ensemble))
+def test_systems_measured_again_are_what_the_ensemble_recorded(on_disk: Any) -> None:
+    found = build_report_data(load_source(on_disk.ensemble))
+    info = found.ensemble
     assert [m.key for m in found.measured] == ["ensemble", "single", "mean"]
-    for key, name in (("ensemble", "ensemble"), ("single", "best_single"), ("mean", "mean_of_all")):
-        measured = next(m for m in found.measured if m.key == key)
-        for metric, interval in measured.pooled.items():
-            recorded = info["pooled"][name][metric]
-            assert interval.value == pytest.approx(recorded["value"], abs=1e-9)
-            assert interval.low == pytest.approx(recorded["low"], abs=1e-9)
-            assert interval.high == pytest.approx(recorded["high"], abs=1e-9)
-    assert found.comparison is not None
-    assert (
-        found.comparison.permutation.p_value == info["comparison"]["permutation"]["uar"]["p_value"]
-    )
-    assert found.comparison.mcnemar.p_value == info["comparison"]["mcnemar"]["p_value"]
+    assert found.comparison == info["comparison"]
+    drawing = Resampling(resamples=info["num_resamples"], seed=info["seed"])
+    for system in found.systems:
+        again = measure(system.test, key=system.key, chosen="", drawing=drawing)
+        for fold, values in again.by_fold.items():
+            assert values == pytest.approx(system.by_fold[fold])
+        for metric, interval in system.pooled.items():
+            assert interval.ends() == pytest.approx(again.pooled[metric].ends(), abs=1e-9)
 
 
 def test_ensemble_without_its_runs_keeps_the_recorded_comparison(
@@ -139,13 +112,11 @@ def test_ensemble_without_its_runs_keeps_the_recorded_comparison(
     info = read_json(alone / "ensemble.json")
     info["runs"][0]["path"] = "nowhere"
     (alone / "ensemble.json").write_text(json.dumps(info))
-    found = build_evidence(load_source(alone))
+    found = build_report_data(load_source(alone))
     assert [s.key for s in found.systems] == ["ensemble"]
     assert [m.key for m in found.measured] == ["ensemble", "single", "mean"]
     assert found.comparison is not None
-    assert (
-        found.comparison.difference["uar"].value == info["comparison"]["difference"]["uar"]["value"]
-    )
+    assert found.comparison == info["comparison"]
 
 
 def test_ensemble_whose_posteriors_were_exchanged_is_refused(on_disk: Any, tmp_path: Path) -> None:
@@ -154,8 +125,10 @@ def test_ensemble_whose_posteriors_were_exchanged_is_refused(on_disk: Any, tmp_p
     info = read_json(other / "ensemble.json")
     info["pooled"]["ensemble"]["uar"]["value"] += 0.01
     (other / "ensemble.json").write_text(json.dumps(info))
-    with pytest.raises(ArtifactError, match=r"records uar .* but posteriors\.parquet gives"):
-        build_evidence(load_source(other))
+    with pytest.raises(
+        ArtifactError, match=r"records uar .* of the ensemble, but its posteriors give"
+    ):
+        build_report_data(load_source(other))
 
 
 def test_ensemble_without_a_key_is_refused_by_name(on_disk: Any, tmp_path: Path) -> None:
@@ -165,7 +138,7 @@ def test_ensemble_without_a_key_is_refused_by_name(on_disk: Any, tmp_path: Path)
     del info["folds"]
     (other / "ensemble.json").write_text(json.dumps(info))
     with pytest.raises(ArtifactError, match=r"ensemble\.json: .* is damaged: lacks folds"):
-        build_evidence(load_source(other))
+        build_report_data(load_source(other))
 
 
 def test_members_are_gathered_over_folds() -> None:
