@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from serplatform import plugins
 from serplatform.arrays import DoubleArray
 from serplatform.artifacts.dataset import read_dataset_description
 from serplatform.artifacts.files import (
@@ -29,6 +30,7 @@ from serplatform.ensemble.nested import FoldEnsemble, nested_ensemble, pool_test
 from serplatform.ensemble.posteriors import Library, RunOfLibrary, read_library
 from serplatform.environment import versions
 from serplatform.errors import ArtifactError, BadInputError, unknown_name
+from serplatform.run_directory import RunDirectory
 from serplatform.storage.cache import fetch_tables
 from serplatform.storage.destination import ENSEMBLE, check_directory
 from serplatform.storage.location import parse
@@ -75,6 +77,9 @@ def build_ensemble(
         ArtifactError: a file is missing or damaged.
     """
     begun = time.monotonic()
+    if combiner not in COMBINERS.names():  # a plugin's, that the runs were made with
+        for run in runs:
+            plugins.restore(run, RunDirectory(run).read_run().get("plugins", []))
     _check_arguments(out, combiner, objective, num_resamples)
     library = read_library(runs)
     systems: dict[str, tuple[FoldEnsemble, ...]] = {
@@ -96,6 +101,7 @@ def build_ensemble(
         "dataset": first["dataset"],
         "protocol": first.get("protocol"),
         "folds_hash": first["folds_hash"],
+        "plugins": plugins.records(combiner=[combiner]),
         "speaker_independent": library.plan["speaker_independent"],
         "classes": list(library.classes),
         **_measured(library, systems, num_resamples=num_resamples, seed=seed),
@@ -193,6 +199,7 @@ def _measured(
 
 def _write(out: Path, table: pa.Table, content: dict[str, Any]) -> None:
     """Write both files once both are whole: posteriors are never there without description."""
+    plugins.write(out, content["plugins"])
     targets = out / "posteriors.parquet", out / "ensemble.json"
     with atomic_path(targets[0]) as posteriors, atomic_path(targets[1]) as description:
         fill_parquet(posteriors, table)

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
+from serplatform import plugins
 from serplatform.alignment.phone_classes import phone_class
 from serplatform.arrays import DoubleArray
 from serplatform.artifacts.dataset import DatasetDescription
@@ -112,6 +113,7 @@ def explain_run(
     begun = time.monotonic()
     directory = RunDirectory(run)
     description = directory.read_run()
+    plugins.restore(directory.path, description.get("plugins", []))
     opened = open_dataset(directory, description, dataset)
     plan = read_plan(directory.folds_file)
     chosen = choose_trials(directory, trials)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from serplatform.ensemble.single import Single
 from serplatform.ensemble.stacking import Stacking, centred_log_posteriors
 from serplatform.errors import BadInputError
 from serplatform.metrics import classification_metrics
+from serplatform.registry import temporary
 from serplatform.testing.combiner_contract import CombinerContract, make_posterior_set
 
 
@@ -40,9 +42,10 @@ class Median(Combiner):
 
 
 @pytest.fixture
-def median(monkeypatch: pytest.MonkeyPatch) -> None:
-    COMBINERS.names()
-    monkeypatch.setitem(COMBINERS._members, "median", Median)
+def median() -> Iterator[None]:
+    with temporary():
+        COMBINERS.register("median")(Median)
+        yield
 
 
 @pytest.mark.usefixtures("median")
