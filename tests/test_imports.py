@@ -21,7 +21,7 @@ ROWS = [
     {"artifacts"},
     {"storage"},
     {"plugins"},
-    {"statistics", "run_directory", "references", "stopping"},
+    {"statistics", "run_directory", "papers", "stopping"},
     {"corpora"},
     {"alignment"},
     {"features"},
@@ -33,6 +33,7 @@ ROWS = [
     {"search"},
     {"distributed", "ensemble", "report"},
     {"prediction"},
+    {"explanations"},
     {"reproduce"},
     {"cli"},
     {"__main__", "testing"},
@@ -52,7 +53,10 @@ HOMES = {
     "plotly": {"report"},
     "jinja2": {"report"},
     "espeakng_loader": {"corpora"},
-    "torch": {"models", "inputs", "datasets", "training", "distributed", "prediction", "testing"},
+    "torch": {
+        *("models", "inputs", "datasets", "training", "distributed", "prediction", "explanations"),
+        "testing",
+    },
     **{name: set() for name in ("pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve")},
 }
 

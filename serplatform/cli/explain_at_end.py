@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from serplatform.cli.output import say
 from serplatform.errors import ArtifactError, SerplatformError
+
+if TYPE_CHECKING:
+    from serplatform.artifacts.explanations import ExplanationsRecord
 
 #: seconds after which no further model is asked
 BUDGET = 20.0
@@ -16,7 +19,7 @@ LIMIT = 120
 ERRORS, HITS = 2, 2
 
 
-def explain_at_end(run: Path, *, audio: bool | None, seed: int) -> dict[str, Any] | None:
+def explain_at_end(run: Path, *, audio: bool | None, seed: int) -> ExplanationsRecord | None:
     """Explain a run briefly, so that its page has the papers' figures.
 
     Explanations of utterances that the user chose are left as they are. Whatever goes wrong is
@@ -31,7 +34,7 @@ def explain_at_end(run: Path, *, audio: bool | None, seed: int) -> dict[str, Any
         the summary of what was explained, or None.
     """
     from serplatform.artifacts.files import read_json
-    from serplatform.prediction.explanations import FOLDER, explain_run
+    from serplatform.explanations.explain_run import FOLDER, explain_run
 
     again = f"`serplatform explain {run}` explains it at any time"
     try:

@@ -145,8 +145,11 @@ def finish(
         )
     if explain:
         found = explain_at_end(directory.path, audio=audio, seed=seed)
-        keys = ("shown", "asked", "seconds")
-        summary["explained"] = None if found is None else {key: found[key] for key in keys}
+        summary["explained"] = found and {
+            "shown": found["shown"],
+            "asked": found["asked"],
+            "seconds": found["seconds"],
+        }
     say("Writing the report …")
     summary["report"] = shown(build_report(directory.path, directory.report_file))
     try:
