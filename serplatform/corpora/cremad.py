@@ -8,10 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from serplatform.corpora.audio import file_fault
+from serplatform.corpora.audio import file_problem
 from serplatform.corpora.base import CORPORA, Utterance
 from serplatform.corpora.filename_corpus import Codes, FilenameCorpus
-from serplatform.corpora.validate import generic_protocol
 
 _TABLE = "VideoDemographics.csv"
 
@@ -87,7 +86,7 @@ class Cremad(FilenameCorpus):
         table = next(iter(sorted(source.rglob(_TABLE))), None)
         if table is None:
             return {}, [f"{_TABLE} is not here: sex and age of the actors are unknown"]
-        if "git-lfs" in (file_fault(table) or ""):
+        if "git-lfs" in (file_problem(table) or ""):
             return {}, [f"{_TABLE} is a git-lfs pointer: sex and age are unknown"]
         content = table.read_bytes().decode("utf-8-sig", errors="replace")
         rows = csv.DictReader(io.StringIO(content))
@@ -100,7 +99,6 @@ class Cremad(FilenameCorpus):
         unknown = sorted(here - facts.keys())
         return facts, [f"{_TABLE} lacks actors {', '.join(unknown)}"] if unknown else []
 
-    def choose_protocol(self, utterances: Sequence[Utterance]) -> str:
-        """The five blocks of actors where each block has an actor."""
-        blocks = {min((int(u.speaker_id) - 1001) // 18, 4) for u in utterances}
-        return self.default_protocol if len(blocks) == 5 else generic_protocol(utterances)
+    def suits_default(self, utterances: Sequence[Utterance]) -> bool:
+        """Where each of the five blocks has an actor."""
+        return len({min((int(u.speaker_id) - 1001) // 18, 4) for u in utterances}) == 5

@@ -11,9 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from serplatform.corpora.audio import AUDIO_SUFFIXES, file_fault
-from serplatform.corpora.base import Corpus, Manifest, RejectedUtterance, Utterance
-from serplatform.corpora.validate import generic_protocol
+from serplatform.corpora.audio import AUDIO_SUFFIXES, file_problem
+from serplatform.corpora.base import Corpus, Manifest, RejectedUtterance, Utterance, first_of
 from serplatform.errors import BadInputError
 
 _POINTER_BYTES = 1024  # git-lfs pointers are smaller, audio is not
@@ -24,7 +23,7 @@ Codes = Mapping[str, str]
 
 
 class FilenameCorpus(Corpus):
-    """A corpus of one clip a file, named by codes.
+    """A corpus of one clip per file, named by codes.
 
     What is declared: ``pattern``, with the named groups ``emotion`` and ``speaker``, and what
     each code stands for. A clip with a code that is not declared is left out, and the reason names
@@ -39,10 +38,13 @@ class FilenameCorpus(Corpus):
         sentences: code of the group ``sentence`` → text that is spoken.
         columns: group → what is kept of it as a column: code → value, or the code where empty.
         folder: where there is a folder of this name, only that is read.
-        num_clips: of the complete corpus.
+        num_clips: of the complete corpus; 0: not known.
         protocol_speakers: fewest speakers for which ``default_protocol`` is chosen.
         twin: why a file is left out whose recording is here under another name.
         examples: paths of the miniature copy; the first one is shown in errors.
+
+    Raises:
+        TypeError: the pattern of a subclass lacks the group ``emotion`` or ``speaker``.
     """
 
     pattern: ClassVar[str]
@@ -53,11 +55,19 @@ class FilenameCorpus(Corpus):
     sentences: ClassVar[Codes] = {}
     columns: ClassVar[Mapping[str, Codes]] = {}
     folder: ClassVar[str] = ""
-    num_clips: ClassVar[int]
+    num_clips: ClassVar[int] = 0
     protocol_speakers: ClassVar[int] = 3
     twin: ClassVar[str] = "the same recording as"
 
-    def fault(self, codes: Codes) -> str | None:
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        lacking = {"emotion", "speaker"}.difference(
+            re.compile(getattr(cls, "pattern", "")).groupindex
+        )
+        if lacking:
+            raise TypeError(f"{cls.__name__}.pattern needs the named group '{min(lacking)}'")
+
+    def rejection_reason(self, codes: Codes) -> str | None:
         """Why a file whose name fits the pattern is left out; None where it is kept."""
         columns = {group: known for group, known in self.columns.items() if known}
         named = {"speaker": self.speakers, "sentence": self.sentences, "emotion": self.emotions}
@@ -112,16 +122,15 @@ class FilenameCorpus(Corpus):
                 continue
             place = path.relative_to(source).with_suffix("").as_posix()
             match = name_of(place if self.in_folders else path.stem)
-            codes: dict[str, str] = match.groupdict() if match else {}
-            fault = self.fault(codes) if match else f"its name is not one of {short}"
-            if fault is None:
+            groups = match.groupdict() if match else {}
+            codes = {group: code for group, code in groups.items() if code is not None}
+            reason = self.rejection_reason(codes) if match else f"its name is not one of {short}"
+            if reason is None:
                 stem = codes.pop("name")
                 found = clips[codes["speaker"], self.recording(stem)]
                 found.append((path, stem, codes))
             else:
-                rejections.append(
-                    RejectedUtterance(utterance_id=path.stem, path=str(path), reason=fault)
-                )
+                rejections.append(RejectedUtterance(path.stem, str(path), reason))
         here = {speaker for speaker, _ in clips}
         facts, notes = self.speaker_facts(source, here)
         utterances = []
@@ -129,38 +138,35 @@ class FilenameCorpus(Corpus):
         for _, files in sorted(clips.items()):
             files.sort(key=lambda file: self.rank(file[0]))
             path, stem, kept = files[0]
-            fault = file_fault(path) if path.stat().st_size < _POINTER_BYTES else None
-            if fault is not None and "git-lfs" in fault:
+            reason = file_problem(path) if path.stat().st_size < _POINTER_BYTES else None
+            if reason is not None and "git-lfs" in reason:
                 pointers += 1
-                rejections.append(
-                    RejectedUtterance(utterance_id=stem, path=str(path), reason=fault)
-                )
+                rejections.append(RejectedUtterance(stem, str(path), reason))
             else:
                 utterances.append(self._utterance(path, stem, kept, facts))
             for other, name, _ in files[1:]:
                 copies += name == stem
                 reason = _COPY if name == stem else self.twin
                 reason = f"{reason} {path.relative_to(source).as_posix()}"
-                rejections.append(
-                    RejectedUtterance(utterance_id=name, path=str(other), reason=reason)
-                )
+                rejections.append(RejectedUtterance(name, str(other), reason))
         if pointers and not utterances:
             raise BadInputError(
                 f"{within}: its {pointers} clips are git-lfs pointers instead of audio; run "
                 "'git lfs pull' where the corpus was cloned"
             )
         if not utterances:
+            such = f", such as {self.examples[0]}," if self.examples else ""
             raise BadInputError(
-                f"{source}: holds no {short} speech, such as {self.examples[0]}, among "
-                f"{len(rejections)} audio file(s)"
+                f"{source}: holds no {short} speech{such} among {len(rejections)} audio file(s)"
             )
         notes = [*self.notes(source, utterances, rejections), *notes]
         if pointers:
             notes.append(f"{pointers} clips are git-lfs pointers instead of audio: left out")
-        if len(utterances) != self.num_clips:
+        if self.num_clips and len(utterances) != self.num_clips:
+            absent = [code for code in self.speakers if code not in here]
+            missing = f"; speakers {first_of(absent, _SHOWN)} are missing" if absent else ""
             notes.append(
-                f"{len(utterances)} of the corpus's {self.num_clips} clips are here"
-                + self._missing(here)
+                f"{len(utterances)} of the corpus's {self.num_clips} clips are here{missing}"
             )
         if copies:
             notes.append(f"{copies} further copies of clips in other folders are left out")
@@ -168,10 +174,9 @@ class FilenameCorpus(Corpus):
             utterances=tuple(utterances), rejections=tuple(rejections), notes=tuple(notes)
         )
 
-    def choose_protocol(self, utterances: Sequence[Utterance]) -> str:
-        """Its own protocol where enough speakers are there; else by their number."""
-        enough = len({u.speaker_id for u in utterances}) >= self.protocol_speakers
-        return self.default_protocol if enough else generic_protocol(utterances)
+    def suits_default(self, utterances: Sequence[Utterance]) -> bool:
+        """Where enough speakers are there."""
+        return len({u.speaker_id for u in utterances}) >= self.protocol_speakers
 
     def _utterance(
         self, path: Path, stem: str, codes: Codes, facts: Mapping[str, Mapping[str, str]]
@@ -179,7 +184,9 @@ class FilenameCorpus(Corpus):
         speaker = dict(facts.get(codes["speaker"], {}))
         gender = speaker.pop("gender", "")
         kept = {
-            group: known.get(codes[group], codes[group]) for group, known in self.columns.items()
+            group: known.get(codes[group], codes[group])
+            for group, known in self.columns.items()
+            if group in codes
         }
         return Utterance(
             utterance_id=stem,
@@ -191,9 +198,3 @@ class FilenameCorpus(Corpus):
             language=self.language,
             extra={**kept, **speaker},
         )
-
-    def _missing(self, here: set[str]) -> str:
-        absent = [code for code in self.speakers if code not in here]
-        more = f" and {len(absent) - _SHOWN} more" if len(absent) > _SHOWN else ""
-        named = ", ".join(absent[:_SHOWN])
-        return f"; speakers {named}{more} are missing" if absent else ""

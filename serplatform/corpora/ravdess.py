@@ -73,7 +73,7 @@ class Ravdess(FilenameCorpus):
         "Actor_24/01-01-08-01-02-02-24.wav",
     )
 
-    def fault(self, codes: Codes) -> str | None:
+    def rejection_reason(self, codes: Codes) -> str | None:
         """Speech with sound only; see the base class."""
         channel, modality = codes["channel"], codes["modality"]
         if channel == "02":
@@ -84,7 +84,7 @@ class Ravdess(FilenameCorpus):
             return "video without sound (modality 02)"
         if modality not in (_AUDIO_ONLY, "01"):
             return f"modality {modality} is not {_AUDIO_ONLY}, 01 or 02"
-        return super().fault(codes)
+        return super().rejection_reason(codes)
 
     def recording(self, stem: str) -> str:
         """All but the modality; see the base class."""

@@ -27,7 +27,7 @@ from serplatform.artifacts.files import (
 )
 from serplatform.artifacts.records import PluginRecord
 from serplatform.config import digest
-from serplatform.corpora.audio import TARGET_RATE, tell_notes
+from serplatform.corpora.audio import TARGET_RATE, summarize_notes
 from serplatform.corpora.base import Corpus, Manifest, RejectedUtterance, Utterance
 from serplatform.corpora.validate import class_notes, column_notes
 from serplatform.distributed.extraction import ShardReport
@@ -342,7 +342,7 @@ def _notes(assembly: Assembly, by_rate: Counter[int], copies: _Copies) -> Iterat
         yield f"{number} alignments: {note}"
     yield from text_notes(u.text for u in assembly.kept)
     noted = dict.fromkeys(entry for report in reports for entry in report.audio_notes)
-    yield from tell_notes(noted)  # once per file
+    yield from summarize_notes(noted)  # once per file
 
 
 def _examples(groups: Sequence[Sequence[str]], mark: str) -> str:

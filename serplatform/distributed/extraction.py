@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pyarrow as pa
 
@@ -166,14 +166,11 @@ def run_shard(task: ShardTask) -> ShardReport:
         alignment_notes=dict(Counter(content.alignment_notes)),
         audio_notes=tuple(content.audio_notes),
         files={
-            name: cast(
-                "Shard",
-                write_feature_shard(
-                    task.folder / f"{name}-{task.number:05d}.arrow",
-                    extractor,
-                    [row["utterance_id"] for row in content.rows],
-                    content.frames[name],
-                ),
+            name: write_feature_shard(
+                task.folder / f"{name}-{task.number:05d}.arrow",
+                extractor,
+                [row["utterance_id"] for row in content.rows],
+                content.frames[name],
             )
             for name, extractor in extractors.items()
         },

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 #: All audio is brought to this rate before any feature is computed, in hertz.
 SAMPLING_RATE = 16_000
-#: frame shift, in seconds, of what is one vector an utterance: longer than any utterance
+#: frame shift, in seconds, of what is one vector per utterance: longer than any utterance
 WHOLE_UTTERANCE = 86_400.0
 
 
@@ -23,7 +23,7 @@ class FeatureExtractor(ABC):
     """One feature; a named preset such as ``log_mel_23`` is an instance.
 
     Attributes:
-        dim: D, values a frame.
+        dim: D, values per frame.
         frame_shift: seconds from one frame to the next.
         frame_length: seconds a frame covers.
     """

@@ -18,8 +18,8 @@ import pytest
 import soundfile
 
 from serplatform.corpora.audio import AUDIO_SUFFIXES
-from serplatform.corpora.base import CORPORA, Corpus, Manifest
-from serplatform.corpora.validate import generic_protocol, validate
+from serplatform.corpora.base import CORPORA, Corpus, Manifest, generic_protocol
+from serplatform.corpora.validate import validate
 from serplatform.errors import BadInputError
 from serplatform.features.base import FEATURES
 from serplatform.features.extract import extract_shard
@@ -68,12 +68,11 @@ class CorpusContract:
 
     def test_every_example_is_an_utterance(self, name: str, tmp_path: Path) -> None:
         corpus, _, manifest = self.scanned(name, tmp_path)
-        assert manifest.utterances
+        assert manifest.utterances, "nothing is listed"
         if corpus.needs_source:
-            assert {u.path for u in manifest.utterances} == {
-                tmp_path / "miniature" / path for path in corpus.examples
-            }
-            assert manifest.rejections == ()
+            assert manifest.rejections == (), "an example is rejected"
+            expected = {tmp_path / "miniature" / path for path in corpus.examples}
+            assert {u.path for u in manifest.utterances} == expected, "an example is not listed"
 
     def test_utterances_have_unique_ids_speakers_and_known_labels(
         self, name: str, tmp_path: Path
@@ -82,15 +81,18 @@ class CorpusContract:
         kept = validate(manifest)
         assert len(kept.utterances) == len(manifest.utterances), kept.rejections[:3]
         ids = [utterance.utterance_id for utterance in manifest.utterances]
-        assert len(set(ids)) == len(ids)
-        assert all(ids)
+        assert len(set(ids)) == len(ids), "an id occurs twice"
+        assert all(ids), "an id is empty"
         for utterance in kept.utterances:
-            assert not is_missing(utterance.speaker_id)
-            assert is_known(utterance.emotion) or corpus.classes is None
-            assert corpus.classes is None or utterance.emotion in corpus.classes
-            assert utterance.gender in (None, "female", "male")
-            assert utterance.language
-            assert all(isinstance(value, str) for value in utterance.extra.values())
+            where = utterance.utterance_id
+            assert not is_missing(utterance.speaker_id), f"{where} has no speaker"
+            assert is_known(utterance.emotion) or corpus.classes is None, utterance.emotion
+            assert corpus.classes is None or utterance.emotion in corpus.classes, utterance.emotion
+            assert utterance.gender in (None, "female", "male"), utterance.gender
+            assert utterance.language, f"{where} has no language"
+            assert all(isinstance(v, str) for v in utterance.extra.values()), (
+                f"{where}: {utterance}"
+            )
         assert len({u.emotion for u in kept.utterances}) >= 2, "show two emotions or more"
         assert len({u.speaker_id for u in kept.utterances}) >= 2, "show two speakers or more"
 

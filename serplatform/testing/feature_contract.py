@@ -52,11 +52,11 @@ class FeatureContract:
     def checked(self, extractor: FeatureExtractor, samples: FloatArray) -> FloatArray:
         """The frames of some samples: finite float32 values, (T, D), T at least 1."""
         frames = extractor.extract(samples)
-        assert frames.dtype == np.float32
-        assert frames.ndim == 2
-        assert frames.shape[1] == extractor.dim
-        assert len(frames) >= 1
-        assert np.isfinite(frames).all()
+        assert frames.dtype == np.float32, f"frames are {frames.dtype}, not float32"
+        assert frames.ndim == 2, f"frames have {frames.ndim} axes, not (T, D)"
+        assert frames.shape[1] == extractor.dim, f"D is {frames.shape[1]}, not {extractor.dim}"
+        assert len(frames) >= 1, f"{len(samples)} samples give no frame"
+        assert np.isfinite(frames).all(), f"{len(samples)} samples give values that are not finite"
         return frames
 
     def test_it_says_what_it_is(self, name: str) -> None:
@@ -77,7 +77,8 @@ class FeatureContract:
                 others[other] = digest(FEATURES.get(other)().spec())
             except BadInputError:
                 continue  # a package is missing
-        assert [other for other, found in others.items() if found == own] == [name]
+        same = [other for other, found in others.items() if found == own]
+        assert same == [name], f"these have one specification: {', '.join(same)}"
 
     @pytest.mark.parametrize("num_samples", LENGTHS)
     def test_clips_of_any_length_have_finite_frames(self, name: str, num_samples: int) -> None:
@@ -96,7 +97,8 @@ class FeatureContract:
         if extractor.frame_shift >= WHOLE_UTTERANCE:
             assert (shorter, longer) == (1, 1)
         else:
-            assert abs((longer - shorter) - 4 / extractor.frame_shift) <= 1
+            more = longer - shorter
+            assert abs(more - 4 / extractor.frame_shift) <= 1, f"{more} frames in 4 s"
 
     def test_values_are_the_same_every_time_and_samples_are_left_alone(self, name: str) -> None:
         samples = glide(20_000)

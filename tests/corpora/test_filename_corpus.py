@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
-from serplatform.corpora.base import CORPORA
+from serplatform.corpora.base import CORPORA, Manifest
 from serplatform.corpora.filename_corpus import Codes, FilenameCorpus
 from serplatform.errors import BadInputError
 from serplatform.testing.corpus_contract import CorpusContract, build_miniature
@@ -100,3 +101,57 @@ def test_pointers_in_place_of_all_audio_are_refused_with_the_remedy(tmp_path: Pa
     (tmp_path / "DC_a01.wav").write_text("version https://git-lfs.github.com/spec/v1\n")
     with pytest.raises(BadInputError, match=r"its 1 clips are git-lfs pointers.*'git lfs pull'"):
         Savee().scan(tmp_path)
+
+
+class Unruly(Savee):
+    """Gives every clip one id, no speaker, or no examples that fit its pattern."""
+
+    wrong: ClassVar[str] = ""
+
+    def scan(self, source: Path) -> Manifest:
+        found = super().scan(source)
+        clips = [
+            dataclasses.replace(
+                clip,
+                utterance_id="one" if self.wrong == "id" else clip.utterance_id,
+                speaker_id="" if self.wrong == "speaker" and not i else clip.speaker_id,
+                emotion="smug" if self.wrong == "label" else clip.emotion,
+            )
+            for i, clip in enumerate(found.utterances)
+        ]
+        return dataclasses.replace(found, utterances=tuple(clips))
+
+
+@pytest.mark.parametrize("wrong", ["id", "speaker", "label"])
+def test_the_contract_finds_what_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, wrong: str
+) -> None:
+    monkeypatch.setitem(CORPORA._members, "savee", Unruly)
+    test = CorpusContract().test_utterances_have_unique_ids_speakers_and_known_labels
+    test("savee", tmp_path / "right")
+    monkeypatch.setattr(Unruly, "wrong", wrong)
+    with pytest.raises(AssertionError):
+        test("savee", tmp_path / "wrong")
+
+
+def test_the_contract_finds_examples_that_do_not_fit(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(Savee, "examples", (*Savee.examples, "XX_a01.wav"))
+    with pytest.raises(AssertionError):
+        CorpusContract().test_every_example_is_an_utterance("savee", tmp_path)
+
+
+def test_a_pattern_must_say_who_speaks_which_emotion() -> None:
+    with pytest.raises(TypeError, match=r"Nobody.pattern needs the named group 'speaker'"):
+        type("Nobody", (FilenameCorpus,), {"pattern": r"(?P<emotion>[a-z]+)\d+"})
+
+
+def test_groups_that_did_not_match_are_no_columns(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(Savee, "pattern", Savee.pattern + r"(?:_(?P<level>high|low))?")
+    monkeypatch.setattr(Savee, "columns", {"number": {}, "level": {"high": "2", "low": "1"}})
+    monkeypatch.setattr(Savee, "examples", ("DC_a01.wav", "DC_a02_high.wav"))
+    clips = Savee().scan(build_miniature(Savee, tmp_path)).utterances
+    assert [clip.extra for clip in clips] == [{"number": "01"}, {"number": "02", "level": "2"}]
