@@ -190,7 +190,7 @@ def _train(
     work: Work, wishes: Wishes, *, begun: float, seconds: float | None, **limits: Any
 ) -> str:
     """Train what a column lacks; return ``complete``, ``time`` or ``interrupted``."""
-    from serplatform.cli.search_display import SearchDisplay
+    from serplatform.api.search_display import SearchDisplay
     from serplatform.distributed.search import SearchLimits, search
     from serplatform.reproduce.plan import open_run
     from serplatform.search.roster import Roster, enlist

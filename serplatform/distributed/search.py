@@ -23,7 +23,7 @@ from serplatform.distributed.tuner import (
 )
 from serplatform.environment import now
 from serplatform.errors import BadInputError
-from serplatform.run_directory import DEV_METRICS, RunDirectory, RunLock, merit
+from serplatform.run_directory import RunDirectory, RunLock, merit
 from serplatform.search.roster import Roster, TrialSource
 from serplatform.search.setup import OpenRun
 from serplatform.search.study import Studies, full_storage
@@ -38,7 +38,7 @@ class SearchLimits:
     Attributes:
         trials: over the life of the run, finished ones included; None: as time allows.
         seconds: wall-clock time of this process from ``begun`` on, or None.
-        begun: ``time.monotonic()`` when the command started.
+        begun: ``time.monotonic()`` when the call was made.
         workers: processes that train one trial together.
         gpus_per_trial: of each worker; None: 1 where there are GPUs.
         concurrent: trials at a time; None: as many as fit.
@@ -48,9 +48,9 @@ class SearchLimits:
         num_cpus: of a local Ray; None: all cores.
     """
 
-    trials: int | None
-    seconds: float | None
-    begun: float
+    trials: int | None = None
+    seconds: float | None = None
+    begun: float = dataclasses.field(default_factory=time.monotonic)
     workers: int = 1
     gpus_per_trial: float | None = None
     concurrent: int | None = None
@@ -58,6 +58,10 @@ class SearchLimits:
     trial_timeout: float | None = None
     address: str | None = None
     num_cpus: int | None = None
+
+    def elapsed(self) -> float:
+        """Seconds since the call was made."""
+        return round(time.monotonic() - self.begun, 1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,7 +76,7 @@ class SearchOutcome:
 
     status: str
     counts: dict[str, int]
-    best: Mapping[str, Any] | None
+    best: TrialRecord | None
 
 
 def search(
@@ -160,7 +164,6 @@ def _resources(run: OpenRun, limits: SearchLimits) -> dict[str, float]:
 
 
 def _plan(run: OpenRun, limits: SearchLimits, time_left: float | None) -> SearchPlan:
-    objective = run.description["objective"][0]
     return SearchPlan(
         dataset=run.description["dataset"]["path"],
         seed=run.description["seed"],
@@ -171,7 +174,7 @@ def _plan(run: OpenRun, limits: SearchLimits, time_left: float | None) -> Search
         concurrent=limits.concurrent,
         retries=limits.retries,
         trial_timeout=limits.trial_timeout,
-        objective=objective if objective in DEV_METRICS else "uar",
+        objective=run.metric,
     )
 
 
@@ -204,7 +207,7 @@ def _search(
 
     def lost(what: str) -> None:
         print(  # noqa: T201 - nothing else can be said any more
-            f"Error: the search had to stop: {what}; go on with:\n"
+            f"Error: the search had to stop: {what}; resume with:\n"
             f"  serplatform search --resume --out {run.directory}",
             file=sys.stderr,
         )

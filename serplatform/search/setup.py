@@ -21,7 +21,7 @@ from serplatform.errors import ArtifactError, BadInputError
 from serplatform.models.base import ARCHITECTURES
 from serplatform.protocols.base import FoldPlan
 from serplatform.protocols.plan import check_plan, make_plan, plan_hash, read_plan, write_plan
-from serplatform.run_directory import RunDirectory, RunLock
+from serplatform.run_directory import DEV_METRICS, RunDirectory, RunLock
 from serplatform.search.advice import text_warning, too_good_warning
 from serplatform.search.overrides import parse_overrides
 from serplatform.search.space import (
@@ -53,14 +53,16 @@ class SearchRequest:
     """What the user asks for.
 
     Attributes:
-        architectures: registered names.
-        dataset: a prepared dataset, path or URI.
+        architectures: registered names, or `all`.
+        dataset: a prepared dataset, path or URI; None: the built-in demo corpus, or where a run
+            that is resumed has it.
         protocol: its name with parameter; None for the corpus's default.
         spaces: files or names of packaged spaces; architectures that none of them is for use
             the packaged space of their own name.
         settings: texts KEY=VALUE that hold in every trial.
         exact: search nothing: the paper's configuration with ``settings``.
-        small: prefer the packaged ``<architecture>-small`` spaces.
+        repeats: trainings of each exact configuration.
+        small: prefer the packaged ``<architecture>-small`` spaces; None: for the demo corpus.
         seed: of everything.
         objectives: names of ``study.OBJECTIVES``.
         sampler: name of the Optuna sampler.
@@ -68,15 +70,20 @@ class SearchRequest:
         storage: Optuna storage URL; None for the run's own journal file.
         max_folds: only the first of the protocol's folds; None for all.
         warm_start: earlier runs whose best configurations are tried first, paths or URIs.
+        trials: over the life of the run, as `20`, or `+5` more than it was last asked for.
+        time_budget: seconds of this call, or None.
+        combiner: of the ensemble made at the end; `none` makes none; None: `product`, or what
+            the run has.
     """
 
-    architectures: tuple[str, ...]
-    dataset: str | Path
+    architectures: tuple[str, ...] = ()
+    dataset: str | Path | None = None
     protocol: str | None = None
     spaces: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
     exact: bool = False
-    small: bool = False
+    repeats: int = 1
+    small: bool | None = None
     seed: int = 0
     objectives: tuple[str, ...] = ("uar",)
     sampler: str = "tpe"
@@ -84,6 +91,9 @@ class SearchRequest:
     storage: str | None = None
     max_folds: int | None = None
     warm_start: tuple[str, ...] = ()
+    trials: str | None = None
+    time_budget: float | None = None
+    combiner: str | None = None
 
 
 @dataclasses.dataclass
@@ -110,6 +120,12 @@ class OpenRun:
     def max_epochs(self) -> int:
         """The largest number of epochs that a fold of any trial may take."""
         return max(_max_epochs(space) for space in self.spaces.values())
+
+    @property
+    def metric(self) -> str:
+        """The dev metric that tells the best trial: the first objective, or UAR beside sizes."""
+        objective = self.description["objective"][0]
+        return objective if objective in DEV_METRICS else "uar"
 
     def note_result(self, best: Mapping[str, Any] | None) -> str | None:
         """Add a warning to the run where its best dev result is hard to believe; return it."""
@@ -248,6 +264,8 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
         BadInputError: anything is wrong with the request; nothing is then written.
         LeakError: the protocol's folds are not apart.
     """
+    if request.dataset is None:
+        raise BadInputError("a run needs a dataset; give one with --data")
     check_directory(out, RUN)
     directory = RunDirectory(out)
     directory.fetch_books()
