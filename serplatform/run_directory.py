@@ -7,127 +7,38 @@ after the posteriors and models it names. ``trials.parquet`` is a table of all r
 from __future__ import annotations
 
 import fcntl
-import json
-import math
 import os
-import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from serplatform.artifacts.files import (
     partial_path,
-    posterior_schema,
-    read_parquet,
     remove_own,
     write_json,
     write_parquet,
 )
+from serplatform.artifacts.layout import (
+    MODEL_FILES,
+    SCRATCH_FILES,
+    STATE_FILES,
+    TRIAL_NAME,
+    RunLayout,
+)
+from serplatform.artifacts.posteriors import read_posterior_table
 from serplatform.artifacts.records import read_record
 from serplatform.artifacts.run import FoldFile, RunDescription
-from serplatform.artifacts.trial import TrialRecord
+from serplatform.artifacts.trial import DEV_METRICS, TRIAL_STATES, TrialRecord, trials_table
 from serplatform.errors import ArtifactError, BadInputError
-from serplatform.metrics import HIGHER_IS_BETTER, METRICS, SUM_TOLERANCE
 from serplatform.storage.lease import Lease
 from serplatform.storage.mirror import Mirror, local_path, recorded, shown
 
-#: States a recorded trial can have.
-TRIAL_STATES = ("complete", "pruned", "failed")
 
-#: what is written into the state of an unfinished trial, and into the models of one
-STATE_FILES = re.compile(
-    r"progress\.json|owner|fold-\d+\.parquet"
-    r"|epoch-\d+(/(state\.json|state-[0-9a-f]{16}\.safetensors))?"
-)
-_TRIAL_NAME = re.compile(r"trial-\d{5,}")
-_MODEL_FILES = re.compile(r"fold-\d+(/(model\.safetensors|config\.json))?")
-#: what Ray writes of a search into ``.scratch``, and the groups that ``trial_workers`` notes there
-_SCRATCH_FILES = re.compile(
-    r"tune|groups(/\d+(/[0-9a-f]+)?)?|(tune|ray_train_run-[\d_-]+)/\.validate_storage_marker"
-    r"|ray_train_run-[\d_-]+(/\.?checkpoint_manager_snapshot\.json(\.tmp)?)?"
-    r"|tune/(tuner|trainable)\.pkl|tune/\.tmp_\w+"
-    r"|tune/(experiment_state|search_gen_state|searcher-state)-[\d_-]+\.(json|pkl)"
-    r"|tune/(TrialActor|train_driver)_[0-9a-f]{8}_\d+_[^/]*"
-    r"(/(params\.(json|pkl)|result\.json|progress\.csv|error\.(txt|pkl)))?"
-)
-#: Metrics whose dev means are columns ``dev_<name>`` of ``trials.parquet``.
-DEV_METRICS = ("uar", *(name for name in METRICS if name != "uar"))
-
-
-def merit(dev: Mapping[str, float], objective: str) -> tuple[float, float]:
-    """What ranks trials, larger is better: the objective on dev rows, then the likelihood.
-
-    Args:
-        dev: metrics, of one fold or means over the folds.
-        objective: a name of :data:`DEV_METRICS`, or another, for which UAR stands.
-
-    Returns:
-        rounded to 12 decimals, so that equal counts compare equal.
-
-    Example:
-        >>> merit({"uar": 0.5, "nll": 1.25}, "uar"), merit({"nll": 1.25}, "nll")
-        ((0.5, -1.25), (-1.25, -1.25))
-    """
-    name = objective if objective in DEV_METRICS else "uar"
-    value = dev.get(name, math.nan)
-    first = value if HIGHER_IS_BETTER[name] else -value
-    values = [
-        round(v, 12) if math.isfinite(v) else -math.inf for v in (first, -dev.get("nll", math.inf))
-    ]
-    return values[0], values[1]
-
-
-def read_posterior_table(path: Path, classes: Sequence[str]) -> pa.Table:
-    """Read a posterior table and check it, see :func:`checked_posteriors`."""
-    return checked_posteriors(read_parquet(path, "posterior table"), path, classes)
-
-
-def checked_posteriors(table: pa.Table, path: Path, classes: Sequence[str]) -> pa.Table:
-    """A posterior table with the columns of ``artifacts.posterior_schema``.
-
-    Raises:
-        ArtifactError: it lacks a column or has classes in another order; a label or part is
-            unknown, or a row of posteriors is not finite, negative, or further than
-            ``metrics.SUM_TOLERANCE`` from a sum of 1.
-    """
-    schema = posterior_schema(list(classes))
-    lacking = [name for name in schema.names if name not in table.column_names]
-    if lacking:
-        raise ArtifactError(
-            f"{path}: the posterior table lacks {', '.join(lacking)}; its classes must be "
-            f"{', '.join(classes)}"
-        )
-    given = [name for name in table.column_names if name.startswith("p_")]
-    if given != schema.names[-len(classes) :]:
-        raise ArtifactError(
-            f"{path}: its posterior columns are {', '.join(given)}, the run's classes ask for "
-            f"{', '.join(classes)} in this order"
-        )
-    try:
-        table = table.select(schema.names).cast(schema).combine_chunks()
-    except (ValueError, pa.ArrowNotImplementedError) as error:  # text for a number, or null
-        raise ArtifactError(f"{path}: the posterior table is damaged ({error})") from None
-    faults = []
-    for column, known in (("truth", set(classes)), ("part", {"dev", "test"})):
-        if unknown := sorted(set(table[column].to_pylist()) - known):
-            faults.append(f"unknown label(s) in column {column}: {', '.join(unknown)}")
-    values = np.stack([table[f"p_{name}"].to_numpy() for name in classes], axis=1)
-    away = np.abs(values.sum(axis=1) - 1.0)
-    if not np.isfinite(values).all() or (values < 0).any():
-        faults.append("posteriors must be finite and not negative")
-    elif len(away) and away.max() > SUM_TOLERANCE:
-        faults.append(f"row {away.argmax()} of posteriors is {away.max():.2g} away from a sum of 1")
-    if faults:
-        raise ArtifactError(f"{path}: the posterior table is not valid:", faults)
-    return table
-
-
-class RunDirectory:
-    """Paths and records of a run.
+class RunDirectory(RunLayout):
+    """Records of a run, and what is shared of it with object storage.
 
     Args:
         path: the run's directory, which need not exist yet; for a URI on object storage, this
@@ -135,15 +46,10 @@ class RunDirectory:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = local_path(path)
+        super().__init__(local_path(path))
 
     def __str__(self) -> str:
         return shown(self.path)
-
-    @property
-    def scratch(self) -> Path:
-        """What Ray writes while a search runs."""
-        return self.path / ".scratch"
 
     @property
     def address(self) -> str:
@@ -228,43 +134,6 @@ class RunDirectory:
         if self.mirror is not None and not self.record_file(trial).exists():
             self.mirror.pull(self.record_file(trial).relative_to(self.path).as_posix())
 
-    @property
-    def run_file(self) -> Path:
-        return self.path / "run.json"
-
-    @property
-    def folds_file(self) -> Path:
-        return self.path / "folds.json"
-
-    @property
-    def journal(self) -> Path:
-        return self.path / "study.journal"
-
-    @property
-    def trials_table(self) -> Path:
-        return self.path / "trials.parquet"
-
-    @property
-    def report_file(self) -> Path:
-        return self.path / "report.html"
-
-    @property
-    def ensemble_directory(self) -> Path:
-        return self.path / "ensemble"
-
-    def posteriors_file(self, trial: int) -> Path:
-        return self.path / "posteriors" / f"trial-{trial:05d}.parquet"
-
-    def model_directory(self, trial: int, fold: int) -> Path:
-        return self.path / "models" / f"trial-{trial:05d}" / f"fold-{fold}"
-
-    def record_file(self, trial: int) -> Path:
-        return self.path / "trials" / f"trial-{trial:05d}.json"
-
-    def state_directory(self, trial: int) -> Path:
-        """Where an unfinished trial keeps what it needs to go on; removed when it ends."""
-        return self.path / "state" / f"trial-{trial:05d}"
-
     def read_run(self) -> RunDescription:
         """The content of ``run.json``.
 
@@ -307,12 +176,12 @@ class RunDirectory:
     def record_files(self) -> list[Path]:
         """The files of all records, by number; what others put beside them is passed over."""
         paths = sorted((self.path / "trials").glob("trial-*.json"))
-        return [path for path in paths if _TRIAL_NAME.fullmatch(path.stem)]
+        return [path for path in paths if TRIAL_NAME.fullmatch(path.stem)]
 
     def unfinished(self) -> dict[int, Path]:
         """Trials that have a saved state: number to its directory."""
         paths = sorted((self.path / "state").glob("trial-*"))
-        return {int(p.name[6:]): p for p in paths if _TRIAL_NAME.fullmatch(p.name)}
+        return {int(p.name[6:]): p for p in paths if TRIAL_NAME.fullmatch(p.name)}
 
     def read_record(self, path: Path) -> TrialRecord:
         """One trial's record.
@@ -359,13 +228,13 @@ class RunDirectory:
         """
         remove_own(self.state_directory(trial), STATE_FILES)
         if state != "complete":
-            remove_own(self.model_directory(trial, 0).parent, _MODEL_FILES)
+            remove_own(self.models_directory(trial), MODEL_FILES)
         for file in (self.posteriors_file(trial), self.record_file(trial)):
             partial_path(file).unlink(missing_ok=True)
 
     def remove_scratch(self) -> None:
         """Remove what Ray wrote of a search, by this process or by one that was killed."""
-        remove_own(self.scratch, _SCRATCH_FILES)
+        remove_own(self.scratch, SCRATCH_FILES)
 
     def read_posteriors(self, trial: int, classes: Sequence[str] | None = None) -> pa.Table:
         """The posterior table of one trial; checked, see :func:`read_posterior_table`.
@@ -417,51 +286,3 @@ class RunLock:
         if self.lease is not None:
             self.lease.release()
         os.close(self._handle)
-
-
-def _column(values: list[Any]) -> pa.Array:
-    """One typed column of mixed Python values: numbers, text, or JSON text for the rest."""
-    present = [v for v in values if v is not None]
-    if all(isinstance(v, bool) for v in present):
-        return pa.array(values, pa.bool_() if present else pa.string())
-    if all(isinstance(v, int) and not isinstance(v, bool) for v in present):
-        return pa.array(values, pa.int64())
-    if all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in present):
-        return pa.array([None if v is None else float(v) for v in values], pa.float64())
-    texts = [v if v is None or isinstance(v, str) else json.dumps(v) for v in values]
-    return pa.array(texts, pa.string())
-
-
-def trials_table(records: Sequence[TrialRecord]) -> pa.Table:
-    """Tabulate trial records, one row each, in the order of their numbers.
-
-    Columns: ``trial, architecture, state, paper, params.*, dev_<metric>, fold_dev_uar, epochs,
-    seconds, num_parameters, peak_memory_mb, host, error``.
-    """
-    rows = sorted(records, key=lambda record: record["trial"])
-    columns: dict[str, pa.Array] = {
-        "trial": pa.array([r["trial"] for r in rows], pa.int32()),
-        "architecture": pa.array([r["architecture"] for r in rows], pa.string()),
-        "state": pa.array([r["state"] for r in rows], pa.string()),
-        "paper": pa.array([bool(r.get("paper", False)) for r in rows], pa.bool_()),
-    }
-    for key in sorted({key for r in rows for key in r["params"]}):
-        columns[f"params.{key}"] = _column([r["params"].get(key) for r in rows])
-    for metric in DEV_METRICS:
-        columns[f"dev_{metric}"] = pa.array(
-            [r.get("dev", {}).get(metric) for r in rows], pa.float64()
-        )
-    columns["fold_dev_uar"] = pa.array(
-        [[fold.get("uar") for fold in r.get("fold_dev", [])] for r in rows],
-        pa.list_(pa.float64()),
-    )
-    for name, kind in (
-        ("epochs", pa.int64()),
-        ("seconds", pa.float64()),
-        ("num_parameters", pa.int64()),
-        ("peak_memory_mb", pa.float64()),
-        ("host", pa.string()),
-        ("error", pa.string()),
-    ):
-        columns[name] = pa.array([r.get(name) for r in rows], kind)
-    return pa.table(columns)

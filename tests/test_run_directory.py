@@ -8,8 +8,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from serplatform.artifacts.trial import DEV_METRICS
 from serplatform.errors import ArtifactError, BadInputError
-from serplatform.run_directory import DEV_METRICS, RunDirectory, RunLock
+from serplatform.run_directory import RunDirectory, RunLock
 
 
 def record(trial: int, **more: Any) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from serplatform.ensemble.base import COMBINERS
 from serplatform.environment import now
 from serplatform.errors import BadInputError
 from serplatform.models.base import ARCHITECTURES
-from serplatform.search.salvage import mend_run
+from serplatform.search.recovery import mend_run
 from serplatform.search.setup import (
     OpenRun,
     SearchRequest,
@@ -26,7 +26,7 @@ from serplatform.search.setup import (
 )
 from serplatform.search.space import paper_point
 from serplatform.search.study import check_storage
-from serplatform.search.warm_start import recorded_starts
+from serplatform.search.warm_start import sentences
 from serplatform.storage.destination import RUN, check_directory
 from serplatform.storage.location import redact
 from serplatform.storage.mirror import local_path
@@ -132,8 +132,8 @@ def _create(request: SearchRequest, out: str | Path | None) -> tuple[OpenRun, in
     )
     for note in [*([run.replaced] if run.replaced else []), *run.description["notes"]]:
         say(f"Note: {note}")
-    for start in recorded_starts(run.description):
-        for sentence in start.sentences():
+    for start in run.description.get("warm_start", []):
+        for sentence in sentences(start):
             say(sentence)
     for name, chosen in run.spaces.items():
         if chosen.fixed:

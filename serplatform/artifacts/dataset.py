@@ -1,11 +1,57 @@
-"""``dataset.json``: what a prepared dataset says of itself."""
+"""A prepared dataset: its tables, and ``dataset.json``, what it says of itself."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, NotRequired
 
+import pyarrow as pa
+
 from serplatform.artifacts.records import Count, FileName, Positive, Record, Seconds, read_record
+
+#: Columns that datasets made before November 2026 lack; readers fill them with null.
+#: ``group_id`` names the first utterance of those that stay in one part (copies, a file and its
+#: segments); ``fingerprint`` is what copies were found by.
+LATER_COLUMNS = (pa.field("group_id", pa.string()), pa.field("fingerprint", pa.binary()))
+
+#: Columns of ``utterances.parquet``; times in seconds. Corpora may add columns of their own.
+UTTERANCE_SCHEMA = pa.schema(
+    [
+        pa.field("utterance_id", pa.string(), nullable=False),
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("start", pa.float64(), nullable=False),
+        pa.field("end", pa.float64(), nullable=False),
+        pa.field("duration", pa.float64(), nullable=False),
+        pa.field("speaker_id", pa.string(), nullable=False),
+        pa.field("gender", pa.string()),
+        pa.field("session", pa.string()),
+        pa.field("emotion", pa.string(), nullable=False),
+        pa.field("text", pa.string()),
+        pa.field("language", pa.string()),
+        pa.field("split", pa.string()),
+        pa.field("fold", pa.string()),
+        pa.field("parent_id", pa.string(), nullable=False),
+        pa.field("audio_hash", pa.string(), nullable=False),
+        pa.field("sampling_rate", pa.int32(), nullable=False),
+        pa.field("level_db", pa.float64()),
+        pa.field("speech_start", pa.float64(), nullable=False),
+        pa.field("speech_end", pa.float64(), nullable=False),
+        *LATER_COLUMNS,
+    ]
+)
+
+#: Columns of ``alignment.parquet``; ``tier`` is ``word`` or ``phone``, times in seconds
+#: from the start of the utterance.
+ALIGNMENT_SCHEMA = pa.schema(
+    [
+        pa.field("utterance_id", pa.string(), nullable=False),
+        pa.field("tier", pa.string(), nullable=False),
+        pa.field("label", pa.string(), nullable=False),
+        pa.field("start", pa.float64(), nullable=False),
+        pa.field("end", pa.float64(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+    ]
+)
 
 
 class DatasetCounts(Record):

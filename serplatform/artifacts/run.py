@@ -78,7 +78,7 @@ class WarmStartRecord(Record):
     num_observations: NotRequired[Count]
 
 
-class RosterEntry(Record):
+class ListedTrial(Record):
     architecture: str
     values: dict[str, Any]
     repeat: Count
@@ -97,7 +97,7 @@ class RunDescription(Record):
     architectures: NotRequired[list[str]]
     spaces: dict[str, dict[str, Any]]
     settings: NotRequired[list[str]]
-    roster: NotRequired[list[RosterEntry]]
+    roster: NotRequired[list[ListedTrial]]
     seed: int
     objective: Annotated[list[str], MinLen(1)]
     sampler: NotRequired[str]

@@ -1,8 +1,13 @@
-"""Records of trials, finished and unfinished."""
+"""Trials, finished and unfinished: their records, what ranks them, and the table of all."""
 
 from __future__ import annotations
 
-from typing import Any, Literal, NotRequired
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NotRequired, get_args
+
+import pyarrow as pa
 
 from serplatform.artifacts.records import (
     Count,
@@ -13,8 +18,14 @@ from serplatform.artifacts.records import (
     Seconds,
     TensorFile,
 )
+from serplatform.metrics import HIGHER_IS_BETTER, METRICS
+
+#: Metrics whose dev means are columns ``dev_<name>`` of ``trials.parquet``.
+DEV_METRICS = ("uar", *(name for name in METRICS if name != "uar"))
 
 TrialState = Literal["complete", "pruned", "failed"]
+#: States a recorded trial can have.
+TRIAL_STATES = get_args(TrialState)
 
 
 class HistoryEntry(Record):
@@ -86,3 +97,74 @@ class TrainingState(Record):
     schema_version: int
     tensors: TensorFile
     values: dict[str, Any]
+
+
+def merit(dev: Mapping[str, float], objective: str) -> tuple[float, float]:
+    """What ranks trials, larger is better: the objective on dev rows, then the likelihood.
+
+    Args:
+        dev: metrics, of one fold or means over the folds.
+        objective: a name of :data:`DEV_METRICS`, or another, for which UAR stands.
+
+    Returns:
+        rounded to 12 decimals, so that equal counts compare equal.
+
+    Example:
+        >>> merit({"uar": 0.5, "nll": 1.25}, "uar"), merit({"nll": 1.25}, "nll")
+        ((0.5, -1.25), (-1.25, -1.25))
+    """
+    name = objective if objective in DEV_METRICS else "uar"
+    value = dev.get(name, math.nan)
+    first = value if HIGHER_IS_BETTER[name] else -value
+    values = [
+        round(v, 12) if math.isfinite(v) else -math.inf for v in (first, -dev.get("nll", math.inf))
+    ]
+    return values[0], values[1]
+
+
+def _column(values: list[Any]) -> pa.Array:
+    """One typed column of mixed Python values: numbers, text, or JSON text for the rest."""
+    present = [v for v in values if v is not None]
+    if all(isinstance(v, bool) for v in present):
+        return pa.array(values, pa.bool_() if present else pa.string())
+    if all(isinstance(v, int) and not isinstance(v, bool) for v in present):
+        return pa.array(values, pa.int64())
+    if all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in present):
+        return pa.array([None if v is None else float(v) for v in values], pa.float64())
+    texts = [v if v is None or isinstance(v, str) else json.dumps(v) for v in values]
+    return pa.array(texts, pa.string())
+
+
+def trials_table(records: Sequence[TrialRecord]) -> pa.Table:
+    """Tabulate trial records, one row each, in the order of their numbers.
+
+    Columns: ``trial, architecture, state, paper, params.*, dev_<metric>, fold_dev_uar, epochs,
+    seconds, num_parameters, peak_memory_mb, host, error``.
+    """
+    rows = sorted(records, key=lambda record: record["trial"])
+    columns: dict[str, pa.Array] = {
+        "trial": pa.array([r["trial"] for r in rows], pa.int32()),
+        "architecture": pa.array([r["architecture"] for r in rows], pa.string()),
+        "state": pa.array([r["state"] for r in rows], pa.string()),
+        "paper": pa.array([bool(r.get("paper", False)) for r in rows], pa.bool_()),
+    }
+    for key in sorted({key for r in rows for key in r["params"]}):
+        columns[f"params.{key}"] = _column([r["params"].get(key) for r in rows])
+    for metric in DEV_METRICS:
+        columns[f"dev_{metric}"] = pa.array(
+            [r.get("dev", {}).get(metric) for r in rows], pa.float64()
+        )
+    columns["fold_dev_uar"] = pa.array(
+        [[fold.get("uar") for fold in r.get("fold_dev", [])] for r in rows],
+        pa.list_(pa.float64()),
+    )
+    for name, kind in (
+        ("epochs", pa.int64()),
+        ("seconds", pa.float64()),
+        ("num_parameters", pa.int64()),
+        ("peak_memory_mb", pa.float64()),
+        ("host", pa.string()),
+        ("error", pa.string()),
+    ):
+        columns[name] = pa.array([r.get(name) for r in rows], kind)
+    return pa.table(columns)

@@ -193,13 +193,13 @@ def _train(
     from serplatform.api.search_display import SearchDisplay
     from serplatform.distributed.search import SearchLimits, search
     from serplatform.reproduce.plan import open_run
-    from serplatform.search.roster import Roster, enlist
+    from serplatform.search.trial_list import TrialList, assign_numbers
 
     configurations = work.configurations
     run = open_run(work, wishes, ["serplatform", *sys.argv[1:]])
-    numbers = enlist(run, configurations)
+    numbers = assign_numbers(run, configurations)
     labels = dict(zip(numbers, (c.label for c in configurations), strict=True))
-    roster = Roster(run, numbers, labels)
+    roster = TrialList(run, numbers, labels)
     stand_in = " as a stand-in" if work.column.stand_in else ""
     say(
         f"{work.column.title}{stand_in}, {run.plan.protocol} ({len(run.plan.folds)} fold(s)): "

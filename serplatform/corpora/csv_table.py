@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from serplatform.artifacts.files import UTTERANCE_SCHEMA
+from serplatform.artifacts.dataset import UTTERANCE_SCHEMA
 from serplatform.corpora.base import CORPORA, Corpus, Manifest, Rejection, Utterance
 from serplatform.corpora.paths import PathError, PathFinder, without_ending
 from serplatform.corpora.table_columns import NEEDS, SAMPLES, Columns, is_name

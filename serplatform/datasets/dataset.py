@@ -22,14 +22,14 @@ import pyarrow as pa
 from pyarrow import ipc
 
 from serplatform.arrays import FloatArray, IntArray
-from serplatform.artifacts.dataset import DatasetDescription, read_dataset_description
-from serplatform.artifacts.files import (
+from serplatform.artifacts.dataset import (
     ALIGNMENT_SCHEMA,
     LATER_COLUMNS,
     UTTERANCE_SCHEMA,
-    file_sha256,
-    read_parquet,
+    DatasetDescription,
+    read_dataset_description,
 )
+from serplatform.artifacts.files import file_sha256, read_parquet
 from serplatform.datasets.joined import (
     JOIN,
     FrameViews,

@@ -18,9 +18,8 @@ import pyarrow.parquet as pq
 
 import serplatform
 from serplatform.alignment.tokens import RULES, text_notes, tokens
-from serplatform.artifacts.dataset import DatasetDescription, FeatureRecord
+from serplatform.artifacts.dataset import ALIGNMENT_SCHEMA, DatasetDescription, FeatureRecord
 from serplatform.artifacts.files import (
-    ALIGNMENT_SCHEMA,
     SCHEMA_VERSION,
     atomic_path,
     file_sha256,

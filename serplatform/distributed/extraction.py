@@ -17,13 +17,8 @@ from typing import Any
 import pyarrow as pa
 
 from serplatform.alignment.base import NONE, get_aligner
-from serplatform.artifacts.files import (
-    ALIGNMENT_SCHEMA,
-    UTTERANCE_SCHEMA,
-    read_json,
-    write_json,
-    write_parquet,
-)
+from serplatform.artifacts.dataset import ALIGNMENT_SCHEMA, UTTERANCE_SCHEMA
+from serplatform.artifacts.files import read_json, write_json, write_parquet
 from serplatform.corpora.base import Corpus, Rejection, Utterance
 from serplatform.errors import ArtifactError, InterruptedRunError, SerplatformError
 from serplatform.features.base import FEATURES

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from serplatform import stopping
-from serplatform.artifacts.trial import TrialRecord
+from serplatform.artifacts.trial import TrialRecord, merit
 from serplatform.distributed.cluster import connect, largest_resources, node_sizes
 from serplatform.distributed.publication import publish_everywhere
 from serplatform.distributed.tuner import (
@@ -23,11 +23,11 @@ from serplatform.distributed.tuner import (
 )
 from serplatform.environment import now
 from serplatform.errors import BadInputError
-from serplatform.run_directory import RunDirectory, RunLock, merit
-from serplatform.search.roster import Roster, TrialSource
+from serplatform.run_directory import RunDirectory, RunLock
 from serplatform.search.setup import OpenRun
 from serplatform.search.study import Studies, full_storage
-from serplatform.search.warm_start import knowledge, recorded_starts
+from serplatform.search.trial_list import TrialList, TrialSource
+from serplatform.search.warm_start import knowledge
 from serplatform.storage.publisher import Publisher
 
 
@@ -80,7 +80,7 @@ class SearchOutcome:
 
 
 def search(
-    run: OpenRun, limits: SearchLimits, observer: SearchObserver, roster: Roster | None = None
+    run: OpenRun, limits: SearchLimits, observer: SearchObserver, roster: TrialList | None = None
 ) -> SearchOutcome:
     """Run or continue a search, or train what a roster still lacks.
 
@@ -109,7 +109,7 @@ def search(
 
 
 def _prepare(
-    run: OpenRun, limits: SearchLimits, roster: Roster | None
+    run: OpenRun, limits: SearchLimits, roster: TrialList | None
 ) -> tuple[TrialSource, dict[str, float]]:
     """Open the studies, unless there is a roster, and connect when something is to be trained.
 
@@ -133,7 +133,7 @@ def _prepare(
         num_folds=len(run.plan.folds),
         seed=description["seed"],
         prefix=description.get("study_prefix", ""),
-        **knowledge(recorded_starts(description)),
+        **knowledge(description.get("warm_start", [])),
     )
     if limits.trials is not None and limits.trials < len(run.spaces):
         raise BadInputError(

@@ -27,8 +27,8 @@ from serplatform.distributed.task_codec import (
 from serplatform.distributed.trial_workers import CONTROLLER_GRACE, free_groups, train_driver
 from serplatform.errors import ArtifactError, BadInputError, SerplatformError
 from serplatform.run_directory import RunDirectory
-from serplatform.search.roster import TrialSource
 from serplatform.search.study import Suggestion
+from serplatform.search.trial_list import TrialSource
 from serplatform.seeding import derive_seed
 from serplatform.storage.location import redact
 from serplatform.storage.remote import RemoteError

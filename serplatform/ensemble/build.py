@@ -17,9 +17,9 @@ from serplatform.artifacts.files import (
     file_sha256,
     fill_parquet,
     json_bytes,
-    posterior_schema,
     read_parquet,
 )
+from serplatform.artifacts.posteriors import posterior_schema
 from serplatform.ensemble import evaluation
 from serplatform.ensemble.base import COMBINERS
 from serplatform.ensemble.leaderboard import diversity, member_rows, solo_metrics

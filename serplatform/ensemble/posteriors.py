@@ -15,11 +15,12 @@ import pyarrow as pa
 
 from serplatform.arrays import DoubleArray, IntArray
 from serplatform.artifacts.files import file_sha256, read_parquet
+from serplatform.artifacts.posteriors import checked_posteriors
 from serplatform.artifacts.run import FoldFile, RunDescription
 from serplatform.artifacts.trial import TrialRecord
 from serplatform.ensemble.base import PosteriorSet
 from serplatform.errors import ArtifactError, BadInputError, LeakError
-from serplatform.run_directory import RunDirectory, checked_posteriors
+from serplatform.run_directory import RunDirectory
 
 _MOST_FAULTS = 20
 _KEYS = ("fold", "part", "utterance_id")

@@ -20,11 +20,11 @@ import numpy as np
 from serplatform.arrays import DoubleArray
 from serplatform.artifacts.ensemble import BundledConfidences, read_ensemble
 from serplatform.artifacts.run import RunDescription
-from serplatform.artifacts.trial import TrialRecord
+from serplatform.artifacts.trial import TrialRecord, merit
 from serplatform.ensemble.base import Combiner, combiner_from_parameters
 from serplatform.ensemble.calibration import apply_temperature
 from serplatform.errors import ArtifactError, BadInputError
-from serplatform.run_directory import RunDirectory, merit
+from serplatform.run_directory import RunDirectory
 from serplatform.storage.mirror import ensure, find_copy, shown
 
 ENSEMBLE_FILE = "ensemble.json"

@@ -19,12 +19,12 @@ from serplatform.artifacts.ensemble import (
     IntervalRecord,
     MemberRecord,
 )
+from serplatform.artifacts.trial import merit
 from serplatform.errors import ArtifactError
 from serplatform.metrics import classification_metrics
 from serplatform.report.load import Ensemble, Posteriors, Source, Trial, concatenate
 from serplatform.report.resampling import RESAMPLES, SEED, Resampling, recall_intervals
 from serplatform.report.wording import METRICS, listing, plural
-from serplatform.run_directory import merit
 from serplatform.statistics.bootstrap import (
     Interval,
     bootstrap_difference,

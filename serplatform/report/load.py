@@ -18,10 +18,11 @@ import numpy as np
 from serplatform.arrays import DoubleArray, IntArray
 from serplatform.artifacts.ensemble import EnsembleRecord, read_ensemble
 from serplatform.artifacts.files import file_sha256
+from serplatform.artifacts.posteriors import read_posterior_table
 from serplatform.artifacts.run import FoldFile, RunDescription
 from serplatform.artifacts.trial import TrialRecord
 from serplatform.errors import ArtifactError, BadInputError
-from serplatform.run_directory import RunDirectory, read_posterior_table
+from serplatform.run_directory import RunDirectory
 from serplatform.storage.mirror import find_copy
 
 

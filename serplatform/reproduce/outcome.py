@@ -21,7 +21,7 @@ from serplatform.reproduce.plan import QUICK, Wishes, Work
 from serplatform.reproduce.sampling import ask, sampled_shares, similarity
 from serplatform.reproduce.table import ReproducedTable, Row
 from serplatform.run_directory import RunDirectory
-from serplatform.search.roster import listed
+from serplatform.search.trial_list import find_numbers
 from serplatform.training.trial_config import resolve
 
 #: what a column or a cell can be
@@ -148,7 +148,7 @@ class _Column:
         """The latest trial of each seed of a trained row; None where it was never begun."""
         if self.run is None:
             return [None for _ in self.work.rows.get(row, ())]
-        found = [listed(self.run, c) for c in self.work.rows.get(row, ())]
+        found = [find_numbers(self.run, c) for c in self.work.rows.get(row, ())]
         return [numbers[0] if numbers else None for numbers in found]
 
     def _finished(self, row: str) -> list[int]:

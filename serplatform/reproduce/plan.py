@@ -22,9 +22,9 @@ from serplatform.models.base import ARCHITECTURES
 from serplatform.protocols.plan import make_plan
 from serplatform.reproduce.table import Column, ReproducedTable, Row, table_names
 from serplatform.run_directory import RunDirectory
-from serplatform.search.roster import Configuration, departures
 from serplatform.search.setup import OpenRun, SearchRequest, create_run, reopen_run
 from serplatform.search.space import load_space
+from serplatform.search.trial_list import Configuration, non_default_values
 from serplatform.storage.destination import Kind, check_directory
 from serplatform.storage.location import Location, parse
 from serplatform.training.trial_config import resolve
@@ -267,7 +267,7 @@ def _configurations(
         "words",
     }:
         values["data.word_vectors"] = str(wishes.word_vectors.resolve())
-    own = departures(architecture, values, f"row {row.name}")
+    own = non_default_values(architecture, values, f"row {row.name}")
     return tuple(
         Configuration(
             architecture=architecture,

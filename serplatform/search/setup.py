@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from serplatform.artifacts.files import SCHEMA_VERSION
-from serplatform.artifacts.run import RunDescription
+from serplatform.artifacts.trial import DEV_METRICS
+from serplatform.artifacts.run import RunDescription, WarmStartRecord
 from serplatform.config import plain
 from serplatform.datasets.dataset import Dataset
 from serplatform.environment import hardware, now, versions
@@ -21,7 +22,7 @@ from serplatform.errors import ArtifactError, BadInputError
 from serplatform.models.base import ARCHITECTURES
 from serplatform.protocols.base import FoldPlan
 from serplatform.protocols.plan import check_plan, make_plan, plan_hash, read_plan, write_plan
-from serplatform.run_directory import DEV_METRICS, RunDirectory, RunLock
+from serplatform.run_directory import RunDirectory, RunLock
 from serplatform.search.advice import text_warning, too_good_warning
 from serplatform.search.overrides import parse_overrides
 from serplatform.search.space import (
@@ -42,7 +43,8 @@ from serplatform.search.study import (
     make_pruner,
     make_sampler,
 )
-from serplatform.search.warm_start import WarmStart, collect
+from serplatform.search.warm_start import collect
+from serplatform.search.warm_start import notes as warm_start_notes
 from serplatform.storage.destination import RUN, check_directory
 from serplatform.storage.location import address, redact
 from serplatform.training.trial_config import resolve
@@ -322,7 +324,7 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
         "selection": "dev rows of each outer fold; test rows are opened by the report alone",
         "versions": versions(),
         "hardware": hardware(),
-        "warm_start": [start.as_json() for start in starts],
+        "warm_start": starts,
         "status": "running",
         "started": now(),
         "ended": None,
@@ -332,7 +334,7 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
             *plan.notes,
             *([warning] if warning else []),
             *filter(None, map(why_no_paper_trial, spaces.values())),
-            *(note for start in starts for note in start.notes()),
+            *(note for start in starts for note in warm_start_notes(start)),
         ],
     }
     lock = RunLock(directory)
@@ -424,9 +426,9 @@ def _warm_starts(
     spaces: Mapping[str, SearchSpace],
     dataset: Dataset,
     plan: FoldPlan,
-) -> list[WarmStart]:
+) -> list[WarmStartRecord]:
     """What each earlier run gives, every run named once."""
-    starts: list[WarmStart] = []
+    starts: list[WarmStartRecord] = []
     for run in request.warm_start:
         start = collect(
             run,
@@ -435,7 +437,7 @@ def _warm_starts(
             folds_hash=plan_hash(plan),
             objectives=request.objectives,
         )
-        if start.run in [other.run for other in starts]:
+        if start["run"] in [other["run"] for other in starts]:
             raise BadInputError(f"--warm-start {run}: name each run once")
         starts.append(start)
     return starts

@@ -20,13 +20,13 @@ import optuna
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.trial import TrialState
 
-from serplatform.artifacts.trial import TrialRecord
+from serplatform.artifacts.run import ObservationRecord
+from serplatform.artifacts.trial import DEV_METRICS, TrialRecord
 from serplatform.errors import ArtifactError, BadInputError, unknown_name
 from serplatform.metrics import HIGHER_IS_BETTER
-from serplatform.run_directory import DEV_METRICS
 from serplatform.search.exploring_tpe import ExploringTPESampler
 from serplatform.search.journal import StudyJournal
-from serplatform.search.observations import Observation, add_observations
+from serplatform.search.observations import add_observations
 from serplatform.search.parameter import alike
 from serplatform.search.space import SearchSpace, first_points, paper_point
 from serplatform.seeding import derive_seed
@@ -298,7 +298,7 @@ class Studies:
         seed: int,
         prefix: str = "",
         points: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
-        observations: Mapping[str, Sequence[Observation]] | None = None,
+        observations: Mapping[str, Sequence[ObservationRecord]] | None = None,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.objectives = check_objectives(objectives)

@@ -14,16 +14,14 @@ with a look at them, and a note in the run says so.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
-from serplatform.artifacts.run import RunDescription, WarmStartRecord
-from serplatform.artifacts.trial import HistoryEntry, TrialRecord
+from serplatform.artifacts.run import ObservationRecord, WarmStartRecord
+from serplatform.artifacts.trial import DEV_METRICS, HistoryEntry, TrialRecord
 from serplatform.config import plain
 from serplatform.errors import BadInputError
-from serplatform.run_directory import DEV_METRICS, RunDirectory
-from serplatform.search.observations import Observation
+from serplatform.run_directory import RunDirectory
 from serplatform.search.parameter import alike, same
 from serplatform.search.space import SearchSpace, complete_point
 from serplatform.search.study import OBJECTIVES, objective_values
@@ -35,102 +33,45 @@ from serplatform.training.trial_config import paper_values, resolve
 POINTS = 3
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class WarmStart:
-    """What was taken from one earlier run; ``run.json`` holds it.
-
-    Attributes:
-        run: where it lies.
-        points: architecture to the configurations to try, best first.
-        observations: architecture to what the sampler is told.
-        why_no_observations: what makes its values incomparable; empty when they are comparable.
-        remarks: sentences on what was left out.
-        same_data: it has the same dataset.
-    """
-
-    run: str
-    points: Mapping[str, Sequence[Mapping[str, Any]]]
-    observations: Mapping[str, Sequence[Observation]]
-    why_no_observations: Sequence[str] = ()
-    remarks: Sequence[str] = ()
-    same_data: bool = False
-
-    @property
-    def num_points(self) -> int:
-        """Over all architectures."""
-        return sum(map(len, self.points.values()))
-
-    @property
-    def num_observations(self) -> int:
-        """Over all architectures."""
-        return sum(map(len, self.observations.values()))
-
-    def as_json(self) -> WarmStartRecord:
-        """In ``run.json``; :func:`recorded_starts` reads it back."""
-        return {
-            "run": self.run,
-            "num_points": self.num_points,
-            "num_observations": self.num_observations,
-            "why_no_observations": list(self.why_no_observations),
-            "remarks": list(self.remarks),
-            "same_data": self.same_data,
-            "points": {name: [dict(p) for p in points] for name, points in self.points.items()},
-            "observations": {
-                name: [o.as_json() for o in known] for name, known in self.observations.items()
-            },
-        }
-
-    def sentences(self) -> list[str]:
-        """What the user is told."""
-        told = (
-            f"{self.num_observations} of its trials tell the sampler what to expect"
-            if self.observations
-            else "its trials are not comparable: " + ", ".join(self.why_no_observations)
-        )
-        first = f"Warm start from {self.run}: {self.num_points} of its configurations are tried"
-        return [f"{first} first; {told}.", *self.remarks]
-
-    def notes(self) -> list[str]:
-        """What a reader of this run's numbers must know."""
-        if not (self.same_data and self.num_points and "other folds" in self.why_no_observations):
-            return []
-        return [
-            f"Configurations tried first were chosen on dev rows of {self.run}, which has other "
-            "folds of this dataset: some of these rows may be test rows here."
-        ]
+def sentences(start: WarmStartRecord) -> list[str]:
+    """What the user is told of a warm start."""
+    num_points = sum(map(len, start["points"].values()))
+    num_observations = sum(map(len, start["observations"].values()))
+    told = (
+        f"{num_observations} of its trials tell the sampler what to expect"
+        if num_observations
+        else "its trials are not comparable: " + ", ".join(start["why_no_observations"])
+    )
+    first = f"Warm start from {start['run']}: {num_points} of its configurations are tried first"
+    return [f"{first}; {told}.", *start["remarks"]]
 
 
-def recorded_starts(description: RunDescription) -> list[WarmStart]:
-    """The warm starts that a run was begun with."""
+def notes(start: WarmStartRecord) -> list[str]:
+    """What a reader of the new run's numbers must know."""
+    chosen = start["same_data"] and any(start["points"].values())
+    if not chosen or "other folds" not in start["why_no_observations"]:
+        return []
     return [
-        WarmStart(
-            run=entry["run"],
-            points=entry["points"],
-            observations={
-                name: [Observation.from_json(known) for known in listed]
-                for name, listed in entry["observations"].items()
-            },
-            why_no_observations=entry["why_no_observations"],
-            remarks=entry["remarks"],
-            same_data=entry["same_data"],
-        )
-        for entry in description.get("warm_start", [])
+        f"Configurations tried first were chosen on dev rows of {start['run']}, which has other "
+        "folds of this dataset: some of these rows may be test rows here."
     ]
 
 
 class Knowledge(TypedDict):
     """The arguments of ``study.Studies`` of these names."""
 
-    points: dict[str, list[Mapping[str, Any]]]
-    observations: dict[str, list[Observation]]
+    points: dict[str, list[dict[str, Any]]]
+    observations: dict[str, list[ObservationRecord]]
 
 
-def knowledge(starts: Sequence[WarmStart]) -> Knowledge:
+def knowledge(starts: Sequence[WarmStartRecord]) -> Knowledge:
     """All warm starts of a run together, in their order."""
-    names = list(dict.fromkeys(n for s in starts for n in [*s.points, *s.observations]))
+    names = list(dict.fromkeys(n for s in starts for n in [*s["points"], *s["observations"]]))
     return {
-        "points": {n: [p for s in starts for p in s.points.get(n, ())] for n in names},
-        "observations": {n: [o for s in starts for o in s.observations.get(n, ())] for n in names},
+        "points": {n: [p for s in starts for p in s["points"].get(n, ())] for n in names},
+        "observations": {
+            n: [o for s in starts for o in s["observations"].get(n, ())] for n in names
+        },
     }
 
 
@@ -141,7 +82,7 @@ def collect(
     fingerprint: str,
     folds_hash: str,
     objectives: Sequence[str],
-) -> WarmStart:
+) -> WarmStartRecord:
     """Read what an earlier run knows of the architectures that are searched.
 
     Args:
@@ -185,20 +126,22 @@ def collect(
     ]
     remarks = [f"Left out: {fault}" for fault in damaged]
     points: dict[str, list[dict[str, Any]]] = {}
-    observations: dict[str, list[Observation]] = {}
+    observations: dict[str, list[ObservationRecord]] = {}
     for name, space in spaces.items():
         points[name], left = best_points(space, mine[name], theirs[0])
         remarks += left
         if not why:
             observations[name] = comparable_trials(where, space, mine[name], objectives)
-    return WarmStart(
-        run=where,
-        points={name: found for name, found in points.items() if found},
-        observations={name: found for name, found in observations.items() if found},
-        why_no_observations=why,
-        remarks=remarks,
-        same_data=same_data,
-    )
+    return {
+        "run": where,
+        "num_points": sum(map(len, points.values())),
+        "num_observations": sum(map(len, observations.values())),
+        "why_no_observations": why,
+        "remarks": remarks,
+        "same_data": same_data,
+        "points": {name: found for name, found in points.items() if found},
+        "observations": {name: found for name, found in observations.items() if found},
+    }
 
 
 def best_points(
@@ -267,7 +210,7 @@ def comparable_trials(
     space: SearchSpace,
     records: Sequence[TrialRecord],
     objectives: Sequence[str],
-) -> list[Observation]:
+) -> list[ObservationRecord]:
     """The trials whose whole configuration is one of this space."""
     paper = paper_values(space.architecture)
     found = []
@@ -285,15 +228,20 @@ def comparable_trials(
             continue
         number = int(record["trial"])
         values = objective_values(record, objectives)
+        observation: ObservationRecord = {
+            "run": run,
+            "trial": number,
+            "values": chosen,
+            "objectives": None,
+            "step": 0,
+            "reached": 0.0,
+        }
         if record["state"] == "complete" and values is not None:
-            found.append(Observation(run=run, trial=number, values=chosen, objectives=values))
+            found.append(observation | {"objectives": values})
         elif record["state"] == "pruned" and len(objectives) == 1:
             reached = _reached(record, objectives[0], config)
             if reached is not None:
-                step, value = reached
-                found.append(
-                    Observation(run=run, trial=number, values=chosen, step=step, reached=value)
-                )
+                found.append(observation | {"step": reached[0], "reached": reached[1]})
     return found
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from serplatform.artifacts.files import write_json
+from serplatform.artifacts.layout import RunLayout
 from serplatform.errors import ArtifactError, SerplatformError
 from serplatform.storage.cache import cache_folder
 from serplatform.storage.location import Location, address, parse
@@ -217,7 +218,7 @@ class Mirror:
 
     def claim(self, number: int, within: float | None = None) -> None:
         """Say on the storage that this node's process goes on with a trial (its ``owner`` file)."""
-        self.push(self.pending(f"state/trial-{number:05d}/owner"), within=within)
+        self.push(self.pending(f"{_state(number)}/owner"), within=within)
 
     def check_claim(self, number: int, claim: str, within: float | None = None) -> None:
         """See that no other node has gone on with a trial since it was claimed.
@@ -226,11 +227,11 @@ class Mirror:
             SerplatformError: one has, or the trial is recorded.
         """
         try:
-            owner = self.remote.read(f"state/trial-{number:05d}/owner", within=within).decode()
+            owner = self.remote.read(f"{_state(number)}/owner", within=within).decode()
         except RemoteError as error:
             if error.kind != "missing":
                 raise
-            recorded = self.remote.entry(f"trials/trial-{number:05d}.json", within=within)
+            recorded = self.remote.entry(_record(number), within=within)
             owner = claim if recorded is None else ""  # it could not be published then
         if owner != claim:
             raise SerplatformError(
@@ -242,17 +243,17 @@ class Mirror:
 
         A trial that another node has recorded meanwhile is taken from there instead.
         """
-        record = f"trials/trial-{number:05d}.json"
+        record = _record(number)
         there = self.remote.entry(record, within=within)
         if there is not None and self._is_pending(record):
             self.remote.fetch(record, self.path / record)
             self._set_mark(record, there)
             return
-        keys = [*self.pending(f"models/trial-{number:05d}")]
-        for key in (f"posteriors/trial-{number:05d}.parquet", f"trials/trial-{number:05d}.json"):
+        keys = [*self.pending(_models(number))]
+        for key in (_posteriors(number), _record(number)):
             keys += self.pending(key)
         self.push(keys, within=within)
-        self.remove(f"state/trial-{number:05d}", within=within)
+        self.remove(_state(number), within=within)
 
     def push_state(
         self, number: int, *, share: float, force: bool, claim: str | None = None
@@ -269,12 +270,12 @@ class Mirror:
         if not force and self._push_cost > share * since:
             return
         begun = time.monotonic()
-        folder = f"state/trial-{number:05d}"
+        folder = _state(number)
 
         def action(within: float) -> None:
             if claim is not None:
                 self.check_claim(number, claim, within)
-            models = self.pending(f"models/trial-{number:05d}")
+            models = self.pending(_models(number))
             self.push([*models, *self.pending(folder)], within=within)
             self.remove(folder, keep=lambda key: (self.path / key).exists(), within=within)
 
@@ -290,7 +291,7 @@ class Mirror:
             exact: take the storage's in any case.
             within: seconds for each request.
         """
-        folder = f"state/trial-{number:05d}"
+        folder = _state(number)
         progress = f"{folder}/progress.json"
         there = self.remote.list(folder, within=within)
         if not exact and progress in there and self._is_pending(progress):
@@ -365,6 +366,25 @@ class Mirror:
                 key = mark.relative_to(root).as_posix().removesuffix(".json")
                 if not mark.name.startswith("."):
                     yield key
+
+
+_names = RunLayout(Path())
+
+
+def _state(trial: int) -> str:
+    return _names.state_directory(trial).as_posix()
+
+
+def _record(trial: int) -> str:
+    return _names.record_file(trial).as_posix()
+
+
+def _models(trial: int) -> str:
+    return _names.models_directory(trial).as_posix()
+
+
+def _posteriors(trial: int) -> str:
+    return _names.posteriors_file(trial).as_posix()
 
 
 def _files(folder: Path) -> list[Path]:

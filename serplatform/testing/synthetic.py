@@ -14,10 +14,9 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import ipc
 
+from serplatform.artifacts.dataset import ALIGNMENT_SCHEMA, UTTERANCE_SCHEMA
 from serplatform.artifacts.files import (
-    ALIGNMENT_SCHEMA,
     SCHEMA_VERSION,
-    UTTERANCE_SCHEMA,
     atomic_path,
     file_sha256,
     write_json,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from serplatform.artifacts.files import file_sha256, read_parquet, remove_own, write_json
+from serplatform.artifacts.layout import STATE_FILES
 from serplatform.artifacts.records import read_record
 from serplatform.artifacts.trial import TrainingState, TrialProgress
 from serplatform.errors import ArtifactError
-from serplatform.run_directory import STATE_FILES
 
 PROGRESS_FILE = "progress.json"
 

@@ -28,7 +28,8 @@ from serplatform.artifacts.files import (
     write_parquet,
     write_text,
 )
-from serplatform.artifacts.trial import HistoryEntry, TrialRecord, TrialState
+from serplatform.artifacts.layout import STATE_FILES
+from serplatform.artifacts.trial import DEV_METRICS, HistoryEntry, TrialRecord, TrialState
 from serplatform.config import plain
 from serplatform.datasets.dataset import Dataset
 from serplatform.datasets.fold_data import FoldData
@@ -36,7 +37,7 @@ from serplatform.errors import SerplatformError
 from serplatform.metrics import classification_metrics
 from serplatform.protocols.base import FoldPlan
 from serplatform.protocols.plan import read_plan
-from serplatform.run_directory import DEV_METRICS, STATE_FILES, RunDirectory
+from serplatform.run_directory import RunDirectory
 from serplatform.seeding import derive_seed
 from serplatform.storage.cache import local_dataset
 from serplatform.storage.location import parse
@@ -438,7 +439,7 @@ def _append(
 def _table(columns: Mapping[str, list[Any]], classes: tuple[str, ...]) -> Any:
     import pyarrow as pa
 
-    from serplatform.artifacts.files import posterior_schema
+    from serplatform.artifacts.posteriors import posterior_schema
 
     return pa.table(dict(columns), schema=posterior_schema(list(classes)))
 

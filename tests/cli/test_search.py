@@ -19,9 +19,9 @@ import psutil
 import pytest
 
 from serplatform.artifacts.files import read_parquet
+from serplatform.artifacts.trial import DEV_METRICS
 from serplatform.cli.main import run as run_command_line
 from serplatform.protocols.plan import plan_hash, read_plan
-from serplatform.run_directory import DEV_METRICS
 from serplatform.testing.synthetic import make_dataset
 from serplatform.training.trial_config import resolve
 from tests.support.search_checks import run_faults, study_trials, write_tiny_space

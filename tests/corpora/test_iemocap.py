@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from serplatform.artifacts.files import UTTERANCE_SCHEMA
+from serplatform.artifacts.dataset import UTTERANCE_SCHEMA
 from serplatform.corpora.base import CORPORA, Manifest
 from serplatform.corpora.iemocap import Iemocap
 from serplatform.corpora.validate import validate

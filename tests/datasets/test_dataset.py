@@ -9,13 +9,8 @@ import pyarrow as pa
 import pytest
 from pyarrow import ipc
 
-from serplatform.artifacts.files import (
-    UTTERANCE_SCHEMA,
-    read_json,
-    read_parquet,
-    write_json,
-    write_parquet,
-)
+from serplatform.artifacts.dataset import UTTERANCE_SCHEMA
+from serplatform.artifacts.files import read_json, read_parquet, write_json, write_parquet
 from serplatform.datasets.dataset import Dataset
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.testing.synthetic import make_dataset

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from serplatform.artifacts.dataset import ALIGNMENT_SCHEMA
 from serplatform.artifacts.files import (
-    ALIGNMENT_SCHEMA,
     file_sha256,
     read_json,
     read_parquet,

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
-from serplatform.artifacts.files import LATER_COLUMNS, file_sha256, read_json, write_json
+from serplatform.artifacts.dataset import LATER_COLUMNS
+from serplatform.artifacts.files import file_sha256, read_json, write_json
 from serplatform.datasets.dataset import Dataset
 from serplatform.distributed import extraction
 from serplatform.distributed import prepare as prepare_module

@@ -13,8 +13,8 @@ import pytest
 from serplatform.artifacts.files import read_json, read_parquet
 from serplatform.cli.main import run as run_command
 from serplatform.run_directory import RunDirectory
-from serplatform.search import salvage
-from serplatform.search.salvage import mend_run
+from serplatform.search import recovery
+from serplatform.search.recovery import mend_run
 from serplatform.search.setup import SearchRequest, create_run
 from serplatform.search.study import Studies
 from serplatform.testing.synthetic import make_dataset
@@ -266,7 +266,7 @@ def test_a_fault_of_our_own_while_the_journal_is_read_is_not_taken_for_damage(
     def faulty(*_):
         raise TypeError("ours")
 
-    monkeypatch.setattr(salvage, "objective_values", faulty)
+    monkeypatch.setattr(recovery, "objective_values", faulty)
     with pytest.raises(TypeError, match="ours"):
         finish(run, dataset)
     assert not (run / "damaged").exists()

@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
-from serplatform.artifacts.files import ALIGNMENT_SCHEMA, read_json, write_json, write_parquet
+from serplatform.artifacts.dataset import ALIGNMENT_SCHEMA
+from serplatform.artifacts.files import read_json, write_json, write_parquet
 from serplatform.datasets.dataset import Dataset
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.prediction.explanations import explain_run, may_embed

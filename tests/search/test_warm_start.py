@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from serplatform.artifacts.files import SCHEMA_VERSION
+from serplatform.artifacts.run import WarmStartRecord
+from serplatform.artifacts.trial import DEV_METRICS
 from serplatform.errors import ArtifactError, BadInputError
-from serplatform.run_directory import DEV_METRICS, RunDirectory
+from serplatform.run_directory import RunDirectory
 from serplatform.search.observations import OBSERVATION
 from serplatform.search.parameter import Parameter
 from serplatform.search.space import SearchSpace
 from serplatform.search.study import Studies
-from serplatform.search.warm_start import WarmStart, collect, knowledge, recorded_starts
+from serplatform.search.warm_start import collect, knowledge, notes, sentences
 
 SPACE = SearchSpace(
     architecture="moma",
@@ -83,21 +84,21 @@ RECORDS = [
 
 def test_the_best_distinct_configurations_are_the_points(tmp_path: Path) -> None:
     start = collect(write_run(tmp_path / "run", RECORDS), {"moma": SPACE}, **HERE)
-    assert start.points["moma"] == [
+    assert start["points"]["moma"] == [
         {"model.hidden_dim": 512, "training.learning_rate": rate} for rate in (2e-3, 1e-3, 3e-3)
     ]
-    assert start.remarks == []
+    assert start["remarks"] == []
 
 
 def test_comparable_trials_are_observations_as_they_were_reported(tmp_path: Path) -> None:
     start = collect(write_run(tmp_path / "run", RECORDS), {"moma": SPACE}, **HERE)
-    known = start.observations["moma"]
-    assert [o.trial for o in known] == [0, 1, 2, 3, 4, 5, 6]  # not the failed one
-    assert [o.objectives for o in known][:2] == [[0.3], [0.5]]
-    assert known[6].objectives is None
-    assert known[6].step == 8 + 3
-    assert known[6].reached == pytest.approx((0.9 + 0.7) / 2)  # best epochs of the folds begun
-    assert start.why_no_observations == []
+    known = start["observations"]["moma"]
+    assert [o["trial"] for o in known] == [0, 1, 2, 3, 4, 5, 6]  # not the failed one
+    assert [o["objectives"] for o in known][:2] == [[0.3], [0.5]]
+    assert known[6]["objectives"] is None
+    assert known[6]["step"] == 8 + 3
+    assert known[6]["reached"] == pytest.approx((0.9 + 0.7) / 2)  # best epochs of the folds begun
+    assert start["why_no_observations"] == []
 
 
 @pytest.mark.parametrize(
@@ -113,19 +114,19 @@ def test_incomparable_runs_give_points_alone(
 ) -> None:
     records = [dict(r, dev={**r["dev"], "accuracy": 0.5}) for r in RECORDS]
     start = collect(write_run(tmp_path / "run", records, **change), {"moma": SPACE}, **HERE)
-    assert start.num_points == 3
-    assert start.num_observations == 0
-    assert start.why_no_observations == [reason]
-    assert reason in start.sentences()[0]
+    assert start["num_points"] == 3
+    assert start["num_observations"] == 0
+    assert start["why_no_observations"] == [reason]
+    assert reason in sentences(start)[0]
     # only there may this run's test rows have been looked at
-    assert bool(start.notes()) == (reason == "other folds")
+    assert bool(notes(start)) == (reason == "other folds")
 
 
 def test_a_minimised_objective_ranks_the_other_way(tmp_path: Path) -> None:
     records = [dict(r, dev={**r["dev"], "nll": r["dev"]["uar"]}) for r in RECORDS]
     run = write_run(tmp_path / "run", records, objective=["nll"])
     start = collect(run, {"moma": SPACE}, **HERE)
-    assert [p["training.learning_rate"] for p in start.points["moma"]] == [4e-3, 3e-3, 1e-3]
+    assert [p["training.learning_rate"] for p in start["points"]["moma"]] == [4e-3, 3e-3, 1e-3]
 
 
 def test_what_the_new_space_cannot_take_is_dropped_and_said(tmp_path: Path) -> None:
@@ -134,14 +135,14 @@ def test_what_the_new_space_cannot_take_is_dropped_and_said(tmp_path: Path) -> N
         record(2, 0.4, **{"training.learning_rate": 1e-3, "training.batch_size": 7}),
     ]
     start = collect(write_run(tmp_path / "run", records), {"moma": SPACE}, **HERE)
-    assert start.points["moma"] == [
+    assert start["points"]["moma"] == [
         {"model.hidden_dim": 64, "training.learning_rate": 1e-4},
         {"model.hidden_dim": 512, "training.learning_rate": 1e-3},
     ]
-    assert start.num_observations == 0  # neither is a configuration of this space
-    assert len(start.remarks) == 1
-    assert "training.learning_rate = 0.5, outside the space" in start.remarks[0]
-    assert "training.batch_size = 7, here 32 in every trial" in start.remarks[0]
+    assert start["num_observations"] == 0  # neither is a configuration of this space
+    assert len(start["remarks"]) == 1
+    assert "training.learning_rate = 0.5, outside the space" in start["remarks"][0]
+    assert "training.batch_size = 7, here 32 in every trial" in start["remarks"][0]
 
 
 def test_a_run_without_the_architecture_is_refused(tmp_path: Path) -> None:
@@ -155,19 +156,18 @@ def test_a_run_without_the_architecture_is_refused(tmp_path: Path) -> None:
 def test_run_json_holds_a_warm_start(tmp_path: Path) -> None:
     start = collect(write_run(tmp_path / "run", RECORDS), {"moma": SPACE}, **HERE)
     run = RunDirectory(tmp_path / "new")
-    write_run(run.path, [], warm_start=[start.as_json()])
+    write_run(run.path, [], warm_start=[start])
     description = run.read_run()
-    assert recorded_starts(description) == [start]
+    assert description["warm_start"] == [start]
     assert description["warm_start"][0]["num_points"] == 3
     assert description["warm_start"][0]["num_observations"] == 7
-    assert recorded_starts({}) == []
 
 
-def start_of(tmp_path: Path) -> WarmStart:
+def start_of(tmp_path: Path) -> WarmStartRecord:
     return collect(write_run(tmp_path / "run", RECORDS), {"moma": SPACE}, **HERE)
 
 
-def make(tmp_path: Path, *starts: WarmStart, **options: Any) -> Studies:
+def make(tmp_path: Path, *starts: WarmStartRecord, **options: Any) -> Studies:
     return Studies(
         {"moma": SPACE},
         storage=str(tmp_path / "study.journal"),
@@ -204,10 +204,8 @@ def test_a_resumed_run_has_its_observations_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("pruner", ["asha", "median", "hyperband"])
 def test_no_trial_is_pruned_against_observations(tmp_path: Path, pruner: str) -> None:
     start = start_of(tmp_path)
-    better = {
-        "moma": [dataclasses.replace(o, objectives=[0.99]) for o in start.observations["moma"][:6]]
-    }
-    studies = make(tmp_path, dataclasses.replace(start, observations=better), pruner=pruner)
+    better = {"moma": [{**o, "objectives": [0.99]} for o in start["observations"]["moma"][:6]]}
+    studies = make(tmp_path, {**start, "observations": better}, pruner=pruner)
     studies.ask()
     second = studies.ask()
     assert not any(studies.report(second.number, step, 0.2) for step in range(1, 25))
@@ -216,15 +214,15 @@ def test_no_trial_is_pruned_against_observations(tmp_path: Path, pruner: str) ->
 def test_the_sampler_learns_from_observations(tmp_path: Path) -> None:
     start = start_of(tmp_path)
     known = [
-        dataclasses.replace(
-            start.observations["moma"][1],
-            trial=n,
-            values={"model.hidden_dim": 64, "training.learning_rate": 10 ** (-5 + 3 * n / 40)},
-            objectives=[n / 40],
-        )
+        {
+            **start["observations"]["moma"][1],
+            "trial": n,
+            "values": {"model.hidden_dim": 64, "training.learning_rate": 10 ** (-5 + 3 * n / 40)},
+            "objectives": [n / 40],
+        }
         for n in range(40)
     ]
-    studies = make(tmp_path, dataclasses.replace(start, points={}, observations={"moma": known}))
+    studies = make(tmp_path, {**start, "points": {}, "observations": {"moma": known}})
     studies.ask()
     drawn = [studies.ask().values["training.learning_rate"] for _ in range(8)]
     assert sum(rate > 1e-3 for rate in drawn) >= 6  # a third of the range, were it at random

@@ -5,8 +5,9 @@ import time
 import pytest
 
 from serplatform.artifacts.files import read_json, write_json
+from serplatform.artifacts.trial import DEV_METRICS
 from serplatform.errors import ArtifactError, BadInputError, SerplatformError
-from serplatform.run_directory import DEV_METRICS, RunDirectory, RunLock
+from serplatform.run_directory import RunDirectory, RunLock
 from serplatform.storage import lease as leases
 from serplatform.storage import mirror as mirrors
 from serplatform.storage.lease import Lease

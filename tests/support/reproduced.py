@@ -8,7 +8,7 @@ from pathlib import Path
 
 from serplatform.datasets.dataset import Dataset
 from serplatform.reproduce.plan import Wishes, Work, open_run
-from serplatform.search.roster import Roster, enlist
+from serplatform.search.trial_list import TrialList, assign_numbers
 from serplatform.testing.synthetic import make_dataset
 from serplatform.training.trial import Trial, TrialTask
 
@@ -68,8 +68,8 @@ def make_corpus(path: Path, corpus: str = "ravdess", title: str = "RAVDESS, spee
 def train(work: Work, wishes: Wishes, *, most: int | None = None) -> Sequence[int]:
     """Train what a column lacks, at most ``most`` trials of it; return the numbers."""
     run = open_run(work, wishes, ["test"])
-    numbers = enlist(run, work.configurations)
-    roster = Roster(run, numbers, {})
+    numbers = assign_numbers(run, work.configurations)
+    roster = TrialList(run, numbers, {})
     trained: list[int] = []
     while roster.num_left and (most is None or len(trained) < most):
         suggestion = roster.ask()

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from serplatform.artifacts.files import file_sha256, posterior_schema
+from serplatform.artifacts.files import file_sha256
+from serplatform.artifacts.posteriors import posterior_schema
 from serplatform.protocols.plan import read_plan
 from serplatform.run_directory import RunDirectory
 from serplatform.search.study import open_storage

@@ -16,14 +16,9 @@ import numpy as np
 import pyarrow as pa
 
 from serplatform.arrays import DoubleArray, IntArray
-from serplatform.artifacts.files import (
-    SCHEMA_VERSION,
-    UTTERANCE_SCHEMA,
-    posterior_schema,
-    write_bytes,
-    write_json,
-    write_parquet,
-)
+from serplatform.artifacts.dataset import UTTERANCE_SCHEMA
+from serplatform.artifacts.files import SCHEMA_VERSION, write_bytes, write_json, write_parquet
+from serplatform.artifacts.posteriors import posterior_schema
 from serplatform.config import digest
 from serplatform.metrics import classification_metrics
 from serplatform.protocols.base import Fold, FoldPlan

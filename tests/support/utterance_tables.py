@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from serplatform.artifacts.files import LATER_COLUMNS, UTTERANCE_SCHEMA
+from serplatform.artifacts.dataset import LATER_COLUMNS, UTTERANCE_SCHEMA
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from serplatform.artifacts.files import posterior_schema
+from serplatform.artifacts.posteriors import posterior_schema
 from serplatform.datasets.fold_data import FoldData
 from serplatform.errors import SerplatformError
 from serplatform.metrics import classification_metrics

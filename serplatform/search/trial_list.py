@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from serplatform.artifacts.run import RosterEntry, RunDescription
+from serplatform.artifacts.run import ListedTrial, RunDescription
 from serplatform.artifacts.trial import TrialRecord
 from serplatform.run_directory import RunDirectory, RunLock
 from serplatform.search.setup import OpenRun
@@ -58,7 +58,7 @@ class Configuration:
     label: str = dataclasses.field(default="", compare=False)
 
 
-def departures(architecture: str, values: Mapping[str, Any], where: str) -> dict[str, Any]:
+def non_default_values(architecture: str, values: Mapping[str, Any], where: str) -> dict[str, Any]:
     """The parameters of a configuration that are not as in the architecture's paper.
 
     Two texts of one configuration give the same mapping, so that it is trained once.
@@ -67,7 +67,7 @@ def departures(architecture: str, values: Mapping[str, Any], where: str) -> dict
         BadInputError: the values do not make a configuration.
 
     Example:
-        >>> departures("vrnn", {"model.attention": True, "model.beta": 2}, "example")
+        >>> non_default_values("vrnn", {"model.attention": True, "model.beta": 2}, "example")
         {'model.beta': 2.0}
     """
     paper = paper_values(architecture)
@@ -75,7 +75,7 @@ def departures(architecture: str, values: Mapping[str, Any], where: str) -> dict
     return {name: value for name, value in given.items() if value != paper[name]}
 
 
-def enlist(run: OpenRun, wanted: Sequence[Configuration]) -> list[int]:
+def assign_numbers(run: OpenRun, wanted: Sequence[Configuration]) -> list[int]:
     """Give every configuration its trial number in a run, a new one where it has none.
 
     A configuration whose trial failed gets a new number: it is tried again.
@@ -92,7 +92,7 @@ def enlist(run: OpenRun, wanted: Sequence[Configuration]) -> list[int]:
         failed = {n for n, r in run.directory.records().items() if r["state"] == "failed"}
         numbers = []
         for configuration in wanted:
-            entry: RosterEntry = {
+            entry: ListedTrial = {
                 "architecture": configuration.architecture,
                 "values": dict(configuration.values),
                 "repeat": configuration.repeat,
@@ -114,7 +114,7 @@ def enlist(run: OpenRun, wanted: Sequence[Configuration]) -> list[int]:
     return numbers
 
 
-def listed(description: RunDescription, configuration: Configuration) -> list[int]:
+def find_numbers(description: RunDescription, configuration: Configuration) -> list[int]:
     """Every trial number that a configuration has in a run, the latest first."""
     return [
         number
@@ -125,7 +125,7 @@ def listed(description: RunDescription, configuration: Configuration) -> list[in
     ]
 
 
-class Roster:
+class TrialList:
     """Hands out the trials of a roster that have no record yet, in order.
 
     Args:

@@ -77,7 +77,7 @@ def check_trial(run: RunDirectory, record: TrialRecord) -> None:
     expected = record.get("posteriors_sha256")
     if expected is not None and file_sha256(file) != expected:
         raise ArtifactError(f"{file}: the posterior table is truncated or altered")
-    for config in sorted(run.model_directory(number, 0).parent.glob("fold-*/config.json")):
+    for config in sorted(run.models_directory(number).glob("fold-*/config.json")):
         weights = read_record(ModelDescription, config, "model description")["weights"]
         model = config.with_name(weights["file"])
         if not model.exists() or file_sha256(model) != weights["sha256"]:

@@ -1,0 +1,72 @@
+"""Posterior tables of trials and ensembles: what a table must hold, and its one check."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from serplatform.artifacts.files import read_parquet
+from serplatform.errors import ArtifactError
+from serplatform.metrics import SUM_TOLERANCE
+
+
+def posterior_schema(classes: list[str]) -> pa.Schema:
+    """Columns of a posterior table: one row an utterance, fold and part; rows sum to 1."""
+    return pa.schema(
+        [
+            pa.field("utterance_id", pa.string(), nullable=False),
+            pa.field("speaker_id", pa.string(), nullable=False),
+            pa.field("fold", pa.int32(), nullable=False),
+            pa.field("part", pa.string(), nullable=False),
+            pa.field("truth", pa.string(), nullable=False),
+            *(pa.field(f"p_{name}", pa.float64(), nullable=False) for name in classes),
+        ]
+    )
+
+
+def read_posterior_table(path: Path, classes: Sequence[str]) -> pa.Table:
+    """Read a posterior table and check it, see :func:`checked_posteriors`."""
+    return checked_posteriors(read_parquet(path, "posterior table"), path, classes)
+
+
+def checked_posteriors(table: pa.Table, path: Path, classes: Sequence[str]) -> pa.Table:
+    """A posterior table with the columns of ``artifacts.posterior_schema``.
+
+    Raises:
+        ArtifactError: it lacks a column or has classes in another order; a label or part is
+            unknown, or a row of posteriors is not finite, negative, or further than
+            ``metrics.SUM_TOLERANCE`` from a sum of 1.
+    """
+    schema = posterior_schema(list(classes))
+    lacking = [name for name in schema.names if name not in table.column_names]
+    if lacking:
+        raise ArtifactError(
+            f"{path}: the posterior table lacks {', '.join(lacking)}; its classes must be "
+            f"{', '.join(classes)}"
+        )
+    given = [name for name in table.column_names if name.startswith("p_")]
+    if given != schema.names[-len(classes) :]:
+        raise ArtifactError(
+            f"{path}: its posterior columns are {', '.join(given)}, the run's classes ask for "
+            f"{', '.join(classes)} in this order"
+        )
+    try:
+        table = table.select(schema.names).cast(schema).combine_chunks()
+    except (ValueError, pa.ArrowNotImplementedError) as error:  # text for a number, or null
+        raise ArtifactError(f"{path}: the posterior table is damaged ({error})") from None
+    faults = []
+    for column, known in (("truth", set(classes)), ("part", {"dev", "test"})):
+        if unknown := sorted(set(table[column].to_pylist()) - known):
+            faults.append(f"unknown label(s) in column {column}: {', '.join(unknown)}")
+    values = np.stack([table[f"p_{name}"].to_numpy() for name in classes], axis=1)
+    away = np.abs(values.sum(axis=1) - 1.0)
+    if not np.isfinite(values).all() or (values < 0).any():
+        faults.append("posteriors must be finite and not negative")
+    elif len(away) and away.max() > SUM_TOLERANCE:
+        faults.append(f"row {away.argmax()} of posteriors is {away.max():.2g} away from a sum of 1")
+    if faults:
+        raise ArtifactError(f"{path}: the posterior table is not valid:", faults)
+    return table
