@@ -36,7 +36,8 @@ def in_notebook() -> bool:
 def is_live() -> bool:
     """Whether messages go to a terminal on which lines can be redrawn."""
     dumb = os.environ.get("TERM", "dumb") in ("dumb", "unknown")
-    return not _console.silent and sys.stderr.isatty() and not dumb
+    seen = sys.stderr is not None and sys.stderr.isatty()
+    return seen and not dumb and not _console.silent
 
 
 @contextlib.contextmanager
@@ -61,7 +62,7 @@ def say(text: str) -> None:
     stopping.check()
     if not _console.silent:
         _end_line()
-        print(text, file=sys.stderr, flush=True)  # noqa: T201
+        _write(text)
 
 
 def progress(text: str) -> None:
@@ -72,13 +73,19 @@ def progress(text: str) -> None:
     if in_notebook():
         text, end = f"\r{text:<{_console.open_line}}", ""
         _console.open_line = len(text)
-    print(text, end=end, file=sys.stderr, flush=True)  # noqa: T201
+    _write(text, end)
+
+
+def _write(text: str, end: str = "\n") -> None:
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):  # nobody reads it
+            print(text, end=end, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def _end_line() -> None:
     if _console.open_line:
         _console.open_line = 0
-        print(file=sys.stderr, flush=True)  # noqa: T201
+        _write("")
 
 
 class Pace:
@@ -116,6 +123,13 @@ def parse_duration(text: str) -> float:
     if seconds <= 0:
         raise BadInputError(f"'{text}' is not a duration; write e.g. 90s, 15m, 2h or 1h30m")
     return seconds
+
+
+def parse_timeout(text: str | None) -> float | None:
+    """Seconds that an epoch may take: a duration, 0 for `never`, None where nothing is said."""
+    if text is None:
+        return None
+    return 0.0 if text == "never" else parse_duration(text)
 
 
 def format_duration(seconds: float) -> str:

@@ -228,6 +228,12 @@ def on_end(put_away: Callable[[], object]) -> None:
     _stop.ends.append(put_away)
 
 
+def not_on_end(put_away: Callable[[], object]) -> None:
+    """Take back what was given to :func:`on_end`: it is put away already."""
+    with contextlib.suppress(ValueError):
+        _stop.ends.remove(put_away)
+
+
 def leave(code: int) -> NoReturn:
     """End the process, when nothing is left to do; signals change its exit code no more."""
     was_asked, _stop.asked = _stop.asked, True

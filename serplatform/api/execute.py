@@ -157,7 +157,8 @@ def _finish(
         made = build_ensemble(
             [directory.path], directory.ensemble_directory, combiner=combiner, seed=seed
         )
-        summary.ensemble = {key: made[key] for key in ("combiner", "pooled", "chance", "comparison")}
+        shown_of = ("combiner", "pooled", "chance", "comparison")
+        summary.ensemble = {key: made[key] for key in shown_of}
         summary.ensemble["verdict"] = no_better_than_chance(made)
     if explain:
         found = explain_at_end(directory.path, audio=audio, seed=seed)

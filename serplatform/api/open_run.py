@@ -145,10 +145,14 @@ def _create(request: SearchRequest, out: str | Path | None) -> tuple[OpenRun, in
 
 #: field of a request to the option that sets it
 _OPTIONS = {
-    **{"dataset": "--data", "spaces": "--space", "settings": "--set", "objectives": "--objective"},
+    "dataset": "--data",
+    "spaces": "--space",
+    "settings": "--set",
+    "objectives": "--objective",
     **{name: f"--{name}" for name in ("protocol", "seed", "sampler", "pruner", "storage")},
     **{name: f"--{name}" for name in ("trials", "combiner", "repeats")},
-    **{"warm_start": "--warm-start", "time_budget": "--time-budget"},
+    "warm_start": "--warm-start",
+    "time_budget": "--time-budget",
 }
 
 
@@ -178,7 +182,8 @@ def _check_unchanged(run: OpenRun, request: SearchRequest) -> None:
         if getattr(request, name) not in (getattr(usual, name), have[name])
     ]
     if request.objectives not in (usual.objectives, tuple(have["objective"])):
-        faults.append(f"--objective {','.join(request.objectives)}: the run has {have['objective']}")
+        asked = ",".join(request.objectives)
+        faults.append(f"--objective {asked}: the run has {have['objective']}")
     if request.protocol not in (None, have["protocol"]["name"]):
         faults.append(f"--protocol {request.protocol}: the run has {have['protocol']['name']}")
     storage = request.storage  # as it is recorded: whole, and without its password

@@ -55,6 +55,17 @@ def connect(address: str | None = None, num_cpus: int | None = None) -> None:
     _keep_stdout_clean()
 
 
+def disconnect() -> None:
+    """Leave the cluster that :func:`connect` joined, or end the one that it started."""
+    import ray
+    import ray._private.worker as worker
+
+    ray.shutdown()
+    local_ray.end_started()
+    if _printer:
+        worker.print_to_stdstream = _printer.pop()
+
+
 def _culprit(address: str | None) -> str:
     """What the user gave that names the cluster, as they know it."""
     if address is None:
@@ -117,6 +128,10 @@ def _cluster_of_this_machine() -> str | None:
     return noted if noted in running or not running else running[0]
 
 
+#: what Ray prints by, while we are connected
+_printer: list[Any] = []
+
+
 def _keep_stdout_clean() -> None:
     """Log what Ray would print on stdout, whose last line may be a program's to read."""
     import ray._private.worker as worker
@@ -125,6 +140,7 @@ def _keep_stdout_clean() -> None:
         logging.getLogger(__name__).info("%s", " ".join(map(str, data.get("lines", ()))))
 
     if hasattr(worker, "print_to_stdstream"):
+        _printer.append(worker.print_to_stdstream)
         worker.print_to_stdstream = log
 
 

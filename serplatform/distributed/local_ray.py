@@ -14,7 +14,6 @@ import re
 import secrets
 import shutil
 import socket
-import sys
 import tempfile
 import threading
 import time
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from serplatform import stopping
+from serplatform.console import say
 from serplatform.distributed.orphans import OrphanGuard
 from serplatform.errors import SerplatformError
 
@@ -187,9 +187,23 @@ def _try(num_cpus: int | None, wait: float, attempt: int, address: str | None) -
         if not _is_foreseen(error):
             raise
         return reason
+    _started.append(guard)
     atexit.register(_leave, guard)
     stopping.on_end(guard.end)
     return None
+
+
+#: of the Ray that this process has started
+_started: list[OrphanGuard] = []
+
+
+def end_started() -> None:
+    """Remove what a Ray that was started here, and is shut down, has left."""
+    atexit.unregister(_leave)
+    while _started:
+        guard = _started.pop()
+        stopping.not_on_end(guard.end)
+        guard.end()
 
 
 def _is_foreseen(error: BaseException) -> bool:
@@ -420,12 +434,6 @@ def _remedy(reasons: list[str]) -> str:
         f"{load()}: wait until it has less to do, or start a cluster with `ray start --head` and "
         "give --address auto"
     )
-
-
-def say(text: str) -> None:
-    """Tell the user something on stderr, where somebody reads it."""
-    with contextlib.suppress(OSError):
-        print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def load() -> str:

@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from serplatform import stopping
 from serplatform.artifacts.trial import TrialRecord, merit

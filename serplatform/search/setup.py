@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from serplatform.artifacts.files import SCHEMA_VERSION
-from serplatform.artifacts.trial import DEV_METRICS
 from serplatform.artifacts.run import RunDescription, WarmStartRecord
+from serplatform.artifacts.trial import DEV_METRICS
 from serplatform.config import plain
 from serplatform.datasets.dataset import Dataset
 from serplatform.environment import hardware, now, versions
@@ -96,6 +96,31 @@ class SearchRequest:
     trials: str | None = None
     time_budget: float | None = None
     combiner: str | None = None
+
+    @classmethod
+    def of_training(
+        cls,
+        *,
+        architectures: tuple[str, ...],
+        dataset: str | Path | None,
+        protocol: str | None,
+        settings: tuple[str, ...],
+        repeats: int,
+        seed: int,
+    ) -> SearchRequest:
+        """Of one configuration that is trained over all folds; repeats are combined."""
+        return cls(
+            architectures=architectures,
+            dataset=dataset,
+            protocol=protocol,
+            settings=settings,
+            exact=True,
+            repeats=repeats,
+            seed=seed,
+            sampler="random",
+            pruner="none",
+            combiner="mean" if repeats > 1 else "none",
+        )
 
 
 @dataclasses.dataclass
