@@ -71,8 +71,8 @@ def progress(text: str) -> None:
         return
     end = "\n"
     if in_notebook():
-        text, end = f"\r{text:<{_console.open_line}}", ""
-        _console.open_line = len(text)
+        width, _console.open_line = _console.open_line, len(text)
+        text, end = f"\r{text:<{width}}", ""
     _write(text, end)
 
 

@@ -39,8 +39,8 @@ class SearchSummary:
     run: str
     status: str
     trials: dict[str, int]
-    best_trial: dict[str, Any]
-    ensemble: dict[str, Any] | None = None
+    best_trial: dict[str, Any] = dataclasses.field(repr=False)
+    ensemble: dict[str, Any] | None = dataclasses.field(default=None, repr=False)
     explained: dict[str, Any] | None = None
     report: str = ""
     seconds: float = 0.0

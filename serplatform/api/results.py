@@ -219,7 +219,7 @@ class Run(_Exportable):
         """The complete trials, best mean dev objective first, then the larger likelihood.
 
         Returns:
-            ``trials`` by ``rank`` from 1; constant parameters are left out.
+            ``trials`` by ``rank`` from 1.
         """
         records = self._run.records()
         objective = self.info["objective"][0]
@@ -227,12 +227,7 @@ class Run(_Exportable):
         complete.sort(key=lambda r: r["trial"])
         complete.sort(key=lambda r: merit(r["dev"], objective), reverse=True)
         table = self.trials.set_index("trial").loc[[r["trial"] for r in complete]].reset_index()
-        same = [
-            name
-            for name in table.columns
-            if name.startswith("params.") and table[name].nunique(dropna=False) < 2
-        ]
-        table = table.drop(columns=[*same, "state", "fold_dev_uar", "host", "error"])
+        table = table.drop(columns=["state", "fold_dev_uar", "host", "error"])
         table.index = pd.RangeIndex(1, len(table) + 1, name="rank")
         return table
 
@@ -338,9 +333,18 @@ class Ensemble(_Exportable):
         )
 
     def members(self) -> pd.DataFrame:
-        """One row per fold and member with its weight, share, temperature and metrics alone."""
+        """One row per fold and member: whose model, how much it counts, and its UAR alone."""
         return pd.DataFrame(
-            {"fold": fold["fold"], **member}
+            {
+                "fold": fold["fold"],
+                "member": member["member"],
+                "architecture": member["architecture"],
+                "weight": member["weight"],
+                "share": member["share"],
+                "temperature": member["temperature"],
+                "dev_uar": member["dev"]["uar"],
+                "test_uar": member["test"]["uar"],
+            }
             for fold in self.info["folds"]
             for member in fold["members"]
         )

@@ -82,6 +82,7 @@ def start(num_cpus: int | None) -> None:
     """
     # else the word that its processes know each other by is in the home directory, or another's
     os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    _forget_token()
     _check_threads()
     address = _own_address()
     reasons: list[str] = []
@@ -99,6 +100,13 @@ def start(num_cpus: int | None) -> None:
         f"Ray could not be started on this machine ({reasons[-1]}); {_remedy(reasons)}; then give "
         "the same command again. Nothing was left behind"
     )
+
+
+def _forget_token() -> None:
+    """Have Ray read its token again, which it keeps from the first connection of a process on."""
+    from ray import _raylet
+
+    _raylet.AuthenticationTokenLoader.instance().reset_cache()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,6 +207,7 @@ _started: list[OrphanGuard] = []
 
 def end_started() -> None:
     """Remove what a Ray that was started here, and is shut down, has left."""
+    _forget_token()
     atexit.unregister(_leave)
     while _started:
         guard = _started.pop()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
-
 from serplatform.cli.run_opening import _count_trials, _trials_begun
+
 from serplatform.run_directory import RunDirectory
 
 

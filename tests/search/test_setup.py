@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from serplatform.cli.run_opening import open_or_create
+
 from serplatform.errors import BadInputError
 from serplatform.models.base import ARCHITECTURES
 from serplatform.search.setup import (

@@ -7,9 +7,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from serplatform.api.explain_at_end import explain_at_end
 
 from serplatform.artifacts.files import read_json
-from serplatform.cli.explain_at_end import explain_at_end
 from serplatform.prediction import explanations
 from serplatform.prediction.explanations import explain_run
 from tests.support.audio_run import AudioRun, make_audio_run
