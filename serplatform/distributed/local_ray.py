@@ -104,9 +104,9 @@ def start(num_cpus: int | None) -> None:
 
 def _forget_token() -> None:
     """Have Ray read its token again, which it keeps from the first connection of a process on."""
-    from ray import _raylet
+    from ray._raylet import AuthenticationTokenLoader
 
-    _raylet.AuthenticationTokenLoader.instance().reset_cache()
+    AuthenticationTokenLoader.instance().reset_cache()
 
 
 @dataclasses.dataclass(frozen=True)

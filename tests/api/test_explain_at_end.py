@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from serplatform.api.explain_at_end import explain_at_end
 
+from serplatform.api.explain_at_end import explain_at_end
 from serplatform.artifacts.files import read_json
 from serplatform.prediction import explanations
 from serplatform.prediction.explanations import explain_run

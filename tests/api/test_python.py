@@ -267,6 +267,7 @@ def test_the_recorded_command_does_what_was_asked() -> None:
 STOPPED = """
 import os, signal, sys, threading
 import serplatform as sp
+before = set(os.environ)
 def mine(*_): raise KeyboardInterrupt
 signal.signal(signal.SIGINT, mine)
 def stop():
@@ -275,12 +276,13 @@ def stop():
 stopped = threading.Event()
 threading.Thread(target=stop, daemon=True).start()
 try:
-    sp.search("data", "csa", trials=500, out="run", explain=False, quiet=False)
+    sp.search("data", "csa", trials=500, out="run", explain=False, quiet=False, small=True,
+              settings={"training.max_epochs": 2}, pruner="none")
 except KeyboardInterrupt:
     print("stopped")
 import ray
 print(signal.getsignal(signal.SIGINT) is mine, ray.is_initialized(),
-      [name for name in os.environ if name.startswith("RAY_")])
+      sorted({n for n in os.environ if n[:4] in ("RAY_", "TUNE")} - before))
 have = sp.load("run")
 print(have.info["status"])
 found = []
