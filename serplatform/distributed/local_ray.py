@@ -104,9 +104,10 @@ def start(num_cpus: int | None) -> None:
 
 def _forget_token() -> None:
     """Have Ray read its token again, which it keeps from the first connection of a process on."""
-    from ray._raylet import AuthenticationTokenLoader
+    import ray._raylet
 
-    AuthenticationTokenLoader.instance().reset_cache()
+    parts: Any = ray._raylet  # its type stubs lack it
+    parts.AuthenticationTokenLoader.instance().reset_cache()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -412,7 +412,7 @@ def _occupied(directory: RunDirectory) -> BadInputError:
 
 
 def reopen_run(out: Path, *, dataset: str | Path | None = None) -> OpenRun:
-    """Open a run to go on with it.
+    """Open a run to resume it.
 
     Args:
         out: the run's directory.
