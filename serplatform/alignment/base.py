@@ -10,7 +10,7 @@ import functools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from serplatform.arrays import FloatArray
 from serplatform.corpora.base import Span, Utterance
@@ -38,7 +38,7 @@ class Alignment:
     notes: tuple[str, ...] = ()
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class AlignmentFailure:
     """An utterance that could not be aligned.
 
@@ -57,6 +57,11 @@ class Aligner(ABC):
     name: ClassVar[str]
     #: what ``--align`` says about it
     description: ClassVar[str]
+    #: whether it reads files, which ``--alignments`` may name the folder of
+    reads_files: ClassVar[bool] = False
+
+    def __init__(self, directory: Path | None = None) -> None:  # noqa: B027
+        """Take the folder of the files, in any sub-folders; None: the source's own place."""
 
     def check(self, utterances: Sequence[Utterance]) -> None:  # noqa: B027
         """Refuse, before any work, a corpus that this source cannot serve at all.
@@ -82,8 +87,7 @@ class Aligner(ABC):
         """
 
 
-#: source name → a function of the alignment directory (or None) that makes the aligner
-ALIGNERS: Registry[Any] = Registry("alignment source", "serplatform.alignment")
+ALIGNERS: Registry[type[Aligner]] = Registry("alignment source", "serplatform.alignment")
 
 
 def aligner_names() -> list[str]:
@@ -126,8 +130,13 @@ def get_aligner(name: str, directory: str | Path | None = None) -> Aligner | Non
             f"{folder}: no such directory of alignments; give --alignments the folder "
             f"that holds the {name} files"
         )
-    aligner: Aligner = ALIGNERS.get(name)(folder)
-    return aligner
+    source = ALIGNERS.get(name)
+    if folder is not None and not source.reads_files:
+        raise BadInputError(
+            f"--alignments {directory} is given, but --align {name} reads no files; leave it out, "
+            "or use --align textgrid"
+        )
+    return source(folder)
 
 
 def align_utterance(

@@ -7,12 +7,11 @@ alignment can be had.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import ClassVar
 
 from serplatform.alignment.base import ALIGNERS, Aligner, Alignment, AlignmentFailure
+from serplatform.alignment.segments import equal_segments
 from serplatform.alignment.tokens import text_notes, tokens, unsegmented
-from serplatform.alignment.words import equal_segments
 from serplatform.arrays import FloatArray
 from serplatform.corpora.base import Span, Utterance
 from serplatform.errors import BadInputError
@@ -26,12 +25,6 @@ class EqualAligner(Aligner):
 
     name: ClassVar[str] = "equal"
     description: ClassVar[str] = "equal shares of the time for the transcript's words"
-
-    def __init__(self, directory: Path | None = None) -> None:
-        if directory is not None:
-            raise BadInputError(
-                f"--alignments {directory} is given, but --align equal reads no files; leave it out"
-            )
 
     def check(self, utterances: Sequence[Utterance]) -> None:
         """Refuse a corpus without transcripts."""
@@ -50,10 +43,9 @@ class EqualAligner(Aligner):
         if not words:
             script = unsegmented(utterance.text or "")
             reason = FAIL_NO_TEXT + (f": {script} without blanks between words" if script else "")
-            return AlignmentFailure(reason=reason, detail=utterance.utterance_id)
+            return AlignmentFailure(reason, utterance.utterance_id)
         shares = equal_segments(len(words), 0.0, len(samples) / sampling_rate).tolist()
         spans = (
-            Span(tier="word", label=word, start=start, end=end)
-            for word, (start, end) in zip(words, shares, strict=True)
+            Span("word", word, start, end) for word, (start, end) in zip(words, shares, strict=True)
         )
         return Alignment(spans=tuple(spans), source=self.name)

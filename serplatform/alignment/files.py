@@ -19,17 +19,20 @@ class FileIndex:
 
     Args:
         directory: searched with all its sub-folders; None where each utterance's files lie in
-            the one folder that ``beside`` tells.
+            the one folder that ``folder_of`` names.
         kind: of the files, as a failure calls them.
-        beside: the folder of an audio file's alignments.
+        folder_of: the folder of an audio file's alignments.
     """
 
     def __init__(
-        self, directory: Path | None, kind: str, beside: Callable[[Path], Path] = lambda p: p.parent
+        self,
+        directory: Path | None,
+        kind: str,
+        folder_of: Callable[[Path], Path] = lambda p: p.parent,
     ) -> None:
         self.directory = directory
         self.kind = kind
-        self._beside = beside
+        self._folder_of = folder_of
         self._folders: dict[Path, dict[tuple[str, str], list[Path]]] = {}
 
     def forget(self) -> None:
@@ -49,7 +52,7 @@ class FileIndex:
         Returns:
             The path, or why there is none.
         """
-        folder = self.directory or self._beside(utterance.path)
+        folder = self.directory or self._folder_of(utterance.path)
         if folder not in self._folders:
             self._folders[folder] = self._list(folder)
         for stem in dict.fromkeys((Path(utterance.utterance_id).name, utterance.path.stem)):
@@ -64,10 +67,10 @@ class FileIndex:
             if len(paths) > 1:
                 listed = ", ".join(str(path.relative_to(folder)) for path in paths[:3])
                 reason = f"several {self.kind} files of that name"
-                return AlignmentFailure(reason=reason, detail=listed)
+                return AlignmentFailure(reason, listed)
             if paths:
                 return paths[0]
-        return AlignmentFailure(reason=f"no {self.kind} file", detail=utterance.utterance_id)
+        return AlignmentFailure(f"no {self.kind} file", utterance.utterance_id)
 
     def paths(self, utterance: Utterance, *suffixes: str) -> list[Path]:
         """The files that an utterance has, of some suffixes."""

@@ -1,10 +1,10 @@
 """Sort phone labels into vowels, consonants, silence and the rest, whatever writes them.
 
-Three notations are told apart by the labels themselves: ARPAbet (pocketsphinx, CMU dictionaries,
-IEMOCAP, TIMIT, the Montreal Forced Aligner's ``arpa`` models), the International Phonetic
-Alphabet (its ``mfa`` models), and the ASCII phonetic alphabets in which the first character
-tells (espeak-ng's mnemonics, SAMPA). One corpus is written in one notation: ``V`` is a
-consonant in ARPAbet and a vowel in the others.
+The labels themselves show which of three notations a corpus is written in: ARPAbet (pocketsphinx,
+CMU dictionaries, IEMOCAP, TIMIT, the Montreal Forced Aligner's ``arpa`` models), the
+International Phonetic Alphabet (its ``mfa`` models), or an ASCII phonetic alphabet in which the
+first character decides (espeak-ng's mnemonics, SAMPA). ``V`` is a consonant in ARPAbet and a
+vowel in the others.
 """
 
 from __future__ import annotations

@@ -50,6 +50,12 @@ _ALTERNATIVES = (
     "many languages), --align equal (equal shares of the time for the transcript's words) or "
     "--align none"
 )
+#: settings of the decoders; the wide one gives up no path and is a little slower
+_SETTINGS: dict[str, dict[str, Any]] = {
+    "align": {"bestpath": False, "lm": None},
+    "align wide": {"bestpath": False, "lm": None, "beam": 0.0, "pbeam": 0.0, "wbeam": 0.0},
+    "recognize": {"bestpath": True},
+}
 _SIBILANTS = frozenset({"S", "Z", "SH", "ZH", "CH", "JH"})
 _VOICELESS = frozenset({"P", "T", "K", "F", "TH"})
 
@@ -87,13 +93,7 @@ class PocketSphinxAligner(Aligner):
     )
 
     def __init__(self, directory: Path | None = None) -> None:
-        if directory is not None:
-            raise BadInputError(
-                f"--alignments {directory} is given, but --align pocketsphinx reads no files; "
-                "leave it out, or use --align textgrid"
-            )
-        self._aligning: dict[bool, Any] = {}
-        self._decoding: Any = None
+        self._decoders: dict[str, Any] = {}
 
     def check(self, utterances: Sequence[Utterance]) -> None:
         """Refuse a corpus in which nothing is English, by its language or by its words."""
@@ -128,14 +128,12 @@ class PocketSphinxAligner(Aligner):
         if sampling_rate != MODEL_RATE:
             raise ValueError(f"PocketSphinx needs {MODEL_RATE} Hz, not {sampling_rate}")
         if utterance.language and not is_english(utterance.language):
-            return AlignmentFailure(reason=FAIL_LANGUAGE, detail=utterance.language)
+            return AlignmentFailure(FAIL_LANGUAGE, utterance.language)
         if len(samples) < 0.1 * sampling_rate:
-            return AlignmentFailure(
-                reason=FAIL_SHORT, detail=f"{len(samples) / sampling_rate:.3f} s"
-            )
+            return AlignmentFailure(FAIL_SHORT, f"{len(samples) / sampling_rate:.3f} s")
         peak = float(np.abs(samples).max())
         if peak == 0.0:
-            return AlignmentFailure(reason=FAIL_SILENT, detail=utterance.utterance_id)
+            return AlignmentFailure(FAIL_SILENT, utterance.utterance_id)
         # Half of full scale: quiet recordings would lose bits to 16-bit rounding.
         pcm = np.round(samples * (16_384 / peak)).astype("<i2").tobytes()
         duration = len(samples) / sampling_rate
@@ -151,13 +149,13 @@ class PocketSphinxAligner(Aligner):
     def _force(self, text: str, pcm: bytes, duration: float) -> Alignment | AlignmentFailure:
         words = tokens(text)
         if not words:
-            return AlignmentFailure(reason=FAIL_NO_TEXT, detail=repr(text))
+            return AlignmentFailure(FAIL_NO_TEXT, repr(text))
         unknown = [word for word in words if not self._pronounceable(word)]
         if unknown:
             reason = FAIL_UNKNOWN_ALL if len(unknown) == len(words) else FAIL_UNKNOWN_SOME
-            return AlignmentFailure(reason=reason, detail=" ".join(dict.fromkeys(unknown)))
-        for wide in (False, True):
-            decoder = self._align_decoder(wide)
+            return AlignmentFailure(reason, " ".join(dict.fromkeys(unknown)))
+        for purpose in ("align", "align wide"):
+            decoder = self._decoder(purpose)
             try:
                 if not all(_pronounce(decoder, word) for word in words):
                     continue
@@ -166,52 +164,42 @@ class PocketSphinxAligner(Aligner):
                 _run(decoder, pcm)
                 spans = _word_spans(decoder)
                 if [s.label for s in spans if not is_special(s.label)] == words:
-                    notes = (NOTE_WIDE,) if wide else ()
+                    notes = (NOTE_WIDE,) if purpose == "align wide" else ()
                     return _with_phones(decoder, pcm, spans, duration, self.name, notes)
             except (RuntimeError, KeyError):
                 pass
-            self._aligning.pop(wide)  # a failed pass leaves the decoder without a search
-        return AlignmentFailure(reason=FAIL_FIT, detail=text)
+            self._decoders.pop(purpose)  # a failed pass leaves the decoder without a search
+        return AlignmentFailure(FAIL_FIT, text)
 
     def _decode(self, pcm: bytes, duration: float) -> Alignment | AlignmentFailure:
-        decoder = self._decode_decoder()
+        decoder = self._decoder("recognize")
         try:
             decoder.activate_search()
             decoder.reinit_feat()
             _run(decoder, pcm)
             spans = _word_spans(decoder)
         except (RuntimeError, KeyError) as error:
-            self._decoding = None
-            return AlignmentFailure(reason=FAIL_NOTHING, detail=str(error))
+            self._decoders.pop("recognize")
+            return AlignmentFailure(FAIL_NOTHING, str(error))
         if all(is_special(span.label) for span in spans):
-            return AlignmentFailure(reason=FAIL_NOTHING)
+            return AlignmentFailure(FAIL_NOTHING)
         return _with_phones(decoder, pcm, spans, duration, DECODED_SOURCE)
 
     def _pronounceable(self, word: str) -> bool:
-        return _pronounce(self._align_decoder(), word)
+        return _pronounce(self._decoder("align"), word)
 
-    def _align_decoder(self, wide: bool = False) -> Any:
-        """The decoder for known words; the wide one gives up no path and is a little slower."""
-        if wide not in self._aligning:
-            beams = {"beam": 0.0, "pbeam": 0.0, "wbeam": 0.0} if wide else {}
-            self._aligning[wide] = _make_decoder(lm=None, **beams)
-        return self._aligning[wide]
-
-    def _decode_decoder(self) -> Any:
-        if self._decoding is None:
-            self._decoding = _make_decoder(bestpath=True)
-        return self._decoding
-
-
-def _make_decoder(**settings: Any) -> Any:
-    try:
-        from pocketsphinx import Config, Decoder
-    except ImportError:
-        raise BadInputError(
-            "--align pocketsphinx needs the package pocketsphinx: pip install pocketsphinx"
-        ) from None
-    settings = {"bestpath": False, **settings}
-    return Decoder(Config(samprate=MODEL_RATE, loglevel="FATAL", **settings))
+    def _decoder(self, purpose: str) -> Any:
+        """A decoder of :data:`_SETTINGS`, made at its first use."""
+        try:
+            from pocketsphinx import Config, Decoder
+        except ImportError:
+            raise BadInputError(
+                "--align pocketsphinx needs the package pocketsphinx: pip install pocketsphinx"
+            ) from None
+        if purpose not in self._decoders:
+            config = Config(samprate=MODEL_RATE, loglevel="FATAL", **_SETTINGS[purpose])
+            self._decoders[purpose] = Decoder(config)
+        return self._decoders[purpose]
 
 
 def _shift(alignment: Alignment, offset: float) -> Alignment:
@@ -243,10 +231,10 @@ def _word_spans(decoder: Any) -> list[Span]:
     """The words of the last pass; silence and fillers keep their marks."""
     return [
         Span(
-            tier="word",
-            label=s.word if is_special(s.word) else plain_word(s.word),
-            start=round(s.start_frame * FRAME, 4),
-            end=round((s.end_frame + 1) * FRAME, 4),
+            "word",
+            s.word if is_special(s.word) else plain_word(s.word),
+            round(s.start_frame * FRAME, 4),
+            round((s.end_frame + 1) * FRAME, 4),
         )
         for s in decoder.seg() or ()
     ]
@@ -270,7 +258,7 @@ def _with_phones(
             for phone in word:
                 start = round(phone.start * FRAME, 4)
                 end = round((phone.start + phone.duration) * FRAME, 4)
-                phones.append(Span(tier="phone", label=phone.name, start=start, end=end))
+                phones.append(Span("phone", phone.name, start, end))
     except RuntimeError:
         phones = []
     tidy = tidy_tier(words, duration)

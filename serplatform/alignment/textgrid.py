@@ -16,9 +16,9 @@ from typing import ClassVar, TypeVar
 
 from serplatform.alignment.base import ALIGNERS, Aligner, Alignment, AlignmentFailure
 from serplatform.alignment.files import FileIndex, composed, decode_text
+from serplatform.alignment.segments import equal_segments
 from serplatform.alignment.tidy import FAIL_NO_WORDS, NOTE_SHORTER, TOLERANCE, tidy_tier
 from serplatform.alignment.tokens import label_words
-from serplatform.alignment.words import equal_segments
 from serplatform.arrays import FloatArray
 from serplatform.corpora.base import Span, Utterance
 from serplatform.errors import BadInputError
@@ -194,7 +194,7 @@ def _read_words(
         if found:
             reason, tiers = FAIL_SEVERAL, [tier for tier, *_ in found]
             break
-    return AlignmentFailure(reason=reason, detail=", ".join(tier.name for tier in tiers))
+    return AlignmentFailure(reason, ", ".join(tier.name for tier in tiers))
 
 
 def _is_of_file(path: Path, utterance: Utterance, beyond: float) -> bool:
@@ -215,12 +215,7 @@ def _spans(
 ) -> list[Span]:
     """Labelled intervals, from ``offset`` on; empty labels (silence) are left out."""
     return [
-        Span(
-            tier=tier,
-            label=text.strip(),
-            start=max(start - offset, min(start, 0.0)),
-            end=min(end - offset, inside),
-        )
+        Span(tier, text.strip(), max(start - offset, min(start, 0.0)), min(end - offset, inside))
         for start, end, text in intervals
         if text.strip() and end > start and end - offset > 0 and start - offset < inside
     ]
@@ -242,6 +237,7 @@ class TextGridAligner(Aligner):
     description: ClassVar[str] = (
         "TextGrid files of the Montreal Forced Aligner, WebMAUS or Praat (any language)"
     )
+    reads_files: ClassVar[bool] = True
 
     def __init__(self, directory: Path | None = None) -> None:
         self._index = FileIndex(directory, "TextGrid")
@@ -275,7 +271,7 @@ class TextGridAligner(Aligner):
         try:
             tiers = parse_textgrid(decode_text(path.read_bytes()))
         except (TextGridError, OSError) as error:
-            return AlignmentFailure(reason=FAIL_DAMAGED, detail=f"{path.name}: {error}")
+            return AlignmentFailure(FAIL_DAMAGED, f"{path.name}: {error}")
         duration = len(samples) / sampling_rate
         length = max((end for tier in tiers for *_, end, _ in tier.intervals), default=0.0)
         whole_file = _is_of_file(path, utterance, length - duration)

@@ -54,23 +54,20 @@ def tidy_tier(
             end = ordered[position + 1].start
             if end <= span.start or ordered[position + 1].end < span.end:
                 return AlignmentFailure(
-                    reason=FAIL_OVERLAP,
-                    detail=f"'{span.label}' and '{ordered[position + 1].label}' "
-                    f"at {span.start:.2f} s",
+                    FAIL_OVERLAP,
+                    f"'{span.label}' and '{ordered[position + 1].label}' at {span.start:.2f} s",
                 )
             notes.append(NOTE_OVERLAP)
         if span.start >= duration:
             # Silence after the end is no loss; a word there means the wrong file.
             if not is_special(span.label):
                 return AlignmentFailure(
-                    reason=FAIL_BEYOND,
-                    detail=f"'{span.label}' begins at {span.start:.2f} s, "
+                    FAIL_BEYOND,
+                    f"'{span.label}' begins at {span.start:.2f} s, "
                     f"the audio ends at {duration:.2f} s",
                 )
             continue
-        tidy.append(
-            Span(tier=span.tier, label=span.label, start=span.start, end=min(end, duration))
-        )
+        tidy.append(Span(span.tier, span.label, span.start, min(end, duration)))
     covered = ordered[-1].end if ordered else 0.0
     if covered > duration + TOLERANCE:
         notes.append(NOTE_LONGER)

@@ -35,7 +35,7 @@ from collections.abc import Iterable
 import regex
 
 #: Version of these rules. Datasets and models record it as ``word_rules``; where they do not,
-#: they are of version 1, and what was learned from its words goes on to read by it.
+#: they are of version 1, and what was learned from its words is still read by it.
 RULES = 2
 
 #: sounds and remarks of transcribers: a short text in parentheses or asterisks with one of them
@@ -127,7 +127,7 @@ def label_words(label: str) -> list[str]:
 
 
 def unsegmented(text: str) -> str | None:
-    """The script of a text whose words cannot be told apart without a dictionary.
+    """The script of a text whose words cannot be separated without a dictionary.
 
     Returns:
         ``Thai``, ``Lao``, ``Khmer``, ``Myanmar`` …; None for any text with blanks (or U+200B)

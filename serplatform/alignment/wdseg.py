@@ -78,14 +78,7 @@ def read_segmentation(text: str, tier: str) -> tuple[tuple[Span, ...], tuple[str
         label = fields[3]
         if tier == "word" and not is_special(label):
             label = " ".join(label_words(label)) or f"[{label}]"  # a noise becomes a filler
-        spans.append(
-            Span(
-                tier=tier,
-                label=label,
-                start=round(first * FRAME, 4),
-                end=round((last + 1) * FRAME, 4),
-            )
-        )
+        spans.append(Span(tier, label, round(first * FRAME, 4), round((last + 1) * FRAME, 4)))
     return tuple(spans), () if footer or not spans else (NOTE_NO_FOOTER,)
 
 
@@ -107,6 +100,7 @@ class WdsegAligner(Aligner):
 
     name: ClassVar[str] = "wdseg"
     description: ClassVar[str] = "IEMOCAP's .wdseg and .phseg files"
+    reads_files: ClassVar[bool] = True
 
     def __init__(self, directory: Path | None = None) -> None:
         self._index = FileIndex(directory, ".wdseg", _forced_alignment)
@@ -137,12 +131,12 @@ class WdsegAligner(Aligner):
         try:
             words, notes = read_segmentation(decode_text(path.read_bytes()), "word")
         except (SegmentationError, OSError) as error:
-            return AlignmentFailure(reason=FAIL_ROW, detail=f"{path.name}: {error}")
+            return AlignmentFailure(FAIL_ROW, f"{path.name}: {error}")
         if all(is_special(span.label) for span in words):
-            return AlignmentFailure(reason=FAIL_NO_WORDS, detail=path.name)
+            return AlignmentFailure(FAIL_NO_WORDS, path.name)
         tidy = tidy_tier(words, duration)
         if isinstance(tidy, AlignmentFailure):
-            return AlignmentFailure(reason=tidy.reason, detail=f"{path.name}: {tidy.detail}")
+            return AlignmentFailure(tidy.reason, f"{path.name}: {tidy.detail}")
         notes += tidy[1]
         if max(span.end for span in words) < duration - TOLERANCE:
             notes += (NOTE_SHORTER,)

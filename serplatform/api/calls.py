@@ -38,7 +38,7 @@ def prepare(
     source: str | Path | None = None,
     *,
     out: str | Path | None = None,
-    features: Sequence[str] = preparation.DEFAULT_FEATURES,
+    features: str | Sequence[str] | None = None,
     align: str = "none",
     alignments: str | Path | None = None,
     workers: int | None = None,
@@ -59,7 +59,7 @@ def prepare(
         corpus: a name that `serplatform corpora` lists, or a table of recordings and labels.
         source: its directory or table; None for a table, and for ``demo``.
         out: the dataset, directory or URI; None: `data/` and the name of the corpus or table.
-        features: registered names.
+        features: registered names; None: those registered as defaults.
         align: where word and phone times come from.
         alignments: directory of the alignment files.
         workers: most tasks at a time; None: all CPUs.
@@ -85,7 +85,7 @@ def prepare(
                 name,
                 place,
                 Path("data", stem) if out is None else out,
-                features=features,
+                features=None if features is None else _texts(features),
                 align=align,
                 alignments=None if alignments is None else Path(alignments),
                 workers=workers,

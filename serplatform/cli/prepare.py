@@ -37,7 +37,7 @@ def command(
     ],
     features: Annotated[
         list[str] | None,
-        typer.Option(help="Features, separated by commas; default: all four built-in ones."),
+        typer.Option(help="Features, separated by commas; default: those registered as defaults."),
     ] = None,
     align: Annotated[
         str,
@@ -99,7 +99,7 @@ def command(
         serplatform prepare demo --out data/large --utterances 20000 --speakers 40
     """
     from serplatform.api.preparing import show_progress
-    from serplatform.distributed.prepare import DEFAULT_FEATURES, prepare
+    from serplatform.distributed.prepare import prepare
 
     given = {"utterances": utterances, "speakers": speakers, "seed": seed}
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
@@ -116,7 +116,7 @@ def command(
             corpus,
             source,
             out,
-            features=chosen or DEFAULT_FEATURES,
+            features=chosen or None,
             align=align,
             alignments=alignments,
             workers=workers,

@@ -1,4 +1,4 @@
-"""Databases in audEERING's audformat: ``db.yaml`` and one CSV or Parquet file a table.
+"""Databases in audEERING's audformat: ``db.yaml`` and one CSV or Parquet file per table.
 
 The layout is documented at https://audeering.github.io/audformat/. It is read here directly,
 because the package prefers a table's pickle file where there is one, and unpickling a file
@@ -17,17 +17,16 @@ import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from serplatform.corpora.base import CORPORA, Corpus, Manifest, Rejection, Utterance
+from serplatform.corpora.base import CORPORA, Corpus, Manifest, RejectedUtterance, Utterance
 from serplatform.corpora.paths import PathError, PathFinder, without_ending
 from serplatform.corpora.table_dialect import read_table
-from serplatform.corpora.times import seconds
-from serplatform.corpora.validate import generic_protocol
+from serplatform.corpora.times import seconds, span_name
 from serplatform.errors import BadInputError
 from serplatform.labels import is_missing
 
@@ -69,6 +68,13 @@ class AudformatDatabase(Corpus):
     size = "any"
     obtain = "audb.load(NAME, …) of the package audb, or any folder with a db.yaml"
     default_protocol = "speaker-kfold:5"
+    examples = ("wav/1.wav", "wav/2.wav", "wav/3.flac")
+    example_texts: ClassVar[Mapping[str, str]] = {
+        "db.yaml": "name: example\nlanguages: [deu]\nschemes: {emotion: {}, speaker: {}}\n"
+        "tables: {all: {columns: {emotion: {}, speaker: {}}}}\n",
+        "db.all.csv": "file,emotion,speaker\nwav/1.wav,anger,anna\nwav/2.wav,neutral,anna\n"
+        "wav/3.flac,anger,ben\n",
+    }
 
     def root(self, source: Path) -> Path:
         """The folder of the header; see the base class."""
@@ -107,9 +113,9 @@ class AudformatDatabase(Corpus):
             listed=len(rows) + len(conflicts),
         )
 
-    def choose_protocol(self, utterances: Sequence[Utterance]) -> str:
-        """The splits of the tables where every row has one; else by the number of speakers."""
-        return generic_protocol(utterances)
+    def suits_default(self, utterances: Sequence[Utterance]) -> bool:
+        """Never: the tables' splits are used where every row has one, else by speakers."""
+        return False
 
 
 def _header_path(source: Path) -> Path:
@@ -262,8 +268,8 @@ def _overlap(one: Key, other: Key) -> bool:
     return end - begin > _ROUNDING
 
 
-def _merge(tables: Sequence[_Table]) -> tuple[dict[Key, dict[str, str]], list[Rejection]]:
-    """One row a key, from all tables with emotions; a contradiction between them rejects it."""
+def _merge(tables: Sequence[_Table]) -> tuple[dict[Key, dict[str, str]], list[RejectedUtterance]]:
+    """One row per key, from all tables with emotions; a contradiction between them rejects it."""
     rows: dict[Key, dict[str, str]] = {}
     conflicts: dict[Key, str] = {}
     for table in tables:
@@ -283,30 +289,25 @@ def _merge(tables: Sequence[_Table]) -> tuple[dict[Key, dict[str, str]], list[Re
                 if name not in others and value:
                     row.setdefault(f"audformat_{name}", value)
     rejections = [
-        Rejection(utterance_id=_name(key), path=key[0], reason=reason)
-        for key, reason in conflicts.items()
+        RejectedUtterance(_name(key), key[0], reason) for key, reason in conflicts.items()
     ]
     return {key: row for key, row in rows.items() if key not in conflicts}, rejections
 
 
 def _name(key: Key) -> str:
-    file, start, end = key
-    stem = without_ending(PurePosixPath(file))
-    if start is None and end is None:
-        return stem
-    return f"{stem}_{start or 0.0:.3f}-{'' if end is None else f'{end:.3f}'}"
+    return span_name(without_ending(PurePosixPath(key[0])), key[1], key[2])
 
 
 def _utterance(
     finder: PathFinder, key: Key, values: Mapping[str, str], facts: _Facts
-) -> Utterance | Rejection:
+) -> Utterance | RejectedUtterance:
     file, start, end = key
     try:
         path, _ = finder.find(file)
         if not path.is_relative_to(os.path.normpath(finder.root)):
             raise PathError("its path leaves the database's folder")
     except PathError as error:
-        return Rejection(utterance_id=_name(key), path=file, reason=str(error))
+        return RejectedUtterance(_name(key), file, str(error))
     gender = facts.get("gender", key).lower()
     language = facts.get("language", key)
     if not language and len(facts.languages) == 1:

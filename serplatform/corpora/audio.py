@@ -21,14 +21,15 @@ from serplatform.corpora.audio_file import (
     END_TOLERANCE,
     AudioError,
     AudioFile,
-    file_fault,
+    file_problem,
     open_audio,
 )
+from serplatform.corpora.base import first_of
 
 __all__ = [
     "AUDIO_SUFFIXES", "CANCEL", "FLOOR_DB", "MAX_DURATION", "MIN_DURATION", "TARGET_RATE", "Audio",
-    "AudioError", "FloatArray", "Recording", "audio_hash", "file_fault", "is_heard", "judge_audio",
-    "level_db", "read_audio", "speech_bounds", "tell_notes",
+    "AudioError", "Recording", "audio_hash", "file_problem", "is_audible", "judge_audio",
+    "level_db", "read_audio", "speech_bounds", "summarize_notes",
 ]  # fmt: skip
 
 #: rate of the samples that :func:`read_audio` returns, in hertz
@@ -247,22 +248,17 @@ def _too_long(seconds: str, limit: float) -> str:
     return f"lasts {seconds} s, longer than is allowed ({limit:g} s, --max-duration)"
 
 
-def tell_notes(noted: Iterable[tuple[str, str]]) -> list[str]:
-    """One sentence a note, with the recordings that it is about.
+def summarize_notes(noted: Iterable[tuple[str, str]]) -> list[str]:
+    """One sentence per note, with the recordings that it is about.
 
     Example:
-        >>> tell_notes([("is odd", "a.wav"), ("is odd", "b.wav")])
+        >>> summarize_notes([("is odd", "a.wav"), ("is odd", "b.wav")])
         ['a.wav, b.wav: is odd']
     """
     names: dict[str, list[str]] = {}
     for note, name in noted:
         names.setdefault(note, []).append(name)
-    return [
-        ", ".join(found[:_NAMED])
-        + (f" and {len(found) - _NAMED} more" if len(found) > _NAMED else "")
-        + f": {note}"
-        for note, found in names.items()
-    ]
+    return [f"{first_of(found, _NAMED)}: {note}" for note, found in names.items()]
 
 
 def _mono(block: FloatArray, channel: int | None) -> FloatArray:
@@ -372,15 +368,7 @@ def _db(power: float) -> float:
 
 
 def _step_powers(values: FloatArray, step: int) -> FloatArray:
-    """Power of every ``step`` frames about their mean, and of the rest.
-
-    Args:
-        values: (C, N).
-        step: in frames.
-
-    Returns:
-        (C, steps); constants and slow drifts have no power.
-    """
+    """(C, steps) power of every ``step`` frames of (C, N) about their mean, and of the rest."""
     steps = values.shape[1] // step
     whole = values[:, : steps * step].reshape(-1, steps, step) if steps else values[:, None]
     rest = values[:, None, steps * step :] if steps else values[:, :0]
@@ -392,11 +380,11 @@ def _step_powers(values: FloatArray, step: int) -> FloatArray:
     return np.concatenate(found, axis=1)
 
 
-def is_heard(samples: FloatArray, floor_db: float = FLOOR_DB) -> bool:
+def is_audible(samples: FloatArray, floor_db: float = FLOOR_DB) -> bool:
     """Whether anything in (S,) samples at :data:`TARGET_RATE` exceeds a level.
 
     Example:
-        >>> is_heard(np.full(16_000, 0.1, np.float32))
+        >>> is_audible(np.full(16_000, 0.1, np.float32))
         False
     """
     powers = _step_powers(samples[None], round(_STEP * TARGET_RATE))

@@ -268,11 +268,7 @@ def _decoding(source: Any) -> tuple[Any, Exception | None]:
 
 
 def _check_log(log: str, frames: int, rate: int) -> None:
-    """Refuse what libsndfile's log shows to be cut short, in rare containers.
-
-    Raises:
-        AudioError: it does.
-    """
+    """Refuse what libsndfile's log shows to be cut short, in rare containers."""
     held = frames / rate
     if counts := re.findall(r"(?m)(?:Frames|Cols) *: (\d*[1-9]\d*)$", log):
         short, long = sorted((frames / rate, int(counts[-1]) / rate))  # declared is either
@@ -333,7 +329,7 @@ def _opened(path: Path) -> Iterator[int]:
         os.close(raw)
 
 
-def file_fault(path: Path) -> str | None:
+def file_problem(path: Path) -> str | None:
     """What a file is instead of audio, as far as its first bytes tell; None where they do not.
 
     Args:
@@ -387,13 +383,8 @@ def _decoder() -> Any:
 class _View:
     """A stretch of a file behind a head of our own, for libsndfile.
 
-    Args:
-        raw: descriptor.
-        offset: first byte of the file that is seen.
-        length: bytes of the file that are seen.
-        head: bytes before them.
-        shown: bytes that it is said to have; 0: as many as it has. Decoders that estimate the
-            number of frames by the size of the file then do not stop before its end.
+    It claims ``shown`` bytes (0: as many as it has), so that decoders that estimate the number
+    of frames by the size of the file do not stop before its end.
     """
 
     def __init__(

@@ -83,13 +83,7 @@ def _chunks(
 ) -> Iterator[tuple[bytes, int, int]]:
     """Name, first byte and length of each chunk; a forgotten pad byte is forgiven.
 
-    Args:
-        raw: descriptor.
-        at: of the first chunk.
-        size: of the file.
-        form: of name and length.
-        pad: chunks start at multiples of this many bytes.
-        own: bytes of the chunk's own header that its length counts.
+    Chunks start at multiples of ``pad`` bytes; their lengths count ``own`` bytes of their header.
     """
     header = struct.Struct(form)
     for _ in range(_MOST_CHUNKS):
@@ -122,18 +116,11 @@ def _settle(
     end: int,
     frame_bytes: int = 0,
 ) -> Layout:
-    """Decide how many bytes of samples a file holds.
+    """Decide how many bytes of samples a file holds; sizes and places in bytes.
 
-    Args:
-        raw: descriptor.
-        size: of the file.
-        offset: first byte of the samples.
-        declared: bytes of samples by the header.
-        head: makes a header that is right for a number of bytes.
-        unknown: least size that stands for "not known".
-        form: of the chunks that may follow.
-        end: of the container by its own header.
-        frame_bytes: of one sample of every channel; 0: not known.
+    ``head`` makes a header that is right for a number of bytes, ``unknown`` is the least size
+    that stands for "not known", ``form`` that of the chunks that may follow, ``end`` the
+    container's by its own header.
     """
     held = max(0, size - offset)
     rest = offset + declared

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
 from serplatform.registry import Registry
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Span:
     """A word or phone that the corpus itself locates.
 
@@ -30,7 +30,7 @@ class Utterance:
 
     ``start``/``end``: seconds within the file; ``None`` means its beginning/end.
     ``emotion``: as the corpus calls it; ``validate`` brings it to the vocabulary (``labels.py``).
-    ``speaker_id``: empty, or a word that says so, where the corpus does not tell.
+    ``speaker_id``: empty, or a word that says so, where the corpus does not say.
     ``parent_id``: the recording this is a segment of; segments of one parent stay in one part.
     ``extra``: further columns to keep, all text.
     """
@@ -52,8 +52,8 @@ class Utterance:
     spans: tuple[Span, ...] = ()
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Rejection:
+@dataclasses.dataclass(frozen=True)
+class RejectedUtterance:
     """An utterance or file that was left out, and why.
 
     Bytes of a file name that are not UTF-8 are written as ``\\udcff``.
@@ -83,7 +83,7 @@ class Manifest:
     """
 
     utterances: tuple[Utterance, ...]
-    rejections: tuple[Rejection, ...] = ()
+    rejections: tuple[RejectedUtterance, ...] = ()
     notes: tuple[str, ...] = ()
     synthetic: bool = False
     listed: int | None = None
@@ -108,7 +108,9 @@ class Archive:
 class Corpus(ABC):
     """A corpus that can be prepared: one file of ``corpora/`` each.
 
-    Class attributes say what ``serplatform corpora`` shows.
+    Class attributes say what ``serplatform corpora`` shows. ``examples``, ``example_texts`` and
+    ``example_source`` describe a miniature copy, which the contract tests build: paths of audio
+    files, the contents of other files by path, and what of it ``scan`` is given.
     """
 
     name: ClassVar[str]
@@ -124,6 +126,9 @@ class Corpus(ABC):
     archive: ClassVar[Archive | None] = None
     #: label order of the corpus; ``None`` when it is only known from the data
     classes: ClassVar[tuple[str, ...] | None] = None
+    examples: ClassVar[tuple[str, ...]] = ()
+    example_texts: ClassVar[Mapping[str, str]] = {}
+    example_source: ClassVar[str] = "."
 
     @abstractmethod
     def scan(self, source: Path) -> Manifest:
@@ -147,9 +152,45 @@ class Corpus(ABC):
         """
         return utterance
 
+    def suits_default(self, utterances: Sequence[Utterance]) -> bool:
+        """Whether ``default_protocol`` can divide the utterances that were kept."""
+        return True
+
     def choose_protocol(self, utterances: Sequence[Utterance]) -> str:
-        """Name the protocol that suits the utterances that were kept."""
-        return self.default_protocol
+        """Name the default protocol where it suits, else a generic one."""
+        if self.suits_default(utterances):
+            return self.default_protocol
+        return generic_protocol(utterances)
+
+
+def first_of(names: Sequence[str], most: int) -> str:
+    """The first of some names, and how many more there are.
+
+    Example:
+        >>> first_of(["a", "b", "c"], 2)
+        'a, b and 1 more'
+    """
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def generic_protocol(utterances: Sequence[Utterance]) -> str:
+    """The protocol for a corpus that has none of its own.
+
+    Its own ``fold`` or ``split`` column where every row has one; else five folds of speakers,
+    or leave-one-speaker-out below ten of them; else random folds.
+
+    Example:
+        >>> one = Utterance(utterance_id="a", path=Path("a.wav"), speaker_id="s", emotion="sad")
+        >>> generic_protocol([one])
+        'random-kfold:5'
+    """
+    if utterances and (all(u.fold for u in utterances) or all(u.split for u in utterances)):
+        return "column"
+    speakers = {u.speaker_id for u in utterances}
+    if len(speakers) >= 10:
+        return "speaker-kfold:5"
+    return "loso" if len(speakers) >= 3 else "random-kfold:5"
 
 
 CORPORA: Registry[type[Corpus]] = Registry("corpus", "serplatform.corpora")

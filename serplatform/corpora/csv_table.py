@@ -1,20 +1,20 @@
-"""Any corpus that has a table: CSV or TSV with a header, one row an utterance."""
+"""Any corpus that has a table: CSV or TSV with a header, one row per utterance."""
 
 from __future__ import annotations
 
 import functools
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from serplatform.artifacts.dataset import UTTERANCE_SCHEMA
-from serplatform.corpora.base import CORPORA, Corpus, Manifest, Rejection, Utterance
+from serplatform.corpora.base import CORPORA, Corpus, Manifest, RejectedUtterance, Utterance
 from serplatform.corpora.paths import PathError, PathFinder, without_ending
 from serplatform.corpora.table_columns import NEEDS, SAMPLES, Columns, is_name
 from serplatform.corpora.table_dialect import read_table
-from serplatform.corpora.times import seconds
-from serplatform.corpora.validate import generic_protocol
+from serplatform.corpora.times import seconds, span_name
 from serplatform.errors import BadInputError
 from serplatform.labels import is_missing
 
@@ -52,6 +52,12 @@ class CsvTable(Corpus):
     size = "any"
     obtain = "write a CSV or TSV file: file, emotion, speaker, … (paths relative to the table)"
     default_protocol = "speaker-kfold:5"
+    examples = ("anna/1.wav", "anna/2.wav", "ben/1.flac")
+    example_texts: ClassVar[Mapping[str, str]] = {
+        "index.csv": "file,emotion,speaker,language,take\nanna/1.wav,happy,anna,en,1\n"
+        "anna/2.wav,sad,anna,en,2\nben/1.flac,joy,ben,en,1\n"
+    }
+    example_source = "index.csv"
 
     def __init__(self, *, allow_outside: bool = False) -> None:
         self.allow_outside = allow_outside
@@ -60,12 +66,12 @@ class CsvTable(Corpus):
         """Read the table; see the base class."""
         table = _find_table(source).absolute()
         content = read_table(table, is_name, NEEDS)
-        finder, length = PathFinder(table.parent), functools.cache(_length)
         whole = [cells for _, cells in content.records if len(cells) == len(content.header)]
-        columns = Columns(table, content.header, whole, finder, length)
-        rows = _Rows(table.parent, content.header, columns, finder, length, self.allow_outside)
+        finder = PathFinder(table.parent)
+        columns = Columns(table, content.header, whole, finder, functools.cache(_length))
+        rows = _Rows(columns, self.allow_outside)
         utterances: list[Utterance] = []
-        rejections: list[Rejection] = []
+        rejections: list[RejectedUtterance] = []
         for line, cells in content.records:
             row = dict(enumerate(cells))
             file = row.get(columns.roles["file"], "")
@@ -73,7 +79,7 @@ class CsvTable(Corpus):
             try:
                 utterances.append(rows.utterance(line, cells))
             except (_RowError, PathError) as error:
-                rejections.append(Rejection(utterance_id=name, path=file, reason=str(error)))
+                rejections.append(RejectedUtterance(name, file, str(error)))
         if not content.records:
             raise BadInputError(f"{table}: has a header and no rows")
         notes = [*columns.notes, *content.notes]
@@ -85,9 +91,9 @@ class CsvTable(Corpus):
             listed=len(content.records),
         )
 
-    def choose_protocol(self, utterances: Sequence[Utterance]) -> str:
-        """Its own folds where it has them; else by the number of speakers."""
-        return generic_protocol(utterances)
+    def suits_default(self, utterances: Sequence[Utterance]) -> bool:
+        """Never: its own folds are used where it has them, else the number of speakers decides."""
+        return False
 
 
 class _RowError(Exception):
@@ -97,32 +103,23 @@ class _RowError(Exception):
 class _Rows:
     """Makes utterances of a table's rows, and counts how their paths had to be read."""
 
-    def __init__(
-        self,
-        root: Path,
-        header: Sequence[str],
-        columns: Columns,
-        finder: PathFinder,
-        length: Callable[[Path], tuple[float, int] | None],
-        allow_outside: bool,
-    ) -> None:
-        self.root = os.path.join(os.path.normpath(root), "")
-        self.columns, self.finder, self.length = columns, finder, length
-        self.allow_outside = allow_outside
+    def __init__(self, columns: Columns, allow_outside: bool) -> None:
+        self.root = os.path.join(os.path.normpath(columns.table.parent), "")
+        self.columns, self.allow_outside = columns, allow_outside
         self.read_with: Counter[str] = Counter()
-        self.width = len(header)
         taken, reserved = set(columns.roles.values()), set(UTTERANCE_SCHEMA.names)
-        names = [(i, name.lower()) for i, name in enumerate(header) if name and i not in taken]
+        header = enumerate(columns.header)
+        names = [(i, name.lower()) for i, name in header if name and i not in taken]
         self.others = {i: f"table_{name}" if name in reserved else name for i, name in names}
 
     def utterance(self, line: int, cells: Sequence[str]) -> Utterance:
         """The utterance of one row."""
-        if len(cells) != self.width:
-            raise _RowError(f"line {line} has {len(cells)} cells, the header {self.width}")
+        if len(cells) != (width := len(self.columns.header)):
+            raise _RowError(f"line {line} has {len(cells)} cells, the header {width}")
         values = {role: cells[index] for role, index in self.columns.roles.items()}
         if not values["file"]:
             raise _RowError(f"line {line} names no file")
-        path, how = self.finder.find(values["file"])
+        path, how = self.columns.finder.find(values["file"])
         place = str(path)
         inside = place.startswith(self.root)
         if not self.allow_outside:
@@ -146,12 +143,11 @@ class _Rows:
             start = None
         whole = start is None and end is None
         recording = without_ending(place[len(self.root) :] if inside else place)
-        span = "" if whole else f"_{start or 0.0:.3f}-{'' if end is None else f'{end:.3f}'}"
         given = {r: v for r, v in values.items() if not is_missing(v) or r in ("emotion", "text")}
         split, gender = (given.get(role, "").lower() for role in ("split", "gender"))
         text = values.get("text", "")
         return Utterance(
-            utterance_id=given.get("utterance_id") or recording + span,
+            utterance_id=given.get("utterance_id") or span_name(recording, start, end),
             path=path,
             start=start,
             end=end,
@@ -171,7 +167,7 @@ class _Rows:
         """The time of a role, in seconds."""
         text, unit = values.get(role, ""), self.columns.units.get(role, 1.0)
         if unit == SAMPLES and text:
-            known = self.length(path) if os.path.isfile(path) else None
+            known = self.columns.length(path) if os.path.isfile(path) else None
             if known is None:
                 raise _RowError(f"its {role} counts samples, and the file's rate cannot be read")
             unit = 1.0 / known[1]

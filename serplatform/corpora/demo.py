@@ -14,17 +14,8 @@ from serplatform.corpora.espeak import speak
 from serplatform.errors import BadInputError
 from serplatform.seeding import derive_seed
 
-#: voice variants of espeak-ng and their gender
-_VOICES = (
-    ("m3", "male"),
-    ("f2", "female"),
-    ("m1", "male"),
-    ("f4", "female"),
-    ("m7", "male"),
-    ("f1", "female"),
-    ("m5", "male"),
-    ("f3", "female"),
-)
+#: voice variants of espeak-ng, of men and women in turn
+_VOICES = ("m3", "f2", "m1", "f4", "m7", "f1", "m5", "f3")
 _SUBJECTS = ("dogs", "kids", "birds", "boats", "trains", "horses", "guests", "nurses")
 _VERBS = ("waited", "passed", "rested", "gathered", "stopped")
 _PLACES = ("by the door", "near the lake", "on the hill", "at the gate", "in the rain", "down town")
@@ -46,9 +37,9 @@ _MOODS = {
     "sad": Mood(pitch=-9.0, pitch_range=-22.0, rate=-34.0, loudness_db=-4.0),
     "angry": Mood(pitch=2.0, pitch_range=8.0, rate=30.0, loudness_db=5.0),
 }
-#: deviation of one utterance around its mood, so that the moods overlap
+#: standard deviation of an utterance around its mood, so that the moods overlap
 _SPREAD = Mood(pitch=6.0, pitch_range=12.0, rate=12.0, loudness_db=2.0)
-#: deviation of one speaker around its voice
+#: standard deviation of a speaker around its voice
 _SPEAKER_SPREAD = Mood(pitch=6.0, pitch_range=6.0, rate=8.0, loudness_db=2.0)
 _RATE = 190.0  # words a minute
 _GAIN_DB = -8.0  # leaves room for loud moods
@@ -83,13 +74,13 @@ class Demo(Corpus):
     needs_source = False
 
     def __init__(self, *, utterances: int = 288, speakers: int = 8, seed: int = 0) -> None:
-        faults = []
+        errors = []
         if speakers < 1:
-            faults.append(f"--speakers {speakers}: at least 1")
+            errors.append(f"--speakers {speakers}: at least 1")
         if utterances < 1:
-            faults.append(f"--utterances {utterances}: at least 1")
-        if faults:
-            raise BadInputError("the demo corpus cannot be made:", faults)
+            errors.append(f"--utterances {utterances}: at least 1")
+        if errors:
+            raise BadInputError("the demo corpus cannot be made:", errors)
         self.utterances = utterances
         self.speakers = speakers
         self.seed = seed
@@ -110,7 +101,7 @@ class Demo(Corpus):
                     path=source / "audio" / speaker_id / f"{utterance_id}.flac",
                     speaker_id=speaker_id,
                     emotion=moods[mood],
-                    gender=_VOICES[speaker % len(_VOICES)][1],
+                    gender=("male", "female")[speaker % 2],
                     text=sentences[take % len(sentences)],
                     language="en",
                 )
@@ -145,7 +136,7 @@ class Demo(Corpus):
 
         speech = speak(
             utterance.text or "",
-            voice=f"en-us+{_VOICES[speaker % len(_VOICES)][0]}",
+            voice=f"en-us+{_VOICES[speaker % len(_VOICES)]}",
             rate=round(value("rate", 2, _RATE, 90, 320)),
             pitch=round(value("pitch", 0, 45.0, 0, 99)),
             pitch_range=round(value("pitch_range", 1, 45.0, 0, 99)),
@@ -162,12 +153,9 @@ class Demo(Corpus):
         )
         return dataclasses.replace(utterance, spans=speech.spans)
 
-    def choose_protocol(self, utterances: Sequence[Utterance]) -> str:
-        """Four folds of speakers, or fewer where there are fewer speakers."""
-        speakers = len({u.speaker_id for u in utterances})
-        if speakers >= 4:
-            return self.default_protocol
-        return "loso" if speakers == 3 else "random-kfold:5"
+    def suits_default(self, utterances: Sequence[Utterance]) -> bool:
+        """Where there are four speakers for its four folds."""
+        return len({u.speaker_id for u in utterances}) >= 4
 
 
 def _sentences(seed: int) -> list[str]:

@@ -25,7 +25,7 @@ from serplatform.storage.location import Location
 _BLOCK = 1 << 20  # bytes
 _ATTEMPTS = 4
 _TIMEOUT = 60.0  # seconds without an answer
-_FAULTS = (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError)
+_NETWORK_ERRORS = (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError)
 
 #: called with the bytes that are there and the bytes expected
 Progress = Callable[[int, int], None]
@@ -67,7 +67,7 @@ def fetch(
     progress: Progress | None = None,
     pause: float = 2.0,
 ) -> Path:
-    """Download an archive, or go on with a download that was stopped, and verify it.
+    """Download an archive, or resume a download that was stopped, and verify it.
 
     Args:
         archive: what to fetch.
@@ -91,7 +91,7 @@ def fetch(
     partial = folder / f"{archive.file}.partial"
     for attempt in range(_ATTEMPTS):
         try:
-            _continue(address, partial, archive.num_bytes, progress)
+            _resume(address, partial, archive.num_bytes, progress)
             break
         except urllib.error.HTTPError as error:
             error.close()
@@ -101,12 +101,12 @@ def fetch(
                     f"address can be given by --url or {archive.variable}"
                 ) from None
             failure: Exception = error
-        except _FAULTS as error:
+        except _NETWORK_ERRORS as error:
             failure = error
         if attempt == _ATTEMPTS - 1:
             raise SerplatformError(
                 f"{address}: cannot be fetched ({failure}); what has arrived is kept, the same "
-                "command goes on"
+                "command resumes it"
             ) from None
         time.sleep(pause * 2**attempt)
     found = _md5(partial)
@@ -120,7 +120,7 @@ def fetch(
     return target
 
 
-def _continue(address: str, partial: Path, expected: int, progress: Progress | None) -> None:
+def _resume(address: str, partial: Path, expected: int, progress: Progress | None) -> None:
     """Append what is missing to ``partial``."""
     have = partial.stat().st_size if partial.exists() else 0
     if have >= expected:
@@ -164,9 +164,9 @@ def unpack(archive: Path, folder: Path) -> int:
     try:
         with zipfile.ZipFile(archive) as content:
             members = [member for member in content.infolist() if not member.is_dir()]
-            faults = [fault for member in members if (fault := _fault(member))]
-            if faults:
-                raise SerplatformError(f"{archive}: not unpacked, {faults[0]}")
+            errors = [reason for member in members if (reason := _reason_against(member))]
+            if errors:
+                raise SerplatformError(f"{archive}: not unpacked, {errors[0]}")
             folder.mkdir(parents=True, exist_ok=True)
             needed = sum(member.file_size for member in members)
             if needed > shutil.disk_usage(folder).free:
@@ -180,7 +180,7 @@ def unpack(archive: Path, folder: Path) -> int:
         raise SerplatformError(f"{archive}: is damaged ({error}); remove it, fetch again") from None
 
 
-def _fault(member: zipfile.ZipInfo) -> str | None:
+def _reason_against(member: zipfile.ZipInfo) -> str | None:
     path = PurePosixPath(member.filename.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
         return f"'{member.filename}' would leave the folder"

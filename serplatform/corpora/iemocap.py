@@ -13,11 +13,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
-from serplatform.corpora.base import CORPORA, Corpus, Manifest, Rejection, Utterance
-from serplatform.corpora.validate import generic_protocol
+from serplatform.corpora.base import (
+    CORPORA,
+    Corpus,
+    Manifest,
+    RejectedUtterance,
+    Utterance,
+    first_of,
+)
 from serplatform.errors import BadInputError
 
 _UTTERANCE = re.compile(r"Ses(0[1-5])[FM]_(impro0[1-8][ab]?|script0[1-3]_[1-3]b?)_([FM])\d{3}")
@@ -60,6 +67,15 @@ class Iemocap(Corpus):
     size = "10,039 labelled utterances, 5 sessions of 2 speakers, 12 h, 12 GB"
     obtain = "https://sail.usc.edu/iemocap (request form)"
     default_protocol = "iem4-session-5fold"
+    examples = (
+        "Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav",
+        "Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_M000.wav",
+    )
+    example_texts: ClassVar[Mapping[str, str]] = {
+        "Session1/dialog/EmoEvaluation/Ses01F_impro01.txt": "% [START - END] TURN EMOTION\n\n"
+        "[6.2901 - 8.2357]\tSes01F_impro01_F000\tneu\t[2.5000, 2.5000, 2.5000]\n"
+        "[8.5000 - 9.5000]\tSes01F_impro01_M000\texc\t[4.0000, 4.0000, 3.5000]\n",
+    }
 
     def scan(self, source: Path) -> Manifest:
         """List the labelled utterances; see the base class.
@@ -69,89 +85,167 @@ class Iemocap(Corpus):
                 its labels or its audio; every such folder is named.
         """
         sessions = _sessions(source)
-        faults = [
+        errors = [
             f"{session / part}: no such directory"
             for session in sessions
             for part in ("dialog/EmoEvaluation", "sentences/wav")
             if not (session / part).is_dir()
         ]
-        if faults:
+        if errors:
             raise BadInputError(
-                f"{source}: is not complete; unpack the release again ({len(faults)} fault(s)):",
-                faults,
+                f"{source}: is not complete; unpack the release again ({len(errors)} error(s)):",
+                errors,
             )
-        found = _Found()
-        for session in sessions:
-            _scan_session(session, found)
-        if not found.utterances and not found.rejections:
+        release = _Release(sessions)
+        if not release.utterances and not release.rejections:
             raise BadInputError(
                 f"{source}: the EmoEvaluation files hold no line such as "
                 "'[6.2901 - 8.2357]<TAB>Ses01F_impro01_F000<TAB>neu<TAB>[2.5, 2.5, 2.5]'"
             )
         return Manifest(
-            utterances=tuple(found.utterances),
-            rejections=tuple(found.rejections),
-            notes=tuple(found.notes(len(sessions))),
+            utterances=tuple(release.utterances),
+            rejections=tuple(release.rejections),
+            notes=tuple(release.notes(len(sessions))),
         )
 
-    def choose_protocol(self, utterances: Sequence[Utterance]) -> str:
-        """The five sessions where three or more are there."""
-        sessions = {u.session for u in utterances}
-        return self.default_protocol if len(sessions) >= 3 else generic_protocol(utterances)
+    def suits_default(self, utterances: Sequence[Utterance]) -> bool:
+        """Where three or more of the five sessions are there."""
+        return len({u.session for u in utterances}) >= 3
 
 
-class _Found:
-    """What the scan has seen so far."""
+class _Release:
+    """What the sessions hold."""
 
-    def __init__(self) -> None:
+    def __init__(self, sessions: Sequence[Path]) -> None:
         self.utterances: list[Utterance] = []
-        self.rejections: list[Rejection] = []
+        self.rejections: list[RejectedUtterance] = []
         self.seen: set[str] = set()
         self.labels: Counter[str] = Counter()
         self.unaligned: list[str] = []
         self.untranscribed: list[str] = []
         self.resource_forks = 0
         self.latin1_files = 0
-
-    def reject(self, utterance_id: str, path: Path, reason: str) -> None:
-        self.rejections.append(Rejection(utterance_id=utterance_id, path=str(path), reason=reason))
+        for session in sessions:
+            self._scan(session)
 
     def notes(self, num_sessions: int) -> list[str]:
-        notes = []
+        """Sentences on labels, and on what is missing or odd."""
         total = sum(self.labels.values())
         listed = ", ".join(f"{label} {count}" for label, count in self.labels.most_common())
-        notes.append(f"{total} labelled utterances: {listed}")
-        if total != _LABELLED:
-            notes.append(
-                f"the complete release has {_LABELLED} labelled utterances in 5 sessions, "
-                f"{num_sessions} session(s) are here"
-            )
-        if self.labels[_NO_MAJORITY]:
-            notes.append(
-                f"{self.labels[_NO_MAJORITY]} utterances without majority label (xxx) are left out"
-            )
-        if self.unaligned:
-            notes.append(
-                f"{len(self.unaligned)} labelled utterances have no forced alignment (.wdseg): "
-                + _some(self.unaligned)
-            )
-        if self.untranscribed:
-            notes.append(
-                f"{len(self.untranscribed)} utterances have no transcript: "
-                + _some(self.untranscribed)
-            )
-        if self.latin1_files:
-            notes.append(f"{self.latin1_files} file(s) are not UTF-8 and were read as Latin-1")
-        if self.resource_forks:
-            notes.append(
-                f"{self.resource_forks} '._' files of macOS are not audio and were ignored"
-            )
-        return notes
+        without = self.labels[_NO_MAJORITY]
+        said = {
+            f"{total} labelled utterances: {listed}": True,
+            f"the complete release has {_LABELLED} labelled utterances in 5 sessions, "
+            f"{num_sessions} session(s) are here": total != _LABELLED,
+            f"{without} utterances without majority label (xxx) are left out": without,
+            f"{len(self.unaligned)} labelled utterances have no forced alignment (.wdseg): "
+            + first_of(self.unaligned, _MOST_NAMED): self.unaligned,
+            f"{len(self.untranscribed)} utterances have no transcript: "
+            + first_of(self.untranscribed, _MOST_NAMED): self.untranscribed,
+            f"{self.latin1_files} file(s) are not UTF-8 and were read as "
+            "Latin-1": self.latin1_files,
+            f"{self.resource_forks} '._' files of macOS are not audio and were "
+            "ignored": self.resource_forks,
+        }
+        return [note for note, holds in said.items() if holds]
 
+    def _scan(self, session: Path) -> None:
+        texts: dict[str, str] = {}
+        for path in self._visible(session / "dialog" / "transcriptions", "*.txt"):
+            texts.update(_transcripts(self._lines(path)))
+        audio = {p.stem: p for p in self._visible(session / "sentences" / "wav", "*/*.wav")}
+        aligned_root = session / "sentences" / "ForcedAlignment"
+        aligned = {p.stem for p in self._visible(aligned_root, "*/*.wdseg")}
+        labelled: set[str] = set()
+        for path in self._visible(session / "dialog" / "EmoEvaluation", "*.txt"):
+            for number, line in enumerate(self._lines(path), start=1):
+                if not line.startswith("["):
+                    continue  # the title, a rater's line (whose ratings may be empty) or blank
+                match = _HEAD.fullmatch(line)
+                if match is None:
+                    self._reject(
+                        f"{path.stem}:{number}", path, f"line {number} is not a label line"
+                    )
+                    continue
+                labelled.add(match["id"])
+                self._add(
+                    match, path.stem, audio, texts, aligned if aligned_root.is_dir() else None
+                )
+        for name in sorted(audio.keys() - labelled):
+            self._reject(name, audio[name], "audio without a label in EmoEvaluation")
 
-def _some(names: Sequence[str]) -> str:
-    more = len(names) - _MOST_NAMED
-    return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+    def _visible(self, folder: Path, pattern: str) -> list[Path]:
+        """Files below a folder in order; ``._`` files of macOS are counted and left out."""
+        paths = sorted(folder.glob(pattern))
+        self.resource_forks += sum(path.name.startswith("._") for path in paths)
+        return [path for path in paths if not path.name.startswith(".")]
+
+    def _lines(self, path: Path) -> list[str]:
+        content = path.read_bytes()
+        try:
+            return content.decode("utf-8-sig").splitlines()
+        except UnicodeDecodeError:
+            self.latin1_files += 1
+            return content.decode("latin-1").splitlines()
+
+    def _reject(self, utterance_id: str, path: Path, reason: str) -> None:
+        self.rejections.append(RejectedUtterance(utterance_id, str(path), reason))
+
+    def _add(
+        self,
+        match: re.Match[str],
+        dialog: str,
+        audio: Mapping[str, Path],
+        texts: Mapping[str, str],
+        aligned: set[str] | None,
+    ) -> None:
+        """Take one label line; ``aligned`` is None where the release has no forced alignment."""
+        name, label = match["id"], match["label"].lower()
+        expected = Path("sentences") / "wav" / dialog / f"{name}.wav"
+        parts = _UTTERANCE.fullmatch(name)
+        if parts is None:
+            self._reject(name, expected, "not an utterance id of IEMOCAP")
+            return
+        if name in self.seen:
+            self._reject(name, expected, "labelled twice; the first label is kept")
+            return
+        self.seen.add(name)
+        self.labels[label] += 1
+        if aligned is not None and name not in aligned:
+            self.unaligned.append(name)
+        if label == _NO_MAJORITY:
+            reason = "the raters had no majority label (xxx)"
+        else:
+            reason = "no audio file" if label in _EMOTIONS else f"unknown label '{label}'"
+        if label not in _EMOTIONS or name not in audio:
+            self._reject(name, audio.get(name, expected), reason)
+            return
+        if name not in texts:
+            self.untranscribed.append(name)
+        session, scene, letter = parts.groups()
+        extra = {
+            "dialog": dialog,
+            "scenario": "improvised" if scene.startswith("impro") else "scripted",
+            "dialog_start": match["start"],
+            "dialog_end": match["end"],
+        }
+        if aligned is not None:
+            extra["forced_alignment"] = "yes" if name in aligned else "no"
+        values = [value.strip() for value in (match["dimensions"] or "").split(",")]
+        extra.update({k: v for k, v in zip(_DIMENSIONS, values, strict=False) if v})
+        self.utterances.append(
+            Utterance(
+                utterance_id=name,
+                path=audio[name],
+                speaker_id=f"Ses{session}{letter}",
+                emotion=_EMOTIONS[label],
+                gender=_GENDERS[letter],
+                session=str(int(session)),
+                text=texts.get(name),
+                language="en",
+                extra=extra,
+            )
+        )
 
 
 def _sessions(source: Path) -> list[Path]:
@@ -168,50 +262,6 @@ def _sessions(source: Path) -> list[Path]:
     )
 
 
-def _visible(folder: Path, pattern: str, found: _Found) -> list[Path]:
-    """Files of a folder in order; ``._`` files of macOS are counted and left out."""
-    paths = sorted(folder.glob(pattern)) if folder.is_dir() else []
-    hidden = [p for p in paths if p.name.startswith("._")]
-    found.resource_forks += len(hidden)
-    return [p for p in paths if not p.name.startswith(".")]
-
-
-def _lines(path: Path, found: _Found) -> list[str]:
-    content = path.read_bytes()
-    try:
-        return content.decode("utf-8-sig").splitlines()
-    except UnicodeDecodeError:
-        found.latin1_files += 1
-        return content.decode("latin-1").splitlines()
-
-
-def _scan_session(session: Path, found: _Found) -> None:
-    texts: dict[str, str] = {}
-    for path in _visible(session / "dialog" / "transcriptions", "*.txt", found):
-        texts.update(_transcripts(_lines(path, found)))
-    wav = session / "sentences" / "wav"
-    audio = {p.stem: p for d in sorted(wav.iterdir()) for p in _visible(d, "*.wav", found)}
-    aligned_root = session / "sentences" / "ForcedAlignment"
-    aligned = {
-        p.stem
-        for d in (sorted(aligned_root.iterdir()) if aligned_root.is_dir() else ())
-        for p in _visible(d, "*.wdseg", found)
-    }
-    labelled: set[str] = set()
-    for path in _visible(session / "dialog" / "EmoEvaluation", "*.txt", found):
-        for number, line in enumerate(_lines(path, found), start=1):
-            if not line.startswith("["):
-                continue  # the title, a rater's line (whose ratings may be empty) or blank
-            match = _HEAD.fullmatch(line)
-            if match is None:
-                found.reject(f"{path.stem}:{number}", path, f"line {number} is not a label line")
-                continue
-            labelled.add(match["id"])
-            _add(match, path.stem, audio, texts, aligned if aligned_root.is_dir() else None, found)
-    for name in sorted(audio.keys() - labelled):
-        found.reject(name, audio[name], "audio without a label in EmoEvaluation")
-
-
 def _transcripts(lines: Sequence[str]) -> dict[str, str]:
     """Texts by utterance id: ``Ses01F_impro01_F000 [006.2901-008.2357]: Excuse me.``
 
@@ -226,59 +276,3 @@ def _transcripts(lines: Sequence[str]) -> dict[str, str]:
         if line.startswith("Ses") and "XX" not in name and colon and text.strip():
             texts[name] = text.strip()
     return texts
-
-
-def _add(
-    match: re.Match[str],
-    dialog: str,
-    audio: dict[str, Path],
-    texts: dict[str, str],
-    aligned: set[str] | None,
-    found: _Found,
-) -> None:
-    name, label = match["id"], match["label"].lower()
-    expected = Path("sentences") / "wav" / dialog / f"{name}.wav"
-    parts = _UTTERANCE.fullmatch(name)
-    if parts is None:
-        found.reject(name, expected, "not an utterance id of IEMOCAP")
-        return
-    if name in found.seen:
-        found.reject(name, expected, "labelled twice; the first label is kept")
-        return
-    found.seen.add(name)
-    found.labels[label] += 1
-    if aligned is not None and name not in aligned:
-        found.unaligned.append(name)
-    if label == _NO_MAJORITY:
-        found.reject(name, audio.get(name, expected), "the raters had no majority label (xxx)")
-    elif label not in _EMOTIONS:
-        found.reject(name, audio.get(name, expected), f"unknown label '{label}'")
-    elif name not in audio:
-        found.reject(name, expected, "no audio file")
-    else:
-        if name not in texts:
-            found.untranscribed.append(name)
-        session, scene, letter = parts.groups()
-        extra = {
-            "dialog": dialog,
-            "scenario": "improvised" if scene.startswith("impro") else "scripted",
-            "dialog_start": match["start"],
-            "dialog_end": match["end"],
-        }
-        if aligned is not None:
-            extra["forced_alignment"] = "yes" if name in aligned else "no"
-        values = [value.strip() for value in (match["dimensions"] or "").split(",")]
-        extra.update({k: v for k, v in zip(_DIMENSIONS, values, strict=False) if v})
-        found.utterances.append(
-            Utterance(
-                utterance_id=name,
-                path=audio[name],
-                speaker_id=f"Ses{session}{letter}",
-                emotion=_EMOTIONS[label],
-                gender=_GENDERS[letter],
-                session=str(int(session)),
-                text=texts.get(name),
-                language="en",
-                extra=extra,
-            )
-        )

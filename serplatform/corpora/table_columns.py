@@ -216,9 +216,7 @@ class Columns:
     def _outside(self) -> None:
         """Give times up that evidently are not of these files (of the episode, the film).
 
-        Raises:
-            BadInputError: they may count something smaller than seconds, or are all that tells
-                rows of one file apart.
+        An error where they may count something smaller than seconds, or alone distinguish rows.
         """
         roles = [role for role in ("start", "end", "duration") if role in self.roles]
         spans = []  # last time that a row names, what it needs to lie within its file, its length

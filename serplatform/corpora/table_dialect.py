@@ -142,15 +142,15 @@ def _decode(path: Path, content: bytes, needs: str) -> tuple[str, list[str]]:
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
-        fault = BadInputError(
+        undecodable = BadInputError(
             f"{path}: byte {error.start} is not {encoding.upper()}; save the table as UTF-8 text"
         )
         if encoding != "utf-8":
-            raise fault from None
+            raise undecodable from None
         try:
             text = content.decode("cp1252")
         except UnicodeDecodeError:
-            raise fault from None
+            raise undecodable from None
         line = content.count(b"\n", 0, error.start)
         notes.append(
             f"the table is not UTF-8 and was read as Windows-1252, line {line + 1} as "

@@ -55,6 +55,18 @@ def seconds(text: str, unit: float = 1.0) -> float | None:
     raise ValueError(f"'{text}' is not a time such as '1.5', '00:01:02.5' or '0 days 00:00:01.5'")
 
 
+def span_name(recording: str, start: float | None, end: float | None) -> str:
+    """An id for a stretch of a recording; the recording's own where it is the whole of it.
+
+    Example:
+        >>> span_name("a", 0.5, None), span_name("a", None, None)
+        ('a_0.500-', 'a')
+    """
+    if start is None and end is None:
+        return recording
+    return f"{recording}_{start or 0.0:.3f}-{'' if end is None else f'{end:.3f}'}"
+
+
 def _is_clock(hours: str | None, minutes: str | None, rest: str | None) -> bool:
     """Whether minutes below an hour, and seconds below a minute, are fewer than 60."""
     return (hours is None or int(minutes or 0) < 60) and float((rest or "0").replace(",", ".")) < 60

@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from serplatform.corpora.base import Manifest, Rejection, Utterance
+from serplatform.corpora.base import Manifest, RejectedUtterance, Utterance
 from serplatform.errors import BadInputError
 from serplatform.labels import (
     canonical_emotion,
@@ -52,7 +52,7 @@ def validate(
     labels = Counter(utterance.emotion for utterance in manifest.utterances)
     given = _given_names(labels, label_map or {})
     final = {raw: given.get(raw, canonical_emotion(raw)) for raw in labels}
-    foreign = _foreign_faults(labels, final, given)
+    foreign = _unknown_label_reasons(labels, final, given)
     speakers = Counter(
         unicodedata.normalize("NFC", u.speaker_id)
         for u in manifest.utterances
@@ -66,16 +66,14 @@ def validate(
         speaker = unicodedata.normalize("NFC", utterance.speaker_id) if speakers else NO_SPEAKER
         read = dataclasses.replace(utterance, emotion=final[utterance.emotion], speaker_id=speaker)
         unnamed = is_missing(read.emotion) and utterance.emotion not in given
-        reason = _fault(read, kept.get(read.utterance_id), bool(speakers), unnamed)
+        reason = _reason_against(read, kept.get(read.utterance_id), bool(speakers), unnamed)
         if utterance.emotion in given and not read.emotion:
             reason = f"label '{utterance.emotion}' is left out (--map)"
         reason = reason or foreign.get(utterance.emotion)
         if reason is None:
             kept[read.utterance_id] = read
         else:
-            rejections.append(
-                Rejection(utterance_id=read.utterance_id, path=str(read.path), reason=reason)
-            )
+            rejections.append(RejectedUtterance(read.utterance_id, str(read.path), reason))
     notes = [*manifest.notes, *_label_notes(labels, final, given)]
     if not speakers and manifest.utterances:
         notes.append(
@@ -117,28 +115,24 @@ def _given_names(labels: Mapping[str, int], label_map: Mapping[str, str]) -> dic
 
 
 def _check_speakers(speakers: Mapping[str, int]) -> None:
-    """Stop where names may be one person's.
-
-    Raises:
-        BadInputError: names differ only in case, blanks, leading zeros, or a ``.0``.
-    """
+    """Stop where names differ only in case, blanks, leading zeros, or a ``.0``."""
     groups: dict[str, list[str]] = defaultdict(list)
     for name in sorted(speakers):
         name_alone = re.sub(r"^(\d+)\.0+$", r"\1", unicodedata.normalize("NFKC", name))
         plain = plain_label(name_alone).casefold()
         groups[re.sub(r"(?<!\d)0+(?=\d)", "", plain)].append(name)
-    faults = [
+    errors = [
         " = ".join(f"'{name}' ({speakers[name]})" for name in names)
         for names in groups.values()
         if len(names) > 1
     ]
-    if faults:
+    if errors:
         raise BadInputError(
             "speakers whose names differ only in upper and lower case, zeros, blanks or hyphens "
             "may be the same person, whose speech would be trained and tested on; write each in "
             "one way, or "
             "say --speakers-differ where they are different people:",
-            faults,
+            errors,
         )
 
 
@@ -151,7 +145,7 @@ def is_text(path: Path) -> bool:
     return True
 
 
-def _fault(
+def _reason_against(
     utterance: Utterance, kept: Utterance | None, speakers: bool, unnamed: bool
 ) -> str | None:
     if not utterance.utterance_id:
@@ -189,29 +183,29 @@ def _otherwise(utterance: Utterance, kept: Utterance) -> str:
     return f" ({'; '.join(said)})" if said else ""
 
 
-def _foreign_faults(
+def _unknown_label_reasons(
     labels: Mapping[str, int], final: Mapping[str, str], given: Mapping[str, str]
 ) -> dict[str, str]:
     """Labels that are neither of the vocabulary nor used often enough to be a class, and why."""
     counts: Counter[str] = Counter()
     for raw, number in labels.items():
         counts[final[raw]] += number
-    faults: dict[str, str] = {}
+    errors: dict[str, str] = {}
     for raw, name in final.items():
         if is_known(name) or is_missing(name) or raw in given or counts[name] >= MIN_FOREIGN:
             continue
         near = nearest_alias(name)
         if near is not None:
-            faults[raw] = f"unknown label '{raw}'; if it means '{near}', say --map " + shlex.quote(
+            errors[raw] = f"unknown label '{raw}'; if it means '{near}', say --map " + shlex.quote(
                 f"{raw}={near}"
             )
         else:
-            faults[raw] = (
+            errors[raw] = (
                 f"unknown label '{raw}', used {counts[name]} time(s): a label outside the "
                 f"vocabulary needs {MIN_FOREIGN} utterances to be a class; rename it by --map "
                 + shlex.quote(f"{raw}=EMOTION")
             )
-    return faults
+    return errors
 
 
 def _label_notes(
@@ -308,23 +302,3 @@ def column_notes(utterances: Sequence[Utterance]) -> list[str]:
         for column, count in lacking.items()
         if count < len(utterances)
     ]
-
-
-def generic_protocol(utterances: Sequence[Utterance]) -> str:
-    """The protocol for a corpus that has none of its own.
-
-    Its own ``fold`` or ``split`` column where every row has one; else five folds of speakers,
-    or leave-one-speaker-out below ten of them; else random folds.
-
-    Example:
-        >>> from pathlib import Path
-        >>> one = Utterance(utterance_id="a", path=Path("a.wav"), speaker_id="s", emotion="sad")
-        >>> generic_protocol([one])
-        'random-kfold:5'
-    """
-    if utterances and (all(u.fold for u in utterances) or all(u.split for u in utterances)):
-        return "column"
-    speakers = {u.speaker_id for u in utterances}
-    if len(speakers) >= 10:
-        return "speaker-kfold:5"
-    return "loso" if len(speakers) >= 3 else "random-kfold:5"

@@ -22,15 +22,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
 
-from serplatform.alignment.tidy import is_special, plain_word
-from serplatform.alignment.tokens import text_notes, tokens
-from serplatform.alignment.words import (
+from serplatform.alignment.segments import (
     divide_silence,
     equal_segments,
     frame_spans,
     overlap_neighbours,
     words_of,
 )
+from serplatform.alignment.tidy import is_special, plain_word
+from serplatform.alignment.tokens import text_notes, tokens
 from serplatform.arrays import DoubleArray, IntArray
 from serplatform.config import setting
 from serplatform.corpora.base import Span

@@ -28,8 +28,8 @@ from serplatform.artifacts.files import (
     write_text,
 )
 from serplatform.config import digest
-from serplatform.corpora.audio import TARGET_RATE, tell_notes
-from serplatform.corpora.base import Corpus, Manifest, Rejection, Utterance
+from serplatform.corpora.audio import TARGET_RATE, summarize_notes
+from serplatform.corpora.base import Corpus, Manifest, RejectedUtterance, Utterance
 from serplatform.corpora.validate import class_notes, column_notes
 from serplatform.distributed.extraction import ShardReport, table_schema
 from serplatform.errors import SerplatformError
@@ -145,7 +145,7 @@ def assemble(assembly: Assembly) -> DatasetDescription:
     return meta
 
 
-def rejected_csv(rejections: Sequence[Rejection]) -> str:
+def rejected_csv(rejections: Sequence[RejectedUtterance]) -> str:
     """The text of ``rejected.csv``: utterance_id, path, reason."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
@@ -177,7 +177,7 @@ def _alignment_notes(assembly: Assembly) -> Iterator[str]:
 def _audio_notes(assembly: Assembly) -> list[str]:
     """Sentences on recordings that are odd and were taken."""
     noted = [(note, path) for report in assembly.reports for note, path in report.audio_notes]
-    return tell_notes(dict.fromkeys(noted))  # once a file
+    return summarize_notes(dict.fromkeys(noted))  # once a file
 
 
 def _kept(assembly: Assembly) -> list[Utterance]:

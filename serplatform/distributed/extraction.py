@@ -17,9 +17,9 @@ from typing import Any
 import pyarrow as pa
 
 from serplatform.alignment.base import NONE, get_aligner
-from serplatform.artifacts.dataset import ALIGNMENT_SCHEMA, UTTERANCE_SCHEMA
+from serplatform.artifacts.dataset import ALIGNMENT_SCHEMA, UTTERANCE_SCHEMA, Shard
 from serplatform.artifacts.files import read_json, write_json, write_parquet
-from serplatform.corpora.base import Corpus, Rejection, Utterance
+from serplatform.corpora.base import Corpus, RejectedUtterance, Utterance
 from serplatform.errors import ArtifactError, InterruptedRunError, SerplatformError
 from serplatform.features.base import FEATURES
 from serplatform.features.extract import extract_shard
@@ -88,9 +88,9 @@ class ShardReport:
 
     number: int
     rows: int
-    rejections: tuple[Rejection, ...]
+    rejections: tuple[RejectedUtterance, ...]
     digest: str
-    files: dict[str, dict[str, Any]]
+    files: dict[str, Shard]
     spans: int
     aligned: dict[str, int]
     unaligned: tuple[tuple[str, str, str], ...] = ()
@@ -191,7 +191,7 @@ def finished_shard(task: ShardTask) -> ShardReport | None:
         return None
     if not isinstance(values, dict) or values.pop("request", None) != task.request:
         return None
-    rejections = tuple(Rejection(**entry) for entry in values.pop("rejections"))
+    rejections = tuple(RejectedUtterance(**entry) for entry in values.pop("rejections"))
     unaligned = tuple((name, why, detail) for name, why, detail in values.pop("unaligned"))
     report = ShardReport(
         **{**values, "rejections": rejections, "unaligned": unaligned, "reused": True}

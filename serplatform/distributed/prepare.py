@@ -46,8 +46,6 @@ from serplatform.storage.destination import DATASET, UNFINISHED, check_directory
 from serplatform.storage.location import Location
 from serplatform.storage.outgoing import dataset_description, dataset_folder, upload_dataset
 
-#: features that a dataset gets unless others are named
-DEFAULT_FEATURES = ("log_mel_23", "log_mel_40", "mfcc_40", "mfcc_40_window")
 #: changes when the same request would give other contents
 EXTRACTION_VERSION = 1
 #: names of the files of a dataset that is not whole yet
@@ -112,7 +110,7 @@ def prepare(
     source: Path | None,
     out: str | Path,
     *,
-    features: Sequence[str] = DEFAULT_FEATURES,
+    features: Sequence[str] | None = None,
     align: str = NONE,
     alignments: Path | None = None,
     workers: int | None = None,
@@ -134,7 +132,7 @@ def prepare(
         source: the corpus's directory or table; None for a corpus that makes its own audio.
         out: the dataset directory, new, empty, or of an earlier call; or a URI, where the
             dataset is put when it is whole.
-        features: registered names.
+        features: registered names; None means those that are registered as defaults.
         align: where words and phones come from, see ``alignment.base.aligner_names``; times
             that the corpus itself gives are kept where there are no others.
         alignments: directory of alignment files, for sources that read files.
@@ -153,7 +151,7 @@ def prepare(
     """
     began = time.monotonic()
     made = make_corpus(corpus, options or {})
-    extractors = _extractors(features)
+    extractors = _extractors(FEATURES.defaults() if features is None else features)
     aligner = get_aligner(align, alignments)
     _check_arguments(made, source, workers, max_duration)
     place = check_directory(out, DATASET)
@@ -267,7 +265,7 @@ def ensure_demo(
             "schema": SCHEMA_VERSION,
             "extraction": EXTRACTION_VERSION,
             "software": serplatform.__version__,
-            "features": {n: e.spec() for n, e in _extractors(DEFAULT_FEATURES).items()},
+            "features": {n: e.spec() for n, e in _extractors(FEATURES.defaults()).items()},
         }
     )
     target = cache_dir / f"demo-{key[:12]}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from serplatform.arrays import FloatArray
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 #: All audio is brought to this rate before any feature is computed, in hertz.
 SAMPLING_RATE = 16_000
-#: frame shift, in seconds, of what is one vector an utterance: longer than any utterance
+#: frame shift, in seconds, of what is one vector per utterance: longer than any utterance
 WHOLE_UTTERANCE = 86_400.0
 
 
@@ -22,7 +23,7 @@ class FeatureExtractor(ABC):
     """One feature; a named preset such as ``log_mel_23`` is an instance.
 
     Attributes:
-        dim: D, values a frame.
+        dim: D, values per frame.
         frame_shift: seconds from one frame to the next.
         frame_length: seconds a frame covers.
     """
@@ -61,5 +62,32 @@ class FeatureExtractor(ABC):
         return None
 
 
-#: preset name → a function that builds the extractor
-FEATURES: Registry[Any] = Registry("feature", "serplatform.features")
+class FeatureRegistry(Registry[Callable[[], FeatureExtractor]]):
+    """Preset names and the functions that build their extractors."""
+
+    def __init__(self, kind: str, package: str) -> None:
+        super().__init__(kind, package)
+        self._defaults: set[str] = set()
+
+    def register(
+        self, name: str, *, default: bool = False
+    ) -> Callable[[Callable[[], FeatureExtractor]], Callable[[], FeatureExtractor]]:
+        """Return a decorator that registers a preset.
+
+        Args:
+            name: of the preset; its extractor bears the same name.
+            default: whether ``prepare`` computes it unless features are named.
+
+        Raises:
+            ValueError: the name is taken.
+        """
+        if default:
+            self._defaults.add(name)
+        return super().register(name)
+
+    def defaults(self) -> tuple[str, ...]:
+        """The features that a dataset gets unless others are named, sorted."""
+        return tuple(name for name in self.names() if name in self._defaults)
+
+
+FEATURES = FeatureRegistry("feature", "serplatform.features")

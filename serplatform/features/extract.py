@@ -21,6 +21,7 @@ from serplatform.alignment.base import (
     align_utterance,
 )
 from serplatform.arrays import FloatArray
+from serplatform.artifacts.dataset import UTTERANCE_SCHEMA
 from serplatform.corpora.audio import (
     MAX_DURATION,
     TARGET_RATE,
@@ -30,10 +31,15 @@ from serplatform.corpora.audio import (
     read_audio,
     speech_bounds,
 )
-from serplatform.corpora.base import Corpus, Rejection, Utterance
+from serplatform.corpora.base import Corpus, RejectedUtterance, Utterance
 from serplatform.features.base import FeatureExtractor
 from serplatform.features.clip import Clip
 from serplatform.features.fingerprint import fingerprint
+
+#: columns of the utterance table that stand in an utterance as they are
+_COPIED = [
+    field.name for field in dataclasses.fields(Utterance) if field.name in UTTERANCE_SCHEMA.names
+]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,20 +47,20 @@ class ShardContent:
     """What a shard of utterances became; all lists but ``spans`` are in the same order.
 
     Attributes:
-        rows: a mapping an utterance, with the columns of ``artifacts.UTTERANCE_SCHEMA`` and
+        rows: one mapping per utterance, with the columns of ``artifacts.UTTERANCE_SCHEMA`` and
             the corpus's own.
         frames: for each feature, (T, D) frames of each utterance.
         spans: rows of ``artifacts.ALIGNMENT_SCHEMA``.
         rejections: utterances left out.
         unaligned: utterance id, reason and detail of each that could not be aligned; it is kept.
-        alignment_notes: what was repaired in alignments, once an utterance.
+        alignment_notes: what was repaired in alignments, once per utterance.
         audio_notes: what was odd about a recording and how it was taken, and its path.
     """
 
     rows: list[dict[str, Any]]
     frames: dict[str, list[FloatArray]]
     spans: list[dict[str, Any]]
-    rejections: list[Rejection]
+    rejections: list[RejectedUtterance]
     unaligned: list[tuple[str, str, str]] = dataclasses.field(default_factory=list)
     alignment_notes: list[str] = dataclasses.field(default_factory=list)
     audio_notes: list[tuple[str, str]] = dataclasses.field(default_factory=list)
@@ -106,9 +112,7 @@ def extract_shard(
             clip = Clip(audio.samples)
             frames = {name: e.extract_clip(clip) for name, e in extractors.items()}
         except AudioError as error:
-            content.rejections.append(
-                Rejection(utterance_id=utterance.utterance_id, path=path, reason=str(error))
-            )
+            content.rejections.append(RejectedUtterance(utterance.utterance_id, path, str(error)))
             continue
         content.audio_notes.extend((note, path) for note in audio.notes)
         speech_start, speech_end = speech_bounds(audio.samples)
@@ -116,19 +120,11 @@ def extract_shard(
             content.frames[name].append(values)
         content.rows.append(
             {
-                "utterance_id": spoken.utterance_id,
+                **{name: getattr(spoken, name) for name in _COPIED},
                 "path": path,
                 "start": audio.start,
                 "end": audio.end,
                 "duration": audio.duration,
-                "speaker_id": spoken.speaker_id,
-                "gender": spoken.gender,
-                "session": spoken.session,
-                "emotion": spoken.emotion,
-                "text": spoken.text,
-                "language": spoken.language,
-                "split": spoken.split,
-                "fold": spoken.fold,
                 "parent_id": spoken.parent_id or spoken.utterance_id,
                 "audio_hash": audio_hash(audio.samples),
                 "sampling_rate": audio.sampling_rate,

@@ -1,6 +1,6 @@
 """A fingerprint of a clip's sound, and the clips that are copies of one recording.
 
-Haitsma and Kalker, "A Highly Robust Audio Fingerprinting System", ISMIR 2002: a 32-bit word a
+Haitsma and Kalker, "A Highly Robust Audio Fingerprinting System", ISMIR 2002: a 32-bit word per
 frame, whose bits say where the difference of neighbouring bands' energies rises and where it
 falls. Level, polarity and sampling rate leave the bits as they are; noise, a codec and a shift
 turn some of them.
@@ -51,13 +51,13 @@ _PAIRS = 1 << 16  # compared at a time
 
 
 def fingerprint(samples: FloatArray) -> bytes | None:
-    """A word of 32 bits a frame, from the first frame that has one to the last.
+    """A word of 32 bits per frame, from the first frame that has one to the last.
 
     Args:
         samples: (S,), float32 mono at ``features.base.SAMPLING_RATE``.
 
     Returns:
-        Little-endian words, 0 for a frame without; about 200 bytes a second of speech. None
+        Little-endian words, 0 for a frame without; about 200 bytes per second of speech. None
         where fewer than :data:`MIN_FRAMES` frames have one, as in a tone or very short clip.
 
     Example:

@@ -10,14 +10,13 @@ import scipy.fft
 
 from serplatform.arrays import FloatArray
 from serplatform.config import setting
-from serplatform.features.base import FEATURES, SAMPLING_RATE, FeatureExtractor
+from serplatform.features.base import FEATURES
 from serplatform.features.clip import Clip
-from serplatform.features.log_mel import FLOOR
-from serplatform.features.mel_filters import mel_filters
+from serplatform.features.mel import MelConfig, MelFeature
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MfccConfig:
+class MfccConfig(MelConfig):
     """Parameters under librosa's names; lengths in samples at 16 kHz, frequencies in hertz.
 
     64 bands, because librosa's 128 are narrower than the bins of a 512-point transform.
@@ -25,19 +24,13 @@ class MfccConfig:
 
     n_mfcc: int = setting(40, "number of coefficients", low=1, high=128)
     n_mels: int = setting(64, "number of bands", low=1, high=128)
-    n_fft: int = setting(512, "length of the Fourier transform, in samples", low=2)
-    win_length: int = setting(400, "window, in samples (25 ms)", low=2)
-    hop_length: int = setting(160, "step, in samples (10 ms)", low=1)
-    fmin: float = setting(0.0, "lower end of the first band, in hertz", low=0.0)
-    fmax: float = setting(8000.0, "upper end of the last band, in hertz", high=SAMPLING_RATE / 2)
-    floor: float = setting(FLOOR, "smallest mel power (librosa's amin)", low=0.0)
 
     def __post_init__(self) -> None:
         if self.n_mfcc > self.n_mels:
             raise ValueError(f"n_mfcc = {self.n_mfcc} must not exceed n_mels = {self.n_mels}")
 
 
-class Mfcc(FeatureExtractor):
+class Mfcc(MelFeature):
     """Orthonormal cosine transform (type II) of mel powers in decibels.
 
     The values are ``librosa.feature.mfcc`` of ``librosa.power_to_db(mel, ref=1.0,
@@ -58,40 +51,24 @@ class Mfcc(FeatureExtractor):
     unit: ClassVar[str] = "decibels, orthonormal cosine transform (full scale 1)"
 
     def __init__(self, name: str, config: MfccConfig) -> None:
-        self.name = name
-        self.config = config
-        self.dim = config.n_mfcc
-        self.frame_shift = config.hop_length / SAMPLING_RATE
-        self.frame_length = config.win_length / SAMPLING_RATE
-
-    def extract(self, samples: FloatArray) -> FloatArray:
-        """(S,) samples to (T, D) coefficients; see the base class."""
-        return self.extract_clip(Clip(samples))
+        super().__init__(name, config, config.n_mfcc)
 
     def extract_clip(self, clip: Clip) -> FloatArray:
-        """The same, sharing the power spectrum with other features of the clip."""
+        """(T, D) coefficients, computed once a clip; see the base class."""
         return clip.shared(self.config, lambda: self._compute(clip))
 
     def _compute(self, clip: Clip) -> FloatArray:
-        c = self.config
-        power = clip.power_spectrum(n_fft=c.n_fft, win_length=c.win_length, hop_length=c.hop_length)
-        mel = power @ mel_filters(n_fft=c.n_fft, n_mels=c.n_mels, fmin=c.fmin, fmax=c.fmax)
-        np.maximum(mel, np.float32(c.floor), out=mel)
+        mel = self.mel_powers(clip)
         level_db = np.log10(mel, out=mel)
         level_db *= np.float32(10.0)
         coefficients = scipy.fft.dct(level_db, type=2, axis=1, norm="ortho")
-        return np.ascontiguousarray(coefficients[:, : c.n_mfcc])
+        return np.ascontiguousarray(coefficients[:, : self.dim])
 
     def spec(self) -> dict[str, Any]:
         """Everything that determines the values."""
         return {
             "kind": "mfcc",
-            "sampling_rate": SAMPLING_RATE,
-            **dataclasses.asdict(self.config),
-            "window": "hann",
-            "center": False,
-            "mel_scale": "slaney",
-            "norm": "slaney",
+            **super().spec(),
             "log": "decibel",
             "ref": 1.0,
             "top_db": None,
@@ -105,7 +82,7 @@ class Mfcc(FeatureExtractor):
         return offset
 
 
-@FEATURES.register("mfcc_40")
+@FEATURES.register("mfcc_40", default=True)
 def mfcc_40() -> Mfcc:
-    """40 coefficients a frame: the input of CAN."""
+    """40 coefficients per frame: the input of CAN."""
     return Mfcc("mfcc_40", MfccConfig())

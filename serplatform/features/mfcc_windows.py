@@ -1,7 +1,16 @@
-"""Means of MFCCs over 2 s windows every second: the input of the variational RNN."""
+"""Means of MFCCs over 2 s windows every second: the input of the variational RNN.
+
+Baruah and Banerjee, "Speech Emotion Recognition via Generation using an Attention-based
+Variational Recurrent Neural Network", Interspeech 2022, "extract 40 MFCCs using the Librosa
+library" and name no parameter: ``mfcc_40_window`` has the 25 ms frames of the other papers,
+``mfcc_40_window_librosa`` the library's defaults.
+
+Shapes: S samples, T windows, D coefficients.
+"""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,23 +20,57 @@ from serplatform.features.base import FEATURES, SAMPLING_RATE, FeatureExtractor
 from serplatform.features.clip import Clip, num_frames
 from serplatform.features.mfcc import Mfcc, MfccConfig
 
+_WINDOW, _HOP = 2 * SAMPLING_RATE, SAMPLING_RATE  # samples
+_N_FFT = 2048  # librosa's default; it warns of clips that are shorter
 
-class MfccWindows(FeatureExtractor):
+
+class WindowMeans(FeatureExtractor):
+    """Means of coefficients over windows of 2 s, one every second.
+
+    What remains after the last whole window is ignored, as in the paper. A clip shorter than
+    one window gives one window (none is lost): the mean over the frames that it has, because
+    frames of padding zeros would write the clip's duration into the mean.
+    """
+
+    frame_shift = _HOP / SAMPLING_RATE
+    frame_length = _WINDOW / SAMPLING_RATE
+    #: of the coefficients
+    num_bands: ClassVar[int]
+
+    def extract(self, samples: FloatArray) -> FloatArray:
+        """See the base class."""
+        return self.extract_clip(Clip(samples))
+
+    def extract_clip(self, clip: Clip) -> FloatArray:
+        """(T, D) window means, sharing frames with other features of the clip."""
+        count = num_frames(len(clip.samples), win_length=_WINDOW, hop_length=_HOP)
+        return np.stack(self.means(clip, count)).astype(np.float32)
+
+    @abstractmethod
+    def means(self, clip: Clip, count: int) -> list[FloatArray]:
+        """(D,) mean over the frames of each of ``count`` windows."""
+
+    def spec(self) -> dict[str, Any]:
+        """What determines the windows."""
+        return {
+            "window_seconds": self.frame_length,
+            "hop_seconds": self.frame_shift,
+            "short_clip": "one window, the mean over the frames there are",
+        }
+
+    def gain_offset(self, gain_db: float) -> FloatArray:
+        """A gain moves the first coefficient only; the floor is not taken into account."""
+        offset = np.zeros(self.dim, dtype=np.float32)
+        offset[0] = gain_db * np.sqrt(self.num_bands)
+        return offset
+
+
+class MfccWindows(WindowMeans):
     """Mean over the MFCC frames that lie wholly within each window.
-
-    Baruah and Banerjee, "Speech Emotion Recognition via Generation using an Attention-based
-    Variational Recurrent Neural Network", 2022: windows of 2 s every second; what remains
-    after the last whole window is ignored. A clip shorter than one window gives one window
-    (none is lost): the mean over the frames that it has, because frames of padding zeros
-    would write the clip's duration into the mean.
-
-    Shapes: S samples, T windows, D = n_mfcc.
 
     Args:
         name: of the preset.
         config: of the frames.
-        window: seconds.
-        hop: seconds.
 
     Example:
         >>> windows = mfcc_40_window()
@@ -37,49 +80,86 @@ class MfccWindows(FeatureExtractor):
 
     unit: ClassVar[str] = "decibels, orthonormal cosine transform (full scale 1), window mean"
 
-    def __init__(
-        self, name: str, config: MfccConfig, *, window: float = 2.0, hop: float = 1.0
-    ) -> None:
+    def __init__(self, name: str, config: MfccConfig) -> None:
         self.name = name
         self.frames = Mfcc(name, config)
         self.dim = config.n_mfcc
-        self.frame_shift = hop
-        self.frame_length = window
+        self.num_bands = config.n_mels  # type: ignore[misc]
 
-    def extract(self, samples: FloatArray) -> FloatArray:
-        """(S,) samples to (T, D) window means; see the base class."""
-        return self.extract_clip(Clip(samples))
-
-    def extract_clip(self, clip: Clip) -> FloatArray:
-        """The same, sharing the MFCC frames with other features of the clip."""
+    def means(self, clip: Clip, count: int) -> list[FloatArray]:
+        """See the base class."""
         c = self.frames.config
-        window = round(self.frame_length * SAMPLING_RATE)  # samples
-        hop = round(self.frame_shift * SAMPLING_RATE)
         frames = self.frames.extract_clip(clip)
-        per_window = num_frames(window, win_length=c.win_length, hop_length=c.hop_length)
-        count = num_frames(len(clip.samples), win_length=window, hop_length=hop)
-        firsts = [-(-start * hop // c.hop_length) for start in range(count)]  # rounded up
-        means = [
+        per_window = num_frames(_WINDOW, win_length=c.win_length, hop_length=c.hop_length)
+        firsts = [-(-start * _HOP // c.hop_length) for start in range(count)]  # rounded up
+        return [
             frames[first : first + per_window].mean(axis=0, dtype=np.float64) for first in firsts
         ]
-        return np.stack(means).astype(np.float32)
+
+    def spec(self) -> dict[str, Any]:
+        """Everything that determines the values."""
+        return {**self.frames.spec(), "kind": "mfcc_windows", **super().spec()}
+
+
+class LibrosaMfccWindows(WindowMeans):
+    """``librosa.feature.mfcc`` of each window with all its defaults, mean over its frames.
+
+    The defaults are 2048-point transforms every 512 samples, 128 bands, and levels cut at 80 dB
+    below the window's loudest, which keeps digital silence from filling the mean. At 16 kHz, as
+    everything here, where librosa would load at 22.05 kHz.
+
+    Args:
+        name: of the preset.
+        n_mfcc: D.
+
+    Example:
+        >>> windows = mfcc_40_window_librosa()
+        >>> [len(windows.extract(np.zeros(n, dtype=np.float32))) for n in (8000, 32000, 63999)]
+        [1, 1, 2]
+    """
+
+    unit: ClassVar[str] = "decibels within 80 of the loudest, orthonormal cosine transform, mean"
+    num_bands: ClassVar[int] = 128
+
+    def __init__(self, name: str, *, n_mfcc: int = 40) -> None:
+        self.name = name
+        self.dim = n_mfcc
+
+    def means(self, clip: Clip, count: int) -> list[FloatArray]:
+        """See the base class."""
+        import librosa
+
+        samples = np.pad(clip.samples, (0, max(0, _N_FFT - len(clip.samples))))
+        return [
+            librosa.feature.mfcc(
+                y=samples[start : start + _WINDOW], sr=SAMPLING_RATE, n_mfcc=self.dim
+            ).mean(axis=1, dtype=np.float64)
+            for start in range(0, count * _HOP, _HOP)
+        ]
 
     def spec(self) -> dict[str, Any]:
         """Everything that determines the values."""
         return {
-            **self.frames.spec(),
-            "kind": "mfcc_windows",
-            "window_seconds": self.frame_length,
-            "hop_seconds": self.frame_shift,
-            "short_clip": "one window, the mean over the frames there are",
+            "kind": "mfcc_windows_librosa",
+            "sampling_rate": SAMPLING_RATE,
+            "n_mfcc": self.dim,
+            "n_mels": self.num_bands,
+            "n_fft": _N_FFT,
+            "hop_length": 512,
+            "window": "hann",
+            "center": True,
+            "top_db": 80.0,
+            **super().spec(),
         }
 
-    def gain_offset(self, gain_db: float) -> FloatArray:
-        """A gain moves the first coefficient only; the floor is not taken into account."""
-        return self.frames.gain_offset(gain_db)
 
-
-@FEATURES.register("mfcc_40_window")
+@FEATURES.register("mfcc_40_window", default=True)
 def mfcc_40_window() -> MfccWindows:
-    """40 coefficients a window."""
+    """40 coefficients per window, of 25 ms frames."""
     return MfccWindows("mfcc_40_window", MfccConfig())
+
+
+@FEATURES.register("mfcc_40_window_librosa")
+def mfcc_40_window_librosa() -> LibrosaMfccWindows:
+    """40 coefficients per window, with librosa's defaults."""
+    return LibrosaMfccWindows("mfcc_40_window_librosa")

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from pyarrow import ipc
 
 from serplatform.arrays import FloatArray
+from serplatform.artifacts.dataset import Shard
 from serplatform.artifacts.files import SCHEMA_VERSION, atomic_path, file_sha256
 from serplatform.config import digest
 from serplatform.features.base import FeatureExtractor
@@ -26,7 +26,7 @@ def write_feature_shard(
     extractor: FeatureExtractor,
     utterance_ids: Sequence[str],
     frames: Sequence[FloatArray],
-) -> dict[str, Any]:
+) -> Shard:
     """Write one record batch of ``utterance_id`` and ``frames`` (T·D values, row by row).
 
     The values of all utterances lie in one run of memory, aligned to 64 bytes, so that a

@@ -24,8 +24,8 @@ from serplatform.arrays import DoubleArray, FloatArray
 from serplatform.corpora.audio import TARGET_RATE, AudioError, read_audio
 from serplatform.corpora.base import Span
 from serplatform.datasets.dataset import Dataset
-from serplatform.features.log_mel import LogMel, LogMelConfig
-from serplatform.features.mel_filters import mel_filters
+from serplatform.features.log_mel import LogMel
+from serplatform.features.mel import MelConfig, mel_filters
 from serplatform.prediction.attention import LEAST_AGREEMENT, FrameGrid, MapKind
 
 #: an utterance is shown up to here, in seconds
@@ -148,7 +148,7 @@ def spectrogram(dataset: Dataset, row: int, samples: FloatArray | None) -> dict[
         ``low_db``..``high_db``; ``start`` and ``shift`` of the frames' centres in seconds;
         ``ticks``: pairs of hertz and band. None where there is neither audio nor a feature.
     """
-    config = LogMelConfig(n_mels=_BANDS)
+    config = MelConfig(n_mels=_BANDS)
     if samples is not None:
         extractor = LogMel("picture", config)
         values = extractor.extract(samples)
@@ -165,7 +165,7 @@ def spectrogram(dataset: Dataset, row: int, samples: FloatArray | None) -> dict[
         spec = {
             f.name: info.spec[f.name] for f in dataclasses.fields(config) if f.name in info.spec
         }
-        config = LogMelConfig(**spec)
+        config = MelConfig(**spec)
         shift, length = info.frame_shift, info.frame_length
         values = dataset.frames(info.name, row)[: int(SHOWN_SECONDS / shift)]
     decibels = values.astype(np.float64) * _DECIBELS
@@ -185,7 +185,7 @@ def spectrogram(dataset: Dataset, row: int, samples: FloatArray | None) -> dict[
     }
 
 
-def _ticks(config: LogMelConfig) -> list[list[float]]:
+def _ticks(config: MelConfig) -> list[list[float]]:
     """Pairs of hertz and the band, between two where need be, that has it in its middle."""
     filters = mel_filters(
         n_fft=config.n_fft, n_mels=config.n_mels, fmin=config.fmin, fmax=config.fmax

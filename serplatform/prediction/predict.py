@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from serplatform.arrays import DoubleArray
-from serplatform.corpora.audio import MAX_DURATION, AudioError, tell_notes
+from serplatform.corpora.audio import MAX_DURATION, AudioError, summarize_notes
 from serplatform.errors import BadInputError
 from serplatform.prediction.predictor import ClipInput, Predictor, SpeakerMoments
 from serplatform.prediction.rejection import Rejector
@@ -156,7 +156,7 @@ def predict(
             tally.seconds = time.monotonic() - begun
             yield row
     tally.seconds = time.monotonic() - begun
-    tally.notes.extend(tell_notes(tally.remarks))
+    tally.notes.extend(summarize_notes(tally.remarks))
     if words is not None:
         tally.notes.extend(words.notes())
 

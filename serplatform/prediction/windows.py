@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from serplatform.arrays import FloatArray
-from serplatform.corpora.audio import TARGET_RATE, AudioError, is_heard, judge_audio, read_audio
+from serplatform.corpora.audio import TARGET_RATE, AudioError, is_audible, judge_audio, read_audio
 from serplatform.errors import BadInputError
 
 #: shortest window and hop, in seconds
@@ -125,6 +125,6 @@ def read_windows(path: Path, plan: WindowPlan) -> Iterator[Clip]:
         yield Clip(
             start=round(first / TARGET_RATE, 6),
             end=round((first + len(samples)) / TARGET_RATE, 6),
-            samples=samples if is_heard(samples, recording.floor_db) else None,
+            samples=samples if is_audible(samples, recording.floor_db) else None,
             notes=recording.notes,
         )

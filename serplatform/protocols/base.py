@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pyarrow as pa
 
@@ -47,23 +47,35 @@ class FoldPlan:
     notes: tuple[str, ...] = ()
 
 
-class Protocol(ABC):
+class SplitScheme(ABC):
     """A named way to make folds.
 
-    ``argument`` is what follows the colon of ``speaker-kfold:5``, or None.
+    Attributes:
+        description: one line for people.
+        speaker_independent: no speaker may be in two parts of a fold.
+        example_speakers: speakers of a dataset that it can divide, for the contract tests;
+            pairs of them are sessions 1 to 5.
+        example_argument: an argument that it takes on that dataset; None where it takes none.
     """
 
     name: ClassVar[str]
     description: ClassVar[str]
     speaker_independent: ClassVar[bool]
+    example_speakers: ClassVar[tuple[str, ...]] = tuple(f"s{n:02d}" for n in range(1, 11))
+    example_argument: ClassVar[str | None] = None
 
     @abstractmethod
     def plan(self, utterances: pa.Table, *, argument: str | None, seed: int) -> FoldPlan:
         """Make the folds of a dataset's utterance table (``artifacts.UTTERANCE_SCHEMA``).
+
+        Args:
+            utterances: N rows.
+            argument: what follows the colon of ``speaker-kfold:5``, or None.
+            seed: decides every random choice.
 
         Raises:
             BadInputError: the table lacks what the protocol needs.
         """
 
 
-PROTOCOLS: Registry[Any] = Registry("protocol", "serplatform.protocols")
+PROTOCOLS: Registry[type[SplitScheme]] = Registry("protocol", "serplatform.protocols")

@@ -5,13 +5,11 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
-import pyarrow as pa
-
 from serplatform.errors import BadInputError
-from serplatform.protocols.base import PROTOCOLS, FoldPlan, Protocol
-from serplatform.protocols.finish import finish
-from serplatform.protocols.generic import fixed_speaker_tests, refuse_argument, with_dev_speakers
-from serplatform.protocols.selection import select
+from serplatform.protocols.base import PROTOCOLS
+from serplatform.protocols.finish import Parts
+from serplatform.protocols.generic import SelectionScheme, fixed_speaker_tests, with_dev_speakers
+from serplatform.protocols.selection import Selection
 
 #: first and last test actor of each fold
 ACTOR_BLOCKS = ((1001, 1018), (1019, 1036), (1037, 1054), (1055, 1072), (1073, 1091))
@@ -38,31 +36,15 @@ def actor_block(speaker: str) -> int:
 
 
 @PROTOCOLS.register("cremad-speaker-5fold")
-class CremadSpeaker5Fold(Protocol):
+class CremadSpeaker5Fold(SelectionScheme):
     """Five blocks of actors test; a fifth of the other actors is dev, balanced by gender."""
 
     name: ClassVar[str] = "cremad-speaker-5fold"
     description: ClassVar[str] = "CREMA-D, five blocks of consecutive actors"
     speaker_independent: ClassVar[bool] = True
+    example_speakers: ClassVar[tuple[str, ...]] = tuple(f"{a}" for a in range(1001, 1092, 6))
 
-    def plan(self, utterances: pa.Table, *, argument: str | None, seed: int) -> FoldPlan:
-        refuse_argument(self.name, argument)
-        selection = select(utterances, protocol=self.name)
-        tests = fixed_speaker_tests(
-            selection, actor_block, count=len(ACTOR_BLOCKS), protocol=self.name
-        )
-        notes = []
-        if len(tests) < len(ACTOR_BLOCKS):
-            notes.append(
-                f"Only {len(tests)} of {len(ACTOR_BLOCKS)} folds: the dataset lacks the other "
-                "actors."
-            )
-        folds = with_dev_speakers(selection, tests, protocol=self.name, seed=seed)
-        return finish(
-            selection,
-            folds,
-            protocol=self.name,
-            speaker_independent=True,
-            seed=seed,
-            notes=notes,
-        )
+    def folds(self, selection: Selection, count: int, notes: list[str]) -> list[Parts]:
+        """See the base class."""
+        tests = fixed_speaker_tests(selection, actor_block, len(ACTOR_BLOCKS), notes)
+        return with_dev_speakers(selection, tests)

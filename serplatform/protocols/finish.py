@@ -24,21 +24,11 @@ class Parts:
     test: IntArray
 
 
-def complement(selection: Selection, *taken: IntArray) -> IntArray:
-    """Positions of the selection that are in none of the arrays, sorted."""
-    free = np.ones(len(selection), dtype=bool)
-    for positions in taken:
-        free[positions] = False
-    return np.flatnonzero(free)
-
-
 def finish(
     selection: Selection,
     folds: Sequence[Parts],
     *,
-    protocol: str,
     speaker_independent: bool,
-    seed: int,
     notes: Sequence[str] = (),
 ) -> FoldPlan:
     """Build the plan.
@@ -46,28 +36,26 @@ def finish(
     Args:
         selection: the protocol's utterances.
         folds: positions of each part.
-        protocol: name with parameters.
         speaker_independent: no speaker may be in two parts.
-        seed: what random parts were drawn with.
         notes: of the protocol itself.
 
     Raises:
         BadInputError: a part is empty, or a class of a speaker-independent protocol has a
             single speaker, who would have to be trained and tested at once.
     """
-    faults = [
+    errors = [
         f"fold {number}: the {part} part is empty"
         for number, fold in enumerate(folds)
         for part in PARTS
         if len(getattr(fold, part)) == 0
     ]
     if speaker_independent:
-        faults += _single_speaker_faults(selection, folds)
-    if faults:
+        errors += _single_speaker_errors(selection, folds)
+    if errors:
         raise BadInputError(
-            f"protocol '{protocol}' cannot be used on this dataset "
+            f"protocol '{selection.protocol}' cannot be used on this dataset "
             "(leave the class out, or use a random protocol such as 'random-kfold:5'):",
-            faults,
+            errors,
         )
     said = [] if speaker_independent else _sharing_notes(selection, folds)
     said += [*notes, *selection.notes]
@@ -78,7 +66,7 @@ def finish(
     said += _missing_class_notes(selection, folds)
     ids = np.array(selection.utterance_ids, dtype=object)
     return FoldPlan(
-        protocol=protocol,
+        protocol=selection.protocol,
         speaker_independent=speaker_independent,
         classes=selection.classes,
         label_map=dict(selection.label_map),
@@ -86,14 +74,14 @@ def finish(
             Fold(**{part: tuple(sorted(ids[getattr(fold, part)])) for part in PARTS})
             for fold in folds
         ),
-        seed=seed,
+        seed=selection.seed,
         notes=tuple(said),
     )
 
 
-def _single_speaker_faults(selection: Selection, folds: Sequence[Parts]) -> list[str]:
+def _single_speaker_errors(selection: Selection, folds: Sequence[Parts]) -> list[str]:
     """Classes with one speaker, where a fold would need that speaker on both sides."""
-    faults = []
+    errors = []
     speakers = np.array(selection.speakers, dtype=object)
     for index, name in enumerate(selection.classes):
         having = sorted(set(speakers[selection.labels == index]))
@@ -103,11 +91,11 @@ def _single_speaker_faults(selection: Selection, folds: Sequence[Parts]) -> list
             for fold in folds
         )
         if len(having) == 1 and lost:
-            faults.append(
+            errors.append(
                 f"class '{name}' has a single speaker, '{having[0]}', who cannot be in train and "
                 "test at once"
             )
-    return faults
+    return errors
 
 
 def _sharing_notes(selection: Selection, folds: Sequence[Parts]) -> list[str]:
@@ -134,7 +122,7 @@ def _dev_speaker_notes(selection: Selection, folds: Sequence[Parts]) -> list[str
     if not few:
         return []
     return [
-        f"Few dev speakers: {min(counts)} to {max(counts)} a fold (fewer than {_FEW_SPEAKERS} in "
+        f"Few dev speakers: {min(counts)} to {max(counts)} per fold (fewer than {_FEW_SPEAKERS} in "
         f"{_folds(few)}); the choice between trials is noisy."
     ]
 

@@ -7,7 +7,8 @@ ones it is a stratified tenth of all utterances.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -15,8 +16,8 @@ import pyarrow as pa
 
 from serplatform.arrays import IntArray
 from serplatform.errors import BadInputError
-from serplatform.protocols.base import PROTOCOLS, FoldPlan, Protocol
-from serplatform.protocols.finish import Parts, complement, finish
+from serplatform.protocols.base import PROTOCOLS, FoldPlan, SplitScheme
+from serplatform.protocols.finish import Parts, finish
 from serplatform.protocols.partition import (
     DEV_SHARE,
     RANDOM_DEV_SHARE,
@@ -28,7 +29,6 @@ from serplatform.protocols.partition import (
     tied,
 )
 from serplatform.protocols.selection import Selection, column, select
-from serplatform.seeding import derive_seed
 
 _SPLITS = {
     "train": "train training trn tr",
@@ -38,17 +38,58 @@ _SPLITS = {
 _SPLIT_OF = {alias: part for part, aliases in _SPLITS.items() for alias in aliases.split()}
 
 
-def fold_rng(seed: int, *path: str | int) -> np.random.Generator:
-    """A generator that depends on the seed and on what it is for, and on nothing else."""
-    return np.random.default_rng(derive_seed(seed, "protocol", *path))
+class SelectionScheme(SplitScheme):
+    """A protocol that selects utterances by label and divides them; a subclass divides.
 
-
-def parse_count(protocol: str, argument: str | None) -> int:
-    """Read K of ``name:K``.
-
-    Raises:
-        BadInputError: it is missing or not a whole number of at least 2.
+    Attributes:
+        label_map: corpus label to class; None keeps every label as its own class.
+        counted: whether it takes a number of folds after a colon.
     """
+
+    label_map: ClassVar[Mapping[str, str] | None] = None
+    counted: ClassVar[bool] = False
+
+    @abstractmethod
+    def folds(self, selection: Selection, count: int, notes: list[str]) -> list[Parts]:
+        """Divide the utterances.
+
+        Args:
+            selection: N utterances.
+            count: folds asked for; 0 where the protocol takes no number.
+            notes: takes sentences to show.
+
+        Raises:
+            BadInputError: it cannot divide them.
+        """
+
+    def keep(self, utterances: pa.Table) -> list[bool] | None:
+        """Which rows it considers at all; None: all."""
+        return None
+
+    def plan(self, utterances: pa.Table, *, argument: str | None, seed: int) -> FoldPlan:
+        """See the base class."""
+        count, name = 0, self.name
+        if self.counted:
+            count = _parse_count(name, argument)
+            name = f"{name}:{count}"
+        elif argument is not None:
+            raise BadInputError(
+                f"protocol '{name}' takes no argument; write it without ':{argument}'"
+            )
+        selection = select(
+            utterances,
+            protocol=name,
+            seed=seed,
+            label_map=self.label_map,
+            keep=self.keep(utterances),
+        )
+        notes: list[str] = []
+        folds = self.folds(selection, count, notes)
+        return finish(selection, folds, speaker_independent=self.speaker_independent, notes=notes)
+
+
+def _parse_count(protocol: str, argument: str | None) -> int:
+    """Read K of ``name:K``, a whole number of at least 2."""
     if argument is None or not argument.isdecimal() or int(argument) < 2:
         raise BadInputError(
             f"protocol '{protocol}' needs a number of folds of at least 2 after a colon, e.g. "
@@ -57,52 +98,18 @@ def parse_count(protocol: str, argument: str | None) -> int:
     return int(argument)
 
 
-def refuse_argument(protocol: str, argument: str | None) -> None:
-    """Raise if a protocol without an argument was given one."""
-    if argument is not None:
-        raise BadInputError(
-            f"protocol '{protocol}' takes no argument; write it without ':{argument}'"
-        )
-
-
-def speaker_folds(selection: Selection, *, count: int, protocol: str, seed: int) -> list[Parts]:
-    """K folds of whole speakers, balanced over classes, speakers and genders.
-
-    Raises:
-        BadInputError: there are fewer speakers than folds.
-    """
-    units = selection.speaker_units()
-    available = int(units.max()) + 1
-    if count > available:
-        raise BadInputError(
-            f"protocol '{protocol}': {count} folds of different speakers need at least {count} "
-            f"speakers, and the dataset has {available}{tied(selection)}; use fewer folds"
-        )
-    fold = assign(
-        units,
-        speaker_properties(selection),
-        [1.0 / count] * count,
-        fold_rng(seed, "folds"),
-    )
-    tests = [np.flatnonzero(fold == number) for number in range(count)]
-    return with_dev_speakers(selection, tests, protocol=protocol, seed=seed)
-
-
-def with_dev_speakers(
-    selection: Selection, tests: Sequence[IntArray], *, protocol: str, seed: int
-) -> list[Parts]:
+def with_dev_speakers(selection: Selection, tests: Sequence[IntArray]) -> list[Parts]:
     """Folds of given test parts; each dev part is carved from the rest by speaker."""
     units = selection.speaker_units()
     folds = []
     for number, test in enumerate(tests):
-        rest = complement(selection, test)
-        rng = fold_rng(seed, "dev", number)
-        dev = carve_dev(selection, rest, units, rng, protocol=protocol)
-        folds.append(Parts(complement(selection, test, dev), dev, test))
+        rest = selection.without(test)
+        dev = carve_dev(selection, rest, units, selection.rng("dev", number))
+        folds.append(Parts(selection.without(test, dev), dev, test))
     return folds
 
 
-def random_folds(selection: Selection, *, count: int, protocol: str, seed: int) -> list[Parts]:
+def random_folds(selection: Selection, count: int) -> list[Parts]:
     """K stratified random folds of whole recordings, whoever speaks.
 
     Raises:
@@ -110,92 +117,126 @@ def random_folds(selection: Selection, *, count: int, protocol: str, seed: int) 
     """
     available = int(selection.groups.max()) + 1
     if count > available:
+        few = "it is too small to be split: add recordings"
         raise BadInputError(
-            f"protocol '{protocol}': {count} folds need at least {count} different recordings, "
-            f"and the dataset has {available}; "
-            + (
-                "use fewer folds"
-                if available > 2
-                else "it is too small to be split: add recordings"
-            )
+            f"protocol '{selection.protocol}': {count} folds need at least {count} different "
+            f"recordings, and the dataset has {available}; "
+            + ("use fewer folds" if available > 2 else few)
         )
     shares = [1.0 / count] * count
-    fold = assign_stratified(selection.groups, selection.labels, shares, fold_rng(seed, "folds"))
-    tests = [np.flatnonzero(fold == number) for number in range(count)]
-    return with_random_dev(selection, tests, protocol=protocol, seed=seed)
+    fold = assign_stratified(selection.groups, selection.labels, shares, selection.rng("folds"))
+    return with_random_dev(selection, [np.flatnonzero(fold == number) for number in range(count)])
 
 
-def with_random_dev(
-    selection: Selection, tests: Sequence[IntArray], *, protocol: str, seed: int
-) -> list[Parts]:
+def with_random_dev(selection: Selection, tests: Sequence[IntArray]) -> list[Parts]:
     """Folds of given test parts; each dev part is a stratified random tenth of everything."""
     folds = []
     for number, test in enumerate(tests):
-        rest = complement(selection, test)
+        rest = selection.without(test)
         share = min(0.5, RANDOM_DEV_SHARE * len(selection) / max(len(rest), 1))
-        rng = fold_rng(seed, "dev", number)
-        dev = carve_dev_at_random(selection, rest, rng, protocol=protocol, share=share)
-        folds.append(Parts(complement(selection, test, dev), dev, test))
+        dev = carve_dev_at_random(selection, rest, selection.rng("dev", number), share)
+        folds.append(Parts(selection.without(test, dev), dev, test))
     return folds
 
 
+def fixed_speaker_tests(
+    selection: Selection, group_of: Callable[[str], int], count: int, notes: list[str]
+) -> list[IntArray]:
+    """Test parts that a corpus's protocol fixes by speaker; groups without a speaker are dropped.
+
+    Args:
+        selection: the protocol's utterances.
+        group_of: speaker id to group 0..count-1; raises BadInputError for a foreign speaker.
+        count: groups.
+        notes: takes a sentence where groups are dropped.
+
+    Raises:
+        BadInputError: fewer than three groups have a speaker.
+    """
+    group = np.array([group_of(speaker) for speaker in selection.speakers], np.int64)
+    tests = [np.flatnonzero(group == number) for number in np.unique(group)]
+    if len(tests) < 3:
+        raise BadInputError(
+            f"protocol '{selection.protocol}': the dataset's speakers are in {len(tests)} of its "
+            f"{count} groups, and it needs three; prepare the whole corpus, or use "
+            "'speaker-kfold:K'"
+        )
+    if len(tests) < count:
+        notes.append(f"Only {len(tests)} of {count} folds: the dataset lacks the other actors.")
+    return tests
+
+
+def rotate(selection: Selection, tests: Sequence[IntArray]) -> list[Parts]:
+    """Folds whose dev part is the next fold's test part, cyclically."""
+    return [
+        Parts(selection.without(test, dev), dev, test)
+        for test, dev in zip(tests, [*tests[1:], tests[0]], strict=True)
+    ]
+
+
 @PROTOCOLS.register("speaker-kfold")
-class SpeakerKFold(Protocol):
+class SpeakerKFold(SelectionScheme):
     """``speaker-kfold:K``: K folds of whole speakers."""
 
     name: ClassVar[str] = "speaker-kfold"
     description: ClassVar[str] = "K folds of whole speakers, balanced over classes and genders"
     speaker_independent: ClassVar[bool] = True
+    example_argument: ClassVar[str | None] = "5"
+    counted: ClassVar[bool] = True
 
-    def plan(self, utterances: pa.Table, *, argument: str | None, seed: int) -> FoldPlan:
-        count = parse_count(self.name, argument)
-        name = f"{self.name}:{count}"
-        selection = select(utterances, protocol=name)
-        folds = speaker_folds(selection, count=count, protocol=name, seed=seed)
-        return finish(selection, folds, protocol=name, speaker_independent=True, seed=seed)
+    def folds(self, selection: Selection, count: int, notes: list[str]) -> list[Parts]:
+        """K folds, balanced over classes, speakers and genders; see the base class."""
+        units = selection.speaker_units()
+        available = int(units.max()) + 1
+        if count > available:
+            raise BadInputError(
+                f"protocol '{selection.protocol}': {count} folds of different speakers need at "
+                f"least {count} speakers, and the dataset has {available}{tied(selection)}; use "
+                "fewer folds"
+            )
+        shares = [1.0 / count] * count
+        fold = assign(units, speaker_properties(selection), shares, selection.rng("folds"))
+        tests = [np.flatnonzero(fold == number) for number in range(count)]
+        return with_dev_speakers(selection, tests)
 
 
 @PROTOCOLS.register("loso")
-class LeaveOneSpeakerOut(Protocol):
+class LeaveOneSpeakerOut(SelectionScheme):
     """Each speaker tests once; the dev speakers are carved from the others."""
 
     name: ClassVar[str] = "loso"
     description: ClassVar[str] = "leave one speaker out"
     speaker_independent: ClassVar[bool] = True
 
-    def plan(self, utterances: pa.Table, *, argument: str | None, seed: int) -> FoldPlan:
-        refuse_argument(self.name, argument)
-        selection = select(utterances, protocol=self.name)
+    def folds(self, selection: Selection, count: int, notes: list[str]) -> list[Parts]:
+        """One fold per speaker, in the order of their names; see the base class."""
         units = selection.speaker_units()
         first = {units[i]: speaker for i, speaker in reversed(list(enumerate(selection.speakers)))}
         order = sorted(first, key=lambda unit: first[unit])
-        tests = [np.flatnonzero(units == unit) for unit in order]
-        folds = with_dev_speakers(selection, tests, protocol=self.name, seed=seed)
-        return finish(selection, folds, protocol=self.name, speaker_independent=True, seed=seed)
+        return with_dev_speakers(selection, [np.flatnonzero(units == unit) for unit in order])
 
 
 @PROTOCOLS.register("random-kfold")
-class RandomKFold(Protocol):
+class RandomKFold(SelectionScheme):
     """``random-kfold:K``: K stratified random folds; speakers are shared."""
 
     name: ClassVar[str] = "random-kfold"
     description: ClassVar[str] = "K stratified random folds; speakers are in train and test"
     speaker_independent: ClassVar[bool] = False
+    example_argument: ClassVar[str | None] = "5"
+    counted: ClassVar[bool] = True
 
-    def plan(self, utterances: pa.Table, *, argument: str | None, seed: int) -> FoldPlan:
-        count = parse_count(self.name, argument)
-        name = f"{self.name}:{count}"
-        selection = select(utterances, protocol=name)
-        folds = random_folds(selection, count=count, protocol=name, seed=seed)
-        return finish(selection, folds, protocol=name, speaker_independent=False, seed=seed)
+    def folds(self, selection: Selection, count: int, notes: list[str]) -> list[Parts]:
+        """See :func:`random_folds`."""
+        return random_folds(selection, count)
 
 
 @PROTOCOLS.register("column")
-class Column(Protocol):
+class ColumnScheme(SplitScheme):
     """``column`` or ``column:NAME``: parts that the corpus's own table gives.
 
     A column whose values are names of parts (train, dev or validation, test or eval) makes one
-    fold; any other column makes one fold a value, which tests. ``column`` alone takes ``split``
+    fold; any other column makes one fold per value, which tests. ``column`` alone takes ``split``
     where it names train and test, else ``fold``. Rows without a value are left out. A dev part
     that the column does not give is carved by speaker if no speaker is in two of the given
     parts, and else at random.
@@ -204,37 +245,32 @@ class Column(Protocol):
     name: ClassVar[str] = "column"
     description: ClassVar[str] = "the parts that the columns 'split' or 'fold' give"
     speaker_independent: ClassVar[bool] = False
+    example_argument: ClassVar[str | None] = "fold"
 
     def plan(self, utterances: pa.Table, *, argument: str | None, seed: int) -> FoldPlan:
         chosen = argument or self._find(utterances)
         name = f"{self.name}:{chosen}"
         values = self._values(utterances, chosen, name)
-        selection = select(utterances, protocol=name, keep=[bool(value) for value in values])
+        keep = [bool(value) for value in values]
+        selection = select(utterances, protocol=name, seed=seed, keep=keep)
         kept = np.array([values[row] for row in selection.rows], dtype=object)
         notes: list[str] = []
         if _is_split(values):
             parts = np.array([_SPLIT_OF[str(value).lower()] for value in kept], dtype=object)
             independent = _speakers_apart(selection, parts)
-            folds = [self._one_fold(selection, parts, independent, name, seed, notes)]
+            folds = [self._one_fold(selection, parts, independent, notes)]
         else:
             names = sorted(set(kept), key=_natural)
             if len(names) < 2:
                 raise BadInputError(
-                    f"protocol '{name}': the column has the single value '{names[0]}'; one fold a "
-                    "value needs at least two, or the words train and test"
+                    f"protocol '{name}': the column has the single value '{names[0]}'; one "
+                    "fold per value needs at least two, or the words train and test"
                 )
             independent = _speakers_apart(selection, kept)
             tests = [np.flatnonzero(kept == value) for value in names]
             carve = with_dev_speakers if independent else with_random_dev
-            folds = carve(selection, tests, protocol=name, seed=seed)
-        return finish(
-            selection,
-            folds,
-            protocol=name,
-            speaker_independent=independent,
-            seed=seed,
-            notes=notes,
-        )
+            folds = carve(selection, tests)
+        return finish(selection, folds, speaker_independent=independent, notes=notes)
 
     def _find(self, utterances: pa.Table) -> str:
         split = column(utterances, "split")
@@ -261,31 +297,25 @@ class Column(Protocol):
         return values
 
     def _one_fold(
-        self,
-        selection: Selection,
-        parts: np.ndarray,
-        independent: bool,
-        name: str,
-        seed: int,
-        notes: list[str],
+        self, selection: Selection, parts: np.ndarray, independent: bool, notes: list[str]
     ) -> Parts:
         train, dev, test = (np.flatnonzero(parts == part) for part in ("train", "dev", "test"))
         if not len(train) or not len(test):
             lacking = "train" if not len(train) else "test"
             raise BadInputError(
-                f"protocol '{name}': no utterance is in '{lacking}'; the column must name at least "
-                "train and test"
+                f"protocol '{selection.protocol}': no utterance is in '{lacking}'; the column must "
+                "name at least train and test"
             )
         if len(dev):
             return Parts(train, dev, test)
-        rng = fold_rng(seed, "dev", 0)
+        rng = selection.rng("dev", 0)
         if independent:
             notes.append("The column gives no dev part: it was carved from train by speaker.")
             units = selection.speaker_units()
-            dev = carve_dev(selection, train, units, rng, protocol=name)
+            dev = carve_dev(selection, train, units, rng)
         else:
             notes.append("The column gives no dev part: it was carved from train at random.")
-            dev = carve_dev_at_random(selection, train, rng, protocol=name, share=DEV_SHARE / 2)
+            dev = carve_dev_at_random(selection, train, rng, DEV_SHARE / 2)
         return Parts(np.setdiff1d(train, dev), dev, test)
 
 
@@ -310,36 +340,3 @@ def _natural(text: str) -> tuple[int, float, str]:
         return (0, float(text), text)
     except ValueError:
         return (1, 0.0, text)
-
-
-def fixed_speaker_tests(
-    selection: Selection, group_of: Callable[[str], int], *, count: int, protocol: str
-) -> list[IntArray]:
-    """Test parts that a corpus's protocol fixes by speaker; groups without a speaker are dropped.
-
-    Args:
-        selection: the protocol's utterances.
-        group_of: speaker id to group 0..count-1; raises BadInputError for a foreign speaker.
-        count: groups.
-        protocol: its name, for messages.
-
-    Raises:
-        BadInputError: fewer than three groups have a speaker.
-    """
-    group = np.array([group_of(speaker) for speaker in selection.speakers], np.int64)
-    tests = [np.flatnonzero(group == number) for number in range(count)]
-    tests = [test for test in tests if len(test)]
-    if len(tests) < 3:
-        raise BadInputError(
-            f"protocol '{protocol}': the dataset's speakers are in {len(tests)} of its {count} "
-            "groups, and it needs three; prepare the whole corpus, or use 'speaker-kfold:K'"
-        )
-    return tests
-
-
-def rotate(selection: Selection, tests: Sequence[IntArray]) -> list[Parts]:
-    """Folds whose dev part is the next fold's test part, cyclically."""
-    return [
-        Parts(complement(selection, test, dev), dev, test)
-        for test, dev in zip(tests, [*tests[1:], tests[0]], strict=True)
-    ]

@@ -14,10 +14,10 @@ import numpy as np
 import pyarrow as pa
 
 from serplatform.errors import BadInputError
-from serplatform.protocols.base import PROTOCOLS, FoldPlan, Protocol
-from serplatform.protocols.finish import finish
-from serplatform.protocols.generic import random_folds, refuse_argument, rotate
-from serplatform.protocols.selection import Selection, column, select
+from serplatform.protocols.base import PROTOCOLS
+from serplatform.protocols.finish import Parts
+from serplatform.protocols.generic import SelectionScheme, random_folds, rotate
+from serplatform.protocols.selection import Selection, column
 
 _FOUR = {name: name for name in ("neutral", "happy", "sad", "angry")}
 #: excited counts as happy: 5,531 utterances in the complete corpus
@@ -41,45 +41,24 @@ def session_number(session: str, protocol: str) -> int:
     return int(number[1])
 
 
-class _SessionProtocol(Protocol):
+class _SessionScheme(SelectionScheme):
     """Whole sessions test; the session after it, cyclically, is dev."""
 
     speaker_independent: ClassVar[bool] = True
-    label_map: ClassVar[Mapping[str, str]] = FOUR_MERGED
+    label_map: ClassVar[Mapping[str, str] | None] = FOUR_MERGED
     #: keep only utterances of improvised dialogs
     improvised: ClassVar[bool] = False
     #: only this session tests
     only: ClassVar[int | None] = None
 
-    def plan(self, utterances: pa.Table, *, argument: str | None, seed: int) -> FoldPlan:
-        refuse_argument(self.name, argument)
-        keep = None
-        if self.improvised:
-            keep = ["impro" in name for name in column(utterances, "utterance_id")]
-        selection = select(utterances, protocol=self.name, label_map=self.label_map, keep=keep)
-        sessions, numbers = self._sessions(selection)
-        tests = [np.flatnonzero(sessions == number) for number in numbers]
-        folds = rotate(selection, tests)
-        notes = ["The dev part of each fold is the session after the test session, cyclically."]
-        if self.only is not None:
-            if self.only not in numbers:
-                raise BadInputError(
-                    f"protocol '{self.name}' tests session {self.only}, and the dataset has only "
-                    f"sessions {', '.join(map(str, numbers))}; prepare the whole corpus"
-                )
-            folds = [folds[numbers.index(self.only)]]
-        elif len(numbers) < 5:
-            notes.append(f"Only {len(numbers)} of 5 folds: the dataset lacks the other sessions.")
-        return finish(
-            selection,
-            folds,
-            protocol=self.name,
-            speaker_independent=True,
-            seed=seed,
-            notes=notes,
-        )
+    def keep(self, utterances: pa.Table) -> list[bool] | None:
+        """Improvised dialogs; see the base class."""
+        if not self.improvised:
+            return None
+        return ["impro" in name for name in column(utterances, "utterance_id")]
 
-    def _sessions(self, selection: Selection) -> tuple[np.ndarray, list[int]]:
+    def folds(self, selection: Selection, count: int, notes: list[str]) -> list[Parts]:
+        """See the base class."""
         sessions = np.array([session_number(s, self.name) for s in selection.sessions], np.int64)
         numbers = sorted(set(sessions.tolist()))
         if len(numbers) < 3:
@@ -87,11 +66,24 @@ class _SessionProtocol(Protocol):
                 f"protocol '{self.name}' needs at least three sessions (train, dev, test), and the "
                 f"dataset has {len(numbers)}; prepare the whole corpus"
             )
-        return sessions, numbers
+        folds = rotate(selection, [np.flatnonzero(sessions == number) for number in numbers])
+        notes.append("The dev part of each fold is the session after the test session, cyclically.")
+        if self.only is None:
+            if len(numbers) < 5:
+                notes.append(
+                    f"Only {len(numbers)} of 5 folds: the dataset lacks the other sessions."
+                )
+            return folds
+        if self.only not in numbers:
+            raise BadInputError(
+                f"protocol '{self.name}' tests session {self.only}, and the dataset has only "
+                f"sessions {', '.join(map(str, numbers))}; prepare the whole corpus"
+            )
+        return [folds[numbers.index(self.only)]]
 
 
 @PROTOCOLS.register("iem4-session5")
-class Iem4Session5(_SessionProtocol):
+class Iem4Session5(_SessionScheme):
     """Session 5 tests, session 1 selects, 2 to 4 train.
 
     Jalal, Milner and Hain (2020) train on sessions 1 to 4 and name no dev part.
@@ -103,7 +95,7 @@ class Iem4Session5(_SessionProtocol):
 
 
 @PROTOCOLS.register("iem4-session-5fold")
-class Iem4Session5Fold(_SessionProtocol):
+class Iem4Session5Fold(_SessionScheme):
     """Leave one session out, four classes, excited merged into happy."""
 
     name: ClassVar[str] = "iem4-session-5fold"
@@ -111,46 +103,38 @@ class Iem4Session5Fold(_SessionProtocol):
 
 
 @PROTOCOLS.register("iemocap-improvised-5fold")
-class IemocapImprovised5Fold(_SessionProtocol):
+class IemocapImprovised5Fold(_SessionScheme):
     """Leave one session out; improvised dialogs, four classes without excited (2,280)."""
 
     name: ClassVar[str] = "iemocap-improvised-5fold"
     description: ClassVar[str] = "IEMOCAP improvised, four classes, leave one session out"
-    label_map: ClassVar[Mapping[str, str]] = _FOUR
+    label_map: ClassVar[Mapping[str, str] | None] = _FOUR
     improvised: ClassVar[bool] = True
 
 
-class _RandomProtocol(Protocol):
+class _RandomScheme(SelectionScheme):
     """Stratified random folds of some classes; speakers are shared."""
 
     speaker_independent: ClassVar[bool] = False
-    label_map: ClassVar[Mapping[str, str]]
-    count: ClassVar[int]
-    #: leave out utterances that the release does not align
-    aligned: ClassVar[bool] = False
+    num_folds: ClassVar[int]
 
-    def plan(self, utterances: pa.Table, *, argument: str | None, seed: int) -> FoldPlan:
-        refuse_argument(self.name, argument)
-        keep = None
-        if self.aligned:
-            keep = [value != "no" for value in column(utterances, "forced_alignment")]
-        selection = select(utterances, protocol=self.name, label_map=self.label_map, keep=keep)
-        folds = random_folds(selection, count=self.count, protocol=self.name, seed=seed)
-        return finish(selection, folds, protocol=self.name, speaker_independent=False, seed=seed)
+    def folds(self, selection: Selection, count: int, notes: list[str]) -> list[Parts]:
+        """See the base class."""
+        return random_folds(selection, self.num_folds)
 
 
 @PROTOCOLS.register("iem4-random-5fold")
-class Iem4Random5Fold(_RandomProtocol):
+class Iem4Random5Fold(_RandomScheme):
     """Five stratified random folds, four classes: Li et al. 2020, Section 4.1."""
 
     name: ClassVar[str] = "iem4-random-5fold"
     description: ClassVar[str] = "IEMOCAP, four classes, five random folds"
-    label_map: ClassVar[Mapping[str, str]] = FOUR_MERGED
-    count: ClassVar[int] = 5
+    label_map: ClassVar[Mapping[str, str] | None] = FOUR_MERGED
+    num_folds: ClassVar[int] = 5
 
 
 @PROTOCOLS.register("iem7-random-10fold")
-class Iem7Random10Fold(_RandomProtocol):
+class Iem7Random10Fold(_RandomScheme):
     """Ten random folds of 8:1:1, seven classes: Lee, Yoon and Jung 2020, Section 4.1.
 
     The paper cuts the audio by the release's forced alignment, which two utterances lack; so
@@ -159,6 +143,9 @@ class Iem7Random10Fold(_RandomProtocol):
 
     name: ClassVar[str] = "iem7-random-10fold"
     description: ClassVar[str] = "IEMOCAP, seven classes, ten random folds of 8:1:1"
-    label_map: ClassVar[Mapping[str, str]] = SEVEN
-    count: ClassVar[int] = 10
-    aligned: ClassVar[bool] = True
+    label_map: ClassVar[Mapping[str, str] | None] = SEVEN
+    num_folds: ClassVar[int] = 10
+
+    def keep(self, utterances: pa.Table) -> list[bool]:
+        """Utterances that the release aligns; see the base class."""
+        return [value != "no" for value in column(utterances, "forced_alignment")]

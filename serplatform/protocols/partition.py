@@ -128,8 +128,6 @@ def carve_dev(
     candidates: IntArray,
     units: IntArray,
     rng: np.random.Generator,
-    *,
-    protocol: str,
     share: float = DEV_SHARE,
 ) -> IntArray:
     """Choose whole units (speakers) of a training part as its dev part.
@@ -143,7 +141,6 @@ def carve_dev(
         candidates: (M,) positions in the selection to choose from.
         units: (N,) unit of every utterance of the selection.
         rng: draws the subsets.
-        protocol: its name, for messages.
         share: of the candidate units.
 
     Returns:
@@ -155,8 +152,8 @@ def carve_dev(
     names, local = np.unique(units[candidates], return_inverse=True)
     if len(names) < 2:
         raise BadInputError(
-            f"protocol '{protocol}' needs at least two speakers besides the test speakers, one "
-            f"to train and one for dev; it has {len(names)}{tied(selection)}. Use "
+            f"protocol '{selection.protocol}' needs at least two speakers besides the test "
+            f"speakers, one to train and one for dev; it has {len(names)}{tied(selection)}. Use "
             "'random-kfold:K', which divides utterances"
         )
     size = max(round(share * len(names)), min(2, len(names) // 3), min(3, len(names) // 4), 1)
@@ -193,8 +190,6 @@ def carve_dev_at_random(
     selection: Selection,
     candidates: IntArray,
     rng: np.random.Generator,
-    *,
-    protocol: str,
     share: float,
 ) -> IntArray:
     """Choose a stratified random dev part of a training part; groups stay whole.
@@ -203,7 +198,6 @@ def carve_dev_at_random(
         selection: the protocol's utterances.
         candidates: (M,) positions to choose from.
         rng: draws them.
-        protocol: its name, for messages.
         share: of the candidates.
 
     Returns:
@@ -215,7 +209,7 @@ def carve_dev_at_random(
     groups, labels = selection.groups[candidates], selection.labels[candidates]
     if len(np.unique(groups)) < 2:
         raise BadInputError(
-            f"protocol '{protocol}': too few utterances to train on and to select with "
+            f"protocol '{selection.protocol}': too few utterances to train on and to select with "
             f"({len(candidates)} in one group); it needs more data"
         )
     part = assign_stratified(groups, labels, (1.0 - share, share), rng)

@@ -11,7 +11,6 @@ import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,11 +20,11 @@ from serplatform.artifacts.files import SCHEMA_VERSION, read_json, write_json
 from serplatform.artifacts.records import checked
 from serplatform.artifacts.run import FoldFile
 from serplatform.config import digest
-from serplatform.errors import ArtifactError, BadInputError, LeakError, unknown_name
-from serplatform.protocols.base import PARTS, PROTOCOLS, Fold, FoldPlan, Protocol
+from serplatform.errors import ArtifactError, BadInputError, LeakError
+from serplatform.protocols.base import PARTS, PROTOCOLS, Fold, FoldPlan
 from serplatform.protocols.selection import column, recording_groups
 
-_MOST_FAULTS = 20
+_MOST_ERRORS = 20
 
 
 def make_plan(
@@ -44,10 +43,7 @@ def make_plan(
         LeakError: the protocol's fixed parts put one recording on two sides.
     """
     base, _, argument = name.partition(":")
-    if base not in PROTOCOLS.names():
-        raise BadInputError(unknown_name("protocol", base, PROTOCOLS.names()))
-    protocol: Protocol = PROTOCOLS.get(base)()
-    plan = protocol.plan(utterances, argument=argument or None, seed=seed)
+    plan = PROTOCOLS.get(base)().plan(utterances, argument=argument or None, seed=seed)
     if classes is not None:
         order = {label: position for position, label in enumerate(classes)}
         kept = sorted(plan.classes, key=lambda label: order.get(label, len(order)))
@@ -79,22 +75,22 @@ def check_plan(plan: FoldPlan, utterances: pa.Table) -> None:
     groups = recording_groups(utterances)
     first = np.unique(groups, return_index=True)[1]
     eldest = [ids[row] for row in first]
-    faults: list[str] = []
+    errors: list[str] = []
     leaks: list[str] = []
     for number, fold in enumerate(plan.folds):
         parts = {part: getattr(fold, part) for part in PARTS}
         rows: dict[str, IntArray] = {}
         for part, members in parts.items():
             if not members:
-                faults.append(f"fold {number}: the {part} part is empty")
-            # a name that the table has not gets a row beyond its end
+                errors.append(f"fold {number}: the {part} part is empty")
+            # a name that is not in the table gets a row beyond its end
             numbered = (row_of.setdefault(name, len(row_of)) for name in members)
             listed = np.fromiter(numbered, np.int64, len(members))
             rows[part] = listed
             unknown = [members[i] for i in np.flatnonzero(listed >= num_rows)]
-            faults += [f"fold {number}, {part}: '{n}' is not in the dataset" for n in unknown]
+            errors += [f"fold {number}, {part}: '{n}' is not in the dataset" for n in unknown]
             wrong = [i for i in np.flatnonzero(listed < num_rows) if not labelled[listed[i]]]
-            faults += [
+            errors += [
                 f"fold {number}, {part}: '{members[i]}' is labelled '{emotions[listed[i]]}', which "
                 "is no label of the plan"
                 for i in wrong
@@ -118,13 +114,13 @@ def check_plan(plan: FoldPlan, utterances: pa.Table) -> None:
         raise LeakError(
             f"protocol '{plan.protocol}': test information would leak into training "
             f"({len(leaks)} case(s)); correct the split so that each is in one part:",
-            leaks[:_MOST_FAULTS],
+            leaks[:_MOST_ERRORS],
         )
-    if faults:
+    if errors:
         raise BadInputError(
-            f"protocol '{plan.protocol}' does not fit the dataset ({len(faults)} fault(s)); make "
+            f"protocol '{plan.protocol}' does not fit the dataset ({len(errors)} error(s)); make "
             "the folds again from this dataset:",
-            faults[:_MOST_FAULTS],
+            errors[:_MOST_ERRORS],
         )
 
 
@@ -148,13 +144,7 @@ def _leaks(
 ) -> list[str]:
     """Name every value that two parts hold, with an example from each.
 
-    Args:
-        fold: its number.
-        kind: what the values are.
-        parts: utterance ids of each part.
-        rows: their rows; those beyond the codes have no value.
-        codes: (N,) value of each row, -1 for none.
-        values: what the codes stand for.
+    ``codes``: (N,) the value of each row of the table, -1 for none; rows beyond have none.
     """
     coded = {p: np.append(codes, -1)[np.minimum(r, len(codes))] for p, r in rows.items()}
     held = {}
@@ -180,11 +170,11 @@ def _leaks(
 
 def plan_hash(plan: FoldPlan) -> str:
     """SHA-256 (hex) of what decides the numbers: protocol, classes, label map, parts."""
-    value = plan_to_json(plan)
+    value: dict[str, object] = {**plan_to_json(plan)}
     return digest({key: value[key] for key in ("protocol", "classes", "label_map", "folds")})
 
 
-def plan_to_json(plan: FoldPlan) -> dict[str, Any]:
+def plan_to_json(plan: FoldPlan) -> FoldFile:
     """Plain values of a plan, for JSON."""
     return {
         "schema_version": SCHEMA_VERSION,
@@ -194,11 +184,14 @@ def plan_to_json(plan: FoldPlan) -> dict[str, Any]:
         "label_map": dict(plan.label_map),
         "seed": plan.seed,
         "notes": list(plan.notes),
-        "folds": [{part: list(getattr(fold, part)) for part in PARTS} for fold in plan.folds],
+        "folds": [
+            {"train": list(fold.train), "dev": list(fold.dev), "test": list(fold.test)}
+            for fold in plan.folds
+        ],
     }
 
 
-def plan_from_json(value: Any, where: str = "fold file") -> FoldPlan:
+def plan_from_json(value: object, where: str = "fold file") -> FoldPlan:
     """Rebuild a plan from :func:`plan_to_json`'s values.
 
     Args:

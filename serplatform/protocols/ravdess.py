@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
-import pyarrow as pa
 
 from serplatform.errors import BadInputError
-from serplatform.protocols.base import PROTOCOLS, FoldPlan, Protocol
-from serplatform.protocols.finish import finish
+from serplatform.protocols.base import PROTOCOLS
+from serplatform.protocols.finish import Parts
 from serplatform.protocols.generic import (
+    SelectionScheme,
     fixed_speaker_tests,
-    fold_rng,
     random_folds,
-    refuse_argument,
     rotate,
     with_random_dev,
 )
 from serplatform.protocols.partition import assign_stratified
-from serplatform.protocols.selection import select
+from serplatform.protocols.selection import Selection
 
 #: test actors of each fold: Ma et al., "EmoBox: Multilingual Multi-corpus Speech Emotion
 #: Recognition Toolkit and Benchmark", Interspeech 2024
@@ -56,7 +55,7 @@ def actor_fold(speaker: str) -> int:
 
 
 @PROTOCOLS.register("ravdess-speaker-6fold")
-class RavdessSpeaker6Fold(Protocol):
+class RavdessSpeaker6Fold(SelectionScheme):
     """EmoBox's six folds of four actors; dev is the next fold's four actors, cyclically.
 
     So each actor tests once and selects once, and 16 actors train.
@@ -65,31 +64,17 @@ class RavdessSpeaker6Fold(Protocol):
     name: ClassVar[str] = "ravdess-speaker-6fold"
     description: ClassVar[str] = "RAVDESS, six folds of four actors (EmoBox); dev: the next fold's"
     speaker_independent: ClassVar[bool] = True
+    example_speakers: ClassVar[tuple[str, ...]] = tuple(f"actor_{a:02d}" for a in range(1, 25))
 
-    def plan(self, utterances: pa.Table, *, argument: str | None, seed: int) -> FoldPlan:
-        refuse_argument(self.name, argument)
-        selection = select(utterances, protocol=self.name)
-        tests = fixed_speaker_tests(
-            selection, actor_fold, count=len(ACTOR_FOLDS), protocol=self.name
-        )
-        notes = ["The dev part of each fold is the test part of the next one."]
-        if len(tests) < len(ACTOR_FOLDS):
-            notes.append(
-                f"Only {len(tests)} of {len(ACTOR_FOLDS)} folds: the dataset lacks the other "
-                "actors."
-            )
-        return finish(
-            selection,
-            rotate(selection, tests),
-            protocol=self.name,
-            speaker_independent=True,
-            seed=seed,
-            notes=notes,
-        )
+    def folds(self, selection: Selection, count: int, notes: list[str]) -> list[Parts]:
+        """See the base class."""
+        notes.append("The dev part of each fold is the test part of the next one.")
+        tests = fixed_speaker_tests(selection, actor_fold, len(ACTOR_FOLDS), notes)
+        return rotate(selection, tests)
 
 
 @PROTOCOLS.register("ravdess-random-80-20")
-class RavdessRandom8020(Protocol):
+class RavdessRandom8020(SelectionScheme):
     """One stratified random fold: 20 % test, 10 % dev, 70 % train.
 
     Baruah and Banerjee, "Speech Emotion Recognition via Generation using an Attention-based
@@ -101,19 +86,16 @@ class RavdessRandom8020(Protocol):
     description: ClassVar[str] = "RAVDESS, 8 classes, stratified random 80 % / 20 %"
     speaker_independent: ClassVar[bool] = False
 
-    def plan(self, utterances: pa.Table, *, argument: str | None, seed: int) -> FoldPlan:
-        refuse_argument(self.name, argument)
-        selection = select(utterances, protocol=self.name)
+    def folds(self, selection: Selection, count: int, notes: list[str]) -> list[Parts]:
+        """See the base class."""
         part = assign_stratified(
-            selection.groups, selection.labels, (0.8, 0.2), fold_rng(seed, "folds")
+            selection.groups, selection.labels, (0.8, 0.2), selection.rng("folds")
         )
-        tests = [np.flatnonzero(part == 1)]
-        folds = with_random_dev(selection, tests, protocol=self.name, seed=seed)
-        return finish(selection, folds, protocol=self.name, speaker_independent=False, seed=seed)
+        return with_random_dev(selection, [np.flatnonzero(part == 1)])
 
 
 @PROTOCOLS.register("ravdess-random-5fold-4class")
-class RavdessRandom5Fold4Class(Protocol):
+class RavdessRandom5Fold4Class(SelectionScheme):
     """Five stratified random folds of four classes (672 clips).
 
     Li et al., "Learning Fine-Grained Cross Modality Excitement for Speech Emotion Recognition",
@@ -123,10 +105,10 @@ class RavdessRandom5Fold4Class(Protocol):
     name: ClassVar[str] = "ravdess-random-5fold-4class"
     description: ClassVar[str] = "RAVDESS, angry, happy, neutral, sad; five random folds"
     speaker_independent: ClassVar[bool] = False
+    label_map: ClassVar[Mapping[str, str] | None] = {
+        name: name for name in ("angry", "happy", "neutral", "sad")
+    }
 
-    def plan(self, utterances: pa.Table, *, argument: str | None, seed: int) -> FoldPlan:
-        refuse_argument(self.name, argument)
-        label_map = {name: name for name in ("angry", "happy", "neutral", "sad")}
-        selection = select(utterances, protocol=self.name, label_map=label_map)
-        folds = random_folds(selection, count=5, protocol=self.name, seed=seed)
-        return finish(selection, folds, protocol=self.name, speaker_independent=False, seed=seed)
+    def folds(self, selection: Selection, count: int, notes: list[str]) -> list[Parts]:
+        """See the base class."""
+        return random_folds(selection, 5)

@@ -15,7 +15,8 @@ import pyarrow as pa
 
 from serplatform.arrays import IntArray
 from serplatform.errors import BadInputError
-from serplatform.labels import EMOTIONS
+from serplatform.labels import class_order
+from serplatform.seeding import derive_seed
 
 #: spans of one file that share less than one analysis window share nothing, in seconds
 _SHARED = 0.025
@@ -27,6 +28,8 @@ class Selection:
     """The utterances of a protocol.
 
     Attributes:
+        protocol: its name with parameters.
+        seed: decides its random choices.
         utterance_ids: N names.
         labels: (N,) class indices.
         speakers: N speaker ids.
@@ -40,6 +43,8 @@ class Selection:
         notes: what was left out and what is kept together.
     """
 
+    protocol: str
+    seed: int
     utterance_ids: tuple[str, ...]
     labels: IntArray
     speakers: tuple[str, ...]
@@ -60,6 +65,17 @@ class Selection:
             [("speaker", s) for s in self.speakers], [("group", int(g)) for g in self.groups]
         )
 
+    def rng(self, *purpose: str | int) -> np.random.Generator:
+        """A generator that depends on the seed and on its purpose, and on nothing else."""
+        return np.random.default_rng(derive_seed(self.seed, "protocol", *purpose))
+
+    def without(self, *taken: IntArray) -> IntArray:
+        """Positions that are in none of some arrays of positions, sorted."""
+        free = np.ones(len(self), dtype=bool)
+        for positions in taken:
+            free[positions] = False
+        return np.flatnonzero(free)
+
     def tied_speakers(self) -> str:
         """Which speakers share a recording, and so a part; empty where none do."""
         speakers: dict[int, set[str]] = defaultdict(set)
@@ -73,7 +89,7 @@ def components(*keys: Sequence[Hashable | None], pairs: Iterable[tuple[int, int]
     """Connected components of items that share a key.
 
     Args:
-        keys: lists of one key an item each; None connects nothing.
+        keys: lists of one key per item each; None connects nothing.
         pairs: positions of two items that are connected as well.
 
     Returns:
@@ -83,28 +99,19 @@ def components(*keys: Sequence[Hashable | None], pairs: Iterable[tuple[int, int]
         >>> components(["a", "a", "b", "c"], [1, 2, 2, 3])
         array([0, 0, 0, 1])
     """
-    count = len(keys[0])
-    parent = list(range(count))
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
 
-    def root(item: int) -> int:
-        while parent[item] != item:
-            parent[item] = parent[parent[item]]
-            item = parent[item]
-        return item
-
-    def join(one: int, other: int) -> None:
-        one, other = root(one), root(other)
-        parent[max(one, other)] = min(one, other)
-
+    edges = list(pairs)
     for column in keys:
         first: dict[Hashable, int] = {}
-        for item, key in enumerate(column):
-            if key is not None:
-                join(first.setdefault(key, item), item)
-    for pair in pairs:
-        join(*pair)
-    numbers: dict[int, int] = {}
-    return np.array([numbers.setdefault(root(i), len(numbers)) for i in range(count)], np.int64)
+        named = ((item, key) for item, key in enumerate(column) if key is not None)
+        edges += [(first.setdefault(key, item), item) for item, key in named]
+    one, other = np.array(edges, np.int64).reshape(-1, 2).T
+    count = len(keys[0])
+    graph = coo_array((np.ones(len(edges), bool), (one, other)), shape=(count, count))
+    numbers: IntArray = connected_components(graph, directed=False)[1].astype(np.int64)
+    return numbers
 
 
 def recording_groups(utterances: pa.Table) -> IntArray:
@@ -158,21 +165,11 @@ def column(utterances: pa.Table, name: str) -> list[str]:
     return ["" if value is None else str(value) for value in utterances.column(name).to_pylist()]
 
 
-def ordered_classes(names: Iterable[str]) -> tuple[str, ...]:
-    """Class names in the vocabulary's order, then others by name.
-
-    Example:
-        >>> ordered_classes(["smug", "sad", "neutral"])
-        ('neutral', 'sad', 'smug')
-    """
-    known = {name: position for position, name in enumerate(EMOTIONS)}
-    return tuple(sorted(set(names), key=lambda name: (known.get(name, len(known)), name)))
-
-
 def select(
     utterances: pa.Table,
     *,
     protocol: str,
+    seed: int,
     label_map: Mapping[str, str] | None = None,
     keep: Sequence[bool] | None = None,
 ) -> Selection:
@@ -180,7 +177,8 @@ def select(
 
     Args:
         utterances: table of ``artifacts.UTTERANCE_SCHEMA``.
-        protocol: its name, for messages.
+        protocol: its name with parameters.
+        seed: decides its random choices.
         label_map: corpus label to class; None keeps every label as its own class.
         keep: N flags, which rows the protocol considers at all.
 
@@ -192,20 +190,20 @@ def select(
     flags = [True] * len(emotions) if keep is None else keep
     if label_map is None:
         kept = (e for e, flag in zip(emotions, flags, strict=True) if flag)
-        label_map = {name: name for name in ordered_classes(kept)}
-    classes = ordered_classes(label_map.values())
+        label_map = {name: name for name in class_order(set(kept))}
+    classes = class_order(set(label_map.values()))
     rows = [i for i, e in enumerate(emotions) if flags[i] and e in label_map]
     present = {label_map[emotions[i]] for i in rows}
     missing = [name for name in classes if name not in present]
     if missing:
         raise BadInputError(
             f"protocol '{protocol}' needs utterances labelled {', '.join(missing)}, and the "
-            f"dataset has none; its labels are {', '.join(ordered_classes(emotions))}"
+            f"dataset has none; its labels are {', '.join(class_order(set(emotions)))}"
         )
     if len(classes) < 2:
         raise BadInputError(
             f"protocol '{protocol}' needs at least two classes; the dataset's labels are "
-            f"{', '.join(ordered_classes(emotions)) or 'none'}"
+            f"{', '.join(class_order(set(emotions))) or 'none'}"
         )
     ids = column(utterances, "utterance_id")
     twice = [name for name, n in Counter(ids[i] for i in rows).items() if n > 1]
@@ -217,7 +215,7 @@ def select(
     if sum(not flag for flag in flags):
         notes.append(f"{sum(not f for f in flags)} utterances are not part of the protocol.")
     if left_out:
-        listed = ", ".join(f"{left_out[name]} {name}" for name in ordered_classes(left_out))
+        listed = ", ".join(f"{left_out[name]} {name}" for name in class_order(set(left_out)))
         notes.append(f"Left out because the protocol has no class for them: {listed}.")
     merged = [f"{raw} as {to}" for raw, to in label_map.items() if raw != to and raw in emotions]
     if merged:
@@ -227,6 +225,8 @@ def select(
     speakers, genders = column(utterances, "speaker_id"), column(utterances, "gender")
     sessions = column(utterances, "session")
     return Selection(
+        protocol=protocol,
+        seed=seed,
         utterance_ids=tuple(ids[i] for i in rows),
         labels=np.array([classes.index(label_map[emotions[i]]) for i in rows], np.int64),
         speakers=tuple(speakers[i] for i in rows),

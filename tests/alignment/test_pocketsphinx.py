@@ -12,7 +12,7 @@ import pytest
 
 from serplatform.alignment import pocketsphinx as ps
 from serplatform.alignment.base import Alignment, AlignmentFailure, get_aligner
-from serplatform.alignment.pocketsphinx import PocketSphinxAligner, _make_decoder
+from serplatform.alignment.pocketsphinx import PocketSphinxAligner
 from serplatform.alignment.tidy import is_special
 from serplatform.corpora.audio import read_audio
 from serplatform.corpora.base import CORPORA, Utterance
@@ -173,7 +173,7 @@ def test_a_one_word_utterance_is_aligned(
 def test_possessives_of_known_words_are_pronounced(
     aligner: PocketSphinxAligner, spoken: list[tuple[Utterance, npt.NDArray]]
 ) -> None:
-    assert _make_decoder(lm=None).lookup_word("quilt's") is None
+    assert PocketSphinxAligner()._decoder("align").lookup_word("quilt's") is None
     found = aligner.align(utterance("quilt's gate"), spoken[0][1], RATE)
     assert [w[0] for w in words(found)] == ["quilt's", "gate"]
 

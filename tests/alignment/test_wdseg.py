@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from serplatform.alignment import tidy, wdseg
 from serplatform.alignment.base import Alignment, AlignmentFailure, get_aligner
+from serplatform.alignment.segments import words_of
 from serplatform.alignment.wdseg import SegmentationError, WdsegAligner, read_segmentation
-from serplatform.alignment.words import words_of
 from serplatform.corpora.base import Utterance
 from serplatform.errors import BadInputError
 from tests.support import iemocap_tree

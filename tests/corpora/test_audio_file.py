@@ -17,10 +17,10 @@ import soundfile
 from serplatform.corpora.audio import (
     CANCEL,
     AudioError,
-    file_fault,
+    file_problem,
     judge_audio,
     read_audio,
-    tell_notes,
+    summarize_notes,
 )
 from serplatform.corpora.audio_layout import LESS, MORE, mp3_extent
 
@@ -455,7 +455,7 @@ def test_headers_that_end_or_claim_what_cannot_be_have_a_reason(kind, put):
 def test_what_is_no_audio_is_named_for_what_it_is(content, told, put):
     assert told in reason(put(content))
     if "decoded" not in told and "samples" not in told:
-        assert told in (file_fault(put(content)) or "")
+        assert told in (file_problem(put(content)) or "")
 
 
 @pytest.mark.parametrize("suffix", [".wav", ".raw", ".au", ".vox", ".gsm", ".sd2", ".mp3", ""])
@@ -487,4 +487,4 @@ def test_a_file_that_changes_is_judged_again(tmp_path):
 
 def test_notes_name_the_first_recordings():
     noted = [("is odd", f"{n}.wav") for n in range(5)]
-    assert tell_notes(noted) == ["0.wav, 1.wav, 2.wav and 2 more: is odd"]
+    assert summarize_notes(noted) == ["0.wav, 1.wav, 2.wav and 2 more: is odd"]

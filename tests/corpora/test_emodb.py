@@ -63,9 +63,9 @@ def test_foreign_names_and_copies_are_left_out_with_reasons(tmp_path: Path) -> N
     kept = manifest.utterances[0].path.relative_to(tmp_path).as_posix()
     assert Counter(r.reason.split(" is none")[0] for r in manifest.rejections) == {
         f"another copy of {kept}": 1,
-        "speaker 04": 1,
-        "sentence a03": 1,
-        "unknown label: emotion letter X": 1,
+        "speaker code 04": 1,
+        "sentence code a03": 1,
+        "unknown label: emotion code X": 1,
         "its name is not one of EmoDB": 1,
     }
     assert manifest.notes[0].startswith("1 of the corpus's 535 clips are here; speakers 08, 09")

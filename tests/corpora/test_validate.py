@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from serplatform.corpora.base import Manifest, Utterance
-from serplatform.corpora.validate import class_notes, column_notes, generic_protocol, validate
+from serplatform.corpora.base import Manifest, Utterance, generic_protocol
+from serplatform.corpora.validate import class_notes, column_notes, validate
 from serplatform.errors import BadInputError
 
 

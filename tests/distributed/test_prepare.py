@@ -16,7 +16,7 @@ import pytest
 import soundfile
 
 from serplatform.artifacts.files import read_json
-from serplatform.corpora.base import Manifest, Rejection, Utterance
+from serplatform.corpora.base import Manifest, RejectedUtterance, Utterance
 from serplatform.datasets.dataset import Dataset
 from serplatform.distributed import extraction
 from serplatform.distributed import prepare as prepare_module
@@ -521,7 +521,7 @@ def test_dataset_json_is_plain(in_process: None, tmp_path: Path) -> None:
 
 
 def test_file_names_that_are_not_text_can_be_listed() -> None:
-    odd = Rejection(
+    odd = RejectedUtterance(
         utterance_id="a", path=b"b\xff.wav".decode("utf-8", "surrogateescape"), reason="r"
     )
     assert rejected_csv([odd]) == "utterance_id,path,reason\na,b\\udcff.wav,r\n"

@@ -11,8 +11,7 @@ from serplatform.arrays import FloatArray
 from serplatform.errors import BadInputError
 from serplatform.features.base import FEATURES
 from serplatform.features.clip import Clip, num_frames, power_spectrum
-from serplatform.features.log_mel import LogMelConfig
-from serplatform.features.mel_filters import mel_filters
+from serplatform.features.mel import MelConfig, mel_filters
 from serplatform.features.mfcc import MfccConfig
 
 PRESETS = ("log_mel_23", "log_mel_40", "mfcc_40", "mfcc_40_window")
@@ -200,4 +199,4 @@ def test_unknown_feature_is_named_with_the_nearest() -> None:
 def test_settings_out_of_range_are_refused() -> None:
     with pytest.raises(ValueError, match="n_mfcc = 40 must not exceed n_mels = 20"):
         MfccConfig(n_mels=20)
-    assert LogMelConfig().floor == 1e-10
+    assert MelConfig().floor == 1e-10

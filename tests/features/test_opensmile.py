@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from serplatform.errors import BadInputError
-from serplatform.features import opensmile_base
+from serplatform.features import opensmile
 from serplatform.features.base import FEATURES
 
 
@@ -24,10 +24,10 @@ def without_opensmile(monkeypatch):
             raise ImportError(name)
         return real(name, *rest, **named)
 
-    opensmile_base.smile.cache_clear()
+    opensmile.smile.cache_clear()
     monkeypatch.setattr(builtins, "__import__", importing)
     yield
-    opensmile_base.smile.cache_clear()
+    opensmile.smile.cache_clear()
 
 
 def test_values_are_opensmiles_own():

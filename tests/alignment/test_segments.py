@@ -6,14 +6,14 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serplatform.alignment.tidy import is_special, plain_word
-from serplatform.alignment.words import (
+from serplatform.alignment.segments import (
     divide_silence,
     equal_segments,
     frame_spans,
     overlap_neighbours,
     words_of,
 )
+from serplatform.alignment.tidy import is_special, plain_word
 from serplatform.corpora.base import Span
 
 

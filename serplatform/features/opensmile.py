@@ -1,7 +1,9 @@
-"""What openSMILE's features have in common: the package, its extractors, finite values.
+"""openSMILE's feature sets ComParE 2016 and eGeMAPS v02: functionals and descriptors.
 
 The package ``opensmile`` (``pip install 'serplatform[opensmile]'``) has a licence that allows
 research and not products; it is not installed with the platform.
+
+Shapes: S samples, T frames (1 of functionals), D values.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import numpy as np
 
 from serplatform.arrays import FloatArray
 from serplatform.errors import BadInputError
-from serplatform.features.base import SAMPLING_RATE, FeatureExtractor
+from serplatform.features.base import FEATURES, SAMPLING_RATE, WHOLE_UTTERANCE, FeatureExtractor
 
 #: largest value that is kept; what is larger or not finite says nothing a model could use
 LIMIT = 1e9
@@ -24,8 +26,6 @@ class OpenSmile(FeatureExtractor):
 
     Eyben, Wöllmer and Schuller, "openSMILE: the Munich Versatile and Fast Open-Source Audio
     Feature Extractor", ACM Multimedia 2010. A value that is not finite becomes 0.
-
-    Shapes: S samples, T frames, D values.
 
     Args:
         name: of the preset.
@@ -66,9 +66,35 @@ class OpenSmile(FeatureExtractor):
             "kind": self.kind,
             "sampling_rate": SAMPLING_RATE,
             "feature_set": self.feature_set,
-            "opensmile": opensmile_version(),
+            "opensmile": str(_package().__version__),
             "short_clip_padded_to_seconds": self.shortest,
         }
+
+
+class OpenSmileFunctionals(OpenSmile):
+    """Functionals of low-level descriptors over the whole utterance: one vector."""
+
+    unit: ClassVar[str] = "openSMILE functionals, each in its own unit"
+    level: ClassVar[str] = "Functionals"
+    kind: ClassVar[str] = "opensmile_functionals"
+    shortest: ClassVar[float] = 0.5
+    frame_shift = WHOLE_UTTERANCE
+    frame_length = WHOLE_UTTERANCE
+
+
+class OpenSmileDescriptors(OpenSmile):
+    """Descriptors every 10 ms, smoothed over three frames; those of voice are 0 without voice.
+
+    Pitch, voicing, jitter, shimmer, loudness and spectral shape.
+    """
+
+    unit: ClassVar[str] = "openSMILE descriptors, each in its own unit"
+    level: ClassVar[str] = "LowLevelDescriptors"
+    kind: ClassVar[str] = "opensmile_descriptors"
+    #: of the longest window, that of pitch, there must be one
+    shortest: ClassVar[float] = 0.1
+    frame_shift = 0.01
+    frame_length = 0.06
 
 
 @functools.cache
@@ -90,15 +116,6 @@ def smile(feature_set: str, level: str) -> Any:
     )
 
 
-def opensmile_version() -> str:
-    """Version of the package.
-
-    Raises:
-        BadInputError: it is not installed.
-    """
-    return str(_package().__version__)
-
-
 def _package() -> Any:
     try:
         import opensmile
@@ -108,3 +125,27 @@ def _package() -> Any:
             "installed (its licence allows research only); pip install 'serplatform[opensmile]'"
         ) from None
     return opensmile
+
+
+@FEATURES.register("compare_2016")
+def compare_2016() -> OpenSmileFunctionals:
+    """ComParE 2016: 6,373 functionals of 65 descriptors and their deltas."""
+    return OpenSmileFunctionals("compare_2016", "ComParE_2016", 6373)
+
+
+@FEATURES.register("egemaps_v02")
+def egemaps_v02() -> OpenSmileFunctionals:
+    """eGeMAPS v02: 88 functionals of 25 descriptors."""
+    return OpenSmileFunctionals("egemaps_v02", "eGeMAPSv02", 88)
+
+
+@FEATURES.register("compare_2016_lld")
+def compare_2016_lld() -> OpenSmileDescriptors:
+    """ComParE 2016: 65 descriptors every 10 ms, without their deltas."""
+    return OpenSmileDescriptors("compare_2016_lld", "ComParE_2016", 65)
+
+
+@FEATURES.register("egemaps_v02_lld")
+def egemaps_v02_lld() -> OpenSmileDescriptors:
+    """eGeMAPS v02: 25 descriptors every 10 ms."""
+    return OpenSmileDescriptors("egemaps_v02_lld", "eGeMAPSv02", 25)
