@@ -61,7 +61,7 @@ class RunDirectory(RunLayout):
         """What is shared with the object storage that it lies on; None for a local run."""
         return Mirror.of(self.path)
 
-    def fetch_books(self) -> None:
+    def fetch_study(self) -> None:
         """Bring what a search needs to go on, and forget what is gone from the storage.
 
         Raises:
@@ -69,8 +69,8 @@ class RunDirectory(RunLayout):
         """
         if self.mirror is not None:
             self.mirror.remote.check()
-            books = (self.run_file, self.folds_file, self.journal, self.trials_table)
-            self.mirror.pull(*(file.name for file in books), "trials")
+            files = (self.run_file, self.folds_file, self.journal, self.trials_table)
+            self.mirror.pull(*(file.name for file in files), "trials", "plugins")
 
     def fetch_trial(self, trial: int, *, exact: bool = False, required: bool = False) -> None:
         """Bring what a trial needs to begin or to go on.

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from serplatform import console, stopping
-from serplatform.errors import BadInputError
+from serplatform.plugins import load
 
 #: variables that Ray and we set for a search; a caller's own Ray gets its own back
 _OF_RAY = ("RAY_", "TUNE_")
@@ -32,7 +32,7 @@ def session(quiet: bool | None = None, plugins: Sequence[str | Path] = ()) -> It
     before = {name: value for name, value in os.environ.items() if name.startswith(_OF_RAY)}
     had_ray = _has_ray()
     with console.telling(quiet), stopping.interruptible(console.say):
-        _load(plugins)
+        load(map(str, plugins))
         try:
             yield
         finally:
@@ -50,8 +50,3 @@ def session(quiet: bool | None = None, plugins: Sequence[str | Path] = ()) -> It
 def _has_ray() -> bool:
     ray = sys.modules.get("ray")
     return ray is not None and bool(ray.is_initialized())
-
-
-def _load(plugins: Sequence[str | Path]) -> None:
-    if plugins:
-        raise BadInputError("plugins are not built in yet")  # serplatform.plugins.load(plugins)

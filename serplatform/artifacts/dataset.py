@@ -7,7 +7,15 @@ from typing import Any, NotRequired
 
 import pyarrow as pa
 
-from serplatform.artifacts.records import Count, FileName, Positive, Record, Seconds, read_record
+from serplatform.artifacts.records import (
+    Count,
+    FileName,
+    PluginRecord,
+    Positive,
+    Record,
+    Seconds,
+    read_record,
+)
 
 #: Columns that datasets made before November 2026 lack; readers fill them with null.
 #: ``group_id`` names the first utterance of those that stay in one part (copies, a file and its
@@ -105,6 +113,7 @@ class DatasetDescription(Record):
     versions: NotRequired[dict[str, str]]
     request: NotRequired[dict[str, Any]]
     word_rules: NotRequired[Count]
+    plugins: NotRequired[list[PluginRecord]]
 
 
 def read_dataset_description(directory: Path) -> DatasetDescription:

@@ -77,9 +77,7 @@ def run_canaries(
         values["planted_speaker_refused"] = planted_speaker_is_refused(plan, dataset.utterances)
     faults = canary_errors(values, taken)
     if faults:
-        raise SerplatformError(
-            "\n".join([f"{data}: {len(faults)} leak check(s) failed:", *faults])
-        )
+        raise SerplatformError("\n".join([f"{data}: {len(faults)} leak check(s) failed:", *faults]))
     return values
 
 

@@ -148,12 +148,13 @@ ARCHITECTURES.register("attn_fusion")(
         name="attn_fusion",
         config=AttnFusionConfig,
         build=build,
-        paper=(
+        reference=(
             "Xu et al., 'Learning Alignment for Multimodal Emotion Recognition from Speech', "
             "Interspeech 2019; Li, Ding, Wu and Liu, 2020, Table 1 (AttnFusion)"
         ),
         training={"learning_rate": 5e-4},
         data={"feature": "log_mel_40"},
         inputs=frozenset({"audio", "text"}),
+        small={"embedding_dim": 12, "hidden_dim": 16, "projection_dim": 12},
     )
 )

@@ -143,21 +143,27 @@ class Architecture:
         config: its configuration dataclass (fields made by ``config.setting``); the
             defaults are the paper's settings.
         build: (config, input spec) to module.
-        paper: reference to the paper and equations.
+        reference: the work it follows, with equation numbers; None where it follows none.
         training: the paper's training settings where they differ from TrainingConfig's
             defaults, e.g. ``{"learning_rate": 1e-4, "scheduler": "plateau"}``.
         data: the paper's data settings where they differ from DataConfig's defaults, e.g.
             ``{"feature": "log_mel_23"}``.
         inputs: any of ``"audio"``, ``"text"``, ``"words"`` (word spans over frames).
+        small: configuration fields and values that shrink the model for tests and smoke runs,
+            e.g. ``{"hidden_dim": 16}``.
+        space: what a search varies, as in a search space's file; where neither it nor a file is
+            there, it is made of the ranges of ``config``.
     """
 
     name: str
     config: type
     build: Callable[[Any, InputSpec], SerModel]
-    paper: str
+    reference: str | None = None
     training: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     inputs: frozenset[str] = frozenset({"audio"})
+    small: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    space: Mapping[str, Any] | None = None
 
 
 ARCHITECTURES: Registry[Architecture] = Registry("architecture", "serplatform.models")

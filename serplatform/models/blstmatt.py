@@ -97,7 +97,7 @@ ARCHITECTURES.register("blstmatt")(
         name="blstmatt",
         config=BlstmattConfig,
         build=build,
-        paper=(
+        reference=(
             "Jalal, Milner and Hain, 'Empirical Interpretation of Speech Emotion Perception with "
             "Attention Based Model for Speech Emotion Recognition', Interspeech 2020, section 3.1"
         ),
@@ -108,5 +108,6 @@ ARCHITECTURES.register("blstmatt")(
             "plateau_factor": 0.8,
         },
         data={"feature": "log_mel_23"},
+        small={"hidden_dim": 16, "attention_dim": 12},
     )
 )

@@ -168,12 +168,13 @@ ARCHITECTURES.register("can")(
         name="can",
         config=CanConfig,
         build=build,
-        paper=(
+        reference=(
             "Lee, Yoon and Jung, 'Multimodal Speech Emotion Recognition using Cross Attention "
             "with Aligned Audio and Text', Interspeech 2020, Eqs. (1)-(15)"
         ),
         training={"learning_rate": 1e-3, "batch_size": 64, "gradient_clip": 1.0, "patience": 10},
         data={"feature": "mfcc_40", "word_silence": "divide", "word_overlap": 0.1},
         inputs=frozenset({"audio", "text", "words"}),
+        small={"embedding_dim": 12, "hidden_dim": 16},
     )
 )

@@ -131,9 +131,9 @@ ARCHITECTURES.register("cnn_blstm_asp")(
         name="cnn_blstm_asp",
         config=CnnBlstmAspConfig,
         build=build,
-        paper=(
-            "No paper of its own: convolutions after Satt et al., Interspeech 2017, attentive "
-            "statistics pooling of Okabe et al., Interspeech 2018"
+        reference=(
+            "Convolutions after Satt et al., Interspeech 2017, attentive statistics pooling of "
+            "Okabe et al., Interspeech 2018"
         ),
         training={
             "optimizer": "adamw",
@@ -152,5 +152,6 @@ ARCHITECTURES.register("cnn_blstm_asp")(
             "frequency_masks": 1,
             "speed": 0.15,
         },
+        small={"channels": 16, "hidden_dim": 16, "attention_dim": 12},
     )
 )

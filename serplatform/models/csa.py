@@ -194,7 +194,7 @@ ARCHITECTURES.register("csa")(
         name="csa",
         config=CsaConfig,
         build=build,
-        paper=(
+        reference=(
             "Jalal, Milner and Hain, 'Empirical Interpretation of Speech Emotion Perception with "
             "Attention Based Model for Speech Emotion Recognition', Interspeech 2020, "
             "section 3.2, Eqs. (1)-(5)"
@@ -206,5 +206,6 @@ ARCHITECTURES.register("csa")(
             "plateau_factor": 0.8,
         },
         data={"feature": "log_mel_23"},
+        small={"channels": 16},
     )
 )

@@ -238,12 +238,21 @@ ARCHITECTURES.register("fgcme")(
         name="fgcme",
         config=FgcmeConfig,
         build=build,
-        paper=(
+        reference=(
             "Li, Ding, Wu and Liu, 'Learning Fine-Grained Cross Modality Excitement for Speech "
             "Emotion Recognition', 2020, section 3"
         ),
         training={"learning_rate": 5e-4},
         data={"feature": "log_mel_40"},
         inputs=frozenset({"audio", "text", "words"}),
+        small={
+            "embedding_dim": 12,
+            "channels_1": 12,
+            "channels_2": 14,
+            "channels_3": 16,
+            "text_dim": 12,
+            "hidden_dim": 16,
+            "classifier_dim": 24,
+        },
     )
 )

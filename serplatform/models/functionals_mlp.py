@@ -134,9 +134,9 @@ ARCHITECTURES.register("functionals_mlp")(
         name="functionals_mlp",
         config=FunctionalsMlpConfig,
         build=build,
-        paper=(
-            "No paper of its own: functionals of frames as in the INTERSPEECH ComParE and "
-            "GeMAPS feature sets, classified by a perceptron"
+        reference=(
+            "Functionals of frames as in Schuller et al., Interspeech 2016 (ComParE), and Eyben "
+            "et al., 2016 (GeMAPS)"
         ),
         training={
             "optimizer": "adamw",
@@ -147,5 +147,6 @@ ARCHITECTURES.register("functionals_mlp")(
             "patience": 40,
         },
         data={"feature": "log_mel_40", "trim": True},
+        small={"hidden_dim": 16},
     )
 )

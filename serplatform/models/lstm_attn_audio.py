@@ -89,12 +89,13 @@ ARCHITECTURES.register("lstm_attn_audio")(
         name="lstm_attn_audio",
         config=LstmAttnAudioConfig,
         build=build,
-        paper=(
+        reference=(
             "Li, Ding, Wu and Liu, 'Learning Fine-Grained Cross Modality Excitement for Speech "
             "Emotion Recognition', 2020, Table 1 (LSTM+Attn, audio); Lee et al., Interspeech "
             "2020, Table 2 (AudioModel)"
         ),
         training={"learning_rate": 5e-4},
         data={"feature": "log_mel_40"},
+        small={"hidden_dim": 16},
     )
 )

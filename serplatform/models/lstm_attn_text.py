@@ -97,7 +97,7 @@ ARCHITECTURES.register("lstm_attn_text")(
         name="lstm_attn_text",
         config=LstmAttnTextConfig,
         build=build,
-        paper=(
+        reference=(
             "Li, Ding, Wu and Liu, 'Learning Fine-Grained Cross Modality Excitement for Speech "
             "Emotion Recognition', 2020, Table 1 (LSTM+Attn, semantic); Lee et al., Interspeech "
             "2020, Table 2 (TextModel)"
@@ -105,5 +105,6 @@ ARCHITECTURES.register("lstm_attn_text")(
         training={"learning_rate": 5e-4},
         data={"feature": "log_mel_40"},
         inputs=frozenset({"text"}),
+        small={"embedding_dim": 12, "hidden_dim": 16},
     )
 )

@@ -129,12 +129,13 @@ ARCHITECTURES.register("mha")(
         name="mha",
         config=MhaConfig,
         build=build,
-        paper=(
+        reference=(
             "Yoon, Byun, Dey and Jung, 'Speech Emotion Recognition Using Multi-hop Attention "
             "Mechanism', ICASSP 2019 (MHA-2); Li, Ding, Wu and Liu, 2020, Table 1 (MHA)"
         ),
         training={"learning_rate": 5e-4},
         data={"feature": "log_mel_40"},
         inputs=frozenset({"audio", "text"}),
+        small={"embedding_dim": 12, "hidden_dim": 16},
     )
 )

@@ -149,7 +149,7 @@ ARCHITECTURES.register("moma")(
         name="moma",
         config=MomaConfig,
         build=build,
-        paper=(
+        reference=(
             "Jalal, Milner, Hain and Moore, 'Removing Bias with Residual Mixture of Multi-View "
             "Attention for Speech Emotion Recognition', Interspeech 2020, Eqs. (1)-(9)"
         ),
@@ -160,5 +160,6 @@ ARCHITECTURES.register("moma")(
             "plateau_factor": 0.1,
         },
         data={"feature": "log_mel_23"},
+        small={"hidden_dim": 16, "attention_dim": 12},
     )
 )

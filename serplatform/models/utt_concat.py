@@ -118,12 +118,13 @@ ARCHITECTURES.register("utt_concat")(
         name="utt_concat",
         config=UttConcatConfig,
         build=build,
-        paper=(
+        reference=(
             "Li, Ding, Wu and Liu, 'Learning Fine-Grained Cross Modality Excitement for Speech "
             "Emotion Recognition', 2020, Table 1 (UttConcat), after Yoon, Byun and Jung, SLT 2018"
         ),
         training={"learning_rate": 5e-4},
         data={"feature": "log_mel_40"},
         inputs=frozenset({"audio", "text"}),
+        small={"embedding_dim": 12, "hidden_dim": 16},
     )
 )

@@ -282,7 +282,7 @@ ARCHITECTURES.register("vrnn")(
         name="vrnn",
         config=VrnnConfig,
         build=build,
-        paper=(
+        reference=(
             "Baruah and Banerjee, 'Speech Emotion Recognition via Generation using an "
             "Attention-based Variational Recurrent Neural Network', Interspeech 2022, "
             "Eqs. (2)-(5), Algorithms 1 and 2"
@@ -297,5 +297,6 @@ ARCHITECTURES.register("vrnn")(
             "monitor": "accuracy",
         },
         data={"feature": "mfcc_40_window"},
+        small={"encoder_dim": 24, "generator_dim": 16, "classifier_dim": 24, "latent_dim": 6},
     )
 )

@@ -11,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from serplatform import __version__
+from serplatform import __version__, plugins
 from serplatform.artifacts.files import write_text
 from serplatform.errors import BadInputError
 from serplatform.report.evidence import Evidence, build_evidence
@@ -62,7 +62,10 @@ def build_report(source: Path, out: Path | None = None) -> Path:
     target = source / "report.html" if out is None else out
     if target.is_dir():
         raise BadInputError(f"{target}: is a directory; give the page's file, e.g. report.html")
-    write_text(target, render(build_evidence(load_source(source))))
+    found = load_source(source)
+    for run in found.runs:
+        plugins.restore(run.path, run.info.get("plugins", []))
+    write_text(target, render(build_evidence(found)))
     return target
 
 

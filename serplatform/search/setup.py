@@ -6,17 +6,20 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import secrets
 import shlex
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from serplatform.artifacts.files import SCHEMA_VERSION
+from serplatform import plugins
+from serplatform.artifacts.files import SCHEMA_VERSION, remove_own
 from serplatform.artifacts.run import RunDescription, WarmStartRecord
 from serplatform.artifacts.trial import DEV_METRICS
 from serplatform.config import plain
 from serplatform.datasets.dataset import Dataset
+from serplatform.datasets.joined import feature_parts
 from serplatform.environment import hardware, now, versions
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.models.base import ARCHITECTURES
@@ -29,6 +32,7 @@ from serplatform.search.space import (
     SearchSpace,
     load_space,
     make_space,
+    own_space,
     packaged_spaces,
     parse_space,
     read_space_file,
@@ -197,6 +201,7 @@ def _remove_books(directory: RunDirectory) -> None:
         directory.path / ".lock",
     ):
         file.unlink(missing_ok=True)
+    remove_own(directory.path / plugins.FOLDER, re.compile(r"[\w.-]+\.py"))
     with contextlib.suppress(OSError):  # other files lie there
         directory.path.rmdir()
 
@@ -229,8 +234,10 @@ def choose_architectures(
 
 
 def with_space(spaces: Sequence[str]) -> set[str]:
-    """The architectures that can be searched: packaged spaces, and ``spaces``, names or files."""
-    return {*packaged_spaces(), *(str(read_space_file(s)[0].get("architecture")) for s in spaces)}
+    """The architectures that ``all`` stands for: those of packaged spaces, of ``spaces`` (names or
+    files) and of the plugins that the user named."""
+    given = (str(read_space_file(name)[0].get("architecture")) for name in spaces)
+    return {*packaged_spaces(), *plugins.named_architectures(), *given}
 
 
 def choose_spaces(request: SearchRequest) -> dict[str, SearchSpace]:
@@ -264,10 +271,7 @@ def choose_spaces(request: SearchRequest) -> dict[str, SearchSpace]:
         elif architecture in given:
             spaces[architecture] = make_space(*given[architecture], overrides[architecture])
         elif name not in packaged:
-            raise BadInputError(
-                f"{architecture} has no search space of its own; give a file with --space, or "
-                f"train one configuration with `serplatform train {architecture}`"
-            )
+            spaces[architecture] = make_space(*own_space(architecture), overrides[architecture])
         else:
             spaces[architecture] = load_space(name, overrides[architecture])
     return spaces
@@ -295,7 +299,7 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
         raise BadInputError("a run needs a dataset; give one with --data")
     check_directory(out, RUN)
     directory = RunDirectory(out)
-    directory.fetch_books()
+    directory.fetch_study()
     if directory.run_file.exists() and _has_begun(directory):
         raise _occupied(directory)
     storage = request.storage
@@ -350,6 +354,12 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
         "versions": versions(),
         "hardware": hardware(),
         "warm_start": starts,
+        "plugins": plugins.records(
+            named=True,
+            architecture=request.architectures,
+            protocol=[name.partition(":")[0]],
+            feature=dataset.feature_names,
+        ),
         "status": "running",
         "started": now(),
         "ended": None,
@@ -366,6 +376,7 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
     try:
         replaced = _replace(directory, description) if directory.run_file.exists() else None
         write_plan(directory.folds_file, plan)
+        plugins.write(directory.path, description["plugins"])
         directory.write_run(description)
     finally:
         lock.release()
@@ -375,7 +386,7 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
 #: what a request decides of a run's description
 _REQUESTED = (
     *("architectures", "spaces", "settings", "protocol", "folds_hash", "dataset", "seed"),
-    *("objective", "sampler", "pruner", "storage", "warm_start"),
+    *("objective", "sampler", "pruner", "storage", "warm_start", "plugins"),
 )
 
 
@@ -423,7 +434,7 @@ def reopen_run(out: Path, *, dataset: str | Path | None = None) -> OpenRun:
             run was begun with.
     """
     directory = RunDirectory(out)
-    directory.fetch_books()
+    directory.fetch_study()
     description = directory.read_run()
     path = dataset or description["dataset"]["path"]
     opened = Dataset.open(path)
@@ -436,6 +447,14 @@ def reopen_run(out: Path, *, dataset: str | Path | None = None) -> OpenRun:
     plan = read_plan(directory.folds_file)
     if plan_hash(plan) != description["folds_hash"]:
         raise ArtifactError(f"{directory.folds_file}: the folds were changed after the run began")
+    recorded = description.get("plugins", [])
+    plugins.restore(directory.path, recorded)
+    known = [record["name"] for record in recorded]
+    description["plugins"] = [
+        *recorded,
+        *(record for record in plugins.records(named=True) if record["name"] not in known),
+    ]
+    plugins.write(directory.path, description["plugins"])
     spaces: dict[str, SearchSpace] = {}
     for name, mapping in description["spaces"].items():
         space, faults = parse_space(mapping, f"{directory.run_file} ({name})")
@@ -516,6 +535,9 @@ def _check_features(dataset: Dataset, spaces: Mapping[str, SearchSpace]) -> None
         for feature in needed:
             for part in dataset.lacking(feature):
                 missing.setdefault(part, []).append(architecture)
+            for record in dataset.meta.get("plugins", []):
+                if set(record["registers"].get("feature", ())) & set(feature_parts(feature)):
+                    plugins.require([record], dataset.path)  # predicting will need it
     if missing:
         have = ", ".join(dataset.feature_names)
         raise BadInputError(

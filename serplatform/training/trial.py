@@ -12,7 +12,7 @@ import functools
 import os
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,13 @@ from serplatform.artifacts.files import (
     write_text,
 )
 from serplatform.artifacts.layout import STATE_FILES
-from serplatform.artifacts.trial import DEV_METRICS, HistoryEntry, TrialRecord, TrialState
+from serplatform.artifacts.trial import (
+    DEV_METRICS,
+    HistoryEntry,
+    TrialProgress,
+    TrialRecord,
+    TrialState,
+)
 from serplatform.config import plain
 from serplatform.datasets.dataset import Dataset
 from serplatform.datasets.fold_data import FoldData
@@ -396,6 +402,43 @@ def base_record(task: TrialTask, state: TrialState, error: str | None) -> TrialR
         "seed": task.seed,
         "device": task.device,
         "error": error,
+    }
+
+
+def unfinished_record(
+    task: TrialTask,
+    state: TrialState,
+    error: str | None,
+    *,
+    progress: TrialProgress | None = None,
+    reported: Sequence[HistoryEntry] = (),
+    host: str | None = None,
+) -> TrialRecord:
+    """The record of a trial whose worker could not write one.
+
+    Args:
+        task: what was trained.
+        state: how it ended.
+        error: why, or None.
+        progress: its last saved state.
+        reported: epochs that its worker told of, perhaps after that state.
+        host: it was trained on.
+    """
+    entries = [*(progress["history"] if progress else ()), *reported]
+    history = {(entry["fold"], entry["epoch"]): entry for entry in entries}
+    folds = progress["fold_dev"] if progress else []
+    return base_record(task, state, error) | {
+        "dev": {name: sum(f[name] for f in folds) / len(folds) for name in folds[0]}
+        if folds
+        else {},
+        "fold_dev": folds,
+        "history": [history[key] for key in sorted(history)],
+        "epochs": len(history),
+        "seconds": sum(entry.get("seconds", 0.0) for entry in history.values()),
+        "num_parameters": (progress and progress["num_parameters"]) or None,
+        "peak_memory_mb": (progress and progress["peak_memory_mb"]) or None,
+        "ended": time.time(),
+        "host": host,
     }
 
 

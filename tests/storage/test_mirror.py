@@ -70,7 +70,7 @@ def test_local_directory_has_no_mirror_and_stays_itself(tmp_path):
     run = RunDirectory(tmp_path / "run")
     assert run.mirror is None
     assert str(run) == run.address == str(tmp_path / "run")
-    run.fetch_books()
+    run.fetch_study()
     run.fetch_trial(0, required=True)
     assert run.share_trial(0)
     assert open_copy(tmp_path) == tmp_path
@@ -231,15 +231,15 @@ def test_what_was_removed_from_the_storage_is_forgotten_here(lab, nodes):
     run.write_run({"n": 1})
     _record(run, 0)
     run.mirror.push_all()
-    run.fetch_books()
+    run.fetch_study()
     assert run.run_file.exists()
     for key in run.mirror.remote.list():
         run.mirror.remote.delete(key)
-    run.fetch_books()
+    run.fetch_study()
     assert not run.run_file.exists()
     assert run.records() == {}
     run.write_run({"n": 2})
-    run.fetch_books()  # what was never published stays
+    run.fetch_study()  # what was never published stays
     assert run.run_file.exists()
 
 

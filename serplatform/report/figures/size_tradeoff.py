@@ -87,6 +87,7 @@ class SizeTradeoff(Figure[tuple[SizedTrial, ...]]):
                 f"{percent(small.dev_uar)} %) to {large.trial} ({large.num_parameters:,}, "
                 f"{percent(large.dev_uar)} %)."
             ),
+            note="Each point is a finished trial; dev UAR is the mean over the folds.",
             panels=[
                 Panel(
                     data=traces,

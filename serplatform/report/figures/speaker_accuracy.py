@@ -83,6 +83,7 @@ class SpeakerAccuracyFigure(Figure[tuple[SpeakerAccuracy, ...]]):
                 f"to {percent(first[-1].accuracy)} % (speaker {first[-1].speaker_id}); the median "
                 f"of {len(first)} speakers is {percent(float(np.median(values)))} %."
             ),
+            note="Share of a speaker's test utterances that are classified rightly.",
             panels=[
                 Panel(
                     data=traces,
