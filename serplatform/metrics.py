@@ -24,6 +24,7 @@ Shapes: N utterances, K classes. A tie between posteriors goes to the first clas
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -185,10 +186,53 @@ def expected_calibration_error(
         raise ValueError(f"num_bins = {num_bins}: must be at least 1")
     confidence = table.max(axis=1)
     correct = table.argmax(axis=1) == true
-    edges = np.linspace(0.0, 1.0, num_bins + 1)
-    bins = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, num_bins - 1)
+    bins = confidence_bins(confidence, num_bins)
     gap = np.bincount(bins, weights=correct - confidence, minlength=num_bins)
     return float(np.abs(gap).sum() / true.size)  # Eq. (3): |B_m| cancels in each term
+
+
+def confidence_bins(confidence: npt.ArrayLike, num_bins: int = ECE_BINS) -> IntArray:
+    """(N,) the bin m in [0, M) of each confidence, which lies in (m/M, (m + 1)/M]; 0 is in bin 0.
+
+    Example:
+        >>> confidence_bins([0.0, 0.5, 0.51, 1.0], num_bins=2)
+        array([0, 0, 1, 1])
+    """
+    edges = np.linspace(0.0, 1.0, num_bins + 1)
+    return np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, num_bins - 1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReliabilityBin:
+    """Utterances whose confidence is in (low, high]; ``confidence`` is their mean."""
+
+    low: float
+    high: float
+    count: int
+    confidence: float
+    accuracy: float
+
+
+def reliability_bins(truth: npt.ArrayLike, posteriors: npt.ArrayLike) -> list[ReliabilityBin]:
+    """Confidence against accuracy of the top class in the bins of ``ece`` that hold an utterance.
+
+    Args:
+        truth: (N,), class indices.
+        posteriors: (N, K), rows sum to 1.
+    """
+    true, table = _checked(truth, posteriors)
+    confidence, correct = table.max(axis=1), table.argmax(axis=1) == true
+    edges, bins = np.linspace(0.0, 1.0, ECE_BINS + 1), confidence_bins(confidence)
+    return [
+        ReliabilityBin(
+            low=float(edges[b]),
+            high=float(edges[b + 1]),
+            count=int((bins == b).sum()),
+            confidence=float(confidence[bins == b].mean()),
+            accuracy=float(correct[bins == b].mean()),
+        )
+        for b in np.unique(bins)
+    ]
 
 
 def _class_indices(values: npt.ArrayLike, what: str, num_classes: int) -> IntArray:

@@ -18,15 +18,15 @@ import hashlib
 import importlib
 import importlib.abc
 import importlib.metadata
-import importlib.util
 import json
 import os
 import re
 import sys
 import traceback
+import types
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.registry import PLUGINS, REGISTRIES
@@ -139,12 +139,6 @@ def load(names: Iterable[str], *, trust: bool | None = None) -> None:
         _import_text(path.stem, content, str(path), path.absolute().parent)
 
 
-def load_named(names: Iterable[str], *, trust: bool | None = None) -> None:
-    """:func:`load` those of :data:`VARIABLE`, then ``names``."""
-    of_environment = os.environ.get(VARIABLE, "").split(os.pathsep)
-    load([name for name in (*of_environment, *names) if name], trust=trust)
-
-
 def _import_text(name: str, content: bytes, origin: str, folder: Path | None = None) -> None:
     sha256 = hashlib.sha256(content).hexdigest()
     module_name = f"{_PREFIX}{re.sub(r'[^0-9A-Za-z_]', '_', name)}_{sha256[:8]}"
@@ -158,59 +152,49 @@ def _import_text(name: str, content: bytes, origin: str, folder: Path | None = N
                 f"--plugin {origin}: another plugin of this name is {other}; rename one file"
             )
     plugin = Plugin(
-        name=name,
-        module=module_name,
-        origin=origin,
-        sha256=sha256,
-        source=content,
-        folder=folder,
+        name=name, module=module_name, origin=origin, sha256=sha256, source=content, folder=folder
     )
-    spec = importlib.util.spec_from_loader(module_name, _Text(content, origin), origin=origin)
-    assert spec is not None and spec.loader is not None  # noqa: PT018, S101 - for the checker
-    module = importlib.util.module_from_spec(spec)
+    loader = _Text(content, origin)
+    module = types.ModuleType(module_name)
+    module.__file__, module.__loader__ = origin, loader
     sys.modules[module_name] = module
     PLUGINS[module_name] = plugin
     try:
-        spec.loader.exec_module(module)
+        loader.exec_module(module)
         _check(plugin)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - it is a stranger's code
-        _forget(plugin)
+        forget(plugin)
         raise BadInputError(_why_not(origin, error)) from None
 
 
 def _import_module(name: str, *, sha256: str | None = None, named: bool = True) -> None:
     """Import a module; ``sha256`` is what it must have."""
-    if name not in PLUGINS:
-        try:
-            module = importlib.import_module(name)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - it is a stranger's code
-            host = os.uname().nodename
-            raise BadInputError(
-                f"plugin {name}: this module cannot be imported on {host} "
-                f"({type(error).__name__}: {error}); install it there, or give a file, which "
-                "travels by itself"
-            ) from None
-        plugin = Plugin(
-            name=name, module=name, origin=name, sha256=_module_sha256(module), named=named
-        )
-        files = getattr(module, "__file__", None)
-        if files is not None:
-            plugin = dataclasses.replace(plugin, folder=Path(files).parent)
-        PLUGINS[name] = plugin
-        if named:
-            try:
-                _check(plugin)
-            except BadInputError:
-                del PLUGINS[name]
-                raise
-    elif named:
-        PLUGINS[name] = dataclasses.replace(PLUGINS[name], named=True)
-    if sha256 not in (None, PLUGINS[name].sha256):
+    have, host = PLUGINS.get(name), os.uname().nodename
+    if have is not None and have.named >= named and sha256 in (None, have.sha256):
+        return
+    try:
+        module = importlib.import_module(name)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - it is a stranger's code
         raise BadInputError(
-            f"plugin {name}: the module on {os.uname().nodename} is not the one that was recorded "
-            f"(SHA-256 {PLUGINS[name].sha256[:12]}, recorded {str(sha256)[:12]}); install the same "
-            "version"
+            f"plugin {name}: this module cannot be imported on {host} ({type(error).__name__}: "
+            f"{error}); install it there, or give a file, which travels by itself"
+        ) from None
+    folders = [Path(folder) for folder in getattr(module, "__path__", ())]
+    files = sorted(f for folder in folders for f in folder.rglob("*.py"))
+    files = files or [Path(str(module.__file__))]
+    total = hashlib.sha256()
+    for file in files:
+        total.update(file.name.encode() + b"\0" + file.read_bytes())
+    found, folder = total.hexdigest(), files[0].parent
+    if sha256 not in (None, found):
+        raise BadInputError(
+            f"plugin {name}: the module on {host} is not the one that was recorded (SHA-256 "
+            f"{found[:12]}, recorded {str(sha256)[:12]}); install the same version"
         )
+    plugin = Plugin(name=name, module=name, origin=name, sha256=found, folder=folder, named=named)
+    if named:
+        _check(plugin)
+    PLUGINS[name] = plugin
 
 
 def _check(plugin: Plugin) -> None:
@@ -221,7 +205,8 @@ def _check(plugin: Plugin) -> None:
         )
 
 
-def _forget(plugin: Plugin) -> None:
+def forget(plugin: Plugin) -> None:
+    """Undo an import, and what was registered by it."""
     for registry in REGISTRIES:
         registry.forget(plugin.owns)
     sys.modules.pop(plugin.module, None)
@@ -244,18 +229,6 @@ def _why_not(origin: str, error: BaseException) -> str:
         )
     what = error.msg if isinstance(error, SyntaxError) else error
     return f"{where}: {type(error).__name__}: {what}; {remedy}"
-
-
-def _module_sha256(module: Any) -> str:
-    folders = getattr(module, "__path__", None)
-    if folders is None:
-        files = [Path(module.__file__)]
-    else:
-        files = sorted(file for folder in folders for file in Path(folder).rglob("*.py"))
-    total = hashlib.sha256()
-    for file in files:
-        total.update(file.name.encode() + b"\0" + file.read_bytes())
-    return total.hexdigest()
 
 
 def load_entry_points(group: str) -> None:

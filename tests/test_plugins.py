@@ -116,14 +116,14 @@ def test_what_was_recorded_is_taken_up_and_refused_when_it_changed(tmp_path: Pat
     plugins.load([written(tmp_path, COMBINER.format(name="ours"))])
     recorded = plugins.records(combiner=["ours"])
     assert plugins.write(tmp_path / "run", recorded).keys() == {"plugins/mine.py"}
-    plugins._forget(next(iter(PLUGINS.values())))
+    plugins.forget(next(iter(PLUGINS.values())))
     plugins.restore(tmp_path / "run", recorded)
     assert "ours" in COMBINERS.names()
-    plugins._forget(next(iter(PLUGINS.values())))
+    plugins.forget(next(iter(PLUGINS.values())))
     plugins.load([written(tmp_path, COMBINER.format(name="ours") + "# changed\n")])
     with pytest.raises(BadInputError, match=r"made with another plugin 'mine' .*start anew"):
         plugins.restore(tmp_path / "run", recorded)
-    plugins._forget(next(iter(PLUGINS.values())))
+    plugins.forget(next(iter(PLUGINS.values())))
     written(tmp_path / "run" / "plugins", "import shutil\n")
     with pytest.raises(ArtifactError, match=r"plugins/mine\.py: is missing or was altered"):
         plugins.restore(tmp_path / "run", recorded)
@@ -136,7 +136,7 @@ def test_code_of_others_runs_only_when_the_user_says_so(
     plugins.load([file])
     recorded = plugins.records(combiner=["ours"])
     plugins.write(tmp_path / "run", recorded)
-    plugins._forget(next(iter(PLUGINS.values())))
+    plugins.forget(next(iter(PLUGINS.values())))
     with pytest.raises(BadInputError, match=r"brings code of its own.*give --trust-plugins, or"):
         plugins.restore(tmp_path / "run", recorded, foreign=True)
     with monkeypatch.context() as patch:
@@ -146,7 +146,7 @@ def test_code_of_others_runs_only_when_the_user_says_so(
     assert "ours" not in COMBINERS.names()
     plugins.load([file])
     plugins.restore(tmp_path / "run", recorded, foreign=True)
-    plugins._forget(next(iter(PLUGINS.values())))
+    plugins.forget(next(iter(PLUGINS.values())))
     plugins.load([], trust=True)
     plugins.restore(tmp_path / "run", recorded, foreign=True)
     assert "ours" in COMBINERS.names()
@@ -323,7 +323,7 @@ def test_from_a_file_to_a_bundle_that_predicts_elsewhere(tmp_path: Path) -> None
         "feature": ["bands"],
     }
     assert (work / "run" / "plugins" / "f.py").read_text(encoding="utf-8") == text
-    assert "3 complete" in said("search", "--resume", "--out", "run", "--trials", "+1")
+    assert "3 trials in" in said("search", "--resume", "--out", "run", "--trials", "+1")
     written(work, text + "# changed\n", "f.py")
     resumed = ["search", "--resume", "--out", "run", "--trials", "+1", "--plugin", "f.py"]
     assert "made with another plugin 'f'" in said(*resumed, code=2)
@@ -339,7 +339,7 @@ def test_from_a_file_to_a_bundle_that_predicts_elsewhere(tmp_path: Path) -> None
     words = ["predict", "bundle", audio, "--trust-plugins", "--json"]
     answer = json.loads(said(*words, cwd=fresh).splitlines()[0])
     (row,) = answer["predictions"]
-    np.testing.assert_allclose(sum(row[name] for name in answer["classes"]), 1.0, atol=1e-6)
+    np.testing.assert_allclose(sum(row["posteriors"].values()), 1.0, atol=1e-6)
     by_hand = ["predict", "bundle", audio, "--plugin", str(work / "elsewhere/plugins/f.py")]
     said(*by_hand, cwd=fresh)
     assert "tcn" not in ARCHITECTURES.names()  # all of it was in other processes

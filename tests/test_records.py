@@ -22,7 +22,7 @@ from serplatform.ensemble.posteriors import read_library
 from serplatform.errors import ArtifactError
 from serplatform.prediction.system import open_system
 from serplatform.report.build import build_report
-from serplatform.report.evidence import build_evidence
+from serplatform.report.data import build_report_data
 from serplatform.report.load import load_source
 from serplatform.run_directory import RunDirectory
 from serplatform.testing.synthetic import make_dataset
@@ -149,7 +149,7 @@ def bug(*args: Any, **options: Any) -> Any:
         ("serplatform.ensemble.posteriors._check_same", ["ensemble", "{run}", "--out", "{out}"]),
         ("serplatform.report.load.load_run", ["report", "{run}", "--out", "{out}.html"]),
         ("serplatform.report.load._trial", ["report", "{run}", "--out", "{out}.html"]),
-        ("serplatform.report.evidence.read_members", ["report", "{run}", "--out", "{out}.html"]),
+        ("serplatform.report.data.read_members", ["report", "{run}", "--out", "{out}.html"]),
         ("serplatform.prediction.system.choose_trial", ["export", "{run}", "--out", "{out}"]),
         (
             "serplatform.prediction.system._find_run",
@@ -194,8 +194,8 @@ def test_every_reader_takes_what_this_version_writes(run: Path) -> None:
     """The library, the page and prediction read one run and one ensemble."""
     assert len(read_library([run]).candidates) == 3
     assert (
-        build_evidence(load_source(run)).members
-        == build_evidence(load_source(run / "ensemble")).members
+        build_report_data(load_source(run)).members
+        == build_report_data(load_source(run / "ensemble")).members
     )
     assert build_report(run).stat().st_size > 100_000
     with pytest.raises(ArtifactError, match="no such model"):  # nothing was trained

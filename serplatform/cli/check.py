@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 from pathlib import Path
@@ -54,7 +55,7 @@ def command(
         serplatform check mypackage.emotion_models
     """
     try:
-        import pytest
+        pytest = importlib.import_module("pytest")  # comes with the extra `test` alone
     except ImportError:
         raise BadInputError(
             "check needs pytest, which is not installed: pip install 'serplatform[test]'"

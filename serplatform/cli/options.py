@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -94,7 +95,9 @@ def with_plugins(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def run(*arguments: Any, plugin: list[str] | None, trust_plugins: bool, **options: Any) -> Any:
-        plugins.load_named(plugin or [], trust=trust_plugins or None)
+        of_environment = os.environ.get(plugins.VARIABLE, "").split(os.pathsep)
+        named = [name for name in (*of_environment, *(plugin or [])) if name]
+        plugins.load(named, trust=trust_plugins or None)
         return command(*arguments, **options)
 
     added = {"plugin": (Plugins, None), "trust_plugins": (TrustPlugins, False)}

@@ -9,7 +9,6 @@ Shapes: M members, N utterances, K classes.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +16,7 @@ import numpy.typing as npt
 from serplatform.arrays import DoubleArray, IntArray
 from serplatform.ensemble.base import PosteriorSet
 from serplatform.errors import LeakError
-from serplatform.metrics import ECE_BINS, POSTERIOR_FLOOR
+from serplatform.metrics import POSTERIOR_FLOOR
 
 #: range searched; a member that is always right on dev rows would otherwise get T = 0
 LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 0.1, 10.0
@@ -90,27 +89,3 @@ def scale_members(members: PosteriorSet, temperatures: DoubleArray) -> Posterior
     for m, temperature in enumerate(temperatures):  # one at a time: a set can be large
         scaled[m] = apply_temperature(members.posteriors[m], temperature)
     return dataclasses.replace(members, posteriors=scaled)
-
-
-def reliability(
-    truth: IntArray, posteriors: DoubleArray, num_bins: int = ECE_BINS
-) -> list[dict[str, Any]]:
-    """Confidence against accuracy of the top class, in equal-width bins that hold a row.
-
-    Returns:
-        one mapping a bin: ``low``, ``high``, ``count``, ``confidence`` and ``accuracy``.
-    """
-    confidence = posteriors.max(axis=1)
-    correct = posteriors.argmax(axis=1) == truth
-    edges = np.linspace(0.0, 1.0, num_bins + 1)
-    bins = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, num_bins - 1)
-    return [
-        {
-            "low": float(edges[b]),
-            "high": float(edges[b + 1]),
-            "count": int((bins == b).sum()),
-            "confidence": float(confidence[bins == b].mean()),
-            "accuracy": float(correct[bins == b].mean()),
-        }
-        for b in np.unique(bins)
-    ]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from serplatform.arrays import DoubleArray, IntArray
-from serplatform.ensemble.calibration import apply_temperature, reliability
+from serplatform.ensemble.calibration import apply_temperature
 from serplatform.ensemble.nested import FoldEnsemble, PooledTest
 from serplatform.ensemble.posteriors import Library
 from serplatform.ensemble.rejection import (
@@ -24,7 +24,12 @@ from serplatform.ensemble.rejection import (
     grant,
     operate,
 )
-from serplatform.metrics import METRICS, classification_metrics, confusion_counts
+from serplatform.metrics import (
+    METRICS,
+    classification_metrics,
+    confusion_counts,
+    reliability_bins,
+)
 from serplatform.statistics.bootstrap import Interval, bootstrap_difference, bootstrap_intervals
 from serplatform.statistics.chance import chance_uar, exceeds_chance, place_of_chance
 from serplatform.statistics.mcnemar import mcnemar_exact
@@ -180,7 +185,9 @@ def calibration(pooled: PooledTest, ensembles: Sequence[FoldEnsemble]) -> dict[s
     return {
         name: {
             **{key: classification_metrics(pooled.truth, table)[key] for key in ("ece", "nll")},
-            "reliability": reliability(pooled.truth, table),
+            "reliability": [
+                dataclasses.asdict(found) for found in reliability_bins(pooled.truth, table)
+            ],
         }
         for name, table in (("as_combined", raw), ("calibrated", scaled))
     }

@@ -37,14 +37,14 @@ class Batch:
     num_words: Tensor | None = None
     rows: Tensor | None = None
 
+    def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """Change every tensor."""
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        return Batch(**{name: change(value) for name, value in given.items()})
+
     def to(self, device: torch.device | str) -> Batch:
         """Copy every tensor to ``device``."""
-        moved = {
-            f.name: value.to(device, non_blocking=True)
-            for f in dataclasses.fields(self)
-            if (value := getattr(self, f.name)) is not None
-        }
-        return Batch(**moved)
+        return self.map(lambda value: value.to(device, non_blocking=True))
 
     def __len__(self) -> int:
         return int(self.lengths.shape[0])
@@ -69,6 +69,12 @@ class ModelOutput:
     losses: Tensor | None = None
     attention: dict[str, Tensor] = dataclasses.field(default_factory=dict)
     statistics: dict[str, Tensor] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def of(cls, logits: Tensor, **attention: Tensor | None) -> ModelOutput:
+        """The output of (B, K) logits; maps for explanations are detached, None is left out."""
+        maps = {name: values.detach() for name, values in attention.items() if values is not None}
+        return cls(logits.log_softmax(dim=-1), logits=logits, attention=maps)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -15,26 +15,17 @@ import math
 import torch
 from torch import Tensor, nn
 
-from serplatform.config import setting
-from serplatform.models.base import (
-    ARCHITECTURES,
-    Architecture,
-    Batch,
-    Criterion,
-    ModelOutput,
-    SerModel,
-)
-from serplatform.models.builders import builder
-from serplatform.models.layers.dropout_factors import dropout_factors
-from serplatform.models.layers.manual_lstm import lstm
-from serplatform.models.layers.masks import valid_steps
-from serplatform.models.layers.predictive_recurrence import (
-    LOG_DEVIATION_BOUND,
+from serplatform.models import Batch, Criterion, ModelOutput, SerModel, architecture, setting
+from serplatform.models.kernels import fast_kernels_enabled
+from serplatform.models.kernels.lstm import lstm
+from serplatform.models.kernels.predictive_recurrence import (
+    LOG_STD_BOUND,
     Recurrence,
     Weights,
     fused,
     step_by_step,
 )
+from serplatform.models.layers.masks import valid_steps
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,6 +56,22 @@ class VrnnConfig:
     )
 
 
+@architecture(
+    "vrnn",
+    VrnnConfig,
+    reference="Baruah and Banerjee, Interspeech 2022, Eqs. (2)-(5), Algorithms 1 and 2",
+    # the paper does not say for how long it trains; an epoch of RAVDESS is five batches
+    training={
+        "optimizer": "rmsprop",
+        "learning_rate": 1e-3,
+        "batch_size": 256,
+        "max_epochs": 300,
+        "patience": 50,
+        "monitor": "accuracy",
+    },
+    data={"feature": "mfcc_40_window"},
+    small={"encoder_dim": 24, "generator_dim": 16, "classifier_dim": 24, "latent_dim": 6},
+)
 class Vrnn(SerModel):
     r"""Encoder, generator and classifier LSTMs over windows, with emergent attention.
 
@@ -100,20 +107,7 @@ class Vrnn(SerModel):
     of parameters (22.6M and 12.78M) do not follow from its sizes, which give
     2.56M (RAVDESS) and 0.07M (IEMOCAP).
 
-    Args:
-        feature_dim: D.
-        num_classes: K.
-        encoder_dim: E.
-        generator_dim: G.
-        classifier_dim: C.
-        latent_dim: Z.
-        encoder_dropout: in [0, 1).
-        generator_dropout: in [0, 1).
-        classifier_dropout: in [0, 1).
-        lambda_1: weight of the generation error.
-        lambda_2: weight of the classification error.
-        beta: weight of the divergence.
-        attention: whether Eqs. (2)-(4) choose what is observed.
+    ``feature_dim`` is D, ``num_classes`` K; the others are settings of :class:`VrnnConfig`.
     """
 
     def __init__(
@@ -159,7 +153,8 @@ class Vrnn(SerModel):
         """
         windows = batch.frames.transpose(0, 1).contiguous()  # X, (T, B, D)
         valid = valid_steps(batch.lengths, windows.shape[0]).T  # (T, B)
-        by_hand = not (windows.is_cuda or windows.requires_grad or torch.is_autocast_enabled("cpu"))
+        plain = windows.is_cuda or windows.requires_grad or torch.is_autocast_enabled("cpu")
+        by_hand = fast_kernels_enabled() and not plain
         recurrence = self._recur(windows, by_hand)
         if by_hand:
             decoded = lstm(recurrence.latent, *_lstm_weights(self.decoder))
@@ -168,7 +163,7 @@ class Vrnn(SerModel):
         rows = torch.arange(len(batch), device=batch.lengths.device)
         last = decoded[batch.lengths - 1, rows]  # (B, C)
         logits = self.classifier(self.dropout(last))  # Algorithm 2, line 8, (B, K)
-        output = ModelOutput(log_posteriors=logits.log_softmax(dim=-1), logits=logits)
+        output = ModelOutput.of(logits)
         if criterion is not None:
             classification = criterion(logits, batch.labels)  # −log p(y), (B,)
             generation = self._generation_error(windows, recurrence, valid)
@@ -186,10 +181,8 @@ class Vrnn(SerModel):
         if self.training:
             noise = windows.new_empty(num_windows, num_utterances, self.generator.input_size)
             noise.normal_()
-        encoder_mask = self._mask(self.encoder_dropout, (num_windows, self.encoder), windows)
-        generator_mask = self._mask(
-            self.generator_dropout, (num_windows - 1, self.generator), windows
-        )
+        encoder_mask = self._mask(self.encoder_dropout, self.encoder, windows)
+        generator_mask = self._mask(self.generator_dropout, self.generator, windows[1:])
         if not self.attention:
             return self._observe_all(windows, noise, encoder_mask, generator_mask)
         weights = Weights(
@@ -203,12 +196,11 @@ class Vrnn(SerModel):
         run = fused if by_hand else step_by_step
         return run(windows, weights, noise, encoder_mask, generator_mask)
 
-    def _mask(self, dropout: float, of: tuple[int, nn.LSTM], like: Tensor) -> Tensor | None:
-        """(steps, B, units) factors of dropout, 0 or 1 / (1 − p); None where nothing drops."""
+    def _mask(self, dropout: float, layer: nn.LSTM, windows: Tensor) -> Tensor | None:
+        """(T, B, units) factors of dropout, 0 or 1 / (1 − p); None where nothing drops."""
         if not self.training or not dropout:
             return None
-        steps, layer = of
-        return dropout_factors((steps, like.shape[1], layer.hidden_size), dropout, like)
+        return dropout_factors((*windows.shape[:2], layer.hidden_size), dropout, windows)
 
     def _observe_all(
         self,
@@ -221,9 +213,9 @@ class Vrnn(SerModel):
         hidden, _ = self.encoder(windows)
         if encoder_mask is not None:
             hidden = hidden * encoder_mask
-        mean, log_deviation = self.code(hidden).chunk(2, dim=2)
-        log_deviation = log_deviation.clamp(-LOG_DEVIATION_BOUND, LOG_DEVIATION_BOUND)
-        latent = mean if noise is None else mean + noise * log_deviation.exp()
+        mean, log_std = self.code(hidden).chunk(2, dim=2)
+        log_std = log_std.clamp(-LOG_STD_BOUND, LOG_STD_BOUND)
+        latent = mean if noise is None else mean + noise * log_std.exp()
         hidden = latent.new_zeros(0, latent.shape[1], self.generator.hidden_size)
         if len(latent) > 1:
             hidden, _ = self.generator(latent[:-1])
@@ -234,23 +226,21 @@ class Vrnn(SerModel):
             hidden, self.next_window.weight[:dim], self.next_window.bias[:dim]
         )
         sampled = torch.ones_like(windows[1:])
-        return Recurrence(mean, log_deviation, latent, hidden, predicted, sampled)
+        return Recurrence(mean, log_std, latent, hidden, predicted, sampled)
 
     def _generation_error(self, windows: Tensor, recurrence: Recurrence, valid: Tensor) -> Tensor:
         """−Σ log N(X; X̂, s²) over elements and windows after the first: (B,)."""
         dim = windows.shape[2]
-        log_deviation = nn.functional.linear(
+        log_std = nn.functional.linear(
             recurrence.generator, self.next_window.weight[dim:], self.next_window.bias[dim:]
-        ).clamp(-LOG_DEVIATION_BOUND, LOG_DEVIATION_BOUND)  # log s, (T-1, B, D)
-        error = (windows[1:] - recurrence.predicted) * torch.exp(-log_deviation)
-        terms = log_deviation + 0.5 * error.square() + 0.5 * math.log(2 * math.pi)
+        ).clamp(-LOG_STD_BOUND, LOG_STD_BOUND)  # log s, (T-1, B, D)
+        error = (windows[1:] - recurrence.predicted) * torch.exp(-log_std)
+        terms = log_std + 0.5 * error.square() + 0.5 * math.log(2 * math.pi)
         return (terms.sum(dim=2) * valid[1:]).sum(dim=0)
 
     def _report(self, output: ModelOutput, sampled: Tensor, valid: Tensor) -> None:
         """Attention and statistics of (T-1, B, D) samplings and (T, B) valid windows."""
-        elements = torch.cat([torch.ones_like(sampled[:1]), sampled]) if len(sampled) else None
-        if elements is None:
-            elements = sampled.new_ones(1, *sampled.shape[1:])
+        elements = torch.cat([sampled.new_ones(1, *sampled.shape[1:]), sampled])
         elements = (elements * valid.unsqueeze(2)).transpose(0, 1)  # (B, T, D)
         shares = elements.mean(dim=2)  # (B, T)
         number = valid.sum(dim=0)  # (B,)
@@ -262,6 +252,29 @@ class Vrnn(SerModel):
         }
 
 
+def dropout_factors(shape: tuple[int, ...], dropout: float, like: Tensor) -> Tensor:
+    """Draw factors that drop values: 0, or 1 / (1 − p).
+
+    Each factor uses 16 of the generator's bits, so p is met to within 1 / 65,536.
+
+    Args:
+        shape: of the result.
+        dropout: p, in [0, 1).
+        like: a tensor of the result's type and device.
+
+    Example:
+        >>> factors = dropout_factors((100, 1000), 0.25, torch.zeros(0))
+        >>> factors.unique(), round(float((factors == 0).double().mean()), 2)
+        (tensor([0.0000, 1.3333]), 0.25)
+    """
+    count = torch.Size(shape).numel()
+    drawn = torch.empty((count + 3) // 4, dtype=torch.int64, device=like.device)
+    drawn.random_(-(2**63), None)  # all 64 bits
+    threshold = round(dropout * 2**16) - 2**15
+    kept = drawn.view(torch.int16)[:count] >= threshold
+    return kept.to(like.dtype).div_(1 - dropout).view(shape)
+
+
 def _lstm_weights(layer: nn.LSTM) -> tuple[Tensor, Tensor, Tensor]:
     """Input and hidden weights and the sum of both biases."""
     from_input, from_hidden, bias_ih, bias_hh = layer.all_weights[0]
@@ -270,33 +283,6 @@ def _lstm_weights(layer: nn.LSTM) -> tuple[Tensor, Tensor, Tensor]:
 
 def _divergence(recurrence: Recurrence, valid: Tensor) -> Tensor:
     """Σ D_KL(N(μ, σ²), N(0, I)) over windows: (B,)."""
-    mean, log_deviation = recurrence.mean, recurrence.log_deviation
-    terms = 0.5 * (mean.square() + torch.exp(2 * log_deviation) - 1) - log_deviation  # (T, B, Z)
+    mean, log_std = recurrence.mean, recurrence.log_std
+    terms = 0.5 * (mean.square() + torch.exp(2 * log_std) - 1) - log_std  # (T, B, Z)
     return (terms.sum(dim=2) * valid).sum(dim=0)
-
-
-build = builder(Vrnn)
-
-ARCHITECTURES.register("vrnn")(
-    Architecture(
-        name="vrnn",
-        config=VrnnConfig,
-        build=build,
-        reference=(
-            "Baruah and Banerjee, 'Speech Emotion Recognition via Generation using an "
-            "Attention-based Variational Recurrent Neural Network', Interspeech 2022, "
-            "Eqs. (2)-(5), Algorithms 1 and 2"
-        ),
-        # the paper does not say for how long it trains; an epoch of RAVDESS is five batches
-        training={
-            "optimizer": "rmsprop",
-            "learning_rate": 1e-3,
-            "batch_size": 256,
-            "max_epochs": 300,
-            "patience": 50,
-            "monitor": "accuracy",
-        },
-        data={"feature": "mfcc_40_window"},
-        small={"encoder_dim": 24, "generator_dim": 16, "classifier_dim": 24, "latent_dim": 6},
-    )
-)

@@ -9,23 +9,26 @@ import json
 import math
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from serplatform import __version__, plugins
 from serplatform.artifacts.files import write_text
-from serplatform.errors import BadInputError
-from serplatform.report.evidence import Evidence, build_evidence
+from serplatform.errors import ArtifactError, BadInputError
+from serplatform.report.data import ReportData, build_report_data
 from serplatform.report.figures.base import (
     FIGURES,
     SECTIONS,
     Drawing,
-    Figure,
-    Ink,
     NoDataError,
-    Table,
+    Palette,
+    in_order,
 )
 from serplatform.report.load import load_source
-from serplatform.report.narrative import tell
+from serplatform.report.narrative import build_narrative
+from serplatform.report.wording import listing
+
+if TYPE_CHECKING:
+    import jinja2
 
 #: Rows of a table that the page itself shows; the download has all.
 SHOWN_ROWS = 60
@@ -37,12 +40,13 @@ _ALLOWED_MARKUP = ("<br>", "<extra></extra>")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Placed:
-    """A figure on the page: its drawing, or the reason why it has none."""
+class DrawnFigure:
+    """A figure on the page under its ``name``: its drawing, or the reason why it has none."""
 
-    figure: Figure[Any]
+    name: str
+    title: str
     drawing: Drawing | None
-    reason: str
+    reason: str = ""
 
 
 def build_report(source: Path, out: Path | None = None) -> Path:
@@ -65,58 +69,77 @@ def build_report(source: Path, out: Path | None = None) -> Path:
     found = load_source(source)
     for run in found.runs:
         plugins.restore(run.path, run.info.get("plugins", []))
-    write_text(target, render(build_evidence(found)))
+    write_text(target, render(build_report_data(found)))
     return target
 
 
-def place_figures(evidence: Evidence) -> dict[str, list[Placed]]:
-    """Compute and draw every registered figure, by section in order."""
-    placed: dict[str, list[Placed]] = {name: [] for name in SECTIONS}
-    ink = Ink(architectures=evidence.architectures)
-    figures = [FIGURES.get(name)() for name in FIGURES.names()]
-    for figure in sorted(figures, key=lambda f: (f.order, f.name)):
+def draw_figures(report: ReportData) -> dict[str, list[DrawnFigure]]:
+    """Compute and draw every registered figure, by section in order.
+
+    Raises:
+        BadInputError: a figure is of no section.
+    """
+    palette = Palette(architectures=report.architectures)
+    figures = {name: FIGURES.get(name) for name in FIGURES.names()}
+    for name, figure in figures.items():
+        if figure.section not in SECTIONS:
+            raise BadInputError(
+                f"figure '{name}': its section '{figure.section}' is none of {listing([*SECTIONS])}"
+            )
+
+    def drawn(name: str) -> DrawnFigure:
+        title = figures[name].title
         try:
-            drawing = figure.draw(figure.compute(evidence), ink)
-            found = Placed(figure=figure, drawing=drawing, reason="")
-        except NoDataError as error:
-            found = Placed(figure=figure, drawing=None, reason=str(error))
-        placed[figure.section].append(found)
-    return placed
+            drawing = figures[name]().make(report, palette)
+        except (NoDataError, ArtifactError) as error:
+            return DrawnFigure(name=name, title=title, drawing=None, reason=str(error))
+        return DrawnFigure(name=name, title=title, drawing=drawing)
+
+    return {section: [drawn(n) for n in in_order(figures, section)] for section in SECTIONS}
 
 
-def render(evidence: Evidence) -> str:
+def render(report: ReportData) -> str:
     """The page as HTML."""
-    import jinja2
     from markupsafe import Markup
 
-    placed = place_figures(evidence)
-    islands = {
-        item.figure.name: Markup(script_json(_island(item.drawing)))  # noqa: S704 - "<" is escaped
-        for items in placed.values()
-        for item in items
-        if item.drawing is not None
+    figures = draw_figures(report)
+    figure_data = {
+        figure.name: Markup(script_json(_figure_data(figure.drawing)))  # noqa: S704 - "<" is escaped
+        for section in figures.values()
+        for figure in section
+        if figure.drawing is not None
     }
-    templates = resources.files("serplatform.report") / "templates"
-    page_script = (templates / "page.js").read_text(encoding="utf-8")
-    scripts = [plotly_source(), page_script]
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(lambda name: (templates / name).read_text(encoding="utf-8")),
+    scripts = [plotly_source(), template_text("page.js")]
+    environment = template_environment()
+    environment.filters["code"] = _code
+    return environment.get_template("page.html").render(
+        narrative=build_narrative(report),
+        source=report.source,
+        sections=[(name, heading, figures[name]) for name, heading in SECTIONS.items()],
+        figure_data=figure_data,
+        shown_rows={False: SHOWN_ROWS, True: SORTABLE_ROWS},
+        version=__version__,
+        style=Markup(template_text("page.css")),  # noqa: S704 - ours
+        scripts=[Markup(text) for text in scripts],  # noqa: S704 - our own and Plotly's code
+        policy=content_security_policy(scripts),
+    )
+
+
+def template_text(name: str) -> str:
+    """A file of ``templates/``."""
+    return (resources.files("serplatform.report") / "templates" / name).read_text("utf-8")
+
+
+def template_environment() -> jinja2.Environment:
+    """What fills the templates in: every value is escaped, a missing one is an error."""
+    import jinja2
+
+    return jinja2.Environment(
+        loader=jinja2.FunctionLoader(template_text),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-    )
-    environment.filters["code"] = _code
-    return environment.get_template("page.html").render(
-        story=tell(evidence),
-        source=evidence.source,
-        sections=[(name, heading, placed[name]) for name, heading in SECTIONS.items()],
-        islands=islands,
-        shown_rows={False: SHOWN_ROWS, True: SORTABLE_ROWS},
-        version=__version__,
-        style=Markup((templates / "page.css").read_text(encoding="utf-8")),  # noqa: S704
-        scripts=[Markup(text) for text in scripts],  # noqa: S704 - our own and Plotly's code
-        policy=content_security_policy(scripts),
     )
 
 
@@ -207,19 +230,18 @@ def plot_text(value: Any) -> Any:
     return value
 
 
-def _island(drawing: Drawing) -> dict[str, Any]:
+def _figure_data(drawing: Drawing) -> dict[str, Any]:
     """What the page's script needs of a figure."""
     return {
         "panels": [
             {"data": plot_text(p.data), "layout": plot_text(p.layout), "height": p.height}
             for p in drawing.panels
         ],
-        "tables": [_download(table) for table in drawing.tables],
-    }
-
-
-def _download(table: Table) -> dict[str, Any]:
-    return {
-        "header": list(table.csv_header or table.header),
-        "rows": [list(row) for row in table.rows],
+        "tables": [
+            {
+                "header": list(table.csv_header or table.header),
+                "rows": [list(r) for r in table.rows],
+            }
+            for table in drawing.tables
+        ],
     }

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from abc import abstractmethod
 from pathlib import Path
-from typing import TypeVar
 
 import pyarrow as pa
 
@@ -13,8 +11,7 @@ from serplatform.artifacts.explanations import ExplanationsRecord, ShownRecord, 
 from serplatform.artifacts.files import file_sha256, read_parquet
 from serplatform.artifacts.records import read_record
 from serplatform.errors import ArtifactError
-from serplatform.report.evidence import Evidence
-from serplatform.report.figures.base import Figure, NoDataError
+from serplatform.report.data import Need, NoDataError, ReportData, explanations_file
 from serplatform.report.load import Run
 
 FOLDER = "explanations"
@@ -31,9 +28,6 @@ _COLUMNS = {
     "statistics": (*_KEYS, "num_windows", "sampled_share", "elements"),
     "embeddings": (*_KEYS, "prediction", "confidence", "x", "y"),
 }
-
-
-D = TypeVar("D")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,15 +57,12 @@ class Explanations:
         """One of the tables, e.g. ``attention``.
 
         Raises:
-            NoDataError: it is missing, damaged, or of another time than ``explanations.json``.
+            ArtifactError: it is missing, damaged, or of another time than ``explanations.json``.
         """
         path = self._checked(f"{name}.parquet")
-        try:
-            table = read_parquet(path, "table")
-        except ArtifactError as error:
-            raise NoDataError(str(error)) from None
+        table = read_parquet(path, "table")
         if lacking := [column for column in _COLUMNS[name] if column not in table.column_names]:
-            raise NoDataError(
+            raise ArtifactError(
                 f"{FOLDER}/{path.name} lacks {', '.join(lacking)}; run `serplatform explain` again"
             )
         return table
@@ -80,46 +71,40 @@ class Explanations:
         """Utterances that are shown whole.
 
         Raises:
-            NoDataError: as for :meth:`table`.
+            ArtifactError: as for :meth:`table`.
         """
-        try:
-            path = self._checked("utterances.json")
-            return read_record(ShownUtterances, path, "file of utterances", _AGAIN)["utterances"]
-        except ArtifactError as error:
-            raise NoDataError(str(error)) from None
+        path = self._checked("utterances.json")
+        return read_record(ShownUtterances, path, "file of utterances", _AGAIN)["utterances"]
 
     def _checked(self, name: str) -> Path:
         path = self.folder / name
         expected = self.info["files"].get(name)
         if not path.is_file() or file_sha256(path) != expected:
-            raise NoDataError(
+            raise ArtifactError(
                 f"{FOLDER}/{name} is missing or is not what explanations.json describes; run "
                 "`serplatform explain` again"
             )
         return path
 
 
-def find_explanations(evidence: Evidence) -> tuple[Explanations, ...]:
+def find_explanations(report: ReportData) -> tuple[Explanations, ...]:
     """The explanations of every run that has some.
 
     Raises:
-        NoDataError: no run has any, or they are damaged, of another version, or were made
-            with other data or folds than the run's.
+        NoDataError: no run has any.
+        ArtifactError: they are damaged, of another version, or were made with other data or
+            folds than the run's.
     """
-    runs = evidence.source.runs
+    report.require(Need.EXPLANATIONS)
+    runs = report.source.runs
     found = []
     for run in runs:
-        path = run.path / FOLDER / "explanations.json"
+        path = explanations_file(run)
         if not path.is_file():
             continue
-        try:
-            info = read_record(ExplanationsRecord, path, "description of explanations", _AGAIN)
-        except ArtifactError as error:
-            raise NoDataError(str(error)) from None
+        info = read_record(ExplanationsRecord, path, "description of explanations", _AGAIN)
         _check(run, info)
         found.append(Explanations(run=run, info=info, several=len(runs) > 1))
-    if not found:
-        raise NoDataError("nothing was explained yet; run `serplatform explain RUN`")
     return tuple(found)
 
 
@@ -131,23 +116,20 @@ def _check(run: Run, info: ExplanationsRecord) -> None:
         ("classes", list(run.classes), info["classes"]),
     ):
         if ours != theirs:
-            raise NoDataError(
+            raise ArtifactError(
                 f"the explanations in {run.name} were made with another {what} than the run's; "
                 "run `serplatform explain` again"
             )
 
 
-class ExplainedFigure(Figure[D]):
-    """A figure of what was explained: whatever is wrong with that, the page is still made."""
+def sampling_explanations(report: ReportData) -> tuple[Explanations, ...]:
+    """The explanations where a model chose its observations.
 
-    def compute(self, evidence: Evidence) -> D:
-        """Work out the numbers; see the base class."""
-        return self.examine(find_explanations(evidence), evidence)
-
-    @abstractmethod
-    def examine(self, found: tuple[Explanations, ...], evidence: Evidence) -> D:
-        """Work out the numbers from the explanations of each run, at least one.
-
-        Raises:
-            NoDataError: there is nothing to show, and why.
-        """
+    Raises:
+        NoDataError: no such model was explained.
+        ArtifactError: as for :func:`find_explanations`.
+    """
+    found = find_explanations(report)
+    if not any(len(explained.table("statistics")) for explained in found):
+        raise NoDataError("no trial that chooses its observations (vrnn) was explained")
+    return found

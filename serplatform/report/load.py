@@ -1,6 +1,6 @@
 """Read ``RUN/`` and ``ENS/`` directories into plain values, checked where they enter.
 
-Nothing here computes a number that the page shows; see :mod:`serplatform.report.evidence`.
+Nothing here computes a number that the page shows; see :mod:`serplatform.report.data`.
 
 Shapes: N rows (one utterance in one fold and part), K classes.
 """
@@ -14,37 +14,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from serplatform.arrays import DoubleArray, IntArray
 from serplatform.artifacts.ensemble import EnsembleRecord, read_ensemble
 from serplatform.artifacts.files import file_sha256
 from serplatform.artifacts.posteriors import read_posterior_table
 from serplatform.artifacts.run import FoldFile, RunDescription
-from serplatform.artifacts.trial import TrialRecord
+from serplatform.artifacts.trial import HistoryEntry, TrialRecord
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.run_directory import RunDirectory
 from serplatform.storage.mirror import find_copy
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Epoch:
-    """One epoch of one trial on one fold.
-
-    Attributes:
-        fold: outer fold, from 0.
-        epoch: from 1, or from 0 where the trainer counts so.
-        train_loss: mean loss of an utterance.
-        dev: metric name to value on the fold's dev rows.
-    """
-
-    fold: int
-    epoch: int
-    train_loss: float
-    dev: Mapping[str, float]
+TextArray = npt.NDArray[np.str_]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Trial:
+class ReportTrial:
     """One trial of a search.
 
     Attributes:
@@ -65,7 +51,7 @@ class Trial:
         error: why it failed, or None.
         history: in the order trained.
         posteriors_sha256: checksum of its posterior table, None where none was recorded.
-        notes: sentences about its data that belong beside its numbers.
+        notes: sentences about its data that its numbers need.
     """
 
     run: str
@@ -82,7 +68,7 @@ class Trial:
     num_parameters: int | None
     peak_memory_mb: float | None
     error: str | None
-    history: tuple[Epoch, ...]
+    history: tuple[HistoryEntry, ...]
     posteriors_sha256: str | None = None
     notes: tuple[str, ...] = ()
     fold_dev_nll: tuple[float, ...] = ()
@@ -95,8 +81,7 @@ class Trial:
     @property
     def objective(self) -> float | None:
         """Mean dev UAR over the folds that ended, or None."""
-        value = self.dev.get("uar")
-        return value if value is not None and math.isfinite(value) else None
+        return self.dev.get("uar")
 
     @property
     def reached(self) -> float | None:
@@ -106,12 +91,19 @@ class Trial:
         """
         if self.state == "complete" or not self.history:
             return self.objective
+        steps = self.reached_by_step()
+        return steps[-1][1] if steps else None
+
+    def reached_by_step(self) -> list[tuple[int, float]]:
+        """Epochs trained so far, and :attr:`reached` after them; from the first known value on."""
         best: dict[int, float] = {}
-        for entry in self.history:
-            value = entry.dev.get("uar", math.nan)
-            if math.isfinite(value):
-                best[entry.fold] = max(best.get(entry.fold, -math.inf), value)
-        return sum(best.values()) / len(best) if best else None
+        steps = []
+        for step, entry in enumerate(self.history, start=1):
+            if (value := entry["dev"].get("uar")) is not None:
+                best[entry["fold"]] = max(best.get(entry["fold"], value), value)
+            if best:
+                steps.append((step, sum(best.values()) / len(best)))
+        return steps
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -119,18 +111,18 @@ class Posteriors:
     """Posteriors of one system.
 
     Attributes:
-        utterance_ids: N.
-        speaker_ids: N.
+        utterance_ids: (N,).
+        speaker_ids: (N,).
         folds: (N,).
-        parts: N, ``dev`` or ``test``.
+        parts: (N,), ``dev`` or ``test``.
         truth: (N,) class indices.
         values: (N, K), rows sum to 1.
     """
 
-    utterance_ids: tuple[str, ...]
-    speaker_ids: tuple[str, ...]
+    utterance_ids: TextArray
+    speaker_ids: TextArray
     folds: IntArray
-    parts: tuple[str, ...]
+    parts: TextArray
     truth: IntArray
     values: DoubleArray
 
@@ -142,43 +134,28 @@ class Posteriors:
         """(N,) class indices of the largest posterior."""
         return np.asarray(self.values.argmax(axis=1), dtype=np.int64)
 
-    def take(self, rows: IntArray) -> Posteriors:
+    def take(self, rows: npt.NDArray[Any]) -> Posteriors:
         """The given rows, in the given order."""
-        return Posteriors(
-            utterance_ids=tuple(self.utterance_ids[i] for i in rows),
-            speaker_ids=tuple(self.speaker_ids[i] for i in rows),
-            folds=self.folds[rows],
-            parts=tuple(self.parts[i] for i in rows),
-            truth=self.truth[rows],
-            values=self.values[rows],
-        )
+        return Posteriors(**{name: column[rows] for name, column in vars(self).items()})
 
     def where(self, *, part: str | None = None, fold: int | None = None) -> Posteriors:
         """The rows of one part, one fold, or both."""
         keep = np.ones(len(self), dtype=bool)
         if part is not None:
-            keep &= np.array([p == part for p in self.parts], dtype=bool)
+            keep &= self.parts == part
         if fold is not None:
             keep &= self.folds == fold
-        return self.take(np.flatnonzero(keep))
+        return self.take(keep)
 
     def ordered(self) -> Posteriors:
         """Rows sorted by fold, part and utterance id."""
-        keys = zip(self.folds.tolist(), self.parts, self.utterance_ids, strict=True)
-        order = [i for _, i in sorted((key, i) for i, key in enumerate(keys))]
-        return self.take(np.asarray(order, dtype=np.int64))
+        return self.take(np.lexsort((self.utterance_ids, self.parts, self.folds)))
 
 
-def concatenate(parts: Sequence[Posteriors]) -> Posteriors:
+def concatenate(tables: Sequence[Posteriors]) -> Posteriors:
     """Rows of several tables, one after another."""
-    return Posteriors(
-        utterance_ids=tuple(u for part in parts for u in part.utterance_ids),
-        speaker_ids=tuple(s for part in parts for s in part.speaker_ids),
-        folds=np.concatenate([part.folds for part in parts]),
-        parts=tuple(p for part in parts for p in part.parts),
-        truth=np.concatenate([part.truth for part in parts]),
-        values=np.concatenate([part.values for part in parts]),
-    )
+    columns = {name: np.concatenate([vars(t)[name] for t in tables]) for name in vars(tables[0])}
+    return Posteriors(**columns)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -197,7 +174,7 @@ class Run:
     info: RunDescription
     classes: tuple[str, ...]
     plan: FoldFile
-    trials: tuple[Trial, ...]
+    trials: tuple[ReportTrial, ...]
 
     @property
     def name(self) -> str:
@@ -233,7 +210,7 @@ class Ensemble:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Source:
+class ReportSource:
     """What a page is about: runs, and an ensemble of them if there is one.
 
     Attributes:
@@ -250,8 +227,13 @@ class Source:
     missing: tuple[str, ...] = ()
     named: Mapping[str, Run] = dataclasses.field(default_factory=dict)
 
+    @property
+    def named_trials(self) -> dict[tuple[str, int], ReportTrial]:
+        """The ensemble's name of a run, and a number, to the trial."""
+        return {(name, t.number): t for name, run in self.named.items() for t in run.trials}
 
-def load_source(path: Path) -> Source:
+
+def load_source(path: Path) -> ReportSource:
     """Read a run or an ensemble directory.
 
     Args:
@@ -273,7 +255,7 @@ def load_source(path: Path) -> Source:
         inner = RunDirectory(path).ensemble_directory
         if (inner / "ensemble.json").exists():
             return _with_runs(path, load_ensemble(inner), load_run(path))
-        return Source(path=path, runs=(load_run(path),), ensemble=None)
+        return ReportSource(path=path, runs=(load_run(path),), ensemble=None)
     raise BadInputError(
         f"{path}: neither a run (no run.json) nor an ensemble (no ensemble.json); give what "
         "`serplatform search --out` or `serplatform ensemble --out` wrote"
@@ -298,10 +280,10 @@ def load_run(path: Path) -> Run:
     )
 
 
-def _trial(run: Path, record: TrialRecord) -> Trial:
+def _trial(run: Path, record: TrialRecord) -> ReportTrial:
     folds = record.get("fold_dev")
     uar = [f.get("uar") for f in folds] if folds else record.get("fold_dev_uar", [])
-    return Trial(
+    return ReportTrial(
         run=run.name or str(run),
         run_path=run,
         number=record["trial"],
@@ -319,15 +301,7 @@ def _trial(run: Path, record: TrialRecord) -> Trial:
         error=record.get("error"),
         posteriors_sha256=record.get("posteriors_sha256"),
         notes=tuple(record.get("notes", ())),
-        history=tuple(
-            Epoch(
-                fold=entry["fold"],
-                epoch=entry["epoch"],
-                train_loss=entry["train_loss"],
-                dev=entry["dev"],
-            )
-            for entry in record.get("history", ())
-        ),
+        history=tuple(record.get("history", ())),
     )
 
 
@@ -344,7 +318,7 @@ def load_ensemble(path: Path) -> Ensemble:
     return Ensemble(path=path, info=info, classes=classes, posteriors=posteriors)
 
 
-def _with_runs(path: Path, ensemble: Ensemble, own: Run | None) -> Source:
+def _with_runs(path: Path, ensemble: Ensemble, own: Run | None) -> ReportSource:
     """An ensemble with those of its runs that are still there.
 
     Args:
@@ -373,7 +347,7 @@ def _with_runs(path: Path, ensemble: Ensemble, own: Run | None) -> Source:
             runs[found] = load_run(found)
         _check_same_folds(ensemble, runs[found])
         named[name] = runs[found]
-    return Source(
+    return ReportSource(
         path=path,
         runs=tuple(runs.values()),
         ensemble=ensemble,
@@ -409,20 +383,20 @@ def read_posteriors(path: Path, classes: tuple[str, ...]) -> Posteriors:
     """
     table = read_posterior_table(path, classes)
     index = {name: k for k, name in enumerate(classes)}
-    posteriors = Posteriors(
-        utterance_ids=tuple(table.column("utterance_id").to_pylist()),
-        speaker_ids=tuple(table.column("speaker_id").to_pylist()),
+    found = Posteriors(
+        utterance_ids=np.array(table.column("utterance_id").to_pylist(), dtype=str),
+        speaker_ids=np.array(table.column("speaker_id").to_pylist(), dtype=str),
         folds=table.column("fold").to_numpy().astype(np.int64),
-        parts=tuple(table.column("part").to_pylist()),
+        parts=np.array(table.column("part").to_pylist(), dtype=str),
         truth=np.array([index[label] for label in table.column("truth").to_pylist()], np.int64),
         values=np.stack([table.column(f"p_{name}").to_numpy() for name in classes], axis=1),
     )
     keys = list(
-        zip(posteriors.folds.tolist(), posteriors.parts, posteriors.utterance_ids, strict=True)
+        zip(found.folds.tolist(), found.parts.tolist(), found.utterance_ids.tolist(), strict=True)
     )
     if len(set(keys)) != len(keys):
         twice = next(key for i, key in enumerate(keys) if key in keys[:i])
         raise ArtifactError(
             f"{path}: utterance '{twice[2]}' stands twice in the {twice[1]} part of fold {twice[0]}"
         )
-    return posteriors
+    return found

@@ -6,10 +6,17 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from serplatform.report.beside import Beside, find_beside, first_screen, limit, qualities, sentences
-from serplatform.report.described import dataset_of, description, plan_of, protocol_name
-from serplatform.report.evidence import Comparison, Evidence, System
-from serplatform.report.load import Trial
+from serplatform.artifacts.ensemble import ComparisonRecord
+from serplatform.report.data import EvaluatedSystem, ReportData
+from serplatform.report.load import ReportTrial
+from serplatform.report.published_baselines import (
+    PublishedBaselines,
+    find_baselines,
+    first_screen,
+    limit,
+    qualities,
+    sentences,
+)
 from serplatform.report.wording import (
     METRICS,
     interval,
@@ -19,6 +26,7 @@ from serplatform.report.wording import (
     plural,
     points,
 )
+from serplatform.statistics.bootstrap import Interval
 from serplatform.statistics.chance import chance_uar, exceeds_chance, place_of_chance
 
 
@@ -36,7 +44,7 @@ class Bar:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Answer:
+class Verdict:
     """The verdict.
 
     Attributes:
@@ -65,7 +73,7 @@ class Narrative:
     synthetic: bool
     question: str
     data: str
-    answer: Answer
+    verdict: Verdict
     facts: tuple[tuple[str, str], ...]
     limits: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
@@ -73,129 +81,117 @@ class Narrative:
     provenance: tuple[tuple[str, str], ...]
 
 
-def tell(evidence: Evidence) -> Narrative:
-    """Put the evidence into words."""
-    info, dataset, plan = description(evidence), dataset_of(evidence), plan_of(evidence)
-    beside = find_beside(evidence)
+def build_narrative(report: ReportData) -> Narrative:
+    """Put the numbers into words."""
+    dataset = report.dataset
+    baselines = find_baselines(report)
     title = str(dataset.get("title") or dataset.get("corpus") or "an unnamed corpus")
     return Narrative(
         title=title,
         synthetic=bool(dataset.get("synthetic")),
-        question=_question(evidence, plan, title),
-        data=_data(evidence, dataset, title),
-        answer=_answer(evidence, beside),
-        facts=_facts(evidence, info, dataset, plan),
-        limits=_limits(evidence, dataset, plan, beside),
-        notes=_notes(evidence, info, plan),
-        definitions=tuple((t, name, text) for name, (t, _, _, text) in METRICS.items()),
-        provenance=_provenance(info, dataset),
+        question=_question(report, title),
+        data=_data(report, title),
+        verdict=_verdict(report, baselines),
+        facts=_facts(report),
+        limits=_limits(report, baselines),
+        notes=_notes(report),
+        definitions=tuple((m.title, name, m.definition) for name, m in METRICS.items()),
+        provenance=_provenance(report),
     )
 
 
-def _question(evidence: Evidence, plan: Mapping[str, Any], title: str) -> str:
-    names = listing(evidence.architectures) if evidence.architectures else "its members"
-    known = plan.get("speaker_independent")
+def _question(report: ReportData, title: str) -> str:
+    names = listing(report.architectures) if report.architectures else "its members"
+    known = report.plan.get("speaker_independent")
     whose = ""
-    if isinstance(known, bool):
+    if known is not None:
         heard = "some of whom were" if not known else "who were not"
         whose = f", on speakers {heard} heard in training"
-    count = plural(len(evidence.trials), "configuration")
-    which = f"Which of {count} of {names}" if evidence.trials else f"How well does {names}"
-    middle = ", alone or combined, best tells" if evidence.source.ensemble else " best tells"
+    count = plural(len(report.trials), "configuration")
+    which = f"Which of {count} of {names}" if report.trials else f"How well does {names}"
+    middle = ", alone or combined, best tells" if report.source.ensemble else " best tells"
     return (
-        f"{which}{middle} {len(evidence.classes)} emotions apart "
-        f"({listing(evidence.classes)}) in {title}{whose}?"
+        f"{which}{middle} {len(report.classes)} emotions apart "
+        f"({listing(report.classes)}) in {title}{whose}?"
     )
 
 
-def _data(evidence: Evidence, dataset: Mapping[str, Any], title: str) -> str:
-    counts = dataset.get("counts") or {}
+def _data(report: ReportData, title: str) -> str:
+    counts = report.dataset.get("counts") or {}
     text = title
     if counts.get("utterances"):
-        text += f": {plural(int(counts['utterances']), 'utterance')}"
+        text += f": {plural(counts['utterances'], 'utterance')}"
         if counts.get("speakers"):
-            text += f" of {plural(int(counts['speakers']), 'speaker')}"
+            text += f" of {plural(counts['speakers'], 'speaker')}"
     text += "."
-    if evidence.systems:
-        test = evidence.systems[0].test
+    if report.systems:
+        test = report.systems[0].test
         unique = len(set(test.utterance_ids))
-        folds = len(set(test.folds.tolist()))
         text += (
             f" Tested on {plural(unique, 'utterance')} of "
-            f"{plural(len(set(test.speaker_ids)), 'speaker')} in {plural(folds, 'fold')}"
+            f"{plural(len(set(test.speaker_ids)), 'speaker')} in "
+            f"{plural(len(set(test.folds.tolist())), 'fold')}"
         )
         text += ", each once." if unique == len(test) else f" ({len(test):,} tests in all)."
     return text
 
 
-def _answer(evidence: Evidence, beside: Beside) -> Answer:
-    truth = evidence.systems[0].test.truth if evidence.systems else range(len(evidence.classes))
-    chance = chance_uar(truth)
-    if not evidence.systems:
-        states = [t.state for t in evidence.trials]
+def _verdict(report: ReportData, baselines: PublishedBaselines) -> Verdict:
+    if not report.systems:
+        states = [t.state for t in report.trials]
         said = (
             f"{states.count('pruned')} were pruned and {states.count('failed')} failed"
             if states
             else "no trial was recorded"
         )
-        return Answer(
+        return Verdict(
             headline="There is no answer yet: no trial has finished.",
             sentences=(f"Of {plural(len(states), 'trial')}, {said}.",),
             bars=(),
-            chance=percent(chance),
+            chance=percent(1 / len(report.classes)),
             chance_at=0.0,
             low=0,
             high=100,
         )
-    ends = [chance]
-    for system in evidence.measured:
-        uar = system.pooled["uar"]
-        ends += [v for v in (uar.value, uar.low, uar.high) if v is not None]
-    others = first_screen(beside.results.get("uar", ()), evidence)
-    ends += [result.value for result in others]
+    first = report.systems[0]
+    chance = chance_uar(first.test.truth)
+    others = first_screen(baselines.results.get("uar", ()), report)
+    ours = [(system, system.pooled["uar"]) for system in report.measured]
+    ends = [chance, *(result.value for result in others)]
+    ends += [v for _, uar in ours for v in (uar.value, uar.low, uar.high) if v is not None]
     low = max(0, 10 * int((100 * min(ends) - 2) // 10))
     high = min(100, 10 * -int(-(100 * max(ends) + 2) // 10))
 
     def place(value: float) -> float:
         return round(100 * (100 * value - low) / (high - low), 2)
 
-    bars = []
-    for system in evidence.measured:
-        uar = system.pooled["uar"]
+    def bar(key: str, label: str, uar: Interval, bounds: str) -> Bar:
         left = place(uar.value if uar.low is None else uar.low)
         right = place(uar.value if uar.high is None else uar.high)
-        bars.append(
-            Bar(
-                key=system.key,
-                label=system.label,
-                value=percent(uar.value),
-                bounds=interval("uar", uar),
-                at=place(uar.value),
-                left=left,
-                width=round(right - left, 2),
-            )
+        return Bar(
+            key=key,
+            label=label,
+            value=percent(uar.value),
+            bounds=bounds,
+            at=place(uar.value),
+            left=left,
+            width=round(right - left, 2),
         )
+
+    bars = [bar(system.key, system.label, uar, interval("uar", uar)) for system, uar in ours]
     bars += [
-        Bar(
-            key="reference",
-            label=result.system,
-            value=percent(result.value),
-            bounds=qualities(result),
-            at=place(result.value),
-            left=place(result.value),
-            width=0.0,
-        )
-        for result in reversed(others)
+        bar("reference", r.system, Interval(value=r.value, low=None, high=None), qualities(r))
+        for r in reversed(others)
     ]
-    if not exceeds_chance(evidence.systems[0].pooled["uar"], chance):
-        headline = _chance(evidence.systems[0], chance)
-    elif evidence.comparison is not None:
-        headline = _verdict(evidence.comparison)
+    if not exceeds_chance(first.pooled["uar"], chance):
+        headline = _chance(first, chance)
+    elif report.comparison is not None:
+        headline = _compared(report.comparison)
     else:
-        headline = _alone(evidence.systems[0])
-    return Answer(
+        headline = f"{first.label}: {percent(first.pooled['uar'].value)} % UAR."
+    return Verdict(
         headline=headline,
-        sentences=(*_behind(evidence, chance), *sentences(evidence, beside)),
+        sentences=(*_behind(report, chance), *sentences(report, baselines)),
         bars=tuple(bars),
         chance=percent(chance),
         chance_at=place(chance),
@@ -204,11 +200,7 @@ def _answer(evidence: Evidence, beside: Beside) -> Answer:
     )
 
 
-def _alone(system: System) -> str:
-    return f"{system.label}: {percent(system.pooled['uar'].value)} % UAR."
-
-
-def _chance(system: System, chance: float) -> str:
+def _chance(system: EvaluatedSystem, chance: float) -> str:
     uar = system.pooled["uar"]
     said = f"{percent(uar.value)} % UAR is not above {percent(chance)} %"
     if uar.low is not None:
@@ -217,9 +209,9 @@ def _chance(system: System, chance: float) -> str:
     return f"{system.label}: no better than chance; {said}, what guessing gives."
 
 
-def _verdict(comparison: Comparison) -> str:
-    difference = comparison.difference["uar"].value
-    if comparison.permutation.p_value >= 0.05:
+def _compared(comparison: ComparisonRecord) -> str:
+    difference = comparison["difference"]["uar"]["value"]
+    if comparison["permutation"]["uar"]["p_value"] >= 0.05:
         return "The ensemble is not shown to differ from the best single trial."
     word = "better" if difference > 0 else "worse"
     return (
@@ -228,34 +220,33 @@ def _verdict(comparison: Comparison) -> str:
     )
 
 
-def _behind(evidence: Evidence, chance: float) -> list[str]:
+def _behind(report: ReportData, chance: float) -> list[str]:
     sentences = []
-    if evidence.comparison is not None:
-        comparison = evidence.comparison
-        difference, permutation = comparison.difference["uar"], comparison.permutation
-        bounds = (
-            f" (95 % interval {points(difference.low)} to {points(difference.high)})"
-            if difference.low is not None and difference.high is not None
-            else " (no interval: a single speaker)"
+    if report.comparison is not None:
+        found, test = (
+            report.comparison["difference"]["uar"],
+            report.comparison["permutation"]["uar"],
         )
+        bounds = " (no interval: a single speaker)"
+        if found["low"] is not None and found["high"] is not None:
+            bounds = f" (95 % interval {points(found['low'])} to {points(found['high'])})"
         sentences.append(
-            f"Ensemble minus best single trial: {points(difference.value)} points of UAR{bounds}; "
+            f"Ensemble minus best single trial: {points(found['value'])} points of UAR{bounds}; "
             "paired permutation test over "
-            f"{plural(permutation.num_clusters, permutation.clustered_by)}: "
-            f"{p_value(permutation.p_value)}."
+            f"{plural(test['num_clusters'], test['clustered_by'])}: {p_value(test['p_value'])}."
         )
-        mcnemar = comparison.mcnemar
+        mcnemar = report.comparison["mcnemar"]
         sentences.append(
-            f"The ensemble alone is right on {plural(mcnemar.only_a, 'utterance')}, the best "
-            f"single trial alone on {mcnemar.only_b:,}: McNemar's exact test, "
-            f"{p_value(mcnemar.p_value)} (it takes utterances as independent)."
+            f"The ensemble alone is right on {plural(mcnemar['only_a'], 'utterance')}, the best "
+            f"single trial alone on {mcnemar['only_b']:,}: McNemar's exact test, "
+            f"{p_value(mcnemar['p_value'])} (it takes utterances as independent)."
         )
     sentences += [
         _chance(system, chance)
-        for system in evidence.systems[1:]  # the headline says it of the first
+        for system in report.systems[1:]  # the headline says it of the first
         if not exceeds_chance(system.pooled["uar"], chance)
     ]
-    if len(evidence.systems) == 1 and evidence.systems[0].key == "single":
+    if len(report.systems) == 1 and report.systems[0].key == "single":
         sentences.append(
             "No ensemble was built of this run; `serplatform ensemble` combines its trials without "
             "training."
@@ -263,142 +254,122 @@ def _behind(evidence: Evidence, chance: float) -> list[str]:
     return sentences
 
 
-def _facts(
-    evidence: Evidence,
-    info: Mapping[str, Any],
-    dataset: Mapping[str, Any],
-    plan: Mapping[str, Any],
-) -> tuple[tuple[str, str], ...]:
-    facts = []
+def _facts(report: ReportData) -> tuple[tuple[str, str], ...]:
+    plan = report.plan
     known = plan.get("speaker_independent")
     sharing = ""
-    if isinstance(known, bool):
+    if known is not None:
         sharing = ", speaker-independent" if known else ", speakers shared between parts"
-    folds = plan.get("folds")
-    number = f", {plural(len(folds), 'fold')}" if isinstance(folds, list) else ""
-    facts.append(("Protocol", f"{protocol_name(evidence)}{number}{sharing}"))
-    hashed = info.get("folds_hash") or plan.get("hash") or "unknown"
-    facts.append(("Fold file", f"SHA-256 {hashed}"))
-    facts.append(("Classes", _merge(plan, dataset, evidence.classes)))
-    facts += [(system.label, system.chosen) for system in evidence.measured]
-    facts.append(
+    number = f", {plural(len(plan['folds']), 'fold')}" if "folds" in plan else ""
+    hashed = report.description.get("folds_hash") or plan.get("hash") or "unknown"
+    return (
+        ("Protocol", f"{report.protocol}{number}{sharing}"),
+        ("Fold file", f"SHA-256 {hashed}"),
+        ("Classes", _classes(report)),
+        *((system.label, system.chosen) for system in report.measured),
         (
             "Test rows",
             "Opened by this page and the ensemble's measurement alone; search, pruning, early "
             "stopping, choice and weights saw dev rows.",
-        )
-    )
-    facts.append(("Metric", f"UAR. {METRICS['uar'][3]}"))
-    facts.append(
+        ),
+        ("Metric", f"UAR. {METRICS['uar'].definition}"),
         (
             "Intervals and test",
-            f"95 %, {evidence.resamples:,} bootstrap resamples of whole speakers; the paired "
+            f"95 %, {report.resamples:,} bootstrap resamples of whole speakers; the paired "
             "permutation test swaps the two systems' answers speaker by speaker, two-sided.",
-        )
+        ),
     )
-    return tuple(facts)
 
 
-def _merge(plan: Mapping[str, Any], dataset: Mapping[str, Any], classes: tuple[str, ...]) -> str:
-    mapping = plan.get("label_map")
-    mapping = mapping if isinstance(mapping, Mapping) else {}
+def _classes(report: ReportData) -> str:
+    """The classes, and what became of the corpus's other labels."""
+    mapping: Mapping[str, str] = report.plan.get("label_map") or {}
     groups: dict[str, list[str]] = {}
     for label, name in mapping.items():
-        groups.setdefault(str(name), []).append(str(label))
+        groups.setdefault(name, []).append(label)
     merged = [
         f"{name} = {' + '.join(sorted(labels))}"
         for name, labels in groups.items()
         if labels != [name]
     ]
-    counts = dataset.get("counts") or {}
-    labels = counts.get("by_emotion") if isinstance(counts, Mapping) else None
-    out = [str(label) for label in labels if label not in mapping] if labels and mapping else []
-    text = f"{len(classes)}: {listing(classes)}. "
+    labels = (report.dataset.get("counts") or {}).get("by_emotion") or {}
+    out = [label for label in labels if label not in mapping] if mapping else []
+    text = f"{len(report.classes)}: {listing(report.classes)}. "
     text += f"Merged: {'; '.join(merged)}." if merged else "None merged."
     return text + (f" Left out: {listing(out)}." if out else "")
 
 
-def _limits(
-    evidence: Evidence, dataset: Mapping[str, Any], plan: Mapping[str, Any], beside: Beside
-) -> tuple[tuple[str, str], ...]:
-    limits = []
-    if dataset.get("synthetic"):
-        limits.append(
-            (
-                "Any result on recorded human speech",
-                "this corpus is synthetic and shows only that the software runs.",
-            )
-        )
-    if plan.get("speaker_independent") is True:
-        limits.append(
-            (
-                "Results of random splits",
-                "there the test speakers, and often their sentences, were heard in training, "
-                "which raises every number.",
-            )
-        )
-    elif plan.get("speaker_independent") is False:
-        limits.append(
-            (
-                "Results on unknown speakers",
-                "this protocol shares speakers between training and test, which raises every "
-                "number on this page.",
-            )
-        )
-    limits.append(
+def _limits(report: ReportData, baselines: PublishedBaselines) -> tuple[tuple[str, str], ...]:
+    independent = report.plan.get("speaker_independent")
+    by_speaker = [t for t in report.used if t.params.get("data.normalization") == "speaker"]
+    found = [
         (
+            report.dataset.get("synthetic"),
+            "Any result on recorded human speech",
+            "this corpus is synthetic and shows only that the software runs.",
+        ),
+        (
+            independent is True,
+            "Results of random splits",
+            "there the test speakers, and often their sentences, were heard in training, "
+            "which raises every number.",
+        ),
+        (
+            independent is False,
+            "Results on unknown speakers",
+            "this protocol shares speakers between training and test, which raises every "
+            "number on this page.",
+        ),
+        (
+            True,
             "Other folds or labels of the same corpus",
             "only results with the same fold-file hash were trained and tested on the same "
             "utterances and classes.",
-        )
-    )
-    limits.append(
+        ),
         (
+            True,
             "“UA” and “WA” that are not defined",
             "papers give these names to different metrics; compare metric with metric, as "
             "defined under Method.",
-        )
-    )
-    limits.append(
+        ),
         (
+            True,
             "Dev results, also those on this page",
             "dev rows chose epochs, trials and members, so they flatter.",
-        )
+        ),
+        (
+            by_speaker,
+            "Systems that hear each utterance alone",
+            f"{len(by_speaker)} of the {plural(len(report.used), 'trial')} used here "
+            f"{'normalises' if len(by_speaker) == 1 else 'normalise'} features by speaker, with "
+            "a test speaker's other, unlabelled audio.",
+        ),
+    ]
+    return (
+        *((what, why) for holds, what, why in found if holds),
+        limit(report, baselines),
     )
-    speaker = [t for t in evidence.used if t.params.get("data.normalization") == "speaker"]
-    if speaker:
-        limits.append(
-            (
-                "Systems that hear each utterance alone",
-                f"{len(speaker)} of the {plural(len(evidence.used), 'trial')} used here "
-                f"{'normalises' if len(speaker) == 1 else 'normalise'} features by speaker, with "
-                "a test speaker's other, unlabelled audio.",
-            )
-        )
-    limits.append(limit(evidence, beside))
-    return tuple(limits)
 
 
-def _notes(evidence: Evidence, info: Mapping[str, Any], plan: Mapping[str, Any]) -> tuple[str, ...]:
+def _notes(report: ReportData) -> tuple[str, ...]:
     notes: list[str] = []
-    status = info.get("status")
+    status = report.description.get("status")
     if status not in (None, "complete"):
         notes.append(f"The run's status is “{status}”: it may still change.")
-    for run in evidence.source.runs:
-        notes += [str(n) for n in run.info.get("notes") or []]
-        notes += [str(n) for n in run.plan.get("notes") or []]
+    for run in report.source.runs:
+        notes += [*run.info.get("notes", ()), *run.plan.get("notes", ())]
         notes += _trial_notes(run.trials)
-    if evidence.source.ensemble is not None:
-        notes += [str(n) for n in evidence.source.ensemble.info.get("notes") or []]
-    if evidence.source.missing:
+    if report.source.ensemble is not None:
+        notes += report.source.ensemble.info.get("notes", ())
+    if report.source.missing:
         notes.append(
-            f"The ensemble's run(s) {listing(evidence.source.missing)} are no longer where they "
+            f"The ensemble's run(s) {listing(report.source.missing)} are no longer where they "
             "were, so their trials are not shown."
         )
     return tuple(dict.fromkeys(notes))
 
 
-def _trial_notes(trials: Sequence[Trial]) -> list[str]:
+def _trial_notes(trials: Sequence[ReportTrial]) -> list[str]:
     """What trials say of their data, each with the architectures that it holds for."""
     said: dict[str, dict[str, None]] = {}
     for trial in trials:
@@ -407,29 +378,28 @@ def _trial_notes(trials: Sequence[Trial]) -> list[str]:
     return [f"{', '.join(names)}: {note}" for note, names in said.items()]
 
 
-def _provenance(info: Mapping[str, Any], dataset: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    rows = []
-    command = info.get("command")
-    if command:
-        rows.append(("Command", " ".join(command) if isinstance(command, list) else str(command)))
-    for label, key in (
-        ("Seed", "seed"),
-        ("Objective", "objective"),
-        ("Sampler", "sampler"),
-        ("Pruner", "pruner"),
-        ("Combiner", "combiner"),
-        ("Started", "started"),
-        ("Ended", "ended"),
-        ("Status", "status"),
-    ):
-        if info.get(key) is not None:
-            rows.append((label, _plain(info[key])))
-    if dataset.get("fingerprint"):
-        rows.append(("Dataset fingerprint", str(dataset["fingerprint"])))
-    for label, key in (("Software", "versions"), ("Hardware", "hardware")):
-        if info.get(key):
-            rows.append((label, _plain(info[key])))
-    return tuple(rows)
+def _provenance(report: ReportData) -> tuple[tuple[str, str], ...]:
+    info: Mapping[str, Any] = report.description
+    rows: list[tuple[str, Any]] = [("Command", " ".join(info.get("command") or ()) or None)]
+    rows += [
+        (label, info.get(key))
+        for label, key in (
+            ("Seed", "seed"),
+            ("Objective", "objective"),
+            ("Sampler", "sampler"),
+            ("Pruner", "pruner"),
+            ("Combiner", "combiner"),
+            ("Started", "started"),
+            ("Ended", "ended"),
+            ("Status", "status"),
+        )
+    ]
+    rows.append(("Dataset fingerprint", report.dataset.get("fingerprint")))
+    rows += [
+        (label, info.get(key) or None)
+        for label, key in (("Software", "versions"), ("Hardware", "hardware"))
+    ]
+    return tuple((label, _plain(value)) for label, value in rows if value is not None)
 
 
 def _plain(value: Any) -> str:

@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 
 from serplatform.arrays import DoubleArray
-from serplatform.report.load import Trial
+from serplatform.report.load import ReportTrial
 
 #: Positive numbers whose largest is this many times their smallest are shown on a log scale.
 LOG_RATIO = 50.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Parameter:
+class VariedParameter:
     """One parameter over the trials of one architecture.
 
     Attributes:
@@ -38,10 +38,6 @@ class Parameter:
     values: tuple[Any, ...]
     codes: DoubleArray
     levels: tuple[str, ...]
-
-    def text(self, value: Any) -> str:
-        """A value as the page shows it."""
-        return value_text(value)
 
 
 def value_text(value: Any) -> str:
@@ -62,45 +58,38 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def varied_parameters(trials: Sequence[Trial]) -> list[Parameter]:
+def varied_parameters(trials: Sequence[ReportTrial]) -> list[VariedParameter]:
     """Parameters that take at least two values over the trials, sorted by name.
 
     A parameter that only some trials have (a conditional one, or the paper's own trial that
     leaves defaults unsaid) counts by the values that were given.
     """
-    names = sorted({name for trial in trials for name in trial.params})
     found = []
-    for name in names:
-        values = tuple(trial.params.get(name) for trial in trials)
+    for name in sorted({name for trial in trials for name in trial.params}):
         given = [trial.params[name] for trial in trials if name in trial.params]
-        if len({value_text(v) for v in given}) < 2:
+        levels = tuple(sorted({value_text(v) for v in given}))
+        if len(levels) < 2:
             continue
-        has = [name in trial.params for trial in trials]
-        levels: tuple[str, ...] = ()
+        kind = "category"
         if all(_is_number(v) for v in given):
-            numbers = [float(v) for v in given]
-            low, high = min(numbers), max(numbers)
-            log = low > 0 and high / low >= LOG_RATIO
-            every = [
-                float(v) if h and v is not None else math.nan
-                for v, h in zip(values, has, strict=True)
-            ]
-            codes = [math.log10(v) if log else v for v in every]
-            kind = "log" if log else "linear"
-        else:
-            levels = tuple(sorted({value_text(v) for v in given}))
-            codes = [
-                float(levels.index(value_text(v))) if h else math.nan
-                for v, h in zip(values, has, strict=True)
-            ]
-            kind = "category"
+            low, high = float(min(given)), float(max(given))
+            kind = "log" if low > 0 and high / low >= LOG_RATIO else "linear"
+
+        def code(value: Any, kind: str = kind, levels: tuple[str, ...] = levels) -> float:
+            if kind == "category":
+                return float(levels.index(value_text(value)))
+            return math.log10(value) if kind == "log" else float(value)
+
         found.append(
-            Parameter(
+            VariedParameter(
                 name=name,
                 kind=kind,
-                values=values,
-                codes=np.asarray(codes, dtype=np.float64),
-                levels=levels,
+                values=tuple(trial.params.get(name) for trial in trials),
+                codes=np.array(
+                    [code(t.params[name]) if name in t.params else math.nan for t in trials],
+                    dtype=np.float64,
+                ),
+                levels=levels if kind == "category" else (),
             )
         )
     return found

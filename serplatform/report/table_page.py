@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import resources
 from typing import Any
 
 from serplatform import __version__
-from serplatform.report.build import content_security_policy
-from serplatform.report.wording import METRICS, duration, percent, points
+from serplatform.report.build import (
+    content_security_policy,
+    template_environment,
+    template_text,
+)
+from serplatform.report.wording import METRICS, duration, in_percent, percent, points
 
 #: what columns of the papers' other tables show
 _TITLES = {
@@ -24,7 +27,7 @@ FEW_SPEAKERS = 6
 def metric_title(metric: str) -> str:
     """What a metric is called, with its name in outputs."""
     if metric in METRICS:
-        return f"{metric} (%)" if METRICS[metric][1] else metric
+        return f"{metric} (%)" if in_percent(metric) else metric
     title = _TITLES[metric]
     return title if metric.endswith("alike") else f"{title} (%)"
 
@@ -32,9 +35,7 @@ def metric_title(metric: str) -> str:
 def _number(metric: str, value: Any) -> str:
     if isinstance(value, str):
         return value
-    if metric in METRICS and not METRICS[metric][1]:
-        return f"{value:.3f}"
-    return percent(value)
+    return percent(value) if in_percent(metric) else f"{value:.3f}"
 
 
 def published_text(cell: Mapping[str, Any], metric: str) -> str:
@@ -132,30 +133,24 @@ def column_notes(outcome: Mapping[str, Any], column: Mapping[str, Any]) -> list[
 
 def render_table(outcome: Mapping[str, Any]) -> str:
     """The page as HTML: self-contained, without scripts."""
-    import jinja2
     from markupsafe import Markup
 
-    templates = resources.files("serplatform.report") / "templates"
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(lambda name: (templates / name).read_text(encoding="utf-8")),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     shown = [_section(outcome, column) for column in outcome["columns"]]
     definitions = [
-        (METRICS[name][0], name, METRICS[name][3])
+        (METRICS[name].title, name, METRICS[name].definition)
         for name in dict.fromkeys(m for c in outcome["columns"] for m in c["metrics"])
         if name in METRICS
     ]
-    return environment.get_template("table.html").render(
+    template = template_environment().get_template("table.html")
+    for text in (published_text, measured_text, interval_text, difference_text):
+        template.globals[text.__name__] = text
+    return template.render(
         outcome=outcome,
         shown=shown,
         definitions=definitions,
         settings=_settings(outcome),
         version=__version__,
-        style=Markup((templates / "page.css").read_text(encoding="utf-8")),  # noqa: S704 - ours
+        style=Markup(template_text("page.css")),  # noqa: S704 - ours
         policy=content_security_policy([]).replace("script-src ;", "script-src 'none';"),
     )
 
@@ -171,25 +166,7 @@ def _section(outcome: Mapping[str, Any], column: Mapping[str, Any]) -> dict[str,
         "numbers": numbers,
         "differences": has_differences(outcome, column),
         "metrics": [metric_title(metric) for metric in column["metrics"]],
-        "rows": [_row(row, column) for row in outcome["rows"]],
         "similarity": similarity_of(outcome, column),
-    }
-
-
-def _row(row: Mapping[str, Any], column: Mapping[str, Any]) -> dict[str, Any]:
-    cell = row["cells"][column["name"]]
-    return {
-        "label": row["label"],
-        "seeds": cell["seeds"] or "",
-        "cells": [
-            {
-                "published": published_text(cell, metric),
-                "measured": measured_text(cell, metric),
-                "interval": interval_text(cell, metric),
-                "difference": difference_text(cell, metric),
-            }
-            for metric in column["metrics"]
-        ],
     }
 
 
@@ -206,28 +183,25 @@ def similarity_of(
 
 def _settings(outcome: Mapping[str, Any]) -> list[dict[str, Any]]:
     """How each row was trained, where it was."""
-    found = []
-    for row in outcome["rows"]:
-        for column in outcome["columns"]:
-            cell = row["cells"][column["name"]]
-            if "settings" not in cell:
-                continue
-            values = {k: v for k, v in cell["settings"].items() if not k.startswith("data.word_v")}
-            found.append(
-                {
-                    "label": row["label"],
-                    "column": column["label"],
-                    "architecture": row["architecture"],
-                    "departures": ", ".join(f"{k}={v}" for k, v in cell["departures"].items()),
-                    "training": ", ".join(
-                        f"{k.partition('.')[2]} {v}"
-                        for k, v in values.items()
-                        if k.startswith("training.")
-                    ),
-                    "parameters": f"{cell['num_parameters']:,}",
-                    "best_epochs": "; ".join(
-                        ", ".join(map(str, epochs)) for epochs in cell["best_epochs"]
-                    ),
-                }
-            )
-    return found
+    trained = [
+        (row, column, cell)
+        for row in outcome["rows"]
+        for column in outcome["columns"]
+        if "settings" in (cell := row["cells"][column["name"]])
+    ]
+    return [
+        {
+            "label": row["label"],
+            "column": column["label"],
+            "architecture": row["architecture"],
+            "changes": ", ".join(f"{k}={v}" for k, v in cell["departures"].items()),
+            "training": ", ".join(
+                f"{k.partition('.')[2]} {v}"
+                for k, v in cell["settings"].items()
+                if k.startswith("training.")
+            ),
+            "parameters": f"{cell['num_parameters']:,}",
+            "best_epochs": "; ".join(", ".join(map(str, epochs)) for epochs in cell["best_epochs"]),
+        }
+        for row, column, cell in trained
+    ]

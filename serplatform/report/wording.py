@@ -4,60 +4,71 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
+from serplatform.metrics import COUNT_METRICS, HIGHER_IS_BETTER
 from serplatform.statistics.bootstrap import Interval
 
-#: metric name → (short title, shown in percent, higher is better, definition)
-METRICS: dict[str, tuple[str, bool, bool, str]] = {
+
+class MetricText(NamedTuple):
+    """What the page calls a metric, and how it defines it."""
+
+    title: str
+    definition: str
+
+
+_DEFINITIONS = {
     "uar": (
         "UAR",
-        True,
-        True,
         "Unweighted average recall: the mean over classes of the share of the class's "
         "utterances that were recognised. Chance is 1/K.",
     ),
-    "accuracy": ("Accuracy", True, True, "Share of all utterances whose class was recognised."),
+    "accuracy": ("Accuracy", "Share of all utterances whose class was recognised."),
     "macro_f1": (
         "Macro F1",
-        True,
-        True,
         "Mean over classes of the harmonic mean of precision and recall.",
     ),
     "ova_accuracy": (
         "One-against-rest accuracy",
-        True,
-        True,
         "Mean over classes of (TP + TN) / (P + N), each class against the rest. True negatives "
         "raise it: for K classes it is 1 − 2(1 − accuracy)/K. Some papers print it as “UA”.",
     ),
     "ova_balanced_accuracy": (
         "One-against-rest balanced accuracy",
-        True,
-        True,
         "Mean over classes of ½(TP/P + TN/N), each class against the rest. Some papers print "
         "it as “WA”.",
     ),
-    "nll": (
-        "Negative log-likelihood",
-        False,
-        False,
-        "Mean of −ln p(true class), in nats; lower is better.",
-    ),
+    "nll": ("Negative log-likelihood", "Mean of −ln p(true class), in nats"),
     "brier": (
         "Brier score",
-        False,
-        False,
         "Mean squared distance between the posterior and the true class's unit vector, summed "
-        "over classes; lower is better.",
+        "over classes",
     ),
     "ece": (
         "Calibration error (ECE)",
-        False,
-        False,
         "Expected calibration error: mean distance between confidence and accuracy over "
-        "confidence bins, weighted by the bins' share of utterances; lower is better.",
+        "confidence bins, weighted by the bins' share of utterances",
     ),
 }
+METRICS = {
+    name: MetricText(title, text if HIGHER_IS_BETTER[name] else f"{text}; lower is better.")
+    for name, (title, text) in _DEFINITIONS.items()
+}
+
+
+def in_percent(metric: str) -> bool:
+    """Whether a metric is shown in percent; one not known is."""
+    return metric in COUNT_METRICS or metric not in METRICS
+
+
+def metric_title(name: str) -> str:
+    """A metric's title with its unit.
+
+    Example:
+        >>> metric_title("uar"), metric_title("brier")
+        ('UAR (%)', 'Brier score')
+    """
+    return f"{METRICS[name].title} (%)" if in_percent(name) else METRICS[name].title
 
 
 def percent(value: float | None, digits: int = 1) -> str:
@@ -70,6 +81,16 @@ def percent(value: float | None, digits: int = 1) -> str:
     if value is None or not math.isfinite(value):
         return "–"
     return f"{100 * value:.{digits}f}"
+
+
+def percent_0(value: float | None) -> str:
+    """A proportion as a whole percentage, without the sign."""
+    return percent(value, 0)
+
+
+def percent_sign(value: float | None) -> str:
+    """A proportion as a percentage with its sign, to one decimal."""
+    return f"{percent(value)} %"
 
 
 def decimal(value: float | None, digits: int = 3) -> str:
@@ -111,7 +132,7 @@ def metric(name: str, value: float | None) -> str:
         >>> metric("uar", 0.5), metric("nll", 0.5)
         ('50.0', '0.500')
     """
-    return percent(value) if METRICS.get(name, ("", False, True, ""))[1] else decimal(value)
+    return percent(value) if in_percent(name) else decimal(value)
 
 
 def interval(name: str, found: Interval) -> str:
@@ -183,3 +204,13 @@ def plural(count: int, noun: str, many: str | None = None) -> str:
         ('1 class', '1,500 trials')
     """
     return f"{count:,} {noun if count == 1 else many or noun + 's'}"
+
+
+def yes_no(value: bool) -> str:
+    """``yes`` or ``no``."""
+    return "yes" if value else "no"
+
+
+def state_name(state: str) -> str:
+    """What the page calls a trial's state."""
+    return "finished" if state == "complete" else state

@@ -17,8 +17,8 @@ from serplatform.arrays import DoubleArray, IntArray
 from serplatform.datasets.dataset import Dataset
 from serplatform.prediction.model_probe import probe
 from serplatform.protocols.plan import read_plan
-from serplatform.report.clustered_means import clustered_interval, mean_statistic
 from serplatform.report.figures.attention_similarity import cosine_similarity
+from serplatform.report.speaker_intervals import clustered_interval, mean_statistic
 from serplatform.reproduce.measure import Measured
 from serplatform.reproduce.table import AVERAGE
 from serplatform.run_directory import RunDirectory

@@ -39,8 +39,6 @@ from serplatform.search.space import (
     why_no_paper_trial,
 )
 from serplatform.search.study import (
-    PRUNERS,
-    SAMPLERS,
     STORAGE_VARIABLE,
     check_objectives,
     check_storage,
@@ -545,14 +543,3 @@ def _check_features(dataset: Dataset, spaces: Mapping[str, SearchSpace]) -> None
             f"--features {','.join([*dataset.feature_names, *missing])}",
             [f"{feature}, needed by {', '.join(names)}" for feature, names in missing.items()],
         )
-
-
-__all__ = [
-    "PRUNERS",
-    "SAMPLERS",
-    "OpenRun",
-    "SearchRequest",
-    "choose_architectures",
-    "create_run",
-    "reopen_run",
-]

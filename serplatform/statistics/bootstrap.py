@@ -25,6 +25,7 @@ from serplatform.metrics import (
     ECE_BINS,
     METRICS,
     brier_scores,
+    confidence_bins,
     count_metrics,
     negative_log_likelihoods,
 )
@@ -43,6 +44,10 @@ class Interval:
     value: float
     low: float | None
     high: float | None
+
+    def ends(self) -> tuple[float, float | None, float | None]:
+        """The value, the lower and the higher end."""
+        return self.value, self.low, self.high
 
     def as_dict(self) -> dict[str, float | None]:
         """For JSON."""
@@ -118,10 +123,8 @@ def speaker_sums(
     summed_losses = np.zeros((num_speakers, 2))
     np.add.at(summed_losses, index, losses)
     confidence = table.max(axis=1)
-    edges = np.linspace(0.0, 1.0, ECE_BINS + 1)  # the bins of metrics.expected_calibration_error
-    bins = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, ECE_BINS - 1)
     gaps = np.zeros((num_speakers, ECE_BINS))
-    np.add.at(gaps, (index, bins), (prediction == true) - confidence)
+    np.add.at(gaps, (index, confidence_bins(confidence)), (prediction == true) - confidence)
     return SpeakerSums(
         counts=counts,
         losses=summed_losses,

@@ -5,60 +5,25 @@
 
 from __future__ import annotations
 
+import importlib
+
 import pytest
 
 from serplatform.registry import PLUGINS
 
+#: family: module of its contract, the contract, and what its tests call the name
+_CONTRACTS = {
+    "architecture": ("contracts", "ArchitectureContract", "name"),
+    "combiner": ("combiner_contract", "CombinerContract", "combiner_name"),
+    "corpus": ("corpus_contract", "CorpusContract", "name"),
+    "feature": ("feature_contract", "FeatureContract", "name"),
+    "figure": ("figure_contract", "FigureContract", "name"),
+    "protocol": ("split_contract", "SplitContract", "name"),
+}
 
-def _names(kind: str) -> list[str]:
-    found = [plugin.registers() for plugin in PLUGINS.values() if plugin.named]
-    return sorted(name for registers in found for name in registers.get(kind, ()))
-
-
-# each contract is imported for its family alone: the others need not be there
-if _names("architecture"):
-    from serplatform.testing.contracts import ArchitectureContract
-
-    @pytest.mark.parametrize("name", _names("architecture"))
-    class TestArchitecture(ArchitectureContract):
-        pass
-
-
-if _names("combiner"):
-    from serplatform.testing.combiner_contract import CombinerContract
-
-    @pytest.mark.parametrize("combiner_name", _names("combiner"))
-    class TestCombiner(CombinerContract):
-        pass
-
-
-if _names("corpus"):
-    from serplatform.testing.corpus_contract import CorpusContract
-
-    @pytest.mark.parametrize("name", _names("corpus"))
-    class TestCorpus(CorpusContract):
-        pass
-
-
-if _names("feature"):
-    from serplatform.testing.feature_contract import FeatureContract
-
-    @pytest.mark.parametrize("name", _names("feature"))
-    class TestFeature(FeatureContract):
-        pass
-
-
-if _names("figure"):
-    from serplatform.testing.figure_contract import FigureContract
-
-    @pytest.mark.parametrize("name", _names("figure"))
-    class TestFigure(FigureContract):
-        pass
-
-
-if _names("protocol"):
-    from serplatform.testing.split_contract import SplitContract
-
-    @pytest.mark.parametrize("name", _names("protocol"))
-    class TestProtocol(SplitContract):
-        pass
+for _kind, (_module, _contract, _argument) in _CONTRACTS.items():
+    _found = [plugin.registers().get(_kind, []) for plugin in PLUGINS.values() if plugin.named]
+    if _names := sorted(name for names in _found for name in names):
+        _base = getattr(importlib.import_module(f"serplatform.testing.{_module}"), _contract)
+        _tests = type(f"Test{_kind.title()}", (_base,), {})
+        globals()[_tests.__name__] = pytest.mark.parametrize(_argument, _names)(_tests)

@@ -41,16 +41,14 @@ def small_model(name: str, *, seed: int = 0, **settings: Any) -> SerModel:
         name: a registered name.
         seed: of the first weights.
         **settings: configuration fields; those that the architecture lacks are ignored, and
-            ``dropout`` sets every field whose name ends so.
+            ``dropout`` sets every field that has it in its name.
 
     Raises:
         AssertionError: the model is too large to be trained in a test.
     """
     architecture = ARCHITECTURES.get(name)
     fields = {field.name for field in dataclasses.fields(architecture.config)}
-    dropouts = {
-        f: settings["dropout"] for f in fields if f.endswith("dropout") and "dropout" in settings
-    }
+    dropouts = {f: settings["dropout"] for f in fields if "dropout" in f and "dropout" in settings}
     chosen = {**architecture.small, **dropouts, **settings}
     config = architecture.config(**{k: v for k, v in chosen.items() if k in fields})
     torch.manual_seed(seed)
@@ -185,6 +183,31 @@ class ArchitectureContract:
             output = model(batch, criterion)
             losses[weight] = training_losses(output, criterion, batch.labels)
         assert (losses[0.5] < losses[1.0]).all()
+
+    def test_every_dropout_setting_acts_by_itself_and_in_training_only(self, name: str) -> None:
+        """Each alone changes a training step, another seed changes it again; no evaluation does."""
+        batch = random_batch(LENGTHS, input_spec(ARCHITECTURES.get(name)))
+        criterion = Criterion()
+
+        def values(train: bool, seed: int, **rate: float) -> Tensor:
+            settings: dict[str, Any] = {"dropout": 0.0, "num_layers": 2, **rate}
+            model = small_model(name, **settings).train(train)
+            torch.manual_seed(seed)
+            with torch.no_grad():
+                output = model(batch, criterion if train else None)
+                losses = training_losses(output, criterion, batch.labels) if train else None
+            parts = [output.log_posteriors, *([] if losses is None else [losses.unsqueeze(1)])]
+            return torch.cat(parts, dim=1)
+
+        fields = dataclasses.fields(ARCHITECTURES.get(name).config)
+        for setting in [field.name for field in fields if "dropout" in field.name]:
+            rate = {setting: 0.9}
+            dropped = values(True, 1, **rate)
+            assert not torch.equal(dropped, values(True, 1)), f"{setting} changes no training"
+            assert not torch.equal(dropped, values(True, 2, **rate)), f"{setting} is not random"
+            assert torch.equal(values(False, 1, **rate), values(False, 2)), (
+                f"{setting} changes evaluation"
+            )
 
     def test_state_dict_rebuilds_the_model(self, name: str) -> None:
         model = _awake(small_model(name, seed=1)).eval()

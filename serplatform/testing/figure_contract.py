@@ -29,8 +29,8 @@ from serplatform.artifacts.trial import HistoryEntry
 from serplatform.datasets.dataset import Dataset
 from serplatform.ensemble.build import build_ensemble
 from serplatform.metrics import classification_metrics
-from serplatform.report.evidence import Evidence, build_evidence
-from serplatform.report.figures.base import FIGURES, SECTIONS, Drawing, Ink, NoDataError
+from serplatform.report.data import NoDataError, ReportData, build_report_data
+from serplatform.report.figures.base import FIGURES, SECTIONS, Drawing, Palette
 from serplatform.report.load import load_source
 from serplatform.search.setup import SearchRequest, create_run
 from serplatform.testing.synthetic import make_dataset
@@ -118,45 +118,43 @@ def make_run(path: Path, *, num_complete: int = 4) -> Path:
 
 
 @functools.cache
-def synthetic_evidence(num_complete: int) -> Evidence:
+def synthetic_report(num_complete: int) -> ReportData:
     """Of a run with so many complete trials; it is the same for all tests."""
     folder = Path(tempfile.mkdtemp(prefix="figures-"))
-    return build_evidence(load_source(make_run(folder, num_complete=num_complete)))
+    return build_report_data(load_source(make_run(folder, num_complete=num_complete)))
 
 
 class FigureContract:
     """Tests of one figure, whose registered ``name`` each test is given."""
 
-    def drawn(self, name: str, evidence: Evidence) -> Drawing:
+    def drawn(self, name: str, report: ReportData) -> Drawing:
         """The figure of a run; the test is skipped where it says that it has nothing to show."""
-        figure = FIGURES.get(name)()
         try:
-            data = figure.compute(evidence)
+            return FIGURES.get(name)().make(report, Palette(architectures=report.architectures))
         except NoDataError as error:
-            reason = str(error).strip()
-            pytest.skip(f"{name}: {reason}") if reason else pytest.fail("NoDataError says no why")
-        return figure.draw(data, Ink(architectures=evidence.architectures))
+            if not str(error).strip():
+                pytest.fail("NoDataError must say why, for the reader")
+            pytest.skip(f"{name}: {error}")
 
     def test_it_says_what_it_is(self, name: str) -> None:
         figure = FIGURES.get(name)
-        assert figure.name == name
         assert figure.title.strip()
         assert figure.section in SECTIONS
-        assert isinstance(figure.order, int)
+        assert isinstance(figure.after, str)
 
     @pytest.mark.parametrize("num_complete", [0, 1, 4])
     def test_any_run_gives_a_drawing_or_a_reason(self, name: str, num_complete: int) -> None:
         """Runs without a complete trial, with one, and with several."""
-        drawing = self.drawn(name, synthetic_evidence(num_complete))
+        drawing = self.drawn(name, synthetic_report(num_complete))
         assert drawing.summary.strip(), "a drawing says in a sentence what is seen"
-        assert drawing.note.strip(), "its note says how it was computed and is read"
-        assert drawing.panels or drawing.tables
         for panel in drawing.panels:
             json.dumps([panel.data, panel.layout], allow_nan=False)
 
     def test_its_numbers_can_be_read_in_tables(self, name: str) -> None:
-        drawing = self.drawn(name, synthetic_evidence(4))
-        assert drawing.tables, "the data behind a figure can be downloaded as a table"
+        drawing = self.drawn(name, synthetic_report(4))
+        assert drawing.tables or not drawing.panels, (
+            "the data behind a figure can be downloaded as a table"
+        )
         for table in drawing.tables:
             assert table.caption.strip()
             assert table.rows, f"table '{table.caption}' has no row"
@@ -167,11 +165,11 @@ class FigureContract:
         assert all(math.isfinite(number) for number in numbers), "None stands for what is unknown"
 
     def test_it_is_the_same_twice_and_changes_nothing(self, name: str) -> None:
-        evidence = synthetic_evidence(4)
-        trials = copy.deepcopy(evidence.trials)
-        first, second = (dataclasses.asdict(self.drawn(name, evidence)) for _ in range(2))
+        report = synthetic_report(4)
+        trials = copy.deepcopy(report.trials)
+        first, second = (dataclasses.asdict(self.drawn(name, report)) for _ in range(2))
         assert json.dumps(first, default=list) == json.dumps(second, default=list)
-        assert evidence.trials == trials
+        assert report.trials == trials
 
 
 def _numbers(value: Any) -> Iterator[float]:

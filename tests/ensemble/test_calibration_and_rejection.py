@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -9,12 +11,15 @@ from serplatform.ensemble.calibration import (
     apply_temperature,
     fit_temperature,
     fit_temperatures,
-    reliability,
 )
 from serplatform.ensemble.grouped_folds import grouped_folds
 from serplatform.ensemble.rejection import choose_threshold, coverage_accuracy_curve, operate
 from serplatform.errors import LeakError
-from serplatform.metrics import classification_metrics, expected_calibration_error
+from serplatform.metrics import (
+    classification_metrics,
+    expected_calibration_error,
+    reliability_bins,
+)
 from serplatform.testing.combiner_contract import make_posterior_set
 
 
@@ -58,7 +63,7 @@ def test_temperatures_refuse_test_rows() -> None:
 
 def test_reliability_bins_hold_every_row_and_add_up_to_the_ece() -> None:
     made = make_posterior_set(num_members=1)
-    bins = reliability(made.truth, made.posteriors[0])
+    bins = [dataclasses.asdict(b) for b in reliability_bins(made.truth, made.posteriors[0])]
     total = sum(b["count"] for b in bins)
     assert total == len(made.truth)
     ece = sum(b["count"] * abs(b["accuracy"] - b["confidence"]) for b in bins) / total

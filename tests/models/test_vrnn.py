@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from serplatform.models.base import ARCHITECTURES, Batch, Criterion, InputSpec, count_parameters
-from serplatform.models.vrnn import VrnnConfig, build
+from serplatform.models.vrnn import VrnnConfig
 from serplatform.testing.batches import random_batch
 from tests.support.plain_loops import array, sigmoid, softmax
+
+build = ARCHITECTURES.get("vrnn").build
 
 SPEC = InputSpec(feature_dim=5, num_classes=4)
 LENGTHS = (4, 1, 2, 6)
@@ -45,9 +47,9 @@ def plain_vrnn(model, windows, noise):
     observed, generation, divergence, samplings = windows[0], 0.0, 0.0, []
     for t in range(len(windows)):
         encoder = lstm_cell(observed, encoder, model.encoder)
-        mean, log_deviation = np.split(affine(model.code, encoder[0]), 2)
-        z = mean + noise[t] * np.exp(log_deviation)
-        variance = np.exp(2 * log_deviation)
+        mean, log_std = np.split(affine(model.code, encoder[0]), 2)
+        z = mean + noise[t] * np.exp(log_std)
+        variance = np.exp(2 * log_std)
         divergence += 0.5 * np.sum(mean**2 + variance - 1 - np.log(variance))
         decoder = lstm_cell(z, decoder, model.decoder)
         if t + 1 == len(windows):

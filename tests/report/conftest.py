@@ -1,8 +1,9 @@
-"""Small hand-made trials, posteriors and evidence, and a run with its ensemble on disk."""
+"""Small hand-made trials, posteriors and report_data, and a run with its ensemble on disk."""
 
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,26 +11,29 @@ from typing import Any
 import numpy as np
 import pytest
 
+from serplatform.artifacts.ensemble import ComparisonRecord
 from serplatform.ensemble.build import build_ensemble
-from serplatform.report.evidence import (
-    Comparison,
-    Evidence,
-    Measured,
-    Member,
-    System,
+from serplatform.report.data import (
+    EnsembleMember,
+    EvaluatedSystem,
+    MeasuredSystem,
+    ReportData,
+    build_report_data,
+    evaluated,
     measure,
 )
-from serplatform.report.figures.base import Ink
-from serplatform.report.load import Posteriors, Run, Source, Trial
-from serplatform.report.resampling import Resampling
+from serplatform.report.figures.base import Palette
+from serplatform.report.load import Posteriors, ReportSource, ReportTrial, Run, load_source
+from serplatform.report.speaker_intervals import Resampling
+from tests.support.explained_run import add_explanations
 from tests.support.synthetic_run import make_run
 
 DRAWING = Resampling(resamples=200, seed=0)
 
 
 @pytest.fixture
-def trial() -> Callable[..., Trial]:
-    def make(number: int = 0, **fields: Any) -> Trial:
+def trial() -> Callable[..., ReportTrial]:
+    def make(number: int = 0, **fields: Any) -> ReportTrial:
         uar = fields.pop("uar", 0.5)
         values: dict[str, Any] = {
             "run": "run",
@@ -48,7 +52,7 @@ def trial() -> Callable[..., Trial]:
             "error": None,
             "history": (),
         }
-        return Trial(**(values | fields))
+        return ReportTrial(**(values | fields))
 
     return make
 
@@ -63,10 +67,10 @@ def posteriors() -> Callable[..., Posteriors]:
     ) -> Posteriors:
         count = len(truth)
         return Posteriors(
-            utterance_ids=tuple(f"u{i}" for i in range(count)),
-            speaker_ids=tuple(speakers),
+            utterance_ids=np.array([f"u{i}" for i in range(count)]),
+            speaker_ids=np.array(list(speakers)),
             folds=np.array(folds if folds is not None else [0] * count, dtype=np.int64),
-            parts=("test",) * count,
+            parts=np.array(["test"] * count),
             truth=np.array(truth, dtype=np.int64),
             values=np.array(rows, dtype=np.float64),
         )
@@ -75,26 +79,27 @@ def posteriors() -> Callable[..., Posteriors]:
 
 
 @pytest.fixture
-def system() -> Callable[..., System]:
-    def make(test: Posteriors, key: str = "single") -> System:
-        return measure(test, key=key, chosen="by hand", drawing=DRAWING)
+def system() -> Callable[..., EvaluatedSystem]:
+    def make(test: Posteriors, key: str = "single") -> EvaluatedSystem:
+        measured = measure(test, key=key, chosen="by hand", drawing=DRAWING)
+        return evaluated(measured, test, DRAWING)
 
     return make
 
 
 @pytest.fixture
-def evidence() -> Callable[..., Evidence]:
+def report_data() -> Callable[..., ReportData]:
     def make(
-        trials: Sequence[Trial] = (),
-        systems: Sequence[System] = (),
+        trials: Sequence[ReportTrial] = (),
+        systems: Sequence[EvaluatedSystem] = (),
         classes: Sequence[str] = ("happy", "sad"),
         *,
-        comparison: Comparison | None = None,
-        members: Sequence[Member] = (),
-        recorded: Sequence[Measured] = (),
+        comparison: ComparisonRecord | None = None,
+        members: Sequence[EnsembleMember] = (),
+        recorded: Sequence[MeasuredSystem] = (),
         plan: dict[str, Any] | None = None,
         info: dict[str, Any] | None = None,
-    ) -> Evidence:
+    ) -> ReportData:
         run = Run(
             path=Path("run"),
             info=info or {},
@@ -102,8 +107,8 @@ def evidence() -> Callable[..., Evidence]:
             plan=plan or {},
             trials=tuple(trials),
         )
-        return Evidence(
-            source=Source(path=Path("run"), runs=(run,), ensemble=None),
+        return ReportData(
+            source=ReportSource(path=Path("run"), runs=(run,), ensemble=None),
             classes=tuple(classes),
             trials=tuple(trials),
             systems=tuple(systems),
@@ -117,8 +122,8 @@ def evidence() -> Callable[..., Evidence]:
 
 
 @pytest.fixture
-def ink() -> Ink:
-    return Ink(architectures=("moma", "blstmatt", "csa"))
+def palette() -> Palette:
+    return Palette(architectures=("moma", "blstmatt", "csa"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,3 +140,19 @@ def on_disk(tmp_path_factory: pytest.TempPathFactory) -> OnDisk:
     run = make_run(folder / "run", num_trials=9, num_speakers=9, skill=(0.5, 1.5))
     build_ensemble([run], folder / "ens", num_resamples=100)
     return OnDisk(run=run, ensemble=folder / "ens")
+
+
+@pytest.fixture(scope="session")
+def reports(on_disk: OnDisk, tmp_path_factory: pytest.TempPathFactory) -> list[ReportData]:
+    """Reports that have between them what every figure needs."""
+    folder = tmp_path_factory.mktemp("reports")
+    whole = Path(shutil.copytree(on_disk.run, folder / "whole"))
+    shutil.copytree(on_disk.ensemble, whole / "ensemble")
+    add_explanations(whole)
+    many = make_run(folder / "many", num_trials=60, num_speakers=3, per_speaker=4)
+    classes = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
+    size = {"num_trials": 1, "num_speakers": 24, "per_speaker": 60}
+    known = load_source(make_run(folder / "known", classes=classes, **size))
+    known.runs[0].plan["protocol"] = "ravdess-speaker-6fold"  # whose results are published
+    known.runs[0].info["dataset"].update(corpus="ravdess", synthetic=False)
+    return [build_report_data(s) for s in (load_source(whole), load_source(many), known)]

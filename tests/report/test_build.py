@@ -156,12 +156,12 @@ def test_every_figure_is_drawn_or_its_absence_explained(page: str, outline: Outl
 def test_islands_hold_the_values_that_plots_and_downloads_need(page: str) -> None:
     text = re.search(r'id="data-search_history">(.*?)</script>', page, flags=re.DOTALL)
     assert text is not None
-    island = json.loads(text[1])
-    table = island["tables"][0]
+    figure_data = json.loads(text[1])
+    table = figure_data["tables"][0]
     assert table["header"][:4] == ["run", "trial", "architecture", "state"]
     assert [row[1] for row in table["rows"]] == list(range(11))
     assert [len(row) for row in table["rows"]] == [len(table["header"])] * 11
-    assert island["panels"][0]["data"][0]["name"] == "best so far"
+    assert figure_data["panels"][0]["data"][0]["name"] == "best so far"
 
 
 def test_synthetic_data_are_labelled_before_anything_else(page: str) -> None:
@@ -203,17 +203,17 @@ def test_no_hostile_name_becomes_markup(tmp_path: Path) -> None:
     found = {tag for tag, _ in outline.tags}
     assert not found & {"img", "i", "u", "s", "q", "em"}
     assert not any(name.startswith("on") for _, attrs in outline.tags for name in attrs)
-    islands = [a for a in outline.every("script") if a.get("type") == "application/json"]
-    assert len(outline.every("script")) == len(islands) + 2
+    figure_data = [a for a in outline.every("script") if a.get("type") == "application/json"]
+    assert len(outline.every("script")) == len(figure_data) + 2
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
     assert "<b onclick" not in page
     rest = page.replace(plotly_source(), "")
-    for island in re.findall(r'type="application/json"[^>]*>(.*?)</script>', rest, re.DOTALL):
-        assert not set("<>&") & set(island)
-        texts = re.findall(r"\\u003c/?(\w+)", json.dumps(json.loads(island)["panels"]))
+    for figure_data in re.findall(r'type="application/json"[^>]*>(.*?)</script>', rest, re.DOTALL):
+        assert not set("<>&") & set(figure_data)
+        texts = re.findall(r"\\u003c/?(\w+)", json.dumps(json.loads(figure_data)["panels"]))
         assert texts == []
         # Plotly reads markup in its texts: only our own line breaks may be there
-        tags = set(re.findall(r"</?\w+[^>]*>", json.dumps(json.loads(island)["panels"])))
+        tags = set(re.findall(r"</?\w+[^>]*>", json.dumps(json.loads(figure_data)["panels"])))
         assert tags <= {"<br>", "<extra>", "</extra>"}
 
 

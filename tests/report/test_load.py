@@ -36,7 +36,7 @@ def test_fold_dev_uar_and_history_agree_with_the_record(on_disk: Any) -> None:
     trial = load_source(on_disk.run).runs[0].trials[0]
     assert trial.objective == record["dev"]["uar"]
     assert len(trial.history) == len(record["history"])
-    assert trial.history[0].dev["uar"] == record["history"][0]["dev"]["uar"]
+    assert trial.history[0]["dev"]["uar"] == record["history"][0]["dev"]["uar"]
 
 
 def test_ensemble_brings_its_run(on_disk: Any) -> None:

@@ -1,4 +1,4 @@
-"""The first screen's words follow from the evidence."""
+"""The first screen's words follow from the report_data."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from typing import Any
 
 import pytest
 
-from serplatform.report.evidence import Comparison, Evidence, System
-from serplatform.report.load import Posteriors, Trial
-from serplatform.report.narrative import _trial_notes, tell
-from serplatform.statistics.bootstrap import Interval
-from serplatform.statistics.mcnemar import McNemarResult
-from serplatform.statistics.permutation import PermutationResult
+from serplatform.artifacts.ensemble import ComparisonRecord
+from serplatform.report.data import EvaluatedSystem, ReportData
+from serplatform.report.load import Posteriors, ReportTrial
+from serplatform.report.narrative import _trial_notes, build_narrative
 
 PLAN = {
     "protocol": "speaker-kfold:2",
@@ -33,26 +31,28 @@ INFO = {
 }
 
 
-def comparison(value: float, p: float) -> Comparison:
-    return Comparison(
-        difference={"uar": Interval(value=value, low=value - 0.02, high=value + 0.02)},
-        permutation=PermutationResult(
-            metric="uar",
-            difference=value,
-            p_value=p,
-            num_permutations=100,
-            exact=False,
-            num_clusters=12,
-            clustered_by="speaker",
-        ),
-        mcnemar=McNemarResult(only_a=7, only_b=3, p_value=0.34),
-    )
+def comparison(value: float, p: float) -> ComparisonRecord:
+    return {
+        "difference": {"uar": {"value": value, "low": value - 0.02, "high": value + 0.02}},
+        "permutation": {
+            "uar": {
+                "metric": "uar",
+                "difference": value,
+                "p_value": p,
+                "num_permutations": 100,
+                "exact": False,
+                "num_clusters": 12,
+                "clustered_by": "speaker",
+            }
+        },
+        "mcnemar": {"only_a": 7, "only_b": 3, "p_value": 0.34},
+    }
 
 
 @pytest.fixture
 def systems(
-    posteriors: Callable[..., Posteriors], system: Callable[..., System]
-) -> tuple[System, System]:
+    posteriors: Callable[..., Posteriors], system: Callable[..., EvaluatedSystem]
+) -> tuple[EvaluatedSystem, EvaluatedSystem]:
     test = posteriors([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3], [0.3, 0.7]], [0, 1, 0, 1], "abab")
     return system(test, "ensemble"), system(test, "single")
 
@@ -69,19 +69,21 @@ def test_verdict_follows_the_test(
     value: float,
     p: float,
     expected: str,
-    systems: tuple[System, System],
-    evidence: Callable[..., Evidence],
+    systems: tuple[EvaluatedSystem, EvaluatedSystem],
+    report_data: Callable[..., ReportData],
 ) -> None:
-    found = tell(evidence(systems=systems, comparison=comparison(value, p), plan=PLAN, info=INFO))
-    assert expected in found.answer.headline
-    assert "12 speakers" in found.answer.sentences[0]
-    assert "right on 7 utterances" in found.answer.sentences[1]
+    found = build_narrative(
+        report_data(systems=systems, comparison=comparison(value, p), plan=PLAN, info=INFO)
+    )
+    assert expected in found.verdict.headline
+    assert "12 speakers" in found.verdict.sentences[0]
+    assert "right on 7 utterances" in found.verdict.sentences[1]
 
 
 def test_facts_state_protocol_hash_merge_and_metric(
-    systems: tuple[System, System], evidence: Callable[..., Evidence]
+    systems: tuple[EvaluatedSystem, EvaluatedSystem], report_data: Callable[..., ReportData]
 ) -> None:
-    found = tell(evidence(systems=systems[1:], plan=PLAN, info=INFO))
+    found = build_narrative(report_data(systems=systems[1:], plan=PLAN, info=INFO))
     facts = dict(found.facts)
     assert facts["Protocol"] == "speaker-kfold:2, 2 folds, speaker-independent"
     assert facts["Fold file"] == "SHA-256 " + "ab" * 32
@@ -95,13 +97,13 @@ def test_facts_state_protocol_hash_merge_and_metric(
 
 
 def test_limits_follow_protocol_and_data(
-    systems: tuple[System, System], evidence: Callable[..., Evidence]
+    systems: tuple[EvaluatedSystem, EvaluatedSystem], report_data: Callable[..., ReportData]
 ) -> None:
     def limits(**changes: Any) -> list[str]:
         plan = PLAN | {"speaker_independent": changes.get("independent", True)}
         dataset = INFO["dataset"] | {"synthetic": changes.get("synthetic", False)}  # type: ignore[operator]
-        made = evidence(systems=systems[1:], plan=plan, info=INFO | {"dataset": dataset})
-        return [what for what, _ in tell(made).limits]
+        made = report_data(systems=systems[1:], plan=plan, info=INFO | {"dataset": dataset})
+        return [what for what, _ in build_narrative(made).limits]
 
     assert "Results of random splits" in limits()
     assert "Results on unknown speakers" in limits(independent=False)
@@ -111,32 +113,32 @@ def test_limits_follow_protocol_and_data(
 
 def test_system_at_chance_is_said_to_be(
     posteriors: Callable[..., Posteriors],
-    system: Callable[..., System],
-    evidence: Callable[..., Evidence],
+    system: Callable[..., EvaluatedSystem],
+    report_data: Callable[..., ReportData],
 ) -> None:
     test = posteriors([[0.9, 0.1], [0.9, 0.1], [0.9, 0.1], [0.9, 0.1]], [0, 1, 0, 1], "aabb")
-    found = tell(evidence(systems=[system(test)], plan=PLAN, info=INFO))
-    assert found.answer.headline == (
+    found = build_narrative(report_data(systems=[system(test)], plan=PLAN, info=INFO))
+    assert found.verdict.headline == (
         "Best single trial: no better than chance; the 95 % interval of its UAR, 50.0 to 50.0 %, "
         "includes 50.0 %, what guessing gives."
     )
-    (bar,) = found.answer.bars
-    assert bar.at == found.answer.chance_at
+    (bar,) = found.verdict.bars
+    assert bar.at == found.verdict.chance_at
 
 
 def test_no_finished_trial_is_no_answer(
-    trial: Callable[..., Trial], evidence: Callable[..., Evidence]
+    trial: Callable[..., ReportTrial], report_data: Callable[..., ReportData]
 ) -> None:
-    made = evidence(trials=[trial(0, state="failed", uar=None)], plan=PLAN, info=INFO)
-    found = tell(made)
-    assert found.answer.headline == "There is no answer yet: no trial has finished."
-    assert found.answer.bars == ()
-    assert "1 failed" in found.answer.sentences[0]
+    made = report_data(trials=[trial(0, state="failed", uar=None)], plan=PLAN, info=INFO)
+    found = build_narrative(made)
+    assert found.verdict.headline == "There is no answer yet: no trial has finished."
+    assert found.verdict.bars == ()
+    assert "1 failed" in found.verdict.sentences[0]
 
 
 def test_notes_of_trials_are_told_once_with_the_architectures_they_hold_for() -> None:
-    def trial(number: int, architecture: str, *notes: str) -> Trial:
-        return Trial(
+    def trial(number: int, architecture: str, *notes: str) -> ReportTrial:
+        return ReportTrial(
             run="run",
             run_path=Path("run"),
             number=number,

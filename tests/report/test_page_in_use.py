@@ -132,9 +132,9 @@ def test_nothing_sticks_out_sideways_at_any_width(visit, width) -> None:
 def test_every_download_holds_what_the_page_says_it_holds(phone, page_file: Path) -> None:
     text = page_file.read_text(encoding="utf-8")
     for figure in ("metrics_table", "members", "trial_curves", "attention_on_speech"):
-        island = re.search(rf'id="data-{figure}">(.*?)</script>', text, flags=re.DOTALL)
-        assert island is not None
-        for number, table in enumerate(json.loads(island[1])["tables"]):
+        figure_data = re.search(rf'id="data-{figure}">(.*?)</script>', text, flags=re.DOTALL)
+        assert figure_data is not None
+        for number, table in enumerate(json.loads(figure_data[1])["tables"]):
             button = phone.locator(f'button[data-figure="{figure}"][data-table="{number}"]')
             with phone.expect_download() as waiting:
                 button.click()

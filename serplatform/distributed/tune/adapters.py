@@ -38,7 +38,7 @@ from serplatform.errors import SerplatformError
 
 if TYPE_CHECKING:
     from serplatform.distributed.tune.tracker import TrialTracker
-    from serplatform.training.trial import Trial
+    from serplatform.training.trial import TrialTraining
 
 #: seconds from one look for trials that hang to the next
 INTERVAL = 0.5
@@ -54,7 +54,7 @@ class TrialActor(tune.Trainable):
     def setup(self, config: dict[str, Any]) -> None:
         """Take the first trial's configuration; nothing is computed yet."""
         self._packed = config[CONFIG_KEY]
-        self._trial: Trial | None = None
+        self._trial: TrialTraining | None = None
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take the next trial's configuration in the same process."""

@@ -15,7 +15,7 @@ from serplatform.plugins import PluginError
 from serplatform.storage.remote import RemoteError
 
 if TYPE_CHECKING:
-    from serplatform.training.trial import Trial, TrialReport, TrialTask
+    from serplatform.training.trial import TrialReport, TrialTask, TrialTraining
 
 CONFIG_KEY = "task"
 
@@ -46,12 +46,12 @@ def encode_config(task: TrialTask, *, threads: int, plugins: Sequence[str] = ())
     return {CONFIG_KEY: json.dumps(packed)}
 
 
-def start_trial(packed: str, *, distributed: bool = False, rank: int = 0) -> Trial:
+def start_trial(packed: str, *, distributed: bool = False, rank: int = 0) -> TrialTraining:
     """Set a worker process up for training and open its trial."""
     unpacked = json.loads(packed)
     start_worker(unpacked["plugins"])
 
-    from serplatform.training.allocator import keep_freed_memory
+    from serplatform.models.kernels.memory import keep_freed_memory
 
     keep_freed_memory()
 
@@ -59,9 +59,9 @@ def start_trial(packed: str, *, distributed: bool = False, rank: int = 0) -> Tri
 
     torch.set_num_threads(unpacked["threads"])
 
-    from serplatform.training.trial import Trial, TrialTask
+    from serplatform.training.trial import TrialTask, TrialTraining
 
-    return Trial(TrialTask(**unpacked["task"]), distributed=distributed, rank=rank)
+    return TrialTraining(TrialTask(**unpacked["task"]), distributed=distributed, rank=rank)
 
 
 def encode_report(report: TrialReport) -> TrialResult:

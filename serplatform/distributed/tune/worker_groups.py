@@ -27,6 +27,7 @@ from serplatform.distributed.tune.task_codec import (
 )
 from serplatform.distributed.tune.trial_errors import describe_error
 from serplatform.errors import SerplatformError
+from serplatform.plugins import PluginError
 
 #: seconds that the controller of a stopped trial's worker group is given to die
 CONTROLLER_GRACE = 30.0
@@ -44,7 +45,7 @@ def train_worker(config: dict[str, Any]) -> None:
     except (SerplatformError, OSError) as error:
         # settings and numbers are the same on every rank, and so is an error in them
         failure = failure_result(error)
-        if failure is None:
+        if failure is None or isinstance(error, PluginError):  # other hosts may have it
             raise
         ray.train.report(cast("dict[str, Any]", failure))
 

@@ -5,24 +5,24 @@ from __future__ import annotations
 import base64
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from serplatform.artifacts.explanations import ShownRecord
-from serplatform.report.evidence import Evidence
-from serplatform.report.explanations import ExplainedFigure, Explanations
-from serplatform.report.figures import _charts as charts
-from serplatform.report.figures._speech_tracks import labels, picture, rectangles
+from serplatform.artifacts.explanations import ConfidentError, CurveRecord, ShownRecord
+from serplatform.report import charts
+from serplatform.report.data import Need, NoDataError, ReportData
+from serplatform.report.explanations import Explanations, find_explanations
 from serplatform.report.figures.base import (
     DASHES,
     FIGURES,
+    FIRST,
     SERIES,
     Drawing,
-    Ink,
-    NoDataError,
+    Figure,
+    Palette,
     Panel,
+    Spec,
     Table,
 )
 from serplatform.report.wording import listing, percent, plural, short
@@ -38,51 +38,28 @@ PREFERRED = ("moma", "blstmatt")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ShownCurve:
-    """Attention of one map, in multiples of even attention, by the start of each step."""
+    """Attention of one map of a trial, which the page calls ``trial``."""
 
     trial: str
-    architecture: str
-    map: str
-    kind: str
-    starts: tuple[float, ...]
-    times_even: tuple[float, ...]
+    record: CurveRecord
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ShownUtterance:
-    """One utterance.
+    """One utterance; ``predictions`` are trial, prediction and confidence."""
 
-    Attributes:
-        spectrogram: (M, T) bytes, the lowest band first; None where there is no audio.
-        start: centre of the first cell, in seconds.
-        shift: seconds from one cell to the next.
-        ticks: hertz and band.
-        words: label, start, end.
-        phones: label, start, end, class.
-        predictions: trial, prediction, confidence.
-        misaligned: its phones lie elsewhere than its sound.
-        audio: a ``data:`` address, or empty.
-        audio_fault: why there is no sound, or empty.
-    """
-
-    utterance_id: str
-    speaker_id: str
-    text: str
-    truth: str
-    fold: int
-    duration: float
-    shown: float
-    spectrogram: npt.NDArray[np.uint8] | None
-    start: float
-    shift: float
-    ticks: tuple[tuple[float, float], ...]
-    words: tuple[tuple[str, float, float], ...]
-    phones: tuple[tuple[str, float, float, str], ...]
+    record: ShownRecord
     curves: tuple[ShownCurve, ...]
     predictions: tuple[tuple[str, str, float], ...]
-    misaligned: bool
-    audio: str
-    audio_fault: str
+
+    @property
+    def spectrogram(self) -> npt.NDArray[np.uint8] | None:
+        """(M, T) bytes, the lowest band first; None where there is no audio."""
+        stored = self.record["spectrogram"]
+        if stored is None:
+            return None
+        cells = np.frombuffer(base64.b64decode(stored["values"]), dtype=np.uint8)
+        return cells.reshape(stored["bands"], stored["frames"])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -92,61 +69,34 @@ class AttentionOnSpeech:
     utterances: tuple[ShownUtterance, ...]
     by_confidence: bool
     licence: str
-    errors: tuple[tuple[str, str, str, str, float], ...]
+    errors: tuple[ConfidentError, ...]
     ranked_by: str
 
 
 def read_utterance(explained: Explanations, found: ShownRecord) -> ShownUtterance:
-    """Decode an entry of ``utterances.json``."""
-    stored = found["spectrogram"]
-    cells = None
-    if stored is not None:
-        raw = np.frombuffer(base64.b64decode(stored["values"]), dtype=np.uint8)
-        cells = raw.reshape(stored["bands"], stored["frames"])
-    sound = found["audio"]
+    """An entry of ``utterances.json`` with its trials as the page calls them."""
     return ShownUtterance(
-        utterance_id=found["utterance_id"],
-        speaker_id=found["speaker_id"],
-        text=found["text"] or "",
-        truth=found["truth"],
-        fold=found["fold"],
-        duration=found["duration"],
-        shown=found["shown"],
-        spectrogram=cells,
-        start=0.0 if stored is None else stored["start"],
-        shift=0.01 if stored is None else stored["shift"],
-        ticks=() if stored is None else tuple((h, b) for h, b in stored["ticks"]),
-        words=tuple((label, a, b) for label, a, b in found["words"]),
-        phones=tuple((label, a, b, sort) for label, a, b, sort in found["phones"]),
+        record=found,
         curves=tuple(
-            ShownCurve(
-                trial=explained.name(c["trial"], c["architecture"]),
-                architecture=c["architecture"],
-                map=c["map"],
-                kind=c["kind"],
-                starts=tuple(c["starts"]),
-                times_even=tuple(c["times_even"]),
-            )
+            ShownCurve(trial=explained.name(c["trial"], c["architecture"]), record=c)
             for c in found["curves"]
         ),
         predictions=tuple(
             (explained.name(p["trial"], p["architecture"]), p["prediction"], p["confidence"])
             for p in found["predictions"]
         ),
-        misaligned=found["misaligned"],
-        audio="" if sound is None else f"data:{sound['mime']};base64,{sound['base64']}",
-        audio_fault=found["audio_fault"] or "",
     )
 
 
 @FIGURES.register("attention_on_speech")
-class AttentionOnSpeechFigure(ExplainedFigure[AttentionOnSpeech]):
-    name = "attention_on_speech"
+class AttentionOnSpeechFigure(Figure[AttentionOnSpeech]):
     title = "Attention over words and phones"
     section = "explanations"
-    order = 10
+    after = FIRST
+    needs = (Need.EXPLANATIONS,)
 
-    def examine(self, found: tuple[Explanations, ...], evidence: Evidence) -> AttentionOnSpeech:
+    def compute(self, report: ReportData) -> AttentionOnSpeech:
+        found = find_explanations(report)
         utterances = [read_utterance(e, entry) for e in found for entry in e.utterances()]
         if not utterances:
             raise NoDataError("no utterance was chosen; name some: `serplatform explain RUN ID`")
@@ -159,83 +109,84 @@ class AttentionOnSpeechFigure(ExplainedFigure[AttentionOnSpeech]):
             utterances=tuple(utterances),
             by_confidence=first.info["chosen_by"] == "confidence",
             licence=first.info.get("licence") or "",
-            errors=tuple(
-                (e["utterance_id"], e["speaker_id"], e["truth"], e["prediction"], e["confidence"])
-                for e in first.info["confident_errors"]
-            ),
+            errors=tuple(first.info["confident_errors"]),
             ranked_by=first.name(ranked, names[ranked]),
         )
 
-    def draw(self, data: AttentionOnSpeech, ink: Ink) -> Drawing:
+    def draw(self, data: AttentionOnSpeech, palette: Palette) -> Drawing:
         chosen = (
             f"the most confident errors and right answers of {data.ranked_by} on test rows"
             if data.by_confidence
             else "as asked for"
         )
         curves = [curve for item in data.utterances for curve in item.curves]
-        visible, colours = visible_trials(curves), trial_colours(curves, ink)
-        sounds = sum(bool(item.audio) for item in data.utterances)
-        faults = sorted({item.audio_fault for item in data.utterances if item.audio_fault})
-        wide = [item for item in data.utterances if item.shown < item.duration]
-        note = (
-            "Each plot, from above: attention in multiples of even attention (click a name in the "
-            "legend to show or hide it; solid is the first map of a model, dashed the second), "
-            "the mel spectrogram, and words over phones, vowels filled. The models are those of "
-            "the fold that tests the utterance. After Jalal et al., Interspeech 2020, Fig. 1 "
-            "(BLSTMATT) and Figs. 2–5 (MOMA, layer 1 against layer 2)."
+        visible, colours = visible_trials(curves), trial_colours(curves, palette)
+        sound = (
+            ", with the sound to play"
+            if any(item.record["audio"] for item in data.utterances)
+            else ""
         )
-        if sounds:
-            note += (
-                f" The page holds the sound of {plural(sounds, 'utterance')}"
-                f"{f' (licence: {data.licence})' if data.licence else ''}: mind it before you "
-                "pass the page on; `serplatform explain --no-audio` leaves it out."
-            ).replace("`", "")
-        if faults:
-            note += f" Without sound: {'; '.join(faults[:3])}."
-        lost = [item.utterance_id for item in data.utterances if item.misaligned]
-        if lost:
-            note += (
-                f" The alignment of {listing(lost)} is not to be trusted: its phones lie "
-                "elsewhere than the sound."
+        tables = [
+            charts.table(
+                "What the models say of these utterances",
+                ["utterance", "spoken", "trial", "recognised", "confidence"],
+                [
+                    [item.record["utterance_id"], item.record["truth"], *prediction]
+                    for item in data.utterances
+                    for prediction in item.predictions
+                ],
             )
-        if wide:
-            note += f" Shown up to {wide[0].shown:g} s."
+        ]
+        if data.errors:
+            tables.insert(0, _errors_table(data))
+        if curves:
+            tables.append(_curves_table(data))
         return Drawing(
             summary=(
-                f"{plural(len(data.utterances), 'test utterance')}, {chosen}: what the models "
-                f"attend to{', with the sound to play' if sounds else ''}.{_even(data)}"
-                if curves
-                else f"{plural(len(data.utterances), 'test utterance')}, {chosen}. No model that "
-                "was explained has attention over frames or words."
+                f"{plural(len(data.utterances), 'test utterance')}, {chosen}"
+                + (
+                    f": what the models attend to{sound}.{_even(curves)}"
+                    if curves
+                    else ". No model that was explained has attention over frames or words."
+                )
             ),
             panels=[_panel(item, visible, colours) for item in data.utterances],
-            tables=[
-                *([_errors_table(data)] if data.errors else []),
-                Table(
-                    caption="What the models say of these utterances",
-                    header=["utterance", "spoken", "trial", "recognised", "confidence"],
-                    rows=[
-                        [item.utterance_id, item.truth, trial, found, confidence]
-                        for item in data.utterances
-                        for trial, found, confidence in item.predictions
-                    ],
-                ),
-                *([_curves_table(data)] if curves else []),
-            ],
-            note=note,
+            tables=tables,
+            note=_note(data),
             wide=True,
         )
 
 
-def _even(data: AttentionOnSpeech) -> str:
+def _note(data: AttentionOnSpeech) -> str:
+    note = (
+        "Each plot, from above: attention in multiples of even attention (click a name in the "
+        "legend to show or hide it; solid is the first map of a model, dashed the second), "
+        "the mel spectrogram, and words over phones, vowels filled. The models are those of "
+        "the fold that tests the utterance. After Jalal et al., Interspeech 2020, Fig. 1 "
+        "(BLSTMATT) and Figs. 2–5 (MOMA, layer 1 against layer 2)."
+    )
+    records = [item.record for item in data.utterances]
+    if sounds := sum(record["audio"] is not None for record in records):
+        licence = f" (licence: {data.licence.replace('`', '')})" if data.licence else ""
+        note += (
+            f" The page holds the sound of {plural(sounds, 'utterance')}{licence}: mind it before "
+            "you pass the page on; serplatform explain --no-audio leaves it out."
+        )
+    if faults := sorted({record["audio_fault"] for record in records if record["audio_fault"]}):
+        note += f" Without sound: {'; '.join(faults[:3])}."
+    if lost := [record["utterance_id"] for record in records if record["misaligned"]]:
+        note += (
+            f" The alignment of {listing(lost)} is not to be trusted: its phones lie "
+            "elsewhere than the sound."
+        )
+    if cut := [record["shown"] for record in records if record["shown"] < record["duration"]]:
+        note += f" Shown up to {cut[0]:g} s."
+    return note
+
+
+def _even(curves: Sequence[ShownCurve]) -> str:
     """Name the models whose attention is even throughout: their flat curves are no fault."""
-    curves = [curve for item in data.utterances for curve in item.curves]
-    trials = dict.fromkeys(curve.trial for curve in curves)
-    flat = [
-        trial
-        for trial in trials
-        if all(unevenness(curve) <= EVEN for curve in curves if curve.trial == trial)
-    ]
+    flat = [trial for trial, largest in most_uneven(curves).items() if largest <= EVEN]
     if not flat:
         return ""
     return (
@@ -245,30 +196,41 @@ def _even(data: AttentionOnSpeech) -> str:
 
 
 def _errors_table(data: AttentionOnSpeech) -> Table:
-    return Table(
-        caption=f"Most confident errors of {data.ranked_by}; explain others by their id",
-        header=["utterance", "speaker", "spoken", "recognised", "confidence (%)"],
-        rows=[list(entry) for entry in data.errors],
-        display=[[*entry[:4], percent(entry[4])] for entry in data.errors],
+    return charts.table(
+        f"Most confident errors of {data.ranked_by}; explain others by their id",
+        {
+            **dict.fromkeys(("utterance", "speaker", "spoken", "recognised")),
+            "confidence (%)": percent,
+        },
+        [
+            [e["utterance_id"], e["speaker_id"], e["truth"], e["prediction"], e["confidence"]]
+            for e in data.errors
+        ],
     )
-
-
-def unevenness(curve: ShownCurve) -> float:
-    """Largest departure from even attention, in multiples of it."""
-    return max((abs(value - 1.0) for value in curve.times_even), default=0.0)
 
 
 def _curves_table(data: AttentionOnSpeech) -> Table:
-    return Table(
-        caption="Attention curves",
-        header=["utterance", "trial", "map", "over", "seconds", "times even"],
-        rows=[
-            [item.utterance_id, curve.trial, curve.map, curve.kind, at, value]
+    return charts.table(
+        "Attention curves",
+        ["utterance", "trial", "map", "over", "seconds", "times even"],
+        [
+            [item.record["utterance_id"], curve.trial, found["map"], found["kind"], at, value]
             for item in data.utterances
             for curve in item.curves
-            for at, value in zip(curve.starts, curve.times_even, strict=True)
+            for found in [curve.record]
+            for at, value in zip(found["starts"], found["times_even"], strict=True)
         ],
     )
+
+
+def most_uneven(curves: Sequence[ShownCurve]) -> dict[str, float]:
+    """Trial to the largest difference of its curves from even attention, in multiples of it."""
+    found: dict[str, float] = {}
+    for curve in curves:
+        values = curve.record["times_even"]
+        largest = max((abs(value - 1.0) for value in values), default=0.0)
+        found[curve.trial] = max(found.get(curve.trial, 0.0), largest)
+    return found
 
 
 def visible_trials(curves: Sequence[ShownCurve]) -> list[str]:
@@ -277,11 +239,10 @@ def visible_trials(curves: Sequence[ShownCurve]) -> list[str]:
     Those of the papers' own figures; where their attention is even within 5 %, also those whose
     attention is the least even, up to :data:`SHOWN_TRIALS` in all.
     """
-    trials = {curve.trial: curve.architecture for curve in curves}
-    uneven = {
-        trial: max(unevenness(curve) for curve in curves if curve.trial == trial)
-        for trial in trials
-    }
+    trials, uneven = (
+        {curve.trial: curve.record["architecture"] for curve in curves},
+        most_uneven(curves),
+    )
     preferred = sorted(
         (trial for trial in trials if trials[trial] in PREFERRED),
         key=lambda trial: PREFERRED.index(trials[trial]),
@@ -292,13 +253,13 @@ def visible_trials(curves: Sequence[ShownCurve]) -> list[str]:
     return [*preferred, *others[: max(0, SHOWN_TRIALS - len(preferred))]]
 
 
-def trial_colours(curves: Sequence[ShownCurve], ink: Ink) -> dict[str, str]:
+def trial_colours(curves: Sequence[ShownCurve], palette: Palette) -> dict[str, str]:
     """The page's colour of each trial's architecture; another where that one is taken."""
     order = [*visible_trials(curves), *(curve.trial for curve in curves)]
-    architecture = {curve.trial: curve.architecture for curve in curves}
+    architecture = {curve.trial: curve.record["architecture"] for curve in curves}
     colours: dict[str, str] = {}
     for trial in dict.fromkeys(order):
-        own = ink.colour(architecture[trial])
+        own = palette.colour(architecture[trial])
         free = [colour for colour in SERIES if colour not in colours.values()]
         colours[trial] = own if own in free or not free else free[0]
     return colours
@@ -307,8 +268,8 @@ def trial_colours(curves: Sequence[ShownCurve], ink: Ink) -> dict[str, str]:
 def tracks(item: ShownUtterance) -> tuple[dict[str, list[float]], int]:
     """Where the tracks lie that an utterance has: axis to its part of the height, and pixels."""
     wanted = [
-        ("yaxis3", 92 if item.words or item.phones else 0),
-        ("yaxis", 190 if item.spectrogram is not None else 0),
+        ("yaxis3", 92 if item.record["words"] or item.record["phones"] else 0),
+        ("yaxis", 190 if item.record["spectrogram"] is not None else 0),
         ("yaxis2", 175 if item.curves else 0),
     ]
     present = [(axis, pixels) for axis, pixels in wanted if pixels] or [("yaxis", 40)]
@@ -321,94 +282,99 @@ def tracks(item: ShownUtterance) -> tuple[dict[str, list[float]], int]:
 
 
 def _panel(item: ShownUtterance, visible: Sequence[str], colours: Mapping[str, str]) -> Panel:
-    domains, pixels = tracks(item)
-    traces = [
-        *picture(item.spectrogram, item.start, item.shift),
-        *_curves(item, visible, colours),
-        *labels(item.words, item.phones),
-    ]
+    record, (domains, pixels) = item.record, tracks(item)
+    words, phones, sound = record["words"], record["phones"], record["audio"]
     lowest = "y3" if "yaxis3" in domains else "y" if "yaxis" in domains else "y2"
-    shapes = rectangles(item.words, item.phones)
-    plain = {**charts.BARE, "fixedrange": True}
-    layout: dict[str, Any] = {
-        "xaxis": charts.axis("seconds", range=[0, item.shown], anchor=lowest, **charts.BARE),
-        "yaxis": {
-            **plain,
-            "domain": domains.get("yaxis", [0, 0.001]),
-            "tickvals": [band for _, band in item.ticks],
-            "ticktext": [f"{hertz / 1000:g} kHz" for hertz, _ in item.ticks],
-            "automargin": False,
-        },
-        "shapes": shapes,
-        "margin": {"l": 64, "r": 12, "t": 12, "b": 44},
-        "meta": {"minWidth": min(1600, round(max(620.0, 210 * item.shown)))},
-    }
-    legend = 0
+    plain: Spec = {**charts.BARE, "fixedrange": True}
+    shapes = [
+        charts.rectangle((start, end), (1.05, 1.95), "y3", filled=False) for _, start, end in words
+    ]
+    shapes += [
+        charts.rectangle((start, end), (0.05, 0.95), "y3", filled=kind == "vowel")
+        for _, start, end, kind in phones
+    ]
+    traces = [_curve(item, curve, visible, colours) for curve in item.curves]
+    stored, cells, ticks = record["spectrogram"], item.spectrogram, []
+    if stored is not None and cells is not None:
+        traces.insert(0, charts.picture(cells.tolist(), stored["start"], stored["shift"]))
+        ticks = stored["ticks"]
+    for height, size, spans in ((1.5, 12, words), (0.5, 10, phones)):
+        if spans:
+            middles = [(start + end) / 2 for _, start, end, *_ in spans]
+            traces.append(charts.words(middles, height, [span[0] for span in spans], "y3", size))
+    more: Spec = {}
     if "yaxis2" in domains:
-        top = max([2.0, *(value for c in item.curves for value in c.times_even)])
-        layout["yaxis2"] = {
-            "domain": domains["yaxis2"],
-            "range": [0, 1.05 * top],
-            "title": {"text": "× even", "standoff": 6},
-            "nticks": 5,
-            "gridcolor": "@grid",
-            "linecolor": "@rule",
-            "zerolinecolor": "@rule",
-            "fixedrange": True,
-        }
-        across = {"type": "line", "xref": "paper", "x0": 0, "x1": 1}
-        shapes.append({**across, "yref": "y2", "y0": 1, "y1": 1, "line": charts.DOTTED})
-        legend = 20 * -(-len(item.curves) // 3)
+        top = max([2.0, *(value for c in item.curves for value in c.record["times_even"])])
+        more["yaxis2"] = charts.axis(
+            {"text": "× even", "standoff": 6},
+            domain=domains["yaxis2"],
+            range=[0, 1.05 * top],
+            nticks=5,
+            gridcolor="@grid",
+            linecolor="@rule",
+            zerolinecolor="@rule",
+            fixedrange=True,
+        )
+        shapes.append(charts.horizontal(1, "y2"))
     if "yaxis3" in domains:
-        layout["yaxis3"] = {
+        names: Spec = {"tickvals": [0.5, 1.5], "ticktext": ["phones", "words"]}
+        more["yaxis3"] = charts.axis(domain=domains["yaxis3"], range=[0, 2], **names, **plain)
+    return charts.panel(
+        traces,
+        charts.axis("seconds", range=[0, record["shown"]], anchor=lowest, **charts.BARE),
+        charts.axis(
+            domain=domains.get("yaxis", [0, 0.001]),
+            tickvals=[band for _, band in ticks],
+            ticktext=[f"{hertz / 1000:g} kHz" for hertz, _ in ticks],
+            automargin=False,
             **plain,
-            "domain": domains["yaxis3"],
-            "range": [0, 2],
-            "tickvals": [0.5, 1.5],
-            "ticktext": ["phones", "words"],
-        }
-    height = pixels + legend + 60
-    return Panel(title=_title(item), data=traces, layout=layout, height=height, audio=item.audio)
+        ),
+        title=_title(item),
+        shapes=shapes,
+        margin={"l": 64, "r": 12, "t": 12, "b": 44},
+        min_width=min(1600, round(max(620.0, 210 * record["shown"]))),
+        height=pixels + 20 * -(-len(item.curves) // 3) + 60,
+        audio="" if sound is None else f"data:{sound['mime']};base64,{sound['base64']}",
+        **more,
+    )
 
 
 def _title(item: ShownUtterance) -> str:
     """What was said, how, and what it was taken for."""
-    said = f"“{short(item.text, 60)}”, " if item.text else ""
-    title = f"{item.utterance_id}: {said}spoken {item.truth}"
+    record, truth = item.record, item.record["truth"]
+    said = f"“{short(record['text'], 60)}”, " if record["text"] else ""
+    title = f"{record['utterance_id']}: {said}spoken {truth}"
     if not item.predictions:
         return title
     if len(item.predictions) == 1:
         _, found, confidence = item.predictions[0]
         return f"{title}, recognised as {found} ({percent(confidence, 0)} %)"
-    right = sum(found == item.truth for _, found, _ in item.predictions)
-    wrong = sorted({found for _, found, _ in item.predictions} - {item.truth})
+    right = sum(found == truth for _, found, _ in item.predictions)
+    wrong = sorted({found for _, found, _ in item.predictions} - {truth})
     took = f", taken for {listing(wrong, 'or')}" if wrong else ""
     return f"{title}, recognised by {right} of {len(item.predictions)} models{took}"
 
 
-def _curves(
-    item: ShownUtterance, visible: Sequence[str], colours: Mapping[str, str]
-) -> list[dict[str, Any]]:
-    traces = []
-    seen: dict[str, int] = {}
-    for curve in item.curves:
-        place = seen[curve.trial] = seen.get(curve.trial, -1) + 1
-        starts, values = list(curve.starts), list(curve.times_even)
-        if curve.kind == "words" and starts:  # the last word lasts to the end of the words
-            starts.append(max([item.words[-1][2] if item.words else item.shown, starts[-1]]))
-            values.append(values[-1])
-        stroke = {
-            "color": colours[curve.trial],
-            "dash": DASHES[place % len(DASHES)],
-            "width": 1.8,
-            "shape": "hv" if curve.kind == "words" else "linear",
-        }
-        shown = True if curve.trial in visible else "legendonly"
-        hover = "%{x:.2f} s: %{y:.2f} × even"
-        name = f"{curve.trial} {curve.map}"
-        traces.append(
-            charts.line(
-                name, starts, values, yaxis="y2", visible=shown, line=stroke, hovertemplate=hover
-            )
-        )
-    return traces
+def _curve(
+    item: ShownUtterance, curve: ShownCurve, visible: Sequence[str], colours: Mapping[str, str]
+) -> Spec:
+    record, words = curve.record, item.record["words"]
+    place = [c for c in item.curves if c.trial == curve.trial].index(curve)
+    starts, values = list(record["starts"]), list(record["times_even"])
+    if record["kind"] == "words" and starts:  # the last word lasts to the end of the words
+        starts.append(max([words[-1][2] if words else item.record["shown"], starts[-1]]))
+        values.append(values[-1])
+    return charts.line(
+        f"{curve.trial} {record['map']}",
+        starts,
+        values,
+        charts.stroke(
+            colours[curve.trial],
+            dash=DASHES[place % len(DASHES)],
+            width=1.8,
+            shape="hv" if record["kind"] == "words" else "linear",
+        ),
+        hover="%{x:.2f} s: %{y:.2f} × even",
+        yaxis="y2",
+        visible=True if curve.trial in visible else "legendonly",
+    )

@@ -1,4 +1,4 @@
-"""How alike the elements are that a model samples in two emotions (Baruah 2022, Fig. 2)."""
+"""How similar the elements are that a model samples in two emotions (Baruah 2022, Fig. 2)."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import dataclasses
 import numpy as np
 
 from serplatform.arrays import DoubleArray
-from serplatform.report.evidence import Evidence
-from serplatform.report.explanations import ExplainedFigure, Explanations
-from serplatform.report.figures import _charts as charts
-from serplatform.report.figures.base import FIGURES, Drawing, Ink, NoDataError, Panel, Table
-from serplatform.report.wording import decimal, short
+from serplatform.report import charts
+from serplatform.report.data import Need, NoDataError, ReportData
+from serplatform.report.explanations import Explanations, sampling_explanations
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, Palette
+from serplatform.report.wording import decimal
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class AttentionSimilarity:
     similarity: DoubleArray
 
     def pairs(self) -> list[tuple[float, str, str]]:
-        """Every pair of classes, the least alike first."""
+        """Every pair of classes, the least similar first."""
         size = len(self.classes)
         return sorted(
             (float(self.similarity[a, b]), self.classes[a], self.classes[b])
@@ -80,18 +80,15 @@ def attention_similarity(
 
 
 @FIGURES.register("attention_similarity")
-class AttentionSimilarityFigure(ExplainedFigure[tuple[AttentionSimilarity, ...]]):
-    name = "attention_similarity"
+class AttentionSimilarityFigure(Figure[tuple[AttentionSimilarity, ...]]):
     title = "Similarity of what is sampled, between emotions"
     section = "explanations"
-    order = 40
+    after = "sampled_share"
+    needs = (Need.EXPLANATIONS,)
 
-    def examine(
-        self, found: tuple[Explanations, ...], evidence: Evidence
-    ) -> tuple[AttentionSimilarity, ...]:
-        if not any(len(explained.table("statistics")) for explained in found):
-            raise NoDataError("no trial that chooses its observations (vrnn) was explained")
-        compared = [item for e in found for item in attention_similarity(e, evidence.classes)]
+    def compute(self, report: ReportData) -> tuple[AttentionSimilarity, ...]:
+        found = sampling_explanations(report)
+        compared = [item for e in found for item in attention_similarity(e, report.classes)]
         if not compared:
             raise NoDataError(
                 "fewer than two emotions have utterances of more than one window, where elements "
@@ -99,57 +96,40 @@ class AttentionSimilarityFigure(ExplainedFigure[tuple[AttentionSimilarity, ...]]
             )
         return tuple(compared)
 
-    def draw(self, data: tuple[AttentionSimilarity, ...], ink: Ink) -> Drawing:
+    def draw(self, data: tuple[AttentionSimilarity, ...], palette: Palette) -> Drawing:
         panels, tables, sentences = [], [], []
         for item in data:
-            size = len(item.classes)
-            labels = [short(name) for name in item.classes]
             values = item.similarity.tolist()
             pairs = item.pairs()
-            ticks = charts.axis("", labels, **charts.BARE)
+            (low, a, b), (high, c, d) = pairs[0], pairs[-1]
             panels.append(
-                Panel(
+                charts.heat_map(
+                    values,
+                    [[decimal(value) for value in row] for row in values],
+                    low=min(0.99, low),
+                    high=1.0,
+                    height=140 + 44 * len(item.classes),
                     title=item.trial if len(data) > 1 else "",
-                    data=[
-                        charts.heat_map(
-                            values,
-                            [[decimal(value) for value in row] for row in values],
-                            low=min(0.99, pairs[0][0]),
-                            high=1.0,
-                            text_size=11 if size <= 8 else 9,
-                        )
-                    ],
-                    layout={
-                        "xaxis": {
-                            **ticks,
-                            "constrain": "domain",
-                            "tickangle": -40 if size > 4 else 0,
-                        },
-                        "yaxis": {**ticks, "autorange": "reversed", "automargin": True},
-                        "meta": {"square": True},
-                    },
-                    height=140 + 44 * size,
+                    square=True,
+                    **charts.class_cells(item.classes),
                 )
             )
             tables.append(
-                Table(
-                    caption=f"{item.trial}: absolute cosine of the mean samplings",
-                    header=["emotion", "utterances", *item.classes],
-                    rows=[
+                charts.table(
+                    f"{item.trial}: absolute cosine of the mean samplings",
+                    {
+                        "emotion": None,
+                        "utterances": None,
+                        **dict.fromkeys(item.classes, decimal),
+                    },
+                    [
                         [name, count, *row]
                         for name, count, row in zip(
                             item.classes, item.utterances, values, strict=True
                         )
                     ],
-                    display=[
-                        [name, str(count), *(decimal(value) for value in row)]
-                        for name, count, row in zip(
-                            item.classes, item.utterances, values, strict=True
-                        )
-                    ],
                 )
             )
-            (low, a, b), (high, c, d) = pairs[0], pairs[-1]
             sentences.append(
                 f"{item.trial} samples {c} and {d} most alike ({decimal(high)}), {a} and {b} least "
                 f"({decimal(low)})."

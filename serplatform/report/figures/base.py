@@ -1,21 +1,36 @@
-"""What a figure is: numbers first (:meth:`Figure.compute`), ink after (:meth:`Figure.draw`).
+"""What a figure is: numbers first (:meth:`Figure.compute`), then a drawing (:meth:`Figure.draw`).
 
-A drawing holds plain values only: Plotly's JSON written by hand, so that the page needs no
-plotting library to be built, and colours as tokens (``"@series-1"``, ``"@ink"``,
-``"@sequential"``) that the page resolves for light, dark and print.
+A drawing holds plain values only, so that the page needs no plotting library to be built: Plotly's
+JSON, which :mod:`serplatform.report.charts` writes, and colours as tokens (``"@series-1"``,
+``"@ink"``, ``"@sequential"``) that the page resolves for light, dark and print.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
 from serplatform.registry import Registry
-from serplatform.report.evidence import Evidence
+from serplatform.report.data import Need, NoDataError, ReportData
+
+__all__ = [
+    "FIGURES",
+    "FIRST",
+    "Drawing",
+    "Figure",
+    "Need",
+    "NoDataError",
+    "Palette",
+    "Panel",
+    "ReportData",
+    "Table",
+]
 
 D = TypeVar("D")
+#: One trace, axis or shape, as Plotly writes it.
+Spec = dict[str, Any]
 
 #: Sections of the page in order: name → heading.
 SECTIONS = {
@@ -34,7 +49,7 @@ DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "solid",
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Ink:
+class Palette:
     """Colour, marker and dash of each architecture and system, the same on the whole page.
 
     Attributes:
@@ -58,16 +73,21 @@ class Ink:
     def symbol(self, name: str) -> str:
         return SYMBOLS[self.place(name) % len(SYMBOLS)]
 
-    def marker(self, name: str, size: Any, **more: Any) -> dict[str, Any]:
-        """Plotly's marker of a name; ``size`` in pixels, one for all or one a point."""
-        return {"color": self.colour(name), "symbol": self.symbol(name), "size": size, **more}
+    def marker(
+        self,
+        name: str,
+        size: float | Sequence[float],
+        *,
+        hollow: bool = False,
+        opacity: float | None = None,
+    ) -> Spec:
+        """Plotly's marker of a name; ``size`` in pixels, one for all or one per point."""
+        symbol = self.symbol(name) + "-open" * hollow
+        marker = {"color": self.colour(name), "symbol": symbol, "size": size}
+        return marker if opacity is None else {**marker, "opacity": opacity}
 
     def dash(self, name: str) -> str:
         return DASHES[self.place(name) % len(DASHES)]
-
-
-class NoDataError(Exception):
-    """The figure has nothing to show; the message says why, in one line, for the reader."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -128,8 +148,8 @@ class Panel:
     """
 
     title: str = ""
-    data: list[dict[str, Any]]
-    layout: dict[str, Any]
+    data: Sequence[Spec]
+    layout: Spec
     height: int = 360
     audio: str = ""
 
@@ -156,31 +176,82 @@ class Drawing:
 
 
 class Figure(ABC, Generic[D]):
-    """One figure of the page; one file of ``report/figures/`` each.
+    """One figure of the page; one file of ``report/figures/`` each, or a class of a plugin.
+
+    A figure is registered under its id on the page and makes itself in two steps: numbers, which
+    tests look at, then a drawing of them::
+
+        @FIGURES.register("tested_rows")
+        class TestedRows(Figure[int]):
+            title = "Number of test rows"
+            section = "results"
+            needs = (Need.TESTED_SYSTEM,)
+
+            def compute(self, report: ReportData) -> int:
+                return len(report.systems[0].test)
+
+            def draw(self, data: int, palette: Palette) -> Drawing:
+                return Drawing(summary=f"There are {data} test rows.")
 
     Attributes:
-        name: its id on the page.
         title: its heading.
         section: one of :data:`SECTIONS`.
-        order: place within the section, small first.
+        after: the figure of the section that it follows; without one, it stands at the end.
+        needs: what :meth:`compute` may take for granted.
     """
 
-    name: ClassVar[str]
     title: ClassVar[str]
     section: ClassVar[str]
-    order: ClassVar[int]
+    after: ClassVar[str] = ""
+    needs: ClassVar[tuple[Need, ...]] = ()
 
     @abstractmethod
-    def compute(self, evidence: Evidence) -> D:
+    def compute(self, report: ReportData) -> D:
         """Work out the numbers.
 
         Raises:
             NoDataError: there is nothing to show, and why.
+            ArtifactError: a file that only this figure reads is damaged; the page goes without.
         """
 
     @abstractmethod
-    def draw(self, data: D, ink: Ink) -> Drawing:
+    def draw(self, data: D, palette: Palette) -> Drawing:
         """Lay the numbers out; computes nothing new."""
+
+    def make(self, report: ReportData, palette: Palette) -> Drawing:
+        """Compute and draw.
+
+        Raises:
+            NoDataError: a need is not met, or there is nothing to show; and why.
+        """
+        report.require(*self.needs)
+        return self.draw(self.compute(report), palette)
 
 
 FIGURES: Registry[type[Figure[Any]]] = Registry("figure", "serplatform.report.figures")
+
+#: ``after`` of the first figure of a section.
+FIRST = "first"
+
+
+def in_order(figures: Mapping[str, type[Figure[Any]]], section: str) -> list[str]:
+    """Names of a section's figures, each behind the one that it follows.
+
+    Figures that follow the same one are sorted by name; those that follow none of the section
+    stand at the end.
+    """
+    names = sorted(name for name, figure in figures.items() if figure.section == section)
+    found: list[str] = []
+
+    def add(after: str) -> None:
+        for name in names:
+            if figures[name].after == after and name not in found:
+                found.append(name)
+                add(name)
+
+    add(FIRST)
+    for name in names:
+        if name not in found and figures[name].after not in names:
+            found.append(name)
+            add(name)
+    return [*found, *(name for name in names if name not in found)]

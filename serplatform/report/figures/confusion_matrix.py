@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from serplatform.metrics import confusion_counts
-from serplatform.report.evidence import Evidence
-from serplatform.report.figures import _charts as charts
-from serplatform.report.figures.base import FIGURES, Drawing, Figure, Ink, NoDataError, Panel, Table
-from serplatform.report.wording import listing, percent, short
+from serplatform.report import charts
+from serplatform.report.data import Need, ReportData
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, Palette
+from serplatform.report.wording import listing, percent, percent_sign
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,90 +43,63 @@ def worst_pairs(confusion: Confusion, limit: int = 2) -> list[tuple[str, str, fl
 
 @FIGURES.register("confusion_matrix")
 class ConfusionMatrix(Figure[tuple[Confusion, ...]]):
-    name = "confusion_matrix"
     title = "Confusion matrices"
     section = "results"
-    order = 20
+    after = "other_results"
+    needs = (Need.TESTED_SYSTEM,)
 
-    def compute(self, evidence: Evidence) -> tuple[Confusion, ...]:
-        if not evidence.systems:
-            raise NoDataError("no finished trial has test posteriors")
+    def compute(self, report: ReportData) -> tuple[Confusion, ...]:
         found = []
-        for system in evidence.systems:
+        for system in report.systems:
             counts = confusion_counts(
-                system.test.truth, system.test.prediction, len(evidence.classes)
+                system.test.truth, system.test.prediction, len(report.classes)
             )
-            totals = counts.sum(axis=1, keepdims=True)
             found.append(
                 Confusion(
                     system=system.label,
-                    classes=evidence.classes,
+                    classes=report.classes,
                     counts=counts,
-                    rates=counts / np.maximum(totals, 1),
+                    rates=counts / np.maximum(counts.sum(axis=1, keepdims=True), 1),
                 )
             )
         return tuple(found)
 
-    def draw(self, data: tuple[Confusion, ...], ink: Ink) -> Drawing:
+    def draw(self, data: tuple[Confusion, ...], palette: Palette) -> Drawing:
         panels, tables, sentences = [], [], []
         for confusion in data:
-            classes = list(confusion.classes)
-            labels = [short(c) for c in classes]
-            size = len(classes)
-            text = [
-                [f"{percent(r, 0)}<br>{n}" for r, n in zip(rates, counts, strict=True)]
-                for rates, counts in zip(confusion.rates, confusion.counts, strict=True)
+            name, classes = confusion.system, confusion.classes
+            counts, rates = confusion.counts.tolist(), confusion.rates.tolist()
+            texts = [
+                [f"{percent(rate, 0)}<br>{count}" for rate, count in zip(*cells, strict=True)]
+                for cells in zip(rates, counts, strict=True)
             ]
             panels.append(
-                Panel(
-                    title=confusion.system,
-                    data=[
-                        charts.heat_map(
-                            (100 * confusion.rates).tolist(),
-                            text,
-                            low=0,
-                            high=100,
-                            text_size=11 if size <= 8 else 9,
-                        )
-                    ],
-                    layout={
-                        "xaxis": charts.axis(
-                            "recognised as",
-                            labels,
-                            **charts.BARE,
-                            constrain="domain",
-                            tickangle=-40 if size > 4 else 0,
-                        ),
-                        "yaxis": charts.axis(
-                            "spoken", labels, autorange="reversed", **charts.BARE, automargin=True
-                        ),
-                    },
-                    height=170 + 44 * size,
+                charts.heat_map(
+                    (100 * confusion.rates).tolist(),
+                    texts,
+                    low=0,
+                    high=100,
+                    height=170 + 44 * len(classes),
+                    title=name,
+                    x="recognised as",
+                    y="spoken",
+                    **charts.class_cells(classes),
                 )
             )
-            for kind, values in (("counts", confusion.counts), ("rates", confusion.rates)):
-                tables.append(
-                    Table(
-                        caption=f"{confusion.system}: {kind}; a row is a spoken class",
-                        header=["spoken", *classes],
-                        rows=[
-                            [name, *row] for name, row in zip(classes, values.tolist(), strict=True)
-                        ],
-                        display=[
-                            [
-                                name,
-                                *(str(v) if kind == "counts" else f"{percent(v)} %" for v in row),
-                            ]
-                            for name, row in zip(classes, values.tolist(), strict=True)
-                        ],
-                    )
-                )
+            of = "a row is a spoken class"
+            tables += [
+                charts.matrix_table(f"{name}: counts; {of}", "spoken", classes, classes, counts),
+                charts.matrix_table(
+                    f"{name}: rates; {of}", "spoken", classes, classes, rates, percent_sign
+                ),
+            ]
             pairs = worst_pairs(confusion)
-            if pairs:
-                said = [f"{t} taken for {p} ({percent(r, 0)} % of {t})" for t, p, r in pairs]
-                sentences.append(f"{confusion.system}: most often {listing(said)}.")
-            else:
-                sentences.append(f"{confusion.system}: no test utterance was confused.")
+            said = [f"{t} taken for {p} ({percent(r, 0)} % of {t})" for t, p, r in pairs]
+            sentences.append(
+                f"{name}: most often {listing(said)}."
+                if pairs
+                else f"{name}: no test utterance was confused."
+            )
         return Drawing(
             summary=" ".join(sentences),
             panels=panels,

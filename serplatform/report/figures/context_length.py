@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from serplatform.report.evidence import Evidence
-from serplatform.report.figures import _charts as charts
-from serplatform.report.figures.base import FIGURES, Drawing, Figure, Ink, NoDataError, Panel, Table
+from serplatform.report import charts
+from serplatform.report.data import NoDataError, ReportData
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, Palette
 from serplatform.report.wording import percent
 
 PARAMETER = "model.context_frames"
@@ -26,22 +26,19 @@ class ContextPoint:
 
 @FIGURES.register("context_length")
 class ContextLength(Figure[tuple[ContextPoint, ...]]):
-    name = "context_length"
     title = "CSA by context length"
     section = "search"
-    order = 80
+    after = "parameter_effects"
 
-    def compute(self, evidence: Evidence) -> tuple[ContextPoint, ...]:
-        trials = evidence.finished_by_architecture().get("csa", [])
+    def compute(self, report: ReportData) -> tuple[ContextPoint, ...]:
+        trials = report.finished_by_architecture().get("csa", [])
         if not trials:
             raise NoDataError("no finished trial of csa")
         values: dict[int, list[float]] = {}
         for trial in trials:
-            given = trial.params.get(PARAMETER)
-            if given is None and not trial.paper:
-                continue
-            frames = PAPER_CONTEXT if given is None else int(given)
-            values.setdefault(frames, []).append(trial.objective or 0.0)
+            given = trial.params.get(PARAMETER, PAPER_CONTEXT if trial.paper else None)
+            if given is not None:
+                values.setdefault(int(given), []).append(trial.objective or 0.0)
         if len(values) < 2:
             raise NoDataError("finished csa trials do not vary the context length")
         return tuple(
@@ -49,7 +46,7 @@ class ContextLength(Figure[tuple[ContextPoint, ...]]):
             for f, v in sorted(values.items())
         )
 
-    def draw(self, data: tuple[ContextPoint, ...], ink: Ink) -> Drawing:
+    def draw(self, data: tuple[ContextPoint, ...], palette: Palette) -> Drawing:
         best = max(data, key=lambda p: p.best)
         frames = [p.frames for p in data]
         return Drawing(
@@ -58,36 +55,32 @@ class ContextLength(Figure[tuple[ContextPoint, ...]]):
                 f"{best.frames} frames with {percent(best.best)} %."
             ),
             panels=[
-                Panel(
-                    data=[
-                        charts.scatter(
-                            "lines+markers",
+                charts.panel(
+                    [
+                        charts.line(
                             "best trial",
                             frames,
                             [100 * p.best for p in data],
-                            line={"color": "@series-1"},
-                            marker={"size": 8},
+                            charts.stroke("@series-1"),
+                            marker=charts.marker(None, "circle", 8),
                         ),
-                        charts.scatter(
-                            "lines+markers",
+                        charts.line(
                             "mean of trials",
                             frames,
                             [100 * p.mean for p in data],
-                            line={"color": "@series-2", "dash": "dot"},
-                            marker={"symbol": "square-open", "size": 8},
+                            charts.stroke("@series-2", dash="dot"),
+                            marker=charts.marker(None, "square-open", 8),
                         ),
                     ],
-                    layout={
-                        "xaxis": charts.axis("context length (frames)", tickvals=frames),
-                        "yaxis": charts.axis("dev UAR (%)"),
-                    },
+                    charts.axis("context length (frames)", tickvals=frames),
+                    "dev UAR (%)",
                 )
             ],
             tables=[
-                Table(
-                    caption="Finished CSA trials by context length",
-                    header=["context (frames)", "trials", "best dev UAR", "mean dev UAR"],
-                    rows=[[p.frames, p.trials, p.best, p.mean] for p in data],
+                charts.table(
+                    "Finished CSA trials by context length",
+                    ["context (frames)", "trials", "best dev UAR", "mean dev UAR"],
+                    [[p.frames, p.trials, p.best, p.mean] for p in data],
                 )
             ],
             note=(

@@ -2,121 +2,88 @@
 
 from __future__ import annotations
 
-import dataclasses
+from statistics import median
 
-from serplatform.report.evidence import Evidence
-from serplatform.report.figures import _charts as charts
-from serplatform.report.figures.base import FIGURES, Drawing, Figure, Ink, NoDataError, Panel
-from serplatform.report.figures.trial_outcomes import called, median
-from serplatform.report.wording import decimal, duration, percent, whole
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TrialCost:
-    """One trial; ``memory_mb`` in MiB and others None where they are not known."""
-
-    trial: str
-    architecture: str
-    state: str
-    seconds: float
-    epochs: int
-    memory_mb: float | None
-    num_parameters: int | None
-    dev_uar: float | None
-
-    @property
-    def per_epoch(self) -> float | None:
-        """Seconds an epoch, None where none was trained."""
-        return self.seconds / self.epochs if self.epochs else None
+from serplatform.report import charts
+from serplatform.report.data import NoDataError, ReportData, grouped
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, Palette
+from serplatform.report.load import ReportTrial
+from serplatform.report.wording import decimal, duration, percent, state_name, whole
 
 
 @FIGURES.register("cost")
-class Cost(Figure[tuple[TrialCost, ...]]):
-    name = "cost"
+class Cost(Figure[tuple[ReportTrial, ...]]):
     title = "Cost of the trials"
     section = "search"
-    order = 40
+    after = "trial_outcomes"
 
-    def compute(self, evidence: Evidence) -> tuple[TrialCost, ...]:
-        costs = tuple(
-            TrialCost(
-                trial=t.name,
-                architecture=t.architecture,
-                state=t.state,
-                seconds=t.seconds,
-                epochs=t.epochs,
-                memory_mb=t.peak_memory_mb,
-                num_parameters=t.num_parameters,
-                dev_uar=t.reached,
-            )
-            for t in evidence.trials
-            if t.seconds > 0
-        )
-        if not costs:
+    def compute(self, report: ReportData) -> tuple[ReportTrial, ...]:
+        timed = tuple(trial for trial in report.trials if trial.seconds > 0)
+        if not timed:
             raise NoDataError("no trial recorded how long it trained")
-        return costs
+        return timed
 
-    def draw(self, data: tuple[TrialCost, ...], ink: Ink) -> Drawing:
-        names = list(dict.fromkeys(c.architecture for c in data))
-        traces = []
-        for name in names:
-            group = [c for c in data if c.architecture == name]
-            traces.append(
-                {
-                    "type": "box",
-                    "name": name,
-                    "x": [c.seconds for c in group],
-                    "text": [f"{c.trial}, {c.state}, {c.epochs} epochs" for c in group],
-                    "hovertemplate": "%{text}<br>%{x:.1f} s<extra></extra>",
-                    **charts.BOX,
-                    "line": {"color": ink.colour(name), "width": 1},
-                    "marker": ink.marker(name, 5, opacity=0.7),
-                }
+    def draw(self, data: tuple[ReportTrial, ...], palette: Palette) -> Drawing:
+        by_architecture = grouped(data, lambda trial: trial.architecture)
+        traces = [
+            charts.boxes(
+                name,
+                [t.seconds for t in group],
+                None,
+                palette.marker(name, 5, opacity=0.7),
+                [f"{t.name}, {t.state}, {t.epochs} epochs" for t in group],
+                "%{text}<br>%{x:.1f} s<extra></extra>",
             )
-        medians = [
-            f"{name} {duration(median([c.seconds for c in data if c.architecture == name]) or 0.0)}"
-            for name in names
+            for name, group in by_architecture.items()
         ]
-        longest = max(data, key=lambda c: c.seconds)
+        medians = [
+            f"{name} {duration(median(t.seconds for t in group))}"
+            for name, group in by_architecture.items()
+        ]
+        longest = max(data, key=lambda t: t.seconds)
         return Drawing(
             summary=(
                 f"Median training time of a trial: {', '.join(medians)}. The longest was "
-                f"{longest.trial} with {duration(longest.seconds)}."
+                f"{longest.name} with {duration(longest.seconds)}."
             ),
             panels=[
-                Panel(
-                    data=traces,
-                    layout={
-                        "xaxis": charts.axis("training time of a trial (s)", rangemode="tozero"),
-                        "yaxis": {"autorange": "reversed", "automargin": True},
-                        "showlegend": False,
-                    },
-                    height=120 + 70 * len(names),
+                charts.panel(
+                    traces,
+                    charts.axis("training time of a trial (s)", rangemode="tozero"),
+                    charts.axis(autorange="reversed", automargin=True),
+                    legend=False,
+                    height=120 + 70 * len(traces),
                 )
             ],
             tables=[
                 charts.table(
                     "Cost of each trial",
-                    data,
                     {
-                        "trial": lambda c: c.trial,
-                        "state": (lambda c: c.state, called),
-                        "dev UAR (%)": (lambda c: c.dev_uar, percent),
-                        "training (s)": (lambda c: c.seconds, "{:,.1f}".format),
-                        "epochs": (lambda c: c.epochs, "{:,}".format),
-                        "seconds an epoch": (lambda c: c.per_epoch, lambda v: decimal(v, 2)),
-                        "parameters": (lambda c: c.num_parameters, whole),
-                        "peak memory (MiB)": (lambda c: c.memory_mb, whole),
+                        "trial": None,
+                        "state": state_name,
+                        "dev UAR (%)": percent,
+                        "training (s)": "{:,.1f}".format,
+                        "epochs": "{:,}".format,
+                        "seconds an epoch": lambda v: decimal(v, 2),
+                        "parameters": whole,
+                        "peak memory (MiB)": whole,
                     },
+                    [
+                        [
+                            t.name,
+                            t.state,
+                            t.reached,
+                            t.seconds,
+                            t.epochs,
+                            t.seconds / t.epochs if t.epochs else None,
+                            t.num_parameters,
+                            t.peak_memory_mb,
+                        ]
+                        for t in data
+                    ],
                     csv_header=[
-                        "trial",
-                        "state",
-                        "dev_uar",
-                        "seconds",
-                        "epochs",
-                        "seconds_per_epoch",
-                        "num_parameters",
-                        "peak_memory_mb",
+                        *("trial", "state", "dev_uar", "seconds", "epochs"),
+                        *("seconds_per_epoch", "num_parameters", "peak_memory_mb"),
                     ],
                     sortable=True,
                 )

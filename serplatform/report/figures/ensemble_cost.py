@@ -1,15 +1,17 @@
-"""What the ensemble costs beside the best single trial: models, parameters, training, latency."""
+"""What the ensemble and the best single trial cost: models, parameters, training, latency."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from serplatform.report.evidence import LABELS, Evidence
+from serplatform.errors import ArtifactError
+from serplatform.report.data import LABELS, Need, NoDataError, ReportData
 from serplatform.report.explanations import find_explanations
-from serplatform.report.figures.base import FIGURES, Cell, Drawing, Figure, Ink, NoDataError, Table
-from serplatform.report.load import Trial
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, Palette, Table
+from serplatform.report.load import ReportTrial
 from serplatform.report.wording import decimal, duration, percent, whole
 
 
@@ -42,33 +44,27 @@ class SystemCost:
 
 @FIGURES.register("ensemble_cost")
 class EnsembleCost(Figure[tuple[SystemCost, SystemCost]]):
-    name = "ensemble_cost"
     title = "What the ensemble costs"
     section = "models"
-    order = 15
+    after = "members"
+    needs = (Need.ENSEMBLE,)
 
-    def compute(self, evidence: Evidence) -> tuple[SystemCost, SystemCost]:
-        ensemble, source = evidence.source.ensemble, evidence.source
-        if ensemble is None:
-            raise NoDataError(
-                "there is no ensemble of this run; make one with `serplatform ensemble`"
-            )
-        known = {(name, t.number): t for name, run in source.named.items() for t in run.trials}
-        folds = ensemble.info["folds"]
+    def compute(self, report: ReportData) -> tuple[SystemCost, SystemCost]:
+        folds, known = report.ensemble["folds"], report.source.named_trials
         wanted = [[(m["run"], m["trial"]) for m in f["members"] if m["share"] > 0] for f in folds]
         chosen = [(f["best_single"]["run"], f["best_single"]["trial"]) for f in folds]
         if any(key not in known for key in chosen + [key for keys in wanted for key in keys]):
             raise NoDataError("trials of the ensemble are no longer there")
         members = [[known[key] for key in keys] for keys in wanted]
         single = [[known[key]] for key in chosen]
-        uar = {m.key: m.pooled["uar"].value for m in evidence.measured}
-        latencies = _latencies(evidence)
+        uar = {m.key: m.pooled["uar"].value for m in report.measured}
+        latencies = _latencies(report)
         return (
             _cost(LABELS["ensemble"], uar.get("ensemble"), members, latencies),
             _cost(LABELS["single"], uar.get("single"), single, latencies),
         )
 
-    def draw(self, data: tuple[SystemCost, SystemCost], ink: Ink) -> Drawing:
+    def draw(self, data: tuple[SystemCost, SystemCost], palette: Palette) -> Drawing:
         ensemble, single = data
         summary = (
             f"The ensemble runs {decimal(ensemble.models, 1)} models for an utterance where the "
@@ -81,15 +77,24 @@ class EnsembleCost(Figure[tuple[SystemCost, SystemCost]]):
                 f"{single.num_parameters:,.0f} ({decimal(times, 1)} times as many)"
             )
         summary += f"; its trials were trained for {duration(ensemble.seconds)} in all."
-        rows = _rows(data)
+        costs: list[tuple[str, list[float | None], Callable[[Any], str]]] = [
+            ("test UAR (%)", [c.test_uar for c in data], percent),
+            ("models", [c.models for c in data], _tenths),
+            ("parameters", [c.num_parameters for c in data], whole),
+            ("latency (ms)", [_thousand(c.latency_seconds) for c in data], _tenths),
+            ("trials in it", [c.trials for c in data], "{:,}".format),
+            ("training (h)", [c.seconds / 3600 for c in data], "{:.2f}".format),
+            ("epochs", [c.epochs for c in data], "{:,}".format),
+            ("peak memory in training (MiB)", [c.memory_mb for c in data], whole),
+        ]
         return Drawing(
             summary=summary,
             tables=[
                 Table(
                     caption="Ensemble and best single trial",
                     header=["cost", *(system.label for system in data)],
-                    rows=[[name, *values] for name, values, _ in rows],
-                    display=[[name, *shown] for name, _, shown in rows],
+                    rows=[[name, *values] for name, values, _ in costs],
+                    display=[[name, *map(show, values)] for name, values, show in costs],
                 )
             ],
             note=(
@@ -102,11 +107,19 @@ class EnsembleCost(Figure[tuple[SystemCost, SystemCost]]):
         )
 
 
-def _latencies(evidence: Evidence) -> dict[tuple[Path, int], float]:
+def _tenths(value: float | None) -> str:
+    return decimal(value, 1)
+
+
+def _thousand(value: float | None) -> float | None:
+    return None if value is None else 1000 * value
+
+
+def _latencies(report: ReportData) -> dict[tuple[Path, int], float]:
     """Seconds that each explained trial takes for an utterance."""
     try:
-        found = find_explanations(evidence)
-    except NoDataError:
+        found = find_explanations(report)
+    except (NoDataError, ArtifactError):
         return {}
     return {
         (explained.run.path, entry["trial"]): seconds
@@ -119,7 +132,7 @@ def _latencies(evidence: Evidence) -> dict[tuple[Path, int], float]:
 def _cost(
     label: str,
     test_uar: float | None,
-    folds: Sequence[Sequence[Trial]],
+    folds: Sequence[Sequence[ReportTrial]],
     latencies: Mapping[tuple[Path, int], float],
 ) -> SystemCost:
     used = {(t.run_path, t.number): t for fold in folds for t in fold}.values()
@@ -144,21 +157,3 @@ def _mean_total(folds: Sequence[Sequence[float | None]]) -> float | None:
     values = [value for fold in folds for value in fold]
     known = [value for value in values if value is not None]
     return sum(known) / len(folds) if len(known) == len(values) else None
-
-
-def _rows(data: Sequence[SystemCost]) -> list[tuple[str, list[Cell], list[str]]]:
-    """Name, raw values and text of each line."""
-    hours = [c.seconds / 3600 for c in data]
-    milliseconds = [None if c.latency_seconds is None else 1000 * c.latency_seconds for c in data]
-    parameters = [c.num_parameters for c in data]
-    memory = [c.memory_mb for c in data]
-    return [
-        ("test UAR (%)", [c.test_uar for c in data], [percent(c.test_uar) for c in data]),
-        ("models", [c.models for c in data], [decimal(c.models, 1) for c in data]),
-        ("parameters", [*parameters], [whole(value) for value in parameters]),
-        ("latency (ms)", [*milliseconds], [decimal(value, 1) for value in milliseconds]),
-        ("trials in it", [c.trials for c in data], [f"{c.trials:,}" for c in data]),
-        ("training (h)", [*hours], [decimal(value, 2) for value in hours]),
-        ("epochs", [c.epochs for c in data], [f"{c.epochs:,}" for c in data]),
-        ("peak memory in training (MiB)", [*memory], [whole(value) for value in memory]),
-    ]

@@ -2,71 +2,55 @@
 
 from __future__ import annotations
 
-import dataclasses
-
-from serplatform.report.evidence import LABELS, Evidence
-from serplatform.report.figures import _charts as charts
-from serplatform.report.figures.base import FIGURES, Drawing, Figure, Ink, NoDataError
+from serplatform.artifacts.ensemble import GenderRow
+from serplatform.report import charts
+from serplatform.report.data import LABELS, Need, NoDataError, ReportData
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, Palette
 from serplatform.report.wording import listing, percent
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class GenderMetrics:
-    """One gender and system; ``utterances`` counts the test rows."""
-
-    gender: str
-    system: str
-    utterances: int
-    uar: float
-    accuracy: float
-
-
 @FIGURES.register("gender")
-class GenderFigure(Figure[tuple[GenderMetrics, ...]]):
-    name = "gender"
+class GenderFigure(Figure[list[GenderRow]]):
     title = "By gender of the speaker"
     section = "results"
-    order = 45
+    after = "speaker_accuracy"
+    needs = (Need.ENSEMBLE,)
 
-    def compute(self, evidence: Evidence) -> tuple[GenderMetrics, ...]:
-        ensemble = evidence.source.ensemble
-        if ensemble is None:
-            raise NoDataError("the breakdown is made with an ensemble, and this run has none")
-        found = ensemble.info.get("per_gender", [])
+    def compute(self, report: ReportData) -> list[GenderRow]:
+        found = report.ensemble.get("per_gender")
         if not found:
             raise NoDataError("the corpus does not give the speakers' gender, or is not at hand")
-        return tuple(
-            GenderMetrics(
-                gender=row["gender"],
-                system=LABELS[key],
-                utterances=row["utterances"],
-                uar=metrics["uar"],
-                accuracy=metrics["accuracy"],
-            )
-            for row in found
+        return found
+
+    def draw(self, data: list[GenderRow], palette: Palette) -> Drawing:
+        rows = [
+            (row["gender"], LABELS[key], row["utterances"], metrics["uar"], metrics["accuracy"])
+            for row in data
             for key, metrics in (
                 ("ensemble", row.get("ensemble")),
                 ("single", row.get("best_single")),
             )
             if metrics is not None
-        )
-
-    def draw(self, data: tuple[GenderMetrics, ...], ink: Ink) -> Drawing:
-        first = [row for row in data if row.system == data[0].system]
-        said = [f"{percent(row.uar)} % for {row.gender} speakers" for row in first]
+        ]
+        first = rows[0][1]
+        said = [
+            f"{percent(uar)} % for {gender} speakers"
+            for gender, label, _, uar, _ in rows
+            if label == first
+        ]
         return Drawing(
-            summary=f"{data[0].system}: UAR {listing(said)}.",
+            summary=f"{first}: UAR {listing(said)}.",
             tables=[
                 charts.table(
                     "Test metrics by gender",
-                    data,
                     {
-                        "gender": lambda r: r.gender,
-                        "system": lambda r: r.system,
-                        "test utterances": (lambda r: r.utterances, "{:,}".format),
-                        "UAR (%)": (lambda r: r.uar, percent),
-                        "accuracy (%)": (lambda r: r.accuracy, percent),
+                        "gender": None,
+                        "system": None,
+                        "test utterances": "{:,}".format,
+                        "UAR (%)": percent,
+                        "accuracy (%)": percent,
                     },
+                    rows,
                 )
             ],
             open_tables=True,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from serplatform.report.evidence import Evidence, Member
-from serplatform.report.figures import _charts as charts
-from serplatform.report.figures.base import FIGURES, Drawing, Figure, Ink, NoDataError, Panel, Table
-from serplatform.report.wording import decimal, listing, percent, plural, points, short
+from serplatform.report import charts
+from serplatform.report.data import EnsembleMember, Need, NoDataError, ReportData
+from serplatform.report.figures.base import FIGURES, FIRST, Drawing, Figure, Palette, Table
+from serplatform.report.wording import decimal, listing, percent, plural, points
 
 #: Most members drawn; the table lists all.
 MAX_DRAWN = 30
@@ -26,7 +26,7 @@ class Members:
     """
 
     combiner: str
-    members: tuple[Member, ...]
+    members: tuple[EnsembleMember, ...]
     folds: tuple[int, ...]
     effective: tuple[float, ...]
     candidates: int
@@ -34,72 +34,51 @@ class Members:
 
 @FIGURES.register("members")
 class MembersFigure(Figure[Members]):
-    name = "members"
     title = "Members and weights"
     section = "models"
-    order = 10
+    after = FIRST
+    needs = (Need.ENSEMBLE,)
 
-    def compute(self, evidence: Evidence) -> Members:
-        ensemble = evidence.source.ensemble
-        if ensemble is None:
-            raise NoDataError(
-                "there is no ensemble of this run; make one with `serplatform ensemble`"
-            )
-        if not evidence.members:
+    def compute(self, report: ReportData) -> Members:
+        if not report.members:
             raise NoDataError(
                 "the ensemble has no member: the dev rows of every fold speak against every trial"
             )
-        num_folds = len(evidence.members[0].shares)
+        folds = tuple(fold["fold"] for fold in report.ensemble["folds"])
         return Members(
-            combiner=ensemble.info["combiner"],
-            members=evidence.members,
-            folds=tuple(fold["fold"] for fold in ensemble.info["folds"]),
+            combiner=report.ensemble["combiner"],
+            members=report.members,
+            folds=folds,
             effective=tuple(
-                1.0 / (sum(m.shares[f] ** 2 for m in evidence.members) or math.inf)
-                for f in range(num_folds)
+                1.0 / (sum(m.shares[f] ** 2 for m in report.members) or math.inf)
+                for f in range(len(folds))
             ),
-            candidates=ensemble.info.get("counts", {"candidates": 0})["candidates"],
+            candidates=report.ensemble.get("counts", {"candidates": 0})["candidates"],
         )
 
-    def draw(self, data: Members, ink: Ink) -> Drawing:
+    def draw(self, data: Members, palette: Palette) -> Drawing:
         num_folds = len(data.folds)
         drawn = data.members[:MAX_DRAWN]
         per_fold = [sum(m.shares[f] > 0 for m in data.members) for f in range(num_folds)]
         low, high = min(per_fold), max(per_fold)
         lead = [f"{m.name} ({percent(sum(m.shares) / num_folds, 0)} %)" for m in data.members[:3]]
         each = f"{low} to {high} members" if low < high else plural(low, "member")
-        summary = (
-            f"Combiner {data.combiner}: {each} in each fold, "
-            f"{plural(len(data.members), 'different trial')} in all"
-            + (f", of {data.candidates} offered. " if data.candidates else ". ")
-            + f"Largest mean share: {listing(lead)}."
-        )
         return Drawing(
-            summary=summary,
+            summary=(
+                f"Combiner {data.combiner}: {each} in each fold, "
+                f"{plural(len(data.members), 'different trial')} in all"
+                + (f", of {data.candidates} offered. " if data.candidates else ". ")
+                + f"Largest mean share: {listing(lead)}."
+            ),
             panels=[
-                Panel(
-                    data=[
-                        charts.heat_map(
-                            [[100 * s if s > 0 else None for s in m.shares] for m in drawn],
-                            [[percent(s, 0) if s > 0 else "" for s in m.shares] for m in drawn],
-                            low=0,
-                            high=100 * max(max(m.shares) for m in data.members),
-                        )
-                    ],
-                    layout={
-                        "xaxis": charts.axis(
-                            "share of the weight (%) by fold",
-                            [str(fold) for fold in data.folds],
-                            **charts.BARE,
-                        ),
-                        "yaxis": charts.axis(
-                            "",
-                            [short(m.name) for m in drawn],
-                            autorange="reversed",
-                            **charts.BARE,
-                            automargin=True,
-                        ),
-                    },
+                charts.heat_map(
+                    [[100 * s if s > 0 else None for s in m.shares] for m in drawn],
+                    [[percent(s, 0) if s > 0 else "" for s in m.shares] for m in drawn],
+                    rows=[m.name for m in drawn],
+                    columns=[str(fold) for fold in data.folds],
+                    low=0,
+                    high=100 * max(max(m.shares) for m in data.members),
+                    x="share of the weight (%) by fold",
                     height=100 + 28 * len(drawn),
                 )
             ],
@@ -118,18 +97,18 @@ def _alone(data: Members) -> Table:
     folds = len(data.folds)
     return charts.table(
         "Each member alone, and what the ensemble's test UAR loses without it",
-        data.members,
         {
-            "member": lambda m: m.name,
-            "mean share (%)": (lambda m: sum(m.shares) / folds, percent),
-            "folds that use it": (
-                lambda m: sum(s > 0 for s in m.shares),
-                lambda used: f"{used} of {folds}",
-            ),
-            "dev UAR alone (%)": (lambda m: m.dev_uar, percent),
-            "test UAR alone (%)": (lambda m: m.test_uar, percent),
-            "gain (points)": (lambda m: m.gain, lambda v: "–" if v is None else points(v)),
+            "member": None,
+            "mean share (%)": percent,
+            "folds that use it": lambda used: f"{used} of {folds}",
+            "dev UAR alone (%)": percent,
+            "test UAR alone (%)": percent,
+            "gain (points)": lambda v: "–" if v is None else points(v),
         },
+        [
+            (m.name, sum(m.shares) / folds, m.num_folds, m.dev_uar, m.test_uar, m.gain)
+            for m in data.members
+        ],
     )
 
 
@@ -138,10 +117,10 @@ def _weights(data: Members) -> Table:
     header = ["member", "architecture", *(f"weight, fold {fold}" for fold in data.folds)]
     if temperatures:
         header += [f"temperature, fold {fold}" for fold in data.folds]
-    return Table(
-        caption="Weights by fold, as the combiner fitted them",
-        header=header,
-        rows=[
+    return charts.table(
+        "Weights by fold, as the combiner fitted them",
+        header,
+        [
             [m.name, m.architecture, *m.weights, *(m.temperatures if temperatures else ())]
             for m in data.members
         ],

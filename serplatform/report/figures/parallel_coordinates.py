@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 
-from serplatform.report.evidence import Evidence
-from serplatform.report.figures import _charts as charts
-from serplatform.report.figures.base import FIGURES, Drawing, Figure, Ink, NoDataError, Panel, Table
-from serplatform.report.parameters import Parameter, value_text, varied_parameters
+from serplatform.arrays import DoubleArray
+from serplatform.report import charts
+from serplatform.report.data import NoDataError, ReportData
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, Palette, Panel, Spec
+from serplatform.report.parameters import VariedParameter, value_text, varied_parameters
 from serplatform.report.wording import listing, percent
 
 MIN_TRIALS = 3
@@ -40,7 +40,7 @@ class Axis:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Line:
-    """One trial: ``heights`` in [0, 1], one an axis, None where the trial lacks the value;
+    """One trial: ``heights`` in [0, 1], one per axis, None where the trial lacks the value;
     ``group`` indexes :data:`GROUPS`."""
 
     trial: str
@@ -60,7 +60,7 @@ class Bundle:
     left_out: int
 
 
-def _axis(parameter: Parameter) -> tuple[Axis, list[float | None]]:
+def _axis(parameter: VariedParameter) -> tuple[Axis, list[float | None]]:
     codes = parameter.codes
     low, high = float(np.nanmin(codes)), float(np.nanmax(codes))
     span = high - low or 1.0
@@ -87,7 +87,7 @@ def _apart(ticks: list[tuple[float, str]]) -> tuple[tuple[float, str], ...]:
     return tuple(kept)
 
 
-def _association(parameter: Parameter, target: np.ndarray[Any, Any]) -> float:
+def _association(parameter: VariedParameter, target: DoubleArray) -> float:
     """Rank correlation's size for numbers, share of variance between levels for categories."""
     keep = np.isfinite(parameter.codes)
     codes, values = parameter.codes[keep], target[keep]
@@ -108,14 +108,13 @@ def _spread(heights: Iterable[float | None]) -> float:
 
 @FIGURES.register("parallel_coordinates")
 class ParallelCoordinates(Figure[tuple[Bundle, ...]]):
-    name = "parallel_coordinates"
     title = "Trials through their parameters"
     section = "search"
-    order = 50
+    after = "cost"
 
-    def compute(self, evidence: Evidence) -> tuple[Bundle, ...]:
+    def compute(self, report: ReportData) -> tuple[Bundle, ...]:
         bundles = []
-        for architecture, trials in evidence.finished_by_architecture().items():
+        for architecture, trials in report.finished_by_architecture().items():
             if len(trials) < MIN_TRIALS:
                 continue
             target = np.array([t.objective for t in trials], dtype=np.float64)
@@ -159,84 +158,7 @@ class ParallelCoordinates(Figure[tuple[Bundle, ...]]):
             )
         return tuple(bundles)
 
-    def draw(self, data: tuple[Bundle, ...], ink: Ink) -> Drawing:
-        panels, tables = [], []
-        for bundle in data:
-            count = len(bundle.axes)
-            spread = [_spread(line.heights[a] for line in bundle.lines) for a in range(count)]
-            traces: list[dict[str, Any]] = []
-            for group, label in enumerate(GROUPS):
-                xs: list[float | None] = []
-                ys: list[float | None] = []
-                texts: list[str | None] = []
-                for i, line in enumerate(bundle.lines):
-                    if line.group != group:
-                        continue
-                    shift = (i * GOLDEN) % 1.0 - 0.5
-                    xs += [*range(count), None]
-                    ys += [
-                        None if h is None else round(h + spread[a] * shift, 4)
-                        for a, h in enumerate(line.heights)
-                    ] + [None]
-                    texts += [f"{line.trial}, {percent(line.dev_uar)} %"] * count + [None]
-                traces.append(
-                    charts.line(
-                        label,
-                        xs,
-                        ys,
-                        text=texts,
-                        hovertemplate="%{text}<extra></extra>",
-                        line={"color": COLOURS[group], "width": WIDTHS[group]},
-                        opacity=0.7,
-                    )
-                )
-            annotations = [
-                {
-                    "x": i,
-                    "y": height,
-                    "text": text,
-                    "showarrow": False,
-                    "xanchor": "right" if i == count - 1 else "left",
-                    "xshift": -4 if i == count - 1 else 4,
-                    "font": {"size": 10, "color": "@ink"},
-                    "bgcolor": "@veil",
-                }
-                for i, axis in enumerate(bundle.axes)
-                for height, text in axis.ticks
-            ]
-            panels.append(
-                Panel(
-                    title=bundle.architecture,
-                    data=traces,
-                    layout={
-                        "xaxis": {
-                            "tickvals": list(range(count)),
-                            "ticktext": [axis.name.replace(".", ".<br>") for axis in bundle.axes],
-                            "showgrid": True,
-                            "gridcolor": "@muted",
-                            "zeroline": False,
-                            "range": [-0.08, count - 0.92],
-                            "side": "top",
-                            "ticklabeloverflow": "allow",
-                            "tickangle": 0,
-                            "tickfont": {"size": 10},
-                        },
-                        "yaxis": {"visible": False, "range": [-0.06, 1.06]},
-                        "annotations": annotations,
-                        "margin": {"t": 60, "l": 44, "r": 44},
-                        "legend": {"y": -0.04},
-                        "meta": {"minWidth": 90 * count},
-                    },
-                    height=360,
-                )
-            )
-            tables.append(
-                Table(
-                    caption=f"Parameters of {bundle.architecture}'s finished trials",
-                    header=["trial", *(axis.name for axis in bundle.axes[:-1]), "dev UAR"],
-                    rows=[[line.trial, *line.values, line.dev_uar] for line in bundle.lines],
-                )
-            )
+    def draw(self, data: tuple[Bundle, ...], palette: Palette) -> Drawing:
         best_bundle = max(data, key=lambda b: max(line.dev_uar for line in b.lines))
         best = max(best_bundle.lines, key=lambda line: line.dev_uar)
         chosen = [
@@ -244,21 +166,85 @@ class ParallelCoordinates(Figure[tuple[Bundle, ...]]):
             for axis, value in zip(best_bundle.axes[:-1], best.values, strict=True)
             if value != "–"
         ]
-        settings = listing(chosen) if chosen else "the paper's settings"
-        left = max(bundle.left_out for bundle in data)
         note = (
             "Each line is a finished trial; its colour is the quarter of dev UAR it falls in. "
             "Lines are spread a little where a parameter takes few values."
         )
-        if left:
+        if any(bundle.left_out for bundle in data):
             note += f" The {MAX_AXES} parameters that go most with dev UAR are shown."
+        settings = listing(chosen) if chosen else "the paper's settings"
         return Drawing(
             summary=(
                 f"The finished trial with the highest dev UAR, {best.trial} "
-                f"({percent(best.dev_uar)} %), has {settings}."
+                f"({percent(best.dev_uar)} %), has "
+                f"{settings}."
             ),
-            panels=panels,
-            tables=tables,
+            panels=[_panel(bundle) for bundle in data],
+            tables=[
+                charts.table(
+                    f"Parameters of {bundle.architecture}'s finished trials",
+                    ["trial", *(axis.name for axis in bundle.axes[:-1]), "dev UAR"],
+                    [[line.trial, *line.values, line.dev_uar] for line in bundle.lines],
+                )
+                for bundle in data
+            ],
             note=note,
             wide=True,
         )
+
+
+def _panel(bundle: Bundle) -> Panel:
+    count = len(bundle.axes)
+    spread = [_spread(line.heights[a] for line in bundle.lines) for a in range(count)]
+    traces = []
+    for group, label in enumerate(GROUPS):
+        xs: list[float | None] = []
+        ys: list[float | None] = []
+        texts: list[str | None] = []
+        for i, line in enumerate(bundle.lines):
+            if line.group != group:
+                continue
+            shift = (i * GOLDEN) % 1.0 - 0.5
+            heights = zip(line.heights, spread, strict=True)
+            xs += [*range(count), None]
+            ys += [*(None if h is None else round(h + s * shift, 4) for h, s in heights), None]
+            texts += [f"{line.trial}, {percent(line.dev_uar)} %"] * count + [None]
+        traces.append(
+            charts.line(
+                label,
+                xs,
+                ys,
+                charts.stroke(COLOURS[group], width=WIDTHS[group]),
+                texts=texts,
+                hover="%{text}<extra></extra>",
+                opacity=0.7,
+            )
+        )
+    left: Spec = {"xanchor": "left", "xshift": 4}
+    right: Spec = {"xanchor": "right", "xshift": -4}
+    return charts.panel(
+        traces,
+        charts.axis(
+            names=[axis.name.replace(".", ".<br>") for axis in bundle.axes],
+            showgrid=True,
+            gridcolor="@muted",
+            zeroline=False,
+            range=[-0.08, count - 0.92],
+            side="top",
+            ticklabeloverflow="allow",
+            tickangle=0,
+            tickfont={"size": 10},
+        ),
+        charts.axis(visible=False, range=[-0.06, 1.06]),
+        title=bundle.architecture,
+        notes=[
+            charts.note(
+                i, height, text, size=10, bgcolor="@veil", **(right if i == count - 1 else left)
+            )
+            for i, axis in enumerate(bundle.axes)
+            for height, text in axis.ticks
+        ],
+        margin={"t": 60, "l": 44, "r": 44},
+        legend={"y": -0.04},
+        min_width=90 * count,
+    )

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from serplatform.report.evidence import Evidence
-from serplatform.report.figures import _charts as charts
-from serplatform.report.figures.base import FIGURES, Drawing, Figure, Ink, NoDataError, Panel, Table
+from serplatform.arrays import DoubleArray
+from serplatform.report import charts
+from serplatform.report.data import NoDataError, ReportData
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, Palette, Panel
 from serplatform.report.parameters import value_text, varied_parameters
-from serplatform.report.wording import percent, plural
+from serplatform.report.wording import percent, percent_0, plural
 
 MIN_TRIALS = 8
 MAX_PANELS = 8
@@ -39,7 +40,7 @@ class Effect:
     explained: float
 
 
-def omega_squared(groups: list[np.ndarray[Any, Any]]) -> float:
+def omega_squared(groups: list[DoubleArray]) -> float:
     """Share of variance between groups without the part that chance alone would give.
 
     Hays' ω² for a one-way layout; 0 where it would be negative.
@@ -59,17 +60,15 @@ def omega_squared(groups: list[np.ndarray[Any, Any]]) -> float:
 
 @FIGURES.register("parameter_effects")
 class ParameterEffects(Figure[tuple[Effect, ...]]):
-    name = "parameter_effects"
     title = "Dev UAR by parameter"
     section = "search"
-    order = 70
+    after = "parameter_importance"
 
-    def compute(self, evidence: Evidence) -> tuple[Effect, ...]:
-        trials = list(evidence.finished)
+    def compute(self, report: ReportData) -> tuple[Effect, ...]:
+        trials = list(report.finished)
+        too_few = f"{plural(len(trials), 'trial')} finished; at least {MIN_TRIALS} are needed"
         if len(trials) < MIN_NAMED:
-            raise NoDataError(
-                f"{plural(len(trials), 'trial')} finished; at least {MIN_TRIALS} are needed"
-            )
+            raise NoDataError(too_few)
         values = np.array([t.objective for t in trials], dtype=np.float64)
         names = [t.architecture for t in trials]
         centred = values - np.array(
@@ -98,39 +97,32 @@ class ParameterEffects(Figure[tuple[Effect, ...]]):
             )
         if not effects:
             if len(trials) < MIN_TRIALS:
-                raise NoDataError(
-                    f"{plural(len(trials), 'trial')} finished; at least {MIN_TRIALS} are needed"
-                )
+                raise NoDataError(too_few)
             raise NoDataError(f"no parameter was varied over at least {MIN_TRIALS} finished trials")
         effects.sort(key=lambda e: (not _named(e.parameter), -e.explained))
         return tuple(sorted(effects[:MAX_PANELS], key=lambda e: -e.explained))
 
-    def draw(self, data: tuple[Effect, ...], ink: Ink) -> Drawing:
-        panels = [_panel(effect, ink) for effect in data]
-        enough = [e for e in data if len(e.points) >= MIN_TRIALS]
-        top = enough[0] if enough else None
-        summary = (
-            f"{top.parameter} goes most with dev UAR: groups of its values explain "
-            f"{percent(top.explained, 0)} % of the variance left after each architecture's mean."
-            if top is not None and top.explained > 0
-            else "No parameter is seen to go with dev UAR more than chance would have it."
-        )
+    def draw(self, data: tuple[Effect, ...], palette: Palette) -> Drawing:
+        top = next((e for e in data if len(e.points) >= MIN_TRIALS and e.explained > 0), None)
         return Drawing(
-            summary=summary,
-            panels=panels,
+            summary=(
+                f"{top.parameter} goes most with dev UAR: groups of its values explain "
+                f"{percent(top.explained, 0)} % of the variance left after each architecture's "
+                "mean."
+                if top is not None
+                else "No parameter is seen to go with dev UAR more than chance would have it."
+            ),
+            panels=[_panel(effect, palette) for effect in data],
             tables=[
-                Table(
-                    caption="Share of variance by parameter (ω²)",
-                    header=["parameter", "variance explained (%)", "trials"],
-                    rows=[[e.parameter, e.explained, len(e.points)] for e in data],
-                    display=[
-                        [e.parameter, percent(e.explained, 0), str(len(e.points))] for e in data
-                    ],
+                charts.table(
+                    "Share of variance by parameter (ω²)",
+                    {"parameter": None, "variance explained (%)": percent_0, "trials": None},
+                    [[e.parameter, e.explained, len(e.points)] for e in data],
                 ),
-                Table(
-                    caption="Trials by parameter",
-                    header=["parameter", "trial", "value", "dev UAR"],
-                    rows=[
+                charts.table(
+                    "Trials by parameter",
+                    ["parameter", "trial", "value", "dev UAR"],
+                    [
                         [e.parameter, name, value_text(value), uar]
                         for e in data
                         for name, _, value, uar in e.points
@@ -149,45 +141,39 @@ def _named(parameter: str) -> bool:
     return any(part in parameter for part in ALWAYS)
 
 
-def _panel(effect: Effect, ink: Ink) -> Panel:
+def _panel(effect: Effect, palette: Palette) -> Panel:
     """Boxes by value where the parameter repeats few values, a cloud of points otherwise."""
     values = [point[2] for point in effect.points]
     distinct = {value_text(v): v for v in values}
     repeated = len(distinct) <= FEW_VALUES and len(values) >= 2 * len(distinct)
-    boxes = effect.kind == "category" or repeated
-    order = sorted(distinct, key=lambda t: t if effect.kind == "category" else distinct[t])
-    present = {point[1] for point in effect.points}
-    names = [name for name in ink.architectures if name in present]
-    traces: list[dict[str, Any]] = []
-    for name in names:
-        group = [p for p in effect.points if p[1] == name]
-        trace: dict[str, Any] = {
-            "type": "box" if boxes else "scatter",
-            "name": name,
-            "x": [value_text(p[2]) if boxes else p[2] for p in group],
-            "y": [100 * p[3] for p in group],
-            "text": [p[0] for p in group],
-            "hovertemplate": "%{text}<br>%{x}: %{y:.1f} %<extra></extra>",
-            "marker": ink.marker(name, 4 if boxes else 5, opacity=0.75),
-        }
-        if boxes:
-            trace |= {**charts.BOX, "line": {"width": 1, "color": ink.colour(name)}}
+    as_boxes = effect.kind == "category" or repeated
+    traces = []
+    for name in palette.architectures:
+        group = [point for point in effect.points if point[1] == name]
+        if not group:
+            continue
+        hover = "%{text}<br>%{x}: %{y:.1f} %<extra></extra>"
+        y, texts = [100 * p[3] for p in group], [p[0] for p in group]
+        marker = palette.marker(name, 4 if as_boxes else 5, opacity=0.75)
+        if as_boxes:
+            x = [value_text(p[2]) for p in group]
+            traces.append(charts.boxes(name, x, y, marker, texts, hover))
         else:
-            trace["mode"] = "markers"
-        traces.append(trace)
-    axis: dict[str, Any] = {"type": "log" if effect.kind == "log" else "linear"}
-    if boxes:
-        axis = {"type": "category", "categoryorder": "array", "categoryarray": order}
+            x = [p[2] for p in group]
+            traces.append(charts.points(name, x, y, marker, texts=texts, hover=hover))
+    if as_boxes:
+        order = sorted(distinct, key=lambda t: t if effect.kind == "category" else distinct[t])
+        axis = charts.axis(type="category", categoryorder="array", categoryarray=order)
     elif effect.kind == "log":
-        axis |= {"exponentformat": "power", "dtick": 1}
-    return Panel(
+        axis = charts.axis(type="log", exponentformat="power", dtick=1)
+    else:
+        axis = charts.axis(type="linear")
+    return charts.panel(
+        traces,
+        axis,
+        "dev UAR (%)",
         title=effect.parameter,
-        data=traces,
-        layout={
-            "xaxis": axis,
-            "yaxis": charts.axis("dev UAR (%)"),
-            "boxmode": "group",
-            "showlegend": len(names) > 1,
-        },
+        boxmode="group",
+        legend=len(traces) > 1,
         height=280,
     )

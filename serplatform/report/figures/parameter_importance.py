@@ -7,9 +7,9 @@ import dataclasses
 import numpy as np
 
 from serplatform.arrays import DoubleArray
-from serplatform.report.evidence import Evidence
-from serplatform.report.figures import _charts as charts
-from serplatform.report.figures.base import FIGURES, Drawing, Figure, Ink, NoDataError, Panel, Table
+from serplatform.report import charts
+from serplatform.report.data import NoDataError, ReportData
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, Palette
 from serplatform.report.parameters import varied_parameters
 from serplatform.report.wording import decimal, listing
 
@@ -28,12 +28,12 @@ class Importance:
 
     Attributes:
         mean: over the held-out folds and shuffles.
-        deviation: sample standard deviation over the same.
+        std: sample standard deviation over the same.
     """
 
     parameter: str
     mean: float
-    deviation: float
+    std: float
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -105,14 +105,13 @@ def permutation_importance(
 
 @FIGURES.register("parameter_importance")
 class ParameterImportance(Figure[Importances]):
-    name = "parameter_importance"
     title = "Which parameters mattered"
     section = "search"
-    order = 60
+    after = "parallel_coordinates"
 
-    def compute(self, evidence: Evidence) -> Importances:
+    def compute(self, report: ReportData) -> Importances:
         found, too_few = [], []
-        for architecture, trials in evidence.finished_by_architecture().items():
+        for architecture, trials in report.finished_by_architecture().items():
             parameters = varied_parameters(trials)
             target = np.array([t.objective for t in trials], dtype=np.float64)
             if len(trials) < MIN_TRIALS or not parameters or float(np.ptp(target)) == 0.0:
@@ -121,9 +120,7 @@ class ParameterImportance(Figure[Importances]):
             codes = np.stack([p.codes for p in parameters], axis=1)
             r2, losses = permutation_importance(codes, target)
             importances = [
-                Importance(
-                    parameter=p.name, mean=float(loss.mean()), deviation=float(loss.std(ddof=1))
-                )
+                Importance(parameter=p.name, mean=float(loss.mean()), std=float(loss.std(ddof=1)))
                 for p, loss in zip(parameters, losses, strict=True)
             ]
             importances.sort(key=lambda item: -item.mean)
@@ -143,7 +140,7 @@ class ParameterImportance(Figure[Importances]):
             )
         return Importances(architectures=tuple(found), too_few=tuple(too_few))
 
-    def draw(self, data: Importances, ink: Ink) -> Drawing:
+    def draw(self, data: Importances, palette: Palette) -> Drawing:
         panels, sentences = [], []
         for entry in data.architectures:
             if not entry.importances:
@@ -153,38 +150,25 @@ class ParameterImportance(Figure[Importances]):
                     "wanted), so no importance is shown."
                 )
                 continue
-            top = entry.importances[0]
+            top, shown = entry.importances[0], entry.importances[:12]
             sentences.append(
                 f"{entry.architecture}: {top.parameter} matters most (loss of R² "
                 f"{decimal(top.mean, 2)}; the forest's held-out R² is {decimal(entry.r2, 2)}, from "
                 f"{entry.trials} trials)."
             )
-            shown = entry.importances[:12]
+            bars = charts.bars(
+                [item.parameter for item in shown],
+                [item.mean for item in shown],
+                [item.std for item in shown],
+                palette.colour(entry.architecture),
+            )
             panels.append(
-                Panel(
+                charts.panel(
+                    [bars],
+                    "loss of held-out R² when shuffled",
+                    charts.axis(autorange="reversed", automargin=True),
                     title=entry.architecture,
-                    data=[
-                        {
-                            "type": "bar",
-                            "orientation": "h",
-                            "y": [item.parameter for item in shown],
-                            "x": [item.mean for item in shown],
-                            "error_x": {
-                                "type": "data",
-                                "array": [item.deviation for item in shown],
-                                "color": "@ink",
-                                "thickness": 1,
-                                "width": 3,
-                            },
-                            "marker": {"color": ink.colour(entry.architecture)},
-                            "hovertemplate": "%{y}: %{x:.3f}<extra></extra>",
-                        }
-                    ],
-                    layout={
-                        "xaxis": charts.axis("loss of held-out R² when shuffled"),
-                        "yaxis": {"autorange": "reversed", "automargin": True},
-                        "showlegend": False,
-                    },
+                    legend=False,
                     height=110 + 26 * len(shown),
                 )
             )
@@ -196,11 +180,11 @@ class ParameterImportance(Figure[Importances]):
         )
         if data.too_few:
             note += f" Fewer than {MIN_TRIALS} finished trials: {listing(data.too_few)}."
-        table = Table(
-            caption="Permutation importance by architecture",
-            header=["architecture", "parameter", "loss of R²", "sd", "held-out R²", "trials"],
-            rows=[
-                [e.architecture, item.parameter, item.mean, item.deviation, e.r2, e.trials]
+        table = charts.table(
+            "Permutation importance by architecture",
+            ["architecture", "parameter", "loss of R²", "sd", "held-out R²", "trials"],
+            [
+                [e.architecture, item.parameter, item.mean, item.std, e.r2, e.trials]
                 for e in data.architectures
                 for item in e.importances
             ],

@@ -4,22 +4,40 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from serplatform.arrays import DoubleArray
 from serplatform.artifacts.explanations import PhoneTest
-from serplatform.report.clustered_means import clustered_interval, mean_statistic
-from serplatform.report.evidence import Evidence
-from serplatform.report.explanations import ExplainedFigure, Explanations
-from serplatform.report.figures import _charts as charts
-from serplatform.report.figures.base import FIGURES, Cell, Drawing, Ink, NoDataError, Panel, Table
-from serplatform.report.wording import decimal, listing, p_value, percent, plural, points
+from serplatform.report import charts
+from serplatform.report.data import Need, NoDataError, ReportData, grouped
+from serplatform.report.explanations import Explanations, find_explanations
+from serplatform.report.figures.base import (
+    FIGURES,
+    SERIES,
+    Cell,
+    Drawing,
+    Figure,
+    Palette,
+    Panel,
+    Table,
+)
+from serplatform.report.speaker_intervals import clustered_interval, mean_statistic
+from serplatform.report.wording import (
+    decimal,
+    listing,
+    p_value,
+    percent,
+    percent_sign,
+    plural,
+    points,
+)
 from serplatform.statistics.bootstrap import Interval
 
-CLASSES = ("vowel", "consonant", "silence")
+#: Classes of phones and their markers.
+CLASSES = {"vowel": "circle", "consonant": "square", "silence": "diamond-open"}
 #: A class with less of the time than this has no intensity worth drawing.
 LEAST_TIME = 0.01
 #: Multiples of even attention beyond which a point is drawn at the edge of the plot.
@@ -106,11 +124,11 @@ def map_attention(
         trial: what the page calls the trial.
         test: its entry of ``phone_tests``.
     """
-    known = [row for row in rows if row["mass_vowel"] is not None]
     known = [
         row
-        for row in known
-        if row["frames_vowel"]
+        for row in rows
+        if row["mass_vowel"] is not None
+        and row["frames_vowel"]
         and row["frames_consonant"]
         and row["mass_vowel"] + row["mass_consonant"] > 0
     ]
@@ -120,24 +138,12 @@ def map_attention(
     frames = np.array([row["frames"] for row in known], dtype=np.float64)
     mass = {c: np.array([row[f"mass_{c}"] for row in known]) for c in CLASSES}
     time = {c: np.array([row[f"frames_{c}"] for row in known]) / frames for c in CLASSES}
-    classes = []
-    for name in CLASSES:
-        intensity = None
-        if time[name].mean() >= LEAST_TIME:
-            intensity = clustered_interval(
-                np.stack([mass[name], time[name]], axis=1), speakers, mean_statistic
-            )
-        classes.append(
-            ClassAttention(
-                phone_class=name,
-                mass=float(mass[name].mean()),
-                time=float(time[name].mean()),
-                intensity=intensity,
-            )
-        )
+
+    def mean_ratio(above: DoubleArray, below: DoubleArray) -> Interval:
+        return clustered_interval(np.stack([above, below], axis=1), speakers, mean_statistic)
+
     vowel, consonant = mass["vowel"], mass["consonant"]
     long, rest = time["vowel"], time["consonant"]
-    excess = vowel / (vowel + consonant) - long / (long + rest)
     ones = np.ones(len(known))
     return MapAttention(
         trial=trial,
@@ -145,18 +151,24 @@ def map_attention(
         map=str(known[0]["map"]),
         utterances=len(known),
         speakers=len(set(speakers)),
-        classes=tuple(classes),
+        classes=tuple(
+            ClassAttention(
+                phone_class=name,
+                mass=float(mass[name].mean()),
+                time=float(time[name].mean()),
+                intensity=(
+                    mean_ratio(mass[name], time[name]) if time[name].mean() >= LEAST_TIME else None
+                ),
+            )
+            for name in CLASSES
+        ),
         ratio=clustered_interval(
             np.stack([vowel, long, consonant, rest], axis=1), speakers, _ratio
         ),
-        excess=clustered_interval(np.stack([excess, ones], axis=1), speakers, mean_statistic),
+        excess=mean_ratio(vowel / (vowel + consonant) - long / (long + rest), ones),
         p_value=None if test is None else test["p_value"],
         num_groups=0 if test is None else test["num_groups"],
-        spread=clustered_interval(
-            np.stack([np.array([row["spread"] for row in known]), ones], axis=1),
-            speakers,
-            mean_statistic,
-        ),
+        spread=mean_ratio(np.array([row["spread"] for row in known]), ones),
     )
 
 
@@ -182,75 +194,40 @@ def smoothing(rows: Sequence[Mapping[str, Any]]) -> Interval | None:
 
 
 @FIGURES.register("phone_attention")
-class PhoneAttentionFigure(ExplainedFigure[PhoneAttention]):
-    name = "phone_attention"
+class PhoneAttentionFigure(Figure[PhoneAttention]):
     title = "Attention on vowels, consonants and silence"
     section = "explanations"
-    order = 20
+    after = "attention_on_speech"
+    needs = (Need.EXPLANATIONS,)
 
-    def examine(self, found: tuple[Explanations, ...], evidence: Evidence) -> PhoneAttention:
+    def compute(self, report: ReportData) -> PhoneAttention:
         maps, smoothed = [], []
-        sources: list[str] = []
+        found = find_explanations(report)
         for explained in found:
-            maps += _maps(explained)
-            smoothed += _smoothing(explained)
-            if (phones := explained.info["phones"]) is not None:
-                sources += phones.get("sources", {})
-        if not maps:
-            if all(explained.info["phones"] is None for explained in found):
-                raise NoDataError(
-                    "the corpus has no phone alignment; prepare it with --align, e.g. "
-                    "`--align pocketsphinx` for English"
-                )
-            raise NoDataError("no trial with attention over frames was explained")
+            rows = explained.table("attention").to_pylist()
+            maps += _maps(explained, rows)
+            smoothed += _smoothing(explained, rows)
         aligned = [e.info["phones"] for e in found if e.info["phones"] is not None]
+        if not maps and not aligned:
+            raise NoDataError(
+                "the corpus has no phone alignment; prepare it with --align, e.g. "
+                "`--align pocketsphinx` for English"
+            )
+        if not maps:
+            raise NoDataError("no trial with attention over frames was explained")
+        sources = [name for phones in aligned for name in phones.get("sources", {})]
         return PhoneAttention(
             maps=tuple(maps),
             smoothing=tuple(smoothed),
             sources=tuple(dict.fromkeys(sources)),
-            misaligned=max(int(phones["misaligned"]) for phones in aligned),
-            least_agreement=float(aligned[0]["least_agreement"]),
+            misaligned=max(phones["misaligned"] for phones in aligned),
+            least_agreement=aligned[0]["least_agreement"],
         )
 
-    def draw(self, data: PhoneAttention, ink: Ink) -> Drawing:
-        labels = [item.label for item in data.maps]
-        traces: list[dict[str, Any]] = []
-        shapes = {"vowel": "circle", "consonant": "square", "silence": "diamond-open"}
-        for place, name in enumerate(CLASSES):
-            found = [
-                (row, c.intensity)
-                for row, item in enumerate(data.maps)
-                for c in item.classes
-                if c.phone_class == name and c.intensity is not None
-            ]
-            if not found:
-                continue
-            colour = f"@series-{place + 1}"
-            intervals = [i for _, i in found]
-            traces.append(
-                charts.markers(
-                    name,
-                    [min(i.value, _WIDEST) for i in intervals],
-                    [row + (place - 1) * 0.2 for row, _ in found],
-                    error_x=charts.whiskers(intervals, colour, scale=1.0, widest=_WIDEST),
-                    marker={"color": colour, "symbol": shapes[name], "size": 10},
-                    text=[f"{i.value:.3f}" for i in intervals],
-                    hovertemplate=f"{name}: %{{text}} × even<extra></extra>",
-                )
-            )
+    def draw(self, data: PhoneAttention, palette: Palette) -> Drawing:
         return Drawing(
             summary=_summary(data),
-            panels=[
-                Panel(
-                    data=traces,
-                    layout={
-                        "xaxis": charts.axis("attention per frame (1 = even)", range=_range(data)),
-                        "yaxis": charts.rows_axis(labels),
-                        "shapes": [charts.upright(1)],
-                    },
-                    height=130 + 52 * len(labels),
-                )
-            ],
+            panels=[_panel(data)],
             tables=[_test_table(data), _class_table(data)],
             note=_left_out(data)
             + (
@@ -270,31 +247,63 @@ class PhoneAttentionFigure(ExplainedFigure[PhoneAttention]):
         )
 
 
-def _maps(explained: Explanations) -> list[MapAttention]:
-    rows = explained.table("attention").to_pylist()
+def _maps(explained: Explanations, rows: Sequence[Mapping[str, Any]]) -> list[MapAttention]:
     tests = {(t["trial"], t["map"]): t for t in explained.info["phone_tests"]}
-    groups: dict[tuple[int, str], list[Mapping[str, Any]]] = {}
-    for row in rows:
-        groups.setdefault((row["trial"], row["map"]), []).append(row)
-    found = []
-    for key, group in groups.items():
-        name = explained.name(key[0], group[0]["architecture"])
-        made = map_attention(group, name, tests.get(key))
-        if made is not None:
-            found.append(made)
-    return found
+    groups = grouped(rows, lambda row: (row["trial"], row["map"]))
+    made = (
+        map_attention(group, explained.name(key[0], group[0]["architecture"]), tests.get(key))
+        for key, group in groups.items()
+    )
+    return [one for one in made if one is not None]
 
 
-def _smoothing(explained: Explanations) -> list[tuple[str, Interval]]:
-    by_trial: dict[int, list[Mapping[str, Any]]] = {}
-    for row in explained.table("attention").to_pylist():
-        by_trial.setdefault(row["trial"], []).append(row)
-    found = []
-    for trial, rows in by_trial.items():
-        gap = smoothing(rows)
-        if gap is not None:
-            found.append((explained.name(trial, rows[0]["architecture"]), gap))
-    return found
+def _smoothing(
+    explained: Explanations, rows: Sequence[Mapping[str, Any]]
+) -> list[tuple[str, Interval]]:
+    by_trial = grouped(rows, lambda row: row["trial"])
+    return [
+        (explained.name(trial, group[0]["architecture"]), gap)
+        for trial, group in by_trial.items()
+        if (gap := smoothing(group)) is not None
+    ]
+
+
+def _panel(data: PhoneAttention) -> Panel:
+    """A row per map, a point per class; the axis is around 1 and never narrower than 0.8 to 1.2."""
+    traces = []
+    low, high = 0.8, 1.2
+    for place, (name, symbol) in enumerate(CLASSES.items()):
+        found = [
+            (row + (place - 1) * 0.2, c.intensity)
+            for row, item in enumerate(data.maps)
+            for c in item.classes
+            if c.phone_class == name and c.intensity is not None
+        ]
+        intervals = [interval for _, interval in found]
+        if not found:
+            continue
+        traces.append(
+            charts.interval_points(
+                name,
+                intervals,
+                [row for row, _ in found],
+                charts.marker(SERIES[place], symbol, 10),
+                texts=[f"{i.value:.3f}" for i in intervals],
+                hover=f"{name}: %{{text}} × even<extra></extra>",
+                scale=1.0,
+                widest=_WIDEST,
+            )
+        )
+        low = min([low, *((i.value if i.low is None else i.low) - 0.03 for i in intervals)])
+        ends = (i.value if i.high is None else i.high for i in intervals)
+        high = max([high, *(min(end, _WIDEST) + 0.03 for end in ends)])
+    return charts.panel(
+        traces,
+        charts.axis("attention per frame (1 = even)", range=[low, high]),
+        charts.rows_axis([item.label for item in data.maps], limit=200),
+        shapes=[charts.vertical(1)],
+        height=130 + 52 * len(data.maps),
+    )
 
 
 def _left_out(data: PhoneAttention) -> str:
@@ -308,104 +317,82 @@ def _left_out(data: PhoneAttention) -> str:
     )
 
 
-def _range(data: PhoneAttention) -> list[float]:
-    """Ends of the axis: around 1, never so narrow that a trifle looks large."""
-    found = [c.intensity for m in data.maps for c in m.classes if c.intensity is not None]
-    low = [i.value if i.low is None else i.low for i in found]
-    high = [i.value if i.high is None else i.high for i in found]
-    return [
-        min([0.8, *(v - 0.03 for v in low)]),
-        max([1.2, *(min(v, _WIDEST) + 0.03 for v in high)]),
-    ]
-
-
 def _summary(data: PhoneAttention) -> str:
-    above = [m for m in data.maps if m.ratio.low is not None and m.ratio.low > 1]
-    below = [m for m in data.maps if m.ratio.high is not None and m.ratio.high < 1]
+    above = sum(m.ratio.low is not None and m.ratio.low > 1 for m in data.maps)
+    below = sum(m.ratio.high is not None and m.ratio.high < 1 for m in data.maps)
     strongest = max(data.maps, key=lambda m: abs(math.log(max(m.ratio.value, 1e-9))))
+    ratio, p = strongest.ratio, strongest.p_value
+    bounds = ""
+    if ratio.low is not None and ratio.high is not None:
+        bounds = f" ({decimal(ratio.low, 2)} to {decimal(ratio.high, 2)})"
     said = [
-        f"Per frame, {strongest.label} gives vowels {decimal(strongest.ratio.value, 2)} times the "
-        f"attention of consonants{_bounds(strongest.ratio)}"
-        f"{'' if strongest.p_value is None else ', ' + p_value(strongest.p_value)}."
+        f"Per frame, {strongest.label} gives vowels {decimal(ratio.value, 2)} times the "
+        f"attention of consonants{bounds}{'' if p is None else ', ' + p_value(p)}."
     ]
     if len(data.maps) > 1:
         said.append(
-            f"Of {plural(len(data.maps), 'attention map')}, {len(above)} "
-            f"{'prefers' if len(above) == 1 else 'prefer'} vowels, {len(below)} "
-            f"{'prefers' if len(below) == 1 else 'prefer'} consonants, "
-            f"{len(data.maps) - len(above) - len(below)} neither (interval of the ratio)."
+            f"Of {plural(len(data.maps), 'attention map')}, {above} "
+            f"{'prefers' if above == 1 else 'prefer'} vowels, {below} "
+            f"{'prefers' if below == 1 else 'prefer'} consonants, "
+            f"{len(data.maps) - above - below} neither (interval of the ratio)."
         )
     for trial, gap in data.smoothing:
         if abs(gap.value) < 0.0005:
             said.append(f"In {trial} both layers spread their attention alike.")
             continue
-        more = "more" if gap.value > 0 else "less"
         bounds = ""
         if gap.low is not None and gap.high is not None:
             bounds = f" ({points(gap.low)} to {points(gap.high)})"
         said.append(
             f"In {trial} the second layer's attention is spread over "
-            f"{percent(abs(gap.value))} points {more} of the frames than the first's{bounds}."
+            f"{percent(abs(gap.value))} points {'more' if gap.value > 0 else 'less'} of the frames "
+            f"than the first's{bounds}."
         )
     return " ".join(said)
 
 
-def _bounds(found: Interval) -> str:
-    if found.low is None or found.high is None:
-        return ""
-    return f" ({decimal(found.low, 2)} to {decimal(found.high, 2)})"
-
-
 def _test_table(data: PhoneAttention) -> Table:
-    what: dict[str, Callable[[MapAttention], Cell]] = {
-        "attention map": lambda m: m.label,
-        "utterances": lambda m: m.utterances,
-        "speakers": lambda m: m.speakers,
-        "sentences": lambda m: m.num_groups,
-    }
-    return charts.table(
-        "Vowels against consonants",
-        data.maps,
-        {
-            **what,
-            "vowel : consonant": (lambda m: m.ratio.value, decimal),
-            "95 % interval": lambda m: f"{decimal(m.ratio.low)} to {decimal(m.ratio.high)}",
-            "excess on vowels (points)": lambda m: f"{100 * m.excess.value:+.2f}".replace("-", "−"),
-            "p": (lambda m: m.p_value, _p),
-            "spread": (lambda m: m.spread.value, lambda v: decimal(v, 2)),
-        },
-        csv={
-            **what,
-            **charts.ends("ratio", lambda m: m.ratio),
-            **charts.ends("excess", lambda m: m.excess),
-            "p": lambda m: m.p_value,
-            **charts.ends("spread", lambda m: m.spread),
-        },
+    counts = ["attention map", "utterances", "speakers", "sentences"]
+    ends = [[name, f"{name} low", f"{name} high"] for name in ("ratio", "excess", "spread")]
+    rows: list[list[Cell]] = []
+    display: list[list[str]] = []
+    for m in data.maps:
+        what: list[Cell] = [m.label, m.utterances, m.speakers, m.num_groups]
+        rows.append([*what, *m.ratio.ends(), *m.excess.ends(), m.p_value, *m.spread.ends()])
+        display.append(
+            [
+                *map(str, what),
+                decimal(m.ratio.value),
+                f"{decimal(m.ratio.low)} to {decimal(m.ratio.high)}",
+                f"{100 * m.excess.value:+.2f}".replace("-", "−"),
+                "–" if m.p_value is None else p_value(m.p_value).removeprefix("p ").lstrip("= "),
+                decimal(m.spread.value, 2),
+            ]
+        )
+    shown = ["vowel : consonant", "95 % interval", "excess on vowels (points)", "p", "spread"]
+    return Table(
+        caption="Vowels against consonants",
+        header=[*counts, *shown],
+        csv_header=[*counts, *ends[0], *ends[1], "p", *ends[2]],
+        rows=rows,
+        display=display,
     )
-
-
-def _p(p: float | None) -> str:
-    return "–" if p is None else p_value(p).removeprefix("p ").lstrip("= ")
 
 
 def _class_table(data: PhoneAttention) -> Table:
-    def share(value: float) -> str:
-        return f"{percent(value)} %"
+    def ends(found: Interval | None) -> tuple[float | None, ...]:
+        return (None, None, None) if found is None else found.ends()
 
     return charts.table(
         "Attention and time by phone class",
-        [(m.label, c) for m in data.maps for c in m.classes],
         {
-            "attention map": lambda row: row[0],
-            "phones": lambda row: row[1].phone_class,
-            "attention": (lambda row: row[1].mass, share),
-            "time": (lambda row: row[1].time, share),
-            "per frame": (lambda row: _of(row[1].intensity, "value"), decimal),
-            "low": (lambda row: _of(row[1].intensity, "low"), decimal),
-            "high": (lambda row: _of(row[1].intensity, "high"), decimal),
+            **dict.fromkeys(("attention map", "phones")),
+            **dict.fromkeys(("attention", "time"), percent_sign),
+            **dict.fromkeys(("per frame", "low", "high"), decimal),
         },
+        [
+            [m.label, c.phone_class, c.mass, c.time, *ends(c.intensity)]
+            for m in data.maps
+            for c in m.classes
+        ],
     )
-
-
-def _of(found: Interval | None, end: str) -> float | None:
-    return None if found is None else getattr(found, end)

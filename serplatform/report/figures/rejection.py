@@ -2,142 +2,106 @@
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Sequence
 
-from serplatform.report.evidence import Evidence
-from serplatform.report.figures import _charts as charts
-from serplatform.report.figures.base import FIGURES, Drawing, Figure, Ink, NoDataError, Panel, Table
+from serplatform.artifacts.ensemble import RejectionRecord, WishRecord
+from serplatform.report import charts
+from serplatform.report.data import Need, NoDataError, ReportData
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, Palette, Table
 from serplatform.report.wording import percent
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Rejection:
-    """Test rows, pooled over folds.
-
-    Attributes:
-        curve: (threshold, coverage, accuracy of those answered), by coverage.
-        coverage: at the thresholds that the folds' dev rows chose.
-        accuracy: of those answered at these thresholds; None when none was.
-        accuracy_of_all: when every utterance is answered.
-        error_share: error aimed at on dev rows, relative to answering everything.
-        wishes: (what was asked of dev rows, folds that could grant it, coverage and accuracy on
-            test rows); empty where the ensemble has none.
-    """
-
-    curve: tuple[tuple[float, float, float], ...]
-    coverage: float
-    accuracy: float | None
-    accuracy_of_all: float
-    error_share: float
-    wishes: tuple[tuple[str, int, float, float | None], ...] = ()
-
-
 @FIGURES.register("rejection")
-class RejectionFigure(Figure[Rejection]):
-    name = "rejection"
+class RejectionFigure(Figure[RejectionRecord]):
     title = "Saying “not sure”"
     section = "results"
-    order = 60
+    after = "reliability"
+    needs = (Need.ENSEMBLE,)
 
-    def compute(self, evidence: Evidence) -> Rejection:
-        ensemble = evidence.source.ensemble
-        if ensemble is None:
-            raise NoDataError("thresholds are fitted for an ensemble, and this run has none")
-        found = ensemble.info.get("rejection")
+    def compute(self, report: ReportData) -> RejectionRecord:
+        found = report.ensemble.get("rejection")
         if not found:
             raise NoDataError("the ensemble has no rejection threshold")
-        columns = found["curve"]
-        curve = zip(columns["threshold"], columns["coverage"], columns["accuracy"], strict=True)
-        test = found["test"]
-        return Rejection(
-            curve=tuple(
-                sorted(
-                    ((t, c, a) for t, c, a in curve if a is not None),
-                    key=lambda point: point[1],
-                )
-            ),
-            coverage=test["coverage"],
-            accuracy=test["accuracy"],
-            accuracy_of_all=test["accuracy_without_rejection"],
-            error_share=found["error_share"],
-            wishes=tuple(
-                (
-                    f"{w['kind']} {percent(w['value'], 0)} %",
-                    w["folds_granted"],
-                    w["test"]["coverage"],
-                    w["test"]["accuracy"],
-                )
-                for w in found.get("wishes", ())
-            ),
-        )
+        return found
 
-    def draw(self, data: Rejection, ink: Ink) -> Drawing:
-        said = (
-            "At the thresholds that dev rows chose, the ensemble answers "
-            f"{percent(data.coverage)} % of the test utterances and is right on "
-            f"{percent(data.accuracy)} % of those, against {percent(data.accuracy_of_all)} % "
-            "of all."
-            if data.accuracy is not None
-            else "At the thresholds that dev rows chose, the ensemble answers no test utterance."
-        )
+    def draw(self, data: RejectionRecord, palette: Palette) -> Drawing:
+        curve, test, targets = answered_curve(data), data["test"], data.get("wishes", [])
         hover = "%{x:.0f} % answered, %{y:.1f} % right"
         traces = [
             charts.line(
                 "ensemble",
-                [100 * c for _, c, _ in data.curve],
-                [100 * a for _, _, a in data.curve],
-                text=[f"threshold {t:.3f}" for t, _, _ in data.curve],
-                hovertemplate=f"{hover}<br>%{{text}}<extra></extra>",
-                line={"color": ink.colour("Ensemble"), "width": 2},
+                [100 * c for _, c, _ in curve],
+                [100 * a for _, _, a in curve],
+                charts.stroke(palette.colour("Ensemble"), width=2),
+                texts=[f"threshold {t:.3f}" for t, _, _ in curve],
+                hover=f"{hover}<br>%{{text}}<extra></extra>",
             )
         ]
-        if data.accuracy is not None:
+        at = "At the thresholds that dev rows chose, the ensemble answers"
+        summary = f"{at} no test utterance."
+        if test["accuracy"] is not None:
             traces.append(
-                charts.markers(
+                charts.points(
                     "thresholds from dev rows",
-                    [100 * data.coverage],
-                    [100 * data.accuracy],
-                    hovertemplate=f"{hover}<extra></extra>",
-                    marker={"color": "@ink", "symbol": "x", "size": 10},
+                    [100 * test["coverage"]],
+                    [100 * test["accuracy"]],
+                    charts.marker("@ink", "x", 10),
+                    hover=f"{hover}<extra></extra>",
                 )
             )
+            summary = (
+                f"{at} {percent(test['coverage'])} % of the test utterances and is right on "
+                f"{percent(test['accuracy'])} % of those, against "
+                f"{percent(test['accuracy_without_rejection'])} % of all."
+            )
+        share = percent(data["error_share"], 0)
+        by_threshold = charts.table(
+            "Coverage and accuracy by threshold", ["threshold", "coverage", "accuracy"], curve
+        )
         return Drawing(
-            summary=said,
+            summary=summary,
             panels=[
-                Panel(
-                    data=traces,
-                    layout={
-                        "xaxis": charts.axis("answered (%)", range=[0, 102]),
-                        "yaxis": charts.axis("accuracy of those answered (%)"),
-                    },
+                charts.panel(
+                    traces,
+                    charts.axis("answered (%)", range=[0, 102]),
+                    "accuracy of those answered (%)",
                     height=340,
                 )
             ],
-            tables=[
-                *([_wishes(data)] if data.wishes else []),
-                Table(
-                    caption="Coverage and accuracy by threshold",
-                    header=["threshold", "coverage", "accuracy"],
-                    rows=[list(point) for point in data.curve],
-                ),
-            ],
+            tables=[_targets(targets), by_threshold] if targets else [by_threshold],
             note=(
                 "Each fold's threshold is the lowest that brings the error on its calibrated dev "
-                f"posteriors to {percent(data.error_share, 0)} % of what it is without rejection. "
+                f"posteriors to {share} % of what it is without rejection. "
                 "Dev rows also chose members and epochs, so what is asked of them is not quite "
                 "reached on test rows: the table shows both."
             ),
         )
 
 
-def _wishes(data: Rejection) -> Table:
-    return Table(
-        caption="Asked of each fold's dev rows, and reached on its test rows",
-        header=["asked of dev rows", "folds that could", "test answered (%)", "test right (%)"],
-        rows=[list(row) for row in data.wishes],
-        display=[
-            [asked, str(folds), percent(coverage), percent(accuracy)]
-            for asked, folds, coverage, accuracy in data.wishes
+def answered_curve(data: RejectionRecord) -> list[tuple[float, float, float]]:
+    """(threshold, coverage, accuracy of those answered), by coverage."""
+    curve = data["curve"]
+    rows = zip(curve["threshold"], curve["coverage"], curve["accuracy"], strict=True)
+    return sorted(((t, c, a) for t, c, a in rows if a is not None), key=lambda row: row[1])
+
+
+def _targets(targets: Sequence[WishRecord]) -> Table:
+    return charts.table(
+        "Asked of each fold's dev rows, and reached on its test rows",
+        {
+            "asked of dev rows": None,
+            "folds that could": None,
+            "test answered (%)": percent,
+            "test right (%)": percent,
+        },
+        [
+            [
+                f"{target['kind']} {percent(target['value'], 0)} %",
+                target["folds_granted"],
+                target["test"]["coverage"],
+                target["test"]["accuracy"],
+            ]
+            for target in targets
         ],
         csv_header=["asked_of_dev", "folds_granted", "test_coverage", "test_accuracy"],
     )

@@ -6,11 +6,11 @@ import dataclasses
 
 import numpy as np
 
-from serplatform.report.clustered_means import clustered_interval, mean_statistic
-from serplatform.report.evidence import Evidence
-from serplatform.report.explanations import ExplainedFigure, Explanations
-from serplatform.report.figures import _charts as charts
-from serplatform.report.figures.base import FIGURES, Drawing, Ink, NoDataError, Panel
+from serplatform.report import charts
+from serplatform.report.data import Need, NoDataError, ReportData
+from serplatform.report.explanations import Explanations, sampling_explanations
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, Palette
+from serplatform.report.speaker_intervals import clustered_interval, mean_statistic
 from serplatform.report.wording import decimal, percent, plural, short
 from serplatform.statistics.bootstrap import Interval
 
@@ -79,45 +79,40 @@ def sampled_shares(explained: Explanations, classes: tuple[str, ...]) -> list[Sa
 
 
 @FIGURES.register("sampled_share")
-class SampledShareFigure(ExplainedFigure[tuple[SampledShare, ...]]):
-    name = "sampled_share"
+class SampledShareFigure(Figure[tuple[SampledShare, ...]]):
     title = "Share of the observation that is sampled, by emotion"
     section = "explanations"
-    order = 30
+    after = "phone_attention"
+    needs = (Need.EXPLANATIONS,)
 
-    def examine(
-        self, found: tuple[Explanations, ...], evidence: Evidence
-    ) -> tuple[SampledShare, ...]:
-        if not any(len(explained.table("statistics")) for explained in found):
-            raise NoDataError("no trial that chooses its observations (vrnn) was explained")
-        rows = [row for e in found for row in sampled_shares(e, evidence.classes)]
+    def compute(self, report: ReportData) -> tuple[SampledShare, ...]:
+        found = sampling_explanations(report)
+        rows = [row for e in found for row in sampled_shares(e, report.classes)]
         if not rows:
             raise NoDataError(
                 "every utterance is a single window, which is observed whole: nothing is chosen"
             )
         return tuple(rows)
 
-    def draw(self, data: tuple[SampledShare, ...], ink: Ink) -> Drawing:
+    def draw(self, data: tuple[SampledShare, ...], palette: Palette) -> Drawing:
         trials = list(dict.fromkeys(row.trial for row in data))
         names = list(dict.fromkeys(row.emotion for row in data))
         traces = []
         for place, trial in enumerate(trials):
             rows = [row for row in data if row.trial == trial]
-            shift = (place - (len(trials) - 1) / 2) * 0.26
-            colour = ink.colour(rows[0].architecture)
+            shift = charts.row_offset(place, len(trials))
             traces.append(
-                charts.markers(
+                charts.interval_points(
                     trial,
-                    [100 * row.share.value for row in rows],
+                    [row.share for row in rows],
                     [names.index(row.emotion) + shift for row in rows],
-                    error_x=charts.whiskers([row.share for row in rows], colour),
-                    marker={
-                        "color": colour,
-                        "symbol": ["diamond" if r.emotion == AVERAGE else "circle" for r in rows],
-                        "size": 10,
-                    },
-                    text=[short(row.emotion) for row in rows],
-                    hovertemplate="%{text}: %{x:.1f} %<extra></extra>",
+                    charts.marker(
+                        palette.colour(rows[0].architecture),
+                        ["diamond" if r.emotion == AVERAGE else "circle" for r in rows],
+                        10,
+                    ),
+                    texts=[short(row.emotion) for row in rows],
+                    hover="%{text}: %{x:.1f} %<extra></extra>",
                 )
             )
         first = [r for r in data if r.trial == trials[0] and r.emotion != AVERAGE]
@@ -133,29 +128,25 @@ class SampledShareFigure(ExplainedFigure[tuple[SampledShare, ...]]):
                 f"is sampled whole, it is {percent(whole.with_first)} %."
             ),
             panels=[
-                Panel(
-                    data=traces,
-                    layout={
-                        "xaxis": charts.axis("elements sampled (%), 95 % interval"),
-                        "yaxis": charts.rows_axis([short(name) for name in names]),
-                        "showlegend": len(trials) > 1,
-                    },
+                charts.panel(
+                    traces,
+                    "elements sampled (%), 95 % interval",
+                    charts.rows_axis(names),
+                    legend=len(trials) > 1,
                     height=130 + 40 * len(names),
                 )
             ],
             tables=[
                 charts.table(
                     "Elements sampled, by emotion",
-                    data,
                     {
-                        "trial": lambda r: r.trial,
-                        "emotion": lambda r: r.emotion,
-                        "utterances": lambda r: r.utterances,
-                        "share": (lambda r: r.share.value, decimal),
-                        "low": (lambda r: r.share.low, decimal),
-                        "high": (lambda r: r.share.high, decimal),
-                        "with the first window": (lambda r: r.with_first, decimal),
+                        **dict.fromkeys(("trial", "emotion", "utterances")),
+                        **dict.fromkeys(("share", "low", "high", "with the first window"), decimal),
                     },
+                    [
+                        [r.trial, r.emotion, r.utterances, *r.share.ends(), r.with_first]
+                        for r in data
+                    ],
                 )
             ],
             note=(

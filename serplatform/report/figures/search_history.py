@@ -4,156 +4,133 @@ from __future__ import annotations
 
 import dataclasses
 
-from serplatform.report.evidence import Evidence
-from serplatform.report.figures import _charts as charts
-from serplatform.report.figures.base import FIGURES, Drawing, Figure, Ink, NoDataError, Panel
-from serplatform.report.wording import percent, plural
+from serplatform.report import charts
+from serplatform.report.data import Need, ReportData
+from serplatform.report.figures.base import FIGURES, FIRST, Drawing, Figure, Palette
+from serplatform.report.load import ReportTrial
+from serplatform.report.wording import percent, plural, yes_no
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Point:
-    """One trial: its place in the search (from 1), and its objective, None if it has none."""
+class HistoryPoint:
+    """One trial at its place in the search (from 1).
+
+    Attributes:
+        objective: what the search saw of it; None if it has none.
+        best: highest objective of a finished trial so far, or None.
+    """
 
     position: int
-    run: str
-    trial: int
-    architecture: str
-    state: str
-    paper: bool
+    trial: ReportTrial
     objective: float | None
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class History:
-    """Points in order; ``best`` holds the running maximum over finished trials (or None)."""
-
-    points: tuple[Point, ...]
-    best: tuple[float | None, ...]
+    best: float | None
 
 
 @FIGURES.register("search_history")
-class SearchHistory(Figure[History]):
-    name = "search_history"
+class SearchHistory(Figure[tuple[HistoryPoint, ...]]):
     title = "Search history"
     section = "search"
-    order = 10
+    after = FIRST
+    needs = (Need.TRIALS,)
 
-    def compute(self, evidence: Evidence) -> History:
-        if not evidence.trials:
-            raise NoDataError("no trial was recorded")
-        points: list[Point] = []
-        best: list[float | None] = []
-        running: float | None = None
-        for position, trial in enumerate(evidence.trials, start=1):
-            points.append(
-                Point(
-                    position=position,
-                    run=trial.run,
-                    trial=trial.number,
-                    architecture=trial.architecture,
-                    state=trial.state,
-                    paper=trial.paper,
-                    objective=trial.reached,
-                )
-            )
+    def compute(self, report: ReportData) -> tuple[HistoryPoint, ...]:
+        points = []
+        best: float | None = None
+        for position, trial in enumerate(report.trials, start=1):
             if trial.state == "complete" and trial.objective is not None:
-                running = trial.objective if running is None else max(running, trial.objective)
-            best.append(running)
-        return History(points=tuple(points), best=tuple(best))
+                best = trial.objective if best is None else max(best, trial.objective)
+            points.append(
+                HistoryPoint(position=position, trial=trial, objective=trial.reached, best=best)
+            )
+        return tuple(points)
 
-    def draw(self, data: History, ink: Ink) -> Drawing:
-        names = list(dict.fromkeys(p.architecture for p in data.points))
+    def draw(self, data: tuple[HistoryPoint, ...], palette: Palette) -> Drawing:
         traces = [
             charts.steps(
                 "best so far",
-                [p.position for p in data.points],
-                [None if b is None else 100 * b for b in data.best],
+                [p.position for p in data],
+                charts.percents(p.best for p in data),
                 width=1.5,
             )
         ]
-        for name in names:
-            chosen = [p for p in data.points if p.architecture == name and p.objective is not None]
-            for state in ("complete", "pruned"):
-                group = [p for p in chosen if p.state == state]
+        for name in dict.fromkeys(p.trial.architecture for p in data):
+            for state, opacity in (("complete", 0.95), ("pruned", 0.6)):
+                kind, pruned = (name, state), state == "pruned"
+                group = [
+                    p
+                    for p in data
+                    if (p.trial.architecture, p.trial.state) == kind and p.objective is not None
+                ]
                 if not group:
                     continue
-                pruned = state == "pruned"
                 traces.append(
-                    charts.markers(
+                    charts.points(
                         f"{name}, pruned" if pruned else name,
                         [p.position for p in group],
-                        [100 * p.objective for p in group if p.objective is not None],
-                        text=[
-                            f"{p.architecture} #{p.trial}"
-                            + (" (paper's settings)" if p.paper else "")
+                        charts.percents(p.objective for p in group),
+                        palette.marker(name, 7, hollow=pruned, opacity=opacity),
+                        texts=[
+                            p.trial.name + (" (paper's settings)" if p.trial.paper else "")
                             for p in group
                         ],
-                        hovertemplate="%{text}<br>dev UAR %{y:.1f} %<extra></extra>",
-                        marker={
-                            "symbol": ink.symbol(name) + "-open" * pruned,
-                            "color": ink.colour(name),
-                            "size": 7,
-                            "opacity": 0.6 if pruned else 0.95,
-                        },
+                        hover="%{text}<br>dev UAR %{y:.1f} %<extra></extra>",
                     )
                 )
-        failed = [p for p in data.points if p.state == "failed"]
-        values = [100 * p.objective for p in data.points if p.objective is not None]
+        failed = [p for p in data if p.trial.state == "failed"]
         if failed:
+            lowest = min((100 * p.objective for p in data if p.objective is not None), default=0.0)
             traces.append(
-                charts.markers(
+                charts.points(
                     "failed (no value)",
                     [p.position for p in failed],
-                    [min(values, default=0.0)] * len(failed),
-                    text=[f"{p.architecture} #{p.trial}: failed" for p in failed],
-                    hovertemplate="%{text}<extra></extra>",
-                    marker={"symbol": "x-thin-open", "color": "@warn", "size": 9},
+                    [lowest] * len(failed),
+                    charts.marker("@warn", "x-thin-open", 9),
+                    texts=[f"{p.trial.name}: failed" for p in failed],
+                    hover="%{text}<extra></extra>",
                 )
             )
-        counts = {
-            s: sum(p.state == s for p in data.points) for s in ("complete", "pruned", "failed")
-        }
+        states = [p.trial.state for p in data]
         summary = (
-            f"{plural(len(data.points), 'trial')}: {counts['complete']} finished, "
-            f"{counts['pruned']} pruned, {counts['failed']} failed."
+            f"{plural(len(data), 'trial')}: {states.count('complete')} finished, "
+            f"{states.count('pruned')} pruned, {states.count('failed')} failed."
         )
-        last = data.best[-1]
-        if last is not None:
-            at = data.best.index(last)
-            winner = data.points[at]
+        if data[-1].best is not None:
+            winner = next(p for p in data if p.best == data[-1].best)
             summary += (
-                f" The best mean dev UAR, {percent(last)} %, was found by {winner.architecture} "
-                f"#{winner.trial}, trial {at + 1} of {len(data.points)}."
+                f" The best mean dev UAR, {percent(winner.best)} %, was found by "
+                f"{winner.trial.name}, trial {winner.position} of {len(data)}."
             )
         return Drawing(
             summary=summary,
             panels=[
-                Panel(
-                    data=traces,
-                    layout={
-                        "xaxis": charts.axis(
-                            "trial, in the order recorded",
-                            range=[0, len(data.points) + 1],
-                            zeroline=False,
-                        ),
-                        "yaxis": charts.axis("mean dev UAR (%)"),
-                    },
+                charts.panel(
+                    traces,
+                    charts.axis(
+                        "trial, in the order recorded", range=[0, len(data) + 1], zeroline=False
+                    ),
+                    "mean dev UAR (%)",
                     height=400,
                 )
             ],
             tables=[
                 charts.table(
                     "Trials in the order of the search",
-                    zip(data.points, data.best, strict=True),
-                    {
-                        "run": lambda row: row[0].run,
-                        "trial": lambda row: row[0].trial,
-                        "architecture": lambda row: row[0].architecture,
-                        "state": lambda row: row[0].state,
-                        "paper's settings": lambda row: "yes" if row[0].paper else "no",
-                        "dev UAR": lambda row: row[0].objective,
-                        "best so far": lambda row: row[1],
-                    },
+                    [
+                        *("run", "trial", "architecture", "state", "paper's settings"),
+                        *("dev UAR", "best so far"),
+                    ],
+                    [
+                        [
+                            p.trial.run,
+                            p.trial.number,
+                            p.trial.architecture,
+                            p.trial.state,
+                            yes_no(p.trial.paper),
+                            p.objective,
+                            p.best,
+                        ]
+                        for p in data
+                    ],
                 )
             ],
             note=(

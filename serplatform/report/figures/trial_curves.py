@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from statistics import median
-from typing import Any
+from typing import TypeVar
 
-from serplatform.report.evidence import Evidence
-from serplatform.report.figures import _charts as charts
-from serplatform.report.figures.base import FIGURES, Drawing, Figure, Ink, NoDataError, Panel, Table
-from serplatform.report.load import Trial
-from serplatform.report.wording import percent, plural
+from serplatform.report import charts
+from serplatform.report.data import NoDataError, ReportData, grouped
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, Palette, Spec
+from serplatform.report.load import ReportTrial
+from serplatform.report.wording import percent, plural, state_name
+
+T = TypeVar("T")
 
 #: Lines drawn of one architecture and outcome; the others are thinned out evenly by their value.
 MOST_LINES = 30
@@ -24,9 +25,7 @@ MOST_POINTS = 40
 class TrialCurve:
     """One trial: after ``steps`` epochs over all folds the search saw ``reached``."""
 
-    trial: str
-    architecture: str
-    state: str
+    trial: ReportTrial
     steps: tuple[int, ...]
     reached: tuple[float, ...]
 
@@ -49,68 +48,51 @@ class TrialCurves:
     median_stop: float | None
 
 
-def reached_curve(trial: Trial) -> TrialCurve | None:
+def reached_curve(trial: ReportTrial) -> TrialCurve | None:
     """The mean over the folds begun of the best epoch's dev UAR so far; None without epochs."""
-    best: dict[int, float] = {}
-    steps, reached = [], []
-    for step, entry in enumerate(trial.history, start=1):
-        value = entry.dev.get("uar", math.nan)
-        if math.isfinite(value):
-            best[entry.fold] = max(best.get(entry.fold, -math.inf), value)
-        if best:
-            steps.append(step)
-            reached.append(sum(best.values()) / len(best))
-    if not steps:
+    found = trial.reached_by_step()
+    if not found:
         return None
-    return TrialCurve(
-        trial=trial.name,
-        architecture=trial.architecture,
-        state=trial.state,
-        steps=tuple(steps),
-        reached=tuple(reached),
-    )
+    steps, reached = zip(*found, strict=True)
+    return TrialCurve(trial=trial, steps=steps, reached=reached)
 
 
-def thinned(curve: TrialCurve, most: int = MOST_POINTS) -> TrialCurve:
-    """The curve at evenly spaced steps, first and last among them."""
-    count = len(curve.steps)
-    if count <= most:
-        return curve
-    kept = sorted({round(i * (count - 1) / (most - 1)) for i in range(most)})
-    return dataclasses.replace(
-        curve,
-        steps=tuple(curve.steps[i] for i in kept),
-        reached=tuple(curve.reached[i] for i in kept),
-    )
+def evenly(items: Sequence[T], most: int) -> Sequence[T]:
+    """At most so many items, evenly spaced, first and last among them."""
+    if len(items) <= most:
+        return items
+    return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
 
 
-def spread_out(curves: Sequence[TrialCurve], most: int = MOST_LINES) -> list[TrialCurve]:
-    """Evenly spaced ones by their last value, the best and the worst among them."""
-    ranked = sorted(curves, key=lambda c: (-c.reached[-1], c.trial))
-    if len(ranked) <= most:
-        return ranked
-    return [ranked[round(i * (len(ranked) - 1) / (most - 1))] for i in range(most)]
+def thinned(curve: TrialCurve) -> TrialCurve:
+    """The curve at evenly spaced steps."""
+    steps, reached = evenly(curve.steps, MOST_POINTS), evenly(curve.reached, MOST_POINTS)
+    return dataclasses.replace(curve, steps=tuple(steps), reached=tuple(reached))
+
+
+def spread_out(curves: Sequence[TrialCurve]) -> Sequence[TrialCurve]:
+    """Some by their last value, evenly spaced."""
+    return evenly(sorted(curves, key=lambda c: (-c.reached[-1], c.trial.name)), MOST_LINES)
 
 
 @FIGURES.register("trial_curves")
 class TrialCurvesFigure(Figure[TrialCurves]):
-    name = "trial_curves"
     title = "Pruned against finished"
     section = "search"
-    order = 25
+    after = "learning_curves"
 
-    def compute(self, evidence: Evidence) -> TrialCurves:
-        found = [c for c in map(reached_curve, evidence.trials) if c is not None]
+    def compute(self, report: ReportData) -> TrialCurves:
+        found = [c for c in map(reached_curve, report.trials) if c is not None]
         by_kind: dict[tuple[str, str], list[TrialCurve]] = {}
-        for name in evidence.architectures:
+        for name in report.architectures:
             for state in ("complete", "pruned"):
                 by_kind[name, state] = [
-                    c for c in found if c.architecture == name and c.state == state
+                    c for c in found if (c.trial.architecture, c.trial.state) == (name, state)
                 ]
         if not any(by_kind.values()):
             raise NoDataError("no finished or pruned trial recorded its epochs")
         shares = []
-        for name in evidence.architectures:
+        for name in report.architectures:
             whole = [c.steps[-1] for c in by_kind[name, "complete"]]
             if whole:
                 shares += [c.steps[-1] / median(whole) for c in by_kind[name, "pruned"]]
@@ -121,7 +103,7 @@ class TrialCurvesFigure(Figure[TrialCurves]):
             median_stop=median(shares) if shares else None,
         )
 
-    def draw(self, data: TrialCurves, ink: Ink) -> Drawing:
+    def draw(self, data: TrialCurves, palette: Palette) -> Drawing:
         summary = (
             f"{plural(data.finished, 'finished trial')} and {plural(data.pruned, 'pruned trial')} "
             "by epoch."
@@ -142,24 +124,26 @@ class TrialCurvesFigure(Figure[TrialCurves]):
                 f" {plural(left_out, 'trial')} of similar values "
                 f"{'is' if left_out == 1 else 'are'} left out of the plot."
             )
+        groups = grouped(data.curves, lambda c: (c.trial.architecture, c.trial.state))
         return Drawing(
             summary=summary,
             panels=[
-                Panel(
-                    data=_traces(data, ink),
-                    layout={
-                        "xaxis": charts.axis("epochs trained, all folds"),
-                        "yaxis": charts.axis("dev UAR reached (%)"),
-                    },
+                charts.panel(
+                    [
+                        _trace(name, group, palette.colour(name), pruned=state == "pruned")
+                        for (name, state), group in groups.items()
+                    ],
+                    "epochs trained, all folds",
+                    "dev UAR reached (%)",
                     height=400,
                 )
             ],
             tables=[
-                Table(
-                    caption="Trials drawn",
-                    header=["trial", "outcome", "epochs", "dev UAR reached"],
-                    rows=[
-                        [c.trial, "finished" if c.state == "complete" else "pruned", step, value]
+                charts.table(
+                    "Trials drawn",
+                    ["trial", "outcome", "epochs", "dev UAR reached"],
+                    [
+                        [c.trial.name, state_name(c.trial.state), step, value]
                         for c in data.curves
                         for step, value in zip(c.steps, c.reached, strict=True)
                     ],
@@ -169,41 +153,27 @@ class TrialCurvesFigure(Figure[TrialCurves]):
         )
 
 
-def _traces(data: TrialCurves, ink: Ink) -> list[dict[str, Any]]:
-    """One trace an architecture and outcome, its lines apart by gaps: few traces draw fast."""
-    traces: list[dict[str, Any]] = []
-    kinds = dict.fromkeys((c.architecture, c.state) for c in data.curves)
-    for name, state in kinds:
-        group = [c for c in data.curves if (c.architecture, c.state) == (name, state)]
-        pruned = state == "pruned"
-        x: list[int | None] = []
-        y: list[float | None] = []
-        text: list[str | None] = []
-        sizes: list[int] = []
-        for curve in group:
-            count = len(curve.steps)
-            x += [*curve.steps, None]
-            y += [*(100 * value for value in curve.reached), None]
-            text += [*([curve.trial] * count), None]
-            sizes += [*([0] * (count - 1)), 7 if pruned else 0, 0]
-        colour = ink.colour(name)
-        cross = {"symbol": "x-thin-open", "size": sizes, "color": colour}
-        traces.append(
-            charts.scatter(
-                "lines+markers" if pruned else "lines",
-                f"{name}, pruned" if pruned else name,
-                x,
-                y,
-                text=text,
-                connectgaps=False,
-                opacity=0.6 if pruned else 0.75,
-                line={
-                    "color": colour,
-                    "width": 1 if pruned else 1.4,
-                    "dash": "dot" if pruned else "solid",
-                },
-                hovertemplate="%{text}<br>%{x} epochs: %{y:.1f} %<extra></extra>",
-                **({"marker": cross} if pruned else {}),
-            )
-        )
-    return traces
+def _trace(name: str, group: Sequence[TrialCurve], colour: str, *, pruned: bool) -> Spec:
+    """The lines of an architecture and outcome, apart by gaps: few traces draw fast."""
+    x: list[int | None] = []
+    y: list[float | None] = []
+    texts: list[str | None] = []
+    sizes: list[int] = []
+    for curve in group:
+        count = len(curve.steps)
+        x += [*curve.steps, None]
+        y += [*charts.percents(curve.reached), None]
+        texts += [*([curve.trial.name] * count), None]
+        sizes += [*([0] * (count - 1)), 7, 0]
+    width, dash = (1, "dot") if pruned else (1.4, "solid")
+    return charts.line(
+        f"{name}, pruned" if pruned else name,
+        x,
+        y,
+        charts.stroke(colour, width=width, dash=dash),
+        marker=charts.marker(colour, "x-thin-open", sizes) if pruned else None,
+        texts=texts,
+        hover="%{text}<br>%{x} epochs: %{y:.1f} %<extra></extra>",
+        connectgaps=False,
+        opacity=0.6 if pruned else 0.75,
+    )

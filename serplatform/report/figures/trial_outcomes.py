@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Sequence
+from statistics import median
 
-from serplatform.report.evidence import Evidence
-from serplatform.report.figures import _charts as charts
-from serplatform.report.figures.base import FIGURES, Drawing, Figure, Ink, NoDataError, Table
-from serplatform.report.wording import duration, percent, plural
+from serplatform.report import charts
+from serplatform.report.data import Need, ReportData, grouped
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, Palette
+from serplatform.report.wording import duration, percent, plural, state_name
 
 STATES = ("complete", "pruned", "failed")
 
@@ -34,6 +36,23 @@ class Outcome:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Total:
+    """What the trials of one architecture, or of all, took; ``seconds`` of training.
+
+    Attributes:
+        pruned: share of the seconds that pruned trials used.
+        failed: the same of failed trials.
+    """
+
+    architecture: str
+    count: int
+    seconds: float
+    epochs: int
+    pruned: float
+    failed: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Outcomes:
     """Rows by architecture then state; ``errors`` counts the messages of failed trials."""
 
@@ -43,76 +62,36 @@ class Outcomes:
     @property
     def totals(self) -> tuple[Total, ...]:
         """Of each architecture, and of all where there are several."""
-        names = list(dict.fromkeys(row.architecture for row in self.rows))
-        found = [
-            _total(name, [row for row in self.rows if row.architecture == name]) for name in names
-        ]
-        return (*found, _total("all", self.rows)) if len(names) > 1 else tuple(found)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Total:
-    """What the trials of one architecture, or of all, took.
-
-    Attributes:
-        seconds: of training.
-        pruned: share of the seconds that pruned trials used.
-        failed: the same of failed trials.
-    """
-
-    architecture: str
-    count: int
-    epochs: int
-    seconds: float
-    pruned: float
-    failed: float
+        by_name = grouped(self.rows, lambda row: row.architecture)
+        found = [_total(name, rows) for name, rows in by_name.items()]
+        return (*found, _total("all", self.rows)) if len(found) > 1 else tuple(found)
 
 
 def _total(name: str, rows: Sequence[Outcome]) -> Total:
     seconds = sum(row.seconds for row in rows)
-
-    def share(state: str) -> float:
-        spent = sum(row.seconds for row in rows if row.state == state)
-        return spent / seconds if seconds else 0.0
-
+    spent = {s: sum(row.seconds for row in rows if row.state == s) for s in ("pruned", "failed")}
     return Total(
         architecture=name,
         count=sum(row.count for row in rows),
-        epochs=sum(row.epochs for row in rows),
         seconds=seconds,
-        pruned=share("pruned"),
-        failed=share("failed"),
+        epochs=sum(row.epochs for row in rows),
+        **{state: used / seconds if seconds else 0.0 for state, used in spent.items()},
     )
-
-
-def called(state: str) -> str:
-    """What the page calls a trial's state."""
-    return "finished" if state == "complete" else state
-
-
-def median(values: list[float]) -> float | None:
-    """Middle value; the mean of the two middle ones for an even count."""
-    if not values:
-        return None
-    ordered, half = sorted(values), len(values) // 2
-    return ordered[half] if len(values) % 2 else (ordered[half - 1] + ordered[half]) / 2
 
 
 @FIGURES.register("trial_outcomes")
 class TrialOutcomes(Figure[Outcomes]):
-    name = "trial_outcomes"
     title = "Finished, pruned and failed trials"
     section = "search"
-    order = 30
+    after = "trial_curves"
+    needs = (Need.TRIALS,)
 
-    def compute(self, evidence: Evidence) -> Outcomes:
-        if not evidence.trials:
-            raise NoDataError("no trial was recorded")
+    def compute(self, report: ReportData) -> Outcomes:
         rows = []
-        for architecture in evidence.architectures:
+        for architecture in report.architectures:
             for state in STATES:
                 kind = (architecture, state)
-                group = [t for t in evidence.trials if (t.architecture, t.state) == kind]
+                group = [t for t in report.trials if (t.architecture, t.state) == kind]
                 if not group:
                     continue
                 values = [t.reached for t in group if t.reached is not None]
@@ -124,18 +103,17 @@ class TrialOutcomes(Figure[Outcomes]):
                         epochs=sum(t.epochs for t in group),
                         seconds=sum(t.seconds for t in group),
                         best=max(values, default=None),
-                        median=median(values),
+                        median=median(values) if values else None,
                     )
                 )
-        messages: dict[str, int] = {}
-        for trial in evidence.trials:
-            if trial.state == "failed":
-                lines = (trial.error or "no message").strip().splitlines() or ["no message"]
-                messages[lines[-1]] = messages.get(lines[-1], 0) + 1
+        failed = [
+            (t.error or "").strip().splitlines() for t in report.trials if t.state == "failed"
+        ]
+        messages = Counter(lines[-1] if lines else "no message" for lines in failed)
         errors = sorted(messages.items(), key=lambda item: (-item[1], item[0]))
         return Outcomes(rows=tuple(rows), errors=tuple(errors))
 
-    def draw(self, data: Outcomes, ink: Ink) -> Drawing:
+    def draw(self, data: Outcomes, palette: Palette) -> Drawing:
         total = sum(row.seconds for row in data.rows)
         pruned = [row for row in data.rows if row.state == "pruned"]
         stopped = sum(row.count for row in pruned)
@@ -148,26 +126,36 @@ class TrialOutcomes(Figure[Outcomes]):
         tables = [
             charts.table(
                 "Trials by architecture and outcome",
-                data.rows,
                 {
-                    "architecture": lambda r: r.architecture,
-                    "outcome": (lambda r: r.state, called),
-                    "trials": (lambda r: r.count, "{:,}".format),
-                    "epochs": (lambda r: r.epochs, "{:,}".format),
-                    "training (s)": (lambda r: r.seconds, "{:,.1f}".format),
-                    "best dev UAR (%)": (lambda r: r.best, percent),
-                    "median dev UAR (%)": (lambda r: r.median, percent),
+                    "architecture": None,
+                    "outcome": state_name,
+                    "trials": "{:,}".format,
+                    "epochs": "{:,}".format,
+                    "training (s)": "{:,.1f}".format,
+                    "best dev UAR (%)": percent,
+                    "median dev UAR (%)": percent,
                 },
+                map(dataclasses.astuple, data.rows),
             ),
-            _totals(data),
+            charts.table(
+                "What the search took",
+                {
+                    "architecture": None,
+                    "trials": "{:,}".format,
+                    "training (h)": "{:,.2f}".format,
+                    "epochs": "{:,}".format,
+                    "on pruned trials (%)": percent,
+                    "on failed trials (%)": percent,
+                },
+                [
+                    [t.architecture, t.count, t.seconds / 3600, t.epochs, t.pruned, t.failed]
+                    for t in data.totals
+                ],
+            ),
         ]
         if data.errors:
             tables.append(
-                Table(
-                    caption="What failed trials reported",
-                    header=["message", "trials"],
-                    rows=[list(item) for item in data.errors],
-                )
+                charts.table("What failed trials reported", ["message", "trials"], data.errors)
             )
         return Drawing(
             summary=summary,
@@ -177,19 +165,3 @@ class TrialOutcomes(Figure[Outcomes]):
                 "A pruned trial's dev UAR is the mean over the folds it began, of the best epoch's."
             ),
         )
-
-
-def _totals(data: Outcomes) -> Table:
-    """What the search took, by architecture and as a whole."""
-    return charts.table(
-        "What the search took",
-        data.totals,
-        {
-            "architecture": lambda t: t.architecture,
-            "trials": (lambda t: t.count, "{:,}".format),
-            "training (h)": (lambda t: t.seconds / 3600, "{:,.2f}".format),
-            "epochs": (lambda t: t.epochs, "{:,}".format),
-            "on pruned trials (%)": (lambda t: t.pruned, percent),
-            "on failed trials (%)": (lambda t: t.failed, percent),
-        },
-    )

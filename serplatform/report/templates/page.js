@@ -1,12 +1,12 @@
 "use strict";
 (() => {
   const root = document.documentElement;
-  const islands = new Map();
-  const island = (name) => {
-    if (!islands.has(name)) {
-      islands.set(name, JSON.parse(document.getElementById("data-" + name).textContent));
+  const figureData = new Map();
+  const dataOf = (name) => {
+    if (!figureData.has(name)) {
+      figureData.set(name, JSON.parse(document.getElementById("data-" + name).textContent));
     }
-    return islands.get(name);
+    return figureData.get(name);
   };
 
   // Colour tokens are the style sheet's variables, read anew for light, dark and print.
@@ -34,7 +34,7 @@
   const named = (given) => Boolean(given && (given.ticktext || given.type === "category"));
 
   const draw = (element) => {
-    const panel = island(element.dataset.figure).panels[Number(element.dataset.panel)];
+    const panel = dataOf(element.dataset.figure).panels[Number(element.dataset.panel)];
     const { meta = {}, ...layout } = panel.layout;
     if (meta.minWidth) {
       element.style.minWidth = meta.minWidth + "px";
@@ -179,7 +179,7 @@
   const csv = (table) => [table.header, ...table.rows].map((row) => row.map(field).join(",")).join("\r\n") + "\r\n";
   document.querySelectorAll("button[data-table]").forEach((button) => {
     button.addEventListener("click", () => {
-      const table = island(button.dataset.figure).tables[Number(button.dataset.table)];
+      const table = dataOf(button.dataset.figure).tables[Number(button.dataset.table)];
       const link = document.createElement("a");
       const suffix = button.dataset.table === "0" ? "" : "-" + button.dataset.table;
       link.href = URL.createObjectURL(new Blob(["\ufeff" + csv(table)], { type: "text/csv" }));

@@ -14,9 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from serplatform.artifacts.explanations import CurveRecord
 from serplatform.artifacts.files import read_json, write_json
+from serplatform.errors import ArtifactError
 from serplatform.report.build import render
-from serplatform.report.evidence import Evidence, build_evidence
+from serplatform.report.data import ReportData, build_report_data
 from serplatform.report.figures.attention_on_speech import (
     AttentionOnSpeechFigure,
     ShownCurve,
@@ -29,23 +31,15 @@ from serplatform.report.figures.attention_similarity import (
     attention_similarity,
     cosine_similarity,
 )
-from serplatform.report.figures.base import FIGURES, Ink, NoDataError
+from serplatform.report.figures.base import FIGURES, Need, NoDataError, Palette
 from serplatform.report.figures.embeddings import EmbeddingsFigure
-from serplatform.report.figures.latency_tradeoff import LatencyTradeoff
 from serplatform.report.figures.phone_attention import PhoneAttentionFigure, map_attention
 from serplatform.report.figures.sampled_share import SampledShareFigure
+from serplatform.report.figures.tradeoffs import LatencyTradeoff
 from serplatform.report.load import load_source
 from tests.support.explained_run import add_explanations
 
-#: figures that need an explained run
-NAMES = (
-    "attention_on_speech",
-    "phone_attention",
-    "sampled_share",
-    "attention_similarity",
-    "embeddings",
-    "latency_tradeoff",
-)
+NAMES = [name for name in FIGURES.names() if Need.EXPLANATIONS in FIGURES.get(name).needs]
 
 
 @pytest.fixture(scope="module")
@@ -57,53 +51,32 @@ def folder(on_disk: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def found(folder: Path) -> Evidence:
-    return build_evidence(load_source(folder))
+def found(folder: Path) -> ReportData:
+    return build_report_data(load_source(folder))
 
 
 @pytest.fixture
-def changed(folder: Path, tmp_path: Path) -> Callable[..., Evidence]:
-    """Evidence of a run after a change to its explanations.json."""
+def changed(folder: Path, tmp_path: Path) -> Callable[..., ReportData]:
+    """ReportData of a run after a change to its explanations.json."""
 
-    def change(**values: Any) -> Evidence:
+    def change(**values: Any) -> ReportData:
         run = tmp_path / "run"
         shutil.copytree(folder, run)
         path = run / "explanations" / "explanations.json"
         write_json(path, read_json(path) | values)
-        return build_evidence(load_source(run))
+        return build_report_data(load_source(run))
 
     return change
 
 
-def test_plotly_accepts_every_panel(found: Evidence, ink: Ink) -> None:
-    import plotly.graph_objects as go
-
-    def resolved(value: Any) -> Any:
-        if isinstance(value, str) and value.startswith("@"):
-            return [[0, "#000"], [1, "#fff"]] if value == "@sequential" else "#123456"
-        if isinstance(value, dict):
-            return {k: resolved(v) for k, v in value.items()}
-        return [resolved(v) for v in value] if isinstance(value, (list, tuple)) else value
-
-    for name in NAMES:
-        figure = FIGURES.get(name)()
-        drawing = figure.draw(figure.compute(found), ink)
-        assert drawing.summary.endswith(".")
-        assert drawing.tables
-        assert drawing.panels
-        for panel in drawing.panels:
-            go.Figure(data=resolved(panel.data), layout=resolved(panel.layout))
-        for table in drawing.tables:
-            header = table.csv_header or table.header
-            assert {len(row) for row in table.rows} == {len(header)}
-            assert {len(row) for row in table.shown()} == {len(table.header)}
-
-
-def test_without_explanations_every_figure_says_how_to_make_them(on_disk: Any) -> None:
-    bare = build_evidence(load_source(on_disk.run))
+def test_without_explanations_every_figure_says_how_to_make_them(
+    on_disk: Any, palette: Palette
+) -> None:
+    assert len(NAMES) == 6
+    bare = build_report_data(load_source(on_disk.run))
     for name in NAMES:
         with pytest.raises(NoDataError, match="serplatform explain RUN"):
-            FIGURES.get(name)().compute(bare)
+            FIGURES.get(name)().make(bare, palette)
 
 
 # -- attention by phone class
@@ -153,7 +126,7 @@ def test_one_speaker_has_no_interval_and_too_little_silence_no_intensity() -> No
     assert map_attention(silent, "t", None) is None
 
 
-def test_layers_are_compared_on_the_same_utterances(found: Evidence) -> None:
+def test_layers_are_compared_on_the_same_utterances(found: ReportData) -> None:
     data = PhoneAttentionFigure().compute(found)
     assert [(m.map, m.utterances) for m in data.maps][:2] == [
         ("layer1", data.maps[0].utterances),
@@ -169,29 +142,33 @@ def test_layers_are_compared_on_the_same_utterances(found: Evidence) -> None:
     assert gap.low < gap.value < gap.high
 
 
-def test_the_summary_names_the_largest_effect_with_its_interval(found: Evidence, ink: Ink) -> None:
+def test_the_summary_names_the_largest_effect_with_its_interval(
+    found: ReportData, palette: Palette
+) -> None:
     figure = PhoneAttentionFigure()
-    text = figure.draw(figure.compute(found), ink).summary
+    text = figure.draw(figure.compute(found), palette).summary
     assert "1 prefers vowels, 1 prefers consonants, 1 neither" in text
     assert "p < .001" in text
     assert "40.0 points more of the frames" in text
 
 
-def test_utterances_whose_alignment_failed_are_named_and_counted(found: Evidence, ink: Ink) -> None:
+def test_utterances_whose_alignment_failed_are_named_and_counted(
+    found: ReportData, palette: Palette
+) -> None:
     figure = PhoneAttentionFigure()
-    note = figure.draw(figure.compute(found), ink).note
+    note = figure.draw(figure.compute(found), palette).note
     assert note.startswith("Alignment: pocketsphinx-forced. Left out: 3 utterances whose phones")
     shown = AttentionOnSpeechFigure()
     data = shown.compute(found)
-    assert [item.misaligned for item in data.utterances] == [True, False]
-    first = data.utterances[0].utterance_id
-    assert f"The alignment of {first} is not to be trusted" in shown.draw(data, ink).note
+    assert [item.record["misaligned"] for item in data.utterances] == [True, False]
+    first = data.utterances[0].record["utterance_id"]
+    assert f"The alignment of {first} is not to be trusted" in shown.draw(data, palette).note
 
 
 # -- what vrnn samples
 
 
-def test_sampled_shares_leave_single_windows_out(found: Evidence) -> None:
+def test_sampled_shares_leave_single_windows_out(found: ReportData) -> None:
     data = SampledShareFigure().compute(found)
     shares = {r.emotion: r for r in data}
     for place, name in enumerate(found.classes):
@@ -202,7 +179,7 @@ def test_sampled_shares_leave_single_windows_out(found: Evidence) -> None:
     assert shares["all"].utterances == number - singles
 
 
-def test_the_first_window_counts_where_it_is_asked_to(found: Evidence) -> None:
+def test_the_first_window_counts_where_it_is_asked_to(found: ReportData) -> None:
     (whole,) = (r for r in SampledShareFigure().compute(found) if r.emotion == "all")
     table = pq.read_table(found.source.path / "explanations" / "statistics.parquet").to_pylist()
     expected = [(1 + (r["num_windows"] - 1) * r["sampled_share"]) / r["num_windows"] for r in table]
@@ -210,7 +187,7 @@ def test_the_first_window_counts_where_it_is_asked_to(found: Evidence) -> None:
     assert whole.with_first > whole.share.value
 
 
-def test_similarity_is_the_cosine_of_the_means(found: Evidence) -> None:
+def test_similarity_is_the_cosine_of_the_means(found: ReportData) -> None:
     (item,) = AttentionSimilarityFigure().compute(found)
     np.testing.assert_allclose(np.diag(item.similarity), 1.0)
     np.testing.assert_array_equal(item.similarity, item.similarity.T)
@@ -248,11 +225,11 @@ def test_cosines_of_zero_and_opposite_vectors() -> None:
 # -- embeddings, latency
 
 
-def test_every_utterance_of_the_fold_is_in_the_picture(found: Evidence, ink: Ink) -> None:
+def test_every_utterance_of_the_fold_is_in_the_picture(found: ReportData, palette: Palette) -> None:
     data = EmbeddingsFigure().compute(found)
     number = len(json.loads((found.source.path / "folds.json").read_text())["folds"][0]["test"])
     assert [len(p.points) for p in data.pictures] == [number, number]
-    drawing = EmbeddingsFigure().draw(data, ink)
+    drawing = EmbeddingsFigure().draw(data, palette)
     panel = drawing.panels[0]
     symbols = [s for trace in panel.data for s in trace["marker"]["symbol"]]
     wrong = sum(p.truth != p.prediction for p in data.pictures[0].points)
@@ -260,9 +237,9 @@ def test_every_utterance_of_the_fold_is_in_the_picture(found: Evidence, ink: Ink
     assert "3.0 are of its class on average" in drawing.summary  # 5 · 0.6
 
 
-def test_slower_and_worse_trials_are_beaten(found: Evidence) -> None:
+def test_slower_and_worse_trials_are_beaten(found: ReportData) -> None:
     data = LatencyTradeoff().compute(found)
-    assert [t.milliseconds for t in data] == pytest.approx([1.0, 2.0])
+    assert [t.cost for t in data] == pytest.approx([1.0, 2.0])
     assert data[0].undominated
     assert data[1].undominated == (data[1].dev_uar > data[0].dev_uar)
 
@@ -271,14 +248,15 @@ def test_slower_and_worse_trials_are_beaten(found: Evidence) -> None:
 
 
 def curve(trial: str, architecture: str, largest: float) -> ShownCurve:
-    return ShownCurve(
-        trial=trial,
+    record = CurveRecord(
+        trial=1,
         architecture=architecture,
         map="layer1",
         kind="frames",
-        starts=(0.0, 0.01),
-        times_even=(largest, 2 - largest),
+        starts=[0.0, 0.01],
+        times_even=[largest, 2 - largest],
     )
+    return ShownCurve(trial=trial, record=record)
 
 
 def test_the_papers_models_are_drawn_first_unless_their_attention_is_even() -> None:
@@ -288,18 +266,18 @@ def test_the_papers_models_are_drawn_first_unless_their_attention_is_even() -> N
     assert visible_trials(flat) == ["moma #2", "can #3", "csa #1"]
 
 
-def test_no_two_trials_share_a_colour_while_there_are_some(ink: Ink) -> None:
+def test_no_two_trials_share_a_colour_while_there_are_some(palette: Palette) -> None:
     curves = [curve(f"other{i} #{i}", f"other{i}", 1.5) for i in range(8)]
-    colours = trial_colours(curves, ink)
+    colours = trial_colours(curves, palette)
     assert len(set(colours.values())) == 8
 
 
-def test_sound_words_and_phones_reach_the_panel(found: Evidence, ink: Ink) -> None:
+def test_sound_words_and_phones_reach_the_panel(found: ReportData, palette: Palette) -> None:
     figure = AttentionOnSpeechFigure()
     data = figure.compute(found)
     assert len(data.utterances) == 2
     assert data.utterances[0].spectrogram.shape == (16, 68)
-    panel = figure.draw(data, ink).panels[0]
+    panel = figure.draw(data, palette).panels[0]
     assert panel.audio.startswith("data:audio/flac;base64,")
     texts = [t for trace in panel.data if trace.get("mode") == "text" for t in trace["text"]]
     assert texts == ["open", "door", "OW1", "P", "AH0", "N", "D", "AO1", "R"]
@@ -307,7 +285,7 @@ def test_sound_words_and_phones_reach_the_panel(found: Evidence, ink: Ink) -> No
     assert len(filled) == 3  # the vowels
 
 
-def test_tracks_that_an_utterance_lacks_leave_no_hole(found: Evidence, ink: Ink) -> None:
+def test_tracks_that_an_utterance_lacks_leave_no_hole(found: ReportData, palette: Palette) -> None:
     figure = AttentionOnSpeechFigure()
     data = figure.compute(found)
     item = data.utterances[0]
@@ -315,10 +293,11 @@ def test_tracks_that_an_utterance_lacks_leave_no_hole(found: Evidence, ink: Ink)
     assert list(domains) == ["yaxis3", "yaxis", "yaxis2"]
     assert domains["yaxis3"][0] == 0.0
     assert domains["yaxis2"][1] == 1.0
-    bare = dataclasses.replace(item, curves=(), words=(), phones=())
+    record: Any = item.record | {"words": [], "phones": []}
+    bare = dataclasses.replace(item, record=record, curves=())
     assert tracks(bare) == ({"yaxis": [0.0, 1.0]}, 190)
     assert pixels > 400
-    drawing = figure.draw(dataclasses.replace(data, utterances=(bare,)), ink)
+    drawing = figure.draw(dataclasses.replace(data, utterances=(bare,)), palette)
     assert "yaxis2" not in drawing.panels[0].layout
     assert "No model that was explained has attention" in drawing.summary
     assert "Attention curves" not in [table.caption for table in drawing.tables]
@@ -339,33 +318,33 @@ def test_tracks_that_an_utterance_lacks_leave_no_hole(found: Evidence, ink: Ink)
 def test_explanations_of_something_else_are_not_drawn(changed, values, match) -> None:
     other = changed(**values)
     for name in NAMES:
-        with pytest.raises(NoDataError, match=match):
+        with pytest.raises(ArtifactError, match=match):
             FIGURES.get(name)().compute(other)
 
 
 def test_explanations_of_an_older_program_do_not_stop_the_page(changed, tmp_path: Path) -> None:
-    evidence = changed()
+    report_data = changed()
     path = tmp_path / "run" / "explanations" / "explanations.json"
     info = read_json(path)
     for key in ("trials", "phones", "confident_errors"):
         del info[key]
     write_json(path, info)
-    for name in NAMES[:2] + NAMES[4:]:
-        with pytest.raises(NoDataError, match=r"lacks trials; .*; run `serplatform explain`"):
-            FIGURES.get(name)().compute(evidence)
-    assert "is damaged: lacks trials" in render(evidence)
+    for name in NAMES:
+        with pytest.raises(ArtifactError, match=r"lacks trials; .*; run `serplatform explain`"):
+            FIGURES.get(name)().compute(report_data)
+    assert "is damaged: lacks trials" in render(report_data)
 
 
 def test_half_written_explanations_are_not_drawn(changed, tmp_path: Path) -> None:
-    evidence = changed()
+    report_data = changed()
     path = tmp_path / "run" / "explanations" / "attention.parquet"
     path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(NoDataError, match="is not what explanations"):
-        PhoneAttentionFigure().compute(evidence)
-    EmbeddingsFigure().compute(evidence)  # another file, and whole
+    with pytest.raises(ArtifactError, match="is not what explanations"):
+        PhoneAttentionFigure().compute(report_data)
+    EmbeddingsFigure().compute(report_data)  # another file, and whole
     (tmp_path / "run" / "explanations" / "explanations.json").write_text("{")
-    with pytest.raises(NoDataError, match="is damaged"):
-        EmbeddingsFigure().compute(evidence)
+    with pytest.raises(ArtifactError, match="is damaged"):
+        EmbeddingsFigure().compute(report_data)
 
 
 def test_without_phones_the_reader_is_told_of_alignment(folder: Path, tmp_path: Path) -> None:
@@ -380,7 +359,7 @@ def test_without_phones_the_reader_is_told_of_alignment(folder: Path, tmp_path: 
     info["files"]["attention.parquet"] = file_sha256(path)
     write_json(run / "explanations" / "explanations.json", info)
     with pytest.raises(NoDataError, match="--align"):
-        PhoneAttentionFigure().compute(build_evidence(load_source(run)))
+        PhoneAttentionFigure().compute(build_report_data(load_source(run)))
 
 
 def test_hostile_names_stay_text(on_disk: Any, tmp_path: Path) -> None:
@@ -400,7 +379,7 @@ def test_hostile_names_stay_text(on_disk: Any, tmp_path: Path) -> None:
     info["confident_errors"][0]["utterance_id"] = hostile
     info["files"]["utterances.json"] = file_sha256(path)
     write_json(run / "explanations" / "explanations.json", info)
-    page = render(build_evidence(load_source(run)))
+    page = render(build_report_data(load_source(run)))
     assert "attention_on_speech" in page
     assert "<img src=x" not in page
     assert "&lt;img src=x" in page

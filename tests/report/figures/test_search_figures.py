@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serplatform.report.evidence import Evidence
-from serplatform.report.figures.base import Ink, NoDataError
+from serplatform.artifacts.trial import HistoryEntry
+from serplatform.report.data import ReportData
+from serplatform.report.figures.base import NoDataError, Palette
 from serplatform.report.figures.context_length import ContextLength
 from serplatform.report.figures.cost import Cost
 from serplatform.report.figures.learning_curves import LearningCurvesFigure
@@ -20,17 +21,17 @@ from serplatform.report.figures.parameter_importance import (
     permutation_importance,
 )
 from serplatform.report.figures.search_history import SearchHistory
-from serplatform.report.figures.size_tradeoff import SizeTradeoff
+from serplatform.report.figures.tradeoffs import SizeTradeoff
 from serplatform.report.figures.trial_curves import TrialCurvesFigure, reached_curve
 from serplatform.report.figures.trial_outcomes import TrialOutcomes
-from serplatform.report.load import Epoch, Trial
+from serplatform.report.load import ReportTrial
 
-MakeTrial = Callable[..., Trial]
-MakeEvidence = Callable[..., Evidence]
+MakeTrial = Callable[..., ReportTrial]
+MakeReportData = Callable[..., ReportData]
 
 
 def test_best_so_far_counts_finished_trials_only(
-    trial: MakeTrial, evidence: MakeEvidence, ink: Ink
+    trial: MakeTrial, report_data: MakeReportData, palette: Palette
 ) -> None:
     trials = [
         trial(0, uar=0.4),
@@ -39,10 +40,10 @@ def test_best_so_far_counts_finished_trials_only(
         trial(3, uar=0.6),
         trial(4, uar=0.5),
     ]
-    found = SearchHistory().compute(evidence(trials))
-    assert found.best == (0.4, 0.4, 0.4, 0.6, 0.6)
-    assert [p.objective for p in found.points] == [0.4, 0.9, None, 0.6, 0.5]
-    drawing = SearchHistory().draw(found, ink)
+    found = SearchHistory().compute(report_data(trials))
+    assert [p.best for p in found] == [0.4, 0.4, 0.4, 0.6, 0.6]
+    assert [p.objective for p in found] == [0.4, 0.9, None, 0.6, 0.5]
+    drawing = SearchHistory().draw(found, palette)
     assert "5 trials: 3 finished, 1 pruned, 1 failed." in drawing.summary
     assert "60.0 %, was found by moma #3, trial 4 of 5" in drawing.summary
     names = [trace["name"] for trace in drawing.panels[0].data]
@@ -50,37 +51,37 @@ def test_best_so_far_counts_finished_trials_only(
 
 
 def test_best_so_far_starts_empty_before_the_first_finished_trial(
-    trial: MakeTrial, evidence: MakeEvidence
+    trial: MakeTrial, report_data: MakeReportData, palette: Palette
 ) -> None:
-    found = SearchHistory().compute(evidence([trial(0, uar=0.3, state="pruned"), trial(1)]))
-    assert found.best == (None, 0.5)
+    found = SearchHistory().compute(report_data([trial(0, uar=0.3, state="pruned"), trial(1)]))
+    assert [p.best for p in found] == [None, 0.5]
     with pytest.raises(NoDataError, match="no trial was recorded"):
-        SearchHistory().compute(evidence([]))
+        SearchHistory().make(report_data([]), palette)
 
 
 def test_pruned_trial_shows_the_best_epochs_of_the_folds_it_began(
-    trial: MakeTrial, evidence: MakeEvidence
+    trial: MakeTrial, report_data: MakeReportData
 ) -> None:
     history = (
-        Epoch(fold=0, epoch=1, train_loss=1.0, dev={"uar": 0.3}),
-        Epoch(fold=0, epoch=2, train_loss=1.0, dev={"uar": 0.5}),
-        Epoch(fold=0, epoch=3, train_loss=1.0, dev={"uar": 0.4}),
-        Epoch(fold=1, epoch=1, train_loss=1.0, dev={"uar": 0.1}),
-        Epoch(fold=2, epoch=1, train_loss=1.0, dev={}),
+        HistoryEntry(fold=0, epoch=1, train_loss=1.0, dev={"uar": 0.3}),
+        HistoryEntry(fold=0, epoch=2, train_loss=1.0, dev={"uar": 0.5}),
+        HistoryEntry(fold=0, epoch=3, train_loss=1.0, dev={"uar": 0.4}),
+        HistoryEntry(fold=1, epoch=1, train_loss=1.0, dev={"uar": 0.1}),
+        HistoryEntry(fold=2, epoch=1, train_loss=1.0, dev={}),
     )
     pruned = trial(0, uar=None, state="pruned", history=history)
-    assert SearchHistory().compute(evidence([pruned])).points[0].objective == pytest.approx(0.3)
+    assert SearchHistory().compute(report_data([pruned]))[0].objective == pytest.approx(0.3)
     finished = trial(0, uar=0.45, history=history)
-    assert SearchHistory().compute(evidence([finished])).points[0].objective == 0.45
+    assert SearchHistory().compute(report_data([finished]))[0].objective == 0.45
 
 
 def test_learning_curves_are_of_the_best_trial_of_each_architecture(
-    trial: MakeTrial, evidence: MakeEvidence, ink: Ink
+    trial: MakeTrial, report_data: MakeReportData, palette: Palette
 ) -> None:
     history = (
-        Epoch(fold=0, epoch=1, train_loss=1.0, dev={"uar": 0.3}),
-        Epoch(fold=0, epoch=2, train_loss=float("nan"), dev={"uar": 0.5}),
-        Epoch(fold=1, epoch=1, train_loss=0.8, dev={}),
+        HistoryEntry(fold=0, epoch=1, train_loss=1.0, dev={"uar": 0.3}),
+        HistoryEntry(fold=0, epoch=2, train_loss=0.9, dev={"uar": 0.5}),
+        HistoryEntry(fold=1, epoch=1, train_loss=0.8, dev={}),
     )
     trials = [
         trial(0, uar=0.4, history=history),
@@ -88,19 +89,19 @@ def test_learning_curves_are_of_the_best_trial_of_each_architecture(
         trial(2, uar=0.7),  # better, but it recorded nothing
         trial(3, uar=0.1, architecture="csa", history=history[:1]),
     ]
-    found = LearningCurvesFigure().compute(evidence(trials))
-    assert [(c.trial, c.fold) for c in found.curves] == [
+    found = LearningCurvesFigure().compute(report_data(trials))
+    assert [(c.trial.name, c.fold) for c in found.curves] == [
         ("moma #1", 0),
         ("moma #1", 1),
         ("csa #3", 0),
     ]
-    assert found.curves[0].train_loss == (1.0, None)
-    assert found.curves[0].dev_uar == (0.3, 0.5)
-    assert found.curves[1].dev_uar == (None,)
+    assert found.curves[0].train_loss == [1.0, 0.9]
+    assert found.curves[0].dev_uar == [0.3, 0.5]
+    assert found.curves[1].dev_uar == [None]
     assert found.omitted == 2
-    assert "moma #1 50.0–50.0 %" in LearningCurvesFigure().draw(found, ink).summary
+    assert "moma #1 50.0–50.0 %" in LearningCurvesFigure().draw(found, palette).summary
     with pytest.raises(NoDataError, match="recorded its epochs"):
-        LearningCurvesFigure().compute(evidence([trial(0)]))
+        LearningCurvesFigure().compute(report_data([trial(0)]))
 
 
 def test_a_trial_is_worth_the_mean_of_the_best_epochs_of_the_folds_it_began(
@@ -108,7 +109,8 @@ def test_a_trial_is_worth_the_mean_of_the_best_epochs_of_the_folds_it_began(
 ) -> None:
     values = [(0, 0.3), (0, 0.2), (0, 0.5), (1, 0.1), (1, 0.4)]
     history = tuple(
-        Epoch(fold=f, epoch=i, train_loss=1.0, dev={"uar": v}) for i, (f, v) in enumerate(values)
+        HistoryEntry(fold=f, epoch=i, train_loss=1.0, dev={"uar": v})
+        for i, (f, v) in enumerate(values)
     )
     curve = reached_curve(trial(3, history=history))
     assert curve is not None
@@ -119,11 +121,11 @@ def test_a_trial_is_worth_the_mean_of_the_best_epochs_of_the_folds_it_began(
 
 
 def test_curves_are_thinned_and_keep_their_ends(
-    trial: MakeTrial, evidence: MakeEvidence, ink: Ink
+    trial: MakeTrial, report_data: MakeReportData, palette: Palette
 ) -> None:
-    def history(count: int, top: float) -> tuple[Epoch, ...]:
+    def history(count: int, top: float) -> tuple[HistoryEntry, ...]:
         return tuple(
-            Epoch(fold=0, epoch=i, train_loss=1.0, dev={"uar": top * (i + 1) / count})
+            HistoryEntry(fold=0, epoch=i, train_loss=1.0, dev={"uar": top * (i + 1) / count})
             for i in range(count)
         )
 
@@ -132,39 +134,39 @@ def test_curves_are_thinned_and_keep_their_ends(
         trial(70 + i, uar=None, state="pruned", history=history(10 + i, 0.2)) for i in range(3)
     ]
     trials.append(trial(80, uar=None, state="failed", history=history(5, 0.9)))
-    found = TrialCurvesFigure().compute(evidence(trials))
+    found = TrialCurvesFigure().compute(report_data(trials))
     assert (found.finished, found.pruned) == (70, 3)
-    finished = [c for c in found.curves if c.state == "complete"]
+    finished = [c for c in found.curves if c.trial.state == "complete"]
     assert len(finished) == 30
-    assert (finished[0].trial, finished[-1].trial) == ("moma #69", "moma #0")
+    assert (finished[0].trial.name, finished[-1].trial.name) == ("moma #69", "moma #0")
     assert all(len(c.steps) == 40 and (c.steps[0], c.steps[-1]) == (1, 100) for c in finished)
     assert found.median_stop == pytest.approx(0.11)
-    drawing = TrialCurvesFigure().draw(found, ink)
+    drawing = TrialCurvesFigure().draw(found, palette)
     assert "within 11 % of the epochs" in drawing.summary
     assert "40 trials of similar values are left out" in drawing.note
     solid, dotted = drawing.panels[0].data
     assert [trace["x"].count(None) for trace in (solid, dotted)] == [30, 3]
     assert sum(size > 0 for size in dotted["marker"]["size"]) == 3
     with pytest.raises(NoDataError, match="recorded its epochs"):
-        TrialCurvesFigure().compute(evidence([trial(0)]))
+        TrialCurvesFigure().compute(report_data([trial(0)]))
 
 
 def test_weights_that_papers_name_are_shown_of_few_trials(
-    trial: MakeTrial, evidence: MakeEvidence, ink: Ink
+    trial: MakeTrial, report_data: MakeReportData, palette: Palette
 ) -> None:
     trials = [
         trial(i, uar=0.3 + 0.1 * i, params={"model.gamma_scale": 0.1 * i, "model.dropout": 0.1 * i})
         for i in range(4)
     ]
-    (effect,) = ParameterEffects().compute(evidence(trials))
+    (effect,) = ParameterEffects().compute(report_data(trials))
     assert effect.parameter == "model.gamma_scale"
-    drawing = ParameterEffects().draw((effect,), ink)
+    drawing = ParameterEffects().draw((effect,), palette)
     assert drawing.panels[0].data[0]["type"] == "scatter"  # four values of four trials: no boxes
     assert drawing.summary.startswith("No parameter is seen")
 
 
 def test_outcomes_count_and_sum_by_architecture(
-    trial: MakeTrial, evidence: MakeEvidence, ink: Ink
+    trial: MakeTrial, report_data: MakeReportData, palette: Palette
 ) -> None:
     trials = [
         trial(0, uar=0.4, seconds=10.0, epochs=5),
@@ -173,18 +175,18 @@ def test_outcomes_count_and_sum_by_architecture(
         trial(3, uar=None, seconds=0.0, epochs=0, state="failed", error="Trace\nout of memory"),
         trial(4, uar=None, seconds=0.0, epochs=0, state="failed", error="out of memory"),
     ]
-    found = TrialOutcomes().compute(evidence(trials))
+    found = TrialOutcomes().compute(report_data(trials))
     complete, pruned, failed = found.rows
     assert (complete.count, complete.epochs, complete.seconds) == (2, 12, 30.0)
     assert (complete.best, complete.median) == (0.6, 0.5)
     assert (pruned.count, pruned.seconds) == (1, 10.0)
     assert (failed.count, failed.best, failed.median) == (2, None, None)
     assert found.errors == (("out of memory", 2),)
-    assert "1 pruned trial used 25.0 % of that time" in TrialOutcomes().draw(found, ink).summary
+    assert "1 pruned trial used 25.0 % of that time" in TrialOutcomes().draw(found, palette).summary
 
 
 def test_totals_are_of_each_architecture_and_of_the_whole_search(
-    trial: MakeTrial, evidence: MakeEvidence, ink: Ink
+    trial: MakeTrial, report_data: MakeReportData, palette: Palette
 ) -> None:
     trials = [
         trial(0, seconds=3600.0, epochs=10),
@@ -192,38 +194,38 @@ def test_totals_are_of_each_architecture_and_of_the_whole_search(
         trial(2, seconds=600.0, epochs=1, state="failed", uar=None),
         trial(3, seconds=1200.0, epochs=5, architecture="csa"),
     ]
-    found = TrialOutcomes().compute(evidence(trials))
+    found = TrialOutcomes().compute(report_data(trials))
     moma, csa, whole = found.totals
     assert (moma.architecture, moma.count, moma.seconds, moma.epochs) == ("moma", 3, 6000.0, 15)
     assert (moma.pruned, moma.failed) == (0.3, 0.1)
     assert (csa.seconds, csa.pruned) == (1200.0, 0.0)
     assert (whole.architecture, whole.count, whole.seconds) == ("all", 4, 7200.0)
     assert (whole.epochs, whole.pruned) == (20, 0.25)
-    table = TrialOutcomes().draw(found, ink).tables[1]
+    table = TrialOutcomes().draw(found, palette).tables[1]
     assert table.shown()[-1] == ["all", "4", "2.00", "20", "25.0", "8.3"]
-    alone = TrialOutcomes().compute(evidence(trials[:3]))
+    alone = TrialOutcomes().compute(report_data(trials[:3]))
     assert [total.architecture for total in alone.totals] == ["moma"]
 
 
 def test_cost_leaves_out_trials_that_never_trained(
-    trial: MakeTrial, evidence: MakeEvidence, ink: Ink
+    trial: MakeTrial, report_data: MakeReportData, palette: Palette
 ) -> None:
     trials = [trial(0, seconds=90.0), trial(1, seconds=0.0), trial(2, seconds=30.0)]
-    found = Cost().compute(evidence(trials))
+    found = Cost().compute(report_data(trials))
     assert [c.seconds for c in found] == [90.0, 30.0]
-    summary = Cost().draw(found, ink).summary
+    summary = Cost().draw(found, palette).summary
     assert "moma 1 min" in summary
     assert "moma #0 with 1 min 30 s" in summary
 
 
 def test_every_trial_has_a_line_with_all_that_it_cost(
-    trial: MakeTrial, evidence: MakeEvidence, ink: Ink
+    trial: MakeTrial, report_data: MakeReportData, palette: Palette
 ) -> None:
     trials = [
         trial(0, seconds=90.0, epochs=4, num_parameters=12345, peak_memory_mb=1500.4),
         trial(1, seconds=1.0, epochs=0, uar=None, state="failed", num_parameters=None),
     ]
-    (table,) = Cost().draw(Cost().compute(evidence(trials)), ink).tables
+    (table,) = Cost().draw(Cost().compute(report_data(trials)), palette).tables
     assert table.sortable
     assert table.rows[0] == ["moma #0", "complete", 0.5, 90.0, 4, 22.5, 12345, 1500.4]
     assert table.shown() == [
@@ -234,7 +236,7 @@ def test_every_trial_has_a_line_with_all_that_it_cost(
 
 
 def test_size_front_keeps_what_no_smaller_trial_beats(
-    trial: MakeTrial, evidence: MakeEvidence
+    trial: MakeTrial, report_data: MakeReportData
 ) -> None:
     trials = [
         trial(0, uar=0.5, num_parameters=100),
@@ -243,15 +245,15 @@ def test_size_front_keeps_what_no_smaller_trial_beats(
         trial(3, uar=0.6, num_parameters=300),
         trial(4, uar=0.9, num_parameters=None),
     ]
-    found = SizeTradeoff().compute(evidence(trials))
+    found = SizeTradeoff().compute(report_data(trials))
     assert [p.trial for p in found if p.undominated] == ["moma #0", "moma #2"]
     assert len(found) == 4
     with pytest.raises(NoDataError, match="fewer than two"):
-        SizeTradeoff().compute(evidence(trials[:1]))
+        SizeTradeoff().compute(report_data(trials[:1]))
 
 
 def test_context_length_takes_best_and_mean_by_length(
-    trial: MakeTrial, evidence: MakeEvidence
+    trial: MakeTrial, report_data: MakeReportData
 ) -> None:
     trials = [
         trial(0, uar=0.5, architecture="csa", paper=True),  # the paper's 30 frames
@@ -260,17 +262,17 @@ def test_context_length_takes_best_and_mean_by_length(
         trial(3, uar=0.9, architecture="csa"),  # does not say
         trial(4, uar=0.9, params={"model.context_frames": 60}),  # not csa
     ]
-    short, long = ContextLength().compute(evidence(trials))
+    short, long = ContextLength().compute(report_data(trials))
     assert (short.frames, short.trials, short.best, short.mean) == (30, 2, 0.5, 0.4)
     assert (long.frames, long.trials, long.best, long.mean) == (60, 1, 0.2, 0.2)
     with pytest.raises(NoDataError, match="do not vary the context length"):
-        ContextLength().compute(evidence(trials[:2]))
+        ContextLength().compute(report_data(trials[:2]))
     with pytest.raises(NoDataError, match="no finished trial of csa"):
-        ContextLength().compute(evidence([trial(0)]))
+        ContextLength().compute(report_data([trial(0)]))
 
 
 def test_parallel_coordinates_place_values_on_their_axes(
-    trial: MakeTrial, evidence: MakeEvidence
+    trial: MakeTrial, report_data: MakeReportData
 ) -> None:
     params: list[dict[str, Any]] = [
         {"training.learning_rate": 1e-4, "model.hidden_dim": 32, "training.optimizer": "adam"},
@@ -281,7 +283,7 @@ def test_parallel_coordinates_place_values_on_their_axes(
         trial(i, uar=u, params=p)
         for i, (u, p) in enumerate(zip((0.2, 0.3, 0.4), params, strict=True))
     ]
-    (bundle,) = ParallelCoordinates().compute(evidence(trials))
+    (bundle,) = ParallelCoordinates().compute(report_data(trials))
     names = [axis.name for axis in bundle.axes]
     assert names[-1] == "dev UAR (%)"
     rate, hidden = names.index("training.learning_rate"), names.index("model.hidden_dim")
@@ -295,11 +297,11 @@ def test_parallel_coordinates_place_values_on_their_axes(
 
 
 def test_parallel_coordinates_need_something_varied(
-    trial: MakeTrial, evidence: MakeEvidence
+    trial: MakeTrial, report_data: MakeReportData
 ) -> None:
     trials = [trial(i, params={"model.hidden_dim": 32}) for i in range(5)]
     with pytest.raises(NoDataError, match="two varied parameters"):
-        ParallelCoordinates().compute(evidence(trials))
+        ParallelCoordinates().compute(report_data(trials))
 
 
 def test_importance_finds_the_parameter_that_decides() -> None:
@@ -315,21 +317,21 @@ def test_importance_finds_the_parameter_that_decides() -> None:
 
 
 def test_importance_is_not_shown_for_noise(
-    trial: MakeTrial, evidence: MakeEvidence, ink: Ink
+    trial: MakeTrial, report_data: MakeReportData, palette: Palette
 ) -> None:
     rng = np.random.default_rng(1)
     trials = [
         trial(i, uar=float(rng.uniform()), params={"model.hidden_dim": int(rng.integers(9))})
         for i in range(40)
     ]
-    found = ParameterImportance().compute(evidence(trials))
+    found = ParameterImportance().compute(report_data(trials))
     assert found.architectures[0].r2 < 0.1
     assert found.architectures[0].importances == ()
-    drawing = ParameterImportance().draw(found, ink)
+    drawing = ParameterImportance().draw(found, palette)
     assert "does not predict dev UAR" in drawing.summary
     assert list(drawing.panels) == []
     with pytest.raises(NoDataError, match=r"at least 20 finished trials .* moma \(19\)"):
-        ParameterImportance().compute(evidence(trials[:19]))
+        ParameterImportance().compute(report_data(trials[:19]))
 
 
 def test_omega_squared_by_hand() -> None:
@@ -341,7 +343,7 @@ def test_omega_squared_by_hand() -> None:
 
 
 def test_effects_are_ordered_by_what_they_explain_within_architectures(
-    trial: MakeTrial, evidence: MakeEvidence, ink: Ink
+    trial: MakeTrial, report_data: MakeReportData, palette: Palette
 ) -> None:
     trials = []
     for i in range(16):
@@ -355,10 +357,10 @@ def test_effects_are_ordered_by_what_they_explain_within_architectures(
                 params={"model.useful": useful, "model.useless": useless},
             )
         )
-    first, second = ParameterEffects().compute(evidence(trials))
+    first, second = ParameterEffects().compute(report_data(trials))
     assert (first.parameter, second.parameter) == ("model.useful", "model.useless")
     assert first.explained == pytest.approx(1.0)
     assert second.explained == 0.0
-    assert "model.useful goes most" in ParameterEffects().draw((first, second), ink).summary
+    assert "model.useful goes most" in ParameterEffects().draw((first, second), palette).summary
     with pytest.raises(NoDataError, match="at least 8 are needed"):
-        ParameterEffects().compute(evidence(trials[:7]))
+        ParameterEffects().compute(report_data(trials[:7]))

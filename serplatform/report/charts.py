@@ -1,0 +1,405 @@
+"""What figures draw with: traces, axes, reference lines, panels and tables.
+
+Traces and axes are Plotly's JSON, colours are tokens of the page (see
+:mod:`serplatform.report.figures.base`). Keywords that a trace or an axis does not name are
+Plotly's own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from serplatform.report.figures.base import Cell, Panel, Spec, Table, cell_text
+from serplatform.report.wording import short
+from serplatform.statistics.bootstrap import Interval
+
+#: An axis of names: nothing but them.
+BARE: Spec = {"showgrid": False, "zeroline": False}
+DOTTED: Spec = {"color": "@muted", "dash": "dot", "width": 1}
+#: Fractions are drawn in percent.
+PERCENT = 100.0
+
+
+def percents(values: Iterable[float | None]) -> list[float | None]:
+    """Fractions in percent; None stays."""
+    return [None if value is None else PERCENT * value for value in values]
+
+
+def stroke(color: str, **more: Any) -> Spec:
+    """How a line is drawn: its ``width`` in pixels, ``dash`` and ``shape``."""
+    return {"color": color, **more}
+
+
+def marker(
+    color: str | None,
+    symbol: str | Sequence[str],
+    size: float | Sequence[float],
+    *,
+    edge: float | None = None,
+) -> Spec:
+    """How points are drawn, each or all; ``edge`` is the width of their outline in pixels.
+
+    Without a colour they take their line's.
+    """
+    found: Spec = {"symbol": symbol, "size": size}
+    colours = {} if color is None else {"color": color}
+    outline = {} if edge is None else {"line": {"width": edge, **colours}}
+    return {**found, **colours, **outline}
+
+
+def _trace(kind: str, name: str, texts: Iterable[Any] | None, hover: str | None) -> Spec:
+    trace: Spec = {"type": kind, "name": name}
+    if texts is not None:
+        trace["text"] = list(texts)
+    if hover is None:
+        trace["hoverinfo"] = "skip"
+    elif hover:
+        trace["hovertemplate"] = hover
+    return trace
+
+
+def points(
+    name: str,
+    x: Iterable[Any],
+    y: Iterable[Any],
+    marker: Spec,
+    *,
+    texts: Iterable[Any] | None = None,
+    hover: str | None = "",
+) -> Spec:
+    """Markers alone; ``hover`` is Plotly's template, None for points that say nothing."""
+    found = _trace("scatter", name, texts, hover)
+    return {**found, "mode": "markers", "x": list(x), "y": list(y), "marker": marker}
+
+
+def line(
+    name: str,
+    x: Iterable[Any],
+    y: Iterable[Any],
+    stroke: Spec,
+    *,
+    marker: Spec | None = None,
+    texts: Iterable[Any] | None = None,
+    hover: str | None = "",
+    **more: Any,
+) -> Spec:
+    """A line, with markers where one is given."""
+    found = _trace("scatter", name, texts, hover)
+    found |= {"x": list(x), "y": list(y), "line": stroke, **more}
+    if marker is None:
+        return {**found, "mode": "lines"}
+    return {**found, "mode": "lines+markers", "marker": marker}
+
+
+def steps(name: str, x: Iterable[Any], y: Iterable[Any], **stroke: Any) -> Spec:
+    """The best so far: a line in steps that says nothing when pointed at."""
+    return line(name, x, y, {"shape": "hv", "color": "@ink", **stroke}, hover=None)
+
+
+def boxes(
+    name: str,
+    x: Iterable[Any],
+    y: Iterable[Any] | None,
+    marker: Spec,
+    texts: Iterable[Any],
+    hover: str,
+) -> Spec:
+    """Boxes that show each of their values; without ``y`` one box along x."""
+    found = _trace("box", name, texts, hover)
+    if y is not None:
+        found["y"] = list(y)
+    return {
+        **found,
+        "x": list(x),
+        "boxpoints": "all",
+        "jitter": 0.4,
+        "pointpos": 0,
+        "fillcolor": "rgba(0,0,0,0)",
+        "line": {"width": 1, "color": marker["color"]},
+        "marker": marker,
+    }
+
+
+def bars(names: Sequence[str], values: Sequence[float], stds: Sequence[float], color: str) -> Spec:
+    """Horizontal bars with ± one standard deviation each."""
+    return {
+        "type": "bar",
+        "orientation": "h",
+        "y": list(names),
+        "x": list(values),
+        "error_x": {
+            "type": "data",
+            "array": list(stds),
+            "color": "@ink",
+            "thickness": 1,
+            "width": 3,
+        },
+        "marker": {"color": color},
+        "hovertemplate": "%{y}: %{x:.3f}<extra></extra>",
+    }
+
+
+def interval_points(
+    name: str,
+    found: Sequence[Interval],
+    rows: Iterable[float],
+    marker: Spec,
+    *,
+    texts: Iterable[Any] | None = None,
+    hover: str = "",
+    scale: float = PERCENT,
+    widest: float = math.inf,
+) -> Spec:
+    """Values along x with bars to the ends of their intervals, each on its row.
+
+    Args:
+        found: one per point; without an interval there is no bar.
+        rows: places on the y axis.
+        marker: of the points; the bars take its colour.
+        scale: of the axis.
+        widest: values beyond are drawn there.
+    """
+
+    def reach(value: float, end: float | None, sign: int) -> float:
+        if end is None or not math.isfinite(end):
+            return 0.0
+        return scale * max(0.0, sign * (min(end, widest) - min(value, widest)))
+
+    x = [scale * min(interval.value, widest) for interval in found]
+    whiskers = {
+        "type": "data",
+        "symmetric": False,
+        "array": [reach(i.value, i.high, 1) for i in found],
+        "arrayminus": [reach(i.value, i.low, -1) for i in found],
+        "color": marker["color"],
+        "thickness": 2,
+        "width": 0,
+    }
+    return {**points(name, x, rows, marker, texts=texts, hover=hover), "error_x": whiskers}
+
+
+def axis(title: str | Spec = "", names: Sequence[str] | None = None, **more: Any) -> Spec:
+    """An axis with its title; of names, the first at 0 and each a step further."""
+    titled = {"title": {"text": title} if isinstance(title, str) else title} if title else {}
+    named = {} if names is None else {"tickvals": list(range(len(names))), "ticktext": list(names)}
+    return {**titled, **named, **more}
+
+
+def rows_axis(names: Sequence[str], *, limit: int = 28) -> Spec:
+    """A y axis with a row for each name, the first on top; longer names are cut."""
+    ends, texts = [len(names) - 0.4, -0.6], [short(name, limit) for name in names]
+    return axis("", texts, range=ends, automargin=True, zeroline=False)
+
+
+def row_offset(place: int, count: int) -> float:
+    """How far the trace at ``place`` of ``count`` is moved from the middle of a row."""
+    return (place - (count - 1) / 2) * 0.26
+
+
+def vertical(x: float) -> Spec:
+    """A dotted line from the bottom of the plot to its top."""
+    return {"type": "line", "x0": x, "x1": x, "yref": "paper", "y0": 0, "y1": 1, "line": DOTTED}
+
+
+def horizontal(y: float, axis_name: str = "y") -> Spec:
+    """A dotted line from the left of the plot to its right."""
+    across = {"type": "line", "xref": "paper", "x0": 0, "x1": 1}
+    return {**across, "yref": axis_name, "y0": y, "y1": y, "line": DOTTED}
+
+
+def rectangle(
+    x: tuple[float, float], y: tuple[float, float], axis_name: str, *, filled: bool
+) -> Spec:
+    """A span on a track, behind what is drawn there."""
+    return {
+        "type": "rect",
+        "layer": "below",
+        "x0": x[0],
+        "x1": x[1],
+        "yref": axis_name,
+        "y0": y[0],
+        "y1": y[1],
+        "line": {"color": "@rule", "width": 1},
+        "fillcolor": "@series-2" if filled else "@wash",
+        "opacity": 0.35 if filled else 1,
+    }
+
+
+def note(
+    x: float, y: float, text: str, *, color: str = "@ink", size: int = 11, **more: Any
+) -> Spec:
+    """A text in the plot."""
+    font = {"size": size, "color": color}
+    return {"x": x, "y": y, "text": text, "showarrow": False, "font": font, **more}
+
+
+def words(x: Sequence[float], y: float, texts: Sequence[str], axis_name: str, size: int) -> Spec:
+    """Texts along a track."""
+    return {
+        "type": "scatter",
+        "mode": "text",
+        "x": list(x),
+        "y": [y] * len(x),
+        "yaxis": axis_name,
+        "text": list(texts),
+        "textfont": {"size": size, "color": "@ink"},
+        "hoverinfo": "skip",
+        "showlegend": False,
+        "cliponaxis": True,
+    }
+
+
+def picture(cells: Sequence[Sequence[int]], start: float, step: float) -> Spec:
+    """A spectrogram, the lowest band first; the first column's centre is at ``start``."""
+    grid = {"x0": start, "dx": step, "y0": 0, "dy": 1}
+    return {"type": "heatmap", "z": cells, **grid, **_SEQUENTIAL}
+
+
+_SEQUENTIAL = {"colorscale": "@sequential", "showscale": False, "hoverinfo": "skip"}
+
+
+def panel(
+    data: Sequence[Spec],
+    x: Spec | str,
+    y: Spec | str,
+    *,
+    title: str = "",
+    height: int = 360,
+    legend: bool | Spec | None = None,
+    shapes: Sequence[Spec] = (),
+    notes: Sequence[Spec] = (),
+    margin: Mapping[str, int] | None = None,
+    min_width: float = 0,
+    square: bool = False,
+    audio: str = "",
+    **more: Any,
+) -> Panel:
+    """A plot.
+
+    Args:
+        data: traces.
+        x: the axis, or its title; so is ``y``.
+        legend: whether there is one, or Plotly's settings of it; Plotly's choice by default.
+        notes: texts in the plot.
+        margin: pixels at ``l``, ``r``, ``t``, ``b`` where they are not the page's.
+        min_width: pixels below which the plot scrolls sideways.
+        **more: of Plotly's layout, e.g. further axes.
+    """
+    layout: Spec = {
+        "xaxis": axis(x) if isinstance(x, str) else x,
+        "yaxis": axis(y) if isinstance(y, str) else y,
+        **more,
+    }
+    if legend is not None:
+        layout["showlegend" if isinstance(legend, bool) else "legend"] = legend
+    meta: Spec = {"minWidth": min_width} if min_width else {}
+    meta |= {"square": True} if square else {}
+    given = {"shapes": shapes, "annotations": notes, "margin": margin, "meta": meta}
+    layout |= {key: value for key, value in given.items() if value}
+    return Panel(title=title, data=data, layout=layout, height=height, audio=audio)
+
+
+def heat_map(
+    values: Sequence[Sequence[float | None]],
+    texts: Sequence[Sequence[str]],
+    *,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    low: float,
+    high: float,
+    height: int,
+    title: str = "",
+    x: str = "",
+    y: str = "",
+    angle: float | None = None,
+    text_size: int = 11,
+    min_width: int = 0,
+    square: bool = False,
+) -> Panel:
+    """A plot of cells with a text in each; Plotly picks a readable colour for it.
+
+    Args:
+        values: rows from top to bottom, None for an empty cell.
+        texts: the same shape.
+        rows: names of the rows.
+        columns: names of the columns.
+        low: value of the scale's first colour; ``high`` of its last.
+        angle: of the columns' names, degrees.
+    """
+    cells = {
+        "type": "heatmap",
+        "z": [list(row) for row in values],
+        "x": list(range(len(columns))),
+        "y": list(range(len(rows))),
+        "zmin": low,
+        "zmax": high,
+        "xgap": 2,
+        "ygap": 2,
+        "text": [list(row) for row in texts],
+        "texttemplate": "%{text}",
+        "textfont": {"size": text_size},
+        **_SEQUENTIAL,
+    }
+    turned = {} if angle is None else {"tickangle": angle}
+    across = axis(x, [short(name) for name in columns], **turned, **BARE)
+    down = axis(y, [short(name) for name in rows], autorange="reversed", automargin=True, **BARE)
+    return panel(
+        [cells], across, down, title=title, height=height, min_width=min_width, square=square
+    )
+
+
+def class_cells(classes: Sequence[str]) -> Spec:
+    """Settings of a heat map of classes against classes."""
+    size = len(classes)
+    angle, text_size = -40 if size > 4 else 0, 11 if size <= 8 else 9
+    return {"rows": classes, "columns": classes, "angle": angle, "text_size": text_size}
+
+
+def table(
+    caption: str,
+    columns: Sequence[str] | Mapping[str, Callable[[Any], str] | None],
+    rows: Iterable[Sequence[Cell]],
+    *,
+    csv_header: Sequence[str] = (),
+    sortable: bool = False,
+) -> Table:
+    """A table whose page shows the values that its download has.
+
+    Args:
+        caption: what the rows are.
+        columns: names; and for each what makes a text of its values, None for the usual text.
+        rows: values.
+        csv_header: names of the columns in the download, where they are others.
+        sortable: see :class:`Table`.
+    """
+    rows = [list(row) for row in rows]
+    given = columns.values() if isinstance(columns, Mapping) else [None] * len(columns)
+    show = [text or cell_text for text in given]
+    return Table(
+        caption=caption,
+        header=list(columns),
+        rows=rows,
+        display=[[text(cell) for text, cell in zip(show, row, strict=True)] for row in rows],
+        csv_header=csv_header,
+        sortable=sortable,
+    )
+
+
+def matrix_table(
+    caption: str,
+    corner: str,
+    columns: Sequence[str],
+    rows: Sequence[str],
+    values: Iterable[Sequence[Cell]],
+    show: Callable[[Any], str] = cell_text,
+) -> Table:
+    """A table with a name before each row of values."""
+    named = list(zip(rows, values, strict=True))
+    return Table(
+        caption=caption,
+        header=[corner, *columns],
+        rows=[[name, *row] for name, row in named],
+        display=[[name, *map(show, row)] for name, row in named],
+    )
