@@ -22,6 +22,7 @@ ROWS = [
     {"storage"},
     {"plugins"},
     {"statistics", "run_directory", "papers", "stopping"},
+    {"console"},
     {"corpora"},
     {"alignment"},
     {"features"},
@@ -35,6 +36,7 @@ ROWS = [
     {"prediction"},
     {"explanations"},
     {"reproduce"},
+    {"api"},
     {"cli"},
     {"__main__", "testing"},
 ]
@@ -49,7 +51,8 @@ HOMES = {
     "librosa": {"features"},
     "typer": {"cli"},
     "click": {"cli"},
-    "rich": {"cli"},
+    "rich": {"api", "cli"},
+    "pandas": {"api"},
     "plotly": {"report"},
     "jinja2": {"report"},
     "espeakng_loader": {"corpora"},
@@ -164,9 +167,11 @@ def test_nothing_saves_or_loads_a_pickle_with_torch():
                 assert name not in {"torch.save", "torch.load"}, f"{path}:{node.lineno}: {name}"
 
 
-def test_the_package_itself_imports_nothing():
-    source = (PACKAGE / "__init__.py").read_text(encoding="utf-8")
-    assert list(imported(source)) == []
+def test_the_package_itself_imports_nothing_of_ours_until_it_is_asked():
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    outside = [node for node in tree.body if not isinstance(node, ast.If)]  # if TYPE_CHECKING
+    names = {name for node in outside for _, name, _ in imported(ast.unparse(node))}
+    assert names <= {"__future__", "importlib", "inspect", "sys", "types", "typing"}
 
 
 def test_the_command_line_starts_without_heavy_packages():

@@ -182,7 +182,7 @@ def _train(plans: Sequence[ColumnPlan], options: ReproduceOptions, limits: Searc
 
 
 def _train_column(plan: ColumnPlan, options: ReproduceOptions, limits: SearchLimits) -> str:
-    from serplatform.cli.search_display import SearchDisplay
+    from serplatform.api.search_display import SearchDisplay
     from serplatform.distributed.search import search
     from serplatform.reproduce.plan import open_run
     from serplatform.search.trial_list import TrialList, assign_numbers

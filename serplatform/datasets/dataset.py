@@ -122,6 +122,13 @@ class Dataset:
     def __reduce__(self) -> tuple[Callable[[str], Dataset], tuple[str]]:
         return Dataset.open, (self.address,)
 
+    def __repr__(self) -> str:
+        speakers = len(self.meta["counts"]["by_speaker"])
+        return (
+            f"Dataset({self.address!r}): {self.meta['title']}, {len(self)} utterances of "
+            f"{speakers} speakers; {', '.join(self.classes)}; {', '.join(self.feature_names)}"
+        )
+
     def __len__(self) -> int:
         return self.utterances.num_rows
 

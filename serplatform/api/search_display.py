@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from serplatform import console
 from serplatform.artifacts.trial import TrialRecord
-from serplatform.cli.output import format_duration, is_live
+from serplatform.console import format_duration
 from serplatform.metrics import HIGHER_IS_BETTER
+from serplatform.search.study import Suggestion
 
 if TYPE_CHECKING:
     from serplatform.training.trial import TrialReport
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 PLAIN_INTERVAL = 15.0
 
 
-def _name(suggestion: Any) -> str:
+def _name(suggestion: Suggestion) -> str:
     """What a trial is called: its label, where it has one."""
     return suggestion.label or suggestion.architecture
 
@@ -47,27 +49,25 @@ class SearchDisplay:
         objective: str,
         live: bool | None = None,
     ) -> None:
-        self._console = Console(stderr=True)
-        self._is_live = is_live() if live is None else live
+        self._live: Live | None = None
+        if console.is_live() if live is None else live:
+            self._live = Live(
+                console=Console(stderr=True), get_renderable=self._render, refresh_per_second=4
+            )
         self._budget = budget
         self._deadline = deadline
         self._objective = objective
-        self._running: dict[int, tuple[Any, TrialReport | None]] = {}
+        self._running: dict[int, tuple[Suggestion, TrialReport | None]] = {}
         self._counts = {"complete": 0, "pruned": 0, "failed": 0}
         self._best: tuple[float, int] | None = None
         self._ended_here = 0
-        self._begun = time.monotonic()
-        self._last_line = self._begun
+        self._begun = self._last_line = time.monotonic()
         self._sign = 1.0 if HIGHER_IS_BETTER.get(objective, True) else -1.0
-        self._live: Live | None = None
         for record in records.values():
             self._count(record)
 
     def __enter__(self) -> SearchDisplay:
-        if self._is_live:
-            self._live = Live(
-                console=self._console, get_renderable=self._render, refresh_per_second=4
-            )
+        if self._live is not None:
             self._live.start()
         return self
 
@@ -77,32 +77,28 @@ class SearchDisplay:
 
     # -- what happens
 
-    def trial_started(self, suggestion: Any) -> None:
+    def trial_started(self, suggestion: Suggestion) -> None:
         """See ``SearchObserver``."""
         self._running[suggestion.number] = (suggestion, None)
-        if not self._is_live:
+        if self._live is None:
             how = " (the paper's configuration)" if suggestion.paper else ""
             how += " (resumed)" if suggestion.resumed else ""
-            self._line(f"trial {suggestion.number} {_name(suggestion)} started{how}")
+            self._tell(f"trial {suggestion.number} {_name(suggestion)} started{how}")
 
-    def trial_progressed(self, suggestion: Any, report: TrialReport) -> None:
+    def trial_progressed(self, suggestion: Suggestion, report: TrialReport) -> None:
         """See ``SearchObserver``."""
         self._running[suggestion.number] = (suggestion, report)
-        if not self._is_live and time.monotonic() - self._last_line > PLAIN_INTERVAL:
+        if self._live is None and time.monotonic() - self._last_line > PLAIN_INTERVAL:
             where = ", ".join(
                 f"{number} fold {r.fold + 1}/{r.num_folds} epoch {r.epoch}"
                 for number, (_, r) in sorted(self._running.items())
                 if r is not None
             )
-            self._line(f"running: {where}")
+            self._tell(f"running: {where}")
 
-    def trial_retried(self, suggestion: Any, error: str) -> None:
+    def trial_retried(self, suggestion: Suggestion, error: str) -> None:
         """See ``SearchObserver``."""
-        what = f"trial {suggestion.number} {_name(suggestion)} is tried again: {error}"
-        if self._live is not None:
-            self._live.console.print(Text(what))
-        else:
-            self._line(what)
+        self._tell(f"trial {suggestion.number} {_name(suggestion)} is tried again: {error}")
 
     def trial_ended(self, record: TrialRecord) -> None:
         """See ``SearchObserver``."""
@@ -117,10 +113,7 @@ class SearchDisplay:
         elif record["state"] == "failed":
             what += f": {record['error']}"
         what += f"  ({record['epochs']} epochs, {format_duration(record['seconds'])})"
-        if self._live is not None:
-            self._live.console.print(Text(what))
-        else:
-            self._line(f"{what}  |  {self._summary()}")
+        self._tell(what if self._live is not None else f"{what}  |  {self._summary()}")
 
     # -- what is shown
 
@@ -140,25 +133,24 @@ class SearchDisplay:
             parts.append(f"failed {failed}")
         if self._best is not None:
             parts.append(f"best {self._best[0]:.4f} (trial {self._best[1]})")
-        left = self._time_left()
-        if left is not None:
-            parts.append(f"about {format_duration(left)} left")
-        return ", ".join(parts)
-
-    def _time_left(self) -> float | None:
         estimates = []
         if self._deadline is not None:
             estimates.append(max(0.0, self._deadline - time.monotonic()))
         if self._budget is not None and self._ended_here:
             left = self._budget - sum(self._counts.values())
             estimates.append(left * (time.monotonic() - self._begun) / self._ended_here)
-        return min(estimates, default=None)
+        if estimates:
+            parts.append(f"about {format_duration(min(estimates))} left")
+        return ", ".join(parts)
 
-    def _line(self, text: str) -> None:
+    def _tell(self, text: str) -> None:
+        """One line: above the live table, or with the time so far."""
+        if self._live is not None:
+            self._live.console.print(Text(text))
+            return
         self._last_line = time.monotonic()
         elapsed = int(self._last_line - self._begun)
-        stamp = f"[{elapsed // 60:02d}:{elapsed % 60:02d}]"
-        self._console.print(Text(f"{stamp} {text}"), soft_wrap=True)
+        console.progress(f"[{elapsed // 60:02d}:{elapsed % 60:02d}] {text}")
 
     def _render(self) -> Group:
         table = Table(box=None, pad_edge=False, header_style="bold")
@@ -167,16 +159,10 @@ class SearchDisplay:
         for number, (suggestion, report) in sorted(self._running.items()):
             note = "paper's configuration" if suggestion.paper else ""
             note += " resumed" if suggestion.resumed else ""
-            if report is None:
-                table.add_row(str(number), _name(suggestion), "", "", "", note)
-            else:
-                table.add_row(
-                    str(number),
-                    _name(suggestion),
-                    f"{report.fold + 1}/{report.num_folds}",
-                    str(report.epoch),
-                    f"{report.objective:.4f}",
-                    note,
-                )
+            where = ("", "", "")
+            if report is not None:
+                fold = f"{report.fold + 1}/{report.num_folds}"
+                where = (fold, str(report.epoch), f"{report.objective:.4f}")
+            table.add_row(str(number), _name(suggestion), *where, note)
         elapsed = format_duration(time.monotonic() - self._begun)
         return Group(Text(f"{self._summary()}; {elapsed} so far", style="bold"), table)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from serplatform.api.explain_at_end import explain_at_end
 from serplatform.artifacts.files import read_json
-from serplatform.cli.explain_at_end import explain_at_end
 from serplatform.explanations import explain_run as explain_module
 from serplatform.explanations.explain_run import explain_run
 from tests.support.audio_run import AudioRun, make_audio_run

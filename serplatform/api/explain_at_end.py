@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from serplatform.cli.output import say
+from serplatform.console import say
 from serplatform.errors import ArtifactError, SerplatformError
 
 if TYPE_CHECKING:
