@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from serplatform.corpora.base import CORPORA, Corpus, Manifest, RejectedUtterance, Utterance
-from serplatform.corpora.paths import PathError, PathFinder, without_ending
+from serplatform.corpora.paths import PathFinder, RowError, without_ending
 from serplatform.corpora.table_dialect import read_table
 from serplatform.corpora.times import seconds, span_name
 from serplatform.errors import BadInputError
@@ -305,8 +305,8 @@ def _utterance(
     try:
         path, _ = finder.find(file)
         if not path.is_relative_to(os.path.normpath(finder.root)):
-            raise PathError("its path leaves the database's folder")
-    except PathError as error:
+            raise RowError("its path leaves the database's folder")
+    except RowError as error:
         return RejectedUtterance(_name(key), file, str(error))
     gender = facts.get("gender", key).lower()
     language = facts.get("language", key)

@@ -8,7 +8,6 @@ Shapes: S samples, N frames (samples of every channel), C channels.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ from serplatform.corpora.audio_file import (
     AudioError,
     AudioFile,
     file_problem,
+    once_per_file,
     open_audio,
 )
 from serplatform.corpora.base import first_of
@@ -143,7 +143,7 @@ def read_audio(
     with open_audio(path) as opened:
         rate, frames = opened.rate, opened.frames
         if opened.compressed and (start is not None or end is not None):
-            frames = _frames_held(path, opened.key)
+            frames = _frames_held(path)
         first, count = _stretch(rate, frames, start, end, max_duration)
         judge = _Judge(opened)
         blocks = []
@@ -169,6 +169,7 @@ def read_audio(
         )
 
 
+@once_per_file
 def judge_audio(path: Path) -> Recording:
     """Decode a recording of any length without keeping it, and judge it as a whole.
 
@@ -177,13 +178,6 @@ def judge_audio(path: Path) -> Recording:
     Raises:
         AudioError: with the reason why the recording cannot be used.
     """
-    with open_audio(path) as opened:
-        key = opened.key
-    return _judged(path, key)
-
-
-@functools.lru_cache(maxsize=1024)
-def _judged(path: Path, _key: tuple[int, ...]) -> Recording:
     with open_audio(path) as opened:
         judge = _Judge(opened)
         for block in opened.blocks(0, None, _BLOCK):
@@ -198,26 +192,16 @@ def _judged(path: Path, _key: tuple[int, ...]) -> Recording:
         )
 
 
-def _frames_held(path: Path, key: tuple[int, ...]) -> int:
+@once_per_file
+def _frames_held(path: Path) -> int:
     """Frames of a compressed file; remembered, that its segments do not decode it each time."""
-    found = _counted(path, key)
-    if isinstance(found, str):
-        raise AudioError(found)
-    return found
-
-
-@functools.lru_cache(maxsize=1024)
-def _counted(path: Path, _key: tuple[int, ...]) -> int | str:
-    try:
-        with open_audio(path) as opened:
-            if opened.frames is not None and opened.holds_its_end():
-                return opened.frames
-        with open_audio(path) as opened:
-            held = sum(len(block) for block in opened.blocks(0, None, _BLOCK))
-            opened.check_length(held)
-            return held
-    except AudioError as error:
-        return str(error)
+    with open_audio(path) as opened:
+        if opened.frames is not None and opened.holds_its_end():
+            return opened.frames
+    with open_audio(path) as opened:
+        held = sum(len(block) for block in opened.blocks(0, None, _BLOCK))
+        opened.check_length(held)
+        return held
 
 
 def _stretch(

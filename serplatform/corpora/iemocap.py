@@ -25,6 +25,7 @@ from serplatform.corpora.base import (
     Utterance,
     first_of,
 )
+from serplatform.corpora.text_encoding import decode_text
 from serplatform.errors import BadInputError
 
 _UTTERANCE = re.compile(r"Ses(0[1-5])[FM]_(impro0[1-8][ab]?|script0[1-3]_[1-3]b?)_([FM])\d{3}")
@@ -124,7 +125,7 @@ class _Release:
         self.unaligned: list[str] = []
         self.untranscribed: list[str] = []
         self.resource_forks = 0
-        self.latin1_files = 0
+        self.not_utf8 = 0
         for session in sessions:
             self._scan(session)
 
@@ -142,8 +143,7 @@ class _Release:
             + first_of(self.unaligned, _MOST_NAMED): self.unaligned,
             f"{len(self.untranscribed)} utterances have no transcript: "
             + first_of(self.untranscribed, _MOST_NAMED): self.untranscribed,
-            f"{self.latin1_files} file(s) are not UTF-8 and were read as "
-            "Latin-1": self.latin1_files,
+            f"{self.not_utf8} file(s) are not UTF-8 and were read as Windows-1252": self.not_utf8,
             f"{self.resource_forks} '._' files of macOS are not audio and were "
             "ignored": self.resource_forks,
         }
@@ -181,12 +181,9 @@ class _Release:
         return [path for path in paths if not path.name.startswith(".")]
 
     def _lines(self, path: Path) -> list[str]:
-        content = path.read_bytes()
-        try:
-            return content.decode("utf-8-sig").splitlines()
-        except UnicodeDecodeError:
-            self.latin1_files += 1
-            return content.decode("latin-1").splitlines()
+        text, encoding = decode_text(path.read_bytes())
+        self.not_utf8 += not encoding.startswith("utf")
+        return text.splitlines()
 
     def _reject(self, utterance_id: str, path: Path, reason: str) -> None:
         self.rejections.append(RejectedUtterance(utterance_id, str(path), reason))

@@ -7,20 +7,19 @@ that is never closed, and swallows the rows behind it, is an error with its line
 
 from __future__ import annotations
 
-import codecs
 import csv
 import dataclasses
 import functools
 import io
 import re
 import string
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from serplatform.corpora.paths import AUDIO_ENDINGS
+from serplatform.corpora.text_encoding import composed, decode_text
 from serplatform.errors import BadInputError
 
 _DELIMITERS = (",", "\t", ";", "|")
@@ -40,13 +39,6 @@ _FORMATS = (
     (b"{", f"is JSON; {_PANDAS.format('json')} (lines=True where each line is an object)"),
     (b"[", f"is JSON; {_PANDAS.format('json')}"),
     (b"<", f"is HTML or XML; {_EXPORT}"),
-)
-_MARKS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _BLANKS = string.whitespace + "\xa0\u200b\u2007\u202f\ufeff"
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f]")
@@ -133,25 +125,20 @@ def _decode(path: Path, content: bytes, needs: str) -> tuple[str, list[str]]:
         if content.lstrip().startswith(start):
             raise BadInputError(f"{path}: {what}")
     notes: list[str] = []
-    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
-    if encoding == "utf-8":
-        zeros = [content[start:64:2].count(0) for start in (0, 1)]
-        if max(zeros) > 4 and not min(zeros):
-            encoding = "utf-16-be" if zeros[0] else "utf-16-le"
-            notes.append(f"the table has no mark of its encoding and was read as {encoding}")
     try:
-        text = content.decode(encoding)
+        text, encoding = decode_text(content, "strict")
+        if encoding == "latin-1":
+            content.decode()  # which says where the first byte is that is no UTF-8
     except UnicodeDecodeError as error:
-        undecodable = BadInputError(
-            f"{path}: byte {error.start} is not {encoding.upper()}; save the table as UTF-8 text"
-        )
-        if encoding != "utf-8":
-            raise undecodable from None
-        try:
-            text = content.decode("cp1252")
-        except UnicodeDecodeError:
-            raise undecodable from None
-        line = content.count(b"\n", 0, error.start)
+        raise BadInputError(
+            f"{path}: byte {error.start} is not {error.encoding.upper()}; save the table as UTF-8 "
+            "text"
+        ) from None
+    if encoding.startswith("utf-16-"):
+        notes.append(f"the table has no mark of its encoding and was read as {encoding}")
+    elif encoding == "cp1252":
+        escaped = re.split("[\udc80-\udcff]", content.decode(errors="surrogateescape"), maxsplit=1)
+        line = escaped[0].count("\n")
         notes.append(
             f"the table is not UTF-8 and was read as Windows-1252, line {line + 1} as "
             f"'{text.splitlines()[line].strip()}'; if that is wrong, save it as UTF-8"
@@ -194,7 +181,7 @@ def _header(lines: Sequence[str], known: Callable[[str], bool]) -> tuple[int, st
 
 def _clean(cell: str) -> str:
     """A cell composed, without blanks around it, visible or not, and without Excel's ``="01"``."""
-    cell = unicodedata.normalize("NFC", cell).strip(_BLANKS)
+    cell = composed(cell).strip(_BLANKS)
     return cell[2:-1] if cell.startswith('="') and cell.endswith('"') else cell
 
 

@@ -13,13 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from serplatform.alignment.base import (
-    CORPUS_SOURCE,
-    Aligner,
-    Alignment,
-    AlignmentFailure,
-    align_utterance,
-)
+from serplatform.alignment.base import CORPUS_SOURCE, Aligner, Alignment, AlignmentError
 from serplatform.arrays import FloatArray
 from serplatform.artifacts.dataset import UTTERANCE_SCHEMA
 from serplatform.corpora.audio import (
@@ -143,10 +137,12 @@ def _align(
     content: ShardContent, utterance: Utterance, samples: FloatArray, aligner: Aligner | None
 ) -> None:
     """Add an utterance's spans; where the aligner fails, the corpus's own and the reason."""
-    alignment = align_utterance(aligner, utterance, samples, TARGET_RATE)
-    if isinstance(alignment, AlignmentFailure):
-        content.unaligned.append((utterance.utterance_id, alignment.reason, alignment.detail))
-        alignment = Alignment(spans=utterance.spans, source=CORPUS_SOURCE)
+    alignment = Alignment(spans=utterance.spans, source=CORPUS_SOURCE)
+    try:
+        if aligner is not None:
+            alignment = aligner.align(utterance, samples, TARGET_RATE)
+    except AlignmentError as error:
+        content.unaligned.append((utterance.utterance_id, error.reason, error.detail))
     content.alignment_notes.extend(alignment.notes)
     content.spans.extend(
         {
