@@ -31,13 +31,7 @@ def finish(
     speaker_independent: bool,
     notes: Sequence[str] = (),
 ) -> FoldPlan:
-    """Build the plan.
-
-    Args:
-        selection: the protocol's utterances.
-        folds: positions of each part.
-        speaker_independent: no speaker may be in two parts.
-        notes: of the protocol itself.
+    """Build the plan; ``notes`` are those of the protocol itself.
 
     Raises:
         BadInputError: a part is empty, or a class of a speaker-independent protocol has a
