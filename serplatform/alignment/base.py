@@ -41,9 +41,8 @@ class Alignment:
 class AlignmentError(Exception):
     """An utterance could not be aligned.
 
-    Attributes:
-        reason: what went wrong, in fixed words, so that equal reasons can be counted.
-        detail: the file, line or words at fault.
+    ``reason`` says why in fixed words, so that equal ones can be counted; ``detail`` names the
+    file, line or words at fault.
     """
 
     def __init__(self, reason: str, detail: str = "") -> None:
@@ -104,14 +103,12 @@ def aligner_names() -> list[str]:
 def get_aligner(name: str, directory: str | Path | None = None) -> Aligner | None:
     """Make the aligner called ``name``, once a process; None for ``none``.
 
+    Args:
+        name: a registered source, or ``none``.
+        directory: where the files lie, for sources that read files.
+
     Raises:
         BadInputError: the name is unknown, or the directory is missing or not needed.
-
-    Example:
-        >>> get_aligner("wdseg").name
-        'wdseg'
-        >>> get_aligner("none") is None
-        True
     """
     if name == NONE:
         if directory is not None:

@@ -60,7 +60,6 @@ class FileAligner(Aligner):
             ) from None
 
     def files(self, utterances: Sequence[Utterance]) -> tuple[Path, ...]:
-        """The files that there are; see the base class."""
         wanted = ((utterance, suffix) for utterance in utterances for suffix in self.suffixes)
         return tuple(path for each in wanted for path in self.paths(*each))
 

@@ -1,12 +1,9 @@
 """English words and phones by PocketSphinx: forced alignment, or recognition without a transcript.
 
-The ``pocketsphinx`` wheel carries an English acoustic model, a pronunciation dictionary (CMU)
-and a language model, so nothing is downloaded. Where a transcript is known it is aligned to
-the audio; where there is none, the words are recognized first ("future work" of Lee, Yoon and
-Jung, Interspeech 2020). Phones come from a second pass over the words found, in ARPAbet.
-
-Frames are 10 ms. The front end tracks noise from one utterance to the next, so it is reset
-before each: an utterance's alignment does not depend on what was aligned before.
+The ``pocketsphinx`` wheel carries all models and a dictionary (CMU). Recognition is "future work"
+of Lee, Yoon and Jung, Interspeech 2020. Phones come from a second pass over the words found, in
+ARPAbet. Frames are 10 ms. The front end tracks noise from one utterance to the next, so it is
+reset before each.
 """
 
 from __future__ import annotations
@@ -62,12 +59,7 @@ _VOICELESS = frozenset({"P", "T", "K", "F", "TH"})
 
 
 def is_english(language: str) -> bool:
-    """Whether a language is English, by name or by code.
-
-    Example:
-        >>> [is_english(x) for x in ("en", "en-US", "eng", "English", "pl", "German")]
-        [True, True, True, True, False, False]
-    """
+    """Whether a language is English, by name or by code (``en-US``)."""
     return language.strip().lower().replace("_", "-").split("-")[0] in ("en", "eng", "english")
 
 

@@ -137,12 +137,7 @@ def _plain_name(name: str) -> str:
 
 
 def _read_name(name: str) -> tuple[str, str]:
-    """What a tier is called, and the rest of its name: the speaker.
-
-    Example:
-        >>> _read_name("Anna B - words"), _read_name("ORT-MAU"), _read_name("comments")
-        (('words', 'anna b'), ('ort mau', ''), ('', 'comments'))
-    """
+    """What a tier is called (``words`` of ``Anna B - words``), and the speaker's name."""
     plain = _plain_name(name)
     for known in _NAMES:
         if f" {plain}".endswith(f" {known}"):
@@ -194,8 +189,7 @@ def _read_words(
 def _is_of_file(path: Path, utterance: Utterance, beyond: float) -> bool:
     """Whether times count from the start of the audio file rather than of the utterance.
 
-    They do where the TextGrid has the file's name and not the utterance's; where both have the
-    same, where it goes on for ``beyond`` seconds after the utterance's length.
+    So where the TextGrid has the file's name and not the utterance's, or goes on for ``beyond`` s.
     """
     stem = composed(path.stem)
     part = (utterance.start, utterance.end) != (None, None)

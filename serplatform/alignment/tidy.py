@@ -22,11 +22,7 @@ FAIL_NO_WORDS = "no words in the alignment"
 
 
 def tidy_tier(spans: Sequence[Span], duration: float) -> tuple[tuple[Span, ...], tuple[str, ...]]:
-    """Order one tier, cut overlaps and clip it to the audio.
-
-    Args:
-        spans: of one tier, specials (silence, fillers) included.
-        duration: of the utterance, seconds.
+    """Order one tier, cut overlaps and clip it to the audio, ``duration`` seconds long.
 
     Returns:
         The spans, and what was repaired.

@@ -77,11 +77,9 @@ class AudformatDatabase(Corpus):
     }
 
     def root(self, source: Path) -> Path:
-        """The folder of the header; see the base class."""
         return _header_path(source).parent
 
     def scan(self, source: Path) -> Manifest:
-        """Read header and tables; see the base class."""
         path = _header_path(source)
         header = _read_header(path)
         root = path.parent

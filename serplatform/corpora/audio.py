@@ -88,11 +88,7 @@ class Audio:
 class Recording:
     """A whole recording that has been decoded once and can be used.
 
-    Attributes:
-        path: of the file.
-        floor_db: what does not exceed this is not heard.
-        channel: that is read alone; None: the mean of all.
-        notes: what was odd about the file, and how it was taken.
+    What does not exceed ``floor_db`` is not heard; ``channel`` is read alone (None: the mean).
     """
 
     path: Path
@@ -233,12 +229,7 @@ def _too_long(seconds: str, limit: float) -> str:
 
 
 def summarize_notes(noted: Iterable[tuple[str, str]]) -> list[str]:
-    """One sentence per note, with the recordings that it is about.
-
-    Example:
-        >>> summarize_notes([("is odd", "a.wav"), ("is odd", "b.wav")])
-        ['a.wav, b.wav: is odd']
-    """
+    """One sentence per note, with the recordings that it is about: of (note, name)."""
     names: dict[str, list[str]] = {}
     for note, name in noted:
         names.setdefault(note, []).append(name)
@@ -253,11 +244,7 @@ def _mono(block: FloatArray, channel: int | None) -> FloatArray:
 
 
 class _Judge:
-    """Collects, block by block, what decides whether decoded samples can be used.
-
-    Attributes:
-        frames: N so far.
-    """
+    """Collects, block by block, what decides whether decoded samples can be used."""
 
     def __init__(self, opened: AudioFile) -> None:
         self._stream = opened.stream
@@ -279,11 +266,7 @@ class _Judge:
         return f" in samples of 8 bits ({self._stream.subtype_info})" if kept else ""
 
     def add(self, block: FloatArray) -> FloatArray:
-        """Take (N, C); returns the mean of the channels, (N,).
-
-        Raises:
-            AudioError: samples are not numbers.
-        """
+        """Take (N, C), return the channels' mean, (N,). AudioError: samples are no numbers."""
         peak = float(max(block.max(), -block.min()))
         if not np.isfinite(peak):
             bad = int(np.flatnonzero(~np.isfinite(block).all(axis=1))[0])
@@ -312,11 +295,7 @@ class _Judge:
         return mono
 
     def channel(self) -> int | None:
-        """The channel to be read alone; None: the mean of all.
-
-        Raises:
-            AudioError: the samples are too few, too large, constant or not heard.
-        """
+        """The channel to be read alone (None: the mean of all); an AudioError if it is unusable."""
         if not self.frames:
             raise AudioError(EMPTY)
         if self._peak > _LARGEST:
@@ -365,51 +344,27 @@ def _step_powers(values: FloatArray, step: int) -> FloatArray:
 
 
 def is_audible(samples: FloatArray, floor_db: float = FLOOR_DB) -> bool:
-    """Whether anything in (S,) samples at :data:`TARGET_RATE` exceeds a level.
-
-    Example:
-        >>> is_audible(np.full(16_000, 0.1, np.float32))
-        False
-    """
+    """Whether anything in (S,) samples at :data:`TARGET_RATE` exceeds a level."""
     powers = _step_powers(samples[None], round(_STEP * TARGET_RATE))
     return _db(float(powers.max())) > floor_db
 
 
 def audio_hash(samples: FloatArray) -> str:
-    """Hash of the samples rounded to 16 bits: equal for the same recording in another container.
-
-    Args:
-        samples: (S,), at :data:`TARGET_RATE`.
-
-    Example:
-        >>> audio_hash(np.zeros(3, np.float32)) == audio_hash(np.full(3, 1e-6, np.float32))
-        True
-    """
+    """Hash of (S,) samples at 16 bits: equal for the same recording in another container."""
     rounded = np.clip(np.rint(samples * np.float32(32768.0)), -32768, 32767).astype("<i2")
     return hashlib.sha256(rounded).hexdigest()[:32]
 
 
 def level_db(samples: FloatArray) -> float:
-    """Root mean square in decibels relative to full scale (dBFS).
-
-    Example:
-        >>> round(level_db(np.full(100, 0.1, np.float32)), 3)
-        -20.0
-    """
+    """Root mean square in decibels relative to full scale (dBFS)."""
     return _db(float(np.dot(samples, samples)) / len(samples))
 
 
 def speech_bounds(samples: FloatArray) -> tuple[float, float]:
-    """Where speech begins and ends, by energy.
+    """Where speech begins and ends, in seconds from the start of (S,) samples, by energy.
 
     From the first to the last 50 ms frame that is at most 30 dB below the loudest one, and
     50 ms more at each end.
-
-    Args:
-        samples: (S,), at :data:`TARGET_RATE`.
-
-    Returns:
-        Seconds from the start of the samples.
 
     Example:
         >>> tone = np.r_[np.zeros(16_000), np.ones(16_000), np.zeros(16_000)].astype(np.float32)

@@ -81,13 +81,8 @@ class AudioError(BadInputError):
 class AudioFile:
     """An open recording.
 
-    Attributes:
-        stream: of libsndfile.
-        rate: in hertz.
-        frames: N that the container tells of and holds; None: only decoding tells.
-        compressed: its samples are counted only by decoding them.
-        notes: what was odd, and how it was taken.
-        at: the frame that is decoded next.
+    ``frames``: N that the container tells of and holds; None: only decoding tells.
+    ``compressed``: they are counted only by decoding. ``at``: the frame that is decoded next.
     """
 
     stream: Any
@@ -100,12 +95,9 @@ class AudioFile:
     def blocks(
         self, first: int, count: int | None, seconds: float = math.inf
     ) -> Iterator[FloatArray]:
-        """Decode (N, C) blocks, each but the last of whole twentieths of a second.
+        """Decode ``count`` frames (None: to the end) from ``first`` on into (N, C) blocks.
 
-        Args:
-            first: frame.
-            count: frames at most; None: to the end.
-            seconds: of a block, at most.
+        Each but the last is of whole twentieths of a second, and of ``seconds`` at most.
 
         Raises:
             AudioError: the file is damaged.
@@ -153,11 +145,7 @@ class AudioFile:
         self.at = first
 
     def check_length(self, held: int) -> None:
-        """Compare the frames that were decoded with those that the container declares.
-
-        Raises:
-            AudioError: it is cut short.
-        """
+        """Raise an AudioError where fewer frames were decoded than the container declares."""
         if self.frames is not None and (self.frames - held) / self.rate > END_TOLERANCE:
             raise _cut_short(self.frames / self.rate, held / self.rate)
 
@@ -348,11 +336,7 @@ def _cut_ogg(raw: int, end: int) -> AudioError:
 
 
 def file_problem(path: Path) -> str | None:
-    """What a file is instead of audio, as far as its first bytes tell; None where they do not.
-
-    Args:
-        path: a file, which need not exist.
-    """
+    """What a file is instead of audio, as far as its first bytes tell; None where they do not."""
     try:
         with _opened(path) as raw:
             return _hint(raw) if os.fstat(raw).st_size else "the file is empty (0 bytes)"
@@ -401,8 +385,8 @@ def _decoder() -> Any:
 class _View:
     """A stretch of a file behind a head of our own, for libsndfile.
 
-    It claims ``shown`` bytes (0: as many as it has), so that decoders that estimate the number
-    of frames by the size of the file do not stop before its end.
+    It claims ``shown`` bytes, so that decoders that estimate the number of frames by the size of
+    the file do not stop before its end.
     """
 
     def __init__(

@@ -164,12 +164,7 @@ class Corpus(ABC):
 
 
 def first_of(names: Sequence[str], most: int) -> str:
-    """The first of some names, and how many more there are.
-
-    Example:
-        >>> first_of(["a", "b", "c"], 2)
-        'a, b and 1 more'
-    """
+    """The first of some names, and how many more there are: ``a, b and 1 more``."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
@@ -179,11 +174,6 @@ def generic_protocol(utterances: Sequence[Utterance]) -> str:
 
     Its own ``fold`` or ``split`` column where every row has one; else five folds of speakers,
     or leave-one-speaker-out below ten of them; else random folds.
-
-    Example:
-        >>> one = Utterance(utterance_id="a", path=Path("a.wav"), speaker_id="s", emotion="sad")
-        >>> generic_protocol([one])
-        'random-kfold:5'
     """
     if utterances and (all(u.fold for u in utterances) or all(u.split for u in utterances)):
         return "column"

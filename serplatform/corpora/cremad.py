@@ -83,7 +83,6 @@ class Cremad(FilenameCorpus):
     def speaker_facts(
         self, source: Path, here: set[str]
     ) -> tuple[dict[str, dict[str, str]], list[str]]:
-        """Sex and age from the table; see the base class."""
         table = next(iter(sorted(source.rglob(_TABLE))), None)
         if table is None:
             return {}, [f"{_TABLE} is not here: sex and age of the actors are unknown"]

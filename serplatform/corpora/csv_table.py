@@ -63,7 +63,6 @@ class CsvTable(Corpus):
         self.allow_outside = allow_outside
 
     def scan(self, source: Path) -> Manifest:
-        """Read the table; see the base class."""
         table = _find_table(source).absolute()
         content = read_table(table, is_name, NEEDS)
         whole = [cells for _, cells in content.records if len(cells) == len(content.header)]

@@ -32,11 +32,7 @@ Progress = Callable[[int, int], None]
 
 
 def archive_url(archive: Archive, url: str | None = None) -> str:
-    """The address to fetch: the one given, the environment's, or the archive's own.
-
-    Raises:
-        BadInputError: it is not an http or https address.
-    """
+    """The address to fetch: the one given, the environment's, or the archive's own."""
     mirror = os.environ.get(archive.variable)
     chosen = url or mirror or archive.url
     if urllib.parse.urlparse(chosen).scheme not in ("http", "https"):
@@ -46,11 +42,7 @@ def archive_url(archive: Archive, url: str | None = None) -> str:
 
 
 def corpus_folder(archive: Archive, folder: str) -> Path:
-    """See that an archive can be unpacked into a folder, which holds nothing else.
-
-    Raises:
-        BadInputError: it cannot, or it does.
-    """
+    """See that an archive can be unpacked into a folder, which holds nothing else."""
     name = re.escape(archive.file)
     kind = Kind(name="this corpus", left=rf"{name}(\.partial)?|{archive.folders}")
     place = check_directory(folder, kind, "DIR")
@@ -67,17 +59,10 @@ def fetch(
     progress: Progress | None = None,
     pause: float = 2.0,
 ) -> Path:
-    """Download an archive, or resume a download that was stopped, and verify it.
+    """Download an archive, or resume a download that was stopped, and verify its checksum.
 
-    Args:
-        archive: what to fetch.
-        folder: takes the archive; what is not whole yet ends in ``.partial``.
-        url: instead of the archive's own.
-        progress: called as bytes arrive.
-        pause: seconds before the second attempt; doubled before each further one.
-
-    Returns:
-        The archive's path, its checksum verified.
+    What is not whole yet ends in ``.partial``. ``progress`` is called as bytes arrive; ``pause``:
+    seconds before the second attempt, doubled before each further one.
 
     Raises:
         BadInputError: the address is wrong.
@@ -150,10 +135,6 @@ def unpack(archive: Path, folder: Path) -> int:
     """Unpack a zip archive; files that are there already, whole, are left as they are.
 
     Nothing is written if any member would leave the folder, or is a link.
-
-    Args:
-        archive: a zip file.
-        folder: takes its contents.
 
     Returns:
         Number of files.

@@ -79,12 +79,6 @@ class Iemocap(Corpus):
     }
 
     def scan(self, source: Path) -> Manifest:
-        """List the labelled utterances; see the base class.
-
-        Raises:
-            BadInputError: the directory is missing or holds no session, or a session lacks
-                its labels or its audio; every such folder is named.
-        """
         sessions = _sessions(source)
         errors = [
             f"{session / part}: no such directory"
@@ -260,12 +254,7 @@ def _sessions(source: Path) -> list[Path]:
 
 
 def _transcripts(lines: Sequence[str]) -> dict[str, str]:
-    """Texts by utterance id: ``Ses01F_impro01_F000 [006.2901-008.2357]: Excuse me.``
-
-    Example:
-        >>> _transcripts(["Ses01F_impro01_F000 [006.2-008.2]: At 5:30.", "F: [BREATHING]"])
-        {'Ses01F_impro01_F000': 'At 5:30.'}
-    """
+    """Texts by utterance id: ``Ses01F_impro01_F000 [006.2901-008.2357]: Excuse me.``"""
     texts: dict[str, str] = {}
     for line in lines:
         head, colon, text = line.partition(":")

@@ -37,9 +37,6 @@ class PathFinder:
     """Finds files below a root however their paths are written; folders are listed once.
 
     Names are compared after Unicode composition: macOS decomposes what it writes.
-
-    Args:
-        root: directory that relative paths start from.
     """
 
     def __init__(self, root: Path) -> None:
@@ -47,10 +44,7 @@ class PathFinder:
         self._folders: dict[str, dict[str, list[str]]] = {}
 
     def find(self, text: str) -> tuple[Path, str]:
-        """The path that a cell means, whether there is such a file or not.
-
-        Returns:
-            The path, and how it had to be read ("backslashes as slashes", …), else "".
+        """The path that a cell means, if it exists or not, and how it had to be read, else "".
 
         Raises:
             RowError: it can be no file here, or a file is there under nearly this name.

@@ -1,8 +1,7 @@
 """A text file to header and rows: encodings, delimiters, quotes, and what is no row.
 
-Every line of the file is accounted for: it belongs to the header, to a record, or is counted
-among those left aside (blank, a comment, the header again). Nothing is lost in silence: a quote
-that is never closed, and swallows the rows behind it, is an error with its line.
+Every line belongs to the header, to a record, or is counted among those left aside. A quote that
+is never closed, and swallows the rows behind it, is an error with its line.
 """
 
 from __future__ import annotations
@@ -46,13 +45,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f]")
 
 @dataclasses.dataclass(frozen=True)
 class TextTable:
-    """A table as it stands in its file.
-
-    Attributes:
-        header: names of columns, as written; "" where there is none.
-        records: line and cells of each; cells are stripped and composed (NFC).
-        notes: sentences on how the file was read.
-    """
+    """A table: names of columns as written, line and cells (NFC) of each record, and notes."""
 
     header: list[str]
     records: list[tuple[int, list[str]]]
@@ -60,12 +53,7 @@ class TextTable:
 
 
 def read_table(path: Path, known: Callable[[str], bool], needs: str) -> TextTable:
-    """Read a table.
-
-    Args:
-        path: the file.
-        known: whether a cell is a column's name; finds delimiter and header.
-        needs: what a table must have, for errors.
+    """Read a table; ``known`` says whether a cell is a column's name, ``needs`` what it must have.
 
     Raises:
         BadInputError: it is no table of text, or a quote in it swallows rows.
@@ -157,8 +145,7 @@ def _decode(path: Path, content: bytes, needs: str) -> tuple[str, list[str]]:
 def _header(lines: Sequence[str], known: Callable[[str], bool]) -> tuple[int, str, str]:
     """Index of the header's line, delimiter and quotation mark.
 
-    The header is the first line that names two columns or more; else the first line that is
-    not blank and no comment.
+    The header is the first line that names two columns, else the first that is no comment.
     """
     first = next(number for number, line in enumerate(lines) if line.strip())
     delimiters: Sequence[str] = _DELIMITERS
@@ -197,9 +184,8 @@ def _swallowing(
 ) -> int:
     """Which line of a record, from 1, opened a quote that swallows rows; 0 where it is fine.
 
-    It does where the lines are no well-formed record of ``width`` cells, or where one of them
-    is itself a row, with delimiters within the quote: as many cells, and no blank after
-    delimiters, as there is in prose.
+    So where the lines are no well-formed record of ``width`` cells, or where one of them is
+    itself a row: as many cells, and no blank after delimiters, as there is in prose.
     """
     try:
         fits = not width or len(_trimmed(row, width)) in (width, width + 1)

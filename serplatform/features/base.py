@@ -72,14 +72,11 @@ class FeatureRegistry(Registry[Callable[[], FeatureExtractor]]):
     def register(
         self, name: str, *, default: bool = False
     ) -> Callable[[Callable[[], FeatureExtractor]], Callable[[], FeatureExtractor]]:
-        """Return a decorator that registers a preset.
+        """Return a decorator that registers a preset, whose extractor bears the same name.
 
         Args:
-            name: of the preset; its extractor bears the same name.
+            name: of the preset.
             default: whether ``prepare`` computes it unless features are named.
-
-        Raises:
-            ValueError: the name is taken.
         """
         if default:
             self._defaults.add(name)

@@ -17,11 +17,7 @@ _BLOCK_FRAMES = 2048
 
 
 class Clip:
-    """Samples with a store of shared intermediate results.
-
-    Args:
-        samples: (S,), float32 mono at ``features.base.SAMPLING_RATE``, full scale 1.
-    """
+    """(S,) samples at ``features.base.SAMPLING_RATE``, and what features derive from them."""
 
     def __init__(self, samples: FloatArray) -> None:
         self.samples = np.ascontiguousarray(samples, dtype=np.float32)
@@ -58,15 +54,8 @@ def power_spectrum(
 ) -> FloatArray:
     """Power of each frame and frequency, without scaling: frame t starts at t·hop_length.
 
-    A periodic Hann window; frames lie wholly within the clip (librosa's ``center=False``), so
-    that frame t covers the samples from t·hop_length to t·hop_length + win_length. A clip
-    shorter than one window is filled up with zeros.
-
-    Args:
-        samples: (S,), float32.
-        n_fft: length of the transform, at least ``win_length``.
-        win_length: in samples.
-        hop_length: in samples.
+    A periodic Hann window; frames lie wholly within the clip (librosa's ``center=False``). A clip
+    shorter than one window is filled up with zeros. Lengths in samples.
 
     Returns:
         (T, F), float32, F = n_fft // 2 + 1.

@@ -158,12 +158,7 @@ def _align(
 
 
 def relative_path(path: Path, root: Path) -> str:
-    """``path`` below ``root`` with forward slashes; as it is when it lies elsewhere.
-
-    Example:
-        >>> relative_path(Path("/corpus/a/b.wav"), Path("/corpus"))
-        'a/b.wav'
-    """
+    """``path`` below ``root`` with forward slashes; the absolute path when it lies elsewhere."""
     absolute, base = Path(os.path.abspath(path)), Path(os.path.abspath(root))
     if absolute.is_relative_to(base):
         return absolute.relative_to(base).as_posix()

@@ -38,7 +38,6 @@ class WindowMeans(FeatureExtractor):
     num_bands: ClassVar[int]
 
     def extract(self, samples: FloatArray) -> FloatArray:
-        """See the base class."""
         return self.extract_clip(Clip(samples))
 
     def extract_clip(self, clip: Clip) -> FloatArray:
@@ -68,10 +67,6 @@ class WindowMeans(FeatureExtractor):
 class MfccWindows(WindowMeans):
     """Mean over the MFCC frames that lie wholly within each window.
 
-    Args:
-        name: of the preset.
-        config: of the frames.
-
     Example:
         >>> windows = mfcc_40_window()
         >>> [len(windows.extract(np.zeros(n, dtype=np.float32))) for n in (8000, 32000, 63999)]
@@ -87,7 +82,6 @@ class MfccWindows(WindowMeans):
         self.num_bands = config.n_mels  # type: ignore[misc]
 
     def means(self, clip: Clip, count: int) -> list[FloatArray]:
-        """See the base class."""
         c = self.frames.config
         frames = self.frames.extract_clip(clip)
         per_window = num_frames(_WINDOW, win_length=c.win_length, hop_length=c.hop_length)
@@ -97,7 +91,6 @@ class MfccWindows(WindowMeans):
         ]
 
     def spec(self) -> dict[str, Any]:
-        """Everything that determines the values."""
         return {**self.frames.spec(), "kind": "mfcc_windows", **super().spec()}
 
 
@@ -107,15 +100,6 @@ class LibrosaMfccWindows(WindowMeans):
     The defaults are 2048-point transforms every 512 samples, 128 bands, and levels cut at 80 dB
     below the window's loudest, which keeps digital silence from filling the mean. At 16 kHz, as
     everything here, where librosa would load at 22.05 kHz.
-
-    Args:
-        name: of the preset.
-        n_mfcc: D.
-
-    Example:
-        >>> windows = mfcc_40_window_librosa()
-        >>> [len(windows.extract(np.zeros(n, dtype=np.float32))) for n in (8000, 32000, 63999)]
-        [1, 1, 2]
     """
 
     unit: ClassVar[str] = "decibels within 80 of the loudest, orthonormal cosine transform, mean"
@@ -126,7 +110,6 @@ class LibrosaMfccWindows(WindowMeans):
         self.dim = n_mfcc
 
     def means(self, clip: Clip, count: int) -> list[FloatArray]:
-        """See the base class."""
         import librosa
 
         samples = np.pad(clip.samples, (0, max(0, _N_FFT - len(clip.samples))))
@@ -138,7 +121,6 @@ class LibrosaMfccWindows(WindowMeans):
         ]
 
     def spec(self) -> dict[str, Any]:
-        """Everything that determines the values."""
         return {
             "kind": "mfcc_windows_librosa",
             "sampling_rate": SAMPLING_RATE,

@@ -18,7 +18,6 @@ import pyarrow as pa
 from serplatform.arrays import IntArray
 from serplatform.errors import BadInputError
 from serplatform.protocols.base import PROTOCOLS, FoldPlan, SplitScheme
-from serplatform.protocols.finish import Parts, finish
 from serplatform.protocols.partition import (
     DEV_SHARE,
     RANDOM_DEV_SHARE,
@@ -29,7 +28,8 @@ from serplatform.protocols.partition import (
     speaker_properties,
     tied,
 )
-from serplatform.protocols.selection import Selection, column, select
+from serplatform.protocols.plan import build_plan
+from serplatform.protocols.selection import Parts, Selection, column, select
 
 _SPLITS = {
     "train": "train training trn tr",
@@ -52,12 +52,7 @@ class SelectionScheme(SplitScheme):
 
     @abstractmethod
     def folds(self, selection: Selection, count: int, notes: list[str]) -> list[Parts]:
-        """Divide the utterances.
-
-        Args:
-            selection: N utterances.
-            count: folds asked for; 0 where the protocol takes no number.
-            notes: takes sentences to show.
+        """Divide N utterances; ``count`` folds are asked for (0: the protocol takes no number).
 
         Raises:
             BadInputError: it cannot divide them.
@@ -68,7 +63,6 @@ class SelectionScheme(SplitScheme):
         return None
 
     def plan(self, utterances: pa.Table, *, argument: str | None, seed: int) -> FoldPlan:
-        """See the base class."""
         count, name = 0, self.name
         if self.counted:
             if argument is None or not argument.isdecimal() or int(argument) < 2:
@@ -92,7 +86,9 @@ class SelectionScheme(SplitScheme):
         )
         notes: list[str] = []
         folds = self.folds(selection, count, notes)
-        return finish(selection, folds, speaker_independent=self.speaker_independent, notes=notes)
+        return build_plan(
+            selection, folds, speaker_independent=self.speaker_independent, notes=notes
+        )
 
 
 def with_dev_speakers(selection: Selection, tests: Sequence[IntArray]) -> list[Parts]:
@@ -139,11 +135,8 @@ def fixed_speaker_tests(
 ) -> list[IntArray]:
     """Test parts that a corpus's protocol fixes by speaker; folds without a speaker are dropped.
 
-    Args:
-        selection: the protocol's utterances.
-        fold_of: fold that tests a speaker, by the number that ends the speaker's id.
-        known: these speakers, for errors.
-        notes: takes a sentence where folds are dropped.
+    ``fold_of``: fold that tests a speaker, by the number that ends the speaker's id; ``known``
+    names these speakers in errors.
 
     Raises:
         BadInputError: a speaker is foreign, or fewer than three folds have a speaker.
@@ -290,7 +283,7 @@ class ColumnScheme(SplitScheme):
             tests = [np.flatnonzero(kept == value) for value in names]
             carve = with_dev_speakers if independent else with_random_dev
             folds = carve(selection, tests)
-        return finish(selection, folds, speaker_independent=independent, notes=notes)
+        return build_plan(selection, folds, speaker_independent=independent, notes=notes)
 
     def _find(self, utterances: pa.Table) -> str:
         split = column(utterances, "split")

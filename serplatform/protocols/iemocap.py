@@ -14,9 +14,8 @@ import pyarrow as pa
 
 from serplatform.errors import BadInputError
 from serplatform.protocols.base import PROTOCOLS
-from serplatform.protocols.finish import Parts
 from serplatform.protocols.generic import FixedRandomFolds, SelectionScheme, last_number, rotate
-from serplatform.protocols.selection import Selection, column
+from serplatform.protocols.selection import Parts, Selection, column
 
 _FOUR = {name: name for name in ("neutral", "happy", "sad", "angry")}
 #: excited counts as happy: 5,531 utterances in the complete corpus
@@ -36,13 +35,11 @@ class _SessionScheme(SelectionScheme):
     only: ClassVar[int | None] = None
 
     def keep(self, utterances: pa.Table) -> list[bool] | None:
-        """Improvised dialogs; see the base class."""
         if not self.improvised:
             return None
         return ["impro" in name for name in column(utterances, "utterance_id")]
 
     def folds(self, selection: Selection, count: int, notes: list[str]) -> list[Parts]:
-        """See the base class."""
         sessions = np.array([last_number(session) for session in selection.sessions], np.int64)
         for number, session in zip(sessions, selection.sessions, strict=True):
             if not 1 <= number <= 5:
@@ -126,5 +123,4 @@ class Iem7Random10Fold(FixedRandomFolds):
     num_folds: ClassVar[int] = 10
 
     def keep(self, utterances: pa.Table) -> list[bool]:
-        """Utterances that the release aligns; see the base class."""
         return [value != "no" for value in column(utterances, "forced_alignment")]

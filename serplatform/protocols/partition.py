@@ -66,14 +66,8 @@ def assign_stratified(
     divisor rule: least (count + 1/2) / share), then in total. Groups of several utterances
     are placed first.
 
-    Args:
-        groups: (N,) numbers of utterances that stay together.
-        labels: (N,) class indices.
-        shares: P positive shares, sum 1.
-        rng: order within a class.
-
     Returns:
-        (N,) part numbers.
+        (N,) part numbers, for (N,) group numbers and (N,) class indices.
     """
     parts = range(len(shares))
     members: dict[int, list[int]] = {}
@@ -130,13 +124,8 @@ def carve_dev(selection: Selection, candidates: IntArray, rng: np.random.Generat
     training part and has most classes itself, then the one whose genders, classes and size
     are nearest to those of all candidates.
 
-    Args:
-        selection: the protocol's utterances.
-        candidates: (M,) positions in the selection to choose from.
-        rng: draws the subsets.
-
     Returns:
-        Positions of the dev part, sorted.
+        Positions of the dev part, sorted; ``candidates``: (M,) positions to choose from.
 
     Raises:
         BadInputError: there are fewer than two speakers to choose from.

@@ -8,7 +8,6 @@ from typing import ClassVar
 import numpy as np
 
 from serplatform.protocols.base import PROTOCOLS
-from serplatform.protocols.finish import Parts
 from serplatform.protocols.generic import (
     FixedRandomFolds,
     SelectionScheme,
@@ -17,7 +16,7 @@ from serplatform.protocols.generic import (
     with_random_dev,
 )
 from serplatform.protocols.partition import assign_stratified
-from serplatform.protocols.selection import Selection
+from serplatform.protocols.selection import Parts, Selection
 
 #: test actors of each fold: Ma et al., "EmoBox: Multilingual Multi-corpus Speech Emotion
 #: Recognition Toolkit and Benchmark", Interspeech 2024
@@ -46,7 +45,6 @@ class RavdessSpeaker6Fold(SelectionScheme):
     example_speakers: ClassVar[tuple[str, ...]] = tuple(f"actor_{a:02d}" for a in range(1, 25))
 
     def folds(self, selection: Selection, count: int, notes: list[str]) -> list[Parts]:
-        """See the base class."""
         notes.append("The dev part of each fold is the test part of the next one.")
         tests = fixed_speaker_tests(selection, _FOLD_OF, "RAVDESS's actors 1 to 24", notes)
         return rotate(selection, tests)
@@ -66,7 +64,6 @@ class RavdessRandom8020(SelectionScheme):
     speaker_independent: ClassVar[bool] = False
 
     def folds(self, selection: Selection, count: int, notes: list[str]) -> list[Parts]:
-        """See the base class."""
         part = assign_stratified(
             selection.groups, selection.labels, (0.8, 0.2), selection.rng("folds")
         )

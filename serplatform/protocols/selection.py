@@ -76,11 +76,17 @@ class Selection:
         return "; ".join(tied[:_SHOWN]) + ("; …" if len(tied) > _SHOWN else "")
 
 
-def components(*keys: Sequence[Hashable | None], pairs: Iterable[tuple[int, int]] = ()) -> IntArray:
-    """Connected components of items that share a key (None: no key), or are one of ``pairs``.
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """One fold as positions in a selection."""
 
-    Returns:
-        (N,) component numbers, in the order of first appearance.
+    train: IntArray
+    dev: IntArray
+    test: IntArray
+
+
+def components(*keys: Sequence[Hashable | None], pairs: Iterable[tuple[int, int]] = ()) -> IntArray:
+    """(N,) numbers of the connected components of items that share a key, or are one of ``pairs``.
 
     Example:
         >>> components(["a", "a", "b", "c"], [1, 2, 2, 3])
@@ -102,13 +108,10 @@ def components(*keys: Sequence[Hashable | None], pairs: Iterable[tuple[int, int]
 
 
 def recording_groups(utterances: pa.Table) -> IntArray:
-    """Number the utterances by recording: what may never be in two parts of a fold.
+    """(N,) numbers of the utterances by recording: what may never be in two parts of a fold.
 
     Utterances belong together whose audio hash, ``parent_id`` or ``group_id`` (of copies, found
     by ``prepare``) is the same, or whose spans of one file overlap.
-
-    Returns:
-        (N,) numbers, in the order of first appearance.
     """
     names = [column(utterances, name) for name in ("audio_hash", "parent_id", "group_id")]
     times = (utterances.column(name).to_pylist() for name in ("start", "end"))
