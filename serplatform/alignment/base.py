@@ -27,10 +27,8 @@ CORPUS_SOURCE = "corpus"
 class Alignment:
     """Words and phones of one utterance.
 
-    Attributes:
-        spans: words, then phones, each tier in order of time and without overlap.
-        source: where they came from, e.g. ``wdseg`` or ``pocketsphinx-decoded``.
-        notes: what had to be repaired, in fixed words, so that equal notes can be counted.
+    ``spans``: words, then phones, each tier in order of time and without overlap. ``source``: where
+    they came from, e.g. ``wdseg``. ``notes``: what had to be repaired, in fixed words.
     """
 
     spans: tuple[Span, ...]

@@ -18,11 +18,8 @@ _Content = TypeVar("_Content")
 class FileAligner(Aligner):
     """Reads a file per utterance, which is named by the utterance's id or by its audio file.
 
-    Names are compared after Unicode composition, suffixes without regard to case.
-
-    Args:
-        directory: searched with all its sub-folders; None where each utterance's files lie in
-            the one folder that :meth:`folder_of` names.
+    Names are compared after Unicode composition, suffixes without regard to case. ``directory`` is
+    searched with all its sub-folders; None: each utterance's files lie in :meth:`folder_of`.
     """
 
     reads_files: ClassVar[bool] = True
@@ -66,11 +63,8 @@ class FileAligner(Aligner):
     def find(self, utterance: Utterance, suffix: str) -> Path:
         """The file of an utterance: named by its id, else by its audio file.
 
-        Where several sub-folders hold that name, it is the one whose path ends most like that
-        of the audio's folder, else the one in a folder called after the speaker.
-
-        Raises:
-            AlignmentError: there is none, or several fit equally.
+        Of several, it is the one whose path ends most like that of the audio's folder, else the one
+        in a folder called after the speaker. AlignmentError: there is none, or several fit equally.
         """
         folder = self.directory or self.folder_of(utterance.path)
         if folder not in self._folders:

@@ -1,10 +1,9 @@
 """Sort phone labels into vowels, consonants, silence and the rest, whatever writes them.
 
-The labels themselves show which of three notations a corpus is written in: ARPAbet (pocketsphinx,
-CMU dictionaries, IEMOCAP, TIMIT, the Montreal Forced Aligner's ``arpa`` models), the
-International Phonetic Alphabet (its ``mfa`` models), or an ASCII phonetic alphabet in which the
-first character decides (espeak-ng's mnemonics, SAMPA). ``V`` is a consonant in ARPAbet and a
-vowel in the others.
+The labels show which of three notations a corpus is written in: ARPAbet (pocketsphinx, IEMOCAP,
+TIMIT, the Montreal Forced Aligner's ``arpa`` models), the International Phonetic Alphabet (its
+``mfa`` models), or an ASCII phonetic alphabet in which the first character decides (espeak-ng's
+mnemonics, SAMPA). ``V`` is a consonant in ARPAbet and a vowel in the others.
 """
 
 from __future__ import annotations
@@ -42,16 +41,7 @@ _STRESS = "'\",%=|ˈˌ-`~.:"
 
 
 def phone_class(label: str, notation: Notation) -> PhoneClass:
-    """Sort one label, in which stress, length and tone marks may stand.
-
-    ``other``: noises, fillers and labels that are not of the notation.
-
-    Example:
-        >>> [phone_class(x, "arpabet") for x in ("AH0", "V", "SIL", "+BREATHING+", "zz")]
-        ['vowel', 'consonant', 'silence', 'other', 'other']
-        >>> [phone_class(x, "ascii") for x in ("'eI", "V", "D", "_:")]
-        ['vowel', 'vowel', 'consonant', 'silence']
-    """
+    """Sort one label; ``other``: noises, fillers and labels that are not of the notation."""
     text = label.strip()
     lower = text.lower()
     if lower in _SILENCE or lower.startswith("_") or (_bracketed(text) and lower[1:-1] in _SILENCE):
@@ -81,10 +71,6 @@ def phone_notation(counts: Mapping[str, int]) -> Notation:
 
     Letters beyond ASCII are IPA. Else it is ARPAbet where the labels are, in one case and at
     least nine in ten; the rest has its meaning in the first character.
-
-    Example:
-        >>> phone_notation({"K": 3, "IH1": 2, "D": 4, "Z": 1, "SIL": 8})
-        'arpabet'
     """
     spoken = {
         label.strip(): count

@@ -33,10 +33,6 @@ def divide_silence(times: DoubleArray, start: float, end: float) -> DoubleArray:
 
     Time before the first and after the last word has one neighbour and goes to it. (L, 2) segments
     follow each other without gap from ``start`` to ``end``; all in seconds.
-
-    Example:
-        >>> divide_silence(np.array([[0.4, 0.8], [1.2, 1.6]]), 0.0, 2.0).tolist()
-        [[0.0, 1.0], [1.0, 2.0]]
     """
     if len(times) == 0:
         return times.copy()
@@ -51,10 +47,6 @@ def overlap_neighbours(segments: DoubleArray, share: float = 0.1) -> DoubleArray
     The paper says that neighbours "have 10 % overlap" and not of what: here each segment
     reaches over each inner edge by half the share of its own length, so that two neighbours
     of equal length overlap by the share of that length. The first start and the last end stay.
-
-    Example:
-        >>> overlap_neighbours(np.array([[0.0, 1.0], [1.0, 2.0]]), 0.1).round(2).tolist()
-        [[0.0, 1.05], [0.95, 2.0]]
     """
     if len(segments) == 0:
         return segments.copy()
@@ -74,10 +66,6 @@ def frame_spans(
 
     Returns:
         (L, 2), int64: first frame and one past the last; 0 ≤ first < last ≤ num_frames.
-
-    Example:
-        >>> frame_spans(np.array([[0.0, 0.05], [0.05, 0.052]]), 0.01, num_frames=8).tolist()
-        [[0, 5], [5, 6]]
     """
     frames = np.round(segments / frame_shift + 1e-6).astype(np.int64) - first_frame
     first = np.clip(frames[:, 0], 0, num_frames - 1)

@@ -84,11 +84,6 @@ def parse_textgrid(text: str) -> tuple[Tier, ...]:
 
     Raises:
         ValueError: it is not a TextGrid in the long or short format, or it breaks off.
-
-    Example:
-        >>> parse_textgrid('File type = "ooTextFile"\\nObject class = "TextGrid"\\n'
-        ...     '0\\n1\\n<exists>\\n1\\n"IntervalTier"\\n"words"\\n0\\n1\\n1\\n0\\n1\\n"so"\\n')
-        (Tier(name='words', intervals=((0.0, 1.0, 'so'),)),)
     """
     items = _items(text)
 

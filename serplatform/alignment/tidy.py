@@ -29,13 +29,6 @@ def tidy_tier(spans: Sequence[Span], duration: float) -> tuple[tuple[Span, ...],
 
     Raises:
         AlignmentError: they cannot be used.
-
-    Example:
-        >>> a = Span(tier="word", label="so", start=0.0, end=0.6)
-        >>> b = Span(tier="word", label="what", start=0.5, end=1.4)
-        >>> spans, notes = tidy_tier([a, b], duration=1.0)
-        >>> [(s.label, s.start, s.end) for s in spans], len(notes)
-        ([('so', 0.0, 0.5), ('what', 0.5, 1.0)], 2)
     """
     notes: list[str] = []
     ordered = sorted(spans, key=lambda span: (span.start, span.end))

@@ -123,12 +123,7 @@ def label_words(label: str) -> list[str]:
 
 
 def unsegmented(text: str) -> str | None:
-    """The script (Thai, Lao, …) of a text whose words cannot be separated without a dictionary.
-
-    Example:
-        >>> unsegmented("ผมไปโรงเรียนแล้วกลับบ้าน"), unsegmented("ผม ไป โรงเรียน แล้ว กลับ บ้าน")
-        ('Thai', None)
-    """
+    """The script (Thai, Lao, …) of a text whose words cannot be separated without a dictionary."""
     return _unspaced_script(_plain(text))
 
 

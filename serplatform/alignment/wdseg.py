@@ -36,13 +36,6 @@ def read_segmentation(text: str, tier: str) -> tuple[tuple[Span, ...], tuple[str
 
     Raises:
         ValueError: a row is not two frame numbers, a score and a label.
-
-    Example:
-        >>> spans, notes = read_segmentation(
-        ...     "\\tSFrm  EFrm    SegAScr Word\\n   0    46  -109497 <s>\\n"
-        ...     "  47    86  -203094 WHAT(2)\\nTotal score:     -568189\\n", "word")
-        >>> [(s.label, s.start, s.end) for s in spans], notes
-        ([('<s>', 0.0, 0.47), ('what', 0.47, 0.87)], ())
     """
     spans: list[Span] = []
     footer = False

@@ -365,11 +365,6 @@ def speech_bounds(samples: FloatArray) -> tuple[float, float]:
 
     From the first to the last 50 ms frame that is at most 30 dB below the loudest one, and
     50 ms more at each end.
-
-    Example:
-        >>> tone = np.r_[np.zeros(16_000), np.ones(16_000), np.zeros(16_000)].astype(np.float32)
-        >>> speech_bounds(tone)
-        (0.91, 2.09)
     """
     total = len(samples) / TARGET_RATE
     hops = len(samples) // _TRIM_HOP

@@ -313,9 +313,8 @@ def _check_log(log: str, frames: int, rate: int) -> None:
 
 
 def _needs_head(found: Any, layout: Layout) -> bool:
-    if found is None or found.frames == 0:
-        return layout.length > 0
-    return layout.declared is not None and layout.length > layout.declared
+    read = layout.declared if found is not None and found.frames else 0
+    return read is not None and layout.length > read
 
 
 def _cut_short(declared: float, held: float) -> AudioError:

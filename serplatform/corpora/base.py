@@ -143,12 +143,9 @@ class Corpus(ABC):
         return source if source.is_dir() else source.parent
 
     def render(self, utterance: Utterance) -> Utterance:
-        """Make the audio of an utterance that has none yet (synthetic corpora).
+        """Make the audio of an utterance that has none yet; return it with its spans.
 
         Called in the worker that extracts the utterance, before its file is read.
-
-        Returns:
-            The utterance, with the spans that came with the audio.
         """
         return utterance
 

@@ -36,13 +36,9 @@ _NO_TEXT = ("", "nan", "NaN", "NaT", "<NA>", "None")  # "unknown." and "null" ca
 class CsvTable(Corpus):
     """A table with a header: ``file`` and ``emotion``, and further columns where there are any.
 
-    Paths are relative to the table. ``speaker, gender, session, start, end`` (or ``duration``),
-    ``text, language, split, fold, utterance_id, parent_id`` have a meaning, under these and other
-    names (``table_columns``); other columns are kept as they are.
-
-    Args:
-        allow_outside: accept paths that leave the table's directory, by their names (absolute,
-            or with ``..``) or over symbolic links.
+    Paths are relative to the table, and may leave its directory (absolute, with ``..``, over links)
+    only where ``allow_outside`` says so. Names with a meaning are those of ``table_columns``; other
+    columns are kept as they are.
     """
 
     name = "csv"

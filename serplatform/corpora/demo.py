@@ -213,15 +213,8 @@ def speak(
     """Speak one sentence with espeak-ng, in a voice such as ``en-us+f2``.
 
     The library keeps state from one utterance to the next. It is loaded anew for each, which takes
-    two milliseconds, so that an utterance depends on its own settings only.
-
-    Args:
-        text: in the voice's language.
-        voice: espeak-ng's name.
-        rate: words per minute, 80 to 450.
-        pitch: 0 to 99, 50 is the voice's own.
-        pitch_range: 0 (monotone) to 99, 50 is the voice's own.
-        seed: of the library's random numbers.
+    two milliseconds, so that an utterance depends on its own settings only: ``rate`` is in words
+    per minute, 80 to 450; pitch and range 0 (monotone) to 99, where 50 is the voice's own.
 
     Returns:
         (S,) samples; their rate in hertz; words and phones, in seconds.

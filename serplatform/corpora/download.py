@@ -132,12 +132,9 @@ def _md5(path: Path) -> str:
 
 
 def unpack(archive: Path, folder: Path) -> int:
-    """Unpack a zip archive; files that are there already, whole, are left as they are.
+    """Unpack a zip archive, and return its number of files; whole files are left as they are.
 
     Nothing is written if any member would leave the folder, or is a link.
-
-    Returns:
-        Number of files.
 
     Raises:
         SerplatformError: the archive is damaged, unsafe, or too large for the disk.

@@ -1,12 +1,10 @@
 """IEMOCAP: Interactive Emotional Dyadic Motion Capture database, in the layout of its release.
 
-``SessionN/dialog/EmoEvaluation/<dialog>.txt`` holds the consensus labels (only the top level:
-its sub-folders hold single raters), ``dialog/transcriptions`` the texts,
-``sentences/wav/<dialog>`` the audio and ``sentences/ForcedAlignment/<dialog>`` word spans.
-
-The speaker is the session and the first letter of the *last* field of the utterance id: the
-prefix of ``Ses01F_impro01_M003`` says who wore the motion-capture markers, and session 1's
-man is speaking.
+``SessionN/dialog/EmoEvaluation/<dialog>.txt`` holds the consensus labels (its sub-folders hold
+single raters), ``dialog/transcriptions`` the texts, ``sentences/wav/<dialog>`` the audio and
+``sentences/ForcedAlignment/<dialog>`` word spans. The speaker is the session and the first letter
+of the *last* field of the utterance id: the prefix of ``Ses01F_impro01_M003`` says who wore the
+motion-capture markers, and session 1's man is speaking.
 """
 
 from __future__ import annotations
@@ -117,7 +115,6 @@ class _Release:
         self.seen: set[str] = set()
         self.labels: Counter[str] = Counter()
         self.unaligned: list[str] = []
-        self.untranscribed: list[str] = []
         self.resource_forks = 0
         self.not_utf8 = 0
         for session in sessions:
@@ -128,6 +125,7 @@ class _Release:
         total = sum(self.labels.values())
         listed = ", ".join(f"{label} {count}" for label, count in self.labels.most_common())
         without = self.labels[_NO_MAJORITY]
+        untranscribed = [u.utterance_id for u in self.utterances if u.text is None]
         said = {
             f"{total} labelled utterances: {listed}": True,
             f"the complete release has {_LABELLED} labelled utterances in 5 sessions, "
@@ -135,8 +133,8 @@ class _Release:
             f"{without} utterances without majority label (xxx) are left out": without,
             f"{len(self.unaligned)} labelled utterances have no forced alignment (.wdseg): "
             + first_of(self.unaligned, _MOST_NAMED): self.unaligned,
-            f"{len(self.untranscribed)} utterances have no transcript: "
-            + first_of(self.untranscribed, _MOST_NAMED): self.untranscribed,
+            f"{len(untranscribed)} utterances have no transcript: "
+            + first_of(untranscribed, _MOST_NAMED): untranscribed,
             f"{self.not_utf8} file(s) are not UTF-8 and were read as Windows-1252": self.not_utf8,
             f"{self.resource_forks} '._' files of macOS are not audio and were "
             "ignored": self.resource_forks,
@@ -211,8 +209,6 @@ class _Release:
         if label not in _EMOTIONS or name not in audio:
             self._reject(name, audio.get(name, expected), reason)
             return
-        if name not in texts:
-            self.untranscribed.append(name)
         session, scene, letter = parts.groups()
         extra = {
             "dialog": dialog,

@@ -23,12 +23,7 @@ class RowError(Exception):
 
 
 def without_ending(path: PurePosixPath | str) -> str:
-    """A path without the ending of an audio file, and with every other dot.
-
-    Example:
-        >>> without_ending("a/spk1.take.0"), without_ending("a/Ses1.0.WAV")
-        ('a/spk1.take.0', 'a/Ses1.0')
-    """
+    """A path without the ending of an audio file, and with every other dot."""
     stem, ending = os.path.splitext(path)
     return stem if ending.lower() in AUDIO_ENDINGS else str(path)
 

@@ -23,10 +23,6 @@ def decode_text(content: bytes, errors: str = "replace") -> tuple[str, str]:
 
     Raises:
         UnicodeDecodeError: UTF-16, or what a mark names, is damaged and ``errors`` is "strict".
-
-    Example:
-        >>> decode_text("déjà".encode("utf-16")), decode_text("it’s déjà".encode("cp1252"))
-        (('déjà', 'utf-16'), ('it’s déjà', 'cp1252'))
     """
     encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "")
     zeros = [content[start:64:2].count(0) for start in (0, 1)]

@@ -32,10 +32,6 @@ def seconds(text: str, unit: float = 1.0) -> float | None:
 
     Raises:
         ValueError: it is none of these; the message says so.
-
-    Example:
-        >>> seconds("0 days 00:00:01.250000"), seconds("1,5"), seconds("250 ms"), seconds("NaT")
-        (1.25, 1.5, 0.25, None)
     """
     text = text.strip()
     if is_missing(text):

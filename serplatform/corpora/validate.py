@@ -46,8 +46,7 @@ def validate(
         speakers_differ: names of speakers that differ only in case or zeros are different people.
 
     Raises:
-        BadInputError: ``label_map`` names a label that no utterance has, or speakers may be the
-            same person.
+        BadInputError: ``label_map`` names a label that is not there, or speakers may be the same.
     """
     labels = Counter(utterance.emotion for utterance in manifest.utterances)
     given = _given_names(labels, label_map or {})

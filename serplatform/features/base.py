@@ -37,13 +37,10 @@ class FeatureExtractor(ABC):
 
     @abstractmethod
     def extract(self, samples: FloatArray) -> FloatArray:
-        """Compute the feature.
+        """Compute (T, D) float32 frames, finite, T at least 1.
 
         Args:
             samples: (S,), float32 mono at :data:`SAMPLING_RATE`, full scale 1.
-
-        Returns:
-            (T, D), float32, finite, T at least 1.
         """
 
     def extract_clip(self, clip: Clip) -> FloatArray:

@@ -41,8 +41,7 @@ class ShardContent:
     """What a shard of utterances became; all lists but ``spans`` are in the same order.
 
     Attributes:
-        rows: one mapping per utterance, with the columns of ``artifacts.UTTERANCE_SCHEMA`` and
-            the corpus's own.
+        rows: the columns of ``artifacts.UTTERANCE_SCHEMA`` and the corpus's own.
         frames: for each feature, (T, D) frames of each utterance.
         spans: rows of ``artifacts.ALIGNMENT_SCHEMA``.
         rejections: utterances left out.
@@ -84,14 +83,9 @@ def extract_shard(
 ) -> ShardContent:
     """Read each utterance, compute its features and locate its words.
 
-    Args:
-        utterances: in order.
-        extractors: by feature name.
-        corpus: makes the audio of synthetic utterances.
-        root: directory that the paths in the rows are relative to.
-        extra_columns: names of the corpus's own columns; every row gets all of them.
-        max_duration: longest utterance that is accepted, in seconds.
-        aligner: locates words and phones; None keeps what the corpus itself gives.
+    Each row gets all of the corpus's ``extra_columns``; its path is relative to ``root``.
+    Utterances longer than ``max_duration`` seconds are rejected. Without an aligner, the spans that
+    the corpus itself gives are kept.
     """
     content = ShardContent(
         rows=[], frames={name: [] for name in extractors}, spans=[], rejections=[]

@@ -122,10 +122,7 @@ def carve_dev(selection: Selection, candidates: IntArray, rng: np.random.Generat
 
     Of many drawn subsets the best is kept: first the one that leaves most classes in the
     training part and has most classes itself, then the one whose genders, classes and size
-    are nearest to those of all candidates.
-
-    Returns:
-        Positions of the dev part, sorted; ``candidates``: (M,) positions to choose from.
+    are nearest to those of all candidates. (M,) positions in, positions out, sorted.
 
     Raises:
         BadInputError: there are fewer than two speakers to choose from.
@@ -171,9 +168,6 @@ def carve_dev_at_random(
     selection: Selection, candidates: IntArray, rng: np.random.Generator, share: float
 ) -> IntArray:
     """Choose a stratified random share of a training part as its dev part; groups stay whole.
-
-    Returns:
-        Positions of the dev part, sorted.
 
     Raises:
         BadInputError: all candidates are one group.

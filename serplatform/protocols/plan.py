@@ -177,8 +177,7 @@ def check_plan(plan: FoldPlan, utterances: pa.Table) -> None:
 
     Raises:
         LeakError: an utterance, an audio hash, a parent recording, a copy, an overlapping span
-            or (where the plan is speaker-independent) a speaker is in two parts of a fold; each
-            is named.
+            or (where the plan is speaker-independent) a speaker is in two parts of a fold.
         BadInputError: a part is empty, or an id or its label does not fit the table.
     """
     ids = column(utterances, "utterance_id")
@@ -186,12 +185,9 @@ def check_plan(plan: FoldPlan, utterances: pa.Table) -> None:
     num_rows = utterances.num_rows
     emotions = column(utterances, "emotion")
     labelled = np.array([emotion in plan.label_map for emotion in emotions], dtype=bool)
-    kinds = {
-        "audio hash": _coded(utterances, "audio_hash"),
-        "parent recording": _coded(utterances, "parent_id"),
-    }
-    if plan.speaker_independent:
-        kinds = {"speaker": _coded(utterances, "speaker_id"), **kinds}
+    named = {"speaker": "speaker_id"} if plan.speaker_independent else {}
+    named |= {"audio hash": "audio_hash", "parent recording": "parent_id"}
+    kinds = {kind: _coded(utterances, name) for kind, name in named.items()}
     groups = recording_groups(utterances)
     first = np.unique(groups, return_index=True)[1]
     eldest = [ids[row] for row in first]

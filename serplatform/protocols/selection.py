@@ -160,14 +160,10 @@ def select(
     label_map: Mapping[str, str] | None = None,
     keep: Sequence[bool] | None = None,
 ) -> Selection:
-    """Keep the utterances whose label the protocol uses.
+    """Keep the utterances whose label the protocol (its name with parameters) uses.
 
-    Args:
-        utterances: table of ``artifacts.UTTERANCE_SCHEMA``.
-        protocol: its name with parameters.
-        seed: decides its random choices.
-        label_map: corpus label to class; None keeps every label as its own class.
-        keep: a flag per row, whether the protocol considers it at all.
+    ``label_map``: corpus label to class; None keeps every label as its own class. ``keep``: a flag
+    per row, whether the protocol considers it at all.
 
     Raises:
         BadInputError: a class has no utterance, there are fewer than two classes, or an
