@@ -67,17 +67,18 @@ class FeatureRegistry(Registry[Callable[[], FeatureExtractor]]):
         self._defaults: set[str] = set()
 
     def register(
-        self, name: str, *, default: bool = False
+        self, name: str, source: str = "", *, default: bool = False
     ) -> Callable[[Callable[[], FeatureExtractor]], Callable[[], FeatureExtractor]]:
         """Return a decorator that registers a preset, whose extractor bears the same name.
 
         Args:
             name: of the preset.
+            source: see :meth:`.Registry.register`.
             default: whether ``prepare`` computes it unless features are named.
         """
         if default:
             self._defaults.add(name)
-        return super().register(name)
+        return super().register(name, source)
 
     def defaults(self) -> tuple[str, ...]:
         """The features that a dataset gets unless others are named, sorted."""
