@@ -101,9 +101,7 @@ def aligner_names() -> list[str]:
 def get_aligner(name: str, directory: str | Path | None = None) -> Aligner | None:
     """Make the aligner called ``name``, once a process; None for ``none``.
 
-    Args:
-        name: a registered source, or ``none``.
-        directory: where the files lie, for sources that read files.
+    ``directory`` is where the files lie, for sources that read files.
 
     Raises:
         BadInputError: the name is unknown, or the directory is missing or not needed.

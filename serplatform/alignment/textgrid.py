@@ -8,12 +8,11 @@ count, and everything else is commentary ("TextGrid file formats", Praat manual)
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import math
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import ClassVar, NamedTuple, TypeVar
 
 from serplatform.alignment.base import ALIGNERS, Alignment, AlignmentError
 from serplatform.alignment.files import FileAligner, parse_file
@@ -57,8 +56,7 @@ _ITEM = re.compile(
 _Item = TypeVar("_Item", float, str, bool)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Tier:
+class Tier(NamedTuple):
     """One interval tier: ``intervals`` are (start, end, text) in seconds, in file order."""
 
     name: str

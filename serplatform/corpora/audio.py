@@ -167,9 +167,7 @@ def read_audio(
 
 @once_per_file
 def judge_audio(path: Path) -> Recording:
-    """Decode a recording of any length without keeping it, and judge it as a whole.
-
-    The judgement is that of :func:`read_audio`. It is remembered as long as the file stays.
+    """Decode a recording of any length without keeping it, and judge it as :func:`read_audio` does.
 
     Raises:
         AudioError: with the reason why the recording cannot be used.

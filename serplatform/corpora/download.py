@@ -152,7 +152,14 @@ def unpack(archive: Path, folder: Path) -> int:
                     f"{folder}: {needed / 1e6:.0f} MB are needed, more than free"
                 )
             for member in members:
-                _unpack_one(content, member, folder / member.filename)
+                target = folder / member.filename
+                if target.is_file() and target.stat().st_size == member.file_size:
+                    continue
+                target.parent.mkdir(parents=True, exist_ok=True)
+                temporary = target.with_name(f".{target.name}.partial")
+                with content.open(member) as source, temporary.open("wb") as sink:
+                    shutil.copyfileobj(source, sink, _BLOCK)
+                temporary.replace(target)
             return len(members)
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise SerplatformError(f"{archive}: is damaged ({error}); remove it, fetch again") from None
@@ -165,13 +172,3 @@ def _reason_against(member: zipfile.ZipInfo) -> str | None:
     if stat.S_ISLNK(member.external_attr >> 16):
         return f"'{member.filename}' is a link"
     return None
-
-
-def _unpack_one(content: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> None:
-    if target.is_file() and target.stat().st_size == member.file_size:
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.partial")
-    with content.open(member) as source, temporary.open("wb") as sink:
-        shutil.copyfileobj(source, sink, _BLOCK)
-    temporary.replace(target)

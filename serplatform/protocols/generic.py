@@ -42,13 +42,11 @@ _SPLIT_OF = {alias: part for part, aliases in _SPLITS.items() for alias in alias
 class SelectionScheme(SplitScheme):
     """A protocol that selects utterances by label and divides them; a subclass divides.
 
-    Attributes:
-        label_map: corpus label to class; None keeps every label as its own class.
-        counted: whether it takes a number of folds after a colon.
+    One that has an ``example_argument`` takes a number of folds after a colon.
     """
 
+    #: corpus label to class; None keeps every label as its own class
     label_map: ClassVar[Mapping[str, str] | None] = None
-    counted: ClassVar[bool] = False
 
     @abstractmethod
     def folds(self, selection: Selection, count: int, notes: list[str]) -> list[Parts]:
@@ -64,7 +62,7 @@ class SelectionScheme(SplitScheme):
 
     def plan(self, utterances: pa.Table, *, argument: str | None, seed: int) -> FoldPlan:
         count, name = 0, self.name
-        if self.counted:
+        if self.example_argument is not None:
             if argument is None or not argument.isdecimal() or int(argument) < 2:
                 got = "nothing" if argument is None else repr(argument)
                 raise BadInputError(
@@ -184,7 +182,6 @@ class SpeakerKFold(SelectionScheme):
     description: ClassVar[str] = "K folds of whole speakers, balanced over classes and genders"
     speaker_independent: ClassVar[bool] = True
     example_argument: ClassVar[str | None] = "5"
-    counted: ClassVar[bool] = True
 
     def folds(self, selection: Selection, count: int, notes: list[str]) -> list[Parts]:
         """K folds, balanced over classes, speakers and genders; see the base class."""
@@ -226,7 +223,6 @@ class RandomKFold(SelectionScheme):
     description: ClassVar[str] = "K stratified random folds; speakers are in train and test"
     speaker_independent: ClassVar[bool] = False
     example_argument: ClassVar[str | None] = "5"
-    counted: ClassVar[bool] = True
 
     def folds(self, selection: Selection, count: int, notes: list[str]) -> list[Parts]:
         """See :func:`random_folds`."""
