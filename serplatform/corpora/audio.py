@@ -258,11 +258,6 @@ class _Judge:
         """What does not exceed this is not heard."""
         return _FLOORS_DB.get(self._stream.subtype, FLOOR_DB)
 
-    @property
-    def _kind(self) -> str:
-        kept = self._stream.subtype in _FLOORS_DB
-        return f" in samples of 8 bits ({self._stream.subtype_info})" if kept else ""
-
     def add(self, block: FloatArray) -> FloatArray:
         """Take (N, C), return the channels' mean, (N,). AudioError: samples are no numbers."""
         peak = float(max(block.max(), -block.min()))
@@ -317,9 +312,11 @@ class _Judge:
             constant = self._sum / self.frames
             if _db(constant**2) > self.floor_db:
                 raise AudioError(f"holds a constant ({constant:.4g} of full scale) and no sound")
+            few_bits = f" in samples of 8 bits ({self._stream.subtype_info})"
+            kind = few_bits if self._stream.subtype in _FLOORS_DB else ""
             raise AudioError(
                 f"is inaudible: the loudest {1000 * _STEP:.0f} ms have {level:.1f} dB of full "
-                f"scale, where speech{self._kind} needs more than {self.floor_db:g}"
+                f"scale, where speech{kind} needs more than {self.floor_db:g}"
             )
         return channel
 

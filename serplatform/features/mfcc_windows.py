@@ -21,7 +21,7 @@ from serplatform.features.clip import Clip, num_frames
 from serplatform.features.mfcc import Mfcc, MfccConfig
 
 _WINDOW, _HOP = 2 * SAMPLING_RATE, SAMPLING_RATE  # samples
-_N_FFT = 2048  # librosa's default; it warns of clips that are shorter
+_N_FFT, _NUM_BANDS = 2048, 128  # librosa's defaults; it warns of clips that are shorter
 
 
 class WindowMeans(FeatureExtractor):
@@ -34,8 +34,6 @@ class WindowMeans(FeatureExtractor):
 
     frame_shift = _HOP / SAMPLING_RATE
     frame_length = _WINDOW / SAMPLING_RATE
-    #: of the coefficients
-    num_bands: ClassVar[int]
 
     def extract(self, samples: FloatArray) -> FloatArray:
         return self.extract_clip(Clip(samples))
@@ -57,12 +55,6 @@ class WindowMeans(FeatureExtractor):
             "short_clip": "one window, the mean over the frames there are",
         }
 
-    def gain_offset(self, gain_db: float) -> FloatArray:
-        """A gain moves the first coefficient only; the floor is not taken into account."""
-        offset = np.zeros(self.dim, dtype=np.float32)
-        offset[0] = gain_db * np.sqrt(self.num_bands)
-        return offset
-
 
 class MfccWindows(WindowMeans):
     """Mean over the MFCC frames that lie wholly within each window."""
@@ -73,7 +65,6 @@ class MfccWindows(WindowMeans):
         self.name = name
         self.frames = Mfcc(name, config)
         self.dim = config.n_mfcc
-        self.num_bands = config.n_mels  # type: ignore[misc]
 
     def means(self, clip: Clip, count: int) -> list[FloatArray]:
         c = self.frames.config
@@ -87,7 +78,11 @@ class MfccWindows(WindowMeans):
     def spec(self) -> dict[str, Any]:
         return {**self.frames.spec(), "kind": "mfcc_windows", **super().spec()}
 
+    def gain_offset(self, gain_db: float) -> FloatArray:
+        return self.frames.gain_offset(gain_db)
 
+
+@FEATURES.register("mfcc_40_window_librosa")
 class LibrosaMfccWindows(WindowMeans):
     """``librosa.feature.mfcc`` of each window with all its defaults, mean over its frames.
 
@@ -97,11 +92,9 @@ class LibrosaMfccWindows(WindowMeans):
     """
 
     unit: ClassVar[str] = "decibels within 80 of the loudest, orthonormal cosine transform, mean"
-    num_bands: ClassVar[int] = 128
 
-    def __init__(self, name: str, *, n_mfcc: int = 40) -> None:
-        self.name = name
-        self.dim = n_mfcc
+    name = "mfcc_40_window_librosa"
+    dim = 40
 
     def means(self, clip: Clip, count: int) -> list[FloatArray]:
         import librosa
@@ -119,7 +112,7 @@ class LibrosaMfccWindows(WindowMeans):
             "kind": "mfcc_windows_librosa",
             "sampling_rate": SAMPLING_RATE,
             "n_mfcc": self.dim,
-            "n_mels": self.num_bands,
+            "n_mels": _NUM_BANDS,
             "n_fft": _N_FFT,
             "hop_length": 512,
             "window": "hann",
@@ -128,14 +121,14 @@ class LibrosaMfccWindows(WindowMeans):
             **super().spec(),
         }
 
+    def gain_offset(self, gain_db: float) -> FloatArray:
+        """A gain moves the first coefficient only; the floor is not taken into account."""
+        offset = np.zeros(self.dim, dtype=np.float32)
+        offset[0] = gain_db * np.sqrt(_NUM_BANDS)
+        return offset
+
 
 @FEATURES.register("mfcc_40_window", default=True)
 def mfcc_40_window() -> MfccWindows:
     """40 coefficients per window, of 25 ms frames."""
     return MfccWindows("mfcc_40_window", MfccConfig())
-
-
-@FEATURES.register("mfcc_40_window_librosa")
-def mfcc_40_window_librosa() -> LibrosaMfccWindows:
-    """40 coefficients per window, with librosa's defaults."""
-    return LibrosaMfccWindows("mfcc_40_window_librosa")
