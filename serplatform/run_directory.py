@@ -57,82 +57,18 @@ class RunDirectory(RunLayout):
         return recorded(self.path)
 
     @cached_property
-    def mirror(self) -> Mirror | None:
-        """What is shared with the object storage that it lies on; None for a local run."""
+    def mirror(self) -> Mirror:
+        """What is shared with the object storage that it lies on; a local run shares nothing."""
         return Mirror.of(self.path)
 
-    def fetch_books(self) -> None:
-        """Bring what a search needs to go on, and forget what is gone from the storage.
+    def fetch_study(self) -> None:
+        """Bring what a search needs to resume, and forget what is gone from the storage.
 
         Raises:
             RemoteError: the storage cannot be read.
         """
-        if self.mirror is not None:
-            self.mirror.remote.check()
-            books = (self.run_file, self.folds_file, self.journal, self.trials_table)
-            self.mirror.pull(*(file.name for file in books), "trials")
-
-    def fetch_trial(self, trial: int, *, exact: bool = False, required: bool = False) -> None:
-        """Bring what a trial needs to begin or to go on.
-
-        Args:
-            trial: its number.
-            exact: take the storage's state even where this node's has got further.
-            required: it is a fault when the storage cannot be read; otherwise a trial goes on
-                from what is here.
-        """
-        mirror = self.mirror
-        if mirror is None:
-            return
-
-        def pull(within: float | None = None) -> None:
-            mirror.pull(self.folds_file.name, within=within)
-            mirror.pull_state(trial, exact=exact, within=within)
-
-        if required or not self.folds_file.exists():
-            pull()
-        else:
-            mirror.attempt(pull)
-
-    def claim_trial(self, trial: int) -> None:
-        """Say to other nodes that a process of this one goes on with a trial."""
-        mirror = self.mirror
-        if mirror is not None:
-            mirror.attempt(lambda within: mirror.claim(trial, within))
-
-    def check_claim(self, trial: int, claim: str) -> None:
-        """See that no other node has gone on with a trial, as far as that can be known now.
-
-        Raises:
-            SerplatformError: one has.
-        """
-        mirror = self.mirror
-        if mirror is not None:
-            mirror.attempt(lambda within: mirror.check_claim(trial, claim, within))
-
-    def share_state(
-        self, trial: int, *, share: float = 1.0, force: bool = True, claim: str | None = None
-    ) -> None:
-        """Publish an unfinished trial's state, if that takes at most ``share`` of the time."""
-        if self.mirror is not None:
-            self.mirror.push_state(trial, share=share, force=force, claim=claim)
-
-    def share_trial(self, trial: int) -> bool:
-        """Publish a recorded trial; False when that is left to a later moment."""
-        mirror = self.mirror
-        if mirror is None:
-            return True
-        return mirror.attempt(lambda within: mirror.push_trial(trial, within))
-
-    def fetch_posteriors(self) -> None:
-        """Bring the posteriors of all trials, wherever they were trained."""
-        if self.mirror is not None:
-            self.mirror.pull("posteriors")
-
-    def fetch_record(self, trial: int) -> None:
-        """Bring the record of a trial that another node may have trained."""
-        if self.mirror is not None and not self.record_file(trial).exists():
-            self.mirror.pull(self.record_file(trial).relative_to(self.path).as_posix())
+        files = (self.run_file, self.folds_file, self.journal, self.trials_table)
+        self.mirror.pull(*(file.name for file in files), "trials", "plugins")
 
     def read_run(self) -> RunDescription:
         """The content of ``run.json``.
@@ -275,14 +211,14 @@ class RunLock:
                 f"{run}: another search is writing to this run; wait for it, or give another --out"
             ) from None
         try:
-            if run.mirror is not None:
+            if run.mirror.is_remote:
                 self.lease = Lease(run.mirror.remote)
         except BaseException:
             os.close(self._handle)
             raise
 
     def release(self) -> None:
-        """Give the directory free."""
+        """Let other searches use the directory."""
         if self.lease is not None:
             self.lease.release()
         os.close(self._handle)

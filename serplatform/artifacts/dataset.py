@@ -7,7 +7,16 @@ from typing import Any, NotRequired
 
 import pyarrow as pa
 
-from serplatform.artifacts.records import Count, FileName, Positive, Record, Seconds, read_record
+from serplatform.artifacts.files import parse_json
+from serplatform.artifacts.records import (
+    Count,
+    FileName,
+    Positive,
+    Record,
+    Seconds,
+    checked,
+    read_record,
+)
 
 #: Columns that datasets made before November 2026 lack; readers fill them with null.
 #: ``group_id`` names the first utterance of those that stay in one part (copies, a file and its
@@ -107,7 +116,16 @@ class DatasetDescription(Record):
     word_rules: NotRequired[Count]
 
 
+_AGAIN = "prepare the dataset again"
+
+
 def read_dataset_description(directory: Path) -> DatasetDescription:
     """The content of ``dataset.json``; see :func:`read_record`."""
-    path, again = directory / "dataset.json", "prepare the dataset again"
-    return read_record(DatasetDescription, path, "dataset description", again)
+    path = directory / "dataset.json"
+    return read_record(DatasetDescription, path, "dataset description", _AGAIN)
+
+
+def parse_dataset_description(content: bytes, where: object) -> DatasetDescription:
+    """The same from the file's content; ``where`` is the dataset's place, for messages."""
+    place, what = f"{where}/dataset.json", "dataset description"
+    return checked(DatasetDescription, parse_json(content, place, what), place, what, _AGAIN)

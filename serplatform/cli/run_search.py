@@ -113,7 +113,7 @@ def finish(
         "explained": None,
         "report": None,
     }
-    directory.fetch_posteriors()
+    directory.mirror.pull("posteriors")
     if outcome.best is None:
         reasons = sorted({str(r["error"]) for r in directory.records().values() if r["error"]})
         hint = (

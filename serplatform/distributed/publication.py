@@ -16,7 +16,7 @@ def publish_everywhere(run: RunDirectory) -> None:
     Raises:
         SerplatformError: a node cannot publish; the message says which, and where the work lies.
     """
-    if run.mirror is None:
+    if not run.mirror.is_remote:
         return
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -49,7 +49,7 @@ def publish_everywhere(run: RunDirectory) -> None:
 def _publish_here(address: str) -> str | None:
     """Publish finished trials of this node's working copy; the fault if that is not possible."""
     mirror = RunDirectory(address).mirror
-    if mirror is None:
+    if not mirror.is_remote:
         return None
     try:
         for number in mirror.finished_here():

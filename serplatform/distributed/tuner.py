@@ -381,7 +381,7 @@ class _Trials:
         unpublished: TrialRecord | None = json.loads(last.get("record", "null"))
         if not path.exists() and unpublished is not None:
             return unpublished  # its files are on its node, which publishes them later
-        self.run.fetch_record(suggestion.number)
+        self.run.mirror.fetch_record(suggestion.number)
         try:
             return self.run.read_record(path)
         except ArtifactError as error:

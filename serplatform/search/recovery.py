@@ -38,7 +38,7 @@ def mend_run(run: RunDirectory, description: RunDescription) -> list[str]:
     Raises:
         BadInputError: another process is writing to the run.
     """
-    if run.mirror is not None:
+    if run.mirror.is_remote:
         return []  # what lies here is a copy of a part; a trial checks the state it fetches
     lock = RunLock(run)
     try:

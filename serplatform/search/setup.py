@@ -139,7 +139,7 @@ def _has_begun(directory: RunDirectory) -> bool:
     return (
         any(directory.path.glob("trials/trial-*"))
         or any(directory.path.glob("state/trial-*"))
-        or (mirror is not None and bool(mirror.remote.list("state")))
+        or (mirror.is_remote and bool(mirror.remote.list("state")))
     )
 
 
@@ -251,7 +251,7 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
     """
     check_directory(out, RUN)
     directory = RunDirectory(out)
-    directory.fetch_books()
+    directory.fetch_study()
     if directory.run_file.exists() and _has_begun(directory):
         raise _occupied(directory)
     storage = request.storage
@@ -379,7 +379,7 @@ def reopen_run(out: Path, *, dataset: str | Path | None = None) -> OpenRun:
             run was begun with.
     """
     directory = RunDirectory(out)
-    directory.fetch_books()
+    directory.fetch_study()
     description = directory.read_run()
     path = dataset or description["dataset"]["path"]
     opened = Dataset.open(path)

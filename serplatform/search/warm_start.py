@@ -97,7 +97,7 @@ def collect(
         ArtifactError: it is no run, or damaged.
     """
     directory = RunDirectory(local_path(run))
-    directory.fetch_books()
+    directory.fetch_study()
     earlier = directory.read_run()
     damaged: list[str] = []
     records = directory.records(damaged)

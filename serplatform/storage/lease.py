@@ -2,8 +2,8 @@
 
 Each search that wants the run writes an object of its own below ``lease/``, then looks for those
 of others. Whoever looks second sees the first, so two never both find themselves alone; when both
-see each other, both step back for a random moment. The holder renews its object; one that was
-not renewed for :data:`STALE` seconds, by the service's clock, counts no more.
+see each other, both withdraw for a random moment. The holder renews its object; one that was not
+renewed for :data:`STALE` seconds, by the service's clock, no longer counts.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ class Lease:
                 self._write(held=True, within=RENEWAL)
 
     def release(self) -> None:
-        """Give it free."""
+        """Let other searches take it."""
         self._ended.set()
         self._thread.join(timeout=30)
         if self.lost is None:
@@ -164,7 +164,7 @@ def _is_of_this_machine(holder: dict[str, object]) -> bool:
 
 
 def _boot() -> str:
-    """What tells this machine, since it was started, and this process namespace from others."""
+    """Identifies this machine since its start, and this process namespace."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot}/{os.readlink('/proc/self/ns/pid')}"

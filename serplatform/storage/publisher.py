@@ -1,4 +1,4 @@
-"""Publishes the books of a search while it goes on, and everything left when it ends."""
+"""Publishes a run's files while its search goes on, and everything left when it ends."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ INTERRUPTED = 5.0
 #: seconds after which a recorded trial is published here: by then its own process has done so
 GRACE = 20.0
 
-_BOOKS = ("run.json", "folds.json", "study.journal", "trials.parquet")
+#: what the driver of a search writes
+_RUN_FILES = ("run.json", "folds.json", "study.journal", "trials.parquet")
 
 
 class Publisher:
@@ -32,11 +33,11 @@ class Publisher:
     the rest, and raises a SerplatformError that says where it lies when that is not possible.
 
     Args:
-        mirror: of the run; None for a local run, for which nothing is done.
+        mirror: of the run; nothing is done for a local run.
         lease: of the run; nothing is published once another search has taken it over.
     """
 
-    def __init__(self, mirror: Mirror | None, lease: Lease | None = None) -> None:
+    def __init__(self, mirror: Mirror, lease: Lease | None = None) -> None:
         self.mirror = mirror
         self.lease = lease
         self._ended = threading.Event()
@@ -48,12 +49,12 @@ class Publisher:
         return None if self.lease is None else self.lease.lost
 
     def start(self) -> None:
-        """Publish what other nodes need to begin, and go on with that in a thread.
+        """Publish what other nodes need to begin, then what changes, in a thread.
 
         Raises:
             RemoteError: the storage cannot be written.
         """
-        if self.mirror is not None:
+        if self.mirror.is_remote:
             self.mirror.push(self.mirror.unpublished())
             self._thread.start()
 
@@ -66,7 +67,7 @@ class Publisher:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self.mirror is None:
+        if not self.mirror.is_remote:
             return
         self._ended.set()
         self._thread.join()
@@ -87,14 +88,13 @@ class Publisher:
 
     def look(self) -> None:
         """Publish what has changed, as far as the storage can be reached."""
-        mirror = self.mirror
-        if mirror is None or self.taken_over is not None:
+        if self.taken_over is not None:
             return
 
         def action(within: float) -> None:
-            for book in _BOOKS:
-                mirror.push(mirror.pending(book), within=within)
-            for number in mirror.finished_here(GRACE):
-                mirror.push_trial(number, within)
+            for name in _RUN_FILES:
+                self.mirror.push(self.mirror.pending(name), within=within)
+            for number in self.mirror.finished_here(GRACE):
+                self.mirror.push_trial(number, within)
 
-        mirror.attempt(action)
+        self.mirror.attempt(action)

@@ -162,7 +162,7 @@ class Trial:
         _reset_peak_memory(task.device)
         if self._writes:
             write_text(self._state / "owner", self._claim)
-            self.run.claim_trial(task.number)
+            self.run.mirror.claim_trial(task.number)
         self._resume()
 
     @property
@@ -265,25 +265,25 @@ class Trial:
             if (self._state / "owner").read_text(encoding="ascii") == self._claim:
                 return
         raise SerplatformError(
-            f"trial {self.task.number}: another process has gone on with it, or recorded it"
+            f"trial {self.task.number}: another process has resumed or recorded it"
         )
 
     def _fetch(self, distributed: bool, rank: int) -> None:
         """Bring what the trial needs from object storage, the same state to every rank."""
         number = self.task.number
-        if self.run.mirror is None:
+        if not self.run.mirror.is_remote:
             return
         if not distributed:
-            self.run.fetch_trial(number)
+            self.run.mirror.fetch_trial(number)
             return
         import torch
 
         if rank == 0:
-            self.run.fetch_trial(number, required=True)
-            self.run.share_state(number)
+            self.run.mirror.fetch_trial(number, required=True)
+            self.run.mirror.share_state(number)
         torch.distributed.barrier()
         if rank != 0:
-            self.run.fetch_trial(number, exact=True, required=True)
+            self.run.mirror.fetch_trial(number, exact=True, required=True)
 
     def _finish(self) -> TrialRecord | None:
         """Write the trial's files; return its record where it could not be published."""
@@ -294,9 +294,9 @@ class Trial:
         parts = [read_parquet(self._fold_file(f), "fold") for f in range(self.num_folds)]
         write_parquet(self.run.posteriors_file(self.task.number), pa.concat_tables(parts))
         record = self.record("complete")
-        self.run.check_claim(self.task.number, self._claim)
+        self.run.mirror.check_claim(self.task.number, self._claim)
         self.run.write_record(record)
-        published = self.run.share_trial(self.task.number)
+        published = self.run.mirror.share_trial(self.task.number)
         remove_own(self._state, STATE_FILES)
         return None if published else record
 
@@ -358,7 +358,9 @@ class Trial:
                 remove_own(old, TRAINER_FILES)
         self._saved_at = time.perf_counter()
         self._save_cost = self._saved_at - begun
-        self.run.share_state(self.task.number, share=STATE_SHARE, force=force, claim=self._claim)
+        self.run.mirror.share_state(
+            self.task.number, share=STATE_SHARE, force=force, claim=self._claim
+        )
 
     def _resume(self) -> None:
         if not self._distributed:  # else a rank might read what another mends
