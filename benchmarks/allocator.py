@@ -105,7 +105,7 @@ def main() -> None:
         print(json.dumps(report, indent=2))
         return
     if options.case == "call":
-        from serplatform.training.allocator import keep_freed_memory
+        from serplatform.models.kernels.memory import keep_freed_memory
 
         if not keep_freed_memory():
             raise SystemExit("the allocator did not take the settings")

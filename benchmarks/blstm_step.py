@@ -29,7 +29,7 @@ FEATURE_DIM = 23
 def steps(hidden_dim: int, num_utterances: int, num_frames: int) -> dict[str, Callable[[], None]]:
     """Make one training step of each variant, over the same weights and utterances."""
     torch.manual_seed(0)
-    layer = BiLstm(FEATURE_DIM, hidden_dim, num_layers=2, pack=False)
+    layer = BiLstm(FEATURE_DIM, hidden_dim, num_layers=2)
     lengths = torch.randint(num_frames // 3, num_frames + 1, (num_utterances,))
     lengths[0] = num_frames
     frames = torch.randn(num_utterances, num_frames, FEATURE_DIM)

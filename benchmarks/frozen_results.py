@@ -31,7 +31,7 @@ from serplatform.protocols.plan import plan_hash
 from serplatform.search.setup import SearchRequest, create_run
 from serplatform.search.space import load_space, packaged_spaces
 from serplatform.seeding import derive_seed
-from serplatform.training.trial import Trial, TrialTask
+from serplatform.training.trial import TrialTask, TrialTraining
 
 
 def main() -> None:
@@ -81,7 +81,7 @@ def _train(name: str, dataset: Path, out: Path) -> dict[str, Any]:
         dataset=str(dataset),
         seed=derive_seed(0, "trial", 0),
     )
-    trial = Trial(task)
+    trial = TrialTraining(task)
     while not trial.finished:
         trial.step()
     posteriors = hashlib.sha256()

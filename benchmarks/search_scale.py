@@ -53,9 +53,10 @@ class SleepingTrial(tune.Trainable):
         self._epoch += 1
         time.sleep(float(os.environ["SCALE_SECONDS"]) / EPOCHS)
         result = report(self._task, self._epoch)
-        if result["finished"]:
+        done = self._epoch == EPOCHS
+        if done:
             write_record(self._task)
-        return {**result, "done": result["finished"]}
+        return {**result, "done": done}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         pass
@@ -89,15 +90,19 @@ def report(task: Mapping[str, Any], epoch: int) -> dict[str, Any]:
     """What a real trial hands to Tune after an epoch."""
     number = int(task["number"])
     return {
-        "epoch_step": epoch,
         "objective": quality(number, epoch),
-        "epoch": epoch,
-        "fold": 0,
-        "num_folds": 1,
-        "finished": epoch == EPOCHS,
-        "history": json.dumps(entry(number, epoch)),
         "host": "simulated",
-        "record": "null",
+        "report": json.dumps(
+            {
+                "step": epoch,
+                "objective": quality(number, epoch),
+                "epoch": epoch,
+                "fold": 0,
+                "num_folds": 1,
+                "done": epoch == EPOCHS,
+                "history": entry(number, epoch),
+            }
+        ),
     }
 
 
@@ -188,7 +193,7 @@ class Watcher:
     def trial_started(self, suggestion: Any) -> None:
         pass
 
-    def trial_progressed(self, suggestion: Any, result: Mapping[str, Any]) -> None:
+    def trial_progressed(self, suggestion: Any, report: Any) -> None:
         pass
 
     def trial_retried(self, suggestion: Any, error: str) -> None:
@@ -200,8 +205,8 @@ class Watcher:
 
 def make_parts(folder: Path, options: argparse.Namespace) -> tuple[Any, Any, Any, Account]:
     """A run, its studies and plan, and the account that is kept of them."""
-    import serplatform.distributed.tuner as tuner
-    from serplatform.distributed.tuner import SearchPlan
+    from serplatform.distributed.tune.placement import SearchPlan
+    from serplatform.distributed.tune.tracker import TrialTracker
     from serplatform.run_directory import RunDirectory
     from serplatform.search.space import load_space
     from serplatform.search.study import Studies
@@ -211,11 +216,9 @@ def make_parts(folder: Path, options: argparse.Namespace) -> tuple[Any, Any, Any
         charged = account.charge(f"optuna_{name}", getattr(Studies, name))
         setattr(Studies, name, charged)
     for name in ("next_config", "should_stop", "ended"):
-        books = account.charge("books_and_optuna", getattr(tuner._Trials, name))
-        setattr(tuner._Trials, name, books)
-    setattr(  # noqa: B010
-        tuner._Trials, "write_table", account.charge("table", tuner._Trials.write_table)
-    )
+        charged = account.charge("books_and_optuna", getattr(TrialTracker, name))
+        setattr(TrialTracker, name, charged)
+    setattr(TrialTracker, "write_table", account.charge("table", TrialTracker.write_table))  # noqa: B010
     run = RunDirectory(folder / "run")
     (run.path / "trials").mkdir(parents=True)
     studies = Studies(
@@ -234,12 +237,14 @@ def make_parts(folder: Path, options: argparse.Namespace) -> tuple[Any, Any, Any
 
 
 def without_ray(folder: Path, options: argparse.Namespace) -> Account:
-    """Drive the books as Tune does, over slots and a clock that are simulated."""
-    from serplatform.distributed.tuner import Placement, _Trials
+    """Drive the tracker as Tune does, over slots and a clock that are simulated."""
+    from serplatform.distributed.tune.placement import Placement
+    from serplatform.distributed.tune.task_codec import decode_report
+    from serplatform.distributed.tune.tracker import TrialTracker
 
     run, studies, plan, account = make_parts(folder, options)
     placement = Placement(concurrent=options.slots, threads=1, gpus=0.0, workers=1)
-    books = _Trials(run, studies, plan, placement, Watcher(account))
+    tracker = TrialTracker(run, studies, plan, placement, Watcher(account))
     rng = np.random.default_rng(0)
     events: list[tuple[float, int, str, int, dict[str, Any]]] = []
     count = 0
@@ -247,7 +252,7 @@ def without_ray(folder: Path, options: argparse.Namespace) -> Account:
     def begin(moment: float) -> None:
         nonlocal count
         name = f"t{count}"
-        config = books.next_config(name) if count < options.trials else None
+        config = tracker.next_config(name) if count < options.trials else None
         if config is not None:
             task = json.loads(config["task"])["task"]
             heapq.heappush(events, (moment + rng.uniform(0.2, 0.3), count, name, 1, task))
@@ -258,15 +263,16 @@ def without_ray(folder: Path, options: argparse.Namespace) -> Account:
     while events:
         moment, order, name, epoch, task = heapq.heappop(events)
         result = report(task, epoch)
-        if result["finished"]:
+        decoded = decode_report(result)
+        if epoch == EPOCHS:
             write_record(task)
-        stop = books.should_stop(name, result)
-        if stop or result["finished"]:
-            books.ended(name, result, None)
+        stop = tracker.should_stop(name, result, decoded)
+        if stop or epoch == EPOCHS:
+            tracker.ended(name, None)
             begin(moment)
         else:
             heapq.heappush(events, (moment + rng.uniform(0.2, 0.3), order, name, epoch + 1, task))
-    books.write_table()
+    tracker.write_table()
     return account
 
 
@@ -275,11 +281,11 @@ def with_ray(folder: Path, options: argparse.Namespace) -> Account:
     os.environ["SCALE_SECONDS"] = str(options.seconds)
     import ray
 
-    import serplatform.distributed.trial_actor as trial_actor
     from serplatform.distributed.cluster import connect
-    from serplatform.distributed.tuner import run_trials
+    from serplatform.distributed.tune import adapters
+    from serplatform.distributed.tune.tuner import run_trials
 
-    trial_actor.TrialActor = SleepingTrial  # type: ignore[misc,assignment]
+    adapters.TrialActor = SleepingTrial  # type: ignore[misc,assignment]
     run, studies, plan, account = make_parts(folder, options)
     connect(num_cpus=options.slots)
     try:

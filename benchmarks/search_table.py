@@ -160,8 +160,8 @@ def tabulate(data: str, protocol: str, out: Path, *, parts: int, seed: int, comm
     from serplatform.datasets.dataset import Dataset
     from serplatform.datasets.fold_data import FoldData
     from serplatform.models.base import Batch
+    from serplatform.models.kernels.memory import keep_freed_memory
     from serplatform.protocols.plan import make_plan, plan_hash
-    from serplatform.training.allocator import keep_freed_memory
     from serplatform.training.loop import FoldTrainer
     from serplatform.training.trial_config import resolve
 

@@ -22,9 +22,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from serplatform.models.base import Batch, Criterion, InputSpec
-from serplatform.models.vrnn import Vrnn, VrnnConfig, build
+from serplatform.models.base import ARCHITECTURES, Batch, Criterion, InputSpec
+from serplatform.models.vrnn import Vrnn, VrnnConfig
 from serplatform.testing.batches import pick
+
+build = ARCHITECTURES.get("vrnn").build
 
 FEATURE_DIM = 40
 

@@ -120,7 +120,7 @@ def plain(value: Any) -> Any:
 
 
 @functools.cache
-def _fields(cls: type) -> dict[str, tuple[Any, Mapping[str, Any]]]:
+def fields_of(cls: type) -> dict[str, tuple[Any, Mapping[str, Any]]]:
     """Each field's name to its type and what :func:`setting` said of it."""
     hints = typing.get_type_hints(cls)
     return {field.name: (hints[field.name], field.metadata) for field in dataclasses.fields(cls)}
@@ -130,7 +130,7 @@ def check_fields(
     cls: type, values: Mapping[str, Any], prefix: str = ""
 ) -> tuple[dict[str, Any], list[str]]:
     """Convert each of ``values`` by itself; the faults of its name, its type or its range."""
-    fields = _fields(cls)
+    fields = fields_of(cls)
     faults = [
         unknown_name("parameter", prefix + key, [prefix + name for name in fields])
         for key in values

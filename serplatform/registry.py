@@ -2,19 +2,28 @@
 
 A family (features, corpora, architectures, combiners, figures, …) is a package with a
 ``base.py`` that holds its :class:`Registry`. Every other module of the package registers
-what it defines; the registry imports them all on the first lookup.
+what it defines; the registry imports them all on the first lookup, and then what other
+installed packages declare as entry points of the family. See ``plugins`` for members that come
+from a file or module of the user's.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import pkgutil
-from collections.abc import Callable
-from typing import Generic, TypeVar
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, TypeVar
 
 from serplatform.errors import BadInputError, unknown_name
 
 T = TypeVar("T")
+
+#: every family whose base was imported
+REGISTRIES: list[Registry[Any]] = []
+#: module of a plugin to the plugin, whose text names it in messages; kept by ``plugins``
+PLUGINS: dict[str, Any] = {}
 
 
 class Registry(Generic[T]):
@@ -28,25 +37,39 @@ class Registry(Generic[T]):
     def __init__(self, kind: str, package: str) -> None:
         self.kind = kind
         self.package = package
+        self.group = f"serplatform.{'corpora' if kind == 'corpus' else f'{kind}s'}"
         self._members: dict[str, T] = {}
-        self._loaded = False
+        self._sources: dict[str, str] = {}  # name → module that registered it
+        self._loaded = self._entered = False
+        REGISTRIES.append(self)
 
     def register(self, name: str) -> Callable[[T], T]:
         """Return a decorator that registers its argument as ``name``.
 
         Raises:
-            ValueError: the name is taken by another object.
+            BadInputError: the name is taken by another object.
         """
 
         def decorate(member: T) -> T:
-            if name in self._members and self._members[name] is not member:
-                raise ValueError(f"{self.kind} '{name}' is registered twice")
+            source = sys._getframe(1).f_globals["__name__"]
+            if not self._is_built_in(source):
+                self._load_built_in()  # whose names come first
+            if self._members.get(name, member) is not member:
+                taken = self._sources.get(name, "")
+                by = "serplatform itself" if self._is_built_in(taken) else PLUGINS.get(taken, taken)
+                raise BadInputError(
+                    f"{self.kind} '{name}' is registered already, by {by}; give it another name"
+                )
             self._members[name] = member
+            self._sources[name] = source
             return member
 
         return decorate
 
-    def _load(self) -> None:
+    def _is_built_in(self, module: str) -> bool:
+        return module.startswith(f"{self.package}.")
+
+    def _load_built_in(self) -> None:
         if self._loaded:
             return
         package = importlib.import_module(self.package)
@@ -54,6 +77,12 @@ class Registry(Generic[T]):
             if module.name != "base" and not module.name.startswith("_") and not module.ispkg:
                 importlib.import_module(f"{self.package}.{module.name}")
         self._loaded = True
+
+    def _load(self) -> None:
+        self._load_built_in()
+        if not self._entered:
+            importlib.import_module("serplatform.plugins").load_entry_points(self.group)
+            self._entered = True
 
     def names(self) -> list[str]:
         """All registered names, sorted."""
@@ -70,3 +99,40 @@ class Registry(Generic[T]):
         if name not in self._members:
             raise BadInputError(unknown_name(self.kind, name, self._members))
         return self._members[name]
+
+    def registered_by(self, is_source: Callable[[str], bool]) -> list[str]:
+        """Names that a module registered for which ``is_source`` holds; nothing is imported."""
+        return sorted(name for name, module in self._sources.items() if is_source(module))
+
+    def forget(self, is_source: Callable[[str], bool]) -> None:
+        """Remove what such modules registered."""
+        for name in self.registered_by(is_source):
+            del self._members[name], self._sources[name]
+
+
+@contextlib.contextmanager
+def temporary() -> Iterator[None]:
+    """For tests: what is registered inside, by plugins too, is forgotten at the end.
+
+    Example:
+        >>> from serplatform.models.base import ARCHITECTURES
+        >>> with temporary():
+        ...     _ = ARCHITECTURES.register("mine")(ARCHITECTURES.get("moma"))
+        ...     found = "mine" in ARCHITECTURES.names()
+        >>> found, "mine" in ARCHITECTURES.names()
+        (True, False)
+    """
+    before = {id(registry): set(registry._members) for registry in REGISTRIES}
+    plugins = dict(PLUGINS)
+    try:
+        yield
+    finally:
+        for registry in REGISTRIES:
+            kept = before.get(id(registry), set())
+            for name, module in list(registry._sources.items()):
+                if name not in kept and not registry._is_built_in(module):
+                    del registry._members[name], registry._sources[name]
+        for module in PLUGINS.keys() - plugins.keys():
+            sys.modules.pop(module, None)
+        PLUGINS.clear()
+        PLUGINS.update(plugins)

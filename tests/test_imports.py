@@ -20,6 +20,7 @@ ROWS = [
     {"labels", "metrics"},
     {"artifacts"},
     {"storage"},
+    {"plugins"},
     {"statistics", "run_directory", "references", "stopping"},
     {"corpora"},
     {"alignment"},

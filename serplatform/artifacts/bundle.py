@@ -11,6 +11,7 @@ from serplatform.artifacts.records import (
     Classes,
     Number,
     PathText,
+    PluginRecord,
     Positive,
     Record,
     Temperature,
@@ -46,4 +47,5 @@ class BundleDescription(Record):
     description: dict[str, Any]
     rejection: NotRequired[BundledConfidences | None]
     files: dict[PathText, str]
+    plugins: NotRequired[list[PluginRecord]]
     sha256: str

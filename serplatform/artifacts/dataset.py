@@ -11,6 +11,7 @@ from serplatform.artifacts.files import parse_json
 from serplatform.artifacts.records import (
     Count,
     FileName,
+    PluginRecord,
     Positive,
     Record,
     Seconds,
@@ -114,6 +115,7 @@ class DatasetDescription(Record):
     versions: NotRequired[dict[str, str]]
     request: NotRequired[dict[str, Any]]
     word_rules: NotRequired[Count]
+    plugins: NotRequired[list[PluginRecord]]
 
 
 _AGAIN = "prepare the dataset again"

@@ -13,6 +13,7 @@ from serplatform.artifacts.records import (
     Metrics,
     Number,
     PathText,
+    PluginRecord,
     Record,
     Temperature,
     Weight,
@@ -204,6 +205,7 @@ class EnsembleRecord(Record):
     classes: Classes
     runs: list[EnsembleRun]
     folds_hash: str
+    plugins: NotRequired[list[PluginRecord]]
     folds: Annotated[list[EnsembleFold], MinLen(1)]
     pooled: Annotated[dict[str, Intervals], Predicate(holds("ensemble"))]
     over_folds: Annotated[dict[str, Spreads], Predicate(holds("ensemble"))]

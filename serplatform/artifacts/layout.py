@@ -12,7 +12,7 @@ STATE_FILES = re.compile(
 )
 TRIAL_NAME = re.compile(r"trial-\d{5,}")
 MODEL_FILES = re.compile(r"fold-\d+(/(model\.safetensors|config\.json))?")
-#: what Ray writes of a search into ``.scratch``, and the groups that ``trial_workers`` notes there
+#: what Ray writes of a search into ``.scratch``, and the groups that ``worker_groups`` notes there
 SCRATCH_FILES = re.compile(
     r"tune|groups(/\d+(/[0-9a-f]+)?)?|(tune|ray_train_run-[\d_-]+)/\.validate_storage_marker"
     r"|ray_train_run-[\d_-]+(/\.?checkpoint_manager_snapshot\.json(\.tmp)?)?"

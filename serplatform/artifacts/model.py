@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Any, NotRequired
 
-from serplatform.artifacts.records import Classes, Count, Positive, Record, Seconds, TensorFile
+from serplatform.artifacts.records import (
+    Classes,
+    Count,
+    PluginRecord,
+    Positive,
+    Record,
+    Seconds,
+    TensorFile,
+)
 
 
 class InputSizes(Record):
@@ -45,3 +53,4 @@ class ModelDescription(Record):
     preprocessing: Preprocessing
     metrics: dict[str, Any]
     weights: TensorFile
+    plugins: NotRequired[list[PluginRecord]]

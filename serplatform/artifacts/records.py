@@ -12,7 +12,7 @@ import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, NotRequired, TypeVar, cast
 
 from annotated_types import Ge, Gt, Lt, MinLen, Predicate
 from typing_extensions import TypedDict
@@ -110,6 +110,16 @@ Record.__pydantic_config__ = {  # type: ignore[attr-defined]
 class TensorFile(Record):
     file: FileName
     sha256: str
+
+
+class PluginRecord(Record):
+    """A plugin that something was made with; ``file``, in ``plugins/``, unless it is a module."""
+
+    name: str
+    file: NotRequired[FileName]
+    version: str | None
+    sha256: str
+    registers: dict[str, list[str]]
 
 
 @functools.cache

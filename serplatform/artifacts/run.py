@@ -13,6 +13,7 @@ from serplatform.artifacts.records import (
     FileName,
     Number,
     PathText,
+    PluginRecord,
     Positive,
     Record,
     Seconds,
@@ -108,6 +109,7 @@ class RunDescription(Record):
     versions: NotRequired[dict[str, Any]]
     hardware: NotRequired[dict[str, Any]]
     warm_start: NotRequired[list[WarmStartRecord]]
+    plugins: NotRequired[list[PluginRecord]]
     status: str
     started: NotRequired[str | None]
     ended: NotRequired[str | None]

@@ -12,7 +12,8 @@ import typer
 from typer.exceptions import TyperException
 
 import serplatform
-from serplatform import stopping
+from serplatform import plugins, stopping
+from serplatform.cli.options import Plugins, with_plugins
 from serplatform.cli.output import say, secure_streams
 from serplatform.errors import BadInputError, InterruptedRunError, SerplatformError
 from serplatform.storage.location import check_utf8
@@ -31,7 +32,11 @@ COMMANDS = (
     "explain",
     "reproduce",
     "export",
+    "check",
+    "new",
 )
+#: which neither look members up nor open what was made with plugins
+_WITHOUT_PLUGINS = ("check", "new")
 
 app = typer.Typer(
     name="serplatform",
@@ -56,16 +61,19 @@ def _root(
         bool,
         typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
     ] = False,
+    plugin: Plugins = None,
 ) -> None:
     """Hyperparameter search and ensembles for speech emotion recognition.
 
     `serplatform search moma` runs on a built-in demo corpus; on your own data, `prepare` first.
     """
+    plugins.load(plugin or [])
 
 
 for _name in COMMANDS:
     _module = importlib.import_module(f"serplatform.cli.{_name}")
-    app.command(_name)(_module.command)
+    _command = _module.command
+    app.command(_name)(_command if _name in _WITHOUT_PLUGINS else with_plugins(_command))
 
 
 def run(arguments: list[str] | None = None) -> int:

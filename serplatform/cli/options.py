@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import functools
+import inspect
+import os
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
+
+from serplatform import plugins
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
 
@@ -62,3 +68,47 @@ WarmStart = Annotated[
         "be repeated.",
     ),
 ]
+
+Plugins = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--plugin",
+        metavar="FILE|MODULE",
+        help="Python file or module that registers architectures, features, corpora, combiners, "
+        f"figures or protocols; may be repeated, also in {plugins.VARIABLE}.",
+        show_default=False,
+    ),
+]
+
+TrustPlugins = Annotated[
+    bool,
+    typer.Option(
+        "--trust-plugins",
+        envvar="SERPLATFORM_TRUST_PLUGINS",
+        help="Run the plugins that a bundle, or a run of another user, brings with it.",
+    ),
+]
+
+
+def with_plugins(command: Callable[..., Any]) -> Callable[..., Any]:
+    """A command that also takes ``--plugin`` and ``--trust-plugins``, and heeds them first."""
+
+    @functools.wraps(command)
+    def run(*arguments: Any, plugin: list[str] | None, trust_plugins: bool, **options: Any) -> Any:
+        of_environment = os.environ.get(plugins.VARIABLE, "").split(os.pathsep)
+        named = [name for name in (*of_environment, *(plugin or [])) if name]
+        plugins.load(named, trust=trust_plugins or None)
+        return command(*arguments, **options)
+
+    added = {"plugin": (Plugins, None), "trust_plugins": (TrustPlugins, False)}
+    signature = inspect.signature(command, eval_str=True)
+    parameters = [
+        *signature.parameters.values(),
+        *(
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=value, annotation=kind)
+            for name, (kind, value) in added.items()
+        ),
+    ]
+    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run

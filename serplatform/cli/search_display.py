@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -14,6 +14,9 @@ from rich.text import Text
 from serplatform.artifacts.trial import TrialRecord
 from serplatform.cli.output import format_duration, is_live
 from serplatform.metrics import HIGHER_IS_BETTER
+
+if TYPE_CHECKING:
+    from serplatform.training.trial import TrialReport
 
 #: plain output tells the progress of unfinished trials at most this often, in seconds
 PLAIN_INTERVAL = 15.0
@@ -49,7 +52,7 @@ class SearchDisplay:
         self._budget = budget
         self._deadline = deadline
         self._objective = objective
-        self._running: dict[int, tuple[Any, Mapping[str, Any] | None]] = {}
+        self._running: dict[int, tuple[Any, TrialReport | None]] = {}
         self._counts = {"complete": 0, "pruned": 0, "failed": 0}
         self._best: tuple[float, int] | None = None
         self._ended_here = 0
@@ -82,12 +85,12 @@ class SearchDisplay:
             how += " (resumed)" if suggestion.resumed else ""
             self._line(f"trial {suggestion.number} {_name(suggestion)} started{how}")
 
-    def trial_progressed(self, suggestion: Any, result: Mapping[str, Any]) -> None:
+    def trial_progressed(self, suggestion: Any, report: TrialReport) -> None:
         """See ``SearchObserver``."""
-        self._running[suggestion.number] = (suggestion, result)
+        self._running[suggestion.number] = (suggestion, report)
         if not self._is_live and time.monotonic() - self._last_line > PLAIN_INTERVAL:
             where = ", ".join(
-                f"{number} fold {r['fold'] + 1}/{r['num_folds']} epoch {r['epoch']}"
+                f"{number} fold {r.fold + 1}/{r.num_folds} epoch {r.epoch}"
                 for number, (_, r) in sorted(self._running.items())
                 if r is not None
             )
@@ -161,18 +164,18 @@ class SearchDisplay:
         table = Table(box=None, pad_edge=False, header_style="bold")
         for heading in ("trial", "architecture", "fold", "epoch", f"dev {self._objective}", ""):
             table.add_column(heading)
-        for number, (suggestion, result) in sorted(self._running.items()):
+        for number, (suggestion, report) in sorted(self._running.items()):
             note = "paper's configuration" if suggestion.paper else ""
             note += " resumed" if suggestion.resumed else ""
-            if result is None:
+            if report is None:
                 table.add_row(str(number), _name(suggestion), "", "", "", note)
             else:
                 table.add_row(
                     str(number),
                     _name(suggestion),
-                    f"{result['fold'] + 1}/{result['num_folds']}",
-                    str(result["epoch"]),
-                    f"{result['objective']:.4f}",
+                    f"{report.fold + 1}/{report.num_folds}",
+                    str(report.epoch),
+                    f"{report.objective:.4f}",
                     note,
                 )
         elapsed = format_duration(time.monotonic() - self._begun)

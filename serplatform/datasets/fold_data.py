@@ -29,7 +29,6 @@ from serplatform.datasets.data_config import DataConfig
 from serplatform.datasets.dataset import Dataset
 from serplatform.datasets.deltas import DeltaViews, append_deltas
 from serplatform.datasets.joined import FrameViews
-from serplatform.datasets.mapping import RELEASE_AFTER
 from serplatform.datasets.normalization import (
     DEVIATION_FLOOR,
     Moments,
@@ -41,6 +40,7 @@ from serplatform.datasets.pooling import PooledViews, PoolingConfig, pool
 from serplatform.datasets.words import WordConfig, WordInputs
 from serplatform.errors import BadInputError, LeakError
 from serplatform.models.base import Batch, InputSpec
+from serplatform.models.kernels.memory import RELEASE_AFTER
 from serplatform.protocols.base import PARTS, FoldPlan
 
 

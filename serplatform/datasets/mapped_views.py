@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 
 from serplatform.arrays import FloatArray, IntArray
-from serplatform.datasets.mapping import release
+from serplatform.models.kernels.memory import release
 
 
 @dataclasses.dataclass(frozen=True)

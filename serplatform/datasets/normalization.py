@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from serplatform.arrays import DoubleArray, IntArray
 from serplatform.datasets.joined import FrameViews
-from serplatform.datasets.mapping import RELEASE_AFTER
+from serplatform.models.kernels.memory import RELEASE_AFTER
 
 #: A speaker's or utterance's deviation is never taken below this share of the training frames'
 #: deviation in the same dimension: a constant stretch must not blow up.

@@ -5,20 +5,18 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-import platform
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-import serplatform
 from serplatform.alignment.tokens import RULES, text_notes, tokens
-from serplatform.artifacts.dataset import ALIGNMENT_SCHEMA, DatasetDescription, FeatureRecord
+from serplatform.artifacts.dataset import ALIGNMENT_SCHEMA, DatasetDescription, FeatureRecord, Shard
 from serplatform.artifacts.files import (
     SCHEMA_VERSION,
     atomic_path,
@@ -27,19 +25,44 @@ from serplatform.artifacts.files import (
     write_json,
     write_text,
 )
+from serplatform.artifacts.records import PluginRecord
 from serplatform.config import digest
 from serplatform.corpora.audio import TARGET_RATE, summarize_notes
 from serplatform.corpora.base import Corpus, Manifest, RejectedUtterance, Utterance
 from serplatform.corpora.validate import class_notes, column_notes
-from serplatform.distributed.extraction import ShardReport, table_schema
+from serplatform.distributed.extraction import ShardReport
+from serplatform.environment import versions
 from serplatform.errors import SerplatformError
 from serplatform.features.base import FeatureExtractor
 from serplatform.features.fingerprint import find_copies
 from serplatform.labels import class_order
 from serplatform.protocols.selection import components, overlapping_spans
 
-_PACKAGES = ("numpy", "scipy", "soundfile", "soxr", "pyarrow", "ray")
 _SHOWN = 3  # examples in a note
+
+
+class DatasetRequest(TypedDict):
+    """What determines a dataset, as ``dataset.json`` records it.
+
+    ``source``, ``root``, ``alignments``: paths, where files are read. ``contents``,
+    ``alignment_files``: digests of what is read. ``version``, ``fingerprints``: of the extraction.
+    ``speakers_differ``: absent in older datasets, and where it is false.
+    """
+
+    corpus: str
+    source: str | None
+    root: str | None
+    options: dict[str, Any]
+    label_map: dict[str, str]
+    max_duration: float | None
+    align: str
+    alignments: str | None
+    alignment_files: str | None
+    contents: str
+    version: int
+    fingerprints: int
+    speakers_differ: NotRequired[bool]
+    plugins: NotRequired[list[PluginRecord]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,10 +74,9 @@ class Assembly:
         partial: directory of the shards' files.
         corpus: it came from.
         manifest: utterances that were extracted, and what was left out before.
-        reports: of all shards, in order.
+        reports: of all shards, in order; at least one has rows.
         extractors: by feature name.
-        extra_columns: the corpus's own columns.
-        request: what ``dataset.json`` records of the request (``source``, ``digest``, …).
+        request: what ``dataset.json`` records of the request.
     """
 
     out: Path
@@ -63,8 +85,18 @@ class Assembly:
     manifest: Manifest
     reports: Sequence[ShardReport]
     extractors: Mapping[str, FeatureExtractor]
-    extra_columns: Sequence[str]
-    request: Mapping[str, Any]
+    request: DatasetRequest
+
+    @property
+    def filled(self) -> list[ShardReport]:
+        """Shards that have rows."""
+        return [report for report in self.reports if report.rows]
+
+    @cached_property
+    def kept(self) -> list[Utterance]:
+        """The manifest's utterances without those that the extraction left out."""
+        lost = {r.utterance_id for report in self.reports for r in report.rejections}
+        return [u for u in self.manifest.utterances if u.utterance_id not in lost]
 
 
 def assemble(assembly: Assembly) -> DatasetDescription:
@@ -75,36 +107,36 @@ def assemble(assembly: Assembly) -> DatasetDescription:
     """
     a = assembly
     rejections = [*a.manifest.rejections, *(r for report in a.reports for r in report.rejections)]
-    filled = [report for report in a.reports if report.rows]
-    count = _count_rows(a, filled)
+    tables = [read_parquet(report.table(a.partial)) for report in a.filled]
+    rows = pa.concat_tables(tables)
     listed = a.manifest.listed or len(a.manifest.utterances) + len(a.manifest.rejections)
-    kept = sum(report.rows for report in filled)
-    if listed != kept + len(rejections):
+    if listed != len(rows) + len(rejections):
         raise SerplatformError(
-            f"{a.corpus.name}: {listed} utterances were listed, but {kept} are kept and "
-            f"{len(rejections)} are left out; this is a fault of serplatform, please report it"
+            f"{a.corpus.name}: {listed} utterances were listed, but {len(rows)} are kept and "
+            f"{len(rejections)} are left out; this is an error of serplatform, please report it"
         )
-    copies = _find_copies(a, filled)
-    features = {name: _move_shards(a, name, filled) for name in a.extractors}
-    _join(
-        a.out / "utterances.parquet",
-        table_schema(a.extra_columns),
-        [report.table(a.partial) for report in filled],
-        copies.groups,
+    by_emotion, by_speaker, by_gender, by_rate = (
+        Counter(value for value in rows[column].to_pylist() if value)
+        for column in ("emotion", "speaker_id", "gender", "sampling_rate")
     )
-    _join(
+    copies = _find_copies(a, rows)
+    features = {name: _move_shards(a, name) for name in a.extractors}
+    place = rows.schema.get_field_index("group_id")
+    rows = rows.set_column(place, rows.schema.field(place), pa.array(copies.groups, pa.string()))
+    _write_tables(a.out / "utterances.parquet", rows.schema, _divided(rows, map(len, tables)))
+    _write_tables(
         a.out / "alignment.parquet",
         ALIGNMENT_SCHEMA,
-        [report.alignment(a.partial) for report in filled if report.spans],
+        (read_parquet(report.alignment(a.partial)) for report in a.filled if report.spans),
     )
     write_text(a.out / "rejected.csv", rejected_csv(rejections))
     unaligned = [entry for report in a.reports for entry in report.unaligned]
     names = ["utterances.parquet", "alignment.parquet", "rejected.csv"]
     if unaligned:
-        write_text(a.out / "unaligned.csv", unaligned_csv(unaligned))
+        write_text(a.out / "unaligned.csv", _csv(["utterance_id", "reason", "detail"], unaligned))
         names.append("unaligned.csv")
-    classes = _classes(a.corpus, count.by_emotion)
-    aligned: Counter[str] = sum((Counter(report.aligned) for report in filled), Counter())
+    classes = _classes(a.corpus, by_emotion)
+    aligned: Counter[str] = sum((Counter(report.aligned) for report in a.filled), Counter())
     meta: DatasetDescription = {
         "schema_version": SCHEMA_VERSION,
         "corpus": a.corpus.name,
@@ -115,31 +147,27 @@ def assemble(assembly: Assembly) -> DatasetDescription:
         "classes": list(classes),
         "counts": {
             "listed": listed,
-            "utterances": kept,
+            "utterances": len(rows),
             "rejected": len(rejections),
-            "speakers": len(count.by_speaker),
-            "by_emotion": {name: count.by_emotion[name] for name in classes},
-            "by_speaker": dict(sorted(count.by_speaker.items())),
-            "by_gender": dict(sorted(count.by_gender.items())),
+            "speakers": len(by_speaker),
+            "by_emotion": {name: by_emotion[name] for name in classes},
+            "by_speaker": dict(sorted(by_speaker.items())),
+            "by_gender": dict(sorted(by_gender.items())),
             "by_reason": dict(Counter(r.reason for r in rejections).most_common()),
-            "seconds": round(count.seconds, 3),
+            "seconds": round(sum(sum(table["duration"].to_pylist()) for table in tables), 3),
             "copies": {kind: sum(map(len, groups)) for kind, groups in copies.found.items()},
         },
         "features": features,
         "alignment": dict(aligned.most_common()),
         "word_rules": RULES,
         "unaligned": dict(Counter(reason for _, reason, _ in unaligned).most_common()),
-        "notes": [
-            *a.manifest.notes,
-            *_notes(a, count, copies),
-            *_alignment_notes(a),
-            *_audio_notes(a),
-        ],
-        "default_protocol": a.corpus.choose_protocol(_kept(a)),
-        "versions": _versions(),
-        "fingerprint": _fingerprint(a, classes, filled, features),
+        "notes": [*a.manifest.notes, *_notes(a, by_rate, copies)],
+        "default_protocol": a.corpus.choose_protocol(a.kept),
+        "versions": versions(),
+        "fingerprint": _fingerprint(a, classes, features),
         "files": {name: file_sha256(a.out / name) for name in names},
         "request": dict(a.request),
+        "plugins": a.request.get("plugins", []),
     }
     write_json(a.out / "dataset.json", meta, checksum=True)
     return meta
@@ -147,66 +175,14 @@ def assemble(assembly: Assembly) -> DatasetDescription:
 
 def rejected_csv(rejections: Sequence[RejectedUtterance]) -> str:
     """The text of ``rejected.csv``: utterance_id, path, reason."""
+    rows = [(r.utterance_id, r.path, r.reason) for r in rejections]
+    return _csv(["utterance_id", "path", "reason"], rows)
+
+
+def _csv(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["utterance_id", "path", "reason"])
-    writer.writerows([r.utterance_id, r.path, r.reason] for r in rejections)
+    csv.writer(stream, lineterminator="\n").writerows([names, *rows])
     return stream.getvalue()
-
-
-def unaligned_csv(entries: Sequence[tuple[str, str, str]]) -> str:
-    """The text of ``unaligned.csv``: utterance_id, reason, detail."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["utterance_id", "reason", "detail"])
-    writer.writerows(entries)
-    return stream.getvalue()
-
-
-def _alignment_notes(assembly: Assembly) -> Iterator[str]:
-    """Sentences on utterances that could not be aligned, and on repaired alignments."""
-    failed = Counter(reason for report in assembly.reports for _, reason, _ in report.unaligned)
-    for reason, number in failed.most_common():
-        yield f"{number} utterances could not be aligned (unaligned.csv): {reason}"
-    repaired = sum((Counter(report.alignment_notes) for report in assembly.reports), Counter())
-    for note, number in repaired.most_common():
-        yield f"{number} alignments: {note}"
-    yield from text_notes(u.text for u in _kept(assembly))
-
-
-def _audio_notes(assembly: Assembly) -> list[str]:
-    """Sentences on recordings that are odd and were taken."""
-    noted = [(note, path) for report in assembly.reports for note, path in report.audio_notes]
-    return summarize_notes(dict.fromkeys(noted))  # once a file
-
-
-def _kept(assembly: Assembly) -> list[Utterance]:
-    """The manifest's utterances without those that the extraction left out."""
-    lost = {r.utterance_id for report in assembly.reports for r in report.rejections}
-    return [u for u in assembly.manifest.utterances if u.utterance_id not in lost]
-
-
-@dataclasses.dataclass
-class _Count:
-    """Totals over the rows that were kept."""
-
-    by_emotion: Counter[str] = dataclasses.field(default_factory=Counter)
-    by_speaker: Counter[str] = dataclasses.field(default_factory=Counter)
-    by_gender: Counter[str] = dataclasses.field(default_factory=Counter)
-    by_rate: Counter[int] = dataclasses.field(default_factory=Counter)
-    seconds: float = 0.0
-
-
-def _count_rows(assembly: Assembly, filled: Sequence[ShardReport]) -> _Count:
-    count = _Count()
-    for report in filled:
-        table = read_parquet(report.table(assembly.partial))
-        count.by_emotion.update(table["emotion"].to_pylist())
-        count.by_speaker.update(table["speaker_id"].to_pylist())
-        count.by_gender.update(g for g in table["gender"].to_pylist() if g)
-        count.by_rate.update(table["sampling_rate"].to_pylist())
-        count.seconds += sum(table["duration"].to_pylist())
-    return count
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -233,15 +209,14 @@ _KINDS = {
 }
 
 
-def _find_copies(assembly: Assembly, filled: Sequence[ShardReport]) -> _Copies:
+def _find_copies(assembly: Assembly, table: pa.Table) -> _Copies:
     """Group the rows: equal audio, equal parent, overlapping spans of a file, copies by sound.
 
     A synthetic corpus makes every file anew, so that nothing in it was copied: its voices,
     which are alike as no two takes of a person are, are not compared by sound.
     """
     names = ["utterance_id", "speaker_id", "start", "end", "audio_hash", "parent_id", "fingerprint"]
-    tables = [read_parquet(r.table(assembly.partial)).select(names) for r in filled]
-    rows = {name: pa.concat_tables(tables)[name].to_pylist() for name in names}
+    rows = {name: table[name].to_pylist() for name in names}
     path_of = {u.utterance_id: u.path for u in assembly.manifest.utterances}
     file_of = {path: _file_identity(path) for path in set(path_of.values())}
     files = [file_of[path_of[name]] for name in rows["utterance_id"]]
@@ -293,11 +268,11 @@ def _classes(corpus: Corpus, by_emotion: Counter[str]) -> tuple[str, ...]:
     return tuple(name for name in corpus.classes if by_emotion[name])
 
 
-def _move_shards(assembly: Assembly, name: str, filled: Sequence[ShardReport]) -> FeatureRecord:
+def _move_shards(assembly: Assembly, name: str) -> FeatureRecord:
     """Rename a feature's shards into the dataset; return its entry in ``dataset.json``."""
     extractor = assembly.extractors[name]
-    shards: list[Any] = []
-    for number, report in enumerate(filled):
+    shards: list[Shard] = []
+    for number, report in enumerate(assembly.filled):
         entry = report.files[name]
         file = f"{name}-{number:05d}.arrow"
         (assembly.partial / entry["file"]).replace(assembly.out / file)
@@ -312,38 +287,38 @@ def _move_shards(assembly: Assembly, name: str, filled: Sequence[ShardReport]) -
     }
 
 
-def _join(
-    target: Path, schema: pa.Schema, parts: Sequence[Path], groups: Sequence[str] = ()
-) -> None:
-    """Write the tables of ``parts`` one after another; only one is in memory at a time.
+def _divided(table: pa.Table, lengths: Iterable[int]) -> Iterator[pa.Table]:
+    """The rows of a table in parts of so many rows."""
+    first = 0
+    for length in lengths:
+        yield table.slice(first, length)
+        first += length
 
-    ``groups``, where given, becomes the column ``group_id``.
-    """
-    done = 0
+
+def _write_tables(target: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> None:
+    """Write tables one after another into one file."""
     with (
         atomic_path(target) as temporary,
         temporary.open("wb") as stream,
         pq.ParquetWriter(stream, schema, compression="zstd", write_page_checksum=True) as writer,
     ):
-        for part in parts:
-            table = read_parquet(part).cast(schema)
-            if groups:
-                here = pa.array(groups[done : done + len(table)], pa.string())
-                place = schema.get_field_index("group_id")
-                table = table.set_column(place, schema.field(place), here)
-                done += len(table)
-            writer.write_table(table)
-        if not parts:
+        empty = True
+        for table in tables:
+            writer.write_table(table.cast(schema))
+            empty = False
+        if empty:
             writer.write_table(schema.empty_table())
 
 
-def _notes(assembly: Assembly, count: _Count, copies: _Copies) -> Iterator[str]:
-    low = {rate: n for rate, n in sorted(count.by_rate.items()) if rate < TARGET_RATE}
-    for rate, number in low.items():
-        yield (
-            f"{number} utterances were recorded at {rate} Hz: they hold nothing above "
-            f"{rate // 2} Hz, which is filled with silence"
-        )
+def _notes(assembly: Assembly, by_rate: Counter[int], copies: _Copies) -> Iterator[str]:
+    """Sentences on what was found in the recordings and their alignments."""
+    reports = assembly.reports
+    for rate, number in sorted(by_rate.items()):
+        if rate < TARGET_RATE:
+            yield (
+                f"{number} utterances were recorded at {rate} Hz: they hold nothing above "
+                f"{rate // 2} Hz, which is filled with silence"
+            )
     for kind, groups in copies.found.items():
         if groups:
             mark = ", " if kind == "overlapping" else " = "
@@ -357,8 +332,17 @@ def _notes(assembly: Assembly, count: _Count, copies: _Copies) -> Iterator[str]:
             f"({_examples(copies.across, ' + ')}), who are never in different parts then; if that "
             "is wrong, correct the speakers or leave the copies out"
         )
-    yield from class_notes(_kept(assembly))
-    yield from column_notes(_kept(assembly))
+    yield from class_notes(assembly.kept)
+    yield from column_notes(assembly.kept)
+    failed = Counter(reason for report in reports for _, reason, _ in report.unaligned)
+    for reason, number in failed.most_common():
+        yield f"{number} utterances could not be aligned (unaligned.csv): {reason}"
+    repaired: Counter[str] = sum((Counter(r.alignment_notes) for r in reports), Counter())
+    for note, number in repaired.most_common():
+        yield f"{number} alignments: {note}"
+    yield from text_notes(u.text for u in assembly.kept)
+    noted = dict.fromkeys(entry for report in reports for entry in report.audio_notes)
+    yield from summarize_notes(noted)  # once per file
 
 
 def _examples(groups: Sequence[Sequence[str]], mark: str) -> str:
@@ -370,14 +354,13 @@ def _examples(groups: Sequence[Sequence[str]], mark: str) -> str:
 def _fingerprint(
     assembly: Assembly,
     classes: Sequence[str],
-    filled: Sequence[ShardReport],
-    features: Mapping[str, Any],
+    features: Mapping[str, FeatureRecord],
 ) -> str:
     """Hash of contents and specifications; where the dataset lies does not matter.
 
     The version of the rules of words counts where an earlier one reads other words.
     """
-    texts = {u.text or "" for u in _kept(assembly)}
+    texts = {u.text or "" for u in assembly.kept}
     reread = any(tokens(text) != tokens(text, 1) for text in texts)
     return digest(
         {
@@ -385,7 +368,7 @@ def _fingerprint(
             "schema_version": SCHEMA_VERSION,
             "corpus": assembly.corpus.name,
             "classes": list(classes),
-            "rows": [report.digest for report in filled],
+            "rows": [report.digest for report in assembly.filled],
             "features": {
                 name: {
                     "spec": entry["spec"],
@@ -395,13 +378,3 @@ def _fingerprint(
             },
         }
     )
-
-
-def _versions() -> dict[str, str]:
-    found = {"serplatform": serplatform.__version__, "python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:  # pragma: no cover - a stripped installation
-            found[package] = "unknown"
-    return found

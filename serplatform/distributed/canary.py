@@ -7,9 +7,8 @@ chance there, something tells it the answers: a leak in the data, the folds or t
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +27,7 @@ from serplatform.search.setup import SearchRequest, create_run
 from serplatform.search.space import load_space, packaged_spaces
 from serplatform.search.study import Suggestion
 from serplatform.seeding import derive_seed
+from serplatform.training.trial import TrialReport
 from serplatform.training.trial_config import resolve
 
 #: tried first, because they train fastest; then the others by name
@@ -96,8 +96,8 @@ def quick_architecture(dataset: Dataset) -> str:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Observer:
-    """Passes the end of each trial on."""
+class _EndObserver:
+    """Tells how each trial ended."""
 
     tell: Callable[[str], None]
     trials: int
@@ -105,11 +105,11 @@ class _Observer:
     def trial_started(self, suggestion: Suggestion) -> None:
         """Nothing to say."""
 
-    def trial_progressed(self, suggestion: Suggestion, result: Mapping[str, Any]) -> None:
+    def trial_progressed(self, suggestion: Suggestion, report: TrialReport) -> None:
         """Nothing to say."""
 
     def trial_retried(self, suggestion: Suggestion, error: str) -> None:
-        """Say why it goes on in another process."""
+        """Say why it is resumed in another process."""
         self.tell(f"trial {suggestion.number + 1} of {self.trials} is tried again: {error}")
 
     def trial_ended(self, record: TrialRecord) -> None:
@@ -161,7 +161,7 @@ def small_search(
         ["serplatform", "data", "--canary"],
     )
     limits = SearchLimits(trials=trials, seconds=None, begun=0.0)
-    outcome = search(run, limits, _Observer(tell, trials))
+    outcome = search(run, limits, _EndObserver(tell, trials))
     if outcome.status == "interrupted":
         raise KeyboardInterrupt
     if outcome.counts["complete"] < trials:

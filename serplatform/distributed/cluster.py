@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import yaml
 
-from serplatform.distributed import local_ray
+from serplatform.distributed import local_ray, ray_internals
 from serplatform.distributed.head_watch import DRIVER_ENVIRONMENT
 from serplatform.errors import BadInputError
+from serplatform.plugins import NO_ENTRY_POINTS
 
 #: Environment of every process of ours on the cluster. Ray Train looks at its workers' reports
 #: at this interval (2 s by default, which is one report every 2 s at most).
 WORKER_ENVIRONMENT = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1"}
+
+
+#: what is to be undone when this process leaves its cluster
+_while_connected = contextlib.ExitStack()
 
 
 def connect(address: str | None = None, num_cpus: int | None = None) -> None:
@@ -52,7 +57,8 @@ def connect(address: str | None = None, num_cpus: int | None = None) -> None:
         local_ray.start(num_cpus)
     else:
         _join(address, culprit)
-    _keep_stdout_clean()
+    log = logging.getLogger(__name__).info
+    _while_connected.enter_context(ray_internals.printed_lines_to(lambda line: log("%s", line)))
 
 
 def _culprit(address: str | None) -> str:
@@ -68,8 +74,8 @@ def _culprit(address: str | None) -> str:
 def _join(address: str, culprit: str) -> None:
     """Join a cluster that runs."""
     import ray
-    from ray._private import ray_constants
 
+    inherited = {name: os.environ[name] for name in (NO_ENTRY_POINTS,) if name in os.environ}
     where: str | None = address
     if address == "auto":  # to Ray, RAY_ADDRESS says where that is
         where = os.environ.get("RAY_ADDRESS", "auto") or "auto"
@@ -82,14 +88,12 @@ def _join(address: str, culprit: str) -> None:
     _check_reachable(str(where), culprit)
     try:
         with (
-            local_ray.own_signals(),
             local_ray.said_when_slow(f"Joining the Ray cluster {address}"),
-            # each takes 40 s where something else answers: 20 of them would be no answer
-            local_ray.replaced(ray_constants, "NUM_REDIS_GET_RETRIES", 2),
+            ray_internals.impatient_join(),
         ):
             ray.init(
                 address=address,
-                runtime_env={"env_vars": dict(WORKER_ENVIRONMENT)},
+                runtime_env={"env_vars": {**WORKER_ENVIRONMENT, **inherited}},
                 namespace="serplatform",
                 log_to_driver=False,
                 logging_level=logging.ERROR,
@@ -105,7 +109,6 @@ def _cluster_of_this_machine() -> str | None:
     """Address of the cluster that ``ray start`` noted here, or of one that runs here; never that
     of the Ray that another command of ours has for itself."""
     import psutil
-    from ray._private import utils
 
     running = []
     for process in psutil.process_iter(["cmdline"]):
@@ -113,19 +116,8 @@ def _cluster_of_this_machine() -> str | None:
         options = dict(word.lstrip("-").split("=", 1) for word in words if "=" in word)
         if Path(words[0]).name == "raylet" and not local_ray.is_own(options.get("temp_dir", "")):
             running.append(options.get("gcs-address", ""))
-    noted: str | None = utils.read_ray_address()
+    noted = ray_internals.noted_address()
     return noted if noted in running or not running else running[0]
-
-
-def _keep_stdout_clean() -> None:
-    """Log what Ray would print on stdout, whose last line may be a program's to read."""
-    import ray._private.worker as worker
-
-    def log(data: dict[str, Any], *_: Any, **__: Any) -> None:
-        logging.getLogger(__name__).info("%s", " ".join(map(str, data.get("lines", ()))))
-
-    if hasattr(worker, "print_to_stdstream"):
-        worker.print_to_stdstream = log
 
 
 _REMEDY = (

@@ -1,4 +1,4 @@
-"""Feature extraction as Ray tasks: a task a shard, resumable shard by shard.
+"""Feature extraction as Ray tasks: one task per shard, resumable shard by shard.
 
 A shard's files are written first and its record (``shard-00003.json``) last, so that a record
 means a whole shard. Records carry the digest of the request: a record of another request is
@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ import pyarrow as pa
 from serplatform.alignment.base import NONE, get_aligner
 from serplatform.artifacts.dataset import ALIGNMENT_SCHEMA, UTTERANCE_SCHEMA, Shard
 from serplatform.artifacts.files import read_json, write_json, write_parquet
-from serplatform.corpora.base import Corpus, RejectedUtterance, Utterance
+from serplatform.corpora.base import CORPORA, RejectedUtterance, Utterance
+from serplatform.distributed.worker_start import start_worker
 from serplatform.errors import ArtifactError, InterruptedRunError, SerplatformError
 from serplatform.features.base import FEATURES
 from serplatform.features.extract import extract_shard
@@ -27,8 +28,8 @@ from serplatform.features.shards import write_feature_shard
 
 _SMALLEST_SHARD, _LARGEST_SHARD, _WANTED_SHARDS = 32, 128, 16
 #: shards after which a worker process is replaced, so that what libraries leak stays small
-#: (espeak-ng loses 2 to 3 KB an utterance)
-_CALLS_A_WORKER = 32
+#: (espeak-ng loses 2 to 3 KB per utterance)
+_CALLS_PER_WORKER = 32
 _POLL = 0.5  # seconds between looks at the keyboard
 
 
@@ -39,7 +40,8 @@ class ShardTask:
     Attributes:
         number: of the shard.
         utterances: in order.
-        corpus: makes synthetic audio.
+        corpus: registered name; it makes synthetic audio.
+        options: arguments of its class.
         root: directory that paths in the table are relative to.
         features: names.
         extra_columns: the corpus's own columns.
@@ -48,11 +50,13 @@ class ShardTask:
         request: digest of everything that determines the shard.
         align: where words and phones come from, see ``alignment.base.get_aligner``.
         alignments: directory of alignment files, or None.
+        plugins: modules that the worker imports first, see ``worker_start.start_worker``.
     """
 
     number: int
     utterances: tuple[Utterance, ...]
-    corpus: Corpus
+    corpus: str
+    options: Mapping[str, Any]
     root: Path
     features: tuple[str, ...]
     extra_columns: tuple[str, ...]
@@ -61,6 +65,7 @@ class ShardTask:
     request: str
     align: str = NONE
     alignments: Path | None = None
+    plugins: tuple[str, ...] = ()
 
     @property
     def record(self) -> Path:
@@ -74,6 +79,7 @@ class ShardReport:
 
     Attributes:
         number: of the shard.
+        request: digest of everything that determines it.
         rows: utterances kept.
         rejections: utterances left out.
         digest: SHA-256 of table rows and spans.
@@ -87,6 +93,7 @@ class ShardReport:
     """
 
     number: int
+    request: str
     rows: int
     rejections: tuple[RejectedUtterance, ...]
     digest: str
@@ -120,7 +127,7 @@ class ExtractionProgress:
 
 
 def shard_size(num_utterances: int) -> int:
-    """Utterances a shard: about sixteen shards, of 32 to 128; independent of the machine.
+    """Utterances per shard: about sixteen shards, of 32 to 128; independent of the machine.
 
     Example:
         >>> shard_size(100), shard_size(1440), shard_size(20_000)
@@ -130,24 +137,17 @@ def shard_size(num_utterances: int) -> int:
     return min(_LARGEST_SHARD, max(_SMALLEST_SHARD, wanted))
 
 
-def table_schema(extra_columns: Sequence[str]) -> pa.Schema:
-    """Schema of the utterance table with a corpus's own columns, which are text."""
-    schema = UTTERANCE_SCHEMA
-    for name in extra_columns:
-        schema = schema.append(pa.field(name, pa.string()))
-    return schema
-
-
 def run_shard(task: ShardTask) -> ShardReport:
     """Extract one shard and write its files, in the calling process, on one thread."""
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+    start_worker(task.plugins)
     extractors = {name: FEATURES.get(name)() for name in task.features}
     with threadpool_limits(limits=1):
         content = extract_shard(
             task.utterances,
             extractors,
-            corpus=task.corpus,
+            corpus=CORPORA.get(task.corpus)(**task.options),
             root=task.root,
             extra_columns=task.extra_columns,
             max_duration=task.max_duration,
@@ -156,6 +156,7 @@ def run_shard(task: ShardTask) -> ShardReport:
     sources = {span["utterance_id"]: span["source"] for span in content.spans}
     report = ShardReport(
         number=task.number,
+        request=task.request,
         rows=len(content.rows),
         rejections=tuple(content.rejections),
         digest=content.digest(),
@@ -174,37 +175,33 @@ def run_shard(task: ShardTask) -> ShardReport:
             for name, extractor in extractors.items()
         },
     )
-    rows = pa.Table.from_pylist(content.rows, schema=table_schema(task.extra_columns))
-    write_parquet(report.table(task.folder), rows)
+    schema = UTTERANCE_SCHEMA
+    for name in task.extra_columns:  # the corpus's own, which are text
+        schema = schema.append(pa.field(name, pa.string()))
+    write_parquet(report.table(task.folder), pa.Table.from_pylist(content.rows, schema=schema))
     if content.spans:
         spans = pa.Table.from_pylist(content.spans, schema=ALIGNMENT_SCHEMA)
         write_parquet(report.alignment(task.folder), spans)
-    write_json(task.record, {"request": task.request, **dataclasses.asdict(report)})
+    write_json(task.record, dataclasses.asdict(report))
     return report
 
 
 def finished_shard(task: ShardTask) -> ShardReport | None:
     """Read a shard's record; None when it is not whole or of another request."""
+    from pydantic import TypeAdapter
+
     try:
-        values = read_json(task.record)
-    except ArtifactError:
+        report = TypeAdapter(ShardReport).validate_python(read_json(task.record))
+    except (ArtifactError, ValueError):
         return None
-    if not isinstance(values, dict) or values.pop("request", None) != task.request:
-        return None
-    rejections = tuple(RejectedUtterance(**entry) for entry in values.pop("rejections"))
-    unaligned = tuple((name, why, detail) for name, why, detail in values.pop("unaligned"))
-    report = ShardReport(
-        **{**values, "rejections": rejections, "unaligned": unaligned, "reused": True}
+    paths = {task.folder / entry["file"]: entry["bytes"] for entry in report.files.values()}
+    is_whole = (
+        report.request == task.request
+        and all(path.is_file() and path.stat().st_size == size for path, size in paths.items())
+        and report.table(task.folder).is_file()
+        and (not report.spans or report.alignment(task.folder).is_file())
     )
-    for entry in report.files.values():
-        path = task.folder / entry["file"]
-        if not path.is_file() or path.stat().st_size != entry["bytes"]:
-            return None
-    if not report.table(task.folder).is_file():
-        return None
-    if report.spans and not report.alignment(task.folder).is_file():
-        return None
-    return report
+    return dataclasses.replace(report, reused=True) if is_whole else None
 
 
 def extract_shards(
@@ -261,7 +258,7 @@ def _run(tasks: Sequence[ShardTask], workers: int | None) -> Iterator[ShardRepor
     if not tasks:
         return
     limit = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
-    decorate = ray.remote(num_cpus=1, max_retries=2, max_calls=_CALLS_A_WORKER)
+    decorate = ray.remote(num_cpus=1, max_retries=2, max_calls=_CALLS_PER_WORKER)
     remote = decorate(run_shard).options(name="extract")
     waiting = list(reversed(tasks))
     running: list[Any] = []
@@ -274,7 +271,7 @@ def _run(tasks: Sequence[ShardTask], workers: int | None) -> Iterator[ShardRepor
                 yield ray.get(reference)
     except KeyboardInterrupt:
         raise InterruptedRunError(
-            "stopped; shards that are whole are kept: give the same command again to go on"
+            "stopped; shards that are whole are kept: give the same command again to resume"
         ) from None
     except ray.exceptions.RayTaskError as error:
         cause = getattr(error, "cause", None)
@@ -283,7 +280,8 @@ def _run(tasks: Sequence[ShardTask], workers: int | None) -> Iterator[ShardRepor
         raise SerplatformError(f"extraction failed in a worker: {cause or error}") from error
     except ray.exceptions.RayError as error:
         raise SerplatformError(
-            f"extraction failed: {error}; whole shards are kept, the same command goes on"
+            f"extraction failed: {error}; whole shards are kept: give the same command again to "
+            "resume"
         ) from error
     finally:
         for reference in running:

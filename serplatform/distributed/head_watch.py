@@ -13,7 +13,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import Self
 
 #: Seconds for which the head may be away: a short cut of the network is outlived.
@@ -62,12 +61,7 @@ class HeadWatch:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._left.set()
 
     def _look(self) -> None:

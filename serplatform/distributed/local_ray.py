@@ -1,13 +1,9 @@
-"""Starts a Ray of this machine's own, whatever the machine is like, and leaves nothing of it.
-
-All use of Ray's private parts for this stands here; it was written for Ray 2.60.
-"""
+"""Starts a Ray of this machine's own, whatever the machine is like, and leaves nothing of it."""
 
 from __future__ import annotations
 
 import atexit
 import contextlib
-import dataclasses
 import logging
 import os
 import re
@@ -23,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from serplatform import stopping
+from serplatform.distributed import ray_internals
 from serplatform.distributed.orphans import OrphanGuard
 from serplatform.errors import SerplatformError
 
@@ -90,23 +87,16 @@ def start(num_cpus: int | None) -> None:
             reason = _try(num_cpus, wait, len(reasons), address)
         if reason is None:
             return
-        reasons.append(reason.text)
-        if not reason.may_pass:
+        text, may_pass = reason
+        reasons.append(text)
+        if not may_pass:
             break
         if len(reasons) < len(WAITS):
-            say(f"Ray did not start ({reason.text}); trying again.")
+            say(f"Ray did not start ({text}); trying again.")
     raise SerplatformError(
         f"Ray could not be started on this machine ({reasons[-1]}); {_remedy(reasons)}; then give "
         "the same command again. Nothing was left behind"
     )
-
-
-@dataclasses.dataclass(frozen=True)
-class _Reason:
-    """Why a try failed, and whether another may not."""
-
-    text: str
-    may_pass: bool
 
 
 def _check_threads() -> None:
@@ -160,13 +150,16 @@ def _own_address() -> str | None:
     )
 
 
-def _try(num_cpus: int | None, wait: float, attempt: int, address: str | None) -> _Reason | None:
-    """Start Ray once; None when it runs."""
+def _try(
+    num_cpus: int | None, wait: float, attempt: int, address: str | None
+) -> tuple[str, bool] | None:
+    """Start Ray once; None when it runs, else why it does not and whether that may pass."""
     import ray
 
     guard = OrphanGuard(_directory(attempt))
     try:
-        with _private_parts(guard, wait):
+        ours = {name: value for name, value in _ENVIRONMENT.items() if name not in os.environ}
+        with _added_to_environment(ours), ray_internals.patient_start(guard.watch, wait):
             ray.init(
                 # "local": else Ray would join whatever cluster was started on this machine
                 address="local",
@@ -182,22 +175,21 @@ def _try(num_cpus: int | None, wait: float, attempt: int, address: str | None) -
     except BaseException as error:
         if stopping.is_asked():  # its C++ half, taken down while it joins, could end us with 1:
             raise  # the guard sees to it when we are gone
-        reason = _Reason(_sentence(error, guard.directory), not isinstance(error, ValueError))
-        _abandon(guard)
-        if not _is_foreseen(error):
+        reason = _sentence(error, guard.directory)
+        try:
+            ray.shutdown()
+        except (RuntimeError, OSError, ValueError, AttributeError, AssertionError) as other:
+            # it closes what may not have been opened
+            logging.getLogger(__name__).info("after a failed start: %s", other)
+        guard.end()
+        # of the machine: Ray raises bare exceptions too
+        kinds = (RuntimeError, OSError, ValueError, SystemExit, ray.exceptions.RayError)
+        if not isinstance(error, kinds) and type(error) is not Exception:
             raise
-        return reason
+        return reason, not isinstance(error, ValueError)
     atexit.register(_leave, guard)
     stopping.on_end(guard.end)
     return None
-
-
-def _is_foreseen(error: BaseException) -> bool:
-    """Whether an error of ``ray.init`` speaks of the machine; Ray raises bare exceptions too."""
-    import ray
-
-    kinds = (RuntimeError, OSError, ValueError, SystemExit, ray.exceptions.RayError)
-    return isinstance(error, kinds) or type(error) is Exception
 
 
 def _leave(guard: OrphanGuard) -> None:
@@ -206,94 +198,6 @@ def _leave(guard: OrphanGuard) -> None:
 
     ray.shutdown()
     guard.end()
-
-
-def _abandon(guard: OrphanGuard) -> None:
-    """Leave a Ray that has not come up."""
-    import ray
-
-    try:
-        ray.shutdown()
-    except (RuntimeError, OSError, ValueError, AttributeError, AssertionError) as error:
-        # it closes what may not have been opened
-        logging.getLogger(__name__).info("after a failed start: %s", error)
-    guard.end()
-
-
-@contextlib.contextmanager
-def _private_parts(guard: OrphanGuard, wait: float) -> Iterator[None]:
-    """Replace parts of Ray while it starts.
-
-    - Each of its processes leads a session of its own, watched by ``guard``: a signal for our
-      process group, or a terminal that closes, would end them before their driver (Ray shields
-      them from SIGINT alone).
-    - Neither dashboard, log monitor nor autoscaler is started, which nobody reads here: three
-      Python processes, half of the time that a start takes.
-    - The head is waited for as long as ``wait`` and as it lives, not 30 s.
-    """
-    from ray._private import node, services, utils
-
-    started: list[Process] = []
-    fate_shared = bool(utils.detect_fate_sharing_support())  # else Ray ends the group at the end
-
-    class Process(services.ConsolePopen):
-        def __init__(self, *words: Any, **options: Any) -> None:
-            super().__init__(*words, start_new_session=fate_shared, **options)
-            self.program = Path(words[0][0]).name
-            started.append(self)
-            if fate_shared:
-                guard.watch(self.pid)
-
-    class Head(node.Node):
-        def start_api_server(self, **_: Any) -> None:
-            self._webui_url = ""
-
-        def start_monitor(self) -> None: ...
-
-        def start_log_monitor(self) -> None: ...
-
-    get_node = services.get_node
-    deadline = time.monotonic() + wait
-
-    def wait_for_node(*of: Any) -> Any:
-        while True:
-            try:
-                return get_node(*of)
-            except RuntimeError as error:  # it is not there yet
-                ended = [process for process in started if process.poll() is not None]
-                # a connection's error: at a RuntimeError Ray would ask again
-                if ended:
-                    program, code = ended[0].program, ended[0].returncode
-                    raise ConnectionError(f"its {program} ended with {code}") from error
-                if time.monotonic() > deadline:
-                    raise ConnectionError(f"its head was not there in {wait:.0f} s") from error
-            time.sleep(0.2)
-
-    ours = {name: value for name, value in _ENVIRONMENT.items() if name not in os.environ}
-    with (
-        _added_to_environment(ours),
-        replaced(services, "ConsolePopen", Process),
-        replaced(services, "get_node", wait_for_node),
-        replaced(services, "resolve_ip_for_localhost", lambda host: host),  # the loopback stays
-        replaced(node, "Node", Head),
-        own_signals(),
-    ):
-        yield
-
-
-@contextlib.contextmanager
-def own_signals() -> Iterator[None]:
-    """Keep Ray, while it is started or joined, from meeting signals in our place.
-
-    It has two handlers of SIGTERM: one in Python, one in C++ that ends the process with a trace.
-    """
-    from ray._private import ray_constants, utils
-
-    with (
-        replaced(utils, "set_sigterm_handler", lambda _: None),
-        replaced(ray_constants, "RAY_DISABLE_FAILURE_SIGNAL_HANDLER", True),
-    ):
-        yield
 
 
 @contextlib.contextmanager
@@ -305,17 +209,6 @@ def _added_to_environment(values: Mapping[str, str]) -> Iterator[None]:
     finally:
         for name in values:
             os.environ.pop(name, None)
-
-
-@contextlib.contextmanager
-def replaced(module: Any, name: str, value: Any) -> Iterator[None]:
-    """Give a part of Ray another value for a while."""
-    before = getattr(module, name)
-    setattr(module, name, value)
-    try:
-        yield
-    finally:
-        setattr(module, name, before)
 
 
 def _directory(attempt: int) -> Path:

@@ -88,13 +88,8 @@ class OrphanGuard:
         if self._pipe is not None:
             os.close(self._pipe)  # the shell finds nothing more to do, or what came since
             self._pipe = None
-        remove(self.directory)
-
-
-def remove(directory: Path) -> None:
-    """Remove a directory to which processes may still be writing while they die."""
-    for _ in range(3):
-        shutil.rmtree(directory, ignore_errors=True)
+        for _ in range(3):  # processes may still be writing there while they die
+            shutil.rmtree(self.directory, ignore_errors=True)
 
 
 def _start_time(process: int) -> str | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
-import fcntl
 import hashlib
 import inspect
 import json
@@ -19,7 +18,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 import serplatform
+from serplatform import plugins
 from serplatform.alignment.base import NONE, Aligner, get_aligner
 from serplatform.artifacts.dataset import DatasetDescription
 from serplatform.artifacts.files import SCHEMA_VERSION, remove_own
@@ -28,7 +30,7 @@ from serplatform.corpora.audio import MAX_DURATION
 from serplatform.corpora.base import CORPORA, Corpus, Manifest
 from serplatform.corpora.validate import is_text, validate
 from serplatform.datasets.dataset import Dataset
-from serplatform.distributed.assembly import Assembly, assemble
+from serplatform.distributed.assembly import Assembly, DatasetRequest, assemble
 from serplatform.distributed.cluster import connect
 from serplatform.distributed.extraction import (
     ExtractionProgress,
@@ -52,7 +54,7 @@ EXTRACTION_VERSION = 1
 _UNFINISHED_FILES = re.compile(
     r"lock|replaced\.json|shard-\d{5}\.json|[^/]+-\d{5}\.(arrow|parquet)"
 )
-_LEAST_ROOM = 2**20  # bytes; a disk with less is full
+_LEAST_SPACE = 2**20  # bytes; a disk with less is full
 _SHOWN = 10  # reasons in an error
 
 Progress = Callable[[ExtractionProgress], None]
@@ -124,7 +126,7 @@ def prepare(
 ) -> PrepareSummary:
     """Validate a corpus, extract its features and write the dataset.
 
-    A call that was stopped goes on where it was; a dataset of the same request is left as it
+    A call that was stopped is resumed where it was; a dataset of the same request is left as it
     is.
 
     Args:
@@ -155,10 +157,11 @@ def prepare(
     aligner = get_aligner(align, alignments)
     _check_arguments(made, source, workers, max_duration)
     place = check_directory(out, DATASET)
-    address_out = str(place)
-    out = dataset_folder(place) if isinstance(place, Location) else place.absolute()
-    origin = out if source is None else source.absolute()
-    for path in (Path.cwd(), out, origin, *([] if alignments is None else [alignments.absolute()])):
+    location = place if isinstance(place, Location) else None
+    folder = place.absolute() if isinstance(place, Path) else dataset_folder(place)
+    origin = folder if source is None else source.absolute()
+    given = [] if alignments is None else [alignments.absolute()]
+    for path in (Path.cwd(), folder, origin, *given):
         if not is_text(path):
             shown = os.fsencode(path).decode(errors="backslashreplace")
             raise BadInputError(f"{shown}: the name is not UTF-8 text; rename the folder or file")
@@ -168,7 +171,7 @@ def prepare(
     if aligner is not None:
         aligner.check(manifest.utterances)
     root = made.root(origin)
-    request = {
+    request: DatasetRequest = {
         "corpus": corpus,
         "source": None if source is None else str(origin),
         "root": None if source is None else str(root),
@@ -180,62 +183,56 @@ def prepare(
         "alignment_files": _files_digest(aligner, manifest),
         "contents": _contents_digest(manifest, root),
         "version": EXTRACTION_VERSION,
-        **({"speakers_differ": True} if speakers_differ else {}),  # absent in older datasets
         "fingerprints": FINGERPRINT_VERSION,
     }
+    if speakers_differ:
+        request["speakers_differ"] = True
+    if made_with := plugins.records(corpus=[corpus], feature=list(extractors)):
+        request["plugins"] = made_with
     specs = {name: extractor.spec() for name, extractor in extractors.items()}
-    existing = _published(place, request, specs, overwrite)
-    reused = existing is not None
-    if existing is None:
-        existing = _existing(out, request, specs, overwrite or isinstance(place, Location))
-        reused = existing is not None and not isinstance(place, Location)
-    if existing is not None:
-        if isinstance(place, Location) and not reused:  # all that lacked was its way there
-            upload_dataset(out, place)
-        return PrepareSummary(
-            path=out,
-            address=address_out,
-            meta=existing,
-            seconds=time.monotonic() - began,
-            reused=reused,
-        )
-    extra_columns = tuple(sorted({key for u in manifest.utterances for key in u.extra}))
-    with _partial_folder(out) as partial:
-        connect(address=address, num_cpus=workers)
-        try:
-            reports = extract_shards(
-                _tasks(made, manifest, root, partial, extractors, extra_columns, request),
-                workers=workers,
-                progress=progress,
+
+    meta: DatasetDescription | None = None
+    if location is not None:
+        meta = _existing(location, lambda: dataset_description(location), request, specs, overwrite)
+    reused = meta is not None
+    if meta is None and (folder / "dataset.json").exists():
+        replace = overwrite or location is not None
+        meta = _existing(folder, lambda: Dataset.open(folder).meta, request, specs, replace)
+        reused = meta is not None and location is None
+    reports: list[ShardReport] = []
+    if meta is None:
+        with _partial_folder(folder) as partial:
+            connect(address=address, num_cpus=workers)
+            tasks = _tasks(manifest, root, partial, extractors, request)
+            try:
+                reports = extract_shards(tasks, workers=workers, progress=progress)
+            except SerplatformError:  # libraries hide why they could not write
+                if shutil.disk_usage(partial).free < _LEAST_SPACE:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from None
+                raise
+            if not any(report.rows for report in reports):
+                raise _nothing_left(corpus, manifest, reports)
+            _remove_dataset(folder, partial)
+            meta = assemble(
+                Assembly(
+                    out=folder,
+                    partial=partial,
+                    corpus=made,
+                    manifest=manifest,
+                    reports=reports,
+                    extractors=extractors,
+                    request=request,
+                )
             )
-        except SerplatformError:  # libraries hide why they could not write
-            if shutil.disk_usage(partial).free < _LEAST_ROOM:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(out)) from None
-            raise
-        if not any(report.rows for report in reports):
-            raise _nothing_left(corpus, manifest, reports)
-        _remove_dataset(out, partial)
-        meta = assemble(
-            Assembly(
-                out=out,
-                partial=partial,
-                corpus=made,
-                manifest=manifest,
-                reports=reports,
-                extractors=extractors,
-                extra_columns=extra_columns,
-                request=request,
-            )
-        )
-        remove_own(partial, _UNFINISHED_FILES)
-    if isinstance(place, Location):
-        upload_dataset(out, place)
+            remove_own(partial, _UNFINISHED_FILES)
+    if location is not None and not reused:
+        upload_dataset(folder, location)
     return PrepareSummary(
-        path=out,
-        address=address_out,
+        path=folder,
+        address=str(place),
         meta=meta,
         seconds=time.monotonic() - began,
-        reused=False,
+        reused=reused,
         shards=len(reports),
         shards_reused=sum(report.reused for report in reports),
     )
@@ -370,67 +367,44 @@ def _files_digest(aligner: Aligner | None, manifest: Manifest) -> str | None:
 
 
 def _existing(
-    out: Path, request: Mapping[str, Any], specs: Mapping[str, Any], overwrite: bool
+    where: Path | Location,
+    read: Callable[[], DatasetDescription | None],
+    request: DatasetRequest,
+    specs: Mapping[str, Any],
+    overwrite: bool,
 ) -> DatasetDescription | None:
     """The description of a whole dataset of this request; None when one is to be made.
 
-    Raises:
-        BadInputError: ``out`` holds another dataset.
-    """
-    if not (out / "dataset.json").exists():
-        return None
-    try:
-        meta = Dataset.open(out).meta
-    except ArtifactError:
-        if overwrite:
-            return None
-        raise BadInputError(
-            f"{out}: holds a damaged dataset or one of another version; --overwrite replaces it"
-        ) from None
-    if _is_same(meta, request, specs):
-        return meta
-    if overwrite:
-        return None
-    raise _another(str(out), meta)
-
-
-def _published(
-    place: Location | Path, request: Mapping[str, Any], specs: Mapping[str, Any], overwrite: bool
-) -> DatasetDescription | None:
-    """The description of a dataset of this request at a URI; None when one is to be put there.
+    Args:
+        where: it would lie.
+        read: gives the description of what lies there, None where there is none.
+        request: what is asked for.
+        specs: of its features.
+        overwrite: anything else may be replaced.
 
     Raises:
-        BadInputError: the URI holds something else.
+        BadInputError: another dataset lies there.
         RemoteError: the storage cannot be read.
     """
     try:
-        meta = dataset_description(place) if isinstance(place, Location) else None
+        meta = read()
     except ArtifactError:
         if overwrite:
             return None
         raise BadInputError(
-            f"{place}: holds a damaged dataset or one of another version; --overwrite replaces it"
+            f"{where}: holds a damaged dataset or one of another version; --overwrite replaces it"
         ) from None
-    if meta is None or _is_same(meta, request, specs):
+    if meta is None:
+        return None
+    stored = {name: entry["spec"] for name, entry in meta["features"].items()}
+    asked: dict[str, Any] = json.loads(json.dumps(specs))
+    same = meta.get("request") == json.loads(json.dumps(request))
+    if same and all(stored.get(name) == spec for name, spec in asked.items()):
         return meta
     if overwrite:
         return None
-    raise _another(str(place), meta)
-
-
-def _is_same(
-    meta: DatasetDescription, request: Mapping[str, Any], specs: Mapping[str, Any]
-) -> bool:
-    """Whether a dataset is of this request."""
-    stored = {name: entry["spec"] for name, entry in meta["features"].items()}
-    return bool(meta.get("request") == json.loads(json.dumps(request))) and all(
-        stored.get(name) == json.loads(json.dumps(spec)) for name, spec in specs.items()
-    )
-
-
-def _another(out: str, meta: DatasetDescription) -> BadInputError:
-    return BadInputError(
-        f"{out}: holds another dataset ({meta['corpus']}, {meta['counts']['utterances']} "
+    raise BadInputError(
+        f"{where}: holds another dataset ({meta['corpus']}, {meta['counts']['utterances']} "
         f"utterances, {', '.join(meta['features'])}), or its source has changed since, or another "
         "version of serplatform made it; name another directory, or --overwrite to replace it"
     )
@@ -447,7 +421,7 @@ def _is_whole(path: Path) -> bool:
 def _remove_dataset(out: Path, partial: Path) -> None:
     """Remove an earlier dataset's files, by its own list, its description first.
 
-    The list lies in ``partial`` meanwhile: a call after one that was killed goes on with it.
+    The list lies in ``partial`` meanwhile: a call after one that was killed resumes with it.
     """
     replaced = partial / "replaced.json"
     with contextlib.suppress(FileNotFoundError):
@@ -465,13 +439,6 @@ def _remove_dataset(out: Path, partial: Path) -> None:
     replaced.unlink()
 
 
-def _make_directory(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInputError(f"{path}: cannot be made ({error.strerror}); name another") from None
-
-
 @contextlib.contextmanager
 def _partial_folder(out: Path) -> Iterator[Path]:
     """The folder of unfinished work, locked against a second process.
@@ -479,39 +446,41 @@ def _partial_folder(out: Path) -> Iterator[Path]:
     Where nothing could be begun, nothing is left of it.
     """
     partial, is_new = out / UNFINISHED, not out.exists()
-    _make_directory(partial)
-    with (partial / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise BadInputError(f"{out}: another 'prepare' is writing it; wait for it") from None
-        try:
-            yield partial
-        except BaseException:
-            if partial.is_dir() and os.listdir(partial) == ["lock"]:
-                shutil.rmtree(partial)
-                if is_new:
-                    with contextlib.suppress(OSError):
-                        out.rmdir()
-            raise
+    try:
+        partial.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInputError(f"{partial}: cannot be made ({error.strerror}); name another") from None
+    try:
+        with FileLock(partial / "lock", timeout=0):
+            try:
+                yield partial
+            except BaseException:
+                if partial.is_dir() and os.listdir(partial) == ["lock"]:
+                    shutil.rmtree(partial)
+                    if is_new:
+                        with contextlib.suppress(OSError):
+                            out.rmdir()
+                raise
+    except Timeout:
+        raise BadInputError(f"{out}: another 'prepare' is writing it; wait for it") from None
 
 
 def _tasks(
-    corpus: Corpus,
     manifest: Manifest,
     root: Path,
     partial: Path,
     extractors: Mapping[str, FeatureExtractor],
-    extra_columns: tuple[str, ...],
-    request: Mapping[str, Any],
+    request: DatasetRequest,
 ) -> list[ShardTask]:
     key = digest([request, {name: e.spec() for name, e in extractors.items()}])
     size = shard_size(len(manifest.utterances))
+    extra_columns = tuple(sorted({key for u in manifest.utterances for key in u.extra}))
     return [
         ShardTask(
             number=number,
             utterances=manifest.utterances[first : first + size],
-            corpus=corpus,
+            corpus=request["corpus"],
+            options=request["options"],
             root=root,
             features=tuple(extractors),
             extra_columns=extra_columns,
@@ -520,6 +489,7 @@ def _tasks(
             request=key,
             align=request["align"],
             alignments=None if request["alignments"] is None else Path(request["alignments"]),
+            plugins=plugins.packed(request.get("plugins", [])),
         )
         for number, first in enumerate(range(0, len(manifest.utterances), size))
     ]

@@ -1,4 +1,4 @@
-"""A whole search: connect to Ray, ask and train until the budget is spent, keep the books."""
+"""A whole search: connect to Ray, ask and train until the budget is spent, record how it ends."""
 
 from __future__ import annotations
 
@@ -11,24 +11,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from serplatform import stopping
+from serplatform import plugins, stopping
 from serplatform.artifacts.trial import DEV_METRICS, TrialRecord, merit
 from serplatform.distributed.cluster import connect, largest_resources, node_sizes
-from serplatform.distributed.publication import publish_everywhere
-from serplatform.distributed.tuner import (
-    SearchObserver,
-    SearchPlan,
-    plan_placement,
-    run_trials,
-)
+from serplatform.distributed.tune.placement import SearchPlan, plan_placement
+from serplatform.distributed.tune.tracker import SearchObserver
+from serplatform.distributed.tune.tuner import run_trials
+from serplatform.distributed.worker_start import start_worker
 from serplatform.environment import now
-from serplatform.errors import BadInputError
+from serplatform.errors import BadInputError, SerplatformError
 from serplatform.run_directory import RunDirectory, RunLock
 from serplatform.search.setup import OpenRun
 from serplatform.search.study import Studies, full_storage
 from serplatform.search.trial_list import TrialList, TrialSource
 from serplatform.search.warm_start import knowledge
+from serplatform.storage.mirror import not_published
 from serplatform.storage.publisher import Publisher
+from serplatform.storage.remote import RemoteError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,7 +42,7 @@ class SearchLimits:
         gpus_per_trial: of each worker; None: 1 where there are GPUs.
         concurrent: trials at a time; None: as many as fit.
         retries: of a trial that raised.
-        trial_timeout: seconds an epoch may take; see ``tuner.SearchPlan``.
+        trial_timeout: seconds an epoch may take; see ``placement.SearchPlan``.
         address: of a running Ray cluster; None: this machine.
         num_cpus: of a local Ray; None: all cores.
     """
@@ -112,17 +111,16 @@ def _prepare(
     Returns:
         what hands out trials, and the cluster's resources; none when nothing is left to train.
     """
+    no_time = limits.seconds is not None and limits.seconds <= 0
     if roster is not None:
-        no_time = limits.seconds is not None and limits.seconds <= 0
         return roster, _resources(run, limits) if roster.num_left and not no_time else {}
     description = run.description
     records = run.directory.records()
-    objectives = tuple(description["objective"])
     studies = Studies(
         run.spaces,
         storage=full_storage(description["storage"] or str(run.directory.journal)),
         records=records,
-        objectives=objectives,
+        objectives=tuple(description["objective"]),
         sampler=description["sampler"],
         pruner=description["pruner"],
         max_epochs=run.max_epochs,
@@ -136,17 +134,14 @@ def _prepare(
             f"--trials {limits.trials}: fewer than the {len(run.spaces)} architectures searched; "
             "each needs at least one"
         )
-    if (limits.trials is not None and len(records) >= limits.trials) or (
-        limits.seconds is not None and limits.seconds <= 0
-    ):
-        return studies, {}
-    return studies, _resources(run, limits)
+    enough = limits.trials is not None and len(records) >= limits.trials
+    return studies, {} if enough or no_time else _resources(run, limits)
 
 
 def _resources(run: OpenRun, limits: SearchLimits) -> dict[str, float]:
     """Those of the cluster, on which a whole trial fits."""
     if limits.address is None and "RAY_ADDRESS" not in os.environ:
-        # at most this much: a fault in --workers need not wait for Ray to start
+        # at most this much: an error in --workers need not wait for Ray to start
         most = {"CPU": float(limits.num_cpus or os.cpu_count() or 1), "GPU": 1e6}
         plan_placement(most, _plan(run, limits, None))
     connect(limits.address, limits.num_cpus)
@@ -172,6 +167,7 @@ def _plan(run: OpenRun, limits: SearchLimits, time_left: float | None) -> Search
         retries=limits.retries,
         trial_timeout=limits.trial_timeout,
         objective=objective if objective in DEV_METRICS else "uar",
+        plugins=plugins.packed(run.description.get("plugins", [])),
     )
 
 
@@ -184,12 +180,12 @@ def _search(
     studies, resources = prepared
     description = run.description
     objective = description["objective"][0]
+    for number, record in run.directory.records().items():  # what killed processes left of them
+        run.directory.remove_leftovers(number, record["state"])
     if not resources:
-        _sweep(run.directory)
         run.directory.write_trials_table()
         run.set_status("complete", ended=description.get("ended") or now())
         return summarize(run.directory.records(), objective, "complete")
-    _sweep(run.directory)
     spent_before = float(description.get("seconds") or 0.0)
     started = time.monotonic()
     run.set_status("running", ended=None, searched=False, resources=_readable(resources))
@@ -204,7 +200,7 @@ def _search(
 
     def lost(what: str) -> None:
         print(  # noqa: T201 - nothing else can be said any more
-            f"Error: the search had to stop: {what}; go on with:\n"
+            f"Error: the search had to stop: {what}; resume with:\n"
             f"  serplatform search --resume --out {run.directory}",
             file=sys.stderr,
         )
@@ -226,6 +222,55 @@ def _search(
     return summarize(run.directory.records(), objective, status)
 
 
+def publish_everywhere(run: RunDirectory) -> None:
+    """Publish the finished trials of a run on object storage that lie on one node alone.
+
+    Then bring all records here. Ray must be connected; nothing is done for a local run.
+
+    Raises:
+        SerplatformError: a node cannot publish; the message says which, and where the work lies.
+    """
+    if not run.mirror.is_remote:
+        return
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = ray.get_runtime_context().get_node_id()
+    nodes = [n["NodeID"] for n in ray.nodes() if n["Alive"] and n["NodeID"] != here]
+    if not nodes:
+        return
+    publish = ray.remote(num_cpus=0, max_retries=0)(_publish_here)
+    answers = [
+        publish.options(
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=node, soft=False)
+        ).remote(run.address)
+        for node in nodes
+    ]
+    errors: list[str] = []
+    for answer in answers:
+        # a node that is gone has no recorded trials
+        with contextlib.suppress(ray.exceptions.RayError):
+            errors += ray.get(answer)
+    if errors:
+        raise SerplatformError("\n".join(errors))
+    try:
+        run.mirror.pull("trials")
+    except RemoteError as error:
+        raise not_published(run.mirror, error) from error
+
+
+def _publish_here(address: str) -> list[str]:
+    """Publish finished trials of this node's working copy; the error if that is not possible."""
+    start_worker()
+    mirror = RunDirectory(address).mirror
+    try:
+        for number in mirror.finished_here():
+            mirror.push_trial(number)
+    except RemoteError as error:
+        return [str(not_published(mirror, error))]
+    return []
+
+
 def summarize(records: Mapping[int, TrialRecord], objective: str, status: str) -> SearchOutcome:
     """Count the finished trials and find the best by its mean dev value."""
     counts = {"complete": 0, "pruned": 0, "failed": 0}
@@ -234,12 +279,6 @@ def summarize(records: Mapping[int, TrialRecord], objective: str, status: str) -
     complete = [r for r in records.values() if r["state"] == "complete"]
     best = max(complete, key=lambda r: (merit(r["dev"], objective), -r["trial"]), default=None)
     return SearchOutcome(status=status, counts=counts, best=best)
-
-
-def _sweep(directory: RunDirectory) -> None:
-    """Remove what killed processes left of recorded trials."""
-    for number, record in directory.records().items():
-        directory.remove_leftovers(number, str(record["state"]))
 
 
 def _readable(resources: Mapping[str, float]) -> dict[str, float]:

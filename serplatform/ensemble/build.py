@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from serplatform import plugins
 from serplatform.artifacts.dataset import read_dataset_description
 from serplatform.artifacts.files import (
     SCHEMA_VERSION,
@@ -28,6 +29,7 @@ from serplatform.ensemble.objective import OBJECTIVES
 from serplatform.ensemble.posteriors import Library, RunOfLibrary, read_library
 from serplatform.environment import versions
 from serplatform.errors import ArtifactError, BadInputError, unknown_name
+from serplatform.run_directory import RunDirectory
 from serplatform.storage.cache import fetch_tables
 from serplatform.storage.destination import ENSEMBLE, check_directory
 from serplatform.storage.location import parse
@@ -74,6 +76,9 @@ def build_ensemble(
         ArtifactError: a file is missing or damaged.
     """
     begun = time.monotonic()
+    if combiner not in COMBINERS.names():  # a plugin's, that the runs were made with
+        for run in runs:
+            plugins.restore(run, RunDirectory(run).read_run().get("plugins", []))
     _check_arguments(out, combiner, objective, num_resamples)
     library = read_library(runs)
     systems: dict[str, tuple[FoldEnsemble, ...]] = {
@@ -117,6 +122,7 @@ def build_ensemble(
         "dataset": first["dataset"],
         "protocol": first.get("protocol"),
         "folds_hash": first["folds_hash"],
+        "plugins": plugins.records(combiner=[combiner]),
         "speaker_independent": library.plan["speaker_independent"],
         "classes": list(library.classes),
         "counts": {
@@ -190,6 +196,7 @@ def build_ensemble(
 
 def _write(out: Path, table: pa.Table, content: dict[str, Any]) -> None:
     """Write both files once both are whole: posteriors are never there without description."""
+    plugins.write(out, content["plugins"])
     targets = out / "posteriors.parquet", out / "ensemble.json"
     with atomic_path(targets[0]) as posteriors, atomic_path(targets[1]) as description:
         fill_parquet(posteriors, table)

@@ -12,28 +12,18 @@ units a direction, P units of the projection, K classes.
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from serplatform.config import setting
-from serplatform.models.base import (
-    ARCHITECTURES,
-    Architecture,
-    Batch,
-    Criterion,
-    ModelOutput,
-    SerModel,
-)
-from serplatform.models.builders import builder
-from serplatform.models.layers.batch_words import batch_words
+from serplatform.models import Batch, Criterion, ModelOutput, architecture, setting
 from serplatform.models.layers.bilstm import BiLstm
 from serplatform.models.layers.masks import valid_steps
-from serplatform.models.layers.multi_head_alignment import MultiHeadAlignment
-from serplatform.models.layers.tanh_alignment import TanhAlignment
-from serplatform.models.layers.utterance_pooling import PoolingKind, UtterancePooling
-from serplatform.models.layers.word_embedding import WordEmbedding, WordVectorsConfig
+from serplatform.models.layers.pooling import PoolingKind, UtterancePooling
+from serplatform.models.layers.text_audio import TextAudioModel
+from serplatform.models.layers.words import WordEmbedding, WordVectorsConfig, batch_words
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,7 +49,19 @@ class AttnFusionConfig(WordVectorsConfig):
             )
 
 
-class AttnFusion(SerModel):
+@architecture(
+    "attn_fusion",
+    AttnFusionConfig,
+    reference=(
+        "Xu et al., 'Learning Alignment for Multimodal Emotion Recognition from Speech', "
+        "Interspeech 2019; Li, Ding, Wu and Liu, 2020, Table 1 (AttnFusion)"
+    ),
+    training={"learning_rate": 5e-4},
+    data={"feature": "log_mel_40"},
+    inputs=frozenset({"audio", "text"}),
+    small={"embedding_dim": 12, "hidden_dim": 16, "projection_dim": 12},
+)
+class AttnFusion(TextAudioModel):
     r"""Two BLSTMs, learned alignment, a BLSTM over words, pooling, two dense layers.
 
     .. math::
@@ -76,17 +78,8 @@ class AttnFusion(SerModel):
     where Lee et al. have it, after every LSTM. An utterance without words is one unknown word,
     which is aligned to the frames as any other.
 
-    Args:
-        feature_dim: D.
-        embedding: of the word ids.
-        num_classes: K.
-        hidden_dim: H.
-        num_layers: layers of the two encoders.
-        alignment: kind of attention.
-        num_heads: of ``multihead``.
-        pooling: how the last LSTM's outputs become one vector.
-        projection_dim: P.
-        dropout: in [0, 1).
+    ``feature_dim`` is D, ``num_classes`` K, ``embedding`` gives E values a word; the others are
+    settings of :class:`AttnFusionConfig`.
     """
 
     def __init__(
@@ -103,11 +96,8 @@ class AttnFusion(SerModel):
         projection_dim: int,
         dropout: float,
     ) -> None:
-        super().__init__()
+        super().__init__(feature_dim, embedding, hidden_dim, num_layers, dropout)
         width = 2 * hidden_dim
-        self.embedding = embedding
-        self.audio_encoder = BiLstm(feature_dim, hidden_dim, num_layers, dropout)
-        self.text_encoder = BiLstm(embedding.embedding_dim, hidden_dim, num_layers, dropout)
         self.alignment: TanhAlignment | MultiHeadAlignment = (
             TanhAlignment(width, width)
             if alignment == "tanh"
@@ -115,7 +105,6 @@ class AttnFusion(SerModel):
         )
         self.fusion = BiLstm(2 * width, hidden_dim)
         self.pooling = UtterancePooling(width, pooling)
-        self.dropout = nn.Dropout(dropout)
         self.projection = nn.Linear(width, projection_dim)
         self.classifier = nn.Linear(projection_dim, num_classes)
 
@@ -135,25 +124,125 @@ class AttnFusion(SerModel):
         utterance, word_weights = self.pooling(hidden, words.counts, words.valid)  # (B, 2H)
         dense = self.projection(self.dropout(utterance)).relu()  # (B, P)
         logits = self.classifier(dense)  # (B, K)
-        maps = {"alignment": weights.detach()}
-        if word_weights is not None:
-            maps["words"] = word_weights.detach()
-        return ModelOutput(log_posteriors=logits.log_softmax(dim=-1), logits=logits, attention=maps)
+        return ModelOutput.of(logits, alignment=weights, words=word_weights)
 
 
-build = builder(AttnFusion)
+class TanhAlignment(nn.Module):
+    r"""Give every word a weighted sum of frames; the weights are learned.
 
-ARCHITECTURES.register("attn_fusion")(
-    Architecture(
-        name="attn_fusion",
-        config=AttnFusionConfig,
-        build=build,
-        paper=(
-            "Xu et al., 'Learning Alignment for Multimodal Emotion Recognition from Speech', "
-            "Interspeech 2019; Li, Ding, Wu and Liu, 2020, Table 1 (AttnFusion)"
-        ),
-        training={"learning_rate": 5e-4},
-        data={"feature": "log_mel_40"},
-        inputs=frozenset({"audio", "text"}),
-    )
-)
+    Xu et al., "Learning Alignment for Multimodal Emotion Recognition from Speech", Interspeech
+    2019, the attention based alignment, for word j and frame i:
+
+    .. math::
+
+        a_{j,i} = \tanh(v^\top s_j + u^\top h_i + b), \qquad
+        \alpha_{j,i} = \mathrm{softmax}_i(a_{j,i}), \qquad
+        \tilde h_j = \sum_i \alpha_{j,i} h_i
+
+    Not yet compared with the printed equations, whose numbers are therefore not given.
+
+    Word and frame meet only through the hyperbolic tangent: where it does not saturate, the
+    word's term is the same for all frames and the softmax takes it out. Padding gets no weight,
+    neither as a frame nor as a word.
+
+    Args:
+        word_dim: values of s.
+        frame_dim: values of h.
+
+    Example:
+        >>> layer = TanhAlignment(3, 2)
+        >>> words, frames = torch.zeros(1, 2, 3), torch.zeros(1, 4, 2)
+        >>> read = torch.tensor([[True, False]]), torch.tensor([[True, True, False, False]])
+        >>> layer(words, frames, *read)[1].tolist()
+        [[[0.5, 0.5, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]]
+    """
+
+    def __init__(self, word_dim: int, frame_dim: int) -> None:
+        super().__init__()
+        self.word = nn.Linear(word_dim, 1, bias=False)  # v
+        self.frame = nn.Linear(frame_dim, 1)  # u, b
+
+    def forward(
+        self, words: Tensor, frames: Tensor, valid_words: Tensor, valid_frames: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Align one padded batch.
+
+        Args:
+            words: s, (B, L, word_dim).
+            frames: h, (B, T, frame_dim), finite.
+            valid_words: (B, L), bool.
+            valid_frames: (B, T), bool, at least one true a row.
+
+        Returns:
+            (B, L, frame_dim) frames of each word, zero on padding; (B, L, T) weights.
+        """
+        scores = torch.tanh(self.word(words) + self.frame(frames).transpose(1, 2))  # (B, L, T)
+        weights = scores.masked_fill(~valid_frames.unsqueeze(1), -torch.inf).softmax(dim=2)
+        weights = weights * valid_words.unsqueeze(2)
+        return torch.bmm(weights, frames), weights
+
+
+class MultiHeadAlignment(nn.Module):
+    r"""Give every word weighted sums of frames, one a head.
+
+    Vaswani et al., "Attention Is All You Need", NIPS 2017, section 3.2.2, words asking frames:
+
+    .. math::
+
+        \mathrm{head}_m = \mathrm{softmax}(S W^Q_m (H W^K_m)^\top / \sqrt{E}) \, H W^V_m, \qquad
+        \tilde H = [\mathrm{head}_1; …; \mathrm{head}_M] W^O
+
+    Without biases, as written there. Padding gets no weight, neither as a frame nor as a word.
+
+    Args:
+        word_dim: values of a word, and of its aligned frames.
+        frame_dim: values of a frame.
+        num_heads: M, which divides ``word_dim``; a head has E values.
+
+    Raises:
+        ValueError: it does not.
+
+    Example:
+        >>> layer = MultiHeadAlignment(4, 2, num_heads=2)
+        >>> words, frames = torch.zeros(1, 2, 4), torch.zeros(1, 4, 2)
+        >>> read = torch.tensor([[True, False]]), torch.tensor([[True, True, False, False]])
+        >>> layer(words, frames, *read)[1].tolist()
+        [[[0.5, 0.5, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]]
+    """
+
+    def __init__(self, word_dim: int, frame_dim: int, num_heads: int) -> None:
+        super().__init__()
+        if word_dim % num_heads:
+            raise ValueError(f"{num_heads} heads do not divide {word_dim} values")
+        self.num_heads = num_heads
+        self.query = nn.Linear(word_dim, word_dim, bias=False)
+        self.key = nn.Linear(frame_dim, word_dim, bias=False)
+        self.value = nn.Linear(frame_dim, word_dim, bias=False)
+        self.output = nn.Linear(word_dim, word_dim, bias=False)
+
+    def forward(
+        self, words: Tensor, frames: Tensor, valid_words: Tensor, valid_frames: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Align one padded batch.
+
+        Args:
+            words: S, (B, L, word_dim).
+            frames: H, (B, T, frame_dim), finite.
+            valid_words: (B, L), bool.
+            valid_frames: (B, T), bool, at least one true a row.
+
+        Returns:
+            (B, L, word_dim) frames of each word, zero on padding; (B, L, T) mean weights of the
+            heads.
+        """
+        query, key, value = self.query(words), self.key(frames), self.value(frames)
+        query, key, value = (self._heads(x) for x in (query, key, value))  # (B, M, ·, E)
+        scores = query @ key.transpose(2, 3) / math.sqrt(query.shape[3])  # (B, M, L, T)
+        scores = scores.masked_fill(~valid_frames[:, None, None], -torch.inf)
+        weights = scores.softmax(dim=3) * valid_words[:, None, :, None]
+        heads = (weights @ value).transpose(1, 2).flatten(2)  # (B, L, M·E)
+        return self.output(heads), weights.mean(dim=1)
+
+    def _heads(self, values: Tensor) -> Tensor:
+        """(B, ·, M·E) to (B, M, ·, E)."""
+        return values.view(*values.shape[:2], self.num_heads, -1).transpose(1, 2)

@@ -37,14 +37,14 @@ class Batch:
     num_words: Tensor | None = None
     rows: Tensor | None = None
 
+    def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """Change every tensor."""
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        return Batch(**{name: change(value) for name, value in given.items()})
+
     def to(self, device: torch.device | str) -> Batch:
         """Copy every tensor to ``device``."""
-        moved = {
-            f.name: value.to(device, non_blocking=True)
-            for f in dataclasses.fields(self)
-            if (value := getattr(self, f.name)) is not None
-        }
-        return Batch(**moved)
+        return self.map(lambda value: value.to(device, non_blocking=True))
 
     def __len__(self) -> int:
         return int(self.lengths.shape[0])
@@ -69,6 +69,12 @@ class ModelOutput:
     losses: Tensor | None = None
     attention: dict[str, Tensor] = dataclasses.field(default_factory=dict)
     statistics: dict[str, Tensor] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def of(cls, logits: Tensor, **attention: Tensor | None) -> ModelOutput:
+        """The output of (B, K) logits; maps for explanations are detached, None is left out."""
+        maps = {name: values.detach() for name, values in attention.items() if values is not None}
+        return cls(logits.log_softmax(dim=-1), logits=logits, attention=maps)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -143,21 +149,27 @@ class Architecture:
         config: its configuration dataclass (fields made by ``config.setting``); the
             defaults are the paper's settings.
         build: (config, input spec) to module.
-        paper: reference to the paper and equations.
+        reference: the work it follows, with equation numbers; None where it follows none.
         training: the paper's training settings where they differ from TrainingConfig's
             defaults, e.g. ``{"learning_rate": 1e-4, "scheduler": "plateau"}``.
         data: the paper's data settings where they differ from DataConfig's defaults, e.g.
             ``{"feature": "log_mel_23"}``.
         inputs: any of ``"audio"``, ``"text"``, ``"words"`` (word spans over frames).
+        small: configuration fields and values that shrink the model for tests and smoke runs,
+            e.g. ``{"hidden_dim": 16}``.
+        space: what a search varies, as in a search space's file; where neither it nor a file is
+            there, it is made of the ranges of ``config``.
     """
 
     name: str
     config: type
     build: Callable[[Any, InputSpec], SerModel]
-    paper: str
+    reference: str | None = None
     training: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     inputs: frozenset[str] = frozenset({"audio"})
+    small: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    space: Mapping[str, Any] | None = None
 
 
 ARCHITECTURES: Registry[Architecture] = Registry("architecture", "serplatform.models")

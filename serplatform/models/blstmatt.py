@@ -13,16 +13,7 @@ import dataclasses
 
 from torch import nn
 
-from serplatform.config import setting
-from serplatform.models.base import (
-    ARCHITECTURES,
-    Architecture,
-    Batch,
-    Criterion,
-    ModelOutput,
-    SerModel,
-)
-from serplatform.models.builders import builder
+from serplatform.models import Batch, Criterion, ModelOutput, SerModel, architecture, setting
 from serplatform.models.layers.bilstm import BiLstm
 from serplatform.models.layers.masks import valid_steps
 from serplatform.models.layers.mean_tanh_attention import MeanTanhAttention
@@ -41,6 +32,22 @@ class BlstmattConfig:
     )
 
 
+@architecture(
+    "blstmatt",
+    BlstmattConfig,
+    reference=(
+        "Jalal, Milner and Hain, 'Empirical Interpretation of Speech Emotion Perception with "
+        "Attention Based Model for Speech Emotion Recognition', Interspeech 2020, section 3.1"
+    ),
+    training={
+        "learning_rate": 1e-4,
+        "scheduler": "plateau",
+        "plateau_patience": 4,
+        "plateau_factor": 0.8,
+    },
+    data={"feature": "log_mel_23"},
+    small={"hidden_dim": 16, "attention_dim": 12},
+)
 class Blstmatt(SerModel):
     r"""BLSTM, attention to the mean, linear classifier.
 
@@ -51,13 +58,7 @@ class Blstmatt(SerModel):
     1024 nodes" is read as the 128 units that make the attention and the weighted sum of the
     2H = 1024 outputs.
 
-    Args:
-        feature_dim: D.
-        num_classes: K.
-        hidden_dim: H.
-        num_layers: LSTM layers.
-        attention_dim: units of the attention.
-        dropout: in [0, 1).
+    ``feature_dim`` is D, ``num_classes`` K; the others are settings of :class:`BlstmattConfig`.
     """
 
     def __init__(
@@ -83,30 +84,4 @@ class Blstmatt(SerModel):
         attention = self.attention(hidden, valid).squeeze(1)  # Eqs. (4)-(5), (B, T)
         utterance = weighted_sum(attention, hidden)  # (B, 2H)
         logits = self.classifier(self.dropout(utterance))  # (B, K)
-        return ModelOutput(
-            log_posteriors=logits.log_softmax(dim=-1),
-            logits=logits,
-            attention={"layer1": attention.detach()},
-        )
-
-
-build = builder(Blstmatt)
-
-ARCHITECTURES.register("blstmatt")(
-    Architecture(
-        name="blstmatt",
-        config=BlstmattConfig,
-        build=build,
-        paper=(
-            "Jalal, Milner and Hain, 'Empirical Interpretation of Speech Emotion Perception with "
-            "Attention Based Model for Speech Emotion Recognition', Interspeech 2020, section 3.1"
-        ),
-        training={
-            "learning_rate": 1e-4,
-            "scheduler": "plateau",
-            "plateau_patience": 4,
-            "plateau_factor": 0.8,
-        },
-        data={"feature": "log_mel_23"},
-    )
-)
+        return ModelOutput.of(logits, layer1=attention)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from serplatform.models.base import InputSpec, SerModel
-from serplatform.models.layers.word_embedding import WordEmbedding
+from serplatform.models.base import ARCHITECTURES, Architecture, InputSpec, SerModel
+from serplatform.models.layers.words import WordEmbedding
 
 M = TypeVar("M", bound=SerModel)
 
@@ -21,8 +21,9 @@ def builder(model: type[M]) -> Callable[[Any, InputSpec], M]:
 
     The module is given every field of its configuration by name. ``channels_1``, ``channels_2``
     and so on become the tuple ``channels``, ``kernel_1`` and so on ``kernel_sizes``. Where it
-    asks for them it is given ``feature_dim`` and ``num_classes`` of the data, and as
-    ``embedding`` the word vectors that ``embedding_dim`` and ``train_word_vectors`` describe.
+    asks for them it is given ``feature_dim``, ``num_classes`` and ``frame_shift`` of the data,
+    and as ``embedding`` the word vectors that ``embedding_dim`` and ``train_word_vectors``
+    describe.
     """
     wanted = inspect.signature(model).parameters
 
@@ -36,8 +37,39 @@ def builder(model: type[M]) -> Callable[[Any, InputSpec], M]:
             values["embedding"] = WordEmbedding.from_spec(
                 spec, values.pop("embedding_dim"), values.pop("train_word_vectors")
             )
-        if "feature_dim" in wanted:
-            values["feature_dim"] = spec.feature_dim
-        return model(num_classes=spec.num_classes, **values)
+        for name in ("feature_dim", "num_classes", "frame_shift"):
+            if name in wanted:
+                values[name] = getattr(spec, name)
+        return model(**values)
 
     return build
+
+
+def architecture(
+    name: str,
+    config: type,
+    *,
+    reference: str | None = None,
+    training: Mapping[str, object] | None = None,
+    data: Mapping[str, object] | None = None,
+    inputs: frozenset[str] = frozenset({"audio"}),
+    small: Mapping[str, object] | None = None,
+) -> Callable[[type[M]], type[M]]:
+    """Register a module as an :class:`.Architecture`, built by :func:`builder`."""
+
+    def register(model: type[M]) -> type[M]:
+        ARCHITECTURES.register(name)(
+            Architecture(
+                name=name,
+                config=config,
+                build=builder(model),
+                reference=reference,
+                training=training or {},
+                data=data or {},
+                inputs=inputs,
+                small=small or {},
+            )
+        )
+        return model
+
+    return register

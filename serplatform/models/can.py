@@ -10,26 +10,20 @@ units a direction, M heads, K classes.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import torch
 from torch import Tensor, nn
 
-from serplatform.config import setting
-from serplatform.models.base import (
-    ARCHITECTURES,
-    Architecture,
-    Batch,
-    Criterion,
-    ModelOutput,
-    SerModel,
-)
-from serplatform.models.builders import builder
-from serplatform.models.layers.batch_words import BatchWords, batch_words
+from serplatform.models import Batch, Criterion, ModelOutput, SerModel, architecture, setting
 from serplatform.models.layers.bilstm import BiLstm
-from serplatform.models.layers.cross_attention import CrossAttention
-from serplatform.models.layers.word_embedding import WordEmbedding, WordVectorsConfig
-from serplatform.models.layers.word_segment_encoder import WordSegmentEncoder
-from serplatform.models.layers.word_segments import WordSegments
+from serplatform.models.layers.words import (
+    BatchWords,
+    WordEmbedding,
+    WordSegments,
+    WordVectorsConfig,
+    batch_words,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,6 +48,18 @@ class CanConfig(WordVectorsConfig):
     )
 
 
+@architecture(
+    "can",
+    CanConfig,
+    reference=(
+        "Lee, Yoon and Jung, 'Multimodal Speech Emotion Recognition using Cross Attention "
+        "with Aligned Audio and Text', Interspeech 2020, Eqs. (1)-(15)"
+    ),
+    training={"learning_rate": 1e-3, "batch_size": 64, "gradient_clip": 1.0, "patience": 10},
+    data={"feature": "mfcc_40", "word_silence": "divide", "word_overlap": 0.1},
+    inputs=frozenset({"audio", "text", "words"}),
+    small={"embedding_dim": 12, "hidden_dim": 16},
+)
 class Can(SerModel):
     r"""Two recurrent encoders over words, cross attention, three linear classifiers.
 
@@ -82,16 +88,8 @@ class Can(SerModel):
     1,054,741 and 300 a word: 440,320 in the text LSTM, 174,080 and 395,264 in the lower and the
     upper audio LSTM, 2,048 in the queries, 28,679 + 2 · 7,175 in the classifiers.
 
-    Args:
-        feature_dim: D.
-        num_classes: K.
-        embedding: of the words, E values each.
-        hidden_dim: H.
-        num_heads: M.
-        dropout: in [0, 1).
-        alpha: at least 0; with 0 there are no classifiers of single modalities.
-        stop_gradient: sg in Eqs. (7) and (9).
-        cross_attention: false concatenates c(TT) and c(AA) only, without α.
+    ``feature_dim`` is D, ``num_classes`` K, ``embedding`` gives E values a word; the others are
+    settings of :class:`CanConfig`.
     """
 
     def __init__(
@@ -134,13 +132,10 @@ class Can(SerModel):
         c = self.attention(text, audio, words.valid)  # Eqs. (4)-(9)
         contexts = [vector for vector in (c.tt, c.ta, c.aa, c.at) if vector is not None]
         logits = self.classifier(torch.cat(contexts, dim=1))  # Eq. (10), (B, K)
-        output = ModelOutput(
-            log_posteriors=logits.log_softmax(dim=-1),
-            logits=logits,
-            attention={
-                "text_words": c.text_weights.mean(dim=1).detach(),
-                "audio_words": c.audio_weights.mean(dim=1).detach(),
-            },
+        output = ModelOutput.of(
+            logits,
+            text_words=c.text_weights.mean(dim=1),
+            audio_words=c.audio_weights.mean(dim=1),
         )
         if self.text_classifier is None or self.audio_classifier is None:
             return output
@@ -161,19 +156,173 @@ class Can(SerModel):
         return hidden
 
 
-build = builder(Can)
+@dataclasses.dataclass(frozen=True)
+class Contexts:
+    """What :class:`CrossAttention` gives; the first letter is the query, the second the value.
 
-ARCHITECTURES.register("can")(
-    Architecture(
-        name="can",
-        config=CanConfig,
-        build=build,
-        paper=(
-            "Lee, Yoon and Jung, 'Multimodal Speech Emotion Recognition using Cross Attention "
-            "with Aligned Audio and Text', Interspeech 2020, Eqs. (1)-(15)"
-        ),
-        training={"learning_rate": 1e-3, "batch_size": 64, "gradient_clip": 1.0, "patience": 10},
-        data={"feature": "mfcc_40", "word_silence": "divide", "word_overlap": 0.1},
-        inputs=frozenset({"audio", "text", "words"}),
-    )
-)
+    Attributes:
+        tt: (B, M·D) text weighed by text.
+        ta: (B, M·D) audio weighed by text; None without cross attention.
+        aa: (B, M·D) audio weighed by audio.
+        at: (B, M·D) text weighed by audio; None without cross attention.
+        text_weights: (B, M, L), each row sums to 1 over valid steps and is zero on padding.
+        audio_weights: (B, M, L), likewise.
+    """
+
+    tt: Tensor
+    ta: Tensor | None
+    aa: Tensor
+    at: Tensor | None
+    text_weights: Tensor
+    audio_weights: Tensor
+
+
+class CrossAttention(nn.Module):
+    r"""Global attention over each modality, and over the other with the same weights.
+
+    Lee, Yoon and Jung, Interspeech 2020 (CAN), Eqs. (4)-(9), for each head with queries of its
+    own:
+
+    .. math::
+
+        \alpha^{(T)}_i = \mathrm{softmax}_i(q^{(T)\top} H^{(T)}_i), \qquad
+        c^{(TT)} = \sum_i \alpha^{(T)}_i H^{(T)}_i, \qquad
+        c^{(TA)} = \sum_i \mathrm{sg}(\alpha^{(T)}_i) H^{(A)}_i
+
+    and with text and audio exchanged. A context vector is the heads' vectors side by side.
+    Padding gets no weight.
+
+    Shapes: B utterances, L steps that both modalities share, D values a step, M heads.
+
+    Args:
+        input_dim: D.
+        num_heads: M.
+        cross: compute c(TA) and c(AT) at all.
+        stop_gradient: stop gradients at the weights of c(TA) and c(AT); sg in Eqs. (7), (9).
+
+    Example:
+        >>> attention = CrossAttention(input_dim=3, num_heads=2)
+        >>> valid = torch.tensor([[True, False]])
+        >>> contexts = attention(torch.ones(1, 2, 3), torch.zeros(1, 2, 3), valid)
+        >>> contexts.tt.shape, contexts.text_weights[0, 0].tolist()
+        (torch.Size([1, 6]), [1.0, 0.0])
+    """
+
+    def __init__(
+        self, input_dim: int, num_heads: int, cross: bool = True, stop_gradient: bool = True
+    ) -> None:
+        super().__init__()
+        self.cross = cross
+        self.stop_gradient = stop_gradient
+        self.text_query = nn.Linear(input_dim, num_heads, bias=False)  # q(T), a row a head
+        self.audio_query = nn.Linear(input_dim, num_heads, bias=False)  # q(A)
+
+    def forward(self, text: Tensor, audio: Tensor, valid: Tensor) -> Contexts:
+        """Aggregate both modalities from the view of each.
+
+        Args:
+            text: H(T), (B, L, D), finite.
+            audio: H(A), (B, L, D), finite.
+            valid: (B, L), bool, at least one true a row.
+
+        Returns:
+            The context vectors and weights.
+        """
+        by_text = _weights(self.text_query(text), valid)  # Eq. (4), (B, M, L)
+        by_audio = _weights(self.audio_query(audio), valid)  # Eq. (5), (B, M, L)
+        ta = at = None
+        if self.cross:
+            stop = self.stop_gradient
+            ta = _context(by_text.detach() if stop else by_text, audio)  # Eq. (7)
+            at = _context(by_audio.detach() if stop else by_audio, text)  # Eq. (9)
+        return Contexts(
+            tt=_context(by_text, text),  # Eq. (6)
+            ta=ta,
+            aa=_context(by_audio, audio),  # Eq. (8)
+            at=at,
+            text_weights=by_text,
+            audio_weights=by_audio,
+        )
+
+
+def _weights(energies: Tensor, valid: Tensor) -> Tensor:
+    """(B, L, M) energies to (B, M, L) weights."""
+    masked = energies.transpose(1, 2).masked_fill(~valid.unsqueeze(1), -torch.inf)
+    return masked.softmax(dim=2)
+
+
+def _context(weights: Tensor, values: Tensor) -> Tensor:
+    """(B, M, L) and (B, L, D) to (B, M·D)."""
+    return torch.bmm(weights, values).flatten(1)
+
+
+#: in a group of words the longest is less than this much longer than the shortest
+GROUP_RATIO = 2
+
+
+class WordSegmentEncoder(nn.Module):
+    """Encode every word's frames as if they were alone, all words of a batch at once.
+
+    Lee, Yoon and Jung, Interspeech 2020 (CAN), section 3.2.2 and Figure 1: the bottom LSTM of
+    the audio encoder, whose weights all words share, and its average pooling. The paper pads
+    all words to the longest. Here words are sorted into a few groups of like length, each
+    padded to its own longest, so that one long word does not make all others dear: less than
+    half of the padded frames is padding, whatever the lengths. The result is the same, as
+    padding is in neither the LSTM's states nor the mean. W are the words of the whole batch.
+
+    Args:
+        input_dim: D.
+        hidden_dim: H.
+    """
+
+    def __init__(self, input_dim: int, hidden_dim: int) -> None:
+        super().__init__()
+        self.encoder = BiLstm(input_dim, hidden_dim)
+
+    def forward(self, frames: Tensor, segments: WordSegments) -> Tensor:
+        """Encode the words of a batch.
+
+        Args:
+            frames: (B, T, D).
+            segments: of the same batch.
+
+        Returns:
+            (B, L, 2H), zero where there is no word.
+        """
+        length, order = segments.length.sort(descending=True, stable=True)  # (W,) each
+        start = segments.start[order]
+        flat = frames.flatten(0, 1)  # (B·T, D)
+        groups = itertools.pairwise(group_bounds(length.tolist()))
+        encoded = [self._encode(flat, start[a:b], length[a:b]) for a, b in groups]
+        vectors = torch.cat(encoded)  # the longest word first, (W, 2H)
+        return segments.spread(vectors.index_select(0, order.argsort()))
+
+    def _encode(self, flat: Tensor, start: Tensor, length: Tensor) -> Tensor:
+        """Encode words of one group, the longest first: (B·T, D), (N,), (N,) to (N, 2H)."""
+        step = torch.arange(int(length[0]), device=flat.device)
+        # padding repeats a word's last frame: any finite value will do
+        frame = start.unsqueeze(1) + torch.minimum(step, length.unsqueeze(1) - 1)  # (N, S)
+        segment = flat.index_select(0, frame.flatten()).view(*frame.shape, -1)  # (N, S, D)
+        hidden = self.encoder(segment, length)  # zero on padding, (N, S, 2H)
+        mean: Tensor = hidden.sum(dim=1) / length.unsqueeze(1)
+        return mean
+
+
+def group_bounds(lengths: list[int]) -> list[int]:
+    """Cut descending lengths wherever one is too short for the group of the one before.
+
+    Args:
+        lengths: (W,) descending, at least one.
+
+    Returns:
+        First positions of the groups, and W at the end.
+
+    Example:
+        >>> group_bounds([90, 70, 46, 45, 12, 8, 7, 1])
+        [0, 3, 4, 7, 8]
+    """
+    bounds = [0]
+    for position, length in enumerate(lengths):
+        if length * GROUP_RATIO <= lengths[bounds[-1]]:
+            bounds.append(position)
+    return [*bounds, len(lengths)]

@@ -14,22 +14,14 @@ from __future__ import annotations
 
 import dataclasses
 
+import torch
 from torch import Tensor, nn
 
-from serplatform.config import setting
-from serplatform.models.base import (
-    ARCHITECTURES,
-    Architecture,
-    Batch,
-    Criterion,
-    ModelOutput,
-    SerModel,
-)
-from serplatform.models.builders import builder
-from serplatform.models.layers.attentive_statistics_pooling import AttentiveStatisticsPooling
+from serplatform.models import Batch, Criterion, ModelOutput, SerModel, architecture, setting
 from serplatform.models.layers.bilstm import BiLstm
+from serplatform.models.layers.masked_batch_norm import MaskedBatchNorm
 from serplatform.models.layers.masks import valid_steps
-from serplatform.models.layers.spectrogram_convolution import SpectrogramConvolution
+from serplatform.models.layers.pooling import weighted_sum
 
 #: bands and steps that each block pools into one; the first by its stride
 POOLS = ((2, 2), (2, 1), (2, 2), (1, 1))
@@ -56,20 +48,39 @@ class CnnBlstmAspConfig:
     )
 
 
+@architecture(
+    "cnn_blstm_asp",
+    CnnBlstmAspConfig,
+    reference=(
+        "Convolutions after Satt et al., Interspeech 2017, attentive statistics pooling of "
+        "Okabe et al., Interspeech 2018"
+    ),
+    training={
+        "optimizer": "adamw",
+        "learning_rate": 2e-3,
+        "weight_decay": 1e-3,
+        "scheduler": "one_cycle",
+        "gradient_clip": 2.0,
+        "label_smoothing": 0.1,
+        "max_epochs": 40,
+        "patience": 40,
+    },
+    data={
+        "feature": "log_mel_40",
+        "trim": True,
+        "time_masks": 1,
+        "frequency_masks": 1,
+        "speed": 0.15,
+    },
+    small={"channels": 16, "hidden_dim": 16, "attention_dim": 12},
+)
 class CnnBlstmAsp(SerModel):
     """Four convolution blocks, a BLSTM, attentive statistics, a linear classifier.
 
     The spectrogram is halved in time twice and in frequency three times; what is left of the
     bands and the channels of a step is the LSTM's input.
 
-    Args:
-        feature_dim: D, bands of the spectrogram.
-        num_classes: K.
-        channels: C of the first block.
-        hidden_dim: H.
-        num_layers: LSTM layers.
-        attention_dim: of the pooling.
-        dropout: in [0, 1).
+    ``feature_dim`` is D, ``num_classes`` K; the others are settings of :class:`CnnBlstmAspConfig`.
     """
 
     def __init__(
@@ -112,7 +123,7 @@ class CnnBlstmAsp(SerModel):
         valid = valid_steps(lengths, hidden.shape[1])
         utterance, _ = self.pooling(hidden, valid)  # (B, 4H)
         logits = self.classifier(self.dropout(utterance))  # (B, K)
-        return ModelOutput(log_posteriors=logits.log_softmax(dim=-1), logits=logits)
+        return ModelOutput.of(logits)
 
     def _convolve(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """(B, T, D) frames to (B, S, C·F) steps and their numbers."""
@@ -124,33 +135,123 @@ class CnnBlstmAsp(SerModel):
         return maps.flatten(1, 2).transpose(1, 2), lengths  # (B, S, C·F)
 
 
-build = builder(CnnBlstmAsp)
+#: smallest variance, so that the root of a constant sequence has a gradient
+VARIANCE_FLOOR = 1e-5
 
-ARCHITECTURES.register("cnn_blstm_asp")(
-    Architecture(
-        name="cnn_blstm_asp",
-        config=CnnBlstmAspConfig,
-        build=build,
-        paper=(
-            "No paper of its own: convolutions after Satt et al., Interspeech 2017, attentive "
-            "statistics pooling of Okabe et al., Interspeech 2018"
-        ),
-        training={
-            "optimizer": "adamw",
-            "learning_rate": 2e-3,
-            "weight_decay": 1e-3,
-            "scheduler": "one_cycle",
-            "gradient_clip": 2.0,
-            "label_smoothing": 0.1,
-            "max_epochs": 40,
-            "patience": 40,
-        },
-        data={
-            "feature": "log_mel_40",
-            "trim": True,
-            "time_masks": 1,
-            "frequency_masks": 1,
-            "speed": 0.15,
-        },
-    )
-)
+
+class AttentiveStatisticsPooling(nn.Module):
+    r"""Pool steps into their weighted mean and weighted standard deviation.
+
+    Okabe, Koshinaka and Shinoda, "Attentive Statistics Pooling for Deep Speaker Embedding",
+    Interspeech 2018, Eqs. (1)-(6):
+
+    .. math::
+
+        e_t = v^\top \tanh(W h_t + b), \quad \alpha_t = \mathrm{softmax}_t(e_t), \quad
+        \tilde\mu = \sum_t \alpha_t h_t, \quad
+        \tilde\sigma = \sqrt{\sum_t \alpha_t h_t \odot h_t - \tilde\mu \odot \tilde\mu}
+
+    The additive constant of their Eq. (1) is left out: the softmax cancels it.
+
+    Args:
+        input_dim: D, values a step.
+        attention_dim: A, hidden units of the attention.
+
+    Example:
+        >>> pool = AttentiveStatisticsPooling(2, 3)
+        >>> steps = torch.tensor([[[1.0, 2.0], [9.0, 9.0]]])
+        >>> pool(steps, torch.tensor([[True, False]]))[0].detach().round(decimals=2)
+        tensor([[1., 2., 0., 0.]])
+    """
+
+    def __init__(self, input_dim: int, attention_dim: int) -> None:
+        super().__init__()
+        self.projection = nn.Linear(input_dim, attention_dim)  # W, b
+        self.query = nn.Linear(attention_dim, 1, bias=False)  # v
+
+    def forward(self, steps: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """Pool one padded batch.
+
+        Args:
+            steps: (B, T, D), finite.
+            valid: (B, T), bool, at least one true a row.
+
+        Returns:
+            (B, 2D), means then deviations, and (B, T) weights, zero on padding.
+        """
+        energies = self.query(self.projection(steps).tanh()).squeeze(2)  # (B, T), Eq. (1)
+        weights = energies.masked_fill(~valid, -torch.inf).softmax(dim=1)  # Eq. (2)
+        mean = weighted_sum(weights, steps)  # (B, D), Eq. (5)
+        centred = (steps - mean.unsqueeze(1)).square()  # Eq. (6), without cancellation
+        variance = weighted_sum(weights, centred)
+        deviation = variance.clamp(min=VARIANCE_FLOOR).sqrt()
+        return torch.cat([mean, deviation], dim=1), weights
+
+
+class SpectrogramConvolution(nn.Module):
+    """A 3 by 3 convolution over bands and steps, its normalisation, ReLU, maximum pooling.
+
+    Shapes: B utterances, C channels, F bands, T steps.
+
+    Args:
+        input_channels: C in.
+        output_channels: C out.
+        band_pool: bands that are pooled into one.
+        step_pool: steps that are pooled into one.
+        stride: pool by a strided convolution instead of by maxima, which costs
+            ``band_pool * step_pool`` times less.
+        dropout: share of whole channels dropped from the output.
+    """
+
+    def __init__(
+        self,
+        input_channels: int,
+        output_channels: int,
+        *,
+        band_pool: int = 1,
+        step_pool: int = 1,
+        stride: bool = False,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.pool = (band_pool, step_pool)
+        self.stride = stride
+        # the normalisation would take a bias away again
+        self.convolution = nn.Conv2d(
+            input_channels,
+            output_channels,
+            kernel_size=3,
+            padding=1,
+            stride=self.pool if stride else 1,
+            bias=False,
+        )
+        self.norm = MaskedBatchNorm(output_channels)
+        self.dropout = nn.Dropout2d(dropout)
+
+    def forward(self, maps: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Apply the block.
+
+        Args:
+            maps: (B, C, F, T), zero beyond each length.
+            lengths: (B,), int64, steps of each utterance.
+
+        Returns:
+            (B, C', F', T'), at least 0 and 0 beyond each length, F' and T' rounded up, and the
+            (B,) new lengths.
+        """
+        maps = self.convolution(maps)  # (B, C', F, T)
+        if self.stride:
+            lengths = self._pooled(lengths)
+        bands, steps = maps.shape[2:]
+        valid = valid_steps(lengths, steps)  # (B, T)
+        every_band = valid.unsqueeze(1).expand(-1, bands, -1).flatten(1)  # (B, F·T)
+        flat = self.norm(maps.flatten(2), every_band).relu() * every_band.unsqueeze(1)
+        maps = flat.unflatten(2, (bands, steps))
+        if not self.stride and self.pool != (1, 1):
+            maps = nn.functional.max_pool2d(maps, self.pool, ceil_mode=True)
+            lengths = self._pooled(lengths)
+        return self.dropout(maps), lengths
+
+    def _pooled(self, lengths: Tensor) -> Tensor:
+        """Steps left of each length; a step exists if any of its frames does."""
+        return (lengths + self.pool[1] - 1) // self.pool[1]

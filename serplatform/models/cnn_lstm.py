@@ -13,22 +13,13 @@ from __future__ import annotations
 
 import dataclasses
 
-import torch
 from torch import Tensor, nn
 
-from serplatform.config import setting
-from serplatform.models.base import (
-    ARCHITECTURES,
-    Architecture,
-    Batch,
-    Criterion,
-    ModelOutput,
-    SerModel,
-)
-from serplatform.models.builders import builder
+from serplatform.models import Batch, Criterion, ModelOutput, SerModel, architecture, setting
 from serplatform.models.layers.bilstm import BiLstm
-from serplatform.models.layers.convolution_block import ConvolutionBlock
+from serplatform.models.layers.convolution_block import convolution_blocks
 from serplatform.models.layers.masks import valid_steps
+from serplatform.models.layers.pooling import last_outputs
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,6 +40,17 @@ class CnnLstmConfig:
     )
 
 
+@architecture(
+    "cnn_lstm",
+    CnnLstmConfig,
+    reference=(
+        "Li, Ding, Wu and Liu, 'Learning Fine-Grained Cross Modality Excitement for Speech "
+        "Emotion Recognition', 2020, Table 1 (CNN+LSTM), after Satt et al., Interspeech 2017"
+    ),
+    training={"learning_rate": 5e-4},
+    data={"feature": "log_mel_40"},
+    small={"channels_1": 12, "channels_2": 14, "channels_3": 16, "hidden_dim": 16},
+)
 class CnnLstm(SerModel):
     """Convolution blocks with pooling, a BLSTM's last outputs, a linear classifier.
 
@@ -62,15 +64,7 @@ class CnnLstm(SerModel):
     A step of a pooled sequence exists if any of its frames does; padding is zero, and what
     is pooled is not negative, so padding never is the maximum.
 
-    Args:
-        feature_dim: D.
-        num_classes: K.
-        channels: C of each convolution.
-        kernel_sizes: of each convolution.
-        pool: steps pooled into one after each convolution; 1 pools nothing.
-        hidden_dim: H.
-        num_layers: LSTM layers.
-        dropout: in [0, 1).
+    ``feature_dim`` is D, ``num_classes`` K; the others are settings of :class:`CnnLstmConfig`.
     """
 
     def __init__(
@@ -87,10 +81,7 @@ class CnnLstm(SerModel):
     ) -> None:
         super().__init__()
         self.pool = pool
-        sizes = (feature_dim, *channels[:-1])
-        self.blocks = nn.ModuleList(
-            ConvolutionBlock(*block) for block in zip(sizes, channels, kernel_sizes, strict=True)
-        )
+        self.blocks = convolution_blocks(feature_dim, channels, kernel_sizes)
         self.encoder = BiLstm(channels[-1], hidden_dim, num_layers, dropout)
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(2 * hidden_dim, num_classes)
@@ -99,11 +90,9 @@ class CnnLstm(SerModel):
         """Classify a padded batch."""
         steps, lengths = self._convolve(batch.frames, batch.lengths)  # (B, S, C), (B,)
         hidden = self.encoder(steps, lengths)  # (B, S, 2H)
-        forward, backward = hidden.chunk(2, dim=2)  # (B, S, H) each
-        rows = torch.arange(len(batch), device=lengths.device)
-        utterance = torch.cat([forward[rows, lengths - 1], backward[:, 0]], dim=1)  # (B, 2H)
+        utterance = last_outputs(hidden, lengths)  # (B, 2H)
         logits = self.classifier(self.dropout(utterance))  # (B, K)
-        return ModelOutput(log_posteriors=logits.log_softmax(dim=-1), logits=logits)
+        return ModelOutput.of(logits)
 
     def _convolve(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T, D) frames to (B, S, C) steps and their numbers."""
@@ -116,20 +105,3 @@ class CnnLstm(SerModel):
                 lengths = (lengths + self.pool - 1) // self.pool
                 valid = valid_steps(lengths, maps.shape[2])
         return maps.transpose(1, 2), lengths
-
-
-build = builder(CnnLstm)
-
-ARCHITECTURES.register("cnn_lstm")(
-    Architecture(
-        name="cnn_lstm",
-        config=CnnLstmConfig,
-        build=build,
-        paper=(
-            "Li, Ding, Wu and Liu, 'Learning Fine-Grained Cross Modality Excitement for Speech "
-            "Emotion Recognition', 2020, Table 1 (CNN+LSTM), after Satt et al., Interspeech 2017"
-        ),
-        training={"learning_rate": 5e-4},
-        data={"feature": "log_mel_40"},
-    )
-)

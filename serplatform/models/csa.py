@@ -15,19 +15,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from serplatform.config import setting
-from serplatform.models.base import (
-    ARCHITECTURES,
-    Architecture,
-    Batch,
-    Criterion,
-    ModelOutput,
-    SerModel,
-)
-from serplatform.models.builders import builder
-from serplatform.models.layers.chunks import Chunks
-from serplatform.models.layers.convolution_block import ConvolutionBlock
-from serplatform.models.layers.convolutional_self_attention import ConvolutionalSelfAttention
+from serplatform.models import Batch, Criterion, ModelOutput, SerModel, architecture, setting
+from serplatform.models.layers.convolution_block import convolution_blocks
 from serplatform.models.layers.global_sum import global_sum
 
 
@@ -57,6 +46,23 @@ class CsaConfig:
             )
 
 
+@architecture(
+    "csa",
+    CsaConfig,
+    reference=(
+        "Jalal, Milner and Hain, 'Empirical Interpretation of Speech Emotion Perception with "
+        "Attention Based Model for Speech Emotion Recognition', Interspeech 2020, "
+        "section 3.2, Eqs. (1)-(5)"
+    ),
+    training={
+        "learning_rate": 1e-4,
+        "scheduler": "plateau",
+        "plateau_patience": 4,
+        "plateau_factor": 0.8,
+    },
+    data={"feature": "log_mel_23"},
+    small={"channels": 16},
+)
 class Csa(SerModel):
     r"""Three convolution blocks, self-attention and a linear classifier for every chunk.
 
@@ -74,18 +80,7 @@ class Csa(SerModel):
     of training and test. ``drop_short`` leaves them out of the training loss and of the batch
     statistics; they still get posteriors, so that no row of a test is lost.
 
-    Args:
-        feature_dim: D.
-        num_classes: K.
-        context_frames: C.
-        overlap_frames: frames shared by neighbouring chunks, less than C.
-        channels: H.
-        kernel_sizes: frames, one for each convolution block.
-        downsample: how much the attention's j and k reduce the channels.
-        gamma_init: first γ.
-        pooling: ``"flatten"`` gives the classifier every position, ``"mean"`` their mean.
-        dropout: in [0, 1).
-        drop_short: do not train on utterances of fewer than C frames.
+    ``feature_dim`` is D, ``num_classes`` K; the others are settings of :class:`CsaConfig`.
     """
 
     def __init__(
@@ -108,11 +103,7 @@ class Csa(SerModel):
         self.overlap_frames = overlap_frames
         self.pooling = pooling
         self.drop_short = drop_short
-        sizes = [feature_dim, *(channels for _ in kernel_sizes)]
-        self.blocks = nn.ModuleList(
-            ConvolutionBlock(size, channels, kernel_size)
-            for size, kernel_size in zip(sizes, kernel_sizes, strict=False)
-        )
+        self.blocks = convolution_blocks(feature_dim, [channels] * len(kernel_sizes), kernel_sizes)
         self.attention = ConvolutionalSelfAttention(channels, downsample, gamma_init)
         self.dropout = nn.Dropout(dropout)
         places = context_frames if pooling == "flatten" else 1
@@ -187,24 +178,112 @@ class Csa(SerModel):
         return (received / received.sum(dim=1, keepdim=True)).detach()
 
 
-build = builder(Csa)
+class ConvolutionalSelfAttention(nn.Module):
+    r"""Convolutional self-attention over time.
 
-ARCHITECTURES.register("csa")(
-    Architecture(
-        name="csa",
-        config=CsaConfig,
-        build=build,
-        paper=(
-            "Jalal, Milner and Hain, 'Empirical Interpretation of Speech Emotion Perception with "
-            "Attention Based Model for Speech Emotion Recognition', Interspeech 2020, "
-            "section 3.2, Eqs. (1)-(5)"
-        ),
-        training={
-            "learning_rate": 1e-4,
-            "scheduler": "plateau",
-            "plateau_patience": 4,
-            "plateau_factor": 0.8,
-        },
-        data={"feature": "log_mel_23"},
-    )
-)
+    Jalal, Milner and Hain, Interspeech 2020 (CSA), Eqs. (1)-(5):
+
+    .. math::
+
+        j = W_j y, \quad k = W_k y, \quad l = W_l y, \qquad
+        E = \mathrm{softmax}(j^\top k), \qquad A = l E, \qquad \hat y = y + \gamma A
+
+    W_j, W_k and W_l are convolutions of kernel size 1 without a bias. The softmax runs over
+    the positions of j, the index that l E sums over.
+
+    Departs from the paper: γ stands in Eq. (1) and again in Eq. (5); it is used once.
+    Positions that are not valid get no attention, and stay as they are.
+
+    Args:
+        num_channels: H.
+        downsample: H / H', the reduction of j and k; H' is at least 1.
+        gamma: first value of γ.
+    """
+
+    def __init__(self, num_channels: int, downsample: int, gamma: float = 0.0) -> None:
+        super().__init__()
+        reduced = max(1, num_channels // downsample)
+        self.j = nn.Conv1d(num_channels, reduced, 1, bias=False)
+        self.k = nn.Conv1d(num_channels, reduced, 1, bias=False)
+        self.l = nn.Conv1d(num_channels, num_channels, 1, bias=False)
+        self.gamma = nn.Parameter(torch.tensor(float(gamma)))
+
+    def forward(self, maps: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Add attention to feature maps.
+
+        Args:
+            maps: (N, H, C), zero where not valid.
+            valid: (N, C), bool, at least one true a row; ``None`` means all.
+
+        Returns:
+            (N, H, C) enhanced maps, zero where not valid, and the (N, C, C) energy E, whose
+            columns sum to 1 over positions of j.
+        """
+        scores = self.j(maps).transpose(1, 2) @ self.k(maps)  # j^T k, (N, C of j, C of k)
+        if valid is not None:
+            scores = scores.masked_fill(~valid.unsqueeze(2), -torch.inf)
+        energy = scores.softmax(dim=1)  # Eq. (3)
+        attention = self.l(maps) @ energy  # Eqs. (4)-(5), (N, H, C)
+        if valid is not None:
+            attention = attention * valid.unsqueeze(1)
+        return maps + self.gamma * attention, energy  # Eq. (1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Chunks:
+    """Where the chunks of a batch lie.
+
+    An utterance of C frames or more is cut every ``hop`` frames; a rest at its end makes one
+    more chunk that ends at its last frame, so that every frame is in one. A shorter utterance
+    makes one chunk, the end of which is not valid.
+
+    Attributes:
+        utterance: (N,) int64, the row of the batch each chunk was cut from, ascending.
+        frame: (N, C) int64, the frame at each place of a chunk; the last one where not valid.
+        valid: (N, C) bool.
+        count: (B,) int64, chunks of each utterance, at least 1.
+    """
+
+    utterance: Tensor
+    frame: Tensor
+    valid: Tensor
+    count: Tensor
+
+    @classmethod
+    def of(cls, lengths: Tensor, *, context_frames: int, overlap_frames: int) -> Chunks:
+        """Cut utterances of the given lengths.
+
+        Args:
+            lengths: (B,), int64, at least 1.
+            context_frames: C.
+            overlap_frames: frames shared by a chunk and the next, less than C.
+
+        Example:
+            >>> Chunks.of(torch.tensor([7, 2]), context_frames=4, overlap_frames=2).frame
+            tensor([[0, 1, 2, 3],
+                    [2, 3, 4, 5],
+                    [3, 4, 5, 6],
+                    [0, 1, 1, 1]])
+        """
+        hop = context_frames - overlap_frames
+        last_start = (lengths - context_frames).clamp(min=0)  # (B,)
+        count = (last_start + hop - 1) // hop + 1  # (B,)
+        rows = torch.arange(lengths.shape[0], device=lengths.device)
+        utterance = rows.repeat_interleave(count)  # (N,)
+        first = (count.cumsum(0) - count)[utterance]  # number of its utterance's first chunk
+        order = torch.arange(utterance.shape[0], device=lengths.device) - first  # (N,)
+        start = torch.minimum(order * hop, last_start[utterance])  # (N,)
+        frame = start.unsqueeze(1) + torch.arange(context_frames, device=lengths.device)
+        length = lengths[utterance].unsqueeze(1)  # (N, 1)
+        return cls(utterance, torch.minimum(frame, length - 1), frame < length, count)
+
+    def gather(self, frames: Tensor) -> Tensor:
+        """Copy the chunks out of a batch: (B, T, D) to (N, C, D), zero where not valid."""
+        index = self.utterance.unsqueeze(1) * frames.shape[1] + self.frame  # (N, C)
+        rows = frames.flatten(0, 1).index_select(0, index.flatten())
+        return rows.view(*self.frame.shape, -1) * self.valid.unsqueeze(-1)
+
+    def sum_by_utterance(self, values: Tensor) -> Tensor:
+        """Sum over the chunks of each utterance: (N, …) to (B, …)."""
+        total = values.new_zeros(self.count.shape[0], *values.shape[1:])
+        return total.index_add(0, self.utterance, values)

@@ -15,26 +15,18 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from serplatform.config import setting
-from serplatform.models.base import (
-    ARCHITECTURES,
-    Architecture,
-    Batch,
-    Criterion,
-    ModelOutput,
-    SerModel,
-)
-from serplatform.models.builders import builder
-from serplatform.models.layers.batch_words import batch_words
+from serplatform.models import Batch, Criterion, ModelOutput, SerModel, architecture, setting
 from serplatform.models.layers.bilstm import BiLstm
-from serplatform.models.layers.convolution_block import ConvolutionBlock
-from serplatform.models.layers.cross_excitement import CrossExcitement, Excite
-from serplatform.models.layers.ctc_word_alignment import CtcWordAlignment
+from serplatform.models.layers.convolution_block import convolution_blocks
 from serplatform.models.layers.masks import valid_steps
-from serplatform.models.layers.plain_convolution import PlainConvolution
-from serplatform.models.layers.word_embedding import WordEmbedding, WordVectorsConfig
-from serplatform.models.layers.word_pooling import WordPooling, pool_words
-from serplatform.models.layers.word_segments import WordSegments
+from serplatform.models.layers.words import (
+    WordEmbedding,
+    WordPooling,
+    WordSegments,
+    WordVectorsConfig,
+    batch_words,
+    pool_words,
+)
 
 Convolution = Literal["linear", "relu", "norm_relu"]
 
@@ -77,6 +69,26 @@ class FgcmeConfig(WordVectorsConfig):
     )
 
 
+@architecture(
+    "fgcme",
+    FgcmeConfig,
+    reference=(
+        "Li, Ding, Wu and Liu, 'Learning Fine-Grained Cross Modality Excitement for Speech "
+        "Emotion Recognition', 2020, section 3"
+    ),
+    training={"learning_rate": 5e-4},
+    data={"feature": "log_mel_40"},
+    inputs=frozenset({"audio", "text", "words"}),
+    small={
+        "embedding_dim": 12,
+        "channels_1": 12,
+        "channels_2": 14,
+        "channels_3": 16,
+        "text_dim": 12,
+        "hidden_dim": 16,
+        "classifier_dim": 24,
+    },
+)
 class Fgcme(SerModel):
     r"""Convolutions, word pooling, cross modality excitement, BLSTM over words, classifier.
 
@@ -111,24 +123,8 @@ class Fgcme(SerModel):
     vectors, 131,072 in the gates, 1,576,960 in the LSTM, 66,180 in the last two layers; with
     ``alignment: ctc`` 2,280,032.
 
-    Args:
-        feature_dim: D.
-        num_classes: K.
-        embedding: of the words, E values each.
-        channels: C of each convolution.
-        kernel_sizes: of each convolution.
-        convolution: what follows a convolution.
-        alignment: ``"forced"`` pools the data's spans, ``"ctc"`` predicts them.
-        pooling: of a word's frames, where the alignment is forced.
-        ctc_weight: of the predicted alignment's loss.
-        max_words: positions of words that a predicted alignment tells apart.
-        text_dim: S.
-        excite: modalities that are gated.
-        residual: add what is gated.
-        hidden_dim: H.
-        num_layers: LSTM layers.
-        classifier_dim: units of the first fully connected layer.
-        dropout: in [0, 1).
+    ``feature_dim`` is D, ``num_classes`` K, ``embedding`` gives E values a word; the others are
+    settings of :class:`FgcmeConfig`.
     """
 
     def __init__(
@@ -158,7 +154,13 @@ class Fgcme(SerModel):
         audio_dim = channels[-1] * (2 if alignment == "ctc" or pooling == "mean_max" else 1)
         if alignment == "ctc":
             channels = (*channels[:-1], audio_dim)
-        self.blocks = _convolutions(feature_dim, channels, kernel_sizes, convolution)
+        self.blocks = convolution_blocks(
+            feature_dim,
+            channels,
+            kernel_sizes,
+            norm=convolution == "norm_relu",
+            relu=convolution != "linear",
+        )
         self.ctc = CtcWordAlignment(audio_dim, max_words) if alignment == "ctc" else None
         self.embedding = embedding
         self.text_projection = nn.Linear(embedding.embedding_dim, text_dim, bias=False)
@@ -187,7 +189,7 @@ class Fgcme(SerModel):
             weights = weights * words.valid.unsqueeze(2)  # in the place of A, (B, L, T)
             audio = torch.bmm(weights, frames)  # Z^a, (B, L, A)
             alignment_losses = self.ctc.losses(log_weights, batch.lengths, words.counts)  # (B,)
-            maps["alignment"] = weights.detach()
+            maps["alignment"] = weights
         text = self.text_projection(self.embedding(words.ids))  # Z^s, (B, L, S)
         audio, text = self.excitement(audio, text)  # Z̄^a and Z̄^s
         steps = self.dropout(torch.cat([audio, text], dim=2))  # g, (B, L, A + S)
@@ -195,12 +197,10 @@ class Fgcme(SerModel):
         hidden = hidden.masked_fill(~words.valid.unsqueeze(2), -torch.inf)
         utterance, winner = hidden.max(dim=1)  # h*, (B, 2H)
         logits = self.classifier(self.hidden(self.dropout(utterance)).relu())  # Eq. (1), (B, K)
-        output = ModelOutput(
-            log_posteriors=logits.log_softmax(dim=-1), logits=logits, attention=maps
-        )
+        output = ModelOutput.of(logits, **maps)
         if criterion is None:
             wins = torch.zeros_like(words.ids).scatter_add(1, winner, torch.ones_like(winner))
-            maps["words"] = wins / winner.shape[1]
+            output.attention["words"] = wins / winner.shape[1]
         elif alignment_losses is not None:
             weight = criterion.weights_of(batch.labels)
             if weight is not None:
@@ -214,36 +214,130 @@ class Fgcme(SerModel):
         valid = valid_steps(lengths, frames.shape[1])
         maps = (frames * valid.unsqueeze(2)).transpose(1, 2)  # (B, D, T)
         for block in self.blocks:
-            if isinstance(block, ConvolutionBlock):
-                maps = block(maps, valid, valid)
-            else:
-                maps = block(maps, valid)
+            maps = block(maps, valid, valid)
         return maps.transpose(1, 2)
 
 
-def _convolutions(
-    feature_dim: int, channels: tuple[int, ...], kernel_sizes: tuple[int, ...], kind: Convolution
-) -> nn.ModuleList:
-    """One convolution after the other, each with what follows it."""
-    sizes = list(zip((feature_dim, *channels[:-1]), channels, kernel_sizes, strict=True))
-    if kind == "norm_relu":
-        return nn.ModuleList(ConvolutionBlock(*size) for size in sizes)
-    return nn.ModuleList(PlainConvolution(*size, relu=kind == "relu") for size in sizes)
+Excite = Literal["both", "audio", "text", "none"]
 
 
-build = builder(Fgcme)
+class CrossExcitement(nn.Module):
+    r"""Gates between 0 and 1 that one modality sets for the other.
 
-ARCHITECTURES.register("fgcme")(
-    Architecture(
-        name="fgcme",
-        config=FgcmeConfig,
-        build=build,
-        paper=(
-            "Li, Ding, Wu and Liu, 'Learning Fine-Grained Cross Modality Excitement for Speech "
-            "Emotion Recognition', 2020, section 3"
-        ),
-        training={"learning_rate": 5e-4},
-        data={"feature": "log_mel_40"},
-        inputs=frozenset({"audio", "text", "words"}),
-    )
-)
+    Li, Ding, Wu and Liu, 2020 (FG-CME), section 3.3:
+
+    .. math::
+
+        E^a = \sigma(W^a Z^s), \qquad E^s = \sigma(W^s Z^a), \qquad
+        \bar Z^a = E^a \odot Z^a, \qquad \bar Z^s = E^s \odot Z^s
+
+    Both gates see the other modality's values before its own gate. As in the equations, the
+    projections have no bias. The paper's W^s is also the projection of word vectors in section
+    3.1.2; its shape tells that these are two matrices.
+
+    Args:
+        audio_dim: A.
+        text_dim: S.
+        excite: the representations that are gated. ``"text"`` is the paper's "w/o Excite^a",
+            ``"audio"`` its "w/o Excite^s", ``"none"`` its "w/o Excite^m".
+        residual: add what is gated, Z + E ⊙ Z, as the authors' program does and the paper does
+            not say.
+    """
+
+    def __init__(
+        self, audio_dim: int, text_dim: int, excite: Excite = "both", residual: bool = False
+    ) -> None:
+        super().__init__()
+        self.residual = residual
+        gates_audio, gates_text = excite in ("both", "audio"), excite in ("both", "text")
+        self.audio_gate = nn.Linear(text_dim, audio_dim, bias=False) if gates_audio else None
+        self.text_gate = nn.Linear(audio_dim, text_dim, bias=False) if gates_text else None
+
+    def forward(self, audio: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
+        """Gate both: (B, L, A) and (B, L, S) to the same shapes."""
+        return self._gated(audio, text, self.audio_gate), self._gated(text, audio, self.text_gate)
+
+    def _gated(self, values: Tensor, other: Tensor, gate: nn.Linear | None) -> Tensor:
+        if gate is None:
+            return values
+        factor: Tensor = gate(other).sigmoid()
+        return (factor + 1 if self.residual else factor) * values
+
+
+_BLANK = 0
+
+
+class CtcWordAlignment(nn.Module):
+    r"""An LSTM that says of every frame which word it belongs to: the first, the second, ….
+
+    Tsai et al., "Multimodal Transformer for Unaligned Multimodal Language Sequences", ACL 2019,
+    which Li et al., 2020 (FG-CME) take for "w/ CTC align": two stacked LSTM layers of P + 1
+    units, whose outputs are the logits of blank and of P positions,
+
+    .. math:: p_t = \mathrm{softmax}(\mathrm{LSTM}(x)_t), \qquad z_j = \sum_t p_{t,j} x_t
+
+    and a connectionist temporal classification loss whose target is 1, 2, …, number of words.
+
+    Departs from Tsai et al.: utterances have their own numbers of frames and words instead of
+    being padded to one length. Words beyond the last position share it, and have no part in
+    the loss.
+
+    Args:
+        input_dim: D, values a frame.
+        max_words: P, positions of words.
+
+    Example:
+        >>> align = CtcWordAlignment(input_dim=3, max_words=4)
+        >>> weights, log_weights = align(torch.zeros(1, 5, 3), torch.tensor([5]), num_words=2)
+        >>> weights.shape, align.losses(log_weights, torch.tensor([5]), torch.tensor([2])).shape
+        (torch.Size([1, 2, 5]), torch.Size([1]))
+    """
+
+    def __init__(self, input_dim: int, max_words: int) -> None:
+        super().__init__()
+        self.max_words = max_words
+        self.lstm = nn.LSTM(input_dim, max_words + 1, num_layers=2, batch_first=True)
+
+    def forward(self, frames: Tensor, lengths: Tensor, num_words: int) -> tuple[Tensor, Tensor]:
+        """Predict the alignment.
+
+        Args:
+            frames: (B, T, D), finite.
+            lengths: (B,).
+            num_words: L.
+
+        Returns:
+            (B, L, T) weights of the frames of each word, zero on padded frames, and
+            (B, T, P + 1) logarithms for :meth:`losses`.
+        """
+        # the LSTM runs from left to right, so padding at the end changes no real frame
+        log_weights = self.lstm(frames)[0].log_softmax(dim=-1)  # (B, T, P + 1)
+        position = torch.arange(num_words, device=frames.device).clamp(max=self.max_words - 1) + 1
+        valid = valid_steps(lengths, frames.shape[1])  # (B, T)
+        weights = log_weights[..., position].exp() * valid.unsqueeze(2)  # (B, T, L)
+        return weights.transpose(1, 2), log_weights
+
+    def losses(self, log_weights: Tensor, lengths: Tensor, counts: Tensor) -> Tensor:
+        """Connectionist temporal classification of the words' order.
+
+        Args:
+            log_weights: (B, T, P + 1).
+            lengths: (B,) frames.
+            counts: (B,) words, at least 1.
+
+        Returns:
+            (B,) losses divided by the number of words; zero where there are fewer frames than
+            words, which no alignment can be.
+        """
+        counts = counts.clamp(max=self.max_words)
+        order = torch.arange(1, self.max_words + 1, device=counts.device)
+        losses: Tensor = nn.functional.ctc_loss(
+            log_weights.transpose(0, 1).float(),
+            order.expand(len(counts), -1),
+            lengths,
+            counts,
+            blank=_BLANK,
+            reduction="none",
+            zero_infinity=True,
+        )
+        return losses / counts

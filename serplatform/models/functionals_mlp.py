@@ -16,20 +16,11 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from serplatform.config import setting
 from serplatform.features.base import WHOLE_UTTERANCE
-from serplatform.models.base import (
-    ARCHITECTURES,
-    Architecture,
-    Batch,
-    Criterion,
-    InputSpec,
-    ModelOutput,
-    SerModel,
-)
-from serplatform.models.layers.functionals import FunctionalKind, functionals, num_functionals
+from serplatform.models import Batch, Criterion, ModelOutput, SerModel, architecture, setting
 from serplatform.models.layers.masked_batch_norm import MaskedBatchNorm
 from serplatform.models.layers.masks import valid_steps
 
@@ -53,19 +44,29 @@ class FunctionalsMlpConfig:
     dropout: float = setting(0.5, "share dropped after each hidden layer", low=0.0, high=0.95)
 
 
+@architecture(
+    "functionals_mlp",
+    FunctionalsMlpConfig,
+    reference=(
+        "Functionals of frames as in Schuller et al., Interspeech 2016 (ComParE), and Eyben "
+        "et al., 2016 (GeMAPS)"
+    ),
+    training={
+        "optimizer": "adamw",
+        "weight_decay": 1e-2,
+        "scheduler": "cosine",
+        "label_smoothing": 0.1,
+        "max_epochs": 40,
+        "patience": 40,
+    },
+    data={"feature": "log_mel_40", "trim": True},
+    small={"hidden_dim": 16},
+)
 class FunctionalsMlp(SerModel):
     """Functionals, standardised by batch normalisation, clipped, and a perceptron.
 
-    Args:
-        feature_dim: D.
-        num_classes: K.
-        kind: of functionals.
-        deltas: of the differences too.
-        clip: in standard deviations.
-        hidden_dim: H.
-        num_layers: hidden layers.
-        input_dropout: in [0, 1).
-        dropout: in [0, 1).
+    ``feature_dim`` is D, ``num_classes`` K; the others are settings of
+    :class:`FunctionalsMlpConfig`.
     """
 
     def __init__(
@@ -73,7 +74,8 @@ class FunctionalsMlp(SerModel):
         *,
         feature_dim: int,
         num_classes: int,
-        kind: FunctionalKind,
+        frame_shift: float,
+        functionals: FunctionalKind,
         deltas: bool,
         clip: float,
         hidden_dim: int,
@@ -82,10 +84,11 @@ class FunctionalsMlp(SerModel):
         dropout: float,
     ) -> None:
         super().__init__()
-        self.kind = kind
-        self.deltas = deltas
+        summed_up = frame_shift >= WHOLE_UTTERANCE  # taken as it is
+        self.kind: FunctionalKind = "mean" if summed_up else functionals
+        self.deltas = deltas and not summed_up
         self.clip = clip
-        size = num_functionals(feature_dim, kind, deltas)
+        size = num_functionals(feature_dim, self.kind, self.deltas)
         self.standardise = MaskedBatchNorm(size)
         self.input_dropout = nn.Dropout(input_dropout)
         self.hidden = nn.ModuleList()
@@ -107,45 +110,90 @@ class FunctionalsMlp(SerModel):
             values = norm(layer(values).unsqueeze(2)).squeeze(2).relu()  # (B, H)
             values = self.dropout(values)
         logits = self.classifier(values)  # (B, K)
-        return ModelOutput(log_posteriors=logits.log_softmax(dim=-1), logits=logits)
+        return ModelOutput.of(logits)
 
 
-def build(config: FunctionalsMlpConfig, spec: InputSpec) -> FunctionalsMlp:
-    """Make the module that a configuration and the data ask for.
+FunctionalKind = Literal["mean", "moments", "percentiles"]
 
-    A feature that sums an utterance up already, by its frame shift, is taken as it is.
+#: shares of the frames that lie below each percentile
+PERCENTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+#: smallest variance, so that the root of a constant sequence has a gradient
+VARIANCE_FLOOR = 1e-8
+
+
+def moments(frames: Tensor, valid: Tensor) -> Tensor:
+    """(B, 2D): mean and (population) standard deviation over the valid frames."""
+    weight = valid.unsqueeze(2).to(frames.dtype)  # (B, T, 1)
+    count = weight.sum(dim=1).clamp(min=1)  # (B, 1)
+    mean = (frames * weight).sum(dim=1) / count
+    variance = ((frames - mean.unsqueeze(1)).square() * weight).sum(dim=1) / count
+    return torch.cat([mean, variance.clamp(min=VARIANCE_FLOOR).sqrt()], dim=1)
+
+
+def percentiles(frames: Tensor, lengths: Tensor, valid: Tensor) -> Tensor:
+    """(B, 5D): percentiles over the valid frames, interpolated linearly as NumPy's are."""
+    far = torch.finfo(frames.dtype).max
+    ordered = frames.masked_fill(~valid.unsqueeze(2), far).sort(dim=1).values  # padding last
+    rows = torch.arange(frames.shape[0], device=frames.device)
+    result = []
+    for share in PERCENTILES:
+        position = share * (lengths - 1).to(frames.dtype)  # (B,)
+        left = position.floor().long()
+        right = torch.minimum(left + 1, lengths - 1)
+        part = (position - left).unsqueeze(1)  # (B, 1)
+        result.append(ordered[rows, left] * (1 - part) + ordered[rows, right] * part)
+    return torch.cat(result, dim=1)
+
+
+def differences(frames: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, T, D) first differences, zero at the first frame, and where they exist.
+
+    An utterance of one frame has one difference, zero.
     """
-    summed_up = spec.frame_shift >= WHOLE_UTTERANCE
-    return FunctionalsMlp(
-        feature_dim=spec.feature_dim,
-        num_classes=spec.num_classes,
-        kind="mean" if summed_up else config.functionals,
-        deltas=config.deltas and not summed_up,
-        clip=config.clip,
-        hidden_dim=config.hidden_dim,
-        num_layers=config.num_layers,
-        input_dropout=config.input_dropout,
-        dropout=config.dropout,
-    )
+    steps = torch.zeros_like(frames)
+    steps[:, 1:] = (frames[:, 1:] - frames[:, :-1]) * valid[:, 1:].unsqueeze(2)
+    return steps, valid
 
 
-ARCHITECTURES.register("functionals_mlp")(
-    Architecture(
-        name="functionals_mlp",
-        config=FunctionalsMlpConfig,
-        build=build,
-        paper=(
-            "No paper of its own: functionals of frames as in the INTERSPEECH ComParE and "
-            "GeMAPS feature sets, classified by a perceptron"
-        ),
-        training={
-            "optimizer": "adamw",
-            "weight_decay": 1e-2,
-            "scheduler": "cosine",
-            "label_smoothing": 0.1,
-            "max_epochs": 40,
-            "patience": 40,
-        },
-        data={"feature": "log_mel_40", "trim": True},
-    )
-)
+def functionals(
+    frames: Tensor, lengths: Tensor, valid: Tensor, kind: FunctionalKind, deltas: bool
+) -> Tensor:
+    """Sum padded utterances up.
+
+    Args:
+        frames: (B, T, D), finite.
+        lengths: (B,), int64, at least 1.
+        valid: (B, T), bool, true before each length.
+        kind: ``mean``; ``moments``: mean and deviation; ``percentiles``: these and five
+            percentiles.
+        deltas: add the same statistics of the frames' first differences.
+
+    Returns:
+        (B, F), see :func:`num_functionals`.
+
+    Example:
+        >>> frames = torch.tensor([[[1.0], [3.0], [0.0]]])
+        >>> mask = torch.tensor([[True, True, False]])
+        >>> functionals(frames, torch.tensor([2]), mask, "moments", False)
+        tensor([[2., 1.]])
+    """
+    result = [_of(frames, lengths, valid, kind)]
+    if deltas:
+        steps, exist = differences(frames, valid)
+        result.append(_of(steps, lengths, exist, kind))
+    return torch.cat(result, dim=1)
+
+
+def num_functionals(feature_dim: int, kind: FunctionalKind, deltas: bool) -> int:
+    """F that :func:`functionals` gives for D values a frame."""
+    each = {"mean": 1, "moments": 2, "percentiles": 2 + len(PERCENTILES)}[kind]
+    return feature_dim * each * (2 if deltas else 1)
+
+
+def _of(frames: Tensor, lengths: Tensor, valid: Tensor, kind: FunctionalKind) -> Tensor:
+    both = moments(frames, valid)
+    if kind == "mean":
+        return both[:, : frames.shape[2]]
+    if kind == "moments":
+        return both
+    return torch.cat([both, percentiles(frames, lengths, valid)], dim=1)

@@ -14,33 +14,30 @@ import dataclasses
 
 from torch import nn
 
-from serplatform.config import setting
-from serplatform.models.base import (
-    ARCHITECTURES,
-    Architecture,
-    Batch,
-    Criterion,
-    ModelOutput,
-    SerModel,
-)
-from serplatform.models.builders import builder
-from serplatform.models.layers.attention_pooling import AttentionPooling
-from serplatform.models.layers.batch_words import batch_words
-from serplatform.models.layers.bilstm import BiLstm
-from serplatform.models.layers.word_embedding import WordEmbedding, WordVectorsConfig
+from serplatform.models import Batch, Criterion, ModelOutput, SerModel, architecture
+from serplatform.models.layers.bilstm import BiLstm, BlstmConfig
+from serplatform.models.layers.pooling import AttentionPooling
+from serplatform.models.layers.words import WordEmbedding, WordVectorsConfig, batch_words
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LstmAttnTextConfig(WordVectorsConfig):
+class LstmAttnTextConfig(BlstmConfig, WordVectorsConfig):
     """Settings of :class:`LstmAttnText`; neither paper states those of its baseline."""
 
-    hidden_dim: int = setting(128, "LSTM units a direction", low=1)
-    num_layers: int = setting(1, "stacked bidirectional LSTM layers", low=1, high=8)
-    dropout: float = setting(
-        0.3, "share dropped between LSTM layers and before the classifier", low=0.0, high=0.95
-    )
 
-
+@architecture(
+    "lstm_attn_text",
+    LstmAttnTextConfig,
+    reference=(
+        "Li, Ding, Wu and Liu, 'Learning Fine-Grained Cross Modality Excitement for Speech "
+        "Emotion Recognition', 2020, Table 1 (LSTM+Attn, semantic); Lee et al., Interspeech "
+        "2020, Table 2 (TextModel)"
+    ),
+    training={"learning_rate": 5e-4},
+    data={"feature": "log_mel_40"},
+    inputs=frozenset({"text"}),
+    small={"embedding_dim": 12, "hidden_dim": 16},
+)
 class LstmAttnText(SerModel):
     r"""Word vectors, BLSTM, softmax attention with a learned query, linear classifier.
 
@@ -53,12 +50,8 @@ class LstmAttnText(SerModel):
     Lee et al. give their bidirectional LSTMs, 300 values those of the GloVe vectors of both.
     No audio is read. An utterance without words is one unknown word.
 
-    Args:
-        embedding: of the word ids.
-        num_classes: K.
-        hidden_dim: H.
-        num_layers: LSTM layers.
-        dropout: in [0, 1).
+    ``num_classes`` is K, ``embedding`` gives E values a word; the others are
+    settings of :class:`LstmAttnTextConfig`.
     """
 
     def __init__(
@@ -83,27 +76,4 @@ class LstmAttnText(SerModel):
         hidden = self.encoder(self.embedding(words.ids), words.counts)  # (B, L, 2H)
         utterance, weights = self.pooling(hidden, words.valid)  # (B, 2H), (B, L)
         logits = self.classifier(self.dropout(utterance))  # (B, K)
-        return ModelOutput(
-            log_posteriors=logits.log_softmax(dim=-1),
-            logits=logits,
-            attention={"words": weights.detach()},
-        )
-
-
-build = builder(LstmAttnText)
-
-ARCHITECTURES.register("lstm_attn_text")(
-    Architecture(
-        name="lstm_attn_text",
-        config=LstmAttnTextConfig,
-        build=build,
-        paper=(
-            "Li, Ding, Wu and Liu, 'Learning Fine-Grained Cross Modality Excitement for Speech "
-            "Emotion Recognition', 2020, Table 1 (LSTM+Attn, semantic); Lee et al., Interspeech "
-            "2020, Table 2 (TextModel)"
-        ),
-        training={"learning_rate": 5e-4},
-        data={"feature": "log_mel_40"},
-        inputs=frozenset({"text"}),
-    )
-)
+        return ModelOutput.of(logits, words=weights)

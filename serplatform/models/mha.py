@@ -14,41 +14,37 @@ from __future__ import annotations
 import dataclasses
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from serplatform.config import setting
-from serplatform.models.base import (
-    ARCHITECTURES,
-    Architecture,
-    Batch,
-    Criterion,
-    ModelOutput,
-    SerModel,
-)
-from serplatform.models.builders import builder
-from serplatform.models.layers.batch_words import batch_words
-from serplatform.models.layers.bilstm import BiLstm
-from serplatform.models.layers.dot_attention import dot_attention
-from serplatform.models.layers.masks import valid_steps
-from serplatform.models.layers.utterance_pooling import last_outputs
-from serplatform.models.layers.word_embedding import WordEmbedding, WordVectorsConfig
+from serplatform.models import Batch, Criterion, ModelOutput, architecture, setting
+from serplatform.models.layers.bilstm import BlstmConfig
+from serplatform.models.layers.pooling import dot_attention, last_outputs
+from serplatform.models.layers.text_audio import TextAudioModel
+from serplatform.models.layers.words import WordEmbedding, WordVectorsConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MhaConfig(WordVectorsConfig):
+class MhaConfig(BlstmConfig, WordVectorsConfig):
     """Settings of :class:`Mha`; two hops are the best of its paper."""
 
-    hidden_dim: int = setting(128, "LSTM units a direction, of both encoders", low=1)
-    num_layers: int = setting(1, "stacked bidirectional LSTM layers", low=1, high=8)
     num_hops: int = setting(
         2, "attentions, in turn to the text and to the audio; MHA-1, MHA-2, MHA-3", low=1, high=8
     )
-    dropout: float = setting(
-        0.3, "share dropped between LSTM layers and before the classifier", low=0.0, high=0.95
-    )
 
 
-class Mha(SerModel):
+@architecture(
+    "mha",
+    MhaConfig,
+    reference=(
+        "Yoon, Byun, Dey and Jung, 'Speech Emotion Recognition Using Multi-hop Attention "
+        "Mechanism', ICASSP 2019 (MHA-2); Li, Ding, Wu and Liu, 2020, Table 1 (MHA)"
+    ),
+    training={"learning_rate": 5e-4},
+    data={"feature": "log_mel_40"},
+    inputs=frozenset({"audio", "text"}),
+    small={"embedding_dim": 12, "hidden_dim": 16},
+)
+class Mha(TextAudioModel):
     r"""Two BLSTMs; hops of dot attention between them; the last two vectors; linear classifier.
 
     With the audio encoder's last outputs as v_0 and h(m) the text's outputs for odd m, the
@@ -70,14 +66,8 @@ class Mha(SerModel):
     bidirectional LSTMs, in which they compare with this system. An utterance without words is
     one unknown word, so that the first hop gives that word's output.
 
-    Args:
-        feature_dim: D.
-        embedding: of the word ids.
-        num_classes: K.
-        hidden_dim: H.
-        num_layers: LSTM layers.
-        num_hops: M.
-        dropout: in [0, 1).
+    ``feature_dim`` is D, ``num_classes`` K, ``embedding`` gives E values a word; the others are
+    settings of :class:`MhaConfig`.
     """
 
     def __init__(
@@ -91,12 +81,8 @@ class Mha(SerModel):
         num_hops: int,
         dropout: float,
     ) -> None:
-        super().__init__()
+        super().__init__(feature_dim, embedding, hidden_dim, num_layers, dropout)
         self.num_hops = num_hops
-        self.embedding = embedding
-        self.audio_encoder = BiLstm(feature_dim, hidden_dim, num_layers, dropout)
-        self.text_encoder = BiLstm(embedding.embedding_dim, hidden_dim, num_layers, dropout)
-        self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(4 * hidden_dim, num_classes)
 
     def forward(self, batch: Batch, criterion: Criterion | None = None) -> ModelOutput:
@@ -105,36 +91,15 @@ class Mha(SerModel):
         ``attention["hop1_words"]``, (B, L), ``attention["hop2_frames"]``, (B, T), … each sum
         to 1.
         """
-        words = batch_words(batch)
-        valid = valid_steps(batch.lengths, batch.frames.shape[1])  # (B, T)
-        audio = self.audio_encoder(batch.frames, batch.lengths)  # (B, T, 2H)
-        text = self.text_encoder(self.embedding(words.ids), words.counts)  # (B, L, 2H)
+        audio, text, valid, words = self.encode(batch)  # (B, T, 2H), (B, L, 2H)
         vectors = [last_outputs(audio, batch.lengths)]  # v_0, (B, 2H)
-        maps = {}
+        maps: dict[str, Tensor] = {}
         for hop in range(1, self.num_hops + 1):
             name, steps, where = (
                 ("words", text, words.valid) if hop % 2 else ("frames", audio, valid)
             )
             vector, weights = dot_attention(vectors[-1], steps, where)
             vectors.append(vector)
-            maps[f"hop{hop}_{name}"] = weights.detach()
+            maps[f"hop{hop}_{name}"] = weights
         logits = self.classifier(self.dropout(torch.cat(vectors[-2:], dim=1)))  # (B, K)
-        return ModelOutput(log_posteriors=logits.log_softmax(dim=-1), logits=logits, attention=maps)
-
-
-build = builder(Mha)
-
-ARCHITECTURES.register("mha")(
-    Architecture(
-        name="mha",
-        config=MhaConfig,
-        build=build,
-        paper=(
-            "Yoon, Byun, Dey and Jung, 'Speech Emotion Recognition Using Multi-hop Attention "
-            "Mechanism', ICASSP 2019 (MHA-2); Li, Ding, Wu and Liu, 2020, Table 1 (MHA)"
-        ),
-        training={"learning_rate": 5e-4},
-        data={"feature": "log_mel_40"},
-        inputs=frozenset({"audio", "text"}),
-    )
-)
+        return ModelOutput.of(logits, **maps)

@@ -15,16 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from serplatform.config import setting
-from serplatform.models.base import (
-    ARCHITECTURES,
-    Architecture,
-    Batch,
-    Criterion,
-    ModelOutput,
-    SerModel,
-)
-from serplatform.models.builders import builder
+from serplatform.models import Batch, Criterion, ModelOutput, SerModel, architecture, setting
 from serplatform.models.layers.bilstm import BiLstm
 from serplatform.models.layers.masks import valid_steps
 from serplatform.models.layers.mean_tanh_attention import MeanTanhAttention
@@ -69,6 +60,22 @@ def initial_gamma(
     return torch.full((num_blocks,), float(scale))
 
 
+@architecture(
+    "moma",
+    MomaConfig,
+    reference=(
+        "Jalal, Milner, Hain and Moore, 'Removing Bias with Residual Mixture of Multi-View "
+        "Attention for Speech Emotion Recognition', Interspeech 2020, Eqs. (1)-(9)"
+    ),
+    training={
+        "learning_rate": 1e-4,
+        "scheduler": "plateau",
+        "plateau_patience": 4,
+        "plateau_factor": 0.1,
+    },
+    data={"feature": "log_mel_23"},
+    small={"hidden_dim": 16, "attention_dim": 12},
+)
 class Moma(SerModel):
     r"""BLSTM, an attention layer with a skip connection, a mixture of attentions, classifier.
 
@@ -83,17 +90,7 @@ class Moma(SerModel):
     naming a distribution: uniform between 0 and 1 here, searchable. Attention layer 2 computes
     its mean M over its own input, the output of Eq. (6).
 
-    Args:
-        feature_dim: D.
-        num_classes: K.
-        hidden_dim: H.
-        num_layers: LSTM layers.
-        attention_dim: units of every attention block.
-        num_blocks: N.
-        residual: whether Eq. (6) adds Y.
-        gamma_init: distribution of the first γ.
-        gamma_scale: its scale.
-        dropout: in [0, 1).
+    ``feature_dim`` is D, ``num_classes`` K; the others are settings of :class:`MomaConfig`.
     """
 
     def __init__(
@@ -135,30 +132,4 @@ class Moma(SerModel):
         second = torch.einsum("n,bnt->bt", self.gamma, views)  # a_att2, Eq. (9)
         utterance = weighted_sum(second, hidden)  # (B, 2H)
         logits = self.classifier(self.projection(self.dropout(utterance)))  # (B, K)
-        return ModelOutput(
-            log_posteriors=logits.log_softmax(dim=-1),
-            logits=logits,
-            attention={"layer1": first.detach(), "layer2": second.detach()},
-        )
-
-
-build = builder(Moma)
-
-ARCHITECTURES.register("moma")(
-    Architecture(
-        name="moma",
-        config=MomaConfig,
-        build=build,
-        paper=(
-            "Jalal, Milner, Hain and Moore, 'Removing Bias with Residual Mixture of Multi-View "
-            "Attention for Speech Emotion Recognition', Interspeech 2020, Eqs. (1)-(9)"
-        ),
-        training={
-            "learning_rate": 1e-4,
-            "scheduler": "plateau",
-            "plateau_patience": 4,
-            "plateau_factor": 0.1,
-        },
-        data={"feature": "log_mel_23"},
-    )
-)
+        return ModelOutput.of(logits, layer1=first, layer2=second)

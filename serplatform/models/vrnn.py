@@ -15,26 +15,17 @@ import math
 import torch
 from torch import Tensor, nn
 
-from serplatform.config import setting
-from serplatform.models.base import (
-    ARCHITECTURES,
-    Architecture,
-    Batch,
-    Criterion,
-    ModelOutput,
-    SerModel,
-)
-from serplatform.models.builders import builder
-from serplatform.models.layers.dropout_factors import dropout_factors
-from serplatform.models.layers.manual_lstm import lstm
-from serplatform.models.layers.masks import valid_steps
-from serplatform.models.layers.predictive_recurrence import (
+from serplatform.models import Batch, Criterion, ModelOutput, SerModel, architecture, setting
+from serplatform.models.kernels import fast_kernels_enabled
+from serplatform.models.kernels.lstm import lstm
+from serplatform.models.kernels.predictive_recurrence import (
     LOG_DEVIATION_BOUND,
     Recurrence,
     Weights,
     fused,
     step_by_step,
 )
+from serplatform.models.layers.masks import valid_steps
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,6 +56,26 @@ class VrnnConfig:
     )
 
 
+@architecture(
+    "vrnn",
+    VrnnConfig,
+    reference=(
+        "Baruah and Banerjee, 'Speech Emotion Recognition via Generation using an "
+        "Attention-based Variational Recurrent Neural Network', Interspeech 2022, "
+        "Eqs. (2)-(5), Algorithms 1 and 2"
+    ),
+    # the paper does not say for how long it trains; an epoch of RAVDESS is five batches
+    training={
+        "optimizer": "rmsprop",
+        "learning_rate": 1e-3,
+        "batch_size": 256,
+        "max_epochs": 300,
+        "patience": 50,
+        "monitor": "accuracy",
+    },
+    data={"feature": "mfcc_40_window"},
+    small={"encoder_dim": 24, "generator_dim": 16, "classifier_dim": 24, "latent_dim": 6},
+)
 class Vrnn(SerModel):
     r"""Encoder, generator and classifier LSTMs over windows, with emergent attention.
 
@@ -100,20 +111,7 @@ class Vrnn(SerModel):
     of parameters (22.6M and 12.78M) do not follow from its sizes, which give
     2.56M (RAVDESS) and 0.07M (IEMOCAP).
 
-    Args:
-        feature_dim: D.
-        num_classes: K.
-        encoder_dim: E.
-        generator_dim: G.
-        classifier_dim: C.
-        latent_dim: Z.
-        encoder_dropout: in [0, 1).
-        generator_dropout: in [0, 1).
-        classifier_dropout: in [0, 1).
-        lambda_1: weight of the generation error.
-        lambda_2: weight of the classification error.
-        beta: weight of the divergence.
-        attention: whether Eqs. (2)-(4) choose what is observed.
+    ``feature_dim`` is D, ``num_classes`` K; the others are settings of :class:`VrnnConfig`.
     """
 
     def __init__(
@@ -159,7 +157,8 @@ class Vrnn(SerModel):
         """
         windows = batch.frames.transpose(0, 1).contiguous()  # X, (T, B, D)
         valid = valid_steps(batch.lengths, windows.shape[0]).T  # (T, B)
-        by_hand = not (windows.is_cuda or windows.requires_grad or torch.is_autocast_enabled("cpu"))
+        plain = windows.is_cuda or windows.requires_grad or torch.is_autocast_enabled("cpu")
+        by_hand = fast_kernels_enabled() and not plain
         recurrence = self._recur(windows, by_hand)
         if by_hand:
             decoded = lstm(recurrence.latent, *_lstm_weights(self.decoder))
@@ -168,7 +167,7 @@ class Vrnn(SerModel):
         rows = torch.arange(len(batch), device=batch.lengths.device)
         last = decoded[batch.lengths - 1, rows]  # (B, C)
         logits = self.classifier(self.dropout(last))  # Algorithm 2, line 8, (B, K)
-        output = ModelOutput(log_posteriors=logits.log_softmax(dim=-1), logits=logits)
+        output = ModelOutput.of(logits)
         if criterion is not None:
             classification = criterion(logits, batch.labels)  # −log p(y), (B,)
             generation = self._generation_error(windows, recurrence, valid)
@@ -262,6 +261,29 @@ class Vrnn(SerModel):
         }
 
 
+def dropout_factors(shape: tuple[int, ...], dropout: float, like: Tensor) -> Tensor:
+    """Draw factors that drop values: 0, or 1 / (1 − p).
+
+    Each factor uses 16 of the generator's bits, so p is met to within 1 / 65,536.
+
+    Args:
+        shape: of the result.
+        dropout: p, in [0, 1).
+        like: a tensor of the result's type and device.
+
+    Example:
+        >>> factors = dropout_factors((100, 1000), 0.25, torch.zeros(0))
+        >>> factors.unique(), round(float((factors == 0).double().mean()), 2)
+        (tensor([0.0000, 1.3333]), 0.25)
+    """
+    count = torch.Size(shape).numel()
+    drawn = torch.empty((count + 3) // 4, dtype=torch.int64, device=like.device)
+    drawn.random_(-(2**63), None)  # all 64 bits
+    threshold = round(dropout * 2**16) - 2**15
+    kept = drawn.view(torch.int16)[:count] >= threshold
+    return kept.to(like.dtype).div_(1 - dropout).view(shape)
+
+
 def _lstm_weights(layer: nn.LSTM) -> tuple[Tensor, Tensor, Tensor]:
     """Input and hidden weights and the sum of both biases."""
     from_input, from_hidden, bias_ih, bias_hh = layer.all_weights[0]
@@ -273,29 +295,3 @@ def _divergence(recurrence: Recurrence, valid: Tensor) -> Tensor:
     mean, log_deviation = recurrence.mean, recurrence.log_deviation
     terms = 0.5 * (mean.square() + torch.exp(2 * log_deviation) - 1) - log_deviation  # (T, B, Z)
     return (terms.sum(dim=2) * valid).sum(dim=0)
-
-
-build = builder(Vrnn)
-
-ARCHITECTURES.register("vrnn")(
-    Architecture(
-        name="vrnn",
-        config=VrnnConfig,
-        build=build,
-        paper=(
-            "Baruah and Banerjee, 'Speech Emotion Recognition via Generation using an "
-            "Attention-based Variational Recurrent Neural Network', Interspeech 2022, "
-            "Eqs. (2)-(5), Algorithms 1 and 2"
-        ),
-        # the paper does not say for how long it trains; an epoch of RAVDESS is five batches
-        training={
-            "optimizer": "rmsprop",
-            "learning_rate": 1e-3,
-            "batch_size": 256,
-            "max_epochs": 300,
-            "patience": 50,
-            "monitor": "accuracy",
-        },
-        data={"feature": "mfcc_40_window"},
-    )
-)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from serplatform import plugins
 from serplatform.artifacts.bundle import BundleDescription, BundledMember
 from serplatform.artifacts.files import file_sha256
 from serplatform.artifacts.records import read_record
@@ -47,6 +48,7 @@ def read_bundle(path: Path) -> System:
                 f"{file}: the bundle is incomplete: no files are listed for {row['directory']}; "
                 "export again"
             )
+    plugins.restore(path, bundle.get("plugins", []), foreign=True)
     return System(
         kind=bundle["kind"],
         source=path,

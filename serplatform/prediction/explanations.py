@@ -28,6 +28,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
 
+from serplatform import plugins
 from serplatform.alignment.phone_classes import phone_class
 from serplatform.artifacts.dataset import DatasetDescription
 from serplatform.artifacts.files import SCHEMA_VERSION, file_sha256, write_json
@@ -145,6 +146,7 @@ def explain_run(
     begun = time.monotonic()
     directory = RunDirectory(run)
     description = directory.read_run()
+    plugins.restore(directory.path, description.get("plugins", []))
     opened = open_dataset(directory, description, dataset)
     plan = read_plan(directory.folds_file)
     chosen = choose_trials(directory, trials)

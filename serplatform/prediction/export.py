@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from serplatform import plugins
 from serplatform.artifacts.ensemble import BundledConfidences
 from serplatform.artifacts.files import (
     SCHEMA_VERSION,
@@ -17,7 +18,7 @@ from serplatform.artifacts.files import (
     write_text,
 )
 from serplatform.artifacts.model import ModelDescription
-from serplatform.artifacts.records import read_record
+from serplatform.artifacts.records import PluginRecord, read_record
 from serplatform.environment import now, versions
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.prediction.bundle import BUNDLE_FILE, CARD_FILE, contents_digest, read_bundle
@@ -93,6 +94,8 @@ def _write(system: System, folder: Path) -> dict[str, Any]:
             }
         )
     description = describe(system)
+    recorded = _plugins(system)
+    files |= plugins.write(folder, recorded)
     bundle: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "kind": system.kind,
@@ -103,6 +106,7 @@ def _write(system: System, folder: Path) -> dict[str, Any]:
         "description": description,
         "rejection": _rejection(system),
         "files": files,
+        "plugins": recorded,
         "made": now(),
         "versions": versions(),
     }
@@ -110,6 +114,21 @@ def _write(system: System, folder: Path) -> dict[str, Any]:
     write_text(folder / CARD_FILE, model_card(bundle))
     write_json(folder / BUNDLE_FILE, bundle)
     return bundle
+
+
+def _plugins(system: System) -> list[PluginRecord]:
+    """What was imported and is used by a model or a combiner of the system."""
+    configs = [
+        read_record(ModelDescription, member.directory / CONFIG_FILE, "model description")
+        for fold in system.folds
+        for member in fold.members
+    ]
+    combiners = [fold.parameters["combiner"] for fold in system.folds if fold.parameters]
+    return plugins.records(
+        architecture=[config["architecture"] for config in configs],
+        feature=[f for config in configs for f in config["preprocessing"]["feature"].split("+")],
+        combiner=combiners,
+    )
 
 
 def _rejection(system: System) -> BundledConfidences | None:

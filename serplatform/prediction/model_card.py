@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from serplatform.artifacts.records import PluginRecord
 
 #: metrics of the card, with their meaning
 _SHOWN = {
@@ -41,6 +43,7 @@ def model_card(bundle: Mapping[str, Any]) -> str:
         "Speech emotion recognition: a recording in, a posterior probability for each of "
         f"{len(bundle['classes'])} classes out: {', '.join(map(plain, bundle['classes']))}.\n",
         _use(),
+        _plugins(bundle.get("plugins", [])),
         _data(about["data"], bundle["synthetic"]),
         _protocol(about["protocol"], about["selection"]),
         _metrics(about["metrics"]),
@@ -68,6 +71,14 @@ def _use() -> str:
         "serplatform predict THIS_DIRECTORY recording.wav --reject accuracy=0.8\n```\n\n"
         "Nothing else is needed: no dataset and no network. The checksum of every file is verified "
         "when it is loaded.\n"
+    )
+
+
+def _plugins(records: Sequence[PluginRecord]) -> str:
+    names = ", ".join(f"`{plain(record['name'])}`" for record in records)
+    return names and (
+        f"It uses code that is not part of serplatform: {names}. Its files are in `plugins/`; read "
+        "them, and add `--trust-plugins`. Modules must be installed.\n"
     )
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from serplatform import plugins
 from serplatform.arrays import DoubleArray
 from serplatform.artifacts.ensemble import BundledConfidences, read_ensemble
 from serplatform.artifacts.run import RunDescription
@@ -186,6 +187,7 @@ def open_run(path: Path, trial: int | None = None) -> System:
     """One trial of a run: its model of every fold."""
     directory = RunDirectory(path)
     run = directory.read_run()
+    plugins.restore(directory.path, run.get("plugins", []))
     record = choose_trial(directory, run, trial)
     number = record["trial"]
     members = tuple(
@@ -229,6 +231,7 @@ def choose_trial(directory: RunDirectory, run: RunDescription, trial: int | None
 def open_ensemble(path: Path) -> System:
     """Each fold's members with the combiner fitted on that fold's dev rows."""
     ensemble = read_ensemble(path)
+    plugins.restore(path, ensemble.get("plugins", []))
     order = {name: position for position, name in enumerate(ensemble["parameter_order"])}
     runs: dict[str, RunDirectory] = {}
     folds = []
@@ -242,6 +245,8 @@ def open_ensemble(path: Path) -> System:
                 )
             if row["run"] not in runs:
                 runs[row["run"]] = _find_run(path, row["run"], ensemble["folds_hash"])
+                made_with = runs[row["run"]].read_run().get("plugins", [])
+                plugins.restore(runs[row["run"]].path, made_with)
             run = runs[row["run"]]
             members.append(
                 Member(

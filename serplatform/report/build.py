@@ -11,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serplatform import __version__
+from serplatform import __version__, plugins
 from serplatform.artifacts.files import write_text
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.report.data import ReportData, build_report_data
@@ -66,7 +66,10 @@ def build_report(source: Path, out: Path | None = None) -> Path:
     target = source / "report.html" if out is None else out
     if target.is_dir():
         raise BadInputError(f"{target}: is a directory; give the page's file, e.g. report.html")
-    write_text(target, render(build_report_data(load_source(source))))
+    found = load_source(source)
+    for run in found.runs:
+        plugins.restore(run.path, run.info.get("plugins", []))
+    write_text(target, render(build_report_data(found)))
     return target
 
 

@@ -7,22 +7,23 @@ is trained again under its own number; a study's journal is made again from the 
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from optuna.trial import FrozenTrial, TrialState
 
-from serplatform.artifacts.files import SCHEMA_VERSION, file_sha256
+from serplatform.artifacts.files import file_sha256
 from serplatform.artifacts.model import ModelDescription
 from serplatform.artifacts.records import checked, read_record
 from serplatform.artifacts.run import RunDescription
 from serplatform.artifacts.trial import StudyAttribute, TrialRecord
+from serplatform.artifacts.trial import TrialState as RecordedState
 from serplatform.errors import ArtifactError
 from serplatform.run_directory import RunDirectory, RunLock
 from serplatform.search.study import ATTRIBUTE, STATES, objective_values, open_storage
 from serplatform.seeding import derive_seed
-from serplatform.training.salvage import mend_state
+from serplatform.training.recovery import mend_state
+from serplatform.training.trial import TrialTask, unfinished_record
 
 
 def mend_run(run: RunDirectory, description: RunDescription) -> list[str]:
@@ -120,7 +121,8 @@ def _journal_trials(
     for study in storage.get_all_studies():
         if study.study_name not in description["spaces"]:
             raise ArtifactError(f"{run.journal}: holds a study of '{study.study_name}'")
-        for frozen in storage.get_all_trials(study._study_id, deepcopy=False):
+        study_id = storage.get_study_id_from_name(study.study_name)
+        for frozen in storage.get_all_trials(study_id, deepcopy=False):
             if set(frozen.user_attrs) - {ATTRIBUTE}:
                 raise ArtifactError(f"{run.journal}: holds an attribute that is not ours")
             if ATTRIBUTE not in frozen.user_attrs:
@@ -163,32 +165,21 @@ def _record_lost(
 ) -> None:
     """Write records of pruned and failed trials that only the study knows any more."""
     for number, (frozen, architecture) in trials.items():
-        states = {TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
-        if number in records or frozen.state not in states:
+        if number in records or frozen.state not in (TrialState.PRUNED, TrialState.FAIL):
             continue
         attribute = frozen.user_attrs[ATTRIBUTE]
-        run.write_record(
-            {
-                "schema_version": SCHEMA_VERSION,
-                "trial": number,
-                "architecture": architecture,
-                "state": states[frozen.state],
-                "paper": bool(attribute["paper"]),
-                "params": dict(attribute["values"]),
-                "seed": derive_seed(int(description["seed"]), "trial", number),
-                "device": None,
-                "error": "its record was lost; the study knows that it was " + states[frozen.state],
-                "dev": {},
-                "fold_dev": [],
-                "history": [],
-                "epochs": 0,
-                "seconds": 0.0,
-                "num_parameters": None,
-                "peak_memory_mb": None,
-                "ended": time.time(),
-                "host": None,
-            }
+        task = TrialTask(
+            number=number,
+            architecture=architecture,
+            values=attribute["values"],
+            run=run.address,
+            dataset=description["dataset"]["path"],
+            seed=derive_seed(int(description["seed"]), "trial", number),
+            paper=bool(attribute["paper"]),
         )
+        state: RecordedState = "pruned" if frozen.state == TrialState.PRUNED else "failed"
+        error = f"its record was lost; the study knows that it was {state}"
+        run.write_record(unfinished_record(task, state, error) | {"device": None})
 
 
 def _set_aside(run: RunDirectory, path: Path) -> None:

@@ -6,16 +6,19 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import secrets
 import shlex
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from serplatform.artifacts.files import SCHEMA_VERSION
+from serplatform import plugins
+from serplatform.artifacts.files import SCHEMA_VERSION, remove_own
 from serplatform.artifacts.run import RunDescription, WarmStartRecord
 from serplatform.config import plain
 from serplatform.datasets.dataset import Dataset
+from serplatform.datasets.joined import feature_parts
 from serplatform.environment import hardware, now, versions
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.models.base import ARCHITECTURES
@@ -28,14 +31,13 @@ from serplatform.search.space import (
     SearchSpace,
     load_space,
     make_space,
+    own_space,
     packaged_spaces,
     parse_space,
     read_space_file,
     why_no_paper_trial,
 )
 from serplatform.search.study import (
-    PRUNERS,
-    SAMPLERS,
     STORAGE_VARIABLE,
     check_objectives,
     check_storage,
@@ -155,6 +157,7 @@ def _remove_books(directory: RunDirectory) -> None:
         directory.path / ".lock",
     ):
         file.unlink(missing_ok=True)
+    remove_own(directory.path / plugins.FOLDER, re.compile(r"[\w.-]+\.py"))
     with contextlib.suppress(OSError):  # other files lie there
         directory.path.rmdir()
 
@@ -187,8 +190,10 @@ def choose_architectures(
 
 
 def with_space(spaces: Sequence[str]) -> set[str]:
-    """The architectures that can be searched: packaged spaces, and ``spaces``, names or files."""
-    return {*packaged_spaces(), *(str(read_space_file(s)[0].get("architecture")) for s in spaces)}
+    """The architectures that ``all`` stands for: those of packaged spaces, of ``spaces`` (names or
+    files) and of the plugins that the user named."""
+    given = (str(read_space_file(name)[0].get("architecture")) for name in spaces)
+    return {*packaged_spaces(), *plugins.named_architectures(), *given}
 
 
 def choose_spaces(request: SearchRequest) -> dict[str, SearchSpace]:
@@ -222,10 +227,7 @@ def choose_spaces(request: SearchRequest) -> dict[str, SearchSpace]:
         elif architecture in given:
             spaces[architecture] = make_space(*given[architecture], overrides[architecture])
         elif name not in packaged:
-            raise BadInputError(
-                f"{architecture} has no search space of its own; give a file with --space, or "
-                f"train one configuration with `serplatform train {architecture}`"
-            )
+            spaces[architecture] = make_space(*own_space(architecture), overrides[architecture])
         else:
             spaces[architecture] = load_space(name, overrides[architecture])
     return spaces
@@ -306,6 +308,12 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
         "versions": versions(),
         "hardware": hardware(),
         "warm_start": starts,
+        "plugins": plugins.records(
+            named=True,
+            architecture=request.architectures,
+            protocol=[name.partition(":")[0]],
+            feature=dataset.feature_names,
+        ),
         "status": "running",
         "started": now(),
         "ended": None,
@@ -322,6 +330,7 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
     try:
         replaced = _replace(directory, description) if directory.run_file.exists() else None
         write_plan(directory.folds_file, plan)
+        plugins.write(directory.path, description["plugins"])
         directory.write_run(description)
     finally:
         lock.release()
@@ -331,7 +340,7 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
 #: what a request decides of a run's description
 _REQUESTED = (
     *("architectures", "spaces", "settings", "protocol", "folds_hash", "dataset", "seed"),
-    *("objective", "sampler", "pruner", "storage", "warm_start"),
+    *("objective", "sampler", "pruner", "storage", "warm_start", "plugins"),
 )
 
 
@@ -392,6 +401,14 @@ def reopen_run(out: Path, *, dataset: str | Path | None = None) -> OpenRun:
     plan = read_plan(directory.folds_file)
     if plan_hash(plan) != description["folds_hash"]:
         raise ArtifactError(f"{directory.folds_file}: the folds were changed after the run began")
+    recorded = description.get("plugins", [])
+    plugins.restore(directory.path, recorded)
+    known = [record["name"] for record in recorded]
+    description["plugins"] = [
+        *recorded,
+        *(record for record in plugins.records(named=True) if record["name"] not in known),
+    ]
+    plugins.write(directory.path, description["plugins"])
     spaces: dict[str, SearchSpace] = {}
     for name, mapping in description["spaces"].items():
         space, faults = parse_space(mapping, f"{directory.run_file} ({name})")
@@ -472,6 +489,9 @@ def _check_features(dataset: Dataset, spaces: Mapping[str, SearchSpace]) -> None
         for feature in needed:
             for part in dataset.lacking(feature):
                 missing.setdefault(part, []).append(architecture)
+            for record in dataset.meta.get("plugins", []):
+                if set(record["registers"].get("feature", ())) & set(feature_parts(feature)):
+                    plugins.require([record], dataset.path)  # predicting will need it
     if missing:
         have = ", ".join(dataset.feature_names)
         raise BadInputError(
@@ -479,14 +499,3 @@ def _check_features(dataset: Dataset, spaces: Mapping[str, SearchSpace]) -> None
             f"--features {','.join([*dataset.feature_names, *missing])}",
             [f"{feature}, needed by {', '.join(names)}" for feature, names in missing.items()],
         )
-
-
-__all__ = [
-    "PRUNERS",
-    "SAMPLERS",
-    "OpenRun",
-    "SearchRequest",
-    "choose_architectures",
-    "create_run",
-    "reopen_run",
-]

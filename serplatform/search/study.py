@@ -24,9 +24,8 @@ from serplatform.artifacts.run import ObservationRecord
 from serplatform.artifacts.trial import DEV_METRICS, TrialRecord
 from serplatform.errors import ArtifactError, BadInputError, unknown_name
 from serplatform.metrics import HIGHER_IS_BETTER
-from serplatform.search.exploring_tpe import ExploringTPESampler
-from serplatform.search.journal import StudyJournal
 from serplatform.search.observations import add_observations
+from serplatform.search.optuna_internals import StudyJournal, StudySampler
 from serplatform.search.parameter import alike
 from serplatform.search.space import SearchSpace, first_points, paper_point
 from serplatform.seeding import derive_seed
@@ -207,7 +206,7 @@ def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
     if name == "tpe":
         with warnings.catch_warnings():  # `group` is what conditional parameters need
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return ExploringTPESampler(
+            return StudySampler(
                 random_every=RANDOM_EVERY,
                 seed=seed,
                 multivariate=True,
@@ -305,7 +304,7 @@ class Studies:
         self._spaces = dict(spaces)
         self._pruning = pruner != "none" and len(self.objectives) == 1
         self._pruning &= self.objectives[0] in DEV_METRICS  # others are known at the end only
-        opened = open_storage(storage)
+        self._storage = open_storage(storage)
         self._studies: dict[str, optuna.Study] = {}
         self._live: dict[int, optuna.trial.Trial] = {}
         self._architecture_of: dict[int, str] = {}
@@ -320,7 +319,7 @@ class Studies:
         ]
         for architecture, space in self._spaces.items():
             study = optuna.create_study(
-                storage=opened,
+                storage=self._storage,
                 study_name=f"{prefix}{architecture}",
                 directions=directions,
                 sampler=make_sampler(sampler, 0),
@@ -356,7 +355,11 @@ class Studies:
                     # its files were damaged: trained again, it gives the values it was told with
                     self._hand_out_again(number, architecture, attribute)
                 continue
-            self._live[number] = optuna.trial.Trial(study, frozen._trial_id)
+            study_id = self._storage.get_study_id_from_name(study.study_name)
+            trial_id = self._storage.get_trial_id_from_study_id_trial_number(
+                study_id, frozen.number
+            )
+            self._live[number] = optuna.trial.Trial(study, trial_id)
             if number in records:
                 self.tell(records[number])
             else:

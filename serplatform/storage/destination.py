@@ -67,12 +67,12 @@ DATASET = Kind(
 RUN = Kind(
     name="a run",
     marker="run.json",
-    left=r"\.lock|(run|folds)\.json|study\.journal(\.lock)?|lease" + _COPY,
+    left=r"\.lock|(run|folds)\.json|study\.journal(\.lock)?|lease|plugins" + _COPY,
 )
 ENSEMBLE = Kind(
     name="an ensemble",
     marker="ensemble.json",
-    left=r"posteriors\.parquet|ensemble\.json" + _COPY,
+    left=r"posteriors\.parquet|ensemble\.json|plugins" + _COPY,
 )
 BUNDLE = Kind(name="a bundle", marker="bundle.json")
 #: a folder that must not be there yet, or be empty

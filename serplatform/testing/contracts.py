@@ -17,26 +17,19 @@ import torch
 from torch import Tensor
 
 from serplatform.config import config_faults
-from serplatform.models.base import ARCHITECTURES, Criterion, ModelOutput, SerModel
+from serplatform.models.base import (
+    ARCHITECTURES,
+    Criterion,
+    ModelOutput,
+    SerModel,
+    count_parameters,
+)
+from serplatform.search.setup import SearchRequest, choose_spaces
 from serplatform.testing.batches import input_spec, pad, pick, random_batch
 from serplatform.training.trial_config import paper_values
 
-#: sizes small enough for a test, for the configuration fields that bear these names
-SMALL_SIZES = {
-    "hidden_dim": 16,
-    "attention_dim": 12,
-    "channels": 16,
-    "channels_1": 12,
-    "channels_2": 14,
-    "channels_3": 16,
-    "encoder_dim": 24,
-    "generator_dim": 16,
-    "classifier_dim": 24,
-    "latent_dim": 6,
-    "embedding_dim": 12,
-    "text_dim": 12,
-    "projection_dim": 12,
-}
+#: parameters that a model may have in these tests
+LARGEST_SMALL_MODEL = 100_000
 
 LENGTHS = (61, 3, 40, 30, 1, 47)
 
@@ -48,17 +41,25 @@ def small_model(name: str, *, seed: int = 0, **settings: Any) -> SerModel:
         name: a registered name.
         seed: of the first weights.
         **settings: configuration fields; those that the architecture lacks are ignored, and
-            ``dropout`` sets every field whose name ends so.
+            ``dropout`` sets every field that has it in its name.
+
+    Raises:
+        AssertionError: the model is too large to be trained in a test.
     """
     architecture = ARCHITECTURES.get(name)
     fields = {field.name for field in dataclasses.fields(architecture.config)}
-    dropouts = {
-        f: settings["dropout"] for f in fields if f.endswith("dropout") and "dropout" in settings
-    }
-    chosen = {**SMALL_SIZES, **dropouts, **settings}
+    dropouts = {f: settings["dropout"] for f in fields if "dropout" in f and "dropout" in settings}
+    chosen = {**architecture.small, **dropouts, **settings}
     config = architecture.config(**{k: v for k, v in chosen.items() if k in fields})
     torch.manual_seed(seed)
-    return architecture.build(config, input_spec(architecture))
+    model = architecture.build(config, input_spec(architecture))
+    size = count_parameters(model)
+    assert size <= LARGEST_SMALL_MODEL, (
+        f"architecture '{name}' has {size:,} parameters at its small size; tests train at most "
+        f"{LARGEST_SMALL_MODEL:,}. Declare small={{field: value}} in its Architecture, with the "
+        "settings that shrink it"
+    )
+    return model
 
 
 def training_losses(output: ModelOutput, criterion: Criterion, labels: Tensor) -> Tensor:
@@ -183,6 +184,31 @@ class ArchitectureContract:
             losses[weight] = training_losses(output, criterion, batch.labels)
         assert (losses[0.5] < losses[1.0]).all()
 
+    def test_every_dropout_setting_acts_by_itself_and_in_training_only(self, name: str) -> None:
+        """Each alone changes a training step, another seed changes it again; no evaluation does."""
+        batch = random_batch(LENGTHS, input_spec(ARCHITECTURES.get(name)))
+        criterion = Criterion()
+
+        def values(train: bool, seed: int, **rate: float) -> Tensor:
+            settings: dict[str, Any] = {"dropout": 0.0, "num_layers": 2, **rate}
+            model = small_model(name, **settings).train(train)
+            torch.manual_seed(seed)
+            with torch.no_grad():
+                output = model(batch, criterion if train else None)
+                losses = training_losses(output, criterion, batch.labels) if train else None
+            parts = [output.log_posteriors, *([] if losses is None else [losses.unsqueeze(1)])]
+            return torch.cat(parts, dim=1)
+
+        fields = dataclasses.fields(ARCHITECTURES.get(name).config)
+        for setting in [field.name for field in fields if "dropout" in field.name]:
+            rate = {setting: 0.9}
+            dropped = values(True, 1, **rate)
+            assert not torch.equal(dropped, values(True, 1)), f"{setting} changes no training"
+            assert not torch.equal(dropped, values(True, 2, **rate)), f"{setting} is not random"
+            assert torch.equal(values(False, 1, **rate), values(False, 2)), (
+                f"{setting} changes evaluation"
+            )
+
     def test_state_dict_rebuilds_the_model(self, name: str) -> None:
         model = _awake(small_model(name, seed=1)).eval()
         other = small_model(name, seed=2).eval()
@@ -194,7 +220,7 @@ class ArchitectureContract:
     def test_paper_settings_are_a_valid_configuration(self, name: str) -> None:
         architecture = ARCHITECTURES.get(name)
         assert architecture.name == name
-        assert architecture.paper
+        assert config_faults(architecture.config, architecture.small) == []
         values = paper_values(name)
         defaults = dataclasses.asdict(architecture.config())
         plain = {k: list(v) if isinstance(v, tuple) else v for k, v in defaults.items()}
@@ -206,7 +232,12 @@ class ArchitectureContract:
         for field in dataclasses.fields(architecture.config):
             assert field.metadata.get("help"), f"{field.name} has no help"
 
-    def test_learns_thirty_two_utterances_by_heart(self, name: str) -> None:
+    def test_it_has_a_sound_search_space(self, name: str) -> None:
+        space = choose_spaces(SearchRequest(architectures=(name,), dataset="none"))[name]
+        assert space.architecture == name
+        assert space.parameters
+
+    def test_overfits_thirty_two_utterances(self, name: str) -> None:
         spec = input_spec(ARCHITECTURES.get(name))
         lengths = [20 + 3 * (row % 8) for row in range(32)]
         batch = random_batch(lengths, spec, seed=3, separation=0.0)

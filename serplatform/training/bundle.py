@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from serplatform import plugins
 from serplatform.artifacts.files import SCHEMA_VERSION, write_bytes, write_json
 from serplatform.artifacts.model import ModelDescription, Preprocessing
 from serplatform.artifacts.records import read_record
@@ -99,6 +100,9 @@ def write_model(
             "preprocessing": dict(preprocessing),
             "metrics": dict(metrics),
             "weights": {"file": WEIGHTS_FILE, "sha256": hashlib.sha256(content).hexdigest()},
+            "plugins": plugins.records(
+                architecture=[config.architecture], feature=config.data.feature.split("+")
+            ),
         },
         checksum=True,
     )
@@ -114,6 +118,7 @@ def load_model(directory: str | Path, device: str = "cpu") -> LoadedModel:
     path = Path(directory) / CONFIG_FILE
     again = "write the model again with this version"
     stored = read_record(ModelDescription, path, "model description", again)
+    plugins.require(stored.get("plugins", []), path)
     sections = {"model": stored["model"], "training": stored["training"], "data": stored["data"]}
     values = {f"{s}.{name}": v for s, found in sections.items() for name, v in found.items()}
     try:

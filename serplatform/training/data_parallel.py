@@ -21,10 +21,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from serplatform.arrays import IntArray
 from serplatform.errors import SerplatformError
+from serplatform.models.layers.masked_batch_norm import TORCH_BATCH_NORMS
 
 
 @dataclasses.dataclass(frozen=True)
-class Shard:
+class BatchShard:
     """A worker's share of a global batch.
 
     Attributes:
@@ -58,7 +59,7 @@ class Workers:
         if not self._distributed:
             return model
         for name, module in model.named_modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            if isinstance(module, TORCH_BATCH_NORMS):
                 raise SerplatformError(
                     f"layer '{name}' ({type(module).__name__}) takes its statistics over one "
                     "worker's utterances only; train this architecture with one worker, or "
@@ -66,10 +67,10 @@ class Workers:
                 )
         return DistributedDataParallel(model, broadcast_buffers=False, gradient_as_bucket_view=True)
 
-    def shard(self, positions: IntArray) -> Shard:
+    def shard(self, positions: IntArray) -> BatchShard:
         """This worker's share: batches are sorted by length, so shares are alike in length."""
         own = positions[self.rank :: self.count]
-        return Shard(own, True) if len(own) else Shard(positions[:1], False)
+        return BatchShard(own, True) if len(own) else BatchShard(positions[:1], False)
 
     def total(self, values: Tensor) -> Tensor:
         """Sum of the workers' tensors, the same bits on every worker."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
 import torch
+from torch import Tensor
 
 from serplatform.arrays import IntArray
 from serplatform.models.base import Batch
@@ -44,24 +44,15 @@ def load_batches(
             yield data.collate(rows, augment=augment).to(device)
         return
 
-    def prepare(number: int) -> Batch:
-        return _pinned(data.collate(shards[number], augment=augment))
+    def prepare(rows: IntArray) -> Batch:
+        """In page-locked memory, from which copies to the device overlap work."""
+        return data.collate(rows, augment=augment).map(Tensor.pin_memory)
 
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="collate") as executor:
-        ahead = executor.submit(prepare, 0) if shards else None
-        for number in range(len(shards)):
-            assert ahead is not None  # noqa: S101 - for the type checker
-            batch = ahead.result()
-            if number + 1 < len(shards):
-                ahead = executor.submit(prepare, number + 1)
-            yield batch.to(device)
-
-
-def _pinned(batch: Batch) -> Batch:
-    """Copy a batch into page-locked memory, from which copies to the device overlap work."""
-    pinned = {
-        field.name: value.pin_memory()
-        for field in dataclasses.fields(batch)
-        if (value := getattr(batch, field.name)) is not None
-    }
-    return Batch(**pinned)
+        ahead: list[Future[Batch]] = []
+        for rows in shards:
+            ahead.append(executor.submit(prepare, rows))
+            if len(ahead) == 2:
+                yield ahead.pop(0).result().to(device)
+        for last in ahead:
+            yield last.result().to(device)

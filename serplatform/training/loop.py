@@ -15,7 +15,9 @@ Shapes: N utterances, K classes.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
+import random
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -30,7 +32,7 @@ from serplatform.arrays import DoubleArray, IntArray
 from serplatform.config import digest
 from serplatform.datasets.batching import batches, padded_share
 from serplatform.datasets.fold_data import FoldData
-from serplatform.errors import ArtifactError, BadInputError
+from serplatform.errors import ArtifactError, BadInputError, SerplatformError
 from serplatform.metrics import HIGHER_IS_BETTER, classification_metrics
 from serplatform.models.base import ARCHITECTURES, Batch, Criterion, SerModel, count_parameters
 from serplatform.models.layers.global_sum import counting
@@ -44,26 +46,51 @@ from serplatform.training.checkpoint import (
     write_state,
 )
 from serplatform.training.data_parallel import Workers
-from serplatform.training.device import checked_device
-from serplatform.training.epoch_report import EpochReport, TrainingDiverged
-from serplatform.training.late_average import (
-    LateAverage,
-    has_batch_statistics,
-    renew_batch_statistics,
-)
+from serplatform.training.ema import EmaWeights
 from serplatform.training.loader import load_batches
 from serplatform.training.losses import class_weights, denominator
 from serplatform.training.mixup import mix
 from serplatform.training.optim import LearningRate, build_optimizer
-from serplatform.training.random_states import seeded
-from serplatform.training.sharpness import drawn_again, perturbed
+from serplatform.training.sam import drawn_again, perturbed
+from serplatform.training.swa import (
+    SwaWeights,
+    has_batch_statistics,
+    renew_batch_statistics,
+)
 from serplatform.training.trial_config import TrialConfig
-from serplatform.training.weight_average import WeightAverage
 
 #: padded frames in a batch of evaluation, where no activations are kept
 EVALUATION_FRAMES = 16_384
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class TrainingDiverged(SerplatformError):  # noqa: N818 - an outcome of training, not a fault
+    """The loss or the posteriors are no longer finite numbers."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EpochReport:
+    """What one epoch gave.
+
+    Attributes:
+        epoch: from 1.
+        train_loss: weighted mean of the per-utterance losses, dropout and augmentation on.
+        learning_rate: of the epoch's first step.
+        dev: every metric of ``metrics.classification_metrics`` on the dev rows.
+        seconds: training and evaluation.
+        padded_share: share of the padded training frames that are padding.
+        averaged_dev: the same of the averaged weights (``training.swa_epochs``), after the last
+            epoch; else None.
+    """
+
+    epoch: int
+    train_loss: float
+    learning_rate: float
+    dev: dict[str, float]
+    seconds: float
+    padded_share: float
+    averaged_dev: dict[str, float] | None = None
 
 
 class FoldTrainer:
@@ -133,11 +160,11 @@ class FoldTrainer:
         )
         self._best_weights: dict[str, Tensor] = {}
         decay = config.training.ema_decay
-        self._average = WeightAverage(self.model, decay) if decay else None
-        late = config.training.swa_epochs
-        self._late = LateAverage(late) if late else None
+        self._ema = EmaWeights(self.model, decay) if decay else None
+        swa = config.training.swa_epochs
+        self._swa = SwaWeights(swa) if swa else None
         self._judged = False  # the average of the last epochs was compared: training has ended
-        self._best_is_late = False
+        self._best_is_swa = False
 
     @property
     def num_parameters(self) -> int:
@@ -173,7 +200,7 @@ class FoldTrainer:
         if not math.isfinite(train_loss):
             raise self._diverged("training loss", epoch, rate)
         self._workers.share_buffers(self.model)
-        with self._with_weights(None if self._average is None else self._average.weights):
+        with self._with_weights(None if self._ema is None else self._ema.weights):
             posteriors = self._predict("dev")
         if not np.isfinite(posteriors).all():
             raise self._diverged("dev posteriors", epoch, rate)
@@ -183,13 +210,11 @@ class FoldTrainer:
         value = dev[training.monitor]
         self._learning_rate.after_epoch(value)
         if self._improves(value):
-            self._keep(
-                dev, self.model.state_dict() if self._average is None else self._average.weights
-            )
-        late_dev = None
-        if self._late is not None:
-            self._late.take(self.model, epoch)
-            late_dev = self._judge_late() if self.finished else None
+            self._keep(dev, self.model.state_dict() if self._ema is None else self._ema.weights)
+        averaged_dev = None
+        if self._swa is not None:
+            self._swa.take(self.model, epoch)
+            averaged_dev = self._judge_swa() if self.finished else None
         return EpochReport(
             epoch=epoch,
             train_loss=train_loss,
@@ -197,7 +222,7 @@ class FoldTrainer:
             dev=dev,
             seconds=time.perf_counter() - begun,
             padded_share=padded_share(self.data.lengths("train"), cut),
-            averaged_dev=late_dev,
+            averaged_dev=averaged_dev,
         )
 
     def posteriors(self, part: str) -> DoubleArray:
@@ -234,7 +259,7 @@ class FoldTrainer:
             classes=tuple(self.data.classes),
             preprocessing=self.data.preprocessing(),
             metrics={"epoch": self.best_epoch, "dev": self.best_metrics}
-            | ({"averaged_epochs": self.config.training.swa_epochs} if self._best_is_late else {}),
+            | ({"averaged_epochs": self.config.training.swa_epochs} if self._best_is_swa else {}),
         )
 
     def save_state(self, directory: str | Path) -> None:
@@ -246,10 +271,10 @@ class FoldTrainer:
         tensors = {f"model/{name}": t for name, t in self.model.state_dict().items()}
         if not self._best_is_the_model:
             tensors |= {f"best/{name}": t for name, t in self._best_weights.items()}
-        if self._average is not None:
-            tensors |= {f"average/{name}": t for name, t in self._average.weights.items()}
-        if self._late is not None:
-            tensors |= {f"late/{name}": t for name, t in self._late.tensors().items()}
+        if self._ema is not None:
+            tensors |= {f"average/{name}": t for name, t in self._ema.weights.items()}
+        if self._swa is not None:
+            tensors |= {f"late/{name}": t for name, t in self._swa.tensors().items()}
         optimizer = flatten_optimizer(self._optimizer, self._names)
         tensors |= {f"optimizer/{name}": t for name, t in optimizer.items()}
         write_state(
@@ -262,8 +287,8 @@ class FoldTrainer:
                 "best_metrics": self.best_metrics,
                 "learning_rate": self._learning_rate.state(),
                 "scaler": self._scaler.state_dict(),
-                "averaged_steps": 0 if self._average is None else self._average.steps,
-                "late": {"judged": self._judged, "best": self._best_is_late},
+                "averaged_steps": 0 if self._ema is None else self._ema.steps,
+                "late": {"judged": self._judged, "best": self._best_is_swa},
             },
         )
 
@@ -289,11 +314,11 @@ class FoldTrainer:
             groups[group][name] = tensor
         self.model.load_state_dict(groups["model"])
         restore_optimizer(self._optimizer, self._names, groups["optimizer"])
-        if self._average is not None:
-            self._average.restore(groups["average"], values["averaged_steps"])
-        if self._late is not None:
-            self._late.restore(groups["late"], self.device)
-        self._judged, self._best_is_late = values["late"]["judged"], values["late"]["best"]
+        if self._ema is not None:
+            self._ema.restore(groups["average"], values["averaged_steps"])
+        if self._swa is not None:
+            self._swa.restore(groups["late"], self.device)
+        self._judged, self._best_is_swa = values["late"]["judged"], values["late"]["best"]
         self._learning_rate.restore(values["learning_rate"])
         self._scaler.load_state_dict(values["scaler"])
         self.epoch = values["epoch"]
@@ -347,8 +372,8 @@ class FoldTrainer:
                 nn.utils.clip_grad_norm_(self.model.parameters(), training.gradient_clip)
             self._scaler.step(self._optimizer)
             self._scaler.update()
-            if self._average is not None:
-                self._average.update(self.model)
+            if self._ema is not None:
+                self._ema.update(self.model)
             sums += summed  # no .item(): the device is not waited for
             total_weight += weight
         return float(workers.total(sums)) / total_weight
@@ -414,11 +439,11 @@ class FoldTrainer:
             else:
                 self._best_weights[name] = tensor.detach().clone()
 
-    def _judge_late(self) -> dict[str, float] | None:
+    def _judge_swa(self) -> dict[str, float] | None:
         """Keep the average of the last epochs if it is better than every epoch; its metrics."""
-        assert self._late is not None  # noqa: S101 - for the type checker
+        assert self._swa is not None  # noqa: S101 - for the type checker
         self._judged = True
-        with self._with_weights(self._late.weights(self.model)):
+        with self._with_weights(self._swa.weights(self.model)):
             if has_batch_statistics(self.model):
                 with self._seeded("late", self._workers.rank):
                     self._renew_statistics()
@@ -429,7 +454,7 @@ class FoldTrainer:
             dev = classification_metrics(self.data.labels("dev"), posteriors)
             if self._improves(dev[self.config.training.monitor]):
                 self._keep(dev, self.model.state_dict())
-                self._best_is_late = True
+                self._best_is_swa = True
         return dev
 
     def _renew_statistics(self) -> None:
@@ -443,7 +468,7 @@ class FoldTrainer:
     @property
     def _best_is_the_model(self) -> bool:
         """Whether the best epoch's weights are those that the model has."""
-        own = self._average is None and not self._best_is_late
+        own = self._ema is None and not self._best_is_swa
         return own and self.best_epoch == self.epoch
 
     @contextlib.contextmanager
@@ -482,8 +507,20 @@ class FoldTrainer:
             "fold": digest(ids),
         }
 
-    def _seeded(self, *path: str | int) -> contextlib.AbstractContextManager[None]:
-        return seeded(derive_seed(self.seed, *path), self.device)
+    @contextlib.contextmanager
+    def _seeded(self, *path: str | int) -> Iterator[None]:
+        """Seed every global random state for a while; then put the caller's states back."""
+        seed = derive_seed(self.seed, *path)
+        python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            random.seed(seed)
+            np.random.seed(seed)  # noqa: NPY002
+            try:
+                yield
+            finally:
+                random.setstate(python_state)
+                np.random.set_state(numpy_state)  # noqa: NPY002
 
     def _diverged(self, what: str, epoch: int, rate: float) -> TrainingDiverged:
         return TrainingDiverged(
@@ -491,3 +528,25 @@ class FoldTrainer:
             f"{epoch} at learning rate {rate:g}; lower training.learning_rate or set "
             "training.gradient_clip"
         )
+
+
+def checked_device(name: str, precision: str) -> torch.device:
+    """The device, if it is there and can do the precision.
+
+    Raises:
+        BadInputError: it is not, or cannot.
+    """
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise BadInputError(f"device '{name}' is unknown; give cpu or cuda") from None
+    if device.type not in ("cpu", "cuda"):
+        raise BadInputError(f"device '{name}' is not supported; give cpu or cuda")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise BadInputError(f"device '{name}': torch sees no CUDA device here; give cpu")
+    if precision == "float16" and device.type != "cuda":
+        raise BadInputError(
+            "training.precision = 'float16' needs a CUDA device; on the CPU give float32 or "
+            "bfloat16"
+        )
+    return device

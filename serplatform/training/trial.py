@@ -12,9 +12,9 @@ import functools
 import os
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -29,7 +29,13 @@ from serplatform.artifacts.files import (
     write_text,
 )
 from serplatform.artifacts.layout import STATE_FILES
-from serplatform.artifacts.trial import DEV_METRICS, HistoryEntry, TrialRecord, TrialState
+from serplatform.artifacts.trial import (
+    DEV_METRICS,
+    HistoryEntry,
+    TrialProgress,
+    TrialRecord,
+    TrialState,
+)
 from serplatform.config import plain
 from serplatform.datasets.dataset import Dataset
 from serplatform.datasets.fold_data import FoldData
@@ -42,9 +48,8 @@ from serplatform.seeding import derive_seed
 from serplatform.storage.cache import local_dataset
 from serplatform.storage.location import parse
 from serplatform.training.checkpoint import TRAINER_FILES
-from serplatform.training.epoch_report import EpochReport
-from serplatform.training.loop import FoldTrainer
-from serplatform.training.salvage import PROGRESS_FILE, mend_state, read_progress
+from serplatform.training.loop import EpochReport, FoldTrainer
+from serplatform.training.recovery import PROGRESS_FILE, mend_state, read_progress
 from serplatform.training.trial_config import TrialConfig, resolve
 
 #: Saving the resumable state may take at most this share of the time spent training.
@@ -123,7 +128,7 @@ def open_inputs(dataset: str, run: str) -> tuple[Dataset, FoldPlan]:
     )
 
 
-class Trial:
+class TrialTraining:
     """A trial in progress.
 
     Args:
@@ -401,19 +406,46 @@ def base_record(task: TrialTask, state: TrialState, error: str | None) -> TrialR
     }
 
 
-def _history_entry(fold: int, report: EpochReport) -> HistoryEntry:
-    entry: HistoryEntry = {
-        "fold": fold,
-        "epoch": report.epoch,
-        "train_loss": report.train_loss,
-        "learning_rate": report.learning_rate,
-        "dev": dict(report.dev),
-        "seconds": report.seconds,
-        "padded_share": report.padded_share,
+def unfinished_record(
+    task: TrialTask,
+    state: TrialState,
+    error: str | None,
+    *,
+    progress: TrialProgress | None = None,
+    reported: Sequence[HistoryEntry] = (),
+    host: str | None = None,
+) -> TrialRecord:
+    """The record of a trial whose worker could not write one.
+
+    Args:
+        task: what was trained.
+        state: how it ended.
+        error: why, or None.
+        progress: its last saved state.
+        reported: epochs that its worker told of, perhaps after that state.
+        host: it was trained on.
+    """
+    entries = [*(progress["history"] if progress else ()), *reported]
+    history = {(entry["fold"], entry["epoch"]): entry for entry in entries}
+    folds = progress["fold_dev"] if progress else []
+    return base_record(task, state, error) | {
+        "dev": {name: sum(f[name] for f in folds) / len(folds) for name in folds[0]}
+        if folds
+        else {},
+        "fold_dev": folds,
+        "history": [history[key] for key in sorted(history)],
+        "epochs": len(history),
+        "seconds": sum(entry.get("seconds", 0.0) for entry in history.values()),
+        "num_parameters": (progress and progress["num_parameters"]) or None,
+        "peak_memory_mb": (progress and progress["peak_memory_mb"]) or None,
+        "ended": time.time(),
+        "host": host,
     }
-    if report.averaged_dev is not None:
-        entry["averaged_dev"] = dict(report.averaged_dev)
-    return entry
+
+
+def _history_entry(fold: int, report: EpochReport) -> HistoryEntry:
+    values = {"fold": fold, **dataclasses.asdict(report)}
+    return cast(HistoryEntry, {name: v for name, v in values.items() if v is not None})
 
 
 def _append(

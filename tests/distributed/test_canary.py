@@ -27,6 +27,7 @@ from serplatform.ensemble.canary import chance_of_ensemble, fits_that_take_test_
 from serplatform.ensemble.posteriors import read_library
 from serplatform.errors import BadInputError
 from serplatform.protocols.plan import make_plan
+from serplatform.registry import temporary
 from serplatform.testing.synthetic import make_dataset
 from tests.support.synthetic_run import make_run
 
@@ -92,7 +93,7 @@ def test_a_planted_speaker_is_looked_for(data, monkeypatch):
     assert not planted_speaker_is_refused(plan, table)
 
 
-def test_a_combiner_that_takes_test_rows_is_named(tmp_path, monkeypatch):
+def test_a_combiner_that_takes_test_rows_is_named(tmp_path):
     library = read_library([make_run(tmp_path / "run", num_trials=2, num_speakers=6)])
     assert fits_that_take_test_rows(library) == []
 
@@ -101,8 +102,9 @@ def test_a_combiner_that_takes_test_rows_is_named(tmp_path, monkeypatch):
             self._fit(dev)
 
     assert issubclass(Careless, Combiner)
-    monkeypatch.setitem(COMBINERS._members, "careless", Careless)
-    assert fits_that_take_test_rows(library) == ["combiner 'careless'"]
+    with temporary():
+        COMBINERS.register("careless")(Careless)
+        assert fits_that_take_test_rows(library) == ["combiner 'careless'"]
 
 
 def values(uar: float, planted: bool | None = True) -> dict:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from serplatform.distributed.cluster import TO_COME
-from serplatform.distributed.tuner import SearchPlan, plan_placement
+from serplatform.distributed.tune.placement import SearchPlan, plan_placement
 from serplatform.errors import BadInputError
 
 

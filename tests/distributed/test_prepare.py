@@ -95,7 +95,8 @@ def test_fault_in_a_worker_is_one_message(ray_cluster: None, tmp_path: Path) -> 
     task = extraction.ShardTask(
         number=0,
         utterances=(),
-        corpus=prepare_module.make_corpus("csv", {}),
+        corpus="csv",
+        options={},
         root=tmp_path,
         features=("log_mel_99",),
         extra_columns=(),

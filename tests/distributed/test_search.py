@@ -36,8 +36,8 @@ class Events:
     def trial_started(self, suggestion):
         self.started.append(suggestion.number)
 
-    def trial_progressed(self, suggestion, result):
-        self.epochs.append((suggestion.number, result["fold"], result["epoch"]))
+    def trial_progressed(self, suggestion, report):
+        self.epochs.append((suggestion.number, report.fold, report.epoch))
         if self._at_first_epoch is not None:
             act, self._at_first_epoch = self._at_first_epoch, None
             act()

@@ -183,9 +183,7 @@ def standing_cluster(directory: Path) -> Iterator[tuple[str, psutil.Process]]:
     """A Ray cluster of 2 CPUs in a process of its own: its address, and that process."""
     for name in (
         "distributed.search",
-        "distributed.trial_actor",
-        "distributed.scheduler",
-        "distributed.searcher",
+        "distributed.tune.adapters",
         "training.trial",
         "ensemble.build",
         "report.build",

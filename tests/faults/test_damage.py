@@ -18,8 +18,8 @@ from serplatform.search.recovery import mend_run
 from serplatform.search.setup import SearchRequest, create_run
 from serplatform.search.study import Studies
 from serplatform.testing.synthetic import make_dataset
-from serplatform.training.salvage import mend_state
-from serplatform.training.trial import Trial, TrialTask
+from serplatform.training.recovery import mend_state
+from serplatform.training.trial import TrialTask, TrialTraining
 from tests.support.search_checks import run_faults, write_tiny_space
 
 SEED = 0
@@ -79,7 +79,7 @@ def start(run, dataset, suggestion):
         seed=suggestion.number,
         paper=suggestion.paper,
     )
-    return Trial(task)
+    return TrialTraining(task)
 
 
 @pytest.fixture

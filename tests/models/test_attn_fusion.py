@@ -7,11 +7,13 @@ import pytest
 import torch
 
 from serplatform.config import config_faults
-from serplatform.models.attn_fusion import AttnFusionConfig, build
+from serplatform.models.attn_fusion import AttnFusionConfig
 from serplatform.models.base import ARCHITECTURES, Criterion, InputSpec
 from serplatform.testing.batches import random_batch
 from tests.support.plain_loops import array, bilstm, pooled, softmax, word_vectors
 from tests.support.training_checks import gradient_faults, learn_by_heart
+
+build = ARCHITECTURES.get("attn_fusion").build
 
 SPEC = InputSpec(feature_dim=5, num_classes=4, vocabulary_size=9)
 LENGTHS = (8, 1, 5)

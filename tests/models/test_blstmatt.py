@@ -4,9 +4,11 @@ import numpy as np
 import torch
 
 from serplatform.models.base import ARCHITECTURES, InputSpec, count_parameters
-from serplatform.models.blstmatt import BlstmattConfig, build
+from serplatform.models.blstmatt import BlstmattConfig
 from serplatform.testing.batches import random_batch
 from tests.support.plain_loops import array, bilstm, mean_attention, softmax
+
+build = ARCHITECTURES.get("blstmatt").build
 
 SPEC = InputSpec(feature_dim=5, num_classes=4)
 LENGTHS = (8, 1, 5)

@@ -6,10 +6,12 @@ import torch
 
 from serplatform.errors import BadInputError
 from serplatform.models.base import ARCHITECTURES, Criterion, InputSpec, count_parameters
-from serplatform.models.can import CanConfig, build
+from serplatform.models.can import CanConfig
 from serplatform.testing.batches import pick, random_batch
 from tests.support.odd_words import ODD_FRAMES, odd_word_ids, odd_words_batch
 from tests.support.plain_loops import array, bilstm, softmax
+
+build = ARCHITECTURES.get("can").build
 
 SPEC = InputSpec(feature_dim=3, num_classes=4, vocabulary_size=9)
 SMALL = {"embedding_dim": 5, "hidden_dim": 4, "num_heads": 3}

@@ -5,11 +5,15 @@ import pytest
 import torch
 
 from serplatform.models.base import ARCHITECTURES, InputSpec
-from serplatform.models.cnn_blstm_asp import CnnBlstmAspConfig, build
-from serplatform.models.layers.attentive_statistics_pooling import AttentiveStatisticsPooling
-from serplatform.models.layers.spectrogram_convolution import SpectrogramConvolution
+from serplatform.models.cnn_blstm_asp import (
+    AttentiveStatisticsPooling,
+    CnnBlstmAspConfig,
+    SpectrogramConvolution,
+)
 from serplatform.testing.batches import random_batch
 from tests.support.plain_loops import array, bilstm, softmax
+
+build = ARCHITECTURES.get("cnn_blstm_asp").build
 
 SPEC = InputSpec(feature_dim=11, num_classes=4)
 LENGTHS = (21, 1, 8, 9)

@@ -5,9 +5,11 @@ import pytest
 import torch
 
 from serplatform.models.base import ARCHITECTURES, InputSpec
-from serplatform.models.cnn_lstm import CnnLstmConfig, build
+from serplatform.models.cnn_lstm import CnnLstmConfig
 from serplatform.testing.batches import random_batch
 from tests.support.plain_loops import array, bilstm, convolution_block, softmax
+
+build = ARCHITECTURES.get("cnn_lstm").build
 
 SPEC = InputSpec(feature_dim=5, num_classes=4)
 LENGTHS = (21, 1, 8, 9)

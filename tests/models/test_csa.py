@@ -6,9 +6,11 @@ import torch
 
 from serplatform.config import config_faults
 from serplatform.models.base import ARCHITECTURES, Criterion, InputSpec
-from serplatform.models.csa import CsaConfig, build
+from serplatform.models.csa import CsaConfig
 from serplatform.testing.batches import pick, random_batch
 from tests.support.plain_loops import array, convolution_block, softmax
+
+build = ARCHITECTURES.get("csa").build
 
 SPEC = InputSpec(feature_dim=5, num_classes=4)
 LENGTHS = (25, 3, 8, 14)

@@ -6,7 +6,7 @@ import torch
 
 from serplatform.errors import BadInputError
 from serplatform.models.base import ARCHITECTURES, Criterion, InputSpec, count_parameters
-from serplatform.models.fgcme import FgcmeConfig, build
+from serplatform.models.fgcme import FgcmeConfig
 from serplatform.testing.batches import pick, random_batch
 from tests.support.odd_words import ODD_FRAMES, ODD_LENGTHS, odd_word_ids, odd_words_batch
 from tests.support.plain_loops import (
@@ -17,6 +17,8 @@ from tests.support.plain_loops import (
     sigmoid,
     softmax,
 )
+
+build = ARCHITECTURES.get("fgcme").build
 
 SPEC = InputSpec(feature_dim=3, num_classes=4, vocabulary_size=9)
 SMALL = {

@@ -5,12 +5,13 @@ import pytest
 import torch
 
 from serplatform.features.base import WHOLE_UTTERANCE
-from serplatform.models.base import InputSpec
-from serplatform.models.functionals_mlp import FunctionalsMlpConfig, build
-from serplatform.models.layers.functionals import functionals, num_functionals
+from serplatform.models.base import ARCHITECTURES, InputSpec
+from serplatform.models.functionals_mlp import FunctionalsMlpConfig, functionals, num_functionals
 from serplatform.models.layers.masks import valid_steps
 from serplatform.testing.batches import random_batch
 from tests.support.plain_loops import array, softmax
+
+build = ARCHITECTURES.get("functionals_mlp").build
 
 SPEC = InputSpec(feature_dim=3, num_classes=4)
 LENGTHS = (21, 1, 8, 2)

@@ -4,9 +4,11 @@ import numpy as np
 import torch
 
 from serplatform.models.base import ARCHITECTURES, InputSpec
-from serplatform.models.lstm_attn_audio import LstmAttnAudioConfig, build
+from serplatform.models.lstm_attn_audio import LstmAttnAudioConfig
 from serplatform.testing.batches import random_batch
 from tests.support.plain_loops import array, bilstm, softmax
+
+build = ARCHITECTURES.get("lstm_attn_audio").build
 
 SPEC = InputSpec(feature_dim=5, num_classes=4)
 LENGTHS = (8, 1, 5)

@@ -8,9 +8,11 @@ import torch
 
 from serplatform.errors import BadInputError
 from serplatform.models.base import ARCHITECTURES, InputSpec, count_parameters
-from serplatform.models.lstm_attn_text import LstmAttnTextConfig, build
+from serplatform.models.lstm_attn_text import LstmAttnTextConfig
 from serplatform.testing.batches import random_batch
 from tests.support.plain_loops import array, bilstm, softmax, word_vectors
+
+build = ARCHITECTURES.get("lstm_attn_text").build
 
 SPEC = InputSpec(feature_dim=5, num_classes=4, vocabulary_size=9)
 LENGTHS = (8, 1, 5)

@@ -5,10 +5,12 @@ import pytest
 import torch
 
 from serplatform.models.base import ARCHITECTURES, Criterion, InputSpec
-from serplatform.models.mha import MhaConfig, build
+from serplatform.models.mha import MhaConfig
 from serplatform.testing.batches import random_batch
 from tests.support.plain_loops import array, bilstm, softmax, word_vectors
 from tests.support.training_checks import gradient_faults, learn_by_heart
+
+build = ARCHITECTURES.get("mha").build
 
 SPEC = InputSpec(feature_dim=5, num_classes=4, vocabulary_size=9)
 LENGTHS = (8, 1, 5)

@@ -5,9 +5,11 @@ import pytest
 import torch
 
 from serplatform.models.base import ARCHITECTURES, InputSpec, count_parameters
-from serplatform.models.moma import MomaConfig, build, initial_gamma
+from serplatform.models.moma import MomaConfig, initial_gamma
 from serplatform.testing.batches import random_batch
 from tests.support.plain_loops import array, bilstm, mean_attention, softmax
+
+build = ARCHITECTURES.get("moma").build
 
 SPEC = InputSpec(feature_dim=5, num_classes=4)
 LENGTHS = (8, 1, 5)

@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from serplatform.models.base import ARCHITECTURES, Batch, Criterion, InputSpec, count_parameters
-from serplatform.models.vrnn import VrnnConfig, build
+from serplatform.models.vrnn import VrnnConfig
 from serplatform.testing.batches import random_batch
 from tests.support.plain_loops import array, sigmoid, softmax
+
+build = ARCHITECTURES.get("vrnn").build
 
 SPEC = InputSpec(feature_dim=5, num_classes=4)
 LENGTHS = (4, 1, 2, 6)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from serplatform.cli.run_opening import open_or_create
 from serplatform.errors import BadInputError
 from serplatform.models.base import ARCHITECTURES
+from serplatform.registry import temporary
 from serplatform.search.setup import (
     OpenRun,
     SearchRequest,
@@ -19,6 +21,7 @@ from serplatform.search.setup import (
 )
 from serplatform.search.space import packaged_spaces
 from serplatform.testing.synthetic import make_dataset
+from serplatform.training.trial_config import known_parameters
 
 
 def test_a_run_is_not_written_into_its_dataset(tmp_path: Path) -> None:
@@ -77,11 +80,12 @@ def data(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def newcomer(monkeypatch: pytest.MonkeyPatch) -> str:
+def newcomer() -> Iterator[str]:
     """An architecture that nobody has written a search space for."""
     architecture = dataclasses.replace(ARCHITECTURES.get("csa"), name="newcomer")
-    monkeypatch.setitem(ARCHITECTURES._members, "newcomer", architecture)
-    return "newcomer"
+    with temporary():
+        ARCHITECTURES.register("newcomer")(architecture)
+        yield "newcomer"
 
 
 def test_all_are_those_with_a_space_and_the_others_are_named(
@@ -110,12 +114,16 @@ def test_a_space_of_ones_own_makes_an_architecture_one_of_all(
     assert set(again.spaces) == set(run.spaces)
 
 
-def test_an_architecture_without_a_space_is_refused_by_name(
+def test_an_architecture_without_a_space_gets_one_of_the_ranges_it_declares(
     tmp_path: Path, data: Path, newcomer: str
 ) -> None:
-    with pytest.raises(BadInputError, match="newcomer has no search space of its own; give a file"):
-        command(data, tmp_path / "run", architectures=[newcomer])
-    assert not (tmp_path / "run").exists()
+    run = command(data, tmp_path / "run", architectures=[newcomer])
+    parameters = run.spaces[newcomer].parameters
+    assert {"training.learning_rate", "training.batch_size"} < set(parameters)
+    for name, field in known_parameters(newcomer).items():
+        low, high = field.metadata["low"], field.metadata["high"]
+        if name.startswith("model.") and name in parameters and low is not None:
+            assert (parameters[name].low, parameters[name].high) == (low, high)
 
 
 def test_a_trial_that_is_not_the_papers_is_said_and_recorded(

@@ -1,7 +1,7 @@
 import contextlib
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from torch import nn
 from serplatform.config import setting
 from serplatform.errors import BadInputError
 from serplatform.models.base import ARCHITECTURES, Architecture, InputSpec, count_parameters
+from serplatform.registry import temporary
 from serplatform.search.parameter import Parameter
 from serplatform.search.space import (
     SearchSpace,
@@ -46,15 +47,15 @@ class ToyConfig:
 
 
 @pytest.fixture(autouse=True)
-def _toy_architecture(monkeypatch: pytest.MonkeyPatch) -> None:
-    ARCHITECTURES.names()
+def _toy_architecture() -> Iterator[None]:
     toy = Architecture(
         name="toy",
         config=ToyConfig,
         build=lambda config, spec: nn.Linear(spec.feature_dim, config.hidden_dim),
-        paper="none",
     )
-    monkeypatch.setitem(ARCHITECTURES._members, "toy", toy)
+    with temporary():
+        ARCHITECTURES.register("toy")(toy)
+        yield
 
 
 @pytest.fixture

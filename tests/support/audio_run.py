@@ -23,7 +23,7 @@ from serplatform.distributed.extraction import run_shard
 from serplatform.distributed.prepare import prepare
 from serplatform.run_directory import RunDirectory
 from serplatform.search.setup import SearchRequest, create_run
-from serplatform.training.trial import Trial, TrialTask
+from serplatform.training.trial import TrialTask, TrialTraining
 
 #: class to the frequency of its tone, in hertz
 TONES = {"angry": 900.0, "neutral": 300.0, "sad": 150.0}
@@ -103,7 +103,7 @@ def make_audio_run(
             dataset=str(dataset),
             seed=number,
         )
-        trial = Trial(task)
+        trial = TrialTraining(task)
         while not trial.finished:
             trial.step()
     opened.set_status("complete")

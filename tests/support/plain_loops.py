@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from serplatform.arrays import DoubleArray
 from serplatform.models.layers.convolution_block import ConvolutionBlock
-from serplatform.models.layers.utterance_pooling import UtterancePooling
-from serplatform.models.layers.word_embedding import WordEmbedding
+from serplatform.models.layers.pooling import UtterancePooling
+from serplatform.models.layers.words import WordEmbedding
 
 
 def array(values: Tensor) -> DoubleArray:
@@ -93,6 +93,7 @@ def convolution(maps: DoubleArray, weight: DoubleArray) -> DoubleArray:
 def convolution_block(maps: DoubleArray, block: ConvolutionBlock) -> DoubleArray:
     """Convolution, normalisation by the running statistics, ReLU: (H_in, T) to (H_out, T)."""
     norm = block.norm
+    assert norm is not None
     mean, variance = array(norm.running_mean), array(norm.running_variance)
     weight, bias = array(norm.weight), array(norm.bias)
     maps = convolution(maps, array(block.convolution.weight))

@@ -10,7 +10,7 @@ from serplatform.datasets.dataset import Dataset
 from serplatform.reproduce.plan import Wishes, Work, open_run
 from serplatform.search.trial_list import TrialList, assign_numbers
 from serplatform.testing.synthetic import make_dataset
-from serplatform.training.trial import Trial, TrialTask
+from serplatform.training.trial import TrialTask, TrialTraining
 
 #: a table of two trained rows and two combinations of them
 TABLE = """\
@@ -74,7 +74,7 @@ def train(work: Work, wishes: Wishes, *, most: int | None = None) -> Sequence[in
     while roster.num_left and (most is None or len(trained) < most):
         suggestion = roster.ask()
         assert suggestion.seed is not None
-        trial = Trial(
+        trial = TrialTraining(
             TrialTask(
                 number=suggestion.number,
                 architecture=suggestion.architecture,

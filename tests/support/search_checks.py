@@ -66,7 +66,9 @@ def study_trials(location: str | Path) -> dict[int, tuple[str, list[float], str]
     storage = open_storage(str(location))
     found: dict[int, tuple[str, list[float], str]] = {}
     for study in storage.get_all_studies():
-        for trial in storage.get_all_trials(study._study_id, deepcopy=False):
+        for trial in storage.get_all_trials(
+            storage.get_study_id_from_name(study.study_name), deepcopy=False
+        ):
             attribute = trial.user_attrs.get("serplatform")
             if attribute is None:
                 continue

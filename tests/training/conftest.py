@@ -13,6 +13,7 @@ from serplatform.datasets.dataset import Dataset
 from serplatform.datasets.fold_data import FoldData
 from serplatform.models.base import ARCHITECTURES, Architecture, ModelOutput, SerModel
 from serplatform.protocols.plan import make_plan
+from serplatform.registry import temporary
 from serplatform.testing.synthetic import make_dataset
 from serplatform.training.loop import FoldTrainer
 from serplatform.training.trial_config import resolve
@@ -74,15 +75,15 @@ TOY = Architecture(
     name="toy",
     config=ToyConfig,
     build=Toy,
-    paper="none",
     training={"learning_rate": 0.01, "max_epochs": 8, "scheduler": "plateau"},
 )
 
 
 @pytest.fixture(autouse=True)
-def toy(monkeypatch):
-    ARCHITECTURES.names()
-    monkeypatch.setitem(ARCHITECTURES._members, "toy", TOY)
+def toy():
+    with temporary():
+        ARCHITECTURES.register("toy")(TOY)
+        yield
 
 
 @pytest.fixture

@@ -17,8 +17,7 @@ from serplatform.models.base import ARCHITECTURES
 from serplatform.protocols.plan import make_plan
 from serplatform.testing.synthetic import make_dataset
 from serplatform.training import loop
-from serplatform.training.epoch_report import TrainingDiverged
-from serplatform.training.loop import FoldTrainer
+from serplatform.training.loop import FoldTrainer, TrainingDiverged
 from serplatform.training.trial_config import resolve
 
 

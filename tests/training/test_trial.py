@@ -14,8 +14,8 @@ from serplatform.metrics import classification_metrics
 from serplatform.protocols.plan import write_plan
 from serplatform.run_directory import RunDirectory
 from serplatform.training import trial as trial_module
-from serplatform.training.epoch_report import TrainingDiverged
-from serplatform.training.trial import Trial, TrialTask
+from serplatform.training.loop import TrainingDiverged
+from serplatform.training.trial import TrialTask, TrialTraining
 from tests.support.search_checks import history_faults
 
 EPOCHS = 4
@@ -60,7 +60,7 @@ def make_task(run, dataset_path):
     return make
 
 
-def train(trial: Trial):
+def train(trial: TrialTraining):
     reports = []
     while not trial.finished:
         reports.append(trial.step())
@@ -77,7 +77,7 @@ def without_times(record):
 
 
 def test_a_trial_leaves_its_posteriors_models_and_record(run, make_task, plan):
-    reports = train(Trial(make_task(3)))
+    reports = train(TrialTraining(make_task(3)))
     record = run.records()[3]
     assert record["state"] == "complete"
     assert record["params"] == VALUES
@@ -108,7 +108,7 @@ def test_a_trial_leaves_its_posteriors_models_and_record(run, make_task, plan):
 
 
 def test_the_objective_is_the_mean_of_the_folds_begun(make_task):
-    reports = train(Trial(make_task()))
+    reports = train(TrialTraining(make_task()))
     best: dict[int, dict[int, float]] = {}
     for report in reports:
         best.setdefault(report.fold, {})[report.epoch] = report.history["dev"]["uar"]
@@ -118,8 +118,8 @@ def test_the_objective_is_the_mean_of_the_folds_begun(make_task):
 
 
 def test_what_a_trial_does_with_its_data_stands_in_its_record(run, make_task):
-    train(Trial(make_task(0, data__normalization="speaker")))
-    train(Trial(make_task(1)))
+    train(TrialTraining(make_task(0, data__normalization="speaker")))
+    train(TrialTraining(make_task(1)))
     notes = run.records()[0]["notes"]
     assert len(notes) == 1
     assert "test speakers included" in notes[0]
@@ -128,16 +128,16 @@ def test_what_a_trial_does_with_its_data_stands_in_its_record(run, make_task):
 
 @pytest.mark.parametrize("stop_after", [1, 3, 4, 5, 9, 11])
 def test_a_trial_goes_on_where_another_process_left_it(run, make_task, stop_after):
-    train(Trial(make_task(0)))
+    train(TrialTraining(make_task(0)))
     whole, whole_rows = run.records()[0], run.read_posteriors(0)
     run.record_file(0).unlink()
     run.posteriors_file(0).unlink()
 
-    first = Trial(make_task(0))
+    first = TrialTraining(make_task(0))
     for _ in range(stop_after):
         first.step()
     first.suspend()
-    second = Trial(make_task(0))
+    second = TrialTraining(make_task(0))
     assert len(train(second)) == len(whole["history"]) - stop_after
     assert without_times(run.records()[0]) == without_times(whole)
     assert run.read_posteriors(0).equals(whole_rows)
@@ -145,11 +145,11 @@ def test_a_trial_goes_on_where_another_process_left_it(run, make_task, stop_afte
 
 def test_a_dead_process_costs_the_epochs_since_the_last_save(run, make_task, monkeypatch):
     monkeypatch.setattr(trial_module, "STATE_SHARE", 0.0)  # saves when a fold ends only
-    first = Trial(make_task(0))
+    first = TrialTraining(make_task(0))
     for _ in range(EPOCHS + 3):
         first.step()
     saved = json.loads((run.state_directory(0) / "progress.json").read_text())["history"]
-    second = Trial(make_task(0))
+    second = TrialTraining(make_task(0))
     train(second)
     history = run.records()[0]["history"]
     assert history_faults(history) == []
@@ -160,7 +160,7 @@ def test_a_dead_process_costs_the_epochs_since_the_last_save(run, make_task, mon
 
 def test_what_an_epoch_saves_is_whole_at_every_moment(run, make_task, monkeypatch):
     """A process that dies while it saves leaves the state before."""
-    trial = Trial(make_task(0))
+    trial = TrialTraining(make_task(0))
     trial.step()
     trial.suspend()
     before = (run.state_directory(0) / "progress.json").read_bytes()
@@ -174,18 +174,18 @@ def test_what_an_epoch_saves_is_whole_at_every_moment(run, make_task, monkeypatc
         with pytest.raises(KeyboardInterrupt, match="killed"):
             trial.step()
     assert (run.state_directory(0) / "progress.json").read_bytes() == before
-    assert len(train(Trial(make_task(0)))) == 3 * EPOCHS - 1
+    assert len(train(TrialTraining(make_task(0)))) == 3 * EPOCHS - 1
 
 
 def test_the_state_of_another_configuration_is_not_taken(run, make_task):
-    first = Trial(make_task(0))
+    first = TrialTraining(make_task(0))
     first.step()
     first.suspend()
-    assert len(train(Trial(make_task(0, model__hidden_dim=8)))) == 3 * EPOCHS
+    assert len(train(TrialTraining(make_task(0, model__hidden_dim=8)))) == 3 * EPOCHS
 
 
 def test_only_rank_0_writes(run, make_task):
-    trial = Trial(make_task(0), rank=1)
+    trial = TrialTraining(make_task(0), rank=1)
     for _ in range(2 * EPOCHS):
         trial.step()
     trial.suspend()
@@ -195,12 +195,12 @@ def test_only_rank_0_writes(run, make_task):
 
 def test_a_trial_that_diverges_says_so_and_records_nothing(run, make_task):
     with pytest.raises(TrainingDiverged, match="training loss became infinite or not a number"):
-        train(Trial(make_task(0, model__explode=True)))
+        train(TrialTraining(make_task(0, model__explode=True)))
     assert run.records() == {}
 
 
 def test_a_finished_trial_cannot_go_on(make_task):
-    trial = Trial(make_task(7))
+    trial = TrialTraining(make_task(7))
     train(trial)
     with pytest.raises(ValueError, match="trial 7 has finished"):
         trial.step()
@@ -215,7 +215,9 @@ def test_augmentation_depends_on_the_epoch_and_not_on_the_batches(make_task, mon
             collected.append(augment)
             return collate(self, rows, augment=augment)
 
-        trial = Trial(make_task(batch_size, training__batch_size=batch_size, data__gain_db=3.0))
+        trial = TrialTraining(
+            make_task(batch_size, training__batch_size=batch_size, data__gain_db=3.0)
+        )
         epochs = []
         with monkeypatch.context() as patch:
             patch.setattr(FoldData, "collate", record)
@@ -234,9 +236,9 @@ def test_augmentation_depends_on_the_epoch_and_not_on_the_batches(make_task, mon
 
 def test_a_process_that_was_taken_over_writes_no_more(run, make_task):
     """As on a node that froze: it goes on after its trial was given to another one."""
-    frozen = Trial(make_task(0))
+    frozen = TrialTraining(make_task(0))
     frozen.step()
-    live = Trial(make_task(0))
+    live = TrialTraining(make_task(0))
     live.step()
     left = {p: p.read_bytes() for p in run.path.rglob("*") if p.is_file()}
     with pytest.raises(SerplatformError, match="trial 0: another process has resumed"):
@@ -248,9 +250,9 @@ def test_a_process_that_was_taken_over_writes_no_more(run, make_task):
 
 
 def test_a_process_writes_no_more_of_a_trial_that_was_recorded_elsewhere(run, make_task):
-    frozen = Trial(make_task(0))
+    frozen = TrialTraining(make_task(0))
     frozen.step()
-    train(Trial(make_task(0)))
+    train(TrialTraining(make_task(0)))
     record = run.record_file(0).read_bytes()
     with pytest.raises(SerplatformError, match="another process has resumed"):
         train(frozen)

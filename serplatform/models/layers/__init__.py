@@ -1,1 +1,1 @@
-"""models/layers"""
+"""Layers that several architectures share: padded tensors and lengths in, tensors out."""

@@ -10,6 +10,9 @@ from torch import Tensor, nn
 
 from serplatform.models.layers.global_sum import global_sum, num_workers
 
+#: torch's own, whose statistics are of one worker and of padding too
+TORCH_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
 
 class MaskedBatchNorm(nn.Module):
     r"""Normalise every channel by its mean and variance over the valid steps of the batch.
@@ -76,9 +79,8 @@ class MaskedBatchNorm(nn.Module):
         centred = values - mean.unsqueeze(1)
         variance = global_sum((centred.square() * mask).sum(dim=(0, 2))) / divisor  # (C,)
         with torch.no_grad():
-            share = self.momentum * (count > 0).to(
-                mean
-            )  # a batch without valid steps teaches nothing
+            # a batch without valid steps teaches nothing
+            share = self.momentum * (count > 0).to(mean)
             unbiased = variance * count / (count - 1).clamp(min=1)
             self.running_mean += share * (mean - self.running_mean)
             self.running_variance += share * (unbiased - self.running_variance)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from serplatform.models.layers.matmul import linear
+from serplatform.models.kernels.matmul import linear
 
 
 class MeanTanhAttention(nn.Module):

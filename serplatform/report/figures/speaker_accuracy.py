@@ -73,6 +73,7 @@ class SpeakerAccuracyFigure(Figure[tuple[SpeakerAccuracy, ...]]):
                 f"to {percent(first[-1].accuracy)} % (speaker {first[-1].speaker_id}); the median "
                 f"of {len(first)} speakers is {percent(median)} %."
             ),
+            note="Share of a speaker's test utterances that are classified rightly.",
             panels=[
                 charts.panel(
                     traces,

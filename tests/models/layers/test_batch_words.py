@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from serplatform.models.base import Batch, InputSpec
-from serplatform.models.layers.batch_words import batch_words
+from serplatform.models.layers.words import batch_words
 from serplatform.testing.batches import random_batch
 
 SPEC = InputSpec(feature_dim=3, num_classes=2, vocabulary_size=9)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from serplatform.models.layers.chunks import Chunks
+from serplatform.models.csa import Chunks
 
 
 def starts(length, context, overlap):

@@ -6,12 +6,14 @@ import sys
 import pytest
 import torch
 
-from serplatform.models.base import Criterion, InputSpec
-from serplatform.models.csa import CsaConfig, build
+from serplatform.models.base import ARCHITECTURES, Criterion, InputSpec
+from serplatform.models.csa import CsaConfig
 from serplatform.models.layers.global_sum import counting, global_sum
 from serplatform.testing.batches import random_batch
 
 LENGTHS = (25, 3, 8, 14, 6)
+
+build = ARCHITECTURES.get("csa").build
 
 WORKER = """
 import sys
@@ -19,9 +21,12 @@ import torch
 from torch import distributed
 from safetensors.torch import save_file
 from serplatform.models.base import Criterion, InputSpec
-from serplatform.models.csa import CsaConfig, build
+from serplatform.models.csa import CsaConfig
+from serplatform.models.base import ARCHITECTURES
 from serplatform.models.layers.global_sum import counting
 from serplatform.testing.batches import pick, random_batch
+
+build = ARCHITECTURES.get("csa").build
 
 folder, rank = sys.argv[1], int(sys.argv[2])
 torch.set_num_threads(1)

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from serplatform.models.attn_fusion import MultiHeadAlignment
 from serplatform.models.layers.masks import valid_steps
-from serplatform.models.layers.multi_head_alignment import MultiHeadAlignment
 
 WORDS, FRAMES = torch.tensor([3, 1]), torch.tensor([7, 4])
 

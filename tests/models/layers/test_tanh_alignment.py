@@ -2,8 +2,8 @@
 
 import torch
 
+from serplatform.models.attn_fusion import TanhAlignment
 from serplatform.models.layers.masks import valid_steps
-from serplatform.models.layers.tanh_alignment import TanhAlignment
 
 WORDS, FRAMES = torch.tensor([3, 1]), torch.tensor([7, 4])
 

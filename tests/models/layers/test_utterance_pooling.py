@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from serplatform.models.layers.masks import valid_steps
-from serplatform.models.layers.utterance_pooling import UtterancePooling
+from serplatform.models.layers.pooling import UtterancePooling
 
 LENGTHS = torch.tensor([5, 1, 3])
 

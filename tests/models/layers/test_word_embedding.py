@@ -5,7 +5,7 @@ import torch
 
 from serplatform.errors import BadInputError
 from serplatform.models.base import InputSpec, count_parameters
-from serplatform.models.layers.word_embedding import START_DEVIATION, WordEmbedding
+from serplatform.models.layers.words import START_DEVIATION, WordEmbedding
 
 GIVEN = torch.tensor([[9.0, 9.0], [5.0, 6.0], [1.0, 2.0], [3.0, 4.0]])
 IDS = torch.tensor([[2, 1, 3], [1, 0, 0]])

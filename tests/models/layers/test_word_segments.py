@@ -9,10 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serplatform.models.base import InputSpec
-from serplatform.models.layers.batch_words import batch_words
-from serplatform.models.layers.word_pooling import pool_words
-from serplatform.models.layers.word_segment_encoder import WordSegmentEncoder, group_bounds
-from serplatform.models.layers.word_segments import WordSegments
+from serplatform.models.can import WordSegmentEncoder, group_bounds
+from serplatform.models.layers.words import WordSegments, batch_words, pool_words
 from tests.support.odd_words import ODD_FRAMES, ODD_LENGTHS, odd_words_batch
 from tests.support.plain_loops import array, bilstm
 

@@ -84,7 +84,6 @@ ARCHITECTURES.register("planted")(
         name="planted",
         config=PlantedConfig,
         build=Planted,
-        paper="none",
         data={"feature": "log_mel_23"},
     )
 )

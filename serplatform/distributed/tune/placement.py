@@ -1,0 +1,125 @@
+"""What a search asks of the cluster, and how its trials are laid on it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+
+from serplatform.errors import BadInputError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SearchPlan:
+    """What :func:`~serplatform.distributed.tune.tuner.run_trials` needs to know.
+
+    Attributes:
+        dataset: the prepared dataset's directory.
+        seed: of the run.
+        budget: trials over the life of the run; None for as many as time allows.
+        time_left: seconds, or None.
+        workers: processes that train one trial together.
+        gpus_per_trial: GPUs of one worker, may be a fraction; None: 1 where there are GPUs.
+        concurrent: trials at a time; None: as many as fit.
+        retries: times a trial that raised is tried again from its last saved epoch.
+        objective: dev metric reported while training.
+        trial_timeout: seconds an epoch may take before its process is taken to hang; 0: any;
+            None: by the slowest epoch so far, see ``hang_watchdog.HangWatchdog``.
+        plugins: modules that each worker imports first, see ``worker_start.start_worker``.
+    """
+
+    dataset: str
+    seed: int
+    budget: int | None
+    time_left: float | None
+    workers: int = 1
+    gpus_per_trial: float | None = None
+    concurrent: int | None = None
+    retries: int = 1
+    objective: str = "uar"
+    trial_timeout: float | None = None
+    plugins: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Placement:
+    """How trials are laid on the cluster.
+
+    Attributes:
+        concurrent: trials at a time.
+        threads: torch threads of each training process.
+        gpus: GPUs of each training process.
+        workers: processes of one trial.
+    """
+
+    concurrent: int
+    threads: int
+    gpus: float
+    workers: int
+
+
+def plan_placement(
+    resources: Mapping[str, float],
+    plan: SearchPlan,
+    nodes: Sequence[Mapping[str, float]] = (),
+) -> Placement:
+    """Check before anything starts that a whole trial fits the cluster.
+
+    Args:
+        resources: the cluster's total resources, as Ray counts them.
+        plan: what is asked for.
+        nodes: resources of each node; without them only the sums are looked at.
+
+    Raises:
+        BadInputError: a trial does not fit; it would wait for ever.
+    """
+    total_gpus = resources.get("GPU", 0.0)
+    gpus = plan.gpus_per_trial
+    if gpus is None:
+        gpus = 1.0 if total_gpus >= 1 else 0.0
+    if gpus > 1 and gpus != int(gpus):
+        raise BadInputError(f"--gpus-per-trial {gpus}: above 1 it must be a whole number")
+    if plan.workers > 1 and 0 < gpus < 1:
+        raise BadInputError(
+            f"--gpus-per-trial {gpus} with --workers {plan.workers}: two workers of one trial "
+            "cannot share a GPU (NCCL refuses it); give 1, or --workers 1"
+        )
+    needed = {"CPU": float(plan.workers), "GPU": plan.workers * gpus}
+    lacking = [
+        f"{needed[name]:g} {name} of {resources.get(name, 0.0):g}"
+        for name in needed
+        if needed[name] > resources.get(name, 0.0)
+    ]
+    if lacking:
+        raise BadInputError(
+            f"one trial of {plan.workers} worker(s) needs more than the cluster has "
+            f"({'; '.join(lacking)}): it would wait for ever. Lower --workers or "
+            "--gpus-per-trial, or add nodes"
+        )
+    places = sum(_places(node, gpus) for node in nodes)
+    if nodes and places < plan.workers:
+        largest = max(node.get("GPU", 0.0) for node in nodes)
+        raise BadInputError(
+            f"one trial of {plan.workers} worker(s), each with 1 CPU and {gpus:g} GPU on one node, "
+            f"finds room for {places} only on {len(nodes)} node(s), the largest of which has "
+            f"{largest:g} GPU: it would wait for ever. Lower --workers or --gpus-per-trial, or add "
+            "nodes"
+        )
+    fits = _places(resources, gpus) // plan.workers
+    limits = (fits, plan.concurrent or fits, fits if plan.budget is None else plan.budget)
+    concurrent = max(1, min(limits))
+    threads = 1
+    if sum(name.startswith("node:") and "__" not in name for name in resources) <= 1:
+        # one machine: each node has one resource `node:<address>`
+        threads = max(1, int(resources.get("CPU", 0.0) // (concurrent * plan.workers)))
+    return Placement(concurrent=concurrent, threads=threads, gpus=gpus, workers=plan.workers)
+
+
+def _places(resources: Mapping[str, float], gpus: float) -> int:
+    """Workers of 1 CPU and so many GPUs that these resources hold at a time."""
+    cpus, have = int(resources.get("CPU", 0.0)), resources.get("GPU", 0.0)
+    if not gpus:
+        return cpus
+    if gpus < 1:
+        return min(cpus, int(have) * math.floor(1 / gpus + 1e-9))
+    return min(cpus, int(have // gpus))

@@ -1,0 +1,328 @@
+"""What the driver of a search knows of its trials, and how it records their ends."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from serplatform.artifacts.trial import HistoryEntry, TrialRecord, TrialState
+from serplatform.distributed.tune.placement import Placement, SearchPlan
+from serplatform.distributed.tune.task_codec import TrialResult, encode_config, storage_message
+from serplatform.distributed.tune.worker_groups import CONTROLLER_GRACE, free_groups
+from serplatform.errors import ArtifactError
+from serplatform.run_directory import RunDirectory
+from serplatform.search.study import Suggestion
+from serplatform.search.trial_list import TrialSource
+from serplatform.seeding import derive_seed
+from serplatform.storage.location import redact
+from serplatform.storage.remote import RemoteError
+from serplatform.training.recovery import read_progress
+from serplatform.training.trial import TrialReport, TrialTask, unfinished_record
+
+#: The trials table is rewritten at most this often while trials end, in seconds.
+TABLE_INTERVAL = 5.0
+
+
+class SearchObserver(Protocol):
+    """Is told what happens during a search; a display, a log, or nothing."""
+
+    def trial_started(self, suggestion: Suggestion) -> None:
+        """A trial was handed out."""
+
+    def trial_progressed(self, suggestion: Suggestion, report: TrialReport) -> None:
+        """A trial trained one more epoch."""
+
+    def trial_retried(self, suggestion: Suggestion, error: str) -> None:
+        """A trial is tried again from its last saved epoch after an error."""
+
+    def trial_ended(self, record: TrialRecord) -> None:
+        """A trial is complete, pruned or failed, and recorded."""
+
+
+@dataclasses.dataclass
+class _Tracked:
+    """One trial that Tune runs, and what its workers reported.
+
+    ``failure``: training again would repeat it. ``error``: of a worker group, after its retries.
+    ``record``: where its files are still on another node. ``kill_reason``: why its process was
+    killed, which Ray cannot know, until it trains again. ``kills``: how often that was.
+    """
+
+    suggestion: Suggestion
+    history: list[HistoryEntry] = dataclasses.field(default_factory=list)
+    last_step: int | None = None
+    host: str | None = None
+    finished: bool = False
+    pruned: bool = False
+    failure: str | None = None
+    error: str | None = None
+    record: TrialRecord | None = None
+    kill_reason: str | None = None
+    kills: int = 0
+
+
+class TrialTracker:
+    """Hands trials out under Tune's ids, takes their results, and records how each ended.
+
+    Args:
+        run: where they are recorded.
+        studies: who suggests the trials.
+        plan: how many trials, and on how much.
+        placement: how they are laid on the cluster.
+        observer: is told what happens.
+
+    Attributes:
+        records: of all trials that have ended, by number.
+        exhausted: the budget is spent, and all its trials have been handed out.
+        stop_reason: what stops the whole search, or None.
+        interrupted: the user has asked to stop.
+    """
+
+    def __init__(
+        self,
+        run: RunDirectory,
+        studies: TrialSource,
+        plan: SearchPlan,
+        placement: Placement,
+        observer: SearchObserver,
+    ) -> None:
+        self.run = run
+        self.plan = plan
+        self.placement = placement
+        self.records = run.records()
+        self.exhausted = False
+        self.stop_reason: str | None = None
+        self.interrupted = threading.Event()
+        self._studies = studies
+        self._observer = observer
+        self._begun = time.monotonic()
+        self._tracked: dict[str, _Tracked] = {}
+        self._freeing: list[threading.Thread] = []
+        self._table_written = 0.0
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Tune pickles its searcher, scheduler and stopper for a restore that is never used: a
+        # search is resumed from the Optuna storage and the trial records
+        return (type(None), ())
+
+    # -- the search
+
+    def is_over(self) -> bool:
+        """Whether all trials are to be stopped."""
+        return self.stop_reason is not None or self.interrupted.is_set() or self.out_of_time()
+
+    def out_of_time(self, within: float = 0.0) -> bool:
+        """Whether the time budget ends within so many seconds."""
+        left = self.plan.time_left
+        return left is not None and time.monotonic() - self._begun >= left - within
+
+    def stop_for(self, reason: str) -> None:
+        """Let the search stop, for a reason that concerns all of its trials."""
+        self.stop_reason = self.stop_reason or reason
+
+    def close(self) -> None:
+        """Wait until the worker groups of ended trials are gone."""
+        for thread in self._freeing:
+            thread.join(timeout=CONTROLLER_GRACE + 5)
+
+    def write_table(self) -> None:
+        """Write the table of all trials that have ended."""
+        self.run.write_trials_table(list(self.records.values()))
+        self._table_written = time.monotonic()
+
+    @contextlib.contextmanager
+    def _stopping_at_storage_errors(self) -> Iterator[None]:
+        """When nothing more can be written, stop the search rather than fail its trials."""
+        try:
+            yield
+        except RemoteError as error:
+            self.stop_for(str(error))
+        except OSError as error:
+            message = storage_message(error)
+            if message is None:
+                raise
+            self.stop_for(message)
+
+    # -- a trial, in the order of its life
+
+    def next_config(self, trial_id: str) -> dict[str, Any] | None:
+        """Configuration of the next trial under Tune's id, or None when there is no more."""
+        with self._stopping_at_storage_errors():
+            while self.stop_reason is None:
+                budget = self.plan.budget
+                spent = budget is not None and self._studies.num_asked >= budget
+                if spent and self._studies.num_in_flight == 0:
+                    self.exhausted = True
+                    return None
+                suggestion = self._studies.ask()
+                if suggestion.resumed and self.run.record_file(suggestion.number).exists():
+                    # a worker outlived its driver by a second, and brought the trial to its end
+                    self._keep(self._read_record(_Tracked(suggestion)))
+                    continue
+                self._tracked[trial_id] = _Tracked(suggestion)
+                self._observer.trial_started(suggestion)
+                return self._config(suggestion)
+        return None
+
+    def _config(self, suggestion: Suggestion) -> dict[str, Any]:
+        placement = self.placement
+        config = encode_config(
+            self._task(suggestion), threads=placement.threads, plugins=self.plan.plugins
+        )
+        if placement.workers > 1:
+            config |= {
+                "workers": placement.workers,
+                "gpus_per_worker": placement.gpus,
+                "retries": self.plan.retries,
+                "scratch": str(self.run.scratch.resolve()),
+                "groups": str(self._groups(suggestion.number)),
+            }
+        return config
+
+    def _groups(self, number: int) -> Path:
+        return self.run.scratch.resolve() / "groups" / str(number)
+
+    def _task(self, suggestion: Suggestion) -> TrialTask:
+        seed = suggestion.seed
+        return TrialTask(
+            number=suggestion.number,
+            architecture=suggestion.architecture,
+            values=suggestion.values,
+            run=self.run.address,
+            dataset=self.plan.dataset,
+            seed=derive_seed(self.plan.seed, "trial", suggestion.number) if seed is None else seed,
+            paper=suggestion.paper,
+            objective=self.plan.objective,
+            device="cuda" if self.placement.gpus else "cpu",
+        )
+
+    def architecture(self, trial_id: str) -> str:
+        """The architecture that a trial trains."""
+        return self._tracked[trial_id].suggestion.architecture
+
+    def should_stop(self, trial_id: str, result: TrialResult, report: TrialReport | None) -> bool:
+        """Take a result and the report in it; True when the trial is to be stopped."""
+        with self._stopping_at_storage_errors():
+            if not self._should_stop(trial_id, result, report):
+                return False
+        return True
+
+    def _should_stop(self, trial_id: str, result: TrialResult, report: TrialReport | None) -> bool:
+        if "stop" in result:
+            self.stop_for(result["stop"])
+        if self.stop_reason is not None:
+            return True
+        trial = self._tracked[trial_id]
+        if trial.finished:
+            return False
+        if report is None:
+            trial.failure, trial.error = result.get("failure"), result.get("error")
+            trial.finished = trial.failure is not None or trial.error is not None
+            if trial.failure is not None:
+                trial.kill_reason = None  # it trained again, and this is another reason
+            return False
+        if report.step == trial.last_step:
+            return False  # Tune repeats the last result of a function when it returns
+        number = trial.suggestion.number
+        trial.last_step = report.step
+        trial.kill_reason = None
+        trial.host = result.get("host", trial.host)
+        trial.history.append(cast("HistoryEntry", report.history))
+        self._observer.trial_progressed(trial.suggestion, report)
+        prune = self._studies.report(number, report.step, report.objective)
+        if report.done:
+            trial.finished = True
+            trial.record = cast("TrialRecord | None", report.record)
+            return False
+        trial.pruned |= prune
+        return prune
+
+    def retried(self, trial_id: str, error: str) -> None:
+        """A trial is tried again after an error."""
+        if trial := self._tracked.get(trial_id):
+            reason, trial.kill_reason = trial.kill_reason or error, None
+            self._observer.trial_retried(trial.suggestion, reason)
+
+    def about_to_kill(self, trial_id: str, reason: str) -> None:
+        """The process of a trial is about to be killed; Ray will only say that it died."""
+        trial = self._tracked[trial_id]
+        trial.kill_reason = reason
+        trial.kills += 1
+        if self.placement.workers > 1 and trial.kills <= self.plan.retries:
+            # Ray Train tries again by itself, and tells nobody
+            self._observer.trial_retried(trial.suggestion, reason)
+
+    def ended(self, trial_id: str, error: str | None) -> None:
+        """A trial left Tune: record it, unless it was merely interrupted."""
+        with self._stopping_at_storage_errors():
+            self._ended(trial_id, error)
+
+    def _ended(self, trial_id: str, error: str | None) -> None:
+        trial = self._tracked.get(trial_id)
+        if trial is None or trial.suggestion.number in self.records:
+            return
+        number = trial.suggestion.number
+        if self.placement.workers > 1:
+            self._freeing.append(free_groups(self._groups(number)))
+        if self.stop_reason is not None:
+            return  # the search stops; the trial is resumed with the next --resume
+        error = error or trial.error
+        if error is not None:
+            record = self._settle(trial, "failed", trial.kill_reason or error)
+        elif trial.failure is not None:
+            record = self._settle(trial, "failed", trial.failure)
+        elif trial.pruned:
+            record = self._settle(trial, "pruned", None)
+        elif trial.finished or self.run.record_file(number).exists():
+            # the last report of a worker group may be lost, its record is not
+            record = self._read_record(trial)
+        else:
+            return  # interrupted: it is resumed with the next --resume
+        self._keep(record)
+        trial.history.clear()
+
+    def _keep(self, record: TrialRecord) -> None:
+        self.records[record["trial"]] = record
+        self._studies.tell(record)
+        self._observer.trial_ended(record)
+        if time.monotonic() - self._table_written > TABLE_INTERVAL:
+            self.write_table()
+
+    def _read_record(self, trial: _Tracked) -> TrialRecord:
+        number = trial.suggestion.number
+        path = self.run.record_file(number)
+        if not path.exists() and trial.record is not None:
+            return trial.record  # its files are on its node, which publishes them later
+        self.run.mirror.fetch_record(number)
+        try:
+            return self.run.read_record(path)
+        except ArtifactError as error:
+            return self._settle(
+                trial,
+                "failed",
+                f"the trial ended, but its record cannot be read here ({error}); the run "
+                "must be on storage that all nodes share: a shared directory, or a URI",
+            )
+
+    def _settle(self, trial: _Tracked, state: TrialState, error: str | None) -> TrialRecord:
+        """Record a trial that its worker could not record."""
+        number = trial.suggestion.number
+        saved = None
+        with contextlib.suppress(ArtifactError):
+            saved = read_progress(self.run.state_directory(number))
+        record = unfinished_record(
+            self._task(trial.suggestion),
+            state,
+            error and redact(error),
+            progress=saved,
+            reported=trial.history,
+            host=trial.host,
+        )
+        self.run.write_record(record)
+        self.run.remove_leftovers(number, state)
+        return record

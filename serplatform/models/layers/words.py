@@ -1,0 +1,263 @@
+"""Words of a batch: their ids and frames, their vectors, their frames pooled.
+
+Shapes: B utterances, T frames, L words, D values a frame, V ids (0 padding, 1 unknown, the others
+words), E values a vector, W words of the whole batch, F frames of all words.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from serplatform.config import setting
+from serplatform.errors import BadInputError
+from serplatform.models.base import Batch, InputSpec
+from serplatform.models.layers.masks import valid_steps
+
+#: ids that are not words of the vocabulary
+PADDING_ID, UNKNOWN_ID = 0, 1
+NUM_SPECIAL = 2
+
+#: deviation of the vectors that training starts from, near that of GloVe's 300 values
+START_DEVIATION = 0.3
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WordVectorsConfig:
+    """Settings of an architecture that reads words."""
+
+    embedding_dim: int = setting(
+        300, "values of a word vector trained from scratch; a vector file has its own", low=1
+    )
+    train_word_vectors: bool = setting(True, "train the vectors of a file further")
+
+
+class WordEmbedding(nn.Module):
+    """Look word ids up: given vectors or new ones, trained further or kept.
+
+    Padding is zero for ever and gets no gradient. The unknown word is always trained: a vector
+    file has none for it. Vectors of words that were not given are always trained too, since
+    random vectors that stay as they are would only be noise.
+
+    Attributes:
+        embedding_dim: E.
+        unknown: (E,) vector of id 1.
+        vectors: (V - 2, E) vectors of ids 2, 3, …; a parameter, or a buffer where they are kept.
+
+    Args:
+        vocabulary_size: V, padding and unknown included.
+        embedding_dim: E where no vectors are given.
+        word_vectors: (V, E) initial vectors, or None.
+        trainable: whether given vectors are trained further.
+
+    Raises:
+        ValueError: a size is too small, or the vectors are not one row an id.
+
+    Example:
+        >>> layer = WordEmbedding(4, 2, torch.tensor([[9.0, 9], [5, 5], [1, 2], [3, 4]]))
+        >>> layer(torch.tensor([[3, 1, 0]])).detach()
+        tensor([[[3., 4.],
+                 [5., 5.],
+                 [0., 0.]]])
+    """
+
+    def __init__(
+        self,
+        vocabulary_size: int,
+        embedding_dim: int,
+        word_vectors: Tensor | None = None,
+        trainable: bool = True,
+    ) -> None:
+        super().__init__()
+        if vocabulary_size < NUM_SPECIAL:
+            raise ValueError(f"a vocabulary of {vocabulary_size} ids has no padding and unknown")
+        if word_vectors is None:
+            if embedding_dim < 1:
+                raise ValueError(f"embedding_dim = {embedding_dim}: must be at least 1")
+            start = START_DEVIATION * torch.randn(vocabulary_size, embedding_dim)
+        else:
+            if word_vectors.dim() != 2 or len(word_vectors) != vocabulary_size:
+                raise ValueError(
+                    f"word vectors of shape {tuple(word_vectors.shape)} for {vocabulary_size} ids"
+                )
+            start = word_vectors.detach().clone()
+        self.embedding_dim = int(start.shape[1])
+        self.unknown = nn.Parameter(start[UNKNOWN_ID].clone())
+        vectors = start[NUM_SPECIAL:].clone()
+        if trainable or word_vectors is None:
+            self.vectors = nn.Parameter(vectors)
+        else:
+            self.register_buffer("vectors", vectors)
+
+    @classmethod
+    def from_spec(
+        cls, spec: InputSpec, embedding_dim: int, trainable: bool = True
+    ) -> WordEmbedding:
+        """Make the layer that the data ask for.
+
+        Args:
+            spec: its vocabulary, and its vectors where it has any.
+            embedding_dim: E where it has none.
+            trainable: whether given vectors are trained further.
+
+        Raises:
+            BadInputError: the data give no words.
+        """
+        if spec.vocabulary_size < NUM_SPECIAL:
+            raise BadInputError(
+                "this architecture reads words, but the data give none; leave data.words out, or "
+                "choose an architecture that reads audio only"
+            )
+        return cls(spec.vocabulary_size, embedding_dim, spec.word_vectors, trainable)
+
+    def forward(self, word_ids: Tensor) -> Tensor:
+        """(B, L) int64 ids to (B, L, E), zero on padding."""
+        padding = torch.zeros_like(self.unknown)
+        table = torch.cat([torch.stack([padding, self.unknown]), self.vectors])  # (V, E)
+        return nn.functional.embedding(word_ids, table)
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchWords:
+    """Words of every utterance, at least one each.
+
+    Attributes:
+        ids: (B, L) int64, 0 beyond the last word.
+        spans: (B, L, 2) int64, first frame and one past the last; zero beyond the last word.
+        counts: (B,) int64, at least 1.
+        valid: (B, L) bool, true on words.
+    """
+
+    ids: Tensor
+    spans: Tensor
+    counts: Tensor
+    valid: Tensor
+
+
+def batch_words(batch: Batch) -> BatchWords:
+    """Take the words out of a batch.
+
+    An utterance without words (``num_words`` 0) is one unknown word that spans all its frames,
+    which is also how datasets give a clip that has neither an alignment nor a transcript.
+
+    Args:
+        batch: with word ids, spans and numbers of words.
+
+    Raises:
+        ValueError: the batch has none.
+
+    Example:
+        >>> batch = Batch(torch.zeros(1, 3, 2), torch.tensor([3]), torch.tensor([0]))
+        >>> batch.word_ids = torch.zeros(1, 0, dtype=torch.int64)
+        >>> batch.word_spans = torch.zeros(1, 0, 2, dtype=torch.int64)
+        >>> batch.num_words = torch.tensor([0])
+        >>> words = batch_words(batch)
+        >>> words.ids.tolist(), words.spans.tolist(), words.counts.tolist()
+        ([[1]], [[[0, 3]]], [1])
+    """
+    if batch.word_ids is None or batch.word_spans is None or batch.num_words is None:
+        raise ValueError("the model reads words, but the batch has none")
+    ids, spans = batch.word_ids, batch.word_spans
+    if ids.shape[1] == 0:
+        ids = ids.new_zeros(len(batch), 1)
+        spans = spans.new_zeros(len(batch), 1, 2)
+    steps = torch.arange(ids.shape[1], device=ids.device)
+    added = (batch.num_words == 0).unsqueeze(1) & (steps == 0)  # (B, L)
+    whole = torch.stack([torch.zeros_like(batch.lengths), batch.lengths], dim=1)  # (B, 2)
+    counts = batch.num_words.clamp(min=1)
+    return BatchWords(
+        ids=torch.where(added, UNKNOWN_ID, ids),
+        spans=torch.where(added.unsqueeze(2), whole.unsqueeze(1), spans),
+        counts=counts,
+        valid=valid_steps(counts, ids.shape[1]),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class WordSegments:
+    """Stretches of frames of a batch whose rows are laid one behind the other.
+
+    Attributes:
+        place: (W,) int64, where each word stands among the B·L places of the batch; ascending.
+        start: (W,) int64, its first frame among the B·T frames.
+        length: (W,) int64, its frames, at least 1.
+        shape: B and L.
+    """
+
+    place: Tensor
+    start: Tensor
+    length: Tensor
+    shape: tuple[int, int]
+
+    @classmethod
+    def of(cls, words: BatchWords, lengths: Tensor, num_frames: int) -> WordSegments:
+        """Find the segments of a batch.
+
+        What a span has outside its utterance is left out; a span without a frame inside gets
+        the frame of its utterance that is nearest to its start.
+
+        Args:
+            words: of the batch.
+            lengths: (B,), frames of each utterance, at least 1.
+            num_frames: T.
+
+        Example:
+            >>> from serplatform.models.base import Batch
+            >>> from serplatform.models.layers.words import batch_words
+            >>> batch = Batch(torch.zeros(1, 9, 2), torch.tensor([9]), torch.tensor([0]))
+            >>> batch.word_ids = torch.tensor([[2, 3, 4]])
+            >>> batch.word_spans = torch.tensor([[[0, 4], [4, 4], [8, 12]]])
+            >>> batch.num_words = torch.tensor([3])
+            >>> segments = WordSegments.of(batch_words(batch), batch.lengths, 9)
+            >>> segments.start.tolist(), segments.length.tolist()
+            ([0, 4, 8], [4, 1, 1])
+        """
+        place = words.valid.flatten().nonzero().squeeze(1)
+        row = torch.div(place, words.valid.shape[1], rounding_mode="floor")  # (W,)
+        span = words.spans.flatten(0, 1)[place]  # (W, 2)
+        length = lengths[row]
+        first = torch.minimum(span[:, 0].clamp(min=0), length - 1)
+        last = torch.maximum(torch.minimum(span[:, 1], length), first + 1)
+        shape = (words.valid.shape[0], words.valid.shape[1])
+        return cls(place, row * num_frames + first, last - first, shape)
+
+    def frames(self, values: Tensor) -> Tensor:
+        """Lay the frames of all words one behind the other: (B, T, D) to (F, D).
+
+        A frame that lies in several words occurs as often.
+        """
+        end = self.length.cumsum(0)
+        shift = (self.start - (end - self.length)).repeat_interleave(self.length)  # (F,)
+        index = shift + torch.arange(len(shift), device=shift.device)
+        return values.flatten(0, 1).index_select(0, index)
+
+    def spread(self, vectors: Tensor) -> Tensor:
+        """Put a vector a word where it stands: (W, D) to (B, L, D), zero where no word is."""
+        empty = vectors.new_zeros(self.shape[0] * self.shape[1], vectors.shape[1])
+        return empty.index_copy(0, self.place, vectors).view(*self.shape, -1)
+
+
+WordPooling = Literal["mean_max", "mean", "max"]
+
+
+def pool_words(values: Tensor, segments: WordSegments, pooling: WordPooling) -> Tensor:
+    """Pool the frames that the alignment gives to each word.
+
+    Li, Ding, Wu and Liu, 2020 (FG-CME), section 3.2. Only the frames of a word take part: the
+    matrix A of zeros and ones is never made, and the zeros of other frames are not maxima.
+
+    Args:
+        values: (B, T, D).
+        segments: of the same batch.
+        pooling: ``"mean_max"`` puts both side by side.
+
+    Returns:
+        (B, L, D), or (B, L, 2D) with ``"mean_max"``; zero where there is no word.
+    """
+    frames = segments.frames(values)  # (F, D)
+    kinds = ("mean", "max") if pooling == "mean_max" else (pooling,)
+    pooled = [torch.segment_reduce(frames, kind, lengths=segments.length) for kind in kinds]
+    return segments.spread(torch.cat(pooled, dim=1))

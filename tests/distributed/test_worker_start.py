@@ -1,0 +1,52 @@
+"""What every worker process does first."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from serplatform import plugins
+from serplatform.distributed.tune.task_codec import encode_config, failure_result, start_trial
+from serplatform.distributed.worker_start import start_worker
+from serplatform.ensemble.base import COMBINERS
+from serplatform.errors import BadInputError
+from serplatform.registry import temporary
+from serplatform.training.trial import TrialTask
+
+PLUGIN = """
+from serplatform.ensemble.base import COMBINERS
+from serplatform.ensemble.mean import Mean
+
+@COMBINERS.register("of_a_user")
+class OfAUser(Mean):
+    name = "of_a_user"
+"""
+
+TASK = TrialTask(number=0, architecture="no_such", values={}, run="run", dataset="data", seed=0)
+
+
+def test_a_worker_imports_the_plugins_that_its_task_carries(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(PLUGIN, encoding="utf-8")
+    with temporary():
+        plugins.load([str(file)])
+        carried = plugins.packed(plugins.records(named=True))
+    file.unlink()
+    assert "of_a_user" not in COMBINERS.names()
+    with temporary():
+        with pytest.raises(BadInputError, match="Unknown architecture 'no_such'"):
+            start_trial(encode_config(TASK, threads=1, plugins=carried)["task"])
+        assert "of_a_user" in COMBINERS.names()
+        start_worker(carried)  # once more costs nothing
+
+
+def test_a_module_that_is_not_on_the_node_is_named_and_stops_the_search() -> None:
+    text = json.dumps({"name": "not_installed", "sha256": "0" * 64, "source": None})
+    said = r"plugin not_installed: this module cannot be imported on .*; install it there"
+    with pytest.raises(plugins.PluginError, match=said) as found:
+        start_worker([text])
+    result = failure_result(found.value)
+    assert result is not None
+    assert "not_installed" in result["stop"]
