@@ -2,7 +2,7 @@
 
 ``tabulate`` trains a whole grid once (see ``search_table``); ``replay`` then drives the platform's
 own ``search.study.Studies`` (sampler, pruner, the paper's configuration first, rungs over folds)
-with looked-up values, two trials at a time, each epoch as ``distributed.tuner`` reports it. Between
+with looked-up values, two trials at a time, each epoch as ``distributed.tune`` reports it. Between
 the grid's points the curves are interpolated, so that no two trials tie as repeats would.
 
 For each seed, random search without pruning trains 60 trials; counted is what the others spend,

@@ -205,6 +205,7 @@ class Watcher:
 
 def make_parts(folder: Path, options: argparse.Namespace) -> tuple[Any, Any, Any, Account]:
     """A run, its studies and plan, and the account that is kept of them."""
+    from serplatform.distributed.search import SearchLimits
     from serplatform.distributed.tune.placement import SearchPlan
     from serplatform.distributed.tune.tracker import TrialTracker
     from serplatform.run_directory import RunDirectory
@@ -230,9 +231,8 @@ def make_parts(folder: Path, options: argparse.Namespace) -> tuple[Any, Any, Any
         num_folds=1,
         seed=0,
     )
-    plan = SearchPlan(
-        dataset="none", seed=0, budget=options.trials, time_left=None, concurrent=options.slots
-    )
+    limits = SearchLimits(trials=options.trials, seconds=None, begun=0.0, concurrent=options.slots)
+    plan = SearchPlan(dataset="none", seed=0, objective="uar", limits=limits)
     return run, studies, plan, account
 
 

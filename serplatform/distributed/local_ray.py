@@ -100,11 +100,7 @@ def start(num_cpus: int | None) -> None:
 
 
 def _check_threads() -> None:
-    """See that Ray can have its threads: without them its C++ aborts a process, also ours.
-
-    Raises:
-        SerplatformError: a limit on processes or on memory is in the way.
-    """
+    """See that Ray can have its threads: without them its C++ aborts a process, also ours."""
     release = threading.Event()
     threads: list[threading.Thread] = []
     try:
@@ -126,11 +122,7 @@ def _check_threads() -> None:
 
 def _own_address() -> str | None:
     """Address by which Ray's processes reach each other: Ray's own choice (None), which a tunnel
-    or a firewall may keep from us, or the loopback.
-
-    Raises:
-        SerplatformError: this machine does not reach itself; Ray would end this process at that.
-    """
+    or a firewall may keep from us, or the loopback; where that fails too, Ray would end us."""
     from ray.util import get_node_ip_address
 
     faults: list[str] = []
@@ -212,14 +204,8 @@ def _added_to_environment(values: Mapping[str, str]) -> Iterator[None]:
 
 
 def _directory(attempt: int) -> Path:
-    """A new private directory for Ray's sockets and logs: writable, with room, and short.
-
-    Args:
-        attempt: another place is taken at another try, where there is one.
-
-    Raises:
-        SerplatformError: there is none.
-    """
+    """A new private directory for Ray's sockets and logs: writable, with space, and short; another
+    one at another attempt, where there is one."""
     made: list[Path] = []
     faults: dict[str, str] = {}
     for base in _bases():
@@ -329,12 +315,7 @@ def load() -> str:
 
 @contextlib.contextmanager
 def said_when_slow(what: str, after: float = 2.0) -> Iterator[None]:
-    """Say on stderr what is waited for, after two seconds and then less and less often.
-
-    Args:
-        what: e.g. ``Starting Ray``.
-        after: seconds until the first line.
-    """
+    """Say on stderr what is waited for, after so many seconds and then less and less often."""
     done = threading.Event()
     begun = time.monotonic()
 

@@ -375,16 +375,8 @@ def _existing(
 ) -> DatasetDescription | None:
     """The description of a whole dataset of this request; None when one is to be made.
 
-    Args:
-        where: it would lie.
-        read: gives the description of what lies there, None where there is none.
-        request: what is asked for.
-        specs: of its features.
-        overwrite: anything else may be replaced.
-
     Raises:
-        BadInputError: another dataset lies there.
-        RemoteError: the storage cannot be read.
+        BadInputError: another dataset lies there, and may not be overwritten.
     """
     try:
         meta = read()
@@ -441,10 +433,7 @@ def _remove_dataset(out: Path, partial: Path) -> None:
 
 @contextlib.contextmanager
 def _partial_folder(out: Path) -> Iterator[Path]:
-    """The folder of unfinished work, locked against a second process.
-
-    Where nothing could be begun, nothing is left of it.
-    """
+    """The folder of unfinished work, locked; nothing is left of it where nothing could be begun."""
     partial, is_new = out / UNFINISHED, not out.exists()
     try:
         partial.mkdir(parents=True, exist_ok=True)

@@ -41,8 +41,9 @@ class SearchLimits:
         workers: processes that train one trial together.
         gpus_per_trial: of each worker; None: 1 where there are GPUs.
         concurrent: trials at a time; None: as many as fit.
-        retries: of a trial that raised.
-        trial_timeout: seconds an epoch may take; see ``placement.SearchPlan``.
+        retries: times a trial that raised is tried again from its last saved epoch.
+        trial_timeout: seconds an epoch may take before its process is taken to hang; 0: any;
+            None: by the slowest epoch so far, see ``hang_watchdog.HangWatchdog``.
         address: of a running Ray cluster; None: this machine.
         num_cpus: of a local Ray; None: all cores.
     """
@@ -113,7 +114,7 @@ def _prepare(
     """
     no_time = limits.seconds is not None and limits.seconds <= 0
     if roster is not None:
-        return roster, _resources(run, limits) if roster.num_left and not no_time else {}
+        return roster, _resources(limits) if roster.num_left and not no_time else {}
     description = run.description
     records = run.directory.records()
     studies = Studies(
@@ -135,40 +136,23 @@ def _prepare(
             "each needs at least one"
         )
     enough = limits.trials is not None and len(records) >= limits.trials
-    return studies, {} if enough or no_time else _resources(run, limits)
+    return studies, {} if enough or no_time else _resources(limits)
 
 
-def _resources(run: OpenRun, limits: SearchLimits) -> dict[str, float]:
+def _resources(limits: SearchLimits) -> dict[str, float]:
     """Those of the cluster, on which a whole trial fits."""
     if limits.address is None and "RAY_ADDRESS" not in os.environ:
         # at most this much: an error in --workers need not wait for Ray to start
         most = {"CPU": float(limits.num_cpus or os.cpu_count() or 1), "GPU": 1e6}
-        plan_placement(most, _plan(run, limits, None))
+        plan_placement(most, limits)
     connect(limits.address, limits.num_cpus)
     import ray
 
     resources: dict[str, float] = dict(ray.cluster_resources())
     if limits.address is not None:
         resources = largest_resources(resources)
-    plan_placement(resources, _plan(run, limits, None), node_sizes())
+    plan_placement(resources, limits, node_sizes())
     return resources
-
-
-def _plan(run: OpenRun, limits: SearchLimits, time_left: float | None) -> SearchPlan:
-    objective = run.description["objective"][0]
-    return SearchPlan(
-        dataset=run.description["dataset"]["path"],
-        seed=run.description["seed"],
-        budget=limits.trials,
-        time_left=time_left,
-        workers=limits.workers,
-        gpus_per_trial=limits.gpus_per_trial,
-        concurrent=limits.concurrent,
-        retries=limits.retries,
-        trial_timeout=limits.trial_timeout,
-        objective=objective if objective in DEV_METRICS else "uar",
-        plugins=plugins.packed(run.description.get("plugins", [])),
-    )
 
 
 def _search(
@@ -192,7 +176,14 @@ def _search(
     time_left = None
     if limits.seconds is not None:
         time_left = max(1.0, limits.seconds - (started - limits.begun))
-    plan = _plan(run, limits, time_left)
+    plan = SearchPlan(
+        dataset=description["dataset"]["path"],
+        seed=description["seed"],
+        objective=objective if objective in DEV_METRICS else "uar",
+        limits=limits,
+        time_left=time_left,
+        plugins=plugins.packed(description.get("plugins", [])),
+    )
 
     def leave(status: str) -> None:
         seconds = spent_before + time.monotonic() - started

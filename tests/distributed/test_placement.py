@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 from serplatform.distributed.cluster import TO_COME
-from serplatform.distributed.tune.placement import SearchPlan, plan_placement
+from serplatform.distributed.search import SearchLimits
+from serplatform.distributed.tune.placement import plan_placement
 from serplatform.errors import BadInputError
 
 
-def plan(**options: Any) -> SearchPlan:
-    return SearchPlan(dataset="data", seed=0, budget=None, time_left=None, **options)
+def limits(**options: Any) -> SearchLimits:
+    return SearchLimits(**{"trials": None, "seconds": None, "begun": 0.0, **options})
 
 
 @pytest.mark.parametrize(
@@ -32,7 +33,7 @@ def plan(**options: Any) -> SearchPlan:
 def test_trials_fill_the_cluster_and_no_more(
     resources: dict[str, float], options: dict[str, Any], expected: tuple[int, int, float]
 ) -> None:
-    placement = plan_placement(resources, plan(**options))
+    placement = plan_placement(resources, limits(**options))
     assert (placement.concurrent, placement.threads, placement.gpus) == expected
 
 
@@ -50,12 +51,11 @@ def test_what_cannot_fit_is_refused(
     resources: dict[str, float], options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(BadInputError, match=message):
-        plan_placement(resources, plan(**options))
+        plan_placement(resources, limits(**options))
 
 
 def test_no_more_trials_run_at_a_time_than_are_asked_for() -> None:
-    asked = SearchPlan(dataset="data", seed=0, budget=1, time_left=None)
-    placement = plan_placement({"CPU": 2.0}, asked)
+    placement = plan_placement({"CPU": 2.0}, limits(trials=1))
     assert (placement.concurrent, placement.threads) == (1, 2)
 
 
@@ -77,17 +77,17 @@ def test_what_fits_the_sum_but_no_node_is_refused(
     options: dict[str, Any],
     message: str,
 ) -> None:
-    plan_placement(resources, plan(**options))
+    plan_placement(resources, limits(**options))
     with pytest.raises(BadInputError, match=message):
-        plan_placement(resources, plan(**options), nodes)
+        plan_placement(resources, limits(**options), nodes)
 
 
 @pytest.mark.parametrize("options", [{}, {"workers": 2}, {"gpus_per_trial": 0.25}])
 def test_what_fits_the_nodes_is_planned_as_before(options: dict[str, Any]) -> None:
-    assert plan_placement(SUM, plan(**options), NODES) == plan_placement(SUM, plan(**options))
+    assert plan_placement(SUM, limits(**options), NODES) == plan_placement(SUM, limits(**options))
 
 
 def test_a_cluster_that_may_grow_is_not_planned_as_one_node() -> None:
     grown = {"CPU": 64.0, "GPU": 8.0, "node:10.0.0.1": 1.0, TO_COME: 1.0}
-    placement = plan_placement(grown, plan(concurrent=2))
+    placement = plan_placement(grown, limits(concurrent=2))
     assert (placement.concurrent, placement.threads) == (2, 1)

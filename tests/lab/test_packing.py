@@ -22,15 +22,16 @@ PLAN = """
 import json, sys, ray
 from ray.util.placement_group import placement_group
 from serplatform.distributed.cluster import connect, largest_resources, node_sizes
-from serplatform.distributed.tune.placement import SearchPlan, plan_placement
+from serplatform.distributed.search import SearchLimits
+from serplatform.distributed.tune.placement import plan_placement
 from serplatform.errors import BadInputError
 
 connect("auto")
 resources = largest_resources(dict(ray.cluster_resources()))
 found = {}
 for gpus in (0.25, 0.5, 1.0):
-    plan = SearchPlan(dataset="d", seed=0, budget=None, time_left=None, gpus_per_trial=gpus)
-    placement = plan_placement(resources, plan, node_sizes())
+    limits = SearchLimits(trials=None, seconds=None, begun=0.0, gpus_per_trial=gpus)
+    placement = plan_placement(resources, limits, node_sizes())
     bundle = {"CPU": float(placement.threads), "GPU": placement.gpus}
     groups = [placement_group([bundle]) for _ in range(placement.concurrent + 1)]
     ready, waiting = ray.wait([g.ready() for g in groups], num_returns=len(groups), timeout=20)
@@ -40,7 +41,7 @@ for gpus in (0.25, 0.5, 1.0):
 try:
     plan_placement(
         resources,
-        SearchPlan(dataset="d", seed=0, budget=None, time_left=None, gpus_per_trial=2.0),
+        SearchLimits(trials=None, seconds=None, begun=0.0, gpus_per_trial=2.0),
         node_sizes(),
     )
 except BadInputError as error:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from serplatform.errors import BadInputError
+
+if TYPE_CHECKING:
+    from serplatform.distributed.search import SearchLimits
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -16,28 +20,17 @@ class SearchPlan:
     Attributes:
         dataset: the prepared dataset's directory.
         seed: of the run.
-        budget: trials over the life of the run; None for as many as time allows.
-        time_left: seconds, or None.
-        workers: processes that train one trial together.
-        gpus_per_trial: GPUs of one worker, may be a fraction; None: 1 where there are GPUs.
-        concurrent: trials at a time; None: as many as fit.
-        retries: times a trial that raised is tried again from its last saved epoch.
         objective: dev metric reported while training.
-        trial_timeout: seconds an epoch may take before its process is taken to hang; 0: any;
-            None: by the slowest epoch so far, see ``hang_watchdog.HangWatchdog``.
-        plugins: modules that each worker imports first, see ``worker_start.start_worker``.
+        limits: how far to go and on how much.
+        time_left: seconds, or None.
+        plugins: that each worker loads first, see ``worker_start.start_worker``.
     """
 
     dataset: str
     seed: int
-    budget: int | None
-    time_left: float | None
-    workers: int = 1
-    gpus_per_trial: float | None = None
-    concurrent: int | None = None
-    retries: int = 1
-    objective: str = "uar"
-    trial_timeout: float | None = None
+    objective: str
+    limits: SearchLimits
+    time_left: float | None = None
     plugins: tuple[str, ...] = ()
 
 
@@ -60,31 +53,31 @@ class Placement:
 
 def plan_placement(
     resources: Mapping[str, float],
-    plan: SearchPlan,
+    limits: SearchLimits,
     nodes: Sequence[Mapping[str, float]] = (),
 ) -> Placement:
     """Check before anything starts that a whole trial fits the cluster.
 
     Args:
         resources: the cluster's total resources, as Ray counts them.
-        plan: what is asked for.
+        limits: what is asked for.
         nodes: resources of each node; without them only the sums are looked at.
 
     Raises:
         BadInputError: a trial does not fit; it would wait for ever.
     """
     total_gpus = resources.get("GPU", 0.0)
-    gpus = plan.gpus_per_trial
+    gpus = limits.gpus_per_trial
     if gpus is None:
         gpus = 1.0 if total_gpus >= 1 else 0.0
     if gpus > 1 and gpus != int(gpus):
         raise BadInputError(f"--gpus-per-trial {gpus}: above 1 it must be a whole number")
-    if plan.workers > 1 and 0 < gpus < 1:
+    if limits.workers > 1 and 0 < gpus < 1:
         raise BadInputError(
-            f"--gpus-per-trial {gpus} with --workers {plan.workers}: two workers of one trial "
+            f"--gpus-per-trial {gpus} with --workers {limits.workers}: two workers of one trial "
             "cannot share a GPU (NCCL refuses it); give 1, or --workers 1"
         )
-    needed = {"CPU": float(plan.workers), "GPU": plan.workers * gpus}
+    needed = {"CPU": float(limits.workers), "GPU": limits.workers * gpus}
     lacking = [
         f"{needed[name]:g} {name} of {resources.get(name, 0.0):g}"
         for name in needed
@@ -92,27 +85,27 @@ def plan_placement(
     ]
     if lacking:
         raise BadInputError(
-            f"one trial of {plan.workers} worker(s) needs more than the cluster has "
+            f"one trial of {limits.workers} worker(s) needs more than the cluster has "
             f"({'; '.join(lacking)}): it would wait for ever. Lower --workers or "
             "--gpus-per-trial, or add nodes"
         )
     places = sum(_places(node, gpus) for node in nodes)
-    if nodes and places < plan.workers:
+    if nodes and places < limits.workers:
         largest = max(node.get("GPU", 0.0) for node in nodes)
         raise BadInputError(
-            f"one trial of {plan.workers} worker(s), each with 1 CPU and {gpus:g} GPU on one node, "
-            f"finds room for {places} only on {len(nodes)} node(s), the largest of which has "
+            f"one trial of {limits.workers} worker(s), each with 1 CPU and {gpus:g} GPU on one node"
+            f", finds room for {places} only on {len(nodes)} node(s), the largest of which has "
             f"{largest:g} GPU: it would wait for ever. Lower --workers or --gpus-per-trial, or add "
             "nodes"
         )
-    fits = _places(resources, gpus) // plan.workers
-    limits = (fits, plan.concurrent or fits, fits if plan.budget is None else plan.budget)
-    concurrent = max(1, min(limits))
+    fits = _places(resources, gpus) // limits.workers
+    most = (fits, limits.concurrent or fits, fits if limits.trials is None else limits.trials)
+    concurrent = max(1, min(most))
     threads = 1
     if sum(name.startswith("node:") and "__" not in name for name in resources) <= 1:
         # one machine: each node has one resource `node:<address>`
-        threads = max(1, int(resources.get("CPU", 0.0) // (concurrent * plan.workers)))
-    return Placement(concurrent=concurrent, threads=threads, gpus=gpus, workers=plan.workers)
+        threads = max(1, int(resources.get("CPU", 0.0) // (concurrent * limits.workers)))
+    return Placement(concurrent=concurrent, threads=threads, gpus=gpus, workers=limits.workers)
 
 
 def _places(resources: Mapping[str, float], gpus: float) -> int:

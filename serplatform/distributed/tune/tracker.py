@@ -154,7 +154,7 @@ class TrialTracker:
         """Configuration of the next trial under Tune's id, or None when there is no more."""
         with self._stopping_at_storage_errors():
             while self.stop_reason is None:
-                budget = self.plan.budget
+                budget = self.plan.limits.trials
                 spent = budget is not None and self._studies.num_asked >= budget
                 if spent and self._studies.num_in_flight == 0:
                     self.exhausted = True
@@ -178,7 +178,7 @@ class TrialTracker:
             config |= {
                 "workers": placement.workers,
                 "gpus_per_worker": placement.gpus,
-                "retries": self.plan.retries,
+                "retries": self.plan.limits.retries,
                 "scratch": str(self.run.scratch.resolve()),
                 "groups": str(self._groups(suggestion.number)),
             }
@@ -253,7 +253,7 @@ class TrialTracker:
         trial = self._tracked[trial_id]
         trial.kill_reason = reason
         trial.kills += 1
-        if self.placement.workers > 1 and trial.kills <= self.plan.retries:
+        if self.placement.workers > 1 and trial.kills <= self.plan.limits.retries:
             # Ray Train tries again by itself, and tells nobody
             self._observer.trial_retried(trial.suggestion, reason)
 

@@ -63,7 +63,7 @@ def run_trials(
     import ray
     from ray.tune import TuneError
 
-    tracker = TrialTracker(run, studies, plan, plan_placement(resources, plan), observer)
+    tracker = TrialTracker(run, studies, plan, plan_placement(resources, plan.limits), observer)
     run.scratch.mkdir(parents=True, exist_ok=True)
     head_watch = HeadWatch(
         ray.get_runtime_context().gcs_address,
@@ -120,7 +120,8 @@ def _tuner(tracker: TrialTracker, errors: Mapping[str, BaseException | None]) ->
 
     from serplatform.distributed.tune import adapters
 
-    plan, placement = tracker.plan, tracker.placement
+    limits, placement = tracker.plan.limits, tracker.placement
+    watchdog = HangWatchdog(limits.trial_timeout)
     alone = placement.workers == 1
     return tune.Tuner(
         _trainable(placement),
@@ -140,9 +141,9 @@ def _tuner(tracker: TrialTracker, errors: Mapping[str, BaseException | None]) ->
             stop=adapters.SearchStopper(tracker),
             storage_path=str(tracker.run.scratch.resolve()),
             verbose=0,
-            callbacks=[adapters.TrialCallbacks(tracker, errors, HangWatchdog(plan.trial_timeout))],
+            callbacks=[adapters.TrialCallbacks(tracker, errors, watchdog)],
             # a worker group is tried again by Ray Train
-            failure_config=tune.FailureConfig(max_failures=plan.retries if alone else 0),
+            failure_config=tune.FailureConfig(max_failures=limits.retries if alone else 0),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False if alone else None),
         ),
     )
