@@ -83,18 +83,18 @@ class PlainVrnn(nn.Module):
             valid = (t < lengths).float()
             encoder = self.encoder(observed, encoder)
             hidden = nn.functional.dropout(encoder[0], c.encoder_dropout)
-            mean, log_deviation = self.code(hidden).chunk(2, dim=1)
-            latent = mean + torch.randn_like(mean) * log_deviation.exp()
-            divergence = 0.5 * (mean**2 + (2 * log_deviation).exp() - 1) - log_deviation
+            mean, log_std = self.code(hidden).chunk(2, dim=1)
+            latent = mean + torch.randn_like(mean) * log_std.exp()
+            divergence = 0.5 * (mean**2 + (2 * log_std).exp() - 1) - log_std
             losses = losses + c.beta * valid * divergence.sum(dim=1)
             generator = self.generator(latent, generator)
             hidden = nn.functional.dropout(generator[0], c.generator_dropout)
-            predicted, log_deviation = self.next_window(hidden).chunk(2, dim=1)
+            predicted, log_std = self.next_window(hidden).chunk(2, dim=1)
             decoder = self.decoder(latent, decoder)
             last = torch.where((t == lengths - 1).unsqueeze(1), decoder[0], last)
             if t + 1 < windows.shape[1]:
                 following = windows[:, t + 1]
-                error = log_deviation + 0.5 * ((following - predicted) / log_deviation.exp()) ** 2
+                error = log_std + 0.5 * ((following - predicted) / log_std.exp()) ** 2
                 valid = (t + 1 < lengths).float()
                 losses = losses + c.lambda_1 * valid * (error + 0.919).sum(dim=1)
                 saliency = (following - predicted).abs()

@@ -52,10 +52,7 @@ class AttnFusionConfig(WordVectorsConfig):
 @architecture(
     "attn_fusion",
     AttnFusionConfig,
-    reference=(
-        "Xu et al., 'Learning Alignment for Multimodal Emotion Recognition from Speech', "
-        "Interspeech 2019; Li, Ding, Wu and Liu, 2020, Table 1 (AttnFusion)"
-    ),
+    reference="Xu et al., Interspeech 2019; Li et al., 2020 (FG-CME), Table 1 (AttnFusion)",
     training={"learning_rate": 5e-4},
     data={"feature": "log_mel_40"},
     inputs=frozenset({"audio", "text"}),
@@ -223,13 +220,7 @@ class MultiHeadAlignment(nn.Module):
     def forward(
         self, words: Tensor, frames: Tensor, valid_words: Tensor, valid_frames: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Align one padded batch.
-
-        Args:
-            words: S, (B, L, word_dim).
-            frames: H, (B, T, frame_dim), finite.
-            valid_words: (B, L), bool.
-            valid_frames: (B, T), bool, at least one true a row.
+        """Align one padded batch; see :meth:`TanhAlignment.forward`.
 
         Returns:
             (B, L, word_dim) frames of each word, zero on padding; (B, L, T) mean weights of the

@@ -35,10 +35,7 @@ class BlstmattConfig:
 @architecture(
     "blstmatt",
     BlstmattConfig,
-    reference=(
-        "Jalal, Milner and Hain, 'Empirical Interpretation of Speech Emotion Perception with "
-        "Attention Based Model for Speech Emotion Recognition', Interspeech 2020, section 3.1"
-    ),
+    reference="Jalal, Milner and Hain, Interspeech 2020, section 3.1",
     training={
         "learning_rate": 1e-4,
         "scheduler": "plateau",

@@ -51,10 +51,7 @@ class CanConfig(WordVectorsConfig):
 @architecture(
     "can",
     CanConfig,
-    reference=(
-        "Lee, Yoon and Jung, 'Multimodal Speech Emotion Recognition using Cross Attention "
-        "with Aligned Audio and Text', Interspeech 2020, Eqs. (1)-(15)"
-    ),
+    reference="Lee, Yoon and Jung, Interspeech 2020, Eqs. (1)-(15)",
     training={"learning_rate": 1e-3, "batch_size": 64, "gradient_clip": 1.0, "patience": 10},
     data={"feature": "mfcc_40", "word_silence": "divide", "word_overlap": 0.1},
     inputs=frozenset({"audio", "text", "words"}),
@@ -266,7 +263,7 @@ class WordSegmentEncoder(nn.Module):
     Lee, Yoon and Jung, Interspeech 2020 (CAN), section 3.2.2 and Figure 1: the bottom LSTM of
     the audio encoder, whose weights all words share, and its average pooling. The paper pads
     all words to the longest. Here words are sorted into a few groups of like length, each
-    padded to its own longest, so that one long word does not make all others dear: less than
+    padded to its own longest, so that one long word does not make all others expensive: less than
     half of the padded frames is padding, whatever the lengths. The result is the same, as
     padding is in neither the LSTM's states nor the mean. W are the words of the whole batch.
 

@@ -51,10 +51,7 @@ class CnnBlstmAspConfig:
 @architecture(
     "cnn_blstm_asp",
     CnnBlstmAspConfig,
-    reference=(
-        "Convolutions after Satt et al., Interspeech 2017, attentive statistics pooling of "
-        "Okabe et al., Interspeech 2018"
-    ),
+    reference="after Satt et al., Interspeech 2017, and Okabe et al., Interspeech 2018",
     training={
         "optimizer": "adamw",
         "learning_rate": 2e-3,

@@ -43,10 +43,7 @@ class CnnLstmConfig:
 @architecture(
     "cnn_lstm",
     CnnLstmConfig,
-    reference=(
-        "Li, Ding, Wu and Liu, 'Learning Fine-Grained Cross Modality Excitement for Speech "
-        "Emotion Recognition', 2020, Table 1 (CNN+LSTM), after Satt et al., Interspeech 2017"
-    ),
+    reference="Li et al., 2020 (FG-CME), Table 1 (CNN+LSTM); Satt et al., Interspeech 2017",
     training={"learning_rate": 5e-4},
     data={"feature": "log_mel_40"},
     small={"channels_1": 12, "channels_2": 14, "channels_3": 16, "hidden_dim": 16},

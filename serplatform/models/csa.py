@@ -49,11 +49,7 @@ class CsaConfig:
 @architecture(
     "csa",
     CsaConfig,
-    reference=(
-        "Jalal, Milner and Hain, 'Empirical Interpretation of Speech Emotion Perception with "
-        "Attention Based Model for Speech Emotion Recognition', Interspeech 2020, "
-        "section 3.2, Eqs. (1)-(5)"
-    ),
+    reference="Jalal, Milner and Hain, Interspeech 2020, section 3.2, Eqs. (1)-(5)",
     training={
         "learning_rate": 1e-4,
         "scheduler": "plateau",

@@ -51,7 +51,7 @@ class FgcmeConfig(WordVectorsConfig):
         "mean_max", "how a word's frames become its acoustic vector; not with ctc"
     )
     ctc_weight: float = setting(1.0, "weight of the ctc alignment's loss", low=0.0, high=100.0)
-    max_words: int = setting(128, "positions of words that ctc tells apart", low=1, high=1024)
+    max_words: int = setting(128, "positions of words that ctc distinguishes", low=1, high=1024)
     text_dim: int = setting(256, "values that a word vector is projected to", low=1)
     excite: Literal["both", "audio", "text", "none"] = setting(
         "both",
@@ -72,10 +72,7 @@ class FgcmeConfig(WordVectorsConfig):
 @architecture(
     "fgcme",
     FgcmeConfig,
-    reference=(
-        "Li, Ding, Wu and Liu, 'Learning Fine-Grained Cross Modality Excitement for Speech "
-        "Emotion Recognition', 2020, section 3"
-    ),
+    reference="Li, Ding, Wu and Liu, 2020 (FG-CME), section 3",
     training={"learning_rate": 5e-4},
     data={"feature": "log_mel_40"},
     inputs=frozenset({"audio", "text", "words"}),
@@ -233,7 +230,7 @@ class CrossExcitement(nn.Module):
 
     Both gates see the other modality's values before its own gate. As in the equations, the
     projections have no bias. The paper's W^s is also the projection of word vectors in section
-    3.1.2; its shape tells that these are two matrices.
+    3.1.2; its shape says that these are two matrices.
 
     Args:
         audio_dim: A.

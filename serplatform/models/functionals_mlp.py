@@ -47,10 +47,7 @@ class FunctionalsMlpConfig:
 @architecture(
     "functionals_mlp",
     FunctionalsMlpConfig,
-    reference=(
-        "Functionals of frames as in Schuller et al., Interspeech 2016 (ComParE), and Eyben "
-        "et al., 2016 (GeMAPS)"
-    ),
+    reference="functionals as in ComParE, Interspeech 2016, and GeMAPS, 2016",
     training={
         "optimizer": "adamw",
         "weight_decay": 1e-2,
@@ -145,14 +142,11 @@ def percentiles(frames: Tensor, lengths: Tensor, valid: Tensor) -> Tensor:
     return torch.cat(result, dim=1)
 
 
-def differences(frames: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-    """(B, T, D) first differences, zero at the first frame, and where they exist.
-
-    An utterance of one frame has one difference, zero.
-    """
+def differences(frames: Tensor, valid: Tensor) -> Tensor:
+    """(B, T, D) first differences, zero at the first frame."""
     steps = torch.zeros_like(frames)
     steps[:, 1:] = (frames[:, 1:] - frames[:, :-1]) * valid[:, 1:].unsqueeze(2)
-    return steps, valid
+    return steps
 
 
 def functionals(
@@ -179,8 +173,7 @@ def functionals(
     """
     result = [_of(frames, lengths, valid, kind)]
     if deltas:
-        steps, exist = differences(frames, valid)
-        result.append(_of(steps, lengths, exist, kind))
+        result.append(_of(differences(frames, valid), lengths, valid, kind))
     return torch.cat(result, dim=1)
 
 

@@ -35,10 +35,7 @@ class MhaConfig(BlstmConfig, WordVectorsConfig):
 @architecture(
     "mha",
     MhaConfig,
-    reference=(
-        "Yoon, Byun, Dey and Jung, 'Speech Emotion Recognition Using Multi-hop Attention "
-        "Mechanism', ICASSP 2019 (MHA-2); Li, Ding, Wu and Liu, 2020, Table 1 (MHA)"
-    ),
+    reference="Yoon et al., ICASSP 2019 (MHA-2); Li et al., 2020 (FG-CME), Table 1 (MHA)",
     training={"learning_rate": 5e-4},
     data={"feature": "log_mel_40"},
     inputs=frozenset({"audio", "text"}),

@@ -63,10 +63,7 @@ def initial_gamma(
 @architecture(
     "moma",
     MomaConfig,
-    reference=(
-        "Jalal, Milner, Hain and Moore, 'Removing Bias with Residual Mixture of Multi-View "
-        "Attention for Speech Emotion Recognition', Interspeech 2020, Eqs. (1)-(9)"
-    ),
+    reference="Jalal, Milner, Hain and Moore, Interspeech 2020, Eqs. (1)-(9)",
     training={
         "learning_rate": 1e-4,
         "scheduler": "plateau",

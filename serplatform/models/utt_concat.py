@@ -35,10 +35,7 @@ class UttConcatConfig(BlstmConfig, WordVectorsConfig):
 @architecture(
     "utt_concat",
     UttConcatConfig,
-    reference=(
-        "Li, Ding, Wu and Liu, 'Learning Fine-Grained Cross Modality Excitement for Speech "
-        "Emotion Recognition', 2020, Table 1 (UttConcat), after Yoon, Byun and Jung, SLT 2018"
-    ),
+    reference="Li et al., 2020 (FG-CME), Table 1 (UttConcat); Yoon et al., SLT 2018",
     training={"learning_rate": 5e-4},
     data={"feature": "log_mel_40"},
     inputs=frozenset({"audio", "text"}),

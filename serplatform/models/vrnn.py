@@ -19,7 +19,7 @@ from serplatform.models import Batch, Criterion, ModelOutput, SerModel, architec
 from serplatform.models.kernels import fast_kernels_enabled
 from serplatform.models.kernels.lstm import lstm
 from serplatform.models.kernels.predictive_recurrence import (
-    LOG_DEVIATION_BOUND,
+    LOG_STD_BOUND,
     Recurrence,
     Weights,
     fused,
@@ -59,11 +59,7 @@ class VrnnConfig:
 @architecture(
     "vrnn",
     VrnnConfig,
-    reference=(
-        "Baruah and Banerjee, 'Speech Emotion Recognition via Generation using an "
-        "Attention-based Variational Recurrent Neural Network', Interspeech 2022, "
-        "Eqs. (2)-(5), Algorithms 1 and 2"
-    ),
+    reference="Baruah and Banerjee, Interspeech 2022, Eqs. (2)-(5), Algorithms 1 and 2",
     # the paper does not say for how long it trains; an epoch of RAVDESS is five batches
     training={
         "optimizer": "rmsprop",
@@ -185,10 +181,8 @@ class Vrnn(SerModel):
         if self.training:
             noise = windows.new_empty(num_windows, num_utterances, self.generator.input_size)
             noise.normal_()
-        encoder_mask = self._mask(self.encoder_dropout, (num_windows, self.encoder), windows)
-        generator_mask = self._mask(
-            self.generator_dropout, (num_windows - 1, self.generator), windows
-        )
+        encoder_mask = self._mask(self.encoder_dropout, self.encoder, windows)
+        generator_mask = self._mask(self.generator_dropout, self.generator, windows[1:])
         if not self.attention:
             return self._observe_all(windows, noise, encoder_mask, generator_mask)
         weights = Weights(
@@ -202,12 +196,11 @@ class Vrnn(SerModel):
         run = fused if by_hand else step_by_step
         return run(windows, weights, noise, encoder_mask, generator_mask)
 
-    def _mask(self, dropout: float, of: tuple[int, nn.LSTM], like: Tensor) -> Tensor | None:
-        """(steps, B, units) factors of dropout, 0 or 1 / (1 − p); None where nothing drops."""
+    def _mask(self, dropout: float, layer: nn.LSTM, windows: Tensor) -> Tensor | None:
+        """(T, B, units) factors of dropout, 0 or 1 / (1 − p); None where nothing drops."""
         if not self.training or not dropout:
             return None
-        steps, layer = of
-        return dropout_factors((steps, like.shape[1], layer.hidden_size), dropout, like)
+        return dropout_factors((*windows.shape[:2], layer.hidden_size), dropout, windows)
 
     def _observe_all(
         self,
@@ -220,9 +213,9 @@ class Vrnn(SerModel):
         hidden, _ = self.encoder(windows)
         if encoder_mask is not None:
             hidden = hidden * encoder_mask
-        mean, log_deviation = self.code(hidden).chunk(2, dim=2)
-        log_deviation = log_deviation.clamp(-LOG_DEVIATION_BOUND, LOG_DEVIATION_BOUND)
-        latent = mean if noise is None else mean + noise * log_deviation.exp()
+        mean, log_std = self.code(hidden).chunk(2, dim=2)
+        log_std = log_std.clamp(-LOG_STD_BOUND, LOG_STD_BOUND)
+        latent = mean if noise is None else mean + noise * log_std.exp()
         hidden = latent.new_zeros(0, latent.shape[1], self.generator.hidden_size)
         if len(latent) > 1:
             hidden, _ = self.generator(latent[:-1])
@@ -233,23 +226,21 @@ class Vrnn(SerModel):
             hidden, self.next_window.weight[:dim], self.next_window.bias[:dim]
         )
         sampled = torch.ones_like(windows[1:])
-        return Recurrence(mean, log_deviation, latent, hidden, predicted, sampled)
+        return Recurrence(mean, log_std, latent, hidden, predicted, sampled)
 
     def _generation_error(self, windows: Tensor, recurrence: Recurrence, valid: Tensor) -> Tensor:
         """−Σ log N(X; X̂, s²) over elements and windows after the first: (B,)."""
         dim = windows.shape[2]
-        log_deviation = nn.functional.linear(
+        log_std = nn.functional.linear(
             recurrence.generator, self.next_window.weight[dim:], self.next_window.bias[dim:]
-        ).clamp(-LOG_DEVIATION_BOUND, LOG_DEVIATION_BOUND)  # log s, (T-1, B, D)
-        error = (windows[1:] - recurrence.predicted) * torch.exp(-log_deviation)
-        terms = log_deviation + 0.5 * error.square() + 0.5 * math.log(2 * math.pi)
+        ).clamp(-LOG_STD_BOUND, LOG_STD_BOUND)  # log s, (T-1, B, D)
+        error = (windows[1:] - recurrence.predicted) * torch.exp(-log_std)
+        terms = log_std + 0.5 * error.square() + 0.5 * math.log(2 * math.pi)
         return (terms.sum(dim=2) * valid[1:]).sum(dim=0)
 
     def _report(self, output: ModelOutput, sampled: Tensor, valid: Tensor) -> None:
         """Attention and statistics of (T-1, B, D) samplings and (T, B) valid windows."""
-        elements = torch.cat([torch.ones_like(sampled[:1]), sampled]) if len(sampled) else None
-        if elements is None:
-            elements = sampled.new_ones(1, *sampled.shape[1:])
+        elements = torch.cat([sampled.new_ones(1, *sampled.shape[1:]), sampled])
         elements = (elements * valid.unsqueeze(2)).transpose(0, 1)  # (B, T, D)
         shares = elements.mean(dim=2)  # (B, T)
         number = valid.sum(dim=0)  # (B,)
@@ -292,6 +283,6 @@ def _lstm_weights(layer: nn.LSTM) -> tuple[Tensor, Tensor, Tensor]:
 
 def _divergence(recurrence: Recurrence, valid: Tensor) -> Tensor:
     """Σ D_KL(N(μ, σ²), N(0, I)) over windows: (B,)."""
-    mean, log_deviation = recurrence.mean, recurrence.log_deviation
-    terms = 0.5 * (mean.square() + torch.exp(2 * log_deviation) - 1) - log_deviation  # (T, B, Z)
+    mean, log_std = recurrence.mean, recurrence.log_std
+    terms = 0.5 * (mean.square() + torch.exp(2 * log_std) - 1) - log_std  # (T, B, Z)
     return (terms.sum(dim=2) * valid).sum(dim=0)

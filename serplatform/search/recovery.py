@@ -22,7 +22,7 @@ from serplatform.errors import ArtifactError
 from serplatform.run_directory import RunDirectory, RunLock
 from serplatform.search.study import ATTRIBUTE, STATES, objective_values, open_storage
 from serplatform.seeding import derive_seed
-from serplatform.training.recovery import mend_state
+from serplatform.training.recovery import repair_state
 from serplatform.training.trial import TrialTask, unfinished_record
 
 
@@ -47,7 +47,7 @@ def mend_run(run: RunDirectory, description: RunDescription) -> list[str]:
         if description.get("storage") is None:
             notes += _mend_journal(run, description)
         for state in run.unfinished().values():
-            mended = mend_state(state)
+            mended = repair_state(state)
             notes += [mended] if mended else []
         return notes
     finally:

@@ -4,25 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from serplatform.arrays import IntArray
+from serplatform.datasets.fold_data import FoldData
 from serplatform.models.base import Batch
 
 
-class Collates(Protocol):
-    """The part of ``datasets.fold_data.FoldData`` that makes batches."""
-
-    def collate(self, rows: IntArray, *, augment: int | None = None) -> Batch:
-        """Pad the frames of some rows of the dataset."""
-        ...
-
-
 def load_batches(
-    data: Collates,
+    data: FoldData,
     shards: Sequence[IntArray],
     device: torch.device,
     augment: int | None,

@@ -48,10 +48,9 @@ from serplatform.training.checkpoint import (
 from serplatform.training.data_parallel import Workers
 from serplatform.training.ema import EmaWeights
 from serplatform.training.loader import load_batches
-from serplatform.training.losses import class_weights, denominator
-from serplatform.training.mixup import mix
+from serplatform.training.losses import class_weights, denominator, mix
 from serplatform.training.optim import LearningRate, build_optimizer
-from serplatform.training.sam import drawn_again, perturbed
+from serplatform.training.sam import perturbed
 from serplatform.training.swa import (
     SwaWeights,
     has_batch_statistics,
@@ -238,7 +237,8 @@ class FoldTrainer:
             ValueError: no epoch has been trained.
             TrainingDiverged: a posterior is not finite.
         """
-        with self._with_best_weights():
+        self._require_epoch()
+        with self._with_weights(None if self._best_is_the_model else self._best_weights):
             posteriors = self._predict(part)
         if not np.isfinite(posteriors).all():
             raise self._diverged(f"{part} posteriors", self.best_epoch, self._learning_rate.current)
@@ -305,7 +305,7 @@ class FoldTrainer:
             raise ArtifactError(
                 f"{path}: the state is of another configuration, seed or fold "
                 f"(architecture {values['identity'].get('architecture')}, seed "
-                f"{values['identity'].get('seed')}); continue with its own, or train anew"
+                f"{values['identity'].get('seed')}); resume with its own, or train again"
             )
         names = ("model", "best", "average", "late", "optimizer")
         groups: dict[str, dict[str, Tensor]] = {name: {} for name in names}
@@ -340,29 +340,29 @@ class FoldTrainer:
             rng=np.random.default_rng(derive_seed(self.seed, "order", epoch)),
         )
 
+    def _batches(self, cut: list[IntArray], augment: int | None) -> Iterator[tuple[Batch, bool]]:
+        """This worker's share of each batch, and whether it counts."""
+        rows = np.asarray(self.data.rows("train"))
+        shards = [self._workers.shard(positions) for positions in cut]
+        loaded = load_batches(self.data, [rows[s.positions] for s in shards], self.device, augment)
+        return zip(loaded, (shard.counts for shard in shards), strict=True)
+
     def _train(self, epoch: int, cut: list[IntArray]) -> float:
         """Take one step a batch; return the epoch's mean loss."""
         training, workers = self.config.training, self._workers
-        rows = np.asarray(self.data.rows("train"))
-        shards = [workers.shard(positions) for positions in cut]
         sums = torch.zeros((), device=self.device)
         total_weight = 0.0
         self.model.train()
-        loaded = load_batches(
-            self.data,
-            [rows[shard.positions] for shard in shards],
-            self.device,
-            derive_seed(self.seed, "augment", epoch) if self.config.data.augments else None,
-        )
-        for step, batch in enumerate(loaded):
+        augment = derive_seed(self.seed, "augment", epoch) if self.config.data.augments else None
+        for step, (batch, counts) in enumerate(self._batches(cut, augment)):
             weight = denominator(self._weights, self._labels[cut[step]])
             self._learning_rate.before_step(epoch - 1, step, len(cut))
             criterion = self._criterion
             if training.mixup:
                 num_classes = self.data.input_spec.num_classes
                 batch, criterion = mix(batch, criterion, num_classes, training.mixup)
-            counts, rho = shards[step].counts, training.sharpness
-            with drawn_again(self.device, rho > 0):
+            rho = training.sharpness
+            with self._forked(rho > 0):  # both passes of SAM draw the same
                 summed = self._backward(batch, criterion, counts, weight)
             if rho:
                 with perturbed(self.model, rho):
@@ -458,24 +458,13 @@ class FoldTrainer:
         return dev
 
     def _renew_statistics(self) -> None:
-        rows = np.asarray(self.data.rows("train"))
-        shards = [self._workers.shard(positions) for positions in self._cut(self.epoch)]
-        loaded = load_batches(self.data, [rows[s.positions] for s in shards], self.device, None)
-        renew_batch_statistics(
-            self.model, ((batch, shard.counts) for batch, shard in zip(loaded, shards, strict=True))
-        )
+        renew_batch_statistics(self.model, self._batches(self._cut(self.epoch), None))
 
     @property
     def _best_is_the_model(self) -> bool:
         """Whether the best epoch's weights are those that the model has."""
         own = self._ema is None and not self._best_is_swa
         return own and self.best_epoch == self.epoch
-
-    @contextlib.contextmanager
-    def _with_best_weights(self) -> Iterator[None]:
-        self._require_epoch()
-        with self._with_weights(None if self._best_is_the_model else self._best_weights):
-            yield
 
     @contextlib.contextmanager
     def _with_weights(self, weights: Mapping[str, Tensor] | None) -> Iterator[None]:
@@ -507,12 +496,17 @@ class FoldTrainer:
             "fold": digest(ids),
         }
 
+    def _forked(self, enabled: bool = True) -> contextlib.AbstractContextManager[None]:
+        """Put torch's random states back after a block."""
+        devices = [self.device] if self.device.type == "cuda" else []
+        return torch.random.fork_rng(devices, enabled)
+
     @contextlib.contextmanager
     def _seeded(self, *path: str | int) -> Iterator[None]:
         """Seed every global random state for a while; then put the caller's states back."""
         seed = derive_seed(self.seed, *path)
         python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+        with self._forked():
             torch.manual_seed(seed)
             random.seed(seed)
             np.random.seed(seed)  # noqa: NPY002

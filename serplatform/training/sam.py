@@ -48,18 +48,3 @@ def perturbed(model: nn.Module, rho: float) -> Iterator[None]:
         with torch.no_grad():
             for changed, before in (*weights, *buffers):
                 changed.copy_(before)
-
-
-@contextlib.contextmanager
-def drawn_again(device: torch.device, again: bool) -> Iterator[None]:
-    """Let what follows the block draw the random numbers that the block drew.
-
-    Args:
-        device: whose random state counts, besides the CPU's.
-        again: False leaves everything as it is.
-    """
-    if not again:
-        yield
-        return
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        yield

@@ -5,7 +5,7 @@ Better Generalization", UAI 2018, Algorithm 1, with one model an epoch:
 
 .. math:: w_{SWA} = \frac{1}{n} \sum_{i=1}^{n} w_i
 
-and the statistics of batch normalisations computed anew over the training rows. Departs from
+and the statistics of batch normalisations recomputed over the training rows. Departs from
 the paper: the learning rate stays that of ``training.scheduler``; the epochs are the last that
 were trained, whatever ended the training, so their weights are kept until then; and frames are
 not augmented for the statistics, as they are not where the model is used.
@@ -68,7 +68,7 @@ def has_batch_statistics(model: nn.Module) -> bool:
 
 
 def renew_batch_statistics(model: nn.Module, batches: Iterable[tuple[Batch, bool]]) -> None:
-    """Compute the running statistics of batch normalisations anew: the mean over the batches.
+    """Compute the running statistics of batch normalisations again: the mean over the batches.
 
     Args:
         model: in training mode afterwards.

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import pyarrow as pa
 
 from serplatform.arrays import DoubleArray
 from serplatform.artifacts.files import (
@@ -29,6 +30,7 @@ from serplatform.artifacts.files import (
     write_text,
 )
 from serplatform.artifacts.layout import STATE_FILES
+from serplatform.artifacts.posteriors import posterior_schema
 from serplatform.artifacts.trial import (
     DEV_METRICS,
     HistoryEntry,
@@ -49,7 +51,7 @@ from serplatform.storage.cache import local_dataset
 from serplatform.storage.location import parse
 from serplatform.training.checkpoint import TRAINER_FILES
 from serplatform.training.loop import EpochReport, FoldTrainer
-from serplatform.training.recovery import PROGRESS_FILE, mend_state, read_progress
+from serplatform.training.recovery import PROGRESS_FILE, read_progress, repair_state
 from serplatform.training.trial_config import TrialConfig, resolve
 
 #: Saving the resumable state may take at most this share of the time spent training.
@@ -104,8 +106,8 @@ class TrialReport:
     fold: int
     num_folds: int
     done: bool
-    history: Mapping[str, Any]
-    record: Mapping[str, Any] | None = None
+    history: HistoryEntry
+    record: TrialRecord | None = None
 
 
 @functools.lru_cache(maxsize=2)
@@ -190,7 +192,8 @@ class TrialTraining:
         self._check_claim()
         entry = _history_entry(fold, report)
         self._history.append(entry)
-        objective = self._objective(trainer)
+        folds = [*self._fold_dev, trainer.best_metrics]
+        objective = float(np.mean([fold_dev[self.task.objective] for fold_dev in folds]))
         if trainer.finished:
             self._end_fold(trainer)
         self._seconds += time.perf_counter() - begun
@@ -212,7 +215,7 @@ class TrialTraining:
         )
 
     def suspend(self) -> None:
-        """Save the state now, so that another process can go on from here."""
+        """Save the state now, so that another process can resume it."""
         if not self.finished:
             self._save(force=True)
 
@@ -232,24 +235,15 @@ class TrialTraining:
             self._notes = self._notes or list(data.notes)
         return self._trainer
 
-    def _objective(self, trainer: FoldTrainer) -> float:
-        name = self.task.objective
-        values = [fold[name] for fold in self._fold_dev] + [trainer.best_metrics[name]]
-        return float(np.mean(values))
-
     def _end_fold(self, trainer: FoldTrainer) -> None:
-        columns: dict[str, list[Any]] = {}
-        for part in ("dev", "test"):
-            posteriors = trainer.posteriors(part)  # every rank takes part
-            _append(columns, trainer, part, self._fold, posteriors)
-            if part == "dev":
-                self._fold_dev.append(
-                    classification_metrics(trainer.data.labels("dev"), posteriors)
-                )
+        dev, test = trainer.posteriors("dev"), trainer.posteriors("test")  # every rank takes part
+        self._fold_dev.append(classification_metrics(trainer.data.labels("dev"), dev))
         self._peak_memory = max(self._peak_memory, _peak_memory_mb(self.task.device))
         if self._writes:
             trainer.save_model(self.run.model_directory(self.task.number, self._fold))
-            write_parquet(self._fold_file(self._fold), _table(columns, self.plan.classes))
+            parts = {"dev": dev, "test": test}.items()
+            tables = [_posterior_table(trainer.data, part, self._fold, p) for part, p in parts]
+            write_parquet(self._fold_file(self._fold), pa.concat_tables(tables).combine_chunks())
         self._fold += 1
         self._trainer = None
 
@@ -259,7 +253,7 @@ class TrialTraining:
     # -- files
 
     def _check_claim(self) -> None:
-        """Write no more once another process has begun to go on with this trial.
+        """Write no more once another process has resumed this trial.
 
         A node that froze or was cut off trains on for a while after the trial has been given
         to another one.
@@ -294,8 +288,6 @@ class TrialTraining:
         """Write the trial's files; return its record where it could not be published."""
         if not self._writes:
             return None
-        import pyarrow as pa
-
         parts = [read_parquet(self._fold_file(f), "fold") for f in range(self.num_folds)]
         write_parquet(self.run.posteriors_file(self.task.number), pa.concat_tables(parts))
         record = self.record("complete")
@@ -368,8 +360,8 @@ class TrialTraining:
         )
 
     def _resume(self) -> None:
-        if not self._distributed:  # else a rank might read what another mends
-            mend_state(self._state)
+        if not self._distributed:  # else a rank might read what another repairs
+            repair_state(self._state)
         if not (self._state / PROGRESS_FILE).exists():
             return
         progress = read_progress(self._state)
@@ -448,34 +440,17 @@ def _history_entry(fold: int, report: EpochReport) -> HistoryEntry:
     return cast(HistoryEntry, {name: v for name, v in values.items() if v is not None})
 
 
-def _append(
-    columns: dict[str, list[Any]],
-    trainer: FoldTrainer,
-    part: str,
-    fold: int,
-    posteriors: DoubleArray,
-) -> None:
-    data = trainer.data
-    classes = data.classes
+def _posterior_table(data: FoldData, part: str, fold: int, posteriors: DoubleArray) -> pa.Table:
     ids = list(data.utterance_ids(part))
-    added: dict[str, list[Any]] = {
+    columns = {
         "utterance_id": ids,
         "speaker_id": list(data.speaker_ids(part)),
         "fold": [fold] * len(ids),
         "part": [part] * len(ids),
-        "truth": [classes[label] for label in data.labels(part)],
-        **{f"p_{name}": posteriors[:, k].tolist() for k, name in enumerate(classes)},
+        "truth": [data.classes[label] for label in data.labels(part)],
+        **{f"p_{name}": posteriors[:, k].tolist() for k, name in enumerate(data.classes)},
     }
-    for name, values in added.items():
-        columns.setdefault(name, []).extend(values)
-
-
-def _table(columns: Mapping[str, list[Any]], classes: tuple[str, ...]) -> Any:
-    import pyarrow as pa
-
-    from serplatform.artifacts.posteriors import posterior_schema
-
-    return pa.table(dict(columns), schema=posterior_schema(list(classes)))
+    return pa.table(columns, schema=posterior_schema(list(data.classes)))
 
 
 def _reset_peak_memory(device: str) -> None:

@@ -18,7 +18,7 @@ from serplatform.search.recovery import mend_run
 from serplatform.search.setup import SearchRequest, create_run
 from serplatform.search.study import Studies
 from serplatform.testing.synthetic import make_dataset
-from serplatform.training.recovery import mend_state
+from serplatform.training.recovery import repair_state
 from serplatform.training.trial import TrialTask, TrialTraining
 from tests.support.search_checks import run_faults, write_tiny_space
 
@@ -211,8 +211,8 @@ def test_a_damaged_state_costs_what_needs_it_and_no_more(run, dataset, name, har
 
 
 def test_a_whole_state_is_left_alone(run):
-    assert mend_state(run / "state/trial-00002") is None
-    assert mend_state(run / "state/none") is None
+    assert repair_state(run / "state/trial-00002") is None
+    assert repair_state(run / "state/none") is None
     assert mend_run(RunDirectory(run), RunDirectory(run).read_run()) == []
 
 

@@ -226,3 +226,12 @@ def test_without_dropout_training_draws_nothing(name):
     state = torch.random.get_rng_state()
     model(equal_batch(name), Criterion())
     assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_convolutions_of_spectrograms_drop_whole_channels():
+    model = small_model("cnn_blstm_asp", dropout=0.9).train()
+    seen = []
+    model.blocks[1].register_forward_hook(lambda _module, _given, result: seen.append(result[0]))
+    model(equal_batch("cnn_blstm_asp"), Criterion())
+    zero = (seen[0] == 0).flatten(2).all(dim=2).float().mean()  # of (B, C, F, T)
+    assert float(zero) == pytest.approx(0.27, abs=0.04)

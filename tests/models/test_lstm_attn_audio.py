@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from serplatform.models.base import ARCHITECTURES, InputSpec
-from serplatform.models.lstm_attn_audio import LstmAttnAudioConfig
+from serplatform.models.lstm_attn import LstmAttnAudioConfig
 from serplatform.testing.batches import random_batch
 from tests.support.plain_loops import array, bilstm, softmax
 

@@ -8,7 +8,7 @@ import torch
 
 from serplatform.errors import BadInputError
 from serplatform.models.base import ARCHITECTURES, InputSpec, count_parameters
-from serplatform.models.lstm_attn_text import LstmAttnTextConfig
+from serplatform.models.lstm_attn import LstmAttnTextConfig
 from serplatform.testing.batches import random_batch
 from tests.support.plain_loops import array, bilstm, softmax, word_vectors
 

@@ -47,9 +47,9 @@ def plain_vrnn(model, windows, noise):
     observed, generation, divergence, samplings = windows[0], 0.0, 0.0, []
     for t in range(len(windows)):
         encoder = lstm_cell(observed, encoder, model.encoder)
-        mean, log_deviation = np.split(affine(model.code, encoder[0]), 2)
-        z = mean + noise[t] * np.exp(log_deviation)
-        variance = np.exp(2 * log_deviation)
+        mean, log_std = np.split(affine(model.code, encoder[0]), 2)
+        z = mean + noise[t] * np.exp(log_std)
+        variance = np.exp(2 * log_std)
         divergence += 0.5 * np.sum(mean**2 + variance - 1 - np.log(variance))
         decoder = lstm_cell(z, decoder, model.decoder)
         if t + 1 == len(windows):

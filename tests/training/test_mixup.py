@@ -7,7 +7,7 @@ import torch
 from serplatform.errors import BadInputError
 from serplatform.models.base import Criterion, InputSpec
 from serplatform.testing.batches import random_batch
-from serplatform.training.mixup import SoftCriterion, mix
+from serplatform.training.losses import SoftCriterion, mix
 from serplatform.training.trial_config import resolve
 
 SPEC = InputSpec(feature_dim=3, num_classes=4)

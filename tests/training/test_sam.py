@@ -6,7 +6,7 @@ from torch import nn
 
 from serplatform.errors import BadInputError
 from serplatform.training import loop
-from serplatform.training.sam import drawn_again, perturbed
+from serplatform.training.sam import perturbed
 from serplatform.training.trial_config import resolve
 
 ONE_BATCH = {
@@ -77,19 +77,6 @@ def test_a_gradient_of_zeros_moves_nothing():
     before = model.weight.detach().clone()
     with perturbed(model, 0.5):
         assert torch.equal(model.weight, before)
-
-
-def test_both_passes_draw_the_same_and_the_next_batch_another():
-    torch.manual_seed(1)
-    device = torch.device("cpu")
-    with drawn_again(device, True):
-        first = torch.rand(3)
-    second, third = torch.rand(3), torch.rand(3)
-    assert torch.equal(first, second)
-    assert not torch.equal(second, third)
-    with drawn_again(device, False):
-        fourth = torch.rand(3)
-    assert not torch.equal(fourth, torch.rand(3))
 
 
 def test_both_passes_see_the_same_mixed_batch_and_dropout(make_trainer, monkeypatch):

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from serplatform.artifacts.trial import HistoryEntry, TrialRecord, TrialState
 from serplatform.distributed.tune.placement import Placement, SearchPlan
@@ -232,12 +232,12 @@ class TrialTracker:
         trial.last_step = report.step
         trial.kill_reason = None
         trial.host = result.get("host", trial.host)
-        trial.history.append(cast("HistoryEntry", report.history))
+        trial.history.append(report.history)
         self._observer.trial_progressed(trial.suggestion, report)
         prune = self._studies.report(number, report.step, report.objective)
         if report.done:
             trial.finished = True
-            trial.record = cast("TrialRecord | None", report.record)
+            trial.record = report.record
             return False
         trial.pruned |= prune
         return prune

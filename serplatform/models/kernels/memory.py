@@ -1,7 +1,7 @@
 """Memory of a process that trains: freed tensors are kept, read pages of the corpus are not.
 
 glibc gives every large tensor its own mapping and unmaps it when it is freed, so that each
-training step faults the same pages in again; where page faults are dear (virtual machines)
+training step faults the same pages in again; where page faults are expensive (virtual machines)
 that takes more time than the arithmetic. The same settings exist as environment variables,
 but those must be set before a process starts; this call serves a user who sets nothing.
 ``benchmarks/allocator.py`` measures the difference.

@@ -22,7 +22,7 @@ from serplatform.models.kernels.lstm import ManualLstm, weight_gradient
 from serplatform.models.kernels.matmul import product
 
 #: log deviations are kept within ± this, so that no variance vanishes or overflows
-LOG_DEVIATION_BOUND = 7.0
+LOG_STD_BOUND = 7.0
 
 
 class Recurrence(NamedTuple):
@@ -30,7 +30,7 @@ class Recurrence(NamedTuple):
 
     Attributes:
         mean: (T, B, Z), of z.
-        log_deviation: (T, B, Z), of z.
+        log_std: (T, B, Z), of z.
         latent: (T, B, Z), z.
         generator: (T-1, B, G), generator outputs after dropout.
         predicted: (T-1, B, D), means of the next windows.
@@ -38,7 +38,7 @@ class Recurrence(NamedTuple):
     """
 
     mean: Tensor
-    log_deviation: Tensor
+    log_std: Tensor
     latent: Tensor
     generator: Tensor
     predicted: Tensor
@@ -109,7 +109,7 @@ def step_by_step(
     encoder_zero, generator_zero = (
         torch.zeros_like(bias) for bias in (w.encoder_bias, w.generator_bias)
     )
-    parts: list[list[Tensor]] = [[] for _ in Recurrence._fields]
+    codes, nexts = [], []
     observed = windows[0]
     for t in range(num_windows):
         code_state = list(
@@ -119,11 +119,10 @@ def step_by_step(
             )
         )  # fmt: skip
         hidden = code_state[0] if encoder_mask is None else code_state[0] * encoder_mask[t]
-        mean, log_deviation = nn.functional.linear(hidden, w.code_weight, w.code_bias).chunk(2, 1)
-        log_deviation = log_deviation.clamp(-LOG_DEVIATION_BOUND, LOG_DEVIATION_BOUND)
-        latent = mean if noise is None else mean + noise[t] * log_deviation.exp()
-        for part, value in zip(parts, (mean, log_deviation, latent), strict=False):
-            part.append(value)
+        mean, log_std = nn.functional.linear(hidden, w.code_weight, w.code_bias).chunk(2, 1)
+        log_std = log_std.clamp(-LOG_STD_BOUND, LOG_STD_BOUND)
+        latent = mean if noise is None else mean + noise[t] * log_std.exp()
+        codes.append((mean, log_std, latent))
         if t + 1 == num_windows:
             break
         next_state = list(
@@ -136,13 +135,13 @@ def step_by_step(
         predicted = nn.functional.linear(output, w.next_weight, w.next_bias)
         sampled = choose(windows[t + 1], predicted.detach())
         observed = torch.where(sampled, windows[t + 1], predicted)  # Eq. (4)
-        for part, value in zip(parts[3:], (output, predicted, sampled), strict=True):
-            part.append(value)
-    sizes = (w.generator_hidden.shape[1], windows.shape[2], windows.shape[2])
-    stacked = [torch.stack(part) for part in parts[:3]]
-    for part, size in zip(parts[3:], sizes, strict=True):
-        stacked.append(torch.stack(part) if part else windows.new_zeros(0, num_utterances, size))
-    stacked[5] = stacked[5].to(windows.dtype)
+        nexts.append((output, predicted, sampled.to(windows.dtype)))
+    stacked = [torch.stack(part) for part in zip(*codes, strict=True)]
+    if nexts:
+        stacked += [torch.stack(part) for part in zip(*nexts, strict=True)]
+    else:
+        outputs = windows.new_zeros(0, num_utterances, w.generator_hidden.shape[1])
+        stacked += [outputs, windows[1:], windows[1:]]
     return Recurrence(*stacked)
 
 
@@ -194,12 +193,12 @@ class _Fused(torch.autograd.Function):
             if encoder_mask is not None:
                 hidden = hidden * encoder_mask[t]
             code[t] = product(hidden, w.code_weight, w.code_bias)
-            mean, log_deviation = code[t].chunk(2, dim=1)
-            log_deviation.clamp_(-LOG_DEVIATION_BOUND, LOG_DEVIATION_BOUND)
+            mean, log_std = code[t].chunk(2, dim=1)
+            log_std.clamp_(-LOG_STD_BOUND, LOG_STD_BOUND)
             if noise is None:
                 latent[t] = mean
             else:
-                torch.addcmul(mean, noise[t], log_deviation.exp(), out=latent[t])
+                torch.addcmul(mean, noise[t], log_std.exp(), out=latent[t])
             if t + 1 == num_windows:
                 break
             projected = product(latent[t], w.generator_input, w.generator_bias)
@@ -215,24 +214,24 @@ class _Fused(torch.autograd.Function):
         ctx.masks = (encoder_mask, generator_mask)
         ctx.values = (noise, code, latent, observed, outputs, sampled)
         ctx.mark_non_differentiable(sampled)
-        mean, log_deviation = code.chunk(2, dim=2)
-        return mean.clone(), log_deviation.clone(), latent, outputs.clone(), predicted, sampled
+        mean, log_std = code.chunk(2, dim=2)
+        return mean.clone(), log_std.clone(), latent, outputs.clone(), predicted, sampled
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, ...]:
-        d_mean, d_log_deviation, d_latent, d_outputs, d_predicted, _ = gradients
+        d_mean, d_log_std, d_latent, d_outputs, d_predicted, _ = gradients
         encoder, generator = ctx.lstms
         w: Weights = ctx.weights
         encoder_mask, generator_mask = ctx.masks
         noise, code, latent, observed, outputs, sampled = ctx.values
-        log_deviation = code.chunk(2, dim=2)[1]
+        log_std = code.chunk(2, dim=2)[1]
         num_windows, _, latent_dim = latent.shape
         encoder.start_backward()
         generator.start_backward()
         # of the deviation by its logarithm, and of the bounded logarithm by the unbounded one
-        by_logarithm = None if noise is None else noise * log_deviation.exp()  # (T, B, Z)
-        inside = log_deviation.abs() < LOG_DEVIATION_BOUND
+        by_logarithm = None if noise is None else noise * log_std.exp()  # (T, B, Z)
+        inside = log_std.abs() < LOG_STD_BOUND
         d_code = torch.empty_like(code)
         d_next = torch.empty_like(d_predicted)
         slopes: Tensor | None = None  # of the encoder's gates in step t + 1
@@ -246,7 +245,7 @@ class _Fused(torch.autograd.Function):
                     d_hidden.mul_(generator_mask[t])
                 d_z = d_z + product(generator.step_back(t, d_hidden), w.generator_input.t())
             torch.add(d_mean[t], d_z, out=d_code[t, :, :latent_dim])
-            slope = d_log_deviation[t]
+            slope = d_log_std[t]
             if by_logarithm is not None:
                 slope = torch.addcmul(slope, d_z, by_logarithm[t])
             torch.mul(slope, inside[t], out=d_code[t, :, latent_dim:])

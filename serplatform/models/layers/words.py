@@ -22,7 +22,7 @@ PADDING_ID, UNKNOWN_ID = 0, 1
 NUM_SPECIAL = 2
 
 #: deviation of the vectors that training starts from, near that of GloVe's 300 values
-START_DEVIATION = 0.3
+START_STD = 0.3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,7 @@ class WordEmbedding(nn.Module):
         if word_vectors is None:
             if embedding_dim < 1:
                 raise ValueError(f"embedding_dim = {embedding_dim}: must be at least 1")
-            start = START_DEVIATION * torch.randn(vocabulary_size, embedding_dim)
+            start = START_STD * torch.randn(vocabulary_size, embedding_dim)
         else:
             if word_vectors.dim() != 2 or len(word_vectors) != vocabulary_size:
                 raise ValueError(

@@ -47,10 +47,10 @@ def test_values_and_gradients_equal_autograd(num_windows, random):
         torch.testing.assert_close(one, two, rtol=1e-10, atol=1e-10, msg=name)
 
 
-def test_gradients_equal_autograd_where_log_deviations_are_bounded():
+def test_gradients_equal_autograd_where_log_stds_are_bounded():
     windows, weights, *rest = setup(3, scale=4.0)
     ours, theirs = fused(windows, weights, *rest), step_by_step(windows, weights, *rest)
-    assert (ours.log_deviation.abs() == 7.0).any()
+    assert (ours.log_std.abs() == 7.0).any()
     for one, two in zip(gradients(ours, weights), gradients(theirs, weights), strict=True):
         torch.testing.assert_close(one, two, rtol=1e-8, atol=1e-6)
 

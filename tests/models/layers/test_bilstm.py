@@ -125,3 +125,14 @@ def test_cuda_equals_cpu():
     expected = layer(frames, lengths)
     result = layer.cuda()(frames.cuda(), lengths.cuda())
     torch.testing.assert_close(result.cpu(), expected, rtol=0, atol=1e-5)
+
+
+def test_the_reference_way_drops_between_layers_too(monkeypatch):
+    monkeypatch.setenv("SERPLATFORM_KERNELS", "reference")
+    torch.manual_seed(7)
+    layer = BiLstm(4, 8, 2, dropout=0.5)
+    frames, lengths = torch.randn(2, 6, 4), torch.tensor([6, 3])
+    assert layer.lstm.dropout == 0.5
+    assert not torch.equal(layer(frames, lengths), layer(frames, lengths))
+    layer.eval()
+    assert torch.equal(layer(frames, lengths), layer(frames, lengths))

@@ -5,7 +5,7 @@ import torch
 
 from serplatform.errors import BadInputError
 from serplatform.models.base import InputSpec, count_parameters
-from serplatform.models.layers.words import START_DEVIATION, WordEmbedding
+from serplatform.models.layers.words import START_STD, WordEmbedding
 
 GIVEN = torch.tensor([[9.0, 9.0], [5.0, 6.0], [1.0, 2.0], [3.0, 4.0]])
 IDS = torch.tensor([[2, 1, 3], [1, 0, 0]])
@@ -50,7 +50,7 @@ def test_vectors_that_are_not_given_have_the_asked_width_and_are_always_trained(
     layer = WordEmbedding(500, 40, trainable=False)
     assert layer.embedding_dim == 40
     assert count_parameters(layer) == 499 * 40
-    assert float(layer.vectors.detach().std()) == pytest.approx(START_DEVIATION, rel=0.02)
+    assert float(layer.vectors.detach().std()) == pytest.approx(START_STD, rel=0.02)
     assert layer.unknown.any()
 
 
