@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NotRequired, get_args
 
+import numpy as np
 import pyarrow as pa
 
+from serplatform.artifacts.files import SCHEMA_VERSION
 from serplatform.artifacts.records import (
     Count,
     DevMetrics,
@@ -18,6 +21,7 @@ from serplatform.artifacts.records import (
     Seconds,
     TensorFile,
 )
+from serplatform.config import plain
 from serplatform.metrics import HIGHER_IS_BETTER, METRICS
 
 #: Metrics whose dev means are columns ``dev_<name>`` of ``trials.parquet``.
@@ -67,8 +71,74 @@ class TrialRecord(Record):
     posteriors_sha256: NotRequired[str | None]
 
 
+def new_record(
+    *,
+    trial: int,
+    architecture: str,
+    values: Mapping[str, Any],
+    paper: bool,
+    seed: int,
+    state: TrialState,
+    device: str | None = None,
+    error: str | None = None,
+    fold_dev: Sequence[DevMetrics] = (),
+    history: Sequence[HistoryEntry] = (),
+    seconds: float | None = None,
+    num_parameters: int | None = None,
+    peak_memory_mb: float | None = None,
+    host: str | None = None,
+    notes: Sequence[str] = (),
+    posteriors_sha256: str | None = None,
+) -> TrialRecord:
+    """The record of a trial that ends now, with the means of its dev metrics over the folds.
+
+    Args:
+        trial: its number within the run.
+        architecture: registered name.
+        values: flat dotted parameters that differ from the paper's settings.
+        paper: this is the paper's own configuration.
+        seed: of its training.
+        state: how it ended.
+        device: it was trained on; None: not known.
+        error: why it failed or was lost.
+        fold_dev: dev metrics of the folds that ended.
+        history: one entry per epoch.
+        seconds: of training; None: those of the epochs.
+        num_parameters: of its model.
+        peak_memory_mb: in MiB.
+        host: it was trained on.
+        notes: on what was done with its data.
+        posteriors_sha256: of its posterior table, where it is complete.
+    """
+    names = [name for name in DEV_METRICS if fold_dev and name in fold_dev[0]]
+    record: TrialRecord = {
+        "schema_version": SCHEMA_VERSION,
+        "trial": trial,
+        "architecture": architecture,
+        "state": state,
+        "paper": paper,
+        "params": plain(values),
+        "seed": seed,
+        "device": device,
+        "error": error,
+        "dev": {name: float(np.mean([fold[name] for fold in fold_dev])) for name in names},
+        "fold_dev": list(fold_dev),
+        "history": list(history),
+        "epochs": len(history),
+        "seconds": sum(e.get("seconds", 0.0) for e in history) if seconds is None else seconds,
+        "num_parameters": num_parameters,
+        "peak_memory_mb": peak_memory_mb,
+        "ended": time.time(),
+        "host": host,
+        "notes": list(notes),
+    }
+    if posteriors_sha256 is not None:
+        record["posteriors_sha256"] = posteriors_sha256
+    return record
+
+
 class StudyAttribute(Record):
-    """What a study knows of a trial of ours, beside what Optuna does."""
+    """What a study keeps of one of our trials, besides what Optuna does."""
 
     trial: Number
     paper: bool

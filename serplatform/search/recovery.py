@@ -16,14 +16,13 @@ from serplatform.artifacts.files import file_sha256
 from serplatform.artifacts.model import ModelDescription
 from serplatform.artifacts.records import checked, read_record
 from serplatform.artifacts.run import RunDescription
-from serplatform.artifacts.trial import StudyAttribute, TrialRecord
+from serplatform.artifacts.trial import StudyAttribute, TrialRecord, new_record
 from serplatform.artifacts.trial import TrialState as RecordedState
 from serplatform.errors import ArtifactError
 from serplatform.run_directory import RunDirectory, RunLock
 from serplatform.search.study import ATTRIBUTE, STATES, objective_values, open_storage
 from serplatform.seeding import derive_seed
 from serplatform.training.recovery import repair_state
-from serplatform.training.trial import TrialTask, unfinished_record
 
 
 def mend_run(run: RunDirectory, description: RunDescription) -> list[str]:
@@ -168,18 +167,17 @@ def _record_lost(
         if number in records or frozen.state not in (TrialState.PRUNED, TrialState.FAIL):
             continue
         attribute = frozen.user_attrs[ATTRIBUTE]
-        task = TrialTask(
-            number=number,
+        state: RecordedState = "pruned" if frozen.state == TrialState.PRUNED else "failed"
+        record = new_record(
+            trial=number,
             architecture=architecture,
             values=attribute["values"],
-            run=run.address,
-            dataset=description["dataset"]["path"],
-            seed=derive_seed(int(description["seed"]), "trial", number),
             paper=bool(attribute["paper"]),
+            seed=derive_seed(int(description["seed"]), "trial", number),
+            state=state,
+            error=f"its record was lost; the study knows that it was {state}",
         )
-        state: RecordedState = "pruned" if frozen.state == TrialState.PRUNED else "failed"
-        error = f"its record was lost; the study knows that it was {state}"
-        run.write_record(unfinished_record(task, state, error) | {"device": None})
+        run.write_record(record)
 
 
 def _set_aside(run: RunDirectory, path: Path) -> None:

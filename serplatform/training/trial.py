@@ -12,7 +12,7 @@ import functools
 import os
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,11 +32,10 @@ from serplatform.artifacts.files import (
 from serplatform.artifacts.layout import STATE_FILES
 from serplatform.artifacts.posteriors import posterior_schema
 from serplatform.artifacts.trial import (
-    DEV_METRICS,
     HistoryEntry,
-    TrialProgress,
     TrialRecord,
     TrialState,
+    new_record,
 )
 from serplatform.config import plain
 from serplatform.datasets.dataset import Dataset
@@ -299,26 +298,25 @@ class TrialTraining:
 
     def record(self, state: TrialState, error: str | None = None) -> TrialRecord:
         """The trial's record; dev metrics are means over the folds that ended."""
-        record = base_record(self.task, state, error)
-        record |= {
-            "dev": {
-                name: float(np.mean([fold[name] for fold in self._fold_dev]))
-                for name in DEV_METRICS
-                if self._fold_dev
-            },
-            "fold_dev": self._fold_dev,
-            "history": self._history,
-            "epochs": len(self._history),
-            "seconds": self._seconds,
-            "num_parameters": self._num_parameters,
-            "peak_memory_mb": self._peak_memory or _peak_memory_mb(self.task.device),
-            "ended": time.time(),
-            "host": os.uname().nodename,
-            "notes": self._notes,
-        }
-        if state == "complete":
-            record["posteriors_sha256"] = file_sha256(self.run.posteriors_file(self.task.number))
-        return record
+        posteriors = self.run.posteriors_file(self.task.number)
+        return new_record(
+            trial=self.task.number,
+            architecture=self.task.architecture,
+            values=self.task.values,
+            paper=self.task.paper,
+            seed=self.task.seed,
+            state=state,
+            device=self.task.device,
+            error=error,
+            fold_dev=self._fold_dev,
+            history=self._history,
+            seconds=self._seconds,
+            num_parameters=self._num_parameters,
+            peak_memory_mb=self._peak_memory or _peak_memory_mb(self.task.device),
+            host=os.uname().nodename,
+            notes=self._notes,
+            posteriors_sha256=file_sha256(posteriors) if state == "complete" else None,
+        )
 
     def _save(self, *, force: bool) -> None:
         """Save the resumable state, unless that would cost too much of the time."""
@@ -381,58 +379,6 @@ class TrialTraining:
         if progress["trainer_state"] is not None:
             self._current_trainer().load_state(self._state / progress["trainer_state"])
         self._saved_at = time.perf_counter()
-
-
-def base_record(task: TrialTask, state: TrialState, error: str | None) -> TrialRecord:
-    """What a record says of any trial, even one that never trained an epoch."""
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "trial": task.number,
-        "architecture": task.architecture,
-        "state": state,
-        "paper": task.paper,
-        "params": plain(task.values),
-        "seed": task.seed,
-        "device": task.device,
-        "error": error,
-    }
-
-
-def unfinished_record(
-    task: TrialTask,
-    state: TrialState,
-    error: str | None,
-    *,
-    progress: TrialProgress | None = None,
-    reported: Sequence[HistoryEntry] = (),
-    host: str | None = None,
-) -> TrialRecord:
-    """The record of a trial whose worker could not write one.
-
-    Args:
-        task: what was trained.
-        state: how it ended.
-        error: why, or None.
-        progress: its last saved state.
-        reported: epochs that its worker told of, perhaps after that state.
-        host: it was trained on.
-    """
-    entries = [*(progress["history"] if progress else ()), *reported]
-    history = {(entry["fold"], entry["epoch"]): entry for entry in entries}
-    folds = progress["fold_dev"] if progress else []
-    return base_record(task, state, error) | {
-        "dev": {name: sum(f[name] for f in folds) / len(folds) for name in folds[0]}
-        if folds
-        else {},
-        "fold_dev": folds,
-        "history": [history[key] for key in sorted(history)],
-        "epochs": len(history),
-        "seconds": sum(entry.get("seconds", 0.0) for entry in history.values()),
-        "num_parameters": (progress and progress["num_parameters"]) or None,
-        "peak_memory_mb": (progress and progress["peak_memory_mb"]) or None,
-        "ended": time.time(),
-        "host": host,
-    }
 
 
 def _history_entry(fold: int, report: EpochReport) -> HistoryEntry:
