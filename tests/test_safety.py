@@ -12,7 +12,7 @@ import pytest
 
 import serplatform
 from serplatform.errors import BadInputError
-from serplatform.search.study import STORAGE_VARIABLE, full_storage
+from serplatform.search.study_storage import STORAGE_VARIABLE, full_storage
 from serplatform.storage.location import redact
 
 ROOT = Path(serplatform.__file__).parent

@@ -47,7 +47,7 @@ def open_or_create(
         with_space,
     )
     from serplatform.search.space import paper_point
-    from serplatform.search.study import check_storage
+    from serplatform.search.study_storage import check_storage
     from serplatform.search.warm_start import sentences
     from serplatform.storage.destination import RUN, check_directory
     from serplatform.storage.mirror import local_path
@@ -147,7 +147,7 @@ def open_or_create(
 
 def _check_unchanged(run: OpenRun, request: dict[str, Any]) -> None:
     """Refuse options that a run has from its beginning on, where they would change it."""
-    from serplatform.search.study import check_storage
+    from serplatform.search.study_storage import check_storage
 
     have: dict[str, Any] = {**run.description}
     faults = [

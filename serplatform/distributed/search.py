@@ -22,7 +22,8 @@ from serplatform.environment import now
 from serplatform.errors import BadInputError, SerplatformError
 from serplatform.run_directory import RunDirectory, RunLock
 from serplatform.search.setup import OpenRun
-from serplatform.search.study import Studies, full_storage
+from serplatform.search.study import Studies
+from serplatform.search.study_storage import full_storage
 from serplatform.search.trial_list import TrialList, TrialSource
 from serplatform.search.warm_start import knowledge
 from serplatform.storage.mirror import not_published

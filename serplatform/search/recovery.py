@@ -20,7 +20,8 @@ from serplatform.artifacts.trial import StudyAttribute, TrialRecord, new_record
 from serplatform.artifacts.trial import TrialState as RecordedState
 from serplatform.errors import ArtifactError
 from serplatform.run_directory import RunDirectory, RunLock
-from serplatform.search.study import ATTRIBUTE, STATES, objective_values, open_storage
+from serplatform.search.study import ATTRIBUTE, outcome
+from serplatform.search.study_storage import open_storage
 from serplatform.seeding import derive_seed
 from serplatform.training.recovery import repair_state
 
@@ -144,15 +145,13 @@ def _disagreement(frozen: FrozenTrial, record: TrialRecord, objectives: list[str
         yield "its settings are not those of its record"
     if frozen.state == TrialState.RUNNING:
         return
-    values = objective_values(record, objectives)
-    complete = record["state"] == "complete" and values is not None
-    expected = STATES[record["state"]] if complete or record["state"] != "complete" else "FAIL"
-    if frozen.state.name != expected and not (
-        # a study that was made again counts pruned trials as failed
-        frozen.state == TrialState.FAIL and record["state"] == "pruned"
-    ):
+    expected, values = outcome(record, objectives)
+    known = {expected}
+    if expected == TrialState.PRUNED:
+        known.add(TrialState.FAIL)  # as a study that was rebuilt counts it
+    if frozen.state not in known:
         yield f"it is {frozen.state.name} here, {record['state']} in its record"
-    elif complete and list(frozen.values or ()) != values:
+    elif values is not None and list(frozen.values or ()) != values:
         yield f"its values are {frozen.values} here, {values} in its record"
 
 

@@ -38,12 +38,11 @@ from serplatform.search.space import (
     why_no_paper_trial,
 )
 from serplatform.search.study import (
-    STORAGE_VARIABLE,
     check_objectives,
-    check_storage,
     make_pruner,
     make_sampler,
 )
+from serplatform.search.study_storage import STORAGE_VARIABLE, check_storage
 from serplatform.search.warm_start import collect
 from serplatform.search.warm_start import notes as warm_start_notes
 from serplatform.storage.destination import RUN, check_directory

@@ -14,10 +14,9 @@ from serplatform.search.space import Parameter, SearchSpace
 from serplatform.search.study import (
     Studies,
     Suggestion,
-    check_storage,
     objective_values,
-    open_storage,
 )
+from serplatform.search.study_storage import check_storage, open_storage
 
 SPACE = SearchSpace(
     architecture="moma",

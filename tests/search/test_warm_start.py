@@ -12,10 +12,9 @@ from serplatform.artifacts.run import WarmStartRecord
 from serplatform.artifacts.trial import DEV_METRICS
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.run_directory import RunDirectory
-from serplatform.search.observations import OBSERVATION
 from serplatform.search.parameter import Parameter
 from serplatform.search.space import SearchSpace
-from serplatform.search.study import Studies
+from serplatform.search.study import OBSERVATION, Studies
 from serplatform.search.warm_start import collect, knowledge, notes, sentences
 
 SPACE = SearchSpace(
