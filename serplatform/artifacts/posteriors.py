@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from serplatform.artifacts.files import read_parquet
+from serplatform.artifacts.files import file_sha256, read_parquet
 from serplatform.errors import ArtifactError
 from serplatform.metrics import SUM_TOLERANCE
 
@@ -27,8 +27,23 @@ def posterior_schema(classes: list[str]) -> pa.Schema:
     )
 
 
-def read_posterior_table(path: Path, classes: Sequence[str]) -> pa.Table:
-    """Read a posterior table and check it, see :func:`checked_posteriors`."""
+def check_recorded(path: Path, sha256: str | None) -> None:
+    """See that a posterior table is the one that was recorded, if it is there.
+
+    Raises:
+        ArtifactError: its SHA-256 is another.
+    """
+    if sha256 is not None and path.exists() and file_sha256(path) != sha256:
+        raise ArtifactError(
+            f"{path}: the posterior table is truncated or altered (its SHA-256 is not the one "
+            "recorded); make it again: a trial's by `serplatform search --resume`, an ensemble's "
+            "by `serplatform ensemble`"
+        )
+
+
+def read_posterior_table(path: Path, classes: Sequence[str], sha256: str | None = None) -> pa.Table:
+    """Read a posterior table; see :func:`check_recorded` and :func:`checked_posteriors`."""
+    check_recorded(path, sha256)
     return checked_posteriors(read_parquet(path, "posterior table"), path, classes)
 
 

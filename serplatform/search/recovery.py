@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from serplatform.artifacts.files import file_sha256
 from serplatform.artifacts.model import ModelDescription
+from serplatform.artifacts.posteriors import check_recorded
 from serplatform.artifacts.records import checked, read_record
 from serplatform.artifacts.run import RunDescription
 from serplatform.artifacts.trial import StudyAttribute, TrialRecord, new_record
@@ -75,9 +76,7 @@ def check_trial(run: RunDirectory, record: TrialRecord) -> None:
     file = run.posteriors_file(number)
     if not file.exists():
         raise ArtifactError(f"{file}: no such posterior table")
-    expected = record.get("posteriors_sha256")
-    if expected is not None and file_sha256(file) != expected:
-        raise ArtifactError(f"{file}: the posterior table is truncated or altered")
+    check_recorded(file, record.get("posteriors_sha256"))
     for config in sorted(run.models_directory(number).glob("fold-*/config.json")):
         weights = read_record(ModelDescription, config, "model description")["weights"]
         model = config.with_name(weights["file"])

@@ -66,7 +66,7 @@ def _cache_folder() -> tuple[Path, str]:
 def unwritable_cache(path: str | Path, error: OSError) -> BadInputError:
     """What to say where a file or folder in the cache cannot be written."""
     variable = _cache_folder()[1]
-    why = "" if variable == "SERPLATFORM_CACHE" else f", whose place is given by {variable},"
+    why = "" if variable == "SERPLATFORM_CACHE" else f", which lies there because of {variable},"
     return BadInputError(
         f"{path}: the cache{why} cannot be written ({error.strerror or error}); set "
         "SERPLATFORM_CACHE to a folder that can be written and has room"
