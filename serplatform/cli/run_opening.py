@@ -38,7 +38,7 @@ def open_or_create(
     from serplatform.distributed.search import default_run_path
     from serplatform.ensemble.base import COMBINERS
     from serplatform.models.base import ARCHITECTURES
-    from serplatform.search.recovery import mend_run
+    from serplatform.search.recovery import repair_run
     from serplatform.search.setup import (
         SearchRequest,
         choose_architectures,
@@ -62,7 +62,7 @@ def open_or_create(
         if out is None:
             raise BadInputError("--resume needs --out: the directory of the run to go on with")
         run = reopen_run(local_path(out), dataset=data)
-        for note in mend_run(run.directory, run.description):
+        for note in repair_run(run.directory, run.description):
             say(f"Damaged: {note}")
         if "roster" in run.description:
             raise BadInputError(

@@ -52,7 +52,7 @@ class Parameter:
     def contains(self, value: Any) -> bool:
         """Whether the parameter can take ``value``."""
         if self.kind == "choice":
-            return among(value, self.values)
+            return value_in(value, self.values)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             return False
         if not self.low <= value <= self.high:
@@ -72,7 +72,7 @@ class Parameter:
     def canonical(self, value: Any) -> Any:
         """A value that it contains, as a trial of a study is given it."""
         if self.kind == "choice":
-            return next(choice for choice in self.values if same(choice, value))
+            return next(choice for choice in self.values if values_equal(choice, value))
         return round(value) if self.kind == "int" else float(value)
 
     def suggest(self, trial: optuna.trial.BaseTrial, name: str) -> Any:
@@ -120,7 +120,7 @@ class Parameter:
             return [
                 f"values: {value!r} is given twice"
                 for place, value in enumerate(self.values)
-                if among(value, self.values[:place])
+                if value_in(value, self.values[:place])
             ]
         if self.low > self.high:
             return [f"low = {self.low} is above high = {self.high}; swap them"]
@@ -202,20 +202,18 @@ def encode(value: Any) -> Any:
     return json.dumps(plain(value)) if isinstance(value, (list, tuple)) else value
 
 
-def same(one: Any, other: Any) -> bool:
-    """Equality that tells ``true`` from 1 and takes a tuple for a list."""
+def values_equal(one: Any, other: Any) -> bool:
+    """Whether two values, or two points of a space, are the same setting.
+
+    Unlike ``==``, it takes ``true`` and 1 for different and a tuple and a list for equal.
+    """
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(values_equal(one[k], other[k]) for k in one)
     if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
-        return len(one) == len(other) and all(map(same, one, other))
-    if isinstance(one, bool) != isinstance(other, bool):
-        return False
-    return bool(one == other)
+        return len(one) == len(other) and all(map(values_equal, one, other))
+    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
 
 
-def among(value: Any, values: Iterable[Any]) -> bool:
-    """Whether ``value`` is one of ``values`` in the sense of :func:`same`."""
-    return any(same(value, other) for other in values)
-
-
-def alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two sets of values are the same configuration of one space."""
-    return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
+def value_in(value: Any, values: Iterable[Any]) -> bool:
+    """Whether ``value`` is one of ``values``, see :func:`values_equal`."""
+    return any(values_equal(value, other) for other in values)

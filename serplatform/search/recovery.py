@@ -1,7 +1,7 @@
-"""Finds damage in the files of a run that is gone on with, and sets the damaged ones aside.
+"""Finds damaged files in a run that is resumed, and moves them to the run's ``damaged/``.
 
-What is set aside lies in the run's ``damaged/``. A trial whose record or posteriors are damaged
-is trained again under its own number; a study's journal is made again from the records.
+A trial whose record or posteriors are damaged is trained again under its own number; a study's
+journal is rebuilt from the records.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from serplatform.seeding import derive_seed
 from serplatform.training.recovery import repair_state
 
 
-def mend_run(run: RunDirectory, description: RunDescription) -> list[str]:
-    """Check a run's records, posteriors, models, saved states and journal before it goes on.
+def repair_run(run: RunDirectory, description: RunDescription) -> list[str]:
+    """Check a run's records, posteriors, models, saved states and journal before it is resumed.
 
     Args:
         run: not in use by another process.
@@ -44,23 +44,23 @@ def mend_run(run: RunDirectory, description: RunDescription) -> list[str]:
         return []  # what lies here is a copy of a part; a trial checks the state it fetches
     lock = RunLock(run)
     try:
-        notes = list(_mend_trials(run))
+        notes = list(_repair_trials(run))
         if description.get("storage") is None:
-            notes += _mend_journal(run, description)
+            notes += _repair_journal(run, description)
         for state in run.unfinished().values():
-            mended = repair_state(state)
-            notes += [mended] if mended else []
+            repaired = repair_state(state)
+            notes += [repaired] if repaired else []
         return notes
     finally:
         lock.release()
 
 
-def _mend_trials(run: RunDirectory) -> Iterator[str]:
+def _repair_trials(run: RunDirectory) -> Iterator[str]:
     for path in run.record_files():
         try:
             check_trial(run, run.read_record(path))
         except ArtifactError as error:
-            _set_aside(run, path)
+            _quarantine(run, path)
             yield f"{error}: {path.stem} is trained again"
 
 
@@ -84,7 +84,7 @@ def check_trial(run: RunDirectory, record: TrialRecord) -> None:
             raise ArtifactError(f"{model}: the model's weights are missing, truncated or altered")
 
 
-def _mend_journal(run: RunDirectory, description: RunDescription) -> list[str]:
+def _repair_journal(run: RunDirectory, description: RunDescription) -> list[str]:
     if not run.journal.exists():
         return []
     records = run.records()
@@ -99,10 +99,10 @@ def _mend_journal(run: RunDirectory, description: RunDescription) -> list[str]:
         if faults:
             raise ArtifactError(f"{run.journal}: {faults[0]}")
     except ArtifactError as error:
-        _set_aside(run, run.journal)
+        _quarantine(run, run.journal)
         reason = str(error)
         where = "" if str(run.journal) in reason else f"{run.journal}: "
-        return [f"{where}{reason}: the study is made again from the trials' records"]
+        return [f"{where}{reason}: the study is rebuilt from the trials' records"]
     _record_lost(run, description, trials, records)
     return []
 
@@ -178,7 +178,7 @@ def _record_lost(
         run.write_record(record)
 
 
-def _set_aside(run: RunDirectory, path: Path) -> None:
+def _quarantine(run: RunDirectory, path: Path) -> None:
     folder = run.path / "damaged"
     folder.mkdir(exist_ok=True)
     path.replace(folder / path.name)

@@ -131,7 +131,7 @@ class OpenRun:
         """Remove a run that this command made and of which no trial has begun: the search cannot
         start, and the same ``--out`` must be free for the next attempt."""
         if self.is_new and not _has_begun(self.directory):
-            _remove_books(self.directory)
+            _remove_run_files(self.directory)
 
 
 def _has_begun(directory: RunDirectory) -> bool:
@@ -144,7 +144,7 @@ def _has_begun(directory: RunDirectory) -> bool:
     )
 
 
-def _remove_books(directory: RunDirectory) -> None:
+def _remove_run_files(directory: RunDirectory) -> None:
     """Remove what a run without trials consists of, and its directory unless others use it."""
     directory.remove_scratch()
     for file in (

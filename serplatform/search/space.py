@@ -35,7 +35,7 @@ from serplatform import plugins
 from serplatform.config import fields_of, plain
 from serplatform.errors import BadInputError, unknown_name
 from serplatform.models.base import ARCHITECTURES
-from serplatform.search.parameter import Parameter, alike, among, encode, parse_parameter
+from serplatform.search.parameter import Parameter, encode, parse_parameter, value_in, values_equal
 from serplatform.strict_yaml import read_yaml
 from serplatform.training.trial_config import (
     known_parameters,
@@ -110,7 +110,7 @@ class SearchSpace:
         chosen: dict[str, Any] = {}
         for name, parameter in self.parameters.items():
             known = {**self.fixed, **chosen}
-            if all(p in known and among(known[p], ok) for p, ok in parameter.when.items()):
+            if all(p in known and value_in(known[p], ok) for p, ok in parameter.when.items()):
                 chosen[name] = choose(name, parameter)
         return chosen
 
@@ -338,7 +338,7 @@ def _idle(entries: Mapping[str, Any], overrides: Mapping[str, Any]) -> set[str]:
         when = entry.get("when") if isinstance(entry, Mapping) else None
         for parent, allowed in when.items() if isinstance(when, Mapping) else ():
             never = parent in overrides and isinstance(allowed, list) and bool(allowed)
-            if parent in idle or (never and not among(overrides[parent], allowed)):
+            if parent in idle or (never and not value_in(overrides[parent], allowed)):
                 idle.add(name)
     return idle - overrides.keys()
 
@@ -371,7 +371,7 @@ def _read_points(
         found = list(_point_faults(space, point, paper)) if sound else []
         if sound and not found:
             chosen = complete_point(space, point, paper)
-            twin = next((name for name, other in seen if alike(chosen, other)), None)
+            twin = next((name for name, other in seen if values_equal(chosen, other)), None)
             if twin is not None and settled:
                 continue
             found = [f"is the same as {twin}; leave it out"] if twin is not None else []

@@ -29,7 +29,7 @@ from serplatform.artifacts.trial import DEV_METRICS, TrialRecord
 from serplatform.errors import BadInputError, unknown_name
 from serplatform.metrics import HIGHER_IS_BETTER
 from serplatform.search.optuna_internals import StudySampler
-from serplatform.search.parameter import alike
+from serplatform.search.parameter import value_in, values_equal
 from serplatform.search.space import SearchSpace, first_points, paper_point
 from serplatform.search.study_storage import open_storage
 from serplatform.seeding import derive_seed
@@ -288,7 +288,7 @@ class Studies:
         paper = self._papers[architecture]
         first = [] if paper is None or self._has_paper(architecture) else [paper]
         for point in [*first, *first_points(space), *more]:
-            if not any(alike(point, other) for other in known):
+            if not value_in(point, known):
                 known.append(point)
                 study.enqueue_trial(space.encode(point))
 
@@ -322,7 +322,9 @@ class Studies:
         trial = self._studies[architecture].ask()
         drawn = space.suggest(trial)
         point = self._papers[architecture]
-        paper = point is not None and not self._has_paper(architecture) and alike(drawn, point)
+        paper = (
+            point is not None and not self._has_paper(architecture) and values_equal(drawn, point)
+        )
         values = {**space.fixed, **drawn}
         # the lowest that is free: a rebuilt study may have gaps
         number = next(n for n in itertools.count() if n not in self._architectures)

@@ -22,7 +22,7 @@ from serplatform.artifacts.trial import DEV_METRICS, HistoryEntry, TrialRecord
 from serplatform.config import plain
 from serplatform.errors import BadInputError
 from serplatform.run_directory import RunDirectory
-from serplatform.search.parameter import alike, same
+from serplatform.search.parameter import value_in, values_equal
 from serplatform.search.space import SearchSpace, complete_point
 from serplatform.search.study import OBJECTIVES, objective_values
 from serplatform.storage.location import redact
@@ -164,7 +164,7 @@ def best_points(
         known = {name: paper[name] for name in space.parameters} | record["params"]
         usable, left = _usable(space, known, {**paper, **space.fixed})
         chosen = complete_point(space, usable, paper)
-        if any(alike(chosen, other) for other in seen) or not _sound(space, chosen):
+        if value_in(chosen, seen) or not _sound(space, chosen):
             continue
         seen.append(chosen)
         found.append(chosen)
@@ -189,7 +189,7 @@ def _usable(
                 left.append(f"{name} = {plain(value)!r}, outside the space")
         elif name not in held:
             left.append(f"{name}, which is no parameter any more")
-        elif not same(value, held[name]):
+        elif not values_equal(value, held[name]):
             left.append(f"{name} = {plain(value)!r}, here {plain(held[name])!r} in every trial")
     return usable, left
 
