@@ -23,8 +23,7 @@ import time
 import numpy as np
 
 from serplatform.ensemble.base import PosteriorSet
-from serplatform.ensemble.greedy import Greedy
-from serplatform.ensemble.greedy_selection import CandidateTable, select_members
+from serplatform.ensemble.greedy import CandidateTable, Greedy, select_members
 
 
 def make_posteriors(

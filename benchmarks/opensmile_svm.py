@@ -23,10 +23,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from serplatform.datasets.data_config import DataConfig
 from serplatform.datasets.dataset import Dataset
 from serplatform.datasets.fold_data import FoldData
 from serplatform.environment import hardware, now, versions
+from serplatform.inputs.config import DataConfig
 from serplatform.protocols.plan import make_plan, plan_hash
 from serplatform.statistics.bootstrap import bootstrap_intervals
 

@@ -1,3 +1,84 @@
-"""Distributed hyperparameter search and ensembles for speech emotion recognition."""
+"""Distributed hyperparameter search and ensembles for speech emotion recognition.
+
+In Python, as on the command line; every function does what the command of its name does:
+
+    >>> import serplatform as sp
+    >>> data = sp.prepare("labels.csv", features=["log_mel_23"])  # doctest: +SKIP
+    >>> run = sp.search(data, ["moma"], trials=20)  # doctest: +SKIP
+    >>> run.leaderboard()  # doctest: +SKIP
+    >>> run.ensemble(combiner="product").predict("a.wav")  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from serplatform.api.calls import ensemble, load, prepare, search, train
+    from serplatform.api.results import Bundle, Ensemble, Run
+    from serplatform.datasets.dataset import Dataset
+    from serplatform.errors import SerplatformError
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Bundle",
+    "Dataset",
+    "Ensemble",
+    "Run",
+    "SerplatformError",
+    "ensemble",
+    "load",
+    "prepare",
+    "search",
+    "train",
+]
+
+_HOMES = {
+    **dict.fromkeys(["ensemble", "load", "prepare", "search", "train"], "serplatform.api.calls"),
+    **dict.fromkeys(["Bundle", "Ensemble", "Run"], "serplatform.api.results"),
+    "Dataset": "serplatform.datasets.dataset",
+    "SerplatformError": "serplatform.errors",
+}
+
+
+class _CallablePackage(ModuleType):
+    """A package whose name is a function's too: ``sp.search(…)`` beside ``serplatform.search``."""
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        name = self.__name__.rpartition(".")[2]
+        return getattr(importlib.import_module(_HOMES[name]), name)(*arguments, **named)
+
+    @property
+    def __signature__(self) -> Any:
+        import inspect
+
+        name = self.__name__.rpartition(".")[2]
+        return inspect.signature(getattr(importlib.import_module(_HOMES[name]), name))
+
+
+class _Package(ModuleType):
+    """This package, which makes `search` and `ensemble` callable when they are imported."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in ("search", "ensemble") and isinstance(value, ModuleType):
+            value.__class__ = _CallablePackage
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("search", "ensemble"):
+        return importlib.import_module(f"{__name__}.{name}")
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *globals()])

@@ -39,6 +39,7 @@ class _Stop:
 
     def __init__(self) -> None:
         self.installed = False
+        self.inside = False  # a call from Python
         self.at_once = False
         self.terminals: list[int] = []
         self.asked = False
@@ -89,9 +90,60 @@ def install() -> None:
     _stop.installed = True
 
 
+def is_command() -> bool:
+    """Whether this process is a command, and no program of somebody else that calls us."""
+    return _stop.installed
+
+
 def is_asked() -> bool:
     """Whether the process was asked to end."""
     return _stop.asked
+
+
+@contextlib.contextmanager
+def interruptible(tell: Callable[[str], object]) -> Iterator[None]:
+    """Meet Ctrl-C inside as a command does, in a program that calls us from Python.
+
+    Work that can stops by itself at the first Ctrl-C; at a second, wherever it is. What a stop
+    records and tells is seen to, and ``KeyboardInterrupt`` reaches the caller, whose own handler
+    is in place again. Threads other than the main one meet no signals, and a command has
+    handlers of its own: nothing is done for these.
+
+    Args:
+        tell: is given the sentence that says how to resume.
+    """
+    if _stop.installed or not _is_main_thread() or _stop.inside:
+        yield
+        return
+
+    def handle(number: int, frame: object) -> None:
+        again, _stop.asked = _stop.asked, True
+        if again or _stop.ask is None:
+            raise KeyboardInterrupt
+        _stop.ask()
+
+    begin()
+    _stop.inside, _stop.sentence = True, "Interrupted."
+    before = signal.getsignal(signal.SIGINT)
+    ours = before is not None and before is not signal.SIG_IGN
+    if ours:
+        signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    except BaseException as error:
+        if not (_stop.asked or isinstance(error, (KeyboardInterrupt, InterruptedRunError))):
+            raise
+        farewell(tell)
+        raise KeyboardInterrupt from error  # whatever a stop became on its way
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, before)
+        _stop.asked = _stop.inside = False
+        begin()
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 def begin() -> None:
@@ -104,9 +156,11 @@ def on_stop(sentence: str | None = None, record: Callable[[], object] | None = N
     """Say what a stop from now on tells and records.
 
     Args:
-        sentence: with the command that goes on; None: as before.
+        sentence: with the command that resumes; None: as before.
         record: writes down that the work was stopped; None: as before.
     """
+    if not _is_main_thread():
+        return
     _stop.sentence = sentence or _stop.sentence
     _stop.record = record or _stop.record
     check()
@@ -119,13 +173,16 @@ def check() -> None:
         KeyboardInterrupt: in the main thread, unless the stop is being told already.
     """
     waiting = _stop.asked and _stop.ask is None and not _stop.farewell.locked()
-    if waiting and threading.current_thread() is threading.main_thread():
+    if waiting and _is_main_thread():
         raise KeyboardInterrupt
 
 
 @contextlib.contextmanager
 def recording(record: Callable[[], object]) -> Iterator[None]:
     """Have a stop that cannot wait record this, while what runs inside has not done so itself."""
+    if not _is_main_thread():
+        yield
+        return
     before, _stop.record = _stop.record, record
     try:
         yield
@@ -136,6 +193,9 @@ def recording(record: Callable[[], object]) -> Iterator[None]:
 @contextlib.contextmanager
 def politely(ask: Callable[[], None]) -> Iterator[None]:
     """Have ``ask`` called by a signal, instead of an exception anywhere in what runs inside."""
+    if not _is_main_thread():
+        yield
+        return
     _stop.ask = ask
     try:
         if _stop.asked:
@@ -166,6 +226,12 @@ def on_end(put_away: Callable[[], object]) -> None:
     """Have something put away before the process ends by a stop, which Python's ``atexit`` and the
     end of its interpreter would take too long for."""
     _stop.ends.append(put_away)
+
+
+def not_on_end(put_away: Callable[[], object]) -> None:
+    """Take back what was given to :func:`on_end`: it is put away already."""
+    with contextlib.suppress(ValueError):
+        _stop.ends.remove(put_away)
 
 
 def leave(code: int) -> NoReturn:

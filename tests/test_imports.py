@@ -21,18 +21,22 @@ ROWS = [
     {"artifacts"},
     {"storage"},
     {"plugins"},
-    {"statistics", "run_directory", "references", "stopping"},
+    {"statistics", "run_directory", "papers", "stopping"},
+    {"console"},
     {"corpora"},
     {"alignment"},
     {"features"},
     {"protocols"},
     {"models"},
+    {"inputs"},
     {"datasets"},
     {"training"},
     {"search"},
     {"distributed", "ensemble", "report"},
     {"prediction"},
+    {"explanations"},
     {"reproduce"},
+    {"api"},
     {"cli"},
     {"__main__", "testing"},
 ]
@@ -47,11 +51,15 @@ HOMES = {
     "librosa": {"features"},
     "typer": {"cli"},
     "click": {"cli"},
-    "rich": {"cli"},
+    "rich": {"api", "cli"},
+    "pandas": {"api"},
     "plotly": {"report"},
     "jinja2": {"report"},
     "espeakng_loader": {"corpora"},
-    "torch": {"models", "datasets", "training", "distributed", "prediction", "testing"},
+    "torch": {
+        *("models", "inputs", "datasets", "training", "distributed", "prediction", "explanations"),
+        "testing",
+    },
     **{name: set() for name in ("pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve")},
 }
 
@@ -159,9 +167,11 @@ def test_nothing_saves_or_loads_a_pickle_with_torch():
                 assert name not in {"torch.save", "torch.load"}, f"{path}:{node.lineno}: {name}"
 
 
-def test_the_package_itself_imports_nothing():
-    source = (PACKAGE / "__init__.py").read_text(encoding="utf-8")
-    assert list(imported(source)) == []
+def test_the_package_itself_imports_nothing_of_ours_until_it_is_asked():
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    outside = [node for node in tree.body if not isinstance(node, ast.If)]  # if TYPE_CHECKING
+    names = {name for node in outside for _, name, _ in imported(ast.unparse(node))}
+    assert names <= {"__future__", "importlib", "inspect", "sys", "types", "typing"}
 
 
 def test_the_command_line_starts_without_heavy_packages():

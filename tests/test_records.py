@@ -20,7 +20,7 @@ from serplatform.datasets.dataset import Dataset
 from serplatform.ensemble.build import build_ensemble
 from serplatform.ensemble.posteriors import read_library
 from serplatform.errors import ArtifactError
-from serplatform.prediction.system import open_system
+from serplatform.prediction.open import open_system
 from serplatform.report.build import build_report
 from serplatform.report.data import build_report_data
 from serplatform.report.load import load_source
@@ -150,9 +150,9 @@ def bug(*args: Any, **options: Any) -> Any:
         ("serplatform.report.load.load_run", ["report", "{run}", "--out", "{out}.html"]),
         ("serplatform.report.load._trial", ["report", "{run}", "--out", "{out}.html"]),
         ("serplatform.report.data.read_members", ["report", "{run}", "--out", "{out}.html"]),
-        ("serplatform.prediction.system.choose_trial", ["export", "{run}", "--out", "{out}"]),
+        ("serplatform.prediction.open.choose_trial", ["export", "{run}", "--out", "{out}"]),
         (
-            "serplatform.prediction.system._find_run",
+            "serplatform.prediction.open._find_run",
             ["export", "{run}/ensemble", "--out", "{out}"],
         ),
     ],

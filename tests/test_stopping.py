@@ -189,7 +189,7 @@ def test_an_interrupted_command_says_how_to_begin_again(monkeypatch, capsys):
 
     monkeypatch.setattr("serplatform.report.build.build_report", stop)
     monkeypatch.setattr(sys, "argv", ["serplatform", "report", "s3://key:word@lab/run"])
-    monkeypatch.setattr("serplatform.storage.mirror.open_copy", stop)
+    monkeypatch.setattr("serplatform.api.write.open_copy", stop)
     assert run(["report", "s3://key:word@lab/run"]) == 130
     told = capsys.readouterr().err
     assert told == "Interrupted. Begin again with:\n  serplatform report 's3://***@lab/run'\n"

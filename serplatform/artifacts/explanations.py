@@ -31,6 +31,7 @@ class EmbeddingRecord(Record):
     dim: Positive
     method: str
     fold: Number
+    utterances: NotRequired[Count]
     purity: float
     chance: float
 
@@ -38,29 +39,42 @@ class EmbeddingRecord(Record):
 class ExplainedTrial(Record):
     trial: Number
     architecture: str
+    folds: NotRequired[Count]
     dev_uar: float
     num_parameters: NotRequired[Count | None]
     latency_seconds: NotRequired[Seconds | None]
     latency_utterance_seconds: NotRequired[Seconds | None]
+    maps: NotRequired[dict[str, str]]
+    posterior_difference: NotRequired[float]
     embedding: EmbeddingRecord | None
 
 
 class PhonesRecord(Record):
+    notation: NotRequired[str]
+    utterances: NotRequired[Count]
     least_agreement: float
     misaligned: Count
     sources: NotRequired[dict[str, Count]]
+    other: NotRequired[list[str]]
 
 
 class PhoneTest(Record):
     trial: Number
+    architecture: NotRequired[str]
     map: str
+    excess: NotRequired[float]
     p_value: float
+    num_draws: NotRequired[Count]
+    num_utterances: NotRequired[Count]
     num_groups: Count
 
 
-class ConfidentError(Record):
+class RankedUtterance(Record):
+    """A test utterance with what the best trial says of it."""
+
     utterance_id: str
     speaker_id: str
+    fold: NotRequired[Number]
     truth: str
     prediction: str
     confidence: float
@@ -74,12 +88,20 @@ class ExplanationsRecord(Record):
     folds_hash: str
     classes: list[str]
     trials: list[ExplainedTrial]
+    out_of_time: NotRequired[list[Number]]
+    asked: NotRequired[Count]
+    test_utterances: NotRequired[Count]
     phones: PhonesRecord | None
     phone_tests: list[PhoneTest]
     ranked_by: Number
-    confident_errors: list[ConfidentError]
+    confident_errors: list[RankedUtterance]
+    shown: NotRequired[list[str]]
     chosen_by: str
+    audio: NotRequired[Count]
+    audio_left_out: NotRequired[bool]
     licence: NotRequired[str | None]
+    seed: NotRequired[int]
+    seconds: NotRequired[Seconds]
     files: dict[FileName, str]
 
 
@@ -105,12 +127,15 @@ class SpectrogramRecord(Record):
     frames: Positive
     start: float
     shift: float
+    low_db: NotRequired[float]
+    high_db: NotRequired[float]
     ticks: list[Annotated[list[float], Len(2, 2)]]
 
 
 class SoundRecord(Record):
     mime: str
     base64: str
+    seconds: NotRequired[Seconds]
 
 
 class ShownRecord(Record):

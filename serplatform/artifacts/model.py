@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NotRequired
+from typing import Any, Literal, NotRequired
 
 from serplatform.artifacts.records import (
     Classes,
@@ -23,6 +23,27 @@ class InputSizes(Record):
     word_vectors: list[Positive] | None
 
 
+class WordPreprocessing(Record):
+    """How words are cut and numbered."""
+
+    segmentation: NotRequired[Literal["aligned", "equal"]]
+    silence: NotRequired[Literal["drop", "divide"]]
+    overlap: NotRequired[float]
+    min_count: NotRequired[Count]
+    word_rules: NotRequired[Count]
+    vocabulary: list[str]
+
+
+class PoolingPreprocessing(Record):
+    """How frames are summed up."""
+
+    unit: Literal["utterance", "time", "words"]
+    segments: Positive
+    statistics: Literal["moments", "dynamics"]
+    layout: Literal["vector", "sequence"]
+    words: NotRequired[WordPreprocessing]
+
+
 class Preprocessing(Record):
     """How new audio becomes a model's input."""
 
@@ -31,13 +52,13 @@ class Preprocessing(Record):
     dim: Positive
     frame_shift: Seconds
     trim: bool
-    normalization: str
+    normalization: Literal["none", "train", "speaker", "utterance"]
     mean: list[float]
     deviation: list[float]
     deviation_floor: list[float]
     deltas: NotRequired[Count]
-    words: NotRequired[dict[str, Any]]
-    pooling: NotRequired[dict[str, Any]]
+    words: NotRequired[WordPreprocessing]
+    pooling: NotRequired[PoolingPreprocessing]
 
 
 class ModelDescription(Record):

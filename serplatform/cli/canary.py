@@ -29,7 +29,7 @@ def run_canaries(
         what was checked, JSON-serialisable.
 
     Raises:
-        SerplatformError: a canary fell silent; every one that did is named.
+        SerplatformError: a check failed; every one that did is named.
     """
     from serplatform.datasets.dataset import Dataset
     from serplatform.distributed.canary import (
@@ -75,16 +75,14 @@ def run_canaries(
     }
     if plan.speaker_independent:
         values["planted_speaker_refused"] = planted_speaker_is_refused(plan, dataset.utterances)
-    faults = canary_faults(values, taken)
+    faults = canary_errors(values, taken)
     if faults:
-        raise SerplatformError(
-            "\n".join([f"{data}: {len(faults)} canary(s) fell silent:", *faults])
-        )
+        raise SerplatformError("\n".join([f"{data}: {len(faults)} leak check(s) failed:", *faults]))
     return values
 
 
-def canary_faults(values: dict[str, Any], taken: list[str]) -> list[str]:
-    """What is wrong, in sentences; empty when every canary sings."""
+def canary_errors(values: dict[str, Any], taken: list[str]) -> list[str]:
+    """What is wrong, in sentences; empty when every check passed."""
     faults = []
     found = values["permuted_labels"]["uar"]
     if not found["low"] <= found["value"] <= found["high"]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from typing import Annotated
 
 import typer
 
 from serplatform import stopping
 from serplatform.cli.options import AsJson
-from serplatform.cli.output import result, say
+from serplatform.cli.output import result
+from serplatform.console import Pace, say
 from serplatform.errors import BadInputError
 
 
@@ -45,14 +45,13 @@ def command(
     folder = corpus_folder(archive, directory)
     was_there = (folder / archive.file).exists()
     say(f"{kind.title}: licence {kind.licence}")
-    last = [0.0]
+    pace = Pace(2.0)
 
     def progress(have: int, expected: int) -> None:
-        if time.monotonic() - last[0] > 2.0 or have >= expected:
-            last[0] = time.monotonic()
+        if pace.is_due(at_end=have >= expected):
             say(f"{have / 1e6:.0f} of {expected / 1e6:.0f} MB")
 
-    stopping.on_stop(f"Stopped. Go on with:\n  {stopping.command()}")
+    stopping.on_stop(f"Stopped. Resume with:\n  {stopping.command()}")
     path = fetch(archive, folder, url=url, progress=progress)
     files = unpack(path, folder)
     if not keep_archive and not was_there:  # what somebody put there stays

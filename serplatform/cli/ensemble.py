@@ -53,22 +53,17 @@ def command(
 
         serplatform ensemble runs/ravdess --out ensembles/auto --combiner auto --temperature
     """
-    from serplatform.ensemble.build import build_ensemble
-    from serplatform.storage.destination import ENSEMBLE, check_directory
-    from serplatform.storage.mirror import open_copy, publish, target_copy
+    from serplatform.api.write import write_ensemble
 
-    check_directory(out, ENSEMBLE)
-    target = target_copy(out)
-    content = build_ensemble(
-        [open_copy(run) for run in runs],
-        target,
+    content = write_ensemble(
+        runs,
+        out,
         combiner=combiner,
         temperature=temperature,
-        seed=seed,
         objective=objective,
-        num_resamples=resamples,
+        seed=seed,
+        resamples=resamples,
     )
-    publish(target)
     result(describe(content, out), summarise(content, out), as_json=as_json)
 
 

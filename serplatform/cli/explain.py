@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from serplatform.cli.options import AsJson
 from serplatform.cli.output import result
+
+if TYPE_CHECKING:
+    from serplatform.artifacts.explanations import ExplanationsRecord
 
 _LISTED = 10  # confident errors printed
 
@@ -42,9 +45,9 @@ def command(
     most: Annotated[
         int, typer.Option(min=0, max=50, help="Errors shown where no utterance is named.")
     ] = 4,
-    hits: Annotated[int, typer.Option(min=0, max=50, help="Right answers shown beside them.")] = 2,
+    hits: Annotated[int, typer.Option(min=0, max=50, help="Right answers shown next to them.")] = 2,
     limit: Annotated[
-        int, typer.Option(min=0, help="Test utterances that are asked about; 0: all.")
+        int, typer.Option(min=0, help="Test utterances that the models are run on; 0: all.")
     ] = 600,
     data: Annotated[
         str | None,
@@ -65,7 +68,7 @@ def command(
 ) -> None:
     """Show attention against words and phones, and put it on the run's page.
 
-    The models of each fold are asked about its test utterances: attention on vowels, consonants
+    The models of each fold are run on its test utterances: attention on vowels, consonants
     and silence with intervals and a permutation test, what vrnn samples by emotion, embeddings,
     and some utterances whole, with spectrogram and sound. Phones need a dataset prepared with
     an alignment (`--align`). The files are in RUN/explanations.
@@ -78,7 +81,7 @@ def command(
 
         serplatform explain runs/ravdess --trial 7 --limit 0 --out attention.html --audio
     """
-    from serplatform.prediction.explanations import explain_run
+    from serplatform.explanations.explain_run import explain_run
     from serplatform.report.build import build_report
     from serplatform.storage.destination import check_file
     from serplatform.storage.mirror import open_copy, publish, shown
@@ -108,11 +111,11 @@ def command(
     result(describe(summary, page), values | summary, as_json=as_json)
 
 
-def describe(summary: dict[str, Any], page: str) -> str:
+def describe(summary: ExplanationsRecord, page: str) -> str:
     """The result in words."""
     trials = {t["trial"]: f"{t['architecture']} #{t['trial']}" for t in summary["trials"]}
     lines = [
-        f"Asked {', '.join(trials.values())} about {summary['asked']} of "
+        f"Ran {', '.join(trials.values())} on {summary['asked']} of "
         f"{summary['test_utterances']} test utterances."
     ]
     for test in summary["phone_tests"]:
@@ -122,12 +125,13 @@ def describe(summary: dict[str, Any], page: str) -> str:
             f"(p = {test['p_value']:.4f}, {test['num_utterances']} utterances, "
             f"{test['num_groups']} sentences)"
         )
-    if summary["phone_tests"] and summary["phones"]["misaligned"]:
+    phones = summary["phones"]
+    if summary["phone_tests"] and phones is not None and phones["misaligned"]:
         lines.append(
-            f"{summary['phones']['misaligned']} utterances left out there: their phones lie "
+            f"{phones['misaligned']} utterances left out there: their phones lie "
             "elsewhere than their sound."
         )
-    if not summary["phones"]:
+    if not phones:
         lines.append("No phones: the dataset has no alignment; prepare it with --align.")
     errors = summary["confident_errors"]
     if errors:

@@ -40,13 +40,9 @@ def command(
 
         serplatform export ensembles/ravdess --out bundles/ravdess
     """
-    from serplatform.prediction.export import export
-    from serplatform.storage.mirror import open_copy
-    from serplatform.storage.outgoing import new_folder
+    from serplatform.api.write import write_bundle
 
-    with new_folder(out) as folder:
-        bundle = export(open_copy(source), folder, trial=trial)
-        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    bundle, size = write_bundle(source, out, trial)
     models = sum(len(fold["members"]) for fold in bundle["folds"])
     uar = bundle["description"]["metrics"]["uar"]
     result(

@@ -94,7 +94,7 @@ def run(arguments: list[str] | None = None) -> int:
 
 def _run(arguments: list[str] | None) -> int:
     try:
-        _check_surroundings(sys.argv[1:] if arguments is None else arguments)
+        _check_directory_and_words(sys.argv[1:] if arguments is None else arguments)
         code = app(args=arguments, standalone_mode=False, prog_name="serplatform")
         sys.stdout.flush()
     except (KeyboardInterrupt, typer.Abort, InterruptedRunError):
@@ -126,7 +126,7 @@ def _run(arguments: list[str] | None) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _check_surroundings(words: list[str]) -> None:
+def _check_directory_and_words(words: list[str]) -> None:
     """See that there is a current directory, and that Ray can record the command."""
     try:
         here = os.getcwd()

@@ -40,7 +40,7 @@ RunOut = Annotated[
     ),
 ]
 
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Resume the run in --out.")]
 
 TimeBudget = Annotated[
     str | None, typer.Option(help="Stop after this long, e.g. `90s`, `45m`, `2h`.")

@@ -1,4 +1,4 @@
-"""What commands print: messages on stderr, results on stdout, one JSON object on request.
+"""What commands print: results on stdout, one JSON object on request; messages are `console`'s.
 
 Messages may be lost (a closed terminal, a full disk) and the work goes on; a result may not: that
 is a failure. What a terminal's encoding lacks is written in plain characters or escaped.
@@ -10,13 +10,14 @@ import codecs
 import io
 import json
 import os
-import re
 import sys
 from collections.abc import Mapping
 from typing import Any
 
 from serplatform import stopping
-from serplatform.errors import BadInputError
+from serplatform.console import format_duration as format_duration
+from serplatform.console import parse_duration as parse_duration
+from serplatform.console import say as say
 
 #: for text that people read, and for JSON: the way to write what an encoding lacks
 PLAIN, JSON = "serplatform-plain", "serplatform-json"
@@ -91,17 +92,6 @@ def encodable(text: str, errors: str) -> str:
     return text.encode(encoding, errors).decode(encoding)
 
 
-def is_live() -> bool:
-    """Whether messages go to a terminal on which lines can be redrawn."""
-    return sys.stderr.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
-
-
-def say(text: str) -> None:
-    """Tell the user something that is not the result, unless the command was asked to stop."""
-    stopping.check()
-    print(text, file=sys.stderr, flush=True)  # noqa: T201
-
-
 def result(text: str, values: Mapping[str, Any], *, as_json: bool) -> None:
     """Print the result of a command: text for people, or one JSON object on the last line."""
     stopping.check()
@@ -111,36 +101,3 @@ def result(text: str, values: Mapping[str, Any], *, as_json: bool) -> None:
         print(encodable(line, JSON), flush=True)  # noqa: T201
     else:
         print(text, flush=True)  # noqa: T201
-
-
-def parse_duration(text: str) -> float:
-    """Read ``90``, ``90s``, ``15m``, ``2h`` or ``1h30m`` as seconds.
-
-    Raises:
-        BadInputError: it is none of these, or not positive.
-
-    Example:
-        >>> parse_duration("1h30m")
-        5400.0
-    """
-    match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?", text)
-    parts = [float(part) if part else 0.0 for part in match.groups()] if match and text else [0.0]
-    seconds = sum(p * f for p, f in zip(parts, (3600.0, 60.0, 1.0), strict=False))
-    if seconds <= 0:
-        raise BadInputError(f"'{text}' is not a duration; write e.g. 90s, 15m, 2h or 1h30m")
-    return seconds
-
-
-def format_duration(seconds: float) -> str:
-    """Write seconds for people.
-
-    Example:
-        >>> format_duration(8), format_duration(95), format_duration(3720)
-        ('8 s', '1 min 35 s', '1 h 2 min')
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,15 +10,13 @@ import typer
 
 from serplatform import stopping
 from serplatform.cli.options import Address, AsJson
-from serplatform.cli.output import format_duration, is_live, result, say
+from serplatform.cli.output import format_duration, result
 from serplatform.corpora.base import READ_AS
 from serplatform.errors import BadInputError
 
 if TYPE_CHECKING:
-    from serplatform.distributed.extraction import ExtractionProgress
-    from serplatform.distributed.prepare import PrepareSummary, Progress
+    from serplatform.distributed.prepare import PrepareSummary
 
-_LINE_EVERY = 5.0  # seconds between plain progress lines
 _REASONS = 5  # shown of why utterances were left out
 
 
@@ -102,6 +98,7 @@ def command(
 
         serplatform prepare demo --out data/large --utterances 20000 --speakers 40
     """
+    from serplatform.api.preparing import show_progress
     from serplatform.distributed.prepare import prepare
 
     given = {"utterances": utterances, "speakers": speakers, "seed": seed}
@@ -112,9 +109,9 @@ def command(
     if features and not chosen:
         raise BadInputError("--features is empty; leave it out for the built-in ones")
     stopping.on_stop(
-        f"Stopped; what is whole is kept. Go on with the same command:\n  {stopping.command()}"
+        f"Stopped; what is whole is kept. Give the same command again:\n  {stopping.command()}"
     )
-    with _display() as progress:
+    with show_progress() as progress:
         summary = prepare(
             corpus,
             source,
@@ -174,43 +171,3 @@ def _parse_map(pairs: Sequence[str]) -> dict[str, str]:
     if twice := [label for label in labels if labels.count(label) > 1]:
         raise BadInputError(f"--map {twice[0]}: is given more than once; give each label one name")
     return dict(parts)
-
-
-@contextlib.contextmanager
-def _display() -> Iterator[Progress]:
-    """A bar on a terminal, plain lines otherwise; both on stderr."""
-    if not is_live():
-        last = [float("-inf")]
-
-        def line(now: ExtractionProgress) -> None:
-            if time.monotonic() - last[0] >= _LINE_EVERY or now.done == now.total:
-                last[0] = time.monotonic()
-                say(f"{now.done} of {now.total} utterances, {now.rejected} left out")
-
-        yield line
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-    from rich.progress import (
-        Progress as Bar,
-    )
-
-    with Bar(
-        TextColumn("extracting"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("utterances, {task.fields[rejected]} left out"),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-    ) as bar:
-        task = bar.add_task("extracting", total=None, rejected=0)
-
-        def update(now: ExtractionProgress) -> None:
-            bar.update(task, completed=now.done, total=now.total, rejected=now.rejected)
-
-        yield update

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from serplatform.cli.options import AsJson
 from serplatform.cli.output import result
 
 
@@ -26,9 +27,7 @@ def command(
             help="The page, path or URI; report.html in RUN|ENS by default.",
         ),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object on the last line.")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write the page of a run or an ensemble: one HTML file that needs no network.
 
@@ -42,21 +41,9 @@ def command(
 
         serplatform report ensembles/ravdess --out page.html
     """
-    from serplatform.report.build import build_report
-    from serplatform.storage.destination import check_file
-    from serplatform.storage.mirror import open_copy, publish, shown
-    from serplatform.storage.outgoing import written_file
+    from serplatform.api.write import write_report
 
-    if out is not None:
-        check_file(out, what="an HTML page")
-    path = open_copy(source)
-    if out is None and path.is_dir():
-        check_file(path / "report.html", what="an HTML page")
-    with written_file(path / "report.html" if out is None else out) as target:
-        page = build_report(path, target)
-        size = page.stat().st_size
-    publish(path)
-    name = shown(page) if out is None else out
+    name, size = write_report(source, out)
     result(
         f"Wrote {name} ({size / 1e6:.1f} MB); open it in a browser.",
         {"report": name, "bytes": size},

@@ -1,12 +1,13 @@
-"""``serplatform reproduce TABLE``: a paper's table, published beside measured."""
+"""``serplatform reproduce TABLE``: a paper's table, published next to measured."""
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,10 +22,11 @@ from serplatform.cli.options import (
     Workers,
 )
 from serplatform.cli.output import format_duration, parse_duration, result, say
-from serplatform.errors import BadInputError
 
 if TYPE_CHECKING:
-    from serplatform.reproduce.plan import Wishes, Work
+    from serplatform.distributed.search import SearchLimits
+    from serplatform.papers.paper_table import PaperTable
+    from serplatform.reproduce.plan import ColumnPlan, ReproduceOptions
 
 
 def command(
@@ -69,7 +71,7 @@ def command(
     time_budget: TimeBudget = None,
     resume: Annotated[
         bool,
-        typer.Option("--resume", help="Go on with what --out holds, on the data that it names."),
+        typer.Option("--resume", help="Resume what --out holds, on the data that it names."),
     ] = False,
     workers: Workers = 1,
     gpus_per_trial: GpusPerTrial = None,
@@ -78,11 +80,11 @@ def command(
     address: Address = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a table of the papers with measured numbers beside the published ones.
+    """Show a table of the papers with measured numbers next to the published ones.
 
     What is missing is trained: every row, with every seed, on the columns whose corpus --data
     holds. What --out holds already is not trained again, whichever table it was trained for, and
-    what was interrupted goes on. The table is written as table.csv, table.json and table.html.
+    what was interrupted is resumed. The table is written as table.csv, table.json and table.html.
 
     Examples:
 
@@ -94,65 +96,45 @@ def command(
 
         serplatform reproduce sheffield-table1 --data data/ravdess --rows blstmatt,csa-30,syscomb
     """
-    from serplatform.reproduce.table import load_table
-
     if table is None:
         _list(as_json=as_json)
         return
-    begun = time.monotonic()
-    seconds = parse_duration(time_budget) if time_budget is not None else None
+    from serplatform.datasets.dataset import Dataset
+    from serplatform.distributed.search import SearchLimits
+    from serplatform.reproduce.plan import QUICK, ReproduceOptions, plan_table, tables_folder
+    from serplatform.reproduce.table import load_table
+
+    limits = SearchLimits(
+        trials=None,
+        seconds=None if time_budget is None else parse_duration(time_budget),
+        begun=time.monotonic(),
+        workers=workers,
+        gpus_per_trial=gpus_per_trial,
+        concurrent=concurrent,
+        address=address,
+    )
     chosen = load_table(table)
     if rows is not None:
         chosen = chosen.select([name.strip() for name in rows.split(",") if name.strip()])
-    from serplatform.datasets.dataset import Dataset
-    from serplatform.reproduce.plan import Wishes, plan_table, tables_folder
-
-    folder = tables_folder(out, chosen.name)
-    if word_vectors is not None and not word_vectors.is_file():
-        raise BadInputError(f"--word-vectors {word_vectors}: no such file")
-    wishes = Wishes(
-        out=folder,
+    options = ReproduceOptions(
+        out=tables_folder(out, chosen.name),
         seeds=seeds,
         seed=seed,
         quick=quick,
         stand_in=stand_in,
         word_vectors=word_vectors,
     )
-    datasets = [Dataset.open(path) for path in data or ()]
-    works = plan_table(chosen, datasets, wishes, resume=resume)
-    if resume and not any(work.dataset for work in works):
-        raise BadInputError(
-            f"--resume: {out} holds no trainings of {chosen.name} whose data is still there; give "
-            "--data"
-        )
+    plans = plan_table(chosen, [Dataset.open(path) for path in data or ()], options, resume=resume)
     if quick:
-        from serplatform.reproduce.plan import QUICK
-
         say(QUICK)
-    stopping.on_stop(f"Interrupted. Go on with:\n  {stopping.command()}")
-    status = "complete"
-    for work in works:
-        if work.dataset is None or status != "complete":
-            continue
-        if seconds is not None and time.monotonic() - begun >= seconds:
-            status = "time"
-            continue
-        status = _train(
-            work,
-            wishes,
-            begun=begun,
-            seconds=seconds,
-            workers=workers,
-            gpus_per_trial=gpus_per_trial,
-            concurrent=concurrent,
-            address=address,
-        )
-    _show(chosen, works, wishes, as_json=as_json)
+    stopping.on_stop(f"Interrupted. Resume with:\n  {stopping.command()}")
+    status = _train(plans, options, limits)
+    _show(chosen, plans, options, as_json=as_json)
     if status == "interrupted":
         raise KeyboardInterrupt
     if status == "time":
-        spent = format_duration(time.monotonic() - begun)
-        say(f"The time budget is spent ({spent}). Go on with:\n  {stopping.command()}")
+        spent = format_duration(time.monotonic() - limits.begun)
+        say(f"The time budget is spent ({spent}). Resume with:\n  {stopping.command()}")
 
 
 def _list(*, as_json: bool) -> None:
@@ -186,59 +168,66 @@ def _list(*, as_json: bool) -> None:
     result("\n".join(lines), {"tables": values}, as_json=as_json)
 
 
-def _train(
-    work: Work, wishes: Wishes, *, begun: float, seconds: float | None, **limits: Any
-) -> str:
-    """Train what a column lacks; return ``complete``, ``time`` or ``interrupted``."""
-    from serplatform.cli.search_display import SearchDisplay
-    from serplatform.distributed.search import SearchLimits, search
+def _train(plans: Sequence[ColumnPlan], options: ReproduceOptions, limits: SearchLimits) -> str:
+    """Train what the columns lack; return ``complete``, ``time`` or ``interrupted``."""
+    for plan in plans:
+        if plan.dataset is None:
+            continue
+        if limits.seconds is not None and time.monotonic() - limits.begun >= limits.seconds:
+            return "time"
+        status = _train_column(plan, options, limits)
+        if status != "complete":
+            return status
+    return "complete"
+
+
+def _train_column(plan: ColumnPlan, options: ReproduceOptions, limits: SearchLimits) -> str:
+    from serplatform.api.search_display import SearchDisplay
+    from serplatform.distributed.search import search
     from serplatform.reproduce.plan import open_run
     from serplatform.search.trial_list import TrialList, assign_numbers
 
-    configurations = work.configurations
-    run = open_run(work, wishes, ["serplatform", *sys.argv[1:]])
+    configurations = plan.configurations
+    run = open_run(plan, options, ["serplatform", *sys.argv[1:]])
     numbers = assign_numbers(run, configurations)
     labels = dict(zip(numbers, (c.label for c in configurations), strict=True))
-    roster = TrialList(run, numbers, labels)
-    stand_in = " as a stand-in" if work.column.stand_in else ""
+    trials = TrialList(run, numbers, labels)
+    stand_in = " as a stand-in" if plan.column.stand_in else ""
     say(
-        f"{work.column.title}{stand_in}, {run.plan.protocol} ({len(run.plan.folds)} fold(s)): "
-        f"{roster.total - roster.num_left} of {roster.total} trainings done; run directory "
+        f"{plan.column.title}{stand_in}, {run.plan.protocol} ({len(run.plan.folds)} fold(s)): "
+        f"{trials.total - trials.num_left} of {trials.total} trainings done; run directory "
         f"{run.directory.path}"
     )
     for note in run.description["notes"]:
         say(f"Note: {note}")
-    if not roster.num_left:
+    if not trials.num_left:
         return "complete"
     records = run.directory.records()
     display = SearchDisplay(
-        budget=roster.total,
-        deadline=None if seconds is None else begun + seconds,
+        budget=trials.total,
+        deadline=None if limits.seconds is None else limits.begun + limits.seconds,
         records={n: records[n] for n in dict.fromkeys(numbers) if n in records},
         objective="uar",
     )
     with display:
         try:
-            outcome = search(
-                run,
-                SearchLimits(trials=roster.total, seconds=seconds, begun=begun, **limits),
-                display,
-                roster,
-            )
+            limits = dataclasses.replace(limits, trials=trials.total)
+            return search(run, limits, display, trials).status
         except KeyboardInterrupt:
             return "interrupted"
-    return str(outcome.status)
 
 
-def _show(table: Any, works: Sequence[Work], wishes: Wishes, *, as_json: bool) -> None:
+def _show(
+    table: PaperTable, plans: Sequence[ColumnPlan], options: ReproduceOptions, *, as_json: bool
+) -> None:
     """Write table.csv, table.json and table.html, and print the table."""
     from serplatform.artifacts.files import write_json, write_text
     from serplatform.cli.reproduced_table import describe
     from serplatform.report.table_page import render_table
     from serplatform.reproduce.outcome import assemble, to_csv
 
-    outcome = assemble(table, works, wishes, ["serplatform", *sys.argv[1:]])
-    folder = wishes.out / (table.name + ("-quick" if wishes.quick else ""))
+    outcome = assemble(table, plans, options, ["serplatform", *sys.argv[1:]])
+    folder = options.out / (table.name + ("-quick" if options.quick else ""))
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "table.csv", to_csv(outcome))
     write_json(folder / "table.json", outcome)

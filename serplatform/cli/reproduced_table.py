@@ -13,19 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from serplatform.report.table_page import (
-    column_notes,
-    difference_text,
-    has_differences,
-    has_numbers,
-    heading,
-    interval_text,
-    measured_text,
-    metric_title,
-    published_text,
-    row_notes,
-    similarity_of,
-)
+from serplatform.report.table_page import column_section
 
 #: of text that is not printed on a terminal
 WIDTH = 140
@@ -42,13 +30,13 @@ def describe(outcome: Mapping[str, Any]) -> str:
     if outcome["quick"]:
         console.print(Text(outcome["quick_note"]))
     for column in outcome["columns"]:
+        section = column_section(outcome, column)
         console.print()
-        console.print(Text(heading(outcome, column), style="bold"))
-        console.print(_table(outcome, column))
-        alike = similarity_of(outcome, column)
-        if alike is not None:
-            console.print(_similarities(alike))
-        for note in [*row_notes(outcome, column), *column_notes(outcome, column)]:
+        console.print(Text(section["heading"], style="bold"))
+        console.print(_table(section))
+        if section["similarity"] is not None:
+            console.print(_similarities(section["similarity"]))
+        for note in section["notes"]:
             console.print(Text(note))
     console.print()
     console.print(Text(f"Selection: {outcome['selection']}."))
@@ -58,39 +46,24 @@ def describe(outcome: Mapping[str, Any]) -> str:
     return stream.getvalue().rstrip()
 
 
-def _table(outcome: Mapping[str, Any], column: Mapping[str, Any]) -> Table:
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-    )
-    compared = not column["stand_in"]
-    cells = [row["cells"][column["name"]] for row in outcome["rows"]]
-    numbers = has_numbers(outcome, column)
-    differences = has_differences(outcome, column)
+def _table(section: Mapping[str, Any]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    compared = section["compared"]
+    shown = {"published": compared, "measured": True, "interval": section["numbers"]}
+    shown["difference"] = section["differences"]
+    kinds = [kind for kind, wanted in shown.items() if wanted]
     table.add_column("row")
-    for metric in column["metrics"]:
-        title = metric_title(metric)
-        if compared:
-            table.add_column(f"{title}\npublished", justify="right")
-        table.add_column("measured" if compared else f"{title}\nmeasured", justify="right")
-        if numbers:
-            table.add_column("95 % interval", justify="right")
-        if differences:
-            table.add_column("difference", justify="right")
-    if numbers:
+    for title in section["metrics"]:
+        titles = {"published": f"{title}\npublished", "interval": "95 % interval"}
+        titles["measured"] = "measured" if compared else f"{title}\nmeasured"
+        for kind in kinds:
+            table.add_column(titles.get(kind, kind), justify="right")
+    if section["numbers"]:
         table.add_column("seeds", justify="right")
-    for row, cell in zip(outcome["rows"], cells, strict=True):
-        texts = [row["label"]]
-        for metric in column["metrics"]:
-            if compared:
-                texts.append(published_text(cell, metric))
-            texts.append(measured_text(cell, metric))
-            if numbers:
-                texts.append(interval_text(cell, metric))
-            if differences:
-                texts.append(difference_text(cell, metric))
-        if numbers:
-            texts.append(str(cell["seeds"] or ""))
+    for row in section["rows"]:
+        texts = [row["label"], *(cell[kind] for cell in row["cells"] for kind in kinds)]
+        if section["numbers"]:
+            texts.append(str(row["seeds"]))
         table.add_row(*(Text(text) for text in texts))
     return table
 

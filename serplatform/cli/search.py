@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,9 +22,11 @@ from serplatform.cli.options import (
     WarmStart,
     Workers,
 )
-from serplatform.cli.output import parse_duration, result
-from serplatform.cli.run_opening import open_or_create, seconds_left
-from serplatform.cli.run_search import describe, finish, run_search
+from serplatform.cli.output import result
+from serplatform.console import format_duration, parse_duration, parse_timeout, say
+
+if TYPE_CHECKING:
+    from serplatform.api.execute import SearchSummary
 
 
 def command(
@@ -136,41 +139,65 @@ def command(
         serplatform search --resume --out runs/ravdess --trials +20
     """
     begun = time.monotonic()
-    budget_seconds = parse_duration(time_budget) if time_budget is not None else None
-    timeout = None
-    if trial_timeout is not None:
-        timeout = 0.0 if trial_timeout == "never" else parse_duration(trial_timeout)
-    run, num_trials = open_or_create(
-        resume=resume,
-        out=out,
-        architectures=architectures or [],
-        data=data,
+    say("Reading the request …")
+    from serplatform.api.execute import carry_out
+    from serplatform.distributed.search import SearchLimits
+    from serplatform.search.setup import SearchRequest
+
+    request = SearchRequest(
+        architectures=tuple(architectures or ()),
+        dataset=data,
         protocol=protocol,
-        trials=trials,
-        budget_seconds=budget_seconds,
-        spaces=space or [],
-        settings=setting or [],
+        spaces=tuple(space or ()),
+        settings=tuple(setting or ()),
         small=small,
         seed=seed,
-        objective=objective,
+        objectives=tuple(objective.split(",")),
         sampler=sampler,
         pruner=pruner,
         storage=storage,
-        warm_start=warm_start or [],
+        warm_start=tuple(warm_start or ()),
+        trials=trials,
+        time_budget=None if time_budget is None else parse_duration(time_budget),
         combiner=combiner,
     )
-    outcome = run_search(
-        run,
-        num_trials,
+    limits = SearchLimits(
         begun=begun,
-        seconds=seconds_left(run, num_trials, budget_seconds),
         workers=workers,
         gpus_per_trial=gpus_per_trial,
         concurrent=concurrent,
         retries=retries,
-        trial_timeout=timeout,
+        trial_timeout=parse_timeout(trial_timeout),
         address=address,
     )
-    summary = finish(run, outcome, explain=explain, audio=audio)
-    summary["seconds"] = round(time.monotonic() - begun, 1)
-    result(describe(summary), summary, as_json=as_json)
+    summary = carry_out(request, limits, out, resume=resume, explain=explain, audio=audio)
+    result(describe(summary), dataclasses.asdict(summary), as_json=as_json)
+
+
+def describe(summary: SearchSummary) -> str:
+    """The result in words."""
+    counts = summary.trials
+    best = summary.best_trial
+    metric = next(key for key in best if key.startswith("dev_"))
+    lines = [
+        f"{sum(counts.values())} trials in {format_duration(summary.seconds)}: "
+        f"{counts['complete']} complete, {counts['pruned']} pruned, {counts['failed']} failed",
+        f"Best trial by mean dev: trial {best['trial']} ({best['architecture']}), "
+        f"{metric.replace('_', ' ')} {best[metric]:.4f}",
+    ]
+    if summary.ensemble is not None:
+        lines += filter(None, [summary.ensemble.get("verdict")])
+        lines.append(
+            "On test rows, opened now, pooled over folds, each fold's choice by its own dev rows:"
+        )
+        for system in ("ensemble", "best_single"):
+            metrics = summary.ensemble["pooled"][system]
+            uar = metrics["uar"]
+            known = uar["low"] is not None  # one speaker has no interval by speaker
+            interval = f" (95 % interval {uar['low']:.3f} to {uar['high']:.3f})" if known else ""
+            lines.append(
+                f"  {system.replace('_', ' '):<12} test UAR {uar['value']:.3f}{interval}, "
+                f"accuracy {metrics['accuracy']['value']:.3f}"
+            )
+    lines.append(f"Report: {summary.report}")
+    return "\n".join(lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from typing import Annotated
 
@@ -20,8 +21,8 @@ from serplatform.cli.options import (
     Workers,
 )
 from serplatform.cli.output import result
-from serplatform.cli.run_opening import open_or_create, seconds_left
-from serplatform.cli.run_search import describe, finish, run_search
+from serplatform.cli.search import describe
+from serplatform.console import say
 
 
 def command(
@@ -58,36 +59,25 @@ def command(
         serplatform train moma --data data/ravdess --set hidden_dim=128 --repeats 5
     """
     begun = time.monotonic()
-    run, num_trials = open_or_create(
-        resume=resume,
-        out=out,
-        architectures=architectures or [],
-        data=data,
+    say("Reading the request …")
+    from serplatform.api.execute import carry_out
+    from serplatform.distributed.search import SearchLimits
+    from serplatform.search.setup import SearchRequest
+
+    request = SearchRequest.of_training(
+        architectures=tuple(architectures or ()),
+        dataset=data,
         protocol=protocol,
-        trials=None,
+        settings=tuple(setting or ()),
         repeats=repeats,
-        exact=True,
-        small=False,
-        spaces=[],
-        settings=setting or [],
         seed=seed,
-        objective="uar",
-        sampler="random",
-        pruner="none",
-        storage=None,
-        combiner="mean" if repeats > 1 else "none",
     )
-    outcome = run_search(
-        run,
-        num_trials,
+    limits = SearchLimits(
         begun=begun,
-        seconds=seconds_left(run, num_trials, None),
         workers=workers,
         gpus_per_trial=gpus_per_trial,
         concurrent=concurrent,
-        retries=1,
         address=address,
     )
-    summary = finish(run, outcome)
-    summary["seconds"] = round(time.monotonic() - begun, 1)
-    result(describe(summary), summary, as_json=as_json)
+    summary = carry_out(request, limits, out, resume=resume)
+    result(describe(summary), dataclasses.asdict(summary), as_json=as_json)

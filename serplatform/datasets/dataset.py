@@ -30,16 +30,15 @@ from serplatform.artifacts.dataset import (
     read_dataset_description,
 )
 from serplatform.artifacts.files import file_sha256, read_parquet
-from serplatform.datasets.joined import (
+from serplatform.datasets.mapped_frames import MappedFrames
+from serplatform.errors import ArtifactError, BadInputError, unknown_name
+from serplatform.inputs.selection import (
     JOIN,
-    FrameViews,
-    JoinedViews,
     common_shift,
     feature_parts,
+    join_frames,
     joined_spec,
 )
-from serplatform.datasets.mapped_views import FeatureViews
-from serplatform.errors import ArtifactError, BadInputError, unknown_name
 from serplatform.storage.cache import local_dataset
 from serplatform.storage.location import Location, parse
 
@@ -91,7 +90,7 @@ class Dataset:
         self.meta = meta
         self.utterances = utterances
         self.cache: dict[Hashable, Any] = {}
-        self._views: dict[str, FeatureViews] = {}
+        self._mapped: dict[str, MappedFrames] = {}
 
     @classmethod
     def open(cls, path: str | Path) -> Dataset:
@@ -122,6 +121,13 @@ class Dataset:
 
     def __reduce__(self) -> tuple[Callable[[str], Dataset], tuple[str]]:
         return Dataset.open, (self.address,)
+
+    def __repr__(self) -> str:
+        speakers = len(self.meta["counts"]["by_speaker"])
+        return (
+            f"Dataset({self.address!r}): {self.meta['title']}, {len(self)} utterances of "
+            f"{speakers} speakers; {', '.join(self.classes)}; {', '.join(self.feature_names)}"
+        )
 
     def __len__(self) -> int:
         return self.utterances.num_rows
@@ -172,9 +178,7 @@ class Dataset:
             return ALIGNMENT_SCHEMA.empty_table()
         path = self.path / "alignment.parquet"
         table = read_parquet(path, "alignment table")
-        missing = [name for name in ALIGNMENT_SCHEMA.names if name not in table.column_names]
-        if missing:
-            raise ArtifactError(f"{path}: has no column {', '.join(missing)}; {_AGAIN}")
+        _require_columns(table, ALIGNMENT_SCHEMA, path)
         return table
 
     def class_counts(self) -> dict[str, int]:
@@ -221,65 +225,60 @@ class Dataset:
             spec=dict(entry["spec"]),
         )
 
-    def views(self, name: str) -> FrameViews:
-        """Views over all frames of a feature; its shards are mapped on the first call.
-
-        Names with ``+`` between are joined frame by frame.
+    def mapped(self, name: str) -> MappedFrames:
+        """Frames of one feature in memory maps; its shards are mapped on the first call.
 
         Raises:
             ArtifactError: a shard is missing, truncated or disagrees with the tables.
             BadInputError: the dataset does not hold the feature.
         """
-        parts = feature_parts(name)
-        if len(parts) > 1:
-            self.feature_info(name)  # refuses what cannot be joined
-            return JoinedViews(tuple(self.views(part) for part in parts))
-        if name not in self._views:
-            self._views[name] = self._map(name)
-        return self._views[name]
+        if name not in self._mapped:
+            self._mapped[name] = self._map(name)
+        return self._mapped[name]
 
     def num_frames(self, name: str) -> IntArray:
-        """(N,) frames of each utterance."""
-        return self.views(name).num_frames
+        """(N,) frames of each utterance; of joined features those of the shortest."""
+        parts = [self.mapped(part) for part in feature_parts(name)]
+        return np.asarray(np.min([part.num_frames for part in parts], axis=0))
 
     def frames(self, name: str, row: int) -> FloatArray:
-        """(T, D) frames of one utterance: a read-only view over the memory map."""
-        return self.views(name).frames(row)
+        """(T, D) frames of one utterance: a read-only view, or a copy where features are joined."""
+        return join_frames([self.mapped(part).frames(row) for part in feature_parts(name)])
 
     def check(self) -> list[str]:
-        """Verify every checksum and row order; return one sentence a fault, none if all is well."""
-        faults: list[str] = []
+        """Verify every checksum and row order; return one sentence per error."""
+        errors: list[str] = []
         for file, expected in self.meta["files"].items():
-            faults += _checksum_fault(self.path / file, expected)
+            errors += _checksum_errors(self.path / file, expected)
         for name, entry in self.meta["features"].items():
-            before = len(faults)
+            before = len(errors)
             for shard in entry["shards"]:
-                faults += _checksum_fault(self.path / shard["file"], shard["sha256"])
-            if len(faults) == before:
-                faults += self._order_faults(name)
-        return faults
+                errors += _checksum_errors(self.path / shard["file"], shard["sha256"])
+            if len(errors) == before:
+                errors += self._order_errors(name)
+        return errors
 
-    def _order_faults(self, name: str) -> list[str]:
+    def _order_errors(self, name: str) -> list[str]:
         """Compare the ids of every shard with the utterance table's, and look for NaN."""
-        faults: list[str] = []
+        errors: list[str] = []
         first = 0
         for shard in self.meta["features"][name]["shards"]:
             path = self.path / shard["file"]
             try:
                 batch, _ = _map_shard(path)
             except ArtifactError as error:
-                faults.append(str(error))
+                errors.append(str(error))
                 continue
             ids = batch.column("utterance_id").to_pylist()
             if ids != self.utterance_ids[first : first + len(ids)]:
-                faults.append(f"{path}: its rows are not in the order of utterances.parquet")
+                errors.append(f"{path}: its rows are not in the order of utterances.parquet")
             values = batch.column("frames").values.to_numpy(zero_copy_only=True)
             if not np.isfinite(values).all():
-                faults.append(f"{path}: holds values that are not finite")
+                errors.append(f"{path}: holds values that are not finite")
             first += shard["rows"]
-        return faults
+        return errors
 
-    def _map(self, name: str) -> FeatureViews:
+    def _map(self, name: str) -> MappedFrames:
         dim = self.feature_info(name).dim
         values: list[FloatArray] = []
         starts: list[IntArray] = []
@@ -294,20 +293,22 @@ class Dataset:
             offsets = column.offsets.to_numpy().astype(np.int64)
             sizes = np.diff(offsets)
             if batch.num_rows != shard["rows"] or int(sizes.sum()) != shard["frames"] * dim:
-                raise ArtifactError(
-                    f"{path}: holds {batch.num_rows} rows and {int(sizes.sum())} values, where "
+                raise _damaged(
+                    path,
+                    f"holds {batch.num_rows} rows and {int(sizes.sum())} values, where "
                     f"dataset.json says {shard['rows']} rows and {shard['frames']} frames of "
-                    f"{dim}; {_AGAIN}"
+                    f"{dim}",
                 )
             if (sizes % dim).any() or (sizes < dim).any():
-                raise ArtifactError(f"{path}: has a row that is not whole frames; {_AGAIN}")
+                raise _damaged(path, "has a row that is not whole frames")
             ids = batch.column("utterance_id")
             for position in {0, batch.num_rows - 1} if batch.num_rows else ():
                 wanted = self.utterance_ids[first + position]
                 if ids[position].as_py() != wanted:
-                    raise ArtifactError(
-                        f"{path}: row {position} is '{ids[position].as_py()}', where "
-                        f"utterances.parquet has '{wanted}'; {_AGAIN}"
+                    raise _damaged(
+                        path,
+                        f"row {position} is '{ids[position].as_py()}', where "
+                        f"utterances.parquet has '{wanted}'",
                     )
             values.append(column.values.to_numpy(zero_copy_only=True))
             starts.append(offsets[:-1])
@@ -315,7 +316,7 @@ class Dataset:
             first += batch.num_rows
         shards = [np.full(len(start), i, dtype=np.int64) for i, start in enumerate(starts)]
         empty = np.zeros(0, dtype=np.int64)
-        return FeatureViews(
+        return MappedFrames(
             values=tuple(values),
             shard=np.concatenate([empty, *shards]),
             start=np.concatenate([empty, *starts]),
@@ -323,6 +324,16 @@ class Dataset:
             dim=dim,
             regions=tuple(regions),
         )
+
+
+def _damaged(path: Path, what: str) -> ArtifactError:
+    return ArtifactError(f"{path}: {what}; prepare the dataset again")
+
+
+def _require_columns(table: pa.Table, schema: pa.Schema, path: Path) -> None:
+    missing = [name for name in schema.names if name not in table.column_names]
+    if missing:
+        raise _damaged(path, f"has no column {', '.join(missing)}")
 
 
 def _local_directory(path: Path) -> Path:
@@ -342,40 +353,39 @@ def _local_directory(path: Path) -> Path:
 
 def _check_shards(directory: Path, meta: DatasetDescription) -> None:
     """Compare every feature's shards with what dataset.json says, by rows and by size."""
-    faults = []
+    errors = []
     total = meta["counts"]["utterances"]
     for name, entry in meta["features"].items():
         rows = sum(shard["rows"] for shard in entry["shards"])
         if rows != total:
-            faults.append(f"feature '{name}' has {rows} rows for {total} utterances")
+            errors.append(f"feature '{name}' has {rows} rows for {total} utterances")
         for shard in entry["shards"]:
             file = directory / shard["file"]
             if not file.is_file():
-                faults.append(f"{file.name} is missing")
+                errors.append(f"{file.name} is missing")
             elif file.stat().st_size != shard["bytes"]:
-                faults.append(
+                errors.append(
                     f"{file.name} has {file.stat().st_size} bytes instead of {shard['bytes']}"
                 )
-    if faults:
+    if errors:
         path = directory / "dataset.json"
-        raise ArtifactError(f"{path}: the dataset is not whole; {_AGAIN}:", faults)
+        raise ArtifactError(f"{path}: the dataset is not whole; {_AGAIN}:", errors)
 
 
 def _check_utterances(directory: Path, meta: DatasetDescription, utterances: pa.Table) -> None:
     path = directory / "utterances.parquet"
-    missing = [name for name in UTTERANCE_SCHEMA.names if name not in utterances.column_names]
-    if missing:
-        raise ArtifactError(f"{path}: has no column {', '.join(missing)}; {_AGAIN}")
+    _require_columns(utterances, UTTERANCE_SCHEMA, path)
     if utterances.num_rows != meta["counts"]["utterances"]:
-        raise ArtifactError(
-            f"{path}: has {utterances.num_rows} rows, where dataset.json says "
-            f"{meta['counts']['utterances']}; {_AGAIN}"
+        raise _damaged(
+            path,
+            f"has {utterances.num_rows} rows, where dataset.json says "
+            f"{meta['counts']['utterances']}",
         )
     expected = meta["files"].get(path.name)
     if expected is None:
-        raise ArtifactError(f"{path}: dataset.json holds no checksum of it; {_AGAIN}")
-    if faults := _checksum_fault(path, expected):  # labels and speakers changed by hand
-        raise ArtifactError(f"{faults[0]}: it was altered; {_AGAIN}")
+        raise _damaged(path, "dataset.json holds no checksum of it")
+    if errors := _checksum_errors(path, expected):  # labels and speakers changed by hand
+        raise ArtifactError(f"{errors[0]}: it was altered; {_AGAIN}")
 
 
 def _map_shard(path: Path) -> tuple[pa.RecordBatch, tuple[int, int]]:
@@ -385,31 +395,30 @@ def _map_shard(path: Path) -> tuple[pa.RecordBatch, tuple[int, int]]:
             whole = pa.py_buffer(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
         reader = ipc.open_file(pa.BufferReader(whole))
         if reader.num_record_batches != 1:
-            raise ArtifactError(
-                f"{path}: has {reader.num_record_batches} record batches instead of one; {_AGAIN}"
-            )
+            raise _damaged(path, f"has {reader.num_record_batches} record batches instead of one")
         batch = reader.get_batch(0)
         batch.validate(full=True)  # of the offsets and ids; numbers have nothing to check
     except FileNotFoundError:
-        raise ArtifactError(f"{path}: no such feature shard; {_AGAIN}") from None
+        raise _damaged(path, "no such feature shard") from None
     except (ValueError, OSError) as error:  # an empty file cannot be mapped
-        raise ArtifactError(f"{path}: the feature shard is damaged ({error}); {_AGAIN}") from None
+        raise _damaged(path, f"the feature shard is damaged ({error})") from None
     kind = batch.schema.field("frames").type if "frames" in batch.schema.names else None
     if "utterance_id" not in batch.schema.names or kind not in _FRAME_TYPES:
-        raise ArtifactError(
-            f"{path}: its columns are {batch.schema.names}; a feature shard has 'utterance_id' "
-            f"and 'frames' (lists of float32); {_AGAIN}"
+        raise _damaged(
+            path,
+            f"its columns are {batch.schema.names}; a feature shard has 'utterance_id' "
+            f"and 'frames' (lists of float32)",
         )
     frames = batch.column("frames")
     if frames.null_count or frames.values.null_count or batch.column("utterance_id").null_count:
-        raise ArtifactError(f"{path}: the feature shard lacks values; {_AGAIN}")
+        raise _damaged(path, "the feature shard lacks values")
     values = frames.values.buffers()[1]
     if values is not None and not 0 <= values.address - whole.address <= whole.size - values.size:
-        raise ArtifactError(f"{path}: is compressed, so it cannot be mapped; {_AGAIN}")
+        raise _damaged(path, "is compressed, so it cannot be mapped")
     return batch, (whole.address, whole.size)
 
 
-def _checksum_fault(path: Path, expected: str) -> list[str]:
+def _checksum_errors(path: Path, expected: str) -> list[str]:
     if not path.is_file():
         return [f"{path}: is missing"]
     found = file_sha256(path)

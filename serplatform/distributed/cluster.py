@@ -61,6 +61,15 @@ def connect(address: str | None = None, num_cpus: int | None = None) -> None:
     _while_connected.enter_context(ray_internals.printed_lines_to(lambda line: log("%s", line)))
 
 
+def disconnect() -> None:
+    """Leave the cluster that :func:`connect` joined, or end the one that it started."""
+    import ray
+
+    ray.shutdown()
+    local_ray.end_started()
+    _while_connected.close()
+
+
 def _culprit(address: str | None) -> str:
     """What the user gave that names the cluster, as they know it."""
     if address is None:

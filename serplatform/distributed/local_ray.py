@@ -10,7 +10,6 @@ import re
 import secrets
 import shutil
 import socket
-import sys
 import tempfile
 import threading
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from serplatform import stopping
+from serplatform.console import say
 from serplatform.distributed import ray_internals
 from serplatform.distributed.orphans import OrphanGuard
 from serplatform.errors import SerplatformError
@@ -79,6 +79,7 @@ def start(num_cpus: int | None) -> None:
     """
     # else the word that its processes know each other by is in the home directory, or another's
     os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    ray_internals.forget_token()
     _check_threads()
     address = _own_address()
     reasons: list[str] = []
@@ -179,9 +180,24 @@ def _try(
         if not isinstance(error, kinds) and type(error) is not Exception:
             raise
         return reason, not isinstance(error, ValueError)
+    _started.append(guard)
     atexit.register(_leave, guard)
     stopping.on_end(guard.end)
     return None
+
+
+#: of the Ray that this process has started
+_started: list[OrphanGuard] = []
+
+
+def end_started() -> None:
+    """Remove what a Ray that was started here, and is shut down, has left."""
+    ray_internals.forget_token()
+    atexit.unregister(_leave)
+    while _started:
+        guard = _started.pop()
+        stopping.not_on_end(guard.end)
+        guard.end()
 
 
 def _leave(guard: OrphanGuard) -> None:
@@ -299,12 +315,6 @@ def _remedy(reasons: list[str]) -> str:
         f"{load()}: wait until it has less to do, or start a cluster with `ray start --head` and "
         "give --address auto"
     )
-
-
-def say(text: str) -> None:
-    """Tell the user something on stderr, where somebody reads it."""
-    with contextlib.suppress(OSError):
-        print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def load() -> str:

@@ -203,3 +203,11 @@ def is_alive(actor: str) -> bool:
     from ray._private.state import actors
 
     return str(actors(actor).get("State", "DEAD")) != "DEAD"
+
+
+def forget_token() -> None:
+    """Have Ray read its token again, which it keeps from the first connection of a process on."""
+    import ray._raylet
+
+    parts: Any = ray._raylet  # its type stubs lack it
+    parts.AuthenticationTokenLoader.instance().reset_cache()

@@ -9,10 +9,9 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from serplatform import plugins, stopping
-from serplatform.artifacts.trial import DEV_METRICS, TrialRecord, merit
+from serplatform.artifacts.trial import TrialRecord, merit
 from serplatform.distributed.cluster import connect, largest_resources, node_sizes
 from serplatform.distributed.tune.placement import SearchPlan, plan_placement
 from serplatform.distributed.tune.tracker import SearchObserver
@@ -38,7 +37,7 @@ class SearchLimits:
     Attributes:
         trials: over the life of the run, finished ones included; None: as time allows.
         seconds: wall-clock time of this process from ``begun`` on, or None.
-        begun: ``time.monotonic()`` when the command started.
+        begun: ``time.monotonic()`` when the call was made.
         workers: processes that train one trial together.
         gpus_per_trial: of each worker; None: 1 where there are GPUs.
         concurrent: trials at a time; None: as many as fit.
@@ -49,9 +48,9 @@ class SearchLimits:
         num_cpus: of a local Ray; None: all cores.
     """
 
-    trials: int | None
-    seconds: float | None
-    begun: float
+    trials: int | None = None
+    seconds: float | None = None
+    begun: float = dataclasses.field(default_factory=time.monotonic)
     workers: int = 1
     gpus_per_trial: float | None = None
     concurrent: int | None = None
@@ -59,6 +58,10 @@ class SearchLimits:
     trial_timeout: float | None = None
     address: str | None = None
     num_cpus: int | None = None
+
+    def elapsed(self) -> float:
+        """Seconds since the call was made."""
+        return round(time.monotonic() - self.begun, 1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,7 +76,7 @@ class SearchOutcome:
 
     status: str
     counts: dict[str, int]
-    best: Mapping[str, Any] | None
+    best: TrialRecord | None
 
 
 def search(
@@ -180,7 +183,7 @@ def _search(
     plan = SearchPlan(
         dataset=description["dataset"]["path"],
         seed=description["seed"],
-        objective=objective if objective in DEV_METRICS else "uar",
+        objective=run.metric,
         limits=limits,
         time_left=time_left,
         plugins=plugins.packed(description.get("plugins", [])),

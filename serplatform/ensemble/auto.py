@@ -13,11 +13,13 @@ import numpy as np
 from serplatform.arrays import DoubleArray
 from serplatform.artifacts.combiner import AutoParameters
 from serplatform.ensemble.base import COMBINERS, Combiner, PosteriorSet, combiner_from_parameters
-from serplatform.ensemble.grouped_folds import grouped_folds
-from serplatform.ensemble.objective import objective_value
+from serplatform.ensemble.dev_selection import grouped_folds, objective_value
 
-#: what is chosen from; of equals the first, which is the simplest, is taken
-CHOICES = ("single", "mean", "product", "greedy", "stacking")
+
+def choices() -> list[str]:
+    """Registered combiners with an ``auto_rank``, by it and by name; of equals the first wins."""
+    ranks = {name: COMBINERS.get(name).auto_rank for name in COMBINERS.names()}
+    return [name for _, name in sorted((r, name) for name, r in ranks.items() if r is not None)]
 
 
 @COMBINERS.register("auto")
@@ -42,7 +44,7 @@ class Auto(Combiner):
         folds, self._held_out = grouped_folds(dev.speaker_ids, dev.utterance_ids)
         self._values = {}
         best_value, best = (-np.inf, -np.inf), "mean"
-        for name in CHOICES if folds else ():
+        for name in choices() if folds else ():
             held_out = np.zeros((dev.truth.size, len(dev.classes)))
             for fit_rows, rows in folds:
                 combiner = self._make(name)
@@ -85,11 +87,7 @@ class Auto(Combiner):
             "held_out_by": self._held_out,
         }
 
-    @classmethod
-    def from_parameters(cls, parameters: Mapping[str, Any]) -> Combiner:
-        """Rebuild from :meth:`parameters`."""
-        combiner = cls(objective=str(parameters["objective"]))
-        combiner._chosen = combiner_from_parameters(parameters["chosen"])
-        combiner._values = {name: list(v) for name, v in parameters["held_out"].items()}
-        combiner._held_out = str(parameters["held_out_by"])
-        return combiner
+    def _restore(self, parameters: Mapping[str, Any]) -> None:
+        self._chosen = combiner_from_parameters(parameters["chosen"])
+        self._values = parameters["held_out"]
+        self._held_out = parameters["held_out_by"]

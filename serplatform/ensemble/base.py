@@ -6,7 +6,6 @@ Shapes: M members, N utterances, K classes.
 from __future__ import annotations
 
 import dataclasses
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -14,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from serplatform.arrays import DoubleArray, IntArray
-from serplatform.artifacts.combiner import CombinerParameters
+from serplatform.artifacts.combiner import CombinerParameters, PoolParameters
 from serplatform.artifacts.records import checked
-from serplatform.ensemble.objective import OBJECTIVES
+from serplatform.ensemble.dev_selection import OBJECTIVES
 from serplatform.errors import BadInputError, LeakError, unknown_name
 from serplatform.registry import Registry
 
@@ -67,11 +66,16 @@ class PosteriorSet:
         return np.argsort(np.asarray(self.members, dtype=str), kind="stable").astype(np.int64)
 
 
-class Combiner(ABC):
-    """Combine members' posteriors; one file of ``ensemble/`` each.
+class Combiner:
+    r"""Combine members' posteriors; one file of ``ensemble/`` each.
+
+    As it stands it is the linear opinion pool, :math:`p(k) = \sum_m w_m p_m(k)` (Stone, "The
+    Opinion Pool", Annals of Mathematical Statistics 32(4), 1961), with equal weights. A child
+    sets ``self._weights`` in :meth:`_fit`, or overrides :meth:`combine`, or both; one that keeps
+    more than weights overrides :meth:`_state` and :meth:`_restore` too.
 
     Args:
-        objective: what choices on dev rows maximise, a name of ``objective.OBJECTIVES``.
+        objective: what choices on dev rows maximise, a name of ``dev_selection.OBJECTIVES``.
         seed: of whatever a combiner draws at random.
 
     Raises:
@@ -80,7 +84,12 @@ class Combiner(ABC):
 
     name: ClassVar[str]
     #: what :meth:`from_parameters` needs, a ``TypedDict`` that :func:`records.checked` takes
-    parameters_kind: ClassVar[type[CombinerParameters]] = CombinerParameters
+    parameters_kind: ClassVar[type[CombinerParameters]] = PoolParameters
+    #: place among the choices of ``auto``, which takes the first of equals: simple ones have
+    #: low numbers. None: ``auto`` does not try it.
+    auto_rank: ClassVar[int | None] = None
+
+    _weights: DoubleArray | None = None
 
     def __init__(self, *, objective: str = "uar", seed: int = 0) -> None:
         if objective not in OBJECTIVES:
@@ -108,21 +117,31 @@ class Combiner(ABC):
             )
         if len(set(dev.members)) < len(dev.members):
             raise ValueError("two members have one name")
+        self._weights = np.full(shape[0], 1.0 / shape[0])
         self._fit(dev)
 
-    @abstractmethod
-    def _fit(self, dev: PosteriorSet) -> None: ...
+    def _fit(self, dev: PosteriorSet) -> None:
+        """Choose the weights and whatever else; by default they stay equal."""
 
-    @abstractmethod
     def combine(self, posteriors: DoubleArray) -> DoubleArray:
         """(M, N, K) posteriors in the order of the fit to (N, K) posteriors; rows sum to 1."""
+        used = self.used()
+        pooled = np.tensordot(self.weights()[used], posteriors[used], axes=1)  # (N, K)
+        return np.asarray(pooled / pooled.sum(axis=1, keepdims=True), dtype=np.float64)
 
-    @abstractmethod
     def weights(self) -> DoubleArray:
         """(M,) non-negative weights of the members; 0 for a member that is not used.
 
         All are 0 where dev rows speak against every member: the answer then is 1/K for each class.
+
+        Raises:
+            RuntimeError: it was not fitted.
         """
+        return fitted(self._weights, self.name)
+
+    def used(self) -> IntArray:
+        """Positions of the members with a weight above 0."""
+        return np.flatnonzero(self.weights())
 
     def shares(self) -> DoubleArray:
         """(M,) weights divided by their sum; all 0 where no member is used."""
@@ -133,14 +152,24 @@ class Combiner(ABC):
         """Whether posteriors of so many members and classes can be combined."""
         return len(self.weights()) == num_members
 
-    @abstractmethod
     def parameters(self) -> dict[str, Any]:
         """Everything that :meth:`combine` uses, JSON-serialisable, to be written and reread."""
+        return {"combiner": self.name, "weights": self.weights().tolist(), **self._state()}
+
+    def _state(self) -> dict[str, Any]:
+        """What :meth:`parameters` holds besides the weights."""
+        return {}
 
     @classmethod
-    @abstractmethod
     def from_parameters(cls, parameters: Mapping[str, Any]) -> Combiner:
         """The combiner that :meth:`parameters` came from, ready to combine."""
+        combiner = cls(objective=parameters.get("objective", "uar"))
+        combiner._restore(parameters)
+        return combiner
+
+    def _restore(self, parameters: Mapping[str, Any]) -> None:
+        """Take over what :meth:`parameters` said."""
+        self._weights = np.asarray(parameters["weights"], dtype=np.float64)
 
 
 COMBINERS: Registry[type[Combiner]] = Registry("combiner", "serplatform.ensemble")

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from serplatform import plugins
+from serplatform.arrays import DoubleArray
 from serplatform.artifacts.dataset import read_dataset_description
 from serplatform.artifacts.files import (
     SCHEMA_VERSION,
@@ -23,9 +24,9 @@ from serplatform.artifacts.files import (
 from serplatform.artifacts.posteriors import posterior_schema
 from serplatform.ensemble import evaluation
 from serplatform.ensemble.base import COMBINERS
+from serplatform.ensemble.dev_selection import OBJECTIVES
 from serplatform.ensemble.leaderboard import diversity, member_rows, solo_metrics
 from serplatform.ensemble.nested import FoldEnsemble, nested_ensemble, pool_test
-from serplatform.ensemble.objective import OBJECTIVES
 from serplatform.ensemble.posteriors import Library, RunOfLibrary, read_library
 from serplatform.environment import versions
 from serplatform.errors import ArtifactError, BadInputError, unknown_name
@@ -88,28 +89,6 @@ def build_ensemble(
         "best_single": nested_ensemble(library, combiner="single", objective=objective),
         "mean_of_all": nested_ensemble(library, combiner="mean", objective=objective),
     }
-    pooled = pool_test(library)
-    posteriors = {name: evaluation.pooled_posteriors(folds) for name, folds in systems.items()}
-    fold_metrics = {
-        name: [evaluation.fold_metrics(library, fold) for fold in folds]
-        for name, folds in systems.items()
-    }
-    solo = {
-        (fold, part): solo_metrics(library.take(fold, part))
-        for fold in library.folds
-        for part in ("dev", "test")
-    }
-    compared = {name: posteriors[name] for name in ("ensemble", "best_single")}
-    genders, gender_note = read_genders(library)
-    per_speaker = evaluation.grouped_metrics(pooled.speaker_ids, pooled.truth, compared)
-    gender_of_speaker = {
-        speaker: genders.get(utterance)
-        for speaker, utterance in zip(pooled.speaker_ids, pooled.utterance_ids, strict=True)
-    }
-    intervals = {
-        name: evaluation.pooled_intervals(pooled, table, num_resamples=num_resamples, seed=seed)
-        for name, table in posteriors.items()
-    }
     first = library.runs[0].content
     content: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
@@ -125,6 +104,47 @@ def build_ensemble(
         "plugins": plugins.records(combiner=[combiner]),
         "speaker_independent": library.plan["speaker_independent"],
         "classes": list(library.classes),
+        **_measured(library, systems, num_resamples=num_resamples, seed=seed),
+        "versions": versions(),
+    }
+    if said := evaluation.no_better_than_chance(content):
+        content["notes"].insert(0, said)
+    content["seconds"] = round(time.monotonic() - begun, 3)
+    _write(out, posterior_table(library, systems["ensemble"]), content)
+    return content
+
+
+def _measured(
+    library: Library,
+    systems: Mapping[str, tuple[FoldEnsemble, ...]],
+    *,
+    num_resamples: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Everything in ``ensemble.json`` that is measured, and the notes on it."""
+    ensembles = systems["ensemble"]
+    pooled = pool_test(library)
+    posteriors = {name: evaluation.pooled_posteriors(folds) for name, folds in systems.items()}
+    fold_metrics = {
+        name: [evaluation.fold_metrics(library, fold) for fold in folds]
+        for name, folds in systems.items()
+    }
+    intervals = {
+        name: evaluation.pooled_intervals(pooled, table, num_resamples=num_resamples, seed=seed)
+        for name, table in posteriors.items()
+    }
+    solo = {
+        fold: {part: solo_metrics(library.take(fold, part)) for part in ("dev", "test")}
+        for fold in library.folds
+    }
+    compared = {name: posteriors[name] for name in ("ensemble", "best_single")}
+    genders, gender_note = read_genders(library)
+    of_rows = [genders.get(utterance) for utterance in pooled.utterance_ids]
+    of_speakers = dict(zip(pooled.speaker_ids, of_rows, strict=True))
+    comparison = evaluation.compare(
+        pooled, *compared.values(), num_resamples=num_resamples, seed=seed
+    )
+    return {
         "counts": {
             "candidates": len(library.candidates),
             "folds": len(library.folds),
@@ -135,13 +155,13 @@ def build_ensemble(
         "folds": [
             {
                 "fold": fold,
-                "fitted_on": systems["ensemble"][i].fitted_on(),
-                "best_single": _single_row(library, systems["best_single"][i]),
+                "fitted_on": ensembles[i].fitted_on,
+                "best_single": library.candidates[
+                    int(systems["best_single"][i].combiner.used()[0])
+                ].described(),
                 "metrics": {name: fold_metrics[name][i] for name in systems},
-                "members": member_rows(
-                    library, systems["ensemble"][i], {p: solo[fold, p] for p in ("dev", "test")}
-                ),
-                "parameters": systems["ensemble"][i].combiner.parameters(),
+                "members": member_rows(library, ensembles[i], solo[fold]),
+                "parameters": ensembles[i].combiner.parameters(),
             }
             for i, fold in enumerate(library.folds)
         ],
@@ -151,47 +171,30 @@ def build_ensemble(
         },
         "pooled": intervals,
         "chance": evaluation.against_chance(pooled, intervals),
-        "comparison": {
-            "of": "ensemble",
-            "with": "best_single",
-            **evaluation.compare(
-                pooled,
-                posteriors["ensemble"],
-                posteriors["best_single"],
-                num_resamples=num_resamples,
-                seed=seed,
-            ),
-        },
+        "comparison": {"of": "ensemble", "with": "best_single", **comparison},
         "confusion": evaluation.confusions(pooled.truth, compared),
-        "diversity": diversity(library, systems["ensemble"]).as_dict(),
+        "diversity": diversity(library, ensembles),
         "per_speaker": [
-            {"speaker_id": row.pop("group"), "gender": None, **row} for row in per_speaker
+            {"speaker_id": name, "gender": of_speakers[name], **row}
+            for name, row in evaluation.grouped_metrics(
+                pooled.speaker_ids, pooled.truth, compared
+            ).items()
         ],
         "per_gender": [
-            {"gender": row.pop("group"), **row}
-            for row in evaluation.grouped_metrics(
-                [genders.get(u) for u in pooled.utterance_ids], pooled.truth, compared
-            )
+            {"gender": name, **row}
+            for name, row in evaluation.grouped_metrics(of_rows, pooled.truth, compared).items()
         ],
-        "calibration": evaluation.calibration(pooled, systems["ensemble"]),
-        "rejection": evaluation.rejection(library, pooled, systems["ensemble"]),
+        "calibration": evaluation.calibration(pooled, ensembles),
+        "rejection": evaluation.rejection(library, pooled, ensembles),
         # what `weights` and `used` in the parameters index; members of weight 0 change nothing
         "parameter_order": [candidate.name for candidate in library.candidates],
-        "candidates": _candidate_rows(library, systems["ensemble"], solo),
+        "candidates": _candidate_rows(library, ensembles, solo),
         "notes": [
-            *_without_members(systems["ensemble"]),
+            *_without_members(ensembles),
             *notes(library),
             *([gender_note] if gender_note else []),
         ],
-        "versions": versions(),
     }
-    for row in content["per_speaker"]:
-        row["gender"] = gender_of_speaker[row["speaker_id"]]
-    if said := evaluation.no_better_than_chance(content):
-        content["notes"].insert(0, said)
-    content["seconds"] = round(time.monotonic() - begun, 3)
-    _write(out, posterior_table(library, systems["ensemble"]), content)
-    return content
 
 
 def _write(out: Path, table: pa.Table, content: dict[str, Any]) -> None:
@@ -213,19 +216,19 @@ def _without_members(folds: Sequence[FoldEnsemble]) -> list[str]:
 
 
 def _check_arguments(out: Path, combiner: str, objective: str, num_resamples: int) -> None:
-    faults = []
+    errors = []
     if combiner not in COMBINERS.names():
-        faults.append(unknown_name("combiner", combiner, COMBINERS.names()))
+        errors.append(unknown_name("combiner", combiner, COMBINERS.names()))
     if objective not in OBJECTIVES:
-        faults.append(unknown_name("ensemble objective", objective, OBJECTIVES))
+        errors.append(unknown_name("ensemble objective", objective, OBJECTIVES))
     if num_resamples < 1:
-        faults.append(f"{num_resamples} bootstrap resamples: must be at least 1")
+        errors.append(f"{num_resamples} bootstrap resamples: must be at least 1")
     try:
         check_directory(out, ENSEMBLE)
     except BadInputError as error:
-        faults.append(str(error))
-    if faults:
-        raise BadInputError("the ensemble cannot be built:", faults)
+        errors.append(str(error))
+    if errors:
+        raise BadInputError("the ensemble cannot be built:", errors)
 
 
 def _run_row(run: RunOfLibrary) -> dict[str, Any]:
@@ -241,35 +244,22 @@ def _run_row(run: RunOfLibrary) -> dict[str, Any]:
     }
 
 
-def _single_row(library: Library, single: FoldEnsemble) -> dict[str, Any]:
-    candidate = library.candidates[int(single.combiner.weights().argmax())]
-    return {
-        "member": candidate.name,
-        "run": candidate.run,
-        "trial": candidate.trial,
-        "architecture": candidate.architecture,
-    }
-
-
 def _candidate_rows(
     library: Library,
     ensembles: Sequence[FoldEnsemble],
-    solo: Mapping[tuple[int, str], Mapping[str, Any]],
+    solo: Mapping[int, Mapping[str, Mapping[str, DoubleArray]]],
 ) -> list[dict[str, Any]]:
     """Every candidate with UAR and accuracy per fold; best mean dev UAR first."""
     shares = np.mean([e.combiner.shares() for e in ensembles], axis=0)
     rows = []
     for m, candidate in enumerate(library.candidates):
         row: dict[str, Any] = {
-            "member": candidate.name,
-            "run": candidate.run,
-            "trial": candidate.trial,
-            "architecture": candidate.architecture,
+            **candidate.described(),
             "num_parameters": candidate.num_parameters,
             "mean_share": float(shares[m]),
         }
         for part in ("dev", "test"):
-            tables = [solo[fold, part] for fold in library.folds]
+            tables = [solo[fold][part] for fold in library.folds]
             row[part] = {name: float(np.mean([t[name][m] for t in tables])) for name in tables[0]}
             row[f"fold_{part}_uar"] = [float(t["uar"][m]) for t in tables]
         rows.append(row)
@@ -359,7 +349,7 @@ def notes(library: Library) -> list[str]:
             f"Only {len(tested)} test speaker(s): intervals that resample speakers are rough."
         )
     unfinished = [r.path for r in library.runs if r.content.get("status") != "complete"]
-    found += [f"Left out, because damaged: {fault}" for fault in library.damaged]
+    found += [f"Left out, because damaged: {why}" for why in library.damaged]
     found += [
         f"{path}: the run is not complete; its finished trials were used." for path in unfinished
     ]

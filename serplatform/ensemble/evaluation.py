@@ -11,14 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from serplatform.arrays import DoubleArray, IntArray
+from serplatform.arrays import BoolArray, DoubleArray, IntArray
 from serplatform.ensemble.calibration import apply_temperature
 from serplatform.ensemble.nested import FoldEnsemble, PooledTest
 from serplatform.ensemble.posteriors import Library
 from serplatform.ensemble.rejection import (
     WISHES,
     Operating,
-    Wish,
     choose_threshold,
     coverage_accuracy_curve,
     grant,
@@ -60,8 +59,8 @@ def over_folds(per_fold: Sequence[Mapping[str, float]]) -> dict[str, dict[str, f
     found: dict[str, dict[str, float | None]] = {}
     for name in METRICS:
         values = [metrics[name] for metrics in per_fold]
-        deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
-        found[name] = {"mean": float(np.mean(values)), "sd": deviation}
+        std = float(np.std(values, ddof=1)) if len(values) > 1 else None
+        found[name] = {"mean": float(np.mean(values)), "sd": std}
     return found
 
 
@@ -144,7 +143,7 @@ def compare(
 
 def grouped_metrics(
     groups: Sequence[str | None], truth: IntArray, systems: Mapping[str, DoubleArray]
-) -> list[dict[str, Any]]:
+) -> dict[str, dict[str, Any]]:
     """Metrics of each system within each group (a speaker, a gender), groups sorted.
 
     Args:
@@ -152,21 +151,12 @@ def grouped_metrics(
         truth: (N,) class indices.
         systems: name to (N, K) posteriors.
     """
-    names = np.array(["" if group is None else group for group in groups])
-    there = np.array([group is not None for group in groups], dtype=bool)
-    found = []
-    for name in sorted(set(names[there].tolist())):
-        rows = there & (names == name)
-        found.append(
-            {
-                "group": name,
-                "utterances": int(rows.sum()),
-                **{
-                    system: classification_metrics(truth[rows], posteriors[rows])
-                    for system, posteriors in systems.items()
-                },
-            }
-        )
+    names = np.array(groups, dtype=object)
+    found: dict[str, dict[str, Any]] = {}
+    for name in sorted({group for group in groups if group is not None}):
+        rows = names == name
+        measured = {n: classification_metrics(truth[rows], p[rows]) for n, p in systems.items()}
+        found[name] = {"utterances": int(rows.sum()), **measured}
     return found
 
 
@@ -211,7 +201,7 @@ def rejection(
         ensembles: one a fold.
         error_share: error aimed at on dev rows, relative to answering everything.
     """
-    folds, found, answered = [], [], []
+    folds, found, answered, granted = [], [], [], []
     for ensemble in ensembles:
         parts = {}
         for part, table in (("dev", ensemble.dev), ("test", ensemble.test)):
@@ -221,6 +211,8 @@ def rejection(
         chosen = choose_threshold(*parts["dev"], error_share=error_share)
         threshold = 0.0 if chosen is None else chosen.threshold
         found.append(parts)
+        curve = coverage_accuracy_curve(*parts["dev"], num_points=401)
+        granted.append([grant(curve, wish, rows=len(parts["dev"][0])) for wish in WISHES])
         answered.append(parts["test"][0] >= threshold)
         folds.append(
             {
@@ -233,27 +225,42 @@ def rejection(
         )
     confidence, correct = _pool(found, "test")
     kept = np.concatenate(answered)
-    curve = coverage_accuracy_curve(confidence, correct)
     dev = _pool(found, "dev")
     return {
         "error_share": error_share,
         "folds": folds,
         "test": {
-            "coverage": float(kept.mean()),
-            "accuracy": float(correct[kept].mean()) if kept.any() else None,
+            **_answered(kept, correct),
             "accuracy_without_rejection": float(correct.mean()),
         },
-        "curve": _columns(curve),
+        "curve": _columns(coverage_accuracy_curve(confidence, correct)),
         # what a threshold for new recordings is chosen from: no test row is in it
         "dev": {
             "rows": len(dev[0]),
             "curve": _columns(coverage_accuracy_curve(*dev, num_points=401)),
         },
-        "wishes": [_wish(wish, found) for wish in WISHES],
+        # each granted by the folds' dev rows, a fold that cannot grant it answers nothing
+        "wishes": [
+            {
+                "kind": wish.kind,
+                "value": wish.value,
+                "folds_granted": sum(point is not None for point in points),
+                "test": _answered(
+                    np.concatenate(
+                        [
+                            parts["test"][0] >= (np.inf if point is None else point.threshold)
+                            for parts, point in zip(found, points, strict=True)
+                        ]
+                    ),
+                    correct,
+                ),
+            }
+            for wish, points in zip(WISHES, zip(*granted, strict=True), strict=True)
+        ],
     }
 
 
-_Rows = tuple[DoubleArray, np.ndarray[Any, np.dtype[np.bool_]]]
+_Rows = tuple[DoubleArray, BoolArray]
 
 
 def _pool(found: Sequence[Mapping[str, _Rows]], part: str) -> _Rows:
@@ -270,30 +277,10 @@ def _columns(curve: Sequence[Operating]) -> dict[str, list[float | None]]:
     }
 
 
-def _wish(wish: Wish, found: Sequence[Mapping[str, _Rows]]) -> dict[str, Any]:
-    """A wish granted by each fold's dev rows, and what comes of it on its test rows.
-
-    A fold whose dev rows cannot grant it answers nothing.
-    """
-    kept, correct, granted = [], [], 0
-    for parts in found:
-        curve = coverage_accuracy_curve(*parts["dev"], num_points=401)
-        point = grant(curve, wish, rows=len(parts["dev"][0]))
-        confidence, hits = parts["test"]
-        granted += point is not None
-        kept.append(confidence >= (np.inf if point is None else point.threshold))
-        correct.append(hits)
-    answered, right = np.concatenate(kept), np.concatenate(correct)
-    return {
-        "kind": wish.kind,
-        "value": wish.value,
-        "folds_granted": granted,
-        "test": {
-            "coverage": float(answered.mean()),
-            "accuracy": float(right[answered].mean()) if answered.any() else None,
-        },
-    }
+def _answered(kept: BoolArray, correct: BoolArray) -> dict[str, float | None]:
+    accuracy = float(correct[kept].mean()) if kept.any() else None
+    return {"coverage": float(kept.mean()), "accuracy": accuracy}
 
 
-def _point(found: Any) -> dict[str, float | None]:
+def _point(found: Operating) -> dict[str, float | None]:
     return {"coverage": found.coverage, "accuracy": found.accuracy}

@@ -5,13 +5,13 @@ Shapes: M candidates, N utterances, K classes, A members shown.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from serplatform.arrays import DoubleArray, IntArray
+from serplatform.arrays import BoolArray, DoubleArray, IntArray
+from serplatform.artifacts.ensemble import Diversity
 from serplatform.ensemble.base import PosteriorSet
 from serplatform.ensemble.calibration import scale_members
 from serplatform.ensemble.nested import FoldEnsemble
@@ -110,10 +110,7 @@ def member_rows(
         scaled = ensemble.temperatures
         rows.append(
             {
-                "member": candidate.name,
-                "run": candidate.run,
-                "trial": candidate.trial,
-                "architecture": candidate.architecture,
+                **candidate.described(),
                 "weight": float(weights[m]),
                 "share": float(shares[m]),
                 "temperature": None if scaled is None else float(scaled[m]),
@@ -125,44 +122,23 @@ def member_rows(
     return rows
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Diversity:
-    """How members differ on the pooled test rows.
-
-    Attributes:
-        members: A names, heaviest mean weight first.
-        disagreement: (A, A) share of test rows on which two members answer differently.
-        mean_disagreement: over pairs; None with fewer than two members.
-        oracle: accuracy and UAR if, in each fold, the right answer were taken whenever any
-            member of that fold has it: a bound for any choice among members' answers.
-        all_wrong: share of test rows on which no member is right (a fold may have none).
-    """
-
-    members: tuple[str, ...]
-    disagreement: DoubleArray
-    mean_disagreement: float | None
-    oracle: dict[str, float]
-    all_wrong: float
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {
-            "members": list(self.members),
-            "disagreement": self.disagreement.tolist(),
-            "mean_disagreement": self.mean_disagreement,
-            "oracle": self.oracle,
-            "all_wrong": self.all_wrong,
-        }
-
-
 def diversity(library: Library, ensembles: Sequence[FoldEnsemble]) -> Diversity:
-    """Compare members' answers on the test rows of all folds."""
+    """Compare members' answers on the test rows of all folds.
+
+    Returns:
+        ``members``: names, heaviest mean weight first; ``disagreement``: share of test rows on
+        which two of them answer differently; ``mean_disagreement``: over pairs, None with fewer
+        than two members; ``oracle``: accuracy and UAR if, in each fold, the right answer were
+        taken whenever any member of that fold has it, a bound for any choice among members'
+        answers; ``all_wrong``: share of test rows on which no member is right (a fold may have
+        none).
+    """
     shares = np.mean([e.combiner.shares() for e in ensembles], axis=0)
     used = sorted(np.flatnonzero(shares), key=lambda m: (-shares[m], m))
     shown = np.array(used[:MOST_COMPARED], dtype=np.int64)
     answers: list[IntArray] = []
     truths: list[IntArray] = []
-    hits: list[np.ndarray[Any, np.dtype[np.bool_]]] = []
+    hits: list[BoolArray] = []
     for ensemble in ensembles:
         test = library.take(ensemble.fold, "test")
         prediction = test.posteriors.argmax(axis=2)  # (M, N)
@@ -179,10 +155,10 @@ def diversity(library: Library, ensembles: Sequence[FoldEnsemble]) -> Diversity:
     disagreement = disagreement.reshape(len(shown), len(shown))  # also where no member is used
     pairs = disagreement[np.triu_indices(len(shown), 1)]
     recalls = [float(hit[truth == k].mean()) for k in np.unique(truth)]
-    return Diversity(
-        members=tuple(library.candidates[m].name for m in shown),
-        disagreement=disagreement,
-        mean_disagreement=float(pairs.mean()) if pairs.size else None,
-        oracle={"accuracy": float(hit.mean()), "uar": float(np.mean(recalls))},
-        all_wrong=float(1.0 - hit.mean()),
-    )
+    return {
+        "members": [library.candidates[m].name for m in shown],
+        "disagreement": disagreement.tolist(),
+        "mean_disagreement": float(pairs.mean()) if pairs.size else None,
+        "oracle": {"accuracy": float(hit.mean()), "uar": float(np.mean(recalls))},
+        "all_wrong": float(1.0 - hit.mean()),
+    }

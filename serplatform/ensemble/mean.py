@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from serplatform.ensemble.base import COMBINERS, PosteriorSet
-from serplatform.ensemble.linear_pool import LinearPool
+from serplatform.ensemble.base import COMBINERS, Combiner
 
 
 @COMBINERS.register("mean")
-class Mean(LinearPool):
+class Mean(Combiner):
     """Every member has the same weight."""
 
     name = "mean"
-
-    def _fit(self, dev: PosteriorSet) -> None:
-        self._weights = np.full(len(dev.members), 1.0 / len(dev.members))
+    auto_rank = 1

@@ -6,12 +6,12 @@ Shapes: M candidates, N utterances, K classes.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 
 from serplatform.arrays import DoubleArray, IntArray
-from serplatform.ensemble.base import COMBINERS, Combiner, PosteriorSet
+from serplatform.ensemble.base import COMBINERS, Combiner
 from serplatform.ensemble.calibration import fit_temperature, fit_temperatures, scale_members
 from serplatform.ensemble.posteriors import Library
 from serplatform.seeding import derive_seed
@@ -26,8 +26,7 @@ class FoldEnsemble:
         combiner: fitted.
         temperatures: (M,) of the candidates before combining; None without calibration.
         output_temperature: calibrates the combined posteriors; used for rejection.
-        num_rows: dev rows fitted on.
-        num_speakers: among them.
+        fitted_on: part, rows and speakers that every number of this fold was fitted on.
         dev: (N, K) combined posteriors of the dev rows: optimistic, they were fitted on.
         test: (N, K) combined posteriors of the test rows.
     """
@@ -36,38 +35,9 @@ class FoldEnsemble:
     combiner: Combiner
     temperatures: DoubleArray | None
     output_temperature: float
-    num_rows: int
-    num_speakers: int
+    fitted_on: Mapping[str, str | int]
     dev: DoubleArray
     test: DoubleArray
-
-    def fitted_on(self) -> dict[str, Any]:
-        """Which rows every number of this fold was fitted on, for JSON."""
-        return {"part": "dev", "rows": self.num_rows, "speakers": self.num_speakers}
-
-
-def fit_fold(
-    dev: PosteriorSet, *, combiner: str, objective: str, temperature: bool, seed: int
-) -> tuple[Combiner, DoubleArray | None]:
-    """Fit a combiner, and temperatures before it if asked, on dev rows.
-
-    Raises:
-        LeakError: the rows are not dev rows.
-        BadInputError: no such combiner or objective.
-    """
-    fresh = COMBINERS.get(combiner)(objective=objective, seed=seed)
-    temperatures = fit_temperatures(dev) if temperature else None
-    fresh.fit(dev if temperatures is None else scale_members(dev, temperatures))
-    return fresh, temperatures
-
-
-def apply_fold(
-    combiner: Combiner, temperatures: DoubleArray | None, members: PosteriorSet
-) -> DoubleArray:
-    """(N, K) combined posteriors of any rows."""
-    if temperatures is not None:
-        members = scale_members(members, temperatures)
-    return combiner.combine(members.posteriors)
 
 
 def nested_ensemble(
@@ -86,28 +56,33 @@ def nested_ensemble(
         objective: what choices on dev rows maximise.
         temperature: calibrate each candidate first.
         seed: of whatever the combiner draws.
+
+    Raises:
+        BadInputError: no such combiner or objective.
     """
     folds = []
     for fold in library.folds:
-        dev = library.take(fold, "dev")
-        fitted, temperatures = fit_fold(
-            dev,
-            combiner=combiner,
-            objective=objective,
-            temperature=temperature,
-            seed=derive_seed(seed, "ensemble fold", fold),
-        )
-        combined = apply_fold(fitted, temperatures, dev)
+        dev, test = library.take(fold, "dev"), library.take(fold, "test")
+        temperatures = fit_temperatures(dev) if temperature else None
+        if temperatures is not None:
+            dev, test = scale_members(dev, temperatures), scale_members(test, temperatures)
+        seed_of_fold = derive_seed(seed, "ensemble fold", fold)
+        fitted = COMBINERS.get(combiner)(objective=objective, seed=seed_of_fold)
+        fitted.fit(dev)
+        combined = fitted.combine(dev.posteriors)
         folds.append(
             FoldEnsemble(
                 fold=fold,
                 combiner=fitted,
                 temperatures=temperatures,
                 output_temperature=fit_temperature(dev.truth, combined),
-                num_rows=len(dev.utterance_ids),
-                num_speakers=len(set(dev.speaker_ids)),
+                fitted_on={
+                    "part": dev.part,
+                    "rows": len(dev.utterance_ids),
+                    "speakers": len(set(dev.speaker_ids)),
+                },
                 dev=combined,
-                test=apply_fold(fitted, temperatures, library.take(fold, "test")),
+                test=fitted.combine(test.posteriors),
             )
         )
     return tuple(folds)
@@ -118,13 +93,11 @@ class PooledTest:
     """The test rows of all folds, one after another; N rows in all.
 
     Attributes:
-        fold: (N,).
         utterance_ids: N.
         speaker_ids: N.
         truth: (N,).
     """
 
-    fold: IntArray
     utterance_ids: tuple[str, ...]
     speaker_ids: tuple[str, ...]
     truth: IntArray
@@ -132,10 +105,9 @@ class PooledTest:
 
 def pool_test(library: Library) -> PooledTest:
     """Put the test rows of all folds together, in the order of the folds."""
-    sets = [(fold, library.take(fold, "test")) for fold in library.folds]
+    sets = [library.take(fold, "test") for fold in library.folds]
     return PooledTest(
-        fold=np.concatenate([np.full(len(s.truth), fold, dtype=np.int64) for fold, s in sets]),
-        utterance_ids=tuple(u for _, s in sets for u in s.utterance_ids),
-        speaker_ids=tuple(x for _, s in sets for x in s.speaker_ids),
-        truth=np.concatenate([s.truth for _, s in sets]),
+        utterance_ids=tuple(u for s in sets for u in s.utterance_ids),
+        speaker_ids=tuple(x for s in sets for x in s.speaker_ids),
+        truth=np.concatenate([s.truth for s in sets]),
     )

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from serplatform.arrays import DoubleArray, IntArray
+from serplatform.artifacts.ensemble import TrialOfEnsemble
 from serplatform.artifacts.files import read_parquet
 from serplatform.artifacts.posteriors import check_recorded, checked_posteriors
 from serplatform.artifacts.run import FoldFile, RunDescription
@@ -22,7 +23,7 @@ from serplatform.ensemble.base import PosteriorSet
 from serplatform.errors import ArtifactError, BadInputError, LeakError
 from serplatform.run_directory import RunDirectory
 
-_MOST_FAULTS = 20
+_MOST_ERRORS = 20
 _KEYS = ("fold", "part", "utterance_id")
 
 
@@ -45,6 +46,15 @@ class Candidate:
     architecture: str
     params: Mapping[str, Any]
     num_parameters: int | None
+
+    def described(self) -> TrialOfEnsemble:
+        """Which trial it is, for ``ensemble.json``."""
+        return {
+            "member": self.name,
+            "run": self.run,
+            "trial": self.trial,
+            "architecture": self.architecture,
+        }
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -177,7 +187,7 @@ def read_library(runs: Sequence[str | Path]) -> Library:
             )
             tables.append((file, table))
     if damaged and not candidates:
-        raise ArtifactError("no trial is left whole:", damaged[:_MOST_FAULTS])
+        raise ArtifactError("no trial is left whole:", damaged[:_MOST_ERRORS])
     if not candidates:
         raise BadInputError(
             f"{', '.join(map(str, paths))}: no finished trial, so there is nothing to combine; "
@@ -233,16 +243,16 @@ def _check_same(paths: Sequence[Path], contents: Sequence[RunDescription]) -> No
         }
 
     first = described(contents[0])
-    faults = []
+    errors = []
     for path, content in zip(paths[1:], contents[1:], strict=True):
         for what, value in described(content).items():
             if value != first[what]:
-                faults.append(f"{what}: {paths[0]} has {first[what]}, {path} has {value}")
-    if faults:
+                errors.append(f"{what}: {paths[0]} has {first[what]}, {path} has {value}")
+    if errors:
         raise BadInputError(
             "the runs cannot be combined; combine runs on one dataset with the same folds and "
             "classes (the same --data, --protocol and --seed):",
-            faults,
+            errors,
         )
 
 
@@ -268,11 +278,11 @@ def _ordered(table: pa.Table, file: Path) -> pa.Table:
 def _check_aligned(tables: Sequence[tuple[Path, pa.Table]]) -> None:
     """Every table has the rows, speakers and truth of the first."""
     first_file, first = tables[0]
-    faults: list[str] = []
+    errors: list[str] = []
     seen = set()
     for key in _row_keys(first):
         if key in seen:
-            faults.append(f"{first_file}: {_say(key)} is there twice")
+            errors.append(f"{first_file}: {_say(key)} is there twice")
         seen.add(key)
     for file, table in tables[1:]:
         if all(table[key].equals(first[key]) for key in _KEYS):
@@ -280,22 +290,22 @@ def _check_aligned(tables: Sequence[tuple[Path, pa.Table]]) -> None:
                 if not table[column].equals(first[column]):
                     ours, theirs = table[column].to_pylist(), first[column].to_pylist()
                     row = next(i for i in range(len(ours)) if ours[i] != theirs[i])
-                    faults.append(
+                    errors.append(
                         f"{file}: {_say(_row_keys(table)[row])} has {column} '{ours[row]}', "
                         f"{first_file.name} has '{theirs[row]}'"
                     )
             continue
         own, given = set(_row_keys(table)), _row_keys(table)
-        faults += [f"{file}: lacks {_say(key)}" for key in sorted(seen - own)[:3]]
-        faults += [f"{file}: {_say(key)} is in no other table" for key in sorted(own - seen)[:3]]
+        errors += [f"{file}: lacks {_say(key)}" for key in sorted(seen - own)[:3]]
+        errors += [f"{file}: {_say(key)} is in no other table" for key in sorted(own - seen)[:3]]
         if len(own) < len(given):
             key = next(k for i, k in enumerate(given[1:]) if k == given[i])
-            faults.append(f"{file}: {_say(key)} is there twice")
-    if faults:
+            errors.append(f"{file}: {_say(key)} is there twice")
+    if errors:
         raise BadInputError(
             f"the posterior tables do not fit together; rows are joined by utterance_id "
             f"({first_file} is the first table):",
-            faults[:_MOST_FAULTS],
+            errors[:_MOST_ERRORS],
         )
 
 
@@ -309,10 +319,10 @@ def _check_plan_rows(first: tuple[Path, pa.Table], plan: FoldFile) -> None:
         for name in names
     }
     given = set(_row_keys(table))
-    faults = [f"lacks {_say(key)}" for key in sorted(wanted - given)[:3]]
-    faults += [f"{_say(key)} is not there in the fold file" for key in sorted(given - wanted)[:3]]
-    if faults:
-        raise BadInputError(f"{file}: its rows are not those of the run's fold file:", faults)
+    errors = [f"lacks {_say(key)}" for key in sorted(wanted - given)[:3]]
+    errors += [f"{_say(key)} is not there in the fold file" for key in sorted(given - wanted)[:3]]
+    if errors:
+        raise BadInputError(f"{file}: its rows are not those of the run's fold file:", errors)
 
 
 def _check_leaks(table: pa.Table, speaker_independent: bool) -> None:
@@ -324,15 +334,15 @@ def _check_leaks(table: pa.Table, speaker_independent: bool) -> None:
         for kind, value in kinds.items():
             found = holders.setdefault((fold, kind), {"dev": set(), "test": set()})
             found[part].add(value)
-    faults = [
+    errors = [
         f"fold {fold}: {kind} '{value}' is in dev and in test"
         for (fold, kind), parts in sorted(holders.items())
         for value in sorted(parts["dev"] & parts["test"])
     ]
-    if faults:
+    if errors:
         raise LeakError(
             "weights fitted on dev rows would have seen the test part; make the folds again:",
-            faults[:_MOST_FAULTS],
+            errors[:_MOST_ERRORS],
         )
 
 

@@ -12,8 +12,13 @@ import numpy as np
 
 from serplatform.arrays import DoubleArray, IntArray
 from serplatform.artifacts.combiner import ProductParameters
-from serplatform.ensemble.base import COMBINERS, Combiner, PosteriorSet, fitted
-from serplatform.ensemble.objective import TOLERANCE, objective_value, objective_values, row_weights
+from serplatform.ensemble.base import COMBINERS, Combiner, PosteriorSet
+from serplatform.ensemble.dev_selection import (
+    TOLERANCE,
+    objective_value,
+    objective_values,
+    row_weights,
+)
 from serplatform.metrics import POSTERIOR_FLOOR
 
 #: exponent of the weaker system in SYSComb
@@ -23,7 +28,7 @@ SYSCOMB_EXPONENT = 0.4
 EXPONENTS = tuple(round(0.05 * i, 2) for i in range(41))
 
 #: how far a weight may stray from 1/M: one standard deviation of its Gaussian prior
-PRIOR_DEVIATION = 0.3
+PRIOR_STD = 0.3
 
 #: members with an exponent above 0, unless another number is given
 MAX_MEMBERS = 25
@@ -73,8 +78,8 @@ class Product(Combiner):
     change the largest class, so 0.4 is an exponent.)
 
     More members: the exponents with the lowest class-weighted negative log-likelihood on dev rows
-    (plain for objectives other than UAR), under a Gaussian prior of deviation 0.3 around equal
-    weights 1/M, found by L-BFGS-B; a choice by the dev metric itself follows its noise. Of more
+    (plain for objectives other than UAR), under a Gaussian prior with std 0.3 around equal weights
+    1/M, found by L-BFGS-B; a choice by the dev metric itself follows its noise. Of more
     than ``max_members`` members the heaviest of a first fit are fitted again, since every member
     is paid for in each prediction.
 
@@ -85,6 +90,7 @@ class Product(Combiner):
     """
 
     name = "product"
+    auto_rank = 2
     parameters_kind = ProductParameters
 
     def __init__(
@@ -92,7 +98,6 @@ class Product(Combiner):
     ) -> None:
         super().__init__(objective=objective, seed=seed)
         self.max_members = max_members
-        self._weights: DoubleArray | None = None
         self._choice = ""
 
     def _fit(self, dev: PosteriorSet) -> None:
@@ -150,30 +155,17 @@ class Product(Combiner):
         """(M, N, K) to (N, K): :func:`log_linear_pool`."""
         return log_linear_pool(posteriors, self.weights())
 
-    def weights(self) -> DoubleArray:
-        """(M,) exponents; their sum is free."""
-        return fitted(self._weights, self.name)
-
-    def parameters(self) -> dict[str, Any]:
-        """The exponents, and which guess they are."""
+    def _state(self) -> dict[str, Any]:
         return {
-            "combiner": self.name,
-            "weights": self.weights().tolist(),
             "objective": self.objective,
             "choice": self._choice,
             "max_members": self.max_members,
         }
 
-    @classmethod
-    def from_parameters(cls, parameters: Mapping[str, Any]) -> Combiner:
-        """Rebuild from :meth:`parameters`."""
-        combiner = cls(
-            objective=str(parameters["objective"]),
-            max_members=int(parameters.get("max_members", MAX_MEMBERS)),
-        )
-        combiner._weights = np.asarray(parameters["weights"], dtype=np.float64)
-        combiner._choice = str(parameters["choice"])
-        return combiner
+    def _restore(self, parameters: Mapping[str, Any]) -> None:
+        super()._restore(parameters)
+        self._choice = parameters["choice"]
+        self.max_members = parameters.get("max_members", MAX_MEMBERS)
 
 
 def minimise_nll(
@@ -182,7 +174,7 @@ def minimise_nll(
     share: DoubleArray,
     start: DoubleArray,
     *,
-    prior_deviation: float = PRIOR_DEVIATION,
+    prior_std: float = PRIOR_STD,
 ) -> DoubleArray:
     r"""Exponents of the log-linear pool with the lowest penalised negative log-likelihood.
 
@@ -197,7 +189,7 @@ def minimise_nll(
         truth: (N,) class indices.
         share: (N,) s, sums to 1.
         start: (M,), non-negative.
-        prior_deviation: σ.
+        prior_std: σ.
 
     Returns:
         (M,), non-negative.
@@ -207,7 +199,7 @@ def minimise_nll(
     num_members, num_rows, num_classes = log_posteriors.shape
     flat = log_posteriors.reshape(num_members, -1)
     rows = np.arange(num_rows)
-    penalty = 1.0 / (num_rows * prior_deviation**2)
+    penalty = 1.0 / (num_rows * prior_std**2)
 
     def loss(weights: DoubleArray) -> tuple[float, DoubleArray]:
         logits = (weights @ flat).reshape(num_rows, num_classes)

@@ -156,16 +156,10 @@ def choose_threshold(
         Operating(threshold=0.6, coverage=0.6666666666666666, accuracy=1.0)
     """
     wanted = (1.0 - float(correct.mean())) * error_share
-    thresholds, coverage, accuracy = _sweep(confidence, correct)
-    reached = np.flatnonzero(1.0 - accuracy <= wanted + 1e-12)
-    if not reached.size:
-        return None
-    best = reached[-1]
-    return Operating(
-        threshold=float(thresholds[best]),
-        coverage=float(coverage[best]),
-        accuracy=float(accuracy[best]),
-    )
+    reached = [
+        p for p in _sweep(confidence, correct) if 1.0 - (p.accuracy or 0.0) <= wanted + 1e-12
+    ]
+    return reached[-1] if reached else None
 
 
 def coverage_accuracy_curve(
@@ -180,25 +174,20 @@ def coverage_accuracy_curve(
         correct: (N,) whether the top class is right.
         num_points: points kept at most; the last is coverage 1.
     """
-    thresholds, coverage, accuracy = _sweep(confidence, correct)
-    kept = np.unique(np.linspace(0, len(thresholds) - 1, num_points).round().astype(np.int64))
-    return [
-        Operating(
-            threshold=float(thresholds[i]),
-            coverage=float(coverage[i]),
-            accuracy=float(accuracy[i]),
-        )
-        for i in kept
-    ]
+    points = _sweep(confidence, correct)
+    kept = np.unique(np.linspace(0, len(points) - 1, num_points).round().astype(np.int64))
+    return [points[i] for i in kept]
 
 
-def _sweep(
-    confidence: DoubleArray, correct: BoolArray
-) -> tuple[DoubleArray, DoubleArray, DoubleArray]:
-    """Distinct thresholds, highest first, with coverage and accuracy at each."""
+def _sweep(confidence: DoubleArray, correct: BoolArray) -> list[Operating]:
+    """Every distinct threshold, highest first."""
     order = np.argsort(-confidence, kind="stable")
     ranked = confidence[order]
     last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))  # last of equal values
     answered = last + 1.0
     accuracy = np.cumsum(correct[order])[last] / answered
-    return ranked[last], answered / len(confidence), accuracy
+    columns = (ranked[last], answered / len(confidence), accuracy)
+    return [
+        Operating(threshold=t, coverage=c, accuracy=a)
+        for t, c, a in zip(*(column.tolist() for column in columns), strict=True)
+    ]

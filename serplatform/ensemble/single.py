@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from serplatform.ensemble.base import COMBINERS, PosteriorSet
-from serplatform.ensemble.linear_pool import LinearPool
-from serplatform.ensemble.objective import objective_values
+from serplatform.ensemble.base import COMBINERS, Combiner, PosteriorSet
+from serplatform.ensemble.dev_selection import objective_values
 
 
 @COMBINERS.register("single")
-class Single(LinearPool):
+class Single(Combiner):
     """All weight on the member with the best dev objective; NLL, then name, break ties."""
 
     name = "single"
+    auto_rank = 0
 
     def _fit(self, dev: PosteriorSet) -> None:
         values = objective_values(self.objective, dev.truth, dev.posteriors)

@@ -13,9 +13,12 @@ import numpy as np
 
 from serplatform.arrays import DoubleArray, IntArray
 from serplatform.artifacts.combiner import StackingParameters
-from serplatform.ensemble.base import COMBINERS, Combiner, PosteriorSet, fitted
-from serplatform.ensemble.grouped_folds import grouped_folds
-from serplatform.ensemble.objective import objective_value, objective_values
+from serplatform.ensemble.base import COMBINERS, Combiner, PosteriorSet
+from serplatform.ensemble.dev_selection import (
+    grouped_folds,
+    objective_value,
+    objective_values,
+)
 
 #: inverse strengths of the penalty that inner cross-validation chooses from, strongest first
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
@@ -49,12 +52,12 @@ class Stacking(Combiner):
     """
 
     name = "stacking"
+    auto_rank = 4
     parameters_kind = StackingParameters
 
     def __init__(self, *, objective: str = "uar", seed: int = 0, max_members: int = 50) -> None:
         super().__init__(objective=objective, seed=seed)
         self.max_members = max_members
-        self._weights: DoubleArray | None = None
         self._used: IntArray = np.zeros(0, dtype=np.int64)
         self._coefficients: DoubleArray = np.zeros((0, 0))
         self._intercepts: DoubleArray = np.zeros(0)
@@ -121,15 +124,11 @@ class Stacking(Combiner):
 
     def combine(self, posteriors: DoubleArray) -> DoubleArray:
         """(M, N, K) to (N, K)."""
-        fitted(self._weights, self.name)
+        self.weights()  # raises where nothing was fitted
         features = centred_log_posteriors(posteriors[self._used])
         return _predict(
             features, self._coefficients, self._intercepts, self._present, posteriors.shape[2]
         )
-
-    def weights(self) -> DoubleArray:
-        """(M,) share of each member in the size of the coefficients; sum 1."""
-        return fitted(self._weights, self.name)
 
     def fits(self, num_members: int, num_classes: int) -> bool:
         """Whether the coefficients are of so many members and classes."""
@@ -141,11 +140,8 @@ class Stacking(Combiner):
             and 0 < self._used.size <= num_members > self._used.max()
         )
 
-    def parameters(self) -> dict[str, Any]:
-        """Coefficients, intercepts, the members they belong to and the penalty chosen."""
+    def _state(self) -> dict[str, Any]:
         return {
-            "combiner": self.name,
-            "weights": self.weights().tolist(),
             "objective": self.objective,
             "used": self._used.tolist(),
             "present": self._present.tolist(),
@@ -155,23 +151,16 @@ class Stacking(Combiner):
             "held_out_by": self._held_out,
         }
 
-    @classmethod
-    def from_parameters(cls, parameters: Mapping[str, Any]) -> Combiner:
-        """Rebuild from :meth:`parameters`."""
-        combiner = cls(objective=str(parameters["objective"]))
-        combiner._weights = np.asarray(parameters["weights"], dtype=np.float64)
-        combiner._used = np.asarray(parameters["used"], dtype=np.int64)
-        combiner._present = np.asarray(parameters["present"], dtype=np.int64)
+    def _restore(self, parameters: Mapping[str, Any]) -> None:
+        super()._restore(parameters)
+        self._used = np.asarray(parameters["used"], dtype=np.int64)
+        self._present = np.asarray(parameters["present"], dtype=np.int64)
         rows = parameters["coefficients"]
-        combiner._coefficients = np.zeros((len(rows), max(map(len, rows), default=0)))
-        if all(len(row) == combiner._coefficients.shape[1] for row in rows):
-            combiner._coefficients[:] = rows
-        else:
-            combiner._coefficients = np.zeros((0, 0))  # which fits nothing
-        combiner._intercepts = np.asarray(parameters["intercepts"], dtype=np.float64)
-        combiner._strength = float(parameters["strength"])
-        combiner._held_out = str(parameters["held_out_by"])
-        return combiner
+        even = len(set(map(len, rows))) == 1  # others fit nothing
+        self._coefficients = np.asarray(rows if even else np.zeros((0, 0)), dtype=np.float64)
+        self._intercepts = np.asarray(parameters["intercepts"], dtype=np.float64)
+        self._strength = parameters["strength"]
+        self._held_out = parameters["held_out_by"]
 
 
 def _predict(

@@ -13,9 +13,10 @@ import numpy as np
 from serplatform.artifacts.dataset import read_dataset_description
 from serplatform.artifacts.ensemble import EnsembleRecord, read_ensemble
 from serplatform.ensemble.build import SYSTEMS
+from serplatform.ensemble.evaluation import over_folds
 from serplatform.errors import ArtifactError
 from serplatform.metrics import METRICS, classification_metrics
-from serplatform.prediction.system import System
+from serplatform.prediction.system import PredictionSystem
 from serplatform.run_directory import RunDirectory
 from serplatform.statistics.bootstrap import bootstrap_intervals
 from serplatform.storage.cache import fetch_tables
@@ -25,7 +26,7 @@ from serplatform.storage.remote import RemoteError
 NUM_RESAMPLES = 2000
 
 
-def describe(system: System) -> dict[str, Any]:
+def describe(system: PredictionSystem) -> dict[str, Any]:
     """Describe a system that was opened from a run or an ensemble, for a bundle.
 
     No path of this machine is in it.
@@ -41,7 +42,7 @@ def describe(system: System) -> dict[str, Any]:
     return _of_run(system)
 
 
-def _of_run(system: System) -> dict[str, Any]:
+def _of_run(system: PredictionSystem) -> dict[str, Any]:
     directory = RunDirectory(system.source)
     run = directory.read_run()
     number = int(system.folds[0].members[0].name.rpartition("-")[2])
@@ -75,20 +76,13 @@ def _run_metrics(
     fold = np.array([row["fold"] for row in rows])
     speakers = [row["speaker_id"] for row in rows]
     pooled = bootstrap_intervals(truth, posteriors, speakers, num_resamples=NUM_RESAMPLES, seed=0)
-    each = [
-        classification_metrics(truth[fold == k], posteriors[fold == k]) for k in np.unique(fold)
-    ]
-    return {
-        name: {
-            **pooled[name].as_dict(),
-            "mean": float(np.mean([m[name] for m in each])),
-            "sd": float(np.std([m[name] for m in each], ddof=1)) if len(each) > 1 else None,
-        }
-        for name in METRICS
-    }
+    over = over_folds(
+        [classification_metrics(truth[fold == k], posteriors[fold == k]) for k in np.unique(fold)]
+    )
+    return {name: {**pooled[name].as_dict(), **over[name]} for name in METRICS}
 
 
-def _of_ensemble(system: System, ensemble: EnsembleRecord) -> dict[str, Any]:
+def _of_ensemble(system: PredictionSystem, ensemble: EnsembleRecord) -> dict[str, Any]:
     pooled, over = ensemble["pooled"]["ensemble"], ensemble["over_folds"]["ensemble"]
     count = len(ensemble["parameter_order"])
     return {
@@ -106,7 +100,7 @@ def _of_ensemble(system: System, ensemble: EnsembleRecord) -> dict[str, Any]:
     }
 
 
-def _members(system: System) -> list[dict[str, Any]]:
+def _members(system: PredictionSystem) -> list[dict[str, Any]]:
     """Each trial with its mean share over the folds, heaviest first."""
     rows: dict[str, dict[str, Any]] = {}
     for fold in system.folds:

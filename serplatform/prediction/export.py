@@ -21,11 +21,17 @@ from serplatform.artifacts.model import ModelDescription
 from serplatform.artifacts.records import PluginRecord, read_record
 from serplatform.environment import now, versions
 from serplatform.errors import ArtifactError, BadInputError
-from serplatform.prediction.bundle import BUNDLE_FILE, CARD_FILE, contents_digest, read_bundle
 from serplatform.prediction.description import describe
 from serplatform.prediction.model_card import model_card
+from serplatform.prediction.open import (
+    BUNDLE_FILE,
+    CARD_FILE,
+    contents_digest,
+    open_system,
+    read_bundle,
+)
 from serplatform.prediction.rejection import rejection_data
-from serplatform.prediction.system import Member, System, open_system
+from serplatform.prediction.system import MemberModel, PredictionSystem
 from serplatform.storage.destination import NEW, check_directory
 from serplatform.training.bundle import CONFIG_FILE, WEIGHTS_FILE, load_model
 
@@ -66,7 +72,7 @@ def export(source: Path, out: Path, *, trial: int | None = None) -> dict[str, An
     return bundle
 
 
-def _write(system: System, folder: Path) -> dict[str, Any]:
+def _write(system: PredictionSystem, folder: Path) -> dict[str, Any]:
     names: dict[str, str] = {}
     files: dict[str, str] = {}
     folds = []
@@ -116,7 +122,7 @@ def _write(system: System, folder: Path) -> dict[str, Any]:
     return bundle
 
 
-def _plugins(system: System) -> list[PluginRecord]:
+def _plugins(system: PredictionSystem) -> list[PluginRecord]:
     """What was imported and is used by a model or a combiner of the system."""
     configs = [
         read_record(ModelDescription, member.directory / CONFIG_FILE, "model description")
@@ -131,7 +137,7 @@ def _plugins(system: System) -> list[PluginRecord]:
     )
 
 
-def _rejection(system: System) -> BundledConfidences | None:
+def _rejection(system: PredictionSystem) -> BundledConfidences | None:
     """What ``predict --reject`` chooses a threshold from; None of an ensemble without it."""
     try:
         return rejection_data(system)
@@ -152,7 +158,7 @@ def _directory_name(member: str, names: dict[str, str]) -> str:
     return names[member]
 
 
-def _copy_model(member: Member, folder: Path, place: str) -> dict[str, str]:
+def _copy_model(member: MemberModel, folder: Path, place: str) -> dict[str, str]:
     """Copy a model after reading it whole; return the checksums of its files."""
     load_model(member.directory)
     target = folder / place

@@ -11,14 +11,14 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from serplatform.prediction.predict import Row
+from serplatform.prediction.predict import PredictedRow
 from serplatform.prediction.rejection import NOT_SURE
 
 #: decimals of posteriors in files
 _DECIMALS = 8
 
 
-def row_values(row: Row, classes: Sequence[str]) -> dict[str, Any]:
+def row_values(row: PredictedRow, classes: Sequence[str]) -> dict[str, Any]:
     """A row for JSON; ``emotion`` and ``posteriors`` are null where nothing was classified.
 
     With a rejector, ``answer`` is the emotion or "not sure", and ``confidence`` the calibrated
@@ -46,7 +46,7 @@ def row_values(row: Row, classes: Sequence[str]) -> dict[str, Any]:
 
 
 def json_lines(
-    rows: Iterable[Row], classes: Sequence[str], *, rejecting: bool = False
+    rows: Iterable[PredictedRow], classes: Sequence[str], *, rejecting: bool = False
 ) -> Iterator[str]:
     """One JSON object a line; with a rejector each row has its answer, whatever ``rejecting``."""
     for row in rows:
@@ -54,7 +54,7 @@ def json_lines(
 
 
 def csv_lines(
-    rows: Iterable[Row], classes: Sequence[str], *, rejecting: bool = False
+    rows: Iterable[PredictedRow], classes: Sequence[str], *, rejecting: bool = False
 ) -> Iterator[str]:
     """A header, then a line a row: ``file, part, start, end, emotion, p_<class>…, note``.
 
@@ -83,7 +83,7 @@ def csv_lines(
 
 
 def table_lines(
-    rows: Iterable[Row], classes: Sequence[str], *, rejecting: bool = False
+    rows: Iterable[PredictedRow], classes: Sequence[str], *, rejecting: bool = False
 ) -> Iterator[str]:
     """Aligned columns; posteriors in percent, the largest first named.
 

@@ -8,18 +8,19 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from serplatform.arrays import DoubleArray
 from serplatform.corpora.audio import MAX_DURATION, AudioError, summarize_notes
 from serplatform.errors import BadInputError
-from serplatform.prediction.predictor import ClipInput, Predictor, SpeakerMoments
+from serplatform.inputs.new_audio import ExtractedClip, SpeakerMoments
+from serplatform.prediction.predictor import Predictor, average
+from serplatform.prediction.recordings import RecordingFile, UnusableRecording
 from serplatform.prediction.rejection import Rejector
-from serplatform.prediction.sources import Refused, Source
-from serplatform.prediction.windows import Clip, WindowPlan, read_whole, read_windows
-from serplatform.prediction.words import WordReader
+from serplatform.prediction.transcripts import WordReader
+from serplatform.prediction.windows import RecordingClip, WindowPlan, read_whole, read_windows
 
 #: what one unseen speaker is taken to be, for models that normalize by speaker
 SPEAKERS = ("folder", "file", "all")
@@ -31,7 +32,7 @@ SILENT = "silence"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Row:
+class PredictedRow:
     """One result.
 
     Attributes:
@@ -49,14 +50,14 @@ class Row:
     part: Literal["whole", "window"]
     start: float
     end: float
-    posteriors: DoubleArray | None
+    posteriors: DoubleArray | None = None
     note: str = ""
     confidence: float | None = None
     answered: bool | None = None
 
 
 @dataclasses.dataclass
-class Tally:
+class PredictionTally:
     """What was done.
 
     Attributes:
@@ -75,7 +76,7 @@ class Tally:
     not_sure: int = 0
     audio_seconds: float = 0.0
     seconds: float = 0.0
-    refused: list[Refused] = dataclasses.field(default_factory=list)
+    refused: list[UnusableRecording] = dataclasses.field(default_factory=list)
     remarks: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)
 
@@ -92,20 +93,20 @@ class _End:
     fault: str | None = None
 
 
-_Event = tuple[Source, Clip | _End]
+_Event = tuple[RecordingFile, RecordingClip | _End]
 
 
 def predict(
     predictor: Predictor,
-    sources: Sequence[Source],
-    tally: Tally,
+    sources: Sequence[RecordingFile],
+    tally: PredictionTally,
     *,
     plan: WindowPlan | None = None,
     max_duration: float | None = MAX_DURATION,
     speaker: str = "folder",
     words: WordReader | None = None,
     rejector: Rejector | None = None,
-) -> Iterator[Row]:
+) -> Iterator[PredictedRow]:
     """Classify recordings.
 
     Without windows a recording is one clip and gives one row. With windows it gives a row a
@@ -132,18 +133,18 @@ def predict(
     """
     if speaker not in SPEAKERS:
         raise BadInputError(f"--speaker {speaker}: must be one of {', '.join(SPEAKERS)}")
-    if predictor.word_settings and words is None:
-        words = WordReader(predictor.word_settings, None, windows=plan is not None)
-    settings = predictor.speaker_settings
-    classifier = _Classifier(predictor, words, rejector, windowed=plan is not None, tally=tally)
+    if predictor.vocabularies and words is None:
+        words = WordReader(predictor.vocabularies, None, windows=plan is not None)
+    pipelines = predictor.speaker_pipelines
+    classifier = _Classifier(predictor, words, rejector, plan is not None, tally)
     begun = time.monotonic()
-    for group in _speakers(sources, speaker) if settings else [list(sources)]:
+    for group in _speakers(sources, speaker) if pipelines else [list(sources)]:
         moments = None
-        if settings:
+        if pipelines:
             moments = SpeakerMoments()
             for _, event in _events(group, plan, max_duration):
-                if isinstance(event, Clip) and event.samples is not None:
-                    moments.add(predictor.read(event.samples), settings)
+                if isinstance(event, RecordingClip) and event.samples is not None:
+                    moments.add(predictor.read(event.samples), pipelines)
             if moments.fewest == 1:
                 tally.notes.append(
                     f"{group[0].name}: is all that there is of its speaker, and a single vector of "
@@ -161,9 +162,9 @@ def predict(
         tally.notes.extend(words.notes())
 
 
-def _speakers(sources: Sequence[Source], speaker: str) -> list[list[Source]]:
+def _speakers(sources: Sequence[RecordingFile], speaker: str) -> list[list[RecordingFile]]:
     """Recordings of one speaker each, in the order in which they appear."""
-    groups: dict[str, list[Source]] = {}
+    groups: dict[str, list[RecordingFile]] = {}
     for source in sources:
         key = {"folder": str(source.path.parent), "file": str(source.path)}.get(speaker, "")
         groups.setdefault(key, []).append(source)
@@ -171,7 +172,7 @@ def _speakers(sources: Sequence[Source], speaker: str) -> list[list[Source]]:
 
 
 def _events(
-    sources: Sequence[Source], plan: WindowPlan | None, max_duration: float | None
+    sources: Sequence[RecordingFile], plan: WindowPlan | None, max_duration: float | None
 ) -> Iterator[_Event]:
     """The clips of each recording, then its end."""
     for source in sources:
@@ -189,10 +190,21 @@ def _events(
         yield source, _End(fault=fault)
 
 
+@dataclasses.dataclass
+class _WholeSoFar:
+    """What the clips of the present recording have given."""
+
+    total: DoubleArray | None = None
+    count: int = 0
+    end: float = 0.0
+    notes: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass
 class _Classifier:
     """Turns clips into rows in batches, keeping their order.
 
-    Args:
+    Attributes:
         predictor: loaded.
         words: where a model reads words.
         rejector: where "not sure" may be said.
@@ -200,30 +212,20 @@ class _Classifier:
         tally: counts recordings.
     """
 
-    def __init__(
-        self,
-        predictor: Predictor,
-        words: WordReader | None,
-        rejector: Rejector | None,
-        *,
-        windowed: bool,
-        tally: Tally,
-    ) -> None:
-        self._predictor = predictor
-        self._words = words
-        self._rejector = rejector
-        self._windowed = windowed
-        self._tally = tally
-        self._waiting: list[_Event] = []
-        self._inputs: list[ClipInput] = []
-        self._longest = 0.0
-        self._faults: dict[Source, str] = {}
-        self._notes: tuple[str, ...] = ()
-        self._sum: DoubleArray | None = None
-        self._count = 0
-        self._end = 0.0
+    predictor: Predictor
+    words: WordReader | None
+    rejector: Rejector | None
+    windowed: bool
+    tally: PredictionTally
+    _waiting: list[_Event] = dataclasses.field(default_factory=list)
+    _inputs: list[ExtractedClip] = dataclasses.field(default_factory=list)
+    _longest: float = 0.0
+    _faults: dict[RecordingFile, str] = dataclasses.field(default_factory=dict)
+    _whole: _WholeSoFar = dataclasses.field(default_factory=_WholeSoFar)
 
-    def rows(self, events: Iterator[_Event], moments: SpeakerMoments | None) -> Iterator[Row]:
+    def rows(
+        self, events: Iterator[_Event], moments: SpeakerMoments | None
+    ) -> Iterator[PredictedRow]:
         """Rows of the events, in their order."""
         for source, event in events:
             if isinstance(event, _End):
@@ -236,15 +238,15 @@ class _Classifier:
                 yield from self._flush(moments)
         yield from self._flush(moments)
 
-    def _take(self, source: Source, clip: Clip) -> None:
+    def _take(self, source: RecordingFile, clip: RecordingClip) -> None:
         assert clip.samples is not None  # noqa: S101
         try:
-            found = None if self._words is None else self._words.words(source.path, clip.samples)
+            found = None if self.words is None else self.words.words(source.path, clip.samples)
         except AudioError as error:
             self._faults[source] = str(error)
             return
         spans, text = found or ((), None)
-        self._inputs.append(self._predictor.read(clip.samples, spans, text))
+        self._inputs.append(self.predictor.read(clip.samples, spans, text))
         self._longest = max(self._longest, clip.end - clip.start)
         # of the samples only that there are any is still needed
         self._waiting.append((source, dataclasses.replace(clip, samples=clip.samples[:1].copy())))
@@ -256,7 +258,7 @@ class _Classifier:
             or len(self._waiting) >= 8 * _BATCH_CLIPS
         )
 
-    def _flush(self, moments: SpeakerMoments | None) -> Iterator[Row]:
+    def _flush(self, moments: SpeakerMoments | None) -> Iterator[PredictedRow]:
         made: Iterator[DoubleArray] = iter(())
         if self._inputs:
             made = iter(self._posteriors(moments))
@@ -265,65 +267,56 @@ class _Classifier:
                 yield from self._finish(source, event)
                 continue
             values = None if event.samples is None else next(made)
-            self._end, self._notes = event.end, event.notes
+            whole = self._whole
+            whole.end, whole.notes = event.end, event.notes
             if values is not None:
-                self._sum = values if self._sum is None else self._sum + values
-                self._count += 1
-            if self._windowed:
-                yield self._row(
-                    values,
+                whole.total = values if whole.total is None else whole.total + values
+                whole.count += 1
+            if self.windowed:
+                row = PredictedRow(
                     file=source.name,
                     part="window",
                     start=event.start,
                     end=event.end,
                     note=SILENT if values is None else "",
                 )
+                yield self._answered(row, values)
         self._waiting, self._inputs, self._longest = [], [], 0.0
 
-    def _finish(self, source: Source, event: _End) -> Iterator[Row]:
+    def _finish(self, source: RecordingFile, event: _End) -> Iterator[PredictedRow]:
         """The row of a whole recording, or its refusal."""
-        total, count, end, notes = self._sum, self._count, self._end, self._notes
-        self._sum, self._count, self._end, self._notes = None, 0, 0.0, ()
-        if event.fault is not None or total is None:
+        whole, self._whole = self._whole, _WholeSoFar()
+        if event.fault is not None or whole.total is None:
             reason = event.fault or "holds nothing to classify"
-            if count:
-                reason += f"; its {count} window(s) before that were classified"
-            self._tally.refused.append(Refused(name=source.name, reason=reason))
+            if whole.count:
+                reason += f"; its {whole.count} window(s) before that were classified"
+            self.tally.refused.append(UnusableRecording(name=source.name, reason=reason))
             return
-        self._tally.remarks.extend((note, source.name) for note in notes)
-        if self._windowed:
-            notes = (f"mean of {count} window(s)", *notes)
-        self._tally.recordings += 1
-        self._tally.audio_seconds += end
-        row = self._row(
-            total / count,
-            file=source.name,
-            part="whole",
-            start=0.0,
-            end=end,
-            note="; ".join(notes),
+        self.tally.remarks.extend((note, source.name) for note in whole.notes)
+        notes = (*([f"mean of {whole.count} window(s)"] if self.windowed else ()), *whole.notes)
+        self.tally.recordings += 1
+        self.tally.audio_seconds += whole.end
+        row = PredictedRow(
+            file=source.name, part="whole", start=0.0, end=whole.end, note="; ".join(notes)
         )
-        self._tally.not_sure += row.answered is False
+        row = self._answered(row, whole.total / whole.count)
+        self.tally.not_sure += row.answered is False
         yield row
 
     def _posteriors(self, moments: SpeakerMoments | None) -> DoubleArray:
         """(N, K), or (N, 2, K) with the calibrated posteriors where a rejector needs them."""
-        if self._rejector is None:
-            return self._predictor.posteriors(self._inputs, moments)
-        folds = self._predictor.fold_posteriors(self._inputs, moments)
-        mean = folds.mean(axis=0)
-        mean /= mean.sum(axis=1, keepdims=True)
-        return np.stack([mean, self._rejector.calibrated(folds)], axis=1)
+        if self.rejector is None:
+            return self.predictor.posteriors(self._inputs, moments)
+        folds = self.predictor.fold_posteriors(self._inputs, moments)
+        return np.stack([average(folds), self.rejector.calibrated(folds)], axis=1)
 
-    def _row(self, values: DoubleArray | None, **fields: Any) -> Row:
-        """A row of posteriors as :meth:`_posteriors` gives them."""
-        if values is None or self._rejector is None:
-            return Row(posteriors=values, **fields)
+    def _answered(self, row: PredictedRow, values: DoubleArray | None) -> PredictedRow:
+        """A row with its posteriors, as :meth:`_posteriors` gives them."""
+        if values is None or self.rejector is None:
+            return dataclasses.replace(row, posteriors=values)
         posteriors, calibrated = values
         confidence = float(calibrated[int(posteriors.argmax())])
-        return Row(
-            posteriors=posteriors,
-            confidence=confidence,
-            answered=confidence >= self._rejector.chosen.threshold,
-            **fields,
+        answered = confidence >= self.rejector.chosen.threshold
+        return dataclasses.replace(
+            row, posteriors=posteriors, confidence=confidence, answered=answered
         )

@@ -18,7 +18,7 @@ from serplatform.artifacts.ensemble import BundledConfidences, read_ensemble
 from serplatform.ensemble.calibration import apply_temperature, fit_temperature
 from serplatform.ensemble.rejection import Operating, Wish, coverage_accuracy_curve, grant
 from serplatform.errors import ArtifactError, BadInputError
-from serplatform.prediction.system import ENSEMBLE_FILE, System
+from serplatform.prediction.system import ENSEMBLE_FILE, PredictionSystem
 from serplatform.run_directory import RunDirectory
 
 NOT_SURE = "not sure"
@@ -54,7 +54,7 @@ class Rejector:
         )
 
 
-def rejection_data(system: System) -> BundledConfidences:
+def rejection_data(system: PredictionSystem) -> BundledConfidences:
     """What thresholds are chosen from, JSON-serialisable, as bundles keep it.
 
     Returns:
@@ -87,7 +87,7 @@ def rejection_data(system: System) -> BundledConfidences:
     return _of_trial(system)
 
 
-def _of_trial(system: System) -> BundledConfidences:
+def _of_trial(system: PredictionSystem) -> BundledConfidences:
     number = int(system.folds[0].members[0].name.rpartition("-")[2])
     table = RunDirectory(system.source).read_posteriors(number)
     rows = [row for row in table.to_pylist() if row["part"] == "dev"]
@@ -118,7 +118,7 @@ def _of_trial(system: System) -> BundledConfidences:
     }
 
 
-def make_rejector(system: System, wish: Wish) -> Rejector:
+def make_rejector(system: PredictionSystem, wish: Wish) -> Rejector:
     """Choose the threshold.
 
     Raises:

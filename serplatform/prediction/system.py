@@ -17,22 +17,17 @@ from typing import Any
 
 import numpy as np
 
-from serplatform import plugins
 from serplatform.arrays import DoubleArray
-from serplatform.artifacts.ensemble import BundledConfidences, read_ensemble
-from serplatform.artifacts.run import RunDescription
-from serplatform.artifacts.trial import TrialRecord, merit
+from serplatform.artifacts.ensemble import BundledConfidences
 from serplatform.ensemble.base import Combiner, combiner_from_parameters
 from serplatform.ensemble.calibration import apply_temperature
-from serplatform.errors import ArtifactError, BadInputError
-from serplatform.run_directory import RunDirectory
-from serplatform.storage.mirror import ensure, find_copy, shown
+from serplatform.errors import ArtifactError
 
 ENSEMBLE_FILE = "ensemble.json"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Member:
+class MemberModel:
     """One trial's model of one fold.
 
     Attributes:
@@ -64,7 +59,7 @@ class FoldSystem:
     """
 
     fold: int
-    members: tuple[Member, ...]
+    members: tuple[MemberModel, ...]
     parameters: Mapping[str, Any] | None = None
     num_candidates: int = 1
 
@@ -108,7 +103,7 @@ class FoldSystem:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class System:
+class PredictionSystem:
     """Everything that prediction needs, before any model is loaded.
 
     Attributes:
@@ -151,160 +146,3 @@ class System:
                 f"weights fitted on its dev rows, then the mean over {folds} folds is taken"
             )
         return f"{self.title}: mean of the posteriors of its {folds} fold models"
-
-
-def open_system(path: Path, trial: int | None = None) -> System:
-    """Open what ``search``, ``train``, ``ensemble`` or ``export`` wrote.
-
-    Args:
-        path: a run, an ensemble or a bundle.
-        trial: which trial of a run; None: the best on dev.
-
-    Raises:
-        BadInputError: it is none of these, or the trial cannot be used.
-        ArtifactError: a file is missing or damaged.
-    """
-    from serplatform.prediction.bundle import BUNDLE_FILE, read_bundle
-
-    if not path.exists():
-        raise BadInputError(f"{path}: no such directory; give a run, an ensemble or a bundle")
-    is_run = (path / "run.json").is_file()
-    if trial is not None and not is_run:
-        raise BadInputError(f"--trial {trial}: is for runs, and {path} is none")
-    if is_run:
-        return open_run(path, trial)
-    if (path / ENSEMBLE_FILE).is_file():
-        return open_ensemble(path)
-    if (path / BUNDLE_FILE).is_file():
-        return read_bundle(path)
-    raise BadInputError(
-        f"{path}: is neither a run (run.json), nor an ensemble ({ENSEMBLE_FILE}), nor a bundle "
-        f"({BUNDLE_FILE}); give what `search --out`, `ensemble --out` or `export --out` wrote"
-    )
-
-
-def open_run(path: Path, trial: int | None = None) -> System:
-    """One trial of a run: its model of every fold."""
-    directory = RunDirectory(path)
-    run = directory.read_run()
-    plugins.restore(directory.path, run.get("plugins", []))
-    record = choose_trial(directory, run, trial)
-    number = record["trial"]
-    members = tuple(
-        Member(
-            name=f"trial-{number:05d}",
-            architecture=record["architecture"],
-            directory=_existing(directory.model_directory(number, fold), path),
-        )
-        for fold in range(_num_folds(directory, run))
-    )
-    return System(
-        kind="run",
-        source=path,
-        title=f"trial {number} ({record['architecture']}) of {shown(path)}",
-        classes=tuple(run["classes"]),
-        folds=tuple(FoldSystem(fold=k, members=(member,)) for k, member in enumerate(members)),
-        synthetic=run["dataset"].get("synthetic", False),
-    )
-
-
-def choose_trial(directory: RunDirectory, run: RunDescription, trial: int | None) -> TrialRecord:
-    """The record of a trial: the one named, or the best by its mean dev objective.
-
-    Raises:
-        BadInputError: there is no such trial, or it is not complete.
-    """
-    records = directory.records()
-    complete = {n: r for n, r in records.items() if r["state"] == "complete"}
-    if not complete:
-        raise BadInputError(f"{directory}: no trial is complete, so there is no model to use")
-    if trial is not None:
-        if trial in complete:
-            return complete[trial]
-        state = f"is {records[trial]['state']}" if trial in records else "does not exist"
-        known = ", ".join(map(str, sorted(complete)[:20])) + (" …" if len(complete) > 20 else "")
-        raise BadInputError(f"--trial {trial}: {state} in {directory}; complete trials: {known}")
-    objective = run["objective"][0]
-    return max(complete.values(), key=lambda r: (merit(r["dev"], objective), -r["trial"]))
-
-
-def open_ensemble(path: Path) -> System:
-    """Each fold's members with the combiner fitted on that fold's dev rows."""
-    ensemble = read_ensemble(path)
-    plugins.restore(path, ensemble.get("plugins", []))
-    order = {name: position for position, name in enumerate(ensemble["parameter_order"])}
-    runs: dict[str, RunDirectory] = {}
-    folds = []
-    for entry in ensemble["folds"]:
-        members = []
-        for row in entry["members"]:
-            if row["member"] not in order:
-                raise ArtifactError(
-                    f"{path / ENSEMBLE_FILE}: parameter_order lacks the member {row['member']}; "
-                    "combine again with `serplatform ensemble`"
-                )
-            if row["run"] not in runs:
-                runs[row["run"]] = _find_run(path, row["run"], ensemble["folds_hash"])
-                made_with = runs[row["run"]].read_run().get("plugins", [])
-                plugins.restore(runs[row["run"]].path, made_with)
-            run = runs[row["run"]]
-            members.append(
-                Member(
-                    name=row["member"],
-                    architecture=row["architecture"],
-                    directory=_existing(run.model_directory(row["trial"], entry["fold"]), run.path),
-                    position=order[row["member"]],
-                    temperature=row["temperature"],
-                    share=row["share"],
-                )
-            )
-        folds.append(
-            FoldSystem(
-                fold=entry["fold"],
-                members=tuple(members),
-                parameters=entry["parameters"],
-                num_candidates=len(order),
-            )
-        )
-    dataset = ensemble.get("dataset")
-    return System(
-        kind="ensemble",
-        source=path,
-        title=f"{ensemble['combiner']} ensemble {shown(path)}",
-        classes=tuple(ensemble["classes"]),
-        folds=tuple(folds),
-        synthetic=dataset is not None and dataset.get("synthetic", False),
-    )
-
-
-def _find_run(ensemble: Path, recorded: str, folds_hash: str) -> RunDirectory:
-    """A member's run: where it was, or around the ensemble when both were moved together.
-
-    An ensemble that lies in its run goes with that one, also where the run is a copy.
-    """
-    there = find_copy(recorded)
-    parent = ensemble.resolve().parent
-    around = [parent, parent / Path(recorded).name]
-    inside = RunDirectory(parent).ensemble_directory == ensemble.resolve()
-    for place in [parent, there, around[1]] if inside else [there, *around]:
-        if not (place / "run.json").is_file():
-            continue
-        if place == there or RunDirectory(place).read_run()["folds_hash"] == folds_hash:
-            return RunDirectory(place)
-    raise ArtifactError(
-        f"{ensemble}: its members' models are in the run {recorded}, which is not there any more; "
-        f"put it back, put a copy named '{Path(recorded).name}' beside the ensemble, or combine "
-        "again"
-    )
-
-
-def _num_folds(directory: RunDirectory, run: RunDescription) -> int:
-    return run["protocol"].get("num_folds") or len(directory.read_folds(run)["folds"])
-
-
-def _existing(model: Path, run: Path) -> Path:
-    if not ensure(model).is_dir():
-        raise ArtifactError(
-            f"{model}: no such model; {run} was copied without its models, or they were removed"
-        )
-    return model

@@ -25,7 +25,7 @@ MIN_WINDOW, MIN_HOP = 0.1, 0.01
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Clip:
+class RecordingClip:
     """A stretch of a recording.
 
     Attributes:
@@ -54,13 +54,13 @@ class WindowPlan:
     hop: float
 
     def __post_init__(self) -> None:
-        faults = []
+        errors = []
         if not self.window >= MIN_WINDOW:
-            faults.append(f"--window {self.window:g}: must be at least {MIN_WINDOW} seconds")
+            errors.append(f"--window {self.window:g}: must be at least {MIN_WINDOW} seconds")
         if not self.hop >= MIN_HOP:
-            faults.append(f"--hop {self.hop:g}: must be at least {MIN_HOP} seconds")
-        if faults:
-            raise BadInputError("\n".join(faults))
+            errors.append(f"--hop {self.hop:g}: must be at least {MIN_HOP} seconds")
+        if errors:
+            raise BadInputError("\n".join(errors))
 
 
 def cut(blocks: Iterable[FloatArray], window: int, hop: int) -> Iterator[tuple[int, FloatArray]]:
@@ -96,7 +96,7 @@ def cut(blocks: Iterable[FloatArray], window: int, hop: int) -> Iterator[tuple[i
         yield first, buffer[first - offset :].copy()
 
 
-def read_whole(path: Path, max_duration: float | None) -> Clip:
+def read_whole(path: Path, max_duration: float | None) -> RecordingClip:
     """A recording as one clip, as training reads it.
 
     Raises:
@@ -110,10 +110,10 @@ def read_whole(path: Path, max_duration: float | None) -> Clip:
         raise AudioError(
             f"{error}: classify it in windows (e.g. --window 3 --hop 1), or raise --max-duration"
         ) from None
-    return Clip(start=audio.start, end=audio.end, samples=audio.samples, notes=audio.notes)
+    return RecordingClip(start=audio.start, end=audio.end, samples=audio.samples, notes=audio.notes)
 
 
-def read_windows(path: Path, plan: WindowPlan) -> Iterator[Clip]:
+def read_windows(path: Path, plan: WindowPlan) -> Iterator[RecordingClip]:
     """The windows of a recording of any length, read as a stream once it has been judged.
 
     Raises:
@@ -122,7 +122,7 @@ def read_windows(path: Path, plan: WindowPlan) -> Iterator[Clip]:
     recording = judge_audio(path)
     window, hop = round(plan.window * TARGET_RATE), round(plan.hop * TARGET_RATE)
     for first, samples in cut(recording.blocks(), window, hop):
-        yield Clip(
+        yield RecordingClip(
             start=round(first / TARGET_RATE, 6),
             end=round((first + len(samples)) / TARGET_RATE, 6),
             samples=samples if is_audible(samples, recording.floor_db) else None,

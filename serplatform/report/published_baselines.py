@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from serplatform.artifacts.trial import DEV_METRICS
-from serplatform.references.published import PublishedResult, published_results
+from serplatform.papers.published import PublishedResult, published_results
 from serplatform.report.data import ReportData
 from serplatform.report.wording import METRICS, listing, percent, plural
 from serplatform.statistics.bootstrap import Interval
@@ -92,7 +92,7 @@ def qualities(result: PublishedResult) -> str:
         words.append("pre-trained on other data")
     if result.note and result.kind == "measured":
         words.append(result.note)
-    words.append("no interval" if result.deviation is None else f"± {percent(result.deviation)}")
+    words.append("no interval" if result.std is None else f"± {percent(result.std)}")
     return ", ".join(words)
 
 

@@ -135,7 +135,7 @@ def render_table(outcome: Mapping[str, Any]) -> str:
     """The page as HTML: self-contained, without scripts."""
     from markupsafe import Markup
 
-    shown = [_section(outcome, column) for column in outcome["columns"]]
+    shown = [column_section(outcome, column) for column in outcome["columns"]]
     definitions = [
         (METRICS[name].title, name, METRICS[name].definition)
         for name in dict.fromkeys(m for c in outcome["columns"] for m in c["metrics"])
@@ -155,7 +155,7 @@ def render_table(outcome: Mapping[str, Any]) -> str:
     )
 
 
-def _section(outcome: Mapping[str, Any], column: Mapping[str, Any]) -> dict[str, Any]:
+def column_section(outcome: Mapping[str, Any], column: Mapping[str, Any]) -> dict[str, Any]:
     """What the page says of one column."""
     compared, numbers = not column["stand_in"], has_numbers(outcome, column)
     return {

@@ -1,6 +1,7 @@
-"""The papers' tables and figures: published numbers beside measured ones.
+"""Reproduce a paper's table: train what its rows ask for, and show it next to what is published.
 
-``tables/`` holds one YAML file a table or figure; ``table.py`` reads and checks it, ``plan.py``
-finds what is still to be trained, ``measure.py`` and ``sampling.py`` read the results, and
-``outcome.py`` puts them beside what was published.
+A table of ``papers`` and prepared datasets come in; ``table.csv``, ``table.json`` and
+``table.html`` go out. ``table.py`` looks up what a table names, ``plan.py`` finds what is still
+to be trained, ``measure.py`` and ``sampling.py`` read the results, ``outcome.py`` puts them
+next to the published numbers.
 """

@@ -1,4 +1,4 @@
-"""What trained rows reach on test rows: mean and deviation over folds and seeds, interval.
+"""What trained rows reach on test rows: mean and std over folds and seeds, interval.
 
 Test rows are read here for the first time; epochs and exponents were chosen on dev rows.
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,14 +17,14 @@ from serplatform.ensemble.base import PosteriorSet
 from serplatform.ensemble.posteriors import Library, read_library
 from serplatform.ensemble.product import Product, log_linear_pool
 from serplatform.metrics import classification_metrics
-from serplatform.statistics.bootstrap import draw_speakers, speaker_sums
+from serplatform.statistics.bootstrap import Interval, draw_speakers, speaker_sums
 
 #: speakers drawn anew for an interval
 RESAMPLES = 2000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Measured:
+class MetricSummary:
     """One metric of one row.
 
     Attributes:
@@ -46,12 +45,23 @@ class Measured:
     high: float | None
     values: tuple[tuple[float, ...], ...]
 
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {**dataclasses.asdict(self), "values": [list(seed) for seed in self.values]}
+    @classmethod
+    def of(cls, values: Sequence[Sequence[float]], pooled: Interval) -> MetricSummary:
+        """Summarise S lists of F values."""
+        flat = np.array([value for seed in values for value in seed])
+        means = [np.mean(seed) for seed in values]
+        return cls(
+            mean=float(flat.mean()),
+            sd=float(flat.std(ddof=1)) if flat.size > 1 else None,
+            seed_sd=float(np.std(means, ddof=1)) if len(means) > 1 else None,
+            pooled=pooled.value,
+            low=pooled.low,
+            high=pooled.high,
+            values=tuple(tuple(seed) for seed in values),
+        )
 
 
-class TestRows:
+class RunPosteriors:
     """The posteriors of a run's finished trials.
 
     Args:
@@ -62,13 +72,11 @@ class TestRows:
         ArtifactError: a file is damaged.
     """
 
-    __test__ = False  # not a test case, whatever its name begins with
-
     def __init__(self, run: Path) -> None:
         self.library: Library = read_library([run])
         self._place = {c.trial: m for m, c in enumerate(self.library.candidates)}
 
-    def finished(self, trial: int) -> bool:
+    def finished(self, trial: int | None) -> bool:
         """Whether a trial is complete."""
         return trial in self._place
 
@@ -91,13 +99,12 @@ class TestRows:
         places = np.array([self._place[first], self._place[second]])
         sets, exponents = [], []
         for fold in self.library.folds:
-            weights = np.array([1.0, 0.0])
             if isinstance(exponent, str):
                 combiner = Product(objective="uar")
                 combiner.fit(self.library.take(fold, "dev").take_members(places))
                 weights = combiner.weights()
             else:
-                weights[1] = exponent
+                weights = np.array([1.0, exponent])
             test = self.library.take(fold, "test").take_members(places)
             pooled = log_linear_pool(test.posteriors, weights)
             sets.append(dataclasses.replace(test, posteriors=pooled[None], members=("combined",)))
@@ -107,7 +114,7 @@ class TestRows:
 
 def measure(
     seeds: Sequence[Sequence[PosteriorSet]], metrics: Sequence[str], *, seed: int = 0
-) -> Mapping[str, Measured]:
+) -> Mapping[str, MetricSummary]:
     """Measure some metrics of one row.
 
     Args:
@@ -116,8 +123,8 @@ def measure(
         seed: of the resampling.
 
     Returns:
-        metric to what was measured. The interval resamples whole speakers, all seeds together,
-        and takes the mean over seeds each time: it covers the choice of test speakers, and not
+        metric to its summary. The interval resamples whole speakers, all seeds together, and
+        takes the mean over seeds each time: it covers the choice of test speakers, and not
         that of training.
     """
     by_fold = [
@@ -138,18 +145,11 @@ def measure(
     drawn = [s.metrics(times) for s in sums]
     found = {}
     for name in metrics:
-        values = np.array([[fold[name] for fold in folds] for folds in by_fold])  # (S, F)
         low = high = None
         if num_speakers > 1:
             resampled = np.mean([d[name] for d in drawn], axis=0)
             low, high = (float(v) for v in np.quantile(resampled, [0.025, 0.975]))
-        found[name] = Measured(
-            mean=float(values.mean()),
-            sd=float(values.std(ddof=1)) if values.size > 1 else None,
-            seed_sd=float(values.mean(axis=1).std(ddof=1)) if len(values) > 1 else None,
-            pooled=float(np.mean([w[name] for w in whole])),
-            low=low,
-            high=high,
-            values=tuple(tuple(float(v) for v in row) for row in values),
-        )
+        pooled = Interval(value=float(np.mean([w[name] for w in whole])), low=low, high=high)
+        values = [[float(fold[name]) for fold in folds] for folds in by_fold]
+        found[name] = MetricSummary.of(values, pooled)
     return found

@@ -1,8 +1,9 @@
-"""Published beside measured: the values of ``table.json``, of which text, CSV and page are made."""
+"""Published next to measured: the values of ``table.json``, for text, CSV and page."""
 
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,10 +17,16 @@ from serplatform.artifacts.trial import TrialRecord
 from serplatform.datasets.dataset import Dataset
 from serplatform.environment import hardware, now, versions
 from serplatform.metrics import HIGHER_IS_BETTER
-from serplatform.reproduce.measure import Measured, TestRows, measure
-from serplatform.reproduce.plan import QUICK, Wishes, Work
-from serplatform.reproduce.sampling import ask, sampled_shares, similarity
-from serplatform.reproduce.table import ReproducedTable, Row
+from serplatform.papers.paper_table import PaperRow, PaperTable
+from serplatform.reproduce.measure import RunPosteriors, measure
+from serplatform.reproduce.plan import QUICK, ColumnPlan, ReproduceOptions
+from serplatform.reproduce.sampling import (
+    Sampling,
+    extremes,
+    probe_sampling,
+    sampled_shares,
+    similarity,
+)
 from serplatform.run_directory import RunDirectory
 from serplatform.search.trial_list import find_numbers
 from serplatform.training.trial_config import resolve
@@ -39,22 +46,18 @@ STATISTICS = (
 
 
 def assemble(
-    table: ReproducedTable, works: Sequence[Work], wishes: Wishes, command: Sequence[str]
+    table: PaperTable,
+    plans: Sequence[ColumnPlan],
+    options: ReproduceOptions,
+    command: Sequence[str],
 ) -> dict[str, Any]:
     """Collect what there is of a table, JSON-serialisable.
 
     Raises:
         ArtifactError: files of a run are damaged, or its dataset is not where it was.
     """
-    columns, cells = [], {}
-    for work in works:
-        column = _Column(table, work)
-        columns.append(column.describe())
-        cells[work.column.name] = column.cells()
-    if wishes.quick:
-        for column_cells in cells.values():
-            for cell in column_cells.values():
-                cell["difference"] = {}
+    columns = [_ColumnResults(table, plan, options) for plan in plans]
+    cells = {found.plan.column.name: found.cells() for found in columns}
     rows = [
         {
             "name": row.name,
@@ -73,9 +76,9 @@ def assemble(
         "title": table.title,
         "paper": table.paper,
         "kind": table.kind,
-        "quick": wishes.quick,
-        "quick_note": QUICK if wishes.quick else None,
-        "columns": columns,
+        "quick": options.quick,
+        "quick_note": QUICK if options.quick else None,
+        "columns": [found.describe() for found in columns],
         "rows": rows,
         "selection": SELECTION,
         "statistics": STATISTICS,
@@ -87,234 +90,206 @@ def assemble(
     }
 
 
-class _Column:
+class _ColumnResults:
     """What one run holds of a column."""
 
-    def __init__(self, table: ReproducedTable, work: Work) -> None:
-        self.table = table
-        self.work = work
+    def __init__(self, table: PaperTable, plan: ColumnPlan, options: ReproduceOptions) -> None:
+        self.table, self.plan, self.options = table, plan, options
         self.run: RunDescription | None = None
         self.records: dict[int, TrialRecord] = {}
-        self.rows: TestRows | None = None
-        if work.path is not None and RunDirectory(work.path).run_file.exists():
-            directory = RunDirectory(work.path)
+        self.posteriors: RunPosteriors | None = None
+        if plan.path is not None and RunDirectory(plan.path).run_file.exists():
+            directory = RunDirectory(plan.path)
             self.run = directory.read_run()
             self.records = directory.records()
             if any(record["state"] == "complete" for record in self.records.values()):
-                self.rows = TestRows(work.path)
+                self.posteriors = RunPosteriors(plan.path)
+
+    @property
+    def _needs(self) -> str:
+        return f"not run: needs {self.plan.column.title} (--data …)"
 
     def describe(self) -> dict[str, Any]:
-        column, run = self.work.column, self.run
-        needs = f"not run: needs {column.title} (--data …)"
-        done = [t for row in self.work.rows for t in self._finished(row)]
-        wanted = sum(len(found) for found in self.work.rows.values())
+        column, run = self.plan.column, self.run
+        done = [t for row in self.plan.rows for t in self._finished(row)]
+        wanted = sum(len(found) for found in self.plan.rows.values())
+        status, reason = MEASURED, ""
         if run is None:
-            status, reason = NOT_RUN, needs if self.work.dataset is None else "nothing trained yet"
+            status = NOT_RUN
+            reason = self._needs if self.plan.dataset is None else "nothing trained yet"
         elif len(done) < wanted:
             status, reason = PARTIAL, f"{len(done)} of {wanted} trainings done"
-        else:
-            status, reason = MEASURED, ""
-        folds = None if run is None else run["protocol"]["num_folds"]
-        return {
+        stand_in = f"stand-in: {column.title}, not comparable with the published column"
+        described: dict[str, Any] = {
             "name": column.name,
             "corpus": column.corpus,
             "title": column.title,
             "protocol": column.protocol,
             "metrics": list(column.metrics),
             "stand_in": column.stand_in,
-            "label": f"stand-in: {column.title}, not comparable with the published column"
-            if column.stand_in
-            else column.title,
+            "label": stand_in if column.stand_in else column.title,
             "status": status,
             "reason": reason,
             "trained": len(done),
             "wanted": wanted,
-            "seeds": max((len(found) for found in self.work.rows.values()), default=0),
-            "folds": folds,
-            "folds_hash": None if run is None else run["folds_hash"],
-            "fold_seed": None if run is None else run["seed"],
-            "classes": None if run is None else run["classes"],
-            "dataset_fingerprint": None if run is None else run["dataset"]["fingerprint"],
-            "synthetic": False if run is None else run["dataset"]["synthetic"],
-            "notes": [] if run is None else list(run["notes"]),
-            "run": None if run is None else str(self.work.path),
-            "seconds": None if run is None else self._seconds(done),
+            "seeds": max((len(found) for found in self.plan.rows.values()), default=0),
         }
-
-    def _seconds(self, trials: Sequence[int]) -> float:
-        return round(sum(self.records[trial]["seconds"] for trial in set(trials)), 1)
+        of_run = ("folds", "folds_hash", "fold_seed", "classes", "dataset_fingerprint")
+        if run is None:
+            described |= {**dict.fromkeys(of_run), "synthetic": False, "notes": []}
+            return described | {"run": None, "seconds": None}
+        return described | {
+            "folds": run["protocol"]["num_folds"],
+            "folds_hash": run["folds_hash"],
+            "fold_seed": run["seed"],
+            "classes": run["classes"],
+            "dataset_fingerprint": run["dataset"]["fingerprint"],
+            "synthetic": run["dataset"]["synthetic"],
+            "notes": list(run["notes"]),
+            "run": str(self.plan.path),
+            "seconds": round(sum(self.records[trial]["seconds"] for trial in set(done)), 1),
+        }
 
     def _trials(self, row: str) -> list[int | None]:
         """The latest trial of each seed of a trained row; None where it was never begun."""
-        if self.run is None:
-            return [None for _ in self.work.rows.get(row, ())]
-        found = [find_numbers(self.run, c) for c in self.work.rows.get(row, ())]
-        return [numbers[0] if numbers else None for numbers in found]
+        numbers = [
+            [] if self.run is None else find_numbers(self.run, c)
+            for c in self.plan.rows.get(row, ())
+        ]
+        return [found[0] if found else None for found in numbers]
 
     def _finished(self, row: str) -> list[int]:
-        return [
-            trial
-            for trial in self._trials(row)
-            if trial is not None and self.rows is not None and self.rows.finished(trial)
-        ]
+        known = self.posteriors
+        return [t for t in self._trials(row) if t is not None and known and known.finished(t)]
 
     # -- cells
 
     def cells(self) -> dict[str, dict[str, Any]]:
         """Row name to its cell."""
+        rows = self.table.rows.values()
         if self.table.kind == "metrics":
-            return {row.name: self._cell(row) for row in self.table.rows.values()}
-        return self._sampled()
+            return {row.name: self._metrics_cell(row) for row in rows}
+        trials = self._finished("system")
+        if not trials or self.run is None or self.plan.path is None:
+            return {row.name: self._lacking(row, ["system"]) for row in rows}
+        dataset = self.plan.dataset or Dataset.open(Path(self.run["dataset"]["path"]))
+        sampling = probe_sampling(self.plan.path, dataset, trials)
+        return {row.name: self._class_cell(row, sampling, trials) for row in rows}
 
-    def _published(self, row: Row) -> dict[str, Any]:
-        return dict(row.published.get(self.work.column.name, {}))
-
-    def _empty(self, row: Row, status: str, reason: str) -> dict[str, Any]:
+    def _empty(self, row: PaperRow, status: str, reason: str) -> dict[str, Any]:
         return {
             "status": status,
             "reason": reason,
-            "published": self._published(row),
+            "published": dict(row.published.get(self.plan.column.name, {})),
             "measured": {},
             "difference": {},
             "trials": [],
             "seeds": 0,
         }
 
-    def _lacking(self, row: Row, trained: Sequence[str]) -> dict[str, Any]:
-        """The cell of a row of which nothing is finished."""
-        for name in trained:
-            if name in self.work.absent:
-                return self._empty(row, ABSENT, self.work.absent[name])
-        if self.run is None and self.work.dataset is None:
-            needs = f"not run: needs {self.work.column.title} (--data …)"
-            return self._empty(row, NOT_RUN, needs)
-        trials = [t for name in trained for t in self._trials(name) if t is not None]
-        errors = [self.records[t]["error"] for t in trials if t in self.records]
-        if any(errors):
-            return self._empty(row, FAILED, next(str(error) for error in errors if error))
-        return self._empty(row, WAITING, "go on with the same command")
-
-    def _cell(self, row: Row) -> dict[str, Any]:
-        members = row.combine or (row.name,)
-        trials = [self._trials(name) for name in members]
-        seeds = [
-            own
-            for own in zip(*trials, strict=False)
-            if self.rows is not None and all(t is not None and self.rows.finished(t) for t in own)
-        ]
-        if not seeds or self.rows is None:
-            return self._lacking(row, members)
-        cell: dict[str, Any] = {}
-        if row.combine:
-            assert row.exponent is not None  # noqa: S101 - the table was checked
-            pairs = [
-                self.rows.combined(int(one or 0), int(two or 0), row.exponent) for one, two in seeds
-            ]
-            sets = [found for found, _ in pairs]
-            cell["exponents"] = [exponents for _, exponents in pairs]
-        else:
-            sets = [self.rows.of(int(own[0] or 0)) for own in seeds]
-            cell |= self._training(int(seeds[0][0] or 0), [int(own[0] or 0) for own in seeds])
-        measured = measure(sets, self.work.column.metrics)
-        wanted = max(len(found) for found in trials)
-        status = MEASURED if len(seeds) == wanted else PARTIAL
-        reason = "" if status == MEASURED else f"{len(seeds)} of {wanted} seeds"
-        published = self._published(row)
+    def _filled(
+        self, row: PaperRow, measured: Mapping[str, Any], trials: Sequence[Sequence[int]], of: int
+    ) -> dict[str, Any]:
+        """A cell with what was measured of ``len(trials)`` seeds of ``of``."""
+        whole = len(trials) == of
+        cell = self._empty(
+            row, MEASURED if whole else PARTIAL, "" if whole else f"{len(trials)} of {of} seeds"
+        )
+        difference = {
+            name: round(measured[name]["mean"] - value, 6)
+            for name, value in cell["published"].items()
+            if isinstance(measured.get(name), dict) and not self.options.quick
+        }
         return {
-            **self._empty(row, status, reason),
-            "measured": {name: found.as_dict() for name, found in measured.items()},
-            "difference": _differences(measured, published),
-            "trials": [list(own) for own in seeds],
-            "seeds": len(seeds),
-            "speakers": len({s for fold in sets[0] for s in fold.speaker_ids}),
-            "utterances": sum(len(fold.truth) for fold in sets[0]),
             **cell,
-        }
-
-    def _training(self, first: int, trials: Sequence[int]) -> dict[str, Any]:
-        """How the trials of a row were trained."""
-        record = self.records[first]
-        config = resolve(record["architecture"], record["params"], f"trial {first}")
-        return {
-            "settings": config.values(),
-            "departures": dict(record["params"]),
-            "num_parameters": record["num_parameters"],
-            "best_epochs": [best_epochs(self.records[t], config.training.monitor) for t in trials],
-            "monitor": config.training.monitor,
-            "dev": [dict(self.records[t]["dev"]) for t in trials],
-            "epochs": [self.records[t]["epochs"] for t in trials],
-            "seconds": [round(float(self.records[t]["seconds"]), 1) for t in trials],
-        }
-
-    def _sampled(self) -> dict[str, dict[str, Any]]:
-        """Cells of the kinds that look at what a VRNN samples."""
-        rows = self.table.rows.values()
-        trials = self._finished("system")
-        wanted = len(self.work.rows.get("system", ()))
-        if not trials or self.run is None or self.work.path is None:
-            return {row.name: self._lacking(row, ["system"]) for row in rows}
-        dataset = self.work.dataset or Dataset.open(Path(self.run["dataset"]["path"]))
-        sampling = ask(self.work.path, dataset, trials)
-        known = {
-            "status": MEASURED if len(trials) == wanted else PARTIAL,
-            "reason": "" if len(trials) == wanted else f"{len(trials)} of {wanted} seeds",
-            "trials": [[trial] for trial in trials],
+            "measured": measured,
+            "difference": difference,
+            "trials": [list(own) for own in trials],
             "seeds": len(trials),
         }
-        cells: dict[str, dict[str, Any]] = {}
+
+    def _lacking(self, row: PaperRow, trained: Sequence[str]) -> dict[str, Any]:
+        """The cell of a row of which nothing is finished."""
+        for name in trained:
+            if name in self.plan.absent:
+                return self._empty(row, ABSENT, self.plan.absent[name])
+        if self.run is None and self.plan.dataset is None:
+            return self._empty(row, NOT_RUN, self._needs)
+        trials = [t for name in trained for t in self._trials(name) if t is not None]
+        for trial in trials:
+            if trial in self.records and (error := self.records[trial]["error"]):
+                return self._empty(row, FAILED, error)
+        return self._empty(row, WAITING, "resume with the same command")
+
+    def _metrics_cell(self, row: PaperRow) -> dict[str, Any]:
+        members = row.combine or (row.name,)
+        trials = [self._trials(name) for name in members]
+        known = self.posteriors
+        seeds = [
+            [trial for trial in own if trial is not None]
+            for own in zip(*trials, strict=False)
+            if known is not None and all(known.finished(trial) for trial in own)
+        ]
+        if not seeds or known is None:
+            return self._lacking(row, members)
+        more: dict[str, Any]
+        if row.combine:
+            assert row.exponent is not None  # noqa: S101 - the table was checked
+            pairs = [known.combined(one, two, row.exponent) for one, two in seeds]
+            sets = [found for found, _ in pairs]
+            more = {"exponents": [exponents for _, exponents in pairs]}
+        else:
+            sets = [known.of(trial) for (trial,) in seeds]
+            more = self._training([trial for (trial,) in seeds])
+        measured = measure(sets, self.plan.column.metrics)
+        values = {name: dataclasses.asdict(found) for name, found in measured.items()}
+        return {
+            **self._filled(row, values, seeds, max(map(len, trials))),
+            "speakers": len({s for fold in sets[0] for s in fold.speaker_ids}),
+            "utterances": sum(len(fold.truth) for fold in sets[0]),
+            **more,
+        }
+
+    def _training(self, trials: Sequence[int]) -> dict[str, Any]:
+        """How the trials of a row were trained."""
+        records = [self.records[trial] for trial in trials]
+        first = records[0]
+        config = resolve(first["architecture"], first["params"], f"trial {trials[0]}")
+        return {
+            "settings": config.values(),
+            "departures": dict(first["params"]),
+            "num_parameters": first["num_parameters"],
+            "best_epochs": [best_epochs(record, config.training.monitor) for record in records],
+            "monitor": config.training.monitor,
+            "dev": [dict(record["dev"]) for record in records],
+            "epochs": [record["epochs"] for record in records],
+            "seconds": [round(float(record["seconds"]), 1) for record in records],
+        }
+
+    def _class_cell(
+        self, row: PaperRow, sampling: Sampling, trials: Sequence[int]
+    ) -> dict[str, Any]:
+        """A cell of the kinds that look at what a VRNN samples of one class."""
+        measured: Mapping[str, Any] | None
+        more: dict[str, Any] = {}
         if self.table.kind == "sampled_share":
-            for row in rows:
-                found = sampled_shares(sampling, row.name)
-                if found is None:
-                    reason = "no such class here, or no utterance of two windows"
-                    cells[row.name] = self._empty(row, ABSENT, reason)
-                    continue
-                cells[row.name] = {
-                    **self._empty(row, MEASURED, ""),
-                    **known,
-                    "measured": {name: value.as_dict() for name, value in found.items()},
-                    "difference": _differences(found, self._published(row)),
-                    **self._training(trials[0], trials),
-                }
-            return cells
-        classes, matrix = similarity(sampling)
-        for row in rows:
-            if row.name not in classes or len(classes) < 2:
-                cells[row.name] = self._empty(row, ABSENT, "no such class here")
-                continue
-            place = classes.index(row.name)
-            others = [
-                (float(matrix[place, c]), other)
-                for c, other in enumerate(classes)
-                if c != place and np.isfinite(matrix[place, c])
+            found = sampled_shares(sampling, row.name)
+            measured = found and {name: dataclasses.asdict(one) for name, one in found.items()}
+            reason = "no such class here, or no utterance of two windows"
+        else:
+            classes, matrix = similarity(sampling)
+            measured, reason = None, "no such class here"
+            if row.name in classes and len(classes) > 1:
+                measured = extremes(classes, matrix, row.name)
+                reason = "no fold tests it together with another class"
+            values = [
+                [round(float(v), 6) if np.isfinite(v) else None for v in line] for line in matrix
             ]
-            if not others:
-                cells[row.name] = self._empty(row, ABSENT, "no fold tests it beside another class")
-                continue
-            cells[row.name] = {
-                **self._empty(row, MEASURED, ""),
-                **known,
-                "measured": {"most_alike": max(others)[1], "least_alike": min(others)[1]},
-                "similarity": {
-                    "classes": list(classes),
-                    "values": [
-                        [round(float(v), 6) if np.isfinite(v) else None for v in line]
-                        for line in matrix
-                    ],
-                },
-                **self._training(trials[0], trials),
-            }
-        return cells
-
-
-def _differences(
-    measured: Mapping[str, Measured], published: Mapping[str, float]
-) -> dict[str, float]:
-    return {
-        name: round(measured[name].mean - float(value), 6)
-        for name, value in published.items()
-        if name in measured
-    }
+            more = {"similarity": {"classes": list(classes), "values": values}}
+        if not measured:
+            return self._empty(row, ABSENT, reason)
+        cell = self._filled(row, measured, [[t] for t in trials], len(self.plan.rows["system"]))
+        return {**cell, **more, **self._training(trials)}
 
 
 def best_epochs(record: TrialRecord, monitor: str) -> list[int]:
@@ -329,72 +304,43 @@ def best_epochs(record: TrialRecord, monitor: str) -> list[int]:
     best: dict[int, tuple[float, int]] = {}
     for entry in record["history"]:
         value = entry["dev"].get(monitor)
-        if value is None:
-            continue
-        found = (sign * float(value), -int(entry["epoch"]))
-        if entry["fold"] not in best or found > best[entry["fold"]]:
-            best[entry["fold"]] = found
+        if value is not None:
+            found = (sign * value, -entry["epoch"])
+            best[entry["fold"]] = max(found, best.get(entry["fold"], found))
     return [-best[fold][1] for fold in sorted(best)]
 
 
-CSV_HEADER = (
-    "table",
-    "row",
-    "label",
-    "column",
-    "corpus",
-    "protocol",
-    "stand_in",
-    "quick",
-    "metric",
-    "published",
-    "mean",
-    "sd",
-    "pooled",
-    "low",
-    "high",
-    "difference",
-    "seeds",
-    "folds",
-    "status",
-    "reason",
-    "folds_hash",
-)
-
-
 def to_csv(outcome: Mapping[str, Any]) -> str:
-    """A line a row, column and metric; empty where there is nothing, never a guess."""
+    """One line per row, column and metric; empty where there is nothing, never a guess."""
     stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(CSV_HEADER)
+    writer: csv.DictWriter[str] | None = None
     for column in outcome["columns"]:
         for row in outcome["rows"]:
             cell = row["cells"][column["name"]]
             for metric in column["metrics"]:
                 found = cell["measured"].get(metric)
                 numbers = found if isinstance(found, Mapping) else {"mean": found}
-                writer.writerow(
-                    [
-                        outcome["table"],
-                        row["name"],
-                        row["label"],
-                        column["label"],
-                        column["corpus"],
-                        column["protocol"],
-                        "stand-in" if column["stand_in"] else "",
-                        "quick" if outcome["quick"] else "",
-                        metric,
-                        cell["published"].get(metric, ""),
-                        *(
-                            "" if numbers.get(name) is None else numbers[name]
-                            for name in ("mean", "sd", "pooled", "low", "high")
-                        ),
-                        cell["difference"].get(metric, ""),
-                        cell["seeds"] or "",
-                        column["folds"] or "",
-                        cell["status"],
-                        cell["reason"],
-                        column["folds_hash"] or "",
-                    ]
-                )
+                line = {
+                    "table": outcome["table"],
+                    "row": row["name"],
+                    "label": row["label"],
+                    "column": column["label"],
+                    "corpus": column["corpus"],
+                    "protocol": column["protocol"],
+                    "stand_in": "stand-in" if column["stand_in"] else "",
+                    "quick": "quick" if outcome["quick"] else "",
+                    "metric": metric,
+                    "published": cell["published"].get(metric),
+                    **{n: numbers.get(n) for n in ("mean", "sd", "pooled", "low", "high")},
+                    "difference": cell["difference"].get(metric),
+                    "seeds": cell["seeds"] or None,
+                    "folds": column["folds"] or None,
+                    "status": cell["status"],
+                    "reason": cell["reason"],
+                    "folds_hash": column["folds_hash"],
+                }
+                if writer is None:
+                    writer = csv.DictWriter(stream, list(line), lineterminator="\n")
+                    writer.writeheader()
+                writer.writerow(line)
     return stream.getvalue()

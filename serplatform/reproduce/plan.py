@@ -1,13 +1,12 @@
 """What a table asks to be trained: which column on which dataset, in which run.
 
-A run directory holds the trainings of one column, whichever tables ask for them: its name tells
+A run directory holds the trainings of one column, whichever tables ask for them: its name gives
 protocol, dataset, seed of the folds and whether it is a quick one. So nothing is trained twice.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -19,8 +18,9 @@ import pyarrow.compute as pc
 from serplatform.datasets.dataset import Dataset
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.models.base import ARCHITECTURES
+from serplatform.papers.paper_table import PaperColumn, PaperRow, PaperTable
 from serplatform.protocols.plan import make_plan
-from serplatform.reproduce.table import Column, ReproducedTable, Row, table_names
+from serplatform.reproduce.table import table_names
 from serplatform.run_directory import RunDirectory
 from serplatform.search.setup import OpenRun, SearchRequest, create_run, reopen_run
 from serplatform.search.space import load_space
@@ -39,7 +39,7 @@ QUICK = (
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Wishes:
+class ReproduceOptions:
     """What the user asks for.
 
     Attributes:
@@ -60,7 +60,7 @@ class Wishes:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Work:
+class ColumnPlan:
     """One column of a table, and how it can be filled.
 
     Attributes:
@@ -71,7 +71,7 @@ class Work:
         absent: row to the reason why it is not trained here.
     """
 
-    column: Column
+    column: PaperColumn
     path: Path | None
     dataset: Dataset | None
     rows: Mapping[str, tuple[Configuration, ...]]
@@ -106,127 +106,143 @@ def tables_folder(out: str, name: str) -> Path:
 
 
 def plan_table(
-    table: ReproducedTable, datasets: Sequence[Dataset], wishes: Wishes, *, resume: bool = False
-) -> list[Work]:
+    table: PaperTable,
+    datasets: Sequence[Dataset],
+    options: ReproduceOptions,
+    *,
+    resume: bool = False,
+) -> list[ColumnPlan]:
     """Find the dataset and the run of every column.
 
     Args:
         table: to be reproduced.
         datasets: of the user; each must be of a column, or stand in for one.
-        wishes: of the user.
+        options: of the user.
         resume: take the datasets of runs that were begun, where none is given.
 
     Raises:
         BadInputError: a dataset is of no column and stands in for none, two are of one column,
-            a protocol does not fit its dataset, or a dataset lacks what rows need.
+            a protocol does not fit its dataset, a dataset lacks what rows need, or there is
+            nothing to resume.
     """
+    if options.word_vectors is not None and not options.word_vectors.is_file():
+        raise BadInputError(f"--word-vectors {options.word_vectors}: no such file")
     used: dict[str, Dataset] = {}
-    works: list[Work] = []
-    faults: list[str] = []
-    stand_ins: list[tuple[Column, Dataset]] = []
+    errors: list[str] = []
+    stand_ins: list[tuple[PaperColumn, Dataset | None]] = []
     for dataset in datasets:
-        corpus = str(dataset.meta["corpus"])
+        corpus = dataset.meta["corpus"]
         matching = [c for c in table.columns.values() if c.corpus == corpus]
-        protocol = wishes.stand_in or (None if matching else table.stand_ins.get(corpus))
+        protocol = options.stand_in or (None if matching else table.stand_ins.get(corpus))
         if protocol is not None:
             stand_ins.append((_stand_in(table, dataset, protocol), dataset))
-        elif not matching:
-            faults.append(_no_column(table, dataset))
-        for column in matching if protocol is None else []:
+            continue
+        if not matching:
+            errors.append(_no_column(table, dataset))
+        for column in matching:
             if column.name in used:
-                faults.append(
+                errors.append(
                     f"--data {used[column.name].path} and {dataset.path}: both are "
                     f"{column.title}; give one"
                 )
             used[column.name] = dataset
-    if faults:
-        raise BadInputError(f"{table.name}: the datasets do not fit the table:", faults)
-    for column in table.columns.values():
-        own = used.get(column.name)
-        path = run_path(column, own.fingerprint, wishes) if own else _begun(column, wishes)
-        if own is None and path is not None and resume:
-            own = _dataset_of(path)
-        works.append(_work(table, column, path, own, wishes))
-    for column, dataset in stand_ins:
-        path = run_path(column, dataset.fingerprint, wishes)
-        works.append(_work(table, column, path, dataset, wishes))
-    for work in works:
-        _check_dataset(table, work, wishes)
-    return works
+    if errors:
+        raise BadInputError(f"{table.name}: the datasets do not fit the table:", errors)
+    plans = [
+        _plan_column(table, column, own, options, resume=resume)
+        for column, own in [*((c, used.get(c.name)) for c in table.columns.values()), *stand_ins]
+    ]
+    if resume and not any(plan.dataset for plan in plans):
+        raise BadInputError(
+            f"--resume: {options.out} holds no trainings of {table.name} whose data is still "
+            "there; give --data"
+        )
+    for plan in plans:
+        _check_dataset(table, plan, options)
+    return plans
 
 
-def open_run(work: Work, wishes: Wishes, command: Sequence[str]) -> OpenRun:
+def open_run(plan: ColumnPlan, options: ReproduceOptions, command: Sequence[str]) -> OpenRun:
     """Open a column's run, or create it.
 
     Raises:
         BadInputError: it cannot be created, or the folds of this version are others.
         ArtifactError: its files are damaged.
     """
-    assert work.path is not None  # noqa: S101 - for the type checker: there is a dataset
-    assert work.dataset is not None  # noqa: S101
-    if RunDirectory(work.path).run_file.exists():
-        return reopen_run(work.path, dataset=work.dataset.path)
-    architectures = tuple(dict.fromkeys(c.architecture for c in work.configurations))
+    assert plan.path is not None  # noqa: S101 - for the type checker: there is a dataset
+    assert plan.dataset is not None  # noqa: S101
+    if RunDirectory(plan.path).run_file.exists():
+        return reopen_run(plan.path, dataset=plan.dataset.path)
+    architectures = tuple(dict.fromkeys(c.architecture for c in plan.configurations))
     return create_run(
-        work.path,
+        plan.path,
         SearchRequest(
             architectures=architectures,
-            dataset=work.dataset.path,
-            protocol=work.column.protocol,
+            dataset=plan.dataset.path,
+            protocol=plan.column.protocol,
             exact=True,
-            seed=wishes.seed,
+            seed=options.seed,
             sampler="random",
             pruner="none",
-            max_folds=1 if wishes.quick else None,
+            max_folds=1 if options.quick else None,
         ),
         command,
     )
 
 
-def run_path(column: Column, fingerprint: str, wishes: Wishes) -> Path:
-    """Where the trainings of a column on a dataset lie."""
-    return wishes.out / "runs" / f"{_run_name(column, wishes)}-{fingerprint[:8]}"
-
-
-def _run_name(column: Column, wishes: Wishes) -> str:
+def _plan_column(
+    table: PaperTable,
+    column: PaperColumn,
+    dataset: Dataset | None,
+    options: ReproduceOptions,
+    *,
+    resume: bool,
+) -> ColumnPlan:
     name = column.protocol.replace(":", "-")
-    name += f"-seed{wishes.seed}" if wishes.seed else ""
-    return name + ("-quick" if wishes.quick else "")
+    name += f"-seed{options.seed}" if options.seed else ""
+    name += "-quick" if options.quick else ""
+    runs = options.out / "runs"
+    path = runs / f"{name}-{dataset.fingerprint[:8]}" if dataset else _begun(runs, name, column)
+    if dataset is None and path is not None and resume:
+        where = Path(RunDirectory(path).read_run()["dataset"]["path"])
+        dataset = Dataset.open(where) if where.is_dir() else None
+    count = options.seeds or (1 if options.quick else table.seeds)
+    absent = {r.name: r.absent[column.name] for r in table.trained if column.name in r.absent}
+    rows = {
+        row.name: _configurations(row, column, options, count)
+        for row in table.trained
+        if row.name not in absent
+    }
+    return ColumnPlan(column=column, path=path, dataset=dataset, rows=rows, absent=absent)
 
 
-def _begun(column: Column, wishes: Wishes) -> Path | None:
-    """The run of a column that was begun with a dataset that is not given now."""
-    name = _run_name(column, wishes)
+def _begun(runs: Path, name: str, column: PaperColumn) -> Path | None:
+    """The latest run of a column that was begun with a dataset that is not given now."""
     found = []
-    for path in sorted((wishes.out / "runs").glob(f"{name}-????????")):
+    for path in sorted(runs.glob(f"{name}-????????")):
         try:
             run = RunDirectory(path).read_run()
         except ArtifactError:
             continue
         if run["dataset"]["corpus"] == column.corpus and "roster" in run:
-            found.append((str(run["started"]), path))
+            found.append((run["started"], path))
     return max(found)[1] if found else None
 
 
-def _dataset_of(path: Path) -> Dataset | None:
-    where = Path(RunDirectory(path).read_run()["dataset"]["path"])
-    return Dataset.open(where) if where.is_dir() else None
-
-
-def _stand_in(table: ReproducedTable, dataset: Dataset, protocol: str) -> Column:
+def _stand_in(table: PaperTable, dataset: Dataset, protocol: str) -> PaperColumn:
     shown = ["accuracy", "uar"] if table.kind == "metrics" else []
     shown += [metric for column in table.columns.values() for metric in column.metrics]
-    return Column(
+    return PaperColumn(
         name=f"stand-in-{dataset.meta['corpus']}",
-        corpus=str(dataset.meta["corpus"]),
-        title=str(dataset.meta["title"]),
+        corpus=dataset.meta["corpus"],
+        title=dataset.meta["title"],
         protocol=protocol,
         metrics=tuple(dict.fromkeys(shown)),
         stand_in=True,
     )
 
 
-def _no_column(table: ReproducedTable, dataset: Dataset) -> str:
+def _no_column(table: PaperTable, dataset: Dataset) -> str:
     titles = ", ".join(dict.fromkeys(c.title for c in table.columns.values()))
     ins = f" ({', '.join(table.stand_ins)} may stand in)" if table.stand_ins else ""
     return (
@@ -235,43 +251,30 @@ def _no_column(table: ReproducedTable, dataset: Dataset) -> str:
     )
 
 
-def _work(
-    table: ReproducedTable,
-    column: Column,
-    path: Path | None,
-    dataset: Dataset | None,
-    wishes: Wishes,
-) -> Work:
-    count = wishes.seeds or (1 if wishes.quick else table.seeds)
-    rows: dict[str, tuple[Configuration, ...]] = {}
-    for row in table.trained:
-        if column.name not in row.absent:
-            rows[row.name] = _configurations(row, column, wishes, count)
-    absent = {r.name: r.absent[column.name] for r in table.trained if column.name in r.absent}
-    return Work(column=column, path=path, dataset=dataset, rows=rows, absent=absent)
-
-
 def _configurations(
-    row: Row, column: Column, wishes: Wishes, count: int
+    row: PaperRow, column: PaperColumn, options: ReproduceOptions, count: int
 ) -> tuple[Configuration, ...]:
     architecture = row.architecture
     assert architecture is not None  # noqa: S101 - only trained rows come here
     values: dict[str, Any] = row.settings(column.name)
-    if wishes.quick:
-        small = _small(architecture)
+    if options.quick:
+        small = load_space(f"{architecture}-small").fixed
         epochs = int(small["training.max_epochs"])
-        values = {**small, **values, **_reduced(values, small)}
+        own = {  # what a row sets, where that is smaller
+            name: min(value, small[name])
+            for name, value in values.items()
+            if isinstance(value, (int, float)) and not isinstance(value, bool) and name in small
+        }
+        values = {**small, **values, **own}
         values["training.max_epochs"] = max(1, epochs // QUICK_SHARE)
-    if wishes.word_vectors is not None and ARCHITECTURES.get(architecture).inputs & {
-        "text",
-        "words",
-    }:
-        values["data.word_vectors"] = str(wishes.word_vectors.resolve())
-    own = non_default_values(architecture, values, f"row {row.name}")
+    reads_words = ARCHITECTURES.get(architecture).inputs & {"text", "words"}
+    if options.word_vectors is not None and reads_words:
+        values["data.word_vectors"] = str(options.word_vectors.resolve())
+    chosen = non_default_values(architecture, values, f"row {row.name}")
     return tuple(
         Configuration(
             architecture=architecture,
-            values=own,
+            values=chosen,
             repeat=repeat,
             label=row.label + (f", seed {repeat}" if count > 1 else ""),
         )
@@ -279,50 +282,36 @@ def _configurations(
     )
 
 
-@functools.cache
-def _small(architecture: str) -> Mapping[str, Any]:
-    """What the packaged small space of an architecture fixes."""
-    return dict(load_space(f"{architecture}-small").fixed)
-
-
-def _reduced(values: Mapping[str, Any], small: Mapping[str, Any]) -> dict[str, Any]:
-    """The small sizes of what a row sets, where they are smaller."""
-    return {
-        name: min(value, small[name])
-        for name, value in values.items()
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and name in small
-    }
-
-
-def _check_dataset(table: ReproducedTable, work: Work, wishes: Wishes) -> None:
+def _check_dataset(table: PaperTable, plan: ColumnPlan, options: ReproduceOptions) -> None:
     """Refuse a dataset that lacks what rows read, before anything is trained."""
-    dataset = work.dataset
+    dataset = plan.dataset
     if dataset is None:
         return
-    make_plan(dataset.utterances, work.column.protocol, wishes.seed, classes=dataset.classes)
+    make_plan(dataset.utterances, plan.column.protocol, options.seed, classes=dataset.classes)
     texts = dataset.utterances.column("text")
     has_text = bool(pc.any(pc.not_equal(pc.fill_null(texts, ""), "")).as_py())
     aligned = bool(dataset.meta.get("alignment"))
     features: dict[str, list[str]] = {}
-    wordless: dict[str, list[str]] = {"transcripts": [], "word alignment": []}
-    for name, configurations in work.rows.items():
-        architecture = configurations[0].architecture
-        config = resolve(architecture, configurations[0].values, f"row {name}")
+    wordless: dict[str, list[str]] = {}
+    for name, (first, *_) in plan.rows.items():
+        config = resolve(first.architecture, first.values, f"row {name}")
         for part in dataset.lacking(config.data.feature):
             features.setdefault(part, []).append(name)
-        inputs = ARCHITECTURES.get(architecture).inputs
+        inputs = ARCHITECTURES.get(first.architecture).inputs
         needs_times = (
             "words" in inputs
             and config.data.word_segmentation == "aligned"
             and getattr(config.model, "alignment", "forced") == "forced"
         )
-        if needs_times and not aligned:
-            wordless["word alignment"].append(name)
-        elif inputs & {"text", "words"} and not has_text and not aligned:
-            wordless["transcripts"].append(name)
-    faults = [f"feature {f}, read by {', '.join(rows)}" for f, rows in features.items()]
-    faults += [f"{what}, read by {', '.join(rows)}" for what, rows in wordless.items() if rows]
-    if not faults:
+        if aligned:
+            continue
+        if needs_times:
+            wordless.setdefault("word alignment", []).append(name)
+        elif inputs & {"text", "words"} and not has_text:
+            wordless.setdefault("transcripts", []).append(name)
+    errors = [f"feature {f}, read by {', '.join(rows)}" for f, rows in features.items()]
+    errors += [f"{what}, read by {', '.join(rows)}" for what, rows in sorted(wordless.items())]
+    if not errors:
         return
     lacking = {row for rows in (*features.values(), *wordless.values()) for row in rows}
     others = [
@@ -331,19 +320,15 @@ def _check_dataset(table: ReproducedTable, work: Work, wishes: Wishes) -> None:
         if row.name not in lacking and not lacking & set(row.combine)
     ]
     hint = f"\nor leave them out with --rows {','.join(others)}" if others else ""
+    corpus = dataset.meta["corpus"]
+    source = dataset.meta.get("request", {}).get("source") or "SOURCE"
+    command = f"serplatform prepare {corpus} {source} --out NEW_DATA"
+    if features:
+        command += f" --features {','.join([*dataset.feature_names, *features])}"
+    if wordless:
+        command += f" --align {'wdseg' if corpus == 'iemocap' else 'pocketsphinx'}"
     raise BadInputError(
         f"{dataset.path}: the dataset lacks what rows of {table.name} read; make it again with\n"
-        f"    {_prepare_command(dataset, list(features), any(wordless.values()))}{hint}",
-        faults,
+        f"    {command}{hint}",
+        errors,
     )
-
-
-def _prepare_command(dataset: Dataset, features: Sequence[str], words: bool) -> str:
-    corpus = str(dataset.meta["corpus"])
-    source = dataset.meta.get("request", {}).get("source") or "SOURCE"
-    parts = ["serplatform prepare", corpus, str(source), "--out NEW_DATA"]
-    if features:
-        parts.append(f"--features {','.join([*dataset.feature_names, *features])}")
-    if words:
-        parts.append(f"--align {'wdseg' if corpus == 'iemocap' else 'pocketsphinx'}")
-    return " ".join(parts)

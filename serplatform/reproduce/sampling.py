@@ -8,20 +8,20 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from serplatform.arrays import DoubleArray, IntArray
+from serplatform.arrays import BoolArray, DoubleArray, IntArray
 from serplatform.datasets.dataset import Dataset
-from serplatform.prediction.model_probe import probe
+from serplatform.explanations.model_probe import ProbeResult, probe_model
 from serplatform.protocols.plan import read_plan
 from serplatform.report.figures.attention_similarity import cosine_similarity
 from serplatform.report.speaker_intervals import clustered_interval, mean_statistic
-from serplatform.reproduce.measure import Measured
-from serplatform.reproduce.table import AVERAGE
+from serplatform.reproduce.measure import MetricSummary
 from serplatform.run_directory import RunDirectory
+
+#: the row that stands for all classes together
+AVERAGE = "average"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,8 +50,8 @@ class Sampling:
     classes: tuple[str, ...]
 
 
-def ask(run: Path, dataset: Dataset, trials: Sequence[int]) -> Sampling:
-    """Ask every fold's model of some trials about its test utterances.
+def probe_sampling(run: Path, dataset: Dataset, trials: Sequence[int]) -> Sampling:
+    """Run every fold's model of some trials on its test utterances.
 
     Raises:
         ArtifactError: a model is missing, damaged, or of another run.
@@ -59,34 +59,27 @@ def ask(run: Path, dataset: Dataset, trials: Sequence[int]) -> Sampling:
     directory = RunDirectory(run)
     plan = read_plan(directory.folds_file)
     labels = dataset.utterances.column("emotion").to_pylist()
-    found: dict[str, list[Any]] = {
-        name: [] for name in ("trial", "fold", "truth", "speaker", "windows", "share", "elements")
-    }
+    found: list[tuple[int, int, ProbeResult]] = []
     for trial in trials:
         for fold, part in enumerate(plan.folds):
             rows = np.array(sorted(dataset.row_of[name] for name in part.test), dtype=np.int64)
-            for answer in probe(directory, dataset, plan, trial, fold, rows).answers:
-                found["trial"].append(trial)
-                found["fold"].append(fold)
-                found["truth"].append(plan.label_map[labels[answer.row]])
-                found["speaker"].append(dataset.speaker_ids[answer.row])
-                found["windows"].append(round(answer.statistics["num_windows"]))
-                found["share"].append(answer.statistics["sampled_share"])
-                found["elements"].append(answer.elements)
-    size = next((len(e) for e in found["elements"] if e is not None), 0)
+            probed = probe_model(directory, dataset, plan, trial, fold, rows)
+            found += [(trial, fold, result) for result in probed.results]
+    results = [result for _, _, result in found]
+    size = next((len(r.elements) for r in results if r.elements is not None), 0)
     return Sampling(
-        trial=np.array(found["trial"], dtype=np.int64),
-        fold=np.array(found["fold"], dtype=np.int64),
-        truth=tuple(found["truth"]),
-        speaker_ids=tuple(found["speaker"]),
-        windows=np.array(found["windows"], dtype=np.int64),
-        share=np.array(found["share"], dtype=np.float64),
-        elements=np.array([np.zeros(size) if e is None else e for e in found["elements"]]),
+        trial=np.array([trial for trial, _, _ in found], dtype=np.int64),
+        fold=np.array([fold for _, fold, _ in found], dtype=np.int64),
+        truth=tuple(plan.label_map[labels[r.row]] for r in results),
+        speaker_ids=tuple(dataset.speaker_ids[r.row] for r in results),
+        windows=np.array([round(r.statistics["num_windows"]) for r in results], dtype=np.int64),
+        share=np.array([r.statistics["sampled_share"] for r in results], dtype=np.float64),
+        elements=np.array([np.zeros(size) if r.elements is None else r.elements for r in results]),
         classes=plan.classes,
     )
 
 
-def sampled_shares(sampling: Sampling, name: str) -> dict[str, Measured] | None:
+def sampled_shares(sampling: Sampling, name: str) -> dict[str, MetricSummary] | None:
     """Share of the elements sampled of one class, or of all (``average``).
 
     Returns:
@@ -106,32 +99,20 @@ def sampled_shares(sampling: Sampling, name: str) -> dict[str, Measured] | None:
     }
 
 
-def _summary(sampling: Sampling, values: DoubleArray, rows: npt.NDArray[np.bool_]) -> Measured:
-    """Mean over utterances; deviation over folds and seeds; speakers resampled."""
+def _summary(sampling: Sampling, values: DoubleArray, rows: BoolArray) -> MetricSummary:
+    """Mean over utterances; std over folds and seeds; speakers resampled."""
     places = np.flatnonzero(rows)
-    trials = np.unique(sampling.trial[rows])
-    parts = [
-        [
-            float(values[rows & (sampling.trial == trial) & (sampling.fold == fold)].mean())
-            for fold in np.unique(sampling.fold[rows & (sampling.trial == trial)])
-        ]
-        for trial in trials
-    ]
-    flat = np.array([value for part in parts for value in part])
+    pairs = list(zip(sampling.trial[places].tolist(), sampling.fold[places].tolist(), strict=True))
     interval = clustered_interval(
         np.stack([values[places], np.ones(len(places))], axis=1),
         [sampling.speaker_ids[place] for place in places],
         mean_statistic,
     )
-    return Measured(
-        mean=float(flat.mean()),
-        sd=float(flat.std(ddof=1)) if flat.size > 1 else None,
-        seed_sd=float(np.std([np.mean(p) for p in parts], ddof=1)) if len(parts) > 1 else None,
-        pooled=interval.value,
-        low=interval.low,
-        high=interval.high,
-        values=tuple(tuple(part) for part in parts),
-    )
+    of_trials: dict[int, list[float]] = {}
+    for trial, fold in sorted(set(pairs)):
+        own = [place for place, pair in zip(places, pairs, strict=True) if pair == (trial, fold)]
+        of_trials.setdefault(trial, []).append(float(values[own].mean()))
+    return MetricSummary.of(list(of_trials.values()), interval)
 
 
 def similarity(sampling: Sampling) -> tuple[tuple[str, ...], DoubleArray]:
@@ -160,3 +141,16 @@ def similarity(sampling: Sampling) -> tuple[tuple[str, ...], DoubleArray]:
         counts = np.isfinite(stacked).sum(axis=0)
         total = np.nansum(stacked, axis=0)
         return classes, np.where(counts > 0, total / np.maximum(counts, 1), np.nan)
+
+
+def extremes(classes: Sequence[str], matrix: DoubleArray, name: str) -> dict[str, str] | None:
+    """The classes most and least like one; None where no fold tests it together with another."""
+    line = matrix[classes.index(name)]
+    others = [
+        (float(value), other)
+        for value, other in zip(line, classes, strict=True)
+        if other != name and np.isfinite(value)
+    ]
+    if not others:
+        return None
+    return {"most_alike": max(others)[1], "least_alike": min(others)[1]}

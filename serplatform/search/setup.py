@@ -16,11 +16,12 @@ from typing import Any
 from serplatform import plugins
 from serplatform.artifacts.files import SCHEMA_VERSION, remove_own
 from serplatform.artifacts.run import RunDescription, WarmStartRecord
+from serplatform.artifacts.trial import DEV_METRICS
 from serplatform.config import plain
 from serplatform.datasets.dataset import Dataset
-from serplatform.datasets.joined import feature_parts
 from serplatform.environment import hardware, now, versions
 from serplatform.errors import ArtifactError, BadInputError
+from serplatform.inputs.selection import feature_parts
 from serplatform.models.base import ARCHITECTURES
 from serplatform.protocols.base import FoldPlan
 from serplatform.protocols.plan import check_plan, make_plan, plan_hash, read_plan, write_plan
@@ -55,14 +56,16 @@ class SearchRequest:
     """What the user asks for.
 
     Attributes:
-        architectures: registered names.
-        dataset: a prepared dataset, path or URI.
+        architectures: registered names, or `all`.
+        dataset: a prepared dataset, path or URI; None: the built-in demo corpus, or where a run
+            that is resumed has it.
         protocol: its name with parameter; None for the corpus's default.
         spaces: files or names of packaged spaces; architectures that none of them is for use
             the packaged space of their own name.
         settings: texts KEY=VALUE that hold in every trial.
         exact: search nothing: the paper's configuration with ``settings``.
-        small: prefer the packaged ``<architecture>-small`` spaces.
+        repeats: trainings of each exact configuration.
+        small: prefer the packaged ``<architecture>-small`` spaces; None: for the demo corpus.
         seed: of everything.
         objectives: names of ``study.OBJECTIVES``.
         sampler: name of the Optuna sampler.
@@ -70,15 +73,20 @@ class SearchRequest:
         storage: Optuna storage URL; None for the run's own journal file.
         max_folds: only the first of the protocol's folds; None for all.
         warm_start: earlier runs whose best configurations are tried first, paths or URIs.
+        trials: over the life of the run, as `20`, or `+5` more than it was last asked for.
+        time_budget: seconds of this call, or None.
+        combiner: of the ensemble made at the end; `none` makes none; None: `product`, or what
+            the run has.
     """
 
-    architectures: tuple[str, ...]
-    dataset: str | Path
+    architectures: tuple[str, ...] = ()
+    dataset: str | Path | None = None
     protocol: str | None = None
     spaces: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
     exact: bool = False
-    small: bool = False
+    repeats: int = 1
+    small: bool | None = None
     seed: int = 0
     objectives: tuple[str, ...] = ("uar",)
     sampler: str = "tpe"
@@ -86,6 +94,34 @@ class SearchRequest:
     storage: str | None = None
     max_folds: int | None = None
     warm_start: tuple[str, ...] = ()
+    trials: str | None = None
+    time_budget: float | None = None
+    combiner: str | None = None
+
+    @classmethod
+    def of_training(
+        cls,
+        *,
+        architectures: tuple[str, ...],
+        dataset: str | Path | None,
+        protocol: str | None,
+        settings: tuple[str, ...],
+        repeats: int,
+        seed: int,
+    ) -> SearchRequest:
+        """Of one configuration that is trained over all folds; repeats are combined."""
+        return cls(
+            architectures=architectures,
+            dataset=dataset,
+            protocol=protocol,
+            settings=settings,
+            exact=True,
+            repeats=repeats,
+            seed=seed,
+            sampler="random",
+            pruner="none",
+            combiner="mean" if repeats > 1 else "none",
+        )
 
 
 @dataclasses.dataclass
@@ -112,6 +148,12 @@ class OpenRun:
     def max_epochs(self) -> int:
         """The largest number of epochs that a fold of any trial may take."""
         return max(_max_epochs(space) for space in self.spaces.values())
+
+    @property
+    def metric(self) -> str:
+        """The dev metric that tells the best trial: the first objective, or UAR beside sizes."""
+        objective = self.description["objective"][0]
+        return objective if objective in DEV_METRICS else "uar"
 
     def note_result(self, best: Mapping[str, Any] | None) -> str | None:
         """Add a warning to the run where its best dev result is hard to believe; return it."""
@@ -250,6 +292,8 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
         BadInputError: anything is wrong with the request; nothing is then written.
         LeakError: the protocol's folds are not apart.
     """
+    if request.dataset is None:
+        raise BadInputError("a run needs a dataset; give one with --data")
     check_directory(out, RUN)
     directory = RunDirectory(out)
     directory.fetch_study()
@@ -376,7 +420,7 @@ def _occupied(directory: RunDirectory) -> BadInputError:
 
 
 def reopen_run(out: Path, *, dataset: str | Path | None = None) -> OpenRun:
-    """Open a run to go on with it.
+    """Open a run to resume it.
 
     Args:
         out: the run's directory.

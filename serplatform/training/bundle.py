@@ -21,6 +21,7 @@ from serplatform.artifacts.files import SCHEMA_VERSION, write_bytes, write_json
 from serplatform.artifacts.model import ModelDescription, Preprocessing
 from serplatform.artifacts.records import read_record
 from serplatform.errors import ArtifactError, BadInputError
+from serplatform.inputs.pipeline import InputPipeline
 from serplatform.models.base import ARCHITECTURES, InputSpec, SerModel
 from serplatform.training.checkpoint import pack_tensors, read_checked, unpack_tensors
 from serplatform.training.trial_config import SECTIONS, TrialConfig, resolve
@@ -36,7 +37,7 @@ class LoadedModel:
     Attributes:
         model: the network.
         classes: K names, the order of its posteriors.
-        preprocessing: how new audio becomes its input (``FoldData.preprocessing``).
+        pipeline: how stored utterances and new audio become its input.
         config: what it was trained with.
         input_spec: the sizes it was built for.
         metrics: ``{"epoch": its epoch, "dev": its dev metrics}``.
@@ -44,7 +45,7 @@ class LoadedModel:
 
     model: SerModel
     classes: tuple[str, ...]
-    preprocessing: Preprocessing
+    pipeline: InputPipeline
     config: TrialConfig
     input_spec: InputSpec
     metrics: dict[str, Any]
@@ -57,7 +58,7 @@ def write_model(
     config: TrialConfig,
     input_spec: InputSpec,
     classes: Sequence[str],
-    preprocessing: Mapping[str, Any],
+    preprocessing: Preprocessing,
     metrics: Mapping[str, Any],
 ) -> None:
     """Write a model; each file appears whole or not at all, ``config.json`` last.
@@ -68,7 +69,7 @@ def write_model(
         config: of the trial.
         input_spec: what the module was built with.
         classes: K names.
-        preprocessing: JSON-serialisable.
+        preprocessing: of the pipeline that made its input.
         metrics: JSON-serialisable.
     """
     directory = Path(directory)
@@ -97,7 +98,7 @@ def write_model(
                 "word_vectors": None if vectors is None else list(vectors.shape),
             },
             "classes": list(classes),
-            "preprocessing": dict(preprocessing),
+            "preprocessing": preprocessing,
             "metrics": dict(metrics),
             "weights": {"file": WEIGHTS_FILE, "sha256": hashlib.sha256(content).hexdigest()},
             "plugins": plugins.records(
@@ -152,7 +153,7 @@ def load_model(directory: str | Path, device: str = "cpu") -> LoadedModel:
     return LoadedModel(
         model=model.to(device).eval(),
         classes=classes,
-        preprocessing=stored["preprocessing"],
+        pipeline=InputPipeline.load(stored["preprocessing"]),
         config=config,
         input_spec=input_spec,
         metrics=stored["metrics"],

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from serplatform.config import PLAIN, check_fields, is_plain, plain, try_config
-from serplatform.datasets.data_config import DataConfig
 from serplatform.errors import BadInputError, unknown_name
+from serplatform.inputs.config import DataConfig
 from serplatform.models.base import ARCHITECTURES, Architecture
 from serplatform.training.training_config import TrainingConfig
 
@@ -115,7 +115,7 @@ def resolve(architecture_name: str, values: Mapping[str, Any], where: str) -> Tr
             f"training.mixup = {given['training']['mixup']}: {architecture_name} reads words, "
             "which cannot be mixed; set it to 0"
         )
-    if faults := faults or built["data"].faults():
+    if faults := faults or built["data"].errors():
         raise BadInputError(f"{where}: the configuration has {len(faults)} fault(s):", faults)
     return TrialConfig(architecture=architecture_name, **built)
 

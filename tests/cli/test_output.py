@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from serplatform.cli.main import run
-from serplatform.cli.output import JSON, PLAIN, encodable, is_live, parse_duration, result, say
+from serplatform.cli.output import JSON, PLAIN, encodable, parse_duration, result, say
+from serplatform.console import is_live
 from serplatform.errors import BadInputError
 from tests.support.synthetic_run import make_run
 

@@ -88,7 +88,7 @@ def test_a_budget_that_is_spent_leaves_a_table_that_says_so(reproduce, ray_clust
     code, outcome, told = reproduce("--time-budget", "0.001s", out="budget")
     assert code == 0
     assert "The time budget is spent" in told
-    assert "Go on with:\n  serplatform" in told
+    assert "Resume with:\n  serplatform" in told
     assert set(statuses(outcome, "ravdess").values()) == {"not trained yet", "not in the paper"}
 
 
@@ -153,7 +153,7 @@ def test_an_interrupted_table_goes_on_from_where_it_was(work):
     told = process.stderr.read()
     process.stderr.close()
     assert process.wait(timeout=60) == 130
-    assert "Go on with:\n  serplatform reproduce long.yaml" in told
+    assert "Resume with:\n  serplatform reproduce long.yaml" in told
     (run,) = (work / "long/runs").iterdir()
     saved = json.loads((RunDirectory(run).state_directory(0) / "progress.json").read_text())
     assert saved["history"]

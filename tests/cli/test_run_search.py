@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from serplatform.api.execute import SearchSummary
+from serplatform.cli.search import describe
 
-from serplatform.cli.run_search import describe
 
-
-def summary_of(low: float | None, high: float | None) -> dict[str, Any]:
+def summary_of(low: float | None, high: float | None) -> SearchSummary:
     found = {
         "uar": {"value": 0.5, "low": low, "high": high},
         "accuracy": {"value": 0.625, "low": low, "high": high},
     }
-    return {
-        "trials": {"complete": 2, "pruned": 1, "failed": 0},
-        "seconds": 61.0,
-        "best_trial": {"trial": 1, "architecture": "csa", "dev_uar": 0.75, "params": {}},
-        "ensemble": {"pooled": {"ensemble": found, "best_single": found}},
-        "report": "run/report.html",
-    }
+    return SearchSummary(
+        run="run",
+        status="complete",
+        trials={"complete": 2, "pruned": 1, "failed": 0},
+        best_trial={"trial": 1, "architecture": "csa", "dev_uar": 0.75, "params": {}},
+        ensemble={"pooled": {"ensemble": found, "best_single": found}},
+        report="run/report.html",
+        seconds=61.0,
+    )
 
 
 def test_the_interval_stands_behind_the_pooled_value() -> None:

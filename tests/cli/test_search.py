@@ -290,7 +290,7 @@ def test_an_interrupted_search_goes_on_by_the_command_it_prints(work, tmp_path, 
     text = log.read_text()
     assert "Traceback" not in text
     assert "Stopping ..." in text
-    assert "Interrupted. Go on with:" in text
+    assert "Interrupted. Resume with:" in text
     assert json.loads((out / "run.json").read_text())["status"] == "interrupted"
     assert run_faults(out, ended=False) == []
     saved = {
@@ -392,7 +392,7 @@ def test_the_live_display_renders_and_gives_the_cursor_back(work, tmp_path):
     assert text.rindex(show) > text.rindex(hide)
     assert re.search(r"architecture.*fold.*epoch.*dev uar", text)
     assert "running 2, done 0 of 3" in text
-    assert "Interrupted. Go on with:" in text
+    assert "Interrupted. Resume with:" in text
     assert "Traceback" not in text
 
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from serplatform.cli.run_opening import _count_trials, _trials_begun
+from serplatform.api.open_run import count_trials, trials_begun
 from serplatform.run_directory import RunDirectory
 
 
@@ -23,17 +23,17 @@ def run(tmp_path):
 
 
 def test_more_trials_add_to_what_was_asked_for_not_to_what_has_ended(run):
-    assert _count_trials("+5", have=_trials_begun(run), default=20) == 25
+    assert count_trials("+5", have=trials_begun(run), default=20) == 25
 
 
 def test_more_trials_of_a_timed_run_add_to_those_begun(run):
     run.description["trials"] = None
-    assert _count_trials("+5", have=_trials_begun(run), default=None) == 8
+    assert count_trials("+5", have=trials_begun(run), default=None) == 8
 
 
 def test_a_plain_number_and_none_are_over_the_whole_life(run):
-    assert _count_trials("30", have=_trials_begun(run), default=20) == 30
-    assert _count_trials(None, have=_trials_begun(run), default=20) == 20
+    assert count_trials("30", have=trials_begun(run), default=20) == 30
+    assert count_trials(None, have=trials_begun(run), default=20) == 20
 
 
 def test_what_a_pruned_trial_leaves_is_removed_and_a_complete_ones_models_stay(run):

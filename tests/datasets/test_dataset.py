@@ -13,6 +13,7 @@ from serplatform.artifacts.dataset import UTTERANCE_SCHEMA
 from serplatform.artifacts.files import read_json, read_parquet, write_json, write_parquet
 from serplatform.datasets.dataset import Dataset
 from serplatform.errors import ArtifactError, BadInputError
+from serplatform.models.kernels.memory import release
 from serplatform.testing.synthetic import make_dataset
 
 
@@ -34,7 +35,7 @@ def copy(made, tmp_path):
 
 def test_frames_are_a_readonly_view_into_the_mapped_shard(made):
     dataset = Dataset.open(made)
-    views = dataset.views("log_mel_23")
+    views = dataset.mapped("log_mel_23")
     for row in range(len(dataset)):
         frames = dataset.frames("log_mel_23", row)
         shard = views.values[views.shard[row]]
@@ -46,7 +47,7 @@ def test_frames_are_a_readonly_view_into_the_mapped_shard(made):
 
 
 def test_frames_lie_in_the_mapping_of_the_file(made):
-    views = Dataset.open(made).views("log_mel_23")
+    views = Dataset.open(made).mapped("log_mel_23")
     with open("/proc/self/maps", encoding="utf-8") as maps:
         mapped = [line.split()[0].split("-") for line in maps if "log_mel_23-00001" in line]
     address = views.values[1].__array_interface__["data"][0]
@@ -69,7 +70,7 @@ def test_frames_equal_a_plain_read_of_the_shards(made):
 
 
 def test_part_of_an_utterance_is_a_slice_of_its_frames(made):
-    views = Dataset.open(made).views("log_mel_23")
+    views = Dataset.open(made).mapped("log_mel_23")
     np.testing.assert_array_equal(views.frames(20, 3, 9), views.frames(20)[3:9])
 
 
@@ -288,7 +289,7 @@ def test_released_pages_leave_resident_memory_and_come_back_the_same(tmp_path):
     path = make_dataset(
         tmp_path / "set", num_speakers=2, per_speaker=20, seconds=(20, 20), num_shards=1
     )
-    views = Dataset.open(path).views("log_mel_23")
+    views = Dataset.open(path).mapped("log_mel_23")
     before = views.values[0].copy()
 
     def resident():
@@ -304,7 +305,7 @@ def test_released_pages_leave_resident_memory_and_come_back_the_same(tmp_path):
         return 0
 
     assert resident() >= before.nbytes
-    views.release()
+    release(views.regions)
     assert resident() < before.nbytes / 10
     np.testing.assert_array_equal(views.values[0], before)
 

@@ -7,13 +7,15 @@ import json
 import numpy as np
 import pytest
 
-from serplatform.datasets.data_config import DataConfig
 from serplatform.datasets.dataset import Dataset
 from serplatform.datasets.fold_data import FoldData
-from serplatform.datasets.normalization import DEVIATION_FLOOR, trim_bounds, utterance_moments
-from serplatform.datasets.preprocessing import preprocess
 from serplatform.errors import BadInputError, LeakError
 from serplatform.features.base import FEATURES
+from serplatform.inputs.config import DataConfig
+from serplatform.inputs.new_audio import ExtractedClip, NewAudio
+from serplatform.inputs.normalization import STD_FLOOR
+from serplatform.inputs.pipeline import InputPipeline
+from serplatform.inputs.selection import trim_bounds
 from serplatform.protocols.plan import make_plan
 from serplatform.testing.synthetic import make_dataset
 
@@ -118,14 +120,24 @@ def test_utterance_normalization_is_the_z_score_within_each_utterance(dataset, p
 
 
 def test_pooled_moments_equal_those_of_the_concatenation(dataset):
-    views = dataset.views(NAME)
+    data = fold_data(dataset, make_plan(dataset.utterances, "speaker-kfold:3", seed=1))
     first = np.arange(len(dataset)) % 5
-    moments = utterance_moments(views, first, views.num_frames - 2)
+    clips = dataclasses.replace(
+        data._clips,
+        first=first,
+        last=data._clips.last - 2,
+        frames=lambda row, key: dataset.frames(NAME, row)[first[row] : -2],
+        identity="cut",
+    )
     rows = np.array([3, 30, 12])
-    mean, deviation = moments.pool(rows)
+    moments = clips.moments()
+    (mean,), (std,) = (pooled := moments.pool(rows)).mean, pooled.std
+    one, two = moments.pool(rows[:1]), moments.pool(rows[1:])
+    for values, same in ((mean, one.joined(two).mean[0]), (std, one.joined(two).std[0])):
+        np.testing.assert_allclose(values, same, rtol=1e-12)
     plain = np.concatenate([dataset.frames(NAME, r)[first[r] : -2] for r in rows]).astype(float)
     np.testing.assert_allclose(mean, plain.mean(axis=0), rtol=1e-12)
-    np.testing.assert_allclose(deviation, plain.std(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(std, plain.std(axis=0), rtol=1e-12)
 
 
 def test_constant_utterance_stays_finite(tmp_path):
@@ -148,7 +160,7 @@ def test_constant_utterance_stays_finite(tmp_path):
     frames = data.collate(np.array([5])).frames.numpy()
     np.testing.assert_array_equal(frames, 0.0)
     floor = np.array(data.preprocessing()["deviation_floor"])
-    np.testing.assert_allclose(floor, DEVIATION_FLOOR * np.array(data.preprocessing()["deviation"]))
+    np.testing.assert_allclose(floor, STD_FLOOR * np.array(data.preprocessing()["deviation"]))
     assert (floor > 0).all()
 
 
@@ -195,22 +207,27 @@ def test_trim_bounds_are_valid_everywhere():
 @pytest.mark.parametrize("trim", [False, True])
 def test_new_audio_is_prepared_as_the_batches_were(dataset, plan, normalization, trim):
     data = fold_data(dataset, plan, normalization=normalization, trim=trim)
-    settings = json.loads(json.dumps(data.preprocessing()))
-    speakers = np.array(dataset.utterances["speaker_id"].to_pylist())
-    rows = np.flatnonzero(speakers == "spk03")  # all of one speaker: speaker statistics agree
-    clips = [dataset.frames(NAME, row) for row in rows]
-    if trim:
-        bounds = (dataset.utterances[c].to_numpy()[rows] for c in ("speech_start", "speech_end"))
-        first, last = trim_bounds(*bounds, [len(c) for c in clips], settings["frame_shift"])
-        clips = [c[a:b] for c, a, b in zip(clips, first, last, strict=True)]
-    for new, seen in zip(preprocess(clips, settings), unpad(data.collate(rows)), strict=True):
-        np.testing.assert_allclose(new, seen, atol=2e-6)
+    pipeline = InputPipeline.load(json.loads(json.dumps(data.preprocessing())))
+    table = dataset.utterances
+    rows = np.flatnonzero(np.array(dataset.speaker_ids) == "spk03")  # speaker statistics agree
+    clips = [
+        ExtractedClip(
+            frames={NAME: dataset.frames(NAME, row)},
+            speech=(table["speech_start"][row].as_py(), table["speech_end"][row].as_py()),
+        )
+        for row in rows.tolist()
+    ]
+    new = pipeline.apply(NewAudio(clips)).collate(np.arange(len(rows)))
+    for found, seen in zip(unpad(new), unpad(data.collate(rows)), strict=True):
+        np.testing.assert_allclose(found, seen, atol=2e-6)
+    assert pipeline.describe() == data.preprocessing()
 
 
 def test_new_audio_of_another_shape_is_refused(dataset, plan):
-    settings = fold_data(dataset, plan).preprocessing()
+    clip = ExtractedClip(frames={NAME: np.zeros((5, 7), np.float32)}, speech=(0.0, 0.1))
+    pipeline = fold_data(dataset, plan, normalization="none").pipeline
     with pytest.raises(ValueError, match=r"trained on \(T, 23\)"):
-        preprocess([np.zeros((5, 7), np.float32)], settings)
+        pipeline.apply(NewAudio([clip]))
 
 
 AUGMENTED = {"time_masks": 2, "frequency_masks": 1, "speed": 0.2, "gain_db": 6.0}

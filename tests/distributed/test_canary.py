@@ -11,7 +11,7 @@ import pytest
 
 from serplatform.artifacts.files import read_parquet
 from serplatform.cli import canary as canary_command
-from serplatform.cli.canary import canary_faults
+from serplatform.cli.canary import canary_errors
 from serplatform.cli.main import run
 from serplatform.datasets.dataset import Dataset
 from serplatform.distributed import canary
@@ -114,14 +114,14 @@ def values(uar: float, planted: bool | None = True) -> dict:
 
 @pytest.mark.parametrize("uar", [0.2, 0.25, 0.3])
 def test_inside_the_interval_is_no_fault(uar):
-    assert canary_faults(values(uar, None), []) == []
+    assert canary_errors(values(uar, None), []) == []
 
 
 def test_every_silent_canary_is_named():
-    faults = canary_faults(values(0.31, planted=False), ["combiner 'mean'"])
+    faults = canary_errors(values(0.31, planted=False), ["combiner 'mean'"])
     assert len(faults) == 3
     assert "0.3100, above the 99% chance interval 0.2000 to 0.3000" in faults[0]
-    assert "below" in canary_faults(values(0.19), [])[0]
+    assert "below" in canary_errors(values(0.19), [])[0]
 
 
 def test_a_silent_canary_is_exit_code_1(data, monkeypatch, capsys):
@@ -132,7 +132,7 @@ def test_a_silent_canary_is_exit_code_1(data, monkeypatch, capsys):
     )
     assert run(["data", str(data), "--canary"]) == 1
     error = capsys.readouterr().err
-    assert "1 canary(s) fell silent" in error
+    assert "1 leak check(s) failed" in error
     assert "a test speaker's utterance in the training part was not refused" in error
 
 

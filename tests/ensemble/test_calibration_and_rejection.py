@@ -12,7 +12,7 @@ from serplatform.ensemble.calibration import (
     fit_temperature,
     fit_temperatures,
 )
-from serplatform.ensemble.grouped_folds import grouped_folds
+from serplatform.ensemble.dev_selection import grouped_folds
 from serplatform.ensemble.rejection import choose_threshold, coverage_accuracy_curve, operate
 from serplatform.errors import LeakError
 from serplatform.metrics import (

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
-from serplatform.ensemble.auto import Auto
-from serplatform.ensemble.base import COMBINERS
+from serplatform.ensemble.auto import Auto, choices
+from serplatform.ensemble.base import COMBINERS, Combiner
 from serplatform.ensemble.mean import Mean
 from serplatform.ensemble.product import Product, log_linear_pool, minimise_nll
 from serplatform.ensemble.single import Single
 from serplatform.ensemble.stacking import Stacking, centred_log_posteriors
 from serplatform.errors import BadInputError
 from serplatform.metrics import classification_metrics
+from serplatform.registry import temporary
 from serplatform.testing.combiner_contract import CombinerContract, make_posterior_set
 
 
@@ -26,6 +28,42 @@ class TestEveryCombiner(CombinerContract):
 def test_all_combiners_are_swept() -> None:
     expected = {"auto", "greedy", "mean", "product", "single", "stacking"}
     assert expected <= set(COMBINERS.names())
+
+
+class Median(Combiner):
+    """All that a simple combiner must write: no weights, no parameters."""
+
+    name = "median"
+    auto_rank = 10
+
+    def combine(self, posteriors: np.ndarray) -> np.ndarray:
+        found = np.median(posteriors[self.used()], axis=0) + 1e-12
+        return found / found.sum(axis=1, keepdims=True)
+
+
+@pytest.fixture
+def median() -> Iterator[None]:
+    with temporary():
+        COMBINERS.register("median")(Median)
+        yield
+
+
+@pytest.mark.usefixtures("median")
+@pytest.mark.parametrize("combiner_name", ["median"])
+class TestACombinerFromOutside(CombinerContract):
+    pass
+
+
+def test_auto_chooses_from_these_in_this_order() -> None:
+    assert choices() == ["single", "mean", "product", "greedy", "stacking"]
+
+
+@pytest.mark.usefixtures("median")
+def test_auto_tries_a_combiner_that_declares_it() -> None:
+    assert choices()[-1] == "median"
+    auto = Auto()
+    auto.fit(make_posterior_set())
+    assert list(auto.parameters()["held_out"]) == choices()
 
 
 def test_unknown_combiner_lists_the_known_ones() -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from serplatform.ensemble.greedy import Greedy
-from serplatform.ensemble.greedy_selection import CandidateTable, best_length, select_members
+from serplatform.ensemble.greedy import CandidateTable, Greedy, best_length, select_members
 from serplatform.metrics import classification_metrics
 from serplatform.testing.combiner_contract import make_posterior_set
 
@@ -43,7 +42,7 @@ def test_single_precision_selects_the_same(
 ) -> None:
     dev = make_posterior_set(num_members=9, num_classes=num_classes, seed=2)
     double = select_members(CandidateTable(dev.posteriors, dev.truth, "uar"), num_rounds=10)
-    monkeypatch.setattr("serplatform.ensemble.greedy_selection._DOUBLE_LIMIT", 0)
+    monkeypatch.setattr("serplatform.ensemble.greedy._DOUBLE_LIMIT", 0)
     table = CandidateTable(dev.posteriors, dev.truth, "uar")
     assert table.dtype is np.float32
     assert [r.member for r in select_members(table, num_rounds=10)] == [r.member for r in double]

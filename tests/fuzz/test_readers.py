@@ -270,8 +270,8 @@ def test_textgrids(tmp_path: Path, cases: int) -> None:
 
 @pytest.mark.parametrize("cases", CASES)
 def test_word_vectors(tmp_path: Path, cases: int) -> None:
-    from serplatform.datasets.vocabulary import Vocabulary
-    from serplatform.datasets.word_vectors import read_word_vectors
+    from serplatform.inputs.vocabulary import Vocabulary
+    from serplatform.inputs.word_vectors import read_word_vectors
 
     rows = b"".join(b"w%d 0.1 -0.2 %d.5 1e-3\n" % (i, i) for i in range(30))
     path = tmp_path / "vectors.txt"
@@ -285,7 +285,7 @@ def test_word_vectors(tmp_path: Path, cases: int) -> None:
 
 
 def test_word_vectors_in_one_endless_line(tmp_path: Path) -> None:
-    from serplatform.datasets.word_vectors import read_word_vectors
+    from serplatform.inputs.word_vectors import read_word_vectors
 
     path = tmp_path / "vectors.txt"
     with path.open("wb") as stream:
@@ -327,7 +327,7 @@ def test_datasets(tmp_path: Path, cases: int, file: str) -> None:
         dataset.class_counts()
         for name in dataset.feature_names:
             dataset.feature_info(name)
-            dataset.views(name)
+            dataset.num_frames(name)
             for row in range(len(dataset)):
                 dataset.frames(name, row).sum()
         dataset.check()
@@ -434,7 +434,7 @@ def written_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 def test_runs_and_ensembles(written_run: Path, tmp_path: Path, name: str, cases: int) -> None:
     from serplatform.ensemble.posteriors import read_library
-    from serplatform.prediction.system import open_system
+    from serplatform.prediction.open import open_system
     from serplatform.report.load import load_source
 
     run = tmp_path / "run"
@@ -486,8 +486,8 @@ def test_models_and_states(tmp_path: Path, cases: int) -> None:
 
 @pytest.mark.parametrize("cases", CASES)
 def test_lists_of_paths_and_transcripts(tmp_path: Path, cases: int) -> None:
-    from serplatform.prediction.sources import STDIN, find_recordings, listed_paths
-    from serplatform.prediction.words import Transcripts
+    from serplatform.prediction.recordings import STDIN, find_recordings, listed_paths
+    from serplatform.prediction.transcripts import Transcripts
 
     path = tmp_path / "texts.csv"
     seeds = [b"a.wav\nb c.wav\r\n\n", b"a\nb.wav\0c.wav\0", b'file,text\na.wav,"so, what"\n']

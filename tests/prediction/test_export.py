@@ -14,21 +14,22 @@ from serplatform.artifacts.files import file_sha256, read_json, write_parquet
 from serplatform.ensemble.build import build_ensemble
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.prediction import export as export_module
-from serplatform.prediction.bundle import contents_digest
 from serplatform.prediction.export import export
 from serplatform.prediction.model_card import model_card
-from serplatform.prediction.predict import Row, Tally, predict
+from serplatform.prediction.open import contents_digest, open_system
+from serplatform.prediction.predict import PredictedRow, PredictionTally, predict
 from serplatform.prediction.predictor import Predictor
-from serplatform.prediction.sources import find_recordings
-from serplatform.prediction.system import open_system
+from serplatform.prediction.recordings import find_recordings
 from serplatform.run_directory import RunDirectory
 
 
-def rows_of(path: Path, audio: Path) -> list[Row]:
-    return list(predict(Predictor(open_system(path)), find_recordings([str(audio)])[0], Tally()))
+def rows_of(path: Path, audio: Path) -> list[PredictedRow]:
+    return list(
+        predict(Predictor(open_system(path)), find_recordings([str(audio)])[0], PredictionTally())
+    )
 
 
-def same(ours: list[Row], theirs: list[Row]) -> None:
+def same(ours: list[PredictedRow], theirs: list[PredictedRow]) -> None:
     assert [r.file for r in ours] == [r.file for r in theirs]
     assert len(ours) > 1
     for one, other in zip(ours, theirs, strict=True):

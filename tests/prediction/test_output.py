@@ -10,18 +10,20 @@ import numpy as np
 import pytest
 
 from serplatform.prediction.output import FORMATS
-from serplatform.prediction.predict import Row
+from serplatform.prediction.predict import PredictedRow
 
 CLASSES = ("angry", "not, sure")
 ROWS = [
-    Row(
+    PredictedRow(
         file='a"\n,=x\x1b[31m.wav',
         part="window",
         start=0.0,
         end=3.0,
         posteriors=np.array([0.25, 0.75]),
     ),
-    Row(file="b.wav", part="window", start=1.5, end=4.5, posteriors=None, note="digital silence"),
+    PredictedRow(
+        file="b.wav", part="window", start=1.5, end=4.5, posteriors=None, note="digital silence"
+    ),
 ]
 
 

@@ -14,11 +14,12 @@ from serplatform.artifacts.files import read_json, read_parquet
 from serplatform.corpora.audio import read_audio
 from serplatform.corpora.base import Span
 from serplatform.errors import ArtifactError, BadInputError
-from serplatform.prediction import predictor as predictor_module
-from serplatform.prediction.predict import Tally, predict
-from serplatform.prediction.predictor import ClipInput, Predictor, SpeakerMoments
-from serplatform.prediction.sources import find_recordings
-from serplatform.prediction.system import open_system
+from serplatform.inputs.new_audio import ExtractedClip, NewAudio, SpeakerMoments
+from serplatform.inputs.pipeline import InputPipeline
+from serplatform.prediction.open import open_system
+from serplatform.prediction.predict import PredictionTally, predict
+from serplatform.prediction.predictor import Predictor
+from serplatform.prediction.recordings import find_recordings
 from serplatform.prediction.windows import WindowPlan
 from tests.support.audio_run import TRIALS, make_audio_run, write_tone
 
@@ -104,20 +105,20 @@ def test_a_trial_is_for_runs_only(ensembles):
 
 def test_moments_of_clips_are_those_of_all_their_frames(audio_run):
     predictor = Predictor(open_system(audio_run.run, 1))
-    settings = predictor.speaker_settings
-    assert len(settings) == 2  # both folds normalize by speaker, on trimmed frames
+    pipelines = predictor.speaker_pipelines
+    assert len(pipelines) == 2  # both folds normalize by speaker, on trimmed frames
     paths = sorted((audio_run.audio / "s2").iterdir())
     clips = [predictor.read(read_audio(path).samples) for path in paths]
     moments = SpeakerMoments()
     for clip in clips:
-        moments.add(clip, settings)
+        moments.add(clip, pipelines)
     together = predictor.fold_posteriors(clips)
     alone = [predictor.fold_posteriors([clip], moments)[:, 0] for clip in clips]
     np.testing.assert_allclose(np.stack(alone, axis=1), together, atol=1e-6)
 
 
 def rows_of(predictor, paths, **settings):
-    tally = Tally()
+    tally = PredictionTally()
     found, refused = find_recordings([str(p) for p in paths])
     assert not refused
     return list(predict(predictor, found, tally, **settings)), tally
@@ -290,18 +291,31 @@ def test_words_are_counted_from_the_first_frame_kept():
         "overlap": 0.0,
         "min_count": 1,
     }
-    settings = {"feature": "f", "trim": True, "frame_shift": 0.01, "words": words}
+    pipeline = InputPipeline.load(
+        {
+            "feature": "f",
+            "spec": {},
+            "dim": 2,
+            "trim": True,
+            "frame_shift": 0.01,
+            "normalization": "none",
+            "mean": [0.0, 0.0],
+            "deviation": [1.0, 1.0],
+            "deviation_floor": [0.1, 0.1],
+            "words": words,
+        }
+    )
     spans = (
         Span(tier="word", label="door", start=0.3, end=0.5),
         Span(tier="word", label="xyzzy", start=0.5, end=0.9),
     )
     frames = {"f": np.zeros((100, 2), np.float32)}
     clips = [
-        ClipInput(frames=frames, speech=(0.2, 0.8), spans=spans[:1]),
-        ClipInput(frames=frames, speech=(0.2, 0.8), spans=spans),
+        ExtractedClip(frames=frames, speech=(0.2, 0.8), spans=spans[:1]),
+        ExtractedClip(frames=frames, speech=(0.2, 0.8), spans=spans),
     ]
-    batch = predictor_module._pad([np.zeros((60, 2), np.float32)] * 2)
-    predictor_module._add_words(batch, clips, settings)
+    batch = pipeline.apply(NewAudio(clips)).collate(np.arange(2))
+    assert batch.lengths.tolist() == [60, 60]
     assert batch.num_words.tolist() == [1, 2]
     assert batch.word_ids.tolist() == [[2, 0], [2, 1]]  # 0 is padding, 1 an unknown word
     assert batch.word_spans.tolist() == [[[10, 30], [0, 0]], [[10, 30], [30, 60]]]

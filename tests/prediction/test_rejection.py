@@ -24,12 +24,12 @@ from serplatform.ensemble.calibration import apply_temperature
 from serplatform.ensemble.rejection import Operating, Wish, grant, parse_wish
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.prediction.export import export
+from serplatform.prediction.open import open_system
 from serplatform.prediction.output import FORMATS
-from serplatform.prediction.predict import Row, Tally, predict
+from serplatform.prediction.predict import PredictedRow, PredictionTally, predict
 from serplatform.prediction.predictor import Predictor
+from serplatform.prediction.recordings import find_recordings
 from serplatform.prediction.rejection import make_rejector, rejection_data
-from serplatform.prediction.sources import find_recordings
-from serplatform.prediction.system import open_system
 from serplatform.prediction.windows import WindowPlan, read_whole
 
 HALF = Wish(kind="coverage", value=0.5)
@@ -118,7 +118,7 @@ def test_a_bundle_says_not_sure_of_the_same_recordings(audio_run, ensembles, kin
     for path in (source, tmp_path / "bundle"):
         system = open_system(path)
         rejector = make_rejector(system, HALF)
-        rows = list(predict(Predictor(system), sources, Tally(), rejector=rejector))
+        rows = list(predict(Predictor(system), sources, PredictionTally(), rejector=rejector))
         found.append([(r.answered, round(r.confidence, 6)) for r in rows])
     assert found[0] == found[1]
 
@@ -127,9 +127,9 @@ def test_confidence_is_the_mean_of_the_folds_at_their_temperatures(audio_run):
     system = open_system(audio_run.run, 0)
     predictor, rejector = Predictor(system), make_rejector(system, HALF)
     sources = find_recordings([str(audio_run.audio)])[0][:2]
-    tally = Tally()
+    tally = PredictionTally()
     rows = list(predict(predictor, sources, tally, rejector=rejector))
-    plain = list(predict(predictor, sources, Tally()))
+    plain = list(predict(predictor, sources, PredictionTally()))
     for row, same, source in zip(rows, plain, sources, strict=True):
         np.testing.assert_allclose(row.posteriors, same.posteriors, atol=1e-9)
         assert (same.confidence, same.answered) == (None, None)
@@ -151,7 +151,7 @@ def test_windows_are_answered_one_by_one(audio_run):
         predict(
             Predictor(system),
             sources,
-            Tally(),
+            PredictionTally(),
             plan=WindowPlan(window=0.15, hop=0.05),
             rejector=make_rejector(system, HALF),
         )
@@ -212,12 +212,28 @@ def test_an_ensemble_of_an_earlier_version_says_what_to_do(ensembles, tmp_path):
 
 def test_every_format_names_the_answer():
     rows = [
-        Row(file="a.wav", part="whole", start=0.0, end=1.0, posteriors=np.array([0.4, 0.6]),
-            confidence=0.55, answered=False),
-        Row(file="b.wav", part="whole", start=0.0, end=1.0, posteriors=np.array([0.1, 0.9]),
-            confidence=0.8, answered=True),
-        Row(file="c.wav", part="window", start=0.0, end=1.0, posteriors=None, note="silence"),
-    ]  # fmt: skip
+        PredictedRow(
+            file="a.wav",
+            part="whole",
+            start=0.0,
+            end=1.0,
+            posteriors=np.array([0.4, 0.6]),
+            confidence=0.55,
+            answered=False,
+        ),
+        PredictedRow(
+            file="b.wav",
+            part="whole",
+            start=0.0,
+            end=1.0,
+            posteriors=np.array([0.1, 0.9]),
+            confidence=0.8,
+            answered=True,
+        ),
+        PredictedRow(
+            file="c.wav", part="window", start=0.0, end=1.0, posteriors=None, note="silence"
+        ),
+    ]
     classes = ("angry", "sad")
     found = [json.loads(line) for line in FORMATS["jsonl"](rows, classes, rejecting=True)]
     assert [row.get("answer") for row in found] == ["not sure", "sad", None]

@@ -5,7 +5,7 @@ import pytest
 
 from serplatform.ensemble.base import PosteriorSet
 from serplatform.errors import LeakError
-from serplatform.reproduce.measure import TestRows, measure
+from serplatform.reproduce.measure import RunPosteriors, measure
 from serplatform.run_directory import RunDirectory
 from tests.support.synthetic_run import make_run
 
@@ -72,7 +72,7 @@ def test_one_against_rest_metrics_are_those_of_their_names():
 
 @pytest.fixture(scope="module")
 def test_rows(tmp_path_factory):
-    return TestRows(make_run(tmp_path_factory.mktemp("measure") / "run", num_trials=2))
+    return RunPosteriors(make_run(tmp_path_factory.mktemp("measure") / "run", num_trials=2))
 
 
 def test_a_fixed_exponent_multiplies_posteriors(test_rows):

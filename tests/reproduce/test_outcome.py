@@ -7,7 +7,7 @@ import json
 import pytest
 
 from serplatform.reproduce.outcome import assemble, best_epochs, to_csv
-from serplatform.reproduce.plan import Wishes, plan_table
+from serplatform.reproduce.plan import ReproduceOptions, plan_table
 from serplatform.reproduce.table import load_table
 from serplatform.run_directory import RunDirectory
 from tests.support.reproduced import TABLE, make_corpus, train
@@ -32,11 +32,11 @@ def ravdess(folder):
 
 @pytest.fixture(scope="module")
 def outcome(folder, table, ravdess):
-    wishes = Wishes(out=folder / "out")
-    works = plan_table(table, [ravdess], wishes)
-    assert train(works[0], wishes) == [0, 1, 2, 3]
-    assert train(works[0], wishes) == []  # nothing twice
-    return assemble(table, works, wishes, ["serplatform", "reproduce"])
+    options = ReproduceOptions(out=folder / "out")
+    plans = plan_table(table, [ravdess], options)
+    assert train(plans[0], options) == [0, 1, 2, 3]
+    assert train(plans[0], options) == []  # nothing twice
+    return assemble(table, plans, options, ["serplatform", "reproduce"])
 
 
 def cells(outcome, column):
@@ -90,17 +90,17 @@ def test_a_column_says_how_it_was_made(outcome, ravdess):
 
 
 def test_what_was_trained_is_shown_without_the_data(outcome, folder, table):
-    again = plan_table(table, [], Wishes(out=folder / "out"))
+    again = plan_table(table, [], ReproduceOptions(out=folder / "out"))
     assert again[0].dataset is None
-    shown = assemble(table, again, Wishes(out=folder / "out"), [])
+    shown = assemble(table, again, ReproduceOptions(out=folder / "out"), [])
     assert shown["rows"] == outcome["rows"]
 
 
 def test_an_unfinished_table_shows_what_there_is(folder, table, ravdess):
-    wishes = Wishes(out=folder / "unfinished")
-    works = plan_table(table, [ravdess], wishes)
-    train(works[0], wishes, most=1)
-    shown = assemble(table, works, wishes, [])
+    options = ReproduceOptions(out=folder / "unfinished")
+    plans = plan_table(table, [ravdess], options)
+    train(plans[0], options, most=1)
+    shown = assemble(table, plans, options, [])
     found = cells(shown, "ravdess")
     assert (found["narrow"]["status"], found["narrow"]["reason"]) == ("partial", "1 of 2 seeds")
     assert found["narrow"]["seeds"] == 1
@@ -109,24 +109,24 @@ def test_an_unfinished_table_shows_what_there_is(folder, table, ravdess):
 
 
 def test_a_failed_training_says_its_error(folder, table, ravdess):
-    wishes = Wishes(out=folder / "failed", seeds=1)
-    works = plan_table(table.select(["narrow"]), [ravdess], wishes)
-    train(works[0], wishes)
-    directory = RunDirectory(works[0].path)
+    options = ReproduceOptions(out=folder / "failed", seeds=1)
+    plans = plan_table(table.select(["narrow"]), [ravdess], options)
+    train(plans[0], options)
+    directory = RunDirectory(plans[0].path)
     record = directory.records()[0]
     directory.write_record({**record, "state": "failed", "error": "out of memory"})
-    failed = assemble(table.select(["narrow"]), works, wishes, [])
+    failed = assemble(table.select(["narrow"]), plans, options, [])
     cell = cells(failed, "ravdess")["narrow"]
     assert (cell["status"], cell["reason"], cell["measured"]) == ("failed", "out of memory", {})
-    assert train(works[0], wishes) == [1]  # it is tried again
+    assert train(plans[0], options) == [1]  # it is tried again
 
 
 def test_a_stand_in_never_shows_published_numbers(folder, table, ravdess):
-    wishes = Wishes(out=folder / "stand-in", stand_in="speaker-kfold:3", seeds=1)
-    works = plan_table(table.select(["narrow"]), [ravdess], wishes)
-    train(works[-1], wishes)
-    shown = assemble(table.select(["narrow"]), works, wishes, [])
-    name = works[-1].column.name
+    options = ReproduceOptions(out=folder / "stand-in", stand_in="speaker-kfold:3", seeds=1)
+    plans = plan_table(table.select(["narrow"]), [ravdess], options)
+    train(plans[-1], options)
+    shown = assemble(table.select(["narrow"]), plans, options, [])
+    name = plans[-1].column.name
     cell = cells(shown, name)["narrow"]
     assert cell["status"] == "measured"
     assert cell["published"] == {}
@@ -170,14 +170,14 @@ def test_the_best_epoch_is_the_first_of_equals():
 def sampled(folder):
     """Table 2 and Fig. 2 of VRNN, quick, on random windows, of one training."""
     windows = make_corpus(folder / "windows", "windows")
-    wishes = Wishes(out=folder / "sampled", quick=True)
+    options = ReproduceOptions(out=folder / "sampled", quick=True)
     found = {}
     for name in ("vrnn-table2", "vrnn-figure2"):
         table = load_table(name)
-        works = plan_table(table, [windows], wishes)
-        train(works[0], wishes)
-        found[name] = assemble(table, works, wishes, [])
-    assert sorted(RunDirectory(works[0].path).records()) == [0]
+        plans = plan_table(table, [windows], options)
+        train(plans[0], options)
+        found[name] = assemble(table, plans, options, [])
+    assert sorted(RunDirectory(plans[0].path).records()) == [0]
     return found
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from serplatform.datasets.dataset import Dataset
 from serplatform.errors import BadInputError
-from serplatform.reproduce.plan import QUICK_SHARE, Wishes, open_run, plan_table
+from serplatform.reproduce.plan import QUICK_SHARE, ReproduceOptions, open_run, plan_table
 from serplatform.reproduce.table import load_table
 from serplatform.search.space import load_space
 from tests.support.reproduced import TABLE, make_corpus
@@ -40,7 +40,7 @@ def altered(dataset, path, **changes):
 
 
 def test_the_corpus_of_the_data_decides_the_column(table, ravdess, tmp_path):
-    first, second = plan_table(table, [ravdess], Wishes(out=tmp_path))
+    first, second = plan_table(table, [ravdess], ReproduceOptions(out=tmp_path))
     assert (first.column.name, first.dataset is ravdess) == ("ravdess", True)
     assert (second.column.name, second.dataset, second.path) == ("iemocap", None, None)
     assert first.absent == {"iemocap-only": "it was never tried there"}
@@ -51,8 +51,8 @@ def test_the_corpus_of_the_data_decides_the_column(table, ravdess, tmp_path):
 
 def test_another_corpus_stands_in_where_the_table_says_so(table, ravdess, tmp_path):
     emodb = altered(ravdess, tmp_path / "emodb", corpus="emodb", title="EmoDB")
-    *own, stand_in = plan_table(table, [emodb], Wishes(out=tmp_path))
-    assert [work.dataset for work in own] == [None, None]
+    *own, stand_in = plan_table(table, [emodb], ReproduceOptions(out=tmp_path))
+    assert [plan.dataset for plan in own] == [None, None]
     assert stand_in.column.stand_in
     assert stand_in.column.protocol == "speaker-kfold:3"
     assert stand_in.column.metrics == ("accuracy", "uar")
@@ -63,9 +63,9 @@ def test_another_corpus_stands_in_where_the_table_says_so(table, ravdess, tmp_pa
 def test_any_corpus_stands_in_on_request(table, ravdess, tmp_path):
     cremad = altered(ravdess, tmp_path / "cremad", corpus="cremad", title="CREMA-D")
     with pytest.raises(BadInputError, match=r"is CREMA-D, where the table has .*--stand-in"):
-        plan_table(table, [cremad], Wishes(out=tmp_path))
-    wishes = Wishes(out=tmp_path, stand_in="speaker-kfold:2")
-    assert plan_table(table, [cremad], wishes)[-1].column.protocol == "speaker-kfold:2"
+        plan_table(table, [cremad], ReproduceOptions(out=tmp_path))
+    options = ReproduceOptions(out=tmp_path, stand_in="speaker-kfold:2")
+    assert plan_table(table, [cremad], options)[-1].column.protocol == "speaker-kfold:2"
 
 
 def test_sheffield_and_moma_stand_in_on_ravdess_by_speaker():
@@ -75,14 +75,14 @@ def test_sheffield_and_moma_stand_in_on_ravdess_by_speaker():
 
 def test_two_datasets_of_one_column_are_refused(table, ravdess, tmp_path):
     with pytest.raises(BadInputError, match="both are RAVDESS, speech; give one"):
-        plan_table(table, [ravdess, ravdess], Wishes(out=tmp_path))
+        plan_table(table, [ravdess, ravdess], ReproduceOptions(out=tmp_path))
 
 
 def test_a_protocol_that_does_not_fit_is_refused_before_anything_is_written(
     table, ravdess, tmp_path
 ):
     with pytest.raises(BadInputError, match="Unknown protocol 'speker'"):
-        plan_table(table, [ravdess], Wishes(out=tmp_path / "out", stand_in="speker"))
+        plan_table(table, [ravdess], ReproduceOptions(out=tmp_path / "out", stand_in="speker"))
     assert not (tmp_path / "out").exists()
 
 
@@ -95,7 +95,7 @@ def test_missing_features_and_words_are_told_with_the_command_that_makes_them(ra
     )
     fgcme = load_table("fgcme-table1")
     with pytest.raises(BadInputError) as caught:
-        plan_table(fgcme, [silent], Wishes(out=tmp_path))
+        plan_table(fgcme, [silent], ReproduceOptions(out=tmp_path))
     told = str(caught.value)
     assert "feature log_mel_40, read by cnn-lstm, lstm-attn-audio" in told
     # text is there; the ctc row predicts its own alignment, the others of fgcme need one
@@ -115,29 +115,31 @@ def test_rows_that_need_no_words_are_proposed(ravdess, tmp_path):
         features={**ravdess.meta["features"], "log_mel_40": ravdess.meta["features"]["log_mel_23"]},
     )
     with pytest.raises(BadInputError, match=r"leave them out with --rows cnn-lstm,lstm-attn-audio"):
-        plan_table(load_table("fgcme-table1"), [silent], Wishes(out=tmp_path))
+        plan_table(load_table("fgcme-table1"), [silent], ReproduceOptions(out=tmp_path))
 
 
 def test_one_training_serves_every_table_that_asks_for_it(windows, tmp_path):
-    wishes = Wishes(out=tmp_path)
+    options = ReproduceOptions(out=tmp_path)
     names = ("vrnn-table1", "vrnn-table2", "vrnn-figure2")
-    works = [plan_table(load_table(name), [windows], wishes)[0] for name in names]
-    assert len({work.path for work in works}) == 1
-    with_attention = works[0].rows["with-attention"]
-    assert works[1].rows["system"] == works[2].rows["system"] == with_attention
+    plans = [plan_table(load_table(name), [windows], options)[0] for name in names]
+    assert len({plan.path for plan in plans}) == 1
+    with_attention = plans[0].rows["with-attention"]
+    assert plans[1].rows["system"] == plans[2].rows["system"] == with_attention
     assert with_attention[0].values == {}  # the paper's own
 
 
 def test_quick_shrinks_what_a_row_does_not_set_smaller_itself(ravdess, tmp_path):
-    wishes = Wishes(out=tmp_path, quick=True)
+    options = ReproduceOptions(out=tmp_path, quick=True)
     table = load_table("sheffield-table1")
-    work = plan_table(table, [ravdess], Wishes(out=tmp_path, quick=True, stand_in="loso"))[-1]
+    plan = plan_table(
+        table, [ravdess], ReproduceOptions(out=tmp_path, quick=True, stand_in="loso")
+    )[-1]
     small = load_space("csa-small").fixed
-    (csa,) = work.rows["csa-70"]
+    (csa,) = plan.rows["csa-70"]
     assert csa.values["model.context_frames"] == 70
     assert csa.values["model.channels"] == small["model.channels"]
     assert csa.values["training.max_epochs"] == small["training.max_epochs"] // QUICK_SHARE
-    run = open_run(work, wishes, ["test"])
+    run = open_run(plan, options, ["test"])
     assert len(run.plan.folds) == 1
     assert run.plan.notes[-1] == "Only the first 1 of 6 fold(s)."
     assert "-quick-" in run.directory.path.name
@@ -150,8 +152,8 @@ def test_every_row_of_every_table_has_a_quick_configuration(tmp_path):
         table = load_table(name)
         for row in table.trained:
             for column in table.columns.values():
-                quick = _configurations(row, column, Wishes(out=tmp_path, quick=True), 1)
-                full = _configurations(row, column, Wishes(out=tmp_path), 1)
+                quick = _configurations(row, column, ReproduceOptions(out=tmp_path, quick=True), 1)
+                full = _configurations(row, column, ReproduceOptions(out=tmp_path), 1)
                 assert quick[0].values["training.max_epochs"] < 60
                 kept = {k: v for k, v in full[0].values.items() if not isinstance(v, int | float)}
                 assert kept.items() <= quick[0].values.items(), f"{name} {row.name}"
@@ -161,9 +163,9 @@ def test_word_vectors_go_to_the_rows_that_read_words(tmp_path):
     from serplatform.reproduce.plan import _configurations
 
     table = load_table("can-table2")
-    wishes = Wishes(out=tmp_path, word_vectors=tmp_path / "glove.txt")
+    options = ReproduceOptions(out=tmp_path, word_vectors=tmp_path / "glove.txt")
     vectors = {
-        row.name: _configurations(row, table.columns["iemocap"], wishes, 1)[0].values.get(
+        row.name: _configurations(row, table.columns["iemocap"], options, 1)[0].values.get(
             "data.word_vectors"
         )
         for row in table.trained
@@ -174,6 +176,6 @@ def test_word_vectors_go_to_the_rows_that_read_words(tmp_path):
 
 def test_a_stand_in_shows_plain_accuracy_and_recall_beside_the_tables_metrics(ravdess, tmp_path):
     table = load_table("moma-table1")
-    (_, stand_in) = plan_table(table, [ravdess], Wishes(out=tmp_path, stand_in="loso"))
+    (_, stand_in) = plan_table(table, [ravdess], ReproduceOptions(out=tmp_path, stand_in="loso"))
     names = ("accuracy", "uar", "ova_accuracy", "ova_balanced_accuracy")
     assert stand_in.column.metrics == names

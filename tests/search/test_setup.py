@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from serplatform.cli.run_opening import open_or_create
+from serplatform.api.open_run import open_or_create
+from serplatform.distributed.search import SearchLimits
 from serplatform.errors import BadInputError
 from serplatform.models.base import ARCHITECTURES
 from serplatform.registry import temporary
@@ -52,24 +53,11 @@ parameters: {training.learning_rate: {type: float, low: 1e-3, high: 1e-2}}
 """
 
 
-def command(data: Path, out: Path, **more: Any) -> OpenRun:
+def command(data: Path, out: Path, *, resume: bool = False, **more: Any) -> OpenRun:
     """What ``search`` and ``train`` do before they start anything."""
-    options = {
-        "resume": False,
-        "trials": "3",
-        "combiner": None,
-        "spaces": [],
-        "settings": [],
-        "protocol": None,
-        "small": None,
-        "seed": 0,
-        "objective": "uar",
-        "sampler": "tpe",
-        "pruner": "none",
-        "storage": None,
-        **more,
-    }
-    return open_or_create(out=out, data=data, **options)[0]
+    asked = {name: tuple(v) if isinstance(v, list) else v for name, v in more.items()}
+    request = SearchRequest(dataset=data, **{"trials": "3", "pruner": "none", **asked})
+    return open_or_create(request, SearchLimits(), out, resume=resume)[0]
 
 
 @pytest.fixture

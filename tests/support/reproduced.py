@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from serplatform.datasets.dataset import Dataset
-from serplatform.reproduce.plan import Wishes, Work, open_run
+from serplatform.reproduce.plan import ColumnPlan, ReproduceOptions, open_run
 from serplatform.search.trial_list import TrialList, assign_numbers
 from serplatform.testing.synthetic import make_dataset
 from serplatform.training.trial import TrialTask, TrialTraining
@@ -65,10 +65,10 @@ def make_corpus(path: Path, corpus: str = "ravdess", title: str = "RAVDESS, spee
     return Dataset.open(path)
 
 
-def train(work: Work, wishes: Wishes, *, most: int | None = None) -> Sequence[int]:
+def train(plan: ColumnPlan, options: ReproduceOptions, *, most: int | None = None) -> Sequence[int]:
     """Train what a column lacks, at most ``most`` trials of it; return the numbers."""
-    run = open_run(work, wishes, ["test"])
-    numbers = assign_numbers(run, work.configurations)
+    run = open_run(plan, options, ["test"])
+    numbers = assign_numbers(run, plan.configurations)
     roster = TrialList(run, numbers, {})
     trained: list[int] = []
     while roster.num_left and (most is None or len(trained) < most):

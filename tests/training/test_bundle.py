@@ -39,7 +39,7 @@ def test_model_read_back_gives_the_same_posteriors(saved):
     )
     assert loaded.classes == data.classes
     assert loaded.config == trainer.config
-    assert loaded.preprocessing == data.preprocessing()
+    assert loaded.pipeline.describe() == data.preprocessing()
     assert loaded.input_spec == data.input_spec
     assert loaded.metrics == {"epoch": trainer.best_epoch, "dev": trainer.best_metrics}
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from serplatform.artifacts.explanations import ConfidentError, CurveRecord, ShownRecord
+from serplatform.artifacts.explanations import CurveRecord, RankedUtterance, ShownRecord
 from serplatform.report import charts
 from serplatform.report.data import Need, NoDataError, ReportData
 from serplatform.report.explanations import Explanations, find_explanations
@@ -69,7 +69,7 @@ class AttentionOnSpeech:
     utterances: tuple[ShownUtterance, ...]
     by_confidence: bool
     licence: str
-    errors: tuple[ConfidentError, ...]
+    errors: tuple[RankedUtterance, ...]
     ranked_by: str
 
 

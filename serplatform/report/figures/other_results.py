@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from serplatform.references.published import PublishedResult
+from serplatform.papers.published import PublishedResult
 from serplatform.report import charts
 from serplatform.report.data import NoDataError, ReportData
 from serplatform.report.figures.base import (

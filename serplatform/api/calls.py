@@ -1,0 +1,237 @@
+"""The functions of `import serplatform as sp`: each does what the command of its name does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from typing_extensions import Unpack
+
+from serplatform.api.preparing import show_progress
+from serplatform.api.results import (
+    Bundle,
+    CallOptions,
+    Ensemble,
+    Run,
+    combine,
+    run_request,
+    seconds_of,
+)
+from serplatform.api.session import session
+from serplatform.corpora.base import CORPORA
+from serplatform.datasets.dataset import Dataset
+from serplatform.distributed import prepare as preparation
+from serplatform.errors import BadInputError
+from serplatform.search.setup import SearchRequest
+from serplatform.storage.destination import BUNDLE, DATASET, ENSEMBLE, RUN
+from serplatform.storage.location import Location, parse
+from serplatform.storage.remote import remote
+
+#: several combined runs are made by a call of this name
+ensemble = combine
+
+
+def prepare(
+    corpus: str | Path,
+    source: str | Path | None = None,
+    *,
+    out: str | Path | None = None,
+    features: str | Sequence[str] | None = None,
+    align: str = "none",
+    alignments: str | Path | None = None,
+    workers: int | None = None,
+    label_map: Mapping[str, str] | None = None,
+    speakers_differ: bool = False,
+    max_duration: float | None = 60.0,
+    overwrite: bool = False,
+    options: Mapping[str, Any] | None = None,
+    address: str | None = None,
+    quiet: bool | None = None,
+    plugins: Sequence[str | Path] = (),
+) -> Dataset:
+    """Check a corpus, extract its features and write a dataset.
+
+    A dataset of the same request is left as it is, and a call that was stopped is resumed.
+
+    Args:
+        corpus: a name that `serplatform corpora` lists, or a table of recordings and labels.
+        source: its directory or table; None for a table, and for ``demo``.
+        out: the dataset, directory or URI; None: `data/` and the name of the corpus or table.
+        features: registered names; None: those registered as defaults.
+        align: where word and phone times come from.
+        alignments: directory of the alignment files.
+        workers: most tasks at a time; None: all CPUs.
+        label_map: label of the corpus to emotion; an empty name leaves it out.
+        speakers_differ: names of speakers that differ only in case or zeros are different people.
+        max_duration: longest utterance in seconds; None: no limit.
+        overwrite: replace a dataset that was made otherwise.
+        options: of the corpus, e.g. ``{"utterances": 96, "speakers": 6}`` of ``demo``.
+        address: of a running Ray cluster.
+        quiet: tell nothing.
+        plugins: files or modules that register corpora or features.
+
+    Raises:
+        BadInputError: something given is wrong, or nothing is left to prepare.
+    """
+    with session(quiet, plugins):
+        name, place = str(corpus), None if source is None else Path(source)
+        if source is None and name not in CORPORA.names() and Path(corpus).exists():
+            name, place = "audformat" if Path(corpus).is_dir() else "csv", Path(corpus)
+        stem = name if name != "csv" or place is None else place.stem
+        with show_progress() as progress:
+            made = preparation.prepare(
+                name,
+                place,
+                Path("data", stem) if out is None else out,
+                features=None if features is None else _texts(features),
+                align=align,
+                alignments=None if alignments is None else Path(alignments),
+                workers=workers,
+                options=options,
+                label_map=label_map,
+                speakers_differ=speakers_differ,
+                max_duration=max_duration,
+                overwrite=overwrite,
+                address=address,
+                progress=progress,
+            )
+        return Dataset.open(made.address)
+
+
+def search(
+    data: Dataset | str | Path | None = None,
+    architectures: str | Sequence[str] = (),
+    *,
+    trials: int | str | None = None,
+    time_budget: str | float | None = None,
+    out: str | Path | None = None,
+    protocol: str | None = None,
+    space: str | Path | Sequence[str | Path] = (),
+    settings: Mapping[str, Any] | None = None,
+    small: bool | None = None,
+    seed: int = 0,
+    objective: str | Sequence[str] = "uar",
+    sampler: str = "tpe",
+    pruner: str = "asha",
+    warm_start: str | Path | Sequence[str | Path] = (),
+    storage: str | None = None,
+    combiner: str | None = None,
+    **options: Unpack[CallOptions],
+) -> Run:
+    """Search hyperparameters; write an ensemble, explanations and a page.
+
+    Args:
+        data: a prepared dataset; None: the built-in demo corpus.
+        architectures: registered names, or ``"all"``.
+        trials: over all architectures.
+        time_budget: e.g. ``"10m"``, or seconds.
+        out: the run, directory or URI; None: a new one in `runs/`.
+        protocol: folds by name, e.g. ``"speaker-kfold:5"``; None: the corpus's own.
+        space: search spaces: YAML files or packaged names.
+        settings: parameter to value, held in every trial.
+        small: packaged spaces of reduced sizes; None: for the demo corpus.
+        seed: of folds, sampling and training.
+        objective: dev metric to optimise, or several.
+        sampler: tpe, random or gp.
+        pruner: asha, median, hyperband or none.
+        warm_start: earlier runs to learn from.
+        storage: Optuna storage URL; None: a journal file in the run.
+        combiner: of the ensemble; ``"none"`` makes none; None: product.
+        **options: see :class:`~serplatform.api.results.CallOptions`.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C; ``sp.load(out).resume()`` resumes the run.
+        SerplatformError: it failed; the message says why and what to do.
+    """
+    request = SearchRequest(
+        architectures=_texts(architectures),
+        dataset=_address(data),
+        protocol=protocol,
+        spaces=_texts(space),
+        settings=_settings(settings),
+        small=small,
+        seed=seed,
+        objectives=tuple(objective.split(",") if isinstance(objective, str) else objective),
+        sampler=sampler,
+        pruner=pruner,
+        storage=storage,
+        warm_start=_texts(warm_start),
+        trials=None if trials is None else str(trials),
+        time_budget=seconds_of(time_budget),
+        combiner=combiner,
+    )
+    return run_request(request, out, options)
+
+
+def train(
+    data: Dataset | str | Path | None = None,
+    architectures: str | Sequence[str] = (),
+    *,
+    out: str | Path | None = None,
+    protocol: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    repeats: int = 1,
+    seed: int = 0,
+    **options: Unpack[CallOptions],
+) -> Run:
+    """Train one configuration, the paper's by default, over all folds of a protocol.
+
+    Args:
+        settings: parameter to value, instead of the paper's.
+        repeats: times to train each, with seeds of their own; more than one are combined.
+
+    The others are those of :func:`search`.
+    """
+    request = SearchRequest.of_training(
+        architectures=_texts(architectures),
+        dataset=_address(data),
+        protocol=protocol,
+        settings=_settings(settings),
+        repeats=repeats,
+        seed=seed,
+    )
+    return run_request(request, out, options)
+
+
+def load(path: str | Path) -> Dataset | Run | Ensemble | Bundle:
+    """Open what a directory, or a URI, holds.
+
+    Raises:
+        BadInputError: it is none of ours.
+        ArtifactError: it is damaged.
+    """
+    place = parse(path)
+    for kind, opened in (
+        (DATASET, Dataset.open),
+        (RUN, Run),
+        (ENSEMBLE, Ensemble),
+        (BUNDLE, Bundle),
+    ):
+        if isinstance(place, Location):
+            there = bool(remote(place).list(kind.marker))
+        else:
+            there = (place / kind.marker).is_file()
+        if there:
+            return opened(path)
+    raise BadInputError(
+        f"{path}: holds neither a dataset, a run, an ensemble nor a bundle; give a directory that "
+        "`prepare`, `search`, `ensemble` or `export` wrote"
+    )
+
+
+def _address(data: Dataset | str | Path | None) -> str | Path | None:
+    return data.address if isinstance(data, Dataset) else data
+
+
+def _texts(names: str | Path | Sequence[str | Path]) -> tuple[str, ...]:
+    return tuple(map(str, [names] if isinstance(names, (str, Path)) else names))
+
+
+def _settings(values: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """As a command's `--set` has them."""
+    return tuple(
+        f"{name}={value if isinstance(value, str) else json.dumps(value)}"
+        for name, value in (values or {}).items()
+    )

@@ -1,0 +1,206 @@
+"""Classify recordings: open a system, follow its rows, and tell what became of the others."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from serplatform.console import say
+from serplatform.corpora.audio import MAX_DURATION
+from serplatform.ensemble.rejection import parse_wish
+from serplatform.errors import BadInputError
+from serplatform.prediction.open import open_system
+from serplatform.prediction.output import visible
+from serplatform.prediction.predict import SPEAKERS, PredictedRow, PredictionTally, predict
+from serplatform.prediction.predictor import Predictor
+from serplatform.prediction.recordings import find_recordings, passed_over_text
+from serplatform.prediction.rejection import make_rejector
+from serplatform.prediction.transcripts import Transcripts, WordReader
+from serplatform.prediction.windows import WindowPlan
+from serplatform.storage.mirror import open_copy
+
+_SHOWN = 20  # refused recordings named
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PredictRequest:
+    """How recordings are classified.
+
+    Attributes:
+        window: seconds of each window; None: whole recordings.
+        hop: seconds from one window to the next; None: a third of the window.
+        trial: of a run; None: the best on dev.
+        text: CSV table (file,text) of transcripts, for models that read words.
+        speaker: what one speaker is, for models that normalise by speaker: ``folder``, ``file``
+            or ``all``.
+        reject: say "not sure" where confidence is low, e.g. ``accuracy=0.8``; None: never.
+        max_duration: longest recording classified without windows, in seconds.
+        device: ``cpu``, ``cuda`` or ``cuda:1``.
+    """
+
+    window: float | None = None
+    hop: float | None = None
+    trial: int | None = None
+    text: str | Path | None = None
+    speaker: str = "folder"
+    reject: str | None = None
+    max_duration: float = MAX_DURATION
+    device: str = "cpu"
+
+    def faults(self) -> list[str]:
+        """What no system can do, in sentences."""
+        found = []
+        if self.speaker not in SPEAKERS:
+            found.append(f"--speaker {self.speaker}: must be one of {', '.join(SPEAKERS)}")
+        if not self.max_duration > 0:
+            found.append(f"--max-duration {self.max_duration:g}: must be more than 0 seconds")
+        return found
+
+
+class Classification:
+    """Recordings that are being classified; read :attr:`rows`, then call :meth:`end`.
+
+    Args:
+        system: a run, an ensemble or a bundle, path or URI.
+        audio: files and folders.
+        request: how.
+        listed: paths of a list.
+
+    Attributes:
+        rows: are made as they are read.
+        tally: what has become of the recordings so far.
+
+    Raises:
+        BadInputError: something asked for is wrong.
+        ArtifactError: a file of the system is missing or damaged.
+    """
+
+    def __init__(
+        self,
+        system: str | Path,
+        audio: Sequence[str],
+        request: PredictRequest,
+        listed: Sequence[str] = (),
+    ) -> None:
+        if faults := request.faults():
+            raise BadInputError("\n".join(faults))
+        begun = time.monotonic()
+        self._name = str(system)
+        plan = None
+        if request.window is not None:
+            hop = request.window / 3 if request.hop is None else request.hop
+            plan = WindowPlan(window=request.window, hop=hop)
+        elif request.hop is not None:
+            raise BadInputError("--hop needs --window: the length of the windows, in seconds")
+        wish = None if request.reject is None else parse_wish(request.reject)
+        self._passed_over: Counter[str] = Counter()
+        sources, refused = find_recordings(audio, listed, self._passed_over)
+        transcripts = None if request.text is None else Transcripts.read(Path(request.text))
+        self.system = open_system(open_copy(system), request.trial)
+        self._rejector = None if wish is None else make_rejector(self.system, wish)
+        predictor = Predictor(self.system, device=request.device)
+        self.classes = predictor.classes
+        reader = None
+        if predictor.vocabularies:
+            reader = WordReader(predictor.vocabularies, transcripts, windows=plan is not None)
+        elif transcripts is not None:
+            say("Note: --text is not used: no model of this system reads words.")
+        say(self.system.describe())
+        if self.system.synthetic:
+            say("Note: the models were trained on synthetic speech: a demonstration, nothing more.")
+        if predictor.speaker_pipelines:
+            kinds = {"folder": "each folder's recordings", "file": "each file", "all": "all audio"}
+            whose = kinds[request.speaker]
+            say(f"Note: models normalise by speaker; {whose} is taken as one (--speaker).")
+        if self._rejector is not None:
+            say(f"Note: {self._rejector.describe()}.")
+        self._loading = time.monotonic() - begun
+        self.tally = PredictionTally(refused=refused)
+        self.rows: Iterator[PredictedRow] = predict(
+            predictor,
+            sources,
+            self.tally,
+            plan=plan,
+            max_duration=request.max_duration,
+            speaker=request.speaker,
+            words=reader,
+            rejector=self._rejector,
+        )
+
+    @property
+    def rejecting(self) -> bool:
+        """Whether rows have an answer and a confidence."""
+        return self._rejector is not None
+
+    def check(self) -> None:
+        """Refuse when nothing could be used.
+
+        Raises:
+            BadInputError: it lists the reasons.
+        """
+        refused = self.tally.refused
+        if self.tally.recordings or self.tally.rows:
+            return
+        if not refused:
+            raise BadInputError("there is no recording to classify; name files, folders or a list")
+        raise BadInputError(
+            f"none of the {len(refused)} recording(s) could be classified:",
+            [f"{visible(r.name)}: {r.reason}" for r in refused[:_SHOWN]],
+        )
+
+    def end(self) -> dict[str, Any]:
+        """Tell what was left out and how fast it went; return what ``--json`` prints of it.
+
+        Raises:
+            BadInputError: nothing could be used.
+        """
+        self.check()
+        tally, rejector = self.tally, self._rejector
+        for refused in tally.refused[:_SHOWN]:
+            say(f"Left out {visible(refused.name)}: {refused.reason}")
+        if len(tally.refused) > _SHOWN:
+            say(f"Left out {len(tally.refused) - _SHOWN} more; --json lists them all.")
+        for note in tally.notes:
+            say(f"Note: {note}")
+        speed = tally.times_real_time
+        if tally.recordings:
+            say(
+                f"{tally.recordings} recording(s), {tally.audio_seconds:.1f} s of audio in "
+                f"{tally.seconds:.2f} s"
+                + ("" if speed is None else f", {speed:.1f} × real time")
+                + f"; loading took {self._loading:.2f} s"
+                + (f"; not sure of {tally.not_sure}" if tally.not_sure else "")
+            )
+        others = passed_over_text(self._passed_over)
+        if tally.refused or others:
+            told = f"{tally.recordings} classified, {len(tally.refused)} left out"
+            say(told + (others and f"; passed over in folders: {others}"))
+        return {
+            "system": self._name,
+            "kind": self.system.kind,
+            "models": self.system.num_models,
+            "folds": len(self.system.folds),
+            "classes": list(self.classes),
+            "synthetic": self.system.synthetic,
+            "recordings": tally.recordings,
+            "rows": tally.rows,
+            "reject": None
+            if rejector is None
+            else {
+                "wish": str(rejector.wish),
+                "threshold": rejector.chosen.threshold,
+                "dev_coverage": rejector.chosen.coverage,
+                "dev_accuracy": rejector.chosen.accuracy,
+                "not_sure": tally.not_sure,
+            },
+            "passed_over": {name: n for name, n in self._passed_over.items() if n},
+            "refused": [{"file": r.name, "reason": r.reason} for r in tally.refused],
+            "audio_seconds": round(tally.audio_seconds, 3),
+            "seconds": round(tally.seconds, 3),
+            "times_real_time": speed and round(speed, 2),
+            "notes": tally.notes,
+        }

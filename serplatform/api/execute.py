@@ -1,0 +1,177 @@
+"""Carry a search or a training out: its trials, then the ensemble, explanations and the page."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from pathlib import Path
+from typing import Any
+
+from serplatform import stopping
+from serplatform.api.explain_at_end import explain_at_end
+from serplatform.api.open_run import open_or_create
+from serplatform.api.search_display import SearchDisplay
+from serplatform.console import say
+from serplatform.distributed.search import SearchLimits, SearchOutcome, search
+from serplatform.ensemble.build import build_ensemble
+from serplatform.ensemble.evaluation import no_better_than_chance
+from serplatform.errors import BadInputError, SerplatformError
+from serplatform.report.build import build_report
+from serplatform.search.setup import OpenRun, SearchRequest
+from serplatform.storage.mirror import publish, shown
+
+
+@dataclasses.dataclass(kw_only=True)
+class SearchSummary:
+    """What a search or a training came to; the object that ``--json`` prints.
+
+    Attributes:
+        run: directory or URI.
+        status: ``complete`` or ``time``.
+        trials: finished trials by state.
+        best_trial: by its mean dev objective: number, architecture, parameters, dev value.
+        ensemble: its combiner, and test numbers pooled over folds; None without one.
+        explained: what is shown of the models' attention; None where nothing is.
+        report: the page.
+        seconds: that the call took.
+    """
+
+    run: str
+    status: str
+    trials: dict[str, int]
+    best_trial: dict[str, Any] = dataclasses.field(repr=False)
+    ensemble: dict[str, Any] | None = dataclasses.field(default=None, repr=False)
+    explained: dict[str, Any] | None = None
+    report: str = ""
+    seconds: float = 0.0
+
+
+def carry_out(
+    request: SearchRequest,
+    limits: SearchLimits,
+    out: str | Path | None,
+    *,
+    resume: bool = False,
+    explain: bool = True,
+    audio: bool | None = None,
+) -> SearchSummary:
+    """Open or create a run, train its trials, and write ensemble, explanations and page.
+
+    Args:
+        request: what is asked for.
+        limits: on how much, from when on; trials and seconds are the request's.
+        out: the run's directory or URI; None: a new one in `runs/`.
+        resume: there is a run in ``out``.
+        explain: ask the best models what they attend to.
+        audio: see ``explain_at_end``.
+
+    Raises:
+        KeyboardInterrupt: it was stopped; the run can be resumed.
+        SerplatformError: it could not go on; what is finished is kept.
+    """
+    run, limits = open_or_create(request, limits, out, resume=resume)
+    outcome = _train(run, limits)
+    return _finish(run, outcome, limits, explain=explain, audio=audio)
+
+
+def _train(run: OpenRun, limits: SearchLimits) -> SearchOutcome:
+    """Run the trials with a display of their progress."""
+    display = SearchDisplay(
+        budget=limits.trials,
+        deadline=None if limits.seconds is None else limits.begun + limits.seconds,
+        records=run.directory.records(),
+        objective=run.metric,
+    )
+    say(
+        f"Searching {', '.join(run.spaces)} on {run.description['dataset']['title']} with protocol "
+        f"{run.plan.protocol} ({len(run.plan.folds)} folds); run directory {run.directory}"
+    )
+    again = resume_command(run, limits)
+    stopping.on_stop(f"Interrupted. Resume with:\n  {again}")
+    try:
+        with display:
+            outcome = search(run, limits, display)
+    except BadInputError:
+        raise
+    except SerplatformError as error:
+        if not run.directory.run_file.exists():  # it could not even begin
+            raise
+        raise SerplatformError(
+            f"{error}\nNothing finished is lost; resume with:\n  {again}"
+        ) from error
+    if outcome.status == "interrupted":
+        raise KeyboardInterrupt
+    return outcome
+
+
+def resume_command(run: OpenRun, limits: SearchLimits | None = None) -> str:
+    """The command that resumes a run, on the same resources where ``limits`` are given."""
+    words = ["serplatform", "search", "--resume", "--out", str(run.directory)]
+    usual = SearchLimits()
+    for name in ("workers", "gpus_per_trial", "concurrent", "retries", "trial_timeout", "address"):
+        value = getattr(limits or usual, name)
+        if value != getattr(usual, name):
+            never = name == "trial_timeout" and value == 0.0
+            words += [f"--{name.replace('_', '-')}", "never" if never else str(value)]
+    return shlex.join(words)
+
+
+def _finish(
+    run: OpenRun, outcome: SearchOutcome, limits: SearchLimits, *, explain: bool, audio: bool | None
+) -> SearchSummary:
+    """Make the ensemble, the explanations and the page of a run whose trials have ended."""
+    again = resume_command(run)
+    stopping.on_stop(
+        f"Interrupted; all trials are kept. Resume with:\n  {again}",
+        lambda: run.set_status("interrupted", searched=True),
+    )
+    directory = run.directory
+    seed = run.description["seed"]
+    directory.mirror.pull("posteriors")
+    best = outcome.best
+    if best is None:
+        reasons = sorted({str(r["error"]) for r in directory.records().values() if r["error"]})
+        in_time = outcome.status == "time"
+        hint = f"; give it more time:\n  {again} --time-budget 10m" if in_time else ""
+        raise SerplatformError(
+            f"no trial of {directory} is complete, so there is nothing to report{hint}"
+            + "".join(f"\n  - {reason}" for reason in reasons)
+        )
+    warning = run.note_result(best)
+    if warning is not None:
+        say(f"Warning: {warning}")
+    summary = SearchSummary(
+        run=str(directory),
+        status=outcome.status,
+        trials=outcome.counts,
+        best_trial={
+            "trial": best["trial"],
+            "architecture": best["architecture"],
+            f"dev_{run.metric}": best["dev"][run.metric],
+            "params": best["params"],
+        },
+    )
+    combiner = run.description.get("combiner") or "product"
+    if combiner != "none":
+        say("Combining the finished trials …")
+        made = build_ensemble(
+            [directory.path], directory.ensemble_directory, combiner=combiner, seed=seed
+        )
+        shown_of = ("combiner", "pooled", "chance", "comparison")
+        summary.ensemble = {key: made[key] for key in shown_of}
+        summary.ensemble["verdict"] = no_better_than_chance(made)
+    if explain:
+        found = explain_at_end(directory.path, audio=audio, seed=seed)
+        summary.explained = found and {
+            "shown": found["shown"],
+            "asked": found["asked"],
+            "seconds": found["seconds"],
+        }
+    say("Writing the report …")
+    summary.report = shown(build_report(directory.path, directory.report_file))
+    try:
+        publish(directory.path)
+    except SerplatformError as error:
+        raise SerplatformError(f"{error}; resume with:\n  {again}") from error
+    summary.seconds = limits.elapsed()
+    return summary

@@ -1,0 +1,242 @@
+"""Open or create the run that a search or a training works on, and say how far it goes."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Any
+
+from serplatform import stopping
+from serplatform.console import say
+from serplatform.distributed.prepare import ensure_demo
+from serplatform.distributed.search import SearchLimits, default_run_path
+from serplatform.ensemble.base import COMBINERS
+from serplatform.environment import now
+from serplatform.errors import BadInputError
+from serplatform.models.base import ARCHITECTURES
+from serplatform.search.recovery import repair_run
+from serplatform.search.setup import (
+    OpenRun,
+    SearchRequest,
+    choose_architectures,
+    create_run,
+    reopen_run,
+    with_space,
+)
+from serplatform.search.space import paper_point
+from serplatform.search.study_storage import check_storage
+from serplatform.search.warm_start import sentences
+from serplatform.storage.destination import RUN, check_directory
+from serplatform.storage.location import redact
+from serplatform.storage.mirror import local_path
+
+#: trials when the user names neither a number nor a time budget
+DEFAULT_TRIALS = 20
+#: the same for the built-in demo corpus, a run of minutes on two cores
+DEMO_TRIALS = 8
+
+
+def open_or_create(
+    request: SearchRequest, limits: SearchLimits, out: str | Path | None, *, resume: bool = False
+) -> tuple[OpenRun, SearchLimits]:
+    """Open or create the run.
+
+    Args:
+        request: what is asked for.
+        limits: on how much.
+        out: the run's directory or URI; None: a new one in `runs/`.
+        resume: there is a run in ``out``.
+
+    Returns:
+        the run, and the limits with its trials and its seconds.
+
+    Raises:
+        BadInputError: something asked for is wrong; no new run is written then.
+    """
+    if out is not None and not resume:
+        check_directory(out, RUN)
+    if request.storage is not None and not resume:
+        check_storage(request.storage)
+    if request.combiner not in (None, "none"):
+        COMBINERS.get(str(request.combiner))
+    run, trials = (_reopen if resume else _create)(request, out)
+    limits = dataclasses.replace(limits, trials=trials)
+    return run, dataclasses.replace(limits, seconds=_seconds_left(run, trials, request.time_budget))
+
+
+def _reopen(request: SearchRequest, out: str | Path | None) -> tuple[OpenRun, int | None]:
+    if out is None:
+        raise BadInputError("--resume needs --out: the directory of the run to resume")
+    run = reopen_run(local_path(out), dataset=request.dataset)
+    for note in repair_run(run.directory, run.description):
+        say(f"Damaged: {note}")
+    if "roster" in run.description:
+        raise BadInputError(
+            f"{out}: holds the trainings of a paper's table, where nothing is searched; resume it "
+            "with `serplatform reproduce`"
+        )
+    if request.architectures:
+        searched = None if request.exact else with_space(()) | set(run.spaces)
+        given = choose_architectures(request.architectures, searched)
+        if set(given) != set(run.spaces):
+            raise BadInputError(
+                f"{run.directory} searches {', '.join(run.spaces)}, not {', '.join(given)}; leave "
+                "the architectures out, or start another run"
+            )
+    _check_unchanged(run, request)
+    budget = request.time_budget
+    have = len(run.directory.records())
+    planned = None if budget is not None else run.description.get("trials")
+    count = count_trials(request.trials, have=trials_begun(run), default=planned)
+    if count is not None and have >= count:
+        say(f"All {have} trials of {run.directory} have ended; add more with --trials +N.")
+    run.description["trials"] = count
+    if request.combiner is not None:
+        run.description["combiner"] = request.combiner
+    if budget is not None or request.trials is not None:
+        spent = float(run.description.get("seconds") or 0.0)
+        run.description["time_budget"] = budget and spent + budget
+    return run, count
+
+
+def _create(request: SearchRequest, out: str | Path | None) -> tuple[OpenRun, int | None]:
+    searched = None if request.exact else with_space(request.spaces)
+    names = choose_architectures(request.architectures, searched)
+    if "all" in request.architectures and (left := set(ARCHITECTURES.names()) - set(names)):
+        say(f"Left out of `all`, having no search space: {', '.join(sorted(left))}; see --space.")
+    path = default_run_path(names) if out is None else local_path(out)
+    if out is None:
+        check_directory(path, RUN)
+    data = request.dataset
+    if data is None:
+        say("No --data given: using the built-in demo corpus (synthetic speech).")
+        data = ensure_demo()
+    default = None
+    if request.exact:
+        default = request.repeats * len(names)
+    elif request.time_budget is None:
+        default = max(DEMO_TRIALS if request.dataset is None else DEFAULT_TRIALS, len(names))
+    count = count_trials(request.trials, have=0, default=default)
+    small = (request.dataset is None if request.small is None else request.small) and not (
+        request.exact
+    )
+    asked = dataclasses.replace(request, architectures=names, dataset=data, small=small)
+    run = create_run(path, asked, command_line(request, out))
+    stopping.on_stop(record=lambda: run.set_status("interrupted", ended=now()))
+    run.set_status(
+        "running",
+        trials=count,
+        time_budget=request.time_budget,
+        combiner=request.combiner or "product",
+    )
+    for note in [*([run.replaced] if run.replaced else []), *run.description["notes"]]:
+        say(f"Note: {note}")
+    for start in run.description.get("warm_start", []):
+        for sentence in sentences(start):
+            say(sentence)
+    for name, chosen in run.spaces.items():
+        if chosen.fixed:
+            fixed = ", ".join(f"{k}={v}" for k, v in chosen.fixed.items())
+            paper = ", the paper's included" if paper_point(chosen) is not None else ""
+            say(f"Note: in every trial of {name}{paper}: {fixed}")
+    return run, count
+
+
+#: field of a request to the option that sets it
+_OPTIONS = {
+    "dataset": "--data",
+    "spaces": "--space",
+    "settings": "--set",
+    "objectives": "--objective",
+    **{name: f"--{name}" for name in ("protocol", "seed", "sampler", "pruner", "storage")},
+    **{name: f"--{name}" for name in ("trials", "combiner", "repeats")},
+    "warm_start": "--warm-start",
+    "time_budget": "--time-budget",
+}
+
+
+def command_line(request: SearchRequest, out: str | Path | None) -> list[str]:
+    """The command that makes a run: this process's own, or one that does what was asked here."""
+    if stopping.is_command():
+        return ["serplatform", *sys.argv[1:]]
+    words = ["serplatform", "train" if request.exact else "search", *request.architectures]
+    for field in dataclasses.fields(request):
+        value = getattr(request, field.name)
+        if field.name in _OPTIONS and value != field.default:
+            value = ",".join(value) if field.name == "objectives" else value
+            for one in value if isinstance(value, tuple) else (value,):
+                words += [_OPTIONS[field.name], str(one)]
+    if request.small is not None and not request.exact:
+        words.append("--small" if request.small else "--full")
+    return [*words, *([] if out is None else ["--out", str(out)])]
+
+
+def _check_unchanged(run: OpenRun, request: SearchRequest) -> None:
+    """Refuse options that a run has from its beginning on, where they would change it."""
+    have: dict[str, Any] = {**run.description}
+    usual = SearchRequest()
+    faults = [
+        f"--{name} {getattr(request, name)}: the run has {have[name]}"
+        for name in ("seed", "sampler", "pruner")
+        if getattr(request, name) not in (getattr(usual, name), have[name])
+    ]
+    if request.objectives not in (usual.objectives, tuple(have["objective"])):
+        asked = ",".join(request.objectives)
+        faults.append(f"--objective {asked}: the run has {have['objective']}")
+    if request.protocol not in (None, have["protocol"]["name"]):
+        faults.append(f"--protocol {request.protocol}: the run has {have['protocol']['name']}")
+    storage = request.storage  # as it is recorded: whole, and without its password
+    if storage is not None and have["storage"] not in (storage, redact(check_storage(storage))):
+        faults.append("--storage: the run has its own")
+    if request.warm_start:
+        faults.append("--warm-start: a run has one from its beginning on, or none; see run.json")
+    if request.spaces:
+        faults.append("--space: the run has its own, in run.json")
+    if request.settings and list(request.settings) != have["settings"]:
+        faults.append(f"--set {' '.join(request.settings)}: the run has {have['settings']}")
+    if faults:
+        raise BadInputError(
+            f"{run.directory}: these cannot change once a run has begun; leave them out, "
+            "or start another run",
+            faults,
+        )
+
+
+def _seconds_left(run: OpenRun, trials: int | None, given: float | None) -> float | None:
+    """The time budget of this call: as given, or what an interrupted search had left."""
+    if given is not None:
+        return given
+    have = run.description
+    budget = have.get("time_budget")
+    if budget is not None:
+        left = float(budget) - float(have.get("seconds") or 0.0)
+        if left <= 1 or have["status"] == "complete" or have.get("searched"):
+            left = 0.0
+            say(
+                f"The time budget of {run.directory} is spent; add more with --trials +N or "
+                "--time-budget."
+            )
+        return left
+    if trials is None:
+        raise BadInputError(
+            f"{run.directory}: say how far to resume it, with --trials +N or --time-budget"
+        )
+    return None
+
+
+def trials_begun(run: OpenRun) -> int:
+    """What ``--trials +N`` adds to: the trials last asked for, and at least those begun."""
+    numbers = {*run.directory.records(), *run.directory.unfinished()}
+    return max(len(numbers), int(run.description.get("trials") or 0))
+
+
+def count_trials(text: str | None, *, have: int, default: int | None) -> int | None:
+    """``--trials``: a number over the run's life, or ``+N`` more than ``have``."""
+    if text is None:
+        return default
+    more = text.startswith("+")
+    digits = text[1:] if more else text
+    if not digits.isdigit() or int(digits) < 1:
+        raise BadInputError(f"--trials {text}: must be a whole number of at least 1, or +N")
+    return have + int(digits) if more else int(digits)

@@ -1,0 +1,432 @@
+"""What a search, an ensemble or an export has left in a directory, with tables of pandas."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypedDict
+
+import pandas as pd
+from typing_extensions import Unpack
+
+from serplatform.api.classify import Classification, PredictRequest
+from serplatform.api.execute import SearchSummary, carry_out
+from serplatform.api.session import session
+from serplatform.api.write import write_bundle, write_ensemble, write_report
+from serplatform.artifacts.ensemble import read_ensemble
+from serplatform.artifacts.posteriors import read_posterior_table
+from serplatform.artifacts.trial import merit, trials_table
+from serplatform.console import parse_duration, parse_timeout
+from serplatform.distributed.search import SearchLimits
+from serplatform.prediction.open import read_bundle
+from serplatform.prediction.output import row_values
+from serplatform.run_directory import RunDirectory
+from serplatform.search.setup import SearchRequest
+from serplatform.storage.mirror import open_copy
+
+
+class CallOptions(TypedDict, total=False):
+    """On what a call that trains runs, and what it tells.
+
+    Keys:
+        workers: processes that train one model together.
+        gpus_per_trial: of each worker; a fraction packs trainings on one GPU.
+        concurrent: trainings at a time; as many as fit.
+        retries: times a trial that failed is tried again; 1.
+        trial_timeout: what an epoch may take, e.g. ``45m`` or ``never``.
+        address: of a running Ray cluster; a Ray of this machine's own that ends with the call.
+        explain: ask the best models what they attend to; True.
+        audio: put the sound of what is explained into the report.
+        quiet: tell nothing; what happens is told on a terminal and in a notebook.
+        plugins: files or modules that register architectures, features and the like.
+    """
+
+    workers: int
+    gpus_per_trial: float | None
+    concurrent: int | None
+    retries: int
+    trial_timeout: str | None
+    address: str | None
+    explain: bool
+    audio: bool | None
+    quiet: bool | None
+    plugins: Sequence[str | Path]
+
+
+def run_request(
+    request: SearchRequest,
+    out: str | Path | None,
+    options: CallOptions,
+    *,
+    resume: bool = False,
+) -> Run:
+    """Search, train or resume as asked; return the run with its ``summary``."""
+    limits = SearchLimits(
+        workers=options.get("workers", 1),
+        gpus_per_trial=options.get("gpus_per_trial"),
+        concurrent=options.get("concurrent"),
+        retries=options.get("retries", 1),
+        trial_timeout=parse_timeout(options.get("trial_timeout")),
+        address=options.get("address"),
+    )
+    explain, audio = options.get("explain", True), options.get("audio")
+    with session(options.get("quiet"), options.get("plugins", ())):
+        summary = carry_out(request, limits, out, resume=resume, explain=explain, audio=audio)
+    run = Run(summary.run)
+    run.summary = summary
+    return run
+
+
+def seconds_of(duration: str | float | None) -> float | None:
+    """A duration as `10m` or in seconds."""
+    return None if duration is None else parse_duration(str(duration))
+
+
+@dataclasses.dataclass(frozen=True)
+class ReportPage(os.PathLike[str]):
+    """A page that was written; a notebook shows its summary and a link.
+
+    Attributes:
+        path: file or URI.
+        summary: HTML.
+    """
+
+    path: str
+    summary: str
+
+    def __fspath__(self) -> str:
+        return self.path
+
+    def __str__(self) -> str:
+        return self.path
+
+    def _repr_html_(self) -> str:
+        link = html.escape(self.path, quote=True)
+        return f'{self.summary}<p><a href="{link}" target="_blank">{link}</a></p>'
+
+
+class _System:
+    """What classifies recordings; see its children."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = str(path)
+        self.directory = open_copy(path)
+
+    def predict(
+        self,
+        *audio: str | Path,
+        window: float | None = None,
+        hop: float | None = None,
+        trial: int | None = None,
+        text: str | Path | None = None,
+        speaker: str = "folder",
+        reject: str | None = None,
+        max_duration: float = 60.0,
+        device: str = "cpu",
+        quiet: bool | None = None,
+    ) -> pd.DataFrame:
+        """Classify recordings; the arguments are those of :class:`PredictRequest`.
+
+        Args:
+            *audio: files and folders.
+            quiet: tell nothing.
+
+        Returns:
+            one row per recording, and per window where windows are asked for: ``file, part,
+            start, end, emotion, p_<class>…, note``, with ``answer, confidence`` where ``reject``
+            is given. ``attrs["summary"]`` says which were left out, and why.
+
+        Raises:
+            BadInputError: none could be classified.
+        """
+        request = PredictRequest(
+            window=window,
+            hop=hop,
+            trial=trial,
+            text=text,
+            speaker=speaker,
+            reject=reject,
+            max_duration=max_duration,
+            device=device,
+        )
+        with session(quiet):
+            found = Classification(self.path, [str(path) for path in audio], request)
+            rows = []
+            for row in found.rows:
+                values = row_values(row, found.classes)
+                posteriors = values.pop("posteriors") or dict.fromkeys(found.classes)
+                note = values.pop("note")
+                rows.append(
+                    {**values, **{f"p_{c}": p for c, p in posteriors.items()}, "note": note}
+                )
+            summary = found.end()
+        table = pd.DataFrame(rows)
+        table.attrs["summary"] = summary
+        return table
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(repr(self))}</pre>"
+
+
+class _Exportable(_System):
+    """What has a page and can be exported."""
+
+    def report(self, out: str | Path | None = None) -> ReportPage:
+        """Write the page; ``report.html`` in the directory unless ``out`` says otherwise."""
+        page, _ = write_report(self.path, out)
+        return ReportPage(page, self._repr_html_())
+
+    def export(self, out: str | Path, *, trial: int | None = None) -> Bundle:
+        """Write a bundle into a new or empty directory, see :class:`Bundle`.
+
+        Args:
+            out: path or URI.
+            trial: of a run; None: the best on dev.
+        """
+        write_bundle(self.path, out, trial)
+        return Bundle(out)
+
+
+class Run(_Exportable):
+    """What ``search`` and ``train`` make: trials, their models and posteriors.
+
+    Args:
+        path: directory or URI.
+
+    Attributes:
+        info: the content of ``run.json`` when it was opened.
+        summary: of the call that made this object; None where it was only opened.
+
+    Raises:
+        ArtifactError: it is no run, or it is damaged.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        super().__init__(path)
+        self._run = RunDirectory(self.directory)
+        self.info = self._run.read_run()
+        self.summary: SearchSummary | None = None
+
+    @property
+    def trials(self) -> pd.DataFrame:
+        """One row per trial that has ended: the columns of ``trials.parquet``."""
+        return trials_table(list(self._run.records().values())).to_pandas()
+
+    def leaderboard(self) -> pd.DataFrame:
+        """The complete trials, best mean dev objective first, then the larger likelihood.
+
+        Returns:
+            ``trials`` by ``rank`` from 1.
+        """
+        records = self._run.records()
+        objective = self.info["objective"][0]
+        complete = [r for r in records.values() if r["state"] == "complete"]
+        complete.sort(key=lambda r: r["trial"])
+        complete.sort(key=lambda r: merit(r["dev"], objective), reverse=True)
+        table = self.trials.set_index("trial").loc[[r["trial"] for r in complete]].reset_index()
+        table = table.drop(columns=["state", "fold_dev_uar", "host", "error"])
+        table.index = pd.RangeIndex(1, len(table) + 1, name="rank")
+        return table
+
+    def resume(
+        self,
+        trials: str | int | None = None,
+        *,
+        time_budget: str | float | None = None,
+        combiner: str | None = None,
+        **options: Unpack[CallOptions],
+    ) -> Run:
+        """Train further trials, or what an interrupted call left; then all that ``search`` does.
+
+        Args:
+            trials: over the life of the run, or ``"+5"`` more than it was last asked for.
+            time_budget: e.g. ``"10m"``, or seconds.
+            combiner: of the ensemble; None: the run's.
+            **options: see :class:`CallOptions`.
+
+        Returns:
+            the run, opened again.
+        """
+        request = SearchRequest(
+            trials=None if trials is None else str(trials),
+            time_budget=seconds_of(time_budget),
+            combiner=combiner,
+        )
+        return run_request(request, self.path, options, resume=True)
+
+    def ensemble(
+        self,
+        combiner: str = "product",
+        *,
+        out: str | Path | None = None,
+        temperature: bool = False,
+        objective: str = "uar",
+        seed: int | None = None,
+        resamples: int = 2000,
+    ) -> Ensemble:
+        """Combine the finished trials, see :func:`combine`.
+
+        Args:
+            out: where it is written; None: the run's own ensemble, which its page shows, gives
+                way to it.
+            seed: of bags, resamples and permutations; None: the run's.
+        """
+        place = f"{self.path.rstrip('/')}/ensemble" if out is None else out
+        seed = self.info["seed"] if seed is None else seed
+        return combine(
+            [self],
+            place,
+            combiner=combiner,
+            temperature=temperature,
+            objective=objective,
+            seed=seed,
+            resamples=resamples,
+        )
+
+    def __repr__(self) -> str:
+        counts = self.trials["state"].value_counts().to_dict()
+        states = ", ".join(f"{number} {state}" for state, number in counts.items())
+        return (
+            f"Run({self.path!r}): {', '.join(self.info['spaces'])} on "
+            f"{self.info['dataset'].get('title', '?')}, {self.info['protocol']['name']}; "
+            f"{self.info['status']}, {states or 'no trial has ended'}"
+        )
+
+    def _repr_html_(self) -> str:
+        columns = ["trial", "architecture", "dev_uar", "dev_nll", "num_parameters"]
+        best: str = self.leaderboard()[columns].head(5).to_html(float_format="{:.4f}".format)
+        return super()._repr_html_() + best
+
+
+class Ensemble(_Exportable):
+    """Trials that were combined, and what that is worth on test rows.
+
+    Args:
+        path: directory or URI.
+
+    Attributes:
+        info: the content of ``ensemble.json``.
+
+    Raises:
+        ArtifactError: it is no ensemble, or it is damaged.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        super().__init__(path)
+        self.info = read_ensemble(self.directory)
+
+    def metrics(self) -> pd.DataFrame:
+        """Test metrics, pooled over folds.
+
+        Returns:
+            one row per ``system`` and ``metric``: ``value``, its 95 % interval ``low`` to
+            ``high`` by speaker (missing where there is one speaker), ``mean`` and ``sd`` over
+            folds.
+        """
+        return pd.DataFrame(
+            {"system": system, "metric": metric, **found, **self.info["over_folds"][system][metric]}
+            for system, metrics in self.info["pooled"].items()
+            for metric, found in metrics.items()
+        )
+
+    def members(self) -> pd.DataFrame:
+        """One row per fold and member: whose model, how much it counts, and its UAR alone."""
+        return pd.DataFrame(
+            {
+                "fold": fold["fold"],
+                "member": member["member"],
+                "architecture": member["architecture"],
+                "weight": member["weight"],
+                "share": member["share"],
+                "temperature": member["temperature"],
+                "dev_uar": member["dev"]["uar"],
+                "test_uar": member["test"]["uar"],
+            }
+            for fold in self.info["folds"]
+            for member in fold["members"]
+        )
+
+    def posteriors(self) -> pd.DataFrame:
+        """One row per dev and test row of each fold: the columns of ``posteriors.parquet``."""
+        path = self.directory / "posteriors.parquet"
+        return read_posterior_table(path, self.info["classes"]).to_pandas()
+
+    def __repr__(self) -> str:
+        uar = self.info["pooled"]["ensemble"]["uar"]
+        interval = "" if uar["low"] is None else f" [{uar['low']:.3f}, {uar['high']:.3f}]"
+        return (
+            f"Ensemble({self.path!r}): {self.info['combiner']} of "
+            f"{len(self.info['parameter_order'])} trials, test UAR {uar['value']:.3f}{interval}"
+        )
+
+    def _repr_html_(self) -> str:
+        table = self.metrics().query("metric in ('uar', 'accuracy')").set_index("system")
+        shown: str = table.to_html(float_format="{:.3f}".format)
+        return super()._repr_html_() + shown
+
+
+class Bundle(_System):
+    """Models and all that prediction needs, in one directory.
+
+    Args:
+        path: directory or URI.
+
+    Attributes:
+        info: data, protocol, test metrics and limits, as ``export`` described them.
+        classes: K names.
+
+    Raises:
+        ArtifactError: it is no bundle, or it is damaged.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        super().__init__(path)
+        system = read_bundle(self.directory)
+        self.info: dict[str, Any] = dict(system.description)
+        self.classes = system.classes
+
+    def metrics(self) -> pd.DataFrame:
+        """Test metrics: one row per ``metric`` with ``value, low, high``."""
+        return pd.DataFrame(
+            {"metric": name, **found} for name, found in self.info["metrics"].items()
+        )
+
+    def __repr__(self) -> str:
+        uar = self.info["metrics"]["uar"]["value"]
+        return f"Bundle({self.path!r}): {self.info['title']}, test UAR {uar:.3f}"
+
+
+def combine(
+    runs: Sequence[Run | str | Path],
+    out: str | Path,
+    *,
+    combiner: str = "product",
+    temperature: bool = False,
+    objective: str = "uar",
+    seed: int = 0,
+    resamples: int = 2000,
+) -> Ensemble:
+    """Combine the posteriors of every finished trial; nothing is trained again.
+
+    Args:
+        runs: on one dataset, with the same folds and classes.
+        out: directory or URI to write to.
+        combiner: greedy, product, mean, stacking, auto or single.
+        temperature: calibrate each trial on dev rows first.
+        objective: what choices on dev rows maximise: uar, accuracy or nll.
+        seed: of bags, resamples and permutations.
+        resamples: of speakers, behind each interval.
+    """
+    write_ensemble(
+        [run.path if isinstance(run, Run) else run for run in runs],
+        out,
+        combiner=combiner,
+        temperature=temperature,
+        objective=objective,
+        seed=seed,
+        resamples=resamples,
+    )
+    return Ensemble(out)

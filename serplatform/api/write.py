@@ -1,0 +1,75 @@
+"""What `ensemble`, `report` and `export` write, for commands and for Python: to a path or a URI."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from serplatform.storage.destination import ENSEMBLE, check_directory, check_file
+from serplatform.storage.mirror import open_copy, publish, shown, target_copy
+from serplatform.storage.outgoing import new_folder, written_file
+
+
+def write_ensemble(
+    runs: Sequence[str | Path],
+    out: str | Path,
+    *,
+    combiner: str,
+    temperature: bool,
+    objective: str,
+    seed: int,
+    resamples: int,
+) -> dict[str, Any]:
+    """Combine runs, see ``ensemble.build.build_ensemble``; return the content of the file."""
+    from serplatform.ensemble.build import build_ensemble
+
+    check_directory(out, ENSEMBLE)
+    target = target_copy(out)
+    content = build_ensemble(
+        [open_copy(run) for run in runs],
+        target,
+        combiner=combiner,
+        temperature=temperature,
+        seed=seed,
+        objective=objective,
+        num_resamples=resamples,
+    )
+    publish(target)
+    return content
+
+
+def write_report(source: str | Path, out: str | Path | None = None) -> tuple[str, int]:
+    """Write the page of a run or an ensemble.
+
+    Args:
+        source: path or URI.
+        out: the page, path or URI; None: ``report.html`` in ``source``.
+
+    Returns:
+        what the page is called, and its bytes.
+    """
+    from serplatform.report.build import build_report
+
+    if out is not None:
+        check_file(out, what="an HTML page")
+    path = open_copy(source)
+    if out is None and path.is_dir():
+        check_file(path / "report.html", what="an HTML page")
+    with written_file(path / "report.html" if out is None else out) as target:
+        page = build_report(path, target)
+        size = page.stat().st_size
+    publish(path)
+    return shown(page) if out is None else str(out), size
+
+
+def write_bundle(
+    source: str | Path, out: str | Path, trial: int | None = None
+) -> tuple[dict[str, Any], int]:
+    """Write the bundle of a run or an ensemble; return the content of its file, and its bytes."""
+    from serplatform.prediction.export import export
+
+    with new_folder(out) as folder:
+        bundle = export(open_copy(source), folder, trial=trial)
+        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    return bundle, size

@@ -1,0 +1,220 @@
+"""What a page needs to show one utterance: spectrogram, audio, words, phones, attention curves.
+
+Everything is JSON: a spectrogram is a base64 text of one byte a cell, audio is FLAC at 16 kHz
+(which every browser plays, without a loss and without the delay that MP3 adds).
+
+Shapes: S samples, T frames, M mel bands, K classes.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from serplatform.alignment.phone_classes import phone_class
+from serplatform.alignment.tidy import is_special
+from serplatform.arrays import DoubleArray, FloatArray
+from serplatform.artifacts.explanations import (
+    CurveRecord,
+    PredictionRecord,
+    ShownRecord,
+    SoundRecord,
+    SpectrogramRecord,
+)
+from serplatform.corpora.audio import TARGET_RATE, AudioError, read_audio
+from serplatform.datasets.dataset import Dataset
+from serplatform.explanations.attention import LEAST_AGREEMENT, MapKind
+from serplatform.explanations.probe_request import ProbeRequest
+from serplatform.features.log_mel import LogMel
+from serplatform.features.mel import MelConfig, mel_filters
+
+#: an utterance is shown up to here, in seconds
+SHOWN_SECONDS = 20.0
+#: range of the spectrogram below its loudest cell
+RANGE_DB = 70.0
+_BANDS = 64
+_TICKS = (250, 500, 1000, 2000, 4000)
+_DECIBELS = 10.0 / np.log(10.0)  # of a natural logarithm of power
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AttentionCurve:
+    """One attention map of one model over an utterance.
+
+    Attributes:
+        trial: its number.
+        architecture: of the model.
+        name: of the map.
+        kind: what it runs over.
+        starts: beginning of each step, in seconds; of frames, their centres.
+        weights: shares of the steps; sum to 1.
+    """
+
+    trial: int
+    architecture: str
+    name: str
+    kind: MapKind
+    starts: DoubleArray
+    weights: DoubleArray
+
+    def as_record(self, seconds: float) -> CurveRecord:
+        """For the file: weights in multiples of even attention, up to ``seconds``."""
+        kept = self.starts < seconds
+        return {
+            "trial": self.trial,
+            "architecture": self.architecture,
+            "map": self.name,
+            "kind": self.kind,
+            "starts": _rounded(self.starts[kept], 4),
+            "times_even": _rounded((self.weights * len(self.weights))[kept], 4),
+        }
+
+
+def read_samples(dataset: Dataset, row: int) -> FloatArray | str:
+    """The samples of a row, or why its recording cannot be read."""
+    table = dataset.utterances
+    start, end = (float(table.column(name)[row].as_py()) for name in ("start", "end"))
+    path = Path(table.column("path")[row].as_py())
+    root = (dataset.meta.get("request") or {}).get("root")
+    path = Path(root or dataset.path) / path  # an absolute path stays as it is
+    try:
+        return read_audio(path, start=start, end=min(end, start + SHOWN_SECONDS)).samples
+    except AudioError as error:
+        return f"{path.name}: {error}"
+
+
+def encode_audio(samples: FloatArray) -> SoundRecord:
+    """Samples as FLAC (16 bits, 16 kHz) in base64.
+
+    Samples beyond full scale are clipped.
+    """
+    import soundfile
+
+    buffer = io.BytesIO()
+    soundfile.write(
+        buffer, np.clip(samples, -1.0, 1.0), TARGET_RATE, format="FLAC", subtype="PCM_16"
+    )
+    return {
+        "mime": "audio/flac",
+        "base64": base64.b64encode(buffer.getvalue()).decode("ascii"),
+        "seconds": round(len(samples) / TARGET_RATE, 4),
+    }
+
+
+def spectrogram(dataset: Dataset, row: int, samples: FloatArray | None) -> SpectrogramRecord | None:
+    """A mel spectrogram of a row, from its audio or else from a stored feature.
+
+    Returns:
+        ``values``: base64 of (M, T) bytes, the lowest band first, 0 to 255 over the range
+        ``low_db``..``high_db``; ``start`` and ``shift`` of the frames' centres in seconds;
+        ``ticks``: pairs of hertz and band. None where there is neither audio nor a feature.
+    """
+    config = MelConfig(n_mels=_BANDS)
+    if samples is not None:
+        extractor = LogMel("picture", config)
+        values = extractor.extract(samples)
+        shift, length = extractor.frame_shift, extractor.frame_length
+    else:
+        stored = [
+            info
+            for name in dataset.feature_names
+            if (info := dataset.feature_info(name)).spec.get("kind") == "log_mel"
+        ]
+        if not stored:
+            return None
+        info = max(stored, key=lambda found: found.dim)
+        spec = {
+            f.name: info.spec[f.name] for f in dataclasses.fields(config) if f.name in info.spec
+        }
+        config = MelConfig(**spec)
+        shift, length = info.frame_shift, info.frame_length
+        values = dataset.frames(info.name, row)[: int(SHOWN_SECONDS / shift)]
+    decibels = values.astype(np.float64) * _DECIBELS
+    high = float(decibels.max())
+    low = max(float(decibels.min()), high - RANGE_DB)
+    scaled = np.clip((decibels - low) / max(high - low, 1e-9), 0.0, 1.0)
+    cells = np.round(scaled.T * 255).astype(np.uint8)  # (M, T)
+    return {
+        "values": base64.b64encode(np.ascontiguousarray(cells).tobytes()).decode("ascii"),
+        "bands": int(cells.shape[0]),
+        "frames": int(cells.shape[1]),
+        "start": round(length / 2, 6),
+        "shift": shift,
+        "low_db": round(low, 2),
+        "high_db": round(high, 2),
+        "ticks": _ticks(config),
+    }
+
+
+def _ticks(config: MelConfig) -> list[list[float]]:
+    """Pairs of hertz and the band, between two where need be, that has it in its middle."""
+    filters = mel_filters(
+        n_fft=config.n_fft, n_mels=config.n_mels, fmin=config.fmin, fmax=config.fmax
+    )  # (bins, M)
+    hertz = np.arange(filters.shape[0]) * TARGET_RATE / config.n_fft
+    middles = (filters * hertz[:, None]).sum(axis=0) / np.maximum(filters.sum(axis=0), 1e-12)
+    bands = np.arange(len(middles))
+    return [
+        [tick, round(float(np.interp(tick, middles, bands)), 3)]
+        for tick in _TICKS
+        if middles[0] <= tick <= middles[-1]
+    ]
+
+
+def example_utterance(
+    request: ProbeRequest,
+    row: int,
+    *,
+    predictions: Sequence[PredictionRecord],
+    curves: Sequence[AttentionCurve],
+    with_audio: bool,
+) -> ShownRecord:
+    """Everything the page shows of one utterance, for ``utterances.json``.
+
+    Args:
+        request: with the dataset, and the utterance's fold, words and phones.
+        row: of the utterance, one of ``request.examples``.
+        predictions: of each model.
+        curves: attention maps.
+        with_audio: put the sound in.
+    """
+    dataset, agreement = request.dataset, request.agreement.get(row)
+    table = dataset.utterances
+    duration = float(table.column("duration")[row].as_py())
+    seconds = min(duration, SHOWN_SECONDS)
+    samples = read_samples(dataset, row)
+    audio = None if isinstance(samples, str) else samples
+    return {
+        "utterance_id": dataset.utterance_ids[row],
+        "speaker_id": dataset.speaker_ids[row],
+        "text": table.column("text")[row].as_py(),
+        "truth": request.truth(row),
+        "fold": request.examples[row],
+        "duration": round(duration, 4),
+        "shown": round(seconds, 4),
+        "predictions": list(predictions),
+        "words": [
+            [s.label, round(s.start, 4), round(min(s.end, seconds), 4)]
+            for s in request.words.get(row, [])
+            if s.start < seconds and not is_special(s.label)
+        ],
+        "phones": [
+            [s.label, round(s.start, 4), round(min(s.end, seconds), 4), kind]
+            for s in request.phones.get(row, [])
+            if s.start < seconds and (kind := phone_class(s.label, request.notation)) != "silence"
+        ],
+        "misaligned": agreement is not None and agreement < LEAST_AGREEMENT,
+        "curves": [curve.as_record(seconds) for curve in curves],
+        "spectrogram": spectrogram(dataset, row, audio),
+        "audio": encode_audio(audio) if with_audio and audio is not None else None,
+        "audio_fault": samples if isinstance(samples, str) else None,
+    }
+
+
+def _rounded(values: DoubleArray, digits: int) -> list[float]:
+    return [round(float(value), digits) for value in values]

@@ -1,0 +1,249 @@
+"""What the models said, collected: tables of attention, samplings and embeddings, examples.
+
+Shapes: N utterances, K classes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from serplatform.alignment.phone_classes import PHONE_CLASSES
+from serplatform.arrays import BoolArray, DoubleArray
+from serplatform.artifacts.explanations import (
+    EmbeddingRecord,
+    PhoneTest,
+    PredictionRecord,
+)
+from serplatform.artifacts.files import write_parquet
+from serplatform.explanations.attention import (
+    LEAST_AGREEMENT,
+    LONGEST_FRAME,
+    class_mass,
+    frame_classes,
+    speech_part,
+    spread,
+)
+from serplatform.explanations.embeddings import neighbour_purity, picture
+from serplatform.explanations.example_utterances import AttentionCurve
+from serplatform.explanations.model_probe import ProbeResult
+from serplatform.explanations.probe_request import ProbeRequest
+from serplatform.statistics.circular_shift import circular_shift_test
+
+_KEYS = [
+    ("trial", pa.int32()),
+    ("architecture", pa.string()),
+    ("fold", pa.int32()),
+    ("utterance_id", pa.string()),
+    ("speaker_id", pa.string()),
+    ("truth", pa.string()),
+]
+_SCHEMAS = {
+    "attention": pa.schema(
+        [
+            *_KEYS[:2],
+            ("map", pa.string()),
+            *_KEYS[2:],
+            ("prediction", pa.string()),
+            ("frames", pa.int32()),
+            ("spread", pa.float64()),
+            *((f"mass_{name}", pa.float64()) for name in PHONE_CLASSES),
+            *((f"frames_{name}", pa.int32()) for name in PHONE_CLASSES),
+        ]
+    ),
+    "statistics": pa.schema(
+        [
+            *_KEYS,
+            ("num_windows", pa.int32()),
+            ("sampled_share", pa.float64()),
+            ("elements", pa.list_(pa.float32())),
+        ]
+    ),
+    "embeddings": pa.schema(
+        [
+            *_KEYS,
+            ("prediction", pa.string()),
+            ("confidence", pa.float64()),
+            ("x", pa.float64()),
+            ("y", pa.float64()),
+        ]
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrialFindings:
+    """What the models of one trial said.
+
+    Attributes:
+        request: what they were probed with.
+        trial: its number.
+        architecture: of the trial.
+        tables: name of a table to its rows; columns that a row lacks are null.
+        map_kinds: attention map to what it runs over.
+        speech: attention map to rows with :func:`attention.speech_part` of each.
+        predictions: row shown whole to what is predicted there.
+        curves: row shown whole to its attention maps.
+    """
+
+    request: ProbeRequest
+    trial: int
+    architecture: str
+    tables: dict[str, list[dict[str, object]]] = dataclasses.field(
+        default_factory=lambda: {name: [] for name in _SCHEMAS}
+    )
+    map_kinds: dict[str, str] = dataclasses.field(default_factory=dict)
+    speech: dict[str, list[tuple[int, DoubleArray, BoolArray]]] = dataclasses.field(
+        default_factory=dict
+    )
+    predictions: dict[int, PredictionRecord] = dataclasses.field(default_factory=dict)
+    curves: dict[int, list[AttentionCurve]] = dataclasses.field(default_factory=dict)
+
+    def add_maps(self, fold: int, result: ProbeResult) -> None:
+        """Note one utterance's maps by phone class, and what was sampled of it."""
+        request, grid = self.request, result.grid
+        self.map_kinds.update({name: kind for name, (kind, _) in result.maps.items()})
+        phones = request.phones.get(result.row)
+        fine = grid.length <= LONGEST_FRAME
+        classes = None
+        if phones and fine and request.agreement[result.row] >= LEAST_AGREEMENT:
+            classes = frame_classes(phones, grid, request.notation)
+        for name, (kind, share) in result.maps.items():
+            if kind != "frames" or not fine:
+                continue
+            entry = {
+                **self._keys(fold, result),
+                "map": name,
+                "prediction": self._top(result)[0],
+                "frames": grid.count,
+                "spread": spread(share),
+            }
+            if classes is not None:
+                mass, frames = class_mass(share, classes)
+                entry |= {f"mass_{label}": value for label, value in mass.items()}
+                entry |= {f"frames_{label}": value for label, value in frames.items()}
+                speech = speech_part(share, classes)
+                if speech is not None:
+                    self.speech.setdefault(name, []).append((result.row, *speech))
+            self.tables["attention"].append(entry)
+        if "sampled_share" in result.statistics:
+            self.tables["statistics"].append(
+                {
+                    **self._keys(fold, result),
+                    "num_windows": round(result.statistics["num_windows"]),
+                    "sampled_share": result.statistics["sampled_share"],
+                    "elements": None if result.elements is None else result.elements.tolist(),
+                }
+            )
+
+    def add_example(self, result: ProbeResult) -> None:
+        """Note the prediction and the attention curves of an utterance that is shown whole."""
+        prediction, confidence = self._top(result)
+        self.predictions[result.row] = {
+            "trial": self.trial,
+            "architecture": self.architecture,
+            "prediction": prediction,
+            "confidence": round(confidence, 6),
+        }
+        grid = result.grid
+        for name, (kind, share) in result.maps.items():
+            starts = grid.centres
+            if kind == "words":
+                if result.word_frames is None:
+                    continue
+                starts = np.asarray((grid.first + result.word_frames) * grid.shift, np.float64)
+            elif grid.length > LONGEST_FRAME:
+                continue
+            self.curves.setdefault(result.row, []).append(
+                AttentionCurve(
+                    trial=self.trial,
+                    architecture=self.architecture,
+                    name=name,
+                    kind=kind,
+                    starts=starts,
+                    weights=share,
+                )
+            )
+
+    def embed(self, results: Sequence[ProbeResult], *, seed: int) -> EmbeddingRecord | None:
+        """Place test utterances of the first fold in the plane; None where there are too few."""
+        if len(results) < 3:
+            return None
+        vectors = [result.vector for result in results if result.vector is not None]
+        if len(vectors) == len(results):
+            table, what = np.stack(vectors), "penultimate"
+        else:
+            table = np.log(np.maximum(np.stack([r.posteriors for r in results]), 1e-12))
+            what = "log_posteriors"
+        points, method = picture(table, seed=seed)
+        classes = self.request.plan.classes
+        truth = [classes.index(self.request.truth(result.row)) for result in results]
+        purity, chance = neighbour_purity(table, np.array(truth))
+        for result, (x, y) in zip(results, points.tolist(), strict=True):
+            prediction, confidence = self._top(result)
+            self.tables["embeddings"].append(
+                {
+                    **self._keys(0, result),
+                    "prediction": prediction,
+                    "confidence": confidence,
+                    "x": x,
+                    "y": y,
+                }
+            )
+        return {
+            "vectors": what,
+            "dim": int(table.shape[1]),
+            "method": method,
+            "fold": 0,
+            "utterances": len(results),
+            "purity": purity,
+            "chance": chance,
+        }
+
+    def phone_tests(self, *, seed: int) -> list[PhoneTest]:
+        """Whether each map lies on vowels more than chance puts it; sentences are the groups."""
+        text = self.request.dataset.utterances.column("text")
+        tests: list[PhoneTest] = []
+        for name, entries in self.speech.items():
+            found = circular_shift_test(
+                [weights for _, weights, _ in entries],
+                [marked for _, _, marked in entries],
+                [(text[row].as_py() or "").strip().lower() or row for row, _, _ in entries],
+                seed=seed,
+            )
+            tests.append(
+                {
+                    "trial": self.trial,
+                    "architecture": self.architecture,
+                    "map": name,
+                    "excess": found.excess,
+                    "p_value": found.p_value,
+                    "num_draws": found.num_draws,
+                    "num_utterances": found.num_utterances,
+                    "num_groups": found.num_groups,
+                }
+            )
+        return tests
+
+    def _keys(self, fold: int, result: ProbeResult) -> dict[str, object]:
+        keys = {"trial": self.trial, "architecture": self.architecture, "fold": fold}
+        return {**keys, **self.request.keys(result.row)}
+
+    def _top(self, result: ProbeResult) -> tuple[str, float]:
+        found = int(result.posteriors.argmax())
+        return self.request.plan.classes[found], float(result.posteriors[found])
+
+
+def write_tables(folder: Path, findings: Sequence[TrialFindings]) -> list[str]:
+    """Write the tables of all trials, rows by trial and fold; return the names of the files."""
+    for name, schema in _SCHEMAS.items():
+        table = pa.Table.from_pylist(
+            [row for found in findings for row in found.tables[name]], schema=schema
+        )
+        table = table.sort_by([("trial", "ascending"), ("fold", "ascending")])
+        write_parquet(folder / f"{name}.parquet", table)
+    return [f"{name}.parquet" for name in _SCHEMAS]

@@ -1,0 +1,250 @@
+"""Open what predicts: a trial of a run, an ensemble, or a bundle, which is either of them.
+
+A bundle is one directory with everything a system needs, checked when it is read. Its
+``bundle.json`` lists classes, folds, members, combiners and what is known of data, protocol and
+metrics; ``models/<member>/fold-<k>/`` hold the models. The SHA-256 of every file is in
+``bundle.json``, and that of its own contents too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+
+from serplatform import plugins
+from serplatform.artifacts.bundle import BundleDescription, BundledMember
+from serplatform.artifacts.ensemble import MemberRecord, read_ensemble
+from serplatform.artifacts.files import file_sha256
+from serplatform.artifacts.records import read_record
+from serplatform.artifacts.run import RunDescription
+from serplatform.artifacts.trial import TrialRecord, merit
+from serplatform.config import digest
+from serplatform.errors import ArtifactError, BadInputError
+from serplatform.prediction.system import ENSEMBLE_FILE, FoldSystem, MemberModel, PredictionSystem
+from serplatform.run_directory import RunDirectory
+from serplatform.storage.mirror import ensure, find_copy, shown
+
+BUNDLE_FILE = "bundle.json"
+CARD_FILE = "README.md"
+
+
+def open_system(path: Path, trial: int | None = None) -> PredictionSystem:
+    """Open what ``search``, ``train``, ``ensemble`` or ``export`` wrote.
+
+    Args:
+        path: a run, an ensemble or a bundle.
+        trial: which trial of a run; None: the best on dev.
+
+    Raises:
+        BadInputError: it is none of these, or the trial cannot be used.
+        ArtifactError: a file is missing or damaged.
+    """
+    if not path.exists():
+        raise BadInputError(f"{path}: no such directory; give a run, an ensemble or a bundle")
+    is_run = (path / "run.json").is_file()
+    if trial is not None and not is_run:
+        raise BadInputError(f"--trial {trial}: is for runs, and {path} is none")
+    if is_run:
+        return open_run(path, trial)
+    if (path / ENSEMBLE_FILE).is_file():
+        return open_ensemble(path)
+    if (path / BUNDLE_FILE).is_file():
+        return read_bundle(path)
+    raise BadInputError(
+        f"{path}: is neither a run (run.json), nor an ensemble ({ENSEMBLE_FILE}), nor a bundle "
+        f"({BUNDLE_FILE}); give what `search --out`, `ensemble --out` or `export --out` wrote"
+    )
+
+
+def open_run(path: Path, trial: int | None = None) -> PredictionSystem:
+    """One trial of a run: its model of every fold."""
+    directory = RunDirectory(path)
+    run = directory.read_run()
+    plugins.restore(directory.path, run.get("plugins", []))
+    record = choose_trial(directory, run, trial)
+    number = record["trial"]
+    members = tuple(
+        MemberModel(
+            name=f"trial-{number:05d}",
+            architecture=record["architecture"],
+            directory=_existing(directory.model_directory(number, fold), path),
+        )
+        for fold in range(_num_folds(directory, run))
+    )
+    return PredictionSystem(
+        kind="run",
+        source=path,
+        title=f"trial {number} ({record['architecture']}) of {shown(path)}",
+        classes=tuple(run["classes"]),
+        folds=tuple(FoldSystem(fold=k, members=(member,)) for k, member in enumerate(members)),
+        synthetic=run["dataset"].get("synthetic", False),
+    )
+
+
+def choose_trial(directory: RunDirectory, run: RunDescription, trial: int | None) -> TrialRecord:
+    """The record of a trial: the one named, or the best by its mean dev objective.
+
+    Raises:
+        BadInputError: there is no such trial, or it is not complete.
+    """
+    records = directory.records()
+    complete = {n: r for n, r in records.items() if r["state"] == "complete"}
+    if not complete:
+        raise BadInputError(f"{directory}: no trial is complete, so there is no model to use")
+    if trial is not None:
+        if trial in complete:
+            return complete[trial]
+        state = f"is {records[trial]['state']}" if trial in records else "does not exist"
+        known = ", ".join(map(str, sorted(complete)[:20])) + (" …" if len(complete) > 20 else "")
+        raise BadInputError(f"--trial {trial}: {state} in {directory}; complete trials: {known}")
+    objective = run["objective"][0]
+    return max(complete.values(), key=lambda r: (merit(r["dev"], objective), -r["trial"]))
+
+
+def open_ensemble(path: Path) -> PredictionSystem:
+    """Each fold's members with the combiner fitted on that fold's dev rows."""
+    ensemble = read_ensemble(path)
+    plugins.restore(path, ensemble.get("plugins", []))
+    order = {name: position for position, name in enumerate(ensemble["parameter_order"])}
+    runs: dict[str, RunDirectory] = {}
+    folds = []
+    for entry in ensemble["folds"]:
+        members = []
+        for row in entry["members"]:
+            if row["member"] not in order:
+                raise ArtifactError(
+                    f"{path / ENSEMBLE_FILE}: parameter_order lacks the member {row['member']}; "
+                    "combine again with `serplatform ensemble`"
+                )
+            if row["run"] not in runs:
+                runs[row["run"]] = _find_run(path, row["run"], ensemble["folds_hash"])
+                made_with = runs[row["run"]].read_run().get("plugins", [])
+                plugins.restore(runs[row["run"]].path, made_with)
+            run = runs[row["run"]]
+            directory = _existing(run.model_directory(row["trial"], entry["fold"]), run.path)
+            members.append(_member(row, directory, order[row["member"]]))
+        folds.append(
+            FoldSystem(
+                fold=entry["fold"],
+                members=tuple(members),
+                parameters=entry["parameters"],
+                num_candidates=len(order),
+            )
+        )
+    dataset = ensemble.get("dataset")
+    return PredictionSystem(
+        kind="ensemble",
+        source=path,
+        title=f"{ensemble['combiner']} ensemble {shown(path)}",
+        classes=tuple(ensemble["classes"]),
+        folds=tuple(folds),
+        synthetic=dataset is not None and dataset.get("synthetic", False),
+    )
+
+
+def _find_run(ensemble: Path, recorded: str, folds_hash: str) -> RunDirectory:
+    """A member's run: where it was, or around the ensemble when both were moved together.
+
+    An ensemble that lies in its run goes with that one, also where the run is a copy.
+    """
+    there = find_copy(recorded)
+    parent = ensemble.resolve().parent
+    around = [parent, parent / Path(recorded).name]
+    inside = RunDirectory(parent).ensemble_directory == ensemble.resolve()
+    for place in [parent, there, around[1]] if inside else [there, *around]:
+        if not (place / "run.json").is_file():
+            continue
+        if place == there or RunDirectory(place).read_run()["folds_hash"] == folds_hash:
+            return RunDirectory(place)
+    raise ArtifactError(
+        f"{ensemble}: its members' models are in the run {recorded}, which is not there any more; "
+        f"put it back, put a copy named '{Path(recorded).name}' beside the ensemble, or combine "
+        "again"
+    )
+
+
+def _num_folds(directory: RunDirectory, run: RunDescription) -> int:
+    return run["protocol"].get("num_folds") or len(directory.read_folds(run)["folds"])
+
+
+def _existing(model: Path, run: Path) -> Path:
+    if not ensure(model).is_dir():
+        raise ArtifactError(
+            f"{model}: no such model; {run} was copied without its models, or they were removed"
+        )
+    return model
+
+
+def contents_digest(bundle: Mapping[str, object]) -> str:
+    """SHA-256 (hex) of everything in ``bundle.json`` but this digest itself."""
+    return digest({key: value for key, value in bundle.items() if key != "sha256"})
+
+
+def read_bundle(path: Path) -> PredictionSystem:
+    """Open a bundle and verify every file that prediction uses.
+
+    Raises:
+        ArtifactError: a file is missing, truncated or altered, or the bundle is of another
+            schema version; every such file is named.
+    """
+    file = path / BUNDLE_FILE
+    bundle = read_record(BundleDescription, file, "bundle description", "export again")
+    if bundle["sha256"] != contents_digest(bundle):
+        raise ArtifactError(f"{file}: its contents were altered; copy the bundle or export again")
+    if errors := _file_errors(path, bundle["files"]):
+        raise ArtifactError(f"{path}: the bundle is not whole; copy it or export it again:", errors)
+    listed = {str(PurePosixPath(name).parent) for name in bundle["files"]}
+    for row in (row for entry in bundle["folds"] for row in entry["members"]):
+        if row["directory"] not in listed:
+            raise ArtifactError(
+                f"{file}: the bundle is incomplete: no files are listed for {row['directory']}; "
+                "export again"
+            )
+    plugins.restore(path, bundle.get("plugins", []), foreign=True)
+    return PredictionSystem(
+        kind=bundle["kind"],
+        source=path,
+        title=bundle["title"],
+        classes=tuple(bundle["classes"]),
+        folds=tuple(
+            FoldSystem(
+                fold=entry["fold"],
+                members=tuple(
+                    _member(row, path / row["directory"], row["position"])
+                    for row in entry["members"]
+                ),
+                parameters=entry["parameters"],
+                num_candidates=entry["num_candidates"],
+            )
+            for entry in bundle["folds"]
+        ),
+        synthetic=bundle["synthetic"],
+        description=bundle["description"],
+        rejection=bundle.get("rejection"),
+    )
+
+
+def _member(row: BundledMember | MemberRecord, directory: Path, position: int) -> MemberModel:
+    return MemberModel(
+        name=row["member"],
+        architecture=row["architecture"],
+        directory=directory,
+        position=position,
+        temperature=row["temperature"],
+        share=row["share"],
+    )
+
+
+def _file_errors(path: Path, files: Mapping[str, str]) -> list[str]:
+    errors = []
+    for name, expected in files.items():
+        parts = PurePosixPath(name).parts
+        if PurePosixPath(name).is_absolute() or ".." in parts:
+            errors.append(f"{name}: leads out of the bundle")
+            continue
+        file = path / name
+        if not file.is_file():
+            errors.append(f"{name}: is missing")
+        elif file_sha256(file) != expected:
+            errors.append(f"{name}: is truncated or altered (its checksum does not match)")
+    return errors

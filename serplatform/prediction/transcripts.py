@@ -1,0 +1,195 @@
+"""Words of new audio, for models that read them: a transcript, or recognition in English."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from serplatform.alignment.base import Aligner, AlignmentFailure, get_aligner
+from serplatform.alignment.files import composed, decode_text
+from serplatform.alignment.tokens import tokens
+from serplatform.arrays import FloatArray
+from serplatform.corpora.audio import TARGET_RATE, AudioError
+from serplatform.corpora.base import Span, Utterance
+from serplatform.errors import BadInputError
+
+_COLUMNS = ("file", "text")
+
+
+class Transcripts:
+    """Texts by recording, read from a table with the columns ``file`` and ``text``.
+
+    ``file`` is a path, relative to the table or to the working directory, or a bare file name;
+    names are compared after Unicode composition.
+    """
+
+    def __init__(self, texts: Mapping[str, str], where: Path) -> None:
+        self._texts = {composed(name): text for name, text in texts.items()}
+        self._used: set[str] = set()
+        self._folder = where.resolve().parent
+
+    @classmethod
+    def read(cls, path: Path) -> Transcripts:
+        """Read a table with commas, semicolons or tabs between its columns.
+
+        Raises:
+            BadInputError: it is missing or not such a table; every fault is named.
+        """
+        try:
+            content = decode_text(path.read_bytes())
+        except OSError as error:
+            raise BadInputError(f"{path}: cannot be read ({error.strerror})") from None
+        delimiter = max(",;\t", key=content.partition("\n")[0].count)
+        reader = csv.DictReader(io.StringIO(content, newline=""), delimiter=delimiter)
+        try:
+            columns = list(reader.fieldnames or ())
+        except csv.Error as error:
+            raise BadInputError(f"{path}: line 1: {error}") from None
+        if not set(_COLUMNS) <= set(columns):
+            raise BadInputError(
+                f"{path}: needs the columns file,text in its first line; it has "
+                f"{', '.join(columns or ['nothing'])}"
+            )
+        texts: dict[str, str] = {}
+        errors = []
+        try:
+            for row in reader:
+                name, text = row["file"], row["text"]
+                if not name or text is None:
+                    errors.append(f"line {reader.line_num}: needs a file and a text")
+                elif texts.setdefault(name, text) != text:
+                    errors.append(f"line {reader.line_num}: another text for '{name}'")
+        except csv.Error as error:
+            raise BadInputError(f"{path}: line {reader.line_num}: {error}") from None
+        if errors:
+            raise BadInputError(f"{path}: has {len(errors)} fault(s):", errors[:20])
+        return cls(texts, path)
+
+    def of(self, path: Path) -> str | None:
+        """The text of a recording; None where the table has none."""
+        real = os.path.realpath(path)
+        candidates = [str(path), real, path.name]
+        for base in (str(self._folder), os.getcwd()):
+            relative = os.path.relpath(real, os.path.realpath(base))
+            candidates += [relative, f"./{relative}"]
+        for name in map(composed, candidates):
+            if name in self._texts:
+                self._used.add(name)
+                return self._texts[name]
+        return None
+
+    @property
+    def unused(self) -> list[str]:
+        """Files of the table that no recording asked for."""
+        return sorted(self._texts.keys() - self._used)
+
+
+class WordReader:
+    """Finds the words of each clip.
+
+    Where the models' words are English, PocketSphinx aligns transcripts and recognizes words
+    where there is none. In other languages a transcript is needed, and its words share the time
+    equally.
+
+    Args:
+        vocabularies: words of each model that needs words.
+        transcripts: of the recordings, or None.
+        windows: clips are windows, which have no transcripts.
+
+    Raises:
+        BadInputError: the words are needed and cannot be had.
+    """
+
+    def __init__(
+        self,
+        vocabularies: Sequence[Sequence[str]],
+        transcripts: Transcripts | None,
+        *,
+        windows: bool = False,
+    ) -> None:
+        self.transcripts = transcripts
+        self.counts: Counter[str] = Counter()
+        if transcripts is not None and windows:
+            raise BadInputError(
+                "--text gives the text of whole recordings, which windows have not; leave --text "
+                "or --window out"
+            )
+        vocabulary = sorted({word for words in vocabularies for word in words})
+        self._aligner = _english_aligner(vocabulary)
+        if self._aligner is None and transcripts is None:
+            raise BadInputError(
+                "a model reads words, and its words are not English, so they cannot be recognized "
+                "here: give --text FILE, a CSV table with the columns file,text"
+                + (" (and leave --window out)" if windows else "")
+            )
+
+    def words(self, path: Path, samples: FloatArray) -> tuple[tuple[Span, ...], str | None]:
+        """Words with times, and the transcript.
+
+        Args:
+            path: of the recording.
+            samples: (S,), of the clip.
+
+        Raises:
+            AudioError: there is no transcript, and words cannot be recognized.
+        """
+        text = None if self.transcripts is None else self.transcripts.of(path)
+        if self._aligner is None:
+            if text is None:
+                raise AudioError("has no row in the table of --text, and a model reads words")
+            self.counts[_outcome(text)] += 1
+            return (), text
+        utterance = Utterance(
+            utterance_id=path.name,
+            path=path,
+            speaker_id="unknown",
+            emotion="unknown",
+            text=text,
+            language="en",
+        )
+        found = self._aligner.align(utterance, samples, TARGET_RATE)
+        if isinstance(found, AlignmentFailure):
+            self.counts[f"{found.reason}: {_outcome(text)}"] += 1
+            return (), text
+        if text is None:
+            self.counts["words were recognized by PocketSphinx"] += 1
+        return found.spans, text
+
+    def notes(self) -> list[str]:
+        """What was found, in sentences."""
+        notes = [f"{number} clip(s): {what}" for what, number in self.counts.most_common()]
+        if self.transcripts is not None and self.transcripts.unused:
+            unused = self.transcripts.unused
+            shown = ", ".join(unused[:3]) + (" …" if len(unused) > 3 else "")
+            notes.append(f"--text: {len(unused)} row(s) are of no recording given: {shown}")
+        return notes
+
+
+def _outcome(text: str | None) -> str:
+    """What becomes of a clip whose words have no times."""
+    if tokens(text or ""):
+        return "the words of their transcripts share the time equally"
+    return f"{'no words in the transcript: ' if text else ''}one unknown word spans each"
+
+
+def _english_aligner(vocabulary: Sequence[str]) -> Aligner | None:
+    """PocketSphinx where the words are English; None where they are not."""
+    aligner = get_aligner("pocketsphinx")
+    if aligner is None:
+        return None
+    known = Utterance(
+        utterance_id="vocabulary",
+        path=Path(),
+        speaker_id="",
+        emotion="",
+        text=" ".join(vocabulary),
+    )
+    try:
+        aligner.check([known])
+    except BadInputError:
+        return None
+    return aligner

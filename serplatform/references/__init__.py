@@ -1,1 +1,0 @@
-"""Results of others, as declarative data, to stand beside ours."""
