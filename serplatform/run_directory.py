@@ -83,7 +83,7 @@ class RunDirectory(RunLayout):
             )
         return read_record(RunDescription, self.run_file, "run description", "run the search again")
 
-    def write_run(self, run: Mapping[str, Any]) -> None:
+    def write_run(self, run: RunDescription) -> None:
         """Write ``run.json`` atomically."""
         write_json(self.run_file, dict(run), checksum=True)
 
@@ -91,8 +91,7 @@ class RunDirectory(RunLayout):
         """All recorded trials by number.
 
         Args:
-            damaged: where it is given, damaged records are left out, and a sentence on each is
-                appended to it.
+            damaged: if given, damaged records are left out, and a sentence on each is appended.
 
         Raises:
             ArtifactError: a record is damaged.
@@ -110,7 +109,7 @@ class RunDirectory(RunLayout):
         return records
 
     def record_files(self) -> list[Path]:
-        """The files of all records, by number; what others put beside them is passed over."""
+        """The files of all records, by number; other files beside them are ignored."""
         paths = sorted((self.path / "trials").glob("trial-*.json"))
         return [path for path in paths if TRIAL_NAME.fullmatch(path.stem)]
 
@@ -157,9 +156,9 @@ class RunDirectory(RunLayout):
         write_json(self.record_file(int(record["trial"])), dict(record), checksum=True)
 
     def remove_leftovers(self, trial: int, state: str) -> None:
-        """Remove what a recorded trial needs no more.
+        """Remove what a recorded trial no longer needs.
 
-        That is its resumable state, and, where it did not complete, the models of the folds that
+        That is its resumable state, and, if it did not complete, the models of the folds that
         had ended: no ensemble, page or prediction uses them.
         """
         remove_own(self.state_directory(trial), STATE_FILES)
@@ -169,18 +168,12 @@ class RunDirectory(RunLayout):
             partial_path(file).unlink(missing_ok=True)
 
     def remove_scratch(self) -> None:
-        """Remove what Ray wrote of a search, by this process or by one that was killed."""
+        """Remove what Ray wrote for a search, in this process or in one that was killed."""
         remove_own(self.scratch, SCRATCH_FILES)
 
-    def read_posteriors(self, trial: int, classes: Sequence[str] | None = None) -> pa.Table:
-        """The posterior table of one trial; checked, see :func:`read_posterior_table`.
-
-        Args:
-            trial: its number.
-            classes: K names; those of the run when not given.
-        """
-        known = self.read_run()["classes"] if classes is None else classes
-        return read_posterior_table(self.posteriors_file(trial), known)
+    def read_posteriors(self, trial: int) -> pa.Table:
+        """The posterior table of one trial; checked, see :func:`read_posterior_table`."""
+        return read_posterior_table(self.posteriors_file(trial), self.read_run()["classes"])
 
     def write_trials_table(self, records: Sequence[TrialRecord] | None = None) -> None:
         """Write ``trials.parquet`` from the records (read from disk when not given)."""

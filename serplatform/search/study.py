@@ -25,7 +25,7 @@ import optuna
 from optuna.trial import TrialState
 
 from serplatform.artifacts.run import ObservationRecord
-from serplatform.artifacts.trial import DEV_METRICS, TrialRecord
+from serplatform.artifacts.trial import DEV_METRICS, StudyAttribute, TrialRecord
 from serplatform.errors import BadInputError, unknown_name
 from serplatform.metrics import HIGHER_IS_BETTER
 from serplatform.search.optuna_internals import StudySampler
@@ -243,7 +243,7 @@ class Studies:
             else:
                 self._hand_out_again(number, architecture, attribute)
 
-    def _hand_out_again(self, number: int, architecture: str, attribute: Mapping[str, Any]) -> None:
+    def _hand_out_again(self, number: int, architecture: str, attribute: StudyAttribute) -> None:
         self._in_flight.append(
             Suggestion(
                 number=number,
@@ -350,7 +350,7 @@ class Studies:
             trial.study.tell(trial, values, state=state, skip_if_finished=True)
 
 
-def _attribute(number: int, paper: bool, values: Mapping[str, Any]) -> dict[str, Any]:
+def _attribute(number: int, paper: bool, values: Mapping[str, Any]) -> StudyAttribute:
     return {"trial": number, "paper": paper, "values": dict(values)}
 
 
