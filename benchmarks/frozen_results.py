@@ -28,9 +28,9 @@ from serplatform.artifacts.files import file_sha256
 from serplatform.datasets.dataset import Dataset
 from serplatform.models.base import ARCHITECTURES
 from serplatform.protocols.plan import plan_hash
-from serplatform.search.setup import SearchRequest, create_run
-from serplatform.search.space import load_space, packaged_spaces
 from serplatform.seeding import derive_seed
+from serplatform.studies.setup import SearchRequest, create_run
+from serplatform.studies.space import load_space, packaged_spaces
 from serplatform.training.trial import TrialTask, TrialTraining
 
 

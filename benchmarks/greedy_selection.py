@@ -22,8 +22,8 @@ import time
 
 import numpy as np
 
-from serplatform.ensemble.base import PosteriorSet
-from serplatform.ensemble.greedy import CandidateTable, Greedy, select_members
+from serplatform.ensembles.base import PosteriorSet
+from serplatform.ensembles.greedy import CandidateTable, Greedy, select_members
 
 
 def make_posteriors(

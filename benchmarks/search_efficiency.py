@@ -32,10 +32,10 @@ import optuna
 from search_table import ARCHITECTURE, CHOICES, EPOCHS, LOGS, PARTS, Table, tabulate
 
 from serplatform.environment import hardware, now, versions
-from serplatform.search.parameter import Parameter
-from serplatform.search.space import SearchSpace, first_points
-from serplatform.search.study import Studies, Suggestion
-from serplatform.search.warm_start import best_points, comparable_trials
+from serplatform.studies.parameter import Parameter
+from serplatform.studies.space import SearchSpace, first_points
+from serplatform.studies.study import Studies, Suggestion
+from serplatform.studies.warm_start import best_points, comparable_trials
 from serplatform.training.trial_config import paper_values
 
 RESULTS = Path(__file__).parent / "results"
@@ -166,7 +166,7 @@ def replay(
     space = space or make_space(table)
     folds, length = next(iter(table.curves.values())).shape
     memory = optuna.storages.InMemoryStorage()
-    with mock.patch("serplatform.search.study.open_storage", return_value=memory):
+    with mock.patch("serplatform.studies.study.open_storage", return_value=memory):
         studies = Studies(
             {ARCHITECTURE: space},
             storage="",
@@ -220,7 +220,7 @@ def searches(table: Table, other: Table | None) -> dict[str, Search]:
         )
 
     def unexploring(seed: int, epochs: int) -> Replayed:
-        with mock.patch("serplatform.search.study.RANDOM_EVERY", 0):
+        with mock.patch("serplatform.studies.study.RANDOM_EVERY", 0):
             return replay(table, seed=seed, epochs=epochs)
 
     def warm(seed: int, epochs: int) -> Replayed:

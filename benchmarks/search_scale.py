@@ -209,8 +209,8 @@ def make_parts(folder: Path, options: argparse.Namespace) -> tuple[Any, Any, Any
     from serplatform.distributed.tune.placement import SearchPlan
     from serplatform.distributed.tune.tracker import TrialTracker
     from serplatform.run_directory import RunDirectory
-    from serplatform.search.space import load_space
-    from serplatform.search.study import Studies
+    from serplatform.studies.space import load_space
+    from serplatform.studies.study import Studies
 
     account = Account()
     for name in ("ask", "report", "tell"):

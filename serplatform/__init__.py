@@ -12,8 +12,6 @@ In Python, as on the command line; every function does what the command of its n
 from __future__ import annotations
 
 import importlib
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -45,36 +43,7 @@ _HOMES = {
 }
 
 
-class _CallablePackage(ModuleType):
-    """A package whose name is a function's too: ``sp.search(…)`` beside ``serplatform.search``."""
-
-    def __call__(self, *arguments: Any, **named: Any) -> Any:
-        name = self.__name__.rpartition(".")[2]
-        return getattr(importlib.import_module(_HOMES[name]), name)(*arguments, **named)
-
-    @property
-    def __signature__(self) -> Any:
-        import inspect
-
-        name = self.__name__.rpartition(".")[2]
-        return inspect.signature(getattr(importlib.import_module(_HOMES[name]), name))
-
-
-class _Package(ModuleType):
-    """This package, which makes `search` and `ensemble` callable when they are imported."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in ("search", "ensemble") and isinstance(value, ModuleType):
-            value.__class__ = _CallablePackage
-        super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
-
-
 def __getattr__(name: str) -> Any:
-    if name in ("search", "ensemble"):
-        return importlib.import_module(f"{__name__}.{name}")
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -65,7 +65,7 @@ def test_wheel_says_what_pyproject_says(wheel):
 def test_unpacked_wheel_finds_its_own_search_spaces_from_another_folder(wheel, tmp_path):
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     program = (
-        "from serplatform.search.space import load_space, packaged_spaces, space_directory\n"
+        "from serplatform.studies.space import load_space, packaged_spaces, space_directory\n"
         "print(space_directory())\n"
         "print(*packaged_spaces())\n"
         "print(load_space('moma').architecture)\n"

@@ -17,18 +17,18 @@ from serplatform.artifacts.files import read_json
 from serplatform.cli.main import run as command_line
 from serplatform.cli.new import KINDS
 from serplatform.cli.new import command as new
-from serplatform.ensemble.base import COMBINERS
+from serplatform.ensembles.base import COMBINERS
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.models.base import ARCHITECTURES
 from serplatform.registry import PLUGINS, temporary
-from serplatform.search.space import make_space, own_space
+from serplatform.studies.space import make_space, own_space
 from tests.support.synthetic_run import make_run
 
 ROOT = Path(__file__).parents[1]
 
 COMBINER = """
-from serplatform.ensemble.base import COMBINERS
-from serplatform.ensemble.mean import Mean
+from serplatform.ensembles.base import COMBINERS
+from serplatform.ensembles.mean import Mean
 
 @COMBINERS.register("{name}")
 class Ours(Mean):
@@ -254,7 +254,7 @@ from serplatform import plugins
 from serplatform.models.base import ARCHITECTURES
 ARCHITECTURES.names()
 assert "strangers" not in sys.modules
-from serplatform.ensemble.base import COMBINERS
+from serplatform.ensembles.base import COMBINERS
 assert "ours" in COMBINERS.names()
 assert plugins.records() == [] and plugins.records(named=True) == []
 (record,) = plugins.records(combiner=["ours"])

@@ -90,7 +90,7 @@ def test_layout_names_only_packages_that_exist():
 
 
 def test_shown_search_space_is_sound(tmp_path):
-    from serplatform.search.space import load_space
+    from serplatform.studies.space import load_space
 
     (text,) = blocks("yaml")
     path = tmp_path / "readme.yaml"

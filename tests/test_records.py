@@ -17,8 +17,8 @@ from serplatform.artifacts.run import RunDescription
 from serplatform.artifacts.trial import TrialRecord
 from serplatform.cli.main import run as run_command
 from serplatform.datasets.dataset import Dataset
-from serplatform.ensemble.build import build_ensemble
-from serplatform.ensemble.posteriors import read_library
+from serplatform.ensembles.build import build_ensemble
+from serplatform.ensembles.posteriors import read_library
 from serplatform.errors import ArtifactError
 from serplatform.prediction.open import open_system
 from serplatform.report.build import build_report
@@ -146,7 +146,7 @@ def bug(*args: Any, **options: Any) -> Any:
 @pytest.mark.parametrize(
     ("target", "command"),
     [
-        ("serplatform.ensemble.posteriors._check_same", ["ensemble", "{run}", "--out", "{out}"]),
+        ("serplatform.ensembles.posteriors._check_same", ["ensemble", "{run}", "--out", "{out}"]),
         ("serplatform.report.load.load_run", ["report", "{run}", "--out", "{out}.html"]),
         ("serplatform.report.load._trial", ["report", "{run}", "--out", "{out}.html"]),
         ("serplatform.report.data.read_members", ["report", "{run}", "--out", "{out}.html"]),

@@ -12,8 +12,8 @@ import pytest
 
 import serplatform
 from serplatform.errors import BadInputError
-from serplatform.search.study_storage import STORAGE_VARIABLE, full_storage
 from serplatform.storage.location import redact
+from serplatform.studies.study_storage import STORAGE_VARIABLE, full_storage
 
 ROOT = Path(serplatform.__file__).parent
 #: modules whose files are programs
@@ -134,7 +134,7 @@ def test_password_of_a_storage_is_asked_for_again(monkeypatch: pytest.MonkeyPatc
 def test_run_description_keeps_no_password_and_no_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from serplatform.search.setup import SearchRequest, create_run
+    from serplatform.studies.setup import SearchRequest, create_run
     from serplatform.testing.synthetic import make_dataset
 
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "environment-hunter2")

@@ -24,10 +24,10 @@ from serplatform.corpora.base import CORPORA
 from serplatform.datasets.dataset import Dataset
 from serplatform.distributed import prepare as preparation
 from serplatform.errors import BadInputError
-from serplatform.search.setup import SearchRequest
 from serplatform.storage.destination import BUNDLE, DATASET, ENSEMBLE, RUN
 from serplatform.storage.location import Location, parse
 from serplatform.storage.remote import remote
+from serplatform.studies.setup import SearchRequest
 
 #: several combined runs are made by a call of this name
 ensemble = combine

@@ -11,7 +11,7 @@ from typing import Any
 
 from serplatform.console import say
 from serplatform.corpora.audio import MAX_DURATION
-from serplatform.ensemble.rejection import parse_wish
+from serplatform.ensembles.rejection import parse_wish
 from serplatform.errors import BadInputError
 from serplatform.prediction.open import open_system
 from serplatform.prediction.output import visible

@@ -13,12 +13,12 @@ from serplatform.api.open_run import open_or_create
 from serplatform.api.search_display import SearchDisplay
 from serplatform.console import say
 from serplatform.distributed.search import SearchLimits, SearchOutcome, search
-from serplatform.ensemble.build import build_ensemble
-from serplatform.ensemble.evaluation import no_better_than_chance
+from serplatform.ensembles.build import build_ensemble
+from serplatform.ensembles.evaluation import no_better_than_chance
 from serplatform.errors import BadInputError, SerplatformError
 from serplatform.report.build import build_report
-from serplatform.search.setup import OpenRun, SearchRequest
 from serplatform.storage.mirror import publish, shown
+from serplatform.studies.setup import OpenRun, SearchRequest
 
 
 @dataclasses.dataclass(kw_only=True)

@@ -11,12 +11,15 @@ from serplatform import stopping
 from serplatform.console import say
 from serplatform.distributed.prepare import ensure_demo
 from serplatform.distributed.search import SearchLimits, default_run_path
-from serplatform.ensemble.base import COMBINERS
+from serplatform.ensembles.base import COMBINERS
 from serplatform.environment import now
 from serplatform.errors import BadInputError
 from serplatform.models.base import ARCHITECTURES
-from serplatform.search.recovery import repair_run
-from serplatform.search.setup import (
+from serplatform.storage.destination import RUN, check_directory
+from serplatform.storage.location import redact
+from serplatform.storage.mirror import local_path
+from serplatform.studies.recovery import repair_run
+from serplatform.studies.setup import (
     OpenRun,
     SearchRequest,
     choose_architectures,
@@ -24,12 +27,9 @@ from serplatform.search.setup import (
     reopen_run,
     with_space,
 )
-from serplatform.search.space import paper_point
-from serplatform.search.study_storage import check_storage
-from serplatform.search.warm_start import sentences
-from serplatform.storage.destination import RUN, check_directory
-from serplatform.storage.location import redact
-from serplatform.storage.mirror import local_path
+from serplatform.studies.space import paper_point
+from serplatform.studies.study_storage import check_storage
+from serplatform.studies.warm_start import sentences
 
 #: trials when the user names neither a number nor a time budget
 DEFAULT_TRIALS = 20

@@ -24,8 +24,8 @@ from serplatform.distributed.search import SearchLimits
 from serplatform.prediction.open import read_bundle
 from serplatform.prediction.output import row_values
 from serplatform.run_directory import RunDirectory
-from serplatform.search.setup import SearchRequest
 from serplatform.storage.mirror import open_copy
+from serplatform.studies.setup import SearchRequest
 
 
 class CallOptions(TypedDict, total=False):

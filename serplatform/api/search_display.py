@@ -15,7 +15,7 @@ from serplatform import console
 from serplatform.artifacts.trial import TrialRecord
 from serplatform.console import format_duration
 from serplatform.metrics import HIGHER_IS_BETTER
-from serplatform.search.study import Suggestion
+from serplatform.studies.study import Suggestion
 
 if TYPE_CHECKING:
     from serplatform.training.trial import TrialReport

@@ -22,7 +22,7 @@ def write_ensemble(
     resamples: int,
 ) -> dict[str, Any]:
     """Combine runs, see ``ensemble.build.build_ensemble``; return the content of the file."""
-    from serplatform.ensemble.build import build_ensemble
+    from serplatform.ensembles.build import build_ensemble
 
     check_directory(out, ENSEMBLE)
     target = target_copy(out)

@@ -37,9 +37,9 @@ def run_canaries(
         planted_speaker_is_refused,
         small_search,
     )
-    from serplatform.ensemble.build import build_ensemble
-    from serplatform.ensemble.canary import chance_of_ensemble, fits_that_take_test_rows
-    from serplatform.ensemble.posteriors import read_library
+    from serplatform.ensembles.build import build_ensemble
+    from serplatform.ensembles.canary import chance_of_ensemble, fits_that_take_test_rows
+    from serplatform.ensembles.posteriors import read_library
     from serplatform.protocols.plan import make_plan
 
     dataset = Dataset.open(data)

@@ -87,7 +87,7 @@ def summarise(content: dict[str, Any], out: str) -> dict[str, Any]:
 
 def describe(content: dict[str, Any], out: str) -> str:
     """The result in words."""
-    from serplatform.ensemble.evaluation import no_better_than_chance
+    from serplatform.ensembles.evaluation import no_better_than_chance
 
     counts = content["counts"]
     used = sorted(len(fold["members"]) for fold in content["folds"])

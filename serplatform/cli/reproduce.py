@@ -185,7 +185,7 @@ def _train_column(plan: ColumnPlan, options: ReproduceOptions, limits: SearchLim
     from serplatform.api.search_display import SearchDisplay
     from serplatform.distributed.search import search
     from serplatform.reproduce.plan import open_run
-    from serplatform.search.trial_list import TrialList, assign_numbers
+    from serplatform.studies.trial_list import TrialList, assign_numbers
 
     configurations = plan.configurations
     run = open_run(plan, options, ["serplatform", *sys.argv[1:]])

@@ -62,7 +62,7 @@ def command(
     say("Reading the request …")
     from serplatform.api.execute import carry_out
     from serplatform.distributed.search import SearchLimits
-    from serplatform.search.setup import SearchRequest
+    from serplatform.studies.setup import SearchRequest
 
     request = SearchRequest.of_training(
         architectures=tuple(architectures or ()),

@@ -23,10 +23,10 @@ from serplatform.models.base import ARCHITECTURES
 from serplatform.protocols.base import Fold, FoldPlan
 from serplatform.protocols.plan import check_plan
 from serplatform.run_directory import RunDirectory
-from serplatform.search.setup import SearchRequest, create_run
-from serplatform.search.space import load_space, packaged_spaces
-from serplatform.search.study import Suggestion
 from serplatform.seeding import derive_seed
+from serplatform.studies.setup import SearchRequest, create_run
+from serplatform.studies.space import load_space, packaged_spaces
+from serplatform.studies.study import Suggestion
 from serplatform.training.trial import TrialReport
 from serplatform.training.trial_config import resolve
 

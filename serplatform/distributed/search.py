@@ -20,14 +20,14 @@ from serplatform.distributed.worker_start import start_worker
 from serplatform.environment import now
 from serplatform.errors import BadInputError, SerplatformError
 from serplatform.run_directory import RunDirectory, RunLock
-from serplatform.search.setup import OpenRun
-from serplatform.search.study import Studies
-from serplatform.search.study_storage import full_storage
-from serplatform.search.trial_list import TrialList, TrialSource
-from serplatform.search.warm_start import knowledge
 from serplatform.storage.mirror import not_published
 from serplatform.storage.publisher import Publisher
 from serplatform.storage.remote import RemoteError
+from serplatform.studies.setup import OpenRun
+from serplatform.studies.study import Studies
+from serplatform.studies.study_storage import full_storage
+from serplatform.studies.trial_list import TrialList, TrialSource
+from serplatform.studies.warm_start import knowledge
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,8 @@ import numpy as np
 
 from serplatform.artifacts.dataset import read_dataset_description
 from serplatform.artifacts.ensemble import EnsembleRecord, read_ensemble
-from serplatform.ensemble.build import SYSTEMS
-from serplatform.ensemble.evaluation import over_folds
+from serplatform.ensembles.build import SYSTEMS
+from serplatform.ensembles.evaluation import over_folds
 from serplatform.errors import ArtifactError
 from serplatform.metrics import METRICS, classification_metrics
 from serplatform.prediction.system import PredictionSystem

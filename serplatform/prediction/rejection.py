@@ -15,8 +15,8 @@ import numpy as np
 
 from serplatform.arrays import DoubleArray
 from serplatform.artifacts.ensemble import BundledConfidences, read_ensemble
-from serplatform.ensemble.calibration import apply_temperature, fit_temperature
-from serplatform.ensemble.rejection import Operating, Wish, coverage_accuracy_curve, grant
+from serplatform.ensembles.calibration import apply_temperature, fit_temperature
+from serplatform.ensembles.rejection import Operating, Wish, coverage_accuracy_curve, grant
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.prediction.system import ENSEMBLE_FILE, PredictionSystem
 from serplatform.run_directory import RunDirectory

@@ -19,8 +19,8 @@ import numpy as np
 
 from serplatform.arrays import DoubleArray
 from serplatform.artifacts.ensemble import BundledConfidences
-from serplatform.ensemble.base import Combiner, combiner_from_parameters
-from serplatform.ensemble.calibration import apply_temperature
+from serplatform.ensembles.base import Combiner, combiner_from_parameters
+from serplatform.ensembles.calibration import apply_temperature
 from serplatform.errors import ArtifactError
 
 ENSEMBLE_FILE = "ensemble.json"

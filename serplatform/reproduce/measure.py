@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from serplatform.ensemble.base import PosteriorSet
-from serplatform.ensemble.posteriors import Library, read_library
-from serplatform.ensemble.product import Product, log_linear_pool
+from serplatform.ensembles.base import PosteriorSet
+from serplatform.ensembles.posteriors import Library, read_library
+from serplatform.ensembles.product import Product, log_linear_pool
 from serplatform.metrics import classification_metrics
 from serplatform.statistics.bootstrap import Interval, draw_speakers, speaker_sums
 

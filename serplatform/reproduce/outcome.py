@@ -28,7 +28,7 @@ from serplatform.reproduce.sampling import (
     similarity,
 )
 from serplatform.run_directory import RunDirectory
-from serplatform.search.trial_list import find_numbers
+from serplatform.studies.trial_list import find_numbers
 from serplatform.training.trial_config import resolve
 
 #: what a column or a cell can be

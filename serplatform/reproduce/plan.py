@@ -22,11 +22,11 @@ from serplatform.papers.paper_table import PaperColumn, PaperRow, PaperTable
 from serplatform.protocols.plan import make_plan
 from serplatform.reproduce.table import table_names
 from serplatform.run_directory import RunDirectory
-from serplatform.search.setup import OpenRun, SearchRequest, create_run, reopen_run
-from serplatform.search.space import load_space
-from serplatform.search.trial_list import Configuration, non_default_values
 from serplatform.storage.destination import Kind, check_directory
 from serplatform.storage.location import Location, parse
+from serplatform.studies.setup import OpenRun, SearchRequest, create_run, reopen_run
+from serplatform.studies.space import load_space
+from serplatform.studies.trial_list import Configuration, non_default_values
 from serplatform.training.trial_config import resolve
 
 #: of the packaged small spaces' epochs, what a quick training does

@@ -1,6 +1,6 @@
 """What every combiner must do; a registered combiner gets these tests by existing.
 
-Use: ``tests/ensemble/test_combiners.py`` derives from :class:`CombinerContract` and
+Use: ``tests/ensembles/test_combiners.py`` derives from :class:`CombinerContract` and
 parametrises ``combiner_name`` with ``COMBINERS.names()``.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serplatform.ensemble.base import (
+from serplatform.ensembles.base import (
     COMBINERS,
     Combiner,
     PosteriorSet,

@@ -24,7 +24,7 @@ from serplatform.models.base import (
     SerModel,
     count_parameters,
 )
-from serplatform.search.setup import SearchRequest, choose_spaces
+from serplatform.studies.setup import SearchRequest, choose_spaces
 from serplatform.testing.batches import input_spec, pad, pick, random_batch
 from serplatform.training.trial_config import paper_values
 

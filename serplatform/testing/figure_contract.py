@@ -27,12 +27,12 @@ from serplatform.artifacts.files import write_parquet
 from serplatform.artifacts.posteriors import posterior_schema
 from serplatform.artifacts.trial import HistoryEntry
 from serplatform.datasets.dataset import Dataset
-from serplatform.ensemble.build import build_ensemble
+from serplatform.ensembles.build import build_ensemble
 from serplatform.metrics import classification_metrics
 from serplatform.report.data import NoDataError, ReportData, build_report_data
 from serplatform.report.figures.base import FIGURES, SECTIONS, Drawing, Palette
 from serplatform.report.load import load_source
-from serplatform.search.setup import SearchRequest, create_run
+from serplatform.studies.setup import SearchRequest, create_run
 from serplatform.testing.synthetic import make_dataset
 
 _EPOCHS = 3

@@ -21,7 +21,7 @@ from serplatform.artifacts.trial import merit
 from serplatform.cli.main import run as run_command
 from serplatform.errors import BadInputError
 from serplatform.run_directory import RunDirectory
-from serplatform.search.setup import SearchRequest
+from serplatform.studies.setup import SearchRequest
 from tests.support.search_checks import run_faults
 
 ROOT = Path(__file__).parents[2]
@@ -67,9 +67,9 @@ def test_what_is_offered_is_there_and_nothing_else() -> None:
 
 
 def test_packages_of_the_same_name_stay_packages() -> None:
-    from serplatform.search import space
+    from serplatform.studies import space
 
-    assert space.SearchSpace.__module__ == "serplatform.search.space"
+    assert space.SearchSpace.__module__ == "serplatform.studies.space"
     with pytest.raises(BadInputError, match="name at least one architecture"):
         sp.search()
 

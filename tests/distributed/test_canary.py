@@ -21,10 +21,10 @@ from serplatform.distributed.canary import (
     quick_architecture,
     small_search,
 )
-from serplatform.ensemble.base import COMBINERS, Combiner
-from serplatform.ensemble.build import build_ensemble
-from serplatform.ensemble.canary import chance_of_ensemble, fits_that_take_test_rows
-from serplatform.ensemble.posteriors import read_library
+from serplatform.ensembles.base import COMBINERS, Combiner
+from serplatform.ensembles.build import build_ensemble
+from serplatform.ensembles.canary import chance_of_ensemble, fits_that_take_test_rows
+from serplatform.ensembles.posteriors import read_library
 from serplatform.errors import BadInputError
 from serplatform.protocols.plan import make_plan
 from serplatform.registry import temporary

@@ -13,12 +13,12 @@ import psutil
 import pytest
 
 from serplatform.distributed.search import SearchLimits, search
-from serplatform.ensemble.build import build_ensemble
+from serplatform.ensembles.build import build_ensemble
 from serplatform.errors import BadInputError, SerplatformError
 from serplatform.run_directory import RunLock
-from serplatform.search.setup import SearchRequest, create_run, reopen_run
-from serplatform.search.space import SearchSpace, paper_point
-from serplatform.search.study import Studies
+from serplatform.studies.setup import SearchRequest, create_run, reopen_run
+from serplatform.studies.space import SearchSpace, paper_point
+from serplatform.studies.study import Studies
 from serplatform.testing.synthetic import make_dataset
 from serplatform.training.trial_config import resolve
 from tests.support.search_checks import run_faults, study_trials, write_tiny_space

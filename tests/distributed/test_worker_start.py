@@ -10,14 +10,14 @@ import pytest
 from serplatform import plugins
 from serplatform.distributed.tune.task_codec import encode_config, failure_result, start_trial
 from serplatform.distributed.worker_start import start_worker
-from serplatform.ensemble.base import COMBINERS
+from serplatform.ensembles.base import COMBINERS
 from serplatform.errors import BadInputError
 from serplatform.registry import temporary
 from serplatform.training.trial import TrialTask
 
 PLUGIN = """
-from serplatform.ensemble.base import COMBINERS
-from serplatform.ensemble.mean import Mean
+from serplatform.ensembles.base import COMBINERS
+from serplatform.ensembles.mean import Mean
 
 @COMBINERS.register("of_a_user")
 class OfAUser(Mean):

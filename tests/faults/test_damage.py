@@ -13,10 +13,10 @@ import pytest
 from serplatform.artifacts.files import read_json, read_parquet
 from serplatform.cli.main import run as run_command
 from serplatform.run_directory import RunDirectory
-from serplatform.search import recovery
-from serplatform.search.recovery import repair_run
-from serplatform.search.setup import SearchRequest, create_run
-from serplatform.search.study import Studies
+from serplatform.studies import recovery
+from serplatform.studies.recovery import repair_run
+from serplatform.studies.setup import SearchRequest, create_run
+from serplatform.studies.study import Studies
 from serplatform.testing.synthetic import make_dataset
 from serplatform.training.recovery import repair_state
 from serplatform.training.trial import TrialTask, TrialTraining
@@ -55,7 +55,7 @@ def whole(dataset, tmp_path_factory):
 
 
 def open_studies(path):
-    from serplatform.search.setup import reopen_run
+    from serplatform.studies.setup import reopen_run
 
     run = reopen_run(path)
     return Studies(

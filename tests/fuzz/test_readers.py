@@ -338,7 +338,7 @@ def test_datasets(tmp_path: Path, cases: int, file: str) -> None:
 
 @pytest.mark.parametrize("cases", CASES)
 def test_search_spaces(tmp_path: Path, cases: int) -> None:
-    from serplatform.search.space import load_space
+    from serplatform.studies.space import load_space
 
     seeds = [
         b"architecture: moma\ndescription: one\nfixed: {training.max_epochs: 4}\nparameters:\n"
@@ -416,7 +416,7 @@ def test_fold_files(tmp_path: Path, cases: int) -> None:
 
 @pytest.fixture(scope="module")
 def written_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from serplatform.ensemble.build import build_ensemble
+    from serplatform.ensembles.build import build_ensemble
     from tests.support.synthetic_run import make_run
 
     path = tmp_path_factory.mktemp("fuzzed") / "run"
@@ -433,7 +433,7 @@ def written_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     "name", ["run.json", "folds.json", "trials/trial-00000.json", "ensemble/ensemble.json"]
 )
 def test_runs_and_ensembles(written_run: Path, tmp_path: Path, name: str, cases: int) -> None:
-    from serplatform.ensemble.posteriors import read_library
+    from serplatform.ensembles.posteriors import read_library
     from serplatform.prediction.open import open_system
     from serplatform.report.load import load_source
 

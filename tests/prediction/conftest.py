@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from serplatform.ensemble.build import build_ensemble
+from serplatform.ensembles.build import build_ensemble
 from tests.support.audio_run import AudioRun, make_audio_run
 
 

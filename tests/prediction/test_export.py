@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from serplatform.artifacts.files import file_sha256, read_json, write_parquet
-from serplatform.ensemble.build import build_ensemble
+from serplatform.ensembles.build import build_ensemble
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.prediction import export as export_module
 from serplatform.prediction.export import export

@@ -19,9 +19,9 @@ from serplatform.artifacts.files import (
     write_json,
     write_parquet,
 )
-from serplatform.ensemble.build import build_ensemble
-from serplatform.ensemble.calibration import apply_temperature
-from serplatform.ensemble.rejection import Operating, Wish, grant, parse_wish
+from serplatform.ensembles.build import build_ensemble
+from serplatform.ensembles.calibration import apply_temperature
+from serplatform.ensembles.rejection import Operating, Wish, grant, parse_wish
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.prediction.export import export
 from serplatform.prediction.open import open_system

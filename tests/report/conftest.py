@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from serplatform.artifacts.ensemble import ComparisonRecord
-from serplatform.ensemble.build import build_ensemble
+from serplatform.ensembles.build import build_ensemble
 from serplatform.report.data import (
     EnsembleMember,
     EvaluatedSystem,

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from serplatform.artifacts.files import read_json, read_parquet, write_json, write_parquet
 from serplatform.cli.report import command
-from serplatform.ensemble.build import build_ensemble
+from serplatform.ensembles.build import build_ensemble
 from serplatform.errors import BadInputError
 from serplatform.report.build import build_report, plotly_source
 from serplatform.report.figures.base import FIGURES

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from serplatform.artifacts.files import read_json
-from serplatform.ensemble.build import build_ensemble
+from serplatform.ensembles.build import build_ensemble
 from serplatform.errors import ArtifactError
 from serplatform.metrics import classification_metrics
 from serplatform.report.data import (

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pytest
 
 from serplatform.artifacts.files import read_json, read_parquet, write_parquet
-from serplatform.ensemble.build import build_ensemble
+from serplatform.ensembles.build import build_ensemble
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.report.load import load_source, read_posteriors
 from tests.support.synthetic_run import CLASSES, make_run

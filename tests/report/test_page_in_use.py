@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from serplatform.ensemble.build import build_ensemble
+from serplatform.ensembles.build import build_ensemble
 from serplatform.report.build import build_report
 from tests.report.test_chromium import browser
 from tests.support.explained_run import add_explanations

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from serplatform.ensemble.base import PosteriorSet
+from serplatform.ensembles.base import PosteriorSet
 from serplatform.errors import LeakError
 from serplatform.reproduce.measure import RunPosteriors, measure
 from serplatform.run_directory import RunDirectory

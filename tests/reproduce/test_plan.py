@@ -8,7 +8,7 @@ from serplatform.datasets.dataset import Dataset
 from serplatform.errors import BadInputError
 from serplatform.reproduce.plan import QUICK_SHARE, ReproduceOptions, open_run, plan_table
 from serplatform.reproduce.table import load_table
-from serplatform.search.space import load_space
+from serplatform.studies.space import load_space
 from tests.support.reproduced import TABLE, make_corpus
 
 

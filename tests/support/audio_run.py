@@ -22,7 +22,7 @@ from serplatform.distributed import prepare as prepare_module
 from serplatform.distributed.extraction import run_shard
 from serplatform.distributed.prepare import prepare
 from serplatform.run_directory import RunDirectory
-from serplatform.search.setup import SearchRequest, create_run
+from serplatform.studies.setup import SearchRequest, create_run
 from serplatform.training.trial import TrialTask, TrialTraining
 
 #: class to the frequency of its tone, in hertz

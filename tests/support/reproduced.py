@@ -8,7 +8,7 @@ from pathlib import Path
 
 from serplatform.datasets.dataset import Dataset
 from serplatform.reproduce.plan import ColumnPlan, ReproduceOptions, open_run
-from serplatform.search.trial_list import TrialList, assign_numbers
+from serplatform.studies.trial_list import TrialList, assign_numbers
 from serplatform.testing.synthetic import make_dataset
 from serplatform.training.trial import TrialTask, TrialTraining
 

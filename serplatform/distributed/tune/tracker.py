@@ -22,11 +22,11 @@ from serplatform.distributed.tune.task_codec import TrialResult, encode_config, 
 from serplatform.distributed.tune.worker_groups import CONTROLLER_GRACE, free_groups
 from serplatform.errors import ArtifactError
 from serplatform.run_directory import RunDirectory
-from serplatform.search.study import Suggestion
-from serplatform.search.trial_list import TrialSource
 from serplatform.seeding import derive_seed
 from serplatform.storage.location import redact
 from serplatform.storage.remote import RemoteError
+from serplatform.studies.study import Suggestion
+from serplatform.studies.trial_list import TrialSource
 from serplatform.training.recovery import read_progress
 from serplatform.training.trial import TrialReport, TrialTask
 

@@ -20,7 +20,7 @@ from serplatform.distributed.tune.trial_errors import describe_error
 from serplatform.distributed.tune.worker_groups import train_driver
 from serplatform.errors import SerplatformError
 from serplatform.run_directory import RunDirectory
-from serplatform.search.trial_list import TrialSource
+from serplatform.studies.trial_list import TrialSource
 
 if TYPE_CHECKING:
     from ray import tune

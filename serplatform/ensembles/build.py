@@ -1,0 +1,356 @@
+"""The ``ensemble`` command: runs in, ``ENS/ensemble.json`` and ``ENS/posteriors.parquet`` out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from serplatform import plugins
+from serplatform.arrays import DoubleArray
+from serplatform.artifacts.dataset import read_dataset_description
+from serplatform.artifacts.files import (
+    SCHEMA_VERSION,
+    atomic_path,
+    file_sha256,
+    fill_parquet,
+    json_bytes,
+    read_parquet,
+)
+from serplatform.artifacts.posteriors import posterior_schema
+from serplatform.ensembles import evaluation
+from serplatform.ensembles.base import COMBINERS
+from serplatform.ensembles.dev_selection import OBJECTIVES
+from serplatform.ensembles.leaderboard import diversity, member_rows, solo_metrics
+from serplatform.ensembles.nested import FoldEnsemble, nested_ensemble, pool_test
+from serplatform.ensembles.posteriors import Library, RunOfLibrary, read_library
+from serplatform.environment import versions
+from serplatform.errors import ArtifactError, BadInputError, unknown_name
+from serplatform.run_directory import RunDirectory
+from serplatform.storage.cache import fetch_tables
+from serplatform.storage.destination import ENSEMBLE, check_directory
+from serplatform.storage.location import parse
+from serplatform.storage.remote import RemoteError
+
+#: how each system that is measured was chosen, for people
+SYSTEMS = {
+    "ensemble": "members and weights of each fold chosen on that fold's dev rows",
+    "best_single": "for each fold, the one trial with the best objective on that fold's dev rows",
+    "mean_of_all": "equal-weight mean of every finished trial; nothing is chosen",
+}
+
+
+def build_ensemble(
+    runs: Sequence[Path],
+    out: Path,
+    *,
+    combiner: str = "product",
+    temperature: bool = False,
+    seed: int = 0,
+    objective: str = "uar",
+    num_resamples: int = 2000,
+) -> dict[str, Any]:
+    """Combine the posteriors of every finished trial of the runs; nothing is trained again.
+
+    For each outer fold everything is chosen and fitted on that fold's dev rows; its test rows
+    are combined and measured once.
+
+    Args:
+        runs: directories of runs with one dataset, fold plan and label order.
+        out: where ``ensemble.json`` and ``posteriors.parquet`` are written.
+        combiner: a registered name.
+        temperature: calibrate each trial by temperature scaling first.
+        seed: of bags, resamples and permutations.
+        objective: what choices on dev rows maximise: uar, accuracy or nll.
+        num_resamples: of the bootstrap intervals.
+
+    Returns:
+        the content of ``ensemble.json``.
+
+    Raises:
+        BadInputError: a name is unknown, runs do not fit together, or tables do not.
+        LeakError: the dev and test rows of a fold are not apart.
+        ArtifactError: a file is missing or damaged.
+    """
+    begun = time.monotonic()
+    if combiner not in COMBINERS.names():  # a plugin's, that the runs were made with
+        for run in runs:
+            plugins.restore(run, RunDirectory(run).read_run().get("plugins", []))
+    _check_arguments(out, combiner, objective, num_resamples)
+    library = read_library(runs)
+    systems: dict[str, tuple[FoldEnsemble, ...]] = {
+        "ensemble": nested_ensemble(
+            library, combiner=combiner, objective=objective, temperature=temperature, seed=seed
+        ),
+        "best_single": nested_ensemble(library, combiner="single", objective=objective),
+        "mean_of_all": nested_ensemble(library, combiner="mean", objective=objective),
+    }
+    first = library.runs[0].content
+    content: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "combiner": combiner,
+        "objective": objective,
+        "temperature_scaling": temperature,
+        "seed": seed,
+        "num_resamples": num_resamples,
+        "runs": [_run_row(run) for run in library.runs],
+        "dataset": first["dataset"],
+        "protocol": first.get("protocol"),
+        "folds_hash": first["folds_hash"],
+        "plugins": plugins.records(combiner=[combiner]),
+        "speaker_independent": library.plan["speaker_independent"],
+        "classes": list(library.classes),
+        **_measured(library, systems, num_resamples=num_resamples, seed=seed),
+        "versions": versions(),
+    }
+    if said := evaluation.no_better_than_chance(content):
+        content["notes"].insert(0, said)
+    content["seconds"] = round(time.monotonic() - begun, 3)
+    _write(out, posterior_table(library, systems["ensemble"]), content)
+    return content
+
+
+def _measured(
+    library: Library,
+    systems: Mapping[str, tuple[FoldEnsemble, ...]],
+    *,
+    num_resamples: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Everything in ``ensemble.json`` that is measured, and the notes on it."""
+    ensembles = systems["ensemble"]
+    pooled = pool_test(library)
+    posteriors = {name: evaluation.pooled_posteriors(folds) for name, folds in systems.items()}
+    fold_metrics = {
+        name: [evaluation.fold_metrics(library, fold) for fold in folds]
+        for name, folds in systems.items()
+    }
+    intervals = {
+        name: evaluation.pooled_intervals(pooled, table, num_resamples=num_resamples, seed=seed)
+        for name, table in posteriors.items()
+    }
+    solo = {
+        fold: {part: solo_metrics(library.take(fold, part)) for part in ("dev", "test")}
+        for fold in library.folds
+    }
+    compared = {name: posteriors[name] for name in ("ensemble", "best_single")}
+    genders, gender_note = read_genders(library)
+    of_rows = [genders.get(utterance) for utterance in pooled.utterance_ids]
+    of_speakers = dict(zip(pooled.speaker_ids, of_rows, strict=True))
+    comparison = evaluation.compare(
+        pooled, *compared.values(), num_resamples=num_resamples, seed=seed
+    )
+    return {
+        "counts": {
+            "candidates": len(library.candidates),
+            "folds": len(library.folds),
+            "test_rows": len(pooled.truth),
+            "test_speakers": len(set(pooled.speaker_ids)),
+        },
+        "systems": SYSTEMS,
+        "folds": [
+            {
+                "fold": fold,
+                "fitted_on": ensembles[i].fitted_on,
+                "best_single": library.candidates[
+                    int(systems["best_single"][i].combiner.used()[0])
+                ].described(),
+                "metrics": {name: fold_metrics[name][i] for name in systems},
+                "members": member_rows(library, ensembles[i], solo[fold]),
+                "parameters": ensembles[i].combiner.parameters(),
+            }
+            for i, fold in enumerate(library.folds)
+        ],
+        "over_folds": {
+            name: evaluation.over_folds([fold["test"] for fold in folds])
+            for name, folds in fold_metrics.items()
+        },
+        "pooled": intervals,
+        "chance": evaluation.against_chance(pooled, intervals),
+        "comparison": {"of": "ensemble", "with": "best_single", **comparison},
+        "confusion": evaluation.confusions(pooled.truth, compared),
+        "diversity": diversity(library, ensembles),
+        "per_speaker": [
+            {"speaker_id": name, "gender": of_speakers[name], **row}
+            for name, row in evaluation.grouped_metrics(
+                pooled.speaker_ids, pooled.truth, compared
+            ).items()
+        ],
+        "per_gender": [
+            {"gender": name, **row}
+            for name, row in evaluation.grouped_metrics(of_rows, pooled.truth, compared).items()
+        ],
+        "calibration": evaluation.calibration(pooled, ensembles),
+        "rejection": evaluation.rejection(library, pooled, ensembles),
+        # what `weights` and `used` in the parameters index; members of weight 0 change nothing
+        "parameter_order": [candidate.name for candidate in library.candidates],
+        "candidates": _candidate_rows(library, ensembles, solo),
+        "notes": [
+            *_without_members(ensembles),
+            *notes(library),
+            *([gender_note] if gender_note else []),
+        ],
+    }
+
+
+def _write(out: Path, table: pa.Table, content: dict[str, Any]) -> None:
+    """Write both files once both are whole: posteriors are never there without description."""
+    plugins.write(out, content["plugins"])
+    targets = out / "posteriors.parquet", out / "ensemble.json"
+    with atomic_path(targets[0]) as posteriors, atomic_path(targets[1]) as description:
+        fill_parquet(posteriors, table)
+        content["posteriors_sha256"] = file_sha256(posteriors)
+        description.write_bytes(json_bytes(content, checksum=True))
+
+
+def _without_members(folds: Sequence[FoldEnsemble]) -> list[str]:
+    empty = [str(fold.fold) for fold in folds if not fold.combiner.weights().any()]
+    return empty and [
+        f"In fold(s) {', '.join(empty)} the dev rows speak against every trial: no trial is a "
+        "member there, and every class gets the same posterior."
+    ]
+
+
+def _check_arguments(out: Path, combiner: str, objective: str, num_resamples: int) -> None:
+    errors = []
+    if combiner not in COMBINERS.names():
+        errors.append(unknown_name("combiner", combiner, COMBINERS.names()))
+    if objective not in OBJECTIVES:
+        errors.append(unknown_name("ensemble objective", objective, OBJECTIVES))
+    if num_resamples < 1:
+        errors.append(f"{num_resamples} bootstrap resamples: must be at least 1")
+    try:
+        check_directory(out, ENSEMBLE)
+    except BadInputError as error:
+        errors.append(str(error))
+    if errors:
+        raise BadInputError("the ensemble cannot be built:", errors)
+
+
+def _run_row(run: RunOfLibrary) -> dict[str, Any]:
+    content = run.content
+    return {
+        "path": run.path,
+        "dataset_fingerprint": content["dataset"]["fingerprint"],
+        "folds_hash": content["folds_hash"],
+        "protocol": content.get("protocol"),
+        "status": content.get("status"),
+        "seed": content.get("seed"),
+        "num_trials": dict(run.num_trials),
+    }
+
+
+def _candidate_rows(
+    library: Library,
+    ensembles: Sequence[FoldEnsemble],
+    solo: Mapping[int, Mapping[str, Mapping[str, DoubleArray]]],
+) -> list[dict[str, Any]]:
+    """Every candidate with UAR and accuracy per fold; best mean dev UAR first."""
+    shares = np.mean([e.combiner.shares() for e in ensembles], axis=0)
+    rows = []
+    for m, candidate in enumerate(library.candidates):
+        row: dict[str, Any] = {
+            **candidate.described(),
+            "num_parameters": candidate.num_parameters,
+            "mean_share": float(shares[m]),
+        }
+        for part in ("dev", "test"):
+            tables = [solo[fold][part] for fold in library.folds]
+            row[part] = {name: float(np.mean([t[name][m] for t in tables])) for name in tables[0]}
+            row[f"fold_{part}_uar"] = [float(t["uar"][m]) for t in tables]
+        rows.append(row)
+    return sorted(rows, key=lambda row: (-row["dev"]["uar"], row["member"]))
+
+
+def posterior_table(library: Library, ensembles: Sequence[FoldEnsemble]) -> pa.Table:
+    """The combined dev and test posteriors of every fold."""
+    pieces = []
+    for ensemble in ensembles:
+        for part, values in (("dev", ensemble.dev), ("test", ensemble.test)):
+            rows = library.take(ensemble.fold, part)
+            count = len(rows.utterance_ids)
+            columns: dict[str, Any] = {
+                "utterance_id": list(rows.utterance_ids),
+                "speaker_id": list(rows.speaker_ids),
+                "fold": [ensemble.fold] * count,
+                "part": [part] * count,
+                "truth": [library.classes[t] for t in rows.truth],
+            }
+            columns |= {f"p_{name}": values[:, k] for k, name in enumerate(library.classes)}
+            pieces.append(pa.table(columns, schema=posterior_schema(list(library.classes))))
+    return pa.concat_tables(pieces)
+
+
+def read_genders(library: Library) -> tuple[dict[str, str], str | None]:
+    """Gender of each utterance's speaker from the dataset, if it is where the run says.
+
+    Returns:
+        utterance id to gender, and a sentence when there is none.
+    """
+    dataset = library.runs[0].content["dataset"]
+    address = dataset["path"]
+    try:
+        path = fetch_tables(parse(address))
+        found = read_dataset_description(path)
+        same = found["fingerprint"] == dataset["fingerprint"]
+        table = read_parquet(path / "utterances.parquet") if same else None
+    except (ArtifactError, RemoteError):
+        return {}, f"No breakdown by gender: the dataset is not at {address} any more."
+    if table is None:
+        return {}, f"No breakdown by gender: the dataset at {address} has changed since the run."
+    ids, genders = table["utterance_id"].to_pylist(), table["gender"].to_pylist()
+    known = {u: str(g) for u, g in zip(ids, genders, strict=True) if g}
+    return known, None if known else "No breakdown by gender: the corpus does not give it."
+
+
+def notes(library: Library) -> list[str]:
+    """What a reader must know to judge the numbers."""
+    found = [
+        "Members, weights, temperatures, thresholds and the best single trial of each fold were "
+        "chosen on that fold's dev rows; its test rows were combined and measured once.",
+        "The dev rows also stopped the training of every trial early and chose its epoch, so "
+        "every dev number is optimistic; test numbers are not affected.",
+    ]
+    tested: dict[str, set[int]] = {}
+    picked: dict[str, set[int]] = {}
+    for fold in library.folds:
+        for speaker in set(library.take(fold, "test").speaker_ids):
+            tested.setdefault(speaker, set()).add(fold)
+        for speaker in set(library.take(fold, "dev").speaker_ids):
+            picked.setdefault(speaker, set()).add(fold)
+    if any(picked.get(speaker, set()) - folds for speaker, folds in tested.items()):
+        found.append(
+            "A search proposes configurations by their mean dev objective over all folds, and "
+            "speakers who test in one fold are dev speakers in another: which trials exist at "
+            "all may have been steered by them; which trials and weights a fold uses was not."
+        )
+    if not library.plan["speaker_independent"]:
+        found.append(
+            "The protocol is not speaker-independent: speakers are in several parts of a fold, "
+            "so the numbers say nothing of new speakers."
+        )
+    test_rows = [u for fold in library.folds for u in library.take(fold, "test").utterance_ids]
+    if len(set(test_rows)) < len(test_rows):
+        found.append(
+            f"{len(test_rows) - len(set(test_rows))} test rows are utterances that also test in "
+            "another fold; pooled numbers count them each time."
+        )
+    if any(c.params.get("data.normalization") == "speaker" for c in library.candidates):
+        found.append(
+            "Some trials normalise features by speaker (data.normalization = speaker): this "
+            "uses the test speakers' unlabelled audio."
+        )
+    if len(tested) < 10:
+        found.append(
+            f"Only {len(tested)} test speaker(s): intervals that resample speakers are rough."
+        )
+    unfinished = [r.path for r in library.runs if r.content.get("status") != "complete"]
+    found += [f"Left out, because damaged: {why}" for why in library.damaged]
+    found += [
+        f"{path}: the run is not complete; its finished trials were used." for path in unfinished
+    ]
+    return found

@@ -1,0 +1,53 @@
+"""Canaries of the ensemble: fits that are offered test rows, and numbers where chance puts them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from serplatform.artifacts.ensemble import read_ensemble
+from serplatform.artifacts.files import read_parquet
+from serplatform.ensembles.base import COMBINERS
+from serplatform.ensembles.calibration import fit_temperatures
+from serplatform.ensembles.posteriors import Library
+from serplatform.errors import LeakError
+from serplatform.statistics.bootstrap import Interval
+from serplatform.statistics.chance import chance_interval
+
+
+def fits_that_take_test_rows(library: Library) -> list[str]:
+    """Names of the fits that do not refuse test rows; empty when all refuse them."""
+    test = library.take(library.folds[0], "test")
+    fits: dict[str, Callable[[], object]] = {
+        f"combiner '{name}'": lambda name=name: COMBINERS.get(name)().fit(test)  # type: ignore[misc]
+        for name in COMBINERS.names()
+    }
+    fits["temperature scaling"] = lambda: fit_temperatures(test)
+    taken = []
+    for name, fit in fits.items():
+        try:
+            fit()
+        except LeakError:
+            continue
+        taken.append(name)
+    return taken
+
+
+def chance_of_ensemble(
+    path: Path, *, metric: str = "uar", level: float = 0.99, seed: int = 0
+) -> Interval:
+    """An ensemble's pooled test metric, and where it falls when the truth is permuted.
+
+    Args:
+        path: an ensemble's directory.
+        metric: a name of ``metrics.COUNT_METRICS``.
+        level: share of permutations inside.
+        seed: of the permutations.
+    """
+    classes = read_ensemble(path)["classes"]
+    rows = [r for r in read_parquet(path / "posteriors.parquet").to_pylist() if r["part"] == "test"]
+    truth = np.array([classes.index(row["truth"]) for row in rows])
+    posteriors = np.array([[row[f"p_{name}"] for name in classes] for row in rows])
+    return chance_interval(truth, posteriors, metric=metric, level=level, seed=seed)

@@ -1,0 +1,286 @@
+"""Measure combined posteriors on test rows: folds, intervals, tests, speakers, rejection.
+
+Shapes: N pooled test rows, K classes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from serplatform.arrays import BoolArray, DoubleArray, IntArray
+from serplatform.ensembles.calibration import apply_temperature
+from serplatform.ensembles.nested import FoldEnsemble, PooledTest
+from serplatform.ensembles.posteriors import Library
+from serplatform.ensembles.rejection import (
+    WISHES,
+    Operating,
+    choose_threshold,
+    coverage_accuracy_curve,
+    grant,
+    operate,
+)
+from serplatform.metrics import (
+    METRICS,
+    classification_metrics,
+    confusion_counts,
+    reliability_bins,
+)
+from serplatform.statistics.bootstrap import Interval, bootstrap_difference, bootstrap_intervals
+from serplatform.statistics.chance import chance_uar, exceeds_chance, place_of_chance
+from serplatform.statistics.mcnemar import mcnemar_exact
+from serplatform.statistics.permutation import paired_permutation_test
+
+#: metrics that are tested between two systems
+TESTED = ("uar", "accuracy", "macro_f1")
+
+#: swaps of the paired permutation test
+NUM_PERMUTATIONS = 10_000
+
+
+def pooled_posteriors(ensembles: Sequence[FoldEnsemble]) -> DoubleArray:
+    """(N, K) test posteriors of all folds, in the order of :func:`nested.pool_test`."""
+    return np.concatenate([ensemble.test for ensemble in ensembles])
+
+
+def fold_metrics(library: Library, ensemble: FoldEnsemble) -> dict[str, dict[str, float]]:
+    """Every metric on the dev (fitted on) and test rows of a fold."""
+    return {
+        "dev": classification_metrics(library.take(ensemble.fold, "dev").truth, ensemble.dev),
+        "test": classification_metrics(library.take(ensemble.fold, "test").truth, ensemble.test),
+    }
+
+
+def over_folds(per_fold: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float | None]]:
+    """Mean and sample standard deviation of each metric; the latter is None for one fold."""
+    found: dict[str, dict[str, float | None]] = {}
+    for name in METRICS:
+        values = [metrics[name] for metrics in per_fold]
+        std = float(np.std(values, ddof=1)) if len(values) > 1 else None
+        found[name] = {"mean": float(np.mean(values)), "sd": std}
+    return found
+
+
+def pooled_intervals(
+    pooled: PooledTest, posteriors: DoubleArray, *, num_resamples: int, seed: int
+) -> dict[str, dict[str, float | None]]:
+    """Every metric over all test rows with its interval by resampled speakers."""
+    found = bootstrap_intervals(
+        pooled.truth, posteriors, pooled.speaker_ids, num_resamples=num_resamples, seed=seed
+    )
+    return {name: interval.as_dict() for name, interval in found.items()}
+
+
+def against_chance(
+    pooled: PooledTest, systems: Mapping[str, Mapping[str, Mapping[str, float | None]]]
+) -> dict[str, Any]:
+    """UAR of guessing, and which systems' pooled UAR lies above it with its whole interval."""
+    chance = chance_uar(pooled.truth)
+    above = {name: exceeds_chance(_interval(m["uar"]), chance) for name, m in systems.items()}
+    return {"uar": chance, "exceeded": above}
+
+
+def _interval(found: Mapping[str, Any]) -> Interval:
+    return Interval(value=found["value"], low=found["low"], high=found["high"])
+
+
+def no_better_than_chance(content: Mapping[str, Any]) -> str | None:
+    """One sentence where the ensemble of an ``ensemble.json`` is not shown to beat guessing."""
+    if content["chance"]["exceeded"]["ensemble"]:
+        return None
+    uar, chance = _interval(content["pooled"]["ensemble"]["uar"]), content["chance"]["uar"]
+    if uar.low is None:
+        what = f"the ensemble's test UAR, {uar.value:.3f}, does not exceed"
+    else:
+        what = (
+            f"the 95 % interval of the ensemble's test UAR, {uar.low:.3f} to {uar.high:.3f}, "
+            f"{place_of_chance(uar, chance)}"
+        )
+    return f"No better than chance: {what} {chance:.3f}, what guessing gives."
+
+
+def compare(
+    pooled: PooledTest, ours: DoubleArray, theirs: DoubleArray, *, num_resamples: int, seed: int
+) -> dict[str, Any]:
+    """Test whether two systems differ on the same utterances, for JSON.
+
+    Args:
+        pooled: the test rows.
+        ours: (N, K) of the first system.
+        theirs: (N, K) of the second.
+        num_resamples: of the difference's interval.
+        seed: of resamples and swaps.
+    """
+    first, second = ours.argmax(axis=1), theirs.argmax(axis=1)
+    difference = bootstrap_difference(
+        pooled.truth, ours, theirs, pooled.speaker_ids, num_resamples=num_resamples, seed=seed
+    )
+
+    def permuted(metric: str, speaker_ids: Sequence[str] | None) -> dict[str, Any]:
+        return dataclasses.asdict(
+            paired_permutation_test(
+                pooled.truth,
+                first,
+                second,
+                num_classes=ours.shape[1],
+                speaker_ids=speaker_ids,
+                metric=metric,
+                num_permutations=NUM_PERMUTATIONS,
+                seed=seed,
+            )
+        )
+
+    return {
+        "difference": {name: interval.as_dict() for name, interval in difference.items()},
+        "permutation": {name: permuted(name, pooled.speaker_ids) for name in TESTED},
+        "permutation_by_utterance": {name: permuted(name, None) for name in TESTED},
+        "mcnemar": dataclasses.asdict(mcnemar_exact(pooled.truth, first, second)),
+    }
+
+
+def grouped_metrics(
+    groups: Sequence[str | None], truth: IntArray, systems: Mapping[str, DoubleArray]
+) -> dict[str, dict[str, Any]]:
+    """Metrics of each system within each group (a speaker, a gender), groups sorted.
+
+    Args:
+        groups: N names; rows with None are left out.
+        truth: (N,) class indices.
+        systems: name to (N, K) posteriors.
+    """
+    names = np.array(groups, dtype=object)
+    found: dict[str, dict[str, Any]] = {}
+    for name in sorted({group for group in groups if group is not None}):
+        rows = names == name
+        measured = {n: classification_metrics(truth[rows], p[rows]) for n, p in systems.items()}
+        found[name] = {"utterances": int(rows.sum()), **measured}
+    return found
+
+
+def confusions(truth: IntArray, systems: Mapping[str, DoubleArray]) -> dict[str, list[list[int]]]:
+    """(K, K) counts of each system, rows the truth."""
+    return {
+        name: confusion_counts(truth, table.argmax(axis=1), table.shape[1]).tolist()
+        for name, table in systems.items()
+    }
+
+
+def calibration(pooled: PooledTest, ensembles: Sequence[FoldEnsemble]) -> dict[str, Any]:
+    """Reliability of the pooled test posteriors, as they are and at the dev temperatures."""
+    raw = pooled_posteriors(ensembles)
+    scaled = np.concatenate([apply_temperature(e.test, e.output_temperature) for e in ensembles])
+    return {
+        name: {
+            **{key: classification_metrics(pooled.truth, table)[key] for key in ("ece", "nll")},
+            "reliability": [
+                dataclasses.asdict(found) for found in reliability_bins(pooled.truth, table)
+            ],
+        }
+        for name, table in (("as_combined", raw), ("calibrated", scaled))
+    }
+
+
+def rejection(
+    library: Library,
+    pooled: PooledTest,
+    ensembles: Sequence[FoldEnsemble],
+    *,
+    error_share: float = 0.5,
+) -> dict[str, Any]:
+    """Rejection: each fold's threshold from its dev rows, applied to its test rows.
+
+    Confidence is the top posterior at the temperature fitted on the fold's dev rows. A fold
+    whose dev rows offer no such threshold answers everything.
+
+    Args:
+        library: gives the truth of each fold.
+        pooled: the test rows.
+        ensembles: one a fold.
+        error_share: error aimed at on dev rows, relative to answering everything.
+    """
+    folds, found, answered, granted = [], [], [], []
+    for ensemble in ensembles:
+        parts = {}
+        for part, table in (("dev", ensemble.dev), ("test", ensemble.test)):
+            calibrated = apply_temperature(table, ensemble.output_temperature)
+            truth = library.take(ensemble.fold, part).truth
+            parts[part] = calibrated.max(axis=1), calibrated.argmax(axis=1) == truth
+        chosen = choose_threshold(*parts["dev"], error_share=error_share)
+        threshold = 0.0 if chosen is None else chosen.threshold
+        found.append(parts)
+        curve = coverage_accuracy_curve(*parts["dev"], num_points=401)
+        granted.append([grant(curve, wish, rows=len(parts["dev"][0])) for wish in WISHES])
+        answered.append(parts["test"][0] >= threshold)
+        folds.append(
+            {
+                "fold": ensemble.fold,
+                "temperature": ensemble.output_temperature,
+                "threshold": None if chosen is None else chosen.threshold,
+                "dev": None if chosen is None else _point(chosen),
+                "test": _point(operate(*parts["test"], threshold)),
+            }
+        )
+    confidence, correct = _pool(found, "test")
+    kept = np.concatenate(answered)
+    dev = _pool(found, "dev")
+    return {
+        "error_share": error_share,
+        "folds": folds,
+        "test": {
+            **_answered(kept, correct),
+            "accuracy_without_rejection": float(correct.mean()),
+        },
+        "curve": _columns(coverage_accuracy_curve(confidence, correct)),
+        # what a threshold for new recordings is chosen from: no test row is in it
+        "dev": {
+            "rows": len(dev[0]),
+            "curve": _columns(coverage_accuracy_curve(*dev, num_points=401)),
+        },
+        # each granted by the folds' dev rows, a fold that cannot grant it answers nothing
+        "wishes": [
+            {
+                "kind": wish.kind,
+                "value": wish.value,
+                "folds_granted": sum(point is not None for point in points),
+                "test": _answered(
+                    np.concatenate(
+                        [
+                            parts["test"][0] >= (np.inf if point is None else point.threshold)
+                            for parts, point in zip(found, points, strict=True)
+                        ]
+                    ),
+                    correct,
+                ),
+            }
+            for wish, points in zip(WISHES, zip(*granted, strict=True), strict=True)
+        ],
+    }
+
+
+_Rows = tuple[DoubleArray, BoolArray]
+
+
+def _pool(found: Sequence[Mapping[str, _Rows]], part: str) -> _Rows:
+    """Confidences and hits of one part of all folds."""
+    rows = [parts[part] for parts in found]
+    return np.concatenate([c for c, _ in rows]), np.concatenate([h for _, h in rows])
+
+
+def _columns(curve: Sequence[Operating]) -> dict[str, list[float | None]]:
+    return {
+        "threshold": [point.threshold for point in curve],
+        "coverage": [point.coverage for point in curve],
+        "accuracy": [point.accuracy for point in curve],
+    }
+
+
+def _answered(kept: BoolArray, correct: BoolArray) -> dict[str, float | None]:
+    accuracy = float(correct[kept].mean()) if kept.any() else None
+    return {"coverage": float(kept.mean()), "accuracy": accuracy}
+
+
+def _point(found: Operating) -> dict[str, float | None]:
+    return {"coverage": found.coverage, "accuracy": found.accuracy}

@@ -1,0 +1,354 @@
+"""Read the posterior tables of every finished trial and align them by ``utterance_id``.
+
+Shapes: M candidates, R rows (an utterance in a fold and part), K classes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from serplatform.arrays import DoubleArray, IntArray
+from serplatform.artifacts.ensemble import TrialOfEnsemble
+from serplatform.artifacts.files import read_parquet
+from serplatform.artifacts.posteriors import check_recorded, checked_posteriors
+from serplatform.artifacts.run import FoldFile, RunDescription
+from serplatform.artifacts.trial import TrialRecord
+from serplatform.ensembles.base import PosteriorSet
+from serplatform.errors import ArtifactError, BadInputError, LeakError
+from serplatform.run_directory import RunDirectory
+
+_MOST_ERRORS = 20
+_KEYS = ("fold", "part", "utterance_id")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A finished trial that may become a member.
+
+    Attributes:
+        name: unique among the candidates, e.g. ``ravdess/trial-00012``.
+        run: absolute path of its run.
+        trial: its number there.
+        architecture: registered name.
+        params: what the search chose, by dotted name.
+        num_parameters: trainable values; None where the record does not say.
+    """
+
+    name: str
+    run: str
+    trial: int
+    architecture: str
+    params: Mapping[str, Any]
+    num_parameters: int | None
+
+    def described(self) -> TrialOfEnsemble:
+        """Which trial it is, for ``ensemble.json``."""
+        return {
+            "member": self.name,
+            "run": self.run,
+            "trial": self.trial,
+            "architecture": self.architecture,
+        }
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunOfLibrary:
+    """One of the runs that were combined.
+
+    Attributes:
+        content: of its ``run.json``.
+        path: absolute, or a URI.
+        num_trials: state to the number of its trials in it.
+    """
+
+    content: RunDescription
+    path: str
+    num_trials: Mapping[str, int]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Library:
+    """Every candidate on the same rows, in the order of fold, part and utterance id.
+
+    Attributes:
+        runs: what was combined.
+        plan: the content of the fold file.
+        classes: K names.
+        candidates: M.
+        fold: (R,) outer fold of each row.
+        part: R, ``dev`` or ``test``.
+        utterance_ids: R.
+        speaker_ids: R.
+        truth: (R,) class indices.
+        values: (M, R, K), rows sum to 1.
+        damaged: a sentence on each finished trial that is left out because a file is damaged.
+    """
+
+    runs: tuple[RunOfLibrary, ...]
+    plan: FoldFile
+    classes: tuple[str, ...]
+    candidates: tuple[Candidate, ...]
+    fold: IntArray
+    part: tuple[str, ...]
+    utterance_ids: tuple[str, ...]
+    speaker_ids: tuple[str, ...]
+    truth: IntArray
+    values: DoubleArray
+    damaged: tuple[str, ...] = ()
+
+    @property
+    def folds(self) -> tuple[int, ...]:
+        """The outer folds, sorted."""
+        return tuple(int(k) for k in np.unique(self.fold))
+
+    def rows(self, fold: int, part: str) -> slice:
+        """The rows of one part of one fold, which lie together."""
+        found = np.flatnonzero((self.fold == fold) & (np.asarray(self.part) == part))
+        return slice(int(found[0]), int(found[-1]) + 1)
+
+    def take(self, fold: int, part: str) -> PosteriorSet:
+        """All candidates on one part of one fold; a view, not a copy."""
+        rows = self.rows(fold, part)
+        return PosteriorSet(
+            part=part,
+            utterance_ids=self.utterance_ids[rows],
+            speaker_ids=self.speaker_ids[rows],
+            truth=self.truth[rows],
+            posteriors=self.values[:, rows],
+            members=tuple(c.name for c in self.candidates),
+            classes=self.classes,
+        )
+
+
+def read_library(runs: Sequence[str | Path]) -> Library:
+    """Read the posteriors of every finished trial of one or several runs.
+
+    Args:
+        runs: directories that ``serplatform search`` or ``train`` wrote.
+
+    Raises:
+        BadInputError: no run or no finished trial; runs that differ in dataset, folds or
+            classes; tables that differ in rows or truth (every difference found is listed).
+        LeakError: an utterance, or a speaker of a speaker-independent protocol, is in the dev
+            and in the test part of one fold.
+        ArtifactError: a run's own file is missing, damaged or of another schema version, or so
+            are those of all trials; single damaged trials are left out, see ``damaged``.
+    """
+    if not runs:
+        raise BadInputError("no run was given; name at least one directory that holds a run.json")
+    directories = [RunDirectory(Path(run).resolve()) for run in runs]
+    paths = [d.path for d in directories]
+    twice = sorted({str(p) for p in paths if paths.count(p) > 1})
+    if twice:
+        raise BadInputError(f"{twice[0]}: the run was given twice; give each run once")
+    contents = [directory.read_run() for directory in directories]
+    _check_same(paths, contents)
+    classes = tuple(contents[0]["classes"])
+    plan = directories[0].read_folds(contents[0])
+
+    labels = _run_labels(paths)
+    candidates: list[Candidate] = []
+    tables: list[tuple[Path, pa.Table]] = []
+    described: list[RunOfLibrary] = []
+    damaged: list[str] = []
+    seen: dict[tuple[Any, Any], Path] = {}
+    for directory, content, label in zip(directories, contents, labels, strict=True):
+        records = directory.records(damaged)
+        states = [record["state"] for record in records.values()]
+        counts = {name: states.count(name) for name in ("complete", "pruned", "failed")}
+        described.append(RunOfLibrary(content=content, path=directory.address, num_trials=counts))
+        for number, record in sorted(records.items()):
+            if record["state"] != "complete":
+                continue
+            file = directory.posteriors_file(number)
+            try:
+                check_recorded(file, record.get("posteriors_sha256"))
+                table = read_parquet(file, "posterior table")
+            except ArtifactError as error:
+                damaged.append(str(error))
+                continue
+            _check_copy(file, record, seen)
+            table = _ordered(checked_posteriors(table, file, classes), file)
+            candidates.append(
+                Candidate(
+                    name=f"{label}/trial-{number:05d}",
+                    run=directory.address,
+                    trial=number,
+                    architecture=record["architecture"],
+                    params=record["params"],
+                    num_parameters=record.get("num_parameters"),
+                )
+            )
+            tables.append((file, table))
+    if damaged and not candidates:
+        raise ArtifactError("no trial is left whole:", damaged[:_MOST_ERRORS])
+    if not candidates:
+        raise BadInputError(
+            f"{', '.join(map(str, paths))}: no finished trial, so there is nothing to combine; "
+            "continue the search with --resume"
+        )
+    reference = tables[0][1]
+    _check_aligned(tables)
+    _check_plan_rows(tables[0], plan)
+    _check_leaks(reference, plan["speaker_independent"])
+
+    position = {name: k for k, name in enumerate(classes)}
+    values = np.empty((len(tables), len(reference), len(classes)))
+    for m, (_, table) in enumerate(tables):
+        for k, name in enumerate(classes):
+            values[m, :, k] = table[f"p_{name}"].to_numpy()
+    values /= values.sum(axis=2, keepdims=True)  # each sum is within 1e-4 of 1 by now
+    return Library(
+        runs=tuple(described),
+        plan=plan,
+        classes=classes,
+        candidates=tuple(candidates),
+        fold=reference["fold"].to_numpy().astype(np.int64),
+        part=tuple(reference["part"].to_pylist()),
+        utterance_ids=tuple(reference["utterance_id"].to_pylist()),
+        speaker_ids=tuple(reference["speaker_id"].to_pylist()),
+        truth=np.array([position[t] for t in reference["truth"].to_pylist()], dtype=np.int64),
+        values=values,
+        damaged=tuple(damaged),
+    )
+
+
+def _check_copy(file: Path, record: TrialRecord, seen: dict[tuple[Any, Any], Path]) -> None:
+    """Refuse a trial of a copied run: it would count twice."""
+    key = (record.get("ended"), record.get("posteriors_sha256"))
+    if None in key:
+        return
+    if key in seen:
+        raise BadInputError(
+            f"{file}: is the very training of {seen[key]}: one run is a copy of the other; "
+            "give one of them"
+        )
+    seen[key] = file
+
+
+def _check_same(paths: Sequence[Path], contents: Sequence[RunDescription]) -> None:
+    """Refuse runs whose rows cannot be the same."""
+
+    def described(content: RunDescription) -> dict[str, object]:
+        return {
+            "dataset fingerprint": content["dataset"]["fingerprint"],
+            "folds (folds_hash)": content["folds_hash"],
+            "classes": content["classes"],
+        }
+
+    first = described(contents[0])
+    errors = []
+    for path, content in zip(paths[1:], contents[1:], strict=True):
+        for what, value in described(content).items():
+            if value != first[what]:
+                errors.append(f"{what}: {paths[0]} has {first[what]}, {path} has {value}")
+    if errors:
+        raise BadInputError(
+            "the runs cannot be combined; combine runs on one dataset with the same folds and "
+            "classes (the same --data, --protocol and --seed):",
+            errors,
+        )
+
+
+def _run_labels(paths: Sequence[Path]) -> list[str]:
+    """Short names of the runs: the last part of the path, with more of it where two agree."""
+    labels = [path.name for path in paths]
+    depth = 2
+    while len(set(labels)) < len(labels):
+        labels = ["/".join(path.parts[-depth:]) for path in paths]
+        depth += 1
+    return labels
+
+
+def _ordered(table: pa.Table, file: Path) -> pa.Table:
+    """One table, which must have dev and test rows, sorted by fold, part and utterance id."""
+    parts = sorted(set(table["part"].to_pylist()))
+    if parts != ["dev", "test"]:
+        found = f"its parts are {', '.join(parts)}" if parts else "it holds no rows"
+        raise ArtifactError(f"{file}: {found}; expected dev and test")
+    return table.sort_by([(key, "ascending") for key in _KEYS])
+
+
+def _check_aligned(tables: Sequence[tuple[Path, pa.Table]]) -> None:
+    """Every table has the rows, speakers and truth of the first."""
+    first_file, first = tables[0]
+    errors: list[str] = []
+    seen = set()
+    for key in _row_keys(first):
+        if key in seen:
+            errors.append(f"{first_file}: {_say(key)} is there twice")
+        seen.add(key)
+    for file, table in tables[1:]:
+        if all(table[key].equals(first[key]) for key in _KEYS):
+            for column in ("truth", "speaker_id"):
+                if not table[column].equals(first[column]):
+                    ours, theirs = table[column].to_pylist(), first[column].to_pylist()
+                    row = next(i for i in range(len(ours)) if ours[i] != theirs[i])
+                    errors.append(
+                        f"{file}: {_say(_row_keys(table)[row])} has {column} '{ours[row]}', "
+                        f"{first_file.name} has '{theirs[row]}'"
+                    )
+            continue
+        own, given = set(_row_keys(table)), _row_keys(table)
+        errors += [f"{file}: lacks {_say(key)}" for key in sorted(seen - own)[:3]]
+        errors += [f"{file}: {_say(key)} is in no other table" for key in sorted(own - seen)[:3]]
+        if len(own) < len(given):
+            key = next(k for i, k in enumerate(given[1:]) if k == given[i])
+            errors.append(f"{file}: {_say(key)} is there twice")
+    if errors:
+        raise BadInputError(
+            f"the posterior tables do not fit together; rows are joined by utterance_id "
+            f"({first_file} is the first table):",
+            errors[:_MOST_ERRORS],
+        )
+
+
+def _check_plan_rows(first: tuple[Path, pa.Table], plan: FoldFile) -> None:
+    """The rows are those that the fold file calls dev and test."""
+    file, table = first
+    wanted = {
+        (fold, part, name)
+        for fold, parts in enumerate(plan["folds"])
+        for part, names in (("dev", parts["dev"]), ("test", parts["test"]))
+        for name in names
+    }
+    given = set(_row_keys(table))
+    errors = [f"lacks {_say(key)}" for key in sorted(wanted - given)[:3]]
+    errors += [f"{_say(key)} is not there in the fold file" for key in sorted(given - wanted)[:3]]
+    if errors:
+        raise BadInputError(f"{file}: its rows are not those of the run's fold file:", errors)
+
+
+def _check_leaks(table: pa.Table, speaker_independent: bool) -> None:
+    """No utterance, and no speaker if the protocol says so, is dev and test in one fold."""
+    holders: dict[tuple[int, str], dict[str, set[str]]] = {}
+    speakers = table["speaker_id"].to_pylist()
+    for (fold, part, name), speaker in zip(_row_keys(table), speakers, strict=True):
+        kinds = {"utterance": name} | ({"speaker": speaker} if speaker_independent else {})
+        for kind, value in kinds.items():
+            found = holders.setdefault((fold, kind), {"dev": set(), "test": set()})
+            found[part].add(value)
+    errors = [
+        f"fold {fold}: {kind} '{value}' is in dev and in test"
+        for (fold, kind), parts in sorted(holders.items())
+        for value in sorted(parts["dev"] & parts["test"])
+    ]
+    if errors:
+        raise LeakError(
+            "weights fitted on dev rows would have seen the test part; make the folds again:",
+            errors[:_MOST_ERRORS],
+        )
+
+
+def _row_keys(table: pa.Table) -> list[tuple[int, str, str]]:
+    return list(zip(*(table[key].to_pylist() for key in _KEYS), strict=True))
+
+
+def _say(key: tuple[int, str, str]) -> str:
+    return f"utterance '{key[2]}' ({key[1]}, fold {key[0]})"

@@ -1,0 +1,544 @@
+"""Makes a run's directory from what the user asks for, and opens it again to go on."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import re
+import secrets
+import shlex
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from serplatform import plugins
+from serplatform.artifacts.files import SCHEMA_VERSION, remove_own
+from serplatform.artifacts.run import RunDescription, WarmStartRecord
+from serplatform.artifacts.trial import DEV_METRICS
+from serplatform.config import plain
+from serplatform.datasets.dataset import Dataset
+from serplatform.environment import hardware, now, versions
+from serplatform.errors import ArtifactError, BadInputError
+from serplatform.inputs.selection import feature_parts
+from serplatform.models.base import ARCHITECTURES
+from serplatform.protocols.base import FoldPlan
+from serplatform.protocols.plan import check_plan, make_plan, plan_hash, read_plan, write_plan
+from serplatform.run_directory import RunDirectory, RunLock
+from serplatform.storage.destination import RUN, check_directory
+from serplatform.storage.location import address, redact
+from serplatform.studies.advice import text_warning, too_good_warning
+from serplatform.studies.overrides import parse_overrides
+from serplatform.studies.space import (
+    SearchSpace,
+    load_space,
+    make_space,
+    own_space,
+    packaged_spaces,
+    parse_space,
+    read_space_file,
+    why_no_paper_trial,
+)
+from serplatform.studies.study import (
+    check_objectives,
+    make_pruner,
+    make_sampler,
+)
+from serplatform.studies.study_storage import STORAGE_VARIABLE, check_storage
+from serplatform.studies.warm_start import collect
+from serplatform.studies.warm_start import notes as warm_start_notes
+from serplatform.training.trial_config import resolve
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SearchRequest:
+    """What the user asks for.
+
+    Attributes:
+        architectures: registered names, or `all`.
+        dataset: a prepared dataset, path or URI; None: the built-in demo corpus, or where a run
+            that is resumed has it.
+        protocol: its name with parameter; None for the corpus's default.
+        spaces: files or names of packaged spaces; architectures that none of them is for use
+            the packaged space of their own name.
+        settings: texts KEY=VALUE that hold in every trial.
+        exact: search nothing: the paper's configuration with ``settings``.
+        repeats: trainings of each exact configuration.
+        small: prefer the packaged ``<architecture>-small`` spaces; None: for the demo corpus.
+        seed: of everything.
+        objectives: names of ``study.OBJECTIVES``.
+        sampler: name of the Optuna sampler.
+        pruner: name of the pruner.
+        storage: Optuna storage URL; None for the run's own journal file.
+        max_folds: only the first of the protocol's folds; None for all.
+        warm_start: earlier runs whose best configurations are tried first, paths or URIs.
+        trials: over the life of the run, as `20`, or `+5` more than it was last asked for.
+        time_budget: seconds of this call, or None.
+        combiner: of the ensemble made at the end; `none` makes none; None: `product`, or what
+            the run has.
+    """
+
+    architectures: tuple[str, ...] = ()
+    dataset: str | Path | None = None
+    protocol: str | None = None
+    spaces: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+    exact: bool = False
+    repeats: int = 1
+    small: bool | None = None
+    seed: int = 0
+    objectives: tuple[str, ...] = ("uar",)
+    sampler: str = "tpe"
+    pruner: str = "asha"
+    storage: str | None = None
+    max_folds: int | None = None
+    warm_start: tuple[str, ...] = ()
+    trials: str | None = None
+    time_budget: float | None = None
+    combiner: str | None = None
+
+    @classmethod
+    def of_training(
+        cls,
+        *,
+        architectures: tuple[str, ...],
+        dataset: str | Path | None,
+        protocol: str | None,
+        settings: tuple[str, ...],
+        repeats: int,
+        seed: int,
+    ) -> SearchRequest:
+        """Of one configuration that is trained over all folds; repeats are combined."""
+        return cls(
+            architectures=architectures,
+            dataset=dataset,
+            protocol=protocol,
+            settings=settings,
+            exact=True,
+            repeats=repeats,
+            seed=seed,
+            sampler="random",
+            pruner="none",
+            combiner="mean" if repeats > 1 else "none",
+        )
+
+
+@dataclasses.dataclass
+class OpenRun:
+    """A run that trials can be added to.
+
+    Attributes:
+        directory: where it lies.
+        description: the content of ``run.json``.
+        spaces: architecture to space, the user's settings fixed.
+        plan: its folds.
+        is_new: this command made it.
+        replaced: what is to be said of a run that it took the place of, or None.
+    """
+
+    directory: RunDirectory
+    description: RunDescription
+    spaces: dict[str, SearchSpace]
+    plan: FoldPlan
+    is_new: bool = False
+    replaced: str | None = None
+
+    @property
+    def max_epochs(self) -> int:
+        """The largest number of epochs that a fold of any trial may take."""
+        return max(_max_epochs(space) for space in self.spaces.values())
+
+    @property
+    def metric(self) -> str:
+        """The dev metric that tells the best trial: the first objective, or UAR beside sizes."""
+        objective = self.description["objective"][0]
+        return objective if objective in DEV_METRICS else "uar"
+
+    def note_result(self, best: Mapping[str, Any] | None) -> str | None:
+        """Add a warning to the run where its best dev result is hard to believe; return it."""
+        dataset = Dataset.open(self.description["dataset"]["path"])
+        warning = too_good_warning(dataset.utterances, self.plan, best, synthetic=dataset.synthetic)
+        if warning is not None and warning not in self.description["notes"]:
+            self.description["notes"].append(warning)
+            self.directory.write_run(self.description)
+        return warning
+
+    def set_status(self, status: str, **more: Any) -> None:
+        """Write the run's status into ``run.json``."""
+        self.description.update({"status": status, **more})  # type: ignore[typeddict-item]
+        self.directory.write_run(self.description)
+
+    def withdraw(self) -> None:
+        """Remove a run that this command made and of which no trial has begun: the search cannot
+        start, and the same ``--out`` must be free for the next attempt."""
+        if self.is_new and not _has_begun(self.directory):
+            _remove_run_files(self.directory)
+
+
+def _has_begun(directory: RunDirectory) -> bool:
+    """Whether anything is left of a trial: its record, or an epoch that it saved."""
+    mirror = directory.mirror
+    return (
+        any(directory.path.glob("trials/trial-*"))
+        or any(directory.path.glob("state/trial-*"))
+        or (mirror.is_remote and bool(mirror.remote.list("state")))
+    )
+
+
+def _remove_run_files(directory: RunDirectory) -> None:
+    """Remove what a run without trials consists of, and its directory unless others use it."""
+    directory.remove_scratch()
+    for file in (
+        directory.run_file,
+        directory.folds_file,
+        directory.journal,
+        Path(f"{directory.journal}.lock"),
+        directory.trials_table,
+        directory.path / ".lock",
+    ):
+        file.unlink(missing_ok=True)
+    remove_own(directory.path / plugins.FOLDER, re.compile(r"[\w.-]+\.py"))
+    with contextlib.suppress(OSError):  # other files lie there
+        directory.path.rmdir()
+
+
+def choose_architectures(
+    names: Sequence[str], searched: Collection[str] | None = None
+) -> tuple[str, ...]:
+    """Resolve ``all`` and check each name; order is kept, repeats are refused.
+
+    Args:
+        names: as given by the user.
+        searched: the architectures that ``all`` stands for, see :func:`with_space`; None for
+            every one.
+
+    Raises:
+        BadInputError: unknown or repeated name, or none.
+    """
+    if not names:
+        raise BadInputError(
+            f"name at least one architecture ({', '.join(ARCHITECTURES.names())}) or `all`"
+        )
+    if "all" in names:
+        every = ARCHITECTURES.names()
+        return tuple(name for name in every if searched is None or name in searched)
+    for name in names:
+        ARCHITECTURES.get(name)
+    if len(set(names)) != len(names):
+        raise BadInputError(f"architectures {', '.join(names)}: name each once")
+    return tuple(names)
+
+
+def with_space(spaces: Sequence[str]) -> set[str]:
+    """The architectures that ``all`` stands for: those of packaged spaces, of ``spaces`` (names or
+    files) and of the plugins that the user named."""
+    given = (str(read_space_file(name)[0].get("architecture")) for name in spaces)
+    return {*packaged_spaces(), *plugins.named_architectures(), *given}
+
+
+def choose_spaces(request: SearchRequest) -> dict[str, SearchSpace]:
+    """Make one space an architecture, the user's settings fixed in it.
+
+    Raises:
+        BadInputError: a space is faulty, is for none of the architectures, or two are for one.
+    """
+    given: dict[str, tuple[Mapping[Any, Any], str]] = {}
+    for name in request.spaces:
+        raw, source = read_space_file(name)
+        architecture = raw.get("architecture")
+        if architecture not in ARCHITECTURES.names():
+            make_space(raw, source)  # says so, with its other faults
+        if architecture not in request.architectures:
+            raise BadInputError(
+                f"--space {name}: it is for architecture '{architecture}', which is not "
+                f"searched ({', '.join(request.architectures)})"
+            )
+        if architecture in given:
+            raise BadInputError(f"--space: two spaces for architecture '{architecture}'")
+        given[architecture] = raw, source
+    packaged = packaged_spaces()
+    overrides = parse_overrides(request.settings, request.architectures)
+    spaces: dict[str, SearchSpace] = {}
+    for architecture in request.architectures:
+        small = f"{architecture}-small"
+        name = small if request.small and small in packaged else architecture
+        if request.exact:
+            spaces[architecture] = _one_configuration(architecture, overrides[architecture])
+        elif architecture in given:
+            spaces[architecture] = make_space(*given[architecture], overrides[architecture])
+        elif name not in packaged:
+            spaces[architecture] = make_space(*own_space(architecture), overrides[architecture])
+        else:
+            spaces[architecture] = load_space(name, overrides[architecture])
+    return spaces
+
+
+def _one_configuration(architecture: str, overrides: Mapping[str, Any]) -> SearchSpace:
+    """A space that searches nothing."""
+    raw = {
+        "architecture": architecture,
+        "description": "one configuration: the paper's, with what the user set",
+    }
+    return make_space(raw, "--set", overrides, exact=True)
+
+
+def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> OpenRun:
+    """Check everything that can be checked before training, then write the run's directory.
+
+    A run that lies there and of which no trial has begun is replaced.
+
+    Raises:
+        BadInputError: anything is wrong with the request; nothing is then written.
+        LeakError: the protocol's folds are not apart.
+    """
+    if request.dataset is None:
+        raise BadInputError("a run needs a dataset; give one with --data")
+    check_directory(out, RUN)
+    directory = RunDirectory(out)
+    directory.fetch_study()
+    if directory.run_file.exists() and _has_begun(directory):
+        raise _occupied(directory)
+    storage = request.storage
+    if storage is not None:
+        storage = check_storage(storage, connect=False)
+    check_objectives(request.objectives)
+    make_sampler(request.sampler, 0)
+    make_pruner(request.pruner, max_epochs=1, num_folds=1)
+    spaces = choose_spaces(request)
+    dataset = Dataset.open(request.dataset)
+    _check_features(dataset, spaces)
+    name = request.protocol or str(dataset.meta["default_protocol"])
+    plan = make_plan(dataset.utterances, name, request.seed, classes=dataset.classes)
+    if request.max_folds is not None and request.max_folds < len(plan.folds):
+        note = f"Only the first {request.max_folds} of {len(plan.folds)} fold(s)."
+        folds = plan.folds[: request.max_folds]
+        plan = dataclasses.replace(plan, folds=folds, notes=(*plan.notes, note))
+    check_plan(plan, dataset.utterances)
+    warning = text_warning(dataset.utterances, plan, request.architectures)
+    starts = _warm_starts(request, spaces, dataset, plan)
+    description: RunDescription = {
+        "schema_version": SCHEMA_VERSION,
+        "command": [redact(word) for word in command],
+        "architectures": list(request.architectures),
+        "spaces": {name: space_mapping(space) for name, space in spaces.items()},
+        "settings": list(request.settings),
+        "protocol": {
+            "name": plan.protocol,
+            "speaker_independent": plan.speaker_independent,
+            "label_map": dict(plan.label_map),
+            "num_folds": len(plan.folds),
+            "notes": list(plan.notes),
+        },
+        "folds_file": directory.folds_file.name,
+        "folds_hash": plan_hash(plan),
+        "dataset": {
+            "path": address(request.dataset),
+            "fingerprint": dataset.fingerprint,
+            "corpus": dataset.meta["corpus"],
+            "title": dataset.meta["title"],
+            "synthetic": dataset.synthetic,
+            "counts": dataset.meta["counts"],
+        },
+        "classes": list(plan.classes),
+        "seed": request.seed,
+        "objective": list(request.objectives),
+        "sampler": request.sampler,
+        "pruner": request.pruner,
+        "storage": storage and _without_secrets(storage),
+        "study_prefix": "" if request.storage is None else f"{out.name}-{secrets.token_hex(4)}/",
+        "selection": "dev rows of each outer fold; test rows are opened by the report alone",
+        "versions": versions(),
+        "hardware": hardware(),
+        "warm_start": starts,
+        "plugins": plugins.records(
+            named=True,
+            architecture=request.architectures,
+            protocol=[name.partition(":")[0]],
+            feature=dataset.feature_names,
+        ),
+        "status": "running",
+        "started": now(),
+        "ended": None,
+        "seconds": 0.0,
+        "notes": [
+            *dataset.meta["notes"],
+            *plan.notes,
+            *([warning] if warning else []),
+            *filter(None, map(why_no_paper_trial, spaces.values())),
+            *(note for start in starts for note in warm_start_notes(start)),
+        ],
+    }
+    lock = RunLock(directory)
+    try:
+        replaced = _replace(directory, description) if directory.run_file.exists() else None
+        write_plan(directory.folds_file, plan)
+        plugins.write(directory.path, description["plugins"])
+        directory.write_run(description)
+    finally:
+        lock.release()
+    return OpenRun(directory, description, spaces, plan, is_new=True, replaced=replaced)
+
+
+#: what a request decides of a run's description
+_REQUESTED = (
+    *("architectures", "spaces", "settings", "protocol", "folds_hash", "dataset", "seed"),
+    *("objective", "sampler", "pruner", "storage", "warm_start", "plugins"),
+)
+
+
+def _replace(directory: RunDirectory, description: Mapping[str, Any]) -> str | None:
+    """Make room for a run where one lies of which no trial has begun.
+
+    Returns:
+        what is to be said of it: nothing where it was of the same request.
+    """
+    if _has_begun(directory):
+        raise _occupied(directory)
+    before = directory.read_run()
+    now_asked = json.loads(json.dumps(description))
+    other = [name for name in _REQUESTED if before.get(name) != now_asked[name]]
+    for file in (directory.journal, Path(f"{directory.journal}.lock"), directory.trials_table):
+        file.unlink(missing_ok=True)
+    if not other:
+        return None
+    return (
+        f"{directory} held a run of which no trial had begun, with other settings "
+        f"({', '.join(other)}); this one takes its place."
+    )
+
+
+def _occupied(directory: RunDirectory) -> BadInputError:
+    goes_on = (
+        "serplatform reproduce"
+        if "roster" in directory.read_run()
+        else (shlex.join(["serplatform", "search", "--resume", "--out", str(directory)]))
+    )
+    return BadInputError(
+        f"{directory}: already holds a run; continue it with `{goes_on}`, or give another --out"
+    )
+
+
+def reopen_run(out: Path, *, dataset: str | Path | None = None) -> OpenRun:
+    """Open a run to resume it.
+
+    Args:
+        out: the run's directory.
+        dataset: where the dataset lies now, if it has moved.
+
+    Raises:
+        ArtifactError: files are missing or damaged, or the dataset or folds are not those the
+            run was begun with.
+    """
+    directory = RunDirectory(out)
+    directory.fetch_study()
+    description = directory.read_run()
+    path = dataset or description["dataset"]["path"]
+    opened = Dataset.open(path)
+    if opened.fingerprint != description["dataset"]["fingerprint"]:
+        raise ArtifactError(
+            f"{path}: the dataset is not the one that {directory} was begun with (fingerprint "
+            f"{opened.fingerprint[:12]}, run {description['dataset']['fingerprint'][:12]}); "
+            "give the original with --data, or start a new run"
+        )
+    plan = read_plan(directory.folds_file)
+    if plan_hash(plan) != description["folds_hash"]:
+        raise ArtifactError(f"{directory.folds_file}: the folds were changed after the run began")
+    recorded = description.get("plugins", [])
+    plugins.restore(directory.path, recorded)
+    known = [record["name"] for record in recorded]
+    description["plugins"] = [
+        *recorded,
+        *(record for record in plugins.records(named=True) if record["name"] not in known),
+    ]
+    plugins.write(directory.path, description["plugins"])
+    spaces: dict[str, SearchSpace] = {}
+    for name, mapping in description["spaces"].items():
+        space, faults = parse_space(mapping, f"{directory.run_file} ({name})")
+        if faults:
+            raise ArtifactError(f"{directory.run_file}: the space of {name} is faulty", faults)
+        spaces[name] = space
+    description["dataset"]["path"] = address(path)
+    return OpenRun(directory, description, spaces, plan)
+
+
+def _warm_starts(
+    request: SearchRequest,
+    spaces: Mapping[str, SearchSpace],
+    dataset: Dataset,
+    plan: FoldPlan,
+) -> list[WarmStartRecord]:
+    """What each earlier run gives, every run named once."""
+    starts: list[WarmStartRecord] = []
+    for run in request.warm_start:
+        start = collect(
+            run,
+            spaces,
+            fingerprint=dataset.fingerprint,
+            folds_hash=plan_hash(plan),
+            objectives=request.objectives,
+        )
+        if start["run"] in [other["run"] for other in starts]:
+            raise BadInputError(f"--warm-start {run}: name each run once")
+        starts.append(start)
+    return starts
+
+
+def _without_secrets(storage: str) -> str:
+    """The URL to record; its password stays in the environment of this process."""
+    recorded = redact(storage)
+    if recorded != storage:
+        os.environ[STORAGE_VARIABLE] = storage
+    return recorded
+
+
+def space_mapping(space: SearchSpace) -> dict[str, Any]:
+    """A space in the form of its YAML file; ``parse_space`` reads it back."""
+    parameters: dict[str, Any] = {}
+    for name, p in space.parameters.items():
+        extent = {"values": p.values} if p.kind == "choice" else {"low": p.low, "high": p.high}
+        optional = {"step": p.step, "log": p.log, "when": p.when}
+        given = {key: option for key, option in optional.items() if option}
+        parameters[name] = plain({"type": p.kind, **extent, **given})
+    mapping: dict[str, Any] = {
+        "architecture": space.architecture,
+        "description": space.description,
+        "fixed": dict(space.fixed),
+        "parameters": parameters,
+    }
+    if space.try_first:
+        mapping["try_first"] = [dict(point) for point in space.try_first]
+    return mapping
+
+
+def _max_epochs(space: SearchSpace) -> int:
+    searched = space.parameters.get("training.max_epochs")
+    if searched is not None:
+        choices = [int(value) for value in searched.values]
+        return max(choices) if choices else int(searched.high)
+    return resolve(space.architecture, space.fixed, space.source).training.max_epochs
+
+
+def _check_features(dataset: Dataset, spaces: Mapping[str, SearchSpace]) -> None:
+    """Every feature that a trial may read must be in the dataset."""
+    missing: dict[str, list[str]] = {}
+    for architecture, space in spaces.items():
+        searched = space.parameters.get("data.feature")
+        needed = (
+            [str(value) for value in searched.values]
+            if searched is not None
+            else [resolve(architecture, space.fixed, space.source).data.feature]
+        )
+        for feature in needed:
+            for part in dataset.lacking(feature):
+                missing.setdefault(part, []).append(architecture)
+            for record in dataset.meta.get("plugins", []):
+                if set(record["registers"].get("feature", ())) & set(feature_parts(feature)):
+                    plugins.require([record], dataset.path)  # predicting will need it
+    if missing:
+        have = ", ".join(dataset.feature_names)
+        raise BadInputError(
+            f"{dataset.path}: the dataset lacks features (it has {have}); prepare it again with "
+            f"--features {','.join([*dataset.feature_names, *missing])}",
+            [f"{feature}, needed by {', '.join(names)}" for feature, names in missing.items()],
+        )

@@ -1,0 +1,534 @@
+"""Search spaces: a YAML file of what to vary, checked against an architecture's configuration.
+
+A space names an architecture, values fixed in every trial, and the parameters to search::
+
+    architecture: moma
+    description: one sentence
+    fixed: {training.max_epochs: 40}
+    parameters:
+      model.hidden_dim: {type: choice, values: [64, 128, 256, 512]}
+      model.num_blocks: {type: int, low: 1, high: 6}
+      training.learning_rate: {type: float, low: 1e-5, high: 3e-3, log: true}
+      model.gamma_scale: {type: float, low: 0.01, high: 2.0, log: true,
+                          when: {model.gamma_init: [normal, uniform]}}
+    try_first:
+      - {training.learning_rate: 3e-3, model.hidden_dim: 256}
+
+``int`` and ``float`` take an optional ``step`` or ``log: true``; ``when`` makes a parameter
+depend on the values of earlier ones. Where the paper's own value of every searched parameter lies
+inside the space, the paper's configuration is the first trial; the points of ``try_first`` follow,
+and what they do not name is as in the paper. What the user sets (``--set``) is fixed before a
+space is judged: it may be faulty in what can then play no part.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+
+import numpy as np
+
+import serplatform
+from serplatform import plugins
+from serplatform.config import fields_of, plain
+from serplatform.errors import BadInputError, unknown_name
+from serplatform.models.base import ARCHITECTURES
+from serplatform.strict_yaml import read_yaml
+from serplatform.studies.parameter import (
+    Parameter,
+    encode,
+    parse_parameter,
+    value_in,
+    values_equal,
+)
+from serplatform.training.trial_config import (
+    known_parameters,
+    paper_values,
+    resolve,
+    value_faults,
+)
+
+if TYPE_CHECKING:
+    import optuna
+
+_TOP_KEYS = ("architecture", "description", "fixed", "parameters", "try_first")
+_SAMPLES = 128  # drawn to find combinations that the configuration refuses
+_SHOWN = 3  # of the combinations that it refuses
+_POINT = "a mapping of dotted parameter names such as {training.learning_rate: 3e-3}"
+
+Point = Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SearchSpace:
+    """What a search varies, and what it holds fixed.
+
+    Attributes:
+        architecture: a registered name.
+        description: one sentence.
+        fixed: dotted parameter name to the value it has in every trial.
+        parameters: dotted parameter name to its range, in the order they are drawn.
+        source: the file it came from, for messages.
+        try_first: points to try after the paper's; what one does not name is as in the paper.
+    """
+
+    architecture: str
+    description: str = ""
+    fixed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    parameters: Mapping[str, Parameter] = dataclasses.field(default_factory=dict)
+    source: str = ""
+    try_first: tuple[Point, ...] = ()
+
+    def suggest(self, trial: optuna.trial.BaseTrial, prefix: str = "") -> dict[str, Any]:
+        """Draw the active parameters from an Optuna trial.
+
+        Args:
+            trial: any Optuna trial.
+            prefix: put before each name in the study, where several spaces share one.
+
+        Returns:
+            Dotted name to value, without ``fixed``: a trial's configuration is
+            ``{**space.fixed, **space.suggest(trial)}``.
+        """
+        return self.walk(lambda name, parameter: parameter.suggest(trial, prefix + name))
+
+    def sample(self, rng: np.random.Generator) -> dict[str, Any]:
+        """Draw the active parameters at random; the same form as :meth:`suggest`."""
+        return self.walk(lambda _, parameter: parameter.sample(rng))
+
+    def encode(self, values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+        """Turn drawn values into the ``params`` of ``optuna.Study.enqueue_trial``."""
+        return {prefix + name: encode(value) for name, value in values.items()}
+
+    def decode(self, params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+        """Turn the ``params`` of an Optuna trial back into drawn values."""
+        values: dict[str, Any] = {}
+        for name, parameter in self.parameters.items():
+            if prefix + name in params:
+                value = params[prefix + name]
+                values[name] = next((v for v in parameter.values if encode(v) == value), value)
+        return values
+
+    def walk(self, choose: Callable[[str, Parameter], Any]) -> dict[str, Any]:
+        """Call ``choose`` for each active parameter in order; return name to its answer."""
+        chosen: dict[str, Any] = {}
+        for name, parameter in self.parameters.items():
+            known = {**self.fixed, **chosen}
+            if all(p in known and value_in(known[p], ok) for p, ok in parameter.when.items()):
+                chosen[name] = choose(name, parameter)
+        return chosen
+
+
+def complete_point(space: SearchSpace, point: Point, paper: Mapping[str, Any]) -> dict[str, Any]:
+    """The active parameters at a point, in the order they are drawn.
+
+    Args:
+        space: the space.
+        point: values of some parameters, each in the space.
+        paper: the paper's values of all parameters.
+    """
+    return space.walk(
+        lambda name, parameter: (
+            parameter.canonical(point[name]) if name in point else plain(paper[name])
+        )
+    )
+
+
+def _outside(space: SearchSpace, point: Point) -> list[str]:
+    """The parameters whose values at a whole point the space does not hold."""
+    return [name for name, value in point.items() if not space.parameters[name].contains(value)]
+
+
+def paper_point(space: SearchSpace) -> dict[str, Any] | None:
+    """The paper's own values of the searched parameters: the first trial of a search.
+
+    Returns:
+        Dotted name to value for the parameters that are active when everything else is as in
+        the paper and in ``fixed``; :meth:`SearchSpace.encode` turns it into what Optuna
+        enqueues. None where the space does not hold one of the values.
+    """
+    point = complete_point(space, {}, paper_values(space.architecture))
+    return None if _outside(space, point) else point
+
+
+def why_no_paper_trial(space: SearchSpace) -> str | None:
+    """A sentence where :func:`paper_point` is None, which names the values."""
+    point = complete_point(space, {}, paper_values(space.architecture))
+    outside = [
+        f"{name} = {point[name]!r} ({space.parameters[name].extent()})"
+        for name in _outside(space, point)
+    ]
+    told = f"The paper's configuration of {space.architecture} is no trial: its space does not hold"
+    return f"{told} {'; '.join(outside)}." if outside else None
+
+
+def first_points(space: SearchSpace) -> list[dict[str, Any]]:
+    """The points to try after the paper's, whole, in the form of :func:`paper_point`."""
+    paper = paper_values(space.architecture) if space.try_first else {}
+    return [complete_point(space, point, paper) for point in space.try_first]
+
+
+def space_directory() -> Path:
+    """Folder of the packaged spaces: inside an installed wheel, else beside the package."""
+    package = Path(serplatform.__file__).parent
+    installed = package / "search_spaces"
+    return installed if installed.is_dir() else package.parent / "search_spaces"
+
+
+def packaged_spaces() -> list[str]:
+    """Names of the spaces that travel with the package, e.g. ``moma`` and ``moma-small``."""
+    return sorted(path.stem for path in space_directory().glob("*.yaml"))
+
+
+def load_space(name_or_path: str, overrides: Mapping[str, Any] | None = None) -> SearchSpace:
+    """Read and check a search space before anything starts.
+
+    Args:
+        name_or_path: the name of a packaged space, or the path of a YAML file.
+        overrides: dotted name to what the user sets, see :func:`make_space`.
+
+    Raises:
+        BadInputError: no such space, or it has faults; all of them are listed.
+    """
+    return make_space(*read_space_file(name_or_path), overrides)
+
+
+def read_space_file(name_or_path: str) -> tuple[Mapping[Any, Any], str]:
+    """The content of a packaged space or of a file, which :func:`make_space` takes, and its path.
+
+    Raises:
+        BadInputError: no such space, or it is not a mapping in YAML.
+    """
+    if name_or_path.endswith((".yaml", ".yml")) or "/" in name_or_path or "\\" in name_or_path:
+        path = Path(name_or_path)
+    elif name_or_path in packaged_spaces():
+        path = space_directory() / f"{name_or_path}.yaml"
+    else:
+        problem = unknown_name("search space", name_or_path, packaged_spaces())
+        raise BadInputError(f"{problem} A file of your own is given by its path, ending in .yaml.")
+    raw = read_yaml(path, "search space")
+    if not isinstance(raw, Mapping):
+        raise BadInputError(f"{path}: a search space is a mapping of {', '.join(_TOP_KEYS)}")
+    return raw, str(path)
+
+
+def own_space(architecture: str) -> tuple[Mapping[str, Any], str]:
+    """The space that travels with an architecture, in the form of its file, and where it is from.
+
+    It is the ``space`` of its registration, or the YAML file beside its plugin; without either,
+    one is made of what its configuration says of its fields: their ranges where both ends are
+    given, their choices, true and false; and of usual settings of training.
+    """
+    space = ARCHITECTURES.get(architecture).space
+    if space is not None:
+        described = {"architecture": architecture, "description": f"As {architecture} gives it."}
+        return {**described, **space}, f"the space of architecture {architecture}"
+    file = plugins.space_file(architecture)
+    if file is not None:
+        return read_space_file(str(file))
+    paper = paper_values(architecture)
+    rate, size = paper["training.learning_rate"], paper["training.batch_size"]
+    found = {
+        f"model.{name}": _field_range(kind, meta)
+        for name, (kind, meta) in fields_of(ARCHITECTURES.get(architecture).config).items()
+    }
+    parameters = {
+        **{name: entry for name, entry in found.items() if entry is not None},
+        "training.learning_rate": _range("float", min(1e-4, rate), max(1e-2, rate)),
+        "training.batch_size": {"type": "choice", "values": sorted({16, 32, size})},
+        "data.normalization": {"type": "choice", "values": ["train", "speaker", "utterance"]},
+    }
+    return {
+        "architecture": architecture,
+        "description": f"Made of the ranges that the configuration of {architecture} declares.",
+        "parameters": parameters,
+    }, f"the space made of the configuration of {architecture}"
+
+
+def _field_range(kind: Any, meta: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What a search varies of a field; None where its range is open or it is no single value."""
+    if kind is bool:
+        return {"type": "choice", "values": [False, True]}
+    if get_origin(kind) is Literal:
+        return {"type": "choice", "values": list(get_args(kind))}
+    low, high = meta.get("low"), meta.get("high")
+    if kind not in (int, float) or low is None or high is None or not low < high:
+        return None
+    return _range(kind.__name__, low, high)
+
+
+def _range(kind: str, low: float, high: float) -> dict[str, Any]:
+    """Logarithmic where it spans a factor of ten."""
+    log = {"log": True} if low > 0 and high >= 10 * low else {}
+    return {"type": kind, "low": low, "high": high, **log}
+
+
+def make_space(
+    raw: Mapping[Any, Any],
+    source: str,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    exact: bool = False,
+) -> SearchSpace:
+    """Make a space of the content of its file.
+
+    Args:
+        raw: what YAML gives.
+        source: where it is from, for messages.
+        overrides: dotted name to what the user sets: it is fixed, and what can then play no
+            part, be it faulty or not, is left out before the space is judged.
+        exact: nothing need be searched.
+
+    Raises:
+        BadInputError: it has faults; all of them are listed.
+    """
+    space, faults = parse_space(raw, source, overrides)
+    if not exact and raw.get("parameters", {}) == {}:
+        faults.append("parameters: is empty; name at least one parameter to search")
+    if faults := faults or combination_faults(space):
+        where = source if exact or not overrides else f"{source} with {', '.join(overrides)} set"
+        what = "configuration" if exact else "search space"
+        raise BadInputError(f"{where}: the {what} has {len(faults)} fault(s):", faults)
+    return space
+
+
+def parse_space(
+    raw: Mapping[Any, Any], source: str, overrides: Mapping[str, Any] | None = None
+) -> tuple[SearchSpace, list[str]]:
+    """Read a space as :func:`make_space` does, and return it with all its faults but those of
+    :func:`combination_faults`."""
+    overrides = overrides or {}
+    faults = [unknown_name("key", str(key), _TOP_KEYS) for key in raw if key not in _TOP_KEYS]
+    texts = {key: raw.get(key) for key in ("architecture", "description")}
+    for key, text in texts.items():
+        if not isinstance(text, str) or not text.strip():
+            faults.append(f"{key}: is missing; it must be text")
+    sections: dict[str, Mapping[str, Any]] = {}
+    for key in ("fixed", "parameters"):
+        section = raw.get(key, {})
+        if not isinstance(section, Mapping) or not all(isinstance(name, str) for name in section):
+            faults.append(f"{key}: must be a mapping of dotted parameter names")
+            section = {}
+        sections[key] = section
+    fixed = {**sections["fixed"], **overrides}
+    settled = {*overrides, *_idle(sections["parameters"], overrides)}
+    parameters: dict[str, Parameter] = {}
+    unreadable: list[str] = []
+    for name, entry in sections["parameters"].items():
+        if name in settled:
+            continue
+        parameter, found = parse_parameter(name, entry)
+        faults.extend(found)
+        if parameter is None:
+            unreadable.append(name)
+        else:
+            parameters[name] = parameter
+    space = SearchSpace(
+        architecture=texts["architecture"] if isinstance(texts["architecture"], str) else "",
+        description=texts["description"] if isinstance(texts["description"], str) else "",
+        fixed=fixed,
+        parameters=parameters,
+        source=source,
+    )
+    faults += space_faults(space, unreadable)
+    points, found = _read_points(raw.get("try_first", []), space, settled, sound=not faults)
+    return dataclasses.replace(space, try_first=points), faults + found
+
+
+def _idle(entries: Mapping[str, Any], overrides: Mapping[str, Any]) -> set[str]:
+    """The searched parameters that can never be active once the user has fixed some."""
+    idle: set[str] = set()
+    for name, entry in entries.items():
+        when = entry.get("when") if isinstance(entry, Mapping) else None
+        for parent, allowed in when.items() if isinstance(when, Mapping) else ():
+            never = parent in overrides and isinstance(allowed, list) and bool(allowed)
+            if parent in idle or (never and not value_in(overrides[parent], allowed)):
+                idle.add(name)
+    return idle - overrides.keys()
+
+
+def _read_points(
+    raw: Any, space: SearchSpace, settled: Collection[str], *, sound: bool
+) -> tuple[tuple[Point, ...], list[str]]:
+    """The points that a space's file tries first, and what is wrong with them.
+
+    Args:
+        raw: what the file has under ``try_first``.
+        space: the space without them.
+        settled: parameters that are fixed by the user or idle: they are left out of each point,
+            and so are points that are then the paper's or alike.
+        sound: the space has no faults, so that values can be judged.
+    """
+    if not isinstance(raw, list):
+        return (), [f"try_first: must be a list, each element {_POINT}"]
+    paper = paper_values(space.architecture) if sound and raw else {}
+    mine = paper_point(space) if sound and raw else None
+    seen = [("the paper's configuration, the first trial anyway", mine)] if mine else []
+    points: list[Point] = []
+    faults: list[str] = []
+    for place, entry in enumerate(raw, start=1):
+        where = f"try_first, point {place}:"
+        if not isinstance(entry, Mapping) or not all(isinstance(name, str) for name in entry):
+            faults.append(f"{where} must be {_POINT}")
+            continue
+        point = {name: value for name, value in entry.items() if name not in settled}
+        found = list(_point_faults(space, point, paper)) if sound else []
+        if sound and not found:
+            chosen = complete_point(space, point, paper)
+            twin = next((name for name, other in seen if values_equal(chosen, other)), None)
+            if twin is not None and settled:
+                continue
+            found = [f"is the same as {twin}; leave it out"] if twin is not None else []
+            seen.append((f"point {place}", chosen))
+        points.append(point)
+        faults += [f"{where} {fault}" for fault in found]
+    return tuple(points), faults
+
+
+def _point_faults(space: SearchSpace, point: Point, paper: Mapping[str, Any]) -> Iterator[str]:
+    """Why a point cannot be tried: its values, those without effect there, those that it must
+    name because the paper's are none of the space, and rules between them."""
+    searched = space.parameters
+    wrong = [n for n in point if n not in searched or not searched[n].contains(point[n])]
+    for name in wrong:
+        if name in searched:
+            yield (
+                f"{name} = {plain(point[name])!r} is not in the space ({searched[name].extent()}); "
+                "give a value of the space, or widen it"
+            )
+        elif name in space.fixed:
+            yield f"{name} is fixed to {space.fixed[name]!r} here; leave it out, or search it"
+        elif name in paper:
+            yield f"{name} is not searched here; leave it out, or add it to parameters"
+        else:
+            yield unknown_name("parameter", name, list(searched))
+    if wrong:
+        return
+    chosen = complete_point(space, point, paper)
+    lacking = _outside(space, chosen)
+    for name in (name for name in point if name not in chosen):
+        yield f"{name} has no effect there, because of its `when`; leave it out"
+    for name in lacking:
+        yield (
+            f"{name} must be named: the paper's value {chosen[name]!r} is not in the space "
+            f"({searched[name].extent()})"
+        )
+    if not lacking:
+        yield from _refused(space.architecture, {**space.fixed, **chosen})
+
+
+def space_faults(space: SearchSpace, unreadable: Collection[str] = ()) -> list[str]:
+    """Everything wrong with a space but its points and its combinations, found before it starts.
+
+    Args:
+        space: the space.
+        unreadable: names of further parameters whose entries could not be read; their names
+            are checked too.
+
+    Returns:
+        One sentence a fault; empty when the space is sound.
+    """
+    faults = [
+        f"{name}: {fault}" for name, p in space.parameters.items() for fault in p.faults()
+    ] + _when_faults(space, unreadable)
+    if not space.architecture:
+        return faults
+    if space.architecture not in ARCHITECTURES.names():
+        return [unknown_name("architecture", space.architecture, ARCHITECTURES.names()), *faults]
+    known = known_parameters(space.architecture)
+    for name in [*space.parameters, *unreadable]:
+        if name not in known:
+            faults.append(_unknown_parameter(name, known))
+        elif name in space.fixed:
+            faults.append(f"{name}: is both fixed and searched; leave one out")
+    for name, value in space.fixed.items():
+        if name in known:
+            found = value_faults(space.architecture, name, value)
+        else:
+            found = [_unknown_parameter(name, known)]
+        faults.extend(f"fixed: {fault}" for fault in found)
+    for name, parameter in space.parameters.items():
+        if name in known and not parameter.faults():
+            faults.extend(_range_faults(space.architecture, name, parameter))
+    return faults
+
+
+def _unknown_parameter(name: str, known: Collection[str]) -> str:
+    section = name.partition(".")[0] + "."
+    nearby = [other for other in known if other.startswith(section)]
+    return unknown_name("parameter", name, nearby or known)
+
+
+def _refused(architecture: str, values: Mapping[str, Any]) -> tuple[str, ...]:
+    try:
+        resolve(architecture, values, "search space")
+    except BadInputError as error:
+        return error.faults or (str(error),)
+    return ()
+
+
+def _range_faults(architecture: str, name: str, parameter: Parameter) -> list[str]:
+    """Values of the parameter that break the type or range of its own field."""
+    found = dict.fromkeys(
+        fault for value in parameter.probes() for fault in value_faults(architecture, name, value)
+    )
+    shown = list(found)
+    if len(shown) > _SHOWN:
+        shown = [*shown[:_SHOWN], f"{name}: {len(shown) - _SHOWN} more of its values are refused"]
+    return shown
+
+
+def _when_faults(space: SearchSpace, unreadable: Collection[str]) -> list[str]:
+    faults = []
+    names = list(space.parameters)
+    for place, (name, parameter) in enumerate(space.parameters.items()):
+        for parent, allowed in parameter.when.items():
+            where = f"{name}: when {parent}"
+            if parent in unreadable or parent in space.fixed:
+                continue
+            if parent not in space.parameters:
+                hint = unknown_name("parameter", parent, [n for n in names if n != name])
+                faults.append(f"{where}: is neither searched nor fixed here. {hint}")
+            elif _depends(space, parent, name):
+                faults.append(f"{where}: the conditions form a circle; remove one")
+            elif names.index(parent) > place:
+                faults.append(f"{where}: must be an earlier parameter; move {parent} before {name}")
+            else:
+                faults.extend(
+                    f"{where}: can never be {value!r}"
+                    for value in allowed
+                    if not space.parameters[parent].contains(value)
+                )
+    return faults
+
+
+def _depends(space: SearchSpace, name: str, on: str) -> bool:
+    """Whether ``name`` is, or is conditioned through any chain on, the parameter ``on``."""
+    found = {name}
+    for _ in space.parameters:  # a chain is no longer
+        found.update(*(space.parameters[n].when for n in found if n in space.parameters))
+    return on in found
+
+
+def combination_faults(space: SearchSpace) -> list[str]:
+    """Combinations that a rule between fields refuses: the paper's, where it is a trial, and
+    among random ones. With them a search would fail in its sixth hour."""
+    rng = np.random.default_rng(0)
+    paper = paper_point(space)
+    drawn = [] if paper is None else [paper]
+    drawn += [space.sample(rng) for _ in range(_SAMPLES)]
+    distinct = {repr(values): values for values in drawn}.values()
+    refused: dict[str, list[dict[str, Any]]] = {}
+    for values in distinct:
+        for fault in _refused(space.architecture, {**space.fixed, **values}):
+            refused.setdefault(fault, []).append(values)
+    if not space.parameters:
+        return list(refused)
+    return [
+        f"every combination is refused: {fault}"
+        if len(examples) == len(distinct)
+        else f"a combination is refused: {fault}; e.g. with {examples[0]}"
+        for fault, examples in list(refused.items())[:_SHOWN]
+    ]

@@ -1,0 +1,426 @@
+"""The Optuna studies of a run: one per architecture, all in one storage.
+
+Trials are asked for and told about here, whatever runs them. Every trial carries its number
+within the run; telling twice is harmless; trials that a dead process left running are either
+settled from their records or handed out again. Where a study and a trial's record disagree, the
+record counts.
+
+Trials of earlier runs (``search --warm-start``) are finished trials of a study under an attribute
+of their own. They have no number in the run, so nothing counts, shows or resumes them; and they
+have no rungs, which Optuna's ``SuccessiveHalvingPruner`` keeps with each trial, so no trial is
+pruned against them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import optuna
+from optuna.trial import TrialState
+
+from serplatform.artifacts.run import ObservationRecord
+from serplatform.artifacts.trial import DEV_METRICS, StudyAttribute, TrialRecord
+from serplatform.errors import BadInputError, unknown_name
+from serplatform.metrics import HIGHER_IS_BETTER
+from serplatform.seeding import derive_seed
+from serplatform.studies.optuna_internals import StudySampler
+from serplatform.studies.parameter import value_in, values_equal
+from serplatform.studies.space import SearchSpace, first_points, paper_point
+from serplatform.studies.study_storage import open_storage
+
+#: user attribute of an Optuna trial: its number, its settings, whether it is the paper's
+ATTRIBUTE = "serplatform"
+#: user attribute of a trial of an earlier run: that run, and its number there
+OBSERVATION = "serplatform_warm_start"
+
+Direction = Literal["minimize", "maximize"]
+
+#: objective name → direction
+OBJECTIVES: dict[str, Direction] = {
+    **{name: "maximize" if HIGHER_IS_BETTER[name] else "minimize" for name in DEV_METRICS},
+    "parameters": "minimize",
+    "seconds": "minimize",
+}
+
+SAMPLERS = ("tpe", "random", "gp")
+PRUNERS = ("asha", "median", "hyperband", "none")
+#: of so many trials of ``tpe``, the last is drawn at random
+RANDOM_EVERY = 3
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Suggestion:
+    """A trial to run.
+
+    Attributes:
+        number: within the run, over all architectures.
+        architecture: registered name.
+        values: flat dotted parameters that differ from the paper's settings.
+        paper: the paper's own configuration (at the sizes the space fixes).
+        resumed: it was in flight when an earlier process ended.
+        seed: of its training; None: derived from the run's and its number.
+        label: what it is called while it runs; empty: its architecture.
+    """
+
+    number: int
+    architecture: str
+    values: Mapping[str, Any]
+    paper: bool
+    resumed: bool = False
+    seed: int | None = None
+    label: str = ""
+
+
+def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
+    """Build a sampler by name (one of :data:`SAMPLERS`).
+
+    Raises:
+        BadInputError: the name is unknown.
+    """
+    if name == "tpe":
+        with warnings.catch_warnings():  # `group` is what conditional parameters need
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return StudySampler(
+                random_every=RANDOM_EVERY,
+                seed=seed,
+                multivariate=True,
+                group=True,
+                constant_liar=True,
+                n_startup_trials=8,
+            )
+    if name == "random":
+        return optuna.samplers.RandomSampler(seed=seed)
+    if name == "gp":
+        return optuna.samplers.GPSampler(seed=seed)
+    raise BadInputError(unknown_name("sampler", name, SAMPLERS))
+
+
+def make_pruner(name: str, *, max_epochs: int, num_folds: int) -> optuna.pruners.BasePruner:
+    """Build a pruner by name (one of :data:`PRUNERS`).
+
+    The resource is the number of epochs spent over all folds, at most
+    ``max_epochs * num_folds``; rungs therefore lie inside the first fold and between folds.
+    ``asha`` is asynchronous successive halving (Li et al., MLSys 2020) with a reduction
+    factor of 3 and a first rung at a quarter of the first fold.
+
+    Raises:
+        BadInputError: the name is unknown.
+    """
+    first_rung = max(1, math.ceil(max_epochs / 4))
+    if name == "asha":
+        return optuna.pruners.SuccessiveHalvingPruner(
+            min_resource=first_rung, reduction_factor=3, min_early_stopping_rate=0
+        )
+    if name == "median":
+        return optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=first_rung)
+    if name == "hyperband":
+        return optuna.pruners.HyperbandPruner(
+            min_resource=first_rung, max_resource=max_epochs * num_folds, reduction_factor=3
+        )
+    if name == "none":
+        return optuna.pruners.NopPruner()
+    raise BadInputError(unknown_name("pruner", name, PRUNERS))
+
+
+def check_objectives(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the objectives when all are known and differ.
+
+    Raises:
+        BadInputError: otherwise.
+    """
+    for name in names:
+        if name not in OBJECTIVES:
+            raise BadInputError(unknown_name("objective", name, OBJECTIVES))
+    if len(set(names)) != len(names) or not names:
+        raise BadInputError(f"--objective {','.join(names)}: give each objective once")
+    return tuple(names)
+
+
+class Studies:
+    """The studies of one run.
+
+    Args:
+        spaces: architecture to its search space, with the user's ``--set`` already fixed.
+        storage: location for ``study_storage.open_storage``.
+        records: finished trials by number, as the run directory holds them.
+        objectives: names of :data:`OBJECTIVES`; the first is reported during training.
+        sampler: one of :data:`SAMPLERS`.
+        pruner: one of :data:`PRUNERS`; unused with several objectives.
+        max_epochs: largest number of epochs a fold may take.
+        num_folds: folds a trial trains.
+        seed: of the run.
+        prefix: of the studies' names, different for each run that shares a storage.
+        points: architecture to whole points of its space to try first, besides the space's own.
+        observations: architecture to trials of earlier runs that its sampler learns from.
+
+    The paper's configuration is the first trial of each architecture whose space holds it, and
+    is never pruned: it is what the search is compared with.
+    """
+
+    def __init__(
+        self,
+        spaces: Mapping[str, SearchSpace],
+        *,
+        storage: str,
+        records: Mapping[int, TrialRecord],
+        objectives: Sequence[str] = ("uar",),
+        sampler: str = "tpe",
+        pruner: str = "asha",
+        max_epochs: int,
+        num_folds: int,
+        seed: int,
+        prefix: str = "",
+        points: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+        observations: Mapping[str, Sequence[ObservationRecord]] | None = None,
+    ) -> None:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self.objectives = check_objectives(objectives)
+        self._spaces = dict(spaces)
+        self._pruning = pruner != "none" and len(self.objectives) == 1
+        self._pruning &= self.objectives[0] in DEV_METRICS  # others are known at the end only
+        self._storage = open_storage(storage)
+        self._papers = {name: paper_point(space) for name, space in self._spaces.items()}
+        self._studies: dict[str, optuna.Study] = {}
+        # by number within the run: trials that are not told yet, and the architecture of every one
+        self._live: dict[int, optuna.trial.Trial] = {}
+        self._architectures: dict[int, str] = {}
+        self._paper: set[int] = set()
+        self._in_flight: list[Suggestion] = []
+        directions: list[Direction | optuna.study.StudyDirection] = [
+            OBJECTIVES[name] for name in self.objectives
+        ]
+        for architecture, space in self._spaces.items():
+            study = optuna.create_study(
+                storage=self._storage,
+                study_name=f"{prefix}{architecture}",
+                directions=directions,
+                sampler=make_sampler(sampler, 0),
+                pruner=make_pruner(pruner, max_epochs=max_epochs, num_folds=num_folds),
+                load_if_exists=True,
+            )
+            self._studies[architecture] = study
+            self._reconcile(architecture, study, records)
+            self._restore_lost(architecture, study, records)
+            # a resumed sampler must not repeat the draws that the first process made
+            study.sampler = make_sampler(
+                sampler, derive_seed(seed, "sampler", architecture, len(study.trials))
+            )
+            _add_observations(study, space, (observations or {}).get(architecture, ()))
+            self._enqueue(architecture, study, (points or {}).get(architecture, ()))
+        self._in_flight.sort(key=lambda suggestion: suggestion.number)
+
+    # -- a process that starts
+
+    def _reconcile(
+        self, architecture: str, study: optuna.Study, records: Mapping[int, TrialRecord]
+    ) -> None:
+        for frozen in study.get_trials(deepcopy=False):
+            attribute = frozen.user_attrs.get(ATTRIBUTE)
+            if attribute is None:
+                if frozen.state == TrialState.RUNNING:  # died before it had a number
+                    study.tell(frozen.number, state=TrialState.FAIL, skip_if_finished=True)
+                continue
+            number = int(attribute["trial"])
+            self._note(number, architecture, attribute["paper"])
+            if frozen.state != TrialState.RUNNING:
+                if frozen.state == TrialState.COMPLETE and number not in records:
+                    # its files were damaged: trained again, it gives the same values
+                    self._hand_out_again(number, architecture, attribute)
+                continue
+            study_id = self._storage.get_study_id_from_name(study.study_name)
+            trial_id = self._storage.get_trial_id_from_study_id_trial_number(
+                study_id, frozen.number
+            )
+            self._live[number] = optuna.trial.Trial(study, trial_id)
+            if number in records:
+                self.tell(records[number])
+            else:
+                self._hand_out_again(number, architecture, attribute)
+
+    def _hand_out_again(self, number: int, architecture: str, attribute: StudyAttribute) -> None:
+        self._in_flight.append(
+            Suggestion(
+                number=number,
+                architecture=architecture,
+                values=attribute["values"],
+                paper=attribute["paper"],
+                resumed=True,
+            )
+        )
+
+    def _restore_lost(
+        self, architecture: str, study: optuna.Study, records: Mapping[int, TrialRecord]
+    ) -> None:
+        """Add recorded trials that the storage does not know, as if they had been told."""
+        for number, record in sorted(records.items()):
+            if number in self._architectures or record["architecture"] != architecture:
+                continue
+            values = outcome(record, self.objectives)[1]
+            _add_finished(
+                study,
+                self._spaces[architecture],
+                record["params"],
+                state=TrialState.FAIL if values is None else TrialState.COMPLETE,
+                values=values,
+                user_attrs={ATTRIBUTE: _attribute(number, record["paper"], record["params"])},
+            )
+            self._note(number, architecture, record["paper"])
+
+    def _enqueue(
+        self, architecture: str, study: optuna.Study, more: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Queue the paper's configuration, then the points to try first, unless they are waiting
+        already or have been a trial."""
+        space = self._spaces[architecture]
+        known: list[Mapping[str, Any]] = []
+        for frozen in study.get_trials(deepcopy=False):
+            if ATTRIBUTE in frozen.user_attrs:
+                values = frozen.user_attrs[ATTRIBUTE]["values"]
+                known.append({k: v for k, v in values.items() if k in space.parameters})
+            elif frozen.state == TrialState.WAITING:
+                known.append(space.decode(frozen.system_attrs.get("fixed_params", {})))
+        paper = self._papers[architecture]
+        first = [] if paper is None or self._has_paper(architecture) else [paper]
+        for point in [*first, *first_points(space), *more]:
+            if not value_in(point, known):
+                known.append(point)
+                study.enqueue_trial(space.encode(point))
+
+    def _note(self, number: int, architecture: str, paper: bool) -> None:
+        self._architectures[number] = architecture
+        if paper:
+            self._paper.add(number)
+
+    def _has_paper(self, architecture: str) -> bool:
+        return any(self._architectures[number] == architecture for number in self._paper)
+
+    # -- asking and telling
+
+    @property
+    def num_asked(self) -> int:
+        """Trials handed out over the life of the run, finished or in flight."""
+        return len(self._architectures)
+
+    @property
+    def num_in_flight(self) -> int:
+        """Trials of an earlier process that are still to be handed out again."""
+        return len(self._in_flight)
+
+    def ask(self) -> Suggestion:
+        """The next trial: one in flight first, else of the architecture asked least."""
+        if self._in_flight:
+            return self._in_flight.pop(0)
+        asked = Counter(self._architectures.values())
+        architecture = min(self._spaces, key=lambda name: asked[name])
+        space = self._spaces[architecture]
+        trial = self._studies[architecture].ask()
+        drawn = space.suggest(trial)
+        point = self._papers[architecture]
+        paper = (
+            point is not None and not self._has_paper(architecture) and values_equal(drawn, point)
+        )
+        values = {**space.fixed, **drawn}
+        # the lowest that is free: a rebuilt study may have gaps
+        number = next(n for n in itertools.count() if n not in self._architectures)
+        trial.set_user_attr(ATTRIBUTE, _attribute(number, paper, values))
+        self._live[number] = trial
+        self._note(number, architecture, paper)
+        return Suggestion(number=number, architecture=architecture, values=values, paper=paper)
+
+    def report(self, number: int, step: int, value: float) -> bool:
+        """Report the objective after an epoch; True when the trial should be pruned."""
+        if not self._pruning or number not in self._live or not math.isfinite(value):
+            return False
+        trial = self._live[number]
+        trial.report(value, step)
+        weak = trial.should_prune()  # asked of every trial: it also records the rung
+        return weak and number not in self._paper
+
+    def tell(self, record: TrialRecord) -> None:
+        """Settle a trial from its record; a second time changes nothing."""
+        trial = self._live.pop(record["trial"], None)
+        if trial is not None:
+            state, values = outcome(record, self.objectives)
+            trial.study.tell(trial, values, state=state, skip_if_finished=True)
+
+
+def _attribute(number: int, paper: bool, values: Mapping[str, Any]) -> StudyAttribute:
+    return {"trial": number, "paper": paper, "values": dict(values)}
+
+
+def outcome(
+    record: TrialRecord, objectives: Sequence[str]
+) -> tuple[TrialState, list[float] | None]:
+    """State and values of a recorded trial in a study: without finite values, it failed."""
+    values = objective_values(record, objectives)
+    if record["state"] == "complete" and values is not None:
+        return TrialState.COMPLETE, values
+    return TrialState.PRUNED if record["state"] == "pruned" else TrialState.FAIL, None
+
+
+def _add_finished(
+    study: optuna.Study,
+    space: SearchSpace,
+    settings: Mapping[str, Any],
+    *,
+    state: TrialState,
+    values: Sequence[float] | None,
+    user_attrs: dict[str, Any],
+    intermediate_values: dict[int, float] | None = None,
+) -> None:
+    """Add a trial that the study did not run, with those of its settings that are searched."""
+    searched = {name: value for name, value in settings.items() if name in space.parameters}
+    replay = optuna.trial.FixedTrial(space.encode(searched))
+    space.suggest(replay)
+    study.add_trial(
+        optuna.trial.create_trial(
+            state=state,
+            params=replay.params,
+            distributions=replay.distributions,
+            values=values,
+            intermediate_values=intermediate_values,
+            user_attrs=user_attrs,
+        )
+    )
+
+
+def _add_observations(
+    study: optuna.Study, space: SearchSpace, observations: Sequence[ObservationRecord]
+) -> None:
+    """Add those that the study does not have; a second time changes nothing."""
+    have = {
+        tuple(frozen.user_attrs[OBSERVATION])
+        for frozen in study.get_trials(deepcopy=False)
+        if OBSERVATION in frozen.user_attrs
+    }
+    for found in observations:
+        if (found["run"], found["trial"]) not in have:
+            pruned = found["objectives"] is None
+            _add_finished(
+                study,
+                space,
+                found["values"],
+                state=TrialState.PRUNED if pruned else TrialState.COMPLETE,
+                values=found["objectives"],
+                intermediate_values={found["step"]: found["reached"]} if pruned else None,
+                user_attrs={OBSERVATION: [found["run"], found["trial"]]},
+            )
+
+
+def objective_values(record: TrialRecord, objectives: Sequence[str]) -> list[float] | None:
+    """The objectives of a recorded trial from its dev metrics; None where one is not finite."""
+    named = {
+        **record.get("dev", {}),
+        "parameters": record.get("num_parameters"),
+        "seconds": record.get("seconds"),
+    }
+    values = [named.get(name) for name in objectives]
+    if any(value is None or not math.isfinite(value) for value in values):
+        return None
+    return [float(value) for value in values if value is not None]

@@ -1,0 +1,271 @@
+"""What an earlier run knows, as a start for a new one (``search --warm-start``).
+
+Always *points*: the best configurations of the earlier run are tried first, after the paper's.
+Where the earlier run has the same dataset (by fingerprint), folds (by hash) and objectives, its
+trials are *observations* too: the sampler learns from them as from its own. Elsewhere the values
+of its trials are not comparable, and the sampler does not see them.
+
+Only dev values are read, never test rows. Observations cannot carry test rows into the search:
+with the same folds, every dev row that they were measured on is a dev row of the same fold here.
+Points hold no values, only settings that did well on the earlier run's dev rows; where that run
+has the same data but other folds, these rows may be test rows here, so the settings were chosen
+with a look at them, and a note in the run says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
+
+from serplatform.artifacts.run import ObservationRecord, WarmStartRecord
+from serplatform.artifacts.trial import DEV_METRICS, HistoryEntry, TrialRecord
+from serplatform.config import plain
+from serplatform.errors import BadInputError
+from serplatform.run_directory import RunDirectory
+from serplatform.storage.location import redact
+from serplatform.storage.mirror import local_path
+from serplatform.studies.parameter import value_in, values_equal
+from serplatform.studies.space import SearchSpace, complete_point
+from serplatform.studies.study import OBJECTIVES, objective_values
+from serplatform.training.trial_config import paper_values, resolve
+
+#: points taken from an earlier run, an architecture
+POINTS = 3
+
+
+def sentences(start: WarmStartRecord) -> list[str]:
+    """What the user is told of a warm start."""
+    num_points = sum(map(len, start["points"].values()))
+    num_observations = sum(map(len, start["observations"].values()))
+    told = (
+        f"{num_observations} of its trials tell the sampler what to expect"
+        if num_observations
+        else "its trials are not comparable: " + ", ".join(start["why_no_observations"])
+    )
+    first = f"Warm start from {start['run']}: {num_points} of its configurations are tried first"
+    return [f"{first}; {told}.", *start["remarks"]]
+
+
+def notes(start: WarmStartRecord) -> list[str]:
+    """What a reader of the new run's numbers must know."""
+    chosen = start["same_data"] and any(start["points"].values())
+    if not chosen or "other folds" not in start["why_no_observations"]:
+        return []
+    return [
+        f"Configurations tried first were chosen on dev rows of {start['run']}, which has other "
+        "folds of this dataset: some of these rows may be test rows here."
+    ]
+
+
+class Knowledge(TypedDict):
+    """The arguments of ``study.Studies`` of these names."""
+
+    points: dict[str, list[dict[str, Any]]]
+    observations: dict[str, list[ObservationRecord]]
+
+
+def knowledge(starts: Sequence[WarmStartRecord]) -> Knowledge:
+    """All warm starts of a run together, in their order."""
+    names = list(dict.fromkeys(n for s in starts for n in [*s["points"], *s["observations"]]))
+    return {
+        "points": {n: [p for s in starts for p in s["points"].get(n, ())] for n in names},
+        "observations": {
+            n: [o for s in starts for o in s["observations"].get(n, ())] for n in names
+        },
+    }
+
+
+def collect(
+    run: str,
+    spaces: Mapping[str, SearchSpace],
+    *,
+    fingerprint: str,
+    folds_hash: str,
+    objectives: Sequence[str],
+) -> WarmStartRecord:
+    """Read what an earlier run knows of the architectures that are searched.
+
+    Args:
+        run: its directory or URI.
+        spaces: of the new run.
+        fingerprint: of its dataset.
+        folds_hash: of its folds.
+        objectives: of its search.
+
+    Raises:
+        BadInputError: the earlier run has no complete trial of any of the architectures.
+        ArtifactError: it is no run, or damaged.
+    """
+    directory = RunDirectory(local_path(run))
+    directory.fetch_study()
+    earlier = directory.read_run()
+    damaged: list[str] = []
+    records = directory.records(damaged)
+    where = redact(directory.address)
+    mine = {
+        name: [r for _, r in sorted(records.items()) if r["architecture"] == name]
+        for name in spaces
+    }
+    if not any(r["state"] == "complete" for found in mine.values() for r in found):
+        others = ", ".join(sorted({r["architecture"] for r in records.values()})) or "none at all"
+        raise BadInputError(
+            f"--warm-start {where}: it has no complete trial of {', '.join(spaces)} (its trials "
+            f"are of: {others}); name a run of the same architecture, or leave it out",
+            damaged,
+        )
+    theirs = tuple(earlier["objective"])
+    same_data = earlier["dataset"]["fingerprint"] == fingerprint
+    why = [
+        reason
+        for reason, differs in (
+            ("another dataset", not same_data),
+            ("other folds", earlier["folds_hash"] != folds_hash),
+            ("another objective", theirs != tuple(objectives)),
+        )
+        if differs
+    ]
+    remarks = [f"Left out: {fault}" for fault in damaged]
+    points: dict[str, list[dict[str, Any]]] = {}
+    observations: dict[str, list[ObservationRecord]] = {}
+    for name, space in spaces.items():
+        points[name], left = best_points(space, mine[name], theirs[0])
+        remarks += left
+        if not why:
+            observations[name] = comparable_trials(where, space, mine[name], objectives)
+    return {
+        "run": where,
+        "num_points": sum(map(len, points.values())),
+        "num_observations": sum(map(len, observations.values())),
+        "why_no_observations": why,
+        "remarks": remarks,
+        "same_data": same_data,
+        "points": {name: found for name, found in points.items() if found},
+        "observations": {name: found for name, found in observations.items() if found},
+    }
+
+
+def best_points(
+    space: SearchSpace, records: Sequence[TrialRecord], objective: str
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """The best configurations that differ in this space, and what of them does not lie in it."""
+    sign = -1.0 if OBJECTIVES.get(objective) == "minimize" else 1.0
+    rated = []
+    for record in records:
+        value = objective_values(record, [objective])
+        if record["state"] == "complete" and value is not None:
+            rated.append((-sign * value[0], record["trial"], record))
+    paper = paper_values(space.architecture)
+    seen = [complete_point(space, {}, paper)]
+    found: list[dict[str, Any]] = []
+    dropped: dict[str, None] = {}
+    for _, _, record in sorted(rated, key=lambda entry: entry[:2]):
+        if len(found) == POINTS:
+            break
+        known = {name: paper[name] for name in space.parameters} | record["params"]
+        usable, left = _usable(space, known, {**paper, **space.fixed})
+        chosen = complete_point(space, usable, paper)
+        if value_in(chosen, seen) or not _sound(space, chosen):
+            continue
+        seen.append(chosen)
+        found.append(chosen)
+        dropped |= dict.fromkeys(left)
+    if not dropped:
+        return found, []
+    what = f"Not taken over for {space.architecture}: {'; '.join(dropped)}."
+    return found, [what]
+
+
+def _usable(
+    space: SearchSpace, known: Mapping[str, Any], held: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[str]]:
+    """The values of a configuration that this space can take, and remarks on the others."""
+    usable: dict[str, Any] = {}
+    left = []
+    for name, value in known.items():
+        if name in space.parameters:
+            if space.parameters[name].contains(value):
+                usable[name] = value
+            else:
+                left.append(f"{name} = {plain(value)!r}, outside the space")
+        elif name not in held:
+            left.append(f"{name}, which is no parameter any more")
+        elif not values_equal(value, held[name]):
+            left.append(f"{name} = {plain(value)!r}, here {plain(held[name])!r} in every trial")
+    return usable, left
+
+
+def _sound(space: SearchSpace, chosen: Mapping[str, Any]) -> bool:
+    """Whether the values lie in the space and make a configuration."""
+    if not all(space.parameters[name].contains(value) for name, value in chosen.items()):
+        return False
+    try:
+        resolve(space.architecture, {**space.fixed, **chosen}, "warm start")
+    except BadInputError:
+        return False
+    return True
+
+
+def comparable_trials(
+    run: str,
+    space: SearchSpace,
+    records: Sequence[TrialRecord],
+    objectives: Sequence[str],
+) -> list[ObservationRecord]:
+    """The trials whose whole configuration is one of this space."""
+    paper = paper_values(space.architecture)
+    found = []
+    for record in records:
+        try:
+            config = resolve(space.architecture, record["params"], "warm start").values()
+        except BadInputError:
+            continue
+        usable, _ = _usable(space, {name: config[name] for name in space.parameters}, {})
+        chosen = complete_point(space, usable, paper)
+        if not _sound(space, chosen):
+            continue
+        here = resolve(space.architecture, {**space.fixed, **chosen}, "warm start").values()
+        if here != config:
+            continue
+        number = int(record["trial"])
+        values = objective_values(record, objectives)
+        observation: ObservationRecord = {
+            "run": run,
+            "trial": number,
+            "values": chosen,
+            "objectives": None,
+            "step": 0,
+            "reached": 0.0,
+        }
+        if record["state"] == "complete" and values is not None:
+            found.append(observation | {"objectives": values})
+        elif record["state"] == "pruned" and len(objectives) == 1:
+            reached = _reached(record, objectives[0], config)
+            if reached is not None:
+                found.append(observation | {"step": reached[0], "reached": reached[1]})
+    return found
+
+
+def _reached(
+    record: TrialRecord, objective: str, config: Mapping[str, Any]
+) -> tuple[int, float] | None:
+    """The last step of a pruned trial and its objective there, as the trial reported them.
+
+    The mean over the folds begun, each at its best epoch by the monitored metric; the step is
+    ``fold * max_epochs + epoch``.
+    """
+    history = record.get("history", [])
+    if objective not in DEV_METRICS or not history:
+        return None
+    monitor = config["training.monitor"]
+    sign = -1.0 if OBJECTIVES.get(monitor) == "minimize" else 1.0
+    folds: dict[int, list[HistoryEntry]] = {}
+    for entry in history:
+        folds.setdefault(entry["fold"], []).append(entry)
+    if any(name not in entry["dev"] for entry in history for name in (monitor, objective)):
+        return None  # written by an older program
+    best = [
+        max(f, key=lambda e: sign * e["dev"][monitor])["dev"][objective] for f in folds.values()
+    ]
+    last = max(folds)
+    step = last * int(config["training.max_epochs"]) + max(e["epoch"] for e in folds[last])
+    return step, sum(best) / len(best)
