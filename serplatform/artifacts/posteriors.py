@@ -14,7 +14,7 @@ from serplatform.metrics import SUM_TOLERANCE
 
 
 def posterior_schema(classes: list[str]) -> pa.Schema:
-    """Columns of a posterior table: one row an utterance, fold and part; rows sum to 1."""
+    """Columns of a posterior table: one row per utterance, fold and part; rows sum to 1."""
     return pa.schema(
         [
             pa.field("utterance_id", pa.string(), nullable=False),

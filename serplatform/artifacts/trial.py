@@ -206,7 +206,7 @@ def _column(values: list[Any]) -> pa.Array:
 
 
 def trials_table(records: Sequence[TrialRecord]) -> pa.Table:
-    """Tabulate trial records, one row each, in the order of their numbers.
+    """Tabulate trial records, one row per trial, in the order of their numbers.
 
     Columns: ``trial, architecture, state, paper, params.*, dev_<metric>, fold_dev_uar, epochs,
     seconds, num_parameters, peak_memory_mb, host, error``.

@@ -64,7 +64,7 @@ class Lease:
         raise self._taken("another search is just beginning there")
 
     def _others(self) -> list[str]:
-        """Objects of other searches that want it; those left by dead ones are removed."""
+        """Objects of other searches that want the run; those of dead searches are removed."""
         waited_for: dict[str, int] = {}
         deadline = time.monotonic() + STALE + 5
         while True:
@@ -85,7 +85,7 @@ class Lease:
                 if _is_of_this_machine(holder):
                     raise self._taken(_describe(holder))
                 if waited_for.setdefault(key, entry.time) != entry.time:
-                    raise self._taken(_describe(holder))  # it is being renewed: it lives
+                    raise self._taken(_describe(holder))  # it was renewed: it is alive
                 contenders.append(key)
             held = [key for key in contenders if key in waited_for]
             if not held or time.monotonic() > deadline:
@@ -125,7 +125,7 @@ class Lease:
             self.remote.delete(self._key, within=5.0)
 
     def _renew(self) -> None:
-        """Keep the lease while this process lives; find out when another has taken it over."""
+        """Keep the lease while this process lives; notice when another search takes it over."""
         while not self._ended.wait(RENEWAL):
             with contextlib.suppress(RemoteError):
                 found = self.remote.list("lease", within=RENEWAL)

@@ -58,7 +58,7 @@ class Location:
 
     @property
     def identity(self) -> str:
-        """Twelve digits that tell this place from others, other endpoints' included."""
+        """Twelve digits that differ for every place, also between endpoints."""
         text = f"{self}|{self.endpoint or ''}"
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -80,8 +80,8 @@ def parse(text: str | Path) -> Location | Path:
     """Read a path or URI as a user writes it; in a text, ``~`` at the beginning is the home.
 
     Raises:
-        BadInputError: an unknown scheme or option, no bucket, or credentials in the URI; a home
-            that is not known.
+        BadInputError: an unknown scheme or option, no bucket, credentials in the URI, or an
+            unknown home directory.
 
     Example:
         >>> parse("data/ravdess")
@@ -135,7 +135,7 @@ def parse(text: str | Path) -> Location | Path:
 
 
 def check_utf8(text: str) -> None:
-    """See that a text that came from the system is UTF-8: Ray takes nothing else.
+    """Check that a text that came from the system is UTF-8: Ray accepts nothing else.
 
     Raises:
         BadInputError: it is not, or the locale keeps Python from reading it so.
