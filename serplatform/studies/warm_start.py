@@ -1,8 +1,8 @@
-"""What an earlier run knows, as a start for a new one (``search --warm-start``).
+"""What a new search takes over from an earlier run (``search --warm-start``).
 
 Always *points*: the best configurations of the earlier run are tried first, after the paper's.
-Where the earlier run has the same dataset (by fingerprint), folds (by hash) and objectives, its
-trials are *observations* too: the sampler learns from them as from its own. Elsewhere the values
+If the earlier run has the same dataset (by fingerprint), folds (by hash) and objectives, its
+trials are *observations* too: the sampler learns from them as from its own. Otherwise the values
 of its trials are not comparable, and the sampler does not see them.
 
 Only dev values are read, never test rows. Observations cannot carry test rows into the search:
@@ -14,6 +14,7 @@ with a look at them, and a note in the run says so.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
@@ -26,10 +27,10 @@ from serplatform.storage.location import redact
 from serplatform.storage.mirror import local_path
 from serplatform.studies.parameter import value_in, values_equal
 from serplatform.studies.space import SearchSpace, complete_point
-from serplatform.studies.study import OBJECTIVES, objective_values
+from serplatform.studies.study import OBJECTIVES, outcome
 from serplatform.training.trial_config import paper_values, resolve
 
-#: points taken from an earlier run, an architecture
+#: points taken from an earlier run per architecture
 POINTS = 3
 
 
@@ -47,7 +48,7 @@ def sentences(start: WarmStartRecord) -> list[str]:
 
 
 def notes(start: WarmStartRecord) -> list[str]:
-    """What a reader of the new run's numbers must know."""
+    """What readers of the new run's numbers must know."""
     chosen = start["same_data"] and any(start["points"].values())
     if not chosen or "other folds" not in start["why_no_observations"]:
         return []
@@ -147,13 +148,13 @@ def collect(
 def best_points(
     space: SearchSpace, records: Sequence[TrialRecord], objective: str
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """The best configurations that differ in this space, and what of them does not lie in it."""
+    """The best configurations that differ in this space, and remarks on what lies outside it."""
     sign = -1.0 if OBJECTIVES.get(objective) == "minimize" else 1.0
-    rated = []
-    for record in records:
-        value = objective_values(record, [objective])
-        if record["state"] == "complete" and value is not None:
-            rated.append((-sign * value[0], record["trial"], record))
+    rated = [
+        (-sign * values[0], record["trial"], record)
+        for record in records
+        if (values := outcome(record, [objective])[1]) is not None
+    ]
     paper = paper_values(space.architecture)
     seen = [complete_point(space, {}, paper)]
     found: list[dict[str, Any]] = []
@@ -164,7 +165,7 @@ def best_points(
         known = {name: paper[name] for name in space.parameters} | record["params"]
         usable, left = _usable(space, known, {**paper, **space.fixed})
         chosen = complete_point(space, usable, paper)
-        if value_in(chosen, seen) or not _sound(space, chosen):
+        if value_in(chosen, seen) or _configuration(space, chosen) is None:
             continue
         seen.append(chosen)
         found.append(chosen)
@@ -194,15 +195,12 @@ def _usable(
     return usable, left
 
 
-def _sound(space: SearchSpace, chosen: Mapping[str, Any]) -> bool:
-    """Whether the values lie in the space and make a configuration."""
-    if not all(space.parameters[name].contains(value) for name, value in chosen.items()):
-        return False
-    try:
-        resolve(space.architecture, {**space.fixed, **chosen}, "warm start")
-    except BadInputError:
-        return False
-    return True
+def _configuration(space: SearchSpace, chosen: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The whole configuration of a point; None where it is none or not in the space."""
+    if all(space.parameters[name].contains(value) for name, value in chosen.items()):
+        with contextlib.suppress(BadInputError):
+            return resolve(space.architecture, {**space.fixed, **chosen}, "warm start").values()
+    return None
 
 
 def comparable_trials(
@@ -219,24 +217,20 @@ def comparable_trials(
             config = resolve(space.architecture, record["params"], "warm start").values()
         except BadInputError:
             continue
-        usable, _ = _usable(space, {name: config[name] for name in space.parameters}, {})
+        usable = {n: config[n] for n, p in space.parameters.items() if p.contains(config[n])}
         chosen = complete_point(space, usable, paper)
-        if not _sound(space, chosen):
+        if _configuration(space, chosen) != config:
             continue
-        here = resolve(space.architecture, {**space.fixed, **chosen}, "warm start").values()
-        if here != config:
-            continue
-        number = int(record["trial"])
-        values = objective_values(record, objectives)
+        values = outcome(record, objectives)[1]
         observation: ObservationRecord = {
             "run": run,
-            "trial": number,
+            "trial": record["trial"],
             "values": chosen,
             "objectives": None,
             "step": 0,
             "reached": 0.0,
         }
-        if record["state"] == "complete" and values is not None:
+        if values is not None:
             found.append(observation | {"objectives": values})
         elif record["state"] == "pruned" and len(objectives) == 1:
             reached = _reached(record, objectives[0], config)
