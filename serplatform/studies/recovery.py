@@ -22,7 +22,7 @@ from serplatform.artifacts.trial import TrialState as RecordedState
 from serplatform.errors import ArtifactError
 from serplatform.run_directory import RunDirectory, RunLock
 from serplatform.seeding import derive_seed
-from serplatform.studies.study import ATTRIBUTE, outcome
+from serplatform.studies.study import ATTRIBUTE, OBSERVATION, outcome
 from serplatform.studies.study_storage import open_storage
 from serplatform.training.recovery import repair_state
 
@@ -122,7 +122,7 @@ def _journal_trials(
             raise ArtifactError(f"{run.journal}: holds a study of '{study.study_name}'")
         study_id = storage.get_study_id_from_name(study.study_name)
         for frozen in storage.get_all_trials(study_id, deepcopy=False):
-            if set(frozen.user_attrs) - {ATTRIBUTE}:
+            if set(frozen.user_attrs) - {ATTRIBUTE, OBSERVATION}:
                 raise ArtifactError(f"{run.journal}: holds an attribute that is not ours")
             if ATTRIBUTE not in frozen.user_attrs:
                 continue
