@@ -266,7 +266,7 @@ def test_a_fault_of_our_own_while_the_journal_is_read_is_not_taken_for_damage(
     def faulty(*_):
         raise TypeError("ours")
 
-    monkeypatch.setattr(recovery, "objective_values", faulty)
+    monkeypatch.setattr(recovery, "outcome", faulty)
     with pytest.raises(TypeError, match="ours"):
         finish(run, dataset)
     assert not (run / "damaged").exists()
