@@ -259,8 +259,7 @@ def _publish_here(address: str) -> list[str]:
     start_worker()
     mirror = RunDirectory(address).mirror
     try:
-        for number in mirror.finished_here():
-            mirror.push_trial(number)
+        mirror.push_finished()
     except RemoteError as error:
         return [str(not_published(mirror, error))]
     return []

@@ -353,10 +353,14 @@ class Mirror:
             if (self.path / key).stat().st_mtime <= latest
         ]
 
+    def push_finished(self, age: float = 0.0, within: float | None = None) -> None:
+        """Publish the trials of :meth:`finished_here`."""
+        for number in self.finished_here(age):
+            self.push_trial(number, within)
+
     def push_all(self, within: float | None = None) -> None:
         """Publish everything that is still to be published, finished trials first."""
-        for number in self.finished_here():
-            self.push_trial(number, within)
+        self.push_finished(within=within)
         self.push(self.unpublished(), within=within)
 
     def unpublished(self) -> list[str]:

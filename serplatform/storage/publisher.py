@@ -94,7 +94,6 @@ class Publisher:
         def action(within: float) -> None:
             for name in _RUN_FILES:
                 self.mirror.push(self.mirror.pending(name), within=within)
-            for number in self.mirror.finished_here(GRACE):
-                self.mirror.push_trial(number, within)
+            self.mirror.push_finished(GRACE, within)
 
         self.mirror.attempt(action)

@@ -23,7 +23,6 @@ from serplatform.artifacts.trial import DEV_METRICS, HistoryEntry, TrialRecord
 from serplatform.config import plain
 from serplatform.errors import BadInputError
 from serplatform.run_directory import RunDirectory
-from serplatform.storage.location import redact
 from serplatform.storage.mirror import local_path
 from serplatform.studies.parameter import value_in, values_equal
 from serplatform.studies.space import SearchSpace, complete_point
@@ -102,7 +101,7 @@ def collect(
     earlier = directory.read_run()
     damaged: list[str] = []
     records = directory.records(damaged)
-    where = redact(directory.address)
+    where = directory.address
     mine = {
         name: [r for _, r in sorted(records.items()) if r["architecture"] == name]
         for name in spaces
