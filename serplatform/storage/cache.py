@@ -135,7 +135,7 @@ def stage(location: Location) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         with _use(target):
             if not (target / _DESCRIPTION).is_file():
-                with _locked(folder / f"{target.name}.download", fcntl.LOCK_EX):
+                with _locked(target, "download", fcntl.LOCK_EX):
                     if not (target / _DESCRIPTION).is_file():
                         _download(remote(location), content, files, target)
             (target / ".used").touch()
@@ -278,16 +278,14 @@ def _make_room(
 
 def evict(dataset: Path) -> bool:
     """Remove a staged dataset; False when a process uses it."""
-    with contextlib.ExitStack() as stack:
-        try:
-            lock = dataset.with_name(f"{dataset.name}.lock")
-            stack.enter_context(_locked(lock, fcntl.LOCK_EX | fcntl.LOCK_NB))
-        except BlockingIOError:
-            return False
-        gone = dataset.with_name(f"{dataset.name}.evicted")
-        with contextlib.suppress(FileNotFoundError):
-            dataset.rename(gone)  # never half a dataset under its name
-        shutil.rmtree(gone, ignore_errors=True)
+    gone = dataset.with_name(f"{dataset.name}.evicted")
+    try:
+        with _locked(dataset, "lock", fcntl.LOCK_EX | fcntl.LOCK_NB):
+            with contextlib.suppress(FileNotFoundError):
+                dataset.rename(gone)  # never half a dataset under its name
+            shutil.rmtree(gone, ignore_errors=True)
+    except BlockingIOError:
+        return False
     return True
 
 
@@ -303,14 +301,15 @@ def _use(dataset: Path) -> Iterator[None]:
     """Keep a dataset from eviction until this process ends, or until an error inside."""
     with contextlib.ExitStack() as stack:
         if dataset not in _in_use:
-            lock = dataset.with_name(f"{dataset.name}.lock")
-            stack.enter_context(_locked(lock, fcntl.LOCK_SH))
+            stack.enter_context(_locked(dataset, "lock", fcntl.LOCK_SH))
         yield
         _in_use.setdefault(dataset, stack.pop_all())
 
 
 @contextlib.contextmanager
-def _locked(file: Path, kind: int) -> Iterator[None]:
+def _locked(dataset: Path, name: str, kind: int) -> Iterator[None]:
+    """Hold a lock file beside a dataset, of one of ``flock``'s kinds."""
+    file = dataset.with_name(f"{dataset.name}.{name}")
     handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(handle, kind)
