@@ -6,6 +6,7 @@ after the posteriors and models it names. ``trials.parquet`` is a table of all r
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from collections.abc import Mapping, Sequence
@@ -182,7 +183,7 @@ class RunDirectory(RunLayout):
         write_parquet(self.trials_table, trials_table(records))
 
 
-class RunLock:
+class RunLock(contextlib.AbstractContextManager["RunLock"]):
     """Exclusive use of a run directory by one search at a time.
 
     The lock is the operating system's: it vanishes with its process, however that ends. On
@@ -209,6 +210,9 @@ class RunLock:
         except BaseException:
             os.close(self._handle)
             raise
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
 
     def release(self) -> None:
         """Let other searches use the directory."""

@@ -72,16 +72,16 @@ def checked_posteriors(table: pa.Table, path: Path, classes: Sequence[str]) -> p
         table = table.select(schema.names).cast(schema).combine_chunks()
     except (ValueError, pa.ArrowNotImplementedError) as error:  # text for a number, or null
         raise ArtifactError(f"{path}: the posterior table is damaged ({error})") from None
-    faults = []
+    errors = []
     for column, known in (("truth", set(classes)), ("part", {"dev", "test"})):
         if unknown := sorted(set(table[column].to_pylist()) - known):
-            faults.append(f"unknown label(s) in column {column}: {', '.join(unknown)}")
+            errors.append(f"unknown label(s) in column {column}: {', '.join(unknown)}")
     values = np.stack([table[f"p_{name}"].to_numpy() for name in classes], axis=1)
     away = np.abs(values.sum(axis=1) - 1.0)
     if not np.isfinite(values).all() or (values < 0).any():
-        faults.append("posteriors must be finite and not negative")
+        errors.append("posteriors must be finite and not negative")
     elif len(away) and away.max() > SUM_TOLERANCE:
-        faults.append(f"row {away.argmax()} of posteriors is {away.max():.2g} away from a sum of 1")
-    if faults:
-        raise ArtifactError(f"{path}: the posterior table is not valid:", faults)
+        errors.append(f"row {away.argmax()} of posteriors is {away.max():.2g} away from a sum of 1")
+    if errors:
+        raise ArtifactError(f"{path}: the posterior table is not valid:", errors)
     return table

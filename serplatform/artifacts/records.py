@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_MOST_FAULTS = 5
+_MOST_ERRORS = 5
 
 
 def _file_name(text: str) -> bool:
@@ -144,10 +144,10 @@ def checked(
     try:
         _adapter(cast("Any", kind)).validate_python(value)
     except ValidationError as error:
-        faults = [_fault(one) for one in error.errors(include_url=False)]
-        more = f"; and {len(faults) - _MOST_FAULTS} more" if len(faults) > _MOST_FAULTS else ""
+        errors = [_worded(one) for one in error.errors(include_url=False)]
+        more = f"; and {len(errors) - _MOST_ERRORS} more" if len(errors) > _MOST_ERRORS else ""
         raise ArtifactError(
-            f"{where}: the {what} is damaged: {'; '.join(faults[:_MOST_FAULTS])}{more}; {remedy}"
+            f"{where}: the {what} is damaged: {'; '.join(errors[:_MOST_ERRORS])}{more}; {remedy}"
         ) from None
     return value  # not pydantic's copy, whose keys have moved
 
@@ -162,7 +162,7 @@ _WANTED = {
 }
 
 
-def _fault(error: Any) -> str:
+def _worded(error: Any) -> str:
     """One of pydantic's errors, worded for users."""
     *keys, last = [str(key) for key in error["loc"]] or ["it"]
     place = ".".join([*keys, last])[:200]

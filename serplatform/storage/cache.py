@@ -73,7 +73,7 @@ def unwritable_cache(path: str | Path, error: OSError) -> BadInputError:
     )
 
 
-def cache_fault(error: OSError) -> BadInputError | None:
+def cache_error(error: OSError) -> BadInputError | None:
     """The error to report where a file in the cache failed; None for files elsewhere."""
     if not isinstance(error.filename, str) or not Path(error.filename).is_absolute():
         return None

@@ -191,13 +191,15 @@ def _checked_place(out: str | Path, option: str) -> Path | Location:
     if isinstance(place, Location):
         return place
     whole = place.absolute()
-    fault = next(filter(None, (_fault(part) for part in (*reversed(whole.parents), whole))), None)
-    if fault is not None:
-        raise BadInputError(f"{option} {out}: {fault}; give another place")
+    problem = next(
+        filter(None, (_problem(part) for part in (*reversed(whole.parents), whole))), None
+    )
+    if problem is not None:
+        raise BadInputError(f"{option} {out}: {problem}; give another place")
     return place
 
 
-def _fault(part: Path) -> str | None:
+def _problem(part: Path) -> str | None:
     """What is wrong with one part of a path; None where nothing is."""
     if len(os.fsencode(part.name)) > _LONGEST_NAME:
         return f"{part.name[:20]}… is too long for a name"

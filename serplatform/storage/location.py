@@ -106,26 +106,26 @@ def parse(text: str | Path) -> Location | Path:
         )
     parts = urlsplit(given)
     options = parse_qsl(parts.query, keep_blank_values=True)
-    faults = []
+    errors = []
     if "@" in parts.netloc:
-        faults.append(
+        errors.append(
             "it holds credentials, which would end up in histories and process lists; "
             + _CREDENTIALS[scheme]
         )
-    faults += [
+    errors += [
         f"unknown option '{key}'; known: {', '.join(sorted(REMOTE_SCHEMES[scheme]))}"
         for key, _ in options
         if key not in REMOTE_SCHEMES[scheme]
     ]
     if any("@" in value for _, value in options):
-        faults.append("an option holds credentials; " + _CREDENTIALS[scheme])
+        errors.append("an option holds credentials; " + _CREDENTIALS[scheme])
     segments = [part for part in parts.path.split("/") if part]
     if not parts.netloc:
-        faults.append("it names no bucket")
+        errors.append("it names no bucket")
     if any(part in (".", "..") for part in segments) or parts.fragment:
-        faults.append("'.', '..' and '#' cannot be part of it")
-    if faults:
-        raise BadInputError(f"{shown}: this address cannot be used:", faults)
+        errors.append("'.', '..' and '#' cannot be part of it")
+    if errors:
+        raise BadInputError(f"{shown}: this address cannot be used:", errors)
     return Location(
         scheme=scheme,
         bucket=parts.netloc,

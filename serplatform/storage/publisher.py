@@ -16,7 +16,7 @@ from serplatform.storage.remote import RemoteError
 INTERVAL = 2.0
 SHARE = 0.2
 
-#: seconds that publishing may take when the search ends with a fault or is interrupted
+#: seconds that publishing may take when the search ends with an error or is interrupted
 INTERRUPTED = 5.0
 
 #: seconds after which a recorded trial is published here: by then its own process has done so
@@ -75,9 +75,9 @@ class Publisher:
             raise SerplatformError(self.taken_over) from error
         try:
             self.mirror.push_all(within=None if kind is None else INTERRUPTED)
-        except RemoteError as fault:
+        except RemoteError as failure:
             if kind is None:
-                raise not_published(self.mirror, fault) from fault
+                raise not_published(self.mirror, failure) from failure
 
     def _run(self) -> None:
         wait = INTERVAL

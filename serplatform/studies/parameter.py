@@ -110,7 +110,7 @@ class Parameter:
             return [self.low]
         return [self.low, self.low + (self.step or (self.high - self.low) * 0.381966), self.high]
 
-    def faults(self) -> list[str]:
+    def errors(self) -> list[str]:
         """What is wrong with the parameter by itself."""
         if self.kind not in KEYS:
             return [unknown_name("type", self.kind, KEYS)]
@@ -140,7 +140,7 @@ class Parameter:
 
 
 def parse_parameter(name: str, entry: Any) -> tuple[Parameter | None, list[str]]:
-    """Turn one entry of a space file into a parameter, or into the faults of its form."""
+    """Turn one entry of a space file into a parameter, or into the errors of its form."""
     if not isinstance(entry, Mapping):
         return None, [f"{name}: must be a mapping such as {{type: int, low: 1, high: 6}}"]
     kind = entry.get("type")
@@ -148,18 +148,18 @@ def parse_parameter(name: str, entry: Any) -> tuple[Parameter | None, list[str]]
         return None, [f"{name}: type is missing; it is one of {', '.join(KEYS)}"]
     if not isinstance(kind, str) or kind not in KEYS:
         return None, [f"{name}: {unknown_name('type', str(kind), KEYS)}"]
-    faults = [unknown_name("key", str(key), KEYS[kind]) for key in entry if key not in KEYS[kind]]
+    errors = [unknown_name("key", str(key), KEYS[kind]) for key in entry if key not in KEYS[kind]]
     options: dict[str, Any] = {"kind": kind}
     for key in KEYS[kind]:
         if key in entry and key != "type":
-            options[key], fault = _parse_option(key, entry[key], whole=kind == "int")
-            faults.extend(fault)
+            options[key], error = _parse_option(key, entry[key], whole=kind == "int")
+            errors.extend(error)
     required = ("values",) if kind == "choice" else ("low", "high")
-    faults.extend(f"{key}: is missing" for key in required if key not in entry)
-    parameter = None if faults else Parameter(**options)
+    errors.extend(f"{key}: is missing" for key in required if key not in entry)
+    parameter = None if errors else Parameter(**options)
     if parameter is not None:
-        faults = parameter.faults()
-    return (None if faults else parameter), [f"{name}: {fault}" for fault in faults]
+        errors = parameter.errors()
+    return (None if errors else parameter), [f"{name}: {error}" for error in errors]
 
 
 def _parse_option(key: str, value: Any, *, whole: bool) -> tuple[Any, list[str]]:
@@ -174,7 +174,7 @@ def _parse_option(key: str, value: Any, *, whole: bool) -> tuple[Any, list[str]]
             parent: _parse_choices(f"when {parent}", values) for parent, values in value.items()
         }
         when = {parent: choices for parent, (choices, _) in pairs.items()}
-        return when, [fault for _, faults in pairs.values() for fault in faults]
+        return when, [error for _, errors in pairs.values() for error in errors]
     if not is_number(value):
         return value, [f"{key} = {value!r}: must be a finite number"]
     if abs(value) > LARGEST_WHOLE:

@@ -42,8 +42,7 @@ def repair_run(run: RunDirectory, description: RunDescription) -> list[str]:
     """
     if run.mirror.is_remote:
         return []  # what lies here is a copy of a part; a trial checks the state it fetches
-    lock = RunLock(run)
-    try:
+    with RunLock(run):
         notes = list(_repair_trials(run))
         if description.get("storage") is None:
             notes += _repair_journal(run, description)
@@ -51,8 +50,6 @@ def repair_run(run: RunDirectory, description: RunDescription) -> list[str]:
             repaired = repair_state(state)
             notes += [repaired] if repaired else []
         return notes
-    finally:
-        lock.release()
 
 
 def _repair_trials(run: RunDirectory) -> Iterator[str]:
@@ -90,14 +87,14 @@ def _repair_journal(run: RunDirectory, description: RunDescription) -> list[str]
     records = run.records()
     try:
         trials = dict(_journal_trials(run, description))
-        faults = [
-            f"trial {number}: {fault}"
+        differences = [
+            f"trial {number}: {difference}"
             for number, (frozen, _) in trials.items()
             if number in records
-            for fault in _disagreement(frozen, records[number], description["objective"])
+            for difference in _disagreement(frozen, records[number], description["objective"])
         ]
-        if faults:
-            raise ArtifactError(f"{run.journal}: {faults[0]}")
+        if differences:
+            raise ArtifactError(f"{run.journal}: {differences[0]}")
     except ArtifactError as error:
         _quarantine(run, run.journal)
         reason = str(error)

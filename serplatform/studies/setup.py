@@ -369,14 +369,11 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
             *(note for start in starts for note in warm_start_notes(start)),
         ],
     }
-    lock = RunLock(directory)
-    try:
+    with RunLock(directory):
         replaced = _replace(directory, description) if directory.run_file.exists() else None
         write_plan(directory.folds_file, plan)
         plugins.write(directory.path, description["plugins"])
         directory.write_run(description)
-    finally:
-        lock.release()
     return OpenRun(directory, description, spaces, plan, is_new=True, replaced=replaced)
 
 

@@ -431,7 +431,7 @@ def space_faults(space: SearchSpace, unreadable: Collection[str] = ()) -> list[s
         One sentence a fault; empty when the space is sound.
     """
     faults = [
-        f"{name}: {fault}" for name, p in space.parameters.items() for fault in p.faults()
+        f"{name}: {fault}" for name, p in space.parameters.items() for fault in p.errors()
     ] + _when_faults(space, unreadable)
     if not space.architecture:
         return faults
@@ -450,7 +450,7 @@ def space_faults(space: SearchSpace, unreadable: Collection[str] = ()) -> list[s
             found = [_unknown_parameter(name, known)]
         faults.extend(f"fixed: {fault}" for fault in found)
     for name, parameter in space.parameters.items():
-        if name in known and not parameter.faults():
+        if name in known and not parameter.errors():
             faults.extend(_range_faults(space.architecture, name, parameter))
     return faults
 

@@ -94,8 +94,7 @@ def assign_numbers(run: OpenRun, wanted: Sequence[Configuration]) -> list[int]:
     Raises:
         BadInputError: another process is using the run.
     """
-    lock = RunLock(run.directory)
-    try:
+    with RunLock(run.directory):
         listed = list(run.description.get("roster", []))
         failed = {n for n, r in run.directory.records().items() if r["state"] == "failed"}
         numbers = []
@@ -112,8 +111,6 @@ def assign_numbers(run: OpenRun, wanted: Sequence[Configuration]) -> list[int]:
             "trials": len(listed),
         }
         run.directory.write_run(run.description)
-    finally:
-        lock.release()
     return numbers
 
 

@@ -124,7 +124,7 @@ def collect(
         )
         if differs
     ]
-    remarks = [f"Left out: {fault}" for fault in damaged]
+    remarks = [f"Left out: {error}" for error in damaged]
     points: dict[str, list[dict[str, Any]]] = {}
     observations: dict[str, list[ObservationRecord]] = {}
     for name, space in spaces.items():
