@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import os
 import re
 import secrets
 import shlex
@@ -45,7 +44,7 @@ from serplatform.studies.study import (
     make_pruner,
     make_sampler,
 )
-from serplatform.studies.study_storage import STORAGE_VARIABLE, check_storage
+from serplatform.studies.study_storage import check_storage, recorded_storage
 from serplatform.studies.warm_start import collect
 from serplatform.studies.warm_start import notes as warm_start_notes
 from serplatform.training.trial_config import resolve
@@ -345,7 +344,7 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
         "objective": list(request.objectives),
         "sampler": request.sampler,
         "pruner": request.pruner,
-        "storage": storage and _without_secrets(storage),
+        "storage": storage and recorded_storage(storage),
         "study_prefix": "" if request.storage is None else f"{out.name}-{secrets.token_hex(4)}/",
         "selection": "dev rows of each outer fold; test rows are opened by the report alone",
         "versions": versions(),
@@ -479,14 +478,6 @@ def _warm_starts(
             raise BadInputError(f"--warm-start {run}: name each run once")
         starts.append(start)
     return starts
-
-
-def _without_secrets(storage: str) -> str:
-    """The URL to record; its password stays in the environment of this process."""
-    recorded = redact(storage)
-    if recorded != storage:
-        os.environ[STORAGE_VARIABLE] = storage
-    return recorded
 
 
 def space_mapping(space: SearchSpace) -> dict[str, Any]:

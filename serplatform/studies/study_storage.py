@@ -18,6 +18,14 @@ from serplatform.studies.optuna_internals import StudyJournal
 STORAGE_VARIABLE = "SERPLATFORM_STORAGE"
 
 
+def recorded_storage(storage: str) -> str:
+    """The URL to record; its password stays in the environment of this process."""
+    recorded = redact(storage)
+    if recorded != storage:
+        os.environ[STORAGE_VARIABLE] = storage
+    return recorded
+
+
 def full_storage(recorded: str) -> str:
     """An Optuna storage URL with the password that is never recorded.
 
