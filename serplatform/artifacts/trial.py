@@ -92,23 +92,9 @@ def new_record(
 ) -> TrialRecord:
     """The record of a trial that ends now, with the means of its dev metrics over the folds.
 
-    Args:
-        trial: its number within the run.
-        architecture: registered name.
-        values: flat dotted parameters that differ from the paper's settings.
-        paper: this is the paper's own configuration.
-        seed: of its training.
-        state: how it ended.
-        device: it was trained on; None: not known.
-        error: why it failed or was lost.
-        fold_dev: dev metrics of the folds that ended.
-        history: one entry per epoch.
-        seconds: of training; None: those of the epochs.
-        num_parameters: of its model.
-        peak_memory_mb: in MiB.
-        host: it was trained on.
-        notes: on what was done with its data.
-        posteriors_sha256: of its posterior table, where it is complete.
+    Args as the keys of :class:`TrialRecord`; besides: ``trial`` is its number within the run,
+    ``values`` are flat dotted parameters that differ from the paper's settings, ``fold_dev`` is of
+    the folds that ended, and without ``seconds`` those of the epochs in ``history`` are summed.
     """
     names = [name for name in DEV_METRICS if fold_dev and name in fold_dev[0]]
     record: TrialRecord = {

@@ -27,7 +27,6 @@ from serplatform.studies.setup import OpenRun
 from serplatform.studies.study import Studies
 from serplatform.studies.study_storage import full_storage
 from serplatform.studies.trial_list import TrialList, TrialSource
-from serplatform.studies.warm_start import knowledge
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -132,7 +131,7 @@ def _prepare(
         num_folds=len(run.plan.folds),
         seed=description["seed"],
         prefix=description.get("study_prefix", ""),
-        **knowledge(description.get("warm_start", [])),
+        warm_starts=description.get("warm_start", []),
     )
     if limits.trials is not None and limits.trials < len(run.spaces):
         raise BadInputError(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from types import TracebackType
-from typing import Self
 
 from serplatform.errors import SerplatformError
 from serplatform.storage.lease import Lease
@@ -26,7 +26,7 @@ GRACE = 20.0
 _RUN_FILES = ("run.json", "folds.json", "study.journal", "trials.parquet")
 
 
-class Publisher:
+class Publisher(contextlib.AbstractContextManager["Publisher"]):
     """A thread that publishes what the driver of a search writes.
 
     What cannot be published stays where it is and is tried again; leaving the context publishes
@@ -57,9 +57,6 @@ class Publisher:
         if self.mirror.is_remote:
             self.mirror.push(self.mirror.unpublished())
             self._thread.start()
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(
         self,

@@ -24,7 +24,7 @@ from typing import Any, Literal
 import optuna
 from optuna.trial import TrialState
 
-from serplatform.artifacts.run import ObservationRecord
+from serplatform.artifacts.run import ObservationRecord, WarmStartRecord
 from serplatform.artifacts.trial import DEV_METRICS, StudyAttribute, TrialRecord
 from serplatform.errors import BadInputError, unknown_name
 from serplatform.metrics import HIGHER_IS_BETTER
@@ -156,8 +156,8 @@ class Studies:
         num_folds: folds a trial trains.
         seed: of the run.
         prefix: of the studies' names, different for each run that shares a storage.
-        points: architecture to whole points of its space to try first, besides the space's own.
-        observations: architecture to trials of earlier runs that its sampler learns from.
+        warm_starts: earlier runs: points to try first, besides the space's own, and trials that
+            the sampler learns from.
 
     The paper's configuration is the first trial of each architecture whose space holds it, and
     is never pruned: it is what the search is compared with.
@@ -176,8 +176,7 @@ class Studies:
         num_folds: int,
         seed: int,
         prefix: str = "",
-        points: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
-        observations: Mapping[str, Sequence[ObservationRecord]] | None = None,
+        warm_starts: Sequence[WarmStartRecord] = (),
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.objectives = check_objectives(objectives)
@@ -211,8 +210,10 @@ class Studies:
             study.sampler = make_sampler(
                 sampler, derive_seed(seed, "sampler", architecture, len(study.trials))
             )
-            _add_observations(study, space, (observations or {}).get(architecture, ()))
-            self._enqueue(architecture, study, (points or {}).get(architecture, ()))
+            for start in warm_starts:
+                _add_observations(study, space, start["observations"].get(architecture, ()))
+            points = [p for start in warm_starts for p in start["points"].get(architecture, ())]
+            self._enqueue(architecture, study, points)
         self._in_flight.sort(key=lambda suggestion: suggestion.number)
 
     # -- a process that starts

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any
 
 from serplatform.artifacts.run import ObservationRecord, WarmStartRecord
 from serplatform.artifacts.trial import DEV_METRICS, HistoryEntry, TrialRecord
@@ -55,24 +55,6 @@ def notes(start: WarmStartRecord) -> list[str]:
         f"Configurations tried first were chosen on dev rows of {start['run']}, which has other "
         "folds of this dataset: some of these rows may be test rows here."
     ]
-
-
-class Knowledge(TypedDict):
-    """The arguments of ``study.Studies`` of these names."""
-
-    points: dict[str, list[dict[str, Any]]]
-    observations: dict[str, list[ObservationRecord]]
-
-
-def knowledge(starts: Sequence[WarmStartRecord]) -> Knowledge:
-    """All warm starts of a run together, in their order."""
-    names = list(dict.fromkeys(n for s in starts for n in [*s["points"], *s["observations"]]))
-    return {
-        "points": {n: [p for s in starts for p in s["points"].get(n, ())] for n in names},
-        "observations": {
-            n: [o for s in starts for o in s["observations"].get(n, ())] for n in names
-        },
-    }
 
 
 def collect(

@@ -16,7 +16,7 @@ from serplatform.studies.parameter import Parameter
 from serplatform.studies.recovery import repair_run
 from serplatform.studies.space import SearchSpace
 from serplatform.studies.study import OBSERVATION, Studies
-from serplatform.studies.warm_start import collect, knowledge, notes, sentences
+from serplatform.studies.warm_start import collect, notes, sentences
 
 SPACE = SearchSpace(
     architecture="moma",
@@ -175,7 +175,7 @@ def make(tmp_path: Path, *starts: WarmStartRecord, **options: Any) -> Studies:
         max_epochs=8,
         num_folds=3,
         seed=0,
-        **knowledge(starts),
+        warm_starts=starts,
         **options,
     )
 
