@@ -101,8 +101,13 @@ def command(
         return
     from serplatform.datasets.dataset import Dataset
     from serplatform.distributed.search import SearchLimits
-    from serplatform.reproduce.plan import QUICK, ReproduceOptions, plan_table, tables_folder
-    from serplatform.reproduce.table import load_table
+    from serplatform.reproduce.plan import (
+        QUICK,
+        ReproduceOptions,
+        load_table,
+        plan_table,
+        tables_folder,
+    )
 
     limits = SearchLimits(
         trials=None,
@@ -138,7 +143,7 @@ def command(
 
 
 def _list(*, as_json: bool) -> None:
-    from serplatform.reproduce.table import load_table, table_names
+    from serplatform.reproduce.plan import load_table, table_names
 
     tables = [load_table(name) for name in table_names()]
     values = [
@@ -222,9 +227,8 @@ def _show(
 ) -> None:
     """Write table.csv, table.json and table.html, and print the table."""
     from serplatform.artifacts.files import write_json, write_text
-    from serplatform.cli.reproduced_table import describe
-    from serplatform.report.table_page import render_table
     from serplatform.reproduce.outcome import assemble, to_csv
+    from serplatform.reproduce.page import describe, render_table
 
     outcome = assemble(table, plans, options, ["serplatform", *sys.argv[1:]])
     folder = options.out / (table.name + ("-quick" if options.quick else ""))

@@ -26,11 +26,11 @@ from serplatform.artifacts.trial import merit
 from serplatform.errors import ArtifactError
 from serplatform.metrics import classification_metrics
 from serplatform.report.load import (
-    Ensemble,
     Posteriors,
+    ReportedEnsemble,
+    ReportedRun,
     ReportSource,
     ReportTrial,
-    Run,
     concatenate,
 )
 from serplatform.report.speaker_intervals import RESAMPLES, SEED, Resampling, recall_intervals
@@ -47,7 +47,7 @@ K = TypeVar("K", bound=Hashable)
 TOLERANCE = 1e-6
 
 
-def explanations_file(run: Run) -> Path:
+def explanations_file(run: ReportedRun) -> Path:
     """What ``explain`` writes of a run."""
     return run.path / "explanations" / "explanations.json"
 
@@ -296,16 +296,13 @@ def best_by_fold(trials: Sequence[ReportTrial]) -> tuple[ReportTrial, ...]:
     Args:
         trials: finished ones, of runs with the same folds.
     """
-    complete = [t for t in trials if t.state == "complete" and t.fold_dev_uar]
-    num_folds = max((len(t.fold_dev_uar) for t in complete), default=0)
-    complete = [t for t in complete if len(t.fold_dev_uar) == num_folds]
-
-    def rank(trial: ReportTrial, fold: int) -> tuple[float, float]:
-        nll = trial.fold_dev_nll[fold] if trial.fold_dev_nll else math.inf
-        return merit({"uar": trial.fold_dev_uar[fold], "nll": nll}, "uar")
-
+    complete = [t for t in trials if t.state == "complete" and t.fold_dev]
+    num_folds = max((len(t.fold_dev) for t in complete), default=0)
+    complete = [t for t in complete if len(t.fold_dev) == num_folds]
     complete.sort(key=lambda t: (t.run, t.number))
-    return tuple(max(complete, key=lambda t: rank(t, fold)) for fold in range(num_folds))
+    return tuple(
+        max(complete, key=lambda t: merit(t.fold_dev[fold], "uar")) for fold in range(num_folds)
+    )
 
 
 def _single(source: ReportSource, chosen: Sequence[ReportTrial]) -> Posteriors | None:
@@ -314,10 +311,9 @@ def _single(source: ReportSource, chosen: Sequence[ReportTrial]) -> Posteriors |
     parts: list[Posteriors] = []
     read: dict[tuple[Path, int], Posteriors] = {}
     for fold, trial in enumerate(chosen):
-        key = (trial.run_path, trial.number)
-        if key not in read:
-            read[key] = runs[trial.run_path].posteriors(trial.number)
-        parts.append(read[key].where(fold=fold))
+        if trial.key not in read:
+            read[trial.key] = runs[trial.run_path].posteriors(trial.number)
+        parts.append(read[trial.key].where(fold=fold))
     return concatenate(parts) if parts else None
 
 
@@ -362,11 +358,11 @@ def build_report_data(source: ReportSource) -> ReportData:
 
 
 def _unique(trials: Sequence[ReportTrial]) -> tuple[ReportTrial, ...]:
-    return tuple({(trial.run_path, trial.number): trial for trial in trials}.values())
+    return tuple({trial.key: trial for trial in trials}.values())
 
 
 def _ensemble_data(
-    source: ReportSource, ensemble: Ensemble, trials: tuple[ReportTrial, ...]
+    source: ReportSource, ensemble: ReportedEnsemble, trials: tuple[ReportTrial, ...]
 ) -> ReportData:
     info = ensemble.info
     drawing = Resampling(
@@ -403,7 +399,7 @@ def _ensemble_data(
     )
 
 
-def _check_recorded(ensemble: Ensemble, system: EvaluatedSystem) -> None:
+def _check_recorded(ensemble: ReportedEnsemble, system: EvaluatedSystem) -> None:
     """Refuse an ensemble whose description was not made from these posteriors."""
     found = classification_metrics(system.test.truth, system.test.values)
     for name, recorded in system.pooled.items():

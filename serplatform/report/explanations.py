@@ -11,8 +11,8 @@ from serplatform.artifacts.explanations import ExplanationsRecord, ShownRecord, 
 from serplatform.artifacts.files import file_sha256, read_parquet
 from serplatform.artifacts.records import read_record
 from serplatform.errors import ArtifactError
-from serplatform.report.data import Need, NoDataError, ReportData, explanations_file
-from serplatform.report.load import Run
+from serplatform.report.data import Need, ReportData, explanations_file
+from serplatform.report.load import ReportedRun
 
 FOLDER = "explanations"
 
@@ -40,7 +40,7 @@ class Explanations:
         several: the page is about several runs, so that trials are called with theirs.
     """
 
-    run: Run
+    run: ReportedRun
     info: ExplanationsRecord
     several: bool
 
@@ -108,7 +108,7 @@ def find_explanations(report: ReportData) -> tuple[Explanations, ...]:
     return tuple(found)
 
 
-def _check(run: Run, info: ExplanationsRecord) -> None:
+def _check(run: ReportedRun, info: ExplanationsRecord) -> None:
     """Refuse explanations that are not of this run."""
     for what, ours, theirs in (
         ("dataset", run.info["dataset"]["fingerprint"], info["dataset_fingerprint"]),
@@ -120,16 +120,3 @@ def _check(run: Run, info: ExplanationsRecord) -> None:
                 f"the explanations in {run.name} were made with another {what} than the run's; "
                 "run `serplatform explain` again"
             )
-
-
-def sampling_explanations(report: ReportData) -> tuple[Explanations, ...]:
-    """The explanations where a model chose its observations.
-
-    Raises:
-        NoDataError: no such model was explained.
-        ArtifactError: as for :func:`find_explanations`.
-    """
-    found = find_explanations(report)
-    if not any(len(explained.table("statistics")) for explained in found):
-        raise NoDataError("no trial that chooses its observations (vrnn) was explained")
-    return found

@@ -8,7 +8,6 @@ Shapes: N rows (one utterance in one fold and part), K classes.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from serplatform.arrays import DoubleArray, IntArray
 from serplatform.artifacts.ensemble import EnsembleRecord, read_ensemble
 from serplatform.artifacts.files import file_sha256
 from serplatform.artifacts.posteriors import read_posterior_table
+from serplatform.artifacts.records import DevMetrics
 from serplatform.artifacts.run import FoldFile, RunDescription
 from serplatform.artifacts.trial import HistoryEntry, TrialRecord
 from serplatform.errors import ArtifactError, BadInputError
@@ -31,47 +31,67 @@ TextArray = npt.NDArray[np.str_]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ReportTrial:
-    """One trial of a search.
+    """One trial of a search: its run's directory, and what is recorded of it."""
 
-    Attributes:
-        run: name of its run's directory.
-        run_path: the directory.
-        number: of the trial within its run.
-        architecture: registered name.
-        state: ``complete``, ``pruned`` or ``failed``.
-        paper: it is the paper's own configuration.
-        params: flat dotted parameters that were chosen for it.
-        dev: metric name to the mean over the folds that ended.
-        fold_dev_uar: dev UAR of each fold that ended, in order.
-        fold_dev_nll: dev NLL of the same; empty where it was not recorded.
-        epochs: in all folds.
-        seconds: of its own training.
-        num_parameters: trainable values, None where unknown.
-        peak_memory_mb: MiB, None where unknown.
-        error: why it failed, or None.
-        history: in the order trained.
-        posteriors_sha256: checksum of its posterior table, None where none was recorded.
-        notes: sentences about its data that its numbers need.
-    """
-
-    run: str
     run_path: Path
-    number: int
-    architecture: str
-    state: str
-    paper: bool
-    params: Mapping[str, Any]
-    dev: Mapping[str, float]
-    fold_dev_uar: tuple[float, ...]
-    epochs: int
-    seconds: float
-    num_parameters: int | None
-    peak_memory_mb: float | None
-    error: str | None
-    history: tuple[HistoryEntry, ...]
-    posteriors_sha256: str | None = None
-    notes: tuple[str, ...] = ()
-    fold_dev_nll: tuple[float, ...] = ()
+    record: TrialRecord
+
+    @property
+    def run(self) -> str:
+        return self.run_path.name or str(self.run_path)
+
+    @property
+    def number(self) -> int:
+        return self.record["trial"]
+
+    @property
+    def key(self) -> tuple[Path, int]:
+        """What no two trials of a page share."""
+        return self.run_path, self.number
+
+    @property
+    def architecture(self) -> str:
+        return self.record["architecture"]
+
+    @property
+    def state(self) -> str:
+        return self.record["state"]
+
+    @property
+    def paper(self) -> bool:
+        """It is the paper's own configuration."""
+        return self.record.get("paper", False)
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        return self.record["params"]
+
+    @property
+    def fold_dev(self) -> list[DevMetrics]:
+        """Dev metrics of each fold that ended; of old records the UAR alone."""
+        folds = self.record.get("fold_dev")
+        old = self.record.get("fold_dev_uar", [])
+        return folds or [{} if value is None else {"uar": value} for value in old]
+
+    @property
+    def history(self) -> Sequence[HistoryEntry]:
+        return self.record.get("history", ())
+
+    @property
+    def epochs(self) -> int:
+        return self.record.get("epochs", 0)
+
+    @property
+    def seconds(self) -> float:
+        return self.record.get("seconds", 0.0)
+
+    @property
+    def num_parameters(self) -> int | None:
+        return self.record.get("num_parameters") or None
+
+    @property
+    def peak_memory_mb(self) -> float | None:
+        return self.record.get("peak_memory_mb") or None
 
     @property
     def name(self) -> str:
@@ -81,7 +101,7 @@ class ReportTrial:
     @property
     def objective(self) -> float | None:
         """Mean dev UAR over the folds that ended, or None."""
-        return self.dev.get("uar")
+        return self.record.get("dev", {}).get("uar")
 
     @property
     def reached(self) -> float | None:
@@ -159,7 +179,7 @@ def concatenate(tables: Sequence[Posteriors]) -> Posteriors:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Run:
+class ReportedRun:
     """A search's directory.
 
     Attributes:
@@ -187,13 +207,13 @@ class Run:
             ArtifactError: the table is missing, damaged, or not one of these classes.
         """
         path = RunDirectory(self.path).posteriors_file(trial)
-        recorded = {t.number: t.posteriors_sha256 for t in self.trials}
+        recorded = {t.number: t.record.get("posteriors_sha256") for t in self.trials}
         _check_recorded(path, recorded.get(trial))
         return read_posteriors(path, self.classes)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Ensemble:
+class ReportedEnsemble:
     """An ensemble's directory.
 
     Attributes:
@@ -222,10 +242,10 @@ class ReportSource:
     """
 
     path: Path
-    runs: tuple[Run, ...]
-    ensemble: Ensemble | None
+    runs: tuple[ReportedRun, ...]
+    ensemble: ReportedEnsemble | None
     missing: tuple[str, ...] = ()
-    named: Mapping[str, Run] = dataclasses.field(default_factory=dict)
+    named: Mapping[str, ReportedRun] = dataclasses.field(default_factory=dict)
 
     @property
     def named_trials(self) -> dict[tuple[str, int], ReportTrial]:
@@ -262,7 +282,7 @@ def load_source(path: Path) -> ReportSource:
     )
 
 
-def load_run(path: Path) -> Run:
+def load_run(path: Path) -> ReportedRun:
     """Read a run's description, fold file and trial records (not its posteriors).
 
     Raises:
@@ -271,41 +291,16 @@ def load_run(path: Path) -> Run:
     directory = RunDirectory(path)
     info = directory.read_run()
     records = directory.records()
-    return Run(
+    return ReportedRun(
         path=path,
         info=info,
         classes=tuple(info["classes"]),
         plan=directory.read_folds(info),
-        trials=tuple(_trial(path, records[number]) for number in sorted(records)),
+        trials=tuple(ReportTrial(run_path=path, record=records[n]) for n in sorted(records)),
     )
 
 
-def _trial(run: Path, record: TrialRecord) -> ReportTrial:
-    folds = record.get("fold_dev")
-    uar = [f.get("uar") for f in folds] if folds else record.get("fold_dev_uar", [])
-    return ReportTrial(
-        run=run.name or str(run),
-        run_path=run,
-        number=record["trial"],
-        architecture=record["architecture"],
-        state=record["state"],
-        paper=record.get("paper", False),
-        params=record["params"],
-        dev=record.get("dev", {}),
-        fold_dev_nll=tuple(f.get("nll", math.inf) for f in folds or ()),
-        fold_dev_uar=tuple(math.nan if value is None else value for value in uar),
-        epochs=record.get("epochs", 0),
-        seconds=record.get("seconds", 0.0),
-        num_parameters=record.get("num_parameters") or None,
-        peak_memory_mb=record.get("peak_memory_mb") or None,
-        error=record.get("error"),
-        posteriors_sha256=record.get("posteriors_sha256"),
-        notes=tuple(record.get("notes", ())),
-        history=tuple(record.get("history", ())),
-    )
-
-
-def load_ensemble(path: Path) -> Ensemble:
+def load_ensemble(path: Path) -> ReportedEnsemble:
     """Read an ensemble's description and posteriors.
 
     Raises:
@@ -315,10 +310,10 @@ def load_ensemble(path: Path) -> Ensemble:
     classes = tuple(info["classes"])
     _check_recorded(path / "posteriors.parquet", info.get("posteriors_sha256"))
     posteriors = read_posteriors(path / "posteriors.parquet", classes)
-    return Ensemble(path=path, info=info, classes=classes, posteriors=posteriors)
+    return ReportedEnsemble(path=path, info=info, classes=classes, posteriors=posteriors)
 
 
-def _with_runs(path: Path, ensemble: Ensemble, own: Run | None) -> ReportSource:
+def _with_runs(path: Path, ensemble: ReportedEnsemble, own: ReportedRun | None) -> ReportSource:
     """An ensemble with those of its runs that are still there.
 
     Args:
@@ -332,10 +327,10 @@ def _with_runs(path: Path, ensemble: Ensemble, own: Run | None) -> ReportSource:
     moves = RunDirectory(parent).ensemble_directory == ensemble.path.resolve()
     first = [parent] if len(names) == 1 and moves else []
     last = [parent] if len(names) == 1 and not moves else []
-    runs: dict[Path, Run] = {}
+    runs: dict[Path, ReportedRun] = {}
     if own is not None:
         runs[own.path.resolve()] = own
-    named: dict[str, Run] = {}
+    named: dict[str, ReportedRun] = {}
     missing: list[str] = []
     for name in names:
         candidates = [*first, find_copy(name), ensemble.path / name, *last]
@@ -356,7 +351,7 @@ def _with_runs(path: Path, ensemble: Ensemble, own: Run | None) -> ReportSource:
     )
 
 
-def _check_same_folds(ensemble: Ensemble, run: Run) -> None:
+def _check_same_folds(ensemble: ReportedEnsemble, run: ReportedRun) -> None:
     ours, theirs = ensemble.info["folds_hash"], run.info["folds_hash"]
     if ours != theirs or ensemble.classes != run.classes:
         raise ArtifactError(

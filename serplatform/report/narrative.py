@@ -373,7 +373,7 @@ def _trial_notes(trials: Sequence[ReportTrial]) -> list[str]:
     """What trials say of their data, each with the architectures that it holds for."""
     said: dict[str, dict[str, None]] = {}
     for trial in trials:
-        for note in trial.notes:
+        for note in trial.record.get("notes", ()):
             said.setdefault(note, {})[trial.architecture] = None
     return [f"{', '.join(names)}: {note}" for note, names in said.items()]
 

@@ -76,6 +76,14 @@ def mean_statistic(sums: DoubleArray) -> DoubleArray:
     return np.asarray(sums[..., 0] / sums[..., -1], dtype=np.float64)
 
 
+def mean_interval(values: npt.ArrayLike, speaker_ids: Sequence[str]) -> Interval:
+    """The mean of (N,) values with its interval."""
+    column = np.asarray(values, dtype=np.float64)
+    return clustered_interval(
+        np.stack([column, np.ones(len(column))], axis=1), speaker_ids, mean_statistic
+    )
+
+
 def recall_intervals(test: Posteriors, drawing: Resampling) -> tuple[Interval, ...]:
     """Recall of each class with its percentile interval over resampled speakers.
 

@@ -8,11 +8,12 @@ Shapes: S seeds, F folds, N utterances of a fold's part, K classes.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from serplatform.artifacts.reproduced_table import MeasuredMetric
 from serplatform.ensembles.base import PosteriorSet
 from serplatform.ensembles.posteriors import Library, read_library
 from serplatform.ensembles.product import Product, log_linear_pool
@@ -23,54 +24,23 @@ from serplatform.statistics.bootstrap import Interval, draw_speakers, speaker_su
 RESAMPLES = 2000
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class MetricSummary:
-    """One metric of one row.
-
-    Attributes:
-        mean: over folds and seeds.
-        sd: of the same values; None for a single one.
-        seed_sd: of the seeds' means over folds; None for one seed.
-        pooled: of all folds' test rows together, mean over seeds.
-        low: lower end of the 95 % interval of ``pooled``; None for one speaker.
-        high: its upper end.
-        values: S lists of F values.
-    """
-
-    mean: float
-    sd: float | None
-    seed_sd: float | None
-    pooled: float
-    low: float | None
-    high: float | None
-    values: tuple[tuple[float, ...], ...]
-
-    @classmethod
-    def of(cls, values: Sequence[Sequence[float]], pooled: Interval) -> MetricSummary:
-        """Summarise S lists of F values."""
-        flat = np.array([value for seed in values for value in seed])
-        means = [np.mean(seed) for seed in values]
-        return cls(
-            mean=float(flat.mean()),
-            sd=float(flat.std(ddof=1)) if flat.size > 1 else None,
-            seed_sd=float(np.std(means, ddof=1)) if len(means) > 1 else None,
-            pooled=pooled.value,
-            low=pooled.low,
-            high=pooled.high,
-            values=tuple(tuple(seed) for seed in values),
-        )
+def summarise(values: Sequence[Sequence[float]], pooled: Interval) -> MeasuredMetric:
+    """Summarise the values of S seeds on F folds each; a std of a single value is None."""
+    flat = np.array([value for seed in values for value in seed])
+    means = [np.mean(seed) for seed in values]
+    return {
+        "mean": float(flat.mean()),
+        "sd": float(flat.std(ddof=1)) if flat.size > 1 else None,
+        "seed_sd": float(np.std(means, ddof=1)) if len(means) > 1 else None,
+        "pooled": pooled.value,
+        "low": pooled.low,
+        "high": pooled.high,
+        "values": [list(seed) for seed in values],
+    }
 
 
 class RunPosteriors:
-    """The posteriors of a run's finished trials.
-
-    Args:
-        run: directory.
-
-    Raises:
-        BadInputError: no trial has finished, or tables do not fit together.
-        ArtifactError: a file is damaged.
-    """
+    """The posteriors of a run's finished trials, read as for an ensemble."""
 
     def __init__(self, run: Path) -> None:
         self.library: Library = read_library([run])
@@ -90,11 +60,8 @@ class RunPosteriors:
     ) -> tuple[list[PosteriorSet], list[list[float]]]:
         """F sets of two trials' posteriors multiplied, (1, N, K), and F pairs of exponents.
 
-        Args:
-            first: trial with exponent 1.
-            second: trial with ``exponent``.
-            exponent: a number; ``dev``: that of the trial that is weaker on each fold's dev
-                rows is searched there (``ensemble.product``).
+        The first trial's exponent is 1, the second's is given; for ``dev``, that of the trial
+        that is weaker on each fold's dev rows is searched there (``ensembles.product``).
         """
         places = np.array([self._place[first], self._place[second]])
         sets, exponents = [], []
@@ -114,18 +81,16 @@ class RunPosteriors:
 
 def measure(
     seeds: Sequence[Sequence[PosteriorSet]], metrics: Sequence[str], *, seed: int = 0
-) -> Mapping[str, MetricSummary]:
+) -> dict[str, MeasuredMetric]:
     """Measure some metrics of one row.
+
+    The interval resamples whole speakers, all seeds together, and takes the mean over seeds each
+    time: it covers the choice of test speakers, and not that of training.
 
     Args:
         seeds: S lists of F sets of one member's test rows, the same rows for every seed.
         metrics: names of ``metrics.METRICS``.
         seed: of the resampling.
-
-    Returns:
-        metric to its summary. The interval resamples whole speakers, all seeds together, and
-        takes the mean over seeds each time: it covers the choice of test speakers, and not
-        that of training.
     """
     by_fold = [
         [classification_metrics(fold.truth, fold.posteriors[0]) for fold in folds]
@@ -151,5 +116,5 @@ def measure(
             low, high = (float(v) for v in np.quantile(resampled, [0.025, 0.975]))
         pooled = Interval(value=float(np.mean([w[name] for w in whole])), low=low, high=high)
         values = [[float(fold[name]) for fold in folds] for folds in by_fold]
-        found[name] = MetricSummary.of(values, pooled)
+        found[name] = summarise(values, pooled)
     return found

@@ -135,7 +135,7 @@ def _cost(
     folds: Sequence[Sequence[ReportTrial]],
     latencies: Mapping[tuple[Path, int], float],
 ) -> SystemCost:
-    used = {(t.run_path, t.number): t for fold in folds for t in fold}.values()
+    used = {t.key: t for fold in folds for t in fold}.values()
     memory = [t.peak_memory_mb for t in used if t.peak_memory_mb is not None]
     return SystemCost(
         label=label,
@@ -146,9 +146,7 @@ def _cost(
         seconds=sum(t.seconds for t in used),
         epochs=sum(t.epochs for t in used),
         memory_mb=max(memory, default=None),
-        latency_seconds=_mean_total(
-            [[latencies.get((t.run_path, t.number)) for t in fold] for fold in folds]
-        ),
+        latency_seconds=_mean_total([[latencies.get(t.key) for t in fold] for fold in folds]),
     )
 
 

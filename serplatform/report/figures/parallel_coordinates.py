@@ -51,7 +51,7 @@ class Line:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Bundle:
+class LineBundle:
     """All lines of one architecture."""
 
     architecture: str
@@ -107,12 +107,12 @@ def _spread(heights: Iterable[float | None]) -> float:
 
 
 @FIGURES.register("parallel_coordinates")
-class ParallelCoordinates(Figure[tuple[Bundle, ...]]):
+class ParallelCoordinates(Figure[tuple[LineBundle, ...]]):
     title = "Trials through their parameters"
     section = "search"
     after = "cost"
 
-    def compute(self, report: ReportData) -> tuple[Bundle, ...]:
+    def compute(self, report: ReportData) -> tuple[LineBundle, ...]:
         bundles = []
         for architecture, trials in report.finished_by_architecture().items():
             if len(trials) < MIN_TRIALS:
@@ -145,7 +145,7 @@ class ParallelCoordinates(Figure[tuple[Bundle, ...]]):
                 for i, trial in enumerate(trials)
             ]
             bundles.append(
-                Bundle(
+                LineBundle(
                     architecture=architecture,
                     axes=(*(axis for axis, _ in made), outcome),
                     lines=tuple(lines),
@@ -158,7 +158,7 @@ class ParallelCoordinates(Figure[tuple[Bundle, ...]]):
             )
         return tuple(bundles)
 
-    def draw(self, data: tuple[Bundle, ...], palette: Palette) -> Drawing:
+    def draw(self, data: tuple[LineBundle, ...], palette: Palette) -> Drawing:
         best_bundle = max(data, key=lambda b: max(line.dev_uar for line in b.lines))
         best = max(best_bundle.lines, key=lambda line: line.dev_uar)
         chosen = [
@@ -193,7 +193,7 @@ class ParallelCoordinates(Figure[tuple[Bundle, ...]]):
         )
 
 
-def _panel(bundle: Bundle) -> Panel:
+def _panel(bundle: LineBundle) -> Panel:
     count = len(bundle.axes)
     spread = [_spread(line.heights[a] for line in bundle.lines) for a in range(count)]
     traces = []

@@ -107,7 +107,9 @@ class TrialOutcomes(Figure[Outcomes]):
                     )
                 )
         failed = [
-            (t.error or "").strip().splitlines() for t in report.trials if t.state == "failed"
+            (t.record.get("error") or "").strip().splitlines()
+            for t in report.trials
+            if t.state == "failed"
         ]
         messages = Counter(lines[-1] if lines else "no message" for lines in failed)
         errors = sorted(messages.items(), key=lambda item: (-item[1], item[0]))
