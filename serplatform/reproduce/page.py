@@ -1,18 +1,10 @@
-"""A reproduced table as an HTML page and as text for a terminal."""
+"""What page and terminal show of a reproduced table, and the page."""
 
 from __future__ import annotations
 
 import dataclasses
-import io
-import shutil
-import sys
 from collections.abc import Sequence
 from typing import Any
-
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from serplatform import __version__
 from serplatform.artifacts.reproduced_table import (
@@ -37,8 +29,6 @@ _TITLES = {
 }
 #: speakers below which an interval that resamples them says little
 FEW_SPEAKERS = 6
-#: characters a line, of text that is not printed on a terminal
-WIDTH = 140
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -209,44 +199,3 @@ def _settings(outcome: ReproducedTable) -> list[dict[str, Any]]:
         for column in outcome["columns"]
         if "settings" in (cell := row["cells"][column["name"]])
     ]
-
-
-def describe(outcome: ReproducedTable) -> str:
-    """The whole table as text for a terminal."""
-    stream = io.StringIO()
-    terminal = sys.stdout.isatty()
-    width = max(80, shutil.get_terminal_size((WIDTH, 24)).columns) if terminal else WIDTH
-    console = Console(file=stream, width=width, force_terminal=False, highlight=False)
-    console.print(Text(f"{outcome['table']}: {outcome['title']}", style="bold"))
-    console.print(Text(outcome["paper"]))
-    if outcome["quick_note"]:
-        console.print(Text(outcome["quick_note"]))
-    for column in outcome["columns"]:
-        section = column_section(outcome, column)
-        console.print()
-        console.print(Text(section.heading, style="bold"))
-        console.print(_grid(section.titles, section.rows))
-        if section.similarity is not None:
-            names, values = section.similarity["classes"], section.similarity["values"]
-            lines = [
-                [name, *("–" if value is None else f"{value:.3f}" for value in line)]
-                for name, line in zip(names, values, strict=True)
-            ]
-            console.print(_grid(["absolute cosine", *names], lines))
-        for note in section.notes:
-            console.print(Text(note))
-    console.print()
-    console.print(Text(f"Selection: {outcome['selection']}."))
-    console.print(Text(f"Measured: {outcome['statistics']}."))
-    for choice in outcome["choices"]:
-        console.print(Text(f"- {choice}"))
-    return stream.getvalue().rstrip()
-
-
-def _grid(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for place, title in enumerate(titles):
-        table.add_column(Text(title), justify="right" if place else "left")
-    for row in rows:
-        table.add_row(*map(Text, row))
-    return table

@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from serplatform.reproduce.page import column_section, describe, render_table
+from serplatform.cli.reproduce import describe_table
+from serplatform.reproduce.page import column_section, render_table
 
 MEASURED = {"mean": 0.771, "sd": 0.012, "low": 0.73, "high": 0.8, "pooled": 0.77}
 CELL = {
@@ -141,7 +142,7 @@ def test_the_terminal_shows_what_the_page_shows(outcome):
     similarity = {"classes": names, "values": [[1.0, 0.25], [None, 1.0]]}
     outcome["rows"][0]["cells"]["ravdess"]["similarity"] = similarity
     section = column_section(outcome, outcome["columns"][0])
-    told = describe(outcome)
+    told = describe_table(outcome)
     flat = " ".join(told.split())  # long notes are broken into lines
     for text in (*section.rows[0], *section.notes, section.heading, "VRNN, Table 1", "0.250"):
         assert text in flat
