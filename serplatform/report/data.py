@@ -70,14 +70,9 @@ LABELS = {"ensemble": "Ensemble", "single": "Best single trial", "mean": "Mean o
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MeasuredSystem:
-    """A system's test metrics.
+    """A system's test metrics: ``pooled`` over all rows, with intervals, and ``by_fold``.
 
-    Attributes:
-        key: ``ensemble``, ``single`` or ``mean``.
-        label: what the page calls it.
-        chosen: how it was chosen, as a sentence.
-        pooled: metric name to its value over all test rows, with an interval.
-        by_fold: fold to metric name to value.
+    Its ``key`` is ``ensemble``, ``single`` or ``mean``; ``chosen`` says in a sentence how it was.
     """
 
     key: str
@@ -95,12 +90,7 @@ class MeasuredSystem:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvaluatedSystem(MeasuredSystem):
-    """A system whose posteriors are at hand.
-
-    Attributes:
-        test: its posteriors, rows ordered by fold and utterance id.
-        recall: K estimates, one per class.
-    """
+    """A system whose posteriors are at hand, ordered by fold and utterance id; K recalls."""
 
     test: Posteriors
     recall: tuple[Interval, ...]
@@ -108,16 +98,13 @@ class EvaluatedSystem(MeasuredSystem):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EnsembleMember:
-    """One trial's part in the ensemble; values are means over the folds that use it.
+    """One trial's part in the ensemble; metrics are means over the folds that use it.
 
     Attributes:
-        name: what the page calls it.
-        architecture: registered name.
         weights: one per fold, 0 where it is not used.
         shares: weights divided by their fold's sum.
         temperatures: one per fold, None where posteriors were not calibrated.
-        dev_uar: of the trial alone.
-        test_uar: of the trial alone.
+        dev_uar: of the trial alone; so is ``test_uar``.
         gain: UAR on test rows that the ensemble loses without it, None where unknown.
     """
 
@@ -132,7 +119,6 @@ class EnsembleMember:
 
     @property
     def num_folds(self) -> int:
-        """Folds that use it."""
         return sum(share > 0 for share in self.shares)
 
 
@@ -177,11 +163,7 @@ class ReportData:
 
     @property
     def ensemble(self) -> EnsembleRecord:
-        """The content of ``ensemble.json``.
-
-        Raises:
-            NoDataError: there is no ensemble.
-        """
+        """The content of ``ensemble.json``; NoDataError where there is none."""
         if self.source.ensemble is None:
             raise NoDataError(Need.ENSEMBLE.value)
         return self.source.ensemble.info
@@ -267,11 +249,7 @@ def measure(
 
 
 def test_rows(posteriors: Posteriors, key: str) -> Posteriors:
-    """The test rows of a system's posteriors, by fold and utterance id.
-
-    Raises:
-        ArtifactError: there are none.
-    """
+    """The test rows of a system's posteriors, by fold and utterance id."""
     test = posteriors.where(part="test").ordered()
     if not len(test):
         raise ArtifactError(f"the posteriors of the {LABELS[key].lower()} hold no test rows")
@@ -292,9 +270,6 @@ def best_by_fold(trials: Sequence[ReportTrial]) -> tuple[ReportTrial, ...]:
 
     Ties go to the lower dev NLL, then by name to the earlier trial, as in an ensemble's
     combiner ``single``.
-
-    Args:
-        trials: finished ones, of runs with the same folds.
     """
     complete = [t for t in trials if t.state == "complete" and t.fold_dev]
     num_folds = max((len(t.fold_dev) for t in complete), default=0)

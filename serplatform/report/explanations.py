@@ -32,13 +32,7 @@ _COLUMNS = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Explanations:
-    """What was explained of one run.
-
-    Attributes:
-        run: that it is about.
-        info: the content of ``explanations.json``.
-        several: the page is about several runs, so that trials are called with theirs.
-    """
+    """What was explained of one run; ``several``: the page shows several, so trials name theirs."""
 
     run: ReportedRun
     info: ExplanationsRecord
@@ -54,11 +48,7 @@ class Explanations:
         return f"{self.run.name}: {label}" if self.several else label
 
     def table(self, name: str) -> pa.Table:
-        """One of the tables, e.g. ``attention``.
-
-        Raises:
-            ArtifactError: it is missing, damaged, or of another time than ``explanations.json``.
-        """
+        """One of the tables, e.g. ``attention``; it must be what ``explanations.json`` describes."""
         path = self._checked(f"{name}.parquet")
         table = read_parquet(path, "table")
         if lacking := [column for column in _COLUMNS[name] if column not in table.column_names]:
@@ -68,11 +58,7 @@ class Explanations:
         return table
 
     def utterances(self) -> list[ShownRecord]:
-        """Utterances that are shown whole.
-
-        Raises:
-            ArtifactError: as for :meth:`table`.
-        """
+        """Utterances that are shown whole."""
         path = self._checked("utterances.json")
         return read_record(ShownUtterances, path, "file of utterances", _AGAIN)["utterances"]
 

@@ -1,6 +1,4 @@
-"""Read ``RUN/`` and ``ENS/`` directories into plain values, checked where they enter.
-
-Nothing here computes a number that the page shows; see :mod:`serplatform.report.data`.
+"""Read ``RUN/`` and ``ENS/`` directories, checked where they enter; nothing is computed here.
 
 Shapes: N rows (one utterance in one fold and part), K classes.
 """
@@ -105,10 +103,7 @@ class ReportTrial:
 
     @property
     def reached(self) -> float | None:
-        """What the search saw: mean over the folds begun of the best epoch's dev UAR, or None.
-
-        For a finished trial it is the objective.
-        """
+        """What the search saw: mean over the folds begun of the best epoch's dev UAR, or None."""
         if self.state == "complete" or not self.history:
             return self.objective
         steps = self.reached_by_step()
@@ -128,15 +123,9 @@ class ReportTrial:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Posteriors:
-    """Posteriors of one system.
+    """Posteriors of one system: N rows of dev and test parts, (N, K) ``values`` that sum to 1.
 
-    Attributes:
-        utterance_ids: (N,).
-        speaker_ids: (N,).
-        folds: (N,).
-        parts: (N,), ``dev`` or ``test``.
-        truth: (N,) class indices.
-        values: (N, K), rows sum to 1.
+    ``truth`` holds class indices.
     """
 
     utterance_ids: TextArray
@@ -180,15 +169,7 @@ def concatenate(tables: Sequence[Posteriors]) -> Posteriors:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ReportedRun:
-    """A search's directory.
-
-    Attributes:
-        path: where it lies.
-        info: the content of ``run.json``.
-        classes: K names in label order.
-        plan: the content of the fold file.
-        trials: in the order of their numbers.
-    """
+    """A search's directory: ``run.json``, the fold file, and its trials by number."""
 
     path: Path
     info: RunDescription
@@ -201,11 +182,7 @@ class ReportedRun:
         return self.path.name or str(self.path)
 
     def posteriors(self, trial: int) -> Posteriors:
-        """Dev and test posteriors of one trial.
-
-        Raises:
-            ArtifactError: the table is missing, damaged, or not one of these classes.
-        """
+        """Dev and test posteriors of one trial; ArtifactError where they are missing or damaged."""
         path = RunDirectory(self.path).posteriors_file(trial)
         recorded = {t.number: t.record.get("posteriors_sha256") for t in self.trials}
         _check_recorded(path, recorded.get(trial))
@@ -214,14 +191,7 @@ class ReportedRun:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ReportedEnsemble:
-    """An ensemble's directory.
-
-    Attributes:
-        path: where it lies.
-        info: the content of ``ensemble.json``.
-        classes: K names in label order.
-        posteriors: of the ensemble, on dev and test rows of every fold.
-    """
+    """An ensemble's directory, and its posteriors on dev and test rows of every fold."""
 
     path: Path
     info: EnsembleRecord
@@ -236,7 +206,6 @@ class ReportSource:
     Attributes:
         path: as the user gave it.
         runs: at least one, unless an ensemble outlived its runs.
-        ensemble: or None.
         missing: runs that the ensemble names and that are no longer there.
         named: the ensemble's name of a run (its path then) to the run as found.
     """
@@ -254,11 +223,7 @@ class ReportSource:
 
 
 def load_source(path: Path) -> ReportSource:
-    """Read a run or an ensemble directory.
-
-    Args:
-        path: a directory that holds ``run.json`` or ``ensemble.json``. A run that holds
-            ``ensemble/ensemble.json`` is read together with that ensemble.
+    """Read a run, with the ensemble that it may hold, or an ensemble with its runs.
 
     Raises:
         BadInputError: it is neither.
@@ -283,11 +248,7 @@ def load_source(path: Path) -> ReportSource:
 
 
 def load_run(path: Path) -> ReportedRun:
-    """Read a run's description, fold file and trial records (not its posteriors).
-
-    Raises:
-        ArtifactError: a file is missing, damaged or of another schema version.
-    """
+    """A run's description, fold file and trial records (not its posteriors)."""
     directory = RunDirectory(path)
     info = directory.read_run()
     records = directory.records()
@@ -301,11 +262,7 @@ def load_run(path: Path) -> ReportedRun:
 
 
 def load_ensemble(path: Path) -> ReportedEnsemble:
-    """Read an ensemble's description and posteriors.
-
-    Raises:
-        ArtifactError: a file is missing, damaged or of another schema version.
-    """
+    """An ensemble's description and posteriors."""
     info = read_ensemble(path)
     classes = tuple(info["classes"])
     _check_recorded(path / "posteriors.parquet", info.get("posteriors_sha256"))
@@ -314,13 +271,7 @@ def load_ensemble(path: Path) -> ReportedEnsemble:
 
 
 def _with_runs(path: Path, ensemble: ReportedEnsemble, own: ReportedRun | None) -> ReportSource:
-    """An ensemble with those of its runs that are still there.
-
-    Args:
-        path: as the user gave it.
-        ensemble: as read.
-        own: the run that holds the ensemble, if it was asked for.
-    """
+    """An ensemble with those of its runs that are still there; ``own`` is the run asked for."""
     names = [entry["path"] for entry in ensemble.info["runs"]]
     # An ensemble of one run that lies in it moves with it, whatever path was written then.
     parent = ensemble.path.resolve().parent
@@ -370,12 +321,7 @@ def _check_recorded(path: Path, sha256: str | None) -> None:
 
 
 def read_posteriors(path: Path, classes: tuple[str, ...]) -> Posteriors:
-    """Read a posterior table (``artifacts.posterior_schema``) and check it.
-
-    Raises:
-        ArtifactError: as for ``run_directory.read_posterior_table``, or an utterance stands
-            twice in one fold and part.
-    """
+    """Read a posterior table, in which no utterance may stand twice in one fold and part."""
     table = read_posterior_table(path, classes)
     index = {name: k for k, name in enumerate(classes)}
     found = Posteriors(

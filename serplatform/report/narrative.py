@@ -45,15 +45,9 @@ class Bar:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """The verdict.
+    """The headline, the sentences behind it, and the bars: our systems, then results of others.
 
-    Attributes:
-        headline: one sentence.
-        sentences: what stands behind it.
-        bars: the systems' UAR with intervals, then results of others.
-        chance_at: position of chance, percent of the width.
-        low: left end of the scale, in percent UAR.
-        high: right end.
+    ``chance_at`` is in percent of the picture's width, ``low`` and ``high`` in percent UAR.
     """
 
     headline: str
@@ -67,7 +61,7 @@ class Verdict:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Narrative:
-    """Everything that the first screen and the method section say."""
+    """What the first screen and the method section say."""
 
     title: str
     synthetic: bool

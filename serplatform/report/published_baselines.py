@@ -17,12 +17,7 @@ TOLERATED = 0.01
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PublishedBaselines:
-    """What may be compared, and why not where nothing may.
-
-    Attributes:
-        results: metric name to results of others, best first; metrics without any are left out.
-        why_none: why results of this protocol are not shown; empty where there is no reason.
-    """
+    """What may be compared: metric to results of others, best first; else why nothing may."""
 
     results: Mapping[str, tuple[PublishedResult, ...]]
     why_none: str = ""

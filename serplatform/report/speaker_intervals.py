@@ -85,17 +85,10 @@ def mean_interval(values: npt.ArrayLike, speaker_ids: Sequence[str]) -> Interval
 
 
 def recall_intervals(test: Posteriors, drawing: Resampling) -> tuple[Interval, ...]:
-    """Recall of each class with its percentile interval over resampled speakers.
+    """K recalls with their percentile intervals; NaN for a class that does not occur.
 
-    A resample that lacks a class says nothing of its recall and is left out for that class.
-
-    Args:
-        test: N rows, at least one.
-        drawing: number and seed of the resamples.
-
-    Returns:
-        K intervals; the value is NaN for a class that does not occur, the bounds None where
-        fewer than two speakers have the class.
+    A resample that lacks a class is left out for that class; the bounds are None where fewer than
+    two speakers have it.
     """
     found = []
     for k in range(test.values.shape[1]):

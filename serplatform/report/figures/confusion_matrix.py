@@ -16,12 +16,7 @@ from serplatform.report.wording import listing, percent, percent_sign
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Confusion:
-    """Test rows of one system.
-
-    Attributes:
-        counts: (K, K), rows are the truth.
-        rates: (K, K), counts divided by their row's sum; 0 for a class that does not occur.
-    """
+    """One system's test rows: (K, K) counts, rows are the truth, and shares of their row."""
 
     system: str
     classes: tuple[str, ...]

@@ -46,12 +46,9 @@ _WIDEST = 3.0
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ClassAttention:
-    """Attention of one map on one phone class.
+    """Attention of one map on one phone class: mean shares of attention and of frames.
 
-    Attributes:
-        mass: mean over utterances of the share of attention.
-        time: mean over utterances of the share of frames.
-        intensity: mass / time, 1 where attention is even; None where there is too little time.
+    ``intensity`` is their ratio, 1 where attention is even; None where there is too little time.
     """
 
     phone_class: str
@@ -62,15 +59,9 @@ class ClassAttention:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MapAttention:
-    """One attention map of one trial over the phones.
+    """One attention map of one trial over utterances with vowels and consonants.
 
     Attributes:
-        trial: as the page calls it.
-        architecture: registered name.
-        map: name of the map.
-        utterances: with vowels and consonants.
-        speakers: of them.
-        classes: vowel, consonant, silence.
         ratio: intensity on vowels over intensity on consonants.
         excess: within speech, the mean share of attention on vowels minus their share of time.
         p_value: of the excess, by circular shifts; None where it was not tested.
@@ -97,14 +88,10 @@ class MapAttention:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PhoneAttention:
-    """All maps.
+    """All maps; trials with two layers, and how much more the second is spread.
 
-    Attributes:
-        maps: of all explained trials.
-        smoothing: trials with two layers, and how much more the second is spread.
-        sources: of the phones.
-        misaligned: utterances left out because their phones lie elsewhere than their sound.
-        least_agreement: below which an utterance is left out.
+    ``misaligned`` utterances, whose phones agree with their sound by less than
+    ``least_agreement``, are left out.
     """
 
     maps: tuple[MapAttention, ...]
@@ -117,13 +104,7 @@ class PhoneAttention:
 def map_attention(
     rows: Sequence[Mapping[str, Any]], trial: str, test: PhoneTest | None
 ) -> MapAttention | None:
-    """Measure one map from its rows of ``attention.parquet``; None where no phone is known.
-
-    Args:
-        rows: of one trial and map.
-        trial: what the page calls the trial.
-        test: its entry of ``phone_tests``.
-    """
+    """Measure one map from its rows of ``attention.parquet``; None where no phone is known."""
     known = [
         row
         for row in rows

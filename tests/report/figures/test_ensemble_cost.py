@@ -13,7 +13,7 @@ import pytest
 
 from serplatform.report.data import ReportData, build_report_data
 from serplatform.report.figures.base import NoDataError, Palette
-from serplatform.report.figures.ensemble_cost import EnsembleCost
+from serplatform.report.figures.ensemble import EnsembleCost
 from serplatform.report.load import Posteriors, ReportedEnsemble, ReportTrial, load_source
 from tests.support.explained_run import add_explanations
 

@@ -26,10 +26,10 @@ from serplatform.report.figures.attention_on_speech import (
     visible_trials,
 )
 from serplatform.report.figures.base import FIGURES, Need, NoDataError, Palette
+from serplatform.report.figures.costs import LatencyTradeoff
 from serplatform.report.figures.embeddings import EmbeddingsFigure
 from serplatform.report.figures.phone_attention import PhoneAttentionFigure, map_attention
 from serplatform.report.figures.sampling import AttentionSimilarityFigure, SampledShareFigure
-from serplatform.report.figures.tradeoffs import LatencyTradeoff
 from serplatform.report.load import load_source
 from serplatform.report.sampling import Sampling, cosine_similarity
 from tests.support.explained_run import add_explanations
