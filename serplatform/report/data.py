@@ -33,7 +33,7 @@ from serplatform.report.load import (
     ReportTrial,
     concatenate,
 )
-from serplatform.report.speaker_intervals import RESAMPLES, SEED, Resampling, recall_intervals
+from serplatform.report.speaker_intervals import RESAMPLES, SEED, Resampling
 from serplatform.report.wording import METRICS, listing, plural
 from serplatform.statistics.bootstrap import (
     Interval,
@@ -76,10 +76,14 @@ class MeasuredSystem:
     """
 
     key: str
-    label: str
     chosen: str
     pooled: Mapping[str, Interval]
     by_fold: Mapping[int, Mapping[str, float]]
+
+    @property
+    def label(self) -> str:
+        """What the page calls it."""
+        return LABELS[self.key]
 
     def mean_and_std(self, metric: str) -> tuple[float, float]:
         """Mean and sample standard deviation over the folds; the latter NaN for one fold."""
@@ -90,10 +94,9 @@ class MeasuredSystem:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvaluatedSystem(MeasuredSystem):
-    """A system whose posteriors are at hand, ordered by fold and utterance id; K recalls."""
+    """A system whose posteriors are at hand, ordered by fold and utterance id."""
 
     test: Posteriors
-    recall: tuple[Interval, ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -136,7 +139,7 @@ class ReportData:
         comparison: of the ensemble with the best single trial, or None.
         members: of the ensemble, largest mean share first.
         used: trials that a system is made of, as far as their runs are there.
-        resamples: behind every interval.
+        drawing: how every interval was drawn.
     """
 
     source: ReportSource
@@ -147,7 +150,7 @@ class ReportData:
     comparison: ComparisonRecord | None
     members: tuple[EnsembleMember, ...]
     used: tuple[ReportTrial, ...]
-    resamples: int = RESAMPLES
+    drawing: Resampling = Resampling()
 
     def require(self, *needs: Need) -> None:
         """Raise NoDataError for the first need that is not met."""
@@ -226,12 +229,11 @@ def grouped(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
 
 def measure(
     posteriors: Posteriors, *, key: str, chosen: str, drawing: Resampling
-) -> MeasuredSystem:
-    """Measure a system on its test rows, see :func:`test_rows`."""
-    test = test_rows(posteriors, key)
-    return MeasuredSystem(
+) -> EvaluatedSystem:
+    """Measure a system on its test rows."""
+    test = _test_rows(posteriors, key)
+    return EvaluatedSystem(
         key=key,
-        label=LABELS[key],
         chosen=chosen,
         pooled=bootstrap_intervals(
             test.truth,
@@ -245,24 +247,16 @@ def measure(
             for fold in sorted(set(test.folds.tolist()))
             for rows in [test.where(fold=fold)]
         },
+        test=test,
     )
 
 
-def test_rows(posteriors: Posteriors, key: str) -> Posteriors:
+def _test_rows(posteriors: Posteriors, key: str) -> Posteriors:
     """The test rows of a system's posteriors, by fold and utterance id."""
     test = posteriors.where(part="test").ordered()
     if not len(test):
         raise ArtifactError(f"the posteriors of the {LABELS[key].lower()} hold no test rows")
     return test
-
-
-def evaluated(
-    measured: MeasuredSystem, posteriors: Posteriors, drawing: Resampling
-) -> EvaluatedSystem:
-    """A measured system with its posteriors."""
-    test = test_rows(posteriors, measured.key)
-    recall = recall_intervals(test, drawing)
-    return EvaluatedSystem(**vars(measured), test=test, recall=recall)
 
 
 def best_by_fold(trials: Sequence[ReportTrial]) -> tuple[ReportTrial, ...]:
@@ -313,13 +307,10 @@ def build_report_data(source: ReportSource) -> ReportData:
     if ensemble is not None:
         return _ensemble_data(source, ensemble, trials)
     chosen = best_by_fold(trials)
-    single = _single(source, chosen)
-    drawing = Resampling()
     systems = []
-    if single is not None:
+    if (single := _single(source, chosen)) is not None:
         sentence = _chosen_sentence(chosen)
-        measured = measure(single, key="single", chosen=sentence, drawing=drawing)
-        systems.append(evaluated(measured, single, drawing))
+        systems.append(measure(single, key="single", chosen=sentence, drawing=Resampling()))
     return ReportData(
         source=source,
         classes=source.runs[0].classes,
@@ -340,9 +331,6 @@ def _ensemble_data(
     source: ReportSource, ensemble: ReportedEnsemble, trials: tuple[ReportTrial, ...]
 ) -> ReportData:
     info = ensemble.info
-    drawing = Resampling(
-        resamples=info.get("num_resamples", RESAMPLES), seed=info.get("seed", SEED)
-    )
     by_number = source.named_trials
     keys = [(f["best_single"]["run"], f["best_single"]["trial"]) for f in info["folds"]]
     chosen = [by_number[key] for key in keys if key in by_number]
@@ -357,7 +345,8 @@ def _ensemble_data(
         if system.key == "single":
             sentence = _chosen_sentence(chosen, info.get("objective", "uar"))
             system = dataclasses.replace(system, chosen=sentence)
-        systems.append(evaluated(system, posteriors[system.key], drawing))
+        test = _test_rows(posteriors[system.key], system.key)
+        systems.append(EvaluatedSystem(**vars(system), test=test))
         _check_recorded(ensemble, systems[-1])
     parts = [(m["run"], m["trial"]) for f in info["folds"] for m in f["members"]]
     members = [by_number[key] for key in parts if key in by_number]
@@ -370,7 +359,9 @@ def _ensemble_data(
         comparison=info["comparison"],
         members=read_members(info),
         used=_unique([*chosen, *members]),
-        resamples=drawing.resamples,
+        drawing=Resampling(
+            resamples=info.get("num_resamples", RESAMPLES), seed=info.get("seed", SEED)
+        ),
     )
 
 
@@ -405,7 +396,6 @@ def read_recorded(info: EnsembleRecord) -> list[MeasuredSystem]:
     return [
         MeasuredSystem(
             key=key,
-            label=LABELS[key],
             chosen=chosen,
             pooled={k: read_interval(v) for k, v in info["pooled"][name].items()},
             by_fold={f["fold"]: f["metrics"][name]["test"] for f in info["folds"]},

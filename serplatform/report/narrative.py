@@ -269,7 +269,7 @@ def _facts(report: ReportData) -> tuple[tuple[str, str], ...]:
         ("Metric", f"UAR. {METRICS['uar'].definition}"),
         (
             "Intervals and test",
-            f"95 %, {report.resamples:,} bootstrap resamples of whole speakers; the paired "
+            f"95 %, {report.drawing.resamples:,} bootstrap resamples of whole speakers; the paired "
             "permutation test swaps the two systems' answers speaker by speaker, two-sided.",
         ),
     )

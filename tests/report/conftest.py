@@ -19,7 +19,6 @@ from serplatform.report.data import (
     MeasuredSystem,
     ReportData,
     build_report_data,
-    evaluated,
     measure,
 )
 from serplatform.report.figures.base import Palette
@@ -75,8 +74,7 @@ def posteriors() -> Callable[..., Posteriors]:
 @pytest.fixture
 def system() -> Callable[..., EvaluatedSystem]:
     def make(test: Posteriors, key: str = "single") -> EvaluatedSystem:
-        measured = measure(test, key=key, chosen="by hand", drawing=DRAWING)
-        return evaluated(measured, test, DRAWING)
+        return measure(test, key=key, chosen="by hand", drawing=DRAWING)
 
     return make
 

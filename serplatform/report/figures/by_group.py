@@ -10,6 +10,7 @@ from serplatform.artifacts.ensemble import GenderRow
 from serplatform.report import charts
 from serplatform.report.data import LABELS, Need, NoDataError, ReportData, grouped
 from serplatform.report.figures.base import FIGURES, Drawing, Figure, Palette, Spec
+from serplatform.report.speaker_intervals import recall_intervals
 from serplatform.report.wording import listing, percent, short
 from serplatform.statistics.bootstrap import Interval
 
@@ -37,10 +38,12 @@ class ClassRecallFigure(Figure[tuple[ClassRecall, ...]]):
                 system=system.label,
                 emotion=name,
                 utterances=int((system.test.truth == k).sum()),
-                recall=system.recall[k],
+                recall=recall,
             )
             for system in report.systems
-            for k, name in enumerate(report.classes)
+            for k, (name, recall) in enumerate(
+                zip(report.classes, recall_intervals(system.test, report.drawing), strict=True)
+            )
         )
 
     def draw(self, data: tuple[ClassRecall, ...], palette: Palette) -> Drawing:

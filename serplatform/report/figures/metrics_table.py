@@ -59,7 +59,9 @@ class MetricsTable(Figure[MetricsBySystem]):
                     )
                 )
                 by_fold += [(system.label, f, name, v[name]) for f, v in system.by_fold.items()]
-        return MetricsBySystem(rows=tuple(rows), by_fold=tuple(by_fold), resamples=report.resamples)
+        return MetricsBySystem(
+            rows=tuple(rows), by_fold=tuple(by_fold), resamples=report.drawing.resamples
+        )
 
     def draw(self, data: MetricsBySystem, palette: Palette) -> Drawing:
         return Drawing(

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from serplatform.report.data import ReportData, build_report_data
-from serplatform.report.figures.base import NoDataError, Palette
+from serplatform.report.data import NoDataError, ReportData, build_report_data
+from serplatform.report.figures.base import Palette
 from serplatform.report.figures.ensemble import EnsembleCost
 from serplatform.report.load import Posteriors, ReportedEnsemble, ReportTrial, load_source
 from tests.support.explained_run import add_explanations

@@ -17,7 +17,7 @@ from serplatform.artifacts.explanations import CurveRecord
 from serplatform.artifacts.files import read_json, write_json
 from serplatform.errors import ArtifactError
 from serplatform.report.build import render
-from serplatform.report.data import ReportData, build_report_data
+from serplatform.report.data import Need, NoDataError, ReportData, build_report_data
 from serplatform.report.figures.attention_on_speech import (
     AttentionOnSpeechFigure,
     ShownCurve,
@@ -25,7 +25,7 @@ from serplatform.report.figures.attention_on_speech import (
     trial_colours,
     visible_trials,
 )
-from serplatform.report.figures.base import FIGURES, Need, NoDataError, Palette
+from serplatform.report.figures.base import FIGURES, Palette
 from serplatform.report.figures.costs import LatencyTradeoff
 from serplatform.report.figures.embeddings import EmbeddingsFigure
 from serplatform.report.figures.phone_attention import PhoneAttentionFigure, map_attention

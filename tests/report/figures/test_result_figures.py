@@ -12,15 +12,19 @@ import pytest
 from serplatform.errors import BadInputError
 from serplatform.metrics import reliability_bins
 from serplatform.report.build import draw_figures
-from serplatform.report.data import EvaluatedSystem, ReportData, build_report_data
+from serplatform.report.data import (
+    EvaluatedSystem,
+    Need,
+    NoDataError,
+    ReportData,
+    build_report_data,
+)
 from serplatform.report.figures.base import (
     FIGURES,
     FIRST,
     SECTIONS,
     Drawing,
     Figure,
-    Need,
-    NoDataError,
     Palette,
     in_order,
 )

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from serplatform.artifacts.trial import HistoryEntry
-from serplatform.report.data import ReportData
-from serplatform.report.figures.base import NoDataError, Palette
+from serplatform.report.data import NoDataError, ReportData
+from serplatform.report.figures.base import Palette
 from serplatform.report.figures.costs import Cost, SizeTradeoff, TrialOutcomes
 from serplatform.report.figures.parallel_coordinates import ParallelCoordinates
 from serplatform.report.figures.parameter_effects import (
