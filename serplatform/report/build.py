@@ -161,7 +161,7 @@ def plotly_source() -> str:
 
 
 def content_security_policy(scripts: list[str]) -> str:
-    """Allow these scripts only, by their hashes, and no request; Plotly sets styles in attributes."""
+    """Allow these scripts only, by their hashes, and no request; Plotly styles attributes."""
     hashes = " ".join(
         f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
         for text in scripts

@@ -151,7 +151,7 @@ def interval_points(
     scale: float = PERCENT,
     widest: float = math.inf,
 ) -> Spec:
-    """Values along x, each on its row, with bars to the ends of their intervals where there are some.
+    """Values along x, each on its row, with bars to the ends of their intervals.
 
     ``scale`` is the axis's; values beyond ``widest`` are drawn there.
     """

@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
-
-import numpy as np
 
 from serplatform.artifacts.ensemble import (
     ComparisonRecord,
@@ -85,12 +82,6 @@ class MeasuredSystem:
         """What the page calls it."""
         return LABELS[self.key]
 
-    def mean_and_std(self, metric: str) -> tuple[float, float]:
-        """Mean and sample standard deviation over the folds; the latter NaN for one fold."""
-        values = [fold[metric] for fold in self.by_fold.values()]
-        std = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
-        return float(np.mean(values)), std
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvaluatedSystem(MeasuredSystem):
@@ -150,7 +141,7 @@ class ReportData:
     comparison: ComparisonRecord | None
     members: tuple[EnsembleMember, ...]
     used: tuple[ReportTrial, ...]
-    drawing: Resampling = Resampling()
+    drawing: Resampling = dataclasses.field(default_factory=Resampling)
 
     def require(self, *needs: Need) -> None:
         """Raise NoDataError for the first need that is not met."""

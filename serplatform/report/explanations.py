@@ -48,7 +48,7 @@ class Explanations:
         return f"{self.run.name}: {label}" if self.several else label
 
     def table(self, name: str) -> pa.Table:
-        """One of the tables, e.g. ``attention``; it must be what ``explanations.json`` describes."""
+        """One of the tables, e.g. ``attention``, which ``explanations.json`` must describe."""
         path = self._checked(f"{name}.parquet")
         table = read_parquet(path, "table")
         if lacking := [column for column in _COLUMNS[name] if column not in table.column_names]:

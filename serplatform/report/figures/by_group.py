@@ -65,34 +65,32 @@ class ClassRecallFigure(Figure[tuple[ClassRecall, ...]]):
         worst = min(tested[systems[0]], key=lambda row: row.recall.value)
         chance = 100 / len(classes)
         low: Spec = {"yref": "paper", "yanchor": "bottom", "xanchor": "left"}
+        plot = charts.panel(
+            traces,
+            charts.axis("recall (%), 95 % interval", range=[-2, 102]),
+            charts.rows_axis(classes),
+            shapes=[charts.vertical(chance)],
+            notes=[charts.note(chance, 0, "chance", color="@muted", **low)],
+            height=130 + 46 * len(classes),
+        )
+        table = charts.table(
+            "Recall by class",
+            ["system", "class", "test utterances", "recall", "low", "high"],
+            [
+                [r.system, r.emotion, r.utterances, *r.recall.ends()]
+                if r.utterances
+                else [r.system, r.emotion, 0, None, None, None]
+                for r in data
+            ],
+        )
         return Drawing(
             summary=(
                 f"{systems[0]}: {best.emotion} is recognised best "
                 f"({percent(best.recall.value)} %), "
                 f"{worst.emotion} worst ({percent(worst.recall.value)} %)."
             ),
-            panels=[
-                charts.panel(
-                    traces,
-                    charts.axis("recall (%), 95 % interval", range=[-2, 102]),
-                    charts.rows_axis(classes),
-                    shapes=[charts.vertical(chance)],
-                    notes=[charts.note(chance, 0, "chance", color="@muted", **low)],
-                    height=130 + 46 * len(classes),
-                )
-            ],
-            tables=[
-                charts.table(
-                    "Recall by class",
-                    ["system", "class", "test utterances", "recall", "low", "high"],
-                    [
-                        [r.system, r.emotion, r.utterances, *r.recall.ends()]
-                        if r.utterances
-                        else [r.system, r.emotion, 0, None, None, None]
-                        for r in data
-                    ],
-                )
-            ],
+            panels=[plot],
+            tables=[table],
             note="Intervals resample whole speakers; the dotted line is chance, 1/K.",
         )
 
@@ -153,6 +151,23 @@ class SpeakerAccuracyFigure(Figure[tuple[SpeakerAccuracy, ...]]):
         system, first = next(iter(by_system.items()))
         every = -(-len(first) // MAX_NAMED)
         median = float(np.median([row.accuracy for row in first]))
+        plot = charts.panel(
+            traces,
+            charts.axis(
+                "test speaker, ordered by accuracy",
+                tickvals=list(range(0, len(first), every)),
+                ticktext=[short(row.speaker_id) for row in first[::every]],
+                tickangle=-60 if len(first) > 8 else 0,
+                automargin=True,
+                **charts.BARE,
+            ),
+            charts.axis("accuracy (%)", range=[-3, 103]),
+        )
+        table = charts.table(
+            "Accuracy by test speaker",
+            ["system", "speaker", "test utterances", "accuracy"],
+            map(dataclasses.astuple, data),
+        )
         return Drawing(
             summary=(
                 f"{system}: from {percent(first[0].accuracy)} % (speaker {first[0].speaker_id}) "
@@ -160,27 +175,8 @@ class SpeakerAccuracyFigure(Figure[tuple[SpeakerAccuracy, ...]]):
                 f"of {len(first)} speakers is {percent(median)} %."
             ),
             note="Share of a speaker's test utterances that are classified rightly.",
-            panels=[
-                charts.panel(
-                    traces,
-                    charts.axis(
-                        "test speaker, ordered by accuracy",
-                        tickvals=list(range(0, len(first), every)),
-                        ticktext=[short(row.speaker_id) for row in first[::every]],
-                        tickangle=-60 if len(first) > 8 else 0,
-                        automargin=True,
-                        **charts.BARE,
-                    ),
-                    charts.axis("accuracy (%)", range=[-3, 103]),
-                )
-            ],
-            tables=[
-                charts.table(
-                    "Accuracy by test speaker",
-                    ["system", "speaker", "test utterances", "accuracy"],
-                    map(dataclasses.astuple, data),
-                )
-            ],
+            panels=[plot],
+            tables=[table],
         )
 
 
@@ -213,21 +209,20 @@ class GenderFigure(Figure[list[GenderRow]]):
             for gender, label, _, uar, _ in rows
             if label == first
         ]
+        table = charts.table(
+            "Test metrics by gender",
+            {
+                "gender": None,
+                "system": None,
+                "test utterances": "{:,}".format,
+                "UAR (%)": percent,
+                "accuracy (%)": percent,
+            },
+            rows,
+        )
         return Drawing(
             summary=f"{first}: UAR {listing(said)}.",
-            tables=[
-                charts.table(
-                    "Test metrics by gender",
-                    {
-                        "gender": None,
-                        "system": None,
-                        "test utterances": "{:,}".format,
-                        "UAR (%)": percent,
-                        "accuracy (%)": percent,
-                    },
-                    rows,
-                )
-            ],
+            tables=[table],
             open_tables=True,
             note="Gender as the corpus gives it. A difference is not tested here.",
         )

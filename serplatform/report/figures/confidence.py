@@ -67,24 +67,22 @@ class ReliabilityFigure(Figure[tuple[Reliability, ...]]):
             f"{percent(abs(entry.gap))} points on average, ECE {decimal(entry.ece)}"
             for entry in data
         ]
+        plot = charts.panel(
+            traces,
+            charts.axis("mean confidence of the bin", range=[0, 1.02]),
+            charts.axis("accuracy of the bin", range=[0, 1.04]),
+            height=420,
+            square=True,
+        )
+        table = charts.table(
+            "Bins of confidence",
+            ["system", "above", "up to", "utterances", "mean confidence", "accuracy"],
+            [[entry.system, *dataclasses.astuple(b)] for entry in data for b in entry.bins],
+        )
         return Drawing(
             summary=f"{listing(sentences, 'and')}.",
-            panels=[
-                charts.panel(
-                    traces,
-                    charts.axis("mean confidence of the bin", range=[0, 1.02]),
-                    charts.axis("accuracy of the bin", range=[0, 1.04]),
-                    height=420,
-                    square=True,
-                )
-            ],
-            tables=[
-                charts.table(
-                    "Bins of confidence",
-                    ["system", "above", "up to", "utterances", "mean confidence", "accuracy"],
-                    [[entry.system, *dataclasses.astuple(b)] for entry in data for b in entry.bins],
-                )
-            ],
+            panels=[plot],
+            tables=[table],
             note=(
                 f"Test rows in the {ECE_BINS} bins of equal width that the ECE is measured in; a "
                 "marker's area grows with its utterances."
@@ -139,16 +137,15 @@ class RejectionFigure(Figure[RejectionRecord]):
         by_threshold = charts.table(
             "Coverage and accuracy by threshold", ["threshold", "coverage", "accuracy"], curve
         )
+        plot = charts.panel(
+            traces,
+            charts.axis("answered (%)", range=[0, 102]),
+            "accuracy of those answered (%)",
+            height=340,
+        )
         return Drawing(
             summary=summary,
-            panels=[
-                charts.panel(
-                    traces,
-                    charts.axis("answered (%)", range=[0, 102]),
-                    "accuracy of those answered (%)",
-                    height=340,
-                )
-            ],
+            panels=[plot],
             tables=[_targets(targets), by_threshold] if targets else [by_threshold],
             note=(
                 "Each fold's threshold is the lowest that brings the error on its calibrated dev "

@@ -189,53 +189,51 @@ class Cost(Figure[tuple[ReportTrial, ...]]):
             for name, group in by_architecture.items()
         ]
         longest = max(data, key=lambda t: t.seconds)
+        plot = charts.panel(
+            traces,
+            charts.axis("training time of a trial (s)", rangemode="tozero"),
+            charts.axis(autorange="reversed", automargin=True),
+            legend=False,
+            height=120 + 70 * len(traces),
+        )
+        table = charts.table(
+            "Cost of each trial",
+            {
+                "trial": None,
+                "state": state_name,
+                "dev UAR (%)": percent,
+                "training (s)": "{:,.1f}".format,
+                "epochs": "{:,}".format,
+                "seconds an epoch": lambda v: decimal(v, 2),
+                "parameters": whole,
+                "peak memory (MiB)": whole,
+            },
+            [
+                [
+                    t.name,
+                    t.state,
+                    t.reached,
+                    t.seconds,
+                    t.epochs,
+                    t.seconds / t.epochs if t.epochs else None,
+                    t.num_parameters,
+                    t.peak_memory_mb,
+                ]
+                for t in data
+            ],
+            csv_header=[
+                *("trial", "state", "dev_uar", "seconds", "epochs"),
+                *("seconds_per_epoch", "num_parameters", "peak_memory_mb"),
+            ],
+            sortable=True,
+        )
         return Drawing(
             summary=(
                 f"Median training time of a trial: {', '.join(medians)}. The longest was "
                 f"{longest.name} with {duration(longest.seconds)}."
             ),
-            panels=[
-                charts.panel(
-                    traces,
-                    charts.axis("training time of a trial (s)", rangemode="tozero"),
-                    charts.axis(autorange="reversed", automargin=True),
-                    legend=False,
-                    height=120 + 70 * len(traces),
-                )
-            ],
-            tables=[
-                charts.table(
-                    "Cost of each trial",
-                    {
-                        "trial": None,
-                        "state": state_name,
-                        "dev UAR (%)": percent,
-                        "training (s)": "{:,.1f}".format,
-                        "epochs": "{:,}".format,
-                        "seconds an epoch": lambda v: decimal(v, 2),
-                        "parameters": whole,
-                        "peak memory (MiB)": whole,
-                    },
-                    [
-                        [
-                            t.name,
-                            t.state,
-                            t.reached,
-                            t.seconds,
-                            t.epochs,
-                            t.seconds / t.epochs if t.epochs else None,
-                            t.num_parameters,
-                            t.peak_memory_mb,
-                        ]
-                        for t in data
-                    ],
-                    csv_header=[
-                        *("trial", "state", "dev_uar", "seconds", "epochs"),
-                        *("seconds_per_epoch", "num_parameters", "peak_memory_mb"),
-                    ],
-                    sortable=True,
-                )
-            ],
+            panels=[plot],
+            tables=[table],
             note=(
                 "Pruned trials are included; the time spent on starting workers is not. A click on "
                 "a column's name sorts the table by it."
@@ -312,6 +310,16 @@ class SizeTradeoff(Figure[tuple[PricedTrial, ...]]):
                 )
         front = [t for t in data if t.undominated]
         small, large = front[0], front[-1]
+        plot = charts.panel(
+            traces,
+            charts.axis("trainable parameters", type="log", exponentformat="power"),
+            "mean dev UAR (%)",
+        )
+        table = charts.table(
+            "Finished trials by size",
+            ["trial", "parameters", "dev UAR", "not beaten by a smaller one"],
+            [[t.trial, t.cost, t.dev_uar, yes_no(t.undominated)] for t in data],
+        )
         return Drawing(
             summary=(
                 f"{len(front)} of {plural(len(data), 'finished trial')} "
@@ -319,20 +327,8 @@ class SizeTradeoff(Figure[tuple[PricedTrial, ...]]):
                 f"{small.trial} ({small.cost:,} parameters, dev UAR {percent(small.dev_uar)} %) "
                 f"to {large.trial} ({large.cost:,}, {percent(large.dev_uar)} %)."
             ),
-            panels=[
-                charts.panel(
-                    traces,
-                    charts.axis("trainable parameters", type="log", exponentformat="power"),
-                    "mean dev UAR (%)",
-                )
-            ],
-            tables=[
-                charts.table(
-                    "Finished trials by size",
-                    ["trial", "parameters", "dev UAR", "not beaten by a smaller one"],
-                    [[t.trial, t.cost, t.dev_uar, yes_no(t.undominated)] for t in data],
-                )
-            ],
+            panels=[plot],
+            tables=[table],
         )
 
 
@@ -376,6 +372,30 @@ class LatencyTradeoff(Figure[tuple[PricedTrial, ...]]):
         ]
         front = [t for t in data if t.undominated]
         fast, slow = front[0], front[-1]
+        plot = charts.panel(
+            traces,
+            charts.axis("milliseconds an utterance", type="log"),
+            "mean dev UAR (%)",
+            height=420,
+        )
+        table = charts.table(
+            "Explained trials by latency",
+            [
+                *("trial", "milliseconds", "utterance (s)", "parameters", "dev UAR"),
+                "not beaten by a faster one",
+            ],
+            [
+                [
+                    t.trial,
+                    t.cost,
+                    t.utterance_seconds,
+                    t.num_parameters,
+                    t.dev_uar,
+                    yes_no(t.undominated),
+                ]
+                for t in data
+            ],
+        )
         return Drawing(
             summary=(
                 f"{fast.trial} is both the fastest of {plural(len(data), 'explained trial')} "
@@ -386,34 +406,8 @@ class LatencyTradeoff(Figure[tuple[PricedTrial, ...]]):
                 f"{percent(fast.dev_uar)} %) to {slow.trial} ({decimal(slow.cost, 2)} ms, "
                 f"{percent(slow.dev_uar)} %)."
             ),
-            panels=[
-                charts.panel(
-                    traces,
-                    charts.axis("milliseconds an utterance", type="log"),
-                    "mean dev UAR (%)",
-                    height=420,
-                )
-            ],
-            tables=[
-                charts.table(
-                    "Explained trials by latency",
-                    [
-                        *("trial", "milliseconds", "utterance (s)", "parameters", "dev UAR"),
-                        "not beaten by a faster one",
-                    ],
-                    [
-                        [
-                            t.trial,
-                            t.cost,
-                            t.utterance_seconds,
-                            t.num_parameters,
-                            t.dev_uar,
-                            yes_no(t.undominated),
-                        ]
-                        for t in data
-                    ],
-                )
-            ],
+            panels=[plot],
+            tables=[table],
             note=(
                 "One pass of the model over the test utterance of median length, alone, on one "
                 "thread of the CPU of the machine that explained the run; the median of several. "

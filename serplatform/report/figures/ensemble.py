@@ -74,6 +74,16 @@ class MembersFigure(Figure[Members]):
         low, high = min(per_fold), max(per_fold)
         lead = [f"{m.name} ({percent(sum(m.shares) / num_folds, 0)} %)" for m in data.members[:3]]
         each = f"{low} to {high} members" if low < high else plural(low, "member")
+        plot = charts.heat_map(
+            [[100 * s if s > 0 else None for s in m.shares] for m in drawn],
+            [[percent(s, 0) if s > 0 else "" for s in m.shares] for m in drawn],
+            rows=[m.name for m in drawn],
+            columns=[str(fold) for fold in data.folds],
+            low=0,
+            high=100 * max(max(m.shares) for m in data.members),
+            x="share of the weight (%) by fold",
+            height=100 + 28 * len(drawn),
+        )
         return Drawing(
             summary=(
                 f"Combiner {data.combiner}: {each} in each fold, "
@@ -81,18 +91,7 @@ class MembersFigure(Figure[Members]):
                 + (f", of {data.candidates} offered. " if data.candidates else ". ")
                 + f"Largest mean share: {listing(lead)}."
             ),
-            panels=[
-                charts.heat_map(
-                    [[100 * s if s > 0 else None for s in m.shares] for m in drawn],
-                    [[percent(s, 0) if s > 0 else "" for s in m.shares] for m in drawn],
-                    rows=[m.name for m in drawn],
-                    columns=[str(fold) for fold in data.folds],
-                    low=0,
-                    high=100 * max(max(m.shares) for m in data.members),
-                    x="share of the weight (%) by fold",
-                    height=100 + 28 * len(drawn),
-                )
-            ],
+            panels=[plot],
             tables=[_alone(data), _weights(data)],
             note=(
                 "Members, weights and temperatures of a fold are fitted on its dev rows only; an "
@@ -202,16 +201,15 @@ class EnsembleCost(Figure[tuple[SystemCost, SystemCost]]):
             ("epochs", [c.epochs for c in data], "{:,}".format),
             ("peak memory in training (MiB)", [c.memory_mb for c in data], whole),
         ]
+        table = Table(
+            caption="Ensemble and best single trial",
+            header=["cost", *(system.label for system in data)],
+            rows=[[name, *values] for name, values, _ in costs],
+            display=[[name, *map(show, values)] for name, values, show in costs],
+        )
         return Drawing(
             summary=summary,
-            tables=[
-                Table(
-                    caption="Ensemble and best single trial",
-                    header=["cost", *(system.label for system in data)],
-                    rows=[[name, *values] for name, values, _ in costs],
-                    display=[[name, *map(show, values)] for name, values, show in costs],
-                )
-            ],
+            tables=[table],
             note=(
                 "Models, parameters and latency are of one fold, the mean over the folds; training "
                 "is that of the trials in it on every fold, without the search that found them. "
@@ -290,6 +288,31 @@ class DisagreementFigure(Figure[Diversity]):
         members, shares = data["members"], data["disagreement"]
         pairs = [v for i, row in enumerate(shares) for j, v in enumerate(row) if i != j]
         low, high = min(pairs), max(pairs)
+        plot = charts.heat_map(
+            [
+                [100 * v if i != j else None for j, v in enumerate(row)]
+                for i, row in enumerate(shares)
+            ],
+            [
+                [percent(v, 0) if i != j else "" for j, v in enumerate(row)]
+                for i, row in enumerate(shares)
+            ],
+            rows=members,
+            columns=members,
+            low=100 * max(0.0, low - 0.3 * (high - low) - 0.02),
+            high=100 * high,
+            angle=-50,
+            text_size=10,
+            height=150 + 30 * len(members),
+            min_width=120 + 30 * len(members),
+        )
+        table = charts.matrix_table(
+            "Share of test utterances on which two members answer differently",
+            "member",
+            members,
+            members,
+            shares,
+        )
         return Drawing(
             summary=(
                 f"Two members answer differently on {percent(data['mean_disagreement'], 0)} % of "
@@ -298,34 +321,7 @@ class DisagreementFigure(Figure[Diversity]):
                 f"would give {percent(data['oracle']['uar'])} % UAR, a bound for any choice among "
                 "their answers."
             ),
-            panels=[
-                charts.heat_map(
-                    [
-                        [100 * v if i != j else None for j, v in enumerate(row)]
-                        for i, row in enumerate(shares)
-                    ],
-                    [
-                        [percent(v, 0) if i != j else "" for j, v in enumerate(row)]
-                        for i, row in enumerate(shares)
-                    ],
-                    rows=members,
-                    columns=members,
-                    low=100 * max(0.0, low - 0.3 * (high - low) - 0.02),
-                    high=100 * high,
-                    angle=-50,
-                    text_size=10,
-                    height=150 + 30 * len(members),
-                    min_width=120 + 30 * len(members),
-                )
-            ],
-            tables=[
-                charts.matrix_table(
-                    "Share of test utterances on which two members answer differently",
-                    "member",
-                    members,
-                    members,
-                    shares,
-                )
-            ],
+            panels=[plot],
+            tables=[table],
             note="The heaviest members, at most twenty; percent of the pooled test utterances.",
         )

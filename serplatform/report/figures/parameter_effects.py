@@ -211,40 +211,38 @@ class ContextLength(Figure[tuple[ContextPoint, ...]]):
     def draw(self, data: tuple[ContextPoint, ...], palette: Palette) -> Drawing:
         best = max(data, key=lambda p: p.best)
         frames = [p.frames for p in data]
+        plot = charts.panel(
+            [
+                charts.line(
+                    "best trial",
+                    frames,
+                    [100 * p.best for p in data],
+                    charts.stroke("@series-1"),
+                    marker=charts.marker(None, "circle", 8),
+                ),
+                charts.line(
+                    "mean of trials",
+                    frames,
+                    [100 * p.mean for p in data],
+                    charts.stroke("@series-2", dash="dot"),
+                    marker=charts.marker(None, "square-open", 8),
+                ),
+            ],
+            charts.axis("context length (frames)", tickvals=frames),
+            "dev UAR (%)",
+        )
+        table = charts.table(
+            "Finished CSA trials by context length",
+            ["context (frames)", "trials", "best dev UAR", "mean dev UAR"],
+            [[p.frames, p.trials, p.best, p.mean] for p in data],
+        )
         return Drawing(
             summary=(
                 f"Best dev UAR by context length, {frames[0]} to {frames[-1]} frames: highest at "
                 f"{best.frames} frames with {percent(best.best)} %."
             ),
-            panels=[
-                charts.panel(
-                    [
-                        charts.line(
-                            "best trial",
-                            frames,
-                            [100 * p.best for p in data],
-                            charts.stroke("@series-1"),
-                            marker=charts.marker(None, "circle", 8),
-                        ),
-                        charts.line(
-                            "mean of trials",
-                            frames,
-                            [100 * p.mean for p in data],
-                            charts.stroke("@series-2", dash="dot"),
-                            marker=charts.marker(None, "square-open", 8),
-                        ),
-                    ],
-                    charts.axis("context length (frames)", tickvals=frames),
-                    "dev UAR (%)",
-                )
-            ],
-            tables=[
-                charts.table(
-                    "Finished CSA trials by context length",
-                    ["context (frames)", "trials", "best dev UAR", "mean dev UAR"],
-                    [[p.frames, p.trials, p.best, p.mean] for p in data],
-                )
-            ],
+            panels=[plot],
+            tables=[table],
             note=(
                 "The best of more trials is higher by chance alone: compare lengths by the mean "
                 "where the counts differ."

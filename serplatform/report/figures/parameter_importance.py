@@ -52,7 +52,7 @@ class Importances:
 def permutation_importance(
     codes: DoubleArray, target: DoubleArray, *, seed: int = 0
 ) -> tuple[float, DoubleArray]:
-    """Permutation importance of a random forest on held-out rows: R² and (P, FOLDS · REPEATS) losses.
+    """Permutation importance of a forest on held-out rows: R², (P, FOLDS · REPEATS) losses.
 
     Breiman, "Random Forests", Machine Learning 45, 2001, section 10, with held-out folds in
     the place of out-of-bag rows. Parameters that go together share or hide importance.

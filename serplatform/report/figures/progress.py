@@ -99,39 +99,35 @@ class SearchHistory(Figure[tuple[HistoryPoint, ...]]):
                 f" The best mean dev UAR, {percent(winner.best)} %, was found by "
                 f"{winner.trial.name}, trial {winner.position} of {len(data)}."
             )
+        plot = charts.panel(
+            traces,
+            charts.axis("trial, in the order recorded", range=[0, len(data) + 1], zeroline=False),
+            "mean dev UAR (%)",
+            height=400,
+        )
+        table = charts.table(
+            "Trials in the order of the search",
+            [
+                *("run", "trial", "architecture", "state", "paper's settings"),
+                *("dev UAR", "best so far"),
+            ],
+            [
+                [
+                    p.trial.run,
+                    p.trial.number,
+                    p.trial.architecture,
+                    p.trial.state,
+                    yes_no(p.trial.paper),
+                    p.objective,
+                    p.best,
+                ]
+                for p in data
+            ],
+        )
         return Drawing(
             summary=summary,
-            panels=[
-                charts.panel(
-                    traces,
-                    charts.axis(
-                        "trial, in the order recorded", range=[0, len(data) + 1], zeroline=False
-                    ),
-                    "mean dev UAR (%)",
-                    height=400,
-                )
-            ],
-            tables=[
-                charts.table(
-                    "Trials in the order of the search",
-                    [
-                        *("run", "trial", "architecture", "state", "paper's settings"),
-                        *("dev UAR", "best so far"),
-                    ],
-                    [
-                        [
-                            p.trial.run,
-                            p.trial.number,
-                            p.trial.architecture,
-                            p.trial.state,
-                            yes_no(p.trial.paper),
-                            p.objective,
-                            p.best,
-                        ]
-                        for p in data
-                    ],
-                )
-            ],
+            panels=[plot],
+            tables=[table],
             note=(
                 "A pruned trial's value is the mean over the folds it began, of the best epoch's: "
                 "it is not on the same footing as a finished trial's and never counts as best."
@@ -238,23 +234,22 @@ class LearningCurvesFigure(Figure[LearningCurves]):
             ]
             return charts.panel(traces, "epoch", unit, title=title, height=340)
 
+        table = charts.table(
+            "Epochs of the trials drawn",
+            ["trial", "fold", "epoch", "training loss", "dev UAR"],
+            [
+                [c.trial.name, c.fold, epoch, loss, uar]
+                for c in data.curves
+                for epoch, loss, uar in zip(c.epochs, c.train_loss, c.dev_uar, strict=True)
+            ],
+        )
         return Drawing(
             summary=summary,
             panels=[
                 plot("Dev UAR", "dev UAR (%)", lambda curve: charts.percents(curve.dev_uar)),
                 plot("Training loss", "training loss", lambda curve: curve.train_loss),
             ],
-            tables=[
-                charts.table(
-                    "Epochs of the trials drawn",
-                    ["trial", "fold", "epoch", "training loss", "dev UAR"],
-                    [
-                        [c.trial.name, c.fold, epoch, loss, uar]
-                        for c in data.curves
-                        for epoch, loss, uar in zip(c.epochs, c.train_loss, c.dev_uar, strict=True)
-                    ],
-                )
-            ],
+            tables=[table],
             note=others * (data.omitted > 0) + optimistic,
         )
 
@@ -367,30 +362,28 @@ class TrialCurvesFigure(Figure[TrialCurves]):
                 f"{'is' if left_out == 1 else 'are'} left out of the plot."
             )
         groups = grouped(data.curves, lambda c: (c.trial.architecture, c.trial.state))
+        plot = charts.panel(
+            [
+                _trace(name, group, palette.colour(name), pruned=state == "pruned")
+                for (name, state), group in groups.items()
+            ],
+            "epochs trained, all folds",
+            "dev UAR reached (%)",
+            height=400,
+        )
+        table = charts.table(
+            "Trials drawn",
+            ["trial", "outcome", "epochs", "dev UAR reached"],
+            [
+                [c.trial.name, state_name(c.trial.state), step, value]
+                for c in data.curves
+                for step, value in zip(c.steps, c.reached, strict=True)
+            ],
+        )
         return Drawing(
             summary=summary,
-            panels=[
-                charts.panel(
-                    [
-                        _trace(name, group, palette.colour(name), pruned=state == "pruned")
-                        for (name, state), group in groups.items()
-                    ],
-                    "epochs trained, all folds",
-                    "dev UAR reached (%)",
-                    height=400,
-                )
-            ],
-            tables=[
-                charts.table(
-                    "Trials drawn",
-                    ["trial", "outcome", "epochs", "dev UAR reached"],
-                    [
-                        [c.trial.name, state_name(c.trial.state), step, value]
-                        for c in data.curves
-                        for step, value in zip(c.steps, c.reached, strict=True)
-                    ],
-                )
-            ],
+            panels=[plot],
+            tables=[table],
             note=note,
         )
 

@@ -129,6 +129,21 @@ class SampledShareFigure(Figure[tuple[SampledShare, ...]]):
         least = min(first, key=lambda row: row.share.value)
         whole = next(r for r in data if r.trial == trials[0] and r.emotion == AVERAGE)
         left = f"; {plural(whole.single_windows, 'utterance')} of one window left out"
+        plot = charts.panel(
+            traces,
+            "elements sampled (%), 95 % interval",
+            charts.rows_axis(names),
+            legend=len(trials) > 1,
+            height=130 + 40 * len(names),
+        )
+        table = charts.table(
+            "Elements sampled, by emotion",
+            {
+                **dict.fromkeys(("trial", "emotion", "utterances")),
+                **dict.fromkeys(("share", "low", "high", "with the first window"), decimal),
+            },
+            [[r.trial, r.emotion, r.utterances, *r.share.ends(), r.with_first] for r in data],
+        )
         return Drawing(
             summary=(
                 f"{trials[0]} samples {percent(whole.share.value)} % of what it could observe, "
@@ -136,28 +151,8 @@ class SampledShareFigure(Figure[tuple[SampledShare, ...]]):
                 f"{least.emotion} ({percent(least.share.value)} %). With the first window, which "
                 f"is sampled whole, it is {percent(whole.with_first)} %."
             ),
-            panels=[
-                charts.panel(
-                    traces,
-                    "elements sampled (%), 95 % interval",
-                    charts.rows_axis(names),
-                    legend=len(trials) > 1,
-                    height=130 + 40 * len(names),
-                )
-            ],
-            tables=[
-                charts.table(
-                    "Elements sampled, by emotion",
-                    {
-                        **dict.fromkeys(("trial", "emotion", "utterances")),
-                        **dict.fromkeys(("share", "low", "high", "with the first window"), decimal),
-                    },
-                    [
-                        [r.trial, r.emotion, r.utterances, *r.share.ends(), r.with_first]
-                        for r in data
-                    ],
-                )
-            ],
+            panels=[plot],
+            tables=[table],
             note=(
                 "As Table 2 of Baruah and Banerjee, Interspeech 2022: the mean over test "
                 "utterances of the share of a window's elements that the model did not expect and "
