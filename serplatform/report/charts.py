@@ -26,11 +26,6 @@ def percents(values: Iterable[float | None]) -> list[float | None]:
     return [None if value is None else PERCENT * value for value in values]
 
 
-def stroke(color: str, **more: Any) -> Spec:
-    """How a line is drawn: its ``width`` in pixels, ``dash`` and ``shape``."""
-    return {"color": color, **more}
-
-
 def marker(
     color: str | None,
     symbol: str | Sequence[str],

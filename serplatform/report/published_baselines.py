@@ -35,7 +35,12 @@ def find_baselines(report: ReportData) -> PublishedBaselines:
         known = published_results(
             report.protocol, metric, corpus=dataset["corpus"], num_classes=len(report.classes)
         )
-        fit = tuple(r for r in known if same_size(r, tested))
+        fit = tuple(
+            r
+            for r in known  # but for a few utterances that cannot be read
+            if r.test_utterances is None
+            or abs(tested - r.test_utterances) <= TOLERATED * r.test_utterances
+        )
         others |= {r.test_utterances for r in known if r not in fit and r.test_utterances}
         if fit:
             found[metric] = fit
@@ -46,12 +51,6 @@ def find_baselines(report: ReportData) -> PublishedBaselines:
             f"of the corpus, this page on {tested:,}."
         )
     return PublishedBaselines(results=found, why_none=why_none)
-
-
-def same_size(result: PublishedResult, tested: int) -> bool:
-    """Whether a result was tested on as many utterances, but for a few that cannot be read."""
-    wanted = result.test_utterances
-    return wanted is None or abs(tested - wanted) <= TOLERATED * wanted
 
 
 def first_screen(results: Sequence[PublishedResult], report: ReportData) -> list[PublishedResult]:

@@ -14,6 +14,9 @@ from serplatform.report.speaker_intervals import recall_intervals
 from serplatform.report.wording import listing, percent, short
 from serplatform.statistics.bootstrap import Interval
 
+#: Above this many speakers the axis names only some of them.
+MAX_NAMED = 60
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ClassRecall:
@@ -93,10 +96,6 @@ class ClassRecallFigure(Figure[tuple[ClassRecall, ...]]):
             tables=[table],
             note="Intervals resample whole speakers; the dotted line is chance, 1/K.",
         )
-
-
-#: Above this many speakers the axis names only some of them.
-MAX_NAMED = 60
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -56,7 +56,7 @@ class ReliabilityFigure(Figure[tuple[Reliability, ...]]):
                     entry.system,
                     [b.confidence for b in entry.bins],
                     [b.accuracy for b in entry.bins],
-                    charts.stroke(palette.colour(entry.system), width=1.2),
+                    {"color": palette.colour(entry.system), "width": 1.2},
                     marker=palette.marker(entry.system, sizes),
                     texts=[f"{b.count} utterances" for b in entry.bins],
                     hover="confidence %{x:.2f}, accuracy %{y:.2f}<br>%{text}",
@@ -111,7 +111,7 @@ class RejectionFigure(Figure[RejectionRecord]):
                 "ensemble",
                 [100 * c for _, c, _ in curve],
                 [100 * a for _, _, a in curve],
-                charts.stroke(palette.colour("Ensemble"), width=2),
+                {"color": palette.colour("Ensemble"), "width": 2},
                 texts=[f"threshold {t:.3f}" for t, _, _ in curve],
                 hover=f"{hover}<br>%{{text}}<extra></extra>",
             )

@@ -22,6 +22,9 @@ FEW_VALUES = 8
 ALWAYS = ("gamma", "alpha", "lambda", "num_blocks", "weight")
 #: Trials that are enough for these.
 MIN_NAMED = 3
+CONTEXT_PARAMETER = "model.context_frames"
+#: Paper's setting, for trials that do not say: Jalal et al., Interspeech 2020, Table 1 (best C).
+PAPER_CONTEXT = 30
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -171,11 +174,6 @@ def _panel(effect: Effect, palette: Palette) -> Panel:
     )
 
 
-PARAMETER = "model.context_frames"
-#: Paper's setting, for trials that do not say: Jalal et al., Interspeech 2020, Table 1 (best C).
-PAPER_CONTEXT = 30
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ContextPoint:
     """All finished CSA trials of one chunk length: their count, best and mean dev UAR."""
@@ -198,7 +196,7 @@ class ContextLength(Figure[tuple[ContextPoint, ...]]):
             raise NoDataError("no finished trial of csa")
         values: dict[int, list[float]] = {}
         for trial in trials:
-            given = trial.params.get(PARAMETER, PAPER_CONTEXT if trial.paper else None)
+            given = trial.params.get(CONTEXT_PARAMETER, PAPER_CONTEXT if trial.paper else None)
             if given is not None:
                 values.setdefault(int(given), []).append(trial.objective or 0.0)
         if len(values) < 2:
@@ -217,14 +215,14 @@ class ContextLength(Figure[tuple[ContextPoint, ...]]):
                     "best trial",
                     frames,
                     [100 * p.best for p in data],
-                    charts.stroke("@series-1"),
+                    {"color": "@series-1"},
                     marker=charts.marker(None, "circle", 8),
                 ),
                 charts.line(
                     "mean of trials",
                     frames,
                     [100 * p.mean for p in data],
-                    charts.stroke("@series-2", dash="dot"),
+                    {"color": "@series-2", "dash": "dot"},
                     marker=charts.marker(None, "square-open", 8),
                 ),
             ],

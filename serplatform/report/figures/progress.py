@@ -14,6 +14,16 @@ from serplatform.report.figures.base import FIGURES, FIRST, Drawing, Figure, Pal
 from serplatform.report.load import ReportTrial
 from serplatform.report.wording import listing, percent, plural, state_name, yes_no
 
+T = TypeVar("T")
+Values = Sequence[float | None]
+
+#: Most architectures whose learning curves are drawn: one colour each.
+MAX_CURVES = 8
+#: Lines drawn of one architecture and outcome; the others are thinned out evenly by their value.
+MOST_LINES = 30
+#: Points drawn of one line.
+MOST_POINTS = 40
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class HistoryPoint:
@@ -135,12 +145,6 @@ class SearchHistory(Figure[tuple[HistoryPoint, ...]]):
         )
 
 
-Values = Sequence[float | None]
-
-#: Most architectures drawn: one colour each.
-MAX_CURVES = 8
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LearningCurve:
     """The epochs of one trial on one fold."""
@@ -171,12 +175,6 @@ class LearningCurves:
     omitted: int
 
 
-def curves_of(trial: ReportTrial) -> list[LearningCurve]:
-    """One curve per fold."""
-    by_fold = grouped(trial.history, lambda entry: entry["fold"])
-    return [LearningCurve(trial=trial, fold=f, history=by_fold[f]) for f in sorted(by_fold)]
-
-
 @FIGURES.register("learning_curves")
 class LearningCurvesFigure(Figure[LearningCurves]):
     title = "Learning curves"
@@ -191,8 +189,13 @@ class LearningCurvesFigure(Figure[LearningCurves]):
         chosen = [trial for trial in best if trial is not None][:MAX_CURVES]
         if not chosen:
             raise NoDataError("no finished trial recorded its epochs")
+        curves = [
+            LearningCurve(trial=trial, fold=fold, history=entries)
+            for trial in chosen
+            for fold, entries in sorted(grouped(trial.history, lambda e: e["fold"]).items())
+        ]
         return LearningCurves(
-            curves=tuple(curve for trial in chosen for curve in curves_of(trial)),
+            curves=tuple(curves),
             omitted=len(report.trials) - len(chosen),
         )
 
@@ -219,11 +222,11 @@ class LearningCurvesFigure(Figure[LearningCurves]):
                     trial,
                     curve.epochs,
                     values(curve),
-                    charts.stroke(
-                        palette.colour(curve.trial.architecture),
-                        dash=palette.dash(curve.trial.architecture),
-                        width=1.2,
-                    ),
+                    {
+                        "color": palette.colour(curve.trial.architecture),
+                        "dash": palette.dash(curve.trial.architecture),
+                        "width": 1.2,
+                    },
                     hover=f"fold {curve.fold}, epoch %{{x}}: %{{y:.3g}}",
                     legendgroup=trial,
                     showlegend=place == 0,
@@ -252,14 +255,6 @@ class LearningCurvesFigure(Figure[LearningCurves]):
             tables=[table],
             note=others * (data.omitted > 0) + optimistic,
         )
-
-
-T = TypeVar("T")
-
-#: Lines drawn of one architecture and outcome; the others are thinned out evenly by their value.
-MOST_LINES = 30
-#: Points drawn of one line.
-MOST_POINTS = 40
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -294,22 +289,11 @@ def reached_curve(trial: ReportTrial) -> TrialCurve | None:
     return TrialCurve(trial=trial, steps=steps, reached=reached)
 
 
-def evenly(items: Sequence[T], most: int) -> Sequence[T]:
+def evenly(items: Sequence[T], most: int) -> tuple[T, ...]:
     """At most so many items, evenly spaced, first and last among them."""
     if len(items) <= most:
-        return items
-    return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
-
-
-def thinned(curve: TrialCurve) -> TrialCurve:
-    """The curve at evenly spaced steps."""
-    steps, reached = evenly(curve.steps, MOST_POINTS), evenly(curve.reached, MOST_POINTS)
-    return dataclasses.replace(curve, steps=tuple(steps), reached=tuple(reached))
-
-
-def spread_out(curves: Sequence[TrialCurve]) -> Sequence[TrialCurve]:
-    """Some by their last value, evenly spaced."""
-    return evenly(sorted(curves, key=lambda c: (-c.reached[-1], c.trial.name)), MOST_LINES)
+        return tuple(items)
+    return tuple(items[round(i * (len(items) - 1) / (most - 1))] for i in range(most))
 
 
 @FIGURES.register("trial_curves")
@@ -320,23 +304,34 @@ class TrialCurvesFigure(Figure[TrialCurves]):
 
     def compute(self, report: ReportData) -> TrialCurves:
         found = [c for c in map(reached_curve, report.trials) if c is not None]
-        by_kind: dict[tuple[str, str], list[TrialCurve]] = {}
+        by_kind = grouped(found, lambda c: (c.trial.architecture, c.trial.state))
+        drawn: list[TrialCurve] = []
+        shares: list[float] = []
+        counts = dict.fromkeys(("complete", "pruned"), 0)
         for name in report.architectures:
-            for state in ("complete", "pruned"):
-                by_kind[name, state] = [
-                    c for c in found if (c.trial.architecture, c.trial.state) == (name, state)
-                ]
-        if not any(by_kind.values()):
-            raise NoDataError("no finished or pruned trial recorded its epochs")
-        shares = []
-        for name in report.architectures:
-            whole = [c.steps[-1] for c in by_kind[name, "complete"]]
+            for state in counts:
+                group = by_kind.get((name, state), [])
+                counts[state] += len(group)
+                group.sort(key=lambda c: (-c.reached[-1], c.trial.name))
+                drawn += evenly(group, MOST_LINES)
+            whole = [c.steps[-1] for c in by_kind.get((name, "complete"), [])]
             if whole:
-                shares += [c.steps[-1] / median(whole) for c in by_kind[name, "pruned"]]
+                pruned = by_kind.get((name, "pruned"), [])
+                shares += [c.steps[-1] / median(whole) for c in pruned]
+        if not drawn:
+            raise NoDataError("no finished or pruned trial recorded its epochs")
+        curves = [
+            TrialCurve(
+                trial=c.trial,
+                steps=evenly(c.steps, MOST_POINTS),
+                reached=evenly(c.reached, MOST_POINTS),
+            )
+            for c in drawn
+        ]
         return TrialCurves(
-            curves=tuple(thinned(c) for group in by_kind.values() for c in spread_out(group)),
-            finished=sum(len(g) for (_, state), g in by_kind.items() if state == "complete"),
-            pruned=sum(len(g) for (_, state), g in by_kind.items() if state == "pruned"),
+            curves=tuple(curves),
+            finished=counts["complete"],
+            pruned=counts["pruned"],
             median_stop=median(shares) if shares else None,
         )
 
@@ -405,7 +400,7 @@ def _trace(name: str, group: Sequence[TrialCurve], colour: str, *, pruned: bool)
         f"{name}, pruned" if pruned else name,
         x,
         y,
-        charts.stroke(colour, width=width, dash=dash),
+        {"color": colour, "width": width, "dash": dash},
         marker=charts.marker(colour, "x-thin-open", sizes) if pruned else None,
         texts=texts,
         hover="%{text}<br>%{x} epochs: %{y:.1f} %<extra></extra>",
