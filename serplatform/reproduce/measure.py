@@ -82,15 +82,10 @@ class RunPosteriors:
 def measure(
     seeds: Sequence[Sequence[PosteriorSet]], metrics: Sequence[str], *, seed: int = 0
 ) -> dict[str, MeasuredMetric]:
-    """Measure some metrics of one row.
+    """Measure some metrics of one row: S lists of F sets of one member's test rows.
 
     The interval resamples whole speakers, all seeds together, and takes the mean over seeds each
     time: it covers the choice of test speakers, and not that of training.
-
-    Args:
-        seeds: S lists of F sets of one member's test rows, the same rows for every seed.
-        metrics: names of ``metrics.METRICS``.
-        seed: of the resampling.
     """
     by_fold = [
         [classification_metrics(fold.truth, fold.posteriors[0]) for fold in folds]

@@ -50,11 +50,7 @@ def assemble(
     options: ReproduceOptions,
     command: Sequence[str],
 ) -> ReproducedTable:
-    """Collect what there is of a table.
-
-    Raises:
-        ArtifactError: files of a run are damaged, or its dataset is not where it was.
-    """
+    """Collect what there is of a table."""
     columns = [_ColumnResults(table, plan, options) for plan in plans]
     cells = {found.plan.column.name: found.cells() for found in columns}
     return {
@@ -194,18 +190,6 @@ class _ColumnResults:
             "seeds": len(trials),
         }
 
-    def _filled(
-        self,
-        row: PaperRow,
-        measured: dict[str, MeasuredMetric | str],
-        trials: Sequence[Sequence[int]],
-        of: int,
-    ) -> ReproducedCell:
-        """A cell with what was measured of ``len(trials)`` seeds of ``of``."""
-        if len(trials) == of:
-            return self._cell(row, MEASURED, "", measured, trials)
-        return self._cell(row, PARTIAL, f"{len(trials)} of {of} seeds", measured, trials)
-
     def _lacking(self, row: PaperRow, trained: Sequence[str]) -> ReproducedCell:
         """The cell of a row of which nothing is finished."""
         for name in trained:
@@ -238,7 +222,7 @@ class _ColumnResults:
         else:
             sets = [known.of(trial) for (trial,) in seeds]
         measured = measure(sets, self.plan.column.metrics)
-        cell = self._filled(row, {**measured}, seeds, max(map(len, trials)))
+        cell = self._cell(row, *_progress(seeds, max(map(len, trials))), {**measured}, seeds)
         cell["speakers"] = len({s for fold in sets[0] for s in fold.speaker_ids})
         cell["utterances"] = sum(len(fold.truth) for fold in sets[0])
         if exponents:
@@ -277,7 +261,8 @@ class _ColumnResults:
                 reason = "no fold tests it together with another class"
         if not measured:
             return self._cell(row, ABSENT, reason)
-        cell = self._filled(row, measured, [[t] for t in trials], len(self.plan.rows["system"]))
+        progress = _progress(trials, len(self.plan.rows["system"]))
+        cell = self._cell(row, *progress, measured, [[t] for t in trials])
         if self.table.kind == "attention_similarity":
             values = [
                 [round(float(v), 6) if np.isfinite(v) else None for v in line] for line in matrix
@@ -285,6 +270,13 @@ class _ColumnResults:
             cell["similarity"] = {"classes": classes, "values": values}
         self._add_training(cell, trials)
         return cell
+
+
+def _progress(done: Sequence[object], wanted: int) -> tuple[str, str]:
+    """Status and reason of a cell of which so many seeds are measured."""
+    if len(done) == wanted:
+        return MEASURED, ""
+    return PARTIAL, f"{len(done)} of {wanted} seeds"
 
 
 def best_epochs(record: TrialRecord, monitor: str) -> list[int]:

@@ -45,13 +45,9 @@ QUICK = (
 class ReproduceOptions:
     """What the user asks for.
 
-    Attributes:
-        out: directory of all tables and their runs.
-        seeds: trainings of each row; None: as the table says, one when quick.
-        seed: of the folds and, with the number of the training, of training.
-        quick: see :data:`QUICK`.
-        stand_in: protocol to run on datasets that are of no column; None: the table's own.
-        word_vectors: GloVe file for the rows that read words, or None.
+    ``seeds``: trainings of each row; None: as the table says, one when quick. ``seed`` is of the
+    folds and, with the number of the training, of training. ``stand_in``: protocol to run on
+    datasets that are of no column; None: the table's own.
     """
 
     out: Path
@@ -66,12 +62,9 @@ class ReproduceOptions:
 class ColumnPlan:
     """One column of a table, and how it can be filled.
 
-    Attributes:
-        column: of the table, or one that stands in.
-        path: of its run; None where there is neither dataset nor run.
-        dataset: to train on; None: only what the run holds already is shown.
-        rows: trained row to its configurations, one a seed.
-        absent: row to the reason why it is not trained here.
+    ``path``, of its run, is None where there is neither dataset nor run; without ``dataset``, only
+    what the run holds already is shown. ``rows`` has a configuration per seed; ``absent`` says
+    why a row is not trained here.
     """
 
     column: PaperColumn
@@ -94,14 +87,7 @@ def table_names() -> list[str]:
 
 
 def load_table(name_or_path: str) -> PaperTable:
-    """Read and check a table.
-
-    Args:
-        name_or_path: a packaged table's name, or the path of a YAML file.
-
-    Raises:
-        BadInputError: no such table, or it has errors; all of them are listed.
-    """
+    """Read and check a packaged table, or a YAML file; all of its errors are listed."""
     if not name_or_path.endswith((".yaml", ".yml")) and name_or_path not in table_names():
         raise BadInputError(unknown_name("table", name_or_path, table_names()))
     table, errors = read_table(name_or_path)
@@ -149,15 +135,7 @@ def _unknown(table: PaperTable) -> list[str]:
 
 
 def tables_folder(out: str, name: str) -> Path:
-    """See that the directory of all tables can be written to, and holds nothing else.
-
-    Args:
-        out: as the user wrote it.
-        name: of the table that will be put there.
-
-    Raises:
-        BadInputError: it is no directory of tables, or on object storage.
-    """
+    """See that the directory of all tables can be written to, and holds nothing else."""
     place = parse(out)
     if isinstance(place, Location):
         raise BadInputError(f"--out {place}: tables are made in a directory of this machine")
@@ -178,11 +156,7 @@ def plan_table(
 ) -> list[ColumnPlan]:
     """Find the dataset and the run of every column.
 
-    Args:
-        table: to be reproduced.
-        datasets: of the user; each must be of a column, or stand in for one.
-        options: of the user.
-        resume: take the datasets of runs that were begun, where none is given.
+    Without a dataset, ``resume`` takes that of a run that was begun.
 
     Raises:
         BadInputError: a dataset is of no column and stands in for none, two are of one column,
@@ -227,12 +201,7 @@ def plan_table(
 
 
 def open_run(plan: ColumnPlan, options: ReproduceOptions, command: Sequence[str]) -> OpenRun:
-    """Open a column's run, or create it.
-
-    Raises:
-        BadInputError: it cannot be created, or the folds of this version are others.
-        ArtifactError: its files are damaged.
-    """
+    """Open a column's run, or create it."""
     assert plan.path is not None  # noqa: S101 - for the type checker: there is a dataset
     assert plan.dataset is not None  # noqa: S101
     if RunDirectory(plan.path).run_file.exists():
@@ -360,24 +329,22 @@ def _check_dataset(table: PaperTable, plan: ColumnPlan, options: ReproduceOption
     for name, (first, *_) in plan.rows.items():
         config = resolve(first.architecture, first.values, f"row {name}")
         for part in dataset.lacking(config.data.feature):
-            features.setdefault(part, []).append(name)
+            features.setdefault(f"feature {part}", []).append(name)
         inputs = ARCHITECTURES.get(first.architecture).inputs
-        needs_times = (
+        if aligned:
+            continue
+        if (
             "words" in inputs
             and config.data.word_segmentation == "aligned"
             and getattr(config.model, "alignment", "forced") == "forced"
-        )
-        if aligned:
-            continue
-        if needs_times:
+        ):
             wordless.setdefault("word alignment", []).append(name)
         elif inputs & {"text", "words"} and not has_text:
             wordless.setdefault("transcripts", []).append(name)
-    errors = [f"feature {f}, read by {', '.join(rows)}" for f, rows in features.items()]
-    errors += [f"{what}, read by {', '.join(rows)}" for what, rows in sorted(wordless.items())]
-    if not errors:
+    found = {**features, **dict(sorted(wordless.items()))}
+    if not found:
         return
-    lacking = {row for rows in (*features.values(), *wordless.values()) for row in rows}
+    lacking = {row for rows in found.values() for row in rows}
     others = [
         row.name
         for row in table.rows.values()
@@ -387,12 +354,12 @@ def _check_dataset(table: PaperTable, plan: ColumnPlan, options: ReproduceOption
     corpus = dataset.meta["corpus"]
     source = dataset.meta.get("request", {}).get("source") or "SOURCE"
     command = f"serplatform prepare {corpus} {source} --out NEW_DATA"
-    if features:
-        command += f" --features {','.join([*dataset.feature_names, *features])}"
+    if names := [what.removeprefix("feature ") for what in features]:
+        command += f" --features {','.join([*dataset.feature_names, *names])}"
     if wordless:
         command += f" --align {'wdseg' if corpus == 'iemocap' else 'pocketsphinx'}"
     raise BadInputError(
         f"{dataset.path}: the dataset lacks what rows of {table.name} read; make it again with\n"
         f"    {command}{hint}",
-        errors,
+        [f"{what}, read by {', '.join(rows)}" for what, rows in found.items()],
     )

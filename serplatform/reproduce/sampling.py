@@ -25,11 +25,7 @@ AVERAGE = "average"
 
 
 def probe_sampling(run: Path, dataset: Dataset, trials: Sequence[int]) -> Sampling:
-    """Run every fold's model of some trials on its test utterances.
-
-    Raises:
-        ArtifactError: a model is missing, damaged, or of another run.
-    """
+    """Run every fold's model of some trials on its test utterances."""
     directory = RunDirectory(run)
     plan = read_plan(directory.folds_file)
     labels = dataset.utterances.column("emotion").to_pylist()
