@@ -30,7 +30,7 @@ from serplatform.report.load import (
     ReportTrial,
     concatenate,
 )
-from serplatform.report.speaker_intervals import RESAMPLES, SEED, Resampling
+from serplatform.report.speaker_intervals import Resampling
 from serplatform.report.wording import METRICS, listing, plural
 from serplatform.statistics.bootstrap import (
     Interval,
@@ -321,7 +321,7 @@ def _unique(trials: Sequence[ReportTrial]) -> tuple[ReportTrial, ...]:
 def _ensemble_data(
     source: ReportSource, ensemble: ReportedEnsemble, trials: tuple[ReportTrial, ...]
 ) -> ReportData:
-    info = ensemble.info
+    info, usual = ensemble.info, Resampling()
     by_number = source.named_trials
     keys = [(f["best_single"]["run"], f["best_single"]["trial"]) for f in info["folds"]]
     chosen = [by_number[key] for key in keys if key in by_number]
@@ -351,7 +351,7 @@ def _ensemble_data(
         members=read_members(info),
         used=_unique([*chosen, *members]),
         drawing=Resampling(
-            resamples=info.get("num_resamples", RESAMPLES), seed=info.get("seed", SEED)
+            resamples=info.get("num_resamples", usual.resamples), seed=info.get("seed", usual.seed)
         ),
     )
 

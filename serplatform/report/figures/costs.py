@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from statistics import median
 
 from serplatform.report import charts
@@ -52,21 +52,25 @@ class Outcomes:
     @property
     def totals(self) -> tuple[Total, ...]:
         """Of each architecture, and of all where there are several."""
-        by_name = grouped(self.rows, lambda row: row.architecture)
-        found = [_total(name, rows) for name, rows in by_name.items()]
-        return (*found, _total("all", self.rows)) if len(found) > 1 else tuple(found)
-
-
-def _total(name: str, rows: Sequence[Outcome]) -> Total:
-    seconds = sum(row.seconds for row in rows)
-    spent = {s: sum(row.seconds for row in rows if row.state == s) for s in ("pruned", "failed")}
-    return Total(
-        architecture=name,
-        count=sum(row.count for row in rows),
-        seconds=seconds,
-        epochs=sum(row.epochs for row in rows),
-        **{state: used / seconds if seconds else 0.0 for state, used in spent.items()},
-    )
+        groups = grouped(self.rows, lambda row: row.architecture)
+        if len(groups) > 1:
+            groups["all"] = list(self.rows)
+        found = []
+        for name, rows in groups.items():
+            spent = dict.fromkeys(STATES, 0.0)
+            for row in rows:
+                spent[row.state] += row.seconds
+            seconds = sum(row.seconds for row in rows)
+            total = Total(
+                architecture=name,
+                count=sum(row.count for row in rows),
+                seconds=seconds,
+                epochs=sum(row.epochs for row in rows),
+                pruned=spent["pruned"] / (seconds or 1.0),
+                failed=spent["failed"] / (seconds or 1.0),
+            )
+            found.append(total)
+        return tuple(found)
 
 
 @FIGURES.register("trial_outcomes")

@@ -30,11 +30,12 @@ from serplatform.report.figures.base import (
 )
 from serplatform.report.figures.by_group import (
     ClassRecallFigure,
+    ConfusionMatrix,
     GenderFigure,
     SpeakerAccuracyFigure,
+    worst_pairs,
 )
 from serplatform.report.figures.confidence import RejectionFigure, ReliabilityFigure, answered_curve
-from serplatform.report.figures.confusion_matrix import ConfusionMatrix, worst_pairs
 from serplatform.report.figures.ensemble import DisagreementFigure, MembersFigure
 from serplatform.report.figures.metrics_table import MetricsTable
 from serplatform.report.load import Posteriors, load_source
