@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from serplatform.artifacts.files import read_parquet
+from serplatform.artifacts.files import file_sha256, read_parquet
 from serplatform.errors import ArtifactError
 from serplatform.metrics import SUM_TOLERANCE
 
@@ -25,6 +25,16 @@ def posterior_schema(classes: list[str]) -> pa.Schema:
             *(pa.field(f"p_{name}", pa.float64(), nullable=False) for name in classes),
         ]
     )
+
+
+def check_recorded(path: Path, sha256: str | None) -> None:
+    """Refuse a posterior table that is not the recorded one; None where none was recorded."""
+    if sha256 is not None and path.exists() and file_sha256(path) != sha256:
+        raise ArtifactError(
+            f"{path}: the posterior table is truncated or altered (its SHA-256 is not the one "
+            "recorded); make it again: a trial's by `serplatform search --resume`, an ensemble's "
+            "by `serplatform ensemble`"
+        )
 
 
 def read_posterior_table(path: Path, classes: Sequence[str]) -> pa.Table:

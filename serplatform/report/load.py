@@ -15,8 +15,7 @@ import numpy.typing as npt
 
 from serplatform.arrays import DoubleArray, IntArray
 from serplatform.artifacts.ensemble import EnsembleRecord, read_ensemble
-from serplatform.artifacts.files import file_sha256
-from serplatform.artifacts.posteriors import read_posterior_table
+from serplatform.artifacts.posteriors import check_recorded, read_posterior_table
 from serplatform.artifacts.records import DevMetrics
 from serplatform.artifacts.run import FoldFile, RunDescription
 from serplatform.artifacts.trial import HistoryEntry, TrialRecord
@@ -184,8 +183,8 @@ class ReportedRun:
     def posteriors(self, trial: int) -> Posteriors:
         """Dev and test posteriors of one trial; ArtifactError where they are missing or damaged."""
         path = RunDirectory(self.path).posteriors_file(trial)
-        recorded = {t.number: t.record.get("posteriors_sha256") for t in self.trials}
-        _check_recorded(path, recorded.get(trial))
+        recorded = next(t.record for t in self.trials if t.number == trial)
+        check_recorded(path, recorded.get("posteriors_sha256"))
         return read_posteriors(path, self.classes)
 
 
@@ -265,7 +264,7 @@ def load_ensemble(path: Path) -> ReportedEnsemble:
     """An ensemble's description and posteriors."""
     info = read_ensemble(path)
     classes = tuple(info["classes"])
-    _check_recorded(path / "posteriors.parquet", info.get("posteriors_sha256"))
+    check_recorded(path / "posteriors.parquet", info.get("posteriors_sha256"))
     posteriors = read_posteriors(path / "posteriors.parquet", classes)
     return ReportedEnsemble(path=path, info=info, classes=classes, posteriors=posteriors)
 
@@ -308,15 +307,6 @@ def _check_same_folds(ensemble: ReportedEnsemble, run: ReportedRun) -> None:
         raise ArtifactError(
             f"{ensemble.path}: was built on other folds or classes than {run.path} has now "
             f"(folds_hash {ours} and {theirs}); build the ensemble again"
-        )
-
-
-def _check_recorded(path: Path, sha256: str | None) -> None:
-    if sha256 is not None and path.exists() and file_sha256(path) != sha256:
-        raise ArtifactError(
-            f"{path}: the posterior table is truncated or altered (its SHA-256 is not the one "
-            "recorded); make it again: a trial's by `serplatform search --resume`, an ensemble's "
-            "by `serplatform ensemble`"
         )
 
 
