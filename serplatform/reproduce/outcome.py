@@ -23,9 +23,15 @@ from serplatform.environment import hardware, now, versions
 from serplatform.metrics import HIGHER_IS_BETTER
 from serplatform.papers.paper_table import PaperRow, PaperTable
 from serplatform.report.sampling import Sampling
-from serplatform.reproduce.measure import RunPosteriors, measure
+from serplatform.reproduce.measure import (
+    RunPosteriors,
+    extremes,
+    measure,
+    probe_sampling,
+    sampled_shares,
+    similarity,
+)
 from serplatform.reproduce.plan import QUICK, ColumnPlan, ReproduceOptions
-from serplatform.reproduce.sampling import extremes, probe_sampling, sampled_shares, similarity
 from serplatform.run_directory import RunDirectory
 from serplatform.studies.trial_list import find_numbers
 from serplatform.training.trial_config import resolve

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from serplatform.report.sampling import Sampling
-from serplatform.reproduce.sampling import sampled_shares, similarity
+from serplatform.reproduce.measure import sampled_shares, similarity
 
 CLASSES = ("calm", "sad", "angry")
 

@@ -153,7 +153,7 @@ class Drawing:
 
 
 class Figure(ABC, Generic[D]):
-    """One figure of the page; one file of ``report/figures/`` each, or a class of a plugin.
+    """One figure of the page, in the file of its theme in ``report/figures/``, or in a plugin.
 
     A figure is registered under its id on the page and makes itself in two steps: numbers, which
     tests look at, then a drawing of them::
