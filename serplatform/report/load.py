@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from serplatform.arrays import DoubleArray, IntArray
 from serplatform.artifacts.ensemble import EnsembleRecord, read_ensemble
-from serplatform.artifacts.posteriors import check_recorded, read_posterior_table
+from serplatform.artifacts.posteriors import read_posterior_table
 from serplatform.artifacts.records import DevMetrics
 from serplatform.artifacts.run import FoldFile, RunDescription
 from serplatform.artifacts.trial import HistoryEntry, TrialRecord
@@ -184,8 +184,7 @@ class ReportedRun:
         """Dev and test posteriors of one trial; ArtifactError where they are missing or damaged."""
         path = RunDirectory(self.path).posteriors_file(trial)
         recorded = next(t.record for t in self.trials if t.number == trial)
-        check_recorded(path, recorded.get("posteriors_sha256"))
-        return read_posteriors(path, self.classes)
+        return read_posteriors(path, self.classes, recorded.get("posteriors_sha256"))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -264,8 +263,8 @@ def load_ensemble(path: Path) -> ReportedEnsemble:
     """An ensemble's description and posteriors."""
     info = read_ensemble(path)
     classes = tuple(info["classes"])
-    check_recorded(path / "posteriors.parquet", info.get("posteriors_sha256"))
-    posteriors = read_posteriors(path / "posteriors.parquet", classes)
+    recorded = info.get("posteriors_sha256")
+    posteriors = read_posteriors(path / "posteriors.parquet", classes, recorded)
     return ReportedEnsemble(path=path, info=info, classes=classes, posteriors=posteriors)
 
 
@@ -310,9 +309,9 @@ def _check_same_folds(ensemble: ReportedEnsemble, run: ReportedRun) -> None:
         )
 
 
-def read_posteriors(path: Path, classes: tuple[str, ...]) -> Posteriors:
+def read_posteriors(path: Path, classes: tuple[str, ...], sha256: str | None = None) -> Posteriors:
     """Read a posterior table, in which no utterance may stand twice in one fold and part."""
-    table = read_posterior_table(path, classes)
+    table = read_posterior_table(path, classes, sha256)
     index = {name: k for k, name in enumerate(classes)}
     found = Posteriors(
         utterance_ids=np.array(table.column("utterance_id").to_pylist(), dtype=str),
