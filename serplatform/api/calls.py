@@ -26,6 +26,7 @@ from serplatform.corpora.base import CORPORA
 from serplatform.datasets.dataset import Dataset
 from serplatform.distributed import prepare as preparation
 from serplatform.errors import BadInputError
+from serplatform.plugins import load as import_plugins
 from serplatform.storage.destination import BUNDLE, DATASET, ENSEMBLE, RUN
 from serplatform.storage.location import Location, parse
 from serplatform.storage.remote import remote
@@ -203,13 +204,24 @@ def train(
 
 
 @checked_arguments
-def load(path: str | Path) -> Dataset | Run | Ensemble | Bundle:
+def load(
+    path: str | Path,
+    *,
+    plugins: str | Path | Sequence[str | Path] = (),
+    trust_plugins: bool = False,
+) -> Dataset | Run | Ensemble | Bundle:
     """Open what a directory, or a URI, holds.
+
+    Args:
+        path: directory or URI.
+        plugins: files or modules that it was made with.
+        trust_plugins: the code that bundles bring may run, from now on.
 
     Raises:
         BadInputError: it is none of ours.
         ArtifactError: it is damaged.
     """
+    import_plugins(_texts(plugins), trust=trust_plugins or None)
     place = parse(path)
     for kind, opened in (
         (DATASET, Dataset.open),

@@ -330,3 +330,8 @@ def test_one_run_and_one_plugin_need_no_list(tmp_path: Path) -> None:
         sp.ensemble("runs/none", tmp_path / "ensemble")
     with pytest.raises(BadInputError, match=r"plugin none\.py: cannot be read"):
         sp.search(None, "csa", plugins="none.py", out=tmp_path / "run")
+
+
+def test_a_plugin_is_named_where_something_is_opened(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match=r"plugin none\.py: cannot be read"):
+        sp.load(tmp_path, plugins="none.py")
