@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 
 from serplatform.arrays import BoolArray, DoubleArray, IntArray
+from serplatform.artifacts.ensemble import PermutationRecord
 from serplatform.ensembles.calibration import apply_temperature
 from serplatform.ensembles.nested import FoldEnsemble, PooledTest
 from serplatform.ensembles.posteriors import Library
 from serplatform.ensembles.rejection import (
     WISHES,
-    Operating,
+    answered,
     choose_threshold,
     coverage_accuracy_curve,
     grant,
-    operate,
 )
 from serplatform.metrics import (
     METRICS,
@@ -119,25 +119,23 @@ def compare(
         pooled.truth, ours, theirs, pooled.speaker_ids, num_resamples=num_resamples, seed=seed
     )
 
-    def permuted(metric: str, speaker_ids: Sequence[str] | None) -> dict[str, Any]:
-        return dataclasses.asdict(
-            paired_permutation_test(
-                pooled.truth,
-                first,
-                second,
-                num_classes=ours.shape[1],
-                speaker_ids=speaker_ids,
-                metric=metric,
-                num_permutations=NUM_PERMUTATIONS,
-                seed=seed,
-            )
+    def permuted(metric: str, speaker_ids: Sequence[str] | None) -> PermutationRecord:
+        return paired_permutation_test(
+            pooled.truth,
+            first,
+            second,
+            num_classes=ours.shape[1],
+            speaker_ids=speaker_ids,
+            metric=metric,
+            num_permutations=NUM_PERMUTATIONS,
+            seed=seed,
         )
 
     return {
         "difference": {name: interval.as_dict() for name, interval in difference.items()},
         "permutation": {name: permuted(name, pooled.speaker_ids) for name in TESTED},
         "permutation_by_utterance": {name: permuted(name, None) for name in TESTED},
-        "mcnemar": dataclasses.asdict(mcnemar_exact(pooled.truth, first, second)),
+        "mcnemar": mcnemar_exact(pooled.truth, first, second),
     }
 
 
@@ -201,7 +199,7 @@ def rejection(
         ensembles: one a fold.
         error_share: error aimed at on dev rows, relative to answering everything.
     """
-    folds, found, answered, granted = [], [], [], []
+    folds, found, answers, granted = [], [], [], []
     for ensemble in ensembles:
         parts = {}
         for part, table in (("dev", ensemble.dev), ("test", ensemble.test)):
@@ -209,43 +207,39 @@ def rejection(
             truth = library.take(ensemble.fold, part).truth
             parts[part] = calibrated.max(axis=1), calibrated.argmax(axis=1) == truth
         chosen = choose_threshold(*parts["dev"], error_share=error_share)
-        threshold = 0.0 if chosen is None else chosen.threshold
-        found.append(parts)
+        kept = parts["test"][0] >= (0.0 if chosen is None else chosen.threshold)
         curve = coverage_accuracy_curve(*parts["dev"], num_points=401)
+        found.append(parts)
+        answers.append(kept)
         granted.append([grant(curve, wish, rows=len(parts["dev"][0])) for wish in WISHES])
-        answered.append(parts["test"][0] >= threshold)
         folds.append(
             {
                 "fold": ensemble.fold,
                 "temperature": ensemble.output_temperature,
-                "threshold": None if chosen is None else chosen.threshold,
-                "dev": None if chosen is None else _point(chosen),
-                "test": _point(operate(*parts["test"], threshold)),
+                "threshold": chosen and chosen.threshold,
+                "dev": chosen and {"coverage": chosen.coverage, "accuracy": chosen.accuracy},
+                "test": answered(kept, parts["test"][1]),
             }
         )
     confidence, correct = _pool(found, "test")
-    kept = np.concatenate(answered)
     dev = _pool(found, "dev")
     return {
         "error_share": error_share,
         "folds": folds,
         "test": {
-            **_answered(kept, correct),
+            **answered(np.concatenate(answers), correct),
             "accuracy_without_rejection": float(correct.mean()),
         },
-        "curve": _columns(coverage_accuracy_curve(confidence, correct)),
+        "curve": coverage_accuracy_curve(confidence, correct),
         # what a threshold for new recordings is chosen from: no test row is in it
-        "dev": {
-            "rows": len(dev[0]),
-            "curve": _columns(coverage_accuracy_curve(*dev, num_points=401)),
-        },
+        "dev": {"rows": len(dev[0]), "curve": coverage_accuracy_curve(*dev, num_points=401)},
         # each granted by the folds' dev rows, a fold that cannot grant it answers nothing
         "wishes": [
             {
                 "kind": wish.kind,
                 "value": wish.value,
                 "folds_granted": sum(point is not None for point in points),
-                "test": _answered(
+                "test": answered(
                     np.concatenate(
                         [
                             parts["test"][0] >= (np.inf if point is None else point.threshold)
@@ -267,20 +261,3 @@ def _pool(found: Sequence[Mapping[str, _Rows]], part: str) -> _Rows:
     """Confidences and hits of one part of all folds."""
     rows = [parts[part] for parts in found]
     return np.concatenate([c for c, _ in rows]), np.concatenate([h for _, h in rows])
-
-
-def _columns(curve: Sequence[Operating]) -> dict[str, list[float | None]]:
-    return {
-        "threshold": [point.threshold for point in curve],
-        "coverage": [point.coverage for point in curve],
-        "accuracy": [point.accuracy for point in curve],
-    }
-
-
-def _answered(kept: BoolArray, correct: BoolArray) -> dict[str, float | None]:
-    accuracy = float(correct[kept].mean()) if kept.any() else None
-    return {"coverage": float(kept.mean()), "accuracy": accuracy}
-
-
-def _point(found: Operating) -> dict[str, float | None]:
-    return {"coverage": found.coverage, "accuracy": found.accuracy}
