@@ -21,7 +21,7 @@ from serplatform.artifacts.files import (
     json_bytes,
     read_parquet,
 )
-from serplatform.artifacts.posteriors import posterior_schema
+from serplatform.artifacts.posteriors import posterior_table
 from serplatform.ensembles import evaluation
 from serplatform.ensembles.base import COMBINERS
 from serplatform.ensembles.dev_selection import OBJECTIVES
@@ -110,7 +110,7 @@ def build_ensemble(
     if said := evaluation.no_better_than_chance(content):
         content["notes"].insert(0, said)
     content["seconds"] = round(time.monotonic() - begun, 3)
-    _write(out, posterior_table(library, systems["ensemble"]), content)
+    _write(out, _combined_table(library, systems["ensemble"]), content)
     return content
 
 
@@ -266,22 +266,16 @@ def _candidate_rows(
     return sorted(rows, key=lambda row: (-row["dev"]["uar"], row["member"]))
 
 
-def posterior_table(library: Library, ensembles: Sequence[FoldEnsemble]) -> pa.Table:
+def _combined_table(library: Library, ensembles: Sequence[FoldEnsemble]) -> pa.Table:
     """The combined dev and test posteriors of every fold."""
     pieces = []
     for ensemble in ensembles:
         for part, values in (("dev", ensemble.dev), ("test", ensemble.test)):
             rows = library.take(ensemble.fold, part)
-            count = len(rows.utterance_ids)
-            columns: dict[str, Any] = {
-                "utterance_id": list(rows.utterance_ids),
-                "speaker_id": list(rows.speaker_ids),
-                "fold": [ensemble.fold] * count,
-                "part": [part] * count,
-                "truth": [library.classes[t] for t in rows.truth],
-            }
-            columns |= {f"p_{name}": values[:, k] for k, name in enumerate(library.classes)}
-            pieces.append(pa.table(columns, schema=posterior_schema(list(library.classes))))
+            given = rows.utterance_ids, rows.speaker_ids, rows.truth, values
+            pieces.append(
+                posterior_table(*given, fold=ensemble.fold, part=part, classes=library.classes)
+            )
     return pa.concat_tables(pieces)
 
 

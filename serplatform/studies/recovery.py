@@ -23,7 +23,7 @@ from serplatform.run_directory import RunDirectory, RunLock
 from serplatform.seeding import derive_seed
 from serplatform.studies.study import ATTRIBUTE, STATES, objective_values, open_storage
 from serplatform.training.recovery import repair_state
-from serplatform.training.trial import TrialTask, unfinished_record
+from serplatform.training.trial import TrialTask, trial_record
 
 
 def mend_run(run: RunDirectory, description: RunDescription) -> list[str]:
@@ -179,7 +179,7 @@ def _record_lost(
         )
         state: RecordedState = "pruned" if frozen.state == TrialState.PRUNED else "failed"
         error = f"its record was lost; the study knows that it was {state}"
-        run.write_record(unfinished_record(task, state, error) | {"device": None})
+        run.write_record(trial_record(task, state, error) | {"device": None})
 
 
 def _set_aside(run: RunDirectory, path: Path) -> None:

@@ -13,8 +13,6 @@ work equal to one worker's, up to rounding:
 
 from __future__ import annotations
 
-import dataclasses
-
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -22,19 +20,6 @@ from torch.nn.parallel import DistributedDataParallel
 from serplatform.arrays import IntArray
 from serplatform.errors import SerplatformError
 from serplatform.models.layers.masked_batch_norm import TORCH_BATCH_NORMS
-
-
-@dataclasses.dataclass(frozen=True)
-class BatchShard:
-    """A worker's share of a global batch.
-
-    Attributes:
-        positions: at least one.
-        counts: false when the utterance only keeps the worker in step.
-    """
-
-    positions: IntArray
-    counts: bool
 
 
 class Workers:
@@ -67,10 +52,13 @@ class Workers:
                 )
         return DistributedDataParallel(model, broadcast_buffers=False, gradient_as_bucket_view=True)
 
-    def shard(self, positions: IntArray) -> BatchShard:
-        """This worker's share: batches are sorted by length, so shares are alike in length."""
+    def shard(self, positions: IntArray) -> tuple[IntArray, bool]:
+        """This worker's share of a batch, at least one utterance, and whether it counts.
+
+        Batches are sorted by length, so shares are alike in length.
+        """
         own = positions[self.rank :: self.count]
-        return BatchShard(own, True) if len(own) else BatchShard(positions[:1], False)
+        return (own, True) if len(own) else (positions[:1], False)
 
     def total(self, values: Tensor) -> Tensor:
         """Sum of the workers' tensors, the same bits on every worker."""

@@ -51,11 +51,7 @@ from serplatform.training.loader import load_batches
 from serplatform.training.losses import class_weights, denominator, mix
 from serplatform.training.optim import LearningRate, build_optimizer
 from serplatform.training.sam import perturbed
-from serplatform.training.swa import (
-    SwaWeights,
-    has_batch_statistics,
-    renew_batch_statistics,
-)
+from serplatform.training.swa import SwaWeights, renew_batch_statistics
 from serplatform.training.trial_config import TrialConfig
 
 #: padded frames in a batch of evaluation, where no activations are kept
@@ -174,10 +170,8 @@ class FoldTrainer:
     def finished(self) -> bool:
         """Whether ``max_epochs`` are done or the dev metric has not improved for ``patience``."""
         training = self.config.training
-        waited = self.epoch - self.best_epoch
-        if self._judged:
-            return True
-        return self.epoch >= training.max_epochs or (self.epoch > 0 and waited >= training.patience)
+        waited = self.epoch > 0 and self.epoch - self.best_epoch >= training.patience
+        return self._judged or waited or self.epoch >= training.max_epochs
 
     def run_epoch(self) -> EpochReport:
         """Train one epoch and evaluate it on the dev rows.
@@ -343,13 +337,13 @@ class FoldTrainer:
     def _batches(self, cut: list[IntArray], augment: int | None) -> Iterator[tuple[Batch, bool]]:
         """This worker's share of each batch, and whether it counts."""
         rows = np.asarray(self.data.rows("train"))
-        shards = [self._workers.shard(positions) for positions in cut]
-        loaded = load_batches(self.data, [rows[s.positions] for s in shards], self.device, augment)
-        return zip(loaded, (shard.counts for shard in shards), strict=True)
+        positions, counts = zip(*map(self._workers.shard, cut), strict=True)
+        loaded = load_batches(self.data, [rows[own] for own in positions], self.device, augment)
+        return zip(loaded, counts, strict=True)
 
     def _train(self, epoch: int, cut: list[IntArray]) -> float:
         """Take one step a batch; return the epoch's mean loss."""
-        training, workers = self.config.training, self._workers
+        training = self.config.training
         sums = torch.zeros((), device=self.device)
         total_weight = 0.0
         self.model.train()
@@ -376,7 +370,7 @@ class FoldTrainer:
                 self._ema.update(self.model)
             sums += summed  # no .item(): the device is not waited for
             total_weight += weight
-        return float(workers.total(sums)) / total_weight
+        return float(self._workers.total(sums)) / total_weight
 
     def _backward(self, batch: Batch, criterion: Criterion, counts: bool, weight: float) -> Tensor:
         """Compute the gradients of a batch in the place of those before; return the summed loss."""
@@ -444,10 +438,10 @@ class FoldTrainer:
         assert self._swa is not None  # noqa: S101 - for the type checker
         self._judged = True
         with self._with_weights(self._swa.weights(self.model)):
-            if has_batch_statistics(self.model):
-                with self._seeded("late", self._workers.rank):
-                    self._renew_statistics()
-                self._workers.share_buffers(self.model)
+            with self._seeded("late", self._workers.rank):
+                batches_of_epoch = self._batches(self._cut(self.epoch), None)
+                renew_batch_statistics(self.model, batches_of_epoch)
+            self._workers.share_buffers(self.model)
             posteriors = self._predict("dev")
             if not np.isfinite(posteriors).all():
                 return None
@@ -456,9 +450,6 @@ class FoldTrainer:
                 self._keep(dev, self.model.state_dict())
                 self._best_is_swa = True
         return dev
-
-    def _renew_statistics(self) -> None:
-        renew_batch_statistics(self.model, self._batches(self._cut(self.epoch), None))
 
     @property
     def _best_is_the_model(self) -> bool:

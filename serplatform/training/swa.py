@@ -62,19 +62,16 @@ class SwaWeights:
             self._taken.setdefault(int(epoch), {})[name] = tensors[key].to(device)
 
 
-def has_batch_statistics(model: nn.Module) -> bool:
-    """Whether a layer normalises by running statistics of batches."""
-    return bool(_norms(model))
-
-
 def renew_batch_statistics(model: nn.Module, batches: Iterable[tuple[Batch, bool]]) -> None:
     """Compute the running statistics of batch normalisations again: the mean over the batches.
 
-    Args:
-        model: in training mode afterwards.
-        batches: of the training rows, and whether this worker's share of each counts.
+    Batches are of the training rows, each with whether this worker's share of it counts. None is
+    looked at where no layer keeps such statistics.
     """
-    norms = _norms(model)
+    kinds = (MaskedBatchNorm, *TORCH_BATCH_NORMS)
+    norms: list[Any] = [module for module in model.modules() if isinstance(module, kinds)]
+    if not norms:
+        return
     momenta = [norm.momentum for norm in norms]
     model.train()
     try:
@@ -87,8 +84,3 @@ def renew_batch_statistics(model: nn.Module, batches: Iterable[tuple[Batch, bool
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
-
-
-def _norms(model: nn.Module) -> list[Any]:
-    kinds = (MaskedBatchNorm, *TORCH_BATCH_NORMS)
-    return [module for module in model.modules() if isinstance(module, kinds)]

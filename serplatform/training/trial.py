@@ -19,7 +19,6 @@ from typing import Any, cast
 import numpy as np
 import pyarrow as pa
 
-from serplatform.arrays import DoubleArray
 from serplatform.artifacts.files import (
     SCHEMA_VERSION,
     file_sha256,
@@ -30,7 +29,7 @@ from serplatform.artifacts.files import (
     write_text,
 )
 from serplatform.artifacts.layout import STATE_FILES
-from serplatform.artifacts.posteriors import posterior_schema
+from serplatform.artifacts.posteriors import posterior_table
 from serplatform.artifacts.trial import (
     DEV_METRICS,
     HistoryEntry,
@@ -155,15 +154,23 @@ class TrialTraining:
         self._distributed = distributed
         self._writes = rank == 0
         self._state = self.run.state_directory(task.number)
-        self._fold = 0
-        self._history: list[HistoryEntry] = []
+        self._progress: TrialProgress = {
+            "schema_version": SCHEMA_VERSION,
+            "trial": task.number,
+            "architecture": task.architecture,
+            "values": plain(task.values),
+            "seed": task.seed,
+            "fold": 0,
+            "trainer_state": None,
+            "history": [],
+            "fold_dev": [],
+            "seconds": 0.0,
+            "num_parameters": 0,
+            "peak_memory_mb": 0.0,
+        }
         self._notes: list[str] = []  # of the first fold trained by this process
-        self._fold_dev: list[dict[str, float]] = []
-        self._seconds = 0.0
         self._saved_at = 0.0
         self._save_cost = 0.0
-        self._peak_memory = 0.0
-        self._num_parameters = 0
         self._trainer: FoldTrainer | None = None
         self._claim = uuid.uuid4().hex
         _reset_peak_memory(task.device)
@@ -180,6 +187,10 @@ class TrialTraining:
     def finished(self) -> bool:
         return self._fold >= self.num_folds
 
+    @property
+    def _fold(self) -> int:
+        return self._progress["fold"]
+
     def step(self) -> TrialReport:
         """Train one epoch; at the end of a fold keep its model and posteriors; at the end of
         the last fold write the posteriors and the record."""
@@ -191,12 +202,12 @@ class TrialTraining:
         report = trainer.run_epoch()
         self._check_claim()
         entry = _history_entry(fold, report)
-        self._history.append(entry)
-        folds = [*self._fold_dev, trainer.best_metrics]
+        self._progress["history"].append(entry)
+        folds = [*self._progress["fold_dev"], trainer.best_metrics]
         objective = float(np.mean([fold_dev[self.task.objective] for fold_dev in folds]))
         if trainer.finished:
             self._end_fold(trainer)
-        self._seconds += time.perf_counter() - begun
+        self._progress["seconds"] += time.perf_counter() - begun
         done = self._fold == self.num_folds
         unpublished = None
         if done:
@@ -231,20 +242,33 @@ class TrialTraining:
                 device=self.task.device,
                 distributed=self._distributed,
             )
-            self._num_parameters = self._trainer.num_parameters
+            self._progress["num_parameters"] = self._trainer.num_parameters
             self._notes = self._notes or list(data.notes)
         return self._trainer
 
     def _end_fold(self, trainer: FoldTrainer) -> None:
         dev, test = trainer.posteriors("dev"), trainer.posteriors("test")  # every rank takes part
-        self._fold_dev.append(classification_metrics(trainer.data.labels("dev"), dev))
-        self._peak_memory = max(self._peak_memory, _peak_memory_mb(self.task.device))
+        progress = self._progress
+        progress["fold_dev"].append(classification_metrics(trainer.data.labels("dev"), dev))
+        memory = progress["peak_memory_mb"], _peak_memory_mb(self.task.device)
+        progress["peak_memory_mb"] = max(memory)
         if self._writes:
             trainer.save_model(self.run.model_directory(self.task.number, self._fold))
-            parts = {"dev": dev, "test": test}.items()
-            tables = [_posterior_table(trainer.data, part, self._fold, p) for part, p in parts]
+            data = trainer.data
+            tables = [
+                posterior_table(
+                    data.utterance_ids(part),
+                    data.speaker_ids(part),
+                    data.labels(part),
+                    posteriors,
+                    fold=self._fold,
+                    part=part,
+                    classes=data.classes,
+                )
+                for part, posteriors in (("dev", dev), ("test", test))
+            ]
             write_parquet(self._fold_file(self._fold), pa.concat_tables(tables).combine_chunks())
-        self._fold += 1
+        progress["fold"] += 1
         self._trainer = None
 
     def _fold_file(self, fold: int) -> Path:
@@ -299,23 +323,10 @@ class TrialTraining:
 
     def record(self, state: TrialState, error: str | None = None) -> TrialRecord:
         """The trial's record; dev metrics are means over the folds that ended."""
-        record = base_record(self.task, state, error)
-        record |= {
-            "dev": {
-                name: float(np.mean([fold[name] for fold in self._fold_dev]))
-                for name in DEV_METRICS
-                if self._fold_dev
-            },
-            "fold_dev": self._fold_dev,
-            "history": self._history,
-            "epochs": len(self._history),
-            "seconds": self._seconds,
-            "num_parameters": self._num_parameters,
-            "peak_memory_mb": self._peak_memory or _peak_memory_mb(self.task.device),
-            "ended": time.time(),
-            "host": os.uname().nodename,
-            "notes": self._notes,
-        }
+        memory = self._progress["peak_memory_mb"] or _peak_memory_mb(self.task.device)
+        progress: TrialProgress = {**self._progress, "peak_memory_mb": memory}
+        record = trial_record(self.task, state, error, progress, host=os.uname().nodename)
+        record |= {"seconds": progress["seconds"], "notes": self._notes}
         if state == "complete":
             record["posteriors_sha256"] = file_sha256(self.run.posteriors_file(self.task.number))
         return record
@@ -330,26 +341,10 @@ class TrialTraining:
         begun = time.perf_counter()
         trainer_state = None
         if self._trainer is not None:
-            trainer_state = f"epoch-{len(self._history)}"
+            trainer_state = f"epoch-{len(self._progress['history'])}"
             self._trainer.save_state(self._state / trainer_state)
-        write_json(
-            self._state / PROGRESS_FILE,
-            {
-                "schema_version": SCHEMA_VERSION,
-                "trial": self.task.number,
-                "architecture": self.task.architecture,
-                "values": dict(self.task.values),
-                "seed": self.task.seed,
-                "fold": self._fold,
-                "trainer_state": trainer_state,
-                "history": self._history,
-                "fold_dev": self._fold_dev,
-                "seconds": self._seconds,
-                "num_parameters": self._num_parameters,
-                "peak_memory_mb": self._peak_memory,
-            },
-            checksum=True,
-        )
+        self._progress["trainer_state"] = trainer_state
+        write_json(self._state / PROGRESS_FILE, self._progress, checksum=True)
         for old in self._state.glob("epoch-*"):
             if old.name != trainer_state and STATE_FILES.fullmatch(old.name):
                 remove_own(old, TRAINER_FILES)
@@ -363,49 +358,24 @@ class TrialTraining:
         if not (self._state / PROGRESS_FILE).exists():
             return
         progress = read_progress(self._state)
-        same = (
-            progress["architecture"] == self.task.architecture
-            and progress["values"] == plain(self.task.values)
-            and progress["seed"] == self.task.seed
-        )
-        if not same:
+        if any(progress[key] != self._progress[key] for key in ("architecture", "values", "seed")):
             return  # state of another configuration: train from the beginning
-        self._fold = progress["fold"]
-        self._history = progress["history"]
-        self._fold_dev = progress["fold_dev"]
-        self._seconds = progress["seconds"]
-        self._num_parameters = progress["num_parameters"]
-        self._peak_memory = progress["peak_memory_mb"]
+        self._progress = progress
         if progress["trainer_state"] is not None:
             self._current_trainer().load_state(self._state / progress["trainer_state"])
         self._saved_at = time.perf_counter()
 
 
-def base_record(task: TrialTask, state: TrialState, error: str | None) -> TrialRecord:
-    """What a record says of any trial, even one that never trained an epoch."""
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "trial": task.number,
-        "architecture": task.architecture,
-        "state": state,
-        "paper": task.paper,
-        "params": plain(task.values),
-        "seed": task.seed,
-        "device": task.device,
-        "error": error,
-    }
-
-
-def unfinished_record(
+def trial_record(
     task: TrialTask,
     state: TrialState,
     error: str | None,
-    *,
     progress: TrialProgress | None = None,
+    *,
     reported: Sequence[HistoryEntry] = (),
     host: str | None = None,
 ) -> TrialRecord:
-    """The record of a trial whose worker could not write one.
+    """What is known of a trial; ``dev`` holds means over the folds that ended.
 
     Args:
         task: what was trained.
@@ -418,10 +388,18 @@ def unfinished_record(
     entries = [*(progress["history"] if progress else ()), *reported]
     history = {(entry["fold"], entry["epoch"]): entry for entry in entries}
     folds = progress["fold_dev"] if progress else []
-    return base_record(task, state, error) | {
-        "dev": {name: sum(f[name] for f in folds) / len(folds) for name in folds[0]}
-        if folds
-        else {},
+    names = [name for name in DEV_METRICS if folds and name in folds[0]]
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "trial": task.number,
+        "architecture": task.architecture,
+        "state": state,
+        "paper": task.paper,
+        "params": plain(task.values),
+        "seed": task.seed,
+        "device": task.device,
+        "error": error,
+        "dev": {name: float(np.mean([fold[name] for fold in folds])) for name in names},
         "fold_dev": folds,
         "history": [history[key] for key in sorted(history)],
         "epochs": len(history),
@@ -436,19 +414,6 @@ def unfinished_record(
 def _history_entry(fold: int, report: EpochReport) -> HistoryEntry:
     values = {"fold": fold, **dataclasses.asdict(report)}
     return cast(HistoryEntry, {name: v for name, v in values.items() if v is not None})
-
-
-def _posterior_table(data: FoldData, part: str, fold: int, posteriors: DoubleArray) -> pa.Table:
-    ids = list(data.utterance_ids(part))
-    columns = {
-        "utterance_id": ids,
-        "speaker_id": list(data.speaker_ids(part)),
-        "fold": [fold] * len(ids),
-        "part": [part] * len(ids),
-        "truth": [data.classes[label] for label in data.labels(part)],
-        **{f"p_{name}": posteriors[:, k].tolist() for k, name in enumerate(data.classes)},
-    }
-    return pa.table(columns, schema=posterior_schema(list(data.classes)))
 
 
 def _reset_peak_memory(device: str) -> None:

@@ -22,7 +22,7 @@ from serplatform.storage.remote import RemoteError
 from serplatform.studies.study import Suggestion
 from serplatform.studies.trial_list import TrialSource
 from serplatform.training.recovery import read_progress
-from serplatform.training.trial import TrialReport, TrialTask, unfinished_record
+from serplatform.training.trial import TrialReport, TrialTask, trial_record
 
 #: The trials table is rewritten at most this often while trials end, in seconds.
 TABLE_INTERVAL = 5.0
@@ -315,7 +315,7 @@ class TrialTracker:
         saved = None
         with contextlib.suppress(ArtifactError):
             saved = read_progress(self.run.state_directory(number))
-        record = unfinished_record(
+        record = trial_record(
             self._task(trial.suggestion),
             state,
             error and redact(error),
