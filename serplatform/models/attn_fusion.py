@@ -74,9 +74,6 @@ class AttnFusion(TextAudioModel):
     ``alignment: multihead``. The hidden dense layer has the size of Li et al.'s own; dropout is
     where Lee et al. have it, after every LSTM. An utterance without words is one unknown word,
     which is aligned to the frames as any other.
-
-    ``feature_dim`` is D, ``num_classes`` K, ``embedding`` gives E values a word; the others are
-    settings of :class:`AttnFusionConfig`.
     """
 
     def __init__(

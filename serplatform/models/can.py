@@ -84,9 +84,6 @@ class Can(SerModel):
     The paper states no number of parameters. At its settings, with D = 40 and K = 7, ours are
     1,054,741 and 300 a word: 440,320 in the text LSTM, 174,080 and 395,264 in the lower and the
     upper audio LSTM, 2,048 in the queries, 28,679 + 2 · 7,175 in the classifiers.
-
-    ``feature_dim`` is D, ``num_classes`` K, ``embedding`` gives E values a word; the others are
-    settings of :class:`CanConfig`.
     """
 
     def __init__(

@@ -76,8 +76,6 @@ class CnnBlstmAsp(SerModel):
 
     The spectrogram is halved in time twice and in frequency three times; what is left of the
     bands and the channels of a step is the LSTM's input.
-
-    ``feature_dim`` is D, ``num_classes`` K; the others are settings of :class:`CnnBlstmAspConfig`.
     """
 
     def __init__(

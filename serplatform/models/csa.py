@@ -75,8 +75,6 @@ class Csa(SerModel):
     convolution, normalisation and attention do not see. The paper leaves such utterances out
     of training and test. ``drop_short`` leaves them out of the training loss and of the batch
     statistics; they still get posteriors, so that no row of a test is lost.
-
-    ``feature_dim`` is D, ``num_classes`` K; the others are settings of :class:`CsaConfig`.
     """
 
     def __init__(

@@ -119,9 +119,6 @@ class Fgcme(SerModel):
     1,913,284 and 300 a word: 62,272 in the convolutions, 76,800 in the projection of word
     vectors, 131,072 in the gates, 1,576,960 in the LSTM, 66,180 in the last two layers; with
     ``alignment: ctc`` 2,280,032.
-
-    ``feature_dim`` is D, ``num_classes`` K, ``embedding`` gives E values a word; the others are
-    settings of :class:`FgcmeConfig`.
     """
 
     def __init__(

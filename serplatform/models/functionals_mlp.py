@@ -60,11 +60,7 @@ class FunctionalsMlpConfig:
     small={"hidden_dim": 16},
 )
 class FunctionalsMlp(SerModel):
-    """Functionals, standardised by batch normalisation, clipped, and a perceptron.
-
-    ``feature_dim`` is D, ``num_classes`` K; the others are settings of
-    :class:`FunctionalsMlpConfig`.
-    """
+    """Functionals, standardised by batch normalisation, clipped, and a perceptron."""
 
     def __init__(
         self,

@@ -106,8 +106,6 @@ class Vrnn(SerModel):
     seeds. Log deviations are kept within ±7, so that no variance vanishes. The paper's numbers
     of parameters (22.6M and 12.78M) do not follow from its sizes, which give
     2.56M (RAVDESS) and 0.07M (IEMOCAP).
-
-    ``feature_dim`` is D, ``num_classes`` K; the others are settings of :class:`VrnnConfig`.
     """
 
     def __init__(

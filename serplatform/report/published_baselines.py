@@ -41,7 +41,7 @@ def find_baselines(report: ReportData) -> PublishedBaselines:
             report.protocol, metric, corpus=dataset["corpus"], num_classes=len(report.classes)
         )
         fit = tuple(r for r in known if same_size(r, tested))
-        others |= {r.test_utterances for r in known if r not in fit and r.test_utterances}
+        others |= {r.column.test_utterances or 0 for r in known if r not in fit}
         if fit:
             found[metric] = fit
     why_none = ""
@@ -55,7 +55,7 @@ def find_baselines(report: ReportData) -> PublishedBaselines:
 
 def same_size(result: PublishedResult, tested: int) -> bool:
     """Whether a result was tested on as many utterances, but for a few that cannot be read."""
-    wanted = result.test_utterances
+    wanted = result.column.test_utterances
     return wanted is None or abs(tested - wanted) <= TOLERATED * wanted
 
 
@@ -68,7 +68,7 @@ def first_screen(results: Sequence[PublishedResult], report: ReportData) -> list
     normalised = any(t.params.get("data.normalization") == "speaker" for t in report.used)
     kinds: dict[tuple[bool, bool], PublishedResult] = {}
     for result in results:
-        kinds.setdefault((result.pretrained, result.speaker_normalised), result)
+        kinds.setdefault((result.row.pretrained, result.row.speaker_normalised), result)
     chosen = [
         result
         for (_, by_speaker), result in kinds.items()
@@ -85,12 +85,12 @@ def qualities(result: PublishedResult) -> str:
         >>> qualities(r)
         'published, no interval'
     """
-    words = ["measured by this project" if result.kind == "measured" else "published"]
-    if result.speaker_normalised:
+    words = ["measured by this project" if result.table.measured_here else "published"]
+    if result.row.speaker_normalised:
         words.append("normalised by speaker")
-    if result.pretrained:
+    if result.row.pretrained:
         words.append("pre-trained on other data")
-    if result.note and result.kind == "measured":
+    if result.note and result.table.measured_here:
         words.append(result.note)
     words.append("no interval" if result.std is None else f"± {percent(result.std)}")
     return ", ".join(words)
