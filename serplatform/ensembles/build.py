@@ -280,11 +280,7 @@ def _combined_table(library: Library, ensembles: Sequence[FoldEnsemble]) -> pa.T
 
 
 def read_genders(library: Library) -> tuple[dict[str, str], str | None]:
-    """Gender of each utterance's speaker from the dataset, if it is where the run says.
-
-    Returns:
-        utterance id to gender, and a sentence when there is none.
-    """
+    """Gender by utterance id, if the dataset is where the run says; else a sentence why not."""
     dataset = library.runs[0].content["dataset"]
     address = dataset["path"]
     try:
@@ -309,14 +305,10 @@ def notes(library: Library) -> list[str]:
         "The dev rows also stopped the training of every trial early and chose its epoch, so "
         "every dev number is optimistic; test numbers are not affected.",
     ]
-    tested: dict[str, set[int]] = {}
-    picked: dict[str, set[int]] = {}
-    for fold in library.folds:
-        for speaker in set(library.take(fold, "test").speaker_ids):
-            tested.setdefault(speaker, set()).add(fold)
-        for speaker in set(library.take(fold, "dev").speaker_ids):
-            picked.setdefault(speaker, set()).add(fold)
-    if any(picked.get(speaker, set()) - folds for speaker, folds in tested.items()):
+    folds = library.folds
+    tested = {fold: set(library.take(fold, "test").speaker_ids) for fold in folds}
+    picked = {fold: set(library.take(fold, "dev").speaker_ids) for fold in folds}
+    if any((tested[a] & picked[b]) - tested[b] for a in folds for b in folds):
         found.append(
             "A search proposes configurations by their mean dev objective over all folds, and "
             "speakers who test in one fold are dev speakers in another: which trials exist at "
@@ -327,7 +319,7 @@ def notes(library: Library) -> list[str]:
             "The protocol is not speaker-independent: speakers are in several parts of a fold, "
             "so the numbers say nothing of new speakers."
         )
-    test_rows = [u for fold in library.folds for u in library.take(fold, "test").utterance_ids]
+    test_rows = [u for fold in folds for u in library.take(fold, "test").utterance_ids]
     if len(set(test_rows)) < len(test_rows):
         found.append(
             f"{len(test_rows) - len(set(test_rows))} test rows are utterances that also test in "
@@ -338,10 +330,8 @@ def notes(library: Library) -> list[str]:
             "Some trials normalise features by speaker (data.normalization = speaker): this "
             "uses the test speakers' unlabelled audio."
         )
-    if len(tested) < 10:
-        found.append(
-            f"Only {len(tested)} test speaker(s): intervals that resample speakers are rough."
-        )
+    if (count := len(set().union(*tested.values()))) < 10:
+        found.append(f"Only {count} test speaker(s): intervals that resample speakers are rough.")
     unfinished = [r.path for r in library.runs if r.content.get("status") != "complete"]
     found += [f"Left out, because damaged: {why}" for why in library.damaged]
     found += [

@@ -105,14 +105,9 @@ def no_better_than_chance(content: Mapping[str, Any]) -> str | None:
 def compare(
     pooled: PooledTest, ours: DoubleArray, theirs: DoubleArray, *, num_resamples: int, seed: int
 ) -> dict[str, Any]:
-    """Test whether two systems differ on the same utterances, for JSON.
+    """Test whether two systems, (N, K) each, differ on the same utterances.
 
-    Args:
-        pooled: the test rows.
-        ours: (N, K) of the first system.
-        theirs: (N, K) of the second.
-        num_resamples: of the difference's interval.
-        seed: of resamples and swaps.
+    ``seed`` is of the resamples of the difference's interval and of the swaps.
     """
     first, second = ours.argmax(axis=1), theirs.argmax(axis=1)
     difference = bootstrap_difference(
@@ -144,10 +139,7 @@ def grouped_metrics(
 ) -> dict[str, dict[str, Any]]:
     """Metrics of each system within each group (a speaker, a gender), groups sorted.
 
-    Args:
-        groups: N names; rows with None are left out.
-        truth: (N,) class indices.
-        systems: name to (N, K) posteriors.
+    ``groups`` are N names; rows with None are left out.
     """
     names = np.array(groups, dtype=object)
     found: dict[str, dict[str, Any]] = {}
@@ -191,13 +183,8 @@ def rejection(
     """Rejection: each fold's threshold from its dev rows, applied to its test rows.
 
     Confidence is the top posterior at the temperature fitted on the fold's dev rows. A fold
-    whose dev rows offer no such threshold answers everything.
-
-    Args:
-        library: gives the truth of each fold.
-        pooled: the test rows.
-        ensembles: one a fold.
-        error_share: error aimed at on dev rows, relative to answering everything.
+    whose dev rows offer no threshold that brings the error down to ``error_share`` of what it is
+    without rejection answers everything.
     """
     folds, found, answers, granted = [], [], [], []
     for ensemble in ensembles:

@@ -35,8 +35,6 @@ class Candidate:
     Attributes:
         name: unique among the candidates, e.g. ``ravdess/trial-00012``.
         run: absolute path of its run.
-        trial: its number there.
-        architecture: registered name.
         params: what the search chose, by dotted name.
         num_parameters: trainable values; None where the record does not say.
     """
@@ -60,13 +58,7 @@ class Candidate:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunOfLibrary:
-    """One of the runs that were combined.
-
-    Attributes:
-        content: of its ``run.json``.
-        path: absolute, or a URI.
-        num_trials: state to the number of its trials in it.
-    """
+    """One of the runs that were combined: its ``run.json``, its address, trials by state."""
 
     content: RunDescription
     path: str
@@ -129,9 +121,6 @@ class Library:
 
 def read_library(runs: Sequence[str | Path]) -> Library:
     """Read the posteriors of every finished trial of one or several runs.
-
-    Args:
-        runs: directories that ``serplatform search`` or ``train`` wrote.
 
     Raises:
         BadInputError: no run or no finished trial; runs that differ in dataset, folds or

@@ -159,12 +159,9 @@ def coverage_accuracy_curve(
 ) -> Curve:
     """Accuracy of those answered against coverage, most confident first.
 
-    Utterances of equal confidence are answered together.
-
-    Args:
-        confidence: (N,) posterior of the top class.
-        correct: (N,) whether the top class is right.
-        num_points: points kept at most, for drawing; None keeps all. The last is coverage 1.
+    Utterances of equal confidence are answered together. ``confidence`` (N,) is the posterior of
+    the top class, ``correct`` (N,) whether it is right. Of all thresholds ``num_points`` are kept,
+    for drawing; None keeps all. The last point is coverage 1.
     """
     order = np.argsort(-confidence, kind="stable")
     ranked = confidence[order]
