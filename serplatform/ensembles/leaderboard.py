@@ -14,7 +14,7 @@ from serplatform.arrays import BoolArray, DoubleArray, IntArray
 from serplatform.artifacts.ensemble import Diversity
 from serplatform.ensembles.base import PosteriorSet
 from serplatform.ensembles.calibration import scale_members
-from serplatform.ensembles.nested import FoldEnsemble
+from serplatform.ensembles.nested import FoldEnsemble, pool_test
 from serplatform.ensembles.posteriors import Library
 from serplatform.metrics import (
     METRICS,
@@ -119,7 +119,6 @@ def diversity(library: Library, ensembles: Sequence[FoldEnsemble]) -> Diversity:
     used = sorted(np.flatnonzero(shares), key=lambda m: (-shares[m], m))
     shown = np.array(used[:MOST_COMPARED], dtype=np.int64)
     answers: list[IntArray] = []
-    truths: list[IntArray] = []
     hits: list[BoolArray] = []
     for ensemble in ensembles:
         test = library.take(ensemble.fold, "test")
@@ -127,11 +126,10 @@ def diversity(library: Library, ensembles: Sequence[FoldEnsemble]) -> Diversity:
         own = np.flatnonzero(ensemble.combiner.weights())
         hits.append((prediction[own] == test.truth).any(axis=0))
         answers.append(prediction[shown])
-        truths.append(test.truth)
-    answer, truth, hit = (
+    answer, hit, truth = (
         np.concatenate(answers, axis=1),
-        np.concatenate(truths),
         np.concatenate(hits),
+        pool_test(library).truth,
     )
     disagreement = np.array([(answer != one).mean(axis=1) for one in answer])
     disagreement = disagreement.reshape(len(shown), len(shown))  # also where no member is used

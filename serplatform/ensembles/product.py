@@ -159,8 +159,6 @@ def minimise_nll(
     truth: IntArray,
     share: DoubleArray,
     start: DoubleArray,
-    *,
-    prior_std: float = PRIOR_STD,
 ) -> DoubleArray:
     r"""Exponents of the log-linear pool with the lowest penalised negative log-likelihood.
 
@@ -168,24 +166,15 @@ def minimise_nll(
               + \frac{1}{2 N \sigma^2} \sum_m \bigl(w_m - \tfrac1M\bigr)^2,
               \qquad z_{nk} = \sum_m w_m \log p_m(k)
 
-    Convex, so the start decides only where the last digits end.
-
-    Args:
-        log_posteriors: (M, N, K), natural log.
-        truth: (N,) class indices.
-        share: (N,) s, sums to 1.
-        start: (M,), non-negative.
-        prior_std: σ.
-
-    Returns:
-        (M,), non-negative.
+    Convex, so the start decides only where the last digits end. ``share`` is s, (N,), and sums
+    to 1; σ is :data:`PRIOR_STD`; the exponents, (M,), are not negative.
     """
     from scipy.optimize import minimize
 
     num_members, num_rows, num_classes = log_posteriors.shape
     flat = log_posteriors.reshape(num_members, -1)
     rows = np.arange(num_rows)
-    penalty = 1.0 / (num_rows * prior_std**2)
+    penalty = 1.0 / (num_rows * PRIOR_STD**2)
 
     def loss(weights: DoubleArray) -> tuple[float, DoubleArray]:
         logits = (weights @ flat).reshape(num_rows, num_classes)

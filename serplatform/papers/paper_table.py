@@ -188,11 +188,7 @@ class PaperTable:
         return tuple(row for row in self.rows.values() if row.architecture is not None)
 
     def select(self, names: Collection[str]) -> PaperTable:
-        """The table of some rows only, and of the rows that they combine.
-
-        Raises:
-            BadInputError: no such row; every unknown one is named.
-        """
+        """The table of some rows and of those that they combine; every unknown name is an error."""
         errors = [unknown_name("row", name, self.rows) for name in names if name not in self.rows]
         if errors:
             raise BadInputError(f"--rows: {self.name} has no such row:", errors)
@@ -227,10 +223,7 @@ def table_names() -> list[str]:
 
 
 def read_table(name_or_path: str) -> tuple[PaperTable | None, list[str]]:
-    """Read a table and check what can be checked without the registries.
-
-    Args:
-        name_or_path: a packaged table's name, or the path of a YAML file.
+    """Read a packaged table, or a YAML file by its path, and check what needs no registry.
 
     Returns:
         the table, None where it cannot be read, and every error found.

@@ -71,10 +71,7 @@ class SpeakerSums:
     num_utterances: IntArray
 
     def metrics(self, times: npt.ArrayLike) -> dict[str, DoubleArray]:
-        """Every metric when speaker s counts ``times[..., s]`` times.
-
-        Args:
-            times: (..., S), whole and non-negative, not all 0.
+        """Every metric when speaker s counts ``times[..., s]`` times, whole numbers, not all 0.
 
         Returns:
             each name of ``metrics.METRICS`` to an array of shape (...).
@@ -101,10 +98,7 @@ def speaker_sums(
 ) -> SpeakerSums:
     """Sum everything over each speaker's utterances, speakers in sorted order.
 
-    Args:
-        truth: (N,) class indices.
-        posteriors: (N, K), rows sum to 1.
-        speaker_ids: N.
+    ``truth`` is (N,) class indices and ``posteriors`` (N, K), rows sum to 1.
 
     Raises:
         ValueError: the shapes do not fit or there is no utterance.

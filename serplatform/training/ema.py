@@ -19,11 +19,7 @@ from torch import Tensor, nn
 
 
 class EmaWeights:
-    """The averaged weights of one model.
-
-    Args:
-        model: whose present weights the average starts from.
-        decay: d, in (0, 1).
+    """The averaged weights of one model, which its present weights start.
 
     Attributes:
         weights: the averaged state, by the names of ``model.state_dict()``.

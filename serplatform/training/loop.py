@@ -1,13 +1,10 @@
-r"""Train one configuration on one fold, epoch by epoch.
+"""Train one configuration on one fold, epoch by epoch.
 
-The loop knows neither Ray nor Optuna nor files of a run. What an epoch does depends on the
-weights, the optimiser and ``(seed, epoch)`` alone: the order of batches, the augmentation and
-the dropout are drawn from seeds derived of these two, so that a resumed training continues bit
-for bit, and other users of the global random states are neither disturbed nor disturbing.
+What an epoch does depends on the weights, the optimiser and ``(seed, epoch)`` alone: the order of
+batches, the augmentation and the dropout are drawn from seeds derived of these two, so that a
+resumed training continues bit for bit and the global random states are left as they were.
 
-With ``distributed=True`` several processes train together through ``torch.distributed``,
-which the caller has initialised: every worker cuts the same global batches as a single one
-would, takes its share of each, and the gradients add up to the global batch's.
+Several processes may train together through ``torch.distributed``, see ``data_parallel.py``.
 
 Shapes: N utterances, K classes.
 """
@@ -75,8 +72,7 @@ class EpochReport:
         dev: every metric of ``metrics.classification_metrics`` on the dev rows.
         seconds: training and evaluation.
         padded_share: share of the padded training frames that are padding.
-        averaged_dev: the same of the averaged weights (``training.swa_epochs``), after the last
-            epoch; else None.
+        averaged_dev: of the weights averaged over ``training.swa_epochs``, after the last epoch.
     """
 
     epoch: int
@@ -219,13 +215,7 @@ class FoldTrainer:
         )
 
     def posteriors(self, part: str) -> DoubleArray:
-        """Posteriors of the best epoch's weights.
-
-        Args:
-            part: ``"train"``, ``"dev"`` or ``"test"``.
-
-        Returns:
-            (N, K), rows in the order of ``data.rows(part)``, each with sum 1.
+        """(N, K) posteriors of the best epoch's weights, rows in the order of ``data.rows(part)``.
 
         Raises:
             ValueError: no epoch has been trained.
@@ -239,11 +229,7 @@ class FoldTrainer:
         return posteriors
 
     def save_model(self, directory: str | Path) -> None:
-        """Write the best epoch's model; see ``bundle.write_model``.
-
-        Raises:
-            ValueError: no epoch has been trained.
-        """
+        """Write the best epoch's model; see ``bundle.write_model``."""
         self._require_epoch()
         write_model(
             directory,
@@ -257,11 +243,7 @@ class FoldTrainer:
         )
 
     def save_state(self, directory: str | Path) -> None:
-        """Write all that :meth:`load_state` needs to continue bit for bit.
-
-        The weights, the best epoch's weights and the optimiser's tensors go to one
-        safetensors file, the rest to JSON. Of several workers any one may write it.
-        """
+        """Write all that :meth:`load_state` needs to continue bit for bit; any one worker may."""
         tensors = {f"model/{name}": t for name, t in self.model.state_dict().items()}
         if not self._best_is_the_model:
             tensors |= {f"best/{name}": t for name, t in self._best_weights.items()}
@@ -290,8 +272,7 @@ class FoldTrainer:
         """Continue from :meth:`save_state`; every worker reads the same directory.
 
         Raises:
-            ArtifactError: a file is damaged, or the state belongs to another configuration,
-                seed or fold.
+            ArtifactError: a file is damaged, or of another configuration, seed or fold.
         """
         tensors, values = read_state(directory)
         path = Path(directory) / STATE_FILE
@@ -516,11 +497,7 @@ class FoldTrainer:
 
 
 def checked_device(name: str, precision: str) -> torch.device:
-    """The device, if it is there and can do the precision.
-
-    Raises:
-        BadInputError: it is not, or cannot.
-    """
+    """The device; a BadInputError where it is not there or cannot do the precision."""
     try:
         device = torch.device(name)
     except RuntimeError:

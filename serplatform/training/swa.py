@@ -25,11 +25,7 @@ from serplatform.models.layers.masked_batch_norm import TORCH_BATCH_NORMS, Maske
 
 
 class SwaWeights:
-    """The weights of a model after each of its last epochs.
-
-    Args:
-        num_epochs: n, at least 1.
-    """
+    """The weights of a model after each of its last ``num_epochs`` epochs."""
 
     def __init__(self, num_epochs: int) -> None:
         self.num_epochs = num_epochs

@@ -92,11 +92,9 @@ class TrialReport:
         step: resource spent: fold · max_epochs + epoch. Comparable between trials.
         objective: mean over the folds begun of the dev objective at its best epoch.
         epoch: the epoch just trained.
-        fold: its fold.
-        num_folds: in all.
         done: the trial has finished and is recorded.
-        record: the record where it is not published yet, and another node cannot read it.
         history: entry of the epoch, as it will stand in the record.
+        record: the record where it is not published yet, and another node cannot read it.
     """
 
     step: int
@@ -132,11 +130,8 @@ def open_inputs(dataset: str, run: str) -> tuple[Dataset, FoldPlan]:
 class TrialTraining:
     """A trial in progress.
 
-    Args:
-        task: what to train.
-        distributed: the process is one of several that train this trial together through
-            ``torch.distributed``; only rank 0 writes files.
-        rank: of this process.
+    With ``distributed`` the process is one of several that train this trial together through
+    ``torch.distributed``; only rank 0 writes files.
 
     Raises:
         BadInputError: the parameters do not make a configuration.
@@ -377,13 +372,7 @@ def trial_record(
 ) -> TrialRecord:
     """What is known of a trial; ``dev`` holds means over the folds that ended.
 
-    Args:
-        task: what was trained.
-        state: how it ended.
-        error: why, or None.
-        progress: its last saved state.
-        reported: epochs that its worker told of, perhaps after that state.
-        host: it was trained on.
+    ``reported`` are epochs that its worker told of, perhaps after its last saved ``progress``.
     """
     entries = [*(progress["history"] if progress else ()), *reported]
     history = {(entry["fold"], entry["epoch"]): entry for entry in entries}

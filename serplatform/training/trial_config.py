@@ -53,14 +53,10 @@ class TrialConfig:
 
 
 def known_parameters(architecture_name: str) -> dict[str, dataclasses.Field[Any]]:
-    """Every parameter that a trial of the architecture has.
+    """Every parameter that a trial of the architecture has, by dotted name.
 
-    Returns:
-        dotted name to the dataclass field: its default (the dataclass's; see
-        :func:`paper_values` for the paper's), its type and, in ``metadata``, its help and range.
-
-    Raises:
-        BadInputError: the architecture is unknown.
+    The field has the dataclass's default (see :func:`paper_values` for the paper's), its type
+    and, in ``metadata``, its help and range.
     """
     return {
         f"{section}.{field.name}": field
@@ -70,11 +66,7 @@ def known_parameters(architecture_name: str) -> dict[str, dataclasses.Field[Any]
 
 
 def paper_values(architecture_name: str) -> dict[str, Any]:
-    """The paper's whole configuration, dotted name to plain value.
-
-    Raises:
-        BadInputError: the architecture is unknown.
-    """
+    """The paper's whole configuration, dotted name to plain value."""
     return resolve(architecture_name, {}, f"architecture {architecture_name}").values()
 
 
