@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from serplatform.arrays import BoolArray, DoubleArray, IntArray
-from serplatform.artifacts.ensemble import PermutationRecord
+from serplatform.artifacts.ensemble import IntervalRecord, PermutationRecord
 from serplatform.ensembles.calibration import apply_temperature
 from serplatform.ensembles.nested import FoldEnsemble, PooledTest
 from serplatform.ensembles.posteriors import Library
@@ -66,7 +66,7 @@ def over_folds(per_fold: Sequence[Mapping[str, float]]) -> dict[str, dict[str, f
 
 def pooled_intervals(
     pooled: PooledTest, posteriors: DoubleArray, *, num_resamples: int, seed: int
-) -> dict[str, dict[str, float | None]]:
+) -> dict[str, IntervalRecord]:
     """Every metric over all test rows with its interval by resampled speakers."""
     found = bootstrap_intervals(
         pooled.truth, posteriors, pooled.speaker_ids, num_resamples=num_resamples, seed=seed
@@ -75,23 +75,19 @@ def pooled_intervals(
 
 
 def against_chance(
-    pooled: PooledTest, systems: Mapping[str, Mapping[str, Mapping[str, float | None]]]
+    pooled: PooledTest, systems: Mapping[str, Mapping[str, IntervalRecord]]
 ) -> dict[str, Any]:
     """UAR of guessing, and which systems' pooled UAR lies above it with its whole interval."""
     chance = chance_uar(pooled.truth)
-    above = {name: exceeds_chance(_interval(m["uar"]), chance) for name, m in systems.items()}
+    above = {name: exceeds_chance(Interval(**m["uar"]), chance) for name, m in systems.items()}
     return {"uar": chance, "exceeded": above}
-
-
-def _interval(found: Mapping[str, Any]) -> Interval:
-    return Interval(value=found["value"], low=found["low"], high=found["high"])
 
 
 def no_better_than_chance(content: Mapping[str, Any]) -> str | None:
     """One sentence where the ensemble of an ``ensemble.json`` is not shown to beat guessing."""
     if content["chance"]["exceeded"]["ensemble"]:
         return None
-    uar, chance = _interval(content["pooled"]["ensemble"]["uar"]), content["chance"]["uar"]
+    uar, chance = Interval(**content["pooled"]["ensemble"]["uar"]), content["chance"]["uar"]
     if uar.low is None:
         what = f"the ensemble's test UAR, {uar.value:.3f}, does not exceed"
     else:

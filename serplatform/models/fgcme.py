@@ -293,12 +293,7 @@ class CtcWordAlignment(nn.Module):
         self.lstm = nn.LSTM(input_dim, max_words + 1, num_layers=2, batch_first=True)
 
     def forward(self, frames: Tensor, lengths: Tensor, num_words: int) -> tuple[Tensor, Tensor]:
-        """Predict the alignment.
-
-        Args:
-            frames: (B, T, D), finite.
-            lengths: (B,).
-            num_words: L.
+        """Predict the alignment of (B, T, D) finite frames with L words.
 
         Returns:
             (B, L, T) weights of the frames of each word, zero on padded frames, and
@@ -312,16 +307,9 @@ class CtcWordAlignment(nn.Module):
         return weights.transpose(1, 2), log_weights
 
     def losses(self, log_weights: Tensor, lengths: Tensor, counts: Tensor) -> Tensor:
-        """Connectionist temporal classification of the words' order.
+        """(B,) losses of the words' order, divided by the number of words.
 
-        Args:
-            log_weights: (B, T, P + 1).
-            lengths: (B,) frames.
-            counts: (B,) words, at least 1.
-
-        Returns:
-            (B,) losses divided by the number of words; zero where there are fewer frames than
-            words, which no alignment can be.
+        Zero where there are fewer frames than words, which no alignment can be.
         """
         counts = counts.clamp(max=self.max_words)
         order = torch.arange(1, self.max_words + 1, device=counts.device)

@@ -58,14 +58,8 @@ def published_results(
 ) -> tuple[PublishedResult, ...]:
     """Everything that may be compared with a number of ours: same protocol and same metric.
 
-    Args:
-        protocol: name of ours, as the fold plan has it.
-        metric: one of ``metrics.METRICS``, by its true name.
-        corpus: leave out what was measured on another one; None where the protocol says it.
-        num_classes: leave out what distinguishes another number of classes.
-
-    Returns:
-        best first; empty where nothing fits. A number that a paper repeats is there once.
+    ``corpus`` leaves out what was measured on another one, ``num_classes`` what distinguishes
+    another number of classes. The best comes first; a number that a paper repeats is there once.
 
     Example:
         >>> [r.value for r in published_results("iem4-session5", "ova_accuracy")][:2]

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serplatform.arrays import DoubleArray, IntArray
+from serplatform.artifacts.ensemble import IntervalRecord
 from serplatform.metrics import (
     ECE_BINS,
     METRICS,
@@ -49,7 +50,7 @@ class Interval:
         """The value, the lower and the higher end."""
         return self.value, self.low, self.high
 
-    def as_dict(self) -> dict[str, float | None]:
+    def as_dict(self) -> IntervalRecord:
         """For JSON."""
         return {"value": self.value, "low": self.low, "high": self.high}
 

@@ -34,6 +34,7 @@ from serplatform.metrics import HIGHER_IS_BETTER, classification_metrics
 from serplatform.models.base import ARCHITECTURES, Batch, Criterion, SerModel, count_parameters
 from serplatform.models.layers.global_sum import counting
 from serplatform.seeding import derive_seed
+from serplatform.training.averaging import EmaWeights, SwaWeights, renew_batch_statistics
 from serplatform.training.bundle import write_model
 from serplatform.training.checkpoint import (
     STATE_FILE,
@@ -43,12 +44,10 @@ from serplatform.training.checkpoint import (
     write_state,
 )
 from serplatform.training.data_parallel import Workers
-from serplatform.training.ema import EmaWeights
 from serplatform.training.loader import load_batches
 from serplatform.training.losses import class_weights, denominator, mix
 from serplatform.training.optim import LearningRate, build_optimizer
 from serplatform.training.sam import perturbed
-from serplatform.training.swa import SwaWeights, renew_batch_statistics
 from serplatform.training.trial_config import TrialConfig
 
 #: padded frames in a batch of evaluation, where no activations are kept

@@ -1,15 +1,4 @@
-r"""Average of the weights after each of the last epochs.
-
-Izmailov, Podoprikhin, Garipov, Vetrov and Wilson, "Averaging Weights Leads to Wider Optima and
-Better Generalization", UAI 2018, Algorithm 1, with one model an epoch:
-
-.. math:: w_{SWA} = \frac{1}{n} \sum_{i=1}^{n} w_i
-
-and the statistics of batch normalisations recomputed over the training rows. Departs from
-the paper: the learning rate stays that of ``training.scheduler``; the epochs are the last that
-were trained, whatever ended the training, so their weights are kept until then; and frames are
-not augmented for the statistics, as they are not where the model is used.
-"""
+"""Averages of a model's weights over the steps or the last epochs of training."""
 
 from __future__ import annotations
 
@@ -24,8 +13,60 @@ from serplatform.models.layers.global_sum import counting
 from serplatform.models.layers.masked_batch_norm import TORCH_BATCH_NORMS, MaskedBatchNorm
 
 
+class EmaWeights:
+    r"""Exponential moving average over the steps, which the model's present weights start.
+
+    Polyak and Juditsky, "Acceleration of Stochastic Approximation by Averaging", 1992, in the
+    exponential form that is common now (Tarvainen and Valpola, "Mean teachers are better role
+    models", NeurIPS 2017, Eq. (2)):
+
+    .. math:: \theta'_n = d_n \theta'_{n-1} + (1 - d_n) \theta_n, \qquad
+        d_n = \min\left(d, \frac{1 + n}{10 + n}\right)
+
+    so that early weights do not linger. Running statistics of normalisations are averaged alike.
+
+    Attributes:
+        weights: the averaged state, by the names of ``model.state_dict()``.
+        steps: n, updates so far.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.steps = 0
+        self.weights = {name: t.detach().clone() for name, t in model.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Take one step's weights in."""
+        self.steps += 1
+        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
+        for name, tensor in model.state_dict().items():
+            average = self.weights[name]
+            if average.dtype.is_floating_point:
+                average.lerp_(tensor, 1 - decay)
+            else:
+                average.copy_(tensor)
+
+    def restore(self, weights: Mapping[str, Tensor], steps: int) -> None:
+        """Continue from a stored average."""
+        self.steps = steps
+        for name, average in self.weights.items():
+            average.copy_(weights[name])
+
+
 class SwaWeights:
-    """The weights of a model after each of its last ``num_epochs`` epochs."""
+    r"""Average of the weights after each of the last ``num_epochs`` epochs.
+
+    Izmailov, Podoprikhin, Garipov, Vetrov and Wilson, "Averaging Weights Leads to Wider Optima and
+    Better Generalization", UAI 2018, Algorithm 1, with one model an epoch:
+
+    .. math:: w_{SWA} = \frac{1}{n} \sum_{i=1}^{n} w_i
+
+    and the statistics of batch normalisations recomputed over the training rows. Departs from
+    the paper: the learning rate stays that of ``training.scheduler``; the epochs are the last that
+    were trained, whatever ended the training; and frames are not augmented for the statistics, as
+    they are not where the model is used.
+    """
 
     def __init__(self, num_epochs: int) -> None:
         self.num_epochs = num_epochs
