@@ -163,13 +163,13 @@ def select_members(
         scores = table.solo_scores
         gains = table.solo_gains
         members = np.flatnonzero(allowed).tolist()
-        ranked = sorted(members, key=lambda m: (-_rounded(float(scores[m])), -float(gains[m]), m))
+        ranked = sorted(members, key=lambda m: (-round(float(scores[m]), 12), -float(gains[m]), m))
         trail: list[SelectionRound] = []
         for member in ranked[:num_initial]:
             total = total + table.difference[:, :, member]
             true_total = true_total + table.likelihood[:, member]
             trail.append(_measure(table, member, total, true_total, len(trail) + 1))
-        best = max(range(len(trail)), key=lambda i: (_rounded(trail[i].value), trail[i].gain))
+        best = max(range(len(trail)), key=lambda i: (round(trail[i].value, 12), trail[i].gain))
         rounds = trail[: best + 1]
         chosen = [r.member for r in rounds]
         total = table.difference[:, :, chosen].sum(axis=2, dtype=np.float64)
@@ -192,11 +192,7 @@ def select_members(
 def best_length(rounds: list[SelectionRound]) -> int:
     """How many of the rounds to keep: the best objective, then likelihood, then the fewest."""
     order = range(len(rounds))
-    return 1 + max(order, key=lambda i: (_rounded(rounds[i].value), rounds[i].gain, -i))
-
-
-def _rounded(value: float) -> float:
-    return round(value, 12)
+    return 1 + max(order, key=lambda i: (round(rounds[i].value, 12), rounds[i].gain, -i))
 
 
 def _measure(

@@ -96,16 +96,7 @@ class WordEmbedding(nn.Module):
     def from_spec(
         cls, spec: InputSpec, embedding_dim: int, trainable: bool = True
     ) -> WordEmbedding:
-        """Make the layer that the data ask for.
-
-        Args:
-            spec: its vocabulary, and its vectors where it has any.
-            embedding_dim: E where it has none.
-            trainable: whether given vectors are trained further.
-
-        Raises:
-            BadInputError: the data give no words.
-        """
+        """Make the layer that the data ask for; a BadInputError where they give no words."""
         if spec.vocabulary_size < NUM_SPECIAL:
             raise BadInputError(
                 "this architecture reads words, but the data give none; leave data.words out, or "
