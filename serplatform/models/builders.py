@@ -59,7 +59,7 @@ def architecture(
     """Register a module as an :class:`.Architecture`, built by :func:`builder`."""
 
     def register(model: type[M]) -> type[M]:
-        ARCHITECTURES.register(name)(
+        ARCHITECTURES.register(name, model.__module__)(
             Architecture(
                 name=name,
                 config=config,
