@@ -70,7 +70,7 @@ def published_results(
     found = {
         (result.system, result.value, result.row.speaker_normalised): result
         for result in reversed(all_results())
-        if result.column.protocol == protocol
+        if result.column.protocol == protocol != ""
         and result.metric == metric
         and corpus in (None, result.column.corpus)
         and num_classes in (None, result.column.classes)

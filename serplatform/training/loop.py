@@ -86,12 +86,9 @@ class EpochReport:
 class FoldTrainer:
     """Train one model on the training rows of one fold, choosing its epoch by the dev rows.
 
-    Args:
-        config: of the trial.
-        data: the fold.
-        seed: determines the first weights and everything random.
-        device: ``"cpu"``, ``"cuda"`` or ``"cuda:<index>"``.
-        distributed: this process is one of several; ``torch.distributed`` is initialised.
+    ``seed`` determines the first weights and everything random; the device is ``"cpu"``,
+    ``"cuda"`` or ``"cuda:<index>"``; with ``distributed`` this process is one of several, and
+    ``torch.distributed`` is initialised.
 
     Attributes:
         model: the network, with the weights of the last epoch.

@@ -39,16 +39,10 @@ from serplatform.models.base import Batch, Criterion
 def class_weights(
     kind: Literal["none", "balanced"], labels: IntArray, num_classes: int
 ) -> Tensor | None:
-    r"""Weights of the classes, from the training rows.
+    """(K,) weights of the classes from the (N,) training labels, or None for ``"none"``.
 
-    Args:
-        kind: ``"none"`` gives None; ``"balanced"`` gives :math:`w_k = N / (C n_k)`, where C is
-            the number of classes that occur: their mean over the rows is 1.
-        labels: (N,) class indices of the training rows.
-        num_classes: K.
-
-    Returns:
-        (K,) float32, 0 for a class that does not occur; or None.
+    ``"balanced"`` gives :math:`w_k = N / (C n_k)`, where C is the number of classes that occur:
+    their mean over the rows is 1. A class that does not occur gets 0.
 
     Example:
         >>> class_weights("balanced", np.array([0, 0, 0, 1]), 2)

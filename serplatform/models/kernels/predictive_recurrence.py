@@ -85,14 +85,10 @@ def step_by_step(
     encoder_mask: Tensor | None = None,
     generator_mask: Tensor | None = None,
 ) -> Recurrence:
-    """Run the recurrence by autograd, one step after another.
+    """Run the recurrence by autograd over (T, B, D) windows, one step after another.
 
-    Args:
-        windows: (T, B, D).
-        weights: of both LSTMs and their outputs.
-        noise: (T, B, Z), standard normal; ``None`` takes z at its mean.
-        encoder_mask: (T, B, E), factors of the encoder's outputs (dropout), or None.
-        generator_mask: (T-1, B, G), factors of the generator's outputs, or None.
+    ``noise`` (T, B, Z) is standard normal; None takes z at its mean. The masks, (T, B, E) and
+    (T-1, B, G), are factors of dropout of the encoder's and the generator's outputs, or None.
     """
     w = weights
     num_windows, num_utterances, _ = windows.shape
