@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from serplatform.arrays import BoolArray, DoubleArray, IntArray
-from serplatform.artifacts.ensemble import IntervalRecord, PermutationRecord
+from serplatform.artifacts.ensemble import IntervalRecord, PermutationRecord, Spread
 from serplatform.ensembles.calibration import apply_temperature
 from serplatform.ensembles.nested import FoldEnsemble, PooledTest
 from serplatform.ensembles.posteriors import Library
@@ -54,9 +54,9 @@ def fold_metrics(library: Library, ensemble: FoldEnsemble) -> dict[str, dict[str
     }
 
 
-def over_folds(per_fold: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float | None]]:
+def over_folds(per_fold: Sequence[Mapping[str, float]]) -> dict[str, Spread]:
     """Mean and sample standard deviation of each metric; the latter is None for one fold."""
-    found: dict[str, dict[str, float | None]] = {}
+    found: dict[str, Spread] = {}
     for name in METRICS:
         values = [metrics[name] for metrics in per_fold]
         std = float(np.std(values, ddof=1)) if len(values) > 1 else None
