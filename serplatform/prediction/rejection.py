@@ -16,7 +16,7 @@ import numpy as np
 from serplatform.arrays import DoubleArray
 from serplatform.artifacts.ensemble import BundledConfidences, read_ensemble
 from serplatform.ensembles.calibration import apply_temperature, fit_temperature
-from serplatform.ensembles.rejection import Operating, Wish, coverage_accuracy_curve, grant
+from serplatform.ensembles.rejection import Operating, Wish, coverage_accuracy_curve, grant, trusted
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.prediction.system import ENSEMBLE_FILE, PredictionSystem
 from serplatform.run_directory import RunDirectory
@@ -106,15 +106,10 @@ def _of_trial(system: PredictionSystem) -> BundledConfidences:
         confidences.append(scaled.max(axis=1))
         hits.append(scaled.argmax(axis=1) == truth)
     confidence = np.concatenate(confidences)
-    curve = coverage_accuracy_curve(confidence, np.concatenate(hits), num_points=401)
     return {
         "temperatures": temperatures,
         "rows": len(confidence),
-        "curve": {
-            "threshold": [point.threshold for point in curve],
-            "coverage": [point.coverage for point in curve],
-            "accuracy": [point.accuracy for point in curve],
-        },
+        "curve": coverage_accuracy_curve(confidence, np.concatenate(hits), num_points=401),
     }
 
 
@@ -126,7 +121,7 @@ def make_rejector(system: PredictionSystem, wish: Wish) -> Rejector:
         ArtifactError: as for :func:`rejection_data`.
     """
     data = rejection_data(system)
-    rows, columns = data["rows"], data["curve"]
+    rows, curve = data["rows"], data["curve"]
     temperatures = np.array(data["temperatures"], dtype=np.float64)
     if len(temperatures) != len(system.folds):
         raise ArtifactError(
@@ -134,22 +129,9 @@ def make_rejector(system: PredictionSystem, wish: Wish) -> Rejector:
             f"{len(temperatures)} temperatures for {len(system.folds)} folds; combine or export "
             "again"
         )
-    curve = [
-        Operating(threshold=t, coverage=c, accuracy=a)
-        for t, c, a in zip(
-            columns["threshold"], columns["coverage"], columns["accuracy"], strict=True
-        )
-    ]
     chosen = grant(curve, wish, rows=rows)
     if chosen is None:
-        best = max(
-            (
-                p.accuracy or 0.0
-                for p in curve
-                if grant([p], Wish(kind="accuracy", value=1e-9), rows=rows)
-            ),
-            default=0.0,
-        )
+        best = max((point.accuracy or 0.0 for point in trusted(curve, rows)), default=0.0)
         raise BadInputError(
             f"--reject {wish}: no threshold reaches that on the {rows} dev rows; the highest "
             f"accuracy that enough of them have is {best:.3f}"
