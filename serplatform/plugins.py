@@ -24,15 +24,15 @@ import re
 import sys
 import traceback
 import types
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.registry import PLUGINS, REGISTRIES
 
 if TYPE_CHECKING:  # it is imported by every command, and by pytest
-    from serplatform.artifacts.records import PluginRecord
+    from serplatform.artifacts.records import MadeWith, PluginRecord
 
 VARIABLE = "SERPLATFORM_PLUGINS"
 NO_ENTRY_POINTS = "SERPLATFORM_NO_ENTRY_POINTS"
@@ -254,8 +254,8 @@ def load_entry_points(group: str) -> None:
             ) from None
 
 
-def records(*, named: bool = False, **used: Collection[str]) -> list[PluginRecord]:
-    """What files say of the plugins behind a result.
+def made_with(*, named: bool = False, **used: Collection[str]) -> MadeWith:
+    """What files say of the plugins behind a result: the key ``plugins``, or none without any.
 
     Args:
         named: those that the user named, whatever is used of them.
@@ -268,7 +268,8 @@ def records(*, named: bool = False, **used: Collection[str]) -> list[PluginRecor
             set(names) & set(registers.get(kind, ())) for kind, names in used.items()
         ):
             found.append(plugin.record())
-    return sorted(found, key=lambda record: record["name"])
+    found.sort(key=lambda record: record["name"])
+    return {"plugins": found} if found else {}
 
 
 def named_architectures() -> set[str]:
@@ -287,11 +288,11 @@ def space_file(architecture: str) -> Path | None:
     return None
 
 
-def write(directory: Path, recorded: Sequence[PluginRecord]) -> dict[str, str]:
-    """Put the files of plugins into a directory; return path in it to SHA-256."""
+def write(directory: Path, described: Mapping[str, Any]) -> dict[str, str]:
+    """Put the plugin files that a description names into a directory; return path to SHA-256."""
     from serplatform.artifacts.files import write_bytes
 
-    names = {record["name"] for record in recorded}
+    names = {record["name"] for record in described.get("plugins", [])}
     files = {}
     for plugin in PLUGINS.values():
         if plugin.name in names and plugin.source is not None:
@@ -300,7 +301,7 @@ def write(directory: Path, recorded: Sequence[PluginRecord]) -> dict[str, str]:
     return files
 
 
-def restore(directory: Path, recorded: Sequence[PluginRecord], *, foreign: bool = False) -> None:
+def restore(directory: Path, described: Mapping[str, Any], *, foreign: bool = False) -> None:
     """Import the plugins that a run, an ensemble or a bundle was made with.
 
     The code of others runs only when the user says so (``--trust-plugins``) or has named the
@@ -309,7 +310,7 @@ def restore(directory: Path, recorded: Sequence[PluginRecord], *, foreign: bool 
 
     Args:
         directory: holds ``plugins/``.
-        recorded: its records.
+        described: what it says of itself; names them under ``plugins``.
         foreign: it may come from others, whoever owns the files.
 
     Raises:
@@ -317,7 +318,7 @@ def restore(directory: Path, recorded: Sequence[PluginRecord], *, foreign: bool 
         ArtifactError: its file is missing or altered.
     """
     by_name = {plugin.name: plugin for plugin in PLUGINS.values()}
-    for record in recorded:
+    for record in described.get("plugins", []):
         name, sha256 = record["name"], record["sha256"]
         file = directory / FOLDER / record["file"] if "file" in record else None
         if name in by_name:
@@ -348,14 +349,14 @@ def restore(directory: Path, recorded: Sequence[PluginRecord], *, foreign: bool 
             _import_text(name, content, str(file))
 
 
-def require(recorded: Sequence[PluginRecord], where: Path) -> None:
+def require(described: Mapping[str, Any], where: Path) -> None:
     """See that the plugins of a model or dataset are imported.
 
     Raises:
         BadInputError: one is not, or is another.
     """
     loaded = {plugin.name: plugin.sha256 for plugin in PLUGINS.values()}
-    for record in recorded:
+    for record in described.get("plugins", []):
         if loaded.get(record["name"]) != record["sha256"]:
             what = "has another version" if record["name"] in loaded else "is not given"
             raise BadInputError(
@@ -364,9 +365,9 @@ def require(recorded: Sequence[PluginRecord], where: Path) -> None:
             )
 
 
-def packed(recorded: Sequence[PluginRecord]) -> tuple[str, ...]:
+def packed(described: Mapping[str, Any]) -> tuple[str, ...]:
     """Imported plugins as texts, which a task takes to :func:`unpack` in a worker."""
-    names = {record["name"] for record in recorded}
+    names = {record["name"] for record in described.get("plugins", [])}
     return tuple(
         json.dumps(
             {

@@ -352,12 +352,6 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
         "versions": versions(),
         "hardware": hardware(),
         "warm_start": starts,
-        "plugins": plugins.records(
-            named=True,
-            architecture=request.architectures,
-            protocol=[name.partition(":")[0]],
-            feature=dataset.feature_names,
-        ),
         "status": "running",
         "started": now(),
         "ended": None,
@@ -370,11 +364,18 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
             *(note for start in starts for note in warm_start_notes(start)),
         ],
     }
+    used = plugins.made_with(
+        named=True,
+        architecture=request.architectures,
+        protocol=[name.partition(":")[0]],
+        feature=dataset.feature_names,
+    )
+    description.update(used)  # type: ignore[typeddict-item]
     lock = RunLock(directory)
     try:
         replaced = _replace(directory, description) if directory.run_file.exists() else None
         write_plan(directory.folds_file, plan)
-        plugins.write(directory.path, description["plugins"])
+        plugins.write(directory.path, description)
         directory.write_run(description)
     finally:
         lock.release()
@@ -398,7 +399,7 @@ def _replace(directory: RunDirectory, description: Mapping[str, Any]) -> str | N
         raise _occupied(directory)
     before = directory.read_run()
     now_asked = json.loads(json.dumps(description))
-    other = [name for name in _REQUESTED if before.get(name) != now_asked[name]]
+    other = [name for name in _REQUESTED if before.get(name) != now_asked.get(name)]
     for file in (directory.journal, Path(f"{directory.journal}.lock"), directory.trials_table):
         file.unlink(missing_ok=True)
     if not other:
@@ -445,14 +446,13 @@ def reopen_run(out: Path, *, dataset: str | Path | None = None) -> OpenRun:
     plan = read_plan(directory.folds_file)
     if plan_hash(plan) != description["folds_hash"]:
         raise ArtifactError(f"{directory.folds_file}: the folds were changed after the run began")
-    recorded = description.get("plugins", [])
-    plugins.restore(directory.path, recorded)
-    known = [record["name"] for record in recorded]
-    description["plugins"] = [
-        *recorded,
-        *(record for record in plugins.records(named=True) if record["name"] not in known),
-    ]
-    plugins.write(directory.path, description["plugins"])
+    plugins.restore(directory.path, description)
+    of_run = {record["name"]: record for record in description.get("plugins", [])}
+    named = plugins.made_with(named=True).get("plugins", [])
+    if of_run or named:
+        new = [record for record in named if record["name"] not in of_run]
+        description["plugins"] = [*of_run.values(), *new]
+        plugins.write(directory.path, description)
     spaces: dict[str, SearchSpace] = {}
     for name, mapping in description["spaces"].items():
         space, faults = parse_space(mapping, f"{directory.run_file} ({name})")
@@ -535,7 +535,7 @@ def _check_features(dataset: Dataset, spaces: Mapping[str, SearchSpace]) -> None
                 missing.setdefault(part, []).append(architecture)
             for record in dataset.meta.get("plugins", []):
                 if set(record["registers"].get("feature", ())) & set(feature_parts(feature)):
-                    plugins.require([record], dataset.path)  # predicting will need it
+                    plugins.require({"plugins": [record]}, dataset.path)  # predicting will need it
     if missing:
         have = ", ".join(dataset.feature_names)
         raise BadInputError(
