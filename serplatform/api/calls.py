@@ -184,7 +184,7 @@ def train(
 
     The others are those of :func:`search`.
     """
-    request = SearchRequest.of_training(
+    request = SearchRequest(
         architectures=_texts(architectures),
         dataset=_address(data),
         protocol=protocol,
@@ -192,7 +192,7 @@ def train(
         repeats=repeats,
         seed=seed,
     )
-    return run_request(request, out, options)
+    return run_request(request.of_one_configuration(), out, options)
 
 
 def load(path: str | Path) -> Dataset | Run | Ensemble | Bundle:

@@ -12,7 +12,7 @@ from typing import Any, TypedDict
 import pandas as pd
 from typing_extensions import Unpack
 
-from serplatform.api.classify import Classification, PredictRequest
+from serplatform.api.classify import Classification, PredictOptions
 from serplatform.api.execute import SearchSummary, carry_out
 from serplatform.api.session import session
 from serplatform.api.write import write_bundle, write_ensemble, write_report
@@ -118,21 +118,15 @@ class _System:
     def predict(
         self,
         *audio: str | Path,
-        window: float | None = None,
-        hop: float | None = None,
-        trial: int | None = None,
-        text: str | Path | None = None,
-        speaker: str = "folder",
-        reject: str | None = None,
-        max_duration: float = 60.0,
-        device: str = "cpu",
         quiet: bool | None = None,
+        **options: Unpack[PredictOptions],
     ) -> pd.DataFrame:
-        """Classify recordings; the arguments are those of :class:`PredictRequest`.
+        """Classify recordings.
 
         Args:
             *audio: files and folders.
             quiet: tell nothing.
+            **options: see :class:`~serplatform.api.classify.PredictOptions`.
 
         Returns:
             one row per recording, and per window where windows are asked for: ``file, part,
@@ -142,26 +136,15 @@ class _System:
         Raises:
             BadInputError: none could be classified.
         """
-        request = PredictRequest(
-            window=window,
-            hop=hop,
-            trial=trial,
-            text=text,
-            speaker=speaker,
-            reject=reject,
-            max_duration=max_duration,
-            device=device,
-        )
         with session(quiet):
-            found = Classification(self.path, [str(path) for path in audio], request)
+            found = Classification(self.path, [str(path) for path in audio], **options)
             rows = []
             for row in found.rows:
                 values = row_values(row, found.classes)
                 posteriors = values.pop("posteriors") or dict.fromkeys(found.classes)
                 note = values.pop("note")
-                rows.append(
-                    {**values, **{f"p_{c}": p for c, p in posteriors.items()}, "note": note}
-                )
+                named = {f"p_{label}": p for label, p in posteriors.items()}
+                rows.append({**values, **named, "note": note})
             summary = found.end()
         table = pd.DataFrame(rows)
         table.attrs["summary"] = summary

@@ -64,7 +64,7 @@ def command(
     from serplatform.distributed.search import SearchLimits
     from serplatform.studies.setup import SearchRequest
 
-    request = SearchRequest.of_training(
+    request = SearchRequest(
         architectures=tuple(architectures or ()),
         dataset=data,
         protocol=protocol,
@@ -79,5 +79,5 @@ def command(
         concurrent=concurrent,
         address=address,
     )
-    summary = carry_out(request, limits, out, resume=resume)
+    summary = carry_out(request.of_one_configuration(), limits, out, resume=resume)
     result(describe(summary), dataclasses.asdict(summary), as_json=as_json)

@@ -52,7 +52,7 @@ class Parameter:
     def contains(self, value: Any) -> bool:
         """Whether the parameter can take ``value``."""
         if self.kind == "choice":
-            return among(value, self.values)
+            return value_in(value, self.values)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             return False
         if not self.low <= value <= self.high:
@@ -72,7 +72,7 @@ class Parameter:
     def canonical(self, value: Any) -> Any:
         """A value that it contains, as a trial of a study is given it."""
         if self.kind == "choice":
-            return next(choice for choice in self.values if same(choice, value))
+            return next(choice for choice in self.values if value_equal(choice, value))
         return round(value) if self.kind == "int" else float(value)
 
     def suggest(self, trial: optuna.trial.BaseTrial, name: str) -> Any:
@@ -110,17 +110,15 @@ class Parameter:
             return [self.low]
         return [self.low, self.low + (self.step or (self.high - self.low) * 0.381966), self.high]
 
-    def faults(self) -> list[str]:
+    def errors(self) -> list[str]:
         """What is wrong with the parameter by itself."""
-        if self.kind not in KEYS:
-            return [unknown_name("type", self.kind, KEYS)]
         if self.kind == "choice":
             if not self.values:
                 return ["values: is empty; give at least one choice"]
             return [
                 f"values: {value!r} is given twice"
                 for place, value in enumerate(self.values)
-                if among(value, self.values[:place])
+                if value_in(value, self.values[:place])
             ]
         if self.low > self.high:
             return [f"low = {self.low} is above high = {self.high}; swap them"]
@@ -139,57 +137,60 @@ class Parameter:
         return []
 
 
-def parse_parameter(name: str, entry: Any) -> tuple[Parameter | None, list[str]]:
-    """Turn one entry of a space file into a parameter, or into the faults of its form."""
+def parse_parameter(entry: Any, errors: list[str]) -> Parameter | None:
+    """The parameter of an entry of a space file; None where something is added to ``errors``."""
     if not isinstance(entry, Mapping):
-        return None, [f"{name}: must be a mapping such as {{type: int, low: 1, high: 6}}"]
+        errors.append("must be a mapping such as {type: int, low: 1, high: 6}")
+        return None
     kind = entry.get("type")
-    if kind is None:
-        return None, [f"{name}: type is missing; it is one of {', '.join(KEYS)}"]
     if not isinstance(kind, str) or kind not in KEYS:
-        return None, [f"{name}: {unknown_name('type', str(kind), KEYS)}"]
-    faults = [unknown_name("key", str(key), KEYS[kind]) for key in entry if key not in KEYS[kind]]
-    options: dict[str, Any] = {"kind": kind}
-    for key in KEYS[kind]:
-        if key in entry and key != "type":
-            options[key], fault = _parse_option(key, entry[key], whole=kind == "int")
-            faults.extend(fault)
+        missing = f"type is missing; it is one of {', '.join(KEYS)}"
+        errors.append(missing if kind is None else unknown_name("type", str(kind), KEYS))
+        return None
+    keys = KEYS[kind]
+    errors += [unknown_name("key", str(key), keys) for key in entry if key not in keys]
+    options = {key: _option(key, entry[key], kind, errors) for key in keys[1:] if key in entry}
     required = ("values",) if kind == "choice" else ("low", "high")
-    faults.extend(f"{key}: is missing" for key in required if key not in entry)
-    parameter = None if faults else Parameter(**options)
-    if parameter is not None:
-        faults = parameter.faults()
-    return (None if faults else parameter), [f"{name}: {fault}" for fault in faults]
+    errors += [f"{key}: is missing" for key in required if key not in entry]
+    if errors:
+        return None
+    parameter = Parameter(kind=kind, **options)
+    errors += parameter.errors()
+    return None if errors else parameter
 
 
-def _parse_option(key: str, value: Any, *, whole: bool) -> tuple[Any, list[str]]:
-    if key == "log":
-        return value, [] if isinstance(value, bool) else ["log: must be true or false"]
+def _option(key: str, value: Any, kind: str, errors: list[str]) -> Any:
     if key == "values":
-        return _parse_choices(key, value)
+        return _choices(key, value, errors)
     if key == "when":
-        if not isinstance(value, Mapping) or not all(isinstance(parent, str) for parent in value):
-            return {}, ["when: must map an earlier parameter to the list of its values"]
-        pairs = {
-            parent: _parse_choices(f"when {parent}", values) for parent, values in value.items()
-        }
-        when = {parent: choices for parent, (choices, _) in pairs.items()}
-        return when, [fault for _, faults in pairs.values() for fault in faults]
-    if not is_number(value):
-        return value, [f"{key} = {value!r}: must be a finite number"]
-    if abs(value) > LARGEST_WHOLE:
-        return value, [f"{key} = {value!r}: must lie within -{LARGEST_WHOLE} and {LARGEST_WHOLE}"]
-    if whole and value != int(value):
-        return value, [f"{key} = {value!r}: must be a whole number"]
-    return (int(value) if whole else float(value) + 0.0), []  # no negative zero
+        if isinstance(value, Mapping) and all(isinstance(parent, str) for parent in value):
+            return {parent: _choices(f"when {parent}", v, errors) for parent, v in value.items()}
+        errors.append("when: must map an earlier parameter to the list of its values")
+    elif key == "log":
+        if not isinstance(value, bool):
+            errors.append("log: must be true or false")
+    elif not is_number(value):
+        errors.append(f"{key} = {value!r}: must be a finite number")
+    elif abs(value) > LARGEST_WHOLE:
+        bounds = f"-{LARGEST_WHOLE} and {LARGEST_WHOLE}"
+        errors.append(f"{key} = {value!r}: must lie within {bounds}")
+    elif kind == "int":
+        if value != int(value):
+            errors.append(f"{key} = {value!r}: must be a whole number")
+        return int(value)
+    else:
+        return float(value) + 0.0  # no negative zero
+    return value
 
 
-def _parse_choices(key: str, value: Any) -> tuple[tuple[Any, ...], list[str]]:
+def _choices(key: str, value: Any, errors: list[str]) -> tuple[Any, ...]:
     if not isinstance(value, list):
-        return (), [f"{key}: must be a list"]
+        errors.append(f"{key}: must be a list")
+        return ()
     if key != "values" and not value:
-        return (), [f"{key}: is empty; give at least one value"]
-    return tuple(value), [f"{key}: {v!r} must be {PLAIN}" for v in value if not is_plain(v)]
+        errors.append(f"{key}: is empty; give at least one value")
+    errors += [f"{key}: {v!r} must be {PLAIN}" for v in value if not is_plain(v)]
+    return tuple(value)
 
 
 def encode(value: Any) -> Any:
@@ -202,20 +203,18 @@ def encode(value: Any) -> Any:
     return json.dumps(plain(value)) if isinstance(value, (list, tuple)) else value
 
 
-def same(one: Any, other: Any) -> bool:
+def value_equal(one: Any, other: Any) -> bool:
     """Equality that tells ``true`` from 1 and takes a tuple for a list."""
     if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
-        return len(one) == len(other) and all(map(same, one, other))
-    if isinstance(one, bool) != isinstance(other, bool):
-        return False
-    return bool(one == other)
+        return len(one) == len(other) and all(map(value_equal, one, other))
+    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
 
 
-def among(value: Any, values: Iterable[Any]) -> bool:
-    """Whether ``value`` is one of ``values`` in the sense of :func:`same`."""
-    return any(same(value, other) for other in values)
+def value_in(value: Any, values: Iterable[Any]) -> bool:
+    """Whether one of ``values`` equals ``value``, see :func:`value_equal`."""
+    return any(value_equal(value, other) for other in values)
 
 
-def alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+def values_equal(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether two sets of values are the same configuration of one space."""
-    return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
+    return one.keys() == other.keys() and all(value_equal(one[n], other[n]) for n in one)

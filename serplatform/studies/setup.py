@@ -32,7 +32,6 @@ from serplatform.studies.advice import text_warning, too_good_warning
 from serplatform.studies.overrides import parse_overrides
 from serplatform.studies.space import (
     SearchSpace,
-    load_space,
     make_space,
     own_space,
     packaged_spaces,
@@ -99,29 +98,11 @@ class SearchRequest:
     time_budget: float | None = None
     combiner: str | None = None
 
-    @classmethod
-    def of_training(
-        cls,
-        *,
-        architectures: tuple[str, ...],
-        dataset: str | Path | None,
-        protocol: str | None,
-        settings: tuple[str, ...],
-        repeats: int,
-        seed: int,
-    ) -> SearchRequest:
-        """Of one configuration that is trained over all folds; repeats are combined."""
-        return cls(
-            architectures=architectures,
-            dataset=dataset,
-            protocol=protocol,
-            settings=settings,
-            exact=True,
-            repeats=repeats,
-            seed=seed,
-            sampler="random",
-            pruner="none",
-            combiner="mean" if repeats > 1 else "none",
+    def of_one_configuration(self) -> SearchRequest:
+        """Train it ``repeats`` times over all folds; several trainings are combined."""
+        combiner = "mean" if self.repeats > 1 else "none"
+        return dataclasses.replace(
+            self, exact=True, sampler="random", pruner="none", combiner=combiner
         )
 
 
@@ -174,7 +155,7 @@ class OpenRun:
         """Remove a run that this command made and of which no trial has begun: the search cannot
         start, and the same ``--out`` must be free for the next attempt."""
         if self.is_new and not _has_begun(self.directory):
-            _remove_books(self.directory)
+            _remove_files(self.directory)
 
 
 def _has_begun(directory: RunDirectory) -> bool:
@@ -187,7 +168,7 @@ def _has_begun(directory: RunDirectory) -> bool:
     )
 
 
-def _remove_books(directory: RunDirectory) -> None:
+def _remove_files(directory: RunDirectory) -> None:
     """Remove what a run without trials consists of, and its directory unless others use it."""
     directory.remove_scratch()
     for file in (
@@ -207,16 +188,7 @@ def _remove_books(directory: RunDirectory) -> None:
 def choose_architectures(
     names: Sequence[str], searched: Collection[str] | None = None
 ) -> tuple[str, ...]:
-    """Resolve ``all`` and check each name; order is kept, repeats are refused.
-
-    Args:
-        names: as given by the user.
-        searched: the architectures that ``all`` stands for, see :func:`with_space`; None for
-            every one.
-
-    Raises:
-        BadInputError: unknown or repeated name, or none.
-    """
+    """Resolve ``all``, which stands for ``searched`` or every one, and check each name."""
     if not names:
         raise BadInputError(
             f"name at least one architecture ({', '.join(ARCHITECTURES.names())}) or `all`"
@@ -249,7 +221,7 @@ def choose_spaces(request: SearchRequest) -> dict[str, SearchSpace]:
         raw, source = read_space_file(name)
         architecture = raw.get("architecture")
         if architecture not in ARCHITECTURES.names():
-            make_space(raw, source)  # says so, with its other faults
+            make_space(raw, source)  # says so, with its other errors
         if architecture not in request.architectures:
             raise BadInputError(
                 f"--space {name}: it is for architecture '{architecture}', which is not "
@@ -265,23 +237,15 @@ def choose_spaces(request: SearchRequest) -> dict[str, SearchSpace]:
         small = f"{architecture}-small"
         name = small if request.small and small in packaged else architecture
         if request.exact:
-            spaces[architecture] = _one_configuration(architecture, overrides[architecture])
+            described = "one configuration: the paper's, with what the user set"
+            raw, source = {"architecture": architecture, "description": described}, "--set"
         elif architecture in given:
-            spaces[architecture] = make_space(*given[architecture], overrides[architecture])
-        elif name not in packaged:
-            spaces[architecture] = make_space(*own_space(architecture), overrides[architecture])
+            raw, source = given[architecture]
         else:
-            spaces[architecture] = load_space(name, overrides[architecture])
+            raw, source = read_space_file(name) if name in packaged else own_space(architecture)
+        set_here = overrides[architecture]
+        spaces[architecture] = make_space(raw, source, set_here, exact=request.exact)
     return spaces
-
-
-def _one_configuration(architecture: str, overrides: Mapping[str, Any]) -> SearchSpace:
-    """A space that searches nothing."""
-    raw = {
-        "architecture": architecture,
-        "description": "one configuration: the paper's, with what the user set",
-    }
-    return make_space(raw, "--set", overrides, exact=True)
 
 
 def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> OpenRun:
@@ -303,6 +267,8 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
     storage = request.storage
     if storage is not None:
         storage = check_storage(storage, connect=False)
+    if storage and redact(storage) != storage:  # its password stays in this process's environment
+        os.environ[STORAGE_VARIABLE] = storage
     check_objectives(request.objectives)
     make_sampler(request.sampler, 0)
     make_pruner(request.pruner, max_epochs=1, num_folds=1)
@@ -317,7 +283,18 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
         plan = dataclasses.replace(plan, folds=folds, notes=(*plan.notes, note))
     check_plan(plan, dataset.utterances)
     warning = text_warning(dataset.utterances, plan, request.architectures)
-    starts = _warm_starts(request, spaces, dataset, plan)
+    starts: list[WarmStartRecord] = []
+    for run in request.warm_start:
+        start = collect(
+            run,
+            spaces,
+            fingerprint=dataset.fingerprint,
+            folds_hash=plan_hash(plan),
+            objectives=request.objectives,
+        )
+        if start["run"] in [other["run"] for other in starts]:
+            raise BadInputError(f"--warm-start {run}: name each run once")
+        starts.append(start)
     description: RunDescription = {
         "schema_version": SCHEMA_VERSION,
         "command": [redact(word) for word in command],
@@ -346,7 +323,7 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
         "objective": list(request.objectives),
         "sampler": request.sampler,
         "pruner": request.pruner,
-        "storage": storage and _without_secrets(storage),
+        "storage": storage and redact(storage),
         "study_prefix": "" if request.storage is None else f"{out.name}-{secrets.token_hex(4)}/",
         "selection": "dev rows of each outer fold; test rows are opened by the report alone",
         "versions": versions(),
@@ -390,11 +367,8 @@ _REQUESTED = (
 
 
 def _replace(directory: RunDirectory, description: Mapping[str, Any]) -> str | None:
-    """Make room for a run where one lies of which no trial has begun.
-
-    Returns:
-        what is to be said of it: nothing where it was of the same request.
-    """
+    """Make room for a run where one lies of which no trial has begun; return what is to be said
+    of it: nothing where it was of the same request."""
     if _has_begun(directory):
         raise _occupied(directory)
     before = directory.read_run()
@@ -411,22 +385,16 @@ def _replace(directory: RunDirectory, description: Mapping[str, Any]) -> str | N
 
 
 def _occupied(directory: RunDirectory) -> BadInputError:
-    goes_on = (
-        "serplatform reproduce"
-        if "roster" in directory.read_run()
-        else (shlex.join(["serplatform", "search", "--resume", "--out", str(directory)]))
-    )
+    goes_on = "serplatform reproduce"
+    if "roster" not in directory.read_run():
+        goes_on = shlex.join(["serplatform", "search", "--resume", "--out", str(directory)])
     return BadInputError(
         f"{directory}: already holds a run; continue it with `{goes_on}`, or give another --out"
     )
 
 
 def reopen_run(out: Path, *, dataset: str | Path | None = None) -> OpenRun:
-    """Open a run to resume it.
-
-    Args:
-        out: the run's directory.
-        dataset: where the dataset lies now, if it has moved.
+    """Open a run to resume it, with its dataset where that lies now.
 
     Raises:
         ArtifactError: files are missing or damaged, or the dataset or folds are not those the
@@ -455,42 +423,11 @@ def reopen_run(out: Path, *, dataset: str | Path | None = None) -> OpenRun:
         plugins.write(directory.path, description)
     spaces: dict[str, SearchSpace] = {}
     for name, mapping in description["spaces"].items():
-        space, faults = parse_space(mapping, f"{directory.run_file} ({name})")
-        if faults:
-            raise ArtifactError(f"{directory.run_file}: the space of {name} is faulty", faults)
-        spaces[name] = space
+        spaces[name], errors = parse_space(mapping, f"{directory.run_file} ({name})")
+        if errors:
+            raise ArtifactError(f"{directory.run_file}: the space of {name} is faulty", errors)
     description["dataset"]["path"] = address(path)
     return OpenRun(directory, description, spaces, plan)
-
-
-def _warm_starts(
-    request: SearchRequest,
-    spaces: Mapping[str, SearchSpace],
-    dataset: Dataset,
-    plan: FoldPlan,
-) -> list[WarmStartRecord]:
-    """What each earlier run gives, every run named once."""
-    starts: list[WarmStartRecord] = []
-    for run in request.warm_start:
-        start = collect(
-            run,
-            spaces,
-            fingerprint=dataset.fingerprint,
-            folds_hash=plan_hash(plan),
-            objectives=request.objectives,
-        )
-        if start["run"] in [other["run"] for other in starts]:
-            raise BadInputError(f"--warm-start {run}: name each run once")
-        starts.append(start)
-    return starts
-
-
-def _without_secrets(storage: str) -> str:
-    """The URL to record; its password stays in the environment of this process."""
-    recorded = redact(storage)
-    if recorded != storage:
-        os.environ[STORAGE_VARIABLE] = storage
-    return recorded
 
 
 def space_mapping(space: SearchSpace) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from serplatform.storage.destination import check_file
 from serplatform.storage.location import address, redact
 from serplatform.studies.observations import add_observations
 from serplatform.studies.optuna_internals import StudyJournal, StudySampler
-from serplatform.studies.parameter import alike
+from serplatform.studies.parameter import values_equal
 from serplatform.studies.space import SearchSpace, first_points, paper_point
 
 #: Environment variable with the whole URL of a storage whose recorded URL lacks its password.
@@ -417,7 +417,7 @@ class Studies:
         paper = self._papers[architecture] = paper_point(space)
         first = [] if paper is None or architecture in self._has_paper else [paper]
         for point in [*first, *first_points(space), *more]:
-            if not any(alike(point, other) for other in known):
+            if not any(values_equal(point, other) for other in known):
                 known.append(point)
                 study.enqueue_trial(space.encode(point))
 
@@ -463,7 +463,9 @@ class Studies:
         trial = self._studies[architecture].ask()
         drawn = space.suggest(trial)
         point = self._papers[architecture]
-        paper = point is not None and architecture not in self._has_paper and alike(drawn, point)
+        paper = (
+            point is not None and architecture not in self._has_paper and values_equal(drawn, point)
+        )
         values = {**space.fixed, **drawn}
         number = self._next_number
         self._register(trial, number, architecture, values, paper)

@@ -24,7 +24,7 @@ from serplatform.errors import BadInputError
 from serplatform.run_directory import RunDirectory
 from serplatform.storage.location import redact
 from serplatform.storage.mirror import local_path
-from serplatform.studies.parameter import alike, same
+from serplatform.studies.parameter import value_equal, values_equal
 from serplatform.studies.space import SearchSpace, complete_point
 from serplatform.studies.study import OBJECTIVES, objective_values
 from serplatform.training.trial_config import paper_values, resolve
@@ -164,7 +164,7 @@ def best_points(
         known = {name: paper[name] for name in space.parameters} | record["params"]
         usable, left = _usable(space, known, {**paper, **space.fixed})
         chosen = complete_point(space, usable, paper)
-        if any(alike(chosen, other) for other in seen) or not _sound(space, chosen):
+        if any(values_equal(chosen, other) for other in seen) or not _sound(space, chosen):
             continue
         seen.append(chosen)
         found.append(chosen)
@@ -189,7 +189,7 @@ def _usable(
                 left.append(f"{name} = {plain(value)!r}, outside the space")
         elif name not in held:
             left.append(f"{name}, which is no parameter any more")
-        elif not same(value, held[name]):
+        elif not value_equal(value, held[name]):
             left.append(f"{name} = {plain(value)!r}, here {plain(held[name])!r} in every trial")
     return usable, left
 
