@@ -47,25 +47,15 @@ class PluginError(BadInputError):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Plugin:
-    """What was imported.
+    """What was imported."""
 
-    Attributes:
-        name: stem of the file, or dotted name of the module.
-        module: what it is called in ``sys.modules``.
-        origin: where it is from, for messages.
-        sha256: of the file, or of all files of the module.
-        source: content of the file; None of a module.
-        folder: where search spaces may lie beside it; None where it came as text.
-        named: by the user; not found as an entry point.
-    """
-
-    name: str
-    module: str
-    origin: str
-    sha256: str
-    source: bytes | None = None
-    folder: Path | None = None
-    named: bool = True
+    name: str  # stem of the file, or dotted name of the module
+    module: str  # what it is called in sys.modules
+    origin: str  # where it is from, for messages
+    sha256: str  # of the file, or of all files of the module
+    source: bytes | None = None  # content of the file; None of a module
+    folder: Path | None = None  # where search spaces may lie beside it; None where it came as text
+    named: bool = True  # by the user; not found as an entry point
 
     def __str__(self) -> str:
         return self.origin
@@ -111,8 +101,7 @@ class _Text(importlib.abc.SourceLoader):
 
 
 class _State:
-    #: the user said that plugins of others may run
-    trusting = False
+    trusting = False  # the user said that plugins of others may run
 
 
 def load(names: Iterable[str], *, trust: bool | None = None) -> None:
@@ -232,11 +221,7 @@ def _why_not(origin: str, error: BaseException) -> str:
 
 
 def load_entry_points(group: str) -> None:
-    """Import what installed packages declare for a family.
-
-    Raises:
-        BadInputError: one cannot be imported.
-    """
+    """Import what installed packages declare for a family; refuse what cannot be imported."""
     if os.environ.get(NO_ENTRY_POINTS):
         return
     for entry in sorted(importlib.metadata.entry_points(group=group), key=lambda e: e.name):
@@ -262,13 +247,11 @@ def made_with(*, named: bool = False, **used: Collection[str]) -> MadeWith:
         **used: family to names; plugins that registered one of them.
     """
     found = []
-    for plugin in PLUGINS.values():
+    for plugin in sorted(PLUGINS.values(), key=lambda plugin: plugin.name):
         registers = plugin.registers()
-        if (named and plugin.named) or any(
-            set(names) & set(registers.get(kind, ())) for kind, names in used.items()
-        ):
+        is_used = any({*names} & {*registers.get(kind, ())} for kind, names in used.items())
+        if is_used or (named and plugin.named):
             found.append(plugin.record())
-    found.sort(key=lambda record: record["name"])
     return {"plugins": found} if found else {}
 
 
@@ -350,11 +333,7 @@ def restore(directory: Path, described: Mapping[str, Any], *, foreign: bool = Fa
 
 
 def require(described: Mapping[str, Any], where: Path) -> None:
-    """See that the plugins of a model or dataset are imported.
-
-    Raises:
-        BadInputError: one is not, or is another.
-    """
+    """Refuse a model or dataset whose plugins are not imported, or others are."""
     loaded = {plugin.name: plugin.sha256 for plugin in PLUGINS.values()}
     for record in described.get("plugins", []):
         if loaded.get(record["name"]) != record["sha256"]:
@@ -366,35 +345,23 @@ def require(described: Mapping[str, Any], where: Path) -> None:
 
 
 def packed(described: Mapping[str, Any]) -> tuple[str, ...]:
-    """Imported plugins as texts, which a task takes to :func:`unpack` in a worker."""
+    """Plugins of a description as texts, which a task takes to :func:`unpack` in a worker."""
     names = {record["name"] for record in described.get("plugins", [])}
     return tuple(
-        json.dumps(
-            {
-                "name": plugin.name,
-                "sha256": plugin.sha256,
-                "source": plugin.source and plugin.source.decode("utf-8", "surrogateescape"),
-            }
-        )
-        for plugin in PLUGINS.values()
-        if plugin.name in names
+        json.dumps([p.name, p.sha256, p.source and p.source.decode("utf-8", "surrogateescape")])
+        for p in PLUGINS.values()
+        if p.name in names
     )
 
 
 def unpack(texts: Iterable[str]) -> None:
-    """Import what :func:`packed` gave; what is imported already costs nothing.
-
-    Raises:
-        PluginError: a module is not installed on this host, or in another version; or what a
-            file imports is not.
-    """
+    """Import what :func:`packed` gave; a ``PluginError`` says what this host lacks."""
     for text in texts:
-        found = json.loads(text)
+        name, sha256, source = json.loads(text)
         try:
-            if found["source"] is None:
-                _import_module(found["name"], sha256=found["sha256"])
+            if source is None:
+                _import_module(name, sha256=sha256)
             else:
-                content = found["source"].encode("utf-8", "surrogateescape")
-                _import_text(found["name"], content, f"{found['name']}.py")
+                _import_text(name, source.encode("utf-8", "surrogateescape"), f"{name}.py")
         except BadInputError as error:
             raise PluginError(str(error)) from None

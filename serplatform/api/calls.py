@@ -9,7 +9,7 @@ from typing import Any
 
 from typing_extensions import Unpack
 
-from serplatform.api.preparing import show_progress
+from serplatform.api.display import show_progress
 from serplatform.api.results import (
     Bundle,
     CallOptions,

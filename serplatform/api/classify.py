@@ -74,10 +74,7 @@ class Classification:
     Attributes:
         rows: are made as they are read.
         tally: what has become of the recordings so far.
-
-    Raises:
-        BadInputError: something asked for is wrong.
-        ArtifactError: a file of the system is missing or damaged.
+        rejecting: rows have an answer and a confidence.
     """
 
     def __init__(
@@ -105,6 +102,7 @@ class Classification:
         transcripts = None if text is None else Transcripts.read(Path(text))
         self.system = open_system(open_copy(system), options.get("trial"))
         self._rejector = None if wish is None else make_rejector(self.system, wish)
+        self.rejecting = wish is not None
         predictor = Predictor(self.system, device=options.get("device", "cpu"))
         self.classes = predictor.classes
         reader = None
@@ -134,17 +132,8 @@ class Classification:
             rejector=self._rejector,
         )
 
-    @property
-    def rejecting(self) -> bool:
-        """Whether rows have an answer and a confidence."""
-        return self._rejector is not None
-
     def check(self) -> None:
-        """Refuse when nothing could be used.
-
-        Raises:
-            BadInputError: it lists the reasons.
-        """
+        """Refuse when nothing could be used, and say why."""
         refused = self.tally.refused
         if self.tally.recordings or self.tally.rows:
             return
@@ -156,11 +145,7 @@ class Classification:
         )
 
     def end(self) -> dict[str, Any]:
-        """Tell what was left out and how fast it went; return what ``--json`` prints of it.
-
-        Raises:
-            BadInputError: nothing could be used.
-        """
+        """Tell what was left out and how fast it went; return what ``--json`` prints of it."""
         self.check()
         tally, rejector = self.tally, self._rejector
         for refused in tally.refused[:_SHOWN]:
@@ -191,9 +176,8 @@ class Classification:
             "synthetic": self.system.synthetic,
             "recordings": tally.recordings,
             "rows": tally.rows,
-            "reject": None
-            if rejector is None
-            else {
+            "reject": rejector
+            and {
                 "wish": str(rejector.wish),
                 "threshold": rejector.chosen.threshold,
                 "dev_coverage": rejector.chosen.coverage,

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from serplatform import stopping
+from serplatform.api.display import SearchDisplay
 from serplatform.api.open_run import open_or_create
-from serplatform.api.search_display import SearchDisplay
 from serplatform.artifacts.explanations import ExplanationsRecord
 from serplatform.artifacts.files import read_json
 from serplatform.console import say

@@ -40,19 +40,9 @@ DEMO_TRIALS = 8
 def open_or_create(
     request: SearchRequest, limits: SearchLimits, out: str | Path | None, *, resume: bool = False
 ) -> tuple[OpenRun, SearchLimits]:
-    """Open or create the run.
+    """Open or create the run; return it, and the limits with its trials and its seconds.
 
-    Args:
-        request: what is asked for.
-        limits: on how much.
-        out: the run's directory or URI; None: a new one in `runs/`.
-        resume: there is a run in ``out``.
-
-    Returns:
-        the run, and the limits with its trials and its seconds.
-
-    Raises:
-        BadInputError: something asked for is wrong; no new run is written then.
+    No new run is written where something asked for is wrong. See ``execute.carry_out``.
     """
     if out is not None and not resume:
         check_directory(out, RUN)

@@ -21,7 +21,8 @@ from serplatform.cli.options import (
     TimeBudget,
     Workers,
 )
-from serplatform.cli.output import format_duration, parse_duration, result, say
+from serplatform.cli.output import result
+from serplatform.console import format_duration, parse_duration, say
 
 if TYPE_CHECKING:
     from serplatform.distributed.search import SearchLimits
@@ -182,7 +183,7 @@ def _train(plans: Sequence[ColumnPlan], options: ReproduceOptions, limits: Searc
 
 
 def _train_column(plan: ColumnPlan, options: ReproduceOptions, limits: SearchLimits) -> str:
-    from serplatform.api.search_display import SearchDisplay
+    from serplatform.api.display import SearchDisplay
     from serplatform.distributed.search import search
     from serplatform.reproduce.plan import open_run
     from serplatform.studies.trial_list import TrialList, assign_numbers

@@ -20,7 +20,7 @@ from serplatform.artifacts.trial import DEV_METRICS
 from serplatform.config import plain
 from serplatform.datasets.dataset import Dataset
 from serplatform.environment import hardware, now, versions
-from serplatform.errors import ArtifactError, BadInputError
+from serplatform.errors import ArtifactError, BadInputError, unknown_name
 from serplatform.inputs.selection import feature_parts
 from serplatform.models.base import ARCHITECTURES
 from serplatform.protocols.base import FoldPlan
@@ -28,8 +28,8 @@ from serplatform.protocols.plan import check_plan, make_plan, plan_hash, read_pl
 from serplatform.run_directory import RunDirectory, RunLock
 from serplatform.storage.destination import RUN, check_directory
 from serplatform.storage.location import address, redact
+from serplatform.strict_yaml import parse_yaml
 from serplatform.studies.advice import text_warning, too_good_warning
-from serplatform.studies.overrides import parse_overrides
 from serplatform.studies.space import (
     SearchSpace,
     make_space,
@@ -48,35 +48,21 @@ from serplatform.studies.study import (
 )
 from serplatform.studies.warm_start import collect
 from serplatform.studies.warm_start import notes as warm_start_notes
-from serplatform.training.trial_config import resolve
+from serplatform.training.trial_config import known_parameters, resolve, value_faults
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SearchRequest:
-    """What the user asks for.
+    """What the user asks for; the fields are those of ``serplatform.search`` and ``.train``.
 
     Attributes:
-        architectures: registered names, or `all`.
-        dataset: a prepared dataset, path or URI; None: the built-in demo corpus, or where a run
-            that is resumed has it.
-        protocol: its name with parameter; None for the corpus's default.
         spaces: files or names of packaged spaces; architectures that none of them is for use
-            the packaged space of their own name.
+            the packaged space of their own name, or ``<name>-small`` where ``small``.
         settings: texts KEY=VALUE that hold in every trial.
-        exact: search nothing: the paper's configuration with ``settings``.
-        repeats: trainings of each exact configuration.
-        small: prefer the packaged ``<architecture>-small`` spaces; None: for the demo corpus.
-        seed: of everything.
-        objectives: names of ``study.OBJECTIVES``.
-        sampler: name of the Optuna sampler.
-        pruner: name of the pruner.
-        storage: Optuna storage URL; None for the run's own journal file.
+        exact: search nothing: the paper's configuration with ``settings``, ``repeats`` times.
         max_folds: only the first of the protocol's folds; None for all.
-        warm_start: earlier runs whose best configurations are tried first, paths or URIs.
-        trials: over the life of the run, as `20`, or `+5` more than it was last asked for.
         time_budget: seconds of this call, or None.
-        combiner: of the ensemble made at the end; `none` makes none; None: `product`, or what
-            the run has.
+        combiner: None: `product`, or what the run has.
     """
 
     architectures: tuple[str, ...] = ()
@@ -108,23 +94,14 @@ class SearchRequest:
 
 @dataclasses.dataclass
 class OpenRun:
-    """A run that trials can be added to.
-
-    Attributes:
-        directory: where it lies.
-        description: the content of ``run.json``.
-        spaces: architecture to space, the user's settings fixed.
-        plan: its folds.
-        is_new: this command made it.
-        replaced: what is to be said of a run that it took the place of, or None.
-    """
+    """A run that trials can be added to."""
 
     directory: RunDirectory
-    description: RunDescription
-    spaces: dict[str, SearchSpace]
+    description: RunDescription  # the content of run.json
+    spaces: dict[str, SearchSpace]  # by architecture, the user's settings fixed
     plan: FoldPlan
-    is_new: bool = False
-    replaced: str | None = None
+    is_new: bool = False  # this command made it
+    replaced: str | None = None  # what is to be said of a run that it took the place of
 
     @property
     def max_epochs(self) -> int:
@@ -211,11 +188,7 @@ def with_space(spaces: Sequence[str]) -> set[str]:
 
 
 def choose_spaces(request: SearchRequest) -> dict[str, SearchSpace]:
-    """Make one space an architecture, the user's settings fixed in it.
-
-    Raises:
-        BadInputError: a space is faulty, is for none of the architectures, or two are for one.
-    """
+    """Make one space per architecture, the user's settings fixed in it."""
     given: dict[str, tuple[Mapping[Any, Any], str]] = {}
     for name in request.spaces:
         raw, source = read_space_file(name)
@@ -246,6 +219,54 @@ def choose_spaces(request: SearchRequest) -> dict[str, SearchSpace]:
         set_here = overrides[architecture]
         spaces[architecture] = make_space(raw, source, set_here, exact=request.exact)
     return spaces
+
+
+def parse_overrides(
+    settings: Sequence[str], architectures: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """Assign each setting to the architectures that have the parameter.
+
+    A key is a parameter's full name (``model.hidden_dim``), its last part where that is
+    unambiguous (``hidden_dim``), or either after ``<architecture>.`` for one architecture only;
+    the value is read as YAML.
+
+    Returns:
+        architecture to flat parameters.
+    """
+    known = {name: known_parameters(name) for name in architectures}
+    overrides: dict[str, dict[str, Any]] = {name: {} for name in architectures}
+    errors: list[str] = []
+    wrong: dict[str, None] = {}  # once, where several architectures say the same
+    for text in settings:
+        key, equals, given = text.partition("=")
+        key = key.strip()
+        if not equals or not key:
+            errors.append(f"'{text}': must be KEY=VALUE, e.g. training.learning_rate=1e-3")
+            continue
+        try:
+            value = parse_yaml(given, f"'{text}'")
+        except BadInputError as error:
+            errors.append(f"{error}; put text with special characters in quotes of its own")
+            continue
+        first, _, rest = key.partition(".")
+        targets = [first] if first in known and rest else list(architectures)
+        name = rest if first in known and rest else key
+        found = False
+        for architecture in targets:
+            matches = [p for p in known[architecture] if name in (p, p.partition(".")[2])]
+            if len(matches) > 1:
+                errors.append(f"'{key}' is ambiguous for {architecture}: {', '.join(matches)}")
+                found = True
+            elif matches:
+                overrides[architecture][matches[0]] = value
+                wrong |= dict.fromkeys(value_faults(architecture, matches[0], value))
+                found = True
+        if not found:
+            every = {p for architecture in targets for p in known[architecture]}
+            errors.append(unknown_name("parameter", name, every))
+    if errors := errors + list(wrong):
+        raise BadInputError(f"--set: {len(errors)} fault(s):", errors)
+    return overrides
 
 
 def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> OpenRun:
@@ -394,12 +415,8 @@ def _occupied(directory: RunDirectory) -> BadInputError:
 
 
 def reopen_run(out: Path, *, dataset: str | Path | None = None) -> OpenRun:
-    """Open a run to resume it, with its dataset where that lies now.
-
-    Raises:
-        ArtifactError: files are missing or damaged, or the dataset or folds are not those the
-            run was begun with.
-    """
+    """Open a run to resume it, with its dataset where that lies now; dataset and folds must be
+    those that it was begun with."""
     directory = RunDirectory(out)
     directory.fetch_study()
     description = directory.read_run()
