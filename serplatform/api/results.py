@@ -87,15 +87,10 @@ def seconds_of(duration: str | float | None) -> float | None:
 
 @dataclasses.dataclass(frozen=True)
 class ReportPage(os.PathLike[str]):
-    """A page that was written; a notebook shows its summary and a link.
-
-    Attributes:
-        path: file or URI.
-        summary: HTML.
-    """
+    """A page that was written, path or URI; a notebook shows its summary and a link."""
 
     path: str
-    summary: str
+    summary: str  # HTML
 
     def __fspath__(self) -> str:
         return self.path
@@ -163,12 +158,8 @@ class _Exportable(_System):
         return ReportPage(page, self._repr_html_())
 
     def export(self, out: str | Path, *, trial: int | None = None) -> Bundle:
-        """Write a bundle into a new or empty directory, see :class:`Bundle`.
-
-        Args:
-            out: path or URI.
-            trial: of a run; None: the best on dev.
-        """
+        """Write a bundle into a new or empty directory or to a URI, of one trial of a run: the best
+        on dev unless ``trial`` says otherwise."""
         write_bundle(self.path, out, trial)
         return Bundle(out)
 
@@ -204,11 +195,9 @@ class Run(_Exportable):
         Returns:
             ``trials`` by ``rank`` from 1.
         """
-        records = self._run.records()
         objective = self.info["objective"][0]
-        complete = [r for r in records.values() if r["state"] == "complete"]
-        complete.sort(key=lambda r: r["trial"])
-        complete.sort(key=lambda r: merit(r["dev"], objective), reverse=True)
+        complete = [r for r in self._run.records().values() if r["state"] == "complete"]
+        complete.sort(key=lambda r: (merit(r["dev"], objective), -r["trial"]), reverse=True)
         table = self.trials.set_index("trial").loc[[r["trial"] for r in complete]].reset_index()
         table = table.drop(columns=["state", "fold_dev_uar", "host", "error"])
         table.index = pd.RangeIndex(1, len(table) + 1, name="rank")
@@ -257,15 +246,13 @@ class Run(_Exportable):
                 way to it.
             seed: of bags, resamples and permutations; None: the run's.
         """
-        place = f"{self.path.rstrip('/')}/ensemble" if out is None else out
-        seed = self.info["seed"] if seed is None else seed
         return combine(
             [self],
-            place,
+            f"{self.path.rstrip('/')}/ensemble" if out is None else out,
             combiner=combiner,
             temperature=temperature,
             objective=objective,
-            seed=seed,
+            seed=self.info["seed"] if seed is None else seed,
             resamples=resamples,
         )
 
