@@ -42,8 +42,7 @@ def session(quiet: bool | None = None, plugins: Sequence[str | Path] = ()) -> It
                 disconnect()
             if not had_ray:
                 for name in [name for name in os.environ if name.startswith(_OF_RAY)]:
-                    if name not in before:
-                        del os.environ[name]
+                    del os.environ[name]
                 os.environ.update(before)
 
 

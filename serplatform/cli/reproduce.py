@@ -12,15 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from serplatform import stopping
-from serplatform.cli.options import (
-    Address,
-    AsJson,
-    Concurrent,
-    GpusPerTrial,
-    Seed,
-    TimeBudget,
-    Workers,
-)
+from serplatform.cli.options import AsJson, Resources, Seed, TimeBudget
 from serplatform.cli.output import result
 from serplatform.console import format_duration, parse_duration, say
 
@@ -74,11 +66,9 @@ def command(
         bool,
         typer.Option("--resume", help="Resume what --out holds, on the data that it names."),
     ] = False,
-    workers: Workers = 1,
-    gpus_per_trial: GpusPerTrial = None,
-    concurrent: Concurrent = None,
+    *,
+    resources: Resources,
     seed: Seed = 0,
-    address: Address = None,
     as_json: AsJson = False,
 ) -> None:
     """Show a table of the papers with measured numbers next to the published ones.
@@ -101,18 +91,12 @@ def command(
         _list(as_json=as_json)
         return
     from serplatform.datasets.dataset import Dataset
-    from serplatform.distributed.search import SearchLimits
     from serplatform.reproduce.plan import QUICK, ReproduceOptions, plan_table, tables_folder
     from serplatform.reproduce.table import load_table
 
-    limits = SearchLimits(
-        trials=None,
+    limits = dataclasses.replace(
+        resources.limits(time.monotonic()),
         seconds=None if time_budget is None else parse_duration(time_budget),
-        begun=time.monotonic(),
-        workers=workers,
-        gpus_per_trial=gpus_per_trial,
-        concurrent=concurrent,
-        address=address,
     )
     chosen = load_table(table)
     if rows is not None:
