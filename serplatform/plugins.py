@@ -1,14 +1,10 @@
 """Plugins: architectures, features, corpora, combiners, figures and protocols from outside.
 
-A plugin is a Python file, or a module that can be imported; it registers members as the modules
-of this package do. The user names it (``--plugin``, ``SERPLATFORM_PLUGINS``), or an installed
-package declares it as an entry point of a family (``serplatform.architectures``, ``.features``,
-``.corpora``, ``.combiners``, ``.figures``, ``.protocols``).
-
-A file is imported from its text, under a name made of its stem and its SHA-256; so it travels:
-to workers within their task, and into runs, ensembles and bundles as ``plugins/<name>.py``. A
-module is imported by its name and must be installed wherever it is used. Both are recorded with
-their SHA-256, and what was recorded is refused when it has changed.
+The user names a Python file or a module (``--plugin``, ``SERPLATFORM_PLUGINS``), or an installed
+package declares it as an entry point of a family (``serplatform.architectures`` …). A file is
+imported from its text, under a name made of its stem and its SHA-256; so it travels: to workers
+within their task, and into runs, ensembles and bundles as ``plugins/<name>.py``. A module must be
+installed wherever it is used. What was recorded is refused when its SHA-256 has changed.
 """
 
 from __future__ import annotations
@@ -105,14 +101,9 @@ class _State:
 
 
 def load(names: Iterable[str], *, trust: bool | None = None) -> None:
-    """Import plugins that the user names; one that is imported already is left as it is.
+    """Import the files or modules that the user names, unless they are imported already.
 
-    Args:
-        names: files or modules.
-        trust: whether what bundles and the runs of others bring may run; None: as it was.
-
-    Raises:
-        BadInputError: one cannot be imported, registers nothing, or a name that is taken.
+    ``trust`` says whether what bundles and the runs of others bring may run; None: as it was.
     """
     if trust is not None:
         _State.trusting = trust
@@ -292,8 +283,8 @@ def restore(directory: Path, described: Mapping[str, Any], *, foreign: bool = Fa
     with then runs again without a question. A bundle is made to be passed on, and always asks.
 
     Args:
-        directory: holds ``plugins/``.
-        described: what it says of itself; names them under ``plugins``.
+        directory: of the run, ensemble or bundle.
+        described: its description, which names them under ``plugins``.
         foreign: it may come from others, whoever owns the files.
 
     Raises:

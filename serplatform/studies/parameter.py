@@ -25,24 +25,15 @@ KEYS = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Parameter:
-    """One searched parameter.
+    """One searched parameter: a choice, or a range with both ends included."""
 
-    Attributes:
-        kind: ``choice``, ``int`` or ``float``.
-        values: the choices (plain values or lists of them); empty for ranges.
-        low: smallest value of a range, included.
-        high: largest value of a range, included.
-        step: grid step of a range, or None (1 for ``int``).
-        log: draw from the logarithm of the range.
-        when: name of an earlier parameter to the values with which this one is active.
-    """
-
-    kind: str
-    values: tuple[Any, ...] = ()
+    kind: str  # choice, int or float
+    values: tuple[Any, ...] = ()  # the choices: plain values or lists of them
     low: float = 0
     high: float = 0
-    step: float | None = None
-    log: bool = False
+    step: float | None = None  # of a grid; None: 1 for int
+    log: bool = False  # draw from the logarithm of the range
+    #: an earlier parameter to the values with which this one is active
     when: Mapping[str, tuple[Any, ...]] = dataclasses.field(default_factory=dict)
 
     @property

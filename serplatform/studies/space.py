@@ -57,35 +57,20 @@ Point = Mapping[str, Any]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SearchSpace:
-    """What a search varies, and what it holds fixed.
-
-    Attributes:
-        architecture: a registered name.
-        description: one sentence.
-        fixed: dotted parameter name to the value it has in every trial.
-        parameters: dotted parameter name to its range, in the order they are drawn.
-        source: the file it came from, for messages.
-        try_first: points to try after the paper's; what one does not name is as in the paper.
-    """
+    """What a search varies, and what it holds fixed, by dotted parameter name."""
 
     architecture: str
     description: str = ""
+    #: the value that a parameter has in every trial
     fixed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    #: ranges, in the order they are drawn
     parameters: Mapping[str, Parameter] = dataclasses.field(default_factory=dict)
-    source: str = ""
-    try_first: tuple[Point, ...] = ()
+    source: str = ""  # the file it came from, for messages
+    try_first: tuple[Point, ...] = ()  # what a point does not name is as in the paper
 
     def suggest(self, trial: optuna.trial.BaseTrial, prefix: str = "") -> dict[str, Any]:
-        """Draw the active parameters from an Optuna trial.
-
-        Args:
-            trial: any Optuna trial.
-            prefix: put before each name in the study, where several spaces share one.
-
-        Returns:
-            Dotted name to value, without ``fixed``: a trial's configuration is
-            ``{**space.fixed, **space.suggest(trial)}``.
-        """
+        """Draw the active parameters from an Optuna trial, whose names have the prefix: a trial's
+        configuration is ``{**space.fixed, **space.suggest(trial)}``."""
         return self.walk(lambda name, parameter: parameter.suggest(trial, prefix + name))
 
     def sample(self, rng: np.random.Generator) -> dict[str, Any]:
@@ -131,13 +116,8 @@ def _outside(space: SearchSpace, point: Point) -> list[str]:
 
 
 def paper_point(space: SearchSpace) -> dict[str, Any] | None:
-    """The paper's own values of the searched parameters: the first trial of a search.
-
-    Returns:
-        Dotted name to value for the parameters that are active when everything else is as in
-        the paper and in ``fixed``; :meth:`SearchSpace.encode` turns it into what Optuna
-        enqueues. None where the space does not hold one of the values.
-    """
+    """The paper's own values of the searched parameters that are then active: the first trial of a
+    search; None where the space does not hold one of the values."""
     point = complete_point(space, {}, paper_values(space.architecture))
     return None if _outside(space, point) else point
 
