@@ -63,7 +63,7 @@ class Parameter:
     def canonical(self, value: Any) -> Any:
         """A value that it contains, as a trial of a study is given it."""
         if self.kind == "choice":
-            return next(choice for choice in self.values if value_equal(choice, value))
+            return next(choice for choice in self.values if values_equal(choice, value))
         return round(value) if self.kind == "int" else float(value)
 
     def suggest(self, trial: optuna.trial.BaseTrial, name: str) -> Any:
@@ -194,18 +194,18 @@ def encode(value: Any) -> Any:
     return json.dumps(plain(value)) if isinstance(value, (list, tuple)) else value
 
 
-def value_equal(one: Any, other: Any) -> bool:
-    """Equality that tells ``true`` from 1 and takes a tuple for a list."""
+def values_equal(one: Any, other: Any) -> bool:
+    """Whether two values, or two points of a space, are the same setting.
+
+    Unlike ``==``, it takes ``true`` and 1 for different and a tuple and a list for equal.
+    """
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(values_equal(one[k], other[k]) for k in one)
     if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
-        return len(one) == len(other) and all(map(value_equal, one, other))
+        return len(one) == len(other) and all(map(values_equal, one, other))
     return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
 
 
 def value_in(value: Any, values: Iterable[Any]) -> bool:
-    """Whether one of ``values`` equals ``value``, see :func:`value_equal`."""
-    return any(value_equal(value, other) for other in values)
-
-
-def values_equal(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two sets of values are the same configuration of one space."""
-    return one.keys() == other.keys() and all(value_equal(one[n], other[n]) for n in one)
+    """Whether ``value`` is one of ``values``, see :func:`values_equal`."""
+    return any(values_equal(value, other) for other in values)
