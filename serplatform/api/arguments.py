@@ -38,7 +38,8 @@ def checked_arguments(function: F) -> F:
             found = {str(one["loc"][0]): one["input"] for one in error.errors(include_url=False)}
         kinds = {name: one.annotation for name, one in signature.parameters.items()}
         if "options" in kinds:
-            options = inspect.get_annotations(function.__globals__["CallOptions"])
+            typed = kinds.pop("options").removeprefix("Unpack[").removesuffix("]")
+            options = inspect.get_annotations(function.__globals__[typed])
             kinds |= {name: getattr(k, "__forward_arg__", k) for name, k in options.items()}
         faults = []
         for place, value in found.items():

@@ -167,8 +167,9 @@ def assemble(assembly: Assembly) -> DatasetDescription:
         "fingerprint": _fingerprint(a, classes, features),
         "files": {name: file_sha256(a.out / name) for name in names},
         "request": dict(a.request),
-        "plugins": a.request.get("plugins", []),
     }
+    if "plugins" in a.request:
+        meta["plugins"] = a.request["plugins"]
     write_json(a.out / "dataset.json", meta, checksum=True)
     return meta
 

@@ -185,7 +185,7 @@ def _search(
         objective=run.metric,
         limits=limits,
         time_left=time_left,
-        plugins=plugins.packed(description.get("plugins", [])),
+        plugins=plugins.packed(description),
     )
 
     def leave(status: str) -> None:

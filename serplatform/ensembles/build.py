@@ -79,7 +79,7 @@ def build_ensemble(
     begun = time.monotonic()
     if combiner not in COMBINERS.names():  # a plugin's, that the runs were made with
         for run in runs:
-            plugins.restore(run, RunDirectory(run).read_run().get("plugins", []))
+            plugins.restore(run, RunDirectory(run).read_run())
     _check_arguments(out, combiner, objective, num_resamples)
     library = read_library(runs)
     systems: dict[str, tuple[FoldEnsemble, ...]] = {
@@ -101,7 +101,7 @@ def build_ensemble(
         "dataset": first["dataset"],
         "protocol": first.get("protocol"),
         "folds_hash": first["folds_hash"],
-        "plugins": plugins.records(combiner=[combiner]),
+        **plugins.made_with(combiner=[combiner]),
         "speaker_independent": library.plan["speaker_independent"],
         "classes": list(library.classes),
         **_measured(library, systems, num_resamples=num_resamples, seed=seed),
@@ -199,7 +199,7 @@ def _measured(
 
 def _write(out: Path, table: pa.Table, content: dict[str, Any]) -> None:
     """Write both files once both are whole: posteriors are never there without description."""
-    plugins.write(out, content["plugins"])
+    plugins.write(out, content)
     targets = out / "posteriors.parquet", out / "ensemble.json"
     with atomic_path(targets[0]) as posteriors, atomic_path(targets[1]) as description:
         fill_parquet(posteriors, table)

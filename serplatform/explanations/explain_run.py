@@ -113,7 +113,7 @@ def explain_run(
     begun = time.monotonic()
     directory = RunDirectory(run)
     description = directory.read_run()
-    plugins.restore(directory.path, description.get("plugins", []))
+    plugins.restore(directory.path, description)
     opened = open_dataset(directory, description, dataset)
     plan = read_plan(directory.folds_file)
     chosen = choose_trials(directory, trials)

@@ -18,7 +18,7 @@ from serplatform.artifacts.files import (
     write_text,
 )
 from serplatform.artifacts.model import ModelDescription
-from serplatform.artifacts.records import PluginRecord, read_record
+from serplatform.artifacts.records import MadeWith, read_record
 from serplatform.environment import now, versions
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.prediction.description import describe
@@ -112,7 +112,7 @@ def _write(system: PredictionSystem, folder: Path) -> dict[str, Any]:
         "description": description,
         "rejection": _rejection(system),
         "files": files,
-        "plugins": recorded,
+        **recorded,
         "made": now(),
         "versions": versions(),
     }
@@ -122,7 +122,7 @@ def _write(system: PredictionSystem, folder: Path) -> dict[str, Any]:
     return bundle
 
 
-def _plugins(system: PredictionSystem) -> list[PluginRecord]:
+def _plugins(system: PredictionSystem) -> MadeWith:
     """What was imported and is used by a model or a combiner of the system."""
     configs = [
         read_record(ModelDescription, member.directory / CONFIG_FILE, "model description")
@@ -130,7 +130,7 @@ def _plugins(system: PredictionSystem) -> list[PluginRecord]:
         for member in fold.members
     ]
     combiners = [fold.parameters["combiner"] for fold in system.folds if fold.parameters]
-    return plugins.records(
+    return plugins.made_with(
         architecture=[config["architecture"] for config in configs],
         feature=[f for config in configs for f in config["preprocessing"]["feature"].split("+")],
         combiner=combiners,

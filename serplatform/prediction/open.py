@@ -60,7 +60,7 @@ def open_run(path: Path, trial: int | None = None) -> PredictionSystem:
     """One trial of a run: its model of every fold."""
     directory = RunDirectory(path)
     run = directory.read_run()
-    plugins.restore(directory.path, run.get("plugins", []))
+    plugins.restore(directory.path, run)
     record = choose_trial(directory, run, trial)
     number = record["trial"]
     members = tuple(
@@ -104,7 +104,7 @@ def choose_trial(directory: RunDirectory, run: RunDescription, trial: int | None
 def open_ensemble(path: Path) -> PredictionSystem:
     """Each fold's members with the combiner fitted on that fold's dev rows."""
     ensemble = read_ensemble(path)
-    plugins.restore(path, ensemble.get("plugins", []))
+    plugins.restore(path, ensemble)
     order = {name: position for position, name in enumerate(ensemble["parameter_order"])}
     runs: dict[str, RunDirectory] = {}
     folds = []
@@ -118,8 +118,7 @@ def open_ensemble(path: Path) -> PredictionSystem:
                 )
             if row["run"] not in runs:
                 runs[row["run"]] = _find_run(path, row["run"], ensemble["folds_hash"])
-                made_with = runs[row["run"]].read_run().get("plugins", [])
-                plugins.restore(runs[row["run"]].path, made_with)
+                plugins.restore(runs[row["run"]].path, runs[row["run"]].read_run())
             run = runs[row["run"]]
             directory = _existing(run.model_directory(row["trial"], entry["fold"]), run.path)
             members.append(_member(row, directory, order[row["member"]]))
@@ -200,7 +199,7 @@ def read_bundle(path: Path) -> PredictionSystem:
                 f"{file}: the bundle is incomplete: no files are listed for {row['directory']}; "
                 "export again"
             )
-    plugins.restore(path, bundle.get("plugins", []), foreign=True)
+    plugins.restore(path, bundle, foreign=True)
     return PredictionSystem(
         kind=bundle["kind"],
         source=path,

@@ -101,7 +101,7 @@ def write_model(
             "preprocessing": preprocessing,
             "metrics": dict(metrics),
             "weights": {"file": WEIGHTS_FILE, "sha256": hashlib.sha256(content).hexdigest()},
-            "plugins": plugins.records(
+            **plugins.made_with(
                 architecture=[config.architecture], feature=config.data.feature.split("+")
             ),
         },
@@ -119,7 +119,7 @@ def load_model(directory: str | Path, device: str = "cpu") -> LoadedModel:
     path = Path(directory) / CONFIG_FILE
     again = "write the model again with this version"
     stored = read_record(ModelDescription, path, "model description", again)
-    plugins.require(stored.get("plugins", []), path)
+    plugins.require(stored, path)
     sections = {"model": stored["model"], "training": stored["training"], "data": stored["data"]}
     values = {f"{s}.{name}": v for s, found in sections.items() for name, v in found.items()}
     try:
