@@ -30,15 +30,10 @@ from serplatform.artifacts.dataset import (
     read_dataset_description,
 )
 from serplatform.artifacts.files import file_sha256, read_parquet
-from serplatform.datasets.mapped_frames import MappedFrames
 from serplatform.errors import ArtifactError, BadInputError, unknown_name
-from serplatform.inputs.selection import (
-    JOIN,
-    common_shift,
-    feature_parts,
-    join_frames,
-    joined_spec,
-)
+from serplatform.inputs.config import JOIN, feature_parts
+from serplatform.inputs.selection import common_shift, join_frames, joined_spec
+from serplatform.models.kernels.memory import RELEASE_AFTER, release
 from serplatform.storage.cache import local_dataset
 from serplatform.storage.location import Location, parse
 
@@ -65,6 +60,46 @@ class FeatureInfo:
     frame_length: float
     unit: str
     spec: Mapping[str, Any]
+
+
+@dataclasses.dataclass
+class MappedFrames:
+    """All frames of one feature, as read-only views over the memory maps of its shards.
+
+    Pages that were read stay in a process's resident memory until the system needs them, although
+    they are only a copy of the page cache, so they are given back now and then.
+
+    Attributes:
+        values: for each shard, all of its values in one row-major array.
+        shard: (N,) shard of each utterance.
+        start: (N,) position of its first value within the shard.
+        num_frames: (N,) its frames.
+        dim: D.
+        regions: address and bytes of each shard's file mapping.
+    """
+
+    values: tuple[FloatArray, ...]
+    shard: IntArray
+    start: IntArray
+    num_frames: IntArray
+    dim: int
+    regions: tuple[tuple[int, int], ...]
+    _unreleased: int = 0
+
+    def frames(self, row: int, first: int = 0, last: int | None = None) -> FloatArray:
+        """Frames ``first`` to ``last`` (excluded) of an utterance, (T, D), without a copy."""
+        begin = int(self.start[row]) + first * self.dim
+        count = int(self.num_frames[row]) if last is None else last
+        end = int(self.start[row]) + count * self.dim
+        self._unreleased += 4 * (end - begin)
+        if self._unreleased > RELEASE_AFTER:  # views stay valid and are read from the file again
+            self.release()
+        return self.values[self.shard[row]][begin:end].reshape(-1, self.dim)
+
+    def release(self) -> None:
+        """Give back the pages that were read."""
+        release(self.regions)
+        self._unreleased = 0
 
 
 class Dataset:
@@ -235,6 +270,11 @@ class Dataset:
         if name not in self._mapped:
             self._mapped[name] = self._map(name)
         return self._mapped[name]
+
+    def release(self) -> None:
+        """Give back the memory of all frames that were read; they are read again when needed."""
+        for mapped in self._mapped.values():
+            mapped.release()
 
     def num_frames(self, name: str) -> IntArray:
         """(N,) frames of each utterance; of joined features those of the shortest."""

@@ -21,9 +21,8 @@ import numpy as np
 
 from serplatform.arrays import FloatArray, IntArray
 from serplatform.artifacts.model import Preprocessing
-from serplatform.config import setting
-from serplatform.inputs.clips import Clips
-from serplatform.inputs.step import Step
+from serplatform.inputs.clips import Clips, Step
+from serplatform.inputs.config import DataConfig
 
 #: frames either way
 WINDOW = 2
@@ -66,20 +65,8 @@ def _derivative(frames: FloatArray) -> FloatArray:
     return total
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class DeltaSettings:
-    """``data.deltas``."""
-
-    deltas: int = setting(
-        0,
-        "time derivatives appended to the frames: 1, the first; 2, the second too",
-        low=0,
-        high=2,
-    )
-
-
 @dataclasses.dataclass(frozen=True)
-class Deltas(Step[DeltaSettings]):
+class Deltas(Step):
     """Append derivatives of the frames that are kept; computed whenever frames are asked for.
 
     Attributes:
@@ -89,7 +76,7 @@ class Deltas(Step[DeltaSettings]):
     order: int
 
     @classmethod
-    def fit(cls, config: DeltaSettings, clips: Clips, train_rows: IntArray) -> Deltas | None:
+    def fit(cls, config: DataConfig, clips: Clips, train_rows: IntArray) -> Deltas | None:
         return cls(config.deltas) if config.deltas else None
 
     @classmethod

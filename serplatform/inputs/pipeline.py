@@ -10,24 +10,23 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 from serplatform.arrays import IntArray
 from serplatform.artifacts.model import Preprocessing
 from serplatform.inputs.augmentation import Augmentation
-from serplatform.inputs.clips import Clips, ClipSource
+from serplatform.inputs.clips import Clips, ClipSource, Step
 from serplatform.inputs.config import DataConfig
 from serplatform.inputs.deltas import Deltas
 from serplatform.inputs.normalization import Normalization
 from serplatform.inputs.pooling import Pooling
 from serplatform.inputs.selection import FrameSelection
-from serplatform.inputs.step import Step
 from serplatform.inputs.words import Words
 
-S = TypeVar("S", bound=Step[Any])
+S = TypeVar("S", bound=Step)
 
 #: every kind of step, in the order in which they are applied
-STEPS: tuple[type[Step[Any]], ...] = (Words, Deltas, Pooling, Normalization)
+STEPS: tuple[type[Step], ...] = (Words, Deltas, Pooling, Normalization)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +40,7 @@ class InputPipeline:
     """
 
     selection: FrameSelection
-    steps: tuple[Step[Any], ...]
+    steps: tuple[Step, ...]
     dim: int
 
     @classmethod
@@ -119,7 +118,7 @@ class InputPipeline:
         return clips if augmentation is None else augmentation.normalized(clips)
 
 
-def _applied(steps: Iterable[Step[Any]], clips: Clips) -> Clips:
+def _applied(steps: Iterable[Step], clips: Clips) -> Clips:
     for step in steps:
         clips = step.apply(clips)
     return clips

@@ -18,31 +18,12 @@ import numpy.typing as npt
 
 from serplatform.arrays import FloatArray, IntArray
 from serplatform.artifacts.model import Preprocessing
-from serplatform.config import setting
 from serplatform.errors import BadInputError
 from serplatform.inputs.clips import Clips, ClipSource
+from serplatform.inputs.config import feature_parts
 
-#: between the names of joined features
-JOIN = "+"
 #: At least this much of an utterance is kept by trimming, in seconds.
 MIN_TRIMMED = 0.2
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class FeatureSettings:
-    """``data.feature``."""
-
-    feature: str = setting(
-        "log_mel_23",
-        "name of a feature of the dataset, or several of one frame shift with + between",
-    )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TrimSettings:
-    """``data.trim``."""
-
-    trim: bool = setting(False, "keep only the frames between the first and the last speech")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,14 +53,14 @@ class FrameSelection:
 
     def apply(self, source: ClipSource) -> Clips:
         """Trimmed and joined frames of a source; the shortest feature ends an utterance."""
-        parts = source.features(feature_parts(self.feature))
+        parts = [source.feature(name) for name in feature_parts(self.feature)]
         total = np.min([part.num_frames for part in parts], axis=0)
         first, last = np.zeros_like(total), total
         if self.trim:
             first, last = trim_bounds(*source.speech, total, self.frame_shift)
 
         def frames(row: int, key: int | None) -> FloatArray:
-            begin, end = int(first[row]), int(last[row])
+            begin, end = first.item(row), last.item(row)
             return join_frames([part.frames(row, begin, end) for part in parts])
 
         return Clips(
@@ -129,25 +110,6 @@ def trim_bounds(
     last = np.minimum(np.maximum(last, first + wanted), total)
     first = np.minimum(first, np.maximum(last - wanted, 0))
     return first, last
-
-
-def feature_parts(name: str) -> tuple[str, ...]:
-    """Names of the features that ``name`` joins.
-
-    Raises:
-        BadInputError: a name is empty or stands twice.
-
-    Example:
-        >>> feature_parts("log_mel_40+egemaps_v02_lld")
-        ('log_mel_40', 'egemaps_v02_lld')
-    """
-    parts = tuple(part.strip() for part in name.split(JOIN))
-    if not all(parts) or len(set(parts)) < len(parts):
-        raise BadInputError(
-            f"feature '{name}': names between '{JOIN}' must be different, and none empty, as in "
-            f"log_mel_40{JOIN}egemaps_v02_lld"
-        )
-    return parts
 
 
 def common_shift(shifts: Mapping[str, float]) -> float:

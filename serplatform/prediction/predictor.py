@@ -20,7 +20,7 @@ from serplatform.corpora.base import Span
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.features.base import FEATURES, FeatureExtractor
 from serplatform.features.clip import Clip
-from serplatform.inputs.new_audio import ExtractedClip, NewAudio, SpeakerMoments
+from serplatform.inputs.new_audio import ExtractedClip, SpeakerMoments, new_audio
 from serplatform.inputs.pipeline import InputPipeline
 from serplatform.inputs.selection import spec_parts
 from serplatform.prediction.system import PredictionSystem
@@ -102,7 +102,7 @@ class Predictor:
         Returns:
             (F, N, K), rows sum to 1.
         """
-        source, rows = NewAudio(clips, speaker), np.arange(len(clips), dtype=np.int64)
+        source, rows = new_audio(clips, speaker), np.arange(len(clips), dtype=np.int64)
         solo = {}
         with torch.inference_mode():
             for directory, loaded in self._models.items():
