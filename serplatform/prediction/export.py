@@ -21,8 +21,7 @@ from serplatform.artifacts.model import ModelDescription
 from serplatform.artifacts.records import PluginRecord, read_record
 from serplatform.environment import now, versions
 from serplatform.errors import ArtifactError, BadInputError
-from serplatform.prediction.description import describe
-from serplatform.prediction.model_card import model_card
+from serplatform.prediction.model_card import describe, model_card
 from serplatform.prediction.open import (
     BUNDLE_FILE,
     CARD_FILE,

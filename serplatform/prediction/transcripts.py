@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from serplatform.alignment.base import Aligner, AlignmentFailure, get_aligner
-from serplatform.alignment.files import composed, decode_text
+from serplatform.alignment.files import composed
 from serplatform.alignment.tokens import tokens
 from serplatform.arrays import FloatArray
 from serplatform.corpora.audio import TARGET_RATE, AudioError
 from serplatform.corpora.base import Span, Utterance
+from serplatform.corpora.table_dialect import read_table
 from serplatform.errors import BadInputError
 
 _COLUMNS = ("file", "text")
@@ -39,32 +38,22 @@ class Transcripts:
         Raises:
             BadInputError: it is missing or not such a table; every fault is named.
         """
+        needs = "the columns file,text in its first line"
         try:
-            content = decode_text(path.read_bytes())
+            table = read_table(path, _COLUMNS.__contains__, needs)
         except OSError as error:
             raise BadInputError(f"{path}: cannot be read ({error.strerror})") from None
-        delimiter = max(",;\t", key=content.partition("\n")[0].count)
-        reader = csv.DictReader(io.StringIO(content, newline=""), delimiter=delimiter)
-        try:
-            columns = list(reader.fieldnames or ())
-        except csv.Error as error:
-            raise BadInputError(f"{path}: line 1: {error}") from None
-        if not set(_COLUMNS) <= set(columns):
-            raise BadInputError(
-                f"{path}: needs the columns file,text in its first line; it has "
-                f"{', '.join(columns or ['nothing'])}"
-            )
+        if not set(_COLUMNS) <= set(table.header):
+            raise BadInputError(f"{path}: needs {needs}; it has {', '.join(table.header)}")
         texts: dict[str, str] = {}
         errors = []
-        try:
-            for row in reader:
-                name, text = row["file"], row["text"]
-                if not name or text is None:
-                    errors.append(f"line {reader.line_num}: needs a file and a text")
-                elif texts.setdefault(name, text) != text:
-                    errors.append(f"line {reader.line_num}: another text for '{name}'")
-        except csv.Error as error:
-            raise BadInputError(f"{path}: line {reader.line_num}: {error}") from None
+        for line, cells in table.records:
+            row = dict(zip(table.header, cells, strict=False))
+            name, text = row.get("file"), row.get("text")
+            if not name or text is None:
+                errors.append(f"line {line}: needs a file and a text")
+            elif texts.setdefault(name, text) != text:
+                errors.append(f"line {line}: another text for '{name}'")
         if errors:
             raise BadInputError(f"{path}: has {len(errors)} fault(s):", errors[:20])
         return cls(texts, path)
