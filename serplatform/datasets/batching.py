@@ -86,10 +86,6 @@ def _cut_by_frames(
 def padded_share(lengths: IntArray, batches: list[IntArray]) -> float:
     """Share of all padded frames that are padding, in [0, 1).
 
-    Args:
-        lengths: (N,) frames of each utterance.
-        batches: arrays of positions.
-
     Example:
         >>> padded_share(np.array([10, 5]), [np.array([0, 1])])
         0.25

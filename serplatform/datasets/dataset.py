@@ -1,8 +1,7 @@
 """Read a prepared dataset: one memory map a feature shard, views without copies.
 
-A dataset directory holds ``dataset.json``, ``utterances.parquet``, ``alignment.parquet`` and
-uncompressed Arrow IPC files of features. Opening it reads the JSON file and the utterance
-table only; shards are mapped when a feature is first used. Passing a dataset to another
+Opening a dataset directory reads ``dataset.json`` and the utterance table only; the uncompressed
+Arrow IPC files of features are mapped when they are first used. Passing a dataset to another
 process sends its path, and the other process opens it again.
 
 Shapes: N utterances, T frames, D feature dimension.

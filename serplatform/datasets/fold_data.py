@@ -1,10 +1,10 @@
 """One fold of a dataset as a model sees it: rows of each part, padded and normalized batches.
 
-Whatever is fitted (means, standard deviations, the vocabulary of models that read words) is fitted
-on the fold's training rows. Speaker normalization also reads the unlabelled frames of dev and test
-speakers: it is named in :attr:`FoldData.notes`.
+Whatever is fitted is fitted on the fold's training rows. Speaker normalization also reads the
+unlabelled frames of dev and test speakers: it is named in :attr:`FoldData.notes`.
 
-Shapes: N utterances of the dataset, B of a batch, T frames, D feature dimension, K classes.
+Shapes: N utterances of the dataset, B of a batch, L words, T frames, D feature dimension, K
+classes.
 """
 
 from __future__ import annotations
@@ -226,11 +226,7 @@ class FoldData:
 
 
 def _words(dataset: Dataset) -> TimedWords:
-    """All words of a dataset; read once a process.
-
-    Raises:
-        BadInputError: it has neither alignments nor transcripts.
-    """
+    """All words of a dataset, read once a process; without any, an error."""
     if "words" not in dataset.cache:
         rules = dataset.meta.get("word_rules", 1)
         dataset.cache["words"] = TimedWords.collect(_spoken(dataset), rules)

@@ -11,8 +11,8 @@ Equivalent to Tikhonov Regularization", Neural Computation 7(1), 1995, for the n
 from the first two: speed interpolates frames (tempo without pitch), a time mask covers a
 quarter of the frames at most, and a frequency mask half of the dimensions.
 
-Time derivatives (``data.deltas``) are taken of the frames whose speed and gain have changed, so
-that they belong to them; a masked band is masked with its derivatives.
+Time derivatives (``data.deltas``) are taken of the frames whose speed and gain have changed; a
+masked band is masked with its derivatives.
 
 Shapes: T frames, D feature dimension.
 """
@@ -37,13 +37,9 @@ _NOISE_STREAM = 1
 
 @dataclasses.dataclass(frozen=True)
 class Change:
-    """What is done to one utterance.
+    """What is done to one utterance: relative speed, decibels, and masks.
 
-    Attributes:
-        speed: frames pass this many times as fast.
-        gain_db: decibels.
-        time_masks: two uniform numbers in [0, 1) each, for start and width.
-        frequency_masks: the same.
+    A mask is two uniform numbers in [0, 1), for start and width.
     """
 
     speed: float = 1.0
@@ -66,14 +62,9 @@ def draw(config: DataConfig, key: int, row: int) -> Change:
     )
 
 
-def changed_length(num_frames: int, speed: float) -> int:
-    """Frames after a change of speed, at least 1."""
-    return max(1, round(num_frames / speed))
-
-
 def change_speed(frames: FloatArray, speed: float) -> FloatArray:
-    """Interpolate (T, D) frames linearly to round(T / speed) frames, ends kept in place."""
-    count = changed_length(len(frames), speed)
+    """Interpolate (T, D) frames linearly to round(T / speed), at least 1, ends kept in place."""
+    count = max(1, round(len(frames) / speed))
     if count == len(frames):
         return frames
     position = np.linspace(0.0, len(frames) - 1.0, count)
@@ -86,10 +77,8 @@ def change_speed(frames: FloatArray, speed: float) -> FloatArray:
 class Augmentation:
     """The random changes of one configuration, at both ends of the pipeline.
 
-    Args:
-        config: what is changed.
-        normalization: of the same pipeline: what is masked becomes the training frames' mean,
-            and noise is measured in their standard deviations.
+    What is masked becomes the training frames' mean, and noise is measured in their standard
+    deviations, both those of the pipeline's normalization.
 
     Raises:
         BadInputError: a gain does not add a constant to the feature.

@@ -177,12 +177,7 @@ class Clips:
         return moments
 
     def collate(self, rows: IntArray, key: int | None = None) -> Batch:
-        """Some utterances as a batch, padded with zeros, without labels (-1).
-
-        Args:
-            rows: (B,), at least one.
-            key: of the random changes; None leaves the frames as they are.
-        """
+        """B utterances, padded with zeros, without labels (-1); ``key`` draws the changes."""
         frames: Iterable[FloatArray] = (self.frames(row, key) for row in rows.tolist())
         lengths = self.num_frames[rows].astype(np.int64)
         if self.stretches and key is not None:

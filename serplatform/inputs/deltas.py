@@ -29,14 +29,9 @@ WINDOW = 2
 
 
 def append_deltas(frames: FloatArray, order: int) -> FloatArray:
-    """Frames with their derivatives up to an order.
+    """(T, D) frames to (T, D · (1 + order)): values, first and second derivatives, per frame.
 
-    Args:
-        frames: (T, D), T at least 1.
-        order: 0 (the frames themselves, no copy), 1 or 2.
-
-    Returns:
-        (T, D · (1 + order)): values, first derivatives, second derivatives; a frame's.
+    Order 0 gives the frames themselves, no copy.
 
     Example:
         >>> append_deltas(np.array([[0], [10], [20]], dtype=np.float32), 1)[:, 1].tolist()
@@ -67,11 +62,7 @@ def _derivative(frames: FloatArray) -> FloatArray:
 
 @dataclasses.dataclass(frozen=True)
 class Deltas(Step):
-    """Append derivatives of the frames that are kept; computed whenever frames are asked for.
-
-    Attributes:
-        order: O, 1 or 2.
-    """
+    """Append derivatives, of order 1 or 2, of the frames that are kept."""
 
     order: int
 

@@ -55,11 +55,9 @@ class _FramesInMemory:
 
 
 def new_audio(clips: Sequence[ExtractedClip], speaker: SpeakerMoments | None = None) -> ClipSource:
-    """Clips of one speaker whom training has not seen.
+    """Clips of one speaker whom training has not seen, at least one.
 
-    Args:
-        clips: N, at least one.
-        speaker: the speaker's moments, where they were taken of more than these clips.
+    ``speaker`` has the speaker's moments where they were taken of more than these clips.
     """
     start, end = np.array([clip.speech for clip in clips], dtype=np.float64).T
 
@@ -80,8 +78,7 @@ def new_audio(clips: Sequence[ExtractedClip], speaker: SpeakerMoments | None = N
 class SpeakerMoments:
     """Mean and standard deviation of one speaker's frames, over clips that need not be kept.
 
-    Attributes:
-        found: moments (N = 1) by the identity of the clips that they are of.
+    ``found`` is moments (N = 1) by the identity of the clips that they are of.
     """
 
     def __init__(self) -> None:

@@ -1,9 +1,7 @@
 """The one way from extracted frames to batches, for training and for new audio.
 
-trim and join -> words -> derivatives or functionals -> normalization -> padding. Fitted on the
-training rows of a fold, it is stored in the model's ``config.json`` as ``preprocessing`` and
-loaded with the model. Nothing is computed before a batch asks for it, except what needs all
-utterances: bounds, spans of words, functionals and moments, which a source keeps.
+trim and join -> words -> derivatives or functionals -> normalization -> padding. Frames are
+computed when a batch asks for them; bounds, spans of words, functionals and moments are kept.
 """
 
 from __future__ import annotations
@@ -47,11 +45,7 @@ class InputPipeline:
     def fit(
         cls, config: DataConfig, selection: FrameSelection, source: ClipSource, train_rows: IntArray
     ) -> InputPipeline:
-        """Fit every step on the training rows, as the steps before it leave them.
-
-        Raises:
-            BadInputError: a step cannot be fitted, e.g. there are no words.
-        """
+        """Fit every step on the training rows, as the steps before it leave them."""
         clips, steps = selection.apply(source), []
         for kind in STEPS:
             step = kind.fit(config, clips, train_rows)
@@ -98,11 +92,7 @@ class InputPipeline:
         )
 
     def apply(self, source: ClipSource, augmentation: Augmentation | None = None) -> Clips:
-        """Prepare a source, lazily.
-
-        Args:
-            source: stored utterances, or new audio.
-            augmentation: random changes for batches that ask for them (training).
+        """Prepare stored utterances or new audio, lazily; ``augmentation`` is for training.
 
         Raises:
             ValueError: its frames have another dimension than training's.

@@ -1,14 +1,12 @@
-r"""Functionals before normalisation: frames summed up over an utterance and over its segments.
+"""Functionals before normalisation: frames summed up over an utterance and over its segments.
 
 The classical recipe of the field (Schuller, Steidl and Batliner, "The INTERSPEECH 2009 Emotion
-Challenge": statistics of low-level descriptors over a turn) with segments added: statistics
-over parts of an utterance keep the order that those over the whole lose (relative and absolute
-time intervals: Schuller and Rigoll, "Timing Levels in Segment-Based Speech Emotion
-Recognition", Interspeech 2006), and parts that follow its words compare like with like where
-speakers read the same sentences.
+Challenge": statistics of low-level descriptors over a turn) with segments added, which keep the
+order of time (relative and absolute time intervals: Schuller and Rigoll, "Timing Levels in
+Segment-Based Speech Emotion Recognition", Interspeech 2006); parts that follow words compare
+like with like where speakers read the same sentences.
 
-What comes out is one vector an utterance, or one a segment, and is normalised like frames:
-within a speaker, that is over the speaker's utterances.
+One vector an utterance, or one a segment, is normalised like frames.
 
 Shapes: T frames, D values a frame, L words, N segments, F functionals.
 """
@@ -126,16 +124,10 @@ class Pooling(Step):
     def pool(
         self, frames: FloatArray, frame_shift: float, words: IntArray | None = None
     ) -> FloatArray:
-        """Sum one utterance up.
+        """(T, D) frames of one utterance to (1, F), or (N, F) where the layout is ``sequence``.
 
-        Args:
-            frames: (T, D), T at least 1.
-            frame_shift: seconds; durations are among the functionals.
-            words: (L, 2) first frame of each word and one past its last, L at least 1; needed
-                where segments follow words.
-
-        Returns:
-            (1, F), or (N, F) where the layout is ``sequence``.
+        ``words`` is (L, 2) first frame of each word and one past its last, needed where segments
+        follow words. Durations, in seconds, are among the functionals.
 
         Example:
             >>> pooling = Pooling("time", 2, "moments", "sequence")

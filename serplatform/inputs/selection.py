@@ -80,19 +80,10 @@ def trim_bounds(
     num_frames: npt.ArrayLike,
     frame_shift: float,
 ) -> tuple[IntArray, IntArray]:
-    """First frame and one past the last frame of the speech.
+    """First frame and one past the last frame of the speech of N utterances.
 
-    At least :data:`MIN_TRIMMED` seconds are kept (or all frames of a shorter utterance),
-    widened evenly around the speech.
-
-    Args:
-        speech_start: (N,) seconds.
-        speech_end: (N,) seconds.
-        num_frames: (N,) frames before trimming, at least 1.
-        frame_shift: seconds.
-
-    Returns:
-        (N,) and (N,), with 0 <= first < last <= num_frames.
+    At least :data:`MIN_TRIMMED` seconds are kept (or all frames of a shorter utterance), widened
+    evenly around the speech. Times are in seconds; 0 <= first < last <= num_frames.
 
     Example:
         >>> trim_bounds([0.5, 0.9], [1.0, 0.9], [200, 92], 0.01)
@@ -113,11 +104,7 @@ def trim_bounds(
 
 
 def common_shift(shifts: Mapping[str, float]) -> float:
-    """The frame shift of features that are to be joined, in seconds.
-
-    Raises:
-        BadInputError: they differ.
-    """
+    """The frame shift of features to be joined, in seconds; different ones are an error."""
     first = next(iter(shifts.values()))
     if any(abs(shift - first) > 1e-9 for shift in shifts.values()):
         stated = ", ".join(f"{name} {shift:g} s" for name, shift in shifts.items())

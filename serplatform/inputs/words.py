@@ -1,10 +1,9 @@
 """Words that a model reads, or that its pooling follows: ids, and the frames of each word.
 
-Words without times share the kept frames equally. The vocabulary is fitted on the fold's training
-rows only. Spans depend on no fold and are computed once for a feature and a way of cutting.
+Words without times share the kept frames equally. Spans depend on no fold and are computed once
+for a feature and a way of cutting.
 
-Shapes: N utterances, W words of all of them, B of a batch, L words, E values of a word vector,
-V ids.
+Shapes: W words of all utterances, L of one, E values of a word vector, V ids.
 """
 
 from __future__ import annotations
@@ -66,12 +65,7 @@ class Words(Step):
 
     @classmethod
     def of_training(cls, config: DataConfig, source: ClipSource, train_rows: IntArray) -> Words:
-        """Collect the vocabulary of the training rows, and read its word vectors.
-
-        Raises:
-            BadInputError: the source has neither alignments nor transcripts, or the file of
-                word vectors cannot be used.
-        """
+        """Collect the vocabulary of the training rows, and read its word vectors."""
         words = source.words(None)
         texts = (words.text(int(row)) for row in train_rows)
         vocabulary = Vocabulary.fit(texts, config.word_min_count)

@@ -192,7 +192,7 @@ def model_card(bundle: Mapping[str, Any]) -> str:
     """The text of ``README.md``, from the content of ``bundle.json``."""
     about, synthetic = bundle["description"], bundle["synthetic"]
     plugins = ", ".join(f"`{plain(record['name'])}`" for record in bundle.get("plugins", []))
-    limits = _LIMITS
+    limits: tuple[str, ...] = _LIMITS
     if synthetic:
         limits = ("It was trained on machine-made speech: a demonstration, nothing more.", *limits)
     versions = ", ".join(f"{plain(k)} {plain(v)}" for k, v in bundle["versions"].items())

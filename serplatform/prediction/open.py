@@ -1,9 +1,7 @@
 """Open what predicts: a trial of a run, an ensemble, or a bundle, which is either of them.
 
-A bundle is one directory with everything a system needs, checked when it is read. Its
-``bundle.json`` lists classes, folds, members, combiners and what is known of data, protocol and
-metrics; ``models/<member>/fold-<k>/`` hold the models. The SHA-256 of every file is in
-``bundle.json``, and that of its own contents too.
+A bundle is one directory with everything a system needs: ``bundle.json``, and its models in
+``models/<member>/fold-<k>/``. ``bundle.json`` holds the SHA-256 of every file and of itself.
 """
 
 from __future__ import annotations
@@ -82,11 +80,7 @@ def open_run(path: Path, trial: int | None = None) -> PredictionSystem:
 
 
 def choose_trial(directory: RunDirectory, run: RunDescription, trial: int | None) -> TrialRecord:
-    """The record of a trial: the one named, or the best by its mean dev objective.
-
-    Raises:
-        BadInputError: there is no such trial, or it is not complete.
-    """
+    """The record of a complete trial: the one named, or the best by its mean dev objective."""
     records = directory.records()
     complete = {n: r for n, r in records.items() if r["state"] == "complete"}
     if not complete:
@@ -181,12 +175,7 @@ def contents_digest(bundle: Mapping[str, object]) -> str:
 
 
 def read_bundle(path: Path) -> PredictionSystem:
-    """Open a bundle and verify every file that prediction uses.
-
-    Raises:
-        ArtifactError: a file is missing, truncated or altered, or the bundle is of another
-            schema version; every such file is named.
-    """
+    """Open a bundle and verify every file that prediction uses; each damaged one is named."""
     file = path / BUNDLE_FILE
     bundle = read_record(BundleDescription, file, "bundle description", "export again")
     if bundle["sha256"] != contents_digest(bundle):

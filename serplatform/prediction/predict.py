@@ -39,8 +39,7 @@ class PredictedRow:
     Attributes:
         file: name of the recording.
         part: ``whole`` or ``window``.
-        start: seconds.
-        end: seconds.
+        start: seconds; ``end`` too.
         posteriors: (K,); None where there is nothing to classify.
         note: why there is nothing, or how the whole was made.
         confidence: calibrated posterior of the emotion named; None without a rejector.
@@ -64,12 +63,12 @@ class PredictionTally:
     Attributes:
         recordings: that gave a result.
         rows: of results.
+        not_sure: recordings whose emotion is not named for want of confidence.
         audio_seconds: of the recordings.
         seconds: wall time, without loading models.
         refused: recordings without a result, and why.
         remarks: what was odd about a recording, and its name.
         notes: sentences to show.
-        not_sure: recordings whose emotion is not named for want of confidence.
     """
 
     recordings: int = 0
@@ -97,8 +96,7 @@ class _Clip:
 
     Attributes:
         source: the recording.
-        start: seconds.
-        end: seconds.
+        start: seconds; ``end`` too.
         notes: what was odd about the recording.
         read: what the models read; None where there is nothing to classify.
         posteriors: (K,), or with a rejector (2, K): the calibrated ones too; None before.
@@ -257,8 +255,8 @@ class _Classifier:
         found = average(folds)
         if self.rejector is not None:
             found = np.stack([found, self.rejector.calibrated(folds)], axis=1)
-        for clip, clip.posteriors in zip(clips, found, strict=True):
-            clip.read = None
+        for clip, values in zip(clips, found, strict=True):
+            clip.read, clip.posteriors = None, values
         return waiting
 
 

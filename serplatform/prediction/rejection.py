@@ -1,8 +1,7 @@
 """Saying "not sure" about new recordings: calibrated confidence against a threshold of dev rows.
 
 Each fold's posterior is brought to the temperature that was fitted on the fold's dev rows; their
-mean over folds is the calibrated posterior, and that of the emotion named is the confidence. The
-threshold comes from the dev rows of all folds, each answered by the models of its own fold.
+mean over folds is the calibrated posterior, and that of the emotion named is the confidence.
 
 Shapes: F folds, N clips, K classes.
 """
@@ -54,11 +53,7 @@ class Rejector:
 
 
 def rejection_data(system: PredictionSystem) -> BundledConfidences:
-    """What thresholds are chosen from, JSON-serialisable, as bundles keep it.
-
-    Returns:
-        ``temperatures`` of the folds, ``rows`` (dev) and their ``curve``: columns ``threshold``,
-        ``coverage`` and ``accuracy``.
+    """What thresholds are chosen from, as bundles keep it: the dev rows of all folds.
 
     Raises:
         ArtifactError: the system was made by an earlier version, or a file is damaged.
@@ -111,12 +106,7 @@ def _of_trial(system: PredictionSystem) -> BundledConfidences:
 
 
 def make_rejector(system: PredictionSystem, wish: Wish) -> Rejector:
-    """Choose the threshold.
-
-    Raises:
-        BadInputError: no threshold grants the wish; the highest accuracy that can be had is named.
-        ArtifactError: as for :func:`rejection_data`.
-    """
+    """Choose the threshold; where none grants the wish, the error names the best accuracy."""
     data = rejection_data(system)
     rows, columns = data["rows"], data["curve"]
     temperatures = np.array(data["temperatures"], dtype=np.float64)

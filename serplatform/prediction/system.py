@@ -1,9 +1,8 @@
 """What predicts: for each outer fold the models of some trials, and how they are combined.
 
-A run is one trial's models. An ensemble is, for each fold, its members' models of that fold with
-the combiner that was fitted on that fold's dev rows. A bundle is either, in one directory. The
-posterior of new audio is the mean, over the folds, of each fold's (combined) posterior: the
-folds trained on different speakers, and their mean uses them all.
+A run is one trial's models; an ensemble is, for each fold, its members' models with the combiner
+fitted on that fold's dev rows; a bundle is either. The posterior of new audio is the mean over
+folds: the folds trained on different speakers, and their mean uses them all.
 
 Shapes: M candidates, N clips, K classes.
 """
@@ -67,12 +66,7 @@ class FoldSystem:
     num_candidates: int = 1
 
     def combiner(self, num_classes: int) -> Combiner | None:
-        """The combiner, ready to combine.
-
-        Raises:
-            ArtifactError: the parameters are damaged.
-            BadInputError: this program has no such combiner.
-        """
+        """The combiner, ready to combine; damaged parameters and unknown combiners are errors."""
         if self.parameters is None:
             return None
         combiner = combiner_from_parameters(self.parameters, f"fold {self.fold}")
@@ -156,11 +150,7 @@ class PredictionSystem:
 
 
 def trial_posteriors(system: PredictionSystem, part: str) -> tuple[pa.Table, IntArray, DoubleArray]:
-    """Rows of a part in the posterior table of a run's trial, their (N,) truth and (N, K) values.
-
-    Raises:
-        ArtifactError: the table is missing or damaged.
-    """
+    """Rows of a part in a run's posterior table, their (N,) truth and (N, K) values."""
     table = RunDirectory(system.source).read_posteriors(system.trial, system.classes)
     table = table.filter(pc.equal(table.column("part"), part))
     truth = [system.classes.index(name) for name in table.column("truth").to_pylist()]

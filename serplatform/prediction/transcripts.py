@@ -33,11 +33,7 @@ class Transcripts:
 
     @classmethod
     def read(cls, path: Path) -> Transcripts:
-        """Read a table with commas, semicolons or tabs between its columns.
-
-        Raises:
-            BadInputError: it is missing or not such a table; every fault is named.
-        """
+        """Read a table with a header, as :func:`read_table` does; every fault of it is named."""
         needs = "the columns file,text in its first line"
         try:
             table = read_table(path, _COLUMNS.__contains__, needs)
@@ -80,14 +76,9 @@ class Transcripts:
 class WordReader:
     """Finds the words of each clip.
 
-    Where the models' words are English, PocketSphinx aligns transcripts and recognizes words
-    where there is none. In other languages a transcript is needed, and its words share the time
-    equally.
-
-    Args:
-        vocabularies: words of each model that needs words.
-        transcripts: of the recordings, or None.
-        windows: clips are windows, which have no transcripts.
+    Where the models' words (``vocabularies``) are English, PocketSphinx aligns transcripts and
+    recognizes words where there is none. In other languages a transcript is needed, and its words
+    share the time equally. Windows have no transcripts.
 
     Raises:
         BadInputError: the words are needed and cannot be had.
@@ -117,11 +108,7 @@ class WordReader:
             )
 
     def words(self, path: Path, samples: FloatArray) -> tuple[tuple[Span, ...], str | None]:
-        """Words with times, and the transcript.
-
-        Args:
-            path: of the recording.
-            samples: (S,), of the clip.
+        """Words with times and the transcript of a clip, (S,) samples of a recording.
 
         Raises:
             AudioError: there is no transcript, and words cannot be recognized.
