@@ -62,11 +62,31 @@ class FeatureInfo:
 
 
 @dataclasses.dataclass
+class MappedPages:
+    """Where files are mapped; pages that were read are given back now and then.
+
+    They stay in a process's resident memory until the system needs them, although they are only
+    a copy of the page cache. Views stay valid and are read from the file again.
+    """
+
+    regions: list[tuple[int, int]] = dataclasses.field(default_factory=list)  # address, bytes
+    num_bytes: int = 0
+
+    def read(self, num_bytes: int) -> None:
+        """Count what was read since the last release."""
+        self.num_bytes += num_bytes
+        if self.num_bytes > RELEASE_AFTER:
+            self.release()
+
+    def release(self) -> None:
+        """Give back all pages that were read."""
+        release(self.regions)
+        self.num_bytes = 0
+
+
+@dataclasses.dataclass(frozen=True)
 class MappedFrames:
     """All frames of one feature, as read-only views over the memory maps of its shards.
-
-    Pages that were read stay in a process's resident memory until the system needs them, although
-    they are only a copy of the page cache, so they are given back now and then.
 
     Attributes:
         values: for each shard, all of its values in one row-major array.
@@ -74,7 +94,7 @@ class MappedFrames:
         start: (N,) position of its first value within the shard.
         num_frames: (N,) its frames.
         dim: D.
-        regions: address and bytes of each shard's file mapping.
+        pages: of all features of the dataset.
     """
 
     values: tuple[FloatArray, ...]
@@ -82,23 +102,15 @@ class MappedFrames:
     start: IntArray
     num_frames: IntArray
     dim: int
-    regions: tuple[tuple[int, int], ...]
-    _unreleased: int = 0
+    pages: MappedPages
 
     def frames(self, row: int, first: int = 0, last: int | None = None) -> FloatArray:
         """Frames ``first`` to ``last`` (excluded) of an utterance, (T, D), without a copy."""
-        begin = int(self.start[row]) + first * self.dim
-        count = int(self.num_frames[row]) if last is None else last
-        end = int(self.start[row]) + count * self.dim
-        self._unreleased += 4 * (end - begin)
-        if self._unreleased > RELEASE_AFTER:  # views stay valid and are read from the file again
-            self.release()
-        return self.values[self.shard[row]][begin:end].reshape(-1, self.dim)
-
-    def release(self) -> None:
-        """Give back the pages that were read."""
-        release(self.regions)
-        self._unreleased = 0
+        start = self.start.item(row)
+        begin = start + first * self.dim
+        end = start + (self.num_frames.item(row) if last is None else last) * self.dim
+        self.pages.read(4 * (end - begin))
+        return self.values[self.shard.item(row)][begin:end].reshape(-1, self.dim)
 
 
 class Dataset:
@@ -110,6 +122,7 @@ class Dataset:
         meta: contents of ``dataset.json``.
         utterances: N rows of ``artifacts.UTTERANCE_SCHEMA`` and the corpus's own columns.
         cache: values derived from the files, kept for the life of the object.
+        pages: of the memory maps.
     """
 
     def __init__(
@@ -124,6 +137,7 @@ class Dataset:
         self.meta = meta
         self.utterances = utterances
         self.cache: dict[Hashable, Any] = {}
+        self.pages = MappedPages()
         self._mapped: dict[str, MappedFrames] = {}
 
     @classmethod
@@ -270,11 +284,6 @@ class Dataset:
             self._mapped[name] = self._map(name)
         return self._mapped[name]
 
-    def release(self) -> None:
-        """Give back the memory of all frames that were read; they are read again when needed."""
-        for mapped in self._mapped.values():
-            mapped.release()
-
     def num_frames(self, name: str) -> IntArray:
         """(N,) frames of each utterance; of joined features those of the shortest."""
         parts = [self.mapped(part) for part in feature_parts(name)]
@@ -322,12 +331,11 @@ class Dataset:
         values: list[FloatArray] = []
         starts: list[IntArray] = []
         lengths: list[IntArray] = []
-        regions: list[tuple[int, int]] = []
         first = 0
         for shard in self.meta["features"][name]["shards"]:
             path = self.path / shard["file"]
             batch, region = _map_shard(path)
-            regions.append(region)
+            self.pages.regions.append(region)
             column = batch.column("frames")
             offsets = column.offsets.to_numpy().astype(np.int64)
             sizes = np.diff(offsets)
@@ -361,7 +369,7 @@ class Dataset:
             start=np.concatenate([empty, *starts]),
             num_frames=np.concatenate([empty, *lengths]),
             dim=dim,
-            regions=tuple(regions),
+            pages=self.pages,
         )
 
 

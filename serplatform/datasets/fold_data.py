@@ -43,7 +43,7 @@ def stored_clips(dataset: Dataset, speakers: Sequence[IntArray]) -> ClipSource:
         speech=(start, end),
         speakers=speakers,
         cache=dataset.cache,
-        release=dataset.release,
+        release=dataset.pages.release,
     )
 
 

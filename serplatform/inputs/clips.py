@@ -68,11 +68,15 @@ class Moments:
         The scatter of a union is the sum of the scatters and of the means' own scatter (Chan,
         Golub and LeVeque 1983, Eq. 2.1b), so nothing large is subtracted from anything large.
         """
-        count, means, scatter = self.count[rows], self.mean[rows], self.scatter[rows]
-        weight = count[:, None].astype(np.float64)
+        weight, means = self.count[rows, None].astype(np.float64), self.mean[rows]
         mean = (weight * means).sum(axis=0) / weight.sum()
-        between = (weight * np.square(means - mean)).sum(axis=0)
-        return Moments(np.array([count.sum()]), mean[None], (scatter.sum(axis=0) + between)[None])
+        means -= mean  # in place: there may be thousands of functionals
+        np.square(means, out=means)
+        means *= weight
+        scatter = means.sum(axis=0)
+        del means
+        scatter += self.scatter[rows].sum(axis=0)
+        return Moments(np.array([self.count[rows].sum()]), mean[None], scatter[None])
 
     def joined(self, other: Moments) -> Moments:
         """Moments of both together, row by row (Chan, Golub and LeVeque 1983, Eq. 2.1)."""
