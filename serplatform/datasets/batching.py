@@ -24,18 +24,11 @@ def batches(
     frames_per_batch: int | None = None,
     rng: np.random.Generator | None = None,
 ) -> list[IntArray]:
-    """Cut positions 0..N-1 into batches of like length.
+    """Cut positions 0..N-1 into batches of like length; together a permutation of them.
 
-    Args:
-        lengths: (N,) frames of each utterance.
-        batch_size: most utterances a batch; None leaves only the frame budget.
-        frames_per_batch: most frames a batch, padding included; None for no budget. An
-            utterance longer than the budget is a batch of its own.
-        rng: draws the jitter and the order of the batches; None sorts by length exactly and
-            keeps the longest batch first (evaluation).
-
-    Returns:
-        Arrays of positions; together a permutation of 0..N-1.
+    An utterance longer than the budget of ``frames_per_batch``, padding included, is a batch of its
+    own; None leaves out a limit. ``rng`` draws the jitter and the order of the batches; None sorts
+    by length exactly and keeps the longest batch first (evaluation).
 
     Raises:
         ValueError: neither limit is given, or one is below 1.

@@ -45,10 +45,8 @@ class FeatureInfo:
     """What a stored feature is.
 
     Attributes:
-        name: its preset, e.g. ``log_mel_23``.
         dim: D, values a frame.
-        frame_shift: seconds from one frame to the next.
-        frame_length: seconds a frame covers.
+        frame_shift: seconds from one frame to the next; ``frame_length``: seconds a frame covers.
         unit: of a value.
         spec: every parameter of its extractor.
     """

@@ -49,14 +49,6 @@ class Moments:
     mean: DoubleArray
     scatter: DoubleArray
 
-    @staticmethod
-    def of(frames: FloatArray) -> tuple[DoubleArray, DoubleArray]:
-        """Mean and scatter of (T, D) frames, (D,) each, in double precision."""
-        values = frames.astype(np.float64)
-        mean: DoubleArray = values.mean(axis=0)
-        values -= mean
-        return mean, np.einsum("td,td->d", values, values)
-
     @property
     def std(self) -> DoubleArray:
         """(N, D) standard deviations."""
@@ -174,7 +166,10 @@ class Clips:
             shape = len(self.first), self.dim
             mean, scatter = np.zeros(shape), np.zeros(shape)
             for row in range(shape[0]):
-                mean[row], scatter[row] = Moments.of(self.frames(row, None))
+                values = self.frames(row, None).astype(np.float64)
+                mean[row] = values.mean(axis=0)
+                values -= mean[row]
+                scatter[row] = np.einsum("td,td->d", values, values)
             cache[name] = Moments(self.num_frames.astype(np.int64), mean, scatter)
             self.source.release()
         moments: Moments = cache[name]

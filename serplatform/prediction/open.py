@@ -39,11 +39,10 @@ def open_system(path: Path, trial: int | None = None) -> PredictionSystem:
     """
     if not path.exists():
         raise BadInputError(f"{path}: no such directory; give a run, an ensemble or a bundle")
-    is_run = (path / "run.json").is_file()
-    if trial is not None and not is_run:
-        raise BadInputError(f"--trial {trial}: is for runs, and {path} is none")
-    if is_run:
+    if (path / "run.json").is_file():
         return open_run(path, trial)
+    if trial is not None:
+        raise BadInputError(f"--trial {trial}: is for runs, and {path} is none")
     if (path / ENSEMBLE_FILE).is_file():
         return open_ensemble(path)
     if (path / BUNDLE_FILE).is_file():
@@ -61,13 +60,14 @@ def open_run(path: Path, trial: int | None = None) -> PredictionSystem:
     plugins.restore(directory.path, run.get("plugins", []))
     record = choose_trial(directory, run, trial)
     number = record["trial"]
+    num_folds = run["protocol"].get("num_folds") or len(directory.read_folds(run)["folds"])
     members = tuple(
         MemberModel(
             name=f"trial-{number:05d}",
             architecture=record["architecture"],
             directory=_existing(directory.model_directory(number, fold), path),
         )
-        for fold in range(_num_folds(directory, run))
+        for fold in range(num_folds)
     )
     return PredictionSystem(
         kind="run",
@@ -155,10 +155,6 @@ def _find_run(ensemble: Path, recorded: str, folds_hash: str) -> RunDirectory:
         f"put it back, put a copy named '{Path(recorded).name}' beside the ensemble, or combine "
         "again"
     )
-
-
-def _num_folds(directory: RunDirectory, run: RunDescription) -> int:
-    return run["protocol"].get("num_folds") or len(directory.read_folds(run)["folds"])
 
 
 def _existing(model: Path, run: Path) -> Path:

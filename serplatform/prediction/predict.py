@@ -123,26 +123,23 @@ def predict(
     words: WordReader | None = None,
     rejector: Rejector | None = None,
 ) -> Iterator[PredictedRow]:
-    """Classify recordings.
+    """Classify recordings; yields rows, recording by recording.
 
-    Without windows a recording is one clip and gives one row. With windows it gives a row a
+    Without windows a recording is one clip and gives one row. With windows it gives one row per
     window, then one for the whole: the mean of its windows' posteriors.
 
-    Models that normalize by speaker get each folder's recordings (or each file, or all) as one
-    speaker whom training has not seen; these recordings are then read twice.
+    Models that normalize by speaker get each folder's recordings (or each file, or all, see
+    :data:`SPEAKERS`) as one speaker whom training has not seen; these are then read twice.
 
     Args:
         predictor: loaded.
         sources: recordings.
         tally: is filled in as rows are made; refused recordings are added to it.
-        plan: of the windows; None: whole recordings.
-        max_duration: longest whole recording, seconds; None: no limit.
+        plan: of the windows; None: whole recordings, of up to ``max_duration`` seconds.
+        max_duration: None: no limit.
         speaker: one of :data:`SPEAKERS`.
         words: needed where a model reads words.
-        rejector: tells where to say "not sure"; None: every recording is answered.
-
-    Yields:
-        Rows, recording by recording.
+        rejector: says where to answer "not sure"; None: every recording is answered.
 
     Raises:
         BadInputError: a model reads words and none can be had.
