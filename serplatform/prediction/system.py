@@ -151,7 +151,7 @@ class PredictionSystem:
 
 def trial_posteriors(system: PredictionSystem, part: str) -> tuple[pa.Table, IntArray, DoubleArray]:
     """Rows of a part in a run's posterior table, their (N,) truth and (N, K) values."""
-    table = RunDirectory(system.source).read_posteriors(system.trial, system.classes)
+    table = RunDirectory(system.source).read_posteriors(system.trial)
     table = table.filter(pc.equal(table.column("part"), part))
     truth = [system.classes.index(name) for name in table.column("truth").to_pylist()]
     columns = [table.column(f"p_{name}").to_numpy() for name in system.classes]
