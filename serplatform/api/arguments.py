@@ -33,7 +33,7 @@ def checked_arguments(function: F) -> F:
         try:
             return validated()(*args, **named)
         except ValidationError as error:
-            if error.title != function.__name__:
+            if error.title.rpartition(".")[2] != function.__name__:
                 raise
             found = {str(one["loc"][0]): one["input"] for one in error.errors(include_url=False)}
         kinds = {name: one.annotation for name, one in signature.parameters.items()}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import shutil
 import tempfile
@@ -9,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from serplatform import plugins
-from serplatform.artifacts.ensemble import BundledConfidences
 from serplatform.artifacts.files import (
     SCHEMA_VERSION,
     file_sha256,
@@ -21,8 +22,7 @@ from serplatform.artifacts.model import ModelDescription
 from serplatform.artifacts.records import MadeWith, read_record
 from serplatform.environment import now, versions
 from serplatform.errors import ArtifactError, BadInputError
-from serplatform.prediction.description import describe
-from serplatform.prediction.model_card import model_card
+from serplatform.prediction.model_card import describe, model_card
 from serplatform.prediction.open import (
     BUNDLE_FILE,
     CARD_FILE,
@@ -100,6 +100,9 @@ def _write(system: PredictionSystem, folder: Path) -> dict[str, Any]:
             }
         )
     description = describe(system)
+    rejection = None
+    with contextlib.suppress(ArtifactError):  # an ensemble of an earlier version has none
+        rejection = rejection_data(system)
     recorded = _plugins(system)
     files |= plugins.write(folder, recorded)
     bundle: dict[str, Any] = {
@@ -110,7 +113,7 @@ def _write(system: PredictionSystem, folder: Path) -> dict[str, Any]:
         "synthetic": system.synthetic,
         "folds": folds,
         "description": description,
-        "rejection": _rejection(system),
+        "rejection": rejection,
         "files": files,
         **recorded,
         "made": now(),
@@ -137,24 +140,14 @@ def _plugins(system: PredictionSystem) -> MadeWith:
     )
 
 
-def _rejection(system: PredictionSystem) -> BundledConfidences | None:
-    """What ``predict --reject`` chooses a threshold from; None of an ensemble without it."""
-    try:
-        return rejection_data(system)
-    except ArtifactError:
-        return None
-
-
 def _directory_name(member: str, names: dict[str, str]) -> str:
     """A directory name of its own for each member, made of plain characters."""
     if member not in names:
         plain = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in member)
         plain = plain.strip("-")[-60:] or "member"
-        name, count = plain, 1
-        while name in names.values():
-            count += 1
-            name = f"{plain}-{count}"
-        names[member] = name
+        numbered = (f"{plain}-{count}" for count in itertools.count(2))
+        free = (name for name in itertools.chain([plain], numbered) if name not in names.values())
+        names[member] = next(free)
     return names[member]
 
 

@@ -1,9 +1,7 @@
 """Open what predicts: a trial of a run, an ensemble, or a bundle, which is either of them.
 
-A bundle is one directory with everything a system needs, checked when it is read. Its
-``bundle.json`` lists classes, folds, members, combiners and what is known of data, protocol and
-metrics; ``models/<member>/fold-<k>/`` hold the models. The SHA-256 of every file is in
-``bundle.json``, and that of its own contents too.
+A bundle is one directory with everything a system needs: ``bundle.json``, and its models in
+``models/<member>/fold-<k>/``. ``bundle.json`` holds the SHA-256 of every file and of itself.
 """
 
 from __future__ import annotations
@@ -41,11 +39,10 @@ def open_system(path: Path, trial: int | None = None) -> PredictionSystem:
     """
     if not path.exists():
         raise BadInputError(f"{path}: no such directory; give a run, an ensemble or a bundle")
-    is_run = (path / "run.json").is_file()
-    if trial is not None and not is_run:
-        raise BadInputError(f"--trial {trial}: is for runs, and {path} is none")
-    if is_run:
+    if (path / "run.json").is_file():
         return open_run(path, trial)
+    if trial is not None:
+        raise BadInputError(f"--trial {trial}: is for runs, and {path} is none")
     if (path / ENSEMBLE_FILE).is_file():
         return open_ensemble(path)
     if (path / BUNDLE_FILE).is_file():
@@ -63,13 +60,14 @@ def open_run(path: Path, trial: int | None = None) -> PredictionSystem:
     plugins.restore(directory.path, run)
     record = choose_trial(directory, run, trial)
     number = record["trial"]
+    num_folds = run["protocol"].get("num_folds") or len(directory.read_folds(run)["folds"])
     members = tuple(
         MemberModel(
             name=f"trial-{number:05d}",
             architecture=record["architecture"],
             directory=_existing(directory.model_directory(number, fold), path),
         )
-        for fold in range(_num_folds(directory, run))
+        for fold in range(num_folds)
     )
     return PredictionSystem(
         kind="run",
@@ -82,11 +80,7 @@ def open_run(path: Path, trial: int | None = None) -> PredictionSystem:
 
 
 def choose_trial(directory: RunDirectory, run: RunDescription, trial: int | None) -> TrialRecord:
-    """The record of a trial: the one named, or the best by its mean dev objective.
-
-    Raises:
-        BadInputError: there is no such trial, or it is not complete.
-    """
+    """The record of a complete trial: the one named, or the best by its mean dev objective."""
     records = directory.records()
     complete = {n: r for n, r in records.items() if r["state"] == "complete"}
     if not complete:
@@ -162,10 +156,6 @@ def _find_run(ensemble: Path, recorded: str, folds_hash: str) -> RunDirectory:
     )
 
 
-def _num_folds(directory: RunDirectory, run: RunDescription) -> int:
-    return run["protocol"].get("num_folds") or len(directory.read_folds(run)["folds"])
-
-
 def _existing(model: Path, run: Path) -> Path:
     if not ensure(model).is_dir():
         raise ArtifactError(
@@ -180,12 +170,7 @@ def contents_digest(bundle: Mapping[str, object]) -> str:
 
 
 def read_bundle(path: Path) -> PredictionSystem:
-    """Open a bundle and verify every file that prediction uses.
-
-    Raises:
-        ArtifactError: a file is missing, truncated or altered, or the bundle is of another
-            schema version; every such file is named.
-    """
+    """Open a bundle and verify every file that prediction uses; each damaged one is named."""
     file = path / BUNDLE_FILE
     bundle = read_record(BundleDescription, file, "bundle description", "export again")
     if bundle["sha256"] != contents_digest(bundle):

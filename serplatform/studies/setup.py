@@ -20,7 +20,7 @@ from serplatform.config import plain
 from serplatform.datasets.dataset import Dataset
 from serplatform.environment import hardware, now, versions
 from serplatform.errors import ArtifactError, BadInputError, unknown_name
-from serplatform.inputs.selection import feature_parts
+from serplatform.inputs.config import feature_parts
 from serplatform.models.base import ARCHITECTURES
 from serplatform.protocols.base import FoldPlan
 from serplatform.protocols.plan import check_plan, make_plan, plan_hash, read_plan, write_plan
