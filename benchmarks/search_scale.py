@@ -205,8 +205,7 @@ class Watcher:
 
 def make_parts(folder: Path, options: argparse.Namespace) -> tuple[Any, Any, Any, Account]:
     """A run, its studies and plan, and the account that is kept of them."""
-    from serplatform.distributed.search import SearchLimits
-    from serplatform.distributed.tune.placement import SearchPlan
+    from serplatform.distributed.tune.placement import SearchLimits, SearchPlan
     from serplatform.distributed.tune.tracker import TrialTracker
     from serplatform.run_directory import RunDirectory
     from serplatform.studies.space import load_space

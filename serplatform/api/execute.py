@@ -12,7 +12,8 @@ from serplatform.api.explain_at_end import explain_at_end
 from serplatform.api.open_run import open_or_create
 from serplatform.api.search_display import SearchDisplay
 from serplatform.console import say
-from serplatform.distributed.search import SearchLimits, SearchOutcome, search
+from serplatform.distributed.search import SearchOutcome, search
+from serplatform.distributed.tune.placement import SearchLimits
 from serplatform.ensembles.build import build_ensemble
 from serplatform.ensembles.evaluation import no_better_than_chance
 from serplatform.errors import BadInputError, SerplatformError

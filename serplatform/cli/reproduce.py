@@ -24,7 +24,7 @@ from serplatform.cli.options import (
 from serplatform.cli.output import format_duration, parse_duration, result, say
 
 if TYPE_CHECKING:
-    from serplatform.distributed.search import SearchLimits
+    from serplatform.distributed.tune.placement import SearchLimits
     from serplatform.papers.paper_table import PaperTable
     from serplatform.reproduce.plan import ColumnPlan, ReproduceOptions
 
@@ -100,7 +100,7 @@ def command(
         _list(as_json=as_json)
         return
     from serplatform.datasets.dataset import Dataset
-    from serplatform.distributed.search import SearchLimits
+    from serplatform.distributed.tune.placement import SearchLimits
     from serplatform.reproduce.plan import QUICK, ReproduceOptions, plan_table, tables_folder
     from serplatform.reproduce.table import load_table
 

@@ -61,7 +61,7 @@ def command(
     begun = time.monotonic()
     say("Reading the request …")
     from serplatform.api.execute import carry_out
-    from serplatform.distributed.search import SearchLimits
+    from serplatform.distributed.tune.placement import SearchLimits
     from serplatform.studies.setup import SearchRequest
 
     request = SearchRequest.of_training(

@@ -17,7 +17,8 @@ from serplatform.artifacts.files import file_sha256, write_json, write_parquet
 from serplatform.artifacts.trial import TrialRecord
 from serplatform.config import digest
 from serplatform.datasets.dataset import Dataset
-from serplatform.distributed.search import SearchLimits, search
+from serplatform.distributed.search import search
+from serplatform.distributed.tune.placement import SearchLimits
 from serplatform.errors import BadInputError, LeakError, SerplatformError
 from serplatform.models.base import ARCHITECTURES
 from serplatform.protocols.base import Fold, FoldPlan

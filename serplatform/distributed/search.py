@@ -13,7 +13,7 @@ from pathlib import Path
 from serplatform import plugins, stopping
 from serplatform.artifacts.trial import TrialRecord, merit
 from serplatform.distributed.cluster import connect, largest_resources, node_sizes
-from serplatform.distributed.tune.placement import SearchPlan, plan_placement
+from serplatform.distributed.tune.placement import SearchLimits, SearchPlan, plan_placement
 from serplatform.distributed.tune.tracker import SearchObserver
 from serplatform.distributed.tune.tuner import run_trials
 from serplatform.distributed.worker_start import start_worker
@@ -27,40 +27,6 @@ from serplatform.studies.setup import OpenRun
 from serplatform.studies.study import Studies, full_storage
 from serplatform.studies.trial_list import TrialList, TrialSource
 from serplatform.studies.warm_start import knowledge
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SearchLimits:
-    """How far to go and on how much.
-
-    Attributes:
-        trials: over the life of the run, finished ones included; None: as time allows.
-        seconds: wall-clock time of this process from ``begun`` on, or None.
-        begun: ``time.monotonic()`` when the call was made.
-        workers: processes that train one trial together.
-        gpus_per_trial: of each worker; None: 1 where there are GPUs.
-        concurrent: trials at a time; None: as many as fit.
-        retries: times a trial that raised is tried again from its last saved epoch.
-        trial_timeout: seconds an epoch may take before its process is taken to hang; 0: any;
-            None: by the slowest epoch so far, see ``hang_watchdog.HangWatchdog``.
-        address: of a running Ray cluster; None: this machine.
-        num_cpus: of a local Ray; None: all cores.
-    """
-
-    trials: int | None = None
-    seconds: float | None = None
-    begun: float = dataclasses.field(default_factory=time.monotonic)
-    workers: int = 1
-    gpus_per_trial: float | None = None
-    concurrent: int | None = None
-    retries: int = 1
-    trial_timeout: float | None = None
-    address: str | None = None
-    num_cpus: int | None = None
-
-    def elapsed(self) -> float:
-        """Seconds since the call was made."""
-        return round(time.monotonic() - self.begun, 1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -79,9 +45,9 @@ class SearchOutcome:
 
 
 def search(
-    run: OpenRun, limits: SearchLimits, observer: SearchObserver, roster: TrialList | None = None
+    run: OpenRun, limits: SearchLimits, observer: SearchObserver, trial_list: TrialList | None = None
 ) -> SearchOutcome:
-    """Run or continue a search, or train what a roster still lacks.
+    """Run or continue a search, or train what a list of trials still lacks.
 
     Raises:
         BadInputError: another search uses the run, or a trial does not fit the cluster; a run
@@ -108,9 +74,9 @@ def search(
 
 
 def _prepare(
-    run: OpenRun, limits: SearchLimits, roster: TrialList | None
+    run: OpenRun, limits: SearchLimits, trial_list: TrialList | None
 ) -> tuple[TrialSource, dict[str, float]]:
-    """Open the studies, unless there is a roster, and connect when something is to be trained.
+    """Open the studies, unless there is a list of trials, and connect when something is to be trained.
 
     Returns:
         what hands out trials, and the cluster's resources; none when nothing is left to train.

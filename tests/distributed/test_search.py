@@ -12,7 +12,8 @@ import time
 import psutil
 import pytest
 
-from serplatform.distributed.search import SearchLimits, search
+from serplatform.distributed.search import search
+from serplatform.distributed.tune.placement import SearchLimits
 from serplatform.ensembles.build import build_ensemble
 from serplatform.errors import BadInputError, SerplatformError
 from serplatform.run_directory import RunLock
