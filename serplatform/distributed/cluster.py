@@ -49,8 +49,6 @@ def connect(address: str | None = None, num_cpus: int | None = None) -> None:
         os.environ.setdefault(name, value)
     import ray
 
-    if address is not None:
-        _check_reachable(address, culprit)
     if ray.is_initialized():
         return
     if address is None:
@@ -85,16 +83,16 @@ def _join(address: str, culprit: str) -> None:
     import ray
 
     inherited = {name: os.environ[name] for name in (NO_ENTRY_POINTS,) if name in os.environ}
-    where: str | None = address
+    where = address
     if address == "auto":  # to Ray, RAY_ADDRESS says where that is
-        where = os.environ.get("RAY_ADDRESS", "auto") or "auto"
-        if where == "auto":
-            where = _cluster_of_this_machine()
-        if where is None:
+        where = os.environ.get("RAY_ADDRESS", "auto")
+        if where in ("", "auto"):
+            where = _cluster_of_this_machine() or ""
+        if not where:
             raise BadInputError(f"{culprit}: no Ray cluster runs on this machine; {_REMEDY}")
         os.environ["RAY_ADDRESS"] = where
         culprit += f", that is {where}"
-    _check_reachable(str(where), culprit)
+    _check_reachable(where, culprit)
     try:
         with (
             local_ray.said_when_slow(f"Joining the Ray cluster {address}"),
@@ -164,15 +162,9 @@ TO_COME = "node:to-come"
 def largest_resources(
     present: Mapping[str, float], bootstrap: Path = BOOTSTRAP_CONFIG
 ) -> dict[str, float]:
-    """What the cluster offers now, or may grow to where it scales by itself.
+    """What the cluster offers now (``present``), or may grow to where it scales by itself.
 
-    Args:
-        present: resources of the nodes that run now, as Ray counts them.
-        bootstrap: the cluster's description; without one it is taken as it is.
-
-    Returns:
-        Resource name to amount, never less than ``present``, and :data:`TO_COME` where the
-        cluster may grow.
+    :data:`TO_COME` is among the resources where it may grow.
 
     Raises:
         BadInputError: :data:`MAX_RESOURCES` is set to something else than resources.
@@ -203,10 +195,8 @@ def nodes_to_come(bootstrap: Path = BOOTSTRAP_CONFIG) -> list[dict[str, float]]:
             left -= 0 if name == head else count
             amounts = (kind.get("resources") or {}).items()
             nodes += count * [{resource: float(amount) for resource, amount in amounts}]
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        return []
-    except (AttributeError, KeyError, TypeError, ValueError):  # not such a description
-        return []
+    except (OSError, yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError):
+        return []  # not such a description
     return nodes
 
 

@@ -20,11 +20,11 @@ from serplatform.alignment.base import NONE, get_aligner
 from serplatform.artifacts.dataset import ALIGNMENT_SCHEMA, UTTERANCE_SCHEMA, Shard
 from serplatform.artifacts.files import read_json, write_json, write_parquet
 from serplatform.corpora.base import CORPORA, RejectedUtterance, Utterance
-from serplatform.distributed.worker_start import start_worker
 from serplatform.errors import ArtifactError, InterruptedRunError, SerplatformError
 from serplatform.features.base import FEATURES
 from serplatform.features.extract import extract_shard
 from serplatform.features.shards import write_feature_shard
+from serplatform.plugins import unpack
 
 _SMALLEST_SHARD, _LARGEST_SHARD, _WANTED_SHARDS = 32, 128, 16
 #: shards after which a worker process is replaced, so that what libraries leak stays small
@@ -35,22 +35,11 @@ _POLL = 0.5  # seconds between looks at the keyboard
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ShardTask:
-    """One shard to extract.
+    """One shard to extract, and where to.
 
-    Attributes:
-        number: of the shard.
-        utterances: in order.
-        corpus: registered name; it makes synthetic audio.
-        options: arguments of its class.
-        root: directory that paths in the table are relative to.
-        features: names.
-        extra_columns: the corpus's own columns.
-        max_duration: seconds, or None.
-        folder: takes the shard's files.
-        request: digest of everything that determines the shard.
-        align: where words and phones come from, see ``alignment.base.get_aligner``.
-        alignments: directory of alignment files, or None.
-        plugins: modules that the worker imports first, see ``worker_start.start_worker``.
+    ``options`` are arguments of the corpus's class; paths in the table are relative to ``root``;
+    ``request`` is the digest of everything that determines the shard; ``plugins`` are imported
+    first, see ``plugins.unpack``.
     """
 
     number: int
@@ -75,21 +64,12 @@ class ShardTask:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ShardReport:
-    """A shard that is whole.
+    """A shard that is whole; the content of its record.
 
-    Attributes:
-        number: of the shard.
-        request: digest of everything that determines it.
-        rows: utterances kept.
-        rejections: utterances left out.
-        digest: SHA-256 of table rows and spans.
-        files: feature name → entry for ``dataset.json``.
-        spans: rows of alignment.
-        aligned: source of alignment → utterances that have spans from it.
-        unaligned: utterance id, reason and detail of each that could not be aligned.
-        alignment_notes: what was repaired in alignments → utterances.
-        audio_notes: what was odd about a recording and how it was taken, and its path.
-        reused: it was there already.
+    ``digest`` is the SHA-256 of table rows and spans; ``files``: feature name to the entry for
+    ``dataset.json``; ``spans``: rows of alignment; ``aligned``: source of alignment to utterances;
+    ``unaligned``: utterance id, reason and detail of each; ``alignment_notes``: repair to
+    utterances; ``audio_notes``: what was odd about a recording, and its path.
     """
 
     number: int
@@ -141,7 +121,7 @@ def run_shard(task: ShardTask) -> ShardReport:
     """Extract one shard and write its files, in the calling process, on one thread."""
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-    start_worker(task.plugins)
+    unpack(task.plugins)
     extractors = {name: FEATURES.get(name)() for name in task.features}
     with threadpool_limits(limits=1):
         content = extract_shard(
@@ -210,17 +190,8 @@ def extract_shards(
     workers: int | None = None,
     progress: Callable[[ExtractionProgress], None] | None = None,
 ) -> list[ShardReport]:
-    """Extract every shard that is not whole yet, as Ray tasks of one CPU each.
-
-    Ray must be connected (``distributed.cluster.connect``).
-
-    Args:
-        tasks: all shards.
-        workers: most tasks at a time; None means as many as the cluster has CPUs.
-        progress: called at the start and after each shard.
-
-    Returns:
-        Reports in the order of ``tasks``.
+    """Extract every shard that is not whole yet, as Ray tasks of one CPU each, at most ``workers``
+    at a time (None: as many as the cluster has CPUs); Ray must be connected.
 
     Raises:
         InterruptedRunError: Ctrl-C; whole shards are kept.

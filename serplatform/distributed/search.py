@@ -16,7 +16,6 @@ from serplatform.distributed.cluster import connect, largest_resources, node_siz
 from serplatform.distributed.tune.placement import SearchLimits, SearchPlan, plan_placement
 from serplatform.distributed.tune.tracker import SearchObserver
 from serplatform.distributed.tune.tuner import run_trials
-from serplatform.distributed.worker_start import start_worker
 from serplatform.environment import now
 from serplatform.errors import BadInputError, SerplatformError
 from serplatform.run_directory import RunDirectory, RunLock
@@ -45,7 +44,10 @@ class SearchOutcome:
 
 
 def search(
-    run: OpenRun, limits: SearchLimits, observer: SearchObserver, trial_list: TrialList | None = None
+    run: OpenRun,
+    limits: SearchLimits,
+    observer: SearchObserver,
+    trial_list: TrialList | None = None,
 ) -> SearchOutcome:
     """Run or continue a search, or train what a list of trials still lacks.
 
@@ -59,7 +61,7 @@ def search(
     try:
         try:
             with stopping.recording(lambda: run.set_status("interrupted", ended=now())):
-                prepared = _prepare(run, limits, roster)
+                prepared = _prepare(run, limits, trial_list)
             publisher.start()
         except KeyboardInterrupt:
             run.set_status("interrupted", ended=now())
@@ -76,14 +78,10 @@ def search(
 def _prepare(
     run: OpenRun, limits: SearchLimits, trial_list: TrialList | None
 ) -> tuple[TrialSource, dict[str, float]]:
-    """Open the studies, unless there is a list of trials, and connect when something is to be trained.
-
-    Returns:
-        what hands out trials, and the cluster's resources; none when nothing is left to train.
-    """
+    """What hands out trials, and the cluster's resources; none when nothing is left to train."""
     no_time = limits.seconds is not None and limits.seconds <= 0
-    if roster is not None:
-        return roster, _resources(limits) if roster.num_left and not no_time else {}
+    if trial_list is not None:
+        return trial_list, _resources(limits) if trial_list.num_left and not no_time else {}
     description = run.description
     records = run.directory.records()
     studies = Studies(
@@ -141,16 +139,17 @@ def _search(
         return summarize(run.directory.records(), objective, "complete")
     spent_before = float(description.get("seconds") or 0.0)
     started = time.monotonic()
-    run.set_status("running", ended=None, searched=False, resources=_readable(resources))
-    time_left = None
-    if limits.seconds is not None:
-        time_left = max(1.0, limits.seconds - (started - limits.begun))
+    readable = {  # no addresses of machines
+        name: float(value)
+        for name, value in sorted(resources.items())
+        if name in ("CPU", "GPU") or name.startswith("accelerator_type:")
+    }
+    run.set_status("running", ended=None, searched=False, resources=readable)
     plan = SearchPlan(
         dataset=description["dataset"]["path"],
         seed=description["seed"],
         objective=run.metric,
         limits=limits,
-        time_left=time_left,
         plugins=plugins.packed(description.get("plugins", [])),
     )
 
@@ -221,7 +220,6 @@ def publish_everywhere(run: RunDirectory) -> None:
 
 def _publish_here(address: str) -> list[str]:
     """Publish finished trials of this node's working copy; the error if that is not possible."""
-    start_worker()
     mirror = RunDirectory(address).mirror
     if mirror is not None:
         try:
@@ -240,15 +238,6 @@ def summarize(records: Mapping[int, TrialRecord], objective: str, status: str) -
     complete = [r for r in records.values() if r["state"] == "complete"]
     best = max(complete, key=lambda r: (merit(r["dev"], objective), -r["trial"]), default=None)
     return SearchOutcome(status=status, counts=counts, best=best)
-
-
-def _readable(resources: Mapping[str, float]) -> dict[str, float]:
-    """The resources that mean something to a reader: no addresses of machines."""
-    return {
-        name: float(value)
-        for name, value in sorted(resources.items())
-        if name in ("CPU", "GPU") or name.startswith("accelerator_type:")
-    }
 
 
 def default_run_path(architectures: tuple[str, ...]) -> Path:

@@ -156,7 +156,7 @@ def test_shard_that_is_not_whole_is_made_again(
     in_process: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(prepare_module, "assemble", lambda _: 1 / 0)
+        patch.setattr(prepare_module, "assemble", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError, match="division"):
             demo(tmp_path / "d")
     partial = tmp_path / "d" / ".partial"

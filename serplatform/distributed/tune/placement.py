@@ -46,35 +46,21 @@ class SearchLimits:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SearchPlan:
-    """What :func:`~serplatform.distributed.tune.tuner.run_trials` needs to know.
-
-    Attributes:
-        dataset: the prepared dataset's directory.
-        seed: of the run.
-        objective: dev metric reported while training.
-        limits: how far to go and on how much.
-        time_left: seconds, or None.
-        plugins: that each worker loads first, see ``worker_start.start_worker``.
-    """
+    """What :func:`~serplatform.distributed.tune.tuner.run_trials` needs to know of a run: its
+    dataset's directory, its seed, the dev metric reported while training, and the plugins that
+    each worker loads first (see ``plugins.unpack``)."""
 
     dataset: str
     seed: int
     objective: str
     limits: SearchLimits
-    time_left: float | None = None
     plugins: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Placement:
-    """How trials are laid on the cluster.
-
-    Attributes:
-        concurrent: trials at a time.
-        threads: torch threads of each training process.
-        gpus: GPUs of each training process.
-        workers: processes of one trial.
-    """
+    """How trials are laid on the cluster: so many at a time, each of so many worker processes, and
+    the torch threads and GPUs of each process."""
 
     concurrent: int
     threads: int

@@ -9,9 +9,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from serplatform.distributed.worker_start import start_worker
 from serplatform.errors import SerplatformError
-from serplatform.plugins import PluginError
+from serplatform.plugins import PluginError, unpack
 from serplatform.storage.remote import RemoteError
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ def encode_config(task: TrialTask, *, threads: int, plugins: Sequence[str] = ())
 def start_trial(packed: str, *, distributed: bool = False, rank: int = 0) -> TrialTraining:
     """Set a worker process up for training and open its trial."""
     unpacked = json.loads(packed)
-    start_worker(unpacked["plugins"])
+    unpack(unpacked["plugins"])
 
     from serplatform.models.kernels.memory import keep_freed_memory
 

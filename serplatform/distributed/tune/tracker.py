@@ -100,7 +100,10 @@ class TrialTracker:
         self.interrupted = threading.Event()
         self._studies = studies
         self._observer = observer
-        self._begun = time.monotonic()
+        limits = plan.limits
+        self._deadline = None  # trials get a second at least, and then have begun
+        if limits.seconds is not None:
+            self._deadline = max(limits.begun + limits.seconds, time.monotonic() + 1.0)
         self._tracked: dict[str, _Tracked] = {}
         self._freeing: list[threading.Thread] = []
         self._table_written = 0.0
@@ -118,8 +121,7 @@ class TrialTracker:
 
     def out_of_time(self, within: float = 0.0) -> bool:
         """Whether the time budget ends within so many seconds."""
-        left = self.plan.time_left
-        return left is not None and time.monotonic() - self._begun >= left - within
+        return self._deadline is not None and time.monotonic() >= self._deadline - within
 
     def stop_for(self, reason: str) -> None:
         """Let the search stop, for a reason that concerns all of its trials."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from serplatform import stopping
 from serplatform.distributed import ray_internals
-from serplatform.distributed.head_watch import HeadWatch
+from serplatform.distributed.head_watch import watching_head
 from serplatform.distributed.tune.hang_watchdog import HangWatchdog
 from serplatform.distributed.tune.placement import Placement, SearchPlan, plan_placement
 from serplatform.distributed.tune.tracker import SearchObserver, TrialTracker
@@ -42,16 +42,10 @@ def run_trials(
     resources: Mapping[str, float],
     on_lost: Callable[[str], None] = lambda _: None,
 ) -> str:
-    """Run trials until the budget is spent; Ray must be connected.
+    """Run trials until the budget is spent; Ray must be connected, ``resources`` are its.
 
-    Args:
-        run: where it is kept.
-        studies: who suggests the trials.
-        plan: how many trials, and on how much.
-        observer: is told what happens.
-        resources: of the cluster.
-        on_lost: called with the reason when the cluster's head is gone and the search cannot
-            stop by itself, before this process ends.
+    ``on_lost`` is called with the reason when the cluster's head is gone and the search cannot
+    stop by itself, before this process ends.
 
     Returns:
         ``"complete"``, ``"time"`` (the time budget ran out) or ``"interrupted"``.
@@ -65,7 +59,7 @@ def run_trials(
 
     tracker = TrialTracker(run, studies, plan, plan_placement(resources, plan.limits), observer)
     run.scratch.mkdir(parents=True, exist_ok=True)
-    head_watch = HeadWatch(
+    head_watch = watching_head(
         ray.get_runtime_context().gcs_address,
         ask=tracker.stop_for,
         force=lambda what: _end_at_once(what, on_lost),
