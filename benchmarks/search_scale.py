@@ -238,7 +238,6 @@ def make_parts(folder: Path, options: argparse.Namespace) -> tuple[Any, Any, Any
 def without_ray(folder: Path, options: argparse.Namespace) -> Account:
     """Drive the tracker as Tune does, over slots and a clock that are simulated."""
     from serplatform.distributed.tune.placement import Placement
-    from serplatform.distributed.tune.task_codec import decode_report
     from serplatform.distributed.tune.tracker import TrialTracker
 
     run, studies, plan, account = make_parts(folder, options)
@@ -262,10 +261,9 @@ def without_ray(folder: Path, options: argparse.Namespace) -> Account:
     while events:
         moment, order, name, epoch, task = heapq.heappop(events)
         result = report(task, epoch)
-        decoded = decode_report(result)
         if epoch == EPOCHS:
             write_record(task)
-        stop = tracker.should_stop(name, result, decoded)
+        stop = tracker.should_stop(name, result)
         if stop or epoch == EPOCHS:
             tracker.ended(name, None)
             begin(moment)

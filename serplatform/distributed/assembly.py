@@ -9,7 +9,6 @@ import itertools
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -25,12 +24,11 @@ from serplatform.artifacts.files import (
     write_json,
     write_text,
 )
-from serplatform.artifacts.records import PluginRecord
 from serplatform.config import digest
 from serplatform.corpora.audio import TARGET_RATE, summarize_notes
 from serplatform.corpora.base import Corpus, Manifest, RejectedUtterance, Utterance
 from serplatform.corpora.validate import class_notes, column_notes
-from serplatform.distributed.extraction import ShardReport
+from serplatform.distributed.extraction import DatasetRequest, ShardReport
 from serplatform.environment import versions
 from serplatform.errors import SerplatformError
 from serplatform.features.base import FeatureExtractor
@@ -39,30 +37,6 @@ from serplatform.labels import class_order
 from serplatform.protocols.selection import components, overlapping_spans
 
 _SHOWN = 3  # examples in a note
-
-
-class DatasetRequest(TypedDict):
-    """What determines a dataset, as ``dataset.json`` records it.
-
-    ``source``, ``root``, ``alignments``: paths, where files are read. ``contents``,
-    ``alignment_files``: digests of what is read. ``version``, ``fingerprints``: of the extraction.
-    ``speakers_differ``: absent in older datasets, and where it is false.
-    """
-
-    corpus: str
-    source: str | None
-    root: str | None
-    options: dict[str, Any]
-    label_map: dict[str, str]
-    max_duration: float | None
-    align: str
-    alignments: str | None
-    alignment_files: str | None
-    contents: str
-    version: int
-    fingerprints: int
-    speakers_differ: NotRequired[bool]
-    plugins: NotRequired[list[PluginRecord]]
 
 
 def assemble(

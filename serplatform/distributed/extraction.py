@@ -10,15 +10,16 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import pyarrow as pa
 
-from serplatform.alignment.base import NONE, get_aligner
+from serplatform.alignment.base import get_aligner
 from serplatform.artifacts.dataset import ALIGNMENT_SCHEMA, UTTERANCE_SCHEMA, Shard
 from serplatform.artifacts.files import read_json, write_json, write_parquet
+from serplatform.artifacts.records import PluginRecord
 from serplatform.corpora.base import CORPORA, RejectedUtterance, Utterance
 from serplatform.errors import ArtifactError, InterruptedRunError, SerplatformError
 from serplatform.features.base import FEATURES
@@ -33,27 +34,46 @@ _CALLS_PER_WORKER = 32
 _POLL = 0.5  # seconds between looks at the keyboard
 
 
+class DatasetRequest(TypedDict):
+    """What determines a dataset, as ``dataset.json`` records it.
+
+    ``source``, ``root``, ``alignments``: paths, where files are read. ``contents``,
+    ``alignment_files``: digests of what is read. ``version``, ``fingerprints``: of the extraction.
+    ``speakers_differ``: absent in older datasets, and where it is false.
+    """
+
+    corpus: str
+    source: str | None
+    root: str | None
+    options: dict[str, Any]
+    label_map: dict[str, str]
+    max_duration: float | None
+    align: str
+    alignments: str | None
+    alignment_files: str | None
+    contents: str
+    version: int
+    fingerprints: int
+    speakers_differ: NotRequired[bool]
+    plugins: NotRequired[list[PluginRecord]]
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ShardTask:
-    """One shard to extract, and where to.
+    """One shard to extract into files in ``folder``.
 
-    ``options`` are arguments of the corpus's class; paths in the table are relative to ``root``;
-    ``request`` is the digest of everything that determines the shard; ``plugins`` are imported
-    first, see ``plugins.unpack``.
+    Paths in the table are relative to ``root``; ``extra_columns`` are the corpus's own; ``digest``
+    is that of everything that determines the shard; ``plugins`` are for ``plugins.unpack``.
     """
 
     number: int
     utterances: tuple[Utterance, ...]
-    corpus: str
-    options: Mapping[str, Any]
+    request: DatasetRequest
+    digest: str
     root: Path
     features: tuple[str, ...]
     extra_columns: tuple[str, ...]
-    max_duration: float | None
     folder: Path
-    request: str
-    align: str = NONE
-    alignments: Path | None = None
     plugins: tuple[str, ...] = ()
 
     @property
@@ -122,21 +142,22 @@ def run_shard(task: ShardTask) -> ShardReport:
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     unpack(task.plugins)
+    request, alignments = task.request, task.request["alignments"]
     extractors = {name: FEATURES.get(name)() for name in task.features}
     with threadpool_limits(limits=1):
         content = extract_shard(
             task.utterances,
             extractors,
-            corpus=CORPORA.get(task.corpus)(**task.options),
+            corpus=CORPORA.get(request["corpus"])(**request["options"]),
             root=task.root,
             extra_columns=task.extra_columns,
-            max_duration=task.max_duration,
-            aligner=get_aligner(task.align, task.alignments),
+            max_duration=request["max_duration"],
+            aligner=get_aligner(request["align"], alignments and Path(alignments)),
         )
     sources = {span["utterance_id"]: span["source"] for span in content.spans}
     report = ShardReport(
         number=task.number,
-        request=task.request,
+        request=task.digest,
         rows=len(content.rows),
         rejections=tuple(content.rejections),
         digest=content.digest(),
@@ -176,7 +197,7 @@ def finished_shard(task: ShardTask) -> ShardReport | None:
         return None
     paths = {task.folder / entry["file"]: entry["bytes"] for entry in report.files.values()}
     is_whole = (
-        report.request == task.request
+        report.request == task.digest
         and all(path.is_file() and path.stat().st_size == size for path, size in paths.items())
         and report.table(task.folder).is_file()
         and (not report.spans or report.alignment(task.folder).is_file())
@@ -215,8 +236,7 @@ def extract_shards(
             )
 
     tell()
-    waiting = [task for task in tasks if task.number not in reports]
-    for report in _run(waiting, workers):
+    for report in _run([task for task in tasks if task.number not in reports], workers):
         reports[report.number] = report
         tell()
     return [reports[task.number] for task in tasks]

@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 
 import serplatform
 from serplatform import plugins
-from serplatform.alignment.base import NONE, Aligner, get_aligner
+from serplatform.alignment.base import NONE, get_aligner
 from serplatform.artifacts.dataset import DatasetDescription
 from serplatform.artifacts.files import SCHEMA_VERSION, remove_own
 from serplatform.config import digest
@@ -30,9 +30,10 @@ from serplatform.corpora.audio import MAX_DURATION
 from serplatform.corpora.base import CORPORA, Corpus, Manifest
 from serplatform.corpora.validate import is_text, validate
 from serplatform.datasets.dataset import Dataset
-from serplatform.distributed.assembly import DatasetRequest, assemble
+from serplatform.distributed.assembly import assemble
 from serplatform.distributed.cluster import connect
 from serplatform.distributed.extraction import (
+    DatasetRequest,
     ExtractionProgress,
     ShardReport,
     ShardTask,
@@ -163,7 +164,7 @@ def prepare(
         "max_duration": max_duration,
         "align": align,
         "alignments": None if alignments is None else str(alignments.absolute()),
-        "alignment_files": _files_digest(aligner, manifest),
+        "alignment_files": _files_digest(aligner.files(manifest.utterances) if aligner else ()),
         "contents": _contents_digest(manifest, root),
         "version": EXTRACTION_VERSION,
         "fingerprints": FINGERPRINT_VERSION,
@@ -320,13 +321,10 @@ def _contents_digest(manifest: Manifest, root: Path) -> str:
     return total.hexdigest()
 
 
-def _files_digest(aligner: Aligner | None, manifest: Manifest) -> str | None:
-    """Digest of name, size and time of every alignment file that is read; None without any."""
-    paths = () if aligner is None else aligner.files(manifest.utterances)
-    if not paths:
-        return None
-    found = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
-    return digest([list(entry) for entry in found])
+def _files_digest(paths: Sequence[Path]) -> str | None:
+    """Digest of name, size and time of every file; None without any."""
+    found = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
+    return digest(found) if found else None
 
 
 def _existing(
@@ -431,16 +429,12 @@ def _tasks(
         ShardTask(
             number=number,
             utterances=manifest.utterances[first : first + size],
-            corpus=request["corpus"],
-            options=request["options"],
+            request=request,
+            digest=key,
             root=root,
             features=tuple(extractors),
             extra_columns=extra_columns,
-            max_duration=request["max_duration"],
             folder=partial,
-            request=key,
-            align=request["align"],
-            alignments=None if request["alignments"] is None else Path(request["alignments"]),
             plugins=plugins.packed(request.get("plugins", [])),
         )
         for number, first in enumerate(range(0, len(manifest.utterances), size))

@@ -95,14 +95,12 @@ def test_fault_in_a_worker_is_one_message(ray_cluster: None, tmp_path: Path) -> 
     task = extraction.ShardTask(
         number=0,
         utterances=(),
-        corpus="csv",
-        options={},
+        request={},
+        digest="",
         root=tmp_path,
         features=("log_mel_99",),
         extra_columns=(),
-        max_duration=None,
         folder=tmp_path,
-        request="",
     )
     with pytest.raises(BadInputError, match="Unknown feature 'log_mel_99'"):
         extraction.extract_shards([task], workers=1)

@@ -6,7 +6,7 @@ import dataclasses
 import errno
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from serplatform.errors import SerplatformError
@@ -72,7 +72,7 @@ def encode_report(report: TrialReport) -> TrialResult:
     }
 
 
-def decode_report(result: Mapping[str, Any]) -> TrialReport | None:
+def decode_report(result: TrialResult) -> TrialReport | None:
     """The report in a Tune result; None where it holds none."""
     from serplatform.training.trial import TrialReport
 
