@@ -61,9 +61,6 @@ def connect(address: str | None = None, num_cpus: int | None = None) -> None:
 
 def disconnect() -> None:
     """Leave the cluster that :func:`connect` joined, or end the one that it started."""
-    import ray
-
-    ray.shutdown()
     local_ray.end_started()
     _while_connected.close()
 
@@ -169,13 +166,20 @@ def largest_resources(
     Raises:
         BadInputError: :data:`MAX_RESOURCES` is set to something else than resources.
     """
+    grown: dict[str, float] = {}
     if text := os.environ.get(MAX_RESOURCES):
-        grown = _parse_resources(text)
+        try:
+            for part in text.split(","):
+                name, amount = part.split("=")
+                grown[name.strip()] = float(amount)
+        except ValueError:
+            raise BadInputError(
+                f"{MAX_RESOURCES}={text}: not resources; write, for example, CPU=64,GPU=8"
+            ) from None
     else:
-        grown = {}
         for node in nodes_to_come(bootstrap):
-            for resource, amount in node.items():
-                grown[resource] = grown.get(resource, 0.0) + amount
+            for name, number in node.items():
+                grown[name] = grown.get(name, 0.0) + number
     larger = {
         name: max(present.get(name, 0.0), grown.get(name, 0.0)) for name in {*present, *grown}
     }
@@ -210,19 +214,3 @@ def node_sizes() -> list[dict[str, float]]:
     import ray
 
     return [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]] + nodes_to_come()
-
-
-def _parse_resources(text: str) -> dict[str, float]:
-    """Resources as in ``CPU=64,GPU=8``.
-
-    Example:
-        >>> _parse_resources("CPU=64,GPU=8")
-        {'CPU': 64.0, 'GPU': 8.0}
-    """
-    try:
-        pairs = [part.split("=") for part in text.split(",")]
-        return {name.strip(): float(amount) for name, amount in pairs}
-    except ValueError:
-        raise BadInputError(
-            f"{MAX_RESOURCES}={text}: not resources; write, for example, CPU=64,GPU=8"
-        ) from None

@@ -122,7 +122,6 @@ class ExtractionProgress:
     total: int
     rejected: int
     shards_done: int
-    shards_total: int
     seconds: float
 
 
@@ -142,8 +141,8 @@ def run_shard(task: ShardTask) -> ShardReport:
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     unpack(task.plugins)
-    request, alignments = task.request, task.request["alignments"]
     extractors = {name: FEATURES.get(name)() for name in task.features}
+    request, alignments = task.request, task.request["alignments"]
     with threadpool_limits(limits=1):
         content = extract_shard(
             task.utterances,
@@ -230,7 +229,6 @@ def extract_shards(
                     total=sum(sizes.values()),
                     rejected=sum(len(report.rejections) for report in reports.values()),
                     shards_done=len(reports),
-                    shards_total=len(tasks),
                     seconds=time.monotonic() - began,
                 )
             )
@@ -264,15 +262,13 @@ def _run(tasks: Sequence[ShardTask], workers: int | None) -> Iterator[ShardRepor
         raise InterruptedRunError(
             "stopped; shards that are whole are kept: give the same command again to resume"
         ) from None
-    except ray.exceptions.RayTaskError as error:
-        cause = getattr(error, "cause", None)
+    except ray.exceptions.RayError as error:
+        cause = getattr(error, "cause", None)  # what a task raised
         if isinstance(cause, SerplatformError):
             raise cause from None
-        raise SerplatformError(f"extraction failed in a worker: {cause or error}") from error
-    except ray.exceptions.RayError as error:
         raise SerplatformError(
-            f"extraction failed: {error}; whole shards are kept: give the same command again to "
-            "resume"
+            f"extraction failed: {cause or error}; whole shards are kept: give the same command "
+            "again to resume"
         ) from error
     finally:
         for reference in running:

@@ -43,20 +43,15 @@ def watching_head(
     place = (host.strip("[]"), int(port))
     left = threading.Event()
 
-    def answers() -> bool:
-        with (
-            contextlib.suppress(OSError),
-            socket.create_connection(place, timeout=period + 1),
-        ):
-            return True
-        return False
-
     def look() -> None:
         heard = time.monotonic()
         while not left.wait(period):
-            if answers():
+            with (
+                contextlib.suppress(OSError),
+                socket.create_connection(place, timeout=period + 1),
+            ):
                 heard = time.monotonic()
-            elif time.monotonic() - heard >= patience:
+            if time.monotonic() - heard >= patience:
                 break
         if left.is_set():
             return

@@ -191,7 +191,7 @@ def _try(
             raise
         return reason, not isinstance(error, ValueError)
     _started.append(guard)
-    atexit.register(_leave, guard)
+    atexit.register(end_started)  # before Ray would end by itself
     stopping.on_end(guard.end)
     return None
 
@@ -201,21 +201,16 @@ _started: list[OrphanGuard] = []
 
 
 def end_started() -> None:
-    """Remove what a Ray that was started here, and is shut down, has left."""
+    """End the Ray that this process has started or joined, and remove what its own has left."""
+    import ray
+
+    ray.shutdown()
     ray_internals.forget_token()
-    atexit.unregister(_leave)
+    atexit.unregister(end_started)
     while _started:
         guard = _started.pop()
         stopping.not_on_end(guard.end)
         guard.end()
-
-
-def _leave(guard: OrphanGuard) -> None:
-    """End the Ray of this process, before Ray would by itself, and remove what it wrote."""
-    import ray
-
-    ray.shutdown()
-    guard.end()
 
 
 def _directory(attempt: int) -> Path:

@@ -63,16 +63,10 @@ Progress = Callable[[ExtractionProgress], None]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PrepareSummary:
-    """What was prepared.
+    """What was prepared, at a path or URI (``address``) and on this machine (``path``).
 
-    Attributes:
-        path: the dataset, on this machine.
-        address: path or URI that it was written to.
-        meta: the content of its ``dataset.json``.
-        seconds: that the call took.
-        reused: the dataset was there already and nothing was done.
-        shards: how many.
-        shards_reused: how many of them an interrupted call had left whole.
+    ``meta`` is its ``dataset.json``; ``reused``: it was there already and nothing was done;
+    ``shards_reused``: how many shards an interrupted call had left whole.
     """
 
     path: Path
@@ -82,16 +76,6 @@ class PrepareSummary:
     reused: bool
     shards: int = 0
     shards_reused: int = 0
-
-    @property
-    def utterances(self) -> int:
-        """Utterances kept."""
-        return int(self.meta["counts"]["utterances"])
-
-    @property
-    def rejected(self) -> int:
-        """Utterances and files left out."""
-        return self.meta["counts"]["rejected"]
 
     def to_json(self) -> dict[str, Any]:
         """The object that ``--json`` prints."""

@@ -30,13 +30,8 @@ from serplatform.studies.warm_start import knowledge
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SearchOutcome:
-    """How a search ended.
-
-    Attributes:
-        status: ``complete``, ``time`` or ``interrupted``.
-        counts: finished trials by state.
-        best: record of the trial with the best first objective, or None.
-    """
+    """How a search ended: ``complete``, ``time`` or ``interrupted``; its finished trials by state,
+    and the record of the best by the first objective."""
 
     status: str
     counts: dict[str, int]
@@ -182,9 +177,7 @@ def _search(
 
 
 def publish_everywhere(run: RunDirectory) -> None:
-    """Publish the finished trials of a run on object storage that lie on one node alone.
-
-    Then bring all records here. Ray must be connected; nothing is done for a local run.
+    """Publish trials of a run on object storage that lie on one node alone, and fetch all records.
 
     Raises:
         SerplatformError: a node cannot publish; the message says which, and where the work lies.

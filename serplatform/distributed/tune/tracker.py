@@ -207,10 +207,10 @@ class TrialTracker:
 
     def should_stop(self, trial_id: str, result: TrialResult) -> bool:
         """Take a result and the report in it; True when the trial is to be stopped."""
-        stop = True
         with self._stopping_at_storage_errors():
-            stop = self._should_stop(self._tracked[trial_id], result)
-        return stop
+            if not self._should_stop(self._tracked[trial_id], result):
+                return False
+        return True
 
     def _should_stop(self, trial: _Tracked, result: TrialResult) -> bool:
         if "stop" in result:
