@@ -43,16 +43,20 @@ class Registry(Generic[T]):
         self._loaded = self._entered = False
         REGISTRIES.append(self)
 
-    def register(self, name: str) -> Callable[[T], T]:
+    def register(self, name: str, source: str = "") -> Callable[[T], T]:
         """Return a decorator that registers its argument as ``name``.
+
+        Args:
+            name: of the member.
+            source: module that it is from; the one that calls the decorator by default.
 
         Raises:
             BadInputError: the name is taken by another object.
         """
 
         def decorate(member: T) -> T:
-            source = sys._getframe(1).f_globals["__name__"]
-            if not self._is_built_in(source):
+            where = source or sys._getframe(1).f_globals["__name__"]
+            if not self._is_built_in(where):
                 self._load_built_in()  # whose names come first
             if self._members.get(name, member) is not member:
                 taken = self._sources.get(name, "")
@@ -61,7 +65,7 @@ class Registry(Generic[T]):
                     f"{self.kind} '{name}' is registered already, by {by}; give it another name"
                 )
             self._members[name] = member
-            self._sources[name] = source
+            self._sources[name] = where
             return member
 
         return decorate

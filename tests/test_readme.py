@@ -13,16 +13,19 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def blocks(language: str) -> list[str]:
+EXTENDING = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str, text: str = README) -> list[str]:
     """Contents of every fenced block of that language ("" for none), in order."""
-    fences = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.M | re.S)
+    fences = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.M | re.S)
     return [content for name, content in fences if name == language]
 
 
-def command_lines() -> list[list[str]]:
-    """Arguments of every ``serplatform`` command in README, through ``ray submit`` too."""
+def command_lines(text: str = README) -> list[list[str]]:
+    """Arguments of every ``serplatform`` command in a text, through ``ray submit`` too."""
     found = []
-    for block in blocks("bash"):
+    for block in blocks("bash", text):
         for line in block.splitlines():
             for part in line.split("&&"):
                 words = shlex.split(part, comments=True)
@@ -47,7 +50,7 @@ def test_readme_shows_commands():
     assert len(command_lines()) >= 8
 
 
-@pytest.mark.parametrize("arguments", command_lines(), ids=" ".join)
+@pytest.mark.parametrize("arguments", command_lines() + command_lines(EXTENDING), ids=" ".join)
 def test_command_parses(arguments):
     name, params = parse(arguments)
     assert name == arguments[0]
@@ -87,6 +90,26 @@ def test_layout_names_only_packages_that_exist():
     for name in names:
         package = ROOT / "serplatform" / name
         assert package.is_dir() or package.with_suffix(".py").is_file(), name
+
+
+def test_settings_of_the_page_on_extending_are_searched():
+    from serplatform.models import SerModel, architecture
+    from serplatform.registry import temporary
+    from serplatform.studies.space import own_space
+
+    (text,) = blocks("python", EXTENDING)
+    with temporary():
+        shown = {"__name__": __name__}
+        exec(compile(text, "extending.md", "exec", dont_inherit=True), shown)  # noqa: S102
+        architecture("shown", shown["TcnConfig"])(type("Shown", (SerModel,), {}))
+        space, _ = own_space("shown")
+    assert space["parameters"]["model.hidden_dim"] == {
+        "type": "int",
+        "low": 16,
+        "high": 256,
+        "log": True,
+    }
+    assert {"model.dropout", "training.learning_rate"} <= set(space["parameters"])
 
 
 def test_shown_search_space_is_sound(tmp_path):

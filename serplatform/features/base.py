@@ -70,20 +70,21 @@ class FeatureRegistry(Registry[Callable[[], FeatureExtractor]]):
         self._defaults: set[str] = set()
 
     def register(
-        self, name: str, *, default: bool = False
+        self, name: str, source: str = "", *, default: bool = False
     ) -> Callable[[Callable[[], FeatureExtractor]], Callable[[], FeatureExtractor]]:
         """Return a decorator that registers a preset.
 
         Args:
             name: of the preset; its extractor bears the same name.
+            source: see :meth:`.Registry.register`.
             default: whether ``prepare`` computes it unless features are named.
 
         Raises:
-            ValueError: the name is taken.
+            BadInputError: the name is taken.
         """
         if default:
             self._defaults.add(name)
-        return super().register(name)
+        return super().register(name, source)
 
     def defaults(self) -> tuple[str, ...]:
         """The features that a dataset gets unless others are named, sorted."""

@@ -54,11 +54,12 @@ def architecture(
     data: Mapping[str, object] | None = None,
     inputs: frozenset[str] = frozenset({"audio"}),
     small: Mapping[str, object] | None = None,
+    space: Mapping[str, object] | None = None,
 ) -> Callable[[type[M]], type[M]]:
     """Register a module as an :class:`.Architecture`, built by :func:`builder`."""
 
     def register(model: type[M]) -> type[M]:
-        ARCHITECTURES.register(name)(
+        ARCHITECTURES.register(name, model.__module__)(
             Architecture(
                 name=name,
                 config=config,
@@ -68,6 +69,7 @@ def architecture(
                 data=data or {},
                 inputs=inputs,
                 small=small or {},
+                space=space,
             )
         )
         return model
