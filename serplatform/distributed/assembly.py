@@ -26,7 +26,7 @@ from serplatform.artifacts.files import (
 )
 from serplatform.config import digest
 from serplatform.corpora.audio import TARGET_RATE, summarize_notes
-from serplatform.corpora.base import Corpus, Manifest, RejectedUtterance, Utterance
+from serplatform.corpora.base import Corpus, Manifest, Utterance
 from serplatform.corpora.validate import class_notes, column_notes
 from serplatform.distributed.extraction import DatasetRequest, ShardReport
 from serplatform.environment import versions
@@ -94,7 +94,8 @@ def assemble(
         ALIGNMENT_SCHEMA,
         (read_parquet(report.alignment(partial)) for report in filled if report.spans),
     )
-    write_text(out / "rejected.csv", rejected_csv(rejections))
+    left_out = [(r.utterance_id, r.path, r.reason) for r in rejections]
+    write_text(out / "rejected.csv", _csv(["utterance_id", "path", "reason"], left_out))
     unaligned = [entry for report in reports for entry in report.unaligned]
     names = ["utterances.parquet", "alignment.parquet", "rejected.csv"]
     if unaligned:
@@ -136,12 +137,6 @@ def assemble(
     }
     write_json(out / "dataset.json", meta, checksum=True)
     return meta
-
-
-def rejected_csv(rejections: Sequence[RejectedUtterance]) -> str:
-    """The text of ``rejected.csv``: utterance_id, path, reason."""
-    rows = [(r.utterance_id, r.path, r.reason) for r in rejections]
-    return _csv(["utterance_id", "path", "reason"], rows)
 
 
 def _csv(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
