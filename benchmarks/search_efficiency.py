@@ -31,6 +31,7 @@ import numpy as np
 import optuna
 from search_table import ARCHITECTURE, CHOICES, EPOCHS, LOGS, PARTS, Table, tabulate
 
+from serplatform.artifacts.run import WarmStartRecord
 from serplatform.environment import hardware, now, versions
 from serplatform.studies.parameter import Parameter
 from serplatform.studies.space import SearchSpace, first_points
@@ -149,7 +150,7 @@ def replay(
     trials: int | None = None,
     epochs: int | None = None,
     space: SearchSpace | None = None,
-    **knowledge: Any,
+    warm_starts: Sequence[WarmStartRecord] = (),
 ) -> Replayed:
     """Search the table.
 
@@ -161,7 +162,7 @@ def replay(
         trials: to begin at most.
         epochs: to spend at most; what is then in flight counts, and is not finished.
         space: default: of the table.
-        **knowledge: of a warm start, for ``Studies``.
+        warm_starts: as ``Studies`` takes them.
     """
     space = space or make_space(table)
     folds, length = next(iter(table.curves.values())).shape
@@ -176,7 +177,7 @@ def replay(
             max_epochs=length,
             num_folds=folds,
             seed=seed,
-            **knowledge,
+            warm_starts=warm_starts,
         )
     result = Replayed([], [], 0)
     running: list[_Running] = []
@@ -198,13 +199,18 @@ def replay(
     return result
 
 
-def learned(table: Table, earlier: Replayed, space: SearchSpace, *, same: bool) -> dict[str, Any]:
+def learned(table: Table, earlier: Replayed, space: SearchSpace, *, same: bool) -> WarmStartRecord:
     """What ``--warm-start`` takes of a replayed run; observations only of the same data."""
-    points, _ = best_points(space, earlier.records, "uar")
-    if not same:
-        return {"points": {ARCHITECTURE: points}}
-    known = comparable_trials("earlier", space, earlier.records, ("uar",))
-    return {"points": {ARCHITECTURE: points}, "observations": {ARCHITECTURE: known}}
+    points, remarks = best_points(space, earlier.records, "uar")
+    known = comparable_trials("earlier", space, earlier.records, ("uar",)) if same else []
+    return {
+        "run": "earlier",
+        "points": {ARCHITECTURE: points},
+        "observations": {ARCHITECTURE: known},
+        "why_no_observations": [] if same else ["another dataset"],
+        "remarks": remarks,
+        "same_data": same,
+    }
 
 
 Search = Callable[[int, int], Replayed]
@@ -226,13 +232,13 @@ def searches(table: Table, other: Table | None) -> dict[str, Search]:
     def warm(seed: int, epochs: int) -> Replayed:
         earlier = replay(table, seed=seed + 1000, trials=EARLIER_TRIALS)
         known = learned(table, earlier, space, same=True)
-        return replay(table, seed=seed, epochs=epochs, **known)
+        return replay(table, seed=seed, epochs=epochs, warm_starts=[known])
 
     def transfer(seed: int, epochs: int) -> Replayed:
         assert other is not None
         earlier = replay(other, seed=seed + 1000, trials=EARLIER_TRIALS)
         known = learned(table, earlier, space, same=False)
-        return replay(table, seed=seed, epochs=epochs, **known)
+        return replay(table, seed=seed, epochs=epochs, warm_starts=[known])
 
     def sensible(seed: int, epochs: int) -> Replayed:
         pointed = make_space(table, [SENSIBLE])

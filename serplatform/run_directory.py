@@ -6,6 +6,7 @@ after the posteriors and models it names. ``trials.parquet`` is a table of all r
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from collections.abc import Mapping, Sequence
@@ -57,82 +58,18 @@ class RunDirectory(RunLayout):
         return recorded(self.path)
 
     @cached_property
-    def mirror(self) -> Mirror | None:
-        """What is shared with the object storage that it lies on; None for a local run."""
+    def mirror(self) -> Mirror:
+        """What is shared with the object storage that it lies on; a local run shares nothing."""
         return Mirror.of(self.path)
 
     def fetch_study(self) -> None:
-        """Bring what a search needs to go on, and forget what is gone from the storage.
+        """Bring what a search needs to resume, and forget what is gone from the storage.
 
         Raises:
             RemoteError: the storage cannot be read.
         """
-        if self.mirror is not None:
-            self.mirror.remote.check()
-            files = (self.run_file, self.folds_file, self.journal, self.trials_table)
-            self.mirror.pull(*(file.name for file in files), "trials", "plugins")
-
-    def fetch_trial(self, trial: int, *, exact: bool = False, required: bool = False) -> None:
-        """Bring what a trial needs to begin or to go on.
-
-        Args:
-            trial: its number.
-            exact: take the storage's state even where this node's has got further.
-            required: it is a fault when the storage cannot be read; otherwise a trial goes on
-                from what is here.
-        """
-        mirror = self.mirror
-        if mirror is None:
-            return
-
-        def pull(within: float | None = None) -> None:
-            mirror.pull(self.folds_file.name, within=within)
-            mirror.pull_state(trial, exact=exact, within=within)
-
-        if required or not self.folds_file.exists():
-            pull()
-        else:
-            mirror.attempt(pull)
-
-    def claim_trial(self, trial: int) -> None:
-        """Say to other nodes that a process of this one goes on with a trial."""
-        mirror = self.mirror
-        if mirror is not None:
-            mirror.attempt(lambda within: mirror.claim(trial, within))
-
-    def check_claim(self, trial: int, claim: str) -> None:
-        """See that no other node has gone on with a trial, as far as that can be known now.
-
-        Raises:
-            SerplatformError: one has.
-        """
-        mirror = self.mirror
-        if mirror is not None:
-            mirror.attempt(lambda within: mirror.check_claim(trial, claim, within))
-
-    def share_state(
-        self, trial: int, *, share: float = 1.0, force: bool = True, claim: str | None = None
-    ) -> None:
-        """Publish an unfinished trial's state, if that takes at most ``share`` of the time."""
-        if self.mirror is not None:
-            self.mirror.push_state(trial, share=share, force=force, claim=claim)
-
-    def share_trial(self, trial: int) -> bool:
-        """Publish a recorded trial; False when that is left to a later moment."""
-        mirror = self.mirror
-        if mirror is None:
-            return True
-        return mirror.attempt(lambda within: mirror.push_trial(trial, within))
-
-    def fetch_posteriors(self) -> None:
-        """Bring the posteriors of all trials, wherever they were trained."""
-        if self.mirror is not None:
-            self.mirror.pull("posteriors")
-
-    def fetch_record(self, trial: int) -> None:
-        """Bring the record of a trial that another node may have trained."""
-        if self.mirror is not None and not self.record_file(trial).exists():
-            self.mirror.pull(self.record_file(trial).relative_to(self.path).as_posix())
+        files = (self.run_file, self.folds_file, self.journal, self.trials_table)
+        self.mirror.pull(*(file.name for file in files), "trials", "plugins")
 
     def read_run(self) -> RunDescription:
         """The content of ``run.json``.
@@ -147,7 +84,7 @@ class RunDirectory(RunLayout):
             )
         return read_record(RunDescription, self.run_file, "run description", "run the search again")
 
-    def write_run(self, run: Mapping[str, Any]) -> None:
+    def write_run(self, run: RunDescription) -> None:
         """Write ``run.json`` atomically."""
         write_json(self.run_file, dict(run), checksum=True)
 
@@ -155,8 +92,7 @@ class RunDirectory(RunLayout):
         """All recorded trials by number.
 
         Args:
-            damaged: where it is given, damaged records are left out, and a sentence on each is
-                appended to it.
+            damaged: if given, damaged records are left out, and a sentence on each is appended.
 
         Raises:
             ArtifactError: a record is damaged.
@@ -174,7 +110,7 @@ class RunDirectory(RunLayout):
         return records
 
     def record_files(self) -> list[Path]:
-        """The files of all records, by number; what others put beside them is passed over."""
+        """The files of all records, by number; other files beside them are ignored."""
         paths = sorted((self.path / "trials").glob("trial-*.json"))
         return [path for path in paths if TRIAL_NAME.fullmatch(path.stem)]
 
@@ -221,9 +157,9 @@ class RunDirectory(RunLayout):
         write_json(self.record_file(int(record["trial"])), dict(record), checksum=True)
 
     def remove_leftovers(self, trial: int, state: str) -> None:
-        """Remove what a recorded trial needs no more.
+        """Remove what a recorded trial no longer needs.
 
-        That is its resumable state, and, where it did not complete, the models of the folds that
+        That is its resumable state, and, if it did not complete, the models of the folds that
         had ended: no ensemble, page or prediction uses them.
         """
         remove_own(self.state_directory(trial), STATE_FILES)
@@ -233,18 +169,12 @@ class RunDirectory(RunLayout):
             partial_path(file).unlink(missing_ok=True)
 
     def remove_scratch(self) -> None:
-        """Remove what Ray wrote of a search, by this process or by one that was killed."""
+        """Remove what Ray wrote for a search, in this process or in one that was killed."""
         remove_own(self.scratch, SCRATCH_FILES)
 
-    def read_posteriors(self, trial: int, classes: Sequence[str] | None = None) -> pa.Table:
-        """The posterior table of one trial; checked, see :func:`read_posterior_table`.
-
-        Args:
-            trial: its number.
-            classes: K names; those of the run when not given.
-        """
-        known = self.read_run()["classes"] if classes is None else classes
-        return read_posterior_table(self.posteriors_file(trial), known)
+    def read_posteriors(self, trial: int) -> pa.Table:
+        """The posterior table of one trial; checked, see :func:`read_posterior_table`."""
+        return read_posterior_table(self.posteriors_file(trial), self.read_run()["classes"])
 
     def write_trials_table(self, records: Sequence[TrialRecord] | None = None) -> None:
         """Write ``trials.parquet`` from the records (read from disk when not given)."""
@@ -253,7 +183,7 @@ class RunDirectory(RunLayout):
         write_parquet(self.trials_table, trials_table(records))
 
 
-class RunLock:
+class RunLock(contextlib.AbstractContextManager["RunLock"]):
     """Exclusive use of a run directory by one search at a time.
 
     The lock is the operating system's: it vanishes with its process, however that ends. On
@@ -275,14 +205,17 @@ class RunLock:
                 f"{run}: another search is writing to this run; wait for it, or give another --out"
             ) from None
         try:
-            if run.mirror is not None:
+            if run.mirror.is_remote:
                 self.lease = Lease(run.mirror.remote)
         except BaseException:
             os.close(self._handle)
             raise
 
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
     def release(self) -> None:
-        """Give the directory free."""
+        """Let other searches use the directory."""
         if self.lease is not None:
             self.lease.release()
         os.close(self._handle)

@@ -1,10 +1,10 @@
-"""Requests to end this process, Ctrl-C, TERM and HUP, are met here alone, in every phase.
+"""Requests to end this process, Ctrl-C, TERM and HUP, are handled here alone, in every phase.
 
 A signal raises ``KeyboardInterrupt`` in the main thread, or asks what runs there to stop
 (:func:`politely`). A thread sees it at once, also while the main thread waits in foreign code: it
-acknowledges it, and ends the process itself at a second Ctrl-C or where :data:`PATIENCE` did not
-suffice, as a kill would: every file is written such that this harms nothing, and Ray's processes
-go with their driver. Whoever goes on with work says by :func:`on_stop` what to record and to tell.
+acknowledges the signal, and ends the process itself at a second Ctrl-C or after :data:`PATIENCE`,
+as a kill would. Every file is written so that this damages nothing, and Ray's processes end with
+their driver. Code that starts work says by :func:`on_stop` what a stop records and prints.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def fill_closed_streams() -> None:
 
 
 def install() -> None:
-    """Meet signals from now on; until :func:`begin`, one ends the process at once.
+    """Handle signals from now on; until :func:`begin`, one ends the process at once.
 
     A signal that is ignored (HUP under ``nohup``, INT of a script's background) stays so.
     """
@@ -147,13 +147,13 @@ def _is_main_thread() -> bool:
 
 
 def begin() -> None:
-    """Begin a command: from now on there may be something to put in order before the end."""
+    """Begin a command: from now on there may be something to clean up before the end."""
     _stop.new_work()
     _stop.at_once = False
 
 
 def on_stop(sentence: str | None = None, record: Callable[[], object] | None = None) -> None:
-    """Say what a stop from now on tells and records.
+    """Say what a stop prints and records from now on.
 
     Args:
         sentence: with the command that resumes; None: as before.
@@ -170,7 +170,7 @@ def check() -> None:
     """Stop here where a stop was asked for and foreign code has swallowed the exception.
 
     Raises:
-        KeyboardInterrupt: in the main thread, unless the stop is being told already.
+        KeyboardInterrupt: in the main thread, unless the stop is being reported already.
     """
     waiting = _stop.asked and _stop.ask is None and not _stop.farewell.locked()
     if waiting and _is_main_thread():
@@ -179,7 +179,7 @@ def check() -> None:
 
 @contextlib.contextmanager
 def recording(record: Callable[[], object]) -> Iterator[None]:
-    """Have a stop that cannot wait record this, while what runs inside has not done so itself."""
+    """Have a stop that cannot wait record this, unless the code inside has done so itself."""
     if not _is_main_thread():
         yield
         return
@@ -206,7 +206,7 @@ def politely(ask: Callable[[], None]) -> Iterator[None]:
 
 
 def farewell(tell: Callable[[str], object]) -> None:
-    """Record the stop and tell it, once."""
+    """Record the stop and report it, once."""
     if not _stop.farewell.acquire(blocking=False):
         _stop.told.wait(2.0)
         return
@@ -223,8 +223,8 @@ def farewell(tell: Callable[[str], object]) -> None:
 
 
 def on_end(put_away: Callable[[], object]) -> None:
-    """Have something put away before the process ends by a stop, which Python's ``atexit`` and the
-    end of its interpreter would take too long for."""
+    """Have something cleaned up before a stop ends the process; Python's ``atexit`` and the end of
+    its interpreter would take too long."""
     _stop.ends.append(put_away)
 
 
@@ -235,7 +235,7 @@ def not_on_end(put_away: Callable[[], object]) -> None:
 
 
 def leave(code: int) -> NoReturn:
-    """End the process, when nothing is left to do; signals change its exit code no more."""
+    """End the process, when nothing is left to do; signals no longer change its exit code."""
     was_asked, _stop.asked = _stop.asked, True
     _stop.code = code
     _stop.told.set()
@@ -276,7 +276,7 @@ def _raise_again(lost: sys.UnraisableHookArgs) -> None:
 
 
 def _listen(pipe: int) -> None:
-    """In a thread of its own: the numbers of the signals as they come."""
+    """Read the numbers of the signals as they come, in a thread of its own."""
     first: float | None = None
     while True:
         for number in os.read(pipe, 64):
@@ -298,7 +298,7 @@ def _listen(pipe: int) -> None:
 
 
 def _end_at_once() -> NoReturn:
-    """End this process as a kill would, after its last words."""
+    """End this process as a kill would, after its last message."""
     try:
         farewell(lambda sentence: os.write(2, f"{sentence}\n".encode()))
         for put_away in _stop.ends:
@@ -332,7 +332,7 @@ def _to_nowhere(number: int) -> None:
 
 
 def _forget() -> None:
-    """A copy of this process has an end of its own."""
+    """A fork of this process handles signals as Python does."""
     signal.set_wakeup_fd(-1)
     for number in _SIGNALS:
         if signal.getsignal(number) is _handle:

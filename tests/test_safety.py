@@ -13,7 +13,7 @@ import pytest
 import serplatform
 from serplatform.errors import BadInputError
 from serplatform.storage.location import redact
-from serplatform.studies.study import STORAGE_VARIABLE, full_storage
+from serplatform.studies.study_storage import STORAGE_VARIABLE, full_storage
 
 ROOT = Path(serplatform.__file__).parent
 #: modules whose files are programs

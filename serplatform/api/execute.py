@@ -128,7 +128,7 @@ def _finish(
     )
     directory = run.directory
     seed = run.description["seed"]
-    directory.fetch_posteriors()
+    directory.mirror.pull("posteriors")
     best = outcome.best
     if best is None:
         reasons = sorted({str(r["error"]) for r in directory.records().values() if r["error"]})

@@ -19,7 +19,7 @@ from serplatform.models.base import ARCHITECTURES
 from serplatform.storage.destination import RUN, check_directory
 from serplatform.storage.location import redact
 from serplatform.storage.mirror import local_path
-from serplatform.studies.recovery import mend_run
+from serplatform.studies.recovery import repair_run
 from serplatform.studies.setup import (
     OpenRun,
     SearchRequest,
@@ -29,7 +29,7 @@ from serplatform.studies.setup import (
     with_space,
 )
 from serplatform.studies.space import paper_point
-from serplatform.studies.study import check_storage
+from serplatform.studies.study_storage import check_storage
 from serplatform.studies.warm_start import sentences
 
 #: trials when the user names neither a number nor a time budget
@@ -70,7 +70,7 @@ def _reopen(request: SearchRequest, out: str | Path | None) -> tuple[OpenRun, in
     if out is None:
         raise BadInputError("--resume needs --out: the directory of the run to resume")
     run = reopen_run(local_path(out), dataset=request.dataset)
-    for note in mend_run(run.directory, run.description):
+    for note in repair_run(run.directory, run.description):
         say(f"Damaged: {note}")
     if "roster" in run.description:
         raise BadInputError(

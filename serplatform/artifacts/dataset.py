@@ -7,6 +7,7 @@ from typing import Any, NotRequired
 
 import pyarrow as pa
 
+from serplatform.artifacts.files import parse_json
 from serplatform.artifacts.records import (
     Count,
     FileName,
@@ -14,6 +15,7 @@ from serplatform.artifacts.records import (
     Positive,
     Record,
     Seconds,
+    checked,
     read_record,
 )
 
@@ -116,7 +118,16 @@ class DatasetDescription(Record):
     plugins: NotRequired[list[PluginRecord]]
 
 
+_AGAIN = "prepare the dataset again"
+
+
 def read_dataset_description(directory: Path) -> DatasetDescription:
     """The content of ``dataset.json``; see :func:`read_record`."""
-    path, again = directory / "dataset.json", "prepare the dataset again"
-    return read_record(DatasetDescription, path, "dataset description", again)
+    path = directory / "dataset.json"
+    return read_record(DatasetDescription, path, "dataset description", _AGAIN)
+
+
+def parse_dataset_description(content: bytes, where: object) -> DatasetDescription:
+    """The same from the file's content; ``where`` is the dataset's place, for messages."""
+    place, what = f"{where}/dataset.json", "dataset description"
+    return checked(DatasetDescription, parse_json(content, place, what), place, what, _AGAIN)

@@ -29,7 +29,7 @@ def _square(found: Diversity) -> bool:
     size = len(found["members"])
     rows = found["disagreement"]
     if len(rows) != size or any(len(row) != size for row in rows):
-        raise ValueError("disagreement is not one row and one column a member")
+        raise ValueError("disagreement is not one row and one column per member")
     return True
 
 

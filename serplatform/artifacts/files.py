@@ -1,8 +1,8 @@
-"""The files that stages exchange: schemas, atomic writing, checked reading.
+"""Atomic writing, checked reading and careful removal of the files that stages exchange.
 
 Nothing here is a pickle. Every file is written to a temporary name beside its target, flushed
-to disk and renamed, so that a half-written file is never read as whole. What is removed is
-removed by its name in a layout of ours: what others put beside it stays.
+to disk and renamed, so that a half-written file is never read as whole. Only files whose names
+are in our layouts are removed: other files beside them stay.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SCHEMA_VERSION = 1
 
 
 def partial_path(target: Path) -> Path:
-    """Where a file is written before it is renamed to ``target``."""
+    """The name under which a file is written before it is renamed to ``target``."""
     return target.with_name(f".{target.name}.partial")
 
 
@@ -47,7 +47,7 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
         temporary.replace(target)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:  # of a full disk, for one
+        if isinstance(error, OSError) and error.filename is None:  # e.g. of a full disk
             error.filename = str(target)
         raise
     finally:
@@ -92,10 +92,10 @@ def remove_own(folder: Path, own: re.Pattern[str]) -> None:
         inner = Path(parent).relative_to(folder)
         for name in names:
             if own.fullmatch((inner / whole_name(name)).as_posix()):
-                with contextlib.suppress(OSError):  # it is no more than untidy
+                with contextlib.suppress(OSError):  # a file that stays does no harm
                     Path(parent, name).unlink()
         if inner == Path() or own.fullmatch(inner.as_posix()):
-            with contextlib.suppress(OSError):  # something of others is in it
+            with contextlib.suppress(OSError):  # other files are in it
                 os.rmdir(parent)
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from serplatform.artifacts.files import read_parquet
+from serplatform.artifacts.files import file_sha256, read_parquet
 from serplatform.errors import ArtifactError
 from serplatform.metrics import SUM_TOLERANCE
 
 
 def posterior_schema(classes: list[str]) -> pa.Schema:
-    """Columns of a posterior table: one row an utterance, fold and part; rows sum to 1."""
+    """Columns of a posterior table: one row per utterance, fold and part; rows sum to 1."""
     return pa.schema(
         [
             pa.field("utterance_id", pa.string(), nullable=False),
@@ -27,8 +27,23 @@ def posterior_schema(classes: list[str]) -> pa.Schema:
     )
 
 
-def read_posterior_table(path: Path, classes: Sequence[str]) -> pa.Table:
-    """Read a posterior table and check it, see :func:`checked_posteriors`."""
+def check_recorded(path: Path, sha256: str | None) -> None:
+    """See that a posterior table is the one that was recorded, if it is there.
+
+    Raises:
+        ArtifactError: its SHA-256 is another.
+    """
+    if sha256 is not None and path.exists() and file_sha256(path) != sha256:
+        raise ArtifactError(
+            f"{path}: the posterior table is truncated or altered (its SHA-256 is not the one "
+            "recorded); make it again: a trial's by `serplatform search --resume`, an ensemble's "
+            "by `serplatform ensemble`"
+        )
+
+
+def read_posterior_table(path: Path, classes: Sequence[str], sha256: str | None = None) -> pa.Table:
+    """Read a posterior table; see :func:`check_recorded` and :func:`checked_posteriors`."""
+    check_recorded(path, sha256)
     return checked_posteriors(read_parquet(path, "posterior table"), path, classes)
 
 
@@ -57,16 +72,16 @@ def checked_posteriors(table: pa.Table, path: Path, classes: Sequence[str]) -> p
         table = table.select(schema.names).cast(schema).combine_chunks()
     except (ValueError, pa.ArrowNotImplementedError) as error:  # text for a number, or null
         raise ArtifactError(f"{path}: the posterior table is damaged ({error})") from None
-    faults = []
+    errors = []
     for column, known in (("truth", set(classes)), ("part", {"dev", "test"})):
         if unknown := sorted(set(table[column].to_pylist()) - known):
-            faults.append(f"unknown label(s) in column {column}: {', '.join(unknown)}")
+            errors.append(f"unknown label(s) in column {column}: {', '.join(unknown)}")
     values = np.stack([table[f"p_{name}"].to_numpy() for name in classes], axis=1)
     away = np.abs(values.sum(axis=1) - 1.0)
     if not np.isfinite(values).all() or (values < 0).any():
-        faults.append("posteriors must be finite and not negative")
+        errors.append("posteriors must be finite and not negative")
     elif len(away) and away.max() > SUM_TOLERANCE:
-        faults.append(f"row {away.argmax()} of posteriors is {away.max():.2g} away from a sum of 1")
-    if faults:
-        raise ArtifactError(f"{path}: the posterior table is not valid:", faults)
+        errors.append(f"row {away.argmax()} of posteriors is {away.max():.2g} away from a sum of 1")
+    if errors:
+        raise ArtifactError(f"{path}: the posterior table is not valid:", errors)
     return table

@@ -1,9 +1,9 @@
-"""What the JSON files that stages exchange may hold, and the one check of each when it is read.
+"""The building blocks of typed JSON files, and the one check of a file when it is read.
 
 The files stay plain dictionaries: :func:`checked` returns what it was given, or says which key of
-which file is wrong. Keys that are not named are kept and not looked at; those that only some
-versions wrote are ``NotRequired``. A whole number may stand for a number, true and false may not,
-and no number is NaN or infinite.
+which file is wrong. Keys that are not named are kept and not checked; those that only some
+versions wrote are ``NotRequired``. A whole number is accepted as a number, true and false are
+not, and no number is NaN or infinite.
 """
 
 from __future__ import annotations
@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-
-_MOST_FAULTS = 5
+_MOST_ERRORS = 5
 
 
 def _file_name(text: str) -> bool:
@@ -58,45 +57,25 @@ def holds(*names: str) -> Callable[[Mapping[str, Any]], bool]:
     return check
 
 
-#: how many there are; what 64 bits hold
+#: how many there are
 Count = Annotated[int, Ge(0), Lt(2**63)]
-
-
 Positive = Annotated[int, Ge(1), Lt(2**31)]
-
-
-#: of a fold or a trial
+#: number of a fold or a trial
 Number = Annotated[int, Ge(0), Lt(2**31)]
-
-
 Seconds = Annotated[float, Ge(0)]
-
-
 Weight = Annotated[float, Ge(0)]
-
-
 Temperature = Annotated[float, Gt(0)]
-
-
 FileName = Annotated[str, Predicate(_file_name)]
-
-
 PathText = Annotated[str, Predicate(_path)]
-
-
 Classes = Annotated[list[str], MinLen(1), Predicate(distinct)]
-
-
 #: metrics of a trial's dev rows
 DevMetrics = dict[str, float]
-
-
 #: every metric by name
 Metrics = Annotated[dict[str, float], Predicate(holds(*METRICS))]
 
 
 class Record(TypedDict):
-    """One JSON object; every kind of file has a kind of record of its own."""
+    """One JSON object; every kind of file has its own subclass."""
 
 
 # pydantic's settings, as a plain dictionary: its import takes 0.1 s
@@ -165,10 +144,10 @@ def checked(
     try:
         _adapter(cast("Any", kind)).validate_python(value)
     except ValidationError as error:
-        faults = [_fault(one) for one in error.errors(include_url=False)]
-        more = f"; and {len(faults) - _MOST_FAULTS} more" if len(faults) > _MOST_FAULTS else ""
+        errors = [_worded(one) for one in error.errors(include_url=False)]
+        more = f"; and {len(errors) - _MOST_ERRORS} more" if len(errors) > _MOST_ERRORS else ""
         raise ArtifactError(
-            f"{where}: the {what} is damaged: {'; '.join(faults[:_MOST_FAULTS])}{more}; {remedy}"
+            f"{where}: the {what} is damaged: {'; '.join(errors[:_MOST_ERRORS])}{more}; {remedy}"
         ) from None
     return value  # not pydantic's copy, whose keys have moved
 
@@ -183,8 +162,8 @@ _WANTED = {
 }
 
 
-def _fault(error: Any) -> str:
-    """One of pydantic's errors in our words."""
+def _worded(error: Any) -> str:
+    """One of pydantic's errors, worded for users."""
     *keys, last = [str(key) for key in error["loc"]] or ["it"]
     place = ".".join([*keys, last])[:200]
     kind, found = error["type"], error["input"]

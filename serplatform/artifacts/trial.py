@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NotRequired, get_args
 
+import numpy as np
 import pyarrow as pa
 
+from serplatform.artifacts.files import SCHEMA_VERSION
 from serplatform.artifacts.records import (
     Count,
     DevMetrics,
@@ -18,6 +21,7 @@ from serplatform.artifacts.records import (
     Seconds,
     TensorFile,
 )
+from serplatform.config import plain
 from serplatform.metrics import HIGHER_IS_BETTER, METRICS
 
 #: Metrics whose dev means are columns ``dev_<name>`` of ``trials.parquet``.
@@ -67,8 +71,60 @@ class TrialRecord(Record):
     posteriors_sha256: NotRequired[str | None]
 
 
+def new_record(
+    *,
+    trial: int,
+    architecture: str,
+    values: Mapping[str, Any],
+    paper: bool,
+    seed: int,
+    state: TrialState,
+    device: str | None = None,
+    error: str | None = None,
+    fold_dev: Sequence[DevMetrics] = (),
+    history: Sequence[HistoryEntry] = (),
+    seconds: float | None = None,
+    num_parameters: int | None = None,
+    peak_memory_mb: float | None = None,
+    host: str | None = None,
+    notes: Sequence[str] = (),
+    posteriors_sha256: str | None = None,
+) -> TrialRecord:
+    """The record of a trial that ends now, with the means of its dev metrics over the folds.
+
+    Args as the keys of :class:`TrialRecord`; besides: ``trial`` is its number within the run,
+    ``values`` are flat dotted parameters that differ from the paper's settings, ``fold_dev`` is of
+    the folds that ended, and without ``seconds`` those of the epochs in ``history`` are summed.
+    """
+    names = [name for name in DEV_METRICS if fold_dev and name in fold_dev[0]]
+    record: TrialRecord = {
+        "schema_version": SCHEMA_VERSION,
+        "trial": trial,
+        "architecture": architecture,
+        "state": state,
+        "paper": paper,
+        "params": plain(values),
+        "seed": seed,
+        "device": device,
+        "error": error,
+        "dev": {name: float(np.mean([fold[name] for fold in fold_dev])) for name in names},
+        "fold_dev": list(fold_dev),
+        "history": list(history),
+        "epochs": len(history),
+        "seconds": sum(e.get("seconds", 0.0) for e in history) if seconds is None else seconds,
+        "num_parameters": num_parameters,
+        "peak_memory_mb": peak_memory_mb,
+        "ended": time.time(),
+        "host": host,
+        "notes": list(notes),
+    }
+    if posteriors_sha256 is not None:
+        record["posteriors_sha256"] = posteriors_sha256
+    return record
+
+
 class StudyAttribute(Record):
-    """What a study knows of a trial of ours, beside what Optuna does."""
+    """What a study keeps of one of our trials, besides what Optuna does."""
 
     trial: Number
     paper: bool
@@ -136,7 +192,7 @@ def _column(values: list[Any]) -> pa.Array:
 
 
 def trials_table(records: Sequence[TrialRecord]) -> pa.Table:
-    """Tabulate trial records, one row each, in the order of their numbers.
+    """Tabulate trial records, one row per trial, in the order of their numbers.
 
     Columns: ``trial, architecture, state, paper, params.*, dev_<metric>, fold_dev_uar, epochs,
     seconds, num_parameters, peak_memory_mb, host, error``.

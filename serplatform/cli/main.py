@@ -112,9 +112,9 @@ def _run(arguments: list[str] | None) -> int:
     except BrokenPipeError:
         return 1
     except OSError as error:
-        from serplatform.storage.cache import cache_fault
+        from serplatform.storage.cache import cache_error
 
-        fault = cache_fault(error)
+        fault = cache_error(error)
         if fault is not None:
             say(f"Error: {fault}")
             return fault.exit_code

@@ -23,9 +23,9 @@ from serplatform.storage.mirror import not_published
 from serplatform.storage.publisher import Publisher
 from serplatform.storage.remote import RemoteError
 from serplatform.studies.setup import OpenRun
-from serplatform.studies.study import Studies, full_storage
+from serplatform.studies.study import Studies
+from serplatform.studies.study_storage import full_storage
 from serplatform.studies.trial_list import TrialList, TrialSource
-from serplatform.studies.warm_start import knowledge
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -90,7 +90,7 @@ def _prepare(
         num_folds=len(run.plan.folds),
         seed=description["seed"],
         prefix=description.get("study_prefix", ""),
-        **knowledge(description.get("warm_start", [])),
+        warm_starts=description.get("warm_start", []),
     )
     if limits.trials is not None and limits.trials < len(run.spaces):
         raise BadInputError(
@@ -182,7 +182,7 @@ def publish_everywhere(run: RunDirectory) -> None:
     Raises:
         SerplatformError: a node cannot publish; the message says which, and where the work lies.
     """
-    if run.mirror is None:
+    if not run.mirror.is_remote:
         return
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -214,12 +214,10 @@ def publish_everywhere(run: RunDirectory) -> None:
 def _publish_here(address: str) -> list[str]:
     """Publish finished trials of this node's working copy; the error if that is not possible."""
     mirror = RunDirectory(address).mirror
-    if mirror is not None:
-        try:
-            for number in mirror.finished_here():
-                mirror.push_trial(number)
-        except RemoteError as error:
-            return [str(not_published(mirror, error))]
+    try:
+        mirror.push_finished()
+    except RemoteError as error:
+        return [str(not_published(mirror, error))]
     return []
 
 

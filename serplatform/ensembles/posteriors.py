@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from serplatform.arrays import DoubleArray, IntArray
 from serplatform.artifacts.ensemble import TrialOfEnsemble
-from serplatform.artifacts.files import file_sha256, read_parquet
-from serplatform.artifacts.posteriors import checked_posteriors
+from serplatform.artifacts.files import read_parquet
+from serplatform.artifacts.posteriors import check_recorded, checked_posteriors
 from serplatform.artifacts.run import FoldFile, RunDescription
 from serplatform.artifacts.trial import TrialRecord
 from serplatform.ensembles.base import PosteriorSet
@@ -168,7 +168,7 @@ def read_library(runs: Sequence[str | Path]) -> Library:
                 continue
             file = directory.posteriors_file(number)
             try:
-                _check_recorded(file, record)
+                check_recorded(file, record.get("posteriors_sha256"))
                 table = read_parquet(file, "posterior table")
             except ArtifactError as error:
                 damaged.append(str(error))
@@ -217,15 +217,6 @@ def read_library(runs: Sequence[str | Path]) -> Library:
         values=values,
         damaged=tuple(damaged),
     )
-
-
-def _check_recorded(file: Path, record: TrialRecord) -> None:
-    expected = record.get("posteriors_sha256")
-    if expected is not None and file.exists() and file_sha256(file) != expected:
-        raise ArtifactError(
-            f"{file}: the posterior table is truncated or altered (its SHA-256 is not the one in "
-            "the trial's record); `serplatform search --resume` trains the trial again"
-        )
 
 
 def _check_copy(file: Path, record: TrialRecord, seen: dict[tuple[Any, Any], Path]) -> None:

@@ -18,7 +18,6 @@ import numpy.typing as npt
 
 from serplatform.arrays import DoubleArray, IntArray
 from serplatform.artifacts.ensemble import EnsembleRecord, read_ensemble
-from serplatform.artifacts.files import file_sha256
 from serplatform.artifacts.posteriors import read_posterior_table
 from serplatform.artifacts.run import FoldFile, RunDescription
 from serplatform.artifacts.trial import HistoryEntry, TrialRecord
@@ -188,8 +187,7 @@ class Run:
         """
         path = RunDirectory(self.path).posteriors_file(trial)
         recorded = {t.number: t.posteriors_sha256 for t in self.trials}
-        _check_recorded(path, recorded.get(trial))
-        return read_posteriors(path, self.classes)
+        return read_posteriors(path, self.classes, recorded.get(trial))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -313,8 +311,8 @@ def load_ensemble(path: Path) -> Ensemble:
     """
     info = read_ensemble(path)
     classes = tuple(info["classes"])
-    _check_recorded(path / "posteriors.parquet", info.get("posteriors_sha256"))
-    posteriors = read_posteriors(path / "posteriors.parquet", classes)
+    recorded = info.get("posteriors_sha256")
+    posteriors = read_posteriors(path / "posteriors.parquet", classes, recorded)
     return Ensemble(path=path, info=info, classes=classes, posteriors=posteriors)
 
 
@@ -365,23 +363,14 @@ def _check_same_folds(ensemble: Ensemble, run: Run) -> None:
         )
 
 
-def _check_recorded(path: Path, sha256: str | None) -> None:
-    if sha256 is not None and path.exists() and file_sha256(path) != sha256:
-        raise ArtifactError(
-            f"{path}: the posterior table is truncated or altered (its SHA-256 is not the one "
-            "recorded); make it again: a trial's by `serplatform search --resume`, an ensemble's "
-            "by `serplatform ensemble`"
-        )
-
-
-def read_posteriors(path: Path, classes: tuple[str, ...]) -> Posteriors:
+def read_posteriors(path: Path, classes: tuple[str, ...], sha256: str | None = None) -> Posteriors:
     """Read a posterior table (``artifacts.posterior_schema``) and check it.
 
     Raises:
-        ArtifactError: as for ``run_directory.read_posterior_table``, or an utterance stands
+        ArtifactError: as for ``artifacts.posteriors.read_posterior_table``, or an utterance stands
             twice in one fold and part.
     """
-    table = read_posterior_table(path, classes)
+    table = read_posterior_table(path, classes, sha256)
     index = {name: k for k, name in enumerate(classes)}
     found = Posteriors(
         utterance_ids=np.array(table.column("utterance_id").to_pylist(), dtype=str),

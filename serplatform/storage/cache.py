@@ -1,9 +1,10 @@
-"""Datasets on object storage, staged once a node into a cache folder and mapped from there.
+"""Datasets on object storage: copied ("staged") once per node into a cache folder, mapped there.
 
 A dataset is known by the checksum of its ``dataset.json``, which holds those of its files. It is
 copied under a lock into a folder of another name, each file checked as it arrives, and the folder
-is renamed when all are there: a half download is never taken for a whole one, and is gone on with.
-What was used least lately makes room for what is new; what a process has open stays.
+is renamed when all are there: an incomplete download is never taken for a whole one, and the next
+process resumes it. The datasets used least recently make room for new ones; a dataset that a
+process has open stays.
 """
 
 from __future__ import annotations
@@ -18,9 +19,8 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from serplatform.artifacts.dataset import DatasetDescription
-from serplatform.artifacts.files import file_sha256, parse_json, write_bytes
-from serplatform.artifacts.records import checked
+from serplatform.artifacts.dataset import parse_dataset_description
+from serplatform.artifacts.files import file_sha256, write_bytes
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.storage.location import Location
 from serplatform.storage.remote import Remote, RemoteError, in_parallel, remote
@@ -30,11 +30,11 @@ CACHE_LIMIT = 64 * 2**30
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _DESCRIPTION = "dataset.json"
-#: name of a staged dataset: what else lies beside it is not ours to evict
+#: name of a staged dataset: other names beside it are never evicted
 _OURS = re.compile(r"[0-9a-f]{32}")
-#: open locks of the datasets that this process uses: they keep them from being evicted
-_in_use: dict[Path, int] = {}
-#: what this process has staged: it sees one dataset from its beginning to its end
+#: held locks of the datasets that this process uses: they keep them from being evicted
+_in_use: dict[Path, contextlib.ExitStack] = {}
+#: what this process has staged: for its whole life it sees the same dataset
 _staged_here: dict[Location, Path] = {}
 
 
@@ -42,23 +42,23 @@ def cache_folder() -> Path:
     """Where this node keeps copies: SERPLATFORM_CACHE, or ``serplatform`` in the user's cache.
 
     Raises:
-        BadInputError: the user's cache is not known: there is no home directory.
+        BadInputError: the user's cache is not known, as there is no home directory.
     """
     return _cache_folder()[0]
 
 
 def _cache_folder() -> tuple[Path, str]:
-    """The folder, and the environment variable by which it is there."""
+    """The folder, and the environment variable that decides it."""
     if given := os.environ.get("SERPLATFORM_CACHE", "").strip():
         return Path(os.path.expanduser(given)).absolute(), "SERPLATFORM_CACHE"
     home = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    if home.is_absolute():  # others are to be ignored, as its specification says
+    if home.is_absolute():  # the XDG specification: relative paths are ignored
         return home / "serplatform", "XDG_CACHE_HOME"
     home = Path(os.path.expanduser("~"))
     if not home.is_absolute():
         raise BadInputError(
-            "the home directory is not known, and so no folder for copies: set the environment "
-            "variable SERPLATFORM_CACHE to one"
+            "the home directory is not known, so there is no folder for copies: set the "
+            "environment variable SERPLATFORM_CACHE to one"
         )
     return home / ".cache" / "serplatform", "HOME"
 
@@ -69,12 +69,12 @@ def unwritable_cache(path: str | Path, error: OSError) -> BadInputError:
     why = "" if variable == "SERPLATFORM_CACHE" else f", which lies there because of {variable},"
     return BadInputError(
         f"{path}: the cache{why} cannot be written ({error.strerror or error}); set "
-        "SERPLATFORM_CACHE to a folder that can be, and has room"
+        "SERPLATFORM_CACHE to a folder that can be written and has room"
     )
 
 
-def cache_fault(error: OSError) -> BadInputError | None:
-    """What to say of a fault with a file in the cache; None for a fault elsewhere."""
+def cache_error(error: OSError) -> BadInputError | None:
+    """The error to report where a file in the cache failed; None for files elsewhere."""
     if not isinstance(error.filename, str) or not Path(error.filename).is_absolute():
         return None
     with contextlib.suppress(BadInputError):  # there is no cache
@@ -127,32 +127,40 @@ def stage(location: Location) -> Path:
     """
     if (known := _staged_here.get(location)) is not None and (known / _DESCRIPTION).is_file():
         return known
-    source = remote(location)
-    try:
-        content = source.read(_DESCRIPTION)
-    except RemoteError as error:
-        if error.kind != "missing":
-            raise
-        source.check()
-        raise ArtifactError(
-            f"{location}: holds no dataset.json, so it is not a (finished) dataset; "
-            "make one with 'serplatform prepare'"
-        ) from None
+    content = _read_description(location)
     files = listed_files(content, location)
-    folder = cache_folder() / "datasets"
-    target = folder / hashlib.sha256(content).hexdigest()[:32]
+    target = _folder_of(content, "datasets")
+    folder = target.parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _use(target):
             if not (target / _DESCRIPTION).is_file():
-                with _locked(folder / f"{target.name}.download", fcntl.LOCK_EX):
+                with _locked(target, "download", fcntl.LOCK_EX):
                     if not (target / _DESCRIPTION).is_file():
-                        _download(source, content, files, target)
+                        _download(remote(location), content, files, target)
             (target / ".used").touch()
     except OSError as error:
         raise unwritable_cache(error.filename or folder, error) from None
     _staged_here[location] = target
     return target
+
+
+def _read_description(location: Location) -> bytes:
+    try:
+        return remote(location).read(_DESCRIPTION)
+    except RemoteError as error:
+        if error.kind != "missing":
+            raise
+    remote(location).check()
+    raise ArtifactError(
+        f"{location}: holds no dataset.json, so it is not a (finished) dataset; "
+        "make one with 'serplatform prepare'"
+    )
+
+
+def _folder_of(description: bytes, kind: str) -> Path:
+    """Where the cache keeps copies of one kind of the dataset with this ``dataset.json``."""
+    return cache_folder() / kind / hashlib.sha256(description).hexdigest()[:32]
 
 
 def fetch_tables(place: Location | Path) -> Path:
@@ -164,25 +172,21 @@ def fetch_tables(place: Location | Path) -> Path:
     """
     if not isinstance(place, Location) or place in _staged_here:
         return local_dataset(place)
-    source = remote(place)
-    content = source.read(_DESCRIPTION)
-    key = hashlib.sha256(content).hexdigest()[:32]
-    staged = cache_folder() / "datasets" / key
+    content = _read_description(place)
+    staged, folder = _folder_of(content, "datasets"), _folder_of(content, "tables")
     if (staged / _DESCRIPTION).is_file():
         return staged
-    folder = cache_folder() / "tables" / key
-    table = "utterances.parquet"
     if not (folder / _DESCRIPTION).is_file():
+        table = "utterances.parquet"
         sha256, _ = listed_files(content, place).get(table, (None, None))
-        source.fetch(table, folder / table, sha256=sha256)
+        remote(place).fetch(table, folder / table, sha256=sha256)
         write_bytes(folder / _DESCRIPTION, content)
     return folder
 
 
 def adopt(folder: Path) -> None:
     """Move a dataset that was made here into the cache, as if it had been staged."""
-    content = (folder / _DESCRIPTION).read_bytes()
-    target = cache_folder() / "datasets" / hashlib.sha256(content).hexdigest()[:32]
+    target = _folder_of((folder / _DESCRIPTION).read_bytes(), "datasets")
     target.parent.mkdir(parents=True, exist_ok=True)
     if not target.exists():
         with contextlib.suppress(OSError):  # another file system: it is staged when it is opened
@@ -197,14 +201,7 @@ def listed_files(content: bytes, where: Location | Path) -> dict[str, tuple[str,
     Raises:
         ArtifactError: it is damaged, or a name leads out of the dataset.
     """
-    place, what = f"{where}/{_DESCRIPTION}", "dataset description"
-    meta = checked(
-        DatasetDescription,
-        parse_json(content, place, what),
-        place,
-        what,
-        "put the dataset there again",
-    )
+    meta = parse_dataset_description(content, where)
     found: dict[str, tuple[str, int | None]] = {n: (s, None) for n, s in meta["files"].items()}
     for feature in meta["features"].values():
         found |= {shard["file"]: (shard["sha256"], shard["bytes"]) for shard in feature["shards"]}
@@ -214,7 +211,7 @@ def listed_files(content: bytes, where: Location | Path) -> dict[str, tuple[str,
 def _download(
     source: Remote, content: bytes, files: dict[str, tuple[str, int | None]], target: Path
 ) -> None:
-    """Copy what is not there yet, then give the folder its name."""
+    """Copy what is not there yet, then rename the folder."""
     staging = target.with_name(f"{target.name}.staging")
     staging.mkdir(exist_ok=True)
     for old in staging.iterdir():
@@ -248,7 +245,7 @@ def _make_room(
     missing: dict[str, str],
     target: Path,
 ) -> None:
-    """Evict the datasets used least lately, so that a new one fits limit and disk."""
+    """Evict the datasets used least recently, so that a new one fits limit and disk."""
     sizes = {name: entry.size for name, entry in source.list().items()}
     absent = [name for name in files if name not in sizes]
     if absent:
@@ -258,7 +255,11 @@ def _make_room(
         )
     needed = sum(sizes[name] for name in missing)
     whole = sum(sizes[name] for name in files)
-    others = {path: _size(path) for path in _staged(target.parent) if path != target}
+    others = {
+        path: sum(file.stat().st_size for file in path.iterdir() if file.is_file())
+        for path in target.parent.iterdir()
+        if path.is_dir() and _OURS.fullmatch(path.name) and path != target
+    }
     held = sum(others.values())
     limit = cache_limit()
     for path in sorted(others, key=_last_use):
@@ -277,24 +278,15 @@ def _make_room(
 
 def evict(dataset: Path) -> bool:
     """Remove a staged dataset; False when a process uses it."""
-    with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(_locked(_lock_file(dataset), fcntl.LOCK_EX | fcntl.LOCK_NB))
-        except BlockingIOError:
-            return False
-        gone = dataset.with_name(f"{dataset.name}.evicted")
-        with contextlib.suppress(FileNotFoundError):
-            dataset.rename(gone)  # never half a dataset under its name
-        shutil.rmtree(gone, ignore_errors=True)
+    gone = dataset.with_name(f"{dataset.name}.evicted")
+    try:
+        with _locked(dataset, "lock", fcntl.LOCK_EX | fcntl.LOCK_NB):
+            with contextlib.suppress(FileNotFoundError):
+                dataset.rename(gone)  # never half a dataset under its name
+            shutil.rmtree(gone, ignore_errors=True)
+    except BlockingIOError:
+        return False
     return True
-
-
-def _staged(folder: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if path.is_dir() and _OURS.fullmatch(path.name)]
-
-
-def _size(dataset: Path) -> int:
-    return sum(file.stat().st_size for file in dataset.iterdir() if file.is_file())
 
 
 def _last_use(dataset: Path) -> float:
@@ -304,28 +296,20 @@ def _last_use(dataset: Path) -> float:
         return 0.0
 
 
-def _lock_file(dataset: Path) -> Path:
-    return dataset.with_name(f"{dataset.name}.lock")
-
-
 @contextlib.contextmanager
 def _use(dataset: Path) -> Iterator[None]:
-    """Keep a dataset from eviction until this process ends; give it free after a fault."""
-    if dataset in _in_use:
+    """Keep a dataset from eviction until this process ends, or until an error inside."""
+    with contextlib.ExitStack() as stack:
+        if dataset not in _in_use:
+            stack.enter_context(_locked(dataset, "lock", fcntl.LOCK_SH))
         yield
-        return
-    handle = os.open(_lock_file(dataset), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH)
-        yield
-    except BaseException:
-        os.close(handle)
-        raise
-    _in_use[dataset] = handle
+        _in_use.setdefault(dataset, stack.pop_all())
 
 
 @contextlib.contextmanager
-def _locked(file: Path, kind: int) -> Iterator[None]:
+def _locked(dataset: Path, name: str, kind: int) -> Iterator[None]:
+    """Hold a lock file beside a dataset, of one of ``flock``'s kinds."""
+    file = dataset.with_name(f"{dataset.name}.{name}")
     handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(handle, kind)

@@ -1,7 +1,7 @@
-"""Where a command may write: one rule for every ``--out``, looked at before anything is computed.
+"""Where a command may write: one rule for every ``--out``, checked before anything is computed.
 
-A directory is new, empty, or holds what the same command wrote before; so nothing of others is
-ever written over or removed.
+A directory must be new, empty, or hold what the same command wrote before; so other people's
+files are never overwritten or removed.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from serplatform.errors import BadInputError, SerplatformError
 from serplatform.storage.location import Location, parse
 from serplatform.storage.remote import remote
 
-#: bytes of a name, so that there is room for what marks it as half-written
+#: bytes of a name; the name of the half-written file is longer
 _LONGEST_NAME = 230
 
-
-_FAULTS_OF_THE_MACHINE = {errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO}
+#: errors that are not the user's
+_MACHINE_ERRORS = {errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,10 +31,11 @@ class Kind:
     """What a command writes into a directory.
 
     Attributes:
-        name: in a sentence.
-        marker: file by which such a directory is known; empty: it has none.
-        left: names that are there when a command was killed before it wrote the marker.
-        sign: one of these names, without which the others are not believed.
+        name: as it stands in a sentence.
+        marker: the file that identifies such a directory; empty: it has none.
+        left: pattern of the names that a command leaves if it is killed before it writes the
+            marker.
+        sign: one of these names; without it, the others count as other people's files.
     """
 
     name: str
@@ -43,7 +44,7 @@ class Kind:
     sign: str = ""
 
     def strangers(self, names: Collection[str]) -> list[str]:
-        """Those that are not of this kind, where the marker is not there or is not ours."""
+        """Names that are not of this kind, where the marker is missing or not ours."""
         known = self.left if self.sign in {*names, ""} else ""
         return sorted(
             name
@@ -52,7 +53,7 @@ class Kind:
         )
 
 
-#: what marks a working copy of a place on object storage
+#: files that mark a working copy of a place on object storage
 _COPY = r"|\.published|\.origin\.json"
 #: folder of a dataset that is not whole yet
 UNFINISHED = ".partial"
@@ -75,12 +76,12 @@ ENSEMBLE = Kind(
     left=r"posteriors\.parquet|ensemble\.json|plugins" + _COPY,
 )
 BUNDLE = Kind(name="a bundle", marker="bundle.json")
-#: a folder that must not be there yet, or be empty
+#: a folder that must not exist yet, or be empty
 NEW = Kind(name="this command")
 
 
 def check_directory(out: str | Path, kind: Kind, option: str = "--out") -> Path | Location:
-    """See that a directory can be written to, and holds nothing but what ``kind`` is.
+    """Check that a directory can be written to, and holds nothing but what ``kind`` describes.
 
     Args:
         out: as the user wrote it: a path, which need not exist, or a URI.
@@ -124,18 +125,18 @@ def check_directory(out: str | Path, kind: Kind, option: str = "--out") -> Path 
 
 
 def _is_ours(marker: Path) -> bool:
-    """Whether a file is one of ours, or was emptied: others have a ``dataset.json`` too."""
+    """Whether a file is one of ours or empty; other programs write a ``dataset.json`` too."""
     content = marker.read_bytes() if marker.is_file() else b"?"
     return not content or b'"schema_version"' in content
 
 
 def check_file(out: str | Path, option: str = "--out", *, what: str = "text") -> Path | Location:
-    """See that a file can be written.
+    """Check that a file can be written.
 
     Args:
         out: as the user wrote it: a path or a URI.
         option: by which it was given, for the message.
-        what: is written, of :data:`STARTS`; a file that is there already must be of that kind.
+        what: kind of file, of :data:`STARTS`; a file that exists already must be of that kind.
 
     Returns:
         the place, a ``~`` in front expanded.
@@ -174,7 +175,7 @@ STARTS = {
 
 
 def _checked_place(out: str | Path, option: str) -> Path | Location:
-    """A place whose name can be one, and on the way to which nothing stands."""
+    """A place whose name is valid, and whose path is not blocked by a file."""
     text = str(out)
     if not text.strip():
         raise BadInputError(f"{option} is empty; give a name, e.g. runs/first")
@@ -190,14 +191,16 @@ def _checked_place(out: str | Path, option: str) -> Path | Location:
     if isinstance(place, Location):
         return place
     whole = place.absolute()
-    fault = next(filter(None, (_fault(part) for part in (*reversed(whole.parents), whole))), None)
-    if fault is not None:
-        raise BadInputError(f"{option} {out}: {fault}; give another place")
+    problem = next(
+        filter(None, (_problem(part) for part in (*reversed(whole.parents), whole))), None
+    )
+    if problem is not None:
+        raise BadInputError(f"{option} {out}: {problem}; give another place")
     return place
 
 
-def _fault(part: Path) -> str | None:
-    """What is wrong with one part of a path, the last or one before; None where all is well."""
+def _problem(part: Path) -> str | None:
+    """What is wrong with one part of a path; None where nothing is."""
     if len(os.fsencode(part.name)) > _LONGEST_NAME:
         return f"{part.name[:20]}… is too long for a name"
     try:
@@ -225,12 +228,12 @@ def _refuse_common(path: Path, out: str | Path, option: str) -> None:
 
 
 def _try_to_write(folder: Path, out: str | Path, option: str) -> None:
-    """See that something can be made in the nearest folder that is there."""
+    """Check that something can be created in the nearest folder that exists."""
     there = next(part for part in (folder, *folder.absolute().parents) if part.exists())
     try:
         os.rmdir(tempfile.mkdtemp(prefix=".serplatform-", dir=there))
     except OSError as error:
-        wrong = SerplatformError if error.errno in _FAULTS_OF_THE_MACHINE else BadInputError
+        wrong = SerplatformError if error.errno in _MACHINE_ERRORS else BadInputError
         raise wrong(
             f"{option} {out}: cannot be made in {there.absolute()} ({error.strerror}); give "
             "another place"

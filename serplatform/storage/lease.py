@@ -2,8 +2,8 @@
 
 Each search that wants the run writes an object of its own below ``lease/``, then looks for those
 of others. Whoever looks second sees the first, so two never both find themselves alone; when both
-see each other, both step back for a random moment. The holder renews its object; one that was
-not renewed for :data:`STALE` seconds, by the service's clock, counts no more.
+see each other, both withdraw for a random moment. The holder renews its object; one that was not
+renewed for :data:`STALE` seconds, by the service's clock, no longer counts.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Lease:
         raise self._taken("another search is just beginning there")
 
     def _others(self) -> list[str]:
-        """Objects of other searches that want it; those left by dead ones are removed."""
+        """Objects of other searches that want the run; those of dead searches are removed."""
         waited_for: dict[str, int] = {}
         deadline = time.monotonic() + STALE + 5
         while True:
@@ -85,7 +85,7 @@ class Lease:
                 if _is_of_this_machine(holder):
                     raise self._taken(_describe(holder))
                 if waited_for.setdefault(key, entry.time) != entry.time:
-                    raise self._taken(_describe(holder))  # it is being renewed: it lives
+                    raise self._taken(_describe(holder))  # it was renewed: it is alive
                 contenders.append(key)
             held = [key for key in contenders if key in waited_for]
             if not held or time.monotonic() > deadline:
@@ -125,7 +125,7 @@ class Lease:
             self.remote.delete(self._key, within=5.0)
 
     def _renew(self) -> None:
-        """Keep the lease while this process lives; find out when another has taken it over."""
+        """Keep the lease while this process lives; notice when another search takes it over."""
         while not self._ended.wait(RENEWAL):
             with contextlib.suppress(RemoteError):
                 found = self.remote.list("lease", within=RENEWAL)
@@ -140,7 +140,7 @@ class Lease:
                 self._write(held=True, within=RENEWAL)
 
     def release(self) -> None:
-        """Give it free."""
+        """Let other searches take it."""
         self._ended.set()
         self._thread.join(timeout=30)
         if self.lost is None:
@@ -164,7 +164,7 @@ def _is_of_this_machine(holder: dict[str, object]) -> bool:
 
 
 def _boot() -> str:
-    """What tells this machine, since it was started, and this process namespace from others."""
+    """Identifies this machine since its start, and this process namespace."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot}/{os.readlink('/proc/self/ns/pid')}"

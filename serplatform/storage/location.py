@@ -58,7 +58,7 @@ class Location:
 
     @property
     def identity(self) -> str:
-        """Twelve digits that tell this place from others, other endpoints' included."""
+        """Twelve digits that differ for every place, also between endpoints."""
         text = f"{self}|{self.endpoint or ''}"
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -80,8 +80,8 @@ def parse(text: str | Path) -> Location | Path:
     """Read a path or URI as a user writes it; in a text, ``~`` at the beginning is the home.
 
     Raises:
-        BadInputError: an unknown scheme or option, no bucket, or credentials in the URI; a home
-            that is not known.
+        BadInputError: an unknown scheme or option, no bucket, credentials in the URI, or an
+            unknown home directory.
 
     Example:
         >>> parse("data/ravdess")
@@ -106,26 +106,26 @@ def parse(text: str | Path) -> Location | Path:
         )
     parts = urlsplit(given)
     options = parse_qsl(parts.query, keep_blank_values=True)
-    faults = []
+    errors = []
     if "@" in parts.netloc:
-        faults.append(
+        errors.append(
             "it holds credentials, which would end up in histories and process lists; "
             + _CREDENTIALS[scheme]
         )
-    faults += [
+    errors += [
         f"unknown option '{key}'; known: {', '.join(sorted(REMOTE_SCHEMES[scheme]))}"
         for key, _ in options
         if key not in REMOTE_SCHEMES[scheme]
     ]
     if any("@" in value for _, value in options):
-        faults.append("an option holds credentials; " + _CREDENTIALS[scheme])
+        errors.append("an option holds credentials; " + _CREDENTIALS[scheme])
     segments = [part for part in parts.path.split("/") if part]
     if not parts.netloc:
-        faults.append("it names no bucket")
+        errors.append("it names no bucket")
     if any(part in (".", "..") for part in segments) or parts.fragment:
-        faults.append("'.', '..' and '#' cannot be part of it")
-    if faults:
-        raise BadInputError(f"{shown}: this address cannot be used:", faults)
+        errors.append("'.', '..' and '#' cannot be part of it")
+    if errors:
+        raise BadInputError(f"{shown}: this address cannot be used:", errors)
     return Location(
         scheme=scheme,
         bucket=parts.netloc,
@@ -135,7 +135,7 @@ def parse(text: str | Path) -> Location | Path:
 
 
 def check_utf8(text: str) -> None:
-    """See that a text that came from the system is UTF-8: Ray takes nothing else.
+    """Check that a text that came from the system is UTF-8: Ray accepts nothing else.
 
     Raises:
         BadInputError: it is not, or the locale keeps Python from reading it so.

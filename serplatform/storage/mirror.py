@@ -1,9 +1,9 @@
 """A run or an ensemble on object storage, and this node's working copy of it.
 
 Processes work in a local directory, as they do for a local run, and publish whole files from it.
-Beside each file that is the same on both sides lies a mark with its size and time on each; a file
-without a mark, or of another size or time, is yet to be published. So what could not be
-published is known after any crash, and is published by whoever comes by next.
+Each file that is the same on both sides has a mark below ``.published``: its size and time on
+each side. A file without a mark, or of another size or time, is still to be published. So what
+could not be published is known after any crash, and the next process publishes it.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
+from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 from serplatform.artifacts.files import write_json
 from serplatform.artifacts.layout import RunLayout
@@ -45,19 +45,24 @@ def local_path(text: str | Path) -> Path:
     return working_copy(place) if isinstance(place, Location) else place
 
 
-def origin(path: Path) -> Location | None:
-    """Where the file or directory of a working copy is published; None for other paths."""
+def _find_copy_of(path: Path) -> tuple[Path, Location, str] | None:
+    """The working copy that holds a path, its origin, and the path's key in it."""
     for folder in (path, *path.absolute().parents):
         try:
-            uri = json.loads((folder / _ORIGIN).read_text(encoding="utf-8"))["uri"]
+            place = parse(json.loads((folder / _ORIGIN).read_text(encoding="utf-8"))["uri"])
         except (OSError, ValueError, KeyError, TypeError):
             continue
-        place = parse(uri)
-        if not isinstance(place, Location):
-            return None
         inner = path.absolute().relative_to(folder.absolute()).as_posix()
-        return place if inner == "." else place.child(inner)
+        return (folder, place, inner) if isinstance(place, Location) else None
     return None
+
+
+def origin(path: Path) -> Location | None:
+    """Where the file or directory of a working copy is published; None for other paths."""
+    if (found := _find_copy_of(path)) is None:
+        return None
+    _, place, inner = found
+    return place if inner == "." else place.child(inner)
 
 
 def shown(path: Path) -> str:
@@ -75,12 +80,15 @@ def recorded(path: Path) -> str:
 class Mirror:
     """What a working copy and its origin have in common, and what each has alone.
 
+    A local directory has a mirror too, without a location: nothing is pending in it, and pulling,
+    publishing and claiming do nothing.
+
     Args:
-        location: on object storage.
+        location: on object storage; None for a local directory.
         path: the working copy.
     """
 
-    def __init__(self, location: Location, path: Path) -> None:
+    def __init__(self, location: Location | None, path: Path) -> None:
         self.location = location
         self.path = path
         self._paused_until = 0.0
@@ -88,38 +96,58 @@ class Mirror:
         self._push_cost = 0.0
 
     @classmethod
-    def of(cls, path: Path) -> Mirror | None:
-        """The mirror of a working copy's top directory; None for other directories."""
-        if not (path / _ORIGIN).is_file():
-            return None
-        place = origin(path)
-        return None if place is None else cls(place, path)
+    def of(cls, path: Path) -> Mirror:
+        """The mirror of a working copy's top directory, or of a local directory."""
+        return cls(origin(path) if (path / _ORIGIN).is_file() else None, path)
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the directory is a working copy of a place on object storage."""
+        return self.location is not None
 
     @property
     def remote(self) -> Remote:
+        """The client of the origin."""
+        if self.location is None:
+            raise ValueError(f"{self.path}: is not on object storage")
         return remote(self.location)
 
     # -- from the storage
 
-    def pull(self, *prefixes: str, within: float | None = None) -> list[str]:
-        """Bring files here that are new or other there; drop what was removed there.
+    def pull(
+        self, *prefixes: str, without: Collection[str] = (), within: float | None = None
+    ) -> list[str]:
+        """Bring files here that are new or other there; remove what was removed there.
 
         Files that were changed here and not published stay.
 
         Args:
             prefixes: files or folders, relative; none: everything.
+            without: top folders that are not brought, unless they are of a bundle.
             within: seconds for each request; None: ``remote.patience()``.
 
         Returns:
             keys of all files that the storage has there.
+
+        Raises:
+            RemoteError: the storage cannot be read, or has no such bucket.
         """
+        if not self.is_remote:
+            return []
         found: dict[str, Entry] = {}
         for prefix in prefixes or ("",):
             found |= self._look(prefix, within)
-        in_parallel(partial(self._bring, key, entry) for key, entry in found.items())
-        for key in self._marked(prefixes):
-            if key not in found:
-                self._drop(key)
+        if not found and within is None:
+            self.remote.check()
+        in_parallel(
+            partial(self._bring, key, entry)
+            for key, entry in found.items()
+            if key.partition("/")[0] not in without or "bundle.json" in found
+        )
+        for key in set(self._marked(prefixes)) - found.keys():
+            if not self._is_pending(key):
+                (self.path / key).unlink(missing_ok=True)
+                self._mark_file(key).unlink(missing_ok=True)
         return sorted(found)
 
     def _look(self, prefix: str, within: float | None) -> dict[str, Entry]:
@@ -143,31 +171,26 @@ class Mirror:
         self.remote.fetch(key, file)
         self._set_mark(key, entry)
 
-    def _drop(self, key: str) -> None:
-        if not self._is_pending(key):
-            (self.path / key).unlink(missing_ok=True)
-            self._mark_file(key).unlink(missing_ok=True)
-
     # -- to the storage
 
     def pending(self, prefix: str = "") -> list[str]:
-        """Files that are yet to be published, in the order in which that must happen."""
+        """Files that are still to be published, in the order in which that must happen."""
+        if not self.is_remote:
+            return []
         start = self.path / prefix
-        files = [start] if start.is_file() else _files(start)
-        keys = [file.relative_to(self.path).as_posix() for file in files]
+        keys = [prefix] if start.is_file() else self._keys(prefix)
         return sorted((key for key in keys if self._is_pending(key)), key=_rank)
 
+    def _keys(self, prefix: str) -> list[str]:
+        return [f.relative_to(self.path).as_posix() for f in published_files(self.path / prefix)]
+
     def push(self, keys: Iterable[str], *, within: float | None = None) -> None:
-        """Publish files; those of one rank (see :func:`_rank`) together, lower ranks first.
+        """Publish files, see :func:`in_order`.
 
         Raises:
-            RemoteError: one could not be published; those of higher ranks are then left.
+            RemoteError: one could not be published; those that name it are then left.
         """
-        ranks: dict[int, list[str]] = {}
-        for key in keys:
-            ranks.setdefault(_rank(key)[0], []).append(key)
-        for rank in sorted(ranks):
-            in_parallel(partial(self._push, key, within) for key in ranks[rank])
+        in_order(keys, lambda key: self._push(key, within))
 
     def _push(self, key: str, within: float | None) -> None:
         file = self.path / key
@@ -179,32 +202,27 @@ class Mirror:
                 content = content[: content.rfind(b"\n") + 1]
             size = self.remote.put(key, content, within=within)
         except FileNotFoundError:
-            return  # replaced or removed meanwhile: not to be published any more
+            return  # replaced or removed meanwhile: no longer to be published
         entry = self.remote.entry(key, within=within)
         if entry is None or entry.size != size:
             raise RemoteError("unreachable", self.remote.uri(key), "write it", "it is not whole")
         self._set_mark(key, entry, before)
 
-    def remove(
-        self,
-        prefix: str,
-        *,
-        keep: Callable[[str], bool] = lambda key: False,
-        within: float | None = None,
-    ) -> None:
-        """Remove objects below a prefix, and their marks, except those to ``keep``."""
-        gone = [key for key in self.remote.list(prefix, within=within) if not keep(key)]
-        in_parallel(partial(self.remote.delete, key, within=within) for key in gone)
-        for key in gone:
+    def _remove(self, keys: Collection[str], within: float | None) -> None:
+        """Remove objects and their marks."""
+        in_parallel(partial(self.remote.delete, key, within=within) for key in keys)
+        for key in keys:
             self._mark_file(key).unlink(missing_ok=True)
 
     def attempt(self, action: Callable[[float], object]) -> bool:
-        """Do something that may as well be done later; False when it could not be done.
+        """Do something that can be done later as well; False when it could not be done now.
 
         Args:
             action: called with the seconds that its requests may take; not called for
                 :data:`PAUSE` seconds after it failed.
         """
+        if not self.is_remote:
+            return True
         if time.monotonic() < self._paused_until:
             return False
         try:
@@ -216,99 +234,118 @@ class Mirror:
 
     # -- trials
 
-    def claim(self, number: int, within: float | None = None) -> None:
-        """Say on the storage that this node's process goes on with a trial (its ``owner`` file)."""
-        self.push(self.pending(f"{_state(number)}/owner"), within=within)
+    def claim_trial(self, number: int) -> None:
+        """Tell other nodes that a process of this one resumes a trial (its ``owner`` file)."""
+        owner = f"{_LAYOUT.state_directory(number)}/owner"
+        self.attempt(lambda within: self.push(self.pending(owner), within=within))
 
-    def check_claim(self, number: int, claim: str, within: float | None = None) -> None:
-        """See that no other node has gone on with a trial since it was claimed.
+    def check_claim(self, number: int, claim: str) -> None:
+        """See that no other node has resumed a trial since, as far as that can be known now.
 
         Raises:
             SerplatformError: one has, or the trial is recorded.
         """
+        self.attempt(lambda within: self._check_claim(number, claim, within))
+
+    def _check_claim(self, number: int, claim: str, within: float) -> None:
         try:
-            owner = self.remote.read(f"{_state(number)}/owner", within=within).decode()
+            key = f"{_LAYOUT.state_directory(number)}/owner"
+            owner = self.remote.read(key, within=within).decode()
         except RemoteError as error:
             if error.kind != "missing":
                 raise
-            recorded = self.remote.entry(_record(number), within=within)
+            recorded = self.remote.entry(str(_LAYOUT.record_file(number)), within=within)
             owner = claim if recorded is None else ""  # it could not be published then
         if owner != claim:
-            raise SerplatformError(
-                f"trial {number}: another process has gone on with it, or recorded it"
-            )
+            raise SerplatformError(f"trial {number}: another process has resumed or recorded it")
+
+    def share_trial(self, number: int) -> bool:
+        """Publish a recorded trial; False when that is left to a later moment."""
+        return self.attempt(lambda within: self.push_trial(number, within))
 
     def push_trial(self, number: int, within: float | None = None) -> None:
         """Publish a trial that is recorded here: models and posteriors, then the record.
 
         A trial that another node has recorded meanwhile is taken from there instead.
         """
-        record = _record(number)
+        record = str(_LAYOUT.record_file(number))
         there = self.remote.entry(record, within=within)
         if there is not None and self._is_pending(record):
             self.remote.fetch(record, self.path / record)
             self._set_mark(record, there)
             return
-        keys = [*self.pending(_models(number))]
-        for key in (_posteriors(number), _record(number)):
-            keys += self.pending(key)
-        self.push(keys, within=within)
-        self.remove(_state(number), within=within)
+        files = (_LAYOUT.models_directory(number), _LAYOUT.posteriors_file(number), record)
+        self.push([key for file in files for key in self.pending(str(file))], within=within)
+        self._remove(self.remote.list(str(_LAYOUT.state_directory(number)), within=within), within)
 
-    def push_state(
-        self, number: int, *, share: float, force: bool, claim: str | None = None
+    def share_state(
+        self, number: int, *, share: float = 1.0, force: bool = True, claim: str | None = None
     ) -> None:
         """Publish an unfinished trial's state as far as the storage can be reached.
 
         Args:
             number: of the trial.
-            claim: what its ``owner`` file must hold.
             share: of the time that publishing may take, unless ``force``.
             force: publish now.
+            claim: what its ``owner`` file must hold.
         """
         since = time.monotonic() - self._pushed_at
         if not force and self._push_cost > share * since:
             return
         begun = time.monotonic()
-        folder = _state(number)
+        state, models = _LAYOUT.state_directory(number), _LAYOUT.models_directory(number)
 
         def action(within: float) -> None:
             if claim is not None:
-                self.check_claim(number, claim, within)
-            models = self.pending(_models(number))
-            self.push([*models, *self.pending(folder)], within=within)
-            self.remove(folder, keep=lambda key: (self.path / key).exists(), within=within)
+                self._check_claim(number, claim, within)
+            self.push([*self.pending(str(models)), *self.pending(str(state))], within=within)
+            there = self.remote.list(str(state), within=within)
+            self._remove([key for key in there if not (self.path / key).exists()], within)
 
         if self.attempt(action):
             self._pushed_at = time.monotonic()
             self._push_cost = self._pushed_at - begun
 
-    def pull_state(self, number: int, *, exact: bool = False, within: float | None = None) -> None:
-        """Bring an unfinished trial's state here, unless what is here has got further.
+    def fetch_trial(self, number: int, *, exact: bool = False, required: bool = False) -> None:
+        """Bring what a trial needs to begin or to resume.
 
         Args:
             number: of the trial.
-            exact: take the storage's in any case.
-            within: seconds for each request.
+            exact: take the storage's state even where this node's has got further.
+            required: it is an error when the storage cannot be read; otherwise a trial resumes
+                from what is here.
         """
-        folder = _state(number)
+
+        def fetch(within: float | None = None) -> None:
+            self.pull(_LAYOUT.folds_file.name, within=within)
+            self._fetch_state(str(_LAYOUT.state_directory(number)), exact, within)
+
+        if self.is_remote and (required or not (self.path / _LAYOUT.folds_file).exists()):
+            fetch()
+        else:
+            self.attempt(fetch)
+
+    def _fetch_state(self, folder: str, exact: bool, within: float | None) -> None:
+        """Bring a state here, unless what is here has got further and may be kept."""
         progress = f"{folder}/progress.json"
         there = self.remote.list(folder, within=within)
-        if not exact and progress in there and self._is_pending(progress):
-            theirs = json.loads(self.remote.read(progress, within=within))
-            if _epochs(self.path / progress) >= len(theirs.get("history", [])):
+        if not exact and self._is_pending(progress):
+            theirs = self.remote.read(progress, within=within) if progress in there else b""
+            if _epochs((self.path / progress).read_bytes()) >= _epochs(theirs):
                 return
-        elif not exact and self._is_pending(progress):
-            return
-        for file in _files(self.path / folder):
-            key = file.relative_to(self.path).as_posix()
+        for key in self._keys(folder):
             if key not in there or self._is_pending(key):
-                file.unlink(missing_ok=True)
+                (self.path / key).unlink(missing_ok=True)
         for key in sorted(there, key=_rank):
             self._bring(key, there[key])
 
+    def fetch_record(self, number: int) -> None:
+        """Bring the record of a trial that another node may have trained."""
+        if not (self.path / _LAYOUT.record_file(number)).exists():
+            self.pull(str(_LAYOUT.record_file(number)))
+
     def finished_here(self, age: float = 0.0) -> list[int]:
-        """Trials that were recorded here ``age`` seconds ago, and are yet to be published."""
+        """Trials recorded here at least ``age`` seconds ago that are still to be published."""
         latest = time.time() - age
         return [
             int(key[-10:-5])
@@ -316,10 +353,14 @@ class Mirror:
             if (self.path / key).stat().st_mtime <= latest
         ]
 
-    def push_all(self, within: float | None = None) -> None:
-        """Publish everything that is yet to be, finished trials first."""
-        for number in self.finished_here():
+    def push_finished(self, age: float = 0.0, within: float | None = None) -> None:
+        """Publish the trials of :meth:`finished_here`."""
+        for number in self.finished_here(age):
             self.push_trial(number, within)
+
+    def push_all(self, within: float | None = None) -> None:
+        """Publish everything that is still to be published, finished trials first."""
+        self.push_finished(within=within)
         self.push(self.unpublished(), within=within)
 
     def unpublished(self) -> list[str]:
@@ -327,7 +368,7 @@ class Mirror:
         found = self.pending()
         if not (self.path / "run.json").exists():
             return found
-        return [key for key in found if not _of_trial(key)]
+        return [key for key in found if not key.startswith(("state/", "models/", "posteriors/"))]
 
     # -- marks
 
@@ -368,38 +409,26 @@ class Mirror:
                     yield key
 
 
-_names = RunLayout(Path())
+#: names relative to the run, on both sides
+_LAYOUT = RunLayout(Path())
 
 
-def _state(trial: int) -> str:
-    return _names.state_directory(trial).as_posix()
+def published_files(folder: Path) -> Iterator[Path]:
+    """Files below a folder that are to be published: no locks, none with a hidden name."""
+    if folder.is_dir():
+        for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from published_files(Path(entry.path))
+            elif not entry.name.endswith((".lock", ".lock.rename")):
+                yield Path(entry.path)
 
 
-def _record(trial: int) -> str:
-    return _names.record_file(trial).as_posix()
-
-
-def _models(trial: int) -> str:
-    return _names.models_directory(trial).as_posix()
-
-
-def _posteriors(trial: int) -> str:
-    return _names.posteriors_file(trial).as_posix()
-
-
-def _files(folder: Path) -> list[Path]:
-    """Files of a folder that are to be published: none whose path holds a hidden name."""
-    if not folder.is_dir():
-        return []
-    found: list[Path] = []
-    for entry in os.scandir(folder):
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir(follow_symlinks=False):
-            found += _files(Path(entry.path))
-        elif not entry.name.endswith((".lock", ".lock.rename")):
-            found.append(Path(entry.path))
-    return found
+def in_order(keys: Iterable[str], put: Callable[[str], object]) -> None:
+    """Put files on storage, several at a time, each before the files that name it."""
+    for _, group in groupby(sorted(keys, key=_rank), key=lambda key: _rank(key)[0]):
+        in_parallel(partial(put, key) for key in group)
 
 
 def _rank(key: str) -> tuple[int, str]:
@@ -407,19 +436,14 @@ def _rank(key: str) -> tuple[int, str]:
     last = key.rpartition("/")[2]
     if key.startswith("trials/") or last in ("progress.json", "ensemble.json", "explanations.json"):
         return 1, key
-    return (2, key) if last in ("run.json", "report.html", "bundle.json") else (0, key)
+    whole = ("run.json", "report.html", "bundle.json", "dataset.json")
+    return (2, key) if last in whole else (0, key)
 
 
-def _of_trial(key: str) -> bool:
-    """Whether a file is published with its trial, or while that goes on."""
-    return key.startswith(("state/", "models/", "posteriors/"))
-
-
-def _epochs(progress: Path) -> int:
+def _epochs(progress: bytes) -> int:
     try:
-        content: Any = json.loads(progress.read_text(encoding="utf-8"))
-        return len(content.get("history", []))
-    except (OSError, ValueError, AttributeError):
+        return len(json.loads(progress).get("history", []))
+    except (ValueError, AttributeError):
         return -1
 
 
@@ -430,8 +454,6 @@ def publish(path: Path) -> None:
         SerplatformError: it says what is not published, and where that lies.
     """
     mirror = Mirror.of(path)
-    if mirror is None:
-        return
     try:
         mirror.push_all()
     except RemoteError as error:
@@ -442,19 +464,15 @@ def not_published(mirror: Mirror, error: RemoteError) -> SerplatformError:
     """The message when work stays on this node."""
     return SerplatformError(
         f"{error}\n{len(mirror.unpublished())} file(s) are not published yet; they are kept in "
-        f"{mirror.path} on {os.uname().nodename}, and the same run goes on there"
+        f"{mirror.path} on {os.uname().nodename}; resume the run there"
     )
 
 
 def ensure(path: Path) -> Path:
     """Bring a file or folder of a working copy here when it is not; other paths are left."""
-    place = origin(path)
-    if place is None:
-        return path
-    root = next(p for p in (path, *path.absolute().parents) if (p / _ORIGIN).is_file())
-    mirror = Mirror.of(root)
-    if mirror is not None and path.absolute() != root:
-        mirror.pull(path.absolute().relative_to(root.absolute()).as_posix())
+    if (found := _find_copy_of(path)) is not None and found[2] != ".":
+        root, place, inner = found
+        Mirror(place, root).pull(inner)
     return path
 
 
@@ -474,21 +492,10 @@ def open_copy(text: str | Path, *, without: tuple[str, ...] = ("models", "state"
         return place
     path = working_copy(place)
     mirror = Mirror(place, path)
-    there = mirror.remote.list()
-    wanted = {k: e for k, e in there.items() if not k.startswith((".", "lease/"))}
-    if not wanted:
-        mirror.remote.check()
+    if not mirror.pull(without=without):
         if not mirror.unpublished():
             shutil.rmtree(path, ignore_errors=True)
         raise ArtifactError(f"{place}: there is nothing; check the address")
-    in_parallel(
-        partial(mirror._bring, key, entry)
-        for key, entry in wanted.items()
-        if key.partition("/")[0] not in without or "bundle.json" in wanted
-    )
-    for key in mirror._marked(()):
-        if key not in wanted:
-            mirror._drop(key)
     return path
 
 
@@ -501,18 +508,12 @@ def find_copy(text: str | Path) -> Path:
 
 
 def target_copy(text: str | Path) -> Path:
-    """A directory to write an ensemble to: for a URI its working copy.
-
-    It holds what tells other things than an ensemble at the URI, if there are any.
+    """A directory to write an ensemble to; for a URI its working copy, with what shows which kind
+    of result is there already.
 
     Raises:
         RemoteError: the storage cannot be read.
     """
-    place = parse(text)
-    if not isinstance(place, Location):
-        return place
-    path = working_copy(place)
-    mirror = Mirror(place, path)
-    mirror.remote.check()
-    mirror.pull("run.json", "ensemble.json", "posteriors.parquet")
+    path = local_path(text)
+    Mirror.of(path).pull("run.json", "ensemble.json", "posteriors.parquet")
     return path

@@ -6,18 +6,15 @@ import contextlib
 import shutil
 import tempfile
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
-from serplatform.artifacts.dataset import DatasetDescription, read_dataset_description
+from serplatform.artifacts.dataset import DatasetDescription, parse_dataset_description
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.storage.cache import adopt, cache_folder, listed_files
 from serplatform.storage.destination import NEW, check_directory
 from serplatform.storage.location import Location, parse
-from serplatform.storage.remote import RemoteError, in_parallel, remote
-
-#: files that make a folder count: they come last
-_DESCRIPTIONS = ("dataset.json", "bundle.json", "ensemble.json", "run.json")
+from serplatform.storage.mirror import in_order, published_files
+from serplatform.storage.remote import RemoteError, remote
 
 
 @contextlib.contextmanager
@@ -63,16 +60,8 @@ def upload(folder: Path, location: Location) -> None:
     Raises:
         RemoteError: one could not be written; what is there is then not taken for whole.
     """
-    keys = [
-        file.relative_to(folder).as_posix()
-        for file in sorted(folder.rglob("*"))
-        if file.is_file() and not any(p.startswith(".") for p in file.relative_to(folder).parts)
-    ]
-    target = remote(location)
-    in_parallel(partial(target.put, key, folder / key) for key in keys if key not in _DESCRIPTIONS)
-    for key in keys:
-        if key in _DESCRIPTIONS:
-            target.put(key, folder / key)
+    keys = [file.relative_to(folder).as_posix() for file in published_files(folder)]
+    in_order(keys, lambda key: remote(location).put(key, folder / key))
 
 
 def dataset_folder(location: Location) -> Path:
@@ -90,19 +79,14 @@ def dataset_description(location: Location) -> DatasetDescription | None:
     """
     source = remote(location)
     source.check()
-    with tempfile.TemporaryDirectory(prefix="serplatform-") as folder:
-        file = Path(folder) / "dataset.json"
-        try:
-            source.fetch("dataset.json", file)
-        except RemoteError as error:
-            if error.kind != "missing":
-                raise
-            if any(key in source.list() for key in ("run.json", "ensemble.json", "bundle.json")):
-                raise BadInputError(
-                    f"{location}: holds something else than a dataset; name a new address"
-                ) from None
-            return None
-        return read_dataset_description(file.parent)
+    try:
+        return parse_dataset_description(source.read("dataset.json"), location)
+    except RemoteError as error:
+        if error.kind != "missing":
+            raise
+    if source.list().keys() & {"run.json", "ensemble.json", "bundle.json"}:
+        raise BadInputError(f"{location}: holds something else than a dataset; name a new address")
+    return None
 
 
 def upload_dataset(folder: Path, location: Location) -> None:

@@ -1,11 +1,11 @@
-"""Publishes the books of a search while it goes on, and everything left when it ends."""
+"""Publishes a run's files while its search goes on, and everything left when it ends."""
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from types import TracebackType
-from typing import Self
 
 from serplatform.errors import SerplatformError
 from serplatform.storage.lease import Lease
@@ -16,27 +16,28 @@ from serplatform.storage.remote import RemoteError
 INTERVAL = 2.0
 SHARE = 0.2
 
-#: seconds that publishing may take when the search ends with a fault or is interrupted
+#: seconds that publishing may take when the search ends with an error or is interrupted
 INTERRUPTED = 5.0
 
 #: seconds after which a recorded trial is published here: by then its own process has done so
 GRACE = 20.0
 
-_BOOKS = ("run.json", "folds.json", "study.journal", "trials.parquet")
+#: what the driver of a search writes
+_RUN_FILES = ("run.json", "folds.json", "study.journal", "trials.parquet")
 
 
-class Publisher:
+class Publisher(contextlib.AbstractContextManager["Publisher"]):
     """A thread that publishes what the driver of a search writes.
 
     What cannot be published stays where it is and is tried again; leaving the context publishes
     the rest, and raises a SerplatformError that says where it lies when that is not possible.
 
     Args:
-        mirror: of the run; None for a local run, for which nothing is done.
+        mirror: of the run; nothing is done for a local run.
         lease: of the run; nothing is published once another search has taken it over.
     """
 
-    def __init__(self, mirror: Mirror | None, lease: Lease | None = None) -> None:
+    def __init__(self, mirror: Mirror, lease: Lease | None = None) -> None:
         self.mirror = mirror
         self.lease = lease
         self._ended = threading.Event()
@@ -48,17 +49,14 @@ class Publisher:
         return None if self.lease is None else self.lease.lost
 
     def start(self) -> None:
-        """Publish what other nodes need to begin, and go on with that in a thread.
+        """Publish what other nodes need to begin, then what changes, in a thread.
 
         Raises:
             RemoteError: the storage cannot be written.
         """
-        if self.mirror is not None:
+        if self.mirror.is_remote:
             self.mirror.push(self.mirror.unpublished())
             self._thread.start()
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(
         self,
@@ -66,7 +64,7 @@ class Publisher:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self.mirror is None:
+        if not self.mirror.is_remote:
             return
         self._ended.set()
         self._thread.join()
@@ -74,9 +72,9 @@ class Publisher:
             raise SerplatformError(self.taken_over) from error
         try:
             self.mirror.push_all(within=None if kind is None else INTERRUPTED)
-        except RemoteError as fault:
+        except RemoteError as failure:
             if kind is None:
-                raise not_published(self.mirror, fault) from fault
+                raise not_published(self.mirror, failure) from failure
 
     def _run(self) -> None:
         wait = INTERVAL
@@ -87,14 +85,12 @@ class Publisher:
 
     def look(self) -> None:
         """Publish what has changed, as far as the storage can be reached."""
-        mirror = self.mirror
-        if mirror is None or self.taken_over is not None:
+        if self.taken_over is not None:
             return
 
         def action(within: float) -> None:
-            for book in _BOOKS:
-                mirror.push(mirror.pending(book), within=within)
-            for number in mirror.finished_here(GRACE):
-                mirror.push_trial(number, within)
+            for name in _RUN_FILES:
+                self.mirror.push(self.mirror.pending(name), within=within)
+            self.mirror.push_finished(GRACE, within)
 
-        mirror.attempt(action)
+        self.mirror.attempt(action)

@@ -16,13 +16,14 @@ import time
 from collections.abc import Callable, Iterable
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from serplatform.artifacts.files import atomic_path
 from serplatform.errors import ArtifactError, BadInputError, SerplatformError
 from serplatform.storage.location import Location
 
 T = TypeVar("T")
+Kind = Literal["missing", "bucket", "denied", "quota", "unreachable"]
 
 #: seconds that a connection, and a request in which no byte moves, may take
 CONNECT_TIMEOUT = 5.0
@@ -36,39 +37,23 @@ PARALLEL = 8
 
 _BLOCK = 4 << 20  # bytes read at a time
 
-_MISSING, _BUCKET, _DENIED, _QUOTA, _UNREACHABLE = (
-    "missing",
-    "bucket",
-    "denied",
-    "quota",
-    "unreachable",
-)
+#: what an SDK's message says → kind of error; the first that fits counts
+_KINDS: dict[str, Kind] = {
+    r"SLOW_DOWN|THROTTLING|SERVICE_UNAVAILABLE|INTERNAL_FAILURE": "unreachable",
+    r"quota|HTTP status 507|insufficient ?storage|EntityTooLarge|STORAGE_FULL": "quota",
+    r"NO_SUCH_BUCKET|bucket does not exist|PermanentRedirect|HTTP status 301": "bucket",
+    r"ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE_DOES_NOT_MATCH|EXPIRED|ExpiredToken"
+    r"|InvalidToken|UNRECOGNIZED_CLIENT|HTTP status 40[13]|INVALID_CLIENT_TOKEN"
+    r"|MISSING_AUTHENTICATION|PERMISSION_DENIED|UNAUTHENTICATED|no credentials": "denied",
+}
 
-#: kind of fault → what its message says, in the order in which they are looked for
-_FAULTS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
-    (kind, re.compile(pattern, re.IGNORECASE))
-    for kind, pattern in (
-        (_UNREACHABLE, r"SLOW_DOWN|THROTTLING|SERVICE_UNAVAILABLE|INTERNAL_FAILURE"),
-        (_QUOTA, r"quota|HTTP status 507|insufficient ?storage|EntityTooLarge|STORAGE_FULL"),
-        (_BUCKET, r"NO_SUCH_BUCKET|bucket does not exist|PermanentRedirect|HTTP status 301"),
-        (
-            _DENIED,
-            r"ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE_DOES_NOT_MATCH|EXPIRED|ExpiredToken"
-            r"|InvalidToken|UNRECOGNIZED_CLIENT|HTTP status 40[13]|INVALID_CLIENT_TOKEN"
-            r"|MISSING_AUTHENTICATION|PERMISSION_DENIED|UNAUTHENTICATED|no credentials",
-        ),
-    )
-)
-
-_REMEDY = {
-    _MISSING: "it was removed, or the address is wrong",
-    _BUCKET: "check the bucket's name, region and endpoint (AWS_ENDPOINT_URL)",
-    _DENIED: (
-        "credentials are missing, wrong or expired, or do not allow it: renew them (environment, "
-        "profile or role) and give the same command again"
-    ),
-    _QUOTA: "the storage is full or over its quota: make room and give the same command again",
-    _UNREACHABLE: "check the network and the endpoint (AWS_ENDPOINT_URL), then try again",
+_REMEDY: dict[Kind, str] = {
+    "missing": "it was removed, or the address is wrong",
+    "bucket": "check the bucket's name, region and endpoint (AWS_ENDPOINT_URL)",
+    "denied": "credentials are missing, wrong or expired, or do not allow it: renew them "
+    "(environment, profile or role) and give the same command again",
+    "quota": "the storage is full or over its quota: make room and give the same command again",
+    "unreachable": "check the network and the endpoint (AWS_ENDPOINT_URL), then try again",
 }
 
 
@@ -76,16 +61,16 @@ class RemoteError(SerplatformError):
     """Object storage did not do what was asked of it.
 
     Args:
-        kind: ``missing``, ``bucket``, ``denied``, ``quota`` or ``unreachable``.
+        kind: of error; that of a missing bucket is the user's.
         where: URI of the object or bucket.
         action: what was tried, e.g. ``write``.
         reason: what the service or network said.
     """
 
-    def __init__(self, kind: str, where: str, action: str, reason: str) -> None:
+    def __init__(self, kind: Kind, where: str, action: str, reason: str) -> None:
         self.kind = kind
         self.where = where
-        if kind == _BUCKET:
+        if kind == "bucket":
             self.exit_code = BadInputError.exit_code
         super().__init__(f"{where}: cannot {action} ({reason}); {_REMEDY[kind]}")
 
@@ -174,7 +159,7 @@ class Remote:
         return str(self.location.child(key)) if key else str(self.location)
 
     def check(self) -> None:
-        """See that the bucket is there and may be read.
+        """See that the bucket exists and may be read.
 
         Raises:
             RemoteError: it is not.
@@ -182,7 +167,7 @@ class Remote:
         bucket = dataclasses.replace(self.location, key="")
         info = self._try("open", "", lambda: self._filesystem.get_file_info(bucket.bucket))
         if info.type.name == "NotFound":
-            raise RemoteError(_BUCKET, str(bucket), "open it", "there is no such bucket")
+            raise RemoteError("bucket", str(bucket), "open it", "there is no such bucket")
 
     def read(self, key: str, *, within: float | None = None) -> bytes:
         """An object's content.
@@ -241,7 +226,7 @@ class Remote:
         if isinstance(content, Path):
             import pyarrow as pa
 
-            # mapped: a fault while reading cannot leave half of it there as if it were whole
+            # mapped: an error while reading cannot leave half of it there as if it were whole
             empty = content.stat().st_size == 0
             buffer = b"" if empty else pa.memory_map(str(content), "r").read_buffer()
 
@@ -288,11 +273,11 @@ class Remote:
         try:
             self._try("delete", key, lambda: self._filesystem.delete_file(self._path(key)), within)
         except RemoteError as error:
-            if error.kind != _MISSING:
+            if error.kind != "missing":
                 raise
 
     def _try(self, action: str, key: str, call: Callable[[], T], within: float | None = None) -> T:
-        """Call until it succeeds, a fault is one that stays, or time is up."""
+        """Call until it succeeds, an error is one that stays, or time is up."""
         deadline = time.monotonic() + (patience() if within is None else within)
         wait = 0.5
         while True:
@@ -303,26 +288,24 @@ class Remote:
                 if kind is None:  # of this machine's own disk
                     raise
                 left = deadline - time.monotonic()
-                if kind != _UNREACHABLE or left <= 0:
+                if kind != "unreachable" or left <= 0:
                     raise RemoteError(kind, self.uri(key), action, reason) from None
             time.sleep(min(wait * random.uniform(0.5, 1.0), max(0.0, left)))  # noqa: S311
             wait = min(2 * wait, 8.0)
 
 
-def classify(error: OSError) -> tuple[str | None, str]:
-    """Kind of a fault and its reason for people; None for one of the local file system."""
+def classify(error: OSError) -> tuple[Kind | None, str]:
+    """Kind of an error and its reason for people; None for one of the local file system."""
     if isinstance(error, FileNotFoundError) and error.filename is None:
-        return _MISSING, "there is no such object"
+        return "missing", "there is no such object"
     if error.errno is not None and error.filename is not None:
         return None, str(error)
     text = str(error)
     if error.errno is not None and "AWS" not in text and "GCS" not in text:
         return None, text
     reason = _brief(text)
-    for kind, pattern in _FAULTS:
-        if pattern.search(text):
-            return kind, reason
-    return _UNREACHABLE, reason
+    kinds = (kind for pattern, kind in _KINDS.items() if re.search(pattern, text, re.IGNORECASE))
+    return next(kinds, "unreachable"), reason
 
 
 def _brief(text: str) -> str:
@@ -337,14 +320,8 @@ def _brief(text: str) -> str:
 
 
 def in_parallel(calls: Iterable[Callable[[], object]]) -> None:
-    """Make several requests at a time; the first fault is raised when the others have ended."""
-    todo = list(calls)
-    if len(todo) < 2:
-        for call in todo:
-            call()
-        return
+    """Make several requests at a time; the first error is raised when the others have ended."""
     with concurrent.futures.ThreadPoolExecutor(PARALLEL) as pool:
-        futures = [pool.submit(call) for call in todo]
-        concurrent.futures.wait(futures)
+        futures = [pool.submit(call) for call in calls]
     for future in futures:
         future.result()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ _LETTERS = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CueStrength:
-    """How well a simple cue tells the classes apart on dev rows.
+    """How well a simple cue predicts the classes on dev rows.
 
     Attributes:
         uar: pooled over folds, each utterance as often as it is a dev row.
@@ -44,7 +44,8 @@ class CueStrength:
 def cue_strength(
     utterances: pa.Table,
     plan: FoldPlan,
-    fit_predict: Callable[[list[int], npt.NDArray[np.int64], list[int]], npt.NDArray[np.float64]],
+    inputs: npt.NDArray[Any],
+    classifier: Any,
     *,
     seed: int = 0,
 ) -> CueStrength:
@@ -55,7 +56,8 @@ def cue_strength(
     Args:
         utterances: the dataset's table.
         plan: its folds.
-        fit_predict: (train rows, train labels, dev rows) to (N, K) posteriors of the dev rows.
+        inputs: one row per utterance, as the classifier takes it.
+        classifier: a classifier or pipeline of scikit-learn, not fitted.
         seed: of the permutations.
     """
     row_of = {uid: row for row, uid in enumerate(utterances["utterance_id"].to_pylist())}
@@ -65,8 +67,10 @@ def cue_strength(
     for number, fold in enumerate(plan.folds):
         train = [row_of[uid] for uid in fold.train]
         dev = [row_of[uid] for uid in fold.dev]
-        labels = np.array([index[plan.label_map[emotions[row]]] for row in train])
-        posteriors.append(fit_predict(train, labels, dev))
+        classifier.fit(inputs[train], [index[plan.label_map[emotions[row]]] for row in train])
+        found = np.zeros((len(dev), len(plan.classes)))  # of classes that it has not seen, 0
+        found[:, list(classifier.classes_)] = classifier.predict_proba(inputs[dev])
+        posteriors.append(found)
         truths.append(np.array([index[plan.label_map[emotions[row]]] for row in dev]))
         folds.append(np.full(len(dev), number))
     truth = np.concatenate(truths)
@@ -88,32 +92,24 @@ def cue_strength(
 
 
 def text_cue(utterances: pa.Table, plan: FoldPlan) -> CueStrength | None:
-    """How well the words alone tell the classes: naive Bayes on word counts.
+    """How well the words alone predict the classes: naive Bayes on word counts.
 
     Returns:
         None where fewer than half of the utterances have a text.
     """
     from sklearn.feature_extraction.text import CountVectorizer
     from sklearn.naive_bayes import MultinomialNB
+    from sklearn.pipeline import make_pipeline
 
-    texts = [text or "" for text in utterances["text"].to_pylist()]
-    if sum(bool(text) for text in texts) < len(texts) / 2:
+    texts = np.array([text or "" for text in utterances["text"].to_pylist()], dtype=object)
+    if sum(map(bool, texts)) < len(texts) / 2:
         return None
-
-    def fit_predict(
-        train: list[int], labels: npt.NDArray[np.int64], dev: list[int]
-    ) -> npt.NDArray[np.float64]:
-        counter = CountVectorizer(tokenizer=_LETTERS.findall, token_pattern=None, binary=True)
-        counts = counter.fit_transform([texts[row] for row in train])
-        classifier = MultinomialNB().fit(counts, labels)
-        found = classifier.predict_proba(counter.transform([texts[row] for row in dev]))
-        return _spread(found, classifier.classes_, len(plan.classes))
-
-    return cue_strength(utterances, plan, fit_predict)
+    counter = CountVectorizer(tokenizer=_LETTERS.findall, token_pattern=None, binary=True)
+    return cue_strength(utterances, plan, texts, make_pipeline(counter, MultinomialNB()))
 
 
 def recording_cue(utterances: pa.Table, plan: FoldPlan) -> CueStrength:
-    """How well duration, level, silences and sampling rate alone tell the classes."""
+    """How well duration, level, silences and sampling rate alone predict the classes."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -124,31 +120,15 @@ def recording_cue(utterances: pa.Table, plan: FoldPlan) -> CueStrength:
     ]
     tail = columns[0] - np.array(utterances["speech_end"].to_pylist(), dtype=float)
     table = np.column_stack([*columns, tail])
-
-    def fit_predict(
-        train: list[int], labels: npt.NDArray[np.int64], dev: list[int]
-    ) -> npt.NDArray[np.float64]:
-        classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500))
-        classifier.fit(table[train], labels)
-        return _spread(classifier.predict_proba(table[dev]), classifier.classes_, len(plan.classes))
-
-    return cue_strength(utterances, plan, fit_predict)
-
-
-def _spread(
-    posteriors: npt.NDArray[np.float64], classes: Sequence[int], num_classes: int
-) -> npt.NDArray[np.float64]:
-    """Posteriors over the classes of a fit, laid out over all classes."""
-    full = np.zeros((len(posteriors), num_classes))
-    full[:, list(classes)] = posteriors
-    return full
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500))
+    return cue_strength(utterances, plan, table, classifier)
 
 
 def text_warning(utterances: pa.Table, plan: FoldPlan, architectures: Sequence[str]) -> str | None:
     """A warning where text models are searched on a corpus whose words say nothing.
 
     Returns:
-        None when no architecture reads text, or when the words do tell the classes apart.
+        None when no architecture reads text, or when the words do predict the classes.
     """
     readers = [name for name in architectures if "text" in ARCHITECTURES.get(name).inputs]
     if not readers:

@@ -52,7 +52,7 @@ class Parameter:
     def contains(self, value: Any) -> bool:
         """Whether the parameter can take ``value``."""
         if self.kind == "choice":
-            return among(value, self.values)
+            return value_in(value, self.values)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             return False
         if not self.low <= value <= self.high:
@@ -72,7 +72,7 @@ class Parameter:
     def canonical(self, value: Any) -> Any:
         """A value that it contains, as a trial of a study is given it."""
         if self.kind == "choice":
-            return next(choice for choice in self.values if same(choice, value))
+            return next(choice for choice in self.values if values_equal(choice, value))
         return round(value) if self.kind == "int" else float(value)
 
     def suggest(self, trial: optuna.trial.BaseTrial, name: str) -> Any:
@@ -110,7 +110,7 @@ class Parameter:
             return [self.low]
         return [self.low, self.low + (self.step or (self.high - self.low) * 0.381966), self.high]
 
-    def faults(self) -> list[str]:
+    def errors(self) -> list[str]:
         """What is wrong with the parameter by itself."""
         if self.kind not in KEYS:
             return [unknown_name("type", self.kind, KEYS)]
@@ -120,7 +120,7 @@ class Parameter:
             return [
                 f"values: {value!r} is given twice"
                 for place, value in enumerate(self.values)
-                if among(value, self.values[:place])
+                if value_in(value, self.values[:place])
             ]
         if self.low > self.high:
             return [f"low = {self.low} is above high = {self.high}; swap them"]
@@ -140,7 +140,7 @@ class Parameter:
 
 
 def parse_parameter(name: str, entry: Any) -> tuple[Parameter | None, list[str]]:
-    """Turn one entry of a space file into a parameter, or into the faults of its form."""
+    """Turn one entry of a space file into a parameter, or into the errors of its form."""
     if not isinstance(entry, Mapping):
         return None, [f"{name}: must be a mapping such as {{type: int, low: 1, high: 6}}"]
     kind = entry.get("type")
@@ -148,18 +148,18 @@ def parse_parameter(name: str, entry: Any) -> tuple[Parameter | None, list[str]]
         return None, [f"{name}: type is missing; it is one of {', '.join(KEYS)}"]
     if not isinstance(kind, str) or kind not in KEYS:
         return None, [f"{name}: {unknown_name('type', str(kind), KEYS)}"]
-    faults = [unknown_name("key", str(key), KEYS[kind]) for key in entry if key not in KEYS[kind]]
+    errors = [unknown_name("key", str(key), KEYS[kind]) for key in entry if key not in KEYS[kind]]
     options: dict[str, Any] = {"kind": kind}
     for key in KEYS[kind]:
         if key in entry and key != "type":
-            options[key], fault = _parse_option(key, entry[key], whole=kind == "int")
-            faults.extend(fault)
+            options[key], error = _parse_option(key, entry[key], whole=kind == "int")
+            errors.extend(error)
     required = ("values",) if kind == "choice" else ("low", "high")
-    faults.extend(f"{key}: is missing" for key in required if key not in entry)
-    parameter = None if faults else Parameter(**options)
+    errors.extend(f"{key}: is missing" for key in required if key not in entry)
+    parameter = None if errors else Parameter(**options)
     if parameter is not None:
-        faults = parameter.faults()
-    return (None if faults else parameter), [f"{name}: {fault}" for fault in faults]
+        errors = parameter.errors()
+    return (None if errors else parameter), [f"{name}: {error}" for error in errors]
 
 
 def _parse_option(key: str, value: Any, *, whole: bool) -> tuple[Any, list[str]]:
@@ -174,7 +174,7 @@ def _parse_option(key: str, value: Any, *, whole: bool) -> tuple[Any, list[str]]
             parent: _parse_choices(f"when {parent}", values) for parent, values in value.items()
         }
         when = {parent: choices for parent, (choices, _) in pairs.items()}
-        return when, [fault for _, faults in pairs.values() for fault in faults]
+        return when, [error for _, errors in pairs.values() for error in errors]
     if not is_number(value):
         return value, [f"{key} = {value!r}: must be a finite number"]
     if abs(value) > LARGEST_WHOLE:
@@ -202,20 +202,18 @@ def encode(value: Any) -> Any:
     return json.dumps(plain(value)) if isinstance(value, (list, tuple)) else value
 
 
-def same(one: Any, other: Any) -> bool:
-    """Equality that tells ``true`` from 1 and takes a tuple for a list."""
+def values_equal(one: Any, other: Any) -> bool:
+    """Whether two values, or two points of a space, are the same setting.
+
+    Unlike ``==``, it takes ``true`` and 1 for different and a tuple and a list for equal.
+    """
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(values_equal(one[k], other[k]) for k in one)
     if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
-        return len(one) == len(other) and all(map(same, one, other))
-    if isinstance(one, bool) != isinstance(other, bool):
-        return False
-    return bool(one == other)
+        return len(one) == len(other) and all(map(values_equal, one, other))
+    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
 
 
-def among(value: Any, values: Iterable[Any]) -> bool:
-    """Whether ``value`` is one of ``values`` in the sense of :func:`same`."""
-    return any(same(value, other) for other in values)
-
-
-def alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two sets of values are the same configuration of one space."""
-    return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
+def value_in(value: Any, values: Iterable[Any]) -> bool:
+    """Whether ``value`` is one of ``values``, see :func:`values_equal`."""
+    return any(values_equal(value, other) for other in values)

@@ -1,7 +1,7 @@
-"""Finds damage in the files of a run that is gone on with, and sets the damaged ones aside.
+"""Finds damaged files in a run that is resumed, and moves them to the run's ``damaged/``.
 
-What is set aside lies in the run's ``damaged/``. A trial whose record or posteriors are damaged
-is trained again under its own number; a study's journal is made again from the records.
+A trial whose record or posteriors are damaged is trained again under its own number; a study's
+journal is rebuilt from the records.
 """
 
 from __future__ import annotations
@@ -14,20 +14,21 @@ from optuna.trial import FrozenTrial, TrialState
 
 from serplatform.artifacts.files import file_sha256
 from serplatform.artifacts.model import ModelDescription
+from serplatform.artifacts.posteriors import check_recorded
 from serplatform.artifacts.records import checked, read_record
 from serplatform.artifacts.run import RunDescription
-from serplatform.artifacts.trial import StudyAttribute, TrialRecord
+from serplatform.artifacts.trial import StudyAttribute, TrialRecord, new_record
 from serplatform.artifacts.trial import TrialState as RecordedState
 from serplatform.errors import ArtifactError
 from serplatform.run_directory import RunDirectory, RunLock
 from serplatform.seeding import derive_seed
-from serplatform.studies.study import ATTRIBUTE, STATES, objective_values, open_storage
+from serplatform.studies.study import ATTRIBUTE, OBSERVATION, outcome
+from serplatform.studies.study_storage import open_storage
 from serplatform.training.recovery import repair_state
-from serplatform.training.trial import TrialTask, unfinished_record
 
 
-def mend_run(run: RunDirectory, description: RunDescription) -> list[str]:
-    """Check a run's records, posteriors, models, saved states and journal before it goes on.
+def repair_run(run: RunDirectory, description: RunDescription) -> list[str]:
+    """Check a run's records, posteriors, models, saved states and journal before it is resumed.
 
     Args:
         run: not in use by another process.
@@ -39,27 +40,24 @@ def mend_run(run: RunDirectory, description: RunDescription) -> list[str]:
     Raises:
         BadInputError: another process is writing to the run.
     """
-    if run.mirror is not None:
+    if run.mirror.is_remote:
         return []  # what lies here is a copy of a part; a trial checks the state it fetches
-    lock = RunLock(run)
-    try:
-        notes = list(_mend_trials(run))
+    with RunLock(run):
+        notes = list(_repair_trials(run))
         if description.get("storage") is None:
-            notes += _mend_journal(run, description)
+            notes += _repair_journal(run, description)
         for state in run.unfinished().values():
-            mended = repair_state(state)
-            notes += [mended] if mended else []
+            repaired = repair_state(state)
+            notes += [repaired] if repaired else []
         return notes
-    finally:
-        lock.release()
 
 
-def _mend_trials(run: RunDirectory) -> Iterator[str]:
+def _repair_trials(run: RunDirectory) -> Iterator[str]:
     for path in run.record_files():
         try:
             check_trial(run, run.read_record(path))
         except ArtifactError as error:
-            _set_aside(run, path)
+            _quarantine(run, path)
             yield f"{error}: {path.stem} is trained again"
 
 
@@ -75,9 +73,7 @@ def check_trial(run: RunDirectory, record: TrialRecord) -> None:
     file = run.posteriors_file(number)
     if not file.exists():
         raise ArtifactError(f"{file}: no such posterior table")
-    expected = record.get("posteriors_sha256")
-    if expected is not None and file_sha256(file) != expected:
-        raise ArtifactError(f"{file}: the posterior table is truncated or altered")
+    check_recorded(file, record.get("posteriors_sha256"))
     for config in sorted(run.models_directory(number).glob("fold-*/config.json")):
         weights = read_record(ModelDescription, config, "model description")["weights"]
         model = config.with_name(weights["file"])
@@ -85,25 +81,25 @@ def check_trial(run: RunDirectory, record: TrialRecord) -> None:
             raise ArtifactError(f"{model}: the model's weights are missing, truncated or altered")
 
 
-def _mend_journal(run: RunDirectory, description: RunDescription) -> list[str]:
+def _repair_journal(run: RunDirectory, description: RunDescription) -> list[str]:
     if not run.journal.exists():
         return []
     records = run.records()
     try:
         trials = dict(_journal_trials(run, description))
-        faults = [
-            f"trial {number}: {fault}"
+        differences = [
+            f"trial {number}: {difference}"
             for number, (frozen, _) in trials.items()
             if number in records
-            for fault in _disagreement(frozen, records[number], description["objective"])
+            for difference in _disagreement(frozen, records[number], description["objective"])
         ]
-        if faults:
-            raise ArtifactError(f"{run.journal}: {faults[0]}")
+        if differences:
+            raise ArtifactError(f"{run.journal}: {differences[0]}")
     except ArtifactError as error:
-        _set_aside(run, run.journal)
+        _quarantine(run, run.journal)
         reason = str(error)
         where = "" if str(run.journal) in reason else f"{run.journal}: "
-        return [f"{where}{reason}: the study is made again from the trials' records"]
+        return [f"{where}{reason}: the study is rebuilt from the trials' records"]
     _record_lost(run, description, trials, records)
     return []
 
@@ -123,7 +119,7 @@ def _journal_trials(
             raise ArtifactError(f"{run.journal}: holds a study of '{study.study_name}'")
         study_id = storage.get_study_id_from_name(study.study_name)
         for frozen in storage.get_all_trials(study_id, deepcopy=False):
-            if set(frozen.user_attrs) - {ATTRIBUTE}:
+            if set(frozen.user_attrs) - {ATTRIBUTE, OBSERVATION}:
                 raise ArtifactError(f"{run.journal}: holds an attribute that is not ours")
             if ATTRIBUTE not in frozen.user_attrs:
                 continue
@@ -145,15 +141,13 @@ def _disagreement(frozen: FrozenTrial, record: TrialRecord, objectives: list[str
         yield "its settings are not those of its record"
     if frozen.state == TrialState.RUNNING:
         return
-    values = objective_values(record, objectives)
-    complete = record["state"] == "complete" and values is not None
-    expected = STATES[record["state"]] if complete or record["state"] != "complete" else "FAIL"
-    if frozen.state.name != expected and not (
-        # a study that was made again counts pruned trials as failed
-        frozen.state == TrialState.FAIL and record["state"] == "pruned"
-    ):
+    expected, values = outcome(record, objectives)
+    known = {expected}
+    if expected == TrialState.PRUNED:
+        known.add(TrialState.FAIL)  # as a study that was rebuilt counts it
+    if frozen.state not in known:
         yield f"it is {frozen.state.name} here, {record['state']} in its record"
-    elif complete and list(frozen.values or ()) != values:
+    elif values is not None and list(frozen.values or ()) != values:
         yield f"its values are {frozen.values} here, {values} in its record"
 
 
@@ -168,21 +162,20 @@ def _record_lost(
         if number in records or frozen.state not in (TrialState.PRUNED, TrialState.FAIL):
             continue
         attribute = frozen.user_attrs[ATTRIBUTE]
-        task = TrialTask(
-            number=number,
+        state: RecordedState = "pruned" if frozen.state == TrialState.PRUNED else "failed"
+        record = new_record(
+            trial=number,
             architecture=architecture,
             values=attribute["values"],
-            run=run.address,
-            dataset=description["dataset"]["path"],
-            seed=derive_seed(int(description["seed"]), "trial", number),
             paper=bool(attribute["paper"]),
+            seed=derive_seed(int(description["seed"]), "trial", number),
+            state=state,
+            error=f"its record was lost; the study knows that it was {state}",
         )
-        state: RecordedState = "pruned" if frozen.state == TrialState.PRUNED else "failed"
-        error = f"its record was lost; the study knows that it was {state}"
-        run.write_record(unfinished_record(task, state, error) | {"device": None})
+        run.write_record(record)
 
 
-def _set_aside(run: RunDirectory, path: Path) -> None:
+def _quarantine(run: RunDirectory, path: Path) -> None:
     folder = run.path / "damaged"
     folder.mkdir(exist_ok=True)
     path.replace(folder / path.name)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import os
 import re
 import secrets
 import shlex
@@ -41,12 +40,11 @@ from serplatform.studies.space import (
     why_no_paper_trial,
 )
 from serplatform.studies.study import (
-    STORAGE_VARIABLE,
     check_objectives,
-    check_storage,
     make_pruner,
     make_sampler,
 )
+from serplatform.studies.study_storage import check_storage, recorded_storage
 from serplatform.studies.warm_start import collect
 from serplatform.studies.warm_start import notes as warm_start_notes
 from serplatform.training.trial_config import resolve
@@ -174,7 +172,7 @@ class OpenRun:
         """Remove a run that this command made and of which no trial has begun: the search cannot
         start, and the same ``--out`` must be free for the next attempt."""
         if self.is_new and not _has_begun(self.directory):
-            _remove_books(self.directory)
+            _remove_run_files(self.directory)
 
 
 def _has_begun(directory: RunDirectory) -> bool:
@@ -183,11 +181,11 @@ def _has_begun(directory: RunDirectory) -> bool:
     return (
         any(directory.path.glob("trials/trial-*"))
         or any(directory.path.glob("state/trial-*"))
-        or (mirror is not None and bool(mirror.remote.list("state")))
+        or (mirror.is_remote and bool(mirror.remote.list("state")))
     )
 
 
-def _remove_books(directory: RunDirectory) -> None:
+def _remove_run_files(directory: RunDirectory) -> None:
     """Remove what a run without trials consists of, and its directory unless others use it."""
     directory.remove_scratch()
     for file in (
@@ -346,7 +344,7 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
         "objective": list(request.objectives),
         "sampler": request.sampler,
         "pruner": request.pruner,
-        "storage": storage and _without_secrets(storage),
+        "storage": storage and recorded_storage(storage),
         "study_prefix": "" if request.storage is None else f"{out.name}-{secrets.token_hex(4)}/",
         "selection": "dev rows of each outer fold; test rows are opened by the report alone",
         "versions": versions(),
@@ -370,14 +368,11 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
             *(note for start in starts for note in warm_start_notes(start)),
         ],
     }
-    lock = RunLock(directory)
-    try:
+    with RunLock(directory):
         replaced = _replace(directory, description) if directory.run_file.exists() else None
         write_plan(directory.folds_file, plan)
         plugins.write(directory.path, description["plugins"])
         directory.write_run(description)
-    finally:
-        lock.release()
     return OpenRun(directory, description, spaces, plan, is_new=True, replaced=replaced)
 
 
@@ -483,14 +478,6 @@ def _warm_starts(
             raise BadInputError(f"--warm-start {run}: name each run once")
         starts.append(start)
     return starts
-
-
-def _without_secrets(storage: str) -> str:
-    """The URL to record; its password stays in the environment of this process."""
-    recorded = redact(storage)
-    if recorded != storage:
-        os.environ[STORAGE_VARIABLE] = storage
-    return recorded
 
 
 def space_mapping(space: SearchSpace) -> dict[str, Any]:

@@ -36,7 +36,13 @@ from serplatform.config import fields_of, plain
 from serplatform.errors import BadInputError, unknown_name
 from serplatform.models.base import ARCHITECTURES
 from serplatform.strict_yaml import read_yaml
-from serplatform.studies.parameter import Parameter, alike, among, encode, parse_parameter
+from serplatform.studies.parameter import (
+    Parameter,
+    encode,
+    parse_parameter,
+    value_in,
+    values_equal,
+)
 from serplatform.training.trial_config import (
     known_parameters,
     paper_values,
@@ -110,7 +116,7 @@ class SearchSpace:
         chosen: dict[str, Any] = {}
         for name, parameter in self.parameters.items():
             known = {**self.fixed, **chosen}
-            if all(p in known and among(known[p], ok) for p, ok in parameter.when.items()):
+            if all(p in known and value_in(known[p], ok) for p, ok in parameter.when.items()):
                 chosen[name] = choose(name, parameter)
         return chosen
 
@@ -338,7 +344,7 @@ def _idle(entries: Mapping[str, Any], overrides: Mapping[str, Any]) -> set[str]:
         when = entry.get("when") if isinstance(entry, Mapping) else None
         for parent, allowed in when.items() if isinstance(when, Mapping) else ():
             never = parent in overrides and isinstance(allowed, list) and bool(allowed)
-            if parent in idle or (never and not among(overrides[parent], allowed)):
+            if parent in idle or (never and not value_in(overrides[parent], allowed)):
                 idle.add(name)
     return idle - overrides.keys()
 
@@ -371,7 +377,7 @@ def _read_points(
         found = list(_point_faults(space, point, paper)) if sound else []
         if sound and not found:
             chosen = complete_point(space, point, paper)
-            twin = next((name for name, other in seen if alike(chosen, other)), None)
+            twin = next((name for name, other in seen if values_equal(chosen, other)), None)
             if twin is not None and settled:
                 continue
             found = [f"is the same as {twin}; leave it out"] if twin is not None else []
@@ -425,7 +431,7 @@ def space_faults(space: SearchSpace, unreadable: Collection[str] = ()) -> list[s
         One sentence a fault; empty when the space is sound.
     """
     faults = [
-        f"{name}: {fault}" for name, p in space.parameters.items() for fault in p.faults()
+        f"{name}: {fault}" for name, p in space.parameters.items() for fault in p.errors()
     ] + _when_faults(space, unreadable)
     if not space.architecture:
         return faults
@@ -444,7 +450,7 @@ def space_faults(space: SearchSpace, unreadable: Collection[str] = ()) -> list[s
             found = [_unknown_parameter(name, known)]
         faults.extend(f"fixed: {fault}" for fault in found)
     for name, parameter in space.parameters.items():
-        if name in known and not parameter.faults():
+        if name in known and not parameter.errors():
             faults.extend(_range_faults(space.architecture, name, parameter))
     return faults
 

@@ -1,43 +1,43 @@
-"""The Optuna studies of a run: one an architecture, all in one storage, the only truth.
+"""The Optuna studies of a run: one per architecture, all in one storage.
 
 Trials are asked for and told about here, whatever runs them. Every trial carries its number
 within the run; telling twice is harmless; trials that a dead process left running are either
-settled from their records or handed out again. Nothing depends on a scheduler's own files.
+settled from their records or handed out again. Where a study and a trial's record disagree, the
+record counts.
+
+Trials of earlier runs (``search --warm-start``) are finished trials of a study under an attribute
+of their own. They have no number in the run, so nothing counts, shows or resumes them; and they
+have no rungs, which Optuna's ``SuccessiveHalvingPruner`` keeps with each trial, so no trial is
+pruned against them.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
+import itertools
 import math
-import os
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import optuna
-from optuna.storages import BaseStorage, JournalStorage
 from optuna.trial import TrialState
 
-from serplatform.artifacts.run import ObservationRecord
-from serplatform.artifacts.trial import DEV_METRICS, TrialRecord
-from serplatform.errors import ArtifactError, BadInputError, unknown_name
+from serplatform.artifacts.run import ObservationRecord, WarmStartRecord
+from serplatform.artifacts.trial import DEV_METRICS, StudyAttribute, TrialRecord
+from serplatform.errors import BadInputError, unknown_name
 from serplatform.metrics import HIGHER_IS_BETTER
 from serplatform.seeding import derive_seed
-from serplatform.storage.destination import check_file
-from serplatform.storage.location import address, redact
-from serplatform.studies.observations import add_observations
-from serplatform.studies.optuna_internals import StudyJournal, StudySampler
-from serplatform.studies.parameter import alike
+from serplatform.studies.optuna_internals import StudySampler
+from serplatform.studies.parameter import value_in, values_equal
 from serplatform.studies.space import SearchSpace, first_points, paper_point
+from serplatform.studies.study_storage import open_storage
 
-#: Environment variable with the whole URL of a storage whose recorded URL lacks its password.
-STORAGE_VARIABLE = "SERPLATFORM_STORAGE"
 #: user attribute of an Optuna trial: its number, its settings, whether it is the paper's
 ATTRIBUTE = "serplatform"
-#: state of a record to the name of its Optuna trial's state
-STATES = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}
+#: user attribute of a trial of an earlier run: that run, and its number there
+OBSERVATION = "serplatform_warm_start"
 
 Direction = Literal["minimize", "maximize"]
 
@@ -75,126 +75,6 @@ class Suggestion:
     resumed: bool = False
     seed: int | None = None
     label: str = ""
-
-
-def full_storage(recorded: str) -> str:
-    """An Optuna storage URL with the password that is never recorded.
-
-    Args:
-        recorded: as in ``run.json``, ``***`` in the place of what is secret.
-
-    Raises:
-        BadInputError: :data:`STORAGE_VARIABLE` does not hold the whole URL.
-    """
-    if "***" not in recorded:
-        return recorded
-    whole = os.environ.get(STORAGE_VARIABLE, "")
-    if redact(whole) != recorded:
-        raise BadInputError(
-            f"the study's storage is {recorded}, and its password is not recorded: set the "
-            f"environment variable {STORAGE_VARIABLE} to the whole URL"
-        )
-    return whole
-
-
-def check_storage(url: str, *, connect: bool = True) -> str:
-    """See that the Optuna storage that a user names can be used.
-
-    Args:
-        url: as the user wrote it.
-        connect: to a database that is no file, to see that it answers.
-
-    Returns:
-        its URL, where the file of an SQLite database has its whole path.
-
-    Raises:
-        BadInputError: it is no URL, in memory only, of a kind or driver that is not there, or
-            cannot be opened.
-    """
-    if "://" not in url:
-        name = url.strip().rpartition(":")[2] or "studies.db"
-        raise BadInputError(
-            f"--storage '{url}': is no URL; write sqlite:///{name} for a database file, or leave "
-            "it out: the run then keeps a journal of its own"
-        )
-    head, _, rest = url.partition("://")
-    if head not in ("sqlite", "sqlite+pysqlite"):
-        if connect:
-            open_storage(url)
-        return url
-    file, mark, query = rest.removeprefix("/").partition("?")
-    if not rest.startswith("/") or file in ("", ":memory:"):
-        raise BadInputError(
-            f"--storage {url}: names no file, and in memory nothing is kept; write e.g. "
-            "sqlite:///studies.db"
-        )
-    path = check_file(file, "--storage", what="a SQLite database")
-    if not isinstance(path, Path) or not path.parent.is_dir():
-        raise BadInputError(f"--storage {url}: there is no directory for this file; make it first")
-    return f"{head}:///{address(path)}{mark}{query}"
-
-
-def open_storage(location: str) -> BaseStorage:
-    """Open an Optuna storage: a journal file's path, or any Optuna storage URL.
-
-    A journal whose writer was killed may end in half a line and a stale lock; both are
-    removed, which loses nothing that was acknowledged. The caller must hold the run's lock.
-    """
-    if "://" in location:
-        try:
-            return optuna.storages.get_storage(location)
-        except ImportError:
-            raise BadInputError(
-                f"--storage {redact(location)}: the package that reads this database is not "
-                "installed, e.g. psycopg2-binary for postgresql, pymysql for mysql+pymysql"
-            ) from None
-        except Exception as error:  # noqa: BLE001 - each database has errors of its own
-            reason = redact(str(error).strip().partition("\n")[0])
-            raise BadInputError(
-                f"--storage {redact(location)}: cannot be opened ({reason}); give an "
-                "Optuna storage URL such as sqlite:///studies.db, or leave it out"
-            ) from None
-    path = Path(location)
-    if path.exists():
-        _cut_partial_line(path)
-    for lock in (f"{location}.lock", f"{location}.lock.rename"):
-        if os.path.lexists(lock):
-            os.unlink(lock)
-    try:
-        storage = JournalStorage(StudyJournal(location))
-        for last in path.read_bytes().splitlines()[-1:]:
-            json.loads(last)  # Optuna would stumble over it at the next line only
-        return storage
-    except (
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        AssertionError,
-        optuna.exceptions.OptunaError,
-    ) as error:
-        raise ArtifactError(
-            f"{location}: the study's journal is damaged ({error}); move it away and resume: "
-            "it is rebuilt from the trial records"
-        ) from None
-
-
-def _cut_partial_line(path: Path) -> None:
-    """Cut what follows the last newline of a file."""
-    with path.open("rb+") as stream:
-        size = stream.seek(0, os.SEEK_END)
-        end = size
-        while end > 0:
-            start = max(0, end - 4096)
-            stream.seek(start)
-            block = stream.read(end - start)
-            newline = block.rfind(b"\n")
-            if newline >= 0:
-                end = start + newline + 1
-                break
-            end = start
-        if end < size:
-            stream.truncate(end)
 
 
 def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
@@ -267,7 +147,7 @@ class Studies:
 
     Args:
         spaces: architecture to its search space, with the user's ``--set`` already fixed.
-        storage: location for :func:`open_storage`.
+        storage: location for ``study_storage.open_storage``.
         records: finished trials by number, as the run directory holds them.
         objectives: names of :data:`OBJECTIVES`; the first is reported during training.
         sampler: one of :data:`SAMPLERS`.
@@ -275,9 +155,9 @@ class Studies:
         max_epochs: largest number of epochs a fold may take.
         num_folds: folds a trial trains.
         seed: of the run.
-        prefix: of the studies' names, which tells apart the runs that share a storage.
-        points: architecture to whole points of its space to try first, besides the space's own.
-        observations: architecture to trials of earlier runs that its sampler learns from.
+        prefix: of the studies' names, different for each run that shares a storage.
+        warm_starts: earlier runs: points to try first, besides the space's own, and trials that
+            the sampler learns from.
 
     The paper's configuration is the first trial of each architecture whose space holds it, and
     is never pruned: it is what the search is compared with.
@@ -296,8 +176,7 @@ class Studies:
         num_folds: int,
         seed: int,
         prefix: str = "",
-        points: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
-        observations: Mapping[str, Sequence[ObservationRecord]] | None = None,
+        warm_starts: Sequence[WarmStartRecord] = (),
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.objectives = check_objectives(objectives)
@@ -305,15 +184,13 @@ class Studies:
         self._pruning = pruner != "none" and len(self.objectives) == 1
         self._pruning &= self.objectives[0] in DEV_METRICS  # others are known at the end only
         self._storage = open_storage(storage)
+        self._papers = {name: paper_point(space) for name, space in self._spaces.items()}
         self._studies: dict[str, optuna.Study] = {}
+        # by number within the run: trials that are not told yet, and the architecture of every one
         self._live: dict[int, optuna.trial.Trial] = {}
-        self._architecture_of: dict[int, str] = {}
+        self._architectures: dict[int, str] = {}
         self._paper: set[int] = set()
-        self._has_paper: set[str] = set()
-        self._papers: dict[str, dict[str, Any] | None] = {}
         self._in_flight: list[Suggestion] = []
-        self._asked = dict.fromkeys(spaces, 0)
-        self._next_number = 0
         directions: list[Direction | optuna.study.StudyDirection] = [
             OBJECTIVES[name] for name in self.objectives
         ]
@@ -333,8 +210,10 @@ class Studies:
             study.sampler = make_sampler(
                 sampler, derive_seed(seed, "sampler", architecture, len(study.trials))
             )
-            add_observations(study, space, (observations or {}).get(architecture, ()))
-            self._enqueue(architecture, study, (points or {}).get(architecture, ()))
+            for start in warm_starts:
+                _add_observations(study, space, start["observations"].get(architecture, ()))
+            points = [p for start in warm_starts for p in start["points"].get(architecture, ())]
+            self._enqueue(architecture, study, points)
         self._in_flight.sort(key=lambda suggestion: suggestion.number)
 
     # -- a process that starts
@@ -352,7 +231,7 @@ class Studies:
             self._note(number, architecture, attribute["paper"])
             if frozen.state != TrialState.RUNNING:
                 if frozen.state == TrialState.COMPLETE and number not in records:
-                    # its files were damaged: trained again, it gives the values it was told with
+                    # its files were damaged: trained again, it gives the same values
                     self._hand_out_again(number, architecture, attribute)
                 continue
             study_id = self._storage.get_study_id_from_name(study.study_name)
@@ -365,7 +244,7 @@ class Studies:
             else:
                 self._hand_out_again(number, architecture, attribute)
 
-    def _hand_out_again(self, number: int, architecture: str, attribute: Mapping[str, Any]) -> None:
+    def _hand_out_again(self, number: int, architecture: str, attribute: StudyAttribute) -> None:
         self._in_flight.append(
             Suggestion(
                 number=number,
@@ -380,32 +259,25 @@ class Studies:
         self, architecture: str, study: optuna.Study, records: Mapping[int, TrialRecord]
     ) -> None:
         """Add recorded trials that the storage does not know, as if they had been told."""
-        space = self._spaces[architecture]
         for number, record in sorted(records.items()):
-            if number in self._architecture_of or record["architecture"] != architecture:
+            if number in self._architectures or record["architecture"] != architecture:
                 continue
-            searched = {k: v for k, v in record["params"].items() if k in space.parameters}
-            replay = optuna.trial.FixedTrial(space.encode(searched))
-            space.suggest(replay)
-            values = objective_values(record, self.objectives)
-            complete = record["state"] == "complete" and values is not None
-            state = TrialState.COMPLETE if complete else TrialState.FAIL
-            study.add_trial(
-                optuna.trial.create_trial(
-                    state=state,
-                    params=replay.params,
-                    distributions=replay.distributions,
-                    values=values if complete else None,
-                    user_attrs={ATTRIBUTE: _attribute(number, record["paper"], record["params"])},
-                )
+            values = outcome(record, self.objectives)[1]
+            _add_finished(
+                study,
+                self._spaces[architecture],
+                record["params"],
+                state=TrialState.FAIL if values is None else TrialState.COMPLETE,
+                values=values,
+                user_attrs={ATTRIBUTE: _attribute(number, record["paper"], record["params"])},
             )
             self._note(number, architecture, record["paper"])
 
     def _enqueue(
         self, architecture: str, study: optuna.Study, more: Sequence[Mapping[str, Any]]
     ) -> None:
-        """Queue the paper's configuration, then the points to try first, each once in a run's
-        life: not what has been a trial or is waiting already."""
+        """Queue the paper's configuration, then the points to try first, unless they are waiting
+        already or have been a trial."""
         space = self._spaces[architecture]
         known: list[Mapping[str, Any]] = []
         for frozen in study.get_trials(deepcopy=False):
@@ -414,40 +286,27 @@ class Studies:
                 known.append({k: v for k, v in values.items() if k in space.parameters})
             elif frozen.state == TrialState.WAITING:
                 known.append(space.decode(frozen.system_attrs.get("fixed_params", {})))
-        paper = self._papers[architecture] = paper_point(space)
-        first = [] if paper is None or architecture in self._has_paper else [paper]
+        paper = self._papers[architecture]
+        first = [] if paper is None or self._has_paper(architecture) else [paper]
         for point in [*first, *first_points(space), *more]:
-            if not any(alike(point, other) for other in known):
+            if not value_in(point, known):
                 known.append(point)
                 study.enqueue_trial(space.encode(point))
 
     def _note(self, number: int, architecture: str, paper: bool) -> None:
-        self._architecture_of[number] = architecture
-        self._asked[architecture] += 1
-        while self._next_number in self._architecture_of:
-            self._next_number += 1  # the lowest that is free: a rebuilt study may have gaps
+        self._architectures[number] = architecture
         if paper:
             self._paper.add(number)
-            self._has_paper.add(architecture)
 
-    def _register(
-        self,
-        trial: optuna.trial.Trial,
-        number: int,
-        architecture: str,
-        values: Mapping[str, Any],
-        paper: bool,
-    ) -> None:
-        trial.set_user_attr(ATTRIBUTE, _attribute(number, paper, values))
-        self._live[number] = trial
-        self._note(number, architecture, paper)
+    def _has_paper(self, architecture: str) -> bool:
+        return any(self._architectures[number] == architecture for number in self._paper)
 
     # -- asking and telling
 
     @property
     def num_asked(self) -> int:
         """Trials handed out over the life of the run, finished or in flight."""
-        return sum(self._asked.values())
+        return len(self._architectures)
 
     @property
     def num_in_flight(self) -> int:
@@ -458,15 +317,21 @@ class Studies:
         """The next trial: one in flight first, else of the architecture asked least."""
         if self._in_flight:
             return self._in_flight.pop(0)
-        architecture = min(self._asked, key=lambda name: (self._asked[name],))
+        asked = Counter(self._architectures.values())
+        architecture = min(self._spaces, key=lambda name: asked[name])
         space = self._spaces[architecture]
         trial = self._studies[architecture].ask()
         drawn = space.suggest(trial)
         point = self._papers[architecture]
-        paper = point is not None and architecture not in self._has_paper and alike(drawn, point)
+        paper = (
+            point is not None and not self._has_paper(architecture) and values_equal(drawn, point)
+        )
         values = {**space.fixed, **drawn}
-        number = self._next_number
-        self._register(trial, number, architecture, values, paper)
+        # the lowest that is free: a rebuilt study may have gaps
+        number = next(n for n in itertools.count() if n not in self._architectures)
+        trial.set_user_attr(ATTRIBUTE, _attribute(number, paper, values))
+        self._live[number] = trial
+        self._note(number, architecture, paper)
         return Suggestion(number=number, architecture=architecture, values=values, paper=paper)
 
     def report(self, number: int, step: int, value: float) -> bool:
@@ -480,22 +345,73 @@ class Studies:
 
     def tell(self, record: TrialRecord) -> None:
         """Settle a trial from its record; a second time changes nothing."""
-        number = int(record["trial"])
-        trial = self._live.pop(number, None)
-        if trial is None:
-            return
-        study = self._studies[self._architecture_of[number]]
-        values = objective_values(record, self.objectives)
-        if record["state"] == "complete" and values is not None:
-            study.tell(trial, values, skip_if_finished=True)
-        elif record["state"] == "pruned":
-            study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
-        else:
-            study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
+        trial = self._live.pop(record["trial"], None)
+        if trial is not None:
+            state, values = outcome(record, self.objectives)
+            trial.study.tell(trial, values, state=state, skip_if_finished=True)
 
 
-def _attribute(number: int, paper: bool, values: Mapping[str, Any]) -> dict[str, Any]:
+def _attribute(number: int, paper: bool, values: Mapping[str, Any]) -> StudyAttribute:
     return {"trial": number, "paper": paper, "values": dict(values)}
+
+
+def outcome(
+    record: TrialRecord, objectives: Sequence[str]
+) -> tuple[TrialState, list[float] | None]:
+    """State and values of a recorded trial in a study: without finite values, it failed."""
+    values = objective_values(record, objectives)
+    if record["state"] == "complete" and values is not None:
+        return TrialState.COMPLETE, values
+    return TrialState.PRUNED if record["state"] == "pruned" else TrialState.FAIL, None
+
+
+def _add_finished(
+    study: optuna.Study,
+    space: SearchSpace,
+    settings: Mapping[str, Any],
+    *,
+    state: TrialState,
+    values: Sequence[float] | None,
+    user_attrs: dict[str, Any],
+    intermediate_values: dict[int, float] | None = None,
+) -> None:
+    """Add a trial that the study did not run, with those of its settings that are searched."""
+    searched = {name: value for name, value in settings.items() if name in space.parameters}
+    replay = optuna.trial.FixedTrial(space.encode(searched))
+    space.suggest(replay)
+    study.add_trial(
+        optuna.trial.create_trial(
+            state=state,
+            params=replay.params,
+            distributions=replay.distributions,
+            values=values,
+            intermediate_values=intermediate_values,
+            user_attrs=user_attrs,
+        )
+    )
+
+
+def _add_observations(
+    study: optuna.Study, space: SearchSpace, observations: Sequence[ObservationRecord]
+) -> None:
+    """Add those that the study does not have; a second time changes nothing."""
+    have = {
+        tuple(frozen.user_attrs[OBSERVATION])
+        for frozen in study.get_trials(deepcopy=False)
+        if OBSERVATION in frozen.user_attrs
+    }
+    for found in observations:
+        if (found["run"], found["trial"]) not in have:
+            pruned = found["objectives"] is None
+            _add_finished(
+                study,
+                space,
+                found["values"],
+                state=TrialState.PRUNED if pruned else TrialState.COMPLETE,
+                values=found["objectives"],
+                intermediate_values={found["step"]: found["reached"]} if pruned else None,
+                user_attrs={OBSERVATION: [found["run"], found["trial"]]},
+            )
 
 
 def objective_values(record: TrialRecord, objectives: Sequence[str]) -> list[float] | None:

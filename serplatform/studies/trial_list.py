@@ -1,7 +1,7 @@
 """A fixed list of configurations to train in one run, where nothing is searched.
 
-The list is part of ``run.json`` (``roster``), so trial numbers mean the same in every process;
-what has finished is read from the trial records, and what was interrupted goes on from its saved
+The list is part of ``run.json`` (its key is ``roster``), so trial numbers mean the same in every
+process; the trial records say what has finished, and what was interrupted resumes from its saved
 state. No study is needed: there is nothing to sample.
 """
 
@@ -21,7 +21,7 @@ from serplatform.training.trial_config import paper_values, resolve
 
 
 class TrialSource(Protocol):
-    """What hands out trials and is told of their ends: studies, or a roster."""
+    """What hands out trials and is told of their ends: studies, or a trial list."""
 
     @property
     def num_asked(self) -> int:
@@ -43,7 +43,7 @@ class TrialSource(Protocol):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Configuration:
-    """One training of a roster.
+    """One training of a trial list.
 
     Attributes:
         architecture: registered name.
@@ -56,6 +56,14 @@ class Configuration:
     values: Mapping[str, Any]
     repeat: int = 0
     label: str = dataclasses.field(default="", compare=False)
+
+    def entry(self) -> ListedTrial:
+        """What stands of it in ``run.json``."""
+        return {
+            "architecture": self.architecture,
+            "values": dict(self.values),
+            "repeat": self.repeat,
+        }
 
 
 def non_default_values(architecture: str, values: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -86,51 +94,42 @@ def assign_numbers(run: OpenRun, wanted: Sequence[Configuration]) -> list[int]:
     Raises:
         BadInputError: another process is using the run.
     """
-    lock = RunLock(run.directory)
-    try:
-        roster = list(run.description.get("roster", []))
+    with RunLock(run.directory):
+        listed = list(run.description.get("roster", []))
         failed = {n for n, r in run.directory.records().items() if r["state"] == "failed"}
         numbers = []
         for configuration in wanted:
-            entry: ListedTrial = {
-                "architecture": configuration.architecture,
-                "values": dict(configuration.values),
-                "repeat": configuration.repeat,
-            }
-            found = [n for n, known in enumerate(roster) if known == entry and n not in failed]
+            found = [n for n in _find(listed, configuration) if n not in failed]
             if not found:
-                found = [len(roster)]
-                roster.append(entry)
-            numbers.append(found[-1])
-        architectures = list(dict.fromkeys(entry["architecture"] for entry in roster))
+                found = [len(listed)]
+                listed.append(configuration.entry())
+            numbers.append(found[0])
+        architectures = list(dict.fromkeys(entry["architecture"] for entry in listed))
         run.description |= {
-            "roster": roster,
+            "roster": listed,
             "architectures": architectures,
-            "trials": len(roster),
+            "trials": len(listed),
         }
         run.directory.write_run(run.description)
-    finally:
-        lock.release()
     return numbers
 
 
 def find_numbers(description: RunDescription, configuration: Configuration) -> list[int]:
     """Every trial number that a configuration has in a run, the latest first."""
-    return [
-        number
-        for number, entry in reversed(list(enumerate(description.get("roster", []))))
-        if entry["architecture"] == configuration.architecture
-        and entry["values"] == dict(configuration.values)
-        and entry["repeat"] == configuration.repeat
-    ]
+    return _find(description.get("roster", []), configuration)
+
+
+def _find(listed: Sequence[ListedTrial], configuration: Configuration) -> list[int]:
+    entry = configuration.entry()
+    return [number for number in reversed(range(len(listed))) if listed[number] == entry]
 
 
 class TrialList:
-    """Hands out the trials of a roster that have no record yet, in order.
+    """Hands out the listed trials of a run that have no record yet, in order.
 
     Args:
-        run: with its roster.
-        numbers: trials of this process; others of the roster are left alone.
+        run: with its trials listed.
+        numbers: trials of this process; other listed trials are left alone.
         labels: of the trials, by number.
     """
 

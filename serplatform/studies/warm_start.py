@@ -1,8 +1,8 @@
-"""What an earlier run knows, as a start for a new one (``search --warm-start``).
+"""What a new search takes over from an earlier run (``search --warm-start``).
 
 Always *points*: the best configurations of the earlier run are tried first, after the paper's.
-Where the earlier run has the same dataset (by fingerprint), folds (by hash) and objectives, its
-trials are *observations* too: the sampler learns from them as from its own. Elsewhere the values
+If the earlier run has the same dataset (by fingerprint), folds (by hash) and objectives, its
+trials are *observations* too: the sampler learns from them as from its own. Otherwise the values
 of its trials are not comparable, and the sampler does not see them.
 
 Only dev values are read, never test rows. Observations cannot carry test rows into the search:
@@ -14,22 +14,22 @@ with a look at them, and a note in the run says so.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any
 
 from serplatform.artifacts.run import ObservationRecord, WarmStartRecord
 from serplatform.artifacts.trial import DEV_METRICS, HistoryEntry, TrialRecord
 from serplatform.config import plain
 from serplatform.errors import BadInputError
 from serplatform.run_directory import RunDirectory
-from serplatform.storage.location import redact
 from serplatform.storage.mirror import local_path
-from serplatform.studies.parameter import alike, same
+from serplatform.studies.parameter import value_in, values_equal
 from serplatform.studies.space import SearchSpace, complete_point
-from serplatform.studies.study import OBJECTIVES, objective_values
+from serplatform.studies.study import OBJECTIVES, outcome
 from serplatform.training.trial_config import paper_values, resolve
 
-#: points taken from an earlier run, an architecture
+#: points taken from an earlier run per architecture
 POINTS = 3
 
 
@@ -47,7 +47,7 @@ def sentences(start: WarmStartRecord) -> list[str]:
 
 
 def notes(start: WarmStartRecord) -> list[str]:
-    """What a reader of the new run's numbers must know."""
+    """What readers of the new run's numbers must know."""
     chosen = start["same_data"] and any(start["points"].values())
     if not chosen or "other folds" not in start["why_no_observations"]:
         return []
@@ -55,24 +55,6 @@ def notes(start: WarmStartRecord) -> list[str]:
         f"Configurations tried first were chosen on dev rows of {start['run']}, which has other "
         "folds of this dataset: some of these rows may be test rows here."
     ]
-
-
-class Knowledge(TypedDict):
-    """The arguments of ``study.Studies`` of these names."""
-
-    points: dict[str, list[dict[str, Any]]]
-    observations: dict[str, list[ObservationRecord]]
-
-
-def knowledge(starts: Sequence[WarmStartRecord]) -> Knowledge:
-    """All warm starts of a run together, in their order."""
-    names = list(dict.fromkeys(n for s in starts for n in [*s["points"], *s["observations"]]))
-    return {
-        "points": {n: [p for s in starts for p in s["points"].get(n, ())] for n in names},
-        "observations": {
-            n: [o for s in starts for o in s["observations"].get(n, ())] for n in names
-        },
-    }
 
 
 def collect(
@@ -101,7 +83,7 @@ def collect(
     earlier = directory.read_run()
     damaged: list[str] = []
     records = directory.records(damaged)
-    where = redact(directory.address)
+    where = directory.address
     mine = {
         name: [r for _, r in sorted(records.items()) if r["architecture"] == name]
         for name in spaces
@@ -124,7 +106,7 @@ def collect(
         )
         if differs
     ]
-    remarks = [f"Left out: {fault}" for fault in damaged]
+    remarks = [f"Left out: {error}" for error in damaged]
     points: dict[str, list[dict[str, Any]]] = {}
     observations: dict[str, list[ObservationRecord]] = {}
     for name, space in spaces.items():
@@ -147,13 +129,13 @@ def collect(
 def best_points(
     space: SearchSpace, records: Sequence[TrialRecord], objective: str
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """The best configurations that differ in this space, and what of them does not lie in it."""
+    """The best configurations that differ in this space, and remarks on what lies outside it."""
     sign = -1.0 if OBJECTIVES.get(objective) == "minimize" else 1.0
-    rated = []
-    for record in records:
-        value = objective_values(record, [objective])
-        if record["state"] == "complete" and value is not None:
-            rated.append((-sign * value[0], record["trial"], record))
+    rated = [
+        (-sign * values[0], record["trial"], record)
+        for record in records
+        if (values := outcome(record, [objective])[1]) is not None
+    ]
     paper = paper_values(space.architecture)
     seen = [complete_point(space, {}, paper)]
     found: list[dict[str, Any]] = []
@@ -164,7 +146,7 @@ def best_points(
         known = {name: paper[name] for name in space.parameters} | record["params"]
         usable, left = _usable(space, known, {**paper, **space.fixed})
         chosen = complete_point(space, usable, paper)
-        if any(alike(chosen, other) for other in seen) or not _sound(space, chosen):
+        if value_in(chosen, seen) or _configuration(space, chosen) is None:
             continue
         seen.append(chosen)
         found.append(chosen)
@@ -189,20 +171,17 @@ def _usable(
                 left.append(f"{name} = {plain(value)!r}, outside the space")
         elif name not in held:
             left.append(f"{name}, which is no parameter any more")
-        elif not same(value, held[name]):
+        elif not values_equal(value, held[name]):
             left.append(f"{name} = {plain(value)!r}, here {plain(held[name])!r} in every trial")
     return usable, left
 
 
-def _sound(space: SearchSpace, chosen: Mapping[str, Any]) -> bool:
-    """Whether the values lie in the space and make a configuration."""
-    if not all(space.parameters[name].contains(value) for name, value in chosen.items()):
-        return False
-    try:
-        resolve(space.architecture, {**space.fixed, **chosen}, "warm start")
-    except BadInputError:
-        return False
-    return True
+def _configuration(space: SearchSpace, chosen: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The whole configuration of a point; None where it is none or not in the space."""
+    if all(space.parameters[name].contains(value) for name, value in chosen.items()):
+        with contextlib.suppress(BadInputError):
+            return resolve(space.architecture, {**space.fixed, **chosen}, "warm start").values()
+    return None
 
 
 def comparable_trials(
@@ -219,24 +198,20 @@ def comparable_trials(
             config = resolve(space.architecture, record["params"], "warm start").values()
         except BadInputError:
             continue
-        usable, _ = _usable(space, {name: config[name] for name in space.parameters}, {})
+        usable = {n: config[n] for n, p in space.parameters.items() if p.contains(config[n])}
         chosen = complete_point(space, usable, paper)
-        if not _sound(space, chosen):
+        if _configuration(space, chosen) != config:
             continue
-        here = resolve(space.architecture, {**space.fixed, **chosen}, "warm start").values()
-        if here != config:
-            continue
-        number = int(record["trial"])
-        values = objective_values(record, objectives)
+        values = outcome(record, objectives)[1]
         observation: ObservationRecord = {
             "run": run,
-            "trial": number,
+            "trial": record["trial"],
             "values": chosen,
             "objectives": None,
             "step": 0,
             "reached": 0.0,
         }
-        if record["state"] == "complete" and values is not None:
+        if values is not None:
             found.append(observation | {"objectives": values})
         elif record["state"] == "pruned" and len(objectives) == 1:
             reached = _reached(record, objectives[0], config)

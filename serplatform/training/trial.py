@@ -12,7 +12,7 @@ import functools
 import os
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,11 +32,10 @@ from serplatform.artifacts.files import (
 from serplatform.artifacts.layout import STATE_FILES
 from serplatform.artifacts.posteriors import posterior_schema
 from serplatform.artifacts.trial import (
-    DEV_METRICS,
     HistoryEntry,
-    TrialProgress,
     TrialRecord,
     TrialState,
+    new_record,
 )
 from serplatform.config import plain
 from serplatform.datasets.dataset import Dataset
@@ -169,7 +168,7 @@ class TrialTraining:
         _reset_peak_memory(task.device)
         if self._writes:
             write_text(self._state / "owner", self._claim)
-            self.run.claim_trial(task.number)
+            self.run.mirror.claim_trial(task.number)
         self._resume()
 
     @property
@@ -264,25 +263,25 @@ class TrialTraining:
             if (self._state / "owner").read_text(encoding="ascii") == self._claim:
                 return
         raise SerplatformError(
-            f"trial {self.task.number}: another process has gone on with it, or recorded it"
+            f"trial {self.task.number}: another process has resumed or recorded it"
         )
 
     def _fetch(self, distributed: bool, rank: int) -> None:
         """Bring what the trial needs from object storage, the same state to every rank."""
         number = self.task.number
-        if self.run.mirror is None:
+        if not self.run.mirror.is_remote:
             return
         if not distributed:
-            self.run.fetch_trial(number)
+            self.run.mirror.fetch_trial(number)
             return
         import torch
 
         if rank == 0:
-            self.run.fetch_trial(number, required=True)
-            self.run.share_state(number)
+            self.run.mirror.fetch_trial(number, required=True)
+            self.run.mirror.share_state(number)
         torch.distributed.barrier()
         if rank != 0:
-            self.run.fetch_trial(number, exact=True, required=True)
+            self.run.mirror.fetch_trial(number, exact=True, required=True)
 
     def _finish(self) -> TrialRecord | None:
         """Write the trial's files; return its record where it could not be published."""
@@ -291,34 +290,33 @@ class TrialTraining:
         parts = [read_parquet(self._fold_file(f), "fold") for f in range(self.num_folds)]
         write_parquet(self.run.posteriors_file(self.task.number), pa.concat_tables(parts))
         record = self.record("complete")
-        self.run.check_claim(self.task.number, self._claim)
+        self.run.mirror.check_claim(self.task.number, self._claim)
         self.run.write_record(record)
-        published = self.run.share_trial(self.task.number)
+        published = self.run.mirror.share_trial(self.task.number)
         remove_own(self._state, STATE_FILES)
         return None if published else record
 
     def record(self, state: TrialState, error: str | None = None) -> TrialRecord:
         """The trial's record; dev metrics are means over the folds that ended."""
-        record = base_record(self.task, state, error)
-        record |= {
-            "dev": {
-                name: float(np.mean([fold[name] for fold in self._fold_dev]))
-                for name in DEV_METRICS
-                if self._fold_dev
-            },
-            "fold_dev": self._fold_dev,
-            "history": self._history,
-            "epochs": len(self._history),
-            "seconds": self._seconds,
-            "num_parameters": self._num_parameters,
-            "peak_memory_mb": self._peak_memory or _peak_memory_mb(self.task.device),
-            "ended": time.time(),
-            "host": os.uname().nodename,
-            "notes": self._notes,
-        }
-        if state == "complete":
-            record["posteriors_sha256"] = file_sha256(self.run.posteriors_file(self.task.number))
-        return record
+        posteriors = self.run.posteriors_file(self.task.number)
+        return new_record(
+            trial=self.task.number,
+            architecture=self.task.architecture,
+            values=self.task.values,
+            paper=self.task.paper,
+            seed=self.task.seed,
+            state=state,
+            device=self.task.device,
+            error=error,
+            fold_dev=self._fold_dev,
+            history=self._history,
+            seconds=self._seconds,
+            num_parameters=self._num_parameters,
+            peak_memory_mb=self._peak_memory or _peak_memory_mb(self.task.device),
+            host=os.uname().nodename,
+            notes=self._notes,
+            posteriors_sha256=file_sha256(posteriors) if state == "complete" else None,
+        )
 
     def _save(self, *, force: bool) -> None:
         """Save the resumable state, unless that would cost too much of the time."""
@@ -355,7 +353,9 @@ class TrialTraining:
                 remove_own(old, TRAINER_FILES)
         self._saved_at = time.perf_counter()
         self._save_cost = self._saved_at - begun
-        self.run.share_state(self.task.number, share=STATE_SHARE, force=force, claim=self._claim)
+        self.run.mirror.share_state(
+            self.task.number, share=STATE_SHARE, force=force, claim=self._claim
+        )
 
     def _resume(self) -> None:
         if not self._distributed:  # else a rank might read what another repairs
@@ -379,58 +379,6 @@ class TrialTraining:
         if progress["trainer_state"] is not None:
             self._current_trainer().load_state(self._state / progress["trainer_state"])
         self._saved_at = time.perf_counter()
-
-
-def base_record(task: TrialTask, state: TrialState, error: str | None) -> TrialRecord:
-    """What a record says of any trial, even one that never trained an epoch."""
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "trial": task.number,
-        "architecture": task.architecture,
-        "state": state,
-        "paper": task.paper,
-        "params": plain(task.values),
-        "seed": task.seed,
-        "device": task.device,
-        "error": error,
-    }
-
-
-def unfinished_record(
-    task: TrialTask,
-    state: TrialState,
-    error: str | None,
-    *,
-    progress: TrialProgress | None = None,
-    reported: Sequence[HistoryEntry] = (),
-    host: str | None = None,
-) -> TrialRecord:
-    """The record of a trial whose worker could not write one.
-
-    Args:
-        task: what was trained.
-        state: how it ended.
-        error: why, or None.
-        progress: its last saved state.
-        reported: epochs that its worker told of, perhaps after that state.
-        host: it was trained on.
-    """
-    entries = [*(progress["history"] if progress else ()), *reported]
-    history = {(entry["fold"], entry["epoch"]): entry for entry in entries}
-    folds = progress["fold_dev"] if progress else []
-    return base_record(task, state, error) | {
-        "dev": {name: sum(f[name] for f in folds) / len(folds) for name in folds[0]}
-        if folds
-        else {},
-        "fold_dev": folds,
-        "history": [history[key] for key in sorted(history)],
-        "epochs": len(history),
-        "seconds": sum(entry.get("seconds", 0.0) for entry in history.values()),
-        "num_parameters": (progress and progress["num_parameters"]) or None,
-        "peak_memory_mb": (progress and progress["peak_memory_mb"]) or None,
-        "ended": time.time(),
-        "host": host,
-    }
 
 
 def _history_entry(fold: int, report: EpochReport) -> HistoryEntry:

@@ -14,7 +14,7 @@ from serplatform.artifacts.files import read_json, read_parquet
 from serplatform.cli.main import run as run_command
 from serplatform.run_directory import RunDirectory
 from serplatform.studies import recovery
-from serplatform.studies.recovery import mend_run
+from serplatform.studies.recovery import repair_run
 from serplatform.studies.setup import SearchRequest, create_run
 from serplatform.studies.study import Studies
 from serplatform.testing.synthetic import make_dataset
@@ -126,7 +126,7 @@ ROUNDS = int(os.environ.get("SERPLATFORM_ROUNDS", "1"))
 def finish(path, dataset):
     """What ``search --resume`` does to a run, without Ray; return what it says."""
     directory = RunDirectory(path)
-    notes = mend_run(directory, directory.read_run())
+    notes = repair_run(directory, directory.read_run())
     studies = open_studies(path)
     while studies.num_in_flight or studies.num_asked < 3:
         suggestion = studies.ask()
@@ -213,7 +213,7 @@ def test_a_damaged_state_costs_what_needs_it_and_no_more(run, dataset, name, har
 def test_a_whole_state_is_left_alone(run):
     assert repair_state(run / "state/trial-00002") is None
     assert repair_state(run / "state/none") is None
-    assert mend_run(RunDirectory(run), RunDirectory(run).read_run()) == []
+    assert repair_run(RunDirectory(run), RunDirectory(run).read_run()) == []
 
 
 @pytest.mark.parametrize("harm", TEXT)
@@ -228,7 +228,7 @@ def test_a_damaged_journal_is_made_again_from_the_records(run, dataset, harm):
         rebuilt += len(notes)
         for note in notes:
             assert str(copy / "study.journal") in note
-            assert "is made again from the trials' records" in note
+            assert "is rebuilt from the trials' records" in note
             assert (copy / "damaged" / "study.journal").exists()
         assert run_faults(copy, ended=True) == []
         again = RunDirectory(copy).records()
@@ -248,7 +248,7 @@ def test_a_value_that_was_changed_in_the_journal_is_noticed(run, dataset):
     journal.write_text("".join(lines))
     (note,) = finish(run, dataset)
     assert f"{journal}: trial 1: its values are [0.99] here, [{value}] in its record" in note
-    assert "is made again from the trials' records" in note
+    assert "is rebuilt from the trials' records" in note
     assert run_faults(run, ended=True) == []
 
 
@@ -266,7 +266,7 @@ def test_a_fault_of_our_own_while_the_journal_is_read_is_not_taken_for_damage(
     def faulty(*_):
         raise TypeError("ours")
 
-    monkeypatch.setattr(recovery, "objective_values", faulty)
+    monkeypatch.setattr(recovery, "outcome", faulty)
     with pytest.raises(TypeError, match="ours"):
         finish(run, dataset)
     assert not (run / "damaged").exists()

@@ -13,7 +13,7 @@ from serplatform.artifacts.files import read_json
 from serplatform.datasets.dataset import Dataset
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.storage.cache import (
-    cache_fault,
+    cache_error,
     cache_folder,
     cache_limit,
     evict,
@@ -211,10 +211,10 @@ def test_cache_follows_the_variables_and_a_fault_names_the_one(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert cache_folder() == Path(expected)
-    fault = cache_fault(PermissionError(13, "Permission denied", f"{expected}/demo"))
+    fault = cache_error(PermissionError(13, "Permission denied", f"{expected}/demo"))
     assert "set SERPLATFORM_CACHE to a folder that can be" in str(fault)
     assert (f"because of {named}" in str(fault)) == (named is not None)
-    assert cache_fault(PermissionError(13, "Permission denied", "/elsewhere")) is None
+    assert cache_error(PermissionError(13, "Permission denied", "/elsewhere")) is None
 
 
 def test_without_a_home_the_cache_must_be_named(monkeypatch):

@@ -68,11 +68,11 @@ def _state(run, number):
 
 def test_local_directory_has_no_mirror_and_stays_itself(tmp_path):
     run = RunDirectory(tmp_path / "run")
-    assert run.mirror is None
+    assert not run.mirror.is_remote
     assert str(run) == run.address == str(tmp_path / "run")
     run.fetch_study()
-    run.fetch_trial(0, required=True)
-    assert run.share_trial(0)
+    run.mirror.fetch_trial(0, required=True)
+    assert run.mirror.share_trial(0)
     assert open_copy(tmp_path) == tmp_path
     assert not run.path.exists()
 
@@ -82,15 +82,15 @@ def test_working_copy_is_called_by_its_uri(lab):
     assert str(run) == run.address == shown(run.path) == lab
     assert recorded(run.path / "ensemble") == f"{lab}/ensemble"
     assert run.path.name == lab.rpartition("/")[2]
-    assert RunDirectory(run.path).mirror is not None
+    assert RunDirectory(run.path).mirror.is_remote
 
 
 def test_finished_trial_reaches_other_nodes_record_last(lab, nodes):
     one = nodes.run("one", lab)
     _save(one, 3, 2)
-    one.share_state(3)
+    one.mirror.share_state(3)
     _record(one, 3)
-    assert one.share_trial(3)
+    assert one.mirror.share_trial(3)
     store = remote(parse(lab))
     assert sorted(store.list()) == [
         "models/trial-00003/fold-0/model.safetensors",
@@ -99,9 +99,9 @@ def test_finished_trial_reaches_other_nodes_record_last(lab, nodes):
     ]
     two = nodes.run("two", lab)
     assert two.records() == {}
-    two.fetch_record(3)
+    two.mirror.fetch_record(3)
     assert list(two.records()) == [3]
-    two.fetch_posteriors()
+    two.mirror.pull("posteriors")
     assert two.posteriors_file(3).read_bytes() == b"posteriors"
     assert not two.model_directory(3, 0).exists()
     assert ensure(two.model_directory(3, 0)).is_dir()
@@ -113,19 +113,19 @@ def test_state_goes_on_on_another_node(lab, nodes):
     one.mirror.push_all()
     for epochs in (1, 2, 3):
         _save(one, 0, epochs)
-        one.share_state(0)
+        one.mirror.share_state(0)
     kept = _state(one, 0)
     assert sorted(kept) == [
         "state/trial-00000/epoch-3/state.json",
         "state/trial-00000/progress.json",
     ]
     two = nodes.run("two", lab)
-    two.fetch_trial(0)
+    two.mirror.fetch_trial(0)
     assert _state(two, 0) == kept
     _save(two, 0, 5)
-    two.share_state(0)
+    two.mirror.share_state(0)
     back = nodes.run("one", lab)
-    back.fetch_trial(0)
+    back.mirror.fetch_trial(0)
     assert _state(back, 0) == _state(two, 0)
     assert not (back.state_directory(0) / "epoch-3" / "state.json").exists()
 
@@ -136,20 +136,20 @@ def test_state_that_could_not_be_published_is_kept_where_it_got_further(wire, no
     one.folds_file.write_text("{}")
     one.mirror.push_all()
     _save(one, 0, 2)
-    one.share_state(0)
+    one.mirror.share_state(0)
     wire.set("cut")
     one = nodes.run("one", uri)
     _save(one, 0, 4)
-    one.share_state(0)  # it stays here, and training goes on
+    one.mirror.share_state(0)  # it stays here, and training goes on
     kept = _state(one, 0)
     wire.set("open")
     two = nodes.run("two", uri)
-    two.fetch_trial(0)
+    two.mirror.fetch_trial(0)
     assert len(json.loads(_state(two, 0)["state/trial-00000/progress.json"])["history"]) == 2
     again = nodes.run("one", uri)
-    again.fetch_trial(0)
+    again.mirror.fetch_trial(0)
     assert _state(again, 0) == kept
-    again.fetch_trial(0, exact=True, required=True)
+    again.mirror.fetch_trial(0, exact=True, required=True)
     assert _state(again, 0) == _state(two, 0)
 
 
@@ -158,10 +158,10 @@ def test_trial_begins_from_what_is_here_while_the_storage_is_away(wire, nodes):
     run.folds_file.write_text("{}")
     _save(run, 0, 2)
     wire.set("cut")
-    run.fetch_trial(0)
+    run.mirror.fetch_trial(0)
     assert run.state_directory(0).exists()
     with pytest.raises(SerplatformError, match="cannot"):
-        nodes.run("two", "s3://lab/away").fetch_trial(0, required=True)
+        nodes.run("two", "s3://lab/away").mirror.fetch_trial(0, required=True)
 
 
 def test_unpublished_trial_is_published_later_and_never_half(wire, nodes, monkeypatch):
@@ -169,7 +169,7 @@ def test_unpublished_trial_is_published_later_and_never_half(wire, nodes, monkey
     run = nodes.run("one", "s3://lab/later")
     _record(run, 1)
     wire.set("cut")
-    assert not run.share_trial(1)
+    assert not run.mirror.share_trial(1)
     assert run.mirror.finished_here() == [1]
     wire.set("open")
     put = run.mirror.remote.put
@@ -181,7 +181,7 @@ def test_unpublished_trial_is_published_later_and_never_half(wire, nodes, monkey
 
     with monkeypatch.context() as patch:
         patch.setattr(run.mirror.remote, "put", refuse_record)
-        assert not run.share_trial(1)
+        assert not run.mirror.share_trial(1)
         assert "trials/trial-00001.json" not in run.mirror.remote.list()
     run.mirror.push_all()
     assert run.mirror.unpublished() == []
@@ -376,25 +376,25 @@ def test_node_that_comes_back_writes_nothing_of_a_trial_that_another_went_on_wit
     one.mirror.push_all()
     _save(one, 0, 1)
     (one.state_directory(0) / "owner").write_text("first")
-    one.claim_trial(0)
-    one.share_state(0, claim="first")
+    one.mirror.claim_trial(0)
+    one.mirror.share_state(0, claim="first")
     two = nodes.run("two", lab)
-    two.fetch_trial(0)
+    two.mirror.fetch_trial(0)
     (two.state_directory(0) / "owner").write_text("second")
-    two.claim_trial(0)
+    two.mirror.claim_trial(0)
     _save(one, 0, 9)
-    with pytest.raises(SerplatformError, match="trial 0: another process has gone on with it"):
-        one.share_state(0, claim="first")
-    with pytest.raises(SerplatformError, match="trial 0: another process has gone on with it"):
-        one.check_claim(0, "first")
-    two.check_claim(0, "second")
+    with pytest.raises(SerplatformError, match="trial 0: another process has resumed"):
+        one.mirror.share_state(0, claim="first")
+    with pytest.raises(SerplatformError, match="trial 0: another process has resumed"):
+        one.mirror.check_claim(0, "first")
+    two.mirror.check_claim(0, "second")
     _record(two, 0)
     content = json.loads(two.record_file(0).read_text())
     del content["checksum"]
     two.record_file(0).write_text(json.dumps(content | {"by": "two"}))
-    assert two.share_trial(0)
-    with pytest.raises(SerplatformError, match="trial 0: another process has gone on with it"):
-        one.check_claim(0, "first")
+    assert two.mirror.share_trial(0)
+    with pytest.raises(SerplatformError, match="trial 0: another process has resumed"):
+        one.mirror.check_claim(0, "first")
     _record(one, 0)  # however it came to be: the record that is published stays
     one.mirror.push_all()
     assert json.loads(one.mirror.remote.read("trials/trial-00000.json"))["by"] == "two"

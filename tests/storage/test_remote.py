@@ -115,6 +115,7 @@ class _Refusing(BaseHTTPRequestHandler):
         self.send_response(self.status)
         self.send_header("content-type", "application/xml")
         self.send_header("content-length", str(len(body)))
+        self.send_header("connection", "close")
         self.end_headers()
         self.wfile.write(body)
 

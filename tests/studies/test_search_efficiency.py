@@ -94,7 +94,7 @@ def test_a_warm_start_reaches_the_target_and_counts_no_earlier_epoch(benchmark, 
     space = benchmark.make_space(table)
     earlier = benchmark.replay(table, seed=9, trials=12)
     known = benchmark.learned(table, earlier, space, same=True)
-    found = benchmark.replay(table, seed=0, trials=4, **known)
+    found = benchmark.replay(table, seed=0, trials=4, warm_starts=[known])
     assert found.total == sum(r["epochs"] for r in found.records)
     assert len(found.records) == 4
     best = known["points"][benchmark.ARCHITECTURE][0]

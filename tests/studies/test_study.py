@@ -14,10 +14,9 @@ from serplatform.studies.space import Parameter, SearchSpace
 from serplatform.studies.study import (
     Studies,
     Suggestion,
-    check_storage,
     objective_values,
-    open_storage,
 )
+from serplatform.studies.study_storage import check_storage, open_storage
 
 SPACE = SearchSpace(
     architecture="moma",

@@ -12,11 +12,11 @@ from serplatform.artifacts.run import WarmStartRecord
 from serplatform.artifacts.trial import DEV_METRICS
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.run_directory import RunDirectory
-from serplatform.studies.observations import OBSERVATION
 from serplatform.studies.parameter import Parameter
+from serplatform.studies.recovery import repair_run
 from serplatform.studies.space import SearchSpace
-from serplatform.studies.study import Studies
-from serplatform.studies.warm_start import collect, knowledge, notes, sentences
+from serplatform.studies.study import OBSERVATION, Studies
+from serplatform.studies.warm_start import collect, notes, sentences
 
 SPACE = SearchSpace(
     architecture="moma",
@@ -175,7 +175,7 @@ def make(tmp_path: Path, *starts: WarmStartRecord, **options: Any) -> Studies:
         max_epochs=8,
         num_folds=3,
         seed=0,
-        **knowledge(starts),
+        warm_starts=starts,
         **options,
     )
 
@@ -199,6 +199,14 @@ def test_a_resumed_run_has_its_observations_once(tmp_path: Path) -> None:
     assert sum(OBSERVATION in t.user_attrs for t in trials) == 7
     assert len(trials) == 7 + 1 + 3  # the paper's, and the points
     assert again.num_in_flight == 1
+
+
+def test_the_journal_of_a_run_with_observations_is_sound(tmp_path: Path) -> None:
+    start = start_of(tmp_path)
+    run = RunDirectory(write_run(tmp_path / "new", [], spaces={"moma": {}}))
+    make(run.path, start).ask()
+    assert repair_run(run, run.read_run()) == []
+    assert run.journal.exists()
 
 
 @pytest.mark.parametrize("pruner", ["asha", "median", "hyperband"])

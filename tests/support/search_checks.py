@@ -14,7 +14,7 @@ from serplatform.artifacts.files import file_sha256
 from serplatform.artifacts.posteriors import posterior_schema
 from serplatform.protocols.plan import read_plan
 from serplatform.run_directory import RunDirectory
-from serplatform.studies.study import open_storage
+from serplatform.studies.study_storage import open_storage
 
 #: state of a record to the state of its Optuna trial
 STUDY_STATES = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}

@@ -241,7 +241,7 @@ def test_a_process_that_was_taken_over_writes_no_more(run, make_task):
     live = TrialTraining(make_task(0))
     live.step()
     left = {p: p.read_bytes() for p in run.path.rglob("*") if p.is_file()}
-    with pytest.raises(SerplatformError, match="trial 0: another process has gone on with it"):
+    with pytest.raises(SerplatformError, match="trial 0: another process has resumed"):
         train(frozen)
     assert {p: p.read_bytes() for p in run.path.rglob("*") if p.is_file()} == left
     train(live)
@@ -254,7 +254,7 @@ def test_a_process_writes_no_more_of_a_trial_that_was_recorded_elsewhere(run, ma
     frozen.step()
     train(TrialTraining(make_task(0)))
     record = run.record_file(0).read_bytes()
-    with pytest.raises(SerplatformError, match="another process has gone on with it"):
+    with pytest.raises(SerplatformError, match="another process has resumed"):
         train(frozen)
     assert run.record_file(0).read_bytes() == record
     assert not run.state_directory(0).exists()

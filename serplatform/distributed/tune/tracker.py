@@ -10,7 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-from serplatform.artifacts.trial import HistoryEntry, TrialRecord, TrialState
+from serplatform.artifacts.trial import (
+    HistoryEntry,
+    TrialProgress,
+    TrialRecord,
+    TrialState,
+    new_record,
+)
 from serplatform.distributed.tune.placement import Placement, SearchPlan
 from serplatform.distributed.tune.task_codec import (
     TrialResult,
@@ -27,7 +33,7 @@ from serplatform.storage.remote import RemoteError
 from serplatform.studies.study import Suggestion
 from serplatform.studies.trial_list import TrialSource
 from serplatform.training.recovery import read_progress
-from serplatform.training.trial import TrialReport, TrialTask, unfinished_record
+from serplatform.training.trial import TrialReport, TrialTask
 
 #: The trials table is rewritten at most this often while trials end, in seconds.
 TABLE_INTERVAL = 5.0
@@ -294,7 +300,7 @@ class TrialTracker:
         path = self.run.record_file(number)
         if not path.exists() and trial.record is not None:
             return trial.record  # its files are on its node, which publishes them later
-        self.run.fetch_record(number)
+        self.run.mirror.fetch_record(number)
         try:
             return self.run.read_record(path)
         except ArtifactError as error:
@@ -308,15 +314,25 @@ class TrialTracker:
     def _settle(self, trial: _Tracked, state: TrialState, error: str | None) -> TrialRecord:
         """Record a trial that its worker could not record."""
         number = trial.suggestion.number
-        saved = None
+        saved: TrialProgress | None = None
         with contextlib.suppress(ArtifactError):
             saved = read_progress(self.run.state_directory(number))
-        record = unfinished_record(
-            self._task(trial.suggestion),
-            state,
-            error and redact(error),
-            progress=saved,
-            reported=trial.history,
+        entries = [*(saved["history"] if saved else ()), *trial.history]
+        history = {(entry["fold"], entry["epoch"]): entry for entry in entries}
+        task = self._task(trial.suggestion)
+        record = new_record(
+            trial=number,
+            architecture=task.architecture,
+            values=task.values,
+            paper=task.paper,
+            seed=task.seed,
+            state=state,
+            device=task.device,
+            error=error and redact(error),
+            fold_dev=saved["fold_dev"] if saved else (),
+            history=[history[key] for key in sorted(history)],
+            num_parameters=(saved and saved["num_parameters"]) or None,
+            peak_memory_mb=(saved and saved["peak_memory_mb"]) or None,
             host=trial.host,
         )
         self.run.write_record(record)
