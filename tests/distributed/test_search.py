@@ -313,6 +313,7 @@ def test_a_full_disk_stops_the_search_and_room_lets_it_go_on(begin, small_disk):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # minutes for each worker group on a busy machine
 def test_two_workers_give_what_one_gives_and_pruned_groups_make_room(begin, tmp_path):
     space = write_tiny_space(
         tmp_path / "still.yaml", "moma", max_epochs=3, fixed={"model.dropout": 0.0}
