@@ -13,6 +13,7 @@ their SHA-256, and what was recorded is refused when it has changed.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import importlib
@@ -160,7 +161,8 @@ def _import_text(name: str, content: bytes, origin: str, folder: Path | None = N
     sys.modules[module_name] = module
     PLUGINS[module_name] = plugin
     try:
-        loader.exec_module(module)
+        with contextlib.redirect_stdout(sys.stderr):  # stdout belongs to the command
+            loader.exec_module(module)
         _check(plugin)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - it is a stranger's code
         forget(plugin)
@@ -173,7 +175,8 @@ def _import_module(name: str, *, sha256: str | None = None, named: bool = True) 
     if have is not None and have.named >= named and sha256 in (None, have.sha256):
         return
     try:
-        module = importlib.import_module(name)
+        with contextlib.redirect_stdout(sys.stderr):
+            module = importlib.import_module(name)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - it is a stranger's code
         raise BadInputError(
             f"plugin {name}: this module cannot be imported on {host} ({type(error).__name__}: "
@@ -241,7 +244,8 @@ def load_entry_points(group: str) -> None:
         return
     for entry in sorted(importlib.metadata.entry_points(group=group), key=lambda e: e.name):
         try:
-            entry.load()
+            with contextlib.redirect_stdout(sys.stderr):
+                entry.load()
             _import_module(entry.module, named=False)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - it is a stranger's code
             for registry in REGISTRIES:

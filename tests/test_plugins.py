@@ -343,3 +343,11 @@ def test_from_a_file_to_a_bundle_that_predicts_elsewhere(tmp_path: Path) -> None
     by_hand = ["predict", "bundle", audio, "--plugin", str(work / "elsewhere/plugins/f.py")]
     said(*by_hand, cwd=fresh)
     assert "tcn" not in ARCHITECTURES.names()  # all of it was in other processes
+
+
+def test_what_a_plugin_prints_leaves_stdout_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = written(tmp_path, COMBINER.format(name="ours") + "print('hello')\n")
+    plugins.load([file])
+    assert capsys.readouterr() == ("", "hello\n")

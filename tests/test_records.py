@@ -148,7 +148,7 @@ def bug(*args: Any, **options: Any) -> Any:
     [
         ("serplatform.ensembles.posteriors._check_same", ["ensemble", "{run}", "--out", "{out}"]),
         ("serplatform.report.load.load_run", ["report", "{run}", "--out", "{out}.html"]),
-        ("serplatform.report.load._trial", ["report", "{run}", "--out", "{out}.html"]),
+        ("serplatform.report.load.ReportTrial", ["report", "{run}", "--out", "{out}.html"]),
         ("serplatform.report.data.read_members", ["report", "{run}", "--out", "{out}.html"]),
         ("serplatform.prediction.open.choose_trial", ["export", "{run}", "--out", "{out}"]),
         (

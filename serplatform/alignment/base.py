@@ -27,10 +27,8 @@ CORPUS_SOURCE = "corpus"
 class Alignment:
     """Words and phones of one utterance.
 
-    Attributes:
-        spans: words, then phones, each tier in order of time and without overlap.
-        source: where they came from, e.g. ``wdseg`` or ``pocketsphinx-decoded``.
-        notes: what had to be repaired, in fixed words, so that equal notes can be counted.
+    ``spans``: words, then phones, each tier in order of time and without overlap. ``source``: where
+    they came from, e.g. ``wdseg``. ``notes``: what had to be repaired, in fixed words.
     """
 
     spans: tuple[Span, ...]
@@ -38,17 +36,20 @@ class Alignment:
     notes: tuple[str, ...] = ()
 
 
-@dataclasses.dataclass(frozen=True)
-class AlignmentFailure:
-    """An utterance that could not be aligned.
+class AlignmentError(Exception):
+    """An utterance could not be aligned.
 
-    Attributes:
-        reason: what went wrong, in fixed words, so that equal reasons can be counted.
-        detail: the file, line or words at fault.
+    ``reason`` says why in fixed words, so that equal ones can be counted; ``detail`` names the
+    file, line or words at fault.
     """
 
-    reason: str
-    detail: str = ""
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(reason, detail)
+        self.reason, self.detail = reason, detail
+
+    def within(self, path: Path) -> AlignmentError:
+        """The same failure, with the file that it occurred in."""
+        return AlignmentError(self.reason, ": ".join(filter(None, (path.name, self.detail))))
 
 
 class Aligner(ABC):
@@ -75,15 +76,16 @@ class Aligner(ABC):
         return ()
 
     @abstractmethod
-    def align(
-        self, utterance: Utterance, samples: FloatArray, sampling_rate: int
-    ) -> Alignment | AlignmentFailure:
+    def align(self, utterance: Utterance, samples: FloatArray, sampling_rate: int) -> Alignment:
         """Locate the words and phones of one utterance.
 
         Args:
             utterance: what is known about it.
             samples: (S,), float32 mono, the utterance only, full scale 1.
             sampling_rate: in hertz.
+
+        Raises:
+            AlignmentError: it cannot be aligned.
         """
 
 
@@ -97,23 +99,12 @@ def aligner_names() -> list[str]:
 
 @functools.lru_cache(maxsize=8)
 def get_aligner(name: str, directory: str | Path | None = None) -> Aligner | None:
-    """Make the aligner called ``name``, once a process.
+    """Make the aligner called ``name``, once a process; None for ``none``.
 
-    Args:
-        name: a registered source, or ``none``.
-        directory: where its files lie, for sources that read files.
-
-    Returns:
-        The aligner; None for ``none``.
+    ``directory`` is where the files lie, for sources that read files.
 
     Raises:
         BadInputError: the name is unknown, or the directory is missing or not needed.
-
-    Example:
-        >>> get_aligner("wdseg").name
-        'wdseg'
-        >>> get_aligner("none") is None
-        True
     """
     if name == NONE:
         if directory is not None:
@@ -124,35 +115,17 @@ def get_aligner(name: str, directory: str | Path | None = None) -> Aligner | Non
         return None
     if name not in ALIGNERS.names():
         raise BadInputError(unknown_name("alignment source", name, aligner_names()))
-    folder = None if directory is None else Path(directory)
-    if folder is not None and not folder.is_dir():
+    source = ALIGNERS.get(name)
+    if directory is None:
+        return source(None)
+    if not Path(directory).is_dir():
         raise BadInputError(
-            f"{folder}: no such directory of alignments; give --alignments the folder "
+            f"{directory}: no such directory of alignments; give --alignments the folder "
             f"that holds the {name} files"
         )
-    source = ALIGNERS.get(name)
-    if folder is not None and not source.reads_files:
+    if not source.reads_files:
         raise BadInputError(
             f"--alignments {directory} is given, but --align {name} reads no files; leave it out, "
             "or use --align textgrid"
         )
-    return source(folder)
-
-
-def align_utterance(
-    aligner: Aligner | None, utterance: Utterance, samples: FloatArray, sampling_rate: int
-) -> Alignment | AlignmentFailure:
-    """Align one utterance, falling back to the spans that the corpus gives.
-
-    Args:
-        aligner: the source asked, or None.
-        utterance: what is known about it.
-        samples: (S,), float32 mono, the utterance only.
-        sampling_rate: in hertz.
-
-    Returns:
-        The alignment; without an aligner the corpus's own spans, which may be none.
-    """
-    if aligner is None:
-        return Alignment(spans=utterance.spans, source=CORPUS_SOURCE)
-    return aligner.align(utterance, samples, sampling_rate)
+    return source(Path(directory))

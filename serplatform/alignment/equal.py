@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from serplatform.alignment.base import ALIGNERS, Aligner, Alignment, AlignmentFailure
+from serplatform.alignment.base import ALIGNERS, Aligner, Alignment, AlignmentError
 from serplatform.alignment.segments import equal_segments
 from serplatform.alignment.tokens import text_notes, tokens, unsegmented
 from serplatform.arrays import FloatArray
@@ -35,15 +35,13 @@ class EqualAligner(Aligner):
                 text_notes(u.text for u in utterances),
             )
 
-    def align(
-        self, utterance: Utterance, samples: FloatArray, sampling_rate: int
-    ) -> Alignment | AlignmentFailure:
+    def align(self, utterance: Utterance, samples: FloatArray, sampling_rate: int) -> Alignment:
         """Divide the utterance's time between its words."""
         words = tokens(utterance.text or "")
         if not words:
             script = unsegmented(utterance.text or "")
             reason = FAIL_NO_TEXT + (f": {script} without blanks between words" if script else "")
-            return AlignmentFailure(reason, utterance.utterance_id)
+            raise AlignmentError(reason, utterance.utterance_id)
         shares = equal_segments(len(words), 0.0, len(samples) / sampling_rate).tolist()
         spans = (
             Span("word", word, start, end) for word, (start, end) in zip(words, shares, strict=True)

@@ -1,58 +1,72 @@
-"""Find the alignment file of an utterance, and read text in the encodings that occur."""
+"""Alignments in files: find the file of an utterance, and read it."""
 
 from __future__ import annotations
 
-import codecs
-import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import takewhile
 from pathlib import Path
+from typing import ClassVar, TypeVar
 
-from serplatform.alignment.base import AlignmentFailure
+from serplatform.alignment.base import Aligner, AlignmentError
 from serplatform.corpora.base import Utterance
+from serplatform.corpora.text_encoding import composed, decode_text
+from serplatform.errors import BadInputError
+
+_Content = TypeVar("_Content")
 
 
-class FileIndex:
-    """Alignment files, found by utterance id or by audio name.
+class FileAligner(Aligner):
+    """Reads a file per utterance, which is named by the utterance's id or by its audio file.
 
-    Names are compared after Unicode composition, suffixes without regard to case.
-
-    Args:
-        directory: searched with all its sub-folders; None where each utterance's files lie in
-            the one folder that ``folder_of`` names.
-        kind: of the files, as a failure calls them.
-        folder_of: the folder of an audio file's alignments.
+    Names are compared after Unicode composition, suffixes without regard to case. ``directory`` is
+    searched with all its sub-folders; None: each utterance's files lie in :meth:`folder_of`.
     """
 
-    def __init__(
-        self,
-        directory: Path | None,
-        kind: str,
-        folder_of: Callable[[Path], Path] = lambda p: p.parent,
-    ) -> None:
+    reads_files: ClassVar[bool] = True
+    #: of the files, as a failure calls them
+    kind: ClassVar[str]
+    #: in lower case, with the dot; the first is of the file that is needed
+    suffixes: ClassVar[tuple[str, ...]]
+    #: error of a corpus without any; its fields are place, count, example and reason
+    none_found: ClassVar[str]
+
+    def __init__(self, directory: Path | None = None) -> None:
         self.directory = directory
-        self.kind = kind
-        self._folder_of = folder_of
         self._folders: dict[Path, dict[tuple[str, str], list[Path]]] = {}
 
-    def forget(self) -> None:
-        """Look again at what files there are."""
-        self._folders.clear()
+    def folder_of(self, audio: Path) -> Path:
+        """The folder of an audio file's alignments, where no directory is given."""
+        return audio.parent
 
-    def find(self, utterance: Utterance, suffix: str) -> Path | AlignmentFailure:
+    def check(self, utterances: Sequence[Utterance]) -> None:
+        """Refuse a corpus in which no utterance has a file."""
+        self._folders.clear()
+        if not utterances or any(self.paths(u, self.suffixes[0]) for u in utterances):
+            return
+        first, folder = utterances[0], self.directory
+        try:
+            self.find(first, self.suffixes[0])
+        except AlignmentError as error:
+            raise BadInputError(
+                self.none_found.format(
+                    place="beside the audio" if folder is None else f"under {folder}",
+                    count=len(utterances),
+                    example=first.utterance_id,
+                    reason=error.reason,
+                )
+            ) from None
+
+    def files(self, utterances: Sequence[Utterance]) -> tuple[Path, ...]:
+        wanted = ((utterance, suffix) for utterance in utterances for suffix in self.suffixes)
+        return tuple(path for each in wanted for path in self.paths(*each))
+
+    def find(self, utterance: Utterance, suffix: str) -> Path:
         """The file of an utterance: named by its id, else by its audio file.
 
-        Where several sub-folders hold that name, it is the one whose path ends most like that
-        of the audio's folder, else the one in a folder called after the speaker.
-
-        Args:
-            utterance: whose file.
-            suffix: in lower case, with the dot.
-
-        Returns:
-            The path, or why there is none.
+        Of several, it is the one whose path ends most like that of the audio's folder, else the one
+        in a folder called after the speaker. AlignmentError: there is none, or several fit equally.
         """
-        folder = self.directory or self._folder_of(utterance.path)
+        folder = self.directory or self.folder_of(utterance.path)
         if folder not in self._folders:
             self._folders[folder] = self._list(folder)
         for stem in dict.fromkeys((Path(utterance.utterance_id).name, utterance.path.stem)):
@@ -66,16 +80,17 @@ class FileIndex:
                 paths = [path for path in paths if fit(path) == best]
             if len(paths) > 1:
                 listed = ", ".join(str(path.relative_to(folder)) for path in paths[:3])
-                reason = f"several {self.kind} files of that name"
-                return AlignmentFailure(reason, listed)
+                raise AlignmentError(f"several {self.kind} files of that name", listed)
             if paths:
                 return paths[0]
-        return AlignmentFailure(f"no {self.kind} file", utterance.utterance_id)
+        raise AlignmentError(f"no {self.kind} file", utterance.utterance_id)
 
-    def paths(self, utterance: Utterance, *suffixes: str) -> list[Path]:
-        """The files that an utterance has, of some suffixes."""
-        found = (self.find(utterance, suffix) for suffix in suffixes)
-        return [path for path in found if isinstance(path, Path)]
+    def paths(self, utterance: Utterance, suffix: str) -> list[Path]:
+        """The file that an utterance has, if it has one."""
+        try:
+            return [self.find(utterance, suffix)]
+        except AlignmentError:
+            return []
 
     def _list(self, folder: Path) -> dict[tuple[str, str], list[Path]]:
         found: dict[tuple[str, str], list[Path]] = {}
@@ -85,40 +100,15 @@ class FileIndex:
         return found
 
 
-def composed(name: str) -> str:
-    """A name with its letters and marks composed (NFC), as most systems write it."""
-    return unicodedata.normalize("NFC", name)
-
-
 def _common_tail(one: Path, other: Path) -> int:
     """How many folders, counted from the last, have the same names."""
     pairs = zip(reversed(one.parts), reversed(other.parts), strict=False)
     return sum(1 for _ in takewhile(lambda pair: composed(pair[0]) == composed(pair[1]), pairs))
 
 
-def decode_text(content: bytes) -> str:
-    """Decode a text file of unknown encoding.
-
-    Args:
-        content: its bytes.
-
-    Returns:
-        The text without a byte order mark. The encoding is UTF-8, UTF-16 (with a byte order
-        mark, or seen by its zero bytes), else Windows-1252, else Latin-1, which reads any byte.
-
-    Example:
-        >>> decode_text("déjà".encode("utf-16")), decode_text("it’s déjà".encode("cp1252"))
-        ('déjà', 'it’s déjà')
-    """
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return content.decode("utf-16", errors="replace")
-    head = content[:200]
-    if head.count(0) > len(head) // 4:
-        encoding = "utf-16-be" if head[:1] == b"\0" else "utf-16-le"
-        return content.decode(encoding, errors="replace")
-    for encoding in ("utf-8-sig", "cp1252"):
-        try:
-            return content.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-    return content.decode("latin-1")
+def parse_file(path: Path, parse: Callable[[str], _Content], damaged: str) -> _Content:
+    """What ``parse`` makes of a file's text; an AlignmentError where it raises ValueError."""
+    try:
+        return parse(decode_text(path.read_bytes())[0])
+    except (ValueError, OSError) as error:
+        raise AlignmentError(damaged, str(error)) from None

@@ -1,10 +1,9 @@
 """Sort phone labels into vowels, consonants, silence and the rest, whatever writes them.
 
-The labels themselves show which of three notations a corpus is written in: ARPAbet (pocketsphinx,
-CMU dictionaries, IEMOCAP, TIMIT, the Montreal Forced Aligner's ``arpa`` models), the
-International Phonetic Alphabet (its ``mfa`` models), or an ASCII phonetic alphabet in which the
-first character decides (espeak-ng's mnemonics, SAMPA). ``V`` is a consonant in ARPAbet and a
-vowel in the others.
+The labels show which of three notations a corpus is written in: ARPAbet (pocketsphinx, IEMOCAP,
+TIMIT, the Montreal Forced Aligner's ``arpa`` models), the International Phonetic Alphabet (its
+``mfa`` models), or an ASCII phonetic alphabet in which the first character decides (espeak-ng's
+mnemonics, SAMPA). ``V`` is a consonant in ARPAbet and a vowel in the others.
 """
 
 from __future__ import annotations
@@ -42,23 +41,7 @@ _STRESS = "'\",%=|ˈˌ-`~.:"
 
 
 def phone_class(label: str, notation: Notation) -> PhoneClass:
-    """Sort one label.
-
-    Args:
-        label: as the alignment has it; stress, length and tone marks may stand in it.
-        notation: of the corpus, from :func:`phone_notation`.
-
-    Returns:
-        ``other`` for noises, fillers and labels that are not of the notation.
-
-    Example:
-        >>> [phone_class(x, "arpabet") for x in ("AH0", "V", "SIL", "+BREATHING+", "zz")]
-        ['vowel', 'consonant', 'silence', 'other', 'other']
-        >>> [phone_class(x, "ascii") for x in ("'eI", "V", "D", "_:")]
-        ['vowel', 'vowel', 'consonant', 'silence']
-        >>> [phone_class(x, "ipa") for x in ("ˈaj", "tʃ", "spn")]
-        ['vowel', 'consonant', 'other']
-    """
+    """Sort one label; ``other``: noises, fillers and labels that are not of the notation."""
     text = label.strip()
     lower = text.lower()
     if lower in _SILENCE or lower.startswith("_") or (_bracketed(text) and lower[1:-1] in _SILENCE):
@@ -84,21 +67,10 @@ def phone_class(label: str, notation: Notation) -> PhoneClass:
 
 
 def phone_notation(counts: Mapping[str, int]) -> Notation:
-    """Tell the notation of a corpus from its labels.
+    """Tell the notation of a corpus from its labels and how often each occurs.
 
     Letters beyond ASCII are IPA. Else it is ARPAbet where the labels are, in one case and at
     least nine in ten; the rest has its meaning in the first character.
-
-    Args:
-        counts: label to how often it occurs.
-
-    Example:
-        >>> phone_notation({"K": 3, "IH1": 2, "D": 4, "Z": 1, "SIL": 8})
-        'arpabet'
-        >>> phone_notation({"k": 3, "'I": 2, "d": 4, "z": 1, "D": 2})
-        'ascii'
-        >>> phone_notation({"kʰ": 3, "ɪ": 2, "d": 4})
-        'ipa'
     """
     spoken = {
         label.strip(): count

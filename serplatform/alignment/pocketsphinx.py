@@ -1,16 +1,14 @@
 """English words and phones by PocketSphinx: forced alignment, or recognition without a transcript.
 
-The ``pocketsphinx`` wheel carries an English acoustic model, a pronunciation dictionary (CMU)
-and a language model, so nothing is downloaded. Where a transcript is known it is aligned to
-the audio; where there is none, the words are recognized first ("future work" of Lee, Yoon and
-Jung, Interspeech 2020). Phones come from a second pass over the words found, in ARPAbet.
-
-Frames are 10 ms. The front end tracks noise from one utterance to the next, so it is reset
-before each: an utterance's alignment does not depend on what was aligned before.
+The ``pocketsphinx`` wheel carries all models and a dictionary (CMU). Recognition is "future work"
+of Lee, Yoon and Jung, Interspeech 2020. Phones come from a second pass over the words found, in
+ARPAbet. Frames are 10 ms. The front end tracks noise from one utterance to the next, so it is
+reset before each.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections import Counter
 from collections.abc import Sequence
@@ -19,7 +17,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from serplatform.alignment.base import ALIGNERS, Aligner, Alignment, AlignmentFailure
+from serplatform.alignment.base import ALIGNERS, Aligner, Alignment, AlignmentError
 from serplatform.alignment.tidy import is_special, plain_word, tidy_tier
 from serplatform.alignment.tokens import tokens
 from serplatform.arrays import FloatArray
@@ -61,12 +59,7 @@ _VOICELESS = frozenset({"P", "T", "K", "F", "TH"})
 
 
 def is_english(language: str) -> bool:
-    """Whether a language is English, by name or by code.
-
-    Example:
-        >>> [is_english(x) for x in ("en", "en-US", "eng", "English", "pl", "German")]
-        [True, True, True, True, False, False]
-    """
+    """Whether a language is English, by name or by code (``en-US``)."""
     return language.strip().lower().replace("_", "-").split("-")[0] in ("en", "eng", "english")
 
 
@@ -121,19 +114,17 @@ class PocketSphinxAligner(Aligner):
                 "column 'language' (en); else " + _ALTERNATIVES
             )
 
-    def align(
-        self, utterance: Utterance, samples: FloatArray, sampling_rate: int
-    ) -> Alignment | AlignmentFailure:
+    def align(self, utterance: Utterance, samples: FloatArray, sampling_rate: int) -> Alignment:
         """Align the transcript to the audio, or recognize words where there is none."""
         if sampling_rate != MODEL_RATE:
             raise ValueError(f"PocketSphinx needs {MODEL_RATE} Hz, not {sampling_rate}")
         if utterance.language and not is_english(utterance.language):
-            return AlignmentFailure(FAIL_LANGUAGE, utterance.language)
+            raise AlignmentError(FAIL_LANGUAGE, utterance.language)
         if len(samples) < 0.1 * sampling_rate:
-            return AlignmentFailure(FAIL_SHORT, f"{len(samples) / sampling_rate:.3f} s")
+            raise AlignmentError(FAIL_SHORT, f"{len(samples) / sampling_rate:.3f} s")
         peak = float(np.abs(samples).max())
         if peak == 0.0:
-            return AlignmentFailure(FAIL_SILENT, utterance.utterance_id)
+            raise AlignmentError(FAIL_SILENT, utterance.utterance_id)
         # Half of full scale: quiet recordings would lose bits to 16-bit rounding.
         pcm = np.round(samples * (16_384 / peak)).astype("<i2").tobytes()
         duration = len(samples) / sampling_rate
@@ -143,17 +134,22 @@ class PocketSphinxAligner(Aligner):
             first, last = round(start / FRAME), round(end / FRAME)
             hop = 2 * round(FRAME * MODEL_RATE)  # bytes
             found = self._decode(pcm[first * hop : last * hop], end - start)
-            return found if isinstance(found, AlignmentFailure) else _shift(found, first * FRAME)
+            offset = first * FRAME
+            spans = (
+                Span(s.tier, s.label, round(s.start + offset, 4), round(s.end + offset, 4))
+                for s in found.spans
+            )
+            return dataclasses.replace(found, spans=tuple(spans))
         return self._force(utterance.text, pcm, duration)
 
-    def _force(self, text: str, pcm: bytes, duration: float) -> Alignment | AlignmentFailure:
+    def _force(self, text: str, pcm: bytes, duration: float) -> Alignment:
         words = tokens(text)
         if not words:
-            return AlignmentFailure(FAIL_NO_TEXT, repr(text))
+            raise AlignmentError(FAIL_NO_TEXT, repr(text))
         unknown = [word for word in words if not self._pronounceable(word)]
         if unknown:
             reason = FAIL_UNKNOWN_ALL if len(unknown) == len(words) else FAIL_UNKNOWN_SOME
-            return AlignmentFailure(reason, " ".join(dict.fromkeys(unknown)))
+            raise AlignmentError(reason, " ".join(dict.fromkeys(unknown)))
         for purpose in ("align", "align wide"):
             decoder = self._decoder(purpose)
             try:
@@ -169,9 +165,9 @@ class PocketSphinxAligner(Aligner):
             except (RuntimeError, KeyError):
                 pass
             self._decoders.pop(purpose)  # a failed pass leaves the decoder without a search
-        return AlignmentFailure(FAIL_FIT, text)
+        raise AlignmentError(FAIL_FIT, text)
 
-    def _decode(self, pcm: bytes, duration: float) -> Alignment | AlignmentFailure:
+    def _decode(self, pcm: bytes, duration: float) -> Alignment:
         decoder = self._decoder("recognize")
         try:
             decoder.activate_search()
@@ -180,9 +176,9 @@ class PocketSphinxAligner(Aligner):
             spans = _word_spans(decoder)
         except (RuntimeError, KeyError) as error:
             self._decoders.pop("recognize")
-            return AlignmentFailure(FAIL_NOTHING, str(error))
+            raise AlignmentError(FAIL_NOTHING, str(error)) from None
         if all(is_special(span.label) for span in spans):
-            return AlignmentFailure(FAIL_NOTHING)
+            raise AlignmentError(FAIL_NOTHING)
         return _with_phones(decoder, pcm, spans, duration, DECODED_SOURCE)
 
     def _pronounceable(self, word: str) -> bool:
@@ -200,15 +196,6 @@ class PocketSphinxAligner(Aligner):
             config = Config(samprate=MODEL_RATE, loglevel="FATAL", **_SETTINGS[purpose])
             self._decoders[purpose] = Decoder(config)
         return self._decoders[purpose]
-
-
-def _shift(alignment: Alignment, offset: float) -> Alignment:
-    """Move all spans later by ``offset`` seconds."""
-    moved = (
-        dataclasses.replace(s, start=round(s.start + offset, 4), end=round(s.end + offset, 4))
-        for s in alignment.spans
-    )
-    return dataclasses.replace(alignment, spans=tuple(moved))
 
 
 def _pronounce(decoder: Any, word: str) -> bool:
@@ -247,7 +234,7 @@ def _with_phones(
     duration: float,
     source: str,
     notes: tuple[str, ...] = (),
-) -> Alignment | AlignmentFailure:
+) -> Alignment:
     """Add the phones of a second pass; words alone are kept when it finds none."""
     phones: list[Span] = []
     try:
@@ -261,11 +248,10 @@ def _with_phones(
                 phones.append(Span("phone", phone.name, start, end))
     except RuntimeError:
         phones = []
-    tidy = tidy_tier(words, duration)
-    if isinstance(tidy, AlignmentFailure):
-        return tidy
-    tidy_phones = tidy_tier(phones, duration)
-    found = () if isinstance(tidy_phones, AlignmentFailure) else tidy_phones[0]
-    if not found:
+    spans, _ = tidy_tier(words, duration)
+    tidy_phones: tuple[Span, ...] = ()
+    with contextlib.suppress(AlignmentError):
+        tidy_phones, _ = tidy_tier(phones, duration)
+    if not tidy_phones:
         notes += (NOTE_NO_PHONES,)
-    return Alignment(spans=tidy[0] + found, source=source, notes=notes)
+    return Alignment(spans=spans + tidy_phones, source=source, notes=notes)

@@ -20,14 +20,7 @@ from serplatform.corpora.base import Span
 
 
 def words_of(spans: Sequence[Span]) -> tuple[list[str], DoubleArray]:
-    """The words of an alignment in order of time, special tokens left out.
-
-    Args:
-        spans: of any tier; those of other tiers are passed over.
-
-    Returns:
-        Plain words, and (L, 2) starts and ends in seconds.
-    """
+    """Plain words of an alignment in order of time, and their (L, 2) starts and ends in seconds."""
     words = sorted(
         (s for s in spans if s.tier == "word" and not is_special(s.label)), key=lambda s: s.start
     )
@@ -38,19 +31,8 @@ def words_of(spans: Sequence[Span]) -> tuple[list[str], DoubleArray]:
 def divide_silence(times: DoubleArray, start: float, end: float) -> DoubleArray:
     """Divide everything between words equally between the two neighbours.
 
-    Time before the first and after the last word has one neighbour and goes to it.
-
-    Args:
-        times: (L, 2), starts and ends in seconds, in order.
-        start: of the stretch of audio that is kept, seconds.
-        end: of it.
-
-    Returns:
-        (L, 2): segments that follow each other without gap from ``start`` to ``end``.
-
-    Example:
-        >>> divide_silence(np.array([[0.4, 0.8], [1.2, 1.6]]), 0.0, 2.0).tolist()
-        [[0.0, 1.0], [1.0, 2.0]]
+    Time before the first and after the last word has one neighbour and goes to it. (L, 2) segments
+    follow each other without gap from ``start`` to ``end``; all in seconds.
     """
     if len(times) == 0:
         return times.copy()
@@ -60,22 +42,11 @@ def divide_silence(times: DoubleArray, start: float, end: float) -> DoubleArray:
 
 
 def overlap_neighbours(segments: DoubleArray, share: float = 0.1) -> DoubleArray:
-    """Stretch segments over their inner edges so that neighbours share some time.
+    """Stretch (L, 2) segments without gaps over their inner edges, so that neighbours overlap.
 
     The paper says that neighbours "have 10 % overlap" and not of what: here each segment
     reaches over each inner edge by half the share of its own length, so that two neighbours
-    of equal length overlap by the share of that length.
-
-    Args:
-        segments: (L, 2), seconds, without gaps.
-        share: of a segment's length.
-
-    Returns:
-        (L, 2); the first start and the last end stay.
-
-    Example:
-        >>> overlap_neighbours(np.array([[0.0, 1.0], [1.0, 2.0]]), 0.1).round(2).tolist()
-        [[0.0, 1.05], [0.95, 2.0]]
+    of equal length overlap by the share of that length. The first start and the last end stay.
     """
     if len(segments) == 0:
         return segments.copy()
@@ -87,24 +58,14 @@ def overlap_neighbours(segments: DoubleArray, share: float = 0.1) -> DoubleArray
 def frame_spans(
     segments: DoubleArray, frame_shift: float, num_frames: int, first_frame: int = 0
 ) -> IntArray:
-    """Turn segments in seconds into frames of a feature.
+    """Turn (L, 2) segments in seconds into frames of a feature.
 
     Frame i begins at ``(first_frame + i) · frame_shift``. Edges are rounded to the nearest
     frame, so that segments without gaps stay without gaps; every segment gets at least one
     frame, and what lies outside the kept frames is clipped to the nearest one.
 
-    Args:
-        segments: (L, 2), seconds from the start of the utterance.
-        frame_shift: seconds.
-        num_frames: frames kept, at least 1.
-        first_frame: the first one kept (trimming).
-
     Returns:
         (L, 2), int64: first frame and one past the last; 0 ≤ first < last ≤ num_frames.
-
-    Example:
-        >>> frame_spans(np.array([[0.0, 0.05], [0.05, 0.052]]), 0.01, num_frames=8).tolist()
-        [[0, 5], [5, 6]]
     """
     frames = np.round(segments / frame_shift + 1e-6).astype(np.int64) - first_frame
     first = np.clip(frames[:, 0], 0, num_frames - 1)
@@ -113,11 +74,6 @@ def frame_spans(
 
 
 def equal_segments(count: int, start: float, end: float) -> DoubleArray:
-    """Cut a stretch of time into ``count`` equal segments: (count, 2), seconds.
-
-    Example:
-        >>> equal_segments(2, 0.0, 1.0).tolist()
-        [[0.0, 0.5], [0.5, 1.0]]
-    """
+    """Cut a stretch of time into ``count`` equal segments: (count, 2), seconds."""
     edges = np.linspace(start, end, count + 1)
     return np.stack([edges[:-1], edges[1:]], axis=1)

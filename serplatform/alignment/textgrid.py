@@ -7,21 +7,21 @@ count, and everything else is commentary ("TextGrid file formats", Praat manual)
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
 import math
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import ClassVar, NamedTuple, TypeVar
 
-from serplatform.alignment.base import ALIGNERS, Aligner, Alignment, AlignmentFailure
-from serplatform.alignment.files import FileIndex, composed, decode_text
+from serplatform.alignment.base import ALIGNERS, Alignment, AlignmentError
+from serplatform.alignment.files import FileAligner, parse_file
 from serplatform.alignment.segments import equal_segments
 from serplatform.alignment.tidy import FAIL_NO_WORDS, NOTE_SHORTER, TOLERANCE, tidy_tier
 from serplatform.alignment.tokens import label_words
 from serplatform.arrays import FloatArray
 from serplatform.corpora.base import Span, Utterance
-from serplatform.errors import BadInputError
+from serplatform.corpora.text_encoding import composed
 
 FAIL_DAMAGED = "damaged TextGrid file"
 FAIL_TIERS = "no tier of words (words, ORT-MAU, ortho, transcript …) in the TextGrid file"
@@ -56,12 +56,7 @@ _ITEM = re.compile(
 _Item = TypeVar("_Item", float, str, bool)
 
 
-class TextGridError(ValueError):
-    """The file is not a TextGrid, or breaks off."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Tier:
+class Tier(NamedTuple):
     """One interval tier: ``intervals`` are (start, end, text) in seconds, in file order."""
 
     name: str
@@ -85,33 +80,25 @@ def _items(text: str) -> Iterator[float | str | bool]:
 def parse_textgrid(text: str) -> tuple[Tier, ...]:
     """Read the interval tiers of a TextGrid; tiers of points are passed over.
 
-    Args:
-        text: contents of the file, long or short format.
-
     Raises:
-        TextGridError: it is not a TextGrid, or it breaks off.
-
-    Example:
-        >>> parse_textgrid('File type = "ooTextFile"\\nObject class = "TextGrid"\\n'
-        ...     '0\\n1\\n<exists>\\n1\\n"IntervalTier"\\n"words"\\n0\\n1\\n1\\n0\\n1\\n"so"\\n')
-        (Tier(name='words', intervals=((0.0, 1.0, 'so'),)),)
+        ValueError: it is not a TextGrid in the long or short format, or it breaks off.
     """
     items = _items(text)
 
     def take(kind: type[_Item], what: str) -> _Item:
         value = next(items, None)
         if type(value) is not kind or (kind is float and not math.isfinite(value)):
-            raise TextGridError(f"{what} is missing")
+            raise ValueError(f"{what} is missing")
         return value
 
     def count(what: str) -> int:
         value = take(float, what)
         if value < 0 or value != int(value):
-            raise TextGridError(f"{what} is {value}")
+            raise ValueError(f"{what} is {value}")
         return int(value)
 
     if not str(next(items, "")).startswith("ooTextFile") or next(items, "") != "TextGrid":
-        raise TextGridError("it is no TextGrid text file; save it as such in Praat")
+        raise ValueError("it is no TextGrid text file; save it as such in Praat")
     take(float, "the start")
     take(float, "the end")
     if not take(bool, "the <exists> mark"):
@@ -123,14 +110,14 @@ def parse_textgrid(text: str) -> tuple[Tier, ...]:
         take(float, f"the start of tier {number}")
         take(float, f"the end of tier {number}")
         if kind not in ("TextTier", "IntervalTier"):
-            raise TextGridError(f"tier '{name}' is of the unknown class '{kind}'")
+            raise ValueError(f"tier '{name}' is of the unknown class '{kind}'")
         intervals: list[tuple[float, float, str]] = []
         for position in range(1, count(f"the size of tier '{name}'") + 1):
             where = f"interval {position} of tier '{name}'"
             start = take(float, f"the start of {where}")
             end = take(float, f"the end of {where}") if kind == "IntervalTier" else start
             if end < start:
-                raise TextGridError(f"{where} ends before it begins")
+                raise ValueError(f"{where} ends before it begins")
             intervals.append((start, end, take(str, f"the text of {where}")))
         if kind == "IntervalTier":
             tiers.append(Tier(name=name, intervals=tuple(intervals)))
@@ -143,12 +130,7 @@ def _plain_name(name: str) -> str:
 
 
 def _read_name(name: str) -> tuple[str, str]:
-    """What a tier is called, and the rest of its name: the speaker.
-
-    Example:
-        >>> _read_name("Anna B - words"), _read_name("ORT-MAU"), _read_name("comments")
-        (('words', 'anna b'), ('ort mau', ''), ('', 'comments'))
-    """
+    """What a tier is called (``words`` of ``Anna B - words``), and the speaker's name."""
     plain = _plain_name(name)
     for known in _NAMES:
         if f" {plain}".endswith(f" {known}"):
@@ -169,7 +151,7 @@ def _choose(tiers: Sequence[Tier], names: Sequence[str], speaker: str) -> list[T
 
 def _read_words(
     tiers: Sequence[Tier], speaker: str, offset: float, inside: float
-) -> tuple[list[Span], tuple[str, ...]] | AlignmentFailure:
+) -> tuple[list[Span], tuple[str, ...]]:
     """Words of the best tier that holds some in the stretch of audio, and what is to be said."""
     reason = FAIL_TIERS
     for names in _WORD_TIERS:
@@ -194,14 +176,13 @@ def _read_words(
         if found:
             reason, tiers = FAIL_SEVERAL, [tier for tier, *_ in found]
             break
-    return AlignmentFailure(reason, ", ".join(tier.name for tier in tiers))
+    raise AlignmentError(reason, ", ".join(tier.name for tier in tiers))
 
 
 def _is_of_file(path: Path, utterance: Utterance, beyond: float) -> bool:
     """Whether times count from the start of the audio file rather than of the utterance.
 
-    They do where the TextGrid has the file's name and not the utterance's; where both have the
-    same, where it goes on for ``beyond`` seconds after the utterance's length.
+    So where the TextGrid has the file's name and not the utterance's, or goes on for ``beyond`` s.
     """
     stem = composed(path.stem)
     part = (utterance.start, utterance.end) != (None, None)
@@ -222,77 +203,50 @@ def _spans(
 
 
 @ALIGNERS.register("textgrid")
-class TextGridAligner(Aligner):
+class TextGridAligner(FileAligner):
     """Reads the TextGrid files of aligners and annotators, for any language.
 
     A file is named after the utterance or its audio file. Where the utterance is a part of
     its audio file and the TextGrid is named after the file, times count from the start of
     the file. Noises and punctuation are no words (``alignment/tokens.py``).
-
-    Args:
-        directory: where the files lie, in any sub-folders; None for beside the audio.
     """
 
     name: ClassVar[str] = "textgrid"
     description: ClassVar[str] = (
         "TextGrid files of the Montreal Forced Aligner, WebMAUS or Praat (any language)"
     )
-    reads_files: ClassVar[bool] = True
+    kind: ClassVar[str] = "TextGrid"
+    suffixes: ClassVar[tuple[str, ...]] = (".textgrid",)
+    none_found: ClassVar[str] = (
+        "no TextGrid {place} is named after any of the {count} utterances (for example "
+        "'{example}.TextGrid'; {reason}); run the Montreal Forced Aligner and give its output "
+        "folder with --alignments DIR, or use --align pocketsphinx (English) or --align none"
+    )
 
-    def __init__(self, directory: Path | None = None) -> None:
-        self._index = FileIndex(directory, "TextGrid")
-
-    def check(self, utterances: Sequence[Utterance]) -> None:
-        """Refuse a corpus in which no utterance has a TextGrid."""
-        self._index.forget()
-        found = (self._index.find(u, ".textgrid") for u in utterances)
-        failures = [f for f in found if isinstance(f, AlignmentFailure)]
-        if utterances and len(failures) == len(utterances):
-            folder = self._index.directory
-            raise BadInputError(
-                f"no TextGrid {'beside the audio' if folder is None else f'under {folder}'} is "
-                f"named after any of the {len(utterances)} utterances (for example "
-                f"'{utterances[0].utterance_id}.TextGrid'; {failures[0].reason}); run the "
-                "Montreal Forced Aligner and give its output folder with --alignments DIR, or "
-                "use --align pocketsphinx (English) or --align none"
-            )
-
-    def files(self, utterances: Sequence[Utterance]) -> tuple[Path, ...]:
-        """See the base class."""
-        return tuple(path for u in utterances for path in self._index.paths(u, ".textgrid"))
-
-    def align(
-        self, utterance: Utterance, samples: FloatArray, sampling_rate: int
-    ) -> Alignment | AlignmentFailure:
+    def align(self, utterance: Utterance, samples: FloatArray, sampling_rate: int) -> Alignment:
         """Read the utterance's TextGrid and fit it to its audio."""
-        path = self._index.find(utterance, ".textgrid")
-        if isinstance(path, AlignmentFailure):
-            return path
-        try:
-            tiers = parse_textgrid(decode_text(path.read_bytes()))
-        except (TextGridError, OSError) as error:
-            return AlignmentFailure(FAIL_DAMAGED, f"{path.name}: {error}")
+        path = self.find(utterance, ".textgrid")
         duration = len(samples) / sampling_rate
-        length = max((end for tier in tiers for *_, end, _ in tier.intervals), default=0.0)
-        whole_file = _is_of_file(path, utterance, length - duration)
-        offset = (utterance.start or 0.0) if whole_file else 0.0
-        inside = duration if utterance.end is not None and whole_file else math.inf
-        words = _read_words(tiers, utterance.speaker_id, offset, inside)
-        if isinstance(words, AlignmentFailure):
-            return dataclasses.replace(words, detail=f"{path.name}: {words.detail}")
-        tidy = tidy_tier(words[0], duration)
-        if isinstance(tidy, AlignmentFailure):
-            return dataclasses.replace(tidy, detail=f"{path.name}: {tidy.detail}")
-        notes = tidy[1] + words[1]
+        try:
+            tiers = parse_file(path, parse_textgrid, FAIL_DAMAGED)
+            length = max((end for tier in tiers for *_, end, _ in tier.intervals), default=0.0)
+            whole_file = _is_of_file(path, utterance, length - duration)
+            offset = (utterance.start or 0.0) if whole_file else 0.0
+            inside = duration if utterance.end is not None and whole_file else math.inf
+            words, said = _read_words(tiers, utterance.speaker_id, offset, inside)
+            tidy, notes = tidy_tier(words, duration)
+        except AlignmentError as error:
+            raise error.within(path) from None
+        notes += said
         if length - offset < duration - TOLERANCE:
             notes += (NOTE_SHORTER,)
         phones: tuple[Span, ...] = ()
         for names in _PHONE_TIERS:
             chosen = _choose(tiers, names, utterance.speaker_id)
             if len(chosen) == 1 and not phones:
-                spans = _spans(chosen[0].intervals, "phone", offset, inside)
-                phone_tidy = tidy_tier(spans, duration)
-                phones = () if isinstance(phone_tidy, AlignmentFailure) else phone_tidy[0]
+                with contextlib.suppress(AlignmentError):
+                    spans = _spans(chosen[0].intervals, "phone", offset, inside)
+                    phones = tidy_tier(spans, duration)[0]
         if not phones:
             notes += (NOTE_NO_PHONES,)
-        return Alignment(spans=tidy[0] + phones, source=self.name, notes=notes)
+        return Alignment(spans=tidy + phones, source=self.name, notes=notes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from serplatform.alignment.base import AlignmentFailure
+from serplatform.alignment.base import AlignmentError
 from serplatform.corpora.base import Span
 
 #: An alignment may end this much before or after the audio without a word, in seconds.
@@ -21,24 +21,14 @@ FAIL_OVERLAP = "overlapping spans: one lies wholly within another"
 FAIL_NO_WORDS = "no words in the alignment"
 
 
-def tidy_tier(
-    spans: Sequence[Span], duration: float
-) -> tuple[tuple[Span, ...], tuple[str, ...]] | AlignmentFailure:
-    """Order one tier, cut overlaps and clip it to the audio.
-
-    Args:
-        spans: of one tier, specials (silence, fillers) included.
-        duration: of the utterance, seconds.
+def tidy_tier(spans: Sequence[Span], duration: float) -> tuple[tuple[Span, ...], tuple[str, ...]]:
+    """Order one tier, cut overlaps and clip it to the audio, ``duration`` seconds long.
 
     Returns:
-        The spans and what was repaired, or why they cannot be used.
+        The spans, and what was repaired.
 
-    Example:
-        >>> a = Span(tier="word", label="so", start=0.0, end=0.6)
-        >>> b = Span(tier="word", label="what", start=0.5, end=1.4)
-        >>> spans, notes = tidy_tier([a, b], duration=1.0)
-        >>> [(s.label, s.start, s.end) for s in spans], len(notes)
-        ([('so', 0.0, 0.5), ('what', 0.5, 1.0)], 2)
+    Raises:
+        AlignmentError: they cannot be used.
     """
     notes: list[str] = []
     ordered = sorted(spans, key=lambda span: (span.start, span.end))
@@ -53,7 +43,7 @@ def tidy_tier(
         if position + 1 < len(ordered) and end > ordered[position + 1].start + 1e-9:
             end = ordered[position + 1].start
             if end <= span.start or ordered[position + 1].end < span.end:
-                return AlignmentFailure(
+                raise AlignmentError(
                     FAIL_OVERLAP,
                     f"'{span.label}' and '{ordered[position + 1].label}' at {span.start:.2f} s",
                 )
@@ -61,7 +51,7 @@ def tidy_tier(
         if span.start >= duration:
             # Silence after the end is no loss; a word there means the wrong file.
             if not is_special(span.label):
-                return AlignmentFailure(
+                raise AlignmentError(
                     FAIL_BEYOND,
                     f"'{span.label}' begins at {span.start:.2f} s, "
                     f"the audio ends at {duration:.2f} s",

@@ -83,11 +83,7 @@ _MEAN_LETTERS, _MOST_LETTERS = 6, 15
 
 
 def tokens(text: str, rules: int = RULES) -> list[str]:
-    """Split a transcript into lower-case words by the table above.
-
-    Args:
-        text: a transcript.
-        rules: version of the rules, at most :data:`RULES`.
+    """Split a transcript into lower-case words by the table above, in a version of its rules.
 
     Returns:
         The words; none where the text is refused (:func:`unsegmented`).
@@ -127,16 +123,7 @@ def label_words(label: str) -> list[str]:
 
 
 def unsegmented(text: str) -> str | None:
-    """The script of a text whose words cannot be separated without a dictionary.
-
-    Returns:
-        ``Thai``, ``Lao``, ``Khmer``, ``Myanmar`` …; None for any text with blanks (or U+200B)
-        between its words.
-
-    Example:
-        >>> unsegmented("ผมไปโรงเรียนแล้วกลับบ้าน"), unsegmented("ผม ไป โรงเรียน แล้ว กลับ บ้าน")
-        ('Thai', None)
-    """
+    """The script (Thai, Lao, …) of a text whose words cannot be separated without a dictionary."""
     return _unspaced_script(_plain(text))
 
 

@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from typing_extensions import Unpack
 
+from serplatform.api.arguments import checked_arguments
 from serplatform.api.preparing import show_progress
 from serplatform.api.results import (
     Bundle,
@@ -24,6 +26,7 @@ from serplatform.corpora.base import CORPORA
 from serplatform.datasets.dataset import Dataset
 from serplatform.distributed import prepare as preparation
 from serplatform.errors import BadInputError
+from serplatform.plugins import load as import_plugins
 from serplatform.storage.destination import BUNDLE, DATASET, ENSEMBLE, RUN
 from serplatform.storage.location import Location, parse
 from serplatform.storage.remote import remote
@@ -33,6 +36,7 @@ from serplatform.studies.setup import SearchRequest
 ensemble = combine
 
 
+@checked_arguments
 def prepare(
     corpus: str | Path,
     source: str | Path | None = None,
@@ -49,7 +53,7 @@ def prepare(
     options: Mapping[str, Any] | None = None,
     address: str | None = None,
     quiet: bool | None = None,
-    plugins: Sequence[str | Path] = (),
+    plugins: str | Path | Sequence[str | Path] = (),
 ) -> Dataset:
     """Check a corpus, extract its features and write a dataset.
 
@@ -79,6 +83,8 @@ def prepare(
         name, place = str(corpus), None if source is None else Path(source)
         if source is None and name not in CORPORA.names() and Path(corpus).exists():
             name, place = "audformat" if Path(corpus).is_dir() else "csv", Path(corpus)
+        if name not in CORPORA.names() and Path(corpus).suffix.lower() in (".csv", ".tsv"):
+            raise BadInputError(f"{corpus}: no such table, and no corpus of this name")
         stem = name if name != "csv" or place is None else place.stem
         with show_progress() as progress:
             made = preparation.prepare(
@@ -100,6 +106,7 @@ def prepare(
         return Dataset.open(made.address)
 
 
+@checked_arguments
 def search(
     data: Dataset | str | Path | None = None,
     architectures: str | Sequence[str] = (),
@@ -165,6 +172,7 @@ def search(
     return run_request(request, out, options)
 
 
+@checked_arguments
 def train(
     data: Dataset | str | Path | None = None,
     architectures: str | Sequence[str] = (),
@@ -195,13 +203,25 @@ def train(
     return run_request(request, out, options)
 
 
-def load(path: str | Path) -> Dataset | Run | Ensemble | Bundle:
+@checked_arguments
+def load(
+    path: str | Path,
+    *,
+    plugins: str | Path | Sequence[str | Path] = (),
+    trust_plugins: bool = False,
+) -> Dataset | Run | Ensemble | Bundle:
     """Open what a directory, or a URI, holds.
+
+    Args:
+        path: directory or URI.
+        plugins: files or modules that it was made with.
+        trust_plugins: the code that bundles bring may run, from now on.
 
     Raises:
         BadInputError: it is none of ours.
         ArtifactError: it is damaged.
     """
+    import_plugins(_texts(plugins), trust=trust_plugins or None)
     place = parse(path)
     for kind, opened in (
         (DATASET, Dataset.open),
@@ -229,9 +249,16 @@ def _texts(names: str | Path | Sequence[str | Path]) -> tuple[str, ...]:
     return tuple(map(str, [names] if isinstance(names, (str, Path)) else names))
 
 
+def _plain(value: Any) -> Any:
+    """A value of NumPy as Python's own."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise BadInputError(f"settings: {value!r} is no number, text, list or truth value")
+
+
 def _settings(values: Mapping[str, Any] | None) -> tuple[str, ...]:
     """As a command's `--set` has them."""
     return tuple(
-        f"{name}={value if isinstance(value, str) else json.dumps(value)}"
+        f"{name}={value if isinstance(value, str) else json.dumps(value, default=_plain)}"
         for name, value in (values or {}).items()
     )

@@ -7,11 +7,13 @@ import html
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import pandas as pd
-from typing_extensions import Unpack
+from pydantic import ConfigDict
+from typing_extensions import TypedDict, Unpack
 
+from serplatform.api.arguments import checked_arguments
 from serplatform.api.classify import Classification, PredictRequest
 from serplatform.api.execute import SearchSummary, carry_out
 from serplatform.api.session import session
@@ -44,6 +46,7 @@ class CallOptions(TypedDict, total=False):
         plugins: files or modules that register architectures, features and the like.
     """
 
+    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
     workers: int
     gpus_per_trial: float | None
     concurrent: int | None
@@ -53,7 +56,7 @@ class CallOptions(TypedDict, total=False):
     explain: bool
     audio: bool | None
     quiet: bool | None
-    plugins: Sequence[str | Path]
+    plugins: str | Path | Sequence[str | Path]
 
 
 def run_request(
@@ -115,6 +118,7 @@ class _System:
         self.path = str(path)
         self.directory = open_copy(path)
 
+    @checked_arguments
     def predict(
         self,
         *audio: str | Path,
@@ -174,11 +178,13 @@ class _System:
 class _Exportable(_System):
     """What has a page and can be exported."""
 
+    @checked_arguments
     def report(self, out: str | Path | None = None) -> ReportPage:
         """Write the page; ``report.html`` in the directory unless ``out`` says otherwise."""
         page, _ = write_report(self.path, out)
         return ReportPage(page, self._repr_html_())
 
+    @checked_arguments
     def export(self, out: str | Path, *, trial: int | None = None) -> Bundle:
         """Write a bundle into a new or empty directory, see :class:`Bundle`.
 
@@ -231,6 +237,7 @@ class Run(_Exportable):
         table.index = pd.RangeIndex(1, len(table) + 1, name="rank")
         return table
 
+    @checked_arguments
     def resume(
         self,
         trials: str | int | None = None,
@@ -257,6 +264,7 @@ class Run(_Exportable):
         )
         return run_request(request, self.path, options, resume=True)
 
+    @checked_arguments
     def ensemble(
         self,
         combiner: str = "product",
@@ -399,8 +407,9 @@ class Bundle(_System):
         return f"Bundle({self.path!r}): {self.info['title']}, test UAR {uar:.3f}"
 
 
+@checked_arguments
 def combine(
-    runs: Sequence[Run | str | Path],
+    runs: Run | str | Path | Sequence[Run | str | Path],
     out: str | Path,
     *,
     combiner: str = "product",
@@ -412,7 +421,7 @@ def combine(
     """Combine the posteriors of every finished trial; nothing is trained again.
 
     Args:
-        runs: on one dataset, with the same folds and classes.
+        runs: one, or several on one dataset, with the same folds and classes.
         out: directory or URI to write to.
         combiner: greedy, product, mean, stacking, auto or single.
         temperature: calibrate each trial on dev rows first.
@@ -420,8 +429,9 @@ def combine(
         seed: of bags, resamples and permutations.
         resamples: of speakers, behind each interval.
     """
+    several = [runs] if isinstance(runs, (Run, str, Path)) else runs
     write_ensemble(
-        [run.path if isinstance(run, Run) else run for run in runs],
+        [run.path if isinstance(run, Run) else run for run in several],
         out,
         combiner=combiner,
         temperature=temperature,

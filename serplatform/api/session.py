@@ -16,7 +16,9 @@ _OF_RAY = ("RAY_", "TUNE_")
 
 
 @contextlib.contextmanager
-def session(quiet: bool | None = None, plugins: Sequence[str | Path] = ()) -> Iterator[None]:
+def session(
+    quiet: bool | None = None, plugins: str | Path | Sequence[str | Path] = ()
+) -> Iterator[None]:
     """Surround a call from Python.
 
     Ctrl-C leaves what is whole and raises ``KeyboardInterrupt``; no handler of signals stays. A
@@ -32,7 +34,7 @@ def session(quiet: bool | None = None, plugins: Sequence[str | Path] = ()) -> It
     before = {name: value for name, value in os.environ.items() if name.startswith(_OF_RAY)}
     had_ray = _has_ray()
     with console.telling(quiet), stopping.interruptible(console.say):
-        load(map(str, plugins))
+        load(map(str, [plugins] if isinstance(plugins, (str, Path)) else plugins))
         try:
             yield
         finally:

@@ -209,7 +209,10 @@ def read_parquet(path: str | Path, what: str = "table") -> pa.Table:
     path = Path(path)
     try:
         with path.open("rb") as stream:
-            table = pq.read_table(stream, page_checksum_verification=True)
+            # `pq.read_table` lets go of the stream in threads of its own, after it has returned:
+            # a program that ends just then is aborted
+            file = pq.ParquetFile(stream, page_checksum_verification=True)
+            table = file.read(use_threads=False)
         table.validate(full=True)
     except FileNotFoundError:
         raise ArtifactError(f"{path}: no such {what}") from None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import io
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -10,6 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from serplatform import stopping
 from serplatform.cli.options import (
@@ -24,9 +30,13 @@ from serplatform.cli.options import (
 from serplatform.cli.output import format_duration, parse_duration, result, say
 
 if TYPE_CHECKING:
+    from serplatform.artifacts.reproduced_table import ReproducedTable
     from serplatform.distributed.tune.placement import SearchLimits
     from serplatform.papers.paper_table import PaperTable
     from serplatform.reproduce.plan import ColumnPlan, ReproduceOptions
+
+#: characters per line of a table that is not printed on a terminal
+_WIDTH = 140
 
 
 def command(
@@ -101,8 +111,13 @@ def command(
         return
     from serplatform.datasets.dataset import Dataset
     from serplatform.distributed.tune.placement import SearchLimits
-    from serplatform.reproduce.plan import QUICK, ReproduceOptions, plan_table, tables_folder
-    from serplatform.reproduce.table import load_table
+    from serplatform.reproduce.plan import (
+        QUICK,
+        ReproduceOptions,
+        load_table,
+        plan_table,
+        tables_folder,
+    )
 
     limits = SearchLimits(
         trials=None,
@@ -138,7 +153,7 @@ def command(
 
 
 def _list(*, as_json: bool) -> None:
-    from serplatform.reproduce.table import load_table, table_names
+    from serplatform.reproduce.plan import load_table, table_names
 
     tables = [load_table(name) for name in table_names()]
     values = [
@@ -222,9 +237,8 @@ def _show(
 ) -> None:
     """Write table.csv, table.json and table.html, and print the table."""
     from serplatform.artifacts.files import write_json, write_text
-    from serplatform.cli.reproduced_table import describe
-    from serplatform.report.table_page import render_table
     from serplatform.reproduce.outcome import assemble, to_csv
+    from serplatform.reproduce.page import render_table
 
     outcome = assemble(table, plans, options, ["serplatform", *sys.argv[1:]])
     folder = options.out / (table.name + ("-quick" if options.quick else ""))
@@ -233,5 +247,48 @@ def _show(
     write_json(folder / "table.json", outcome)
     write_text(folder / "table.html", render_table(outcome))
     files = {kind: str(folder / f"table.{kind}") for kind in ("csv", "json", "html")}
-    text = f"{describe(outcome)}\nWrote {', '.join(files.values())}"
+    text = f"{describe_table(outcome)}\nWrote {', '.join(files.values())}"
     result(text, outcome | {"files": files}, as_json=as_json)
+
+
+def describe_table(outcome: ReproducedTable) -> str:
+    """The whole table as text for a terminal."""
+    from serplatform.reproduce.page import column_section
+
+    stream = io.StringIO()
+    terminal = sys.stdout.isatty()
+    width = max(80, shutil.get_terminal_size((_WIDTH, 24)).columns) if terminal else _WIDTH
+    console = Console(file=stream, width=width, force_terminal=False, highlight=False)
+    console.print(Text(f"{outcome['table']}: {outcome['title']}", style="bold"))
+    console.print(Text(outcome["paper"]))
+    if outcome["quick_note"]:
+        console.print(Text(outcome["quick_note"]))
+    for column in outcome["columns"]:
+        section = column_section(outcome, column)
+        console.print()
+        console.print(Text(section.heading, style="bold"))
+        console.print(_grid(section.titles, section.rows))
+        if section.similarity is not None:
+            names, values = section.similarity["classes"], section.similarity["values"]
+            lines = [
+                [name, *("–" if value is None else f"{value:.3f}" for value in line)]
+                for name, line in zip(names, values, strict=True)
+            ]
+            console.print(_grid(["absolute cosine", *names], lines))
+        for note in section.notes:
+            console.print(Text(note))
+    console.print()
+    console.print(Text(f"Selection: {outcome['selection']}."))
+    console.print(Text(f"Measured: {outcome['statistics']}."))
+    for choice in outcome["choices"]:
+        console.print(Text(f"- {choice}"))
+    return stream.getvalue().rstrip()
+
+
+def _grid(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for place, title in enumerate(titles):
+        table.add_column(Text(title), justify="right" if place else "left")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return table

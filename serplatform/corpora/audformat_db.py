@@ -1,12 +1,9 @@
 """Databases in audEERING's audformat: ``db.yaml`` and one CSV or Parquet file per table.
 
 The layout is documented at https://audeering.github.io/audformat/. It is read here directly,
-because the package prefers a table's pickle file where there is one, and unpickling a file
-that somebody else made runs whatever it says.
-
-Emotions come from the tables that have a column of the scheme ``emotion``; speakers, sex,
-text and language from columns of other tables of the same files, or from the labels (or
-the misc table) of the scheme ``speaker``. The split of a table is the type of its split.
+because the package prefers a table's pickle file, and unpickling runs whatever a file says.
+Emotions come from columns of the scheme ``emotion``; the rest from columns of other tables of
+the same files, or from the labels (or the misc table) of the scheme ``speaker``.
 """
 
 from __future__ import annotations
@@ -24,7 +21,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from serplatform.corpora.base import CORPORA, Corpus, Manifest, RejectedUtterance, Utterance
-from serplatform.corpora.paths import PathError, PathFinder, without_ending
+from serplatform.corpora.paths import PathFinder, RowError, without_ending
 from serplatform.corpora.table_dialect import read_table
 from serplatform.corpora.times import seconds, span_name
 from serplatform.errors import BadInputError
@@ -77,11 +74,9 @@ class AudformatDatabase(Corpus):
     }
 
     def root(self, source: Path) -> Path:
-        """The folder of the header; see the base class."""
         return _header_path(source).parent
 
     def scan(self, source: Path) -> Manifest:
-        """Read header and tables; see the base class."""
         path = _header_path(source)
         header = _read_header(path)
         root = path.parent
@@ -101,8 +96,10 @@ class AudformatDatabase(Corpus):
         utterances: list[Utterance] = []
         rejections = list(conflicts)
         for key, values in rows.items():
-            made = _utterance(finder, key, values, facts)
-            (utterances if isinstance(made, Utterance) else rejections).append(made)  # type: ignore[arg-type]
+            try:
+                utterances.append(_utterance(finder, key, values, facts))
+            except RowError as error:
+                rejections.append(RejectedUtterance(_name(key), key[0], str(error)))
         notes = [f"emotions from the tables {', '.join(t.name for t in labelled)}"]
         if header.get("license"):
             notes.append(f"licence of {header.get('name', 'the database')}: {header['license']}")
@@ -298,16 +295,11 @@ def _name(key: Key) -> str:
     return span_name(without_ending(PurePosixPath(key[0])), key[1], key[2])
 
 
-def _utterance(
-    finder: PathFinder, key: Key, values: Mapping[str, str], facts: _Facts
-) -> Utterance | RejectedUtterance:
+def _utterance(finder: PathFinder, key: Key, values: Mapping[str, str], facts: _Facts) -> Utterance:
     file, start, end = key
-    try:
-        path, _ = finder.find(file)
-        if not path.is_relative_to(os.path.normpath(finder.root)):
-            raise PathError("its path leaves the database's folder")
-    except PathError as error:
-        return RejectedUtterance(_name(key), file, str(error))
+    path, _ = finder.find(file)
+    if not path.is_relative_to(os.path.normpath(finder.root)):
+        raise RowError("its path leaves the database's folder")
     gender = facts.get("gender", key).lower()
     language = facts.get("language", key)
     if not language and len(facts.languages) == 1:

@@ -8,7 +8,6 @@ Shapes: S samples, N frames (samples of every channel), C channels.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ from serplatform.corpora.audio_file import (
     AudioError,
     AudioFile,
     file_problem,
+    once_per_file,
     open_audio,
 )
 from serplatform.corpora.base import first_of
@@ -88,11 +88,7 @@ class Audio:
 class Recording:
     """A whole recording that has been decoded once and can be used.
 
-    Attributes:
-        path: of the file.
-        floor_db: what does not exceed this is not heard.
-        channel: that is read alone; None: the mean of all.
-        notes: what was odd about the file, and how it was taken.
+    What does not exceed ``floor_db`` is not heard; ``channel`` is read alone (None: the mean).
     """
 
     path: Path
@@ -143,7 +139,7 @@ def read_audio(
     with open_audio(path) as opened:
         rate, frames = opened.rate, opened.frames
         if opened.compressed and (start is not None or end is not None):
-            frames = _frames_held(path, opened.key)
+            frames = _frames_held(path)
         first, count = _stretch(rate, frames, start, end, max_duration)
         judge = _Judge(opened)
         blocks = []
@@ -169,21 +165,13 @@ def read_audio(
         )
 
 
+@once_per_file
 def judge_audio(path: Path) -> Recording:
-    """Decode a recording of any length without keeping it, and judge it as a whole.
-
-    The judgement is that of :func:`read_audio`. It is remembered as long as the file stays.
+    """Decode a recording of any length without keeping it, and judge it as :func:`read_audio` does.
 
     Raises:
         AudioError: with the reason why the recording cannot be used.
     """
-    with open_audio(path) as opened:
-        key = opened.key
-    return _judged(path, key)
-
-
-@functools.lru_cache(maxsize=1024)
-def _judged(path: Path, _key: tuple[int, ...]) -> Recording:
     with open_audio(path) as opened:
         judge = _Judge(opened)
         for block in opened.blocks(0, None, _BLOCK):
@@ -198,26 +186,16 @@ def _judged(path: Path, _key: tuple[int, ...]) -> Recording:
         )
 
 
-def _frames_held(path: Path, key: tuple[int, ...]) -> int:
+@once_per_file
+def _frames_held(path: Path) -> int:
     """Frames of a compressed file; remembered, that its segments do not decode it each time."""
-    found = _counted(path, key)
-    if isinstance(found, str):
-        raise AudioError(found)
-    return found
-
-
-@functools.lru_cache(maxsize=1024)
-def _counted(path: Path, _key: tuple[int, ...]) -> int | str:
-    try:
-        with open_audio(path) as opened:
-            if opened.frames is not None and opened.holds_its_end():
-                return opened.frames
-        with open_audio(path) as opened:
-            held = sum(len(block) for block in opened.blocks(0, None, _BLOCK))
-            opened.check_length(held)
-            return held
-    except AudioError as error:
-        return str(error)
+    with open_audio(path) as opened:
+        if opened.frames is not None and opened.holds_its_end():
+            return opened.frames
+    with open_audio(path) as opened:
+        held = sum(len(block) for block in opened.blocks(0, None, _BLOCK))
+        opened.check_length(held)
+        return held
 
 
 def _stretch(
@@ -249,12 +227,7 @@ def _too_long(seconds: str, limit: float) -> str:
 
 
 def summarize_notes(noted: Iterable[tuple[str, str]]) -> list[str]:
-    """One sentence per note, with the recordings that it is about.
-
-    Example:
-        >>> summarize_notes([("is odd", "a.wav"), ("is odd", "b.wav")])
-        ['a.wav, b.wav: is odd']
-    """
+    """One sentence per note, with the recordings that it is about: of (note, name)."""
     names: dict[str, list[str]] = {}
     for note, name in noted:
         names.setdefault(note, []).append(name)
@@ -269,11 +242,7 @@ def _mono(block: FloatArray, channel: int | None) -> FloatArray:
 
 
 class _Judge:
-    """Collects, block by block, what decides whether decoded samples can be used.
-
-    Attributes:
-        frames: N so far.
-    """
+    """Collects, block by block, what decides whether decoded samples can be used."""
 
     def __init__(self, opened: AudioFile) -> None:
         self._stream = opened.stream
@@ -289,17 +258,8 @@ class _Judge:
         """What does not exceed this is not heard."""
         return _FLOORS_DB.get(self._stream.subtype, FLOOR_DB)
 
-    @property
-    def _kind(self) -> str:
-        kept = self._stream.subtype in _FLOORS_DB
-        return f" in samples of 8 bits ({self._stream.subtype_info})" if kept else ""
-
     def add(self, block: FloatArray) -> FloatArray:
-        """Take (N, C); returns the mean of the channels, (N,).
-
-        Raises:
-            AudioError: samples are not numbers.
-        """
+        """Take (N, C), return the channels' mean, (N,). AudioError: samples are no numbers."""
         peak = float(max(block.max(), -block.min()))
         if not np.isfinite(peak):
             bad = int(np.flatnonzero(~np.isfinite(block).all(axis=1))[0])
@@ -328,11 +288,7 @@ class _Judge:
         return mono
 
     def channel(self) -> int | None:
-        """The channel to be read alone; None: the mean of all.
-
-        Raises:
-            AudioError: the samples are too few, too large, constant or not heard.
-        """
+        """The channel to be read alone (None: the mean of all); an AudioError if it is unusable."""
         if not self.frames:
             raise AudioError(EMPTY)
         if self._peak > _LARGEST:
@@ -356,9 +312,11 @@ class _Judge:
             constant = self._sum / self.frames
             if _db(constant**2) > self.floor_db:
                 raise AudioError(f"holds a constant ({constant:.4g} of full scale) and no sound")
+            few_bits = f" in samples of 8 bits ({self._stream.subtype_info})"
+            kind = few_bits if self._stream.subtype in _FLOORS_DB else ""
             raise AudioError(
                 f"is inaudible: the loudest {1000 * _STEP:.0f} ms have {level:.1f} dB of full "
-                f"scale, where speech{self._kind} needs more than {self.floor_db:g}"
+                f"scale, where speech{kind} needs more than {self.floor_db:g}"
             )
         return channel
 
@@ -381,56 +339,27 @@ def _step_powers(values: FloatArray, step: int) -> FloatArray:
 
 
 def is_audible(samples: FloatArray, floor_db: float = FLOOR_DB) -> bool:
-    """Whether anything in (S,) samples at :data:`TARGET_RATE` exceeds a level.
-
-    Example:
-        >>> is_audible(np.full(16_000, 0.1, np.float32))
-        False
-    """
+    """Whether anything in (S,) samples at :data:`TARGET_RATE` exceeds a level."""
     powers = _step_powers(samples[None], round(_STEP * TARGET_RATE))
     return _db(float(powers.max())) > floor_db
 
 
 def audio_hash(samples: FloatArray) -> str:
-    """Hash of the samples rounded to 16 bits: equal for the same recording in another container.
-
-    Args:
-        samples: (S,), at :data:`TARGET_RATE`.
-
-    Example:
-        >>> audio_hash(np.zeros(3, np.float32)) == audio_hash(np.full(3, 1e-6, np.float32))
-        True
-    """
+    """Hash of (S,) samples at 16 bits: equal for the same recording in another container."""
     rounded = np.clip(np.rint(samples * np.float32(32768.0)), -32768, 32767).astype("<i2")
     return hashlib.sha256(rounded).hexdigest()[:32]
 
 
 def level_db(samples: FloatArray) -> float:
-    """Root mean square in decibels relative to full scale (dBFS).
-
-    Example:
-        >>> round(level_db(np.full(100, 0.1, np.float32)), 3)
-        -20.0
-    """
+    """Root mean square in decibels relative to full scale (dBFS)."""
     return _db(float(np.dot(samples, samples)) / len(samples))
 
 
 def speech_bounds(samples: FloatArray) -> tuple[float, float]:
-    """Where speech begins and ends, by energy.
+    """Where speech begins and ends, in seconds from the start of (S,) samples, by energy.
 
     From the first to the last 50 ms frame that is at most 30 dB below the loudest one, and
     50 ms more at each end.
-
-    Args:
-        samples: (S,), at :data:`TARGET_RATE`.
-
-    Returns:
-        Seconds from the start of the samples.
-
-    Example:
-        >>> tone = np.r_[np.zeros(16_000), np.ones(16_000), np.zeros(16_000)].astype(np.float32)
-        >>> speech_bounds(tone)
-        (0.91, 2.09)
     """
     total = len(samples) / TARGET_RATE
     hops = len(samples) // _TRIM_HOP

@@ -15,9 +15,9 @@ import math
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from serplatform.arrays import FloatArray
 from serplatform.corpora.audio_layout import (
@@ -47,6 +47,7 @@ _TAIL = 128  # bytes that an MP3 decoder asks for at the end, for a tag
 
 _COMPRESSED = frozenset({"MP3", "FLAC", "OGG"})
 
+_Found = TypeVar("_Found")
 _CONVERT = "convert it to WAV or FLAC first"
 #: how the first bytes of what libsndfile cannot decode begin → what it is
 _SIGNATURES = (
@@ -80,14 +81,8 @@ class AudioError(BadInputError):
 class AudioFile:
     """An open recording.
 
-    Attributes:
-        stream: of libsndfile.
-        rate: in hertz.
-        frames: N that the container tells of and holds; None: only decoding tells.
-        compressed: its samples are counted only by decoding them.
-        notes: what was odd, and how it was taken.
-        key: changes when the file does.
-        at: the frame that is decoded next.
+    ``frames``: N that the container tells of and holds; None: only decoding tells.
+    ``compressed``: they are counted only by decoding. ``at``: the frame that is decoded next.
     """
 
     stream: Any
@@ -95,18 +90,14 @@ class AudioFile:
     frames: int | None
     compressed: bool
     notes: tuple[str, ...]
-    key: tuple[int, ...]
     at: int = 0
 
     def blocks(
         self, first: int, count: int | None, seconds: float = math.inf
     ) -> Iterator[FloatArray]:
-        """Decode (N, C) blocks, each but the last of whole twentieths of a second.
+        """Decode ``count`` frames (None: to the end) from ``first`` on into (N, C) blocks.
 
-        Args:
-            first: frame.
-            count: frames at most; None: to the end.
-            seconds: of a block, at most.
+        Each but the last is of whole twentieths of a second, and of ``seconds`` at most.
 
         Raises:
             AudioError: the file is damaged.
@@ -154,11 +145,7 @@ class AudioFile:
         self.at = first
 
     def check_length(self, held: int) -> None:
-        """Compare the frames that were decoded with those that the container declares.
-
-        Raises:
-            AudioError: it is cut short.
-        """
+        """Raise an AudioError where fewer frames were decoded than the container declares."""
         if self.frames is not None and (self.frames - held) / self.rate > END_TOLERANCE:
             raise _cut_short(self.frames / self.rate, held / self.rate)
 
@@ -171,6 +158,64 @@ class AudioFile:
 
 
 @contextlib.contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    """A descriptor of a regular file."""
+    try:
+        raw = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except (FileNotFoundError, NotADirectoryError):
+        hint = "; folders are separated by / here, not by \\" if "\\" in str(path) else ""
+        raise AudioError(f"no such file{hint}") from None
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        raise AudioError(f"cannot be opened ({getattr(error, 'strerror', error)})") from None
+    try:
+        mode = os.fstat(raw).st_mode
+        if stat.S_ISDIR(mode):
+            raise AudioError("is a folder, not an audio file")
+        if not stat.S_ISREG(mode):
+            raise AudioError("is a pipe or a device, not a file: write it to a file first")
+        yield raw
+    except OSError as error:  # a disk or a network that fails
+        raise AudioError(f"cannot be read ({error.strerror})") from None
+    finally:
+        os.close(raw)
+
+
+def once_per_file(read: Callable[[Path], _Found]) -> Callable[[Path], _Found]:
+    """Remember what a function returns for a file, or its AudioError, until the file changes."""
+
+    @functools.lru_cache(maxsize=1024)
+    def remembered(path: Path, _key: tuple[int, ...]) -> tuple[_Found | None, str | None]:
+        try:
+            return read(path), None
+        except AudioError as error:
+            return None, str(error)
+
+    @functools.wraps(read)
+    def found(path: Path) -> _Found:
+        with _opened(path) as raw:
+            status = os.fstat(raw)
+        key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        value, error = remembered(path, key)
+        if error is not None:
+            raise AudioError(error)
+        return cast(_Found, value)
+
+    return found
+
+
+@once_per_file
+def _extent(path: Path) -> Mp3Extent:
+    with _opened(path) as raw:
+        return mp3_extent(raw, os.fstat(raw).st_size)
+
+
+@once_per_file
+def _is_joined(path: Path) -> bool:
+    with _opened(path) as raw:
+        return ogg_is_joined(raw, os.fstat(raw).st_size)
+
+
+@contextlib.contextmanager
 def open_audio(path: Path) -> Iterator[AudioFile]:
     """Open a file that libsndfile decodes, whatever it is called.
 
@@ -178,9 +223,7 @@ def open_audio(path: Path) -> Iterator[AudioFile]:
         AudioError: it is missing, no audio, cut short, or of an absurd sampling rate.
     """
     with _opened(path) as raw:
-        status = os.fstat(raw)
-        size = status.st_size
-        key = (status.st_dev, status.st_ino, size, status.st_mtime_ns)
+        size = os.fstat(raw).st_size
         if size == 0:
             raise AudioError("the file is empty (0 bytes)")
         layout = find_layout(raw, size)
@@ -195,9 +238,9 @@ def open_audio(path: Path) -> Iterator[AudioFile]:
             end, whole = ogg_end(raw, size)
             if not whole:
                 raise _cut_ogg(raw, end)
-            notes = (MORE,) if kind and _is_joined(path, key) else ()
+            notes = (MORE,) if kind and _is_joined(path) else ()
         elif found is not None and kind == "MP3":
-            extent = _extent(path, key)
+            extent = _extent(path)
             notes = extent.notes
             told = None if extent.samples or extent.declared else _hint(raw)  # FF FE is UTF-16
             if told is None and not extent.whole:
@@ -240,21 +283,7 @@ def open_audio(path: Path) -> Iterator[AudioFile]:
                 frames=frames,
                 compressed=alac or kind in _COMPRESSED,
                 notes=notes,
-                key=key,
             )
-
-
-@functools.lru_cache(maxsize=1024)
-def _extent(path: Path, _key: tuple[int, ...]) -> Mp3Extent:
-    """Remembered, that segments do not walk through all frames of a long file each time."""
-    with _opened(path) as raw:
-        return mp3_extent(raw, os.fstat(raw).st_size)
-
-
-@functools.lru_cache(maxsize=1024)
-def _is_joined(path: Path, _key: tuple[int, ...]) -> bool:
-    with _opened(path) as raw:
-        return ogg_is_joined(raw, os.fstat(raw).st_size)
 
 
 def _decoding(source: Any) -> tuple[Any, Exception | None]:
@@ -284,9 +313,8 @@ def _check_log(log: str, frames: int, rate: int) -> None:
 
 
 def _needs_head(found: Any, layout: Layout) -> bool:
-    if found is None or found.frames == 0:
-        return layout.length > 0
-    return layout.declared is not None and layout.length > layout.declared
+    read = layout.declared if found is not None and found.frames else 0
+    return read is not None and layout.length > read
 
 
 def _cut_short(declared: float, held: float) -> AudioError:
@@ -306,35 +334,8 @@ def _cut_ogg(raw: int, end: int) -> AudioError:
     )
 
 
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[int]:
-    """A descriptor of a regular file."""
-    try:
-        raw = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    except (FileNotFoundError, NotADirectoryError):
-        hint = "; folders are separated by / here, not by \\" if "\\" in str(path) else ""
-        raise AudioError(f"no such file{hint}") from None
-    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
-        raise AudioError(f"cannot be opened ({getattr(error, 'strerror', error)})") from None
-    try:
-        mode = os.fstat(raw).st_mode
-        if stat.S_ISDIR(mode):
-            raise AudioError("is a folder, not an audio file")
-        if not stat.S_ISREG(mode):
-            raise AudioError("is a pipe or a device, not a file: write it to a file first")
-        yield raw
-    except OSError as error:  # a disk or a network that fails
-        raise AudioError(f"cannot be read ({error.strerror})") from None
-    finally:
-        os.close(raw)
-
-
 def file_problem(path: Path) -> str | None:
-    """What a file is instead of audio, as far as its first bytes tell; None where they do not.
-
-    Args:
-        path: a file, which need not exist.
-    """
+    """What a file is instead of audio, as far as its first bytes tell; None where they do not."""
     try:
         with _opened(path) as raw:
             return _hint(raw) if os.fstat(raw).st_size else "the file is empty (0 bytes)"
@@ -383,8 +384,8 @@ def _decoder() -> Any:
 class _View:
     """A stretch of a file behind a head of our own, for libsndfile.
 
-    It claims ``shown`` bytes (0: as many as it has), so that decoders that estimate the number
-    of frames by the size of the file do not stop before its end.
+    It claims ``shown`` bytes, so that decoders that estimate the number of frames by the size of
+    the file do not stop before its end.
     """
 
     def __init__(

@@ -36,14 +36,10 @@ _PAGE = 65_307  # bytes of the longest page of Ogg
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Layout:
-    """Where a container keeps its samples.
+    """Where a container keeps its samples; sizes and places in bytes.
 
-    Attributes:
-        offset: first byte of the samples.
-        declared: bytes of samples by the header; None: it does not tell.
-        length: bytes of samples to be read; less than ``declared`` where the file is cut short.
-        head: a header that is right for ``length``; None: libsndfile does without.
-        notes: what was odd.
+    ``declared``: by the header; None: it does not tell. ``length``: to be read, less than declared
+    where the file is cut short. ``head``: a header that is right for it; None: not needed.
     """
 
     offset: int
@@ -54,12 +50,7 @@ class Layout:
 
 
 def find_layout(raw: int, size: int) -> Layout | None:
-    """The layout of a file in one of the containers with a size in their header, else None.
-
-    Args:
-        raw: descriptor of the file.
-        size: of the file, bytes.
-    """
+    """The layout of a file in one of the containers with a size in their header, else None."""
     head = os.pread(raw, 64, 0)
     base = _id3(head)
     head = os.pread(raw, 64, base) if base else head
@@ -81,10 +72,7 @@ def _id3(head: bytes) -> int:
 def _chunks(
     raw: int, at: int, size: int, form: str, *, pad: int = 2, own: int = 0
 ) -> Iterator[tuple[bytes, int, int]]:
-    """Name, first byte and length of each chunk; a forgotten pad byte is forgiven.
-
-    Chunks start at multiples of ``pad`` bytes; their lengths count ``own`` bytes of their header.
-    """
+    """Name, first byte and length (which counts ``own`` bytes of the header) of each chunk."""
     header = struct.Struct(form)
     for _ in range(_MOST_CHUNKS):
         if at + header.size > size:
@@ -118,9 +106,8 @@ def _settle(
 ) -> Layout:
     """Decide how many bytes of samples a file holds; sizes and places in bytes.
 
-    ``head`` makes a header that is right for a number of bytes, ``unknown`` is the least size
-    that stands for "not known", ``form`` that of the chunks that may follow, ``end`` the
-    container's by its own header.
+    ``head`` makes a header, ``unknown`` is the least size that stands for "not known", ``form``
+    that of the chunks that may follow, ``end`` the container's by its own header.
     """
     held = max(0, size - offset)
     rest = offset + declared
@@ -316,13 +303,8 @@ def ogg_is_joined(raw: int, size: int) -> bool:
 class Mp3Extent:
     """What an MP3 file declares, or holds by its frame headers where it declares nothing.
 
-    Attributes:
-        declared: by a Xing or Info tag, which libsndfile follows.
-        samples: by a VBRI tag, or by all frame headers; None: not known.
-        begin: first byte of the frames.
-        end: one past the last complete frame.
-        whole: no frame begins after that.
-        notes: what was odd.
+    ``declared``: by a Xing or Info tag, which libsndfile follows. ``samples``: by a VBRI tag, or
+    by all frame headers. ``begin``, ``end``: of complete frames. ``whole``: none begins after.
     """
 
     declared: bool
@@ -334,12 +316,7 @@ class Mp3Extent:
 
 
 def mp3_extent(raw: int, size: int) -> Mp3Extent:
-    """How far the frames of an MP3 file reach.
-
-    Args:
-        raw: descriptor of the file.
-        size: of the file, bytes.
-    """
+    """How far the frames of an MP3 file (a descriptor, and its size in bytes) reach."""
     begin = _id3(os.pread(raw, 10, 0))
     with mmap.mmap(raw, 0, access=mmap.ACCESS_READ) as content:
         begin = _next_frame(content, begin, None)

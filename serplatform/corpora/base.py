@@ -143,12 +143,9 @@ class Corpus(ABC):
         return source if source.is_dir() else source.parent
 
     def render(self, utterance: Utterance) -> Utterance:
-        """Make the audio of an utterance that has none yet (synthetic corpora).
+        """Make the audio of an utterance that has none yet; return it with its spans.
 
         Called in the worker that extracts the utterance, before its file is read.
-
-        Returns:
-            The utterance, with the spans that came with the audio.
         """
         return utterance
 
@@ -164,12 +161,7 @@ class Corpus(ABC):
 
 
 def first_of(names: Sequence[str], most: int) -> str:
-    """The first of some names, and how many more there are.
-
-    Example:
-        >>> first_of(["a", "b", "c"], 2)
-        'a, b and 1 more'
-    """
+    """The first of some names, and how many more there are: ``a, b and 1 more``."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
@@ -179,11 +171,6 @@ def generic_protocol(utterances: Sequence[Utterance]) -> str:
 
     Its own ``fold`` or ``split`` column where every row has one; else five folds of speakers,
     or leave-one-speaker-out below ten of them; else random folds.
-
-    Example:
-        >>> one = Utterance(utterance_id="a", path=Path("a.wav"), speaker_id="s", emotion="sad")
-        >>> generic_protocol([one])
-        'random-kfold:5'
     """
     if utterances and (all(u.fold for u in utterances) or all(u.split for u in utterances)):
         return "column"

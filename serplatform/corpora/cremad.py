@@ -11,6 +11,7 @@ from typing import ClassVar
 from serplatform.corpora.audio import file_problem
 from serplatform.corpora.base import CORPORA, Utterance
 from serplatform.corpora.filename_corpus import Codes, FilenameCorpus
+from serplatform.corpora.text_encoding import decode_text
 
 _TABLE = "VideoDemographics.csv"
 
@@ -82,13 +83,12 @@ class Cremad(FilenameCorpus):
     def speaker_facts(
         self, source: Path, here: set[str]
     ) -> tuple[dict[str, dict[str, str]], list[str]]:
-        """Sex and age from the table; see the base class."""
         table = next(iter(sorted(source.rglob(_TABLE))), None)
         if table is None:
             return {}, [f"{_TABLE} is not here: sex and age of the actors are unknown"]
         if "git-lfs" in (file_problem(table) or ""):
             return {}, [f"{_TABLE} is a git-lfs pointer: sex and age are unknown"]
-        content = table.read_bytes().decode("utf-8-sig", errors="replace")
+        content, _ = decode_text(table.read_bytes())
         rows = csv.DictReader(io.StringIO(content))
         if not {"ActorID", "Sex"} <= set(rows.fieldnames or ()):
             return {}, [f"{_TABLE} has no columns ActorID and Sex: sex and age are unknown"]

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from serplatform.artifacts.dataset import UTTERANCE_SCHEMA
 from serplatform.corpora.base import CORPORA, Corpus, Manifest, RejectedUtterance, Utterance
-from serplatform.corpora.paths import PathError, PathFinder, without_ending
+from serplatform.corpora.paths import PathFinder, RowError, without_ending
 from serplatform.corpora.table_columns import NEEDS, SAMPLES, Columns, is_name
 from serplatform.corpora.table_dialect import read_table
 from serplatform.corpora.times import seconds, span_name
@@ -36,13 +36,9 @@ _NO_TEXT = ("", "nan", "NaN", "NaT", "<NA>", "None")  # "unknown." and "null" ca
 class CsvTable(Corpus):
     """A table with a header: ``file`` and ``emotion``, and further columns where there are any.
 
-    Paths are relative to the table. ``speaker, gender, session, start, end`` (or ``duration``),
-    ``text, language, split, fold, utterance_id, parent_id`` have a meaning, under these and other
-    names (``table_columns``); other columns are kept as they are.
-
-    Args:
-        allow_outside: accept paths that leave the table's directory, by their names (absolute,
-            or with ``..``) or over symbolic links.
+    Paths are relative to the table, and may leave its directory (absolute, with ``..``, over links)
+    only where ``allow_outside`` says so. Names with a meaning are those of ``table_columns``; other
+    columns are kept as they are.
     """
 
     name = "csv"
@@ -63,7 +59,6 @@ class CsvTable(Corpus):
         self.allow_outside = allow_outside
 
     def scan(self, source: Path) -> Manifest:
-        """Read the table; see the base class."""
         table = _find_table(source).absolute()
         content = read_table(table, is_name, NEEDS)
         whole = [cells for _, cells in content.records if len(cells) == len(content.header)]
@@ -78,7 +73,7 @@ class CsvTable(Corpus):
             name = row.get(columns.roles.get("utterance_id", -1), "") or file or f"line {line}"
             try:
                 utterances.append(rows.utterance(line, cells))
-            except (_RowError, PathError) as error:
+            except RowError as error:
                 rejections.append(RejectedUtterance(name, file, str(error)))
         if not content.records:
             raise BadInputError(f"{table}: has a header and no rows")
@@ -96,10 +91,6 @@ class CsvTable(Corpus):
         return False
 
 
-class _RowError(Exception):
-    """A row cannot be an utterance; the message is the reason."""
-
-
 class _Rows:
     """Makes utterances of a table's rows, and counts how their paths had to be read."""
 
@@ -115,22 +106,22 @@ class _Rows:
     def utterance(self, line: int, cells: Sequence[str]) -> Utterance:
         """The utterance of one row."""
         if len(cells) != (width := len(self.columns.header)):
-            raise _RowError(f"line {line} has {len(cells)} cells, the header {width}")
+            raise RowError(f"line {line} has {len(cells)} cells, the header {width}")
         values = {role: cells[index] for role, index in self.columns.roles.items()}
         if not values["file"]:
-            raise _RowError(f"line {line} names no file")
+            raise RowError(f"line {line} names no file")
         path, how = self.columns.finder.find(values["file"])
         place = str(path)
         inside = place.startswith(self.root)
         if not self.allow_outside:
             if not inside:
                 absent = "" if os.path.lexists(place) else "; no such file is there either"
-                raise _RowError(
+                raise RowError(
                     "its path leaves the table's directory; say --allow-outside if that is meant, "
                     f"else write paths from the table's directory on{absent}"
                 )
             if _links_outside(place, self.root):
-                raise _RowError(
+                raise RowError(
                     "a link on its path leaves the table's directory; say --allow-outside if that "
                     "is meant"
                 )
@@ -169,12 +160,12 @@ class _Rows:
         if unit == SAMPLES and text:
             known = self.columns.length(path) if os.path.isfile(path) else None
             if known is None:
-                raise _RowError(f"its {role} counts samples, and the file's rate cannot be read")
+                raise RowError(f"its {role} counts samples, and the file's rate cannot be read")
             unit = 1.0 / known[1]
         try:
             return seconds(text, unit)
         except ValueError as error:
-            raise _RowError(f"{role} {error}") from None
+            raise RowError(f"{role} {error}") from None
 
 
 def _length(path: Path) -> tuple[float, int] | None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import _ctypes
+import ctypes
 import dataclasses
+import itertools
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from serplatform.corpora.audio import TARGET_RATE
-from serplatform.corpora.base import CORPORA, Corpus, Manifest, Utterance
-from serplatform.corpora.espeak import speak
-from serplatform.errors import BadInputError
+from serplatform.corpora.base import CORPORA, Corpus, Manifest, Span, Utterance
+from serplatform.errors import BadInputError, SerplatformError
 from serplatform.seeding import derive_seed
 
 #: voice variants of espeak-ng, of men and women in turn
@@ -45,6 +50,15 @@ _RATE = 190.0  # words a minute
 _GAIN_DB = -8.0  # leaves room for loud moods
 _NOISE_DB = -65.0  # of the background, dBFS
 
+# of espeak-ng's C interface, speak_lib.h; the library travels in the package espeakng-loader
+_SYNCHRONOUS = 2  # espeak_AUDIO_OUTPUT: call back with samples, play nothing
+_PHONEME_EVENTS = 0x0001
+_DONT_EXIT = 0x8000  # return an error instead of ending the process
+_END, _WORD, _PHONEME = 0, 1, 7  # espeak_EVENT_TYPE
+_PARAMETERS = (1, 3, 4)  # espeak_PARAMETER: rate, pitch, range
+_UTF8, _CHARACTERS = 1, 1
+_SILENCE = "_"  # first character of the names of pauses
+
 
 @CORPORA.register("demo")
 class Demo(Corpus):
@@ -53,14 +67,7 @@ class Demo(Corpus):
     Each emotion shifts pitch, pitch range, rate and loudness; speakers and utterances deviate
     from that by independent Gaussians, so that the classes overlap. Each sentence is spoken in
     each emotion: the words carry no information. Word and phone times come with the speech.
-
-    Args:
-        utterances: how many.
-        speakers: how many; beyond eight, voices recur with another pitch and rate.
-        seed: of all deviations.
-
-    Raises:
-        BadInputError: a number is too small.
+    Beyond eight speakers, voices recur with another pitch and rate.
     """
 
     name = "demo"
@@ -134,7 +141,7 @@ class Demo(Corpus):
             )
             return float(np.clip(changed, low, high))
 
-        speech = speak(
+        spoken, rate, spans = speak(
             utterance.text or "",
             voice=f"en-us+{_VOICES[speaker % len(_VOICES)]}",
             rate=round(value("rate", 2, _RATE, 90, 320)),
@@ -143,15 +150,15 @@ class Demo(Corpus):
             seed=1 + derive_seed(self.seed, "espeak", utterance.utterance_id) % 2**15,
         )
         gain = 10.0 ** (value("loudness_db", 3, _GAIN_DB, -30.0, 6.0) / 20.0)
-        samples = speech.samples.astype(np.float32) / np.float32(32768.0)
-        samples = soxr.resample(samples, speech.sampling_rate, TARGET_RATE) * np.float32(gain)
+        samples = spoken.astype(np.float32) / np.float32(32768.0)
+        samples = soxr.resample(samples, rate, TARGET_RATE) * np.float32(gain)
         noise = own.standard_normal(len(samples), dtype=np.float32)
         samples += np.float32(10.0 ** (_NOISE_DB / 20.0)) * noise
         utterance.path.parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(
             utterance.path, np.clip(samples, -1.0, 32767 / 32768), TARGET_RATE, subtype="PCM_16"
         )
-        return dataclasses.replace(utterance, spans=speech.spans)
+        return dataclasses.replace(utterance, spans=spans)
 
     def suits_default(self, utterances: Sequence[Utterance]) -> bool:
         """Where there are four speakers for its four folds."""
@@ -165,3 +172,119 @@ def _sentences(seed: int) -> list[str]:
     ]
     order = np.random.default_rng(derive_seed(seed, "sentences")).permutation(len(sentences))
     return [sentences[index] for index in order]
+
+
+class _EventId(ctypes.Union):
+    _fields_ = (("number", ctypes.c_int), ("name", ctypes.c_char_p), ("string", ctypes.c_char * 8))
+
+
+class _Event(ctypes.Structure):
+    """``espeak_EVENT`` of ``speak_lib.h``."""
+
+    _fields_ = (
+        ("type", ctypes.c_int),
+        ("unique_identifier", ctypes.c_uint),
+        ("text_position", ctypes.c_int),
+        ("length", ctypes.c_int),
+        ("audio_position", ctypes.c_int),
+        ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p),
+        ("id", _EventId),
+    )
+
+
+_CALLBACK = ctypes.CFUNCTYPE(
+    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event)
+)
+
+
+class _Mark(NamedTuple):
+    """An event: its type, the place of its word in the text (from 1), its first sample."""
+
+    kind: int
+    position: int
+    sample: int
+    name: str
+
+
+def speak(
+    text: str, *, voice: str, rate: int, pitch: int, pitch_range: int, seed: int = 1
+) -> tuple[npt.NDArray[np.int16], int, tuple[Span, ...]]:
+    """Speak one sentence with espeak-ng, in a voice such as ``en-us+f2``.
+
+    The library keeps state from one utterance to the next. It is loaded anew for each, which takes
+    two milliseconds, so that an utterance depends on its own settings only: ``rate`` is in words
+    per minute, 80 to 450; pitch and range 0 (monotone) to 99, where 50 is the voice's own.
+
+    Returns:
+        (S,) samples; their rate in hertz; words and phones, in seconds.
+    """
+    import espeakng_loader
+
+    library = ctypes.CDLL(espeakng_loader.get_library_path())
+    chunks: list[npt.NDArray[np.int16]] = []
+    events: list[_Mark] = []
+
+    def receive(samples: ctypes._Pointer, count: int, event: ctypes._Pointer) -> int:  # type: ignore[type-arg]
+        if samples and count > 0:
+            chunks.append(np.ctypeslib.as_array(samples, (count,)).copy())
+        for e in itertools.takewhile(
+            lambda e: e.type != _END, map(event.__getitem__, itertools.count())
+        ):
+            name = e.id.string if e.type == _PHONEME else b""
+            events.append(_Mark(e.type, e.text_position, e.sample, name.decode(errors="replace")))
+        return 0
+
+    callback = _CALLBACK(receive)
+    try:
+        sampling_rate = library.espeak_Initialize(
+            _SYNCHRONOUS, 0, espeakng_loader.get_data_path().encode(), _DONT_EXIT | _PHONEME_EVENTS
+        )
+        if sampling_rate <= 0:
+            raise SerplatformError("espeak-ng does not start; install espeakng-loader again")
+        library.espeak_SetSynthCallback(callback)
+        if library.espeak_SetVoiceByName(voice.encode()) != 0:
+            raise SerplatformError(f"espeak-ng has no voice '{voice}'")
+        library.espeak_ng_SetRandSeed(ctypes.c_long(seed))
+        for parameter, value in zip(_PARAMETERS, (rate, pitch, pitch_range), strict=True):
+            library.espeak_SetParameter(parameter, value, 0)
+        encoded = text.encode()
+        status = library.espeak_Synth(
+            encoded, ctypes.c_size_t(len(encoded) + 1), 0, _CHARACTERS, 0, _UTF8, None, None
+        )
+        if status != 0 or library.espeak_Synchronize() != 0 or not chunks:
+            raise SerplatformError(f"espeak-ng could not speak {text!r} with voice '{voice}'")
+    finally:
+        library.espeak_Terminate()
+        _ctypes.dlclose(library._handle)
+    samples = np.concatenate(chunks)
+    return samples, sampling_rate, _spans(text, events, len(samples), sampling_rate)
+
+
+def _spans(text: str, marks: list[_Mark], num_samples: int, sampling_rate: int) -> tuple[Span, ...]:
+    """Turn events, which mark beginnings, into spans; pauses belong to no word."""
+    phones = [mark for mark in marks if mark.kind == _PHONEME]
+    words = [mark for mark in marks if mark.kind == _WORD]
+    pauses = [mark.sample for mark in phones if mark.name.startswith(_SILENCE)]
+
+    def end_of(marks: list[_Mark], index: int) -> int:
+        following = marks[index + 1].sample if index + 1 < len(marks) else num_samples
+        return min([following, *(pause for pause in pauses if pause > marks[index].sample)])
+
+    def span(tier: str, label: str, first: float, last: float) -> Span:
+        return Span(tier, label, first / sampling_rate, last / sampling_rate)
+
+    spans = []
+    for index, mark in enumerate(words):
+        until = words[index + 1].position - 1 if index + 1 < len(words) else len(text)
+        spoken = re.findall(r"[^\s.,;:!?]+", text[mark.position - 1 : until])
+        # espeak-ng speaks some pairs ("on the") as one word: divide its time by their letters
+        step = (end_of(words, index) - mark.sample) / max(1, sum(map(len, spoken)))
+        begin = float(mark.sample)
+        for word in spoken:
+            spans.append(span("word", word, begin, begin + step * len(word)))
+            begin += step * len(word)
+    for index, mark in enumerate(phones):
+        if not mark.name.startswith(_SILENCE):
+            spans.append(span("phone", mark.name, mark.sample, end_of(phones, index)))
+    return tuple(s for s in spans if s.end > s.start)

@@ -32,11 +32,7 @@ Progress = Callable[[int, int], None]
 
 
 def archive_url(archive: Archive, url: str | None = None) -> str:
-    """The address to fetch: the one given, the environment's, or the archive's own.
-
-    Raises:
-        BadInputError: it is not an http or https address.
-    """
+    """The address to fetch: the one given, the environment's, or the archive's own."""
     mirror = os.environ.get(archive.variable)
     chosen = url or mirror or archive.url
     if urllib.parse.urlparse(chosen).scheme not in ("http", "https"):
@@ -46,11 +42,7 @@ def archive_url(archive: Archive, url: str | None = None) -> str:
 
 
 def corpus_folder(archive: Archive, folder: str) -> Path:
-    """See that an archive can be unpacked into a folder, which holds nothing else.
-
-    Raises:
-        BadInputError: it cannot, or it does.
-    """
+    """See that an archive can be unpacked into a folder, which holds nothing else."""
     name = re.escape(archive.file)
     kind = Kind(name="this corpus", left=rf"{name}(\.partial)?|{archive.folders}")
     place = check_directory(folder, kind, "DIR")
@@ -67,17 +59,10 @@ def fetch(
     progress: Progress | None = None,
     pause: float = 2.0,
 ) -> Path:
-    """Download an archive, or resume a download that was stopped, and verify it.
+    """Download an archive, or resume a download that was stopped, and verify its checksum.
 
-    Args:
-        archive: what to fetch.
-        folder: takes the archive; what is not whole yet ends in ``.partial``.
-        url: instead of the archive's own.
-        progress: called as bytes arrive.
-        pause: seconds before the second attempt; doubled before each further one.
-
-    Returns:
-        The archive's path, its checksum verified.
+    What is not whole yet ends in ``.partial``. ``progress`` is called as bytes arrive; ``pause``:
+    seconds before the second attempt, doubled before each further one.
 
     Raises:
         BadInputError: the address is wrong.
@@ -147,16 +132,9 @@ def _md5(path: Path) -> str:
 
 
 def unpack(archive: Path, folder: Path) -> int:
-    """Unpack a zip archive; files that are there already, whole, are left as they are.
+    """Unpack a zip archive, and return its number of files; whole files are left as they are.
 
     Nothing is written if any member would leave the folder, or is a link.
-
-    Args:
-        archive: a zip file.
-        folder: takes its contents.
-
-    Returns:
-        Number of files.
 
     Raises:
         SerplatformError: the archive is damaged, unsafe, or too large for the disk.
@@ -174,7 +152,14 @@ def unpack(archive: Path, folder: Path) -> int:
                     f"{folder}: {needed / 1e6:.0f} MB are needed, more than free"
                 )
             for member in members:
-                _unpack_one(content, member, folder / member.filename)
+                target = folder / member.filename
+                if target.is_file() and target.stat().st_size == member.file_size:
+                    continue
+                target.parent.mkdir(parents=True, exist_ok=True)
+                temporary = target.with_name(f".{target.name}.partial")
+                with content.open(member) as source, temporary.open("wb") as sink:
+                    shutil.copyfileobj(source, sink, _BLOCK)
+                temporary.replace(target)
             return len(members)
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise SerplatformError(f"{archive}: is damaged ({error}); remove it, fetch again") from None
@@ -187,13 +172,3 @@ def _reason_against(member: zipfile.ZipInfo) -> str | None:
     if stat.S_ISLNK(member.external_attr >> 16):
         return f"'{member.filename}' is a link"
     return None
-
-
-def _unpack_one(content: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> None:
-    if target.is_file() and target.stat().st_size == member.file_size:
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.partial")
-    with content.open(member) as source, temporary.open("wb") as sink:
-        shutil.copyfileobj(source, sink, _BLOCK)
-    temporary.replace(target)

@@ -91,12 +91,7 @@ class FilenameCorpus(Corpus):
     def speaker_facts(
         self, source: Path, here: set[str]
     ) -> tuple[dict[str, dict[str, str]], list[str]]:
-        """What is known of each speaker, by code: ``gender`` and further columns; and notes.
-
-        Args:
-            source: the corpus's directory.
-            here: codes of the speakers who are there.
-        """
+        """What is known of each speaker, by code: ``gender`` and further columns; and notes."""
         return {code: {"gender": gender} for code, gender in self.speakers.items()}, []
 
     def notes(
@@ -106,7 +101,6 @@ class FilenameCorpus(Corpus):
         return []
 
     def scan(self, source: Path) -> Manifest:
-        """List the clips under a directory; see the base class."""
         short = self.title.partition(",")[0]
         if not source.is_dir():
             remedy = f" ('serplatform download {self.name} DIR' fetches it)" if self.archive else ""

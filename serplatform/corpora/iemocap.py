@@ -1,12 +1,10 @@
 """IEMOCAP: Interactive Emotional Dyadic Motion Capture database, in the layout of its release.
 
-``SessionN/dialog/EmoEvaluation/<dialog>.txt`` holds the consensus labels (only the top level:
-its sub-folders hold single raters), ``dialog/transcriptions`` the texts,
-``sentences/wav/<dialog>`` the audio and ``sentences/ForcedAlignment/<dialog>`` word spans.
-
-The speaker is the session and the first letter of the *last* field of the utterance id: the
-prefix of ``Ses01F_impro01_M003`` says who wore the motion-capture markers, and session 1's
-man is speaking.
+``SessionN/dialog/EmoEvaluation/<dialog>.txt`` holds the consensus labels (its sub-folders hold
+single raters), ``dialog/transcriptions`` the texts, ``sentences/wav/<dialog>`` the audio and
+``sentences/ForcedAlignment/<dialog>`` word spans. The speaker is the session and the first letter
+of the *last* field of the utterance id: the prefix of ``Ses01F_impro01_M003`` says who wore the
+motion-capture markers, and session 1's man is speaking.
 """
 
 from __future__ import annotations
@@ -25,6 +23,7 @@ from serplatform.corpora.base import (
     Utterance,
     first_of,
 )
+from serplatform.corpora.text_encoding import decode_text
 from serplatform.errors import BadInputError
 
 _UTTERANCE = re.compile(r"Ses(0[1-5])[FM]_(impro0[1-8][ab]?|script0[1-3]_[1-3]b?)_([FM])\d{3}")
@@ -78,12 +77,6 @@ class Iemocap(Corpus):
     }
 
     def scan(self, source: Path) -> Manifest:
-        """List the labelled utterances; see the base class.
-
-        Raises:
-            BadInputError: the directory is missing or holds no session, or a session lacks
-                its labels or its audio; every such folder is named.
-        """
         sessions = _sessions(source)
         errors = [
             f"{session / part}: no such directory"
@@ -122,9 +115,8 @@ class _Release:
         self.seen: set[str] = set()
         self.labels: Counter[str] = Counter()
         self.unaligned: list[str] = []
-        self.untranscribed: list[str] = []
         self.resource_forks = 0
-        self.latin1_files = 0
+        self.not_utf8 = 0
         for session in sessions:
             self._scan(session)
 
@@ -133,6 +125,7 @@ class _Release:
         total = sum(self.labels.values())
         listed = ", ".join(f"{label} {count}" for label, count in self.labels.most_common())
         without = self.labels[_NO_MAJORITY]
+        untranscribed = [u.utterance_id for u in self.utterances if u.text is None]
         said = {
             f"{total} labelled utterances: {listed}": True,
             f"the complete release has {_LABELLED} labelled utterances in 5 sessions, "
@@ -140,10 +133,9 @@ class _Release:
             f"{without} utterances without majority label (xxx) are left out": without,
             f"{len(self.unaligned)} labelled utterances have no forced alignment (.wdseg): "
             + first_of(self.unaligned, _MOST_NAMED): self.unaligned,
-            f"{len(self.untranscribed)} utterances have no transcript: "
-            + first_of(self.untranscribed, _MOST_NAMED): self.untranscribed,
-            f"{self.latin1_files} file(s) are not UTF-8 and were read as "
-            "Latin-1": self.latin1_files,
+            f"{len(untranscribed)} utterances have no transcript: "
+            + first_of(untranscribed, _MOST_NAMED): untranscribed,
+            f"{self.not_utf8} file(s) are not UTF-8 and were read as Windows-1252": self.not_utf8,
             f"{self.resource_forks} '._' files of macOS are not audio and were "
             "ignored": self.resource_forks,
         }
@@ -181,12 +173,9 @@ class _Release:
         return [path for path in paths if not path.name.startswith(".")]
 
     def _lines(self, path: Path) -> list[str]:
-        content = path.read_bytes()
-        try:
-            return content.decode("utf-8-sig").splitlines()
-        except UnicodeDecodeError:
-            self.latin1_files += 1
-            return content.decode("latin-1").splitlines()
+        text, encoding = decode_text(path.read_bytes())
+        self.not_utf8 += not encoding.startswith("utf")
+        return text.splitlines()
 
     def _reject(self, utterance_id: str, path: Path, reason: str) -> None:
         self.rejections.append(RejectedUtterance(utterance_id, str(path), reason))
@@ -220,8 +209,6 @@ class _Release:
         if label not in _EMOTIONS or name not in audio:
             self._reject(name, audio.get(name, expected), reason)
             return
-        if name not in texts:
-            self.untranscribed.append(name)
         session, scene, letter = parts.groups()
         extra = {
             "dialog": dialog,
@@ -263,12 +250,7 @@ def _sessions(source: Path) -> list[Path]:
 
 
 def _transcripts(lines: Sequence[str]) -> dict[str, str]:
-    """Texts by utterance id: ``Ses01F_impro01_F000 [006.2901-008.2357]: Excuse me.``
-
-    Example:
-        >>> _transcripts(["Ses01F_impro01_F000 [006.2-008.2]: At 5:30.", "F: [BREATHING]"])
-        {'Ses01F_impro01_F000': 'At 5:30.'}
-    """
+    """Texts by utterance id: ``Ses01F_impro01_F000 [006.2901-008.2357]: Excuse me.``"""
     texts: dict[str, str] = {}
     for line in lines:
         head, colon, text = line.partition(":")

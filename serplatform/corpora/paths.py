@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import unicodedata
 import urllib.parse
 from pathlib import Path, PurePosixPath
 
 from serplatform.corpora.audio import AUDIO_SUFFIXES
+from serplatform.corpora.text_encoding import composed
 
 _OTHERS = """3gp aac aif aifc aiff amr au avi caf m4a mkv mov mp2 mp4 mpg nist oga opus pcm raw rf64
 snd sph voc w64 wave weba webm wma"""
@@ -18,17 +18,12 @@ _DRIVE = re.compile(r"[A-Za-z]:[/\\]")
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
-class PathError(Exception):
-    """A path means no file that can be used; the message says why and what to do."""
+class RowError(Exception):
+    """A row of a table cannot be an utterance; the message says why and what to do."""
 
 
 def without_ending(path: PurePosixPath | str) -> str:
-    """A path without the ending of an audio file, and with every other dot.
-
-    Example:
-        >>> without_ending("a/spk1.take.0"), without_ending("a/Ses1.0.WAV")
-        ('a/spk1.take.0', 'a/Ses1.0')
-    """
+    """A path without the ending of an audio file, and with every other dot."""
     stem, ending = os.path.splitext(path)
     return stem if ending.lower() in AUDIO_ENDINGS else str(path)
 
@@ -37,9 +32,6 @@ class PathFinder:
     """Finds files below a root however their paths are written; folders are listed once.
 
     Names are compared after Unicode composition: macOS decomposes what it writes.
-
-    Args:
-        root: directory that relative paths start from.
     """
 
     def __init__(self, root: Path) -> None:
@@ -47,26 +39,23 @@ class PathFinder:
         self._folders: dict[str, dict[str, list[str]]] = {}
 
     def find(self, text: str) -> tuple[Path, str]:
-        """The path that a cell means, whether there is such a file or not.
-
-        Returns:
-            The path, and how it had to be read ("backslashes as slashes", …), else "".
+        """The path that a cell means, if it exists or not, and how it had to be read, else "".
 
         Raises:
-            PathError: it can be no file here, or a file is there under nearly this name.
+            RowError: it can be no file here, or a file is there under nearly this name.
         """
         how = ""
         if text[:7].lower() == "file://":
             text, how = urllib.parse.unquote(urllib.parse.urlsplit(text).path), "file addresses"
         elif _ADDRESS.match(text):
-            raise PathError("is an address on the network; fetch the file, and give its path")
+            raise RowError("is an address on the network; fetch the file, and give its path")
         if text.startswith("~"):
             text, how = os.path.expanduser(text), "~ as the home directory"
         path = self._join(text)
         if os.path.lexists(path):
             return path, how
         if _DRIVE.match(text):
-            raise PathError(
+            raise RowError(
                 "names a drive of another machine (Windows); give paths relative to the table"
             )
         if "\\" in text:
@@ -76,14 +65,14 @@ class PathFinder:
         if found is not None and found.suffix != path.suffix:
             how = "names without their ending"
         if found is None and how:
-            raise PathError(f"no such file; the table's paths are read with {how}")
+            raise RowError(f"no such file; the table's paths are read with {how}")
         return found or path, how
 
     def exists(self, text: str) -> bool:
         """Whether a cell means a file."""
         try:
             return bool(text) and os.path.isfile(self.find(text)[0])
-        except PathError:
+        except RowError:
             return False
 
     def _join(self, text: str) -> Path:
@@ -98,16 +87,16 @@ class PathFinder:
         parts = path.relative_to(root).parts
         for number, part in enumerate(parts, start=1):
             names = self._names(here)
-            wanted = unicodedata.normalize("NFC", part).casefold()
+            wanted = composed(part).casefold()
             near = names.get(wanted, [])
-            same = [n for n in near if unicodedata.normalize("NFC", n) in (part, _composed(part))]
+            same = [n for n in near if composed(n) in (part, composed(part))]
             if not same and near:
                 there = Path(*(here / near[0]).relative_to(root).parts)
-                raise PathError(f"no such file; '{there}' is there: upper and lower case count")
+                raise RowError(f"no such file; '{there}' is there: upper and lower case count")
             if not same and number == len(parts):
                 same = [n for e in sorted(AUDIO_ENDINGS) for n in names.get(wanted + e, [])]
                 if len(same) > 1:
-                    raise PathError(f"may be {' or '.join(same)}; write the ending, too")
+                    raise RowError(f"may be {' or '.join(same)}; write the ending, too")
             if len(same) != 1:
                 return None
             here /= same[0]
@@ -120,14 +109,8 @@ class PathFinder:
             listed: dict[str, list[str]] = {}
             try:
                 for name in sorted(os.listdir(folder)):
-                    listed.setdefault(unicodedata.normalize("NFC", name).casefold(), []).append(
-                        name
-                    )
+                    listed.setdefault(composed(name).casefold(), []).append(name)
             except (OSError, ValueError):
                 pass  # no folder: nothing is in it
             self._folders[key] = listed
         return self._folders[key]
-
-
-def _composed(text: str) -> str:
-    return unicodedata.normalize("NFC", text)

@@ -74,7 +74,6 @@ class Ravdess(FilenameCorpus):
     )
 
     def rejection_reason(self, codes: Codes) -> str | None:
-        """Speech with sound only; see the base class."""
         channel, modality = codes["channel"], codes["modality"]
         if channel == "02":
             return "song, not speech"
@@ -98,7 +97,6 @@ class Ravdess(FilenameCorpus):
     def notes(
         self, source: Path, utterances: Sequence[Utterance], rejections: Sequence[RejectedUtterance]
     ) -> list[str]:
-        """Song and video; see the base class."""
         songs = sum(r.reason.startswith("song") for r in rejections)
         sounds = sum(r.reason.startswith(self.twin) for r in rejections)
         alone = sum(not u.utterance_id.startswith(_AUDIO_ONLY) for u in utterances)

@@ -62,19 +62,12 @@ def is_name(cell: str) -> bool:
 
 
 class Columns:
-    """The meaning of a table's columns.
+    """The meaning of a table's columns; ``rows`` have as many cells as the header.
 
     Attributes:
         roles: role → index of the column.
         units: role of a time → seconds that a plain number in it counts; :data:`SAMPLES`.
         notes: how the columns were understood; the first sentence lists them.
-
-    Args:
-        table: its path, for errors.
-        header: names of the columns.
-        rows: all with as many cells as the header.
-        finder: of the table's files.
-        length: seconds and rate of an audio file; None where it cannot be read.
 
     Raises:
         BadInputError: a column that is needed is missing, or a column is not what it must be.

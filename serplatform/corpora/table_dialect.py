@@ -1,26 +1,24 @@
 """A text file to header and rows: encodings, delimiters, quotes, and what is no row.
 
-Every line of the file is accounted for: it belongs to the header, to a record, or is counted
-among those left aside (blank, a comment, the header again). Nothing is lost in silence: a quote
-that is never closed, and swallows the rows behind it, is an error with its line.
+Every line belongs to the header, to a record, or is counted among those left aside. A quote that
+is never closed, and swallows the rows behind it, is an error with its line.
 """
 
 from __future__ import annotations
 
-import codecs
 import csv
 import dataclasses
 import functools
 import io
 import re
 import string
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from serplatform.corpora.paths import AUDIO_ENDINGS
+from serplatform.corpora.text_encoding import composed, decode_text
 from serplatform.errors import BadInputError
 
 _DELIMITERS = (",", "\t", ";", "|")
@@ -41,26 +39,13 @@ _FORMATS = (
     (b"[", f"is JSON; {_PANDAS.format('json')}"),
     (b"<", f"is HTML or XML; {_EXPORT}"),
 )
-_MARKS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
 _BLANKS = string.whitespace + "\xa0\u200b\u2007\u202f\ufeff"
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f]")
 
 
 @dataclasses.dataclass(frozen=True)
 class TextTable:
-    """A table as it stands in its file.
-
-    Attributes:
-        header: names of columns, as written; "" where there is none.
-        records: line and cells of each; cells are stripped and composed (NFC).
-        notes: sentences on how the file was read.
-    """
+    """A table: names of columns as written, line and cells (NFC) of each record, and notes."""
 
     header: list[str]
     records: list[tuple[int, list[str]]]
@@ -68,12 +53,7 @@ class TextTable:
 
 
 def read_table(path: Path, known: Callable[[str], bool], needs: str) -> TextTable:
-    """Read a table.
-
-    Args:
-        path: the file.
-        known: whether a cell is a column's name; finds delimiter and header.
-        needs: what a table must have, for errors.
+    """Read a table; ``known`` says whether a cell is a column's name, ``needs`` what it must have.
 
     Raises:
         BadInputError: it is no table of text, or a quote in it swallows rows.
@@ -133,25 +113,20 @@ def _decode(path: Path, content: bytes, needs: str) -> tuple[str, list[str]]:
         if content.lstrip().startswith(start):
             raise BadInputError(f"{path}: {what}")
     notes: list[str] = []
-    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
-    if encoding == "utf-8":
-        zeros = [content[start:64:2].count(0) for start in (0, 1)]
-        if max(zeros) > 4 and not min(zeros):
-            encoding = "utf-16-be" if zeros[0] else "utf-16-le"
-            notes.append(f"the table has no mark of its encoding and was read as {encoding}")
     try:
-        text = content.decode(encoding)
+        text, encoding = decode_text(content, "strict")
+        if encoding == "latin-1":
+            content.decode()  # which says where the first byte is that is no UTF-8
     except UnicodeDecodeError as error:
-        undecodable = BadInputError(
-            f"{path}: byte {error.start} is not {encoding.upper()}; save the table as UTF-8 text"
-        )
-        if encoding != "utf-8":
-            raise undecodable from None
-        try:
-            text = content.decode("cp1252")
-        except UnicodeDecodeError:
-            raise undecodable from None
-        line = content.count(b"\n", 0, error.start)
+        raise BadInputError(
+            f"{path}: byte {error.start} is not {error.encoding.upper()}; save the table as UTF-8 "
+            "text"
+        ) from None
+    if encoding.startswith("utf-16-"):
+        notes.append(f"the table has no mark of its encoding and was read as {encoding}")
+    elif encoding == "cp1252":
+        escaped = re.split("[\udc80-\udcff]", content.decode(errors="surrogateescape"), maxsplit=1)
+        line = escaped[0].count("\n")
         notes.append(
             f"the table is not UTF-8 and was read as Windows-1252, line {line + 1} as "
             f"'{text.splitlines()[line].strip()}'; if that is wrong, save it as UTF-8"
@@ -170,8 +145,7 @@ def _decode(path: Path, content: bytes, needs: str) -> tuple[str, list[str]]:
 def _header(lines: Sequence[str], known: Callable[[str], bool]) -> tuple[int, str, str]:
     """Index of the header's line, delimiter and quotation mark.
 
-    The header is the first line that names two columns or more; else the first line that is
-    not blank and no comment.
+    The header is the first line that names two columns, else the first that is no comment.
     """
     first = next(number for number, line in enumerate(lines) if line.strip())
     delimiters: Sequence[str] = _DELIMITERS
@@ -194,7 +168,7 @@ def _header(lines: Sequence[str], known: Callable[[str], bool]) -> tuple[int, st
 
 def _clean(cell: str) -> str:
     """A cell composed, without blanks around it, visible or not, and without Excel's ``="01"``."""
-    cell = unicodedata.normalize("NFC", cell).strip(_BLANKS)
+    cell = composed(cell).strip(_BLANKS)
     return cell[2:-1] if cell.startswith('="') and cell.endswith('"') else cell
 
 
@@ -210,9 +184,8 @@ def _swallowing(
 ) -> int:
     """Which line of a record, from 1, opened a quote that swallows rows; 0 where it is fine.
 
-    It does where the lines are no well-formed record of ``width`` cells, or where one of them
-    is itself a row, with delimiters within the quote: as many cells, and no blank after
-    delimiters, as there is in prose.
+    So where the lines are no well-formed record of ``width`` cells, or where one of them is
+    itself a row: as many cells, and no blank after delimiters, as there is in prose.
     """
     try:
         fits = not width or len(_trimmed(row, width)) in (width, width + 1)

@@ -32,10 +32,6 @@ def seconds(text: str, unit: float = 1.0) -> float | None:
 
     Raises:
         ValueError: it is none of these; the message says so.
-
-    Example:
-        >>> seconds("0 days 00:00:01.250000"), seconds("1,5"), seconds("250 ms"), seconds("NaT")
-        (1.25, 1.5, 0.25, None)
     """
     text = text.strip()
     if is_missing(text):
@@ -56,12 +52,7 @@ def seconds(text: str, unit: float = 1.0) -> float | None:
 
 
 def span_name(recording: str, start: float | None, end: float | None) -> str:
-    """An id for a stretch of a recording; the recording's own where it is the whole of it.
-
-    Example:
-        >>> span_name("a", 0.5, None), span_name("a", None, None)
-        ('a_0.500-', 'a')
-    """
+    """An id for a stretch of a recording (``a_0.500-``); its own name for the whole of it."""
     if start is None and end is None:
         return recording
     return f"{recording}_{start or 0.0:.3f}-{'' if end is None else f'{end:.3f}'}"

@@ -46,8 +46,7 @@ def validate(
         speakers_differ: names of speakers that differ only in case or zeros are different people.
 
     Raises:
-        BadInputError: ``label_map`` names a label that no utterance has, or speakers may be the
-            same person.
+        BadInputError: ``label_map`` names a label that is not there, or speakers may be the same.
     """
     labels = Counter(utterance.emotion for utterance in manifest.utterances)
     given = _given_names(labels, label_map or {})
@@ -92,8 +91,8 @@ def validate(
 def _given_names(labels: Mapping[str, int], label_map: Mapping[str, str]) -> dict[str, str]:
     """Label as the corpus writes it → the name that ``--map`` gives it, "" for none.
 
-    ``--map`` names a label as it stands in the corpus, or else by its name in the vocabulary. A
-    name that is the label's own is kept, whatever the vocabulary makes of it.
+    ``--map`` names a label as it stands in the corpus, or else by its name in the vocabulary; a
+    label's own name keeps it apart.
     """
     own = {plain_label(a) for a, name in label_map.items() if plain_label(a) == plain_label(name)}
     exact: dict[str, str] = {}
@@ -282,14 +281,7 @@ def class_notes(utterances: Sequence[Utterance]) -> list[str]:
 
 
 def column_notes(utterances: Sequence[Utterance]) -> list[str]:
-    """A sentence on each column of folds or parts that some utterances lack.
-
-    Example:
-        >>> from pathlib import Path
-        >>> one = Utterance(utterance_id="a", path=Path("a.wav"), speaker_id="s", emotion="sad")
-        >>> column_notes([one, dataclasses.replace(one, fold="1")])[0][:39]
-        "1 of 2 utterances have no 'fold', so th"
-    """
+    """A sentence on each column of folds or parts that some utterances lack."""
     lacking = {
         "fold": sum(not utterance.fold for utterance in utterances),
         "split": sum(not utterance.split for utterance in utterances),

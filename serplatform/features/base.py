@@ -37,13 +37,10 @@ class FeatureExtractor(ABC):
 
     @abstractmethod
     def extract(self, samples: FloatArray) -> FloatArray:
-        """Compute the feature.
+        """Compute (T, D) float32 frames, finite, T at least 1.
 
         Args:
             samples: (S,), float32 mono at :data:`SAMPLING_RATE`, full scale 1.
-
-        Returns:
-            (T, D), float32, finite, T at least 1.
         """
 
     def extract_clip(self, clip: Clip) -> FloatArray:
@@ -72,15 +69,12 @@ class FeatureRegistry(Registry[Callable[[], FeatureExtractor]]):
     def register(
         self, name: str, source: str = "", *, default: bool = False
     ) -> Callable[[Callable[[], FeatureExtractor]], Callable[[], FeatureExtractor]]:
-        """Return a decorator that registers a preset.
+        """Return a decorator that registers a preset, whose extractor bears the same name.
 
         Args:
-            name: of the preset; its extractor bears the same name.
+            name: of the preset.
             source: see :meth:`.Registry.register`.
             default: whether ``prepare`` computes it unless features are named.
-
-        Raises:
-            BadInputError: the name is taken.
         """
         if default:
             self._defaults.add(name)

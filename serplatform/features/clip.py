@@ -17,11 +17,7 @@ _BLOCK_FRAMES = 2048
 
 
 class Clip:
-    """Samples with a store of shared intermediate results.
-
-    Args:
-        samples: (S,), float32 mono at ``features.base.SAMPLING_RATE``, full scale 1.
-    """
+    """(S,) samples at ``features.base.SAMPLING_RATE``, and what features derive from them."""
 
     def __init__(self, samples: FloatArray) -> None:
         self.samples = np.ascontiguousarray(samples, dtype=np.float32)
@@ -44,12 +40,7 @@ class Clip:
 
 
 def num_frames(num_samples: int, *, win_length: int, hop_length: int) -> int:
-    """Frames of a clip, at least 1: only whole windows count, nothing is padded or centred.
-
-    Example:
-        >>> num_frames(16_000, win_length=400, hop_length=160)
-        98
-    """
+    """Frames of a clip, at least 1: only whole windows count, nothing is padded or centred."""
     return 1 + max(0, num_samples - win_length) // hop_length
 
 
@@ -58,24 +49,11 @@ def power_spectrum(
 ) -> FloatArray:
     """Power of each frame and frequency, without scaling: frame t starts at t·hop_length.
 
-    A periodic Hann window; frames lie wholly within the clip (librosa's ``center=False``), so
-    that frame t covers the samples from t·hop_length to t·hop_length + win_length. A clip
-    shorter than one window is filled up with zeros.
-
-    Args:
-        samples: (S,), float32.
-        n_fft: length of the transform, at least ``win_length``.
-        win_length: in samples.
-        hop_length: in samples.
+    A periodic Hann window; frames lie wholly within the clip (librosa's ``center=False``). A clip
+    shorter than one window is filled up with zeros. Lengths in samples.
 
     Returns:
         (T, F), float32, F = n_fft // 2 + 1.
-
-    Example:
-        >>> tone = np.cos(2 * np.pi * 1000 / 16000 * np.arange(400)).astype(np.float32)
-        >>> power = power_spectrum(tone, n_fft=512, win_length=400, hop_length=160)
-        >>> power.shape, int(power.argmax())  # bins are 31.25 Hz apart
-        ((1, 257), 32)
     """
     if len(samples) < win_length:
         samples = np.pad(samples, (0, win_length - len(samples)))

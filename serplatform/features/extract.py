@@ -13,13 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from serplatform.alignment.base import (
-    CORPUS_SOURCE,
-    Aligner,
-    Alignment,
-    AlignmentFailure,
-    align_utterance,
-)
+from serplatform.alignment.base import CORPUS_SOURCE, Aligner, Alignment, AlignmentError
 from serplatform.arrays import FloatArray
 from serplatform.artifacts.dataset import UTTERANCE_SCHEMA
 from serplatform.corpora.audio import (
@@ -47,8 +41,7 @@ class ShardContent:
     """What a shard of utterances became; all lists but ``spans`` are in the same order.
 
     Attributes:
-        rows: one mapping per utterance, with the columns of ``artifacts.UTTERANCE_SCHEMA`` and
-            the corpus's own.
+        rows: the columns of ``artifacts.UTTERANCE_SCHEMA`` and the corpus's own.
         frames: for each feature, (T, D) frames of each utterance.
         spans: rows of ``artifacts.ALIGNMENT_SCHEMA``.
         rejections: utterances left out.
@@ -90,14 +83,9 @@ def extract_shard(
 ) -> ShardContent:
     """Read each utterance, compute its features and locate its words.
 
-    Args:
-        utterances: in order.
-        extractors: by feature name.
-        corpus: makes the audio of synthetic utterances.
-        root: directory that the paths in the rows are relative to.
-        extra_columns: names of the corpus's own columns; every row gets all of them.
-        max_duration: longest utterance that is accepted, in seconds.
-        aligner: locates words and phones; None keeps what the corpus itself gives.
+    Each row gets all of the corpus's ``extra_columns``; its path is relative to ``root``.
+    Utterances longer than ``max_duration`` seconds are rejected. Without an aligner, the spans that
+    the corpus itself gives are kept.
     """
     content = ShardContent(
         rows=[], frames={name: [] for name in extractors}, spans=[], rejections=[]
@@ -143,10 +131,12 @@ def _align(
     content: ShardContent, utterance: Utterance, samples: FloatArray, aligner: Aligner | None
 ) -> None:
     """Add an utterance's spans; where the aligner fails, the corpus's own and the reason."""
-    alignment = align_utterance(aligner, utterance, samples, TARGET_RATE)
-    if isinstance(alignment, AlignmentFailure):
-        content.unaligned.append((utterance.utterance_id, alignment.reason, alignment.detail))
-        alignment = Alignment(spans=utterance.spans, source=CORPUS_SOURCE)
+    alignment = Alignment(spans=utterance.spans, source=CORPUS_SOURCE)
+    try:
+        if aligner is not None:
+            alignment = aligner.align(utterance, samples, TARGET_RATE)
+    except AlignmentError as error:
+        content.unaligned.append((utterance.utterance_id, error.reason, error.detail))
     content.alignment_notes.extend(alignment.notes)
     content.spans.extend(
         {
@@ -162,12 +152,7 @@ def _align(
 
 
 def relative_path(path: Path, root: Path) -> str:
-    """``path`` below ``root`` with forward slashes; as it is when it lies elsewhere.
-
-    Example:
-        >>> relative_path(Path("/corpus/a/b.wav"), Path("/corpus"))
-        'a/b.wav'
-    """
+    """``path`` below ``root`` with forward slashes; the absolute path when it lies elsewhere."""
     absolute, base = Path(os.path.abspath(path)), Path(os.path.abspath(root))
     if absolute.is_relative_to(base):
         return absolute.relative_to(base).as_posix()

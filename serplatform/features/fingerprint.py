@@ -53,17 +53,9 @@ _PAIRS = 1 << 16  # compared at a time
 def fingerprint(samples: FloatArray) -> bytes | None:
     """A word of 32 bits per frame, from the first frame that has one to the last.
 
-    Args:
-        samples: (S,), float32 mono at ``features.base.SAMPLING_RATE``.
-
     Returns:
         Little-endian words, 0 for a frame without; about 200 bytes per second of speech. None
         where fewer than :data:`MIN_FRAMES` frames have one, as in a tone or very short clip.
-
-    Example:
-        >>> noise = np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
-        >>> fingerprint(noise) == fingerprint(0.1 * noise)
-        True
     """
     energies = _band_energies(samples)  # (T, B)
     total = energies.sum(axis=1)
@@ -103,8 +95,7 @@ def find_copies(
 
     Args:
         fingerprints: N, of :func:`fingerprint`.
-        groups: N numbers; clips of one number are known to belong together, and are not
-            compared.
+        groups: N numbers; clips of one number are not compared.
 
     Returns:
         Pairs of positions, the lower first, sorted.
@@ -158,11 +149,7 @@ def _near(words: WordArray, one: IntArray, other: IntArray) -> tuple[IntArray, I
 
 
 def bit_error(one: WordArray, other: WordArray) -> tuple[npt.NDArray[np.float64], IntArray]:
-    """Compare words frame by frame, over the last axis.
-
-    Returns:
-        The share of bits that differ, of frames with a word in both; and how many those are.
-    """
+    """Share of the bits that differ in frames with a word in both (last axis), and their count."""
     both = (one != 0) & (other != 0)
     count = both.sum(axis=-1)
     wrong = (np.bitwise_count(one ^ other) * both).sum(axis=-1, dtype=np.int64)

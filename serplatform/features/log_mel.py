@@ -13,15 +13,9 @@ from serplatform.features.mel import MelConfig, MelFeature
 
 
 class LogMel(MelFeature):
-    """Natural logarithm of mel powers: ``log(max(power, floor))``.
+    """Natural logarithm of mel powers: ``log(max(power, floor))``; D = n_mels.
 
     Full scale is 1: a sine of amplitude 1 reaches about 5.8.
-
-    Shapes: S samples, T frames, D = n_mels.
-
-    Args:
-        name: of the preset.
-        config: of the mel powers.
 
     Example:
         >>> log_mel_23().extract(np.zeros(16_000, dtype=np.float32))[0, :2].round(2)
@@ -34,12 +28,10 @@ class LogMel(MelFeature):
         super().__init__(name, config, config.n_mels)
 
     def extract_clip(self, clip: Clip) -> FloatArray:
-        """(T, D) log mel powers; see the base class."""
         mel = self.mel_powers(clip)
         return np.log(mel, out=mel)
 
     def spec(self) -> dict[str, Any]:
-        """Everything that determines the values."""
         return {"kind": "log_mel", **super().spec(), "log": "natural"}
 
     def gain_offset(self, gain_db: float) -> FloatArray:

@@ -35,15 +35,10 @@ class MelConfig:
 
 
 class MelFeature(FeatureExtractor):
-    """A feature that is computed from floored mel powers, frame by frame.
+    """A feature of ``dim`` values that is computed from floored mel powers, frame by frame.
 
     The powers are ``librosa.feature.melspectrogram(center=False, power=2.0)`` with librosa's
     default filters (Slaney's scale and normalization) and a Hann window.
-
-    Args:
-        name: of the preset.
-        config: of the mel powers.
-        dim: values per frame.
     """
 
     def __init__(self, name: str, config: MelConfig, dim: int) -> None:
@@ -54,7 +49,6 @@ class MelFeature(FeatureExtractor):
         self.frame_length = config.win_length / SAMPLING_RATE
 
     def extract(self, samples: FloatArray) -> FloatArray:
-        """See the base class."""
         return self.extract_clip(Clip(samples))
 
     def mel_powers(self, clip: Clip) -> FloatArray:
@@ -65,7 +59,6 @@ class MelFeature(FeatureExtractor):
         return np.maximum(mel, np.float32(c.floor), out=mel)
 
     def spec(self) -> dict[str, Any]:
-        """Everything that determines the powers."""
         return {
             "sampling_rate": SAMPLING_RATE,
             **dataclasses.asdict(self.config),
@@ -81,20 +74,10 @@ def mel_filters(*, n_fft: int, n_mels: int, fmin: float, fmax: float) -> FloatAr
     """``librosa.filters.mel`` at ``SAMPLING_RATE``, transposed: filters of equal area.
 
     Slaney, "Auditory Toolbox", Interval Research technical report 1998-010: linear below
-    1 kHz, logarithmic above.
-
-    Args:
-        n_fft: length of the Fourier transform.
-        n_mels: number of filters.
-        fmin: lower end of the first filter, in hertz.
-        fmax: upper end of the last filter, in hertz.
+    1 kHz, logarithmic above. ``fmin`` and ``fmax`` in hertz.
 
     Returns:
         (n_fft // 2 + 1, n_mels), float32, read-only: ``power @ filters`` are mel powers.
-
-    Example:
-        >>> mel_filters(n_fft=512, n_mels=23, fmin=0.0, fmax=8000.0).shape
-        (257, 23)
     """
     from librosa.filters import mel
 

@@ -31,17 +31,11 @@ class MfccConfig(MelConfig):
 
 
 class Mfcc(MelFeature):
-    """Orthonormal cosine transform (type II) of mel powers in decibels.
+    """Orthonormal cosine transform (type II) of mel powers in decibels; D = n_mfcc.
 
     The values are ``librosa.feature.mfcc`` of ``librosa.power_to_db(mel, ref=1.0,
     amin=floor, top_db=None)``: decibels relative to power 1, not cut at 80 dB below the
     loudest frame, so that a frame's value does not depend on the rest of its clip.
-
-    Shapes: S samples, T frames, D = n_mfcc.
-
-    Args:
-        name: of the preset.
-        config: see :class:`MfccConfig`.
 
     Example:
         >>> mfcc_40().extract(np.zeros(16_000, dtype=np.float32))[0, :2].round(1)
@@ -65,7 +59,6 @@ class Mfcc(MelFeature):
         return np.ascontiguousarray(coefficients[:, : self.dim])
 
     def spec(self) -> dict[str, Any]:
-        """Everything that determines the values."""
         return {
             "kind": "mfcc",
             **super().spec(),

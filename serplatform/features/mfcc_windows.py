@@ -21,7 +21,7 @@ from serplatform.features.clip import Clip, num_frames
 from serplatform.features.mfcc import Mfcc, MfccConfig
 
 _WINDOW, _HOP = 2 * SAMPLING_RATE, SAMPLING_RATE  # samples
-_N_FFT = 2048  # librosa's default; it warns of clips that are shorter
+_N_FFT, _NUM_BANDS = 2048, 128  # librosa's defaults; it warns of clips that are shorter
 
 
 class WindowMeans(FeatureExtractor):
@@ -34,11 +34,8 @@ class WindowMeans(FeatureExtractor):
 
     frame_shift = _HOP / SAMPLING_RATE
     frame_length = _WINDOW / SAMPLING_RATE
-    #: of the coefficients
-    num_bands: ClassVar[int]
 
     def extract(self, samples: FloatArray) -> FloatArray:
-        """See the base class."""
         return self.extract_clip(Clip(samples))
 
     def extract_clip(self, clip: Clip) -> FloatArray:
@@ -58,25 +55,9 @@ class WindowMeans(FeatureExtractor):
             "short_clip": "one window, the mean over the frames there are",
         }
 
-    def gain_offset(self, gain_db: float) -> FloatArray:
-        """A gain moves the first coefficient only; the floor is not taken into account."""
-        offset = np.zeros(self.dim, dtype=np.float32)
-        offset[0] = gain_db * np.sqrt(self.num_bands)
-        return offset
-
 
 class MfccWindows(WindowMeans):
-    """Mean over the MFCC frames that lie wholly within each window.
-
-    Args:
-        name: of the preset.
-        config: of the frames.
-
-    Example:
-        >>> windows = mfcc_40_window()
-        >>> [len(windows.extract(np.zeros(n, dtype=np.float32))) for n in (8000, 32000, 63999)]
-        [1, 1, 2]
-    """
+    """Mean over the MFCC frames that lie wholly within each window."""
 
     unit: ClassVar[str] = "decibels, orthonormal cosine transform (full scale 1), window mean"
 
@@ -84,10 +65,8 @@ class MfccWindows(WindowMeans):
         self.name = name
         self.frames = Mfcc(name, config)
         self.dim = config.n_mfcc
-        self.num_bands = config.n_mels  # type: ignore[misc]
 
     def means(self, clip: Clip, count: int) -> list[FloatArray]:
-        """See the base class."""
         c = self.frames.config
         frames = self.frames.extract_clip(clip)
         per_window = num_frames(_WINDOW, win_length=c.win_length, hop_length=c.hop_length)
@@ -97,36 +76,27 @@ class MfccWindows(WindowMeans):
         ]
 
     def spec(self) -> dict[str, Any]:
-        """Everything that determines the values."""
         return {**self.frames.spec(), "kind": "mfcc_windows", **super().spec()}
 
+    def gain_offset(self, gain_db: float) -> FloatArray:
+        return self.frames.gain_offset(gain_db)
 
+
+@FEATURES.register("mfcc_40_window_librosa")
 class LibrosaMfccWindows(WindowMeans):
     """``librosa.feature.mfcc`` of each window with all its defaults, mean over its frames.
 
     The defaults are 2048-point transforms every 512 samples, 128 bands, and levels cut at 80 dB
     below the window's loudest, which keeps digital silence from filling the mean. At 16 kHz, as
     everything here, where librosa would load at 22.05 kHz.
-
-    Args:
-        name: of the preset.
-        n_mfcc: D.
-
-    Example:
-        >>> windows = mfcc_40_window_librosa()
-        >>> [len(windows.extract(np.zeros(n, dtype=np.float32))) for n in (8000, 32000, 63999)]
-        [1, 1, 2]
     """
 
     unit: ClassVar[str] = "decibels within 80 of the loudest, orthonormal cosine transform, mean"
-    num_bands: ClassVar[int] = 128
 
-    def __init__(self, name: str, *, n_mfcc: int = 40) -> None:
-        self.name = name
-        self.dim = n_mfcc
+    name = "mfcc_40_window_librosa"
+    dim = 40
 
     def means(self, clip: Clip, count: int) -> list[FloatArray]:
-        """See the base class."""
         import librosa
 
         samples = np.pad(clip.samples, (0, max(0, _N_FFT - len(clip.samples))))
@@ -138,12 +108,11 @@ class LibrosaMfccWindows(WindowMeans):
         ]
 
     def spec(self) -> dict[str, Any]:
-        """Everything that determines the values."""
         return {
             "kind": "mfcc_windows_librosa",
             "sampling_rate": SAMPLING_RATE,
             "n_mfcc": self.dim,
-            "n_mels": self.num_bands,
+            "n_mels": _NUM_BANDS,
             "n_fft": _N_FFT,
             "hop_length": 512,
             "window": "hann",
@@ -152,14 +121,14 @@ class LibrosaMfccWindows(WindowMeans):
             **super().spec(),
         }
 
+    def gain_offset(self, gain_db: float) -> FloatArray:
+        """A gain moves the first coefficient only; the floor is not taken into account."""
+        offset = np.zeros(self.dim, dtype=np.float32)
+        offset[0] = gain_db * np.sqrt(_NUM_BANDS)
+        return offset
+
 
 @FEATURES.register("mfcc_40_window", default=True)
 def mfcc_40_window() -> MfccWindows:
     """40 coefficients per window, of 25 ms frames."""
     return MfccWindows("mfcc_40_window", MfccConfig())
-
-
-@FEATURES.register("mfcc_40_window_librosa")
-def mfcc_40_window_librosa() -> LibrosaMfccWindows:
-    """40 coefficients per window, with librosa's defaults."""
-    return LibrosaMfccWindows("mfcc_40_window_librosa")

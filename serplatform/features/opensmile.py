@@ -22,23 +22,12 @@ LIMIT = 1e9
 
 
 class OpenSmile(FeatureExtractor):
-    """One of openSMILE's feature sets on one of its levels.
+    """One of openSMILE's feature sets on one of its levels; a value that is not finite becomes 0.
 
     Eyben, Wöllmer and Schuller, "openSMILE: the Munich Versatile and Fast Open-Source Audio
-    Feature Extractor", ACM Multimedia 2010. A value that is not finite becomes 0.
-
-    Args:
-        name: of the preset.
-        feature_set: its name in ``opensmile.FeatureSet``.
-        dim: D.
-
-    Attributes:
-        level: its name in ``opensmile.FeatureLevel``.
-        kind: of feature, for the dataset's fingerprint.
-        shortest: audio that openSMILE can take, in seconds; shorter clips are padded with silence.
-
-    Raises:
-        BadInputError: at the first use, where ``opensmile`` is not installed.
+    Feature Extractor", ACM Multimedia 2010. The first use raises a BadInputError where the package
+    ``opensmile`` is not installed. ``level`` is a name of ``opensmile.FeatureLevel``, ``shortest``
+    the seconds that openSMILE needs: shorter clips are padded with silence.
     """
 
     level: ClassVar[str]
@@ -51,7 +40,6 @@ class OpenSmile(FeatureExtractor):
         self.dim = dim
 
     def extract(self, samples: FloatArray) -> FloatArray:
-        """(S,) samples to (T, D) values; see the base class."""
         shortest = round(self.shortest * SAMPLING_RATE)
         if len(samples) < shortest:
             samples = np.pad(samples, (0, shortest - len(samples)))
@@ -61,7 +49,6 @@ class OpenSmile(FeatureExtractor):
         return np.ascontiguousarray(np.clip(values, -LIMIT, LIMIT), dtype=np.float32)
 
     def spec(self) -> dict[str, Any]:
-        """Everything that determines the values."""
         return {
             "kind": self.kind,
             "sampling_rate": SAMPLING_RATE,
@@ -99,15 +86,7 @@ class OpenSmileDescriptors(OpenSmile):
 
 @functools.cache
 def smile(feature_set: str, level: str) -> Any:
-    """A started openSMILE, once a process.
-
-    Args:
-        feature_set: its name in ``opensmile.FeatureSet``.
-        level: its name in ``opensmile.FeatureLevel``.
-
-    Raises:
-        BadInputError: the package is not installed.
-    """
+    """A started openSMILE, once a process, by names of its ``FeatureSet`` and ``FeatureLevel``."""
     package = _package()
     return package.Smile(
         feature_set=package.FeatureSet[feature_set],

@@ -32,14 +32,8 @@ def write_feature_shard(
     The values of all utterances lie in one run of memory, aligned to 64 bytes, so that a
     reader gets views over the memory map.
 
-    Args:
-        path: of the file; written atomically.
-        extractor: whose name and specification are recorded in the file.
-        utterance_ids: in order.
-        frames: (T, D) each, in the same order.
-
     Returns:
-        The shard's entry in ``dataset.json``: file, rows, frames, sha256, bytes.
+        The shard's entry in ``dataset.json``.
     """
     sizes = [array.size for array in frames]
     offsets = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])

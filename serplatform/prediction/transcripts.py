@@ -9,12 +9,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from serplatform.alignment.base import Aligner, AlignmentFailure, get_aligner
-from serplatform.alignment.files import composed, decode_text
+from serplatform.alignment.base import Aligner, AlignmentError, get_aligner
 from serplatform.alignment.tokens import tokens
 from serplatform.arrays import FloatArray
 from serplatform.corpora.audio import TARGET_RATE, AudioError
 from serplatform.corpora.base import Span, Utterance
+from serplatform.corpora.text_encoding import composed, decode_text
 from serplatform.errors import BadInputError
 
 _COLUMNS = ("file", "text")
@@ -40,7 +40,7 @@ class Transcripts:
             BadInputError: it is missing or not such a table; every fault is named.
         """
         try:
-            content = decode_text(path.read_bytes())
+            content, _ = decode_text(path.read_bytes())
         except OSError as error:
             raise BadInputError(f"{path}: cannot be read ({error.strerror})") from None
         delimiter = max(",;\t", key=content.partition("\n")[0].count)
@@ -151,9 +151,10 @@ class WordReader:
             text=text,
             language="en",
         )
-        found = self._aligner.align(utterance, samples, TARGET_RATE)
-        if isinstance(found, AlignmentFailure):
-            self.counts[f"{found.reason}: {_outcome(text)}"] += 1
+        try:
+            found = self._aligner.align(utterance, samples, TARGET_RATE)
+        except AlignmentError as error:
+            self.counts[f"{error.reason}: {_outcome(text)}"] += 1
             return (), text
         if text is None:
             self.counts["words were recognized by PocketSphinx"] += 1

@@ -68,10 +68,7 @@ class SplitScheme(ABC):
     def plan(self, utterances: pa.Table, *, argument: str | None, seed: int) -> FoldPlan:
         """Make the folds of a dataset's utterance table (``artifacts.UTTERANCE_SCHEMA``).
 
-        Args:
-            utterances: N rows.
-            argument: what follows the colon of ``speaker-kfold:5``, or None.
-            seed: decides every random choice.
+        ``argument`` follows the colon of ``speaker-kfold:5``; ``seed`` decides every random choice.
 
         Raises:
             BadInputError: the table lacks what the protocol needs.

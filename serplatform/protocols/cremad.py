@@ -2,37 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from typing import ClassVar
 
-from serplatform.errors import BadInputError
 from serplatform.protocols.base import PROTOCOLS
-from serplatform.protocols.finish import Parts
 from serplatform.protocols.generic import SelectionScheme, fixed_speaker_tests, with_dev_speakers
-from serplatform.protocols.selection import Selection
+from serplatform.protocols.selection import Parts, Selection
 
-#: first and last test actor of each fold
-ACTOR_BLOCKS = ((1001, 1018), (1019, 1036), (1037, 1054), (1055, 1072), (1073, 1091))
-
-
-def actor_block(speaker: str) -> int:
-    """Fold that tests a speaker such as ``1001``.
-
-    Raises:
-        BadInputError: the name ends in no number from 1001 to 1091.
-
-    Example:
-        >>> actor_block("1018"), actor_block("1019"), actor_block("actor_1091")
-        (0, 1, 4)
-    """
-    number = re.search(r"(\d+)$", speaker)
-    for block, (first, last) in enumerate(ACTOR_BLOCKS):
-        if number is not None and first <= int(number[1]) <= last:
-            return block
-    raise BadInputError(
-        f"protocol 'cremad-speaker-5fold': speaker '{speaker}' is none of CREMA-D's actors 1001 to "
-        "1091; for another corpus use 'speaker-kfold:K'"
-    )
+#: actor to fold: 1001 to 1018, 1019 to 1036, …, 1073 to 1091
+_FOLD_OF = {actor: min((actor - 1001) // 18, 4) for actor in range(1001, 1092)}
 
 
 @PROTOCOLS.register("cremad-speaker-5fold")
@@ -45,6 +22,5 @@ class CremadSpeaker5Fold(SelectionScheme):
     example_speakers: ClassVar[tuple[str, ...]] = tuple(f"{a}" for a in range(1001, 1092, 6))
 
     def folds(self, selection: Selection, count: int, notes: list[str]) -> list[Parts]:
-        """See the base class."""
-        tests = fixed_speaker_tests(selection, actor_block, len(ACTOR_BLOCKS), notes)
-        return with_dev_speakers(selection, tests)
+        known = "CREMA-D's actors 1001 to 1091"
+        return with_dev_speakers(selection, fixed_speaker_tests(selection, _FOLD_OF, known, notes))

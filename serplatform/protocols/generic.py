@@ -7,8 +7,9 @@ ones it is a stratified tenth of all utterances.
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -17,7 +18,6 @@ import pyarrow as pa
 from serplatform.arrays import IntArray
 from serplatform.errors import BadInputError
 from serplatform.protocols.base import PROTOCOLS, FoldPlan, SplitScheme
-from serplatform.protocols.finish import Parts, finish
 from serplatform.protocols.partition import (
     DEV_SHARE,
     RANDOM_DEV_SHARE,
@@ -28,7 +28,8 @@ from serplatform.protocols.partition import (
     speaker_properties,
     tied,
 )
-from serplatform.protocols.selection import Selection, column, select
+from serplatform.protocols.plan import build_plan
+from serplatform.protocols.selection import Parts, Selection, column, select
 
 _SPLITS = {
     "train": "train training trn tr",
@@ -41,22 +42,15 @@ _SPLIT_OF = {alias: part for part, aliases in _SPLITS.items() for alias in alias
 class SelectionScheme(SplitScheme):
     """A protocol that selects utterances by label and divides them; a subclass divides.
 
-    Attributes:
-        label_map: corpus label to class; None keeps every label as its own class.
-        counted: whether it takes a number of folds after a colon.
+    One that has an ``example_argument`` takes a number of folds after a colon.
     """
 
+    #: corpus label to class; None keeps every label as its own class
     label_map: ClassVar[Mapping[str, str] | None] = None
-    counted: ClassVar[bool] = False
 
     @abstractmethod
     def folds(self, selection: Selection, count: int, notes: list[str]) -> list[Parts]:
-        """Divide the utterances.
-
-        Args:
-            selection: N utterances.
-            count: folds asked for; 0 where the protocol takes no number.
-            notes: takes sentences to show.
+        """Divide N utterances; ``count`` folds are asked for (0: the protocol takes no number).
 
         Raises:
             BadInputError: it cannot divide them.
@@ -67,10 +61,15 @@ class SelectionScheme(SplitScheme):
         return None
 
     def plan(self, utterances: pa.Table, *, argument: str | None, seed: int) -> FoldPlan:
-        """See the base class."""
         count, name = 0, self.name
-        if self.counted:
-            count = _parse_count(name, argument)
+        if self.example_argument is not None:
+            if argument is None or not argument.isdecimal() or int(argument) < 2:
+                got = "nothing" if argument is None else repr(argument)
+                raise BadInputError(
+                    f"protocol '{name}' needs a number of folds of at least 2 after a colon, e.g. "
+                    f"'{name}:5'; got {got}"
+                )
+            count = int(argument)
             name = f"{name}:{count}"
         elif argument is not None:
             raise BadInputError(
@@ -85,26 +84,16 @@ class SelectionScheme(SplitScheme):
         )
         notes: list[str] = []
         folds = self.folds(selection, count, notes)
-        return finish(selection, folds, speaker_independent=self.speaker_independent, notes=notes)
-
-
-def _parse_count(protocol: str, argument: str | None) -> int:
-    """Read K of ``name:K``, a whole number of at least 2."""
-    if argument is None or not argument.isdecimal() or int(argument) < 2:
-        raise BadInputError(
-            f"protocol '{protocol}' needs a number of folds of at least 2 after a colon, e.g. "
-            f"'{protocol}:5'; got {'nothing' if argument is None else repr(argument)}"
+        return build_plan(
+            selection, folds, speaker_independent=self.speaker_independent, notes=notes
         )
-    return int(argument)
 
 
 def with_dev_speakers(selection: Selection, tests: Sequence[IntArray]) -> list[Parts]:
     """Folds of given test parts; each dev part is carved from the rest by speaker."""
-    units = selection.speaker_units()
     folds = []
     for number, test in enumerate(tests):
-        rest = selection.without(test)
-        dev = carve_dev(selection, rest, units, selection.rng("dev", number))
+        dev = carve_dev(selection, selection.without(test), selection.rng("dev", number))
         folds.append(Parts(selection.without(test, dev), dev, test))
     return folds
 
@@ -140,21 +129,26 @@ def with_random_dev(selection: Selection, tests: Sequence[IntArray]) -> list[Par
 
 
 def fixed_speaker_tests(
-    selection: Selection, group_of: Callable[[str], int], count: int, notes: list[str]
+    selection: Selection, fold_of: Mapping[int, int], known: str, notes: list[str]
 ) -> list[IntArray]:
-    """Test parts that a corpus's protocol fixes by speaker; groups without a speaker are dropped.
+    """Test parts that a corpus's protocol fixes by speaker; folds without a speaker are dropped.
 
-    Args:
-        selection: the protocol's utterances.
-        group_of: speaker id to group 0..count-1; raises BadInputError for a foreign speaker.
-        count: groups.
-        notes: takes a sentence where groups are dropped.
+    ``fold_of``: fold that tests a speaker, by the number that ends the speaker's id; ``known``
+    names these speakers in errors.
 
     Raises:
-        BadInputError: fewer than three groups have a speaker.
+        BadInputError: a speaker is foreign, or fewer than three folds have a speaker.
     """
-    group = np.array([group_of(speaker) for speaker in selection.speakers], np.int64)
-    tests = [np.flatnonzero(group == number) for number in np.unique(group)]
+    numbers = [last_number(speaker) for speaker in selection.speakers]
+    for number, speaker in zip(numbers, selection.speakers, strict=True):
+        if number not in fold_of:
+            raise BadInputError(
+                f"protocol '{selection.protocol}': speaker '{speaker}' is none of {known}; for "
+                "another corpus use 'speaker-kfold:K'"
+            )
+    fold = np.array([fold_of[number] for number in numbers], np.int64)
+    tests = [np.flatnonzero(fold == number) for number in np.unique(fold)]
+    count = len(set(fold_of.values()))
     if len(tests) < 3:
         raise BadInputError(
             f"protocol '{selection.protocol}': the dataset's speakers are in {len(tests)} of its "
@@ -164,6 +158,12 @@ def fixed_speaker_tests(
     if len(tests) < count:
         notes.append(f"Only {len(tests)} of {count} folds: the dataset lacks the other actors.")
     return tests
+
+
+def last_number(name: str) -> int:
+    """The number that ends a name such as ``Actor_01`` or ``Ses05``; -1 where there is none."""
+    found = re.search(r"\d+$", name)
+    return -1 if found is None else int(found[0])
 
 
 def rotate(selection: Selection, tests: Sequence[IntArray]) -> list[Parts]:
@@ -182,11 +182,10 @@ class SpeakerKFold(SelectionScheme):
     description: ClassVar[str] = "K folds of whole speakers, balanced over classes and genders"
     speaker_independent: ClassVar[bool] = True
     example_argument: ClassVar[str | None] = "5"
-    counted: ClassVar[bool] = True
 
     def folds(self, selection: Selection, count: int, notes: list[str]) -> list[Parts]:
         """K folds, balanced over classes, speakers and genders; see the base class."""
-        units = selection.speaker_units()
+        units = selection.speaker_units
         available = int(units.max()) + 1
         if count > available:
             raise BadInputError(
@@ -210,7 +209,7 @@ class LeaveOneSpeakerOut(SelectionScheme):
 
     def folds(self, selection: Selection, count: int, notes: list[str]) -> list[Parts]:
         """One fold per speaker, in the order of their names; see the base class."""
-        units = selection.speaker_units()
+        units = selection.speaker_units
         first = {units[i]: speaker for i, speaker in reversed(list(enumerate(selection.speakers)))}
         order = sorted(first, key=lambda unit: first[unit])
         return with_dev_speakers(selection, [np.flatnonzero(units == unit) for unit in order])
@@ -224,11 +223,21 @@ class RandomKFold(SelectionScheme):
     description: ClassVar[str] = "K stratified random folds; speakers are in train and test"
     speaker_independent: ClassVar[bool] = False
     example_argument: ClassVar[str | None] = "5"
-    counted: ClassVar[bool] = True
 
     def folds(self, selection: Selection, count: int, notes: list[str]) -> list[Parts]:
         """See :func:`random_folds`."""
         return random_folds(selection, count)
+
+
+class FixedRandomFolds(SelectionScheme):
+    """Stratified random folds, whose number the protocol fixes; speakers are shared."""
+
+    speaker_independent: ClassVar[bool] = False
+    num_folds: ClassVar[int]
+
+    def folds(self, selection: Selection, count: int, notes: list[str]) -> list[Parts]:
+        """See :func:`random_folds`."""
+        return random_folds(selection, self.num_folds)
 
 
 @PROTOCOLS.register("column")
@@ -270,7 +279,7 @@ class ColumnScheme(SplitScheme):
             tests = [np.flatnonzero(kept == value) for value in names]
             carve = with_dev_speakers if independent else with_random_dev
             folds = carve(selection, tests)
-        return finish(selection, folds, speaker_independent=independent, notes=notes)
+        return build_plan(selection, folds, speaker_independent=independent, notes=notes)
 
     def _find(self, utterances: pa.Table) -> str:
         split = column(utterances, "split")
@@ -311,8 +320,7 @@ class ColumnScheme(SplitScheme):
         rng = selection.rng("dev", 0)
         if independent:
             notes.append("The column gives no dev part: it was carved from train by speaker.")
-            units = selection.speaker_units()
-            dev = carve_dev(selection, train, units, rng)
+            dev = carve_dev(selection, train, rng)
         else:
             notes.append("The column gives no dev part: it was carved from train at random.")
             dev = carve_dev_at_random(selection, train, rng, DEV_SHARE / 2)

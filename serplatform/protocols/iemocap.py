@@ -6,7 +6,6 @@ Under the session protocols the dev part is the session after the test session, 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -15,30 +14,14 @@ import pyarrow as pa
 
 from serplatform.errors import BadInputError
 from serplatform.protocols.base import PROTOCOLS
-from serplatform.protocols.finish import Parts
-from serplatform.protocols.generic import SelectionScheme, random_folds, rotate
-from serplatform.protocols.selection import Selection, column
+from serplatform.protocols.generic import FixedRandomFolds, SelectionScheme, last_number, rotate
+from serplatform.protocols.selection import Parts, Selection, column
 
 _FOUR = {name: name for name in ("neutral", "happy", "sad", "angry")}
 #: excited counts as happy: 5,531 utterances in the complete corpus
 FOUR_MERGED = {**_FOUR, "excited": "happy"}
 #: 7,487 utterances in the complete corpus; CAN's Section 4.1 counts 7,486
 SEVEN = {name: name for name in (*_FOUR, "excited", "frustrated", "surprised")}
-
-
-def session_number(session: str, protocol: str) -> int:
-    """1 to 5 of a session such as ``1``, ``Ses01`` or ``Session1``.
-
-    Raises:
-        BadInputError: the name ends in no number from 1 to 5.
-    """
-    number = re.search(r"(\d+)$", session)
-    if number is None or not 1 <= int(number[1]) <= 5:
-        raise BadInputError(
-            f"protocol '{protocol}': session '{session}' is none of IEMOCAP's sessions 1 to 5; for "
-            "another corpus use 'speaker-kfold:K'"
-        )
-    return int(number[1])
 
 
 class _SessionScheme(SelectionScheme):
@@ -52,14 +35,18 @@ class _SessionScheme(SelectionScheme):
     only: ClassVar[int | None] = None
 
     def keep(self, utterances: pa.Table) -> list[bool] | None:
-        """Improvised dialogs; see the base class."""
         if not self.improvised:
             return None
         return ["impro" in name for name in column(utterances, "utterance_id")]
 
     def folds(self, selection: Selection, count: int, notes: list[str]) -> list[Parts]:
-        """See the base class."""
-        sessions = np.array([session_number(s, self.name) for s in selection.sessions], np.int64)
+        sessions = np.array([last_number(session) for session in selection.sessions], np.int64)
+        for number, session in zip(sessions, selection.sessions, strict=True):
+            if not 1 <= number <= 5:
+                raise BadInputError(
+                    f"protocol '{self.name}': session '{session}' is none of IEMOCAP's sessions 1 "
+                    "to 5; for another corpus use 'speaker-kfold:K'"
+                )
         numbers = sorted(set(sessions.tolist()))
         if len(numbers) < 3:
             raise BadInputError(
@@ -112,19 +99,8 @@ class IemocapImprovised5Fold(_SessionScheme):
     improvised: ClassVar[bool] = True
 
 
-class _RandomScheme(SelectionScheme):
-    """Stratified random folds of some classes; speakers are shared."""
-
-    speaker_independent: ClassVar[bool] = False
-    num_folds: ClassVar[int]
-
-    def folds(self, selection: Selection, count: int, notes: list[str]) -> list[Parts]:
-        """See the base class."""
-        return random_folds(selection, self.num_folds)
-
-
 @PROTOCOLS.register("iem4-random-5fold")
-class Iem4Random5Fold(_RandomScheme):
+class Iem4Random5Fold(FixedRandomFolds):
     """Five stratified random folds, four classes: Li et al. 2020, Section 4.1."""
 
     name: ClassVar[str] = "iem4-random-5fold"
@@ -134,7 +110,7 @@ class Iem4Random5Fold(_RandomScheme):
 
 
 @PROTOCOLS.register("iem7-random-10fold")
-class Iem7Random10Fold(_RandomScheme):
+class Iem7Random10Fold(FixedRandomFolds):
     """Ten random folds of 8:1:1, seven classes: Lee, Yoon and Jung 2020, Section 4.1.
 
     The paper cuts the audio by the release's forced alignment, which two utterances lack; so
@@ -147,5 +123,4 @@ class Iem7Random10Fold(_RandomScheme):
     num_folds: ClassVar[int] = 10
 
     def keep(self, utterances: pa.Table) -> list[bool]:
-        """Utterances that the release aligns; see the base class."""
         return [value != "no" for value in column(utterances, "forced_alignment")]

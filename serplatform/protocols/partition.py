@@ -36,7 +36,7 @@ def assign(
         rng: breaks ties.
 
     Returns:
-        (N,) part numbers; utterances of one unit are in one part.
+        (N,) part numbers.
     """
     num_units = int(units.max()) + 1
     counts = np.zeros((num_units, properties.shape[1]))
@@ -66,14 +66,8 @@ def assign_stratified(
     divisor rule: least (count + 1/2) / share), then in total. Groups of several utterances
     are placed first.
 
-    Args:
-        groups: (N,) numbers of utterances that stay together.
-        labels: (N,) class indices.
-        shares: P positive shares, sum 1.
-        rng: order within a class.
-
     Returns:
-        (N,) part numbers.
+        (N,) part numbers, for (N,) group numbers and (N,) class indices.
     """
     parts = range(len(shares))
     members: dict[int, list[int]] = {}
@@ -123,40 +117,24 @@ def tied(selection: Selection) -> str:
     return f", where those who share recordings count as one ({names})" if names else ""
 
 
-def carve_dev(
-    selection: Selection,
-    candidates: IntArray,
-    units: IntArray,
-    rng: np.random.Generator,
-    share: float = DEV_SHARE,
-) -> IntArray:
-    """Choose whole units (speakers) of a training part as its dev part.
+def carve_dev(selection: Selection, candidates: IntArray, rng: np.random.Generator) -> IntArray:
+    """Choose whole speakers of a training part as its dev part, :data:`DEV_SHARE` of them.
 
     Of many drawn subsets the best is kept: first the one that leaves most classes in the
     training part and has most classes itself, then the one whose genders, classes and size
-    are nearest to those of all candidates.
-
-    Args:
-        selection: the protocol's utterances.
-        candidates: (M,) positions in the selection to choose from.
-        units: (N,) unit of every utterance of the selection.
-        rng: draws the subsets.
-        share: of the candidate units.
-
-    Returns:
-        Positions of the dev part, sorted.
+    are nearest to those of all candidates. (M,) positions in, positions out, sorted.
 
     Raises:
-        BadInputError: there are fewer than two units to choose from.
+        BadInputError: there are fewer than two speakers to choose from.
     """
-    names, local = np.unique(units[candidates], return_inverse=True)
+    names, local = np.unique(selection.speaker_units[candidates], return_inverse=True)
     if len(names) < 2:
         raise BadInputError(
             f"protocol '{selection.protocol}' needs at least two speakers besides the test "
             f"speakers, one to train and one for dev; it has {len(names)}{tied(selection)}. Use "
             "'random-kfold:K', which divides utterances"
         )
-    size = max(round(share * len(names)), min(2, len(names) // 3), min(3, len(names) // 4), 1)
+    size = max(round(DEV_SHARE * len(names)), min(2, len(names) // 3), min(3, len(names) // 4), 1)
     properties = speaker_properties(selection)[candidates]
     counts = np.zeros((len(names), properties.shape[1]))
     np.add.at(counts, local, properties)
@@ -187,21 +165,9 @@ def _subsets(count: int, size: int, rng: np.random.Generator, most: int = 500) -
 
 
 def carve_dev_at_random(
-    selection: Selection,
-    candidates: IntArray,
-    rng: np.random.Generator,
-    share: float,
+    selection: Selection, candidates: IntArray, rng: np.random.Generator, share: float
 ) -> IntArray:
-    """Choose a stratified random dev part of a training part; groups stay whole.
-
-    Args:
-        selection: the protocol's utterances.
-        candidates: (M,) positions to choose from.
-        rng: draws them.
-        share: of the candidates.
-
-    Returns:
-        Positions of the dev part, sorted.
+    """Choose a stratified random share of a training part as its dev part; groups stay whole.
 
     Raises:
         BadInputError: all candidates are one group.

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
 
-from serplatform.errors import BadInputError
 from serplatform.protocols.base import PROTOCOLS
-from serplatform.protocols.finish import Parts
 from serplatform.protocols.generic import (
+    FixedRandomFolds,
     SelectionScheme,
     fixed_speaker_tests,
-    random_folds,
     rotate,
     with_random_dev,
 )
 from serplatform.protocols.partition import assign_stratified
-from serplatform.protocols.selection import Selection
+from serplatform.protocols.selection import Parts, Selection
 
 #: test actors of each fold: Ma et al., "EmoBox: Multilingual Multi-corpus Speech Emotion
 #: Recognition Toolkit and Benchmark", Interspeech 2024
@@ -35,25 +32,6 @@ ACTOR_FOLDS = (
 _FOLD_OF = {actor: fold for fold, actors in enumerate(ACTOR_FOLDS) for actor in actors}
 
 
-def actor_fold(speaker: str) -> int:
-    """Fold that tests a speaker such as ``01``, ``actor-01`` or ``Actor_01``.
-
-    Raises:
-        BadInputError: the name ends in no number from 1 to 24.
-
-    Example:
-        >>> actor_fold("actor_11"), actor_fold("22")
-        (0, 5)
-    """
-    number = re.search(r"(\d+)$", speaker)
-    if number is None or int(number[1]) not in _FOLD_OF:
-        raise BadInputError(
-            f"protocol 'ravdess-speaker-6fold': speaker '{speaker}' is none of RAVDESS's actors 1 "
-            "to 24; for another corpus use 'speaker-kfold:K'"
-        )
-    return _FOLD_OF[int(number[1])]
-
-
 @PROTOCOLS.register("ravdess-speaker-6fold")
 class RavdessSpeaker6Fold(SelectionScheme):
     """EmoBox's six folds of four actors; dev is the next fold's four actors, cyclically.
@@ -67,9 +45,8 @@ class RavdessSpeaker6Fold(SelectionScheme):
     example_speakers: ClassVar[tuple[str, ...]] = tuple(f"actor_{a:02d}" for a in range(1, 25))
 
     def folds(self, selection: Selection, count: int, notes: list[str]) -> list[Parts]:
-        """See the base class."""
         notes.append("The dev part of each fold is the test part of the next one.")
-        tests = fixed_speaker_tests(selection, actor_fold, len(ACTOR_FOLDS), notes)
+        tests = fixed_speaker_tests(selection, _FOLD_OF, "RAVDESS's actors 1 to 24", notes)
         return rotate(selection, tests)
 
 
@@ -87,7 +64,6 @@ class RavdessRandom8020(SelectionScheme):
     speaker_independent: ClassVar[bool] = False
 
     def folds(self, selection: Selection, count: int, notes: list[str]) -> list[Parts]:
-        """See the base class."""
         part = assign_stratified(
             selection.groups, selection.labels, (0.8, 0.2), selection.rng("folds")
         )
@@ -95,7 +71,7 @@ class RavdessRandom8020(SelectionScheme):
 
 
 @PROTOCOLS.register("ravdess-random-5fold-4class")
-class RavdessRandom5Fold4Class(SelectionScheme):
+class RavdessRandom5Fold4Class(FixedRandomFolds):
     """Five stratified random folds of four classes (672 clips).
 
     Li et al., "Learning Fine-Grained Cross Modality Excitement for Speech Emotion Recognition",
@@ -104,11 +80,7 @@ class RavdessRandom5Fold4Class(SelectionScheme):
 
     name: ClassVar[str] = "ravdess-random-5fold-4class"
     description: ClassVar[str] = "RAVDESS, angry, happy, neutral, sad; five random folds"
-    speaker_independent: ClassVar[bool] = False
     label_map: ClassVar[Mapping[str, str] | None] = {
         name: name for name in ("angry", "happy", "neutral", "sad")
     }
-
-    def folds(self, selection: Selection, count: int, notes: list[str]) -> list[Parts]:
-        """See the base class."""
-        return random_folds(selection, 5)
+    num_folds: ClassVar[int] = 5

@@ -6,6 +6,7 @@ Shapes: N utterances kept, K classes.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -25,22 +26,11 @@ _SHOWN = 5  # groups in a sentence
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Selection:
-    """The utterances of a protocol.
+    """The utterances of a protocol (its name with parameters), whose choices ``seed`` decides.
 
-    Attributes:
-        protocol: its name with parameters.
-        seed: decides its random choices.
-        utterance_ids: N names.
-        labels: (N,) class indices.
-        speakers: N speaker ids.
-        genders: N genders, empty where unknown.
-        sessions: N sessions, empty where unknown.
-        rows: (N,) rows of the utterance table.
-        groups: (N,) numbers; equal where two utterances share a recording, see
-            :func:`recording_groups`.
-        classes: K names.
-        label_map: corpus label to class.
-        notes: what was left out and what is kept together.
+    ``labels``: (N,) class indices; ``rows``: (N,) of the utterance table; ``groups``: (N,) numbers,
+    equal where two utterances share a recording, see :func:`recording_groups`. A gender or session
+    is empty where unknown. ``notes``: what was left out and what is kept together.
     """
 
     protocol: str
@@ -59,6 +49,7 @@ class Selection:
     def __len__(self) -> int:
         return len(self.utterance_ids)
 
+    @functools.cached_property
     def speaker_units(self) -> IntArray:
         """(N,) numbers; equal where two utterances share a speaker or a recording."""
         return components(
@@ -79,21 +70,23 @@ class Selection:
     def tied_speakers(self) -> str:
         """Which speakers share a recording, and so a part; empty where none do."""
         speakers: dict[int, set[str]] = defaultdict(set)
-        for unit, speaker in zip(self.speaker_units().tolist(), self.speakers, strict=True):
+        for unit, speaker in zip(self.speaker_units.tolist(), self.speakers, strict=True):
             speakers[unit].add(speaker)
         tied = [" + ".join(sorted(names)) for names in speakers.values() if len(names) > 1]
         return "; ".join(tied[:_SHOWN]) + ("; …" if len(tied) > _SHOWN else "")
 
 
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """One fold as positions in a selection."""
+
+    train: IntArray
+    dev: IntArray
+    test: IntArray
+
+
 def components(*keys: Sequence[Hashable | None], pairs: Iterable[tuple[int, int]] = ()) -> IntArray:
-    """Connected components of items that share a key.
-
-    Args:
-        keys: lists of one key per item each; None connects nothing.
-        pairs: positions of two items that are connected as well.
-
-    Returns:
-        (N,) component numbers, in the order of first appearance.
+    """(N,) numbers of the connected components of items that share a key, or are one of ``pairs``.
 
     Example:
         >>> components(["a", "a", "b", "c"], [1, 2, 2, 3])
@@ -115,16 +108,10 @@ def components(*keys: Sequence[Hashable | None], pairs: Iterable[tuple[int, int]
 
 
 def recording_groups(utterances: pa.Table) -> IntArray:
-    """Number the utterances by recording: what may never be in two parts of a fold.
+    """(N,) numbers of the utterances by recording: what may never be in two parts of a fold.
 
     Utterances belong together whose audio hash, ``parent_id`` or ``group_id`` (of copies, found
     by ``prepare``) is the same, or whose spans of one file overlap.
-
-    Args:
-        utterances: table of ``artifacts.UTTERANCE_SCHEMA``, N rows.
-
-    Returns:
-        (N,) numbers, in the order of first appearance.
     """
     names = [column(utterances, name) for name in ("audio_hash", "parent_id", "group_id")]
     times = (utterances.column(name).to_pylist() for name in ("start", "end"))
@@ -173,14 +160,10 @@ def select(
     label_map: Mapping[str, str] | None = None,
     keep: Sequence[bool] | None = None,
 ) -> Selection:
-    """Keep the utterances whose label the protocol uses.
+    """Keep the utterances whose label the protocol (its name with parameters) uses.
 
-    Args:
-        utterances: table of ``artifacts.UTTERANCE_SCHEMA``.
-        protocol: its name with parameters.
-        seed: decides its random choices.
-        label_map: corpus label to class; None keeps every label as its own class.
-        keep: N flags, which rows the protocol considers at all.
+    ``label_map``: corpus label to class; None keeps every label as its own class. ``keep``: a flag
+    per row, whether the protocol considers it at all.
 
     Raises:
         BadInputError: a class has no utterance, there are fewer than two classes, or an
@@ -205,11 +188,14 @@ def select(
             f"protocol '{protocol}' needs at least two classes; the dataset's labels are "
             f"{', '.join(class_order(set(emotions))) or 'none'}"
         )
-    ids = column(utterances, "utterance_id")
-    twice = [name for name, n in Counter(ids[i] for i in rows).items() if n > 1]
+
+    def of_rows(name: str) -> tuple[str, ...]:
+        values = column(utterances, name)
+        return tuple(values[i] for i in rows)
+
+    twice = [name for name, n in Counter(of_rows("utterance_id")).items() if n > 1]
     if twice:
         raise BadInputError("utterance ids must be unique; these occur more than once:", twice[:20])
-    hashes, parents = column(utterances, "audio_hash"), column(utterances, "parent_id")
     left_out = Counter(e for i, e in enumerate(emotions) if flags[i] and e not in label_map)
     notes = []
     if sum(not flag for flag in flags):
@@ -221,17 +207,15 @@ def select(
     if merged:
         notes.append(f"Labels merged: {', '.join(merged)}.")
     groups = components(recording_groups(utterances)[rows].tolist())
-    notes += _together_notes([hashes[i] for i in rows], [parents[i] for i in rows], groups)
-    speakers, genders = column(utterances, "speaker_id"), column(utterances, "gender")
-    sessions = column(utterances, "session")
+    notes += _together_notes(of_rows("audio_hash"), of_rows("parent_id"), groups)
     return Selection(
         protocol=protocol,
         seed=seed,
-        utterance_ids=tuple(ids[i] for i in rows),
+        utterance_ids=of_rows("utterance_id"),
         labels=np.array([classes.index(label_map[emotions[i]]) for i in rows], np.int64),
-        speakers=tuple(speakers[i] for i in rows),
-        genders=tuple(genders[i] for i in rows),
-        sessions=tuple(sessions[i] for i in rows),
+        speakers=of_rows("speaker_id"),
+        genders=of_rows("gender"),
+        sessions=of_rows("session"),
         rows=np.array(rows, np.int64),
         groups=groups,
         classes=classes,

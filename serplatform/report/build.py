@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Any
 from serplatform import __version__, plugins
 from serplatform.artifacts.files import write_text
 from serplatform.errors import ArtifactError, BadInputError
-from serplatform.report.data import ReportData, build_report_data
+from serplatform.report.data import NoDataError, ReportData, build_report_data
 from serplatform.report.figures.base import (
     FIGURES,
     SECTIONS,
     Drawing,
-    NoDataError,
     Palette,
     in_order,
 )
@@ -74,11 +73,7 @@ def build_report(source: Path, out: Path | None = None) -> Path:
 
 
 def draw_figures(report: ReportData) -> dict[str, list[DrawnFigure]]:
-    """Compute and draw every registered figure, by section in order.
-
-    Raises:
-        BadInputError: a figure is of no section.
-    """
+    """Compute and draw every registered figure, by section in order."""
     palette = Palette(architectures=report.architectures)
     figures = {name: FIGURES.get(name) for name in FIGURES.names()}
     for name, figure in figures.items():
@@ -158,9 +153,6 @@ def plotly_source() -> str:
     """Plotly's own JavaScript, from the installed Python package.
 
     Read as a file: importing the package takes far longer than building the page.
-
-    Raises:
-        ValueError: the script cannot be put between script tags.
     """
     text = (resources.files("plotly") / "package_data" / "plotly.min.js").read_text("utf-8")
     if "</script" in text.lower() or "<!--" in text:
@@ -169,10 +161,7 @@ def plotly_source() -> str:
 
 
 def content_security_policy(scripts: list[str]) -> str:
-    """Allow these scripts only, by their hashes, and no request of any kind.
-
-    Styles may stand in attributes: Plotly sets them so.
-    """
+    """Allow these scripts only, by their hashes, and no request; Plotly styles attributes."""
     hashes = " ".join(
         f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
         for text in scripts

@@ -1,7 +1,6 @@
-"""What figures draw with: traces, axes, reference lines, panels and tables.
+"""What figures draw with: traces, axes, reference lines, panels and tables, as Plotly's JSON.
 
-Traces and axes are Plotly's JSON, colours are tokens of the page (see
-:mod:`serplatform.report.figures.base`). Keywords that a trace or an axis does not name are
+Colours are tokens of the page (:mod:`serplatform.report.figures.base`); further keywords are
 Plotly's own.
 """
 
@@ -25,11 +24,6 @@ PERCENT = 100.0
 def percents(values: Iterable[float | None]) -> list[float | None]:
     """Fractions in percent; None stays."""
     return [None if value is None else PERCENT * value for value in values]
-
-
-def stroke(color: str, **more: Any) -> Spec:
-    """How a line is drawn: its ``width`` in pixels, ``dash`` and ``shape``."""
-    return {"color": color, **more}
 
 
 def marker(
@@ -152,14 +146,9 @@ def interval_points(
     scale: float = PERCENT,
     widest: float = math.inf,
 ) -> Spec:
-    """Values along x with bars to the ends of their intervals, each on its row.
+    """Values along x, each on its row, with bars to the ends of their intervals.
 
-    Args:
-        found: one per point; without an interval there is no bar.
-        rows: places on the y axis.
-        marker: of the points; the bars take its colour.
-        scale: of the axis.
-        widest: values beyond are drawn there.
+    ``scale`` is the axis's; values beyond ``widest`` are drawn there.
     """
 
     def reach(value: float, end: float | None, sign: int) -> float:
@@ -276,16 +265,10 @@ def panel(
     audio: str = "",
     **more: Any,
 ) -> Panel:
-    """A plot.
+    """A plot; ``x`` and ``y`` are axes or their titles, ``more`` is of Plotly's layout.
 
-    Args:
-        data: traces.
-        x: the axis, or its title; so is ``y``.
-        legend: whether there is one, or Plotly's settings of it; Plotly's choice by default.
-        notes: texts in the plot.
-        margin: pixels at ``l``, ``r``, ``t``, ``b`` where they are not the page's.
-        min_width: pixels below which the plot scrolls sideways.
-        **more: of Plotly's layout, e.g. further axes.
+    ``margin`` holds pixels at ``l``, ``r``, ``t``, ``b`` where they are not the page's; a plot
+    narrower than ``min_width`` pixels scrolls sideways.
     """
     layout: Spec = {
         "xaxis": axis(x) if isinstance(x, str) else x,
@@ -320,13 +303,8 @@ def heat_map(
 ) -> Panel:
     """A plot of cells with a text in each; Plotly picks a readable colour for it.
 
-    Args:
-        values: rows from top to bottom, None for an empty cell.
-        texts: the same shape.
-        rows: names of the rows.
-        columns: names of the columns.
-        low: value of the scale's first colour; ``high`` of its last.
-        angle: of the columns' names, degrees.
+    ``values`` are rows from top to bottom, None for an empty cell; ``low`` and ``high`` are the
+    ends of the colour scale, ``angle`` is that of the columns' names in degrees.
     """
     cells = {
         "type": "heatmap",
@@ -367,12 +345,8 @@ def table(
 ) -> Table:
     """A table whose page shows the values that its download has.
 
-    Args:
-        caption: what the rows are.
-        columns: names; and for each what makes a text of its values, None for the usual text.
-        rows: values.
-        csv_header: names of the columns in the download, where they are others.
-        sortable: see :class:`Table`.
+    A column may bring what makes a text of its values, None for the usual one; ``csv_header``
+    names the columns in the download, where they are others.
     """
     rows = [list(row) for row in rows]
     given = columns.values() if isinstance(columns, Mapping) else [None] * len(columns)

@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
-
-import numpy as np
 
 from serplatform.artifacts.ensemble import (
     ComparisonRecord,
@@ -26,14 +23,14 @@ from serplatform.artifacts.trial import merit
 from serplatform.errors import ArtifactError
 from serplatform.metrics import classification_metrics
 from serplatform.report.load import (
-    Ensemble,
     Posteriors,
+    ReportedEnsemble,
+    ReportedRun,
     ReportSource,
     ReportTrial,
-    Run,
     concatenate,
 )
-from serplatform.report.speaker_intervals import RESAMPLES, SEED, Resampling, recall_intervals
+from serplatform.report.speaker_intervals import Resampling
 from serplatform.report.wording import METRICS, listing, plural
 from serplatform.statistics.bootstrap import (
     Interval,
@@ -47,7 +44,7 @@ K = TypeVar("K", bound=Hashable)
 TOLERANCE = 1e-6
 
 
-def explanations_file(run: Run) -> Path:
+def explanations_file(run: ReportedRun) -> Path:
     """What ``explain`` writes of a run."""
     return run.path / "explanations" / "explanations.json"
 
@@ -70,54 +67,38 @@ LABELS = {"ensemble": "Ensemble", "single": "Best single trial", "mean": "Mean o
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MeasuredSystem:
-    """A system's test metrics.
+    """A system's test metrics: ``pooled`` over all rows, with intervals, and ``by_fold``.
 
-    Attributes:
-        key: ``ensemble``, ``single`` or ``mean``.
-        label: what the page calls it.
-        chosen: how it was chosen, as a sentence.
-        pooled: metric name to its value over all test rows, with an interval.
-        by_fold: fold to metric name to value.
+    Its ``key`` is ``ensemble``, ``single`` or ``mean``; ``chosen`` says in a sentence how it was.
     """
 
     key: str
-    label: str
     chosen: str
     pooled: Mapping[str, Interval]
     by_fold: Mapping[int, Mapping[str, float]]
 
-    def mean_and_std(self, metric: str) -> tuple[float, float]:
-        """Mean and sample standard deviation over the folds; the latter NaN for one fold."""
-        values = [fold[metric] for fold in self.by_fold.values()]
-        std = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
-        return float(np.mean(values)), std
+    @property
+    def label(self) -> str:
+        """What the page calls it."""
+        return LABELS[self.key]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvaluatedSystem(MeasuredSystem):
-    """A system whose posteriors are at hand.
-
-    Attributes:
-        test: its posteriors, rows ordered by fold and utterance id.
-        recall: K estimates, one per class.
-    """
+    """A system whose posteriors are at hand, ordered by fold and utterance id."""
 
     test: Posteriors
-    recall: tuple[Interval, ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EnsembleMember:
-    """One trial's part in the ensemble; values are means over the folds that use it.
+    """One trial's part in the ensemble; metrics are means over the folds that use it.
 
     Attributes:
-        name: what the page calls it.
-        architecture: registered name.
         weights: one per fold, 0 where it is not used.
         shares: weights divided by their fold's sum.
         temperatures: one per fold, None where posteriors were not calibrated.
-        dev_uar: of the trial alone.
-        test_uar: of the trial alone.
+        dev_uar: of the trial alone; so is ``test_uar``.
         gain: UAR on test rows that the ensemble loses without it, None where unknown.
     """
 
@@ -132,7 +113,6 @@ class EnsembleMember:
 
     @property
     def num_folds(self) -> int:
-        """Folds that use it."""
         return sum(share > 0 for share in self.shares)
 
 
@@ -150,7 +130,7 @@ class ReportData:
         comparison: of the ensemble with the best single trial, or None.
         members: of the ensemble, largest mean share first.
         used: trials that a system is made of, as far as their runs are there.
-        resamples: behind every interval.
+        drawing: how every interval was drawn.
     """
 
     source: ReportSource
@@ -161,7 +141,7 @@ class ReportData:
     comparison: ComparisonRecord | None
     members: tuple[EnsembleMember, ...]
     used: tuple[ReportTrial, ...]
-    resamples: int = RESAMPLES
+    drawing: Resampling = dataclasses.field(default_factory=Resampling)
 
     def require(self, *needs: Need) -> None:
         """Raise NoDataError for the first need that is not met."""
@@ -177,11 +157,7 @@ class ReportData:
 
     @property
     def ensemble(self) -> EnsembleRecord:
-        """The content of ``ensemble.json``.
-
-        Raises:
-            NoDataError: there is no ensemble.
-        """
+        """The content of ``ensemble.json``; NoDataError where there is none."""
         if self.source.ensemble is None:
             raise NoDataError(Need.ENSEMBLE.value)
         return self.source.ensemble.info
@@ -244,12 +220,11 @@ def grouped(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
 
 def measure(
     posteriors: Posteriors, *, key: str, chosen: str, drawing: Resampling
-) -> MeasuredSystem:
-    """Measure a system on its test rows, see :func:`test_rows`."""
-    test = test_rows(posteriors, key)
-    return MeasuredSystem(
+) -> EvaluatedSystem:
+    """Measure a system on its test rows."""
+    test = _test_rows(posteriors, key)
+    return EvaluatedSystem(
         key=key,
-        label=LABELS[key],
         chosen=chosen,
         pooled=bootstrap_intervals(
             test.truth,
@@ -263,28 +238,16 @@ def measure(
             for fold in sorted(set(test.folds.tolist()))
             for rows in [test.where(fold=fold)]
         },
+        test=test,
     )
 
 
-def test_rows(posteriors: Posteriors, key: str) -> Posteriors:
-    """The test rows of a system's posteriors, by fold and utterance id.
-
-    Raises:
-        ArtifactError: there are none.
-    """
+def _test_rows(posteriors: Posteriors, key: str) -> Posteriors:
+    """The test rows of a system's posteriors, by fold and utterance id."""
     test = posteriors.where(part="test").ordered()
     if not len(test):
         raise ArtifactError(f"the posteriors of the {LABELS[key].lower()} hold no test rows")
     return test
-
-
-def evaluated(
-    measured: MeasuredSystem, posteriors: Posteriors, drawing: Resampling
-) -> EvaluatedSystem:
-    """A measured system with its posteriors."""
-    test = test_rows(posteriors, measured.key)
-    recall = recall_intervals(test, drawing)
-    return EvaluatedSystem(**vars(measured), test=test, recall=recall)
 
 
 def best_by_fold(trials: Sequence[ReportTrial]) -> tuple[ReportTrial, ...]:
@@ -292,20 +255,14 @@ def best_by_fold(trials: Sequence[ReportTrial]) -> tuple[ReportTrial, ...]:
 
     Ties go to the lower dev NLL, then by name to the earlier trial, as in an ensemble's
     combiner ``single``.
-
-    Args:
-        trials: finished ones, of runs with the same folds.
     """
-    complete = [t for t in trials if t.state == "complete" and t.fold_dev_uar]
-    num_folds = max((len(t.fold_dev_uar) for t in complete), default=0)
-    complete = [t for t in complete if len(t.fold_dev_uar) == num_folds]
-
-    def rank(trial: ReportTrial, fold: int) -> tuple[float, float]:
-        nll = trial.fold_dev_nll[fold] if trial.fold_dev_nll else math.inf
-        return merit({"uar": trial.fold_dev_uar[fold], "nll": nll}, "uar")
-
+    complete = [t for t in trials if t.state == "complete" and t.fold_dev]
+    num_folds = max((len(t.fold_dev) for t in complete), default=0)
+    complete = [t for t in complete if len(t.fold_dev) == num_folds]
     complete.sort(key=lambda t: (t.run, t.number))
-    return tuple(max(complete, key=lambda t: rank(t, fold)) for fold in range(num_folds))
+    return tuple(
+        max(complete, key=lambda t: merit(t.fold_dev[fold], "uar")) for fold in range(num_folds)
+    )
 
 
 def _single(source: ReportSource, chosen: Sequence[ReportTrial]) -> Posteriors | None:
@@ -314,10 +271,9 @@ def _single(source: ReportSource, chosen: Sequence[ReportTrial]) -> Posteriors |
     parts: list[Posteriors] = []
     read: dict[tuple[Path, int], Posteriors] = {}
     for fold, trial in enumerate(chosen):
-        key = (trial.run_path, trial.number)
-        if key not in read:
-            read[key] = runs[trial.run_path].posteriors(trial.number)
-        parts.append(read[key].where(fold=fold))
+        if trial.key not in read:
+            read[trial.key] = runs[trial.run_path].posteriors(trial.number)
+        parts.append(read[trial.key].where(fold=fold))
     return concatenate(parts) if parts else None
 
 
@@ -342,13 +298,10 @@ def build_report_data(source: ReportSource) -> ReportData:
     if ensemble is not None:
         return _ensemble_data(source, ensemble, trials)
     chosen = best_by_fold(trials)
-    single = _single(source, chosen)
-    drawing = Resampling()
     systems = []
-    if single is not None:
+    if (single := _single(source, chosen)) is not None:
         sentence = _chosen_sentence(chosen)
-        measured = measure(single, key="single", chosen=sentence, drawing=drawing)
-        systems.append(evaluated(measured, single, drawing))
+        systems.append(measure(single, key="single", chosen=sentence, drawing=Resampling()))
     return ReportData(
         source=source,
         classes=source.runs[0].classes,
@@ -362,16 +315,13 @@ def build_report_data(source: ReportSource) -> ReportData:
 
 
 def _unique(trials: Sequence[ReportTrial]) -> tuple[ReportTrial, ...]:
-    return tuple({(trial.run_path, trial.number): trial for trial in trials}.values())
+    return tuple({trial.key: trial for trial in trials}.values())
 
 
 def _ensemble_data(
-    source: ReportSource, ensemble: Ensemble, trials: tuple[ReportTrial, ...]
+    source: ReportSource, ensemble: ReportedEnsemble, trials: tuple[ReportTrial, ...]
 ) -> ReportData:
-    info = ensemble.info
-    drawing = Resampling(
-        resamples=info.get("num_resamples", RESAMPLES), seed=info.get("seed", SEED)
-    )
+    info, usual = ensemble.info, Resampling()
     by_number = source.named_trials
     keys = [(f["best_single"]["run"], f["best_single"]["trial"]) for f in info["folds"]]
     chosen = [by_number[key] for key in keys if key in by_number]
@@ -386,7 +336,8 @@ def _ensemble_data(
         if system.key == "single":
             sentence = _chosen_sentence(chosen, info.get("objective", "uar"))
             system = dataclasses.replace(system, chosen=sentence)
-        systems.append(evaluated(system, posteriors[system.key], drawing))
+        test = _test_rows(posteriors[system.key], system.key)
+        systems.append(EvaluatedSystem(**vars(system), test=test))
         _check_recorded(ensemble, systems[-1])
     parts = [(m["run"], m["trial"]) for f in info["folds"] for m in f["members"]]
     members = [by_number[key] for key in parts if key in by_number]
@@ -399,11 +350,13 @@ def _ensemble_data(
         comparison=info["comparison"],
         members=read_members(info),
         used=_unique([*chosen, *members]),
-        resamples=drawing.resamples,
+        drawing=Resampling(
+            resamples=info.get("num_resamples", usual.resamples), seed=info.get("seed", usual.seed)
+        ),
     )
 
 
-def _check_recorded(ensemble: Ensemble, system: EvaluatedSystem) -> None:
+def _check_recorded(ensemble: ReportedEnsemble, system: EvaluatedSystem) -> None:
     """Refuse an ensemble whose description was not made from these posteriors."""
     found = classification_metrics(system.test.truth, system.test.values)
     for name, recorded in system.pooled.items():
@@ -434,7 +387,6 @@ def read_recorded(info: EnsembleRecord) -> list[MeasuredSystem]:
     return [
         MeasuredSystem(
             key=key,
-            label=LABELS[key],
             chosen=chosen,
             pooled={k: read_interval(v) for k, v in info["pooled"][name].items()},
             by_fold={f["fold"]: f["metrics"][name]["test"] for f in info["folds"]},

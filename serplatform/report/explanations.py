@@ -11,8 +11,8 @@ from serplatform.artifacts.explanations import ExplanationsRecord, ShownRecord, 
 from serplatform.artifacts.files import file_sha256, read_parquet
 from serplatform.artifacts.records import read_record
 from serplatform.errors import ArtifactError
-from serplatform.report.data import Need, NoDataError, ReportData, explanations_file
-from serplatform.report.load import Run
+from serplatform.report.data import Need, ReportData, explanations_file
+from serplatform.report.load import ReportedRun
 
 FOLDER = "explanations"
 
@@ -32,15 +32,9 @@ _COLUMNS = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Explanations:
-    """What was explained of one run.
+    """What was explained of one run; ``several``: the page shows several, so trials name theirs."""
 
-    Attributes:
-        run: that it is about.
-        info: the content of ``explanations.json``.
-        several: the page is about several runs, so that trials are called with theirs.
-    """
-
-    run: Run
+    run: ReportedRun
     info: ExplanationsRecord
     several: bool
 
@@ -54,11 +48,7 @@ class Explanations:
         return f"{self.run.name}: {label}" if self.several else label
 
     def table(self, name: str) -> pa.Table:
-        """One of the tables, e.g. ``attention``.
-
-        Raises:
-            ArtifactError: it is missing, damaged, or of another time than ``explanations.json``.
-        """
+        """One of the tables, e.g. ``attention``, which ``explanations.json`` must describe."""
         path = self._checked(f"{name}.parquet")
         table = read_parquet(path, "table")
         if lacking := [column for column in _COLUMNS[name] if column not in table.column_names]:
@@ -68,11 +58,7 @@ class Explanations:
         return table
 
     def utterances(self) -> list[ShownRecord]:
-        """Utterances that are shown whole.
-
-        Raises:
-            ArtifactError: as for :meth:`table`.
-        """
+        """Utterances that are shown whole."""
         path = self._checked("utterances.json")
         return read_record(ShownUtterances, path, "file of utterances", _AGAIN)["utterances"]
 
@@ -108,7 +94,7 @@ def find_explanations(report: ReportData) -> tuple[Explanations, ...]:
     return tuple(found)
 
 
-def _check(run: Run, info: ExplanationsRecord) -> None:
+def _check(run: ReportedRun, info: ExplanationsRecord) -> None:
     """Refuse explanations that are not of this run."""
     for what, ours, theirs in (
         ("dataset", run.info["dataset"]["fingerprint"], info["dataset_fingerprint"]),
@@ -120,16 +106,3 @@ def _check(run: Run, info: ExplanationsRecord) -> None:
                 f"the explanations in {run.name} were made with another {what} than the run's; "
                 "run `serplatform explain` again"
             )
-
-
-def sampling_explanations(report: ReportData) -> tuple[Explanations, ...]:
-    """The explanations where a model chose its observations.
-
-    Raises:
-        NoDataError: no such model was explained.
-        ArtifactError: as for :func:`find_explanations`.
-    """
-    found = find_explanations(report)
-    if not any(len(explained.table("statistics")) for explained in found):
-        raise NoDataError("no trial that chooses its observations (vrnn) was explained")
-    return found

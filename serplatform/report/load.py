@@ -1,6 +1,4 @@
-"""Read ``RUN/`` and ``ENS/`` directories into plain values, checked where they enter.
-
-Nothing here computes a number that the page shows; see :mod:`serplatform.report.data`.
+"""Read ``RUN/`` and ``ENS/`` directories, checked where they enter; nothing is computed here.
 
 Shapes: N rows (one utterance in one fold and part), K classes.
 """
@@ -8,7 +6,6 @@ Shapes: N rows (one utterance in one fold and part), K classes.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +16,7 @@ import numpy.typing as npt
 from serplatform.arrays import DoubleArray, IntArray
 from serplatform.artifacts.ensemble import EnsembleRecord, read_ensemble
 from serplatform.artifacts.posteriors import read_posterior_table
+from serplatform.artifacts.records import DevMetrics
 from serplatform.artifacts.run import FoldFile, RunDescription
 from serplatform.artifacts.trial import HistoryEntry, TrialRecord
 from serplatform.errors import ArtifactError, BadInputError
@@ -30,47 +28,67 @@ TextArray = npt.NDArray[np.str_]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ReportTrial:
-    """One trial of a search.
+    """One trial of a search: its run's directory, and what is recorded of it."""
 
-    Attributes:
-        run: name of its run's directory.
-        run_path: the directory.
-        number: of the trial within its run.
-        architecture: registered name.
-        state: ``complete``, ``pruned`` or ``failed``.
-        paper: it is the paper's own configuration.
-        params: flat dotted parameters that were chosen for it.
-        dev: metric name to the mean over the folds that ended.
-        fold_dev_uar: dev UAR of each fold that ended, in order.
-        fold_dev_nll: dev NLL of the same; empty where it was not recorded.
-        epochs: in all folds.
-        seconds: of its own training.
-        num_parameters: trainable values, None where unknown.
-        peak_memory_mb: MiB, None where unknown.
-        error: why it failed, or None.
-        history: in the order trained.
-        posteriors_sha256: checksum of its posterior table, None where none was recorded.
-        notes: sentences about its data that its numbers need.
-    """
-
-    run: str
     run_path: Path
-    number: int
-    architecture: str
-    state: str
-    paper: bool
-    params: Mapping[str, Any]
-    dev: Mapping[str, float]
-    fold_dev_uar: tuple[float, ...]
-    epochs: int
-    seconds: float
-    num_parameters: int | None
-    peak_memory_mb: float | None
-    error: str | None
-    history: tuple[HistoryEntry, ...]
-    posteriors_sha256: str | None = None
-    notes: tuple[str, ...] = ()
-    fold_dev_nll: tuple[float, ...] = ()
+    record: TrialRecord
+
+    @property
+    def run(self) -> str:
+        return self.run_path.name or str(self.run_path)
+
+    @property
+    def number(self) -> int:
+        return self.record["trial"]
+
+    @property
+    def key(self) -> tuple[Path, int]:
+        """What no two trials of a page share."""
+        return self.run_path, self.number
+
+    @property
+    def architecture(self) -> str:
+        return self.record["architecture"]
+
+    @property
+    def state(self) -> str:
+        return self.record["state"]
+
+    @property
+    def paper(self) -> bool:
+        """It is the paper's own configuration."""
+        return self.record.get("paper", False)
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        return self.record["params"]
+
+    @property
+    def fold_dev(self) -> list[DevMetrics]:
+        """Dev metrics of each fold that ended; of old records the UAR alone."""
+        folds = self.record.get("fold_dev")
+        old = self.record.get("fold_dev_uar", [])
+        return folds or [{} if value is None else {"uar": value} for value in old]
+
+    @property
+    def history(self) -> Sequence[HistoryEntry]:
+        return self.record.get("history", ())
+
+    @property
+    def epochs(self) -> int:
+        return self.record.get("epochs", 0)
+
+    @property
+    def seconds(self) -> float:
+        return self.record.get("seconds", 0.0)
+
+    @property
+    def num_parameters(self) -> int | None:
+        return self.record.get("num_parameters") or None
+
+    @property
+    def peak_memory_mb(self) -> float | None:
+        return self.record.get("peak_memory_mb") or None
 
     @property
     def name(self) -> str:
@@ -80,14 +98,11 @@ class ReportTrial:
     @property
     def objective(self) -> float | None:
         """Mean dev UAR over the folds that ended, or None."""
-        return self.dev.get("uar")
+        return self.record.get("dev", {}).get("uar")
 
     @property
     def reached(self) -> float | None:
-        """What the search saw: mean over the folds begun of the best epoch's dev UAR, or None.
-
-        For a finished trial it is the objective.
-        """
+        """What the search saw: mean over the folds begun of the best epoch's dev UAR, or None."""
         if self.state == "complete" or not self.history:
             return self.objective
         steps = self.reached_by_step()
@@ -107,15 +122,9 @@ class ReportTrial:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Posteriors:
-    """Posteriors of one system.
+    """Posteriors of one system: N rows of dev and test parts, (N, K) ``values`` that sum to 1.
 
-    Attributes:
-        utterance_ids: (N,).
-        speaker_ids: (N,).
-        folds: (N,).
-        parts: (N,), ``dev`` or ``test``.
-        truth: (N,) class indices.
-        values: (N, K), rows sum to 1.
+    ``truth`` holds class indices.
     """
 
     utterance_ids: TextArray
@@ -158,16 +167,8 @@ def concatenate(tables: Sequence[Posteriors]) -> Posteriors:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Run:
-    """A search's directory.
-
-    Attributes:
-        path: where it lies.
-        info: the content of ``run.json``.
-        classes: K names in label order.
-        plan: the content of the fold file.
-        trials: in the order of their numbers.
-    """
+class ReportedRun:
+    """A search's directory: ``run.json``, the fold file, and its trials by number."""
 
     path: Path
     info: RunDescription
@@ -180,26 +181,15 @@ class Run:
         return self.path.name or str(self.path)
 
     def posteriors(self, trial: int) -> Posteriors:
-        """Dev and test posteriors of one trial.
-
-        Raises:
-            ArtifactError: the table is missing, damaged, or not one of these classes.
-        """
+        """Dev and test posteriors of one trial; ArtifactError where they are missing or damaged."""
         path = RunDirectory(self.path).posteriors_file(trial)
-        recorded = {t.number: t.posteriors_sha256 for t in self.trials}
-        return read_posteriors(path, self.classes, recorded.get(trial))
+        recorded = next(t.record for t in self.trials if t.number == trial)
+        return read_posteriors(path, self.classes, recorded.get("posteriors_sha256"))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Ensemble:
-    """An ensemble's directory.
-
-    Attributes:
-        path: where it lies.
-        info: the content of ``ensemble.json``.
-        classes: K names in label order.
-        posteriors: of the ensemble, on dev and test rows of every fold.
-    """
+class ReportedEnsemble:
+    """An ensemble's directory, and its posteriors on dev and test rows of every fold."""
 
     path: Path
     info: EnsembleRecord
@@ -214,16 +204,15 @@ class ReportSource:
     Attributes:
         path: as the user gave it.
         runs: at least one, unless an ensemble outlived its runs.
-        ensemble: or None.
         missing: runs that the ensemble names and that are no longer there.
         named: the ensemble's name of a run (its path then) to the run as found.
     """
 
     path: Path
-    runs: tuple[Run, ...]
-    ensemble: Ensemble | None
+    runs: tuple[ReportedRun, ...]
+    ensemble: ReportedEnsemble | None
     missing: tuple[str, ...] = ()
-    named: Mapping[str, Run] = dataclasses.field(default_factory=dict)
+    named: Mapping[str, ReportedRun] = dataclasses.field(default_factory=dict)
 
     @property
     def named_trials(self) -> dict[tuple[str, int], ReportTrial]:
@@ -232,11 +221,7 @@ class ReportSource:
 
 
 def load_source(path: Path) -> ReportSource:
-    """Read a run or an ensemble directory.
-
-    Args:
-        path: a directory that holds ``run.json`` or ``ensemble.json``. A run that holds
-            ``ensemble/ensemble.json`` is read together with that ensemble.
+    """Read a run, with the ensemble that it may hold, or an ensemble with its runs.
 
     Raises:
         BadInputError: it is neither.
@@ -260,80 +245,41 @@ def load_source(path: Path) -> ReportSource:
     )
 
 
-def load_run(path: Path) -> Run:
-    """Read a run's description, fold file and trial records (not its posteriors).
-
-    Raises:
-        ArtifactError: a file is missing, damaged or of another schema version.
-    """
+def load_run(path: Path) -> ReportedRun:
+    """A run's description, fold file and trial records (not its posteriors)."""
     directory = RunDirectory(path)
     info = directory.read_run()
     records = directory.records()
-    return Run(
+    return ReportedRun(
         path=path,
         info=info,
         classes=tuple(info["classes"]),
         plan=directory.read_folds(info),
-        trials=tuple(_trial(path, records[number]) for number in sorted(records)),
+        trials=tuple(ReportTrial(run_path=path, record=records[n]) for n in sorted(records)),
     )
 
 
-def _trial(run: Path, record: TrialRecord) -> ReportTrial:
-    folds = record.get("fold_dev")
-    uar = [f.get("uar") for f in folds] if folds else record.get("fold_dev_uar", [])
-    return ReportTrial(
-        run=run.name or str(run),
-        run_path=run,
-        number=record["trial"],
-        architecture=record["architecture"],
-        state=record["state"],
-        paper=record.get("paper", False),
-        params=record["params"],
-        dev=record.get("dev", {}),
-        fold_dev_nll=tuple(f.get("nll", math.inf) for f in folds or ()),
-        fold_dev_uar=tuple(math.nan if value is None else value for value in uar),
-        epochs=record.get("epochs", 0),
-        seconds=record.get("seconds", 0.0),
-        num_parameters=record.get("num_parameters") or None,
-        peak_memory_mb=record.get("peak_memory_mb") or None,
-        error=record.get("error"),
-        posteriors_sha256=record.get("posteriors_sha256"),
-        notes=tuple(record.get("notes", ())),
-        history=tuple(record.get("history", ())),
-    )
-
-
-def load_ensemble(path: Path) -> Ensemble:
-    """Read an ensemble's description and posteriors.
-
-    Raises:
-        ArtifactError: a file is missing, damaged or of another schema version.
-    """
+def load_ensemble(path: Path) -> ReportedEnsemble:
+    """An ensemble's description and posteriors."""
     info = read_ensemble(path)
     classes = tuple(info["classes"])
     recorded = info.get("posteriors_sha256")
     posteriors = read_posteriors(path / "posteriors.parquet", classes, recorded)
-    return Ensemble(path=path, info=info, classes=classes, posteriors=posteriors)
+    return ReportedEnsemble(path=path, info=info, classes=classes, posteriors=posteriors)
 
 
-def _with_runs(path: Path, ensemble: Ensemble, own: Run | None) -> ReportSource:
-    """An ensemble with those of its runs that are still there.
-
-    Args:
-        path: as the user gave it.
-        ensemble: as read.
-        own: the run that holds the ensemble, if it was asked for.
-    """
+def _with_runs(path: Path, ensemble: ReportedEnsemble, own: ReportedRun | None) -> ReportSource:
+    """An ensemble with those of its runs that are still there; ``own`` is the run asked for."""
     names = [entry["path"] for entry in ensemble.info["runs"]]
     # An ensemble of one run that lies in it moves with it, whatever path was written then.
     parent = ensemble.path.resolve().parent
     moves = RunDirectory(parent).ensemble_directory == ensemble.path.resolve()
     first = [parent] if len(names) == 1 and moves else []
     last = [parent] if len(names) == 1 and not moves else []
-    runs: dict[Path, Run] = {}
+    runs: dict[Path, ReportedRun] = {}
     if own is not None:
         runs[own.path.resolve()] = own
-    named: dict[str, Run] = {}
+    named: dict[str, ReportedRun] = {}
     missing: list[str] = []
     for name in names:
         candidates = [*first, find_copy(name), ensemble.path / name, *last]
@@ -354,7 +300,7 @@ def _with_runs(path: Path, ensemble: Ensemble, own: Run | None) -> ReportSource:
     )
 
 
-def _check_same_folds(ensemble: Ensemble, run: Run) -> None:
+def _check_same_folds(ensemble: ReportedEnsemble, run: ReportedRun) -> None:
     ours, theirs = ensemble.info["folds_hash"], run.info["folds_hash"]
     if ours != theirs or ensemble.classes != run.classes:
         raise ArtifactError(
@@ -364,12 +310,7 @@ def _check_same_folds(ensemble: Ensemble, run: Run) -> None:
 
 
 def read_posteriors(path: Path, classes: tuple[str, ...], sha256: str | None = None) -> Posteriors:
-    """Read a posterior table (``artifacts.posterior_schema``) and check it.
-
-    Raises:
-        ArtifactError: as for ``artifacts.posteriors.read_posterior_table``, or an utterance stands
-            twice in one fold and part.
-    """
+    """Read a posterior table, in which no utterance may stand twice in one fold and part."""
     table = read_posterior_table(path, classes, sha256)
     index = {name: k for k, name in enumerate(classes)}
     found = Posteriors(

@@ -45,29 +45,23 @@ class Bar:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """The verdict.
+    """The headline, the sentences behind it, and the bars: our systems, then results of others.
 
-    Attributes:
-        headline: one sentence.
-        sentences: what stands behind it.
-        bars: the systems' UAR with intervals, then results of others.
-        chance_at: position of chance, percent of the width.
-        low: left end of the scale, in percent UAR.
-        high: right end.
+    ``chance_at`` is in percent of the picture's width, ``low`` and ``high`` in percent UAR.
     """
 
     headline: str
     sentences: tuple[str, ...]
-    bars: tuple[Bar, ...]
     chance: str
-    chance_at: float
-    low: int
-    high: int
+    bars: tuple[Bar, ...] = ()
+    chance_at: float = 0.0
+    low: int = 0
+    high: int = 100
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Narrative:
-    """Everything that the first screen and the method section say."""
+    """What the first screen and the method section say."""
 
     title: str
     synthetic: bool
@@ -147,42 +141,35 @@ def _verdict(report: ReportData, baselines: PublishedBaselines) -> Verdict:
         return Verdict(
             headline="There is no answer yet: no trial has finished.",
             sentences=(f"Of {plural(len(states), 'trial')}, {said}.",),
-            bars=(),
             chance=percent(1 / len(report.classes)),
-            chance_at=0.0,
-            low=0,
-            high=100,
         )
     first = report.systems[0]
     chance = chance_uar(first.test.truth)
     others = first_screen(baselines.results.get("uar", ()), report)
-    ours = [(system, system.pooled["uar"]) for system in report.measured]
-    ends = [chance, *(result.value for result in others)]
-    ends += [v for _, uar in ours for v in (uar.value, uar.low, uar.high) if v is not None]
+    rows = [
+        (system.key, system.label, system.pooled["uar"], interval("uar", system.pooled["uar"]))
+        for system in report.measured
+    ]
+    rows += [
+        ("reference", r.system, Interval(value=r.value, low=None, high=None), qualities(r))
+        for r in reversed(others)
+    ]
+    ends = [chance, *(v for _, _, uar, _ in rows for v in uar.ends() if v is not None)]
     low = max(0, 10 * int((100 * min(ends) - 2) // 10))
     high = min(100, 10 * -int(-(100 * max(ends) + 2) // 10))
 
     def place(value: float) -> float:
         return round(100 * (100 * value - low) / (high - low), 2)
 
-    def bar(key: str, label: str, uar: Interval, bounds: str) -> Bar:
-        left = place(uar.value if uar.low is None else uar.low)
-        right = place(uar.value if uar.high is None else uar.high)
-        return Bar(
-            key=key,
-            label=label,
-            value=percent(uar.value),
-            bounds=bounds,
-            at=place(uar.value),
-            left=left,
-            width=round(right - left, 2),
+    bars = []
+    for key, label, uar, bounds in rows:
+        at = place(uar.value)
+        left, right = (at if end is None else place(end) for end in (uar.low, uar.high))
+        width = round(right - left, 2)
+        value = percent(uar.value)
+        bars.append(
+            Bar(key=key, label=label, value=value, bounds=bounds, at=at, left=left, width=width)
         )
-
-    bars = [bar(system.key, system.label, uar, interval("uar", uar)) for system, uar in ours]
-    bars += [
-        bar("reference", r.system, Interval(value=r.value, low=None, high=None), qualities(r))
-        for r in reversed(others)
-    ]
     if not exceeds_chance(first.pooled["uar"], chance):
         headline = _chance(first, chance)
     elif report.comparison is not None:
@@ -223,10 +210,8 @@ def _compared(comparison: ComparisonRecord) -> str:
 def _behind(report: ReportData, chance: float) -> list[str]:
     sentences = []
     if report.comparison is not None:
-        found, test = (
-            report.comparison["difference"]["uar"],
-            report.comparison["permutation"]["uar"],
-        )
+        found = report.comparison["difference"]["uar"]
+        test = report.comparison["permutation"]["uar"]
         bounds = " (no interval: a single speaker)"
         if found["low"] is not None and found["high"] is not None:
             bounds = f" (95 % interval {points(found['low'])} to {points(found['high'])})"
@@ -275,7 +260,7 @@ def _facts(report: ReportData) -> tuple[tuple[str, str], ...]:
         ("Metric", f"UAR. {METRICS['uar'].definition}"),
         (
             "Intervals and test",
-            f"95 %, {report.resamples:,} bootstrap resamples of whole speakers; the paired "
+            f"95 %, {report.drawing.resamples:,} bootstrap resamples of whole speakers; the paired "
             "permutation test swaps the two systems' answers speaker by speaker, two-sided.",
         ),
     )
@@ -373,33 +358,22 @@ def _trial_notes(trials: Sequence[ReportTrial]) -> list[str]:
     """What trials say of their data, each with the architectures that it holds for."""
     said: dict[str, dict[str, None]] = {}
     for trial in trials:
-        for note in trial.notes:
+        for note in trial.record.get("notes", ()):
             said.setdefault(note, {})[trial.architecture] = None
     return [f"{', '.join(names)}: {note}" for note, names in said.items()]
 
 
 def _provenance(report: ReportData) -> tuple[tuple[str, str], ...]:
     info: Mapping[str, Any] = report.description
-    rows: list[tuple[str, Any]] = [("Command", " ".join(info.get("command") or ()) or None)]
-    rows += [
-        (label, info.get(key))
-        for label, key in (
-            ("Seed", "seed"),
-            ("Objective", "objective"),
-            ("Sampler", "sampler"),
-            ("Pruner", "pruner"),
-            ("Combiner", "combiner"),
-            ("Started", "started"),
-            ("Ended", "ended"),
-            ("Status", "status"),
-        )
-    ]
-    rows.append(("Dataset fingerprint", report.dataset.get("fingerprint")))
-    rows += [
-        (label, info.get(key) or None)
-        for label, key in (("Software", "versions"), ("Hardware", "hardware"))
-    ]
-    return tuple((label, _plain(value)) for label, value in rows if value is not None)
+    plain = ("seed", "objective", "sampler", "pruner", "combiner", "started", "ended", "status")
+    rows = {
+        "Command": " ".join(info.get("command") or ()) or None,
+        **{key.capitalize(): info.get(key) for key in plain},
+        "Dataset fingerprint": report.dataset.get("fingerprint"),
+        "Software": info.get("versions") or None,
+        "Hardware": info.get("hardware") or None,
+    }
+    return tuple((label, _plain(value)) for label, value in rows.items() if value is not None)
 
 
 def _plain(value: Any) -> str:

@@ -22,15 +22,10 @@ LOG_RATIO = 50.0
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class VariedParameter:
-    """One parameter over the trials of one architecture.
+    """One parameter over N trials of one architecture; ``kind`` is linear, log or category.
 
-    Attributes:
-        name: dotted, e.g. ``training.learning_rate``.
-        kind: ``linear``, ``log`` or ``category``.
-        values: N, as given; None where a trial does not have it.
-        codes: (N,), for computing: the number, its base-10 logarithm, or the position of the
-            value in ``levels``; NaN where a trial does not have it.
-        levels: texts of a category's values; empty for numbers.
+    ``codes`` (N,) are for computing: the number, its base-10 logarithm, or the position of the
+    value in ``levels``, the texts of a category's values; NaN where a trial does not have it.
     """
 
     name: str
@@ -59,11 +54,7 @@ def _is_number(value: Any) -> bool:
 
 
 def varied_parameters(trials: Sequence[ReportTrial]) -> list[VariedParameter]:
-    """Parameters that take at least two values over the trials, sorted by name.
-
-    A parameter that only some trials have (a conditional one, or the paper's own trial that
-    leaves defaults unsaid) counts by the values that were given.
-    """
+    """Parameters that take at least two values over the trials that give one, sorted by name."""
     found = []
     for name in sorted({name for trial in trials for name in trial.params}):
         given = [trial.params[name] for trial in trials if name in trial.params]

@@ -17,12 +17,7 @@ TOLERATED = 0.01
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PublishedBaselines:
-    """What may be compared, and why not where nothing may.
-
-    Attributes:
-        results: metric name to results of others, best first; metrics without any are left out.
-        why_none: why results of this protocol are not shown; empty where there is no reason.
-    """
+    """What may be compared: metric to results of others, best first; else why nothing may."""
 
     results: Mapping[str, tuple[PublishedResult, ...]]
     why_none: str = ""
@@ -40,7 +35,12 @@ def find_baselines(report: ReportData) -> PublishedBaselines:
         known = published_results(
             report.protocol, metric, corpus=dataset["corpus"], num_classes=len(report.classes)
         )
-        fit = tuple(r for r in known if same_size(r, tested))
+        fit = tuple(
+            r
+            for r in known  # but for a few utterances that cannot be read
+            if r.test_utterances is None
+            or abs(tested - r.test_utterances) <= TOLERATED * r.test_utterances
+        )
         others |= {r.test_utterances for r in known if r not in fit and r.test_utterances}
         if fit:
             found[metric] = fit
@@ -51,12 +51,6 @@ def find_baselines(report: ReportData) -> PublishedBaselines:
             f"of the corpus, this page on {tested:,}."
         )
     return PublishedBaselines(results=found, why_none=why_none)
-
-
-def same_size(result: PublishedResult, tested: int) -> bool:
-    """Whether a result was tested on as many utterances, but for a few that cannot be read."""
-    wanted = result.test_utterances
-    return wanted is None or abs(tested - wanted) <= TOLERATED * wanted
 
 
 def first_screen(results: Sequence[PublishedResult], report: ReportData) -> list[PublishedResult]:

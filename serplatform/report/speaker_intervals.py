@@ -15,27 +15,23 @@ from serplatform.arrays import DoubleArray
 from serplatform.report.load import Posteriors
 from serplatform.statistics.bootstrap import Interval, draw_speakers, speaker_index
 
-#: Resamples behind every interval, and their seed, where an ensemble does not say otherwise:
-#: the page's numbers can be made again.
-RESAMPLES = 2000
-SEED = 0
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Resampling:
-    """How intervals and tests are drawn."""
+    """How intervals are drawn, where an ensemble does not say otherwise."""
 
-    resamples: int = RESAMPLES
-    seed: int = SEED
+    resamples: int = 2000
+    seed: int = 0
+
+
+_USUAL = Resampling()
 
 
 def clustered_interval(
     values: npt.ArrayLike,
     speaker_ids: Sequence[str],
     statistic: Callable[[DoubleArray], DoubleArray],
-    *,
-    num_resamples: int = RESAMPLES,
-    seed: int = SEED,
+    drawing: Resampling = _USUAL,
 ) -> Interval:
     """A statistic of sums over utterances with its 95 % percentile interval.
 
@@ -44,8 +40,7 @@ def clustered_interval(
         speaker_ids: N.
         statistic: (..., V) sums to (...) values, e.g. the ratio of two; NaN where a resample
             says nothing, which is then left out.
-        num_resamples: R.
-        seed: of the draws.
+        drawing: R, and the seed of the draws.
 
     Returns:
         bounds None for fewer than two speakers.
@@ -63,7 +58,7 @@ def clustered_interval(
         value = float(statistic(sums.sum(axis=0)))
         if len(names) < 2:
             return Interval(value=value, low=None, high=None)
-        drawn = statistic(draw_speakers(len(names), num_resamples, seed) @ sums)
+        drawn = statistic(draw_speakers(len(names), drawing.resamples, drawing.seed) @ sums)
     drawn = drawn[np.isfinite(drawn)]
     if not drawn.size:
         return Interval(value=value, low=None, high=None)
@@ -76,18 +71,19 @@ def mean_statistic(sums: DoubleArray) -> DoubleArray:
     return np.asarray(sums[..., 0] / sums[..., -1], dtype=np.float64)
 
 
+def mean_interval(values: npt.ArrayLike, speaker_ids: Sequence[str]) -> Interval:
+    """The mean of (N,) values with its interval."""
+    column = np.asarray(values, dtype=np.float64)
+    return clustered_interval(
+        np.stack([column, np.ones(len(column))], axis=1), speaker_ids, mean_statistic
+    )
+
+
 def recall_intervals(test: Posteriors, drawing: Resampling) -> tuple[Interval, ...]:
-    """Recall of each class with its percentile interval over resampled speakers.
+    """K recalls with their percentile intervals; NaN for a class that does not occur.
 
-    A resample that lacks a class says nothing of its recall and is left out for that class.
-
-    Args:
-        test: N rows, at least one.
-        drawing: number and seed of the resamples.
-
-    Returns:
-        K intervals; the value is NaN for a class that does not occur, the bounds None where
-        fewer than two speakers have the class.
+    A resample that lacks a class is left out for that class; the bounds are None where fewer than
+    two speakers have it.
     """
     found = []
     for k in range(test.values.shape[1]):
@@ -96,8 +92,7 @@ def recall_intervals(test: Posteriors, drawing: Resampling) -> tuple[Interval, .
             np.stack([spoken & (test.prediction == k), spoken], axis=1),
             test.speaker_ids.tolist(),
             mean_statistic,
-            num_resamples=drawing.resamples,
-            seed=drawing.seed,
+            drawing,
         )
         if len(set(test.speaker_ids[spoken])) < 2:
             recall = Interval(value=recall.value, low=None, high=None)

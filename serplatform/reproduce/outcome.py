@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from serplatform.artifacts.files import SCHEMA_VERSION
+from serplatform.artifacts.reproduced_table import (
+    MeasuredMetric,
+    ReproducedCell,
+    ReproducedColumn,
+    ReproducedTable,
+)
 from serplatform.artifacts.run import RunDescription
 from serplatform.artifacts.trial import TrialRecord
 from serplatform.datasets.dataset import Dataset
 from serplatform.environment import hardware, now, versions
 from serplatform.metrics import HIGHER_IS_BETTER
 from serplatform.papers.paper_table import PaperRow, PaperTable
-from serplatform.reproduce.measure import RunPosteriors, measure
-from serplatform.reproduce.plan import QUICK, ColumnPlan, ReproduceOptions
-from serplatform.reproduce.sampling import (
-    Sampling,
+from serplatform.report.sampling import Sampling
+from serplatform.reproduce.measure import (
+    RunPosteriors,
     extremes,
+    measure,
     probe_sampling,
     sampled_shares,
     similarity,
 )
+from serplatform.reproduce.plan import QUICK, ColumnPlan, ReproduceOptions
 from serplatform.run_directory import RunDirectory
 from serplatform.studies.trial_list import find_numbers
 from serplatform.training.trial_config import resolve
@@ -50,26 +55,10 @@ def assemble(
     plans: Sequence[ColumnPlan],
     options: ReproduceOptions,
     command: Sequence[str],
-) -> dict[str, Any]:
-    """Collect what there is of a table, JSON-serialisable.
-
-    Raises:
-        ArtifactError: files of a run are damaged, or its dataset is not where it was.
-    """
+) -> ReproducedTable:
+    """Collect what there is of a table."""
     columns = [_ColumnResults(table, plan, options) for plan in plans]
     cells = {found.plan.column.name: found.cells() for found in columns}
-    rows = [
-        {
-            "name": row.name,
-            "label": row.label,
-            "note": row.note,
-            "architecture": row.architecture,
-            "combine": list(row.combine),
-            "exponent": row.exponent,
-            "cells": {name: found[row.name] for name, found in cells.items()},
-        }
-        for row in table.rows.values()
-    ]
     return {
         "schema_version": SCHEMA_VERSION,
         "table": table.name,
@@ -79,7 +68,18 @@ def assemble(
         "quick": options.quick,
         "quick_note": QUICK if options.quick else None,
         "columns": [found.describe() for found in columns],
-        "rows": rows,
+        "rows": [
+            {
+                "name": row.name,
+                "label": row.label,
+                "note": row.note,
+                "architecture": row.architecture,
+                "combine": list(row.combine),
+                "exponent": row.exponent,
+                "cells": {name: found[row.name] for name, found in cells.items()},
+            }
+            for row in table.rows.values()
+        ],
         "selection": SELECTION,
         "statistics": STATISTICS,
         "choices": list(table.choices),
@@ -109,7 +109,7 @@ class _ColumnResults:
     def _needs(self) -> str:
         return f"not run: needs {self.plan.column.title} (--data …)"
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> ReproducedColumn:
         column, run = self.plan.column, self.run
         done = [t for row in self.plan.rows for t in self._finished(row)]
         wanted = sum(len(found) for found in self.plan.rows.values())
@@ -120,7 +120,8 @@ class _ColumnResults:
         elif len(done) < wanted:
             status, reason = PARTIAL, f"{len(done)} of {wanted} trainings done"
         stand_in = f"stand-in: {column.title}, not comparable with the published column"
-        described: dict[str, Any] = {
+        seconds = sum(self.records[trial].get("seconds", 0.0) for trial in set(done))
+        return {
             "name": column.name,
             "corpus": column.corpus,
             "title": column.title,
@@ -133,21 +134,15 @@ class _ColumnResults:
             "trained": len(done),
             "wanted": wanted,
             "seeds": max((len(found) for found in self.plan.rows.values()), default=0),
-        }
-        of_run = ("folds", "folds_hash", "fold_seed", "classes", "dataset_fingerprint")
-        if run is None:
-            described |= {**dict.fromkeys(of_run), "synthetic": False, "notes": []}
-            return described | {"run": None, "seconds": None}
-        return described | {
-            "folds": run["protocol"]["num_folds"],
-            "folds_hash": run["folds_hash"],
-            "fold_seed": run["seed"],
-            "classes": run["classes"],
-            "dataset_fingerprint": run["dataset"]["fingerprint"],
-            "synthetic": run["dataset"]["synthetic"],
-            "notes": list(run["notes"]),
-            "run": str(self.plan.path),
-            "seconds": round(sum(self.records[trial]["seconds"] for trial in set(done)), 1),
+            "folds": run["protocol"].get("num_folds") if run else None,
+            "folds_hash": run["folds_hash"] if run else None,
+            "fold_seed": run["seed"] if run else None,
+            "classes": run["classes"] if run else None,
+            "dataset_fingerprint": run["dataset"]["fingerprint"] if run else None,
+            "synthetic": run["dataset"].get("synthetic", False) if run else False,
+            "notes": list(run["notes"]) if run else [],
+            "run": str(self.plan.path) if run else None,
+            "seconds": round(seconds, 1) if run else None,
         }
 
     def _trials(self, row: str) -> list[int | None]:
@@ -164,7 +159,7 @@ class _ColumnResults:
 
     # -- cells
 
-    def cells(self) -> dict[str, dict[str, Any]]:
+    def cells(self) -> dict[str, ReproducedCell]:
         """Row name to its cell."""
         rows = self.table.rows.values()
         if self.table.kind == "metrics":
@@ -176,52 +171,45 @@ class _ColumnResults:
         sampling = probe_sampling(self.plan.path, dataset, trials)
         return {row.name: self._class_cell(row, sampling, trials) for row in rows}
 
-    def _empty(self, row: PaperRow, status: str, reason: str) -> dict[str, Any]:
+    def _cell(
+        self,
+        row: PaperRow,
+        status: str,
+        reason: str,
+        measured: dict[str, MeasuredMetric | str] | None = None,
+        trials: Sequence[Sequence[int]] = (),
+    ) -> ReproducedCell:
+        published = dict(row.published.get(self.plan.column.name, {}))
+        difference = {
+            name: round(found["mean"] - value, 6)
+            for name, found in (measured or {}).items()
+            if not isinstance(found, str) and not self.options.quick
+            if isinstance(value := published.get(name), (int, float))
+        }
         return {
             "status": status,
             "reason": reason,
-            "published": dict(row.published.get(self.plan.column.name, {})),
-            "measured": {},
-            "difference": {},
-            "trials": [],
-            "seeds": 0,
-        }
-
-    def _filled(
-        self, row: PaperRow, measured: Mapping[str, Any], trials: Sequence[Sequence[int]], of: int
-    ) -> dict[str, Any]:
-        """A cell with what was measured of ``len(trials)`` seeds of ``of``."""
-        whole = len(trials) == of
-        cell = self._empty(
-            row, MEASURED if whole else PARTIAL, "" if whole else f"{len(trials)} of {of} seeds"
-        )
-        difference = {
-            name: round(measured[name]["mean"] - value, 6)
-            for name, value in cell["published"].items()
-            if isinstance(measured.get(name), dict) and not self.options.quick
-        }
-        return {
-            **cell,
-            "measured": measured,
+            "published": published,
+            "measured": measured or {},
             "difference": difference,
             "trials": [list(own) for own in trials],
             "seeds": len(trials),
         }
 
-    def _lacking(self, row: PaperRow, trained: Sequence[str]) -> dict[str, Any]:
+    def _lacking(self, row: PaperRow, trained: Sequence[str]) -> ReproducedCell:
         """The cell of a row of which nothing is finished."""
         for name in trained:
             if name in self.plan.absent:
-                return self._empty(row, ABSENT, self.plan.absent[name])
+                return self._cell(row, ABSENT, self.plan.absent[name])
         if self.run is None and self.plan.dataset is None:
-            return self._empty(row, NOT_RUN, self._needs)
+            return self._cell(row, NOT_RUN, self._needs)
         trials = [t for name in trained for t in self._trials(name) if t is not None]
         for trial in trials:
-            if trial in self.records and (error := self.records[trial]["error"]):
-                return self._empty(row, FAILED, error)
-        return self._empty(row, WAITING, "resume with the same command")
+            if trial in self.records and (error := self.records[trial].get("error")):
+                return self._cell(row, FAILED, error)
+        return self._cell(row, WAITING, "resume with the same command")
 
-    def _metrics_cell(self, row: PaperRow) -> dict[str, Any]:
+    def _metrics_cell(self, row: PaperRow) -> ReproducedCell:
         members = row.combine or (row.name,)
         trials = [self._trials(name) for name in members]
         known = self.posteriors
@@ -232,64 +220,69 @@ class _ColumnResults:
         ]
         if not seeds or known is None:
             return self._lacking(row, members)
-        more: dict[str, Any]
-        if row.combine:
-            assert row.exponent is not None  # noqa: S101 - the table was checked
+        exponents = []
+        if row.exponent is not None:
             pairs = [known.combined(one, two, row.exponent) for one, two in seeds]
             sets = [found for found, _ in pairs]
-            more = {"exponents": [exponents for _, exponents in pairs]}
+            exponents = [found for _, found in pairs]
         else:
             sets = [known.of(trial) for (trial,) in seeds]
-            more = self._training([trial for (trial,) in seeds])
         measured = measure(sets, self.plan.column.metrics)
-        values = {name: dataclasses.asdict(found) for name, found in measured.items()}
-        return {
-            **self._filled(row, values, seeds, max(map(len, trials))),
-            "speakers": len({s for fold in sets[0] for s in fold.speaker_ids}),
-            "utterances": sum(len(fold.truth) for fold in sets[0]),
-            **more,
-        }
+        cell = self._cell(row, *_progress(seeds, max(map(len, trials))), {**measured}, seeds)
+        cell["speakers"] = len({s for fold in sets[0] for s in fold.speaker_ids})
+        cell["utterances"] = sum(len(fold.truth) for fold in sets[0])
+        if exponents:
+            cell["exponents"] = exponents
+        else:
+            self._add_training(cell, [trial for (trial,) in seeds])
+        return cell
 
-    def _training(self, trials: Sequence[int]) -> dict[str, Any]:
+    def _add_training(self, cell: ReproducedCell, trials: Sequence[int]) -> None:
         """How the trials of a row were trained."""
         records = [self.records[trial] for trial in trials]
         first = records[0]
         config = resolve(first["architecture"], first["params"], f"trial {trials[0]}")
-        return {
-            "settings": config.values(),
-            "departures": dict(first["params"]),
-            "num_parameters": first["num_parameters"],
-            "best_epochs": [best_epochs(record, config.training.monitor) for record in records],
-            "monitor": config.training.monitor,
-            "dev": [dict(record["dev"]) for record in records],
-            "epochs": [record["epochs"] for record in records],
-            "seconds": [round(float(record["seconds"]), 1) for record in records],
-        }
+        cell["settings"] = config.values()
+        cell["departures"] = dict(first["params"])
+        cell["num_parameters"] = first.get("num_parameters")
+        cell["best_epochs"] = [best_epochs(r, config.training.monitor) for r in records]
+        cell["monitor"] = config.training.monitor
+        cell["dev"] = [dict(record.get("dev", {})) for record in records]
+        cell["epochs"] = [record.get("epochs", 0) for record in records]
+        cell["seconds"] = [round(record.get("seconds", 0.0), 1) for record in records]
 
     def _class_cell(
         self, row: PaperRow, sampling: Sampling, trials: Sequence[int]
-    ) -> dict[str, Any]:
+    ) -> ReproducedCell:
         """A cell of the kinds that look at what a VRNN samples of one class."""
-        measured: Mapping[str, Any] | None
-        more: dict[str, Any] = {}
+        measured: dict[str, MeasuredMetric | str] = {}
         if self.table.kind == "sampled_share":
-            found = sampled_shares(sampling, row.name)
-            measured = found and {name: dataclasses.asdict(one) for name, one in found.items()}
+            measured |= sampled_shares(sampling, row.name)
             reason = "no such class here, or no utterance of two windows"
         else:
-            classes, matrix = similarity(sampling)
-            measured, reason = None, "no such class here"
+            classes, matrix = similarity(sampling, self.run["classes"] if self.run else ())
+            reason = "no such class here"
             if row.name in classes and len(classes) > 1:
-                measured = extremes(classes, matrix, row.name)
+                measured |= extremes(classes, matrix, row.name)
                 reason = "no fold tests it together with another class"
+        if not measured:
+            return self._cell(row, ABSENT, reason)
+        progress = _progress(trials, len(self.plan.rows["system"]))
+        cell = self._cell(row, *progress, measured, [[t] for t in trials])
+        if self.table.kind == "attention_similarity":
             values = [
                 [round(float(v), 6) if np.isfinite(v) else None for v in line] for line in matrix
             ]
-            more = {"similarity": {"classes": list(classes), "values": values}}
-        if not measured:
-            return self._empty(row, ABSENT, reason)
-        cell = self._filled(row, measured, [[t] for t in trials], len(self.plan.rows["system"]))
-        return {**cell, **more, **self._training(trials)}
+            cell["similarity"] = {"classes": classes, "values": values}
+        self._add_training(cell, trials)
+        return cell
+
+
+def _progress(done: Sequence[object], wanted: int) -> tuple[str, str]:
+    """Status and reason of a cell of which so many seeds are measured."""
+    if len(done) == wanted:
+        return MEASURED, ""
+    return PARTIAL, f"{len(done)} of {wanted} seeds"
 
 
 def best_epochs(record: TrialRecord, monitor: str) -> list[int]:
@@ -302,7 +295,7 @@ def best_epochs(record: TrialRecord, monitor: str) -> list[int]:
     """
     sign = 1.0 if HIGHER_IS_BETTER[monitor] else -1.0
     best: dict[int, tuple[float, int]] = {}
-    for entry in record["history"]:
+    for entry in record.get("history", []):
         value = entry["dev"].get(monitor)
         if value is not None:
             found = (sign * value, -entry["epoch"])
@@ -310,7 +303,7 @@ def best_epochs(record: TrialRecord, monitor: str) -> list[int]:
     return [-best[fold][1] for fold in sorted(best)]
 
 
-def to_csv(outcome: Mapping[str, Any]) -> str:
+def to_csv(outcome: ReproducedTable) -> str:
     """One line per row, column and metric; empty where there is nothing, never a guess."""
     stream = io.StringIO()
     writer: csv.DictWriter[str] | None = None
@@ -319,7 +312,7 @@ def to_csv(outcome: Mapping[str, Any]) -> str:
             cell = row["cells"][column["name"]]
             for metric in column["metrics"]:
                 found = cell["measured"].get(metric)
-                numbers = found if isinstance(found, Mapping) else {"mean": found}
+                numbers = {"mean": found} if found is None or isinstance(found, str) else {**found}
                 line = {
                     "table": outcome["table"],
                     "row": row["name"],

@@ -15,12 +15,15 @@ from typing import Any
 
 import pyarrow.compute as pc
 
+from serplatform.corpora.base import CORPORA
 from serplatform.datasets.dataset import Dataset
-from serplatform.errors import ArtifactError, BadInputError
+from serplatform.errors import ArtifactError, BadInputError, unknown_name
 from serplatform.models.base import ARCHITECTURES
-from serplatform.papers.paper_table import PaperColumn, PaperRow, PaperTable
+from serplatform.papers import paper_table
+from serplatform.papers.paper_table import PaperColumn, PaperRow, PaperTable, read_table
+from serplatform.protocols.base import PROTOCOLS
 from serplatform.protocols.plan import make_plan
-from serplatform.reproduce.table import table_names
+from serplatform.registry import Registry
 from serplatform.run_directory import RunDirectory
 from serplatform.storage.destination import Kind, check_directory
 from serplatform.storage.location import Location, parse
@@ -42,13 +45,9 @@ QUICK = (
 class ReproduceOptions:
     """What the user asks for.
 
-    Attributes:
-        out: directory of all tables and their runs.
-        seeds: trainings of each row; None: as the table says, one when quick.
-        seed: of the folds and, with the number of the training, of training.
-        quick: see :data:`QUICK`.
-        stand_in: protocol to run on datasets that are of no column; None: the table's own.
-        word_vectors: GloVe file for the rows that read words, or None.
+    ``seeds``: trainings of each row; None: as the table says, one when quick. ``seed`` is of the
+    folds and, with the number of the training, of training. ``stand_in``: protocol to run on
+    datasets that are of no column; None: the table's own.
     """
 
     out: Path
@@ -63,12 +62,9 @@ class ReproduceOptions:
 class ColumnPlan:
     """One column of a table, and how it can be filled.
 
-    Attributes:
-        column: of the table, or one that stands in.
-        path: of its run; None where there is neither dataset nor run.
-        dataset: to train on; None: only what the run holds already is shown.
-        rows: trained row to its configurations, one a seed.
-        absent: row to the reason why it is not trained here.
+    ``path``, of its run, is None where there is neither dataset nor run; without ``dataset``, only
+    what the run holds already is shown. ``rows`` has a configuration per seed; ``absent`` says
+    why a row is not trained here.
     """
 
     column: PaperColumn
@@ -84,16 +80,62 @@ class ColumnPlan:
         return [own[i] for i in range(depth) for own in self.rows.values() if i < len(own)]
 
 
+def table_names() -> list[str]:
+    """Every packaged table whose rows can be trained, sorted."""
+    tables = {name: read_table(name)[0] for name in paper_table.table_names()}
+    return [name for name, table in tables.items() if table is None or table.kind != "references"]
+
+
+def load_table(name_or_path: str) -> PaperTable:
+    """Read and check a packaged table, or a YAML file; all of its errors are listed."""
+    if not name_or_path.endswith((".yaml", ".yml")) and name_or_path not in table_names():
+        raise BadInputError(unknown_name("table", name_or_path, table_names()))
+    table, errors = read_table(name_or_path)
+    if table is not None:
+        errors += _unknown(table)
+        if table.kind == "references":
+            errors.append("kind: nothing of a table of references is trained")
+    if table is None or errors:
+        raise BadInputError(f"{name_or_path}: the table has {len(errors)} error(s):", errors)
+    columns = {
+        name: dataclasses.replace(column, title=CORPORA.get(column.corpus).title)
+        for name, column in table.columns.items()
+    }
+    return dataclasses.replace(table, columns=columns)
+
+
+def _unknown(table: PaperTable) -> list[str]:
+    """What names nothing that is registered, and parameters that an architecture lacks."""
+    errors: list[str] = []
+
+    def known(registry: Registry[Any], name: str, where: str) -> bool:
+        names = registry.names()
+        if name not in names:
+            errors.append(f"{where}: {unknown_name(registry.kind, name, names)}")
+        return name in names
+
+    places = {f"columns.{c.name}": (c.corpus, c.protocol) for c in table.columns.values()}
+    places |= {f"stand_ins.{corpus}": (corpus, p) for corpus, p in table.stand_ins.items()}
+    for where, (corpus, protocol) in places.items():
+        known(CORPORA, corpus, where)
+        if protocol:
+            known(PROTOCOLS, protocol.partition(":")[0], where)
+    rows = {f"rows.{name}": row for name, row in table.rows.items()}
+    for where, row in {**rows, **({"system": table.system} if table.system else {})}.items():
+        if row.architecture is None or not known(ARCHITECTURES, row.architecture, where):
+            continue
+        found: dict[str, None] = {}
+        for column in table.columns:
+            try:
+                resolve(row.architecture, row.settings(column), where)
+            except BadInputError as error:
+                found |= dict.fromkeys(error.faults or (str(error),))
+        errors += [f"{where}: {one}" for one in found]
+    return errors
+
+
 def tables_folder(out: str, name: str) -> Path:
-    """See that the directory of all tables can be written to, and holds nothing else.
-
-    Args:
-        out: as the user wrote it.
-        name: of the table that will be put there.
-
-    Raises:
-        BadInputError: it is no directory of tables, or on object storage.
-    """
+    """See that the directory of all tables can be written to, and holds nothing else."""
     place = parse(out)
     if isinstance(place, Location):
         raise BadInputError(f"--out {place}: tables are made in a directory of this machine")
@@ -114,11 +156,7 @@ def plan_table(
 ) -> list[ColumnPlan]:
     """Find the dataset and the run of every column.
 
-    Args:
-        table: to be reproduced.
-        datasets: of the user; each must be of a column, or stand in for one.
-        options: of the user.
-        resume: take the datasets of runs that were begun, where none is given.
+    Without a dataset, ``resume`` takes that of a run that was begun.
 
     Raises:
         BadInputError: a dataset is of no column and stands in for none, two are of one column,
@@ -163,12 +201,7 @@ def plan_table(
 
 
 def open_run(plan: ColumnPlan, options: ReproduceOptions, command: Sequence[str]) -> OpenRun:
-    """Open a column's run, or create it.
-
-    Raises:
-        BadInputError: it cannot be created, or the folds of this version are others.
-        ArtifactError: its files are damaged.
-    """
+    """Open a column's run, or create it."""
     assert plan.path is not None  # noqa: S101 - for the type checker: there is a dataset
     assert plan.dataset is not None  # noqa: S101
     if RunDirectory(plan.path).run_file.exists():
@@ -296,24 +329,22 @@ def _check_dataset(table: PaperTable, plan: ColumnPlan, options: ReproduceOption
     for name, (first, *_) in plan.rows.items():
         config = resolve(first.architecture, first.values, f"row {name}")
         for part in dataset.lacking(config.data.feature):
-            features.setdefault(part, []).append(name)
+            features.setdefault(f"feature {part}", []).append(name)
         inputs = ARCHITECTURES.get(first.architecture).inputs
-        needs_times = (
+        if aligned:
+            continue
+        if (
             "words" in inputs
             and config.data.word_segmentation == "aligned"
             and getattr(config.model, "alignment", "forced") == "forced"
-        )
-        if aligned:
-            continue
-        if needs_times:
+        ):
             wordless.setdefault("word alignment", []).append(name)
         elif inputs & {"text", "words"} and not has_text:
             wordless.setdefault("transcripts", []).append(name)
-    errors = [f"feature {f}, read by {', '.join(rows)}" for f, rows in features.items()]
-    errors += [f"{what}, read by {', '.join(rows)}" for what, rows in sorted(wordless.items())]
-    if not errors:
+    found = {**features, **dict(sorted(wordless.items()))}
+    if not found:
         return
-    lacking = {row for rows in (*features.values(), *wordless.values()) for row in rows}
+    lacking = {row for rows in found.values() for row in rows}
     others = [
         row.name
         for row in table.rows.values()
@@ -323,12 +354,12 @@ def _check_dataset(table: PaperTable, plan: ColumnPlan, options: ReproduceOption
     corpus = dataset.meta["corpus"]
     source = dataset.meta.get("request", {}).get("source") or "SOURCE"
     command = f"serplatform prepare {corpus} {source} --out NEW_DATA"
-    if features:
-        command += f" --features {','.join([*dataset.feature_names, *features])}"
+    if names := [what.removeprefix("feature ") for what in features]:
+        command += f" --features {','.join([*dataset.feature_names, *names])}"
     if wordless:
         command += f" --align {'wdseg' if corpus == 'iemocap' else 'pocketsphinx'}"
     raise BadInputError(
         f"{dataset.path}: the dataset lacks what rows of {table.name} read; make it again with\n"
         f"    {command}{hint}",
-        errors,
+        [f"{what}, read by {', '.join(rows)}" for what, rows in found.items()],
     )

@@ -31,11 +31,7 @@ _RENDERED = 4  # utterances of a synthetic corpus that are made
 
 
 def build_miniature(corpus: type[Corpus], folder: Path) -> Path:
-    """Write a corpus's miniature copy: half a second of another noise in each example file.
-
-    Returns:
-        What ``scan`` is given.
-    """
+    """Write a corpus's miniature copy, half a second of noise per file; what ``scan`` is given."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in corpus.example_texts.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serplatform.alignment import tidy, wdseg
-from serplatform.alignment.base import Alignment, AlignmentFailure, get_aligner
+from serplatform.alignment.base import Alignment, AlignmentError, get_aligner
 from serplatform.alignment.segments import words_of
-from serplatform.alignment.wdseg import SegmentationError, WdsegAligner, read_segmentation
+from serplatform.alignment.wdseg import WdsegAligner, read_segmentation
 from serplatform.corpora.base import Utterance
 from serplatform.errors import BadInputError
 from tests.support import iemocap_tree
@@ -39,8 +39,11 @@ def utterance(root: Path, content: str | bytes | None, phones: str | None = PHON
     return Utterance(utterance_id=NAME, path=wav, speaker_id="Ses01F", emotion="neutral")
 
 
-def align(u: Utterance, seconds: float = 1.94) -> Alignment | AlignmentFailure:
-    return WdsegAligner().align(u, np.zeros(round(seconds * RATE), np.float32), RATE)
+def align(u: Utterance, seconds: float = 1.94) -> Alignment | AlignmentError:
+    try:
+        return WdsegAligner().align(u, np.zeros(round(seconds * RATE), np.float32), RATE)
+    except AlignmentError as error:
+        return error
 
 
 def test_frames_become_seconds_with_an_inclusive_end(tmp_path: Path) -> None:
@@ -86,7 +89,7 @@ def test_overlapping_rows_are_cut_and_said(tmp_path: Path) -> None:
 def test_a_row_within_another_is_refused(tmp_path: Path) -> None:
     rows = [(0, 193, "EXCUSE"), (87, 140, "ME")]
     found = align(utterance(tmp_path, iemocap_tree.wdseg(rows)))
-    assert isinstance(found, AlignmentFailure)
+    assert isinstance(found, AlignmentError)
     assert (found.reason, found.detail) == (
         tidy.FAIL_OVERLAP,
         f"{NAME}.wdseg: 'excuse' and 'me' at 0.00 s",
@@ -108,7 +111,7 @@ def test_alignment_of_another_length_than_the_audio_is_said(
 
 def test_alignment_of_another_recording_is_refused(tmp_path: Path) -> None:
     found = align(utterance(tmp_path, iemocap_tree.wdseg(ROWS)), seconds=0.6)
-    assert isinstance(found, AlignmentFailure)
+    assert isinstance(found, AlignmentError)
     assert found.reason == tidy.FAIL_BEYOND
 
 
@@ -135,7 +138,9 @@ def test_a_one_word_utterance_is_aligned(tmp_path: Path) -> None:
 def test_unusable_files_are_named_with_their_reason(
     tmp_path: Path, content: str | None, reason: str, detail: str
 ) -> None:
-    assert align(utterance(tmp_path, content)) == AlignmentFailure(reason=reason, detail=detail)
+    failed = align(utterance(tmp_path, content))
+    assert isinstance(failed, AlignmentError)
+    assert failed.args == (reason, detail)
 
 
 @pytest.mark.parametrize(
@@ -175,6 +180,6 @@ def test_a_corpus_without_any_file_is_refused_with_the_alternatives(tmp_path: Pa
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
         spans, _ = read_segmentation(text, "word")
-    except SegmentationError:
+    except ValueError:
         return
     assert all(0 <= s.start < s.end for s in spans)

@@ -306,3 +306,32 @@ def test_ctrl_c_leaves_a_run_that_another_thread_resumes(story: dict[str, Any]) 
         "complete False",
     ], done.stderr
     assert "Interrupted. Resume with:\n  serplatform search --resume --out run\n" in done.stderr
+
+
+def test_arguments_of_another_kind_are_named(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    for call, said in [
+        (lambda: sp.search(None, ["csa"], seed="x", out=out), r"seed='x': must be int"),
+        (lambda: sp.search(None, None, out=out), r"architectures=None: must be str \| Seq"),
+        (lambda: sp.search(None, "csa", worker=2, out=out), "'worker'; .* mean 'workers'"),
+        (lambda: sp.search(None, "csa", workers="two", out=out), r"workers='two': must be int"),
+        (lambda: sp.search(None, "csa", settings=["a=1"], out=out), r"settings=\['a=1'\]: must be"),
+        (lambda: sp.search(None, "csa", settings={"a": {1}}, out=out), r"settings: \{1\} is no "),
+        (lambda: sp.load(None), r"path=None: must be str \| Path"),
+        (lambda: sp.prepare("none.csv"), "none.csv: no such table, and no corpus of this name"),
+    ]:
+        with pytest.raises(BadInputError, match=said):
+            call()
+    assert not out.exists()
+
+
+def test_one_run_and_one_plugin_need_no_list(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match=r"runs/none"):
+        sp.ensemble("runs/none", tmp_path / "ensemble")
+    with pytest.raises(BadInputError, match=r"plugin none\.py: cannot be read"):
+        sp.search(None, "csa", plugins="none.py", out=tmp_path / "run")
+
+
+def test_a_plugin_is_named_where_something_is_opened(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match=r"plugin none\.py: cannot be read"):
+        sp.load(tmp_path, plugins="none.py")

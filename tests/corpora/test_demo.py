@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from serplatform.corpora.audio import level_db, read_audio
-from serplatform.corpora.demo import Demo
-from serplatform.corpora.espeak import speak
+from serplatform.corpora.demo import Demo, speak
 from serplatform.errors import BadInputError, SerplatformError
 
 
@@ -105,12 +104,12 @@ def test_unknown_voice_is_named() -> None:
 
 def test_higher_pitch_is_spoken_higher() -> None:
     def pitch_of(pitch: int) -> float:
-        speech = speak("aaa", voice="en-us+m3", rate=120, pitch=pitch, pitch_range=0)
-        samples = speech.samples.astype(np.float64)
+        spoken, rate, _ = speak("aaa", voice="en-us+m3", rate=120, pitch=pitch, pitch_range=0)
+        samples = spoken.astype(np.float64)
         middle = samples[len(samples) // 3 :][:4_096]
         spectrum = np.abs(np.fft.rfft(middle * np.hanning(4_096), 32_768)) ** 2
         power = np.fft.irfft(spectrum)[: 32_768 // 2]
-        low, high = round(speech.sampling_rate / 300), round(speech.sampling_rate / 60)
-        return speech.sampling_rate / (low + int(power[low:high].argmax()))
+        low, high = round(rate / 300), round(rate / 60)
+        return rate / (low + int(power[low:high].argmax()))
 
     assert pitch_of(80) > 1.2 * pitch_of(20)

@@ -94,7 +94,7 @@ def test_everything_left_out_has_its_reason(tmp_path: Path) -> None:
 def test_notes_count_what_a_user_should_know(tmp_path: Path) -> None:
     notes = Iemocap().scan(tree.small_tree(tmp_path)).notes
     assert "1 utterances without majority label (xxx) are left out" in notes
-    assert "1 file(s) are not UTF-8 and were read as Latin-1" in notes
+    assert "1 file(s) are not UTF-8 and were read as Windows-1252" in notes
     assert "2 '._' files of macOS are not audio and were ignored" in notes
     assert any(n.startswith("4 labelled utterances have no forced alignment") for n in notes)
     assert any("complete release has 10039" in n and "1 session(s) are here" in n for n in notes)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from serplatform.corpora.paths import PathError, PathFinder, without_ending
+from serplatform.corpora.paths import PathFinder, RowError, without_ending
 
 
 @pytest.mark.parametrize(
@@ -56,14 +56,14 @@ def test_file_addresses_and_home_directories_are_read(
 def test_paths_that_mean_no_file_have_a_hint(tmp_path: Path, text: str, reason: str) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "x.wav").touch()
-    with pytest.raises(PathError, match=reason):
+    with pytest.raises(RowError, match=reason):
         PathFinder(tmp_path).find(text)
 
 
 def test_an_ending_that_two_files_could_have_is_not_guessed(tmp_path: Path) -> None:
     for name in ("x.wav", "x.flac"):
         (tmp_path / name).touch()
-    with pytest.raises(PathError, match=r"may be x\.flac or x\.wav; write the ending, too"):
+    with pytest.raises(RowError, match=r"may be x\.flac or x\.wav; write the ending, too"):
         PathFinder(tmp_path).find("x")
 
 

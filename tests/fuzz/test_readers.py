@@ -222,6 +222,7 @@ def test_tables_of_utterances(tmp_path: Path, cases: int) -> None:
 
 @pytest.mark.parametrize("cases", CASES)
 def test_segmentations(tmp_path: Path, cases: int) -> None:
+    from serplatform.alignment.base import AlignmentError
     from serplatform.alignment.wdseg import WdsegAligner
 
     head = b"\tSFrm  EFrm    SegAScr Word\n"
@@ -235,13 +236,15 @@ def test_segmentations(tmp_path: Path, cases: int) -> None:
     def read(content: bytes) -> None:
         words.write_bytes(content)
         phones.write_bytes(content)
-        aligner.align(utterance(tmp_path), samples, 16_000)
+        with contextlib.suppress(AlignmentError):
+            aligner.align(utterance(tmp_path), samples, 16_000)
 
     attack(mutated([head + rows + b"Total score:  -5681\n", rows]), read, cases)
 
 
 @pytest.mark.parametrize("cases", CASES)
 def test_textgrids(tmp_path: Path, cases: int) -> None:
+    from serplatform.alignment.base import AlignmentError
     from serplatform.alignment.textgrid import TextGridAligner
 
     short = (
@@ -263,7 +266,8 @@ def test_textgrids(tmp_path: Path, cases: int) -> None:
 
     def read(content: bytes) -> None:
         path.write_bytes(content)
-        aligner.align(utterance(tmp_path), samples, 16_000)
+        with contextlib.suppress(AlignmentError):
+            aligner.align(utterance(tmp_path), samples, 16_000)
 
     attack(mutated([short, long, long.decode().encode("utf-16")]), read, cases)
 

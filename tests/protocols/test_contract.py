@@ -11,10 +11,9 @@ import pytest
 
 from serplatform.errors import LeakError
 from serplatform.protocols.base import PROTOCOLS, Fold, FoldPlan
-from serplatform.protocols.finish import Parts
 from serplatform.protocols.generic import LeaveOneSpeakerOut, SelectionScheme
 from serplatform.protocols.plan import plan_hash
-from serplatform.protocols.selection import Selection
+from serplatform.protocols.selection import Parts, Selection
 from serplatform.testing.split_contract import SplitContract
 
 #: of the contract's dataset and seed 0, made before protocols shared one scheme: a change

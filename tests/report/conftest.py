@@ -19,11 +19,10 @@ from serplatform.report.data import (
     MeasuredSystem,
     ReportData,
     build_report_data,
-    evaluated,
     measure,
 )
 from serplatform.report.figures.base import Palette
-from serplatform.report.load import Posteriors, ReportSource, ReportTrial, Run, load_source
+from serplatform.report.load import Posteriors, ReportedRun, ReportSource, ReportTrial, load_source
 from serplatform.report.speaker_intervals import Resampling
 from tests.support.explained_run import add_explanations
 from tests.support.synthetic_run import make_run
@@ -35,24 +34,18 @@ DRAWING = Resampling(resamples=200, seed=0)
 def trial() -> Callable[..., ReportTrial]:
     def make(number: int = 0, **fields: Any) -> ReportTrial:
         uar = fields.pop("uar", 0.5)
-        values: dict[str, Any] = {
-            "run": "run",
-            "run_path": Path("run"),
-            "number": number,
+        record: Any = {
+            "trial": number,
             "architecture": "moma",
             "state": "complete",
-            "paper": False,
             "params": {},
             "dev": {} if uar is None else {"uar": uar},
-            "fold_dev_uar": () if uar is None else (uar, uar),
+            "fold_dev": [] if uar is None else [{"uar": uar}] * 2,
             "epochs": 4,
             "seconds": 2.0,
             "num_parameters": 1000,
-            "peak_memory_mb": None,
-            "error": None,
-            "history": (),
         }
-        return ReportTrial(**(values | fields))
+        return ReportTrial(run_path=Path("run"), record=record | fields)
 
     return make
 
@@ -81,8 +74,7 @@ def posteriors() -> Callable[..., Posteriors]:
 @pytest.fixture
 def system() -> Callable[..., EvaluatedSystem]:
     def make(test: Posteriors, key: str = "single") -> EvaluatedSystem:
-        measured = measure(test, key=key, chosen="by hand", drawing=DRAWING)
-        return evaluated(measured, test, DRAWING)
+        return measure(test, key=key, chosen="by hand", drawing=DRAWING)
 
     return make
 
@@ -100,7 +92,7 @@ def report_data() -> Callable[..., ReportData]:
         plan: dict[str, Any] | None = None,
         info: dict[str, Any] | None = None,
     ) -> ReportData:
-        run = Run(
+        run = ReportedRun(
             path=Path("run"),
             info=info or {},
             classes=tuple(classes),

@@ -28,16 +28,16 @@ from tests.support.synthetic_run import make_run
 
 
 def test_best_single_is_chosen_fold_by_fold(trial: Callable[..., ReportTrial]) -> None:
-    first = trial(0, fold_dev_uar=(0.9, 0.1), uar=0.5)
-    second = trial(1, fold_dev_uar=(0.2, 0.8), uar=0.5)
-    pruned = trial(2, fold_dev_uar=(1.0,), uar=1.0, state="pruned")
+    first = trial(0, fold_dev=[{"uar": 0.9}, {"uar": 0.1}])
+    second = trial(1, fold_dev=[{"uar": 0.2}, {"uar": 0.8}])
+    pruned = trial(2, fold_dev=[{"uar": 1.0}], state="pruned")
     assert [t.number for t in best_by_fold([first, second, pruned])] == [0, 1]
 
 
 def test_tie_goes_to_the_likelier_then_to_the_earlier(trial: Callable[..., ReportTrial]) -> None:
-    unlikely = trial(0, fold_dev_uar=(0.7,), fold_dev_nll=(1.2,))
-    likely = trial(1, fold_dev_uar=(0.7,), fold_dev_nll=(1.1,))
-    later = trial(2, fold_dev_uar=(0.7,), fold_dev_nll=(1.1,))
+    unlikely = trial(0, fold_dev=[{"uar": 0.7, "nll": 1.2}])
+    likely = trial(1, fold_dev=[{"uar": 0.7, "nll": 1.1}])
+    later = trial(2, fold_dev=[{"uar": 0.7, "nll": 1.1}])
     assert best_by_fold([unlikely, likely, later])[0].number == 1
 
 
@@ -47,7 +47,9 @@ def test_the_page_of_a_run_and_its_ensemble_choose_the_same_single_trials(
     """On small dev parts many trials have one UAR."""
     run = make_run(tmp_path / "run", num_trials=6, per_speaker=4, skill=1.0)
     source = load_source(run)
-    dev = [t.fold_dev_uar for t in source.runs[0].trials if t.state == "complete"]
+    dev = [
+        [fold["uar"] for fold in t.fold_dev] for t in source.runs[0].trials if t.state == "complete"
+    ]
     assert any(sorted(column)[-1] == sorted(column)[-2] for column in zip(*dev, strict=True))
     chosen = [trial.number for trial in best_by_fold(source.runs[0].trials)]
     content = build_ensemble([run], tmp_path / "ens", combiner="mean", num_resamples=10)

@@ -27,7 +27,7 @@ def test_run_is_read_with_every_trial_and_state(on_disk: Any) -> None:
     assert [trial.state for trial in run.trials].count("complete") == 9
     assert {trial.state for trial in run.trials} == {"complete", "pruned", "failed"}
     failed = next(trial for trial in run.trials if trial.state == "failed")
-    assert failed.error == "loss is not finite at epoch 1 of fold 0"
+    assert failed.record.get("error") == "loss is not finite at epoch 1 of fold 0"
     assert failed.objective is None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -136,26 +135,13 @@ def test_no_finished_trial_is_no_answer(
     assert "1 failed" in found.verdict.sentences[0]
 
 
-def test_notes_of_trials_are_told_once_with_the_architectures_they_hold_for() -> None:
-    def trial(number: int, architecture: str, *notes: str) -> ReportTrial:
-        return ReportTrial(
-            run="run",
-            run_path=Path("run"),
-            number=number,
-            architecture=architecture,
-            state="complete",
-            paper=False,
-            params={},
-            dev={},
-            fold_dev_uar=(),
-            epochs=1,
-            seconds=1.0,
-            num_parameters=None,
-            peak_memory_mb=None,
-            error=None,
-            history=(),
-            notes=notes,
-        )
-
-    trials = [trial(0, "can", "equal shares"), trial(1, "mha", "equal shares"), trial(2, "csa")]
+def test_notes_of_trials_are_told_once_with_the_architectures_they_hold_for(
+    trial: Callable[..., ReportTrial],
+) -> None:
+    notes = ["equal shares"]
+    trials = [
+        trial(0, architecture="can", notes=notes),
+        trial(1, architecture="mha", notes=notes),
+        trial(2, architecture="csa"),
+    ]
     assert _trial_notes([*trials, trials[0]]) == ["can, mha: equal shares"]

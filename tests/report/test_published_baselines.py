@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serplatform.report.data import EvaluatedSystem, ReportData
-from serplatform.report.figures.base import NoDataError, Palette
+from serplatform.report.data import EvaluatedSystem, NoDataError, ReportData
+from serplatform.report.figures.base import Palette
 from serplatform.report.figures.other_results import OtherResults
 from serplatform.report.load import Posteriors
 from serplatform.report.narrative import build_narrative

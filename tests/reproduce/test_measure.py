@@ -35,18 +35,18 @@ def test_mean_and_deviation_are_over_folds_and_seeds():
         [fold(RIGHT, WRONG), fold(WRONG, WRONG)],  # 0.5, 0.0
     ]
     found = measure(seeds, ["accuracy"])["accuracy"]
-    assert found.values == ((1.0, 0.5), (0.5, 0.0))
-    assert found.mean == 0.5
-    assert found.sd == pytest.approx(np.std([1.0, 0.5, 0.5, 0.0], ddof=1))
-    assert found.seed_sd == pytest.approx(np.std([0.75, 0.25], ddof=1))
-    assert found.pooled == 0.5
+    assert found["values"] == [[1.0, 0.5], [0.5, 0.0]]
+    assert found["mean"] == 0.5
+    assert found["sd"] == pytest.approx(np.std([1.0, 0.5, 0.5, 0.0], ddof=1))
+    assert found["seed_sd"] == pytest.approx(np.std([0.75, 0.25], ddof=1))
+    assert found["pooled"] == 0.5
     # speaker s: right in 3 of 4 over seeds; t in 1 of 4: the ends of drawing either alone
-    assert (found.low, found.high) == (0.25, 0.75)
+    assert (found["low"], found["high"]) == (0.25, 0.75)
 
 
 def test_one_value_has_no_deviation_and_one_speaker_no_interval():
     found = measure([[rows([RIGHT], [0], ["s"])]], ["uar"])["uar"]
-    assert (found.mean, found.sd, found.seed_sd, found.low, found.high) == (
+    assert (found["mean"], found["sd"], found["seed_sd"], found["low"], found["high"]) == (
         1,
         None,
         None,
@@ -61,7 +61,7 @@ def test_one_against_rest_metrics_are_those_of_their_names():
         [[rows([RIGHT, RIGHT, RIGHT, WRONG, WRONG], [0, 0, 0, 0, 1], "sstuv")]],
         ["accuracy", "uar", "ova_accuracy", "ova_balanced_accuracy"],
     )
-    means = {name: round(value.mean, 4) for name, value in found.items()}
+    means = {name: round(value["mean"], 4) for name, value in found.items()}
     assert means == {
         "accuracy": 0.8,
         "uar": 0.875,

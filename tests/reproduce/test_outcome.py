@@ -7,8 +7,7 @@ import json
 import pytest
 
 from serplatform.reproduce.outcome import assemble, best_epochs, to_csv
-from serplatform.reproduce.plan import ReproduceOptions, plan_table
-from serplatform.reproduce.table import load_table
+from serplatform.reproduce.plan import ReproduceOptions, load_table, plan_table
 from serplatform.run_directory import RunDirectory
 from tests.support.reproduced import TABLE, make_corpus, train
 

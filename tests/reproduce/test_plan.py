@@ -6,8 +6,13 @@ import pytest
 
 from serplatform.datasets.dataset import Dataset
 from serplatform.errors import BadInputError
-from serplatform.reproduce.plan import QUICK_SHARE, ReproduceOptions, open_run, plan_table
-from serplatform.reproduce.table import load_table
+from serplatform.reproduce.plan import (
+    QUICK_SHARE,
+    ReproduceOptions,
+    load_table,
+    open_run,
+    plan_table,
+)
 from serplatform.studies.space import load_space
 from tests.support.reproduced import TABLE, make_corpus
 

@@ -3,7 +3,7 @@
 import pytest
 
 from serplatform.errors import BadInputError
-from serplatform.reproduce.table import load_table, table_names
+from serplatform.reproduce.plan import load_table, table_names
 from serplatform.training.trial_config import paper_values
 from tests.support.reproduced import TABLE
 

@@ -368,12 +368,12 @@ def _curve(
         f"{curve.trial} {record['map']}",
         starts,
         values,
-        charts.stroke(
-            colours[curve.trial],
-            dash=DASHES[place % len(DASHES)],
-            width=1.8,
-            shape="hv" if record["kind"] == "words" else "linear",
-        ),
+        {
+            "color": colours[curve.trial],
+            "dash": DASHES[place % len(DASHES)],
+            "width": 1.8,
+            "shape": "hv" if record["kind"] == "words" else "linear",
+        },
         hover="%{x:.2f} s: %{y:.2f} × even",
         yaxis="y2",
         visible=True if curve.trial in visible else "legendonly",

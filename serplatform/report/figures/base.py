@@ -13,20 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
 from serplatform.registry import Registry
-from serplatform.report.data import Need, NoDataError, ReportData
-
-__all__ = [
-    "FIGURES",
-    "FIRST",
-    "Drawing",
-    "Figure",
-    "Need",
-    "NoDataError",
-    "Palette",
-    "Panel",
-    "ReportData",
-    "Table",
-]
+from serplatform.report.data import Need, ReportData
 
 D = TypeVar("D")
 #: One trace, axis or shape, as Plotly writes it.
@@ -50,12 +37,7 @@ DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "solid",
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Palette:
-    """Colour, marker and dash of each architecture and system, the same on the whole page.
-
-    Attributes:
-        architectures: in the order of the page.
-        systems: labels of the systems in a fixed order.
-    """
+    """Colour, marker and dash of each architecture and system, the same on the whole page."""
 
     architectures: tuple[str, ...]
     systems: tuple[str, ...] = ("Ensemble", "Best single trial", "Mean of all trials")
@@ -136,15 +118,10 @@ def cell_text(cell: Cell) -> str:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Panel:
-    """One plot.
+    """One plot: Plotly traces, and layout beyond the page's own; ``height`` in pixels.
 
-    Attributes:
-        title: shown above the plot; empty when the figure has one panel.
-        data: Plotly traces.
-        layout: Plotly layout beyond the page's own.
-        height: pixels.
-        audio: a ``data:`` address of sound whose time is the plot's x axis in seconds; empty
-            without sound.
+    The title is empty when the figure has one panel. ``audio`` is a ``data:`` address of sound
+    whose time is the plot's x axis in seconds; empty without sound.
     """
 
     title: str = ""
@@ -176,7 +153,7 @@ class Drawing:
 
 
 class Figure(ABC, Generic[D]):
-    """One figure of the page; one file of ``report/figures/`` each, or a class of a plugin.
+    """One figure of the page, in the file of its theme in ``report/figures/``, or in a plugin.
 
     A figure is registered under its id on the page and makes itself in two steps: numbers, which
     tests look at, then a drawing of them::
@@ -219,11 +196,7 @@ class Figure(ABC, Generic[D]):
         """Lay the numbers out; computes nothing new."""
 
     def make(self, report: ReportData, palette: Palette) -> Drawing:
-        """Compute and draw.
-
-        Raises:
-            NoDataError: a need is not met, or there is nothing to show; and why.
-        """
+        """Compute and draw; NoDataError where a need is not met, or there is nothing to show."""
         report.require(*self.needs)
         return self.draw(self.compute(report), palette)
 

@@ -8,7 +8,16 @@ from serplatform.artifacts.explanations import EmbeddingRecord
 from serplatform.report import charts
 from serplatform.report.data import Need, NoDataError, ReportData, grouped
 from serplatform.report.explanations import find_explanations
-from serplatform.report.figures.base import FIGURES, SERIES, SYMBOLS, Drawing, Figure, Palette, Spec
+from serplatform.report.figures.base import (
+    FIGURES,
+    SERIES,
+    SYMBOLS,
+    Cell,
+    Drawing,
+    Figure,
+    Palette,
+    Spec,
+)
 from serplatform.report.wording import decimal, plural, short
 
 
@@ -103,11 +112,7 @@ class EmbeddingsFigure(Figure[Embeddings]):
                         *("trial", "utterances", "vectors", "dimension"),
                         *("same class among 5 neighbours", "by chance"),
                     ],
-                    [
-                        (p.trial, len(p.points), _vectors(m["vectors"]), m["dim"], *_purity(m))
-                        for p in pictures
-                        for m in [p.made]
-                    ],
+                    map(_summary_row, pictures),
                 ),
                 charts.table(
                     "Points of the pictures",
@@ -129,12 +134,11 @@ class EmbeddingsFigure(Figure[Embeddings]):
         )
 
 
-def _purity(made: EmbeddingRecord) -> tuple[float, float]:
-    return made["purity"], made["chance"]
-
-
-def _vectors(name: str) -> str:
-    return "before the last layer" if name == "penultimate" else "log posteriors"
+def _summary_row(picture: EmbeddingPicture) -> list[Cell]:
+    made = picture.made
+    vectors = "before the last layer" if made["vectors"] == "penultimate" else "log posteriors"
+    sizes: list[Cell] = [picture.trial, len(picture.points), vectors, made["dim"]]
+    return [*sizes, made["purity"], made["chance"]]
 
 
 def _traces(classes: tuple[str, ...], picture: EmbeddingPicture) -> list[Spec]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
 
 from serplatform.metrics import METRICS
 from serplatform.report.data import Need, ReportData
@@ -14,27 +17,23 @@ from serplatform.statistics.bootstrap import Interval
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MetricRow:
-    """One metric of one system; ``mean`` and ``std`` are over the folds."""
+    """One metric of one system: pooled, by fold, and mean and std over the folds."""
 
     metric: str
     system: str
     pooled: Interval
     mean: float
     std: float
+    folds: Mapping[int, float]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MetricsBySystem:
-    """Rows by metric then system; per fold: (system, fold, metric, value)."""
+    """Rows by metric then system."""
 
     rows: tuple[MetricRow, ...]
-    by_fold: tuple[tuple[str, int, str, float], ...]
+    systems: tuple[str, ...]
     resamples: int
-
-    @property
-    def systems(self) -> list[str]:
-        """Their labels, in order."""
-        return list(dict.fromkeys(row.system for row in self.rows))
 
 
 @FIGURES.register("metrics_table")
@@ -45,21 +44,26 @@ class MetricsTable(Figure[MetricsBySystem]):
     needs = (Need.TESTED_SYSTEM,)
 
     def compute(self, report: ReportData) -> MetricsBySystem:
-        rows, by_fold = [], []
+        rows = []
         for name in METRICS:
             for system in report.measured:
-                mean, std = system.mean_and_std(name)
+                folds = {fold: values[name] for fold, values in system.by_fold.items()}
+                found = list(folds.values())
                 rows.append(
                     MetricRow(
                         metric=name,
                         system=system.label,
                         pooled=system.pooled[name],
-                        mean=mean,
-                        std=std,
+                        mean=float(np.mean(found)),
+                        std=float(np.std(found, ddof=1)) if len(found) > 1 else math.nan,
+                        folds=folds,
                     )
                 )
-                by_fold += [(system.label, f, name, v[name]) for f, v in system.by_fold.items()]
-        return MetricsBySystem(rows=tuple(rows), by_fold=tuple(by_fold), resamples=report.resamples)
+        return MetricsBySystem(
+            rows=tuple(rows),
+            systems=tuple(system.label for system in report.measured),
+            resamples=report.drawing.resamples,
+        )
 
     def draw(self, data: MetricsBySystem, palette: Palette) -> Drawing:
         return Drawing(
@@ -113,12 +117,12 @@ def _grid(data: MetricsBySystem, cell: Callable[[MetricRow], str]) -> list[list[
 
 
 def _by_fold(data: MetricsBySystem) -> Table:
-    folds = dict.fromkeys(fold for _, fold, _, _ in data.by_fold)
-    values = {(s, f): v for s, f, name, v in data.by_fold if name == "uar"}
+    uar = [row.folds for row in data.rows if row.metric == "uar"]
+    folds = dict.fromkeys(fold for one in uar for fold in one)
     return Table(
         caption="Test UAR (%) by fold; the download has every metric",
         header=["fold", *data.systems],
-        rows=[list(row) for row in data.by_fold],
+        rows=[[r.system, fold, r.metric, v] for r in data.rows for fold, v in r.folds.items()],
         csv_header=["system", "fold", "metric", "value"],
-        display=[[str(f), *(percent(values.get((s, f))) for s in data.systems)] for f in folds],
+        display=[[str(fold), *(percent(one.get(fold)) for one in uar)] for fold in folds],
     )

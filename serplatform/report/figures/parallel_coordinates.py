@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
 
 import numpy as np
 
@@ -51,7 +50,7 @@ class Line:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Bundle:
+class LineBundle:
     """All lines of one architecture."""
 
     architecture: str
@@ -101,18 +100,13 @@ def _association(parameter: VariedParameter, target: DoubleArray) -> float:
     return float(abs(np.corrcoef(ranks[0], ranks[1])[0, 1]))
 
 
-def _spread(heights: Iterable[float | None]) -> float:
-    """Height over which the lines of an axis are spread."""
-    return SPREAD if len({h for h in heights if h is not None}) <= FEW_VALUES else 0.0
-
-
 @FIGURES.register("parallel_coordinates")
-class ParallelCoordinates(Figure[tuple[Bundle, ...]]):
+class ParallelCoordinates(Figure[tuple[LineBundle, ...]]):
     title = "Trials through their parameters"
     section = "search"
     after = "cost"
 
-    def compute(self, report: ReportData) -> tuple[Bundle, ...]:
+    def compute(self, report: ReportData) -> tuple[LineBundle, ...]:
         bundles = []
         for architecture, trials in report.finished_by_architecture().items():
             if len(trials) < MIN_TRIALS:
@@ -145,7 +139,7 @@ class ParallelCoordinates(Figure[tuple[Bundle, ...]]):
                 for i, trial in enumerate(trials)
             ]
             bundles.append(
-                Bundle(
+                LineBundle(
                     architecture=architecture,
                     axes=(*(axis for axis, _ in made), outcome),
                     lines=tuple(lines),
@@ -158,7 +152,7 @@ class ParallelCoordinates(Figure[tuple[Bundle, ...]]):
             )
         return tuple(bundles)
 
-    def draw(self, data: tuple[Bundle, ...], palette: Palette) -> Drawing:
+    def draw(self, data: tuple[LineBundle, ...], palette: Palette) -> Drawing:
         best_bundle = max(data, key=lambda b: max(line.dev_uar for line in b.lines))
         best = max(best_bundle.lines, key=lambda line: line.dev_uar)
         chosen = [
@@ -172,12 +166,11 @@ class ParallelCoordinates(Figure[tuple[Bundle, ...]]):
         )
         if any(bundle.left_out for bundle in data):
             note += f" The {MAX_AXES} parameters that go most with dev UAR are shown."
-        settings = listing(chosen) if chosen else "the paper's settings"
+        paper = "the paper's settings"
         return Drawing(
             summary=(
                 f"The finished trial with the highest dev UAR, {best.trial} "
-                f"({percent(best.dev_uar)} %), has "
-                f"{settings}."
+                f"({percent(best.dev_uar)} %), has {listing(chosen) or paper}."
             ),
             panels=[_panel(bundle) for bundle in data],
             tables=[
@@ -193,9 +186,10 @@ class ParallelCoordinates(Figure[tuple[Bundle, ...]]):
         )
 
 
-def _panel(bundle: Bundle) -> Panel:
+def _panel(bundle: LineBundle) -> Panel:
     count = len(bundle.axes)
-    spread = [_spread(line.heights[a] for line in bundle.lines) for a in range(count)]
+    columns = zip(*(line.heights for line in bundle.lines), strict=True)
+    spread = [SPREAD if len({*heights} - {None}) <= FEW_VALUES else 0.0 for heights in columns]
     traces = []
     for group, label in enumerate(GROUPS):
         xs: list[float | None] = []
@@ -214,7 +208,7 @@ def _panel(bundle: Bundle) -> Panel:
                 label,
                 xs,
                 ys,
-                charts.stroke(COLOURS[group], width=WIDTHS[group]),
+                {"color": COLOURS[group], "width": WIDTHS[group]},
                 texts=texts,
                 hover="%{text}<extra></extra>",
                 opacity=0.7,

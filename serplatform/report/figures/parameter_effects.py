@@ -1,4 +1,4 @@
-"""Dev UAR over each of the parameters that go most with it."""
+"""Dev UAR over the parameters that go most with it, and of CSA over its context length."""
 
 from __future__ import annotations
 
@@ -22,16 +22,17 @@ FEW_VALUES = 8
 ALWAYS = ("gamma", "alpha", "lambda", "num_blocks", "weight")
 #: Trials that are enough for these.
 MIN_NAMED = 3
+CONTEXT_PARAMETER = "model.context_frames"
+#: Paper's setting, for trials that do not say: Jalal et al., Interspeech 2020, Table 1 (best C).
+PAPER_CONTEXT = 30
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Effect:
     """One parameter: trials (name, architecture, value, dev UAR), and how much it tells.
 
-    Attributes:
-        explained: share of dev UAR's variance between groups of the parameter's values (its
-            levels, or five groups of equal size), after each architecture's mean is taken
-            off, corrected for the number of groups (ω², at least 0).
+    ``explained``: share of dev UAR's variance between groups of its values (levels, or five groups
+    of equal size), less each architecture's mean, corrected for the number of groups (ω²).
     """
 
     parameter: str
@@ -41,13 +42,7 @@ class Effect:
 
 
 def omega_squared(groups: list[DoubleArray]) -> float:
-    """Share of variance between groups without the part that chance alone would give.
-
-    Hays' ω² for a one-way layout; 0 where it would be negative.
-
-    Args:
-        groups: values of each group, none empty.
-    """
+    """Hays' ω² for a one-way layout: variance between groups less what chance alone would give."""
     values = np.concatenate(groups)
     between = sum(len(g) * (g.mean() - values.mean()) ** 2 for g in groups)
     within = sum(float(np.square(g - g.mean()).sum()) for g in groups)
@@ -177,3 +172,77 @@ def _panel(effect: Effect, palette: Palette) -> Panel:
         legend=len(traces) > 1,
         height=280,
     )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ContextPoint:
+    """All finished CSA trials of one chunk length: their count, best and mean dev UAR."""
+
+    frames: int
+    trials: int
+    best: float
+    mean: float
+
+
+@FIGURES.register("context_length")
+class ContextLength(Figure[tuple[ContextPoint, ...]]):
+    title = "CSA by context length"
+    section = "search"
+    after = "parameter_effects"
+
+    def compute(self, report: ReportData) -> tuple[ContextPoint, ...]:
+        trials = report.finished_by_architecture().get("csa", [])
+        if not trials:
+            raise NoDataError("no finished trial of csa")
+        values: dict[int, list[float]] = {}
+        for trial in trials:
+            given = trial.params.get(CONTEXT_PARAMETER, PAPER_CONTEXT if trial.paper else None)
+            if given is not None:
+                values.setdefault(int(given), []).append(trial.objective or 0.0)
+        if len(values) < 2:
+            raise NoDataError("finished csa trials do not vary the context length")
+        return tuple(
+            ContextPoint(frames=f, trials=len(v), best=max(v), mean=sum(v) / len(v))
+            for f, v in sorted(values.items())
+        )
+
+    def draw(self, data: tuple[ContextPoint, ...], palette: Palette) -> Drawing:
+        best = max(data, key=lambda p: p.best)
+        frames = [p.frames for p in data]
+        plot = charts.panel(
+            [
+                charts.line(
+                    "best trial",
+                    frames,
+                    [100 * p.best for p in data],
+                    {"color": "@series-1"},
+                    marker=charts.marker(None, "circle", 8),
+                ),
+                charts.line(
+                    "mean of trials",
+                    frames,
+                    [100 * p.mean for p in data],
+                    {"color": "@series-2", "dash": "dot"},
+                    marker=charts.marker(None, "square-open", 8),
+                ),
+            ],
+            charts.axis("context length (frames)", tickvals=frames),
+            "dev UAR (%)",
+        )
+        table = charts.table(
+            "Finished CSA trials by context length",
+            ["context (frames)", "trials", "best dev UAR", "mean dev UAR"],
+            [[p.frames, p.trials, p.best, p.mean] for p in data],
+        )
+        return Drawing(
+            summary=(
+                f"Best dev UAR by context length, {frames[0]} to {frames[-1]} frames: highest at "
+                f"{best.frames} frames with {percent(best.best)} %."
+            ),
+            panels=[plot],
+            tables=[table],
+            note=(
+                "The best of more trials is higher by chance alone: compare lengths by the mean "
+                "where the counts differ."
+            ),
+        )

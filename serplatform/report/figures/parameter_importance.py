@@ -24,12 +24,7 @@ TREES = 100
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Importance:
-    """Loss of held-out R² when a parameter's values are shuffled.
-
-    Attributes:
-        mean: over the held-out folds and shuffles.
-        std: sample standard deviation over the same.
-    """
+    """Loss of held-out R² when a parameter is shuffled: mean and std over folds and shuffles."""
 
     parameter: str
     mean: float
@@ -38,12 +33,7 @@ class Importance:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ArchitectureImportance:
-    """Importances of one architecture's parameters, largest first.
-
-    Attributes:
-        trials: finished trials used.
-        r2: of the forest on held-out trials; below :data:`MIN_R2` ``importances`` is empty.
-    """
+    """Importances of one architecture's parameters, largest first; none below :data:`MIN_R2`."""
 
     architecture: str
     trials: int
@@ -62,7 +52,7 @@ class Importances:
 def permutation_importance(
     codes: DoubleArray, target: DoubleArray, *, seed: int = 0
 ) -> tuple[float, DoubleArray]:
-    """Permutation importance of a random forest on held-out rows.
+    """Permutation importance of a forest on held-out rows: R², (P, FOLDS · REPEATS) losses.
 
     Breiman, "Random Forests", Machine Learning 45, 2001, section 10, with held-out folds in
     the place of out-of-bag rows. Parameters that go together share or hide importance.
@@ -71,9 +61,6 @@ def permutation_importance(
         codes: (N, P), NaN where missing.
         target: (N,).
         seed: of the forest, the folds and the shuffles.
-
-    Returns:
-        R² over all held-out rows, and (P, FOLDS · REPEATS) losses of R².
     """
     from sklearn.ensemble import RandomForestRegressor
     from sklearn.model_selection import KFold

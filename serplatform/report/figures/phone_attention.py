@@ -13,7 +13,7 @@ from serplatform.arrays import DoubleArray
 from serplatform.artifacts.explanations import PhoneTest
 from serplatform.report import charts
 from serplatform.report.data import Need, NoDataError, ReportData, grouped
-from serplatform.report.explanations import Explanations, find_explanations
+from serplatform.report.explanations import find_explanations
 from serplatform.report.figures.base import (
     FIGURES,
     SERIES,
@@ -24,7 +24,7 @@ from serplatform.report.figures.base import (
     Panel,
     Table,
 )
-from serplatform.report.speaker_intervals import clustered_interval, mean_statistic
+from serplatform.report.speaker_intervals import clustered_interval, mean_interval, mean_statistic
 from serplatform.report.wording import (
     decimal,
     listing,
@@ -46,12 +46,9 @@ _WIDEST = 3.0
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ClassAttention:
-    """Attention of one map on one phone class.
+    """Attention of one map on one phone class: mean shares of attention and of frames.
 
-    Attributes:
-        mass: mean over utterances of the share of attention.
-        time: mean over utterances of the share of frames.
-        intensity: mass / time, 1 where attention is even; None where there is too little time.
+    ``intensity`` is their ratio, 1 where attention is even; None where there is too little time.
     """
 
     phone_class: str
@@ -62,15 +59,9 @@ class ClassAttention:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MapAttention:
-    """One attention map of one trial over the phones.
+    """One attention map of one trial over utterances with vowels and consonants.
 
     Attributes:
-        trial: as the page calls it.
-        architecture: registered name.
-        map: name of the map.
-        utterances: with vowels and consonants.
-        speakers: of them.
-        classes: vowel, consonant, silence.
         ratio: intensity on vowels over intensity on consonants.
         excess: within speech, the mean share of attention on vowels minus their share of time.
         p_value: of the excess, by circular shifts; None where it was not tested.
@@ -97,14 +88,10 @@ class MapAttention:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PhoneAttention:
-    """All maps.
+    """All maps; trials with two layers, and how much more the second is spread.
 
-    Attributes:
-        maps: of all explained trials.
-        smoothing: trials with two layers, and how much more the second is spread.
-        sources: of the phones.
-        misaligned: utterances left out because their phones lie elsewhere than their sound.
-        least_agreement: below which an utterance is left out.
+    ``misaligned`` utterances, whose phones agree with their sound by less than
+    ``least_agreement``, are left out.
     """
 
     maps: tuple[MapAttention, ...]
@@ -117,13 +104,7 @@ class PhoneAttention:
 def map_attention(
     rows: Sequence[Mapping[str, Any]], trial: str, test: PhoneTest | None
 ) -> MapAttention | None:
-    """Measure one map from its rows of ``attention.parquet``; None where no phone is known.
-
-    Args:
-        rows: of one trial and map.
-        trial: what the page calls the trial.
-        test: its entry of ``phone_tests``.
-    """
+    """Measure one map from its rows of ``attention.parquet``; None where no phone is known."""
     known = [
         row
         for row in rows
@@ -144,7 +125,6 @@ def map_attention(
 
     vowel, consonant = mass["vowel"], mass["consonant"]
     long, rest = time["vowel"], time["consonant"]
-    ones = np.ones(len(known))
     return MapAttention(
         trial=trial,
         architecture=str(known[0]["architecture"]),
@@ -165,10 +145,10 @@ def map_attention(
         ratio=clustered_interval(
             np.stack([vowel, long, consonant, rest], axis=1), speakers, _ratio
         ),
-        excess=mean_ratio(vowel / (vowel + consonant) - long / (long + rest), ones),
+        excess=mean_interval(vowel / (vowel + consonant) - long / (long + rest), speakers),
         p_value=None if test is None else test["p_value"],
         num_groups=0 if test is None else test["num_groups"],
-        spread=mean_ratio(np.array([row["spread"] for row in known]), ones),
+        spread=mean_interval([row["spread"] for row in known], speakers),
     )
 
 
@@ -185,12 +165,8 @@ def smoothing(rows: Sequence[Mapping[str, Any]]) -> Interval | None:
     both = sorted(first.keys() & second.keys())
     if not both:
         return None
-    gaps = np.array([second[key]["spread"] - first[key]["spread"] for key in both])
-    return clustered_interval(
-        np.stack([gaps, np.ones(len(both))], axis=1),
-        [first[key]["speaker_id"] for key in both],
-        mean_statistic,
-    )
+    gaps = [second[key]["spread"] - first[key]["spread"] for key in both]
+    return mean_interval(gaps, [first[key]["speaker_id"] for key in both])
 
 
 @FIGURES.register("phone_attention")
@@ -205,8 +181,14 @@ class PhoneAttentionFigure(Figure[PhoneAttention]):
         found = find_explanations(report)
         for explained in found:
             rows = explained.table("attention").to_pylist()
-            maps += _maps(explained, rows)
-            smoothed += _smoothing(explained, rows)
+            tests = {(t["trial"], t["map"]): t for t in explained.info["phone_tests"]}
+            for key, group in grouped(rows, lambda row: (row["trial"], row["map"])).items():
+                name = explained.name(key[0], group[0]["architecture"])
+                if (one := map_attention(group, name, tests.get(key))) is not None:
+                    maps.append(one)
+            for trial, group in grouped(rows, lambda row: row["trial"]).items():
+                if (gap := smoothing(group)) is not None:
+                    smoothed.append((explained.name(trial, group[0]["architecture"]), gap))
         aligned = [e.info["phones"] for e in found if e.info["phones"] is not None]
         if not maps and not aligned:
             raise NoDataError(
@@ -245,27 +227,6 @@ class PhoneAttentionFigure(Figure[PhoneAttention]):
             ),
             open_tables=True,
         )
-
-
-def _maps(explained: Explanations, rows: Sequence[Mapping[str, Any]]) -> list[MapAttention]:
-    tests = {(t["trial"], t["map"]): t for t in explained.info["phone_tests"]}
-    groups = grouped(rows, lambda row: (row["trial"], row["map"]))
-    made = (
-        map_attention(group, explained.name(key[0], group[0]["architecture"]), tests.get(key))
-        for key, group in groups.items()
-    )
-    return [one for one in made if one is not None]
-
-
-def _smoothing(
-    explained: Explanations, rows: Sequence[Mapping[str, Any]]
-) -> list[tuple[str, Interval]]:
-    by_trial = grouped(rows, lambda row: row["trial"])
-    return [
-        (explained.name(trial, group[0]["architecture"]), gap)
-        for trial, group in by_trial.items()
-        if (gap := smoothing(group)) is not None
-    ]
 
 
 def _panel(data: PhoneAttention) -> Panel:

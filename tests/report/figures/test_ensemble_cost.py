@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from serplatform.report.data import ReportData, build_report_data
-from serplatform.report.figures.base import NoDataError, Palette
-from serplatform.report.figures.ensemble_cost import EnsembleCost
-from serplatform.report.load import Ensemble, Posteriors, ReportTrial, load_source
+from serplatform.report.data import NoDataError, ReportData, build_report_data
+from serplatform.report.figures.base import Palette
+from serplatform.report.figures.ensemble import EnsembleCost
+from serplatform.report.load import Posteriors, ReportedEnsemble, ReportTrial, load_source
 from tests.support.explained_run import add_explanations
 
 Make = Callable[..., Any]
@@ -32,7 +32,8 @@ def made(trial: Make, report_data: Make, posteriors: Make) -> Callable[..., Repo
             trial(i, num_parameters=100 * (i + 1), seconds=3600.0 * (i + 1), epochs=10 + i)
             for i in range(4)
         ]
-        trials[0] = dataclasses.replace(trials[0], **fields)
+        record: Any = trials[0].record | fields
+        trials[0] = dataclasses.replace(trials[0], record=record)
         found: ReportData = report_data(trials)
         rows: Posteriors = posteriors([[1.0, 0.0]], [0], ["a"])
         info = {
@@ -44,7 +45,9 @@ def made(trial: Make, report_data: Make, posteriors: Make) -> Callable[..., Repo
                 for members, single in zip(MEMBERS, SINGLE, strict=True)
             ]
         }
-        ensemble = Ensemble(path=Path("e"), info=info, classes=found.classes, posteriors=rows)
+        ensemble = ReportedEnsemble(
+            path=Path("e"), info=info, classes=found.classes, posteriors=rows
+        )
         source = dataclasses.replace(
             found.source, ensemble=ensemble, named={"run": found.source.runs[0]}
         )

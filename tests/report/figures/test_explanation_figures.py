@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -18,7 +17,7 @@ from serplatform.artifacts.explanations import CurveRecord
 from serplatform.artifacts.files import read_json, write_json
 from serplatform.errors import ArtifactError
 from serplatform.report.build import render
-from serplatform.report.data import ReportData, build_report_data
+from serplatform.report.data import Need, NoDataError, ReportData, build_report_data
 from serplatform.report.figures.attention_on_speech import (
     AttentionOnSpeechFigure,
     ShownCurve,
@@ -26,17 +25,13 @@ from serplatform.report.figures.attention_on_speech import (
     trial_colours,
     visible_trials,
 )
-from serplatform.report.figures.attention_similarity import (
-    AttentionSimilarityFigure,
-    attention_similarity,
-    cosine_similarity,
-)
-from serplatform.report.figures.base import FIGURES, Need, NoDataError, Palette
+from serplatform.report.figures.base import FIGURES, Palette
+from serplatform.report.figures.costs import LatencyTradeoff
 from serplatform.report.figures.embeddings import EmbeddingsFigure
 from serplatform.report.figures.phone_attention import PhoneAttentionFigure, map_attention
-from serplatform.report.figures.sampled_share import SampledShareFigure
-from serplatform.report.figures.tradeoffs import LatencyTradeoff
+from serplatform.report.figures.sampling import AttentionSimilarityFigure, SampledShareFigure
 from serplatform.report.load import load_source
+from serplatform.report.sampling import Sampling, cosine_similarity
 from tests.support.explained_run import add_explanations
 
 NAMES = [name for name in FIGURES.names() if Need.EXPLANATIONS in FIGURES.get(name).needs]
@@ -198,23 +193,18 @@ def test_similarity_is_the_cosine_of_the_means(found: ReportData) -> None:
 
 
 def test_means_are_over_windows_not_utterances() -> None:
-    class Explained:
-        def table(self, name: str) -> pa.Table:
-            rows = [
-                ("happy", 4, [1.0, 0.0]),  # three choices
-                ("happy", 2, [0.0, 1.0]),  # one
-                ("sad", 2, [1.0, 0.0]),
-            ]
-            columns = zip(*rows, strict=True)
-            table = dict(zip(("truth", "num_windows", "elements"), columns, strict=True))
-            return pa.table(table | {"trial": [0] * 3, "architecture": ["vrnn"] * 3})
-
-        def name(self, trial: int, architecture: str) -> str:
-            return f"{architecture} #{trial}"
-
-    (item,) = attention_similarity(Explained(), ("happy", "calm", "sad"))
-    assert item.classes == ("happy", "sad")
-    assert item.similarity[0, 1] == pytest.approx(0.75 / np.hypot(0.75, 0.25))
+    sampling = Sampling(
+        trial=np.zeros(3, np.int64),
+        fold=np.zeros(3, np.int64),
+        truth=np.array(["happy", "happy", "sad"], dtype=object),
+        speaker_ids=np.array(["s", "s", "s"], dtype=object),
+        windows=np.array([4, 2, 2]),  # three choices, one, one
+        share=np.zeros(3),
+        elements=np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]]),
+    )
+    found = sampling.similarity(("happy", "calm", "sad"))
+    assert found[0, 2] == pytest.approx(0.75 / np.hypot(0.75, 0.25))
+    assert np.isnan(found[1]).all()
 
 
 def test_cosines_of_zero_and_opposite_vectors() -> None:

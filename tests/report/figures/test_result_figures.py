@@ -12,27 +12,32 @@ import pytest
 from serplatform.errors import BadInputError
 from serplatform.metrics import reliability_bins
 from serplatform.report.build import draw_figures
-from serplatform.report.data import EvaluatedSystem, ReportData, build_report_data
+from serplatform.report.data import (
+    EvaluatedSystem,
+    Need,
+    NoDataError,
+    ReportData,
+    build_report_data,
+)
 from serplatform.report.figures.base import (
     FIGURES,
     FIRST,
     SECTIONS,
     Drawing,
     Figure,
-    Need,
-    NoDataError,
     Palette,
     in_order,
 )
-from serplatform.report.figures.class_recall import ClassRecallFigure
-from serplatform.report.figures.confusion_matrix import ConfusionMatrix, worst_pairs
-from serplatform.report.figures.disagreement import DisagreementFigure
-from serplatform.report.figures.gender import GenderFigure
-from serplatform.report.figures.members import MembersFigure
+from serplatform.report.figures.by_group import (
+    ClassRecallFigure,
+    ConfusionMatrix,
+    GenderFigure,
+    SpeakerAccuracyFigure,
+    worst_pairs,
+)
+from serplatform.report.figures.confidence import RejectionFigure, ReliabilityFigure, answered_curve
+from serplatform.report.figures.ensemble import DisagreementFigure, MembersFigure
 from serplatform.report.figures.metrics_table import MetricsTable
-from serplatform.report.figures.rejection import RejectionFigure, answered_curve
-from serplatform.report.figures.reliability import ReliabilityFigure
-from serplatform.report.figures.speaker_accuracy import SpeakerAccuracyFigure
 from serplatform.report.load import Posteriors, load_source
 
 MakePosteriors = Callable[..., Posteriors]

@@ -9,21 +9,25 @@ import numpy as np
 import pytest
 
 from serplatform.artifacts.trial import HistoryEntry
-from serplatform.report.data import ReportData
-from serplatform.report.figures.base import NoDataError, Palette
-from serplatform.report.figures.context_length import ContextLength
-from serplatform.report.figures.cost import Cost
-from serplatform.report.figures.learning_curves import LearningCurvesFigure
+from serplatform.report.data import NoDataError, ReportData
+from serplatform.report.figures.base import Palette
+from serplatform.report.figures.costs import Cost, SizeTradeoff, TrialOutcomes
 from serplatform.report.figures.parallel_coordinates import ParallelCoordinates
-from serplatform.report.figures.parameter_effects import ParameterEffects, omega_squared
+from serplatform.report.figures.parameter_effects import (
+    ContextLength,
+    ParameterEffects,
+    omega_squared,
+)
 from serplatform.report.figures.parameter_importance import (
     ParameterImportance,
     permutation_importance,
 )
-from serplatform.report.figures.search_history import SearchHistory
-from serplatform.report.figures.tradeoffs import SizeTradeoff
-from serplatform.report.figures.trial_curves import TrialCurvesFigure, reached_curve
-from serplatform.report.figures.trial_outcomes import TrialOutcomes
+from serplatform.report.figures.progress import (
+    LearningCurvesFigure,
+    SearchHistory,
+    TrialCurvesFigure,
+    reached_curve,
+)
 from serplatform.report.load import ReportTrial
 
 MakeTrial = Callable[..., ReportTrial]

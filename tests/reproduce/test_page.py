@@ -6,13 +6,8 @@ import re
 
 import pytest
 
-from serplatform.report.table_page import (
-    column_notes,
-    difference_text,
-    heading,
-    measured_text,
-    render_table,
-)
+from serplatform.cli.reproduce import describe_table
+from serplatform.reproduce.page import column_section, render_table
 
 MEASURED = {"mean": 0.771, "sd": 0.012, "low": 0.73, "high": 0.8, "pooled": 0.77}
 CELL = {
@@ -110,7 +105,7 @@ def test_quick_stands_above_everything(outcome):
     assert page.index("QUICK: small") < page.index("<h1>")
     assert "<title>Quick: " in page
     assert cell_texts(page) == ["78.5", "77.1 ± 1.2", "73.0 to 80.0", "5"]
-    assert "QUICK" in heading(outcome, outcome["columns"][0])
+    assert "QUICK" in column_section(outcome, outcome["columns"][0]).heading
 
 
 def test_what_was_not_run_says_what_it_needs(outcome):
@@ -126,11 +121,30 @@ def test_what_was_not_run_says_what_it_needs(outcome):
 
 def test_few_speakers_are_told(outcome):
     outcome["rows"][0]["cells"]["ravdess"]["speakers"] = 2
-    told = " ".join(column_notes(outcome, outcome["columns"][0]))
+    told = " ".join(column_section(outcome, outcome["columns"][0]).notes)
     assert "resample 2 test speakers, too few to trust them" in told
 
 
-def test_names_are_compared_as_names():
-    cell = {"published": {"most_alike": "calm"}, "measured": {"most_alike": "calm"}}
-    assert measured_text(cell | {"status": "measured"}, "most_alike") == "calm"
-    assert difference_text(cell | {"difference": {}}, "most_alike") == "same"
+def test_names_are_compared_as_names(outcome):
+    outcome["columns"][0]["metrics"] = ["most_alike", "least_alike"]
+    named = {"most_alike": "calm", "least_alike": "sad"}
+    outcome["rows"][0]["cells"]["ravdess"] |= {
+        "measured": named,
+        "published": named | {"least_alike": "happy"},
+        "difference": {},
+    }
+    page = render_table(outcome)
+    assert cell_texts(page) == ["calm", "calm", "same", "happy", "sad", "other"]
+
+
+def test_the_terminal_shows_what_the_page_shows(outcome):
+    names = ["happy", "sad"]
+    similarity = {"classes": names, "values": [[1.0, 0.25], [None, 1.0]]}
+    outcome["rows"][0]["cells"]["ravdess"]["similarity"] = similarity
+    section = column_section(outcome, outcome["columns"][0])
+    told = describe_table(outcome)
+    flat = " ".join(told.split())  # long notes are broken into lines
+    for text in (*section.rows[0], *section.notes, section.heading, "VRNN, Table 1", "0.250"):
+        assert text in flat
+    lines = [line.split() for line in told.splitlines()]
+    assert ["row", "published", "measured", "95", "%", "interval", "difference", "seeds"] in lines
