@@ -63,7 +63,8 @@ def ours(corpus: str, source: Path, out: Path, workers: int) -> tuple[float, flo
 
     seen: list[Any] = []
     summary = prepare(corpus, source, out, features=FEATURES, workers=workers, progress=seen.append)
-    return seen[-1].seconds / summary.utterances, summary.seconds, summary.utterances
+    utterances = summary.meta["counts"]["utterances"]
+    return seen[-1].seconds / utterances, summary.seconds, utterances
 
 
 def speed(arguments: argparse.Namespace, scratch: Path) -> dict[str, Any]:

@@ -205,8 +205,7 @@ class Watcher:
 
 def make_parts(folder: Path, options: argparse.Namespace) -> tuple[Any, Any, Any, Account]:
     """A run, its studies and plan, and the account that is kept of them."""
-    from serplatform.distributed.search import SearchLimits
-    from serplatform.distributed.tune.placement import SearchPlan
+    from serplatform.distributed.tune.placement import SearchLimits, SearchPlan
     from serplatform.distributed.tune.tracker import TrialTracker
     from serplatform.run_directory import RunDirectory
     from serplatform.studies.space import load_space
@@ -239,7 +238,6 @@ def make_parts(folder: Path, options: argparse.Namespace) -> tuple[Any, Any, Any
 def without_ray(folder: Path, options: argparse.Namespace) -> Account:
     """Drive the tracker as Tune does, over slots and a clock that are simulated."""
     from serplatform.distributed.tune.placement import Placement
-    from serplatform.distributed.tune.task_codec import decode_report
     from serplatform.distributed.tune.tracker import TrialTracker
 
     run, studies, plan, account = make_parts(folder, options)
@@ -263,10 +261,9 @@ def without_ray(folder: Path, options: argparse.Namespace) -> Account:
     while events:
         moment, order, name, epoch, task = heapq.heappop(events)
         result = report(task, epoch)
-        decoded = decode_report(result)
         if epoch == EPOCHS:
             write_record(task)
-        stop = tracker.should_stop(name, result, decoded)
+        stop = tracker.should_stop(name, result)
         if stop or epoch == EPOCHS:
             tracker.ended(name, None)
             begin(moment)

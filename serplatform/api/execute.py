@@ -13,7 +13,8 @@ from serplatform.api.open_run import open_or_create
 from serplatform.artifacts.explanations import ExplanationsRecord
 from serplatform.artifacts.files import read_json
 from serplatform.console import say
-from serplatform.distributed.search import SearchLimits, SearchOutcome, search
+from serplatform.distributed.search import SearchOutcome, search
+from serplatform.distributed.tune.placement import SearchLimits
 from serplatform.ensembles.build import build_ensemble
 from serplatform.ensembles.evaluation import no_better_than_chance
 from serplatform.errors import ArtifactError, BadInputError, SerplatformError

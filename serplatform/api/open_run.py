@@ -10,7 +10,8 @@ from typing import Any
 from serplatform import stopping
 from serplatform.console import say
 from serplatform.distributed.prepare import ensure_demo
-from serplatform.distributed.search import SearchLimits, default_run_path
+from serplatform.distributed.search import default_run_path
+from serplatform.distributed.tune.placement import SearchLimits
 from serplatform.ensembles.base import COMBINERS
 from serplatform.environment import now
 from serplatform.errors import BadInputError

@@ -22,7 +22,7 @@ from serplatform.artifacts.ensemble import read_ensemble
 from serplatform.artifacts.posteriors import read_posterior_table
 from serplatform.artifacts.trial import merit, trials_table
 from serplatform.console import parse_duration, parse_timeout
-from serplatform.distributed.search import SearchLimits
+from serplatform.distributed.tune.placement import SearchLimits
 from serplatform.prediction.open import read_bundle
 from serplatform.prediction.output import row_values
 from serplatform.run_directory import RunDirectory

@@ -17,7 +17,7 @@ import typer
 from serplatform import plugins
 
 if TYPE_CHECKING:
-    from serplatform.distributed.search import SearchLimits
+    from serplatform.distributed.tune.placement import SearchLimits
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
 
@@ -51,7 +51,7 @@ class Resources:
 
     def limits(self, begun: float) -> SearchLimits:
         """Of a call that began at this ``time.monotonic()``."""
-        from serplatform.distributed.search import SearchLimits
+        from serplatform.distributed.tune.placement import SearchLimits
 
         return SearchLimits(
             begun=begun,

@@ -24,7 +24,7 @@ from serplatform.console import format_duration, parse_duration, say
 
 if TYPE_CHECKING:
     from serplatform.artifacts.reproduced_table import ReproducedTable
-    from serplatform.distributed.search import SearchLimits
+    from serplatform.distributed.tune.placement import SearchLimits
     from serplatform.papers.paper_table import PaperTable
     from serplatform.reproduce.plan import ColumnPlan, ReproduceOptions
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -25,12 +24,11 @@ from serplatform.artifacts.files import (
     write_json,
     write_text,
 )
-from serplatform.artifacts.records import PluginRecord
 from serplatform.config import digest
 from serplatform.corpora.audio import TARGET_RATE, summarize_notes
-from serplatform.corpora.base import Corpus, Manifest, RejectedUtterance, Utterance
+from serplatform.corpora.base import Corpus, Manifest, Utterance
 from serplatform.corpora.validate import class_notes, column_notes
-from serplatform.distributed.extraction import ShardReport
+from serplatform.distributed.extraction import DatasetRequest, ShardReport
 from serplatform.environment import versions
 from serplatform.errors import SerplatformError
 from serplatform.features.base import FeatureExtractor
@@ -41,109 +39,77 @@ from serplatform.protocols.selection import components, overlapping_spans
 _SHOWN = 3  # examples in a note
 
 
-class DatasetRequest(TypedDict):
-    """What determines a dataset, as ``dataset.json`` records it.
+def assemble(
+    out: Path,
+    partial: Path,
+    *,
+    corpus: Corpus,
+    manifest: Manifest,
+    reports: Sequence[ShardReport],
+    extractors: Mapping[str, FeatureExtractor],
+    request: DatasetRequest,
+) -> DatasetDescription:
+    """Write the dataset into ``out`` from the shards in ``partial``; return its ``dataset.json``.
 
-    ``source``, ``root``, ``alignments``: paths, where files are read. ``contents``,
-    ``alignment_files``: digests of what is read. ``version``, ``fingerprints``: of the extraction.
-    ``speakers_differ``: absent in older datasets, and where it is false.
+    ``reports`` are those of all shards, in order; at least one has rows.
     """
-
-    corpus: str
-    source: str | None
-    root: str | None
-    options: dict[str, Any]
-    label_map: dict[str, str]
-    max_duration: float | None
-    align: str
-    alignments: str | None
-    alignment_files: str | None
-    contents: str
-    version: int
-    fingerprints: int
-    speakers_differ: NotRequired[bool]
-    plugins: NotRequired[list[PluginRecord]]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Assembly:
-    """All that goes into a dataset.
-
-    Attributes:
-        out: the dataset directory.
-        partial: directory of the shards' files.
-        corpus: it came from.
-        manifest: utterances that were extracted, and what was left out before.
-        reports: of all shards, in order; at least one has rows.
-        extractors: by feature name.
-        request: what ``dataset.json`` records of the request.
-    """
-
-    out: Path
-    partial: Path
-    corpus: Corpus
-    manifest: Manifest
-    reports: Sequence[ShardReport]
-    extractors: Mapping[str, FeatureExtractor]
-    request: DatasetRequest
-
-    @property
-    def filled(self) -> list[ShardReport]:
-        """Shards that have rows."""
-        return [report for report in self.reports if report.rows]
-
-    @cached_property
-    def kept(self) -> list[Utterance]:
-        """The manifest's utterances without those that the extraction left out."""
-        lost = {r.utterance_id for report in self.reports for r in report.rejections}
-        return [u for u in self.manifest.utterances if u.utterance_id not in lost]
-
-
-def assemble(assembly: Assembly) -> DatasetDescription:
-    """Write the dataset.
-
-    Returns:
-        The content of ``dataset.json``.
-    """
-    a = assembly
-    rejections = [*a.manifest.rejections, *(r for report in a.reports for r in report.rejections)]
-    tables = [read_parquet(report.table(a.partial)) for report in a.filled]
+    lost = [r for report in reports for r in report.rejections]
+    rejections = [*manifest.rejections, *lost]
+    lost_ids = {r.utterance_id for r in lost}
+    kept = [u for u in manifest.utterances if u.utterance_id not in lost_ids]
+    filled = [report for report in reports if report.rows]
+    tables = [read_parquet(report.table(partial)) for report in filled]
     rows = pa.concat_tables(tables)
-    listed = a.manifest.listed or len(a.manifest.utterances) + len(a.manifest.rejections)
+    listed = manifest.listed or len(manifest.utterances) + len(manifest.rejections)
     if listed != len(rows) + len(rejections):
         raise SerplatformError(
-            f"{a.corpus.name}: {listed} utterances were listed, but {len(rows)} are kept and "
+            f"{corpus.name}: {listed} utterances were listed, but {len(rows)} are kept and "
             f"{len(rejections)} are left out; this is an error of serplatform, please report it"
         )
     by_emotion, by_speaker, by_gender, by_rate = (
         Counter(value for value in rows[column].to_pylist() if value)
         for column in ("emotion", "speaker_id", "gender", "sampling_rate")
     )
-    copies = _find_copies(a, rows)
-    features = {name: _move_shards(a, name) for name in a.extractors}
+    copies = _find_copies(manifest, rows)
+    features: dict[str, FeatureRecord] = {
+        name: {
+            "dim": extractor.dim,
+            "frame_shift": extractor.frame_shift,
+            "frame_length": extractor.frame_length,
+            "unit": extractor.unit,
+            "spec": extractor.spec(),
+            "shards": _move_shards(name, filled, partial, out),
+        }
+        for name, extractor in extractors.items()
+    }
     place = rows.schema.get_field_index("group_id")
     rows = rows.set_column(place, rows.schema.field(place), pa.array(copies.groups, pa.string()))
-    _write_tables(a.out / "utterances.parquet", rows.schema, _divided(rows, map(len, tables)))
-    _write_tables(
-        a.out / "alignment.parquet",
-        ALIGNMENT_SCHEMA,
-        (read_parquet(report.alignment(a.partial)) for report in a.filled if report.spans),
+    ends = itertools.accumulate(map(len, tables))
+    parts = (
+        rows.slice(end - len(table), len(table)) for end, table in zip(ends, tables, strict=True)
     )
-    write_text(a.out / "rejected.csv", rejected_csv(rejections))
-    unaligned = [entry for report in a.reports for entry in report.unaligned]
+    _write_tables(out / "utterances.parquet", rows.schema, parts)
+    _write_tables(
+        out / "alignment.parquet",
+        ALIGNMENT_SCHEMA,
+        (read_parquet(report.alignment(partial)) for report in filled if report.spans),
+    )
+    left_out = [(r.utterance_id, r.path, r.reason) for r in rejections]
+    write_text(out / "rejected.csv", _csv(["utterance_id", "path", "reason"], left_out))
+    unaligned = [entry for report in reports for entry in report.unaligned]
     names = ["utterances.parquet", "alignment.parquet", "rejected.csv"]
     if unaligned:
-        write_text(a.out / "unaligned.csv", _csv(["utterance_id", "reason", "detail"], unaligned))
+        write_text(out / "unaligned.csv", _csv(["utterance_id", "reason", "detail"], unaligned))
         names.append("unaligned.csv")
-    classes = _classes(a.corpus, by_emotion)
-    aligned: Counter[str] = sum((Counter(report.aligned) for report in a.filled), Counter())
+    classes = _classes(corpus, by_emotion)
+    aligned: Counter[str] = sum((Counter(report.aligned) for report in filled), Counter())
     meta: DatasetDescription = {
         "schema_version": SCHEMA_VERSION,
-        "corpus": a.corpus.name,
-        "title": a.corpus.title,
-        "language": a.corpus.language,
-        "licence": a.corpus.licence,
-        "synthetic": a.manifest.synthetic,
+        "corpus": corpus.name,
+        "title": corpus.title,
+        "language": corpus.language,
+        "licence": corpus.licence,
+        "synthetic": manifest.synthetic,
         "classes": list(classes),
         "counts": {
             "listed": listed,
@@ -161,23 +127,17 @@ def assemble(assembly: Assembly) -> DatasetDescription:
         "alignment": dict(aligned.most_common()),
         "word_rules": RULES,
         "unaligned": dict(Counter(reason for _, reason, _ in unaligned).most_common()),
-        "notes": [*a.manifest.notes, *_notes(a, by_rate, copies)],
-        "default_protocol": a.corpus.choose_protocol(a.kept),
+        "notes": [*manifest.notes, *_notes(reports, kept, by_rate, copies)],
+        "default_protocol": corpus.choose_protocol(kept),
         "versions": versions(),
-        "fingerprint": _fingerprint(a, classes, features),
-        "files": {name: file_sha256(a.out / name) for name in names},
-        "request": dict(a.request),
+        "fingerprint": _fingerprint(corpus.name, filled, kept, classes, features),
+        "files": {name: file_sha256(out / name) for name in names},
+        "request": dict(request),
     }
-    if "plugins" in a.request:
-        meta["plugins"] = a.request["plugins"]
-    write_json(a.out / "dataset.json", meta, checksum=True)
+    if "plugins" in request:
+        meta["plugins"] = request["plugins"]
+    write_json(out / "dataset.json", meta, checksum=True)
     return meta
-
-
-def rejected_csv(rejections: Sequence[RejectedUtterance]) -> str:
-    """The text of ``rejected.csv``: utterance_id, path, reason."""
-    rows = [(r.utterance_id, r.path, r.reason) for r in rejections]
-    return _csv(["utterance_id", "path", "reason"], rows)
 
 
 def _csv(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -188,16 +148,13 @@ def _csv(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Copies:
-    """Utterances that share a recording.
+    """Utterances that share a recording."""
 
-    Attributes:
-        groups: first utterance of each row's group, its own name where it is alone.
-        found: by how they were found, the ids of each group of at least two.
-        across: groups of several speakers, as speakers.
-    """
-
+    #: first utterance of each row's group, its own name where it is alone
     groups: list[str]
+    #: by how they were found, the ids of each group of at least two
     found: dict[str, list[list[str]]]
+    #: groups of several speakers, as speakers
     across: list[list[str]]
 
 
@@ -210,7 +167,7 @@ _KINDS = {
 }
 
 
-def _find_copies(assembly: Assembly, table: pa.Table) -> _Copies:
+def _find_copies(manifest: Manifest, table: pa.Table) -> _Copies:
     """Group the rows: equal audio, equal parent, overlapping spans of a file, copies by sound.
 
     A synthetic corpus makes every file anew, so that nothing in it was copied: its voices,
@@ -218,13 +175,13 @@ def _find_copies(assembly: Assembly, table: pa.Table) -> _Copies:
     """
     names = ["utterance_id", "speaker_id", "start", "end", "audio_hash", "parent_id", "fingerprint"]
     rows = {name: table[name].to_pylist() for name in names}
-    path_of = {u.utterance_id: u.path for u in assembly.manifest.utterances}
+    path_of = {u.utterance_id: u.path for u in manifest.utterances}
     file_of = {path: _file_identity(path) for path in set(path_of.values())}
     files = [file_of[path_of[name]] for name in rows["utterance_id"]]
     spans = overlapping_spans(files, rows["start"], rows["end"])
     hashes = rows["audio_hash"]
     groups = components(hashes, rows["parent_id"], spans)
-    sounds = [] if assembly.manifest.synthetic else rows["fingerprint"]
+    sounds = [] if manifest.synthetic else rows["fingerprint"]
     pairs = find_copies(sounds, groups)
     alike = components(range(len(hashes)), pairs=pairs)
     groups = components(groups.tolist(), alike.tolist())
@@ -269,31 +226,15 @@ def _classes(corpus: Corpus, by_emotion: Counter[str]) -> tuple[str, ...]:
     return tuple(name for name in corpus.classes if by_emotion[name])
 
 
-def _move_shards(assembly: Assembly, name: str) -> FeatureRecord:
-    """Rename a feature's shards into the dataset; return its entry in ``dataset.json``."""
-    extractor = assembly.extractors[name]
+def _move_shards(name: str, filled: Sequence[ShardReport], partial: Path, out: Path) -> list[Shard]:
+    """Rename a feature's shards into the dataset, numbered without gaps."""
     shards: list[Shard] = []
-    for number, report in enumerate(assembly.filled):
+    for number, report in enumerate(filled):
         entry = report.files[name]
         file = f"{name}-{number:05d}.arrow"
-        (assembly.partial / entry["file"]).replace(assembly.out / file)
+        (partial / entry["file"]).replace(out / file)
         shards.append({**entry, "file": file})
-    return {
-        "dim": extractor.dim,
-        "frame_shift": extractor.frame_shift,
-        "frame_length": extractor.frame_length,
-        "unit": extractor.unit,
-        "spec": extractor.spec(),
-        "shards": shards,
-    }
-
-
-def _divided(table: pa.Table, lengths: Iterable[int]) -> Iterator[pa.Table]:
-    """The rows of a table in parts of so many rows."""
-    first = 0
-    for length in lengths:
-        yield table.slice(first, length)
-        first += length
+    return shards
 
 
 def _write_tables(target: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> None:
@@ -311,9 +252,13 @@ def _write_tables(target: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -
             writer.write_table(schema.empty_table())
 
 
-def _notes(assembly: Assembly, by_rate: Counter[int], copies: _Copies) -> Iterator[str]:
+def _notes(
+    reports: Sequence[ShardReport],
+    kept: Sequence[Utterance],
+    by_rate: Counter[int],
+    copies: _Copies,
+) -> Iterator[str]:
     """Sentences on what was found in the recordings and their alignments."""
-    reports = assembly.reports
     for rate, number in sorted(by_rate.items()):
         if rate < TARGET_RATE:
             yield (
@@ -333,15 +278,15 @@ def _notes(assembly: Assembly, by_rate: Counter[int], copies: _Copies) -> Iterat
             f"({_examples(copies.across, ' + ')}), who are never in different parts then; if that "
             "is wrong, correct the speakers or leave the copies out"
         )
-    yield from class_notes(assembly.kept)
-    yield from column_notes(assembly.kept)
+    yield from class_notes(kept)
+    yield from column_notes(kept)
     failed = Counter(reason for report in reports for _, reason, _ in report.unaligned)
     for reason, number in failed.most_common():
         yield f"{number} utterances could not be aligned (unaligned.csv): {reason}"
     repaired: Counter[str] = sum((Counter(r.alignment_notes) for r in reports), Counter())
     for note, number in repaired.most_common():
         yield f"{number} alignments: {note}"
-    yield from text_notes(u.text for u in assembly.kept)
+    yield from text_notes(u.text for u in kept)
     noted = dict.fromkeys(entry for report in reports for entry in report.audio_notes)
     yield from summarize_notes(noted)  # once per file
 
@@ -353,7 +298,9 @@ def _examples(groups: Sequence[Sequence[str]], mark: str) -> str:
 
 
 def _fingerprint(
-    assembly: Assembly,
+    corpus: str,
+    filled: Sequence[ShardReport],
+    kept: Sequence[Utterance],
     classes: Sequence[str],
     features: Mapping[str, FeatureRecord],
 ) -> str:
@@ -361,15 +308,15 @@ def _fingerprint(
 
     The version of the rules of words counts where an earlier one reads other words.
     """
-    texts = {u.text or "" for u in assembly.kept}
+    texts = {u.text or "" for u in kept}
     reread = any(tokens(text) != tokens(text, 1) for text in texts)
     return digest(
         {
             **({"word_rules": RULES} if reread else {}),
             "schema_version": SCHEMA_VERSION,
-            "corpus": assembly.corpus.name,
+            "corpus": corpus,
             "classes": list(classes),
-            "rows": [report.digest for report in assembly.filled],
+            "rows": [report.digest for report in filled],
             "features": {
                 name: {
                     "spec": entry["spec"],

@@ -17,10 +17,11 @@ from serplatform.artifacts.files import file_sha256, write_json, write_parquet
 from serplatform.artifacts.trial import TrialRecord
 from serplatform.config import digest
 from serplatform.datasets.dataset import Dataset
-from serplatform.distributed.search import SearchLimits, search
+from serplatform.distributed.search import search
+from serplatform.distributed.tune.placement import SearchLimits
 from serplatform.errors import BadInputError, LeakError, SerplatformError
 from serplatform.models.base import ARCHITECTURES
-from serplatform.protocols.base import Fold, FoldPlan
+from serplatform.protocols.base import FoldPlan
 from serplatform.protocols.plan import check_plan
 from serplatform.run_directory import RunDirectory
 from serplatform.seeding import derive_seed
@@ -35,15 +36,10 @@ _QUICK = ("csa", "moma")
 
 
 def permuted_copy(source: Path, out: Path, *, seed: int) -> Path:
-    """A dataset with the labels of another permuted at random over all its utterances.
+    """Make a dataset in ``out`` with the labels of another permuted over all its utterances.
 
-    Features and alignments are links to the original's files. Only the labels move: how many
-    utterances a class has stays the same.
-
-    Args:
-        source: a prepared dataset.
-        out: a directory to make.
-        seed: of the permutation.
+    Features and alignments are links to the original's files; how many utterances a class has
+    stays the same.
     """
     dataset = Dataset.open(source)
     rng = np.random.default_rng(derive_seed(seed, "permute labels"))
@@ -127,20 +123,11 @@ def small_search(
     trials: int = 4,
     max_epochs: int = 3,
     seed: int = 0,
-    settings: tuple[str, ...] = (),
     tell: Callable[[str], None] = lambda _: None,
 ) -> RunDirectory:
     """Search a quick architecture at reduced sizes; no trial is stopped early.
 
-    Args:
-        dataset: a prepared dataset.
-        out: directory of the run.
-        protocol: None for the corpus's own.
-        trials: how many.
-        max_epochs: of each fold.
-        seed: of everything.
-        settings: further KEY=VALUE for every trial.
-        tell: is given a line after each trial.
+    ``protocol`` is the corpus's own where it is None; ``tell`` is given a line after each trial.
 
     Raises:
         SerplatformError: a trial failed, or the search was stopped.
@@ -152,7 +139,7 @@ def small_search(
             architectures=(architecture,),
             dataset=dataset,
             protocol=protocol,
-            settings=(f"training.max_epochs={max_epochs}", *settings),
+            settings=(f"training.max_epochs={max_epochs}",),
             small=True,
             seed=seed,
             sampler="random",
@@ -173,26 +160,17 @@ def small_search(
 
 
 def planted_speaker_is_refused(plan: FoldPlan, utterances: pa.Table) -> bool:
-    """Whether a plan is refused once a test speaker's utterance is moved to the training part.
-
-    Args:
-        plan: with no speaker in two parts.
-        utterances: the dataset's table.
-    """
+    """Whether a plan without speakers in two parts is refused once a test speaker's utterance is
+    moved to the training part."""
     fold = plan.folds[0]
-    speakers = dict(
-        zip(
-            utterances.column("utterance_id").to_pylist(),
-            utterances.column("speaker_id").to_pylist(),
-            strict=True,
-        )
-    )
+    names, of = (utterances.column(n).to_pylist() for n in ("utterance_id", "speaker_id"))
+    speakers = dict(zip(names, of, strict=True))
     planted = next(
         name for name in fold.test if [speakers[n] for n in fold.test].count(speakers[name]) > 1
     )
-    moved = Fold(
+    moved = dataclasses.replace(
+        fold,
         train=tuple(sorted((*fold.train, planted))),
-        dev=fold.dev,
         test=tuple(name for name in fold.test if name != planted),
     )
     try:

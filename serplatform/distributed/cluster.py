@@ -49,8 +49,6 @@ def connect(address: str | None = None, num_cpus: int | None = None) -> None:
         os.environ.setdefault(name, value)
     import ray
 
-    if address is not None:
-        _check_reachable(address, culprit)
     if ray.is_initialized():
         return
     if address is None:
@@ -63,9 +61,6 @@ def connect(address: str | None = None, num_cpus: int | None = None) -> None:
 
 def disconnect() -> None:
     """Leave the cluster that :func:`connect` joined, or end the one that it started."""
-    import ray
-
-    ray.shutdown()
     local_ray.end_started()
     _while_connected.close()
 
@@ -85,16 +80,16 @@ def _join(address: str, culprit: str) -> None:
     import ray
 
     inherited = {name: os.environ[name] for name in (NO_ENTRY_POINTS,) if name in os.environ}
-    where: str | None = address
+    where = address
     if address == "auto":  # to Ray, RAY_ADDRESS says where that is
-        where = os.environ.get("RAY_ADDRESS", "auto") or "auto"
-        if where == "auto":
-            where = _cluster_of_this_machine()
-        if where is None:
+        where = os.environ.get("RAY_ADDRESS", "auto")
+        if where in ("", "auto"):
+            where = _cluster_of_this_machine() or ""
+        if not where:
             raise BadInputError(f"{culprit}: no Ray cluster runs on this machine; {_REMEDY}")
         os.environ["RAY_ADDRESS"] = where
         culprit += f", that is {where}"
-    _check_reachable(str(where), culprit)
+    _check_reachable(where, culprit)
     try:
         with (
             local_ray.said_when_slow(f"Joining the Ray cluster {address}"),
@@ -164,26 +159,27 @@ TO_COME = "node:to-come"
 def largest_resources(
     present: Mapping[str, float], bootstrap: Path = BOOTSTRAP_CONFIG
 ) -> dict[str, float]:
-    """What the cluster offers now, or may grow to where it scales by itself.
+    """What the cluster offers now (``present``), or may grow to where it scales by itself.
 
-    Args:
-        present: resources of the nodes that run now, as Ray counts them.
-        bootstrap: the cluster's description; without one it is taken as it is.
-
-    Returns:
-        Resource name to amount, never less than ``present``, and :data:`TO_COME` where the
-        cluster may grow.
+    :data:`TO_COME` is among the resources where it may grow.
 
     Raises:
         BadInputError: :data:`MAX_RESOURCES` is set to something else than resources.
     """
+    grown: dict[str, float] = {}
     if text := os.environ.get(MAX_RESOURCES):
-        grown = _parse_resources(text)
+        try:
+            for part in text.split(","):
+                name, amount = part.split("=")
+                grown[name.strip()] = float(amount)
+        except ValueError:
+            raise BadInputError(
+                f"{MAX_RESOURCES}={text}: not resources; write, for example, CPU=64,GPU=8"
+            ) from None
     else:
-        grown = {}
         for node in nodes_to_come(bootstrap):
-            for resource, amount in node.items():
-                grown[resource] = grown.get(resource, 0.0) + amount
+            for name, number in node.items():
+                grown[name] = grown.get(name, 0.0) + number
     larger = {
         name: max(present.get(name, 0.0), grown.get(name, 0.0)) for name in {*present, *grown}
     }
@@ -203,10 +199,8 @@ def nodes_to_come(bootstrap: Path = BOOTSTRAP_CONFIG) -> list[dict[str, float]]:
             left -= 0 if name == head else count
             amounts = (kind.get("resources") or {}).items()
             nodes += count * [{resource: float(amount) for resource, amount in amounts}]
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        return []
-    except (AttributeError, KeyError, TypeError, ValueError):  # not such a description
-        return []
+    except (OSError, yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError):
+        return []  # not such a description
     return nodes
 
 
@@ -220,19 +214,3 @@ def node_sizes() -> list[dict[str, float]]:
     import ray
 
     return [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]] + nodes_to_come()
-
-
-def _parse_resources(text: str) -> dict[str, float]:
-    """Resources as in ``CPU=64,GPU=8``.
-
-    Example:
-        >>> _parse_resources("CPU=64,GPU=8")
-        {'CPU': 64.0, 'GPU': 8.0}
-    """
-    try:
-        pairs = [part.split("=") for part in text.split(",")]
-        return {name.strip(): float(amount) for name, amount in pairs}
-    except ValueError:
-        raise BadInputError(
-            f"{MAX_RESOURCES}={text}: not resources; write, for example, CPU=64,GPU=8"
-        ) from None

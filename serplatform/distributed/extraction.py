@@ -10,21 +10,22 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import pyarrow as pa
 
-from serplatform.alignment.base import NONE, get_aligner
+from serplatform.alignment.base import get_aligner
 from serplatform.artifacts.dataset import ALIGNMENT_SCHEMA, UTTERANCE_SCHEMA, Shard
 from serplatform.artifacts.files import read_json, write_json, write_parquet
+from serplatform.artifacts.records import PluginRecord
 from serplatform.corpora.base import CORPORA, RejectedUtterance, Utterance
-from serplatform.distributed.worker_start import start_worker
 from serplatform.errors import ArtifactError, InterruptedRunError, SerplatformError
 from serplatform.features.base import FEATURES
 from serplatform.features.extract import extract_shard
 from serplatform.features.shards import write_feature_shard
+from serplatform.plugins import unpack
 
 _SMALLEST_SHARD, _LARGEST_SHARD, _WANTED_SHARDS = 32, 128, 16
 #: shards after which a worker process is replaced, so that what libraries leak stays small
@@ -33,38 +34,46 @@ _CALLS_PER_WORKER = 32
 _POLL = 0.5  # seconds between looks at the keyboard
 
 
+class DatasetRequest(TypedDict):
+    """What determines a dataset, as ``dataset.json`` records it.
+
+    ``source``, ``root``, ``alignments``: paths, where files are read. ``contents``,
+    ``alignment_files``: digests of what is read. ``version``, ``fingerprints``: of the extraction.
+    ``speakers_differ``: absent in older datasets, and where it is false.
+    """
+
+    corpus: str
+    source: str | None
+    root: str | None
+    options: dict[str, Any]
+    label_map: dict[str, str]
+    max_duration: float | None
+    align: str
+    alignments: str | None
+    alignment_files: str | None
+    contents: str
+    version: int
+    fingerprints: int
+    speakers_differ: NotRequired[bool]
+    plugins: NotRequired[list[PluginRecord]]
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ShardTask:
-    """One shard to extract.
+    """One shard to extract into files in ``folder``.
 
-    Attributes:
-        number: of the shard.
-        utterances: in order.
-        corpus: registered name; it makes synthetic audio.
-        options: arguments of its class.
-        root: directory that paths in the table are relative to.
-        features: names.
-        extra_columns: the corpus's own columns.
-        max_duration: seconds, or None.
-        folder: takes the shard's files.
-        request: digest of everything that determines the shard.
-        align: where words and phones come from, see ``alignment.base.get_aligner``.
-        alignments: directory of alignment files, or None.
-        plugins: modules that the worker imports first, see ``worker_start.start_worker``.
+    Paths in the table are relative to ``root``; ``extra_columns`` are the corpus's own; ``digest``
+    is that of everything that determines the shard; ``plugins`` are for ``plugins.unpack``.
     """
 
     number: int
     utterances: tuple[Utterance, ...]
-    corpus: str
-    options: Mapping[str, Any]
+    request: DatasetRequest
+    digest: str
     root: Path
     features: tuple[str, ...]
     extra_columns: tuple[str, ...]
-    max_duration: float | None
     folder: Path
-    request: str
-    align: str = NONE
-    alignments: Path | None = None
     plugins: tuple[str, ...] = ()
 
     @property
@@ -75,21 +84,12 @@ class ShardTask:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ShardReport:
-    """A shard that is whole.
+    """A shard that is whole; the content of its record.
 
-    Attributes:
-        number: of the shard.
-        request: digest of everything that determines it.
-        rows: utterances kept.
-        rejections: utterances left out.
-        digest: SHA-256 of table rows and spans.
-        files: feature name → entry for ``dataset.json``.
-        spans: rows of alignment.
-        aligned: source of alignment → utterances that have spans from it.
-        unaligned: utterance id, reason and detail of each that could not be aligned.
-        alignment_notes: what was repaired in alignments → utterances.
-        audio_notes: what was odd about a recording and how it was taken, and its path.
-        reused: it was there already.
+    ``digest`` is the SHA-256 of table rows and spans; ``files``: feature name to the entry for
+    ``dataset.json``; ``spans``: rows of alignment; ``aligned``: source of alignment to utterances;
+    ``unaligned``: utterance id, reason and detail of each; ``alignment_notes``: repair to
+    utterances; ``audio_notes``: what was odd about a recording, and its path.
     """
 
     number: int
@@ -122,7 +122,6 @@ class ExtractionProgress:
     total: int
     rejected: int
     shards_done: int
-    shards_total: int
     seconds: float
 
 
@@ -141,22 +140,23 @@ def run_shard(task: ShardTask) -> ShardReport:
     """Extract one shard and write its files, in the calling process, on one thread."""
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-    start_worker(task.plugins)
+    unpack(task.plugins)
     extractors = {name: FEATURES.get(name)() for name in task.features}
+    request, alignments = task.request, task.request["alignments"]
     with threadpool_limits(limits=1):
         content = extract_shard(
             task.utterances,
             extractors,
-            corpus=CORPORA.get(task.corpus)(**task.options),
+            corpus=CORPORA.get(request["corpus"])(**request["options"]),
             root=task.root,
             extra_columns=task.extra_columns,
-            max_duration=task.max_duration,
-            aligner=get_aligner(task.align, task.alignments),
+            max_duration=request["max_duration"],
+            aligner=get_aligner(request["align"], alignments and Path(alignments)),
         )
     sources = {span["utterance_id"]: span["source"] for span in content.spans}
     report = ShardReport(
         number=task.number,
-        request=task.request,
+        request=task.digest,
         rows=len(content.rows),
         rejections=tuple(content.rejections),
         digest=content.digest(),
@@ -196,7 +196,7 @@ def finished_shard(task: ShardTask) -> ShardReport | None:
         return None
     paths = {task.folder / entry["file"]: entry["bytes"] for entry in report.files.values()}
     is_whole = (
-        report.request == task.request
+        report.request == task.digest
         and all(path.is_file() and path.stat().st_size == size for path, size in paths.items())
         and report.table(task.folder).is_file()
         and (not report.spans or report.alignment(task.folder).is_file())
@@ -210,17 +210,8 @@ def extract_shards(
     workers: int | None = None,
     progress: Callable[[ExtractionProgress], None] | None = None,
 ) -> list[ShardReport]:
-    """Extract every shard that is not whole yet, as Ray tasks of one CPU each.
-
-    Ray must be connected (``distributed.cluster.connect``).
-
-    Args:
-        tasks: all shards.
-        workers: most tasks at a time; None means as many as the cluster has CPUs.
-        progress: called at the start and after each shard.
-
-    Returns:
-        Reports in the order of ``tasks``.
+    """Extract every shard that is not whole yet, as Ray tasks of one CPU each, at most ``workers``
+    at a time (None: as many as the cluster has CPUs); Ray must be connected.
 
     Raises:
         InterruptedRunError: Ctrl-C; whole shards are kept.
@@ -238,14 +229,12 @@ def extract_shards(
                     total=sum(sizes.values()),
                     rejected=sum(len(report.rejections) for report in reports.values()),
                     shards_done=len(reports),
-                    shards_total=len(tasks),
                     seconds=time.monotonic() - began,
                 )
             )
 
     tell()
-    waiting = [task for task in tasks if task.number not in reports]
-    for report in _run(waiting, workers):
+    for report in _run([task for task in tasks if task.number not in reports], workers):
         reports[report.number] = report
         tell()
     return [reports[task.number] for task in tasks]
@@ -273,15 +262,13 @@ def _run(tasks: Sequence[ShardTask], workers: int | None) -> Iterator[ShardRepor
         raise InterruptedRunError(
             "stopped; shards that are whole are kept: give the same command again to resume"
         ) from None
-    except ray.exceptions.RayTaskError as error:
-        cause = getattr(error, "cause", None)
+    except ray.exceptions.RayError as error:
+        cause = getattr(error, "cause", None)  # what a task raised
         if isinstance(cause, SerplatformError):
             raise cause from None
-        raise SerplatformError(f"extraction failed in a worker: {cause or error}") from error
-    except ray.exceptions.RayError as error:
         raise SerplatformError(
-            f"extraction failed: {error}; whole shards are kept: give the same command again to "
-            "resume"
+            f"extraction failed: {cause or error}; whole shards are kept: give the same command "
+            "again to resume"
         ) from error
     finally:
         for reference in running:

@@ -12,8 +12,7 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Callable
-from typing import Self
+from collections.abc import Callable, Iterator
 
 #: Seconds for which the head may be away: a short cut of the network is outlived.
 PATIENCE = 40.0
@@ -25,66 +24,47 @@ GRACE = 20.0
 DRIVER_ENVIRONMENT = {"RAY_gcs_rpc_server_reconnect_timeout_s": str(int(PATIENCE + GRACE) + 60)}
 
 
-class HeadWatch:
-    """Looks every other second whether the head answers; a context manager.
+@contextlib.contextmanager
+def watching_head(
+    address: str,
+    *,
+    ask: Callable[[str], None],
+    force: Callable[[str], None],
+    patience: float = PATIENCE,
+    grace: float = GRACE,
+    period: float = 2.0,
+) -> Iterator[None]:
+    """Look every ``period`` seconds whether the control store at HOST:PORT answers.
 
-    Args:
-        address: HOST:PORT of the control store.
-        ask: called once, with what happened, when the head has been away for ``patience``.
-        force: called ``grace`` later, when the watch has not been left by then.
-        patience: in seconds.
-        grace: in seconds.
-        period: seconds between two looks.
+    When it has been away for ``patience`` seconds, ``ask`` is called once with what happened, and
+    ``force`` another ``grace`` seconds later, unless the context was left by then.
     """
+    host, _, port = address.rpartition(":")
+    place = (host.strip("[]"), int(port))
+    left = threading.Event()
 
-    def __init__(
-        self,
-        address: str,
-        *,
-        ask: Callable[[str], None],
-        force: Callable[[str], None],
-        patience: float = PATIENCE,
-        grace: float = GRACE,
-        period: float = 2.0,
-    ) -> None:
-        host, _, port = address.rpartition(":")
-        self._place = (host.strip("[]"), int(port))
-        self._ask = ask
-        self._force = force
-        self._patience = patience
-        self._grace = grace
-        self._period = period
-        self._left = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._left.set()
-
-    def _look(self) -> None:
+    def look() -> None:
         heard = time.monotonic()
-        while not self._left.wait(self._period):
-            if self._answers():
+        while not left.wait(period):
+            with (
+                contextlib.suppress(OSError),
+                socket.create_connection(place, timeout=period + 1),
+            ):
                 heard = time.monotonic()
-            elif time.monotonic() - heard >= self._patience:
+            if time.monotonic() - heard >= patience:
                 break
-        if self._left.is_set():
+        if left.is_set():
             return
         what = (
-            f"the cluster's head {self._place[0]} has not answered for "
+            f"the cluster's head {place[0]} has not answered for "
             f"{time.monotonic() - heard:.0f} s; what is finished is kept"
         )
-        self._ask(what)
-        if not self._left.wait(self._grace):
-            self._force(what)
+        ask(what)
+        if not left.wait(grace):
+            force(what)
 
-    def _answers(self) -> bool:
-        with (
-            contextlib.suppress(OSError),
-            socket.create_connection(self._place, timeout=self._period + 1),
-        ):
-            return True
-        return False
+    threading.Thread(target=look, daemon=True).start()
+    try:
+        yield
+    finally:
+        left.set()

@@ -13,7 +13,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ _PREFIX = "serplatform-"
 _THREADS = 170
 
 #: Bytes that must be free for what Ray logs.
-_ROOM = 32 << 20
+_LEAST_SPACE = 32 << 20
 
 #: Bytes of Ray's object store: settings and results pass through it, data sets never; and the
 #: least that Ray takes.
@@ -94,9 +94,16 @@ def start(num_cpus: int | None) -> None:
             break
         if len(reasons) < len(WAITS):
             say(f"Ray did not start ({text}); trying again.")
+    told = "\n".join(reasons)
+    fitting = (r.format(place=_bases()[0]) for pattern, r in _REMEDIES if re.search(pattern, told))
+    remedy = next(
+        fitting,
+        f"{load()}: wait until it has less to do, or start a cluster with `ray start --head` and "
+        "give --address auto",
+    )
     raise SerplatformError(
-        f"Ray could not be started on this machine ({reasons[-1]}); {_remedy(reasons)}; then give "
-        "the same command again. Nothing was left behind"
+        f"Ray could not be started on this machine ({reasons[-1]}); {remedy}; then give the same "
+        "command again. Nothing was left behind"
     )
 
 
@@ -151,8 +158,11 @@ def _try(
 
     guard = OrphanGuard(_directory(attempt))
     try:
-        ours = {name: value for name, value in _ENVIRONMENT.items() if name not in os.environ}
-        with _added_to_environment(ours), ray_internals.patient_start(guard.watch, wait):
+        with contextlib.ExitStack() as undo, ray_internals.patient_start(guard.watch, wait):
+            # Ray's processes inherit them; other children of this process need not be as patient
+            for name in _ENVIRONMENT.keys() - os.environ.keys():
+                os.environ[name] = _ENVIRONMENT[name]
+                undo.callback(os.environ.pop, name, None)
             ray.init(
                 # "local": else Ray would join whatever cluster was started on this machine
                 address="local",
@@ -181,7 +191,7 @@ def _try(
             raise
         return reason, not isinstance(error, ValueError)
     _started.append(guard)
-    atexit.register(_leave, guard)
+    atexit.register(end_started)  # before Ray would end by itself
     stopping.on_end(guard.end)
     return None
 
@@ -191,69 +201,41 @@ _started: list[OrphanGuard] = []
 
 
 def end_started() -> None:
-    """Remove what a Ray that was started here, and is shut down, has left."""
+    """End the Ray that this process has started or joined, and remove what its own has left."""
+    import ray
+
+    ray.shutdown()
     ray_internals.forget_token()
-    atexit.unregister(_leave)
+    atexit.unregister(end_started)
     while _started:
         guard = _started.pop()
         stopping.not_on_end(guard.end)
         guard.end()
 
 
-def _leave(guard: OrphanGuard) -> None:
-    """End the Ray of this process, before Ray would by itself, and remove what it wrote."""
-    import ray
-
-    ray.shutdown()
-    guard.end()
-
-
-@contextlib.contextmanager
-def _added_to_environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Ray's processes inherit them; other children of this process need not be as patient."""
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name in values:
-            os.environ.pop(name, None)
-
-
 def _directory(attempt: int) -> Path:
     """A new private directory for Ray's sockets and logs: writable, with space, and short; another
     one at another attempt, where there is one."""
-    made: list[Path] = []
+    usable: list[str] = []
     faults: dict[str, str] = {}
-    for base in _bases():
-        if base in faults:
-            continue
-        if len(os.fsencode(base)) + len(f"/{_PREFIX}12345678") > _LONGEST:
-            faults[base] = "its name is too long for a socket"
-            continue
+    for base in dict.fromkeys(_bases()):
         try:
-            path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))
-            made.append(path)
-            if shutil.disk_usage(path).free < _ROOM:
-                raise OSError(0, f"less than {_ROOM >> 20} MB are free")
-            (path / "probe").write_bytes(bytes(4096))
-            (path / "probe").unlink()
+            if len(os.fsencode(base)) + len(f"/{_PREFIX}12345678") > _LONGEST:
+                raise OSError(0, "its name is too long for a socket")
+            with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=base) as probe:
+                if shutil.disk_usage(probe).free < _LEAST_SPACE:
+                    raise OSError(0, f"less than {_LEAST_SPACE >> 20} MB are free")
+                Path(probe, "probe").write_bytes(bytes(4096))
+            usable.append(base)
         except OSError as error:
             faults[base] = str(error.strerror)
-            if made and made[-1].parent == Path(base):
-                shutil.rmtree(made.pop(), ignore_errors=True)
-            continue
-        faults[base] = ""
-        if len(made) > attempt:
-            break
-    for other in made[:-1]:
-        shutil.rmtree(other, ignore_errors=True)
-    if not made:
+    if not usable:
         tried = ", ".join(f"{base} ({fault})" for base, fault in faults.items())
         raise SerplatformError(
             f"Ray needs a directory for its sockets and logs, and found none: {tried}; set TMPDIR "
             "to a directory with a short name that can be written to"
         )
-    return made[-1]
+    return Path(tempfile.mkdtemp(prefix=_PREFIX, dir=usable[min(attempt, len(usable) - 1)]))
 
 
 def is_own(directory: str) -> bool:
@@ -289,32 +271,17 @@ def _object_store(directory: Path) -> dict[str, Any]:
 
 
 def _sentence(error: BaseException, directory: Path) -> str:
-    """What went wrong, in one line, with the last that Ray's processes complained of."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    complaint = _last_complaint(directory)
-    return text[:300] + (f"; its log says: {complaint[:300]}" if complaint else "")
-
-
-def _last_complaint(directory: Path) -> str:
-    """The last line of error in the logs of a session, the head's own first."""
+    """What went wrong, in one line, with the last error in the logs of Ray's processes."""
+    text = (" ".join(str(error).split()) or type(error).__name__)[:300]
+    # the head's own logs first
     for pattern in ("raylet.err", "gcs_server.err", "raylet.out", "gcs_server.out", "*agent.log"):
         for file in sorted(directory.glob(f"session_*/logs/{pattern}")):
             lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
             for line in reversed(lines):
                 if found := re.search(r"\s[EFC]\s.*?\]\s*(.+)|\b(\w*Error: .+)", line):
-                    return " ".join((found[1] or found[2]).split())
-    return ""
-
-
-def _remedy(reasons: list[str]) -> str:
-    told = "\n".join(reasons)
-    for pattern, remedy in _REMEDIES:
-        if re.search(pattern, told):
-            return remedy.format(place=_bases()[0])
-    return (
-        f"{load()}: wait until it has less to do, or start a cluster with `ray start --head` and "
-        "give --address auto"
-    )
+                    complaint = " ".join((found[1] or found[2]).split())
+                    return f"{text}; its log says: {complaint[:300]}"
+    return text
 
 
 def load() -> str:

@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 
 import serplatform
 from serplatform import plugins
-from serplatform.alignment.base import NONE, Aligner, get_aligner
+from serplatform.alignment.base import NONE, get_aligner
 from serplatform.artifacts.dataset import DatasetDescription
 from serplatform.artifacts.files import SCHEMA_VERSION, remove_own
 from serplatform.config import digest
@@ -30,9 +30,10 @@ from serplatform.corpora.audio import MAX_DURATION
 from serplatform.corpora.base import CORPORA, Corpus, Manifest
 from serplatform.corpora.validate import is_text, validate
 from serplatform.datasets.dataset import Dataset
-from serplatform.distributed.assembly import Assembly, DatasetRequest, assemble
+from serplatform.distributed.assembly import assemble
 from serplatform.distributed.cluster import connect
 from serplatform.distributed.extraction import (
+    DatasetRequest,
     ExtractionProgress,
     ShardReport,
     ShardTask,
@@ -62,16 +63,10 @@ Progress = Callable[[ExtractionProgress], None]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PrepareSummary:
-    """What was prepared.
+    """What was prepared, at a path or URI (``address``) and on this machine (``path``).
 
-    Attributes:
-        path: the dataset, on this machine.
-        address: path or URI that it was written to.
-        meta: the content of its ``dataset.json``.
-        seconds: that the call took.
-        reused: the dataset was there already and nothing was done.
-        shards: of utterances.
-        shards_reused: shards that an interrupted call had left whole.
+    ``meta`` is its ``dataset.json``; ``reused``: it was there already and nothing was done;
+    ``shards_reused``: how many shards an interrupted call had left whole.
     """
 
     path: Path
@@ -81,16 +76,6 @@ class PrepareSummary:
     reused: bool
     shards: int = 0
     shards_reused: int = 0
-
-    @property
-    def utterances(self) -> int:
-        """Utterances kept."""
-        return int(self.meta["counts"]["utterances"])
-
-    @property
-    def rejected(self) -> int:
-        """Utterances and files left out."""
-        return self.meta["counts"]["rejected"]
 
     def to_json(self) -> dict[str, Any]:
         """The object that ``--json`` prints."""
@@ -127,25 +112,8 @@ def prepare(
     """Validate a corpus, extract its features and write the dataset.
 
     A call that was stopped is resumed where it was; a dataset of the same request is left as it
-    is.
-
-    Args:
-        corpus: a registered name.
-        source: the corpus's directory or table; None for a corpus that makes its own audio.
-        out: the dataset directory, new, empty, or of an earlier call; or a URI, where the
-            dataset is put when it is whole.
-        features: registered names; None means those that are registered as defaults.
-        align: where words and phones come from, see ``alignment.base.aligner_names``; times
-            that the corpus itself gives are kept where there are no others.
-        alignments: directory of alignment files, for sources that read files.
-        workers: most tasks at a time; None means all CPUs.
-        options: arguments of the corpus's class.
-        label_map: other names for labels, see ``corpora.validate``.
-        speakers_differ: accept names of speakers that differ only in case or zeros.
-        max_duration: longer utterances are left out, in seconds; None means no limit.
-        overwrite: replace a dataset of another request.
-        address: of a running Ray cluster.
-        progress: called after each shard.
+    is. The arguments are those of :func:`serplatform.api.prepare`; ``progress`` is called after
+    each shard, and ``source`` is None for a corpus that makes its own audio.
 
     Raises:
         BadInputError: something given is wrong, or nothing is left to prepare.
@@ -180,7 +148,7 @@ def prepare(
         "max_duration": max_duration,
         "align": align,
         "alignments": None if alignments is None else str(alignments.absolute()),
-        "alignment_files": _files_digest(aligner, manifest),
+        "alignment_files": _files_digest(aligner.files(manifest.utterances) if aligner else ()),
         "contents": _contents_digest(manifest, root),
         "version": EXTRACTION_VERSION,
         "fingerprints": FINGERPRINT_VERSION,
@@ -213,15 +181,13 @@ def prepare(
                 raise _nothing_left(corpus, manifest, reports)
             _remove_dataset(folder, partial)
             meta = assemble(
-                Assembly(
-                    out=folder,
-                    partial=partial,
-                    corpus=made,
-                    manifest=manifest,
-                    reports=reports,
-                    extractors=extractors,
-                    request=request,
-                )
+                folder,
+                partial,
+                corpus=made,
+                manifest=manifest,
+                reports=reports,
+                extractors=extractors,
+                request=request,
             )
             remove_own(partial, _UNFINISHED_FILES)
     if location is not None and not reused:
@@ -237,25 +203,12 @@ def prepare(
     )
 
 
-def ensure_demo(
-    cache_dir: Path | None = None,
-    *,
-    workers: int | None = None,
-    address: str | None = None,
-    progress: Progress | None = None,
-) -> Path:
-    """The default demo dataset, prepared once and kept in the user's cache.
+def ensure_demo() -> Path:
+    """The default demo dataset, prepared once and kept in the user's cache folder.
 
-    Args:
-        cache_dir: None means the user's, see :func:`~serplatform.storage.cache.cache_folder`.
-        workers: see :func:`prepare`.
-        address: see :func:`prepare`.
-        progress: see :func:`prepare`.
-
-    Returns:
-        The dataset directory; its name carries the version of its contents.
+    Its name carries the version of its contents.
     """
-    cache_dir = cache_folder() if cache_dir is None else cache_dir
+    folder = cache_folder()
     key = digest(
         {
             "schema": SCHEMA_VERSION,
@@ -264,25 +217,20 @@ def ensure_demo(
             "features": {n: e.spec() for n, e in _extractors(FEATURES.defaults()).items()},
         }
     )
-    target = cache_dir / f"demo-{key[:12]}"
+    target = folder / f"demo-{key[:12]}"
     if _is_whole(target):
         return target
     try:
-        cache_dir.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=cache_dir))
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=folder) as temporary:
+            made = Path(temporary, "dataset")
+            prepare("demo", None, made)
+            if not _is_whole(target):  # another process may have been quicker
+                shutil.rmtree(target, ignore_errors=True)
+                with contextlib.suppress(OSError):
+                    made.rename(target)
     except OSError as error:
-        raise unwritable_cache(cache_dir, error) from None
-    try:
-        made = temporary / "dataset"
-        prepare("demo", None, made, workers=workers, address=address, progress=progress)
-        if not _is_whole(target):  # another process may have been quicker
-            shutil.rmtree(target, ignore_errors=True)
-            with contextlib.suppress(OSError):
-                made.rename(target)
-    except OSError as error:
-        raise unwritable_cache(temporary, error) from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        raise unwritable_cache(folder, error) from None
     if not _is_whole(target):
         raise ArtifactError(f"{target}: the demo dataset could not be put there; remove it")
     return target
@@ -310,7 +258,7 @@ def _extractors(features: Sequence[str]) -> dict[str, FeatureExtractor]:
     known = FEATURES.names()
     faults = [unknown_name("feature", name, known) for name in features if name not in known]
     if faults:
-        raise BadInputError("--features names what there is not:", faults)
+        raise BadInputError("--features names unknown features:", faults)
     if not features:
         raise BadInputError(f"--features is empty; known: {', '.join(known)}")
     return {name: FEATURES.get(name)() for name in dict.fromkeys(features)}
@@ -356,13 +304,10 @@ def _contents_digest(manifest: Manifest, root: Path) -> str:
     return total.hexdigest()
 
 
-def _files_digest(aligner: Aligner | None, manifest: Manifest) -> str | None:
-    """Digest of name, size and time of every alignment file that is read; None without any."""
-    paths = () if aligner is None else aligner.files(manifest.utterances)
-    if not paths:
-        return None
-    found = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
-    return digest([list(entry) for entry in found])
+def _files_digest(paths: Sequence[Path]) -> str | None:
+    """Digest of name, size and time of every file; None without any."""
+    found = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
+    return digest(found) if found else None
 
 
 def _existing(
@@ -467,16 +412,12 @@ def _tasks(
         ShardTask(
             number=number,
             utterances=manifest.utterances[first : first + size],
-            corpus=request["corpus"],
-            options=request["options"],
+            request=request,
+            digest=key,
             root=root,
             features=tuple(extractors),
             extra_columns=extra_columns,
-            max_duration=request["max_duration"],
             folder=partial,
-            request=key,
-            align=request["align"],
-            alignments=None if request["alignments"] is None else Path(request["alignments"]),
             plugins=plugins.packed(request),
         )
         for number, first in enumerate(range(0, len(manifest.utterances), size))

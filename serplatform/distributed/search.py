@@ -13,10 +13,9 @@ from pathlib import Path
 from serplatform import plugins, stopping
 from serplatform.artifacts.trial import TrialRecord, merit
 from serplatform.distributed.cluster import connect, largest_resources, node_sizes
-from serplatform.distributed.tune.placement import SearchPlan, plan_placement
+from serplatform.distributed.tune.placement import SearchLimits, SearchPlan, plan_placement
 from serplatform.distributed.tune.tracker import SearchObserver
 from serplatform.distributed.tune.tuner import run_trials
-from serplatform.distributed.worker_start import start_worker
 from serplatform.environment import now
 from serplatform.errors import BadInputError, SerplatformError
 from serplatform.run_directory import RunDirectory, RunLock
@@ -30,48 +29,9 @@ from serplatform.studies.trial_list import TrialList, TrialSource
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SearchLimits:
-    """How far to go and on how much.
-
-    Attributes:
-        trials: over the life of the run, finished ones included; None: as time allows.
-        seconds: wall-clock time of this process from ``begun`` on, or None.
-        begun: ``time.monotonic()`` when the call was made.
-        workers: processes that train one trial together.
-        gpus_per_trial: of each worker; None: 1 where there are GPUs.
-        concurrent: trials at a time; None: as many as fit.
-        retries: times a trial that raised is tried again from its last saved epoch.
-        trial_timeout: seconds an epoch may take before its process is taken to hang; 0: any;
-            None: by the slowest epoch so far, see ``hang_watchdog.HangWatchdog``.
-        address: of a running Ray cluster; None: this machine.
-        num_cpus: of a local Ray; None: all cores.
-    """
-
-    trials: int | None = None
-    seconds: float | None = None
-    begun: float = dataclasses.field(default_factory=time.monotonic)
-    workers: int = 1
-    gpus_per_trial: float | None = None
-    concurrent: int | None = None
-    retries: int = 1
-    trial_timeout: float | None = None
-    address: str | None = None
-    num_cpus: int | None = None
-
-    def elapsed(self) -> float:
-        """Seconds since the call was made."""
-        return round(time.monotonic() - self.begun, 1)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class SearchOutcome:
-    """How a search ended.
-
-    Attributes:
-        status: ``complete``, ``time`` or ``interrupted``.
-        counts: finished trials by state.
-        best: record of the trial with the best first objective, or None.
-    """
+    """How a search ended: ``complete``, ``time`` or ``interrupted``; its finished trials by state,
+    and the record of the best by the first objective."""
 
     status: str
     counts: dict[str, int]
@@ -79,9 +39,12 @@ class SearchOutcome:
 
 
 def search(
-    run: OpenRun, limits: SearchLimits, observer: SearchObserver, roster: TrialList | None = None
+    run: OpenRun,
+    limits: SearchLimits,
+    observer: SearchObserver,
+    trial_list: TrialList | None = None,
 ) -> SearchOutcome:
-    """Run or continue a search, or train what a roster still lacks.
+    """Run or continue a search, or train what a list of trials still lacks.
 
     Raises:
         BadInputError: another search uses the run, or a trial does not fit the cluster; a run
@@ -93,7 +56,7 @@ def search(
     try:
         try:
             with stopping.recording(lambda: run.set_status("interrupted", ended=now())):
-                prepared = _prepare(run, limits, roster)
+                prepared = _prepare(run, limits, trial_list)
             publisher.start()
         except KeyboardInterrupt:
             run.set_status("interrupted", ended=now())
@@ -108,16 +71,12 @@ def search(
 
 
 def _prepare(
-    run: OpenRun, limits: SearchLimits, roster: TrialList | None
+    run: OpenRun, limits: SearchLimits, trial_list: TrialList | None
 ) -> tuple[TrialSource, dict[str, float]]:
-    """Open the studies, unless there is a roster, and connect when something is to be trained.
-
-    Returns:
-        what hands out trials, and the cluster's resources; none when nothing is left to train.
-    """
+    """What hands out trials, and the cluster's resources; none when nothing is left to train."""
     no_time = limits.seconds is not None and limits.seconds <= 0
-    if roster is not None:
-        return roster, _resources(limits) if roster.num_left and not no_time else {}
+    if trial_list is not None:
+        return trial_list, _resources(limits) if trial_list.num_left and not no_time else {}
     description = run.description
     records = run.directory.records()
     studies = Studies(
@@ -175,16 +134,17 @@ def _search(
         return summarize(run.directory.records(), objective, "complete")
     spent_before = float(description.get("seconds") or 0.0)
     started = time.monotonic()
-    run.set_status("running", ended=None, searched=False, resources=_readable(resources))
-    time_left = None
-    if limits.seconds is not None:
-        time_left = max(1.0, limits.seconds - (started - limits.begun))
+    readable = {  # no addresses of machines
+        name: float(value)
+        for name, value in sorted(resources.items())
+        if name in ("CPU", "GPU") or name.startswith("accelerator_type:")
+    }
+    run.set_status("running", ended=None, searched=False, resources=readable)
     plan = SearchPlan(
         dataset=description["dataset"]["path"],
         seed=description["seed"],
         objective=run.metric,
         limits=limits,
-        time_left=time_left,
         plugins=plugins.packed(description),
     )
 
@@ -217,9 +177,7 @@ def _search(
 
 
 def publish_everywhere(run: RunDirectory) -> None:
-    """Publish the finished trials of a run on object storage that lie on one node alone.
-
-    Then bring all records here. Ray must be connected; nothing is done for a local run.
+    """Publish trials of a run on object storage that lie on one node alone, and fetch all records.
 
     Raises:
         SerplatformError: a node cannot publish; the message says which, and where the work lies.
@@ -255,7 +213,6 @@ def publish_everywhere(run: RunDirectory) -> None:
 
 def _publish_here(address: str) -> list[str]:
     """Publish finished trials of this node's working copy; the error if that is not possible."""
-    start_worker()
     mirror = RunDirectory(address).mirror
     try:
         mirror.push_finished()
@@ -272,15 +229,6 @@ def summarize(records: Mapping[int, TrialRecord], objective: str, status: str) -
     complete = [r for r in records.values() if r["state"] == "complete"]
     best = max(complete, key=lambda r: (merit(r["dev"], objective), -r["trial"]), default=None)
     return SearchOutcome(status=status, counts=counts, best=best)
-
-
-def _readable(resources: Mapping[str, float]) -> dict[str, float]:
-    """The resources that mean something to a reader: no addresses of machines."""
-    return {
-        name: float(value)
-        for name, value in sorted(resources.items())
-        if name in ("CPU", "GPU") or name.startswith("accelerator_type:")
-    }
 
 
 def default_run_path(architectures: tuple[str, ...]) -> Path:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 
 import pytest
 
-from serplatform.distributed.head_watch import DRIVER_ENVIRONMENT, GRACE, PATIENCE, HeadWatch
+from serplatform.distributed.head_watch import DRIVER_ENVIRONMENT, GRACE, PATIENCE, watching_head
 
 TIMES = {"patience": 0.5, "grace": 0.3, "period": 0.05}
 
@@ -19,8 +20,8 @@ def head() -> Iterator[socket.socket]:
         yield server
 
 
-def watch(head: socket.socket, calls: list[str]) -> HeadWatch:
-    return HeadWatch(
+def watch(head: socket.socket, calls: list[str]) -> AbstractContextManager[None]:
+    return watching_head(
         f"127.0.0.1:{head.getsockname()[1]}",
         ask=lambda what: calls.append(f"ask: {what}"),
         force=lambda what: calls.append(f"force: {what}"),

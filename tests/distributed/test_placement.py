@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from serplatform.distributed.cluster import TO_COME
-from serplatform.distributed.search import SearchLimits
-from serplatform.distributed.tune.placement import plan_placement
+from serplatform.distributed.tune.placement import SearchLimits, plan_placement
 from serplatform.errors import BadInputError
 
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import importlib
 import json
 import multiprocessing
 import os
@@ -181,14 +180,13 @@ cluster.shutdown()
 @contextlib.contextmanager
 def standing_cluster(directory: Path) -> Iterator[tuple[str, psutil.Process]]:
     """A Ray cluster of 2 CPUs in a process of its own: its address, and that process."""
-    for name in (
-        "distributed.search",
-        "distributed.tune.adapters",
-        "training.trial",
-        "ensemble.build",
-        "report.build",
-    ):
-        importlib.import_module(f"serplatform.{name}")
+    # what the forked drivers find imported
+    import serplatform.distributed.search
+    import serplatform.distributed.tune.adapters
+    import serplatform.ensembles.build
+    import serplatform.report.build
+    import serplatform.training.trial  # noqa: F401
+
     head = subprocess.Popen(
         [sys.executable, "-c", _HEAD, str(directory)],
         stdin=subprocess.PIPE,

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -60,6 +61,17 @@ def test_hosts_have_addresses_names_homes_and_processes_of_their_own(tmp_path):
         lab.wait([third])
         assert third.run("hostname").stdout.strip() == third.name
     assert traces(lab.name) == traces(other.name) == []
+
+
+def test_labs_of_programs_with_other_temporary_directories_are_apart(tmp_path, monkeypatch):
+    first = Lab(tmp_path / "one")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    second = Lab(tmp_path / "two")
+    try:
+        assert first.network != second.network
+    finally:
+        first.close()
+        second.close()
 
 
 def test_a_lab_vanishes_with_the_process_that_made_it(tmp_path):

@@ -22,7 +22,7 @@ PLAN = """
 import json, sys, ray
 from ray.util.placement_group import placement_group
 from serplatform.distributed.cluster import connect, largest_resources, node_sizes
-from serplatform.distributed.search import SearchLimits
+from serplatform.distributed.tune.placement import SearchLimits
 from serplatform.distributed.tune.placement import plan_placement
 from serplatform.errors import BadInputError
 

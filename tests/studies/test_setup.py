@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from serplatform.api.open_run import open_or_create
-from serplatform.distributed.search import SearchLimits
+from serplatform.distributed.tune.placement import SearchLimits
 from serplatform.errors import BadInputError
 from serplatform.models.base import ARCHITECTURES
 from serplatform.registry import temporary

@@ -310,7 +310,8 @@ class Lab:
 def _claim() -> tuple[IO[bytes], int]:
     """A number that no other lab has, and the lock that keeps it until closed."""
     for place in range(1, 250):
-        path = Path(tempfile.gettempdir(), f"serplatform-lab-{place}.lock")
+        # addresses and names are the machine's: the lock must not depend on TMPDIR
+        path = Path("/run", f"serplatform-lab-{place}.lock")
         file = path.open("ab")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

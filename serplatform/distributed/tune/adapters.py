@@ -23,7 +23,6 @@ from serplatform.distributed.tune.hang_watchdog import HangWatchdog
 from serplatform.distributed.tune.task_codec import (
     CONFIG_KEY,
     TrialResult,
-    decode_report,
     encode_report,
     failure_result,
     start_trial,
@@ -123,8 +122,7 @@ class PruningScheduler(FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Decide after one epoch."""
-        report = decode_report(result)
-        stop = self._tracker.should_stop(trial.trial_id, cast("TrialResult", result), report)
+        stop = self._tracker.should_stop(trial.trial_id, cast("TrialResult", result))
         return str(TrialScheduler.STOP if stop else TrialScheduler.CONTINUE)
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
@@ -150,10 +148,7 @@ class SearchStopper(tune.Stopper):
 class TrialCallbacks(tune.Callback):
     """Tells the tracker how each trial leaves Tune, and kills the processes of those that hang.
 
-    Args:
-        tracker: of the search.
-        errors: by Tune's id, see ``ray_internals.keeping_trial_errors``.
-        watchdog: knows which trials hang.
+    ``errors`` are those of ``ray_internals.keeping_trial_errors``, by Tune's id.
     """
 
     def __init__(

@@ -4,46 +4,63 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from serplatform.errors import BadInputError
 
-if TYPE_CHECKING:
-    from serplatform.distributed.search import SearchLimits
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SearchLimits:
+    """How far to go and on how much.
+
+    Attributes:
+        trials: over the life of the run, finished ones included; None: as time allows.
+        seconds: wall-clock time of this process from ``begun`` on, or None.
+        begun: ``time.monotonic()`` when the call was made.
+        workers: processes that train one trial together.
+        gpus_per_trial: of each worker; None: 1 where there are GPUs.
+        concurrent: trials at a time; None: as many as fit.
+        retries: times a trial that raised is tried again from its last saved epoch.
+        trial_timeout: seconds an epoch may take before its process is taken to hang; 0: any;
+            None: by the slowest epoch so far, see ``hang_watchdog.HangWatchdog``.
+        address: of a running Ray cluster; None: this machine.
+        num_cpus: of a local Ray; None: all cores.
+    """
+
+    trials: int | None = None
+    seconds: float | None = None
+    begun: float = dataclasses.field(default_factory=time.monotonic)
+    workers: int = 1
+    gpus_per_trial: float | None = None
+    concurrent: int | None = None
+    retries: int = 1
+    trial_timeout: float | None = None
+    address: str | None = None
+    num_cpus: int | None = None
+
+    def elapsed(self) -> float:
+        """Seconds since the call was made."""
+        return round(time.monotonic() - self.begun, 1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SearchPlan:
-    """What :func:`~serplatform.distributed.tune.tuner.run_trials` needs to know.
-
-    Attributes:
-        dataset: the prepared dataset's directory.
-        seed: of the run.
-        objective: dev metric reported while training.
-        limits: how far to go and on how much.
-        time_left: seconds, or None.
-        plugins: that each worker loads first, see ``worker_start.start_worker``.
-    """
+    """What :func:`~serplatform.distributed.tune.tuner.run_trials` needs to know of a run: its
+    dataset's directory, its seed, the dev metric reported while training, and the plugins that
+    each worker loads first (see ``plugins.unpack``)."""
 
     dataset: str
     seed: int
     objective: str
     limits: SearchLimits
-    time_left: float | None = None
     plugins: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Placement:
-    """How trials are laid on the cluster.
-
-    Attributes:
-        concurrent: trials at a time.
-        threads: torch threads of each training process.
-        gpus: GPUs of each training process.
-        workers: processes of one trial.
-    """
+    """How trials are laid on the cluster: so many at a time, each of so many worker processes, and
+    the torch threads and GPUs of each process."""
 
     concurrent: int
     threads: int

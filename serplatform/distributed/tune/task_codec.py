@@ -6,12 +6,11 @@ import dataclasses
 import errno
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from serplatform.distributed.worker_start import start_worker
 from serplatform.errors import SerplatformError
-from serplatform.plugins import PluginError
+from serplatform.plugins import PluginError, unpack
 from serplatform.storage.remote import RemoteError
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ def encode_config(task: TrialTask, *, threads: int, plugins: Sequence[str] = ())
 def start_trial(packed: str, *, distributed: bool = False, rank: int = 0) -> TrialTraining:
     """Set a worker process up for training and open its trial."""
     unpacked = json.loads(packed)
-    start_worker(unpacked["plugins"])
+    unpack(unpacked["plugins"])
 
     from serplatform.models.kernels.memory import keep_freed_memory
 
@@ -73,7 +72,7 @@ def encode_report(report: TrialReport) -> TrialResult:
     }
 
 
-def decode_report(result: Mapping[str, Any]) -> TrialReport | None:
+def decode_report(result: TrialResult) -> TrialReport | None:
     """The report in a Tune result; None where it holds none."""
     from serplatform.training.trial import TrialReport
 

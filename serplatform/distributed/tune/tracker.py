@@ -18,7 +18,12 @@ from serplatform.artifacts.trial import (
     new_record,
 )
 from serplatform.distributed.tune.placement import Placement, SearchPlan
-from serplatform.distributed.tune.task_codec import TrialResult, encode_config, storage_message
+from serplatform.distributed.tune.task_codec import (
+    TrialResult,
+    decode_report,
+    encode_config,
+    storage_message,
+)
 from serplatform.distributed.tune.worker_groups import CONTROLLER_GRACE, free_groups
 from serplatform.errors import ArtifactError
 from serplatform.run_directory import RunDirectory
@@ -75,13 +80,6 @@ class _Tracked:
 class TrialTracker:
     """Hands trials out under Tune's ids, takes their results, and records how each ended.
 
-    Args:
-        run: where they are recorded.
-        studies: who suggests the trials.
-        plan: how many trials, and on how much.
-        placement: how they are laid on the cluster.
-        observer: is told what happens.
-
     Attributes:
         records: of all trials that have ended, by number.
         exhausted: the budget is spent, and all its trials have been handed out.
@@ -106,7 +104,10 @@ class TrialTracker:
         self.interrupted = threading.Event()
         self._studies = studies
         self._observer = observer
-        self._begun = time.monotonic()
+        limits = plan.limits
+        self._deadline = None  # trials get a second at least, and then have begun
+        if limits.seconds is not None:
+            self._deadline = max(limits.begun + limits.seconds, time.monotonic() + 1.0)
         self._tracked: dict[str, _Tracked] = {}
         self._freeing: list[threading.Thread] = []
         self._table_written = 0.0
@@ -124,8 +125,7 @@ class TrialTracker:
 
     def out_of_time(self, within: float = 0.0) -> bool:
         """Whether the time budget ends within so many seconds."""
-        left = self.plan.time_left
-        return left is not None and time.monotonic() - self._begun >= left - within
+        return self._deadline is not None and time.monotonic() >= self._deadline - within
 
     def stop_for(self, reason: str) -> None:
         """Let the search stop, for a reason that concerns all of its trials."""
@@ -211,21 +211,19 @@ class TrialTracker:
         """The architecture that a trial trains."""
         return self._tracked[trial_id].suggestion.architecture
 
-    def should_stop(self, trial_id: str, result: TrialResult, report: TrialReport | None) -> bool:
+    def should_stop(self, trial_id: str, result: TrialResult) -> bool:
         """Take a result and the report in it; True when the trial is to be stopped."""
         with self._stopping_at_storage_errors():
-            if not self._should_stop(trial_id, result, report):
+            if not self._should_stop(self._tracked[trial_id], result):
                 return False
         return True
 
-    def _should_stop(self, trial_id: str, result: TrialResult, report: TrialReport | None) -> bool:
+    def _should_stop(self, trial: _Tracked, result: TrialResult) -> bool:
         if "stop" in result:
             self.stop_for(result["stop"])
-        if self.stop_reason is not None:
-            return True
-        trial = self._tracked[trial_id]
-        if trial.finished:
-            return False
+        if self.stop_reason is not None or trial.finished:
+            return self.stop_reason is not None
+        report = decode_report(result)
         if report is None:
             trial.failure, trial.error = result.get("failure"), result.get("error")
             trial.finished = trial.failure is not None or trial.error is not None
@@ -234,13 +232,12 @@ class TrialTracker:
             return False
         if report.step == trial.last_step:
             return False  # Tune repeats the last result of a function when it returns
-        number = trial.suggestion.number
         trial.last_step = report.step
         trial.kill_reason = None
         trial.host = result.get("host", trial.host)
         trial.history.append(report.history)
         self._observer.trial_progressed(trial.suggestion, report)
-        prune = self._studies.report(number, report.step, report.objective)
+        prune = self._studies.report(trial.suggestion.number, report.step, report.objective)
         if report.done:
             trial.finished = True
             trial.record = report.record
@@ -265,32 +262,31 @@ class TrialTracker:
 
     def ended(self, trial_id: str, error: str | None) -> None:
         """A trial left Tune: record it, unless it was merely interrupted."""
-        with self._stopping_at_storage_errors():
-            self._ended(trial_id, error)
-
-    def _ended(self, trial_id: str, error: str | None) -> None:
         trial = self._tracked.get(trial_id)
         if trial is None or trial.suggestion.number in self.records:
             return
-        number = trial.suggestion.number
-        if self.placement.workers > 1:
-            self._freeing.append(free_groups(self._groups(number)))
-        if self.stop_reason is not None:
-            return  # the search stops; the trial is resumed with the next --resume
+        with self._stopping_at_storage_errors():
+            if self.placement.workers > 1:
+                self._freeing.append(free_groups(self._groups(trial.suggestion.number)))
+            # where the search stops, the trial is resumed with the next --resume
+            record = None if self.stop_reason is not None else self._end_record(trial, error)
+            if record is not None:
+                self._keep(record)
+                trial.history.clear()
+
+    def _end_record(self, trial: _Tracked, error: str | None) -> TrialRecord | None:
+        """How a trial ended; None where it was interrupted, and can be resumed."""
         error = error or trial.error
         if error is not None:
-            record = self._settle(trial, "failed", trial.kill_reason or error)
-        elif trial.failure is not None:
-            record = self._settle(trial, "failed", trial.failure)
-        elif trial.pruned:
-            record = self._settle(trial, "pruned", None)
-        elif trial.finished or self.run.record_file(number).exists():
-            # the last report of a worker group may be lost, its record is not
-            record = self._read_record(trial)
-        else:
-            return  # interrupted: it is resumed with the next --resume
-        self._keep(record)
-        trial.history.clear()
+            return self._settle(trial, "failed", trial.kill_reason or error)
+        if trial.failure is not None:
+            return self._settle(trial, "failed", trial.failure)
+        if trial.pruned:
+            return self._settle(trial, "pruned", None)
+        # the last report of a worker group may be lost, its record is not
+        if trial.finished or self.run.record_file(trial.suggestion.number).exists():
+            return self._read_record(trial)
+        return None
 
     def _keep(self, record: TrialRecord) -> None:
         self.records[record["trial"]] = record

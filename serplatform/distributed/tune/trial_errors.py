@@ -85,11 +85,7 @@ def request_more_memory(trial: Any) -> None:
 def larger_request(
     bundles: Sequence[Mapping[str, float]], nodes: Sequence[Mapping[str, float]]
 ) -> list[dict[str, float]]:
-    """What a trial of one process asks for next; bundles of worker groups stay as they are.
-
-    Args:
-        bundles: resources of each of its processes.
-        nodes: resources of each node.
+    """What a trial of one process asks for next, on these nodes; worker groups' stay as they are.
 
     Example:
         >>> larger_request([{"CPU": 4.0, "GPU": 0.25}], [{"CPU": 16.0, "GPU": 1.0}])

@@ -8,13 +8,13 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from serplatform import stopping
 from serplatform.distributed import ray_internals
-from serplatform.distributed.head_watch import HeadWatch
+from serplatform.distributed.head_watch import watching_head
 from serplatform.distributed.tune.hang_watchdog import HangWatchdog
-from serplatform.distributed.tune.placement import Placement, SearchPlan, plan_placement
+from serplatform.distributed.tune.placement import SearchPlan, plan_placement
 from serplatform.distributed.tune.tracker import SearchObserver, TrialTracker
 from serplatform.distributed.tune.trial_errors import describe_error
 from serplatform.distributed.tune.worker_groups import train_driver
@@ -42,16 +42,10 @@ def run_trials(
     resources: Mapping[str, float],
     on_lost: Callable[[str], None] = lambda _: None,
 ) -> str:
-    """Run trials until the budget is spent; Ray must be connected.
+    """Run trials until the budget is spent; Ray must be connected, ``resources`` are its.
 
-    Args:
-        run: where it is kept.
-        studies: who suggests the trials.
-        plan: how many trials, and on how much.
-        observer: is told what happens.
-        resources: of the cluster.
-        on_lost: called with the reason when the cluster's head is gone and the search cannot
-            stop by itself, before this process ends.
+    ``on_lost`` is called with the reason when the cluster's head is gone and the search cannot
+    stop by itself, before this process ends.
 
     Returns:
         ``"complete"``, ``"time"`` (the time budget ran out) or ``"interrupted"``.
@@ -65,7 +59,7 @@ def run_trials(
 
     tracker = TrialTracker(run, studies, plan, plan_placement(resources, plan.limits), observer)
     run.scratch.mkdir(parents=True, exist_ok=True)
-    head_watch = HeadWatch(
+    head_watch = watching_head(
         ray.get_runtime_context().gcs_address,
         ask=tracker.stop_for,
         force=lambda what: _end_at_once(what, on_lost),
@@ -123,8 +117,15 @@ def _tuner(tracker: TrialTracker, errors: Mapping[str, BaseException | None]) ->
     limits, placement = tracker.plan.limits, tracker.placement
     watchdog = HangWatchdog(limits.trial_timeout)
     alone = placement.workers == 1
+    bundle = {"CPU": float(placement.threads)} | ({"GPU": placement.gpus} if placement.gpus else {})
+    if not alone:
+        # the driver of a worker group takes no CPU: with one, as many drivers as CPUs
+        # would each wait for workers that never fit
+        bundle = {"node:__internal_head__": 0.001}
     return tune.Tuner(
-        _trainable(placement),
+        tune.with_resources(
+            adapters.TrialActor if alone else train_driver, tune.PlacementGroupFactory([bundle])
+        ),
         tune_config=tune.TuneConfig(
             search_alg=ConcurrencyLimiter(
                 adapters.StudySearcher(tracker), max_concurrent=placement.concurrent
@@ -147,23 +148,6 @@ def _tuner(tracker: TrialTracker, errors: Mapping[str, BaseException | None]) ->
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False if alone else None),
         ),
     )
-
-
-def _trainable(placement: Placement) -> Any:
-    """What trains a trial, with the resources that it takes."""
-    from ray import tune
-
-    from serplatform.distributed.tune import adapters
-
-    if placement.workers > 1:
-        # the driver of a worker group takes no CPU: with one, as many drivers as CPUs
-        # would each wait for workers that never fit
-        bundle = {"node:__internal_head__": 0.001}
-        return tune.with_resources(train_driver, tune.PlacementGroupFactory([bundle]))
-    bundle = {"CPU": float(placement.threads)}
-    if placement.gpus:
-        bundle["GPU"] = placement.gpus
-    return tune.with_resources(adapters.TrialActor, tune.PlacementGroupFactory([bundle]))
 
 
 def _end_at_once(what: str, on_lost: Callable[[str], None]) -> None:

@@ -9,7 +9,6 @@ import pytest
 
 from serplatform import plugins
 from serplatform.distributed.tune.task_codec import encode_config, failure_result, start_trial
-from serplatform.distributed.worker_start import start_worker
 from serplatform.ensembles.base import COMBINERS
 from serplatform.errors import BadInputError
 from serplatform.registry import temporary
@@ -39,14 +38,14 @@ def test_a_worker_imports_the_plugins_that_its_task_carries(tmp_path: Path) -> N
         with pytest.raises(BadInputError, match="Unknown architecture 'no_such'"):
             start_trial(encode_config(TASK, threads=1, plugins=carried)["task"])
         assert "of_a_user" in COMBINERS.names()
-        start_worker(carried)  # once more costs nothing
+        plugins.unpack(carried)  # once more costs nothing
 
 
 def test_a_module_that_is_not_on_the_node_is_named_and_stops_the_search() -> None:
     text = json.dumps({"name": "not_installed", "sha256": "0" * 64, "source": None})
     said = r"plugin not_installed: this module cannot be imported on .*; install it there"
     with pytest.raises(plugins.PluginError, match=said) as found:
-        start_worker([text])
+        plugins.unpack([text])
     result = failure_result(found.value)
     assert result is not None
     assert "not_installed" in result["stop"]
