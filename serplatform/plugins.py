@@ -1,14 +1,10 @@
 """Plugins: architectures, features, corpora, combiners, figures and protocols from outside.
 
-A plugin is a Python file, or a module that can be imported; it registers members as the modules
-of this package do. The user names it (``--plugin``, ``SERPLATFORM_PLUGINS``), or an installed
-package declares it as an entry point of a family (``serplatform.architectures``, ``.features``,
-``.corpora``, ``.combiners``, ``.figures``, ``.protocols``).
-
-A file is imported from its text, under a name made of its stem and its SHA-256; so it travels:
-to workers within their task, and into runs, ensembles and bundles as ``plugins/<name>.py``. A
-module is imported by its name and must be installed wherever it is used. Both are recorded with
-their SHA-256, and what was recorded is refused when it has changed.
+The user names a Python file or a module (``--plugin``, ``SERPLATFORM_PLUGINS``), or an installed
+package declares it as an entry point of a family (``serplatform.architectures`` …). A file is
+imported from its text, under a name made of its stem and its SHA-256; so it travels: to workers
+within their task, and into runs, ensembles and bundles as ``plugins/<name>.py``. A module must be
+installed wherever it is used. What was recorded is refused when its SHA-256 has changed.
 """
 
 from __future__ import annotations
@@ -25,15 +21,15 @@ import re
 import sys
 import traceback
 import types
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.registry import PLUGINS, REGISTRIES
 
 if TYPE_CHECKING:  # it is imported by every command, and by pytest
-    from serplatform.artifacts.records import PluginRecord
+    from serplatform.artifacts.records import MadeWith, PluginRecord
 
 VARIABLE = "SERPLATFORM_PLUGINS"
 NO_ENTRY_POINTS = "SERPLATFORM_NO_ENTRY_POINTS"
@@ -48,25 +44,15 @@ class PluginError(BadInputError):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Plugin:
-    """What was imported.
+    """What was imported."""
 
-    Attributes:
-        name: stem of the file, or dotted name of the module.
-        module: what it is called in ``sys.modules``.
-        origin: where it is from, for messages.
-        sha256: of the file, or of all files of the module.
-        source: content of the file; None of a module.
-        folder: where search spaces may lie beside it; None where it came as text.
-        named: by the user; not found as an entry point.
-    """
-
-    name: str
-    module: str
-    origin: str
-    sha256: str
-    source: bytes | None = None
-    folder: Path | None = None
-    named: bool = True
+    name: str  # stem of the file, or dotted name of the module
+    module: str  # what it is called in sys.modules
+    origin: str  # where it is from, for messages
+    sha256: str  # of the file, or of all files of the module
+    source: bytes | None = None  # content of the file; None of a module
+    folder: Path | None = None  # where search spaces may lie beside it; None where it came as text
+    named: bool = True  # by the user; not found as an entry point
 
     def __str__(self) -> str:
         return self.origin
@@ -112,19 +98,13 @@ class _Text(importlib.abc.SourceLoader):
 
 
 class _State:
-    #: the user said that plugins of others may run
-    trusting = False
+    trusting = False  # the user said that plugins of others may run
 
 
 def load(names: Iterable[str], *, trust: bool | None = None) -> None:
-    """Import plugins that the user names; one that is imported already is left as it is.
+    """Import the files or modules that the user names, unless they are imported already.
 
-    Args:
-        names: files or modules.
-        trust: whether what bundles and the runs of others bring may run; None: as it was.
-
-    Raises:
-        BadInputError: one cannot be imported, registers nothing, or a name that is taken.
+    ``trust`` says whether what bundles and the runs of others bring may run; None: as it was.
     """
     if trust is not None:
         _State.trusting = trust
@@ -235,11 +215,7 @@ def _why_not(origin: str, error: BaseException) -> str:
 
 
 def load_entry_points(group: str) -> None:
-    """Import what installed packages declare for a family.
-
-    Raises:
-        BadInputError: one cannot be imported.
-    """
+    """Import what installed packages declare for a family; refuse what cannot be imported."""
     if os.environ.get(NO_ENTRY_POINTS):
         return
     for entry in sorted(importlib.metadata.entry_points(group=group), key=lambda e: e.name):
@@ -258,21 +234,20 @@ def load_entry_points(group: str) -> None:
             ) from None
 
 
-def records(*, named: bool = False, **used: Collection[str]) -> list[PluginRecord]:
-    """What files say of the plugins behind a result.
+def made_with(*, named: bool = False, **used: Collection[str]) -> MadeWith:
+    """What files say of the plugins behind a result: the key ``plugins``, or none without any.
 
     Args:
         named: those that the user named, whatever is used of them.
         **used: family to names; plugins that registered one of them.
     """
     found = []
-    for plugin in PLUGINS.values():
+    for plugin in sorted(PLUGINS.values(), key=lambda plugin: plugin.name):
         registers = plugin.registers()
-        if (named and plugin.named) or any(
-            set(names) & set(registers.get(kind, ())) for kind, names in used.items()
-        ):
+        is_used = any({*names} & {*registers.get(kind, ())} for kind, names in used.items())
+        if is_used or (named and plugin.named):
             found.append(plugin.record())
-    return sorted(found, key=lambda record: record["name"])
+    return {"plugins": found} if found else {}
 
 
 def named_architectures() -> set[str]:
@@ -291,11 +266,11 @@ def space_file(architecture: str) -> Path | None:
     return None
 
 
-def write(directory: Path, recorded: Sequence[PluginRecord]) -> dict[str, str]:
-    """Put the files of plugins into a directory; return path in it to SHA-256."""
+def write(directory: Path, described: Mapping[str, Any]) -> dict[str, str]:
+    """Put the plugin files that a description names into a directory; return path to SHA-256."""
     from serplatform.artifacts.files import write_bytes
 
-    names = {record["name"] for record in recorded}
+    names = {record["name"] for record in described.get("plugins", [])}
     files = {}
     for plugin in PLUGINS.values():
         if plugin.name in names and plugin.source is not None:
@@ -304,7 +279,7 @@ def write(directory: Path, recorded: Sequence[PluginRecord]) -> dict[str, str]:
     return files
 
 
-def restore(directory: Path, recorded: Sequence[PluginRecord], *, foreign: bool = False) -> None:
+def restore(directory: Path, described: Mapping[str, Any], *, foreign: bool = False) -> None:
     """Import the plugins that a run, an ensemble or a bundle was made with.
 
     The code of others runs only when the user says so (``--trust-plugins``) or has named the
@@ -312,8 +287,8 @@ def restore(directory: Path, recorded: Sequence[PluginRecord], *, foreign: bool 
     with then runs again without a question. A bundle is made to be passed on, and always asks.
 
     Args:
-        directory: holds ``plugins/``.
-        recorded: its records.
+        directory: of the run, ensemble or bundle.
+        described: its description, which names them under ``plugins``.
         foreign: it may come from others, whoever owns the files.
 
     Raises:
@@ -321,7 +296,7 @@ def restore(directory: Path, recorded: Sequence[PluginRecord], *, foreign: bool 
         ArtifactError: its file is missing or altered.
     """
     by_name = {plugin.name: plugin for plugin in PLUGINS.values()}
-    for record in recorded:
+    for record in described.get("plugins", []):
         name, sha256 = record["name"], record["sha256"]
         file = directory / FOLDER / record["file"] if "file" in record else None
         if name in by_name:
@@ -352,14 +327,10 @@ def restore(directory: Path, recorded: Sequence[PluginRecord], *, foreign: bool 
             _import_text(name, content, str(file))
 
 
-def require(recorded: Sequence[PluginRecord], where: Path) -> None:
-    """See that the plugins of a model or dataset are imported.
-
-    Raises:
-        BadInputError: one is not, or is another.
-    """
+def require(described: Mapping[str, Any], where: Path) -> None:
+    """Refuse a model or dataset whose plugins are not imported, or others are."""
     loaded = {plugin.name: plugin.sha256 for plugin in PLUGINS.values()}
-    for record in recorded:
+    for record in described.get("plugins", []):
         if loaded.get(record["name"]) != record["sha256"]:
             what = "has another version" if record["name"] in loaded else "is not given"
             raise BadInputError(
@@ -368,36 +339,24 @@ def require(recorded: Sequence[PluginRecord], where: Path) -> None:
             )
 
 
-def packed(recorded: Sequence[PluginRecord]) -> tuple[str, ...]:
-    """Imported plugins as texts, which a task takes to :func:`unpack` in a worker."""
-    names = {record["name"] for record in recorded}
+def packed(described: Mapping[str, Any]) -> tuple[str, ...]:
+    """Plugins of a description as texts, which a task takes to :func:`unpack` in a worker."""
+    names = {record["name"] for record in described.get("plugins", [])}
     return tuple(
-        json.dumps(
-            {
-                "name": plugin.name,
-                "sha256": plugin.sha256,
-                "source": plugin.source and plugin.source.decode("utf-8", "surrogateescape"),
-            }
-        )
-        for plugin in PLUGINS.values()
-        if plugin.name in names
+        json.dumps([p.name, p.sha256, p.source and p.source.decode("utf-8", "surrogateescape")])
+        for p in PLUGINS.values()
+        if p.name in names
     )
 
 
 def unpack(texts: Iterable[str]) -> None:
-    """Import what :func:`packed` gave; what is imported already costs nothing.
-
-    Raises:
-        PluginError: a module is not installed on this host, or in another version; or what a
-            file imports is not.
-    """
+    """Import what :func:`packed` gave; a ``PluginError`` says what this host lacks."""
     for text in texts:
-        found = json.loads(text)
+        name, sha256, source = json.loads(text)
         try:
-            if found["source"] is None:
-                _import_module(found["name"], sha256=found["sha256"])
+            if source is None:
+                _import_module(name, sha256=sha256)
             else:
-                content = found["source"].encode("utf-8", "surrogateescape")
-                _import_text(found["name"], content, f"{found['name']}.py")
+                _import_text(name, source.encode("utf-8", "surrogateescape"), f"{name}.py")
         except BadInputError as error:
             raise PluginError(str(error)) from None

@@ -27,12 +27,8 @@ PLUGINS: dict[str, Any] = {}
 
 
 class Registry(Generic[T]):
-    """Names of one family and what they stand for.
-
-    Args:
-        kind: what a member is called in messages, e.g. ``"feature"``.
-        package: dotted name of the folder whose modules register members.
-    """
+    """Names of one family and what they stand for: ``kind`` is what a member is called in messages,
+    ``package`` the folder whose modules register members."""
 
     def __init__(self, kind: str, package: str) -> None:
         self.kind = kind
@@ -44,14 +40,9 @@ class Registry(Generic[T]):
         REGISTRIES.append(self)
 
     def register(self, name: str, source: str = "") -> Callable[[T], T]:
-        """Return a decorator that registers its argument as ``name``.
+        """Return a decorator that registers its argument as ``name``, unless that is taken.
 
-        Args:
-            name: of the member.
-            source: module that it is from; the one that calls the decorator by default.
-
-        Raises:
-            BadInputError: the name is taken by another object.
+        ``source`` is the module that it is from: the one that calls the decorator by default.
         """
 
         def decorate(member: T) -> T:
@@ -94,11 +85,7 @@ class Registry(Generic[T]):
         return sorted(self._members)
 
     def get(self, name: str) -> T:
-        """Look a member up.
-
-        Raises:
-            BadInputError: the name is unknown; the message lists the known ones.
-        """
+        """Look a member up; the message about an unknown name lists the known ones."""
         self._load()
         if name not in self._members:
             raise BadInputError(unknown_name(self.kind, name, self._members))

@@ -22,6 +22,7 @@ from serplatform.errors import ArtifactError, BadInputError
 from serplatform.models.base import ARCHITECTURES
 from serplatform.registry import PLUGINS, temporary
 from serplatform.studies.space import make_space, own_space
+from tests.support.audio_run import make_audio_run
 from tests.support.synthetic_run import make_run
 
 ROOT = Path(__file__).parents[1]
@@ -105,7 +106,7 @@ def test_a_plugin_comes_by_option_by_variable_and_as_a_module(
     words = ["--plugin", files[1], "corpora", "--plugin", "of_six", "--json"]
     assert command_line(words) == 0
     assert {"one", "two", "six"} < set(COMBINERS.names())
-    (record,) = plugins.records(combiner=["six"])
+    (record,) = plugins.made_with(combiner=["six"])["plugins"]
     assert record["name"] == "of_six"
     assert "file" not in record
     assert command_line(["corpora", "--plugin", str(tmp_path / "none.py")]) == 2
@@ -114,7 +115,7 @@ def test_a_plugin_comes_by_option_by_variable_and_as_a_module(
 
 def test_what_was_recorded_is_taken_up_and_refused_when_it_changed(tmp_path: Path) -> None:
     plugins.load([written(tmp_path, COMBINER.format(name="ours"))])
-    recorded = plugins.records(combiner=["ours"])
+    recorded = plugins.made_with(combiner=["ours"])
     assert plugins.write(tmp_path / "run", recorded).keys() == {"plugins/mine.py"}
     plugins.forget(next(iter(PLUGINS.values())))
     plugins.restore(tmp_path / "run", recorded)
@@ -134,7 +135,7 @@ def test_code_of_others_runs_only_when_the_user_says_so(
 ) -> None:
     file = written(tmp_path, COMBINER.format(name="ours"))
     plugins.load([file])
-    recorded = plugins.records(combiner=["ours"])
+    recorded = plugins.made_with(combiner=["ours"])
     plugins.write(tmp_path / "run", recorded)
     plugins.forget(next(iter(PLUGINS.values())))
     with pytest.raises(BadInputError, match=r"brings code of its own.*give --trust-plugins, or"):
@@ -163,7 +164,23 @@ def test_an_ensemble_carries_its_combiner(tmp_path: Path) -> None:
     assert (record["name"], record["registers"]) == ("mine", {"combiner": ["ours"]})
     assert (tmp_path / "ens" / "plugins" / "mine.py").read_bytes() == Path(file).read_bytes()
     assert command_line([*words, "mean"]) == 0
-    assert read_json(tmp_path / "ens" / "ensemble.json")["plugins"] == []
+    assert "plugins" not in read_json(tmp_path / "ens" / "ensemble.json")
+
+
+def test_files_made_without_plugins_do_not_mention_them(tmp_path: Path) -> None:
+    made = make_audio_run(
+        tmp_path, trials=[("csa", {"training.max_epochs": 1, "model.channels": 4})], per_speaker=4
+    )
+    assert command_line(["export", str(made.run), "--out", str(tmp_path / "bundle")]) == 0
+    models = [*made.run.rglob("config.json"), *(tmp_path / "bundle").rglob("config.json")]
+    files = [
+        made.run / "run.json",
+        made.dataset / "dataset.json",
+        tmp_path / "bundle" / "bundle.json",
+    ]
+    assert len(models) == 4
+    for file in (*files, *models):
+        assert "plugins" not in read_json(file), file
 
 
 def test_a_space_lies_beside_its_file_or_is_made_of_the_ranges(tmp_path: Path) -> None:
@@ -256,8 +273,8 @@ ARCHITECTURES.names()
 assert "strangers" not in sys.modules
 from serplatform.ensembles.base import COMBINERS
 assert "ours" in COMBINERS.names()
-assert plugins.records() == [] and plugins.records(named=True) == []
-(record,) = plugins.records(combiner=["ours"])
+assert plugins.made_with() == plugins.made_with(named=True) == {}
+(record,) = plugins.made_with(combiner=["ours"])["plugins"]
 assert record["name"] == "strangers", record
 assert plugins.named_architectures() == set()
 from serplatform.report.figures.base import FIGURES

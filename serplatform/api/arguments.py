@@ -33,12 +33,13 @@ def checked_arguments(function: F) -> F:
         try:
             return validated()(*args, **named)
         except ValidationError as error:
-            if error.title != function.__name__:
+            if error.title.rpartition(".")[2] != function.__name__:
                 raise
             found = {str(one["loc"][0]): one["input"] for one in error.errors(include_url=False)}
         kinds = {name: one.annotation for name, one in signature.parameters.items()}
         if "options" in kinds:
-            options = inspect.get_annotations(function.__globals__["CallOptions"])
+            typed = kinds.pop("options").removeprefix("Unpack[").removesuffix("]")
+            options = inspect.get_annotations(function.__globals__[typed])
             kinds |= {name: getattr(k, "__forward_arg__", k) for name, k in options.items()}
         faults = []
         for place, value in found.items():

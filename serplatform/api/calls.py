@@ -11,7 +11,7 @@ import numpy as np
 from typing_extensions import Unpack
 
 from serplatform.api.arguments import checked_arguments
-from serplatform.api.preparing import show_progress
+from serplatform.api.display import show_progress
 from serplatform.api.results import (
     Bundle,
     CallOptions,
@@ -192,7 +192,7 @@ def train(
 
     The others are those of :func:`search`.
     """
-    request = SearchRequest.of_training(
+    request = SearchRequest(
         architectures=_texts(architectures),
         dataset=_address(data),
         protocol=protocol,
@@ -200,7 +200,7 @@ def train(
         repeats=repeats,
         seed=seed,
     )
-    return run_request(request, out, options)
+    return run_request(request.of_one_configuration(), out, options)
 
 
 @checked_arguments

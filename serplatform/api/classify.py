@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from pydantic import ConfigDict
+from typing_extensions import TypedDict, Unpack
 
 from serplatform.console import say
 from serplatform.corpora.audio import MAX_DURATION
@@ -26,39 +28,40 @@ from serplatform.storage.mirror import open_copy
 _SHOWN = 20  # refused recordings named
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class PredictRequest:
+class PredictOptions(TypedDict, total=False):
     """How recordings are classified.
 
-    Attributes:
+    Keys:
         window: seconds of each window; None: whole recordings.
         hop: seconds from one window to the next; None: a third of the window.
         trial: of a run; None: the best on dev.
         text: CSV table (file,text) of transcripts, for models that read words.
-        speaker: what one speaker is, for models that normalise by speaker: ``folder``, ``file``
-            or ``all``.
+        speaker: what one speaker is, for models that normalise by speaker: ``folder`` (the
+            default), ``file`` or ``all``.
         reject: say "not sure" where confidence is low, e.g. ``accuracy=0.8``; None: never.
-        max_duration: longest recording classified without windows, in seconds.
-        device: ``cpu``, ``cuda`` or ``cuda:1``.
+        max_duration: longest recording classified without windows, in seconds; 60.
+        device: ``cpu`` (the default), ``cuda`` or ``cuda:1``.
     """
 
-    window: float | None = None
-    hop: float | None = None
-    trial: int | None = None
-    text: str | Path | None = None
-    speaker: str = "folder"
-    reject: str | None = None
-    max_duration: float = MAX_DURATION
-    device: str = "cpu"
+    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
+    window: float | None
+    hop: float | None
+    trial: int | None
+    text: str | Path | None
+    speaker: str
+    reject: str | None
+    max_duration: float
+    device: str
 
-    def faults(self) -> list[str]:
-        """What no system can do, in sentences."""
-        found = []
-        if self.speaker not in SPEAKERS:
-            found.append(f"--speaker {self.speaker}: must be one of {', '.join(SPEAKERS)}")
-        if not self.max_duration > 0:
-            found.append(f"--max-duration {self.max_duration:g}: must be more than 0 seconds")
-        return found
+
+def option_errors(speaker: str, max_duration: float) -> list[str]:
+    """What no system can do, in sentences."""
+    found = []
+    if speaker not in SPEAKERS:
+        found.append(f"--speaker {speaker}: must be one of {', '.join(SPEAKERS)}")
+    if not max_duration > 0:
+        found.append(f"--max-duration {max_duration:g}: must be more than 0 seconds")
+    return found
 
 
 class Classification:
@@ -67,42 +70,42 @@ class Classification:
     Args:
         system: a run, an ensemble or a bundle, path or URI.
         audio: files and folders.
-        request: how.
         listed: paths of a list.
+        **options: see :class:`PredictOptions`.
 
     Attributes:
         rows: are made as they are read.
         tally: what has become of the recordings so far.
-
-    Raises:
-        BadInputError: something asked for is wrong.
-        ArtifactError: a file of the system is missing or damaged.
+        rejecting: rows have an answer and a confidence.
     """
 
     def __init__(
         self,
         system: str | Path,
         audio: Sequence[str],
-        request: PredictRequest,
         listed: Sequence[str] = (),
+        **options: Unpack[PredictOptions],
     ) -> None:
-        if faults := request.faults():
-            raise BadInputError("\n".join(faults))
+        speaker = options.get("speaker", "folder")
+        max_duration = options.get("max_duration", MAX_DURATION)
+        if errors := option_errors(speaker, max_duration):
+            raise BadInputError("\n".join(errors))
         begun = time.monotonic()
         self._name = str(system)
-        plan = None
-        if request.window is not None:
-            hop = request.window / 3 if request.hop is None else request.hop
-            plan = WindowPlan(window=request.window, hop=hop)
-        elif request.hop is not None:
+        window, hop, plan = options.get("window"), options.get("hop"), None
+        if window is not None:
+            plan = WindowPlan(window=window, hop=window / 3 if hop is None else hop)
+        elif hop is not None:
             raise BadInputError("--hop needs --window: the length of the windows, in seconds")
-        wish = None if request.reject is None else parse_wish(request.reject)
+        reject, text = options.get("reject"), options.get("text")
+        wish = None if reject is None else parse_wish(reject)
         self._passed_over: Counter[str] = Counter()
         sources, refused = find_recordings(audio, listed, self._passed_over)
-        transcripts = None if request.text is None else Transcripts.read(Path(request.text))
-        self.system = open_system(open_copy(system), request.trial)
+        transcripts = None if text is None else Transcripts.read(Path(text))
+        self.system = open_system(open_copy(system), options.get("trial"))
         self._rejector = None if wish is None else make_rejector(self.system, wish)
-        predictor = Predictor(self.system, device=request.device)
+        self.rejecting = wish is not None
+        predictor = Predictor(self.system, device=options.get("device", "cpu"))
         self.classes = predictor.classes
         reader = None
         if predictor.vocabularies:
@@ -114,7 +117,7 @@ class Classification:
             say("Note: the models were trained on synthetic speech: a demonstration, nothing more.")
         if predictor.speaker_pipelines:
             kinds = {"folder": "each folder's recordings", "file": "each file", "all": "all audio"}
-            whose = kinds[request.speaker]
+            whose = kinds[speaker]
             say(f"Note: models normalise by speaker; {whose} is taken as one (--speaker).")
         if self._rejector is not None:
             say(f"Note: {self._rejector.describe()}.")
@@ -125,23 +128,14 @@ class Classification:
             sources,
             self.tally,
             plan=plan,
-            max_duration=request.max_duration,
-            speaker=request.speaker,
+            max_duration=max_duration,
+            speaker=speaker,
             words=reader,
             rejector=self._rejector,
         )
 
-    @property
-    def rejecting(self) -> bool:
-        """Whether rows have an answer and a confidence."""
-        return self._rejector is not None
-
     def check(self) -> None:
-        """Refuse when nothing could be used.
-
-        Raises:
-            BadInputError: it lists the reasons.
-        """
+        """Refuse when nothing could be used, and say why."""
         refused = self.tally.refused
         if self.tally.recordings or self.tally.rows:
             return
@@ -153,11 +147,7 @@ class Classification:
         )
 
     def end(self) -> dict[str, Any]:
-        """Tell what was left out and how fast it went; return what ``--json`` prints of it.
-
-        Raises:
-            BadInputError: nothing could be used.
-        """
+        """Tell what was left out and how fast it went; return what ``--json`` prints of it."""
         self.check()
         tally, rejector = self.tally, self._rejector
         for refused in tally.refused[:_SHOWN]:
@@ -188,9 +178,8 @@ class Classification:
             "synthetic": self.system.synthetic,
             "recordings": tally.recordings,
             "rows": tally.rows,
-            "reject": None
-            if rejector is None
-            else {
+            "reject": rejector
+            and {
                 "wish": str(rejector.wish),
                 "threshold": rejector.chosen.threshold,
                 "dev_coverage": rejector.chosen.coverage,

@@ -8,18 +8,27 @@ from pathlib import Path
 from typing import Any
 
 from serplatform import stopping
-from serplatform.api.explain_at_end import explain_at_end
+from serplatform.api.display import SearchDisplay
 from serplatform.api.open_run import open_or_create
-from serplatform.api.search_display import SearchDisplay
+from serplatform.artifacts.explanations import ExplanationsRecord
+from serplatform.artifacts.files import read_json
 from serplatform.console import say
 from serplatform.distributed.search import SearchOutcome, search
 from serplatform.distributed.tune.placement import SearchLimits
 from serplatform.ensembles.build import build_ensemble
 from serplatform.ensembles.evaluation import no_better_than_chance
-from serplatform.errors import BadInputError, SerplatformError
+from serplatform.errors import ArtifactError, BadInputError, SerplatformError
+from serplatform.explanations.explain_run import FOLDER, explain_run
 from serplatform.report.build import build_report
 from serplatform.storage.mirror import publish, shown
 from serplatform.studies.setup import OpenRun, SearchRequest
+
+#: seconds after which no further model is asked
+BUDGET = 20.0
+#: test utterances that each model is asked about
+LIMIT = 120
+#: most confident errors, and right answers, that are shown whole
+ERRORS, HITS = 2, 2
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -64,7 +73,7 @@ def carry_out(
         out: the run's directory or URI; None: a new one in `runs/`.
         resume: there is a run in ``out``.
         explain: ask the best models what they attend to.
-        audio: see ``explain_at_end``.
+        audio: put the sound of what is explained into the page.
 
     Raises:
         KeyboardInterrupt: it was stopped; the run can be resumed.
@@ -176,3 +185,31 @@ def _finish(
         raise SerplatformError(f"{error}; resume with:\n  {again}") from error
     summary.seconds = limits.elapsed()
     return summary
+
+
+def explain_at_end(run: Path, *, audio: bool | None, seed: int) -> ExplanationsRecord | None:
+    """Explain a run briefly, so that its page has the papers' figures; never the search's failure.
+
+    Explanations of utterances that the user chose are left as they are.
+    """
+    again = f"`serplatform explain {run}` explains it at any time"
+    try:
+        made = read_json(Path(run, FOLDER, "explanations.json"))
+    except ArtifactError:
+        made = {}
+    if isinstance(made, dict) and made.get("chosen_by") == "user":
+        say(f"The run's explanations are of utterances that were chosen, and are kept; {again}.")
+        return None
+    say("Asking the best models what they attend to …")
+    try:
+        found = explain_run(
+            run, most=ERRORS, hits=HITS, limit=LIMIT, audio=audio, seed=seed, budget=BUDGET
+        )
+    except Exception as error:  # noqa: BLE001 - a search that succeeded does not fail here
+        known = isinstance(error, (SerplatformError, OSError))
+        why = f": {error}" if known else f" ({type(error).__name__}: {error})"
+        say(f"Note: nothing is explained{why}; {again}.")
+        return None
+    if found["out_of_time"]:
+        say(f"Note: {len(found['out_of_time'])} architecture(s) were left out for time; {again}.")
+    return found

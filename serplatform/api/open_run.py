@@ -41,19 +41,9 @@ DEMO_TRIALS = 8
 def open_or_create(
     request: SearchRequest, limits: SearchLimits, out: str | Path | None, *, resume: bool = False
 ) -> tuple[OpenRun, SearchLimits]:
-    """Open or create the run.
+    """Open or create the run; return it, and the limits with its trials and its seconds.
 
-    Args:
-        request: what is asked for.
-        limits: on how much.
-        out: the run's directory or URI; None: a new one in `runs/`.
-        resume: there is a run in ``out``.
-
-    Returns:
-        the run, and the limits with its trials and its seconds.
-
-    Raises:
-        BadInputError: something asked for is wrong; no new run is written then.
+    No new run is written where something asked for is wrong. See ``execute.carry_out``.
     """
     if out is not None and not resume:
         check_directory(out, RUN)
@@ -144,17 +134,10 @@ def _create(request: SearchRequest, out: str | Path | None) -> tuple[OpenRun, in
     return run, count
 
 
-#: field of a request to the option that sets it
-_OPTIONS = {
-    "dataset": "--data",
-    "spaces": "--space",
-    "settings": "--set",
-    "objectives": "--objective",
-    **{name: f"--{name}" for name in ("protocol", "seed", "sampler", "pruner", "storage")},
-    **{name: f"--{name}" for name in ("trials", "combiner", "repeats")},
-    "warm_start": "--warm-start",
-    "time_budget": "--time-budget",
-}
+#: field of a request to the option that sets it, where that is of another name
+_OPTIONS = {"dataset": "data", "spaces": "space", "settings": "set", "objectives": "objective"}
+_NO_OPTIONS = {"architectures", "exact", "small", "max_folds"}
+_NOT_OF_TRAINING = {"sampler", "pruner", "combiner"}
 
 
 def command_line(request: SearchRequest, out: str | Path | None) -> list[str]:
@@ -162,12 +145,14 @@ def command_line(request: SearchRequest, out: str | Path | None) -> list[str]:
     if stopping.is_command():
         return ["serplatform", *sys.argv[1:]]
     words = ["serplatform", "train" if request.exact else "search", *request.architectures]
+    left_out = _NO_OPTIONS | (_NOT_OF_TRAINING if request.exact else set())
     for field in dataclasses.fields(request):
         value = getattr(request, field.name)
-        if field.name in _OPTIONS and value != field.default:
+        if field.name not in left_out and value != field.default:
             value = ",".join(value) if field.name == "objectives" else value
+            option = "--" + _OPTIONS.get(field.name, field.name.replace("_", "-"))
             for one in value if isinstance(value, tuple) else (value,):
-                words += [_OPTIONS[field.name], str(one)]
+                words += [option, str(one)]
     if request.small is not None and not request.exact:
         words.append("--small" if request.small else "--full")
     return [*words, *([] if out is None else ["--out", str(out)])]
@@ -206,24 +191,21 @@ def _check_unchanged(run: OpenRun, request: SearchRequest) -> None:
 
 def _seconds_left(run: OpenRun, trials: int | None, given: float | None) -> float | None:
     """The time budget of this call: as given, or what an interrupted search had left."""
-    if given is not None:
-        return given
     have = run.description
     budget = have.get("time_budget")
-    if budget is not None:
-        left = float(budget) - float(have.get("seconds") or 0.0)
-        if left <= 1 or have["status"] == "complete" or have.get("searched"):
-            left = 0.0
-            say(
-                f"The time budget of {run.directory} is spent; add more with --trials +N or "
-                "--time-budget."
-            )
-        return left
-    if trials is None:
+    if given is not None:
+        return given
+    if budget is None and trials is None:
         raise BadInputError(
             f"{run.directory}: say how far to resume it, with --trials +N or --time-budget"
         )
-    return None
+    if budget is None:
+        return None
+    left = float(budget) - float(have.get("seconds") or 0.0)
+    if left > 1 and have["status"] != "complete" and not have.get("searched"):
+        return left
+    say(f"The time budget of {run.directory} is spent; add more with --trials +N or --time-budget.")
+    return 0.0
 
 
 def trials_begun(run: OpenRun) -> int:

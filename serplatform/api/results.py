@@ -14,7 +14,7 @@ from pydantic import ConfigDict
 from typing_extensions import TypedDict, Unpack
 
 from serplatform.api.arguments import checked_arguments
-from serplatform.api.classify import Classification, PredictRequest
+from serplatform.api.classify import Classification, PredictOptions
 from serplatform.api.execute import SearchSummary, carry_out
 from serplatform.api.session import session
 from serplatform.api.write import write_bundle, write_ensemble, write_report
@@ -90,15 +90,10 @@ def seconds_of(duration: str | float | None) -> float | None:
 
 @dataclasses.dataclass(frozen=True)
 class ReportPage(os.PathLike[str]):
-    """A page that was written; a notebook shows its summary and a link.
-
-    Attributes:
-        path: file or URI.
-        summary: HTML.
-    """
+    """A page that was written, path or URI; a notebook shows its summary and a link."""
 
     path: str
-    summary: str
+    summary: str  # HTML
 
     def __fspath__(self) -> str:
         return self.path
@@ -122,21 +117,15 @@ class _System:
     def predict(
         self,
         *audio: str | Path,
-        window: float | None = None,
-        hop: float | None = None,
-        trial: int | None = None,
-        text: str | Path | None = None,
-        speaker: str = "folder",
-        reject: str | None = None,
-        max_duration: float = 60.0,
-        device: str = "cpu",
         quiet: bool | None = None,
+        **options: Unpack[PredictOptions],
     ) -> pd.DataFrame:
-        """Classify recordings; the arguments are those of :class:`PredictRequest`.
+        """Classify recordings.
 
         Args:
             *audio: files and folders.
             quiet: tell nothing.
+            **options: see :class:`~serplatform.api.classify.PredictOptions`.
 
         Returns:
             one row per recording, and per window where windows are asked for: ``file, part,
@@ -146,26 +135,15 @@ class _System:
         Raises:
             BadInputError: none could be classified.
         """
-        request = PredictRequest(
-            window=window,
-            hop=hop,
-            trial=trial,
-            text=text,
-            speaker=speaker,
-            reject=reject,
-            max_duration=max_duration,
-            device=device,
-        )
         with session(quiet):
-            found = Classification(self.path, [str(path) for path in audio], request)
+            found = Classification(self.path, [str(path) for path in audio], **options)
             rows = []
             for row in found.rows:
                 values = row_values(row, found.classes)
                 posteriors = values.pop("posteriors") or dict.fromkeys(found.classes)
                 note = values.pop("note")
-                rows.append(
-                    {**values, **{f"p_{c}": p for c, p in posteriors.items()}, "note": note}
-                )
+                named = {f"p_{label}": p for label, p in posteriors.items()}
+                rows.append({**values, **named, "note": note})
             summary = found.end()
         table = pd.DataFrame(rows)
         table.attrs["summary"] = summary
@@ -186,12 +164,8 @@ class _Exportable(_System):
 
     @checked_arguments
     def export(self, out: str | Path, *, trial: int | None = None) -> Bundle:
-        """Write a bundle into a new or empty directory, see :class:`Bundle`.
-
-        Args:
-            out: path or URI.
-            trial: of a run; None: the best on dev.
-        """
+        """Write a bundle into a new or empty directory or to a URI, of one trial of a run: the best
+        on dev unless ``trial`` says otherwise."""
         write_bundle(self.path, out, trial)
         return Bundle(out)
 
@@ -227,11 +201,9 @@ class Run(_Exportable):
         Returns:
             ``trials`` by ``rank`` from 1.
         """
-        records = self._run.records()
         objective = self.info["objective"][0]
-        complete = [r for r in records.values() if r["state"] == "complete"]
-        complete.sort(key=lambda r: r["trial"])
-        complete.sort(key=lambda r: merit(r["dev"], objective), reverse=True)
+        complete = [r for r in self._run.records().values() if r["state"] == "complete"]
+        complete.sort(key=lambda r: (merit(r["dev"], objective), -r["trial"]), reverse=True)
         table = self.trials.set_index("trial").loc[[r["trial"] for r in complete]].reset_index()
         table = table.drop(columns=["state", "fold_dev_uar", "host", "error"])
         table.index = pd.RangeIndex(1, len(table) + 1, name="rank")
@@ -282,15 +254,13 @@ class Run(_Exportable):
                 way to it.
             seed: of bags, resamples and permutations; None: the run's.
         """
-        place = f"{self.path.rstrip('/')}/ensemble" if out is None else out
-        seed = self.info["seed"] if seed is None else seed
         return combine(
             [self],
-            place,
+            f"{self.path.rstrip('/')}/ensemble" if out is None else out,
             combiner=combiner,
             temperature=temperature,
             objective=objective,
-            seed=seed,
+            seed=self.info["seed"] if seed is None else seed,
             resamples=resamples,
         )
 

@@ -44,8 +44,7 @@ def session(
                 disconnect()
             if not had_ray:
                 for name in [name for name in os.environ if name.startswith(_OF_RAY)]:
-                    if name not in before:
-                        del os.environ[name]
+                    del os.environ[name]
                 os.environ.update(before)
 
 

@@ -40,15 +40,8 @@ def write_ensemble(
 
 
 def write_report(source: str | Path, out: str | Path | None = None) -> tuple[str, int]:
-    """Write the page of a run or an ensemble.
-
-    Args:
-        source: path or URI.
-        out: the page, path or URI; None: ``report.html`` in ``source``.
-
-    Returns:
-        what the page is called, and its bytes.
-    """
+    """Write the page of a run or an ensemble, ``report.html`` in it unless ``out`` says otherwise;
+    return what the page is called, and its bytes."""
     from serplatform.report.build import build_report
 
     if out is not None:

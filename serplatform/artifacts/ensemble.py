@@ -107,6 +107,11 @@ class EnsembleCounts(Record):
 
 
 class PermutationRecord(Record):
+    """A two-sided paired test; ``difference`` is of the first system minus the second.
+
+    ``exact`` says that all swaps of the clusters (speakers or utterances) were enumerated.
+    """
+
     metric: str
     difference: float
     p_value: float
@@ -117,6 +122,8 @@ class PermutationRecord(Record):
 
 
 class McNemarRecord(Record):
+    """Utterances that one system alone gets right, and the exact two-sided p-value."""
+
     only_a: Count
     only_b: Count
     p_value: float

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from serplatform.arrays import DoubleArray, IntArray
 from serplatform.artifacts.files import file_sha256, read_parquet
 from serplatform.errors import ArtifactError
 from serplatform.metrics import SUM_TOLERANCE
@@ -25,6 +26,28 @@ def posterior_schema(classes: list[str]) -> pa.Schema:
             *(pa.field(f"p_{name}", pa.float64(), nullable=False) for name in classes),
         ]
     )
+
+
+def posterior_table(
+    utterance_ids: Sequence[str],
+    speaker_ids: Sequence[str],
+    truth: IntArray,
+    posteriors: DoubleArray,
+    *,
+    fold: int,
+    part: str,
+    classes: Sequence[str],
+) -> pa.Table:
+    """The table of one part of one fold: N rows, (N,) class indices, (N, K) posteriors."""
+    columns = {
+        "utterance_id": list(utterance_ids),
+        "speaker_id": list(speaker_ids),
+        "fold": [fold] * len(truth),
+        "part": [part] * len(truth),
+        "truth": [classes[label] for label in truth],
+        **{f"p_{name}": posteriors[:, k] for k, name in enumerate(classes)},
+    }
+    return pa.table(columns, schema=posterior_schema(list(classes)))
 
 
 def check_recorded(path: Path, sha256: str | None) -> None:

@@ -101,6 +101,12 @@ class PluginRecord(Record):
     registers: dict[str, list[str]]
 
 
+class MadeWith(TypedDict):
+    """What a file of ours says of plugins: nothing, where none was used."""
+
+    plugins: NotRequired[list[PluginRecord]]
+
+
 @functools.cache
 def _adapter(kind: Any) -> TypeAdapter[Any]:
     from pydantic import TypeAdapter

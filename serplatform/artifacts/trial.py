@@ -135,6 +135,7 @@ class TrialProgress(Record):
     """``state/trial-00012/progress.json`` of an unfinished trial."""
 
     schema_version: int
+    trial: NotRequired[Number]
     architecture: str
     values: dict[str, Any]
     seed: int

@@ -29,12 +29,10 @@ class _Outcomes:
     def pytest_runtest_logreport(self, report: Any) -> None:
         if report.failed:
             self.failed[report.nodeid] = _reason(report)
-        elif report.when == "call" and report.passed:
+        elif getattr(report, "when", "collect") == "call" and report.passed:
             self.passed.append(report.nodeid)
 
-    def pytest_collectreport(self, report: Any) -> None:
-        if report.failed:
-            self.failed[report.nodeid] = _reason(report)
+    pytest_collectreport = pytest_runtest_logreport
 
 
 def command(

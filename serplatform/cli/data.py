@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from serplatform.cli.options import AsJson
-from serplatform.cli.output import format_duration, result
+from serplatform.cli.output import result
+from serplatform.console import format_duration, say
 from serplatform.errors import BadInputError, SerplatformError
 
 if TYPE_CHECKING:
     from serplatform.datasets.dataset import Dataset
 
 _SPEAKERS = 12  # listed one by one up to this many
+_CANARY_TRIALS, _CANARY_EPOCHS = 4, 3
+CANARY_LEVEL = 0.99  # share of runs without a leak that land inside the chance interval
 
 
 def command(
@@ -49,16 +54,12 @@ def command(
 
         serplatform data data/ravdess --canary
     """
-    from serplatform.cli.canary import describe_canaries, run_canaries
     from serplatform.datasets.dataset import Dataset
 
     dataset = Dataset.open(data)
-    if check:
-        faults = dataset.check()
-        if faults:
-            raise SerplatformError(
-                "\n".join([f"{data}: {len(faults)} file(s) are not as they were written:", *faults])
-            )
+    if check and (errors := dataset.check()):
+        head = f"{data}: {len(errors)} file(s) are not as they were written:"
+        raise SerplatformError("\n".join([head, *errors]))
     values = summarize(dataset)
     values["checked"] = check
     values["protocols"] = [
@@ -67,8 +68,7 @@ def command(
     ]
     text = describe(values)
     if canary:
-        chosen = protocol[0] if protocol else None
-        values["canary"] = run_canaries(dataset.path, protocol=chosen, seed=seed)
+        values["canary"] = run_canaries(dataset, protocol[0] if protocol else None, seed)
         text += "\n" + describe_canaries(values["canary"])
     result(text, values, as_json=as_json)
 
@@ -167,14 +167,13 @@ def describe(values: dict[str, Any]) -> str:
         low, high = min(speakers.values()), max(speakers.values())
         each = f"{low} utterances" if low == high else f"{low} to {high} utterances"
         lines.append(f"speaker      {len(speakers)}, each with {each}")
-    lines.append(
-        "rate         " + _listed({f"{r} Hz": n for r, n in values["by_sampling_rate"].items()})
-    )
+    rates = {f"{rate} Hz": number for rate, number in values["by_sampling_rate"].items()}
+    lines.append("rate         " + _listed(rates))
     for name, feature in values["features"].items():
-        lines.append(
-            f"feature      {name}: {feature['dim']} values {_how_often(feature, values)}; "
-            f"{feature['unit']}"
-        )
+        each = f"every {feature['frame_shift']:g} s, {feature['frames']} frames"
+        if feature["frames"] == values["utterances"]:
+            each = "once an utterance"
+        lines.append(f"feature      {name}: {feature['dim']} values {each}; {feature['unit']}")
     aligned = values["alignment"]
     without = values["utterances"] - sum(aligned.values())
     lines.append(
@@ -201,12 +200,91 @@ def _describe_plan(plan: dict[str, Any]) -> list[str]:
     return lines + [f"    note: {note}" for note in plan["notes"]]
 
 
-def _how_often(feature: dict[str, Any], values: dict[str, Any]) -> str:
-    """Frames of a feature, in words."""
-    if feature["frames"] == values["utterances"]:
-        return "once an utterance"
-    return f"every {feature['frame_shift']:g} s, {feature['frames']} frames"
-
-
 def _listed(counts: dict[str, int]) -> str:
     return ", ".join(f"{name} {number}" for name, number in counts.items())
+
+
+def run_canaries(dataset: Dataset, protocol: str | None, seed: int) -> dict[str, Any]:
+    """Run a small search and ensemble on permuted labels, and offer leaks that must be refused;
+    the error names every check that failed."""
+    from serplatform.distributed.canary import (
+        permuted_copy,
+        planted_speaker_is_refused,
+        small_search,
+    )
+    from serplatform.ensembles.build import build_ensemble
+    from serplatform.ensembles.canary import chance_of_ensemble, fits_that_take_test_rows
+    from serplatform.ensembles.posteriors import read_library
+    from serplatform.protocols.plan import make_plan
+
+    name = protocol or str(dataset.meta["default_protocol"])
+    plan = make_plan(dataset.utterances, name, seed, classes=dataset.classes)
+    say(f"Searching {_CANARY_TRIALS} trials on permuted labels with protocol {plan.protocol} …")
+    with tempfile.TemporaryDirectory(prefix="serplatform-canary-") as folder:
+        permuted = permuted_copy(dataset.path, Path(folder, "data"), seed=seed)
+        run = small_search(
+            permuted,
+            Path(folder, "run"),
+            protocol=protocol,
+            trials=_CANARY_TRIALS,
+            max_epochs=_CANARY_EPOCHS,
+            seed=seed,
+            tell=say,
+        )
+        ensemble = Path(folder, "ensemble")
+        content = build_ensemble([run.path], ensemble, seed=seed, num_resamples=200)
+        chance = chance_of_ensemble(ensemble, level=CANARY_LEVEL, seed=seed)
+        taken = fits_that_take_test_rows(read_library([run.path]))
+    planted = plan.speaker_independent and planted_speaker_is_refused(plan, dataset.utterances)
+    values: dict[str, Any] = {
+        "protocol": plan.protocol,
+        "seed": seed,
+        "trials": _CANARY_TRIALS,
+        "max_epochs": _CANARY_EPOCHS,
+        "architectures": sorted({c["architecture"] for c in content["candidates"]}),
+        "combiner": content["combiner"],
+        "level": CANARY_LEVEL,
+        "permuted_labels": {"uar": chance.as_dict(), "test_rows": content["counts"]["test_rows"]},
+        "test_rows_refused": not taken,
+        "planted_speaker_refused": planted if plan.speaker_independent else None,
+    }
+    if errors := canary_errors(values, taken):
+        failed = f"{dataset.path}: {len(errors)} leak check(s) failed:"
+        raise SerplatformError("\n".join([failed, *errors]))
+    return values
+
+
+def canary_errors(values: dict[str, Any], taken: list[str]) -> list[str]:
+    """What is wrong, in sentences; empty when every check passed."""
+    errors = []
+    found = values["permuted_labels"]["uar"]
+    if not found["low"] <= found["value"] <= found["high"]:
+        where = "above" if found["value"] > found["high"] else "below"
+        errors.append(
+            f"permuted labels gave a pooled test UAR of {found['value']:.4f}, {where} the "
+            f"{values['level']:.0%} chance interval {found['low']:.4f} to {found['high']:.4f}: "
+            "something tells the models the answers (one honest run in a hundred lands outside: "
+            "try another --seed before looking for a leak)"
+        )
+    errors += [f"{name} accepted test rows to fit on" for name in taken]
+    if values["planted_speaker_refused"] is False:
+        errors.append("a test speaker's utterance in the training part was not refused")
+    return errors
+
+
+def describe_canaries(values: dict[str, Any]) -> str:
+    """The canaries in words."""
+    found = values["permuted_labels"]
+    uar = found["uar"]
+    planted = {
+        True: "a speaker planted in two parts is refused",
+        None: "speakers are shared by the protocol: no speaker was planted",
+    }[values["planted_speaker_refused"]]
+    return (
+        f"canary       permuted labels: pooled test UAR {uar['value']:.4f}, inside the "
+        f"{values['level']:.0%} chance interval {uar['low']:.4f} to {uar['high']:.4f} "
+        f"({found['test_rows']} test rows; {values['trials']} trials of "
+        f"{', '.join(values['architectures'])}, {values['combiner']} ensemble)\n"
+        "             test rows offered to every combiner and to calibration are refused\n"
+        f"             {planted}"
+    )

@@ -14,7 +14,8 @@ from typer.exceptions import TyperException
 import serplatform
 from serplatform import plugins, stopping
 from serplatform.cli.options import Plugins, with_plugins
-from serplatform.cli.output import say, secure_streams
+from serplatform.cli.output import secure_streams
+from serplatform.console import say
 from serplatform.errors import BadInputError, InterruptedRunError, SerplatformError
 from serplatform.storage.location import check_utf8
 

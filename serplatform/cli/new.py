@@ -14,7 +14,7 @@ from serplatform.cli.options import AsJson
 from serplatform.cli.output import result
 from serplatform.errors import BadInputError, unknown_name
 
-KINDS = ("architecture", "combiner", "corpus", "feature", "figure")
+KINDS = ("architecture", "combiner", "corpus", "feature", "figure", "protocol")
 
 
 def command(

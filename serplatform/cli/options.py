@@ -1,73 +1,92 @@
-"""Options that several commands have, said once: their type, name, range and help."""
+"""Options that several commands have, said once: their type, name, range and help.
+
+A command's parameter whose type is a dataclass of options, a group, stands for its fields.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 import os
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 from serplatform import plugins
 
+if TYPE_CHECKING:
+    from serplatform.distributed.tune.placement import SearchLimits
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
+
+Seed = Annotated[int, typer.Option(help="Seed of folds, sampling and training.")]
+
+TimeBudget = Annotated[
+    str | None, typer.Option(help="Stop after this long, e.g. `90s`, `45m`, `2h`.")
+]
 
 Address = Annotated[
     str | None,
     typer.Option(envvar="SERPLATFORM_ADDRESS", help="A running Ray cluster; `auto` finds it."),
 ]
 
-Data = Annotated[
-    str | None,
-    typer.Option(
-        metavar="DATA",
-        help="A prepared dataset, path or URI; without it, the built-in demo corpus.",
-    ),
-]
 
-Protocol = Annotated[
-    str | None,
-    typer.Option(help="Folds by name, e.g. `speaker-kfold:5`; default: the corpus's own."),
-]
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Resources:
+    """Options of what trains: on how much it runs."""
 
-RunOut = Annotated[
-    str | None,
-    typer.Option(
-        metavar="RUN",
-        help="Directory of the run, or its URI (s3://…); default: a new one in `runs/`.",
-    ),
-]
+    workers: Annotated[
+        int, typer.Option(min=1, help="Processes that train one model together (DDP).")
+    ] = 1
+    gpus_per_trial: Annotated[
+        float | None,
+        typer.Option(min=0, help="GPUs of each worker; a fraction packs trainings on one GPU."),
+    ] = None
+    concurrent: Annotated[
+        int | None, typer.Option(min=1, help="Trainings at a time; default: as many as fit.")
+    ] = None
+    address: Address = None
 
-Resume = Annotated[bool, typer.Option("--resume", help="Resume the run in --out.")]
+    def limits(self, begun: float) -> SearchLimits:
+        """Of a call that began at this ``time.monotonic()``."""
+        from serplatform.distributed.tune.placement import SearchLimits
 
-TimeBudget = Annotated[
-    str | None, typer.Option(help="Stop after this long, e.g. `90s`, `45m`, `2h`.")
-]
+        return SearchLimits(
+            begun=begun,
+            workers=self.workers,
+            gpus_per_trial=self.gpus_per_trial,
+            concurrent=self.concurrent,
+            address=self.address,
+        )
 
-Workers = Annotated[int, typer.Option(min=1, help="Processes that train one model together (DDP).")]
 
-GpusPerTrial = Annotated[
-    float | None,
-    typer.Option(min=0, help="GPUs of each worker; a fraction packs trainings on one GPU."),
-]
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Options of `search` and `train`: the data and the run."""
 
-Concurrent = Annotated[
-    int | None, typer.Option(min=1, help="Trainings at a time; default: as many as fit.")
-]
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA",
+            help="A prepared dataset, path or URI; without it, the built-in demo corpus.",
+        ),
+    ] = None
+    protocol: Annotated[
+        str | None,
+        typer.Option(help="Folds by name, e.g. `speaker-kfold:5`; default: the corpus's own."),
+    ] = None
+    out: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN",
+            help="Directory of the run, or its URI (s3://…); default: a new one in `runs/`.",
+        ),
+    ] = None
+    resume: Annotated[bool, typer.Option("--resume", help="Resume the run in --out.")] = False
+    seed: Seed = 0
 
-Seed = Annotated[int, typer.Option(help="Seed of folds, sampling and training.")]
-
-WarmStart = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="RUN",
-        help="An earlier run of the same architectures, path or URI: its best configurations are "
-        "tried first; with the same dataset and folds, the sampler learns from all its trials. May "
-        "be repeated.",
-    ),
-]
 
 Plugins = Annotated[
     list[str] | None,
@@ -91,24 +110,37 @@ TrustPlugins = Annotated[
 
 
 def with_plugins(command: Callable[..., Any]) -> Callable[..., Any]:
-    """A command that also takes ``--plugin`` and ``--trust-plugins``, and heeds them first."""
+    """A command that also takes ``--plugin`` and ``--trust-plugins``, and heeds them first; its
+    groups of options are taken apart."""
+    parameters: list[inspect.Parameter] = []
+    groups: dict[str, Any] = {}
+
+    def add(name: str, kind: Any, default: Any) -> None:
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        parameters.append(inspect.Parameter(name, keyword, default=default, annotation=kind))
+
+    signature = inspect.signature(command, eval_str=True)
+    for name, parameter in signature.parameters.items():
+        if not dataclasses.is_dataclass(group := parameter.annotation):
+            add(name, group, parameter.default)
+            continue
+        groups[name] = group
+        kinds = get_type_hints(group, include_extras=True)
+        for field in dataclasses.fields(group):
+            add(field.name, kinds[field.name], field.default)
+    add("plugin", Plugins, None)
+    add("trust_plugins", TrustPlugins, False)
 
     @functools.wraps(command)
-    def run(*arguments: Any, plugin: list[str] | None, trust_plugins: bool, **options: Any) -> Any:
+    def run(*, plugin: list[str] | None, trust_plugins: bool, **options: Any) -> Any:
         of_environment = os.environ.get(plugins.VARIABLE, "").split(os.pathsep)
         named = [name for name in (*of_environment, *(plugin or [])) if name]
         plugins.load(named, trust=trust_plugins or None)
-        return command(*arguments, **options)
+        for name, group in groups.items():
+            fields = dataclasses.fields(group)
+            options[name] = group(**{field.name: options.pop(field.name) for field in fields})
+        return command(**options)
 
-    added = {"plugin": (Plugins, None), "trust_plugins": (TrustPlugins, False)}
-    signature = inspect.signature(command, eval_str=True)
-    parameters = [
-        *signature.parameters.values(),
-        *(
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=value, annotation=kind)
-            for name, (kind, value) in added.items()
-        ),
-    ]
     run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return run

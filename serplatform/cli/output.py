@@ -15,9 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from serplatform import stopping
-from serplatform.console import format_duration as format_duration
-from serplatform.console import parse_duration as parse_duration
-from serplatform.console import say as say
+from serplatform.console import say
 
 #: for text that people read, and for JSON: the way to write what an encoding lacks
 PLAIN, JSON = "serplatform-plain", "serplatform-json"

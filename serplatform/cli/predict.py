@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from serplatform.cli.options import AsJson
-from serplatform.cli.output import JSON, encodable, result, say
+from serplatform.cli.output import JSON, encodable, result
+from serplatform.console import say
 from serplatform.errors import BadInputError, unknown_name
 
 
@@ -97,14 +98,25 @@ def command(
 
         find calls -name '*.wav' | serplatform predict bundles/ravdess - --format jsonl
     """
-    from serplatform.api.classify import Classification, PredictRequest
+    from serplatform.api.classify import Classification, option_errors
     from serplatform.artifacts.files import atomic_path
     from serplatform.prediction.output import FORMATS, row_values
     from serplatform.prediction.recordings import STDIN, listed_paths
     from serplatform.storage.destination import check_file
     from serplatform.storage.outgoing import written_file
 
-    request = PredictRequest(
+    if output_format not in FORMATS:
+        wrong = "--format: " + unknown_name("format", output_format, FORMATS)
+        raise BadInputError("\n".join([wrong, *option_errors(speaker, max_duration)]))
+    if out is not None:
+        check_file(out)
+    listed = listed_paths(sys.stdin.buffer.read()) if STDIN in audio else []
+    if STDIN in audio and not listed:
+        say("Note: the list of paths on standard input is empty.")
+    found = Classification(
+        system,
+        audio,
+        listed,
         window=window,
         hop=hop,
         trial=trial,
@@ -114,15 +126,6 @@ def command(
         max_duration=max_duration,
         device=device,
     )
-    if output_format not in FORMATS:
-        wrong = "--format: " + unknown_name("format", output_format, FORMATS)
-        raise BadInputError("\n".join([wrong, *request.faults()]))
-    if out is not None:
-        check_file(out)
-    listed = listed_paths(sys.stdin.buffer.read()) if STDIN in audio else []
-    if STDIN in audio and not listed:
-        say("Note: the list of paths on standard input is empty.")
-    found = Classification(system, audio, request, listed)
     lines = functools.partial(FORMATS[output_format], rejecting=found.rejecting)
     values: list[dict[str, Any]] | None = None
     if out is not None:

@@ -10,7 +10,8 @@ import typer
 
 from serplatform import stopping
 from serplatform.cli.options import Address, AsJson
-from serplatform.cli.output import format_duration, result
+from serplatform.cli.output import result
+from serplatform.console import format_duration
 from serplatform.corpora.base import READ_AS
 from serplatform.errors import BadInputError
 
@@ -98,7 +99,7 @@ def command(
 
         serplatform prepare demo --out data/large --utterances 20000 --speakers 40
     """
-    from serplatform.api.preparing import show_progress
+    from serplatform.api.display import show_progress
     from serplatform.distributed.prepare import prepare
 
     given = {"utterances": utterances, "speakers": speakers, "seed": seed}

@@ -18,16 +18,9 @@ from rich.table import Table
 from rich.text import Text
 
 from serplatform import stopping
-from serplatform.cli.options import (
-    Address,
-    AsJson,
-    Concurrent,
-    GpusPerTrial,
-    Seed,
-    TimeBudget,
-    Workers,
-)
-from serplatform.cli.output import format_duration, parse_duration, result, say
+from serplatform.cli.options import AsJson, Resources, Seed, TimeBudget
+from serplatform.cli.output import result
+from serplatform.console import format_duration, parse_duration, say
 
 if TYPE_CHECKING:
     from serplatform.artifacts.reproduced_table import ReproducedTable
@@ -83,11 +76,9 @@ def command(
         bool,
         typer.Option("--resume", help="Resume what --out holds, on the data that it names."),
     ] = False,
-    workers: Workers = 1,
-    gpus_per_trial: GpusPerTrial = None,
-    concurrent: Concurrent = None,
+    *,
+    resources: Resources,
     seed: Seed = 0,
-    address: Address = None,
     as_json: AsJson = False,
 ) -> None:
     """Show a table of the papers with measured numbers next to the published ones.
@@ -110,7 +101,6 @@ def command(
         _list(as_json=as_json)
         return
     from serplatform.datasets.dataset import Dataset
-    from serplatform.distributed.tune.placement import SearchLimits
     from serplatform.reproduce.plan import (
         QUICK,
         ReproduceOptions,
@@ -119,14 +109,9 @@ def command(
         tables_folder,
     )
 
-    limits = SearchLimits(
-        trials=None,
+    limits = dataclasses.replace(
+        resources.limits(time.monotonic()),
         seconds=None if time_budget is None else parse_duration(time_budget),
-        begun=time.monotonic(),
-        workers=workers,
-        gpus_per_trial=gpus_per_trial,
-        concurrent=concurrent,
-        address=address,
     )
     chosen = load_table(table)
     if rows is not None:
@@ -197,7 +182,7 @@ def _train(plans: Sequence[ColumnPlan], options: ReproduceOptions, limits: Searc
 
 
 def _train_column(plan: ColumnPlan, options: ReproduceOptions, limits: SearchLimits) -> str:
-    from serplatform.api.search_display import SearchDisplay
+    from serplatform.api.display import SearchDisplay
     from serplatform.distributed.search import search
     from serplatform.reproduce.plan import open_run
     from serplatform.studies.trial_list import TrialList, assign_numbers

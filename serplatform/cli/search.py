@@ -8,20 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from serplatform.cli.options import (
-    Address,
-    AsJson,
-    Concurrent,
-    Data,
-    GpusPerTrial,
-    Protocol,
-    Resume,
-    RunOut,
-    Seed,
-    TimeBudget,
-    WarmStart,
-    Workers,
-)
+from serplatform.cli.options import AsJson, Resources, RunOptions, TimeBudget
 from serplatform.cli.output import result
 from serplatform.console import format_duration, parse_duration, parse_timeout, say
 
@@ -34,8 +21,8 @@ def command(
         list[str] | None,
         typer.Argument(metavar="ARCH...", help="Architectures to search, or `all`."),
     ] = None,
-    data: Data = None,
-    protocol: Protocol = None,
+    *,
+    of_run: RunOptions,
     trials: Annotated[
         str | None,
         typer.Option(
@@ -44,8 +31,6 @@ def command(
         ),
     ] = None,
     time_budget: TimeBudget = None,
-    out: RunOut = None,
-    resume: Resume = False,
     space: Annotated[
         list[str] | None,
         typer.Option(help="Search space: a YAML file or a packaged name; may be repeated."),
@@ -62,17 +47,22 @@ def command(
             "the demo corpus only.",
         ),
     ] = None,
-    workers: Workers = 1,
-    gpus_per_trial: GpusPerTrial = None,
-    concurrent: Concurrent = None,
-    seed: Seed = 0,
+    resources: Resources,
     objective: Annotated[
         str,
         typer.Option(help="Dev metric to optimise; several, e.g. `uar,parameters`, for a front."),
     ] = "uar",
     sampler: Annotated[str, typer.Option(help="tpe, random or gp.")] = "tpe",
     pruner: Annotated[str, typer.Option(help="asha, median, hyperband or none.")] = "asha",
-    warm_start: WarmStart = None,
+    warm_start: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="RUN",
+            help="An earlier run of the same architectures, path or URI: its best configurations "
+            "are tried first; with the same dataset and folds, the sampler learns from all its "
+            "trials. May be repeated.",
+        ),
+    ] = None,
     storage: Annotated[
         str | None,
         typer.Option(help="Optuna storage URL; default: a journal file in the run."),
@@ -114,7 +104,6 @@ def command(
             "the corpus may be passed on without conditions.",
         ),
     ] = None,
-    address: Address = None,
     as_json: AsJson = False,
 ) -> None:
     """Search hyperparameters of one or several architectures.
@@ -141,17 +130,16 @@ def command(
     begun = time.monotonic()
     say("Reading the request …")
     from serplatform.api.execute import carry_out
-    from serplatform.distributed.tune.placement import SearchLimits
     from serplatform.studies.setup import SearchRequest
 
     request = SearchRequest(
         architectures=tuple(architectures or ()),
-        dataset=data,
-        protocol=protocol,
+        dataset=of_run.data,
+        protocol=of_run.protocol,
         spaces=tuple(space or ()),
         settings=tuple(setting or ()),
         small=small,
-        seed=seed,
+        seed=of_run.seed,
         objectives=tuple(objective.split(",")),
         sampler=sampler,
         pruner=pruner,
@@ -161,16 +149,12 @@ def command(
         time_budget=None if time_budget is None else parse_duration(time_budget),
         combiner=combiner,
     )
-    limits = SearchLimits(
-        begun=begun,
-        workers=workers,
-        gpus_per_trial=gpus_per_trial,
-        concurrent=concurrent,
-        retries=retries,
-        trial_timeout=parse_timeout(trial_timeout),
-        address=address,
+    limits = dataclasses.replace(
+        resources.limits(begun), retries=retries, trial_timeout=parse_timeout(trial_timeout)
     )
-    summary = carry_out(request, limits, out, resume=resume, explain=explain, audio=audio)
+    summary = carry_out(
+        request, limits, of_run.out, resume=of_run.resume, explain=explain, audio=audio
+    )
     result(describe(summary), dataclasses.asdict(summary), as_json=as_json)
 
 

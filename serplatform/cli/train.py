@@ -8,18 +8,7 @@ from typing import Annotated
 
 import typer
 
-from serplatform.cli.options import (
-    Address,
-    AsJson,
-    Concurrent,
-    Data,
-    GpusPerTrial,
-    Protocol,
-    Resume,
-    RunOut,
-    Seed,
-    Workers,
-)
+from serplatform.cli.options import AsJson, Resources, RunOptions
 from serplatform.cli.output import result
 from serplatform.cli.search import describe
 from serplatform.console import say
@@ -30,10 +19,8 @@ def command(
         list[str] | None,
         typer.Argument(metavar="ARCH...", help="Architectures to train, or `all`."),
     ] = None,
-    data: Data = None,
-    protocol: Protocol = None,
-    out: RunOut = None,
-    resume: Resume = False,
+    *,
+    of_run: RunOptions,
     setting: Annotated[
         list[str] | None,
         typer.Option("--set", help="KEY=VALUE instead of the paper's; may be repeated."),
@@ -41,11 +28,7 @@ def command(
     repeats: Annotated[
         int, typer.Option(min=1, help="Times to train each, with seeds of their own.")
     ] = 1,
-    workers: Workers = 1,
-    gpus_per_trial: GpusPerTrial = None,
-    concurrent: Concurrent = None,
-    seed: Seed = 0,
-    address: Address = None,
+    resources: Resources,
     as_json: AsJson = False,
 ) -> None:
     """Train one configuration, the paper's by default, over all folds.
@@ -61,23 +44,16 @@ def command(
     begun = time.monotonic()
     say("Reading the request …")
     from serplatform.api.execute import carry_out
-    from serplatform.distributed.tune.placement import SearchLimits
     from serplatform.studies.setup import SearchRequest
 
-    request = SearchRequest.of_training(
+    request = SearchRequest(
         architectures=tuple(architectures or ()),
-        dataset=data,
-        protocol=protocol,
+        dataset=of_run.data,
+        protocol=of_run.protocol,
         settings=tuple(setting or ()),
         repeats=repeats,
-        seed=seed,
+        seed=of_run.seed,
     )
-    limits = SearchLimits(
-        begun=begun,
-        workers=workers,
-        gpus_per_trial=gpus_per_trial,
-        concurrent=concurrent,
-        address=address,
-    )
-    summary = carry_out(request, limits, out, resume=resume)
+    limits, request = resources.limits(begun), request.of_one_configuration()
+    summary = carry_out(request, limits, of_run.out, resume=of_run.resume)
     result(describe(summary), dataclasses.asdict(summary), as_json=as_json)

@@ -81,11 +81,15 @@ class Demo(Corpus):
     needs_source = False
 
     def __init__(self, *, utterances: int = 288, speakers: int = 8, seed: int = 0) -> None:
-        errors = []
-        if speakers < 1:
-            errors.append(f"--speakers {speakers}: at least 1")
-        if utterances < 1:
-            errors.append(f"--utterances {utterances}: at least 1")
+        errors = [
+            f"--{name} {value}: must be a whole number of at least {least}"
+            for name, value, least in (
+                ("speakers", speakers, 1),
+                ("utterances", utterances, 1),
+                ("seed", seed, 0),
+            )
+            if not isinstance(value, int) or value < least
+        ]
         if errors:
             raise BadInputError("the demo corpus cannot be made:", errors)
         self.utterances = utterances

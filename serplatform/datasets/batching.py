@@ -24,18 +24,11 @@ def batches(
     frames_per_batch: int | None = None,
     rng: np.random.Generator | None = None,
 ) -> list[IntArray]:
-    """Cut positions 0..N-1 into batches of like length.
+    """Cut positions 0..N-1 into batches of like length; together a permutation of them.
 
-    Args:
-        lengths: (N,) frames of each utterance.
-        batch_size: most utterances a batch; None leaves only the frame budget.
-        frames_per_batch: most frames a batch, padding included; None for no budget. An
-            utterance longer than the budget is a batch of its own.
-        rng: draws the jitter and the order of the batches; None sorts by length exactly and
-            keeps the longest batch first (evaluation).
-
-    Returns:
-        Arrays of positions; together a permutation of 0..N-1.
+    An utterance longer than the budget of ``frames_per_batch``, padding included, is a batch of its
+    own; None leaves out a limit. ``rng`` draws the jitter and the order of the batches; None sorts
+    by length exactly and keeps the longest batch first (evaluation).
 
     Raises:
         ValueError: neither limit is given, or one is below 1.
@@ -85,10 +78,6 @@ def _cut_by_frames(
 
 def padded_share(lengths: IntArray, batches: list[IntArray]) -> float:
     """Share of all padded frames that are padding, in [0, 1).
-
-    Args:
-        lengths: (N,) frames of each utterance.
-        batches: arrays of positions.
 
     Example:
         >>> padded_share(np.array([10, 5]), [np.array([0, 1])])

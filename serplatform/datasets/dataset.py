@@ -1,8 +1,7 @@
 """Read a prepared dataset: one memory map a feature shard, views without copies.
 
-A dataset directory holds ``dataset.json``, ``utterances.parquet``, ``alignment.parquet`` and
-uncompressed Arrow IPC files of features. Opening it reads the JSON file and the utterance
-table only; shards are mapped when a feature is first used. Passing a dataset to another
+Opening a dataset directory reads ``dataset.json`` and the utterance table only; the uncompressed
+Arrow IPC files of features are mapped when they are first used. Passing a dataset to another
 process sends its path, and the other process opens it again.
 
 Shapes: N utterances, T frames, D feature dimension.
@@ -30,15 +29,10 @@ from serplatform.artifacts.dataset import (
     read_dataset_description,
 )
 from serplatform.artifacts.files import file_sha256, read_parquet
-from serplatform.datasets.mapped_frames import MappedFrames
 from serplatform.errors import ArtifactError, BadInputError, unknown_name
-from serplatform.inputs.selection import (
-    JOIN,
-    common_shift,
-    feature_parts,
-    join_frames,
-    joined_spec,
-)
+from serplatform.inputs.config import JOIN, feature_parts
+from serplatform.inputs.selection import common_shift, join_frames, joined_spec
+from serplatform.models.kernels.memory import RELEASE_AFTER, release
 from serplatform.storage.cache import local_dataset
 from serplatform.storage.location import Location, parse
 
@@ -51,10 +45,8 @@ class FeatureInfo:
     """What a stored feature is.
 
     Attributes:
-        name: its preset, e.g. ``log_mel_23``.
         dim: D, values a frame.
-        frame_shift: seconds from one frame to the next.
-        frame_length: seconds a frame covers.
+        frame_shift: seconds from one frame to the next; ``frame_length``: seconds a frame covers.
         unit: of a value.
         spec: every parameter of its extractor.
     """
@@ -67,6 +59,58 @@ class FeatureInfo:
     spec: Mapping[str, Any]
 
 
+@dataclasses.dataclass
+class MappedPages:
+    """Where files are mapped; pages that were read are given back now and then.
+
+    They stay in a process's resident memory until the system needs them, although they are only
+    a copy of the page cache. Views stay valid and are read from the file again.
+    """
+
+    regions: list[tuple[int, int]] = dataclasses.field(default_factory=list)  # address, bytes
+    num_bytes: int = 0
+
+    def read(self, num_bytes: int) -> None:
+        """Count what was read since the last release."""
+        self.num_bytes += num_bytes
+        if self.num_bytes > RELEASE_AFTER:
+            self.release()
+
+    def release(self) -> None:
+        """Give back all pages that were read."""
+        release(self.regions)
+        self.num_bytes = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class MappedFrames:
+    """All frames of one feature, as read-only views over the memory maps of its shards.
+
+    Attributes:
+        values: for each shard, all of its values in one row-major array.
+        shard: (N,) shard of each utterance.
+        start: (N,) position of its first value within the shard.
+        num_frames: (N,) its frames.
+        dim: D.
+        pages: of all features of the dataset.
+    """
+
+    values: tuple[FloatArray, ...]
+    shard: IntArray
+    start: IntArray
+    num_frames: IntArray
+    dim: int
+    pages: MappedPages
+
+    def frames(self, row: int, first: int = 0, last: int | None = None) -> FloatArray:
+        """Frames ``first`` to ``last`` (excluded) of an utterance, (T, D), without a copy."""
+        start = self.start.item(row)
+        begin = start + first * self.dim
+        end = start + (self.num_frames.item(row) if last is None else last) * self.dim
+        self.pages.read(4 * (end - begin))
+        return self.values[self.shard.item(row)][begin:end].reshape(-1, self.dim)
+
+
 class Dataset:
     """A prepared dataset, opened for reading; make one with :meth:`open`.
 
@@ -76,6 +120,7 @@ class Dataset:
         meta: contents of ``dataset.json``.
         utterances: N rows of ``artifacts.UTTERANCE_SCHEMA`` and the corpus's own columns.
         cache: values derived from the files, kept for the life of the object.
+        pages: of the memory maps.
     """
 
     def __init__(
@@ -90,6 +135,7 @@ class Dataset:
         self.meta = meta
         self.utterances = utterances
         self.cache: dict[Hashable, Any] = {}
+        self.pages = MappedPages()
         self._mapped: dict[str, MappedFrames] = {}
 
     @classmethod
@@ -283,12 +329,11 @@ class Dataset:
         values: list[FloatArray] = []
         starts: list[IntArray] = []
         lengths: list[IntArray] = []
-        regions: list[tuple[int, int]] = []
         first = 0
         for shard in self.meta["features"][name]["shards"]:
             path = self.path / shard["file"]
             batch, region = _map_shard(path)
-            regions.append(region)
+            self.pages.regions.append(region)
             column = batch.column("frames")
             offsets = column.offsets.to_numpy().astype(np.int64)
             sizes = np.diff(offsets)
@@ -322,7 +367,7 @@ class Dataset:
             start=np.concatenate([empty, *starts]),
             num_frames=np.concatenate([empty, *lengths]),
             dim=dim,
-            regions=tuple(regions),
+            pages=self.pages,
         )
 
 

@@ -1,25 +1,26 @@
 """One fold of a dataset as a model sees it: rows of each part, padded and normalized batches.
 
-Whatever is fitted (means, standard deviations, the vocabulary of models that read words) is fitted
-on the fold's training rows. Speaker normalization also reads the unlabelled frames of dev and test
-speakers: it is named in :attr:`FoldData.notes`.
+Whatever is fitted is fitted on the fold's training rows. Speaker normalization also reads the
+unlabelled frames of dev and test speakers: it is named in :attr:`FoldData.notes`.
 
-Shapes: N utterances of the dataset, B of a batch, T frames, D feature dimension, K classes.
+Shapes: N utterances of the dataset, B of a batch, L words, T frames, D feature dimension, K
+classes.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
+import pyarrow.compute as pc
 import torch
 
-from serplatform.arrays import IntArray
+from serplatform.alignment.tidy import is_special, plain_word
+from serplatform.alignment.tokens import text_notes
+from serplatform.arrays import DoubleArray, IntArray
 from serplatform.artifacts.model import Preprocessing
 from serplatform.datasets.dataset import Dataset
-from serplatform.datasets.mapped_frames import MappedFrames
-from serplatform.datasets.stored_words import stored_words
 from serplatform.errors import BadInputError, LeakError
 from serplatform.inputs.augmentation import Augmentation
 from serplatform.inputs.clips import ClipSource
@@ -32,27 +33,18 @@ from serplatform.models.base import Batch, InputSpec
 from serplatform.protocols.base import PARTS, FoldPlan
 
 
-class StoredClips(ClipSource):
-    """A dataset's utterances as a source of the pipeline (``inputs.clips.ClipSource``).
-
-    Args:
-        dataset: opened.
-        speakers: rows of each speaker of a fold.
-    """
-
-    def __init__(self, dataset: Dataset, speakers: Sequence[IntArray]) -> None:
-        columns = (dataset.utterances.column(name) for name in ("speech_start", "speech_end"))
-        start, end = (column.to_numpy() for column in columns)
-        super().__init__(dataset.cache, (start, end), speakers)
-        self._dataset = dataset
-
-    def features(self, names: Sequence[str]) -> Sequence[MappedFrames]:
-        """Frames of each feature, in memory maps."""
-        return [self._dataset.mapped(name) for name in names]
-
-    def words(self, rules: int | None = None) -> TimedWords:
-        """Words of every utterance, by the rules that the dataset was prepared by."""
-        return stored_words(self._dataset)
+def stored_clips(dataset: Dataset, speakers: Sequence[IntArray]) -> ClipSource:
+    """A dataset's utterances as a source of the pipeline, with the rows of each speaker."""
+    columns = (dataset.utterances.column(name) for name in ("speech_start", "speech_end"))
+    start, end = (column.to_numpy() for column in columns)
+    return ClipSource(
+        feature=dataset.mapped,
+        words=lambda rules: _words(dataset),  # by the rules that the dataset was prepared by
+        speech=(start, end),
+        speakers=speakers,
+        cache=dataset.cache,
+        release=dataset.pages.release,
+    )
 
 
 class FoldData:
@@ -88,17 +80,12 @@ class FoldData:
         if not len(train):
             raise BadInputError(f"fold {fold} of '{plan.protocol}' has no training rows")
         info = dataset.feature_info(config.feature)
-        source = StoredClips(dataset, self._speaker_rows())
+        source = stored_clips(dataset, self._speaker_rows())
         selection = FrameSelection(
             feature=info.name, spec=info.spec, frame_shift=info.frame_shift, trim=config.trim
         )
         self.pipeline = InputPipeline.fit(config, selection, source, train)
-        augmentation = Augmentation(
-            config,
-            feature=info.name,
-            deltas=config.deltas,
-            normalization=self.pipeline.normalization,
-        )
+        augmentation = Augmentation(config, self.pipeline.normalization)
         self._clips = clips = self.pipeline.apply(source, augmentation)
         self._length = clips.num_frames
         self.info = dataclasses.replace(info, dim=clips.dim)
@@ -236,3 +223,40 @@ class FoldData:
         names = np.array(self._speakers, dtype=object)[used].astype(str)
         _, code = np.unique(names, return_inverse=True)
         return [used[code == number] for number in range(int(code.max()) + 1)]
+
+
+def _words(dataset: Dataset) -> TimedWords:
+    """All words of a dataset, read once a process; without any, an error."""
+    if "words" not in dataset.cache:
+        rules = dataset.meta.get("word_rules", 1)
+        dataset.cache["words"] = TimedWords.collect(_spoken(dataset), rules)
+    words: TimedWords = dataset.cache["words"]
+    if words.counts["wordless"] == len(dataset):
+        raise BadInputError(
+            f"{dataset.path}: has neither transcripts nor word alignments, so a model that reads "
+            "words cannot be trained on it; prepare it again with --align pocketsphinx (English), "
+            "--align textgrid, or from a table with a column 'text'",
+            text_notes(dataset.utterances.column("text").to_pylist()),
+        )
+    return words
+
+
+def _spoken(dataset: Dataset) -> Iterator[tuple[list[str], DoubleArray, str | None]]:
+    """Words of the alignment, (L, 2) their times, and transcript of each utterance."""
+    table = dataset.alignment
+    table = table.filter(pc.equal(table.column("tier"), "word"))
+    coded = table.column("label").combine_chunks().dictionary_encode()
+    labels = coded.dictionary.to_pylist()
+    word_of = np.array([i for i, label in enumerate(labels) if not is_special(label)], np.int64)
+    plain = [plain_word(label) for label in labels]
+    rows = np.array([dataset.row_of.get(n, -1) for n in table.column("utterance_id").to_pylist()])
+    codes = coded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    starts, ends = (table.column(name).to_numpy().astype(np.float64) for name in ("start", "end"))
+    keep = np.isin(codes, word_of) & (rows >= 0) if len(codes) else np.zeros(0, bool)
+    rows, codes, starts, ends = (a[keep] for a in (rows, codes, starts, ends))
+    order = np.lexsort((starts, rows))
+    bounds = np.searchsorted(rows[order], np.arange(len(dataset) + 1))
+    for row, text in enumerate(dataset.utterances.column("text").to_pylist()):
+        chosen = order[bounds[row] : bounds[row + 1]]
+        words = [plain[codes[i]] for i in chosen]
+        yield words, np.stack([starts[chosen], ends[chosen]], axis=1), text

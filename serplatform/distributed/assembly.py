@@ -133,8 +133,9 @@ def assemble(
         "fingerprint": _fingerprint(corpus.name, filled, kept, classes, features),
         "files": {name: file_sha256(out / name) for name in names},
         "request": dict(request),
-        "plugins": request.get("plugins", []),
     }
+    if "plugins" in request:
+        meta["plugins"] = request["plugins"]
     write_json(out / "dataset.json", meta, checksum=True)
     return meta
 

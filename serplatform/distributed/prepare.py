@@ -155,8 +155,7 @@ def prepare(
     }
     if speakers_differ:
         request["speakers_differ"] = True
-    if made_with := plugins.records(corpus=[corpus], feature=list(extractors)):
-        request["plugins"] = made_with
+    request.update(plugins.made_with(corpus=[corpus], feature=list(extractors)))  # type: ignore[typeddict-item]
     specs = {name: extractor.spec() for name, extractor in extractors.items()}
 
     meta: DatasetDescription | None = None
@@ -419,7 +418,7 @@ def _tasks(
             features=tuple(extractors),
             extra_columns=extra_columns,
             folder=partial,
-            plugins=plugins.packed(request.get("plugins", [])),
+            plugins=plugins.packed(request),
         )
         for number, first in enumerate(range(0, len(manifest.utterances), size))
     ]

@@ -145,7 +145,7 @@ def _search(
         seed=description["seed"],
         objective=run.metric,
         limits=limits,
-        plugins=plugins.packed(description.get("plugins", [])),
+        plugins=plugins.packed(description),
     )
 
     def leave(status: str) -> None:

@@ -72,7 +72,7 @@ class Combiner:
     As it stands it is the linear opinion pool, :math:`p(k) = \sum_m w_m p_m(k)` (Stone, "The
     Opinion Pool", Annals of Mathematical Statistics 32(4), 1961), with equal weights. A child
     sets ``self._weights`` in :meth:`_fit`, or overrides :meth:`combine`, or both; one that keeps
-    more than weights overrides :meth:`_state` and :meth:`_restore` too.
+    more than weights names it in ``kept``, or overrides :meth:`_state` and :meth:`_restore`.
 
     Args:
         objective: what choices on dev rows maximise, a name of ``dev_selection.OBJECTIVES``.
@@ -88,6 +88,8 @@ class Combiner:
     #: place among the choices of ``auto``, which takes the first of equals: simple ones have
     #: low numbers. None: ``auto`` does not try it.
     auto_rank: ClassVar[int | None] = None
+    #: attributes of plain values that :meth:`parameters` holds besides the weights
+    kept: ClassVar[tuple[str, ...]] = ()
 
     _weights: DoubleArray | None = None
 
@@ -137,7 +139,9 @@ class Combiner:
         Raises:
             RuntimeError: it was not fitted.
         """
-        return fitted(self._weights, self.name)
+        if self._weights is None:
+            raise RuntimeError(f"combiner '{self.name}' was not fitted")
+        return self._weights
 
     def used(self) -> IntArray:
         """Positions of the members with a weight above 0."""
@@ -158,7 +162,7 @@ class Combiner:
 
     def _state(self) -> dict[str, Any]:
         """What :meth:`parameters` holds besides the weights."""
-        return {}
+        return {name: getattr(self, name) for name in self.kept}
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, Any]) -> Combiner:
@@ -170,6 +174,8 @@ class Combiner:
     def _restore(self, parameters: Mapping[str, Any]) -> None:
         """Take over what :meth:`parameters` said."""
         self._weights = np.asarray(parameters["weights"], dtype=np.float64)
+        for name in self.kept:  # an earlier version may have written fewer
+            setattr(self, name, parameters.get(name, getattr(self, name)))
 
 
 COMBINERS: Registry[type[Combiner]] = Registry("combiner", "serplatform.ensembles")
@@ -191,10 +197,3 @@ def combiner_from_parameters(parameters: Mapping[str, Any], where: str = "ensemb
     return kind.from_parameters(
         checked(kind.parameters_kind, dict(parameters), where, what, remedy)
     )
-
-
-def fitted(value: DoubleArray | None, name: str) -> DoubleArray:
-    """``value``, or an error that says that ``name`` was not fitted."""
-    if value is None:
-        raise RuntimeError(f"combiner '{name}' was not fitted")
-    return value

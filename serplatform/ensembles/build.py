@@ -21,7 +21,7 @@ from serplatform.artifacts.files import (
     json_bytes,
     read_parquet,
 )
-from serplatform.artifacts.posteriors import posterior_schema
+from serplatform.artifacts.posteriors import posterior_table
 from serplatform.ensembles import evaluation
 from serplatform.ensembles.base import COMBINERS
 from serplatform.ensembles.dev_selection import OBJECTIVES
@@ -79,7 +79,7 @@ def build_ensemble(
     begun = time.monotonic()
     if combiner not in COMBINERS.names():  # a plugin's, that the runs were made with
         for run in runs:
-            plugins.restore(run, RunDirectory(run).read_run().get("plugins", []))
+            plugins.restore(run, RunDirectory(run).read_run())
     _check_arguments(out, combiner, objective, num_resamples)
     library = read_library(runs)
     systems: dict[str, tuple[FoldEnsemble, ...]] = {
@@ -101,7 +101,7 @@ def build_ensemble(
         "dataset": first["dataset"],
         "protocol": first.get("protocol"),
         "folds_hash": first["folds_hash"],
-        "plugins": plugins.records(combiner=[combiner]),
+        **plugins.made_with(combiner=[combiner]),
         "speaker_independent": library.plan["speaker_independent"],
         "classes": list(library.classes),
         **_measured(library, systems, num_resamples=num_resamples, seed=seed),
@@ -110,7 +110,7 @@ def build_ensemble(
     if said := evaluation.no_better_than_chance(content):
         content["notes"].insert(0, said)
     content["seconds"] = round(time.monotonic() - begun, 3)
-    _write(out, posterior_table(library, systems["ensemble"]), content)
+    _write(out, _combined_table(library, systems["ensemble"]), content)
     return content
 
 
@@ -199,7 +199,7 @@ def _measured(
 
 def _write(out: Path, table: pa.Table, content: dict[str, Any]) -> None:
     """Write both files once both are whole: posteriors are never there without description."""
-    plugins.write(out, content["plugins"])
+    plugins.write(out, content)
     targets = out / "posteriors.parquet", out / "ensemble.json"
     with atomic_path(targets[0]) as posteriors, atomic_path(targets[1]) as description:
         fill_parquet(posteriors, table)
@@ -266,31 +266,21 @@ def _candidate_rows(
     return sorted(rows, key=lambda row: (-row["dev"]["uar"], row["member"]))
 
 
-def posterior_table(library: Library, ensembles: Sequence[FoldEnsemble]) -> pa.Table:
+def _combined_table(library: Library, ensembles: Sequence[FoldEnsemble]) -> pa.Table:
     """The combined dev and test posteriors of every fold."""
     pieces = []
     for ensemble in ensembles:
         for part, values in (("dev", ensemble.dev), ("test", ensemble.test)):
             rows = library.take(ensemble.fold, part)
-            count = len(rows.utterance_ids)
-            columns: dict[str, Any] = {
-                "utterance_id": list(rows.utterance_ids),
-                "speaker_id": list(rows.speaker_ids),
-                "fold": [ensemble.fold] * count,
-                "part": [part] * count,
-                "truth": [library.classes[t] for t in rows.truth],
-            }
-            columns |= {f"p_{name}": values[:, k] for k, name in enumerate(library.classes)}
-            pieces.append(pa.table(columns, schema=posterior_schema(list(library.classes))))
+            given = rows.utterance_ids, rows.speaker_ids, rows.truth, values
+            pieces.append(
+                posterior_table(*given, fold=ensemble.fold, part=part, classes=library.classes)
+            )
     return pa.concat_tables(pieces)
 
 
 def read_genders(library: Library) -> tuple[dict[str, str], str | None]:
-    """Gender of each utterance's speaker from the dataset, if it is where the run says.
-
-    Returns:
-        utterance id to gender, and a sentence when there is none.
-    """
+    """Gender by utterance id, if the dataset is where the run says; else a sentence why not."""
     dataset = library.runs[0].content["dataset"]
     address = dataset["path"]
     try:
@@ -315,14 +305,10 @@ def notes(library: Library) -> list[str]:
         "The dev rows also stopped the training of every trial early and chose its epoch, so "
         "every dev number is optimistic; test numbers are not affected.",
     ]
-    tested: dict[str, set[int]] = {}
-    picked: dict[str, set[int]] = {}
-    for fold in library.folds:
-        for speaker in set(library.take(fold, "test").speaker_ids):
-            tested.setdefault(speaker, set()).add(fold)
-        for speaker in set(library.take(fold, "dev").speaker_ids):
-            picked.setdefault(speaker, set()).add(fold)
-    if any(picked.get(speaker, set()) - folds for speaker, folds in tested.items()):
+    folds = library.folds
+    tested = {fold: set(library.take(fold, "test").speaker_ids) for fold in folds}
+    picked = {fold: set(library.take(fold, "dev").speaker_ids) for fold in folds}
+    if any((tested[a] & picked[b]) - tested[b] for a in folds for b in folds):
         found.append(
             "A search proposes configurations by their mean dev objective over all folds, and "
             "speakers who test in one fold are dev speakers in another: which trials exist at "
@@ -333,7 +319,7 @@ def notes(library: Library) -> list[str]:
             "The protocol is not speaker-independent: speakers are in several parts of a fold, "
             "so the numbers say nothing of new speakers."
         )
-    test_rows = [u for fold in library.folds for u in library.take(fold, "test").utterance_ids]
+    test_rows = [u for fold in folds for u in library.take(fold, "test").utterance_ids]
     if len(set(test_rows)) < len(test_rows):
         found.append(
             f"{len(test_rows) - len(set(test_rows))} test rows are utterances that also test in "
@@ -344,10 +330,8 @@ def notes(library: Library) -> list[str]:
             "Some trials normalise features by speaker (data.normalization = speaker): this "
             "uses the test speakers' unlabelled audio."
         )
-    if len(tested) < 10:
-        found.append(
-            f"Only {len(tested)} test speaker(s): intervals that resample speakers are rough."
-        )
+    if (count := len(set().union(*tested.values()))) < 10:
+        found.append(f"Only {count} test speaker(s): intervals that resample speakers are rough.")
     unfinished = [r.path for r in library.runs if r.content.get("status") != "complete"]
     found += [f"Left out, because damaged: {why}" for why in library.damaged]
     found += [

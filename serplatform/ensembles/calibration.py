@@ -44,14 +44,8 @@ def apply_temperature(posteriors: DoubleArray, temperature: npt.ArrayLike) -> Do
 
 
 def fit_temperature(truth: IntArray, posteriors: DoubleArray) -> float:
-    """The temperature with the lowest negative log-likelihood on these rows.
-
-    Args:
-        truth: (N,) class indices.
-        posteriors: (N, K), rows sum to 1.
-
-    Returns:
-        T between :data:`LOWEST_TEMPERATURE` and :data:`HIGHEST_TEMPERATURE`.
+    """The T with the lowest negative log-likelihood on (N, K) posteriors and (N,) class indices,
+    between :data:`LOWEST_TEMPERATURE` and :data:`HIGHEST_TEMPERATURE`.
     """
     from scipy.optimize import minimize_scalar
 

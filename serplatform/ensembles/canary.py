@@ -38,14 +38,7 @@ def fits_that_take_test_rows(library: Library) -> list[str]:
 def chance_of_ensemble(
     path: Path, *, metric: str = "uar", level: float = 0.99, seed: int = 0
 ) -> Interval:
-    """An ensemble's pooled test metric, and where it falls when the truth is permuted.
-
-    Args:
-        path: an ensemble's directory.
-        metric: a name of ``metrics.COUNT_METRICS``.
-        level: share of permutations inside.
-        seed: of the permutations.
-    """
+    """An ensemble's pooled test metric, with the ends of its values when the truth is permuted."""
     classes = read_ensemble(path)["classes"]
     rows = [r for r in read_parquet(path / "posteriors.parquet").to_pylist() if r["part"] == "test"]
     truth = np.array([classes.index(row["truth"]) for row in rows])

@@ -23,15 +23,9 @@ TOLERANCE = 1e-12
 def objective_values(
     objective: str, truth: IntArray, posteriors: DoubleArray
 ) -> list[tuple[float, float]]:
-    """Value of the objective and negative NLL of each member; larger tuples are better.
+    """Value of the objective and negative NLL of each (N, K) table; larger tuples are better.
 
-    Args:
-        objective: a name of :data:`OBJECTIVES`; ``nll`` is negated.
-        truth: (N,) class indices.
-        posteriors: (M, N, K), rows sum to 1.
-
-    Returns:
-        M pairs, rounded to 12 decimals so that equal counts compare equal.
+    Values are rounded to 12 decimals, so that equal counts compare equal; ``nll`` is negated.
     """
     likelihood = posteriors[:, np.arange(truth.size), truth]  # (M, N)
     gain = np.log(np.maximum(likelihood, POSTERIOR_FLOOR)).mean(axis=1)
@@ -62,15 +56,10 @@ def row_weights(objective: str, truth: IntArray, num_classes: int) -> DoubleArra
 def grouped_folds(
     speaker_ids: Sequence[str], utterance_ids: Sequence[str], num_folds: int = 5
 ) -> tuple[list[tuple[IntArray, IntArray]], str]:
-    """Split rows so that each speaker is on one side; by utterance when there is one speaker.
+    """Split N rows so that each speaker is on one side; by utterance when there is one speaker.
 
     Speakers are dealt out from the one with most rows on, each to the smallest fold so far;
     names break ties, so the same rows in another order are split alike.
-
-    Args:
-        speaker_ids: N.
-        utterance_ids: N, used when there is one speaker only.
-        num_folds: at most so many.
 
     Returns:
         the folds as (fit rows, held-out rows), and ``"speaker"`` or ``"utterance"``: what was

@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 
 from serplatform.arrays import BoolArray, DoubleArray, IntArray
+from serplatform.artifacts.ensemble import IntervalRecord, PermutationRecord, Spread
 from serplatform.ensembles.calibration import apply_temperature
 from serplatform.ensembles.nested import FoldEnsemble, PooledTest
 from serplatform.ensembles.posteriors import Library
 from serplatform.ensembles.rejection import (
     WISHES,
-    Operating,
+    answered,
     choose_threshold,
     coverage_accuracy_curve,
     grant,
-    operate,
 )
 from serplatform.metrics import (
     METRICS,
@@ -54,9 +54,9 @@ def fold_metrics(library: Library, ensemble: FoldEnsemble) -> dict[str, dict[str
     }
 
 
-def over_folds(per_fold: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float | None]]:
+def over_folds(per_fold: Sequence[Mapping[str, float]]) -> dict[str, Spread]:
     """Mean and sample standard deviation of each metric; the latter is None for one fold."""
-    found: dict[str, dict[str, float | None]] = {}
+    found: dict[str, Spread] = {}
     for name in METRICS:
         values = [metrics[name] for metrics in per_fold]
         std = float(np.std(values, ddof=1)) if len(values) > 1 else None
@@ -66,7 +66,7 @@ def over_folds(per_fold: Sequence[Mapping[str, float]]) -> dict[str, dict[str, f
 
 def pooled_intervals(
     pooled: PooledTest, posteriors: DoubleArray, *, num_resamples: int, seed: int
-) -> dict[str, dict[str, float | None]]:
+) -> dict[str, IntervalRecord]:
     """Every metric over all test rows with its interval by resampled speakers."""
     found = bootstrap_intervals(
         pooled.truth, posteriors, pooled.speaker_ids, num_resamples=num_resamples, seed=seed
@@ -75,23 +75,19 @@ def pooled_intervals(
 
 
 def against_chance(
-    pooled: PooledTest, systems: Mapping[str, Mapping[str, Mapping[str, float | None]]]
+    pooled: PooledTest, systems: Mapping[str, Mapping[str, IntervalRecord]]
 ) -> dict[str, Any]:
     """UAR of guessing, and which systems' pooled UAR lies above it with its whole interval."""
     chance = chance_uar(pooled.truth)
-    above = {name: exceeds_chance(_interval(m["uar"]), chance) for name, m in systems.items()}
+    above = {name: exceeds_chance(Interval(**m["uar"]), chance) for name, m in systems.items()}
     return {"uar": chance, "exceeded": above}
-
-
-def _interval(found: Mapping[str, Any]) -> Interval:
-    return Interval(value=found["value"], low=found["low"], high=found["high"])
 
 
 def no_better_than_chance(content: Mapping[str, Any]) -> str | None:
     """One sentence where the ensemble of an ``ensemble.json`` is not shown to beat guessing."""
     if content["chance"]["exceeded"]["ensemble"]:
         return None
-    uar, chance = _interval(content["pooled"]["ensemble"]["uar"]), content["chance"]["uar"]
+    uar, chance = Interval(**content["pooled"]["ensemble"]["uar"]), content["chance"]["uar"]
     if uar.low is None:
         what = f"the ensemble's test UAR, {uar.value:.3f}, does not exceed"
     else:
@@ -105,39 +101,32 @@ def no_better_than_chance(content: Mapping[str, Any]) -> str | None:
 def compare(
     pooled: PooledTest, ours: DoubleArray, theirs: DoubleArray, *, num_resamples: int, seed: int
 ) -> dict[str, Any]:
-    """Test whether two systems differ on the same utterances, for JSON.
+    """Test whether two systems, (N, K) each, differ on the same utterances.
 
-    Args:
-        pooled: the test rows.
-        ours: (N, K) of the first system.
-        theirs: (N, K) of the second.
-        num_resamples: of the difference's interval.
-        seed: of resamples and swaps.
+    ``seed`` is of the resamples of the difference's interval and of the swaps.
     """
     first, second = ours.argmax(axis=1), theirs.argmax(axis=1)
     difference = bootstrap_difference(
         pooled.truth, ours, theirs, pooled.speaker_ids, num_resamples=num_resamples, seed=seed
     )
 
-    def permuted(metric: str, speaker_ids: Sequence[str] | None) -> dict[str, Any]:
-        return dataclasses.asdict(
-            paired_permutation_test(
-                pooled.truth,
-                first,
-                second,
-                num_classes=ours.shape[1],
-                speaker_ids=speaker_ids,
-                metric=metric,
-                num_permutations=NUM_PERMUTATIONS,
-                seed=seed,
-            )
+    def permuted(metric: str, speaker_ids: Sequence[str] | None) -> PermutationRecord:
+        return paired_permutation_test(
+            pooled.truth,
+            first,
+            second,
+            num_classes=ours.shape[1],
+            speaker_ids=speaker_ids,
+            metric=metric,
+            num_permutations=NUM_PERMUTATIONS,
+            seed=seed,
         )
 
     return {
         "difference": {name: interval.as_dict() for name, interval in difference.items()},
         "permutation": {name: permuted(name, pooled.speaker_ids) for name in TESTED},
         "permutation_by_utterance": {name: permuted(name, None) for name in TESTED},
-        "mcnemar": dataclasses.asdict(mcnemar_exact(pooled.truth, first, second)),
+        "mcnemar": mcnemar_exact(pooled.truth, first, second),
     }
 
 
@@ -146,10 +135,7 @@ def grouped_metrics(
 ) -> dict[str, dict[str, Any]]:
     """Metrics of each system within each group (a speaker, a gender), groups sorted.
 
-    Args:
-        groups: N names; rows with None are left out.
-        truth: (N,) class indices.
-        systems: name to (N, K) posteriors.
+    ``groups`` are N names; rows with None are left out.
     """
     names = np.array(groups, dtype=object)
     found: dict[str, dict[str, Any]] = {}
@@ -193,15 +179,10 @@ def rejection(
     """Rejection: each fold's threshold from its dev rows, applied to its test rows.
 
     Confidence is the top posterior at the temperature fitted on the fold's dev rows. A fold
-    whose dev rows offer no such threshold answers everything.
-
-    Args:
-        library: gives the truth of each fold.
-        pooled: the test rows.
-        ensembles: one a fold.
-        error_share: error aimed at on dev rows, relative to answering everything.
+    whose dev rows offer no threshold that brings the error down to ``error_share`` of what it is
+    without rejection answers everything.
     """
-    folds, found, answered, granted = [], [], [], []
+    folds, found, answers, granted = [], [], [], []
     for ensemble in ensembles:
         parts = {}
         for part, table in (("dev", ensemble.dev), ("test", ensemble.test)):
@@ -209,43 +190,39 @@ def rejection(
             truth = library.take(ensemble.fold, part).truth
             parts[part] = calibrated.max(axis=1), calibrated.argmax(axis=1) == truth
         chosen = choose_threshold(*parts["dev"], error_share=error_share)
-        threshold = 0.0 if chosen is None else chosen.threshold
-        found.append(parts)
+        kept = parts["test"][0] >= (0.0 if chosen is None else chosen.threshold)
         curve = coverage_accuracy_curve(*parts["dev"], num_points=401)
+        found.append(parts)
+        answers.append(kept)
         granted.append([grant(curve, wish, rows=len(parts["dev"][0])) for wish in WISHES])
-        answered.append(parts["test"][0] >= threshold)
         folds.append(
             {
                 "fold": ensemble.fold,
                 "temperature": ensemble.output_temperature,
-                "threshold": None if chosen is None else chosen.threshold,
-                "dev": None if chosen is None else _point(chosen),
-                "test": _point(operate(*parts["test"], threshold)),
+                "threshold": chosen and chosen.threshold,
+                "dev": chosen and {"coverage": chosen.coverage, "accuracy": chosen.accuracy},
+                "test": answered(kept, parts["test"][1]),
             }
         )
     confidence, correct = _pool(found, "test")
-    kept = np.concatenate(answered)
     dev = _pool(found, "dev")
     return {
         "error_share": error_share,
         "folds": folds,
         "test": {
-            **_answered(kept, correct),
+            **answered(np.concatenate(answers), correct),
             "accuracy_without_rejection": float(correct.mean()),
         },
-        "curve": _columns(coverage_accuracy_curve(confidence, correct)),
+        "curve": coverage_accuracy_curve(confidence, correct),
         # what a threshold for new recordings is chosen from: no test row is in it
-        "dev": {
-            "rows": len(dev[0]),
-            "curve": _columns(coverage_accuracy_curve(*dev, num_points=401)),
-        },
+        "dev": {"rows": len(dev[0]), "curve": coverage_accuracy_curve(*dev, num_points=401)},
         # each granted by the folds' dev rows, a fold that cannot grant it answers nothing
         "wishes": [
             {
                 "kind": wish.kind,
                 "value": wish.value,
                 "folds_granted": sum(point is not None for point in points),
-                "test": _answered(
+                "test": answered(
                     np.concatenate(
                         [
                             parts["test"][0] >= (np.inf if point is None else point.threshold)
@@ -267,20 +244,3 @@ def _pool(found: Sequence[Mapping[str, _Rows]], part: str) -> _Rows:
     """Confidences and hits of one part of all folds."""
     rows = [parts[part] for parts in found]
     return np.concatenate([c for c, _ in rows]), np.concatenate([h for _, h in rows])
-
-
-def _columns(curve: Sequence[Operating]) -> dict[str, list[float | None]]:
-    return {
-        "threshold": [point.threshold for point in curve],
-        "coverage": [point.coverage for point in curve],
-        "accuracy": [point.accuracy for point in curve],
-    }
-
-
-def _answered(kept: BoolArray, correct: BoolArray) -> dict[str, float | None]:
-    accuracy = float(correct[kept].mean()) if kept.any() else None
-    return {"coverage": float(kept.mean()), "accuracy": accuracy}
-
-
-def _point(found: Operating) -> dict[str, float | None]:
-    return {"coverage": found.coverage, "accuracy": found.accuracy}

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -40,13 +39,7 @@ _DOUBLE_LIMIT = 4_000_000
 
 @dataclasses.dataclass(frozen=True)
 class SelectionRound:
-    """One round of a selection.
-
-    Attributes:
-        member: position of the member added.
-        value: objective after it, higher is better.
-        gain: negative NLL after it.
-    """
+    """One round of a selection: who was added, objective and negative NLL after it."""
 
     member: int
     value: float
@@ -54,13 +47,7 @@ class SelectionRound:
 
 
 class CandidateTable:
-    """All candidates on the dev rows, laid out for scoring.
-
-    Args:
-        posteriors: (M, N, K), rows sum to 1.
-        truth: (N,) class indices.
-        objective: a name of ``dev_selection.OBJECTIVES``.
-    """
+    """All candidates on the dev rows, laid out for scoring: (M, N, K), (N,) class indices."""
 
     def __init__(self, posteriors: DoubleArray, truth: IntArray, objective: str) -> None:
         num_members, num_rows, num_classes = posteriors.shape
@@ -110,10 +97,8 @@ class CandidateTable:
     def scores(self, total: DoubleArray, true_total: DoubleArray, count: int) -> DoubleArray:
         """(M,) objective of the sum so far with each candidate added.
 
-        Args:
-            total: (N, K-1) summed differences so far.
-            true_total: (N,) summed true posteriors so far.
-            count: members in the sum.
+        ``total`` (N, K-1) are the summed differences and ``true_total`` (N,) the summed true
+        posteriors of the ``count`` members so far.
         """
         if self.objective == "nll":
             return self.gains(true_total, count, np.arange(self.num_members))
@@ -164,12 +149,8 @@ def select_members(
 ) -> list[SelectionRound]:
     """Add members one at a time, each round the one that helps most.
 
-    Args:
-        table: the candidates.
-        num_rounds: members to add after the initial ones.
-        num_initial: at most so many of the best single members start the ensemble, in order;
-            of these prefixes the best is kept.
-        allowed: (M,) members that may be added; all by default.
+    At most ``num_initial`` of the best single members start the ensemble, in order; of these
+    prefixes the best is kept. ``allowed`` (M,) are the members that may be added; all by default.
 
     Returns:
         the rounds in order, initial members included.
@@ -182,13 +163,13 @@ def select_members(
         scores = table.solo_scores
         gains = table.solo_gains
         members = np.flatnonzero(allowed).tolist()
-        ranked = sorted(members, key=lambda m: (-_rounded(float(scores[m])), -float(gains[m]), m))
+        ranked = sorted(members, key=lambda m: (-round(float(scores[m]), 12), -float(gains[m]), m))
         trail: list[SelectionRound] = []
         for member in ranked[:num_initial]:
             total = total + table.difference[:, :, member]
             true_total = true_total + table.likelihood[:, member]
             trail.append(_measure(table, member, total, true_total, len(trail) + 1))
-        best = max(range(len(trail)), key=lambda i: (_rounded(trail[i].value), trail[i].gain))
+        best = max(range(len(trail)), key=lambda i: (round(trail[i].value, 12), trail[i].gain))
         rounds = trail[: best + 1]
         chosen = [r.member for r in rounds]
         total = table.difference[:, :, chosen].sum(axis=2, dtype=np.float64)
@@ -211,11 +192,7 @@ def select_members(
 def best_length(rounds: list[SelectionRound]) -> int:
     """How many of the rounds to keep: the best objective, then likelihood, then the fewest."""
     order = range(len(rounds))
-    return 1 + max(order, key=lambda i: (_rounded(rounds[i].value), rounds[i].gain, -i))
-
-
-def _rounded(value: float) -> float:
-    return round(value, 12)
+    return 1 + max(order, key=lambda i: (round(rounds[i].value, 12), rounds[i].gain, -i))
 
 
 def _measure(
@@ -256,6 +233,7 @@ class Greedy(Combiner):
     name = "greedy"
     auto_rank = 3
     parameters_kind = GreedyParameters
+    kept = ("objective", "num_rounds", "num_initial", "num_bags", "bag_share", "max_members")
 
     def __init__(
         self,
@@ -272,11 +250,11 @@ class Greedy(Combiner):
         super().__init__(objective=objective, seed=seed)
         self.num_rounds = num_rounds
         self.num_initial = num_initial
-        self.num_bags = num_bags
+        self.num_bags = 0  # those that were drawn
         self.bag_share = bag_share
         self.smallest_bag = smallest_bag
         self.max_members = max_members
-        self._num_bags_used = 0
+        self._most_bags = num_bags
 
     def _fit(self, dev: PosteriorSet) -> None:
         order = dev.member_order()
@@ -296,7 +274,7 @@ class Greedy(Combiner):
             )
             kept = [r.member for r in rounds[: best_length(rounds)]]
             weights += np.bincount(kept, minlength=num_members) / (len(kept) * len(bags))
-        self._num_bags_used = len(bags)
+        self.num_bags = len(bags)
         lightest = np.argsort(-weights, kind="stable")[self.max_members :]
         weights[lightest] = 0.0
         self._weights = np.empty(num_members)
@@ -304,30 +282,12 @@ class Greedy(Combiner):
 
     def _bags(self, num_members: int) -> list[BoolArray]:
         size = max(int(np.ceil(num_members * self.bag_share)), self.smallest_bag)
-        if self.num_bags <= 1 or size >= num_members:
+        if self._most_bags <= 1 or size >= num_members:
             return [np.ones(num_members, dtype=bool)]
         rng = np.random.default_rng(derive_seed(self.seed, "greedy bags"))
         bags = []
-        for _ in range(self.num_bags):
+        for _ in range(self._most_bags):
             allowed = np.zeros(num_members, dtype=bool)
             allowed[rng.choice(num_members, size, replace=False)] = True
             bags.append(allowed)
         return bags
-
-    def _state(self) -> dict[str, Any]:
-        return {
-            "objective": self.objective,
-            "num_rounds": self.num_rounds,
-            "num_initial": self.num_initial,
-            "num_bags": self._num_bags_used,
-            "bag_share": self.bag_share,
-            "max_members": self.max_members,
-        }
-
-    def _restore(self, parameters: Mapping[str, Any]) -> None:
-        super()._restore(parameters)
-        self.num_rounds = parameters["num_rounds"]
-        self.num_initial = parameters["num_initial"]
-        self._num_bags_used = parameters["num_bags"]
-        self.bag_share = parameters["bag_share"]
-        self.max_members = parameters["max_members"]

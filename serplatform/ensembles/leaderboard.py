@@ -14,7 +14,7 @@ from serplatform.arrays import BoolArray, DoubleArray, IntArray
 from serplatform.artifacts.ensemble import Diversity
 from serplatform.ensembles.base import PosteriorSet
 from serplatform.ensembles.calibration import scale_members
-from serplatform.ensembles.nested import FoldEnsemble
+from serplatform.ensembles.nested import FoldEnsemble, pool_test
 from serplatform.ensembles.posteriors import Library
 from serplatform.metrics import (
     METRICS,
@@ -32,11 +32,7 @@ MOST_COMPARED = 20
 
 
 def solo_metrics(members: PosteriorSet) -> dict[str, DoubleArray]:
-    """Every metric of each candidate alone.
-
-    Returns:
-        each name of ``metrics.METRICS`` to (M,).
-    """
+    """Every metric of each candidate alone: each name of ``metrics.METRICS`` to (M,)."""
     posteriors, truth = members.posteriors, members.truth
     rows = np.arange(truth.size)
     counts = confusion_counts(truth, posteriors.argmax(axis=2), posteriors.shape[2])
@@ -50,15 +46,11 @@ def solo_metrics(members: PosteriorSet) -> dict[str, DoubleArray]:
 
 
 def leave_one_out(ensemble: FoldEnsemble, members: PosteriorSet) -> dict[int, dict[str, float]]:
-    """What the ensemble loses when one member is silenced.
+    """What the ensemble of a fold loses on rows of that fold when one member is silenced.
 
     A silenced member says 1/K for every class, which changes no combiner's largest class: in a
     mean, a product and a regression on centred logs alike it is as if the member were not
     there. Nothing is fitted again.
-
-    Args:
-        ensemble: of one fold.
-        members: all candidates on rows of that fold.
 
     Returns:
         member position to ``uar`` and ``accuracy`` of the ensemble minus those without the
@@ -93,13 +85,7 @@ def member_rows(
     ensemble: FoldEnsemble,
     solo: Mapping[str, Mapping[str, DoubleArray]],
 ) -> list[dict[str, Any]]:
-    """The members of one fold, heaviest first, for JSON.
-
-    Args:
-        library: all candidates.
-        ensemble: of the fold.
-        solo: part to :func:`solo_metrics` on the fold's rows of that part.
-    """
+    """The members of one fold, heaviest first; ``solo`` is :func:`solo_metrics` by part."""
     weights, shares = ensemble.combiner.weights(), ensemble.combiner.shares()
     gains = {
         part: leave_one_out(ensemble, library.take(ensemble.fold, part)) for part in ("dev", "test")
@@ -123,21 +109,16 @@ def member_rows(
 
 
 def diversity(library: Library, ensembles: Sequence[FoldEnsemble]) -> Diversity:
-    """Compare members' answers on the test rows of all folds.
+    """Compare members' answers on the test rows of all folds, the heaviest members first.
 
-    Returns:
-        ``members``: names, heaviest mean weight first; ``disagreement``: share of test rows on
-        which two of them answer differently; ``mean_disagreement``: over pairs, None with fewer
-        than two members; ``oracle``: accuracy and UAR if, in each fold, the right answer were
-        taken whenever any member of that fold has it, a bound for any choice among members'
-        answers; ``all_wrong``: share of test rows on which no member is right (a fold may have
-        none).
+    ``disagreement`` is the share of test rows on which two of them answer differently; ``oracle``
+    what a choice of the right answer, whenever a member of that fold has it, would give: a bound
+    for any choice among members' answers; ``all_wrong`` the share on which no member is right.
     """
     shares = np.mean([e.combiner.shares() for e in ensembles], axis=0)
     used = sorted(np.flatnonzero(shares), key=lambda m: (-shares[m], m))
     shown = np.array(used[:MOST_COMPARED], dtype=np.int64)
     answers: list[IntArray] = []
-    truths: list[IntArray] = []
     hits: list[BoolArray] = []
     for ensemble in ensembles:
         test = library.take(ensemble.fold, "test")
@@ -145,11 +126,10 @@ def diversity(library: Library, ensembles: Sequence[FoldEnsemble]) -> Diversity:
         own = np.flatnonzero(ensemble.combiner.weights())
         hits.append((prediction[own] == test.truth).any(axis=0))
         answers.append(prediction[shown])
-        truths.append(test.truth)
-    answer, truth, hit = (
+    answer, hit, truth = (
         np.concatenate(answers, axis=1),
-        np.concatenate(truths),
         np.concatenate(hits),
+        pool_test(library).truth,
     )
     disagreement = np.array([(answer != one).mean(axis=1) for one in answer])
     disagreement = disagreement.reshape(len(shown), len(shown))  # also where no member is used

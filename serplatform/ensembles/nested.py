@@ -50,12 +50,8 @@ def nested_ensemble(
 ) -> tuple[FoldEnsemble, ...]:
     """For each outer fold: members, weights and temperatures from its own dev rows alone.
 
-    Args:
-        library: all candidates.
-        combiner: a registered name.
-        objective: what choices on dev rows maximise.
-        temperature: calibrate each candidate first.
-        seed: of whatever the combiner draws.
+    ``objective`` is what choices on dev rows maximise; ``temperature`` calibrates each candidate
+    first.
 
     Raises:
         BadInputError: no such combiner or objective.
@@ -90,13 +86,7 @@ def nested_ensemble(
 
 @dataclasses.dataclass(frozen=True)
 class PooledTest:
-    """The test rows of all folds, one after another; N rows in all.
-
-    Attributes:
-        utterance_ids: N.
-        speaker_ids: N.
-        truth: (N,).
-    """
+    """The N test rows of all folds, one after another; ``truth`` is (N,) class indices."""
 
     utterance_ids: tuple[str, ...]
     speaker_ids: tuple[str, ...]

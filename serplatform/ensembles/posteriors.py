@@ -5,6 +5,7 @@ Shapes: M candidates, R rows (an utterance in a fold and part), K classes.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,8 +35,6 @@ class Candidate:
     Attributes:
         name: unique among the candidates, e.g. ``ravdess/trial-00012``.
         run: absolute path of its run.
-        trial: its number there.
-        architecture: registered name.
         params: what the search chose, by dotted name.
         num_parameters: trainable values; None where the record does not say.
     """
@@ -59,13 +58,7 @@ class Candidate:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunOfLibrary:
-    """One of the runs that were combined.
-
-    Attributes:
-        content: of its ``run.json``.
-        path: absolute, or a URI.
-        num_trials: state to the number of its trials in it.
-    """
+    """One of the runs that were combined: its ``run.json``, its address, trials by state."""
 
     content: RunDescription
     path: str
@@ -129,12 +122,9 @@ class Library:
 def read_library(runs: Sequence[str | Path]) -> Library:
     """Read the posteriors of every finished trial of one or several runs.
 
-    Args:
-        runs: directories that ``serplatform search`` or ``train`` wrote.
-
     Raises:
         BadInputError: no run or no finished trial; runs that differ in dataset, folds or
-            classes; tables that differ in rows or truth (every difference found is listed).
+            classes; tables that differ in truth or from the folds in rows (each is named).
         LeakError: an utterance, or a speaker of a speaker-independent protocol, is in the dev
             and in the test part of one fold.
         ArtifactError: a run's own file is missing, damaged or of another schema version, or so
@@ -174,7 +164,7 @@ def read_library(runs: Sequence[str | Path]) -> Library:
                 damaged.append(str(error))
                 continue
             _check_copy(file, record, seen)
-            table = _ordered(checked_posteriors(table, file, classes), file)
+            table = checked_posteriors(table, file, classes)
             candidates.append(
                 Candidate(
                     name=f"{label}/trial-{number:05d}",
@@ -185,7 +175,7 @@ def read_library(runs: Sequence[str | Path]) -> Library:
                     num_parameters=record.get("num_parameters"),
                 )
             )
-            tables.append((file, table))
+            tables.append((file, table.sort_by([(key, "ascending") for key in _KEYS])))
     if damaged and not candidates:
         raise ArtifactError("no trial is left whole:", damaged[:_MOST_ERRORS])
     if not candidates:
@@ -194,17 +184,14 @@ def read_library(runs: Sequence[str | Path]) -> Library:
             "continue the search with --resume"
         )
     reference = tables[0][1]
-    _check_aligned(tables)
-    _check_plan_rows(tables[0], plan)
-    _check_leaks(reference, plan["speaker_independent"])
-
+    _check_rows(tables, plan)
     position = {name: k for k, name in enumerate(classes)}
     values = np.empty((len(tables), len(reference), len(classes)))
     for m, (_, table) in enumerate(tables):
         for k, name in enumerate(classes):
             values[m, :, k] = table[f"p_{name}"].to_numpy()
     values /= values.sum(axis=2, keepdims=True)  # each sum is within 1e-4 of 1 by now
-    return Library(
+    library = Library(
         runs=tuple(described),
         plan=plan,
         classes=classes,
@@ -217,6 +204,8 @@ def read_library(runs: Sequence[str | Path]) -> Library:
         values=values,
         damaged=tuple(damaged),
     )
+    _check_leaks(library)
+    return library
 
 
 def _check_copy(file: Path, record: TrialRecord, seen: dict[tuple[Any, Any], Path]) -> None:
@@ -266,79 +255,60 @@ def _run_labels(paths: Sequence[Path]) -> list[str]:
     return labels
 
 
-def _ordered(table: pa.Table, file: Path) -> pa.Table:
-    """One table, which must have dev and test rows, sorted by fold, part and utterance id."""
-    parts = sorted(set(table["part"].to_pylist()))
-    if parts != ["dev", "test"]:
-        found = f"its parts are {', '.join(parts)}" if parts else "it holds no rows"
-        raise ArtifactError(f"{file}: {found}; expected dev and test")
-    return table.sort_by([(key, "ascending") for key in _KEYS])
-
-
-def _check_aligned(tables: Sequence[tuple[Path, pa.Table]]) -> None:
-    """Every table has the rows, speakers and truth of the first."""
-    first_file, first = tables[0]
-    errors: list[str] = []
-    seen = set()
-    for key in _row_keys(first):
-        if key in seen:
-            errors.append(f"{first_file}: {_say(key)} is there twice")
-        seen.add(key)
-    for file, table in tables[1:]:
-        if all(table[key].equals(first[key]) for key in _KEYS):
-            for column in ("truth", "speaker_id"):
-                if not table[column].equals(first[column]):
-                    ours, theirs = table[column].to_pylist(), first[column].to_pylist()
-                    row = next(i for i in range(len(ours)) if ours[i] != theirs[i])
-                    errors.append(
-                        f"{file}: {_say(_row_keys(table)[row])} has {column} '{ours[row]}', "
-                        f"{first_file.name} has '{theirs[row]}'"
-                    )
-            continue
-        own, given = set(_row_keys(table)), _row_keys(table)
-        errors += [f"{file}: lacks {_say(key)}" for key in sorted(seen - own)[:3]]
-        errors += [f"{file}: {_say(key)} is in no other table" for key in sorted(own - seen)[:3]]
-        if len(own) < len(given):
-            key = next(k for i, k in enumerate(given[1:]) if k == given[i])
-            errors.append(f"{file}: {_say(key)} is there twice")
-    if errors:
-        raise BadInputError(
-            f"the posterior tables do not fit together; rows are joined by utterance_id "
-            f"({first_file} is the first table):",
-            errors[:_MOST_ERRORS],
-        )
-
-
-def _check_plan_rows(first: tuple[Path, pa.Table], plan: FoldFile) -> None:
-    """The rows are those that the fold file calls dev and test."""
-    file, table = first
+def _check_rows(tables: Sequence[tuple[Path, pa.Table]], plan: FoldFile) -> None:
+    """Every table has the rows of the fold file, and the speakers and truth of the first."""
     wanted = {
         (fold, part, name)
         for fold, parts in enumerate(plan["folds"])
         for part, names in (("dev", parts["dev"]), ("test", parts["test"]))
         for name in names
     }
-    given = set(_row_keys(table))
-    errors = [f"lacks {_say(key)}" for key in sorted(wanted - given)[:3]]
-    errors += [f"{_say(key)} is not there in the fold file" for key in sorted(given - wanted)[:3]]
+    expected = dict(zip(_KEYS, zip(*sorted(wanted), strict=True), strict=True))
+    columns = {key: pa.chunked_array([v], tables[0][1][key].type) for key, v in expected.items()}
+    fitting: list[tuple[Path, pa.Table]] = []
+    errors: list[str] = []
+    for file, table in tables:
+        if all(table[key].equals(column) for key, column in columns.items()):
+            fitting.append((file, table))
+            continue
+        counts = collections.Counter(_row_keys(table))
+        lacking, other = sorted(wanted - counts.keys()), sorted(counts.keys() - wanted)
+        twice = sorted(key for key, count in counts.items() if count > 1)
+        errors += [f"{file}: lacks {_say(key)}" for key in lacking[:3]]
+        errors += [f"{file}: {_say(key)} is not in the fold file" for key in other[:3]]
+        errors += [f"{file}: {_say(key)} is there twice" for key in twice[:1]]
+    for file, table in fitting[1:]:
+        first_file, first = fitting[0]
+        for column in ("truth", "speaker_id"):
+            if table[column].equals(first[column]):
+                continue
+            ours, theirs = table[column].to_pylist(), first[column].to_pylist()
+            row = next(i for i in range(len(ours)) if ours[i] != theirs[i])
+            errors.append(
+                f"{file}: {_say(_row_keys(table)[row])} has {column} '{ours[row]}', "
+                f"{first_file.name} has '{theirs[row]}'"
+            )
     if errors:
-        raise BadInputError(f"{file}: its rows are not those of the run's fold file:", errors)
+        raise BadInputError(
+            "the posterior tables do not fit together; each must have the rows of the run's fold "
+            "file, and one speaker and truth an utterance:",
+            errors[:_MOST_ERRORS],
+        )
 
 
-def _check_leaks(table: pa.Table, speaker_independent: bool) -> None:
+def _check_leaks(library: Library) -> None:
     """No utterance, and no speaker if the protocol says so, is dev and test in one fold."""
-    holders: dict[tuple[int, str], dict[str, set[str]]] = {}
-    speakers = table["speaker_id"].to_pylist()
-    for (fold, part, name), speaker in zip(_row_keys(table), speakers, strict=True):
-        kinds = {"utterance": name} | ({"speaker": speaker} if speaker_independent else {})
-        for kind, value in kinds.items():
-            found = holders.setdefault((fold, kind), {"dev": set(), "test": set()})
-            found[part].add(value)
-    errors = [
-        f"fold {fold}: {kind} '{value}' is in dev and in test"
-        for (fold, kind), parts in sorted(holders.items())
-        for value in sorted(parts["dev"] & parts["test"])
-    ]
+    errors = []
+    for fold in library.folds:
+        dev, test = library.take(fold, "dev"), library.take(fold, "test")
+        shared = {"utterance": set(dev.utterance_ids) & set(test.utterance_ids)}
+        if library.plan["speaker_independent"]:
+            shared["speaker"] = set(dev.speaker_ids) & set(test.speaker_ids)
+        errors += [
+            f"fold {fold}: {kind} '{name}' is in dev and in test"
+            for kind, names in shared.items()
+            for name in sorted(names)
+        ]
     if errors:
         raise LeakError(
             "weights fitted on dev rows would have seen the test part; make the folds again:",

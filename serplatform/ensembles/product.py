@@ -5,9 +5,6 @@ Shapes: M members, N utterances, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
 from serplatform.arrays import DoubleArray, IntArray
@@ -92,13 +89,14 @@ class Product(Combiner):
     name = "product"
     auto_rank = 2
     parameters_kind = ProductParameters
+    kept = ("objective", "choice", "max_members")
 
     def __init__(
         self, *, objective: str = "uar", seed: int = 0, max_members: int = MAX_MEMBERS
     ) -> None:
         super().__init__(objective=objective, seed=seed)
         self.max_members = max_members
-        self._choice = ""
+        self.choice = ""
 
     def _fit(self, dev: PosteriorSet) -> None:
         order = dev.member_order()
@@ -106,7 +104,7 @@ class Product(Combiner):
         values = objective_values(self.objective, dev.truth, posteriors)
         ranked = sorted(range(len(order)), key=lambda m: (-values[m][0], -values[m][1], m))
         if len(order) == 1:
-            weights, self._choice = np.ones(1), "one member"
+            weights, self.choice = np.ones(1), "one member"
         elif len(order) == 2:
             weights = self._two(posteriors, dev, ranked)
         else:
@@ -129,12 +127,12 @@ class Product(Combiner):
             kept = best[ranked[1]] == SYSCOMB_EXPONENT
             if better or (tied and not kept):
                 best_value, best = value, weights
-        self._choice = "SYSComb, exponent searched on dev rows"
+        self.choice = "SYSComb, exponent searched on dev rows"
         return best
 
     def _many(self, posteriors: DoubleArray, dev: PosteriorSet) -> DoubleArray:
         num_members = len(posteriors)
-        self._choice = "lowest penalised NLL"
+        self.choice = "lowest penalised NLL"
         return minimise_nll(
             np.log(np.maximum(posteriors, POSTERIOR_FLOOR)),
             dev.truth,
@@ -155,26 +153,12 @@ class Product(Combiner):
         """(M, N, K) to (N, K): :func:`log_linear_pool`."""
         return log_linear_pool(posteriors, self.weights())
 
-    def _state(self) -> dict[str, Any]:
-        return {
-            "objective": self.objective,
-            "choice": self._choice,
-            "max_members": self.max_members,
-        }
-
-    def _restore(self, parameters: Mapping[str, Any]) -> None:
-        super()._restore(parameters)
-        self._choice = parameters["choice"]
-        self.max_members = parameters.get("max_members", MAX_MEMBERS)
-
 
 def minimise_nll(
     log_posteriors: DoubleArray,
     truth: IntArray,
     share: DoubleArray,
     start: DoubleArray,
-    *,
-    prior_std: float = PRIOR_STD,
 ) -> DoubleArray:
     r"""Exponents of the log-linear pool with the lowest penalised negative log-likelihood.
 
@@ -182,24 +166,15 @@ def minimise_nll(
               + \frac{1}{2 N \sigma^2} \sum_m \bigl(w_m - \tfrac1M\bigr)^2,
               \qquad z_{nk} = \sum_m w_m \log p_m(k)
 
-    Convex, so the start decides only where the last digits end.
-
-    Args:
-        log_posteriors: (M, N, K), natural log.
-        truth: (N,) class indices.
-        share: (N,) s, sums to 1.
-        start: (M,), non-negative.
-        prior_std: σ.
-
-    Returns:
-        (M,), non-negative.
+    Convex, so the start decides only where the last digits end. ``share`` is s, (N,), and sums
+    to 1; σ is :data:`PRIOR_STD`; the exponents, (M,), are not negative.
     """
     from scipy.optimize import minimize
 
     num_members, num_rows, num_classes = log_posteriors.shape
     flat = log_posteriors.reshape(num_members, -1)
     rows = np.arange(num_rows)
-    penalty = 1.0 / (num_rows * prior_std**2)
+    penalty = 1.0 / (num_rows * PRIOR_STD**2)
 
     def loss(weights: DoubleArray) -> tuple[float, DoubleArray]:
         logits = (weights @ flat).reshape(num_rows, num_classes)

@@ -10,17 +10,16 @@ Shapes: N utterances.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from serplatform.arrays import BoolArray, DoubleArray
+from serplatform.artifacts.ensemble import Answered, Curve
 from serplatform.errors import BadInputError
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Operating:
+class Operating(NamedTuple):
     """What a threshold does on some rows.
 
     Attributes:
@@ -85,7 +84,12 @@ def parse_wish(text: str) -> Wish:
     return Wish(kind="accuracy" if kind == "accuracy" else "coverage", value=value)
 
 
-def grant(curve: Sequence[Operating], wish: Wish, *, rows: int) -> Operating | None:
+def trusted(curve: Curve, rows: int) -> list[Operating]:
+    """The points of a curve of so many dev rows that answer :data:`LEAST_ANSWERED` of them."""
+    return [point for point in _points(curve) if point.coverage * rows >= LEAST_ANSWERED - 1e-9]
+
+
+def grant(curve: Curve, wish: Wish, *, rows: int) -> Operating | None:
     """The threshold that a wish asks for.
 
     For an accuracy: the one of highest coverage that has it; for a coverage: the highest
@@ -100,40 +104,29 @@ def grant(curve: Sequence[Operating], wish: Wish, *, rows: int) -> Operating | N
         None when no threshold that answers :data:`LEAST_ANSWERED` rows has the accuracy.
 
     Example:
-        >>> curve = [Operating(threshold=0.9, coverage=0.5, accuracy=0.8),
-        ...          Operating(threshold=0.3, coverage=1.0, accuracy=0.6)]
+        >>> curve = {"threshold": [0.9, 0.3], "coverage": [0.5, 1.0], "accuracy": [0.8, 0.6]}
         >>> grant(curve, Wish(kind="accuracy", value=0.7), rows=100).threshold
         0.9
         >>> grant(curve, Wish(kind="coverage", value=0.6), rows=100).threshold
         0.3
     """
+    least = wish.value - 1e-12
     if wish.kind == "coverage":
-        enough = [point for point in curve if point.coverage >= wish.value - 1e-12]
+        enough = [point for point in _points(curve) if point.coverage >= least]
         return max(enough, key=lambda point: point.threshold, default=None)
-    trusted = [
-        point
-        for point in curve
-        if point.accuracy is not None
-        and point.accuracy >= wish.value - 1e-12
-        and point.coverage * rows >= LEAST_ANSWERED - 1e-9
-    ]
-    return max(trusted, key=lambda point: point.coverage, default=None)
+    right = [p for p in trusted(curve, rows) if p.accuracy is not None and p.accuracy >= least]
+    return max(right, key=lambda point: point.coverage, default=None)
 
 
-def operate(confidence: DoubleArray, correct: BoolArray, threshold: float) -> Operating:
-    """Apply a threshold.
+def _points(curve: Curve) -> list[Operating]:
+    columns = curve["threshold"], curve["coverage"], curve["accuracy"]
+    return [Operating(*values) for values in zip(*columns, strict=True)]
 
-    Args:
-        confidence: (N,) posterior of the top class.
-        correct: (N,) whether the top class is right.
-        threshold: lowest confidence that is answered.
-    """
-    answered = confidence >= threshold
-    return Operating(
-        threshold=float(threshold),
-        coverage=float(answered.mean()),
-        accuracy=float(correct[answered].mean()) if answered.any() else None,
-    )
+
+def answered(kept: BoolArray, correct: BoolArray) -> Answered:
+    """Share of (N,) rows that are kept, and their accuracy; None where none is."""
+    accuracy = float(correct[kept].mean()) if kept.any() else None
+    return {"coverage": float(kept.mean()), "accuracy": accuracy}
 
 
 def choose_threshold(
@@ -156,38 +149,28 @@ def choose_threshold(
         Operating(threshold=0.6, coverage=0.6666666666666666, accuracy=1.0)
     """
     wanted = (1.0 - float(correct.mean())) * error_share
-    reached = [
-        p for p in _sweep(confidence, correct) if 1.0 - (p.accuracy or 0.0) <= wanted + 1e-12
-    ]
+    points = _points(coverage_accuracy_curve(confidence, correct, num_points=None))
+    reached = [p for p in points if 1.0 - (p.accuracy or 0.0) <= wanted + 1e-12]
     return reached[-1] if reached else None
 
 
 def coverage_accuracy_curve(
-    confidence: DoubleArray, correct: BoolArray, *, num_points: int = 101
-) -> list[Operating]:
-    """Accuracy of those answered against coverage, most confident first, thinned for drawing.
+    confidence: DoubleArray, correct: BoolArray, *, num_points: int | None = 101
+) -> Curve:
+    """Accuracy of those answered against coverage, most confident first.
 
-    Utterances of equal confidence are answered together.
-
-    Args:
-        confidence: (N,) posterior of the top class.
-        correct: (N,) whether the top class is right.
-        num_points: points kept at most; the last is coverage 1.
+    Utterances of equal confidence are answered together. ``confidence`` (N,) is the posterior of
+    the top class, ``correct`` (N,) whether it is right. Of all thresholds ``num_points`` are kept,
+    for drawing; None keeps all. The last point is coverage 1.
     """
-    points = _sweep(confidence, correct)
-    kept = np.unique(np.linspace(0, len(points) - 1, num_points).round().astype(np.int64))
-    return [points[i] for i in kept]
-
-
-def _sweep(confidence: DoubleArray, correct: BoolArray) -> list[Operating]:
-    """Every distinct threshold, highest first."""
     order = np.argsort(-confidence, kind="stable")
     ranked = confidence[order]
     last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))  # last of equal values
-    answered = last + 1.0
-    accuracy = np.cumsum(correct[order])[last] / answered
-    columns = (ranked[last], answered / len(confidence), accuracy)
-    return [
-        Operating(threshold=t, coverage=c, accuracy=a)
-        for t, c, a in zip(*(column.tolist() for column in columns), strict=True)
-    ]
+    if num_points is not None:
+        last = last[np.unique(np.linspace(0, len(last) - 1, num_points).round().astype(np.int64))]
+    count = last + 1.0
+    return {
+        "threshold": ranked[last].tolist(),
+        "coverage": (count / len(confidence)).tolist(),
+        "accuracy": (np.cumsum(correct[order])[last] / count).tolist(),
+    }

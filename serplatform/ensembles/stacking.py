@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -32,6 +32,22 @@ def centred_log_posteriors(posteriors: DoubleArray) -> DoubleArray:
     logs = np.log(np.maximum(posteriors, _FLOOR))
     logs -= logs.mean(axis=2, keepdims=True)
     return np.asarray(logs.transpose(1, 0, 2).reshape(posteriors.shape[1], -1), dtype=np.float64)
+
+
+class Regression(NamedTuple):
+    """Coefficients (P, F·K), intercepts (P,) and the P classes that the fit saw."""
+
+    coefficients: DoubleArray
+    intercepts: DoubleArray
+    present: IntArray
+
+    def posteriors(self, features: DoubleArray, num_classes: int) -> DoubleArray:
+        """(N, F·K) features to (N, K)."""
+        logits = features @ self.coefficients.T + self.intercepts  # (N, P)
+        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+        posteriors = np.zeros((len(features), num_classes))
+        posteriors[:, self.present] = exponentials / exponentials.sum(axis=1, keepdims=True)
+        return posteriors
 
 
 @COMBINERS.register("stacking")
@@ -59,9 +75,7 @@ class Stacking(Combiner):
         super().__init__(objective=objective, seed=seed)
         self.max_members = max_members
         self._used: IntArray = np.zeros(0, dtype=np.int64)
-        self._coefficients: DoubleArray = np.zeros((0, 0))
-        self._intercepts: DoubleArray = np.zeros(0)
-        self._present: IntArray = np.zeros(0, dtype=np.int64)
+        self._model = Regression(np.zeros((0, 0)), np.zeros(0), np.zeros(0, dtype=np.int64))
         self._strength = STRENGTHS[0]
         self._held_out = "none"
 
@@ -72,10 +86,8 @@ class Stacking(Combiner):
         features = centred_log_posteriors(dev.posteriors[self._used])
         num_classes = len(dev.classes)
         self._strength = self._choose_strength(features, dev, num_classes)
-        self._coefficients, self._intercepts, self._present = self._regress(
-            features, dev.truth, self._strength
-        )
-        blocks = self._coefficients.reshape(len(self._present), len(self._used), num_classes)
+        self._model = self._regress(features, dev.truth, self._strength)
+        blocks = self._model.coefficients.reshape(-1, len(self._used), num_classes)
         sizes = np.sqrt(np.square(blocks).sum(axis=(0, 2)))
         self._weights = np.zeros(len(dev.members))
         total = sizes.sum()
@@ -90,22 +102,19 @@ class Stacking(Combiner):
             held_out = np.zeros((dev.truth.size, num_classes))
             for fit_rows, rows in folds:
                 model = self._regress(features[fit_rows], dev.truth[fit_rows], strength)
-                held_out[rows] = _predict(features[rows], *model, num_classes)
+                held_out[rows] = model.posteriors(features[rows], num_classes)
             value = objective_value(self.objective, dev.truth, held_out)
             if value > best_value:
                 best_value, best = value, strength
         return best
 
-    def _regress(
-        self, features: DoubleArray, truth: IntArray, strength: float
-    ) -> tuple[DoubleArray, DoubleArray, IntArray]:
-        """Coefficients (P, F·K), intercepts (P,) and the P classes."""
+    def _regress(self, features: DoubleArray, truth: IntArray, strength: float) -> Regression:
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
 
         present = np.unique(truth).astype(np.int64)
         if len(present) == 1:
-            return np.zeros((1, features.shape[1])), np.zeros(1), present
+            return Regression(np.zeros((1, features.shape[1])), np.zeros(1), present)
         model = LogisticRegression(
             C=strength,
             class_weight="balanced" if self.objective == "uar" else None,
@@ -120,23 +129,22 @@ class Stacking(Combiner):
         if len(present) == 2:  # scikit-learn keeps the second class's logit only
             coefficients = np.concatenate([-coefficients / 2, coefficients / 2])
             intercepts = np.concatenate([-intercepts / 2, intercepts / 2])
-        return coefficients.astype(np.float64), intercepts.astype(np.float64), present
+        return Regression(coefficients.astype(np.float64), intercepts.astype(np.float64), present)
 
     def combine(self, posteriors: DoubleArray) -> DoubleArray:
         """(M, N, K) to (N, K)."""
         self.weights()  # raises where nothing was fitted
         features = centred_log_posteriors(posteriors[self._used])
-        return _predict(
-            features, self._coefficients, self._intercepts, self._present, posteriors.shape[2]
-        )
+        return self._model.posteriors(features, posteriors.shape[2])
 
     def fits(self, num_members: int, num_classes: int) -> bool:
         """Whether the coefficients are of so many members and classes."""
+        coefficients, intercepts, present = self._model
         return (
             super().fits(num_members, num_classes)
-            and self._coefficients.shape == (self._present.size, self._used.size * num_classes)
-            and self._intercepts.shape == self._present.shape
-            and 0 < self._present.size <= num_classes > self._present.max()
+            and coefficients.shape == (present.size, self._used.size * num_classes)
+            and intercepts.shape == present.shape
+            and 0 < present.size <= num_classes > present.max()
             and 0 < self._used.size <= num_members > self._used.max()
         )
 
@@ -144,9 +152,9 @@ class Stacking(Combiner):
         return {
             "objective": self.objective,
             "used": self._used.tolist(),
-            "present": self._present.tolist(),
-            "coefficients": self._coefficients.tolist(),
-            "intercepts": self._intercepts.tolist(),
+            "present": self._model.present.tolist(),
+            "coefficients": self._model.coefficients.tolist(),
+            "intercepts": self._model.intercepts.tolist(),
             "strength": self._strength,
             "held_out_by": self._held_out,
         }
@@ -154,25 +162,12 @@ class Stacking(Combiner):
     def _restore(self, parameters: Mapping[str, Any]) -> None:
         super()._restore(parameters)
         self._used = np.asarray(parameters["used"], dtype=np.int64)
-        self._present = np.asarray(parameters["present"], dtype=np.int64)
         rows = parameters["coefficients"]
         even = len(set(map(len, rows))) == 1  # others fit nothing
-        self._coefficients = np.asarray(rows if even else np.zeros((0, 0)), dtype=np.float64)
-        self._intercepts = np.asarray(parameters["intercepts"], dtype=np.float64)
+        self._model = Regression(
+            np.asarray(rows if even else np.zeros((0, 0)), dtype=np.float64),
+            np.asarray(parameters["intercepts"], dtype=np.float64),
+            np.asarray(parameters["present"], dtype=np.int64),
+        )
         self._strength = parameters["strength"]
         self._held_out = parameters["held_out_by"]
-
-
-def _predict(
-    features: DoubleArray,
-    coefficients: DoubleArray,
-    intercepts: DoubleArray,
-    present: IntArray,
-    num_classes: int,
-) -> DoubleArray:
-    """(N, F·K) features to (N, K) posteriors."""
-    logits = features @ coefficients.T + intercepts  # (N, P)
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-    posteriors = np.zeros((len(features), num_classes))
-    posteriors[:, present] = exponentials / exponentials.sum(axis=1, keepdims=True)
-    return posteriors

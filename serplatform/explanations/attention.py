@@ -30,7 +30,7 @@ class FrameGrid:
     """Where the frames of one utterance lie in time.
 
     Attributes:
-        first: frames of the utterance that trimming left out before the model's first one.
+        first: frames that trimming left out before the model's first one.
         count: T, frames that the model read.
         shift: seconds from one frame to the next.
         length: seconds that a frame covers.
@@ -49,19 +49,13 @@ class FrameGrid:
 
 
 def map_kind(name: str, shape: Sequence[int], num_frames: int, num_words: int) -> MapKind | None:
-    """What an attention map of a batch runs over; None for maps over neither frames nor words.
+    """What a batch's attention map runs over, T frames or L words (0: none); None for other maps.
 
-    Args:
-        name: as the architecture calls it; those over words have ``words`` in their name.
-        shape: of the padded map.
-        num_frames: T of the batch.
-        num_words: L of the batch; 0 without words.
+    Maps over words have ``words`` in their name.
 
     Example:
         >>> map_kind("layer1", (8, 90), 90, 0), map_kind("hop1_words", (8, 5), 90, 5)
         ('frames', 'words')
-        >>> map_kind("alignment", (8, 5, 90), 90, 5) is None
-        True
     """
     if len(shape) != 2:
         return None
@@ -101,15 +95,9 @@ def spread(share: DoubleArray) -> float:
 
 
 def frame_classes(phones: Sequence[Span], grid: FrameGrid, notation: Notation) -> IntArray:
-    """Class of the phone that each frame's centre lies in; silence where there is none.
+    """(T,) positions in ``PHONE_CLASSES`` of the phones that frames' centres lie in, else silence.
 
-    Args:
-        phones: of one utterance, in order of time, without overlap.
-        grid: its frames.
-        notation: of the labels.
-
-    Returns:
-        (T,) positions in ``PHONE_CLASSES``.
+    Phones are in order of time, without overlap.
     """
     silence = PHONE_CLASSES.index("silence")
     found = np.full(grid.count, silence, dtype=np.int64)
@@ -123,18 +111,10 @@ def frame_classes(phones: Sequence[Span], grid: FrameGrid, notation: Notation) -
 def alignment_agreement(
     phones: Sequence[Span], notation: Notation, speech: tuple[float, float]
 ) -> float:
-    """How far the stretch of the phones is the stretch where there is sound.
+    """How far the stretch of the phones is the stretch where there is sound, in [0, 1].
 
-    A forced alignment of a voice that its acoustic model does not know can lie seconds away
-    from the words.
-
-    Args:
-        phones: of one utterance, in order of time.
-        notation: of the labels.
-        speech: where the sound begins and ends by its energy, in seconds.
-
-    Returns:
-        length of both together over length of either, in [0, 1]; 0 without a vowel or consonant.
+    Length of both together over length of either; 0 without a vowel or consonant. A forced
+    alignment of a voice that its acoustic model does not know can lie seconds away from the words.
 
     Example:
         >>> phone = Span(tier="phone", label="AA", start=1.0, end=2.0)
@@ -151,15 +131,7 @@ def alignment_agreement(
 
 
 def class_mass(share: DoubleArray, classes: IntArray) -> tuple[dict[str, float], dict[str, int]]:
-    """Add up attention and frames by phone class.
-
-    Args:
-        share: (T,), sums to 1.
-        classes: (T,) positions in ``PHONE_CLASSES``.
-
-    Returns:
-        phone class to the share of attention on it, which sums to 1, and to its number of
-        frames, which sums to T.
+    """Share of attention on each phone class (sums to 1), and frames of each (sum to T).
 
     Example:
         >>> mass, frames = class_mass(np.array([0.5, 0.3, 0.2]), np.array([0, 1, 0]))
@@ -177,13 +149,10 @@ def class_mass(share: DoubleArray, classes: IntArray) -> tuple[dict[str, float],
 def speech_part(
     share: DoubleArray, classes: IntArray
 ) -> tuple[DoubleArray, npt.NDArray[np.bool_]] | None:
-    """Attention on the frames of vowels and consonants, and which of them are vowels.
+    """(n,) attention on the frames of vowels and consonants, and (n,) whether each is a vowel.
 
-    Silence and noise are cut out, so that what is turned round in the test is speech alone.
-
-    Returns:
-        (n,) weights and (n,) marks; None where there are no vowels, no consonants, or no
-        attention on either.
+    Silence and noise are cut out, so that what is turned round in the test is speech alone. None
+    where there are no vowels, no consonants, or no attention on either.
     """
     vowel, consonant = PHONE_CLASSES.index("vowel"), PHONE_CLASSES.index("consonant")
     spoken = (classes == vowel) | (classes == consonant)

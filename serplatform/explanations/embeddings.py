@@ -48,17 +48,10 @@ def watch_classifier(model: nn.Module) -> Iterator[Penultimate]:
 
 
 def picture(vectors: DoubleArray, *, seed: int = 0) -> tuple[DoubleArray, str]:
-    """Place vectors in the plane so that neighbours stay neighbours.
+    """(N, D) vectors to (N, 2) so that neighbours stay neighbours, and ``t-SNE`` or ``PCA``.
 
     t-SNE (van der Maaten and Hinton, "Visualizing Data using t-SNE", JMLR 9, 2008) from the
     first principal components; fewer than 12 vectors are drawn by their principal components.
-
-    Args:
-        vectors: (N, D).
-        seed: of t-SNE.
-
-    Returns:
-        (N, 2) and the method's name, ``t-SNE`` or ``PCA``.
     """
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
@@ -99,18 +92,10 @@ def standardized(vectors: DoubleArray) -> DoubleArray:
 def neighbour_purity(vectors: DoubleArray, labels: IntArray) -> tuple[float, float]:
     """Share of an utterance's five nearest neighbours that are of its class, and by chance.
 
-    Measured on the standardized vectors themselves, not on the picture.
-
-    Args:
-        vectors: (N, D), N above 1.
-        labels: (N,) class indices.
-
-    Returns:
-        the mean share, and the share that neighbours drawn at random would have.
+    Measured on the standardized (N, D) vectors themselves, N above 1, not on the picture.
 
     Example:
-        >>> points = np.array([[0.0], [0.1], [5.0], [5.1]])
-        >>> labels = np.array([0, 0, 1, 1])
+        >>> points, labels = np.array([[0.0], [0.1], [5.0], [5.1]]), np.array([0, 0, 1, 1])
         >>> [round(x, 3) for x in neighbour_purity(points, labels)]
         [0.333, 0.333]
     """

@@ -3,7 +3,7 @@
 Everything is JSON: a spectrogram is a base64 text of one byte a cell, audio is FLAC at 16 kHz
 (which every browser plays, without a loss and without the delay that MP3 adds).
 
-Shapes: S samples, T frames, M mel bands, K classes.
+Shapes: S samples, T frames, M mel bands.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 
 from serplatform.alignment.phone_classes import phone_class
 from serplatform.alignment.tidy import is_special
-from serplatform.arrays import DoubleArray, FloatArray
+from serplatform.arrays import FloatArray
 from serplatform.artifacts.explanations import (
     CurveRecord,
     PredictionRecord,
@@ -28,51 +28,16 @@ from serplatform.artifacts.explanations import (
 )
 from serplatform.corpora.audio import TARGET_RATE, AudioError, read_audio
 from serplatform.datasets.dataset import Dataset
-from serplatform.explanations.attention import LEAST_AGREEMENT, MapKind
-from serplatform.explanations.probe_request import ProbeRequest
+from serplatform.explanations.attention import LEAST_AGREEMENT
+from serplatform.explanations.probe_request import SHOWN_SECONDS, ProbeRequest
 from serplatform.features.log_mel import LogMel
 from serplatform.features.mel import MelConfig, mel_filters
 
-#: an utterance is shown up to here, in seconds
-SHOWN_SECONDS = 20.0
 #: range of the spectrogram below its loudest cell
 RANGE_DB = 70.0
 _BANDS = 64
 _TICKS = (250, 500, 1000, 2000, 4000)
 _DECIBELS = 10.0 / np.log(10.0)  # of a natural logarithm of power
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class AttentionCurve:
-    """One attention map of one model over an utterance.
-
-    Attributes:
-        trial: its number.
-        architecture: of the model.
-        name: of the map.
-        kind: what it runs over.
-        starts: beginning of each step, in seconds; of frames, their centres.
-        weights: shares of the steps; sum to 1.
-    """
-
-    trial: int
-    architecture: str
-    name: str
-    kind: MapKind
-    starts: DoubleArray
-    weights: DoubleArray
-
-    def as_record(self, seconds: float) -> CurveRecord:
-        """For the file: weights in multiples of even attention, up to ``seconds``."""
-        kept = self.starts < seconds
-        return {
-            "trial": self.trial,
-            "architecture": self.architecture,
-            "map": self.name,
-            "kind": self.kind,
-            "starts": _rounded(self.starts[kept], 4),
-            "times_even": _rounded((self.weights * len(self.weights))[kept], 4),
-        }
 
 
 def read_samples(dataset: Dataset, row: int) -> FloatArray | str:
@@ -89,10 +54,7 @@ def read_samples(dataset: Dataset, row: int) -> FloatArray | str:
 
 
 def encode_audio(samples: FloatArray) -> SoundRecord:
-    """Samples as FLAC (16 bits, 16 kHz) in base64.
-
-    Samples beyond full scale are clipped.
-    """
+    """Samples as FLAC (16 bits, 16 kHz) in base64; those beyond full scale are clipped."""
     import soundfile
 
     buffer = io.BytesIO()
@@ -107,12 +69,10 @@ def encode_audio(samples: FloatArray) -> SoundRecord:
 
 
 def spectrogram(dataset: Dataset, row: int, samples: FloatArray | None) -> SpectrogramRecord | None:
-    """A mel spectrogram of a row, from its audio or else from a stored feature.
+    """A mel spectrogram of a row, from its audio or a stored feature; None without either.
 
-    Returns:
-        ``values``: base64 of (M, T) bytes, the lowest band first, 0 to 255 over the range
-        ``low_db``..``high_db``; ``start`` and ``shift`` of the frames' centres in seconds;
-        ``ticks``: pairs of hertz and band. None where there is neither audio nor a feature.
+    ``values`` is base64 of (M, T) bytes, the lowest band first, 0 to 255 over the range
+    ``low_db``..``high_db``; ``start`` and ``shift`` of the frames' centres are in seconds.
     """
     config = MelConfig(n_mels=_BANDS)
     if samples is not None:
@@ -120,18 +80,13 @@ def spectrogram(dataset: Dataset, row: int, samples: FloatArray | None) -> Spect
         values = extractor.extract(samples)
         shift, length = extractor.frame_shift, extractor.frame_length
     else:
-        stored = [
-            info
-            for name in dataset.feature_names
-            if (info := dataset.feature_info(name)).spec.get("kind") == "log_mel"
-        ]
+        infos = map(dataset.feature_info, dataset.feature_names)
+        stored = [info for info in infos if info.spec.get("kind") == "log_mel"]
         if not stored:
             return None
         info = max(stored, key=lambda found: found.dim)
-        spec = {
-            f.name: info.spec[f.name] for f in dataclasses.fields(config) if f.name in info.spec
-        }
-        config = MelConfig(**spec)
+        names = [field.name for field in dataclasses.fields(config) if field.name in info.spec]
+        config = MelConfig(**{name: info.spec[name] for name in names})
         shift, length = info.frame_shift, info.frame_length
         values = dataset.frames(info.name, row)[: int(SHOWN_SECONDS / shift)]
     decibels = values.astype(np.float64) * _DECIBELS
@@ -171,22 +126,13 @@ def example_utterance(
     row: int,
     *,
     predictions: Sequence[PredictionRecord],
-    curves: Sequence[AttentionCurve],
+    curves: Sequence[CurveRecord],
     with_audio: bool,
 ) -> ShownRecord:
-    """Everything the page shows of one utterance, for ``utterances.json``.
-
-    Args:
-        request: with the dataset, and the utterance's fold, words and phones.
-        row: of the utterance, one of ``request.examples``.
-        predictions: of each model.
-        curves: attention maps.
-        with_audio: put the sound in.
-    """
+    """Everything the page shows of one of ``request.examples``, for ``utterances.json``."""
     dataset, agreement = request.dataset, request.agreement.get(row)
     table = dataset.utterances
-    duration = float(table.column("duration")[row].as_py())
-    seconds = min(duration, SHOWN_SECONDS)
+    seconds = request.shown_seconds(row)
     samples = read_samples(dataset, row)
     audio = None if isinstance(samples, str) else samples
     return {
@@ -195,7 +141,7 @@ def example_utterance(
         "text": table.column("text")[row].as_py(),
         "truth": request.truth(row),
         "fold": request.examples[row],
-        "duration": round(duration, 4),
+        "duration": round(float(table.column("duration")[row].as_py()), 4),
         "shown": round(seconds, 4),
         "predictions": list(predictions),
         "words": [
@@ -209,12 +155,8 @@ def example_utterance(
             if s.start < seconds and (kind := phone_class(s.label, request.notation)) != "silence"
         ],
         "misaligned": agreement is not None and agreement < LEAST_AGREEMENT,
-        "curves": [curve.as_record(seconds) for curve in curves],
+        "curves": list(curves),
         "spectrogram": spectrogram(dataset, row, audio),
         "audio": encode_audio(audio) if with_audio and audio is not None else None,
         "audio_fault": samples if isinstance(samples, str) else None,
     }
-
-
-def _rounded(values: DoubleArray, digits: int) -> list[float]:
-    return [round(float(value), digits) for value in values]

@@ -1,18 +1,13 @@
 """Explain a run: attention against phones, sampled shares, embeddings, and some utterances whole.
 
-For the best trial of each architecture, the models of each outer fold are run on that
-fold's test utterances. What they say is written to ``RUN/explanations/``, from where the report
-draws it without a model:
+The best trial of each architecture is run on the test utterances of each outer fold; what its
+models say is written to ``RUN/explanations/``, from where the report draws it without a model:
 
-- ``attention.parquet``: each attention map of each utterance: shares of attention and frames by
-  phone class, and how evenly it is spread.
+- ``attention.parquet``: shares of attention and frames by phone class for each map and utterance.
 - ``statistics.parquet``: what models that choose their observations sampled.
 - ``embeddings.parquet``: test utterances of one fold in the plane.
 - ``utterances.json``: some utterances with spectrogram, audio, words, phones, curves.
-- ``explanations.json``: what was explained, tests, and the checksums of the other files. It is
-  written last: files that it does not vouch for are not read.
-
-Shapes: N utterances, K classes.
+- ``explanations.json``, written last: what was explained, tests, checksums of the other files.
 """
 
 from __future__ import annotations
@@ -60,9 +55,6 @@ POSTERIOR_TOLERANCE = 0.01
 
 def may_embed(meta: DatasetDescription) -> bool:
     """Whether a corpus may be passed on without conditions, so that a page may carry its sound.
-
-    Args:
-        meta: the content of ``dataset.json``.
 
     Example:
         >>> may_embed({"licence": "CC BY-NC-SA 4.0"}), may_embed({"synthetic": True})
@@ -113,7 +105,7 @@ def explain_run(
     begun = time.monotonic()
     directory = RunDirectory(run)
     description = directory.read_run()
-    plugins.restore(directory.path, description.get("plugins", []))
+    plugins.restore(directory.path, description)
     opened = open_dataset(directory, description, dataset)
     plan = read_plan(directory.folds_file)
     chosen = choose_trials(directory, trials)

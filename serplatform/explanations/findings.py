@@ -15,6 +15,7 @@ import pyarrow as pa
 from serplatform.alignment.phone_classes import PHONE_CLASSES
 from serplatform.arrays import BoolArray, DoubleArray
 from serplatform.artifacts.explanations import (
+    CurveRecord,
     EmbeddingRecord,
     PhoneTest,
     PredictionRecord,
@@ -29,7 +30,6 @@ from serplatform.explanations.attention import (
     spread,
 )
 from serplatform.explanations.embeddings import neighbour_purity, picture
-from serplatform.explanations.example_utterances import AttentionCurve
 from serplatform.explanations.model_probe import ProbeResult
 from serplatform.explanations.probe_request import ProbeRequest
 from serplatform.statistics.circular_shift import circular_shift_test
@@ -80,9 +80,6 @@ class TrialFindings:
     """What the models of one trial said.
 
     Attributes:
-        request: what they were probed with.
-        trial: its number.
-        architecture: of the trial.
         tables: name of a table to its rows; columns that a row lacks are null.
         map_kinds: attention map to what it runs over.
         speech: attention map to rows with :func:`attention.speech_part` of each.
@@ -101,7 +98,7 @@ class TrialFindings:
         default_factory=dict
     )
     predictions: dict[int, PredictionRecord] = dataclasses.field(default_factory=dict)
-    curves: dict[int, list[AttentionCurve]] = dataclasses.field(default_factory=dict)
+    curves: dict[int, list[CurveRecord]] = dataclasses.field(default_factory=dict)
 
     def add_maps(self, fold: int, result: ProbeResult) -> None:
         """Note one utterance's maps by phone class, and what was sampled of it."""
@@ -149,7 +146,7 @@ class TrialFindings:
             "prediction": prediction,
             "confidence": round(confidence, 6),
         }
-        grid = result.grid
+        grid, seconds = result.grid, self.request.shown_seconds(result.row)
         for name, (kind, share) in result.maps.items():
             starts = grid.centres
             if kind == "words":
@@ -158,15 +155,16 @@ class TrialFindings:
                 starts = np.asarray((grid.first + result.word_frames) * grid.shift, np.float64)
             elif grid.length > LONGEST_FRAME:
                 continue
+            kept = starts < seconds
             self.curves.setdefault(result.row, []).append(
-                AttentionCurve(
-                    trial=self.trial,
-                    architecture=self.architecture,
-                    name=name,
-                    kind=kind,
-                    starts=starts,
-                    weights=share,
-                )
+                {
+                    "trial": self.trial,
+                    "architecture": self.architecture,
+                    "map": name,
+                    "kind": kind,
+                    "starts": _rounded(starts[kept]),
+                    "times_even": _rounded((share * len(share))[kept]),
+                }
             )
 
     def embed(self, results: Sequence[ProbeResult], *, seed: int) -> EmbeddingRecord | None:
@@ -236,6 +234,10 @@ class TrialFindings:
     def _top(self, result: ProbeResult) -> tuple[str, float]:
         found = int(result.posteriors.argmax())
         return self.request.plan.classes[found], float(result.posteriors[found])
+
+
+def _rounded(values: DoubleArray) -> list[float]:
+    return [round(float(value), 4) for value in values]
 
 
 def write_tables(folder: Path, findings: Sequence[TrialFindings]) -> list[str]:

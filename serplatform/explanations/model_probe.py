@@ -42,8 +42,7 @@ class ProbeResult:
         row: of the utterance in the dataset.
         posteriors: (K,).
         grid: the frames that the model read.
-        maps: attention maps over frames or words by name: their kind and shares, which sum
-            to 1.
+        maps: attention maps over frames or words: their kind and shares, which sum to 1.
         word_frames: (L,) first frame of each word; None for a model that reads none.
         statistics: named values that the model reports.
         elements: (D,) mean over windows after the first of what a model that chooses its
@@ -73,15 +72,7 @@ class FoldProbe:
 def probe_model(
     run: RunDirectory, dataset: Dataset, plan: FoldPlan, trial: int, fold: int, rows: IntArray
 ) -> FoldProbe:
-    """Run one fold's model of a trial on some rows.
-
-    Args:
-        run: that trained it.
-        dataset: that it was trained on.
-        plan: the run's folds.
-        trial: its number.
-        fold: whose model is run.
-        rows: of the dataset, at least one; test rows of the fold.
+    """Run one fold's model of a trial on some of the fold's test rows, at least one.
 
     Raises:
         ArtifactError: the model is missing, damaged, or of other classes.
@@ -124,13 +115,10 @@ def probe_model(
 
 
 def latency(found: FoldProbe) -> tuple[float, float]:
-    """Seconds that the model takes for one utterance alone, on one thread of this machine's CPU.
+    """Seconds that the model takes for one utterance alone, and seconds that the utterance lasts.
 
-    The utterance is the one of median length; features are ready. The median of repeated
-    passes after one that is not counted.
-
-    Returns:
-        seconds of a pass, and seconds that the utterance lasts.
+    On one thread of this machine's CPU, for the utterance of median length, its features ready:
+    the median of repeated passes after one that is not counted.
     """
     order = sorted(found.results, key=lambda result: (result.grid.count, result.row))
     middle = order[len(order) // 2]

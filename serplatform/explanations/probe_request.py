@@ -27,6 +27,8 @@ from serplatform.storage.location import parse
 
 #: test utterances of one fold in the picture of embeddings, at most
 PICTURE_LIMIT = 300
+#: an utterance is shown up to here, in seconds
+SHOWN_SECONDS = 20.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,6 +68,10 @@ class ProbeRequest:
         """Class of an utterance."""
         return self.plan.label_map[self.dataset.utterances.column("emotion")[row].as_py()]
 
+    def shown_seconds(self, row: int) -> float:
+        """How much of an utterance is shown."""
+        return min(float(self.dataset.utterances.column("duration")[row].as_py()), SHOWN_SECONDS)
+
     def keys(self, row: int) -> dict[str, object]:
         """What tables say of an utterance."""
         return {
@@ -78,11 +84,7 @@ class ProbeRequest:
 def open_dataset(
     directory: RunDirectory, description: RunDescription, moved: str | Path | None
 ) -> Dataset:
-    """The dataset that a run was trained on, where it lies now.
-
-    Raises:
-        ArtifactError: it is not there, or is another one.
-    """
+    """The dataset that a run was trained on, where it lies now; another one is an error."""
     path = moved or description["dataset"]["path"]
     place = parse(path)
     if isinstance(place, Path) and not place.is_dir():
@@ -127,11 +129,7 @@ def choose_trials(directory: RunDirectory, numbers: Sequence[int] | None) -> lis
         return [complete[n] for n in dict.fromkeys(numbers)]
     if not complete:
         raise BadInputError(f"{directory.path}: no trial has finished, so there is no model to ask")
-    best: dict[str, TrialRecord] = {}
-    for record in complete.values():
-        name = record["architecture"]
-        if name not in best or merit(record) > merit(best[name]):
-            best[name] = record
+    best = {record["architecture"]: record for record in sorted(complete.values(), key=merit)}
     return sorted(best.values(), key=lambda record: record["trial"])
 
 
@@ -165,11 +163,7 @@ def ranked_rows(
 
 
 def find_utterances(plan: FoldPlan, dataset: Dataset, utterances: Sequence[str]) -> dict[str, int]:
-    """Utterance id to the first fold that tests it.
-
-    Raises:
-        BadInputError: some are in no test part; each with the nearest that is.
-    """
+    """Utterance id to the first fold that tests it; an error names the nearest of those unknown."""
     tested: dict[str, int] = {}
     for number in range(len(plan.folds) - 1, -1, -1):
         tested.update(dict.fromkeys(plan.folds[number].test, number))

@@ -11,8 +11,8 @@ Equivalent to Tikhonov Regularization", Neural Computation 7(1), 1995, for the n
 from the first two: speed interpolates frames (tempo without pitch), a time mask covers a
 quarter of the frames at most, and a frequency mask half of the dimensions.
 
-Time derivatives (``data.deltas``) are taken of the frames whose speed and gain have changed, so
-that they belong to them; a masked band is masked with its derivatives.
+Time derivatives (``data.deltas``) are taken of the frames whose speed and gain have changed; a
+masked band is masked with its derivatives.
 
 Shapes: T frames, D feature dimension.
 """
@@ -25,55 +25,21 @@ import functools
 import numpy as np
 
 from serplatform.arrays import FloatArray
-from serplatform.config import setting
 from serplatform.errors import BadInputError
 from serplatform.features.base import FEATURES, FeatureExtractor
 from serplatform.inputs.clips import Clips
+from serplatform.inputs.config import DataConfig
 from serplatform.inputs.normalization import Normalization
-from serplatform.inputs.step import narrowed
 
 #: separates the random stream of the noise from that of the other changes
 _NOISE_STREAM = 1
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class AugmentationSettings:
-    """Random changes of training frames; all are off."""
-
-    time_masks: int = setting(0, "stretches of frames masked in training", low=0, high=20)
-    time_mask_frames: int = setting(20, "longest masked stretch, frames", low=1, high=1000)
-    frequency_masks: int = setting(0, "bands of dimensions masked in training", low=0, high=20)
-    frequency_mask_bins: int = setting(4, "widest masked band, dimensions", low=1, high=1000)
-    speed: float = setting(0.0, "largest relative change of speed in training", low=0.0, high=0.5)
-    gain_db: float = setting(0.0, "largest change of level in training, decibels", low=0, high=40)
-    noise: float = setting(
-        0.0,
-        "deviation of Gaussian noise added to normalised frames in training, in deviations of "
-        "the training frames",
-        low=0.0,
-        high=5.0,
-    )
-
-    @property
-    def augments(self) -> bool:
-        """Whether training frames are changed at random."""
-        return self.changes_frames or self.noise > 0
-
-    @property
-    def changes_frames(self) -> bool:
-        """Whether they are changed in a way that functionals cannot be."""
-        return bool(self.time_masks or self.frequency_masks or self.speed or self.gain_db)
-
-
 @dataclasses.dataclass(frozen=True)
 class Change:
-    """What is done to one utterance.
+    """What is done to one utterance: relative speed, decibels, and masks.
 
-    Attributes:
-        speed: frames pass this many times as fast.
-        gain_db: decibels.
-        time_masks: two uniform numbers in [0, 1) each, for start and width.
-        frequency_masks: the same.
+    A mask is two uniform numbers in [0, 1), for start and width.
     """
 
     speed: float = 1.0
@@ -83,7 +49,7 @@ class Change:
 
 
 @functools.lru_cache(maxsize=1)  # the same for both ends of the pipeline
-def draw(config: AugmentationSettings, key: int, row: int) -> Change:
+def draw(config: DataConfig, key: int, row: int) -> Change:
     """Draw the change of an utterance from the epoch's key and its row alone."""
     rng = np.random.default_rng((key, row))
     values = rng.random(2 + 2 * (config.time_masks + config.frequency_masks)).tolist()
@@ -96,14 +62,9 @@ def draw(config: AugmentationSettings, key: int, row: int) -> Change:
     )
 
 
-def changed_length(num_frames: int, speed: float) -> int:
-    """Frames after a change of speed, at least 1."""
-    return max(1, round(num_frames / speed))
-
-
 def change_speed(frames: FloatArray, speed: float) -> FloatArray:
-    """Interpolate (T, D) frames linearly to round(T / speed) frames, ends kept in place."""
-    count = changed_length(len(frames), speed)
+    """Interpolate (T, D) frames linearly to round(T / speed), at least 1, ends kept in place."""
+    count = max(1, round(len(frames) / speed))
     if count == len(frames):
         return frames
     position = np.linspace(0.0, len(frames) - 1.0, count)
@@ -116,28 +77,17 @@ def change_speed(frames: FloatArray, speed: float) -> FloatArray:
 class Augmentation:
     """The random changes of one configuration, at both ends of the pipeline.
 
-    Args:
-        config: what is changed.
-        feature: its name.
-        deltas: derivatives that follow the values of a frame.
-        normalization: of the same pipeline: what is masked becomes the training frames' mean,
-            and noise is measured in their standard deviations.
+    What is masked becomes the training frames' mean, and noise is measured in their standard
+    deviations, both those of the pipeline's normalization.
 
     Raises:
         BadInputError: a gain does not add a constant to the feature.
     """
 
-    def __init__(
-        self,
-        config: AugmentationSettings,
-        *,
-        feature: str,
-        deltas: int,
-        normalization: Normalization,
-    ) -> None:
-        self._config = narrowed(config, AugmentationSettings)
-        self._blocks = 1 + deltas
-        self._extractor = gain_extractor(feature, config.gain_db) if config.gain_db else None
+    def __init__(self, config: DataConfig, normalization: Normalization) -> None:
+        self._config = config
+        self._blocks = 1 + config.deltas
+        self._extractor = gain_extractor(config) if config.gain_db else None
         mean, std = normalization.mean, normalization.std
         if normalization.kind != "none":
             mean, std = np.zeros_like(mean), np.ones_like(std)
@@ -196,19 +146,19 @@ class Augmentation:
                 frames[:, band] = fill[band]
 
 
-def gain_extractor(feature: str, gain_db: float) -> FeatureExtractor:
+def gain_extractor(config: DataConfig) -> FeatureExtractor:
     """The feature's extractor, which knows what a gain adds to its frames.
 
     Raises:
         BadInputError: a gain does not add a constant.
     """
-    if feature in FEATURES.names():
-        extractor: FeatureExtractor = FEATURES.get(feature)()
+    if config.feature in FEATURES.names():
+        extractor: FeatureExtractor = FEATURES.get(config.feature)()
         if extractor.gain_offset(1.0) is not None:
             return extractor
     raise BadInputError(
-        f"data.gain_db = {gain_db}: a gain does not add a constant to the feature "
-        f"'{feature}'; set data.gain_db = 0"
+        f"data.gain_db = {config.gain_db}: a gain does not add a constant to the feature "
+        f"'{config.feature}'; set data.gain_db = 0"
     )
 
 

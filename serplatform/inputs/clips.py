@@ -1,6 +1,6 @@
-"""What goes into the pipeline, and what its steps hand to each other.
+"""What goes into the pipeline, what its steps hand to each other, and what a step is.
 
-Shapes: N utterances, B of a batch, T frames, D values a frame.
+Shapes: N utterances, B of a batch, T frames, D values a frame. Moments are in the feature's units.
 """
 
 from __future__ import annotations
@@ -8,14 +8,14 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
 
 from serplatform.arrays import DoubleArray, FloatArray, IntArray
-from serplatform.inputs.moments import Moments
+from serplatform.artifacts.model import Preprocessing
+from serplatform.inputs.config import DataConfig
 from serplatform.inputs.timed_words import EncodedWords, TimedWords
 from serplatform.models.base import Batch
 
@@ -35,36 +35,82 @@ class FeatureFrames(Protocol):
         """Frames ``first`` to ``last`` (excluded) of an utterance, (T, D)."""
 
 
-class ClipSource(ABC):
+@dataclasses.dataclass(frozen=True)
+class Moments:
+    """First two moments of the frames of each of N utterances, or of N groups of them.
+
+    Attributes:
+        count: (N,) frames.
+        mean: (N, D).
+        scatter: (N, D), sum of squared distances from the mean.
+    """
+
+    count: IntArray
+    mean: DoubleArray
+    scatter: DoubleArray
+
+    @property
+    def std(self) -> DoubleArray:
+        """(N, D) standard deviations."""
+        return np.asarray(np.sqrt(self.scatter / self.count[:, None]))
+
+    def pool(self, rows: IntArray) -> Moments:
+        """Moments of all frames of some utterances together, N = 1.
+
+        The scatter of a union is the sum of the scatters and of the means' own scatter (Chan,
+        Golub and LeVeque 1983, Eq. 2.1b), so nothing large is subtracted from anything large.
+        """
+        weight, means = self.count[rows, None].astype(np.float64), self.mean[rows]
+        mean = (weight * means).sum(axis=0) / weight.sum()
+        means -= mean  # in place: there may be thousands of functionals
+        np.square(means, out=means)
+        means *= weight
+        scatter = means.sum(axis=0)
+        del means
+        scatter += self.scatter[rows].sum(axis=0)
+        return Moments(np.array([self.count[rows].sum()]), mean[None], scatter[None])
+
+    def joined(self, other: Moments) -> Moments:
+        """Moments of both together, row by row (Chan, Golub and LeVeque 1983, Eq. 2.1)."""
+        count = self.count + other.count
+        gap = other.mean - self.mean
+        mean = self.mean + gap * other.count[:, None] / count[:, None]
+        between = np.square(gap) * self.count[:, None] * other.count[:, None] / count[:, None]
+        return Moments(count, mean, other.scatter + self.scatter + between)
+
+    @classmethod
+    def stack(cls, parts: list[Moments]) -> Moments:
+        """Several, one below the other."""
+        return cls(
+            np.concatenate([part.count for part in parts]),
+            np.concatenate([part.mean for part in parts]),
+            np.concatenate([part.scatter for part in parts]),
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClipSource:
     """N utterances before the pipeline: rows of a dataset, or new audio.
 
-    Args:
-        cache: values derived from these utterances, for all pipelines that are applied to them.
+    Attributes:
+        feature: name of a feature to its frames, as extracted.
+        words: words of every utterance, their transcripts split by a version of the rules (None:
+            the source's own).
         speech: (N,) start and (N,) end of the speech, seconds.
         speakers: rows of each speaker, for normalization within a speaker.
         known_speaker: moments of the one speaker of all rows, by the identity of the clips that
             they are of; empty where they are taken of ``speakers``.
+        cache: values derived from these utterances, for all pipelines that are applied to them.
+        release: gives back the memory of frames that were read.
     """
 
-    def __init__(
-        self,
-        cache: dict[Hashable, Any],
-        speech: tuple[DoubleArray, DoubleArray],
-        speakers: Sequence[IntArray],
-        known_speaker: Mapping[Hashable, Moments] = MappingProxyType({}),
-    ) -> None:
-        self.cache = cache
-        self.speech = speech
-        self.speakers = speakers
-        self.known_speaker = known_speaker
-
-    @abstractmethod
-    def features(self, names: Sequence[str]) -> Sequence[FeatureFrames]:
-        """Frames of each feature, as extracted."""
-
-    @abstractmethod
-    def words(self, rules: int | None = None) -> TimedWords:
-        """Words of every utterance; transcripts are split by ``rules`` (None: the source's)."""
+    feature: Callable[[str], FeatureFrames]
+    words: Callable[[int | None], TimedWords]
+    speech: tuple[DoubleArray, DoubleArray]
+    speakers: Sequence[IntArray]
+    known_speaker: Mapping[Hashable, Moments] = dataclasses.field(default_factory=dict)
+    cache: dict[Hashable, Any] = dataclasses.field(default_factory=dict)
+    release: Callable[[], None] = lambda: None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -120,18 +166,17 @@ class Clips:
             shape = len(self.first), self.dim
             mean, scatter = np.zeros(shape), np.zeros(shape)
             for row in range(shape[0]):
-                mean[row], scatter[row] = Moments.of(self.frames(row, None))
+                values = self.frames(row, None).astype(np.float64)
+                mean[row] = values.mean(axis=0)
+                values -= mean[row]
+                scatter[row] = np.einsum("td,td->d", values, values)
             cache[name] = Moments(self.num_frames.astype(np.int64), mean, scatter)
+            self.source.release()
         moments: Moments = cache[name]
         return moments
 
     def collate(self, rows: IntArray, key: int | None = None) -> Batch:
-        """Some utterances as a batch, padded with zeros, without labels (-1).
-
-        Args:
-            rows: (B,), at least one.
-            key: of the random changes; None leaves the frames as they are.
-        """
+        """B utterances, padded with zeros, without labels (-1); ``key`` draws the changes."""
         frames: Iterable[FloatArray] = (self.frames(row, key) for row in rows.tolist())
         lengths = self.num_frames[rows].astype(np.int64)
         if self.stretches and key is not None:
@@ -150,3 +195,35 @@ class Clips:
             encoded = self.words.batch(rows, lengths)
             batch.word_ids, batch.word_spans, batch.num_words = map(torch.from_numpy, encoded)
         return batch
+
+
+class Step(ABC):
+    """One change of every utterance between extraction and model.
+
+    A step is fitted on training rows, applied lazily, and stored with the model. A further one is
+    a class like those beside this file, listed in :data:`serplatform.inputs.pipeline.STEPS`; its
+    settings are fields of :class:`serplatform.inputs.config.DataConfig`.
+    """
+
+    @classmethod
+    @abstractmethod
+    def fit(cls, config: DataConfig, clips: Clips, train_rows: IntArray) -> Self | None:
+        """Make the step for a fold; None where the configuration asks for none."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, stored: Preprocessing) -> Self | None:
+        """Make it again from what :meth:`describe` gave; None where it was none."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """Keys of the model's ``preprocessing``, JSON-serialisable."""
+
+    @abstractmethod
+    def apply(self, clips: Clips) -> Clips:
+        """Change clips, stored or new; frames are made when they are asked for."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences that belong beside any number computed with it."""
+        return ()

@@ -1,70 +1,145 @@
-"""How utterances are prepared for a model: a typed, searchable configuration.
-
-Each step of the pipeline declares its own settings; they are put together here.
-"""
+"""How utterances are prepared for a model: a typed, searchable configuration."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
+from serplatform.config import setting
+from serplatform.errors import BadInputError
 from serplatform.features.base import FEATURES, WHOLE_UTTERANCE
-from serplatform.inputs.augmentation import AugmentationSettings
-from serplatform.inputs.deltas import DeltaSettings
-from serplatform.inputs.normalization import NormalizationSettings
-from serplatform.inputs.pooling import PoolingSettings
-from serplatform.inputs.selection import FeatureSettings, TrimSettings, feature_parts
-from serplatform.inputs.words import WordSettings
+
+#: between the names of joined features
+JOIN = "+"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DataConfig(  # settings are listed from the last class to the first
-    WordSettings,
-    PoolingSettings,
-    AugmentationSettings,
-    DeltaSettings,
-    TrimSettings,
-    NormalizationSettings,
-    FeatureSettings,
-):
+class DataConfig:
     """Feature, trimming, normalisation, augmentation and words; every augmentation is off.
 
+    ``pooling`` has three ways: ``utterance``: the whole only; ``time``: and equal shares of its
+    time; ``words``: and equal numbers of its words, from the first frame of the first of them to
+    the last of the last; fractions of words where N does not divide their number.
+
+    ``words`` is set for architectures that read words; the defaults of how words are cut are
+    FG-CME's, without word vectors.
+
     Example:
-        >>> DataConfig().feature, DataConfig().normalization
-        ('log_mel_23', 'train')
+        >>> DataConfig().feature, DataConfig().normalization, DataConfig().word_segmentation
+        ('log_mel_23', 'train', 'aligned')
     """
+
+    feature: str = setting(
+        "log_mel_23",
+        "name of a feature of the dataset, or several of one frame shift with + between",
+    )
+    normalization: Literal["none", "train", "speaker", "utterance"] = setting(
+        "train",
+        "z-score of each feature dimension: over the fold's training frames, within each "
+        "speaker (uses a test speaker's unlabelled audio), within each utterance, or none",
+    )
+    trim: bool = setting(False, "keep only the frames between the first and the last speech")
+    deltas: int = setting(
+        0,
+        "time derivatives appended to the frames: 1, the first; 2, the second too",
+        low=0,
+        high=2,
+    )
+    time_masks: int = setting(0, "stretches of frames masked in training", low=0, high=20)
+    time_mask_frames: int = setting(20, "longest masked stretch, frames", low=1, high=1000)
+    frequency_masks: int = setting(0, "bands of dimensions masked in training", low=0, high=20)
+    frequency_mask_bins: int = setting(4, "widest masked band, dimensions", low=1, high=1000)
+    speed: float = setting(0.0, "largest relative change of speed in training", low=0.0, high=0.5)
+    gain_db: float = setting(0.0, "largest change of level in training, decibels", low=0, high=40)
+    noise: float = setting(
+        0.0,
+        "deviation of Gaussian noise added to normalised frames in training, in deviations of "
+        "the training frames",
+        low=0.0,
+        high=5.0,
+    )
+    pooling: Literal["none", "utterance", "time", "words"] = setting(
+        "none",
+        "sum frames up before they are normalised, for models of functionals: over the whole "
+        "utterance; and over equal shares of its time, or equal numbers of its words",
+    )
+    pooling_segments: int = setting(6, "segments of an utterance", low=1, high=100)
+    pooling_statistics: Literal["moments", "dynamics"] = setting(
+        "dynamics",
+        "of a segment: moments, mean and deviation; dynamics, those of first differences too",
+    )
+    pooling_layout: Literal["vector", "sequence"] = setting(
+        "vector", "one vector an utterance, or a sequence of its segments"
+    )
+    words: bool = setting(False, "give the model word ids and the frames of each word")
+    word_segmentation: Literal["aligned", "equal"] = setting(
+        "aligned", "words' own times, or equal shares of the utterance"
+    )
+    word_silence: Literal["drop", "divide"] = setting(
+        "drop", "time between words belongs to no word, or is divided between its neighbours"
+    )
+    word_overlap: float = setting(
+        0.0, "share of its length that a word overlaps with its neighbours", low=0.0, high=0.5
+    )
+    word_min_count: int = setting(
+        1, "training occurrences below which a word is unknown", low=1, high=1000
+    )
+    word_vectors: str | None = setting(
+        None, "GloVe text file; without one word vectors are trained from scratch"
+    )
+
+    @property
+    def augments(self) -> bool:
+        """Whether training frames are changed at random."""
+        return self.changes_frames or self.noise > 0
+
+    @property
+    def changes_frames(self) -> bool:
+        """Whether they are changed in a way that functionals cannot be."""
+        return bool(self.time_masks or self.frequency_masks or self.speed or self.gain_db)
 
     def errors(self) -> list[str]:
         """One sentence for each rule between settings that is broken."""
-        errors = self._delta_errors()
-        if self.pooling == "none":
-            return errors
-        if self.words:
-            errors.append("data.pooling sums frames up; a model that reads words needs the frames")
-        if self.changes_frames:
-            errors.append("data.pooling sums frames up, so they cannot be masked or changed")
-        if self.pooling == "utterance" and self.pooling_layout == "sequence":
-            errors.append("data.pooling_layout = sequence needs segments: pooling = time or words")
-        return errors
-
-    def _delta_errors(self) -> list[str]:
-        """Why there can be no derivatives."""
-        if not self.deltas:
-            return []
-        asked = f"data.deltas = {self.deltas}"
         errors = []
-        if self.pooling != "none":
+        asked, pooled = f"data.deltas = {self.deltas}", self.pooling != "none"
+        if self.deltas and pooled:
             errors.append(
                 f"{asked}: data.pooling has derivatives of its own (data.pooling_statistics = "
                 "dynamics); set data.deltas = 0"
             )
-        single = [part for part in feature_parts(self.feature) if _one_frame(part)]
+        parts = feature_parts(self.feature) if self.deltas else ()
+        single = [part for part in parts if _one_frame(part)]
         if single:
             errors.append(
                 f"{asked}: {', '.join(single)} is one frame an utterance, which has no "
                 "derivative; set data.deltas = 0"
             )
+        if pooled and self.words:
+            errors.append("data.pooling sums frames up; a model that reads words needs the frames")
+        if pooled and self.changes_frames:
+            errors.append("data.pooling sums frames up, so they cannot be masked or changed")
+        if self.pooling == "utterance" and self.pooling_layout == "sequence":
+            errors.append("data.pooling_layout = sequence needs segments: pooling = time or words")
         return errors
+
+
+def feature_parts(name: str) -> tuple[str, ...]:
+    """Names of the features that ``name`` joins.
+
+    Raises:
+        BadInputError: a name is empty or stands twice.
+
+    Example:
+        >>> feature_parts("log_mel_40+egemaps_v02_lld")
+        ('log_mel_40', 'egemaps_v02_lld')
+    """
+    parts = tuple(part.strip() for part in name.split(JOIN))
+    if not all(parts) or len(set(parts)) < len(parts):
+        raise BadInputError(
+            f"feature '{name}': names between '{JOIN}' must be different, and none empty, as in "
+            f"log_mel_40{JOIN}egemaps_v02_lld"
+        )
+    return parts
 
 
 def _one_frame(feature: str) -> bool:

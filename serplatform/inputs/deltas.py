@@ -21,23 +21,17 @@ import numpy as np
 
 from serplatform.arrays import FloatArray, IntArray
 from serplatform.artifacts.model import Preprocessing
-from serplatform.config import setting
-from serplatform.inputs.clips import Clips
-from serplatform.inputs.step import Step
+from serplatform.inputs.clips import Clips, Step
+from serplatform.inputs.config import DataConfig
 
 #: frames either way
 WINDOW = 2
 
 
 def append_deltas(frames: FloatArray, order: int) -> FloatArray:
-    """Frames with their derivatives up to an order.
+    """(T, D) frames to (T, D · (1 + order)): values, first and second derivatives, per frame.
 
-    Args:
-        frames: (T, D), T at least 1.
-        order: 0 (the frames themselves, no copy), 1 or 2.
-
-    Returns:
-        (T, D · (1 + order)): values, first derivatives, second derivatives; a frame's.
+    Order 0 gives the frames themselves, no copy.
 
     Example:
         >>> append_deltas(np.array([[0], [10], [20]], dtype=np.float32), 1)[:, 1].tolist()
@@ -66,30 +60,14 @@ def _derivative(frames: FloatArray) -> FloatArray:
     return total
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class DeltaSettings:
-    """``data.deltas``."""
-
-    deltas: int = setting(
-        0,
-        "time derivatives appended to the frames: 1, the first; 2, the second too",
-        low=0,
-        high=2,
-    )
-
-
 @dataclasses.dataclass(frozen=True)
-class Deltas(Step[DeltaSettings]):
-    """Append derivatives of the frames that are kept; computed whenever frames are asked for.
-
-    Attributes:
-        order: O, 1 or 2.
-    """
+class Deltas(Step):
+    """Append derivatives, of order 1 or 2, of the frames that are kept."""
 
     order: int
 
     @classmethod
-    def fit(cls, config: DeltaSettings, clips: Clips, train_rows: IntArray) -> Deltas | None:
+    def fit(cls, config: DataConfig, clips: Clips, train_rows: IntArray) -> Deltas | None:
         return cls(config.deltas) if config.deltas else None
 
     @classmethod

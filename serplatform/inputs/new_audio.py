@@ -6,6 +6,7 @@ Shapes: N clips, T frames, D values a frame.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 import numpy as np
@@ -13,8 +14,7 @@ import numpy as np
 from serplatform.alignment.segments import words_of
 from serplatform.arrays import FloatArray, IntArray
 from serplatform.corpora.base import Span
-from serplatform.inputs.clips import ClipSource
-from serplatform.inputs.moments import Moments
+from serplatform.inputs.clips import ClipSource, Moments
 from serplatform.inputs.pipeline import InputPipeline
 from serplatform.inputs.timed_words import TimedWords
 
@@ -54,42 +54,31 @@ class _FramesInMemory:
         return self.values[row][first:last]
 
 
-class NewAudio(ClipSource):
-    """Clips of one speaker whom training has not seen.
+def new_audio(clips: Sequence[ExtractedClip], speaker: SpeakerMoments | None = None) -> ClipSource:
+    """Clips of one speaker whom training has not seen, at least one.
 
-    Args:
-        clips: N, at least one.
-        speaker: the speaker's moments, where they were taken of more than these clips.
+    ``speaker`` has the speaker's moments where they were taken of more than these clips.
     """
+    start, end = np.array([clip.speech for clip in clips], dtype=np.float64).T
 
-    def __init__(
-        self, clips: Sequence[ExtractedClip], speaker: SpeakerMoments | None = None
-    ) -> None:
-        start, end = np.array([clip.speech for clip in clips], dtype=np.float64).T
-        everything = np.arange(len(clips), dtype=np.int64)
-        # the cache: many models get the same functionals
-        super().__init__({}, (start, end), [everything], {} if speaker is None else speaker.found)
-        self._clips = clips
+    def words(rules: int | None) -> TimedWords:
+        """Of each clip's alignment, else of its transcript."""
+        found = ((*words_of(clip.spans), clip.text) for clip in clips)
+        return TimedWords.collect(found, rules or 1)
 
-    def features(self, names: Sequence[str]) -> Sequence[_FramesInMemory]:
-        """Frames of each feature, as extracted."""
-        return [_FramesInMemory([clip.frames[name] for clip in self._clips]) for name in names]
-
-    def words(self, rules: int | None = None) -> TimedWords:
-        """Words of every clip: of its alignment, else of its transcript."""
-        key = ("words", rules)
-        if key not in self.cache:
-            found = ((*words_of(clip.spans), clip.text) for clip in self._clips)
-            self.cache[key] = TimedWords.collect(found, rules or 1)
-        words: TimedWords = self.cache[key]
-        return words
+    return ClipSource(
+        feature=lambda name: _FramesInMemory([clip.frames[name] for clip in clips]),
+        words=functools.cache(words),
+        speech=(start, end),
+        speakers=[np.arange(len(clips), dtype=np.int64)],
+        known_speaker={} if speaker is None else speaker.found,
+    )
 
 
 class SpeakerMoments:
     """Mean and standard deviation of one speaker's frames, over clips that need not be kept.
 
-    Attributes:
-        found: moments (N = 1) by the identity of the clips that they are of.
+    ``found`` is moments (N = 1) by the identity of the clips that they are of.
     """
 
     def __init__(self) -> None:
@@ -97,7 +86,7 @@ class SpeakerMoments:
 
     def add(self, clip: ExtractedClip, pipelines: Iterable[InputPipeline]) -> None:
         """Add a clip's frames, once for all pipelines that normalize the same."""
-        source = NewAudio([clip])
+        source = new_audio([clip])
         added: dict[Hashable, Moments] = {}
         for pipeline in pipelines:
             clips = pipeline.unnormalized(source)

@@ -8,39 +8,26 @@ Shapes: N utterances, T frames, D values a frame. Values are in the feature's ow
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from serplatform.arrays import DoubleArray, FloatArray, IntArray
 from serplatform.artifacts.model import Preprocessing
-from serplatform.config import setting
-from serplatform.inputs.clips import Clips
-from serplatform.inputs.moments import Moments
-from serplatform.inputs.step import Step
+from serplatform.inputs.clips import Clips, Moments, Step
+from serplatform.inputs.config import DataConfig
 
 #: A speaker's or utterance's standard deviation is never taken below this share of the training
 #: frames' in the same dimension: a constant stretch must not blow up.
 STD_FLOOR = 0.05
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class NormalizationSettings:
-    """``data.normalization``."""
-
-    normalization: Literal["none", "train", "speaker", "utterance"] = setting(
-        "train",
-        "z-score of each feature dimension: over the fold's training frames, within each "
-        "speaker (uses a test speaker's unlabelled audio), within each utterance, or none",
-    )
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
-class Normalization(Step[NormalizationSettings]):
+class Normalization(Step):
     """Subtract a mean, divide by a standard deviation.
 
     Attributes:
-        kind: whose, see :class:`NormalizationSettings`.
+        kind: whose: ``train``, ``speaker``, ``utterance`` or ``none``.
         mean: (D,) of the training frames.
         std: (D,) of the training frames, 1 where they are constant.
         floor: (D,) least standard deviation of a speaker or an utterance.
@@ -52,9 +39,7 @@ class Normalization(Step[NormalizationSettings]):
     floor: DoubleArray
 
     @classmethod
-    def fit(
-        cls, config: NormalizationSettings, clips: Clips, train_rows: IntArray
-    ) -> Normalization:
+    def fit(cls, config: DataConfig, clips: Clips, train_rows: IntArray) -> Normalization:
         pooled = clips.moments().pool(train_rows)
         mean, std = pooled.mean[0], pooled.std[0]
         constant = std <= 1e-6 * np.maximum(np.abs(mean), 1e-6)  # up to rounding
@@ -77,16 +62,14 @@ class Normalization(Step[NormalizationSettings]):
     def apply(self, clips: Clips) -> Clips:
         if self.kind == "none":
             return clips
-        mean, std = self.mean[None], self.std[None]
-        group = np.zeros(len(clips.first), dtype=np.int64)  # which mean each row takes
+        mean, std, groups = self.mean[None], self.std[None], None
         if self.kind != "train":
             moments, group = self._moments(clips)
-            mean, std = moments.mean, np.maximum(moments.std, self.floor)
-        groups = group.tolist()
-        shift, scale = mean.astype(np.float32), (1.0 / std).astype(np.float32)
+            mean, std, groups = moments.mean, np.maximum(moments.std, self.floor), group.tolist()
+        shift, scale = list(mean.astype(np.float32)), list((1.0 / std).astype(np.float32))
 
         def standardize(frames: FloatArray, row: int, key: int | None) -> FloatArray:
-            number = groups[row]
+            number = 0 if groups is None else groups[row]  # which mean the row takes
             values = frames - shift[number]
             values *= scale[number]
             return values

@@ -1,33 +1,30 @@
 """The one way from extracted frames to batches, for training and for new audio.
 
-trim and join -> words -> derivatives or functionals -> normalization -> padding. Fitted on the
-training rows of a fold, it is stored in the model's ``config.json`` as ``preprocessing`` and
-loaded with the model. Nothing is computed before a batch asks for it, except what needs all
-utterances: bounds, spans of words, functionals and moments, which a source keeps.
+trim and join -> words -> derivatives or functionals -> normalization -> padding. Frames are
+computed when a batch asks for them; bounds, spans of words, functionals and moments are kept.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 from serplatform.arrays import IntArray
 from serplatform.artifacts.model import Preprocessing
 from serplatform.inputs.augmentation import Augmentation
-from serplatform.inputs.clips import Clips, ClipSource
+from serplatform.inputs.clips import Clips, ClipSource, Step
 from serplatform.inputs.config import DataConfig
 from serplatform.inputs.deltas import Deltas
 from serplatform.inputs.normalization import Normalization
 from serplatform.inputs.pooling import Pooling
 from serplatform.inputs.selection import FrameSelection
-from serplatform.inputs.step import Step
 from serplatform.inputs.words import Words
 
-S = TypeVar("S", bound=Step[Any])
+S = TypeVar("S", bound=Step)
 
 #: every kind of step, in the order in which they are applied
-STEPS: tuple[type[Step[Any]], ...] = (Words, Deltas, Pooling, Normalization)
+STEPS: tuple[type[Step], ...] = (Words, Deltas, Pooling, Normalization)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,18 +38,14 @@ class InputPipeline:
     """
 
     selection: FrameSelection
-    steps: tuple[Step[Any], ...]
+    steps: tuple[Step, ...]
     dim: int
 
     @classmethod
     def fit(
         cls, config: DataConfig, selection: FrameSelection, source: ClipSource, train_rows: IntArray
     ) -> InputPipeline:
-        """Fit every step on the training rows, as the steps before it leave them.
-
-        Raises:
-            BadInputError: a step cannot be fitted, e.g. there are no words.
-        """
+        """Fit every step on the training rows, as the steps before it leave them."""
         clips, steps = selection.apply(source), []
         for kind in STEPS:
             step = kind.fit(config, clips, train_rows)
@@ -99,11 +92,7 @@ class InputPipeline:
         )
 
     def apply(self, source: ClipSource, augmentation: Augmentation | None = None) -> Clips:
-        """Prepare a source, lazily.
-
-        Args:
-            source: stored utterances, or new audio.
-            augmentation: random changes for batches that ask for them (training).
+        """Prepare stored utterances or new audio, lazily; ``augmentation`` is for training.
 
         Raises:
             ValueError: its frames have another dimension than training's.
@@ -119,7 +108,7 @@ class InputPipeline:
         return clips if augmentation is None else augmentation.normalized(clips)
 
 
-def _applied(steps: Iterable[Step[Any]], clips: Clips) -> Clips:
+def _applied(steps: Iterable[Step], clips: Clips) -> Clips:
     for step in steps:
         clips = step.apply(clips)
     return clips

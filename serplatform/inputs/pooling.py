@@ -1,14 +1,12 @@
-r"""Functionals before normalisation: frames summed up over an utterance and over its segments.
+"""Functionals before normalisation: frames summed up over an utterance and over its segments.
 
 The classical recipe of the field (Schuller, Steidl and Batliner, "The INTERSPEECH 2009 Emotion
-Challenge": statistics of low-level descriptors over a turn) with segments added: statistics
-over parts of an utterance keep the order that those over the whole lose (relative and absolute
-time intervals: Schuller and Rigoll, "Timing Levels in Segment-Based Speech Emotion
-Recognition", Interspeech 2006), and parts that follow its words compare like with like where
-speakers read the same sentences.
+Challenge": statistics of low-level descriptors over a turn) with segments added, which keep the
+order of time (relative and absolute time intervals: Schuller and Rigoll, "Timing Levels in
+Segment-Based Speech Emotion Recognition", Interspeech 2006); parts that follow words compare
+like with like where speakers read the same sentences.
 
-What comes out is one vector an utterance, or one a segment, and is normalised like frames:
-within a speaker, that is over the speaker's utterances.
+One vector an utterance, or one a segment, is normalised like frames.
 
 Shapes: T frames, D values a frame, L words, N segments, F functionals.
 """
@@ -16,85 +14,57 @@ Shapes: T frames, D values a frame, L words, N segments, F functionals.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from serplatform.arrays import DoubleArray, FloatArray, IntArray
 from serplatform.artifacts.model import Preprocessing
-from serplatform.config import setting
 from serplatform.features.base import WHOLE_UTTERANCE
-from serplatform.inputs.clips import Clips
-from serplatform.inputs.step import Step, narrowed
-from serplatform.inputs.words import Words, WordSettings
+from serplatform.inputs.clips import Clips, Step
+from serplatform.inputs.config import DataConfig
+from serplatform.inputs.words import Words
 
-#: key of a model's description to setting
-_STORED: dict[Literal["unit", "segments", "statistics", "layout"], str] = {
-    "unit": "pooling",
-    "segments": "pooling_segments",
-    "statistics": "pooling_statistics",
-    "layout": "pooling_layout",
-}
 #: percentiles over the whole utterance
 PERCENTILES = (5, 25, 50, 75, 95)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class PoolingSettings:
-    """How frames are summed up.
-
-    ``pooling``: ``utterance``: the whole only; ``time``: and equal shares of its time; ``words``:
-    and equal numbers of its words, from the first frame of the first of them to the last of the
-    last; fractions of words where N does not divide their number.
-    """
-
-    pooling: Literal["none", "utterance", "time", "words"] = setting(
-        "none",
-        "sum frames up before they are normalised, for models of functionals: over the whole "
-        "utterance; and over equal shares of its time, or equal numbers of its words",
-    )
-    pooling_segments: int = setting(6, "segments of an utterance", low=1, high=100)
-    pooling_statistics: Literal["moments", "dynamics"] = setting(
-        "dynamics",
-        "of a segment: moments, mean and deviation; dynamics, those of first differences too",
-    )
-    pooling_layout: Literal["vector", "sequence"] = setting(
-        "vector", "one vector an utterance, or a sequence of its segments"
-    )
-
-
 @dataclasses.dataclass(frozen=True)
-class Pooling(Step[PoolingSettings]):
+class Pooling(Step):
     """Put functionals in the place of frames; they are kept in memory.
 
     Attributes:
-        settings: how.
+        unit: as ``data.pooling``; the next three likewise.
         words: cuts the words that the segments follow; None where they follow none.
     """
 
-    settings: PoolingSettings
+    unit: str
+    segments: int = 6
+    statistics: str = "dynamics"
+    layout: str = "vector"
     words: Words | None = None
 
     @classmethod
-    def fit(cls, config: PoolingSettings, clips: Clips, train_rows: IntArray) -> Pooling | None:
-        if config.pooling == "none":
+    def fit(cls, config: DataConfig, clips: Clips, train_rows: IntArray) -> Pooling | None:
+        unit, words = config.pooling, None
+        if unit == "none":
             return None
-        words = None
-        if config.pooling == "words":  # their vocabulary says the language of new audio
-            words = Words.of_training(narrowed(config, WordSettings), clips.source, train_rows)
-        return cls(narrowed(config, PoolingSettings), words)
+        if unit == "words":  # their vocabulary says the language of new audio
+            words = Words.of_training(config, clips.source, train_rows)
+        layout = config.pooling_layout
+        return cls(unit, config.pooling_segments, config.pooling_statistics, layout, words)
 
     @classmethod
     def load(cls, stored: Preprocessing) -> Pooling | None:
         if "pooling" not in stored:
             return None
-        values = stored["pooling"]
-        words = Words.of_stored(values["words"]) if "words" in values else None
-        settings: dict[str, Any] = {name: values[key] for key, name in _STORED.items()}
-        return cls(PoolingSettings(**settings), words)
+        values: dict[str, Any] = {**stored["pooling"]}
+        if "words" in values:
+            values["words"] = Words.of_stored(values["words"])
+        return cls(**values)
 
     def describe(self) -> dict[str, Any]:
-        values: dict[str, Any] = {k: getattr(self.settings, name) for k, name in _STORED.items()}
+        values = {name: value for name, value in vars(self).items() if name != "words"}
         return {"pooling": values | ({} if self.words is None else {"words": self.words.stored()})}
 
     def apply(self, clips: Clips) -> Clips:
@@ -107,6 +77,7 @@ class Pooling(Step[PoolingSettings]):
                 spans = None if words is None else words.of(row)
                 values[row] = self.pool(clips.frames(row, None), clips.frame_shift, spans)
             cache[identity] = values
+            clips.source.release()
         functionals: FloatArray = cache[identity]
         return dataclasses.replace(
             clips,
@@ -131,56 +102,49 @@ class Pooling(Step[PoolingSettings]):
     @property
     def num_segments(self) -> int:
         """N; 0 where only the whole utterance is summed up."""
-        return 0 if self.settings.pooling == "utterance" else self.settings.pooling_segments
+        return 0 if self.unit == "utterance" else self.segments
 
     @property
     def num_steps(self) -> int:
         """Steps of an utterance."""
-        return self.num_segments if self.settings.pooling_layout == "sequence" else 1
+        return self.num_segments if self.layout == "sequence" else 1
 
     def dim(self, feature_dim: int) -> int:
         """F, values of a step.
 
         Example:
-            >>> Pooling(PoolingSettings(pooling="words", pooling_statistics="moments")).dim(40)
+            >>> Pooling("words", statistics="moments").dim(40)
             887
         """
-        segment = feature_dim * (2 if self.settings.pooling_statistics == "moments" else 4) + 1
-        if self.settings.pooling_layout == "sequence":
+        segment = feature_dim * (2 if self.statistics == "moments" else 4) + 1
+        if self.layout == "sequence":
             return segment
         return feature_dim * (5 + len(PERCENTILES)) + 1 + self.num_segments * segment
 
     def pool(
         self, frames: FloatArray, frame_shift: float, words: IntArray | None = None
     ) -> FloatArray:
-        """Sum one utterance up.
+        """(T, D) frames of one utterance to (1, F), or (N, F) where the layout is ``sequence``.
 
-        Args:
-            frames: (T, D), T at least 1.
-            frame_shift: seconds; durations are among the functionals.
-            words: (L, 2) first frame of each word and one past its last, L at least 1; needed
-                where segments follow words.
-
-        Returns:
-            (1, F), or (N, F) where the layout is ``sequence``.
+        ``words`` is (L, 2) first frame of each word and one past its last, needed where segments
+        follow words. Durations, in seconds, are among the functionals.
 
         Example:
-            >>> pooling = Pooling(PoolingSettings(pooling="time", pooling_segments=2,
-            ...     pooling_statistics="moments", pooling_layout="sequence"))
+            >>> pooling = Pooling("time", 2, "moments", "sequence")
             >>> pooling.pool(np.array([[1], [3], [5], [5]], dtype=np.float32), 0.5).tolist()
             [[2.0, 1.0, 1.0], [5.0, 0.0, 1.0]]
         """
         values = frames.astype(np.float64)
-        if self.settings.pooling != "words":
+        if self.unit != "words":
             words = None
         elif words is None:
             raise ValueError("segments that follow words need the words' frames")
-        dynamics = self.settings.pooling_statistics == "dynamics"
+        dynamics = self.statistics == "dynamics"
         steps = [
             np.append(_segment(values[first:last], dynamics), (last - first) * frame_shift)
             for first, last in _bounds(len(values), self.num_segments, words)
         ]
-        if self.settings.pooling_layout == "sequence":
+        if self.layout == "sequence":
             return np.stack(steps).astype(np.float32)
         whole = np.append(_whole(values), len(values) * frame_shift)
         return np.concatenate([whole, *steps])[None].astype(np.float32)

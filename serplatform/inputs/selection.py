@@ -18,31 +18,12 @@ import numpy.typing as npt
 
 from serplatform.arrays import FloatArray, IntArray
 from serplatform.artifacts.model import Preprocessing
-from serplatform.config import setting
 from serplatform.errors import BadInputError
 from serplatform.inputs.clips import Clips, ClipSource
+from serplatform.inputs.config import feature_parts
 
-#: between the names of joined features
-JOIN = "+"
 #: At least this much of an utterance is kept by trimming, in seconds.
 MIN_TRIMMED = 0.2
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class FeatureSettings:
-    """``data.feature``."""
-
-    feature: str = setting(
-        "log_mel_23",
-        "name of a feature of the dataset, or several of one frame shift with + between",
-    )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TrimSettings:
-    """``data.trim``."""
-
-    trim: bool = setting(False, "keep only the frames between the first and the last speech")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,14 +53,14 @@ class FrameSelection:
 
     def apply(self, source: ClipSource) -> Clips:
         """Trimmed and joined frames of a source; the shortest feature ends an utterance."""
-        parts = source.features(feature_parts(self.feature))
+        parts = [source.feature(name) for name in feature_parts(self.feature)]
         total = np.min([part.num_frames for part in parts], axis=0)
         first, last = np.zeros_like(total), total
         if self.trim:
             first, last = trim_bounds(*source.speech, total, self.frame_shift)
 
         def frames(row: int, key: int | None) -> FloatArray:
-            begin, end = int(first[row]), int(last[row])
+            begin, end = first.item(row), last.item(row)
             return join_frames([part.frames(row, begin, end) for part in parts])
 
         return Clips(
@@ -99,19 +80,10 @@ def trim_bounds(
     num_frames: npt.ArrayLike,
     frame_shift: float,
 ) -> tuple[IntArray, IntArray]:
-    """First frame and one past the last frame of the speech.
+    """First frame and one past the last frame of the speech of N utterances.
 
-    At least :data:`MIN_TRIMMED` seconds are kept (or all frames of a shorter utterance),
-    widened evenly around the speech.
-
-    Args:
-        speech_start: (N,) seconds.
-        speech_end: (N,) seconds.
-        num_frames: (N,) frames before trimming, at least 1.
-        frame_shift: seconds.
-
-    Returns:
-        (N,) and (N,), with 0 <= first < last <= num_frames.
+    At least :data:`MIN_TRIMMED` seconds are kept (or all frames of a shorter utterance), widened
+    evenly around the speech. Times are in seconds; 0 <= first < last <= num_frames.
 
     Example:
         >>> trim_bounds([0.5, 0.9], [1.0, 0.9], [200, 92], 0.01)
@@ -131,31 +103,8 @@ def trim_bounds(
     return first, last
 
 
-def feature_parts(name: str) -> tuple[str, ...]:
-    """Names of the features that ``name`` joins.
-
-    Raises:
-        BadInputError: a name is empty or stands twice.
-
-    Example:
-        >>> feature_parts("log_mel_40+egemaps_v02_lld")
-        ('log_mel_40', 'egemaps_v02_lld')
-    """
-    parts = tuple(part.strip() for part in name.split(JOIN))
-    if not all(parts) or len(set(parts)) < len(parts):
-        raise BadInputError(
-            f"feature '{name}': names between '{JOIN}' must be different, and none empty, as in "
-            f"log_mel_40{JOIN}egemaps_v02_lld"
-        )
-    return parts
-
-
 def common_shift(shifts: Mapping[str, float]) -> float:
-    """The frame shift of features that are to be joined, in seconds.
-
-    Raises:
-        BadInputError: they differ.
-    """
+    """The frame shift of features to be joined, in seconds; different ones are an error."""
     first = next(iter(shifts.values()))
     if any(abs(shift - first) > 1e-9 for shift in shifts.values()):
         stated = ", ".join(f"{name} {shift:g} s" for name, shift in shifts.items())

@@ -41,14 +41,10 @@ class TimedWords:
     def collect(
         cls, utterances: Iterable[tuple[list[str], DoubleArray, str | None]], rules: int
     ) -> TimedWords:
-        """Gather words; an utterance gets at least one.
+        """Gather each utterance: words of its alignment, (L, 2) their times, transcript.
 
-        The words of an utterance are those of its alignment; without an alignment, those of its
-        transcript; without either, one unknown word.
-
-        Args:
-            utterances: words of the alignment, (L, 2) their times, and the transcript.
-            rules: version of the rules by which transcripts are split.
+        An utterance without an alignment has the words of its transcript, split by the ``rules`` of
+        a version; one without either has one unknown word.
         """
         numbers: dict[str, int] = {}
         codes: list[int] = []
@@ -107,15 +103,11 @@ class EncodedWords:
         return self.spans[self.words.of(row)]
 
     def batch(self, rows: IntArray, lengths: IntArray) -> tuple[IntArray, IntArray, IntArray]:
-        """Ids and frames of the words of some utterances.
+        """Ids and frames of the words of B utterances of ``lengths`` frames in the batch.
 
-        Args:
-            rows: (B,).
-            lengths: (B,) frames of each in the batch: a change of speed makes them more or fewer.
-
-        Returns:
-            (B, L) ids, 0 beyond the last word; (B, L, 2) first frame and one past the last,
-            zero beyond the last word; (B,) words, at least 1.
+        A change of speed makes the frames more or fewer. Returns (B, L) ids and (B, L, 2) first
+        frame and one past the last, both 0 beyond the last word, and (B,) number of words, at least
+        1.
         """
         slices = [self.words.of(int(row)) for row in rows]
         counts = np.array([s.stop - s.start for s in slices], dtype=np.int64)

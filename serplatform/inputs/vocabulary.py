@@ -45,12 +45,7 @@ class Vocabulary:
 
     @classmethod
     def fit(cls, texts: Iterable[Sequence[str]], min_count: int = 1) -> Vocabulary:
-        """Collect the words of the training rows.
-
-        Args:
-            texts: plain words of each training utterance.
-            min_count: rarer words stay unknown.
-        """
+        """Words of the training utterances; those rarer than ``min_count`` stay unknown."""
         counts = Counter(word for text in texts for word in text)
         for mark in ("", PADDING, UNKNOWN):
             counts.pop(mark, None)

@@ -1,9 +1,9 @@
 """Word vectors from a GloVe text file, streamed: only the needed words are kept.
 
 Pennington, Socher and Manning, "GloVe: Global Vectors for Word Representation", EMNLP 2014.
-A line is a token and its values, separated by single spaces. The width is that of the first
-line. Files with a header line (``<words> <width>``, as word2vec and fastText write it) are read
-too. A ragged line is skipped and counted where few are; a file with many is refused.
+A line is a token and its values, separated by single spaces; a header line, as word2vec and
+fastText write it, is skipped. A ragged line is skipped and counted where few are; a file with
+many is refused.
 
 Shapes: V ids, E values of a vector.
 """
@@ -48,15 +48,6 @@ class WordVectors:
 
         Padding is zero. The unknown word is the mean of the vectors found. A word without a
         vector is drawn from a normal distribution with their mean and standard deviation.
-
-        Args:
-            vocabulary: V ids.
-            seed: of the drawn vectors.
-
-        Example:
-            >>> found = WordVectors({"a": np.ones(2, np.float32)}, 2, ())
-            >>> found.matrix(Vocabulary(("a",))).tolist()
-            [[0.0, 0.0], [1.0, 1.0], [1.0, 1.0]]
         """
         rng = np.random.default_rng(seed)
         rows = [self.vectors[word] for word in vocabulary.words if word in self.vectors]
@@ -76,14 +67,9 @@ class WordVectors:
 
 
 def read_word_vectors(path: str | Path, words: Iterable[str]) -> WordVectors:
-    """Stream a GloVe text file and keep the vectors of ``words``.
+    """Stream a UTF-8 text file, of any size, and keep the vectors of ``words`` (lower case).
 
-    The first occurrence of a token counts, composed (NFC) as words are. Memory grows with the
-    words kept, not with the file.
-
-    Args:
-        path: UTF-8 text; may be gigabytes.
-        words: those wanted, in lower case.
+    The first occurrence of a token counts, composed (NFC) as words are.
 
     Raises:
         BadInputError: the file is missing, empty, not text, or more than one line in a
@@ -107,22 +93,17 @@ def read_word_vectors(path: str | Path, words: Iterable[str]) -> WordVectors:
         total += 1
         if dim and line.count(" ") == dim and line[: line.index(" ")] not in wanted:
             continue  # the common case: nothing of the line is needed
-        token, values = _split(line, dim)
-        if dim == 0 and values is not None:
-            dim = len(values)
-        fault = "it is not a token and numbers" if values is None else None
-        if values is not None and len(values) != dim:
-            fault = f"it has {len(values)} values, the first line {dim}"
-        if fault is None and values is not None and token in wanted and token not in vectors:
-            vector = _parse(values)
-            if vector is None:
-                fault = "a value is not a finite number"
-            else:
-                vectors[token] = vector
-        if fault is not None:
+        try:
+            token, values = _split(line, dim)
+            dim = dim or len(values)
+            if len(values) != dim:
+                raise ValueError(f"it has {len(values)} values, the first line {dim}")
+            if token in wanted and token not in vectors:
+                vectors[token] = _parse(values)
+        except ValueError as error:
             num_ragged += 1
             if len(ragged) < _SHOWN:
-                ragged.append(f"line {number}: {fault}")
+                ragged.append(f"line {number}: {error}")
     if dim == 0:
         raise BadInputError(
             f"{path}: is not a file of word vectors: no line is a token and numbers"
@@ -167,18 +148,16 @@ def _is_header(line: str) -> bool:
     return len(fields) == 2 and all(f.isascii() and f.isdigit() for f in fields)
 
 
-def _split(line: str, dim: int) -> tuple[str, list[str] | None]:
+def _split(line: str, dim: int) -> tuple[str, list[str]]:
     """Token and values; a token may hold spaces (``. . .``) once the width is known."""
     fields = line.split(" ") if "\t" not in line else line.split()
-    if len(fields) < 2 or len(fields) > _MAX_WIDTH + 16:
-        return line[:40], None
     first = max(1, len(fields) - dim) if dim else 1
-    values = fields[first:]
-    if not _number(values[0]) or not _number(values[-1]):
-        return fields[0], None
-    if first > 1 and any(_number(field) for field in fields[1:first]):
+    fits = 2 <= len(fields) <= _MAX_WIDTH + 16
+    if not (fits and _number(fields[first]) and _number(fields[-1])):
+        raise ValueError("it is not a token and numbers")
+    if any(_number(field) for field in fields[1:first]):
         return fields[0], fields[1:]  # too many numbers, not a token of several words
-    return " ".join(fields[:first]), values
+    return " ".join(fields[:first]), fields[first:]
 
 
 def _number(text: str) -> bool:
@@ -189,11 +168,8 @@ def _number(text: str) -> bool:
     return True
 
 
-def _parse(values: list[str]) -> FloatArray | None:
-    try:
-        vector = np.array([float(value) for value in values], dtype=np.float64)
-    except ValueError:
-        return None
+def _parse(values: list[str]) -> FloatArray:
+    vector = np.array([float(value) if _number(value) else np.nan for value in values])
     if not np.isfinite(vector).all() or np.abs(vector).max(initial=0.0) > 1e30:
-        return None
+        raise ValueError("a value is not a finite number")
     return vector.astype(np.float32)

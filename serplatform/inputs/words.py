@@ -1,10 +1,9 @@
 """Words that a model reads, or that its pooling follows: ids, and the frames of each word.
 
-Words without times share the kept frames equally. The vocabulary is fitted on the fold's training
-rows only. Spans depend on no fold and are computed once for a feature and a way of cutting.
+Words without times share the kept frames equally. Spans depend on no fold and are computed once
+for a feature and a way of cutting.
 
-Shapes: N utterances, W words of all of them, B of a batch, L words, E values of a word vector,
-V ids.
+Shapes: W words of all utterances, L of one, E values of a word vector, V ids.
 """
 
 from __future__ import annotations
@@ -22,14 +21,13 @@ from serplatform.alignment.segments import (
 )
 from serplatform.arrays import DoubleArray, FloatArray, IntArray
 from serplatform.artifacts.model import Preprocessing, WordPreprocessing
-from serplatform.config import setting
-from serplatform.inputs.clips import Clips, ClipSource
-from serplatform.inputs.step import Step, narrowed
+from serplatform.inputs.clips import Clips, ClipSource, Step
+from serplatform.inputs.config import DataConfig
 from serplatform.inputs.timed_words import EncodedWords, TimedWords
 from serplatform.inputs.vocabulary import Vocabulary
 from serplatform.inputs.word_vectors import WordVectors, read_word_vectors
 
-#: settings that are stored with a model, without their prefix ``word_``
+#: fields that are stored with a model
 _STORED: tuple[Literal["segmentation", "silence", "overlap", "min_count"], ...] = (
     "segmentation",
     "silence",
@@ -39,40 +37,11 @@ _STORED: tuple[Literal["segmentation", "silence", "overlap", "min_count"], ...] 
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class WordSettings:
-    """How words are cut and numbered; the defaults are FG-CME's, without word vectors.
-
-    ``words`` is set for architectures that read words.
-
-    Example:
-        >>> WordSettings().word_segmentation
-        'aligned'
-    """
-
-    words: bool = setting(False, "give the model word ids and the frames of each word")
-    word_segmentation: Literal["aligned", "equal"] = setting(
-        "aligned", "words' own times, or equal shares of the utterance"
-    )
-    word_silence: Literal["drop", "divide"] = setting(
-        "drop", "time between words belongs to no word, or is divided between its neighbours"
-    )
-    word_overlap: float = setting(
-        0.0, "share of its length that a word overlaps with its neighbours", low=0.0, high=0.5
-    )
-    word_min_count: int = setting(
-        1, "training occurrences below which a word is unknown", low=1, high=1000
-    )
-    word_vectors: str | None = setting(
-        None, "GloVe text file; without one word vectors are trained from scratch"
-    )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Words(Step[WordSettings]):
+class Words(Step):
     """Numbers and cuts the words of a source; leaves frames as they are.
 
     Attributes:
-        settings: how.
+        segmentation: as ``data.word_segmentation``; those after it likewise.
         rules: version of the rules by which transcripts are split.
         vocabulary: of the training rows.
         vectors: (V, E) float32 initial word vectors, or None.
@@ -80,7 +49,10 @@ class Words(Step[WordSettings]):
         fit_notes: these, the size of the vocabulary, and what is odd about the word vectors.
     """
 
-    settings: WordSettings
+    segmentation: str = "aligned"
+    silence: str = "drop"
+    overlap: float = 0.0
+    min_count: int = 1
     rules: int
     vocabulary: Vocabulary = dataclasses.field(compare=False)
     vectors: FloatArray | None = dataclasses.field(default=None, compare=False)
@@ -88,23 +60,17 @@ class Words(Step[WordSettings]):
     fit_notes: tuple[str, ...] = dataclasses.field(default=(), compare=False)
 
     @classmethod
-    def fit(cls, config: WordSettings, clips: Clips, train_rows: IntArray) -> Words | None:
-        settings = narrowed(config, WordSettings)
-        return cls.of_training(settings, clips.source, train_rows) if config.words else None
+    def fit(cls, config: DataConfig, clips: Clips, train_rows: IntArray) -> Words | None:
+        return cls.of_training(config, clips.source, train_rows) if config.words else None
 
     @classmethod
-    def of_training(cls, settings: WordSettings, source: ClipSource, train_rows: IntArray) -> Words:
-        """Collect the vocabulary of the training rows, and read its word vectors.
-
-        Raises:
-            BadInputError: the source has neither alignments nor transcripts, or the file of
-                word vectors cannot be used.
-        """
-        words = source.words()
-        vocabulary = Vocabulary.fit(
-            (words.text(int(row)) for row in train_rows), settings.word_min_count
-        )
-        matrix, path, source_notes = None, settings.word_vectors, _source_notes(words, settings)
+    def of_training(cls, config: DataConfig, source: ClipSource, train_rows: IntArray) -> Words:
+        """Collect the vocabulary of the training rows, and read its word vectors."""
+        words = source.words(None)
+        texts = (words.text(int(row)) for row in train_rows)
+        vocabulary = Vocabulary.fit(texts, config.word_min_count)
+        matrix, path = None, config.word_vectors
+        source_notes = _source_notes(words, config.word_segmentation)
         size = f"{len(vocabulary.words)} words from {len(train_rows)} training utterances"
         notes = [f"vocabulary of {size}", *source_notes]
         if path is not None:
@@ -114,8 +80,9 @@ class Words(Step[WordSettings]):
             found: WordVectors = source.cache[key]
             matrix = found.matrix(vocabulary)
             notes += [f"{path}: {note}" for note in found.notes]
+        how: dict[str, Any] = {name: getattr(config, f"word_{name}") for name in _STORED}
         return cls(
-            settings=settings,
+            **how,
             rules=words.rules,
             vocabulary=vocabulary,
             vectors=matrix,
@@ -130,17 +97,14 @@ class Words(Step[WordSettings]):
     @classmethod
     def of_stored(cls, stored: WordPreprocessing) -> Words:
         """Make it from what :meth:`stored` gave; vectors are in the model's weights."""
-        given: dict[str, Any] = {f"word_{name}": stored[name] for name in _STORED if name in stored}
-        return cls(
-            settings=WordSettings(**given),
-            rules=stored.get("word_rules", 1),
-            vocabulary=Vocabulary(tuple(stored["vocabulary"])),
-        )
+        given: dict[str, Any] = {name: stored[name] for name in _STORED if name in stored}
+        vocabulary = Vocabulary(tuple(stored["vocabulary"]))
+        return cls(**given, rules=stored.get("word_rules", 1), vocabulary=vocabulary)
 
     def stored(self) -> dict[str, Any]:
         """What new audio needs, JSON-serialisable."""
         rules = {} if self.rules == 1 else {"word_rules": self.rules}
-        values: dict[str, Any] = {name: getattr(self.settings, f"word_{name}") for name in _STORED}
+        values: dict[str, Any] = {name: getattr(self, name) for name in _STORED}
         return {**values, **rules, "vocabulary": list(self.vocabulary.words)}
 
     def describe(self) -> dict[str, Any]:
@@ -151,14 +115,14 @@ class Words(Step[WordSettings]):
 
     def encoded(self, clips: Clips) -> EncodedWords:
         """Ids and spans of all words; spans count the frames that are kept."""
-        words, cut = clips.source.words(self.rules), self.settings
-        how = (self.rules, cut.word_segmentation, cut.word_silence, cut.word_overlap)
+        words = clips.source.words(self.rules)
+        how = (self.rules, self.segmentation, self.silence, self.overlap)
         cache, key = clips.source.cache, ("word spans", clips.identity, how)
         if key not in cache:
             spans = np.zeros((len(words.codes), 2), dtype=np.int64)
             for row in range(len(words)):
                 first, last, own = int(clips.first[row]), int(clips.last[row]), words.of(row)
-                spans[own] = _cut(words.times[own], cut, clips.frame_shift, first, last)
+                spans[own] = self._cut(words.times[own], clips.frame_shift, first, last)
             cache[key] = spans
         ids = self.vocabulary.encode(words.words)[words.codes]
         return EncodedWords(words, ids, cache[key], clips.num_frames)
@@ -167,25 +131,24 @@ class Words(Step[WordSettings]):
     def notes(self) -> tuple[str, ...]:
         return self.fit_notes
 
+    def _cut(self, times: DoubleArray, shift: float, first: int, last: int) -> IntArray:
+        """(L, 2) frames of one utterance's words, counted from the first frame kept."""
+        start, end = first * shift, last * shift
+        if self.segmentation == "equal" or np.isnan(times).any():
+            segments = equal_segments(len(times), start, end)
+        elif self.silence == "divide":
+            segments = divide_silence(times, start, end)
+        else:
+            segments = times
+        if self.overlap:
+            segments = overlap_neighbours(segments, self.overlap)
+        return frame_spans(segments, shift, last - first, first)
 
-def _cut(times: DoubleArray, how: WordSettings, shift: float, first: int, last: int) -> IntArray:
-    """(L, 2) frames of one utterance's words, counted from the first frame kept."""
-    start, end = first * shift, last * shift
-    if how.word_segmentation == "equal" or np.isnan(times).any():
-        segments = equal_segments(len(times), start, end)
-    elif how.word_silence == "divide":
-        segments = divide_silence(times, start, end)
-    else:
-        segments = times
-    if how.word_overlap:
-        segments = overlap_neighbours(segments, how.word_overlap)
-    return frame_spans(segments, shift, last - first, first)
 
-
-def _source_notes(words: TimedWords, how: WordSettings) -> tuple[str, ...]:
+def _source_notes(words: TimedWords, segmentation: str) -> tuple[str, ...]:
     total, notes = len(words), []
     unaligned, nothing = words.counts["unaligned"], words.counts["wordless"]
-    if unaligned and how.word_segmentation == "aligned":
+    if unaligned and segmentation == "aligned":
         notes.append(
             f"{unaligned} of {total} utterances have no word alignment: the words of their "
             "transcripts share the time equally"

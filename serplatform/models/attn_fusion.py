@@ -74,9 +74,6 @@ class AttnFusion(TextAudioModel):
     ``alignment: multihead``. The hidden dense layer has the size of Li et al.'s own; dropout is
     where Lee et al. have it, after every LSTM. An utterance without words is one unknown word,
     which is aligned to the frames as any other.
-
-    ``feature_dim`` is D, ``num_classes`` K, ``embedding`` gives E values a word; the others are
-    settings of :class:`AttnFusionConfig`.
     """
 
     def __init__(
@@ -162,13 +159,7 @@ class TanhAlignment(nn.Module):
     def forward(
         self, words: Tensor, frames: Tensor, valid_words: Tensor, valid_frames: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Align one padded batch.
-
-        Args:
-            words: s, (B, L, word_dim).
-            frames: h, (B, T, frame_dim), finite.
-            valid_words: (B, L), bool.
-            valid_frames: (B, T), bool, at least one true a row.
+        """Align (B, L, word_dim) words with (B, T, frame_dim) frames.
 
         Returns:
             (B, L, frame_dim) frames of each word, zero on padding; (B, L, T) weights.
@@ -222,9 +213,7 @@ class MultiHeadAlignment(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Align one padded batch; see :meth:`TanhAlignment.forward`.
 
-        Returns:
-            (B, L, word_dim) frames of each word, zero on padding; (B, L, T) mean weights of the
-            heads.
+        Gives (B, L, word_dim) frames of each word and (B, L, T) mean weights of the heads.
         """
         query, key, value = self.query(words), self.key(frames), self.value(frames)
         query, key, value = (self._heads(x) for x in (query, key, value))  # (B, M, ·, E)

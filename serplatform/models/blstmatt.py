@@ -54,8 +54,6 @@ class Blstmatt(SerModel):
     dropout is ours and off by default. "A context vector of size 128, which is projected to
     1024 nodes" is read as the 128 units that make the attention and the weighted sum of the
     2H = 1024 outputs.
-
-    ``feature_dim`` is D, ``num_classes`` K; the others are settings of :class:`BlstmattConfig`.
     """
 
     def __init__(

@@ -21,8 +21,8 @@ def builder(model: type[M]) -> Callable[[Any, InputSpec], M]:
 
     The module is given every field of its configuration by name. ``channels_1``, ``channels_2``
     and so on become the tuple ``channels``, ``kernel_1`` and so on ``kernel_sizes``. Where it
-    asks for them it is given ``feature_dim``, ``num_classes`` and ``frame_shift`` of the data,
-    and as ``embedding`` the word vectors that ``embedding_dim`` and ``train_word_vectors``
+    asks for them it is given ``feature_dim`` (D), ``num_classes`` (K) and ``frame_shift`` of the
+    data, and as ``embedding`` the word vectors that ``embedding_dim`` and ``train_word_vectors``
     describe.
     """
     wanted = inspect.signature(model).parameters

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -84,9 +85,6 @@ class Can(SerModel):
     The paper states no number of parameters. At its settings, with D = 40 and K = 7, ours are
     1,054,741 and 300 a word: 440,320 in the text LSTM, 174,080 and 395,264 in the lower and the
     upper audio LSTM, 2,048 in the queries, 28,679 + 2 · 7,175 in the classifiers.
-
-    ``feature_dim`` is D, ``num_classes`` K, ``embedding`` gives E values a word; the others are
-    settings of :class:`CanConfig`.
     """
 
     def __init__(
@@ -153,17 +151,11 @@ class Can(SerModel):
         return hidden
 
 
-@dataclasses.dataclass(frozen=True)
-class Contexts:
+class Contexts(NamedTuple):
     """What :class:`CrossAttention` gives; the first letter is the query, the second the value.
 
-    Attributes:
-        tt: (B, M·D) text weighed by text.
-        ta: (B, M·D) audio weighed by text; None without cross attention.
-        aa: (B, M·D) audio weighed by audio.
-        at: (B, M·D) text weighed by audio; None without cross attention.
-        text_weights: (B, M, L), each row sums to 1 over valid steps and is zero on padding.
-        audio_weights: (B, M, L), likewise.
+    Contexts are (B, M·D), those of the other modality None without cross attention. Weights are
+    (B, M, L), each row sums to 1 over valid steps and is zero on padding.
     """
 
     tt: Tensor
@@ -215,16 +207,7 @@ class CrossAttention(nn.Module):
         self.audio_query = nn.Linear(input_dim, num_heads, bias=False)  # q(A)
 
     def forward(self, text: Tensor, audio: Tensor, valid: Tensor) -> Contexts:
-        """Aggregate both modalities from the view of each.
-
-        Args:
-            text: H(T), (B, L, D), finite.
-            audio: H(A), (B, L, D), finite.
-            valid: (B, L), bool, at least one true a row.
-
-        Returns:
-            The context vectors and weights.
-        """
+        """Aggregate H(T) and H(A), (B, L, D) each, from the view of both; ``valid`` is (B, L)."""
         by_text = _weights(self.text_query(text), valid)  # Eq. (4), (B, M, L)
         by_audio = _weights(self.audio_query(audio), valid)  # Eq. (5), (B, M, L)
         ta = at = None
@@ -277,15 +260,7 @@ class WordSegmentEncoder(nn.Module):
         self.encoder = BiLstm(input_dim, hidden_dim)
 
     def forward(self, frames: Tensor, segments: WordSegments) -> Tensor:
-        """Encode the words of a batch.
-
-        Args:
-            frames: (B, T, D).
-            segments: of the same batch.
-
-        Returns:
-            (B, L, 2H), zero where there is no word.
-        """
+        """Encode the words of (B, T, D) frames: (B, L, 2H), zero where there is no word."""
         length, order = segments.length.sort(descending=True, stable=True)  # (W,) each
         start = segments.start[order]
         flat = frames.flatten(0, 1)  # (B·T, D)
@@ -306,13 +281,9 @@ class WordSegmentEncoder(nn.Module):
 
 
 def group_bounds(lengths: list[int]) -> list[int]:
-    """Cut descending lengths wherever one is too short for the group of the one before.
+    """Cut W descending lengths wherever one is too short for the group of the one before.
 
-    Args:
-        lengths: (W,) descending, at least one.
-
-    Returns:
-        First positions of the groups, and W at the end.
+    Gives the first positions of the groups, and W at the end.
 
     Example:
         >>> group_bounds([90, 70, 46, 45, 12, 8, 7, 1])

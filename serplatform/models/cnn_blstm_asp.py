@@ -76,8 +76,6 @@ class CnnBlstmAsp(SerModel):
 
     The spectrogram is halved in time twice and in frequency three times; what is left of the
     bands and the channels of a step is the LSTM's input.
-
-    ``feature_dim`` is D, ``num_classes`` K; the others are settings of :class:`CnnBlstmAspConfig`.
     """
 
     def __init__(
@@ -167,15 +165,7 @@ class AttentiveStatisticsPooling(nn.Module):
         self.query = nn.Linear(attention_dim, 1, bias=False)  # v
 
     def forward(self, steps: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """Pool one padded batch.
-
-        Args:
-            steps: (B, T, D), finite.
-            valid: (B, T), bool, at least one true a row.
-
-        Returns:
-            (B, 2D), means then deviations, and (B, T) weights, zero on padding.
-        """
+        """(B, T, D) steps to (B, 2D), means then standard deviations, and (B, T) weights."""
         energies = self.query(self.projection(steps).tanh()).squeeze(2)  # (B, T), Eq. (1)
         weights = energies.masked_fill(~valid, -torch.inf).softmax(dim=1)  # Eq. (2)
         mean = weighted_sum(weights, steps)  # (B, D), Eq. (5)
@@ -226,15 +216,9 @@ class SpectrogramConvolution(nn.Module):
         self.dropout = nn.Dropout2d(dropout)
 
     def forward(self, maps: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Apply the block.
+        """(B, C, F, T) maps, zero beyond each length, to (B, C', F', T') and the new lengths.
 
-        Args:
-            maps: (B, C, F, T), zero beyond each length.
-            lengths: (B,), int64, steps of each utterance.
-
-        Returns:
-            (B, C', F', T'), at least 0 and 0 beyond each length, F' and T' rounded up, and the
-            (B,) new lengths.
+        F' and T' are rounded up; the maps are at least 0, and 0 beyond each length.
         """
         maps = self.convolution(maps)  # (B, C', F, T)
         if self.stride:

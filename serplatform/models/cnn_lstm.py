@@ -60,8 +60,6 @@ class CnnLstm(SerModel):
 
     A step of a pooled sequence exists if any of its frames does; padding is zero, and what
     is pooled is not negative, so padding never is the maximum.
-
-    ``feature_dim`` is D, ``num_classes`` K; the others are settings of :class:`CnnLstmConfig`.
     """
 
     def __init__(

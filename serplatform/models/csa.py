@@ -75,8 +75,6 @@ class Csa(SerModel):
     convolution, normalisation and attention do not see. The paper leaves such utterances out
     of training and test. ``drop_short`` leaves them out of the training loss and of the batch
     statistics; they still get posteriors, so that no row of a test is lost.
-
-    ``feature_dim`` is D, ``num_classes`` K; the others are settings of :class:`CsaConfig`.
     """
 
     def __init__(
@@ -205,15 +203,10 @@ class ConvolutionalSelfAttention(nn.Module):
         self.gamma = nn.Parameter(torch.tensor(float(gamma)))
 
     def forward(self, maps: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Add attention to feature maps.
+        """Add attention to (N, H, C) maps, zero where not valid; no ``valid``, (N, C), means all.
 
-        Args:
-            maps: (N, H, C), zero where not valid.
-            valid: (N, C), bool, at least one true a row; ``None`` means all.
-
-        Returns:
-            (N, H, C) enhanced maps, zero where not valid, and the (N, C, C) energy E, whose
-            columns sum to 1 over positions of j.
+        Gives the enhanced maps, zero where not valid, and the (N, C, C) energy E, whose columns sum
+        to 1 over positions of j.
         """
         scores = self.j(maps).transpose(1, 2) @ self.k(maps)  # j^T k, (N, C of j, C of k)
         if valid is not None:
@@ -247,12 +240,7 @@ class Chunks:
 
     @classmethod
     def of(cls, lengths: Tensor, *, context_frames: int, overlap_frames: int) -> Chunks:
-        """Cut utterances of the given lengths.
-
-        Args:
-            lengths: (B,), int64, at least 1.
-            context_frames: C.
-            overlap_frames: frames shared by a chunk and the next, less than C.
+        """Cut utterances of the given (B,) lengths into chunks of C frames.
 
         Example:
             >>> Chunks.of(torch.tensor([7, 2]), context_frames=4, overlap_frames=2).frame

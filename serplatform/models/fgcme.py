@@ -119,9 +119,6 @@ class Fgcme(SerModel):
     1,913,284 and 300 a word: 62,272 in the convolutions, 76,800 in the projection of word
     vectors, 131,072 in the gates, 1,576,960 in the LSTM, 66,180 in the last two layers; with
     ``alignment: ctc`` 2,280,032.
-
-    ``feature_dim`` is D, ``num_classes`` K, ``embedding`` gives E values a word; the others are
-    settings of :class:`FgcmeConfig`.
     """
 
     def __init__(
@@ -296,12 +293,7 @@ class CtcWordAlignment(nn.Module):
         self.lstm = nn.LSTM(input_dim, max_words + 1, num_layers=2, batch_first=True)
 
     def forward(self, frames: Tensor, lengths: Tensor, num_words: int) -> tuple[Tensor, Tensor]:
-        """Predict the alignment.
-
-        Args:
-            frames: (B, T, D), finite.
-            lengths: (B,).
-            num_words: L.
+        """Predict the alignment of (B, T, D) finite frames with L words.
 
         Returns:
             (B, L, T) weights of the frames of each word, zero on padded frames, and
@@ -315,16 +307,9 @@ class CtcWordAlignment(nn.Module):
         return weights.transpose(1, 2), log_weights
 
     def losses(self, log_weights: Tensor, lengths: Tensor, counts: Tensor) -> Tensor:
-        """Connectionist temporal classification of the words' order.
+        """(B,) losses of the words' order, divided by the number of words.
 
-        Args:
-            log_weights: (B, T, P + 1).
-            lengths: (B,) frames.
-            counts: (B,) words, at least 1.
-
-        Returns:
-            (B,) losses divided by the number of words; zero where there are fewer frames than
-            words, which no alignment can be.
+        Zero where there are fewer frames than words, which no alignment can be.
         """
         counts = counts.clamp(max=self.max_words)
         order = torch.arange(1, self.max_words + 1, device=counts.device)

@@ -60,11 +60,7 @@ class FunctionalsMlpConfig:
     small={"hidden_dim": 16},
 )
 class FunctionalsMlp(SerModel):
-    """Functionals, standardised by batch normalisation, clipped, and a perceptron.
-
-    ``feature_dim`` is D, ``num_classes`` K; the others are settings of
-    :class:`FunctionalsMlpConfig`.
-    """
+    """Functionals, standardised by batch normalisation, clipped, and a perceptron."""
 
     def __init__(
         self,
@@ -152,18 +148,9 @@ def differences(frames: Tensor, valid: Tensor) -> Tensor:
 def functionals(
     frames: Tensor, lengths: Tensor, valid: Tensor, kind: FunctionalKind, deltas: bool
 ) -> Tensor:
-    """Sum padded utterances up.
+    """Sum padded utterances, (B, T, D) finite frames, up to (B, F).
 
-    Args:
-        frames: (B, T, D), finite.
-        lengths: (B,), int64, at least 1.
-        valid: (B, T), bool, true before each length.
-        kind: ``mean``; ``moments``: mean and deviation; ``percentiles``: these and five
-            percentiles.
-        deltas: add the same statistics of the frames' first differences.
-
-    Returns:
-        (B, F), see :func:`num_functionals`.
+    ``deltas`` adds the same statistics of the frames' first differences.
 
     Example:
         >>> frames = torch.tensor([[[1.0], [3.0], [0.0]]])

@@ -34,11 +34,6 @@ REFERENCE = "Li et al., 2020 (FG-CME), Table 1; Lee et al., Interspeech 2020, Ta
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LstmAttnAudioConfig(BlstmConfig):
-    """Settings of :class:`LstmAttnAudio`; neither paper states those of its baseline."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class LstmAttnTextConfig(BlstmConfig, WordVectorsConfig):
     """Settings of :class:`LstmAttnText`; neither paper states those of its baseline."""
 
@@ -71,14 +66,14 @@ class LstmAttn(SerModel):
 
 @architecture(
     "lstm_attn_audio",
-    LstmAttnAudioConfig,
+    BlstmConfig,
     reference=REFERENCE,
     training={"learning_rate": 5e-4},
     data={"feature": "log_mel_40"},
     small={"hidden_dim": 16},
 )
 class LstmAttnAudio(LstmAttn):
-    """:class:`LstmAttn` over D values a frame; arguments: see :class:`LstmAttnAudioConfig`."""
+    """:class:`LstmAttn` over D values a frame; arguments: see :class:`BlstmConfig`."""
 
     def __init__(
         self,

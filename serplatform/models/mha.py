@@ -62,9 +62,6 @@ class Mha(TextAudioModel):
     outputs. Sizes and dropout are those that Lee et al. (Interspeech 2020) give their
     bidirectional LSTMs, in which they compare with this system. An utterance without words is
     one unknown word, so that the first hop gives that word's output.
-
-    ``feature_dim`` is D, ``num_classes`` K, ``embedding`` gives E values a word; the others are
-    settings of :class:`MhaConfig`.
     """
 
     def __init__(

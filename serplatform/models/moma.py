@@ -86,8 +86,6 @@ class Moma(SerModel):
     dropout is ours and off by default. The paper says that the γ start at random without
     naming a distribution: uniform between 0 and 1 here, searchable. Attention layer 2 computes
     its mean M over its own input, the output of Eq. (6).
-
-    ``feature_dim`` is D, ``num_classes`` K; the others are settings of :class:`MomaConfig`.
     """
 
     def __init__(

@@ -52,9 +52,6 @@ class UttConcat(TextAudioModel):
     prosodic features and the dense layer of each modality are left out, as the paper names
     neither. Sizes and dropout are those that Lee et al. (Interspeech 2020) give their
     bidirectional LSTMs. An utterance without words is one unknown word.
-
-    ``feature_dim`` is D, ``num_classes`` K, ``embedding`` gives E values a word; the others are
-    settings of :class:`UttConcatConfig`.
     """
 
     def __init__(

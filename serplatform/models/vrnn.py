@@ -106,8 +106,6 @@ class Vrnn(SerModel):
     seeds. Log deviations are kept within ±7, so that no variance vanishes. The paper's numbers
     of parameters (22.6M and 12.78M) do not follow from its sizes, which give
     2.56M (RAVDESS) and 0.07M (IEMOCAP).
-
-    ``feature_dim`` is D, ``num_classes`` K; the others are settings of :class:`VrnnConfig`.
     """
 
     def __init__(
@@ -253,14 +251,9 @@ class Vrnn(SerModel):
 
 
 def dropout_factors(shape: tuple[int, ...], dropout: float, like: Tensor) -> Tensor:
-    """Draw factors that drop values: 0, or 1 / (1 − p).
+    """Draw factors that drop values: 0, or 1 / (1 − p), with the type and device of ``like``.
 
     Each factor uses 16 of the generator's bits, so p is met to within 1 / 65,536.
-
-    Args:
-        shape: of the result.
-        dropout: p, in [0, 1).
-        like: a tensor of the result's type and device.
 
     Example:
         >>> factors = dropout_factors((100, 1000), 0.25, torch.zeros(0))

@@ -103,21 +103,15 @@ class PaperColumn:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PaperRow:
-    """A system, or a class of the kinds that are not metrics.
+    """A system, or a class of the kinds that are not metrics; see the module for most keys.
 
     Attributes:
-        name: of the row.
-        label: for people.
         system: its name outside of the table, where that is another one.
         architecture: registered name; None for combinations, classes and systems of others.
         values: dotted parameters that the row sets (``set``).
         by_column: further ones, by column (``in``).
-        published: column to metric to value.
         std: standard deviation, as the source gives it.
-        printed: lines of the paper whose numbers are this row's, in the order of the columns.
-        absent: column to the reason why the paper has no number there.
         combine: the two rows whose posteriors are multiplied; empty otherwise.
-        exponent: of the second of them, or ``dev``; None otherwise.
         speaker_normalised: features were normalised with the test speakers' own audio.
         pretrained: an encoder trained on other, far larger data.
         note: a sentence to show with the row.
@@ -149,20 +143,14 @@ class PaperTable:
     """One table or figure of a paper, or results collected from several places.
 
     Attributes:
-        name: of its file.
-        title: one line.
         paper: reference, or how the numbers were measured.
         kind: a key of :data:`SHOWN`.
         text: file name of the paper's text, without ``.txt``; empty where there is none.
-        caption: what the paper prints at the table.
-        note: what holds for every row.
         measured_here: measured by this project on the corpus itself.
         seeds: trainings of each row, unless the user says otherwise.
-        columns: by name.
         stand_ins: corpus to the protocol that may stand in for the paper's.
         system: what is trained where rows are classes; None for the other kinds.
         rows: by name, in the paper's order.
-        choices: what the text leaves open, and what was chosen.
     """
 
     name: Text
@@ -188,11 +176,7 @@ class PaperTable:
         return tuple(row for row in self.rows.values() if row.architecture is not None)
 
     def select(self, names: Collection[str]) -> PaperTable:
-        """The table of some rows only, and of the rows that they combine.
-
-        Raises:
-            BadInputError: no such row; every unknown one is named.
-        """
+        """The table of some rows and of those that they combine; every unknown name is an error."""
         errors = [unknown_name("row", name, self.rows) for name in names if name not in self.rows]
         if errors:
             raise BadInputError(f"--rows: {self.name} has no such row:", errors)
@@ -227,10 +211,7 @@ def table_names() -> list[str]:
 
 
 def read_table(name_or_path: str) -> tuple[PaperTable | None, list[str]]:
-    """Read a table and check what can be checked without the registries.
-
-    Args:
-        name_or_path: a packaged table's name, or the path of a YAML file.
+    """Read a packaged table, or a YAML file by its path, and check what needs no registry.
 
     Returns:
         the table, None where it cannot be read, and every error found.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import shutil
 import tempfile
@@ -9,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from serplatform import plugins
-from serplatform.artifacts.ensemble import BundledConfidences
 from serplatform.artifacts.files import (
     SCHEMA_VERSION,
     file_sha256,
@@ -18,11 +19,10 @@ from serplatform.artifacts.files import (
     write_text,
 )
 from serplatform.artifacts.model import ModelDescription
-from serplatform.artifacts.records import PluginRecord, read_record
+from serplatform.artifacts.records import MadeWith, read_record
 from serplatform.environment import now, versions
 from serplatform.errors import ArtifactError, BadInputError
-from serplatform.prediction.description import describe
-from serplatform.prediction.model_card import model_card
+from serplatform.prediction.model_card import describe, model_card
 from serplatform.prediction.open import (
     BUNDLE_FILE,
     CARD_FILE,
@@ -100,6 +100,9 @@ def _write(system: PredictionSystem, folder: Path) -> dict[str, Any]:
             }
         )
     description = describe(system)
+    rejection = None
+    with contextlib.suppress(ArtifactError):  # an ensemble of an earlier version has none
+        rejection = rejection_data(system)
     recorded = _plugins(system)
     files |= plugins.write(folder, recorded)
     bundle: dict[str, Any] = {
@@ -110,9 +113,9 @@ def _write(system: PredictionSystem, folder: Path) -> dict[str, Any]:
         "synthetic": system.synthetic,
         "folds": folds,
         "description": description,
-        "rejection": _rejection(system),
+        "rejection": rejection,
         "files": files,
-        "plugins": recorded,
+        **recorded,
         "made": now(),
         "versions": versions(),
     }
@@ -122,7 +125,7 @@ def _write(system: PredictionSystem, folder: Path) -> dict[str, Any]:
     return bundle
 
 
-def _plugins(system: PredictionSystem) -> list[PluginRecord]:
+def _plugins(system: PredictionSystem) -> MadeWith:
     """What was imported and is used by a model or a combiner of the system."""
     configs = [
         read_record(ModelDescription, member.directory / CONFIG_FILE, "model description")
@@ -130,19 +133,11 @@ def _plugins(system: PredictionSystem) -> list[PluginRecord]:
         for member in fold.members
     ]
     combiners = [fold.parameters["combiner"] for fold in system.folds if fold.parameters]
-    return plugins.records(
+    return plugins.made_with(
         architecture=[config["architecture"] for config in configs],
         feature=[f for config in configs for f in config["preprocessing"]["feature"].split("+")],
         combiner=combiners,
     )
-
-
-def _rejection(system: PredictionSystem) -> BundledConfidences | None:
-    """What ``predict --reject`` chooses a threshold from; None of an ensemble without it."""
-    try:
-        return rejection_data(system)
-    except ArtifactError:
-        return None
 
 
 def _directory_name(member: str, names: dict[str, str]) -> str:
@@ -150,11 +145,9 @@ def _directory_name(member: str, names: dict[str, str]) -> str:
     if member not in names:
         plain = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in member)
         plain = plain.strip("-")[-60:] or "member"
-        name, count = plain, 1
-        while name in names.values():
-            count += 1
-            name = f"{plain}-{count}"
-        names[member] = name
+        numbered = (f"{plain}-{count}" for count in itertools.count(2))
+        free = (name for name in itertools.chain([plain], numbered) if name not in names.values())
+        names[member] = next(free)
     return names[member]
 
 

@@ -1,12 +1,30 @@
-"""The README of a bundle: what the model is, on what data, how good, and what it is not for."""
+"""What is known of a system, as plain values and as the README of a bundle.
+
+Shapes: N test rows, K classes.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from serplatform.artifacts.records import PluginRecord
+import numpy as np
+
+from serplatform.artifacts.dataset import read_dataset_description
+from serplatform.artifacts.ensemble import read_ensemble
+from serplatform.ensembles.build import SYSTEMS
+from serplatform.ensembles.evaluation import over_folds
+from serplatform.errors import ArtifactError
+from serplatform.metrics import METRICS, classification_metrics
+from serplatform.prediction.system import PredictionSystem, trial_posteriors
+from serplatform.run_directory import RunDirectory
+from serplatform.statistics.bootstrap import bootstrap_intervals
+from serplatform.storage.cache import fetch_tables
+from serplatform.storage.location import parse
+from serplatform.storage.remote import RemoteError
+
+NUM_RESAMPLES = 2000
 
 #: metrics of the card, with their meaning
 _SHOWN = {
@@ -16,7 +34,147 @@ _SHOWN = {
     "nll": "negative log-likelihood, nats",
     "ece": "expected calibration error",
 }
+#: how parts of a fold share speakers
+_SPEAKERS = {
+    None: "whether speakers are shared is not recorded",
+    True: "no speaker is in two parts of a fold",
+    False: "**speakers are shared between parts**: the numbers say nothing of new speakers",
+}
+_SYNTHETIC = """\
+> **Synthetic data.** This model was trained and measured on machine-made speech. Its \
+numbers say nothing about people, and it must not be used on them.
+"""
+_PLUGINS = """\
+It uses code that is not part of serplatform: {}. Its files are in `plugins/`; read \
+them, and add `--trust-plugins`. Modules must be installed.
+"""
+_USE = """\
+## Use
+
+```bash
+serplatform predict THIS_DIRECTORY recording.wav
+serplatform predict THIS_DIRECTORY long.wav --window 3 --hop 1 --format csv
+serplatform predict THIS_DIRECTORY recording.wav --reject accuracy=0.8
+```
+
+Nothing else is needed: no dataset and no network. The checksum of every file is verified \
+when it is loaded.
+"""
+_MEASURED = """
+Measured for each fold by that fold's own models on its own test rows. A new \
+recording gets the mean over the models of all folds; that mean was not measured, as no \
+row of the corpus is new to all of them.
+"""
+_LIMITS = (
+    "It knows the classes above only, and answers with one of them unless `--reject` lets it "
+    "say that it is not sure.",
+    "Corpora hold acted or induced emotion of few speakers, in one language and one way of "
+    "recording; on other speech the numbers above do not hold.",
+    "A posterior is the model's confidence among its classes, not a measurement of what a "
+    "person feels. Do not decide about people by it.",
+    "On recordings of the corpus it was trained on, its answers are too good: most folds' "
+    "models have been trained on them.",
+)
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|!~])")
+
+
+def describe(system: PredictionSystem) -> dict[str, Any]:
+    """Describe a system that was opened from a run or an ensemble, for a bundle.
+
+    No path of this machine is in it.
+
+    Returns:
+        ``title, data, protocol, members, selection, metrics, notes``.
+
+    Raises:
+        ArtifactError: the posterior table of the trial is missing or damaged.
+    """
+    members = _members(system)
+    if system.kind == "ensemble":
+        ensemble = read_ensemble(system.source)
+        pooled, over = ensemble["pooled"]["ensemble"], ensemble["over_folds"]["ensemble"]
+        count = len(ensemble["parameter_order"])
+        return {
+            "title": f"{ensemble['combiner']} ensemble of {len(members)} trials",
+            "data": _data(ensemble),
+            "protocol": {**_protocol(ensemble), "num_folds": len(system.folds)},
+            "members": members,
+            "parameters": {
+                "combiner": ensemble["combiner"],
+                "temperature_scaling": ensemble.get("temperature_scaling", False),
+            },
+            "selection": f"{count} candidates; {SYSTEMS['ensemble']}. Test rows chose nothing.",
+            "metrics": {name: {**pooled[name], **over[name]} for name in METRICS},
+            "notes": list(ensemble.get("notes", [])),
+        }
+    directory = RunDirectory(system.source)
+    run, records = directory.read_run(), directory.records()
+    number = system.trial
+    record = records[number]
+    complete = sum(r["state"] == "complete" for r in records.values())
+    return {
+        "title": f"{record['architecture']}, trial {number} of {complete} complete trials",
+        "data": _data(run),
+        "protocol": _protocol(run),
+        "members": members,
+        "parameters": record["params"],
+        "num_parameters": record.get("num_parameters"),
+        "selection": (
+            f"Trial {number} of {complete} complete ones; the search ranks them by mean dev "
+            f"{run['objective'][0]}. Dev rows also chose each model's epoch. Test rows chose "
+            "nothing."
+        ),
+        "metrics": _run_metrics(system),
+        "notes": list(run["notes"]),
+    }
+
+
+def _run_metrics(system: PredictionSystem) -> dict[str, dict[str, Any]]:
+    """Every metric on the pooled test rows with its interval, and over folds."""
+    table, truth, posteriors = trial_posteriors(system, "test")
+    fold, speakers = table.column("fold").to_numpy(), table.column("speaker_id").to_pylist()
+    pooled = bootstrap_intervals(truth, posteriors, speakers, num_resamples=NUM_RESAMPLES, seed=0)
+    over = over_folds(
+        [classification_metrics(truth[fold == k], posteriors[fold == k]) for k in np.unique(fold)]
+    )
+    return {name: {**pooled[name].as_dict(), **over[name]} for name in METRICS}
+
+
+def _members(system: PredictionSystem) -> list[dict[str, Any]]:
+    """Each trial with its mean share over the folds, heaviest first."""
+    rows: dict[str, dict[str, Any]] = {}
+    for member in (member for fold in system.folds for member in fold.members):
+        new = {"member": member.name, "architecture": member.architecture}
+        row = rows.setdefault(member.name, {**new, "mean_share": 0.0, "folds": 0})
+        row["mean_share"] += member.share / len(system.folds)
+        row["folds"] += 1
+    return sorted(rows.values(), key=lambda row: -row["mean_share"])
+
+
+def _data(found: Mapping[str, Any]) -> dict[str, Any]:
+    """The dataset; language and licence where it still lies where it did."""
+    dataset = dict(found.get("dataset") or {})
+    path = dataset.pop("path", None)
+    counts = dict(dataset.pop("counts", None) or {})
+    dataset["counts"] = {
+        key: counts[key] for key in ("utterances", "speakers", "by_emotion") if key in counts
+    }
+    try:
+        meta = read_dataset_description(fetch_tables(parse(str(path))))
+    except (ArtifactError, RemoteError, OSError):
+        return dataset
+    if meta["fingerprint"] == dataset.get("fingerprint"):
+        dataset |= {key: meta.get(key) for key in ("language", "licence") if key in meta}
+    return dataset
+
+
+def _protocol(found: Mapping[str, Any]) -> dict[str, Any]:
+    protocol = found.get("protocol")
+    values = dict(protocol) if isinstance(protocol, Mapping) else {"name": protocol}
+    values.setdefault("speaker_independent", found.get("speaker_independent"))
+    values["folds_hash"] = found.get("folds_hash")
+    names = ("name", "speaker_independent", "label_map", "num_folds", "folds_hash", "notes")
+    return {key: values.get(key) for key in names}
 
 
 def plain(text: object) -> str:
@@ -31,157 +189,92 @@ def plain(text: object) -> str:
 
 
 def model_card(bundle: Mapping[str, Any]) -> str:
-    """The text of ``README.md``.
-
-    Args:
-        bundle: the content of ``bundle.json``.
-    """
-    about = bundle["description"]
+    """The text of ``README.md``, from the content of ``bundle.json``."""
+    about, synthetic = bundle["description"], bundle["synthetic"]
+    plugins = ", ".join(f"`{plain(record['name'])}`" for record in bundle.get("plugins", []))
+    limits: tuple[str, ...] = _LIMITS
+    if synthetic:
+        limits = ("It was trained on machine-made speech: a demonstration, nothing more.", *limits)
+    versions = ", ".join(f"{plain(k)} {plain(v)}" for k, v in bundle["versions"].items())
     sections = [
         f"# {plain(about['title'])}\n",
-        _synthetic(bundle),
+        _SYNTHETIC if synthetic else "",
         "Speech emotion recognition: a recording in, a posterior probability for each of "
         f"{len(bundle['classes'])} classes out: {', '.join(map(plain, bundle['classes']))}.\n",
-        _use(),
-        _plugins(bundle.get("plugins", [])),
-        _data(about["data"], bundle["synthetic"]),
-        _protocol(about["protocol"], about["selection"]),
-        _metrics(about["metrics"]),
-        _models(bundle, about),
-        _limits(bundle, about),
-        _notes(about["notes"]),
-        _made(bundle),
+        _USE,
+        plugins and _PLUGINS.format(plugins),
+        "## Data\n\n" + _data_table(about["data"], synthetic),
+        _protocol_text(about["protocol"], about["selection"]),
+        "## Test metrics\n\n" + _metrics_table(about["metrics"]) + _MEASURED,
+        _models(bundle["kind"], about),
+        "## Limits\n\n" + _list(limits),
+        "## Notes\n\n" + _list(map(plain, about["notes"])) if about["notes"] else "",
+        f"## Made\n\n{plain(bundle['made'])} with {versions}.\n",
     ]
     return "\n".join(section for section in sections if section)
 
 
-def _synthetic(bundle: Mapping[str, Any]) -> str:
-    if not bundle["synthetic"]:
-        return ""
-    return (
-        "> **Synthetic data.** This model was trained and measured on machine-made speech. Its "
-        "numbers say nothing about people, and it must not be used on them.\n"
-    )
-
-
-def _use() -> str:
-    return (
-        "## Use\n\n```bash\nserplatform predict THIS_DIRECTORY recording.wav\n"
-        "serplatform predict THIS_DIRECTORY long.wav --window 3 --hop 1 --format csv\n"
-        "serplatform predict THIS_DIRECTORY recording.wav --reject accuracy=0.8\n```\n\n"
-        "Nothing else is needed: no dataset and no network. The checksum of every file is verified "
-        "when it is loaded.\n"
-    )
-
-
-def _plugins(records: Sequence[PluginRecord]) -> str:
-    names = ", ".join(f"`{plain(record['name'])}`" for record in records)
-    return names and (
-        f"It uses code that is not part of serplatform: {names}. Its files are in `plugins/`; read "
-        "them, and add `--trust-plugins`. Modules must be installed.\n"
-    )
-
-
-def _data(data: Mapping[str, Any], synthetic: bool) -> str:
+def _data_table(data: Mapping[str, Any], synthetic: bool) -> str:
     counts = data.get("counts", {})
-    rows = [
-        ("corpus", data.get("title")),
-        ("language", data.get("language")),
-        ("licence", data.get("licence")),
-        ("speech", "synthetic" if synthetic else "recorded"),
-        ("utterances", counts.get("utterances")),
-        ("speakers", counts.get("speakers")),
-        ("by class", ", ".join(f"{k} {n}" for k, n in counts.get("by_emotion", {}).items())),
-        ("fingerprint", data.get("fingerprint")),
-    ]
-    return "## Data\n\n" + _table(("", ""), [(k, v) for k, v in rows if v not in (None, "")])
+    rows = {
+        "corpus": data.get("title"),
+        "language": data.get("language"),
+        "licence": data.get("licence"),
+        "speech": "synthetic" if synthetic else "recorded",
+        "utterances": counts.get("utterances"),
+        "speakers": counts.get("speakers"),
+        "by class": ", ".join(f"{k} {n}" for k, n in counts.get("by_emotion", {}).items()),
+        "fingerprint": data.get("fingerprint"),
+    }
+    return _table(("", ""), [(k, v) for k, v in rows.items() if v not in (None, "")])
 
 
-def _protocol(protocol: Mapping[str, Any], selection: str) -> str:
-    independent = protocol.get("speaker_independent")
-    if independent is None:
-        kind = "whether speakers are shared is not recorded"
-    elif independent:
-        kind = "no speaker is in two parts of a fold"
-    else:
-        kind = "**speakers are shared between parts**: the numbers say nothing of new speakers"
-    merged = {raw: name for raw, name in (protocol.get("label_map") or {}).items() if raw != name}
+def _protocol_text(protocol: Mapping[str, Any], selection: str) -> str:
     lines = [
         "## Protocol\n",
-        f"{plain(protocol.get('name'))}, {protocol.get('num_folds')} folds; {kind}. Each outer "
-        "fold's test rows were opened once.",
+        f"{plain(protocol.get('name'))}, {protocol.get('num_folds')} folds; "
+        f"{_SPEAKERS[protocol.get('speaker_independent')]}. Each outer fold's test rows were "
+        "opened once.",
         plain(selection),
     ]
-    if merged:
-        told = ", ".join(f"{plain(raw)} counts as {plain(name)}" for raw, name in merged.items())
-        lines.append(f"Labels: {told}.")
+    labels = (protocol.get("label_map") or {}).items()
+    if merged := [f"{plain(raw)} counts as {plain(name)}" for raw, name in labels if raw != name]:
+        lines.append(f"Labels: {', '.join(merged)}.")
     if protocol.get("folds_hash"):
         lines.append(f"Hash of the fold file: `{plain(protocol['folds_hash'])}`.")
     return "\n".join(lines) + "\n"
 
 
-def _metrics(metrics: Mapping[str, Mapping[str, Any]]) -> str:
+def _metrics_table(metrics: Mapping[str, Mapping[str, Any]]) -> str:
     rows = []
     for name, meaning in _SHOWN.items():
         found = metrics[name]
-        low, high, deviation = found.get("low"), found.get("high"), found.get("sd")
+        low, high, std = found.get("low"), found.get("high"), found.get("sd")
         interval = "one speaker: none" if low is None else f"{low:.3f} to {high:.3f}"
-        mean = f"{found['mean']:.3f}" + ("" if deviation is None else f" ± {deviation:.3f}")
+        mean = f"{found['mean']:.3f}" + ("" if std is None else f" ± {std:.3f}")
         rows.append((meaning, f"{found['value']:.3f}", interval, mean))
     head = ("metric", "pooled test", "95 % interval, by speaker", "mean ± sd over folds")
-    return (
-        "## Test metrics\n\n"
-        + _table(head, rows)
-        + "\nMeasured for each fold by that fold's own models on its own test rows. A new "
-        "recording gets the mean over the models of all folds; that mean was not measured, as no "
-        "row of the corpus is new to all of them.\n"
-    )
+    return _table(head, rows)
 
 
-def _models(bundle: Mapping[str, Any], about: Mapping[str, Any]) -> str:
+def _models(kind: str, about: Mapping[str, Any]) -> str:
     rows = [
-        (m["member"], m["architecture"], f"{m['mean_share']:.3f}", str(m["folds"]))
+        (m["member"], m["architecture"], f"{m['mean_share']:.3f}", m["folds"])
         for m in about["members"]
     ]
     lines = "## Models\n\n" + _table(("trial", "architecture", "mean weight", "folds"), rows)
-    chosen = about.get("parameters") or {}
-    if chosen:
+    if chosen := about.get("parameters"):
         lines += "\n" + ", ".join(f"{plain(k)} = {plain(v)}" for k, v in chosen.items()) + "\n"
-    how = (
-        "combined with the weights fitted on that fold's dev rows"
-        if bundle["kind"] == "ensemble"
-        else "one model a fold"
-    )
+    how = "one model a fold"
+    if kind == "ensemble":
+        how = "combined with the weights fitted on that fold's dev rows"
     return lines + f"\nFor each fold: {how}. The answer is the mean over folds.\n"
 
 
-def _limits(bundle: Mapping[str, Any], about: Mapping[str, Any]) -> str:
-    limits = [
-        "It knows the classes above only, and answers with one of them unless `--reject` lets it "
-        "say that it is not sure.",
-        "Corpora hold acted or induced emotion of few speakers, in one language and one way of "
-        "recording; on other speech the numbers above do not hold.",
-        "A posterior is the model's confidence among its classes, not a measurement of what a "
-        "person feels. Do not decide about people by it.",
-        "On recordings of the corpus it was trained on, its answers are too good: most folds' "
-        "models have been trained on them.",
-    ]
-    if bundle["synthetic"]:
-        limits.insert(0, "It was trained on machine-made speech: a demonstration, nothing more.")
-    return "## Limits\n\n" + "".join(f"- {limit}\n" for limit in limits)
+def _list(lines: Iterable[str]) -> str:
+    return "".join(f"- {line}\n" for line in lines)
 
 
-def _notes(notes: list[str]) -> str:
-    if not notes:
-        return ""
-    return "## Notes\n\n" + "".join(f"- {plain(note)}\n" for note in notes)
-
-
-def _made(bundle: Mapping[str, Any]) -> str:
-    versions = ", ".join(f"{plain(k)} {plain(v)}" for k, v in bundle["versions"].items())
-    return f"## Made\n\n{plain(bundle['made'])} with {versions}.\n"
-
-
-def _table(head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
+def _table(head: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> str:
     lines = [head, ("---",) * len(head), *(tuple(map(plain, row)) for row in rows)]
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)

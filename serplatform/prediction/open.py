@@ -1,9 +1,7 @@
 """Open what predicts: a trial of a run, an ensemble, or a bundle, which is either of them.
 
-A bundle is one directory with everything a system needs, checked when it is read. Its
-``bundle.json`` lists classes, folds, members, combiners and what is known of data, protocol and
-metrics; ``models/<member>/fold-<k>/`` hold the models. The SHA-256 of every file is in
-``bundle.json``, and that of its own contents too.
+A bundle is one directory with everything a system needs: ``bundle.json``, and its models in
+``models/<member>/fold-<k>/``. ``bundle.json`` holds the SHA-256 of every file and of itself.
 """
 
 from __future__ import annotations
@@ -41,11 +39,10 @@ def open_system(path: Path, trial: int | None = None) -> PredictionSystem:
     """
     if not path.exists():
         raise BadInputError(f"{path}: no such directory; give a run, an ensemble or a bundle")
-    is_run = (path / "run.json").is_file()
-    if trial is not None and not is_run:
-        raise BadInputError(f"--trial {trial}: is for runs, and {path} is none")
-    if is_run:
+    if (path / "run.json").is_file():
         return open_run(path, trial)
+    if trial is not None:
+        raise BadInputError(f"--trial {trial}: is for runs, and {path} is none")
     if (path / ENSEMBLE_FILE).is_file():
         return open_ensemble(path)
     if (path / BUNDLE_FILE).is_file():
@@ -60,16 +57,17 @@ def open_run(path: Path, trial: int | None = None) -> PredictionSystem:
     """One trial of a run: its model of every fold."""
     directory = RunDirectory(path)
     run = directory.read_run()
-    plugins.restore(directory.path, run.get("plugins", []))
+    plugins.restore(directory.path, run)
     record = choose_trial(directory, run, trial)
     number = record["trial"]
+    num_folds = run["protocol"].get("num_folds") or len(directory.read_folds(run)["folds"])
     members = tuple(
         MemberModel(
             name=f"trial-{number:05d}",
             architecture=record["architecture"],
             directory=_existing(directory.model_directory(number, fold), path),
         )
-        for fold in range(_num_folds(directory, run))
+        for fold in range(num_folds)
     )
     return PredictionSystem(
         kind="run",
@@ -82,11 +80,7 @@ def open_run(path: Path, trial: int | None = None) -> PredictionSystem:
 
 
 def choose_trial(directory: RunDirectory, run: RunDescription, trial: int | None) -> TrialRecord:
-    """The record of a trial: the one named, or the best by its mean dev objective.
-
-    Raises:
-        BadInputError: there is no such trial, or it is not complete.
-    """
+    """The record of a complete trial: the one named, or the best by its mean dev objective."""
     records = directory.records()
     complete = {n: r for n, r in records.items() if r["state"] == "complete"}
     if not complete:
@@ -104,7 +98,7 @@ def choose_trial(directory: RunDirectory, run: RunDescription, trial: int | None
 def open_ensemble(path: Path) -> PredictionSystem:
     """Each fold's members with the combiner fitted on that fold's dev rows."""
     ensemble = read_ensemble(path)
-    plugins.restore(path, ensemble.get("plugins", []))
+    plugins.restore(path, ensemble)
     order = {name: position for position, name in enumerate(ensemble["parameter_order"])}
     runs: dict[str, RunDirectory] = {}
     folds = []
@@ -118,8 +112,7 @@ def open_ensemble(path: Path) -> PredictionSystem:
                 )
             if row["run"] not in runs:
                 runs[row["run"]] = _find_run(path, row["run"], ensemble["folds_hash"])
-                made_with = runs[row["run"]].read_run().get("plugins", [])
-                plugins.restore(runs[row["run"]].path, made_with)
+                plugins.restore(runs[row["run"]].path, runs[row["run"]].read_run())
             run = runs[row["run"]]
             directory = _existing(run.model_directory(row["trial"], entry["fold"]), run.path)
             members.append(_member(row, directory, order[row["member"]]))
@@ -163,10 +156,6 @@ def _find_run(ensemble: Path, recorded: str, folds_hash: str) -> RunDirectory:
     )
 
 
-def _num_folds(directory: RunDirectory, run: RunDescription) -> int:
-    return run["protocol"].get("num_folds") or len(directory.read_folds(run)["folds"])
-
-
 def _existing(model: Path, run: Path) -> Path:
     if not ensure(model).is_dir():
         raise ArtifactError(
@@ -181,12 +170,7 @@ def contents_digest(bundle: Mapping[str, object]) -> str:
 
 
 def read_bundle(path: Path) -> PredictionSystem:
-    """Open a bundle and verify every file that prediction uses.
-
-    Raises:
-        ArtifactError: a file is missing, truncated or altered, or the bundle is of another
-            schema version; every such file is named.
-    """
+    """Open a bundle and verify every file that prediction uses; each damaged one is named."""
     file = path / BUNDLE_FILE
     bundle = read_record(BundleDescription, file, "bundle description", "export again")
     if bundle["sha256"] != contents_digest(bundle):
@@ -200,7 +184,7 @@ def read_bundle(path: Path) -> PredictionSystem:
                 f"{file}: the bundle is incomplete: no files are listed for {row['directory']}; "
                 "export again"
             )
-    plugins.restore(path, bundle.get("plugins", []), foreign=True)
+    plugins.restore(path, bundle, foreign=True)
     return PredictionSystem(
         kind=bundle["kind"],
         source=path,

@@ -21,8 +21,7 @@ _DECIMALS = 8
 def row_values(row: PredictedRow, classes: Sequence[str]) -> dict[str, Any]:
     """A row for JSON; ``emotion`` and ``posteriors`` are null where nothing was classified.
 
-    With a rejector, ``answer`` is the emotion or "not sure", and ``confidence`` the calibrated
-    posterior that tells.
+    With a rejector, ``answer`` is the emotion or "not sure", by the calibrated ``confidence``.
     """
     values: dict[str, Any] = {
         "file": row.file,
@@ -56,10 +55,9 @@ def json_lines(
 def csv_lines(
     rows: Iterable[PredictedRow], classes: Sequence[str], *, rejecting: bool = False
 ) -> Iterator[str]:
-    """A header, then a line a row: ``file, part, start, end, emotion, p_<class>…, note``.
+    """A header, then one line per row: ``file, part, start, end, emotion, p_<class>…, note``.
 
-    Without rows there is no header either. ``rejecting`` adds ``answer`` and ``confidence``
-    after the emotion.
+    Without rows there is no header. ``rejecting`` adds ``answer, confidence`` after the emotion.
     """
     more = ["answer", "confidence"] if rejecting else []
     head = ["file", "part", "start", "end", "emotion", *more, *(f"p_{c}" for c in classes), "note"]
@@ -67,29 +65,14 @@ def csv_lines(
         if number == 0:
             yield _csv(head)
         values = row_values(row, classes)
-        posteriors = values["posteriors"] or dict.fromkeys(classes, "")
-        yield _csv(
-            [
-                values["file"],
-                values["part"],
-                values["start"],
-                values["end"],
-                values["emotion"] or "",
-                *(values.get(name, "") for name in more),
-                *posteriors.values(),
-                values["note"],
-            ]
-        )
+        posteriors = {f"p_{name}": p for name, p in (values["posteriors"] or {}).items()}
+        yield _csv([{**values, **posteriors}.get(name) for name in head])
 
 
 def table_lines(
     rows: Iterable[PredictedRow], classes: Sequence[str], *, rejecting: bool = False
 ) -> Iterator[str]:
-    """Aligned columns; posteriors in percent, the largest first named.
-
-    ``rejecting`` adds ``answer`` and, in percent, ``conf.`` (the calibrated posterior that it
-    rests on).
-    """
+    """Aligned columns, posteriors in percent; ``rejecting`` adds ``answer`` and ``conf.``."""
     emotion = max(map(len, [*map(visible, classes), "emotion"]))
     widths = [max(5, len(visible(name))) for name in classes]
     head = "  ".join(f"{visible(name):>{w}}" for name, w in zip(classes, widths, strict=True))

@@ -6,6 +6,7 @@ Shapes: N clips, K classes.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import time
 from collections.abc import Iterator, Sequence
 from typing import Literal
@@ -38,8 +39,7 @@ class PredictedRow:
     Attributes:
         file: name of the recording.
         part: ``whole`` or ``window``.
-        start: seconds.
-        end: seconds.
+        start: seconds; ``end`` too.
         posteriors: (K,); None where there is nothing to classify.
         note: why there is nothing, or how the whole was made.
         confidence: calibrated posterior of the emotion named; None without a rejector.
@@ -63,12 +63,12 @@ class PredictionTally:
     Attributes:
         recordings: that gave a result.
         rows: of results.
+        not_sure: recordings whose emotion is not named for want of confidence.
         audio_seconds: of the recordings.
         seconds: wall time, without loading models.
         refused: recordings without a result, and why.
         remarks: what was odd about a recording, and its name.
         notes: sentences to show.
-        not_sure: recordings whose emotion is not named for want of confidence.
     """
 
     recordings: int = 0
@@ -86,14 +86,30 @@ class PredictionTally:
         return self.audio_seconds / self.seconds if self.seconds > 0 else None
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _End:
-    """The end of a recording, or of what could be read of it."""
-
-    fault: str | None = None
+#: a recording with a clip of it, or after its last clip why there are no more ("": it ended)
+_Event = tuple[RecordingFile, RecordingClip | str]
 
 
-_Event = tuple[RecordingFile, RecordingClip | _End]
+@dataclasses.dataclass(kw_only=True)
+class _Clip:
+    """A clip on its way through the models, or the end of what could be used of a recording.
+
+    Attributes:
+        source: the recording.
+        start: seconds; ``end`` too.
+        notes: what was odd about the recording.
+        read: what the models read; None where there is nothing to classify.
+        posteriors: (K,), or with a rejector (2, K): the calibrated ones too; None before.
+        error: None for a clip, else why the recording cannot be used further, "" at its end.
+    """
+
+    source: RecordingFile
+    start: float = 0.0
+    end: float = 0.0
+    notes: tuple[str, ...] = ()
+    read: ExtractedClip | None = None
+    posteriors: DoubleArray | None = None
+    error: str | None = None
 
 
 def predict(
@@ -107,26 +123,23 @@ def predict(
     words: WordReader | None = None,
     rejector: Rejector | None = None,
 ) -> Iterator[PredictedRow]:
-    """Classify recordings.
+    """Classify recordings; yields rows, recording by recording.
 
-    Without windows a recording is one clip and gives one row. With windows it gives a row a
+    Without windows a recording is one clip and gives one row. With windows it gives one row per
     window, then one for the whole: the mean of its windows' posteriors.
 
-    Models that normalize by speaker get each folder's recordings (or each file, or all) as one
-    speaker whom training has not seen; these recordings are then read twice.
+    Models that normalize by speaker get each folder's recordings (or each file, or all, see
+    :data:`SPEAKERS`) as one speaker whom training has not seen; these are then read twice.
 
     Args:
         predictor: loaded.
         sources: recordings.
         tally: is filled in as rows are made; refused recordings are added to it.
-        plan: of the windows; None: whole recordings.
-        max_duration: longest whole recording, seconds; None: no limit.
+        plan: of the windows; None: whole recordings, of up to ``max_duration`` seconds.
+        max_duration: None: no limit.
         speaker: one of :data:`SPEAKERS`.
         words: needed where a model reads words.
-        rejector: tells where to say "not sure"; None: every recording is answered.
-
-    Yields:
-        Rows, recording by recording.
+        rejector: says where to answer "not sure"; None: every recording is answered.
 
     Raises:
         BadInputError: a model reads words and none can be had.
@@ -136,7 +149,6 @@ def predict(
     if predictor.vocabularies and words is None:
         words = WordReader(predictor.vocabularies, None, windows=plan is not None)
     pipelines = predictor.speaker_pipelines
-    classifier = _Classifier(predictor, words, rejector, plan is not None, tally)
     begun = time.monotonic()
     for group in _speakers(sources, speaker) if pipelines else [list(sources)]:
         moments = None
@@ -152,10 +164,13 @@ def predict(
                     "by speaker learn nothing from it; give more recordings of the speaker "
                     "(--speaker folder or all), or --window"
                 )
-        for row in classifier.rows(_events(group, plan, max_duration), moments):
-            tally.rows += 1
-            tally.seconds = time.monotonic() - begun
-            yield row
+        classifier = _Classifier(predictor, words, rejector, moments)
+        clips = classifier.clips(_events(group, plan, max_duration))
+        for source, own in itertools.groupby(clips, key=lambda clip: clip.source):
+            for row in _rows(source, own, rejector, plan is not None, tally):
+                tally.rows += 1
+                tally.seconds = time.monotonic() - begun
+                yield row
     tally.seconds = time.monotonic() - begun
     tally.notes.extend(summarize_notes(tally.remarks))
     if words is not None:
@@ -176,147 +191,120 @@ def _events(
 ) -> Iterator[_Event]:
     """The clips of each recording, then its end."""
     for source in sources:
-        fault = None
+        error = ""
         try:
             if plan is None:
                 yield source, read_whole(source.path, max_duration)
             else:
                 for clip in read_windows(source.path, plan):
                     yield source, clip
-        except AudioError as error:
-            fault = str(error)
+        except AudioError as found:
+            error = str(found)
         except MemoryError:
-            fault = "does not fit into memory: classify it in windows (--window 3 --hop 1)"
-        yield source, _End(fault=fault)
+            error = "does not fit into memory: classify it in windows (--window 3 --hop 1)"
+        yield source, error
 
 
-@dataclasses.dataclass
-class _WholeSoFar:
-    """What the clips of the present recording have given."""
-
-    total: DoubleArray | None = None
-    count: int = 0
-    end: float = 0.0
-    notes: tuple[str, ...] = ()
-
-
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class _Classifier:
-    """Turns clips into rows in batches, keeping their order.
-
-    Attributes:
-        predictor: loaded.
-        words: where a model reads words.
-        rejector: where "not sure" may be said.
-        windowed: clips are windows of recordings, not whole recordings.
-        tally: counts recordings.
-    """
+    """Sends clips through the models in batches, keeping their order."""
 
     predictor: Predictor
     words: WordReader | None
     rejector: Rejector | None
-    windowed: bool
-    tally: PredictionTally
-    _waiting: list[_Event] = dataclasses.field(default_factory=list)
-    _inputs: list[ExtractedClip] = dataclasses.field(default_factory=list)
-    _longest: float = 0.0
-    _faults: dict[RecordingFile, str] = dataclasses.field(default_factory=dict)
-    _whole: _WholeSoFar = dataclasses.field(default_factory=_WholeSoFar)
+    moments: SpeakerMoments | None
 
-    def rows(
-        self, events: Iterator[_Event], moments: SpeakerMoments | None
-    ) -> Iterator[PredictedRow]:
-        """Rows of the events, in their order."""
+    def clips(self, events: Iterator[_Event]) -> Iterator[_Clip]:
+        """The clips of the events with their posteriors."""
+        waiting: list[_Clip] = []
+        count, longest = 0, 0.0
         for source, event in events:
-            if isinstance(event, _End):
-                self._waiting.append((source, _End(fault=self._faults.pop(source, event.fault))))
-            elif event.samples is None:
-                self._waiting.append((source, event))
-            else:
-                self._take(source, event)
-            if self._full():
-                yield from self._flush(moments)
-        yield from self._flush(moments)
+            clip = self._read(source, event)
+            waiting.append(clip)
+            if clip.read is not None:
+                count, longest = count + 1, max(longest, clip.end - clip.start)
+            full = count >= _BATCH_CLIPS or count * longest >= _BATCH_SECONDS
+            if full or len(waiting) >= 8 * _BATCH_CLIPS:
+                yield from self._classified(waiting)
+                waiting, count, longest = [], 0, 0.0
+        yield from self._classified(waiting)
 
-    def _take(self, source: RecordingFile, clip: RecordingClip) -> None:
-        assert clip.samples is not None  # noqa: S101
-        try:
-            found = None if self.words is None else self.words.words(source.path, clip.samples)
-        except AudioError as error:
-            self._faults[source] = str(error)
-            return
-        spans, text = found or ((), None)
-        self._inputs.append(self.predictor.read(clip.samples, spans, text))
-        self._longest = max(self._longest, clip.end - clip.start)
-        # of the samples only that there are any is still needed
-        self._waiting.append((source, dataclasses.replace(clip, samples=clip.samples[:1].copy())))
+    def _read(self, source: RecordingFile, event: RecordingClip | str) -> _Clip:
+        """What the models read of a clip."""
+        if isinstance(event, str):
+            return _Clip(source=source, error=event)
+        clip = _Clip(source=source, start=event.start, end=event.end, notes=event.notes)
+        if event.samples is not None:
+            try:
+                found = None if self.words is None else self.words.words(source.path, event.samples)
+            except AudioError as error:
+                return _Clip(source=source, error=str(error))
+            clip.read = self.predictor.read(event.samples, *(found or ()))
+        return clip
 
-    def _full(self) -> bool:
-        return (
-            len(self._inputs) >= _BATCH_CLIPS
-            or len(self._inputs) * self._longest >= _BATCH_SECONDS
-            or len(self._waiting) >= 8 * _BATCH_CLIPS
-        )
+    def _classified(self, waiting: list[_Clip]) -> list[_Clip]:
+        """Fill in the posteriors."""
+        clips = [clip for clip in waiting if clip.read is not None]
+        inputs = [clip.read for clip in clips if clip.read is not None]
+        if not inputs:
+            return waiting
+        folds = self.predictor.fold_posteriors(inputs, self.moments)
+        found = average(folds)
+        if self.rejector is not None:
+            found = np.stack([found, self.rejector.calibrated(folds)], axis=1)
+        for clip, values in zip(clips, found, strict=True):
+            clip.read, clip.posteriors = None, values
+        return waiting
 
-    def _flush(self, moments: SpeakerMoments | None) -> Iterator[PredictedRow]:
-        made: Iterator[DoubleArray] = iter(())
-        if self._inputs:
-            made = iter(self._posteriors(moments))
-        for source, event in self._waiting:
-            if isinstance(event, _End):
-                yield from self._finish(source, event)
-                continue
-            values = None if event.samples is None else next(made)
-            whole = self._whole
-            whole.end, whole.notes = event.end, event.notes
-            if values is not None:
-                whole.total = values if whole.total is None else whole.total + values
-                whole.count += 1
-            if self.windowed:
-                row = PredictedRow(
-                    file=source.name,
-                    part="window",
-                    start=event.start,
-                    end=event.end,
-                    note=SILENT if values is None else "",
-                )
-                yield self._answered(row, values)
-        self._waiting, self._inputs, self._longest = [], [], 0.0
 
-    def _finish(self, source: RecordingFile, event: _End) -> Iterator[PredictedRow]:
-        """The row of a whole recording, or its refusal."""
-        whole, self._whole = self._whole, _WholeSoFar()
-        if event.fault is not None or whole.total is None:
-            reason = event.fault or "holds nothing to classify"
-            if whole.count:
-                reason += f"; its {whole.count} window(s) before that were classified"
-            self.tally.refused.append(UnusableRecording(name=source.name, reason=reason))
-            return
-        self.tally.remarks.extend((note, source.name) for note in whole.notes)
-        notes = (*([f"mean of {whole.count} window(s)"] if self.windowed else ()), *whole.notes)
-        self.tally.recordings += 1
-        self.tally.audio_seconds += whole.end
-        row = PredictedRow(
-            file=source.name, part="whole", start=0.0, end=whole.end, note="; ".join(notes)
-        )
-        row = self._answered(row, whole.total / whole.count)
-        self.tally.not_sure += row.answered is False
-        yield row
+def _rows(
+    source: RecordingFile,
+    clips: Iterator[_Clip],
+    rejector: Rejector | None,
+    windowed: bool,
+    tally: PredictionTally,
+) -> Iterator[PredictedRow]:
+    """The rows of one recording: of its windows, and of the whole, unless it is refused."""
+    total: DoubleArray | None = None
+    count, end, error = 0, 0.0, ""
+    remarks: tuple[str, ...] = ()
+    for clip in clips:
+        if clip.error is not None:
+            error = error or clip.error
+            continue
+        end, remarks, values = clip.end, clip.notes, clip.posteriors
+        if values is not None:
+            total = values if total is None else total + values
+            count += 1
+        if windowed:
+            note = SILENT if values is None else ""
+            row = PredictedRow(
+                file=source.name, part="window", start=clip.start, end=end, note=note
+            )
+            yield _answered(row, values, rejector)
+    if error or total is None:
+        reason = error or "holds nothing to classify"
+        if count:
+            reason += f"; its {count} window(s) before that were classified"
+        tally.refused.append(UnusableRecording(name=source.name, reason=reason))
+        return
+    tally.remarks.extend((remark, source.name) for remark in remarks)
+    tally.recordings += 1
+    tally.audio_seconds += end
+    notes = (*([f"mean of {count} window(s)"] if windowed else ()), *remarks)
+    row = PredictedRow(file=source.name, part="whole", start=0.0, end=end, note="; ".join(notes))
+    row = _answered(row, total / count, rejector)
+    tally.not_sure += row.answered is False
+    yield row
 
-    def _posteriors(self, moments: SpeakerMoments | None) -> DoubleArray:
-        """(N, K), or (N, 2, K) with the calibrated posteriors where a rejector needs them."""
-        if self.rejector is None:
-            return self.predictor.posteriors(self._inputs, moments)
-        folds = self.predictor.fold_posteriors(self._inputs, moments)
-        return np.stack([average(folds), self.rejector.calibrated(folds)], axis=1)
 
-    def _answered(self, row: PredictedRow, values: DoubleArray | None) -> PredictedRow:
-        """A row with its posteriors, as :meth:`_posteriors` gives them."""
-        if values is None or self.rejector is None:
-            return dataclasses.replace(row, posteriors=values)
-        posteriors, calibrated = values
-        confidence = float(calibrated[int(posteriors.argmax())])
-        answered = confidence >= self.rejector.chosen.threshold
-        return dataclasses.replace(
-            row, posteriors=posteriors, confidence=confidence, answered=answered
-        )
+def _answered(
+    row: PredictedRow, values: DoubleArray | None, rejector: Rejector | None
+) -> PredictedRow:
+    """A row with its posteriors, as in :attr:`_Clip.posteriors`."""
+    if values is None or rejector is None:
+        return dataclasses.replace(row, posteriors=values)
+    posteriors, calibrated = values
+    confidence = float(calibrated[int(posteriors.argmax())])
+    answered = confidence >= rejector.chosen.threshold
+    return dataclasses.replace(row, posteriors=posteriors, confidence=confidence, answered=answered)

@@ -20,7 +20,7 @@ from serplatform.corpora.base import Span
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.features.base import FEATURES, FeatureExtractor
 from serplatform.features.clip import Clip
-from serplatform.inputs.new_audio import ExtractedClip, NewAudio, SpeakerMoments
+from serplatform.inputs.new_audio import ExtractedClip, SpeakerMoments, new_audio
 from serplatform.inputs.pipeline import InputPipeline
 from serplatform.inputs.selection import spec_parts
 from serplatform.prediction.system import PredictionSystem
@@ -49,9 +49,11 @@ class Predictor:
             for member in fold.members:
                 if member.directory not in self._models:
                     self._models[member.directory] = self._load(member.directory)
-        self.extractors = {
-            name: _extractor(name, found) for name, found in self._features().items()
-        }
+        self.extractors: dict[str, FeatureExtractor] = {}
+        for directory, model in self._models.items():
+            joined = model.pipeline.selection
+            for name, spec in spec_parts(joined.feature, joined.spec).items():
+                self.extractors[name] = _extractor(name, spec, directory)
 
     @property
     def speaker_pipelines(self) -> list[InputPipeline]:
@@ -68,12 +70,9 @@ class Predictor:
     def read(
         self, samples: FloatArray, spans: Sequence[Span] = (), text: str | None = None
     ) -> ExtractedClip:
-        """Extract what the models read.
+        """Extract what the models read of (S,) samples, float32 mono at 16 kHz, full scale 1.
 
-        Args:
-            samples: (S,), float32 mono at 16 kHz, full scale 1.
-            spans: words with times, seconds from the start of the clip.
-            text: its transcript.
+        Spans are words with times, seconds from the start of the clip; the text is its transcript.
         """
         clip = Clip(samples)
         return ExtractedClip(
@@ -92,17 +91,12 @@ class Predictor:
     def fold_posteriors(
         self, clips: Sequence[ExtractedClip], speaker: SpeakerMoments | None = None
     ) -> DoubleArray:
-        """Combined posteriors of each fold.
+        """Combined posteriors of each fold for N clips, at least one: (F, N, K), rows sum to 1.
 
-        Args:
-            clips: N, at least one.
-            speaker: moments of the speaker of all clips, for models that normalize by
-                speaker; None: of these clips.
-
-        Returns:
-            (F, N, K), rows sum to 1.
+        Models that normalize by speaker take the moments of the clips' speaker; None: of these
+        clips.
         """
-        source, rows = NewAudio(clips, speaker), np.arange(len(clips), dtype=np.int64)
+        source, rows = new_audio(clips, speaker), np.arange(len(clips), dtype=np.int64)
         solo = {}
         with torch.inference_mode():
             for directory, loaded in self._models.items():
@@ -126,24 +120,6 @@ class Predictor:
             )
         return model
 
-    def _features(self) -> dict[str, tuple[Path, Mapping[str, Any]]]:
-        """Each feature with the specification that the models were trained on.
-
-        Raises:
-            ArtifactError: models were trained on different features of one name.
-        """
-        found: dict[str, tuple[Path, Mapping[str, Any]]] = {}
-        for directory, model in self._models.items():
-            joined = model.pipeline.selection
-            for name, spec in spec_parts(joined.feature, joined.spec).items():
-                first, known = found.setdefault(name, (directory, spec))
-                if plain(known) != plain(spec):
-                    raise ArtifactError(
-                        f"{directory}: was trained on another '{name}' than {first}; they cannot "
-                        "be used together"
-                    )
-        return found
-
 
 def average(folds: DoubleArray) -> DoubleArray:
     """(F, N, K) posteriors of each fold to their mean, (N, K)."""
@@ -151,8 +127,8 @@ def average(folds: DoubleArray) -> DoubleArray:
     return np.asarray(mean / mean.sum(axis=1, keepdims=True), dtype=np.float64)
 
 
-def _extractor(name: str, found: tuple[Path, Mapping[str, Any]]) -> FeatureExtractor:
-    directory, spec = found
+def _extractor(name: str, spec: Mapping[str, Any], directory: Path) -> FeatureExtractor:
+    """This version's extractor, where it is the one that a model was trained on."""
     if name not in FEATURES.names():
         raise ArtifactError(
             f"{directory}: was trained on the feature '{name}', which this version cannot compute"

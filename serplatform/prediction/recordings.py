@@ -33,12 +33,7 @@ LINKED, AGAIN = "link(s) to folders, not followed", "further name(s) of a file"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RecordingFile:
-    """One recording.
-
-    Attributes:
-        path: of the file.
-        name: how results name it, printable.
-    """
+    """One recording: its file, and its printable name in results."""
 
     path: Path
     name: str
@@ -85,14 +80,9 @@ def find_recordings(
     followed. Every file is taken that is not hidden and not named like something else: whether
     it is audio is seen when it is read. A file that is named itself may be called anything.
 
-    Args:
-        arguments: files, folders, and :data:`STDIN` where ``listed`` belongs.
-        listed: paths read from standard input.
-        passed_over: is filled in with how many of what was passed over in folders:
-            :data:`HIDDEN` files and folders, and files by the ending of their names.
-
-    Returns:
-        Recordings, and folders that hold none or cannot be read.
+    ``listed`` are the paths that stand for :data:`STDIN`. ``passed_over`` is filled in with what
+    was passed over in folders, by kind or by the ending of names. Returned are recordings, and
+    folders that hold none or cannot be read.
     """
     passed_over = Counter() if passed_over is None else passed_over
     found: dict[str, RecordingFile] = {}

@@ -1,8 +1,7 @@
 """Saying "not sure" about new recordings: calibrated confidence against a threshold of dev rows.
 
 Each fold's posterior is brought to the temperature that was fitted on the fold's dev rows; their
-mean over folds is the calibrated posterior, and that of the emotion named is the confidence. The
-threshold comes from the dev rows of all folds, each answered by the models of its own fold.
+mean over folds is the calibrated posterior, and that of the emotion named is the confidence.
 
 Shapes: F folds, N clips, K classes.
 """
@@ -16,10 +15,9 @@ import numpy as np
 from serplatform.arrays import DoubleArray
 from serplatform.artifacts.ensemble import BundledConfidences, read_ensemble
 from serplatform.ensembles.calibration import apply_temperature, fit_temperature
-from serplatform.ensembles.rejection import Operating, Wish, coverage_accuracy_curve, grant
+from serplatform.ensembles.rejection import Operating, Wish, coverage_accuracy_curve, grant, trusted
 from serplatform.errors import ArtifactError, BadInputError
-from serplatform.prediction.system import ENSEMBLE_FILE, PredictionSystem
-from serplatform.run_directory import RunDirectory
+from serplatform.prediction.system import ENSEMBLE_FILE, PredictionSystem, trial_posteriors
 
 NOT_SURE = "not sure"
 
@@ -55,78 +53,57 @@ class Rejector:
 
 
 def rejection_data(system: PredictionSystem) -> BundledConfidences:
-    """What thresholds are chosen from, JSON-serialisable, as bundles keep it.
-
-    Returns:
-        ``temperatures`` of the folds, ``rows`` (dev) and their ``curve``: columns ``threshold``,
-        ``coverage`` and ``accuracy``.
+    """What thresholds are chosen from, as bundles keep it: the dev rows of all folds.
 
     Raises:
         ArtifactError: the system was made by an earlier version, or a file is damaged.
     """
     if system.rejection is not None:
         return system.rejection
+    again = f"{system.source}: the bundle holds no confidences of dev rows; export it again"
     if system.kind == "ensemble":
         file = system.source / ENSEMBLE_FILE
         if not file.is_file():
-            raise ArtifactError(
-                f"{system.source}: the bundle holds no confidences of dev rows; export it again"
-            )
+            raise ArtifactError(again)
         found = read_ensemble(system.source).get("rejection")
         if found is None or "dev" not in found:
             raise ArtifactError(
                 f"{file}: holds no confidences of dev rows; combine again with "
                 "`serplatform ensemble`"
             )
-        temperatures = [fold["temperature"] for fold in found["folds"]]
-        return {"temperatures": temperatures, **found["dev"]}
+        return {"temperatures": [fold["temperature"] for fold in found["folds"]], **found["dev"]}
     if not (system.source / "run.json").is_file():
-        raise ArtifactError(
-            f"{system.source}: the bundle holds no confidences of dev rows; export it again"
-        )
+        raise ArtifactError(again)
     return _of_trial(system)
 
 
 def _of_trial(system: PredictionSystem) -> BundledConfidences:
-    number = int(system.folds[0].members[0].name.rpartition("-")[2])
-    table = RunDirectory(system.source).read_posteriors(number)
-    rows = [row for row in table.to_pylist() if row["part"] == "dev"]
+    table, truth, values = trial_posteriors(system, "dev")
+    folds = table.column("fold").to_numpy()
     temperatures, confidences, hits = [], [], []
     for fold in system.folds:
-        own = [row for row in rows if row["fold"] == fold.fold]
-        if not own:
+        own = folds == fold.fold
+        if not own.any():
             raise ArtifactError(
-                f"{system.source}: trial {number} has no dev posteriors of fold {fold.fold}"
+                f"{system.source}: trial {system.trial} has no dev posteriors of fold {fold.fold}"
             )
-        truth = np.array([system.classes.index(row["truth"]) for row in own], dtype=np.int64)
-        values = np.array([[row[f"p_{c}"] for c in system.classes] for row in own])
-        temperature = fit_temperature(truth, values)
-        scaled = apply_temperature(values, temperature)
+        temperature = fit_temperature(truth[own], values[own])
+        scaled = apply_temperature(values[own], temperature)
         temperatures.append(temperature)
         confidences.append(scaled.max(axis=1))
-        hits.append(scaled.argmax(axis=1) == truth)
+        hits.append(scaled.argmax(axis=1) == truth[own])
     confidence = np.concatenate(confidences)
-    curve = coverage_accuracy_curve(confidence, np.concatenate(hits), num_points=401)
     return {
         "temperatures": temperatures,
         "rows": len(confidence),
-        "curve": {
-            "threshold": [point.threshold for point in curve],
-            "coverage": [point.coverage for point in curve],
-            "accuracy": [point.accuracy for point in curve],
-        },
+        "curve": coverage_accuracy_curve(confidence, np.concatenate(hits), num_points=401),
     }
 
 
 def make_rejector(system: PredictionSystem, wish: Wish) -> Rejector:
-    """Choose the threshold.
-
-    Raises:
-        BadInputError: no threshold grants the wish; the highest accuracy that can be had is named.
-        ArtifactError: as for :func:`rejection_data`.
-    """
+    """Choose the threshold; where none grants the wish, the error names the best accuracy."""
     data = rejection_data(system)
-    rows, columns = data["rows"], data["curve"]
+    rows, curve = data["rows"], data["curve"]
     temperatures = np.array(data["temperatures"], dtype=np.float64)
     if len(temperatures) != len(system.folds):
         raise ArtifactError(
@@ -134,22 +111,9 @@ def make_rejector(system: PredictionSystem, wish: Wish) -> Rejector:
             f"{len(temperatures)} temperatures for {len(system.folds)} folds; combine or export "
             "again"
         )
-    curve = [
-        Operating(threshold=t, coverage=c, accuracy=a)
-        for t, c, a in zip(
-            columns["threshold"], columns["coverage"], columns["accuracy"], strict=True
-        )
-    ]
     chosen = grant(curve, wish, rows=rows)
     if chosen is None:
-        best = max(
-            (
-                p.accuracy or 0.0
-                for p in curve
-                if grant([p], Wish(kind="accuracy", value=1e-9), rows=rows)
-            ),
-            default=0.0,
-        )
+        best = max((point.accuracy or 0.0 for point in trusted(curve, rows)), default=0.0)
         raise BadInputError(
             f"--reject {wish}: no threshold reaches that on the {rows} dev rows; the highest "
             f"accuracy that enough of them have is {best:.3f}"

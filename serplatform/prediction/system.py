@@ -1,9 +1,8 @@
 """What predicts: for each outer fold the models of some trials, and how they are combined.
 
-A run is one trial's models. An ensemble is, for each fold, its members' models of that fold with
-the combiner that was fitted on that fold's dev rows. A bundle is either, in one directory. The
-posterior of new audio is the mean, over the folds, of each fold's (combined) posterior: the
-folds trained on different speakers, and their mean uses them all.
+A run is one trial's models; an ensemble is, for each fold, its members' models with the combiner
+fitted on that fold's dev rows; a bundle is either. The posterior of new audio is the mean over
+folds: the folds trained on different speakers, and their mean uses them all.
 
 Shapes: M candidates, N clips, K classes.
 """
@@ -16,12 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from serplatform.arrays import DoubleArray
+from serplatform.arrays import DoubleArray, IntArray
 from serplatform.artifacts.ensemble import BundledConfidences
 from serplatform.ensembles.base import Combiner, combiner_from_parameters
 from serplatform.ensembles.calibration import apply_temperature
 from serplatform.errors import ArtifactError
+from serplatform.run_directory import RunDirectory
 
 ENSEMBLE_FILE = "ensemble.json"
 
@@ -64,12 +66,7 @@ class FoldSystem:
     num_candidates: int = 1
 
     def combiner(self, num_classes: int) -> Combiner | None:
-        """The combiner, ready to combine.
-
-        Raises:
-            ArtifactError: the parameters are damaged.
-            BadInputError: this program has no such combiner.
-        """
+        """The combiner, ready to combine; damaged parameters and unknown combiners are errors."""
         if self.parameters is None:
             return None
         combiner = combiner_from_parameters(self.parameters, f"fold {self.fold}")
@@ -95,10 +92,9 @@ class FoldSystem:
             return posteriors[0]
         table = np.full((self.num_candidates, *shape), 1.0 / shape[1])  # (M, N, K)
         for member, values in zip(self.members, posteriors, strict=True):
-            scaled = values
             if member.temperature is not None:
-                scaled = apply_temperature(values, member.temperature)
-            table[member.position] = scaled
+                values = apply_temperature(values, member.temperature)
+            table[member.position] = values
         return combiner.combine(table)
 
 
@@ -132,6 +128,11 @@ class PredictionSystem:
     def num_models(self) -> int:
         return sum(len(fold.members) for fold in self.folds)
 
+    @property
+    def trial(self) -> int:
+        """The trial of a run."""
+        return int(self.folds[0].members[0].name.rpartition("-")[2])
+
     def describe(self) -> str:
         """One sentence on what is averaged."""
         folds = len(self.folds)
@@ -146,3 +147,12 @@ class PredictionSystem:
                 f"weights fitted on its dev rows, then the mean over {folds} folds is taken"
             )
         return f"{self.title}: mean of the posteriors of its {folds} fold models"
+
+
+def trial_posteriors(system: PredictionSystem, part: str) -> tuple[pa.Table, IntArray, DoubleArray]:
+    """Rows of a part in a run's posterior table, their (N,) truth and (N, K) values."""
+    table = RunDirectory(system.source).read_posteriors(system.trial)
+    table = table.filter(pc.equal(table.column("part"), part))
+    truth = [system.classes.index(name) for name in table.column("truth").to_pylist()]
+    columns = [table.column(f"p_{name}").to_numpy() for name in system.classes]
+    return table, np.array(truth, dtype=np.int64), np.stack(columns, axis=1).astype(np.float64)

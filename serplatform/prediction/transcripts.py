@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,7 +12,8 @@ from serplatform.alignment.tokens import tokens
 from serplatform.arrays import FloatArray
 from serplatform.corpora.audio import TARGET_RATE, AudioError
 from serplatform.corpora.base import Span, Utterance
-from serplatform.corpora.text_encoding import composed, decode_text
+from serplatform.corpora.table_dialect import read_table
+from serplatform.corpora.text_encoding import composed
 from serplatform.errors import BadInputError
 
 _COLUMNS = ("file", "text")
@@ -34,37 +33,23 @@ class Transcripts:
 
     @classmethod
     def read(cls, path: Path) -> Transcripts:
-        """Read a table with commas, semicolons or tabs between its columns.
-
-        Raises:
-            BadInputError: it is missing or not such a table; every fault is named.
-        """
+        """Read a table with a header, as :func:`read_table` does; every fault of it is named."""
+        needs = "the columns file,text in its first line"
         try:
-            content, _ = decode_text(path.read_bytes())
+            table = read_table(path, _COLUMNS.__contains__, needs)
         except OSError as error:
             raise BadInputError(f"{path}: cannot be read ({error.strerror})") from None
-        delimiter = max(",;\t", key=content.partition("\n")[0].count)
-        reader = csv.DictReader(io.StringIO(content, newline=""), delimiter=delimiter)
-        try:
-            columns = list(reader.fieldnames or ())
-        except csv.Error as error:
-            raise BadInputError(f"{path}: line 1: {error}") from None
-        if not set(_COLUMNS) <= set(columns):
-            raise BadInputError(
-                f"{path}: needs the columns file,text in its first line; it has "
-                f"{', '.join(columns or ['nothing'])}"
-            )
+        if not set(_COLUMNS) <= set(table.header):
+            raise BadInputError(f"{path}: needs {needs}; it has {', '.join(table.header)}")
         texts: dict[str, str] = {}
         errors = []
-        try:
-            for row in reader:
-                name, text = row["file"], row["text"]
-                if not name or text is None:
-                    errors.append(f"line {reader.line_num}: needs a file and a text")
-                elif texts.setdefault(name, text) != text:
-                    errors.append(f"line {reader.line_num}: another text for '{name}'")
-        except csv.Error as error:
-            raise BadInputError(f"{path}: line {reader.line_num}: {error}") from None
+        for line, cells in table.records:
+            row = dict(zip(table.header, cells, strict=False))
+            name, text = row.get("file"), row.get("text")
+            if not name or text is None:
+                errors.append(f"line {line}: needs a file and a text")
+            elif texts.setdefault(name, text) != text:
+                errors.append(f"line {line}: another text for '{name}'")
         if errors:
             raise BadInputError(f"{path}: has {len(errors)} fault(s):", errors[:20])
         return cls(texts, path)
@@ -91,14 +76,9 @@ class Transcripts:
 class WordReader:
     """Finds the words of each clip.
 
-    Where the models' words are English, PocketSphinx aligns transcripts and recognizes words
-    where there is none. In other languages a transcript is needed, and its words share the time
-    equally.
-
-    Args:
-        vocabularies: words of each model that needs words.
-        transcripts: of the recordings, or None.
-        windows: clips are windows, which have no transcripts.
+    Where the models' words (``vocabularies``) are English, PocketSphinx aligns transcripts and
+    recognizes words where there is none. In other languages a transcript is needed, and its words
+    share the time equally. Windows have no transcripts.
 
     Raises:
         BadInputError: the words are needed and cannot be had.
@@ -128,11 +108,7 @@ class WordReader:
             )
 
     def words(self, path: Path, samples: FloatArray) -> tuple[tuple[Span, ...], str | None]:
-        """Words with times, and the transcript.
-
-        Args:
-            path: of the recording.
-            samples: (S,), of the clip.
+        """Words with times and the transcript of a clip, (S,) samples of a recording.
 
         Raises:
             AudioError: there is no transcript, and words cannot be recognized.

@@ -29,10 +29,8 @@ class RecordingClip:
     """A stretch of a recording.
 
     Attributes:
-        start: seconds.
-        end: seconds.
-        samples: (S,), float32 mono at 16 kHz; None where nothing is heard: there is nothing
-            to classify.
+        start: seconds; ``end`` too.
+        samples: (S,), float32 mono at 16 kHz; None where nothing is heard, so nothing to classify.
         notes: what was odd about the recording, and how it was taken.
     """
 
@@ -44,11 +42,7 @@ class RecordingClip:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class WindowPlan:
-    """Length of the windows and the step between them, in seconds.
-
-    Raises:
-        BadInputError: too short.
-    """
+    """Length of the windows and the step between them, in seconds; checked to be long enough."""
 
     window: float
     hop: float
@@ -66,13 +60,8 @@ class WindowPlan:
 def cut(blocks: Iterable[FloatArray], window: int, hop: int) -> Iterator[tuple[int, FloatArray]]:
     """Cut a stream of samples into windows; no more than a window and a block is kept.
 
-    Args:
-        blocks: (S,) each, one after another.
-        window: samples.
-        hop: samples.
-
     Yields:
-        First sample and the samples of each window.
+        First sample and the samples of each window of ``window`` samples, every ``hop`` samples.
 
     Example:
         >>> stream = [np.arange(4, dtype=np.float32), np.arange(4, 9, dtype=np.float32)]
@@ -97,11 +86,7 @@ def cut(blocks: Iterable[FloatArray], window: int, hop: int) -> Iterator[tuple[i
 
 
 def read_whole(path: Path, max_duration: float | None) -> RecordingClip:
-    """A recording as one clip, as training reads it.
-
-    Raises:
-        AudioError: with the reason why it cannot be used.
-    """
+    """A recording as one clip, as training reads it, or an ``AudioError`` with the reason."""
     try:
         audio = read_audio(path, max_duration=max_duration)
     except AudioError as error:
@@ -114,11 +99,7 @@ def read_whole(path: Path, max_duration: float | None) -> RecordingClip:
 
 
 def read_windows(path: Path, plan: WindowPlan) -> Iterator[RecordingClip]:
-    """The windows of a recording of any length, read as a stream once it has been judged.
-
-    Raises:
-        AudioError: with the reason why the recording cannot be used, as :func:`read_whole` does.
-    """
+    """The windows of a recording of any length, read as a stream once it has been judged."""
     recording = judge_audio(path)
     window, hop = round(plan.window * TARGET_RATE), round(plan.hop * TARGET_RATE)
     for first, samples in cut(recording.blocks(), window, hop):

@@ -67,7 +67,7 @@ def build_report(source: Path, out: Path | None = None) -> Path:
         raise BadInputError(f"{target}: is a directory; give the page's file, e.g. report.html")
     found = load_source(source)
     for run in found.runs:
-        plugins.restore(run.path, run.info.get("plugins", []))
+        plugins.restore(run.path, run.info)
     write_text(target, render(build_report_data(found)))
     return target
 

@@ -38,10 +38,10 @@ def find_baselines(report: ReportData) -> PublishedBaselines:
         fit = tuple(
             r
             for r in known  # but for a few utterances that cannot be read
-            if r.test_utterances is None
-            or abs(tested - r.test_utterances) <= TOLERATED * r.test_utterances
+            if (wanted := r.column.test_utterances) is None
+            or abs(tested - wanted) <= TOLERATED * wanted
         )
-        others |= {r.test_utterances for r in known if r not in fit and r.test_utterances}
+        others |= {r.column.test_utterances or 0 for r in known if r not in fit}
         if fit:
             found[metric] = fit
     why_none = ""
@@ -62,7 +62,7 @@ def first_screen(results: Sequence[PublishedResult], report: ReportData) -> list
     normalised = any(t.params.get("data.normalization") == "speaker" for t in report.used)
     kinds: dict[tuple[bool, bool], PublishedResult] = {}
     for result in results:
-        kinds.setdefault((result.pretrained, result.speaker_normalised), result)
+        kinds.setdefault((result.row.pretrained, result.row.speaker_normalised), result)
     chosen = [
         result
         for (_, by_speaker), result in kinds.items()
@@ -79,12 +79,12 @@ def qualities(result: PublishedResult) -> str:
         >>> qualities(r)
         'published, no interval'
     """
-    words = ["measured by this project" if result.kind == "measured" else "published"]
-    if result.speaker_normalised:
+    words = ["measured by this project" if result.table.measured_here else "published"]
+    if result.row.speaker_normalised:
         words.append("normalised by speaker")
-    if result.pretrained:
+    if result.row.pretrained:
         words.append("pre-trained on other data")
-    if result.note and result.kind == "measured":
+    if result.note and result.table.measured_here:
         words.append(result.note)
     words.append("no interval" if result.std is None else f"± {percent(result.std)}")
     return ", ".join(words)

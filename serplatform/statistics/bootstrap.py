@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serplatform.arrays import DoubleArray, IntArray
+from serplatform.artifacts.ensemble import IntervalRecord
 from serplatform.metrics import (
     ECE_BINS,
     METRICS,
@@ -49,7 +50,7 @@ class Interval:
         """The value, the lower and the higher end."""
         return self.value, self.low, self.high
 
-    def as_dict(self) -> dict[str, float | None]:
+    def as_dict(self) -> IntervalRecord:
         """For JSON."""
         return {"value": self.value, "low": self.low, "high": self.high}
 
@@ -71,10 +72,7 @@ class SpeakerSums:
     num_utterances: IntArray
 
     def metrics(self, times: npt.ArrayLike) -> dict[str, DoubleArray]:
-        """Every metric when speaker s counts ``times[..., s]`` times.
-
-        Args:
-            times: (..., S), whole and non-negative, not all 0.
+        """Every metric when speaker s counts ``times[..., s]`` times, whole numbers, not all 0.
 
         Returns:
             each name of ``metrics.METRICS`` to an array of shape (...).
@@ -101,10 +99,7 @@ def speaker_sums(
 ) -> SpeakerSums:
     """Sum everything over each speaker's utterances, speakers in sorted order.
 
-    Args:
-        truth: (N,) class indices.
-        posteriors: (N, K), rows sum to 1.
-        speaker_ids: N.
+    ``truth`` is (N,) class indices and ``posteriors`` (N, K), rows sum to 1.
 
     Raises:
         ValueError: the shapes do not fit or there is no utterance.

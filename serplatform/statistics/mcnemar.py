@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import numpy.typing as npt
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class McNemarResult:
-    """Outcome of :func:`mcnemar_exact`.
-
-    Attributes:
-        only_a: utterances that the first system alone gets right.
-        only_b: utterances that the second alone gets right.
-        p_value: two-sided, exact.
-    """
-
-    only_a: int
-    only_b: int
-    p_value: float
+from serplatform.artifacts.ensemble import McNemarRecord
 
 
 def mcnemar_exact(
     truth: npt.ArrayLike, prediction_a: npt.ArrayLike, prediction_b: npt.ArrayLike
-) -> McNemarResult:
+) -> McNemarRecord:
     """Compare the accuracies of two systems on the same utterances.
 
     McNemar, "Note on the sampling error of the difference between correlated proportions",
@@ -42,7 +27,7 @@ def mcnemar_exact(
 
     Example:
         >>> mcnemar_exact([0, 0, 0, 0], [0, 0, 0, 1], [1, 1, 1, 1])
-        McNemarResult(only_a=3, only_b=0, p_value=0.25)
+        {'only_a': 3, 'only_b': 0, 'p_value': 0.25}
     """
     from scipy.stats import binomtest
 
@@ -53,4 +38,4 @@ def mcnemar_exact(
     only_b = int(((b == true) & (a != true)).sum())
     discordant = only_a + only_b
     p_value = float(binomtest(only_a, discordant, 0.5).pvalue) if discordant else 1.0
-    return McNemarResult(only_a=only_a, only_b=only_b, p_value=p_value)
+    return {"only_a": only_a, "only_b": only_b, "p_value": p_value}

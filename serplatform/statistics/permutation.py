@@ -10,41 +10,18 @@ Shapes: N utterances, K classes, C clusters, R permutations.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from serplatform.arrays import DoubleArray, IntArray
+from serplatform.artifacts.ensemble import PermutationRecord
 from serplatform.metrics import COUNT_METRICS, count_metrics
 from serplatform.statistics.bootstrap import speaker_index
 
 #: differences closer than this are equal: the same counts summed in another order
 _EQUAL = 1e-12
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class PermutationResult:
-    """Outcome of :func:`paired_permutation_test`.
-
-    Attributes:
-        metric: name of the metric compared.
-        difference: first system minus second.
-        p_value: two-sided.
-        num_permutations: swaps tried.
-        exact: all swaps were enumerated.
-        num_clusters: units that are swapped whole: speakers, or utterances.
-        clustered_by: ``speaker`` or ``utterance``.
-    """
-
-    metric: str
-    difference: float
-    p_value: float
-    num_permutations: int
-    exact: bool
-    num_clusters: int
-    clustered_by: str
 
 
 def paired_permutation_test(
@@ -57,7 +34,7 @@ def paired_permutation_test(
     metric: str = "uar",
     num_permutations: int = 10_000,
     seed: int = 0,
-) -> PermutationResult:
+) -> PermutationRecord:
     """Test whether two systems differ in a metric of their confusion counts.
 
     With ``speaker_ids`` a speaker's answers are swapped together, which respects that they
@@ -79,7 +56,7 @@ def paired_permutation_test(
 
     Example:
         >>> found = paired_permutation_test([0, 1, 1], [0, 1, 1], [1, 0, 0], num_classes=2)
-        >>> found.difference, found.p_value
+        >>> found["difference"], found["p_value"]
         (1.0, 0.25)
     """
     true, a, b = (np.asarray(x, dtype=np.int64) for x in (truth, prediction_a, prediction_b))
@@ -128,12 +105,12 @@ def paired_permutation_test(
         drawn = np.concatenate([differences(part) for part in np.array_split(swaps, 20)])
     extreme = int((np.abs(drawn) >= abs(observed) - _EQUAL).sum())
     p_value = extreme / drawn.size if exact else (extreme + 1) / (drawn.size + 1)
-    return PermutationResult(
-        metric=metric,
-        difference=observed,
-        p_value=float(p_value),
-        num_permutations=int(drawn.size),
-        exact=bool(exact),
-        num_clusters=int(num_clusters),
-        clustered_by="utterance" if speaker_ids is None else "speaker",
-    )
+    return {
+        "metric": metric,
+        "difference": observed,
+        "p_value": float(p_value),
+        "num_permutations": int(drawn.size),
+        "exact": bool(exact),
+        "num_clusters": int(num_clusters),
+        "clustered_by": "utterance" if speaker_ids is None else "speaker",
+    }

@@ -25,24 +25,15 @@ KEYS = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Parameter:
-    """One searched parameter.
+    """One searched parameter: a choice, or a range with both ends included."""
 
-    Attributes:
-        kind: ``choice``, ``int`` or ``float``.
-        values: the choices (plain values or lists of them); empty for ranges.
-        low: smallest value of a range, included.
-        high: largest value of a range, included.
-        step: grid step of a range, or None (1 for ``int``).
-        log: draw from the logarithm of the range.
-        when: name of an earlier parameter to the values with which this one is active.
-    """
-
-    kind: str
-    values: tuple[Any, ...] = ()
+    kind: str  # choice, int or float
+    values: tuple[Any, ...] = ()  # the choices: plain values or lists of them
     low: float = 0
     high: float = 0
-    step: float | None = None
-    log: bool = False
+    step: float | None = None  # of a grid; None: 1 for int
+    log: bool = False  # draw from the logarithm of the range
+    #: an earlier parameter to the values with which this one is active
     when: Mapping[str, tuple[Any, ...]] = dataclasses.field(default_factory=dict)
 
     @property
@@ -112,8 +103,6 @@ class Parameter:
 
     def errors(self) -> list[str]:
         """What is wrong with the parameter by itself."""
-        if self.kind not in KEYS:
-            return [unknown_name("type", self.kind, KEYS)]
         if self.kind == "choice":
             if not self.values:
                 return ["values: is empty; give at least one choice"]
@@ -139,57 +128,60 @@ class Parameter:
         return []
 
 
-def parse_parameter(name: str, entry: Any) -> tuple[Parameter | None, list[str]]:
-    """Turn one entry of a space file into a parameter, or into the errors of its form."""
+def parse_parameter(entry: Any, errors: list[str]) -> Parameter | None:
+    """The parameter of an entry of a space file; None where something is added to ``errors``."""
     if not isinstance(entry, Mapping):
-        return None, [f"{name}: must be a mapping such as {{type: int, low: 1, high: 6}}"]
+        errors.append("must be a mapping such as {type: int, low: 1, high: 6}")
+        return None
     kind = entry.get("type")
-    if kind is None:
-        return None, [f"{name}: type is missing; it is one of {', '.join(KEYS)}"]
     if not isinstance(kind, str) or kind not in KEYS:
-        return None, [f"{name}: {unknown_name('type', str(kind), KEYS)}"]
-    errors = [unknown_name("key", str(key), KEYS[kind]) for key in entry if key not in KEYS[kind]]
-    options: dict[str, Any] = {"kind": kind}
-    for key in KEYS[kind]:
-        if key in entry and key != "type":
-            options[key], error = _parse_option(key, entry[key], whole=kind == "int")
-            errors.extend(error)
+        missing = f"type is missing; it is one of {', '.join(KEYS)}"
+        errors.append(missing if kind is None else unknown_name("type", str(kind), KEYS))
+        return None
+    keys = KEYS[kind]
+    errors += [unknown_name("key", str(key), keys) for key in entry if key not in keys]
+    options = {key: _option(key, entry[key], kind, errors) for key in keys[1:] if key in entry}
     required = ("values",) if kind == "choice" else ("low", "high")
-    errors.extend(f"{key}: is missing" for key in required if key not in entry)
-    parameter = None if errors else Parameter(**options)
-    if parameter is not None:
-        errors = parameter.errors()
-    return (None if errors else parameter), [f"{name}: {error}" for error in errors]
+    errors += [f"{key}: is missing" for key in required if key not in entry]
+    if errors:
+        return None
+    parameter = Parameter(kind=kind, **options)
+    errors += parameter.errors()
+    return None if errors else parameter
 
 
-def _parse_option(key: str, value: Any, *, whole: bool) -> tuple[Any, list[str]]:
-    if key == "log":
-        return value, [] if isinstance(value, bool) else ["log: must be true or false"]
+def _option(key: str, value: Any, kind: str, errors: list[str]) -> Any:
     if key == "values":
-        return _parse_choices(key, value)
+        return _choices(key, value, errors)
     if key == "when":
-        if not isinstance(value, Mapping) or not all(isinstance(parent, str) for parent in value):
-            return {}, ["when: must map an earlier parameter to the list of its values"]
-        pairs = {
-            parent: _parse_choices(f"when {parent}", values) for parent, values in value.items()
-        }
-        when = {parent: choices for parent, (choices, _) in pairs.items()}
-        return when, [error for _, errors in pairs.values() for error in errors]
-    if not is_number(value):
-        return value, [f"{key} = {value!r}: must be a finite number"]
-    if abs(value) > LARGEST_WHOLE:
-        return value, [f"{key} = {value!r}: must lie within -{LARGEST_WHOLE} and {LARGEST_WHOLE}"]
-    if whole and value != int(value):
-        return value, [f"{key} = {value!r}: must be a whole number"]
-    return (int(value) if whole else float(value) + 0.0), []  # no negative zero
+        if isinstance(value, Mapping) and all(isinstance(parent, str) for parent in value):
+            return {parent: _choices(f"when {parent}", v, errors) for parent, v in value.items()}
+        errors.append("when: must map an earlier parameter to the list of its values")
+    elif key == "log":
+        if not isinstance(value, bool):
+            errors.append("log: must be true or false")
+    elif not is_number(value):
+        errors.append(f"{key} = {value!r}: must be a finite number")
+    elif abs(value) > LARGEST_WHOLE:
+        bounds = f"-{LARGEST_WHOLE} and {LARGEST_WHOLE}"
+        errors.append(f"{key} = {value!r}: must lie within {bounds}")
+    elif kind == "int":
+        if value != int(value):
+            errors.append(f"{key} = {value!r}: must be a whole number")
+        return int(value)
+    else:
+        return float(value) + 0.0  # no negative zero
+    return value
 
 
-def _parse_choices(key: str, value: Any) -> tuple[tuple[Any, ...], list[str]]:
+def _choices(key: str, value: Any, errors: list[str]) -> tuple[Any, ...]:
     if not isinstance(value, list):
-        return (), [f"{key}: must be a list"]
+        errors.append(f"{key}: must be a list")
+        return ()
     if key != "values" and not value:
-        return (), [f"{key}: is empty; give at least one value"]
-    return tuple(value), [f"{key}: {v!r} must be {PLAIN}" for v in value if not is_plain(v)]
+        errors.append(f"{key}: is empty; give at least one value")
+    errors += [f"{key}: {v!r} must be {PLAIN}" for v in value if not is_plain(v)]
+    return tuple(value)
 
 
 def encode(value: Any) -> Any:

@@ -19,19 +19,18 @@ from serplatform.artifacts.trial import DEV_METRICS
 from serplatform.config import plain
 from serplatform.datasets.dataset import Dataset
 from serplatform.environment import hardware, now, versions
-from serplatform.errors import ArtifactError, BadInputError
-from serplatform.inputs.selection import feature_parts
+from serplatform.errors import ArtifactError, BadInputError, unknown_name
+from serplatform.inputs.config import feature_parts
 from serplatform.models.base import ARCHITECTURES
 from serplatform.protocols.base import FoldPlan
 from serplatform.protocols.plan import check_plan, make_plan, plan_hash, read_plan, write_plan
 from serplatform.run_directory import RunDirectory, RunLock
 from serplatform.storage.destination import RUN, check_directory
 from serplatform.storage.location import address, redact
+from serplatform.strict_yaml import parse_yaml
 from serplatform.studies.advice import text_warning, too_good_warning
-from serplatform.studies.overrides import parse_overrides
 from serplatform.studies.space import (
     SearchSpace,
-    load_space,
     make_space,
     own_space,
     packaged_spaces,
@@ -47,35 +46,21 @@ from serplatform.studies.study import (
 from serplatform.studies.study_storage import check_storage, recorded_storage
 from serplatform.studies.warm_start import collect
 from serplatform.studies.warm_start import notes as warm_start_notes
-from serplatform.training.trial_config import resolve
+from serplatform.training.trial_config import known_parameters, resolve, value_faults
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SearchRequest:
-    """What the user asks for.
+    """What the user asks for; the fields are those of ``serplatform.search`` and ``.train``.
 
     Attributes:
-        architectures: registered names, or `all`.
-        dataset: a prepared dataset, path or URI; None: the built-in demo corpus, or where a run
-            that is resumed has it.
-        protocol: its name with parameter; None for the corpus's default.
         spaces: files or names of packaged spaces; architectures that none of them is for use
-            the packaged space of their own name.
+            the packaged space of their own name, or ``<name>-small`` where ``small``.
         settings: texts KEY=VALUE that hold in every trial.
-        exact: search nothing: the paper's configuration with ``settings``.
-        repeats: trainings of each exact configuration.
-        small: prefer the packaged ``<architecture>-small`` spaces; None: for the demo corpus.
-        seed: of everything.
-        objectives: names of ``study.OBJECTIVES``.
-        sampler: name of the Optuna sampler.
-        pruner: name of the pruner.
-        storage: Optuna storage URL; None for the run's own journal file.
+        exact: search nothing: the paper's configuration with ``settings``, ``repeats`` times.
         max_folds: only the first of the protocol's folds; None for all.
-        warm_start: earlier runs whose best configurations are tried first, paths or URIs.
-        trials: over the life of the run, as `20`, or `+5` more than it was last asked for.
         time_budget: seconds of this call, or None.
-        combiner: of the ensemble made at the end; `none` makes none; None: `product`, or what
-            the run has.
+        combiner: None: `product`, or what the run has.
     """
 
     architectures: tuple[str, ...] = ()
@@ -97,51 +82,24 @@ class SearchRequest:
     time_budget: float | None = None
     combiner: str | None = None
 
-    @classmethod
-    def of_training(
-        cls,
-        *,
-        architectures: tuple[str, ...],
-        dataset: str | Path | None,
-        protocol: str | None,
-        settings: tuple[str, ...],
-        repeats: int,
-        seed: int,
-    ) -> SearchRequest:
-        """Of one configuration that is trained over all folds; repeats are combined."""
-        return cls(
-            architectures=architectures,
-            dataset=dataset,
-            protocol=protocol,
-            settings=settings,
-            exact=True,
-            repeats=repeats,
-            seed=seed,
-            sampler="random",
-            pruner="none",
-            combiner="mean" if repeats > 1 else "none",
+    def of_one_configuration(self) -> SearchRequest:
+        """Train it ``repeats`` times over all folds; several trainings are combined."""
+        combiner = "mean" if self.repeats > 1 else "none"
+        return dataclasses.replace(
+            self, exact=True, sampler="random", pruner="none", combiner=combiner
         )
 
 
 @dataclasses.dataclass
 class OpenRun:
-    """A run that trials can be added to.
-
-    Attributes:
-        directory: where it lies.
-        description: the content of ``run.json``.
-        spaces: architecture to space, the user's settings fixed.
-        plan: its folds.
-        is_new: this command made it.
-        replaced: what is to be said of a run that it took the place of, or None.
-    """
+    """A run that trials can be added to."""
 
     directory: RunDirectory
-    description: RunDescription
-    spaces: dict[str, SearchSpace]
+    description: RunDescription  # the content of run.json
+    spaces: dict[str, SearchSpace]  # by architecture, the user's settings fixed
     plan: FoldPlan
-    is_new: bool = False
-    replaced: str | None = None
+    is_new: bool = False  # this command made it
+    replaced: str | None = None  # what is to be said of a run that it took the place of
 
     @property
     def max_epochs(self) -> int:
@@ -205,16 +163,7 @@ def _remove_run_files(directory: RunDirectory) -> None:
 def choose_architectures(
     names: Sequence[str], searched: Collection[str] | None = None
 ) -> tuple[str, ...]:
-    """Resolve ``all`` and check each name; order is kept, repeats are refused.
-
-    Args:
-        names: as given by the user.
-        searched: the architectures that ``all`` stands for, see :func:`with_space`; None for
-            every one.
-
-    Raises:
-        BadInputError: unknown or repeated name, or none.
-    """
+    """Resolve ``all``, which stands for ``searched`` or every one, and check each name."""
     if not names:
         raise BadInputError(
             f"name at least one architecture ({', '.join(ARCHITECTURES.names())}) or `all`"
@@ -237,17 +186,13 @@ def with_space(spaces: Sequence[str]) -> set[str]:
 
 
 def choose_spaces(request: SearchRequest) -> dict[str, SearchSpace]:
-    """Make one space an architecture, the user's settings fixed in it.
-
-    Raises:
-        BadInputError: a space is faulty, is for none of the architectures, or two are for one.
-    """
+    """Make one space per architecture, the user's settings fixed in it."""
     given: dict[str, tuple[Mapping[Any, Any], str]] = {}
     for name in request.spaces:
         raw, source = read_space_file(name)
         architecture = raw.get("architecture")
         if architecture not in ARCHITECTURES.names():
-            make_space(raw, source)  # says so, with its other faults
+            make_space(raw, source)  # says so, with its other errors
         if architecture not in request.architectures:
             raise BadInputError(
                 f"--space {name}: it is for architecture '{architecture}', which is not "
@@ -263,23 +208,63 @@ def choose_spaces(request: SearchRequest) -> dict[str, SearchSpace]:
         small = f"{architecture}-small"
         name = small if request.small and small in packaged else architecture
         if request.exact:
-            spaces[architecture] = _one_configuration(architecture, overrides[architecture])
+            described = "one configuration: the paper's, with what the user set"
+            raw, source = {"architecture": architecture, "description": described}, "--set"
         elif architecture in given:
-            spaces[architecture] = make_space(*given[architecture], overrides[architecture])
-        elif name not in packaged:
-            spaces[architecture] = make_space(*own_space(architecture), overrides[architecture])
+            raw, source = given[architecture]
         else:
-            spaces[architecture] = load_space(name, overrides[architecture])
+            raw, source = read_space_file(name) if name in packaged else own_space(architecture)
+        set_here = overrides[architecture]
+        spaces[architecture] = make_space(raw, source, set_here, exact=request.exact)
     return spaces
 
 
-def _one_configuration(architecture: str, overrides: Mapping[str, Any]) -> SearchSpace:
-    """A space that searches nothing."""
-    raw = {
-        "architecture": architecture,
-        "description": "one configuration: the paper's, with what the user set",
-    }
-    return make_space(raw, "--set", overrides, exact=True)
+def parse_overrides(
+    settings: Sequence[str], architectures: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """Assign each setting to the architectures that have the parameter.
+
+    A key is a parameter's full name (``model.hidden_dim``), its last part where that is
+    unambiguous (``hidden_dim``), or either after ``<architecture>.`` for one architecture only;
+    the value is read as YAML.
+
+    Returns:
+        architecture to flat parameters.
+    """
+    known = {name: known_parameters(name) for name in architectures}
+    overrides: dict[str, dict[str, Any]] = {name: {} for name in architectures}
+    errors: list[str] = []
+    wrong: dict[str, None] = {}  # once, where several architectures say the same
+    for text in settings:
+        key, equals, given = text.partition("=")
+        key = key.strip()
+        if not equals or not key:
+            errors.append(f"'{text}': must be KEY=VALUE, e.g. training.learning_rate=1e-3")
+            continue
+        try:
+            value = parse_yaml(given, f"'{text}'")
+        except BadInputError as error:
+            errors.append(f"{error}; put text with special characters in quotes of its own")
+            continue
+        first, _, rest = key.partition(".")
+        targets = [first] if first in known and rest else list(architectures)
+        name = rest if first in known and rest else key
+        found = False
+        for architecture in targets:
+            matches = [p for p in known[architecture] if name in (p, p.partition(".")[2])]
+            if len(matches) > 1:
+                errors.append(f"'{key}' is ambiguous for {architecture}: {', '.join(matches)}")
+                found = True
+            elif matches:
+                overrides[architecture][matches[0]] = value
+                wrong |= dict.fromkeys(value_faults(architecture, matches[0], value))
+                found = True
+        if not found:
+            every = {p for architecture in targets for p in known[architecture]}
+            errors.append(unknown_name("parameter", name, every))
+    if errors := errors + list(wrong):
+        raise BadInputError(f"--set: {len(errors)} fault(s):", errors)
+    return overrides
 
 
 def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> OpenRun:
@@ -315,7 +300,18 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
         plan = dataclasses.replace(plan, folds=folds, notes=(*plan.notes, note))
     check_plan(plan, dataset.utterances)
     warning = text_warning(dataset.utterances, plan, request.architectures)
-    starts = _warm_starts(request, spaces, dataset, plan)
+    starts: list[WarmStartRecord] = []
+    for run in request.warm_start:
+        start = collect(
+            run,
+            spaces,
+            fingerprint=dataset.fingerprint,
+            folds_hash=plan_hash(plan),
+            objectives=request.objectives,
+        )
+        if start["run"] in [other["run"] for other in starts]:
+            raise BadInputError(f"--warm-start {run}: name each run once")
+        starts.append(start)
     description: RunDescription = {
         "schema_version": SCHEMA_VERSION,
         "command": [redact(word) for word in command],
@@ -350,12 +346,6 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
         "versions": versions(),
         "hardware": hardware(),
         "warm_start": starts,
-        "plugins": plugins.records(
-            named=True,
-            architecture=request.architectures,
-            protocol=[name.partition(":")[0]],
-            feature=dataset.feature_names,
-        ),
         "status": "running",
         "started": now(),
         "ended": None,
@@ -368,10 +358,17 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
             *(note for start in starts for note in warm_start_notes(start)),
         ],
     }
+    used = plugins.made_with(
+        named=True,
+        architecture=request.architectures,
+        protocol=[name.partition(":")[0]],
+        feature=dataset.feature_names,
+    )
+    description.update(used)  # type: ignore[typeddict-item]
     with RunLock(directory):
         replaced = _replace(directory, description) if directory.run_file.exists() else None
         write_plan(directory.folds_file, plan)
-        plugins.write(directory.path, description["plugins"])
+        plugins.write(directory.path, description)
         directory.write_run(description)
     return OpenRun(directory, description, spaces, plan, is_new=True, replaced=replaced)
 
@@ -384,16 +381,13 @@ _REQUESTED = (
 
 
 def _replace(directory: RunDirectory, description: Mapping[str, Any]) -> str | None:
-    """Make room for a run where one lies of which no trial has begun.
-
-    Returns:
-        what is to be said of it: nothing where it was of the same request.
-    """
+    """Make room for a run where one lies of which no trial has begun; return what is to be said
+    of it: nothing where it was of the same request."""
     if _has_begun(directory):
         raise _occupied(directory)
     before = directory.read_run()
     now_asked = json.loads(json.dumps(description))
-    other = [name for name in _REQUESTED if before.get(name) != now_asked[name]]
+    other = [name for name in _REQUESTED if before.get(name) != now_asked.get(name)]
     for file in (directory.journal, Path(f"{directory.journal}.lock"), directory.trials_table):
         file.unlink(missing_ok=True)
     if not other:
@@ -405,27 +399,17 @@ def _replace(directory: RunDirectory, description: Mapping[str, Any]) -> str | N
 
 
 def _occupied(directory: RunDirectory) -> BadInputError:
-    goes_on = (
-        "serplatform reproduce"
-        if "roster" in directory.read_run()
-        else (shlex.join(["serplatform", "search", "--resume", "--out", str(directory)]))
-    )
+    goes_on = "serplatform reproduce"
+    if "roster" not in directory.read_run():
+        goes_on = shlex.join(["serplatform", "search", "--resume", "--out", str(directory)])
     return BadInputError(
         f"{directory}: already holds a run; continue it with `{goes_on}`, or give another --out"
     )
 
 
 def reopen_run(out: Path, *, dataset: str | Path | None = None) -> OpenRun:
-    """Open a run to resume it.
-
-    Args:
-        out: the run's directory.
-        dataset: where the dataset lies now, if it has moved.
-
-    Raises:
-        ArtifactError: files are missing or damaged, or the dataset or folds are not those the
-            run was begun with.
-    """
+    """Open a run to resume it, with its dataset where that lies now; dataset and folds must be
+    those that it was begun with."""
     directory = RunDirectory(out)
     directory.fetch_study()
     description = directory.read_run()
@@ -440,44 +424,20 @@ def reopen_run(out: Path, *, dataset: str | Path | None = None) -> OpenRun:
     plan = read_plan(directory.folds_file)
     if plan_hash(plan) != description["folds_hash"]:
         raise ArtifactError(f"{directory.folds_file}: the folds were changed after the run began")
-    recorded = description.get("plugins", [])
-    plugins.restore(directory.path, recorded)
-    known = [record["name"] for record in recorded]
-    description["plugins"] = [
-        *recorded,
-        *(record for record in plugins.records(named=True) if record["name"] not in known),
-    ]
-    plugins.write(directory.path, description["plugins"])
+    plugins.restore(directory.path, description)
+    of_run = {record["name"]: record for record in description.get("plugins", [])}
+    named = plugins.made_with(named=True).get("plugins", [])
+    if of_run or named:
+        new = [record for record in named if record["name"] not in of_run]
+        description["plugins"] = [*of_run.values(), *new]
+        plugins.write(directory.path, description)
     spaces: dict[str, SearchSpace] = {}
     for name, mapping in description["spaces"].items():
-        space, faults = parse_space(mapping, f"{directory.run_file} ({name})")
-        if faults:
-            raise ArtifactError(f"{directory.run_file}: the space of {name} is faulty", faults)
-        spaces[name] = space
+        spaces[name], errors = parse_space(mapping, f"{directory.run_file} ({name})")
+        if errors:
+            raise ArtifactError(f"{directory.run_file}: the space of {name} is faulty", errors)
     description["dataset"]["path"] = address(path)
     return OpenRun(directory, description, spaces, plan)
-
-
-def _warm_starts(
-    request: SearchRequest,
-    spaces: Mapping[str, SearchSpace],
-    dataset: Dataset,
-    plan: FoldPlan,
-) -> list[WarmStartRecord]:
-    """What each earlier run gives, every run named once."""
-    starts: list[WarmStartRecord] = []
-    for run in request.warm_start:
-        start = collect(
-            run,
-            spaces,
-            fingerprint=dataset.fingerprint,
-            folds_hash=plan_hash(plan),
-            objectives=request.objectives,
-        )
-        if start["run"] in [other["run"] for other in starts]:
-            raise BadInputError(f"--warm-start {run}: name each run once")
-        starts.append(start)
-    return starts
 
 
 def space_mapping(space: SearchSpace) -> dict[str, Any]:
@@ -522,7 +482,7 @@ def _check_features(dataset: Dataset, spaces: Mapping[str, SearchSpace]) -> None
                 missing.setdefault(part, []).append(architecture)
             for record in dataset.meta.get("plugins", []):
                 if set(record["registers"].get("feature", ())) & set(feature_parts(feature)):
-                    plugins.require([record], dataset.path)  # predicting will need it
+                    plugins.require({"plugins": [record]}, dataset.path)  # predicting will need it
     if missing:
         have = ", ".join(dataset.feature_names)
         raise BadInputError(

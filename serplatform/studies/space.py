@@ -24,7 +24,7 @@ space is judged: it may be faulty in what can then play no part.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
@@ -36,13 +36,7 @@ from serplatform.config import fields_of, plain
 from serplatform.errors import BadInputError, unknown_name
 from serplatform.models.base import ARCHITECTURES
 from serplatform.strict_yaml import read_yaml
-from serplatform.studies.parameter import (
-    Parameter,
-    encode,
-    parse_parameter,
-    value_in,
-    values_equal,
-)
+from serplatform.studies.parameter import Parameter, encode, parse_parameter, value_in, values_equal
 from serplatform.training.trial_config import (
     known_parameters,
     paper_values,
@@ -63,35 +57,20 @@ Point = Mapping[str, Any]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SearchSpace:
-    """What a search varies, and what it holds fixed.
-
-    Attributes:
-        architecture: a registered name.
-        description: one sentence.
-        fixed: dotted parameter name to the value it has in every trial.
-        parameters: dotted parameter name to its range, in the order they are drawn.
-        source: the file it came from, for messages.
-        try_first: points to try after the paper's; what one does not name is as in the paper.
-    """
+    """What a search varies, and what it holds fixed, by dotted parameter name."""
 
     architecture: str
     description: str = ""
+    #: the value that a parameter has in every trial
     fixed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    #: ranges, in the order they are drawn
     parameters: Mapping[str, Parameter] = dataclasses.field(default_factory=dict)
-    source: str = ""
-    try_first: tuple[Point, ...] = ()
+    source: str = ""  # the file it came from, for messages
+    try_first: tuple[Point, ...] = ()  # what a point does not name is as in the paper
 
     def suggest(self, trial: optuna.trial.BaseTrial, prefix: str = "") -> dict[str, Any]:
-        """Draw the active parameters from an Optuna trial.
-
-        Args:
-            trial: any Optuna trial.
-            prefix: put before each name in the study, where several spaces share one.
-
-        Returns:
-            Dotted name to value, without ``fixed``: a trial's configuration is
-            ``{**space.fixed, **space.suggest(trial)}``.
-        """
+        """Draw the active parameters from an Optuna trial, whose names have the prefix: a trial's
+        configuration is ``{**space.fixed, **space.suggest(trial)}``."""
         return self.walk(lambda name, parameter: parameter.suggest(trial, prefix + name))
 
     def sample(self, rng: np.random.Generator) -> dict[str, Any]:
@@ -122,13 +101,8 @@ class SearchSpace:
 
 
 def complete_point(space: SearchSpace, point: Point, paper: Mapping[str, Any]) -> dict[str, Any]:
-    """The active parameters at a point, in the order they are drawn.
-
-    Args:
-        space: the space.
-        point: values of some parameters, each in the space.
-        paper: the paper's values of all parameters.
-    """
+    """The active parameters at a point of the space, in the order they are drawn; what the point
+    does not name is as in the paper, whose values of all parameters are ``paper``."""
     return space.walk(
         lambda name, parameter: (
             parameter.canonical(point[name]) if name in point else plain(paper[name])
@@ -142,13 +116,8 @@ def _outside(space: SearchSpace, point: Point) -> list[str]:
 
 
 def paper_point(space: SearchSpace) -> dict[str, Any] | None:
-    """The paper's own values of the searched parameters: the first trial of a search.
-
-    Returns:
-        Dotted name to value for the parameters that are active when everything else is as in
-        the paper and in ``fixed``; :meth:`SearchSpace.encode` turns it into what Optuna
-        enqueues. None where the space does not hold one of the values.
-    """
+    """The paper's own values of the searched parameters that are then active: the first trial of a
+    search; None where the space does not hold one of the values."""
     point = complete_point(space, {}, paper_values(space.architecture))
     return None if _outside(space, point) else point
 
@@ -183,11 +152,7 @@ def packaged_spaces() -> list[str]:
 
 
 def load_space(name_or_path: str, overrides: Mapping[str, Any] | None = None) -> SearchSpace:
-    """Read and check a search space before anything starts.
-
-    Args:
-        name_or_path: the name of a packaged space, or the path of a YAML file.
-        overrides: dotted name to what the user sets, see :func:`make_space`.
+    """The packaged space of a name, or that of a YAML file, see :func:`make_space`.
 
     Raises:
         BadInputError: no such space, or it has faults; all of them are listed.
@@ -196,11 +161,7 @@ def load_space(name_or_path: str, overrides: Mapping[str, Any] | None = None) ->
 
 
 def read_space_file(name_or_path: str) -> tuple[Mapping[Any, Any], str]:
-    """The content of a packaged space or of a file, which :func:`make_space` takes, and its path.
-
-    Raises:
-        BadInputError: no such space, or it is not a mapping in YAML.
-    """
+    """The content of a packaged space or of a file, for :func:`make_space`, and its path."""
     if name_or_path.endswith((".yaml", ".yml")) or "/" in name_or_path or "\\" in name_or_path:
         path = Path(name_or_path)
     elif name_or_path in packaged_spaces():
@@ -284,110 +245,111 @@ def make_space(
     Raises:
         BadInputError: it has faults; all of them are listed.
     """
-    space, faults = parse_space(raw, source, overrides)
+    space, errors = parse_space(raw, source, overrides)
     if not exact and raw.get("parameters", {}) == {}:
-        faults.append("parameters: is empty; name at least one parameter to search")
-    if faults := faults or combination_faults(space):
+        errors.append("parameters: is empty; name at least one parameter to search")
+    if errors := errors or _combination_errors(space):
         where = source if exact or not overrides else f"{source} with {', '.join(overrides)} set"
         what = "configuration" if exact else "search space"
-        raise BadInputError(f"{where}: the {what} has {len(faults)} fault(s):", faults)
+        raise BadInputError(f"{where}: the {what} has {len(errors)} fault(s):", errors)
     return space
 
 
 def parse_space(
     raw: Mapping[Any, Any], source: str, overrides: Mapping[str, Any] | None = None
 ) -> tuple[SearchSpace, list[str]]:
-    """Read a space as :func:`make_space` does, and return it with all its faults but those of
-    :func:`combination_faults`."""
-    overrides = overrides or {}
-    faults = [unknown_name("key", str(key), _TOP_KEYS) for key in raw if key not in _TOP_KEYS]
+    """Read a space as :func:`make_space` does; return it with all its errors but those of
+    combinations of values."""
+    fixed_by_user = overrides or {}
+    errors = [unknown_name("key", str(key), _TOP_KEYS) for key in raw if key not in _TOP_KEYS]
     texts = {key: raw.get(key) for key in ("architecture", "description")}
     for key, text in texts.items():
         if not isinstance(text, str) or not text.strip():
-            faults.append(f"{key}: is missing; it must be text")
+            errors.append(f"{key}: is missing; it must be text")
+            texts[key] = ""
     sections: dict[str, Mapping[str, Any]] = {}
     for key in ("fixed", "parameters"):
-        section = raw.get(key, {})
-        if not isinstance(section, Mapping) or not all(isinstance(name, str) for name in section):
-            faults.append(f"{key}: must be a mapping of dotted parameter names")
-            section = {}
-        sections[key] = section
-    fixed = {**sections["fixed"], **overrides}
-    settled = {*overrides, *_idle(sections["parameters"], overrides)}
+        sections[key] = raw.get(key, {})
+        if not _has_names(sections[key]):
+            errors.append(f"{key}: must be a mapping of dotted parameter names")
+            sections[key] = {}
+    settled = _settled(sections["parameters"], fixed_by_user)
     parameters: dict[str, Parameter] = {}
     unreadable: list[str] = []
     for name, entry in sections["parameters"].items():
         if name in settled:
             continue
-        parameter, found = parse_parameter(name, entry)
-        faults.extend(found)
+        found: list[str] = []
+        parameter = parse_parameter(entry, found)
+        errors += [f"{name}: {error}" for error in found]
         if parameter is None:
             unreadable.append(name)
         else:
             parameters[name] = parameter
     space = SearchSpace(
-        architecture=texts["architecture"] if isinstance(texts["architecture"], str) else "",
-        description=texts["description"] if isinstance(texts["description"], str) else "",
-        fixed=fixed,
+        architecture=str(texts["architecture"]),
+        description=str(texts["description"]),
+        fixed={**sections["fixed"], **fixed_by_user},
         parameters=parameters,
         source=source,
     )
-    faults += space_faults(space, unreadable)
-    points, found = _read_points(raw.get("try_first", []), space, settled, sound=not faults)
-    return dataclasses.replace(space, try_first=points), faults + found
+    errors += _condition_errors(space, unreadable)
+    errors += _name_and_range_errors(space, unreadable)
+    points = raw.get("try_first", [])
+    if not isinstance(points, list):
+        return space, [*errors, f"try_first: must be a list, each element {_POINT}"]
+    malformed = [place for place, point in enumerate(points, start=1) if not _has_names(point)]
+    errors += [f"try_first, point {place}: must be {_POINT}" for place in malformed]
+    if not errors and points:
+        space = dataclasses.replace(space, try_first=_points(points, space, settled, errors))
+    return space, errors
 
 
-def _idle(entries: Mapping[str, Any], overrides: Mapping[str, Any]) -> set[str]:
-    """The searched parameters that can never be active once the user has fixed some."""
-    idle: set[str] = set()
+def _has_names(section: Any) -> bool:
+    return isinstance(section, Mapping) and all(isinstance(name, str) for name in section)
+
+
+def _settled(entries: Mapping[str, Any], overrides: Mapping[str, Any]) -> set[str]:
+    """What the user has fixed, and the searched parameters that can then never be active."""
+    settled = set(overrides)
     for name, entry in entries.items():
         when = entry.get("when") if isinstance(entry, Mapping) else None
         for parent, allowed in when.items() if isinstance(when, Mapping) else ():
-            never = parent in overrides and isinstance(allowed, list) and bool(allowed)
-            if parent in idle or (never and not value_in(overrides[parent], allowed)):
-                idle.add(name)
-    return idle - overrides.keys()
+            if parent not in overrides:
+                never = parent in settled
+            else:
+                listed = allowed if isinstance(allowed, list) else []
+                never = bool(listed) and not value_in(overrides[parent], listed)
+            if never:
+                settled.add(name)
+    return settled
 
 
-def _read_points(
-    raw: Any, space: SearchSpace, settled: Collection[str], *, sound: bool
-) -> tuple[tuple[Point, ...], list[str]]:
-    """The points that a space's file tries first, and what is wrong with them.
-
-    Args:
-        raw: what the file has under ``try_first``.
-        space: the space without them.
-        settled: parameters that are fixed by the user or idle: they are left out of each point,
-            and so are points that are then the paper's or alike.
-        sound: the space has no faults, so that values can be judged.
-    """
-    if not isinstance(raw, list):
-        return (), [f"try_first: must be a list, each element {_POINT}"]
-    paper = paper_values(space.architecture) if sound and raw else {}
-    mine = paper_point(space) if sound and raw else None
-    seen = [("the paper's configuration, the first trial anyway", mine)] if mine else []
+def _points(
+    entries: Sequence[Point], space: SearchSpace, settled: Collection[str], errors: list[str]
+) -> tuple[Point, ...]:
+    """The points that a sound space's file tries first, without what is settled, and without
+    those that are then the paper's configuration or equal; what is wrong goes to ``errors``."""
+    paper = paper_values(space.architecture)
+    first = paper_point(space)
+    seen = [] if first is None else [("the paper's configuration, the first trial anyway", first)]
     points: list[Point] = []
-    faults: list[str] = []
-    for place, entry in enumerate(raw, start=1):
-        where = f"try_first, point {place}:"
-        if not isinstance(entry, Mapping) or not all(isinstance(name, str) for name in entry):
-            faults.append(f"{where} must be {_POINT}")
-            continue
+    for place, entry in enumerate(entries, start=1):
         point = {name: value for name, value in entry.items() if name not in settled}
-        found = list(_point_faults(space, point, paper)) if sound else []
-        if sound and not found:
+        found = list(_point_errors(space, point, paper))
+        if not found:
             chosen = complete_point(space, point, paper)
             twin = next((name for name, other in seen if values_equal(chosen, other)), None)
             if twin is not None and settled:
                 continue
-            found = [f"is the same as {twin}; leave it out"] if twin is not None else []
+            found = [] if twin is None else [f"is the same as {twin}; leave it out"]
             seen.append((f"point {place}", chosen))
         points.append(point)
-        faults += [f"{where} {fault}" for fault in found]
-    return tuple(points), faults
+        errors += [f"try_first, point {place}: {error}" for error in found]
+    return tuple(points)
 
 
-def _point_faults(space: SearchSpace, point: Point, paper: Mapping[str, Any]) -> Iterator[str]:
+def _point_errors(space: SearchSpace, point: Point, paper: Mapping[str, Any]) -> Iterator[str]:
     """Why a point cannot be tried: its values, those without effect there, those that it must
     name because the paper's are none of the space, and rules between them."""
     searched = space.parameters
@@ -416,72 +378,44 @@ def _point_faults(space: SearchSpace, point: Point, paper: Mapping[str, Any]) ->
             f"({searched[name].extent()})"
         )
     if not lacking:
-        yield from _refused(space.architecture, {**space.fixed, **chosen})
+        yield from _refused(space, chosen)
 
 
-def space_faults(space: SearchSpace, unreadable: Collection[str] = ()) -> list[str]:
-    """Everything wrong with a space but its points and its combinations, found before it starts.
+def _name_and_range_errors(space: SearchSpace, unreadable: Sequence[str]) -> list[str]:
+    """Unknown names, values and ranges that the parameter's own field refuses."""
+    architecture = space.architecture
+    if not architecture:
+        return []
+    if architecture not in ARCHITECTURES.names():
+        return [unknown_name("architecture", architecture, ARCHITECTURES.names())]
+    known = known_parameters(architecture)
 
-    Args:
-        space: the space.
-        unreadable: names of further parameters whose entries could not be read; their names
-            are checked too.
+    def unknown(name: str) -> str:
+        section = name.partition(".")[0] + "."
+        nearby = [other for other in known if other.startswith(section)]
+        return unknown_name("parameter", name, nearby or known)
 
-    Returns:
-        One sentence a fault; empty when the space is sound.
-    """
-    faults = [
-        f"{name}: {fault}" for name, p in space.parameters.items() for fault in p.errors()
-    ] + _when_faults(space, unreadable)
-    if not space.architecture:
-        return faults
-    if space.architecture not in ARCHITECTURES.names():
-        return [unknown_name("architecture", space.architecture, ARCHITECTURES.names()), *faults]
-    known = known_parameters(space.architecture)
+    errors = []
     for name in [*space.parameters, *unreadable]:
         if name not in known:
-            faults.append(_unknown_parameter(name, known))
+            errors.append(unknown(name))
         elif name in space.fixed:
-            faults.append(f"{name}: is both fixed and searched; leave one out")
+            errors.append(f"{name}: is both fixed and searched; leave one out")
     for name, value in space.fixed.items():
-        if name in known:
-            found = value_faults(space.architecture, name, value)
-        else:
-            found = [_unknown_parameter(name, known)]
-        faults.extend(f"fixed: {fault}" for fault in found)
-    for name, parameter in space.parameters.items():
-        if name in known and not parameter.errors():
-            faults.extend(_range_faults(space.architecture, name, parameter))
-    return faults
+        found = value_faults(architecture, name, value) if name in known else [unknown(name)]
+        errors += [f"fixed: {error}" for error in found]
+    for name in (name for name in space.parameters if name in known):
+        probes = space.parameters[name].probes()
+        found = list(dict.fromkeys(e for v in probes for e in value_faults(architecture, name, v)))
+        errors += found[:_SHOWN]
+        if len(found) > _SHOWN:
+            errors.append(f"{name}: {len(found) - _SHOWN} more of its values are refused")
+    return errors
 
 
-def _unknown_parameter(name: str, known: Collection[str]) -> str:
-    section = name.partition(".")[0] + "."
-    nearby = [other for other in known if other.startswith(section)]
-    return unknown_name("parameter", name, nearby or known)
-
-
-def _refused(architecture: str, values: Mapping[str, Any]) -> tuple[str, ...]:
-    try:
-        resolve(architecture, values, "search space")
-    except BadInputError as error:
-        return error.faults or (str(error),)
-    return ()
-
-
-def _range_faults(architecture: str, name: str, parameter: Parameter) -> list[str]:
-    """Values of the parameter that break the type or range of its own field."""
-    found = dict.fromkeys(
-        fault for value in parameter.probes() for fault in value_faults(architecture, name, value)
-    )
-    shown = list(found)
-    if len(shown) > _SHOWN:
-        shown = [*shown[:_SHOWN], f"{name}: {len(shown) - _SHOWN} more of its values are refused"]
-    return shown
-
-
-def _when_faults(space: SearchSpace, unreadable: Collection[str]) -> list[str]:
-    faults = []
+def _condition_errors(space: SearchSpace, unreadable: Collection[str]) -> list[str]:
+    """What is wrong with ``when``, but of parents that are fixed or could not be read."""
+    errors = []
     names = list(space.parameters)
     for place, (name, parameter) in enumerate(space.parameters.items()):
         for parent, allowed in parameter.when.items():
@@ -490,18 +424,15 @@ def _when_faults(space: SearchSpace, unreadable: Collection[str]) -> list[str]:
                 continue
             if parent not in space.parameters:
                 hint = unknown_name("parameter", parent, [n for n in names if n != name])
-                faults.append(f"{where}: is neither searched nor fixed here. {hint}")
+                errors.append(f"{where}: is neither searched nor fixed here. {hint}")
             elif _depends(space, parent, name):
-                faults.append(f"{where}: the conditions form a circle; remove one")
+                errors.append(f"{where}: the conditions form a circle; remove one")
             elif names.index(parent) > place:
-                faults.append(f"{where}: must be an earlier parameter; move {parent} before {name}")
+                errors.append(f"{where}: must be an earlier parameter; move {parent} before {name}")
             else:
-                faults.extend(
-                    f"{where}: can never be {value!r}"
-                    for value in allowed
-                    if not space.parameters[parent].contains(value)
-                )
-    return faults
+                never = [v for v in allowed if not space.parameters[parent].contains(v)]
+                errors += [f"{where}: can never be {value!r}" for value in never]
+    return errors
 
 
 def _depends(space: SearchSpace, name: str, on: str) -> bool:
@@ -512,7 +443,16 @@ def _depends(space: SearchSpace, name: str, on: str) -> bool:
     return on in found
 
 
-def combination_faults(space: SearchSpace) -> list[str]:
+def _refused(space: SearchSpace, values: Point) -> Sequence[str]:
+    """The rules between fields that a configuration breaks."""
+    try:
+        resolve(space.architecture, {**space.fixed, **values}, "search space")
+    except BadInputError as error:
+        return error.faults or (str(error),)
+    return ()
+
+
+def _combination_errors(space: SearchSpace) -> list[str]:
     """Combinations that a rule between fields refuses: the paper's, where it is a trial, and
     among random ones. With them a search would fail in its sixth hour."""
     rng = np.random.default_rng(0)
@@ -520,15 +460,15 @@ def combination_faults(space: SearchSpace) -> list[str]:
     drawn = [] if paper is None else [paper]
     drawn += [space.sample(rng) for _ in range(_SAMPLES)]
     distinct = {repr(values): values for values in drawn}.values()
-    refused: dict[str, list[dict[str, Any]]] = {}
+    refused: dict[str, list[Point]] = {}
     for values in distinct:
-        for fault in _refused(space.architecture, {**space.fixed, **values}):
-            refused.setdefault(fault, []).append(values)
+        for error in _refused(space, values):
+            refused.setdefault(error, []).append(values)
     if not space.parameters:
         return list(refused)
     return [
-        f"every combination is refused: {fault}"
+        f"every combination is refused: {error}"
         if len(examples) == len(distinct)
-        else f"a combination is refused: {fault}; e.g. with {examples[0]}"
-        for fault, examples in list(refused.items())[:_SHOWN]
+        else f"a combination is refused: {error}; e.g. with {examples[0]}"
+        for error, examples in list(refused.items())[:_SHOWN]
     ]

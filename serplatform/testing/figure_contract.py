@@ -52,46 +52,38 @@ def make_run(path: Path, *, num_complete: int = 4) -> Path:
     request = SearchRequest(architectures=("moma",), dataset=dataset.path, exact=True)
     opened = create_run(path / "run", request, ["serplatform", "search", "moma"])
     run, rng = opened.directory, np.random.default_rng(0)
-    table, classes = dataset.utterances, list(opened.plan.classes)
-    columns = {name: table[name].to_pylist() for name in ("utterance_id", "speaker_id", "emotion")}
-    row_of = {name: row for row, name in enumerate(columns["utterance_id"])}
+    classes = list(opened.plan.classes)
+    speakers, emotions = (
+        dict(zip(dataset.utterance_ids, dataset.utterances[name].to_pylist(), strict=True))
+        for name in ("speaker_id", "emotion")
+    )
     for number, state in enumerate(["complete"] * num_complete + ["pruned", "failed"]):
-        rows, fold_dev = [], []
+        tables, fold_dev = [], []
         history: list[HistoryEntry] = []
         for fold, parts in enumerate(opened.plan.folds):
             for part, ids in (("dev", parts.dev), ("test", parts.test)):
-                index = [row_of[name] for name in ids]
-                truth = np.array([classes.index(columns["emotion"][row]) for row in index])
-                logits = rng.normal(0, 1, (len(index), len(classes)))
-                logits[np.arange(len(index)), truth] += 1 + number % 3
+                truth = np.array([classes.index(emotions[name]) for name in ids])
+                logits = rng.normal(0, 1, (len(ids), len(classes)))
+                logits[np.arange(len(ids)), truth] += 1 + number % 3
                 values = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
                 if part == "dev":
                     fold_dev.append(classification_metrics(truth, values))
-                rows += [
-                    {
-                        "utterance_id": columns["utterance_id"][row],
-                        "speaker_id": columns["speaker_id"][row],
-                        "fold": fold,
-                        "part": part,
-                        "truth": columns["emotion"][row],
-                        **{f"p_{name}": p for name, p in zip(classes, posterior, strict=True)},
-                    }
-                    for row, posterior in zip(index, values, strict=True)
-                ]
-            history += [
-                {
-                    "fold": fold,
-                    "epoch": epoch,
-                    "train_loss": 1.5 / epoch,
-                    "dev": fold_dev[-1],
-                    "seconds": 1.0,
+                columns = {
+                    "utterance_id": list(ids),
+                    "speaker_id": [speakers[name] for name in ids],
+                    "fold": [fold] * len(ids),
+                    "part": [part] * len(ids),
+                    "truth": [emotions[name] for name in ids],
+                    **{f"p_{name}": values[:, k] for k, name in enumerate(classes)},
                 }
-                for epoch in range(1, _EPOCHS + 1)
+                tables.append(pa.table(columns, schema=posterior_schema(classes)))
+            history += [
+                HistoryEntry(fold=fold, epoch=n, train_loss=1.5 / n, dev=fold_dev[-1], seconds=1.0)
+                for n in range(1, _EPOCHS + 1)
             ]
         done = state == "complete"
         if done:
-            schema = posterior_schema(classes)
-            write_parquet(run.posteriors_file(number), pa.Table.from_pylist(rows, schema))
+            write_parquet(run.posteriors_file(number), pa.concat_tables(tables))
         run.write_record(
             {
                 "schema_version": 1,

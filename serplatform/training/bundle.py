@@ -1,8 +1,7 @@
 """A trained model as two files that need nothing else: ``model.safetensors``, ``config.json``.
 
-``config.json`` holds everything that turns new audio into posteriors: architecture and its
-configuration, input sizes, class names, preprocessing (feature specification, normalisation),
-how it was trained, its dev metrics, and the SHA-256 of the weights.
+``config.json`` holds everything that turns new audio into posteriors, how the model was trained,
+its dev metrics, and the SHA-256 of the weights.
 """
 
 from __future__ import annotations
@@ -63,45 +62,32 @@ def write_model(
 ) -> None:
     """Write a model; each file appears whole or not at all, ``config.json`` last.
 
-    Args:
-        directory: made if it does not exist.
-        weights: the module's ``state_dict``.
-        config: of the trial.
-        input_spec: what the module was built with.
-        classes: K names.
-        preprocessing: of the pipeline that made its input.
-        metrics: JSON-serialisable.
+    ``weights`` is the module's ``state_dict``, ``preprocessing`` of the pipeline that made its
+    input; ``metrics`` are JSON-serialisable.
     """
     directory = Path(directory)
     content = pack_tensors(weights)
     write_bytes(directory / WEIGHTS_FILE, content)
-    values = config.values()
+    sections: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
+    for dotted, value in config.values().items():
+        section, _, name = dotted.partition(".")
+        sections[section][name] = value
     vectors = input_spec.word_vectors
     write_json(
         directory / CONFIG_FILE,
         {
             "schema_version": SCHEMA_VERSION,
             "architecture": config.architecture,
-            **{
-                section: {
-                    name.partition(".")[2]: value
-                    for name, value in values.items()
-                    if name.startswith(f"{section}.")
-                }
-                for section in SECTIONS
-            },
+            **sections,
             "input_spec": {
-                "feature_dim": input_spec.feature_dim,
-                "num_classes": input_spec.num_classes,
-                "frame_shift": input_spec.frame_shift,
-                "vocabulary_size": input_spec.vocabulary_size,
+                **vars(input_spec),
                 "word_vectors": None if vectors is None else list(vectors.shape),
             },
             "classes": list(classes),
             "preprocessing": preprocessing,
             "metrics": dict(metrics),
             "weights": {"file": WEIGHTS_FILE, "sha256": hashlib.sha256(content).hexdigest()},
-            "plugins": plugins.records(
+            **plugins.made_with(
                 architecture=[config.architecture], feature=config.data.feature.split("+")
             ),
         },
@@ -119,22 +105,17 @@ def load_model(directory: str | Path, device: str = "cpu") -> LoadedModel:
     path = Path(directory) / CONFIG_FILE
     again = "write the model again with this version"
     stored = read_record(ModelDescription, path, "model description", again)
-    plugins.require(stored.get("plugins", []), path)
+    plugins.require(stored, path)
     sections = {"model": stored["model"], "training": stored["training"], "data": stored["data"]}
     values = {f"{s}.{name}": v for s, found in sections.items() for name, v in found.items()}
     try:
         config = resolve(stored["architecture"], values, str(path))
     except BadInputError as error:
         raise ArtifactError(f"{path}: made by another version of the program: {error}") from None
-    sizes, classes = stored["input_spec"], tuple(stored["classes"])
-    vectors = sizes["word_vectors"]
-    input_spec = InputSpec(
-        feature_dim=sizes["feature_dim"],
-        num_classes=sizes["num_classes"],
-        frame_shift=sizes["frame_shift"],
-        vocabulary_size=sizes["vocabulary_size"],
-        word_vectors=None if vectors is None else torch.zeros(vectors),
-    )
+    sizes: dict[str, Any] = {**stored["input_spec"]}
+    classes, vectors = tuple(stored["classes"]), sizes.pop("word_vectors")
+    zeros = None if vectors is None else torch.zeros(vectors)
+    input_spec = InputSpec(**sizes, word_vectors=zeros)
     if len(classes) != input_spec.num_classes:
         raise ArtifactError(
             f"{path}: lists {len(classes)} classes for a model of {input_spec.num_classes}"

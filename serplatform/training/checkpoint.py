@@ -49,11 +49,7 @@ def pack_tensors(tensors: Mapping[str, Tensor]) -> bytes:
 
 
 def unpack_tensors(content: bytes, path: Path) -> dict[str, Tensor]:
-    """Read what :func:`pack_tensors` wrote; ``path`` names the file in an error.
-
-    Raises:
-        ArtifactError: the content is not in the format.
-    """
+    """Read what :func:`pack_tensors` wrote; an ArtifactError names ``path``."""
     try:
         return load(content)
     except (SafetensorError, ValueError, KeyError, json.JSONDecodeError, struct.error) as error:
@@ -61,11 +57,7 @@ def unpack_tensors(content: bytes, path: Path) -> dict[str, Tensor]:
 
 
 def read_checked(path: Path, sha256: str, what: str) -> bytes:
-    """A file's contents, compared with its recorded checksum.
-
-    Raises:
-        ArtifactError: the file is missing, truncated or altered.
-    """
+    """A file's contents; an ArtifactError where they are not of the recorded checksum."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -84,13 +76,7 @@ def read_checked(path: Path, sha256: str, what: str) -> bytes:
 def write_state(
     directory: str | Path, tensors: Mapping[str, Tensor], values: Mapping[str, Any]
 ) -> None:
-    """Write a state atomically over whatever state the directory holds.
-
-    Args:
-        directory: made if it does not exist.
-        tensors: name to tensor, of any device.
-        values: JSON-serialisable, without NaN or infinity.
-    """
+    """Write tensors and JSON-serialisable values atomically over whatever state is there."""
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     content = pack_tensors(tensors)
@@ -128,12 +114,7 @@ def read_state(directory: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]
 def flatten_optimizer(
     optimizer: torch.optim.Optimizer, names: Mapping[Any, str]
 ) -> dict[str, Tensor]:
-    """The optimiser's tensors as ``<parameter>/<quantity>``.
-
-    Args:
-        optimizer: whose state is one dictionary of tensors a parameter.
-        names: parameter to its name in the model.
-    """
+    """The optimiser's tensors as ``<parameter>/<quantity>``."""
     return {
         f"{names[parameter]}/{quantity}": value
         for parameter, state in optimizer.state.items()

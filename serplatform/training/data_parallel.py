@@ -1,19 +1,13 @@
 """Several workers training one model as one worker would.
 
-A worker takes every n-th utterance of each global batch. What makes the sum of the workers'
-work equal to one worker's, up to rounding:
-
-- losses are divided by the global batch's denominator (``losses.py``), and the gradients,
-  which ``DistributedDataParallel`` averages, are multiplied by the number of workers;
-- models take statistics of a batch over all workers' utterances (``global_sum``);
-- a worker left without an utterance (a batch smaller than the number of workers) repeats the
-  batch's first one, which then counts neither in the loss nor in the statistics, so that every
-  worker takes part in every exchange.
+A worker takes every n-th utterance of each global batch. The sum of their work is one worker's, up
+to rounding: losses are divided by the global batch's denominator (``losses.py``), and gradients,
+which ``DistributedDataParallel`` averages, multiplied by the number of workers; models take
+statistics of a batch over all workers (``global_sum``); a worker left without an utterance repeats
+the batch's first, which counts in neither, so that it takes part in every exchange.
 """
 
 from __future__ import annotations
-
-import dataclasses
 
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -24,25 +18,8 @@ from serplatform.errors import SerplatformError
 from serplatform.models.layers.masked_batch_norm import TORCH_BATCH_NORMS
 
 
-@dataclasses.dataclass(frozen=True)
-class BatchShard:
-    """A worker's share of a global batch.
-
-    Attributes:
-        positions: at least one.
-        counts: false when the utterance only keeps the worker in step.
-    """
-
-    positions: IntArray
-    counts: bool
-
-
 class Workers:
-    """The processes that train together; a single one when ``distributed`` is false.
-
-    Args:
-        distributed: ``torch.distributed`` is initialised and this process is one of several.
-    """
+    """The processes that train together, once ``torch.distributed`` is initialised; else one."""
 
     def __init__(self, distributed: bool) -> None:
         self.count = dist.get_world_size() if distributed else 1
@@ -50,12 +27,7 @@ class Workers:
         self._distributed = distributed
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        """Prepare a model for training; the model itself stays as it is.
-
-        Raises:
-            SerplatformError: the model holds a batch normalisation whose statistics would be
-                each worker's own.
-        """
+        """Prepare a model for training; batch statistics of each worker's own are an error."""
         if not self._distributed:
             return model
         for name, module in model.named_modules():
@@ -67,10 +39,13 @@ class Workers:
                 )
         return DistributedDataParallel(model, broadcast_buffers=False, gradient_as_bucket_view=True)
 
-    def shard(self, positions: IntArray) -> BatchShard:
-        """This worker's share: batches are sorted by length, so shares are alike in length."""
+    def shard(self, positions: IntArray) -> tuple[IntArray, bool]:
+        """This worker's share of a batch, at least one utterance, and whether it counts.
+
+        Batches are sorted by length, so shares are alike in length.
+        """
         own = positions[self.rank :: self.count]
-        return BatchShard(own, True) if len(own) else BatchShard(positions[:1], False)
+        return (own, True) if len(own) else (positions[:1], False)
 
     def total(self, values: Tensor) -> Tensor:
         """Sum of the workers' tensors, the same bits on every worker."""

@@ -19,17 +19,11 @@ def load_batches(
     device: torch.device,
     augment: int | None,
 ) -> Iterator[Batch]:
-    """Collate one batch after another and copy it to the device.
+    """Collate the rows of one batch after another and copy them to the device.
 
     For a CUDA device the next batch is collated in a thread, in pinned memory, while the
     device works on the current one. On the CPU that thread would only take time from the
-    model.
-
-    Args:
-        data: makes the batches.
-        shards: rows of the dataset, one array a batch.
-        device: where the tensors go.
-        augment: the epoch's key of augmentation, or None for the frames as they are.
+    model. ``augment`` is the epoch's key of augmentation; None takes the frames as they are.
     """
     if device.type != "cuda":
         for rows in shards:

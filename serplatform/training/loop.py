@@ -1,13 +1,10 @@
-r"""Train one configuration on one fold, epoch by epoch.
+"""Train one configuration on one fold, epoch by epoch.
 
-The loop knows neither Ray nor Optuna nor files of a run. What an epoch does depends on the
-weights, the optimiser and ``(seed, epoch)`` alone: the order of batches, the augmentation and
-the dropout are drawn from seeds derived of these two, so that a resumed training continues bit
-for bit, and other users of the global random states are neither disturbed nor disturbing.
+What an epoch does depends on the weights, the optimiser and ``(seed, epoch)`` alone: the order of
+batches, the augmentation and the dropout are drawn from seeds derived of these two, so that a
+resumed training continues bit for bit and the global random states are left as they were.
 
-With ``distributed=True`` several processes train together through ``torch.distributed``,
-which the caller has initialised: every worker cuts the same global batches as a single one
-would, takes its share of each, and the gradients add up to the global batch's.
+Several processes may train together through ``torch.distributed``, see ``data_parallel.py``.
 
 Shapes: N utterances, K classes.
 """
@@ -37,6 +34,7 @@ from serplatform.metrics import HIGHER_IS_BETTER, classification_metrics
 from serplatform.models.base import ARCHITECTURES, Batch, Criterion, SerModel, count_parameters
 from serplatform.models.layers.global_sum import counting
 from serplatform.seeding import derive_seed
+from serplatform.training.averaging import EmaWeights, SwaWeights, renew_batch_statistics
 from serplatform.training.bundle import write_model
 from serplatform.training.checkpoint import (
     STATE_FILE,
@@ -46,16 +44,10 @@ from serplatform.training.checkpoint import (
     write_state,
 )
 from serplatform.training.data_parallel import Workers
-from serplatform.training.ema import EmaWeights
 from serplatform.training.loader import load_batches
 from serplatform.training.losses import class_weights, denominator, mix
 from serplatform.training.optim import LearningRate, build_optimizer
 from serplatform.training.sam import perturbed
-from serplatform.training.swa import (
-    SwaWeights,
-    has_batch_statistics,
-    renew_batch_statistics,
-)
 from serplatform.training.trial_config import TrialConfig
 
 #: padded frames in a batch of evaluation, where no activations are kept
@@ -79,8 +71,7 @@ class EpochReport:
         dev: every metric of ``metrics.classification_metrics`` on the dev rows.
         seconds: training and evaluation.
         padded_share: share of the padded training frames that are padding.
-        averaged_dev: the same of the averaged weights (``training.swa_epochs``), after the last
-            epoch; else None.
+        averaged_dev: of the weights averaged over ``training.swa_epochs``, after the last epoch.
     """
 
     epoch: int
@@ -95,12 +86,9 @@ class EpochReport:
 class FoldTrainer:
     """Train one model on the training rows of one fold, choosing its epoch by the dev rows.
 
-    Args:
-        config: of the trial.
-        data: the fold.
-        seed: determines the first weights and everything random.
-        device: ``"cpu"``, ``"cuda"`` or ``"cuda:<index>"``.
-        distributed: this process is one of several; ``torch.distributed`` is initialised.
+    ``seed`` determines the first weights and everything random; the device is ``"cpu"``,
+    ``"cuda"`` or ``"cuda:<index>"``; with ``distributed`` this process is one of several, and
+    ``torch.distributed`` is initialised.
 
     Attributes:
         model: the network, with the weights of the last epoch.
@@ -174,10 +162,8 @@ class FoldTrainer:
     def finished(self) -> bool:
         """Whether ``max_epochs`` are done or the dev metric has not improved for ``patience``."""
         training = self.config.training
-        waited = self.epoch - self.best_epoch
-        if self._judged:
-            return True
-        return self.epoch >= training.max_epochs or (self.epoch > 0 and waited >= training.patience)
+        waited = self.epoch > 0 and self.epoch - self.best_epoch >= training.patience
+        return self._judged or waited or self.epoch >= training.max_epochs
 
     def run_epoch(self) -> EpochReport:
         """Train one epoch and evaluate it on the dev rows.
@@ -225,13 +211,7 @@ class FoldTrainer:
         )
 
     def posteriors(self, part: str) -> DoubleArray:
-        """Posteriors of the best epoch's weights.
-
-        Args:
-            part: ``"train"``, ``"dev"`` or ``"test"``.
-
-        Returns:
-            (N, K), rows in the order of ``data.rows(part)``, each with sum 1.
+        """(N, K) posteriors of the best epoch's weights, rows in the order of ``data.rows(part)``.
 
         Raises:
             ValueError: no epoch has been trained.
@@ -245,11 +225,7 @@ class FoldTrainer:
         return posteriors
 
     def save_model(self, directory: str | Path) -> None:
-        """Write the best epoch's model; see ``bundle.write_model``.
-
-        Raises:
-            ValueError: no epoch has been trained.
-        """
+        """Write the best epoch's model; see ``bundle.write_model``."""
         self._require_epoch()
         write_model(
             directory,
@@ -263,11 +239,7 @@ class FoldTrainer:
         )
 
     def save_state(self, directory: str | Path) -> None:
-        """Write all that :meth:`load_state` needs to continue bit for bit.
-
-        The weights, the best epoch's weights and the optimiser's tensors go to one
-        safetensors file, the rest to JSON. Of several workers any one may write it.
-        """
+        """Write all that :meth:`load_state` needs to continue bit for bit; any one worker may."""
         tensors = {f"model/{name}": t for name, t in self.model.state_dict().items()}
         if not self._best_is_the_model:
             tensors |= {f"best/{name}": t for name, t in self._best_weights.items()}
@@ -296,8 +268,7 @@ class FoldTrainer:
         """Continue from :meth:`save_state`; every worker reads the same directory.
 
         Raises:
-            ArtifactError: a file is damaged, or the state belongs to another configuration,
-                seed or fold.
+            ArtifactError: a file is damaged, or of another configuration, seed or fold.
         """
         tensors, values = read_state(directory)
         path = Path(directory) / STATE_FILE
@@ -343,13 +314,13 @@ class FoldTrainer:
     def _batches(self, cut: list[IntArray], augment: int | None) -> Iterator[tuple[Batch, bool]]:
         """This worker's share of each batch, and whether it counts."""
         rows = np.asarray(self.data.rows("train"))
-        shards = [self._workers.shard(positions) for positions in cut]
-        loaded = load_batches(self.data, [rows[s.positions] for s in shards], self.device, augment)
-        return zip(loaded, (shard.counts for shard in shards), strict=True)
+        positions, counts = zip(*map(self._workers.shard, cut), strict=True)
+        loaded = load_batches(self.data, [rows[own] for own in positions], self.device, augment)
+        return zip(loaded, counts, strict=True)
 
     def _train(self, epoch: int, cut: list[IntArray]) -> float:
         """Take one step a batch; return the epoch's mean loss."""
-        training, workers = self.config.training, self._workers
+        training = self.config.training
         sums = torch.zeros((), device=self.device)
         total_weight = 0.0
         self.model.train()
@@ -376,7 +347,7 @@ class FoldTrainer:
                 self._ema.update(self.model)
             sums += summed  # no .item(): the device is not waited for
             total_weight += weight
-        return float(workers.total(sums)) / total_weight
+        return float(self._workers.total(sums)) / total_weight
 
     def _backward(self, batch: Batch, criterion: Criterion, counts: bool, weight: float) -> Tensor:
         """Compute the gradients of a batch in the place of those before; return the summed loss."""
@@ -444,10 +415,10 @@ class FoldTrainer:
         assert self._swa is not None  # noqa: S101 - for the type checker
         self._judged = True
         with self._with_weights(self._swa.weights(self.model)):
-            if has_batch_statistics(self.model):
-                with self._seeded("late", self._workers.rank):
-                    self._renew_statistics()
-                self._workers.share_buffers(self.model)
+            with self._seeded("late", self._workers.rank):
+                batches_of_epoch = self._batches(self._cut(self.epoch), None)
+                renew_batch_statistics(self.model, batches_of_epoch)
+            self._workers.share_buffers(self.model)
             posteriors = self._predict("dev")
             if not np.isfinite(posteriors).all():
                 return None
@@ -456,9 +427,6 @@ class FoldTrainer:
                 self._keep(dev, self.model.state_dict())
                 self._best_is_swa = True
         return dev
-
-    def _renew_statistics(self) -> None:
-        renew_batch_statistics(self.model, self._batches(self._cut(self.epoch), None))
 
     @property
     def _best_is_the_model(self) -> bool:
@@ -525,11 +493,7 @@ class FoldTrainer:
 
 
 def checked_device(name: str, precision: str) -> torch.device:
-    """The device, if it is there and can do the precision.
-
-    Raises:
-        BadInputError: it is not, or cannot.
-    """
+    """The device; a BadInputError where it is not there or cannot do the precision."""
     try:
         device = torch.device(name)
     except RuntimeError:

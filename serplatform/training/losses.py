@@ -5,8 +5,7 @@ The loss of a batch is the weighted mean that ``torch.nn.functional.cross_entrop
 .. math:: L = \frac{\sum_i \ell_i}{\sum_i w_{y_i}}
 
 where :math:`\ell_i` already holds its class weight and :math:`w = 1` without class weights.
-The denominator depends on the labels of the whole batch only, so that workers which hold a
-shard each divide by the same number and their gradients add up to the whole batch's.
+Workers which hold a shard each divide by the sum over the whole batch.
 
 Mixup trains on weighted sums of two utterances and of their labels, Zhang, Cissé, Dauphin and
 Lopez-Paz, "mixup: Beyond Empirical Risk Minimization", ICLR 2018:
@@ -17,12 +16,9 @@ Lopez-Paz, "mixup: Beyond Empirical Risk Minimization", ICLR 2018:
     \tilde y = \lambda y_i + (1 - \lambda) y_j, \qquad
     \lambda \sim \mathrm{Beta}(\alpha, \alpha)
 
-Frames are mixed from their first on; the longer of the two lengths holds, and the shorter
-utterance is zero beyond its end, which is the mean where frames are standardised. One λ an
-utterance.
-
-A model is given labels that are rows of a table of soft targets, and a criterion that looks
-them up: a model that cuts utterances into pieces and repeats their labels needs no change.
+Frames are mixed from their first on, the shorter utterance being zero beyond its end, and one λ is
+drawn an utterance. Labels become rows of a table of soft targets, and the criterion looks them up:
+a model that cuts utterances into pieces and repeats their labels needs no change.
 
 Shapes: B utterances, T frames, K classes, N items that the loss is computed of.
 """
@@ -43,16 +39,10 @@ from serplatform.models.base import Batch, Criterion
 def class_weights(
     kind: Literal["none", "balanced"], labels: IntArray, num_classes: int
 ) -> Tensor | None:
-    r"""Weights of the classes, from the training rows.
+    """(K,) weights of the classes from the (N,) training labels, or None for ``"none"``.
 
-    Args:
-        kind: ``"none"`` gives None; ``"balanced"`` gives :math:`w_k = N / (C n_k)`, where C is
-            the number of classes that occur: their mean over the rows is 1.
-        labels: (N,) class indices of the training rows.
-        num_classes: K.
-
-    Returns:
-        (K,) float32, 0 for a class that does not occur; or None.
+    ``"balanced"`` gives :math:`w_k = N / (C n_k)`, where C is the number of classes that occur:
+    their mean over the rows is 1. A class that does not occur gets 0.
 
     Example:
         >>> class_weights("balanced", np.array([0, 0, 0, 1]), 2)
@@ -69,24 +59,14 @@ def class_weights(
 
 
 def denominator(weights: Tensor | None, labels: IntArray) -> float:
-    """Sum of the class weights of a batch's labels; their number when there are no weights.
-
-    Args:
-        weights: (K,) or None.
-        labels: (N,) class indices of the whole batch, over all workers.
-    """
+    """Sum of the class weights of a whole batch's labels; without weights, their number."""
     if weights is None:
         return float(len(labels))
     return float(weights.double().numpy()[labels].sum())
 
 
 class SoftCriterion(Criterion):
-    """Cross-entropy with soft targets; labels are rows of the table.
-
-    Args:
-        targets: (B, K), rows with sum 1.
-        hard: its class weights and label smoothing are kept.
-    """
+    """Cross-entropy with (B, K) soft targets, weighed as ``hard`` is; labels are rows of them."""
 
     def __init__(self, targets: Tensor, hard: Criterion) -> None:
         super().__init__(hard.class_weights, hard.label_smoothing)
@@ -115,13 +95,7 @@ def mix(
 ) -> tuple[Batch, SoftCriterion]:
     """Mix every utterance of a batch with another of the same batch.
 
-    Draws from torch's global random state.
-
-    Args:
-        batch: of audio; it is left as it is.
-        criterion: of hard labels.
-        num_classes: K.
-        alpha: of the Beta distribution, above 0; small values mix little.
+    Draws from torch's global random state; ``alpha`` is of the Beta distribution.
 
     Returns:
         the mixed batch, whose labels are 0 to B - 1, and the criterion that understands them.

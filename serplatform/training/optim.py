@@ -75,13 +75,7 @@ class LearningRate:
         return float(self._optimizer.param_groups[0]["lr"])
 
     def before_step(self, epoch: int, step: int, steps_per_epoch: int) -> None:
-        """Set the rate of one step.
-
-        Args:
-            epoch: from 0.
-            step: within the epoch, from 0.
-            steps_per_epoch: number of batches of this epoch.
-        """
+        """Set the rate of a step; ``epoch`` and ``step`` count from 0."""
         if self._config.scheduler in ("cosine", "one_cycle"):
             progress = (epoch + step / steps_per_epoch) / self._config.max_epochs
             shape = _cosine if self._config.scheduler == "cosine" else _one_cycle

@@ -47,9 +47,5 @@ def repair_state(state: Path) -> str | None:
 
 
 def read_progress(state: Path) -> TrialProgress:
-    """The content of a state directory's ``progress.json``.
-
-    Raises:
-        ArtifactError: it is missing or damaged.
-    """
+    """The content of a state directory's ``progress.json``."""
     return read_record(TrialProgress, state / PROGRESS_FILE, "trial state", "train the trial again")

@@ -8,11 +8,9 @@ Generalization", ICLR 2021, Eqs. (2)-(3) for p = 2, the second-order term droppe
     \hat\epsilon(w) = \rho \nabla_w L(w) / \lVert \nabla_w L(w) \rVert_2, \qquad
     \nabla_w L^{SAM}(w) \approx \nabla_w L(w) \rvert_{w + \hat\epsilon(w)}
 
-Both passes see the same batch, mixed and changed alike, and draw the same dropout: the two
-gradients are of one function. Weight decay belongs to the optimiser's step and not to L. Running
-statistics of normalisations are those of the first pass. Of several workers each has the whole
-batch's gradient before it perturbs, so that all perturb alike (m of the paper's section 4.1 is
-the global batch).
+Both passes see the same batch and draw the same dropout. Running statistics of normalisations are
+those of the first pass. Each worker has the whole batch's gradient before it perturbs (m of the
+paper's section 4.1 is the global batch).
 """
 
 from __future__ import annotations
@@ -29,11 +27,9 @@ EPSILON = 1e-12
 
 @contextlib.contextmanager
 def perturbed(model: nn.Module, rho: float) -> Iterator[None]:
-    """Move the weights to where the loss is worst; put them and all buffers back afterwards.
+    """Move the weights by ``rho`` (L2 norm over all) to where the loss is worst, for a while.
 
-    Args:
-        model: with its gradients; they may be cleared inside.
-        rho: length of the step, L2 norm over all weights.
+    The gradients may be cleared inside. Weights and all buffers are put back afterwards.
     """
     weights = [(p, p.detach().clone()) for p in model.parameters() if p.grad is not None]
     buffers = [(b, b.detach().clone()) for b in model.buffers()]

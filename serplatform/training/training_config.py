@@ -91,19 +91,19 @@ class TrainingConfig:
         Raises:
             ValueError: with every broken rule.
         """
-        faults = []
+        errors = []
         if self.learning_rate == 0:
-            faults.append("learning_rate = 0: must be above 0, else nothing is learned")
+            errors.append("learning_rate = 0: must be above 0, else nothing is learned")
         if self.gradient_clip == 0:
-            faults.append("gradient_clip = 0: must be above 0; leave it out for no clipping")
+            errors.append("gradient_clip = 0: must be above 0; leave it out for no clipping")
         if self.scheduler == "plateau" and not 0 < self.plateau_factor < 1:
-            faults.append(f"plateau_factor = {self.plateau_factor}: must be above 0 and below 1")
+            errors.append(f"plateau_factor = {self.plateau_factor}: must be above 0 and below 1")
         if self.sharpness and self.precision == "float16":
-            faults.append(
+            errors.append(
                 f"sharpness = {self.sharpness}: scaled losses of float16 may overflow in one of "
                 "its two passes; set precision to bfloat16 or float32"
             )
         if self.momentum == 1:
-            faults.append("momentum = 1: must be below 1")
-        if faults:
-            raise ValueError("; ".join(faults))
+            errors.append("momentum = 1: must be below 1")
+        if errors:
+            raise ValueError("; ".join(errors))

@@ -19,7 +19,6 @@ from typing import Any, cast
 import numpy as np
 import pyarrow as pa
 
-from serplatform.arrays import DoubleArray
 from serplatform.artifacts.files import (
     SCHEMA_VERSION,
     file_sha256,
@@ -30,9 +29,10 @@ from serplatform.artifacts.files import (
     write_text,
 )
 from serplatform.artifacts.layout import STATE_FILES
-from serplatform.artifacts.posteriors import posterior_schema
+from serplatform.artifacts.posteriors import posterior_table
 from serplatform.artifacts.trial import (
     HistoryEntry,
+    TrialProgress,
     TrialRecord,
     TrialState,
     new_record,
@@ -92,11 +92,9 @@ class TrialReport:
         step: resource spent: fold · max_epochs + epoch. Comparable between trials.
         objective: mean over the folds begun of the dev objective at its best epoch.
         epoch: the epoch just trained.
-        fold: its fold.
-        num_folds: in all.
         done: the trial has finished and is recorded.
-        record: the record where it is not published yet, and another node cannot read it.
         history: entry of the epoch, as it will stand in the record.
+        record: the record where it is not published yet, and another node cannot read it.
     """
 
     step: int
@@ -132,11 +130,8 @@ def open_inputs(dataset: str, run: str) -> tuple[Dataset, FoldPlan]:
 class TrialTraining:
     """A trial in progress.
 
-    Args:
-        task: what to train.
-        distributed: the process is one of several that train this trial together through
-            ``torch.distributed``; only rank 0 writes files.
-        rank: of this process.
+    With ``distributed`` the process is one of several that train this trial together through
+    ``torch.distributed``; only rank 0 writes files.
 
     Raises:
         BadInputError: the parameters do not make a configuration.
@@ -154,15 +149,23 @@ class TrialTraining:
         self._distributed = distributed
         self._writes = rank == 0
         self._state = self.run.state_directory(task.number)
-        self._fold = 0
-        self._history: list[HistoryEntry] = []
+        self._progress: TrialProgress = {
+            "schema_version": SCHEMA_VERSION,
+            "trial": task.number,
+            "architecture": task.architecture,
+            "values": plain(task.values),
+            "seed": task.seed,
+            "fold": 0,
+            "trainer_state": None,
+            "history": [],
+            "fold_dev": [],
+            "seconds": 0.0,
+            "num_parameters": 0,
+            "peak_memory_mb": 0.0,
+        }
         self._notes: list[str] = []  # of the first fold trained by this process
-        self._fold_dev: list[dict[str, float]] = []
-        self._seconds = 0.0
         self._saved_at = 0.0
         self._save_cost = 0.0
-        self._peak_memory = 0.0
-        self._num_parameters = 0
         self._trainer: FoldTrainer | None = None
         self._claim = uuid.uuid4().hex
         _reset_peak_memory(task.device)
@@ -179,6 +182,10 @@ class TrialTraining:
     def finished(self) -> bool:
         return self._fold >= self.num_folds
 
+    @property
+    def _fold(self) -> int:
+        return self._progress["fold"]
+
     def step(self) -> TrialReport:
         """Train one epoch; at the end of a fold keep its model and posteriors; at the end of
         the last fold write the posteriors and the record."""
@@ -190,12 +197,12 @@ class TrialTraining:
         report = trainer.run_epoch()
         self._check_claim()
         entry = _history_entry(fold, report)
-        self._history.append(entry)
-        folds = [*self._fold_dev, trainer.best_metrics]
+        self._progress["history"].append(entry)
+        folds = [*self._progress["fold_dev"], trainer.best_metrics]
         objective = float(np.mean([fold_dev[self.task.objective] for fold_dev in folds]))
         if trainer.finished:
             self._end_fold(trainer)
-        self._seconds += time.perf_counter() - begun
+        self._progress["seconds"] += time.perf_counter() - begun
         done = self._fold == self.num_folds
         unpublished = None
         if done:
@@ -230,20 +237,33 @@ class TrialTraining:
                 device=self.task.device,
                 distributed=self._distributed,
             )
-            self._num_parameters = self._trainer.num_parameters
+            self._progress["num_parameters"] = self._trainer.num_parameters
             self._notes = self._notes or list(data.notes)
         return self._trainer
 
     def _end_fold(self, trainer: FoldTrainer) -> None:
         dev, test = trainer.posteriors("dev"), trainer.posteriors("test")  # every rank takes part
-        self._fold_dev.append(classification_metrics(trainer.data.labels("dev"), dev))
-        self._peak_memory = max(self._peak_memory, _peak_memory_mb(self.task.device))
+        progress = self._progress
+        progress["fold_dev"].append(classification_metrics(trainer.data.labels("dev"), dev))
+        memory = progress["peak_memory_mb"], _peak_memory_mb(self.task.device)
+        progress["peak_memory_mb"] = max(memory)
         if self._writes:
             trainer.save_model(self.run.model_directory(self.task.number, self._fold))
-            parts = {"dev": dev, "test": test}.items()
-            tables = [_posterior_table(trainer.data, part, self._fold, p) for part, p in parts]
+            data = trainer.data
+            tables = [
+                posterior_table(
+                    data.utterance_ids(part),
+                    data.speaker_ids(part),
+                    data.labels(part),
+                    posteriors,
+                    fold=self._fold,
+                    part=part,
+                    classes=data.classes,
+                )
+                for part, posteriors in (("dev", dev), ("test", test))
+            ]
             write_parquet(self._fold_file(self._fold), pa.concat_tables(tables).combine_chunks())
-        self._fold += 1
+        progress["fold"] += 1
         self._trainer = None
 
     def _fold_file(self, fold: int) -> Path:
@@ -308,11 +328,11 @@ class TrialTraining:
             state=state,
             device=self.task.device,
             error=error,
-            fold_dev=self._fold_dev,
-            history=self._history,
-            seconds=self._seconds,
-            num_parameters=self._num_parameters,
-            peak_memory_mb=self._peak_memory or _peak_memory_mb(self.task.device),
+            fold_dev=self._progress["fold_dev"],
+            history=self._progress["history"],
+            seconds=self._progress["seconds"],
+            num_parameters=self._progress["num_parameters"],
+            peak_memory_mb=self._progress["peak_memory_mb"] or _peak_memory_mb(self.task.device),
             host=os.uname().nodename,
             notes=self._notes,
             posteriors_sha256=file_sha256(posteriors) if state == "complete" else None,
@@ -328,26 +348,10 @@ class TrialTraining:
         begun = time.perf_counter()
         trainer_state = None
         if self._trainer is not None:
-            trainer_state = f"epoch-{len(self._history)}"
+            trainer_state = f"epoch-{len(self._progress['history'])}"
             self._trainer.save_state(self._state / trainer_state)
-        write_json(
-            self._state / PROGRESS_FILE,
-            {
-                "schema_version": SCHEMA_VERSION,
-                "trial": self.task.number,
-                "architecture": self.task.architecture,
-                "values": dict(self.task.values),
-                "seed": self.task.seed,
-                "fold": self._fold,
-                "trainer_state": trainer_state,
-                "history": self._history,
-                "fold_dev": self._fold_dev,
-                "seconds": self._seconds,
-                "num_parameters": self._num_parameters,
-                "peak_memory_mb": self._peak_memory,
-            },
-            checksum=True,
-        )
+        self._progress["trainer_state"] = trainer_state
+        write_json(self._state / PROGRESS_FILE, self._progress, checksum=True)
         for old in self._state.glob("epoch-*"):
             if old.name != trainer_state and STATE_FILES.fullmatch(old.name):
                 remove_own(old, TRAINER_FILES)
@@ -363,19 +367,9 @@ class TrialTraining:
         if not (self._state / PROGRESS_FILE).exists():
             return
         progress = read_progress(self._state)
-        same = (
-            progress["architecture"] == self.task.architecture
-            and progress["values"] == plain(self.task.values)
-            and progress["seed"] == self.task.seed
-        )
-        if not same:
+        if any(progress[key] != self._progress[key] for key in ("architecture", "values", "seed")):
             return  # state of another configuration: train from the beginning
-        self._fold = progress["fold"]
-        self._history = progress["history"]
-        self._fold_dev = progress["fold_dev"]
-        self._seconds = progress["seconds"]
-        self._num_parameters = progress["num_parameters"]
-        self._peak_memory = progress["peak_memory_mb"]
+        self._progress = progress
         if progress["trainer_state"] is not None:
             self._current_trainer().load_state(self._state / progress["trainer_state"])
         self._saved_at = time.perf_counter()
@@ -384,19 +378,6 @@ class TrialTraining:
 def _history_entry(fold: int, report: EpochReport) -> HistoryEntry:
     values = {"fold": fold, **dataclasses.asdict(report)}
     return cast(HistoryEntry, {name: v for name, v in values.items() if v is not None})
-
-
-def _posterior_table(data: FoldData, part: str, fold: int, posteriors: DoubleArray) -> pa.Table:
-    ids = list(data.utterance_ids(part))
-    columns = {
-        "utterance_id": ids,
-        "speaker_id": list(data.speaker_ids(part)),
-        "fold": [fold] * len(ids),
-        "part": [part] * len(ids),
-        "truth": [data.classes[label] for label in data.labels(part)],
-        **{f"p_{name}": posteriors[:, k].tolist() for k, name in enumerate(data.classes)},
-    }
-    return pa.table(columns, schema=posterior_schema(list(data.classes)))
 
 
 def _reset_peak_memory(device: str) -> None:

@@ -53,14 +53,10 @@ class TrialConfig:
 
 
 def known_parameters(architecture_name: str) -> dict[str, dataclasses.Field[Any]]:
-    """Every parameter that a trial of the architecture has.
+    """Every parameter that a trial of the architecture has, by dotted name.
 
-    Returns:
-        dotted name to the dataclass field: its default (the dataclass's; see
-        :func:`paper_values` for the paper's), its type and, in ``metadata``, its help and range.
-
-    Raises:
-        BadInputError: the architecture is unknown.
+    The field has the dataclass's default (see :func:`paper_values` for the paper's), its type
+    and, in ``metadata``, its help and range.
     """
     return {
         f"{section}.{field.name}": field
@@ -70,11 +66,7 @@ def known_parameters(architecture_name: str) -> dict[str, dataclasses.Field[Any]
 
 
 def paper_values(architecture_name: str) -> dict[str, Any]:
-    """The paper's whole configuration, dotted name to plain value.
-
-    Raises:
-        BadInputError: the architecture is unknown.
-    """
+    """The paper's whole configuration, dotted name to plain value."""
     return resolve(architecture_name, {}, f"architecture {architecture_name}").values()
 
 
@@ -99,24 +91,24 @@ def resolve(architecture_name: str, values: Mapping[str, Any], where: str) -> Tr
         # a model that reads words gets them, whatever else is set
         "data": {"words": bool(architecture.inputs & {"text", "words"}), **architecture.data},
     }
-    faults = []
+    errors = []
     for name, value in values.items():
         if name in known:
             section, _, field = name.partition(".")
             given[section][field] = value
         else:
-            faults.append(unknown_name("parameter", name, known))
+            errors.append(unknown_name("parameter", name, known))
     built: dict[str, Any] = {}
     for section, cls in classes.items():
         built[section], found = try_config(cls, given[section], f"{section}.")
-        faults.extend(found)
+        errors.extend(found)
     if given["data"]["words"] and given["training"].get("mixup"):
-        faults.append(
+        errors.append(
             f"training.mixup = {given['training']['mixup']}: {architecture_name} reads words, "
             "which cannot be mixed; set it to 0"
         )
-    if faults := faults or built["data"].errors():
-        raise BadInputError(f"{where}: the configuration has {len(faults)} fault(s):", faults)
+    if errors := errors or built["data"].errors():
+        raise BadInputError(f"{where}: the configuration has {len(errors)} fault(s):", errors)
     return TrialConfig(architecture=architecture_name, **built)
 
 
@@ -124,8 +116,8 @@ def value_faults(architecture_name: str, name: str, value: Any) -> list[str]:
     """Why a known parameter cannot be ``value``, whatever the others are: its type, its range."""
     section, _, field = name.partition(".")
     cls = _classes(ARCHITECTURES.get(architecture_name))[section]
-    faults = check_fields(cls, {field: value}, f"{section}.")[1]
-    return faults if faults or is_plain(value) else [f"{name} = {value!r}: must be {PLAIN}"]
+    errors = check_fields(cls, {field: value}, f"{section}.")[1]
+    return errors if errors or is_plain(value) else [f"{name} = {value!r}: must be {PLAIN}"]
 
 
 def _classes(architecture: Architecture) -> dict[str, type]:

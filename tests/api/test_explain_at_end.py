@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from serplatform.api.explain_at_end import explain_at_end
+from serplatform.api import execute
+from serplatform.api.execute import explain_at_end
 from serplatform.artifacts.files import read_json
-from serplatform.explanations import explain_run as explain_module
 from serplatform.explanations.explain_run import explain_run
 from tests.support.audio_run import AudioRun, make_audio_run
 
@@ -49,7 +49,7 @@ def test_an_unforeseen_fault_is_said_and_ends_nothing(finished: Path, capsys, mo
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError("by hand")
 
-    monkeypatch.setattr(explain_module, "explain_run", fail)
+    monkeypatch.setattr(execute, "explain_run", fail)
     assert explain_at_end(finished, audio=None, seed=0) is None
     assert "nothing is explained (ZeroDivisionError: by hand)" in capsys.readouterr().err
 
@@ -58,7 +58,7 @@ def test_an_interrupt_is_heeded(finished: Path, monkeypatch) -> None:
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(explain_module, "explain_run", interrupt)
+    monkeypatch.setattr(execute, "explain_run", interrupt)
     with pytest.raises(KeyboardInterrupt, match=r"^$"):
         explain_at_end(finished, audio=None, seed=0)
 

@@ -262,6 +262,10 @@ def test_the_recorded_command_does_what_was_asked() -> None:
         "serplatform search moma csa --data data --set a=1 --set b=[2, 3] "
         "--objective uar,parameters --trials 5 --full --out runs/a b"
     )
+    trained = SearchRequest(architectures=("csa",), dataset="data", repeats=2)
+    assert " ".join(command_line(trained.of_one_configuration(), None)) == (
+        "serplatform train csa --data data --repeats 2"
+    )
 
 
 STOPPED = """

@@ -145,7 +145,10 @@ def test_altered_file_fails_the_check_by_name(
         (("prepare", "demo", "--out", "d", "--features", "mel"), "Unknown feature 'mel'"),
         (("prepare", "demo", "--out", "d", "--features", ","), "--features is empty"),
         (("prepare", "demo", "--out", "d", "--align", "magic"), "magic"),
-        (("prepare", "demo", "--out", "d", "--utterances", "0"), "--utterances 0: at least 1"),
+        (
+            ("prepare", "demo", "--out", "d", "--utterances", "0"),
+            "--utterances 0: must be a whole number of at least 1",
+        ),
         (("prepare", "demo", "--out", "d", "--map", "x"), "write LABEL=EMOTION"),
         (("prepare", "demo", "--out", "d", "--map", "x=y"), "no utterance is labelled 'x'"),
         (("prepare", "csv", "t", "--out", "d", "--seed", "1"), "Unknown option of corpus 'csv'"),

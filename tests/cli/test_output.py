@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from serplatform.cli.main import run
-from serplatform.cli.output import JSON, PLAIN, encodable, parse_duration, result, say
-from serplatform.console import is_live
+from serplatform.cli.output import JSON, PLAIN, encodable, result
+from serplatform.console import is_live, parse_duration, say
 from serplatform.errors import BadInputError
 from tests.support.synthetic_run import make_run
 
@@ -145,7 +145,7 @@ def test_closed_stream_is_not_taken_by_the_next_file(tmp_path: Path) -> None:
 
 def test_messages_that_cannot_be_written_do_not_stop_the_work(tmp_path: Path) -> None:
     program = (
-        "from serplatform.cli.output import say, secure_streams\n"
+        "from serplatform.cli.output import secure_streams\nfrom serplatform.console import say\n"
         "secure_streams()\n"
         "for number in range(5000): say(f'message {number}')\n"
         "print('done')"

@@ -305,7 +305,7 @@ def test_released_pages_leave_resident_memory_and_come_back_the_same(tmp_path):
         return 0
 
     assert resident() >= before.nbytes
-    release(views.regions)
+    release(views.pages.regions)
     assert resident() < before.nbytes / 10
     np.testing.assert_array_equal(views.values[0], before)
 

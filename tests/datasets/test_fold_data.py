@@ -12,7 +12,7 @@ from serplatform.datasets.fold_data import FoldData
 from serplatform.errors import BadInputError, LeakError
 from serplatform.features.base import FEATURES
 from serplatform.inputs.config import DataConfig
-from serplatform.inputs.new_audio import ExtractedClip, NewAudio
+from serplatform.inputs.new_audio import ExtractedClip, new_audio
 from serplatform.inputs.normalization import STD_FLOOR
 from serplatform.inputs.pipeline import InputPipeline
 from serplatform.inputs.selection import trim_bounds
@@ -217,7 +217,7 @@ def test_new_audio_is_prepared_as_the_batches_were(dataset, plan, normalization,
         )
         for row in rows.tolist()
     ]
-    new = pipeline.apply(NewAudio(clips)).collate(np.arange(len(rows)))
+    new = pipeline.apply(new_audio(clips)).collate(np.arange(len(rows)))
     for found, seen in zip(unpad(new), unpad(data.collate(rows)), strict=True):
         np.testing.assert_allclose(found, seen, atol=2e-6)
     assert pipeline.describe() == data.preprocessing()
@@ -227,7 +227,7 @@ def test_new_audio_of_another_shape_is_refused(dataset, plan):
     clip = ExtractedClip(frames={NAME: np.zeros((5, 7), np.float32)}, speech=(0.0, 0.1))
     pipeline = fold_data(dataset, plan, normalization="none").pipeline
     with pytest.raises(ValueError, match=r"trained on \(T, 23\)"):
-        pipeline.apply(NewAudio([clip]))
+        pipeline.apply(new_audio([clip]))
 
 
 AUGMENTED = {"time_masks": 2, "frequency_masks": 1, "speed": 0.2, "gain_db": 6.0}

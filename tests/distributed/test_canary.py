@@ -10,8 +10,7 @@ import pyarrow as pa
 import pytest
 
 from serplatform.artifacts.files import read_parquet
-from serplatform.cli import canary as canary_command
-from serplatform.cli.canary import canary_errors
+from serplatform.cli.data import CANARY_LEVEL, canary_errors
 from serplatform.cli.main import run
 from serplatform.datasets.dataset import Dataset
 from serplatform.distributed import canary
@@ -140,5 +139,5 @@ def fake_run(dataset: Dataset, out: Path):
     from serplatform.run_directory import RunDirectory
 
     assert isinstance(dataset.utterances, pa.Table)
-    assert canary_command.LEVEL == 0.99
+    assert CANARY_LEVEL == 0.99
     return RunDirectory(make_run(out, num_trials=2, num_speakers=6, permute_labels=True))

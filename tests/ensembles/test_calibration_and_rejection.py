@@ -13,7 +13,7 @@ from serplatform.ensembles.calibration import (
     fit_temperatures,
 )
 from serplatform.ensembles.dev_selection import grouped_folds
-from serplatform.ensembles.rejection import choose_threshold, coverage_accuracy_curve, operate
+from serplatform.ensembles.rejection import answered, choose_threshold, coverage_accuracy_curve
 from serplatform.errors import LeakError
 from serplatform.metrics import (
     classification_metrics,
@@ -82,7 +82,8 @@ def test_threshold_halves_the_error_with_the_most_coverage() -> None:
         kept = confidence >= threshold
         if 1 - correct[kept].mean() <= wanted:
             assert kept.mean() <= chosen.coverage
-    assert operate(confidence, correct, chosen.threshold) == chosen
+    found = answered(confidence >= chosen.threshold, correct)
+    assert found == {"coverage": chosen.coverage, "accuracy": chosen.accuracy}
 
 
 def test_no_threshold_when_confidence_says_nothing() -> None:
@@ -99,12 +100,12 @@ def test_curve_ends_at_full_coverage_and_answers_ties_together() -> None:
     confidence = np.array([0.9, 0.7, 0.7, 0.5])
     correct = np.array([True, True, False, False])
     curve = coverage_accuracy_curve(confidence, correct)
-    assert [point.coverage for point in curve] == [0.25, 0.75, 1.0]
-    assert [point.accuracy for point in curve] == [1.0, pytest.approx(2 / 3), 0.5]
+    assert curve["coverage"] == [0.25, 0.75, 1.0]
+    assert curve["accuracy"] == [1.0, pytest.approx(2 / 3), 0.5]
 
 
 def test_rejecting_everything_has_no_accuracy() -> None:
-    assert operate(np.array([0.5]), np.array([True]), 0.9).accuracy is None
+    assert answered(np.array([False]), np.array([True])) == {"coverage": 0.0, "accuracy": None}
 
 
 def test_grouped_folds_keep_speakers_whole_and_cover_every_row() -> None:

@@ -13,7 +13,7 @@ from serplatform.errors import BadInputError
 from serplatform.inputs.augmentation import draw
 from serplatform.inputs.config import DataConfig
 from serplatform.inputs.deltas import append_deltas
-from serplatform.inputs.new_audio import ExtractedClip, NewAudio, SpeakerMoments
+from serplatform.inputs.new_audio import ExtractedClip, SpeakerMoments, new_audio
 from serplatform.inputs.pipeline import InputPipeline
 from serplatform.protocols.plan import make_plan
 from serplatform.testing.synthetic import make_dataset
@@ -96,7 +96,7 @@ def test_new_audio_gets_the_derivatives_of_training(dataset, plan, feature, trim
             frames={name: dataset.frames(name, row) for name in feature.split("+")},
             speech=(table["speech_start"][row].as_py(), table["speech_end"][row].as_py()),
         )
-        frames = pipeline.unnormalized(NewAudio([clip])).frames(0, None)
+        frames = pipeline.unnormalized(new_audio([clip])).frames(0, None)
         np.testing.assert_array_equal(frames, data.collate(np.array([row])).frames[0].numpy())
     moments = SpeakerMoments()
     without = InputPipeline.load({**data.preprocessing(), "deltas": 0})

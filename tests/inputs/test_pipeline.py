@@ -9,10 +9,10 @@ import pytest
 from serplatform.datasets.dataset import Dataset
 from serplatform.datasets.fold_data import FoldData
 from serplatform.inputs import pipeline as pipeline_module
+from serplatform.inputs.clips import Step
 from serplatform.inputs.config import DataConfig
-from serplatform.inputs.new_audio import ExtractedClip, NewAudio
+from serplatform.inputs.new_audio import ExtractedClip, new_audio
 from serplatform.inputs.pipeline import STEPS, InputPipeline
-from serplatform.inputs.step import Step
 from serplatform.protocols.plan import make_plan
 from serplatform.testing.synthetic import make_dataset
 
@@ -31,7 +31,7 @@ def plan(dataset):
 
 
 @dataclasses.dataclass(frozen=True)
-class EveryOther(Step[DataConfig]):
+class EveryOther(Step):
     """Keeps every nth dimension: a step as another package would write it."""
 
     stride: int
@@ -64,7 +64,7 @@ def test_a_further_step_is_fitted_stored_and_applied_to_new_audio(dataset, plan,
     loaded = InputPipeline.load(stored)
     assert loaded.describe() == stored
     clip = ExtractedClip(frames={NAME: dataset.frames(NAME, int(row[0]))}, speech=(0.0, 1.0))
-    new = loaded.apply(NewAudio([clip])).collate(np.array([0]))
+    new = loaded.apply(new_audio([clip])).collate(np.array([0]))
     np.testing.assert_array_equal(new.frames, batch.frames)
 
 

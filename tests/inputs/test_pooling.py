@@ -10,9 +10,9 @@ from serplatform.datasets.dataset import Dataset
 from serplatform.datasets.fold_data import FoldData
 from serplatform.errors import BadInputError
 from serplatform.inputs.config import DataConfig
-from serplatform.inputs.new_audio import ExtractedClip, NewAudio, SpeakerMoments
+from serplatform.inputs.new_audio import ExtractedClip, SpeakerMoments, new_audio
 from serplatform.inputs.pipeline import InputPipeline
-from serplatform.inputs.pooling import Pooling, PoolingSettings
+from serplatform.inputs.pooling import Pooling
 from serplatform.protocols.plan import make_plan
 from serplatform.testing.synthetic import make_dataset
 from serplatform.training.trial_config import resolve
@@ -21,13 +21,7 @@ SHIFT = 0.01
 
 
 def config(unit="words", segments=3, statistics="dynamics", layout="vector"):
-    settings = PoolingSettings(
-        pooling=unit,
-        pooling_segments=segments,
-        pooling_statistics=statistics,
-        pooling_layout=layout,
-    )
-    return Pooling(settings)
+    return Pooling(unit, segments, statistics, layout)
 
 
 def pool(frames, pooling, shift, words=None):
@@ -159,7 +153,7 @@ def test_new_audio_is_summed_up_as_training_was(dataset, pooling, trim):
         spans=own,
         text=table["text"][row].as_py(),
     )
-    (kept,) = pipeline.unnormalized(NewAudio([clip])).frames(0, None)
+    (kept,) = pipeline.unnormalized(new_audio([clip])).frames(0, None)
     stored = data.pipeline.unnormalized(data._clips.source).frames(row, None)
     np.testing.assert_array_equal(kept, stored[0])
     moments = SpeakerMoments()

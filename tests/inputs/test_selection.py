@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 
 from serplatform.datasets.dataset import Dataset
-from serplatform.datasets.fold_data import FoldData, StoredClips
+from serplatform.datasets.fold_data import FoldData, stored_clips
 from serplatform.errors import BadInputError
-from serplatform.inputs.config import DataConfig
+from serplatform.inputs.config import DataConfig, feature_parts
 from serplatform.inputs.selection import (
     FrameSelection,
     common_shift,
-    feature_parts,
     join_frames,
     spec_parts,
 )
@@ -29,7 +28,7 @@ def test_frames_stand_side_by_side(dataset):
     name = "log_mel_23+mfcc_40"
     assert dataset.feature_info(name).dim == 63
     selection = FrameSelection(feature=name, spec={}, frame_shift=0.01, trim=False)
-    clips = selection.apply(StoredClips(dataset, []))
+    clips = selection.apply(stored_clips(dataset, []))
     assert clips.dim == 63
     for row in range(len(dataset)):
         first, second = dataset.frames("log_mel_23", row), dataset.frames("mfcc_40", row)

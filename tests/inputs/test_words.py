@@ -21,14 +21,14 @@ from serplatform.artifacts.files import (
 )
 from serplatform.corpora.base import Span
 from serplatform.datasets.dataset import Dataset
-from serplatform.datasets.fold_data import FoldData, StoredClips
+from serplatform.datasets.fold_data import FoldData, stored_clips
 from serplatform.errors import BadInputError
 from serplatform.inputs.clips import Clips
 from serplatform.inputs.config import DataConfig
-from serplatform.inputs.new_audio import ExtractedClip, NewAudio
+from serplatform.inputs.new_audio import ExtractedClip, new_audio
 from serplatform.inputs.selection import FrameSelection
 from serplatform.inputs.timed_words import rescale
-from serplatform.inputs.words import Words, WordSettings
+from serplatform.inputs.words import Words
 from serplatform.protocols.plan import make_plan
 from serplatform.testing.synthetic import make_dataset
 
@@ -102,8 +102,8 @@ class Fitted:
 
     def __init__(self, dataset: Dataset, rows: list[int] | None = None, **config: object) -> None:
         train = np.arange(len(dataset)) if rows is None else np.array(rows)
-        settings = WordSettings(words=True, **{f"word_{k}": v for k, v in config.items()})  # type: ignore[arg-type]
-        self.clips = SELECTION.apply(StoredClips(dataset, []))
+        settings = DataConfig(words=True, **{f"word_{k}": v for k, v in config.items()})  # type: ignore[arg-type]
+        self.clips = SELECTION.apply(stored_clips(dataset, []))
         words = Words.fit(settings, self.clips, train)
         assert words is not None
         self.words, self.vocabulary, self.notes = words, words.vocabulary, words.notes
@@ -123,7 +123,7 @@ class Fitted:
         clip = ExtractedClip(frames=frames, speech=(0.0, 1.0), spans=tuple(spans), text=text)
         loaded = Words.load(json.loads(json.dumps(self.words.describe())))
         assert loaded is not None
-        clips = SELECTION.apply(NewAudio([clip]))
+        clips = SELECTION.apply(new_audio([clip]))
         ids, found, _ = loaded.encoded(clips).batch(np.array([0]), clips.num_frames)
         return ids[0], found[0]
 

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from serplatform.models.base import ARCHITECTURES, InputSpec
-from serplatform.models.lstm_attn import LstmAttnAudioConfig
+from serplatform.models.layers.bilstm import BlstmConfig
 from serplatform.testing.batches import random_batch
 from tests.support.plain_loops import array, bilstm, softmax
 
@@ -16,7 +16,7 @@ LENGTHS = (8, 1, 5)
 
 def test_model_equals_plain_loops():
     torch.manual_seed(0)
-    model = build(LstmAttnAudioConfig(hidden_dim=4), SPEC).double().eval()
+    model = build(BlstmConfig(hidden_dim=4), SPEC).double().eval()
     batch = random_batch(LENGTHS, SPEC, dtype=torch.float64)
     output = model(batch)
     for row, length in enumerate(LENGTHS):

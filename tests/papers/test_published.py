@@ -10,13 +10,13 @@ def rows():
 
 
 def test_every_result_names_a_protocol_that_exists_and_its_classes():
-    tables = {result.table for result in rows()}
+    tables = {result.table.name for result in rows()}
     assert {"vrnn-table1", "sheffield-table1", "baselines-measured"} <= tables
     assert len(rows()) > 100
     for result in rows():
-        assert result.num_classes
-        if result.protocol is not None:
-            PROTOCOLS.get(result.protocol.partition(":")[0])
+        assert result.column.classes
+        if result.column.protocol:
+            PROTOCOLS.get(result.column.protocol.partition(":")[0])
 
 
 def test_a_number_that_a_paper_repeats_is_there_once():
@@ -45,14 +45,14 @@ def test_a_generic_protocol_needs_the_same_corpus_and_classes():
 
 
 def test_results_of_folds_that_are_none_of_ours_stand_beside_nothing():
-    outside = [r for r in rows() if r.protocol is None]
+    outside = [r for r in rows() if not r.column.protocol]
     assert {r.value for r in outside} >= {0.623, 0.651}
     for name in PROTOCOLS.names():
         assert not [r for r in published_results(name, "uar") if r in outside]
 
 
 def test_speaker_normalised_results_are_marked():
-    marked = [r.value for r in rows() if r.speaker_normalised and r.metric == "uar"]
+    marked = [r.value for r in rows() if r.row.speaker_normalised and r.metric == "uar"]
     assert marked == [0.645, 0.594]
 
 

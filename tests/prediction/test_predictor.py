@@ -14,7 +14,7 @@ from serplatform.artifacts.files import read_json, read_parquet
 from serplatform.corpora.audio import read_audio
 from serplatform.corpora.base import Span
 from serplatform.errors import ArtifactError, BadInputError
-from serplatform.inputs.new_audio import ExtractedClip, NewAudio, SpeakerMoments
+from serplatform.inputs.new_audio import ExtractedClip, SpeakerMoments, new_audio
 from serplatform.inputs.pipeline import InputPipeline
 from serplatform.prediction.open import open_system
 from serplatform.prediction.predict import PredictionTally, predict
@@ -314,7 +314,7 @@ def test_words_are_counted_from_the_first_frame_kept():
         ExtractedClip(frames=frames, speech=(0.2, 0.8), spans=spans[:1]),
         ExtractedClip(frames=frames, speech=(0.2, 0.8), spans=spans),
     ]
-    batch = pipeline.apply(NewAudio(clips)).collate(np.arange(2))
+    batch = pipeline.apply(new_audio(clips)).collate(np.arange(2))
     assert batch.lengths.tolist() == [60, 60]
     assert batch.num_words.tolist() == [1, 2]
     assert batch.word_ids.tolist() == [[2, 0], [2, 1]]  # 0 is padding, 1 an unknown word

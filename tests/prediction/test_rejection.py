@@ -165,16 +165,17 @@ def test_windows_are_answered_one_by_one(audio_run):
 
 
 def test_an_accuracy_that_few_rows_have_is_not_trusted():
-    curve = [
-        Operating(threshold=0.9, coverage=0.1, accuracy=1.0),
-        Operating(threshold=0.6, coverage=0.5, accuracy=0.8),
-        Operating(threshold=0.2, coverage=1.0, accuracy=0.5),
-    ]
+    surest, middle = Operating(0.9, 0.1, 1.0), Operating(0.6, 0.5, 0.8)
+    curve = {
+        "threshold": [0.9, 0.6, 0.2],
+        "coverage": [0.1, 0.5, 1.0],
+        "accuracy": [1.0, 0.8, 0.5],
+    }
     wish = Wish(kind="accuracy", value=0.95)
     assert grant(curve, wish, rows=100) is None  # 10 rows of 100
-    assert grant(curve, wish, rows=1000) is curve[0]
-    assert grant(curve, Wish(kind="accuracy", value=0.8), rows=100) is curve[1]
-    assert grant(curve, Wish(kind="coverage", value=0.4), rows=100) is curve[1]
+    assert grant(curve, wish, rows=1000) == surest
+    assert grant(curve, Wish(kind="accuracy", value=0.8), rows=100) == middle
+    assert grant(curve, Wish(kind="coverage", value=0.4), rows=100) == middle
 
 
 def test_a_wish_that_dev_rows_cannot_grant_names_what_they_can(audio_run):

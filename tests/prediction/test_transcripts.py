@@ -34,7 +34,7 @@ def test_texts_are_found_by_path_and_by_name(tmp_path):
     ("text", "message"),
     [
         ("path,text\na,b\n", "needs the columns file,text .* it has path, text"),
-        ("", "it has nothing"),
+        ("", "the file is empty; it needs the columns file,text"),
         ("file,text\na.wav,x\na.wav,y\n,z\nb.wav\n", r"3 fault(.|\n)*line 3: another text for"),
     ],
 )

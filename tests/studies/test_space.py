@@ -23,7 +23,6 @@ from serplatform.studies.space import (
     packaged_spaces,
     paper_point,
     space_directory,
-    space_faults,
     why_no_paper_trial,
 )
 from serplatform.training.trial_config import resolve
@@ -473,11 +472,8 @@ def test_no_bytes_give_more_than_a_clear_error(tmp_path, content):
         load_space(str(path))
 
 
-def test_faults_are_found_in_spaces_made_in_code():
-    space = SearchSpace(
-        architecture="toy", parameters={"model.num_blocks": Parameter(kind="int", low=3, high=1)}
-    )
-    assert space_faults(space) == ["model.num_blocks: low = 3 is above high = 1; swap them"]
+def test_faults_are_found_in_parameters_made_in_code():
+    assert Parameter(kind="int", low=3, high=1).errors() == ["low = 3 is above high = 1; swap them"]
 
 
 def space_files() -> list[Path]:

@@ -16,8 +16,13 @@ from hypothesis import strategies as st
 
 from serplatform.config import is_number
 from serplatform.errors import BadInputError
-from serplatform.studies.overrides import parse_overrides
-from serplatform.studies.setup import OpenRun, SearchRequest, create_run, reopen_run
+from serplatform.studies.setup import (
+    OpenRun,
+    SearchRequest,
+    create_run,
+    parse_overrides,
+    reopen_run,
+)
 from serplatform.studies.space import SearchSpace, paper_point
 from serplatform.studies.study import Studies
 from serplatform.testing.synthetic import make_dataset

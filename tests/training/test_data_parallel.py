@@ -129,9 +129,9 @@ def test_single_process_keeps_whole_batches():
     workers = Workers(False)
     model = nn.Linear(2, 2)
     assert workers.wrap(model) is model
-    shard = workers.shard(np.arange(5))
-    assert shard.positions.tolist() == [0, 1, 2, 3, 4]
-    assert shard.counts
+    positions, counts = workers.shard(np.arange(5))
+    assert positions.tolist() == [0, 1, 2, 3, 4]
+    assert counts
 
 
 def test_shards_of_a_batch_are_disjoint_and_whole():
@@ -139,16 +139,16 @@ def test_shards_of_a_batch_are_disjoint_and_whole():
     workers.count = 3
     shards = []
     for workers.rank in range(3):
-        shards.append(workers.shard(np.arange(7, 0, -1)).positions.tolist())
+        shards.append(workers.shard(np.arange(7, 0, -1))[0].tolist())
     assert shards == [[7, 4, 1], [6, 3], [5, 2]]
 
 
 def test_worker_without_an_utterance_repeats_one_that_does_not_count():
     workers = Workers(False)
     workers.count, workers.rank = 2, 1
-    shard = workers.shard(np.array([4]))
-    assert shard.positions.tolist() == [4]
-    assert not shard.counts
+    positions, counts = workers.shard(np.array([4]))
+    assert positions.tolist() == [4]
+    assert not counts
 
 
 def test_statistics_that_workers_do_not_share_are_refused():

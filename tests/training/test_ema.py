@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from serplatform.training.ema import EmaWeights
+from serplatform.training.averaging import EmaWeights
 
 
 def test_average_is_the_recursion():

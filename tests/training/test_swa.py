@@ -11,7 +11,7 @@ from serplatform.metrics import classification_metrics
 from serplatform.models.base import Batch, ModelOutput
 from serplatform.models.layers.masked_batch_norm import MaskedBatchNorm
 from serplatform.training import loop
-from serplatform.training.swa import SwaWeights, renew_batch_statistics
+from serplatform.training.averaging import SwaWeights, renew_batch_statistics
 
 
 def finish(trainer):

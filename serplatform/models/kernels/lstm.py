@@ -1,10 +1,8 @@
 """An LSTM whose steps and gradients are written out, for few steps of many utterances.
 
-PyTorch's fused CPU kernel is made for long sequences: for two to five steps of wide layers it
-spends more on arranging weights than on arithmetic, and it needs all inputs beforehand. A loop
-of ``nn.LSTMCell`` pays for every gate apart, multiplies a state that is still zero, and adds
-weight gradients up step by step. Here all gates take one call, the hyperbolic tangent is
-computed as 2 sigmoid(2x) − 1 (several times faster in PyTorch, equal up to rounding), and each
+For two to five steps of wide layers PyTorch's fused CPU kernel spends more on arranging weights
+than on arithmetic, and it needs all inputs beforehand. Here all gates take one call, the hyperbolic
+tangent is 2 sigmoid(2x) − 1 (several times faster in PyTorch, equal up to rounding), and each
 weight's gradient is one product over all steps.
 
 Shapes: T steps, B utterances, I input values, H units; gates in PyTorch's order: input, forget,
@@ -31,12 +29,7 @@ def tanh(values: Tensor) -> Tensor:
 class ManualLstm:
     """All steps of one LSTM, forward and then backward, without autograd.
 
-    Args:
-        input_weight: (4H, I).
-        hidden_weight: (4H, H).
-        bias: (4H,), the sum of both biases.
-        num_steps: T.
-        num_rows: B.
+    Weights are (4H, I) and (4H, H), ``bias`` (4H,) is the sum of both.
 
     Attributes:
         hidden: (T, B, H), outputs.
@@ -61,15 +54,9 @@ class ManualLstm:
         self._gates: list[Tensor] = []
 
     def step(self, t: int, projected: Tensor) -> Tensor:
-        """Take step t.
+        """Take step t, in order: (B, 4H) to the (B, H) output, a view of ``hidden``.
 
-        Args:
-            t: 0, 1, … in this order.
-            projected: (B, 4H), the step's input times the input weight, plus the bias;
-                overwritten.
-
-        Returns:
-            (B, H), the output, a view of ``hidden``.
+        ``projected`` is the step's input times the input weight, plus the bias; it is overwritten.
         """
         gates = projected
         if t:  # the state before the first step is zero
@@ -94,14 +81,9 @@ class ManualLstm:
         self._d_cell: Tensor | None = None
 
     def step_back(self, t: int, d_output: Tensor) -> Tensor:
-        """Take the gradient of step t's output back to the gates; T − 1, T − 2, … in this order.
+        """Take the (B, H) gradient of step t's output back to the gates, last step first.
 
-        Args:
-            t: the step.
-            d_output: (B, H), overwritten.
-
-        Returns:
-            (B, 4H), the gradient of the gates' inputs, a view of ``slopes``.
+        ``d_output`` is overwritten; what is given is (B, 4H), a view of ``slopes``.
         """
         enters, keeps, proposes, leaves = self._gates[t].chunk(4, dim=1)
         slopes = self.slopes[t]
@@ -124,11 +106,7 @@ class ManualLstm:
         return slopes
 
     def weight_gradients(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Gradients of the input weight, the hidden weight and the bias, over all steps.
-
-        Args:
-            inputs: (T, B, I).
-        """
+        """Gradients of both weights and the bias over all steps of (T, B, I) inputs."""
         slopes = self.slopes.flatten(0, 1)  # (T·B, 4H)
         later = self.slopes[1:].flatten(0, 1)  # ((T-1)·B, 4H)
         before = self.hidden[:-1].flatten(0, 1)  # ((T-1)·B, H)
@@ -176,16 +154,9 @@ class _Lstm(torch.autograd.Function):
 
 
 def lstm(inputs: Tensor, input_weight: Tensor, hidden_weight: Tensor, bias: Tensor) -> Tensor:
-    """Run one LSTM from left to right over a time-major batch.
+    """Run one LSTM from left to right over a time-major batch: (T, B, I) to (T, B, H).
 
-    Args:
-        inputs: (T, B, I).
-        input_weight: (4H, I).
-        hidden_weight: (4H, H).
-        bias: (4H,), the sum of both biases.
-
-    Returns:
-        (T, B, H).
+    Weights are (4H, I) and (4H, H), ``bias`` (4H,) is the sum of both.
     """
     outputs: Tensor = _Lstm.apply(  # type: ignore[no-untyped-call]
         inputs, input_weight, hidden_weight, bias

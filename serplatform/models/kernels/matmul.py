@@ -17,15 +17,7 @@ from serplatform.models.kernels import fast_kernels_enabled, private
 
 
 def product(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``left @ right.T + bias``, without gradients.
-
-    Args:
-        left: (M, K), any strides.
-        right: (N, K), any strides.
-        bias: (N,) or None.
-
-    Returns:
-        (M, N).
+    """``left @ right.T + bias`` of (M, K) and (N, K) matrices of any strides, without gradients.
 
     Example:
         >>> product(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0]]), torch.tensor([5.0]))
@@ -71,16 +63,7 @@ class _Linear(torch.autograd.Function):
 
 
 def linear(values: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``torch.nn.functional.linear``, by oneDNN where that is possible.
-
-    Args:
-        values: (…, K).
-        weight: (N, K).
-        bias: (N,) or None.
-
-    Returns:
-        (…, N).
-    """
+    """``torch.nn.functional.linear``, (…, K) to (…, N), by oneDNN where that is possible."""
     if not _by_onednn(values) or torch.is_autocast_enabled("cpu") or not weight.requires_grad:
         return nn.functional.linear(values, weight, bias)
     rows = values.reshape(-1, values.shape[-1])

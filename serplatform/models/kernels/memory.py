@@ -1,14 +1,11 @@
 """Memory of a process that trains: freed tensors are kept, read pages of the corpus are not.
 
-glibc gives every large tensor its own mapping and unmaps it when it is freed, so that each
-training step faults the same pages in again; where page faults are expensive (virtual machines)
-that takes more time than the arithmetic. The same settings exist as environment variables,
-but those must be set before a process starts; this call serves a user who sets nothing.
-``benchmarks/allocator.py`` measures the difference.
+glibc unmaps every large tensor when it is freed, so that each training step faults the same pages
+in again; where page faults are expensive (virtual machines) that takes more time than the
+arithmetic. ``benchmarks/allocator.py`` measures the difference.
 
-Pages of a memory map that were read stay in a process's resident memory until the system needs
-them, although they are only a copy of the page cache: a worker that walks through a large corpus
-every epoch would seem to hold all of it.
+Pages of a memory map that were read stay resident until the system needs them: a worker that walks
+through a large corpus every epoch would seem to hold all of it.
 """
 
 from __future__ import annotations
@@ -40,8 +37,7 @@ RELEASE_AFTER = 64 * 1024 * 1024
 def keep_freed_memory() -> bool:
     """Tell glibc's allocator to take tensors from the heap and not to shrink it.
 
-    Call it once, early in a process that trains; calling it again changes nothing. The
-    process keeps its peak memory until it ends.
+    Call it early in a process that trains; the process then keeps its peak memory until it ends.
 
     Returns:
         whether the allocator took the settings: False where the C library is not glibc, where
@@ -77,11 +73,8 @@ def keep_freed_memory() -> bool:
 def release(regions: Iterable[tuple[int, int]]) -> None:
     """Drop the resident pages of whole file mappings; reading them again maps them again.
 
-    Only for addresses of read-only file mappings: their pages come back from the file. Does
-    nothing where the system has no ``madvise``.
-
-    Args:
-        regions: page-aligned address and length in bytes of each mapping.
+    ``regions`` are page-aligned addresses and lengths in bytes of read-only file mappings: their
+    pages come back from the file. Does nothing where the system has no ``madvise``.
     """
     if not hasattr(mmap, "MADV_DONTNEED"):
         return

@@ -1,9 +1,8 @@
 """The step-by-step part of the attention-based variational RNN, with its gradient by hand.
 
-What step t + 1 observes depends on what step t predicted, so the encoder and the generator
-cannot run over whole sequences. This function runs the two of them in one pass with as few
-operations as there can be, and collects the weights' gradients over all steps in one product
-each. ``step_by_step`` is the same by autograd, one step after another.
+What step t + 1 observes depends on what step t predicted, so encoder and generator cannot run over
+whole sequences. ``fused`` runs both in one pass with as few operations as there can be, and
+collects the weights' gradients over all steps; ``step_by_step`` is the same by autograd.
 
 Shapes: T windows, B utterances, D elements of a window, Z latent values, E encoder units, G
 generator units.
@@ -69,17 +68,10 @@ class Weights:
 
 
 def choose(window: Tensor, predicted: Tensor) -> Tensor:
-    """Eqs. (2)-(3): which elements of the next window to sample.
+    """Eqs. (2)-(3): which of (B, D) elements of the next window to sample, bool.
 
     The threshold is at most the largest saliency, so that rounding of the mean cannot leave
     a window without a sampled element.
-
-    Args:
-        window: (B, D), the next window.
-        predicted: (B, D).
-
-    Returns:
-        (B, D), bool.
     """
     saliency = (window - predicted).abs()  # Eq. (2)
     threshold = torch.minimum(saliency.mean(dim=1), saliency.amax(dim=1))
@@ -93,14 +85,10 @@ def step_by_step(
     encoder_mask: Tensor | None = None,
     generator_mask: Tensor | None = None,
 ) -> Recurrence:
-    """Run the recurrence by autograd, one step after another.
+    """Run the recurrence by autograd over (T, B, D) windows, one step after another.
 
-    Args:
-        windows: (T, B, D).
-        weights: of both LSTMs and their outputs.
-        noise: (T, B, Z), standard normal; ``None`` takes z at its mean.
-        encoder_mask: (T, B, E), factors of the encoder's outputs (dropout), or None.
-        generator_mask: (T-1, B, G), factors of the generator's outputs, or None.
+    ``noise`` (T, B, Z) is standard normal; None takes z at its mean. The masks, (T, B, E) and
+    (T-1, B, G), are factors of dropout of the encoder's and the generator's outputs, or None.
     """
     w = weights
     num_windows, num_utterances, _ = windows.shape

@@ -96,16 +96,7 @@ class WordEmbedding(nn.Module):
     def from_spec(
         cls, spec: InputSpec, embedding_dim: int, trainable: bool = True
     ) -> WordEmbedding:
-        """Make the layer that the data ask for.
-
-        Args:
-            spec: its vocabulary, and its vectors where it has any.
-            embedding_dim: E where it has none.
-            trainable: whether given vectors are trained further.
-
-        Raises:
-            BadInputError: the data give no words.
-        """
+        """Make the layer that the data ask for; a BadInputError where they give no words."""
         if spec.vocabulary_size < NUM_SPECIAL:
             raise BadInputError(
                 "this architecture reads words, but the data give none; leave data.words out, or "
@@ -194,15 +185,10 @@ class WordSegments:
 
     @classmethod
     def of(cls, words: BatchWords, lengths: Tensor, num_frames: int) -> WordSegments:
-        """Find the segments of a batch.
+        """Find the segments of a batch whose utterances have (B,) lengths of T frames at most.
 
         What a span has outside its utterance is left out; a span without a frame inside gets
         the frame of its utterance that is nearest to its start.
-
-        Args:
-            words: of the batch.
-            lengths: (B,), frames of each utterance, at least 1.
-            num_frames: T.
 
         Example:
             >>> from serplatform.models.base import Batch
@@ -244,18 +230,11 @@ WordPooling = Literal["mean_max", "mean", "max"]
 
 
 def pool_words(values: Tensor, segments: WordSegments, pooling: WordPooling) -> Tensor:
-    """Pool the frames that the alignment gives to each word.
+    """Pool the frames that the alignment gives to each word: (B, T, D) to (B, L, D).
 
     Li, Ding, Wu and Liu, 2020 (FG-CME), section 3.2. Only the frames of a word take part: the
     matrix A of zeros and ones is never made, and the zeros of other frames are not maxima.
-
-    Args:
-        values: (B, T, D).
-        segments: of the same batch.
-        pooling: ``"mean_max"`` puts both side by side.
-
-    Returns:
-        (B, L, D), or (B, L, 2D) with ``"mean_max"``; zero where there is no word.
+    ``"mean_max"`` puts both side by side, (B, L, 2D); it is zero where there is no word.
     """
     frames = segments.frames(values)  # (F, D)
     kinds = ("mean", "max") if pooling == "mean_max" else (pooling,)

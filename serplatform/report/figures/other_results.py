@@ -83,8 +83,8 @@ class OtherResults(Figure[tuple[ComparedMetric, ...]]):
 
 
 def _label(result: PublishedResult) -> str:
-    marks = ", by speaker" if result.speaker_normalised else ""
-    marks += ", pre-trained" if result.pretrained else ""
+    marks = ", by speaker" if result.row.speaker_normalised else ""
+    marks += ", pre-trained" if result.row.pretrained else ""
     return short(result.system, 32) + marks
 
 
@@ -146,9 +146,10 @@ def _table(data: tuple[ComparedMetric, ...]) -> Table:
             bounds = [percent(value.value), interval(one.metric, value)]
             display.append([one.title, label, *bounds, "this page, pooled over folds", ""])
         for r in one.others:
-            how = qualities(r) + (f", {r.pooling}" if r.pooling else "")
-            rows.append([one.metric, r.system, r.value, None, None, how, r.note, r.source])
-            display.append([one.title, r.system, percent(r.value), "–", how, r.source])
+            how = qualities(r) + (f", {r.column.pooling}" if r.column.pooling else "")
+            source = r.table.paper.strip()
+            rows.append([one.metric, r.system, r.value, None, None, how, r.note, source])
+            display.append([one.title, r.system, percent(r.value), "–", how, source])
     return Table(
         caption="Every number and where it comes from",
         header=["metric", "system", "%", "95 % interval", "how", "source"],

@@ -1,13 +1,16 @@
-"""What a user sees while a search runs: a live table on a terminal, plain lines elsewhere."""
+"""What a user sees while a search or a preparation runs: a live table or a bar on a terminal, plain
+lines elsewhere."""
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -15,13 +18,16 @@ from serplatform import console
 from serplatform.artifacts.trial import TrialRecord
 from serplatform.console import format_duration
 from serplatform.metrics import HIGHER_IS_BETTER
-from serplatform.studies.study import Suggestion
 
 if TYPE_CHECKING:
+    from serplatform.distributed import prepare as preparation
+    from serplatform.distributed.extraction import ExtractionProgress
+    from serplatform.studies.study import Suggestion
     from serplatform.training.trial import TrialReport
 
 #: plain output tells the progress of unfinished trials at most this often, in seconds
 PLAIN_INTERVAL = 15.0
+_LINE_EVERY = 5.0  # seconds between plain lines
 
 
 def _name(suggestion: Suggestion) -> str:
@@ -30,7 +36,7 @@ def _name(suggestion: Suggestion) -> str:
 
 
 class SearchDisplay:
-    """Follows a search; use it as a context manager.
+    """Follows a search, as a ``SearchObserver``; use it as a context manager.
 
     Args:
         budget: trials in all, or None.
@@ -166,3 +172,31 @@ class SearchDisplay:
             table.add_row(str(number), _name(suggestion), *where, note)
         elapsed = format_duration(time.monotonic() - self._begun)
         return Group(Text(f"{self._summary()}; {elapsed} so far", style="bold"), table)
+
+
+@contextlib.contextmanager
+def show_progress() -> Iterator[preparation.Progress]:
+    """Give what is to be called after each shard."""
+    if not console.is_live():
+        pace = console.Pace(_LINE_EVERY)
+
+        def line(now: ExtractionProgress) -> None:
+            if pace.is_due(at_end=now.done == now.total):
+                console.progress(f"{now.done} of {now.total} utterances, {now.rejected} left out")
+
+        yield line
+        return
+    with Progress(
+        TextColumn("extracting"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("utterances, {task.fields[rejected]} left out"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    ) as bar:
+        task = bar.add_task("extracting", total=None, rejected=0)
+
+        def update(now: ExtractionProgress) -> None:
+            bar.update(task, completed=now.done, total=now.total, rejected=now.rejected)
+
+        yield update
