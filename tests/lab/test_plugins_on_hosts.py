@@ -63,6 +63,12 @@ def test_a_file_of_the_head_trains_and_extracts_on_both_hosts(cluster, tmp_path:
     hosts = read_parquet(RunDirectory(run).trials_table)["host"].to_pylist()
     assert set(hosts) == {host.name for host in cluster.lab.hosts}
     assert read_json(run / "ensemble" / "ensemble.json")["combiner"] == "median"
+    bundle, audio = tmp_path / "bundle", next((data / "audio").rglob("*.*"))
+    exported = cluster.submit("export", str(run / "ensemble"), "--out", str(bundle))
+    assert exported.returncode == 0, exported.stdout + exported.stderr
+    predicted = cluster.submit("predict", str(bundle), str(audio), "--trust-plugins")
+    assert predicted.returncode == 0, predicted.stdout + predicted.stderr
+    assert audio.name in predicted.stdout
     grouped = cluster.submit(  # both workers of one trial
         *("train", "tcn", "--data", str(data), "--out", str(tmp_path / "group")),
         *("--workers", "2", "--set", "training.max_epochs=2", "--set", "hidden_dim=16"),
