@@ -31,7 +31,7 @@ def test_a_worker_imports_the_plugins_that_its_task_carries(tmp_path: Path) -> N
     file.write_text(PLUGIN, encoding="utf-8")
     with temporary():
         plugins.load([str(file)])
-        carried = plugins.packed(plugins.records(named=True))
+        carried = plugins.packed(plugins.made_with(named=True))
     file.unlink()
     assert "of_a_user" not in COMBINERS.names()
     with temporary():
