@@ -31,7 +31,7 @@ def test_a_worker_imports_the_plugins_that_its_task_carries(tmp_path: Path) -> N
     file.write_text(PLUGIN, encoding="utf-8")
     with temporary():
         plugins.load([str(file)])
-        carried = plugins.packed(plugins.records(named=True))
+        carried = plugins.packed(plugins.made_with(named=True))
     file.unlink()
     assert "of_a_user" not in COMBINERS.names()
     with temporary():
@@ -42,7 +42,7 @@ def test_a_worker_imports_the_plugins_that_its_task_carries(tmp_path: Path) -> N
 
 
 def test_a_module_that_is_not_on_the_node_is_named_and_stops_the_search() -> None:
-    text = json.dumps({"name": "not_installed", "sha256": "0" * 64, "source": None})
+    text = json.dumps(["not_installed", "0" * 64, None])
     said = r"plugin not_installed: this module cannot be imported on .*; install it there"
     with pytest.raises(plugins.PluginError, match=said) as found:
         plugins.unpack([text])
