@@ -55,11 +55,6 @@ class SearchDisplay:
         objective: str,
         live: bool | None = None,
     ) -> None:
-        self._live: Live | None = None
-        if console.is_live() if live is None else live:
-            self._live = Live(
-                console=Console(stderr=True), get_renderable=self._render, refresh_per_second=4
-            )
         self._budget = budget
         self._deadline = deadline
         self._objective = objective
@@ -71,6 +66,11 @@ class SearchDisplay:
         self._sign = 1.0 if HIGHER_IS_BETTER.get(objective, True) else -1.0
         for record in records.values():
             self._count(record)
+        self._live: Live | None = None  # last: it draws at once
+        if console.is_live() if live is None else live:
+            self._live = Live(
+                console=Console(stderr=True), get_renderable=self._render, refresh_per_second=4
+            )
 
     def __enter__(self) -> SearchDisplay:
         if self._live is not None:
