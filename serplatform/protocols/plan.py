@@ -145,8 +145,9 @@ def _dev_speaker_notes(selection: Selection, folds: Sequence[Parts]) -> list[str
     if not few:
         return []
     low, high = min(counts), max(counts)
+    span = f"{low}" if low == high else f"{low} to {high}"
     return [
-        f"Few dev speakers: {low if low == high else f'{low} to {high}'} per fold (fewer than {_FEW_SPEAKERS} in "
+        f"Few dev speakers: {span} per fold (fewer than {_FEW_SPEAKERS} in "
         f"{_folds(few)}); the choice between trials is noisy."
     ]
 
