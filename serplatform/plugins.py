@@ -204,7 +204,9 @@ def _why_not(origin: str, error: BaseException) -> str:
     where = f"plugin {origin}, line {lines[-1]}" if lines else f"plugin {origin}"
     if isinstance(error, BadInputError):
         return f"{where}: {error}" if lines else str(error)
-    remedy = "correct the file, or leave --plugin out"
+    listed = origin in os.environ.get(VARIABLE, "").split(os.pathsep)
+    leave = f"take it out of {VARIABLE}" if listed else "leave --plugin out"
+    remedy = f"correct the file, or {leave}"
     if isinstance(error, ImportError):
         remedy = (
             f"install it on {os.uname().nodename}; a plugin that needs files beside it must be an "

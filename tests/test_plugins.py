@@ -111,6 +111,10 @@ def test_a_plugin_comes_by_option_by_variable_and_as_a_module(
     assert "file" not in record
     assert command_line(["corpora", "--plugin", str(tmp_path / "none.py")]) == 2
     assert "none.py: cannot be read (No such file or directory)" in capsys.readouterr().err
+    broken = written(tmp_path, "1 / 0\n", "broken.py")
+    monkeypatch.setenv(plugins.VARIABLE, broken)
+    assert command_line(["corpora"]) == 2
+    assert "or take it out of SERPLATFORM_PLUGINS" in capsys.readouterr().err
 
 
 def test_what_was_recorded_is_taken_up_and_refused_when_it_changed(tmp_path: Path) -> None:

@@ -48,6 +48,8 @@ def checked_arguments(function: F) -> F:
                 faults.append(f"{name}={value!r}: must be {kinds[name]}")
             else:
                 faults.append(unknown_name("argument", name, kinds))
-        raise BadInputError(f"{function.__name__}: wrong arguments", faults)
+        if len(faults) == 1:
+            raise BadInputError(f"{function.__name__}(): {faults[0]}")
+        raise BadInputError(f"{function.__name__}(): wrong arguments", faults)
 
     return cast("F", call)

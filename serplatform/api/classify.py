@@ -22,7 +22,7 @@ from serplatform.prediction.predictor import Predictor
 from serplatform.prediction.recordings import find_recordings, passed_over_text
 from serplatform.prediction.rejection import make_rejector
 from serplatform.prediction.transcripts import Transcripts, WordReader
-from serplatform.prediction.windows import WindowPlan
+from serplatform.prediction.windows import MIN_HOP, WindowPlan
 from serplatform.storage.mirror import open_copy
 
 _SHOWN = 20  # refused recordings named
@@ -94,7 +94,7 @@ class Classification:
         self._name = str(system)
         window, hop, plan = options.get("window"), options.get("hop"), None
         if window is not None:
-            plan = WindowPlan(window=window, hop=window / 3 if hop is None else hop)
+            plan = WindowPlan(window=window, hop=max(window / 3, MIN_HOP) if hop is None else hop)
         elif hop is not None:
             raise BadInputError("--hop needs --window: the length of the windows, in seconds")
         reject, text = options.get("reject"), options.get("text")

@@ -144,8 +144,10 @@ def _dev_speaker_notes(selection: Selection, folds: Sequence[Parts]) -> list[str
     few = [str(number) for number, count in enumerate(counts) if count < _FEW_SPEAKERS]
     if not few:
         return []
+    low, high = min(counts), max(counts)
+    span = f"{low}" if low == high else f"{low} to {high}"
     return [
-        f"Few dev speakers: {min(counts)} to {max(counts)} per fold (fewer than {_FEW_SPEAKERS} in "
+        f"Few dev speakers: {span} per fold (fewer than {_FEW_SPEAKERS} in "
         f"{_folds(few)}); the choice between trials is noisy."
     ]
 

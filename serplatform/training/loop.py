@@ -368,8 +368,20 @@ class FoldTrainer:
             if output.losses is not None:
                 losses: Tensor = output.losses
             else:
+                self._check_shape(output.logits, batch, "logits")
                 losses = criterion(output.logits, batch.labels)
+        self._check_shape(output.log_posteriors, batch, "log_posteriors")
         return losses.float()
+
+    def _check_shape(self, values: Tensor | None, batch: Batch, name: str) -> None:
+        """Refuse an output of another shape than (B, K) with a sentence that names the model."""
+        wanted = len(batch), self.data.input_spec.num_classes
+        shape = None if values is None else tuple(values.shape)
+        if shape != wanted:
+            raise BadInputError(
+                f"{self.config.architecture}: its {name} are of shape {shape}, where a batch of "
+                f"{wanted[0]} utterances and {wanted[1]} classes needs {wanted}"
+            )
 
     def _predict(self, part: str) -> DoubleArray:
         """(N, K) posteriors of the model's present weights, in full precision."""

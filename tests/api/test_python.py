@@ -324,8 +324,9 @@ def test_arguments_of_another_kind_are_named(tmp_path: Path) -> None:
         (lambda: sp.load(None), r"path=None: must be str \| Path"),
         (lambda: sp.prepare("none.csv"), "none.csv: no such table, and no corpus of this name"),
     ]:
-        with pytest.raises(BadInputError, match=said):
+        with pytest.raises(BadInputError, match=said) as raised:
             call()
+        assert "\n" not in str(raised.value)
     assert not out.exists()
 
 

@@ -177,3 +177,19 @@ def test_name_that_is_not_utf8_is_shown_and_refused_where_ray_is_needed(
     assert json.loads(capsys.readouterr().out)["report"] == f"{raw}/report.html"
     assert run(["ensemble", str(run_folder), "--out", f"{raw}-ens"]) == 0
     assert run(["report", f"{raw}-ens"]) == 0
+
+
+def test_threads_of_the_command_line_do_not_spin_while_they_wait(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "serplatform", "predict", str(tmp_path / "none"), "a.wav"],
+        capture_output=True,
+        text=True,
+        env={
+            **{key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"},
+            "OMP_DISPLAY_ENV": "verbose",  # OpenMP prints what it has read when it is loaded
+        },
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "GOMP_SPINCOUNT = '0'" in done.stderr

@@ -185,7 +185,7 @@ def test_iemocap_four_classes_leave_one_session_out(iemocap):
         {"Ses02"}, {"Ses03"}, {"Ses04"}, {"Ses05"}, {"Ses01"},
     ]  # fmt: skip
     assert any("Labels merged: excited as happy." in note for note in plan.notes)
-    assert any("Few dev speakers: 2 to 2" in note for note in plan.notes)
+    assert any("Few dev speakers: 2 per fold" in note for note in plan.notes)
 
 
 def test_iemocap_session_5_tests_alone(iemocap):

@@ -13,7 +13,7 @@ from serplatform.datasets.dataset import Dataset
 from serplatform.datasets.fold_data import FoldData
 from serplatform.errors import ArtifactError, BadInputError, SerplatformError
 from serplatform.metrics import classification_metrics
-from serplatform.models.base import ARCHITECTURES
+from serplatform.models.base import ARCHITECTURES, ModelOutput
 from serplatform.protocols.plan import make_plan
 from serplatform.testing.synthetic import make_dataset
 from serplatform.training import loop
@@ -315,6 +315,17 @@ def test_infinite_loss_is_an_error_that_names_epoch_and_rate(make_trainer):
     with pytest.raises(TrainingDiverged, match=r"toy: the training loss .* epoch 1 .* rate 0\.01"):
         trainer.run_epoch()
     assert issubclass(TrainingDiverged, SerplatformError)
+
+
+def test_an_output_of_another_shape_names_model_and_shapes(make_trainer, monkeypatch):
+    trainer = make_trainer()
+
+    def one_class_short(batch, criterion):
+        return ModelOutput.of(torch.zeros(len(batch), 3, requires_grad=True))
+
+    monkeypatch.setattr(trainer, "_parallel", one_class_short)
+    with pytest.raises(BadInputError, match=r"toy: its logits are of shape \(\d+, 3\), .* needs "):
+        trainer.run_epoch()
 
 
 def test_infinite_posteriors_are_an_error(make_trainer, monkeypatch):
