@@ -50,6 +50,8 @@ def connect(address: str | None = None, num_cpus: int | None = None) -> None:
     import ray
 
     if ray.is_initialized():
+        if address is not None and address != "auto":
+            _check_reachable(address, culprit)
         return
     if address is None:
         local_ray.start(num_cpus)
