@@ -318,7 +318,7 @@ def test_from_a_file_to_a_bundle_that_predicts_elsewhere(tmp_path: Path) -> None
         new(kind, name, tmp_path / f"{name}.py")
         parts.append((tmp_path / f"{name}.py").read_text(encoding="utf-8"))
         (tmp_path / f"{name}.py").unlink()
-    text = "\n".join(parts).replace('"log_mel_40"', '"bands"')
+    text = "\n".join(parts).replace('"log_mel_23"', '"bands"')
     work, fresh = tmp_path / "work", tmp_path / "fresh"
     fresh.mkdir()
     written(work, text, "f.py")

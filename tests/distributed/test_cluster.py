@@ -19,6 +19,15 @@ from serplatform.distributed import local_ray
 from serplatform.distributed.cluster import TO_COME, connect, largest_resources, nodes_to_come
 from serplatform.errors import BadInputError, SerplatformError
 
+
+@pytest.fixture(autouse=True)
+def _other_tests_keep_their_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start that is not real leaves the token of the Ray that the session shares."""
+    if ray.is_initialized():
+        monkeypatch.setenv("RAY_AUTH_TOKEN", os.environ["RAY_AUTH_TOKEN"])
+        monkeypatch.setattr(local_ray.ray_internals, "forget_token", lambda: None)
+
+
 BOOTSTRAP = """
 max_workers: 8
 head_node_type: head

@@ -46,7 +46,7 @@ def test_a_file_of_the_head_trains_and_extracts_on_both_hosts(cluster, tmp_path:
     for kind, name in (("architecture", "tcn"), ("combiner", "median"), ("feature", "bands")):
         new(kind, name, tmp_path / f"{name}.py")
         parts.append((tmp_path / f"{name}.py").read_text(encoding="utf-8"))
-    text = "\n".join(parts).replace('"log_mel_40"', '"bands"')
+    text = "\n".join(parts).replace('"log_mel_23"', '"bands"')
     file = put(cluster, "f.py", text)
     data, run = tmp_path / "data", tmp_path / "run"
     prepared = cluster.submit(
@@ -85,7 +85,7 @@ def test_what_a_file_imports_and_a_host_lacks_is_one_sentence(cluster, tmp_path:
     head, _, rest = text.partition("import dataclasses\n")
     file = put(cluster, "needs.py", f"{head}{needs}import dataclasses\n{rest}")
     (other,) = (host for host in cluster.lab.hosts if host.name != cluster.head.name)
-    make_dataset(tmp_path / "data", features={"log_mel_40": 40})
+    make_dataset(tmp_path / "data", features={"log_mel_23": 23})
     done = cluster.submit(  # one worker on each host
         *("train", "tcn", "--data", str(tmp_path / "data"), "--plugin", file),
         *("--out", str(tmp_path / "run"), "--workers", "2", "--set", "training.max_epochs=2"),
