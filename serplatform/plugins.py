@@ -317,9 +317,14 @@ def restore(directory: Path, described: Mapping[str, Any], *, foreign: bool = Fa
                     f"{file}: is missing or was altered; give the original with --plugin"
                 )
         own = not foreign and (file is None or file.stat().st_uid == os.getuid())
+        if file is None and not (own or _State.trusting):
+            raise BadInputError(
+                f"{directory}: needs the plugin module {name} (SHA-256 {sha256[:12]}), which it "
+                f"does not bring: install it here, then give --plugin {name}"
+            )
         if not (own or _State.trusting):
             raise BadInputError(
-                f"{directory}: brings code of its own, the plugin {file or name} (SHA-256 "
+                f"{directory}: brings code of its own, the plugin {file} (SHA-256 "
                 f"{sha256[:12]}); read it, then give --trust-plugins, or your own copy with "
                 "--plugin"
             )
