@@ -105,8 +105,8 @@ def about_training_data(encoder: Mapping[str, Any], corpus: str) -> str:
         else:
             named = ", ".join(known.emotion) or "no corpus of emotion"
             where = (
-                f"Its authors name {named}{hidden}; whether recordings of this dataset were among "
-                "its data is not known here."
+                f"Its authors name {named}{hidden}. Whether recordings of this dataset were among "
+                "these data is not known here."
             )
     return (
         f"{called}, by its name {known.title}, was trained on {known.data} ({known.source}). "

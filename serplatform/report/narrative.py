@@ -8,6 +8,7 @@ from typing import Any
 
 from serplatform.artifacts.ensemble import ComparisonRecord
 from serplatform.report.data import EvaluatedSystem, ReportData
+from serplatform.report.encoders import training_data_facts, training_data_warning
 from serplatform.report.load import ReportTrial
 from serplatform.report.published_baselines import (
     PublishedBaselines,
@@ -178,7 +179,11 @@ def _verdict(report: ReportData, baselines: PublishedBaselines) -> Verdict:
         headline = f"{first.label}: {percent(first.pooled['uar'].value)} % UAR."
     return Verdict(
         headline=headline,
-        sentences=(*_behind(report, chance), *sentences(report, baselines)),
+        sentences=(
+            *training_data_warning(report),
+            *_behind(report, chance),
+            *sentences(report, baselines),
+        ),
         bars=tuple(bars),
         chance=percent(chance),
         chance_at=place(chance),
@@ -257,6 +262,7 @@ def _facts(report: ReportData) -> tuple[tuple[str, str], ...]:
             "Opened by this page and the ensemble's measurement alone; search, pruning, early "
             "stopping, choice and weights saw dev rows.",
         ),
+        *training_data_facts(report),
         ("Metric", f"UAR. {METRICS['uar'].definition}"),
         (
             "Intervals and test",
