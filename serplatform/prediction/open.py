@@ -17,6 +17,7 @@ from serplatform.artifacts.records import read_record
 from serplatform.artifacts.run import RunDescription
 from serplatform.artifacts.trial import TrialRecord, merit
 from serplatform.config import digest
+from serplatform.encoders.open import look_in
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.prediction.system import ENSEMBLE_FILE, FoldSystem, MemberModel, PredictionSystem
 from serplatform.run_directory import RunDirectory
@@ -185,6 +186,9 @@ def read_bundle(path: Path) -> PredictionSystem:
                 "export again"
             )
     plugins.restore(path, bundle, foreign=True)
+    for encoder in bundle.get("encoders", []):
+        if encoder["directory"] is not None:
+            look_in(path / encoder["directory"])
     return PredictionSystem(
         kind=bundle["kind"],
         source=path,
