@@ -152,23 +152,13 @@ def _extractor(name: str, spec: Mapping[str, Any], directory: Path) -> FeatureEx
         )
     extractor = FEATURES.restore(name, spec)
     ours, theirs = plain(extractor.spec()), plain(spec)
-    if isinstance(ours.get("encoder"), dict) and ours["encoder"] != theirs["encoder"]:
-        raise ArtifactError(
-            f"{directory}: was trained on '{name}' with other settings of the encoder than those "
-            f"beside its weights on this machine ({_differing(ours['encoder'], theirs['encoder'])}"
-            "); get the encoder's directory again, with config.json and preprocessor_config.json"
-        )
     if ours != theirs:
+        differing = sorted(k for k in ours.keys() | theirs.keys() if ours.get(k) != theirs.get(k))
         raise ArtifactError(
             f"{directory}: was trained on '{name}' with other parameters than this version's "
-            f"({_differing(ours, theirs)}); use the version that trained it, or train again"
+            f"({', '.join(differing)}); use the version that trained it, or train again"
         )
     return extractor
-
-
-def _differing(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
-    keys = sorted(k for k in ours.keys() | theirs.keys() if ours.get(k) != theirs.get(k))
-    return ", ".join(keys)
 
 
 @functools.cache

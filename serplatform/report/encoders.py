@@ -1,4 +1,4 @@
-"""Pretrained encoders behind a page's numbers, and whether test rows were in their training data."""
+"""Encoders behind the numbers of a page, and whether test rows were in their training data."""
 
 from __future__ import annotations
 
