@@ -35,7 +35,7 @@ class KnownEncoder:
 @functools.cache
 def known_encoders() -> dict[str, KnownEncoder]:
     """Every encoder of the file by its name, in lower case."""
-    found = {}
+    found: dict[str, KnownEncoder] = {}
     for entry in read_yaml(_FILE)["encoders"]:
         known = KnownEncoder(**{**entry, "emotion": tuple(entry.get("emotion", ()))})
         found |= {name.lower(): known for name in known.layers}

@@ -90,4 +90,6 @@ def find_licence(spec: Mapping[str, Any], encoder: Encoder | None) -> str | None
             if found and _FREE.fullmatch(found[1]):
                 return found[1]
     known = find_known(spec)
-    return known and known.licence and f"{known.licence}, as known by its name"
+    if known is None or known.licence is None:
+        return None
+    return f"{known.licence}, as known by its name"
