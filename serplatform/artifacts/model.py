@@ -21,6 +21,8 @@ class InputSizes(Record):
     frame_shift: Seconds
     vocabulary_size: Count
     word_vectors: list[Positive] | None
+    layers: NotRequired[Positive]
+    projection: NotRequired[Count]
 
 
 class WordPreprocessing(Record):
@@ -52,6 +54,7 @@ class Preprocessing(Record):
     dim: Positive
     frame_shift: Seconds
     trim: bool
+    resampled: NotRequired[dict[str, Seconds]]
     normalization: Literal["none", "train", "speaker", "utterance"]
     mean: list[float]
     deviation: list[float]
