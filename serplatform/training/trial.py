@@ -247,6 +247,7 @@ class TrialTraining:
         progress["fold_dev"].append(classification_metrics(trainer.data.labels("dev"), dev))
         memory = progress["peak_memory_mb"], _peak_memory_mb(self.task.device)
         progress["peak_memory_mb"] = max(memory)
+        progress["num_parameters"] = trainer.num_parameters  # a fit in closed form decides it
         if self._writes:
             trainer.save_model(self.run.model_directory(self.task.number, self._fold))
             data = trainer.data
