@@ -26,17 +26,19 @@ from serplatform.alignment.base import NONE, get_aligner
 from serplatform.artifacts.dataset import DatasetDescription
 from serplatform.artifacts.files import SCHEMA_VERSION, remove_own
 from serplatform.config import digest
+from serplatform.console import say
 from serplatform.corpora.audio import MAX_DURATION
 from serplatform.corpora.base import CORPORA, Corpus, Manifest
 from serplatform.corpora.validate import is_text, validate
 from serplatform.datasets.dataset import Dataset
-from serplatform.distributed.assembly import assemble
+from serplatform.distributed.assembly import add_features, assemble
 from serplatform.distributed.cluster import connect
 from serplatform.distributed.extraction import (
     DatasetRequest,
     ExtractionProgress,
     ShardReport,
     ShardTask,
+    announce,
     extract_shards,
     shard_size,
 )
@@ -44,6 +46,7 @@ from serplatform.errors import ArtifactError, BadInputError, SerplatformError, u
 from serplatform.features.base import FEATURES, FeatureExtractor
 from serplatform.features.extract import relative_path
 from serplatform.features.fingerprint import FINGERPRINT_VERSION
+from serplatform.features.names import family_of
 from serplatform.storage.cache import cache_folder, listed_files, unwritable_cache
 from serplatform.storage.destination import DATASET, UNFINISHED, check_directory
 from serplatform.storage.location import Location
@@ -66,7 +69,8 @@ class PrepareSummary:
     """What was prepared, at a path or URI (``address``) and on this machine (``path``).
 
     ``meta`` is its ``dataset.json``; ``reused``: it was there already and nothing was done;
-    ``shards_reused``: how many shards an interrupted call had left whole.
+    ``shards_reused``: how many shards an interrupted call had left whole; ``added_to``: the
+    features that the dataset had already, where others were added.
     """
 
     path: Path
@@ -76,6 +80,7 @@ class PrepareSummary:
     reused: bool
     shards: int = 0
     shards_reused: int = 0
+    added_to: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The object that ``--json`` prints."""
@@ -89,6 +94,7 @@ class PrepareSummary:
             "reused": self.reused,
             "shards": self.shards,
             "shards_reused": self.shards_reused,
+            "added_to": list(self.added_to),
         }
 
 
@@ -121,7 +127,8 @@ def prepare(
     """
     began = time.monotonic()
     made = make_corpus(corpus, options or {})
-    extractors = _extractors(FEATURES.defaults() if features is None else features)
+    named = _extractors(FEATURES.defaults() if features is None else features)
+    extractors = {extractor.name: extractor for extractor in named.values()}
     aligner = get_aligner(align, alignments)
     _check_arguments(made, source, workers, max_duration)
     place = check_directory(out, DATASET)
@@ -166,11 +173,15 @@ def prepare(
         replace = overwrite or location is not None
         meta = _existing(folder, lambda: Dataset.open(folder).meta, request, specs, replace)
         reused = meta is not None and location is None
+    held = () if meta is None else tuple(meta["features"])
+    wanted = {name: made for name, made in named.items() if made.name not in held}
     reports: list[ShardReport] = []
-    if meta is None:
+    if meta is None or wanted:
         with _partial_folder(folder) as partial:
             connect(address=address, num_cpus=workers)
-            tasks = _tasks(manifest, root, partial, extractors, request)
+            tasks = _tasks(manifest, root, partial, wanted, request, adds=meta is not None)
+            if any(extractor.costly for extractor in wanted.values()):
+                say(announce(tasks, workers))
             try:
                 reports = extract_shards(tasks, workers=workers, progress=progress)
             except SerplatformError:  # libraries hide why they could not write
@@ -179,16 +190,21 @@ def prepare(
                 raise
             if not any(report.rows for report in reports):
                 raise _nothing_left(corpus, manifest, reports)
-            _remove_dataset(folder, partial)
-            meta = assemble(
-                folder,
-                partial,
-                corpus=made,
-                manifest=manifest,
-                reports=reports,
-                extractors=extractors,
-                request=request,
-            )
+            if meta is None:
+                _remove_dataset(folder, partial)
+                meta = assemble(
+                    folder,
+                    partial,
+                    corpus=made,
+                    manifest=manifest,
+                    reports=reports,
+                    extractors=extractors,
+                    request=request,
+                )
+            else:
+                added = {extractor.name: extractor for extractor in wanted.values()}
+                meta = add_features(folder, partial, meta, manifest, reports, added, request)
+                reused = False
             remove_own(partial, _UNFINISHED_FILES)
     if location is not None and not reused:
         upload_dataset(folder, location)
@@ -200,6 +216,7 @@ def prepare(
         reused=reused,
         shards=len(reports),
         shards_reused=sum(report.reused for report in reports),
+        added_to=held if reports else (),
     )
 
 
@@ -255,13 +272,28 @@ def make_corpus(name: str, options: Mapping[str, Any]) -> Corpus:
 
 
 def _extractors(features: Sequence[str]) -> dict[str, FeatureExtractor]:
+    """Names that workers make extractors of, and the extractors, whose own names are canonical."""
     known = FEATURES.names()
-    faults = [unknown_name("feature", name, known) for name in features if name not in known]
+    faults = [
+        unknown_name("feature", name, known)
+        for name in features
+        if name not in known and family_of(name) is None
+    ]
     if faults:
         raise BadInputError("--features names unknown features:", faults)
     if not features:
         raise BadInputError(f"--features is empty; known: {', '.join(known)}")
-    return {name: FEATURES.get(name)() for name in dict.fromkeys(features)}
+    expanded = dict.fromkeys(name for given in features for name in FEATURES.expand(given))
+    made = {name: FEATURES.make(name) for name in expanded}
+    first: dict[str, str] = {}
+    for name, extractor in made.items():
+        known_as = first.setdefault(extractor.name, name)
+        if extractor.spec() != made[known_as].spec():
+            raise BadInputError(
+                f"--features: {known_as} and {name} differ but would both be stored as "
+                f"{extractor.name}; rename one of the directories"
+            )
+    return {name: made[name] for name in first.values()}
 
 
 def _check_arguments(
@@ -319,6 +351,8 @@ def _existing(
 ) -> DatasetDescription | None:
     """The description of a whole dataset of this request; None when one is to be made.
 
+    Features that it lacks can be added where it is local.
+
     Raises:
         BadInputError: another dataset lies there, and may not be overwritten.
     """
@@ -334,8 +368,14 @@ def _existing(
         return None
     stored = {name: entry["spec"] for name, entry in meta["features"].items()}
     asked: dict[str, Any] = json.loads(json.dumps(specs))
-    same = meta.get("request") == json.loads(json.dumps(request))
-    if same and all(stored.get(name) == spec for name, spec in asked.items()):
+    lacking = asked.keys() - stored.keys()
+    with_plugins = {**request, "plugins": [*request.get("plugins", [])]}
+    before = meta.get("request", {})
+    if lacking and isinstance(where, Path) and not overwrite:  # they may be a plugin's
+        with_plugins["plugins"] = before.get("plugins", [])
+        lacking = set()
+    same = {"plugins": [], **before} == json.loads(json.dumps(with_plugins))
+    if same and not lacking and all(stored.get(n, spec) == spec for n, spec in asked.items()):
         return meta
     if overwrite:
         return None
@@ -368,7 +408,7 @@ def _remove_dataset(out: Path, partial: Path) -> None:
     try:
         names = set(listed_files(content, out))
     except ArtifactError:  # damaged: the shards that can still be read in it
-        found = re.findall(r'"(\w+-\d{5}\.arrow)"', content.decode(errors="replace"))
+        found = re.findall(r'"([\w.-]+-\d{5}\.arrow)"', content.decode(errors="replace"))
         names = {*found, "utterances.parquet", "alignment.parquet", "rejected.csv", "unaligned.csv"}
     for name in names:
         (out / name).unlink(missing_ok=True)
@@ -404,8 +444,10 @@ def _tasks(
     partial: Path,
     extractors: Mapping[str, FeatureExtractor],
     request: DatasetRequest,
+    adds: bool,
 ) -> list[ShardTask]:
-    key = digest([request, {name: e.spec() for name, e in extractors.items()}])
+    specs = {extractor.name: extractor.spec() for extractor in extractors.values()}
+    key = digest([request, specs, *(["added"] if adds else [])])
     size = shard_size(len(manifest.utterances))
     extra_columns = tuple(sorted({key for u in manifest.utterances for key in u.extra}))
     return [
@@ -419,6 +461,7 @@ def _tasks(
             extra_columns=extra_columns,
             folder=partial,
             plugins=plugins.packed(request),
+            adds=adds,
         )
         for number, first in enumerate(range(0, len(manifest.utterances), size))
     ]
