@@ -43,6 +43,7 @@ class PoolingPreprocessing(Record):
     segments: Positive
     statistics: Literal["moments", "dynamics"]
     layout: Literal["vector", "sequence"]
+    whole: NotRequired[Literal["all", "moments"]]
     words: NotRequired[WordPreprocessing]
 
 

@@ -31,6 +31,7 @@ from serplatform.inputs.timed_words import TimedWords
 from serplatform.inputs.words import Words
 from serplatform.models.base import Batch, InputSpec
 from serplatform.protocols.base import PARTS, FoldPlan
+from serplatform.protocols.selection import recording_groups
 
 
 def stored_clips(dataset: Dataset, speakers: Sequence[IntArray]) -> ClipSource:
@@ -149,6 +150,14 @@ class FoldData:
     def speaker_ids(self, part: str) -> list[str]:
         """Speaker ids of a part's rows."""
         return [self._speakers[row] for row in self.rows(part)]
+
+    def groups(self, part: str) -> IntArray:
+        """(N,) numbers of a part's rows, equal for those of one speaker; where one speaker is
+        all, for those of one recording."""
+        numbers = np.unique(self.speaker_ids(part), return_inverse=True)[1].astype(np.int64)
+        if numbers.any():
+            return numbers
+        return recording_groups(self.dataset.utterances.take(self.rows(part)))
 
     def class_counts(self, part: str) -> IntArray:
         """(K,) utterances of each class in a part; zero for a class that it lacks."""

@@ -90,6 +90,11 @@ class DataConfig:
     pooling_layout: Literal["vector", "sequence"] = setting(
         "vector", "one vector an utterance, or a sequence of its segments"
     )
+    pooling_whole: Literal["all", "moments"] = setting(
+        "all",
+        "of the whole utterance: all functionals; or moments, mean and deviation alone, where a "
+        "feature that is one vector an utterance already is taken as it is",
+    )
     words: bool = setting(False, "give the model word ids and the frames of each word")
     word_segmentation: Literal["aligned", "equal"] = setting(
         "aligned", "words' own times, or equal shares of the utterance"

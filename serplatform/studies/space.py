@@ -204,10 +204,13 @@ def own_space(architecture: str) -> tuple[Mapping[str, Any], str]:
         f"model.{name}": _field_range(kind, meta)
         for name, (kind, meta) in fields_of(ARCHITECTURES.get(architecture).config).items()
     }
-    parameters = {
-        **{name: entry for name, entry in found.items() if entry is not None},
+    steps = {
         "training.learning_rate": _range("float", min(1e-4, rate), max(1e-2, rate)),
         "training.batch_size": {"type": "choice", "values": sorted({16, 32, size})},
+    }
+    parameters = {
+        **{name: entry for name, entry in found.items() if entry is not None},
+        **({} if ARCHITECTURES.get(architecture).closed_form else steps),
         "data.normalization": {"type": "choice", "values": ["train", "speaker", "utterance"]},
     }
     return {

@@ -252,6 +252,7 @@ class TrialTraining:
             ]
         memory = progress["peak_memory_mb"], _peak_memory_mb(self.task.device)
         progress["peak_memory_mb"] = max(memory)
+        progress["num_parameters"] = trainer.num_parameters  # a fit in closed form decides it
         if self._writes:
             trainer.save_model(self.run.model_directory(self.task.number, self._fold))
             data = trainer.data
