@@ -52,11 +52,13 @@ def for_dataset(space: SearchSpace, dataset: Dataset) -> SearchSpace:
 
 def layer_choices(dataset: Dataset, query: LayerQuery) -> tuple[str, ...]:
     """The features that a query stands for: each encoder's middle layer, all its layers together
-    where they are asked for, then the other layers."""
+    where they are asked for, then the other layers. Where pooled statistics are asked for and there
+    are none, frames stand in for them: who asks for vectors pools frames."""
     first: list[str] = []
     together: list[str] = []
     others: list[str] = []
-    for stored in _encoders(dataset, pooled=query.pooled):
+    found = _encoders(dataset, pooled=query.pooled)
+    for stored in found or (_encoders(dataset, pooled=False) if query.pooled else []):
         middle = _middle(stored, dataset)
         first.append(middle.canonical)
         others += [name.canonical for name in stored if name != middle]
@@ -114,7 +116,7 @@ def _with_layers(part: str, dataset: Dataset) -> str:
 
 def _lacking(space: SearchSpace, dataset: Dataset, query: LayerQuery) -> BadInputError:
     wanted = f"{FAMILY}:DIRECTORY_OR_ID@all{':pooled' if query.pooled else ''}"
-    what = "pooled statistics" if query.pooled else "frames"
+    what = "feature" if query.pooled else "frames"
     return BadInputError(
         f"{space.source}: searches the layers of a pretrained encoder, and {dataset.path} holds "
         f"no {what} of one; prepare it again with --features {_features(dataset, wanted)}"

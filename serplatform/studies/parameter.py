@@ -30,7 +30,7 @@ ANY_LAYER = "pretrained:encoder@1"
 class LayerQuery:
     """Which features of pretrained encoders a choice is of, whatever a dataset holds of them."""
 
-    pooled: bool = False  # one vector an utterance instead of frames
+    pooled: bool = False  # one vector an utterance, where the dataset has some, before frames
     joined: bool = False  # besides each layer, all of an encoder's together
 
 

@@ -16,7 +16,7 @@ A space names an architecture, values fixed in every trial, and the parameters t
 
 ``int`` and ``float`` take an optional ``step`` or ``log: true``; ``when`` makes a parameter
 depend on the values of earlier ones; ``data.feature: {type: feature}`` is a choice of every layer
-that the dataset holds of a pretrained encoder (``pooled: true``: of the layers' pooled statistics;
+that the dataset holds of a pretrained encoder (``pooled: true``: of pooled statistics, if any;
 ``joined: true``: and of all its layers together), the middle one first.
 
 Where the paper's own value of every searched parameter lies inside the space, the paper's

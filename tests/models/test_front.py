@@ -45,7 +45,10 @@ def test_layers_are_weighed_by_a_softmax_and_projected() -> None:
     np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES.names())
+GRADIENTS = [n for n in ARCHITECTURES.names() if not ARCHITECTURES.get(n).closed_form]
+
+
+@pytest.mark.parametrize("name", GRADIENTS)
 def test_every_architecture_trains_behind_a_front(name: str) -> None:
     architecture = ARCHITECTURES.get(name)
     spec = dataclasses.replace(input_spec(architecture, feature_dim=600), layers=3, projection=32)
@@ -68,7 +71,7 @@ def test_every_architecture_trains_behind_a_front(name: str) -> None:
         assert float(weights.grad.abs().sum()) > 0
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES.names())
+@pytest.mark.parametrize("name", GRADIENTS)
 def test_padding_changes_nothing_behind_a_front(name: str) -> None:
     architecture = ARCHITECTURES.get(name)
     spec = dataclasses.replace(input_spec(architecture, feature_dim=90), layers=3, projection=32)
@@ -157,6 +160,19 @@ def test_layers_are_summed_after_everything_else(setting: str) -> None:
     with pytest.raises(BadInputError, match="layers are summed in the model, after data"):
         resolve("csa", values, "test")
     resolve("csa", values | {"data.feature": "pretrained:m@1"}, "test")
+
+
+@pytest.mark.parametrize("name", sorted(set(ARCHITECTURES.names()) - set(GRADIENTS)))
+@pytest.mark.parametrize(
+    ("setting", "off"), [("projection=64", "0"), ("layers='weighted_sum'", "joined")]
+)
+def test_what_is_fitted_in_closed_form_has_no_front(name: str, setting: str, off: str) -> None:
+    key, _, text = setting.partition("=")
+    value: object = text.strip("'") if "'" in text else int(text)
+    feature = {"data.feature": "pretrained:fake@1,2"}
+    with pytest.raises(BadInputError, match=f"{name} is fitted in closed form; set .*= {off}"):
+        resolve(name, feature | {f"data.{key}": value}, "test")
+    assert resolve(name, feature, "test").data.projection == 0
 
 
 def test_a_model_with_a_front_learns_is_stored_and_read_back(

@@ -59,6 +59,13 @@ def test_the_middle_layers_come_first_then_all_together(make: Make) -> None:
     )
 
 
+def test_frames_stand_in_for_pooled_statistics_but_not_these_for_frames(make: Make) -> None:
+    frames = Dataset.open(make("pretrained:tiny@1"))
+    assert layer_choices(frames, LayerQuery(pooled=True)) == ("pretrained:tiny@1",)
+    pooled = Dataset.open(make("pretrained:tiny@1:pooled"))
+    assert layer_choices(pooled, LayerQuery()) == ()
+
+
 def test_the_middle_is_that_of_the_whole_encoder(make: Make) -> None:
     path = make("pretrained:base@2", "pretrained:base@4")
     meta = read_json(path / "dataset.json", "dataset")
@@ -85,7 +92,7 @@ def test_packaged_spaces_are_made_of_the_dataset_and_read_back(make: Make, name:
 
 def test_every_architecture_over_audio_of_the_papers_has_one() -> None:
     papers = ["moma", "blstmatt", "csa", "can", "fgcme", "vrnn", "cnn_lstm", "lstm_attn_audio"]
-    own = ["cnn_blstm_asp", "functionals_mlp", "attn_pool"]
+    own = ["cnn_blstm_asp", "functionals_mlp", "attn_pool", "svm", "logistic"]
     assert {f"{name}-pretrained" for name in [*papers, *own]} <= set(packaged_spaces())
     assert set(papers + own) <= set(ARCHITECTURES.names())
 
