@@ -23,6 +23,8 @@ class InputSizes(Record):
     frame_shift: Seconds
     vocabulary_size: Count
     word_vectors: list[Positive] | None
+    layers: NotRequired[Positive]
+    projection: NotRequired[Count]
 
 
 class WordPreprocessing(Record):
@@ -43,6 +45,7 @@ class PoolingPreprocessing(Record):
     segments: Positive
     statistics: Literal["moments", "dynamics"]
     layout: Literal["vector", "sequence"]
+    whole: NotRequired[Literal["all", "moments"]]
     words: NotRequired[WordPreprocessing]
 
 
@@ -54,6 +57,7 @@ class Preprocessing(Record):
     dim: Positive
     frame_shift: Seconds
     trim: bool
+    resampled: NotRequired[dict[str, Seconds]]
     normalization: Literal["none", "train", "speaker", "utterance"]
     mean: list[float]
     deviation: list[float]

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from serplatform.artifacts.ensemble import ComparisonRecord
+from serplatform.artifacts.trial import layer_weights_text
 from serplatform.report.data import EvaluatedSystem, ReportData
 from serplatform.report.encoders import training_data_facts, training_data_warning
 from serplatform.report.load import ReportTrial
@@ -350,6 +351,12 @@ def _notes(report: ReportData) -> tuple[str, ...]:
     for run in report.source.runs:
         notes += [*run.info.get("notes", ()), *run.plan.get("notes", ())]
         notes += _trial_notes(run.trials)
+    notes += [
+        f"{trial.architecture} #{trial.number}: "
+        f"{layer_weights_text(trial.record['layer_weights'])}."
+        for trial in report.used
+        if "layer_weights" in trial.record
+    ]
     if report.source.ensemble is not None:
         notes += report.source.ensemble.info.get("notes", ())
     if report.source.missing:
