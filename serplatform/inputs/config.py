@@ -92,8 +92,8 @@ class DataConfig:
     )
     pooling_whole: Literal["all", "moments"] = setting(
         "all",
-        "of the whole utterance: all functionals; or moments, mean and deviation alone, where a "
-        "feature that is one vector an utterance already is taken as it is",
+        "of the whole utterance: all functionals; or moments, mean, deviation and duration, where "
+        "a feature that is one vector an utterance already is taken as it is",
     )
     words: bool = setting(False, "give the model word ids and the frames of each word")
     word_segmentation: Literal["aligned", "equal"] = setting(

@@ -27,8 +27,6 @@ from serplatform.inputs.words import Words
 
 #: percentiles over the whole utterance
 PERCENTILES = (5, 25, 50, 75, 95)
-#: values of the whole utterance for each value of a frame, besides the duration
-_WHOLE_EACH = 5 + len(PERCENTILES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +123,7 @@ class Pooling(Step):
         segment = feature_dim * (2 if self.statistics == "moments" else 4) + 1
         if self.layout == "sequence":
             return segment
-        whole = feature_dim * 2 if self.whole == "moments" else feature_dim * _WHOLE_EACH + 1
+        whole = feature_dim * (2 if self.whole == "moments" else 5 + len(PERCENTILES)) + 1
         return whole + self.num_segments * segment
 
     def pool(
@@ -153,10 +151,8 @@ class Pooling(Step):
         ]
         if self.layout == "sequence":
             return np.stack(steps).astype(np.float32)
-        if self.whole == "moments":
-            whole = _segment(values, dynamics=False)
-        else:
-            whole = np.append(_whole(values), len(values) * frame_shift)
+        found = _segment(values, False) if self.whole == "moments" else _whole(values)
+        whole = np.append(found, len(values) * frame_shift)
         return np.concatenate([whole, *steps])[None].astype(np.float32)
 
 

@@ -1,6 +1,9 @@
 r"""Multinomial logistic regression with an L2 penalty on one vector an utterance.
 
-.. math:: \min_{W, b} \tfrac12 \lVert W \rVert^2 - C \sum_n w_{y_n} \log \mathrm{softmax}(W x_n + b)_{y_n}
+.. math::
+
+    \min_{W, b} \tfrac12 \lVert W \rVert^2
+    - C \sum_n w_{y_n} \log \mathrm{softmax}(W x_n + b)_{y_n}
 
 Fitted by scikit-learn (L-BFGS). Its own posteriors are too sure of themselves where vectors are
 long and rows few: they are calibrated like those of ``svm``.
