@@ -16,7 +16,7 @@ import numpy as np
 
 from serplatform.arrays import FloatArray
 from serplatform.encoders.base import LONGEST_PIECE, SAMPLING_RATE
-from serplatform.encoders.checkpoint import Checkpoint, chosen, device
+from serplatform.encoders.checkpoint import Checkpoint, chosen, device, exact_inference
 from serplatform.encoders.transformer import TransformerEncoder
 from serplatform.errors import BadInputError
 
@@ -93,7 +93,7 @@ class Wav2Vec2Encoder(TransformerEncoder):
         blocks = module.encoder.layers
         module.encoder.layers = blocks[: max(1, *layers)]  # those after are not needed
         try:
-            with torch.inference_mode():
+            with exact_inference():
                 waveform = torch.as_tensor(samples, device=device())[None]
                 states = module(waveform, output_hidden_states=True).hidden_states
                 return {k: np.asarray(states[k][0].cpu().numpy(), np.float32) for k in layers}

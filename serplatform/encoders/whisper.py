@@ -16,7 +16,7 @@ import numpy as np
 
 from serplatform.arrays import FloatArray
 from serplatform.encoders.base import LONGEST_PIECE, SAMPLING_RATE
-from serplatform.encoders.checkpoint import Checkpoint, chosen, device
+from serplatform.encoders.checkpoint import Checkpoint, chosen, device, exact_inference
 from serplatform.encoders.transformer import TransformerEncoder
 from serplatform.errors import BadInputError
 
@@ -80,7 +80,7 @@ class WhisperEncoder(TransformerEncoder):
             return_tensors="np",
         )["input_features"]  # (1, M, 2T or 2T - 1)
         module = self.module
-        with torch.inference_mode():
+        with exact_inference():
             hidden = gelu(module.conv1(torch.as_tensor(mel, device=device())))
             hidden = gelu(module.conv2(hidden)).transpose(1, 2)
             hidden = hidden + module.embed_positions.weight[: hidden.shape[1]]
