@@ -55,6 +55,7 @@ def architecture(
     inputs: frozenset[str] = frozenset({"audio"}),
     small: Mapping[str, object] | None = None,
     space: Mapping[str, object] | None = None,
+    encoder: str | None = None,
 ) -> Callable[[type[M]], type[M]]:
     """Register a module as an :class:`.Architecture`, built by :func:`builder`."""
 
@@ -70,6 +71,7 @@ def architecture(
                 inputs=inputs,
                 small=small or {},
                 space=space,
+                encoder=encoder,
             )
         )
         return model
