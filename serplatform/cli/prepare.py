@@ -14,6 +14,7 @@ from serplatform.cli.output import result
 from serplatform.console import format_duration
 from serplatform.corpora.base import READ_AS
 from serplatform.errors import BadInputError
+from serplatform.features.names import split_features
 
 if TYPE_CHECKING:
     from serplatform.distributed.prepare import PrepareSummary
@@ -106,7 +107,7 @@ def command(
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if allow_outside:
         options["allow_outside"] = True
-    chosen = [name.strip() for part in features or [] for name in part.split(",") if name.strip()]
+    chosen = [name for part in features or [] for name in split_features(part)]
     if features and not chosen:
         raise BadInputError("--features is empty; leave it out for the built-in ones")
     stopping.on_stop(

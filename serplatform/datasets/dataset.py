@@ -36,7 +36,9 @@ from serplatform.models.kernels.memory import RELEASE_AFTER, release
 from serplatform.storage.cache import local_dataset
 from serplatform.storage.location import Location, parse
 
-_FRAME_TYPES = (pa.list_(pa.float32()), pa.large_list(pa.float32()))
+_FRAME_TYPES = tuple(
+    kind(item) for kind in (pa.list_, pa.large_list) for item in (pa.float32(), pa.float16())
+)
 _AGAIN = "prepare the dataset again"
 
 
@@ -103,12 +105,16 @@ class MappedFrames:
     pages: MappedPages
 
     def frames(self, row: int, first: int = 0, last: int | None = None) -> FloatArray:
-        """Frames ``first`` to ``last`` (excluded) of an utterance, (T, D), without a copy."""
+        """Frames ``first`` to ``last`` (excluded) of an utterance, (T, D) float32.
+
+        Without a copy where they are stored as float32.
+        """
         start = self.start.item(row)
         begin = start + first * self.dim
         end = start + (self.num_frames.item(row) if last is None else last) * self.dim
-        self.pages.read(4 * (end - begin))
-        return self.values[self.shard.item(row)][begin:end].reshape(-1, self.dim)
+        values = self.values[self.shard.item(row)][begin:end].reshape(-1, self.dim)
+        self.pages.read(values.nbytes)
+        return values.astype(np.float32, copy=False)
 
 
 class Dataset:
@@ -452,7 +458,7 @@ def _map_shard(path: Path) -> tuple[pa.RecordBatch, tuple[int, int]]:
         raise _damaged(
             path,
             f"its columns are {batch.schema.names}; a feature shard has 'utterance_id' "
-            f"and 'frames' (lists of float32)",
+            f"and 'frames' (lists of float32 or float16)",
         )
     frames = batch.column("frames")
     if frames.null_count or frames.values.null_count or batch.column("utterance_id").null_count:

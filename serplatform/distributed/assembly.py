@@ -33,6 +33,7 @@ from serplatform.environment import versions
 from serplatform.errors import SerplatformError
 from serplatform.features.base import FeatureExtractor
 from serplatform.features.fingerprint import find_copies
+from serplatform.features.names import file_stem
 from serplatform.labels import class_order
 from serplatform.protocols.selection import components, overlapping_spans
 
@@ -231,7 +232,7 @@ def _move_shards(name: str, filled: Sequence[ShardReport], partial: Path, out: P
     shards: list[Shard] = []
     for number, report in enumerate(filled):
         entry = report.files[name]
-        file = f"{name}-{number:05d}.arrow"
+        file = f"{file_stem(name)}-{number:05d}.arrow"
         (partial / entry["file"]).replace(out / file)
         shards.append({**entry, "file": file})
     return shards

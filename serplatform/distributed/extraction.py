@@ -24,6 +24,7 @@ from serplatform.corpora.base import CORPORA, RejectedUtterance, Utterance
 from serplatform.errors import ArtifactError, InterruptedRunError, SerplatformError
 from serplatform.features.base import FEATURES
 from serplatform.features.extract import extract_shard
+from serplatform.features.names import file_stem
 from serplatform.features.shards import write_feature_shard
 from serplatform.plugins import unpack
 
@@ -141,7 +142,8 @@ def run_shard(task: ShardTask) -> ShardReport:
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     unpack(task.plugins)
-    extractors = {name: FEATURES.get(name)() for name in task.features}
+    made = map(FEATURES.make, task.features)
+    extractors = {extractor.name: extractor for extractor in made}
     request, alignments = task.request, task.request["alignments"]
     with threadpool_limits(limits=1):
         content = extract_shard(
@@ -167,7 +169,7 @@ def run_shard(task: ShardTask) -> ShardReport:
         audio_notes=tuple(content.audio_notes),
         files={
             name: write_feature_shard(
-                task.folder / f"{name}-{task.number:05d}.arrow",
+                task.folder / f"{file_stem(name)}-{task.number:05d}.arrow",
                 extractor,
                 [row["utterance_id"] for row in content.rows],
                 content.frames[name],

@@ -44,6 +44,7 @@ from serplatform.errors import ArtifactError, BadInputError, SerplatformError, u
 from serplatform.features.base import FEATURES, FeatureExtractor
 from serplatform.features.extract import relative_path
 from serplatform.features.fingerprint import FINGERPRINT_VERSION
+from serplatform.features.names import family_of
 from serplatform.storage.cache import cache_folder, listed_files, unwritable_cache
 from serplatform.storage.destination import DATASET, UNFINISHED, check_directory
 from serplatform.storage.location import Location
@@ -121,7 +122,8 @@ def prepare(
     """
     began = time.monotonic()
     made = make_corpus(corpus, options or {})
-    extractors = _extractors(FEATURES.defaults() if features is None else features)
+    named = _extractors(FEATURES.defaults() if features is None else features)
+    extractors = {extractor.name: extractor for extractor in named.values()}
     aligner = get_aligner(align, alignments)
     _check_arguments(made, source, workers, max_duration)
     place = check_directory(out, DATASET)
@@ -170,7 +172,7 @@ def prepare(
     if meta is None:
         with _partial_folder(folder) as partial:
             connect(address=address, num_cpus=workers)
-            tasks = _tasks(manifest, root, partial, extractors, request)
+            tasks = _tasks(manifest, root, partial, named, request)
             try:
                 reports = extract_shards(tasks, workers=workers, progress=progress)
             except SerplatformError:  # libraries hide why they could not write
@@ -255,13 +257,28 @@ def make_corpus(name: str, options: Mapping[str, Any]) -> Corpus:
 
 
 def _extractors(features: Sequence[str]) -> dict[str, FeatureExtractor]:
+    """Names that workers make extractors of, and the extractors, whose own names are canonical."""
     known = FEATURES.names()
-    faults = [unknown_name("feature", name, known) for name in features if name not in known]
+    faults = [
+        unknown_name("feature", name, known)
+        for name in features
+        if name not in known and family_of(name) is None
+    ]
     if faults:
         raise BadInputError("--features names unknown features:", faults)
     if not features:
         raise BadInputError(f"--features is empty; known: {', '.join(known)}")
-    return {name: FEATURES.get(name)() for name in dict.fromkeys(features)}
+    expanded = dict.fromkeys(name for given in features for name in FEATURES.expand(given))
+    made = {name: FEATURES.make(name) for name in expanded}
+    first: dict[str, str] = {}
+    for name, extractor in made.items():
+        known_as = first.setdefault(extractor.name, name)
+        if extractor.spec() != made[known_as].spec():
+            raise BadInputError(
+                f"--features: {known_as} and {name} differ but would both be stored as "
+                f"{extractor.name}; rename one of the directories"
+            )
+    return {name: made[name] for name in first.values()}
 
 
 def _check_arguments(
@@ -368,7 +385,7 @@ def _remove_dataset(out: Path, partial: Path) -> None:
     try:
         names = set(listed_files(content, out))
     except ArtifactError:  # damaged: the shards that can still be read in it
-        found = re.findall(r'"(\w+-\d{5}\.arrow)"', content.decode(errors="replace"))
+        found = re.findall(r'"([\w.-]+-\d{5}\.arrow)"', content.decode(errors="replace"))
         names = {*found, "utterances.parquet", "alignment.parquet", "rejected.csv", "unaligned.csv"}
     for name in names:
         (out / name).unlink(missing_ok=True)
@@ -405,7 +422,7 @@ def _tasks(
     extractors: Mapping[str, FeatureExtractor],
     request: DatasetRequest,
 ) -> list[ShardTask]:
-    key = digest([request, {name: e.spec() for name, e in extractors.items()}])
+    key = digest([request, {e.name: e.spec() for e in extractors.values()}])
     size = shard_size(len(manifest.utterances))
     extra_columns = tuple(sorted({key for u in manifest.utterances for key in u.extra}))
     return [

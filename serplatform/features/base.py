@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from serplatform.arrays import FloatArray
+from serplatform.errors import BadInputError, unknown_name
+from serplatform.features.names import family_of
 from serplatform.registry import Registry
 
 if TYPE_CHECKING:
@@ -34,6 +37,9 @@ class FeatureExtractor(ABC):
     frame_length: float
     #: human-readable unit of a value, e.g. "natural log of mel power"
     unit: ClassVar[str]
+    #: how frames are stored; they are float32 wherever they are used. What is stored as float16
+    #: gives values that float16 holds exactly, of new audio too
+    stored_as: ClassVar[Literal["float32", "float16"]] = "float32"
 
     @abstractmethod
     def extract(self, samples: FloatArray) -> FloatArray:
@@ -59,12 +65,40 @@ class FeatureExtractor(ABC):
         return None
 
 
+class FeatureFamily(ABC):
+    """Features whose parameters stand in their names, ``family:parameters``."""
+
+    @abstractmethod
+    def expand(self, name: str) -> list[str]:
+        """One name for each feature that ``name`` means; places stay as they were given."""
+
+    @abstractmethod
+    def make(self, name: str) -> FeatureExtractor:
+        """The extractor of one of the names that :meth:`expand` gives; its own is canonical."""
+
+    @abstractmethod
+    def restore(
+        self, name: str, spec: Mapping[str, Any], folders: Sequence[Path] = ()
+    ) -> FeatureExtractor:
+        """The extractor of a stored feature, found on this machine by what ``spec`` says.
+
+        Args:
+            name: canonical.
+            spec: what :meth:`FeatureExtractor.spec` gave when it was stored.
+            folders: where to look first.
+
+        Raises:
+            BadInputError: it is not here; the message says what to do.
+        """
+
+
 class FeatureRegistry(Registry[Callable[[], FeatureExtractor]]):
     """Preset names and the functions that build their extractors."""
 
     def __init__(self, kind: str, package: str) -> None:
         super().__init__(kind, package)
         self._defaults: set[str] = set()
+        self._families: dict[str, FeatureFamily] = {}
 
     def register(
         self, name: str, source: str = "", *, default: bool = False
@@ -79,6 +113,48 @@ class FeatureRegistry(Registry[Callable[[], FeatureExtractor]]):
         if default:
             self._defaults.add(name)
         return super().register(name, source)
+
+    def family(self, name: str) -> Callable[[type[FeatureFamily]], type[FeatureFamily]]:
+        """Return a decorator that registers a family, made without arguments."""
+
+        def decorate(family: type[FeatureFamily]) -> type[FeatureFamily]:
+            self._families[name] = family()
+            return family
+
+        return decorate
+
+    def expand(self, name: str) -> list[str]:
+        """One name for each feature that a given name means.
+
+        Raises:
+            BadInputError: it is neither a preset nor of a family, or the family refuses it.
+        """
+        family = self._family_of(name)
+        if family is not None:
+            return family.expand(name)
+        self.get(name)
+        return [name]
+
+    def make(self, name: str) -> FeatureExtractor:
+        """The extractor of a preset, or of a feature by a name that :meth:`expand` gave."""
+        family = self._family_of(name)
+        return self.get(name)() if family is None else family.make(name)
+
+    def restore(
+        self, name: str, spec: Mapping[str, Any], folders: Sequence[Path] = ()
+    ) -> FeatureExtractor:
+        """The extractor of a stored feature; see :meth:`FeatureFamily.restore`."""
+        family = self._family_of(name)
+        return self.get(name)() if family is None else family.restore(name, spec, folders)
+
+    def _family_of(self, name: str) -> FeatureFamily | None:
+        kind = family_of(name)
+        if kind is None:
+            return None
+        self._load()
+        if kind not in self._families:
+            raise BadInputError(unknown_name("family of features", kind, self._families))
+        return self._families[kind]
 
     def defaults(self) -> tuple[str, ...]:
         """The features that a dataset gets unless others are named, sorted."""

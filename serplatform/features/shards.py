@@ -37,9 +37,12 @@ def write_feature_shard(
     """
     sizes = [array.size for array in frames]
     offsets = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+    stored = np.dtype(extractor.stored_as)
     values = np.concatenate([array.ravel() for array in frames] or [np.zeros(0, np.float32)])
+    values = values.astype(stored, copy=False)
     wide = int(offsets[-1]) > _INT32_LIMIT
-    kind = pa.large_list(pa.float32()) if wide else pa.list_(pa.float32())
+    item = pa.from_numpy_dtype(stored)
+    kind = pa.large_list(item) if wide else pa.list_(item)
     array_type = pa.LargeListArray if wide else pa.ListArray
     column = array_type.from_arrays(
         pa.array(offsets, type=pa.int64() if wide else pa.int32()), pa.array(values)

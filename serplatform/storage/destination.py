@@ -61,7 +61,7 @@ UNFINISHED = ".partial"
 DATASET = Kind(
     name="a dataset",
     marker="dataset.json",
-    left=r"\.partial|\w+-\d{5}\.arrow|(utterances|alignment)\.parquet|(rejected|unaligned)\.csv"
+    left=r"\.partial|[\w.-]+-\d{5}\.arrow|(utterances|alignment)\.parquet|(rejected|unaligned)\.csv"
     r"|dataset\.json|audio",
     sign=UNFINISHED,
 )

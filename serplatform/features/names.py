@@ -1,0 +1,130 @@
+"""Names of features: presets such as ``log_mel_23``, and families such as ``pretrained:…``.
+
+A family's feature has its parameters in its name: ``pretrained:DIRECTORY_OR_ID@LAYERS``, with
+``:pooled`` for statistics of the whole utterance alone. It is stored under its canonical name, in
+which the encoder is called by the last part of its place.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+from serplatform.errors import BadInputError
+
+#: stands for all layers of an encoder
+ALL = "all"
+POOLED = ":pooled"
+
+_FAMILY = re.compile(r"[a-z][a-z0-9_-]*:(?!//)")
+_ENCODED = re.compile(
+    r"(?P<family>[a-z][a-z0-9_-]*):(?P<encoder>.+)@(?P<layers>all|\d+(?:,\d+)*)(?P<pooled>:pooled)?"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class EncoderFeatureName:
+    """The parts of a feature name of a family of encoders.
+
+    Attributes:
+        family: ``pretrained``, ``pretrained-text``.
+        encoder: directory, file or id as given; or the encoder's name.
+        layers: numbers of layers; None: all.
+        pooled: statistics of the whole utterance alone.
+    """
+
+    family: str
+    encoder: str
+    layers: tuple[int, ...] | None
+    pooled: bool
+
+    @property
+    def encoder_name(self) -> str:
+        """The last part of the encoder's place, of an ONNX file without its ending."""
+        last = re.split(r"[/\\]", self.encoder.rstrip("/\\"))[-1]
+        return last.removesuffix(".onnx")
+
+    def of_layer(self, layer: int) -> EncoderFeatureName:
+        """The feature of one layer."""
+        return dataclasses.replace(self, layers=(layer,))
+
+    @property
+    def canonical(self) -> str:
+        """The name by which the feature is stored."""
+        return str(dataclasses.replace(self, encoder=self.encoder_name))
+
+    def __str__(self) -> str:
+        layers = ALL if self.layers is None else ",".join(map(str, self.layers))
+        return f"{self.family}:{self.encoder}@{layers}{POOLED if self.pooled else ''}"
+
+
+def family_of(name: str) -> str | None:
+    """The family that a name is of; None for the name of a preset.
+
+    Example:
+        >>> family_of("pretrained:/models/whisper-base@3"), family_of("log_mel_23")
+        ('pretrained', None)
+    """
+    return name.partition(":")[0] if _FAMILY.match(name) else None
+
+
+def parse_encoder_feature(name: str) -> EncoderFeatureName:
+    """Take the name of a family's feature apart.
+
+    Raises:
+        BadInputError: it has no layer, or lacks the encoder, or its encoder's name cannot be used.
+
+    Example:
+        >>> parse_encoder_feature("pretrained:/models/whisper-base@2,3:pooled").layers
+        (2, 3)
+        >>> parse_encoder_feature("pretrained:/models/whisper-base@3").canonical
+        'pretrained:whisper-base@3'
+    """
+    match = _ENCODED.fullmatch(name.strip())
+    if match is None:
+        raise BadInputError(
+            f"feature '{name}': must be FAMILY:DIRECTORY_OR_ID@LAYERS, as in "
+            "pretrained:models/whisper-base@3, …@2,3 or …@all, with :pooled behind it for "
+            "statistics of the whole utterance alone"
+        )
+    layers = None
+    if match["layers"] != ALL:
+        layers = tuple(dict.fromkeys(int(number) for number in match["layers"].split(",")))
+    found = EncoderFeatureName(match["family"], match["encoder"], layers, bool(match["pooled"]))
+    if not re.fullmatch(r"[\w.-]+", found.encoder_name) or found.encoder_name in (".", ".."):
+        raise BadInputError(
+            f"feature '{name}': the encoder would be called '{found.encoder_name}'; its directory "
+            "or file must have a name of letters, digits, '.', '_' and '-' (rename it, or link it "
+            "by such a name)"
+        )
+    return found
+
+
+def canonical(name: str) -> str:
+    """The name by which a feature is stored.
+
+    Example:
+        >>> canonical("pretrained:/models/whisper-base@3:pooled"), canonical("log_mel_23")
+        ('pretrained:whisper-base@3:pooled', 'log_mel_23')
+    """
+    return name if family_of(name) is None else parse_encoder_feature(name).canonical
+
+
+def file_stem(name: str) -> str:
+    """What the files of a stored feature begin with.
+
+    Example:
+        >>> file_stem("pretrained:whisper-base@3:pooled"), file_stem("log_mel_23")
+        ('pretrained-whisper-base-3-pooled', 'log_mel_23')
+    """
+    return re.sub(r"[^\w.-]", "-", name)
+
+
+def split_features(text: str) -> list[str]:
+    """The names in a list with commas between; a comma before a number belongs to layers.
+
+    Example:
+        >>> split_features("log_mel_23, pretrained:m/w@2,3,mfcc_40")
+        ['log_mel_23', 'pretrained:m/w@2,3', 'mfcc_40']
+    """
+    return [part.strip() for part in re.split(r",(?!\s*\d+\s*(?:[,:]|$))", text) if part.strip()]
