@@ -69,6 +69,7 @@ def make_audio_run(
     num_speakers: int = 4,
     per_speaker: int = 6,
     language: str = "en",
+    feature: str = "log_mel_23",
 ) -> AudioRun:
     """Write tones, prepare them as a CSV corpus and train the trials over two folds.
 
@@ -78,18 +79,19 @@ def make_audio_run(
         num_speakers: half of them higher in pitch.
         per_speaker: clips a speaker; classes in turn.
         language: that the corpus states.
+        feature: prepared, and read by every trial that names no other.
     """
     audio, dataset = folder / "audio", folder / "data"
     table = _write_corpus(audio, num_speakers, per_speaker, language)
     with _in_process():
-        prepare("csv", table, dataset, features=("log_mel_23",))
+        prepare("csv", table, dataset, features=(feature,))
     opened = create_run(
         folder / "run",
         SearchRequest(
             architectures=tuple(dict.fromkeys(name for name, _ in trials)),
             dataset=dataset,
             protocol="speaker-kfold:2",
-            settings=("data.feature=log_mel_23",),
+            settings=(f"data.feature={feature}",),
             exact=True,
         ),
         ["serplatform", "train"],
@@ -98,7 +100,7 @@ def make_audio_run(
         task = TrialTask(
             number=number,
             architecture=architecture,
-            values={"data.feature": "log_mel_23", **values},
+            values={"data.feature": feature, **values},
             run=str(opened.directory.path),
             dataset=str(dataset),
             seed=number,
