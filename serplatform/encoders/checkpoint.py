@@ -25,8 +25,18 @@ _FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
 #: older and newer names of the two parts of a weight-normalised convolution
 _RENAMED = {".parametrizations.weight.original0": ".weight_g"}
 _RENAMED[".parametrizations.weight.original1"] = ".weight_v"
-#: files that describe a model or say what may be done with it
-_DOCUMENTS = ("README.md", "LICENSE", "LICENSE.md", "LICENSE.txt", "NOTICE")
+#: files beside the weights that a copy needs: settings, and what says where a model may be used
+_DOCUMENTS = (
+    *("config.json", "preprocessor_config.json", "processor_config.json"),
+    *(
+        "model.safetensors.index.json",
+        "README.md",
+        "LICENSE",
+        "LICENSE.md",
+        "LICENSE.txt",
+        "NOTICE",
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -90,8 +100,8 @@ class Checkpoint:
         index = self.path / "model.safetensors.index.json"
         if index.is_file():
             found = _settings(index).get("weight_map")
-            names = set(found.values()) if isinstance(found, dict) else {None}
-            if not names or any(not isinstance(n, str) or n != Path(n).name for n in names):
+            names = {str(name) for name in found.values()} if isinstance(found, dict) else set()
+            if not names or any(name != Path(name).name for name in names):
                 raise BadInputError(f"{index}: names no files of weights; get the model again")
             files = tuple(self.path / name for name in sorted(names))
             for file in files:
@@ -113,9 +123,7 @@ class Checkpoint:
     @property
     def files(self) -> tuple[Path, ...]:
         """What a copy needs: weights, their index, settings and documents."""
-        names = ("config.json", "preprocessor_config.json", "processor_config.json")
-        names += ("model.safetensors.index.json", *_DOCUMENTS)
-        return (*self.weights, *(p for n in names if (p := self.path / n).is_file()))
+        return (*self.weights, *(p for name in _DOCUMENTS if (p := self.path / name).is_file()))
 
     def setting(self, name: str) -> Any:
         """A value of ``config.json`` that must be there: a positive number or a list of them."""

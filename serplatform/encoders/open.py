@@ -11,6 +11,7 @@ from pathlib import Path
 
 from serplatform.encoders.base import Encoder
 from serplatform.encoders.checkpoint import Checkpoint, need_package
+from serplatform.encoders.names import encoder_name
 from serplatform.encoders.onnx import OnnxEncoder
 from serplatform.encoders.places import places_of
 from serplatform.encoders.transformer import TransformerEncoder
@@ -23,25 +24,25 @@ FOLDERS_VARIABLE = "SERPLATFORM_ENCODERS"
 
 _CLASSES: tuple[type[TransformerEncoder], ...] = (WhisperEncoder, Wav2Vec2Encoder)
 _ID = re.compile(r"(?:[\w.-]+/)?[\w.-]+")
-_NAME = re.compile(r"[\w.+-]+")
 
 
 def open_encoder(given: str) -> Encoder:
     """The encoder at a place; settings and headers are read and checked, its weights later.
 
     Args:
-        given: a directory in the layout of Hugging Face, an ONNX file, or the id of a model that
-            the local cache of the Hugging Face hub already has. Nothing is downloaded.
+        given: a directory in the layout of Hugging Face or an ONNX file, by its place or by its
+            name within a folder of SERPLATFORM_ENCODERS; or the id of a model that the local cache
+            of the Hugging Face hub already has. Nothing is downloaded.
 
     Raises:
         BadInputError: there is no such place, or it holds no speech encoder that can be used.
     """
-    place = Path(os.path.expanduser(given))
-    if place.exists():
-        place = Path(os.path.abspath(place))
-        return _open(place, place.stem if place.is_file() else place.name)
-    if _ID.fullmatch(given) and (folder := _hub_snapshot(given)) is not None:
-        return _open(folder, given.rpartition("/")[2])
+    for folder in (Path(), *_listed_folders()):
+        place = Path(os.path.abspath(folder / os.path.expanduser(given)))
+        if place.exists():
+            return _open(place, encoder_name(str(place)))
+    if _ID.fullmatch(given) and (snapshot := _hub_snapshot(given)) is not None:
+        return _open(snapshot, encoder_name(given))
     raise BadInputError(
         f"{given}: no such directory or ONNX file, and no model of this id in the Hugging Face "
         "cache of this machine; nothing is downloaded, so get the model first (hf download ID) "
@@ -63,10 +64,8 @@ def find_encoder(name: str, sha256: str, folders: Sequence[Path] = ()) -> Encode
     Raises:
         BadInputError: it is not there; the message says what was tried and the remedy.
     """
-    variable = os.environ.get(FOLDERS_VARIABLE, "")
-    listed = [*folders, *(Path(part) for part in variable.split(os.pathsep) if part)]
     fault = ""
-    for place in _candidates(name, sha256, listed):
+    for place in _candidates(name, sha256, [*folders, *_listed_folders()]):
         try:
             encoder = _open(Path(os.path.abspath(place)), name)
         except BadInputError as error:
@@ -74,13 +73,18 @@ def find_encoder(name: str, sha256: str, folders: Sequence[Path] = ()) -> Encode
             continue
         if encoder.sha256 == sha256:
             return encoder
-        if name in {place.name, place.stem}:
+        if name == encoder_name(str(place)):
             fault = fault or f" ({place} has other weights, {encoder.sha256[:12]}…)"
     raise BadInputError(
         f"the encoder {name} with weights {sha256[:12]}… is not on this machine{fault}; get it "
         f"and name the folder that holds its directory in {FOLDERS_VARIABLE}, or use a bundle "
         "exported with --with-encoder"
     )
+
+
+def _listed_folders() -> list[Path]:
+    listed = os.environ.get(FOLDERS_VARIABLE, "").split(os.pathsep)
+    return [Path(os.path.expanduser(folder)) for folder in listed if folder]
 
 
 def _candidates(name: str, sha256: str, folders: Iterable[Path]) -> Iterator[Path]:
@@ -110,10 +114,6 @@ def _open(path: Path, name: str) -> Encoder:
 
 @functools.lru_cache(maxsize=8)
 def _open_once(path: Path, name: str, stamp: tuple[tuple[str, int, int], ...]) -> Encoder:
-    if not _NAME.fullmatch(name):
-        raise BadInputError(
-            f"{path}: an encoder's name may hold letters, digits and . + - _ only; rename it"
-        )
     if path.is_file():
         if path.suffix != ".onnx":
             raise BadInputError(
