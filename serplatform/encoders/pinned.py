@@ -6,8 +6,6 @@ Such a name says which encoder a trained model needs, and not where it lay.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from pathlib import Path
 
 from serplatform.encoders.base import Encoder
 from serplatform.encoders.open import find_encoder, open_encoder
@@ -21,18 +19,18 @@ def pinned(encoder: Encoder) -> str:
     return f"{encoder.name}@sha256:{encoder.sha256}"
 
 
-def locate(given: str | None, folders: Sequence[Path] = ()) -> Encoder:
-    """The encoder of a pinned name, looked for in ``folders`` first, or at a place.
+def locate(given: str | None) -> Encoder:
+    """The encoder of a pinned name, wherever it lies, or of a place.
 
     Raises:
         BadInputError: none is given, or it is not there; the message says what to do.
     """
     if given is None:
         raise BadInputError(
-            "no encoder is named; name the directory of one, or an id that lies in the local cache, "
+            "no encoder is named; name the directory of one, or an id in the local cache, "
             "with --set model.encoder=DIRECTORY"
         )
     match = _PINNED.fullmatch(given)
     if match is None:
         return open_encoder(given)
-    return find_encoder(match["name"], match["sha256"], folders)
+    return find_encoder(match["name"], match["sha256"])

@@ -11,8 +11,6 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-import numpy as np
-
 from serplatform.arrays import FloatArray
 from serplatform.encoders.base import LONGEST_PIECE, SAMPLING_RATE
 from serplatform.encoders.checkpoint import Checkpoint, chosen

@@ -152,7 +152,7 @@ class EncoderLora(SerModel):
         samples = batch.frames[:, :, 0].detach().cpu().numpy()
         lengths = batch.lengths.cpu()
         parts, rows = [], []
-        for length in lengths.unique().tolist():
+        for length in sorted(set(lengths.tolist())):
             same = (lengths == length).nonzero().squeeze(1)
             parts.append(self._pooled(samples[same.numpy(), :length]))
             rows.append(same)

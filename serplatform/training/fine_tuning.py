@@ -1,4 +1,4 @@
-"""Architectures that adapt a pretrained encoder: which encoder it is, and where it can be trained."""
+"""Architectures that adapt a pretrained encoder: which it is, and where it can be trained."""
 
 from __future__ import annotations
 

@@ -42,7 +42,12 @@ def encoder(request, tmp_path) -> Path:
 
 def build(encoder, seed=0, spec=SPEC, **settings):
     torch.manual_seed(seed)
-    chosen = {"encoder": str(encoder), "rank": 2, "adapter_dropout": 0.0, "dropout": 0.0}
+    chosen = {
+        "encoder": encoder and str(encoder),
+        "rank": 2,
+        "adapter_dropout": 0.0,
+        "dropout": 0.0,
+    }
     return ARCHITECTURE.build(ARCHITECTURE.config(**{**chosen, **settings}), spec)
 
 
@@ -199,7 +204,7 @@ def test_bfloat16_is_near_float32(encoder):
 def test_what_cannot_be_built_is_said_in_one_sentence(tmp_path, settings, spec, message):
     folder = tiny_wav2vec2(tmp_path / "w")
     with pytest.raises(BadInputError, match=message) as caught:
-        build(folder, spec=spec, **settings)
+        build(spec=spec, **{"encoder": folder, **settings})
     assert len(str(caught.value).splitlines()) == 1
 
 
