@@ -69,7 +69,7 @@ def make_audio_run(
     num_speakers: int = 4,
     per_speaker: int = 6,
     language: str = "en",
-    feature: str = "log_mel_23",
+    features: Sequence[str] = ("log_mel_23",),
     settings: Sequence[str] = (),
 ) -> AudioRun:
     """Write tones, prepare them as a CSV corpus and train the trials over two folds.
@@ -80,20 +80,20 @@ def make_audio_run(
         num_speakers: half of them higher in pitch.
         per_speaker: clips a speaker; classes in turn.
         language: that the corpus states.
-        feature: prepared, and read by every trial that names no other.
+        features: to prepare; trials read the log mel energies unless they say otherwise.
         settings: of the run, besides.
     """
     audio, dataset = folder / "audio", folder / "data"
     table = _write_corpus(audio, num_speakers, per_speaker, language)
     with _in_process():
-        prepare("csv", table, dataset, features=(feature,))
+        prepare("csv", table, dataset, features=features)
     opened = create_run(
         folder / "run",
         SearchRequest(
             architectures=tuple(dict.fromkeys(name for name, _ in trials)),
             dataset=dataset,
             protocol="speaker-kfold:2",
-            settings=(f"data.feature={feature}", *settings),
+            settings=("data.feature=log_mel_23", *settings),
             exact=True,
         ),
         ["serplatform", "train"],
@@ -102,7 +102,7 @@ def make_audio_run(
         task = TrialTask(
             number=number,
             architecture=architecture,
-            values={"data.feature": feature, **values},
+            values={"data.feature": "log_mel_23", **values},
             run=str(opened.directory.path),
             dataset=str(dataset),
             seed=number,
@@ -157,5 +157,6 @@ def _in_process() -> Iterator[None]:
     with (
         mock.patch.object(prepare_module, "connect", return_value=None),
         mock.patch.object(extraction, "_run", lambda tasks, workers: map(run_shard, tasks)),
+        mock.patch.object(prepare_module, "announce", return_value=""),
     ):
         yield

@@ -49,12 +49,12 @@ def encoder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def audio_run(tmp_path_factory, encoder):
-    values = {**VALUES, "model.encoder": str(encoder)}
+    values = {**VALUES, "model.encoder": str(encoder), "data.feature": "waveform"}
     return make_audio_run(
         tmp_path_factory.mktemp("run"),
         trials=[("encoder_lora", values)],
-        feature="waveform",
-        settings=[f"model.encoder={encoder}"],
+        features=["waveform"],
+        settings=["data.feature=waveform", f"model.encoder={encoder}"],
     )
 
 
