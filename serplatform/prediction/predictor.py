@@ -18,7 +18,7 @@ from serplatform.config import plain
 from serplatform.corpora.audio import speech_bounds
 from serplatform.corpora.base import Span
 from serplatform.errors import ArtifactError, BadInputError
-from serplatform.features.base import FEATURES, FeatureExtractor
+from serplatform.features.base import FEATURES, SAMPLING_RATE, FeatureExtractor
 from serplatform.features.clip import Clip
 from serplatform.features.names import family_of
 from serplatform.inputs.new_audio import ExtractedClip, SpeakerMoments, new_audio
@@ -37,7 +37,7 @@ class Predictor:
 
     Raises:
         ArtifactError: a model is missing, damaged, or does not belong to the system.
-        BadInputError: this machine has no such device.
+        BadInputError: this machine has no such device, or lacks an encoder.
     """
 
     def __init__(self, system: PredictionSystem, *, device: str = "cpu") -> None:
@@ -61,6 +61,11 @@ class Predictor:
                         f"{directory}: its '{name}' is of another encoder than that of the other "
                         "models, which has the same name; predict with each trial by itself"
                     )
+
+        quiet = Clip(np.zeros(SAMPLING_RATE // 10, dtype=np.float32))
+        for extractor in self.extractors.values():
+            if extractor.costly:  # loads its weights now; damaged ones are no recording's fault
+                extractor.extract_clip(quiet)
 
     @property
     def speaker_pipelines(self) -> list[InputPipeline]:
