@@ -89,6 +89,8 @@ class InputSpec:
         frame_shift: seconds.
         vocabulary_size: word ids, padding and unknown included; 0 without text.
         word_vectors: (V, E) initial vectors, or None.
+        layers: equal parts of a frame whose weighted sum a model is given, see ``front.py``.
+        projection: values that a frame is then projected to; 0: it is not.
     """
 
     feature_dim: int
@@ -96,6 +98,8 @@ class InputSpec:
     frame_shift: float = 0.01
     vocabulary_size: int = 0
     word_vectors: Tensor | None = None
+    layers: int = 1
+    projection: int = 0
 
 
 class Criterion:

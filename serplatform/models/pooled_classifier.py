@@ -158,8 +158,8 @@ def calibrate(
 ) -> tuple[DoubleArray, DoubleArray]:
     """The map W (P, P) and b (P,) of (N, P) scores and (N,) labels.
 
-    ``logistic`` is a penalised regression, unsure where rows are few. Where a class has no row among
-    them there is one temperature, whatever the method.
+    ``logistic`` is a penalised regression, unsure where rows are few. Where a class has no row
+    among them there is one temperature, whatever the method.
     """
     from scipy.optimize import minimize_scalar
     from scipy.special import logsumexp

@@ -39,6 +39,7 @@ from serplatform.models.base import (
     SerModel,
     count_parameters,
 )
+from serplatform.models.front import build_model, layer_shares
 from serplatform.models.layers.global_sum import counting
 from serplatform.seeding import derive_seed
 from serplatform.training.averaging import EmaWeights, SwaWeights, renew_batch_statistics
@@ -131,7 +132,7 @@ class FoldTrainer:
         self._workers = Workers(distributed)
         architecture = ARCHITECTURES.get(config.architecture)
         with self._seeded("weights"):
-            self.model: SerModel = architecture.build(config.model, data.input_spec)
+            self.model: SerModel = build_model(architecture, config.model, data.input_spec)
         self.model.to(self.device)
         self._parallel: nn.Module = self._workers.wrap(self.model)
         self._names = {p: name for name, p in self.model.named_parameters()}
@@ -175,6 +176,12 @@ class FoldTrainer:
                 "held out of the fit, of the same speaker.",
             )
         return notes
+
+    @property
+    def layer_weights(self) -> dict[str, float]:
+        """Share of each layer in the best epoch's weighted sum; empty where there is none."""
+        shares = layer_shares(self._best_weights)
+        return {} if shares is None else dict(zip(self.data.parts, shares, strict=True))
 
     @property
     def finished(self) -> bool:

@@ -91,7 +91,11 @@ def resolve(architecture_name: str, values: Mapping[str, Any], where: str) -> Tr
         "model": {},
         "training": dict(architecture.training),
         # a model that reads words gets them, whatever else is set
-        "data": {"words": bool(architecture.inputs & {"text", "words"}), **architecture.data},
+        "data": {
+            "words": bool(architecture.inputs & {"text", "words"}),
+            **({"projection": 0} if architecture.closed_form else {}),
+            **architecture.data,
+        },
     }
     errors = []
     for name, value in values.items():
@@ -135,6 +139,15 @@ def _closed_form_errors(
         f"without steps; of training.*, {' and '.join(CLOSED_FORM_TRAINING)} alone act on it"
         for name in changed
         if name not in CLOSED_FORM_TRAINING
+    ]
+    errors += [
+        f"data.{name} = {value!r}: it is trained by gradients together with the model, and "
+        f"{architecture.name} is fitted in closed form; set data.{name} = {off}"
+        for name, value, off in (
+            ("layers", data.layers, "joined"),
+            ("projection", data.projection, 0),
+        )
+        if value != off
     ]
     if data.augments:
         errors.append(
