@@ -186,11 +186,10 @@ class LearningCurvesFigure(Figure[LearningCurves]):
             max((t for t in trials if t.history), key=lambda t: t.objective or 0.0, default=None)
             for trials in report.finished_by_architecture().values()
         ]
-        found = [trial for trial in best if trial is not None]
-        if not found:
-            raise NoDataError("no finished trial recorded its epochs")
-        chosen = [t for t in found if any(e["epoch"] > 1 for e in t.history)][:MAX_CURVES]
+        chosen = [trial for trial in best if trial is not None][:MAX_CURVES]
         if not chosen:
+            raise NoDataError("no finished trial recorded its epochs")
+        if all(entry["epoch"] == 1 for trial in chosen for entry in trial.history):
             raise NoDataError(
                 "no trial trained for more than one epoch; a model that is fitted at once, in "
                 "closed form, has no learning curve"
