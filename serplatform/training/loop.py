@@ -52,6 +52,7 @@ from serplatform.training.checkpoint import (
     write_state,
 )
 from serplatform.training.data_parallel import Workers
+from serplatform.training.fine_tuning import check_device, with_pinned_encoder
 from serplatform.training.loader import load_batches
 from serplatform.training.losses import class_weights, denominator, mix
 from serplatform.training.optim import LearningRate, build_optimizer
@@ -118,7 +119,8 @@ class FoldTrainer:
         device: str = "cpu",
         distributed: bool = False,
     ) -> None:
-        self.config = config
+        check_device(config, device)
+        self.config = config = with_pinned_encoder(config)
         self.data = data
         self.seed = seed
         self.device = checked_device(device, config.training.precision)

@@ -169,6 +169,28 @@ def test_python_exports_and_predicts_with_an_encoder(whisper_run, folder, monkey
     np.testing.assert_allclose(found["p_angry"], expected["p_angry"], atol=1e-6)
 
 
+def test_a_clip_that_the_encoder_fails_on_is_left_out_and_the_others_go_on(
+    whisper_run, folder, monkeypatch
+):
+    run, _ = whisper_run
+    monkeypatch.setenv(open_module.FOLDERS_VARIABLE, str(folder))
+    predictor, encode = Predictor(open_system(run.run)), Encoder.hidden_states
+
+    def failing(self, samples, layers):
+        if len(samples) == 6_400:  # 0.4 s: one of the recordings
+            raise BadInputError("layer 1 gives values that are not finite")
+        return encode(self, samples, layers)
+
+    monkeypatch.setattr(Encoder, "hidden_states", failing)
+    tally = PredictionTally()
+    sources = find_recordings([str(run.audio / "s0")])[0]
+    rows = list(predict(predictor, sources, tally))
+    assert len(rows) == 5
+    assert [(Path(r.name).name, r.reason) for r in tally.refused] == [
+        ("u2.wav", "layer 1 gives values that are not finite")
+    ]
+
+
 def test_damaged_weights_are_told_before_any_recording(whisper_run, folder, monkeypatch):
     run, _ = whisper_run
     monkeypatch.setenv(open_module.FOLDERS_VARIABLE, str(folder))
