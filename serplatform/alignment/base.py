@@ -10,7 +10,7 @@ import functools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from serplatform.arrays import FloatArray
 from serplatform.corpora.base import Span, Utterance
@@ -60,9 +60,15 @@ class Aligner(ABC):
     description: ClassVar[str]
     #: whether it reads files, which ``--alignments`` may name the folder of
     reads_files: ClassVar[bool] = False
+    #: whether a model belongs to its name, as in ``whisper:DIR``
+    needs_model: ClassVar[bool] = False
 
     def __init__(self, directory: Path | None = None) -> None:  # noqa: B027
-        """Take the folder of the files, in any sub-folders; None: the source's own place."""
+        """Take the folder of the files, in any sub-folders, or of the model; None: its own place."""
+
+    def spec(self) -> dict[str, Any] | None:
+        """What tells its words from those of others of its name; None where nothing does."""
+        return None
 
     def check(self, utterances: Sequence[Utterance]) -> None:  # noqa: B027
         """Refuse, before any work, a corpus that this source cannot serve at all.
@@ -101,7 +107,8 @@ def aligner_names() -> list[str]:
 def get_aligner(name: str, directory: str | Path | None = None) -> Aligner | None:
     """Make the aligner called ``name``, once a process; None for ``none``.
 
-    ``directory`` is where the files lie, for sources that read files.
+    A model's directory follows its source's name, ``whisper:DIR``; ``directory`` is where the files
+    lie, for sources that read files.
 
     Raises:
         BadInputError: the name is unknown, or the directory is missing or not needed.
@@ -113,9 +120,18 @@ def get_aligner(name: str, directory: str | Path | None = None) -> Aligner | Non
                 "name the kind of file, e.g. --align textgrid"
             )
         return None
-    if name not in ALIGNERS.names():
-        raise BadInputError(unknown_name("alignment source", name, aligner_names()))
-    source = ALIGNERS.get(name)
+    kind, _, model = name.partition(":")
+    if kind not in ALIGNERS.names():
+        raise BadInputError(unknown_name("alignment source", kind, aligner_names()))
+    source = ALIGNERS.get(kind)
+    if source.needs_model != bool(model):
+        raise BadInputError(
+            f"--align {name}: needs the directory of a model behind it, as in {kind}:DIR"
+            if source.needs_model
+            else f"--align {name}: {kind} has no model; leave ':{model}' out"
+        )
+    if source.needs_model and directory is None:
+        return source(Path(model))
     if directory is None:
         return source(None)
     if not Path(directory).is_dir():
