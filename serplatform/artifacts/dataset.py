@@ -95,7 +95,11 @@ class FeatureRecord(Record):
 
 
 class DatasetDescription(Record):
-    """``dataset.json``."""
+    """``dataset.json``.
+
+    ``row_digests``: of rows and spans of each shard. ``earlier_fingerprints``: of the same dataset
+    before features were added to it.
+    """
 
     schema_version: int
     corpus: str
@@ -116,6 +120,13 @@ class DatasetDescription(Record):
     request: NotRequired[dict[str, Any]]
     word_rules: NotRequired[Count]
     plugins: NotRequired[list[PluginRecord]]
+    row_digests: NotRequired[list[str]]
+    earlier_fingerprints: NotRequired[list[str]]
+
+
+def has_been(dataset: DatasetDescription, fingerprint: str | None) -> bool:
+    """Whether the dataset has a fingerprint, or had it before features were added."""
+    return fingerprint in (dataset["fingerprint"], *dataset.get("earlier_fingerprints", ()))
 
 
 _AGAIN = "prepare the dataset again"

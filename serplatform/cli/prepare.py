@@ -159,6 +159,8 @@ def describe(summary: PrepareSummary) -> str:
     if summary.reused:
         lines.append("The dataset was there already, whole and of the same request: nothing done.")
     else:
+        if summary.added_to:
+            lines.append(f"  added to {', '.join(summary.added_to)}, which were there already")
         kept = f", {summary.shards_reused} shards of an earlier call" * bool(summary.shards_reused)
         lines.append(f"Prepared in {summary.seconds:.1f} s{kept}.")
     return "\n".join(lines)

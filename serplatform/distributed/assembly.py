@@ -30,7 +30,7 @@ from serplatform.corpora.base import Corpus, Manifest, Utterance
 from serplatform.corpora.validate import class_notes, column_notes
 from serplatform.distributed.extraction import DatasetRequest, ShardReport
 from serplatform.environment import versions
-from serplatform.errors import SerplatformError
+from serplatform.errors import BadInputError, SerplatformError
 from serplatform.features.base import FeatureExtractor
 from serplatform.features.fingerprint import find_copies
 from serplatform.features.names import file_stem
@@ -72,17 +72,8 @@ def assemble(
         for column in ("emotion", "speaker_id", "gender", "sampling_rate")
     )
     copies = _find_copies(manifest, rows)
-    features: dict[str, FeatureRecord] = {
-        name: {
-            "dim": extractor.dim,
-            "frame_shift": extractor.frame_shift,
-            "frame_length": extractor.frame_length,
-            "unit": extractor.unit,
-            "spec": extractor.spec(),
-            "shards": _move_shards(name, filled, partial, out),
-        }
-        for name, extractor in extractors.items()
-    }
+    features = _features(extractors, filled, partial, out)
+    digests = [report.digest for report in filled]
     place = rows.schema.get_field_index("group_id")
     rows = rows.set_column(place, rows.schema.field(place), pa.array(copies.groups, pa.string()))
     ends = itertools.accumulate(map(len, tables))
@@ -131,7 +122,8 @@ def assemble(
         "notes": [*manifest.notes, *_notes(reports, kept, by_rate, copies)],
         "default_protocol": corpus.choose_protocol(kept),
         "versions": versions(),
-        "fingerprint": _fingerprint(corpus.name, filled, kept, classes, features),
+        "row_digests": digests,
+        "fingerprint": _fingerprint(corpus.name, digests, kept, classes, features),
         "files": {name: file_sha256(out / name) for name in names},
         "request": dict(request),
     }
@@ -139,6 +131,76 @@ def assemble(
         meta["plugins"] = request["plugins"]
     write_json(out / "dataset.json", meta, checksum=True)
     return meta
+
+
+def add_features(
+    out: Path,
+    partial: Path,
+    meta: DatasetDescription,
+    manifest: Manifest,
+    reports: Sequence[ShardReport],
+    extractors: Mapping[str, FeatureExtractor],
+    request: DatasetRequest,
+) -> DatasetDescription:
+    """Add the features of ``reports`` to the dataset in ``out``, which stays whole meanwhile.
+
+    Its fingerprint is that of a dataset prepared with all of them at once (of a dataset of an
+    earlier version, which does not hold what that is made of, one of its own).
+
+    Raises:
+        BadInputError: other utterances can be read now than then.
+    """
+    filled = [report for report in reports if report.rows]
+    table = read_parquet(out / "utterances.parquet")
+    columns = [read_parquet(report.table(partial))["utterance_id"] for report in filled]
+    ids = [name for column in columns for name in column.to_pylist()]
+    if ids != table["utterance_id"].to_pylist():
+        raise BadInputError(
+            f"{out}: other recordings can be read now than when the dataset was made, so nothing "
+            "can be added to it; --overwrite makes it anew"
+        )
+    features = meta["features"] | _features(extractors, filled, partial, out)
+    known = {u.utterance_id: u for u in manifest.utterances}
+    kept = [known[name] for name in ids]
+    if "row_digests" in meta:
+        digests, classes = meta["row_digests"], meta["classes"]
+        fingerprint = _fingerprint(meta["corpus"], digests, kept, classes, features)
+    else:
+        shards = {name: [s["sha256"] for s in f["shards"]] for name, f in features.items()}
+        fingerprint = digest({"added_to": meta["fingerprint"], "features": shards})
+    earlier = [*meta.get("earlier_fingerprints", []), meta["fingerprint"]]
+    extended: DatasetDescription = {
+        **meta,
+        "features": features,
+        "fingerprint": fingerprint,
+        "earlier_fingerprints": earlier,
+    }
+    if "plugins" in request:
+        both = [*meta.get("plugins", []), *request["plugins"]]
+        extended["plugins"] = list({plugin["name"]: plugin for plugin in both}.values())
+        extended["request"] = meta.get("request", {}) | {"plugins": extended["plugins"]}
+    write_json(out / "dataset.json", extended, checksum=True)
+    return extended
+
+
+def _features(
+    extractors: Mapping[str, FeatureExtractor],
+    filled: Sequence[ShardReport],
+    partial: Path,
+    out: Path,
+) -> dict[str, FeatureRecord]:
+    """What ``dataset.json`` says of extracted features; their shards are moved into ``out``."""
+    return {
+        name: {
+            "dim": extractor.dim,
+            "frame_shift": extractor.frame_shift,
+            "frame_length": extractor.frame_length,
+            "unit": extractor.unit,
+            "spec": extractor.spec(),
+            "shards": _move_shards(name, filled, partial, out),
+        }
+        for name, extractor in extractors.items()
+    }
 
 
 def _csv(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -300,7 +362,7 @@ def _examples(groups: Sequence[Sequence[str]], mark: str) -> str:
 
 def _fingerprint(
     corpus: str,
-    filled: Sequence[ShardReport],
+    digests: Sequence[str],
     kept: Sequence[Utterance],
     classes: Sequence[str],
     features: Mapping[str, FeatureRecord],
@@ -317,7 +379,7 @@ def _fingerprint(
             "schema_version": SCHEMA_VERSION,
             "corpus": corpus,
             "classes": list(classes),
-            "rows": [report.digest for report in filled],
+            "rows": list(digests),
             "features": {
                 name: {
                     "spec": entry["spec"],

@@ -14,12 +14,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
+import numpy as np
 import pyarrow as pa
 
 from serplatform.alignment.base import get_aligner
 from serplatform.artifacts.dataset import ALIGNMENT_SCHEMA, UTTERANCE_SCHEMA, Shard
 from serplatform.artifacts.files import read_json, write_json, write_parquet
 from serplatform.artifacts.records import PluginRecord
+from serplatform.console import format_duration
 from serplatform.corpora.base import CORPORA, RejectedUtterance, Utterance
 from serplatform.errors import ArtifactError, InterruptedRunError, SerplatformError
 from serplatform.features.base import FEATURES
@@ -32,6 +34,8 @@ _SMALLEST_SHARD, _LARGEST_SHARD, _WANTED_SHARDS = 32, 128, 16
 #: shards after which a worker process is replaced, so that what libraries leak stays small
 #: (espeak-ng loses 2 to 3 KB per utterance)
 _CALLS_PER_WORKER = 32
+#: clips that are timed before a costly extraction, and tasks that share a GPU in it
+_PROBED, _TASKS_PER_GPU = 4, 4
 _POLL = 0.5  # seconds between looks at the keyboard
 
 
@@ -64,7 +68,8 @@ class ShardTask:
     """One shard to extract into files in ``folder``.
 
     Paths in the table are relative to ``root``; ``extra_columns`` are the corpus's own; ``digest``
-    is that of everything that determines the shard; ``plugins`` are for ``plugins.unpack``.
+    is that of everything that determines the shard; ``plugins`` are for ``plugins.unpack``;
+    ``adds``: features of utterances whose words are known already.
     """
 
     number: int
@@ -76,6 +81,7 @@ class ShardTask:
     extra_columns: tuple[str, ...]
     folder: Path
     plugins: tuple[str, ...] = ()
+    adds: bool = False
 
     @property
     def record(self) -> Path:
@@ -153,7 +159,9 @@ def run_shard(task: ShardTask) -> ShardReport:
             root=task.root,
             extra_columns=task.extra_columns,
             max_duration=request["max_duration"],
-            aligner=get_aligner(request["align"], alignments and Path(alignments)),
+            aligner=None
+            if task.adds
+            else get_aligner(request["align"], alignments and Path(alignments)),
         )
     sources = {span["utterance_id"]: span["source"] for span in content.spans}
     report = ShardReport(
@@ -206,6 +214,68 @@ def finished_shard(task: ShardTask) -> ShardReport | None:
     return dataclasses.replace(report, reused=True) if is_whole else None
 
 
+def announce(tasks: Sequence[ShardTask], workers: int | None) -> str:
+    """Say how long the extraction will take and how large its files will be.
+
+    A few clips are extracted by a worker, which keeps what it loaded for the shards that follow.
+    """
+    import ray
+
+    every = [utterance for task in tasks for utterance in task.utterances]
+    todo = [u for task in tasks if finished_shard(task) is None for u in task.utterances]
+    step = max(1, len(every) // _PROBED)
+    probe = dataclasses.replace(tasks[0], utterances=tuple(every[step // 2 :: step][:_PROBED]))
+    parallel, options = _workers(workers, costly=True)
+    seconds, size, loading = ray.get(
+        ray.remote(_time_clips).options(name="extract", **options).remote(probe)
+    )
+    parallel = min(parallel, len(tasks))
+    took = loading + seconds * len(todo) / parallel
+    kept = f" ({len(every) - len(todo)} of them are there already)" * (len(todo) < len(every))
+    return (
+        f"{len(every)} utterances{kept}: about {format_duration(took)} with {parallel} worker(s), "
+        f"and about {_megabytes(size * len(every))} on disk"
+    )
+
+
+def _time_clips(task: ShardTask) -> tuple[float, float, float]:
+    """Seconds and bytes a clip, and seconds before the first."""
+    from threadpoolctl import threadpool_limits
+
+    began = time.monotonic()
+    unpack(task.plugins)
+    extractors = {name: FEATURES.make(name) for name in task.features}
+    corpus = CORPORA.get(task.request["corpus"])(**task.request["options"])
+    first, *rest = [(u,) for u in task.utterances]
+    with threadpool_limits(limits=1):
+        extract_shard(first, extractors, corpus=corpus, root=task.root)
+        loaded = time.monotonic()
+        size, count = 0, 0
+        for one in rest or [first]:
+            content = extract_shard(one, extractors, corpus=corpus, root=task.root)
+            for name, frames in content.frames.items():
+                item = np.dtype(extractors[name].stored_as).itemsize
+                size += sum(values.size for values in frames) * item
+            count += 1
+    return (time.monotonic() - loaded) / count, size / count, loaded - began
+
+
+def _megabytes(size: float) -> str:
+    return f"{size / 1e6:,.0f} MB" if size >= 1e6 else "less than 1 MB"
+
+
+def _workers(workers: int | None, *, costly: bool) -> tuple[int, dict[str, Any]]:
+    """How many tasks at a time, and what each asks of Ray."""
+    import ray
+
+    resources = ray.cluster_resources()
+    count, gpus = max(1, int(resources.get("CPU", 1))), resources.get("GPU", 0)
+    if costly and gpus:
+        count = min(count, int(gpus * _TASKS_PER_GPU))
+        return min(workers or count, count), {"num_gpus": 1 / _TASKS_PER_GPU}
+    return workers or count, {}
+
+
 def extract_shards(
     tasks: Sequence[ShardTask],
     *,
@@ -248,9 +318,10 @@ def _run(tasks: Sequence[ShardTask], workers: int | None) -> Iterator[ShardRepor
 
     if not tasks:
         return
-    limit = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
+    costly = any(FEATURES.make(name).costly for name in tasks[0].features)
+    limit, options = _workers(workers, costly=costly)
     decorate = ray.remote(num_cpus=1, max_retries=2, max_calls=_CALLS_PER_WORKER)
-    remote = decorate(run_shard).options(name="extract")
+    remote = decorate(run_shard).options(name="extract", **options)
     waiting = list(reversed(tasks))
     running: list[Any] = []
     try:

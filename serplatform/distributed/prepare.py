@@ -26,17 +26,19 @@ from serplatform.alignment.base import NONE, get_aligner
 from serplatform.artifacts.dataset import DatasetDescription
 from serplatform.artifacts.files import SCHEMA_VERSION, remove_own
 from serplatform.config import digest
+from serplatform.console import say
 from serplatform.corpora.audio import MAX_DURATION
 from serplatform.corpora.base import CORPORA, Corpus, Manifest
 from serplatform.corpora.validate import is_text, validate
 from serplatform.datasets.dataset import Dataset
-from serplatform.distributed.assembly import assemble
+from serplatform.distributed.assembly import add_features, assemble
 from serplatform.distributed.cluster import connect
 from serplatform.distributed.extraction import (
     DatasetRequest,
     ExtractionProgress,
     ShardReport,
     ShardTask,
+    announce,
     extract_shards,
     shard_size,
 )
@@ -67,7 +69,8 @@ class PrepareSummary:
     """What was prepared, at a path or URI (``address``) and on this machine (``path``).
 
     ``meta`` is its ``dataset.json``; ``reused``: it was there already and nothing was done;
-    ``shards_reused``: how many shards an interrupted call had left whole.
+    ``shards_reused``: how many shards an interrupted call had left whole; ``added_to``: the
+    features that the dataset had already, where others were added.
     """
 
     path: Path
@@ -77,6 +80,7 @@ class PrepareSummary:
     reused: bool
     shards: int = 0
     shards_reused: int = 0
+    added_to: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The object that ``--json`` prints."""
@@ -90,6 +94,7 @@ class PrepareSummary:
             "reused": self.reused,
             "shards": self.shards,
             "shards_reused": self.shards_reused,
+            "added_to": list(self.added_to),
         }
 
 
@@ -168,11 +173,15 @@ def prepare(
         replace = overwrite or location is not None
         meta = _existing(folder, lambda: Dataset.open(folder).meta, request, specs, replace)
         reused = meta is not None and location is None
+    held = () if meta is None else tuple(meta["features"])
+    wanted = {name: made for name, made in named.items() if made.name not in held}
     reports: list[ShardReport] = []
-    if meta is None:
+    if meta is None or wanted:
         with _partial_folder(folder) as partial:
             connect(address=address, num_cpus=workers)
-            tasks = _tasks(manifest, root, partial, named, request)
+            tasks = _tasks(manifest, root, partial, wanted, request, adds=meta is not None)
+            if any(extractor.costly for extractor in wanted.values()):
+                say(announce(tasks, workers))
             try:
                 reports = extract_shards(tasks, workers=workers, progress=progress)
             except SerplatformError:  # libraries hide why they could not write
@@ -181,16 +190,21 @@ def prepare(
                 raise
             if not any(report.rows for report in reports):
                 raise _nothing_left(corpus, manifest, reports)
-            _remove_dataset(folder, partial)
-            meta = assemble(
-                folder,
-                partial,
-                corpus=made,
-                manifest=manifest,
-                reports=reports,
-                extractors=extractors,
-                request=request,
-            )
+            if meta is None:
+                _remove_dataset(folder, partial)
+                meta = assemble(
+                    folder,
+                    partial,
+                    corpus=made,
+                    manifest=manifest,
+                    reports=reports,
+                    extractors=extractors,
+                    request=request,
+                )
+            else:
+                added = {extractor.name: extractor for extractor in wanted.values()}
+                meta = add_features(folder, partial, meta, manifest, reports, added, request)
+                reused = False
             remove_own(partial, _UNFINISHED_FILES)
     if location is not None and not reused:
         upload_dataset(folder, location)
@@ -202,6 +216,7 @@ def prepare(
         reused=reused,
         shards=len(reports),
         shards_reused=sum(report.reused for report in reports),
+        added_to=held if reports else (),
     )
 
 
@@ -336,6 +351,8 @@ def _existing(
 ) -> DatasetDescription | None:
     """The description of a whole dataset of this request; None when one is to be made.
 
+    Features that it lacks can be added where it is local.
+
     Raises:
         BadInputError: another dataset lies there, and may not be overwritten.
     """
@@ -351,8 +368,14 @@ def _existing(
         return None
     stored = {name: entry["spec"] for name, entry in meta["features"].items()}
     asked: dict[str, Any] = json.loads(json.dumps(specs))
-    same = meta.get("request") == json.loads(json.dumps(request))
-    if same and all(stored.get(name) == spec for name, spec in asked.items()):
+    lacking = asked.keys() - stored.keys()
+    with_plugins = {**request, "plugins": [*request.get("plugins", [])]}
+    before = meta.get("request", {})
+    if lacking and isinstance(where, Path) and not overwrite:  # they may be a plugin's
+        with_plugins["plugins"] = before.get("plugins", [])
+        lacking = set()
+    same = {"plugins": [], **before} == json.loads(json.dumps(with_plugins))
+    if same and not lacking and all(stored.get(n, spec) == spec for n, spec in asked.items()):
         return meta
     if overwrite:
         return None
@@ -421,8 +444,10 @@ def _tasks(
     partial: Path,
     extractors: Mapping[str, FeatureExtractor],
     request: DatasetRequest,
+    adds: bool,
 ) -> list[ShardTask]:
-    key = digest([request, {e.name: e.spec() for e in extractors.values()}])
+    specs = {extractor.name: extractor.spec() for extractor in extractors.values()}
+    key = digest([request, specs, *(["added"] if adds else [])])
     size = shard_size(len(manifest.utterances))
     extra_columns = tuple(sorted({key for u in manifest.utterances for key in u.extra}))
     return [
@@ -436,6 +461,7 @@ def _tasks(
             extra_columns=extra_columns,
             folder=partial,
             plugins=plugins.packed(request),
+            adds=adds,
         )
         for number, first in enumerate(range(0, len(manifest.utterances), size))
     ]

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from serplatform import plugins
 from serplatform.arrays import DoubleArray
-from serplatform.artifacts.dataset import read_dataset_description
+from serplatform.artifacts.dataset import has_been, read_dataset_description
 from serplatform.artifacts.files import (
     SCHEMA_VERSION,
     atomic_path,
@@ -286,7 +286,7 @@ def read_genders(library: Library) -> tuple[dict[str, str], str | None]:
     try:
         path = fetch_tables(parse(address))
         found = read_dataset_description(path)
-        same = found["fingerprint"] == dataset["fingerprint"]
+        same = has_been(found, dataset["fingerprint"])
         table = read_parquet(path / "utterances.parquet") if same else None
     except (ArtifactError, RemoteError):
         return {}, f"No breakdown by gender: the dataset is not at {address} any more."

@@ -146,7 +146,7 @@ def explain_run(
     most_folds = max(trial["folds"] for trial, _ in explained)
     summary: ExplanationsRecord = {
         "schema_version": SCHEMA_VERSION,
-        "dataset_fingerprint": opened.fingerprint,
+        "dataset_fingerprint": description["dataset"]["fingerprint"],
         "folds_hash": plan_hash(plan),
         "classes": list(plan.classes),
         "trials": [trial for trial, _ in explained],

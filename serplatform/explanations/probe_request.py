@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from serplatform.alignment.phone_classes import Notation, phone_notation
 from serplatform.arrays import DoubleArray, IntArray
+from serplatform.artifacts.dataset import has_been
 from serplatform.artifacts.explanations import RankedUtterance
 from serplatform.artifacts.run import RunDescription
 from serplatform.artifacts.trial import TrialRecord
@@ -94,7 +95,7 @@ def open_dataset(
         )
     opened = Dataset.open(path)
     expected = description["dataset"]["fingerprint"]
-    if opened.fingerprint != expected:
+    if not has_been(opened.meta, expected):
         raise ArtifactError(
             f"{path}: the dataset is not the one that {directory} was trained on "
             f"(fingerprint {opened.fingerprint[:12]}, run {expected[:12]}); give the original "

@@ -40,6 +40,8 @@ class FeatureExtractor(ABC):
     #: how frames are stored; they are float32 wherever they are used. What is stored as float16
     #: gives values that float16 holds exactly, of new audio too
     stored_as: ClassVar[Literal["float32", "float16"]] = "float32"
+    #: takes seconds a minute of audio: its time and size are told beforehand, and it may use a GPU
+    costly: ClassVar[bool] = False
 
     @abstractmethod
     def extract(self, samples: FloatArray) -> FloatArray:

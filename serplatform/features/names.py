@@ -40,9 +40,20 @@ class EncoderFeatureName:
 
     @property
     def encoder_name(self) -> str:
-        """The last part of the encoder's place, of an ONNX file without its ending."""
-        last = re.split(r"[/\\]", self.encoder.rstrip("/\\"))[-1]
-        return last.removesuffix(".onnx")
+        """The last part of the encoder's place, of an ONNX file without its ending.
+
+        Of a snapshot in the hub's cache it is the model's name. Signs other than letters, digits,
+        ``.``, ``_`` and ``-`` become ``-``.
+
+        Example:
+            >>> name = "pretrained:hub/models--a--hubert/snapshots/5c4d@1"
+            >>> parse_encoder_feature(name).encoder_name
+            'hubert'
+        """
+        parts = re.split(r"[/\\]", self.encoder.rstrip("/\\"))
+        if len(parts) > 2 and parts[-2] == "snapshots":
+            parts = parts[-3].split("--")
+        return re.sub(r"[^\w.-]", "-", parts[-1].removesuffix(".onnx"))
 
     def of_layer(self, layer: int) -> EncoderFeatureName:
         """The feature of one layer."""
@@ -72,7 +83,7 @@ def parse_encoder_feature(name: str) -> EncoderFeatureName:
     """Take the name of a family's feature apart.
 
     Raises:
-        BadInputError: it has no layer, or lacks the encoder, or its encoder's name cannot be used.
+        BadInputError: it has no layer, or no encoder that has a name.
 
     Example:
         >>> parse_encoder_feature("pretrained:/models/whisper-base@2,3:pooled").layers
@@ -91,11 +102,9 @@ def parse_encoder_feature(name: str) -> EncoderFeatureName:
     if match["layers"] != ALL:
         layers = tuple(dict.fromkeys(int(number) for number in match["layers"].split(",")))
     found = EncoderFeatureName(match["family"], match["encoder"], layers, bool(match["pooled"]))
-    if not re.fullmatch(r"[\w.-]+", found.encoder_name) or found.encoder_name in (".", ".."):
+    if not found.encoder_name.strip("."):
         raise BadInputError(
-            f"feature '{name}': the encoder would be called '{found.encoder_name}'; its directory "
-            "or file must have a name of letters, digits, '.', '_' and '-' (rename it, or link it "
-            "by such a name)"
+            f"feature '{name}': write the encoder's directory by its name, which names the feature"
         )
     return found
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from serplatform.artifacts.dataset import read_dataset_description
+from serplatform.artifacts.dataset import has_been, read_dataset_description
 from serplatform.artifacts.ensemble import read_ensemble
 from serplatform.ensembles.build import SYSTEMS
 from serplatform.ensembles.evaluation import over_folds
@@ -163,7 +163,7 @@ def _data(found: Mapping[str, Any]) -> dict[str, Any]:
         meta = read_dataset_description(fetch_tables(parse(str(path))))
     except (ArtifactError, RemoteError, OSError):
         return dataset
-    if meta["fingerprint"] == dataset.get("fingerprint"):
+    if has_been(meta, dataset.get("fingerprint")):
         dataset |= {key: meta.get(key) for key in ("language", "licence") if key in meta}
     return dataset
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from serplatform import plugins
+from serplatform.artifacts.dataset import has_been
 from serplatform.artifacts.files import SCHEMA_VERSION, remove_own
 from serplatform.artifacts.run import RunDescription, WarmStartRecord
 from serplatform.artifacts.trial import DEV_METRICS
@@ -415,7 +416,7 @@ def reopen_run(out: Path, *, dataset: str | Path | None = None) -> OpenRun:
     description = directory.read_run()
     path = dataset or description["dataset"]["path"]
     opened = Dataset.open(path)
-    if opened.fingerprint != description["dataset"]["fingerprint"]:
+    if not has_been(opened.meta, description["dataset"]["fingerprint"]):
         raise ArtifactError(
             f"{path}: the dataset is not the one that {directory} was begun with (fingerprint "
             f"{opened.fingerprint[:12]}, run {description['dataset']['fingerprint'][:12]}); "

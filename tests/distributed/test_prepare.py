@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from serplatform.artifacts.dataset import has_been
 from serplatform.artifacts.files import read_json
 from serplatform.corpora.base import Manifest, RejectedUtterance, Utterance
 from serplatform.datasets.dataset import Dataset
@@ -189,6 +190,52 @@ def test_same_request_again_does_nothing(in_process: None, tmp_path: Path) -> No
         options={"utterances": 40, "speakers": 4},
     )
     assert fewer.reused
+
+
+def test_features_are_added_to_a_dataset_and_the_others_stay(
+    in_process: None, tmp_path: Path
+) -> None:
+    first = prepare(
+        "demo",
+        None,
+        tmp_path / "d",
+        features=["log_mel_23"],
+        options={"utterances": 40, "speakers": 4},
+    )
+    file = tmp_path / "d" / "log_mel_23-00000.arrow"
+    before = file.stat().st_mtime_ns
+    second = prepare(
+        "demo",
+        None,
+        tmp_path / "d",
+        features=["mfcc_40"],
+        options={"utterances": 40, "speakers": 4},
+    )
+    at_once = prepare(
+        "demo",
+        None,
+        tmp_path / "e",
+        features=["log_mel_23", "mfcc_40"],
+        options={"utterances": 40, "speakers": 4},
+    )
+    assert second.added_to == ("log_mel_23",)
+    assert not second.reused
+    assert file.stat().st_mtime_ns == before
+    assert list(second.meta["features"]) == ["log_mel_23", "mfcc_40"]
+    assert second.meta["fingerprint"] == at_once.meta["fingerprint"]
+    opened = Dataset.open(tmp_path / "d")
+    assert opened.check() == []
+    assert has_been(opened.meta, first.meta["fingerprint"])
+    whole = Dataset.open(tmp_path / "e")
+    np.testing.assert_array_equal(opened.frames("mfcc_40", 3), whole.frames("mfcc_40", 3))
+    again = prepare(
+        "demo",
+        None,
+        tmp_path / "d",
+        features=["mfcc_40"],
+        options={"utterances": 40, "speakers": 4},
+    )
+    assert again.reused
 
 
 def test_another_request_needs_overwrite(in_process: None, tmp_path: Path) -> None:
