@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import re
 
+from serplatform.encoders.names import encoder_name
 from serplatform.errors import BadInputError
 
 #: stands for all layers of an encoder
@@ -40,20 +41,8 @@ class EncoderFeatureName:
 
     @property
     def encoder_name(self) -> str:
-        """The last part of the encoder's place, of an ONNX file without its ending.
-
-        Of a snapshot in the hub's cache it is the model's name. Signs other than letters, digits,
-        ``.``, ``_`` and ``-`` become ``-``.
-
-        Example:
-            >>> name = "pretrained:hub/models--a--hubert/snapshots/5c4d@1"
-            >>> parse_encoder_feature(name).encoder_name
-            'hubert'
-        """
-        parts = re.split(r"[/\\]", self.encoder.rstrip("/\\"))
-        if len(parts) > 2 and parts[-2] == "snapshots":
-            parts = parts[-3].split("--")
-        return re.sub(r"[^\w.-]", "-", parts[-1].removesuffix(".onnx"))
+        """What the encoder is called; see :func:`.encoder_name`."""
+        return encoder_name(self.encoder)
 
     def of_layer(self, layer: int) -> EncoderFeatureName:
         """The feature of one layer."""
