@@ -21,13 +21,13 @@ from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-from serplatform.alignment.base import Aligner, AlignmentError, get_aligner  # noqa: E402
-from serplatform.alignment.segments import words_of  # noqa: E402
-from serplatform.alignment.tokens import tokens  # noqa: E402
-from serplatform.corpora.audio import TARGET_RATE, read_audio  # noqa: E402
-from serplatform.corpora.base import Utterance  # noqa: E402
+from serplatform.alignment.base import Aligner, AlignmentError, get_aligner
+from serplatform.alignment.segments import words_of
+from serplatform.alignment.tokens import tokens
+from serplatform.corpora.audio import TARGET_RATE, read_audio
+from serplatform.corpora.base import Utterance
 
 
 def edit_distance(found: list[str], true: list[str]) -> int:
@@ -66,7 +66,8 @@ def differences(one: Aligner, other: Aligner, clips: list[Utterance]) -> dict[st
         samples = read_audio(clip.path).samples
         try:
             (words, times), (others, other_times) = (
-                words_of(aligner.align(clip, samples, TARGET_RATE).spans) for aligner in (one, other)
+                words_of(aligner.align(clip, samples, TARGET_RATE).spans)
+                for aligner in (one, other)
             )
         except AlignmentError:
             continue

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -64,11 +64,24 @@ class Aligner(ABC):
     needs_model: ClassVar[bool] = False
 
     def __init__(self, directory: Path | None = None) -> None:  # noqa: B027
-        """Take the folder of the files, in any sub-folders, or of the model; None: its own place."""
+        """Take the folder of the files, in any sub-folders; None: the source's own place."""
+
+    @property
+    def address(self) -> str:
+        """The name that :func:`get_aligner` takes for it in any process of this machine."""
+        return self.name
 
     def spec(self) -> dict[str, Any] | None:
         """What tells its words from those of others of its name; None where nothing does."""
         return None
+
+    @classmethod
+    def restore(cls, spec: Mapping[str, Any], folders: Sequence[Path] = ()) -> Aligner:
+        """The aligner of which ``spec`` was stored, with its model found on this machine.
+
+        ``folders`` are where to look first. BadInputError: the model is not here.
+        """
+        return cls(None)
 
     def check(self, utterances: Sequence[Utterance]) -> None:  # noqa: B027
         """Refuse, before any work, a corpus that this source cannot serve at all.
@@ -131,7 +144,7 @@ def get_aligner(name: str, directory: str | Path | None = None) -> Aligner | Non
             else f"--align {name}: {kind} has no model; leave ':{model}' out"
         )
     if source.needs_model and directory is None:
-        return source(Path(model))
+        return source(model=model)  # type: ignore[call-arg]
     if directory is None:
         return source(None)
     if not Path(directory).is_dir():

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 #: ISO 639-3 and Whisper's code of each language that Whisper knows, in turn
-_CODES = """
+_CODES = re.findall(
+    r"\w+",
+    """
     afr af amh am ara ar asm as aze az bak ba bel be ben bn bod bo bos bs bre br bul bg cat ca
     ces cs cym cy dan da deu de ell el eng en est et eus eu fao fo fas fa fin fi fra fr glg gl
     guj gu hat ht hau ha haw haw heb he hin hi hrv hr hun hu hye hy ind id isl is ita it jav
@@ -13,7 +17,8 @@ _CODES = """
     sd som so spa es sqi sq srp sr sun su swa sw swe sv tam ta tat tt tel te tgk tg tgl tl tha
     th tuk tk tur tr ukr uk urd ur uzb uz vie vi yid yi yor yo yue yue zho zh cmn zh arb ar
     pes fa zsm ms ekk et lvs lv azj az
-""".split()
+    """,
+)
 _OF_THREE_LETTERS = dict(zip(_CODES[::2], _CODES[1::2], strict=True))
 
 

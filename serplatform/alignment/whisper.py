@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -28,9 +28,9 @@ from serplatform.alignment.tokens import tokens, unsegmented
 from serplatform.arrays import FloatArray
 from serplatform.corpora.audio import speech_bounds
 from serplatform.corpora.base import Span, Utterance
+from serplatform.encoders.base import SAMPLING_RATE
 from serplatform.encoders.speech_recognizer import (
     MOST_TOKENS,
-    SAMPLING_RATE,
     EncodedSpeech,
     SpeechRecognizer,
     TextTooLongError,
@@ -74,8 +74,13 @@ class WhisperAligner(Aligner):
     needs_model: ClassVar[bool] = True
     recognizes_always: ClassVar[bool] = False
 
-    def __init__(self, directory: Path) -> None:
-        self.recognizer = SpeechRecognizer(directory)
+    def __init__(self, directory: Path | None = None, *, model: str | SpeechRecognizer) -> None:
+        self.recognizer = SpeechRecognizer.open(model) if isinstance(model, str) else model
+
+    @property
+    def address(self) -> str:
+        """With the absolute path of the model; see the base class."""
+        return f"{self.name}:{self.recognizer.path}"
 
     def spec(self) -> dict[str, Any]:
         """What determines its words: the model's weights, and how they are used."""
@@ -85,6 +90,19 @@ class WhisperAligner(Aligner):
             "sha256": self.recognizer.sha256,
             **_SETTINGS,
         }
+
+    @classmethod
+    def restore(cls, spec: Mapping[str, Any], folders: Sequence[Path] = ()) -> Aligner:
+        """Aligns a transcript that is given, also for models of recognised words."""
+        model = SpeechRecognizer.find(spec["model"], spec["sha256"], folders)
+        aligner = WhisperAligner(model=model)
+        if wrong := [name for name, value in _SETTINGS.items() if spec.get(name) != value]:
+            raise BadInputError(
+                f"{model.name}: another version of serplatform recognised the words that the "
+                f"models were trained on ({', '.join(wrong)} differ); use that version, or prepare "
+                "and train again"
+            )
+        return aligner
 
     def check(self, utterances: Sequence[Utterance]) -> None:
         """Refuse a corpus of which no utterance is in a language that the model knows."""
@@ -135,9 +153,7 @@ class WhisperAligner(Aligner):
         notes += [f"{NOTE_PART}: {error.reason}" for error in failures]
         tidy, repaired = tidy_tier(spans, len(samples) / sampling_rate)
         source = RECOGNIZED_SOURCE if text is None else self.name
-        return Alignment(
-            spans=tidy, source=source, notes=tuple(dict.fromkeys((*notes, *repaired)))
-        )
+        return Alignment(spans=tidy, source=source, notes=tuple(dict.fromkeys((*notes, *repaired))))
 
     def _pieces(
         self, speech: EncodedSpeech, text: str | None, language: str | None

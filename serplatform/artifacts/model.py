@@ -31,6 +31,7 @@ class WordPreprocessing(Record):
     overlap: NotRequired[float]
     min_count: NotRequired[Count]
     word_rules: NotRequired[Count]
+    aligner: NotRequired[dict[str, Any]]
     vocabulary: list[str]
 
 

@@ -43,6 +43,7 @@ def stored_clips(dataset: Dataset, speakers: Sequence[IntArray]) -> ClipSource:
         speech=(start, end),
         speakers=speakers,
         cache=dataset.cache,
+        aligner=(dataset.meta.get("request") or {}).get("aligner"),
         release=dataset.pages.release,
     )
 
@@ -235,7 +236,7 @@ def _words(dataset: Dataset) -> TimedWords:
         raise BadInputError(
             f"{dataset.path}: has neither transcripts nor word alignments, so a model that reads "
             "words cannot be trained on it; prepare it again with --align pocketsphinx (English), "
-            "--align textgrid, or from a table with a column 'text'",
+            "--align whisper:DIR, --align textgrid, or from a table with a column 'text'",
             text_notes(dataset.utterances.column("text").to_pylist()),
         )
     return words

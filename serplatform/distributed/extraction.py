@@ -44,6 +44,7 @@ class DatasetRequest(TypedDict):
 
     ``source``, ``root``, ``alignments``: paths, where files are read. ``contents``,
     ``alignment_files``: digests of what is read. ``version``, ``fingerprints``: of the extraction.
+    ``aligner``: the model that aligned, with the hash of its weights; absent without one.
     ``speakers_differ``: absent in older datasets, and where it is false.
     """
 
@@ -60,6 +61,7 @@ class DatasetRequest(TypedDict):
     version: int
     fingerprints: int
     speakers_differ: NotRequired[bool]
+    aligner: NotRequired[dict[str, Any]]
     plugins: NotRequired[list[PluginRecord]]
 
 

@@ -15,15 +15,17 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from serplatform.arrays import DoubleArray, FloatArray, IntArray
+from serplatform.arrays import FloatArray, IntArray
 from serplatform.artifacts.files import read_json
 from serplatform.encoders.base import SAMPLING_RATE
 from serplatform.encoders.checkpoint import Checkpoint, device, need_package
+from serplatform.encoders.open import find_encoder, open_encoder
 from serplatform.encoders.places import content_sha256
 from serplatform.errors import BadInputError
 
@@ -91,7 +93,7 @@ class SpeechRecognizer:
 
     Attributes:
         path: the directory.
-        name: the last part of its path.
+        name: what it is called in datasets and models.
         languages: codes of the languages that it tells apart; empty where it knows English alone.
         window: seconds that it hears at a time.
 
@@ -99,11 +101,11 @@ class SpeechRecognizer:
         BadInputError: a file is missing, or it is no Whisper that can give times of words.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, name: str) -> None:
         need_package("transformers", path)
         self._checkpoint = checkpoint = Checkpoint(path)
         generation = _generation_settings(checkpoint)
-        self.path, self.name = path, path.name
+        self.path, self.name = path, name
         self._heads: list[tuple[int, int]] = [(a, b) for a, b in generation["alignment_heads"]]
         self._start: int = generation["decoder_start_token_id"]
         self._no_timestamps: int = generation["no_timestamps_token_id"]
@@ -117,6 +119,18 @@ class SpeechRecognizer:
         self.languages = frozenset(self._languages)
         self.window = self._frames * FRAME
 
+    @classmethod
+    def open(cls, given: str) -> SpeechRecognizer:
+        """The one at a place, as :func:`.open_encoder` takes it."""
+        found = open_encoder(given)
+        return cls(found.path, found.name)
+
+    @classmethod
+    def find(cls, name: str, sha256: str, folders: Sequence[Path] = ()) -> SpeechRecognizer:
+        """The one with these weights, wherever it lies; see :func:`.find_encoder`."""
+        found = find_encoder(name, sha256, folders)
+        return cls(found.path, found.name)
+
     @functools.cached_property
     def sha256(self) -> str:
         """Hash of the weights."""
@@ -129,7 +143,9 @@ class SpeechRecognizer:
 
         made = self._extractor(samples, sampling_rate=SAMPLING_RATE, return_tensors="pt")
         with torch.inference_mode():
-            hidden = self._model.get_encoder()(made.input_features.to(self._model.device)).last_hidden_state
+            hidden = self._model.get_encoder()(
+                made.input_features.to(self._model.device)
+            ).last_hidden_state
         frames = math.ceil(len(samples) / (FRAME * SAMPLING_RATE))
         return EncodedSpeech(
             BaseModelOutput(last_hidden_state=hidden), max(1, min(frames, self._frames))
@@ -181,14 +197,16 @@ class SpeechRecognizer:
                 use_cache=False,
             )
             heads = [output.cross_attentions[layer][0, head] for layer, head in self._heads]
-            attention = torch.stack(heads)[:, :, : speech.frames].cpu().numpy()  # (H, N + prompt + 1, T)
+            attention = (
+                torch.stack(heads)[:, :, : speech.frames].cpu().numpy()
+            )  # (H, N + prompt + 1, T)
             log_probabilities = output.logits[0].log_softmax(dim=-1)
         deviation = np.maximum(attention.std(axis=1, keepdims=True), 1e-9)
         attention = (attention - attention.mean(axis=1, keepdims=True)) / deviation
         attention = median_filter(attention, size=(1, 1, self._smoothing), mode="mirror")
         # a row belongs to the token that follows it: the first row here is the prompt's last token
         first = len(prompt) - 1
-        starts = monotone_path(attention.mean(axis=0)[first:-1]) * FRAME  # of tokens, then the end
+        starts = monotone_path(attention.mean(axis=0)[first:-1])  # of tokens, then of the end
         said = log_probabilities[first:-1].gather(1, read[0, first + 1 :, None])
         return TimedText(
             pieces=self._pieces(tokens, starts),
@@ -196,7 +214,7 @@ class SpeechRecognizer:
             no_speech=float(log_probabilities[0, self._no_timestamps - 1].exp()),
         )
 
-    def _pieces(self, tokens: list[int], starts: DoubleArray) -> tuple[TimedPiece, ...]:
+    def _pieces(self, tokens: list[int], starts: IntArray) -> tuple[TimedPiece, ...]:
         """Join tokens where a character is divided between them."""
         pieces: list[TimedPiece] = []
         done, first = "", 0
@@ -204,7 +222,7 @@ class SpeechRecognizer:
             text = self._tokenizer.decode(tokens[: number + 1], clean_up_tokenization_spaces=False)
             if text.endswith("\ufffd") and number + 1 < len(tokens):
                 continue
-            start, end = float(starts[first]), float(starts[number + 1])
+            start, end = (round(int(starts[i]) * FRAME, 4) for i in (first, number + 1))
             pieces.append(TimedPiece(text[len(done) :], start, end))
             done, first = text, number + 1
         return tuple(pieces)

@@ -101,6 +101,8 @@ class ClipSource:
         known_speaker: moments of the one speaker of all rows, by the identity of the clips that
             they are of; empty where they are taken of ``speakers``.
         cache: values derived from these utterances, for all pipelines that are applied to them.
+        aligner: the model that located the words, as its ``Aligner.spec`` says, and the languages
+            of the utterances; None where no model did.
         release: gives back the memory of frames that were read.
     """
 
@@ -110,6 +112,7 @@ class ClipSource:
     speakers: Sequence[IntArray]
     known_speaker: Mapping[Hashable, Moments] = dataclasses.field(default_factory=dict)
     cache: dict[Hashable, Any] = dataclasses.field(default_factory=dict)
+    aligner: Mapping[str, Any] | None = None
     release: Callable[[], None] = lambda: None
 
 

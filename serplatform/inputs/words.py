@@ -9,6 +9,7 @@ Shapes: W words of all utterances, L of one, E values of a word vector, V ids.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -44,6 +45,7 @@ class Words(Step):
         segmentation: as ``data.word_segmentation``; those after it likewise.
         rules: version of the rules by which transcripts are split.
         vocabulary: of the training rows.
+        aligner: the model that located their words; None where no model did.
         vectors: (V, E) float32 initial word vectors, or None.
         source_notes: where the training dataset's words came from.
         fit_notes: these, the size of the vocabulary, and what is odd about the word vectors.
@@ -55,6 +57,7 @@ class Words(Step):
     min_count: int = 1
     rules: int
     vocabulary: Vocabulary = dataclasses.field(compare=False)
+    aligner: Mapping[str, Any] | None = dataclasses.field(default=None, compare=False)
     vectors: FloatArray | None = dataclasses.field(default=None, compare=False)
     source_notes: tuple[str, ...] = dataclasses.field(default=(), compare=False)
     fit_notes: tuple[str, ...] = dataclasses.field(default=(), compare=False)
@@ -85,6 +88,7 @@ class Words(Step):
             **how,
             rules=words.rules,
             vocabulary=vocabulary,
+            aligner=source.aligner,
             vectors=matrix,
             source_notes=source_notes,
             fit_notes=tuple(notes),
@@ -99,12 +103,19 @@ class Words(Step):
         """Make it from what :meth:`stored` gave; vectors are in the model's weights."""
         given: dict[str, Any] = {name: stored[name] for name in _STORED if name in stored}
         vocabulary = Vocabulary(tuple(stored["vocabulary"]))
-        return cls(**given, rules=stored.get("word_rules", 1), vocabulary=vocabulary)
+        return cls(
+            **given,
+            rules=stored.get("word_rules", 1),
+            vocabulary=vocabulary,
+            aligner=stored.get("aligner"),
+        )
 
     def stored(self) -> dict[str, Any]:
         """What new audio needs, JSON-serialisable."""
         rules = {} if self.rules == 1 else {"word_rules": self.rules}
         values: dict[str, Any] = {name: getattr(self, name) for name in _STORED}
+        if self.aligner is not None:
+            values["aligner"] = dict(self.aligner)
         return {**values, **rules, "vocabulary": list(self.vocabulary.words)}
 
     def describe(self) -> dict[str, Any]:

@@ -67,6 +67,12 @@ class Predictor:
         found = [model.pipeline.read_words for model in self._models.values()]
         return [words.vocabulary.words for words in found if words is not None]
 
+    @property
+    def aligner(self) -> Mapping[str, Any] | None:
+        """The model that located the words of the training data; None where no model did."""
+        found = [model.pipeline.read_words for model in self._models.values()]
+        return next((words.aligner for words in found if words and words.aligner), None)
+
     def read(
         self, samples: FloatArray, spans: Sequence[Span] = (), text: str | None = None
     ) -> ExtractedClip:

@@ -19,7 +19,9 @@ def utterance(text: str | None = None) -> Utterance:
 
 
 def test_every_source_has_a_name_and_a_description() -> None:
-    assert aligner_names() == ["equal", "pocketsphinx", "textgrid", "wdseg", "none"]
+    assert aligner_names() == [
+        *("equal", "pocketsphinx", "textgrid", "wdseg", "whisper", "whisper-asr", "none")
+    ]
     for name in aligner_names()[:-1]:
         aligner = get_aligner(name)
         assert aligner is not None
