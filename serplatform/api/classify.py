@@ -118,6 +118,8 @@ class Classification:
         elif transcripts is not None:
             say("Note: --text is not used: no model of this system reads words.")
         say(self.system.describe())
+        for encoder in predictor.encoders:
+            say(f"Pretrained encoder {encoder}: loaded once, one pass a clip for all models.")
         if self.system.synthetic:
             say("Note: the models were trained on synthetic speech: a demonstration, nothing more.")
         if predictor.speaker_pipelines:

@@ -163,10 +163,28 @@ class _Exportable(_System):
         return ReportPage(page, self._repr_html_())
 
     @checked_arguments
-    def export(self, out: str | Path, *, trial: int | None = None) -> Bundle:
-        """Write a bundle into a new or empty directory or to a URI, of one trial of a run: the best
-        on dev unless ``trial`` says otherwise."""
-        write_bundle(self.path, out, trial)
+    def export(
+        self,
+        out: str | Path,
+        *,
+        trial: int | None = None,
+        with_encoder: bool = False,
+        encoder_licence: str | None = None,
+    ) -> Bundle:
+        """Write a bundle.
+
+        Args:
+            out: a new or empty directory, or a URI.
+            trial: of a run; None: the best on dev.
+            with_encoder: pack the pretrained encoders that its models need.
+            encoder_licence: of them, where neither their files nor their names tell it.
+
+        Raises:
+            BadInputError: ``out`` is in use, or an encoder cannot be packed.
+        """
+        write_bundle(
+            self.path, out, trial, with_encoder=with_encoder, encoder_licence=encoder_licence
+        )
         return Bundle(out)
 
 

@@ -57,12 +57,23 @@ def write_report(source: str | Path, out: str | Path | None = None) -> tuple[str
 
 
 def write_bundle(
-    source: str | Path, out: str | Path, trial: int | None = None
+    source: str | Path,
+    out: str | Path,
+    trial: int | None = None,
+    *,
+    with_encoder: bool = False,
+    encoder_licence: str | None = None,
 ) -> tuple[dict[str, Any], int]:
     """Write the bundle of a run or an ensemble; return the content of its file, and its bytes."""
     from serplatform.prediction.export import export
 
     with new_folder(out) as folder:
-        bundle = export(open_copy(source), folder, trial=trial)
+        bundle = export(
+            open_copy(source),
+            folder,
+            trial=trial,
+            with_encoder=with_encoder,
+            encoder_licence=encoder_licence,
+        )
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     return bundle, size

@@ -9,6 +9,7 @@ from annotated_types import MinLen
 from serplatform.artifacts.ensemble import BundledConfidences
 from serplatform.artifacts.records import (
     Classes,
+    Count,
     Number,
     PathText,
     PluginRecord,
@@ -35,6 +36,20 @@ class BundledFold(Record):
     parameters: dict[str, Any] | None
 
 
+class BundledEncoder(Record):
+    """A pretrained encoder that models need; ``directory`` is null where it is not in the bundle.
+
+    ``about`` is what is known of its training data.
+    """
+
+    name: str
+    sha256: str
+    directory: PathText | None
+    licence: str | None
+    bytes: Count | None
+    about: str
+
+
 class BundleDescription(Record):
     """``bundle.json``."""
 
@@ -48,4 +63,5 @@ class BundleDescription(Record):
     rejection: NotRequired[BundledConfidences | None]
     files: dict[PathText, str]
     plugins: NotRequired[list[PluginRecord]]
+    encoders: NotRequired[list[BundledEncoder]]
     sha256: str

@@ -45,6 +45,7 @@ class ExplainedTrial(Record):
     latency_seconds: NotRequired[Seconds | None]
     latency_utterance_seconds: NotRequired[Seconds | None]
     maps: NotRequired[dict[str, str]]
+    layer_weights: NotRequired[dict[str, float]]
     posterior_difference: NotRequired[float]
     embedding: EmbeddingRecord | None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NotRequired
 
 from serplatform.artifacts.records import (
@@ -21,6 +23,8 @@ class InputSizes(Record):
     frame_shift: Seconds
     vocabulary_size: Count
     word_vectors: list[Positive] | None
+    layers: NotRequired[Positive]
+    projection: NotRequired[Count]
 
 
 class WordPreprocessing(Record):
@@ -42,6 +46,7 @@ class PoolingPreprocessing(Record):
     segments: Positive
     statistics: Literal["moments", "dynamics"]
     layout: Literal["vector", "sequence"]
+    whole: NotRequired[Literal["all", "moments"]]
     words: NotRequired[WordPreprocessing]
 
 
@@ -53,6 +58,7 @@ class Preprocessing(Record):
     dim: Positive
     frame_shift: Seconds
     trim: bool
+    resampled: NotRequired[dict[str, Seconds]]
     normalization: Literal["none", "train", "speaker", "utterance"]
     mean: list[float]
     deviation: list[float]
@@ -76,3 +82,22 @@ class ModelDescription(Record):
     metrics: dict[str, Any]
     weights: TensorFile
     plugins: NotRequired[list[PluginRecord]]
+
+
+def encoder_specs(value: object) -> list[Mapping[str, Any]]:
+    """What a model's description says of each pretrained encoder that it names, each once.
+
+    Wherever it stands: an ``encoder`` that has a ``name`` and a ``sha256``, or that is the text
+    ``NAME@sha256:HASH``.
+    """
+    found: dict[tuple[str, str], Mapping[str, Any]] = {}
+    inner: Iterable[object] = value if isinstance(value, list) else ()
+    if isinstance(value, Mapping):
+        inner, spec = value.values(), value.get("encoder")
+        if isinstance(spec, str) and (named := re.fullmatch(r"(.+)@sha256:([0-9a-f]{64})", spec)):
+            spec = {"name": named[1], "sha256": named[2]}
+        if isinstance(spec, Mapping) and {"name", "sha256"} <= spec.keys():
+            found[str(spec["name"]), str(spec["sha256"])] = spec
+    for part in inner:
+        found |= {(str(s["name"]), str(s["sha256"])): s for s in encoder_specs(part)}
+    return list(found.values())

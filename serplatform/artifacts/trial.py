@@ -68,6 +68,7 @@ class TrialRecord(Record):
     ended: NotRequired[float | None]
     host: NotRequired[str | None]
     notes: NotRequired[list[str]]
+    layer_weights: NotRequired[dict[str, float]]
     posteriors_sha256: NotRequired[str | None]
 
 
@@ -88,13 +89,15 @@ def new_record(
     peak_memory_mb: float | None = None,
     host: str | None = None,
     notes: Sequence[str] = (),
+    layer_weights: Sequence[Mapping[str, float]] = (),
     posteriors_sha256: str | None = None,
 ) -> TrialRecord:
     """The record of a trial that ends now, with the means of its dev metrics over the folds.
 
     Args as the keys of :class:`TrialRecord`; besides: ``trial`` is its number within the run,
     ``values`` are flat dotted parameters that differ from the paper's settings, ``fold_dev`` is of
-    the folds that ended, and without ``seconds`` those of the epochs in ``history`` are summed.
+    the folds that ended, as are ``layer_weights``, of which the record has the means, and without
+    ``seconds`` those of the epochs in ``history`` are summed.
     """
     names = [name for name in DEV_METRICS if fold_dev and name in fold_dev[0]]
     record: TrialRecord = {
@@ -118,6 +121,11 @@ def new_record(
         "host": host,
         "notes": list(notes),
     }
+    if layer_weights:
+        record["layer_weights"] = {
+            name: float(np.mean([fold[name] for fold in layer_weights]))
+            for name in layer_weights[0]
+        }
     if posteriors_sha256 is not None:
         record["posteriors_sha256"] = posteriors_sha256
     return record
@@ -146,6 +154,7 @@ class TrialProgress(Record):
     seconds: Seconds
     num_parameters: Count
     peak_memory_mb: float
+    layer_weights: NotRequired[list[dict[str, float]]]
 
 
 class TrainingState(Record):
@@ -177,6 +186,17 @@ def merit(dev: Mapping[str, float], objective: str) -> tuple[float, float]:
         round(v, 12) if math.isfinite(v) else -math.inf for v in (first, -dev.get("nll", math.inf))
     ]
     return values[0], values[1]
+
+
+def layer_weights_text(weights: Mapping[str, float]) -> str:
+    """The weights that a model sums layers by, in words.
+
+    Example:
+        >>> layer_weights_text({"pretrained:w2v@5": 0.25, "pretrained:w2v@6": 0.75})
+        'weights of the layers, means over folds: pretrained:w2v@5 0.25, pretrained:w2v@6 0.75'
+    """
+    listed = ", ".join(f"{name} {share:.2f}" for name, share in weights.items())
+    return f"weights of the layers, means over folds: {listed}"
 
 
 def _column(values: list[Any]) -> pa.Array:

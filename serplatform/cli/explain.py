@@ -113,11 +113,16 @@ def command(
 
 def describe(summary: ExplanationsRecord, page: str) -> str:
     """The result in words."""
+    from serplatform.artifacts.trial import layer_weights_text
+
     trials = {t["trial"]: f"{t['architecture']} #{t['trial']}" for t in summary["trials"]}
     lines = [
         f"Ran {', '.join(trials.values())} on {summary['asked']} of "
         f"{summary['test_utterances']} test utterances."
     ]
+    for trial in summary["trials"]:
+        if "layer_weights" in trial:
+            lines.append(f"{trials[trial['trial']]}: {layer_weights_text(trial['layer_weights'])}")
     for test in summary["phone_tests"]:
         lines.append(
             f"{trials[test['trial']]} {test['map']}: attention on vowels "

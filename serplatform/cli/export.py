@@ -8,6 +8,7 @@ import typer
 
 from serplatform.cli.options import AsJson
 from serplatform.cli.output import result
+from serplatform.console import say
 
 
 def command(
@@ -28,23 +29,48 @@ def command(
     trial: Annotated[
         int | None, typer.Option(help="Trial of a run; default: the best on dev.")
     ] = None,
+    with_encoder: Annotated[
+        bool,
+        typer.Option(
+            "--with-encoder", help="Pack the pretrained encoders that the models need, too."
+        ),
+    ] = False,
+    encoder_licence: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            help="Licence of the encoders, where neither their files nor their names tell it.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Write a bundle: models (safetensors), JSON, and a model card with data and metrics.
 
-    It predicts the same as RUN|ENS on a machine that has neither the run nor the dataset.
+    It predicts the same as RUN|ENS on a machine that has neither the run nor the dataset; a
+    pretrained encoder must be there too, unless --with-encoder packs it.
 
     Examples:
 
         serplatform export runs/ravdess --out bundles/best
 
         serplatform export ensembles/ravdess --out bundles/ravdess
+
+        serplatform export runs/whisper --out bundles/whisper --with-encoder
     """
     from serplatform.api.write import write_bundle
 
-    bundle, size = write_bundle(source, out, trial)
+    bundle, size = write_bundle(
+        source, out, trial, with_encoder=with_encoder, encoder_licence=encoder_licence
+    )
     models = sum(len(fold["members"]) for fold in bundle["folds"])
     uar = bundle["description"]["metrics"]["uar"]
+    encoders = bundle.get("encoders", [])
+    for encoder in encoders:
+        if encoder["directory"] is None:
+            say(
+                f"Note: the pretrained encoder {encoder['name']} is not in the bundle and must be "
+                "on the machine that predicts; --with-encoder packs it."
+            )
     result(
         f"Wrote {out}: {models} models ({size / 1e6:.1f} MB), {bundle['title']}, pooled test UAR "
         f"{uar['value']:.3f}; next: serplatform predict {out} AUDIO",
@@ -56,6 +82,7 @@ def command(
             "classes": bundle["classes"],
             "synthetic": bundle["synthetic"],
             "uar": uar,
+            "encoders": encoders,
         },
         as_json=as_json,
     )

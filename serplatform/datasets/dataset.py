@@ -30,8 +30,9 @@ from serplatform.artifacts.dataset import (
 )
 from serplatform.artifacts.files import file_sha256, read_parquet
 from serplatform.errors import ArtifactError, BadInputError, unknown_name
+from serplatform.inputs.clips import FeatureFrames
 from serplatform.inputs.config import JOIN, feature_parts
-from serplatform.inputs.selection import common_shift, join_frames, joined_spec
+from serplatform.inputs.selection import FrameSelection, common_shift, join_frames, joined_spec
 from serplatform.models.kernels.memory import RELEASE_AFTER, release
 from serplatform.storage.cache import local_dataset
 from serplatform.storage.location import Location, parse
@@ -51,6 +52,7 @@ class FeatureInfo:
         frame_shift: seconds from one frame to the next; ``frame_length``: seconds a frame covers.
         unit: of a value.
         spec: every parameter of its extractor.
+        resampled: joined features of a shorter frame shift, and that shift, seconds.
     """
 
     name: str
@@ -59,6 +61,17 @@ class FeatureInfo:
     frame_length: float
     unit: str
     spec: Mapping[str, Any]
+    resampled: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+    def selection(self, *, trim: bool = False) -> FrameSelection:
+        """What is read of it."""
+        return FrameSelection(
+            feature=self.name,
+            spec=self.spec,
+            frame_shift=self.frame_shift,
+            trim=trim,
+            resampled=self.resampled,
+        )
 
 
 @dataclasses.dataclass
@@ -245,7 +258,8 @@ class Dataset:
         return [part for part in feature_parts(feature) if part not in self.meta["features"]]
 
     def feature_info(self, name: str) -> FeatureInfo:
-        """What the feature ``name`` is; names with ``+`` between are joined frame by frame.
+        """What the feature ``name`` is; names with ``+`` between are joined frame by frame, those
+        of a shorter frame shift averaged to the longest.
 
         Raises:
             BadInputError: the dataset does not hold it, or features cannot be joined.
@@ -253,14 +267,17 @@ class Dataset:
         parts = feature_parts(name)
         if len(parts) > 1:
             infos = [self.feature_info(part) for part in parts]
+            shift, shorter = common_shift({info.name: info.frame_shift for info in infos})
             return FeatureInfo(
                 name=JOIN.join(parts),
                 dim=sum(info.dim for info in infos),
-                frame_shift=common_shift({info.name: info.frame_shift for info in infos}),
+                frame_shift=shift,
                 frame_length=max(info.frame_length for info in infos),
                 unit="; ".join(dict.fromkeys(info.unit for info in infos)),
                 spec=joined_spec({info.name: info.spec for info in infos}),
+                resampled=shorter,
             )
+        (name,) = parts
         features = self.meta["features"]
         if name not in features:
             raise BadInputError(
@@ -277,6 +294,10 @@ class Dataset:
             spec=dict(entry["spec"]),
         )
 
+    def dims(self, name: str) -> dict[str, int]:
+        """Each feature that ``name`` is, or joins, to its values a frame."""
+        return {part: self.feature_info(part).dim for part in feature_parts(name)}
+
     def mapped(self, name: str) -> MappedFrames:
         """Frames of one feature in memory maps; its shards are mapped on the first call.
 
@@ -290,12 +311,16 @@ class Dataset:
 
     def num_frames(self, name: str) -> IntArray:
         """(N,) frames of each utterance; of joined features those of the shortest."""
-        parts = [self.mapped(part) for part in feature_parts(name)]
-        return np.asarray(np.min([part.num_frames for part in parts], axis=0))
+        return np.asarray(np.min([part.num_frames for part in self._parts(name)], axis=0))
 
     def frames(self, name: str, row: int) -> FloatArray:
         """(T, D) frames of one utterance: a read-only view, or a copy where features are joined."""
-        return join_frames([self.mapped(part).frames(row) for part in feature_parts(name)])
+        return join_frames([part.frames(row) for part in self._parts(name)])
+
+    def _parts(self, name: str) -> list[FeatureFrames]:
+        """Joined features at their common frame shift."""
+        selection = self.feature_info(name).selection()
+        return [selection.resample(part, self.mapped(part)) for part in feature_parts(name)]
 
     def check(self) -> list[str]:
         """Verify every checksum and row order; return one sentence per error."""

@@ -24,13 +24,14 @@ from serplatform.datasets.dataset import Dataset
 from serplatform.errors import BadInputError, LeakError
 from serplatform.inputs.augmentation import Augmentation
 from serplatform.inputs.clips import ClipSource
-from serplatform.inputs.config import DataConfig
+from serplatform.inputs.config import DataConfig, feature_parts
+from serplatform.inputs.front import front_notes, projected_dim, summed_layers
 from serplatform.inputs.pipeline import InputPipeline
-from serplatform.inputs.selection import FrameSelection
 from serplatform.inputs.timed_words import TimedWords
 from serplatform.inputs.words import Words
 from serplatform.models.base import Batch, InputSpec
 from serplatform.protocols.base import PARTS, FoldPlan
+from serplatform.protocols.selection import recording_groups
 
 
 def stored_clips(dataset: Dataset, speakers: Sequence[IntArray]) -> ClipSource:
@@ -82,14 +83,14 @@ class FoldData:
             raise BadInputError(f"fold {fold} of '{plan.protocol}' has no training rows")
         info = dataset.feature_info(config.feature)
         source = stored_clips(dataset, self._speaker_rows())
-        selection = FrameSelection(
-            feature=info.name, spec=info.spec, frame_shift=info.frame_shift, trim=config.trim
-        )
+        selection = info.selection(trim=config.trim)
         self.pipeline = InputPipeline.fit(config, selection, source, train)
         augmentation = Augmentation(config, self.pipeline.normalization)
         self._clips = clips = self.pipeline.apply(source, augmentation)
         self._length = clips.num_frames
         self.info = dataclasses.replace(info, dim=clips.dim)
+        self._layers = summed_layers(config, dataset.dims(config.feature))
+        self._projection = projected_dim(config, clips.dim // self._layers, info.frame_shift)
         if clips.frame_shift != info.frame_shift:  # functionals
             shift = clips.frame_shift
             self.info = dataclasses.replace(self.info, frame_shift=shift, frame_length=shift)
@@ -99,7 +100,7 @@ class FoldData:
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences that belong beside any number computed on this fold."""
-        return tuple(note for step in self.pipeline.steps for note in step.notes)
+        return (*self.pipeline.notes, *front_notes(self.input_spec))
 
     @property
     def input_spec(self) -> InputSpec:
@@ -108,6 +109,8 @@ class FoldData:
             feature_dim=self.info.dim,
             num_classes=len(self.classes),
             frame_shift=self.info.frame_shift,
+            layers=self._layers,
+            projection=self._projection,
         )
         words = self.pipeline.step(Words)
         if words is None:
@@ -117,6 +120,11 @@ class FoldData:
             vocabulary_size=len(words.vocabulary),
             word_vectors=None if words.vectors is None else torch.from_numpy(words.vectors),
         )
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of the features that are joined, in their order."""
+        return feature_parts(self.config.feature)
 
     def rows(self, part: str) -> IntArray:
         """Rows of the dataset's table that are in a part, ascending."""
@@ -143,6 +151,14 @@ class FoldData:
     def speaker_ids(self, part: str) -> list[str]:
         """Speaker ids of a part's rows."""
         return [self._speakers[row] for row in self.rows(part)]
+
+    def groups(self, part: str) -> IntArray:
+        """(N,) numbers of a part's rows, equal for those of one speaker; where one speaker is
+        all, for those of one recording."""
+        numbers = np.unique(self.speaker_ids(part), return_inverse=True)[1].astype(np.int64)
+        if numbers.any():
+            return numbers
+        return recording_groups(self.dataset.utterances.take(self.rows(part)))
 
     def class_counts(self, part: str) -> IntArray:
         """(K,) utterances of each class in a part; zero for a class that it lacks."""

@@ -23,6 +23,8 @@ from serplatform.errors import BadInputError
 FOLDERS_VARIABLE = "SERPLATFORM_ENCODERS"
 
 _CLASSES: tuple[type[TransformerEncoder], ...] = (WhisperEncoder, Wav2Vec2Encoder)
+#: folders of bundles, see :func:`look_in`
+_bundled: list[Path] = []
 _ID = re.compile(r"(?:[\w.-]+/)?[\w.-]+")
 
 
@@ -50,11 +52,21 @@ def open_encoder(given: str) -> Encoder:
     )
 
 
+def look_in(folder: Path) -> None:
+    """Look for encoders in a folder too, first of all, as long as the process lives.
+
+    What is found is told by its hash, so a folder that others brought does no harm.
+    """
+    if folder not in _bundled:
+        _bundled.append(folder)
+
+
 def find_encoder(name: str, sha256: str, folders: Sequence[Path] = ()) -> Encoder:
     """The encoder with these weights, wherever on this machine it lies.
 
-    Searched in this order: ``folders``, those of the environment variable SERPLATFORM_ENCODERS,
-    places where it was seen before, the local cache of the Hugging Face hub.
+    Searched in this order: ``folders``, those of :func:`look_in`, those of the environment
+    variable SERPLATFORM_ENCODERS, places where it was seen before, the local cache of the Hugging
+    Face hub.
 
     Args:
         name: of the encoder; what is found bears it, whatever its directory is called.
@@ -65,7 +77,7 @@ def find_encoder(name: str, sha256: str, folders: Sequence[Path] = ()) -> Encode
         BadInputError: it is not there; the message says what was tried and the remedy.
     """
     fault = ""
-    for place in _candidates(name, sha256, [*folders, *_listed_folders()]):
+    for place in _candidates(name, sha256, [*folders, *_bundled, *_listed_folders()]):
         try:
             encoder = _open(Path(os.path.abspath(place)), name)
         except BadInputError as error:

@@ -12,6 +12,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from serplatform.arrays import DoubleArray, IntArray
+from serplatform.models.front import architecture_module
 
 #: neighbours that :func:`neighbour_purity` looks at
 NUM_NEIGHBOURS = 5
@@ -38,7 +39,7 @@ def watch_classifier(model: nn.Module) -> Iterator[Penultimate]:
     """Record the input of ``model.classifier``, where it has that layer."""
     seen = Penultimate()
     with contextlib.ExitStack() as stack:
-        layer = getattr(model, "classifier", None)
+        layer = getattr(architecture_module(model), "classifier", None)
         if isinstance(layer, nn.Linear):
             handle = layer.register_forward_pre_hook(
                 lambda _, inputs: setattr(seen, "vectors", inputs[0].detach())

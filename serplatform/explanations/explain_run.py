@@ -224,6 +224,8 @@ def _explain_trial(
         "posterior_difference": difference,
         "embedding": findings.embed(pictured, seed=seed),
     }
+    if "layer_weights" in record:
+        described["layer_weights"] = record["layer_weights"]
     return described, findings
 
 

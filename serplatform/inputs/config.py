@@ -8,14 +8,19 @@ from typing import Any, Literal
 from serplatform.config import setting
 from serplatform.errors import BadInputError
 from serplatform.features.base import FEATURES, WHOLE_UTTERANCE
+from serplatform.features.names import canonical, family_of, parse_encoder_feature
 
 #: between the names of joined features
 JOIN = "+"
+#: frames of an encoder with more values than this are projected to so many, unless told otherwise
+PROJECTED_ABOVE, PROJECTED_TO = 256, 128
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """Feature, trimming, normalisation, augmentation and words; every augmentation is off.
+
+    ``feature`` is kept under its canonical name, see :mod:`serplatform.features.names`.
 
     ``pooling`` has three ways: ``utterance``: the whole only; ``time``: and equal shares of its
     time; ``words``: and equal numbers of its words, from the first frame of the first of them to
@@ -31,7 +36,21 @@ class DataConfig:
 
     feature: str = setting(
         "log_mel_23",
-        "name of a feature of the dataset, or several of one frame shift with + between",
+        "name of a feature of the dataset, or several with + between, averaged to the longest of "
+        "their frame shifts; of an encoder several layers, as in pretrained:NAME@1,2,3",
+    )
+    layers: Literal["joined", "weighted_sum"] = setting(
+        "joined",
+        "several layers, or other features of equal size: their values side by side, or their "
+        "sum by weights that are trained with the model",
+    )
+    projection: int | None = setting(
+        None,
+        "values that a trained linear layer in front of the model makes of a frame; 0: no such "
+        f"layer; null: {PROJECTED_TO} where frames of an encoder have more than {PROJECTED_ABOVE}, "
+        "else no such layer",
+        low=0,
+        high=4096,
     )
     normalization: Literal["none", "train", "speaker", "utterance"] = setting(
         "train",
@@ -71,6 +90,11 @@ class DataConfig:
     pooling_layout: Literal["vector", "sequence"] = setting(
         "vector", "one vector an utterance, or a sequence of its segments"
     )
+    pooling_whole: Literal["all", "moments"] = setting(
+        "all",
+        "of the whole utterance: all functionals; or moments, mean, deviation and duration, where "
+        "a feature that is one vector an utterance already is taken as it is",
+    )
     words: bool = setting(False, "give the model word ids and the frames of each word")
     word_segmentation: Literal["aligned", "equal"] = setting(
         "aligned", "words' own times, or equal shares of the utterance"
@@ -87,6 +111,12 @@ class DataConfig:
     word_vectors: str | None = setting(
         None, "GloVe text file; without one word vectors are trained from scratch"
     )
+
+    def __post_init__(self) -> None:
+        try:
+            object.__setattr__(self, "feature", canonical_feature(self.feature))
+        except BadInputError as error:
+            raise ValueError(str(error)) from None
 
     @property
     def augments(self) -> bool:
@@ -107,7 +137,14 @@ class DataConfig:
                 f"{asked}: data.pooling has derivatives of its own (data.pooling_statistics = "
                 "dynamics); set data.deltas = 0"
             )
-        parts = feature_parts(self.feature) if self.deltas else ()
+        if self.layers == "weighted_sum" and _several(self.feature):
+            errors += [
+                f"data.layers = weighted_sum: layers are summed in the model, after data.{name}; "
+                f"set data.{name} = {off}, or data.layers = joined"
+                for name, off, given in (("deltas", 0, self.deltas), ("pooling", "none", pooled))
+                if given
+            ]
+        parts = [part.strip() for part in self.feature.split(JOIN)] if self.deltas else []
         single = [part for part in parts if _one_frame(part)]
         if single:
             errors.append(
@@ -123,27 +160,58 @@ class DataConfig:
         return errors
 
 
-def feature_parts(name: str) -> tuple[str, ...]:
-    """Names of the features that ``name`` joins.
-
-    Raises:
-        BadInputError: a name is empty or stands twice.
+def canonical_feature(name: str) -> str:
+    """The name of a feature, or of joined ones, with every part's canonical name.
 
     Example:
-        >>> feature_parts("log_mel_40+egemaps_v02_lld")
-        ('log_mel_40', 'egemaps_v02_lld')
+        >>> canonical_feature("pretrained:/models/whisper-base@2,3+log_mel_40")
+        'pretrained:whisper-base@2,3+log_mel_40'
     """
-    parts = tuple(part.strip() for part in name.split(JOIN))
+    return JOIN.join(map(canonical, name.split(JOIN)))
+
+
+def feature_parts(name: str) -> tuple[str, ...]:
+    """Canonical names of the features that ``name`` joins, one for each layer of an encoder.
+
+    Raises:
+        BadInputError: a name is empty or stands twice, or is of an encoder without layers.
+
+    Example:
+        >>> feature_parts("log_mel_40+pretrained:/models/whisper-base@2,3")
+        ('log_mel_40', 'pretrained:whisper-base@2', 'pretrained:whisper-base@3')
+    """
+    parts: list[str] = []
+    for part in (part.strip() for part in name.split(JOIN)):
+        if family_of(part) is None:
+            parts.append(part)
+            continue
+        found = parse_encoder_feature(part)
+        if found.layers is None:
+            raise BadInputError(
+                f"feature '{part}': `all` layers are those of a dataset; name them here, as in "
+                f"{found.family}:{found.encoder_name}@1,2,3"
+            )
+        parts += [found.of_layer(layer).canonical for layer in found.layers]
     if not all(parts) or len(set(parts)) < len(parts):
         raise BadInputError(
             f"feature '{name}': names between '{JOIN}' must be different, and none empty, as in "
             f"log_mel_40{JOIN}egemaps_v02_lld"
         )
-    return parts
+    return tuple(parts)
+
+
+def _several(feature: str) -> bool:
+    """Whether a name joins features, be it all layers that a dataset has of an encoder."""
+    if JOIN in feature or family_of(feature) is None:
+        return JOIN in feature
+    layers = parse_encoder_feature(feature).layers
+    return layers is None or len(layers) > 1
 
 
 def _one_frame(feature: str) -> bool:
     """Whether a feature is known to give one frame for an utterance of any length."""
+    if family_of(feature) is not None:
+        return parse_encoder_feature(feature).pooled
     if feature not in FEATURES.names():
         return False  # the dataset says what it is
     extractor: Any = FEATURES.get(feature)()

@@ -37,7 +37,7 @@ class ExtractedClip:
 
 
 @dataclasses.dataclass(frozen=True)
-class _FramesInMemory:
+class FramesInMemory:
     """One feature of every clip."""
 
     values: Sequence[FloatArray]
@@ -67,7 +67,7 @@ def new_audio(clips: Sequence[ExtractedClip], speaker: SpeakerMoments | None = N
         return TimedWords.collect(found, rules or 1)
 
     return ClipSource(
-        feature=lambda name: _FramesInMemory([clip.frames[name] for clip in clips]),
+        feature=lambda name: FramesInMemory([clip.frames[name] for clip in clips]),
         words=functools.cache(words),
         speech=(start, end),
         speakers=[np.arange(len(clips), dtype=np.int64)],

@@ -75,6 +75,11 @@ class InputPipeline:
         return next((step for step in self.steps if isinstance(step, kind)), None)
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences that belong beside any number computed with it."""
+        return (*self.selection.notes, *(note for step in self.steps for note in step.notes))
+
+    @property
     def read_words(self) -> Words | None:
         """Words that the model reads or that its functionals follow; None where it needs none."""
         pooling = self.step(Pooling)

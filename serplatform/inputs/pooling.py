@@ -34,7 +34,7 @@ class Pooling(Step):
     """Put functionals in the place of frames; they are kept in memory.
 
     Attributes:
-        unit: as ``data.pooling``; the next three likewise.
+        unit: as ``data.pooling``; the next three likewise, and ``whole``.
         words: cuts the words that the segments follow; None where they follow none.
     """
 
@@ -43,16 +43,20 @@ class Pooling(Step):
     statistics: str = "dynamics"
     layout: str = "vector"
     words: Words | None = None
+    whole: str = "all"
 
     @classmethod
     def fit(cls, config: DataConfig, clips: Clips, train_rows: IntArray) -> Pooling | None:
         unit, words = config.pooling, None
         if unit == "none":
             return None
+        if config.pooling_whole == "moments" and clips.frame_shift >= WHOLE_UTTERANCE:
+            return None  # summed up already
         if unit == "words":  # their vocabulary says the language of new audio
             words = Words.of_training(config, clips.source, train_rows)
         layout = config.pooling_layout
-        return cls(unit, config.pooling_segments, config.pooling_statistics, layout, words)
+        statistics, whole = config.pooling_statistics, config.pooling_whole
+        return cls(unit, config.pooling_segments, statistics, layout, words, whole)
 
     @classmethod
     def load(cls, stored: Preprocessing) -> Pooling | None:
@@ -119,7 +123,8 @@ class Pooling(Step):
         segment = feature_dim * (2 if self.statistics == "moments" else 4) + 1
         if self.layout == "sequence":
             return segment
-        return feature_dim * (5 + len(PERCENTILES)) + 1 + self.num_segments * segment
+        whole = feature_dim * (2 if self.whole == "moments" else 5 + len(PERCENTILES)) + 1
+        return whole + self.num_segments * segment
 
     def pool(
         self, frames: FloatArray, frame_shift: float, words: IntArray | None = None
@@ -146,7 +151,8 @@ class Pooling(Step):
         ]
         if self.layout == "sequence":
             return np.stack(steps).astype(np.float32)
-        whole = np.append(_whole(values), len(values) * frame_shift)
+        found = _segment(values, False) if self.whole == "moments" else _whole(values)
+        whole = np.append(found, len(values) * frame_shift)
         return np.concatenate([whole, *steps])[None].astype(np.float32)
 
 

@@ -1,8 +1,10 @@
 """Which frames enter: features joined frame by frame, and what trimming keeps of them.
 
 ``log_mel_40+egemaps_v02_lld`` is one feature of 40 + 25 values a frame. Frames are joined by their
-number, which needs one frame shift; the shortest feature of an utterance ends it (windows of
-different lengths leave out one to five frames at the end).
+number; the shortest feature of an utterance ends it (windows of different lengths leave out one to
+five frames at the end). Where frame shifts differ, the finer features are averaged to the longest:
+frame k of shift s stands for the time from k·s to (k + 1)·s, and a frame of the longest shift S
+takes the mean of those whose middle lies between its own start and end.
 
 Shapes: N utterances, T frames, D values a frame.
 """
@@ -19,7 +21,8 @@ import numpy.typing as npt
 from serplatform.arrays import FloatArray, IntArray
 from serplatform.artifacts.model import Preprocessing
 from serplatform.errors import BadInputError
-from serplatform.inputs.clips import Clips, ClipSource
+from serplatform.features.base import WHOLE_UTTERANCE
+from serplatform.inputs.clips import Clips, ClipSource, FeatureFrames
 from serplatform.inputs.config import feature_parts
 
 #: At least this much of an utterance is kept by trimming, in seconds.
@@ -35,25 +38,39 @@ class FrameSelection:
         spec: every parameter of its extractors.
         frame_shift: seconds.
         trim: only the frames of the speech are kept.
+        resampled: each joined feature of a shorter frame shift, and that shift, seconds.
     """
 
     feature: str
     spec: Mapping[str, Any]
     frame_shift: float
     trim: bool
+    resampled: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def load(cls, stored: Preprocessing) -> FrameSelection:
         """Make it again from a model's description."""
-        return cls(**{field.name: stored[field.name] for field in dataclasses.fields(cls)})  # type: ignore[literal-required]
+        names = (field.name for field in dataclasses.fields(cls))
+        return cls(**{name: stored[name] for name in names if name in stored})  # type: ignore[literal-required]
 
     def describe(self) -> dict[str, Any]:
         """Keys of the model's ``preprocessing``."""
-        return {**vars(self), "spec": dict(self.spec)}
+        found = {**vars(self), "spec": dict(self.spec), "resampled": dict(self.resampled)}
+        return found if self.resampled else {k: v for k, v in found.items() if k != "resampled"}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What belongs beside any number computed with it."""
+        if not self.resampled:
+            return ()
+        finer = ", ".join(f"{name} ({shift:g} s)" for name, shift in self.resampled.items())
+        return (
+            f"Frames of {finer} are averaged to the longest frame shift, {self.frame_shift:g} s.",
+        )
 
     def apply(self, source: ClipSource) -> Clips:
         """Trimmed and joined frames of a source; the shortest feature ends an utterance."""
-        parts = [source.feature(name) for name in feature_parts(self.feature)]
+        parts = [self.resample(name, source.feature(name)) for name in feature_parts(self.feature)]
         total = np.min([part.num_frames for part in parts], axis=0)
         first, last = np.zeros_like(total), total
         if self.trim:
@@ -72,6 +89,54 @@ class FrameSelection:
             frame_shift=self.frame_shift,
             identity=(self.feature, self.trim),
         )
+
+    def resample(self, name: str, frames: FeatureFrames) -> FeatureFrames:
+        """A joined feature at the common frame shift."""
+        shift = self.resampled.get(name)
+        return frames if shift is None else AveragedFrames(frames, self.frame_shift / shift)
+
+
+@dataclasses.dataclass(frozen=True)
+class AveragedFrames:
+    """Frames averaged to a longer shift.
+
+    Attributes:
+        finer: the frames.
+        ratio: of the longer shift to theirs, above 1.
+
+    Example:
+        >>> from serplatform.inputs.new_audio import FramesInMemory
+        >>> finer = FramesInMemory([np.array([[1], [3], [4], [6], [7]], dtype=np.float32)])
+        >>> averaged = AveragedFrames(finer, 2.0)
+        >>> averaged.num_frames.tolist(), averaged.frames(0).ravel().tolist()
+        ([3], [2.0, 5.0, 7.0])
+    """
+
+    finer: FeatureFrames
+    ratio: float
+
+    @property
+    def num_frames(self) -> IntArray:
+        """(N,) frames of each utterance, the last of which may be the mean of fewer."""
+        middle = (self.finer.num_frames - 0.5) / self.ratio  # of the last finer frame
+        return np.floor(np.round(middle, 6)).astype(np.int64) + 1
+
+    @property
+    def dim(self) -> int:
+        """D."""
+        return self.finer.dim
+
+    def frames(self, row: int, first: int = 0, last: int | None = None) -> FloatArray:
+        """Frames ``first`` to ``last`` (excluded) of an utterance, (T, D)."""
+        end = int(self.num_frames[row]) if last is None else last
+        # first finer frame whose middle is not before the start of each frame, and of the next
+        edges = np.ceil(np.round(np.arange(first, end + 1) * self.ratio - 0.5, 6)).astype(np.int64)
+        edges = np.minimum(edges, self.finer.num_frames[row])
+        if not len(edges) > 1:
+            return self.finer.frames(row, 0, 0)
+        values = self.finer.frames(row, int(edges[0]), int(edges[-1]))
+        sums = np.add.reduceat(values, edges[:-1] - edges[0], axis=0)
+        return sums / np.diff(edges)[:, None].astype(np.float32)
 
 
 def trim_bounds(
@@ -103,15 +168,31 @@ def trim_bounds(
     return first, last
 
 
-def common_shift(shifts: Mapping[str, float]) -> float:
-    """The frame shift of features to be joined, in seconds; different ones are an error."""
-    first = next(iter(shifts.values()))
-    if any(abs(shift - first) > 1e-9 for shift in shifts.values()):
-        stated = ", ".join(f"{name} {shift:g} s" for name, shift in shifts.items())
+def common_shift(shifts: Mapping[str, float]) -> tuple[float, dict[str, float]]:
+    """The frame shift of joined features, the longest of theirs, and those that are shorter.
+
+    Args:
+        shifts: name of each feature to its frame shift, seconds.
+
+    Raises:
+        BadInputError: one vector an utterance beside frames.
+
+    Example:
+        >>> common_shift({"log_mel_40": 0.01, "pretrained:whisper-base@3": 0.02})
+        (0.02, {'log_mel_40': 0.01})
+    """
+    longest = max(shifts.values())
+    if all(longest - shift <= 1e-9 for shift in shifts.values()):
+        return next(iter(shifts.values())), {}
+    if longest >= WHOLE_UTTERANCE:
+        vectors = [name for name, shift in shifts.items() if shift >= WHOLE_UTTERANCE]
+        frames = [name for name in shifts if name not in vectors]
         raise BadInputError(
-            f"features of different frame shifts cannot be joined frame by frame: {stated}"
+            f"{', '.join(vectors)} cannot be joined with {', '.join(frames)}: one vector an "
+            "utterance has no frames to stand beside; join vectors with vectors, or frames with "
+            "frames"
         )
-    return first
+    return longest, {name: shift for name, shift in shifts.items() if longest - shift > 1e-9}
 
 
 def join_frames(clips: Sequence[FloatArray]) -> FloatArray:

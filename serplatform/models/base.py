@@ -6,12 +6,14 @@ Shapes: B utterances, T frames, L words, D feature dimension, K classes.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from serplatform.arrays import IntArray
 from serplatform.registry import Registry
 
 
@@ -87,6 +89,8 @@ class InputSpec:
         frame_shift: seconds.
         vocabulary_size: word ids, padding and unknown included; 0 without text.
         word_vectors: (V, E) initial vectors, or None.
+        layers: equal parts of a frame whose weighted sum a model is given, see ``front.py``.
+        projection: values that a frame is then projected to; 0: it is not.
     """
 
     feature_dim: int
@@ -94,6 +98,8 @@ class InputSpec:
     frame_shift: float = 0.01
     vocabulary_size: int = 0
     word_vectors: Tensor | None = None
+    layers: int = 1
+    projection: int = 0
 
 
 class Criterion:
@@ -140,6 +146,57 @@ class SerModel(nn.Module):
         raise NotImplementedError
 
 
+class ClosedFormModel(SerModel):
+    """A classifier that is fitted to all training rows at once, without gradients.
+
+    The training loop calls :meth:`fit` in the place of its one epoch. The model has no
+    parameters; what it learns is in buffers, whose sizes a fit may decide: see :meth:`declare`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._shapes: dict[str, tuple[int | str, ...]] = {}
+
+    @abstractmethod
+    def fit(self, batches: Iterable[Batch], groups: IntArray, class_weights: Tensor | None) -> None:
+        """Fit to the training rows; every global random state is seeded.
+
+        Args:
+            batches: of all rows, with labels, none changed at random.
+            groups: (N,) numbers, equal where rows may not be apart in an inner cross-validation
+                (of one speaker; of one recording, where there is one speaker only), in the order
+                of the batches.
+            class_weights: (K,) or None, as :class:`Criterion` has them.
+
+        Raises:
+            BadInputError: these rows cannot be fitted.
+        """
+
+    def declare(self, name: str, *shape: int | str, dtype: torch.dtype = torch.float64) -> None:
+        """Declare a buffer; a letter is a size that the fit decides, 0 before it."""
+        self._shapes[name] = shape
+        sizes = [0 if isinstance(size, str) else size for size in shape]
+        self.register_buffer(name, torch.zeros(sizes, dtype=dtype))
+
+    def learned(self, **values: Tensor) -> None:
+        """Give declared buffers the values of a fit."""
+        self.load_state_dict(values)
+
+    def _load_from_state_dict(
+        self, state_dict: Mapping[str, Tensor], prefix: str, *rest: Any
+    ) -> None:
+        """Give declared buffers the sizes of what is loaded, where they fit each other."""
+        sizes: dict[int | str, int] = {}
+        for name, shape in self._shapes.items():
+            value, own = state_dict.get(prefix + name), self.get_buffer(name)
+            if value is None or value.ndim != len(shape):
+                continue
+            for size, found in zip(shape, value.shape, strict=True):
+                sizes.setdefault(size, size if isinstance(size, int) else found)
+            setattr(self, name, own.new_zeros([sizes[size] for size in shape]))
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Architecture:
     """A registered architecture.
@@ -159,6 +216,7 @@ class Architecture:
             e.g. ``{"hidden_dim": 16}``.
         space: what a search varies, as in a search space's file; where neither it nor a file is
             there, it is made of the ranges of ``config``.
+        closed_form: ``build`` makes a :class:`ClosedFormModel`.
     """
 
     name: str
@@ -170,11 +228,15 @@ class Architecture:
     inputs: frozenset[str] = frozenset({"audio"})
     small: Mapping[str, object] = dataclasses.field(default_factory=dict)
     space: Mapping[str, Any] | None = None
+    closed_form: bool = False
 
 
 ARCHITECTURES: Registry[Architecture] = Registry("architecture", "serplatform.models")
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Number of trainable values."""
-    return sum(p.numel() for p in module.parameters() if p.requires_grad)
+    """Number of trainable values; of a :class:`ClosedFormModel` those that it stores."""
+    count = sum(p.numel() for p in module.parameters() if p.requires_grad)
+    if isinstance(module, ClosedFormModel):
+        count += sum(buffer.numel() for buffer in module.buffers())
+    return count

@@ -7,7 +7,13 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from serplatform.models.base import ARCHITECTURES, Architecture, InputSpec, SerModel
+from serplatform.models.base import (
+    ARCHITECTURES,
+    Architecture,
+    ClosedFormModel,
+    InputSpec,
+    SerModel,
+)
 from serplatform.models.layers.words import WordEmbedding
 
 M = TypeVar("M", bound=SerModel)
@@ -70,6 +76,7 @@ def architecture(
                 inputs=inputs,
                 small=small or {},
                 space=space,
+                closed_form=issubclass(model, ClosedFormModel),
             )
         )
         return model

@@ -227,12 +227,16 @@ class Vrnn(SerModel):
         return Recurrence(mean, log_std, latent, hidden, predicted, sampled)
 
     def _generation_error(self, windows: Tensor, recurrence: Recurrence, valid: Tensor) -> Tensor:
-        """−Σ log N(X; X̂, s²) over elements and windows after the first: (B,)."""
+        """−Σ log N(X; X̂, s²) over elements and windows after the first: (B,).
+
+        No gradient flows into the windows themselves: a projection in front of the model would
+        make them easy to predict by making them zero.
+        """
         dim = windows.shape[2]
         log_std = nn.functional.linear(
             recurrence.generator, self.next_window.weight[dim:], self.next_window.bias[dim:]
         ).clamp(-LOG_STD_BOUND, LOG_STD_BOUND)  # log s, (T-1, B, D)
-        error = (windows[1:] - recurrence.predicted) * torch.exp(-log_std)
+        error = (windows[1:].detach() - recurrence.predicted) * torch.exp(-log_std)
         terms = log_std + 0.5 * error.square() + 0.5 * math.log(2 * math.pi)
         return (terms.sum(dim=2) * valid[1:]).sum(dim=0)
 

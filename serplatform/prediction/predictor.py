@@ -20,6 +20,7 @@ from serplatform.corpora.base import Span
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.features.base import FEATURES, FeatureExtractor
 from serplatform.features.clip import Clip
+from serplatform.features.names import family_of
 from serplatform.inputs.new_audio import ExtractedClip, SpeakerMoments, new_audio
 from serplatform.inputs.pipeline import InputPipeline
 from serplatform.inputs.selection import spec_parts
@@ -53,13 +54,29 @@ class Predictor:
         for directory, model in self._models.items():
             joined = model.pipeline.selection
             for name, spec in spec_parts(joined.feature, joined.spec).items():
-                self.extractors[name] = _extractor(name, spec, directory)
+                extractor = _extractor(name, spec, directory)
+                known = self.extractors.setdefault(name, extractor)
+                if plain(known.spec()) != plain(extractor.spec()):
+                    raise ArtifactError(
+                        f"{directory}: its '{name}' is of another encoder than that of the other "
+                        "models, which has the same name; predict with each trial by itself"
+                    )
 
     @property
     def speaker_pipelines(self) -> list[InputPipeline]:
         """Of the models that normalize by speaker; empty where none does."""
         found = [model.pipeline for model in self._models.values()]
         return [pipeline for pipeline in found if pipeline.normalization.kind == "speaker"]
+
+    @property
+    def encoders(self) -> list[str]:
+        """Each pretrained encoder that features are made with, and its layers, in words."""
+        layers: dict[str, set[int]] = {}
+        for spec in (extractor.spec() for extractor in self.extractors.values()):
+            if spec["kind"] == "pretrained":
+                encoder = f"{spec['encoder']['name']} (SHA-256 {spec['encoder']['sha256'][:12]}…)"
+                layers.setdefault(encoder, set()).add(spec["layer"])
+        return [f"{name}, layer {', '.join(map(str, sorted(k)))}" for name, k in layers.items()]
 
     @property
     def vocabularies(self) -> list[tuple[str, ...]]:
@@ -134,12 +151,12 @@ def average(folds: DoubleArray) -> DoubleArray:
 
 
 def _extractor(name: str, spec: Mapping[str, Any], directory: Path) -> FeatureExtractor:
-    """This version's extractor, where it is the one that a model was trained on."""
-    if name not in FEATURES.names():
+    """The extractor of this version and this machine, if it is the one that a model read."""
+    if family_of(name) is None and name not in FEATURES.names():
         raise ArtifactError(
             f"{directory}: was trained on the feature '{name}', which this version cannot compute"
         )
-    extractor: FeatureExtractor = FEATURES.get(name)()
+    extractor = FEATURES.restore(name, spec)
     ours, theirs = plain(extractor.spec()), plain(spec)
     if ours != theirs:
         differing = sorted(k for k in ours.keys() | theirs.keys() if ours.get(k) != theirs.get(k))

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from serplatform.artifacts.ensemble import ComparisonRecord
+from serplatform.artifacts.trial import layer_weights_text
 from serplatform.report.data import EvaluatedSystem, ReportData
+from serplatform.report.encoders import training_data_facts, training_data_warning
 from serplatform.report.load import ReportTrial
 from serplatform.report.published_baselines import (
     PublishedBaselines,
@@ -178,7 +180,11 @@ def _verdict(report: ReportData, baselines: PublishedBaselines) -> Verdict:
         headline = f"{first.label}: {percent(first.pooled['uar'].value)} % UAR."
     return Verdict(
         headline=headline,
-        sentences=(*_behind(report, chance), *sentences(report, baselines)),
+        sentences=(
+            *training_data_warning(report),
+            *_behind(report, chance),
+            *sentences(report, baselines),
+        ),
         bars=tuple(bars),
         chance=percent(chance),
         chance_at=place(chance),
@@ -257,6 +263,7 @@ def _facts(report: ReportData) -> tuple[tuple[str, str], ...]:
             "Opened by this page and the ensemble's measurement alone; search, pruning, early "
             "stopping, choice and weights saw dev rows.",
         ),
+        *training_data_facts(report),
         ("Metric", f"UAR. {METRICS['uar'].definition}"),
         (
             "Intervals and test",
@@ -344,6 +351,12 @@ def _notes(report: ReportData) -> tuple[str, ...]:
     for run in report.source.runs:
         notes += [*run.info.get("notes", ()), *run.plan.get("notes", ())]
         notes += _trial_notes(run.trials)
+    notes += [
+        f"{trial.architecture} #{trial.number}: "
+        f"{layer_weights_text(trial.record['layer_weights'])}."
+        for trial in report.used
+        if "layer_weights" in trial.record
+    ]
     if report.source.ensemble is not None:
         notes += report.source.ensemble.info.get("notes", ())
     if report.source.missing:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,9 @@ from serplatform.report.load import ReportTrial
 
 #: Positive numbers whose largest is this many times their smallest are shown on a log scale.
 LOG_RATIO = 50.0
+
+#: an encoder's name, and one layer of it after another
+_JOINED_LAYERS = re.compile(r"(?<![^+])([^+@]+)@\d+(?:\+\1@\d+)+(?![^+])")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,17 +40,22 @@ class VariedParameter:
 
 
 def value_text(value: Any) -> str:
-    """A parameter's value as text.
+    """A parameter's value as text; layers of one pretrained encoder that are joined stand together.
 
     Example:
         >>> value_text(0.00012345), value_text(True), value_text("adam"), value_text([3, 4])
         ('0.0001234', 'true', 'adam', '[3, 4]')
+        >>> value_text("log_mel_40+pretrained:whisper-base@2+pretrained:whisper-base@3")
+        'log_mel_40+whisper-base@2,3'
     """
     if value is None:
         return "none"
     if isinstance(value, float):
         return f"{value:.4g}"
-    return value if isinstance(value, str) else json.dumps(value)
+    if not isinstance(value, str):
+        return json.dumps(value)
+    text = value.replace("pretrained:", "")
+    return _JOINED_LAYERS.sub(lambda joined: joined[0].replace(f"+{joined[1]}@", ","), text)
 
 
 def _is_number(value: Any) -> bool:

@@ -20,7 +20,18 @@ KEYS = {
     "choice": ("type", "values", "when"),
     "int": ("type", "low", "high", "step", "log", "when"),
     "float": ("type", "low", "high", "step", "log", "when"),
+    "feature": ("type", "pooled", "joined", "when"),
 }
+#: stands for the features of a dataset that is not known yet
+ANY_LAYER = "pretrained:encoder@1"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LayerQuery:
+    """Which features of pretrained encoders a choice is of, whatever a dataset holds of them."""
+
+    pooled: bool = False  # one vector an utterance, where the dataset has some, before frames
+    joined: bool = False  # besides each layer, all of an encoder's together
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,6 +46,8 @@ class Parameter:
     log: bool = False  # draw from the logarithm of the range
     #: an earlier parameter to the values with which this one is active
     when: Mapping[str, tuple[Any, ...]] = dataclasses.field(default_factory=dict)
+    #: what the choices are made of when the dataset is known; then None
+    query: LayerQuery | None = None
 
     @property
     def _grid(self) -> float | None:
@@ -134,6 +147,8 @@ def parse_parameter(entry: Any, errors: list[str]) -> Parameter | None:
         errors.append("must be a mapping such as {type: int, low: 1, high: 6}")
         return None
     kind = entry.get("type")
+    if kind == "feature":
+        return _feature_parameter(entry, errors)
     if not isinstance(kind, str) or kind not in KEYS:
         missing = f"type is missing; it is one of {', '.join(KEYS)}"
         errors.append(missing if kind is None else unknown_name("type", str(kind), KEYS))
@@ -148,6 +163,22 @@ def parse_parameter(entry: Any, errors: list[str]) -> Parameter | None:
     parameter = Parameter(kind=kind, **options)
     errors += parameter.errors()
     return None if errors else parameter
+
+
+def _feature_parameter(entry: Mapping[Any, Any], errors: list[str]) -> Parameter | None:
+    errors += [
+        unknown_name("key", str(key), KEYS["feature"])
+        for key in entry
+        if key not in KEYS["feature"]
+    ]
+    flags = {key: entry.get(key, False) for key in ("pooled", "joined")}
+    errors += [
+        f"{key}: must be true or false" for key, flag in flags.items() if not isinstance(flag, bool)
+    ]
+    when = _option("when", entry["when"], "feature", errors) if "when" in entry else {}
+    if errors:
+        return None
+    return Parameter(kind="choice", values=(ANY_LAYER,), when=when, query=LayerQuery(**flags))
 
 
 def _option(key: str, value: Any, kind: str, errors: list[str]) -> Any:

@@ -21,7 +21,8 @@ from serplatform.config import plain
 from serplatform.datasets.dataset import Dataset
 from serplatform.environment import hardware, now, versions
 from serplatform.errors import ArtifactError, BadInputError, unknown_name
-from serplatform.inputs.config import feature_parts
+from serplatform.inputs.config import DataConfig, feature_parts
+from serplatform.inputs.front import summed_layers
 from serplatform.models.base import ARCHITECTURES
 from serplatform.protocols.base import FoldPlan
 from serplatform.protocols.plan import check_plan, make_plan, plan_hash, read_plan, write_plan
@@ -30,6 +31,7 @@ from serplatform.storage.destination import RUN, check_directory
 from serplatform.storage.location import address, redact
 from serplatform.strict_yaml import parse_yaml
 from serplatform.studies.advice import text_warning, too_good_warning
+from serplatform.studies.encoder_layers import for_dataset, layer_choices
 from serplatform.studies.space import (
     SearchSpace,
     make_space,
@@ -48,6 +50,9 @@ from serplatform.studies.study_storage import check_storage, recorded_storage
 from serplatform.studies.warm_start import collect
 from serplatform.studies.warm_start import notes as warm_start_notes
 from serplatform.training.trial_config import known_parameters, resolve, value_faults
+
+#: ends the name of an architecture's packaged space over pretrained encoders
+ENCODER_SPACE = "-pretrained"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -220,6 +225,31 @@ def choose_spaces(request: SearchRequest) -> dict[str, SearchSpace]:
     return spaces
 
 
+def _use_encoders(
+    spaces: dict[str, SearchSpace], request: SearchRequest, dataset: Dataset
+) -> list[str]:
+    """Put the space over pretrained encoders in the place of an architecture's own, where the user
+    named none and the dataset lacks a feature of its own but holds an encoder's; say so."""
+    given = {str(read_space_file(name)[0].get("architecture")) for name in request.spaces}
+    told: list[str] = []
+    for architecture, space in spaces.items():
+        name = f"{architecture}{ENCODER_SPACE}"
+        own = request.exact or architecture in given or "data.feature" in space.fixed
+        if own or name not in packaged_spaces():
+            continue
+        lacking = [part for feature in _features_of(space) for part in dataset.lacking(feature)]
+        overrides = parse_overrides(request.settings, request.architectures)[architecture]
+        other = make_space(*read_space_file(name), overrides)
+        query = other.parameters["data.feature"].query
+        if lacking and query is not None and layer_choices(dataset, query):
+            spaces[architecture] = other
+            told.append(
+                f"{architecture}: the dataset lacks {', '.join(dict.fromkeys(lacking))}; it "
+                f"searches the space {name}, over the encoders that the dataset has."
+            )
+    return told
+
+
 def parse_overrides(
     settings: Sequence[str], architectures: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
@@ -292,6 +322,8 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
     make_pruner(request.pruner, max_epochs=1, num_folds=1)
     spaces = choose_spaces(request)
     dataset = Dataset.open(request.dataset)
+    replaced_spaces = _use_encoders(spaces, request, dataset)
+    spaces = {name: for_dataset(space, dataset) for name, space in spaces.items()}
     _check_features(dataset, spaces)
     name = request.protocol or str(dataset.meta["default_protocol"])
     plan = make_plan(dataset.utterances, name, request.seed, classes=dataset.classes)
@@ -355,6 +387,7 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
             *dataset.meta["notes"],
             *plan.notes,
             *([warning] if warning else []),
+            *replaced_spaces,
             *filter(None, map(why_no_paper_trial, spaces.values())),
             *(note for start in starts for note in warm_start_notes(start)),
         ],
@@ -468,17 +501,19 @@ def _max_epochs(space: SearchSpace) -> int:
     return resolve(space.architecture, space.fixed, space.source).training.max_epochs
 
 
+def _features_of(space: SearchSpace) -> list[str]:
+    """Every feature that a trial of a space may read."""
+    searched = space.parameters.get("data.feature")
+    if searched is not None:
+        return [str(value) for value in searched.values]
+    return [resolve(space.architecture, space.fixed, space.source).data.feature]
+
+
 def _check_features(dataset: Dataset, spaces: Mapping[str, SearchSpace]) -> None:
     """Every feature that a trial may read must be in the dataset."""
     missing: dict[str, list[str]] = {}
     for architecture, space in spaces.items():
-        searched = space.parameters.get("data.feature")
-        needed = (
-            [str(value) for value in searched.values]
-            if searched is not None
-            else [resolve(architecture, space.fixed, space.source).data.feature]
-        )
-        for feature in needed:
+        for feature in _features_of(space):
             for part in dataset.lacking(feature):
                 missing.setdefault(part, []).append(architecture)
             for record in dataset.meta.get("plugins", []):
@@ -491,3 +526,10 @@ def _check_features(dataset: Dataset, spaces: Mapping[str, SearchSpace]) -> None
             f"--features {','.join([*dataset.feature_names, *missing])}",
             [f"{feature}, needed by {', '.join(names)}" for feature, names in missing.items()],
         )
+    for space in spaces.values():
+        searched = space.parameters.get("data.layers")
+        ways = searched.values if searched else [space.fixed.get("data.layers", "joined")]
+        for feature in _features_of(space):
+            dataset.feature_info(feature)  # says what cannot be joined
+            for way in ways:
+                summed_layers(DataConfig(feature=feature, layers=way), dataset.dims(feature))

@@ -15,10 +15,14 @@ A space names an architecture, values fixed in every trial, and the parameters t
       - {training.learning_rate: 3e-3, model.hidden_dim: 256}
 
 ``int`` and ``float`` take an optional ``step`` or ``log: true``; ``when`` makes a parameter
-depend on the values of earlier ones. Where the paper's own value of every searched parameter lies
-inside the space, the paper's configuration is the first trial; the points of ``try_first`` follow,
-and what they do not name is as in the paper. What the user sets (``--set``) is fixed before a
-space is judged: it may be faulty in what can then play no part.
+depend on the values of earlier ones; ``data.feature: {type: feature}`` is a choice of every layer
+that the dataset holds of a pretrained encoder (``pooled: true``: of pooled statistics, if any;
+``joined: true``: and of all its layers together), the middle one first.
+
+Where the paper's own value of every searched parameter lies inside the space, the paper's
+configuration is the first trial; the points of ``try_first`` follow, and what they do not name is
+as in the paper. What the user sets (``--set``) is fixed before a space is judged: it may be faulty
+in what can then play no part.
 """
 
 from __future__ import annotations
@@ -102,10 +106,13 @@ class SearchSpace:
 
 def complete_point(space: SearchSpace, point: Point, paper: Mapping[str, Any]) -> dict[str, Any]:
     """The active parameters at a point of the space, in the order they are drawn; what the point
-    does not name is as in the paper, whose values of all parameters are ``paper``."""
+    does not name is as in the paper, whose values of all parameters are ``paper``. No paper has
+    a feature of ``type: feature``: the first is taken."""
     return space.walk(
         lambda name, parameter: (
-            parameter.canonical(point[name]) if name in point else plain(paper[name])
+            parameter.canonical(point[name])
+            if name in point
+            else plain(paper[name] if parameter.query is None else parameter.values[0])
         )
     )
 
@@ -117,7 +124,9 @@ def _outside(space: SearchSpace, point: Point) -> list[str]:
 
 def paper_point(space: SearchSpace) -> dict[str, Any] | None:
     """The paper's own values of the searched parameters that are then active: the first trial of a
-    search; None where the space does not hold one of the values."""
+    search; None where the space does not hold one of the values, as of features of encoders."""
+    if any(parameter.query is not None for parameter in space.parameters.values()):
+        return None
     point = complete_point(space, {}, paper_values(space.architecture))
     return None if _outside(space, point) else point
 
@@ -195,10 +204,13 @@ def own_space(architecture: str) -> tuple[Mapping[str, Any], str]:
         f"model.{name}": _field_range(kind, meta)
         for name, (kind, meta) in fields_of(ARCHITECTURES.get(architecture).config).items()
     }
-    parameters = {
-        **{name: entry for name, entry in found.items() if entry is not None},
+    steps = {
         "training.learning_rate": _range("float", min(1e-4, rate), max(1e-2, rate)),
         "training.batch_size": {"type": "choice", "values": sorted({16, 32, size})},
+    }
+    parameters = {
+        **{name: entry for name, entry in found.items() if entry is not None},
+        **({} if ARCHITECTURES.get(architecture).closed_form else steps),
         "data.normalization": {"type": "choice", "values": ["train", "speaker", "utterance"]},
     }
     return {
@@ -395,7 +407,11 @@ def _name_and_range_errors(space: SearchSpace, unreadable: Sequence[str]) -> lis
         nearby = [other for other in known if other.startswith(section)]
         return unknown_name("parameter", name, nearby or known)
 
-    errors = []
+    errors = [
+        f"{name}: only data.feature can be of type feature"
+        for name, parameter in space.parameters.items()
+        if parameter.query is not None and name != "data.feature"
+    ]
     for name in [*space.parameters, *unreadable]:
         if name not in known:
             errors.append(unknown(name))

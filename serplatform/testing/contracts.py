@@ -13,12 +13,15 @@ import copy
 import dataclasses
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from serplatform.config import config_faults
 from serplatform.models.base import (
     ARCHITECTURES,
+    Batch,
+    ClosedFormModel,
     Criterion,
     ModelOutput,
     SerModel,
@@ -37,6 +40,8 @@ LENGTHS = (61, 3, 40, 30, 1, 47)
 def small_model(name: str, *, seed: int = 0, **settings: Any) -> SerModel:
     """Build an architecture at a small size, with the paper's other settings.
 
+    A model that is fitted in closed form is fitted to random utterances of four speakers.
+
     Args:
         name: a registered name.
         seed: of the first weights.
@@ -53,6 +58,9 @@ def small_model(name: str, *, seed: int = 0, **settings: Any) -> SerModel:
     config = architecture.config(**{k: v for k, v in chosen.items() if k in fields})
     torch.manual_seed(seed)
     model = architecture.build(config, input_spec(architecture))
+    if isinstance(model, ClosedFormModel):
+        lengths = [20 + 3 * (row % 8) for row in range(32)]
+        fit_closed_form(model, random_batch(lengths, input_spec(architecture), seed=seed + 3))
     size = count_parameters(model)
     assert size <= LARGEST_SMALL_MODEL, (
         f"architecture '{name}' has {size:,} parameters at its small size; tests train at most "
@@ -60,6 +68,13 @@ def small_model(name: str, *, seed: int = 0, **settings: Any) -> SerModel:
         "settings that shrink it"
     )
     return model
+
+
+def fit_closed_form(
+    model: ClosedFormModel, batch: Batch, class_weights: Tensor | None = None
+) -> None:
+    """Fit to one batch, whose utterances are of four speakers."""
+    model.fit([batch], np.arange(len(batch)) // 4 % 4, class_weights)
 
 
 def training_losses(output: ModelOutput, criterion: Criterion, labels: Tensor) -> Tensor:
@@ -80,6 +95,9 @@ class ArchitectureContract:
         losses = training_losses(model(batch, criterion), criterion, batch.labels)
         assert losses.shape == (2,)
         assert torch.isfinite(losses).all()
+        if isinstance(model, ClosedFormModel):
+            assert not list(model.parameters()), "what is fitted in closed form are buffers"
+            return
         losses.mean().backward()  # type: ignore[no-untyped-call]
         for parameter_name, parameter in model.named_parameters():
             assert parameter.grad is not None, f"{parameter_name} gets no gradient"
@@ -172,7 +190,13 @@ class ArchitectureContract:
                 assert torch.equal(value, getattr(before, field.name)), f"{field.name} was changed"
 
     def test_class_weights_reach_the_loss(self, name: str) -> None:
-        """A smaller weight of the true class makes the loss smaller, in every utterance."""
+        """A smaller weight of the true class makes the loss smaller, in every utterance.
+
+        Of a model that is fitted in closed form: the posterior of a class of greater weight grows.
+        """
+        if ARCHITECTURES.get(name).closed_form:
+            _posteriors_follow_class_weights(name)
+            return
         batch = random_batch((40, 40), input_spec(ARCHITECTURES.get(name)))
         batch.labels = torch.tensor([1, 1])
         losses = {}
@@ -217,6 +241,13 @@ class ArchitectureContract:
         with torch.inference_mode():
             assert torch.equal(model(batch).log_posteriors, other(batch).log_posteriors)
 
+    def test_a_fit_in_closed_form_is_repeated_bit_for_bit(self, name: str) -> None:
+        if not ARCHITECTURES.get(name).closed_form:
+            return
+        one, other = small_model(name).state_dict(), small_model(name).state_dict()
+        assert one.keys() == other.keys()
+        assert all(torch.equal(value, other[key]) for key, value in one.items())
+
     def test_paper_settings_are_a_valid_configuration(self, name: str) -> None:
         architecture = ARCHITECTURES.get(name)
         assert architecture.name == name
@@ -242,6 +273,9 @@ class ArchitectureContract:
         lengths = [20 + 3 * (row % 8) for row in range(32)]
         batch = random_batch(lengths, spec, seed=3, separation=0.0)
         model = small_model(name, dropout=0.0)
+        if isinstance(model, ClosedFormModel):
+            _separates(model, name)
+            return
         criterion = Criterion()
         optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
         accuracy = 0.0
@@ -259,6 +293,27 @@ class ArchitectureContract:
                 if accuracy == 1.0:
                     return
         raise AssertionError(f"{name}: accuracy on its own training batch is {accuracy:.3f}")
+
+
+def _separates(model: ClosedFormModel, name: str) -> None:
+    """Fitted to utterances of classes that lie apart, it names each of them."""
+    lengths = [20 + 3 * (row % 8) for row in range(32)]
+    batch = random_batch(lengths, input_spec(ARCHITECTURES.get(name)), seed=3, separation=1.0)
+    fit_closed_form(model, batch)
+    prediction = model.eval()(batch).log_posteriors.argmax(dim=1)
+    assert torch.equal(prediction, batch.labels), f"{name} does not learn classes that lie apart"
+
+
+def _posteriors_follow_class_weights(name: str) -> None:
+    spec = input_spec(ARCHITECTURES.get(name))
+    batch = random_batch([30] * 32, spec, seed=3, separation=0.05)
+    posteriors = {}
+    for weight in (0.25, 1.0, 4.0):
+        model = small_model(name)
+        assert isinstance(model, ClosedFormModel)
+        fit_closed_form(model, batch, torch.tensor([1.0, weight, 1.0, 1.0]))
+        posteriors[weight] = float(model.eval()(batch).log_posteriors[:, 1].exp().mean())
+    assert posteriors[0.25] < posteriors[1.0] < posteriors[4.0]
 
 
 def _awake(model: SerModel) -> SerModel:

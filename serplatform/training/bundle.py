@@ -20,8 +20,10 @@ from serplatform.artifacts.files import SCHEMA_VERSION, write_bytes, write_json
 from serplatform.artifacts.model import ModelDescription, Preprocessing
 from serplatform.artifacts.records import read_record
 from serplatform.errors import ArtifactError, BadInputError
+from serplatform.inputs.config import feature_parts
 from serplatform.inputs.pipeline import InputPipeline
 from serplatform.models.base import ARCHITECTURES, InputSpec, SerModel
+from serplatform.models.front import build_model
 from serplatform.training.checkpoint import pack_tensors, read_checked, unpack_tensors
 from serplatform.training.trial_config import SECTIONS, TrialConfig, resolve
 
@@ -88,7 +90,7 @@ def write_model(
             "metrics": dict(metrics),
             "weights": {"file": WEIGHTS_FILE, "sha256": hashlib.sha256(content).hexdigest()},
             **plugins.made_with(
-                architecture=[config.architecture], feature=config.data.feature.split("+")
+                architecture=[config.architecture], feature=feature_parts(config.data.feature)
             ),
         },
         checksum=True,
@@ -124,7 +126,7 @@ def load_model(directory: str | Path, device: str = "cpu") -> LoadedModel:
     weights = unpack_tensors(
         read_checked(weights_path, stored["weights"]["sha256"], "model weights"), weights_path
     )
-    model = ARCHITECTURES.get(config.architecture).build(config.model, input_spec)
+    model = build_model(ARCHITECTURES.get(config.architecture), config.model, input_spec)
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:

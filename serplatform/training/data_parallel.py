@@ -9,12 +9,14 @@ the batch's first, which counts in neither, so that it takes part in every excha
 
 from __future__ import annotations
 
+import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from serplatform.arrays import IntArray
 from serplatform.errors import SerplatformError
+from serplatform.models.base import ClosedFormModel
 from serplatform.models.layers.masked_batch_norm import TORCH_BATCH_NORMS
 
 
@@ -28,7 +30,7 @@ class Workers:
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """Prepare a model for training; batch statistics of each worker's own are an error."""
-        if not self._distributed:
+        if not self._distributed or isinstance(model, ClosedFormModel):
             return model
         for name, module in model.named_modules():
             if isinstance(module, TORCH_BATCH_NORMS):
@@ -52,6 +54,17 @@ class Workers:
         if self._distributed:
             dist.all_reduce(values)
         return values
+
+    def share_fitted(self, model: ClosedFormModel) -> None:
+        """Give every worker what the first has learned, whose sizes may be others."""
+        if self._distributed:
+            state = model.state_dict()
+            for name, own in state.items():
+                shape = torch.tensor(own.shape, device=own.device)
+                dist.broadcast(shape, 0)
+                state[name] = own if self.rank == 0 else own.new_zeros(shape.tolist())
+                dist.broadcast(state[name], 0)
+            model.load_state_dict(state)
 
     def share_buffers(self, model: nn.Module) -> None:
         """Give every worker the buffers of the first."""

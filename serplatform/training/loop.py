@@ -31,7 +31,15 @@ from serplatform.datasets.batching import batches, padded_share
 from serplatform.datasets.fold_data import FoldData
 from serplatform.errors import ArtifactError, BadInputError, SerplatformError
 from serplatform.metrics import HIGHER_IS_BETTER, classification_metrics
-from serplatform.models.base import ARCHITECTURES, Batch, Criterion, SerModel, count_parameters
+from serplatform.models.base import (
+    ARCHITECTURES,
+    Batch,
+    ClosedFormModel,
+    Criterion,
+    SerModel,
+    count_parameters,
+)
+from serplatform.models.front import build_model, layer_shares
 from serplatform.models.layers.global_sum import counting
 from serplatform.seeding import derive_seed
 from serplatform.training.averaging import EmaWeights, SwaWeights, renew_batch_statistics
@@ -67,7 +75,7 @@ class EpochReport:
     Attributes:
         epoch: from 1.
         train_loss: weighted mean of the per-utterance losses, dropout and augmentation on.
-        learning_rate: of the epoch's first step.
+        learning_rate: of the epoch's first step; None for a fit in closed form.
         dev: every metric of ``metrics.classification_metrics`` on the dev rows.
         seconds: training and evaluation.
         padded_share: share of the padded training frames that are padding.
@@ -76,7 +84,7 @@ class EpochReport:
 
     epoch: int
     train_loss: float
-    learning_rate: float
+    learning_rate: float | None
     dev: dict[str, float]
     seconds: float
     padded_share: float
@@ -124,7 +132,7 @@ class FoldTrainer:
         self._workers = Workers(distributed)
         architecture = ARCHITECTURES.get(config.architecture)
         with self._seeded("weights"):
-            self.model: SerModel = architecture.build(config.model, data.input_spec)
+            self.model: SerModel = build_model(architecture, config.model, data.input_spec)
         self.model.to(self.device)
         self._parallel: nn.Module = self._workers.wrap(self.model)
         self._names = {p: name for name, p in self.model.named_parameters()}
@@ -155,8 +163,14 @@ class FoldTrainer:
 
     @property
     def num_parameters(self) -> int:
-        """Trainable values of the model."""
+        """Trainable values of the model; see ``count_parameters``."""
         return count_parameters(self.model)
+
+    @property
+    def layer_weights(self) -> dict[str, float]:
+        """Share of each layer in the best epoch's weighted sum; empty where there is none."""
+        shares = layer_shares(self._best_weights)
+        return {} if shares is None else dict(zip(self.data.parts, shares, strict=True))
 
     @property
     def finished(self) -> bool:
@@ -181,7 +195,10 @@ class FoldTrainer:
         self._learning_rate.before_step(self.epoch, 0, len(cut))
         rate = self._learning_rate.current
         with self._seeded("epoch", epoch, self._workers.rank):
-            train_loss = self._train(epoch, cut)
+            if isinstance(self.model, ClosedFormModel):
+                train_loss = self._fit(self.model)
+            else:
+                train_loss = self._train(epoch, cut)
         if not math.isfinite(train_loss):
             raise self._diverged("training loss", epoch, rate)
         self._workers.share_buffers(self.model)
@@ -203,7 +220,7 @@ class FoldTrainer:
         return EpochReport(
             epoch=epoch,
             train_loss=train_loss,
-            learning_rate=rate,
+            learning_rate=None if isinstance(self.model, ClosedFormModel) else rate,
             dev=dev,
             seconds=time.perf_counter() - begun,
             padded_share=padded_share(self.data.lengths("train"), cut),
@@ -318,6 +335,21 @@ class FoldTrainer:
         loaded = load_batches(self.data, [rows[own] for own in positions], self.device, augment)
         return zip(loaded, counts, strict=True)
 
+    def _fit(self, model: ClosedFormModel) -> float:
+        """Fit a model in closed form; return its mean loss on the training rows."""
+        cut = self._evaluation_cut("train")
+        shards = [np.asarray(self.data.rows("train"))[positions] for positions in cut]
+        groups = self.data.groups("train")[np.concatenate(cut)]
+        model.fit(load_batches(self.data, shards, self.device, None), groups, self._weights)
+        self._workers.share_fitted(model)
+        model.eval()
+        with torch.inference_mode():
+            losses = [
+                self._losses(batch, self._criterion).double().sum()
+                for batch in load_batches(self.data, shards, self.device, None)
+            ]
+        return float(torch.stack(losses).sum()) / denominator(self._weights, self._labels)
+
     def _train(self, epoch: int, cut: list[IntArray]) -> float:
         """Take one step a batch; return the epoch's mean loss."""
         training = self.config.training
@@ -383,13 +415,15 @@ class FoldTrainer:
                 f"{wanted[0]} utterances and {wanted[1]} classes needs {wanted}"
             )
 
+    def _evaluation_cut(self, part: str) -> list[IntArray]:
+        """Batches of a part, of like length, in an order of its own."""
+        lengths = self.data.lengths(part)
+        return batches(lengths, batch_size=None, frames_per_batch=EVALUATION_FRAMES, rng=None)
+
     def _predict(self, part: str) -> DoubleArray:
         """(N, K) posteriors of the model's present weights, in full precision."""
         rows = np.asarray(self.data.rows(part))
-        cut = batches(
-            self.data.lengths(part), batch_size=None, frames_per_batch=EVALUATION_FRAMES, rng=None
-        )
-        own = cut[self._workers.rank :: self._workers.count]
+        own = self._evaluation_cut(part)[self._workers.rank :: self._workers.count]
         shape = (len(rows), self.data.input_spec.num_classes)
         gathered = torch.zeros(shape, dtype=torch.float64)
         self.model.eval()

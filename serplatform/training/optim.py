@@ -23,7 +23,7 @@ def build_optimizer(
 ) -> torch.optim.Optimizer:
     """Make the optimiser; fused kernels where torch has them (adam, adamw, sgd)."""
     rate, decay = config.learning_rate, config.weight_decay
-    trained = [p for p in parameters if p.requires_grad]
+    trained = [{"params": [p for p in parameters if p.requires_grad]}]  # there may be none
     match config.optimizer:
         case "adam":
             return torch.optim.Adam(trained, lr=rate, weight_decay=decay, fused=True)

@@ -245,8 +245,14 @@ class TrialTraining:
         dev, test = trainer.posteriors("dev"), trainer.posteriors("test")  # every rank takes part
         progress = self._progress
         progress["fold_dev"].append(classification_metrics(trainer.data.labels("dev"), dev))
+        if trainer.layer_weights:
+            progress["layer_weights"] = [
+                *progress.get("layer_weights", []),
+                trainer.layer_weights,
+            ]
         memory = progress["peak_memory_mb"], _peak_memory_mb(self.task.device)
         progress["peak_memory_mb"] = max(memory)
+        progress["num_parameters"] = trainer.num_parameters  # a fit in closed form decides it
         if self._writes:
             trainer.save_model(self.run.model_directory(self.task.number, self._fold))
             data = trainer.data
@@ -335,6 +341,7 @@ class TrialTraining:
             peak_memory_mb=self._progress["peak_memory_mb"] or _peak_memory_mb(self.task.device),
             host=os.uname().nodename,
             notes=self._notes,
+            layer_weights=self._progress.get("layer_weights", []),
             posteriors_sha256=file_sha256(posteriors) if state == "complete" else None,
         )
 

@@ -19,6 +19,8 @@ from serplatform.training.training_config import TrainingConfig
 
 #: first part of a dotted name, in the order in which they are listed
 SECTIONS = ("model", "training", "data")
+#: fields of ``TrainingConfig`` that a model which is fitted in closed form can have otherwise
+CLOSED_FORM_TRAINING = ("class_weights", "monitor")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -89,7 +91,11 @@ def resolve(architecture_name: str, values: Mapping[str, Any], where: str) -> Tr
         "model": {},
         "training": dict(architecture.training),
         # a model that reads words gets them, whatever else is set
-        "data": {"words": bool(architecture.inputs & {"text", "words"}), **architecture.data},
+        "data": {
+            "words": bool(architecture.inputs & {"text", "words"}),
+            **({"projection": 0} if architecture.closed_form else {}),
+            **architecture.data,
+        },
     }
     errors = []
     for name, value in values.items():
@@ -107,6 +113,8 @@ def resolve(architecture_name: str, values: Mapping[str, Any], where: str) -> Tr
             f"training.mixup = {given['training']['mixup']}: {architecture_name} reads words, "
             "which cannot be mixed; set it to 0"
         )
+    if architecture.closed_form and not errors:
+        errors = _closed_form_errors(architecture, built["training"], built["data"])
     if errors := errors or built["data"].errors():
         raise BadInputError(f"{where}: the configuration has {len(errors)} fault(s):", errors)
     return TrialConfig(architecture=architecture_name, **built)
@@ -118,6 +126,35 @@ def value_faults(architecture_name: str, name: str, value: Any) -> list[str]:
     cls = _classes(ARCHITECTURES.get(architecture_name))[section]
     errors = check_fields(cls, {field: value}, f"{section}.")[1]
     return errors if errors or is_plain(value) else [f"{name} = {value!r}: must be {PLAIN}"]
+
+
+def _closed_form_errors(
+    architecture: Architecture, training: TrainingConfig, data: DataConfig
+) -> list[str]:
+    """Settings of steps and epochs, of which a model that is fitted in closed form has none."""
+    own, values = TrainingConfig(**architecture.training), vars(training)
+    changed = [name for name in values if values[name] != getattr(own, name)]
+    errors = [
+        f"training.{name} = {values[name]!r}: {architecture.name} is fitted in closed form, "
+        f"without steps; of training.*, {' and '.join(CLOSED_FORM_TRAINING)} alone act on it"
+        for name in changed
+        if name not in CLOSED_FORM_TRAINING
+    ]
+    errors += [
+        f"data.{name} = {value!r}: it is trained by gradients together with the model, and "
+        f"{architecture.name} is fitted in closed form; set data.{name} = {off}"
+        for name, value, off in (
+            ("layers", data.layers, "joined"),
+            ("projection", data.projection, 0),
+        )
+        if value != off
+    ]
+    if data.augments:
+        errors.append(
+            f"data.* changes training frames at random in every epoch; {architecture.name} is "
+            "fitted once, in closed form: turn masks, speed, gain_db and noise off"
+        )
+    return errors
 
 
 def _classes(architecture: Architecture) -> dict[str, type]:

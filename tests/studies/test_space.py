@@ -277,7 +277,7 @@ parameters:
         "model.num_blocks: low = 5 is above high = 2",
         "training.learning_rate: low = 0.0 with log: true",
         "model.residual: values: is empty",
-        "model.dropout: Unknown type 'flot'; known: choice, float, int. Did you mean 'float'?",
+        "model.dropout: Unknown type 'flot'; known: choice, feature, float, int.",
     ]:
         assert expected in text
 
@@ -494,10 +494,14 @@ def test_samples_of_every_packaged_space_build(path: Path) -> None:
     space = load_space(str(path))
     architecture = ARCHITECTURES.get(space.architecture)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    paper: dict[str, Any] = {**space.fixed, **paper_point(space)}
-    assert resolve(architecture.name, paper, "paper") == resolve(
-        architecture.name, space.fixed, "fixed"
-    )
+    paper = paper_point(space)
+    if path.stem.endswith("-pretrained"):  # no paper has an encoder: a point is tried first
+        assert paper is None
+        assert space.try_first
+    else:
+        assert resolve(architecture.name, {**space.fixed, **paper}, "paper") == resolve(
+            architecture.name, space.fixed, "fixed"
+        )
     for _ in range(20):
         config = resolve(architecture.name, {**space.fixed, **space.suggest(study.ask())}, "sample")
         words = 50 if {"text", "words"} & architecture.inputs else 0

@@ -69,6 +69,7 @@ def make_audio_run(
     num_speakers: int = 4,
     per_speaker: int = 6,
     language: str = "en",
+    features: Sequence[str] = ("log_mel_23",),
 ) -> AudioRun:
     """Write tones, prepare them as a CSV corpus and train the trials over two folds.
 
@@ -78,11 +79,12 @@ def make_audio_run(
         num_speakers: half of them higher in pitch.
         per_speaker: clips a speaker; classes in turn.
         language: that the corpus states.
+        features: to prepare; trials read the log mel energies unless they say otherwise.
     """
     audio, dataset = folder / "audio", folder / "data"
     table = _write_corpus(audio, num_speakers, per_speaker, language)
     with _in_process():
-        prepare("csv", table, dataset, features=("log_mel_23",))
+        prepare("csv", table, dataset, features=features)
     opened = create_run(
         folder / "run",
         SearchRequest(
@@ -153,5 +155,6 @@ def _in_process() -> Iterator[None]:
     with (
         mock.patch.object(prepare_module, "connect", return_value=None),
         mock.patch.object(extraction, "_run", lambda tasks, workers: map(run_shard, tasks)),
+        mock.patch.object(prepare_module, "announce", return_value=""),
     ):
         yield

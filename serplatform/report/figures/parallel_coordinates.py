@@ -11,7 +11,7 @@ from serplatform.report import charts
 from serplatform.report.data import NoDataError, ReportData
 from serplatform.report.figures.base import FIGURES, Drawing, Figure, Palette, Panel, Spec
 from serplatform.report.parameters import VariedParameter, value_text, varied_parameters
-from serplatform.report.wording import listing, percent
+from serplatform.report.wording import listing, percent, short
 
 MIN_TRIALS = 3
 #: Most axes an architecture gets; those that go most with dev UAR are kept.
@@ -65,7 +65,9 @@ def _axis(parameter: VariedParameter) -> tuple[Axis, list[float | None]]:
     span = high - low or 1.0
     heights = [None if np.isnan(c) else float((c - low) / span) for c in codes]
     if parameter.kind == "category":
-        ticks = [(i / (len(parameter.levels) - 1), t) for i, t in enumerate(parameter.levels)]
+        ticks = [
+            (i / (len(parameter.levels) - 1), short(t)) for i, t in enumerate(parameter.levels)
+        ]
     else:
         distinct = np.unique(codes[np.isfinite(codes)])
         at = distinct if len(distinct) <= FEW_VALUES else low + span * np.array([0.0, 0.5, 1.0])

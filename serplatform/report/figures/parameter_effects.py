@@ -12,7 +12,7 @@ from serplatform.report import charts
 from serplatform.report.data import NoDataError, ReportData
 from serplatform.report.figures.base import FIGURES, Drawing, Figure, Palette, Panel
 from serplatform.report.parameters import value_text, varied_parameters
-from serplatform.report.wording import percent, percent_0, plural
+from serplatform.report.wording import percent, percent_0, plural, short
 
 MIN_TRIALS = 8
 MAX_PANELS = 8
@@ -158,7 +158,13 @@ def _panel(effect: Effect, palette: Palette) -> Panel:
             traces.append(charts.points(name, x, y, marker, texts=texts, hover=hover))
     if as_boxes:
         order = sorted(distinct, key=lambda t: t if effect.kind == "category" else distinct[t])
-        axis = charts.axis(type="category", categoryorder="array", categoryarray=order)
+        axis = charts.axis(
+            type="category",
+            categoryorder="array",
+            categoryarray=order,
+            tickvals=order,
+            ticktext=[short(text) for text in order],
+        )
     elif effect.kind == "log":
         axis = charts.axis(type="log", exponentformat="power", dtick=1)
     else:

@@ -1,0 +1,177 @@
+"""Spaces over the layers that a dataset holds of pretrained encoders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from serplatform.artifacts.files import read_json, write_json
+from serplatform.datasets.dataset import Dataset
+from serplatform.errors import BadInputError
+from serplatform.models.base import ARCHITECTURES
+from serplatform.studies.encoder_layers import for_dataset, layer_choices
+from serplatform.studies.parameter import LayerQuery
+from serplatform.studies.setup import OpenRun, SearchRequest, create_run, reopen_run
+from serplatform.studies.space import first_points, load_space, packaged_spaces, parse_space
+from serplatform.testing.synthetic import make_dataset
+from serplatform.training.trial_config import resolve
+
+FRAMES = (300, 0.02, 0.025)
+VECTORS = (600, 86_400.0, 86_400.0)
+Make = Callable[..., Path]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    def dataset(*names: str) -> Path:
+        kinds = {"log_mel_23": 23, "log_mel_40": 40}
+        features = {
+            name: kinds.get(name, VECTORS if name.endswith(":pooled") else FRAMES) for name in names
+        }
+        path = tmp_path / "data"
+        return make_dataset(path, per_speaker=4, seconds=(0.2, 0.3), features=features)
+
+    return dataset
+
+
+def encoder(name: str, count: int, end: str = "") -> list[str]:
+    return [f"pretrained:{name}@{layer}{end}" for layer in range(count + 1)]
+
+
+def create(data: Path, *architectures: str, **asked: object) -> OpenRun:
+    request = SearchRequest(architectures=architectures, dataset=data, **asked)
+    return create_run(data.parent / "run", request, ["test"])
+
+
+def test_the_middle_layers_come_first_then_all_together(make: Make) -> None:
+    names = [*encoder("tiny", 5), *encoder("base", 10), *encoder("tiny", 1, ":pooled")]
+    dataset = Dataset.open(make("log_mel_23", *names))
+    found = layer_choices(dataset, LayerQuery(joined=True))
+    assert found[:3] == ("pretrained:tiny@3", "pretrained:base@6", "pretrained:tiny@0,1,2,3,4,5")
+    assert found[4] == "pretrained:tiny@0"
+    assert len(found) == 17 + 2
+    assert set(layer_choices(dataset, LayerQuery())) == {n for n in names if "pooled" not in n}
+    assert layer_choices(dataset, LayerQuery(pooled=True)) == (
+        "pretrained:tiny@1:pooled",
+        "pretrained:tiny@0:pooled",
+    )
+
+
+def test_frames_stand_in_for_pooled_statistics_but_not_these_for_frames(make: Make) -> None:
+    frames = Dataset.open(make("pretrained:tiny@1"))
+    assert layer_choices(frames, LayerQuery(pooled=True)) == ("pretrained:tiny@1",)
+    pooled = Dataset.open(make("pretrained:tiny@1:pooled"))
+    assert layer_choices(pooled, LayerQuery()) == ()
+
+
+def test_the_middle_is_that_of_the_whole_encoder(make: Make) -> None:
+    path = make("pretrained:base@2", "pretrained:base@4")
+    meta = read_json(path / "dataset.json", "dataset")
+    for entry in meta["features"].values():
+        entry["spec"]["encoder"] = {"num_layers": 3}  # of which the second is the middle
+    write_json(path / "dataset.json", meta)
+    assert layer_choices(Dataset.open(path), LayerQuery())[0] == "pretrained:base@2"
+
+
+@pytest.mark.parametrize("name", [n for n in packaged_spaces() if n.endswith("-pretrained")])
+def test_packaged_spaces_are_made_of_the_dataset_and_read_back(make: Make, name: str) -> None:
+    data = make("log_mel_23", *encoder("base", 3), *encoder("base", 3, ":pooled"))
+    architecture = name.removesuffix("-pretrained")
+    run = create(data, architecture, spaces=(name,))
+    space = run.spaces[architecture]
+    assert space.parameters["data.feature"].values[0].startswith("pretrained:base@2")
+    point = first_points(space)[0]
+    assert point["data.feature"] == space.parameters["data.feature"].values[0]
+    resolve(architecture, {**space.fixed, **point}, "first point")
+    again = reopen_run(run.directory.path)
+    assert again.spaces[architecture].parameters == space.parameters
+    assert first_points(again.spaces[architecture]) == first_points(space)
+
+
+def test_every_architecture_over_audio_of_the_papers_has_one() -> None:
+    papers = ["moma", "blstmatt", "csa", "can", "fgcme", "vrnn", "cnn_lstm", "lstm_attn_audio"]
+    own = ["cnn_blstm_asp", "functionals_mlp", "attn_pool", "svm", "logistic"]
+    assert {f"{name}-pretrained" for name in [*papers, *own]} <= set(packaged_spaces())
+    assert set(papers + own) <= set(ARCHITECTURES.names())
+
+
+def test_a_dataset_without_an_encoder_is_told_how_to_get_one(make: Make) -> None:
+    data = make("log_mel_23")
+    remedy = r"--features log_mel_23,pretrained:DIRECTORY_OR_ID@all$"
+    with pytest.raises(BadInputError, match=f"holds no frames of one; prepare .* {remedy}"):
+        create(data, "moma", spaces=("moma-pretrained",))
+    assert not (data.parent / "run").exists()
+
+
+def test_an_own_space_gives_way_where_its_features_are_lacking(make: Make) -> None:
+    data = make("log_mel_40", *encoder("base", 3))
+    run = create(data, "moma", "blstmatt", "csa", settings=("csa.feature=log_mel_40",))
+    notes = run.description["notes"]
+    for name in ("moma", "blstmatt"):
+        assert run.spaces[name].fixed["training.max_epochs"] == 15
+        assert f"{name}: the dataset lacks log_mel_23; it searches" in " ".join(notes)
+    assert run.spaces["csa"].fixed == {"data.feature": "log_mel_40"}
+
+
+def test_an_own_space_stays_where_its_features_are_there(make: Make) -> None:
+    run = create(make("log_mel_23", *encoder("base", 3)), "moma")
+    assert "data.feature" not in run.spaces["moma"].parameters
+    assert not any("searches the space" in note for note in run.description["notes"])
+
+
+def test_given_names_become_those_of_the_dataset(make: Make, tmp_path: Path) -> None:
+    file = tmp_path / "own.yaml"
+    file.write_text(
+        "architecture: csa\ndescription: own\nparameters:\n  data.feature:\n    type: choice\n"
+        "    values: ['pretrained:/m/base@all', pretrained:/m/base@2+log_mel_40]\n"
+        "try_first:\n  - {data.feature: 'pretrained:/m/base@all'}\n"
+    )
+    dataset = Dataset.open(make("log_mel_40", *encoder("base", 2)))
+    space = for_dataset(load_space(str(file)), dataset)
+    values = ("pretrained:base@0,1,2", "pretrained:base@2+log_mel_40")
+    assert space.parameters["data.feature"].values == values
+    assert space.try_first[0]["data.feature"] == values[0]
+
+
+def test_all_layers_of_an_unknown_encoder_are_refused(make: Make) -> None:
+    data = make("log_mel_40", "pretrained:base@2")
+    with pytest.raises(BadInputError, match=r"no layer of pretrained:large@all \(it has log_mel"):
+        create(data, "csa", settings=("data.feature=pretrained:large@all",), exact=True)
+
+
+def test_what_cannot_be_joined_or_summed_is_said_before_the_first_trial(make: Make) -> None:
+    data = make("log_mel_40", "pretrained:base@2", "pretrained:base@2:pooled")
+    both = "data.feature=log_mel_40+pretrained:base@2"
+    with pytest.raises(BadInputError, match="cannot be joined with log_mel_40"):
+        create(data, "csa", settings=(f"{both}:pooled",), exact=True)
+    with pytest.raises(BadInputError, match="equally many values a frame"):
+        create(data, "csa", settings=(both, "data.layers=weighted_sum"), exact=True)
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ("{type: feature, pooled: 1}", "pooled: must be true or false"),
+        ("{type: feature, joint: true}", "joint"),
+        ("{type: feature, when: 3}", "when: must map"),
+    ],
+)
+def test_faults_of_a_feature_parameter_are_said(entry: str, said: str, tmp_path: Path) -> None:
+    file = tmp_path / "own.yaml"
+    file.write_text(
+        f"architecture: csa\ndescription: own\nparameters:\n  data.feature: {entry}\n"
+        "  model.channels: {type: int, low: 8, high: 9}\n"
+    )
+    with pytest.raises(BadInputError, match=said):
+        load_space(str(file))
+
+
+def test_only_the_feature_can_be_of_its_type() -> None:
+    raw = {
+        "architecture": "csa",
+        "description": "wrong",
+        "parameters": {"data.normalization": {"type": "feature"}},
+    }
+    assert "only data.feature can be of type feature" in " ".join(parse_space(raw, "x")[1])
