@@ -70,6 +70,13 @@ class Encoder(ABC):
                     f"{self.num_layers}, so ask for one of them, e.g. @{self.num_layers // 2}"
                 )
 
+    def check_weights(self) -> None:  # noqa: B027 (of an ONNX file, opening has checked them)
+        """Check that every weight is there and of the right shape, without reading them.
+
+        Raises:
+            BadInputError: one is not.
+        """
+
     def hidden_states(self, samples: FloatArray, layers: Sequence[int]) -> dict[int, FloatArray]:
         """Encode a clip by itself: never padded to a fixed length, never beside another clip.
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: safetensors names of the number formats that weights may be stored in
 _FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
+#: what modules of transformers raise where settings do not fit together
+_BUILD_ERRORS = (ValueError, TypeError, AttributeError, ArithmeticError, LookupError, RuntimeError)
 #: older and newer names of the two parts of a weight-normalised convolution
 _RENAMED = {".parametrizations.weight.original0": ".weight_g"}
 _RENAMED[".parametrizations.weight.original1"] = ".weight_v"
@@ -41,9 +43,10 @@ _DOCUMENTS = (
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """Where a tensor lies, and its number format and shape."""
+    """Where a tensor lies and what it is called there, its number format and shape."""
 
     file: Path
+    name: str
     dtype: str
     shape: tuple[int, ...]
 
@@ -182,54 +185,59 @@ class Checkpoint:
             "config.json describes needs; get the model again"
         )
 
-    def load(self, build: Callable[[], torch.nn.Module], prefix: str) -> torch.nn.Module:
-        """Fill a module with the weights of its names, as float32, for inference only.
+    def match(
+        self, build: Callable[[], torch.nn.Module], prefix: str
+    ) -> tuple[torch.nn.Module, dict[str, StoredTensor]]:
+        """A module without memory for its weights, and where each of them lies.
 
         Args:
-            build: makes the module; it is called without memory for weights.
+            build: makes the module.
             prefix: of the names in the files.
 
         Raises:
             BadInputError: a tensor of the module is missing or of another shape, or the
-                configuration makes no module. Nothing is filled with random numbers.
+                configuration makes no module.
         """
         import torch
-        from safetensors import safe_open
+        from huggingface_hub.errors import StrictDataclassError
 
         try:
             with torch.device("meta"):
                 module = build()
-        except (
-            ValueError,
-            TypeError,
-            KeyError,
-            AttributeError,
-            ArithmeticError,
-            RuntimeError,
-        ) as e:
-            reason = str(e).strip().partition("\n")[0]
+        except (*_BUILD_ERRORS, StrictDataclassError) as error:
+            reason = str(error).strip().partition("\n")[0]
             raise BadInputError(
                 f"{self.path / 'config.json'}: describes no {self.model_type} model ({reason}); "
                 "get the model again"
             ) from None
-        stored: dict[Path, list[tuple[str, str]]] = {}
+        places = {}
         for name, value in module.state_dict().items():
-            place = next((n for n in _spellings(prefix + name) if n in self.tensors), None)
-            if place is None:
+            stored = next((n for n in _spellings(prefix + name) if n in self.tensors), None)
+            if stored is None:
                 raise self._missing(prefix + name)
-            tensor = self.tensors[place]
+            places[name] = tensor = self.tensors[stored]
             if tensor.shape != tuple(value.shape):
                 raise BadInputError(
-                    f"{tensor.file}: {place} has shape {list(tensor.shape)}, and config.json asks "
+                    f"{tensor.file}: {stored} has shape {list(tensor.shape)}, and config.json asks "
                     f"for {list(value.shape)}; they are of different models, so get both again"
                 )
-            stored.setdefault(tensor.file, []).append((name, place))
+        return module, places
+
+    def load(self, build: Callable[[], torch.nn.Module], prefix: str) -> torch.nn.Module:
+        """A module with its weights, as float32, for inference only; see :meth:`match`.
+
+        Every weight comes from the files: nothing is filled with random numbers.
+        """
+        from safetensors import safe_open
+
+        module, places = self.match(build, prefix)
         state = {}
-        for file, names in stored.items():
+        for file in self.weights:
             with safe_open(file, framework="pt") as opened:
-                for name, place in names:
-                    value = opened.get_tensor(place)
-                    state[name] = value.float() if value.is_floating_point() else value
+                for name, tensor in places.items():
+                    if tensor.file == file:
+                        value = opened.get_tensor(tensor.name)
+                        state[name] = value.float() if value.is_floating_point() else value
         module.load_state_dict(state, assign=True)
         return module.eval().requires_grad_(False)
 
@@ -249,7 +257,7 @@ def read_header(file: Path) -> dict[str, StoredTensor]:
             header = json.loads(stream.read(length))
         header.pop("__metadata__", None)
         found = {
-            name: StoredTensor(file, str(entry["dtype"]), tuple(map(int, entry["shape"])))
+            name: StoredTensor(file, name, str(entry["dtype"]), tuple(map(int, entry["shape"])))
             for name, entry in header.items()
         }
         end = max((int(entry["data_offsets"][1]) for entry in header.values()), default=0)

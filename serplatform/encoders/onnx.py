@@ -22,16 +22,19 @@ from serplatform.errors import BadInputError
 
 #: the field "location" of weights that lie beside an ONNX file, and the length of what follows
 _EXTERNAL = re.compile(rb"\x0a\x08location\x12([\x01-\x7f]|[\x80-\xff][\x01-\x7f])", re.DOTALL)
-#: samples of the clips from which the frame shift is found: about 1 s and 3 s of weak noise
-_SHORT, _LONG = 16_000, 48_000
+#: samples of the clips of weak noise from which the frame shift is found; the usual frame shifts
+#: divide their difference
+_SHORT, _LONG = 16_000, 64_000
+#: a frame shift is a multiple of so many samples: half a millisecond
+_STEP = 8
 
 
 class OnnxEncoder(Encoder):
     """A file with one float32 waveform as its input, (S,), (1, S) or (1, 1, S), S free.
 
     Its outputs are frames, (T, D) or (1, T, D), all of the same T and D: layer k is output k. The
-    frame shift is found by encoding clips of two lengths, and is a whole number of milliseconds or
-    of samples. How long a frame is cannot be known: it is said to be as long as the frame shift.
+    frame shift is found by encoding clips of two lengths, rounded to half a millisecond and tried
+    on a third. How long a frame is cannot be known: it is said to be as long as the frame shift.
     """
 
     kind = "onnx"
@@ -90,21 +93,21 @@ class OnnxEncoder(Encoder):
         return len(shape)
 
     def _find_hop(self, num_short: int, num_long: int) -> int:
-        """Samples from frame to frame: a whole number of milliseconds, else the nearest sample.
+        """Samples from frame to frame.
 
         Raises:
             BadInputError: frames do not follow each other at one distance.
         """
-        more = max(1, num_long - num_short)
-        hop = round((_LONG - _SHORT) / more)
-        per_ms = SAMPLING_RATE // 1000
-        for guess in (max(1, round(hop / per_ms)) * per_ms, hop):
-            length = _SHORT + 40 * guess
-            if len(self._run(_noise(length), [0])[0]) == num_short + 40:
-                return guess
+        hop = _STEP * round((_LONG - _SHORT) / max(1, num_long - num_short) / _STEP)
+        if 0 < hop < _LONG - _SHORT:
+            steps = min(hop, LONGEST_PIECE * SAMPLING_RATE // hop)  # one sample's difference shows
+            third = self._run(_noise(_SHORT + steps * hop), [0])[0]
+            if len(third) == num_short + steps:
+                return hop
         raise BadInputError(
-            f"{self.path}: {_SHORT} samples give {num_short} frames and {_LONG} {num_long}, so "
-            "there is no frame shift; outputs must have a frame for every so many samples"
+            f"{self.path}: {_SHORT} samples give {num_short} frames and {_LONG} give {num_long}, "
+            "which is no frame shift in steps of half a millisecond; outputs must have a frame "
+            "for every so many samples"
         )
 
     def _run(self, samples: FloatArray, layers: Sequence[int]) -> dict[int, FloatArray]:

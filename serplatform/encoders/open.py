@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.util
 import os
@@ -10,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from serplatform.encoders.base import Encoder
-from serplatform.encoders.checkpoint import Checkpoint, need_package
+from serplatform.encoders.checkpoint import Checkpoint
 from serplatform.encoders.names import encoder_name
 from serplatform.encoders.onnx import OnnxEncoder
 from serplatform.encoders.places import places_of
@@ -118,7 +119,10 @@ def _is_encoder(place: Path) -> bool:
 
 def _open(path: Path, name: str) -> Encoder:
     """The encoder of a path, once a process as long as its files stay the same."""
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    if path.is_dir():
+        files = sorted(path.iterdir())
+    else:  # with weights beside it, which bear its name by custom
+        files = sorted(f for f in path.parent.iterdir() if f.name.startswith(path.stem))
     status = [(str(file), file.stat()) for file in files if file.is_file()]
     stamp = tuple((file, found.st_size, found.st_mtime_ns) for file, found in status)
     return _open_once(path, name, stamp)
@@ -147,11 +151,14 @@ def _open_once(path: Path, name: str, stamp: tuple[tuple[str, int, int], ...]) -
 
 def _hub_snapshot(model_id: str) -> Path | None:
     """The directory of a model in the local cache of the hub, or None."""
-    need_package("huggingface_hub", model_id)
+    if importlib.util.find_spec("huggingface_hub") is None:
+        return None
     from huggingface_hub import constants, try_to_load_from_cache
 
-    found = try_to_load_from_cache(model_id, "config.json", cache_dir=constants.HF_HUB_CACHE)
-    return Path(found).parent if isinstance(found, str) else None
+    with contextlib.suppress(ValueError):  # not an id
+        found = try_to_load_from_cache(model_id, "config.json", cache_dir=constants.HF_HUB_CACHE)
+        return Path(found).parent if isinstance(found, str) else None
+    return None
 
 
 def _hub_snapshots(name: str) -> Iterator[Path]:

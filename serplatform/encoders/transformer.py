@@ -55,6 +55,9 @@ class TransformerEncoder(Encoder):
     def _build(self) -> Any:
         """The network, without weights."""
 
+    def check_weights(self) -> None:
+        self.checkpoint.match(self._build, self.prefix)
+
     @functools.cached_property
     def module(self) -> Any:
         """The network with its weights, ready to encode."""
