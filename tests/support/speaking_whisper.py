@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 #: seconds of each token, one after another
@@ -98,7 +100,7 @@ def speaking_whisper(
         attention = body.decoder.layers[0].encoder_attn
         attention.k_proj.weight.copy_(torch.eye(_DIM))
         attention.q_proj.weight.copy_(torch.tensor(looks))
-    facts = {
+    facts: dict[str, Any] = {
         "alignment_heads": [[0, 0]],
         "no_timestamps_token_id": ids["<|notimestamps|>"],
         "is_multilingual": languages,
@@ -118,7 +120,7 @@ def speaking_whisper(
     return directory
 
 
-def noise(seconds: float) -> np.ndarray:
+def noise(seconds: float) -> npt.NDArray[Any]:
     """(S,) samples that are speech all over, as far as their energy tells."""
     rng = np.random.default_rng(1)
     return rng.normal(0, 0.1, round(16_000 * seconds)).astype(np.float32)
@@ -132,7 +134,7 @@ def expected(words: Sequence[str], offset: float = 0.0) -> list[tuple[str, float
     ]
 
 
-def _normal(rows: np.ndarray) -> np.ndarray:
+def _normal(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """As layer normalisation leaves them."""
     rows = rows - rows.mean(axis=1, keepdims=True)
     return rows / rows.std(axis=1, keepdims=True)
