@@ -54,7 +54,8 @@ def speaking_whisper(
     marks = _MARKS if languages else _MARKS[:1]
     marks = ("<|endoftext|>", *marks, "<|nospeech|>", "<|notimestamps|>")
     made.add_special_tokens(list(marks))
-    ids = {mark: made.token_to_id(mark) for mark in marks}
+    vocabulary = made.get_vocab()
+    ids = {mark: vocabulary[mark] for mark in marks}
     end, size = ids["<|endoftext|>"], made.get_vocab_size()
     said = made.encode(f" {text}").ids
     config = WhisperConfig(
