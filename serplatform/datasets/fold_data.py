@@ -45,6 +45,7 @@ def stored_clips(dataset: Dataset, speakers: Sequence[IntArray]) -> ClipSource:
         speakers=speakers,
         cache=dataset.cache,
         aligner=(dataset.meta.get("request") or {}).get("aligner"),
+        spec=lambda name: dataset.meta["features"][name]["spec"],
         release=dataset.pages.release,
     )
 
@@ -118,6 +119,7 @@ class FoldData:
         return dataclasses.replace(
             spec,
             vocabulary_size=len(words.vocabulary),
+            word_vector_dim=words.vector_dim,
             word_vectors=None if words.vectors is None else torch.from_numpy(words.vectors),
         )
 

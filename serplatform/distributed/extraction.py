@@ -162,7 +162,7 @@ def run_shard(task: ShardTask) -> ShardReport:
             extra_columns=task.extra_columns,
             max_duration=request["max_duration"],
             aligner=None
-            if task.adds
+            if task.adds and not any(e.reads_words for e in extractors.values())
             else get_aligner(request["align"], alignments and Path(alignments)),
         )
     sources = {span["utterance_id"]: span["source"] for span in content.spans}

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from serplatform.alignment.segments import spoken_words
 from serplatform.arrays import DoubleArray, FloatArray
 from serplatform.config import plain
 from serplatform.corpora.audio import speech_bounds
@@ -24,6 +25,7 @@ from serplatform.features.names import family_of
 from serplatform.inputs.new_audio import ExtractedClip, SpeakerMoments, new_audio
 from serplatform.inputs.pipeline import InputPipeline
 from serplatform.inputs.selection import spec_parts
+from serplatform.inputs.words import Words
 from serplatform.prediction.system import PredictionSystem
 from serplatform.training.bundle import LoadedModel, load_model
 
@@ -62,6 +64,13 @@ class Predictor:
                         "models, which has the same name; predict with each trial by itself"
                     )
 
+        self._word_vectors: dict[str, tuple[FeatureExtractor, int]] = {}
+        for model in self._models.values():
+            words = model.pipeline.step(Words)
+            if words is not None and words.contextual is not None:
+                extractor = FEATURES.restore(words.contextual, words.contextual_spec)
+                self._word_vectors[words.contextual] = extractor, words.rules
+
     @property
     def speaker_pipelines(self) -> list[InputPipeline]:
         """Of the models that normalize by speaker; empty where none does."""
@@ -98,8 +107,11 @@ class Predictor:
         Spans are words with times, seconds from the start of the clip; the text is its transcript.
         """
         clip = Clip(samples)
+        frames = {name: e.extract_clip(clip) for name, e in self.extractors.items()}
+        for name, (extractor, rules) in self._word_vectors.items():
+            frames[name] = extractor.extract_words(spoken_words(spans, text, rules))
         return ExtractedClip(
-            frames={name: e.extract_clip(clip) for name, e in self.extractors.items()},
+            frames=frames,
             speech=speech_bounds(samples),
             spans=tuple(spans),
             text=text,
