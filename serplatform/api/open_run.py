@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from serplatform.studies.setup import (
     SearchRequest,
     choose_architectures,
     create_run,
+    lacking_encoder,
     reopen_run,
     with_space,
 )
@@ -68,7 +70,7 @@ def _reopen(request: SearchRequest, out: str | Path | None) -> tuple[OpenRun, in
             "with `serplatform reproduce`"
         )
     if request.architectures:
-        searched = None if request.exact else with_space(()) | set(run.spaces)
+        searched = _searched(request, ()) | set(run.spaces)
         given = choose_architectures(request.architectures, searched)
         if set(given) != set(run.spaces):
             raise BadInputError(
@@ -91,11 +93,26 @@ def _reopen(request: SearchRequest, out: str | Path | None) -> tuple[OpenRun, in
     return run, count
 
 
+def _searched(request: SearchRequest, spaces: Sequence[str]) -> set[str]:
+    """The architectures that ``all`` stands for; none where it is not asked for."""
+    if "all" not in request.architectures:
+        return set()
+    every = set(ARCHITECTURES.names()) if request.exact else with_space(spaces)
+    return every - lacking_encoder(request).keys()
+
+
 def _create(request: SearchRequest, out: str | Path | None) -> tuple[OpenRun, int | None]:
-    searched = None if request.exact else with_space(request.spaces)
-    names = choose_architectures(request.architectures, searched)
-    if "all" in request.architectures and (left := set(ARCHITECTURES.names()) - set(names)):
-        say(f"Left out of `all`, having no search space: {', '.join(sorted(left))}; see --space.")
+    names = choose_architectures(request.architectures, _searched(request, request.spaces))
+    if "all" in request.architectures:
+        lacking = lacking_encoder(request)
+        if left := set(ARCHITECTURES.names()) - set(names) - set(lacking):
+            told = ", ".join(sorted(left))
+            say(f"Left out of `all`, having no search space: {told}; see --space.")
+        for name, parameter in lacking.items():
+            say(
+                f"Left out of `all`: {name} fine-tunes an encoder; name one with "
+                f"--set {name}.{parameter}=DIRECTORY."
+            )
     path = default_run_path(names) if out is None else local_path(out)
     if out is None:
         check_directory(path, RUN)

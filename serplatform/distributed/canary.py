@@ -78,7 +78,8 @@ def quick_architecture(dataset: Dataset) -> str:
     spaces = packaged_spaces()
     others = [name for name in ARCHITECTURES.names() if name not in _QUICK]
     for name in (*_QUICK, *others):
-        if ARCHITECTURES.get(name).inputs != frozenset({"audio"}):
+        architecture = ARCHITECTURES.get(name)
+        if architecture.inputs != frozenset({"audio"}) or architecture.encoder is not None:
             continue
         space = load_space(f"{name}-small" if f"{name}-small" in spaces else name)
         searched = space.parameters.get("data.feature")

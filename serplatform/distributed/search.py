@@ -22,7 +22,7 @@ from serplatform.run_directory import RunDirectory, RunLock
 from serplatform.storage.mirror import not_published
 from serplatform.storage.publisher import Publisher
 from serplatform.storage.remote import RemoteError
-from serplatform.studies.setup import OpenRun
+from serplatform.studies.setup import OpenRun, check_encoders
 from serplatform.studies.study import Studies
 from serplatform.studies.study_storage import full_storage
 from serplatform.studies.trial_list import TrialList, TrialSource
@@ -76,7 +76,7 @@ def _prepare(
     """What hands out trials, and the cluster's resources; none when nothing is left to train."""
     no_time = limits.seconds is not None and limits.seconds <= 0
     if trial_list is not None:
-        return trial_list, _resources(limits) if trial_list.num_left and not no_time else {}
+        return trial_list, _resources(run, limits) if trial_list.num_left and not no_time else {}
     description = run.description
     records = run.directory.records()
     studies = Studies(
@@ -98,10 +98,10 @@ def _prepare(
             "each needs at least one"
         )
     enough = limits.trials is not None and len(records) >= limits.trials
-    return studies, {} if enough or no_time else _resources(limits)
+    return studies, {} if enough or no_time else _resources(run, limits)
 
 
-def _resources(limits: SearchLimits) -> dict[str, float]:
+def _resources(run: OpenRun, limits: SearchLimits) -> dict[str, float]:
     """Those of the cluster, on which a whole trial fits."""
     if limits.address is None and "RAY_ADDRESS" not in os.environ:
         # at most this much: an error in --workers need not wait for Ray to start
@@ -113,7 +113,8 @@ def _resources(limits: SearchLimits) -> dict[str, float]:
     resources: dict[str, float] = dict(ray.cluster_resources())
     if limits.address is not None:
         resources = largest_resources(resources)
-    plan_placement(resources, limits, node_sizes())
+    placement = plan_placement(resources, limits, node_sizes())
+    check_encoders(run.spaces, placement.device)
     return resources
 
 

@@ -94,12 +94,9 @@ class Encoder(ABC):
                 configuration, or values are not finite.
         """
         self.check_layers(layers)
-        samples = np.asarray(samples, dtype=np.float32)
-        if len(samples) < self.shortest:
-            samples = np.pad(samples, (0, self.shortest - len(samples)))
         wanted = sorted(set(layers))
         states = in_pieces(
-            self._normalised(samples),
+            self.prepared(samples),
             lambda piece: self._encode(piece, wanted),
             hop=self.hop,
             length=self.piece,
@@ -112,6 +109,13 @@ class Encoder(ABC):
                     "again"
                 )
         return states
+
+    def prepared(self, samples: FloatArray) -> FloatArray:
+        """A clip's samples as they are cut into pieces: float32, normalised, not too few."""
+        samples = np.asarray(samples, dtype=np.float32)
+        if len(samples) < self.shortest:
+            samples = np.pad(samples, (0, self.shortest - len(samples)))
+        return self._normalised(samples)
 
     def _normalised(self, samples: FloatArray) -> FloatArray:
         """The samples of a whole clip as the network wants them, before it is cut into pieces."""

@@ -5,11 +5,12 @@ Weights in other formats, and models that bring code of their own, are refused.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import math
 import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -287,6 +288,18 @@ def device() -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@contextlib.contextmanager
+def exact_inference() -> Iterator[None]:
+    """No gradients, and convolutions on a GPU as exact as on a CPU (not in TF32)."""
+    import torch
+
+    with (
+        torch.inference_mode(),
+        torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False),
+    ):
+        yield
 
 
 def chosen(settings: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:

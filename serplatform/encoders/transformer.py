@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import functools
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import numpy as np
+
+from serplatform.arrays import FloatArray
 from serplatform.encoders.base import SAMPLING_RATE, Encoder
-from serplatform.encoders.checkpoint import Checkpoint, chosen, device, need_package
+from serplatform.encoders.checkpoint import (
+    Checkpoint,
+    chosen,
+    device,
+    exact_inference,
+    need_package,
+)
 from serplatform.encoders.places import content_sha256
 from serplatform.errors import BadInputError
 
@@ -62,6 +72,32 @@ class TransformerEncoder(Encoder):
     def module(self) -> Any:
         """The network with its weights, ready to encode."""
         return self.checkpoint.load(self._build, self.prefix).to(device())
+
+    def copy(self) -> Any:
+        """A network of its own with the same weights, for whoever changes it."""
+        return self.checkpoint.load(self._build, self.prefix)
+
+    def blocks_of(self, module: Any) -> Any:
+        """The transformer blocks of :attr:`module` or a copy of it."""
+        return module.get_submodule(self.blocks.rstrip("."))
+
+    @abstractmethod
+    def states(self, module: Any, samples: FloatArray, last: int) -> list[Any]:
+        """Layers 0 to ``last`` of :attr:`module` or a copy of it, with gradients where it has any.
+
+        Args:
+            module: the network.
+            samples: (B, S) of one length, between ``shortest`` and ``piece``, each row prepared.
+            last: number of the last layer.
+
+        Returns:
+            a (B, T, D) tensor for each layer, on the network's device.
+        """
+
+    def _encode(self, samples: FloatArray, layers: Sequence[int]) -> dict[int, FloatArray]:
+        with exact_inference():
+            states = self.states(self.module, samples[None], max(layers))
+            return {k: np.asarray(states[k][0].cpu().numpy(), dtype=np.float32) for k in layers}
 
     def _settings(self) -> dict[str, Any]:
         return {

@@ -9,14 +9,13 @@ Shapes: S samples, T frames, D values.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from serplatform.arrays import FloatArray
 from serplatform.encoders.base import LONGEST_PIECE, SAMPLING_RATE
-from serplatform.encoders.checkpoint import Checkpoint, chosen, device
+from serplatform.encoders.checkpoint import Checkpoint, chosen
 from serplatform.encoders.transformer import TransformerEncoder
 from serplatform.errors import BadInputError
 
@@ -86,16 +85,24 @@ class Wav2Vec2Encoder(TransformerEncoder):
             return samples
         return (samples - samples.mean()) / np.sqrt(samples.var() + np.float32(1e-7))
 
-    def _encode(self, samples: FloatArray, layers: Sequence[int]) -> dict[int, FloatArray]:
+    def states(self, module: Any, samples: FloatArray, last: int) -> list[Any]:
         import torch
 
-        module = self.module
+        found: list[Any] = []
+
+        def keep(block: Any, given: Any, result: Any) -> None:
+            found.append(result[0] if isinstance(result, tuple) else result)
+
         blocks = module.encoder.layers
-        module.encoder.layers = blocks[: max(1, *layers)]  # those after are not needed
+        used = blocks[: max(1, last)]  # those after are not needed
+        hooks = [block.register_forward_hook(keep) for block in used]
+        hooks.append(used[0].register_forward_pre_hook(lambda block, given: found.append(given[0])))
+        module.encoder.layers = used
         try:
-            with torch.inference_mode():
-                waveform = torch.as_tensor(samples, device=device())[None]
-                states = module(waveform, output_hidden_states=True).hidden_states
-                return {k: np.asarray(states[k][0].cpu().numpy(), np.float32) for k in layers}
+            weight = module.feature_projection.projection.weight
+            module(torch.as_tensor(samples, device=weight.device, dtype=weight.dtype))
         finally:
             module.encoder.layers = blocks
+            for hook in hooks:
+                hook.remove()
+        return found[: last + 1]

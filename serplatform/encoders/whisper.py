@@ -9,14 +9,11 @@ Shapes: S samples, M mel bands, T frames, D values.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from typing import Any
-
-import numpy as np
 
 from serplatform.arrays import FloatArray
 from serplatform.encoders.base import LONGEST_PIECE, SAMPLING_RATE
-from serplatform.encoders.checkpoint import Checkpoint, chosen, device
+from serplatform.encoders.checkpoint import Checkpoint, chosen
 from serplatform.encoders.transformer import TransformerEncoder
 from serplatform.errors import BadInputError
 
@@ -68,25 +65,24 @@ class WhisperEncoder(TransformerEncoder):
 
         return WhisperFeatureExtractor(**self.preprocessing, sampling_rate=SAMPLING_RATE)
 
-    def _encode(self, samples: FloatArray, layers: Sequence[int]) -> dict[int, FloatArray]:
+    def states(self, module: Any, samples: FloatArray, last: int) -> list[Any]:
         import torch
         from torch.nn.functional import gelu
 
-        mel = self._log_mel(
-            samples,
-            sampling_rate=SAMPLING_RATE,
-            padding="do_not_pad",
-            truncation=False,
-            return_tensors="np",
-        )["input_features"]  # (1, M, 2T or 2T - 1)
-        module = self.module
-        with torch.inference_mode():
-            hidden = gelu(module.conv1(torch.as_tensor(mel, device=device())))
-            hidden = gelu(module.conv2(hidden)).transpose(1, 2)
-            hidden = hidden + module.embed_positions.weight[: hidden.shape[1]]
-            states = [hidden]
-            for block in module.layers[: max(layers)]:
-                states.append(block(states[-1], None))
-            if self.num_layers in layers:
-                states[-1] = module.layer_norm(states[-1])
-            return {k: np.asarray(states[k][0].cpu().numpy(), dtype=np.float32) for k in layers}
+        with torch.autocast("cpu", enabled=False):  # where it is computed, in full precision
+            mel = self._log_mel(
+                list(samples),
+                sampling_rate=SAMPLING_RATE,
+                padding="do_not_pad",
+                truncation=False,
+                return_tensors="np",
+            )["input_features"]  # (B, M, 2T or 2T - 1)
+        weight = module.conv1.weight
+        hidden = gelu(module.conv1(torch.as_tensor(mel, device=weight.device, dtype=weight.dtype)))
+        hidden = gelu(module.conv2(hidden)).transpose(1, 2)
+        states = [hidden + module.embed_positions.weight[: hidden.shape[1]]]
+        for block in module.layers[:last]:
+            states.append(block(states[-1], None))
+        if last == self.num_layers:
+            states[-1] = module.layer_norm(states[-1])
+        return states

@@ -122,6 +122,7 @@ class PretrainedFamily(FeatureFamily):
         encoder = open_encoder(parsed.encoder)
         layers = range(encoder.num_layers + 1) if parsed.layers is None else parsed.layers
         encoder.check_layers(layers)
+        encoder.check_weights()
         place = Path(os.path.expanduser(parsed.encoder))
         if place.exists():  # also where a worker runs in another directory
             parsed = dataclasses.replace(parsed, encoder=os.path.abspath(place))

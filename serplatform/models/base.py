@@ -220,6 +220,9 @@ class Architecture:
             e.g. ``{"hidden_dim": 16}``.
         space: what a search varies, as in a search space's file; where neither it nor a file is
             there, it is made of the ranges of ``config``.
+        encoder: the field of ``config`` that names a pretrained encoder whose weights the model
+            adapts; it has no default, and ``all`` leaves the architecture out where it is not
+            set. None where there is none.
         closed_form: ``build`` makes a :class:`ClosedFormModel`.
     """
 
@@ -232,6 +235,7 @@ class Architecture:
     inputs: frozenset[str] = frozenset({"audio"})
     small: Mapping[str, object] = dataclasses.field(default_factory=dict)
     space: Mapping[str, Any] | None = None
+    encoder: str | None = None
     closed_form: bool = False
 
 

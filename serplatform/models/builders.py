@@ -61,6 +61,7 @@ def architecture(
     inputs: frozenset[str] = frozenset({"audio"}),
     small: Mapping[str, object] | None = None,
     space: Mapping[str, object] | None = None,
+    encoder: str | None = None,
 ) -> Callable[[type[M]], type[M]]:
     """Register a module as an :class:`.Architecture`, built by :func:`builder`."""
 
@@ -76,6 +77,7 @@ def architecture(
                 inputs=inputs,
                 small=small or {},
                 space=space,
+                encoder=encoder,
                 closed_form=issubclass(model, ClosedFormModel),
             )
         )

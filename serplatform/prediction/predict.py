@@ -5,6 +5,7 @@ Shapes: N clips, K classes.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import time
@@ -158,7 +159,8 @@ def predict(
             moments = SpeakerMoments()
             for _, event in _events(group, plan, max_duration):
                 if isinstance(event, RecordingClip) and event.samples is not None:
-                    moments.add(predictor.read(event.samples), pipelines)
+                    with contextlib.suppress(BadInputError):  # it is refused below
+                        moments.add(predictor.read(event.samples), pipelines)
             if moments.fewest == 1:
                 tally.notes.append(
                     f"{group[0].name}: is all that there is of its speaker, and a single vector of "
@@ -241,7 +243,10 @@ class _Classifier:
                 found = None if self.words is None else self.words.words(source.path, event.samples)
             except AudioError as error:
                 return _Clip(source=source, error=str(error))
-            clip.read = self.predictor.read(event.samples, *(found or ()))
+            try:
+                clip.read = self.predictor.read(event.samples, *(found or ()))
+            except BadInputError as error:  # an encoder can make nothing of this one
+                return _Clip(source=source, error=str(error))
         return clip
 
     def _classified(self, waiting: list[_Clip]) -> list[_Clip]:

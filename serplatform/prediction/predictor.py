@@ -19,7 +19,7 @@ from serplatform.config import plain
 from serplatform.corpora.audio import speech_bounds
 from serplatform.corpora.base import Span
 from serplatform.errors import ArtifactError, BadInputError
-from serplatform.features.base import FEATURES, FeatureExtractor
+from serplatform.features.base import FEATURES, SAMPLING_RATE, FeatureExtractor
 from serplatform.features.clip import Clip
 from serplatform.features.names import family_of
 from serplatform.inputs.new_audio import ExtractedClip, SpeakerMoments, new_audio
@@ -39,7 +39,7 @@ class Predictor:
 
     Raises:
         ArtifactError: a model is missing, damaged, or does not belong to the system.
-        BadInputError: this machine has no such device.
+        BadInputError: this machine has no such device, or lacks an encoder.
     """
 
     def __init__(self, system: PredictionSystem, *, device: str = "cpu") -> None:
@@ -59,17 +59,21 @@ class Predictor:
                 extractor = _extractor(name, spec, directory)
                 known = self.extractors.setdefault(name, extractor)
                 if plain(known.spec()) != plain(extractor.spec()):
-                    raise ArtifactError(
-                        f"{directory}: its '{name}' is of another encoder than that of the other "
-                        "models, which has the same name; predict with each trial by itself"
-                    )
-
+                    raise _of_another_encoder(directory, name)
+        quiet = Clip(np.zeros(SAMPLING_RATE // 10, dtype=np.float32))
+        for extractor in self.extractors.values():
+            if extractor.costly:  # loads its weights now; damaged ones are no recording's fault
+                extractor.extract_clip(quiet)
         self._word_vectors: dict[str, tuple[FeatureExtractor, int]] = {}
-        for model in self._models.values():
+        for directory, model in self._models.items():
             words = model.pipeline.step(Words)
-            if words is not None and words.contextual is not None:
-                extractor = FEATURES.restore(words.contextual, words.contextual_spec)
-                self._word_vectors[words.contextual] = extractor, words.rules
+            if words is None or words.contextual is None:
+                continue
+            extractor = FEATURES.restore(words.contextual, words.contextual_spec)
+            extractor.extract_words(["words"])  # loads its weights now
+            first, _ = self._word_vectors.setdefault(words.contextual, (extractor, words.rules))
+            if plain(first.spec()) != plain(extractor.spec()):
+                raise _of_another_encoder(directory, words.contextual)
 
     @property
     def speaker_pipelines(self) -> list[InputPipeline]:
@@ -154,6 +158,13 @@ class Predictor:
                 f"{', '.join(self.classes)}; it is a model of something else"
             )
         return model
+
+
+def _of_another_encoder(directory: Path, name: str) -> ArtifactError:
+    return ArtifactError(
+        f"{directory}: its '{name}' is of another encoder than that of the other models, which has "
+        "the same name; predict with each trial by itself"
+    )
 
 
 def average(folds: DoubleArray) -> DoubleArray:

@@ -49,6 +49,7 @@ from serplatform.studies.study import (
 from serplatform.studies.study_storage import check_storage, recorded_storage
 from serplatform.studies.warm_start import collect
 from serplatform.studies.warm_start import notes as warm_start_notes
+from serplatform.training.fine_tuning import check_device
 from serplatform.training.trial_config import known_parameters, resolve, value_faults
 
 #: ends the name of an architecture's packaged space over pretrained encoders
@@ -166,17 +167,14 @@ def _remove_run_files(directory: RunDirectory) -> None:
         directory.path.rmdir()
 
 
-def choose_architectures(
-    names: Sequence[str], searched: Collection[str] | None = None
-) -> tuple[str, ...]:
-    """Resolve ``all``, which stands for ``searched`` or every one, and check each name."""
+def choose_architectures(names: Sequence[str], searched: Collection[str]) -> tuple[str, ...]:
+    """Resolve ``all``, which stands for ``searched``, and check each name."""
     if not names:
         raise BadInputError(
             f"name at least one architecture ({', '.join(ARCHITECTURES.names())}) or `all`"
         )
     if "all" in names:
-        every = ARCHITECTURES.names()
-        return tuple(name for name in every if searched is None or name in searched)
+        return tuple(name for name in ARCHITECTURES.names() if name in searched)
     for name in names:
         ARCHITECTURES.get(name)
     if len(set(names)) != len(names):
@@ -189,6 +187,20 @@ def with_space(spaces: Sequence[str]) -> set[str]:
     files) and of the plugins that the user named."""
     given = (str(read_space_file(name)[0].get("architecture")) for name in spaces)
     return {*packaged_spaces(), *plugins.named_architectures(), *given}
+
+
+def lacking_encoder(request: SearchRequest) -> dict[str, str]:
+    """The architectures that adapt an encoder of which ``request`` names none, with the parameter
+    that names it; a space given for one is taken to name it."""
+    given = {str(read_space_file(name)[0].get("architecture")) for name in request.spaces}
+    fields = {name: ARCHITECTURES.get(name).encoder for name in ARCHITECTURES.names()}
+    adapting = {name: f"model.{field}" for name, field in fields.items() if field is not None}
+    settings = parse_overrides(request.settings, ARCHITECTURES.names()) if adapting else {}
+    return {
+        name: parameter
+        for name, parameter in adapting.items()
+        if name not in given and parameter not in settings[name]
+    }
 
 
 def choose_spaces(request: SearchRequest) -> dict[str, SearchSpace]:
@@ -321,6 +333,7 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
     make_sampler(request.sampler, 0)
     make_pruner(request.pruner, max_epochs=1, num_folds=1)
     spaces = choose_spaces(request)
+    check_encoders(spaces)
     dataset = Dataset.open(request.dataset)
     replaced_spaces = _use_encoders(spaces, request, dataset)
     spaces = {name: for_dataset(space, dataset) for name, space in spaces.items()}
@@ -499,6 +512,23 @@ def _max_epochs(space: SearchSpace) -> int:
         choices = [int(value) for value in searched.values]
         return max(choices) if choices else int(searched.high)
     return resolve(space.architecture, space.fixed, space.source).training.max_epochs
+
+
+def check_encoders(spaces: Mapping[str, SearchSpace], device: str | None = None) -> None:
+    """Every encoder that a trial may adapt must be there, and fit ``device`` where one is given.
+
+    Raises:
+        BadInputError: no encoder is named, one is missing, or needs a GPU to be trained.
+    """
+    for architecture, space in spaces.items():
+        field = ARCHITECTURES.get(architecture).encoder
+        if field is None:
+            continue
+        searched = space.parameters.get(f"model.{field}")
+        found = [{f"model.{field}": value} for value in searched.values] if searched else [{}]
+        for values in found:
+            config = resolve(architecture, {**space.fixed, **values}, space.source)
+            check_device(config, device)
 
 
 def _features_of(space: SearchSpace) -> list[str]:

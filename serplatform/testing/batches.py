@@ -10,16 +10,24 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from serplatform.features.base import SAMPLING_RATE
 from serplatform.models.base import Architecture, Batch, InputSpec
 
 
 def input_spec(
     architecture: Architecture, *, feature_dim: int = 23, num_classes: int = 4
 ) -> InputSpec:
-    """Sizes to build an architecture with, a vocabulary included if it reads words."""
+    """Sizes to build an architecture with, a vocabulary included if it reads words.
+
+    Of one that adapts an encoder, a frame is a sample of the waveform.
+    """
     text = architecture.inputs & {"text", "words"}
+    samples = architecture.encoder is not None
     return InputSpec(
-        feature_dim=feature_dim, num_classes=num_classes, vocabulary_size=30 if text else 0
+        feature_dim=1 if samples else feature_dim,
+        num_classes=num_classes,
+        frame_shift=1 / SAMPLING_RATE if samples else 0.01,
+        vocabulary_size=30 if text else 0,
     )
 
 

@@ -29,6 +29,7 @@ from serplatform.models.base import (
 )
 from serplatform.studies.setup import SearchRequest, choose_spaces
 from serplatform.testing.batches import input_spec, pad, pick, random_batch
+from serplatform.testing.tiny_encoder import shared_encoder
 from serplatform.training.trial_config import paper_values
 
 #: parameters that a model may have in these tests
@@ -55,6 +56,8 @@ def small_model(name: str, *, seed: int = 0, **settings: Any) -> SerModel:
     fields = {field.name for field in dataclasses.fields(architecture.config)}
     dropouts = {f: settings["dropout"] for f in fields if "dropout" in f and "dropout" in settings}
     chosen = {**architecture.small, **dropouts, **settings}
+    if architecture.encoder is not None:
+        chosen.setdefault(architecture.encoder, str(shared_encoder()))
     config = architecture.config(**{k: v for k, v in chosen.items() if k in fields})
     torch.manual_seed(seed)
     model = architecture.build(config, input_spec(architecture))
@@ -215,7 +218,7 @@ class ArchitectureContract:
 
         def values(train: bool, seed: int, **rate: float) -> Tensor:
             settings: dict[str, Any] = {"dropout": 0.0, "num_layers": 2, **rate}
-            model = small_model(name, **settings).train(train)
+            model = _awake(small_model(name, **settings)).train(train)
             torch.manual_seed(seed)
             with torch.no_grad():
                 output = model(batch, criterion if train else None)

@@ -52,6 +52,7 @@ from serplatform.training.checkpoint import (
     write_state,
 )
 from serplatform.training.data_parallel import Workers
+from serplatform.training.fine_tuning import check_device, with_pinned_encoder
 from serplatform.training.loader import load_batches
 from serplatform.training.losses import class_weights, denominator, mix
 from serplatform.training.optim import LearningRate, build_optimizer
@@ -118,7 +119,8 @@ class FoldTrainer:
         device: str = "cpu",
         distributed: bool = False,
     ) -> None:
-        self.config = config
+        check_device(config, device)
+        self.config = config = with_pinned_encoder(config)
         self.data = data
         self.seed = seed
         self.device = checked_device(device, config.training.precision)
@@ -165,6 +167,17 @@ class FoldTrainer:
     def num_parameters(self) -> int:
         """Trainable values of the model; see ``count_parameters``."""
         return count_parameters(self.model)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences that belong beside any number computed by this training."""
+        notes = self.data.notes
+        if isinstance(self.model, ClosedFormModel) and len(set(self.data.speaker_ids("train"))) < 2:
+            notes += (
+                "There is one training speaker: posteriors are calibrated on recordings that were "
+                "held out of the fit, of the same speaker.",
+            )
+        return notes
 
     @property
     def layer_weights(self) -> dict[str, float]:

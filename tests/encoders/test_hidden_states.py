@@ -254,3 +254,16 @@ def test_nothing_is_masked_whatever_the_configuration_says(tmp_path, clip):
     )
     found = open_encoder(str(directory)).hidden_states(clip, [2])[2]
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.parametrize("tiny", ALL)
+def test_a_gpu_gives_what_a_cpu_gives(tiny, tmp_path, clip, monkeypatch):
+    place = str(tiny(tmp_path / "model"))
+    on_gpu = open_encoder(place).hidden_states(clip, [0, 1, 2])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    encoder = tiny(tmp_path / "again")
+    on_cpu = open_encoder(str(encoder)).hidden_states(clip, [0, 1, 2])
+    for layer, frames in on_cpu.items():
+        np.testing.assert_allclose(on_gpu[layer], frames, rtol=1e-3, atol=1e-4)

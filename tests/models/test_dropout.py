@@ -62,6 +62,16 @@ PLACES = {
         "classifier.weight": {"dropout": 1},
     },
     "csa": {"classifier.weight": {"dropout": 1}},
+    "encoder_lora": {
+        **{
+            f"encoder.encoder.layers.{block}.attention.{name}.lora_A.default.weight": {
+                "adapter_dropout": 1
+            }
+            for block in (0, 1)
+            for name in ("q_proj", "v_proj")
+        },
+        "classifier.weight": {"dropout": 1},
+    },
     "fgcme": {
         "encoder.lstm.weight_ih_l0": {"dropout": 1},
         "encoder.lstm.weight_ih_l0_reverse": {"dropout": 1},

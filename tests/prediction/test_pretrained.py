@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import serplatform as sp
 from serplatform.artifacts.files import file_sha256, read_json, write_json
 from serplatform.encoders import open as open_module
 from serplatform.encoders.base import Encoder
@@ -91,6 +92,8 @@ def test_the_encoder_is_found_by_its_hash_and_runs_once_a_clip(
 
     monkeypatch.setattr(Encoder, "hidden_states", counted)
     predictor = Predictor(open_system(run.run))
+    assert calls == [[1, 2]]  # loads the weights
+    calls.clear()
     sources = find_recordings([str(run.audio / "s0")])[0]
     assert posteriors(list(predict(predictor, sources, PredictionTally()))).shape == (6, 3)
     assert calls == [[1, 2]] * 6
@@ -152,6 +155,49 @@ def test_a_bundle_with_its_encoder_needs_nothing_else(whisper_run, folder, monke
     assert "Pretrained encoder tiny" in done.stderr
     found = [list(row["posteriors"].values()) for row in json.loads(done.stdout)["predictions"]]
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_python_exports_and_predicts_with_an_encoder(whisper_run, folder, monkeypatch, tmp_path):
+    run, _ = whisper_run
+    monkeypatch.setenv(open_module.FOLDERS_VARIABLE, str(folder))
+    sp.load(run.run).export(tmp_path / "bundle", with_encoder=True, encoder_licence="MIT")
+    expected = sp.load(run.run).predict(run.audio / "s0", quiet=True)
+    monkeypatch.delenv(open_module.FOLDERS_VARIABLE)
+    shutil.rmtree(folder)
+    found = sp.load(tmp_path / "bundle").predict(run.audio / "s0", quiet=True)
+    assert len(found) == 6
+    np.testing.assert_allclose(found["p_angry"], expected["p_angry"], atol=1e-6)
+
+
+def test_a_clip_that_the_encoder_fails_on_is_left_out_and_the_others_go_on(
+    whisper_run, folder, monkeypatch
+):
+    run, _ = whisper_run
+    monkeypatch.setenv(open_module.FOLDERS_VARIABLE, str(folder))
+    predictor, encode = Predictor(open_system(run.run)), Encoder.hidden_states
+
+    def failing(self, samples, layers):
+        if len(samples) == 6_400:  # 0.4 s: one of the recordings
+            raise BadInputError("layer 1 gives values that are not finite")
+        return encode(self, samples, layers)
+
+    monkeypatch.setattr(Encoder, "hidden_states", failing)
+    tally = PredictionTally()
+    sources = find_recordings([str(run.audio / "s0")])[0]
+    rows = list(predict(predictor, sources, tally))
+    assert len(rows) == 5
+    assert [(Path(r.name).name, r.reason) for r in tally.refused] == [
+        ("u2.wav", "layer 1 gives values that are not finite")
+    ]
+
+
+def test_damaged_weights_are_told_before_any_recording(whisper_run, folder, monkeypatch):
+    run, _ = whisper_run
+    monkeypatch.setenv(open_module.FOLDERS_VARIABLE, str(folder))
+    weights = folder / NAME / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    with pytest.raises(BadInputError, match=r"model\.safetensors"):
+        Predictor(open_system(run.run))
 
 
 def test_other_weights_under_the_same_name_are_named(whisper_run, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -145,3 +146,20 @@ def test_notes_of_trials_are_told_once_with_the_architectures_they_hold_for(
         trial(2, architecture="csa"),
     ]
     assert _trial_notes([*trials, trials[0]]) == ["can, mha: equal shares"]
+
+
+@pytest.mark.parametrize(("corpus", "warned"), [("iemocap", True), ("ravdess", False)])
+def test_an_encoder_trained_on_the_corpus_is_a_warning_on_the_first_screen(
+    corpus, warned, report_data, trial, systems
+):
+    params = {"data.feature": "log_mel_40+pretrained:hubert-large-superb-er@5"}
+    dataset = INFO["dataset"] | {"corpus": corpus}
+    made = report_data(systems=systems[1:], plan=PLAN, info=INFO | {"dataset": dataset})
+    found = build_narrative(dataclasses.replace(made, used=(trial(0, params=params),)))
+    facts = [text for term, text in found.facts if term.startswith("Training data")]
+    assert len(facts) == 1
+    assert ("IEMOCAP is among these data" in facts[0]) is warned
+    first = found.verdict.sentences[0]
+    warning = "The training data of the pretrained encoder hubert-large-superb-er name this corpus"
+    assert first.startswith(warning) is warned
+    assert not [text for term, text in build_narrative(made).facts if "encoder" in term]

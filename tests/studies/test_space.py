@@ -14,7 +14,7 @@ from torch import nn
 
 from serplatform.config import setting
 from serplatform.errors import BadInputError
-from serplatform.models.base import ARCHITECTURES, Architecture, InputSpec, count_parameters
+from serplatform.models.base import ARCHITECTURES, Architecture, count_parameters
 from serplatform.registry import temporary
 from serplatform.studies.parameter import Parameter
 from serplatform.studies.space import (
@@ -25,6 +25,8 @@ from serplatform.studies.space import (
     space_directory,
     why_no_paper_trial,
 )
+from serplatform.testing.batches import input_spec
+from serplatform.testing.tiny_encoder import shared_encoder
 from serplatform.training.trial_config import resolve
 
 
@@ -502,9 +504,10 @@ def test_samples_of_every_packaged_space_build(path: Path) -> None:
         assert resolve(architecture.name, {**space.fixed, **paper}, "paper") == resolve(
             architecture.name, space.fixed, "fixed"
         )
+    fixed = dict(space.fixed)
+    if architecture.encoder is not None:
+        fixed[f"model.{architecture.encoder}"] = str(shared_encoder())
     for _ in range(20):
-        config = resolve(architecture.name, {**space.fixed, **space.suggest(study.ask())}, "sample")
-        words = 50 if {"text", "words"} & architecture.inputs else 0
-        spec = InputSpec(feature_dim=23, num_classes=8, vocabulary_size=words)
-        model = architecture.build(config.model, spec)
+        config = resolve(architecture.name, {**fixed, **space.suggest(study.ask())}, "sample")
+        model = architecture.build(config.model, input_spec(architecture, num_classes=8))
         assert count_parameters(model) > 0

@@ -70,6 +70,7 @@ def make_audio_run(
     per_speaker: int = 6,
     language: str = "en",
     features: Sequence[str] = ("log_mel_23",),
+    settings: Sequence[str] = (),
 ) -> AudioRun:
     """Write tones, prepare them as a CSV corpus and train the trials over two folds.
 
@@ -80,6 +81,7 @@ def make_audio_run(
         per_speaker: clips a speaker; classes in turn.
         language: that the corpus states.
         features: to prepare; trials read the log mel energies unless they say otherwise.
+        settings: of the run, besides.
     """
     audio, dataset = folder / "audio", folder / "data"
     table = _write_corpus(audio, num_speakers, per_speaker, language)
@@ -91,7 +93,7 @@ def make_audio_run(
             architectures=tuple(dict.fromkeys(name for name, _ in trials)),
             dataset=dataset,
             protocol="speaker-kfold:2",
-            settings=("data.feature=log_mel_23",),
+            settings=("data.feature=log_mel_23", *settings),
             exact=True,
         ),
         ["serplatform", "train"],

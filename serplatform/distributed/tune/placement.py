@@ -67,6 +67,11 @@ class Placement:
     gpus: float
     workers: int
 
+    @property
+    def device(self) -> str:
+        """What a trial is trained on."""
+        return "cuda" if self.gpus else "cpu"
+
 
 def plan_placement(
     resources: Mapping[str, float],

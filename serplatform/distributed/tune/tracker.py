@@ -204,7 +204,7 @@ class TrialTracker:
             seed=derive_seed(self.plan.seed, "trial", suggestion.number) if seed is None else seed,
             paper=suggestion.paper,
             objective=self.plan.objective,
-            device="cuda" if self.placement.gpus else "cpu",
+            device=self.placement.device,
         )
 
     def architecture(self, trial_id: str) -> str:
