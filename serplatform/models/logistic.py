@@ -85,6 +85,10 @@ class Logistic(PooledClassifier):
         """Fit by L-BFGS, from zero each time."""
         from sklearn.linear_model import LogisticRegression
 
+        basis = None  # the penalty keeps the weights within the span of the rows
+        if vectors.shape[1] > len(vectors):
+            basis, triangle = torch.linalg.qr(vectors.T)  # (F, N) and (N, N)
+            vectors = triangle.T
         rows = vectors.cpu().numpy()
 
         def fitted(x: DoubleArray, y: IntArray) -> tuple[DoubleArray, DoubleArray]:
@@ -96,5 +100,7 @@ class Logistic(PooledClassifier):
             found, intercepts = fitted(rows[fit], labels[fit])
             held.append(rows[out] @ found.T + intercepts)
         found, intercepts = fitted(rows, labels)
-        values = {"weights": torch.from_numpy(found), "intercepts": torch.from_numpy(intercepts)}
-        return values, held
+        learned = torch.from_numpy(found).to(vectors.device)
+        if basis is not None:
+            learned = learned @ basis.T
+        return {"weights": learned, "intercepts": torch.from_numpy(intercepts)}, held

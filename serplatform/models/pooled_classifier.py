@@ -36,7 +36,7 @@ INNER_FOLDS = 5
 #: inverse strength of the penalty on the weights of the calibration, scores of deviation 1
 CALIBRATION_STRENGTH = 0.1
 #: range of the temperature
-TEMPERATURES = (1e-3, 1e3)
+TEMPERATURES = (0.1, 10.0)
 
 
 class PooledClassifier(ClosedFormModel):
@@ -156,9 +156,10 @@ def calibrate(
     method: Calibration,
     weights: dict[int, float] | None = None,
 ) -> tuple[DoubleArray, DoubleArray]:
-    """The map W (P, P) and b (P,) with the lowest loss on (N, P) scores and (N,) labels.
+    """The map W (P, P) and b (P,) of (N, P) scores and (N,) labels.
 
-    Where a class has no row among them there is one temperature, whatever the method.
+    ``logistic`` is a penalised regression, unsure where rows are few. Where a class has no row
+    among them there is one temperature, whatever the method.
     """
     from scipy.optimize import minimize_scalar
     from scipy.special import logsumexp

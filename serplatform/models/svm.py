@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -135,12 +135,10 @@ class Svm(PooledClassifier):
         signs = pair_signs(int(labels.max()) + 1).numpy()
         held = []
         for fit, out in folds:
-            machines, intercepts = fit_pairs(
-                kernel[np.ix_(fit, fit)], labels[fit], self.cost, weights
-            )
-            held.append((kernel[np.ix_(out, fit)] @ machines + intercepts) @ signs)
-        machines, intercepts = fit_pairs(kernel, labels, self.cost, weights)
-        coefficients = torch.from_numpy(machines).to(vectors.device)
+            found, intercepts = fit_pairs(kernel[np.ix_(fit, fit)], labels[fit], self.cost, weights)
+            held.append((kernel[np.ix_(out, fit)] @ found + intercepts) @ signs)
+        found, intercepts = fit_pairs(kernel, labels, self.cost, weights)
+        coefficients = torch.from_numpy(found).to(vectors.device)
         values = {"intercepts": torch.from_numpy(intercepts)}
         if self.kernel == "linear":
             return {**values, "weights": gamma * coefficients.T @ vectors}, held
@@ -174,14 +172,19 @@ def pair_signs(num_classes: int) -> Tensor:
 def fit_pairs(
     kernel: DoubleArray, labels: IntArray, cost: float, weights: dict[int, float] | None
 ) -> tuple[DoubleArray, DoubleArray]:
-    """Machines on (N, N) kernel values: coefficients (N, Q) and intercepts (Q,) of the pairs."""
+    """Fit on (N, N) kernel values; what :func:`machines` gives."""
     from sklearn.svm import SVC
 
     svc = SVC(kernel="precomputed", C=cost, class_weight=weights, cache_size=1000)
-    svc.fit(kernel, labels)
-    sign = -1.0 if len(svc.classes_) == 2 else 1.0  # scikit-learn's value of a pair is then of 1
-    first, second = np.triu_indices(len(svc.classes_), 1)
-    of = labels[svc.support_]  # (S,) class of each support vector
+    return machines(svc.fit(kernel, labels), labels)
+
+
+def machines(svc: Any, labels: IntArray) -> tuple[DoubleArray, DoubleArray]:
+    """Coefficients (N, Q) of all training rows and intercepts (Q,) of the pairs of a fitted SVC."""
+    count = len(svc.classes_)
+    sign = -1.0 if count == 2 else 1.0  # a single pair's value is for the second in scikit-learn
+    first, second = np.triu_indices(count, 1)
+    of = np.searchsorted(svc.classes_, labels[svc.support_])  # (S,) class of each support vector
     coefficients = np.zeros((len(labels), len(first)))
     for pair, (i, j) in enumerate(zip(first, second, strict=True)):
         # row j - 1 holds what a vector of class i has against class j, row i that of j against i

@@ -51,20 +51,26 @@ def for_dataset(space: SearchSpace, dataset: Dataset) -> SearchSpace:
 
 
 def layer_choices(dataset: Dataset, query: LayerQuery) -> tuple[str, ...]:
-    """The features that a query stands for: each encoder's middle layer, all its layers together
-    where they are asked for, then the other layers. Where pooled statistics are asked for and there
-    are none, frames stand in for them: who asks for vectors pools frames."""
+    """The features that a query stands for: each encoder's middle layer; where joined ones are asked
+    for, all layers together and those around the middle, of vectors also over encoders; then the
+    other layers. Where pooled statistics are asked for and there are none, frames stand in for
+    them: who asks for vectors pools frames."""
     first: list[str] = []
-    together: list[str] = []
+    around: list[str] = []
+    whole: list[str] = []
     others: list[str] = []
     found = _encoders(dataset, pooled=query.pooled)
     for stored in found or (_encoders(dataset, pooled=False) if query.pooled else []):
         middle = _middle(stored, dataset)
+        place = stored.index(middle)
         first.append(middle.canonical)
         others += [name.canonical for name in stored if name != middle]
-        if query.joined and len(stored) > 1:
-            together.append(_together(stored))
-    return (*first, *together, *others)
+        around.append(_together(stored[max(0, place - 1) : place + 2]))
+        whole.append(_together(stored))
+    if not query.joined:
+        return (*first, *others)
+    joined = [JOIN.join(part) for part in (whole, around, first)] if query.pooled else []
+    return tuple(dict.fromkeys((*first, *joined, *whole, *around, *others)))
 
 
 def _encoders(dataset: Dataset, *, pooled: bool) -> list[list[EncoderFeatureName]]:

@@ -169,6 +169,17 @@ class FoldTrainer:
         return count_parameters(self.model)
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences that belong beside any number computed by this training."""
+        notes = self.data.notes
+        if isinstance(self.model, ClosedFormModel) and len(set(self.data.speaker_ids("train"))) < 2:
+            notes += (
+                "There is one training speaker: posteriors are calibrated on recordings that were "
+                "held out of the fit, of the same speaker.",
+            )
+        return notes
+
+    @property
     def layer_weights(self) -> dict[str, float]:
         """Share of each layer in the best epoch's weighted sum; empty where there is none."""
         shares = layer_shares(self._best_weights)

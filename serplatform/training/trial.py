@@ -238,7 +238,7 @@ class TrialTraining:
                 distributed=self._distributed,
             )
             self._progress["num_parameters"] = self._trainer.num_parameters
-            self._notes = self._notes or list(data.notes)
+            self._notes = self._notes or list(self._trainer.notes)
         return self._trainer
 
     def _end_fold(self, trainer: FoldTrainer) -> None:

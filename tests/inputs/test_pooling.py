@@ -1,6 +1,7 @@
 """Functionals of utterances and of their segments, by hand."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from serplatform.corpora.base import Span
 from serplatform.datasets.dataset import Dataset
 from serplatform.datasets.fold_data import FoldData
 from serplatform.errors import BadInputError
+from serplatform.features.base import WHOLE_UTTERANCE
 from serplatform.inputs.config import DataConfig
 from serplatform.inputs.new_audio import ExtractedClip, SpeakerMoments, new_audio
 from serplatform.inputs.pipeline import InputPipeline
@@ -53,6 +55,32 @@ def test_the_whole_and_equal_shares_of_time(frames):
     np.testing.assert_allclose(
         pool(frames, config("utterance"), SHIFT)[0], whole, rtol=1e-5, atol=1e-6
     )
+
+
+def test_moments_of_the_whole_and_of_segments(frames):
+    whole = [frames.mean(0), frames.std(0), [0.5]]
+    got = pool(frames, Pooling("utterance", whole="moments"), SHIFT)
+    np.testing.assert_allclose(got[0], np.concatenate(whole), rtol=1e-5, atol=1e-6)
+    chosen = Pooling("time", 2, "moments", whole="moments")
+    for part in (frames[:25], frames[25:]):
+        whole += [part.mean(0), part.std(0), [0.25]]
+    got = pool(frames, chosen, SHIFT)
+    np.testing.assert_allclose(got[0], np.concatenate(whole), rtol=1e-5, atol=1e-6)
+    assert got.shape == (1, chosen.dim(4))
+    assert Pooling.load(json.loads(json.dumps(chosen.describe()))) == chosen
+
+
+@pytest.mark.parametrize("unit", ["utterance", "time"])
+def test_moments_leave_a_vector_an_utterance_as_it_is(unit):
+    rows = np.arange(3)
+    for shift, whole, taken in [
+        (WHOLE_UTTERANCE, "moments", True),
+        (WHOLE_UTTERANCE, "all", False),
+        (SHIFT, "moments", False),
+    ]:
+        chosen = DataConfig(pooling=unit, pooling_whole=whole)
+        made = Pooling.fit(chosen, SimpleNamespace(frame_shift=shift), rows)
+        assert (made is None) == taken
 
 
 def test_segments_follow_the_words(frames):

@@ -50,12 +50,27 @@ def test_the_middle_layers_come_first_then_all_together(make: Make) -> None:
     dataset = Dataset.open(make("log_mel_23", *names))
     found = layer_choices(dataset, LayerQuery(joined=True))
     assert found[:3] == ("pretrained:tiny@3", "pretrained:base@6", "pretrained:tiny@0,1,2,3,4,5")
-    assert found[4] == "pretrained:tiny@0"
-    assert len(found) == 17 + 2
+    assert found[3:6] == (
+        "pretrained:base@0,1,2,3,4,5,6,7,8,9,10",
+        "pretrained:tiny@2,3,4",
+        "pretrained:base@5,6,7",
+    )
+    assert found[6] == "pretrained:tiny@0"
+    assert len(found) == 17 + 4
     assert set(layer_choices(dataset, LayerQuery())) == {n for n in names if "pooled" not in n}
     assert layer_choices(dataset, LayerQuery(pooled=True)) == (
         "pretrained:tiny@1:pooled",
         "pretrained:tiny@0:pooled",
+    )
+
+
+def test_vectors_of_several_encoders_are_joined(make: Make) -> None:
+    names = [*encoder("tiny", 2, ":pooled"), *encoder("base", 1, ":pooled")]
+    found = layer_choices(Dataset.open(make(*names)), LayerQuery(pooled=True, joined=True))
+    assert found[:3] == (
+        "pretrained:tiny@1:pooled",
+        "pretrained:base@1:pooled",
+        "pretrained:tiny@0,1,2:pooled+pretrained:base@0,1:pooled",
     )
 
 

@@ -189,6 +189,11 @@ class LearningCurvesFigure(Figure[LearningCurves]):
         chosen = [trial for trial in best if trial is not None][:MAX_CURVES]
         if not chosen:
             raise NoDataError("no finished trial recorded its epochs")
+        if all(entry["epoch"] == 1 for trial in chosen for entry in trial.history):
+            raise NoDataError(
+                "no trial trained for more than one epoch; a model that is fitted at once, in "
+                "closed form, has no learning curve"
+            )
         curves = [
             LearningCurve(trial=trial, fold=fold, history=entries)
             for trial in chosen

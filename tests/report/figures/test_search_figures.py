@@ -368,3 +368,11 @@ def test_effects_are_ordered_by_what_they_explain_within_architectures(
     assert "model.useful goes most" in ParameterEffects().draw((first, second), palette).summary
     with pytest.raises(NoDataError, match="at least 8 are needed"):
         ParameterEffects().compute(report_data(trials[:7]))
+
+
+def test_models_fitted_at_once_have_no_learning_curve(
+    trial: MakeTrial, report_data: MakeReportData
+) -> None:
+    once = tuple(HistoryEntry(fold=f, epoch=1, train_loss=1.0, dev={"uar": 0.3}) for f in (0, 1))
+    with pytest.raises(NoDataError, match="closed form, has no learning curve"):
+        LearningCurvesFigure().compute(report_data([trial(0, uar=0.4, history=once)]))
