@@ -272,12 +272,20 @@ def read_header(file: Path) -> dict[str, StoredTensor]:
 
 
 def need_package(package: str, what: object) -> None:
-    """Raise a BadInputError where an optional package that ``what`` needs is not installed."""
+    """Raise a BadInputError where an optional package that ``what`` needs cannot be imported."""
     if importlib.util.find_spec(package) is None:
         raise BadInputError(
             f"{what}: needs the package {package}, which is not installed; "
             "pip install 'serplatform[pretrained]'"
         )
+    try:
+        importlib.import_module(package)
+    except ImportError as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise BadInputError(
+            f"{what}: needs the package {package}, whose installation is damaged ({reason}); "
+            "pip install --force-reinstall 'serplatform[pretrained]'"
+        ) from None
 
 
 def device() -> str:

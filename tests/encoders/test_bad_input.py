@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import struct
+import sys
 
 import pytest
 import torch
@@ -205,3 +206,14 @@ def test_a_package_that_is_not_installed(tiny, package, tmp_path, monkeypatch):
         importlib.util, "find_spec", lambda name: None if name.startswith(package) else find(name)
     )
     refused(place, rf"needs the package {package}.*pip install 'serplatform\[pretrained\]'")
+
+
+@pytest.mark.parametrize(
+    ("tiny", "package"), [(tiny_hubert, "transformers"), (tiny_onnx, "onnxruntime")]
+)
+def test_a_package_that_cannot_be_imported(tiny, package, tmp_path, monkeypatch):
+    place = tiny(tmp_path / "model.onnx")
+    (tmp_path / f"{package}.py").write_text("raise ImportError('a library is too old')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, package, raising=False)
+    refused(place, rf"the package {package}, whose installation is damaged \(a library is too old")
