@@ -107,7 +107,7 @@ def command(
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if allow_outside:
         options["allow_outside"] = True
-    chosen = [name for part in features or [] for name in split_features(part)]
+    chosen = [name for part in features or [] for name in split_features(part) if name]
     if features and not chosen:
         raise BadInputError("--features is empty; leave it out for the built-in ones")
     stopping.on_stop(

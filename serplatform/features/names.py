@@ -118,20 +118,20 @@ def file_stem(name: str) -> str:
     return re.sub(r"[^\w.-]", "-", name)
 
 
-#: a name with layers, whose directory may have commas; or anything without
-_LISTED = re.compile(
-    r"\s*[a-z][a-z0-9_-]*:(?:(?!,\s*[a-z][a-z0-9_-]*:).)+?@(?:all|\d+(?:\s*,\s*\d+)*)(?::pooled)?"
-    r"(?=\s*(?:,|$))|[^,]+"
-)
+def split_features(text: str, separator: str = ",") -> list[str]:
+    """The names in a list; what stands within an encoder's place or layers divides no name.
 
-
-def split_features(text: str) -> list[str]:
-    """The names in a list with commas between; those of an encoder's layers divide no name.
+    Names that are empty are kept.
 
     Example:
         >>> split_features("log_mel_23, pretrained:m/w@2,3,mfcc_40")
         ['log_mel_23', 'pretrained:m/w@2,3', 'mfcc_40']
         >>> split_features("pretrained:m/a,b@1,2:pooled,pretrained-text:t@2,mfcc_40")
         ['pretrained:m/a,b@1,2:pooled', 'pretrained-text:t@2', 'mfcc_40']
+        >>> split_features("log_mel_23+pretrained:m/a+b@1", "+")
+        ['log_mel_23', 'pretrained:m/a+b@1']
     """
-    return [part.strip() for part in _LISTED.findall(text) if part.strip()]
+    end, family = re.escape(separator), "[a-z][a-z0-9_-]*:"
+    layers = r"@(?:all|\d+(?:\s*,\s*\d+)*)(?::pooled)?"
+    encoded = rf"\s*{family}(?:(?!{end}\s*{family}).)+?{layers}\s*"
+    return [part.strip() for part in re.findall(rf"({encoded}|[^{end}]*){end}", text + separator)]

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from serplatform.config import setting
 from serplatform.errors import BadInputError
 from serplatform.features.base import FEATURES, WHOLE_UTTERANCE
-from serplatform.features.names import canonical, family_of, parse_encoder_feature
+from serplatform.features.names import canonical, family_of, parse_encoder_feature, split_features
 
 #: family of the features that are contextual vectors of words
 WORD_VECTORS = "pretrained-text"
@@ -176,8 +176,11 @@ def canonical_feature(name: str) -> str:
     Example:
         >>> canonical_feature("pretrained:/models/whisper-base@2,3+log_mel_40")
         'pretrained:whisper-base@2,3+log_mel_40'
+        >>> canonical_feature("mfcc_40+pretrained:a+b/c+d@1")
+        'mfcc_40+pretrained:c-d@1'
     """
-    return JOIN.join(map(canonical, name.split(JOIN)))
+    parts = split_features(name, JOIN) if ":" in name else name.split(JOIN)
+    return JOIN.join(map(canonical, parts))
 
 
 def feature_parts(name: str) -> tuple[str, ...]:
@@ -191,7 +194,7 @@ def feature_parts(name: str) -> tuple[str, ...]:
         ('log_mel_40', 'pretrained:whisper-base@2', 'pretrained:whisper-base@3')
     """
     parts: list[str] = []
-    for part in (part.strip() for part in name.split(JOIN)):
+    for part in (part.strip() for part in canonical_feature(name).split(JOIN)):
         if family_of(part) is None:
             parts.append(part)
             continue
