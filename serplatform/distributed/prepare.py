@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -298,7 +298,28 @@ def _extractors(features: Sequence[str]) -> dict[str, FeatureExtractor]:
                 f"--features: {known_as} and {name} differ but would both be stored as "
                 f"{extractor.name}; rename one of the directories"
             )
+    _check_encoders("--features", [(e.name, e.spec()) for e in made.values()])
     return {name: made[name] for name in first.values()}
+
+
+def _check_encoders(where: object, specs: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
+    """Refuse two encoders of one name: their layers would be taken for those of one.
+
+    Args:
+        where: of the features.
+        specs: names of features, and what determines them.
+    """
+    first: dict[tuple[str, str], tuple[str, Mapping[str, Any]]] = {}
+    for feature, spec in specs:
+        if (encoder := spec.get("encoder")) is None:
+            continue
+        other, known = first.setdefault((spec["kind"], encoder["name"]), (feature, encoder))
+        if known != encoder:
+            raise BadInputError(
+                f"{where}: {other} and {feature} are of two encoders named {encoder['name']} "
+                f"(SHA-256 {known['sha256'][:12]}… and {encoder['sha256'][:12]}…, or other "
+                "settings); rename the directory of one, or name another dataset"
+            )
 
 
 def _check_arguments(
@@ -373,6 +394,8 @@ def _existing(
         return None
     stored = {name: entry["spec"] for name, entry in meta["features"].items()}
     asked: dict[str, Any] = json.loads(json.dumps(specs))
+    if not overwrite:
+        _check_encoders(where, [*stored.items(), *asked.items()])
     lacking = asked.keys() - stored.keys()
     with_plugins = {**request, "plugins": [*request.get("plugins", [])]}
     before = meta.get("request", {})
