@@ -20,7 +20,7 @@ from serplatform.training.training_config import TrainingConfig
 #: first part of a dotted name, in the order in which they are listed
 SECTIONS = ("model", "training", "data")
 #: fields of ``TrainingConfig`` that a model which is fitted in closed form can have otherwise
-CLOSED_FORM_TRAINING = ("class_weights", "monitor")
+CLOSED_FORM_TRAINING = ("class_weights", "monitor", "refit")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -113,6 +113,12 @@ def resolve(architecture_name: str, values: Mapping[str, Any], where: str) -> Tr
             f"training.mixup = {given['training']['mixup']}: {architecture_name} reads words, "
             "which cannot be mixed; set it to 0"
         )
+    if given["training"].get("refit") and not architecture.closed_form:
+        errors.append(
+            f"training.refit = {given['training']['refit']}: {architecture_name} is trained by "
+            "steps, and its epoch chosen by dev rows that it may not learn then; only what is "
+            "fitted in closed form (svm, logistic, lda) is fitted again: set it to false"
+        )
     if architecture.closed_form and not errors:
         errors = _closed_form_errors(architecture, built["training"], built["data"])
     if errors := errors or built["data"].errors():
@@ -136,7 +142,7 @@ def _closed_form_errors(
     changed = [name for name in values if values[name] != getattr(own, name)]
     errors = [
         f"training.{name} = {values[name]!r}: {architecture.name} is fitted in closed form, "
-        f"without steps; of training.*, {' and '.join(CLOSED_FORM_TRAINING)} alone act on it"
+        f"without steps; of training.*, {', '.join(CLOSED_FORM_TRAINING)} alone act on it"
         for name in changed
         if name not in CLOSED_FORM_TRAINING
     ]
