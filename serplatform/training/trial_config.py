@@ -119,6 +119,11 @@ def resolve(architecture_name: str, values: Mapping[str, Any], where: str) -> Tr
             "steps, and its epoch chosen by dev rows that it may not learn then; only what is "
             "fitted in closed form (svm, logistic, lda) is fitted again: set it to false"
         )
+    if architecture.encoder is not None and (given["data"].get("projection") or 0) > 0:
+        errors.append(
+            f"data.projection = {given['data']['projection']}: {architecture_name} reads the "
+            "waveform, not frames that could be projected; set it to 0"
+        )
     if architecture.closed_form and not errors:
         errors = _closed_form_errors(architecture, built["training"], built["data"])
     if errors := errors or built["data"].errors():

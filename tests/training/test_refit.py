@@ -155,7 +155,13 @@ def test_the_kept_model_is_that_of_a_fold_whose_dev_rows_train(
 
 @ALL
 def test_permuted_labels_stay_at_chance_and_true_ones_do_not(tmp_path, architecture):
-    path = make_dataset(tmp_path / "true", num_speakers=6, per_speaker=24, separation=6.0)
+    path = make_dataset(
+        tmp_path / "true",
+        num_speakers=6,
+        per_speaker=24,
+        separation=6.0,
+        features={"log_mel_40": 40},
+    )
     uar = []
     for data in (path, permuted_copy(path, tmp_path / "permuted", seed=3)):
         dataset = Dataset.open(data)
