@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import math
 import random
 import time
@@ -265,6 +266,7 @@ class FoldTrainer:
             classes=tuple(self.data.classes),
             preprocessing=self.data.preprocessing(),
             metrics={"epoch": self.best_epoch, "dev": self.best_metrics}
+            | ({"speeds": sorted(self.data.speeds)} if len(self.data.speeds) > 1 else {})
             | ({"averaged_epochs": self.config.training.swa_epochs} if self._best_is_swa else {}),
         )
 
@@ -349,11 +351,15 @@ class FoldTrainer:
         return zip(loaded, counts, strict=True)
 
     def _fit(self, model: ClosedFormModel) -> float:
-        """Fit a model in closed form; return its mean loss on the training rows."""
+        """Fit a model in closed form, to clips at all speeds; return its mean loss on the training
+        rows as they are."""
         cut = self._evaluation_cut("train")
         shards = [np.asarray(self.data.rows("train"))[positions] for positions in cut]
         groups = self.data.groups("train")[np.concatenate(cut)]
-        model.fit(load_batches(self.data, shards, self.device, None), groups, self._weights)
+        speeds = self.data.speeds
+        given = (load_batches(self.data, shards, self.device, None, speed) for speed in speeds)
+        groups = np.tile(groups, len(speeds))
+        model.fit(itertools.chain.from_iterable(given), groups, self._weights)
         self._workers.share_fitted(model)
         model.eval()
         with torch.inference_mode():
@@ -369,7 +375,8 @@ class FoldTrainer:
         sums = torch.zeros((), device=self.device)
         total_weight = 0.0
         self.model.train()
-        augment = derive_seed(self.seed, "augment", epoch) if self.config.data.augments else None
+        draws = self.config.data.augments or self.config.data.speeds
+        augment = derive_seed(self.seed, "augment", epoch) if draws else None
         for step, (batch, counts) in enumerate(self._batches(cut, augment)):
             weight = denominator(self._weights, self._labels[cut[step]])
             self._learning_rate.before_step(epoch - 1, step, len(cut))
