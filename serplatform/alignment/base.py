@@ -8,9 +8,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from serplatform.arrays import FloatArray
 from serplatform.corpora.base import Span, Utterance
@@ -60,9 +60,28 @@ class Aligner(ABC):
     description: ClassVar[str]
     #: whether it reads files, which ``--alignments`` may name the folder of
     reads_files: ClassVar[bool] = False
+    #: whether a model belongs to its name, as in ``whisper:DIR``
+    needs_model: ClassVar[bool] = False
 
     def __init__(self, directory: Path | None = None) -> None:  # noqa: B027
         """Take the folder of the files, in any sub-folders; None: the source's own place."""
+
+    @property
+    def address(self) -> str:
+        """The name that :func:`get_aligner` takes for it in any process of this machine."""
+        return self.name
+
+    def spec(self) -> dict[str, Any] | None:
+        """What tells its words from those of others of its name; None where nothing does."""
+        return None
+
+    @classmethod
+    def restore(cls, spec: Mapping[str, Any], folders: Sequence[Path] = ()) -> Aligner:
+        """The aligner of which ``spec`` was stored, with its model found on this machine.
+
+        ``folders`` are where to look first. BadInputError: the model is not here.
+        """
+        return cls(None)
 
     def check(self, utterances: Sequence[Utterance]) -> None:  # noqa: B027
         """Refuse, before any work, a corpus that this source cannot serve at all.
@@ -101,7 +120,8 @@ def aligner_names() -> list[str]:
 def get_aligner(name: str, directory: str | Path | None = None) -> Aligner | None:
     """Make the aligner called ``name``, once a process; None for ``none``.
 
-    ``directory`` is where the files lie, for sources that read files.
+    A model's directory follows its source's name, ``whisper:DIR``; ``directory`` is where the files
+    lie, for sources that read files.
 
     Raises:
         BadInputError: the name is unknown, or the directory is missing or not needed.
@@ -113,9 +133,18 @@ def get_aligner(name: str, directory: str | Path | None = None) -> Aligner | Non
                 "name the kind of file, e.g. --align textgrid"
             )
         return None
-    if name not in ALIGNERS.names():
-        raise BadInputError(unknown_name("alignment source", name, aligner_names()))
-    source = ALIGNERS.get(name)
+    kind, _, model = name.partition(":")
+    if kind not in ALIGNERS.names():
+        raise BadInputError(unknown_name("alignment source", kind, aligner_names()))
+    source = ALIGNERS.get(kind)
+    if source.needs_model != bool(model):
+        raise BadInputError(
+            f"--align {name}: needs the directory of a model behind it, as in {kind}:DIR"
+            if source.needs_model
+            else f"--align {name}: {kind} has no model; leave ':{model}' out"
+        )
+    if source.needs_model and directory is None:
+        return source(model=model)  # type: ignore[call-arg]
     if directory is None:
         return source(None)
     if not Path(directory).is_dir():

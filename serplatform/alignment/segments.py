@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from serplatform.alignment.tidy import is_special, plain_word
+from serplatform.alignment.tokens import RULES, tokens
 from serplatform.arrays import DoubleArray, IntArray
 from serplatform.corpora.base import Span
 
@@ -26,6 +27,11 @@ def words_of(spans: Sequence[Span]) -> tuple[list[str], DoubleArray]:
     )
     times = np.array([(s.start, s.end) for s in words], dtype=np.float64).reshape(-1, 2)
     return [plain_word(s.label) for s in words], times
+
+
+def spoken_words(spans: Sequence[Span], text: str | None, rules: int = RULES) -> list[str]:
+    """The words that models read: those of the alignment, else of the transcript."""
+    return words_of(spans)[0] or tokens(text or "", rules)
 
 
 def divide_silence(times: DoubleArray, start: float, end: float) -> DoubleArray:

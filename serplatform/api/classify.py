@@ -109,7 +109,12 @@ class Classification:
         self.classes = predictor.classes
         reader = None
         if predictor.vocabularies:
-            reader = WordReader(predictor.vocabularies, transcripts, windows=plan is not None)
+            reader = WordReader(
+                predictor.vocabularies,
+                transcripts,
+                windows=plan is not None,
+                aligner=predictor.aligner,
+            )
         elif transcripts is not None:
             say("Note: --text is not used: no model of this system reads words.")
         say(self.system.describe())

@@ -23,6 +23,7 @@ class InputSizes(Record):
     frame_shift: Seconds
     vocabulary_size: Count
     word_vectors: list[Positive] | None
+    word_vector_dim: NotRequired[Positive]
     layers: NotRequired[Positive]
     projection: NotRequired[Count]
 
@@ -35,6 +36,9 @@ class WordPreprocessing(Record):
     overlap: NotRequired[float]
     min_count: NotRequired[Count]
     word_rules: NotRequired[Count]
+    aligner: NotRequired[dict[str, Any]]
+    contextual: NotRequired[str]
+    contextual_spec: NotRequired[dict[str, Any]]
     vocabulary: list[str]
 
 

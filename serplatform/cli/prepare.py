@@ -52,7 +52,7 @@ def command(
         str,
         typer.Option(
             help="Where word and phone times come from: `wdseg`, `textgrid`, `pocketsphinx`, "
-            "`equal`; with `none`, the corpus's own."
+            "`equal`, `whisper:DIR`, `whisper-asr:DIR`; with `none`, the corpus's own."
         ),
     ] = "none",
     alignments: Annotated[

@@ -45,6 +45,8 @@ def stored_clips(dataset: Dataset, speakers: Sequence[IntArray]) -> ClipSource:
         speech=(start, end),
         speakers=speakers,
         cache=dataset.cache,
+        aligner=(dataset.meta.get("request") or {}).get("aligner"),
+        spec=lambda name: dataset.meta["features"][name]["spec"],
         release=dataset.pages.release,
     )
 
@@ -131,6 +133,7 @@ class FoldData:
         return dataclasses.replace(
             spec,
             vocabulary_size=len(words.vocabulary),
+            word_vector_dim=words.vector_dim,
             word_vectors=None if words.vectors is None else torch.from_numpy(words.vectors),
         )
 
@@ -286,7 +289,7 @@ def _words(dataset: Dataset) -> TimedWords:
         raise BadInputError(
             f"{dataset.path}: has neither transcripts nor word alignments, so a model that reads "
             "words cannot be trained on it; prepare it again with --align pocketsphinx (English), "
-            "--align textgrid, or from a table with a column 'text'",
+            "--align whisper:DIR, --align textgrid, or from a table with a column 'text'",
             text_notes(dataset.utterances.column("text").to_pylist()),
         )
     return words

@@ -44,6 +44,7 @@ class DatasetRequest(TypedDict):
 
     ``source``, ``root``, ``alignments``: paths, where files are read. ``contents``,
     ``alignment_files``: digests of what is read. ``version``, ``fingerprints``: of the extraction.
+    ``aligner``: the model that aligned, with the hash of its weights; absent without one.
     ``speakers_differ``: absent in older datasets, and where it is false.
     """
 
@@ -60,6 +61,7 @@ class DatasetRequest(TypedDict):
     version: int
     fingerprints: int
     speakers_differ: NotRequired[bool]
+    aligner: NotRequired[dict[str, Any]]
     plugins: NotRequired[list[PluginRecord]]
 
 
@@ -160,7 +162,7 @@ def run_shard(task: ShardTask) -> ShardReport:
             extra_columns=task.extra_columns,
             max_duration=request["max_duration"],
             aligner=None
-            if task.adds
+            if task.adds and not any(e.reads_words for e in extractors.values())
             else get_aligner(request["align"], alignments and Path(alignments)),
         )
     sources = {span["utterance_id"]: span["source"] for span in content.spans}

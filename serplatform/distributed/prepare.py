@@ -154,7 +154,7 @@ def prepare(
         "options": dict(options or {}),
         "label_map": dict(label_map or {}),
         "max_duration": max_duration,
-        "align": align,
+        "align": align if aligner is None else aligner.address,
         "alignments": None if alignments is None else str(alignments.absolute()),
         "alignment_files": _files_digest(aligner.files(manifest.utterances) if aligner else ()),
         "contents": _contents_digest(manifest, root),
@@ -163,6 +163,11 @@ def prepare(
     }
     if speakers_differ:
         request["speakers_differ"] = True
+    if aligner is not None and (model := aligner.spec()) is not None:
+        request["aligner"] = {
+            **model,
+            "languages": sorted({u.language or "" for u in manifest.utterances}),
+        }
     plain = {split_speed(name)[0] for name in extractors}
     request.update(plugins.made_with(corpus=[corpus], feature=plain))  # type: ignore[typeddict-item]
     specs = {name: extractor.spec() for name, extractor in extractors.items()}

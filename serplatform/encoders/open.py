@@ -7,8 +7,9 @@ import functools
 import importlib.util
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from serplatform.encoders.base import Encoder
 from serplatform.encoders.checkpoint import Checkpoint
@@ -40,12 +41,17 @@ def open_encoder(given: str) -> Encoder:
     Raises:
         BadInputError: there is no such place, or it holds no speech encoder that can be used.
     """
+    return _open(*locate(given))
+
+
+def locate(given: str) -> tuple[Path, str]:
+    """Where a model lies that is given as :func:`open_encoder` takes it, and its name."""
     for folder in (Path(), *_listed_folders()):
         place = Path(os.path.abspath(folder / os.path.expanduser(given)))
         if place.exists():
-            return _open(place, encoder_name(str(place)))
+            return place, encoder_name(str(place))
     if _ID.fullmatch(given) and (snapshot := _hub_snapshot(given)) is not None:
-        return _open(snapshot, encoder_name(given))
+        return snapshot, encoder_name(given)
     raise BadInputError(
         f"{given}: no such directory or ONNX file, and no model of this id in the Hugging Face "
         "cache of this machine; nothing is downloaded, so get the model first (hf download ID) "
@@ -60,6 +66,17 @@ def look_in(folder: Path) -> None:
     """
     if folder not in _bundled:
         _bundled.append(folder)
+
+
+class Opened(Protocol):
+    """What lies at a place: known by its weights."""
+
+    @property
+    def sha256(self) -> str:
+        """Of its weights."""
+
+
+T = TypeVar("T", bound=Opened)
 
 
 def find_encoder(name: str, sha256: str, folders: Sequence[Path] = ()) -> Encoder:
@@ -77,10 +94,17 @@ def find_encoder(name: str, sha256: str, folders: Sequence[Path] = ()) -> Encode
     Raises:
         BadInputError: it is not there; the message says what was tried and the remedy.
     """
+    return find_model(name, sha256, folders, _open)
+
+
+def find_model(
+    name: str, sha256: str, folders: Sequence[Path], open_path: Callable[[Path, str], T]
+) -> T:
+    """What ``open_path`` makes of the place with these weights; see :func:`find_encoder`."""
     fault = ""
     for place in _candidates(name, sha256, [*folders, *_bundled, *_listed_folders()]):
         try:
-            encoder = _open(Path(os.path.abspath(place)), name)
+            encoder = open_path(Path(os.path.abspath(place)), name)
         except BadInputError as error:
             fault = fault or f" ({error})"
             continue

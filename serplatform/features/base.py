@@ -43,6 +43,9 @@ class FeatureExtractor(ABC):
     #: takes seconds a minute of audio: its time and size are told beforehand, and it may use a GPU
     costly: ClassVar[bool] = False
 
+    #: whether its frames are the words of an utterance, and computed from them
+    reads_words: ClassVar[bool] = False
+
     @abstractmethod
     def extract(self, samples: FloatArray) -> FloatArray:
         """Compute (T, D) float32 frames, finite, T at least 1.
@@ -57,6 +60,13 @@ class FeatureExtractor(ABC):
         Features that share work (a power spectrum) with others of the same clip override this.
         """
         return self.extract(clip.samples)
+
+    def extract_words(self, words: Sequence[str]) -> FloatArray:
+        """Compute (L, D) float32 vectors of L words, (1, D) zeros without words.
+
+        Instead of :meth:`extract`, where the feature :attr:`reads_words`.
+        """
+        raise TypeError(f"{self.name} is computed from audio")
 
     @abstractmethod
     def spec(self) -> dict[str, Any]:

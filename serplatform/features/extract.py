@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from serplatform.alignment.base import CORPUS_SOURCE, Aligner, Alignment, AlignmentError
+from serplatform.alignment.segments import spoken_words
 from serplatform.arrays import FloatArray
 from serplatform.artifacts.dataset import UTTERANCE_SCHEMA
 from serplatform.corpora.audio import (
@@ -25,7 +26,7 @@ from serplatform.corpora.audio import (
     read_audio,
     speech_bounds,
 )
-from serplatform.corpora.base import Corpus, RejectedUtterance, Utterance
+from serplatform.corpora.base import Corpus, RejectedUtterance, Span, Utterance
 from serplatform.features.base import FeatureExtractor
 from serplatform.features.clip import Clip
 from serplatform.features.fingerprint import fingerprint
@@ -98,7 +99,7 @@ def extract_shard(
                 spoken.path, start=spoken.start, end=spoken.end, max_duration=max_duration
             )
             clip = Clip(audio.samples)
-            frames = {name: e.extract_clip(clip) for name, e in extractors.items()}
+            frames = {n: e.extract_clip(clip) for n, e in extractors.items() if not e.reads_words}
         except AudioError as error:
             content.rejections.append(RejectedUtterance(utterance.utterance_id, path, str(error)))
             continue
@@ -123,14 +124,18 @@ def extract_shard(
                 **{name: spoken.extra.get(name) for name in extra_columns},
             }
         )
-        _align(content, spoken, audio.samples, aligner)
+        spans = _align(content, spoken, audio.samples, aligner)
+        for name, extractor in extractors.items():
+            if extractor.reads_words:
+                words = spoken_words(spans, spoken.text)
+                content.frames[name].append(extractor.extract_words(words))
     return content
 
 
 def _align(
     content: ShardContent, utterance: Utterance, samples: FloatArray, aligner: Aligner | None
-) -> None:
-    """Add an utterance's spans; where the aligner fails, the corpus's own and the reason."""
+) -> Sequence[Span]:
+    """Add and return an utterance's spans; where the aligner fails, its own and the reason."""
     alignment = Alignment(spans=utterance.spans, source=CORPUS_SOURCE)
     try:
         if aligner is not None:
@@ -149,6 +154,7 @@ def _align(
         }
         for span in alignment.spans
     )
+    return alignment.spans
 
 
 def relative_path(path: Path, root: Path) -> str:

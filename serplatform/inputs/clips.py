@@ -101,6 +101,9 @@ class ClipSource:
         known_speaker: moments of each of ``speakers``, by the identity of the clips that they are
             of; empty where they are taken of these utterances.
         cache: values derived from these utterances, for all pipelines that are applied to them.
+        aligner: the model that located the words, as its ``Aligner.spec`` says, and the languages
+            of the utterances; None where no model did.
+        spec: name of a feature to what determines its values.
         release: gives back the memory of frames that were read.
     """
 
@@ -110,6 +113,8 @@ class ClipSource:
     speakers: Sequence[IntArray]
     known_speaker: Mapping[Hashable, Moments] = dataclasses.field(default_factory=dict)
     cache: dict[Hashable, Any] = dataclasses.field(default_factory=dict)
+    aligner: Mapping[str, Any] | None = None
+    spec: Callable[[str], Mapping[str, Any]] = lambda name: {}
     release: Callable[[], None] = lambda: None
 
 
@@ -199,6 +204,8 @@ class Clips:
         if self.words is not None:
             encoded = self.words.batch(rows, lengths)
             batch.word_ids, batch.word_spans, batch.num_words = map(torch.from_numpy, encoded)
+            vectors = self.words.batch_vectors(rows)
+            batch.word_vectors = None if vectors is None else torch.from_numpy(vectors)
         return batch
 
 

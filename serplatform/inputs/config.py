@@ -16,6 +16,8 @@ from serplatform.features.names import (
     split_speed,
 )
 
+#: family of the features that are contextual vectors of words
+WORD_VECTORS = "pretrained-text"
 #: between the names of joined features
 JOIN = "+"
 #: frames of an encoder with more values than this are projected to so many, unless told otherwise
@@ -121,7 +123,9 @@ class DataConfig:
         1, "training occurrences below which a word is unknown", low=1, high=1000
     )
     word_vectors: str | None = setting(
-        None, "GloVe text file; without one word vectors are trained from scratch"
+        None,
+        "GloVe text file, or contextual vectors of the dataset (pretrained-text:NAME@LAYER); "
+        "without one word vectors are trained from scratch",
     )
 
     def __post_init__(self) -> None:
@@ -169,6 +173,12 @@ class DataConfig:
             errors.append(
                 f"{asked}: {', '.join(single)} is one frame an utterance, which has no "
                 "derivative; set data.deltas = 0"
+            )
+        spoken = [p for p in feature_parts(self.feature) if family_of(p) == WORD_VECTORS]
+        if spoken:
+            errors.append(
+                f"data.feature = {spoken[0]}: has a vector a word and none of the audio; name it "
+                "in data.word_vectors, for an architecture that reads words"
             )
         if pooled and self.words:
             errors.append("data.pooling sums frames up; a model that reads words needs the frames")

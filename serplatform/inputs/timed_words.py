@@ -8,11 +8,13 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Iterable
+from typing import Protocol
 
 import numpy as np
 
 from serplatform.alignment.tokens import tokens
-from serplatform.arrays import DoubleArray, IntArray
+from serplatform.arrays import DoubleArray, FloatArray, IntArray
+from serplatform.errors import ArtifactError
 from serplatform.inputs.vocabulary import UNKNOWN
 
 
@@ -82,6 +84,17 @@ class TimedWords:
         return [self.words[code] for code in self.codes[self.of(row)]]
 
 
+class WordVectorSource(Protocol):
+    """Contextual vectors of the words of every utterance, as a dataset or new audio has them."""
+
+    @property
+    def dim(self) -> int:
+        """E."""
+
+    def frames(self, row: int) -> FloatArray:
+        """(L, E) of one utterance."""
+
+
 @dataclasses.dataclass(frozen=True)
 class EncodedWords:
     """Words of a source as numbers.
@@ -91,16 +104,40 @@ class EncodedWords:
         ids: (W,).
         spans: (W, 2) first frame of each word and one past its last, among those kept.
         num_frames: (N,) frames kept.
+        vectors: (L, E) contextual vectors of each utterance's words; None where there are none.
     """
 
     words: TimedWords
     ids: IntArray
     spans: IntArray
     num_frames: IntArray
+    vectors: WordVectorSource | None = None
 
     def of(self, row: int) -> IntArray:
         """(L, 2) frames of one utterance's words."""
         return self.spans[self.words.of(row)]
+
+    def batch_vectors(self, rows: IntArray) -> FloatArray | None:
+        """(B, L, E) contextual vectors of the words of B utterances, zero beyond the last word.
+
+        None where there are none.
+
+        Raises:
+            ArtifactError: an utterance has another number of vectors than of words.
+        """
+        if self.vectors is None:
+            return None
+        own = [self.vectors.frames(row) for row in rows.tolist()]
+        counts = [self.words.of(row).stop - self.words.of(row).start for row in rows.tolist()]
+        if [len(vectors) for vectors in own] != counts:
+            raise ArtifactError(
+                "an utterance has another number of word vectors than of words, so they are of "
+                "other rules of words; prepare the dataset again"
+            )
+        padded = np.zeros((len(rows), max(counts), self.vectors.dim), dtype=np.float32)
+        for target, vectors in zip(padded, own, strict=True):
+            target[: len(vectors)] = vectors
+        return padded
 
     def batch(self, rows: IntArray, lengths: IntArray) -> tuple[IntArray, IntArray, IntArray]:
         """Ids and frames of the words of B utterances of ``lengths`` frames in the batch.

@@ -9,6 +9,7 @@ Shapes: W words of all utterances, L of one, E values of a word vector, V ids.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -21,8 +22,9 @@ from serplatform.alignment.segments import (
 )
 from serplatform.arrays import DoubleArray, FloatArray, IntArray
 from serplatform.artifacts.model import Preprocessing, WordPreprocessing
+from serplatform.features.names import canonical, family_of
 from serplatform.inputs.clips import Clips, ClipSource, Step
-from serplatform.inputs.config import DataConfig
+from serplatform.inputs.config import WORD_VECTORS, DataConfig
 from serplatform.inputs.timed_words import EncodedWords, TimedWords
 from serplatform.inputs.vocabulary import Vocabulary
 from serplatform.inputs.word_vectors import WordVectors, read_word_vectors
@@ -44,6 +46,10 @@ class Words(Step):
         segmentation: as ``data.word_segmentation``; those after it likewise.
         rules: version of the rules by which transcripts are split.
         vocabulary: of the training rows.
+        aligner: the model that located their words; None where no model did.
+        contextual: name of the feature whose frames are the vectors of words, or None.
+        contextual_spec: what determines them.
+        vector_dim: E of contextual vectors, 0 without; not stored.
         vectors: (V, E) float32 initial word vectors, or None.
         source_notes: where the training dataset's words came from.
         fit_notes: these, the size of the vocabulary, and what is odd about the word vectors.
@@ -55,6 +61,10 @@ class Words(Step):
     min_count: int = 1
     rules: int
     vocabulary: Vocabulary = dataclasses.field(compare=False)
+    aligner: Mapping[str, Any] | None = dataclasses.field(default=None, compare=False)
+    contextual: str | None = None
+    contextual_spec: Mapping[str, Any] = dataclasses.field(default_factory=dict, compare=False)
+    vector_dim: int = dataclasses.field(default=0, compare=False)
     vectors: FloatArray | None = dataclasses.field(default=None, compare=False)
     source_notes: tuple[str, ...] = dataclasses.field(default=(), compare=False)
     fit_notes: tuple[str, ...] = dataclasses.field(default=(), compare=False)
@@ -73,18 +83,27 @@ class Words(Step):
         source_notes = _source_notes(words, config.word_segmentation)
         size = f"{len(vocabulary.words)} words from {len(train_rows)} training utterances"
         notes = [f"vocabulary of {size}", *source_notes]
-        if path is not None:
+        how: dict[str, Any] = {name: getattr(config, f"word_{name}") for name in _STORED}
+        if path is not None and family_of(path) == WORD_VECTORS:
+            name = canonical(path)
+            how |= {
+                "contextual": name,
+                "vector_dim": source.feature(name).dim,
+                "contextual_spec": source.spec(name),
+            }
+            notes.append(f"contextual vectors of words: {name}")
+        elif path is not None:
             key = ("word vectors", path)
             if key not in source.cache:
                 source.cache[key] = read_word_vectors(path, words.words)
             found: WordVectors = source.cache[key]
             matrix = found.matrix(vocabulary)
             notes += [f"{path}: {note}" for note in found.notes]
-        how: dict[str, Any] = {name: getattr(config, f"word_{name}") for name in _STORED}
         return cls(
             **how,
             rules=words.rules,
             vocabulary=vocabulary,
+            aligner=source.aligner,
             vectors=matrix,
             source_notes=source_notes,
             fit_notes=tuple(notes),
@@ -99,12 +118,27 @@ class Words(Step):
         """Make it from what :meth:`stored` gave; vectors are in the model's weights."""
         given: dict[str, Any] = {name: stored[name] for name in _STORED if name in stored}
         vocabulary = Vocabulary(tuple(stored["vocabulary"]))
-        return cls(**given, rules=stored.get("word_rules", 1), vocabulary=vocabulary)
+        if "contextual" in stored:
+            given |= {
+                "contextual": stored["contextual"],
+                "contextual_spec": stored["contextual_spec"],
+            }
+        return cls(
+            **given,
+            rules=stored.get("word_rules", 1),
+            vocabulary=vocabulary,
+            aligner=stored.get("aligner"),
+        )
 
     def stored(self) -> dict[str, Any]:
         """What new audio needs, JSON-serialisable."""
         rules = {} if self.rules == 1 else {"word_rules": self.rules}
         values: dict[str, Any] = {name: getattr(self, name) for name in _STORED}
+        if self.aligner is not None:
+            values["aligner"] = dict(self.aligner)
+        if self.contextual is not None:
+            values["contextual"] = self.contextual
+            values["contextual_spec"] = dict(self.contextual_spec)
         return {**values, **rules, "vocabulary": list(self.vocabulary.words)}
 
     def describe(self) -> dict[str, Any]:
@@ -125,7 +159,8 @@ class Words(Step):
                 spans[own] = self._cut(words.times[own], clips.frame_shift, first, last)
             cache[key] = spans
         ids = self.vocabulary.encode(words.words)[words.codes]
-        return EncodedWords(words, ids, cache[key], clips.num_frames)
+        vectors = None if self.contextual is None else clips.source.feature(self.contextual)
+        return EncodedWords(words, ids, cache[key], clips.num_frames, vectors)
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -111,7 +111,7 @@ class AttnFusion(TextAudioModel):
         words = batch_words(batch)
         valid = valid_steps(batch.lengths, batch.frames.shape[1])  # (B, T)
         audio = self.dropout(self.audio_encoder(batch.frames, batch.lengths))  # h, (B, T, 2H)
-        text = self.text_encoder(self.embedding(words.ids), words.counts)
+        text = self.text_encoder(self.embedding(words.ids, words.vectors), words.counts)
         text = self.dropout(text)  # s, (B, L, 2H)
         aligned, weights = self.alignment(text, audio, words.valid, valid)  # (B, L, 2H)
         hidden = self.fusion(torch.cat([text, aligned], dim=2), words.counts)  # c, (B, L, 2H)

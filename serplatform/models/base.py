@@ -28,6 +28,7 @@ class Batch:
         word_ids: (B, L) int64; 0 padding, 1 unknown; None for audio-only models.
         word_spans: (B, L, 2) int64, first frame and one past the last of each word.
         num_words: (B,) int64.
+        word_vectors: (B, L, E) float, contextual vectors; None where word ids have vectors.
         rows: (B,) int64, positions in the dataset's table.
     """
 
@@ -37,6 +38,7 @@ class Batch:
     word_ids: Tensor | None = None
     word_spans: Tensor | None = None
     num_words: Tensor | None = None
+    word_vectors: Tensor | None = None
     rows: Tensor | None = None
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
@@ -88,6 +90,7 @@ class InputSpec:
         num_classes: K.
         frame_shift: seconds.
         vocabulary_size: word ids, padding and unknown included; 0 without text.
+        word_vector_dim: E of the contextual vectors of a batch's words; 0 without.
         word_vectors: (V, E) initial vectors, or None.
         layers: equal parts of a frame whose weighted sum a model is given, see ``front.py``.
         projection: values that a frame is then projected to; 0: it is not.
@@ -98,6 +101,7 @@ class InputSpec:
     frame_shift: float = 0.01
     vocabulary_size: int = 0
     word_vectors: Tensor | None = None
+    word_vector_dim: int = 0
     layers: int = 1
     projection: int = 0
 

@@ -120,7 +120,8 @@ class Can(SerModel):
         mean over the heads: (B, L), sums of 1.
         """
         words = batch_words(batch)
-        text = self._encode(self.text_encoder, self.embedding(words.ids), words)  # Eqs. (1)-(3)
+        embedded = self.embedding(words.ids, words.vectors)
+        text = self._encode(self.text_encoder, embedded, words)  # Eqs. (1)-(3)
         segments = WordSegments.of(words, batch.lengths, batch.frames.shape[1])
         steps = self.dropout(self.segment_encoder(batch.frames, segments))  # (B, L, 2H)
         audio = self._encode(self.audio_encoder, steps, words)  # H(A), (B, L, 2H)

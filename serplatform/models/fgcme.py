@@ -184,7 +184,7 @@ class Fgcme(SerModel):
             audio = torch.bmm(weights, frames)  # Z^a, (B, L, A)
             alignment_losses = self.ctc.losses(log_weights, batch.lengths, words.counts)  # (B,)
             maps["alignment"] = weights
-        text = self.text_projection(self.embedding(words.ids))  # Z^s, (B, L, S)
+        text = self.text_projection(self.embedding(words.ids, words.vectors))  # Z^s, (B, L, S)
         audio, text = self.excitement(audio, text)  # Z̄^a and Z̄^s
         steps = self.dropout(torch.cat([audio, text], dim=2))  # g, (B, L, A + S)
         hidden = self.encoder(steps, words.counts)  # h, (B, L, 2H)

@@ -53,7 +53,7 @@ class LdaConfig:
     LdaConfig,
     reference="Friedman, Regularized Discriminant Analysis, 1989",
     training={"max_epochs": 1},
-    data={"pooling": "utterance", "pooling_whole": "moments"},
+    data={"feature": "log_mel_40", "pooling": "utterance", "pooling_whole": "moments"},
 )
 class Lda(PooledClassifier):
     """Shrinkage discriminant analysis with calibrated posteriors."""

@@ -44,7 +44,7 @@ class LogisticConfig:
     "logistic",
     LogisticConfig,
     training={"max_epochs": 1},
-    data={"pooling": "utterance", "pooling_whole": "moments"},
+    data={"feature": "log_mel_40", "pooling": "utterance", "pooling_whole": "moments"},
 )
 class Logistic(PooledClassifier):
     """Logistic regression with calibrated posteriors."""

@@ -123,5 +123,5 @@ class LstmAttnText(LstmAttn):
         """Classify a padded batch; ``attention["words"]`` is (B, L) and sums to 1."""
         words = batch_words(batch)
         assert self.embedding is not None  # noqa: S101 - for the type checker
-        logits, weights = self.classify(self.embedding(words.ids), words.counts)
+        logits, weights = self.classify(self.embedding(words.ids, words.vectors), words.counts)
         return ModelOutput.of(logits, words=weights)

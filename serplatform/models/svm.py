@@ -59,7 +59,7 @@ class SvmConfig:
     SvmConfig,
     reference="an SVM on pooled features, as in ComParE, Interspeech 2016",
     training={"max_epochs": 1},
-    data={"pooling": "utterance", "pooling_whole": "moments"},
+    data={"feature": "log_mel_40", "pooling": "utterance", "pooling_whole": "moments"},
 )
 class Svm(PooledClassifier):
     """Pairwise support vector machines with calibrated posteriors."""

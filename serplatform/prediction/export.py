@@ -24,6 +24,7 @@ from serplatform.artifacts.model import ModelDescription, encoder_specs
 from serplatform.artifacts.records import MadeWith, read_record
 from serplatform.environment import now, versions
 from serplatform.errors import ArtifactError, BadInputError
+from serplatform.features.names import canonical, family_of
 from serplatform.prediction.encoders import bundle_encoder
 from serplatform.prediction.model_card import describe, model_card
 from serplatform.prediction.open import (
@@ -190,7 +191,8 @@ def _copy_model(member: MemberModel, folder: Path, place: str) -> dict[str, str]
     config = read_record(ModelDescription, member.directory / CONFIG_FILE, "model description")
     vectors = config["data"].get("word_vectors")
     if vectors:  # the vectors are in the weights; where the file lay is nobody's business
-        config["data"]["word_vectors"] = Path(vectors).name
+        named = canonical(vectors) if family_of(vectors) else Path(vectors).name
+        config["data"]["word_vectors"] = named
     write_json(target / CONFIG_FILE, config)
     return {f"{place}/{name}": file_sha256(target / name) for name in (WEIGHTS_FILE, CONFIG_FILE)}
 

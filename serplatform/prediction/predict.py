@@ -148,7 +148,9 @@ def predict(
     if speaker not in SPEAKERS:
         raise BadInputError(f"--speaker {speaker}: must be one of {', '.join(SPEAKERS)}")
     if predictor.vocabularies and words is None:
-        words = WordReader(predictor.vocabularies, None, windows=plan is not None)
+        words = WordReader(
+            predictor.vocabularies, None, windows=plan is not None, aligner=predictor.aligner
+        )
     pipelines = predictor.speaker_pipelines
     begun = time.monotonic()
     for group in _speakers(sources, speaker) if pipelines else [list(sources)]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from serplatform.alignment.segments import spoken_words
 from serplatform.arrays import DoubleArray, FloatArray
 from serplatform.config import plain
 from serplatform.corpora.audio import speech_bounds
@@ -24,6 +25,7 @@ from serplatform.features.names import family_of
 from serplatform.inputs.new_audio import ExtractedClip, SpeakerMoments, new_audio
 from serplatform.inputs.pipeline import InputPipeline
 from serplatform.inputs.selection import spec_parts
+from serplatform.inputs.words import Words
 from serplatform.prediction.system import PredictionSystem
 from serplatform.training.bundle import LoadedModel, load_model
 
@@ -57,15 +59,21 @@ class Predictor:
                 extractor = _extractor(name, spec, directory)
                 known = self.extractors.setdefault(name, extractor)
                 if plain(known.spec()) != plain(extractor.spec()):
-                    raise ArtifactError(
-                        f"{directory}: its '{name}' is of another encoder than that of the other "
-                        "models, which has the same name; predict with each trial by itself"
-                    )
-
+                    raise _of_another_encoder(directory, name)
         quiet = Clip(np.zeros(SAMPLING_RATE // 10, dtype=np.float32))
         for extractor in self.extractors.values():
             if extractor.costly:  # loads its weights now; damaged ones are no recording's fault
                 extractor.extract_clip(quiet)
+        self._word_vectors: dict[str, tuple[FeatureExtractor, int]] = {}
+        for directory, model in self._models.items():
+            words = model.pipeline.step(Words)
+            if words is None or words.contextual is None:
+                continue
+            extractor = FEATURES.restore(words.contextual, words.contextual_spec)
+            extractor.extract_words(["words"])  # loads its weights now
+            first, _ = self._word_vectors.setdefault(words.contextual, (extractor, words.rules))
+            if plain(first.spec()) != plain(extractor.spec()):
+                raise _of_another_encoder(directory, words.contextual)
 
     @property
     def speaker_pipelines(self) -> list[InputPipeline]:
@@ -89,6 +97,12 @@ class Predictor:
         found = [model.pipeline.read_words for model in self._models.values()]
         return [words.vocabulary.words for words in found if words is not None]
 
+    @property
+    def aligner(self) -> Mapping[str, Any] | None:
+        """The model that located the words of the training data; None where no model did."""
+        found = [model.pipeline.read_words for model in self._models.values()]
+        return next((words.aligner for words in found if words and words.aligner), None)
+
     def read(
         self, samples: FloatArray, spans: Sequence[Span] = (), text: str | None = None
     ) -> ExtractedClip:
@@ -97,8 +111,11 @@ class Predictor:
         Spans are words with times, seconds from the start of the clip; the text is its transcript.
         """
         clip = Clip(samples)
+        frames = {name: e.extract_clip(clip) for name, e in self.extractors.items()}
+        for name, (extractor, rules) in self._word_vectors.items():
+            frames[name] = extractor.extract_words(spoken_words(spans, text, rules))
         return ExtractedClip(
-            frames={name: e.extract_clip(clip) for name, e in self.extractors.items()},
+            frames=frames,
             speech=speech_bounds(samples),
             spans=tuple(spans),
             text=text,
@@ -141,6 +158,13 @@ class Predictor:
                 f"{', '.join(self.classes)}; it is a model of something else"
             )
         return model
+
+
+def _of_another_encoder(directory: Path, name: str) -> ArtifactError:
+    return ArtifactError(
+        f"{directory}: its '{name}' is of another encoder than that of the other models, which has "
+        "the same name; predict with each trial by itself"
+    )
 
 
 def average(folds: DoubleArray) -> DoubleArray:

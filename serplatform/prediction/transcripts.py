@@ -1,4 +1,4 @@
-"""Words of new audio, for models that read them: a transcript, or recognition in English."""
+"""Words of new audio, for models that read them: a transcript, or recognition."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from serplatform.alignment.base import Aligner, AlignmentError, get_aligner
+from serplatform.alignment.base import ALIGNERS, Aligner, AlignmentError, get_aligner
 from serplatform.alignment.tokens import tokens
 from serplatform.arrays import FloatArray
 from serplatform.corpora.audio import TARGET_RATE, AudioError
@@ -76,9 +77,11 @@ class Transcripts:
 class WordReader:
     """Finds the words of each clip.
 
-    Where the models' words (``vocabularies``) are English, PocketSphinx aligns transcripts and
-    recognizes words where there is none. In other languages a transcript is needed, and its words
-    share the time equally. Windows have no transcripts.
+    A model that located the words of the training data (``aligner``, as it was stored with the
+    models) does so here, found by its hash, first in ``folders``. Without one, where the models'
+    words (``vocabularies``) are English, PocketSphinx aligns transcripts and recognizes words where
+    there is none; in other languages a transcript is needed, and its words share the time equally.
+    Windows have no transcripts.
 
     Raises:
         BadInputError: the words are needed and cannot be had.
@@ -90,6 +93,8 @@ class WordReader:
         transcripts: Transcripts | None,
         *,
         windows: bool = False,
+        aligner: Mapping[str, Any] | None = None,
+        folders: Sequence[Path] = (),
     ) -> None:
         self.transcripts = transcripts
         self.counts: Counter[str] = Counter()
@@ -99,7 +104,13 @@ class WordReader:
                 "or --window out"
             )
         vocabulary = sorted({word for words in vocabularies for word in words})
-        self._aligner = _english_aligner(vocabulary)
+        self._aligner: Aligner | None
+        if aligner is None:
+            self._aligner, self._language = _english_aligner(vocabulary), "en"
+        else:
+            self._aligner = ALIGNERS.get(aligner["kind"]).restore(aligner, folders)
+            self._language = aligner["languages"][0] if len(aligner["languages"]) == 1 else ""
+        self._recognizer = "PocketSphinx" if aligner is None else str(aligner["model"])
         if self._aligner is None and transcripts is None:
             raise BadInputError(
                 "a model reads words, and its words are not English, so they cannot be recognized "
@@ -125,7 +136,7 @@ class WordReader:
             speaker_id="unknown",
             emotion="unknown",
             text=text,
-            language="en",
+            language=self._language or None,
         )
         try:
             found = self._aligner.align(utterance, samples, TARGET_RATE)
@@ -133,7 +144,7 @@ class WordReader:
             self.counts[f"{error.reason}: {_outcome(text)}"] += 1
             return (), text
         if text is None:
-            self.counts["words were recognized by PocketSphinx"] += 1
+            self.counts[f"words were recognized by {self._recognizer}"] += 1
         return found.spans, text
 
     def notes(self) -> list[str]:

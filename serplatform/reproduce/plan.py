@@ -292,7 +292,7 @@ def _configurations(
     values: dict[str, Any] = row.settings(column.name)
     if options.quick:
         small = load_space(f"{architecture}-small").fixed
-        epochs = int(small["training.max_epochs"])
+        epochs = int(small.get("training.max_epochs", 1))
         own = {  # what a row sets, where that is smaller
             name: min(value, small[name])
             for name, value in values.items()

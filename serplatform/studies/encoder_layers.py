@@ -51,10 +51,12 @@ def for_dataset(space: SearchSpace, dataset: Dataset) -> SearchSpace:
 
 
 def layer_choices(dataset: Dataset, query: LayerQuery) -> tuple[str, ...]:
-    """The features that a query stands for: each encoder's middle layer; where joined ones are asked
-    for, all layers together and those around the middle, of vectors also over encoders; then the
-    other layers. Where pooled statistics are asked for and there are none, frames stand in for
-    them: who asks for vectors pools frames."""
+    """The features that a query stands for.
+
+    Each encoder's middle layer; where joined ones are asked for, all layers together and those
+    around the middle, of vectors also over encoders; then the other layers. Where pooled statistics
+    are asked for and there are none, frames stand in for them: who asks for vectors pools frames.
+    """
     first: list[str] = []
     around: list[str] = []
     whole: list[str] = []

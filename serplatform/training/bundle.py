@@ -82,7 +82,7 @@ def write_model(
             "architecture": config.architecture,
             **sections,
             "input_spec": {
-                **vars(input_spec),
+                **{k: v for k, v in vars(input_spec).items() if k != "word_vector_dim" or v},
                 "word_vectors": None if vectors is None else list(vectors.shape),
             },
             "classes": list(classes),

@@ -113,6 +113,11 @@ def resolve(architecture_name: str, values: Mapping[str, Any], where: str) -> Tr
             f"training.mixup = {given['training']['mixup']}: {architecture_name} reads words, "
             "which cannot be mixed; set it to 0"
         )
+    if architecture.encoder is not None and (given["data"].get("projection") or 0) > 0:
+        errors.append(
+            f"data.projection = {given['data']['projection']}: {architecture_name} reads the "
+            "waveform, not frames that could be projected; set it to 0"
+        )
     if architecture.closed_form and not errors:
         errors = _closed_form_errors(architecture, built["training"], built["data"])
     if errors := errors or built["data"].errors():

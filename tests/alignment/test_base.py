@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from serplatform.alignment import equal
-from serplatform.alignment.base import AlignmentError, aligner_names, get_aligner
+from serplatform.alignment.base import ALIGNERS, AlignmentError, aligner_names, get_aligner
 from serplatform.corpora.base import Utterance
 from serplatform.corpora.text_encoding import decode_text
 from serplatform.errors import BadInputError
@@ -19,12 +19,11 @@ def utterance(text: str | None = None) -> Utterance:
 
 
 def test_every_source_has_a_name_and_a_description() -> None:
-    assert aligner_names() == ["equal", "pocketsphinx", "textgrid", "wdseg", "none"]
-    for name in aligner_names()[:-1]:
-        aligner = get_aligner(name)
-        assert aligner is not None
-        assert aligner.name == name
-        assert aligner.description
+    names = ["equal", "pocketsphinx", "textgrid", "wdseg", "whisper", "whisper-asr", "none"]
+    assert aligner_names() == names
+    for name in names[:-1]:
+        assert ALIGNERS.get(name).name == name
+        assert ALIGNERS.get(name).description
 
 
 def test_unknown_names_are_refused_with_the_nearest() -> None:

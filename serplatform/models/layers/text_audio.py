@@ -34,5 +34,5 @@ class TextAudioModel(SerModel):
         """Run both encoders: (B, T, 2H) and (B, L, 2H) outputs, (B, T) valid frames, the words."""
         words = batch_words(batch)
         audio = self.audio_encoder(batch.frames, batch.lengths)
-        text = self.text_encoder(self.embedding(words.ids), words.counts)
+        text = self.text_encoder(self.embedding(words.ids, words.vectors), words.counts)
         return audio, text, valid_steps(batch.lengths, batch.frames.shape[1]), words

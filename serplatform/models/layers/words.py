@@ -92,23 +92,55 @@ class WordEmbedding(nn.Module):
         else:
             self.register_buffer("vectors", vectors)
 
-    @classmethod
+    @staticmethod
     def from_spec(
-        cls, spec: InputSpec, embedding_dim: int, trainable: bool = True
-    ) -> WordEmbedding:
+        spec: InputSpec, embedding_dim: int, trainable: bool = True
+    ) -> WordEmbedding | ContextualWords:
         """Make the layer that the data ask for; a BadInputError where they give no words."""
         if spec.vocabulary_size < NUM_SPECIAL:
             raise BadInputError(
                 "this architecture reads words, but the data give none; leave data.words out, or "
                 "choose an architecture that reads audio only"
             )
-        return cls(spec.vocabulary_size, embedding_dim, spec.word_vectors, trainable)
+        if spec.word_vector_dim:
+            return ContextualWords(spec.word_vector_dim, embedding_dim)
+        return WordEmbedding(spec.vocabulary_size, embedding_dim, spec.word_vectors, trainable)
 
-    def forward(self, word_ids: Tensor) -> Tensor:
+    def forward(self, word_ids: Tensor, contextual: Tensor | None = None) -> Tensor:
         """(B, L) int64 ids to (B, L, E), zero on padding."""
         padding = torch.zeros_like(self.unknown)
         table = torch.cat([torch.stack([padding, self.unknown]), self.vectors])  # (V, E)
         return nn.functional.embedding(word_ids, table)
+
+
+class ContextualWords(nn.Module):
+    """Vectors that a text encoder gave to each word, projected where their sizes differ.
+
+    Attributes:
+        embedding_dim: values of a projected vector.
+
+    Args:
+        vector_dim: values of a contextual vector.
+        embedding_dim: wanted.
+
+    Example:
+        >>> layer = ContextualWords(2, 2)
+        >>> layer(torch.tensor([[3, 1, 0]]), torch.ones(1, 3, 2)).tolist()
+        [[[1.0, 1.0], [1.0, 1.0], [0.0, 0.0]]]
+    """
+
+    def __init__(self, vector_dim: int, embedding_dim: int) -> None:
+        super().__init__()
+        self.embedding_dim = embedding_dim
+        same = vector_dim == embedding_dim
+        self.projection = nn.Identity() if same else nn.Linear(vector_dim, embedding_dim)
+
+    def forward(self, word_ids: Tensor, contextual: Tensor | None = None) -> Tensor:
+        """(B, L) int64 ids and (B, L, E) vectors to (B, L, embedding_dim), zero on padding."""
+        if contextual is None:
+            raise ValueError("the model reads contextual vectors of words, but the batch has none")
+        projected: Tensor = self.projection(contextual)
+        return projected.masked_fill((word_ids == PADDING_ID).unsqueeze(2), 0.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,12 +152,14 @@ class BatchWords:
         spans: (B, L, 2) int64, first frame and one past the last; zero beyond the last word.
         counts: (B,) int64, at least 1.
         valid: (B, L) bool, true on words.
+        vectors: (B, L, E) contextual vectors, or None.
     """
 
     ids: Tensor
     spans: Tensor
     counts: Tensor
     valid: Tensor
+    vectors: Tensor | None = None
 
 
 def batch_words(batch: Batch) -> BatchWords:
@@ -151,10 +185,11 @@ def batch_words(batch: Batch) -> BatchWords:
     """
     if batch.word_ids is None or batch.word_spans is None or batch.num_words is None:
         raise ValueError("the model reads words, but the batch has none")
-    ids, spans = batch.word_ids, batch.word_spans
+    ids, spans, vectors = batch.word_ids, batch.word_spans, batch.word_vectors
     if ids.shape[1] == 0:
         ids = ids.new_zeros(len(batch), 1)
         spans = spans.new_zeros(len(batch), 1, 2)
+        vectors = None if vectors is None else vectors.new_zeros(len(batch), 1, vectors.shape[2])
     steps = torch.arange(ids.shape[1], device=ids.device)
     added = (batch.num_words == 0).unsqueeze(1) & (steps == 0)  # (B, L)
     whole = torch.stack([torch.zeros_like(batch.lengths), batch.lengths], dim=1)  # (B, 2)
@@ -164,6 +199,7 @@ def batch_words(batch: Batch) -> BatchWords:
         spans=torch.where(added.unsqueeze(2), whole.unsqueeze(1), spans),
         counts=counts,
         valid=valid_steps(counts, ids.shape[1]),
+        vectors=vectors,
     )
 
 
