@@ -8,7 +8,13 @@ from typing import Any, Literal
 from serplatform.config import setting
 from serplatform.errors import BadInputError
 from serplatform.features.base import FEATURES, WHOLE_UTTERANCE
-from serplatform.features.names import canonical, family_of, parse_encoder_feature
+from serplatform.features.names import (
+    at_speed,
+    canonical,
+    family_of,
+    parse_encoder_feature,
+    split_speed,
+)
 
 #: family of the features that are contextual vectors of words
 WORD_VECTORS = "pretrained-text"
@@ -79,6 +85,12 @@ class DataConfig:
         low=0.0,
         high=5.0,
     )
+    speeds: bool = setting(
+        False,
+        "train on every clip also at the other speeds that the dataset holds of the feature "
+        "(prepare --speeds): in each epoch at one of them, or at all where a model is fitted at "
+        "once; dev, test and new audio are as they are",
+    )
     pooling: Literal["none", "utterance", "time", "words"] = setting(
         "none",
         "sum frames up before they are normalised, for models of functionals: over the whole "
@@ -121,6 +133,13 @@ class DataConfig:
             object.__setattr__(self, "feature", canonical_feature(self.feature))
         except BadInputError as error:
             raise ValueError(str(error)) from None
+        for part in self.feature.split(JOIN):
+            plain, _ = split_speed(part)
+            if plain != part:
+                raise ValueError(
+                    f"'{part}' is for training beside the clips as they are: name '{plain}', and "
+                    "set data.speeds = true"
+                )
 
     @property
     def augments(self) -> bool:
@@ -192,6 +211,10 @@ def feature_parts(name: str) -> tuple[str, ...]:
     """
     parts: list[str] = []
     for part in (part.strip() for part in name.split(JOIN)):
+        plain, speed = split_speed(part)
+        if plain != part:
+            parts += [at_speed(name, speed) for name in feature_parts(plain)]
+            continue
         if family_of(part) is None:
             parts.append(part)
             continue

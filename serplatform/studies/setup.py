@@ -558,8 +558,12 @@ def _check_features(dataset: Dataset, spaces: Mapping[str, SearchSpace]) -> None
         )
     for space in spaces.values():
         searched = space.parameters.get("data.layers")
+        copies = space.parameters.get("data.speeds")
+        speeds = copies.values if copies else [space.fixed.get("data.speeds", False)]
         ways = searched.values if searched else [space.fixed.get("data.layers", "joined")]
         for feature in _features_of(space):
             dataset.feature_info(feature)  # says what cannot be joined
+            if True in speeds:
+                dataset.training_speeds(feature)
             for way in ways:
                 summed_layers(DataConfig(feature=feature, layers=way), dataset.dims(feature))

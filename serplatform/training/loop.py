@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import math
 import random
 import time
@@ -282,6 +283,7 @@ class FoldTrainer:
             classes=tuple(data.classes),
             preprocessing=data.preprocessing(),
             metrics={"epoch": self.best_epoch, "dev": self.best_metrics}
+            | ({"speeds": sorted(self.data.speeds)} if len(self.data.speeds) > 1 else {})
             | ({"averaged_epochs": self.config.training.swa_epochs} if self._best_is_swa else {}),
         )
 
@@ -366,7 +368,8 @@ class FoldTrainer:
         return zip(loaded, counts, strict=True)
 
     def _fit_to(self, model: ClosedFormModel, data: FoldData) -> list[IntArray]:
-        """Fit a model in closed form to the training rows; return them as they were cut."""
+        """Fit a model in closed form to the training rows, at all speeds; return the rows as they
+        were cut."""
         cut = _evaluation_cut(data, "train")
         shards = [np.asarray(data.rows("train"))[positions] for positions in cut]
         groups = data.groups("train")[np.concatenate(cut)]
@@ -375,7 +378,9 @@ class FoldTrainer:
             np.asarray(data.labels("train")),
             data.input_spec.num_classes,
         )
-        model.fit(load_batches(data, shards, self.device, None), groups, weights)
+        speeds = data.speeds
+        given = (load_batches(data, shards, self.device, None, speed) for speed in speeds)
+        model.fit(itertools.chain.from_iterable(given), np.tile(groups, len(speeds)), weights)
         self._workers.share_fitted(model)
         model.eval()
         return shards
@@ -426,7 +431,8 @@ class FoldTrainer:
         sums = torch.zeros((), device=self.device)
         total_weight = 0.0
         self.model.train()
-        augment = derive_seed(self.seed, "augment", epoch) if self.config.data.augments else None
+        draws = self.config.data.augments or self.config.data.speeds
+        augment = derive_seed(self.seed, "augment", epoch) if draws else None
         for step, (batch, counts) in enumerate(self._batches(cut, augment)):
             weight = denominator(self._weights, self._labels[cut[step]])
             self._learning_rate.before_step(epoch - 1, step, len(cut))
