@@ -91,7 +91,7 @@ def encoder_specs(value: object) -> list[Mapping[str, Any]]:
     """What a model's description says of each pretrained encoder that it names, each once.
 
     Wherever it stands: an ``encoder`` that has a ``name`` and a ``sha256``, or that is the text
-    ``NAME@sha256:HASH``.
+    ``NAME@sha256:HASH``; and the Whisper that is the ``aligner``.
     """
     found: dict[tuple[str, str], Mapping[str, Any]] = {}
     inner: Iterable[object] = value if isinstance(value, list) else ()
@@ -101,6 +101,9 @@ def encoder_specs(value: object) -> list[Mapping[str, Any]]:
             spec = {"name": named[1], "sha256": named[2]}
         if isinstance(spec, Mapping) and {"name", "sha256"} <= spec.keys():
             found[str(spec["name"]), str(spec["sha256"])] = spec
+        if isinstance(spec := value.get("aligner"), Mapping) and {"model", "sha256"} <= spec.keys():
+            aligner = {"kind": "whisper", "name": spec["model"], "sha256": spec["sha256"]}
+            found[str(spec["model"]), str(spec["sha256"])] = aligner
     for part in inner:
         found |= {(str(s["name"]), str(s["sha256"])): s for s in encoder_specs(part)}
     return list(found.values())

@@ -28,17 +28,14 @@ _BUILD_ERRORS = (ValueError, TypeError, AttributeError, ArithmeticError, LookupE
 #: older and newer names of the two parts of a weight-normalised convolution
 _RENAMED = {".parametrizations.weight.original0": ".weight_g"}
 _RENAMED[".parametrizations.weight.original1"] = ".weight_v"
-#: files beside the weights that a copy needs: settings, and what says where a model may be used
+#: files beside the weights that a copy needs: settings, the tokenizer, and what says where a model
+#: may be used
 _DOCUMENTS = (
     *("config.json", "preprocessor_config.json", "processor_config.json"),
-    *(
-        "model.safetensors.index.json",
-        "README.md",
-        "LICENSE",
-        "LICENSE.md",
-        "LICENSE.txt",
-        "NOTICE",
-    ),
+    *("model.safetensors.index.json", "generation_config.json"),
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("vocab.json", "vocab.txt", "merges.txt", "normalizer.json"),
+    *("README.md", "LICENSE", "LICENSE.md", "LICENSE.txt", "NOTICE"),
 )
 
 

@@ -30,6 +30,7 @@ class TextEncoder:
 
     Attributes:
         path: the directory.
+        files: what a copy of it needs.
         name: what it is called in datasets and models.
         num_layers: number of the last layer; 0 is the input of the first block.
         dim: E.
@@ -57,7 +58,7 @@ class TextEncoder:
             if checkpoint.model_type == "distilbert"
             else ("num_hidden_layers", "hidden_size")
         )
-        self.path, self.name = path, name
+        self.path, self.name, self.files = path, name, checkpoint.files
         self.num_layers: int = checkpoint.setting(layers)
         self.dim: int = checkpoint.setting(dim)
         positions: int = checkpoint.setting("max_position_embeddings")

@@ -13,6 +13,7 @@ from serplatform.artifacts.bundle import BundledEncoder
 from serplatform.artifacts.files import atomic_path, file_sha256
 from serplatform.encoders.base import Encoder
 from serplatform.encoders.open import find_encoder
+from serplatform.encoders.text import KINDS, TextEncoder, find_text_encoder
 from serplatform.errors import BadInputError
 from serplatform.papers.known_encoders import about_training_data, find_known
 
@@ -48,9 +49,10 @@ def bundle_encoder(
         BadInputError: it is to be copied and is not here, or nothing says that it may be.
     """
     name, sha256 = str(spec["name"]), str(spec["sha256"])
-    encoder: Encoder | None = None
+    encoder: Encoder | TextEncoder | None = None
+    find = find_text_encoder if spec.get("kind") in KINDS else find_encoder
     with contextlib.nullcontext() if pack else contextlib.suppress(BadInputError):
-        encoder = find_encoder(name, sha256)
+        encoder = find(name, sha256)
     licence = licence or find_licence(spec, encoder)
     described: BundledEncoder = {
         "name": name,
@@ -80,7 +82,7 @@ def bundle_encoder(
     return described, files
 
 
-def find_licence(spec: Mapping[str, Any], encoder: Encoder | None) -> str | None:
+def find_licence(spec: Mapping[str, Any], encoder: Encoder | TextEncoder | None) -> str | None:
     """The licence that an encoder's own files state, else what is known by its name."""
     for file in () if encoder is None else encoder.files:
         if file.name.startswith("LICENSE"):

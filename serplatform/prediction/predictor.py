@@ -83,13 +83,17 @@ class Predictor:
 
     @property
     def encoders(self) -> list[str]:
-        """Each pretrained encoder that features are made with, and its layers, in words."""
+        """Each pretrained encoder that audio or words go through, and its use, in words."""
         layers: dict[str, set[int]] = {}
-        for spec in (extractor.spec() for extractor in self.extractors.values()):
-            if spec["kind"] == "pretrained":
-                encoder = f"{spec['encoder']['name']} (SHA-256 {spec['encoder']['sha256'][:12]}…)"
-                layers.setdefault(encoder, set()).add(spec["layer"])
-        return [f"{name}, layer {', '.join(map(str, sorted(k)))}" for name, k in layers.items()]
+        word_vectors = [extractor for extractor, _ in self._word_vectors.values()]
+        for spec in (e.spec() for e in (*self.extractors.values(), *word_vectors)):
+            if "encoder" in spec:
+                layers.setdefault(_called(spec["encoder"]), set()).add(spec["layer"])
+        uses = [f"{name}, layer {', '.join(map(str, sorted(k)))}" for name, k in layers.items()]
+        if self.aligner is not None:
+            aligner = {**self.aligner, "name": self.aligner["model"]}
+            uses.append(f"{_called(aligner)}, which locates words")
+        return uses
 
     @property
     def vocabularies(self) -> list[tuple[str, ...]]:
@@ -158,6 +162,10 @@ class Predictor:
                 f"{', '.join(self.classes)}; it is a model of something else"
             )
         return model
+
+
+def _called(encoder: Mapping[str, Any]) -> str:
+    return f"{encoder['name']} (SHA-256 {encoder['sha256'][:12]}…)"
 
 
 def _of_another_encoder(directory: Path, name: str) -> ArtifactError:

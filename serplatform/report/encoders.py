@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -15,7 +16,7 @@ from serplatform.report.wording import listing
 from serplatform.run_directory import RunDirectory
 from serplatform.storage.mirror import ensure
 
-_FAMILY = "pretrained:"
+_FAMILY = re.compile("pretrained(-text)?:")
 
 
 def used_encoders(trials: Iterable[ReportTrial]) -> list[Mapping[str, Any]]:
@@ -30,7 +31,8 @@ def used_encoders(trials: Iterable[ReportTrial]) -> list[Mapping[str, Any]]:
             model = read_record(ModelDescription, ensure(file), "model description")
         except SerplatformError:
             parts = str(trial.params.get("data.feature", "")).split("+")
-            names = [p.removeprefix(_FAMILY).rpartition("@")[0] for p in parts if _FAMILY in p]
+            parts.append(str(trial.params.get("data.word_vectors")))
+            names = [p.partition(":")[2].rpartition("@")[0] for p in parts if _FAMILY.match(p)]
             found |= {name: {"name": name} for name in names}
         else:
             found |= {(s["name"], s["sha256"]): s for s in encoder_specs(model)}

@@ -71,6 +71,7 @@ def make_audio_run(
     language: str = "en",
     features: Sequence[str] = ("log_mel_23",),
     settings: Sequence[str] = (),
+    align: str = "none",
 ) -> AudioRun:
     """Write tones, prepare them as a CSV corpus and train the trials over two folds.
 
@@ -82,11 +83,12 @@ def make_audio_run(
         language: that the corpus states.
         features: to prepare; trials read the log mel energies unless they say otherwise.
         settings: of the run, besides.
+        align: as ``prepare --align``.
     """
     audio, dataset = folder / "audio", folder / "data"
     table = _write_corpus(audio, num_speakers, per_speaker, language)
     with _in_process():
-        prepare("csv", table, dataset, features=features)
+        prepare("csv", table, dataset, features=features, align=align)
     opened = create_run(
         folder / "run",
         SearchRequest(
