@@ -26,7 +26,8 @@ def make_data(tmp_path_factory):
     plan = make_plan(dataset.utterances, "speaker-kfold:3", 0)
 
     def make(architecture, **values):
-        config = resolve(architecture, {"data.speeds": True, **values}, "test")
+        own = {"data.feature": "log_mel_23", "data.speeds": True, **values}
+        config = resolve(architecture, own, "test")
         return FoldTrainer(config, FoldData(dataset, plan, 0, config.data), seed=3)
 
     return make
