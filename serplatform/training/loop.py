@@ -578,7 +578,7 @@ class FoldTrainer:
         ids = {part: list(self.data.utterance_ids(part)) for part in ("train", "dev")}
         return {
             "architecture": self.config.architecture,
-            "config": digest(self.config.values()),
+            "config": digest(self.config.identity()),
             "seed": self.seed,
             "classes": list(self.data.classes),
             "fold": digest(ids),

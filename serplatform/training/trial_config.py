@@ -17,6 +17,10 @@ from serplatform.inputs.config import DataConfig
 from serplatform.models.base import ARCHITECTURES, Architecture
 from serplatform.training.training_config import TrainingConfig
 
+#: settings that earlier versions lacked; where they have their defaults, nothing differs
+LATER = frozenset(
+    {"data.layers", "data.projection", "data.pooling_whole", "data.speeds", "training.refit"}
+)
 #: first part of a dotted name, in the order in which they are listed
 SECTIONS = ("model", "training", "data")
 #: fields of ``TrainingConfig`` that a model which is fitted in closed form can have otherwise
@@ -51,6 +55,19 @@ class TrialConfig:
             f"{section}.{field.name}": plain(getattr(getattr(self, section), field.name))
             for section in SECTIONS
             for field in dataclasses.fields(getattr(self, section))
+        }
+
+    def identity(self) -> dict[str, Any]:
+        """The settings that a state of an earlier version shares with this configuration."""
+        defaults = {
+            f"{section}.{field.name}": field.default
+            for section, cls in (("training", TrainingConfig), ("data", DataConfig))
+            for field in dataclasses.fields(cls)
+        }
+        return {
+            name: value
+            for name, value in self.values().items()
+            if name not in LATER or value != defaults[name]
         }
 
 
