@@ -174,7 +174,8 @@ class DataConfig:
                 f"{asked}: {', '.join(single)} is one frame an utterance, which has no "
                 "derivative; set data.deltas = 0"
             )
-        spoken = [p for p in feature_parts(self.feature) if family_of(p) == WORD_VECTORS]
+        named = self.feature.split(JOIN)
+        spoken = [part for part in named if family_of(part.strip()) == WORD_VECTORS]
         if spoken:
             errors.append(
                 f"data.feature = {spoken[0]}: has a vector a word and none of the audio; name it "
