@@ -128,7 +128,8 @@ def test_what_is_imported_is_what_is_declared():
         if name in distributions
     }
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    lines = project["dependencies"] + project["optional-dependencies"]["opensmile"]
+    extras = project["optional-dependencies"]
+    lines = project["dependencies"] + extras["opensmile"] + extras["pretrained"]
     declared = {canonicalize_name(Requirement(line).name) for line in lines}
     assert used - declared == set(), "imported, but not in pyproject.toml"
     idle = declared - used - {"plotly"}  # its plotly.min.js is read as a file

@@ -43,6 +43,7 @@ def prepare(
     *,
     out: str | Path | None = None,
     features: str | Sequence[str] | None = None,
+    speeds: Sequence[float] = (),
     align: str = "none",
     alignments: str | Path | None = None,
     workers: int | None = None,
@@ -64,6 +65,7 @@ def prepare(
         source: its directory or table; None for a table, and for ``demo``.
         out: the dataset, directory or URI; None: `data/` and the name of the corpus or table.
         features: registered names; None: those registered as defaults.
+        speeds: at which the features are stored too, for training with ``data.speeds``.
         align: where word and phone times come from.
         alignments: directory of the alignment files.
         workers: most tasks at a time; None: all CPUs.
@@ -92,6 +94,7 @@ def prepare(
                 place,
                 Path("data", stem) if out is None else out,
                 features=None if features is None else _texts(features),
+                speeds=speeds,
                 align=align,
                 alignments=None if alignments is None else Path(alignments),
                 workers=workers,

@@ -27,6 +27,12 @@ from serplatform.metrics import HIGHER_IS_BETTER, METRICS
 #: Metrics whose dev means are columns ``dev_<name>`` of ``trials.parquet``.
 DEV_METRICS = ("uar", *(name for name in METRICS if name != "uar"))
 
+#: What a trial with ``training.refit`` says beside its numbers.
+REFIT_NOTE = (
+    "The kept model was fitted again on training and dev rows; its dev posteriors are of the fit "
+    "on training rows."
+)
+
 TrialState = Literal["complete", "pruned", "failed"]
 #: States a recorded trial can have.
 TRIAL_STATES = get_args(TrialState)

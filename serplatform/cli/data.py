@@ -105,6 +105,7 @@ def summarize(dataset: Dataset) -> dict[str, Any]:
                 "frame_shift": info.frame_shift,
                 "unit": info.unit,
                 "frames": int(dataset.num_frames(name).sum()),
+                **({"speeds": list(speeds)} if (speeds := dataset.speeds(name)) else {}),
             }
             for name in dataset.feature_names
             for info in [dataset.feature_info(name)]
@@ -174,6 +175,8 @@ def describe(values: dict[str, Any]) -> str:
         if feature["frames"] == values["utterances"]:
             each = "once an utterance"
         lines.append(f"feature      {name}: {feature['dim']} values {each}; {feature['unit']}")
+        if speeds := feature.get("speeds"):
+            lines[-1] += f"; at speeds {', '.join(f'{speed:g}' for speed in speeds)} too"
     aligned = values["alignment"]
     without = values["utterances"] - sum(aligned.values())
     lines.append(

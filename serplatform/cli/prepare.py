@@ -14,7 +14,7 @@ from serplatform.cli.output import result
 from serplatform.console import format_duration
 from serplatform.corpora.base import READ_AS
 from serplatform.errors import BadInputError
-from serplatform.features.names import split_features
+from serplatform.features.names import split_features, split_speed
 
 if TYPE_CHECKING:
     from serplatform.distributed.prepare import PrepareSummary
@@ -40,6 +40,13 @@ def command(
     features: Annotated[
         list[str] | None,
         typer.Option(help="Features, separated by commas; default: those registered as defaults."),
+    ] = None,
+    speeds: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Store the features of the clips at these speeds too, such as `0.9,1.1`, to train "
+            "on with `--set data.speeds=true`."
+        ),
     ] = None,
     align: Annotated[
         str,
@@ -119,6 +126,7 @@ def command(
             source,
             out,
             features=chosen or None,
+            speeds=_parse_speeds(speeds or []),
             align=align,
             alignments=alignments,
             workers=workers,
@@ -138,13 +146,16 @@ def describe(summary: PrepareSummary) -> str:
     meta = summary.meta
     counts = meta["counts"]
     synthetic = ", synthetic speech" if meta["synthetic"] else ""
+    copies = {n: s for n in meta["features"] for plain, s in [split_speed(n)] if plain != n}
+    speeds = [f"{speed:g}" for speed in sorted(set(copies.values()))]
     lines = [
         f"{summary.address}: {meta['title']}{synthetic}",
         f"  {counts['utterances']} utterances of {counts['speakers']} speaker(s), "
         f"{format_duration(counts['seconds'])} of speech; {counts['rejected']} left out of "
         f"{counts.get('listed', counts['utterances'] + counts['rejected'])}",
         "  " + ", ".join(f"{name} {counts['by_emotion'][name]}" for name in meta["classes"]),
-        f"  features {', '.join(meta['features'])}",
+        f"  features {', '.join(name for name in meta['features'] if name not in copies)}",
+        *([f"  at speeds {', '.join(speeds)} too: {len(copies)} further features"] * bool(copies)),
         f"  default protocol {meta['default_protocol']}; fingerprint {meta['fingerprint'][:12]}",
     ]
     reasons = list(counts["by_reason"].items())
@@ -164,6 +175,16 @@ def describe(summary: PrepareSummary) -> str:
         kept = f", {summary.shards_reused} shards of an earlier call" * bool(summary.shards_reused)
         lines.append(f"Prepared in {summary.seconds:.1f} s{kept}.")
     return "\n".join(lines)
+
+
+def _parse_speeds(given: Sequence[str]) -> list[float]:
+    texts = [text for part in given for text in part.split(",") if text.strip()]
+    try:
+        return [float(text) for text in texts]
+    except ValueError:
+        raise BadInputError(
+            f"--speeds {','.join(given)}: must be numbers with commas between, as in 0.9,1.1"
+        ) from None
 
 
 def _parse_map(pairs: Sequence[str]) -> dict[str, str]:

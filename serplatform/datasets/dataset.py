@@ -30,6 +30,7 @@ from serplatform.artifacts.dataset import (
 )
 from serplatform.artifacts.files import file_sha256, read_parquet
 from serplatform.errors import ArtifactError, BadInputError, unknown_name
+from serplatform.features.names import family_of, parse_encoder_feature, split_speed
 from serplatform.inputs.clips import FeatureFrames
 from serplatform.inputs.config import JOIN, feature_parts
 from serplatform.inputs.selection import FrameSelection, common_shift, join_frames, joined_spec
@@ -214,8 +215,8 @@ class Dataset:
 
     @property
     def feature_names(self) -> tuple[str, ...]:
-        """Features that the dataset holds."""
-        return tuple(self.meta["features"])
+        """Features that the dataset holds of its clips; for other speeds see :meth:`speeds`."""
+        return tuple(name for name in self.meta["features"] if split_speed(name)[0] == name)
 
     @cached_property
     def utterance_ids(self) -> list[str]:
@@ -257,6 +258,38 @@ class Dataset:
         """The features that ``feature`` is, or joins, and that the dataset does not hold."""
         return [part for part in feature_parts(feature) if part not in self.meta["features"]]
 
+    def speeds(self, feature: str) -> tuple[float, ...]:
+        """Other speeds of the clips at which ``feature``, or all that it joins, is held, ascending.
+
+        The clips themselves are at speed 1, which is not among them.
+        """
+        held: dict[str, set[float]] = {part: set() for part in feature_parts(feature)}
+        for name in self.meta["features"]:
+            plain, speed = split_speed(name)
+            if plain != name and plain in held:
+                held[plain].add(speed)
+        return tuple(sorted(set.intersection(*held.values())))
+
+    def training_speeds(self, feature: str) -> tuple[float, ...]:
+        """:meth:`speeds`, of which there must be one.
+
+        Raises:
+            BadInputError: the dataset holds none.
+        """
+        if speeds := self.speeds(feature):
+            return speeds
+        names = []
+        for part in feature.split(JOIN):
+            if family_of(part) is not None:
+                parsed = parse_encoder_feature(part)
+                part = str(dataclasses.replace(parsed, encoder=f"DIRECTORY/{parsed.encoder_name}"))
+            names.append(part)
+        raise BadInputError(
+            f"{self.path}: data.speeds = true trains on clips at other speeds too, and the dataset "
+            f"holds '{feature}' at none; prepare it again with --features '{','.join(names)}' "
+            "--speeds 0.9,1.1 to add them"
+        )
+
     def feature_info(self, name: str) -> FeatureInfo:
         """What the feature ``name`` is; names with ``+`` between are joined frame by frame, those
         of a shorter frame shift averaged to the longest.
@@ -281,7 +314,7 @@ class Dataset:
         features = self.meta["features"]
         if name not in features:
             raise BadInputError(
-                f"{self.path}: {unknown_name('feature', name, features)} "
+                f"{self.path}: {unknown_name('feature', name, self.feature_names)} "
                 f"Prepare the dataset with --features {name} to add it."
             )
         entry = features[name]

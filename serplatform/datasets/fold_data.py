@@ -23,10 +23,11 @@ from serplatform.artifacts.model import Preprocessing
 from serplatform.datasets.dataset import Dataset
 from serplatform.errors import BadInputError, LeakError
 from serplatform.inputs.augmentation import Augmentation
-from serplatform.inputs.clips import ClipSource
+from serplatform.inputs.clips import Clips, ClipSource
 from serplatform.inputs.config import DataConfig, feature_parts
 from serplatform.inputs.front import front_notes, projected_dim, summed_layers
 from serplatform.inputs.pipeline import InputPipeline
+from serplatform.inputs.speeds import played, with_drawn_speed
 from serplatform.inputs.timed_words import TimedWords
 from serplatform.inputs.words import Words
 from serplatform.models.base import Batch, InputSpec
@@ -61,7 +62,7 @@ class FoldData:
 
     Raises:
         BadInputError: the plan names utterances or labels that the dataset has not, the dataset
-            lacks the feature, or the feature cannot be changed in gain.
+            lacks the feature or other speeds of it, or it cannot be changed in gain.
         LeakError: an utterance is in two parts.
     """
 
@@ -87,7 +88,11 @@ class FoldData:
         selection = info.selection(trim=config.trim)
         self.pipeline = InputPipeline.fit(config, selection, source, train)
         augmentation = Augmentation(config, self.pipeline.normalization)
-        self._clips = clips = self.pipeline.apply(source, augmentation)
+        clips = self.pipeline.apply(source, augmentation)
+        self._played = self._at_speeds(source, augmentation)
+        if self._played:
+            clips = with_drawn_speed(clips, list(self._played.values()))
+        self._clips = clips
         self._length = clips.num_frames
         self.info = dataclasses.replace(info, dim=clips.dim)
         self._layers = summed_layers(config, dataset.dims(config.feature))
@@ -101,7 +106,16 @@ class FoldData:
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences that belong beside any number computed on this fold."""
-        return (*self.pipeline.notes, *front_notes(self.input_spec))
+        notes = (*self.pipeline.notes, *front_notes(self.input_spec))
+        if len(self.speeds) == 1:
+            return notes
+        listed = ", ".join(f"{speed:g}" for speed in sorted(self.speeds))
+        return (*notes, f"Trained on clips at speeds {listed}; dev and test are at speed 1.")
+
+    @property
+    def speeds(self) -> tuple[float, ...]:
+        """Speeds of the training clips, 1 first."""
+        return (1.0, *self._played)
 
     @property
     def input_spec(self) -> InputSpec:
@@ -168,7 +182,13 @@ class FoldData:
 
     # -- batches
 
-    def collate(self, rows: IntArray, *, augment: int | np.random.Generator | None = None) -> Batch:
+    def collate(
+        self,
+        rows: IntArray,
+        *,
+        augment: int | np.random.Generator | None = None,
+        speed: float = 1.0,
+    ) -> Batch:
         """Trim, augment, normalize and pad some utterances.
 
         Args:
@@ -176,13 +196,15 @@ class FoldData:
             augment: the epoch's key, e.g. ``derive_seed(seed, "augment", epoch)``: an utterance
                 is then changed in the same way in whatever batch and process it is. A generator
                 gives a key of its own for this batch. None leaves the frames as they are.
+            speed: of the clips, one of :attr:`speeds`; with ``augment`` it is drawn.
 
         Returns:
             A batch; frames (B, T, D) are zero beyond each length.
         """
         rows = np.asarray(rows, dtype=np.int64)
         key = int(augment.integers(2**62)) if isinstance(augment, np.random.Generator) else augment
-        batch = self._clips.collate(rows, key)
+        clips = self._clips if speed == 1.0 else self._played[speed]
+        batch = clips.collate(rows, key)
         batch.labels, batch.rows = torch.from_numpy(self._labels[rows]), torch.from_numpy(rows)
         return batch
 
@@ -191,6 +213,19 @@ class FoldData:
         return self.pipeline.describe()
 
     # -- preparation
+
+    def _at_speeds(self, source: ClipSource, augmentation: Augmentation) -> dict[float, Clips]:
+        """The utterances at each further speed; normalized as they are at speed 1."""
+        if not self.config.speeds:
+            return {}
+        speakers = {}
+        if self.config.normalization == "speaker":
+            clips = self.pipeline.unnormalized(source)
+            speakers = {clips.identity: clips.speaker_moments()}
+        return {
+            speed: self.pipeline.apply(played(source, speed, speakers), augmentation)
+            for speed in self.dataset.training_speeds(self.config.feature)
+        }
 
     def _part_rows(self) -> dict[str, IntArray]:
         """Rows of each part, by utterance id."""

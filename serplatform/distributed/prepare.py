@@ -46,7 +46,7 @@ from serplatform.errors import ArtifactError, BadInputError, SerplatformError, u
 from serplatform.features.base import FEATURES, FeatureExtractor
 from serplatform.features.extract import relative_path
 from serplatform.features.fingerprint import FINGERPRINT_VERSION
-from serplatform.features.names import family_of
+from serplatform.features.names import at_speed, family_of, split_speed
 from serplatform.storage.cache import cache_folder, listed_files, unwritable_cache
 from serplatform.storage.destination import DATASET, UNFINISHED, check_directory
 from serplatform.storage.location import Location
@@ -104,6 +104,7 @@ def prepare(
     out: str | Path,
     *,
     features: Sequence[str] | None = None,
+    speeds: Sequence[float] = (),
     align: str = NONE,
     alignments: Path | None = None,
     workers: int | None = None,
@@ -127,7 +128,7 @@ def prepare(
     """
     began = time.monotonic()
     made = make_corpus(corpus, options or {})
-    named = _extractors(FEATURES.defaults() if features is None else features)
+    named = _extractors(FEATURES.defaults() if features is None else features, speeds)
     extractors = {extractor.name: extractor for extractor in named.values()}
     aligner = get_aligner(align, alignments)
     _check_arguments(made, source, workers, max_duration)
@@ -167,7 +168,8 @@ def prepare(
             **model,
             "languages": sorted({u.language or "" for u in manifest.utterances}),
         }
-    request.update(plugins.made_with(corpus=[corpus], feature=list(extractors)))  # type: ignore[typeddict-item]
+    plain = {split_speed(name)[0] for name in extractors}
+    request.update(plugins.made_with(corpus=[corpus], feature=plain))  # type: ignore[typeddict-item]
     specs = {name: extractor.spec() for name, extractor in extractors.items()}
 
     meta: DatasetDescription | None = None
@@ -276,19 +278,23 @@ def make_corpus(name: str, options: Mapping[str, Any]) -> Corpus:
     return kind(**options)
 
 
-def _extractors(features: Sequence[str]) -> dict[str, FeatureExtractor]:
-    """Names that workers make extractors of, and the extractors, whose own names are canonical."""
+def _extractors(
+    features: Sequence[str], speeds: Sequence[float] = ()
+) -> dict[str, FeatureExtractor]:
+    """Names that workers make extractors of, and the extractors, whose own names are canonical:
+    of each feature, then of each of them at the other speeds."""
     known = FEATURES.names()
     faults = [
         unknown_name("feature", name, known)
         for name in features
-        if name not in known and family_of(name) is None
+        if split_speed(name)[0] not in known and family_of(name) is None
     ]
     if faults:
         raise BadInputError("--features names unknown features:", faults)
     if not features:
         raise BadInputError(f"--features is empty; known: {', '.join(known)}")
-    expanded = dict.fromkeys(name for given in features for name in FEATURES.expand(given))
+    asked = [*features, *(at_speed(name, speed) for speed in speeds for name in features)]
+    expanded = dict.fromkeys(name for given in asked for name in FEATURES.expand(given))
     made = {name: FEATURES.make(name) for name in expanded}
     first: dict[str, str] = {}
     for name, extractor in made.items():

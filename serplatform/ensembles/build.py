@@ -22,6 +22,7 @@ from serplatform.artifacts.files import (
     read_parquet,
 )
 from serplatform.artifacts.posteriors import posterior_table
+from serplatform.artifacts.trial import REFIT_NOTE
 from serplatform.ensembles import evaluation
 from serplatform.ensembles.base import COMBINERS
 from serplatform.ensembles.dev_selection import OBJECTIVES
@@ -330,6 +331,8 @@ def notes(library: Library) -> list[str]:
             "Some trials normalise features by speaker (data.normalization = speaker): this "
             "uses the test speakers' unlabelled audio."
         )
+    if refit := sorted({c.architecture for c in library.candidates if c.refit}):
+        found.append(f"{', '.join(refit)}: {REFIT_NOTE}")
     if (count := len(set().union(*tested.values()))) < 10:
         found.append(f"Only {count} test speaker(s): intervals that resample speakers are rough.")
     unfinished = [r.path for r in library.runs if r.content.get("status") != "complete"]

@@ -19,7 +19,7 @@ from serplatform.artifacts.ensemble import TrialOfEnsemble
 from serplatform.artifacts.files import read_parquet
 from serplatform.artifacts.posteriors import check_recorded, checked_posteriors
 from serplatform.artifacts.run import FoldFile, RunDescription
-from serplatform.artifacts.trial import TrialRecord
+from serplatform.artifacts.trial import REFIT_NOTE, TrialRecord
 from serplatform.ensembles.base import PosteriorSet
 from serplatform.errors import ArtifactError, BadInputError, LeakError
 from serplatform.run_directory import RunDirectory
@@ -37,6 +37,7 @@ class Candidate:
         run: absolute path of its run.
         params: what the search chose, by dotted name.
         num_parameters: trainable values; None where the record does not say.
+        refit: the models that gave its test posteriors were fitted on dev rows too.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Candidate:
     architecture: str
     params: Mapping[str, Any]
     num_parameters: int | None
+    refit: bool = False
 
     def described(self) -> TrialOfEnsemble:
         """Which trial it is, for ``ensemble.json``."""
@@ -173,6 +175,7 @@ def read_library(runs: Sequence[str | Path]) -> Library:
                     architecture=record["architecture"],
                     params=record["params"],
                     num_parameters=record.get("num_parameters"),
+                    refit=REFIT_NOTE in record.get("notes", ()),
                 )
             )
             tables.append((file, table.sort_by([(key, "ascending") for key in _KEYS])))

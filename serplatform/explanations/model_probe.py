@@ -74,6 +74,9 @@ def probe_model(
 ) -> FoldProbe:
     """Run one fold's model of a trial on some of the fold's test rows, at least one.
 
+    Not on dev rows: a model with ``training.refit`` was fitted on them, and its posteriors there
+    are not those on record.
+
     Raises:
         ArtifactError: the model is missing, damaged, or of other classes.
     """
@@ -84,6 +87,8 @@ def probe_model(
             f"{directory}: its classes are {', '.join(model.classes)}, where the run's are "
             f"{', '.join(plan.classes)}; it is a model of another run"
         )
+    if model.config.training.refit:  # its inputs were fitted on dev rows too
+        plan = plan.with_dev_in_training(fold)
     data = FoldData(dataset, plan, fold, model.config.data)
     if data.input_spec.vocabulary_size != model.input_spec.vocabulary_size:
         raise ArtifactError(

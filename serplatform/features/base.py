@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from serplatform.arrays import FloatArray
 from serplatform.errors import BadInputError, unknown_name
-from serplatform.features.names import family_of
+from serplatform.features.names import at_speed, family_of, split_speed
 from serplatform.registry import Registry
 
 if TYPE_CHECKING:
@@ -77,6 +77,32 @@ class FeatureExtractor(ABC):
         return None
 
 
+class FeatureAtSpeed(FeatureExtractor):
+    """A feature of the clip played faster or slower, for training.
+
+    Ko et al., "Audio Augmentation for Speech Recognition", Interspeech 2015: pitch changes with
+    the tempo.
+    """
+
+    def __init__(self, inner: FeatureExtractor, speed: float) -> None:
+        """Take an extractor, and how many times as fast its clips are played."""
+        self.name = at_speed(inner.name, speed)
+        self.inner, self.speed = inner, speed
+        own = ("dim", "frame_shift", "frame_length", "unit", "stored_as", "costly")
+        vars(self).update({name: getattr(inner, name) for name in own})
+
+    def extract(self, samples: FloatArray) -> FloatArray:
+        from serplatform.features.clip import Clip
+
+        return self.extract_clip(Clip(samples))
+
+    def extract_clip(self, clip: Clip) -> FloatArray:
+        return self.inner.extract_clip(clip.at_speed(self.speed))
+
+    def spec(self) -> dict[str, Any]:
+        return {**self.inner.spec(), "speed": self.speed, "resampled_by": "soxr HQ"}
+
+
 class FeatureFamily(ABC):
     """Features whose parameters stand in their names, ``family:parameters``."""
 
@@ -141,6 +167,9 @@ class FeatureRegistry(Registry[Callable[[], FeatureExtractor]]):
         Raises:
             BadInputError: it is neither a preset nor of a family, or the family refuses it.
         """
+        plain, speed = split_speed(name)
+        if plain != name:
+            return [at_speed(each, speed) for each in self.expand(plain)]
         family = self._family_of(name)
         if family is not None:
             return family.expand(name)
@@ -149,6 +178,9 @@ class FeatureRegistry(Registry[Callable[[], FeatureExtractor]]):
 
     def make(self, name: str) -> FeatureExtractor:
         """The extractor of a preset, or of a feature by a name that :meth:`expand` gave."""
+        plain, speed = split_speed(name)
+        if plain != name:
+            return FeatureAtSpeed(self.make(plain), speed)
         family = self._family_of(name)
         return self.get(name)() if family is None else family.make(name)
 
@@ -156,6 +188,10 @@ class FeatureRegistry(Registry[Callable[[], FeatureExtractor]]):
         self, name: str, spec: Mapping[str, Any], folders: Sequence[Path] = ()
     ) -> FeatureExtractor:
         """The extractor of a stored feature; see :meth:`FeatureFamily.restore`."""
+        plain, speed = split_speed(name)
+        if plain != name:
+            inner = {key: spec[key] for key in spec if key not in ("speed", "resampled_by")}
+            return FeatureAtSpeed(self.restore(plain, inner, folders), speed)
         family = self._family_of(name)
         return self.get(name)() if family is None else family.restore(name, spec, folders)
 

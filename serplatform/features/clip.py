@@ -22,12 +22,22 @@ class Clip:
     def __init__(self, samples: FloatArray) -> None:
         self.samples = np.ascontiguousarray(samples, dtype=np.float32)
         self._shared: dict[object, FloatArray] = {}
+        self._played: dict[float, Clip] = {}
 
     def shared(self, key: object, compute: Callable[[], FloatArray]) -> FloatArray:
         """Return the array stored under ``key``, computing it on the first request."""
         if key not in self._shared:
             self._shared[key] = compute()
         return self._shared[key]
+
+    def at_speed(self, speed: float) -> Clip:
+        """The clip played ``speed`` times as fast, pitch and all; made once."""
+        if speed not in self._played:
+            import soxr
+
+            played = soxr.resample(self.samples, speed, 1.0, quality="HQ")
+            self._played[speed] = Clip(played)
+        return self._played[speed]
 
     def power_spectrum(self, *, n_fft: int, win_length: int, hop_length: int) -> FloatArray:
         """Squared magnitudes of the short-time Fourier transform; see :func:`power_spectrum`."""

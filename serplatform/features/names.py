@@ -3,6 +3,8 @@
 A family's feature has its parameters in its name: ``pretrained:DIRECTORY_OR_ID@LAYERS``, with
 ``:pooled`` for statistics of the whole utterance alone. It is stored under its canonical name, in
 which the encoder is called by the last part of its place.
+
+``NAME~0.9`` is the feature ``NAME`` of the clip played at 0.9 times its speed.
 """
 
 from __future__ import annotations
@@ -16,11 +18,14 @@ from serplatform.errors import BadInputError
 #: stands for all layers of an encoder
 ALL = "all"
 POOLED = ":pooled"
+#: slowest and fastest playing
+SPEEDS = (0.5, 2.0)
 
 _FAMILY = re.compile(r"[a-z][a-z0-9_-]*:(?!//)")
 _ENCODED = re.compile(
     r"(?P<family>[a-z][a-z0-9_-]*):(?P<encoder>.+)@(?P<layers>all|\d+(?:,\d+)*)(?P<pooled>:pooled)?"
 )
+_PLAYED = re.compile(r"(?P<name>.+)~(?P<speed>\d+(?:\.\d+)?)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,13 +103,46 @@ def parse_encoder_feature(name: str) -> EncoderFeatureName:
     return found
 
 
+def split_speed(name: str) -> tuple[str, float]:
+    """A feature's name without its speed, and the speed, 1 where it has none.
+
+    Example:
+        >>> split_speed("pretrained:whisper-base@3~0.9"), split_speed("log_mel_23")
+        (('pretrained:whisper-base@3', 0.9), ('log_mel_23', 1.0))
+    """
+    match = _PLAYED.fullmatch(name.strip())
+    return (name, 1.0) if match is None else (match["name"], float(match["speed"]))
+
+
+def at_speed(name: str, speed: float) -> str:
+    """The name of a feature of the clip played at another speed.
+
+    Raises:
+        BadInputError: the speed is that of the clip, or far from it.
+
+    Example:
+        >>> at_speed("log_mel_23", 0.90)
+        'log_mel_23~0.9'
+    """
+    low, high = SPEEDS
+    if not low <= speed <= high or f"{speed:g}" == "1" or speed != float(f"{speed:g}"):
+        raise BadInputError(
+            f"{name} at speed {speed}: a speed is a number from {low:g} to {high:g} other than 1, "
+            "as in 0.9"
+        )
+    return f"{name}~{speed:g}"
+
+
 def canonical(name: str) -> str:
     """The name by which a feature is stored.
 
     Example:
-        >>> canonical("pretrained:/models/whisper-base@3:pooled"), canonical("log_mel_23")
-        ('pretrained:whisper-base@3:pooled', 'log_mel_23')
+        >>> canonical("pretrained:/models/whisper-base@3:pooled"), canonical("log_mel_23~0.90")
+        ('pretrained:whisper-base@3:pooled', 'log_mel_23~0.9')
     """
+    plain, speed = split_speed(name)
+    if plain != name:
+        return at_speed(canonical(plain), speed)
     return name if family_of(name) is None else parse_encoder_feature(name).canonical
 
 
@@ -132,6 +170,6 @@ def split_features(text: str, separator: str = ",") -> list[str]:
         ['log_mel_23', 'pretrained:m/a+b@1']
     """
     end, family = re.escape(separator), "[a-z][a-z0-9_-]*:"
-    layers = r"@(?:all|\d+(?:\s*,\s*\d+)*)(?::pooled)?"
+    layers = r"@(?:all|\d+(?:\s*,\s*\d+)*)(?::pooled)?(?:~[\d.]+)?"
     encoded = rf"\s*{family}(?:(?!{end}\s*{family}).)+?{layers}\s*"
     return [part.strip() for part in re.findall(rf"({encoded}|[^{end}]*){end}", text + separator)]

@@ -98,8 +98,8 @@ class ClipSource:
             the source's own).
         speech: (N,) start and (N,) end of the speech, seconds.
         speakers: rows of each speaker, for normalization within a speaker.
-        known_speaker: moments of the one speaker of all rows, by the identity of the clips that
-            they are of; empty where they are taken of ``speakers``.
+        known_speaker: moments of each of ``speakers``, by the identity of the clips that they are
+            of; empty where they are taken of these utterances.
         cache: values derived from these utterances, for all pipelines that are applied to them.
         aligner: the model that located the words, as its ``Aligner.spec`` says, and the languages
             of the utterances; None where no model did.
@@ -179,6 +179,11 @@ class Clips:
             self.source.release()
         moments: Moments = cache[name]
         return moments
+
+    def speaker_moments(self) -> Moments:
+        """Moments of each of the source's speakers."""
+        moments = self.moments()
+        return Moments.stack([moments.pool(rows) for rows in self.source.speakers])
 
     def collate(self, rows: IntArray, key: int | None = None) -> Batch:
         """B utterances, padded with zeros, without labels (-1); ``key`` draws the changes."""

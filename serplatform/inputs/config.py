@@ -8,7 +8,14 @@ from typing import Any, Literal
 from serplatform.config import setting
 from serplatform.errors import BadInputError
 from serplatform.features.base import FEATURES, WHOLE_UTTERANCE
-from serplatform.features.names import canonical, family_of, parse_encoder_feature, split_features
+from serplatform.features.names import (
+    at_speed,
+    canonical,
+    family_of,
+    parse_encoder_feature,
+    split_features,
+    split_speed,
+)
 
 #: family of the features that are contextual vectors of words
 WORD_VECTORS = "pretrained-text"
@@ -79,6 +86,12 @@ class DataConfig:
         low=0.0,
         high=5.0,
     )
+    speeds: bool = setting(
+        False,
+        "train on every clip also at the other speeds that the dataset holds of the feature "
+        "(prepare --speeds): in each epoch at one of them, or at all where a model is fitted at "
+        "once; dev, test and new audio are as they are",
+    )
     pooling: Literal["none", "utterance", "time", "words"] = setting(
         "none",
         "sum frames up before they are normalised, for models of functionals: over the whole "
@@ -121,6 +134,13 @@ class DataConfig:
             object.__setattr__(self, "feature", canonical_feature(self.feature))
         except BadInputError as error:
             raise ValueError(str(error)) from None
+        for part in self.feature.split(JOIN):
+            plain, _ = split_speed(part)
+            if plain != part:
+                raise ValueError(
+                    f"'{part}' is for training beside the clips as they are: name '{plain}', and "
+                    "set data.speeds = true"
+                )
 
     @property
     def augments(self) -> bool:
@@ -155,7 +175,8 @@ class DataConfig:
                 f"{asked}: {', '.join(single)} is one frame an utterance, which has no "
                 "derivative; set data.deltas = 0"
             )
-        spoken = [p for p in feature_parts(self.feature) if family_of(p) == WORD_VECTORS]
+        named = self.feature.split(JOIN)
+        spoken = [part for part in named if family_of(part.strip()) == WORD_VECTORS]
         if spoken:
             errors.append(
                 f"data.feature = {spoken[0]}: has a vector a word and none of the audio; name it "
@@ -195,6 +216,10 @@ def feature_parts(name: str) -> tuple[str, ...]:
     """
     parts: list[str] = []
     for part in (part.strip() for part in canonical_feature(name).split(JOIN)):
+        plain, speed = split_speed(part)
+        if plain != part:
+            parts += [at_speed(name, speed) for name in feature_parts(plain)]
+            continue
         if family_of(part) is None:
             parts.append(part)
             continue

@@ -82,12 +82,10 @@ class Normalization(Step):
         if self.kind == "utterance":
             return clips.moments(), np.arange(len(group))
         source = clips.source
-        if clips.identity in source.known_speaker:
-            return source.known_speaker[clips.identity], group
         for number, rows in enumerate(source.speakers):
             group[rows] = number
-        moments = clips.moments()
-        return Moments.stack([moments.pool(rows) for rows in source.speakers]), group
+        known = source.known_speaker.get(clips.identity)
+        return clips.speaker_moments() if known is None else known, group
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -52,7 +52,7 @@ class LdaConfig:
     "lda",
     LdaConfig,
     reference="Friedman, Regularized Discriminant Analysis, 1989",
-    training={"max_epochs": 1},
+    training={"max_epochs": 1, "refit": True},
     data={"feature": "log_mel_40", "pooling": "utterance", "pooling_whole": "moments"},
 )
 class Lda(PooledClassifier):

@@ -43,7 +43,7 @@ class LogisticConfig:
 @architecture(
     "logistic",
     LogisticConfig,
-    training={"max_epochs": 1},
+    training={"max_epochs": 1, "refit": True},
     data={"feature": "log_mel_40", "pooling": "utterance", "pooling_whole": "moments"},
 )
 class Logistic(PooledClassifier):

@@ -58,7 +58,7 @@ class SvmConfig:
     "svm",
     SvmConfig,
     reference="an SVM on pooled features, as in ComParE, Interspeech 2016",
-    training={"max_epochs": 1},
+    training={"max_epochs": 1, "refit": True},
     data={"feature": "log_mel_40", "pooling": "utterance", "pooling_whole": "moments"},
 )
 class Svm(PooledClassifier):

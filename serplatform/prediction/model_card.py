@@ -133,7 +133,7 @@ def describe(system: PredictionSystem) -> dict[str, Any]:
             "nothing."
         ),
         "metrics": _run_metrics(system),
-        "notes": list(run["notes"]),
+        "notes": [*run["notes"], *record.get("notes", [])],
     }
 
 

@@ -46,6 +46,20 @@ class FoldPlan:
     seed: int
     notes: tuple[str, ...] = ()
 
+    def with_dev_in_training(self, fold: int) -> FoldPlan:
+        """The same plan, in one fold of which dev rows are training rows and none is left in dev.
+
+        Example:
+            >>> fold = Fold(train=("b",), dev=("a",), test=("c",))
+            >>> plan = FoldPlan(protocol="p", speaker_independent=True, classes=(), label_map={},
+            ...                 folds=(fold,), seed=0)
+            >>> plan.with_dev_in_training(0).folds
+            (Fold(train=('a', 'b'), dev=(), test=('c',)),)
+        """
+        old = self.folds[fold]
+        new = Fold(train=tuple(sorted((*old.train, *old.dev))), dev=(), test=old.test)
+        return dataclasses.replace(self, folds=(*self.folds[:fold], new, *self.folds[fold + 1 :]))
+
 
 class SplitScheme(ABC):
     """A named way to make folds.

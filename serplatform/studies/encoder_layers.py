@@ -69,7 +69,7 @@ def layer_choices(dataset: Dataset, query: LayerQuery) -> tuple[str, ...]:
         others += [name.canonical for name in stored if name != middle]
         around.append(_together(stored[max(0, place - 1) : place + 2]))
         whole.append(_together(stored))
-    if not query.joined:
+    if not (first and query.joined):
         return (*first, *others)
     joined = [JOIN.join(part) for part in (whole, around, first)] if query.pooled else []
     return tuple(dict.fromkeys((*first, *joined, *whole, *around, *others)))

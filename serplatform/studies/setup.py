@@ -240,8 +240,11 @@ def choose_spaces(request: SearchRequest) -> dict[str, SearchSpace]:
 def _use_encoders(
     spaces: dict[str, SearchSpace], request: SearchRequest, dataset: Dataset
 ) -> list[str]:
-    """Put the space over pretrained encoders in the place of an architecture's own, where the user
-    named none and the dataset lacks a feature of its own but holds an encoder's; say so."""
+    """Put the space over pretrained encoders in the place of an architecture's own; say so.
+
+    Only where the user named none and the dataset holds an encoder's layers: of what is fitted in
+    closed form always, of others where it lacks a feature of their own.
+    """
     given = {str(read_space_file(name)[0].get("architecture")) for name in request.spaces}
     told: list[str] = []
     for architecture, space in spaces.items():
@@ -253,11 +256,13 @@ def _use_encoders(
         overrides = parse_overrides(request.settings, request.architectures)[architecture]
         other = make_space(*read_space_file(name), overrides)
         query = other.parameters["data.feature"].query
-        if lacking and query is not None and layer_choices(dataset, query):
+        wanted = lacking or ARCHITECTURES.get(architecture).closed_form
+        if wanted and query is not None and layer_choices(dataset, query):
             spaces[architecture] = other
+            reason = f"the dataset lacks {', '.join(dict.fromkeys(lacking))}; " if lacking else ""
             told.append(
-                f"{architecture}: the dataset lacks {', '.join(dict.fromkeys(lacking))}; it "
-                f"searches the space {name}, over the encoders that the dataset has."
+                f"{architecture}: {reason}it searches the space {name}, over the encoders that the "
+                f"dataset has; --space {architecture} is the one without."
             )
     return told
 
@@ -558,8 +563,12 @@ def _check_features(dataset: Dataset, spaces: Mapping[str, SearchSpace]) -> None
         )
     for space in spaces.values():
         searched = space.parameters.get("data.layers")
+        copies = space.parameters.get("data.speeds")
+        speeds = copies.values if copies else [space.fixed.get("data.speeds", False)]
         ways = searched.values if searched else [space.fixed.get("data.layers", "joined")]
         for feature in _features_of(space):
             dataset.feature_info(feature)  # says what cannot be joined
+            if True in speeds:
+                dataset.training_speeds(feature)
             for way in ways:
                 summed_layers(DataConfig(feature=feature, layers=way), dataset.dims(feature))

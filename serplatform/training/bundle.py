@@ -41,7 +41,8 @@ class LoadedModel:
         pipeline: how stored utterances and new audio become its input.
         config: what it was trained with.
         input_spec: the sizes it was built for.
-        metrics: ``{"epoch": its epoch, "dev": its dev metrics}``.
+        metrics: ``{"epoch": its epoch, "dev": its dev metrics}``; with ``training.refit`` those
+            of the fit on training rows alone.
     """
 
     model: SerModel
@@ -110,6 +111,7 @@ def load_model(directory: str | Path, device: str = "cpu") -> LoadedModel:
     plugins.require(stored, path)
     sections = {"model": stored["model"], "training": stored["training"], "data": stored["data"]}
     values = {f"{s}.{name}": v for s, found in sections.items() for name, v in found.items()}
+    values.setdefault("training.refit", False)  # written before the option was there
     try:
         config = resolve(stored["architecture"], values, str(path))
     except BadInputError as error:

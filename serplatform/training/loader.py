@@ -18,21 +18,23 @@ def load_batches(
     shards: Sequence[IntArray],
     device: torch.device,
     augment: int | None,
+    speed: float = 1.0,
 ) -> Iterator[Batch]:
     """Collate the rows of one batch after another and copy them to the device.
 
     For a CUDA device the next batch is collated in a thread, in pinned memory, while the
     device works on the current one. On the CPU that thread would only take time from the
-    model. ``augment`` is the epoch's key of augmentation; None takes the frames as they are.
+    model. ``augment`` is the epoch's key of augmentation; None takes the frames as they are, of
+    clips at ``speed``.
     """
     if device.type != "cuda":
         for rows in shards:
-            yield data.collate(rows, augment=augment).to(device)
+            yield data.collate(rows, augment=augment, speed=speed).to(device)
         return
 
     def prepare(rows: IntArray) -> Batch:
         """In page-locked memory, from which copies to the device overlap work."""
-        return data.collate(rows, augment=augment).map(Tensor.pin_memory)
+        return data.collate(rows, augment=augment, speed=speed).map(Tensor.pin_memory)
 
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="collate") as executor:
         ahead: list[Future[Batch]] = []

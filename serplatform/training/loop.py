@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import math
 import random
 import time
@@ -26,6 +27,7 @@ import torch.distributed
 from torch import Tensor, nn
 
 from serplatform.arrays import DoubleArray, IntArray
+from serplatform.artifacts.trial import REFIT_NOTE
 from serplatform.config import digest
 from serplatform.datasets.batching import batches, padded_share
 from serplatform.datasets.fold_data import FoldData
@@ -162,11 +164,13 @@ class FoldTrainer:
         self._swa = SwaWeights(swa) if swa else None
         self._judged = False  # the average of the last epochs was compared: training has ended
         self._best_is_swa = False
+        self._refitted: tuple[ClosedFormModel, FoldData] | None = None
 
     @property
     def num_parameters(self) -> int:
-        """Trainable values of the model; see ``count_parameters``."""
-        return count_parameters(self.model)
+        """Trainable values of the model, with ``refit`` of the kept one once it is fitted; see
+        ``count_parameters``."""
+        return count_parameters(self.model if self._refitted is None else self._refitted[0])
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -177,7 +181,7 @@ class FoldTrainer:
                 "There is one training speaker: posteriors are calibrated on recordings that were "
                 "held out of the fit, of the same speaker.",
             )
-        return notes
+        return (*notes, REFIT_NOTE) if self.config.training.refit else notes
 
     @property
     def layer_weights(self) -> dict[str, float]:
@@ -243,28 +247,43 @@ class FoldTrainer:
     def posteriors(self, part: str) -> DoubleArray:
         """(N, K) posteriors of the best epoch's weights, rows in the order of ``data.rows(part)``.
 
+        With ``training.refit``, those of test rows are of the model that :meth:`save_model`
+        writes, fitted on training and dev rows; of other rows, of the fit on training rows alone.
+
         Raises:
             ValueError: no epoch has been trained.
             TrainingDiverged: a posterior is not finite.
         """
         self._require_epoch()
-        with self._with_weights(None if self._best_is_the_model else self._best_weights):
-            posteriors = self._predict(part)
+        if part == "test" and self.config.training.refit:
+            posteriors = self._predict(part, *self._refit())
+        else:
+            with self._with_weights(None if self._best_is_the_model else self._best_weights):
+                posteriors = self._predict(part)
         if not np.isfinite(posteriors).all():
             raise self._diverged(f"{part} posteriors", self.best_epoch, self._learning_rate.current)
         return posteriors
 
     def save_model(self, directory: str | Path) -> None:
-        """Write the best epoch's model; see ``bundle.write_model``."""
+        """Write the best epoch's model, with ``training.refit`` the one fitted on training and
+        dev rows; see ``bundle.write_model``.
+
+        Where several workers train, one may once all have asked for the test posteriors.
+        """
         self._require_epoch()
+        weights, data = self._best_weights, self.data
+        if self.config.training.refit:
+            model, data = self._refit()
+            weights = model.state_dict()
         write_model(
             directory,
-            weights=self._best_weights,
+            weights=weights,
             config=self.config,
-            input_spec=self.data.input_spec,
-            classes=tuple(self.data.classes),
-            preprocessing=self.data.preprocessing(),
+            input_spec=data.input_spec,
+            classes=tuple(data.classes),
+            preprocessing=data.preprocessing(),
             metrics={"epoch": self.best_epoch, "dev": self.best_metrics}
+            | ({"speeds": sorted(self.data.speeds)} if len(self.data.speeds) > 1 else {})
             | ({"averaged_epochs": self.config.training.swa_epochs} if self._best_is_swa else {}),
         )
 
@@ -348,14 +367,57 @@ class FoldTrainer:
         loaded = load_batches(self.data, [rows[own] for own in positions], self.device, augment)
         return zip(loaded, counts, strict=True)
 
-    def _fit(self, model: ClosedFormModel) -> float:
-        """Fit a model in closed form; return its mean loss on the training rows."""
-        cut = self._evaluation_cut("train")
-        shards = [np.asarray(self.data.rows("train"))[positions] for positions in cut]
-        groups = self.data.groups("train")[np.concatenate(cut)]
-        model.fit(load_batches(self.data, shards, self.device, None), groups, self._weights)
+    def _fit_to(self, model: ClosedFormModel, data: FoldData) -> list[IntArray]:
+        """Fit a model in closed form to the training rows, at all speeds; return the rows as they
+        were cut."""
+        cut = _evaluation_cut(data, "train")
+        shards = [np.asarray(data.rows("train"))[positions] for positions in cut]
+        groups = data.groups("train")[np.concatenate(cut)]
+        weights = class_weights(
+            self.config.training.class_weights,
+            np.asarray(data.labels("train")),
+            data.input_spec.num_classes,
+        )
+        speeds = data.speeds
+        given = (load_batches(data, shards, self.device, None, speed) for speed in speeds)
+        model.fit(itertools.chain.from_iterable(given), np.tile(groups, len(speeds)), weights)
         self._workers.share_fitted(model)
         model.eval()
+        return shards
+
+    def _refit(self) -> tuple[ClosedFormModel, FoldData]:
+        """The model that is kept with ``training.refit``, and what gives it its input.
+
+        Everything is fitted again, on training and dev rows: normalisation, class weights, the
+        model, and its calibration over inner folds of speakers of both. It depends on these rows,
+        the configuration and the seed alone, so that a resumed trial fits the same one.
+
+        Dev rows only ever choose by posteriors of the fit on training rows, and no test row or
+        its label takes part in this one. So labels permuted at random (``distributed.canary``)
+        give chance on test rows: dev labels then say as little of test labels as training labels
+        do, and an utterance's other segments or copies are in the test part with it.
+        """
+        if self._refitted is None:
+            given = self.data
+            plan = given.plan.with_dev_in_training(given.fold)
+            data = FoldData(given.dataset, plan, given.fold, self.config.data)
+            architecture = ARCHITECTURES.get(self.config.architecture)
+            with self._seeded("refit"):
+                model = build_model(architecture, self.config.model, data.input_spec)
+                assert isinstance(model, ClosedFormModel)  # noqa: S101 - resolve() sees to it
+                try:
+                    self._fit_to(model.to(self.device), data)
+                except BadInputError as error:
+                    raise BadInputError(
+                        f"training.refit, on training and dev rows together: {error}; or set it "
+                        "to false"
+                    ) from None
+            self._refitted = model, data
+        return self._refitted
+
+    def _fit(self, model: ClosedFormModel) -> float:
+        """Fit a model in closed form; return its mean loss on the training rows."""
+        shards = self._fit_to(model, self.data)
         with torch.inference_mode():
             losses = [
                 self._losses(batch, self._criterion).double().sum()
@@ -369,7 +431,8 @@ class FoldTrainer:
         sums = torch.zeros((), device=self.device)
         total_weight = 0.0
         self.model.train()
-        augment = derive_seed(self.seed, "augment", epoch) if self.config.data.augments else None
+        draws = self.config.data.augments or self.config.data.speeds
+        augment = derive_seed(self.seed, "augment", epoch) if draws else None
         for step, (batch, counts) in enumerate(self._batches(cut, augment)):
             weight = denominator(self._weights, self._labels[cut[step]])
             self._learning_rate.before_step(epoch - 1, step, len(cut))
@@ -428,24 +491,22 @@ class FoldTrainer:
                 f"{wanted[0]} utterances and {wanted[1]} classes needs {wanted}"
             )
 
-    def _evaluation_cut(self, part: str) -> list[IntArray]:
-        """Batches of a part, of like length, in an order of its own."""
-        lengths = self.data.lengths(part)
-        return batches(lengths, batch_size=None, frames_per_batch=EVALUATION_FRAMES, rng=None)
-
-    def _predict(self, part: str) -> DoubleArray:
-        """(N, K) posteriors of the model's present weights, in full precision."""
-        rows = np.asarray(self.data.rows(part))
-        own = self._evaluation_cut(part)[self._workers.rank :: self._workers.count]
-        shape = (len(rows), self.data.input_spec.num_classes)
+    def _predict(
+        self, part: str, model: SerModel | None = None, data: FoldData | None = None
+    ) -> DoubleArray:
+        """(N, K) posteriors of a model's present weights, in full precision; None: the own one."""
+        model, data = model or self.model, data or self.data
+        rows = np.asarray(data.rows(part))
+        own = _evaluation_cut(data, part)[self._workers.rank :: self._workers.count]
+        shape = (len(rows), data.input_spec.num_classes)
         gathered = torch.zeros(shape, dtype=torch.float64)
-        self.model.eval()
+        model.eval()
         outputs = []
         with torch.inference_mode():
             for batch in load_batches(
-                self.data, [rows[positions] for positions in own], self.device, None
+                data, [rows[positions] for positions in own], self.device, None
             ):
-                outputs.append(self.model(batch).log_posteriors.double())
+                outputs.append(model(batch).log_posteriors.double())
             if outputs:
                 positions = torch.from_numpy(np.concatenate(own))
                 gathered[positions] = torch.cat(outputs).softmax(dim=1).cpu()
@@ -517,7 +578,7 @@ class FoldTrainer:
         ids = {part: list(self.data.utterance_ids(part)) for part in ("train", "dev")}
         return {
             "architecture": self.config.architecture,
-            "config": digest(self.config.values()),
+            "config": digest(self.config.identity()),
             "seed": self.seed,
             "classes": list(self.data.classes),
             "fold": digest(ids),
@@ -549,6 +610,12 @@ class FoldTrainer:
             f"{epoch} at learning rate {rate:g}; lower training.learning_rate or set "
             "training.gradient_clip"
         )
+
+
+def _evaluation_cut(data: FoldData, part: str) -> list[IntArray]:
+    """Batches of a part, of like length, in an order of its own."""
+    lengths = data.lengths(part)
+    return batches(lengths, batch_size=None, frames_per_batch=EVALUATION_FRAMES, rng=None)
 
 
 def checked_device(name: str, precision: str) -> torch.device:

@@ -84,6 +84,12 @@ class TrainingConfig:
     monitor: Literal[
         "accuracy", "uar", "macro_f1", "ova_accuracy", "ova_balanced_accuracy", "nll", "brier"
     ] = setting("uar", "dev metric that chooses the best epoch, stops early and steers the plateau")
+    refit: bool = setting(
+        False,
+        "after the choice by dev rows: the model that is kept, and that meets test rows and new "
+        "audio, is fitted once more on training and dev rows together; dev posteriors stay those "
+        "of the model that has not seen them; for what is fitted in closed form",
+    )
 
     def __post_init__(self) -> None:
         """Check the rules between fields and the open ends of ranges.

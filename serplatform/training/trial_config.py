@@ -17,10 +17,14 @@ from serplatform.inputs.config import DataConfig
 from serplatform.models.base import ARCHITECTURES, Architecture
 from serplatform.training.training_config import TrainingConfig
 
+#: settings that earlier versions lacked; where they have their defaults, nothing differs
+LATER = frozenset(
+    {"data.layers", "data.projection", "data.pooling_whole", "data.speeds", "training.refit"}
+)
 #: first part of a dotted name, in the order in which they are listed
 SECTIONS = ("model", "training", "data")
 #: fields of ``TrainingConfig`` that a model which is fitted in closed form can have otherwise
-CLOSED_FORM_TRAINING = ("class_weights", "monitor")
+CLOSED_FORM_TRAINING = ("class_weights", "monitor", "refit")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,6 +55,19 @@ class TrialConfig:
             f"{section}.{field.name}": plain(getattr(getattr(self, section), field.name))
             for section in SECTIONS
             for field in dataclasses.fields(getattr(self, section))
+        }
+
+    def identity(self) -> dict[str, Any]:
+        """The settings that a state of an earlier version shares with this configuration."""
+        defaults = {
+            f"{section}.{field.name}": field.default
+            for section, cls in (("training", TrainingConfig), ("data", DataConfig))
+            for field in dataclasses.fields(cls)
+        }
+        return {
+            name: value
+            for name, value in self.values().items()
+            if name not in LATER or value != defaults[name]
         }
 
 
@@ -113,6 +130,12 @@ def resolve(architecture_name: str, values: Mapping[str, Any], where: str) -> Tr
             f"training.mixup = {given['training']['mixup']}: {architecture_name} reads words, "
             "which cannot be mixed; set it to 0"
         )
+    if given["training"].get("refit") and not architecture.closed_form:
+        errors.append(
+            f"training.refit = {given['training']['refit']}: {architecture_name} is trained by "
+            "steps, and its epoch chosen by dev rows that it may not learn then; only what is "
+            "fitted in closed form (svm, logistic, lda) is fitted again: set it to false"
+        )
     if architecture.encoder is not None and (given["data"].get("projection") or 0) > 0:
         errors.append(
             f"data.projection = {given['data']['projection']}: {architecture_name} reads the "
@@ -141,7 +164,7 @@ def _closed_form_errors(
     changed = [name for name in values if values[name] != getattr(own, name)]
     errors = [
         f"training.{name} = {values[name]!r}: {architecture.name} is fitted in closed form, "
-        f"without steps; of training.*, {' and '.join(CLOSED_FORM_TRAINING)} alone act on it"
+        f"without steps; of training.*, {', '.join(CLOSED_FORM_TRAINING)} alone act on it"
         for name in changed
         if name not in CLOSED_FORM_TRAINING
     ]

@@ -90,6 +90,18 @@ def test_the_middle_is_that_of_the_whole_encoder(make: Make) -> None:
     assert layer_choices(Dataset.open(path), LayerQuery())[0] == "pretrained:base@2"
 
 
+def test_what_is_fitted_in_seconds_takes_the_layers_wherever_there_are_some(make: Make) -> None:
+    with_encoder = create(make("log_mel_23", "log_mel_40", "mfcc_40", "pretrained:base@1"), "lda")
+    assert with_encoder.spaces["lda"].parameters["data.feature"].values == ("pretrained:base@1",)
+
+
+def test_without_an_encoder_the_own_features_are_searched(make: Make) -> None:
+    without = create(make("log_mel_23", "log_mel_40", "mfcc_40"), "lda")
+    found = without.spaces["lda"].parameters["data.feature"].values
+    assert "log_mel_40" in found
+    assert all(":" not in str(name) for name in found)
+
+
 @pytest.mark.parametrize("name", [n for n in packaged_spaces() if n.endswith("-pretrained")])
 def test_packaged_spaces_are_made_of_the_dataset_and_read_back(make: Make, name: str) -> None:
     data = make("log_mel_23", *encoder("base", 3), *encoder("base", 3, ":pooled"))

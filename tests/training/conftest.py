@@ -30,7 +30,11 @@ def one_thread():
 @pytest.fixture(scope="session")
 def dataset_path(tmp_path_factory):
     return make_dataset(
-        tmp_path_factory.mktemp("dataset"), num_speakers=6, per_speaker=12, seconds=(0.2, 0.6)
+        tmp_path_factory.mktemp("dataset"),
+        num_speakers=6,
+        per_speaker=12,
+        seconds=(0.2, 0.6),
+        features={"log_mel_23": 23, "log_mel_40": 40},
     )
 
 

@@ -28,7 +28,7 @@ SEQUENCE = {**SEGMENTS, "data__pooling_layout": "sequence"}
 @BOTH
 @pytest.mark.parametrize("values", [{}, SEGMENTS, FRAMES, SEQUENCE])
 def test_one_epoch_is_all(make_trainer, architecture, values):
-    trainer = make_trainer(architecture, **values)
+    trainer = make_trainer(architecture, data__feature="log_mel_23", **values)
     before = torch.random.get_rng_state()
     report = trainer.run_epoch()
     assert trainer.finished
@@ -73,11 +73,11 @@ def test_the_seed_plays_no_part(make_trainer, architecture):
 
 @BOTH
 def test_state_and_model_read_back_give_the_same_posteriors(make_trainer, tmp_path, architecture):
-    trainer = make_trainer(architecture)
+    trainer = make_trainer(architecture, training__refit=False)
     trainer.run_epoch()
     trainer.save_state(tmp_path / "state")
     trainer.save_model(tmp_path / "model")
-    resumed = make_trainer(architecture)
+    resumed = make_trainer(architecture, training__refit=False)
     resumed.load_state(tmp_path / "state")
     assert resumed.finished
     expected = trainer.posteriors("test")

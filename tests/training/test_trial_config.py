@@ -6,7 +6,7 @@ import pytest
 
 from serplatform.errors import BadInputError
 from serplatform.training.training_config import TrainingConfig
-from serplatform.training.trial_config import known_parameters, paper_values, resolve
+from serplatform.training.trial_config import LATER, known_parameters, paper_values, resolve
 
 
 def test_what_is_not_given_is_as_in_the_paper():
@@ -84,3 +84,12 @@ def test_rules_between_settings_are_checked():
 def test_unknown_architecture_is_named():
     with pytest.raises(BadInputError, match=r"Unknown architecture 'momma'.*Did you mean 'moma'"):
         resolve("momma", {}, "test")
+
+
+def test_settings_that_came_later_do_not_estrange_saved_states():
+    plain = resolve("moma", {}, "test").identity()
+    assert not LATER & plain.keys()
+    assert resolve("moma", {"data.projection": 64}, "test").identity() == {
+        **plain,
+        "data.projection": 64,
+    }
