@@ -30,7 +30,7 @@ from serplatform.artifacts.dataset import (
 )
 from serplatform.artifacts.files import file_sha256, read_parquet
 from serplatform.errors import ArtifactError, BadInputError, unknown_name
-from serplatform.features.names import family_of, parse_encoder_feature, split_speed
+from serplatform.features.names import split_speed, with_directory
 from serplatform.inputs.clips import FeatureFrames
 from serplatform.inputs.config import JOIN, feature_parts
 from serplatform.inputs.selection import FrameSelection, common_shift, join_frames, joined_spec
@@ -278,12 +278,7 @@ class Dataset:
         """
         if speeds := self.speeds(feature):
             return speeds
-        names = []
-        for part in feature.split(JOIN):
-            if family_of(part) is not None:
-                parsed = parse_encoder_feature(part)
-                part = str(dataclasses.replace(parsed, encoder=f"DIRECTORY/{parsed.encoder_name}"))
-            names.append(part)
+        names = map(with_directory, feature.split(JOIN))
         raise BadInputError(
             f"{self.path}: data.speeds = true trains on clips at other speeds too, and the dataset "
             f"holds '{feature}' at none; prepare it again with --features '{','.join(names)}' "
@@ -315,7 +310,7 @@ class Dataset:
         if name not in features:
             raise BadInputError(
                 f"{self.path}: {unknown_name('feature', name, self.feature_names)} "
-                f"Prepare the dataset with --features {name} to add it."
+                f"Prepare the dataset with --features {with_directory(name)} to add it."
             )
         entry = features[name]
         return FeatureInfo(

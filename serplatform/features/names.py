@@ -146,6 +146,16 @@ def canonical(name: str) -> str:
     return name if family_of(name) is None else parse_encoder_feature(name).canonical
 
 
+def with_directory(name: str) -> str:
+    """How ``prepare`` is asked for a stored feature: where its encoder lies is left to fill in.
+
+    Example:
+        >>> with_directory("pretrained:whisper-base@3"), with_directory("log_mel_23")
+        ('pretrained:DIRECTORY/whisper-base@3', 'log_mel_23')
+    """
+    return name if family_of(name) is None else name.replace(":", ":DIRECTORY/", 1)
+
+
 def file_stem(name: str) -> str:
     """What the files of a stored feature begin with.
 

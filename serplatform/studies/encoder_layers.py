@@ -12,7 +12,12 @@ from typing import Any
 
 from serplatform.datasets.dataset import Dataset
 from serplatform.errors import BadInputError
-from serplatform.features.names import EncoderFeatureName, family_of, parse_encoder_feature
+from serplatform.features.names import (
+    EncoderFeatureName,
+    family_of,
+    parse_encoder_feature,
+    with_directory,
+)
 from serplatform.inputs.config import JOIN, canonical_feature
 from serplatform.studies.parameter import LayerQuery
 from serplatform.studies.space import SearchSpace
@@ -115,10 +120,9 @@ def _with_layers(part: str, dataset: Dataset) -> str:
     for stored in _encoders(dataset, pooled=asked.pooled):
         if (stored[0].family, stored[0].encoder) == (asked.family, asked.encoder):
             return _together(stored)
-    wanted = dataclasses.replace(asked, encoder=f"DIRECTORY/{asked.encoder}")
     raise BadInputError(
         f"{dataset.path}: holds no layer of {part} (it has {', '.join(dataset.feature_names)}); "
-        f"prepare it again with --features {_features(dataset, str(wanted))}"
+        f"prepare it again with --features {with_directory(part)} to add them"
     )
 
 
@@ -127,9 +131,5 @@ def _lacking(space: SearchSpace, dataset: Dataset, query: LayerQuery) -> BadInpu
     what = "feature" if query.pooled else "frames"
     return BadInputError(
         f"{space.source}: searches the layers of a pretrained encoder, and {dataset.path} holds "
-        f"no {what} of one; prepare it again with --features {_features(dataset, wanted)}"
+        f"no {what} of one; prepare it again with --features {wanted} to add them"
     )
-
-
-def _features(dataset: Dataset, wanted: str) -> str:
-    return ",".join([*dataset.feature_names, wanted])

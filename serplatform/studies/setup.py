@@ -21,6 +21,7 @@ from serplatform.config import plain
 from serplatform.datasets.dataset import Dataset
 from serplatform.environment import hardware, now, versions
 from serplatform.errors import ArtifactError, BadInputError, unknown_name
+from serplatform.features.names import with_directory
 from serplatform.inputs.config import DataConfig, feature_parts
 from serplatform.inputs.front import summed_layers
 from serplatform.models.base import ARCHITECTURES
@@ -558,7 +559,7 @@ def _check_features(dataset: Dataset, spaces: Mapping[str, SearchSpace]) -> None
         have = ", ".join(dataset.feature_names)
         raise BadInputError(
             f"{dataset.path}: the dataset lacks features (it has {have}); prepare it again with "
-            f"--features {','.join([*dataset.feature_names, *missing])}",
+            f"--features {','.join(map(with_directory, missing))} to add them",
             [f"{feature}, needed by {', '.join(names)}" for feature, names in missing.items()],
         )
     for space in spaces.values():

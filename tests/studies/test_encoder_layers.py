@@ -126,7 +126,7 @@ def test_every_architecture_over_audio_of_the_papers_has_one() -> None:
 
 def test_a_dataset_without_an_encoder_is_told_how_to_get_one(make: Make) -> None:
     data = make("log_mel_23")
-    remedy = r"--features log_mel_23,pretrained:DIRECTORY_OR_ID@all$"
+    remedy = r"--features pretrained:DIRECTORY_OR_ID@all to add them$"
     with pytest.raises(BadInputError, match=f"holds no frames of one; prepare .* {remedy}"):
         create(data, "moma", spaces=("moma-pretrained",))
     assert not (data.parent / "run").exists()
@@ -166,6 +166,14 @@ def test_all_layers_of_an_unknown_encoder_are_refused(make: Make) -> None:
     data = make("log_mel_40", "pretrained:base@2")
     with pytest.raises(BadInputError, match=r"no layer of pretrained:large@all \(it has log_mel"):
         create(data, "csa", settings=("data.feature=pretrained:large@all",), exact=True)
+
+
+def test_what_lacks_is_named_as_prepare_takes_it(make: Make) -> None:
+    data = make("log_mel_40", "pretrained:base@2")
+    for lacking in ("base@1", "large@2:pooled"):
+        remedy = rf"--features pretrained:DIRECTORY/{lacking} to add them"
+        with pytest.raises(BadInputError, match=remedy):
+            create(data, "csa", settings=(f"data.feature=pretrained:{lacking}",), exact=True)
 
 
 def test_what_cannot_be_joined_or_summed_is_said_before_the_first_trial(make: Make) -> None:
