@@ -96,36 +96,78 @@ class Lda(PooledClassifier):
         importance = np.ones(len(labels))
         if weights is not None:
             importance = np.vectorize(weights.get, otypes=[float])(labels)
+        # where there are more values than rows, one matrix of products serves all fits
+        products = rows @ rows.T if rows.shape[1] > len(rows) else None
 
         def fitted(part: IntArray) -> tuple[DoubleArray, DoubleArray]:
-            return discriminant(rows[part], labels[part], importance[part], self.shrinkage)
+            chosen = (labels[part], importance[part], self.shrinkage)
+            if products is None:
+                return discriminant(rows[part], *chosen)
+            shares, intercepts = discriminant_shares(
+                products[np.ix_(part, part)], *chosen, num_values=rows.shape[1]
+            )
+            return shares @ rows[part], intercepts
 
-        held = []
-        for fit, out in folds:
-            found, intercepts = fitted(fit)
-            held.append(rows[out] @ found.T + intercepts)
+        def held_out(fit: IntArray, out: IntArray) -> DoubleArray:
+            chosen = (labels[fit], importance[fit], self.shrinkage)
+            if products is None:
+                found, intercepts = discriminant(rows[fit], *chosen)
+                return np.asarray(rows[out] @ found.T + intercepts)
+            shares, intercepts = discriminant_shares(
+                products[np.ix_(fit, fit)], *chosen, num_values=rows.shape[1]
+            )
+            return np.asarray(products[np.ix_(out, fit)] @ shares.T + intercepts)
+
         found, intercepts = fitted(np.arange(len(labels)))
         values = {"weights": torch.from_numpy(found), "intercepts": torch.from_numpy(intercepts)}
-        return values, held
+        return values, [held_out(fit, out) for fit, out in folds]
 
 
 def discriminant(
     rows: DoubleArray, labels: IntArray, importance: DoubleArray, shrinkage: float
 ) -> tuple[DoubleArray, DoubleArray]:
     """Weights (P, F) and intercepts (P,) of (N, F) rows, their labels 0 to P - 1 and weights."""
-    importance = importance / importance.sum()
-    of_class = np.eye(labels.max() + 1)[labels] * importance[:, None]  # (N, P)
-    priors = of_class.sum(axis=0)
-    means = (of_class / priors).T @ rows  # (P, F)
+    priors, to_means, importance = _shares(labels, importance)
+    means = to_means @ rows  # (P, F)
     spread = (rows - means[labels]) * np.sqrt(importance)[:, None]  # Σ = spreadᵀ spread
     num_values = rows.shape[1]
     ridge = shrinkage * max(float(np.square(spread).sum()) / num_values, LEAST_VARIANCE)
-    share = 1 - shrinkage
-    if num_values <= len(rows):
-        covariance = share * (spread.T @ spread) + ridge * np.eye(num_values)
-        found = np.linalg.solve(covariance, means.T).T
-    else:
-        gram = share * (spread @ spread.T) + ridge * np.eye(len(rows))
-        inner = np.linalg.solve(gram, spread @ means.T)  # (N, P)
-        found = (means - share * inner.T @ spread) / ridge
+    covariance = (1 - shrinkage) * (spread.T @ spread) + ridge * np.eye(num_values)
+    found = np.linalg.solve(covariance, means.T).T
     return found, np.log(priors) - 0.5 * np.einsum("pf,pf->p", found, means)
+
+
+def discriminant_shares(
+    products: DoubleArray,
+    labels: IntArray,
+    importance: DoubleArray,
+    shrinkage: float,
+    *,
+    num_values: int,
+) -> tuple[DoubleArray, DoubleArray]:
+    """The same by the (N, N) scalar products of the rows: the weights are ``shares @ rows``.
+
+    Returns:
+        shares (P, N) and intercepts (P,).
+    """
+    priors, to_means, importance = _shares(labels, importance)
+    root = np.sqrt(importance)[:, None]
+    half = (products - (to_means @ products)[labels]) * root  # spread · rowsᵀ, (N, N)
+    gram = (half - (half @ to_means.T)[:, labels]) * root.T  # spread · spreadᵀ
+    ridge = shrinkage * max(float(np.trace(gram)) / num_values, LEAST_VARIANCE)
+    share = 1 - shrinkage
+    system = share * gram + ridge * np.eye(len(labels))
+    weighted = np.linalg.solve(system, half @ to_means.T).T * root.T  # (P, N), of centred rows
+    of_class = np.stack([weighted[:, labels == k].sum(axis=1) for k in range(len(priors))], axis=1)
+    shares = (to_means - share * (weighted - of_class @ to_means)) / ridge
+    return shares, np.log(priors) - 0.5 * np.einsum("pn,pn->p", shares @ products, to_means)
+
+
+def _shares(
+    labels: IntArray, importance: DoubleArray
+) -> tuple[DoubleArray, DoubleArray, DoubleArray]:
+    """Priors (P,), what means are of rows (P, N), and weights (N,) of sum 1."""
+    importance = importance / importance.sum()
+    of_class = np.eye(labels.max() + 1)[labels] * importance[:, None]  # (N, P)
+    priors = of_class.sum(axis=0)
+    return priors, (of_class / priors).T, importance
