@@ -36,7 +36,7 @@ def main() -> None:
     found: dict[str, Any] = {
         "what": options.what,
         "looks_at_test_rows_before": options.looks,
-        "commit": commit.strip(),
+        "commit": options.commit or here.strip(),
         "runs": runs,
         "budget_in_trials": sum(run["trials"].get("complete", 0) for run in runs),
         **{
