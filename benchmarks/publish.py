@@ -30,9 +30,7 @@ def main() -> None:
     ensemble = json.loads((options.ensemble / "ensemble.json").read_text(encoding="utf-8"))
     runs = [_run(Path(run["path"])) for run in ensemble["runs"]]
     git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    commit = (
-        options.commit or subprocess.run(git, check=True, capture_output=True, text=True).stdout
-    )
+    here = subprocess.run(git, check=True, capture_output=True, text=True).stdout
     found: dict[str, Any] = {
         "what": options.what,
         "looks_at_test_rows_before": options.looks,
