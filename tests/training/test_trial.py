@@ -211,9 +211,9 @@ def test_augmentation_depends_on_the_epoch_and_not_on_the_batches(make_task, mon
         collected = []
         collate = FoldData.collate
 
-        def record(self, rows, *, augment=None):
+        def record(self, rows, *, augment=None, **others):
             collected.append(augment)
-            return collate(self, rows, augment=augment)
+            return collate(self, rows, augment=augment, **others)
 
         trial = TrialTraining(
             make_task(batch_size, training__batch_size=batch_size, data__gain_db=3.0)
