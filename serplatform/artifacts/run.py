@@ -49,6 +49,7 @@ class DatasetOfRun(Record):
     title: NotRequired[str]
     synthetic: NotRequired[bool]
     counts: NotRequired[DatasetCounts]
+    earlier_fingerprints: NotRequired[list[str]]
 
 
 class ProtocolOfRun(Record):

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from serplatform.arrays import DoubleArray, IntArray
+from serplatform.artifacts.dataset import has_been, read_dataset_description
 from serplatform.artifacts.ensemble import TrialOfEnsemble
 from serplatform.artifacts.files import read_parquet
 from serplatform.artifacts.posteriors import check_recorded, checked_posteriors
@@ -225,7 +226,10 @@ def _check_copy(file: Path, record: TrialRecord, seen: dict[tuple[Any, Any], Pat
 
 
 def _check_same(paths: Sequence[Path], contents: Sequence[RunDescription]) -> None:
-    """Refuse runs whose rows cannot be the same."""
+    """Refuse runs whose rows cannot be the same.
+
+    Features that were added to the dataset between two runs change no row.
+    """
 
     def described(content: RunDescription) -> dict[str, object]:
         return {
@@ -234,10 +238,13 @@ def _check_same(paths: Sequence[Path], contents: Sequence[RunDescription]) -> No
             "classes": content["classes"],
         }
 
-    first = described(contents[0])
+    first, known = described(contents[0]), _fingerprints(contents[0])
     errors = []
     for path, content in zip(paths[1:], contents[1:], strict=True):
-        for what, value in described(content).items():
+        same = described(content)
+        if known & _fingerprints(content):
+            same["dataset fingerprint"] = first["dataset fingerprint"]
+        for what, value in same.items():
             if value != first[what]:
                 errors.append(f"{what}: {paths[0]} has {first[what]}, {path} has {value}")
     if errors:
@@ -246,6 +253,19 @@ def _check_same(paths: Sequence[Path], contents: Sequence[RunDescription]) -> No
             "classes (the same --data, --protocol and --seed):",
             errors,
         )
+
+
+def _fingerprints(content: RunDescription) -> set[str]:
+    """All that a run's dataset has had: before the run, and since where it still lies there."""
+    dataset = content["dataset"]
+    found = {dataset["fingerprint"], *dataset.get("earlier_fingerprints", ())}
+    try:
+        meta = read_dataset_description(Path(dataset["path"]))
+    except (ArtifactError, OSError):  # moved, or on object storage
+        return found
+    if has_been(meta, dataset["fingerprint"]):
+        found |= {meta["fingerprint"], *meta.get("earlier_fingerprints", ())}
+    return found
 
 
 def _run_labels(paths: Sequence[Path]) -> list[str]:

@@ -386,6 +386,7 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
             "title": dataset.meta["title"],
             "synthetic": dataset.synthetic,
             "counts": dataset.meta["counts"],
+            "earlier_fingerprints": dataset.meta.get("earlier_fingerprints", []),
         },
         "classes": list(plan.classes),
         "seed": request.seed,
