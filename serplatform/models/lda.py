@@ -32,6 +32,8 @@ from serplatform.models.pooled_classifier import Calibration, PooledClassifier
 
 #: least mean variance within classes: below it, the training rows of a class are all the same
 LEAST_VARIANCE = 1e-12
+#: values per row from which six fits by products of rows cost less than six by values
+MANY_VALUES = 0.6
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -96,8 +98,9 @@ class Lda(PooledClassifier):
         importance = np.ones(len(labels))
         if weights is not None:
             importance = np.vectorize(weights.get, otypes=[float])(labels)
-        # where there are more values than rows, one matrix of products serves all fits
-        products = rows @ rows.T if rows.shape[1] > len(rows) else None
+        # where there are many values, one matrix of products of rows serves all fits
+        many = rows.shape[1] > MANY_VALUES * len(rows)
+        products = rows @ rows.T if many else None
 
         def fitted(part: IntArray) -> tuple[DoubleArray, DoubleArray]:
             chosen = (labels[part], importance[part], self.shrinkage)

@@ -61,7 +61,9 @@ def test_without_the_operators_plain_torch_takes_their_place(monkeypatch):
     assert not fast_kernels_enabled()
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES.names())
+@pytest.mark.parametrize(
+    "name", [name for name in ARCHITECTURES.names() if not ARCHITECTURES.get(name).closed_form]
+)
 def test_both_ways_give_the_same_posteriors_losses_and_gradients(monkeypatch, name):
     spec = input_spec(ARCHITECTURES.get(name))
     batch = random_batch((35, 3, 22), spec)
