@@ -105,5 +105,6 @@ def encoder_specs(value: object) -> list[Mapping[str, Any]]:
             aligner = {"kind": "whisper", "name": spec["model"], "sha256": spec["sha256"]}
             found[str(spec["model"]), str(spec["sha256"])] = aligner
     for part in inner:
-        found |= {(str(s["name"]), str(s["sha256"])): s for s in encoder_specs(part)}
+        for other in encoder_specs(part):
+            found.setdefault((str(other["name"]), str(other["sha256"])), other)
     return list(found.values())

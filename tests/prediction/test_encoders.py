@@ -63,9 +63,14 @@ def test_encoders_are_found_wherever_a_description_names_them():
         "preprocessing": {"spec": {"parts": {"a": {"encoder": one}, "b": {"encoder": one}}}},
         "model": {"encoder": f"tuned@sha256:{sha256}", "other": {"encoder": "/a/place"}},
         "lists": [{"encoder": {"name": "text", "sha256": "c"}}],
+        "words": [
+            {"aligner": {"kind": "whisper-asr", "model": name, "sha256": sha256}}
+            for name in ("w", "speaker")
+        ],
     }
     assert encoder_specs(description) == [
         one,
         {"name": "tuned", "sha256": sha256},
         {"name": "text", "sha256": "c"},
+        {"kind": "whisper", "name": "speaker", "sha256": sha256},
     ]
