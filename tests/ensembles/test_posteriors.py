@@ -81,6 +81,20 @@ def test_two_runs_on_the_same_folds_are_one_library(tmp_path: Path) -> None:
     assert names[3] == "b/run/trial-00000"
 
 
+def test_runs_before_and_after_features_were_added_are_one_library(tmp_path: Path) -> None:
+    one = make_run(tmp_path / "a" / "run", **SMALL, seed=0)
+    two = make_run(tmp_path / "b" / "run", **SMALL, seed=1, data_seed=0)
+    description = read_json(two / "run.json", "run")
+    dataset = description["dataset"]
+    earlier, dataset["fingerprint"] = dataset["fingerprint"], "0" * 64
+    write_json(two / "run.json", description, checksum=True)
+    with pytest.raises(BadInputError, match="dataset fingerprint"):
+        read_library([one, two])
+    dataset["earlier_fingerprints"] = [earlier]
+    write_json(two / "run.json", description, checksum=True)
+    assert len(read_library([one, two]).candidates) == 6
+
+
 def test_runs_that_differ_are_refused_with_what_differs(tmp_path: Path, run: Path) -> None:
     other = make_run(
         tmp_path / "other", num_trials=2, num_speakers=4, per_speaker=4, classes=("x", "y")
