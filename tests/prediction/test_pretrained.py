@@ -131,7 +131,12 @@ def test_a_bundle_with_its_encoder_needs_nothing_else(whisper_run, folder, monke
     listed = {name for name in content["files"] if name.startswith("encoders/")}
     assert listed == {
         f"encoders/{NAME}/{name}"
-        for name in ("config.json", "model.safetensors", "preprocessor_config.json")
+        for name in (
+            "config.json",
+            "generation_config.json",
+            "model.safetensors",
+            "preprocessor_config.json",
+        )
     }
     shutil.rmtree(folder)
     moved = (tmp_path / "bundle").rename(tmp_path / "moved")
