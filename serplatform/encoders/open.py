@@ -7,9 +7,9 @@ import functools
 import importlib.util
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from serplatform.encoders.base import Encoder
 from serplatform.encoders.checkpoint import Checkpoint
@@ -75,11 +75,16 @@ class Opened(Protocol):
     def sha256(self) -> str:
         """Of its weights."""
 
+    def spec(self) -> dict[str, Any]:
+        """Everything that determines what it gives."""
+
 
 T = TypeVar("T", bound=Opened)
 
 
-def find_encoder(name: str, sha256: str, folders: Sequence[Path] = ()) -> Encoder:
+def find_encoder(
+    name: str, sha256: str, folders: Sequence[Path] = (), spec: Mapping[str, Any] | None = None
+) -> Encoder:
     """The encoder with these weights, wherever on this machine it lies.
 
     Searched in this order: ``folders``, those of :func:`look_in`, those of the environment
@@ -90,18 +95,24 @@ def find_encoder(name: str, sha256: str, folders: Sequence[Path] = ()) -> Encode
         name: of the encoder; what is found bears it, whatever its directory is called.
         sha256: of its weights.
         folders: that are, or hold, directories or ONNX files of encoders, e.g. a bundle's.
+        spec: of the encoder: where several places have its weights, one with these settings is
+            taken.
 
     Raises:
         BadInputError: it is not there; the message says what was tried and the remedy.
     """
-    return find_model(name, sha256, folders, _open)
+    return find_model(name, sha256, folders, _open, spec)
 
 
 def find_model(
-    name: str, sha256: str, folders: Sequence[Path], open_path: Callable[[Path, str], T]
+    name: str,
+    sha256: str,
+    folders: Sequence[Path],
+    open_path: Callable[[Path, str], T],
+    spec: Mapping[str, Any] | None = None,
 ) -> T:
     """What ``open_path`` makes of the place with these weights; see :func:`find_encoder`."""
-    fault = ""
+    fault, other = "", None
     for place in _candidates(name, sha256, [*folders, *_bundled, *_listed_folders()]):
         try:
             encoder = open_path(Path(os.path.abspath(place)), name)
@@ -109,9 +120,13 @@ def find_model(
             fault = fault or f" ({error})"
             continue
         if encoder.sha256 == sha256:
-            return encoder
-        if name == encoder_name(str(place)):
+            if spec is None or encoder.spec() == spec:
+                return encoder
+            other = other or encoder
+        elif name == encoder_name(str(place)):
             fault = fault or f" ({place} has other weights, {encoder.sha256[:12]}…)"
+    if other is not None:  # whoever asks says what differs
+        return other
     raise BadInputError(
         f"the encoder {name} with weights {sha256[:12]}… is not on this machine{fault}; get it "
         f"and name the folder that holds its directory in {FOLDERS_VARIABLE}, or use a bundle "

@@ -10,18 +10,25 @@ Shapes: L words, E values of a vector.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from serplatform.arrays import FloatArray
+from serplatform.artifacts.files import file_sha256
+from serplatform.config import digest
 from serplatform.encoders.checkpoint import Checkpoint, device, need_package
 from serplatform.encoders.open import find_model, locate
 from serplatform.encoders.places import content_sha256
 from serplatform.errors import BadInputError
 
+#: files of a tokenizer
+_CUTS = re.compile(r"tokenizer.*|vocab.*|merges.*|special_tokens_map.*|added_tokens.*|spiece.*")
+#: settings of a configuration that change no vector
+_IDLE = ("_name_or_path", "transformers_version", "torch_dtype", "dtype", "architectures")
 KINDS = ("bert", "roberta", "distilbert", "xlm-roberta", "camembert", "electra", "mpnet", "albert")
 
 
@@ -85,9 +92,17 @@ class TextEncoder:
             "sha256": self.sha256,
             "num_layers": self.num_layers,
             "dim": self.dim,
+            "tokenizer": self._tokenizer_sha256,
+            "config": digest({k: v for k, v in self._checkpoint.config.items() if k not in _IDLE}),
             "pieces": "mean",
             "longest": self._longest,
         }
+
+    @functools.cached_property
+    def _tokenizer_sha256(self) -> str:
+        """Hash of all files that say how words are cut."""
+        files = [file for file in self.files if _CUTS.match(file.name)]
+        return digest({file.name: file_sha256(file) for file in files})
 
     def word_vectors(self, words: Sequence[str], layer: int) -> FloatArray:
         """Vectors of the words of one utterance: (L, E) float32; vector i is of word i.
@@ -174,9 +189,11 @@ def open_text_encoder(given: str) -> TextEncoder:
     return _open(*locate(given))
 
 
-def find_text_encoder(name: str, sha256: str, folders: Sequence[Path] = ()) -> TextEncoder:
+def find_text_encoder(
+    name: str, sha256: str, folders: Sequence[Path] = (), spec: Mapping[str, Any] | None = None
+) -> TextEncoder:
     """The text encoder with these weights, wherever it lies; see :func:`.find_encoder`."""
-    return find_model(name, sha256, folders, _open)
+    return find_model(name, sha256, folders, _open, spec)
 
 
 @functools.lru_cache(maxsize=4)

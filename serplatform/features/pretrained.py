@@ -142,7 +142,7 @@ class PretrainedFamily(FeatureFamily):
                 f"feature '{name}': the dataset or bundle does not say which weights it is from; "
                 "make it again with 'serplatform prepare'"
             )
-        encoder = find_encoder(parsed.encoder_name, str(stored["sha256"]), folders)
+        encoder = find_encoder(parsed.encoder_name, str(stored["sha256"]), folders, stored)
         extractor = _extractor(parsed, encoder)
         found = extractor.spec()
         if found != spec:

@@ -90,7 +90,7 @@ class PretrainedTextFamily(FeatureFamily):
         self, name: str, spec: Mapping[str, Any], folders: Sequence[Path] = ()
     ) -> FeatureExtractor:
         parsed, stored = parse_encoder_feature(name), spec["encoder"]
-        encoder = find_text_encoder(parsed.encoder_name, stored["sha256"], folders)
+        encoder = find_text_encoder(parsed.encoder_name, stored["sha256"], folders, stored)
         found = WordVectorFeature(parsed, encoder)
         if found.spec() != spec:
             ours = encoder.spec()

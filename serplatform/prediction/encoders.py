@@ -52,7 +52,7 @@ def bundle_encoder(
     encoder: Encoder | TextEncoder | None = None
     find = find_text_encoder if spec.get("kind") in KINDS else find_encoder
     with contextlib.nullcontext() if pack else contextlib.suppress(BadInputError):
-        encoder = find(name, sha256)
+        encoder = find(name, sha256, (), spec)
     licence = licence or find_licence(spec, encoder)
     described: BundledEncoder = {
         "name": name,
