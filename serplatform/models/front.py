@@ -39,8 +39,8 @@ class Front(nn.Module):
         projection: P; 0: no projection.
 
     Example:
-        >>> Front(4, layers=2)(torch.tensor([[[1.0, 2.0, 3.0, 6.0]]]))
-        tensor([[[2., 4.]]], grad_fn=<SqueezeBackward1>)
+        >>> Front(4, layers=2)(torch.tensor([[[1.0, 2.0, 3.0, 6.0]]])).tolist()
+        [[[2.0, 4.0]]]
     """
 
     def __init__(self, feature_dim: int, *, layers: int = 1, projection: int = 0) -> None:
