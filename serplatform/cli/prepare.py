@@ -40,8 +40,8 @@ def command(
     features: Annotated[
         list[str] | None,
         typer.Option(
-            help="Features, separated by commas; default: those registered as defaults. Layers of a "
-            "frozen encoder: `pretrained:DIRECTORY_OR_ID@LAYERS`, with `:pooled` their mean and "
+            help="Features, separated by commas; default: those registered as defaults. Layers of "
+            "a frozen encoder: `pretrained:DIRECTORY_OR_ID@LAYERS`, with `:pooled` their mean and "
             "deviation."
         ),
     ] = None,
@@ -109,8 +109,7 @@ def command(
 
         serplatform prepare csv my/index.csv --out data/mine --features log_mel_23,mfcc_40
 
-        serplatform prepare ravdess data/RAVDESS --out data/ravdess
-            --features 'pretrained:models/whisper-base@2,3'
+        serplatform prepare csv my/index.csv --out data/mine --features pretrained:models/whisper@3
 
         serplatform prepare demo --out data/large --utterances 20000 --speakers 40
     """
