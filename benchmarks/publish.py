@@ -59,6 +59,10 @@ def main() -> None:
     options.out.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(options.ensemble / "posteriors.parquet", options.out.with_suffix(".parquet"))
     text = json.dumps(found, indent=1, ensure_ascii=False)
+    places = {f"{Path(__file__).resolve().parent.parent}/": "", ensemble["dataset"]["path"]: "DATA"}
+    places |= {f"{Path(run['path']).parent}/": "" for run in ensemble["runs"]}
+    for place, name in places.items():  # of this machine
+        text = text.replace(place, name)
     options.out.with_suffix(".json").write_text(f"{text}\n", encoding="utf-8")
     uar = found["pooled"]["ensemble"]["uar"]
     print(f"{options.out}: ensemble UAR {uar['value']:.3f} ({uar['low']:.3f} to {uar['high']:.3f})")
