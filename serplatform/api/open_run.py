@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from serplatform import stopping
-from serplatform.console import say
+from serplatform.console import note, say
 from serplatform.distributed.prepare import ensure_demo
 from serplatform.distributed.search import default_run_path
 from serplatform.distributed.tune.placement import SearchLimits
@@ -62,8 +62,8 @@ def _reopen(request: SearchRequest, out: str | Path | None) -> tuple[OpenRun, in
     if out is None:
         raise BadInputError("--resume needs --out: the directory of the run to resume")
     run = reopen_run(local_path(out), dataset=request.dataset)
-    for note in repair_run(run.directory, run.description):
-        say(f"Damaged: {note}")
+    for damage in repair_run(run.directory, run.description):
+        say(f"Damaged: {damage}")
     if "roster" in run.description:
         raise BadInputError(
             f"{out}: holds the trainings of a paper's table, where nothing is searched; resume it "
@@ -138,16 +138,18 @@ def _create(request: SearchRequest, out: str | Path | None) -> tuple[OpenRun, in
         time_budget=request.time_budget,
         combiner=request.combiner or "product",
     )
-    for note in [*([run.replaced] if run.replaced else []), *run.description["notes"]]:
-        say(f"Note: {note}")
+    for text in [*([run.replaced] if run.replaced else []), *run.description["notes"]]:
+        note(text)
     for start in run.description.get("warm_start", []):
         for sentence in sentences(start):
             say(sentence)
-    for name, chosen in run.spaces.items():
-        if chosen.fixed:
-            fixed = ", ".join(f"{k}={v}" for k, v in chosen.fixed.items())
-            paper = ", the paper's included" if paper_point(chosen) is not None else ""
-            say(f"Note: in every trial of {name}{paper}: {fixed}")
+    fixed = {name: chosen for name, chosen in run.spaces.items() if chosen.fixed}
+    for name, chosen in fixed.items() if len(fixed) == 1 else ():
+        values = ", ".join(f"{k}={v}" for k, v in chosen.fixed.items())
+        paper = ", the paper's included" if paper_point(chosen) is not None else ""
+        note(f"In every trial of {name}{paper}: {values}")
+    if len(fixed) > 1:
+        note(f"{len(fixed)} architectures have fixed settings in all trials: `spaces` in run.json.")
     return run, count
 
 

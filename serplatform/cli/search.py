@@ -10,7 +10,7 @@ import typer
 
 from serplatform.cli.options import AsJson, Resources, RunOptions, TimeBudget
 from serplatform.cli.output import result
-from serplatform.console import format_duration, parse_duration, parse_timeout, say
+from serplatform.console import format_duration, parse_duration, parse_timeout, stage
 
 if TYPE_CHECKING:
     from serplatform.api.execute import SearchSummary
@@ -128,7 +128,7 @@ def command(
         serplatform search --resume --out runs/ravdess --trials +20
     """
     begun = time.monotonic()
-    say("Reading the request …")
+    stage("reading the request")
     from serplatform.api.execute import carry_out
     from serplatform.studies.setup import SearchRequest
 
@@ -184,4 +184,4 @@ def describe(summary: SearchSummary) -> str:
                 f"accuracy {metrics['accuracy']['value']:.3f}"
             )
     lines.append(f"Report: {summary.report}")
-    return "\n".join(lines)
+    return "\n".join(filter(None, [*lines, summary.resume]))

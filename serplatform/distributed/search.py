@@ -12,6 +12,7 @@ from pathlib import Path
 
 from serplatform import plugins, stopping
 from serplatform.artifacts.trial import TrialRecord, merit
+from serplatform.console import stage
 from serplatform.distributed.cluster import connect, largest_resources, node_sizes
 from serplatform.distributed.tune.placement import SearchLimits, SearchPlan, plan_placement
 from serplatform.distributed.tune.tracker import SearchObserver
@@ -161,6 +162,7 @@ def _search(
         )
         leave("failed")
 
+    stage("starting the first trials")
     try:
         with stopping.recording(lambda: leave("interrupted")):
             status = run_trials(
