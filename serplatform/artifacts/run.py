@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, NotRequired
+from typing import Annotated, Any, Literal, NotRequired
 
 from annotated_types import MinLen
 
@@ -98,6 +98,13 @@ class RunDescription(Record):
     command: NotRequired[list[str]]
     architectures: NotRequired[list[str]]
     spaces: dict[str, dict[str, Any]]
+    #: by architecture: what its space is; without those whose sizes are to be decided
+    sizes: NotRequired[dict[str, Literal["given", "encoder", "paper", "reduced"]]]
+    #: by architecture: seconds that a trial takes at most, on one core
+    costs: NotRequired[dict[str, Seconds]]
+    #: by architecture and kind of space: what its first points are worth, points of UAR
+    portfolio: NotRequired[dict[str, dict[str, list[float]]]]
+    reference: NotRequired[bool]
     settings: NotRequired[list[str]]
     roster: NotRequired[list[ListedTrial]]
     seed: int

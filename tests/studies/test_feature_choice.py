@@ -11,8 +11,8 @@ from serplatform.artifacts.files import read_json, write_json
 from serplatform.datasets.dataset import Dataset
 from serplatform.errors import BadInputError
 from serplatform.models.base import ARCHITECTURES
-from serplatform.studies.encoder_layers import for_dataset, layer_choices
-from serplatform.studies.parameter import LayerQuery
+from serplatform.studies.feature_choice import for_dataset, feature_choices
+from serplatform.studies.parameter import FeatureQuery
 from serplatform.studies.setup import OpenRun, SearchRequest, create_run, reopen_run
 from serplatform.studies.space import first_points, load_space, packaged_spaces, parse_space
 from serplatform.testing.synthetic import make_dataset
@@ -48,7 +48,7 @@ def create(data: Path, *architectures: str, **asked: object) -> OpenRun:
 def test_the_middle_layers_come_first_then_all_together(make: Make) -> None:
     names = [*encoder("tiny", 5), *encoder("base", 10), *encoder("tiny", 1, ":pooled")]
     dataset = Dataset.open(make("log_mel_23", *names))
-    found = layer_choices(dataset, LayerQuery(joined=True))
+    found = feature_choices(dataset, FeatureQuery(joined=True))
     assert found[:3] == ("pretrained:tiny@3", "pretrained:base@6", "pretrained:tiny@0,1,2,3,4,5")
     assert found[3:6] == (
         "pretrained:base@0,1,2,3,4,5,6,7,8,9,10",
@@ -57,8 +57,8 @@ def test_the_middle_layers_come_first_then_all_together(make: Make) -> None:
     )
     assert found[6] == "pretrained:tiny@0"
     assert len(found) == 17 + 4
-    assert set(layer_choices(dataset, LayerQuery())) == {n for n in names if "pooled" not in n}
-    assert layer_choices(dataset, LayerQuery(pooled=True)) == (
+    assert set(feature_choices(dataset, FeatureQuery())) == {n for n in names if "pooled" not in n}
+    assert feature_choices(dataset, FeatureQuery(pooled=True)) == (
         "pretrained:tiny@1:pooled",
         "pretrained:tiny@0:pooled",
     )
@@ -66,7 +66,7 @@ def test_the_middle_layers_come_first_then_all_together(make: Make) -> None:
 
 def test_vectors_of_several_encoders_are_joined(make: Make) -> None:
     names = [*encoder("tiny", 2, ":pooled"), *encoder("base", 1, ":pooled")]
-    found = layer_choices(Dataset.open(make(*names)), LayerQuery(pooled=True, joined=True))
+    found = feature_choices(Dataset.open(make(*names)), FeatureQuery(pooled=True, joined=True))
     assert found[:3] == (
         "pretrained:tiny@1:pooled",
         "pretrained:base@1:pooled",
@@ -76,9 +76,9 @@ def test_vectors_of_several_encoders_are_joined(make: Make) -> None:
 
 def test_frames_stand_in_for_pooled_statistics_but_not_these_for_frames(make: Make) -> None:
     frames = Dataset.open(make("pretrained:tiny@1"))
-    assert layer_choices(frames, LayerQuery(pooled=True)) == ("pretrained:tiny@1",)
+    assert feature_choices(frames, FeatureQuery(pooled=True)) == ("pretrained:tiny@1",)
     pooled = Dataset.open(make("pretrained:tiny@1:pooled"))
-    assert layer_choices(pooled, LayerQuery()) == ()
+    assert feature_choices(pooled, FeatureQuery()) == ()
 
 
 def test_the_middle_is_that_of_the_whole_encoder(make: Make) -> None:
@@ -87,7 +87,7 @@ def test_the_middle_is_that_of_the_whole_encoder(make: Make) -> None:
     for entry in meta["features"].values():
         entry["spec"]["encoder"] = {"num_layers": 3}  # of which the second is the middle
     write_json(path / "dataset.json", meta)
-    assert layer_choices(Dataset.open(path), LayerQuery())[0] == "pretrained:base@2"
+    assert feature_choices(Dataset.open(path), FeatureQuery())[0] == "pretrained:base@2"
 
 
 def test_what_is_fitted_in_seconds_takes_the_layers_wherever_there_are_some(make: Make) -> None:
