@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from serplatform import stopping
-from serplatform.console import say
+from serplatform.console import format_duration, say
 from serplatform.distributed.prepare import ensure_demo
 from serplatform.distributed.search import default_run_path
 from serplatform.distributed.tune.placement import SearchLimits
@@ -20,6 +20,7 @@ from serplatform.models.base import ARCHITECTURES
 from serplatform.storage.destination import RUN, check_directory
 from serplatform.storage.location import redact
 from serplatform.storage.mirror import local_path
+from serplatform.studies.portfolio import cheapest_first
 from serplatform.studies.recovery import repair_run
 from serplatform.studies.setup import (
     OpenRun,
@@ -34,6 +35,10 @@ from serplatform.studies.space import paper_point
 from serplatform.studies.study_storage import check_storage
 from serplatform.studies.warm_start import sentences
 
+#: seconds of a search of no architecture by name that has neither
+PORTFOLIO_SECONDS = 900.0
+#: the same for the built-in demo corpus
+DEMO_SECONDS = 180.0
 #: trials when the user names neither a number nor a time budget
 DEFAULT_TRIALS = 20
 #: the same for the built-in demo corpus, a run of minutes on two cores
@@ -102,6 +107,10 @@ def _searched(request: SearchRequest, spaces: Sequence[str]) -> set[str]:
 
 
 def _create(request: SearchRequest, out: str | Path | None) -> tuple[OpenRun, int | None]:
+    command = command_line(request, out)
+    portfolio = not request.architectures and not request.exact
+    if portfolio:
+        request = dataclasses.replace(request, architectures=("all",), portfolio=True)
     names = choose_architectures(request.architectures, _searched(request, request.spaces))
     if "all" in request.architectures:
         lacking = lacking_encoder(request)
@@ -113,6 +122,7 @@ def _create(request: SearchRequest, out: str | Path | None) -> tuple[OpenRun, in
                 f"Left out of `all`: {name} fine-tunes an encoder; name one with "
                 f"--set {name}.{parameter}=DIRECTORY."
             )
+        names = tuple(cheapest_first(names))
     path = default_run_path(names) if out is None else local_path(out)
     if out is None:
         check_directory(path, RUN)
@@ -123,14 +133,17 @@ def _create(request: SearchRequest, out: str | Path | None) -> tuple[OpenRun, in
     default = None
     if request.exact:
         default = request.repeats * len(names)
+    elif portfolio and request.time_budget is None and request.trials is None:
+        seconds = DEMO_SECONDS if request.dataset is None else PORTFOLIO_SECONDS
+        request = dataclasses.replace(request, time_budget=seconds)
+        told = format_duration(seconds)
+        say(f"No --time-budget given: searching for {told}; resume for longer at any time.")
     elif request.time_budget is None:
         default = max(DEMO_TRIALS if request.dataset is None else DEFAULT_TRIALS, len(names))
     count = count_trials(request.trials, have=0, default=default)
-    small = (request.dataset is None if request.small is None else request.small) and not (
-        request.exact
-    )
+    small = True if request.small is None and request.dataset is None else request.small
     asked = dataclasses.replace(request, architectures=names, dataset=data, small=small)
-    run = create_run(path, asked, command_line(request, out))
+    run = create_run(path, asked, command)
     stopping.on_stop(record=lambda: run.set_status("interrupted", ended=now()))
     run.set_status(
         "running",
@@ -153,7 +166,7 @@ def _create(request: SearchRequest, out: str | Path | None) -> tuple[OpenRun, in
 
 #: field of a request to the option that sets it, where that is of another name
 _OPTIONS = {"dataset": "data", "spaces": "space", "settings": "set", "objectives": "objective"}
-_NO_OPTIONS = {"architectures", "exact", "small", "max_folds"}
+_NO_OPTIONS = {"architectures", "exact", "small", "max_folds", "portfolio", "reference"}
 _NOT_OF_TRAINING = {"sampler", "pruner", "combiner"}
 
 
@@ -172,6 +185,8 @@ def command_line(request: SearchRequest, out: str | Path | None) -> list[str]:
                 words += [option, str(one)]
     if request.small is not None and not request.exact:
         words.append("--small" if request.small else "--full")
+    if not request.reference and not request.exact:
+        words.append("--no-reference")
     return [*words, *([] if out is None else ["--out", str(out)])]
 
 

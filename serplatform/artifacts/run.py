@@ -19,6 +19,10 @@ from serplatform.artifacts.records import (
     Seconds,
 )
 
+#: what a space is: ``given`` by the user, over layers of an ``encoder``, of the ``paper``'s sizes
+#: or of ``reduced`` ones
+SpaceKind = Literal["given", "encoder", "paper", "reduced"]
+
 
 class FoldRecord(Record):
     train: list[str]
@@ -99,11 +103,11 @@ class RunDescription(Record):
     architectures: NotRequired[list[str]]
     spaces: dict[str, dict[str, Any]]
     #: by architecture: what its space is; without those whose sizes are to be decided
-    sizes: NotRequired[dict[str, Literal["given", "encoder", "paper", "reduced"]]]
+    sizes: NotRequired[dict[str, SpaceKind]]
     #: by architecture: seconds that a trial takes at most, on one core
     costs: NotRequired[dict[str, Seconds]]
     #: by architecture and kind of space: what its first points are worth, points of UAR
-    portfolio: NotRequired[dict[str, dict[str, list[float]]]]
+    portfolio: NotRequired[dict[str, dict[SpaceKind, list[float]]]]
     reference: NotRequired[bool]
     settings: NotRequired[list[str]]
     roster: NotRequired[list[ListedTrial]]

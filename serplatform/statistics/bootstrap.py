@@ -50,6 +50,18 @@ class Interval:
         """The value, the lower and the higher end."""
         return self.value, self.low, self.high
 
+    def in_percent(self) -> str:
+        """For people.
+
+        Example:
+            >>> Interval(value=0.524, low=0.451, high=0.608).in_percent()
+            '52.4 % (45.1–60.8)'
+        """
+        text = f"{100 * self.value:.1f} %"
+        if self.low is None or self.high is None:
+            return text
+        return f"{text} ({100 * self.low:.1f}–{100 * self.high:.1f})"
+
     def as_dict(self) -> IntervalRecord:
         """For JSON."""
         return {"value": self.value, "low": self.low, "high": self.high}

@@ -4,7 +4,8 @@
 without, in the order in which a greedy choice took them: each is the one that adds most to the
 ensemble of those before it, over the corpora on which all were trained; ``gain`` is what it adds,
 in points of UAR. ``benchmarks/portfolio.py`` makes the file, and measures what it is worth on a
-corpus that it was not made from. (Zero-shot portfolios: Feurer et al., Auto-sklearn 2.0, JMLR 2022.)
+corpus that it was not made from. (Zero-shot portfolios: Feurer et al., Auto-sklearn 2.0, JMLR
+2022.)
 
 Features stand in it by their part: ``middle``, ``around`` and ``whole`` layers of the dataset's
 encoders, its ``functionals`` and its ``frames``, see :func:`.feature_choice.roles`.
@@ -13,16 +14,17 @@ encoders, its ``functionals`` and its ``frames``, see :func:`.feature_choice.rol
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from serplatform.artifacts.run import SpaceKind
 from serplatform.datasets.dataset import Dataset
 from serplatform.strict_yaml import read_yaml
 from serplatform.studies.feature_choice import FEATURE, roles
 from serplatform.studies.space import SearchSpace, points_inside
-from serplatform.studies.space_choice import SpaceKind, packaged_name
+from serplatform.studies.space_choice import packaged_name
 
 FILE = Path(__file__).with_name("portfolio.yaml")
 
@@ -33,7 +35,7 @@ def _content() -> dict[str, Any]:
     return content
 
 
-def cheapest_first(architectures: list[str]) -> list[str]:
+def cheapest_first(architectures: Sequence[str]) -> list[str]:
     """Architectures by what their trials took when the portfolio was made; unknown ones last."""
     known: list[str] = _content()["cheapest_first"]
     return sorted(

@@ -8,6 +8,8 @@ import json
 import re
 import secrets
 import shlex
+import shutil
+import threading
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,22 +17,18 @@ from typing import Any
 from serplatform import plugins
 from serplatform.artifacts.dataset import has_been
 from serplatform.artifacts.files import SCHEMA_VERSION, remove_own
-from serplatform.artifacts.run import RunDescription, WarmStartRecord
+from serplatform.artifacts.run import RunDescription, SpaceKind, WarmStartRecord
 from serplatform.artifacts.trial import DEV_METRICS
 from serplatform.config import plain
 from serplatform.datasets.dataset import Dataset
 from serplatform.environment import hardware, now, versions
-from serplatform.errors import ArtifactError, BadInputError, unknown_name
-from serplatform.features.names import with_directory
-from serplatform.inputs.config import DataConfig, feature_parts
-from serplatform.inputs.front import summed_layers
+from serplatform.errors import ArtifactError, BadInputError
 from serplatform.models.base import ARCHITECTURES
 from serplatform.protocols.base import FoldPlan
 from serplatform.protocols.plan import check_plan, make_plan, plan_hash, read_plan, write_plan
 from serplatform.run_directory import RunDirectory, RunLock
 from serplatform.storage.destination import RUN, check_directory
 from serplatform.storage.location import address, redact
-from serplatform.strict_yaml import parse_yaml
 from serplatform.studies.advice import text_warning, too_good_warning
 from serplatform.studies.portfolio import with_portfolio
 from serplatform.studies.sizes import Sized
@@ -41,7 +39,7 @@ from serplatform.studies.space import (
     read_space_file,
     why_no_paper_trial,
 )
-from serplatform.studies.space_choice import SpaceKind, candidate_spaces, parse_overrides
+from serplatform.studies.space_choice import candidate_spaces, parse_overrides
 from serplatform.studies.study import (
     check_objectives,
     make_pruner,
@@ -51,7 +49,7 @@ from serplatform.studies.study_storage import check_storage, recorded_storage
 from serplatform.studies.warm_start import collect
 from serplatform.studies.warm_start import notes as warm_start_notes
 from serplatform.training.fine_tuning import check_device
-from serplatform.training.trial_config import known_parameters, resolve, value_faults
+from serplatform.training.trial_config import resolve
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -116,6 +114,7 @@ class OpenRun:
     candidates: Mapping[str, Mapping[SpaceKind, SearchSpace]]
     is_new: bool = False  # this command made it
     replaced: str | None = None  # what is to be said of a run that it took the place of
+    beside: threading.Thread | None = None  # trains the reference
 
     @property
     def max_epochs(self) -> int:
@@ -154,8 +153,9 @@ class OpenRun:
 
     def gains(self, architecture: str) -> list[float]:
         """What the first points of an architecture's space are worth, in a portfolio."""
-        kind = self.description.get("sizes", {}).get(architecture, "")
-        return self.description.get("portfolio", {}).get(architecture, {}).get(kind, [])
+        kind = self.description.get("sizes", {}).get(architecture)
+        gains = self.description.get("portfolio", {}).get(architecture, {})
+        return [] if kind is None else gains.get(kind, [])
 
     def set_status(self, status: str, **more: Any) -> None:
         """Write the run's status into ``run.json``."""
@@ -166,6 +166,8 @@ class OpenRun:
         """Remove a run that this command made and of which no trial has begun: the search cannot
         start, and the same ``--out`` must be free for the next attempt."""
         if self.is_new and not _has_begun(self.directory):
+            if self.beside is not None:
+                self.beside.join()
             _remove_run_files(self.directory)
 
 
@@ -182,6 +184,7 @@ def _has_begun(directory: RunDirectory) -> bool:
 def _remove_run_files(directory: RunDirectory) -> None:
     """Remove what a run without trials consists of, and its directory unless others use it."""
     directory.remove_scratch()
+    shutil.rmtree(directory.reference_directory, ignore_errors=True)
     for file in (
         directory.run_file,
         directory.folds_file,
@@ -345,9 +348,7 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
         write_plan(directory.folds_file, plan)
         plugins.write(directory.path, description)
         directory.write_run(description)
-    return OpenRun(
-        directory, description, spaces, plan, candidates, is_new=True, replaced=replaced
-    )
+    return OpenRun(directory, description, spaces, plan, candidates, is_new=True, replaced=replaced)
 
 
 #: what a request decides of a run's description
@@ -367,6 +368,7 @@ def _replace(directory: RunDirectory, description: Mapping[str, Any]) -> str | N
     other = [name for name in _REQUESTED if before.get(name) != now_asked.get(name)]
     for file in (directory.journal, Path(f"{directory.journal}.lock"), directory.trials_table):
         file.unlink(missing_ok=True)
+    shutil.rmtree(directory.reference_directory, ignore_errors=True)
     if not other:
         return None
     return (

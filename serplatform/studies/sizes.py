@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from serplatform.artifacts.files import read_json, write_json
+from serplatform.artifacts.run import SpaceKind
 from serplatform.config import digest
 from serplatform.console import format_duration
 from serplatform.environment import hardware, versions
@@ -23,7 +24,6 @@ from serplatform.errors import ArtifactError, SerplatformError
 from serplatform.models.base import ARCHITECTURES
 from serplatform.storage.cache import cache_folder
 from serplatform.studies.space import SearchSpace, first_points, paper_point
-from serplatform.studies.space_choice import SpaceKind
 from serplatform.training.trial_config import TrialConfig, resolve
 
 #: share of the time budget that a trial of the paper's sizes may take
@@ -109,6 +109,7 @@ class Sizing:
         measured: bool = True,
     ) -> None:
         self._candidates = dict(candidates)
+        self.names = tuple(candidates)
         self._epoch_seconds = epoch_seconds
         self._num_folds = num_folds
         self._limit = MOST_SECONDS if budget is None else SHARE * budget
@@ -150,10 +151,8 @@ class Sizing:
 
     def _untimed(self, name: str) -> Sized:
         spaces = self._candidates[name]
-        kind = next(reversed(spaces))  # the paper's, where there are two
-        return Sized(
-            architecture=name, kind=kind, space=spaces[kind], seconds=None, sentence=""
-        )
+        kind = list(spaces)[-1]  # the paper's, where there are two
+        return Sized(architecture=name, kind=kind, space=spaces[kind], seconds=None, sentence="")
 
     def _time(self, name: str) -> Sized:
         seconds: dict[SpaceKind, float] = {}
@@ -171,8 +170,10 @@ class Sizing:
                 kind = "paper"
                 told += ": the paper's"
             else:
-                than = "two hours" if self._budget is None else (
-                    f"a tenth of the {format_duration(self._budget)}"
+                than = (
+                    "two hours"
+                    if self._budget is None
+                    else (f"a tenth of the {format_duration(self._budget)}")
                 )
                 told += f": reduced, as it is more than {than} (--full insists)"
         return Sized(
@@ -190,11 +191,10 @@ def _duration(seconds: float) -> str:
 
 def first_configuration(space: SearchSpace) -> TrialConfig:
     """The configuration that is timed: the first that is tried in a space."""
-    points = first_points(space)
-    point = points[0] if points else paper_point(space)
+    points = [*first_points(space), paper_point(space)]
+    point = points[0]
     if point is None:
-        point = {name: p.probes()[0] for name, p in space.parameters.items()}
-        point = space.walk(lambda name, _: point[name])
+        point = space.walk(lambda _, parameter: parameter.probes()[0])
     return resolve(space.architecture, {**space.fixed, **point}, space.source)
 
 

@@ -4,9 +4,10 @@ of the paper's sizes or of reduced ones, or that over the layers of pretrained e
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from serplatform import plugins
+from serplatform.artifacts.run import SpaceKind
 from serplatform.datasets.dataset import Dataset
 from serplatform.errors import BadInputError, unknown_name
 from serplatform.features.names import with_directory
@@ -27,9 +28,6 @@ from serplatform.training.trial_config import known_parameters, resolve, value_f
 if TYPE_CHECKING:
     from serplatform.studies.setup import SearchRequest
 
-#: what a space is: ``given`` by the user, over layers of an ``encoder``, of the ``paper``'s sizes or
-#: of ``reduced`` ones
-SpaceKind = Literal["given", "encoder", "paper", "reduced"]
 #: ends of the names of packaged spaces
 _ENDS: dict[SpaceKind, str] = {"encoder": "-pretrained", "paper": "", "reduced": "-small"}
 
@@ -63,9 +61,11 @@ def candidate_spaces(
         here: dict[SpaceKind, SearchSpace] = {}
         for kind in _kinds(request, architecture, given, packaged):
             name = packaged_name(architecture, kind)
+            raw: Mapping[Any, Any]
             if request.exact:
                 described = "one configuration: the paper's, with what the user set"
-                raw, source = {"architecture": architecture, "description": described}, "--set"
+                raw = {"architecture": architecture, "description": described}
+                source = "--set"
             elif kind == "given":
                 raw, source = given[architecture]
             else:
@@ -76,7 +76,7 @@ def candidate_spaces(
         if missing and "encoder" in found[architecture]:
             notes.append(
                 f"{architecture}: the dataset lacks {', '.join(missing)}; it searches the space "
-                f"{packaged_name(architecture, 'encoder')}, over the encoders that the dataset has; "
+                f"{packaged_name(architecture, 'encoder')}, over the dataset's encoders; "
                 f"--space {architecture} is the one without."
             )
             continue
@@ -139,9 +139,9 @@ def _that_fit(
     encoder = spaces.pop("encoder", None)
     searched = None if encoder is None else encoder.parameters.get("data.feature")
     over_encoders: dict[SpaceKind, SearchSpace] = {}
-    if encoder is not None and searched is not None and searched.query is not None:
-        if feature_choices(dataset, searched.query):
-            over_encoders["encoder"] = for_dataset(encoder, dataset)
+    query = None if searched is None else searched.query
+    if encoder is not None and query is not None and feature_choices(dataset, query):
+        over_encoders["encoder"] = for_dataset(encoder, dataset)
     if over_encoders and portfolio:
         return over_encoders, []
     concrete = {kind: for_dataset(space, dataset) for kind, space in spaces.items()}

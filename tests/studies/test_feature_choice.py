@@ -11,7 +11,7 @@ from serplatform.artifacts.files import read_json, write_json
 from serplatform.datasets.dataset import Dataset
 from serplatform.errors import BadInputError
 from serplatform.models.base import ARCHITECTURES
-from serplatform.studies.feature_choice import for_dataset, feature_choices
+from serplatform.studies.feature_choice import feature_choices, for_dataset
 from serplatform.studies.parameter import FeatureQuery
 from serplatform.studies.setup import OpenRun, SearchRequest, create_run, reopen_run
 from serplatform.studies.space import first_points, load_space, packaged_spaces, parse_space
