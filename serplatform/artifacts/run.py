@@ -97,6 +97,7 @@ class RunDescription(Record):
     protocol: ProtocolOfRun
     command: NotRequired[list[str]]
     architectures: NotRequired[list[str]]
+    left_out: NotRequired[dict[str, str]]  # architecture to why `all` did not stand for it
     spaces: dict[str, dict[str, Any]]
     settings: NotRequired[list[str]]
     roster: NotRequired[list[ListedTrial]]
