@@ -152,7 +152,7 @@ def main() -> None:
     command.add_argument("--skip", default="", help="spaces to leave for later, with commas")
     given = parser.parse_args()
     if given.command == "pool":
-        pool(given.data, given.out, given.part, given.skip.split(','))
+        pool(given.data, given.out, given.part, given.skip.split(","))
 
 
 if __name__ == "__main__":

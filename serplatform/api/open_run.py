@@ -10,6 +10,7 @@ from typing import Any
 
 from serplatform import stopping
 from serplatform.console import format_duration, say
+from serplatform.datasets.dataset import Dataset
 from serplatform.distributed.prepare import ensure_demo
 from serplatform.distributed.search import default_run_path
 from serplatform.distributed.tune.placement import SearchLimits
@@ -20,6 +21,7 @@ from serplatform.models.base import ARCHITECTURES
 from serplatform.storage.destination import RUN, check_directory
 from serplatform.storage.location import redact
 from serplatform.storage.mirror import local_path
+from serplatform.studies.advice import lacking_text
 from serplatform.studies.portfolio import cheapest_first
 from serplatform.studies.recovery import repair_run
 from serplatform.studies.setup import (
@@ -76,6 +78,7 @@ def _reopen(request: SearchRequest, out: str | Path | None) -> tuple[OpenRun, in
         )
     if request.architectures:
         searched = _searched(request, ()) | set(run.spaces)
+        searched -= run.description.get("left_out", {}).keys()
         given = choose_architectures(request.architectures, searched)
         if set(given) != set(run.spaces):
             raise BadInputError(
@@ -106,30 +109,47 @@ def _searched(request: SearchRequest, spaces: Sequence[str]) -> set[str]:
     return every - lacking_encoder(request).keys()
 
 
+def _left_out(request: SearchRequest, names: Sequence[str], data: str | Path) -> dict[str, str]:
+    """What ``all`` does not stand for here, with why; told in one line a reason."""
+    lacking = lacking_encoder(request)
+    spaceless = sorted(set(ARCHITECTURES.names()) - set(names) - set(lacking))
+    if spaceless:
+        say(f"Left out of `all`, having no search space: {', '.join(spaceless)}; see --space.")
+    for name, parameter in lacking.items():
+        say(
+            f"Left out of `all`: {name} fine-tunes an encoder; name one with "
+            f"--set {name}.{parameter}=DIRECTORY."
+        )
+    wordless = lacking_text(Dataset.open(data), names)
+    if wordless:
+        say(
+            f"Left out of `all`, because {next(iter(wordless.values()))}: {', '.join(wordless)}; "
+            "`prepare` with --align pocketsphinx (English) or --align whisper:DIR gives them words."
+        )
+    return {
+        **dict.fromkeys(spaceless, "it has no search space"),
+        **{name: f"no encoder was named with --set {name}.{p}" for name, p in lacking.items()},
+        **wordless,
+    }
+
+
 def _create(request: SearchRequest, out: str | Path | None) -> tuple[OpenRun, int | None]:
     command = command_line(request, out)
     portfolio = not request.architectures and not request.exact
     if portfolio:
         request = dataclasses.replace(request, architectures=("all",), portfolio=True)
     names = choose_architectures(request.architectures, _searched(request, request.spaces))
-    if "all" in request.architectures:
-        lacking = lacking_encoder(request)
-        if left := set(ARCHITECTURES.names()) - set(names) - set(lacking):
-            told = ", ".join(sorted(left))
-            say(f"Left out of `all`, having no search space: {told}; see --space.")
-        for name, parameter in lacking.items():
-            say(
-                f"Left out of `all`: {name} fine-tunes an encoder; name one with "
-                f"--set {name}.{parameter}=DIRECTORY."
-            )
-        names = tuple(cheapest_first(names))
-    path = default_run_path(names) if out is None else local_path(out)
+    path = default_run_path(names, portfolio=portfolio) if out is None else local_path(out)
     if out is None:
         check_directory(path, RUN)
     data = request.dataset
     if data is None:
         say("No --data given: using the built-in demo corpus (synthetic speech).")
         data = ensure_demo()
+    left_out = _left_out(request, names, data) if "all" in request.architectures else {}
+    names = tuple(name for name in names if name not in left_out)
+    if "all" in request.architectures:
+        names = tuple(cheapest_first(names))
     default = None
     if request.exact:
         default = request.repeats * len(names)
@@ -150,6 +170,7 @@ def _create(request: SearchRequest, out: str | Path | None) -> tuple[OpenRun, in
         trials=count,
         time_budget=request.time_budget,
         combiner=request.combiner or "product",
+        **({"left_out": left_out} if left_out else {}),
     )
     for note in [*([run.replaced] if run.replaced else []), *run.description["notes"]]:
         say(f"Note: {note}")

@@ -101,6 +101,7 @@ class RunDescription(Record):
     protocol: ProtocolOfRun
     command: NotRequired[list[str]]
     architectures: NotRequired[list[str]]
+    left_out: NotRequired[dict[str, str]]  # architecture to why `all` did not stand for it
     spaces: dict[str, dict[str, Any]]
     #: by architecture: what its space is; without those whose sizes are to be decided
     sizes: NotRequired[dict[str, SpaceKind]]

@@ -287,8 +287,10 @@ def summarize(records: Mapping[int, TrialRecord], objective: str, status: str) -
     return SearchOutcome(status=status, counts=counts, best=best)
 
 
-def default_run_path(architectures: tuple[str, ...]) -> Path:
+def default_run_path(architectures: tuple[str, ...], *, portfolio: bool = False) -> Path:
     """``runs/<architectures>-<date>-<time>``, a name that does not exist yet."""
+    if portfolio:
+        architectures = ("portfolio",)
     names = "-".join(architectures) if len(architectures) <= 3 else f"{len(architectures)}-systems"
     base = Path("runs") / f"{names}-{time.strftime('%Y%m%d-%H%M%S')}"
     path, count = base, 1

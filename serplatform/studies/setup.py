@@ -272,7 +272,7 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
         folds = plan.folds[: request.max_folds]
         plan = dataclasses.replace(plan, folds=folds, notes=(*plan.notes, note))
     check_plan(plan, dataset.utterances)
-    warning = text_warning(dataset.utterances, plan, request.architectures)
+    warning = text_warning(dataset, plan, request.architectures)
     starts: list[WarmStartRecord] = []
     for run in request.warm_start:
         start = collect(

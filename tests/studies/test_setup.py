@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from serplatform.api.open_run import open_or_create
+from serplatform.datasets.dataset import Dataset
 from serplatform.distributed.tune.placement import SearchLimits
 from serplatform.errors import BadInputError
 from serplatform.models.base import ARCHITECTURES
@@ -92,6 +93,29 @@ def test_all_are_those_with_a_space_and_the_others_are_named(
     assert set(again.spaces) == set(run.spaces)
     trained = command(data, tmp_path / "trained", architectures=["all"], exact=True)
     assert newcomer in trained.spaces
+
+
+def test_all_leaves_out_in_one_line_what_reads_text_where_there_is_none(
+    tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    silent = make_dataset(
+        tmp_path / "silent",
+        per_speaker=4,
+        seconds=(0.2, 0.3),
+        features=dict.fromkeys(Dataset.open(data).feature_names, 23),
+        wordless=24,
+    )
+    run = command(silent, tmp_path / "run", architectures=["all"], exact=True)
+    readers = {name for name in without_encoder() if "text" in ARCHITECTURES.get(name).inputs}
+    assert set(run.spaces) == without_encoder() - readers
+    lines = capsys.readouterr().err.splitlines()
+    (told,) = (line for line in lines if "no text" in line)
+    assert told.startswith("Left out of `all`, because 24 of 24 utterances have no text: attn_fus")
+    assert "--align pocketsphinx" in told
+    left = run.description["left_out"]
+    assert {name for name, why in left.items() if "no text" in why} == readers
+    command(silent, tmp_path / "run", architectures=["all"], resume=True, trials="+1")
+    assert "left_out" not in command(data, tmp_path / "other", architectures=["csa"]).description
 
 
 def test_a_space_of_ones_own_makes_an_architecture_one_of_all(
