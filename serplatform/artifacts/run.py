@@ -116,6 +116,7 @@ class RunDescription(Record):
     ended: NotRequired[str | None]
     seconds: NotRequired[Seconds | None]
     trials: NotRequired[Count | None]
+    left_out: NotRequired[dict[str, str]]
     time_budget: NotRequired[Seconds | None]
     combiner: NotRequired[str | None]
     resources: NotRequired[dict[str, Any]]

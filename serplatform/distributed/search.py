@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from serplatform import plugins, stopping
-from serplatform.artifacts.trial import TrialRecord, merit
+from serplatform.artifacts.trial import TrialRecord, ranked
 from serplatform.distributed.cluster import connect, largest_resources, node_sizes
 from serplatform.distributed.tune.placement import SearchLimits, SearchPlan, plan_placement
 from serplatform.distributed.tune.tracker import SearchObserver
@@ -227,8 +227,7 @@ def summarize(records: Mapping[int, TrialRecord], objective: str, status: str) -
     counts = {"complete": 0, "pruned": 0, "failed": 0}
     for record in records.values():
         counts[record["state"]] += 1
-    complete = [r for r in records.values() if r["state"] == "complete"]
-    best = max(complete, key=lambda r: (merit(r["dev"], objective), -r["trial"]), default=None)
+    best = next(iter(ranked(records.values(), objective)), None)
     return SearchOutcome(status=status, counts=counts, best=best)
 
 
