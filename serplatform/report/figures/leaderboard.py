@@ -22,7 +22,7 @@ class Board:
     metric: str
 
 
-@FIGURES.register("leaderboard")
+@FIGURES.register("ranking")
 class Leaderboard(Figure[Board]):
     title = "Every trial by its dev rows"
     section = "leaderboard"
