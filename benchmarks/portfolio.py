@@ -18,15 +18,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from serplatform.artifacts.run import SpaceKind
 from serplatform.datasets.dataset import Dataset
 from serplatform.models.base import ARCHITECTURES
 from serplatform.run_directory import RunDirectory

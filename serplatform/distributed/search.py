@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from serplatform import plugins, stopping
-from serplatform.artifacts.trial import TrialRecord, merit
+from serplatform.artifacts.trial import TrialRecord, ranked
 from serplatform.console import say
 from serplatform.datasets.dataset import Dataset
 from serplatform.distributed.cluster import connect, largest_resources, node_sizes
@@ -282,8 +282,7 @@ def summarize(records: Mapping[int, TrialRecord], objective: str, status: str) -
     counts = {"complete": 0, "pruned": 0, "failed": 0}
     for record in records.values():
         counts[record["state"]] += 1
-    complete = [r for r in records.values() if r["state"] == "complete"]
-    best = max(complete, key=lambda r: (merit(r["dev"], objective), -r["trial"]), default=None)
+    best = next(iter(ranked(records.values(), objective)), None)
     return SearchOutcome(status=status, counts=counts, best=best)
 
 
