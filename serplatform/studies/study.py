@@ -29,6 +29,7 @@ from serplatform.artifacts.run import ObservationRecord, WarmStartRecord
 from serplatform.artifacts.trial import DEV_METRICS, StudyAttribute, TrialRecord
 from serplatform.errors import BadInputError, unknown_name
 from serplatform.metrics import HIGHER_IS_BETTER
+from serplatform.models.base import ARCHITECTURES
 from serplatform.seeding import derive_seed
 from serplatform.studies.optuna_internals import StudySampler
 from serplatform.studies.order import NoTrial, TrialOrder
@@ -335,7 +336,8 @@ class Studies:
         paper = self._papers[architecture]
         first = [] if paper is None or self._has_paper(architecture) else [paper]
         own = first_points(space)
-        for point in [*own, *first, *more] if self._points_first else [*first, *own, *more]:
+        own_first = self._points_first or ARCHITECTURES.get(architecture).closed_form
+        for point in [*own, *first, *more] if own_first else [*first, *own, *more]:
             if not value_in(point, known):
                 known.append(point)
                 study.enqueue_trial(space.encode(point))

@@ -11,7 +11,7 @@ from serplatform.artifacts.files import read_json, write_json
 from serplatform.datasets.dataset import Dataset
 from serplatform.errors import BadInputError
 from serplatform.models.base import ARCHITECTURES
-from serplatform.studies.feature_choice import feature_choices, for_dataset
+from serplatform.studies.feature_choice import feature_choices, for_dataset, roles
 from serplatform.studies.parameter import FeatureQuery
 from serplatform.studies.setup import OpenRun, SearchRequest, create_run, reopen_run
 from serplatform.studies.space import first_points, load_space, packaged_spaces, parse_space
@@ -26,7 +26,7 @@ Make = Callable[..., Path]
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
     def dataset(*names: str) -> Path:
-        kinds = {"log_mel_23": 23, "log_mel_40": 40}
+        kinds = {"log_mel_23": 23, "log_mel_40": 40, "egemaps_v02": (88, *VECTORS[1:])}
         features = {
             name: kinds.get(name, VECTORS if name.endswith(":pooled") else FRAMES) for name in names
         }
@@ -90,16 +90,35 @@ def test_the_middle_is_that_of_the_whole_encoder(make: Make) -> None:
     assert feature_choices(Dataset.open(path), FeatureQuery())[0] == "pretrained:base@2"
 
 
-def test_what_is_fitted_in_seconds_takes_the_layers_wherever_there_are_some(make: Make) -> None:
-    with_encoder = create(make("log_mel_23", "log_mel_40", "mfcc_40", "pretrained:base@1"), "lda")
-    assert with_encoder.spaces["lda"].parameters["data.feature"].values == ("pretrained:base@1",)
+def test_what_is_fitted_in_seconds_takes_every_feature_the_encoders_first(make: Make) -> None:
+    run = create(make("log_mel_23", "mfcc_40", "pretrained:base@1", "egemaps_v02"), "lda")
+    assert run.spaces["lda"].parameters["data.feature"].values == (
+        "pretrained:base@1",
+        "egemaps_v02",
+        "mfcc_40",
+        "log_mel_23",
+    )
+    assert first_points(run.spaces["lda"])[0]["data.feature"] == "pretrained:base@1"
+
+
+def test_vectors_of_layers_are_joined_to_functionals(make: Make) -> None:
+    dataset = Dataset.open(make("egemaps_v02", *encoder("base", 2, ":pooled")))
+    joined = "pretrained:base@1:pooled+egemaps_v02"
+    query = FeatureQuery(pooled=True, joined=True, functionals=True)
+    assert joined in feature_choices(dataset, query)
+    assert roles(dataset) == {
+        "middle": "pretrained:base@1:pooled",
+        "around": "pretrained:base@0,1,2:pooled",
+        "whole": "pretrained:base@0,1,2:pooled",
+        "both": joined,
+        "functionals": "egemaps_v02",
+    }
 
 
 def test_without_an_encoder_the_own_features_are_searched(make: Make) -> None:
     without = create(make("log_mel_23", "log_mel_40", "mfcc_40"), "lda")
     found = without.spaces["lda"].parameters["data.feature"].values
-    assert "log_mel_40" in found
-    assert all(":" not in str(name) for name in found)
+    assert found == ("log_mel_40", "mfcc_40", "log_mel_23")
 
 
 @pytest.mark.parametrize("name", [n for n in packaged_spaces() if n.endswith("-pretrained")])
@@ -119,7 +138,7 @@ def test_packaged_spaces_are_made_of_the_dataset_and_read_back(make: Make, name:
 
 def test_every_architecture_over_audio_of_the_papers_has_one() -> None:
     papers = ["moma", "blstmatt", "csa", "can", "fgcme", "vrnn", "cnn_lstm", "lstm_attn_audio"]
-    own = ["cnn_blstm_asp", "functionals_mlp", "attn_pool", "svm", "logistic"]
+    own = ["cnn_blstm_asp", "functionals_mlp", "attn_pool"]
     assert {f"{name}-pretrained" for name in [*papers, *own]} <= set(packaged_spaces())
     assert set(papers + own) <= set(ARCHITECTURES.names())
 
