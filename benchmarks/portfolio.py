@@ -30,7 +30,8 @@ from serplatform.models.base import ARCHITECTURES
 from serplatform.run_directory import RunDirectory
 from serplatform.seeding import derive_seed
 from serplatform.studies.feature_choice import FEATURE, for_dataset, roles
-from serplatform.studies.setup import SearchRequest, create_run
+from serplatform.studies.request import SearchRequest
+from serplatform.studies.setup import create_run
 from serplatform.studies.space import (
     SearchSpace,
     complete_point,

@@ -30,7 +30,7 @@ from serplatform.plugins import load as import_plugins
 from serplatform.storage.destination import BUNDLE, DATASET, ENSEMBLE, RUN
 from serplatform.storage.location import Location, parse
 from serplatform.storage.remote import remote
-from serplatform.studies.setup import SearchRequest
+from serplatform.studies.request import SearchRequest
 
 #: several combined runs are made by a call of this name
 ensemble = combine

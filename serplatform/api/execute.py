@@ -23,7 +23,8 @@ from serplatform.errors import ArtifactError, BadInputError, SerplatformError
 from serplatform.explanations.explain_run import FOLDER, explain_run
 from serplatform.report.build import build_report
 from serplatform.storage.mirror import publish, shown
-from serplatform.studies.setup import OpenRun, SearchRequest
+from serplatform.studies.request import SearchRequest
+from serplatform.studies.setup import OpenRun
 
 #: seconds after which no further model is asked
 BUDGET = 20.0

@@ -24,9 +24,9 @@ from serplatform.storage.mirror import local_path
 from serplatform.studies.advice import lacking_text
 from serplatform.studies.portfolio import cheapest_first
 from serplatform.studies.recovery import repair_run
+from serplatform.studies.request import SearchRequest
 from serplatform.studies.setup import (
     OpenRun,
-    SearchRequest,
     choose_architectures,
     create_run,
     lacking_encoder,

@@ -27,7 +27,7 @@ from serplatform.prediction.open import read_bundle
 from serplatform.prediction.output import row_values
 from serplatform.run_directory import RunDirectory
 from serplatform.storage.mirror import open_copy
-from serplatform.studies.setup import SearchRequest
+from serplatform.studies.request import SearchRequest
 
 
 class CallOptions(TypedDict, total=False):

@@ -25,7 +25,8 @@ from serplatform.protocols.base import FoldPlan
 from serplatform.protocols.plan import check_plan
 from serplatform.run_directory import RunDirectory
 from serplatform.seeding import derive_seed
-from serplatform.studies.setup import SearchRequest, create_run
+from serplatform.studies.request import SearchRequest
+from serplatform.studies.setup import create_run
 from serplatform.studies.space import load_space, packaged_spaces
 from serplatform.studies.study import Suggestion
 from serplatform.training.trial import TrialReport

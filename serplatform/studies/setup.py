@@ -31,6 +31,7 @@ from serplatform.storage.destination import RUN, check_directory
 from serplatform.storage.location import address, redact
 from serplatform.studies.advice import text_warning, too_good_warning
 from serplatform.studies.portfolio import with_portfolio
+from serplatform.studies.request import SearchRequest
 from serplatform.studies.sizes import Sized
 from serplatform.studies.space import (
     SearchSpace,
@@ -50,56 +51,6 @@ from serplatform.studies.warm_start import collect
 from serplatform.studies.warm_start import notes as warm_start_notes
 from serplatform.training.fine_tuning import check_device
 from serplatform.training.trial_config import resolve
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SearchRequest:
-    """What the user asks for; the fields are those of ``serplatform.search`` and ``.train``.
-
-    Attributes:
-        spaces: files or names of packaged spaces; architectures that none of them is for use
-            the packaged space of their own name, or ``<name>-small`` where ``small``.
-        settings: texts KEY=VALUE that hold in every trial.
-        exact: search nothing: the paper's configuration with ``settings``, ``repeats`` times.
-        max_folds: only the first of the protocol's folds; None for all.
-        time_budget: seconds of this call, or None.
-        combiner: None: `product`, or what the run has.
-        portfolio: no architecture was named: all are searched, by what they promise.
-        reference: train the reference system too, see ``studies.reference``.
-    """
-
-    architectures: tuple[str, ...] = ()
-    dataset: str | Path | None = None
-    protocol: str | None = None
-    spaces: tuple[str, ...] = ()
-    settings: tuple[str, ...] = ()
-    exact: bool = False
-    repeats: int = 1
-    small: bool | None = None
-    seed: int = 0
-    objectives: tuple[str, ...] = ("uar",)
-    sampler: str = "tpe"
-    pruner: str = "asha"
-    storage: str | None = None
-    max_folds: int | None = None
-    warm_start: tuple[str, ...] = ()
-    trials: str | None = None
-    time_budget: float | None = None
-    combiner: str | None = None
-    portfolio: bool = False
-    reference: bool = True
-
-    def of_one_configuration(self) -> SearchRequest:
-        """Train it ``repeats`` times over all folds; several trainings are combined."""
-        combiner = "mean" if self.repeats > 1 else "none"
-        return dataclasses.replace(
-            self,
-            exact=True,
-            sampler="random",
-            pruner="none",
-            combiner=combiner,
-            reference=False,
-        )
 
 
 @dataclasses.dataclass
@@ -412,7 +363,7 @@ def reopen_run(out: Path, *, dataset: str | Path | None = None) -> OpenRun:
         plugins.write(directory.path, description)
     spaces: dict[str, SearchSpace] = {}
     for name, mapping in description["spaces"].items():
-        spaces[name], errors = parse_space(mapping, f"{directory.run_file} ({name})")
+        spaces[name], errors = parse_space(mapping, f"{directory.run_file} ({name})", recorded=True)
         if errors:
             raise ArtifactError(f"{directory.run_file}: the space of {name} is faulty", errors)
     description["dataset"]["path"] = address(path)

@@ -283,10 +283,15 @@ def make_space(
 
 
 def parse_space(
-    raw: Mapping[Any, Any], source: str, overrides: Mapping[str, Any] | None = None
+    raw: Mapping[Any, Any],
+    source: str,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    recorded: bool = False,
 ) -> tuple[SearchSpace, list[str]]:
     """Read a space as :func:`make_space` does; return it with all its errors but those of
-    combinations of values."""
+    combinations of values. A ``recorded`` one is of a run, features named as its dataset has them:
+    two of its points may have become the same."""
     fixed_by_user = overrides or {}
     errors = [unknown_name("key", str(key), _TOP_KEYS) for key in raw if key not in _TOP_KEYS]
     texts = {key: raw.get(key) for key in ("architecture", "description")}
@@ -328,7 +333,9 @@ def parse_space(
     malformed = [place for place, point in enumerate(points, start=1) if not _has_names(point)]
     errors += [f"try_first, point {place}: must be {_POINT}" for place in malformed]
     if not errors and points:
-        space = dataclasses.replace(space, try_first=_points(points, space, settled, errors))
+        space = dataclasses.replace(
+            space, try_first=_points(points, space, settled, errors, recorded=recorded)
+        )
     return space, errors
 
 
@@ -353,7 +360,12 @@ def _settled(entries: Mapping[str, Any], overrides: Mapping[str, Any]) -> set[st
 
 
 def _points(
-    entries: Sequence[Point], space: SearchSpace, settled: Collection[str], errors: list[str]
+    entries: Sequence[Point],
+    space: SearchSpace,
+    settled: Collection[str],
+    errors: list[str],
+    *,
+    recorded: bool,
 ) -> tuple[Point, ...]:
     """The points that a sound space's file tries first, without what is settled, and without
     those that are then the paper's configuration or equal; what is wrong goes to ``errors``."""
@@ -369,7 +381,8 @@ def _points(
             twin = next((name for name, other in seen if values_equal(chosen, other)), None)
             if twin is not None and settled:
                 continue
-            found = [] if twin is None else [f"is the same as {twin}; leave it out"]
+            if twin is not None and not recorded:
+                found = [f"is the same as {twin}; leave it out"]
             seen.append((f"point {place}", chosen))
         points.append(point)
         errors += [f"try_first, point {place}: {error}" for error in found]

@@ -4,7 +4,7 @@ of the paper's sizes or of reduced ones, or that over the layers of pretrained e
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from serplatform import plugins
 from serplatform.artifacts.run import SpaceKind
@@ -16,6 +16,7 @@ from serplatform.inputs.front import summed_layers
 from serplatform.models.base import ARCHITECTURES
 from serplatform.strict_yaml import parse_yaml
 from serplatform.studies.feature_choice import feature_choices, for_dataset
+from serplatform.studies.request import SearchRequest
 from serplatform.studies.space import (
     SearchSpace,
     make_space,
@@ -24,9 +25,6 @@ from serplatform.studies.space import (
     read_space_file,
 )
 from serplatform.training.trial_config import known_parameters, resolve, value_faults
-
-if TYPE_CHECKING:
-    from serplatform.studies.setup import SearchRequest
 
 #: ends of the names of packaged spaces
 _ENDS: dict[SpaceKind, str] = {"encoder": "-pretrained", "paper": "", "reduced": "-small"}

@@ -13,7 +13,8 @@ from serplatform.errors import BadInputError
 from serplatform.models.base import ARCHITECTURES
 from serplatform.studies.feature_choice import feature_choices, for_dataset, roles
 from serplatform.studies.parameter import FeatureQuery
-from serplatform.studies.setup import OpenRun, SearchRequest, create_run, reopen_run
+from serplatform.studies.request import SearchRequest
+from serplatform.studies.setup import OpenRun, create_run, reopen_run
 from serplatform.studies.space import first_points, load_space, packaged_spaces, parse_space
 from serplatform.testing.synthetic import make_dataset
 from serplatform.training.trial_config import resolve
@@ -153,7 +154,7 @@ def test_a_dataset_without_an_encoder_is_told_how_to_get_one(make: Make) -> None
 
 def test_an_own_space_gives_way_where_its_features_are_lacking(make: Make) -> None:
     data = make("log_mel_40", *encoder("base", 3))
-    run = create(data, "moma", "blstmatt", "csa", settings=("csa.feature=log_mel_40",))
+    run = create(data, "moma", "blstmatt", "csa", settings=("csa.feature=log_mel_40",), small=False)
     notes = run.description["notes"]
     for name in ("moma", "blstmatt"):
         assert run.spaces[name].fixed["training.max_epochs"] == 15

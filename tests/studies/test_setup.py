@@ -15,12 +15,8 @@ from serplatform.distributed.tune.placement import SearchLimits
 from serplatform.errors import BadInputError
 from serplatform.models.base import ARCHITECTURES
 from serplatform.registry import temporary
-from serplatform.studies.setup import (
-    OpenRun,
-    SearchRequest,
-    create_run,
-    reopen_run,
-)
+from serplatform.studies.request import SearchRequest
+from serplatform.studies.setup import OpenRun, create_run, reopen_run
 from serplatform.studies.space import packaged_spaces
 from serplatform.testing.synthetic import make_dataset
 from serplatform.training.trial_config import known_parameters
@@ -156,7 +152,9 @@ def test_a_trial_that_is_not_the_papers_is_said_and_recorded(
     assert run.description["notes"].count(note) == 1
     assert reopen_run(tmp_path / "run").description["notes"].count(note) == 1
     assert f"Note: {note}\n" in capsys.readouterr().err
-    usual = command(data, tmp_path / "usual", architectures=["moma"], settings=["batch_size=4"])
+    usual = command(
+        data, tmp_path / "usual", architectures=["moma"], settings=["batch_size=4"], small=False
+    )
     assert not any("is no trial" in text for text in usual.description["notes"])
     assert "the paper's included: training.batch_size=4\n" in capsys.readouterr().err
 
