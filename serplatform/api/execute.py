@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shlex
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from serplatform.api.display import SearchDisplay
 from serplatform.api.open_run import open_or_create
 from serplatform.artifacts.explanations import ExplanationsRecord
 from serplatform.artifacts.files import read_json
-from serplatform.console import say
+from serplatform.console import percent, say
 from serplatform.distributed.search import SearchOutcome, search
 from serplatform.distributed.tune.placement import SearchLimits
 from serplatform.ensembles.build import build_ensemble
@@ -96,10 +98,11 @@ def _train(run: OpenRun, limits: SearchLimits) -> SearchOutcome:
         f"Searching {', '.join(run.spaces)} on {run.description['dataset']['title']} with protocol "
         f"{run.plan.protocol} ({len(run.plan.folds)} folds); run directory {run.directory}"
     )
+    reference = _Reference(run, limits)
     again = resume_command(run, limits)
     stopping.on_stop(f"Interrupted. Resume with:\n  {again}")
     try:
-        with display:
+        with display, reference:
             outcome = search(run, limits, display)
     except BadInputError:
         raise
@@ -112,6 +115,44 @@ def _train(run: OpenRun, limits: SearchLimits) -> SearchOutcome:
     if outcome.status == "interrupted":
         raise KeyboardInterrupt
     return outcome
+
+
+class _Reference(contextlib.AbstractContextManager["_Reference"]):
+    """Trains the reference beside the search, and tells at once what it reaches."""
+
+    def __init__(self, run: OpenRun, limits: SearchLimits) -> None:
+        self._run = run
+        wanted = run.description.get("reference", False) and "roster" not in run.description
+        over = limits.seconds is not None and limits.seconds <= 0
+        self._thread = None
+        if wanted and not over:
+            self._thread = run.beside = threading.Thread(target=self._train, daemon=True)
+
+    def __enter__(self) -> _Reference:
+        if self._thread is not None:
+            self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._thread is not None and kind is None:
+            self._thread.join()
+
+    def _train(self) -> None:
+        from serplatform.studies.reference import read_reference, train_reference
+
+        try:
+            train_reference(self._run)
+            found = read_reference(self._run.directory)
+        except Exception as error:  # noqa: BLE001 - the search does not fail here
+            known = isinstance(error, (SerplatformError, OSError))
+            why = str(error) if known else f"{type(error).__name__}: {error}"
+            say(f"Note: the reference could not be trained: {why}")
+            return
+        if found is not None:
+            say(
+                f"Reference, svm on {found.feature}: UAR {found.test.in_percent()} on test rows, "
+                f"chance {percent(found.chance)}; nothing was chosen for it."
+            )
 
 
 def resume_command(run: OpenRun, limits: SearchLimits | None = None) -> str:

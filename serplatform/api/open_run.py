@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from serplatform import stopping
-from serplatform.console import say
+from serplatform.console import format_duration, say
 from serplatform.datasets.dataset import Dataset
 from serplatform.distributed.prepare import ensure_demo
 from serplatform.distributed.search import default_run_path
@@ -22,6 +22,7 @@ from serplatform.storage.destination import RUN, check_directory
 from serplatform.storage.location import redact
 from serplatform.storage.mirror import local_path
 from serplatform.studies.advice import lacking_text
+from serplatform.studies.portfolio import cheapest_first
 from serplatform.studies.recovery import repair_run
 from serplatform.studies.setup import (
     OpenRun,
@@ -36,6 +37,10 @@ from serplatform.studies.space import paper_point
 from serplatform.studies.study_storage import check_storage
 from serplatform.studies.warm_start import sentences
 
+#: seconds of a search of no architecture by name that has neither
+PORTFOLIO_SECONDS = 900.0
+#: the same for the built-in demo corpus
+DEMO_SECONDS = 180.0
 #: trials when the user names neither a number nor a time budget
 DEFAULT_TRIALS = 20
 #: the same for the built-in demo corpus, a run of minutes on two cores
@@ -129,8 +134,12 @@ def _left_out(request: SearchRequest, names: Sequence[str], data: str | Path) ->
 
 
 def _create(request: SearchRequest, out: str | Path | None) -> tuple[OpenRun, int | None]:
+    command = command_line(request, out)
+    portfolio = not request.architectures and not request.exact
+    if portfolio:
+        request = dataclasses.replace(request, architectures=("all",), portfolio=True)
     names = choose_architectures(request.architectures, _searched(request, request.spaces))
-    path = default_run_path(names) if out is None else local_path(out)
+    path = default_run_path(names, portfolio=portfolio) if out is None else local_path(out)
     if out is None:
         check_directory(path, RUN)
     data = request.dataset
@@ -139,17 +148,22 @@ def _create(request: SearchRequest, out: str | Path | None) -> tuple[OpenRun, in
         data = ensure_demo()
     left_out = _left_out(request, names, data) if "all" in request.architectures else {}
     names = tuple(name for name in names if name not in left_out)
+    if "all" in request.architectures:
+        names = tuple(cheapest_first(names))
     default = None
     if request.exact:
         default = request.repeats * len(names)
+    elif portfolio and request.time_budget is None and request.trials is None:
+        seconds = DEMO_SECONDS if request.dataset is None else PORTFOLIO_SECONDS
+        request = dataclasses.replace(request, time_budget=seconds)
+        told = format_duration(seconds)
+        say(f"No --time-budget given: searching for {told}; resume for longer at any time.")
     elif request.time_budget is None:
         default = max(DEMO_TRIALS if request.dataset is None else DEFAULT_TRIALS, len(names))
     count = count_trials(request.trials, have=0, default=default)
-    small = (request.dataset is None if request.small is None else request.small) and not (
-        request.exact
-    )
+    small = True if request.small is None and request.dataset is None else request.small
     asked = dataclasses.replace(request, architectures=names, dataset=data, small=small)
-    run = create_run(path, asked, command_line(request, out))
+    run = create_run(path, asked, command)
     stopping.on_stop(record=lambda: run.set_status("interrupted", ended=now()))
     run.set_status(
         "running",
@@ -173,7 +187,7 @@ def _create(request: SearchRequest, out: str | Path | None) -> tuple[OpenRun, in
 
 #: field of a request to the option that sets it, where that is of another name
 _OPTIONS = {"dataset": "data", "spaces": "space", "settings": "set", "objectives": "objective"}
-_NO_OPTIONS = {"architectures", "exact", "small", "max_folds"}
+_NO_OPTIONS = {"architectures", "exact", "small", "max_folds", "portfolio", "reference"}
 _NOT_OF_TRAINING = {"sampler", "pruner", "combiner"}
 
 
@@ -192,6 +206,8 @@ def command_line(request: SearchRequest, out: str | Path | None) -> list[str]:
                 words += [option, str(one)]
     if request.small is not None and not request.exact:
         words.append("--small" if request.small else "--full")
+    if not request.reference and not request.exact:
+        words.append("--no-reference")
     return [*words, *([] if out is None else ["--out", str(out)])]
 
 

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 def command(
     architectures: Annotated[
         list[str] | None,
-        typer.Argument(metavar="ARCH...", help="Architectures to search, or `all`."),
+        typer.Argument(
+            metavar="ARCH...",
+            help="Architectures to search, or `all`; none: the portfolio, strong and cheap "
+            "systems first.",
+        ),
     ] = None,
     *,
     of_run: RunOptions,
@@ -43,8 +47,9 @@ def command(
         bool | None,
         typer.Option(
             "--small/--full",
-            help="Packaged spaces of reduced sizes or of the papers' own; default: reduced for "
-            "the demo corpus only.",
+            help="Packaged spaces of reduced sizes or of the papers' own; default: the papers' "
+            "where a trial of theirs takes at most a tenth of the time budget (two hours without "
+            "one), reduced for the demo corpus.",
         ),
     ] = None,
     resources: Resources,
@@ -83,6 +88,13 @@ def command(
             "far, at least 10 minutes, 1 hour before the first; `never`."
         ),
     ] = None,
+    reference: Annotated[
+        bool,
+        typer.Option(
+            "--reference/--no-reference",
+            help="Also train an SVM of fixed settings, in seconds, and compare with it.",
+        ),
+    ] = True,
     combiner: Annotated[
         str | None,
         typer.Option(
@@ -114,6 +126,8 @@ def command(
     the run.
 
     Examples:
+
+        serplatform search --data data/mine
 
         serplatform search moma
 
@@ -148,6 +162,7 @@ def command(
         trials=trials,
         time_budget=None if time_budget is None else parse_duration(time_budget),
         combiner=combiner,
+        reference=reference,
     )
     limits = dataclasses.replace(
         resources.limits(begun), retries=retries, trial_timeout=parse_timeout(trial_timeout)

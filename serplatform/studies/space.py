@@ -17,7 +17,8 @@ A space names an architecture, values fixed in every trial, and the parameters t
 ``int`` and ``float`` take an optional ``step`` or ``log: true``; ``when`` makes a parameter
 depend on the values of earlier ones; ``data.feature: {type: feature}`` is a choice of every layer
 that the dataset holds of a pretrained encoder (``pooled: true``: of pooled statistics, if any;
-``joined: true``: and of all its layers together), the middle one first.
+``joined: true``: and of all its layers together), the middle one first; with ``functionals: true``
+also of what no encoder made.
 
 Where the paper's own value of every searched parameter lies inside the space, the paper's
 configuration is the first trial; the points of ``try_first`` follow, and what they do not name is
@@ -28,7 +29,7 @@ in what can then play no part.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
@@ -140,6 +141,20 @@ def why_no_paper_trial(space: SearchSpace) -> str | None:
     ]
     told = f"The paper's configuration of {space.architecture} is no trial: its space does not hold"
     return f"{told} {'; '.join(outside)}." if outside else None
+
+
+def points_inside(
+    space: SearchSpace, points: Iterable[Point | None]
+) -> list[dict[str, Any] | None]:
+    """Points, completed by the paper's values; None for one that the space does not hold."""
+    paper = paper_values(space.architecture)
+    found: list[dict[str, Any] | None] = []
+    for point in points:
+        known = point is not None and not point.keys() - space.parameters.keys()
+        inside = known and all(space.parameters[n].contains(v) for n, v in (point or {}).items())
+        whole = complete_point(space, point or {}, paper) if inside else None
+        found.append(None if whole is None or _outside(space, whole) else whole)
+    return found
 
 
 def first_points(space: SearchSpace) -> list[dict[str, Any]]:

@@ -20,9 +20,9 @@ from serplatform.report.data import (
     best_by_fold,
     build_report_data,
     measure,
-    read_members,
 )
 from serplatform.report.load import Posteriors, ReportTrial, load_source
+from serplatform.report.members import read_members
 from serplatform.report.speaker_intervals import Resampling, recall_intervals
 from tests.support.synthetic_run import make_run
 

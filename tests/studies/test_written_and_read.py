@@ -20,10 +20,10 @@ from serplatform.studies.setup import (
     OpenRun,
     SearchRequest,
     create_run,
-    parse_overrides,
     reopen_run,
 )
 from serplatform.studies.space import SearchSpace, paper_point
+from serplatform.studies.space_choice import parse_overrides
 from serplatform.studies.study import Studies
 from serplatform.testing.synthetic import make_dataset
 from serplatform.training.trial_config import paper_values, resolve, value_faults
