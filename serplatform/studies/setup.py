@@ -31,6 +31,7 @@ from serplatform.storage.destination import RUN, check_directory
 from serplatform.storage.location import address, redact
 from serplatform.studies.advice import text_warning, too_good_warning
 from serplatform.studies.portfolio import with_portfolio
+from serplatform.studies.pruning import make_pruner
 from serplatform.studies.sizes import Sized
 from serplatform.studies.space import (
     SearchSpace,
@@ -42,7 +43,6 @@ from serplatform.studies.space import (
 from serplatform.studies.space_choice import candidate_spaces, parse_overrides
 from serplatform.studies.study import (
     check_objectives,
-    make_pruner,
     make_sampler,
 )
 from serplatform.studies.study_storage import check_storage, recorded_storage
@@ -79,7 +79,7 @@ class SearchRequest:
     seed: int = 0
     objectives: tuple[str, ...] = ("uar",)
     sampler: str = "tpe"
-    pruner: str = "asha"
+    pruner: str = "folds"
     storage: str | None = None
     max_folds: int | None = None
     warm_start: tuple[str, ...] = ()
