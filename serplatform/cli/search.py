@@ -58,7 +58,7 @@ def command(
         typer.Option(help="Dev metric to optimise; several, e.g. `uar,parameters`, for a front."),
     ] = "uar",
     sampler: Annotated[str, typer.Option(help="tpe, random or gp.")] = "tpe",
-    pruner: Annotated[str, typer.Option(help="asha, median, hyperband or none.")] = "asha",
+    pruner: Annotated[str, typer.Option(help="folds, asha, median, hyperband or none.")] = "folds",
     warm_start: Annotated[
         list[str] | None,
         typer.Option(

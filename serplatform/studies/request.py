@@ -33,7 +33,7 @@ class SearchRequest:
     seed: int = 0
     objectives: tuple[str, ...] = ("uar",)
     sampler: str = "tpe"
-    pruner: str = "asha"
+    pruner: str = "folds"
     storage: str | None = None
     max_folds: int | None = None
     warm_start: tuple[str, ...] = ()

@@ -31,6 +31,7 @@ from serplatform.storage.destination import RUN, check_directory
 from serplatform.storage.location import address, redact
 from serplatform.studies.advice import text_warning, too_good_warning
 from serplatform.studies.portfolio import with_portfolio
+from serplatform.studies.pruning import make_pruner
 from serplatform.studies.request import SearchRequest
 from serplatform.studies.sizes import Sized
 from serplatform.studies.space import (
@@ -43,7 +44,6 @@ from serplatform.studies.space import (
 from serplatform.studies.space_choice import candidate_spaces, parse_overrides
 from serplatform.studies.study import (
     check_objectives,
-    make_pruner,
     make_sampler,
 )
 from serplatform.studies.study_storage import check_storage, recorded_storage

@@ -34,6 +34,7 @@ from serplatform.seeding import derive_seed
 from serplatform.studies.optuna_internals import StudySampler
 from serplatform.studies.order import NoTrial, TrialOrder
 from serplatform.studies.parameter import value_in, values_equal
+from serplatform.studies.pruning import FoldPruner, make_pruner
 from serplatform.studies.sizes import Sized, Sizing
 from serplatform.studies.space import SearchSpace, first_points, paper_point
 from serplatform.studies.study_storage import open_storage
@@ -53,7 +54,6 @@ OBJECTIVES: dict[str, Direction] = {
 }
 
 SAMPLERS = ("tpe", "random", "gp")
-PRUNERS = ("asha", "median", "hyperband", "none")
 #: of so many trials of ``tpe``, the last is drawn at random
 RANDOM_EVERY = 3
 
@@ -105,33 +105,6 @@ def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
     raise BadInputError(unknown_name("sampler", name, SAMPLERS))
 
 
-def make_pruner(name: str, *, max_epochs: int, num_folds: int) -> optuna.pruners.BasePruner:
-    """Build a pruner by name (one of :data:`PRUNERS`).
-
-    The resource is the number of epochs spent over all folds, at most
-    ``max_epochs * num_folds``; rungs therefore lie inside the first fold and between folds.
-    ``asha`` is asynchronous successive halving (Li et al., MLSys 2020) with a reduction
-    factor of 3 and a first rung at a quarter of the first fold.
-
-    Raises:
-        BadInputError: the name is unknown.
-    """
-    first_rung = max(1, math.ceil(max_epochs / 4))
-    if name == "asha":
-        return optuna.pruners.SuccessiveHalvingPruner(
-            min_resource=first_rung, reduction_factor=3, min_early_stopping_rate=0
-        )
-    if name == "median":
-        return optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=first_rung)
-    if name == "hyperband":
-        return optuna.pruners.HyperbandPruner(
-            min_resource=first_rung, max_resource=max_epochs * num_folds, reduction_factor=3
-        )
-    if name == "none":
-        return optuna.pruners.NopPruner()
-    raise BadInputError(unknown_name("pruner", name, PRUNERS))
-
-
 def check_objectives(names: Sequence[str]) -> tuple[str, ...]:
     """Return the objectives when all are known and differ.
 
@@ -155,7 +128,7 @@ class Studies:
         records: finished trials by number, as the run directory holds them.
         objectives: names of :data:`OBJECTIVES`; the first is reported during training.
         sampler: one of :data:`SAMPLERS`.
-        pruner: one of :data:`PRUNERS`; unused with several objectives.
+        pruner: one of ``pruning.PRUNERS``; unused with several objectives.
         max_epochs: largest number of epochs a fold may take.
         num_folds: folds a trial trains.
         seed: of the run.
@@ -179,7 +152,7 @@ class Studies:
         records: Mapping[int, TrialRecord],
         objectives: Sequence[str] = ("uar",),
         sampler: str = "tpe",
-        pruner: str = "asha",
+        pruner: str = "folds",
         max_epochs: int,
         num_folds: int,
         seed: int,
@@ -195,6 +168,12 @@ class Studies:
         self._spaces: dict[str, SearchSpace] = {}
         self._pruning = pruner != "none" and len(self.objectives) == 1
         self._pruning &= self.objectives[0] in DEV_METRICS  # others are known at the end only
+        self._folds = None
+        if self._pruning and pruner == "folds":
+            more = HIGHER_IS_BETTER[self.objectives[0]]
+            self._folds = FoldPruner(self.objectives[0], 1 if more else -1)
+            for record in records.values():
+                self._folds.tell(record)
         self._storage = open_storage(storage)
         self._papers: dict[str, dict[str, Any] | None] = {}
         self._studies: dict[str, optuna.Study] = {}
@@ -395,18 +374,23 @@ class Studies:
         self._note(number, architecture, paper)
         return Suggestion(number=number, architecture=architecture, values=values, paper=paper)
 
-    def report(self, number: int, step: int, value: float) -> bool:
+    def report(self, number: int, step: int, value: float, fold: int = 0) -> bool:
         """Report the objective after an epoch; True when the trial should be pruned."""
         if not self._pruning or number not in self._live or not math.isfinite(value):
             return False
         trial = self._live[number]
         trial.report(value, step)
-        weak = trial.should_prune()  # asked of every trial: it also records the rung
+        if self._folds is not None:
+            weak = self._folds.report(number, self._architectures[number], fold, value)
+        else:
+            weak = trial.should_prune()  # asked of every trial: it also records the rung
         return weak and number not in self._paper
 
     def tell(self, record: TrialRecord) -> None:
         """Settle a trial from its record; a second time changes nothing."""
         trial = self._live.pop(record["trial"], None)
+        if self._folds is not None:
+            self._folds.tell(record)
         if trial is not None:
             self._order.ended(record)
             state, values = outcome(record, self.objectives)

@@ -35,7 +35,7 @@ class TrialSource(Protocol):
     def ask(self, seconds: float | None) -> Suggestion | NoTrial:
         """The next trial; none that would not end in the seconds that are left, if known."""
 
-    def report(self, number: int, step: int, value: float) -> bool:
+    def report(self, number: int, step: int, value: float, fold: int = 0) -> bool:
         """Report the objective after an epoch; True when the trial should be pruned."""
 
     def tell(self, record: TrialRecord) -> None:
@@ -180,7 +180,7 @@ class TrialList:
             label=self._labels.get(number, ""),
         )
 
-    def report(self, number: int, step: int, value: float) -> bool:
+    def report(self, number: int, step: int, value: float, fold: int = 0) -> bool:
         """See ``TrialSource``: nothing is pruned."""
         return False
 

@@ -244,7 +244,9 @@ class TrialTracker:
         trial.host = result.get("host", trial.host)
         trial.history.append(report.history)
         self._observer.trial_progressed(trial.suggestion, report)
-        prune = self._studies.report(trial.suggestion.number, report.step, report.objective)
+        prune = self._studies.report(
+            trial.suggestion.number, report.step, report.objective, report.fold
+        )
         if report.done:
             trial.finished = True
             trial.record = report.record
