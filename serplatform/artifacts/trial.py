@@ -200,9 +200,7 @@ def ranked(records: Iterable[TrialRecord], objective: str) -> list[TrialRecord]:
     The first one is what prediction and export take of a run.
     """
     complete = [record for record in records if record["state"] == "complete"]
-    return sorted(
-        complete, key=lambda r: (merit(r["dev"], objective), -r["trial"]), reverse=True
-    )
+    return sorted(complete, key=lambda r: (merit(r["dev"], objective), -r["trial"]), reverse=True)
 
 
 def layer_weights_text(weights: Mapping[str, float]) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from serplatform.report.data import LABELS, EvaluatedSystem, ReportData, build_report_data
 from serplatform.report.leaderboard import RankedTrial, objective_of, ranked_trials
 from serplatform.report.load import ReportedRun, load_source
-from serplatform.report.wording import METRICS, interval, listing, p_value, plural, points
+from serplatform.report.wording import METRICS, interval, p_value, plural, points
 from serplatform.statistics.bootstrap import Interval, bootstrap_difference
 from serplatform.statistics.chance import chance_uar, exceeds_chance, place_of_chance
 from serplatform.statistics.permutation import paired_permutation_test
@@ -181,7 +181,10 @@ def find_answer(report: ReportData) -> Answer:
 def _comparisons(report: ReportData) -> Iterator[SystemComparison]:
     """The ensemble with the best single trial; the first system with the reference."""
     if report.comparison is not None:
-        found, test = report.comparison["difference"]["uar"], report.comparison["permutation"]["uar"]
+        found, test = (
+            report.comparison["difference"]["uar"],
+            report.comparison["permutation"]["uar"],
+        )
         yield SystemComparison(
             of="ensemble",
             against="single",
@@ -252,20 +255,19 @@ def _how_chosen(report: ReportData) -> Iterator[str]:
         )
     if len(report.source.runs) != 1 or not report.systems:
         return
-    run, trial = ranked_trials(report.source.runs)[0]
-    objective = objective_of([run])
-    taken = f"`predict` and `export` of the run take {trial.name}, the best by mean dev "
-    taken += METRICS[objective].title
-    if any(s.key == "trial" for s in report.others):
-        text = f"{taken} over all folds."
-        if _dev_tests_elsewhere(run):
-            text += (
+    metric = METRICS[objective_of(report.source.runs)].title
+    for run, trial in ranked_trials(report.source.runs)[:1]:
+        taken = (
+            f"`predict` and `export` of the run take {trial.name}, the best by mean dev {metric}"
+        )
+        if any(s.key == "trial" for s in report.others):
+            optimistic = (
                 " Those dev rows are test rows of other folds, so its number is optimistic; what "
                 "is chosen fold by fold, on that fold's own dev rows, is the fair estimate."
             )
-        yield text
-    elif report.systems[-1].what == f"{trial.name} in every fold":
-        yield f"{taken}, which every fold's own dev rows choose as well: its number is fair."
+            yield f"{taken} over all folds.{optimistic if _dev_tests_elsewhere(run) else ''}"
+        elif report.systems[-1].what == f"{trial.name} in every fold":
+            yield f"{taken}, which every fold's own dev rows choose as well: its number is fair."
 
 
 def _dev_tests_elsewhere(run: ReportedRun) -> bool:
