@@ -18,9 +18,9 @@ from serplatform.console import percent, say
 from serplatform.distributed.search import SearchOutcome, search
 from serplatform.distributed.tune.placement import SearchLimits
 from serplatform.ensembles.build import build_ensemble
-from serplatform.ensembles.evaluation import no_better_than_chance
 from serplatform.errors import ArtifactError, BadInputError, SerplatformError
 from serplatform.explanations.explain_run import FOLDER, explain_run
+from serplatform.report.answer import Answer, read_answer
 from serplatform.report.build import build_report
 from serplatform.storage.mirror import publish, shown
 from serplatform.studies.request import SearchRequest
@@ -45,6 +45,8 @@ class SearchSummary:
         best_trial: by its mean dev objective: number, architecture, parameters, dev value.
         ensemble: its combiner, and test numbers pooled over folds; None without one.
         explained: what is shown of the models' attention; None where nothing is.
+        answer: what is told first: test UAR of the systems, of every trial, and what became of
+            the trials that were asked for.
         report: the page.
         seconds: that the call took.
     """
@@ -55,6 +57,7 @@ class SearchSummary:
     best_trial: dict[str, Any] = dataclasses.field(repr=False)
     ensemble: dict[str, Any] | None = dataclasses.field(default=None, repr=False)
     explained: dict[str, Any] | None = None
+    answer: Answer | None = dataclasses.field(default=None, repr=False)
     report: str = ""
     seconds: float = 0.0
 
@@ -211,7 +214,6 @@ def _finish(
         )
         shown_of = ("combiner", "pooled", "chance", "comparison")
         summary.ensemble = {key: made[key] for key in shown_of}
-        summary.ensemble["verdict"] = no_better_than_chance(made)
     if explain:
         found = explain_at_end(directory.path, audio=audio, seed=seed)
         summary.explained = found and {
@@ -221,6 +223,7 @@ def _finish(
         }
     say("Writing the report …")
     summary.report = shown(build_report(directory.path, directory.report_file))
+    summary.answer = read_answer(directory.path)
     try:
         publish(directory.path)
     except SerplatformError as error:

@@ -8,7 +8,7 @@ import typer
 
 from serplatform.cli.options import AsJson
 from serplatform.cli.output import result
-from serplatform.console import say
+from serplatform.console import percent, say
 
 
 def command(
@@ -73,7 +73,7 @@ def command(
             )
     result(
         f"Wrote {out}: {models} models ({size / 1e6:.1f} MB), {bundle['title']}, pooled test UAR "
-        f"{uar['value']:.3f}; next: serplatform predict {out} AUDIO",
+        f"{percent(uar['value'])}; next: serplatform predict {out} AUDIO",
         {
             "bundle": out,
             "kind": bundle["kind"],

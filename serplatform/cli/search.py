@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from serplatform.cli.answer import describe_answer
 from serplatform.cli.options import AsJson, Resources, RunOptions, TimeBudget
 from serplatform.cli.output import result
 from serplatform.console import format_duration, parse_duration, parse_timeout, say
@@ -174,29 +176,13 @@ def command(
 
 
 def describe(summary: SearchSummary) -> str:
-    """The result in words."""
-    counts = summary.trials
-    best = summary.best_trial
-    metric = next(key for key in best if key.startswith("dev_"))
-    lines = [
-        f"{sum(counts.values())} trials in {format_duration(summary.seconds)}: "
-        f"{counts['complete']} complete, {counts['pruned']} pruned, {counts['failed']} failed",
-        f"Best trial by mean dev: trial {best['trial']} ({best['architecture']}), "
-        f"{metric.replace('_', ' ')} {best[metric]:.4f}",
+    """The result in words, the answer first."""
+    answer, run = summary.answer, shlex.quote(summary.run)
+    lines = [] if answer is None else [describe_answer(answer)]
+    if answer is not None and any(row.system == "ensemble" for row in answer.rows):
+        lines.append(f"Use the ensemble: serplatform predict {run.rstrip('/')}/ensemble AUDIO")
+    lines += [
+        f"Use one trial: serplatform predict {run} AUDIO takes rank 1, --trial N another",
+        f"Report, after {format_duration(summary.seconds)}: {summary.report}",
     ]
-    if summary.ensemble is not None:
-        lines += filter(None, [summary.ensemble.get("verdict")])
-        lines.append(
-            "On test rows, opened now, pooled over folds, each fold's choice by its own dev rows:"
-        )
-        for system in ("ensemble", "best_single"):
-            metrics = summary.ensemble["pooled"][system]
-            uar = metrics["uar"]
-            known = uar["low"] is not None  # one speaker has no interval by speaker
-            interval = f" (95 % interval {uar['low']:.3f} to {uar['high']:.3f})" if known else ""
-            lines.append(
-                f"  {system.replace('_', ' '):<12} test UAR {uar['value']:.3f}{interval}, "
-                f"accuracy {metrics['accuracy']['value']:.3f}"
-            )
-    lines.append(f"Report: {summary.report}")
     return "\n".join(lines)

@@ -16,6 +16,7 @@ import pyarrow as pa
 from serplatform.artifacts.files import file_sha256, write_json, write_parquet
 from serplatform.artifacts.trial import TrialRecord
 from serplatform.config import digest
+from serplatform.console import percent
 from serplatform.datasets.dataset import Dataset
 from serplatform.distributed.search import search
 from serplatform.distributed.tune.placement import SearchLimits
@@ -113,7 +114,7 @@ class _EndObserver:
     def trial_ended(self, record: TrialRecord) -> None:
         """Say how it ended."""
         uar = record.get("dev", {}).get("uar")
-        told = "" if uar is None else f", dev UAR {uar:.3f}"
+        told = "" if uar is None else f", dev UAR {percent(uar)}"
         self.tell(f"trial {record['trial'] + 1} of {self.trials}: {record['state']}{told}")
 
 

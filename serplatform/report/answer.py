@@ -255,20 +255,19 @@ def _how_chosen(report: ReportData) -> Iterator[str]:
         )
     if len(report.source.runs) != 1 or not report.systems:
         return
-    run, trial = ranked_trials(report.source.runs)[0]
-    objective = objective_of([run])
-    taken = f"`predict` and `export` of the run take {trial.name}, the best by mean dev "
-    taken += METRICS[objective].title
-    if any(s.key == "trial" for s in report.others):
-        text = f"{taken} over all folds."
-        if _dev_tests_elsewhere(run):
-            text += (
+    metric = METRICS[objective_of(report.source.runs)].title
+    for run, trial in ranked_trials(report.source.runs)[:1]:
+        taken = (
+            f"`predict` and `export` of the run take {trial.name}, the best by mean dev {metric}"
+        )
+        if any(s.key == "trial" for s in report.others):
+            optimistic = (
                 " Those dev rows are test rows of other folds, so its number is optimistic; what "
                 "is chosen fold by fold, on that fold's own dev rows, is the fair estimate."
             )
-        yield text
-    elif report.systems[-1].what == f"{trial.name} in every fold":
-        yield f"{taken}, which every fold's own dev rows choose as well: its number is fair."
+            yield f"{taken} over all folds.{optimistic if _dev_tests_elsewhere(run) else ''}"
+        elif report.systems[-1].what == f"{trial.name} in every fold":
+            yield f"{taken}, which every fold's own dev rows choose as well: its number is fair."
 
 
 def _dev_tests_elsewhere(run: ReportedRun) -> bool:

@@ -339,8 +339,7 @@ def _others(
     if not systems:
         return
     same = systems[-1].test
-    if len(source.runs) == 1:
-        run, trial = ranked_trials(source.runs)[0]
+    for run, trial in ranked_trials(source.runs)[: len(source.runs) == 1]:
         rule = f"{trial.name}: the best mean dev {objective_of(source.runs)} over all folds"
         found = _measured_trial(run, trial, same, drawing, key="trial", chosen=f"{rule}.")
         if found is not None and not (
@@ -368,7 +367,9 @@ def _measured_trial(
     chosen: str,
 ) -> EvaluatedSystem | None:
     """One trial in every fold; None where its test rows are damaged, or others than ``same``."""
-    what = trial.name if key == "trial" else trial.architecture
+    what = f"{trial.name}, which predict and export take"
+    if key == "reference":
+        what = f"{trial.architecture} with fixed settings"
     try:
         found = measure(
             run.posteriors(trial.number), key=key, what=what, chosen=chosen, drawing=drawing

@@ -106,7 +106,7 @@ def rank_trials(
 
 def first_shown(board: Sequence[RankedTrial], most: int) -> list[RankedTrial]:
     """The first ranks, and the best trial of every architecture."""
-    best = {}
+    best: dict[str, int] = {}
     for row in board:
         best.setdefault(row.architecture, row.rank)
     return [row for row in board if row.rank <= most or best[row.architecture] == row.rank]

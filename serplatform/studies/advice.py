@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from serplatform.console import percent
 from serplatform.datasets.dataset import Dataset
 from serplatform.datasets.fold_data import words_of, words_to_read
 from serplatform.inputs.timed_words import TimedWords
@@ -156,8 +157,8 @@ def text_warning(dataset: Dataset, plan: FoldPlan, architectures: Sequence[str])
         return None
     return (
         f"the words carry no measurable label information here (naive Bayes on word counts: dev "
-        f"UAR {cue.uar:.3f}, {cue.chance:.3f} with permuted labels, p = {cue.p_value:.2f}); "
-        f"the text branch of {names} can only add noise on this corpus"
+        f"UAR {percent(cue.uar)}, {percent(cue.chance)} with permuted labels, "
+        f"p = {cue.p_value:.2f}); the text branch of {names} can only add noise on this corpus"
     )
 
 
@@ -172,8 +173,8 @@ def too_good_warning(
         return None
     cue = recording_cue(utterances, plan)
     return (
-        f"dev UAR {uar:.3f} is unusually high for speakers who were not heard in training: look "
-        "for recordings of one utterance in several files, speakers under two names, or a cue "
-        f"in the recording (duration, level and silences alone reach dev UAR {cue.uar:.3f}, "
-        f"{cue.chance:.3f} with permuted labels, p = {cue.p_value:.2f})"
+        f"dev UAR {percent(uar)} is unusually high for speakers who were not heard in training: "
+        "look for recordings of one utterance in several files, speakers under two names, or a cue "
+        f"in the recording (duration, level and silences alone reach dev UAR "
+        f"{percent(cue.uar)}, {percent(cue.chance)} with permuted labels, p = {cue.p_value:.2f})"
     )

@@ -76,7 +76,7 @@ def _table(caption: str, rows: Sequence[RankedTrial], *, folded: bool = False) -
                 f"{r.architecture} #{r.trial}",
                 str(r.rank),
                 percent(r.dev),
-                percent(r.test and r.test.value),
+                percent(r.test.value if r.test else None),
                 interval("uar", r.test) if r.test else "–",
                 decimal(r.seconds, 1),
                 whole(r.num_parameters),
