@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import shlex
 import threading
 from pathlib import Path
@@ -14,7 +15,7 @@ from serplatform.api.display import SearchDisplay
 from serplatform.api.open_run import open_or_create
 from serplatform.artifacts.explanations import ExplanationsRecord
 from serplatform.artifacts.files import read_json
-from serplatform.console import percent, say
+from serplatform.console import format_duration, percent, say, stage
 from serplatform.distributed.search import SearchOutcome, search
 from serplatform.distributed.tune.placement import SearchLimits
 from serplatform.ensembles.build import build_ensemble
@@ -26,6 +27,8 @@ from serplatform.storage.mirror import publish, shown
 from serplatform.studies.request import SearchRequest
 from serplatform.studies.setup import OpenRun
 
+#: trials that a complete search is offered to go on with
+_MORE = 10
 #: seconds after which no further model is asked
 BUDGET = 20.0
 #: test utterances that each model is asked about
@@ -49,6 +52,8 @@ class SearchSummary:
             the trials that were asked for.
         report: the page.
         seconds: that the call took.
+        resume: how to go on: the trials that were stopped half-way, and the command; empty where
+            there is nothing to go on with.
     """
 
     run: str
@@ -60,6 +65,7 @@ class SearchSummary:
     answer: Answer | None = dataclasses.field(default=None, repr=False)
     report: str = ""
     seconds: float = 0.0
+    resume: str = ""
 
 
 def carry_out(
@@ -97,12 +103,19 @@ def _train(run: OpenRun, limits: SearchLimits) -> SearchOutcome:
         deadline=None if limits.seconds is None else limits.begun + limits.seconds,
         records=run.directory.records(),
         objective=run.metric,
+        chance=1 / len(run.plan.classes) if run.metric == "uar" else None,
+        costs=run.description.setdefault("costs", {}),
     )
     say(
         f"Searching {', '.join(run.spaces)} on {run.description['dataset']['title']} with protocol "
         f"{run.plan.protocol} ({len(run.plan.folds)} folds); run directory {run.directory}"
     )
-    reference = _Reference(run, limits)
+    if limits.seconds is not None:
+        say(
+            f"Time budget {format_duration(limits.seconds)}, counted from the start of this command"
+            " to the end of training; the ensemble and the page come after it."
+        )
+    reference = _Reference(run, limits, display)
     again = resume_command(run, limits)
     stopping.on_stop(f"Interrupted. Resume with:\n  {again}")
     try:
@@ -114,9 +127,10 @@ def _train(run: OpenRun, limits: SearchLimits) -> SearchOutcome:
         if not run.directory.run_file.exists():  # it could not even begin
             raise
         raise SerplatformError(
-            f"{error}\nNothing finished is lost; resume with:\n  {again}"
+            f"{error}\nNothing finished is lost; {half_way(run)}resume with:\n  {again}"
         ) from error
     if outcome.status == "interrupted":
+        stopping.on_stop(f"Interrupted. {half_way(run)}Resume with:\n  {again}")
         raise KeyboardInterrupt
     return outcome
 
@@ -124,8 +138,8 @@ def _train(run: OpenRun, limits: SearchLimits) -> SearchOutcome:
 class _Reference(contextlib.AbstractContextManager["_Reference"]):
     """Trains the reference beside the search, and tells at once what it reaches."""
 
-    def __init__(self, run: OpenRun, limits: SearchLimits) -> None:
-        self._run = run
+    def __init__(self, run: OpenRun, limits: SearchLimits, display: SearchDisplay) -> None:
+        self._run, self._display = run, display
         wanted = run.description.get("reference", False) and "roster" not in run.description
         over = limits.seconds is not None and limits.seconds <= 0
         self._thread = None
@@ -142,10 +156,11 @@ class _Reference(contextlib.AbstractContextManager["_Reference"]):
             self._thread.join()
 
     def _train(self) -> None:
-        from serplatform.studies.reference import read_reference, train_reference
+        from serplatform.studies.reference import ARCHITECTURE, read_reference, train_reference
 
         try:
-            train_reference(self._run)
+            dev = train_reference(self._run)["dev"]
+            self._display.reference = ARCHITECTURE, dev[self._run.metric]
             found = read_reference(self._run.directory)
         except Exception as error:  # noqa: BLE001 - the search does not fail here
             known = isinstance(error, (SerplatformError, OSError))
@@ -171,6 +186,28 @@ def resume_command(run: OpenRun, limits: SearchLimits | None = None) -> str:
     return shlex.join(words)
 
 
+def half_way(run: OpenRun) -> str:
+    """A sentence on the trials that were stopped before their end; empty without any."""
+    number = len(run.directory.unfinished().keys() - run.directory.records().keys())
+    if not number:
+        return ""
+    what = "1 trial was" if number == 1 else f"{number} trials were"
+    them = "it" if number == 1 else "them"
+    return f"{what} stopped half-way; resuming goes on with {them}. "
+
+
+def _how_to_go_on(run: OpenRun, limits: SearchLimits, status: str) -> str:
+    """What a search left when its trials ended, and the command that goes on."""
+    again = resume_command(run, limits)
+    if status == "time":
+        minutes = max(1, math.ceil((limits.seconds or 0.0) / 60))
+        more = f"{again} --time-budget {minutes}m"
+        return f"The time budget is over. {half_way(run)}Go on with:\n  {more}"
+    if not any(space.parameters for space in run.spaces.values()):
+        return ""  # one configuration, trained
+    return f"{half_way(run)}For more trials:\n  {again} --trials +{_MORE}"
+
+
 def _finish(
     run: OpenRun, outcome: SearchOutcome, limits: SearchLimits, *, explain: bool, audio: bool | None
 ) -> SearchSummary:
@@ -184,13 +221,17 @@ def _finish(
     seed = run.description["seed"]
     directory.mirror.pull("posteriors")
     best = outcome.best
+    go_on = _how_to_go_on(run, limits, outcome.status)
     if best is None:
         reasons = sorted({str(r["error"]) for r in directory.records().values() if r["error"]})
-        in_time = outcome.status == "time"
-        hint = f"; give it more time:\n  {again} --time-budget 10m" if in_time else ""
         raise SerplatformError(
-            f"no trial of {directory} is complete, so there is nothing to report{hint}"
-            + "".join(f"\n  - {reason}" for reason in reasons)
+            "\n".join(
+                [
+                    f"no trial of {directory} is complete, so there is nothing to report",
+                    *(f"- {reason}" for reason in reasons),
+                    *filter(None, [go_on]),
+                ]
+            )
         )
     warning = run.note_result(best)
     if warning is not None:
@@ -205,10 +246,11 @@ def _finish(
             f"dev_{run.metric}": best["dev"][run.metric],
             "params": best["params"],
         },
+        resume=go_on,
     )
     combiner = run.description.get("combiner") or "product"
     if combiner != "none":
-        say("Combining the finished trials …")
+        stage(f"combining {outcome.counts['complete']} trials")
         made = build_ensemble(
             [directory.path], directory.ensemble_directory, combiner=combiner, seed=seed
         )
@@ -221,7 +263,7 @@ def _finish(
             "asked": found["asked"],
             "seconds": found["seconds"],
         }
-    say("Writing the report …")
+    stage("writing the page")
     summary.report = shown(build_report(directory.path, directory.report_file))
     summary.answer = read_answer(directory.path)
     try:
@@ -245,7 +287,7 @@ def explain_at_end(run: Path, *, audio: bool | None, seed: int) -> ExplanationsR
     if isinstance(made, dict) and made.get("chosen_by") == "user":
         say(f"The run's explanations are of utterances that were chosen, and are kept; {again}.")
         return None
-    say("Asking the best models what they attend to …")
+    stage("asking the best models what they attend to")
     try:
         found = explain_run(
             run, most=ERRORS, hits=HITS, limit=LIMIT, audio=audio, seed=seed, budget=BUDGET

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from serplatform import stopping
-from serplatform.console import format_duration, say
+from serplatform.console import format_duration, note, say
 from serplatform.datasets.dataset import Dataset
 from serplatform.distributed.prepare import ensure_demo
 from serplatform.distributed.search import default_run_path
@@ -69,8 +69,8 @@ def _reopen(request: SearchRequest, out: str | Path | None) -> tuple[OpenRun, in
     if out is None:
         raise BadInputError("--resume needs --out: the directory of the run to resume")
     run = reopen_run(local_path(out), dataset=request.dataset)
-    for note in repair_run(run.directory, run.description):
-        say(f"Damaged: {note}")
+    for damage in repair_run(run.directory, run.description):
+        say(f"Damaged: {damage}")
     if "roster" in run.description:
         raise BadInputError(
             f"{out}: holds the trainings of a paper's table, where nothing is searched; resume it "
@@ -172,16 +172,19 @@ def _create(request: SearchRequest, out: str | Path | None) -> tuple[OpenRun, in
         combiner=request.combiner or "product",
         **({"left_out": left_out} if left_out else {}),
     )
-    for note in [*([run.replaced] if run.replaced else []), *run.description["notes"]]:
-        say(f"Note: {note}")
+    for text in [*([run.replaced] if run.replaced else []), *run.description["notes"]]:
+        note(text)
     for start in run.description.get("warm_start", []):
         for sentence in sentences(start):
             say(sentence)
-    for name, chosen in run.spaces.items():
-        if chosen.fixed:
-            fixed = ", ".join(f"{k}={v}" for k, v in chosen.fixed.items())
-            paper = ", the paper's included" if paper_point(chosen) is not None else ""
-            say(f"Note: in every trial of {name}{paper}: {fixed}")
+    decided = run.description.get("sizes", {})
+    fixed = {n: chosen for n, chosen in run.spaces.items() if chosen.fixed and n in decided}
+    for name, chosen in fixed.items() if len(fixed) == 1 else ():
+        values = ", ".join(f"{k}={v}" for k, v in chosen.fixed.items())
+        paper = ", the paper's included" if paper_point(chosen) is not None else ""
+        note(f"In every trial of {name}{paper}: {values}")
+    if len(fixed) > 1:
+        note(f"{len(fixed)} architectures have fixed settings in all trials: `spaces` in run.json.")
     return run, count
 
 

@@ -12,7 +12,7 @@ import typer
 from serplatform.cli.answer import describe_answer
 from serplatform.cli.options import AsJson, Resources, RunOptions, TimeBudget
 from serplatform.cli.output import result
-from serplatform.console import format_duration, parse_duration, parse_timeout, say
+from serplatform.console import format_duration, parse_duration, parse_timeout, stage
 
 if TYPE_CHECKING:
     from serplatform.api.execute import SearchSummary
@@ -144,7 +144,7 @@ def command(
         serplatform search --resume --out runs/ravdess --trials +20
     """
     begun = time.monotonic()
-    say("Reading the request …")
+    stage("reading the request")
     from serplatform.api.execute import carry_out
     from serplatform.studies.request import SearchRequest
 
@@ -185,4 +185,4 @@ def describe(summary: SearchSummary) -> str:
         f"Use one trial: serplatform predict {run} AUDIO takes rank 1, --trial N another",
         f"Report, after {format_duration(summary.seconds)}: {summary.report}",
     ]
-    return "\n".join(lines)
+    return "\n".join(filter(None, [*lines, summary.resume]))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from serplatform import plugins, stopping
 from serplatform.artifacts.trial import TrialRecord, ranked
-from serplatform.console import say
+from serplatform.console import say, stage
 from serplatform.datasets.dataset import Dataset
 from serplatform.distributed.cluster import connect, largest_resources, node_sizes
 from serplatform.distributed.tune.placement import SearchLimits, SearchPlan, plan_placement
@@ -216,6 +216,7 @@ def _search(
         )
         leave("failed")
 
+    stage("starting the first trials")
     try:
         with stopping.recording(lambda: leave("interrupted")):
             status = run_trials(

@@ -67,7 +67,8 @@ def run_trials(
     try:
         with tune_environment(), ray_internals.keeping_trial_errors() as errors:
             tuner = _tuner(tracker, errors)
-            with stopping.politely(tracker.interrupted.set), head_watch:
+            doing = "saving the running trials"
+            with stopping.politely(tracker.interrupted.set, doing), head_watch:
                 tuner.fit()
     except KeyboardInterrupt:
         tracker.interrupted.set()
