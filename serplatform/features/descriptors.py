@@ -8,7 +8,7 @@ Transactions on Affective Computing 7(2), 2016; Schuller et al., "The INTERSPEEC
 Computational Paralinguistics Challenge"), with no value copied from them; NumPy and SciPy alone.
 
 P(f) is the power at frequency f of the 25 ms window, p(f) = P(f) / ΣP, M_b the mel power of band b
-of ``log_mel_40``, V(f) the power of the 48 ms window, dB = 10 log10. Of voiced frames (0 elsewhere):
+of ``log_mel_40``, V(f) the power of the 48 ms window, dB = 10 log10. Of voiced frames, 0 elsewhere:
 
 =============  =====  =============================================================================
 f0             st     pitch in semitones above 27.5 Hz, see :mod:`.voice` (Boersma 1993)
@@ -53,13 +53,14 @@ Shapes: T frames, F frequency bins, N frames of them, D descriptors.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
 import scipy.fft
 import scipy.signal
 
-from serplatform.arrays import DoubleArray, FloatArray
+from serplatform.arrays import DoubleArray, FloatArray, IntArray
 from serplatform.features.base import FEATURES, SAMPLING_RATE, WHOLE_UTTERANCE, FeatureExtractor
 from serplatform.features.clip import Clip
 from serplatform.features.mel import FLOOR, MelConfig, mel_filters
@@ -80,9 +81,10 @@ OF_VOICE = (
     "f0", "hnr", "cpp", "jitter", "shimmer", "h1_h2", "h2_h4", "h1_a1", "h1_a2", "h1_a3",
 )  # fmt: skip
 OF_SPEECH = (
-    "voicing", "level", "loudness", "sharpness", "onset", "centroid", "spread", "skew", "rolloff_25",
-    "rolloff_50", "rolloff_75", "rolloff_90", "flatness", "entropy", "flux", "slope_0", "slope_500",
-    "slope_1000", "alpha_ratio", "hammarberg", "band_250", "band_1000", "band_4000",
+    "voicing", "level", "loudness", "sharpness", "onset", "centroid", "spread", "skew",
+    "rolloff_25", "rolloff_50", "rolloff_75", "rolloff_90", "flatness", "entropy", "flux",
+    "slope_0", "slope_500", "slope_1000", "alpha_ratio", "hammarberg", "band_250", "band_1000",
+    "band_4000",
     *(f"mfcc_{i}" for i in range(1, 13)),
 )  # fmt: skip
 #: the functionals of a descriptor, and of its slope over five frames
@@ -188,8 +190,12 @@ class DescriptorFunctionals(FeatureExtractor):
 
 def _mel_powers(clip: Clip) -> FloatArray:
     power = _power(clip)
-    bands: FloatArray = power @ mel_filters(n_fft=_MEL.n_fft, n_mels=_MEL.n_mels, fmin=_MEL.fmin, fmax=_MEL.fmax)
+    bands: FloatArray = power @ _mel_filters()
     return bands
+
+
+def _mel_filters() -> FloatArray:
+    return mel_filters(n_fft=_MEL.n_fft, n_mels=_MEL.n_mels, fmin=_MEL.fmin, fmax=_MEL.fmax)
 
 
 def _power(clip: Clip) -> FloatArray:
@@ -204,7 +210,7 @@ def _frames(clip: Clip) -> FloatArray:
     long = voice_spectrum(clip.samples, len(power), hop_length=_HOP, centre=_CENTRE)
     pitch = track_pitch(long)
     jitter, shimmer = perturbation(clip.samples, pitch, hop_length=_HOP, centre=_CENTRE)
-    f0 = SAMPLING_RATE / pitch.period
+    f0 = SAMPLING_RATE / pitch.period.astype(np.float64)
     h1, h2, h4 = (_harmonic(long, f0 * k) for k in (1, 2, 4))
     a1, a2, a3 = (
         _decibels(long[:, _bins(low, high)].max(axis=1))
@@ -233,3 +239,180 @@ def _frames(clip: Clip) -> FloatArray:
 
 def _decibels(power: Any) -> Any:
     return 10.0 * np.log10(np.maximum(power, FLOOR))
+
+
+def _by_blocks(function: Callable[[DoubleArray], DoubleArray], power: FloatArray) -> DoubleArray:
+    """Rows that ``function`` makes of blocks of frames; it also sees the frame before a block."""
+    parts = []
+    for i in range(0, len(power), _BLOCK):
+        before = min(i, 1)
+        parts.append(function(power[i - before : i + _BLOCK].astype(np.float64))[before:])
+    return np.concatenate(parts)
+
+
+def _bins(low: float, high: float) -> slice:
+    """Bins of the 48 ms window from one frequency to another, in hertz."""
+    return slice(round(low * N_FFT / SAMPLING_RATE), round(high * N_FFT / SAMPLING_RATE) + 1)
+
+
+def _harmonic(power: FloatArray, frequency: DoubleArray) -> DoubleArray:
+    """(T,) dB of the highest of the five bins around (T,) frequencies in hertz."""
+    middle = np.rint(frequency * N_FFT / SAMPLING_RATE).astype(np.int64)
+    near = (middle[:, None] + np.arange(-2, 3)).clip(0, power.shape[1] - 1)
+    found: DoubleArray = _decibels(np.take_along_axis(power, near, axis=1).max(axis=1))
+    return found
+
+
+def _cepstral_peak(power: DoubleArray) -> DoubleArray:
+    """(N, 1) dB of the highest peak of the cepstrum above its line of regression."""
+    spectrum = _decibels(power)
+    lowest = int((power > 0).any(axis=0).argmax())
+    spectrum[:, :lowest] = spectrum[:, lowest : lowest + 1]  # what was left out has no edge
+    cepstrum = _decibels(np.square(scipy.fft.irfft(spectrum, axis=1)[:, _FIRST_QUEFRENCY:LONGEST]))
+    line = _line(np.arange(cepstrum.shape[1]), cepstrum)
+    peak = cepstrum.argmax(axis=1)
+    rows = np.arange(len(cepstrum))
+    return (cepstrum - line)[rows, peak][:, None]
+
+
+def _line(x: DoubleArray | IntArray, rows: DoubleArray) -> DoubleArray:
+    """Each row's line of regression through x, at x."""
+    centred = x - x.mean()
+    slope = rows @ centred / np.square(centred).sum()
+    return rows.mean(axis=1)[:, None] + slope[:, None] * centred
+
+
+def _slope(spectrum: DoubleArray, low: float, high: float) -> DoubleArray:
+    """(N,) dB per kHz of the line of regression from one frequency to another, in hertz."""
+    at = (low <= _FREQUENCY) & (high >= _FREQUENCY)
+    khz = _FREQUENCY[at] / 1000 - _FREQUENCY[at].mean() / 1000
+    found: DoubleArray = spectrum[:, at] @ khz / np.square(khz).sum()
+    return found
+
+
+def _spectral(power: DoubleArray) -> DoubleArray:
+    """(N, 34) the descriptors of all frames after ``voicing``."""
+    total = np.maximum(power.sum(axis=1), FLOOR)
+    share = power / total[:, None]
+    spectrum = _decibels(power)
+    mel = power @ _mel_filters()
+    specific = np.maximum(mel, 0.0) ** 0.3
+    loudness = specific.sum(axis=1)
+    place = np.linspace(0.0, 1.0, _MEL.n_mels)
+    rise = np.diff(specific, axis=0, prepend=specific[:1]).clip(min=0.0).sum(axis=1)
+    centroid = share @ _FREQUENCY
+    away = _FREQUENCY - centroid[:, None]
+    spread = np.sqrt((share * away**2).sum(axis=1))
+    skew = (share * away**3).sum(axis=1) / np.maximum(spread, 1.0) ** 3
+    reached = np.cumsum(share, axis=1)
+    rolloff = [_FREQUENCY[(reached < part).sum(axis=1).clip(max=len(_FREQUENCY) - 1)]
+               for part in (0.25, 0.5, 0.75, 0.9)]  # fmt: skip
+    flatness = np.log(np.maximum(power, FLOOR)).mean(axis=1)
+    flatness -= np.log(np.maximum(power.mean(axis=1), FLOOR))
+    entropy = -(share * np.log(np.maximum(share, 1e-12))).sum(axis=1)
+    root = np.sqrt(share)
+    flux = np.square(np.diff(root, axis=0, prepend=root[:1])).sum(axis=1)
+
+    def band(low: float, high: float) -> DoubleArray:
+        inside = (low <= _FREQUENCY) & (high > _FREQUENCY)
+        found: DoubleArray = power[:, inside].sum(axis=1)
+        return found
+
+    low = (_FREQUENCY < 2000), (_FREQUENCY >= 2000) & (_FREQUENCY < 5000)
+    hammarberg = spectrum[:, low[0]].max(axis=1) - spectrum[:, low[1]].max(axis=1)
+    level = _decibels(total)
+    columns = [
+        level,
+        loudness,
+        specific @ place / np.maximum(loudness, 1e-12),
+        rise,
+        centroid,
+        spread,
+        skew,
+        *rolloff,
+        flatness,
+        entropy,
+        flux,
+        *(_slope(spectrum, *ends) for ends in ((0, 500), (500, 1500), (1000, 5500))),
+        _decibels(band(1000, 5000)) - _decibels(band(50, 1000)),
+        hammarberg,
+        *(_decibels(band(*ends)) - level for ends in ((250, 650), (1000, 4000), (4000, 8001))),
+    ]
+    mfcc = scipy.fft.dct(_decibels(mel), type=2, norm="ortho", axis=1)[:, 1:13]
+    return np.concatenate([np.stack(columns, axis=1), mfcc], axis=1)
+
+
+def _functionals(values: DoubleArray) -> DoubleArray:
+    """:data:`FUNCTIONALS` of each of the columns of (N, D); zeros where N is 0."""
+    if not len(values):
+        return np.zeros(values.shape[1] * len(FUNCTIONALS))
+    percentiles = np.percentile(values, _PERCENTILES, axis=0)
+    mean, std = values.mean(axis=0), values.std(axis=0)
+    standard = (values - mean) / np.maximum(std, 1e-9)
+    time = np.linspace(-0.5, 0.5, len(values))
+    basis = np.stack([np.ones(len(values)), time, time**2], axis=1)
+    _, rise, bend = np.linalg.lstsq(basis, values, rcond=None)[0]
+    rows = [
+        mean,
+        std,
+        *percentiles,
+        percentiles[4] - percentiles[0],
+        percentiles[3] - percentiles[1],
+        (standard**3).mean(axis=0),
+        (standard**4).mean(axis=0),
+        rise,
+        bend,
+    ]
+    return np.concatenate(rows)
+
+
+def _delta_functionals(values: DoubleArray, counts: BoolArray) -> DoubleArray:
+    """:data:`DELTA_FUNCTIONALS` of the slopes of (T, D) over five frames that all count."""
+    padded = np.pad(values, ((2, 2), (0, 0)), mode="edge")
+    num_frames = len(values)
+    slope = np.zeros_like(values)
+    for n in (-2, -1, 1, 2):
+        slope += n / 10.0 * padded[2 + n : 2 + n + num_frames]
+    inside = np.pad(counts, 2)
+    whole = np.all([inside[i : i + num_frames] for i in range(5)], axis=0)
+    if not whole.any():
+        return np.zeros(values.shape[1] * len(DELTA_FUNCTIONALS))
+    found = slope[whole]
+    return np.concatenate([found.std(axis=0), *np.percentile(found, _PERCENTILES, axis=0)])
+
+
+def _temporal(level: DoubleArray, speech: BoolArray, voiced: BoolArray) -> DoubleArray:
+    """:data:`TEMPORAL`."""
+    shift = _HOP / SAMPLING_RATE
+    at = np.flatnonzero(speech)
+    first, last = int(at[0]), int(at[-1]) + 1
+    seconds = (last - first) * shift
+    lengths = np.array([b - a for a, b in runs(voiced[first:last])], float) * shift
+    pauses = np.array([b - a for a, b in runs(~speech[first:last])], float) * shift
+    smooth = scipy.signal.savgol_filter(level, 11, 2) if len(level) >= 11 else level
+    peaks, _ = scipy.signal.find_peaks(smooth[first:last], prominence=_PEAK_DB)
+    return np.array(
+        [
+            len(level) * shift,
+            speech.mean(),
+            voiced[first:last].mean(),
+            len(lengths) / seconds,
+            lengths.mean() if len(lengths) else 0.0,
+            lengths.std() if len(lengths) else 0.0,
+            pauses.mean() if len(pauses) else 0.0,
+            len(pauses) / seconds,
+            len(peaks) / seconds,
+        ]
+    )
+
+
+@FEATURES.register("descriptors_lld")
+def descriptors_lld() -> Descriptors:
+    """Make the extractor of the descriptors of frames."""
+    return Descriptors()
+
+
+@FEATURES.register("descriptors", default=True)
+def descriptors() -> DescriptorFunctionals:
+    """Make the extractor of their functionals."""
+    return DescriptorFunctionals()

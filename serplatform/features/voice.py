@@ -19,6 +19,7 @@ Shapes: S samples, T frames, F frequency bins, C candidates, M periods.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -66,7 +67,9 @@ class Pitch:
     voiced: BoolArray
 
 
-def voice_spectrum(samples: FloatArray, num_frames: int, *, hop_length: int, centre: int) -> FloatArray:
+def voice_spectrum(
+    samples: FloatArray, num_frames: int, *, hop_length: int, centre: int
+) -> FloatArray:
     """(T, F) powers of frames of :data:`WINDOW` samples, 0 below :data:`LOWEST`.
 
     Frame t is centred on sample ``centre + t * hop_length``; beyond its ends a clip is silent.
@@ -111,7 +114,7 @@ def _candidates(power: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, 
     return (best + SHORTEST + shift).astype(np.float32), strength, height, total
 
 
-def _parabola(before: FloatArray, top: FloatArray, after: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _parabola(before: Any, top: Any, after: Any) -> tuple[Any, Any]:
     """How far from the middle of three values, and how far above it, their parabola is highest."""
     bend = before - 2 * top + after
     shift = np.where(bend < 0, 0.5 * (before - after) / np.where(bend < 0, bend, 1), 0)
@@ -187,7 +190,9 @@ def _change(values: DoubleArray) -> DoubleArray:
     return np.abs(np.diff(values)) / np.maximum((values[1:] + values[:-1]) / 2, 1e-9)
 
 
-def _peaks(wave: FloatArray, periods: list[float], hop_length: int) -> tuple[DoubleArray, DoubleArray]:
+def _peaks(
+    wave: FloatArray, periods: list[float], hop_length: int
+) -> tuple[DoubleArray, DoubleArray]:
     """Places (M + 1) and heights of one peak a period, from the highest one to both sides.
 
     ``periods`` are those of stretches of ``hop_length`` samples; the side of the wave, up or
