@@ -25,6 +25,7 @@ from serplatform.console import parse_duration, parse_timeout, percent
 from serplatform.distributed.tune.placement import SearchLimits
 from serplatform.prediction.open import read_bundle
 from serplatform.prediction.output import row_values
+from serplatform.prediction.system import with_interval
 from serplatform.report.answer import Answer, read_answer
 from serplatform.report.leaderboard import rank_trials
 from serplatform.report.load import load_run
@@ -174,6 +175,9 @@ class _Exportable(_System):
         trial: int | None = None,
         with_encoder: bool = False,
         encoder_licence: str | None = None,
+        refit: bool = False,
+        data: str | Path | None = None,
+        quiet: bool | None = None,
     ) -> Bundle:
         """Write a bundle.
 
@@ -182,13 +186,25 @@ class _Exportable(_System):
             trial: of a run; None: the best on dev.
             with_encoder: pack the pretrained encoders that its models need.
             encoder_licence: of them, where neither their files nor their names tell it.
+            refit: train each member once on all rows of the dataset; this very model is not
+                tested, and its metrics are those of its cross-validated twin.
+            data: where the dataset for that lies now, if it has moved.
+            quiet: tell nothing.
 
         Raises:
-            BadInputError: ``out`` is in use, or an encoder cannot be packed.
+            BadInputError: ``out`` is in use, an encoder cannot be packed, or the dataset that
+                ``refit`` needs is not there or another.
         """
-        write_bundle(
-            self.path, out, trial, with_encoder=with_encoder, encoder_licence=encoder_licence
-        )
+        with session(quiet):
+            write_bundle(
+                self.path,
+                out,
+                trial,
+                with_encoder=with_encoder,
+                encoder_licence=encoder_licence,
+                refit=refit,
+                data=data,
+            )
         return Bundle(out)
 
 
@@ -400,14 +416,17 @@ class Bundle(_System):
         self.classes = system.classes
 
     def metrics(self) -> pd.DataFrame:
-        """Test metrics: one row per ``metric`` with ``value, low, high``."""
+        """Test metrics, of a refitted bundle its cross-validated twin's: one row per ``metric``
+        with ``value, low, high``."""
         return pd.DataFrame(
             {"metric": name, **found} for name, found in self.info["metrics"].items()
         )
 
     def __repr__(self) -> str:
-        uar = self.info["metrics"]["uar"]["value"]
-        return f"Bundle({self.path!r}): {self.info['title']}, test UAR {percent(uar)}"
+        measured = f"test UAR {with_interval(self.info['metrics']['uar'])}"
+        if "refit" in self.info:
+            measured = f"not tested; its cross-validated twin: {measured}"
+        return f"Bundle({self.path!r}): {self.info['title']}, {measured}"
 
 
 @checked_arguments

@@ -20,7 +20,7 @@ from serplatform.ensembles.build import SYSTEMS
 from serplatform.ensembles.evaluation import over_folds
 from serplatform.errors import ArtifactError
 from serplatform.metrics import METRICS, classification_metrics
-from serplatform.prediction.system import PredictionSystem, trial_posteriors
+from serplatform.prediction.system import PredictionSystem, not_tested, trial_posteriors
 from serplatform.report.wording import in_percent, interval, metric
 from serplatform.run_directory import RunDirectory
 from serplatform.statistics.bootstrap import Interval, bootstrap_intervals
@@ -70,6 +70,11 @@ serplatform predict THIS_DIRECTORY recording.wav --reject accuracy=0.8
 ```
 
 """
+_TWIN = """
+Of the cross-validated twin, whose models were trained on the training rows of each fold and \
+measured on its test rows. **This very model was not tested.** It has learnt from more rows \
+than any of the twin's models; what that is worth was not measured.
+"""
 _MEASURED = """
 Measured for each fold by that fold's own models on its own test rows. A new \
 recording gets the mean over the models of all folds; that mean was not measured, as no \
@@ -82,8 +87,8 @@ _LIMITS = (
     "recording; on other speech the numbers above do not hold.",
     "A posterior is the model's confidence among its classes, not a measurement of what a "
     "person feels. Do not decide about people by it.",
-    "On recordings of the corpus it was trained on, its answers are too good: most folds' "
-    "models have been trained on them.",
+    "On recordings of the corpus it was trained on, its answers are too good: {} have been "
+    "trained on them.",
 )
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|!~])")
 
@@ -203,12 +208,15 @@ def model_card(bundle: Mapping[str, Any]) -> str:
     about, synthetic = bundle["description"], bundle["synthetic"]
     encoders: list[BundledEncoder] = bundle.get("encoders", [])
     plugins = ", ".join(f"`{plain(record['name'])}`" for record in bundle.get("plugins", []))
-    limits: tuple[str, ...] = _LIMITS
+    again = "refit" in about
+    whose = "its models" if again else "most folds' models"
+    limits = tuple(limit.format(whose) for limit in _LIMITS)
     if synthetic:
         limits = ("It was trained on machine-made speech: a demonstration, nothing more.", *limits)
     versions = ", ".join(f"{plain(k)} {plain(v)}" for k, v in bundle["versions"].items())
     sections = [
         f"# {plain(about['title'])}\n",
+        f"> **Not tested:** {plain(not_tested(about))}.\n" if again else "",
         _SYNTHETIC if synthetic else "",
         "Speech emotion recognition: a recording in, a posterior probability for each of "
         f"{len(bundle['classes'])} classes out: {', '.join(map(plain, bundle['classes']))}.\n",
@@ -217,7 +225,9 @@ def model_card(bundle: Mapping[str, Any]) -> str:
         plugins and _PLUGINS.format(plugins),
         "## Data\n\n" + _data_table(about["data"], synthetic),
         _protocol_text(about["protocol"], about["selection"]),
-        "## Test metrics\n\n" + _metrics_table(about["metrics"]) + _MEASURED,
+        f"## Test metrics{' of its cross-validated twin' if again else ''}\n\n"
+        + _metrics_table(about["metrics"])
+        + (_TWIN if again else _MEASURED),
         _models(bundle["kind"], about),
         "## Limits\n\n" + _list(limits),
         "## Notes\n\n" + _list(map(plain, about["notes"])) if about["notes"] else "",
@@ -285,10 +295,31 @@ def _models(kind: str, about: Mapping[str, Any]) -> str:
     lines = "## Models\n\n" + _table(("trial", "architecture", "mean weight", "folds"), rows)
     if chosen := about.get("parameters"):
         lines += "\n" + ", ".join(f"{plain(k)} = {plain(v)}" for k, v in chosen.items()) + "\n"
+    if "refit" in about:
+        return lines + _trained_again(kind, about["refit"])
     how = "one model a fold"
     if kind == "ensemble":
         how = "combined with the weights fitted on that fold's dev rows"
     return lines + f"\nFor each fold: {how}. The answer is the mean over folds.\n"
+
+
+def _trained_again(kind: str, refit: Mapping[str, Any]) -> str:
+    """How models of all rows were trained, and how they are combined."""
+    text = "\nOne model a trial, trained once on all rows, test rows included.\n"
+    if stepped := [m for m in refit["members"] if m["epochs"] is not None]:
+        text += (
+            "\nNo dev row is left to choose an epoch by, so that it was fixed beforehand, "
+            "as the median of the best epochs of the folds.\n\n"
+        )
+        rows = [(m["member"], m["epochs"], ", ".join(map(str, m["best_epochs"]))) for m in stepped]
+        text += _table(("trial", "epochs", "best epochs of the folds"), rows)
+    if kind == "ensemble":
+        text += (
+            "\nThe weights and temperatures are those of the twin: each fold's combiner, fitted on "
+            "its dev rows, combines these models, and the answer is the mean over folds. They were "
+            "fitted for models of fewer rows.\n"
+        )
+    return text
 
 
 def _encoders_text(encoders: Sequence[BundledEncoder]) -> str:
