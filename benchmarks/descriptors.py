@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -60,6 +61,12 @@ def measure(dataset: Dataset, protocol: str, feature: str, normalization: str) -
     }
 
 
+def commit() -> str:
+    """Of the checkout that this script lies in."""
+    words = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", nargs="+")
@@ -90,6 +97,7 @@ def main() -> None:
     arguments = [Path(word).name if "/" in word else word for word in sys.argv[1:]]
     content = {
         "command": shlex.join(["python", "benchmarks/descriptors.py", *arguments]),
+        "commit": commit(),
         "versions": versions(),
         "hardware": hardware(),
         "rows": rows,
