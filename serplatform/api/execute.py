@@ -5,23 +5,20 @@ from __future__ import annotations
 import dataclasses
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from serplatform import stopping
-from serplatform.api.display import SearchDisplay
 from serplatform.api.open_run import open_or_create
-from serplatform.artifacts.explanations import ExplanationsRecord
 from serplatform.artifacts.files import read_json
 from serplatform.console import say
-from serplatform.distributed.search import SearchOutcome, search
 from serplatform.distributed.tune.placement import SearchLimits
-from serplatform.ensembles.build import build_ensemble
-from serplatform.ensembles.evaluation import no_better_than_chance
 from serplatform.errors import ArtifactError, BadInputError, SerplatformError
-from serplatform.explanations.explain_run import FOLDER, explain_run
-from serplatform.report.build import build_report
 from serplatform.storage.mirror import publish, shown
 from serplatform.studies.setup import OpenRun, SearchRequest
+
+if TYPE_CHECKING:
+    from serplatform.artifacts.explanations import ExplanationsRecord
+    from serplatform.distributed.search import SearchOutcome
 
 #: seconds after which no further model is asked
 BUDGET = 20.0
@@ -86,6 +83,9 @@ def carry_out(
 
 def _train(run: OpenRun, limits: SearchLimits) -> SearchOutcome:
     """Run the trials with a display of their progress."""
+    from serplatform.api.display import SearchDisplay
+    from serplatform.distributed.search import search
+
     display = SearchDisplay(
         budget=limits.trials,
         deadline=None if limits.seconds is None else limits.begun + limits.seconds,
@@ -130,6 +130,10 @@ def _finish(
     run: OpenRun, outcome: SearchOutcome, limits: SearchLimits, *, explain: bool, audio: bool | None
 ) -> SearchSummary:
     """Make the ensemble, the explanations and the page of a run whose trials have ended."""
+    from serplatform.ensembles.build import build_ensemble
+    from serplatform.ensembles.evaluation import no_better_than_chance
+    from serplatform.report.build import build_report
+
     again = resume_command(run)
     stopping.on_stop(
         f"Interrupted; all trials are kept. Resume with:\n  {again}",
@@ -192,6 +196,8 @@ def explain_at_end(run: Path, *, audio: bool | None, seed: int) -> ExplanationsR
 
     Explanations of utterances that the user chose are left as they are.
     """
+    from serplatform.explanations.explain_run import FOLDER, explain_run
+
     again = f"`serplatform explain {run}` explains it at any time"
     try:
         made = read_json(Path(run, FOLDER, "explanations.json"))

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from serplatform import stopping
 from serplatform.console import say
-from serplatform.distributed.prepare import ensure_demo
-from serplatform.distributed.search import default_run_path
 from serplatform.distributed.tune.placement import SearchLimits
 from serplatform.ensembles.base import COMBINERS
 from serplatform.environment import now
 from serplatform.errors import BadInputError
-from serplatform.models.base import ARCHITECTURES
+from serplatform.models.architectures import ARCHITECTURES
 from serplatform.storage.destination import RUN, check_directory
 from serplatform.storage.location import redact
 from serplatform.storage.mirror import local_path
-from serplatform.studies.recovery import repair_run
 from serplatform.studies.setup import (
     OpenRun,
     SearchRequest,
@@ -61,6 +59,8 @@ def open_or_create(
 def _reopen(request: SearchRequest, out: str | Path | None) -> tuple[OpenRun, int | None]:
     if out is None:
         raise BadInputError("--resume needs --out: the directory of the run to resume")
+    from serplatform.studies.recovery import repair_run
+
     run = reopen_run(local_path(out), dataset=request.dataset)
     for note in repair_run(run.directory, run.description):
         say(f"Damaged: {note}")
@@ -113,11 +113,13 @@ def _create(request: SearchRequest, out: str | Path | None) -> tuple[OpenRun, in
                 f"Left out of `all`: {name} fine-tunes an encoder; name one with "
                 f"--set {name}.{parameter}=DIRECTORY."
             )
-    path = default_run_path(names) if out is None else local_path(out)
+    path = _new_run_path(names) if out is None else local_path(out)
     if out is None:
         check_directory(path, RUN)
     data = request.dataset
     if data is None:
+        from serplatform.distributed.prepare import ensure_demo
+
         say("No --data given: using the built-in demo corpus (synthetic speech).")
         data = ensure_demo()
     default = None
@@ -149,6 +151,17 @@ def _create(request: SearchRequest, out: str | Path | None) -> tuple[OpenRun, in
             paper = ", the paper's included" if paper_point(chosen) is not None else ""
             say(f"Note: in every trial of {name}{paper}: {fixed}")
     return run, count
+
+
+def _new_run_path(architectures: tuple[str, ...]) -> Path:
+    """``runs/<architectures>-<date>-<time>``, a name that does not exist yet."""
+    names = "-".join(architectures) if len(architectures) <= 3 else f"{len(architectures)}-systems"
+    base = Path("runs") / f"{names}-{time.strftime('%Y%m%d-%H%M%S')}"
+    path, count = base, 1
+    while path.exists():
+        count += 1
+        path = base.with_name(f"{base.name}-{count}")
+    return path
 
 
 #: field of a request to the option that sets it, where that is of another name

@@ -8,7 +8,6 @@ import os
 import sys
 import time
 from collections.abc import Mapping
-from pathlib import Path
 
 from serplatform import plugins, stopping
 from serplatform.artifacts.trial import TrialRecord, merit
@@ -230,14 +229,3 @@ def summarize(records: Mapping[int, TrialRecord], objective: str, status: str) -
     complete = [r for r in records.values() if r["state"] == "complete"]
     best = max(complete, key=lambda r: (merit(r["dev"], objective), -r["trial"]), default=None)
     return SearchOutcome(status=status, counts=counts, best=best)
-
-
-def default_run_path(architectures: tuple[str, ...]) -> Path:
-    """``runs/<architectures>-<date>-<time>``, a name that does not exist yet."""
-    names = "-".join(architectures) if len(architectures) <= 3 else f"{len(architectures)}-systems"
-    base = Path("runs") / f"{names}-{time.strftime('%Y%m%d-%H%M%S')}"
-    path, count = base, 1
-    while path.exists():
-        count += 1
-        path = base.with_name(f"{base.name}-{count}")
-    return path

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from serplatform.corpora.base import CORPORA
 from serplatform.datasets.dataset import Dataset
 from serplatform.errors import ArtifactError, BadInputError, unknown_name
-from serplatform.models.base import ARCHITECTURES
+from serplatform.models.architectures import ARCHITECTURES
 from serplatform.papers import paper_table
 from serplatform.papers.paper_table import PaperColumn, PaperRow, PaperTable, read_table
 from serplatform.protocols.base import PROTOCOLS

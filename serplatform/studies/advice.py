@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from serplatform.metrics import classification_metrics
-from serplatform.models.base import ARCHITECTURES
+from serplatform.models.architectures import ARCHITECTURES
 from serplatform.protocols.base import FoldPlan
 
 #: permutations of the labels behind a statement about chance

@@ -24,7 +24,7 @@ from serplatform.errors import ArtifactError, BadInputError, unknown_name
 from serplatform.features.names import with_directory
 from serplatform.inputs.config import DataConfig, feature_parts
 from serplatform.inputs.front import summed_layers
-from serplatform.models.base import ARCHITECTURES
+from serplatform.models.architectures import ARCHITECTURES
 from serplatform.protocols.base import FoldPlan
 from serplatform.protocols.plan import check_plan, make_plan, plan_hash, read_plan, write_plan
 from serplatform.run_directory import RunDirectory, RunLock
@@ -32,6 +32,7 @@ from serplatform.storage.destination import RUN, check_directory
 from serplatform.storage.location import address, redact
 from serplatform.strict_yaml import parse_yaml
 from serplatform.studies.advice import text_warning, too_good_warning
+from serplatform.studies.choices import check_choices
 from serplatform.studies.encoder_layers import for_dataset, layer_choices
 from serplatform.studies.space import (
     SearchSpace,
@@ -41,11 +42,6 @@ from serplatform.studies.space import (
     parse_space,
     read_space_file,
     why_no_paper_trial,
-)
-from serplatform.studies.study import (
-    check_objectives,
-    make_pruner,
-    make_sampler,
 )
 from serplatform.studies.study_storage import check_storage, recorded_storage
 from serplatform.studies.warm_start import collect
@@ -335,9 +331,7 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
     storage = request.storage
     if storage is not None:
         storage = check_storage(storage, connect=False)
-    check_objectives(request.objectives)
-    make_sampler(request.sampler, 0)
-    make_pruner(request.pruner, max_epochs=1, num_folds=1)
+    check_choices(request.objectives, request.sampler, request.pruner)
     spaces = choose_spaces(request)
     check_encoders(spaces)
     dataset = Dataset.open(request.dataset)

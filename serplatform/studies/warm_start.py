@@ -24,9 +24,9 @@ from serplatform.config import plain
 from serplatform.errors import BadInputError
 from serplatform.run_directory import RunDirectory
 from serplatform.storage.mirror import local_path
+from serplatform.studies.choices import OBJECTIVES
 from serplatform.studies.parameter import value_in, values_equal
 from serplatform.studies.space import SearchSpace, complete_point
-from serplatform.studies.study import OBJECTIVES, outcome
 from serplatform.training.trial_config import paper_values, resolve
 
 #: points taken from an earlier run per architecture
@@ -191,6 +191,8 @@ def comparable_trials(
     objectives: Sequence[str],
 ) -> list[ObservationRecord]:
     """The trials whose whole configuration is one of this space."""
+    from serplatform.studies.study import outcome
+
     paper = paper_values(space.architecture)
     found = []
     for record in records:
