@@ -52,7 +52,7 @@ HOMES = {
     "librosa": {"features"},
     "typer": {"cli"},
     "click": {"cli"},
-    "rich": {"api", "cli"},
+    "rich": {"api", "cli", "console"},
     "pandas": {"api"},
     "plotly": {"report"},
     "jinja2": {"report"},

@@ -134,7 +134,8 @@ def test_password_of_a_storage_is_asked_for_again(monkeypatch: pytest.MonkeyPatc
 def test_run_description_keeps_no_password_and_no_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from serplatform.studies.setup import SearchRequest, create_run
+    from serplatform.studies.request import SearchRequest
+    from serplatform.studies.setup import create_run
     from serplatform.testing.synthetic import make_dataset
 
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "environment-hunter2")

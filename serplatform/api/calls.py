@@ -30,7 +30,7 @@ from serplatform.plugins import load as import_plugins
 from serplatform.storage.destination import BUNDLE, DATASET, ENSEMBLE, RUN
 from serplatform.storage.location import Location, parse
 from serplatform.storage.remote import remote
-from serplatform.studies.setup import SearchRequest
+from serplatform.studies.request import SearchRequest
 
 #: several combined runs are made by a call of this name
 ensemble = combine
@@ -124,7 +124,7 @@ def search(
     seed: int = 0,
     objective: str | Sequence[str] = "uar",
     sampler: str = "tpe",
-    pruner: str = "asha",
+    pruner: str = "folds",
     warm_start: str | Path | Sequence[str | Path] = (),
     storage: str | None = None,
     combiner: str | None = None,
@@ -145,7 +145,7 @@ def search(
         seed: of folds, sampling and training.
         objective: dev metric to optimise, or several.
         sampler: tpe, random or gp.
-        pruner: asha, median, hyperband or none.
+        pruner: folds, asha, median, hyperband or none.
         warm_start: earlier runs to learn from.
         storage: Optuna storage URL; None: a journal file in the run.
         combiner: of the ensemble; ``"none"`` makes none; None: product.

@@ -21,6 +21,7 @@ from serplatform.prediction.predict import SPEAKERS, PredictedRow, PredictionTal
 from serplatform.prediction.predictor import Predictor
 from serplatform.prediction.recordings import find_recordings, passed_over_text
 from serplatform.prediction.rejection import make_rejector
+from serplatform.prediction.system import not_tested
 from serplatform.prediction.transcripts import Transcripts, WordReader
 from serplatform.prediction.windows import MIN_HOP, WindowPlan
 from serplatform.storage.mirror import open_copy
@@ -118,6 +119,8 @@ class Classification:
         elif transcripts is not None:
             say("Note: --text is not used: no model of this system reads words.")
         say(self.system.describe())
+        if "refit" in self.system.description:
+            say(f"Note: {not_tested(self.system.description)}")
         for encoder in predictor.encoders:
             say(f"Pretrained encoder {encoder}: loaded once, one pass a clip for all models.")
         if self.system.synthetic:

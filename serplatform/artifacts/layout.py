@@ -58,6 +58,11 @@ class RunLayout:
         return self.path / "ensemble"
 
     @property
+    def reference_directory(self) -> Path:
+        """The run of the reference system."""
+        return self.path / "reference"
+
+    @property
     def scratch(self) -> Path:
         """What Ray writes while a search runs."""
         return self.path / ".scratch"

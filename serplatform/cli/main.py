@@ -15,7 +15,7 @@ import serplatform
 from serplatform import plugins, stopping
 from serplatform.cli.options import Plugins, with_plugins
 from serplatform.cli.output import secure_streams
-from serplatform.console import say
+from serplatform.console import end_stage, say
 from serplatform.errors import BadInputError, InterruptedRunError, SerplatformError
 from serplatform.storage.location import check_utf8
 
@@ -96,7 +96,10 @@ def run(arguments: list[str] | None = None) -> int:
 def _run(arguments: list[str] | None) -> int:
     try:
         _check_directory_and_words(sys.argv[1:] if arguments is None else arguments)
-        code = app(args=arguments, standalone_mode=False, prog_name="serplatform")
+        try:
+            code = app(args=arguments, standalone_mode=False, prog_name="serplatform")
+        finally:
+            end_stage()
         sys.stdout.flush()
     except (KeyboardInterrupt, typer.Abort, InterruptedRunError):
         return stopping.CODE

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from serplatform import stopping
-from serplatform.console import say
+from serplatform.console import end_stage, say
 
 #: for text that people read, and for JSON: the way to write what an encoding lacks
 PLAIN, JSON = "serplatform-plain", "serplatform-json"
@@ -93,6 +93,7 @@ def encodable(text: str, errors: str) -> str:
 def result(text: str, values: Mapping[str, Any], *, as_json: bool) -> None:
     """Print the result of a command: text for people, or one JSON object on the last line."""
     stopping.check()
+    end_stage()
     if as_json:
         say(text)
         line = json.dumps(values, ensure_ascii=False, allow_nan=False)

@@ -41,7 +41,7 @@ def stored_clips(dataset: Dataset, speakers: Sequence[IntArray]) -> ClipSource:
     start, end = (column.to_numpy() for column in columns)
     return ClipSource(
         feature=dataset.mapped,
-        words=lambda rules: _words(dataset),  # by the rules that the dataset was prepared by
+        words=lambda rules: words_to_read(dataset),  # by the rules it was prepared by
         speech=(start, end),
         speakers=speakers,
         cache=dataset.cache,
@@ -279,16 +279,26 @@ class FoldData:
         return [used[code == number] for number in range(int(code.max()) + 1)]
 
 
-def _words(dataset: Dataset) -> TimedWords:
-    """All words of a dataset, read once a process; without any, an error."""
+def words_of(dataset: Dataset) -> TimedWords:
+    """All words of a dataset, of alignments or transcripts, read once a process."""
     if "words" not in dataset.cache:
         rules = dataset.meta.get("word_rules", 1)
         dataset.cache["words"] = TimedWords.collect(_spoken(dataset), rules)
     words: TimedWords = dataset.cache["words"]
+    return words
+
+
+def words_to_read(dataset: Dataset, reader: str = "a model that reads words") -> TimedWords:
+    """Those words, for ``reader``.
+
+    Raises:
+        BadInputError: there are none.
+    """
+    words = words_of(dataset)
     if words.counts["wordless"] == len(dataset):
         raise BadInputError(
-            f"{dataset.path}: has neither transcripts nor word alignments, so a model that reads "
-            "words cannot be trained on it; prepare it again with --align pocketsphinx (English), "
+            f"{dataset.path}: has neither transcripts nor word alignments, so {reader} cannot be "
+            "trained on it; prepare it again with --align pocketsphinx (English), "
             "--align whisper:DIR, --align textgrid, or from a table with a column 'text'",
             text_notes(dataset.utterances.column("text").to_pylist()),
         )

@@ -6,7 +6,6 @@ what they declare, and not the networks.
 """
 
 from __future__ import annotations
-
 import __future__
 
 import ast
@@ -97,9 +96,7 @@ class _Architectures(Registry[Architecture]):
         super().__init__("architecture", "serplatform.models")
         self._declared: set[str] = set()
 
-    def register(
-        self, name: str, source: str = ""
-    ) -> Callable[[Architecture], Architecture]:
+    def register(self, name: str, source: str = "") -> Callable[[Architecture], Architecture]:
         """See ``Registry``; a built-in file that is imported replaces what was read of it."""
         if name in self._declared and self._is_built_in(source):
             self._declared.remove(name)
@@ -206,8 +203,9 @@ def _declarations(module: str, build: Callable[..., SerModel]) -> Iterator[Archi
     file = _file(module)
     if "\n@architecture(" not in file.text:
         return
-    for node in file.nodes.values():
-        for call in node.decorator_list if isinstance(node, ast.ClassDef) else ():
+    classes = [node for node in file.nodes.values() if isinstance(node, ast.ClassDef)]
+    for node in classes:
+        for call in node.decorator_list:
             if not (isinstance(call, ast.Call) and ast.unparse(call.func) == "architecture"):
                 continue
             name, config = map(file.evaluate, call.args)

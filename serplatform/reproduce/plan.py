@@ -27,7 +27,8 @@ from serplatform.registry import Registry
 from serplatform.run_directory import RunDirectory
 from serplatform.storage.destination import Kind, check_directory
 from serplatform.storage.location import Location, parse
-from serplatform.studies.setup import OpenRun, SearchRequest, create_run, reopen_run
+from serplatform.studies.request import SearchRequest
+from serplatform.studies.setup import OpenRun, create_run, reopen_run
 from serplatform.studies.space import load_space
 from serplatform.studies.trial_list import Configuration, non_default_values
 from serplatform.training.trial_config import resolve

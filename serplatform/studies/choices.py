@@ -19,7 +19,7 @@ OBJECTIVES: dict[str, Direction] = {
 }
 
 SAMPLERS = ("tpe", "random", "gp")
-PRUNERS = ("asha", "median", "hyperband", "none")
+PRUNERS = ("folds", "asha", "median", "hyperband", "none")
 
 
 def check_choices(objectives: Sequence[str], sampler: str, pruner: str) -> None:

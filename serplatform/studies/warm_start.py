@@ -130,6 +130,8 @@ def best_points(
     space: SearchSpace, records: Sequence[TrialRecord], objective: str
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """The best configurations that differ in this space, and remarks on what lies outside it."""
+    from serplatform.studies.study import outcome
+
     sign = -1.0 if OBJECTIVES.get(objective) == "minimize" else 1.0
     rated = [
         (-sign * values[0], record["trial"], record)

@@ -98,6 +98,17 @@ def write_model(
     )
 
 
+def stored_config(stored: ModelDescription, path: Path) -> TrialConfig:
+    """The whole configuration of a model; an ArtifactError names ``path``, where it was read."""
+    sections = {"model": stored["model"], "training": stored["training"], "data": stored["data"]}
+    values = {f"{s}.{name}": v for s, found in sections.items() for name, v in found.items()}
+    values.setdefault("training.refit", False)  # written before the option was there
+    try:
+        return resolve(stored["architecture"], values, str(path))
+    except BadInputError as error:
+        raise ArtifactError(f"{path}: made by another version of the program: {error}") from None
+
+
 def load_model(directory: str | Path, device: str = "cpu") -> LoadedModel:
     """Read a model that :func:`write_model` wrote.
 
@@ -109,13 +120,7 @@ def load_model(directory: str | Path, device: str = "cpu") -> LoadedModel:
     again = "write the model again with this version"
     stored = read_record(ModelDescription, path, "model description", again)
     plugins.require(stored, path)
-    sections = {"model": stored["model"], "training": stored["training"], "data": stored["data"]}
-    values = {f"{s}.{name}": v for s, found in sections.items() for name, v in found.items()}
-    values.setdefault("training.refit", False)  # written before the option was there
-    try:
-        config = resolve(stored["architecture"], values, str(path))
-    except BadInputError as error:
-        raise ArtifactError(f"{path}: made by another version of the program: {error}") from None
+    config = stored_config(stored, path)
     sizes: dict[str, Any] = {**stored["input_spec"]}
     classes, vectors = tuple(stored["classes"]), sizes.pop("word_vectors")
     zeros = None if vectors is None else torch.zeros(vectors)

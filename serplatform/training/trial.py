@@ -91,7 +91,7 @@ class TrialReport:
     Attributes:
         step: resource spent: fold · max_epochs + epoch. Comparable between trials.
         objective: mean over the folds begun of the dev objective at its best epoch.
-        epoch: the epoch just trained.
+        epoch: the epoch just trained, of at most ``max_epochs`` in each fold.
         done: the trial has finished and is recorded.
         history: entry of the epoch, as it will stand in the record.
         record: the record where it is not published yet, and another node cannot read it.
@@ -100,6 +100,7 @@ class TrialReport:
     step: int
     objective: float
     epoch: int
+    max_epochs: int
     fold: int
     num_folds: int
     done: bool
@@ -213,6 +214,7 @@ class TrialTraining:
             step=fold * self.config.training.max_epochs + report.epoch,
             objective=objective,
             epoch=report.epoch,
+            max_epochs=self.config.training.max_epochs,
             fold=fold,
             num_folds=self.num_folds,
             done=done,

@@ -21,7 +21,7 @@ from serplatform.artifacts.trial import merit
 from serplatform.cli.main import run as run_command
 from serplatform.errors import BadInputError
 from serplatform.run_directory import RunDirectory
-from serplatform.studies.setup import SearchRequest
+from serplatform.studies.request import SearchRequest
 from tests.support.search_checks import run_faults
 
 ROOT = Path(__file__).parents[2]

@@ -186,6 +186,17 @@ def test_bad_options_are_refused_and_leave_nothing(work, tmp_path, capsys, words
     assert not out.exists()
 
 
+def test_a_named_model_of_text_is_refused_where_there_is_none(tmp_path, capsys):
+    kind = {"per_speaker": 4, "seconds": (0.2, 0.3), "wordless": 24, "features": {"log_mel_40": 40}}
+    data = make_dataset(tmp_path / "data", **kind)
+    out = tmp_path / "run"
+    words = ["search", "lstm_attn_text", "--data", data, "--out", out]
+    err = refused(words, capsys)
+    assert "so lstm_attn_text cannot be trained on it; prepare it again with --align" in err
+    assert "unknown word" not in err
+    assert not out.exists()
+
+
 def test_bad_places_are_refused(work, tmp_path, capsys, finished):
     out, _ = finished
     file = tmp_path / "file"

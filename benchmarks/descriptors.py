@@ -1,0 +1,101 @@
+"""UAR of an SVM on the built-in descriptors, on openSMILE's sets and on log mel, on the same folds.
+
+The platform's own ``svm`` at its fixed settings (RBF kernel, C = 10, fitted again on training and
+dev rows), nothing searched, features normalised over training speakers and within each speaker;
+test rows pooled over the folds of the dataset's protocol, 95 % intervals by speaker.
+
+    python benchmarks/descriptors.py DATA... [--features descriptors,compare_2016,egemaps_v02]
+        [--protocol P] --out benchmarks/results/descriptors.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from serplatform.datasets.dataset import Dataset
+from serplatform.datasets.fold_data import FoldData
+from serplatform.environment import hardware, versions
+from serplatform.protocols.plan import make_plan, plan_hash
+from serplatform.statistics.bootstrap import bootstrap_intervals
+from serplatform.statistics.chance import chance_uar
+from serplatform.training.loop import FoldTrainer
+from serplatform.training.trial_config import resolve
+
+
+def measure(dataset: Dataset, protocol: str, feature: str, normalization: str) -> dict[str, Any]:
+    """Train on each fold; pool the test rows."""
+    plan = make_plan(dataset.utterances, protocol, 0, classes=dataset.classes)
+    values = {"data.feature": feature, "data.normalization": normalization}
+    config = resolve("svm", values, "benchmark")
+    truth: list[int] = []
+    speakers: list[str] = []
+    posteriors, dev = [], []
+    begun = time.process_time()
+    for fold in range(len(plan.folds)):
+        data = FoldData(dataset, plan, fold, config.data)
+        trainer = FoldTrainer(config, data, seed=fold)
+        trainer.run_epoch()
+        dev.append(trainer.best_metrics["uar"])
+        posteriors.append(trainer.posteriors("test"))
+        truth += data.labels("test").tolist()
+        speakers += data.speaker_ids("test")
+    found = bootstrap_intervals(np.array(truth), np.concatenate(posteriors), speakers)["uar"]
+    return {
+        "feature": feature,
+        "normalization": normalization,
+        "protocol": protocol,
+        "folds": plan_hash(plan),
+        "dev_uar": float(np.mean(dev)),
+        "test_uar": found.as_dict(),
+        "chance": chance_uar(truth),
+        "processor_seconds": time.process_time() - begun,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", nargs="+")
+    parser.add_argument("--features", default="descriptors,compare_2016,log_mel_40")
+    parser.add_argument("--protocol")
+    parser.add_argument("--out", type=Path, required=True)
+    given = parser.parse_args()
+    rows = []
+    for path in given.data:
+        dataset = Dataset.open(path)
+        protocol = given.protocol or str(dataset.meta["default_protocol"])
+        for feature in given.features.split(","):
+            if dataset.lacking(feature):
+                continue
+            for normalization in ("train", "speaker"):
+                row = measure(dataset, protocol, feature, normalization)
+                counts = dataset.meta["counts"]
+                rows.append(
+                    {
+                        "corpus": dataset.meta["title"],
+                        "utterances": counts["utterances"],
+                        "speakers": counts["speakers"],
+                        "fingerprint": dataset.fingerprint,
+                        **row,
+                    }
+                )
+                print(Path(path).name, feature, normalization, row["test_uar"], row["dev_uar"])
+    arguments = [Path(word).name if "/" in word else word for word in sys.argv[1:]]
+    content = {
+        "command": shlex.join(["python", "benchmarks/descriptors.py", *arguments]),
+        "versions": versions(),
+        "hardware": hardware(),
+        "rows": rows,
+    }
+    given.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
