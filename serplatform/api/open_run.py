@@ -12,7 +12,7 @@ from typing import Any
 from serplatform import stopping
 from serplatform.console import format_duration, note, say
 from serplatform.datasets.dataset import Dataset
-from serplatform.distributed.tune.placement import SearchLimits
+from serplatform.distributed.tune.placement import SearchLimits, check_machine
 from serplatform.ensembles.base import COMBINERS
 from serplatform.environment import now
 from serplatform.errors import BadInputError
@@ -54,6 +54,7 @@ def open_or_create(
     """
     if out is not None and not resume:
         check_directory(out, RUN)
+    check_machine(limits)
     if request.storage is not None and not resume:
         check_storage(request.storage)
     if request.combiner not in (None, "none"):

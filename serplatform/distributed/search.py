@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import os
 import sys
 import time
 from collections.abc import Mapping
@@ -157,10 +156,6 @@ def _sized(run: OpenRun, sized: Sized) -> list[float]:
 
 def _resources(run: OpenRun, limits: SearchLimits) -> dict[str, float]:
     """Those of the cluster, on which a whole trial fits."""
-    if limits.address is None and "RAY_ADDRESS" not in os.environ:
-        # at most this much: an error in --workers need not wait for Ray to start
-        most = {"CPU": float(limits.num_cpus or os.cpu_count() or 1), "GPU": 1e6}
-        plan_placement(most, limits)
     connect(limits.address, limits.num_cpus)
     import ray
 
