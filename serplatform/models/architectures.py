@@ -23,8 +23,6 @@ from serplatform.registry import Registry
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from serplatform.models.base import SerModel
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class InputSpec:
@@ -59,7 +57,7 @@ class Architecture:
         name: its id, e.g. ``moma``.
         config: its configuration dataclass (fields made by ``config.setting``); the
             defaults are the paper's settings.
-        build: (config, input spec) to module.
+        build: (config, input spec) to a ``SerModel``.
         reference: the work it follows, with equation numbers; None where it follows none.
         training: the paper's training settings where they differ from TrainingConfig's
             defaults, e.g. ``{"learning_rate": 1e-4, "scheduler": "plateau"}``.
@@ -78,7 +76,7 @@ class Architecture:
 
     name: str
     config: type
-    build: Callable[[Any, InputSpec], SerModel]
+    build: Callable[[Any, InputSpec], Any]
     reference: str | None = None
     training: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -114,7 +112,7 @@ class _Architectures(Registry[Architecture]):
                     self._sources[declared.name] = module
                     self._declared.add(declared.name)
 
-    def _build(self, name: str, module: str, config: Any, spec: InputSpec) -> SerModel:
+    def _build(self, name: str, module: str, config: Any, spec: InputSpec) -> Any:
         importlib.import_module(module)
         return self.get(name).build(config, spec)
 
@@ -198,7 +196,7 @@ class _File:
 _file = functools.cache(_File)
 
 
-def _declarations(module: str, build: Callable[..., SerModel]) -> Iterator[Architecture]:
+def _declarations(module: str, build: Callable[..., Any]) -> Iterator[Architecture]:
     """What a file registers by the decorator ``architecture``."""
     file = _file(module)
     if "\n@architecture(" not in file.text:
