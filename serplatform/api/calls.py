@@ -128,20 +128,23 @@ def search(
     warm_start: str | Path | Sequence[str | Path] = (),
     storage: str | None = None,
     combiner: str | None = None,
+    reference: bool = True,
     **options: Unpack[CallOptions],
 ) -> Run:
     """Search hyperparameters; write an ensemble, explanations and a page.
 
     Args:
         data: a prepared dataset; None: the built-in demo corpus.
-        architectures: registered names, or ``"all"``.
+        architectures: registered names, or ``"all"``; none: the portfolio, strong and cheap
+            systems first.
         trials: over all architectures.
         time_budget: e.g. ``"10m"``, or seconds.
         out: the run, directory or URI; None: a new one in `runs/`.
         protocol: folds by name, e.g. ``"speaker-kfold:5"``; None: the corpus's own.
         space: search spaces: YAML files or packaged names.
         settings: parameter to value, held in every trial.
-        small: packaged spaces of reduced sizes; None: for the demo corpus.
+        small: packaged spaces of reduced sizes; None: where a trial of the papers' sizes takes
+            more than a tenth of the time budget (two hours without one), and for the demo corpus.
         seed: of folds, sampling and training.
         objective: dev metric to optimise, or several.
         sampler: tpe, random or gp.
@@ -149,6 +152,7 @@ def search(
         warm_start: earlier runs to learn from.
         storage: Optuna storage URL; None: a journal file in the run.
         combiner: of the ensemble; ``"none"`` makes none; None: product.
+        reference: train an SVM of fixed settings too, and compare with it.
         **options: see :class:`~serplatform.api.results.CallOptions`.
 
     Raises:
@@ -171,6 +175,7 @@ def search(
         trials=None if trials is None else str(trials),
         time_budget=seconds_of(time_budget),
         combiner=combiner,
+        reference=reference,
     )
     return run_request(request, out, options)
 

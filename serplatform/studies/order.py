@@ -18,12 +18,14 @@ from collections.abc import Mapping, Sequence
 
 from serplatform.artifacts.trial import TrialRecord, merit
 
-#: a best dev value so much lower halves, nearly, an architecture's share of the time (it is e-fold)
-TEMPERATURE = 0.05
+#: so far behind the best dev value, an architecture has 1/e of the best one's share of the time
+TEMPERATURE = 0.15
 #: trials of an architecture without a better one after which its share is reduced
 PATIENCE = 12
 #: what its share is then multiplied by, for every further ``PATIENCE`` again
 FADE = 0.3
+#: points of UAR that a configuration must add to be tried before the time is shared
+LEAST_GAIN = 0.1
 #: seconds of a trial that is not known to take longer
 LEAST_SECONDS = 1.0
 
@@ -82,6 +84,10 @@ class TrialOrder:
         """An architecture whose trials may be begun; see :class:`_Known` for the others."""
         self._known[architecture] = _Known(estimate=seconds, gains=gains)
 
+    def remove(self, architecture: str) -> None:
+        """An architecture of which there is nothing left to try."""
+        self._names = tuple(name for name in self._names if name != architecture)
+
     def ended(self, record: TrialRecord) -> None:
         """A trial has ended; a second time changes nothing."""
         known = self._known.get(record["architecture"])
@@ -117,16 +123,19 @@ class TrialOrder:
         fitting = [name for name in fitting if name in self._known]
         if not fitting:
             return NoTrial.LATER
-        waiting = [n for n in fitting if counts[n] < len(self._known[n].gains)]
+        waiting = [n for n in fitting if self._gain(n, counts[n]) >= LEAST_GAIN]
         if waiting:
-            return max(
-                waiting, key=lambda n: self._known[n].gains[counts[n]] / self._known[n].cost()
-            )
+            return max(waiting, key=lambda n: self._gain(n, counts[n]) / self._known[n].cost())
         best = max((k.best for k in self._known.values() if k.best is not None), default=0.0)
         return min(
             fitting,
             key=lambda n: (counts[n] + 1) * self._known[n].cost() / self._share(n, best),
         )
+
+    def _gain(self, name: str, place: int) -> float:
+        """What the trial of an architecture at a place adds, in points; 0 where unknown."""
+        gains = self._known[name].gains
+        return gains[place] if place < len(gains) else 0.0
 
     def _share(self, name: str, best: float) -> float:
         """Share of the time, of a constant sum."""

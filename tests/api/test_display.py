@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import time
 from typing import Any
 
@@ -151,14 +152,14 @@ def test_the_table_has_what_a_user_waits_for(clock: Clock, on_a_terminal: None) 
     shown.trial_ended(record(2, "failed", error="out of memory"))
     for width in (80, 120):
         text = "\n".join(screen(shown, width))
-        told = " ".join(text.split())
+        told = re.sub("━+╸?", "━", " ".join(text.split()))
         assert told.startswith(
             "2 of 4 ended (1 trained, 1 failed), 1 running best dev UAR 52.4 % (trial 0 moma), "
-            "reference svm 47.0 %, chance 25.0 % ━━━━━━━━━━━━━━━━━━━━━ about 25 s left; "
+            "reference svm 47.0 %, chance 25.0 % ━ about 25 s left; "
             "1 min 0 s so far"
         )
         assert "trial architecture fold epoch dev UAR so far" in told
-        assert "1 moma 2/2 5/10 ━━━━━━━━━ 40.0 %" in told
+        assert "1 moma 2/2 5/10 ━ 40.0 %" in told
         assert told.endswith("2 moma failed 12 s 0 moma trained 52.4 % 12 s")
         assert max(map(len, text.splitlines())) <= width
 

@@ -111,7 +111,7 @@ def test_only_results_beyond_belief_are_warned_of(
     good = {"dev": {"uar": 0.99}}
     warning = too_good_warning(table, plan, good, synthetic=False)
     assert warning is not None
-    assert "dev UAR 0.990 is unusually high" in warning
+    assert "dev UAR 99.0 % is unusually high" in warning
     assert too_good_warning(table, plan, {"dev": {"uar": 0.8}}, synthetic=False) is None
     assert too_good_warning(table, plan, good, synthetic=True) is None
     assert too_good_warning(table, plan, None, synthetic=False) is None
