@@ -8,24 +8,23 @@ import math
 import shlex
 import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from serplatform import stopping
-from serplatform.api.display import SearchDisplay
 from serplatform.api.open_run import open_or_create
-from serplatform.artifacts.explanations import ExplanationsRecord
 from serplatform.artifacts.files import read_json
 from serplatform.console import format_duration, percent, say, stage
-from serplatform.distributed.search import SearchOutcome, search
 from serplatform.distributed.tune.placement import SearchLimits
-from serplatform.ensembles.build import build_ensemble
 from serplatform.errors import ArtifactError, BadInputError, SerplatformError
-from serplatform.explanations.explain_run import FOLDER, explain_run
-from serplatform.report.answer import Answer, read_answer
-from serplatform.report.build import build_report
 from serplatform.storage.mirror import publish, shown
 from serplatform.studies.request import SearchRequest
 from serplatform.studies.setup import OpenRun
+
+if TYPE_CHECKING:
+    from serplatform.api.display import SearchDisplay
+    from serplatform.artifacts.explanations import ExplanationsRecord
+    from serplatform.distributed.search import SearchOutcome
+    from serplatform.report.answer import Answer
 
 #: trials that a complete search is offered to go on with
 _MORE = 10
@@ -98,6 +97,9 @@ def carry_out(
 
 def _train(run: OpenRun, limits: SearchLimits) -> SearchOutcome:
     """Run the trials with a display of their progress."""
+    from serplatform.api.display import SearchDisplay
+    from serplatform.distributed.search import search
+
     display = SearchDisplay(
         budget=limits.trials,
         deadline=None if limits.seconds is None else limits.begun + limits.seconds,
@@ -200,7 +202,8 @@ def _how_to_go_on(run: OpenRun, limits: SearchLimits, status: str) -> str:
     """What a search left when its trials ended, and the command that goes on."""
     again = resume_command(run, limits)
     if status == "time":
-        minutes = max(1, math.ceil((limits.seconds or 0.0) / 60))
+        least = min(run.description.get("costs", {}).values(), default=0.0)
+        minutes = max(1, math.ceil((limits.seconds or 0.0) / 60), math.ceil(1.5 * least / 60))
         more = f"{again} --time-budget {minutes}m"
         return f"The time budget is over. {half_way(run)}Go on with:\n  {more}"
     if not any(space.parameters for space in run.spaces.values()):
@@ -212,6 +215,10 @@ def _finish(
     run: OpenRun, outcome: SearchOutcome, limits: SearchLimits, *, explain: bool, audio: bool | None
 ) -> SearchSummary:
     """Make the ensemble, the explanations and the page of a run whose trials have ended."""
+    from serplatform.ensembles.build import build_ensemble
+    from serplatform.report.answer import read_answer
+    from serplatform.report.build import build_report
+
     again = resume_command(run)
     stopping.on_stop(
         f"Interrupted; all trials are kept. Resume with:\n  {again}",
@@ -224,6 +231,11 @@ def _finish(
     go_on = _how_to_go_on(run, limits, outcome.status)
     if best is None:
         reasons = sorted({str(r["error"]) for r in directory.records().values() if r["error"]})
+        reasons += [
+            f"a trial of {name} takes about {format_duration(seconds)}"
+            for name, seconds in run.description.get("costs", {}).items()
+            if outcome.status == "time" and seconds > (limits.seconds or 0.0)
+        ]
         raise SerplatformError(
             "\n".join(
                 [
@@ -279,6 +291,8 @@ def explain_at_end(run: Path, *, audio: bool | None, seed: int) -> ExplanationsR
 
     Explanations of utterances that the user chose are left as they are.
     """
+    from serplatform.explanations.explain_run import FOLDER, explain_run
+
     again = f"`serplatform explain {run}` explains it at any time"
     try:
         made = read_json(Path(run, FOLDER, "explanations.json"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,19 +12,16 @@ from typing import Any
 from serplatform import stopping
 from serplatform.console import format_duration, note, say
 from serplatform.datasets.dataset import Dataset
-from serplatform.distributed.prepare import ensure_demo
-from serplatform.distributed.search import default_run_path
-from serplatform.distributed.tune.placement import SearchLimits
+from serplatform.distributed.tune.placement import SearchLimits, check_machine
 from serplatform.ensembles.base import COMBINERS
 from serplatform.environment import now
 from serplatform.errors import BadInputError
-from serplatform.models.base import ARCHITECTURES
+from serplatform.models.architectures import ARCHITECTURES
 from serplatform.storage.destination import RUN, check_directory
 from serplatform.storage.location import redact
 from serplatform.storage.mirror import local_path
 from serplatform.studies.advice import lacking_text
 from serplatform.studies.portfolio import cheapest_first
-from serplatform.studies.recovery import repair_run
 from serplatform.studies.request import SearchRequest
 from serplatform.studies.setup import (
     OpenRun,
@@ -56,6 +54,7 @@ def open_or_create(
     """
     if out is not None and not resume:
         check_directory(out, RUN)
+    check_machine(limits)
     if request.storage is not None and not resume:
         check_storage(request.storage)
     if request.combiner not in (None, "none"):
@@ -69,6 +68,8 @@ def _reopen(request: SearchRequest, out: str | Path | None) -> tuple[OpenRun, in
     if out is None:
         raise BadInputError("--resume needs --out: the directory of the run to resume")
     run = reopen_run(local_path(out), dataset=request.dataset)
+    from serplatform.studies.recovery import repair_run  # Optuna and torch
+
     for damage in repair_run(run.directory, run.description):
         say(f"Damaged: {damage}")
     if "roster" in run.description:
@@ -139,11 +140,13 @@ def _create(request: SearchRequest, out: str | Path | None) -> tuple[OpenRun, in
     if portfolio:
         request = dataclasses.replace(request, architectures=("all",), portfolio=True)
     names = choose_architectures(request.architectures, _searched(request, request.spaces))
-    path = default_run_path(names, portfolio=portfolio) if out is None else local_path(out)
+    path = _new_run_path(names, portfolio=portfolio) if out is None else local_path(out)
     if out is None:
         check_directory(path, RUN)
     data = request.dataset
     if data is None:
+        from serplatform.distributed.prepare import ensure_demo
+
         say("No --data given: using the built-in demo corpus (synthetic speech).")
         data = ensure_demo()
     left_out = _left_out(request, names, data) if "all" in request.architectures else {}
@@ -186,6 +189,19 @@ def _create(request: SearchRequest, out: str | Path | None) -> tuple[OpenRun, in
     if len(fixed) > 1:
         note(f"{len(fixed)} architectures have fixed settings in all trials: `spaces` in run.json.")
     return run, count
+
+
+def _new_run_path(architectures: tuple[str, ...], *, portfolio: bool = False) -> Path:
+    """``runs/<architectures>-<date>-<time>``, a name that does not exist yet."""
+    if portfolio:
+        architectures = ("portfolio",)
+    names = "-".join(architectures) if len(architectures) <= 3 else f"{len(architectures)}-systems"
+    base = Path("runs") / f"{names}-{time.strftime('%Y%m%d-%H%M%S')}"
+    path, count = base, 1
+    while path.exists():
+        count += 1
+        path = base.with_name(f"{base.name}-{count}")
+    return path
 
 
 #: field of a request to the option that sets it, where that is of another name

@@ -78,7 +78,7 @@ def summarize(dataset: Dataset) -> dict[str, Any]:
     import numpy as np
 
     table = dataset.utterances
-    durations = table["duration"].to_numpy()
+    durations = np.array(table["duration"].to_pylist())
     rates = Counter(table["sampling_rate"].to_pylist())
     genders = Counter(gender or "not given" for gender in table["gender"].to_pylist())
     counts = dataset.meta["counts"]

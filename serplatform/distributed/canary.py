@@ -21,7 +21,7 @@ from serplatform.datasets.dataset import Dataset
 from serplatform.distributed.search import search
 from serplatform.distributed.tune.placement import SearchLimits
 from serplatform.errors import BadInputError, LeakError, SerplatformError
-from serplatform.models.base import ARCHITECTURES
+from serplatform.models.architectures import ARCHITECTURES
 from serplatform.protocols.base import FoldPlan
 from serplatform.protocols.plan import check_plan
 from serplatform.run_directory import RunDirectory

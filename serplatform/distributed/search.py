@@ -5,11 +5,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import os
 import sys
 import time
 from collections.abc import Mapping
-from pathlib import Path
 
 from serplatform import plugins, stopping
 from serplatform.artifacts.trial import TrialRecord, ranked
@@ -158,10 +156,6 @@ def _sized(run: OpenRun, sized: Sized) -> list[float]:
 
 def _resources(run: OpenRun, limits: SearchLimits) -> dict[str, float]:
     """Those of the cluster, on which a whole trial fits."""
-    if limits.address is None and "RAY_ADDRESS" not in os.environ:
-        # at most this much: an error in --workers need not wait for Ray to start
-        most = {"CPU": float(limits.num_cpus or os.cpu_count() or 1), "GPU": 1e6}
-        plan_placement(most, limits)
     connect(limits.address, limits.num_cpus)
     import ray
 
@@ -285,16 +279,3 @@ def summarize(records: Mapping[int, TrialRecord], objective: str, status: str) -
         counts[record["state"]] += 1
     best = next(iter(ranked(records.values(), objective)), None)
     return SearchOutcome(status=status, counts=counts, best=best)
-
-
-def default_run_path(architectures: tuple[str, ...], *, portfolio: bool = False) -> Path:
-    """``runs/<architectures>-<date>-<time>``, a name that does not exist yet."""
-    if portfolio:
-        architectures = ("portfolio",)
-    names = "-".join(architectures) if len(architectures) <= 3 else f"{len(architectures)}-systems"
-    base = Path("runs") / f"{names}-{time.strftime('%Y%m%d-%H%M%S')}"
-    path, count = base, 1
-    while path.exists():
-        count += 1
-        path = base.with_name(f"{base.name}-{count}")
-    return path

@@ -57,8 +57,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
-import scipy.fft
-import scipy.signal
+import scipy  # its parts are imported when they are used
 
 from serplatform.arrays import DoubleArray, FloatArray, IntArray
 from serplatform.features.base import FEATURES, SAMPLING_RATE, WHOLE_UTTERANCE, FeatureExtractor

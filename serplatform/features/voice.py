@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import scipy.fft
+import scipy  # its parts are imported when they are used
 
 from serplatform.arrays import DoubleArray, FloatArray, IntArray
 from serplatform.features.clip import power_spectrum

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from serplatform.artifacts.dataset import has_been
+from serplatform.artifacts.layout import CONFIG_FILE
 from serplatform.artifacts.model import ModelDescription
 from serplatform.artifacts.records import read_record
 from serplatform.console import Pace, say
@@ -25,7 +26,7 @@ from serplatform.run_directory import RunDirectory
 from serplatform.seeding import derive_seed
 from serplatform.storage.mirror import ensure
 from serplatform.training.all_rows import AllRowsTrainer, Course, plan_of_all_rows
-from serplatform.training.bundle import CONFIG_FILE, stored_config
+from serplatform.training.bundle import stored_config
 
 #: name of a model's directory, where that of a fold has ``fold-0``
 ALL_ROWS = "all-rows"

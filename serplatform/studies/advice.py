@@ -19,7 +19,7 @@ from serplatform.datasets.dataset import Dataset
 from serplatform.datasets.fold_data import words_of, words_to_read
 from serplatform.inputs.timed_words import TimedWords
 from serplatform.metrics import classification_metrics
-from serplatform.models.base import ARCHITECTURES
+from serplatform.models.architectures import ARCHITECTURES
 from serplatform.protocols.base import FoldPlan
 
 #: permutations of the labels behind a statement about chance

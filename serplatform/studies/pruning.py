@@ -15,9 +15,9 @@ import optuna
 
 from serplatform.artifacts.trial import TrialRecord
 from serplatform.errors import BadInputError, unknown_name
-from serplatform.models.base import ARCHITECTURES
+from serplatform.models.architectures import ARCHITECTURES
+from serplatform.studies.choices import PRUNERS
 
-PRUNERS = ("folds", "asha", "median", "hyperband", "none")
 #: complete trials that a trial must be worse than to be pruned; by the benchmark's dev rows
 MEMBERS = 3
 
@@ -62,7 +62,7 @@ class FoldPruner:
 
 
 def make_pruner(name: str, *, max_epochs: int, num_folds: int) -> optuna.pruners.BasePruner:
-    """Build Optuna's pruner of a name (one of :data:`PRUNERS`); of ``folds`` one that never prunes.
+    """Build Optuna's pruner of a name (of ``PRUNERS``); of ``folds`` one that never prunes.
 
     Their resource is the number of epochs spent over all folds, at most
     ``max_epochs * num_folds``; rungs therefore lie inside the first fold and between folds.

@@ -23,15 +23,15 @@ from serplatform.config import plain
 from serplatform.datasets.dataset import Dataset
 from serplatform.environment import hardware, now, versions
 from serplatform.errors import ArtifactError, BadInputError
-from serplatform.models.base import ARCHITECTURES
+from serplatform.models.architectures import ARCHITECTURES
 from serplatform.protocols.base import FoldPlan
 from serplatform.protocols.plan import check_plan, make_plan, plan_hash, read_plan, write_plan
 from serplatform.run_directory import RunDirectory, RunLock
 from serplatform.storage.destination import RUN, check_directory
 from serplatform.storage.location import address, redact
 from serplatform.studies.advice import text_warning, too_good_warning
+from serplatform.studies.choices import check_choices
 from serplatform.studies.portfolio import with_portfolio
-from serplatform.studies.pruning import make_pruner
 from serplatform.studies.request import SearchRequest
 from serplatform.studies.sizes import Sized
 from serplatform.studies.space import (
@@ -42,10 +42,6 @@ from serplatform.studies.space import (
     why_no_paper_trial,
 )
 from serplatform.studies.space_choice import candidate_spaces, parse_overrides
-from serplatform.studies.study import (
-    check_objectives,
-    make_sampler,
-)
 from serplatform.studies.study_storage import check_storage, recorded_storage
 from serplatform.studies.warm_start import collect
 from serplatform.studies.warm_start import notes as warm_start_notes
@@ -205,9 +201,7 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
     storage = request.storage
     if storage is not None:
         storage = check_storage(storage, connect=False)
-    check_objectives(request.objectives)
-    make_sampler(request.sampler, 0)
-    make_pruner(request.pruner, max_epochs=1, num_folds=1)
+    check_choices(request.objectives, request.sampler, request.pruner)
     dataset = Dataset.open(request.dataset)
     candidates, replaced_spaces, left_out = candidate_spaces(request, dataset)
     architectures = tuple(candidates)

@@ -21,7 +21,7 @@ from serplatform.config import digest
 from serplatform.console import format_duration
 from serplatform.environment import hardware, versions
 from serplatform.errors import ArtifactError, SerplatformError
-from serplatform.models.base import ARCHITECTURES
+from serplatform.models.architectures import ARCHITECTURES
 from serplatform.storage.cache import cache_folder
 from serplatform.studies.space import SearchSpace, first_points, paper_point
 from serplatform.training.trial_config import TrialConfig, resolve

@@ -39,7 +39,7 @@ import serplatform
 from serplatform import plugins
 from serplatform.config import fields_of, plain
 from serplatform.errors import BadInputError, unknown_name
-from serplatform.models.base import ARCHITECTURES
+from serplatform.models.architectures import ARCHITECTURES
 from serplatform.strict_yaml import read_yaml
 from serplatform.studies.parameter import Parameter, encode, parse_parameter, value_in, values_equal
 from serplatform.training.trial_config import (

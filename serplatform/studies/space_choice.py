@@ -13,7 +13,7 @@ from serplatform.errors import BadInputError, unknown_name
 from serplatform.features.names import with_directory
 from serplatform.inputs.config import DataConfig, feature_parts
 from serplatform.inputs.front import summed_layers
-from serplatform.models.base import ARCHITECTURES
+from serplatform.models.architectures import ARCHITECTURES
 from serplatform.strict_yaml import parse_yaml
 from serplatform.studies.feature_choice import feature_choices, for_dataset
 from serplatform.studies.request import SearchRequest

@@ -20,7 +20,7 @@ import math
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import optuna
 from optuna.trial import TrialState
@@ -29,8 +29,9 @@ from serplatform.artifacts.run import ObservationRecord, WarmStartRecord
 from serplatform.artifacts.trial import DEV_METRICS, StudyAttribute, TrialRecord
 from serplatform.errors import BadInputError, unknown_name
 from serplatform.metrics import HIGHER_IS_BETTER
-from serplatform.models.base import ARCHITECTURES
+from serplatform.models.architectures import ARCHITECTURES
 from serplatform.seeding import derive_seed
+from serplatform.studies.choices import OBJECTIVES, SAMPLERS, check_choices
 from serplatform.studies.optuna_internals import StudySampler
 from serplatform.studies.order import NoTrial, TrialOrder
 from serplatform.studies.parameter import value_in, values_equal
@@ -44,16 +45,6 @@ ATTRIBUTE = "serplatform"
 #: user attribute of a trial of an earlier run: that run, and its number there
 OBSERVATION = "serplatform_warm_start"
 
-Direction = Literal["minimize", "maximize"]
-
-#: objective name → direction
-OBJECTIVES: dict[str, Direction] = {
-    **{name: "maximize" if HIGHER_IS_BETTER[name] else "minimize" for name in DEV_METRICS},
-    "parameters": "minimize",
-    "seconds": "minimize",
-}
-
-SAMPLERS = ("tpe", "random", "gp")
 #: of so many trials of ``tpe``, the last is drawn at random
 RANDOM_EVERY = 3
 
@@ -82,7 +73,7 @@ class Suggestion:
 
 
 def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
-    """Build a sampler by name (one of :data:`SAMPLERS`).
+    """Build a sampler by name (one of :data:`.SAMPLERS`).
 
     Raises:
         BadInputError: the name is unknown.
@@ -105,20 +96,6 @@ def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
     raise BadInputError(unknown_name("sampler", name, SAMPLERS))
 
 
-def check_objectives(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the objectives when all are known and differ.
-
-    Raises:
-        BadInputError: otherwise.
-    """
-    for name in names:
-        if name not in OBJECTIVES:
-            raise BadInputError(unknown_name("objective", name, OBJECTIVES))
-    if len(set(names)) != len(names) or not names:
-        raise BadInputError(f"--objective {','.join(names)}: give each objective once")
-    return tuple(names)
-
-
 class Studies:
     """The studies of one run.
 
@@ -126,9 +103,9 @@ class Studies:
         spaces: architecture to its search space, with the user's ``--set`` already fixed.
         storage: location for ``study_storage.open_storage``.
         records: finished trials by number, as the run directory holds them.
-        objectives: names of :data:`OBJECTIVES`; the first is reported during training.
-        sampler: one of :data:`SAMPLERS`.
-        pruner: one of ``pruning.PRUNERS``; unused with several objectives.
+        objectives: names of :data:`.OBJECTIVES`; the first is reported during training.
+        sampler: one of :data:`.SAMPLERS`.
+        pruner: one of :data:`.PRUNERS`; unused with several objectives.
         max_epochs: largest number of epochs a fold may take.
         num_folds: folds a trial trains.
         seed: of the run.
@@ -164,7 +141,8 @@ class Studies:
         points_first: bool = False,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self.objectives = check_objectives(objectives)
+        check_choices(objectives, sampler, pruner)
+        self.objectives = tuple(objectives)
         self._spaces: dict[str, SearchSpace] = {}
         self._pruning = pruner != "none" and len(self.objectives) == 1
         self._pruning &= self.objectives[0] in DEV_METRICS  # others are known at the end only

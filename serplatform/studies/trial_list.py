@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from serplatform.artifacts.run import ListedTrial, RunDescription
 from serplatform.artifacts.trial import TrialRecord
@@ -17,8 +17,10 @@ from serplatform.run_directory import RunDirectory, RunLock
 from serplatform.seeding import derive_seed
 from serplatform.studies.order import NoTrial
 from serplatform.studies.setup import OpenRun
-from serplatform.studies.study import Suggestion
 from serplatform.training.trial_config import paper_values, resolve
+
+if TYPE_CHECKING:
+    from serplatform.studies.study import Suggestion
 
 
 class TrialSource(Protocol):
@@ -167,6 +169,8 @@ class TrialList:
 
     def ask(self, seconds: float | None = None) -> Suggestion:
         """See ``TrialSource``; what a trial takes is not known, and plays no part."""
+        from serplatform.studies.study import Suggestion
+
         number = self._waiting.pop(0)
         entry = self._entries[number]
         self._asked += 1
