@@ -176,8 +176,6 @@ def _resources(run: OpenRun, limits: SearchLimits) -> dict[str, float]:
 def _import_beside() -> None:
     """Import what is needed once Ray runs, nothing of Ray's own, while it starts."""
     with contextlib.suppress(Exception):  # whoever needs it meets the error
-        import pandas  # noqa: F401 - Ray's Tune takes it
-
         import serplatform.distributed.tune.tuner
         import serplatform.studies.study  # noqa: F401
 
