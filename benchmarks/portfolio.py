@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import subprocess
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -522,6 +523,12 @@ def compare(paths: Sequence[str], seeds: int) -> list[dict[str, Any]]:
     return rows
 
 
+def commit() -> str:
+    """Of the checkout that this script lies in."""
+    words = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -545,6 +552,7 @@ def main() -> None:
     elif given.command == "replay":
         content = {
             "command": f"python benchmarks/portfolio.py replay POOL... --seeds {given.seeds}",
+            "commit": commit(),
             "versions": versions(),
             "hardware": hardware(),
             "rows": compare(given.pools, given.seeds),

@@ -202,7 +202,8 @@ def _how_to_go_on(run: OpenRun, limits: SearchLimits, status: str) -> str:
     """What a search left when its trials ended, and the command that goes on."""
     again = resume_command(run, limits)
     if status == "time":
-        minutes = max(1, math.ceil((limits.seconds or 0.0) / 60))
+        least = min(run.description.get("costs", {}).values(), default=0.0)
+        minutes = max(1, math.ceil((limits.seconds or 0.0) / 60), math.ceil(1.5 * least / 60))
         more = f"{again} --time-budget {minutes}m"
         return f"The time budget is over. {half_way(run)}Go on with:\n  {more}"
     if not any(space.parameters for space in run.spaces.values()):
@@ -230,6 +231,11 @@ def _finish(
     go_on = _how_to_go_on(run, limits, outcome.status)
     if best is None:
         reasons = sorted({str(r["error"]) for r in directory.records().values() if r["error"]})
+        reasons += [
+            f"a trial of {name} takes about {format_duration(seconds)}"
+            for name, seconds in run.description.get("costs", {}).items()
+            if outcome.status == "time" and seconds > (limits.seconds or 0.0)
+        ]
         raise SerplatformError(
             "\n".join(
                 [

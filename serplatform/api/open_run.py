@@ -173,7 +173,7 @@ def _create(request: SearchRequest, out: str | Path | None) -> tuple[OpenRun, in
         trials=count,
         time_budget=request.time_budget,
         combiner=request.combiner or "product",
-        **({"left_out": left_out} if left_out else {}),
+        **({"left_out": left_out | run.description.get("left_out", {})} if left_out else {}),
     )
     for text in [*([run.replaced] if run.replaced else []), *run.description["notes"]]:
         note(text)

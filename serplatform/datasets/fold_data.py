@@ -295,21 +295,25 @@ def words_of(dataset: Dataset) -> TimedWords:
     return words
 
 
+def is_wordless(dataset: Dataset) -> bool:
+    """Whether no utterance has words, neither aligned nor in a transcript."""
+    return words_of(dataset).counts["wordless"] == len(dataset)
+
+
 def words_to_read(dataset: Dataset, reader: str = "a model that reads words") -> TimedWords:
     """Those words, for ``reader``.
 
     Raises:
         BadInputError: there are none.
     """
-    words = words_of(dataset)
-    if words.counts["wordless"] == len(dataset):
+    if is_wordless(dataset):
         raise BadInputError(
             f"{dataset.path}: has neither transcripts nor word alignments, so {reader} cannot be "
             "trained on it; prepare it again with --align pocketsphinx (English), "
             "--align whisper:DIR, --align textgrid, or from a table with a column 'text'",
             text_notes(dataset.utterances.column("text").to_pylist()),
         )
-    return words
+    return words_of(dataset)
 
 
 def _spoken(dataset: Dataset) -> Iterator[tuple[list[str], DoubleArray, str | None]]:

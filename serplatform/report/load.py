@@ -258,11 +258,14 @@ def load_source(path: Path) -> ReportSource:
     )
 
 
-def load_run(path: Path) -> ReportedRun:
-    """A run's description, fold file and trial records (not its posteriors)."""
+def load_run(path: Path, damaged: list[str] | None = None) -> ReportedRun:
+    """A run's description, fold file and trial records (not its posteriors).
+
+    Damaged records are left out and named in ``damaged``, if given.
+    """
     directory = RunDirectory(path)
     info = directory.read_run()
-    records = directory.records()
+    records = directory.records(damaged)
     reference = path / "reference"
     return ReportedRun(
         path=path,
@@ -312,7 +315,7 @@ def _with_runs(path: Path, ensemble: ReportedEnsemble, own: ReportedRun | None) 
             missing.append(name)
             continue
         if found not in runs:
-            runs[found] = load_run(found)
+            runs[found] = load_run(found, damaged=[])  # the ensemble's notes name them
         _check_same_folds(ensemble, runs[found])
         named[name] = runs[found]
     return ReportSource(

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from serplatform.datasets.dataset import Dataset
+from serplatform.datasets.fold_data import is_wordless
 from serplatform.errors import BadInputError
 from serplatform.features.base import WHOLE_UTTERANCE
 from serplatform.features.names import (
@@ -24,6 +25,8 @@ from serplatform.studies.parameter import FeatureQuery
 from serplatform.studies.space import SearchSpace
 
 FEATURE = "data.feature"
+#: a choice of which is over words
+POOLING = "data.pooling"
 #: the family of frames; the others are words
 FAMILY = "pretrained"
 #: vectors of utterances in the order in which they are tried; others follow
@@ -37,7 +40,8 @@ MIDDLE = 0.6
 
 
 def for_dataset(space: SearchSpace, dataset: Dataset) -> SearchSpace:
-    """The space with every feature named as the dataset has it.
+    """The space with every feature named as the dataset has it, without what reads words where
+    there are none.
 
     Raises:
         BadInputError: the dataset holds nothing that the space asks for.
@@ -59,6 +63,11 @@ def for_dataset(space: SearchSpace, dataset: Dataset) -> SearchSpace:
             {name: _named(v, dataset) if name == FEATURE else v for name, v in point.items()}
             for point in points
         )
+    pooling = parameters.get(POOLING)
+    if pooling is not None and "words" in pooling.values and is_wordless(dataset):
+        others = tuple(value for value in pooling.values if value != "words")
+        parameters[POOLING] = dataclasses.replace(pooling, values=others)
+        points = tuple(point for point in points if point.get(POOLING) != "words")
     return dataclasses.replace(space, fixed=fixed, parameters=parameters, try_first=points)
 
 

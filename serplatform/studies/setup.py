@@ -203,7 +203,11 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
         storage = check_storage(storage, connect=False)
     check_choices(request.objectives, request.sampler, request.pruner)
     dataset = Dataset.open(request.dataset)
-    candidates, replaced_spaces = candidate_spaces(request, dataset)
+    candidates, replaced_spaces, left_out = candidate_spaces(request, dataset)
+    architectures = tuple(candidates)
+    if left_out:
+        told = "; ".join(f"{name}, {why}" for name, why in left_out.items())
+        replaced_spaces.append(f"Left out of the portfolio: {told}.")
     gains: dict[str, dict[SpaceKind, list[float]]] = {}
     if request.portfolio:
         candidates, gains = with_portfolio(candidates, dataset)
@@ -217,7 +221,7 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
         folds = plan.folds[: request.max_folds]
         plan = dataclasses.replace(plan, folds=folds, notes=(*plan.notes, note))
     check_plan(plan, dataset.utterances)
-    warning = text_warning(dataset, plan, request.architectures)
+    warning = text_warning(dataset, plan, architectures)
     starts: list[WarmStartRecord] = []
     for run in request.warm_start:
         start = collect(
@@ -233,7 +237,7 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
     description: RunDescription = {
         "schema_version": SCHEMA_VERSION,
         "command": [redact(word) for word in command],
-        "architectures": list(request.architectures),
+        "architectures": list(architectures),
         "spaces": {name: space_mapping(space) for name, space in spaces.items()},
         "sizes": decided,
         "settings": list(request.settings),
@@ -281,9 +285,11 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
             *(note for start in starts for note in warm_start_notes(start)),
         ],
     }
+    if left_out:
+        description["left_out"] = left_out
     used = plugins.made_with(
         named=True,
-        architecture=request.architectures,
+        architecture=architectures,
         protocol=[name.partition(":")[0]],
         feature=dataset.feature_names,
     )
@@ -381,7 +387,7 @@ def _candidates_again(
             settings=tuple(description.get("settings", [])),
             portfolio=bool(description.get("portfolio")),
         )
-        again, _ = candidate_spaces(request, dataset)
+        again = candidate_spaces(request, dataset)[0]
         found |= with_portfolio(again, dataset)[0] if request.portfolio else again
     return {name: found[name] for name in spaces}
 

@@ -37,17 +37,19 @@ def packaged_name(architecture: str, kind: SpaceKind) -> str:
 
 def candidate_spaces(
     request: SearchRequest, dataset: Dataset
-) -> tuple[dict[str, dict[SpaceKind, SearchSpace]], list[str]]:
+) -> tuple[dict[str, dict[SpaceKind, SearchSpace]], list[str], dict[str, str]]:
     """The spaces that each architecture may be searched in, the user's settings fixed, features
     named as the dataset has them; the first is searched unless something decides for another.
 
     There are two where sizes are to be chosen: the reduced ones, then the paper's.
 
     Returns:
-        the spaces by architecture and kind, and sentences on those that are not its own.
+        the spaces by architecture and kind; sentences on those that are not its own; and, in a
+        portfolio, why architectures are left out.
 
     Raises:
-        BadInputError: the request is faulty, or the dataset lacks a feature of every candidate.
+        BadInputError: the request is faulty, or the dataset lacks a feature of every candidate of
+            an architecture that was named.
     """
     given = given_spaces(request)
     overrides = parse_overrides(request.settings, request.architectures)
@@ -55,6 +57,7 @@ def candidate_spaces(
     found: dict[str, dict[SpaceKind, SearchSpace]] = {}
     lacking: dict[str, list[str]] = {}
     notes: list[str] = []
+    left_out: dict[str, str] = {}
     for architecture in request.architectures:
         here: dict[SpaceKind, SearchSpace] = {}
         for kind in _kinds(request, architecture, given, packaged):
@@ -78,6 +81,10 @@ def candidate_spaces(
                 f"--space {architecture} is the one without."
             )
             continue
+        if missing and request.portfolio:
+            del found[architecture]
+            left_out[architecture] = f"the dataset lacks {', '.join(missing)}"
+            continue
         for feature in missing:
             lacking.setdefault(feature, []).append(architecture)
     if lacking:
@@ -90,7 +97,7 @@ def candidate_spaces(
     for spaces in found.values():
         for space in spaces.values():
             _check_features(space, dataset)
-    return found, notes
+    return found, notes, left_out
 
 
 def given_spaces(request: SearchRequest) -> dict[str, tuple[Mapping[Any, Any], str]]:

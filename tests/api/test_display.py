@@ -164,6 +164,20 @@ def test_the_table_has_what_a_user_waits_for(clock: Clock, on_a_terminal: None) 
         assert max(map(len, text.splitlines())) <= width
 
 
+def test_trials_that_end_at_once_are_told_where_they_are_the_best(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = display(budget=None)
+    for number, value in enumerate((0.4, 0.3, 0.2, 0.5, 0.1)):
+        clock.now += 1
+        shown.trial_ended({**record(number, "complete", value), "architecture": "lda"})
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split("trial ")[1].split()[0] for line in lines] == ["0", "3"]
+    clock.now += 10
+    shown.trial_ended({**record(5, "complete", 0.1), "architecture": "lda"})
+    assert "6 ended" in capsys.readouterr().err
+
+
 def test_of_many_trials_the_last_five_are_shown(on_a_terminal: None) -> None:
     shown = display(budget=None)
     for number in range(8):

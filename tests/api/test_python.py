@@ -309,7 +309,7 @@ def test_ctrl_c_leaves_a_run_that_another_thread_resumes(story: dict[str, Any]) 
         "interrupted",
         "complete False",
     ], done.stderr
-    assert "Interrupted. Resume with:\n  serplatform search --resume --out run\n" in done.stderr
+    assert "Resume with:\n  serplatform search --resume --out run\n" in done.stderr
 
 
 def test_arguments_of_another_kind_are_named(tmp_path: Path) -> None:

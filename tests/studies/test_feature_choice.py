@@ -144,6 +144,21 @@ def test_every_architecture_over_audio_of_the_papers_has_one() -> None:
     assert set(papers + own) <= set(ARCHITECTURES.names())
 
 
+@pytest.mark.parametrize("wordless", [0, 24])
+def test_pooling_over_words_is_searched_where_there_are_words(
+    tmp_path: Path, wordless: int
+) -> None:
+    data = make_dataset(
+        tmp_path / "data",
+        per_speaker=4,
+        seconds=(0.2, 0.3),
+        features={"pretrained:base@1": FRAMES},
+        wordless=wordless,
+    )
+    space = for_dataset(load_space("functionals_mlp-pretrained"), Dataset.open(data))
+    assert ("words" in space.parameters["data.pooling"].values) == (wordless == 0)
+
+
 def test_a_dataset_without_an_encoder_is_told_how_to_get_one(make: Make) -> None:
     data = make("log_mel_23")
     remedy = r"--features pretrained:DIRECTORY_OR_ID@all to add them$"
