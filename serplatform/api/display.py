@@ -21,7 +21,7 @@ from serplatform.api.time_left import TimeLeft
 from serplatform.artifacts.trial import TrialRecord
 from serplatform.console import format_duration
 from serplatform.metrics import HIGHER_IS_BETTER
-from serplatform.models.base import ARCHITECTURES
+from serplatform.models.architectures import ARCHITECTURES
 from serplatform.report.wording import METRICS, in_percent
 
 if TYPE_CHECKING:
