@@ -193,5 +193,5 @@ def test_threads_of_the_command_line_do_not_spin_while_they_wait(tmp_path: Path)
         timeout=120,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 2, done.stderr  # it registers nothing
     assert "GOMP_SPINCOUNT = '0'" in done.stderr
