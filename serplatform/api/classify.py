@@ -18,9 +18,9 @@ from serplatform.errors import BadInputError
 from serplatform.prediction.open import open_system
 from serplatform.prediction.output import visible
 from serplatform.prediction.predict import SPEAKERS, PredictedRow, PredictionTally, predict
-from serplatform.prediction.predictor import Predictor
 from serplatform.prediction.recordings import find_recordings, passed_over_text
 from serplatform.prediction.rejection import make_rejector
+from serplatform.prediction.system import not_tested
 from serplatform.prediction.transcripts import Transcripts, WordReader
 from serplatform.prediction.windows import MIN_HOP, WindowPlan
 from serplatform.storage.mirror import open_copy
@@ -105,6 +105,8 @@ class Classification:
         self.system = open_system(open_copy(system), options.get("trial"))
         self._rejector = None if wish is None else make_rejector(self.system, wish)
         self.rejecting = wish is not None
+        from serplatform.prediction.predictor import Predictor
+
         predictor = Predictor(self.system, device=options.get("device", "cpu"))
         self.classes = predictor.classes
         reader = None
@@ -118,6 +120,8 @@ class Classification:
         elif transcripts is not None:
             say("Note: --text is not used: no model of this system reads words.")
         say(self.system.describe())
+        if "refit" in self.system.description:
+            say(f"Note: {not_tested(self.system.description)}")
         for encoder in predictor.encoders:
             say(f"Pretrained encoder {encoder}: loaded once, one pass a clip for all models.")
         if self.system.synthetic:

@@ -21,6 +21,7 @@ from serplatform.api.time_left import TimeLeft
 from serplatform.artifacts.trial import TrialRecord
 from serplatform.console import format_duration
 from serplatform.metrics import HIGHER_IS_BETTER
+from serplatform.models.architectures import ARCHITECTURES
 from serplatform.report.wording import METRICS, in_percent
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 #: plain output tells the progress of unfinished trials at most this often, in seconds
 PLAIN_INTERVAL = 15.0
 _LINE_EVERY = 5.0  # seconds between plain lines
+#: seconds after a plain line in which a fit in closed form that is not the best has none
+QUICK_INTERVAL = 3.0
 #: trials that have ended, and trials that run, in the live table
 _LAST, _MOST_ROWS = 5, 12
 _WORDS = {"complete": "trained", "pruned": "pruned", "failed": "failed"}
@@ -40,6 +43,11 @@ _WORDS = {"complete": "trained", "pruned": "pruned", "failed": "failed"}
 def _name(suggestion: Suggestion) -> str:
     """What a trial is called: its label, where it has one."""
     return suggestion.label or suggestion.architecture
+
+
+def _is_quick(architecture: str) -> bool:
+    """Whether trials end within a second or two, so that not each has lines of its own."""
+    return architecture in ARCHITECTURES.names() and ARCHITECTURES.get(architecture).closed_form
 
 
 def _roughly(seconds: float) -> str:
@@ -111,7 +119,7 @@ class SearchDisplay:
             console.end_stage()
         self._running[suggestion.number] = (suggestion, None)
         self._time_left.started(suggestion.number, suggestion.architecture)
-        if not self._live:
+        if not self._live and not _is_quick(suggestion.architecture):
             how = " (the paper's configuration)" if suggestion.paper else ""
             how += " (resumed)" if suggestion.resumed else ""
             self._tell(f"trial {suggestion.number} {_name(suggestion)} started{how}")
@@ -139,6 +147,7 @@ class SearchDisplay:
         suggestion, report = self._running.pop(number, (None, None))
         self._time_left.ended(number)
         name = record["architecture"] if suggestion is None else _name(suggestion)
+        best = self._best
         self._count(record, name)
         value = record["dev"].get(self._objective)
         if value is None and report is not None and state == "pruned":
@@ -147,6 +156,9 @@ class SearchDisplay:
         spent = format_duration(record["seconds"])
         self._last.append((str(number), name, _WORDS[state], told, spent))
         error = f": {record['error']}" if state == "failed" else ""
+        recent = time.monotonic() - self._last_line < QUICK_INTERVAL
+        if recent and _is_quick(record["architecture"]) and self._best == best and not error:
+            return  # a trial a second: the next line counts it
         if not self._live:
             value_told = f", {self._title} {told}" if told else ""
             self._tell(

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import shlex
+import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from serplatform import stopping
-from serplatform.api.display import SearchDisplay
 from serplatform.api.open_run import open_or_create
-from serplatform.artifacts.explanations import ExplanationsRecord
 from serplatform.artifacts.files import read_json
-from serplatform.console import format_duration, say, stage
-from serplatform.distributed.search import SearchOutcome, search
+from serplatform.console import format_duration, percent, say, stage
 from serplatform.distributed.tune.placement import SearchLimits
-from serplatform.ensembles.build import build_ensemble
-from serplatform.ensembles.evaluation import no_better_than_chance
 from serplatform.errors import ArtifactError, BadInputError, SerplatformError
-from serplatform.explanations.explain_run import FOLDER, explain_run
-from serplatform.report.build import build_report
-from serplatform.run_directory import RunDirectory
 from serplatform.storage.mirror import publish, shown
-from serplatform.studies.setup import OpenRun, SearchRequest
+from serplatform.studies.request import SearchRequest
+from serplatform.studies.setup import OpenRun
+
+if TYPE_CHECKING:
+    from serplatform.api.display import SearchDisplay
+    from serplatform.artifacts.explanations import ExplanationsRecord
+    from serplatform.distributed.search import SearchOutcome
+    from serplatform.report.answer import Answer
 
 #: trials that a complete search is offered to go on with
 _MORE = 10
@@ -46,6 +47,8 @@ class SearchSummary:
         best_trial: by its mean dev objective: number, architecture, parameters, dev value.
         ensemble: its combiner, and test numbers pooled over folds; None without one.
         explained: what is shown of the models' attention; None where nothing is.
+        answer: what is told first: test UAR of the systems, of every trial, and what became of
+            the trials that were asked for.
         report: the page.
         seconds: that the call took.
         resume: how to go on: the trials that were stopped half-way, and the command; empty where
@@ -58,6 +61,7 @@ class SearchSummary:
     best_trial: dict[str, Any] = dataclasses.field(repr=False)
     ensemble: dict[str, Any] | None = dataclasses.field(default=None, repr=False)
     explained: dict[str, Any] | None = None
+    answer: Answer | None = dataclasses.field(default=None, repr=False)
     report: str = ""
     seconds: float = 0.0
     resume: str = ""
@@ -93,13 +97,16 @@ def carry_out(
 
 def _train(run: OpenRun, limits: SearchLimits) -> SearchOutcome:
     """Run the trials with a display of their progress."""
+    from serplatform.api.display import SearchDisplay
+    from serplatform.distributed.search import search
+
     display = SearchDisplay(
         budget=limits.trials,
         deadline=None if limits.seconds is None else limits.begun + limits.seconds,
         records=run.directory.records(),
         objective=run.metric,
         chance=1 / len(run.plan.classes) if run.metric == "uar" else None,
-        reference=_reference(run),
+        costs=run.description.setdefault("costs", {}),
     )
     say(
         f"Searching {', '.join(run.spaces)} on {run.description['dataset']['title']} with protocol "
@@ -110,10 +117,11 @@ def _train(run: OpenRun, limits: SearchLimits) -> SearchOutcome:
             f"Time budget {format_duration(limits.seconds)}, counted from the start of this command"
             " to the end of training; the ensemble and the page come after it."
         )
+    reference = _Reference(run, limits, display)
     again = resume_command(run, limits)
     stopping.on_stop(f"Interrupted. Resume with:\n  {again}")
     try:
-        with display:
+        with display, reference:
             outcome = search(run, limits, display)
     except BadInputError:
         raise
@@ -129,11 +137,43 @@ def _train(run: OpenRun, limits: SearchLimits) -> SearchOutcome:
     return outcome
 
 
-def _reference(run: OpenRun) -> tuple[str, float] | None:
-    """The reference trained beside a run, and its dev objective; None where there is none."""
-    records = RunDirectory(run.directory.path / "reference").records().values()
-    found = [(r["architecture"], r["dev"].get(run.metric)) for r in records]
-    return next(((name, value) for name, value in found if value is not None), None)
+class _Reference(contextlib.AbstractContextManager["_Reference"]):
+    """Trains the reference beside the search, and tells at once what it reaches."""
+
+    def __init__(self, run: OpenRun, limits: SearchLimits, display: SearchDisplay) -> None:
+        self._run, self._display = run, display
+        wanted = run.description.get("reference", False) and "roster" not in run.description
+        over = limits.seconds is not None and limits.seconds <= 0
+        self._thread = None
+        if wanted and not over:
+            self._thread = run.beside = threading.Thread(target=self._train, daemon=True)
+
+    def __enter__(self) -> _Reference:
+        if self._thread is not None:
+            self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._thread is not None and kind is None:
+            self._thread.join()
+
+    def _train(self) -> None:
+        from serplatform.studies.reference import ARCHITECTURE, read_reference, train_reference
+
+        try:
+            dev = train_reference(self._run)["dev"]
+            self._display.reference = ARCHITECTURE, dev[self._run.metric]
+            found = read_reference(self._run.directory)
+        except Exception as error:  # noqa: BLE001 - the search does not fail here
+            known = isinstance(error, (SerplatformError, OSError))
+            why = str(error) if known else f"{type(error).__name__}: {error}"
+            say(f"Note: the reference could not be trained: {why}")
+            return
+        if found is not None:
+            say(
+                f"Reference, svm on {found.feature}: UAR {found.test.in_percent()} on test rows, "
+                f"chance {percent(found.chance)}; nothing was chosen for it."
+            )
 
 
 def resume_command(run: OpenRun, limits: SearchLimits | None = None) -> str:
@@ -162,7 +202,8 @@ def _how_to_go_on(run: OpenRun, limits: SearchLimits, status: str) -> str:
     """What a search left when its trials ended, and the command that goes on."""
     again = resume_command(run, limits)
     if status == "time":
-        minutes = max(1, math.ceil((limits.seconds or 0.0) / 60))
+        least = min(run.description.get("costs", {}).values(), default=0.0)
+        minutes = max(1, math.ceil((limits.seconds or 0.0) / 60), math.ceil(1.5 * least / 60))
         more = f"{again} --time-budget {minutes}m"
         return f"The time budget is over. {half_way(run)}Go on with:\n  {more}"
     if not any(space.parameters for space in run.spaces.values()):
@@ -174,6 +215,10 @@ def _finish(
     run: OpenRun, outcome: SearchOutcome, limits: SearchLimits, *, explain: bool, audio: bool | None
 ) -> SearchSummary:
     """Make the ensemble, the explanations and the page of a run whose trials have ended."""
+    from serplatform.ensembles.build import build_ensemble
+    from serplatform.report.answer import read_answer
+    from serplatform.report.build import build_report
+
     again = resume_command(run)
     stopping.on_stop(
         f"Interrupted; all trials are kept. Resume with:\n  {again}",
@@ -186,6 +231,11 @@ def _finish(
     go_on = _how_to_go_on(run, limits, outcome.status)
     if best is None:
         reasons = sorted({str(r["error"]) for r in directory.records().values() if r["error"]})
+        reasons += [
+            f"a trial of {name} takes about {format_duration(seconds)}"
+            for name, seconds in run.description.get("costs", {}).items()
+            if outcome.status == "time" and seconds > (limits.seconds or 0.0)
+        ]
         raise SerplatformError(
             "\n".join(
                 [
@@ -218,7 +268,6 @@ def _finish(
         )
         shown_of = ("combiner", "pooled", "chance", "comparison")
         summary.ensemble = {key: made[key] for key in shown_of}
-        summary.ensemble["verdict"] = no_better_than_chance(made)
     if explain:
         found = explain_at_end(directory.path, audio=audio, seed=seed)
         summary.explained = found and {
@@ -228,6 +277,7 @@ def _finish(
         }
     stage("writing the page")
     summary.report = shown(build_report(directory.path, directory.report_file))
+    summary.answer = read_answer(directory.path)
     try:
         publish(directory.path)
     except SerplatformError as error:
@@ -241,6 +291,8 @@ def explain_at_end(run: Path, *, audio: bool | None, seed: int) -> ExplanationsR
 
     Explanations of utterances that the user chose are left as they are.
     """
+    from serplatform.explanations.explain_run import FOLDER, explain_run
+
     again = f"`serplatform explain {run}` explains it at any time"
     try:
         made = read_json(Path(run, FOLDER, "explanations.json"))

@@ -63,6 +63,8 @@ def write_bundle(
     *,
     with_encoder: bool = False,
     encoder_licence: str | None = None,
+    refit: bool = False,
+    data: str | Path | None = None,
 ) -> tuple[dict[str, Any], int]:
     """Write the bundle of a run or an ensemble; return the content of its file, and its bytes."""
     from serplatform.prediction.export import export
@@ -74,6 +76,8 @@ def write_bundle(
             trial=trial,
             with_encoder=with_encoder,
             encoder_licence=encoder_licence,
+            refit=refit,
+            data=data,
         )
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     return bundle, size

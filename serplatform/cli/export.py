@@ -42,12 +42,26 @@ def command(
             help="Licence of the encoders, where neither their files nor their names tell it.",
         ),
     ] = None,
+    refit: Annotated[
+        bool,
+        typer.Option("--refit", help="Train each member once on all rows: one model, not tested."),
+    ] = False,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA", help="With --refit: where the dataset lies now, if it has moved."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Write a bundle: models (safetensors), JSON, and a model card with data and metrics.
 
     It predicts the same as RUN|ENS on a machine that has neither the run nor the dataset; a
     pretrained encoder must be there too, unless --with-encoder packs it.
+
+    With --refit each member becomes one model, trained on all rows of the dataset: on more
+    speakers, and faster to use. No row is left to test it; the numbers that it comes with are
+    those of its cross-validated twin, one model a fold.
 
     Examples:
 
@@ -56,13 +70,22 @@ def command(
         serplatform export ensembles/ravdess --out bundles/ravdess
 
         serplatform export runs/whisper --out bundles/whisper --with-encoder
+
+        serplatform export ensembles/ravdess --out bundles/final --refit
     """
     from serplatform.api.write import write_bundle
+    from serplatform.prediction.system import not_tested, with_interval
 
     bundle, size = write_bundle(
-        source, out, trial, with_encoder=with_encoder, encoder_licence=encoder_licence
+        source,
+        out,
+        trial,
+        with_encoder=with_encoder,
+        encoder_licence=encoder_licence,
+        refit=refit,
+        data=data,
     )
-    models = sum(len(fold["members"]) for fold in bundle["folds"])
+    models = len({m["directory"] for fold in bundle["folds"] for m in fold["members"]})
     uar = bundle["description"]["metrics"]["uar"]
     encoders = bundle.get("encoders", [])
     for encoder in encoders:
@@ -71,9 +94,12 @@ def command(
                 f"Note: the pretrained encoder {encoder['name']} is not in the bundle and must be "
                 "on the machine that predicts; --with-encoder packs it."
             )
+    if refit:
+        say(f"Note: {not_tested(bundle['description'])}")
+    measured = "not tested" if refit else f"pooled test UAR {with_interval(uar)}"
     result(
-        f"Wrote {out}: {models} models ({size / 1e6:.1f} MB), {bundle['title']}, pooled test UAR "
-        f"{uar['value']:.3f}; next: serplatform predict {out} AUDIO",
+        f"Wrote {out}: {models} model{'s' * (models != 1)} ({size / 1e6:.1f} MB), "
+        f"{bundle['title']}, {measured}; next: serplatform predict {out} AUDIO",
         {
             "bundle": out,
             "kind": bundle["kind"],
@@ -81,7 +107,9 @@ def command(
             "bytes": size,
             "classes": bundle["classes"],
             "synthetic": bundle["synthetic"],
-            "uar": uar,
+            "uar": None if refit else uar,
+            "refit": bundle["description"].get("refit"),
+            "twin_uar": uar if refit else None,
             "encoders": encoders,
         },
         as_json=as_json,

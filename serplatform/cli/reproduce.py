@@ -101,6 +101,7 @@ def command(
         _list(as_json=as_json)
         return
     from serplatform.datasets.dataset import Dataset
+    from serplatform.distributed.tune.placement import check_machine
     from serplatform.reproduce.plan import (
         QUICK,
         ReproduceOptions,
@@ -113,6 +114,7 @@ def command(
         resources.limits(time.monotonic()),
         seconds=None if time_budget is None else parse_duration(time_budget),
     )
+    check_machine(limits)
     chosen = load_table(table)
     if rows is not None:
         chosen = chosen.select([name.strip() for name in rows.split(",") if name.strip()])

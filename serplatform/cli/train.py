@@ -44,7 +44,7 @@ def command(
     begun = time.monotonic()
     stage("reading the request")
     from serplatform.api.execute import carry_out
-    from serplatform.studies.setup import SearchRequest
+    from serplatform.studies.request import SearchRequest
 
     request = SearchRequest(
         architectures=tuple(architectures or ()),

@@ -74,14 +74,25 @@ def mel_filters(*, n_fft: int, n_mels: int, fmin: float, fmax: float) -> FloatAr
     """``librosa.filters.mel`` at ``SAMPLING_RATE``, transposed: filters of equal area.
 
     Slaney, "Auditory Toolbox", Interval Research technical report 1998-010: linear below
-    1 kHz, logarithmic above. ``fmin`` and ``fmax`` in hertz.
+    1 kHz, logarithmic above. ``fmin`` and ``fmax`` in hertz. The same bytes as librosa's, whose
+    import takes a second of processor time.
 
     Returns:
         (n_fft // 2 + 1, n_mels), float32, read-only: ``power @ filters`` are mel powers.
     """
-    from librosa.filters import mel
-
-    filters = mel(sr=SAMPLING_RATE, n_fft=n_fft, n_mels=n_mels, fmin=fmin, fmax=fmax)
-    result: FloatArray = np.ascontiguousarray(filters.T, dtype=np.float32)
+    linear, step = 200.0 / 3, np.log(6.4) / 27.0  # hertz a mel below 1 kHz, nepers above
+    knee = 1000.0 / linear
+    first, last = (
+        float(f / linear if f < 1000.0 else knee + np.log(f / 1000.0) / step) for f in (fmin, fmax)
+    )
+    mels = np.linspace(first, last, n_mels + 2)
+    edges = linear * mels
+    edges[mels >= knee] = 1000.0 * np.exp(step * (mels[mels >= knee] - knee))
+    ramps = np.subtract.outer(edges, np.fft.rfftfreq(n_fft, 1.0 / SAMPLING_RATE))
+    widths = np.diff(edges)[:, np.newaxis]
+    triangles = np.minimum(-ramps[:-2] / widths[:-1], ramps[2:] / widths[1:])
+    filters = np.maximum(0.0, triangles).astype(np.float32)
+    filters *= (2.0 / (edges[2:] - edges[:-2]))[:, np.newaxis]
+    result: FloatArray = np.ascontiguousarray(filters.T)
     result.setflags(write=False)
     return result

@@ -20,6 +20,7 @@ from serplatform.artifacts.files import (
     write_json,
     write_text,
 )
+from serplatform.artifacts.layout import CONFIG_FILE, WEIGHTS_FILE
 from serplatform.artifacts.model import ModelDescription, encoder_specs
 from serplatform.artifacts.records import MadeWith, read_record
 from serplatform.environment import now, versions
@@ -37,7 +38,6 @@ from serplatform.prediction.open import (
 from serplatform.prediction.rejection import rejection_data
 from serplatform.prediction.system import MemberModel, PredictionSystem
 from serplatform.storage.destination import NEW, check_directory
-from serplatform.training.bundle import CONFIG_FILE, WEIGHTS_FILE, load_model
 
 
 def export(
@@ -47,6 +47,8 @@ def export(
     trial: int | None = None,
     with_encoder: bool = False,
     encoder_licence: str | None = None,
+    refit: bool = False,
+    data: str | Path | None = None,
 ) -> dict[str, Any]:
     """Write the bundle of a run or an ensemble; it appears whole or not at all.
 
@@ -57,16 +59,21 @@ def export(
         with_encoder: pack the pretrained encoders that the models need.
         encoder_licence: of them, which lets them be passed on; None: as their files state it, or
             as it is known by their names.
+        refit: train each member once on all rows, see :func:`refit_system`.
+        data: where the dataset for that lies now; None: where it lay when the run was begun.
 
     Returns:
         the content of ``bundle.json``.
 
     Raises:
-        BadInputError: ``source`` is neither, ``out`` is in use, or an encoder cannot be packed.
-        ArtifactError: a model is missing or damaged.
+        BadInputError: ``source`` is neither, ``out`` is in use, an encoder cannot be packed, or
+            what ``refit`` needs is not there.
+        ArtifactError: a model is missing or damaged, or the dataset is another.
     """
     if (source / BUNDLE_FILE).is_file():
         raise BadInputError(f"{source}: is a bundle already; copy the directory")
+    if data is not None and not refit:
+        raise BadInputError("--data is for --refit, which trains again; leave it out")
     check_directory(out, NEW)
     system = open_system(source, trial)
     target = Path(os.path.realpath(out))
@@ -77,7 +84,16 @@ def export(
         raise BadInputError(f"{out}: cannot be made ({error.strerror}); name another") from None
     temporary = Path(folder)
     try:
-        bundle = _write(system, temporary, with_encoder, encoder_licence)
+        description = describe(system)
+        if refit:
+            from serplatform.prediction.refit import refit_system
+
+            again = temporary / "again"
+            system, description["refit"] = refit_system(system, again, data)
+            description["title"] += ", trained again on all rows"
+        bundle = _write(system, description, temporary, with_encoder, encoder_licence)
+        if refit:
+            shutil.rmtree(again)
         read_bundle(temporary)
         os.chmod(temporary, 0o777 & ~_umask())
         temporary.rename(target)  # an empty directory gives way
@@ -87,7 +103,11 @@ def export(
 
 
 def _write(
-    system: PredictionSystem, folder: Path, with_encoder: bool, encoder_licence: str | None
+    system: PredictionSystem,
+    description: dict[str, Any],
+    folder: Path,
+    with_encoder: bool,
+    encoder_licence: str | None,
 ) -> dict[str, Any]:
     names: dict[str, str] = {}
     files: dict[str, str] = {}
@@ -95,8 +115,9 @@ def _write(
     for fold in system.folds:
         members = []
         for member in fold.members:
-            place = f"models/{_directory_name(member.name, names)}/fold-{fold.fold}"
-            files |= _copy_model(member, folder, place)
+            place = f"models/{_directory_name(member.name, names)}/{member.directory.name}"
+            if f"{place}/{CONFIG_FILE}" not in files:
+                files |= _copy_model(member, folder, place)
             members.append(
                 {
                     "member": member.name,
@@ -115,7 +136,6 @@ def _write(
                 "parameters": None if fold.parameters is None else dict(fold.parameters),
             }
         )
-    description = describe(system)
     rejection = None
     with contextlib.suppress(ArtifactError):  # an ensemble of an earlier version has none
         rejection = rejection_data(system)
@@ -185,6 +205,8 @@ def _directory_name(member: str, names: dict[str, str]) -> str:
 
 def _copy_model(member: MemberModel, folder: Path, place: str) -> dict[str, str]:
     """Copy a model after reading it whole; return the checksums of its files."""
+    from serplatform.training.bundle import load_model
+
     load_model(member.directory)
     target = folder / place
     write_bytes(target / WEIGHTS_FILE, (member.directory / WEIGHTS_FILE).read_bytes())

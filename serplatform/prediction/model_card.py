@@ -14,14 +14,16 @@ import numpy as np
 from serplatform.artifacts.bundle import BundledEncoder
 from serplatform.artifacts.dataset import has_been, read_dataset_description
 from serplatform.artifacts.ensemble import read_ensemble
+from serplatform.console import percent
 from serplatform.encoders.open import FOLDERS_VARIABLE
 from serplatform.ensembles.build import SYSTEMS
 from serplatform.ensembles.evaluation import over_folds
 from serplatform.errors import ArtifactError
 from serplatform.metrics import METRICS, classification_metrics
-from serplatform.prediction.system import PredictionSystem, trial_posteriors
+from serplatform.prediction.system import PredictionSystem, not_tested, trial_posteriors
+from serplatform.report.wording import in_percent, interval, metric
 from serplatform.run_directory import RunDirectory
-from serplatform.statistics.bootstrap import bootstrap_intervals
+from serplatform.statistics.bootstrap import Interval, bootstrap_intervals
 from serplatform.storage.cache import fetch_tables
 from serplatform.storage.location import parse
 from serplatform.storage.remote import RemoteError
@@ -68,6 +70,11 @@ serplatform predict THIS_DIRECTORY recording.wav --reject accuracy=0.8
 ```
 
 """
+_TWIN = """
+Of the cross-validated twin, whose models were trained on the training rows of each fold and \
+measured on its test rows. **This very model was not tested.** It has learnt from more rows \
+than any of the twin's models; what that is worth was not measured.
+"""
 _MEASURED = """
 Measured for each fold by that fold's own models on its own test rows. A new \
 recording gets the mean over the models of all folds; that mean was not measured, as no \
@@ -80,8 +87,8 @@ _LIMITS = (
     "recording; on other speech the numbers above do not hold.",
     "A posterior is the model's confidence among its classes, not a measurement of what a "
     "person feels. Do not decide about people by it.",
-    "On recordings of the corpus it was trained on, its answers are too good: most folds' "
-    "models have been trained on them.",
+    "On recordings of the corpus it was trained on, its answers are too good: {} have been "
+    "trained on them.",
 )
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|!~])")
 
@@ -121,14 +128,14 @@ def describe(system: PredictionSystem) -> dict[str, Any]:
     record = records[number]
     complete = sum(r["state"] == "complete" for r in records.values())
     return {
-        "title": f"{record['architecture']}, trial {number} of {complete} complete trials",
+        "title": f"{record['architecture']}, trial {number}",
         "data": _data(run),
         "protocol": _protocol(run),
         "members": members,
         "parameters": record["params"],
         "num_parameters": record.get("num_parameters"),
         "selection": (
-            f"Trial {number} of {complete} complete ones; the search ranks them by mean dev "
+            f"Trial {number}, one of {complete} complete ones; the search ranks them by mean dev "
             f"{run['objective'][0]}. Dev rows also chose each model's epoch. Test rows chose "
             "nothing."
         ),
@@ -201,12 +208,15 @@ def model_card(bundle: Mapping[str, Any]) -> str:
     about, synthetic = bundle["description"], bundle["synthetic"]
     encoders: list[BundledEncoder] = bundle.get("encoders", [])
     plugins = ", ".join(f"`{plain(record['name'])}`" for record in bundle.get("plugins", []))
-    limits: tuple[str, ...] = _LIMITS
+    again = "refit" in about
+    whose = "its models" if again else "most folds' models"
+    limits = tuple(limit.format(whose) for limit in _LIMITS)
     if synthetic:
         limits = ("It was trained on machine-made speech: a demonstration, nothing more.", *limits)
     versions = ", ".join(f"{plain(k)} {plain(v)}" for k, v in bundle["versions"].items())
     sections = [
         f"# {plain(about['title'])}\n",
+        f"> **Not tested:** {plain(not_tested(about))}.\n" if again else "",
         _SYNTHETIC if synthetic else "",
         "Speech emotion recognition: a recording in, a posterior probability for each of "
         f"{len(bundle['classes'])} classes out: {', '.join(map(plain, bundle['classes']))}.\n",
@@ -215,7 +225,9 @@ def model_card(bundle: Mapping[str, Any]) -> str:
         plugins and _PLUGINS.format(plugins),
         "## Data\n\n" + _data_table(about["data"], synthetic),
         _protocol_text(about["protocol"], about["selection"]),
-        "## Test metrics\n\n" + _metrics_table(about["metrics"]) + _MEASURED,
+        f"## Test metrics{' of its cross-validated twin' if again else ''}\n\n"
+        + _metrics_table(about["metrics"])
+        + (_TWIN if again else _MEASURED),
         _models(bundle["kind"], about),
         "## Limits\n\n" + _list(limits),
         "## Notes\n\n" + _list(map(plain, about["notes"])) if about["notes"] else "",
@@ -259,26 +271,55 @@ def _metrics_table(metrics: Mapping[str, Mapping[str, Any]]) -> str:
     rows = []
     for name, meaning in _SHOWN.items():
         found = metrics[name]
-        low, high, std = found.get("low"), found.get("high"), found.get("sd")
-        interval = "one speaker: none" if low is None else f"{low:.3f} to {high:.3f}"
-        mean = f"{found['mean']:.3f}" + ("" if std is None else f" ± {std:.3f}")
-        rows.append((meaning, f"{found['value']:.3f}", interval, mean))
+        unit = " %" if in_percent(name) else ""
+        whole = Interval(value=found["value"], low=found.get("low"), high=found.get("high"))
+        bounds = "one speaker: none" if whole.low is None else interval(name, whole) + unit
+        spread = "" if found.get("sd") is None else f" ± {metric(name, found['sd'])}"
+        rows.append(
+            (
+                meaning,
+                metric(name, whole.value) + unit,
+                bounds,
+                metric(name, found["mean"]) + spread + unit,
+            )
+        )
     head = ("metric", "pooled test", "95 % interval, by speaker", "mean ± sd over folds")
     return _table(head, rows)
 
 
 def _models(kind: str, about: Mapping[str, Any]) -> str:
     rows = [
-        (m["member"], m["architecture"], f"{m['mean_share']:.3f}", m["folds"])
+        (m["member"], m["architecture"], percent(m["mean_share"]), m["folds"])
         for m in about["members"]
     ]
     lines = "## Models\n\n" + _table(("trial", "architecture", "mean weight", "folds"), rows)
     if chosen := about.get("parameters"):
         lines += "\n" + ", ".join(f"{plain(k)} = {plain(v)}" for k, v in chosen.items()) + "\n"
+    if "refit" in about:
+        return lines + _trained_again(kind, about["refit"])
     how = "one model a fold"
     if kind == "ensemble":
         how = "combined with the weights fitted on that fold's dev rows"
     return lines + f"\nFor each fold: {how}. The answer is the mean over folds.\n"
+
+
+def _trained_again(kind: str, refit: Mapping[str, Any]) -> str:
+    """How models of all rows were trained, and how they are combined."""
+    text = "\nOne model a trial, trained once on all rows, test rows included.\n"
+    if stepped := [m for m in refit["members"] if m["epochs"] is not None]:
+        text += (
+            "\nNo dev row is left to choose an epoch by, so that it was fixed beforehand, "
+            "as the median of the best epochs of the folds.\n\n"
+        )
+        rows = [(m["member"], m["epochs"], ", ".join(map(str, m["best_epochs"]))) for m in stepped]
+        text += _table(("trial", "epochs", "best epochs of the folds"), rows)
+    if kind == "ensemble":
+        text += (
+            "\nThe weights and temperatures are those of the twin: each fold's combiner, fitted on "
+            "its dev rows, combines these models, and the answer is the mean over folds. They were "
+            "fitted for models of fewer rows.\n"
+        )
+    return text
 
 
 def _encoders_text(encoders: Sequence[BundledEncoder]) -> str:

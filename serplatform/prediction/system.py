@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 
 from serplatform.arrays import DoubleArray, IntArray
 from serplatform.artifacts.ensemble import BundledConfidences
+from serplatform.console import percent
 from serplatform.ensembles.base import Combiner, combiner_from_parameters
 from serplatform.ensembles.calibration import apply_temperature
 from serplatform.errors import ArtifactError
@@ -126,7 +127,7 @@ class PredictionSystem:
 
     @property
     def num_models(self) -> int:
-        return sum(len(fold.members) for fold in self.folds)
+        return len({member.directory for fold in self.folds for member in fold.members})
 
     @property
     def trial(self) -> int:
@@ -141,12 +142,40 @@ class PredictionSystem:
                 f"{self.title}: has no member, for dev rows spoke against every trial; every class "
                 "gets the same posterior, which is no better than chance"
             )
+        again = "refit" in self.description
         if self.kind == "ensemble":
+            whose = "they" if again else "those of each fold"
+            how = "each fold's weights, fitted" if again else "the weights fitted"
             return (
-                f"{self.title}: {self.num_models} models; those of each fold are combined with the "
-                f"weights fitted on its dev rows, then the mean over {folds} folds is taken"
+                f"{self.title}: {self.num_models} models; {whose} are combined with {how} on its "
+                f"dev rows, then the mean over {folds} folds is taken"
             )
+        if again:
+            return f"{self.title}: one model"
         return f"{self.title}: mean of the posteriors of its {folds} fold models"
+
+
+def with_interval(found: Mapping[str, Any]) -> str:
+    """A proportion for people, with its interval where it has one.
+
+    Example:
+        >>> with_interval({"value": 0.524, "low": 0.451, "high": 0.608})
+        '52.4 % (45.1–60.8)'
+    """
+    low, high = found.get("low"), found.get("high")
+    span = "" if low is None or high is None else f" ({100 * low:.1f}–{100 * high:.1f})"
+    return percent(found["value"]) + span
+
+
+def not_tested(description: Mapping[str, Any]) -> str:
+    """What is said wherever a system whose models were trained on all rows appears."""
+    refit = description["refit"]
+    return (
+        f"this very model was not tested: it was trained once on all {refit['rows']} rows "
+        f"({refit['speakers']} speakers), so that none is left. Its cross-validated twin, of the "
+        "same settings and one model a fold, reached a pooled test UAR of "
+        f"{with_interval(description['metrics']['uar'])}"
+    )
 
 
 def trial_posteriors(system: PredictionSystem, part: str) -> tuple[pa.Table, IntArray, DoubleArray]:

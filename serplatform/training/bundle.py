@@ -17,6 +17,7 @@ from torch import Tensor
 
 from serplatform import plugins
 from serplatform.artifacts.files import SCHEMA_VERSION, write_bytes, write_json
+from serplatform.artifacts.layout import CONFIG_FILE, WEIGHTS_FILE
 from serplatform.artifacts.model import ModelDescription, Preprocessing
 from serplatform.artifacts.records import read_record
 from serplatform.errors import ArtifactError, BadInputError
@@ -26,9 +27,6 @@ from serplatform.models.base import ARCHITECTURES, InputSpec, SerModel
 from serplatform.models.front import build_model
 from serplatform.training.checkpoint import pack_tensors, read_checked, unpack_tensors
 from serplatform.training.trial_config import SECTIONS, TrialConfig, resolve
-
-WEIGHTS_FILE = "model.safetensors"
-CONFIG_FILE = "config.json"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -98,6 +96,17 @@ def write_model(
     )
 
 
+def stored_config(stored: ModelDescription, path: Path) -> TrialConfig:
+    """The whole configuration of a model; an ArtifactError names ``path``, where it was read."""
+    sections = {"model": stored["model"], "training": stored["training"], "data": stored["data"]}
+    values = {f"{s}.{name}": v for s, found in sections.items() for name, v in found.items()}
+    values.setdefault("training.refit", False)  # written before the option was there
+    try:
+        return resolve(stored["architecture"], values, str(path))
+    except BadInputError as error:
+        raise ArtifactError(f"{path}: made by another version of the program: {error}") from None
+
+
 def load_model(directory: str | Path, device: str = "cpu") -> LoadedModel:
     """Read a model that :func:`write_model` wrote.
 
@@ -109,13 +118,7 @@ def load_model(directory: str | Path, device: str = "cpu") -> LoadedModel:
     again = "write the model again with this version"
     stored = read_record(ModelDescription, path, "model description", again)
     plugins.require(stored, path)
-    sections = {"model": stored["model"], "training": stored["training"], "data": stored["data"]}
-    values = {f"{s}.{name}": v for s, found in sections.items() for name, v in found.items()}
-    values.setdefault("training.refit", False)  # written before the option was there
-    try:
-        config = resolve(stored["architecture"], values, str(path))
-    except BadInputError as error:
-        raise ArtifactError(f"{path}: made by another version of the program: {error}") from None
+    config = stored_config(stored, path)
     sizes: dict[str, Any] = {**stored["input_spec"]}
     classes, vectors = tuple(stored["classes"]), sizes.pop("word_vectors")
     zeros = None if vectors is None else torch.zeros(vectors)

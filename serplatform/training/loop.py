@@ -19,7 +19,7 @@ import random
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -112,6 +112,8 @@ class FoldTrainer:
         BadInputError: the device is missing, cannot do the precision, or a part is empty.
     """
 
+    NEEDED_PARTS: ClassVar[tuple[str, ...]] = ("train", "dev")
+
     def __init__(
         self,
         config: TrialConfig,
@@ -129,7 +131,7 @@ class FoldTrainer:
         self.epoch = 0
         self.best_epoch = 0
         self.best_metrics: dict[str, float] = {}
-        for part in ("train", "dev"):
+        for part in self.NEEDED_PARTS:
             if len(data.rows(part)) == 0:
                 raise BadInputError(f"the fold has no {part} rows; training needs some")
 
@@ -207,33 +209,18 @@ class FoldTrainer:
             raise RuntimeError(f"training is finished after epoch {self.epoch}")
         begun = time.perf_counter()
         epoch = self.epoch + 1
-        training = self.config.training
         cut = self._cut(epoch)
         self._learning_rate.before_step(self.epoch, 0, len(cut))
         rate = self._learning_rate.current
-        with self._seeded("epoch", epoch, self._workers.rank):
-            if isinstance(self.model, ClosedFormModel):
+        if isinstance(self.model, ClosedFormModel):
+            with self._seeded("epoch", epoch, self._workers.rank):
                 train_loss = self._fit(self.model)
-            else:
-                train_loss = self._train(epoch, cut)
+        else:
+            train_loss = self.train_batches(epoch, cut)
         if not math.isfinite(train_loss):
             raise self._diverged("training loss", epoch, rate)
         self._workers.share_buffers(self.model)
-        with self._with_weights(None if self._ema is None else self._ema.weights):
-            posteriors = self._predict("dev")
-        if not np.isfinite(posteriors).all():
-            raise self._diverged("dev posteriors", epoch, rate)
-        dev = classification_metrics(self.data.labels("dev"), posteriors)
-
-        self.epoch = epoch
-        value = dev[training.monitor]
-        self._learning_rate.after_epoch(value)
-        if self._improves(value):
-            self._keep(dev, self.model.state_dict() if self._ema is None else self._ema.weights)
-        averaged_dev = None
-        if self._swa is not None:
-            self._swa.take(self.model, epoch)
-            averaged_dev = self._judge_swa() if self.finished else None
+        dev, averaged_dev = self._judge(epoch, rate)
         return EpochReport(
             epoch=epoch,
             train_loss=train_loss,
@@ -243,6 +230,12 @@ class FoldTrainer:
             padded_share=padded_share(self.data.lengths("train"), cut),
             averaged_dev=averaged_dev,
         )
+
+    def train_batches(self, epoch: int, cut: list[IntArray]) -> float:
+        """Take one step for each batch of positions among the training rows, all that is random
+        drawn as for that epoch; return the mean loss."""
+        with self._seeded("epoch", epoch, self._workers.rank):
+            return self._train(epoch, cut)
 
     def posteriors(self, part: str) -> DoubleArray:
         """(N, K) posteriors of the best epoch's weights, rows in the order of ``data.rows(part)``.
@@ -370,7 +363,7 @@ class FoldTrainer:
     def _fit_to(self, model: ClosedFormModel, data: FoldData) -> list[IntArray]:
         """Fit a model in closed form to the training rows, at all speeds; return the rows as they
         were cut."""
-        cut = _evaluation_cut(data, "train")
+        cut = evaluation_cut(data, "train")
         shards = [np.asarray(data.rows("train"))[positions] for positions in cut]
         groups = data.groups("train")[np.concatenate(cut)]
         weights = class_weights(
@@ -497,7 +490,7 @@ class FoldTrainer:
         """(N, K) posteriors of a model's present weights, in full precision; None: the own one."""
         model, data = model or self.model, data or self.data
         rows = np.asarray(data.rows(part))
-        own = _evaluation_cut(data, part)[self._workers.rank :: self._workers.count]
+        own = evaluation_cut(data, part)[self._workers.rank :: self._workers.count]
         shape = (len(rows), data.input_spec.num_classes)
         gathered = torch.zeros(shape, dtype=torch.float64)
         model.eval()
@@ -515,6 +508,24 @@ class FoldTrainer:
 
     # -- the best epoch
 
+    def _judge(self, epoch: int, rate: float) -> tuple[dict[str, float], dict[str, float] | None]:
+        """Evaluate an epoch, and at the end the average of the last ones, on the dev rows; keep
+        its weights where they are the best so far."""
+        with self._with_weights(None if self._ema is None else self._ema.weights):
+            posteriors = self._predict("dev")
+        if not np.isfinite(posteriors).all():
+            raise self._diverged("dev posteriors", epoch, rate)
+        dev = classification_metrics(self.data.labels("dev"), posteriors)
+        self.epoch = epoch
+        value = dev[self.config.training.monitor]
+        self._learning_rate.after_epoch(value)
+        if self._improves(value):
+            self._keep(dev)
+        if self._swa is None:
+            return dev, None
+        self._swa.take(self.model, epoch)
+        return dev, self._judge_swa(self._swa) if self.finished else None
+
     def _improves(self, value: float) -> bool:
         name = self.config.training.monitor
         if not self.best_epoch:
@@ -522,31 +533,39 @@ class FoldTrainer:
         best = self.best_metrics[name]
         return value > best if HIGHER_IS_BETTER[name] else value < best
 
-    def _keep(self, dev: dict[str, float], evaluated: Mapping[str, Tensor]) -> None:
-        self.best_epoch, self.best_metrics = self.epoch, dev
+    def _keep(self, dev: dict[str, float], *, averaged: bool = False) -> None:
+        """Keep the present weights, or with ``ema_decay`` their moving average; ``averaged``: the
+        model has those of the last epochs."""
+        self.best_epoch, self.best_metrics, self._best_is_swa = self.epoch, dev, averaged
+        ema = None if averaged else self._ema
+        evaluated = self.model.state_dict() if ema is None else ema.weights
         for name, tensor in evaluated.items():
             if name in self._best_weights:
                 self._best_weights[name].copy_(tensor)
             else:
                 self._best_weights[name] = tensor.detach().clone()
 
-    def _judge_swa(self) -> dict[str, float] | None:
+    def _judge_swa(self, swa: SwaWeights) -> dict[str, float] | None:
         """Keep the average of the last epochs if it is better than every epoch; its metrics."""
-        assert self._swa is not None  # noqa: S101 - for the type checker
         self._judged = True
-        with self._with_weights(self._swa.weights(self.model)):
-            with self._seeded("late", self._workers.rank):
-                batches_of_epoch = self._batches(self._cut(self.epoch), None)
-                renew_batch_statistics(self.model, batches_of_epoch)
-            self._workers.share_buffers(self.model)
+        with self._averaged(swa):
             posteriors = self._predict("dev")
             if not np.isfinite(posteriors).all():
                 return None
             dev = classification_metrics(self.data.labels("dev"), posteriors)
             if self._improves(dev[self.config.training.monitor]):
-                self._keep(dev, self.model.state_dict())
-                self._best_is_swa = True
+                self._keep(dev, averaged=True)
         return dev
+
+    @contextlib.contextmanager
+    def _averaged(self, swa: SwaWeights) -> Iterator[None]:
+        """Give the model the average of the last epochs for a while."""
+        with self._with_weights(swa.weights(self.model)):
+            with self._seeded("late", self._workers.rank):
+                batches_of_epoch = self._batches(self._cut(self.epoch), None)
+                renew_batch_statistics(self.model, batches_of_epoch)
+            self._workers.share_buffers(self.model)
+            yield
 
     @property
     def _best_is_the_model(self) -> bool:
@@ -612,7 +631,7 @@ class FoldTrainer:
         )
 
 
-def _evaluation_cut(data: FoldData, part: str) -> list[IntArray]:
+def evaluation_cut(data: FoldData, part: str) -> list[IntArray]:
     """Batches of a part, of like length, in an order of its own."""
     lengths = data.lengths(part)
     return batches(lengths, batch_size=None, frames_per_batch=EVALUATION_FRAMES, rng=None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import time
 from typing import Any
 
@@ -151,16 +152,30 @@ def test_the_table_has_what_a_user_waits_for(clock: Clock, on_a_terminal: None) 
     shown.trial_ended(record(2, "failed", error="out of memory"))
     for width in (80, 120):
         text = "\n".join(screen(shown, width))
-        told = " ".join(text.split())
+        told = re.sub("━+╸?", "━", " ".join(text.split()))
         assert told.startswith(
             "2 of 4 ended (1 trained, 1 failed), 1 running best dev UAR 52.4 % (trial 0 moma), "
-            "reference svm 47.0 %, chance 25.0 % ━━━━━━━━━━━━━━━━━━━━━╸ about 25 s left; "
+            "reference svm 47.0 %, chance 25.0 % ━ about 25 s left; "
             "1 min 0 s so far"
         )
         assert "trial architecture fold epoch dev UAR so far" in told
-        assert "1 moma 2/2 5/10 ━━━━━━━━━ 40.0 %" in told
+        assert "1 moma 2/2 5/10 ━ 40.0 %" in told
         assert told.endswith("2 moma failed 12 s 0 moma trained 52.4 % 12 s")
         assert max(map(len, text.splitlines())) <= width
+
+
+def test_trials_that_end_at_once_are_told_where_they_are_the_best(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = display(budget=None)
+    for number, value in enumerate((0.4, 0.3, 0.2, 0.5, 0.1)):
+        clock.now += 1
+        shown.trial_ended({**record(number, "complete", value), "architecture": "lda"})
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split("trial ")[1].split()[0] for line in lines] == ["0", "3"]
+    clock.now += 10
+    shown.trial_ended({**record(5, "complete", 0.1), "architecture": "lda"})
+    assert "6 ended" in capsys.readouterr().err
 
 
 def test_of_many_trials_the_last_five_are_shown(on_a_terminal: None) -> None:

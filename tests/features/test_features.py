@@ -64,6 +64,16 @@ def test_mel_filters_are_slaneys_triangles(n_mels: int) -> None:
     np.testing.assert_allclose(filters, expected, atol=1e-8)  # float32 rounding
 
 
+@pytest.mark.parametrize(("fmin", "fmax"), [(0.0, 8000.0), (20.0, 7600.0), (1000.0, 4000.0)])
+def test_mel_filters_are_librosas_byte_for_byte(fmin: float, fmax: float) -> None:
+    from librosa.filters import mel
+
+    for n_fft, n_mels in ((512, 23), (512, 40), (1024, 64)):
+        theirs = mel(sr=16_000, n_fft=n_fft, n_mels=n_mels, fmin=fmin, fmax=fmax)
+        ours = mel_filters(n_fft=n_fft, n_mels=n_mels, fmin=fmin, fmax=fmax)
+        assert ours.T.tobytes() == theirs.tobytes()
+
+
 def test_filters_of_the_presets_all_contain_a_frequency_bin() -> None:
     for n_mels in (23, 40, 64):
         assert (mel_filters(n_fft=512, n_mels=n_mels, fmin=0.0, fmax=8000.0).sum(axis=0) > 0).all()

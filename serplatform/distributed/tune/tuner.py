@@ -86,7 +86,8 @@ def run_trials(
         return "interrupted"
     if tracker.exhausted:
         return "complete"
-    return "time" if tracker.out_of_time(within=1.0) else "interrupted"
+    over = tracker.none_fits or tracker.out_of_time(within=1.0)
+    return "time" if over else "interrupted"
 
 
 @contextlib.contextmanager
