@@ -107,6 +107,7 @@ def _train(run: OpenRun, limits: SearchLimits) -> SearchOutcome:
         objective=run.metric,
         chance=1 / len(run.plan.classes) if run.metric == "uar" else None,
         costs=run.description.setdefault("costs", {}),
+        begun=limits.begun,
     )
     say(
         f"Searching {_some(list(run.spaces))} on {run.description['dataset']['title']} with "
