@@ -133,15 +133,13 @@ def percentiles(frames: Tensor, lengths: Tensor, valid: Tensor) -> Tensor:
     """(B, 5D): percentiles over the valid frames, interpolated linearly as NumPy's are."""
     far = torch.finfo(frames.dtype).max
     ordered = _sorted(frames.masked_fill(~valid.unsqueeze(2), far))  # padding last
-    rows = torch.arange(frames.shape[0], device=frames.device)
-    result = []
-    for share in PERCENTILES:
-        position = share * (lengths - 1).to(frames.dtype)  # (B,)
-        left = position.floor().long()
-        right = torch.minimum(left + 1, lengths - 1)
-        part = (position - left).unsqueeze(1)  # (B, 1)
-        result.append(ordered[rows, left] * (1 - part) + ordered[rows, right] * part)
-    return torch.cat(result, dim=1)
+    rows = torch.arange(frames.shape[0], device=frames.device).unsqueeze(1)
+    last = (lengths - 1).unsqueeze(1)
+    position = torch.tensor(PERCENTILES).to(frames) * last.to(frames.dtype)  # (B, 5)
+    left = position.floor().long()
+    part = (position - left).unsqueeze(2)  # (B, 5, 1)
+    right = torch.minimum(left + 1, last)
+    return (ordered[rows, left] * (1 - part) + ordered[rows, right] * part).flatten(1)
 
 
 def _sorted(frames: Tensor) -> Tensor:
