@@ -135,7 +135,7 @@ def percentiles(frames: Tensor, lengths: Tensor, valid: Tensor) -> Tensor:
     ordered = _sorted(frames.masked_fill(~valid.unsqueeze(2), far))  # padding last
     rows = torch.arange(frames.shape[0], device=frames.device).unsqueeze(1)
     last = (lengths - 1).unsqueeze(1)
-    position = torch.tensor(PERCENTILES).to(frames) * last.to(frames.dtype)  # (B, 5)
+    position = frames.new_tensor(PERCENTILES) * last.to(frames.dtype)  # (B, 5)
     left = position.floor().long()
     part = (position - left).unsqueeze(2)  # (B, 5, 1)
     right = torch.minimum(left + 1, last)
