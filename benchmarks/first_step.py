@@ -50,8 +50,9 @@ def first_step(data: Path, architecture: str, out: Path) -> dict[str, float]:
             epoch = json.loads(progress.read_text(encoding="utf-8"))["history"][0]
             found["first epoch saved"] = written
             found["first step"] = written - float(epoch["seconds"])
-    running = process.poll() is None
-    children = psutil.Process(process.pid).children(recursive=True) if running else []
+    children = (
+        psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+    )
     for child in children:
         if "ray::" in " ".join(child.cmdline()) or child.name().startswith("ray::"):
             used = child.cpu_times()

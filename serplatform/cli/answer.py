@@ -18,7 +18,7 @@ MOST_RANKS = 5
 
 def describe_answer(answer: Answer) -> str:
     """The headline, the systems, what they mean, what became of the trials, the leaderboard."""
-    from serplatform.report.leaderboard import first_shown
+    from serplatform.report.leaderboard import BY_SPEAKER, first_shown
     from serplatform.report.wording import duration, percent_sign, whole
 
     lines = [answer.headline]
@@ -33,7 +33,7 @@ def describe_answer(answer: Answer) -> str:
             (
                 str(r.rank),
                 str(r.trial),
-                r.architecture + (f" ({r.run})" if several else ""),
+                r.name + (f" ({r.run})" if several else ""),
                 percent_sign(r.dev),
                 r.test.in_percent() if r.test else "–",
                 duration(r.seconds),
@@ -45,6 +45,8 @@ def describe_answer(answer: Answer) -> str:
             wrapped("Leaderboard: ranks are by dev rows alone; test values chose nothing.")
         )
         lines.append(grid(titles, board, left=(2,)))
+        if any(row.by_speaker for row in answer.leaderboard):
+            lines.append(wrapped(BY_SPEAKER))
         if len(board) < len(answer.leaderboard):
             lines.append(f"{len(answer.leaderboard) - len(board)} more are in the report.")
     return "\n".join(lines)

@@ -6,8 +6,10 @@ import contextlib
 import dataclasses
 import functools
 import sys
+import threading
 import time
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from serplatform import plugins, stopping
 from serplatform.artifacts.trial import TrialRecord, ranked
@@ -15,8 +17,6 @@ from serplatform.console import say, stage
 from serplatform.datasets.dataset import Dataset
 from serplatform.distributed.cluster import connect, largest_resources, node_sizes
 from serplatform.distributed.tune.placement import SearchLimits, SearchPlan, plan_placement
-from serplatform.distributed.tune.tracker import SearchObserver
-from serplatform.distributed.tune.tuner import run_trials
 from serplatform.environment import now
 from serplatform.errors import BadInputError, SerplatformError
 from serplatform.run_directory import RunDirectory, RunLock
@@ -28,10 +28,12 @@ from serplatform.storage.remote import RemoteError
 from serplatform.studies.order import TrialOrder
 from serplatform.studies.setup import OpenRun, check_encoders
 from serplatform.studies.sizes import Costs, Sized, Sizing, timed
-from serplatform.studies.study import Studies
 from serplatform.studies.study_storage import full_storage
 from serplatform.studies.trial_list import TrialList, TrialSource
 from serplatform.training.trial_config import TrialConfig
+
+if TYPE_CHECKING:
+    from serplatform.distributed.tune.tracker import SearchObserver
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -98,6 +100,8 @@ def _prepare(
     order = TrialOrder(list(run.spaces), run.metric, portfolio=portfolio)
     for name in at_once:
         order.add(name, gains=run.gains(name))
+    from serplatform.studies.study import Studies
+
     studies = Studies(
         {name: run.spaces[name] for name in at_once},
         storage=full_storage(description["storage"] or str(run.directory.journal)),
@@ -156,8 +160,10 @@ def _sized(run: OpenRun, sized: Sized) -> list[float]:
 
 def _resources(run: OpenRun, limits: SearchLimits) -> dict[str, float]:
     """Those of the cluster, on which a whole trial fits."""
-    connect(limits.address, limits.num_cpus)
     import ray
+
+    threading.Thread(target=_import_beside, daemon=True).start()
+    connect(limits.address, limits.num_cpus)
 
     resources: dict[str, float] = dict(ray.cluster_resources())
     if limits.address is not None:
@@ -167,12 +173,21 @@ def _resources(run: OpenRun, limits: SearchLimits) -> dict[str, float]:
     return resources
 
 
+def _import_beside() -> None:
+    """Import what is needed once Ray runs, nothing of Ray's own, while it starts."""
+    with contextlib.suppress(Exception):  # whoever needs it meets the error
+        import serplatform.distributed.tune.tuner
+        import serplatform.studies.study  # noqa: F401
+
+
 def _search(
     run: OpenRun,
     limits: SearchLimits,
     observer: SearchObserver,
     prepared: tuple[TrialSource, dict[str, float]],
 ) -> SearchOutcome:
+    from serplatform.distributed.tune.tuner import run_trials
+
     studies, resources = prepared
     description = run.description
     objective = description["objective"][0]

@@ -18,7 +18,7 @@ from serplatform.console import Pace, say
 from serplatform.datasets.dataset import Dataset
 from serplatform.datasets.fold_data import FoldData
 from serplatform.errors import ArtifactError, BadInputError, SerplatformError
-from serplatform.models.base import ARCHITECTURES
+from serplatform.models.architectures import ARCHITECTURES
 from serplatform.prediction.system import MemberModel, PredictionSystem
 from serplatform.protocols.base import FoldPlan
 from serplatform.protocols.plan import plan_from_json

@@ -17,6 +17,12 @@ from serplatform.report.speaker_intervals import Resampling
 from serplatform.statistics.bootstrap import Interval, uar_intervals
 from serplatform.storage.mirror import shown
 
+#: what the mark at the name of an architecture means
+BY_SPEAKER = (
+    "* normalised within each speaker, by all of a test speaker's unlabelled audio: new speakers "
+    "need as much of theirs."
+)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RankedTrial:
@@ -32,6 +38,7 @@ class RankedTrial:
             posteriors are missing or damaged.
         seconds: of training.
         num_parameters: trainable values; None where the record does not say.
+        by_speaker: features are normalised within each speaker, see :data:`BY_SPEAKER`.
     """
 
     rank: int
@@ -42,6 +49,12 @@ class RankedTrial:
     test: Interval | None
     seconds: float
     num_parameters: int | None
+    by_speaker: bool = False
+
+    @property
+    def name(self) -> str:
+        """The architecture, marked where it reads a test speaker's unlabelled audio."""
+        return f"{self.architecture}*" if self.by_speaker else self.architecture
 
 
 def objective_of(runs: Sequence[ReportedRun]) -> str:
@@ -99,6 +112,7 @@ def rank_trials(
             test=intervals.get(place),
             seconds=trial.seconds,
             num_parameters=trial.num_parameters,
+            by_speaker=trial.params.get("data.normalization") == "speaker",
         )
         for place, (run, trial) in enumerate(found)
     )

@@ -29,6 +29,9 @@ from serplatform.report.wording import (
 )
 from serplatform.statistics.bootstrap import Interval
 
+#: architectures that the question names
+MOST_NAMES = 4
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Bar:
@@ -97,6 +100,8 @@ def build_narrative(report: ReportData) -> Narrative:
 
 def _question(report: ReportData, title: str) -> str:
     names = listing(report.searched) or "its members"
+    if len(report.searched) > MOST_NAMES:  # they stand with what became of their trials
+        names = f"{len(report.searched)} architectures"
     known = report.plan.get("speaker_independent")
     whose = ""
     if known is not None:

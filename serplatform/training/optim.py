@@ -13,7 +13,7 @@ from torch import nn
 
 from serplatform.training.training_config import TrainingConfig
 
-AnyOptimizer = TypeVar("AnyOptimizer", bound=torch.optim.Optimizer)
+Opt = TypeVar("Opt", bound=torch.optim.Optimizer)
 
 #: one_cycle: share of training spent rising, and how far below the peak it starts and ends
 #: (the defaults of torch's OneCycleLR)
@@ -44,13 +44,13 @@ def build_optimizer(
 
 
 @functools.cache
-def _eager(kind: type[AnyOptimizer]) -> type[AnyOptimizer]:
+def _eager(kind: type[Opt]) -> type[Opt]:
     """An optimiser whose methods are not kept from torch's compiler: that, which nothing here uses,
     takes 1.5 s to import."""
     names = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
     methods = {name: inspect.unwrap(getattr(kind, name)) for name in names}
     methods["step"] = torch.no_grad()(inspect.unwrap(kind.step))
-    return cast("type[AnyOptimizer]", type(kind.__name__, (kind,), methods))
+    return cast("type[Opt]", type(kind.__name__, (kind,), methods))
 
 
 class LearningRate:

@@ -20,7 +20,7 @@ from serplatform.datasets.batching import batches
 from serplatform.datasets.dataset import Dataset
 from serplatform.datasets.fold_data import FoldData
 from serplatform.errors import BadInputError
-from serplatform.models.base import ARCHITECTURES
+from serplatform.models.architectures import ARCHITECTURES
 from serplatform.models.kernels.memory import give_back_memory, keep_freed_memory
 from serplatform.protocols.base import FoldPlan
 from serplatform.training.loader import load_batches

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pytest
+from scipy.signal import resample_poly
 
 from serplatform.arrays import FloatArray
 from serplatform.features.base import FEATURES, WHOLE_UTTERANCE
@@ -140,8 +141,9 @@ def test_the_number_of_values_is_that_of_the_names() -> None:
         noise(),
         1e-6 * noise(),
         np.concatenate([np.zeros(RATE // 2), tone(200.0)]),
+        resample_poly(resample_poly(tone(200.0) + noise(level=0.01), 1, 2), 2, 1),
     ],
-    ids=["silence", "sample", "50 ms", "clipped", "constant", "noise", "faint", "zeros"],
+    ids=["silence", "sample", "50 ms", "clipped", "constant", "noise", "faint", "zeros", "phone"],
 )
 def test_every_clip_has_finite_values_and_always_the_same(wave: npt.NDArray[np.float64]) -> None:
     for name in ("descriptors", "descriptors_lld"):

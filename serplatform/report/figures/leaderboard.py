@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from serplatform.report.data import NoDataError, ReportData
 from serplatform.report.figures.base import FIGURES, FIRST, Drawing, Figure, Palette, Table
-from serplatform.report.leaderboard import RankedTrial, first_shown, objective_of
+from serplatform.report.leaderboard import BY_SPEAKER, RankedTrial, first_shown, objective_of
 from serplatform.report.wording import METRICS, decimal, interval, percent, whole
 
 #: ranks that are shown at once, besides the best of each architecture
@@ -52,6 +52,7 @@ class Leaderboard(Figure[Board]):
                 "`predict` and `export` take the first of a run, or another by its number: "
                 f"`serplatform predict {last.run} --trial {last.trial} AUDIO`, `serplatform export "
                 f"{last.run} --trial {last.trial} --out DIRECTORY`."
+                + (f" {BY_SPEAKER}" if any(row.by_speaker for row in data.rows) else "")
             ),
         )
 
@@ -73,7 +74,7 @@ def _table(caption: str, rows: Sequence[RankedTrial], *, folded: bool = False) -
         ],
         display=[
             [
-                f"{r.architecture} #{r.trial}",
+                f"{r.name} #{r.trial}",
                 str(r.rank),
                 percent(r.dev),
                 percent(r.test.value if r.test else None),
