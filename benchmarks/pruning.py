@@ -289,7 +289,8 @@ def replay(
             mean = float(np.mean([*now_on["ended"], row["reported"][epoch]]))
             fold, last = now_on["fold"], epoch + 1 == len(row["reported"])
             if own is not None:
-                weak = own.report(now_on["number"], name, fold, mean)
+                architecture = name.removesuffix("-vectors")
+                weak = own.report(now_on["number"], architecture, fold, mean)
             elif pruner == "wilcoxon":
                 weak = False
                 if last:
@@ -308,7 +309,8 @@ def replay(
                 studies[name].tell(now_on["optuna"], float(np.mean(now_on["ended"])))
                 if own is not None:
                     ended = [{"uar": value} for value in now_on["ended"]]
-                    record: Any = {"trial": now_on["number"], "architecture": name}
+                    record: Any = {"trial": now_on["number"]}
+                    record |= {"architecture": name.removesuffix("-vectors")}
                     own.tell(record | {"state": "complete", "fold_dev": ended})
             elif weak and configuration:
                 running.remove(now_on)

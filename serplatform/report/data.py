@@ -291,7 +291,7 @@ def _by_fold(chosen: Sequence[ReportTrial], most: int | None = None) -> str:
     if len(counts) == 1:
         return f"{counts[0][0]} in every fold"
     if most is not None and len(counts) > most:
-        return f"{len(counts)} trials, each fold its own"
+        return f"{len(counts)} trials, chosen fold by fold"
     return listing([f"{name} in {plural(number, 'fold')}" for name, number in counts])
 
 

@@ -25,8 +25,8 @@ MEMBERS = 3
 class FoldPruner:
     """Prunes a trial that, over the folds it ended, is worse than the best few complete trials.
 
-    Nothing is pruned while fewer than :data:`MEMBERS` trials of the run, and none of the trial's
-    architecture, are complete. What is fitted in closed form costs nothing, and is not pruned.
+    Nothing is pruned while fewer than :data:`MEMBERS` trials of the run are complete, or none of
+    the trial's architecture. What is fitted in closed form costs nothing, and is not pruned.
 
     Args:
         objective: dev metric.

@@ -36,7 +36,7 @@ class Leaderboard(Figure[Board]):
 
     def draw(self, data: Board, palette: Palette) -> Drawing:
         shown = first_shown(data.rows, MOST_RANKS)
-        best, last = shown[0], shown[-1]
+        best = shown[0]
         tables = [_table("The best trials, and the best of each architecture", shown)]
         if len(shown) < len(data.rows):
             tables.append(_table(f"All {len(data.rows)} complete trials", data.rows, folded=True))
@@ -50,8 +50,8 @@ class Leaderboard(Figure[Board]):
             open_tables=True,
             note=(
                 "`predict` and `export` take the first of a run, or another by its number: "
-                f"`serplatform predict {last.run} --trial {last.trial} AUDIO`, `serplatform export "
-                f"{last.run} --trial {last.trial} --out DIRECTORY`."
+                f"`serplatform predict {best.run} --trial N AUDIO`, `serplatform export {best.run} "
+                "--trial N --out DIRECTORY`."
                 + (f" {BY_SPEAKER}" if any(row.by_speaker for row in data.rows) else "")
             ),
         )
