@@ -9,9 +9,10 @@ configurations: seconds are those that the trainings took, two at a time; the en
 ``serplatform ensemble`` makes it, of what had ended by then, members chosen by dev rows; test UAR
 is printed.
 
-    python benchmarks/portfolio.py pool DATA OUT [--part 0/2]
-    python benchmarks/portfolio.py choose POOL... --out serplatform/studies/portfolio.yaml
-    python benchmarks/portfolio.py replay POOL... --out benchmarks/results/portfolio.json
+    python benchmarks/portfolio.py pool DATA RUN [--part 0/2]
+    python benchmarks/portfolio.py pack RUN POOL.parquet
+    python benchmarks/portfolio.py choose POOL.parquet... --out serplatform/studies/portfolio.yaml
+    python benchmarks/portfolio.py replay POOL.parquet... --out benchmarks/results/portfolio.json
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import shlex
 import subprocess
+import sys
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -27,10 +30,12 @@ from typing import Any
 
 import numpy as np
 import optuna
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pruning import fit_product
 from scipy.special import logsumexp
 
 from serplatform.datasets.dataset import Dataset
-from serplatform.ensembles.base import COMBINERS, PosteriorSet
 from serplatform.environment import hardware, versions
 from serplatform.metrics import classification_metrics
 from serplatform.models.base import ARCHITECTURES
@@ -173,30 +178,31 @@ class Pool:
     """
 
     def __init__(self, path: str, regime: str) -> None:
-        directory = RunDirectory(path)
-        run = directory.read_run()
-        self.corpus = str(run["dataset"]["title"])
-        self.path, self.classes = path, tuple(run["classes"])
-        entries = configurations()
-        records = directory.records()
-        self.numbers = [n for n in sorted(records) if in_regime(entries[n], regime)]
-        self.entries = [entries[n] for n in self.numbers]
-        self.architectures = [records[n]["architecture"] for n in self.numbers]
-        self.mean_dev = np.array([records[n]["dev"]["uar"] for n in self.numbers])
-        self.seconds = np.array([max(0.05, records[n]["seconds"]) for n in self.numbers])
-        self.curves = [_curve(records[n]) for n in self.numbers]
-        tables = [directory.read_posteriors(n) for n in self.numbers]
+        table = pq.read_table(path)
+        meta = json.loads(table.schema.metadata[b"serplatform"])
+        self.path, self.classes = path, tuple(meta["classes"])
+        rows: dict[int, list[dict[str, Any]]] = {}
+        for row in table.to_pylist():
+            entry = Configuration(row["space"], json.loads(row["values"]))
+            if in_regime(entry, regime):
+                rows.setdefault(row["number"], []).append({**row, "entry": entry})
+        self.numbers = sorted(rows)
+        firsts = [rows[n][0] for n in self.numbers]
+        self.entries = [row["entry"] for row in firsts]
+        self.architectures = [row["architecture"] for row in firsts]
+        self.mean_dev = np.array([row["mean_dev"] for row in firsts])
+        self.seconds = np.array([max(0.05, row["trial_seconds"]) for row in firsts])
+        self.curves = [
+            [list(zip(r["seconds"], r["reported"], strict=True)) for r in rows[n]]
+            for n in self.numbers
+        ]
         self.parts: dict[str, list[tuple[Any, Any]]] = {"dev": [], "test": []}
-        for fold in range(len(read_folds(directory))):
+        for fold, truth in enumerate(meta["truth"]):
             for part, found in self.parts.items():
-                rows = []
-                for table in tables:
-                    mask = np.array(table["part"].to_pylist()) == part
-                    mask &= table["fold"].to_numpy() == fold
-                    chosen = table.filter(mask)
-                    rows.append(np.stack([chosen[f"p_{c}"].to_numpy() for c in self.classes], 1))
-                truth = [self.classes.index(name) for name in chosen["truth"].to_pylist()]
-                found.append((np.array(rows), np.array(truth)))
+                flat = np.array([rows[n][fold][part] for n in self.numbers], float)
+                values = flat.reshape(len(self.numbers), -1, len(self.classes))
+                values /= values.sum(axis=2, keepdims=True)
+                found.append((values, np.array(truth[part])))
 
     def value(self, members: Sequence[int]) -> float:
         """Dev UAR of an ensemble of members, less its weighted loss, which tells equals apart.
@@ -226,20 +232,7 @@ class Pool:
         if not index:
             return 1 / len(self.classes)
         for (dev, labels), (test, truth) in zip(self.parts["dev"], self.parts["test"], strict=True):
-            combiner = COMBINERS.get("product")()
-            names = tuple(f"{place:04d}" for place in range(len(index)))
-            rows = tuple(map(str, range(len(labels))))
-            combiner.fit(
-                PosteriorSet(
-                    part="dev",
-                    utterance_ids=rows,
-                    speaker_ids=rows,
-                    truth=labels,
-                    posteriors=dev[index],
-                    members=names,
-                    classes=self.classes,
-                )
-            )
+            combiner = fit_product(dev[index], labels, self.classes)
             guesses.append(combiner.combine(test[index]))
             truths.append(truth)
         found = classification_metrics(np.concatenate(truths), np.concatenate(guesses))
@@ -255,9 +248,47 @@ def in_regime(entry: Configuration, regime: str) -> bool:
     return regime == "with_encoder" or entry.values[FEATURE] in ("functionals", "frames")
 
 
-def read_folds(directory: RunDirectory) -> list[Any]:
-    """The folds of a run."""
-    return directory.read_folds(directory.read_run())["folds"]
+def pack(run: str, out: Path) -> None:
+    """Keep of a pool what its numbers can be computed from again, a row for each fold."""
+    directory = RunDirectory(run)
+    described, records, entries = directory.read_run(), directory.records(), configurations()
+    classes = described["classes"]
+    rows: list[dict[str, Any]] = []
+    truth: dict[int, dict[str, list[int]]] = {}
+    for number, record in sorted(records.items()):
+        curves = _curve(record)
+        shared = {
+            "number": number,
+            "architecture": record["architecture"],
+            "space": entries[number].space,
+            "values": json.dumps(entries[number].values),
+            "mean_dev": record["dev"]["uar"],
+            "trial_seconds": record["seconds"],
+        }
+        table = directory.read_posteriors(number).to_pandas()
+        for fold, of_fold in table.groupby("fold", sort=True):
+            kept: dict[str, Any] = {}
+            for part in ("dev", "test"):
+                chosen = of_fold[of_fold["part"] == part].sort_values("utterance_id")
+                posteriors = chosen[[f"p_{name}" for name in classes]].to_numpy(np.float16)
+                kept[part] = posteriors.ravel()
+                labels = [classes.index(name) for name in chosen["truth"]]
+                assert truth.setdefault(int(fold), {}).setdefault(part, labels) == labels
+            seconds, reported = zip(*curves[int(fold)], strict=True)
+            rows.append({**shared, "fold": fold, "seconds": seconds, "reported": reported, **kept})
+    meta = {
+        "protocol": described["protocol"]["name"],
+        "folds_hash": described["folds_hash"],
+        "dataset_fingerprint": described["dataset"]["fingerprint"],
+        "classes": classes,
+        "truth": [truth[fold] for fold in sorted(truth)],
+        "commit": commit(),
+        "versions": described["versions"],
+        "hardware": described["hardware"],
+    }
+    found = pa.Table.from_pylist(rows)
+    found = found.replace_schema_metadata({"serplatform": json.dumps(meta)})
+    pq.write_table(found, out, compression="zstd")
 
 
 def _curve(record: Any) -> list[list[tuple[float, float]]]:
@@ -512,7 +543,7 @@ def compare(paths: Sequence[str], seeds: int) -> list[dict[str, Any]]:
                 values = np.array(found)
                 row = {
                     "regime": regime,
-                    "corpus": Path(pool.path).name,
+                    "corpus": Path(pool.path).stem,
                     "search": name,
                     "seconds": BUDGETS,
                     "test_uar": values.mean(axis=0).round(4).tolist(),
@@ -537,6 +568,9 @@ def main() -> None:
     command.add_argument("out")
     command.add_argument("--part", default="0/1", help="every N-th candidate, from K on: K/N")
     command.add_argument("--skip", default="", help="spaces to leave for later, with commas")
+    command = commands.add_parser("pack")
+    command.add_argument("run")
+    command.add_argument("out", type=Path)
     command = commands.add_parser("choose")
     command.add_argument("pools", nargs="+")
     command.add_argument("--name", action="append", default=[], help="what a pool is of, in order")
@@ -551,14 +585,16 @@ def main() -> None:
         choose(given.pools, given.name, given.out)
     elif given.command == "replay":
         content = {
-            "command": f"python benchmarks/portfolio.py replay POOL... --seeds {given.seeds}",
+            "command": shlex.join(["python", "benchmarks/portfolio.py", *sys.argv[1:]]),
             "commit": commit(),
             "versions": versions(),
             "hardware": hardware(),
             "rows": compare(given.pools, given.seeds),
         }
         given.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    elif given.command == "pool":
+    elif given.command == "pack":
+        pack(given.run, given.out)
+    else:
         pool(given.data, given.out, given.part, given.skip.split(","))
 
 

@@ -205,9 +205,11 @@ class Table:
                 half = np.random.default_rng(fold).permutation(len(labels)) % 2 == 0
                 pooled = np.empty(dev.shape[1:])
                 for rows in (half, ~half):
-                    pooled[~rows] = self._fit(dev[:, rows], labels[rows]).combine(dev[:, ~rows])
+                    pooled[~rows] = fit_product(dev[:, rows], labels[rows], self.classes).combine(
+                        dev[:, ~rows]
+                    )
                 found["dev"].append(pooled)
-                found["test"].append(self._fit(dev, labels).combine(test))
+                found["test"].append(fit_product(dev, labels, self.classes).combine(test))
                 for part in truths:
                     truths[part].append(truth[part])
             dev_uar, test_uar = (
@@ -217,22 +219,23 @@ class Table:
             self._known[key] = dev_uar, test_uar
         return self._known[key]
 
-    def _fit(self, posteriors: Any, truth: Any) -> Combiner:
-        combiner = COMBINERS.get("product")()
-        names = tuple(f"{place:04d}" for place in range(len(posteriors)))
-        rows = tuple(map(str, range(len(truth))))
-        combiner.fit(
-            PosteriorSet(
-                part="dev",
-                utterance_ids=rows,
-                speaker_ids=rows,
-                truth=truth,
-                posteriors=posteriors,
-                members=names,
-                classes=self.classes,
-            )
+
+def fit_product(posteriors: Any, truth: Any, classes: tuple[str, ...]) -> Combiner:
+    """The weighted product of (M, N, K) posteriors, as ``serplatform ensemble`` fits it."""
+    combiner = COMBINERS.get("product")()
+    rows = tuple(map(str, range(len(truth))))
+    combiner.fit(
+        PosteriorSet(
+            part="dev",
+            utterance_ids=rows,
+            speaker_ids=rows,
+            truth=truth,
+            posteriors=posteriors,
+            members=tuple(f"{place:04d}" for place in range(len(posteriors))),
+            classes=classes,
         )
-        return combiner
+    )
+    return combiner
 
 
 def replay(
