@@ -96,7 +96,7 @@ def shortened(text: str) -> str:
     Example:
         >>> shortened("It is short. It stays.")
         'It is short. It stays.'
-        >>> shortened("It is long. " + 200 * "x")
+        >>> shortened("It is long. " + 200 * "X")
         'It is long. (more on the page)'
     """
     if len(text) <= _LONGEST_NOTE:
