@@ -24,8 +24,9 @@ SYSCOMB_EXPONENT = 0.4
 #: exponents tried for the weaker of two systems, after 0.4
 EXPONENTS = tuple(round(0.05 * i, 2) for i in range(41))
 
-#: how far a weight may stray from 1/M: one standard deviation of its Gaussian prior
-PRIOR_STD = 0.3
+#: how far a weight may stray from 1/M: one standard deviation of its Gaussian prior, in units of
+#: 1/M, so that many members do not fit the dev rows better for their number alone
+PRIOR_STD = 3.0
 
 #: members with an exponent above 0, unless another number is given
 MAX_MEMBERS = 25
@@ -75,8 +76,8 @@ class Product(Combiner):
     change the largest class, so 0.4 is an exponent.)
 
     More members: the exponents with the lowest class-weighted negative log-likelihood on dev rows
-    (plain for objectives other than UAR), under a Gaussian prior with std 0.3 around equal weights
-    1/M, found by L-BFGS-B; a choice by the dev metric itself follows its noise. Of more
+    (plain for objectives other than UAR), under a Gaussian prior of mean 1/M and std
+    3/M, found by L-BFGS-B; a choice by the dev metric itself follows its noise. Of more
     than ``max_members`` members the heaviest of a first fit are fitted again, since every member
     is paid for in each prediction.
 
@@ -163,7 +164,7 @@ def minimise_nll(
     r"""Exponents of the log-linear pool with the lowest penalised negative log-likelihood.
 
     .. math:: \sum_n s_n \Bigl(\log \sum_k e^{z_{nk}} - z_{n t_n}\Bigr)
-              + \frac{1}{2 N \sigma^2} \sum_m \bigl(w_m - \tfrac1M\bigr)^2,
+              + \frac{M^2}{2 N \sigma^2} \sum_m \bigl(w_m - \tfrac1M\bigr)^2,
               \qquad z_{nk} = \sum_m w_m \log p_m(k)
 
     Convex, so the start decides only where the last digits end. ``share`` is s, (N,), and sums
@@ -174,7 +175,7 @@ def minimise_nll(
     num_members, num_rows, num_classes = log_posteriors.shape
     flat = log_posteriors.reshape(num_members, -1)
     rows = np.arange(num_rows)
-    penalty = 1.0 / (num_rows * PRIOR_STD**2)
+    penalty = num_members**2 / (num_rows * PRIOR_STD**2)
 
     def loss(weights: DoubleArray) -> tuple[float, DoubleArray]:
         logits = (weights @ flat).reshape(num_rows, num_classes)

@@ -28,6 +28,9 @@ FADE = 0.3
 LEAST_GAIN = 0.1
 #: seconds of a trial that is not known to take longer
 LEAST_SECONDS = 1.0
+#: a trial is begun on a time budget where so many times what it may take is left: the next one
+#: may read more features than those that ended, or share the machine with a slower one
+MARGIN = 1.5
 
 
 class NoTrial(enum.Enum):
@@ -113,7 +116,9 @@ class TrialOrder:
         fitting = [
             name
             for name in self._names
-            if seconds is None or name not in self._known or self._known[name].longest() <= seconds
+            if seconds is None
+            or name not in self._known
+            or MARGIN * self._known[name].longest() <= seconds
         ]
         if not fitting:
             return NoTrial.NEVER

@@ -173,7 +173,7 @@ def test_exponents_minimise_the_penalised_likelihood() -> None:
         for n, true in enumerate(dev.truth):  # the docstring's formula, in plain loops
             z = [sum(weights[m] * logs[m, n, k] for m in range(3)) for k in range(3)]
             total += share[n] * (np.log(sum(np.exp(v) for v in z)) - z[true])
-        return total + ((weights - 1 / 3) ** 2).sum() / (2 * dev.truth.size * 0.3**2)
+        return total + ((weights - 1 / 3) ** 2).sum() / (2 * dev.truth.size * (3.0 / 3) ** 2)
 
     best = loss(found)
     for m in range(3):
