@@ -302,12 +302,10 @@ def _trained_again(kind: str, refit: Mapping[str, Any]) -> str:
     text = "\nOne model a trial, trained once on all rows, test rows included.\n"
     if stepped := [m for m in refit["members"] if m["epochs"] is not None]:
         text += (
-            "\nNo dev row is left to choose an epoch by, so that their number was fixed beforehand: "
+            "\nNo dev row is left to choose an epoch by, so their number was fixed beforehand: "
             "the median of the best epochs of the folds.\n\n"
         )
-        rows = [
-            (m["member"], m["epochs"], ", ".join(map(str, m["best_epochs"]))) for m in stepped
-        ]
+        rows = [(m["member"], m["epochs"], ", ".join(map(str, m["best_epochs"]))) for m in stepped]
         text += _table(("trial", "epochs", "best epochs of the folds"), rows)
     if kind == "ensemble":
         text += (

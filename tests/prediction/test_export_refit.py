@@ -12,7 +12,7 @@ import pytest
 import torch
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-import serplatform.api as sp
+import serplatform as sp
 from serplatform.artifacts.files import read_json
 from serplatform.datasets.dataset import Dataset
 from serplatform.datasets.fold_data import FoldData, stored_clips
@@ -23,6 +23,7 @@ from serplatform.prediction.open import open_system
 from serplatform.prediction.predict import PredictionTally, predict
 from serplatform.prediction.predictor import Predictor
 from serplatform.prediction.recordings import find_recordings
+from serplatform.protocols.base import Fold
 from serplatform.protocols.plan import read_plan
 from serplatform.run_directory import RunDirectory
 from serplatform.seeding import derive_seed
@@ -82,11 +83,10 @@ def test_a_network_is_that_of_a_training_of_the_median_of_the_best_epochs(made, 
     assert told == {**told, "epochs": max(best), "best_epochs": best}  # of two, the later
 
     config = stored_config(read_json(files[0]), files[0])
-    plan = read_plan(run.folds_file)
-    fold = dataclasses.replace(plan_of_all_rows(plan).folds[0], dev=plan.folds[0].dev)
-    train = tuple(sorted({*fold.train}))
-    plan = dataclasses.replace(plan, folds=(dataclasses.replace(fold, train=train, dev=()),))
-    data = FoldData(Dataset.open(made.dataset), plan, 0, config.data)
+    dataset = Dataset.open(made.dataset)
+    everything = Fold(train=tuple(sorted(dataset.utterance_ids)), dev=(), test=())
+    plan = dataclasses.replace(read_plan(run.folds_file), folds=(everything,))
+    data = FoldData(dataset, plan, 0, config.data)
 
     class Unjudged(FoldTrainer):
         NEEDED_PARTS = ("train",)
@@ -122,9 +122,9 @@ def test_every_member_is_one_model_that_all_folds_share(made, bundle):
 
 
 def test_it_is_said_that_this_model_was_not_tested_and_what_its_twin_reached(made, tmp_path):
-    run = sp.Run(made.run)
-    twin, refitted = run.export(tmp_path / "a", trial=1), run.export(tmp_path / "b", 
-        trial=1, refit=True)
+    run = sp.load(made.run)
+    twin = run.export(tmp_path / "a", trial=1)
+    refitted = run.export(tmp_path / "b", trial=1, refit=True)
     uar = twin.info["metrics"]["uar"]
     assert refitted.info["metrics"]["uar"] == uar
     assert refitted.info["refit"]["rows"] == 24
@@ -188,4 +188,4 @@ def test_the_rates_of_a_plateau_are_followed_and_the_last_epochs_averaged(made, 
     assert rates[1:] == [5e-4, 2e-4]
     for name, last in states[-1].items():
         expected = (states[1][name] + last) / 2 if averaged else last
-        torch.testing.assert_close(trainer._best_weights[name], expected)  # noqa: SLF001
+        torch.testing.assert_close(trainer._best_weights[name], expected)
