@@ -29,7 +29,8 @@ from serplatform.datasets.dataset import Dataset
 from serplatform.models.base import ARCHITECTURES
 from serplatform.protocols.plan import plan_hash
 from serplatform.seeding import derive_seed
-from serplatform.studies.setup import SearchRequest, create_run
+from serplatform.studies.request import SearchRequest
+from serplatform.studies.setup import create_run
 from serplatform.studies.space import load_space, packaged_spaces
 from serplatform.training.trial import TrialTask, TrialTraining
 

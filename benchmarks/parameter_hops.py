@@ -24,7 +24,8 @@ import torch
 
 import serplatform
 from serplatform.seeding import derive_seed
-from serplatform.studies.setup import SearchRequest, create_run
+from serplatform.studies.request import SearchRequest
+from serplatform.studies.setup import create_run
 from serplatform.studies.study import Studies
 from serplatform.training.trial import TrialTask, TrialTraining
 

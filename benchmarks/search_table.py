@@ -19,11 +19,19 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 
 from serplatform.arrays import DoubleArray, IntArray
 from serplatform.artifacts.files import atomic_path
+from serplatform.datasets.dataset import Dataset
+from serplatform.datasets.fold_data import FoldData
 from serplatform.environment import hardware, versions
+from serplatform.models.base import Batch
+from serplatform.models.kernels.memory import keep_freed_memory
+from serplatform.protocols.plan import make_plan, plan_hash
 from serplatform.seeding import derive_seed
+from serplatform.training.loop import FoldTrainer
+from serplatform.training.trial_config import resolve
 
 Point = tuple[Any, ...]
 
@@ -153,37 +161,28 @@ class Table:
         return cls(grid, {point: np.array(folds) for point, folds in rows.items()}, meta)
 
 
+class HeldFold(FoldData):
+    """A fold whose utterances are one frame each, all held in memory as they are."""
+
+    _held: Batch | None = None
+
+    def collate(self, rows: IntArray, **how: Any) -> Batch:
+        """What ``FoldData.collate`` gives where nothing is drawn, by selection."""
+        if self._held is None:
+            self._held = super().collate(np.arange(len(self._length)))
+            assert self._held.frames.shape[1] == 1
+        chosen = torch.from_numpy(np.asarray(rows, dtype=np.int64))
+        held = self._held
+        return Batch(
+            frames=held.frames[chosen],
+            lengths=held.lengths[chosen],
+            labels=held.labels[chosen],
+            rows=chosen,
+        )
+
+
 def tabulate(data: str, protocol: str, out: Path, *, parts: int, seed: int, command: str) -> Table:
     """Train the grid, or what is missing of it in ``out``."""
-    import torch
-
-    from serplatform.datasets.dataset import Dataset
-    from serplatform.datasets.fold_data import FoldData
-    from serplatform.models.base import Batch
-    from serplatform.models.kernels.memory import keep_freed_memory
-    from serplatform.protocols.plan import make_plan, plan_hash
-    from serplatform.training.loop import FoldTrainer
-    from serplatform.training.trial_config import resolve
-
-    class HeldFold(FoldData):
-        """A fold whose utterances are one frame each, all held in memory as they are."""
-
-        _held: Batch | None = None
-
-        def collate(self, rows: IntArray, *, augment: Any = None) -> Batch:
-            """What ``FoldData.collate`` gives, by selection."""
-            if self._held is None:
-                self._held = super().collate(np.arange(len(self._length)))
-                assert self._held.frames.shape[1] == 1
-            chosen = torch.from_numpy(np.asarray(rows, dtype=np.int64))
-            held = self._held
-            return Batch(
-                frames=held.frames[chosen],
-                lengths=held.lengths[chosen],
-                labels=held.labels[chosen],
-                rows=chosen,
-            )
-
     torch.set_num_threads(1)
     keep_freed_memory()
     dataset = Dataset.open(data)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from serplatform.api.calls import ensemble, load, prepare, search, train
     from serplatform.api.results import Bundle, Ensemble, Run
+    from serplatform.api.runs import runs
     from serplatform.datasets.dataset import Dataset
     from serplatform.errors import SerplatformError
 
@@ -31,6 +32,7 @@ __all__ = [
     "ensemble",
     "load",
     "prepare",
+    "runs",
     "search",
     "train",
 ]
@@ -38,6 +40,7 @@ __all__ = [
 _HOMES = {
     **dict.fromkeys(["ensemble", "load", "prepare", "search", "train"], "serplatform.api.calls"),
     **dict.fromkeys(["Bundle", "Ensemble", "Run"], "serplatform.api.results"),
+    "runs": "serplatform.api.runs",
     "Dataset": "serplatform.datasets.dataset",
     "SerplatformError": "serplatform.errors",
 }

@@ -106,7 +106,7 @@ def temporary() -> Iterator[None]:
     """For tests: what is registered inside, by plugins too, is forgotten at the end.
 
     Example:
-        >>> from serplatform.models.base import ARCHITECTURES
+        >>> from serplatform.models.architectures import ARCHITECTURES
         >>> with temporary():
         ...     _ = ARCHITECTURES.register("mine")(ARCHITECTURES.get("moma"))
         ...     found = "mine" in ARCHITECTURES.names()

@@ -47,6 +47,7 @@ class _Stop:
         self.acknowledged = threading.Event()
         self.ends: list[Callable[[], object]] = []
         self.ask: Callable[[], None] | None = None
+        self.doing = ""
         self.new_work()
 
     def new_work(self) -> None:
@@ -191,18 +192,23 @@ def recording(record: Callable[[], object]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def politely(ask: Callable[[], None]) -> Iterator[None]:
-    """Have ``ask`` called by a signal, instead of an exception anywhere in what runs inside."""
+def politely(ask: Callable[[], None], doing: str = "") -> Iterator[None]:
+    """Have ``ask`` called by a signal, instead of an exception anywhere in what runs inside.
+
+    Args:
+        ask: asks the work inside to stop.
+        doing: what the work then does, which the user is told at once.
+    """
     if not _is_main_thread():
         yield
         return
-    _stop.ask = ask
+    _stop.ask, _stop.doing = ask, doing
     try:
         if _stop.asked:
             ask()
         yield
     finally:
-        _stop.ask = None
+        _stop.ask, _stop.doing = None, ""
 
 
 def farewell(tell: Callable[[str], object]) -> None:
@@ -313,7 +319,8 @@ def _end_at_once() -> NoReturn:
 def _acknowledge() -> None:
     try:
         if sys.stderr is not None:  # a live display takes its place there
-            print("Stopping ... (again to end at once)", file=sys.stderr, flush=True)  # noqa: T201
+            text = f"Stopping ... {_stop.doing} (again to end at once)".replace("  ", " ")
+            print(text, file=sys.stderr, flush=True)  # noqa: T201
     except OSError:  # nobody reads it: what else is said must not stop the stop
         _to_nowhere(2)
 

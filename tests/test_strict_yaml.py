@@ -11,7 +11,7 @@ import pytest
 
 from serplatform.errors import BadInputError
 from serplatform.strict_yaml import parse_yaml, read_scalar, read_yaml
-from serplatform.studies.setup import parse_overrides
+from serplatform.studies.space_choice import parse_overrides
 
 #: text to its value by YAML 1.2's core schema
 SCALARS: dict[str, Any] = {

@@ -30,7 +30,7 @@ from serplatform.plugins import load as import_plugins
 from serplatform.storage.destination import BUNDLE, DATASET, ENSEMBLE, RUN
 from serplatform.storage.location import Location, parse
 from serplatform.storage.remote import remote
-from serplatform.studies.setup import SearchRequest
+from serplatform.studies.request import SearchRequest
 
 #: several combined runs are made by a call of this name
 ensemble = combine
@@ -124,31 +124,35 @@ def search(
     seed: int = 0,
     objective: str | Sequence[str] = "uar",
     sampler: str = "tpe",
-    pruner: str = "asha",
+    pruner: str = "folds",
     warm_start: str | Path | Sequence[str | Path] = (),
     storage: str | None = None,
     combiner: str | None = None,
+    reference: bool = True,
     **options: Unpack[CallOptions],
 ) -> Run:
     """Search hyperparameters; write an ensemble, explanations and a page.
 
     Args:
         data: a prepared dataset; None: the built-in demo corpus.
-        architectures: registered names, or ``"all"``.
+        architectures: registered names, or ``"all"``; none: the portfolio, strong and cheap
+            systems first.
         trials: over all architectures.
         time_budget: e.g. ``"10m"``, or seconds.
         out: the run, directory or URI; None: a new one in `runs/`.
         protocol: folds by name, e.g. ``"speaker-kfold:5"``; None: the corpus's own.
         space: search spaces: YAML files or packaged names.
         settings: parameter to value, held in every trial.
-        small: packaged spaces of reduced sizes; None: for the demo corpus.
+        small: packaged spaces of reduced sizes; None: where a trial of the papers' sizes takes
+            more than a tenth of the time budget (two hours without one), and for the demo corpus.
         seed: of folds, sampling and training.
         objective: dev metric to optimise, or several.
         sampler: tpe, random or gp.
-        pruner: asha, median, hyperband or none.
+        pruner: folds, asha, median, hyperband or none.
         warm_start: earlier runs to learn from.
         storage: Optuna storage URL; None: a journal file in the run.
         combiner: of the ensemble; ``"none"`` makes none; None: product.
+        reference: train an SVM of fixed settings too, and compare with it.
         **options: see :class:`~serplatform.api.results.CallOptions`.
 
     Raises:
@@ -171,6 +175,7 @@ def search(
         trials=None if trials is None else str(trials),
         time_budget=seconds_of(time_budget),
         combiner=combiner,
+        reference=reference,
     )
     return run_request(request, out, options)
 

@@ -18,7 +18,6 @@ from serplatform.errors import BadInputError
 from serplatform.prediction.open import open_system
 from serplatform.prediction.output import visible
 from serplatform.prediction.predict import SPEAKERS, PredictedRow, PredictionTally, predict
-from serplatform.prediction.predictor import Predictor
 from serplatform.prediction.recordings import find_recordings, passed_over_text
 from serplatform.prediction.rejection import make_rejector
 from serplatform.prediction.system import not_tested
@@ -106,6 +105,8 @@ class Classification:
         self.system = open_system(open_copy(system), options.get("trial"))
         self._rejector = None if wish is None else make_rejector(self.system, wish)
         self.rejecting = wish is not None
+        from serplatform.prediction.predictor import Predictor
+
         predictor = Predictor(self.system, device=options.get("device", "cpu"))
         self.classes = predictor.classes
         reader = None

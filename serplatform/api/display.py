@@ -4,20 +4,25 @@ lines elsewhere."""
 from __future__ import annotations
 
 import contextlib
+import math
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from rich.console import Console, Group
-from rich.live import Live
+from rich.console import Group
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from serplatform import console
+from serplatform import console, stopping
+from serplatform.api.time_left import TimeLeft
 from serplatform.artifacts.trial import TrialRecord
 from serplatform.console import format_duration
 from serplatform.metrics import HIGHER_IS_BETTER
+from serplatform.models.architectures import ARCHITECTURES
+from serplatform.report.wording import METRICS, in_percent
 
 if TYPE_CHECKING:
     from serplatform.distributed import prepare as preparation
@@ -28,11 +33,27 @@ if TYPE_CHECKING:
 #: plain output tells the progress of unfinished trials at most this often, in seconds
 PLAIN_INTERVAL = 15.0
 _LINE_EVERY = 5.0  # seconds between plain lines
+#: seconds after a plain line in which a fit in closed form that is not the best has none
+QUICK_INTERVAL = 3.0
+#: trials that have ended, and trials that run, in the live table
+_LAST, _MOST_ROWS = 5, 12
+_WORDS = {"complete": "trained", "pruned": "pruned", "failed": "failed"}
 
 
 def _name(suggestion: Suggestion) -> str:
     """What a trial is called: its label, where it has one."""
     return suggestion.label or suggestion.architecture
+
+
+def _is_quick(architecture: str) -> bool:
+    """Whether trials end within a second or two, so that not each has lines of its own."""
+    return architecture in ARCHITECTURES.names() and ARCHITECTURES.get(architecture).closed_form
+
+
+def _roughly(seconds: float) -> str:
+    """An estimate, which has no seconds from two minutes on."""
+    step = 60 if seconds > 120 else 5
+    return format_duration(step * math.ceil(seconds / step)).removesuffix(" 0 s")
 
 
 class SearchDisplay:
@@ -42,8 +63,13 @@ class SearchDisplay:
         budget: trials in all, or None.
         deadline: ``time.monotonic()`` at which the time budget ends, or None.
         records: trials that had ended before.
-        objective: name of the objective.
-        live: draw a table that is updated in place; default: when stderr is a terminal.
+        objective: name of the objective, a dev metric.
+        chance: the objective of guessing, or None.
+        costs: seconds a trial by architecture, where they are known beforehand.
+
+    Attributes:
+        reference: what the reference is called and its dev objective; None without one. It may
+            be set later, when the reference has been trained.
     """
 
     def __init__(
@@ -53,40 +79,47 @@ class SearchDisplay:
         deadline: float | None,
         records: Mapping[int, TrialRecord],
         objective: str,
-        live: bool | None = None,
+        chance: float | None = None,
+        reference: tuple[str, float] | None = None,
+        costs: Mapping[str, float] | None = None,
     ) -> None:
+        self.reference = reference
         self._budget = budget
         self._deadline = deadline
         self._objective = objective
+        self._title = f"dev {METRICS[objective].title}"
+        self._chance = chance
+        self._time_left = TimeLeft(costs or {})
         self._running: dict[int, tuple[Suggestion, TrialReport | None]] = {}
-        self._counts = {"complete": 0, "pruned": 0, "failed": 0}
-        self._best: tuple[float, int] | None = None
-        self._ended_here = 0
+        self._counts = dict.fromkeys(_WORDS, 0)
+        self._best: tuple[float, str] | None = None
+        self._last: deque[tuple[str, ...]] = deque(maxlen=_LAST)
         self._begun = self._last_line = time.monotonic()
-        self._sign = 1.0 if HIGHER_IS_BETTER.get(objective, True) else -1.0
+        self._over = False
+        self._screen = contextlib.ExitStack()
+        self._live = console.is_live()
         for record in records.values():
-            self._count(record)
-        self._live: Live | None = None  # last: it draws at once
-        if console.is_live() if live is None else live:
-            self._live = Live(
-                console=Console(stderr=True), get_renderable=self._render, refresh_per_second=4
-            )
+            self._count(record, record["architecture"])
 
     def __enter__(self) -> SearchDisplay:
-        if self._live is not None:
-            self._live.start()
+        if self._live:
+            self._screen.enter_context(console.redrawn(self.render))
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._live is not None:
-            self._live.stop()
+        self._over = True
+        console.end_stage()
+        self._screen.close()
 
     # -- what happens
 
     def trial_started(self, suggestion: Suggestion) -> None:
         """See ``SearchObserver``."""
+        if not self._running:
+            console.end_stage()
         self._running[suggestion.number] = (suggestion, None)
-        if self._live is None:
+        self._time_left.started(suggestion.number, suggestion.architecture)
+        if not self._live and not _is_quick(suggestion.architecture):
             how = " (the paper's configuration)" if suggestion.paper else ""
             how += " (resumed)" if suggestion.resumed else ""
             self._tell(f"trial {suggestion.number} {_name(suggestion)} started{how}")
@@ -94,13 +127,15 @@ class SearchDisplay:
     def trial_progressed(self, suggestion: Suggestion, report: TrialReport) -> None:
         """See ``SearchObserver``."""
         self._running[suggestion.number] = (suggestion, report)
-        if self._live is None and time.monotonic() - self._last_line > PLAIN_INTERVAL:
+        self._time_left.progressed(suggestion.number, report)
+        if not self._live and time.monotonic() - self._last_line > PLAIN_INTERVAL:
             where = ", ".join(
-                f"{number} fold {r.fold + 1}/{r.num_folds} epoch {r.epoch}"
-                for number, (_, r) in sorted(self._running.items())
+                f"{number} {_name(s)} fold {r.fold + 1}/{r.num_folds} epoch {r.epoch}/"
+                f"{r.max_epochs}"
+                for number, (s, r) in sorted(self._running.items())
                 if r is not None
             )
-            self._tell(f"running: {where}")
+            self._tell(f"{'; '.join(self._summary())}  |  {where}")
 
     def trial_retried(self, suggestion: Suggestion, error: str) -> None:
         """See ``SearchObserver``."""
@@ -108,70 +143,155 @@ class SearchDisplay:
 
     def trial_ended(self, record: TrialRecord) -> None:
         """See ``SearchObserver``."""
-        suggestion, _ = self._running.pop(record["trial"], (None, None))
+        number, state = record["trial"], record["state"]
+        suggestion, report = self._running.pop(number, (None, None))
+        self._time_left.ended(number)
         name = record["architecture"] if suggestion is None else _name(suggestion)
-        self._count(record)
-        self._ended_here += 1
-        what = f"trial {record['trial']} {name} {record['state']}"
-        if record["state"] == "complete":
-            value = record["dev"].get(self._objective)
-            what += f"  dev {self._objective} {value:.4f}" if value is not None else ""
-        elif record["state"] == "failed":
-            what += f": {record['error']}"
-        what += f"  ({record['epochs']} epochs, {format_duration(record['seconds'])})"
-        self._tell(what if self._live is not None else f"{what}  |  {self._summary()}")
+        best = self._best
+        self._count(record, name)
+        value = record["dev"].get(self._objective)
+        if value is None and report is not None and state == "pruned":
+            value = report.objective
+        told = "" if value is None else self._value(value)
+        spent = format_duration(record["seconds"])
+        self._last.append((str(number), name, _WORDS[state], told, spent))
+        error = f": {record['error']}" if state == "failed" else ""
+        recent = time.monotonic() - self._last_line < QUICK_INTERVAL
+        if recent and _is_quick(record["architecture"]) and self._best == best and not error:
+            return  # a trial a second: the next line counts it
+        if not self._live:
+            value_told = f", {self._title} {told}" if told else ""
+            self._tell(
+                f"trial {number} {name} {_WORDS[state]}{value_told} ({record['epochs']} epochs, "
+                f"{spent}){error}  |  {'; '.join(self._summary())}"
+            )
+        elif error:
+            self._tell(f"trial {number} {name} failed{error}")
 
     # -- what is shown
 
-    def _count(self, record: TrialRecord) -> None:
+    def _value(self, value: float) -> str:
+        return console.percent(value) if in_percent(self._objective) else f"{value:.4f}"
+
+    def _count(self, record: TrialRecord, name: str) -> None:
         self._counts[record["state"]] += 1
         value = record.get("dev", {}).get(self._objective)
         if record["state"] != "complete" or value is None:
             return
-        if self._best is None or self._sign * value > self._sign * self._best[0]:
-            self._best = (value, record["trial"])
+        sign = 1.0 if HIGHER_IS_BETTER.get(self._objective, True) else -1.0
+        if self._best is None or sign * value > sign * self._best[0]:
+            self._best = (value, f"trial {record['trial']} {name}")
 
-    def _summary(self) -> str:
-        done, pruned, failed = (self._counts[s] for s in ("complete", "pruned", "failed"))
+    def _summary(self) -> list[str]:
+        """How many trials have ended, the best against chance and reference, and the time."""
+        ended = sum(self._counts.values())
         of = f" of {self._budget}" if self._budget is not None else ""
-        parts = [f"running {len(self._running)}", f"done {done}{of}", f"pruned {pruned}"]
-        if failed:
-            parts.append(f"failed {failed}")
+        how = ", ".join(f"{n} {_WORDS[state]}" for state, n in self._counts.items() if n)
+        counts = f"{ended}{of} ended" + (f" ({how})" if how else "")
+        if self._running:
+            counts += f", {len(self._running)} {'stopped half-way' if self._over else 'running'}"
+        best = []
         if self._best is not None:
-            parts.append(f"best {self._best[0]:.4f} (trial {self._best[1]})")
-        estimates = []
+            best.append(f"best {self._title} {self._value(self._best[0])} ({self._best[1]})")
+        if self.reference is not None:
+            best.append(f"reference {self.reference[0]} {self._value(self.reference[1])}")
+        if self._chance is not None:
+            best.append(f"chance {self._value(self._chance)}")
+        so_far = f"{format_duration(time.monotonic() - self._begun)} so far"
+        return [
+            counts,
+            *filter(None, [", ".join(best)]),
+            "; ".join(filter(None, [self._left()[0], so_far])),
+        ]
+
+    def _left(self) -> tuple[str, float | None]:
+        """How long the trials may still take: in words, and in seconds."""
+        if self._over:
+            return "", None
+        estimate = None
+        if self._budget is not None:
+            to_begin = self._budget - sum(self._counts.values()) - len(self._running)
+            estimate = self._time_left.estimate(max(0, to_begin))
         if self._deadline is not None:
-            estimates.append(max(0.0, self._deadline - time.monotonic()))
-        if self._budget is not None and self._ended_here:
-            left = self._budget - sum(self._counts.values())
-            estimates.append(left * (time.monotonic() - self._begun) / self._ended_here)
-        if estimates:
-            parts.append(f"about {format_duration(min(estimates))} left")
-        return ", ".join(parts)
+            budget = max(0.0, self._deadline - time.monotonic())
+            if estimate is None or estimate.seconds >= budget:
+                return f"{format_duration(budget)} of the time budget left", budget
+        if estimate is None:
+            return "", None
+        how = "at most" if estimate.at_most else "about"
+        return f"{how} {_roughly(estimate.seconds)} left", estimate.seconds
 
     def _tell(self, text: str) -> None:
         """One line: above the live table, or with the time so far."""
-        if self._live is not None:
-            self._live.console.print(Text(text))
+        if self._live:
+            console.say(text)
             return
         self._last_line = time.monotonic()
         elapsed = int(self._last_line - self._begun)
         console.progress(f"[{elapsed // 60:02d}:{elapsed % 60:02d}] {text}")
 
-    def _render(self) -> Group:
+    def _doing(self) -> str:
+        """What is done now, where that is not the training of the trials in the table."""
+        if self._over:
+            return ""
+        if stopping.is_asked():
+            return "Stopping: saving the running trials …"
+        waiting = len(self._running) - sum(r is not None for _, r in self._running.values())
+        if waiting and waiting == len(self._running) and not sum(self._counts.values()):
+            return f"Training: {waiting} trial(s) started, first epoch not ended …"
+        return console.stage_line()
+
+    def render(self) -> Group:
+        """What the terminal shows now."""
+        *told, clock = self._summary()
+        lines = [Text(self._doing(), style="cyan"), *(Text(line, style="bold") for line in told)]
+        clocks = Table.grid(padding=(0, 1))
+        seconds = self._left()[1]
+        if seconds is None:
+            clocks.add_row(Text(clock))
+        else:
+            spent = time.monotonic() - self._begun
+            bar = ProgressBar(total=max(spent + seconds, 1.0), completed=spent, width=30)
+            clocks.add_row(bar, Text(clock))
+        tables = [
+            *([self._running_table()] if self._running and not self._over else []),
+            *([self._last_table()] if self._last else []),
+        ]
+        spaced = [part for table in tables for part in (Text(""), table)]
+        return Group(*(line for line in lines if line), clocks, *spaced)
+
+    def _running_table(self) -> Table:
         table = Table(box=None, pad_edge=False, header_style="bold")
-        for heading in ("trial", "architecture", "fold", "epoch", f"dev {self._objective}", ""):
-            table.add_column(heading)
-        for number, (suggestion, report) in sorted(self._running.items()):
-            note = "paper's configuration" if suggestion.paper else ""
+        for heading in ("trial", "architecture", "fold", "epoch", "", f"{self._title} so far", ""):
+            table.add_column(heading, no_wrap=True)
+        rows = sorted(self._running.items())
+        for number, (suggestion, report) in rows[:_MOST_ROWS]:
+            note = "the paper's" if suggestion.paper else ""
             note += " resumed" if suggestion.resumed else ""
-            where = ("", "", "")
-            if report is not None:
-                fold = f"{report.fold + 1}/{report.num_folds}"
-                where = (fold, str(report.epoch), f"{report.objective:.4f}")
-            table.add_row(str(number), _name(suggestion), *where, note)
-        elapsed = format_duration(time.monotonic() - self._begun)
-        return Group(Text(f"{self._summary()}; {elapsed} so far", style="bold"), table)
+            if report is None:
+                table.add_row(str(number), _name(suggestion), "", "starting", "", "", note)
+                continue
+            share = (report.fold + report.epoch / report.max_epochs) / report.num_folds
+            table.add_row(
+                str(number),
+                _name(suggestion),
+                f"{report.fold + 1}/{report.num_folds}",
+                f"{report.epoch}/{report.max_epochs}",
+                ProgressBar(total=1.0, completed=share, width=12),
+                self._value(report.objective),
+                note,
+            )
+        if len(rows) > _MOST_ROWS:
+            table.add_row("", f"and {len(rows) - _MOST_ROWS} more")
+        return table
+
+    def _last_table(self) -> Table:
+        table = Table(box=None, pad_edge=False, header_style="bold", style="dim")
+        for heading in ("trial", "the last that ended", "", self._title, "took"):
+            table.add_column(heading, no_wrap=True)
+        for row in reversed(self._last):
+            table.add_row(*row)
+        return table
 
 
 @contextlib.contextmanager
@@ -186,17 +306,17 @@ def show_progress() -> Iterator[preparation.Progress]:
 
         yield line
         return
-    with Progress(
+    bar = Progress(
         TextColumn("extracting"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("utterances, {task.fields[rejected]} left out"),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
-    ) as bar:
-        task = bar.add_task("extracting", total=None, rejected=0)
+    )
+    task = bar.add_task("extracting", total=None, rejected=0)
 
-        def update(now: ExtractionProgress) -> None:
-            bar.update(task, completed=now.done, total=now.total, rejected=now.rejected)
+    def update(now: ExtractionProgress) -> None:
+        bar.update(task, completed=now.done, total=now.total, rejected=now.rejected)
 
+    with console.redrawn(lambda: Text(console.stage_line()) if console.stage_line() else bar):
         yield update

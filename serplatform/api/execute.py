@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import math
 import shlex
+import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from serplatform import stopping
-from serplatform.api.display import SearchDisplay
 from serplatform.api.open_run import open_or_create
-from serplatform.artifacts.explanations import ExplanationsRecord
 from serplatform.artifacts.files import read_json
-from serplatform.console import say
-from serplatform.distributed.search import SearchOutcome, search
+from serplatform.console import format_duration, percent, say, stage
 from serplatform.distributed.tune.placement import SearchLimits
-from serplatform.ensembles.build import build_ensemble
-from serplatform.ensembles.evaluation import no_better_than_chance
 from serplatform.errors import ArtifactError, BadInputError, SerplatformError
-from serplatform.explanations.explain_run import FOLDER, explain_run
-from serplatform.report.build import build_report
 from serplatform.storage.mirror import publish, shown
-from serplatform.studies.setup import OpenRun, SearchRequest
+from serplatform.studies.request import SearchRequest
+from serplatform.studies.setup import OpenRun
 
+if TYPE_CHECKING:
+    from serplatform.api.display import SearchDisplay
+    from serplatform.artifacts.explanations import ExplanationsRecord
+    from serplatform.distributed.search import SearchOutcome
+    from serplatform.report.answer import Answer
+
+#: trials that a complete search is offered to go on with
+_MORE = 10
 #: seconds after which no further model is asked
 BUDGET = 20.0
 #: test utterances that each model is asked about
@@ -42,8 +47,12 @@ class SearchSummary:
         best_trial: by its mean dev objective: number, architecture, parameters, dev value.
         ensemble: its combiner, and test numbers pooled over folds; None without one.
         explained: what is shown of the models' attention; None where nothing is.
+        answer: what is told first: test UAR of the systems, of every trial, and what became of
+            the trials that were asked for.
         report: the page.
         seconds: that the call took.
+        resume: how to go on: the trials that were stopped half-way, and the command; empty where
+            there is nothing to go on with.
     """
 
     run: str
@@ -52,8 +61,10 @@ class SearchSummary:
     best_trial: dict[str, Any] = dataclasses.field(repr=False)
     ensemble: dict[str, Any] | None = dataclasses.field(default=None, repr=False)
     explained: dict[str, Any] | None = None
+    answer: Answer | None = dataclasses.field(default=None, repr=False)
     report: str = ""
     seconds: float = 0.0
+    resume: str = ""
 
 
 def carry_out(
@@ -86,20 +97,31 @@ def carry_out(
 
 def _train(run: OpenRun, limits: SearchLimits) -> SearchOutcome:
     """Run the trials with a display of their progress."""
+    from serplatform.api.display import SearchDisplay
+    from serplatform.distributed.search import search
+
     display = SearchDisplay(
         budget=limits.trials,
         deadline=None if limits.seconds is None else limits.begun + limits.seconds,
         records=run.directory.records(),
         objective=run.metric,
+        chance=1 / len(run.plan.classes) if run.metric == "uar" else None,
+        costs=run.description.setdefault("costs", {}),
     )
     say(
         f"Searching {', '.join(run.spaces)} on {run.description['dataset']['title']} with protocol "
         f"{run.plan.protocol} ({len(run.plan.folds)} folds); run directory {run.directory}"
     )
+    if limits.seconds is not None:
+        say(
+            f"Time budget {format_duration(limits.seconds)}, counted from the start of this command"
+            " to the end of training; the ensemble and the page come after it."
+        )
+    reference = _Reference(run, limits, display)
     again = resume_command(run, limits)
     stopping.on_stop(f"Interrupted. Resume with:\n  {again}")
     try:
-        with display:
+        with display, reference:
             outcome = search(run, limits, display)
     except BadInputError:
         raise
@@ -107,11 +129,51 @@ def _train(run: OpenRun, limits: SearchLimits) -> SearchOutcome:
         if not run.directory.run_file.exists():  # it could not even begin
             raise
         raise SerplatformError(
-            f"{error}\nNothing finished is lost; resume with:\n  {again}"
+            f"{error}\nNothing finished is lost; {half_way(run)}resume with:\n  {again}"
         ) from error
     if outcome.status == "interrupted":
+        stopping.on_stop(f"Interrupted. {half_way(run)}Resume with:\n  {again}")
         raise KeyboardInterrupt
     return outcome
+
+
+class _Reference(contextlib.AbstractContextManager["_Reference"]):
+    """Trains the reference beside the search, and tells at once what it reaches."""
+
+    def __init__(self, run: OpenRun, limits: SearchLimits, display: SearchDisplay) -> None:
+        self._run, self._display = run, display
+        wanted = run.description.get("reference", False) and "roster" not in run.description
+        over = limits.seconds is not None and limits.seconds <= 0
+        self._thread = None
+        if wanted and not over:
+            self._thread = run.beside = threading.Thread(target=self._train, daemon=True)
+
+    def __enter__(self) -> _Reference:
+        if self._thread is not None:
+            self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._thread is not None and kind is None:
+            self._thread.join()
+
+    def _train(self) -> None:
+        from serplatform.studies.reference import ARCHITECTURE, read_reference, train_reference
+
+        try:
+            dev = train_reference(self._run)["dev"]
+            self._display.reference = ARCHITECTURE, dev[self._run.metric]
+            found = read_reference(self._run.directory)
+        except Exception as error:  # noqa: BLE001 - the search does not fail here
+            known = isinstance(error, (SerplatformError, OSError))
+            why = str(error) if known else f"{type(error).__name__}: {error}"
+            say(f"Note: the reference could not be trained: {why}")
+            return
+        if found is not None:
+            say(
+                f"Reference, svm on {found.feature}: UAR {found.test.in_percent()} on test rows, "
+                f"chance {percent(found.chance)}; nothing was chosen for it."
+            )
 
 
 def resume_command(run: OpenRun, limits: SearchLimits | None = None) -> str:
@@ -126,10 +188,37 @@ def resume_command(run: OpenRun, limits: SearchLimits | None = None) -> str:
     return shlex.join(words)
 
 
+def half_way(run: OpenRun) -> str:
+    """A sentence on the trials that were stopped before their end; empty without any."""
+    number = len(run.directory.unfinished().keys() - run.directory.records().keys())
+    if not number:
+        return ""
+    what = "1 trial was" if number == 1 else f"{number} trials were"
+    them = "it" if number == 1 else "them"
+    return f"{what} stopped half-way; resuming goes on with {them}. "
+
+
+def _how_to_go_on(run: OpenRun, limits: SearchLimits, status: str) -> str:
+    """What a search left when its trials ended, and the command that goes on."""
+    again = resume_command(run, limits)
+    if status == "time":
+        least = min(run.description.get("costs", {}).values(), default=0.0)
+        minutes = max(1, math.ceil((limits.seconds or 0.0) / 60), math.ceil(1.5 * least / 60))
+        more = f"{again} --time-budget {minutes}m"
+        return f"The time budget is over. {half_way(run)}Go on with:\n  {more}"
+    if not any(space.parameters for space in run.spaces.values()):
+        return ""  # one configuration, trained
+    return f"{half_way(run)}For more trials:\n  {again} --trials +{_MORE}"
+
+
 def _finish(
     run: OpenRun, outcome: SearchOutcome, limits: SearchLimits, *, explain: bool, audio: bool | None
 ) -> SearchSummary:
     """Make the ensemble, the explanations and the page of a run whose trials have ended."""
+    from serplatform.ensembles.build import build_ensemble
+    from serplatform.report.answer import read_answer
+    from serplatform.report.build import build_report
+
     again = resume_command(run)
     stopping.on_stop(
         f"Interrupted; all trials are kept. Resume with:\n  {again}",
@@ -139,13 +228,22 @@ def _finish(
     seed = run.description["seed"]
     directory.mirror.pull("posteriors")
     best = outcome.best
+    go_on = _how_to_go_on(run, limits, outcome.status)
     if best is None:
         reasons = sorted({str(r["error"]) for r in directory.records().values() if r["error"]})
-        in_time = outcome.status == "time"
-        hint = f"; give it more time:\n  {again} --time-budget 10m" if in_time else ""
+        reasons += [
+            f"a trial of {name} takes about {format_duration(seconds)}"
+            for name, seconds in run.description.get("costs", {}).items()
+            if outcome.status == "time" and seconds > (limits.seconds or 0.0)
+        ]
         raise SerplatformError(
-            f"no trial of {directory} is complete, so there is nothing to report{hint}"
-            + "".join(f"\n  - {reason}" for reason in reasons)
+            "\n".join(
+                [
+                    f"no trial of {directory} is complete, so there is nothing to report",
+                    *(f"- {reason}" for reason in reasons),
+                    *filter(None, [go_on]),
+                ]
+            )
         )
     warning = run.note_result(best)
     if warning is not None:
@@ -160,16 +258,16 @@ def _finish(
             f"dev_{run.metric}": best["dev"][run.metric],
             "params": best["params"],
         },
+        resume=go_on,
     )
     combiner = run.description.get("combiner") or "product"
     if combiner != "none":
-        say("Combining the finished trials …")
+        stage(f"combining {outcome.counts['complete']} trials")
         made = build_ensemble(
             [directory.path], directory.ensemble_directory, combiner=combiner, seed=seed
         )
         shown_of = ("combiner", "pooled", "chance", "comparison")
         summary.ensemble = {key: made[key] for key in shown_of}
-        summary.ensemble["verdict"] = no_better_than_chance(made)
     if explain:
         found = explain_at_end(directory.path, audio=audio, seed=seed)
         summary.explained = found and {
@@ -177,8 +275,9 @@ def _finish(
             "asked": found["asked"],
             "seconds": found["seconds"],
         }
-    say("Writing the report …")
+    stage("writing the page")
     summary.report = shown(build_report(directory.path, directory.report_file))
+    summary.answer = read_answer(directory.path)
     try:
         publish(directory.path)
     except SerplatformError as error:
@@ -192,6 +291,8 @@ def explain_at_end(run: Path, *, audio: bool | None, seed: int) -> ExplanationsR
 
     Explanations of utterances that the user chose are left as they are.
     """
+    from serplatform.explanations.explain_run import FOLDER, explain_run
+
     again = f"`serplatform explain {run}` explains it at any time"
     try:
         made = read_json(Path(run, FOLDER, "explanations.json"))
@@ -200,7 +301,7 @@ def explain_at_end(run: Path, *, audio: bool | None, seed: int) -> ExplanationsR
     if isinstance(made, dict) and made.get("chosen_by") == "user":
         say(f"The run's explanations are of utterances that were chosen, and are kept; {again}.")
         return None
-    say("Asking the best models what they attend to …")
+    stage("asking the best models what they attend to")
     try:
         found = explain_run(
             run, most=ERRORS, hits=HITS, limit=LIMIT, audio=audio, seed=seed, budget=BUDGET

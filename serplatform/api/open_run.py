@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from serplatform import stopping
-from serplatform.console import say
-from serplatform.distributed.prepare import ensure_demo
-from serplatform.distributed.search import default_run_path
-from serplatform.distributed.tune.placement import SearchLimits
+from serplatform.console import format_duration, note, say
+from serplatform.datasets.dataset import Dataset
+from serplatform.distributed.tune.placement import SearchLimits, check_machine
 from serplatform.ensembles.base import COMBINERS
 from serplatform.environment import now
 from serplatform.errors import BadInputError
-from serplatform.models.base import ARCHITECTURES
+from serplatform.models.architectures import ARCHITECTURES
 from serplatform.storage.destination import RUN, check_directory
 from serplatform.storage.location import redact
 from serplatform.storage.mirror import local_path
-from serplatform.studies.recovery import repair_run
+from serplatform.studies.advice import lacking_text
+from serplatform.studies.portfolio import cheapest_first
+from serplatform.studies.request import SearchRequest
 from serplatform.studies.setup import (
     OpenRun,
-    SearchRequest,
     choose_architectures,
     create_run,
     lacking_encoder,
@@ -34,6 +35,10 @@ from serplatform.studies.space import paper_point
 from serplatform.studies.study_storage import check_storage
 from serplatform.studies.warm_start import sentences
 
+#: seconds of a search of no architecture by name that has neither
+PORTFOLIO_SECONDS = 900.0
+#: the same for the built-in demo corpus
+DEMO_SECONDS = 180.0
 #: trials when the user names neither a number nor a time budget
 DEFAULT_TRIALS = 20
 #: the same for the built-in demo corpus, a run of minutes on two cores
@@ -49,6 +54,7 @@ def open_or_create(
     """
     if out is not None and not resume:
         check_directory(out, RUN)
+    check_machine(limits)
     if request.storage is not None and not resume:
         check_storage(request.storage)
     if request.combiner not in (None, "none"):
@@ -62,8 +68,10 @@ def _reopen(request: SearchRequest, out: str | Path | None) -> tuple[OpenRun, in
     if out is None:
         raise BadInputError("--resume needs --out: the directory of the run to resume")
     run = reopen_run(local_path(out), dataset=request.dataset)
-    for note in repair_run(run.directory, run.description):
-        say(f"Damaged: {note}")
+    from serplatform.studies.recovery import repair_run  # Optuna and torch
+
+    for damage in repair_run(run.directory, run.description):
+        say(f"Damaged: {damage}")
     if "roster" in run.description:
         raise BadInputError(
             f"{out}: holds the trainings of a paper's table, where nothing is searched; resume it "
@@ -71,6 +79,7 @@ def _reopen(request: SearchRequest, out: str | Path | None) -> tuple[OpenRun, in
         )
     if request.architectures:
         searched = _searched(request, ()) | set(run.spaces)
+        searched -= run.description.get("left_out", {}).keys()
         given = choose_architectures(request.architectures, searched)
         if set(given) != set(run.spaces):
             raise BadInputError(
@@ -101,59 +110,103 @@ def _searched(request: SearchRequest, spaces: Sequence[str]) -> set[str]:
     return every - lacking_encoder(request).keys()
 
 
+def _left_out(request: SearchRequest, names: Sequence[str], data: str | Path) -> dict[str, str]:
+    """What ``all`` does not stand for here, with why; told in one line a reason."""
+    lacking = lacking_encoder(request)
+    spaceless = sorted(set(ARCHITECTURES.names()) - set(names) - set(lacking))
+    if spaceless:
+        say(f"Left out of `all`, having no search space: {', '.join(spaceless)}; see --space.")
+    for name, parameter in lacking.items():
+        say(
+            f"Left out of `all`: {name} fine-tunes an encoder; name one with "
+            f"--set {name}.{parameter}=DIRECTORY."
+        )
+    wordless = lacking_text(Dataset.open(data), names)
+    if wordless:
+        say(
+            f"Left out of `all`, because {next(iter(wordless.values()))}: {', '.join(wordless)}; "
+            "`prepare` with --align pocketsphinx (English) or --align whisper:DIR gives them words."
+        )
+    return {
+        **dict.fromkeys(spaceless, "it has no search space"),
+        **{name: f"no encoder was named with --set {name}.{p}" for name, p in lacking.items()},
+        **wordless,
+    }
+
+
 def _create(request: SearchRequest, out: str | Path | None) -> tuple[OpenRun, int | None]:
+    command = command_line(request, out)
+    portfolio = not request.architectures and not request.exact
+    if portfolio:
+        request = dataclasses.replace(request, architectures=("all",), portfolio=True)
     names = choose_architectures(request.architectures, _searched(request, request.spaces))
-    if "all" in request.architectures:
-        lacking = lacking_encoder(request)
-        if left := set(ARCHITECTURES.names()) - set(names) - set(lacking):
-            told = ", ".join(sorted(left))
-            say(f"Left out of `all`, having no search space: {told}; see --space.")
-        for name, parameter in lacking.items():
-            say(
-                f"Left out of `all`: {name} fine-tunes an encoder; name one with "
-                f"--set {name}.{parameter}=DIRECTORY."
-            )
-    path = default_run_path(names) if out is None else local_path(out)
+    path = _new_run_path(names, portfolio=portfolio) if out is None else local_path(out)
     if out is None:
         check_directory(path, RUN)
     data = request.dataset
     if data is None:
+        from serplatform.distributed.prepare import ensure_demo
+
         say("No --data given: using the built-in demo corpus (synthetic speech).")
         data = ensure_demo()
+    left_out = _left_out(request, names, data) if "all" in request.architectures else {}
+    names = tuple(name for name in names if name not in left_out)
+    if "all" in request.architectures:
+        names = tuple(cheapest_first(names))
     default = None
     if request.exact:
         default = request.repeats * len(names)
+    elif portfolio and request.time_budget is None and request.trials is None:
+        seconds = DEMO_SECONDS if request.dataset is None else PORTFOLIO_SECONDS
+        request = dataclasses.replace(request, time_budget=seconds)
+        told = format_duration(seconds)
+        say(f"No --time-budget given: searching for {told}; resume for longer at any time.")
     elif request.time_budget is None:
         default = max(DEMO_TRIALS if request.dataset is None else DEFAULT_TRIALS, len(names))
     count = count_trials(request.trials, have=0, default=default)
-    small = (request.dataset is None if request.small is None else request.small) and not (
-        request.exact
-    )
+    small = True if request.small is None and request.dataset is None else request.small
     asked = dataclasses.replace(request, architectures=names, dataset=data, small=small)
-    run = create_run(path, asked, command_line(request, out))
+    run = create_run(path, asked, command)
     stopping.on_stop(record=lambda: run.set_status("interrupted", ended=now()))
     run.set_status(
         "running",
         trials=count,
         time_budget=request.time_budget,
         combiner=request.combiner or "product",
+        **({"left_out": left_out | run.description.get("left_out", {})} if left_out else {}),
     )
-    for note in [*([run.replaced] if run.replaced else []), *run.description["notes"]]:
-        say(f"Note: {note}")
+    for text in [*([run.replaced] if run.replaced else []), *run.description["notes"]]:
+        note(text)
     for start in run.description.get("warm_start", []):
         for sentence in sentences(start):
             say(sentence)
-    for name, chosen in run.spaces.items():
-        if chosen.fixed:
-            fixed = ", ".join(f"{k}={v}" for k, v in chosen.fixed.items())
-            paper = ", the paper's included" if paper_point(chosen) is not None else ""
-            say(f"Note: in every trial of {name}{paper}: {fixed}")
+    decided = run.description.get("sizes", {})
+    fixed = {n: chosen for n, chosen in run.spaces.items() if chosen.fixed and n in decided}
+    for name, chosen in fixed.items() if len(fixed) == 1 else ():
+        values = ", ".join(f"{k}={v}" for k, v in chosen.fixed.items())
+        paper = ", the paper's included" if paper_point(chosen) is not None else ""
+        note(f"In every trial of {name}{paper}: {values}")
+    if len(fixed) > 1:
+        note(f"{len(fixed)} architectures have fixed settings in all trials: `spaces` in run.json.")
     return run, count
+
+
+def _new_run_path(architectures: tuple[str, ...], *, portfolio: bool = False) -> Path:
+    """``runs/<architectures>-<date>-<time>``, a name that does not exist yet."""
+    if portfolio:
+        architectures = ("portfolio",)
+    names = "-".join(architectures) if len(architectures) <= 3 else f"{len(architectures)}-systems"
+    base = Path("runs") / f"{names}-{time.strftime('%Y%m%d-%H%M%S')}"
+    path, count = base, 1
+    while path.exists():
+        count += 1
+        path = base.with_name(f"{base.name}-{count}")
+    return path
 
 
 #: field of a request to the option that sets it, where that is of another name
 _OPTIONS = {"dataset": "data", "spaces": "space", "settings": "set", "objectives": "objective"}
-_NO_OPTIONS = {"architectures", "exact", "small", "max_folds"}
+_NO_OPTIONS = {"architectures", "exact", "small", "max_folds", "portfolio", "reference"}
 _NOT_OF_TRAINING = {"sampler", "pruner", "combiner"}
 
 
@@ -172,6 +225,8 @@ def command_line(request: SearchRequest, out: str | Path | None) -> list[str]:
                 words += [option, str(one)]
     if request.small is not None and not request.exact:
         words.append("--small" if request.small else "--full")
+    if not request.reference and not request.exact:
+        words.append("--no-reference")
     return [*words, *([] if out is None else ["--out", str(out)])]
 
 

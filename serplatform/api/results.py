@@ -20,15 +20,19 @@ from serplatform.api.session import session
 from serplatform.api.write import write_bundle, write_ensemble, write_report
 from serplatform.artifacts.ensemble import read_ensemble
 from serplatform.artifacts.posteriors import read_posterior_table
-from serplatform.artifacts.trial import merit, trials_table
-from serplatform.console import parse_duration, parse_timeout
+from serplatform.artifacts.trial import trials_table
+from serplatform.console import parse_duration, parse_timeout, percent
 from serplatform.distributed.tune.placement import SearchLimits
 from serplatform.prediction.open import read_bundle
 from serplatform.prediction.output import row_values
 from serplatform.prediction.system import with_interval
+from serplatform.report.answer import Answer, read_answer
+from serplatform.report.leaderboard import rank_trials
+from serplatform.report.load import load_run
 from serplatform.run_directory import RunDirectory
+from serplatform.statistics.bootstrap import Interval
 from serplatform.storage.mirror import open_copy
-from serplatform.studies.setup import SearchRequest
+from serplatform.studies.request import SearchRequest
 
 
 class CallOptions(TypedDict, total=False):
@@ -232,16 +236,27 @@ class Run(_Exportable):
     def leaderboard(self) -> pd.DataFrame:
         """The complete trials, best mean dev objective first, then the larger likelihood.
 
+        Test rows rank nothing: ``test_uar`` and its 95 % interval by speaker, ``test_low`` to
+        ``test_high``, are for reporting. Whoever chooses a trial by them has no test set left.
+
         Returns:
-            ``trials`` by ``rank`` from 1.
+            ``trials`` by ``rank`` from 1, with ``test_uar, test_low, test_high`` (pooled over
+            folds; missing where a trial's posteriors are).
         """
-        objective = self.info["objective"][0]
-        complete = [r for r in self._run.records().values() if r["state"] == "complete"]
-        complete.sort(key=lambda r: (merit(r["dev"], objective), -r["trial"]), reverse=True)
-        table = self.trials.set_index("trial").loc[[r["trial"] for r in complete]].reset_index()
+        board = rank_trials([load_run(self.directory)])
+        table = self.trials.set_index("trial").loc[[r.trial for r in board]].reset_index()
         table = table.drop(columns=["state", "fold_dev_uar", "host", "error"])
+        tested = [r.test.ends() if r.test else (None, None, None) for r in board]
+        columns = pd.DataFrame(tested, columns=["test_uar", "test_low", "test_high"], dtype=float)
+        table = pd.concat([table, columns], axis="columns")
         table.index = pd.RangeIndex(1, len(table) + 1, name="rank")
         return table
+
+    @property
+    def answer(self) -> Answer:
+        """Test UAR of the ensemble, the best single trial, the trial that ``predict`` takes and the
+        reference; and what became of the trials that were asked for."""
+        return read_answer(self.directory)
 
     @checked_arguments
     def resume(
@@ -308,8 +323,9 @@ class Run(_Exportable):
         )
 
     def _repr_html_(self) -> str:
-        columns = ["trial", "architecture", "dev_uar", "dev_nll", "num_parameters"]
-        best: str = self.leaderboard()[columns].head(5).to_html(float_format="{:.4f}".format)
+        columns = ["trial", "architecture", "dev_uar", "test_uar", "seconds", "num_parameters"]
+        shown = dict.fromkeys(("dev_uar", "test_uar"), percent)
+        best: str = self.leaderboard()[columns].head(5).to_html(formatters=shown)
         return super()._repr_html_() + best
 
 
@@ -367,16 +383,15 @@ class Ensemble(_Exportable):
         return read_posterior_table(path, self.info["classes"]).to_pandas()
 
     def __repr__(self) -> str:
-        uar = self.info["pooled"]["ensemble"]["uar"]
-        interval = "" if uar["low"] is None else f" [{uar['low']:.3f}, {uar['high']:.3f}]"
+        uar = Interval(**self.info["pooled"]["ensemble"]["uar"])
         return (
             f"Ensemble({self.path!r}): {self.info['combiner']} of "
-            f"{len(self.info['parameter_order'])} trials, test UAR {uar['value']:.3f}{interval}"
+            f"{len(self.info['parameter_order'])} trials, test UAR {uar.in_percent()}"
         )
 
     def _repr_html_(self) -> str:
         table = self.metrics().query("metric in ('uar', 'accuracy')").set_index("system")
-        shown: str = table.to_html(float_format="{:.3f}".format)
+        shown: str = table.to_html(float_format=percent)
         return super()._repr_html_() + shown
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+#: of one model
+WEIGHTS_FILE = "model.safetensors"
+CONFIG_FILE = "config.json"
 #: what is written into the state of an unfinished trial, and into the models of one
 STATE_FILES = re.compile(
     r"progress\.json|owner|fold-\d+\.parquet"
@@ -56,6 +59,11 @@ class RunLayout:
     @property
     def ensemble_directory(self) -> Path:
         return self.path / "ensemble"
+
+    @property
+    def reference_directory(self) -> Path:
+        """The run of the reference system."""
+        return self.path / "reference"
 
     @property
     def scratch(self) -> Path:

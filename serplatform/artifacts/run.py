@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, NotRequired
+from typing import Annotated, Any, Literal, NotRequired
 
 from annotated_types import MinLen
 
@@ -18,6 +18,10 @@ from serplatform.artifacts.records import (
     Record,
     Seconds,
 )
+
+#: what a space is: ``given`` by the user, over layers of an ``encoder``, of the ``paper``'s sizes
+#: or of ``reduced`` ones
+SpaceKind = Literal["given", "encoder", "paper", "reduced"]
 
 
 class FoldRecord(Record):
@@ -97,7 +101,15 @@ class RunDescription(Record):
     protocol: ProtocolOfRun
     command: NotRequired[list[str]]
     architectures: NotRequired[list[str]]
+    left_out: NotRequired[dict[str, str]]  # architecture to why `all` did not stand for it
     spaces: dict[str, dict[str, Any]]
+    #: by architecture: what its space is; without those whose sizes are to be decided
+    sizes: NotRequired[dict[str, SpaceKind]]
+    #: by architecture: seconds that a trial takes at most, on one core
+    costs: NotRequired[dict[str, Seconds]]
+    #: by architecture and kind of space: what its first points are worth, points of UAR
+    portfolio: NotRequired[dict[str, dict[SpaceKind, list[float]]]]
+    reference: NotRequired[bool]
     settings: NotRequired[list[str]]
     roster: NotRequired[list[ListedTrial]]
     seed: int

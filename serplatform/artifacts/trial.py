@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NotRequired, get_args
 
 import numpy as np
@@ -192,6 +192,15 @@ def merit(dev: Mapping[str, float], objective: str) -> tuple[float, float]:
         round(v, 12) if math.isfinite(v) else -math.inf for v in (first, -dev.get("nll", math.inf))
     ]
     return values[0], values[1]
+
+
+def ranked(records: Iterable[TrialRecord], objective: str) -> list[TrialRecord]:
+    """The complete trials, the best by the means of their dev rows first, see :func:`merit`.
+
+    The first one is what prediction and export take of a run.
+    """
+    complete = [record for record in records if record["state"] == "complete"]
+    return sorted(complete, key=lambda r: (merit(r["dev"], objective), -r["trial"]), reverse=True)
 
 
 def layer_weights_text(weights: Mapping[str, float]) -> str:

@@ -11,7 +11,7 @@ import typer
 
 from serplatform.cli.options import AsJson
 from serplatform.cli.output import result
-from serplatform.console import format_duration, say
+from serplatform.console import format_duration, percent, say
 from serplatform.errors import BadInputError, SerplatformError
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def summarize(dataset: Dataset) -> dict[str, Any]:
     import numpy as np
 
     table = dataset.utterances
-    durations = table["duration"].to_numpy()
+    durations = np.array(table["duration"].to_pylist())
     rates = Counter(table["sampling_rate"].to_pylist())
     genders = Counter(gender or "not given" for gender in table["gender"].to_pylist())
     counts = dataset.meta["counts"]
@@ -261,11 +261,12 @@ def canary_errors(values: dict[str, Any], taken: list[str]) -> list[str]:
     """What is wrong, in sentences; empty when every check passed."""
     errors = []
     found = values["permuted_labels"]["uar"]
+    value, low, high = (percent(found[key]) for key in ("value", "low", "high"))
     if not found["low"] <= found["value"] <= found["high"]:
         where = "above" if found["value"] > found["high"] else "below"
         errors.append(
-            f"permuted labels gave a pooled test UAR of {found['value']:.4f}, {where} the "
-            f"{values['level']:.0%} chance interval {found['low']:.4f} to {found['high']:.4f}: "
+            f"permuted labels gave a pooled test UAR of {value}, {where} the "
+            f"{100 * values['level']:.0f} % chance interval {low} to {high}: "
             "something tells the models the answers (one honest run in a hundred lands outside: "
             "try another --seed before looking for a leak)"
         )
@@ -278,14 +279,14 @@ def canary_errors(values: dict[str, Any], taken: list[str]) -> list[str]:
 def describe_canaries(values: dict[str, Any]) -> str:
     """The canaries in words."""
     found = values["permuted_labels"]
-    uar = found["uar"]
+    uar, low, high = (percent(found["uar"][key]) for key in ("value", "low", "high"))
     planted = {
         True: "a speaker planted in two parts is refused",
         None: "speakers are shared by the protocol: no speaker was planted",
     }[values["planted_speaker_refused"]]
     return (
-        f"canary       permuted labels: pooled test UAR {uar['value']:.4f}, inside the "
-        f"{values['level']:.0%} chance interval {uar['low']:.4f} to {uar['high']:.4f} "
+        f"canary       permuted labels: pooled test UAR {uar}, inside the "
+        f"{100 * values['level']:.0f} % chance interval {low} to {high} "
         f"({found['test_rows']} test rows; {values['trials']} trials of "
         f"{', '.join(values['architectures'])}, {values['combiner']} ensemble)\n"
         "             test rows offered to every combiner and to calibration are refused\n"

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import dataclasses
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from serplatform.cli.answer import describe_answer
 from serplatform.cli.options import AsJson
 from serplatform.cli.output import result
+
+if TYPE_CHECKING:
+    from serplatform.report.answer import Answer
 
 
 def command(
@@ -54,6 +59,8 @@ def command(
         serplatform ensemble runs/ravdess --out ensembles/auto --combiner auto --temperature
     """
     from serplatform.api.write import write_ensemble
+    from serplatform.report.answer import read_answer
+    from serplatform.storage.mirror import open_copy
 
     content = write_ensemble(
         runs,
@@ -64,7 +71,9 @@ def command(
         seed=seed,
         resamples=resamples,
     )
-    result(describe(content, out), summarise(content, out), as_json=as_json)
+    answer = read_answer(open_copy(out))
+    values = {**summarise(content, out), "answer": dataclasses.asdict(answer)}
+    result(describe(content, out, answer), values, as_json=as_json)
 
 
 def summarise(content: dict[str, Any], out: str) -> dict[str, Any]:
@@ -85,41 +94,17 @@ def summarise(content: dict[str, Any], out: str) -> dict[str, Any]:
     }
 
 
-def describe(content: dict[str, Any], out: str) -> str:
-    """The result in words."""
-    from serplatform.ensembles.evaluation import no_better_than_chance
-
+def describe(content: dict[str, Any], out: str, answer: Answer) -> str:
+    """The result in words, the answer first."""
     counts = content["counts"]
     used = sorted(len(fold["members"]) for fold in content["folds"])
     range_used = str(used[0]) if used[0] == used[-1] else f"{used[0]} to {used[-1]}"
     lines = [
-        *filter(None, [no_better_than_chance(content)]),
+        describe_answer(answer),
         f"{content['combiner']}: {counts['candidates']} finished trials, {range_used} members a "
         f"fold, {counts['folds']} folds, {counts['test_rows']} test rows of "
         f"{counts['test_speakers']} speakers",
-        f"{'pooled test, 95 % by speaker':<30}{'UAR':>22}{'accuracy':>24}",
+        *(note for note in content["notes"] if note.startswith("Left out")),
+        f"Wrote {out}; next: serplatform report {out}",
     ]
-    for name, metrics in content["pooled"].items():
-        cells = [_interval(metrics[key]) for key in ("uar", "accuracy")]
-        lines.append(f"{name.replace('_', ' '):<30}{cells[0]:>22}{cells[1]:>24}")
-    difference = content["comparison"]["difference"]["uar"]
-    permutation = content["comparison"]["permutation"]["uar"]
-    mcnemar = content["comparison"]["mcnemar"]
-    lines.append(
-        f"Ensemble − best single: UAR {_interval(difference, signed=True)}, permutation by "
-        f"speaker {_p_value(permutation['p_value'])}, McNemar {_p_value(mcnemar['p_value'])}"
-    )
-    lines += [note for note in content["notes"] if note.startswith("Left out")]
-    lines.append(f"Wrote {out}; next: serplatform report {out}")
     return "\n".join(lines)
-
-
-def _interval(found: dict[str, Any], *, signed: bool = False) -> str:
-    style = "+.3f" if signed else ".3f"
-    if found["low"] is None:
-        return format(found["value"], style)
-    return f"{found['value']:{style}} [{found['low']:{style}}, {found['high']:{style}}]"
-
-
-def _p_value(p_value: float) -> str:
-    return f"p = {p_value:.4f}" if p_value >= 1e-4 else "p < 0.0001"

@@ -81,8 +81,7 @@ def command(
 
         serplatform explain runs/ravdess --trial 7 --limit 0 --out attention.html --audio
     """
-    from serplatform.explanations.explain_run import explain_run
-    from serplatform.report.build import build_report
+    from serplatform.run_directory import RunDirectory
     from serplatform.storage.destination import check_file
     from serplatform.storage.mirror import open_copy, publish, shown
     from serplatform.storage.outgoing import written_file
@@ -92,6 +91,10 @@ def command(
     path = open_copy(run)
     if path.is_dir():  # where the answers are kept, and the page unless it is put elsewhere
         check_file(path / "report.html", what="an HTML page")
+    RunDirectory(path).read_run()  # is one, before what takes seconds is imported
+    from serplatform.explanations.explain_run import explain_run
+    from serplatform.report.build import build_report
+
     summary = explain_run(
         path,
         utterances=utterances or None,

@@ -28,6 +28,7 @@ COMMANDS = (
     "search",
     "train",
     "ensemble",
+    "runs",
     "report",
     "predict",
     "explain",

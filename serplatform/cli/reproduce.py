@@ -20,7 +20,7 @@ from rich.text import Text
 from serplatform import stopping
 from serplatform.cli.options import AsJson, Resources, Seed, TimeBudget
 from serplatform.cli.output import result
-from serplatform.console import format_duration, parse_duration, say
+from serplatform.console import format_duration, note, parse_duration, say
 
 if TYPE_CHECKING:
     from serplatform.artifacts.reproduced_table import ReproducedTable
@@ -101,6 +101,7 @@ def command(
         _list(as_json=as_json)
         return
     from serplatform.datasets.dataset import Dataset
+    from serplatform.distributed.tune.placement import check_machine
     from serplatform.reproduce.plan import (
         QUICK,
         ReproduceOptions,
@@ -113,6 +114,7 @@ def command(
         resources.limits(time.monotonic()),
         seconds=None if time_budget is None else parse_duration(time_budget),
     )
+    check_machine(limits)
     chosen = load_table(table)
     if rows is not None:
         chosen = chosen.select([name.strip() for name in rows.split(",") if name.strip()])
@@ -198,8 +200,8 @@ def _train_column(plan: ColumnPlan, options: ReproduceOptions, limits: SearchLim
         f"{trials.total - trials.num_left} of {trials.total} trainings done; run directory "
         f"{run.directory.path}"
     )
-    for note in run.description["notes"]:
-        say(f"Note: {note}")
+    for text in run.description["notes"]:
+        note(text)
     if not trials.num_left:
         return "complete"
     records = run.directory.records()
@@ -260,8 +262,8 @@ def describe_table(outcome: ReproducedTable) -> str:
                 for name, line in zip(names, values, strict=True)
             ]
             console.print(_grid(["absolute cosine", *names], lines))
-        for note in section.notes:
-            console.print(Text(note))
+        for text in section.notes:
+            console.print(Text(text))
     console.print()
     console.print(Text(f"Selection: {outcome['selection']}."))
     console.print(Text(f"Measured: {outcome['statistics']}."))

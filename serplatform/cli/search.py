@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from serplatform.cli.answer import describe_answer
 from serplatform.cli.options import AsJson, Resources, RunOptions, TimeBudget
 from serplatform.cli.output import result
-from serplatform.console import format_duration, parse_duration, parse_timeout, say
+from serplatform.console import format_duration, parse_duration, parse_timeout, stage
 
 if TYPE_CHECKING:
     from serplatform.api.execute import SearchSummary
@@ -19,7 +21,11 @@ if TYPE_CHECKING:
 def command(
     architectures: Annotated[
         list[str] | None,
-        typer.Argument(metavar="ARCH...", help="Architectures to search, or `all`."),
+        typer.Argument(
+            metavar="ARCH...",
+            help="Architectures to search, or `all`; none: the portfolio, strong and cheap "
+            "systems first.",
+        ),
     ] = None,
     *,
     of_run: RunOptions,
@@ -43,8 +49,9 @@ def command(
         bool | None,
         typer.Option(
             "--small/--full",
-            help="Packaged spaces of reduced sizes or of the papers' own; default: reduced for "
-            "the demo corpus only.",
+            help="Packaged spaces of reduced sizes or of the papers' own; default: the papers' "
+            "where a trial of theirs takes at most a tenth of the time budget (two hours without "
+            "one), reduced for the demo corpus.",
         ),
     ] = None,
     resources: Resources,
@@ -53,7 +60,7 @@ def command(
         typer.Option(help="Dev metric to optimise; several, e.g. `uar,parameters`, for a front."),
     ] = "uar",
     sampler: Annotated[str, typer.Option(help="tpe, random or gp.")] = "tpe",
-    pruner: Annotated[str, typer.Option(help="asha, median, hyperband or none.")] = "asha",
+    pruner: Annotated[str, typer.Option(help="folds, asha, median, hyperband or none.")] = "folds",
     warm_start: Annotated[
         list[str] | None,
         typer.Option(
@@ -83,6 +90,13 @@ def command(
             "far, at least 10 minutes, 1 hour before the first; `never`."
         ),
     ] = None,
+    reference: Annotated[
+        bool,
+        typer.Option(
+            "--reference/--no-reference",
+            help="Also train an SVM of fixed settings, in seconds, and compare with it.",
+        ),
+    ] = True,
     combiner: Annotated[
         str | None,
         typer.Option(
@@ -115,6 +129,8 @@ def command(
 
     Examples:
 
+        serplatform search --data data/mine
+
         serplatform search moma
 
         serplatform search moma blstmatt csa --data data/ravdess --trials 60 --out runs/ravdess
@@ -128,9 +144,9 @@ def command(
         serplatform search --resume --out runs/ravdess --trials +20
     """
     begun = time.monotonic()
-    say("Reading the request …")
+    stage("reading the request")
     from serplatform.api.execute import carry_out
-    from serplatform.studies.setup import SearchRequest
+    from serplatform.studies.request import SearchRequest
 
     request = SearchRequest(
         architectures=tuple(architectures or ()),
@@ -148,6 +164,7 @@ def command(
         trials=trials,
         time_budget=None if time_budget is None else parse_duration(time_budget),
         combiner=combiner,
+        reference=reference,
     )
     limits = dataclasses.replace(
         resources.limits(begun), retries=retries, trial_timeout=parse_timeout(trial_timeout)
@@ -159,29 +176,13 @@ def command(
 
 
 def describe(summary: SearchSummary) -> str:
-    """The result in words."""
-    counts = summary.trials
-    best = summary.best_trial
-    metric = next(key for key in best if key.startswith("dev_"))
-    lines = [
-        f"{sum(counts.values())} trials in {format_duration(summary.seconds)}: "
-        f"{counts['complete']} complete, {counts['pruned']} pruned, {counts['failed']} failed",
-        f"Best trial by mean dev: trial {best['trial']} ({best['architecture']}), "
-        f"{metric.replace('_', ' ')} {best[metric]:.4f}",
+    """The result in words, the answer first."""
+    answer, run = summary.answer, shlex.quote(summary.run)
+    lines = [] if answer is None else [describe_answer(answer)]
+    if answer is not None and any(row.system == "ensemble" for row in answer.rows):
+        lines.append(f"Use the ensemble: serplatform predict {run.rstrip('/')}/ensemble AUDIO")
+    lines += [
+        f"Use one trial: serplatform predict {run} AUDIO takes rank 1, --trial N another",
+        f"Report, after {format_duration(summary.seconds)}: {summary.report}",
     ]
-    if summary.ensemble is not None:
-        lines += filter(None, [summary.ensemble.get("verdict")])
-        lines.append(
-            "On test rows, opened now, pooled over folds, each fold's choice by its own dev rows:"
-        )
-        for system in ("ensemble", "best_single"):
-            metrics = summary.ensemble["pooled"][system]
-            uar = metrics["uar"]
-            known = uar["low"] is not None  # one speaker has no interval by speaker
-            interval = f" (95 % interval {uar['low']:.3f} to {uar['high']:.3f})" if known else ""
-            lines.append(
-                f"  {system.replace('_', ' '):<12} test UAR {uar['value']:.3f}{interval}, "
-                f"accuracy {metrics['accuracy']['value']:.3f}"
-            )
-    lines.append(f"Report: {summary.report}")
-    return "\n".join(lines)
+    return "\n".join(filter(None, [*lines, summary.resume]))

@@ -11,7 +11,7 @@ import typer
 from serplatform.cli.options import AsJson, Resources, RunOptions
 from serplatform.cli.output import result
 from serplatform.cli.search import describe
-from serplatform.console import say
+from serplatform.console import stage
 
 
 def command(
@@ -42,9 +42,9 @@ def command(
         serplatform train moma --data data/ravdess --set hidden_dim=128 --repeats 5
     """
     begun = time.monotonic()
-    say("Reading the request …")
+    stage("reading the request")
     from serplatform.api.execute import carry_out
-    from serplatform.studies.setup import SearchRequest
+    from serplatform.studies.request import SearchRequest
 
     request = SearchRequest(
         architectures=tuple(architectures or ()),

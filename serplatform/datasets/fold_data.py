@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow.compute as pc
-import torch
 
 from serplatform.alignment.tidy import is_special, plain_word
 from serplatform.alignment.tokens import text_notes
@@ -30,9 +30,12 @@ from serplatform.inputs.pipeline import InputPipeline
 from serplatform.inputs.speeds import played, with_drawn_speed
 from serplatform.inputs.timed_words import TimedWords
 from serplatform.inputs.words import Words
-from serplatform.models.base import Batch, InputSpec
+from serplatform.models.architectures import InputSpec
 from serplatform.protocols.base import PARTS, FoldPlan
 from serplatform.protocols.selection import recording_groups
+
+if TYPE_CHECKING:
+    from serplatform.models.base import Batch
 
 
 def stored_clips(dataset: Dataset, speakers: Sequence[IntArray]) -> ClipSource:
@@ -41,7 +44,7 @@ def stored_clips(dataset: Dataset, speakers: Sequence[IntArray]) -> ClipSource:
     start, end = (column.to_numpy() for column in columns)
     return ClipSource(
         feature=dataset.mapped,
-        words=lambda rules: _words(dataset),  # by the rules that the dataset was prepared by
+        words=lambda rules: words_to_read(dataset),  # by the rules it was prepared by
         speech=(start, end),
         speakers=speakers,
         cache=dataset.cache,
@@ -120,6 +123,8 @@ class FoldData:
     @property
     def input_spec(self) -> InputSpec:
         """What a model needs to know to be built."""
+        import torch
+
         spec = InputSpec(
             feature_dim=self.info.dim,
             num_classes=len(self.classes),
@@ -201,6 +206,8 @@ class FoldData:
         Returns:
             A batch; frames (B, T, D) are zero beyond each length.
         """
+        import torch
+
         rows = np.asarray(rows, dtype=np.int64)
         key = int(augment.integers(2**62)) if isinstance(augment, np.random.Generator) else augment
         clips = self._clips if speed == 1.0 else self._played[speed]
@@ -279,20 +286,34 @@ class FoldData:
         return [used[code == number] for number in range(int(code.max()) + 1)]
 
 
-def _words(dataset: Dataset) -> TimedWords:
-    """All words of a dataset, read once a process; without any, an error."""
+def words_of(dataset: Dataset) -> TimedWords:
+    """All words of a dataset, of alignments or transcripts, read once a process."""
     if "words" not in dataset.cache:
         rules = dataset.meta.get("word_rules", 1)
         dataset.cache["words"] = TimedWords.collect(_spoken(dataset), rules)
     words: TimedWords = dataset.cache["words"]
-    if words.counts["wordless"] == len(dataset):
+    return words
+
+
+def is_wordless(dataset: Dataset) -> bool:
+    """Whether no utterance has words, neither aligned nor in a transcript."""
+    return words_of(dataset).counts["wordless"] == len(dataset)
+
+
+def words_to_read(dataset: Dataset, reader: str = "a model that reads words") -> TimedWords:
+    """Those words, for ``reader``.
+
+    Raises:
+        BadInputError: there are none.
+    """
+    if is_wordless(dataset):
         raise BadInputError(
-            f"{dataset.path}: has neither transcripts nor word alignments, so a model that reads "
-            "words cannot be trained on it; prepare it again with --align pocketsphinx (English), "
+            f"{dataset.path}: has neither transcripts nor word alignments, so {reader} cannot be "
+            "trained on it; prepare it again with --align pocketsphinx (English), "
             "--align whisper:DIR, --align textgrid, or from a table with a column 'text'",
             text_notes(dataset.utterances.column("text").to_pylist()),
         )
-    return words
+    return words_of(dataset)
 
 
 def _spoken(dataset: Dataset) -> Iterator[tuple[list[str], DoubleArray, str | None]]:

@@ -16,16 +16,18 @@ import pyarrow as pa
 from serplatform.artifacts.files import file_sha256, write_json, write_parquet
 from serplatform.artifacts.trial import TrialRecord
 from serplatform.config import digest
+from serplatform.console import percent
 from serplatform.datasets.dataset import Dataset
 from serplatform.distributed.search import search
 from serplatform.distributed.tune.placement import SearchLimits
 from serplatform.errors import BadInputError, LeakError, SerplatformError
-from serplatform.models.base import ARCHITECTURES
+from serplatform.models.architectures import ARCHITECTURES
 from serplatform.protocols.base import FoldPlan
 from serplatform.protocols.plan import check_plan
 from serplatform.run_directory import RunDirectory
 from serplatform.seeding import derive_seed
-from serplatform.studies.setup import SearchRequest, create_run
+from serplatform.studies.request import SearchRequest
+from serplatform.studies.setup import create_run
 from serplatform.studies.space import load_space, packaged_spaces
 from serplatform.studies.study import Suggestion
 from serplatform.training.trial import TrialReport
@@ -112,7 +114,7 @@ class _EndObserver:
     def trial_ended(self, record: TrialRecord) -> None:
         """Say how it ended."""
         uar = record.get("dev", {}).get("uar")
-        told = "" if uar is None else f", dev UAR {uar:.3f}"
+        told = "" if uar is None else f", dev UAR {percent(uar)}"
         self.tell(f"trial {record['trial'] + 1} of {self.trials}: {record['state']}{told}")
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from serplatform import stopping
-from serplatform.console import say
+from serplatform.console import end_stage, say, stage
 from serplatform.distributed import ray_internals
 from serplatform.distributed.orphans import OrphanGuard
 from serplatform.errors import SerplatformError
@@ -291,8 +291,9 @@ def load() -> str:
 
 
 @contextlib.contextmanager
-def said_when_slow(what: str, after: float = 2.0) -> Iterator[None]:
-    """Say on stderr what is waited for, after so many seconds and then less and less often."""
+def said_when_slow(what: str, after: float = 6.0) -> Iterator[None]:
+    """Tell what is waited for, and how long, after so many seconds and then less and less often."""
+    stage(what)
     done = threading.Event()
     begun = time.monotonic()
 
@@ -300,8 +301,7 @@ def said_when_slow(what: str, after: float = 2.0) -> Iterator[None]:
         moment = after
         while not done.wait(begun + moment - time.monotonic()):
             seconds = time.monotonic() - begun
-            first = moment == after
-            say(f"{what} …" + ("" if first else f" {seconds:.0f} s so far; {load()}"))
+            say(f"{what} … {seconds:.0f} s so far; {load()}")
             moment *= 3 if moment < 8 * after else 2
 
     thread = threading.Thread(target=wait, daemon=True)
@@ -311,3 +311,4 @@ def said_when_slow(what: str, after: float = 2.0) -> Iterator[None]:
     finally:
         done.set()
         thread.join()
+        end_stage()

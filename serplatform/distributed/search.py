@@ -4,28 +4,36 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
+import functools
 import sys
+import threading
 import time
 from collections.abc import Mapping
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from serplatform import plugins, stopping
-from serplatform.artifacts.trial import TrialRecord, merit
+from serplatform.artifacts.trial import TrialRecord, ranked
+from serplatform.console import say, stage
+from serplatform.datasets.dataset import Dataset
 from serplatform.distributed.cluster import connect, largest_resources, node_sizes
 from serplatform.distributed.tune.placement import SearchLimits, SearchPlan, plan_placement
-from serplatform.distributed.tune.tracker import SearchObserver
-from serplatform.distributed.tune.tuner import run_trials
 from serplatform.environment import now
 from serplatform.errors import BadInputError, SerplatformError
 from serplatform.run_directory import RunDirectory, RunLock
+from serplatform.storage.cache import local_dataset
+from serplatform.storage.location import parse
 from serplatform.storage.mirror import not_published
 from serplatform.storage.publisher import Publisher
 from serplatform.storage.remote import RemoteError
+from serplatform.studies.order import TrialOrder
 from serplatform.studies.setup import OpenRun, check_encoders
-from serplatform.studies.study import Studies
+from serplatform.studies.sizes import Costs, Sized, Sizing, timed
 from serplatform.studies.study_storage import full_storage
 from serplatform.studies.trial_list import TrialList, TrialSource
+from serplatform.training.trial_config import TrialConfig
+
+if TYPE_CHECKING:
+    from serplatform.distributed.tune.tracker import SearchObserver
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -79,8 +87,23 @@ def _prepare(
         return trial_list, _resources(run, limits) if trial_list.num_left and not no_time else {}
     description = run.description
     records = run.directory.records()
+    portfolio = bool(description.get("portfolio"))
+    if limits.trials is not None and limits.trials < len(run.spaces) and not portfolio:
+        raise BadInputError(
+            f"--trials {limits.trials}: fewer than the {len(run.spaces)} architectures searched; "
+            "each needs at least one"
+        )
+    enough = limits.trials is not None and len(records) >= limits.trials
+    resources = {} if enough or no_time else _resources(run, limits)
+    sizing = None if enough or no_time else _sizing(run, limits, resources)
+    at_once = [name for name in run.spaces if sizing is None or name not in sizing.names]
+    order = TrialOrder(list(run.spaces), run.metric, portfolio=portfolio)
+    for name in at_once:
+        order.add(name, gains=run.gains(name))
+    from serplatform.studies.study import Studies
+
     studies = Studies(
-        run.spaces,
+        {name: run.spaces[name] for name in at_once},
         storage=full_storage(description["storage"] or str(run.directory.journal)),
         records=records,
         objectives=tuple(description["objective"]),
@@ -91,24 +114,56 @@ def _prepare(
         seed=description["seed"],
         prefix=description.get("study_prefix", ""),
         warm_starts=description.get("warm_start", []),
+        order=order,
+        sizing=sizing,
+        on_sized=functools.partial(_sized, run),
+        points_first=portfolio,
     )
-    if limits.trials is not None and limits.trials < len(run.spaces):
-        raise BadInputError(
-            f"--trials {limits.trials}: fewer than the {len(run.spaces)} architectures searched; "
-            "each needs at least one"
-        )
-    enough = limits.trials is not None and len(records) >= limits.trials
-    return studies, {} if enough or no_time else _resources(run, limits)
+    return studies, resources
+
+
+def _sizing(run: OpenRun, limits: SearchLimits, resources: dict[str, float]) -> Sizing | None:
+    """Begin to time the architectures of which it matters what a trial takes; None without any."""
+    matters = limits.seconds is not None or bool(run.description.get("portfolio"))
+    names = [
+        name
+        for name in timed(run.spaces)
+        if len(run.candidates[name]) > 1 or (matters and "given" not in run.candidates[name])
+    ]
+    if not names:
+        return None
+    dataset = Dataset.open(local_dataset(parse(run.description["dataset"]["path"])))
+    costs = Costs(dataset.fingerprint, run.description["folds_hash"])
+
+    def seconds(config: TrialConfig) -> float:
+        from serplatform.training.timing import epoch_seconds
+
+        return costs.find(config, lambda: epoch_seconds(config, dataset, run.plan))
+
+    sizing = Sizing(
+        {name: run.candidates[name] for name in names},
+        seconds,
+        num_folds=len(run.plan.folds),
+        budget=limits.seconds,
+        measured=not resources.get("GPU"),
+    )
+    sizing.start()
+    return sizing
+
+
+def _sized(run: OpenRun, sized: Sized) -> list[float]:
+    """Search an architecture in the space that was decided for, and say what was measured."""
+    if sized.sentence:
+        say(sized.sentence)
+    return run.decide(sized)
 
 
 def _resources(run: OpenRun, limits: SearchLimits) -> dict[str, float]:
     """Those of the cluster, on which a whole trial fits."""
-    if limits.address is None and "RAY_ADDRESS" not in os.environ:
-        # at most this much: an error in --workers need not wait for Ray to start
-        most = {"CPU": float(limits.num_cpus or os.cpu_count() or 1), "GPU": 1e6}
-        plan_placement(most, limits)
-    connect(limits.address, limits.num_cpus)
     import ray
+
+    threading.Thread(target=_import_beside, daemon=True).start()
+    connect(limits.address, limits.num_cpus)
 
     resources: dict[str, float] = dict(ray.cluster_resources())
     if limits.address is not None:
@@ -118,12 +173,21 @@ def _resources(run: OpenRun, limits: SearchLimits) -> dict[str, float]:
     return resources
 
 
+def _import_beside() -> None:
+    """Import what is needed once Ray runs, nothing of Ray's own, while it starts."""
+    with contextlib.suppress(Exception):  # whoever needs it meets the error
+        import serplatform.distributed.tune.tuner
+        import serplatform.studies.study  # noqa: F401
+
+
 def _search(
     run: OpenRun,
     limits: SearchLimits,
     observer: SearchObserver,
     prepared: tuple[TrialSource, dict[str, float]],
 ) -> SearchOutcome:
+    from serplatform.distributed.tune.tuner import run_trials
+
     studies, resources = prepared
     description = run.description
     objective = description["objective"][0]
@@ -161,6 +225,7 @@ def _search(
         )
         leave("failed")
 
+    stage("starting the first trials")
     try:
         with stopping.recording(lambda: leave("interrupted")):
             status = run_trials(
@@ -227,17 +292,5 @@ def summarize(records: Mapping[int, TrialRecord], objective: str, status: str) -
     counts = {"complete": 0, "pruned": 0, "failed": 0}
     for record in records.values():
         counts[record["state"]] += 1
-    complete = [r for r in records.values() if r["state"] == "complete"]
-    best = max(complete, key=lambda r: (merit(r["dev"], objective), -r["trial"]), default=None)
+    best = next(iter(ranked(records.values(), objective)), None)
     return SearchOutcome(status=status, counts=counts, best=best)
-
-
-def default_run_path(architectures: tuple[str, ...]) -> Path:
-    """``runs/<architectures>-<date>-<time>``, a name that does not exist yet."""
-    names = "-".join(architectures) if len(architectures) <= 3 else f"{len(architectures)}-systems"
-    base = Path("runs") / f"{names}-{time.strftime('%Y%m%d-%H%M%S')}"
-    path, count = base, 1
-    while path.exists():
-        count += 1
-        path = base.with_name(f"{base.name}-{count}")
-    return path

@@ -88,14 +88,11 @@ def no_better_than_chance(content: Mapping[str, Any]) -> str | None:
     if content["chance"]["exceeded"]["ensemble"]:
         return None
     uar, chance = Interval(**content["pooled"]["ensemble"]["uar"]), content["chance"]["uar"]
-    if uar.low is None:
-        what = f"the ensemble's test UAR, {uar.value:.3f}, does not exceed"
-    else:
-        what = (
-            f"the 95 % interval of the ensemble's test UAR, {uar.low:.3f} to {uar.high:.3f}, "
-            f"{place_of_chance(uar, chance)}"
-        )
-    return f"No better than chance: {what} {chance:.3f}, what guessing gives."
+    verb = "does not exceed" if uar.low is None else f"{place_of_chance(uar, chance)}, at 95 %,"
+    return (
+        f"No better than chance: the ensemble's test UAR, {uar.in_percent()}, {verb} "
+        f"{100 * chance:.1f} %, what guessing gives."
+    )
 
 
 def compare(

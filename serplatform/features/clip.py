@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import scipy.fft
+import scipy  # its parts are imported when they are used
 
 from serplatform.arrays import FloatArray
 

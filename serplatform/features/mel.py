@@ -82,8 +82,10 @@ def mel_filters(*, n_fft: int, n_mels: int, fmin: float, fmax: float) -> FloatAr
     """
     linear, step = 200.0 / 3, np.log(6.4) / 27.0  # hertz a mel below 1 kHz, nepers above
     knee = 1000.0 / linear
-    low, high = (f / linear if f < 1e3 else knee + np.log(f / 1e3) / step for f in (fmin, fmax))
-    mels = np.linspace(low, high, n_mels + 2)
+    first, last = (
+        float(f / linear if f < 1000.0 else knee + np.log(f / 1000.0) / step) for f in (fmin, fmax)
+    )
+    mels = np.linspace(first, last, n_mels + 2)
     edges = linear * mels
     edges[mels >= knee] = 1000.0 * np.exp(step * (mels[mels >= knee] - knee))
     ramps = np.subtract.outer(edges, np.fft.rfftfreq(n_fft, 1.0 / SAMPLING_RATE))

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any, ClassVar
 
 import numpy as np
-import scipy.fft
+import scipy  # its parts are imported when they are used
 
 from serplatform.arrays import FloatArray
 from serplatform.config import setting

@@ -8,16 +8,17 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
-import torch
 
 from serplatform.arrays import DoubleArray, FloatArray, IntArray
 from serplatform.artifacts.model import Preprocessing
 from serplatform.inputs.config import DataConfig
 from serplatform.inputs.timed_words import EncodedWords, TimedWords
-from serplatform.models.base import Batch
+
+if TYPE_CHECKING:
+    from serplatform.models.base import Batch
 
 
 class FeatureFrames(Protocol):
@@ -187,6 +188,10 @@ class Clips:
 
     def collate(self, rows: IntArray, key: int | None = None) -> Batch:
         """B utterances, padded with zeros, without labels (-1); ``key`` draws the changes."""
+        import torch
+
+        from serplatform.models.base import Batch
+
         frames: Iterable[FloatArray] = (self.frames(row, key) for row in rows.tolist())
         lengths = self.num_frames[rows].astype(np.int64)
         if self.stretches and key is not None:

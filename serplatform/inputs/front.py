@@ -8,7 +8,7 @@ from serplatform.errors import BadInputError
 from serplatform.features.base import WHOLE_UTTERANCE
 from serplatform.features.names import family_of
 from serplatform.inputs.config import PROJECTED_ABOVE, PROJECTED_TO, DataConfig, feature_parts
-from serplatform.models.base import InputSpec
+from serplatform.models.architectures import InputSpec
 
 
 def summed_layers(config: DataConfig, dims: Mapping[str, int]) -> int:

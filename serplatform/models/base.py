@@ -14,7 +14,19 @@ import torch
 from torch import Tensor, nn
 
 from serplatform.arrays import IntArray
-from serplatform.registry import Registry
+from serplatform.models.architectures import ARCHITECTURES, Architecture, InputSpec
+
+__all__ = [
+    "ARCHITECTURES",
+    "Architecture",
+    "Batch",
+    "ClosedFormModel",
+    "Criterion",
+    "InputSpec",
+    "ModelOutput",
+    "SerModel",
+    "count_parameters",
+]
 
 
 @dataclasses.dataclass
@@ -79,31 +91,6 @@ class ModelOutput:
         """The output of (B, K) logits; maps for explanations are detached, None is left out."""
         maps = {name: values.detach() for name, values in attention.items() if values is not None}
         return cls(logits.log_softmax(dim=-1), logits=logits, attention=maps)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class InputSpec:
-    """What the data give a model.
-
-    Attributes:
-        feature_dim: D.
-        num_classes: K.
-        frame_shift: seconds.
-        vocabulary_size: word ids, padding and unknown included; 0 without text.
-        word_vector_dim: E of the contextual vectors of a batch's words; 0 without.
-        word_vectors: (V, E) initial vectors, or None.
-        layers: equal parts of a frame whose weighted sum a model is given, see ``front.py``.
-        projection: values that a frame is then projected to; 0: it is not.
-    """
-
-    feature_dim: int
-    num_classes: int
-    frame_shift: float = 0.01
-    vocabulary_size: int = 0
-    word_vectors: Tensor | None = None
-    word_vector_dim: int = 0
-    layers: int = 1
-    projection: int = 0
 
 
 class Criterion:
@@ -199,47 +186,6 @@ class ClosedFormModel(SerModel):
                 sizes.setdefault(size, size if isinstance(size, int) else found)
             setattr(self, name, own.new_zeros([sizes[size] for size in shape]))
         super()._load_from_state_dict(state_dict, prefix, *rest)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Architecture:
-    """A registered architecture.
-
-    Attributes:
-        name: its id, e.g. ``moma``.
-        config: its configuration dataclass (fields made by ``config.setting``); the
-            defaults are the paper's settings.
-        build: (config, input spec) to module.
-        reference: the work it follows, with equation numbers; None where it follows none.
-        training: the paper's training settings where they differ from TrainingConfig's
-            defaults, e.g. ``{"learning_rate": 1e-4, "scheduler": "plateau"}``.
-        data: the paper's data settings where they differ from DataConfig's defaults, e.g.
-            ``{"feature": "log_mel_23"}``.
-        inputs: any of ``"audio"``, ``"text"``, ``"words"`` (word spans over frames).
-        small: configuration fields and values that shrink the model for tests and smoke runs,
-            e.g. ``{"hidden_dim": 16}``.
-        space: what a search varies, as in a search space's file; where neither it nor a file is
-            there, it is made of the ranges of ``config``.
-        encoder: the field of ``config`` that names a pretrained encoder whose weights the model
-            adapts; it has no default, and ``all`` leaves the architecture out where it is not
-            set. None where there is none.
-        closed_form: ``build`` makes a :class:`ClosedFormModel`.
-    """
-
-    name: str
-    config: type
-    build: Callable[[Any, InputSpec], SerModel]
-    reference: str | None = None
-    training: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    inputs: frozenset[str] = frozenset({"audio"})
-    small: Mapping[str, object] = dataclasses.field(default_factory=dict)
-    space: Mapping[str, Any] | None = None
-    encoder: str | None = None
-    closed_form: bool = False
-
-
-ARCHITECTURES: Registry[Architecture] = Registry("architecture", "serplatform.models")
 
 
 def count_parameters(module: nn.Module) -> int:

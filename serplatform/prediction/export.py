@@ -20,6 +20,7 @@ from serplatform.artifacts.files import (
     write_json,
     write_text,
 )
+from serplatform.artifacts.layout import CONFIG_FILE, WEIGHTS_FILE
 from serplatform.artifacts.model import ModelDescription, encoder_specs
 from serplatform.artifacts.records import MadeWith, read_record
 from serplatform.environment import now, versions
@@ -34,11 +35,9 @@ from serplatform.prediction.open import (
     open_system,
     read_bundle,
 )
-from serplatform.prediction.refit import refit_system
 from serplatform.prediction.rejection import rejection_data
 from serplatform.prediction.system import MemberModel, PredictionSystem
 from serplatform.storage.destination import NEW, check_directory
-from serplatform.training.bundle import CONFIG_FILE, WEIGHTS_FILE, load_model
 
 
 def export(
@@ -87,6 +86,8 @@ def export(
     try:
         description = describe(system)
         if refit:
+            from serplatform.prediction.refit import refit_system
+
             again = temporary / "again"
             system, description["refit"] = refit_system(system, again, data)
             description["title"] += ", trained again on all rows"
@@ -204,6 +205,8 @@ def _directory_name(member: str, names: dict[str, str]) -> str:
 
 def _copy_model(member: MemberModel, folder: Path, place: str) -> dict[str, str]:
     """Copy a model after reading it whole; return the checksums of its files."""
+    from serplatform.training.bundle import load_model
+
     load_model(member.directory)
     target = folder / place
     write_bytes(target / WEIGHTS_FILE, (member.directory / WEIGHTS_FILE).read_bytes())

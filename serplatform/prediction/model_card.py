@@ -14,15 +14,16 @@ import numpy as np
 from serplatform.artifacts.bundle import BundledEncoder
 from serplatform.artifacts.dataset import has_been, read_dataset_description
 from serplatform.artifacts.ensemble import read_ensemble
+from serplatform.console import percent
 from serplatform.encoders.open import FOLDERS_VARIABLE
 from serplatform.ensembles.build import SYSTEMS
 from serplatform.ensembles.evaluation import over_folds
 from serplatform.errors import ArtifactError
 from serplatform.metrics import METRICS, classification_metrics
 from serplatform.prediction.system import PredictionSystem, not_tested, trial_posteriors
-from serplatform.report.wording import in_percent, metric
+from serplatform.report.wording import in_percent, interval, metric
 from serplatform.run_directory import RunDirectory
-from serplatform.statistics.bootstrap import bootstrap_intervals
+from serplatform.statistics.bootstrap import Interval, bootstrap_intervals
 from serplatform.storage.cache import fetch_tables
 from serplatform.storage.location import parse
 from serplatform.storage.remote import RemoteError
@@ -127,14 +128,14 @@ def describe(system: PredictionSystem) -> dict[str, Any]:
     record = records[number]
     complete = sum(r["state"] == "complete" for r in records.values())
     return {
-        "title": f"{record['architecture']}, trial {number} of {complete} complete trials",
+        "title": f"{record['architecture']}, trial {number}",
         "data": _data(run),
         "protocol": _protocol(run),
         "members": members,
         "parameters": record["params"],
         "num_parameters": record.get("num_parameters"),
         "selection": (
-            f"Trial {number} of {complete} complete ones; the search ranks them by mean dev "
+            f"Trial {number}, one of {complete} complete ones; the search ranks them by mean dev "
             f"{run['objective'][0]}. Dev rows also chose each model's epoch. Test rows chose "
             "nothing."
         ),
@@ -270,20 +271,25 @@ def _metrics_table(metrics: Mapping[str, Mapping[str, Any]]) -> str:
     rows = []
     for name, meaning in _SHOWN.items():
         found = metrics[name]
-        value, mean, low, high, std = (
-            None if found.get(key) is None else metric(name, found[key])
-            for key in ("value", "mean", "low", "high", "sd")
+        unit = " %" if in_percent(name) else ""
+        whole = Interval(value=found["value"], low=found.get("low"), high=found.get("high"))
+        bounds = "one speaker: none" if whole.low is None else interval(name, whole) + unit
+        spread = "" if found.get("sd") is None else f" ± {metric(name, found['sd'])}"
+        rows.append(
+            (
+                meaning,
+                metric(name, whole.value) + unit,
+                bounds,
+                metric(name, found["mean"]) + spread + unit,
+            )
         )
-        interval = "one speaker: none" if low is None else f"{low} to {high}"
-        unit = ", %" if in_percent(name) else ""
-        rows.append((meaning + unit, value, interval, mean if std is None else f"{mean} ± {std}"))
     head = ("metric", "pooled test", "95 % interval, by speaker", "mean ± sd over folds")
     return _table(head, rows)
 
 
 def _models(kind: str, about: Mapping[str, Any]) -> str:
     rows = [
-        (m["member"], m["architecture"], f"{m['mean_share']:.3f}", m["folds"])
+        (m["member"], m["architecture"], percent(m["mean_share"]), m["folds"])
         for m in about["members"]
     ]
     lines = "## Models\n\n" + _table(("trial", "architecture", "mean weight", "folds"), rows)
@@ -302,8 +308,8 @@ def _trained_again(kind: str, refit: Mapping[str, Any]) -> str:
     text = "\nOne model a trial, trained once on all rows, test rows included.\n"
     if stepped := [m for m in refit["members"] if m["epochs"] is not None]:
         text += (
-            "\nNo dev row is left to choose an epoch by, so their number was fixed beforehand: "
-            "the median of the best epochs of the folds.\n\n"
+            "\nNo dev row is left to choose an epoch by, so that it was fixed beforehand, "
+            "as the median of the best epochs of the folds.\n\n"
         )
         rows = [(m["member"], m["epochs"], ", ".join(map(str, m["best_epochs"]))) for m in stepped]
         text += _table(("trial", "epochs", "best epochs of the folds"), rows)

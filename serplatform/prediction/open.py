@@ -15,7 +15,7 @@ from serplatform.artifacts.ensemble import MemberRecord, read_ensemble
 from serplatform.artifacts.files import file_sha256
 from serplatform.artifacts.records import read_record
 from serplatform.artifacts.run import RunDescription
-from serplatform.artifacts.trial import TrialRecord, merit
+from serplatform.artifacts.trial import TrialRecord, ranked
 from serplatform.config import digest
 from serplatform.encoders.open import look_in
 from serplatform.errors import ArtifactError, BadInputError
@@ -92,8 +92,7 @@ def choose_trial(directory: RunDirectory, run: RunDescription, trial: int | None
         state = f"is {records[trial]['state']}" if trial in records else "does not exist"
         known = ", ".join(map(str, sorted(complete)[:20])) + (" …" if len(complete) > 20 else "")
         raise BadInputError(f"--trial {trial}: {state} in {directory}; complete trials: {known}")
-    objective = run["objective"][0]
-    return max(complete.values(), key=lambda r: (merit(r["dev"], objective), -r["trial"]))
+    return ranked(complete.values(), run["objective"][0])[0]
 
 
 def open_ensemble(path: Path) -> PredictionSystem:

@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+from serplatform.console import percent
 from serplatform.prediction.predict import PredictedRow
 from serplatform.prediction.rejection import NOT_SURE
 
@@ -74,11 +75,11 @@ def table_lines(
 ) -> Iterator[str]:
     """Aligned columns, posteriors in percent; ``rejecting`` adds ``answer`` and ``conf.``."""
     emotion = max(map(len, [*map(visible, classes), "emotion"]))
-    widths = [max(5, len(visible(name))) for name in classes]
+    widths = [max(7, len(visible(name))) for name in classes]
     head = "  ".join(f"{visible(name):>{w}}" for name, w in zip(classes, widths, strict=True))
     wide = max(emotion, len(NOT_SURE))
     if rejecting:
-        head = f"{'answer':<{wide}}  conf.  {head}"
+        head = f"{'answer':<{wide}}  {'conf.':>7}  {head}"
     for number, row in enumerate(rows):
         if number == 0:
             yield f"{'start':>9}  {'end':>9}  {'part':<6}  {'emotion':<{emotion}}  {head}  file\n"
@@ -87,10 +88,10 @@ def table_lines(
             cells = "  ".join(f"{'-':>{w}}" for w in widths)
         else:
             pairs = zip(row.posteriors, widths, strict=True)
-            cells = "  ".join(f"{100 * float(p):>{w}.1f}" for p, w in pairs)
+            cells = "  ".join(f"{percent(float(p)):>{w}}" for p, w in pairs)
         if rejecting:
-            sure = "-" if row.confidence is None else f"{100 * row.confidence:.1f}"
-            cells = f"{visible(values.get('answer', '-')):<{wide}}  {sure:>5}  {cells}"
+            sure = "-" if row.confidence is None else percent(row.confidence)
+            cells = f"{visible(values.get('answer', '-')):<{wide}}  {sure:>7}  {cells}"
         note = f"  ({row.note})" if row.note else ""
         yield (
             f"{row.start:>9.2f}  {row.end:>9.2f}  {row.part:<6}  "

@@ -10,7 +10,7 @@ import dataclasses
 import itertools
 import time
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -18,11 +18,13 @@ from serplatform.arrays import DoubleArray
 from serplatform.corpora.audio import MAX_DURATION, AudioError, summarize_notes
 from serplatform.errors import BadInputError
 from serplatform.inputs.new_audio import ExtractedClip, SpeakerMoments
-from serplatform.prediction.predictor import Predictor, average
 from serplatform.prediction.recordings import RecordingFile, UnusableRecording
 from serplatform.prediction.rejection import Rejector
 from serplatform.prediction.transcripts import WordReader
 from serplatform.prediction.windows import RecordingClip, WindowPlan, read_whole, read_windows
+
+if TYPE_CHECKING:
+    from serplatform.prediction.predictor import Predictor
 
 #: what one unseen speaker is taken to be, for models that normalize by speaker
 SPEAKERS = ("folder", "file", "all")
@@ -251,6 +253,8 @@ class _Classifier:
 
     def _classified(self, waiting: list[_Clip]) -> list[_Clip]:
         """Fill in the posteriors."""
+        from serplatform.prediction.predictor import average
+
         clips = [clip for clip in waiting if clip.read is not None]
         inputs = [clip.read for clip in clips if clip.read is not None]
         if not inputs:

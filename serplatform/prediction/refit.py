@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from serplatform.artifacts.dataset import has_been
+from serplatform.artifacts.layout import CONFIG_FILE
 from serplatform.artifacts.model import ModelDescription
 from serplatform.artifacts.records import read_record
 from serplatform.console import Pace, say
 from serplatform.datasets.dataset import Dataset
 from serplatform.datasets.fold_data import FoldData
 from serplatform.errors import ArtifactError, BadInputError, SerplatformError
-from serplatform.models.base import ARCHITECTURES
+from serplatform.models.architectures import ARCHITECTURES
 from serplatform.prediction.system import MemberModel, PredictionSystem
 from serplatform.protocols.base import FoldPlan
 from serplatform.protocols.plan import plan_from_json
@@ -25,7 +26,7 @@ from serplatform.run_directory import RunDirectory
 from serplatform.seeding import derive_seed
 from serplatform.storage.mirror import ensure
 from serplatform.training.all_rows import AllRowsTrainer, Course, plan_of_all_rows
-from serplatform.training.bundle import CONFIG_FILE, stored_config
+from serplatform.training.bundle import stored_config
 
 #: name of a model's directory, where that of a fold has ``fold-0``
 ALL_ROWS = "all-rows"

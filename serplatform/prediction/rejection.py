@@ -14,6 +14,7 @@ import numpy as np
 
 from serplatform.arrays import DoubleArray
 from serplatform.artifacts.ensemble import BundledConfidences, read_ensemble
+from serplatform.console import percent
 from serplatform.ensembles.calibration import apply_temperature, fit_temperature
 from serplatform.ensembles.rejection import Operating, Wish, coverage_accuracy_curve, grant, trusted
 from serplatform.errors import ArtifactError, BadInputError
@@ -44,10 +45,11 @@ class Rejector:
     def describe(self) -> str:
         """One sentence on what is answered."""
         accuracy = self.chosen.accuracy
-        told = "" if accuracy is None else f", {100 * accuracy:.1f} % of them rightly"
+        told = "" if accuracy is None else f", {percent(accuracy)} of them rightly"
         return (
-            f"answers where the calibrated posterior is at least {self.chosen.threshold:.3f} "
-            f"({self.wish}); on dev rows that answered {100 * self.chosen.coverage:.1f} %{told}. "
+            f"answers where the calibrated posterior is at least "
+            f"{percent(self.chosen.threshold)} ({self.wish}); on dev rows that answered "
+            f"{percent(self.chosen.coverage)}{told}. "
             "Dev rows flatter, and the mean over folds was not measured"
         )
 
@@ -116,6 +118,6 @@ def make_rejector(system: PredictionSystem, wish: Wish) -> Rejector:
         best = max((point.accuracy or 0.0 for point in trusted(curve, rows)), default=0.0)
         raise BadInputError(
             f"--reject {wish}: no threshold reaches that on the {rows} dev rows; the highest "
-            f"accuracy that enough of them have is {best:.3f}"
+            f"accuracy that enough of them have is {percent(best)}"
         )
     return Rejector(wish=wish, temperatures=temperatures, chosen=chosen)

@@ -244,12 +244,12 @@ def check_plan(plan: FoldPlan, utterances: pa.Table) -> None:
 
 def _coded(utterances: pa.Table, name: str) -> tuple[IntArray, list[str]]:
     """A text column as (N,) codes, -1 where it is empty, and the values they stand for."""
-    encoded = pa.array(column(utterances, name), pa.string()).dictionary_encode()
-    values: list[str] = encoded.dictionary.to_pylist()
-    codes = encoded.indices.to_numpy().astype(np.int64)
-    if "" in values:
-        codes[codes == values.index("")] = -1
-    return codes, values
+    places: dict[str, int] = {}
+    texts = column(utterances, name)
+    codes = np.array([places.setdefault(text, len(places)) for text in texts], np.int64)
+    if "" in places:
+        codes[codes == places[""]] = -1
+    return codes, list(places)
 
 
 def _leaks(

@@ -92,19 +92,22 @@ def components(*keys: Sequence[Hashable | None], pairs: Iterable[tuple[int, int]
         >>> components(["a", "a", "b", "c"], [1, 2, 2, 3])
         array([0, 0, 0, 1])
     """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
     edges = list(pairs)
     for column in keys:
         first: dict[Hashable, int] = {}
         named = ((item, key) for item, key in enumerate(column) if key is not None)
         edges += [(first.setdefault(key, item), item) for item, key in named]
-    one, other = np.array(edges, np.int64).reshape(-1, 2).T
-    count = len(keys[0])
-    graph = coo_array((np.ones(len(edges), bool), (one, other)), shape=(count, count))
-    numbers: IntArray = connected_components(graph, directed=False)[1].astype(np.int64)
-    return numbers
+    above = list(range(len(keys[0])))  # each item's parent; the first of a component is its root
+
+    def root(item: int) -> int:
+        while above[item] != item:
+            above[item] = item = above[above[item]]
+        return item
+
+    for pair in edges:
+        first_root, other_root = sorted(map(root, pair))
+        above[other_root] = first_root
+    return np.unique(list(map(root, above)), return_inverse=True)[1].astype(np.int64)
 
 
 def recording_groups(utterances: pa.Table) -> IntArray:

@@ -19,6 +19,8 @@ BARE: Spec = {"showgrid": False, "zeroline": False}
 DOTTED: Spec = {"color": "@muted", "dash": "dot", "width": 1}
 #: Fractions are drawn in percent.
 PERCENT = 100.0
+#: values that a box needs
+FEWEST_IN_BOX = 5
 
 
 def percents(values: Iterable[float | None]) -> list[float | None]:
@@ -100,18 +102,22 @@ def boxes(
     texts: Iterable[Any],
     hover: str,
 ) -> Spec:
-    """Boxes that show each of their values; without ``y`` one box along x."""
+    """Boxes that show each of their values, which stand alone where they are few.
+
+    Without ``y`` one box along x.
+    """
+    x = list(x)
     found = _trace("box", name, texts, hover)
     if y is not None:
         found["y"] = list(y)
     return {
         **found,
-        "x": list(x),
+        "x": x,
         "boxpoints": "all",
         "jitter": 0.4,
         "pointpos": 0,
         "fillcolor": "rgba(0,0,0,0)",
-        "line": {"width": 1, "color": marker["color"]},
+        "line": {"width": int(len(x) >= FEWEST_IN_BOX), "color": marker["color"]},
         "marker": marker,
     }
 

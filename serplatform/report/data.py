@@ -7,21 +7,25 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from serplatform.artifacts.ensemble import (
-    ComparisonRecord,
-    EnsembleRecord,
-    IntervalRecord,
-    MemberRecord,
-)
+import numpy as np
+
+from serplatform.artifacts.ensemble import ComparisonRecord, EnsembleRecord, IntervalRecord
 from serplatform.artifacts.run import RunDescription
 from serplatform.artifacts.trial import merit
 from serplatform.errors import ArtifactError
 from serplatform.metrics import classification_metrics
+from serplatform.report.leaderboard import (
+    RankedTrial,
+    objective_of,
+    rank_trials,
+    ranked_trials,
+)
 from serplatform.report.load import (
     Posteriors,
     ReportedEnsemble,
@@ -30,6 +34,7 @@ from serplatform.report.load import (
     ReportTrial,
     concatenate,
 )
+from serplatform.report.members import EnsembleMember, read_members
 from serplatform.report.speaker_intervals import Resampling
 from serplatform.report.wording import METRICS, listing, plural
 from serplatform.statistics.bootstrap import (
@@ -58,21 +63,29 @@ class Need(enum.Enum):
 
     TRIALS = "no trial was recorded"
     TESTED_SYSTEM = "no finished trial has test posteriors"
-    ENSEMBLE = "there is no ensemble of this run; make one with `serplatform ensemble`"
+    ENSEMBLE = "nothing was combined; `serplatform ensemble` combines two or more finished trials"
     EXPLANATIONS = "nothing was explained yet; run `serplatform explain RUN`"
 
 
-LABELS = {"ensemble": "Ensemble", "single": "Best single trial", "mean": "Mean of all trials"}
+LABELS = {
+    "ensemble": "Ensemble",
+    "single": "Best single trial",
+    "trial": "Exported trial",
+    "reference": "Reference",
+    "mean": "Mean of all trials",
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MeasuredSystem:
     """A system's test metrics: ``pooled`` over all rows, with intervals, and ``by_fold``.
 
-    Its ``key`` is ``ensemble``, ``single`` or ``mean``; ``chosen`` says in a sentence how it was.
+    Its ``key`` is one of :data:`LABELS`; ``what`` says in a few words what it is made of,
+    ``chosen`` in a sentence how that was chosen.
     """
 
     key: str
+    what: str = ""
     chosen: str
     pooled: Mapping[str, Interval]
     by_fold: Mapping[int, Mapping[str, float]]
@@ -91,32 +104,6 @@ class EvaluatedSystem(MeasuredSystem):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EnsembleMember:
-    """One trial's part in the ensemble; metrics are means over the folds that use it.
-
-    Attributes:
-        weights: one per fold, 0 where it is not used.
-        shares: weights divided by their fold's sum.
-        temperatures: one per fold, None where posteriors were not calibrated.
-        dev_uar: of the trial alone; so is ``test_uar``.
-        gain: UAR on test rows that the ensemble loses without it, None where unknown.
-    """
-
-    name: str
-    architecture: str
-    weights: tuple[float, ...]
-    shares: tuple[float, ...]
-    temperatures: tuple[float | None, ...]
-    dev_uar: float | None
-    test_uar: float | None
-    gain: float | None
-
-    @property
-    def num_folds(self) -> int:
-        return sum(share > 0 for share in self.shares)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class ReportData:
     """Everything that figures are computed from.
 
@@ -126,6 +113,8 @@ class ReportData:
         trials: of all runs.
         systems: the ensemble first, if there is one; then the best single trial; empty when
             no trial finished.
+        others: the one trial that prediction and export take of the run, unless every fold
+            chooses it; the reference, where one was trained.
         recorded: systems of which only the metrics are at hand.
         comparison: of the ensemble with the best single trial, or None.
         members: of the ensemble, largest mean share first.
@@ -141,7 +130,13 @@ class ReportData:
     comparison: ComparisonRecord | None
     members: tuple[EnsembleMember, ...]
     used: tuple[ReportTrial, ...]
+    others: tuple[EvaluatedSystem, ...] = ()
     drawing: Resampling = dataclasses.field(default_factory=Resampling)
+
+    @functools.cached_property
+    def leaderboard(self) -> tuple[RankedTrial, ...]:
+        """Every complete trial, ranked by dev rows."""
+        return rank_trials(self.source.runs, self.drawing)
 
     def require(self, *needs: Need) -> None:
         """Raise NoDataError for the first need that is not met."""
@@ -186,9 +181,9 @@ class ReportData:
 
     @property
     def measured(self) -> tuple[MeasuredSystem, ...]:
-        """All systems: ensemble, best single trial, mean of all trials."""
-        order = {"ensemble": 0, "single": 1, "mean": 2}
-        return tuple(sorted([*self.systems, *self.recorded], key=lambda m: order[m.key]))
+        """All systems, in the order of :data:`LABELS`."""
+        found = [*self.systems, *self.others, *self.recorded]
+        return tuple(sorted(found, key=lambda m: list(LABELS).index(m.key)))
 
     @property
     def finished(self) -> tuple[ReportTrial, ...]:
@@ -199,6 +194,12 @@ class ReportData:
     def architectures(self) -> tuple[str, ...]:
         """In the order in which trials first name them."""
         return tuple(dict.fromkeys(trial.architecture for trial in self.trials))
+
+    @property
+    def searched(self) -> tuple[str, ...]:
+        """All that were asked for, those of which no trial began among them."""
+        asked = [name for run in self.source.runs for name in run.info.get("architectures", ())]
+        return tuple(dict.fromkeys([*asked, *self.architectures]))
 
     def finished_by_architecture(self) -> dict[str, list[ReportTrial]]:
         """Finished trials of each architecture that has some."""
@@ -219,12 +220,13 @@ def grouped(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
 
 
 def measure(
-    posteriors: Posteriors, *, key: str, chosen: str, drawing: Resampling
+    posteriors: Posteriors, *, key: str, chosen: str, drawing: Resampling, what: str = ""
 ) -> EvaluatedSystem:
     """Measure a system on its test rows."""
     test = _test_rows(posteriors, key)
     return EvaluatedSystem(
         key=key,
+        what=what,
         chosen=chosen,
         pooled=bootstrap_intervals(
             test.truth,
@@ -280,11 +282,17 @@ def _single(source: ReportSource, chosen: Sequence[ReportTrial]) -> Posteriors |
 def _chosen_sentence(chosen: Sequence[ReportTrial], objective: str = "uar") -> str:
     title = METRICS[objective].title if objective in METRICS else objective
     rule = f"the trial with the best {title} on that fold's dev rows"
+    return f"For each fold, {rule}: {_by_fold(chosen)}."
+
+
+def _by_fold(chosen: Sequence[ReportTrial], most: int | None = None) -> str:
+    """Which trials folds have chosen, or how many where there are more than ``most``."""
     counts = Counter(trial.name for trial in chosen).most_common()
     if len(counts) == 1:
-        return f"For each fold, {rule}: always {counts[0][0]}."
-    names = [f"{name} ({plural(number, 'fold')})" for name, number in counts]
-    return f"For each fold, {rule}: {listing(names)}."
+        return f"{counts[0][0]} in every fold"
+    if most is not None and len(counts) > most:
+        return f"{len(counts)} trials, chosen fold by fold"
+    return listing([f"{name} in {plural(number, 'fold')}" for name, number in counts])
 
 
 def build_report_data(source: ReportSource) -> ReportData:
@@ -295,13 +303,22 @@ def build_report_data(source: ReportSource) -> ReportData:
     """
     trials = tuple(trial for run in source.runs for trial in run.trials)
     ensemble = source.ensemble
+    if ensemble is not None and source.runs and len(ensemble.info["parameter_order"]) < 2:
+        ensemble, source = None, dataclasses.replace(source, ensemble=None)  # of one trial
     if ensemble is not None:
         return _ensemble_data(source, ensemble, trials)
     chosen = best_by_fold(trials)
     systems = []
     if (single := _single(source, chosen)) is not None:
-        sentence = _chosen_sentence(chosen)
-        systems.append(measure(single, key="single", chosen=sentence, drawing=Resampling()))
+        systems.append(
+            measure(
+                single,
+                key="single",
+                what=_by_fold(chosen, 2),
+                chosen=_chosen_sentence(chosen),
+                drawing=Resampling(),
+            )
+        )
     return ReportData(
         source=source,
         classes=source.runs[0].classes,
@@ -311,7 +328,55 @@ def build_report_data(source: ReportSource) -> ReportData:
         comparison=None,
         members=(),
         used=_unique(chosen),
+        others=tuple(_others(source, systems, Resampling())),
     )
+
+
+def _others(
+    source: ReportSource, systems: Sequence[EvaluatedSystem], drawing: Resampling
+) -> Iterator[EvaluatedSystem]:
+    """The trial that prediction and export take of the run, and the reference."""
+    if not systems:
+        return
+    same = systems[-1].test
+    for run, trial in ranked_trials(source.runs)[: len(source.runs) == 1]:
+        rule = f"{trial.name}: the best mean dev {objective_of(source.runs)} over all folds"
+        found = _measured_trial(run, trial, same, drawing, key="trial", chosen=f"{rule}.")
+        if found is not None and not (
+            systems[-1].key == "single" and np.array_equal(found.test.values, same.values)
+        ):
+            yield found
+    for reference in filter(None, (run.reference for run in source.runs)):
+        for run, trial in ranked_trials([reference])[:1]:
+            rule = f"{trial.architecture} with fixed settings, on the same folds"
+            found = _measured_trial(
+                run, trial, same, drawing, key="reference", chosen=f"{rule}; nothing was chosen."
+            )
+            if found is not None:
+                yield found
+                return
+
+
+def _measured_trial(
+    run: ReportedRun,
+    trial: ReportTrial,
+    same: Posteriors,
+    drawing: Resampling,
+    *,
+    key: str,
+    chosen: str,
+) -> EvaluatedSystem | None:
+    """One trial in every fold; None where its test rows are damaged, or others than ``same``."""
+    what = f"{trial.name}, which predict and export take"
+    if key == "reference":
+        what = f"{trial.architecture} with fixed settings"
+    try:
+        found = measure(
+            run.posteriors(trial.number), key=key, what=what, chosen=chosen, drawing=drawing
+        )
+    except ArtifactError:
+        return None
+    return found if found.test.same_rows(same) else None
 
 
 def _unique(trials: Sequence[ReportTrial]) -> tuple[ReportTrial, ...]:
@@ -328,19 +393,26 @@ def _ensemble_data(
     posteriors = {"ensemble": ensemble.posteriors}
     if len(chosen) == len(keys) and (single := _single(source, chosen)) is not None:
         posteriors["single"] = single
+    members = read_members(info)
     systems, recorded = [], []
     for system in read_recorded(info):
+        if system.key == "ensemble":
+            what = f"{info['combiner']} of {plural(len(members), 'trial')}"
+            system = dataclasses.replace(system, what=what)
         if system.key not in posteriors:
             recorded.append(system)
             continue
         if system.key == "single":
             sentence = _chosen_sentence(chosen, info.get("objective", "uar"))
-            system = dataclasses.replace(system, chosen=sentence)
+            system = dataclasses.replace(system, what=_by_fold(chosen, 2), chosen=sentence)
         test = _test_rows(posteriors[system.key], system.key)
         systems.append(EvaluatedSystem(**vars(system), test=test))
         _check_recorded(ensemble, systems[-1])
     parts = [(m["run"], m["trial"]) for f in info["folds"] for m in f["members"]]
-    members = [by_number[key] for key in parts if key in by_number]
+    used = [by_number[key] for key in parts if key in by_number]
+    drawing = Resampling(
+        resamples=info.get("num_resamples", usual.resamples), seed=info.get("seed", usual.seed)
+    )
     return ReportData(
         source=source,
         classes=ensemble.classes,
@@ -348,11 +420,10 @@ def _ensemble_data(
         systems=tuple(systems),
         recorded=tuple(recorded),
         comparison=info["comparison"],
-        members=read_members(info),
-        used=_unique([*chosen, *members]),
-        drawing=Resampling(
-            resamples=info.get("num_resamples", usual.resamples), seed=info.get("seed", usual.seed)
-        ),
+        members=members,
+        used=_unique([*chosen, *used]),
+        others=tuple(_others(source, systems, drawing)),
+        drawing=drawing,
     )
 
 
@@ -394,45 +465,3 @@ def read_recorded(info: EnsembleRecord) -> list[MeasuredSystem]:
         for key, name, chosen in systems
         if name in info["pooled"] and all(name in f["metrics"] for f in info["folds"])
     ]
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [v for v in values if v is not None]
-    return sum(known) / len(known) if known else None
-
-
-def member_labels(info: EnsembleRecord) -> dict[str, str]:
-    """The ensemble's name of each member to what the page calls it."""
-    several = len(info["runs"]) > 1
-    labels = {}
-    for row in (row for fold in info["folds"] for row in fold["members"]):
-        label = f"{row['architecture']} #{row['trial']}"
-        run = row["member"].rpartition("/")[0]
-        labels[row["member"]] = f"{run}: {label}" if several else label
-    return labels
-
-
-def read_members(info: EnsembleRecord) -> tuple[EnsembleMember, ...]:
-    """Members of ``ensemble.json`` with their weights in every fold, largest mean share first."""
-    folds = info["folds"]
-    labels = member_labels(info)
-    rows: dict[str, list[MemberRecord | None]] = {}
-    for i, fold in enumerate(folds):
-        for row in fold["members"]:
-            rows.setdefault(row["member"], [None] * len(folds))[i] = row
-    members = []
-    for name, each in rows.items():
-        found = [row for row in each if row is not None]
-        members.append(
-            EnsembleMember(
-                name=labels[name],
-                architecture=found[0]["architecture"],
-                weights=tuple(r["weight"] if r else 0.0 for r in each),
-                shares=tuple(r["share"] if r else 0.0 for r in each),
-                temperatures=tuple(r["temperature"] if r else None for r in each),
-                dev_uar=_mean([row["dev"]["uar"] for row in found]),
-                test_uar=_mean([row["test"]["uar"] for row in found]),
-                gain=_mean([(row["gain"]["test"] or {}).get("uar") for row in found]),
-            )
-        )
-    return tuple(sorted(members, key=lambda m: (-sum(m.shares), m.name)))

@@ -16,9 +16,9 @@ import numpy.typing as npt
 from serplatform.arrays import DoubleArray, IntArray
 from serplatform.artifacts.ensemble import EnsembleRecord, read_ensemble
 from serplatform.artifacts.posteriors import read_posterior_table
-from serplatform.artifacts.records import DevMetrics
+from serplatform.artifacts.records import DevMetrics, read_record
 from serplatform.artifacts.run import FoldFile, RunDescription
-from serplatform.artifacts.trial import HistoryEntry, TrialRecord
+from serplatform.artifacts.trial import HistoryEntry, TrialProgress, TrialRecord
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.run_directory import RunDirectory
 from serplatform.storage.mirror import find_copy
@@ -146,6 +146,12 @@ class Posteriors:
         """The given rows, in the given order."""
         return Posteriors(**{name: column[rows] for name, column in vars(self).items()})
 
+    def same_rows(self, other: Posteriors) -> bool:
+        """Whether the rows are of the same utterances in the same folds, in the same order."""
+        return np.array_equal(self.folds, other.folds) and np.array_equal(
+            self.utterance_ids, other.utterance_ids
+        )
+
     def where(self, *, part: str | None = None, fold: int | None = None) -> Posteriors:
         """The rows of one part, one fold, or both."""
         keep = np.ones(len(self), dtype=bool)
@@ -168,13 +174,20 @@ def concatenate(tables: Sequence[Posteriors]) -> Posteriors:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ReportedRun:
-    """A search's directory: ``run.json``, the fold file, and its trials by number."""
+    """A search's directory: ``run.json``, the fold file, and its trials by number.
+
+    Attributes:
+        cut_off: trials that began and have not ended: number to architecture, None: unknown.
+        reference: the simple system that was trained on the same folds at the start, if one was.
+    """
 
     path: Path
     info: RunDescription
     classes: tuple[str, ...]
     plan: FoldFile
     trials: tuple[ReportTrial, ...]
+    cut_off: Mapping[int, str | None] = dataclasses.field(default_factory=dict)
+    reference: ReportedRun | None = None
 
     @property
     def name(self) -> str:
@@ -245,18 +258,32 @@ def load_source(path: Path) -> ReportSource:
     )
 
 
-def load_run(path: Path) -> ReportedRun:
-    """A run's description, fold file and trial records (not its posteriors)."""
+def load_run(path: Path, damaged: list[str] | None = None) -> ReportedRun:
+    """A run's description, fold file and trial records (not its posteriors).
+
+    Damaged records are left out and named in ``damaged``, if given.
+    """
     directory = RunDirectory(path)
     info = directory.read_run()
-    records = directory.records()
+    records = directory.records(damaged)
+    reference = path / "reference"
     return ReportedRun(
         path=path,
         info=info,
         classes=tuple(info["classes"]),
         plan=directory.read_folds(info),
         trials=tuple(ReportTrial(run_path=path, record=records[n]) for n in sorted(records)),
+        cut_off={n: _begun(s) for n, s in directory.unfinished().items() if n not in records},
+        reference=load_run(reference) if (reference / "run.json").exists() else None,
     )
+
+
+def _begun(state: Path) -> str | None:
+    """The architecture of a trial that has not ended, if its state says so."""
+    try:
+        return read_record(TrialProgress, state / "progress.json", "trial state")["architecture"]
+    except ArtifactError:
+        return None
 
 
 def load_ensemble(path: Path) -> ReportedEnsemble:
@@ -288,7 +315,7 @@ def _with_runs(path: Path, ensemble: ReportedEnsemble, own: ReportedRun | None) 
             missing.append(name)
             continue
         if found not in runs:
-            runs[found] = load_run(found)
+            runs[found] = load_run(found, damaged=[])  # the ensemble's notes name them
         _check_same_folds(ensemble, runs[found])
         named[name] = runs[found]
     return ReportSource(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from serplatform.artifacts.ensemble import ComparisonRecord
 from serplatform.artifacts.trial import layer_weights_text
-from serplatform.report.data import EvaluatedSystem, ReportData
+from serplatform.report.answer import Answer, find_answer
+from serplatform.report.data import ReportData
 from serplatform.report.encoders import training_data_facts, training_data_warning
 from serplatform.report.load import ReportTrial
 from serplatform.report.published_baselines import (
@@ -26,10 +26,11 @@ from serplatform.report.wording import (
     p_value,
     percent,
     plural,
-    points,
 )
 from serplatform.statistics.bootstrap import Interval
-from serplatform.statistics.chance import chance_uar, exceeds_chance, place_of_chance
+
+#: architectures that the question names
+MOST_NAMES = 4
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,7 @@ class Bar:
 
     key: str
     label: str
+    what: str
     value: str
     bounds: str
     at: float
@@ -87,7 +89,7 @@ def build_narrative(report: ReportData) -> Narrative:
         synthetic=bool(dataset.get("synthetic")),
         question=_question(report, title),
         data=_data(report, title),
-        verdict=_verdict(report, baselines),
+        verdict=_verdict(report, find_answer(report), baselines),
         facts=_facts(report),
         limits=_limits(report, baselines),
         notes=_notes(report),
@@ -97,18 +99,21 @@ def build_narrative(report: ReportData) -> Narrative:
 
 
 def _question(report: ReportData, title: str) -> str:
-    names = listing(report.architectures) if report.architectures else "its members"
+    names = listing(report.searched) or "its members"
+    if len(report.searched) > MOST_NAMES:  # they stand with what became of their trials
+        names = f"{len(report.searched)} architectures"
     known = report.plan.get("speaker_independent")
     whose = ""
     if known is not None:
         heard = "some of whom were" if not known else "who were not"
         whose = f", on speakers {heard} heard in training"
-    count = plural(len(report.trials), "configuration")
-    which = f"Which of {count} of {names}" if report.trials else f"How well does {names}"
-    middle = ", alone or combined, best tells" if report.source.ensemble else " best tells"
+    which = f"How well does {names} tell"
+    if len(report.trials) > 1:
+        alone = ", alone or combined," if report.source.ensemble else ""
+        which = f"Which of {len(report.trials):,} configurations of {names}{alone} best tells"
     return (
-        f"{which}{middle} {len(report.classes)} emotions apart "
-        f"({listing(report.classes)}) in {title}{whose}?"
+        f"{which} {len(report.classes)} emotions apart ({listing(report.classes)}) in "
+        f"{title}{whose}?"
     )
 
 
@@ -132,31 +137,20 @@ def _data(report: ReportData, title: str) -> str:
     return text
 
 
-def _verdict(report: ReportData, baselines: PublishedBaselines) -> Verdict:
+def _verdict(report: ReportData, answer: Answer, baselines: PublishedBaselines) -> Verdict:
+    told = (*answer.sentences, *map(str, answer.trials), *_mcnemar(report))
     if not report.systems:
-        states = [t.state for t in report.trials]
-        said = (
-            f"{states.count('pruned')} were pruned and {states.count('failed')} failed"
-            if states
-            else "no trial was recorded"
-        )
         return Verdict(
-            headline="There is no answer yet: no trial has finished.",
-            sentences=(f"Of {plural(len(states), 'trial')}, {said}.",),
-            chance=percent(1 / len(report.classes)),
+            headline=answer.headline, sentences=told, chance=percent(1 / len(report.classes))
         )
-    first = report.systems[0]
-    chance = chance_uar(first.test.truth)
+    chance = answer.chance
     others = first_screen(baselines.results.get("uar", ()), report)
-    rows = [
-        (system.key, system.label, system.pooled["uar"], interval("uar", system.pooled["uar"]))
-        for system in report.measured
-    ]
+    rows = [(r.system, r.label, r.what, r.uar, interval("uar", r.uar)) for r in answer.rows]
     rows += [
-        ("reference", r.system, Interval(value=r.value, low=None, high=None), qualities(r))
+        ("other", r.system, qualities(r), Interval(value=r.value, low=None, high=None), "")
         for r in reversed(others)
     ]
-    ends = [chance, *(v for _, _, uar, _ in rows for v in uar.ends() if v is not None)]
+    ends = [chance, *(v for *_, uar, _ in rows for v in uar.ends() if v is not None)]
     low = max(0, 10 * int((100 * min(ends) - 2) // 10))
     high = min(100, 10 * -int(-(100 * max(ends) + 2) // 10))
 
@@ -164,27 +158,24 @@ def _verdict(report: ReportData, baselines: PublishedBaselines) -> Verdict:
         return round(100 * (100 * value - low) / (high - low), 2)
 
     bars = []
-    for key, label, uar, bounds in rows:
+    for key, label, what, uar, bounds in rows:
         at = place(uar.value)
         left, right = (at if end is None else place(end) for end in (uar.low, uar.high))
-        width = round(right - left, 2)
-        value = percent(uar.value)
         bars.append(
-            Bar(key=key, label=label, value=value, bounds=bounds, at=at, left=left, width=width)
+            Bar(
+                key=key,
+                label=label,
+                what=what,
+                value=percent(uar.value),
+                bounds=bounds,
+                at=at,
+                left=left,
+                width=round(right - left, 2),
+            )
         )
-    if not exceeds_chance(first.pooled["uar"], chance):
-        headline = _chance(first, chance)
-    elif report.comparison is not None:
-        headline = _compared(report.comparison)
-    else:
-        headline = f"{first.label}: {percent(first.pooled['uar'].value)} % UAR."
     return Verdict(
-        headline=headline,
-        sentences=(
-            *training_data_warning(report),
-            *_behind(report, chance),
-            *sentences(report, baselines),
-        ),
+        headline=answer.headline,
+        sentences=(*training_data_warning(report), *told, *sentences(report, baselines)),
         bars=tuple(bars),
         chance=percent(chance),
         chance_at=place(chance),
@@ -193,56 +184,14 @@ def _verdict(report: ReportData, baselines: PublishedBaselines) -> Verdict:
     )
 
 
-def _chance(system: EvaluatedSystem, chance: float) -> str:
-    uar = system.pooled["uar"]
-    said = f"{percent(uar.value)} % UAR is not above {percent(chance)} %"
-    if uar.low is not None:
-        verb = place_of_chance(uar, chance)
-        said = f"the 95 % interval of its UAR, {interval('uar', uar)} %, {verb} {percent(chance)} %"
-    return f"{system.label}: no better than chance; {said}, what guessing gives."
-
-
-def _compared(comparison: ComparisonRecord) -> str:
-    difference = comparison["difference"]["uar"]["value"]
-    if comparison["permutation"]["uar"]["p_value"] >= 0.05:
-        return "The ensemble is not shown to differ from the best single trial."
-    word = "better" if difference > 0 else "worse"
-    return (
-        f"The ensemble recognises emotions {word} than the best single trial, by "
-        f"{points(abs(difference)).lstrip('+')} points of UAR."
-    )
-
-
-def _behind(report: ReportData, chance: float) -> list[str]:
-    sentences = []
+def _mcnemar(report: ReportData) -> Iterator[str]:
     if report.comparison is not None:
-        found = report.comparison["difference"]["uar"]
-        test = report.comparison["permutation"]["uar"]
-        bounds = " (no interval: a single speaker)"
-        if found["low"] is not None and found["high"] is not None:
-            bounds = f" (95 % interval {points(found['low'])} to {points(found['high'])})"
-        sentences.append(
-            f"Ensemble minus best single trial: {points(found['value'])} points of UAR{bounds}; "
-            "paired permutation test over "
-            f"{plural(test['num_clusters'], test['clustered_by'])}: {p_value(test['p_value'])}."
+        found = report.comparison["mcnemar"]
+        yield (
+            f"The ensemble alone is right on {plural(found['only_a'], 'utterance')}, the best "
+            f"single trial alone on {found['only_b']:,}: McNemar's exact test, "
+            f"{p_value(found['p_value'])} (it takes utterances as independent)."
         )
-        mcnemar = report.comparison["mcnemar"]
-        sentences.append(
-            f"The ensemble alone is right on {plural(mcnemar['only_a'], 'utterance')}, the best "
-            f"single trial alone on {mcnemar['only_b']:,}: McNemar's exact test, "
-            f"{p_value(mcnemar['p_value'])} (it takes utterances as independent)."
-        )
-    sentences += [
-        _chance(system, chance)
-        for system in report.systems[1:]  # the headline says it of the first
-        if not exceeds_chance(system.pooled["uar"], chance)
-    ]
-    if len(report.systems) == 1 and report.systems[0].key == "single":
-        sentences.append(
-            "No ensemble was built of this run; `serplatform ensemble` combines its trials without "
-            "training."
-        )
-    return sentences
 
 
 def _facts(report: ReportData) -> tuple[tuple[str, str], ...]:

@@ -119,10 +119,11 @@ def points(value: float) -> str:
     """A difference of proportions in percentage points, with its sign.
 
     Example:
-        >>> points(0.0321), points(-0.004)
-        ('+3.2', '\u22120.4')
+        >>> points(0.0321), points(-0.004), points(-0.0004)
+        ('+3.2', '\u22120.4', '0.0')
     """
-    return f"{100 * value:+.1f}".replace("-", "−")
+    shown = round(100 * value, 1)
+    return f"{shown:+.1f}".replace("-", "−") if shown else "0.0"
 
 
 def metric(name: str, value: float | None) -> str:

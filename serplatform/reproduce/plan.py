@@ -7,6 +7,7 @@ protocol, dataset, seed of the folds and whether it is a quick one. So nothing i
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ import pyarrow.compute as pc
 from serplatform.corpora.base import CORPORA
 from serplatform.datasets.dataset import Dataset
 from serplatform.errors import ArtifactError, BadInputError, unknown_name
-from serplatform.models.base import ARCHITECTURES
+from serplatform.models.architectures import ARCHITECTURES
 from serplatform.papers import paper_table
 from serplatform.papers.paper_table import PaperColumn, PaperRow, PaperTable, read_table
 from serplatform.protocols.base import PROTOCOLS
@@ -27,7 +28,8 @@ from serplatform.registry import Registry
 from serplatform.run_directory import RunDirectory
 from serplatform.storage.destination import Kind, check_directory
 from serplatform.storage.location import Location, parse
-from serplatform.studies.setup import OpenRun, SearchRequest, create_run, reopen_run
+from serplatform.studies.request import SearchRequest
+from serplatform.studies.setup import OpenRun, create_run, reopen_run
 from serplatform.studies.space import load_space
 from serplatform.studies.trial_list import Configuration, non_default_values
 from serplatform.training.trial_config import resolve
@@ -80,17 +82,26 @@ class ColumnPlan:
         return [own[i] for i in range(depth) for own in self.rows.values() if i < len(own)]
 
 
+_read_packaged = functools.cache(read_table)
+
+
 def table_names() -> list[str]:
     """Every packaged table whose rows can be trained, sorted."""
-    tables = {name: read_table(name)[0] for name in paper_table.table_names()}
+    tables = {name: _read_packaged(name)[0] for name in paper_table.table_names()}
     return [name for name, table in tables.items() if table is None or table.kind != "references"]
 
 
 def load_table(name_or_path: str) -> PaperTable:
     """Read and check a packaged table, or a YAML file; all of its errors are listed."""
-    if not name_or_path.endswith((".yaml", ".yml")) and name_or_path not in table_names():
+    packaged = not name_or_path.endswith((".yaml", ".yml"))
+    table, errors = None, list[str]()
+    if not packaged:
+        table, errors = read_table(name_or_path)
+    elif name_or_path in paper_table.table_names():
+        table, found = _read_packaged(name_or_path)
+        errors = [*found]
+    if packaged and not errors and (table is None or table.kind == "references"):
         raise BadInputError(unknown_name("table", name_or_path, table_names()))
-    table, errors = read_table(name_or_path)
     if table is not None:
         errors += _unknown(table)
         if table.kind == "references":

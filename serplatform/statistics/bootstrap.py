@@ -50,6 +50,20 @@ class Interval:
         """The value, the lower and the higher end."""
         return self.value, self.low, self.high
 
+    def in_percent(self) -> str:
+        """As people read it.
+
+        Example:
+            >>> Interval(value=0.524, low=0.4512, high=0.6081).in_percent()
+            '52.4 % (45.1–60.8)'
+            >>> Interval(value=0.524, low=None, high=None).in_percent()
+            '52.4 %'
+        """
+        bounds = ""
+        if self.low is not None and self.high is not None:
+            bounds = f" ({100 * self.low:.1f}–{100 * self.high:.1f})"
+        return f"{100 * self.value:.1f} %{bounds}"
+
     def as_dict(self) -> IntervalRecord:
         """For JSON."""
         return {"value": self.value, "low": self.low, "high": self.high}
@@ -167,6 +181,47 @@ def bootstrap_intervals(
     times = draw_speakers(len(sums.num_utterances), num_resamples, seed)
     whole = sums.metrics(np.ones(len(sums.num_utterances)))
     return _intervals(whole, sums.metrics(times), len(sums.num_utterances), level)
+
+
+def uar_intervals(
+    truth: npt.ArrayLike,
+    predictions: npt.ArrayLike,
+    speaker_ids: Sequence[str],
+    *,
+    num_classes: int,
+    num_resamples: int = 2000,
+    seed: int = 0,
+) -> list[Interval]:
+    """The UAR of many systems on the same utterances, as :func:`bootstrap_intervals` gives it.
+
+    Args:
+        truth: (N,) class indices.
+        predictions: (M, N) class indices of M systems.
+        speaker_ids: N.
+        num_classes: K.
+        num_resamples: R.
+        seed: of the draws, which all systems share.
+
+    Returns:
+        M intervals at 95 %.
+    """
+    true = np.asarray(truth, dtype=np.int64)
+    answers = np.asarray(predictions, dtype=np.int64)
+    speakers, index = speaker_index(speaker_ids)
+    cell = index * num_classes + true  # (N,)
+    shape, size = (len(speakers), num_classes), len(speakers) * num_classes
+    spoken = np.bincount(cell, minlength=size).reshape(shape)  # (S, K)
+    times = np.concatenate(
+        [np.ones((1, len(speakers))), draw_speakers(len(speakers), num_resamples, seed)]
+    )
+    drawn = times @ spoken  # (1 + R, K)
+    weights = (drawn > 0) / np.maximum(drawn, 1) / (drawn > 0).sum(axis=1, keepdims=True)
+    found = []
+    for answer in answers:
+        hits = np.bincount(cell[answer == true], minlength=size).reshape(shape)
+        uar = ((times @ hits) * weights).sum(axis=1)
+        found.append(_intervals({"uar": uar[0]}, {"uar": uar[1:]}, len(speakers), 0.95)["uar"])
+    return found
 
 
 def bootstrap_difference(

@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from serplatform.console import percent
+from serplatform.datasets.dataset import Dataset
+from serplatform.datasets.fold_data import words_of, words_to_read
+from serplatform.inputs.timed_words import TimedWords
 from serplatform.metrics import classification_metrics
-from serplatform.models.base import ARCHITECTURES
+from serplatform.models.architectures import ARCHITECTURES
 from serplatform.protocols.base import FoldPlan
 
 #: permutations of the labels behind a statement about chance
@@ -91,19 +95,13 @@ def cue_strength(
     )
 
 
-def text_cue(utterances: pa.Table, plan: FoldPlan) -> CueStrength | None:
-    """How well the words alone predict the classes: naive Bayes on word counts.
-
-    Returns:
-        None where fewer than half of the utterances have a text.
-    """
+def text_cue(utterances: pa.Table, plan: FoldPlan, words: TimedWords) -> CueStrength:
+    """How well the words alone predict the classes: naive Bayes on word counts."""
     from sklearn.feature_extraction.text import CountVectorizer
     from sklearn.naive_bayes import MultinomialNB
     from sklearn.pipeline import make_pipeline
 
-    texts = np.array([text or "" for text in utterances["text"].to_pylist()], dtype=object)
-    if sum(map(bool, texts)) < len(texts) / 2:
-        return None
+    texts = np.array([" ".join(words.text(row)) for row in range(len(words))], dtype=object)
     counter = CountVectorizer(tokenizer=_LETTERS.findall, token_pattern=None, binary=True)
     return cue_strength(utterances, plan, texts, make_pipeline(counter, MultinomialNB()))
 
@@ -124,28 +122,43 @@ def recording_cue(utterances: pa.Table, plan: FoldPlan) -> CueStrength:
     return cue_strength(utterances, plan, table, classifier)
 
 
-def text_warning(utterances: pa.Table, plan: FoldPlan, architectures: Sequence[str]) -> str | None:
+def readers_of_text(architectures: Iterable[str]) -> list[str]:
+    """Those of the architectures that read the words that were spoken."""
+    return [name for name in architectures if "text" in ARCHITECTURES.get(name).inputs]
+
+
+def lacking_text(dataset: Dataset, architectures: Iterable[str]) -> dict[str, str]:
+    """Architectures that read text, with why they are left out: most utterances have none."""
+    readers = readers_of_text(architectures)
+    missing = words_of(dataset).counts["wordless"] if readers else 0
+    if missing <= len(dataset) / 2:
+        return {}
+    return dict.fromkeys(readers, f"{missing} of {len(dataset)} utterances have no text")
+
+
+def text_warning(dataset: Dataset, plan: FoldPlan, architectures: Sequence[str]) -> str | None:
     """A warning where text models are searched on a corpus whose words say nothing.
 
     Returns:
         None when no architecture reads text, or when the words do predict the classes.
+
+    Raises:
+        BadInputError: there is no word that they could be trained on.
     """
-    readers = [name for name in architectures if "text" in ARCHITECTURES.get(name).inputs]
+    readers = readers_of_text(architectures)
     if not readers:
         return None
     names = ", ".join(readers)
-    cue = text_cue(utterances, plan)
-    if cue is None:
-        return (
-            f"{names} read text, but most utterances have none: their text branch sees unknown "
-            "words"
-        )
+    words = words_to_read(dataset, names)
+    if why := lacking_text(dataset, readers):
+        return f"{why[readers[0]]}: of these, the text branch of {names} sees one unknown word each"
+    cue = text_cue(dataset.utterances, plan, words)
     if cue.p_value <= 0.05 and cue.uar > cue.chance:
         return None
     return (
         f"the words carry no measurable label information here (naive Bayes on word counts: dev "
-        f"UAR {cue.uar:.3f}, {cue.chance:.3f} with permuted labels, p = {cue.p_value:.2f}); "
-        f"the text branch of {names} can only add noise on this corpus"
+        f"UAR {percent(cue.uar)}, {percent(cue.chance)} with permuted labels, "
+        f"p = {cue.p_value:.2f}); the text branch of {names} can only add noise on this corpus"
     )
 
 
@@ -160,8 +173,8 @@ def too_good_warning(
         return None
     cue = recording_cue(utterances, plan)
     return (
-        f"dev UAR {uar:.3f} is unusually high for speakers who were not heard in training: look "
-        "for recordings of one utterance in several files, speakers under two names, or a cue "
-        f"in the recording (duration, level and silences alone reach dev UAR {cue.uar:.3f}, "
-        f"{cue.chance:.3f} with permuted labels, p = {cue.p_value:.2f})"
+        f"dev UAR {percent(uar)} is unusually high for speakers who were not heard in training: "
+        "look for recordings of one utterance in several files, speakers under two names, or a cue "
+        f"in the recording (duration, level and silences alone reach dev UAR "
+        f"{percent(cue.uar)}, {percent(cue.chance)} with permuted labels, p = {cue.p_value:.2f})"
     )

@@ -20,18 +20,19 @@ KEYS = {
     "choice": ("type", "values", "when"),
     "int": ("type", "low", "high", "step", "log", "when"),
     "float": ("type", "low", "high", "step", "log", "when"),
-    "feature": ("type", "pooled", "joined", "when"),
+    "feature": ("type", "pooled", "joined", "functionals", "when"),
 }
 #: stands for the features of a dataset that is not known yet
-ANY_LAYER = "pretrained:encoder@1"
+ANY_FEATURE = "pretrained:encoder@1"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LayerQuery:
-    """Which features of pretrained encoders a choice is of, whatever a dataset holds of them."""
+class FeatureQuery:
+    """Which features a choice is of, whatever a dataset holds: layers of pretrained encoders."""
 
     pooled: bool = False  # one vector an utterance, where the dataset has some, before frames
     joined: bool = False  # besides each layer, all of an encoder's together
+    functionals: bool = False  # and what no encoder made: vectors of utterances, frames to pool
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,7 +48,7 @@ class Parameter:
     #: an earlier parameter to the values with which this one is active
     when: Mapping[str, tuple[Any, ...]] = dataclasses.field(default_factory=dict)
     #: what the choices are made of when the dataset is known; then None
-    query: LayerQuery | None = None
+    query: FeatureQuery | None = None
 
     @property
     def _grid(self) -> float | None:
@@ -171,14 +172,14 @@ def _feature_parameter(entry: Mapping[Any, Any], errors: list[str]) -> Parameter
         for key in entry
         if key not in KEYS["feature"]
     ]
-    flags = {key: entry.get(key, False) for key in ("pooled", "joined")}
+    flags = {key: entry.get(key, False) for key in ("pooled", "joined", "functionals")}
     errors += [
         f"{key}: must be true or false" for key, flag in flags.items() if not isinstance(flag, bool)
     ]
     when = _option("when", entry["when"], "feature", errors) if "when" in entry else {}
     if errors:
         return None
-    return Parameter(kind="choice", values=(ANY_LAYER,), when=when, query=LayerQuery(**flags))
+    return Parameter(kind="choice", values=(ANY_FEATURE,), when=when, query=FeatureQuery(**flags))
 
 
 def _option(key: str, value: Any, kind: str, errors: list[str]) -> Any:

@@ -8,6 +8,8 @@ import json
 import re
 import secrets
 import shlex
+import shutil
+import threading
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,87 +17,36 @@ from typing import Any
 from serplatform import plugins
 from serplatform.artifacts.dataset import has_been
 from serplatform.artifacts.files import SCHEMA_VERSION, remove_own
-from serplatform.artifacts.run import RunDescription, WarmStartRecord
+from serplatform.artifacts.run import RunDescription, SpaceKind, WarmStartRecord
 from serplatform.artifacts.trial import DEV_METRICS
 from serplatform.config import plain
 from serplatform.datasets.dataset import Dataset
 from serplatform.environment import hardware, now, versions
-from serplatform.errors import ArtifactError, BadInputError, unknown_name
-from serplatform.features.names import with_directory
-from serplatform.inputs.config import DataConfig, feature_parts
-from serplatform.inputs.front import summed_layers
-from serplatform.models.base import ARCHITECTURES
+from serplatform.errors import ArtifactError, BadInputError
+from serplatform.models.architectures import ARCHITECTURES
 from serplatform.protocols.base import FoldPlan
 from serplatform.protocols.plan import check_plan, make_plan, plan_hash, read_plan, write_plan
 from serplatform.run_directory import RunDirectory, RunLock
 from serplatform.storage.destination import RUN, check_directory
 from serplatform.storage.location import address, redact
-from serplatform.strict_yaml import parse_yaml
 from serplatform.studies.advice import text_warning, too_good_warning
-from serplatform.studies.encoder_layers import for_dataset, layer_choices
+from serplatform.studies.choices import check_choices
+from serplatform.studies.portfolio import with_portfolio
+from serplatform.studies.request import SearchRequest
+from serplatform.studies.sizes import Sized
 from serplatform.studies.space import (
     SearchSpace,
-    make_space,
-    own_space,
     packaged_spaces,
     parse_space,
     read_space_file,
     why_no_paper_trial,
 )
-from serplatform.studies.study import (
-    check_objectives,
-    make_pruner,
-    make_sampler,
-)
+from serplatform.studies.space_choice import candidate_spaces, parse_overrides
 from serplatform.studies.study_storage import check_storage, recorded_storage
 from serplatform.studies.warm_start import collect
 from serplatform.studies.warm_start import notes as warm_start_notes
 from serplatform.training.fine_tuning import check_device
-from serplatform.training.trial_config import known_parameters, resolve, value_faults
-
-#: ends the name of an architecture's packaged space over pretrained encoders
-ENCODER_SPACE = "-pretrained"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SearchRequest:
-    """What the user asks for; the fields are those of ``serplatform.search`` and ``.train``.
-
-    Attributes:
-        spaces: files or names of packaged spaces; architectures that none of them is for use
-            the packaged space of their own name, or ``<name>-small`` where ``small``.
-        settings: texts KEY=VALUE that hold in every trial.
-        exact: search nothing: the paper's configuration with ``settings``, ``repeats`` times.
-        max_folds: only the first of the protocol's folds; None for all.
-        time_budget: seconds of this call, or None.
-        combiner: None: `product`, or what the run has.
-    """
-
-    architectures: tuple[str, ...] = ()
-    dataset: str | Path | None = None
-    protocol: str | None = None
-    spaces: tuple[str, ...] = ()
-    settings: tuple[str, ...] = ()
-    exact: bool = False
-    repeats: int = 1
-    small: bool | None = None
-    seed: int = 0
-    objectives: tuple[str, ...] = ("uar",)
-    sampler: str = "tpe"
-    pruner: str = "asha"
-    storage: str | None = None
-    max_folds: int | None = None
-    warm_start: tuple[str, ...] = ()
-    trials: str | None = None
-    time_budget: float | None = None
-    combiner: str | None = None
-
-    def of_one_configuration(self) -> SearchRequest:
-        """Train it ``repeats`` times over all folds; several trainings are combined."""
-        combiner = "mean" if self.repeats > 1 else "none"
-        return dataclasses.replace(
-            self, exact=True, sampler="random", pruner="none", combiner=combiner
-        )
+from serplatform.training.trial_config import resolve
 
 
 @dataclasses.dataclass
@@ -106,8 +57,11 @@ class OpenRun:
     description: RunDescription  # the content of run.json
     spaces: dict[str, SearchSpace]  # by architecture, the user's settings fixed
     plan: FoldPlan
+    #: by architecture and kind: what may be searched
+    candidates: Mapping[str, Mapping[SpaceKind, SearchSpace]]
     is_new: bool = False  # this command made it
     replaced: str | None = None  # what is to be said of a run that it took the place of
+    beside: threading.Thread | None = None  # trains the reference
 
     @property
     def max_epochs(self) -> int:
@@ -129,6 +83,27 @@ class OpenRun:
             self.directory.write_run(self.description)
         return warning
 
+    def decide(self, sized: Sized) -> list[float]:
+        """Search an architecture in the space that was decided for; record it.
+
+        Returns:
+            what the first points of the space are worth, in points of UAR.
+        """
+        name = sized.architecture
+        self.spaces[name] = sized.space
+        self.description["spaces"][name] = space_mapping(sized.space)
+        self.description.setdefault("sizes", {})[name] = sized.kind
+        if sized.seconds is not None:
+            self.description.setdefault("costs", {})[name] = round(sized.seconds, 1)
+        self.directory.write_run(self.description)
+        return self.gains(name)
+
+    def gains(self, architecture: str) -> list[float]:
+        """What the first points of an architecture's space are worth, in a portfolio."""
+        kind = self.description.get("sizes", {}).get(architecture)
+        gains = self.description.get("portfolio", {}).get(architecture, {})
+        return [] if kind is None else gains.get(kind, [])
+
     def set_status(self, status: str, **more: Any) -> None:
         """Write the run's status into ``run.json``."""
         self.description.update({"status": status, **more})  # type: ignore[typeddict-item]
@@ -138,6 +113,8 @@ class OpenRun:
         """Remove a run that this command made and of which no trial has begun: the search cannot
         start, and the same ``--out`` must be free for the next attempt."""
         if self.is_new and not _has_begun(self.directory):
+            if self.beside is not None:
+                self.beside.join()
             _remove_run_files(self.directory)
 
 
@@ -154,6 +131,7 @@ def _has_begun(directory: RunDirectory) -> bool:
 def _remove_run_files(directory: RunDirectory) -> None:
     """Remove what a run without trials consists of, and its directory unless others use it."""
     directory.remove_scratch()
+    shutil.rmtree(directory.reference_directory, ignore_errors=True)
     for file in (
         directory.run_file,
         directory.folds_file,
@@ -204,118 +182,6 @@ def lacking_encoder(request: SearchRequest) -> dict[str, str]:
     }
 
 
-def choose_spaces(request: SearchRequest) -> dict[str, SearchSpace]:
-    """Make one space per architecture, the user's settings fixed in it."""
-    given: dict[str, tuple[Mapping[Any, Any], str]] = {}
-    for name in request.spaces:
-        raw, source = read_space_file(name)
-        architecture = raw.get("architecture")
-        if architecture not in ARCHITECTURES.names():
-            make_space(raw, source)  # says so, with its other errors
-        if architecture not in request.architectures:
-            raise BadInputError(
-                f"--space {name}: it is for architecture '{architecture}', which is not "
-                f"searched ({', '.join(request.architectures)})"
-            )
-        if architecture in given:
-            raise BadInputError(f"--space: two spaces for architecture '{architecture}'")
-        given[architecture] = raw, source
-    packaged = packaged_spaces()
-    overrides = parse_overrides(request.settings, request.architectures)
-    spaces: dict[str, SearchSpace] = {}
-    for architecture in request.architectures:
-        small = f"{architecture}-small"
-        name = small if request.small and small in packaged else architecture
-        if request.exact:
-            described = "one configuration: the paper's, with what the user set"
-            raw, source = {"architecture": architecture, "description": described}, "--set"
-        elif architecture in given:
-            raw, source = given[architecture]
-        else:
-            raw, source = read_space_file(name) if name in packaged else own_space(architecture)
-        set_here = overrides[architecture]
-        spaces[architecture] = make_space(raw, source, set_here, exact=request.exact)
-    return spaces
-
-
-def _use_encoders(
-    spaces: dict[str, SearchSpace], request: SearchRequest, dataset: Dataset
-) -> list[str]:
-    """Put the space over pretrained encoders in the place of an architecture's own; say so.
-
-    Only where the user named none and the dataset holds an encoder's layers: of what is fitted in
-    closed form always, of others where it lacks a feature of their own.
-    """
-    given = {str(read_space_file(name)[0].get("architecture")) for name in request.spaces}
-    told: list[str] = []
-    for architecture, space in spaces.items():
-        name = f"{architecture}{ENCODER_SPACE}"
-        own = request.exact or architecture in given or "data.feature" in space.fixed
-        if own or name not in packaged_spaces():
-            continue
-        lacking = [part for feature in _features_of(space) for part in dataset.lacking(feature)]
-        overrides = parse_overrides(request.settings, request.architectures)[architecture]
-        other = make_space(*read_space_file(name), overrides)
-        query = other.parameters["data.feature"].query
-        wanted = lacking or ARCHITECTURES.get(architecture).closed_form
-        if wanted and query is not None and layer_choices(dataset, query):
-            spaces[architecture] = other
-            reason = f"the dataset lacks {', '.join(dict.fromkeys(lacking))}; " if lacking else ""
-            told.append(
-                f"{architecture}: {reason}it searches the space {name}, over the encoders that the "
-                f"dataset has; --space {architecture} is the one without."
-            )
-    return told
-
-
-def parse_overrides(
-    settings: Sequence[str], architectures: Sequence[str]
-) -> dict[str, dict[str, Any]]:
-    """Assign each setting to the architectures that have the parameter.
-
-    A key is a parameter's full name (``model.hidden_dim``), its last part where that is
-    unambiguous (``hidden_dim``), or either after ``<architecture>.`` for one architecture only;
-    the value is read as YAML.
-
-    Returns:
-        architecture to flat parameters.
-    """
-    known = {name: known_parameters(name) for name in architectures}
-    overrides: dict[str, dict[str, Any]] = {name: {} for name in architectures}
-    errors: list[str] = []
-    wrong: dict[str, None] = {}  # once, where several architectures say the same
-    for text in settings:
-        key, equals, given = text.partition("=")
-        key = key.strip()
-        if not equals or not key:
-            errors.append(f"'{text}': must be KEY=VALUE, e.g. training.learning_rate=1e-3")
-            continue
-        try:
-            value = parse_yaml(given, f"'{text}'")
-        except BadInputError as error:
-            errors.append(f"{error}; put text with special characters in quotes of its own")
-            continue
-        first, _, rest = key.partition(".")
-        targets = [first] if first in known and rest else list(architectures)
-        name = rest if first in known and rest else key
-        found = False
-        for architecture in targets:
-            matches = [p for p in known[architecture] if name in (p, p.partition(".")[2])]
-            if len(matches) > 1:
-                errors.append(f"'{key}' is ambiguous for {architecture}: {', '.join(matches)}")
-                found = True
-            elif matches:
-                overrides[architecture][matches[0]] = value
-                wrong |= dict.fromkeys(value_faults(architecture, matches[0], value))
-                found = True
-        if not found:
-            every = {p for architecture in targets for p in known[architecture]}
-            errors.append(unknown_name("parameter", name, every))
-    if errors := errors + list(wrong):
-        raise BadInputError(f"--set: {len(errors)} fault(s):", errors)
-    return overrides
-
-
 def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> OpenRun:
     """Check everything that can be checked before training, then write the run's directory.
 
@@ -335,15 +201,19 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
     storage = request.storage
     if storage is not None:
         storage = check_storage(storage, connect=False)
-    check_objectives(request.objectives)
-    make_sampler(request.sampler, 0)
-    make_pruner(request.pruner, max_epochs=1, num_folds=1)
-    spaces = choose_spaces(request)
-    check_encoders(spaces)
+    check_choices(request.objectives, request.sampler, request.pruner)
     dataset = Dataset.open(request.dataset)
-    replaced_spaces = _use_encoders(spaces, request, dataset)
-    spaces = {name: for_dataset(space, dataset) for name, space in spaces.items()}
-    _check_features(dataset, spaces)
+    candidates, replaced_spaces, left_out = candidate_spaces(request, dataset)
+    architectures = tuple(candidates)
+    if left_out:
+        told = "; ".join(f"{name}, {why}" for name, why in left_out.items())
+        replaced_spaces.append(f"Left out of the portfolio: {told}.")
+    gains: dict[str, dict[SpaceKind, list[float]]] = {}
+    if request.portfolio:
+        candidates, gains = with_portfolio(candidates, dataset)
+    spaces = {name: next(iter(kinds.values())) for name, kinds in candidates.items()}
+    decided = {name: next(iter(kinds)) for name, kinds in candidates.items() if len(kinds) == 1}
+    check_encoders(spaces)
     name = request.protocol or str(dataset.meta["default_protocol"])
     plan = make_plan(dataset.utterances, name, request.seed, classes=dataset.classes)
     if request.max_folds is not None and request.max_folds < len(plan.folds):
@@ -351,7 +221,7 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
         folds = plan.folds[: request.max_folds]
         plan = dataclasses.replace(plan, folds=folds, notes=(*plan.notes, note))
     check_plan(plan, dataset.utterances)
-    warning = text_warning(dataset.utterances, plan, request.architectures)
+    warning = text_warning(dataset, plan, architectures)
     starts: list[WarmStartRecord] = []
     for run in request.warm_start:
         start = collect(
@@ -367,8 +237,9 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
     description: RunDescription = {
         "schema_version": SCHEMA_VERSION,
         "command": [redact(word) for word in command],
-        "architectures": list(request.architectures),
+        "architectures": list(architectures),
         "spaces": {name: space_mapping(space) for name, space in spaces.items()},
+        "sizes": decided,
         "settings": list(request.settings),
         "protocol": {
             "name": plan.protocol,
@@ -399,6 +270,8 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
         "versions": versions(),
         "hardware": hardware(),
         "warm_start": starts,
+        "portfolio": gains,
+        "reference": request.reference,
         "status": "running",
         "started": now(),
         "ended": None,
@@ -412,9 +285,11 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
             *(note for start in starts for note in warm_start_notes(start)),
         ],
     }
+    if left_out:
+        description["left_out"] = left_out
     used = plugins.made_with(
         named=True,
-        architecture=request.architectures,
+        architecture=architectures,
         protocol=[name.partition(":")[0]],
         feature=dataset.feature_names,
     )
@@ -424,7 +299,7 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
         write_plan(directory.folds_file, plan)
         plugins.write(directory.path, description)
         directory.write_run(description)
-    return OpenRun(directory, description, spaces, plan, is_new=True, replaced=replaced)
+    return OpenRun(directory, description, spaces, plan, candidates, is_new=True, replaced=replaced)
 
 
 #: what a request decides of a run's description
@@ -444,6 +319,7 @@ def _replace(directory: RunDirectory, description: Mapping[str, Any]) -> str | N
     other = [name for name in _REQUESTED if before.get(name) != now_asked.get(name)]
     for file in (directory.journal, Path(f"{directory.journal}.lock"), directory.trials_table):
         file.unlink(missing_ok=True)
+    shutil.rmtree(directory.reference_directory, ignore_errors=True)
     if not other:
         return None
     return (
@@ -487,11 +363,33 @@ def reopen_run(out: Path, *, dataset: str | Path | None = None) -> OpenRun:
         plugins.write(directory.path, description)
     spaces: dict[str, SearchSpace] = {}
     for name, mapping in description["spaces"].items():
-        spaces[name], errors = parse_space(mapping, f"{directory.run_file} ({name})")
+        spaces[name], errors = parse_space(mapping, f"{directory.run_file} ({name})", recorded=True)
         if errors:
             raise ArtifactError(f"{directory.run_file}: the space of {name} is faulty", errors)
     description["dataset"]["path"] = address(path)
-    return OpenRun(directory, description, spaces, plan)
+    candidates = _candidates_again(description, spaces, opened)
+    return OpenRun(directory, description, spaces, plan, candidates)
+
+
+def _candidates_again(
+    description: RunDescription, spaces: Mapping[str, SearchSpace], dataset: Dataset
+) -> dict[str, Mapping[SpaceKind, SearchSpace]]:
+    """The one space of an architecture whose sizes were decided, and what may be decided for."""
+    decided = description.get("sizes")
+    if decided is None:  # of a version that decided nothing
+        return {name: {"given": space} for name, space in spaces.items()}
+    found: dict[str, Mapping[SpaceKind, SearchSpace]] = {
+        name: {decided[name]: space} for name, space in spaces.items() if name in decided
+    }
+    if open_names := tuple(name for name in spaces if name not in decided):
+        request = SearchRequest(
+            architectures=open_names,
+            settings=tuple(description.get("settings", [])),
+            portfolio=bool(description.get("portfolio")),
+        )
+        again = candidate_spaces(request, dataset)[0]
+        found |= with_portfolio(again, dataset)[0] if request.portfolio else again
+    return {name: found[name] for name in spaces}
 
 
 def space_mapping(space: SearchSpace) -> dict[str, Any]:
@@ -536,41 +434,3 @@ def check_encoders(spaces: Mapping[str, SearchSpace], device: str | None = None)
         for values in found:
             config = resolve(architecture, {**space.fixed, **values}, space.source)
             check_device(config, device)
-
-
-def _features_of(space: SearchSpace) -> list[str]:
-    """Every feature that a trial of a space may read."""
-    searched = space.parameters.get("data.feature")
-    if searched is not None:
-        return [str(value) for value in searched.values]
-    return [resolve(space.architecture, space.fixed, space.source).data.feature]
-
-
-def _check_features(dataset: Dataset, spaces: Mapping[str, SearchSpace]) -> None:
-    """Every feature that a trial may read must be in the dataset."""
-    missing: dict[str, list[str]] = {}
-    for architecture, space in spaces.items():
-        for feature in _features_of(space):
-            for part in dataset.lacking(feature):
-                missing.setdefault(part, []).append(architecture)
-            for record in dataset.meta.get("plugins", []):
-                if set(record["registers"].get("feature", ())) & set(feature_parts(feature)):
-                    plugins.require({"plugins": [record]}, dataset.path)  # predicting will need it
-    if missing:
-        have = ", ".join(dataset.feature_names)
-        raise BadInputError(
-            f"{dataset.path}: the dataset lacks features (it has {have}); prepare it again with "
-            f"--features {','.join(map(with_directory, missing))} to add them",
-            [f"{feature}, needed by {', '.join(names)}" for feature, names in missing.items()],
-        )
-    for space in spaces.values():
-        searched = space.parameters.get("data.layers")
-        copies = space.parameters.get("data.speeds")
-        speeds = copies.values if copies else [space.fixed.get("data.speeds", False)]
-        ways = searched.values if searched else [space.fixed.get("data.layers", "joined")]
-        for feature in _features_of(space):
-            dataset.feature_info(feature)  # says what cannot be joined
-            if True in speeds:
-                dataset.training_speeds(feature)
-            for way in ways:
-                summed_layers(DataConfig(feature=feature, layers=way), dataset.dims(feature))

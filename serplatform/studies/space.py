@@ -17,7 +17,8 @@ A space names an architecture, values fixed in every trial, and the parameters t
 ``int`` and ``float`` take an optional ``step`` or ``log: true``; ``when`` makes a parameter
 depend on the values of earlier ones; ``data.feature: {type: feature}`` is a choice of every layer
 that the dataset holds of a pretrained encoder (``pooled: true``: of pooled statistics, if any;
-``joined: true``: and of all its layers together), the middle one first.
+``joined: true``: and of all its layers together), the middle one first; with ``functionals: true``
+also of what no encoder made.
 
 Where the paper's own value of every searched parameter lies inside the space, the paper's
 configuration is the first trial; the points of ``try_first`` follow, and what they do not name is
@@ -28,7 +29,7 @@ in what can then play no part.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
@@ -38,7 +39,7 @@ import serplatform
 from serplatform import plugins
 from serplatform.config import fields_of, plain
 from serplatform.errors import BadInputError, unknown_name
-from serplatform.models.base import ARCHITECTURES
+from serplatform.models.architectures import ARCHITECTURES
 from serplatform.strict_yaml import read_yaml
 from serplatform.studies.parameter import Parameter, encode, parse_parameter, value_in, values_equal
 from serplatform.training.trial_config import (
@@ -140,6 +141,20 @@ def why_no_paper_trial(space: SearchSpace) -> str | None:
     ]
     told = f"The paper's configuration of {space.architecture} is no trial: its space does not hold"
     return f"{told} {'; '.join(outside)}." if outside else None
+
+
+def points_inside(
+    space: SearchSpace, points: Iterable[Point | None]
+) -> list[dict[str, Any] | None]:
+    """Points, completed by the paper's values; None for one that the space does not hold."""
+    paper = paper_values(space.architecture)
+    found: list[dict[str, Any] | None] = []
+    for point in points:
+        known = point is not None and not point.keys() - space.parameters.keys()
+        inside = known and all(space.parameters[n].contains(v) for n, v in (point or {}).items())
+        whole = complete_point(space, point or {}, paper) if inside else None
+        found.append(None if whole is None or _outside(space, whole) else whole)
+    return found
 
 
 def first_points(space: SearchSpace) -> list[dict[str, Any]]:
@@ -268,10 +283,15 @@ def make_space(
 
 
 def parse_space(
-    raw: Mapping[Any, Any], source: str, overrides: Mapping[str, Any] | None = None
+    raw: Mapping[Any, Any],
+    source: str,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    recorded: bool = False,
 ) -> tuple[SearchSpace, list[str]]:
     """Read a space as :func:`make_space` does; return it with all its errors but those of
-    combinations of values."""
+    combinations of values. A ``recorded`` one is of a run, features named as its dataset has them:
+    two of its points may have become the same."""
     fixed_by_user = overrides or {}
     errors = [unknown_name("key", str(key), _TOP_KEYS) for key in raw if key not in _TOP_KEYS]
     texts = {key: raw.get(key) for key in ("architecture", "description")}
@@ -313,7 +333,9 @@ def parse_space(
     malformed = [place for place, point in enumerate(points, start=1) if not _has_names(point)]
     errors += [f"try_first, point {place}: must be {_POINT}" for place in malformed]
     if not errors and points:
-        space = dataclasses.replace(space, try_first=_points(points, space, settled, errors))
+        space = dataclasses.replace(
+            space, try_first=_points(points, space, settled, errors, recorded=recorded)
+        )
     return space, errors
 
 
@@ -338,7 +360,12 @@ def _settled(entries: Mapping[str, Any], overrides: Mapping[str, Any]) -> set[st
 
 
 def _points(
-    entries: Sequence[Point], space: SearchSpace, settled: Collection[str], errors: list[str]
+    entries: Sequence[Point],
+    space: SearchSpace,
+    settled: Collection[str],
+    errors: list[str],
+    *,
+    recorded: bool,
 ) -> tuple[Point, ...]:
     """The points that a sound space's file tries first, without what is settled, and without
     those that are then the paper's configuration or equal; what is wrong goes to ``errors``."""
@@ -354,7 +381,8 @@ def _points(
             twin = next((name for name, other in seen if values_equal(chosen, other)), None)
             if twin is not None and settled:
                 continue
-            found = [] if twin is None else [f"is the same as {twin}; leave it out"]
+            if twin is not None and not recorded:
+                found = [f"is the same as {twin}; leave it out"]
             seen.append((f"point {place}", chosen))
         points.append(point)
         errors += [f"try_first, point {place}: {error}" for error in found]

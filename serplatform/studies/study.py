@@ -14,12 +14,13 @@ pruned against them.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import math
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import optuna
 from optuna.trial import TrialState
@@ -28,9 +29,14 @@ from serplatform.artifacts.run import ObservationRecord, WarmStartRecord
 from serplatform.artifacts.trial import DEV_METRICS, StudyAttribute, TrialRecord
 from serplatform.errors import BadInputError, unknown_name
 from serplatform.metrics import HIGHER_IS_BETTER
+from serplatform.models.architectures import ARCHITECTURES
 from serplatform.seeding import derive_seed
+from serplatform.studies.choices import OBJECTIVES, SAMPLERS, check_choices
 from serplatform.studies.optuna_internals import StudySampler
+from serplatform.studies.order import NoTrial, TrialOrder
 from serplatform.studies.parameter import value_in, values_equal
+from serplatform.studies.pruning import FoldPruner, make_pruner
+from serplatform.studies.sizes import Sized, Sizing
 from serplatform.studies.space import SearchSpace, first_points, paper_point
 from serplatform.studies.study_storage import open_storage
 
@@ -39,17 +45,6 @@ ATTRIBUTE = "serplatform"
 #: user attribute of a trial of an earlier run: that run, and its number there
 OBSERVATION = "serplatform_warm_start"
 
-Direction = Literal["minimize", "maximize"]
-
-#: objective name → direction
-OBJECTIVES: dict[str, Direction] = {
-    **{name: "maximize" if HIGHER_IS_BETTER[name] else "minimize" for name in DEV_METRICS},
-    "parameters": "minimize",
-    "seconds": "minimize",
-}
-
-SAMPLERS = ("tpe", "random", "gp")
-PRUNERS = ("asha", "median", "hyperband", "none")
 #: of so many trials of ``tpe``, the last is drawn at random
 RANDOM_EVERY = 3
 
@@ -78,7 +73,7 @@ class Suggestion:
 
 
 def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
-    """Build a sampler by name (one of :data:`SAMPLERS`).
+    """Build a sampler by name (one of :data:`.SAMPLERS`).
 
     Raises:
         BadInputError: the name is unknown.
@@ -101,47 +96,6 @@ def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
     raise BadInputError(unknown_name("sampler", name, SAMPLERS))
 
 
-def make_pruner(name: str, *, max_epochs: int, num_folds: int) -> optuna.pruners.BasePruner:
-    """Build a pruner by name (one of :data:`PRUNERS`).
-
-    The resource is the number of epochs spent over all folds, at most
-    ``max_epochs * num_folds``; rungs therefore lie inside the first fold and between folds.
-    ``asha`` is asynchronous successive halving (Li et al., MLSys 2020) with a reduction
-    factor of 3 and a first rung at a quarter of the first fold.
-
-    Raises:
-        BadInputError: the name is unknown.
-    """
-    first_rung = max(1, math.ceil(max_epochs / 4))
-    if name == "asha":
-        return optuna.pruners.SuccessiveHalvingPruner(
-            min_resource=first_rung, reduction_factor=3, min_early_stopping_rate=0
-        )
-    if name == "median":
-        return optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=first_rung)
-    if name == "hyperband":
-        return optuna.pruners.HyperbandPruner(
-            min_resource=first_rung, max_resource=max_epochs * num_folds, reduction_factor=3
-        )
-    if name == "none":
-        return optuna.pruners.NopPruner()
-    raise BadInputError(unknown_name("pruner", name, PRUNERS))
-
-
-def check_objectives(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the objectives when all are known and differ.
-
-    Raises:
-        BadInputError: otherwise.
-    """
-    for name in names:
-        if name not in OBJECTIVES:
-            raise BadInputError(unknown_name("objective", name, OBJECTIVES))
-    if len(set(names)) != len(names) or not names:
-        raise BadInputError(f"--objective {','.join(names)}: give each objective once")
-    return tuple(names)
-
-
 class Studies:
     """The studies of one run.
 
@@ -149,15 +103,19 @@ class Studies:
         spaces: architecture to its search space, with the user's ``--set`` already fixed.
         storage: location for ``study_storage.open_storage``.
         records: finished trials by number, as the run directory holds them.
-        objectives: names of :data:`OBJECTIVES`; the first is reported during training.
-        sampler: one of :data:`SAMPLERS`.
-        pruner: one of :data:`PRUNERS`; unused with several objectives.
+        objectives: names of :data:`.OBJECTIVES`; the first is reported during training.
+        sampler: one of :data:`.SAMPLERS`.
+        pruner: one of :data:`.PRUNERS`; unused with several objectives.
         max_epochs: largest number of epochs a fold may take.
         num_folds: folds a trial trains.
         seed: of the run.
         prefix: of the studies' names, different for each run that shares a storage.
         warm_starts: earlier runs: points to try first, besides the space's own, and trials that
             the sampler learns from.
+        order: which architecture is next; None: each as often as the others.
+        sizing: decides spaces that are not among ``spaces`` yet.
+        on_sized: is told of each, and says what its first points are worth.
+        points_first: the points of a space are tried before the paper's configuration.
 
     The paper's configuration is the first trial of each architecture whose space holds it, and
     is never pruned: it is what the search is compared with.
@@ -171,52 +129,98 @@ class Studies:
         records: Mapping[int, TrialRecord],
         objectives: Sequence[str] = ("uar",),
         sampler: str = "tpe",
-        pruner: str = "asha",
+        pruner: str = "folds",
         max_epochs: int,
         num_folds: int,
         seed: int,
         prefix: str = "",
         warm_starts: Sequence[WarmStartRecord] = (),
+        order: TrialOrder | None = None,
+        sizing: Sizing | None = None,
+        on_sized: Callable[[Sized], Sequence[float]] = lambda _: (),
+        points_first: bool = False,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self.objectives = check_objectives(objectives)
-        self._spaces = dict(spaces)
+        check_choices(objectives, sampler, pruner)
+        self.objectives = tuple(objectives)
+        self._spaces: dict[str, SearchSpace] = {}
         self._pruning = pruner != "none" and len(self.objectives) == 1
         self._pruning &= self.objectives[0] in DEV_METRICS  # others are known at the end only
+        self._folds = None
+        if self._pruning and pruner == "folds":
+            more = HIGHER_IS_BETTER[self.objectives[0]]
+            self._folds = FoldPruner(self.objectives[0], 1 if more else -1)
+            for record in records.values():
+                self._folds.tell(record)
         self._storage = open_storage(storage)
-        self._papers = {name: paper_point(space) for name, space in self._spaces.items()}
+        self._papers: dict[str, dict[str, Any] | None] = {}
         self._studies: dict[str, optuna.Study] = {}
         # by number within the run: trials that are not told yet, and the architecture of every one
         self._live: dict[int, optuna.trial.Trial] = {}
         self._architectures: dict[int, str] = {}
         self._paper: set[int] = set()
         self._in_flight: list[Suggestion] = []
-        directions: list[Direction | optuna.study.StudyDirection] = [
-            OBJECTIVES[name] for name in self.objectives
-        ]
-        for architecture, space in self._spaces.items():
-            study = optuna.create_study(
-                storage=self._storage,
-                study_name=f"{prefix}{architecture}",
-                directions=directions,
-                sampler=make_sampler(sampler, 0),
-                pruner=make_pruner(pruner, max_epochs=max_epochs, num_folds=num_folds),
-                load_if_exists=True,
-            )
-            self._studies[architecture] = study
-            self._reconcile(architecture, study, records)
-            self._restore_lost(architecture, study, records)
-            # a resumed sampler must not repeat the draws that the first process made
-            study.sampler = make_sampler(
-                sampler, derive_seed(seed, "sampler", architecture, len(study.trials))
-            )
-            for start in warm_starts:
-                _add_observations(study, space, start["observations"].get(architecture, ()))
-            points = [p for start in warm_starts for p in start["points"].get(architecture, ())]
-            self._enqueue(architecture, study, points)
+        self._sizing = sizing
+        self._on_sized = on_sized
+        self._points_first = points_first
+        self._open_study = functools.partial(
+            self._open,
+            records=records,
+            sampler=sampler,
+            pruner=functools.partial(
+                make_pruner, pruner, max_epochs=max_epochs, num_folds=num_folds
+            ),
+            seed=seed,
+            prefix=prefix,
+            warm_starts=warm_starts,
+        )
+        if order is None:
+            order = TrialOrder(list(spaces), self.objectives[0])
+            for architecture in spaces:
+                order.add(architecture)
+        self._order = order
+        for architecture, space in spaces.items():
+            self._open_study(architecture, space)
+        for record in records.values():
+            self._order.ended(record)
         self._in_flight.sort(key=lambda suggestion: suggestion.number)
 
     # -- a process that starts
+
+    def _open(
+        self,
+        architecture: str,
+        space: SearchSpace,
+        *,
+        records: Mapping[int, TrialRecord],
+        sampler: str,
+        pruner: Callable[[], optuna.pruners.BasePruner],
+        seed: int,
+        prefix: str,
+        warm_starts: Sequence[WarmStartRecord],
+    ) -> None:
+        """Open or create the study of an architecture, and settle what a dead process left."""
+        self._spaces[architecture] = space
+        self._papers[architecture] = paper_point(space)
+        study = optuna.create_study(
+            storage=self._storage,
+            study_name=f"{prefix}{architecture}",
+            directions=[OBJECTIVES[name] for name in self.objectives],
+            sampler=make_sampler(sampler, 0),
+            pruner=pruner(),
+            load_if_exists=True,
+        )
+        self._studies[architecture] = study
+        self._reconcile(architecture, study, records)
+        self._restore_lost(architecture, study, records)
+        # a resumed sampler must not repeat the draws that the first process made
+        study.sampler = make_sampler(
+            sampler, derive_seed(seed, "sampler", architecture, len(study.trials))
+        )
+        for start in warm_starts:
+            _add_observations(study, space, start["observations"].get(architecture, ()))
+        points = [p for start in warm_starts for p in start["points"].get(architecture, ())]
+        self._enqueue(architecture, study, points)
 
     def _reconcile(
         self, architecture: str, study: optuna.Study, records: Mapping[int, TrialRecord]
@@ -288,7 +292,9 @@ class Studies:
                 known.append(space.decode(frozen.system_attrs.get("fixed_params", {})))
         paper = self._papers[architecture]
         first = [] if paper is None or self._has_paper(architecture) else [paper]
-        for point in [*first, *first_points(space), *more]:
+        own = first_points(space)
+        own_first = self._points_first or ARCHITECTURES.get(architecture).closed_form
+        for point in [*own, *first, *more] if own_first else [*first, *own, *more]:
             if not value_in(point, known):
                 known.append(point)
                 study.enqueue_trial(space.encode(point))
@@ -313,12 +319,24 @@ class Studies:
         """Trials of an earlier process that are still to be handed out again."""
         return len(self._in_flight)
 
-    def ask(self) -> Suggestion:
-        """The next trial: one in flight first, else of the architecture asked least."""
+    def ask(self, seconds: float | None = None) -> Suggestion | NoTrial:
+        """The next trial: one in flight first, else as the order says.
+
+        Args:
+            seconds: until the time budget ends, or None.
+        """
         if self._in_flight:
             return self._in_flight.pop(0)
-        asked = Counter(self._architectures.values())
-        architecture = min(self._spaces, key=lambda name: asked[name])
+        for sized in () if self._sizing is None else self._sizing.take():
+            gains = self._on_sized(sized)
+            self._order.add(sized.architecture, sized.seconds, gains)
+            self._open_study(sized.architecture, sized.space)
+        architecture = self._order.next(
+            Counter(self._architectures.values()),
+            seconds,
+        )
+        if isinstance(architecture, NoTrial):
+            return architecture
         space = self._spaces[architecture]
         trial = self._studies[architecture].ask()
         drawn = space.suggest(trial)
@@ -334,19 +352,25 @@ class Studies:
         self._note(number, architecture, paper)
         return Suggestion(number=number, architecture=architecture, values=values, paper=paper)
 
-    def report(self, number: int, step: int, value: float) -> bool:
+    def report(self, number: int, step: int, value: float, fold: int = 0) -> bool:
         """Report the objective after an epoch; True when the trial should be pruned."""
         if not self._pruning or number not in self._live or not math.isfinite(value):
             return False
         trial = self._live[number]
         trial.report(value, step)
-        weak = trial.should_prune()  # asked of every trial: it also records the rung
+        if self._folds is not None:
+            weak = self._folds.report(number, self._architectures[number], fold, value)
+        else:
+            weak = trial.should_prune()  # asked of every trial: it also records the rung
         return weak and number not in self._paper
 
     def tell(self, record: TrialRecord) -> None:
         """Settle a trial from its record; a second time changes nothing."""
         trial = self._live.pop(record["trial"], None)
+        if self._folds is not None:
+            self._folds.tell(record)
         if trial is not None:
+            self._order.ended(record)
             state, values = outcome(record, self.objectives)
             trial.study.tell(trial, values, state=state, skip_if_finished=True)
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-
-import optuna
-from optuna.storages import BaseStorage, JournalStorage
+from typing import TYPE_CHECKING
 
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.storage.destination import check_file
 from serplatform.storage.location import address, redact
-from serplatform.studies.optuna_internals import StudyJournal
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
 
 #: Environment variable with the whole URL of a storage whose recorded URL lacks its password.
 STORAGE_VARIABLE = "SERPLATFORM_STORAGE"
@@ -89,6 +89,10 @@ def open_storage(location: str) -> BaseStorage:
     A journal whose writer was killed may end in half a line and a stale lock; both are
     removed, which loses nothing that was acknowledged. The caller must hold the run's lock.
     """
+    import optuna
+
+    from serplatform.studies.optuna_internals import StudyJournal
+
     if "://" in location:
         try:
             return optuna.storages.get_storage(location)
@@ -110,7 +114,7 @@ def open_storage(location: str) -> BaseStorage:
         if os.path.lexists(lock):
             os.unlink(lock)
     try:
-        storage = JournalStorage(StudyJournal(location))
+        storage = optuna.storages.JournalStorage(StudyJournal(location))
         for last in path.read_bytes().splitlines()[-1:]:
             json.loads(last)  # Optuna would notice it only when the next line is written
         return storage

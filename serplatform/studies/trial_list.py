@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from serplatform.artifacts.run import ListedTrial, RunDescription
 from serplatform.artifacts.trial import TrialRecord
 from serplatform.run_directory import RunDirectory, RunLock
 from serplatform.seeding import derive_seed
+from serplatform.studies.order import NoTrial
 from serplatform.studies.setup import OpenRun
-from serplatform.studies.study import Suggestion
 from serplatform.training.trial_config import paper_values, resolve
+
+if TYPE_CHECKING:
+    from serplatform.studies.study import Suggestion
 
 
 class TrialSource(Protocol):
@@ -31,10 +34,10 @@ class TrialSource(Protocol):
     def num_in_flight(self) -> int:
         """Trials of an earlier process that are still to be handed out again."""
 
-    def ask(self) -> Suggestion:
-        """The next trial."""
+    def ask(self, seconds: float | None) -> Suggestion | NoTrial:
+        """The next trial; none that would not end in the seconds that are left, if known."""
 
-    def report(self, number: int, step: int, value: float) -> bool:
+    def report(self, number: int, step: int, value: float, fold: int = 0) -> bool:
         """Report the objective after an epoch; True when the trial should be pruned."""
 
     def tell(self, record: TrialRecord) -> None:
@@ -164,8 +167,10 @@ class TrialList:
         """See ``TrialSource``."""
         return 0
 
-    def ask(self) -> Suggestion:
-        """See ``TrialSource``."""
+    def ask(self, seconds: float | None = None) -> Suggestion:
+        """See ``TrialSource``; what a trial takes is not known, and plays no part."""
+        from serplatform.studies.study import Suggestion
+
         number = self._waiting.pop(0)
         entry = self._entries[number]
         self._asked += 1
@@ -179,7 +184,7 @@ class TrialList:
             label=self._labels.get(number, ""),
         )
 
-    def report(self, number: int, step: int, value: float) -> bool:
+    def report(self, number: int, step: int, value: float, fold: int = 0) -> bool:
         """See ``TrialSource``: nothing is pruned."""
         return False
 

@@ -24,9 +24,9 @@ from serplatform.config import plain
 from serplatform.errors import BadInputError
 from serplatform.run_directory import RunDirectory
 from serplatform.storage.mirror import local_path
+from serplatform.studies.choices import OBJECTIVES
 from serplatform.studies.parameter import value_in, values_equal
 from serplatform.studies.space import SearchSpace, complete_point
-from serplatform.studies.study import OBJECTIVES, outcome
 from serplatform.training.trial_config import paper_values, resolve
 
 #: points taken from an earlier run per architecture
@@ -130,6 +130,8 @@ def best_points(
     space: SearchSpace, records: Sequence[TrialRecord], objective: str
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """The best configurations that differ in this space, and remarks on what lies outside it."""
+    from serplatform.studies.study import outcome
+
     sign = -1.0 if OBJECTIVES.get(objective) == "minimize" else 1.0
     rated = [
         (-sign * values[0], record["trial"], record)
@@ -191,6 +193,8 @@ def comparable_trials(
     objectives: Sequence[str],
 ) -> list[ObservationRecord]:
     """The trials whose whole configuration is one of this space."""
+    from serplatform.studies.study import outcome
+
     paper = paper_values(space.architecture)
     found = []
     for record in records:

@@ -27,7 +27,7 @@ from serplatform.models.base import (
     SerModel,
     count_parameters,
 )
-from serplatform.studies.setup import SearchRequest, choose_spaces
+from serplatform.studies.space import make_space, own_space, packaged_spaces, read_space_file
 from serplatform.testing.batches import input_spec, pad, pick, random_batch
 from serplatform.testing.tiny_encoder import shared_encoder
 from serplatform.training.trial_config import paper_values
@@ -267,7 +267,9 @@ class ArchitectureContract:
             assert field.metadata.get("help"), f"{field.name} has no help"
 
     def test_it_has_a_sound_search_space(self, name: str) -> None:
-        space = choose_spaces(SearchRequest(architectures=(name,), dataset="none"))[name]
+        space = make_space(
+            *(read_space_file(name) if name in packaged_spaces() else own_space(name))
+        )
         assert space.architecture == name
         assert space.parameters
 

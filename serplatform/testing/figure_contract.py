@@ -32,7 +32,8 @@ from serplatform.metrics import classification_metrics
 from serplatform.report.data import NoDataError, ReportData, build_report_data
 from serplatform.report.figures.base import FIGURES, SECTIONS, Drawing, Palette
 from serplatform.report.load import load_source
-from serplatform.studies.setup import SearchRequest, create_run
+from serplatform.studies.request import SearchRequest
+from serplatform.studies.setup import create_run
 from serplatform.testing.synthetic import make_dataset
 
 _EPOCHS = 3

@@ -41,6 +41,7 @@ def make_dataset(
     separation: float = 1.5,
     num_shards: int = 2,
     num_sessions: int = 3,
+    wordless: int = 0,
 ) -> Path:
     """Write a complete dataset directory of random, learnable features.
 
@@ -60,6 +61,7 @@ def make_dataset(
             utterances spread by 0.5 and frames by 1 in each dimension.
         num_shards: files of each feature.
         num_sessions: recording sessions.
+        wordless: utterances, the first ones, without a transcript and word times.
 
     Returns:
         The directory.
@@ -69,6 +71,10 @@ def make_dataset(
     features = {"log_mel_23": 23} if features is None else features
     rng = np.random.default_rng(seed)
     rows, spans = _utterances(rng, num_speakers, per_speaker, classes, seconds, num_sessions)
+    for row in rows[:wordless]:
+        row["text"] = None
+    silent = {row["utterance_id"] for row in rows[:wordless]}
+    spans = [span for span in spans if span["utterance_id"] not in silent]
     write_parquet(path / "utterances.parquet", pa.Table.from_pylist(rows, UTTERANCE_SCHEMA))
     write_parquet(path / "alignment.parquet", pa.Table.from_pylist(spans, ALIGNMENT_SCHEMA))
     write_text(path / "rejected.csv", "utterance_id,path,reason\n")

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from serplatform import plugins
 from serplatform.artifacts.files import SCHEMA_VERSION, write_bytes, write_json
+from serplatform.artifacts.layout import CONFIG_FILE, WEIGHTS_FILE
 from serplatform.artifacts.model import ModelDescription, Preprocessing
 from serplatform.artifacts.records import read_record
 from serplatform.errors import ArtifactError, BadInputError
@@ -26,9 +27,6 @@ from serplatform.models.base import ARCHITECTURES, InputSpec, SerModel
 from serplatform.models.front import build_model
 from serplatform.training.checkpoint import pack_tensors, read_checked, unpack_tensors
 from serplatform.training.trial_config import SECTIONS, TrialConfig, resolve
-
-WEIGHTS_FILE = "model.safetensors"
-CONFIG_FILE = "config.json"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ import dataclasses
 
 from serplatform.encoders.pinned import locate, pinned
 from serplatform.errors import BadInputError
-from serplatform.models.base import ARCHITECTURES
+from serplatform.models.architectures import ARCHITECTURES
 from serplatform.training.trial_config import TrialConfig
 
 #: parameters of an encoder that a CPU can fine-tune: those of tests and demonstrations

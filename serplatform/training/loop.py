@@ -212,11 +212,11 @@ class FoldTrainer:
         cut = self._cut(epoch)
         self._learning_rate.before_step(self.epoch, 0, len(cut))
         rate = self._learning_rate.current
-        with self._seeded("epoch", epoch, self._workers.rank):
-            if isinstance(self.model, ClosedFormModel):
+        if isinstance(self.model, ClosedFormModel):
+            with self._seeded("epoch", epoch, self._workers.rank):
                 train_loss = self._fit(self.model)
-            else:
-                train_loss = self._train(epoch, cut)
+        else:
+            train_loss = self.train_batches(epoch, cut)
         if not math.isfinite(train_loss):
             raise self._diverged("training loss", epoch, rate)
         self._workers.share_buffers(self.model)
@@ -230,6 +230,12 @@ class FoldTrainer:
             padded_share=padded_share(self.data.lengths("train"), cut),
             averaged_dev=averaged_dev,
         )
+
+    def train_batches(self, epoch: int, cut: list[IntArray]) -> float:
+        """Take one step for each batch of positions among the training rows, all that is random
+        drawn as for that epoch; return the mean loss."""
+        with self._seeded("epoch", epoch, self._workers.rank):
+            return self._train(epoch, cut)
 
     def posteriors(self, part: str) -> DoubleArray:
         """(N, K) posteriors of the best epoch's weights, rows in the order of ``data.rows(part)``.
@@ -357,7 +363,7 @@ class FoldTrainer:
     def _fit_to(self, model: ClosedFormModel, data: FoldData) -> list[IntArray]:
         """Fit a model in closed form to the training rows, at all speeds; return the rows as they
         were cut."""
-        cut = _evaluation_cut(data, "train")
+        cut = evaluation_cut(data, "train")
         shards = [np.asarray(data.rows("train"))[positions] for positions in cut]
         groups = data.groups("train")[np.concatenate(cut)]
         weights = class_weights(
@@ -484,7 +490,7 @@ class FoldTrainer:
         """(N, K) posteriors of a model's present weights, in full precision; None: the own one."""
         model, data = model or self.model, data or self.data
         rows = np.asarray(data.rows(part))
-        own = _evaluation_cut(data, part)[self._workers.rank :: self._workers.count]
+        own = evaluation_cut(data, part)[self._workers.rank :: self._workers.count]
         shape = (len(rows), data.input_spec.num_classes)
         gathered = torch.zeros(shape, dtype=torch.float64)
         model.eval()
@@ -625,7 +631,7 @@ class FoldTrainer:
         )
 
 
-def _evaluation_cut(data: FoldData, part: str) -> list[IntArray]:
+def evaluation_cut(data: FoldData, part: str) -> list[IntArray]:
     """Batches of a part, of like length, in an order of its own."""
     lengths = data.lengths(part)
     return batches(lengths, batch_size=None, frames_per_batch=EVALUATION_FRAMES, rng=None)

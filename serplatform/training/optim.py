@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import nn
 
 from serplatform.training.training_config import TrainingConfig
+
+Opt = TypeVar("Opt", bound=torch.optim.Optimizer)
 
 #: one_cycle: share of training spent rising, and how far below the peak it starts and ends
 #: (the defaults of torch's OneCycleLR)
@@ -26,17 +30,27 @@ def build_optimizer(
     trained = [{"params": [p for p in parameters if p.requires_grad]}]  # there may be none
     match config.optimizer:
         case "adam":
-            return torch.optim.Adam(trained, lr=rate, weight_decay=decay, fused=True)
+            return _eager(torch.optim.Adam)(trained, lr=rate, weight_decay=decay, fused=True)
         case "adamw":
-            return torch.optim.AdamW(trained, lr=rate, weight_decay=decay, fused=True)
+            return _eager(torch.optim.AdamW)(trained, lr=rate, weight_decay=decay, fused=True)
         case "sgd":
-            return torch.optim.SGD(
+            return _eager(torch.optim.SGD)(
                 trained, lr=rate, momentum=config.momentum, weight_decay=decay, fused=True
             )
         case "rmsprop":
-            return torch.optim.RMSprop(
+            return _eager(torch.optim.RMSprop)(
                 trained, lr=rate, momentum=config.momentum, weight_decay=decay, foreach=True
             )
+
+
+@functools.cache
+def _eager(kind: type[Opt]) -> type[Opt]:
+    """An optimiser whose methods are not kept from torch's compiler: that, which nothing here uses,
+    takes 1.5 s to import."""
+    names = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
+    methods = {name: inspect.unwrap(getattr(kind, name)) for name in names}
+    methods["step"] = torch.no_grad()(inspect.unwrap(kind.step))
+    return cast("type[Opt]", type(kind.__name__, (kind,), methods))
 
 
 class LearningRate:

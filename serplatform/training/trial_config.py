@@ -14,7 +14,7 @@ from typing import Any
 from serplatform.config import PLAIN, check_fields, is_plain, plain, try_config
 from serplatform.errors import BadInputError, unknown_name
 from serplatform.inputs.config import DataConfig
-from serplatform.models.base import ARCHITECTURES, Architecture
+from serplatform.models.architectures import ARCHITECTURES, Architecture
 from serplatform.training.training_config import TrainingConfig
 
 #: settings that earlier versions lacked; where they have their defaults, nothing differs

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from serplatform.api import execute
 from serplatform.api.execute import explain_at_end
 from serplatform.artifacts.files import read_json
 from serplatform.explanations.explain_run import explain_run
@@ -49,7 +48,7 @@ def test_an_unforeseen_fault_is_said_and_ends_nothing(finished: Path, capsys, mo
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError("by hand")
 
-    monkeypatch.setattr(execute, "explain_run", fail)
+    monkeypatch.setattr("serplatform.explanations.explain_run.explain_run", fail)
     assert explain_at_end(finished, audio=None, seed=0) is None
     assert "nothing is explained (ZeroDivisionError: by hand)" in capsys.readouterr().err
 
@@ -58,7 +57,7 @@ def test_an_interrupt_is_heeded(finished: Path, monkeypatch) -> None:
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(execute, "explain_run", interrupt)
+    monkeypatch.setattr("serplatform.explanations.explain_run.explain_run", interrupt)
     with pytest.raises(KeyboardInterrupt, match=r"^$"):
         explain_at_end(finished, audio=None, seed=0)
 

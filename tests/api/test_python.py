@@ -21,7 +21,7 @@ from serplatform.artifacts.trial import merit
 from serplatform.cli.main import run as run_command
 from serplatform.errors import BadInputError
 from serplatform.run_directory import RunDirectory
-from serplatform.studies.setup import SearchRequest
+from serplatform.studies.request import SearchRequest
 from tests.support.search_checks import run_faults
 
 ROOT = Path(__file__).parents[2]
@@ -71,7 +71,7 @@ def test_packages_of_the_same_name_stay_packages() -> None:
 
     assert space.SearchSpace.__module__ == "serplatform.studies.space"
     with pytest.raises(BadInputError, match="name at least one architecture"):
-        sp.search()
+        sp.train()
 
 
 def test_types_are_seen_by_mypy(tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_an_ensemble_has_metrics_members_and_posteriors(story: dict[str, Any]) -
     metrics = ensemble.metrics().set_index(["system", "metric"])
     uar = metrics.loc["ensemble", "uar"]
     assert uar["low"] <= uar["value"] <= uar["high"]
-    assert f"{uar['value']:.3f}" in repr(ensemble)
+    assert f"{100 * uar['value']:.1f} %" in repr(ensemble)
     rows = ensemble.posteriors()
     shares = rows[[f"p_{c}" for c in story["data"].classes]].sum(axis=1)
     assert ((shares - 1).abs() < 1e-6).all()
@@ -309,7 +309,7 @@ def test_ctrl_c_leaves_a_run_that_another_thread_resumes(story: dict[str, Any]) 
         "interrupted",
         "complete False",
     ], done.stderr
-    assert "Interrupted. Resume with:\n  serplatform search --resume --out run\n" in done.stderr
+    assert "Resume with:\n  serplatform search --resume --out run\n" in done.stderr
 
 
 def test_arguments_of_another_kind_are_named(tmp_path: Path) -> None:

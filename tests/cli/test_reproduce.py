@@ -49,7 +49,7 @@ def test_what_is_missing_is_trained_once_and_shown(work, reproduce, ray_cluster)
     code, outcome, told = reproduce("--seeds", 1)
     assert code == 0
     assert "trial 0 Narrow started" in told
-    assert "trial 1 Wide <b> complete" in told
+    assert "trial 1 Wide <b> trained" in told
     assert statuses(outcome, "ravdess") == {
         "narrow": "measured",
         "wide": "measured",

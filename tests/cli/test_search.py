@@ -154,7 +154,6 @@ def refused(words, capsys):
     [
         (["mooma"], "Unknown architecture 'mooma'.*Did you mean 'moma'"),
         (["csa", "csa"], "name each once"),
-        ([], "name at least one architecture"),
         (["csa", "--set", "chanels=4"], "Unknown parameter 'chanels'.*'model.channels'"),
         (["csa", "--set", "model.channels"], "must be KEY=VALUE"),
         (["csa", "--set", "model.channels=many"], "model.channels"),
@@ -183,6 +182,17 @@ def test_bad_options_are_refused_and_leave_nothing(work, tmp_path, capsys, words
     out = tmp_path / "run"
     err = refused(["search", *words, "--data", work / "data", "--out", out], capsys)
     assert re.search(message, err, re.DOTALL), err
+    assert not out.exists()
+
+
+def test_a_named_model_of_text_is_refused_where_there_is_none(tmp_path, capsys):
+    kind = {"per_speaker": 4, "seconds": (0.2, 0.3), "wordless": 24, "features": {"log_mel_40": 40}}
+    data = make_dataset(tmp_path / "data", **kind)
+    out = tmp_path / "run"
+    words = ["search", "lstm_attn_text", "--data", data, "--out", out]
+    err = refused(words, capsys)
+    assert "so lstm_attn_text cannot be trained on it; prepare it again with --align" in err
+    assert "unknown word" not in err
     assert not out.exists()
 
 
@@ -290,7 +300,7 @@ def test_an_interrupted_search_goes_on_by_the_command_it_prints(work, tmp_path, 
     text = log.read_text()
     assert "Traceback" not in text
     assert "Stopping ..." in text
-    assert "Interrupted. Resume with:" in text
+    assert re.search(r"Interrupted\. (.* stopped half-way; .*)?Resume with:", text)
     assert json.loads((out / "run.json").read_text())["status"] == "interrupted"
     assert run_faults(out, ended=False) == []
     saved = {
@@ -390,9 +400,9 @@ def test_the_live_display_renders_and_gives_the_cursor_back(work, tmp_path):
     hide, show = "\x1b[?25l", "\x1b[?25h"
     assert hide in text
     assert text.rindex(show) > text.rindex(hide)
-    assert re.search(r"architecture.*fold.*epoch.*dev uar", text)
-    assert "running 2, done 0 of 3" in text
-    assert "Interrupted. Resume with:" in text
+    assert re.search(r"architecture.*fold.*epoch.*dev UAR", text)
+    assert "0 of 3 ended, 2 running" in text
+    assert re.search(r"Interrupted\. (.* stopped half-way; .*)?Resume with:", text)
     assert "Traceback" not in text
 
 

@@ -119,7 +119,7 @@ def test_inside_the_interval_is_no_fault(uar):
 def test_every_silent_canary_is_named():
     faults = canary_errors(values(0.31, planted=False), ["combiner 'mean'"])
     assert len(faults) == 3
-    assert "0.3100, above the 99% chance interval 0.2000 to 0.3000" in faults[0]
+    assert "31.0 %, above the 99 % chance interval 20.0 % to 30.0 %" in faults[0]
     assert "below" in canary_errors(values(0.19), [])[0]
 
 

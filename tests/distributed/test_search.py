@@ -17,7 +17,8 @@ from serplatform.distributed.tune.placement import SearchLimits
 from serplatform.ensembles.build import build_ensemble
 from serplatform.errors import BadInputError, SerplatformError
 from serplatform.run_directory import RunLock
-from serplatform.studies.setup import SearchRequest, create_run, reopen_run
+from serplatform.studies.request import SearchRequest
+from serplatform.studies.setup import create_run, reopen_run
 from serplatform.studies.space import SearchSpace, paper_point
 from serplatform.studies.study import Studies
 from serplatform.testing.synthetic import make_dataset

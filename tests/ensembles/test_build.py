@@ -321,10 +321,15 @@ def test_an_ensemble_that_dev_rows_speak_against_is_no_better_than_chance(
 ) -> None:
     run = change_posteriors(make_run(tmp_path / "run", num_trials=3), speak_against_the_truth)
     out = tmp_path / "ens"
-    first = ensemble_command(run, out, capsys).splitlines()[0]
-    assert first == (
-        "No better than chance: the 95 % interval of the ensemble's test UAR, 0.250 to 0.250, "
-        "includes 0.250, what guessing gives."
+    told = ensemble_command(run, out, capsys)
+    assert told.startswith("UAR 25.0 % (25.0–25.0), chance 25.0 %\n")
+    assert (
+        "Ensemble: no better than chance; the 95 % interval of its UAR, 25.0 to 25.0 %, includes "
+        "25.0 %, what guessing gives."
+    ) in told
+    first = (
+        "No better than chance: the ensemble's test UAR, 25.0 % (25.0–25.0), includes, at 95 %, "
+        "25.0 %, what guessing gives."
     )
     summary = json.loads(
         ensemble_command(run, out, capsys, "--json"), parse_constant=refuse_constant
@@ -356,7 +361,7 @@ def test_one_fold_without_members_takes_nothing_from_the_others(tmp_path: Path) 
 def test_a_good_ensemble_is_not_said_to_be_chance(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert "chance" not in ensemble_command(run, tmp_path / "ens", capsys)
+    assert "better than chance" not in ensemble_command(run, tmp_path / "ens", capsys)
 
 
 def one_class_on_dev(row: dict[str, Any]) -> None:
@@ -395,7 +400,7 @@ def test_a_single_speaker_without_an_interval_is_compared_by_the_value(tmp_path:
         "pooled": {"ensemble": {"uar": uar.as_dict()}},
     }
     assert no_better_than_chance(content) == (
-        "No better than chance: the ensemble's test UAR, 0.250, does not exceed 0.250, what "
+        "No better than chance: the ensemble's test UAR, 25.0 %, does not exceed 25.0 %, what "
         "guessing gives."
     )
 

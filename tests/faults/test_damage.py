@@ -15,7 +15,8 @@ from serplatform.cli.main import run as run_command
 from serplatform.run_directory import RunDirectory
 from serplatform.studies import recovery
 from serplatform.studies.recovery import repair_run
-from serplatform.studies.setup import SearchRequest, create_run
+from serplatform.studies.request import SearchRequest
+from serplatform.studies.setup import create_run
 from serplatform.studies.study import Studies
 from serplatform.testing.synthetic import make_dataset
 from serplatform.training.recovery import repair_state

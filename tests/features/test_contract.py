@@ -17,8 +17,9 @@ class TestFeatures(FeatureContract):
     pass
 
 
-def test_defaults_are_the_features_of_the_papers() -> None:
-    assert FEATURES.defaults() == ("log_mel_23", "log_mel_40", "mfcc_40", "mfcc_40_window")
+def test_defaults_are_the_features_of_the_papers_and_the_descriptors() -> None:
+    papers = ("log_mel_23", "log_mel_40", "mfcc_40", "mfcc_40_window")
+    assert set(FEATURES.defaults()) == {*papers, "descriptors"}
 
 
 class Broken(FeatureExtractor):

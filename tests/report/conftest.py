@@ -14,7 +14,6 @@ import pytest
 from serplatform.artifacts.ensemble import ComparisonRecord
 from serplatform.ensembles.build import build_ensemble
 from serplatform.report.data import (
-    EnsembleMember,
     EvaluatedSystem,
     MeasuredSystem,
     ReportData,
@@ -23,6 +22,7 @@ from serplatform.report.data import (
 )
 from serplatform.report.figures.base import Palette
 from serplatform.report.load import Posteriors, ReportedRun, ReportSource, ReportTrial, load_source
+from serplatform.report.members import EnsembleMember
 from serplatform.report.speaker_intervals import Resampling
 from tests.support.explained_run import add_explanations
 from tests.support.synthetic_run import make_run

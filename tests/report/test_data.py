@@ -20,9 +20,9 @@ from serplatform.report.data import (
     best_by_fold,
     build_report_data,
     measure,
-    read_members,
 )
 from serplatform.report.load import Posteriors, ReportTrial, load_source
+from serplatform.report.members import read_members
 from serplatform.report.speaker_intervals import Resampling, recall_intervals
 from tests.support.synthetic_run import make_run
 
@@ -95,7 +95,7 @@ def test_recall_without_utterances_or_with_one_speaker_has_no_interval(
 def test_systems_measured_again_are_what_the_ensemble_recorded(on_disk: Any) -> None:
     found = build_report_data(load_source(on_disk.ensemble))
     info = found.ensemble
-    assert [m.key for m in found.measured] == ["ensemble", "single", "mean"]
+    assert [m.key for m in found.measured] == ["ensemble", "single", "trial", "mean"]
     assert found.comparison == info["comparison"]
     drawing = Resampling(resamples=info["num_resamples"], seed=info["seed"])
     for system in found.systems:

@@ -60,8 +60,8 @@ def systems(
 @pytest.mark.parametrize(
     ("value", "p", "expected"),
     [
-        (0.031, 0.012, "better than the best single trial, by 3.1 points"),
-        (-0.031, 0.012, "worse than the best single trial, by 3.1 points"),
+        (0.031, 0.012, "The ensemble is better than the best single trial: +3.1 points"),
+        (-0.031, 0.012, "The ensemble is worse than the best single trial: −3.1 points"),
         (0.031, 0.05, "not shown to differ from the best single trial"),
     ],
 )
@@ -75,9 +75,10 @@ def test_verdict_follows_the_test(
     found = build_narrative(
         report_data(systems=systems, comparison=comparison(value, p), plan=PLAN, info=INFO)
     )
-    assert expected in found.verdict.headline
+    assert found.verdict.headline == "UAR 100.0 % (100.0–100.0), chance 50.0 %"
+    assert expected in found.verdict.sentences[0]
     assert "12 speakers" in found.verdict.sentences[0]
-    assert "right on 7 utterances" in found.verdict.sentences[1]
+    assert "right on 7 utterances" in found.verdict.sentences[-1]
 
 
 def test_facts_state_protocol_hash_merge_and_metric(
@@ -118,7 +119,8 @@ def test_system_at_chance_is_said_to_be(
 ) -> None:
     test = posteriors([[0.9, 0.1], [0.9, 0.1], [0.9, 0.1], [0.9, 0.1]], [0, 1, 0, 1], "aabb")
     found = build_narrative(report_data(systems=[system(test)], plan=PLAN, info=INFO))
-    assert found.verdict.headline == (
+    assert found.verdict.headline == "UAR 50.0 % (50.0–50.0), chance 50.0 %"
+    assert found.verdict.sentences[0] == (
         "Best single trial: no better than chance; the 95 % interval of its UAR, 50.0 to 50.0 %, "
         "includes 50.0 %, what guessing gives."
     )
@@ -133,7 +135,7 @@ def test_no_finished_trial_is_no_answer(
     found = build_narrative(made)
     assert found.verdict.headline == "There is no answer yet: no trial has finished."
     assert found.verdict.bars == ()
-    assert "1 failed" in found.verdict.sentences[0]
+    assert found.verdict.sentences == ("1 trial begun: 1 failed.",)
 
 
 def test_notes_of_trials_are_told_once_with_the_architectures_they_hold_for(

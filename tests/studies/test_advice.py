@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from serplatform.datasets.dataset import Dataset
+from serplatform.errors import BadInputError
+from serplatform.inputs.timed_words import TimedWords
 from serplatform.protocols.base import FoldPlan
 from serplatform.protocols.plan import make_plan
-from serplatform.studies.advice import recording_cue, text_cue, text_warning, too_good_warning
+from serplatform.studies.advice import (
+    lacking_text,
+    recording_cue,
+    text_cue,
+    text_warning,
+    too_good_warning,
+)
 from serplatform.testing.synthetic import make_dataset
 
 
@@ -25,40 +37,61 @@ def with_column(table: pa.Table, name: str, values: list[object]) -> pa.Table:
     return table.set_column(place, name, pa.array(values, table.schema.field(name).type))
 
 
+def spoken(texts: list[str]) -> TimedWords:
+    return TimedWords.collect((([], np.zeros((0, 2)), text) for text in texts), rules=2)
+
+
+def make(path: Path, **more: Any) -> tuple[Dataset, FoldPlan]:
+    dataset = Dataset.open(make_dataset(path, per_speaker=4, seconds=(0.2, 0.3), **more))
+    return dataset, make_plan(dataset.utterances, "speaker-kfold:3", 0, classes=dataset.classes)
+
+
 def test_words_that_name_the_emotion_are_a_strong_cue(
     table_and_plan: tuple[pa.Table, FoldPlan],
 ) -> None:
     table, plan = table_and_plan
-    told = with_column(table, "text", [f"I am {e}" for e in table["emotion"].to_pylist()])
-    cue = text_cue(told, plan)
-    assert cue is not None
+    cue = text_cue(table, plan, spoken([f"I am {e}" for e in table["emotion"].to_pylist()]))
     assert cue.uar == 1.0
     assert cue.p_value <= 0.01
-    assert text_warning(told, plan, ["lstm_attn_text"]) is None
 
 
-def test_one_sentence_for_all_emotions_is_warned_of(
-    table_and_plan: tuple[pa.Table, FoldPlan],
+def test_words_are_judged_as_they_are_read_of_the_alignment_where_there_is_one(
+    tmp_path: Path,
 ) -> None:
-    table, plan = table_and_plan
-    same = with_column(table, "text", ["kids are talking by the door"] * len(table))
-    warning = text_warning(same, plan, ["moma", "lstm_attn_text"])
+    dataset, plan = make(tmp_path / "data")
+    assert text_warning(dataset, plan, ["lstm_attn_text"]) is None
+    column = dataset.utterances.column_names.index("text")
+    nothing = pa.nulls(len(dataset), pa.string())
+    dataset.utterances = dataset.utterances.set_column(column, "text", nothing)
+    assert text_warning(dataset, plan, ["lstm_attn_text"]) is None
+
+
+def test_one_sentence_for_all_emotions_is_warned_of(tmp_path: Path) -> None:
+    dataset, plan = make(tmp_path / "data")
+    dataset.cache["words"] = spoken(["kids are talking by the door"] * len(dataset))
+    warning = text_warning(dataset, plan, ["moma", "lstm_attn_text"])
     assert warning is not None
     assert "no measurable label information" in warning
     assert "text branch of lstm_attn_text can" in warning
 
 
-def test_missing_transcripts_are_warned_of(table_and_plan: tuple[pa.Table, FoldPlan]) -> None:
-    table, plan = table_and_plan
-    none = with_column(table, "text", [None] * len(table))
-    warning = text_warning(none, plan, ["lstm_attn_text"])
+def test_where_most_words_are_missing_it_is_said_of_how_many(tmp_path: Path) -> None:
+    dataset, plan = make(tmp_path / "data", wordless=13)
+    assert lacking_text(dataset, ["csa", "mha"]) == {"mha": "13 of 24 utterances have no text"}
+    warning = text_warning(dataset, plan, ["mha", "csa"])
     assert warning is not None
-    assert "most utterances have none" in warning
+    assert warning.startswith("13 of 24 utterances have no text")
+    half, _ = make(tmp_path / "half", wordless=12)
+    assert lacking_text(half, ["csa", "mha"]) == {}
 
 
-def test_audio_models_need_no_text(table_and_plan: tuple[pa.Table, FoldPlan]) -> None:
-    table, plan = table_and_plan
-    assert text_warning(table, plan, ["moma", "csa"]) is None
+def test_without_any_word_text_models_are_refused(tmp_path: Path) -> None:
+    dataset, plan = make(tmp_path / "data", wordless=24)
+    with pytest.raises(
+        BadInputError, match="so can, mha cannot be trained on it; prepare it again"
+    ):
+        text_warning(dataset, plan, ["can", "csa", "mha"])
+    assert text_warning(dataset, plan, ["moma", "csa"]) is None
 
 
 def test_level_that_gives_the_emotion_away_is_measured(
@@ -78,7 +111,7 @@ def test_only_results_beyond_belief_are_warned_of(
     good = {"dev": {"uar": 0.99}}
     warning = too_good_warning(table, plan, good, synthetic=False)
     assert warning is not None
-    assert "dev UAR 0.990 is unusually high" in warning
+    assert "dev UAR 99.0 % is unusually high" in warning
     assert too_good_warning(table, plan, {"dev": {"uar": 0.8}}, synthetic=False) is None
     assert too_good_warning(table, plan, good, synthetic=True) is None
     assert too_good_warning(table, plan, None, synthetic=False) is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from serplatform.errors import BadInputError
-from serplatform.studies.setup import parse_overrides
+from serplatform.studies.space_choice import parse_overrides
 
 
 def test_short_full_and_prefixed_keys_reach_their_architectures() -> None:

@@ -10,16 +10,13 @@ from typing import Any
 import pytest
 
 from serplatform.api.open_run import open_or_create
+from serplatform.datasets.dataset import Dataset
 from serplatform.distributed.tune.placement import SearchLimits
 from serplatform.errors import BadInputError
 from serplatform.models.base import ARCHITECTURES
 from serplatform.registry import temporary
-from serplatform.studies.setup import (
-    OpenRun,
-    SearchRequest,
-    create_run,
-    reopen_run,
-)
+from serplatform.studies.request import SearchRequest
+from serplatform.studies.setup import OpenRun, create_run, reopen_run
 from serplatform.studies.space import packaged_spaces
 from serplatform.testing.synthetic import make_dataset
 from serplatform.training.trial_config import known_parameters
@@ -94,6 +91,29 @@ def test_all_are_those_with_a_space_and_the_others_are_named(
     assert newcomer in trained.spaces
 
 
+def test_all_leaves_out_in_one_line_what_reads_text_where_there_is_none(
+    tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    silent = make_dataset(
+        tmp_path / "silent",
+        per_speaker=4,
+        seconds=(0.2, 0.3),
+        features=dict.fromkeys(Dataset.open(data).feature_names, 23),
+        wordless=24,
+    )
+    run = command(silent, tmp_path / "run", architectures=["all"], exact=True)
+    readers = {name for name in without_encoder() if "text" in ARCHITECTURES.get(name).inputs}
+    assert set(run.spaces) == without_encoder() - readers
+    lines = capsys.readouterr().err.splitlines()
+    (told,) = (line for line in lines if "no text" in line)
+    assert told.startswith("Left out of `all`, because 24 of 24 utterances have no text: attn_fus")
+    assert "--align pocketsphinx" in told
+    left = run.description["left_out"]
+    assert {name for name, why in left.items() if "no text" in why} == readers
+    command(silent, tmp_path / "run", architectures=["all"], resume=True, trials="+1")
+    assert "left_out" not in command(data, tmp_path / "other", architectures=["csa"]).description
+
+
 def test_a_space_of_ones_own_makes_an_architecture_one_of_all(
     tmp_path: Path, data: Path, newcomer: str
 ) -> None:
@@ -132,7 +152,9 @@ def test_a_trial_that_is_not_the_papers_is_said_and_recorded(
     assert run.description["notes"].count(note) == 1
     assert reopen_run(tmp_path / "run").description["notes"].count(note) == 1
     assert f"Note: {note}\n" in capsys.readouterr().err
-    usual = command(data, tmp_path / "usual", architectures=["moma"], settings=["batch_size=4"])
+    usual = command(
+        data, tmp_path / "usual", architectures=["moma"], settings=["batch_size=4"], small=False
+    )
     assert not any("is no trial" in text for text in usual.description["notes"])
     assert "the paper's included: training.batch_size=4\n" in capsys.readouterr().err
 

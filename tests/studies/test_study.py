@@ -108,7 +108,7 @@ def test_architectures_take_turns_and_numbers_are_of_the_run(tmp_path: Path) -> 
 
 
 def test_weak_trial_is_pruned_and_the_papers_never(tmp_path: Path) -> None:
-    studies = make(tmp_path)
+    studies = make(tmp_path, pruner="asha")
     paper, weak, strong = studies.ask(), studies.ask(), studies.ask()
     assert not any(studies.report(strong.number, step, 0.9) for step in range(1, 9))
     assert not any(studies.report(paper.number, step, 0.1) for step in range(1, 9))

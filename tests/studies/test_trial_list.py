@@ -5,7 +5,8 @@ import pytest
 from serplatform.artifacts.trial import DEV_METRICS
 from serplatform.errors import BadInputError
 from serplatform.run_directory import RunLock
-from serplatform.studies.setup import SearchRequest, create_run, reopen_run
+from serplatform.studies.request import SearchRequest
+from serplatform.studies.setup import create_run, reopen_run
 from serplatform.studies.trial_list import (
     Configuration,
     TrialList,

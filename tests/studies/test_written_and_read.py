@@ -16,14 +16,10 @@ from hypothesis import strategies as st
 
 from serplatform.config import is_number
 from serplatform.errors import BadInputError
-from serplatform.studies.setup import (
-    OpenRun,
-    SearchRequest,
-    create_run,
-    parse_overrides,
-    reopen_run,
-)
+from serplatform.studies.request import SearchRequest
+from serplatform.studies.setup import OpenRun, create_run, reopen_run
 from serplatform.studies.space import SearchSpace, paper_point
+from serplatform.studies.space_choice import parse_overrides
 from serplatform.studies.study import Studies
 from serplatform.testing.synthetic import make_dataset
 from serplatform.training.trial_config import paper_values, resolve, value_faults

@@ -22,7 +22,8 @@ from serplatform.distributed import prepare as prepare_module
 from serplatform.distributed.extraction import run_shard
 from serplatform.distributed.prepare import prepare
 from serplatform.run_directory import RunDirectory
-from serplatform.studies.setup import SearchRequest, create_run
+from serplatform.studies.request import SearchRequest
+from serplatform.studies.setup import create_run
 from serplatform.training.trial import TrialTask, TrialTraining
 
 #: class to the frequency of its tone, in hertz

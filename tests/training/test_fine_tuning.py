@@ -26,7 +26,8 @@ from serplatform.prediction.predictor import Predictor
 from serplatform.prediction.recordings import find_recordings
 from serplatform.protocols.plan import make_plan, read_plan
 from serplatform.run_directory import RunDirectory
-from serplatform.studies.setup import SearchRequest, check_encoders, create_run
+from serplatform.studies.request import SearchRequest
+from serplatform.studies.setup import check_encoders, create_run
 from serplatform.training.bundle import load_model
 from serplatform.training.loop import FoldTrainer
 from serplatform.training.trial_config import resolve

@@ -34,6 +34,7 @@ from serplatform.distributed.tune.trial_errors import (
 )
 from serplatform.distributed.tune.worker_groups import group_names, remove_group
 from serplatform.errors import SerplatformError
+from serplatform.studies.order import NoTrial
 
 if TYPE_CHECKING:
     from serplatform.distributed.tune.tracker import TrialTracker
@@ -95,10 +96,12 @@ class StudySearcher(Searcher):
         super().__init__(metric="objective", mode="max")
         self._tracker = tracker
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:
-        """The next trial's configuration, or ``FINISHED`` when the budget is spent."""
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next trial's configuration; None while there is none, ``FINISHED`` at the end."""
         config = self._tracker.next_config(trial_id)
-        return str(Searcher.FINISHED) if config is None else config
+        if isinstance(config, NoTrial):
+            return None if config is NoTrial.LATER else str(Searcher.FINISHED)
+        return config
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False

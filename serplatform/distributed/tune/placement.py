@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import time
 from collections.abc import Mapping, Sequence
 
@@ -71,6 +72,17 @@ class Placement:
     def device(self) -> str:
         """What a trial is trained on."""
         return "cuda" if self.gpus else "cpu"
+
+
+def check_machine(limits: SearchLimits) -> None:
+    """See that a trial fits this machine, where it is to train: Ray need not start to say so.
+
+    Raises:
+        BadInputError: it does not.
+    """
+    if limits.address is None and "RAY_ADDRESS" not in os.environ:
+        most = {"CPU": float(limits.num_cpus or os.cpu_count() or 1), "GPU": 1e6}
+        plan_placement(most, limits)
 
 
 def plan_placement(

@@ -30,6 +30,7 @@ from serplatform.run_directory import RunDirectory
 from serplatform.seeding import derive_seed
 from serplatform.storage.location import redact
 from serplatform.storage.remote import RemoteError
+from serplatform.studies.order import NoTrial
 from serplatform.studies.study import Suggestion
 from serplatform.studies.trial_list import TrialSource
 from serplatform.training.recovery import read_progress
@@ -83,6 +84,7 @@ class TrialTracker:
     Attributes:
         records: of all trials that have ended, by number.
         exhausted: the budget is spent, and all its trials have been handed out.
+        none_fits: no further trial would end in the time that is left.
         stop_reason: what stops the whole search, or None.
         interrupted: the user has asked to stop.
     """
@@ -100,6 +102,7 @@ class TrialTracker:
         self.placement = placement
         self.records = run.records()
         self.exhausted = False
+        self.none_fits = False
         self.stop_reason: str | None = None
         self.interrupted = threading.Event()
         self._studies = studies
@@ -156,16 +159,20 @@ class TrialTracker:
 
     # -- a trial, in the order of its life
 
-    def next_config(self, trial_id: str) -> dict[str, Any] | None:
-        """Configuration of the next trial under Tune's id, or None when there is no more."""
+    def next_config(self, trial_id: str) -> dict[str, Any] | NoTrial:
+        """Configuration of the next trial under Tune's id, or whether there may be one later."""
         with self._stopping_at_storage_errors():
             while self.stop_reason is None:
                 budget = self.plan.limits.trials
                 spent = budget is not None and self._studies.num_asked >= budget
                 if spent and self._studies.num_in_flight == 0:
                     self.exhausted = True
-                    return None
-                suggestion = self._studies.ask()
+                    return NoTrial.NEVER
+                left = None if self._deadline is None else self._deadline - time.monotonic()
+                suggestion = self._studies.ask(left)
+                if isinstance(suggestion, NoTrial):
+                    self.none_fits |= suggestion is NoTrial.NEVER
+                    return suggestion
                 if suggestion.resumed and self.run.record_file(suggestion.number).exists():
                     # a worker outlived its driver by a second, and brought the trial to its end
                     self._keep(self._read_record(_Tracked(suggestion)))
@@ -173,7 +180,7 @@ class TrialTracker:
                 self._tracked[trial_id] = _Tracked(suggestion)
                 self._observer.trial_started(suggestion)
                 return self._config(suggestion)
-        return None
+        return NoTrial.NEVER
 
     def _config(self, suggestion: Suggestion) -> dict[str, Any]:
         placement = self.placement
@@ -237,7 +244,9 @@ class TrialTracker:
         trial.host = result.get("host", trial.host)
         trial.history.append(report.history)
         self._observer.trial_progressed(trial.suggestion, report)
-        prune = self._studies.report(trial.suggestion.number, report.step, report.objective)
+        prune = self._studies.report(
+            trial.suggestion.number, report.step, report.objective, report.fold
+        )
         if report.done:
             trial.finished = True
             trial.record = report.record

@@ -67,7 +67,8 @@ def run_trials(
     try:
         with tune_environment(), ray_internals.keeping_trial_errors() as errors:
             tuner = _tuner(tracker, errors)
-            with stopping.politely(tracker.interrupted.set), head_watch:
+            doing = "saving the running trials"
+            with stopping.politely(tracker.interrupted.set, doing), head_watch:
                 tuner.fit()
     except KeyboardInterrupt:
         tracker.interrupted.set()
@@ -85,7 +86,8 @@ def run_trials(
         return "interrupted"
     if tracker.exhausted:
         return "complete"
-    return "time" if tracker.out_of_time(within=1.0) else "interrupted"
+    over = tracker.none_fits or tracker.out_of_time(within=1.0)
+    return "time" if over else "interrupted"
 
 
 @contextlib.contextmanager

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 
 from serplatform.errors import BadInputError
-from serplatform.models.kernels import private
 
 #: environment variable that chooses the kernels
 VARIABLE = "SERPLATFORM_KERNELS"
@@ -22,6 +21,8 @@ def fast_kernels_enabled() -> bool:
     Raises:
         BadInputError: the environment variable holds another word than fast or reference.
     """
+    from serplatform.models.kernels import private  # it imports torch
+
     choice = os.environ.get(VARIABLE, "fast")
     if choice not in ("fast", "reference"):
         raise BadInputError(f"{VARIABLE} = '{choice}': must be fast or reference; or unset it")

@@ -10,6 +10,7 @@ through a large corpus every epoch would seem to hold all of it.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import mmap
 import os
@@ -68,6 +69,12 @@ def keep_freed_memory() -> bool:
     # glibc refuses a threshold above half its heap size with 0; MMAP_MAX alone then suffices
     taken = {option: mallopt(option, value) == 1 for option, value in settings}
     return taken[_M_MMAP_MAX] and taken[_M_TRIM_THRESHOLD]
+
+
+def give_back_memory() -> None:
+    """Give memory that is free back to the system, once; does nothing without glibc."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def release(regions: Iterable[tuple[int, int]]) -> None:

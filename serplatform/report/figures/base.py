@@ -21,6 +21,7 @@ Spec = dict[str, Any]
 
 #: Sections of the page in order: name → heading.
 SECTIONS = {
+    "leaderboard": "Leaderboard",
     "results": "Results",
     "models": "Models",
     "explanations": "Explained",
@@ -40,7 +41,10 @@ class Palette:
     """Colour, marker and dash of each architecture and system, the same on the whole page."""
 
     architectures: tuple[str, ...]
-    systems: tuple[str, ...] = ("Ensemble", "Best single trial", "Mean of all trials")
+    systems: tuple[str, ...] = (
+        *("Ensemble", "Best single trial", "Mean of all trials"),
+        *("Exported trial", "Reference"),
+    )
 
     def place(self, name: str) -> int:
         """Position of an architecture or system among its kind; 0 for a name not known."""
@@ -83,6 +87,7 @@ class Table:
         display: the same rows as text, for the page; ``rows`` formatted when empty.
         csv_header: names of the columns of ``rows``, where the page shows others.
         sortable: a click on a column's name sorts by it; numbers are then shown plainly.
+        folded: it is offered, also where the figure's tables are shown.
     """
 
     caption: str
@@ -91,6 +96,7 @@ class Table:
     display: Sequence[Sequence[str]] = ()
     csv_header: Sequence[str] = ()
     sortable: bool = False
+    folded: bool = False
 
     def shown(self) -> list[list[str]]:
         """Rows as text."""

@@ -326,10 +326,13 @@ class SizeTradeoff(Figure[tuple[PricedTrial, ...]]):
         )
         return Drawing(
             summary=(
-                f"{len(front)} of {plural(len(data), 'finished trial')} "
-                f"{'is' if len(front) == 1 else 'are'} not beaten by a smaller one: from "
-                f"{small.trial} ({small.cost:,} parameters, dev UAR {percent(small.dev_uar)} %) "
-                f"to {large.trial} ({large.cost:,}, {percent(large.dev_uar)} %)."
+                f"{small.trial} is both the smallest of {plural(len(data), 'finished trial')} "
+                f"({small.cost:,} parameters) and the best (dev UAR {percent(small.dev_uar)} %)."
+                if small is large
+                else f"{len(front)} of {plural(len(data), 'finished trial')} are not beaten by a "
+                f"smaller one: from {small.trial} ({small.cost:,} parameters, dev UAR "
+                f"{percent(small.dev_uar)} %) to {large.trial} ({large.cost:,}, "
+                f"{percent(large.dev_uar)} %)."
             ),
             panels=[plot],
             tables=[table],

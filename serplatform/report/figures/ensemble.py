@@ -13,15 +13,14 @@ from serplatform.errors import ArtifactError
 from serplatform.report import charts
 from serplatform.report.data import (
     LABELS,
-    EnsembleMember,
     Need,
     NoDataError,
     ReportData,
-    member_labels,
 )
 from serplatform.report.explanations import find_explanations
 from serplatform.report.figures.base import FIGURES, FIRST, Drawing, Figure, Palette, Table
 from serplatform.report.load import ReportTrial
+from serplatform.report.members import EnsembleMember, member_labels
 from serplatform.report.wording import decimal, duration, listing, percent, plural, points, whole
 
 #: Most members drawn; the table lists all.
@@ -92,7 +91,7 @@ class MembersFigure(Figure[Members]):
                 + f"Largest mean share: {listing(lead)}."
             ),
             panels=[plot],
-            tables=[_alone(data), _weights(data)],
+            tables=[_weights(data)],
             note=(
                 "Members, weights and temperatures of a fold are fitted on its dev rows only; an "
                 "empty cell is a trial that the fold does not use. The weights of a fold are as "
@@ -102,36 +101,29 @@ class MembersFigure(Figure[Members]):
         )
 
 
-def _alone(data: Members) -> Table:
-    """What each member is worth by itself and to the ensemble."""
-    folds = len(data.folds)
-    return charts.table(
-        "Each member alone, and what the ensemble's test UAR loses without it",
-        {
-            "member": None,
-            "mean share (%)": percent,
-            "folds that use it": lambda used: f"{used} of {folds}",
-            "dev UAR alone (%)": percent,
-            "test UAR alone (%)": percent,
-            "gain (points)": lambda v: "–" if v is None else points(v),
-        },
-        [
-            (m.name, sum(m.shares) / folds, m.num_folds, m.dev_uar, m.test_uar, m.gain)
-            for m in data.members
-        ],
-    )
-
-
 def _weights(data: Members) -> Table:
+    """What each member weighs and adds; what it is worth alone stands in the leaderboard."""
+    folds = len(data.folds)
+    columns: dict[str, Callable[[Any], str] | None] = {
+        "member": None,
+        "mean share (%)": percent,
+        "folds that use it": lambda used: f"{used} of {folds}",
+        "gain (points)": lambda v: "–" if v is None else points(v),
+        **dict.fromkeys((f"weight, fold {fold}" for fold in data.folds), None),
+    }
     temperatures = any(t is not None for m in data.members for t in m.temperatures)
-    header = ["member", "architecture", *(f"weight, fold {fold}" for fold in data.folds)]
     if temperatures:
-        header += [f"temperature, fold {fold}" for fold in data.folds]
+        columns |= dict.fromkeys((f"temperature, fold {fold}" for fold in data.folds), None)
     return charts.table(
-        "Weights by fold, as the combiner fitted them",
-        header,
+        "Weights by fold, as the combiner fitted them; gain is what the ensemble's test UAR loses "
+        "without the member",
+        columns,
         [
-            [m.name, m.architecture, *m.weights, *(m.temperatures if temperatures else ())]
+            [
+                *(m.name, sum(m.shares) / folds, m.num_folds, m.gain),
+                *m.weights,
+                *(m.temperatures if temperatures else ()),
+            ]
             for m in data.members
         ],
     )

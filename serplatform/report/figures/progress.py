@@ -27,7 +27,10 @@ MOST_POINTS = 40
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class HistoryPoint:
-    """One trial at its place from 1, what the search saw of it, and the best finished so far."""
+    """One trial at its place, what the search saw of it, and the best finished so far.
+
+    ``position`` is its number, or its place from 0 where there are several runs.
+    """
 
     position: int
     trial: ReportTrial
@@ -45,11 +48,17 @@ class SearchHistory(Figure[tuple[HistoryPoint, ...]]):
     def compute(self, report: ReportData) -> tuple[HistoryPoint, ...]:
         points = []
         best: float | None = None
-        for position, trial in enumerate(report.trials, start=1):
+        one = len(report.source.runs) == 1
+        for position, trial in enumerate(report.trials):
             if trial.state == "complete" and trial.objective is not None:
                 best = trial.objective if best is None else max(best, trial.objective)
             points.append(
-                HistoryPoint(position=position, trial=trial, objective=trial.reached, best=best)
+                HistoryPoint(
+                    position=trial.number if one else position,
+                    trial=trial,
+                    objective=trial.reached,
+                    best=best,
+                )
             )
         return tuple(points)
 
@@ -107,11 +116,16 @@ class SearchHistory(Figure[tuple[HistoryPoint, ...]]):
             winner = next(p for p in data if p.best == data[-1].best)
             summary += (
                 f" The best mean dev UAR, {percent(winner.best)} %, was found by "
-                f"{winner.trial.name}, trial {winner.position} of {len(data)}."
+                f"{winner.trial.name}."
             )
         plot = charts.panel(
             traces,
-            charts.axis("trial, in the order recorded", range=[0, len(data) + 1], zeroline=False),
+            charts.axis(
+                "trial",
+                range=[data[0].position - 1, data[-1].position + 1],
+                tickformat="d",
+                zeroline=False,
+            ),
             "mean dev UAR (%)",
             height=400,
         )
@@ -169,10 +183,9 @@ class LearningCurve:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LearningCurves:
-    """Curves grouped by trial; ``omitted`` counts the trials that are not drawn."""
+    """Curves grouped by trial."""
 
     curves: tuple[LearningCurve, ...]
-    omitted: int
 
 
 @FIGURES.register("learning_curves")
@@ -199,10 +212,7 @@ class LearningCurvesFigure(Figure[LearningCurves]):
             for trial in chosen
             for fold, entries in sorted(grouped(trial.history, lambda e: e["fold"]).items())
         ]
-        return LearningCurves(
-            curves=tuple(curves),
-            omitted=len(report.trials) - len(chosen),
-        )
+        return LearningCurves(curves=tuple(curves))
 
     def draw(self, data: LearningCurves, palette: Palette) -> Drawing:
         by_trial = grouped(data.curves, lambda curve: curve.trial.name)
@@ -218,8 +228,6 @@ class LearningCurvesFigure(Figure[LearningCurves]):
         )
         if peaks:
             summary += f" Highest dev UAR of a fold, range over folds: {'; '.join(peaks)}."
-        optimistic = "Dev UAR picks the epoch, so its peaks are optimistic."
-        others = f"The other {data.omitted} trials are in the next figure. "
 
         def plot(title: str, unit: str, values: Callable[[LearningCurve], Values]) -> Panel:
             traces = [
@@ -258,7 +266,7 @@ class LearningCurvesFigure(Figure[LearningCurves]):
                 plot("Training loss", "training loss", lambda curve: curve.train_loss),
             ],
             tables=[table],
-            note=others * (data.omitted > 0) + optimistic,
+            note="Dev UAR picks the epoch, so its peaks are optimistic.",
         )
 
 
@@ -323,8 +331,8 @@ class TrialCurvesFigure(Figure[TrialCurves]):
             if whole:
                 pruned = by_kind.get((name, "pruned"), [])
                 shares += [c.steps[-1] / median(whole) for c in pruned]
-        if not drawn:
-            raise NoDataError("no finished or pruned trial recorded its epochs")
+        if not counts["pruned"]:
+            raise NoDataError("no trial was pruned, or none that was recorded its epochs")
         curves = [
             TrialCurve(
                 trial=c.trial,

@@ -83,7 +83,7 @@ def test_what_a_member_did_not_record_is_not_guessed(made: Make, palette: Palett
 
 
 def test_without_an_ensemble_or_its_trials_there_is_a_reason(report_data: Make, made: Make) -> None:
-    with pytest.raises(NoDataError, match="there is no ensemble"):
+    with pytest.raises(NoDataError, match="nothing was combined"):
         EnsembleCost().make(report_data([]), Palette(architectures=()))
     gone = made()
     gone = dataclasses.replace(gone, source=dataclasses.replace(gone.source, named={}))

@@ -235,7 +235,7 @@ def test_figures_stand_behind_the_one_that_they_follow() -> None:
     figures = {name: FIGURES.get(name) for name in FIGURES.names()}
     placed = [name for section in SECTIONS for name in in_order(figures, section)]
     assert sorted(placed) == FIGURES.names()
-    assert placed[:3] == ["metrics_table", "other_results", "confusion_matrix"]
+    assert placed[:4] == ["ranking", "metrics_table", "other_results", "confusion_matrix"]
     for name, figure in figures.items():
         assert figure.after == FIRST or placed.index(figure.after) < placed.index(name), name
 

@@ -11,9 +11,10 @@ from serplatform.artifacts.files import read_json, write_json
 from serplatform.datasets.dataset import Dataset
 from serplatform.errors import BadInputError
 from serplatform.models.base import ARCHITECTURES
-from serplatform.studies.encoder_layers import for_dataset, layer_choices
-from serplatform.studies.parameter import LayerQuery
-from serplatform.studies.setup import OpenRun, SearchRequest, create_run, reopen_run
+from serplatform.studies.feature_choice import feature_choices, for_dataset, roles
+from serplatform.studies.parameter import FeatureQuery
+from serplatform.studies.request import SearchRequest
+from serplatform.studies.setup import OpenRun, create_run, reopen_run
 from serplatform.studies.space import first_points, load_space, packaged_spaces, parse_space
 from serplatform.testing.synthetic import make_dataset
 from serplatform.training.trial_config import resolve
@@ -26,7 +27,7 @@ Make = Callable[..., Path]
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
     def dataset(*names: str) -> Path:
-        kinds = {"log_mel_23": 23, "log_mel_40": 40}
+        kinds = {"log_mel_23": 23, "log_mel_40": 40, "egemaps_v02": (88, *VECTORS[1:])}
         features = {
             name: kinds.get(name, VECTORS if name.endswith(":pooled") else FRAMES) for name in names
         }
@@ -48,7 +49,7 @@ def create(data: Path, *architectures: str, **asked: object) -> OpenRun:
 def test_the_middle_layers_come_first_then_all_together(make: Make) -> None:
     names = [*encoder("tiny", 5), *encoder("base", 10), *encoder("tiny", 1, ":pooled")]
     dataset = Dataset.open(make("log_mel_23", *names))
-    found = layer_choices(dataset, LayerQuery(joined=True))
+    found = feature_choices(dataset, FeatureQuery(joined=True))
     assert found[:3] == ("pretrained:tiny@3", "pretrained:base@6", "pretrained:tiny@0,1,2,3,4,5")
     assert found[3:6] == (
         "pretrained:base@0,1,2,3,4,5,6,7,8,9,10",
@@ -57,8 +58,8 @@ def test_the_middle_layers_come_first_then_all_together(make: Make) -> None:
     )
     assert found[6] == "pretrained:tiny@0"
     assert len(found) == 17 + 4
-    assert set(layer_choices(dataset, LayerQuery())) == {n for n in names if "pooled" not in n}
-    assert layer_choices(dataset, LayerQuery(pooled=True)) == (
+    assert set(feature_choices(dataset, FeatureQuery())) == {n for n in names if "pooled" not in n}
+    assert feature_choices(dataset, FeatureQuery(pooled=True)) == (
         "pretrained:tiny@1:pooled",
         "pretrained:tiny@0:pooled",
     )
@@ -66,7 +67,7 @@ def test_the_middle_layers_come_first_then_all_together(make: Make) -> None:
 
 def test_vectors_of_several_encoders_are_joined(make: Make) -> None:
     names = [*encoder("tiny", 2, ":pooled"), *encoder("base", 1, ":pooled")]
-    found = layer_choices(Dataset.open(make(*names)), LayerQuery(pooled=True, joined=True))
+    found = feature_choices(Dataset.open(make(*names)), FeatureQuery(pooled=True, joined=True))
     assert found[:3] == (
         "pretrained:tiny@1:pooled",
         "pretrained:base@1:pooled",
@@ -76,9 +77,9 @@ def test_vectors_of_several_encoders_are_joined(make: Make) -> None:
 
 def test_frames_stand_in_for_pooled_statistics_but_not_these_for_frames(make: Make) -> None:
     frames = Dataset.open(make("pretrained:tiny@1"))
-    assert layer_choices(frames, LayerQuery(pooled=True)) == ("pretrained:tiny@1",)
+    assert feature_choices(frames, FeatureQuery(pooled=True)) == ("pretrained:tiny@1",)
     pooled = Dataset.open(make("pretrained:tiny@1:pooled"))
-    assert layer_choices(pooled, LayerQuery()) == ()
+    assert feature_choices(pooled, FeatureQuery()) == ()
 
 
 def test_the_middle_is_that_of_the_whole_encoder(make: Make) -> None:
@@ -87,19 +88,38 @@ def test_the_middle_is_that_of_the_whole_encoder(make: Make) -> None:
     for entry in meta["features"].values():
         entry["spec"]["encoder"] = {"num_layers": 3}  # of which the second is the middle
     write_json(path / "dataset.json", meta)
-    assert layer_choices(Dataset.open(path), LayerQuery())[0] == "pretrained:base@2"
+    assert feature_choices(Dataset.open(path), FeatureQuery())[0] == "pretrained:base@2"
 
 
-def test_what_is_fitted_in_seconds_takes_the_layers_wherever_there_are_some(make: Make) -> None:
-    with_encoder = create(make("log_mel_23", "log_mel_40", "mfcc_40", "pretrained:base@1"), "lda")
-    assert with_encoder.spaces["lda"].parameters["data.feature"].values == ("pretrained:base@1",)
+def test_what_is_fitted_in_seconds_takes_every_feature_the_encoders_first(make: Make) -> None:
+    run = create(make("log_mel_23", "mfcc_40", "pretrained:base@1", "egemaps_v02"), "lda")
+    assert run.spaces["lda"].parameters["data.feature"].values == (
+        "pretrained:base@1",
+        "egemaps_v02",
+        "mfcc_40",
+        "log_mel_23",
+    )
+    assert first_points(run.spaces["lda"])[0]["data.feature"] == "pretrained:base@1"
+
+
+def test_vectors_of_layers_are_joined_to_functionals(make: Make) -> None:
+    dataset = Dataset.open(make("egemaps_v02", *encoder("base", 2, ":pooled")))
+    joined = "pretrained:base@1:pooled+egemaps_v02"
+    query = FeatureQuery(pooled=True, joined=True, functionals=True)
+    assert joined in feature_choices(dataset, query)
+    assert roles(dataset) == {
+        "middle": "pretrained:base@1:pooled",
+        "around": "pretrained:base@0,1,2:pooled",
+        "whole": "pretrained:base@0,1,2:pooled",
+        "both": joined,
+        "functionals": "egemaps_v02",
+    }
 
 
 def test_without_an_encoder_the_own_features_are_searched(make: Make) -> None:
     without = create(make("log_mel_23", "log_mel_40", "mfcc_40"), "lda")
     found = without.spaces["lda"].parameters["data.feature"].values
-    assert "log_mel_40" in found
-    assert all(":" not in str(name) for name in found)
+    assert found == ("log_mel_40", "mfcc_40", "log_mel_23")
 
 
 @pytest.mark.parametrize("name", [n for n in packaged_spaces() if n.endswith("-pretrained")])
@@ -119,9 +139,24 @@ def test_packaged_spaces_are_made_of_the_dataset_and_read_back(make: Make, name:
 
 def test_every_architecture_over_audio_of_the_papers_has_one() -> None:
     papers = ["moma", "blstmatt", "csa", "can", "fgcme", "vrnn", "cnn_lstm", "lstm_attn_audio"]
-    own = ["cnn_blstm_asp", "functionals_mlp", "attn_pool", "svm", "logistic"]
+    own = ["cnn_blstm_asp", "functionals_mlp", "attn_pool"]
     assert {f"{name}-pretrained" for name in [*papers, *own]} <= set(packaged_spaces())
     assert set(papers + own) <= set(ARCHITECTURES.names())
+
+
+@pytest.mark.parametrize("wordless", [0, 24])
+def test_pooling_over_words_is_searched_where_there_are_words(
+    tmp_path: Path, wordless: int
+) -> None:
+    data = make_dataset(
+        tmp_path / "data",
+        per_speaker=4,
+        seconds=(0.2, 0.3),
+        features={"pretrained:base@1": FRAMES},
+        wordless=wordless,
+    )
+    space = for_dataset(load_space("functionals_mlp-pretrained"), Dataset.open(data))
+    assert ("words" in space.parameters["data.pooling"].values) == (wordless == 0)
 
 
 def test_a_dataset_without_an_encoder_is_told_how_to_get_one(make: Make) -> None:
@@ -134,7 +169,7 @@ def test_a_dataset_without_an_encoder_is_told_how_to_get_one(make: Make) -> None
 
 def test_an_own_space_gives_way_where_its_features_are_lacking(make: Make) -> None:
     data = make("log_mel_40", *encoder("base", 3))
-    run = create(data, "moma", "blstmatt", "csa", settings=("csa.feature=log_mel_40",))
+    run = create(data, "moma", "blstmatt", "csa", settings=("csa.feature=log_mel_40",), small=False)
     notes = run.description["notes"]
     for name in ("moma", "blstmatt"):
         assert run.spaces[name].fixed["training.max_epochs"] == 15

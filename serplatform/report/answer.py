@@ -1,0 +1,303 @@
+"""The answer of a run or an ensemble: how good, against what, which trial, and what became of all.
+
+The terminal, the page and ``--json`` tell this one story. Every value is a fraction.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from serplatform.report.data import LABELS, EvaluatedSystem, ReportData, build_report_data
+from serplatform.report.leaderboard import RankedTrial, objective_of, ranked_trials
+from serplatform.report.load import ReportedRun, load_source
+from serplatform.report.wording import METRICS, interval, p_value, plural, points
+from serplatform.statistics.bootstrap import Interval, bootstrap_difference
+from serplatform.statistics.chance import chance_uar, exceeds_chance, place_of_chance
+from serplatform.statistics.permutation import paired_permutation_test
+from serplatform.storage.mirror import shown
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AnswerRow:
+    """A system, what it is made of, and its test metrics, pooled over folds.
+
+    ``system`` is a key of ``report.data.LABELS``.
+    """
+
+    system: str
+    label: str
+    what: str
+    uar: Interval
+    accuracy: Interval
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SystemComparison:
+    """UAR of one system minus another's on the same test rows, by the paired permutation test.
+
+    ``of`` and ``against`` are keys of ``report.data.LABELS``; ``clusters`` are swapped as a whole.
+    """
+
+    of: str
+    against: str
+    difference: Interval
+    p_value: float
+    clusters: int
+    clustered_by: str
+
+    def __str__(self) -> str:
+        names = f"{LABELS[self.of].lower()}", f"{LABELS[self.against].lower()}"
+        verb = "is better than" if self.difference.value > 0 else "is worse than"
+        if self.p_value >= 0.05:
+            verb = "is not shown to differ from"
+        low, high = self.difference.low, self.difference.high
+        bounds = "no interval: a single speaker"
+        if low is not None and high is not None:
+            bounds = f"95 % interval {points(low)} to {points(high)}"
+        return (
+            f"The {names[0]} {verb} the {names[1]}: {points(self.difference.value)} points of UAR "
+            f"({bounds}), {p_value(self.p_value)} by the paired permutation test over "
+            f"{plural(self.clusters, self.clustered_by)}."
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrialsOfRun:
+    """What became of the trials that were asked for.
+
+    Attributes:
+        run: directory or URI.
+        asked: None where a time was given; then ``not_begun`` is 0.
+        trained: on every fold.
+        cut_off: begun, and not ended.
+        by_architecture: of those that have a trial, these five by name.
+        no_trial: architectures of which none has begun.
+        left_out: architectures that cannot be trained on the dataset, and why.
+    """
+
+    run: str
+    asked: int | None
+    trained: int
+    pruned: int
+    failed: int
+    cut_off: int
+    not_begun: int
+    by_architecture: dict[str, dict[str, int]]
+    no_trial: tuple[str, ...]
+    left_out: dict[str, str]
+
+    def __str__(self) -> str:
+        counts = {name: getattr(self, name) for name in (*_STATES, "not_begun")}
+        begun = sum(counts[name] for name in _STATES)
+        lead = f"{plural(begun, 'trial')} begun" if self.asked is None else f"{self.asked:,} asked"
+        text = f"{lead}: {_tally(counts) or 'none has begun'}"
+        if self.no_trial:
+            text += (": " if self.not_begun else "; not begun: ") + ", ".join(self.no_trial)
+        text += "."
+        if len(self.by_architecture) > 1:
+            each = [f"{name} {_tally(found)}" for name, found in self.by_architecture.items()]
+            joined = "; ".join(each)
+            if self.trained == begun:
+                joined = joined.replace(" trained;", ",").removesuffix(" trained")
+            text += f" By architecture: {joined}."
+        if self.left_out:
+            text += f" Left out beforehand: {', '.join(self.left_out)}."
+        return text
+
+
+_STATES = ("trained", "pruned", "failed", "cut_off")
+
+
+def _tally(counts: dict[str, int]) -> str:
+    return ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in counts.items() if n)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What is told first.
+
+    Attributes:
+        headline: ``UAR 52.4 % (45.1–60.8), chance 25.0 %``, of the first row.
+        chance: UAR of guessing.
+        rows: the ensemble, the best single trial, the trial that prediction and export take, the
+            reference, as far as there are some.
+        comparisons: between the rows.
+        trials: of each run.
+        sentences: what the rows mean.
+        leaderboard: the complete trials.
+    """
+
+    headline: str
+    chance: float
+    rows: tuple[AnswerRow, ...]
+    comparisons: tuple[SystemComparison, ...]
+    trials: tuple[TrialsOfRun, ...]
+    sentences: tuple[str, ...]
+    leaderboard: tuple[RankedTrial, ...] = dataclasses.field(repr=False)
+
+
+def read_answer(path: Path) -> Answer:
+    """The answer of a run or an ensemble on disk; see ``load.load_source`` for what it raises."""
+    return find_answer(build_report_data(load_source(path)))
+
+
+def find_answer(report: ReportData) -> Answer:
+    """Put the numbers of a page into the story."""
+    chance = 1 / len(report.classes)
+    headline = "There is no answer yet: no trial has finished."
+    if report.systems:
+        first = report.systems[0]
+        chance = chance_uar(first.test.truth)
+        headline = f"UAR {first.pooled['uar'].in_percent()}, chance {100 * chance:.1f} %"
+    comparisons = tuple(_comparisons(report))
+    return Answer(
+        headline=headline,
+        chance=chance,
+        rows=tuple(
+            AnswerRow(
+                system=m.key,
+                label=m.label,
+                what=m.what,
+                uar=m.pooled["uar"],
+                accuracy=m.pooled["accuracy"],
+            )
+            for m in report.measured
+            if m.key != "mean"
+        ),
+        comparisons=comparisons,
+        trials=tuple(map(_trials, report.source.runs)),
+        sentences=(
+            *_against_chance(report, chance),
+            *map(str, comparisons),
+            *_how_chosen(report),
+        ),
+        leaderboard=report.leaderboard,
+    )
+
+
+def _comparisons(report: ReportData) -> Iterator[SystemComparison]:
+    """The ensemble with the best single trial; the first system with the reference."""
+    if report.comparison is not None:
+        found, test = (
+            report.comparison["difference"]["uar"],
+            report.comparison["permutation"]["uar"],
+        )
+        yield SystemComparison(
+            of="ensemble",
+            against="single",
+            difference=Interval(value=found["value"], low=found["low"], high=found["high"]),
+            p_value=test["p_value"],
+            clusters=test["num_clusters"],
+            clustered_by=test["clustered_by"],
+        )
+    for reference in (s for s in report.others if s.key == "reference"):
+        yield _compare(report.systems[0], reference, report)
+
+
+def _compare(
+    ours: EvaluatedSystem, theirs: EvaluatedSystem, report: ReportData
+) -> SystemComparison:
+    """Two systems on the same rows, tested as an ensemble is against the best single trial."""
+    truth, speakers = ours.test.truth, ours.test.speaker_ids.tolist()
+    seed = report.drawing.seed
+    test = paired_permutation_test(
+        truth,
+        ours.test.prediction,
+        theirs.test.prediction,
+        num_classes=len(report.classes),
+        speaker_ids=speakers,
+        seed=seed,
+    )
+    difference = bootstrap_difference(
+        truth,
+        ours.test.values,
+        theirs.test.values,
+        speakers,
+        num_resamples=report.drawing.resamples,
+        seed=seed,
+    )
+    return SystemComparison(
+        of=ours.key,
+        against=theirs.key,
+        difference=difference["uar"],
+        p_value=test["p_value"],
+        clusters=test["num_clusters"],
+        clustered_by=test["clustered_by"],
+    )
+
+
+def _against_chance(report: ReportData, chance: float) -> Iterator[str]:
+    """A sentence on each system that is not shown to beat guessing."""
+    for system in report.systems:
+        uar = system.pooled["uar"]
+        if exceeds_chance(uar, chance):
+            continue
+        guessing = f"{100 * chance:.1f} %, what guessing gives."
+        said = f"{uar.in_percent()} UAR is not above {guessing}"
+        if uar.low is not None:
+            verb = place_of_chance(uar, chance)
+            said = f"the 95 % interval of its UAR, {interval('uar', uar)} %, {verb} {guessing}"
+        yield f"{system.label}: no better than chance; {said}"
+
+
+def _how_chosen(report: ReportData) -> Iterator[str]:
+    """How the rows relate: what is fair, what is optimistic, what there is not."""
+    if len(report.finished) == 1:
+        yield "One trial finished: there is nothing to combine."
+        return
+    if len(report.systems) == 1 and report.systems[0].key == "single":
+        yield (
+            "No ensemble was built of this run; `serplatform ensemble` combines its trials without "
+            "training."
+        )
+    if len(report.source.runs) != 1 or not report.systems:
+        return
+    metric = METRICS[objective_of(report.source.runs)].title
+    for run, trial in ranked_trials(report.source.runs)[:1]:
+        taken = (
+            f"`predict` and `export` of the run take {trial.name}, the best by mean dev {metric}"
+        )
+        if any(s.key == "trial" for s in report.others):
+            optimistic = (
+                " Those dev rows are test rows of other folds, so its number is optimistic; what "
+                "is chosen fold by fold, on that fold's own dev rows, is the fair estimate."
+            )
+            yield f"{taken} over all folds.{optimistic if _dev_tests_elsewhere(run) else ''}"
+        elif report.systems[-1].what == f"{trial.name} in every fold":
+            yield f"{taken}, which every fold's own dev rows choose as well: its number is fair."
+
+
+def _dev_tests_elsewhere(run: ReportedRun) -> bool:
+    folds = run.plan["folds"]
+    tested = Counter(name for fold in folds for name in set(fold["test"]))
+    return any(tested[name] for fold in folds for name in fold["dev"])
+
+
+def _trials(run: ReportedRun) -> TrialsOfRun:
+    """Count what was asked for and what became of it."""
+    names = {"complete": "trained", "pruned": "pruned", "failed": "failed"}
+    found: dict[str, dict[str, int]] = {}
+    for architecture, state in [
+        *((t.architecture, names[t.state]) for t in run.trials),
+        *((name or "unknown", "cut_off") for name in run.cut_off.values()),
+    ]:
+        counts = found.setdefault(architecture, dict.fromkeys(_STATES, 0))
+        counts[state] += 1
+    whole = {state: sum(counts[state] for counts in found.values()) for state in _STATES}
+    asked, left_out = run.info.get("trials"), run.info.get("left_out") or {}
+    return TrialsOfRun(
+        run=shown(run.path),
+        asked=asked,
+        **whole,
+        not_begun=max(0, (asked or 0) - sum(whole.values())),
+        by_architecture=found,
+        no_trial=tuple(
+            name
+            for name in run.info.get("architectures", ())
+            if name not in found and name not in left_out
+        ),
+        left_out=dict(left_out),
+    )

@@ -1,0 +1,93 @@
+"""Which trial is best: every complete one by its dev rows, and what each is worth on test rows."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from serplatform.report.data import NoDataError, ReportData
+from serplatform.report.figures.base import FIGURES, FIRST, Drawing, Figure, Palette, Table
+from serplatform.report.leaderboard import BY_SPEAKER, RankedTrial, first_shown, objective_of
+from serplatform.report.wording import METRICS, decimal, interval, percent, whole
+
+#: ranks that are shown at once, besides the best of each architecture
+MOST_RANKS = 10
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Board:
+    """The complete trials, best first, and the title of the metric that ranks them."""
+
+    rows: tuple[RankedTrial, ...]
+    metric: str
+
+
+@FIGURES.register("ranking")
+class Leaderboard(Figure[Board]):
+    title = "Every trial by its dev rows"
+    section = "leaderboard"
+    after = FIRST
+
+    def compute(self, report: ReportData) -> Board:
+        if not report.leaderboard:
+            raise NoDataError("no trial has finished")
+        objective = objective_of(report.source.runs)
+        return Board(rows=report.leaderboard, metric=METRICS[objective].title)
+
+    def draw(self, data: Board, palette: Palette) -> Drawing:
+        shown = first_shown(data.rows, MOST_RANKS)
+        best = shown[0]
+        tables = [_table("The best trials, and the best of each architecture", shown)]
+        if len(shown) < len(data.rows):
+            tables.append(_table(f"All {len(data.rows)} complete trials", data.rows, folded=True))
+        return Drawing(
+            summary=(
+                f"Rank is by the mean dev {data.metric} alone; test values are for reporting, not "
+                f"for choosing. First is {best.architecture} #{best.trial}, with a dev UAR of "
+                f"{percent(best.dev)} %."
+            ),
+            tables=tables,
+            open_tables=True,
+            note=(
+                "`predict` and `export` take the first of a run, or another by its number: "
+                f"`serplatform predict {best.run} --trial N AUDIO`, `serplatform export {best.run} "
+                "--trial N --out DIRECTORY`."
+                + (f" {BY_SPEAKER}" if any(row.by_speaker for row in data.rows) else "")
+            ),
+        )
+
+
+def _table(caption: str, rows: Sequence[RankedTrial], *, folded: bool = False) -> Table:
+    return Table(
+        caption=caption,
+        header=[
+            *("trial", "rank", "dev UAR (%)", "test UAR (%)", "95 % interval", "training (s)"),
+            "parameters",
+        ],
+        rows=[
+            [
+                *(r.run, r.trial, r.architecture, r.rank, r.dev),
+                *(r.test.ends() if r.test else (None, None, None)),
+                *(r.seconds, r.num_parameters),
+            ]
+            for r in rows
+        ],
+        display=[
+            [
+                f"{r.name} #{r.trial}",
+                str(r.rank),
+                percent(r.dev),
+                percent(r.test.value if r.test else None),
+                interval("uar", r.test) if r.test else "–",
+                decimal(r.seconds, 1),
+                whole(r.num_parameters),
+            ]
+            for r in rows
+        ],
+        csv_header=[
+            *("run", "trial", "architecture", "rank", "dev_uar", "test_uar", "test_low"),
+            *("test_high", "seconds", "num_parameters"),
+        ],
+        sortable=folded,
+        folded=folded,
+    )

@@ -1,0 +1,126 @@
+"""The complete trials of runs, ranked by dev rows, with what each is worth on test rows.
+
+Shapes: N test rows, M trials.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from serplatform.artifacts.trial import DEV_METRICS, merit
+from serplatform.errors import ArtifactError
+from serplatform.report.load import Posteriors, ReportedRun, ReportTrial
+from serplatform.report.speaker_intervals import Resampling
+from serplatform.statistics.bootstrap import Interval, uar_intervals
+from serplatform.storage.mirror import shown
+
+#: what the mark at the name of an architecture means
+BY_SPEAKER = (
+    "* normalised within each speaker, by all of a test speaker's unlabelled audio: new speakers "
+    "need as much of theirs."
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RankedTrial:
+    """One complete trial.
+
+    Attributes:
+        rank: from 1, by the mean dev objective alone.
+        run: directory or URI.
+        trial: its number in the run.
+        architecture: registered name.
+        dev: mean dev UAR over the folds.
+        test: pooled test UAR, for reporting and not for choosing; None where the trial's
+            posteriors are missing or damaged.
+        seconds: of training.
+        num_parameters: trainable values; None where the record does not say.
+        by_speaker: features are normalised within each speaker, see :data:`BY_SPEAKER`.
+    """
+
+    rank: int
+    run: str
+    trial: int
+    architecture: str
+    dev: float | None
+    test: Interval | None
+    seconds: float
+    num_parameters: int | None
+    by_speaker: bool = False
+
+    @property
+    def name(self) -> str:
+        """The architecture, marked where it reads a test speaker's unlabelled audio."""
+        return f"{self.architecture}*" if self.by_speaker else self.architecture
+
+
+def objective_of(runs: Sequence[ReportedRun]) -> str:
+    """The dev metric that ranks trials: what the first run optimised, or UAR beside sizes."""
+    objective = runs[0].info.get("objective", ["uar"])[0] if runs else "uar"
+    return objective if objective in DEV_METRICS else "uar"
+
+
+def ranked_trials(runs: Sequence[ReportedRun]) -> list[tuple[ReportedRun, ReportTrial]]:
+    """Complete trials, the best by mean dev objective first; see ``artifacts.trial.ranked``."""
+    objective = objective_of(runs)
+    found = [(run, t) for run in runs for t in run.trials if t.state == "complete"]
+    found.sort(key=lambda item: item[1].number)
+    found.sort(key=lambda item: merit(item[1].record.get("dev", {}), objective), reverse=True)
+    return found
+
+
+def rank_trials(
+    runs: Sequence[ReportedRun], drawing: Resampling | None = None
+) -> tuple[RankedTrial, ...]:
+    """The leaderboard; ranks are of dev rows alone, and the test rows of all trials are the same.
+
+    The intervals of all trials come from the same resamples of speakers.
+    """
+    drawing = drawing or Resampling()
+    found = ranked_trials(runs)
+    rows: Posteriors | None = None
+    answers: dict[int, np.ndarray] = {}
+    for place, (run, trial) in enumerate(found):
+        try:
+            test = run.posteriors(trial.number).where(part="test").ordered()
+        except (ArtifactError, OSError):
+            continue
+        rows = test if rows is None else rows
+        if rows.same_rows(test):
+            answers[place] = test.prediction
+    intervals: dict[int, Interval] = {}
+    if rows is not None and len(rows):
+        measured = uar_intervals(
+            rows.truth,
+            np.stack(list(answers.values())),
+            rows.speaker_ids.tolist(),
+            num_classes=rows.values.shape[1],
+            num_resamples=drawing.resamples,
+            seed=drawing.seed,
+        )
+        intervals = dict(zip(answers, measured, strict=True))
+    return tuple(
+        RankedTrial(
+            rank=place + 1,
+            run=shown(run.path),
+            trial=trial.number,
+            architecture=trial.architecture,
+            dev=trial.objective,
+            test=intervals.get(place),
+            seconds=trial.seconds,
+            num_parameters=trial.num_parameters,
+            by_speaker=trial.params.get("data.normalization") == "speaker",
+        )
+        for place, (run, trial) in enumerate(found)
+    )
+
+
+def first_shown(board: Sequence[RankedTrial], most: int) -> list[RankedTrial]:
+    """The first ranks, and the best trial of every architecture."""
+    best: dict[str, int] = {}
+    for row in board:
+        best.setdefault(row.architecture, row.rank)
+    return [row for row in board if row.rank <= most or best[row.architecture] == row.rank]

@@ -1,0 +1,135 @@
+"""What a wrong command, a help or a list may import: nothing that takes long."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from serplatform.models.architectures import ARCHITECTURES
+from serplatform.testing.synthetic import make_dataset
+
+#: each takes half a second or more of a processor
+SLOW = ["torch", "ray", "optuna", "pandas", "sklearn", "scipy.stats", "scipy.signal", "plotly"]
+
+PROGRAM = f"""
+import json, sys
+from serplatform.cli.main import run
+code = run(sys.argv[1:])
+print(json.dumps([code, sorted(set({SLOW!r}) & sys.modules.keys())]), file=sys.stderr)
+"""
+
+LISTS = [
+    ["--version"],
+    ["--help"],
+    ["search", "--help"],
+    ["corpora"],
+    ["reproduce"],
+    ["runs", "."],
+]
+WRONG = [
+    ["search", "moma", "--data", "nothere"],
+    ["search", "momma", "--data", "DATA"],
+    ["search", "moma", "--data", "DATA", "--protocol", "speaker-kfol:3"],
+    ["search", "moma", "--data", "DATA", "--space", "nothere"],
+    ["search", "moma", "--data", "DATA", "--set", "model.hiden_dim=3"],
+    ["search", "moma", "--data", "DATA", "--set", "model.hidden_dim=abc"],
+    ["search", "moma", "--data", "DATA", "--sampler", "tpp"],
+    ["search", "moma", "--data", "DATA", "--pruner", "ashes"],
+    ["search", "moma", "--data", "DATA", "--combiner", "nothere"],
+    ["search", "moma", "--data", "DATA", "--workers", "20000"],
+    ["search", "moma", "--data", "DATA", "--out", "RUN"],
+    ["search", "--resume", "--out", "nothere"],
+    ["train", "momma", "--data", "DATA"],
+    ["report", "nothere"],
+    ["predict", "nothere", "a.wav"],
+    ["ensemble", "nothere", "--out", "e"],
+    ["export", "nothere", "--out", "e"],
+    ["explain", "nothere"],
+    ["prepare", "ravdess", "nothere", "--out", "d"],
+    ["prepare", "ravdes", "nothere", "--out", "d"],
+    ["prepare", "demo", "--features", "log_mell", "--out", "d"],
+    ["reproduce", "notable"],
+]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("quick") / "data"
+    make_dataset(path, per_speaker=4, seconds=(0.2, 0.4))
+    return path
+
+
+def answer(words: list[str], folder: Path) -> tuple[int, list[str], str]:
+    """Exit code, what slow is imported, and messages, of a command in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *words],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    *told, last = done.stderr.splitlines()
+    code, imported = json.loads(last)
+    return code, imported, "\n".join(told)
+
+
+@pytest.mark.parametrize("words", LISTS, ids=" ".join)
+def test_lists_and_help_import_nothing_slow(words: list[str], tmp_path: Path) -> None:
+    assert answer(words, tmp_path)[:2] == (0, [])
+
+
+@pytest.mark.parametrize("words", WRONG, ids=" ".join)
+def test_a_wrong_command_is_answered_before_anything_slow_is_imported(
+    words: list[str], data: Path, tmp_path: Path
+) -> None:
+    occupied = tmp_path / "run"
+    (occupied / "trials").mkdir(parents=True)
+    (occupied / "trials" / "trial-00000.json").write_text("{}")
+    (occupied / "run.json").write_text("{}")
+    places = {"DATA": str(data), "RUN": str(occupied)}
+    code, imported, told = answer([places.get(word, word) for word in words], tmp_path)
+    assert (code, imported) == (2, []), told
+    assert "Error: " in told
+
+
+def test_what_files_declare_is_what_they_register() -> None:
+    program = """
+import dataclasses
+from serplatform.config import fields_of
+from serplatform.models.architectures import ARCHITECTURES as known
+
+def told(architecture):
+    values = {f.name: getattr(architecture, f.name) for f in dataclasses.fields(architecture)}
+    return values | {"config": fields_of(values["config"]), "build": None}
+
+declared = {name: told(known.get(name)) for name in known.names()}
+import torch
+assert declared == {name: told(known.get(name)) for name in known.names()}
+print(*declared)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert done.stdout.split() == [
+        name for name in ARCHITECTURES.names() if name in done.stdout.split()
+    ]
+    assert {"moma", "svm", "encoder_lora"} <= set(done.stdout.split())
+
+
+def test_a_declared_architecture_builds_its_network() -> None:
+    program = """
+import sys
+from serplatform.models.architectures import ARCHITECTURES, InputSpec
+declared = ARCHITECTURES.get("moma")
+assert "torch" not in sys.modules
+print(type(declared.build(declared.config(), InputSpec(feature_dim=4, num_classes=3))).__name__)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert done.stdout.strip() == "Moma"
