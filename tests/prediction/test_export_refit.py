@@ -158,6 +158,12 @@ def test_the_dataset_must_be_there_and_be_that_of_the_run(made, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["b", "run"]
 
 
+def test_nothing_is_trained_where_an_encoder_cannot_be_packed(made, tmp_path, capsys):
+    with pytest.raises(BadInputError, match="--with-encoder: no model of"):
+        export(made.run, tmp_path / "b", refit=True, with_encoder=True)
+    assert "Training" not in capsys.readouterr().err
+
+
 def test_a_plateau_and_an_average_follow_what_most_folds_did():
     entry = {"train_loss": 1.0, "dev": {}}
     history = [
