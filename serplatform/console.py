@@ -12,6 +12,7 @@ import re
 import shutil
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
@@ -168,18 +169,20 @@ def redrawn(render: Callable[[], RenderableType], *, transient: bool = False) ->
         transient=transient,
         redirect_stdout=False,
     )
-    stopping.on_end(_show_cursor)
+
+    def stop_drawing() -> None:  # the main thread may be anywhere
+        stopper = threading.Thread(target=live.stop, daemon=True)
+        stopper.start()
+        stopper.join(0.5)  # a terminal that is held writes nothing
+
+    stopping.on_end(stop_drawing, at_once=True)
     with live:
         _console.live = live
         try:
             yield
         finally:
             _console.live = None
-            stopping.not_on_end(_show_cursor)
-
-
-def _show_cursor() -> None:
-    os.write(2, b"\x1b[?25h")
+            stopping.not_on_end(stop_drawing)
 
 
 def progress(text: str) -> None:
@@ -202,12 +205,12 @@ def _folded(line: str) -> str:
     if line.startswith("  "):
         return line
     return textwrap.fill(
-        line,
+        line.replace(" %", "\u00a0%"),  # which textwrap does not take for a space
         max(20, shutil.get_terminal_size().columns - 1),
         subsequent_indent="  ",
         break_long_words=False,
         break_on_hyphens=False,
-    )
+    ).replace("\u00a0%", " %")
 
 
 def _write(text: str, end: str = "\n") -> None:

@@ -46,13 +46,14 @@ class _Stop:
         self.swallowed = False
         self.acknowledged = threading.Event()
         self.ends: list[Callable[[], object]] = []
+        self.spoilers: list[Callable[[], object]] = []
         self.ask: Callable[[], None] | None = None
         self.doing = ""
         self.new_work()
 
     def new_work(self) -> None:
         self.code = CODE
-        self.sentence: str | None = None
+        self.sentence: str | Callable[[], str] | None = None
         self.record: Callable[[], object] | None = None
         self.farewell = threading.Lock()
         self.told = threading.Event()
@@ -153,11 +154,13 @@ def begin() -> None:
     _stop.at_once = False
 
 
-def on_stop(sentence: str | None = None, record: Callable[[], object] | None = None) -> None:
+def on_stop(
+    sentence: str | Callable[[], str] | None = None, record: Callable[[], object] | None = None
+) -> None:
     """Say what a stop prints and records from now on.
 
     Args:
-        sentence: with the command that resumes; None: as before.
+        sentence: with the command that resumes, or what gives it then; None: as before.
         record: writes down that the work was stopped; None: as before.
     """
     if not _is_main_thread():
@@ -223,21 +226,28 @@ def farewell(tell: Callable[[str], object]) -> None:
             with contextlib.suppress(OSError):  # what stopped the work may stop this too
                 _stop.record()
         with contextlib.suppress(OSError):  # nobody reads it
-            tell(_stop.sentence or f"Interrupted. Begin again with:\n  {command()}")
+            sentence = _stop.sentence() if callable(_stop.sentence) else _stop.sentence
+            tell(sentence or f"Interrupted. Begin again with:\n  {command()}")
     finally:
         _stop.told.set()
 
 
-def on_end(put_away: Callable[[], object]) -> None:
+def on_end(put_away: Callable[[], object], *, at_once: bool = False) -> None:
     """Have something cleaned up before a stop ends the process; Python's ``atexit`` and the end of
-    its interpreter would take too long."""
-    _stop.ends.append(put_away)
+    its interpreter would take too long.
+
+    Args:
+        put_away: cleans up.
+        at_once: before the last message, which it would spoil.
+    """
+    (_stop.spoilers if at_once else _stop.ends).append(put_away)
 
 
 def not_on_end(put_away: Callable[[], object]) -> None:
     """Take back what was given to :func:`on_end`: it is put away already."""
-    with contextlib.suppress(ValueError):
-        _stop.ends.remove(put_away)
+    for given in (_stop.spoilers, _stop.ends):
+        with contextlib.suppress(ValueError):
+            given.remove(put_away)
 
 
 def leave(code: int) -> NoReturn:
@@ -306,6 +316,8 @@ def _listen(pipe: int) -> None:
 def _end_at_once() -> NoReturn:
     """End this process as a kill would, after its last message."""
     try:
+        for put_away in list(_stop.spoilers):
+            put_away()
         farewell(lambda sentence: os.write(2, f"{sentence}\n".encode()))
         for put_away in _stop.ends:
             put_away()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
+import time
 import types
+from collections.abc import Callable
 
 import pytest
 
-from serplatform import console
+from serplatform import console, stopping
 
 
 @pytest.fixture
@@ -73,3 +76,61 @@ def test_lines_keep_their_pace() -> None:
         True,
         False,
     ]
+
+
+def as_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "40")
+
+
+def test_a_stage_is_a_line_that_goes_away(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_terminal(monkeypatch)
+    console.stage("starting Ray")
+    console.say("meanwhile")
+    assert console.stage_line() == "Starting Ray … 0 s"
+    console.end_stage()
+    console.say("then")
+    err = capsys.readouterr().err
+    assert "Starting Ray … 0 s" in err
+    assert err.endswith("\x1b[2Kthen\n")  # after its line was erased
+    assert console.stage_line() == ""
+
+
+def test_elsewhere_a_stage_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    for text in ("starting Ray", "starting Ray", "writing the page"):
+        console.stage(text)
+    console.end_stage()
+    assert capsys.readouterr().err == "Starting Ray …\nWriting the page …\n"
+
+
+def test_lines_end_between_words_and_commands_stay_whole(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_terminal(monkeypatch)
+    console.note("the choice between the trials is 25.0 % and noisy.")
+    console.say("Resume with:\n  serplatform search --resume --out runs/of-a-long-name")
+    assert capsys.readouterr().err.splitlines() == [
+        "Note: the choice between the trials is",
+        "  25.0 % and noisy.",
+        "Resume with:",
+        "  serplatform search --resume --out runs/of-a-long-name",
+    ]
+
+
+def test_the_last_message_of_a_stop_is_not_drawn_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    as_terminal(monkeypatch)
+    given: list[Callable[[], object]] = []
+    monkeypatch.setattr(stopping, "on_end", lambda stop, *, at_once: given.append(stop))
+    drawn = itertools.count()
+    with console.redrawn(lambda: str(next(drawn))):
+        time.sleep(0.4)
+        given[0]()
+        times = next(drawn)
+        assert times > 1
+        time.sleep(0.6)  # it would be drawn every quarter of a second
+        assert next(drawn) == times + 1

@@ -66,6 +66,7 @@ class SearchDisplay:
         objective: name of the objective, a dev metric.
         chance: the objective of guessing, or None.
         costs: seconds a trial by architecture, where they are known beforehand.
+        begun: ``time.monotonic()`` when the command began; None: now.
 
     Attributes:
         reference: what the reference is called and its dev objective; None without one. It may
@@ -82,6 +83,7 @@ class SearchDisplay:
         chance: float | None = None,
         reference: tuple[str, float] | None = None,
         costs: Mapping[str, float] | None = None,
+        begun: float | None = None,
     ) -> None:
         self.reference = reference
         self._budget = budget
@@ -94,7 +96,8 @@ class SearchDisplay:
         self._counts = dict.fromkeys(_WORDS, 0)
         self._best: tuple[float, str] | None = None
         self._last: deque[tuple[str, ...]] = deque(maxlen=_LAST)
-        self._begun = self._last_line = time.monotonic()
+        self._last_line = time.monotonic()
+        self._begun = self._last_line if begun is None else begun
         self._over = False
         self._screen = contextlib.ExitStack()
         self._live = console.is_live()
@@ -135,7 +138,7 @@ class SearchDisplay:
                 for number, (s, r) in sorted(self._running.items())
                 if r is not None
             )
-            self._tell(f"{'; '.join(self._summary())}  |  {where}")
+            self._tell(f"{self._all()}  |  {where}")
 
     def trial_retried(self, suggestion: Suggestion, error: str) -> None:
         """See ``SearchObserver``."""
@@ -163,7 +166,7 @@ class SearchDisplay:
             value_told = f", {self._title} {told}" if told else ""
             self._tell(
                 f"trial {number} {name} {_WORDS[state]}{value_told} ({record['epochs']} epochs, "
-                f"{spent}){error}  |  {'; '.join(self._summary())}"
+                f"{spent}){error}  |  {self._all()}"
             )
         elif error:
             self._tell(f"trial {number} {name} failed{error}")
@@ -183,7 +186,7 @@ class SearchDisplay:
             self._best = (value, f"trial {record['trial']} {name}")
 
     def _summary(self) -> list[str]:
-        """How many trials have ended, the best against chance and reference, and the time."""
+        """How many trials have ended, the best against chance and reference."""
         ended = sum(self._counts.values())
         of = f" of {self._budget}" if self._budget is not None else ""
         how = ", ".join(f"{n} {_WORDS[state]}" for state, n in self._counts.items() if n)
@@ -197,12 +200,11 @@ class SearchDisplay:
             best.append(f"reference {self.reference[0]} {self._value(self.reference[1])}")
         if self._chance is not None:
             best.append(f"chance {self._value(self._chance)}")
-        so_far = f"{format_duration(time.monotonic() - self._begun)} so far"
-        return [
-            counts,
-            *filter(None, [", ".join(best)]),
-            "; ".join(filter(None, [self._left()[0], so_far])),
-        ]
+        return [counts, ", ".join(best)]
+
+    def _all(self) -> str:
+        """The summary and the time left in one line."""
+        return "; ".join(filter(None, [*self._summary(), self._left()[0]]))
 
     def _left(self) -> tuple[str, float | None]:
         """How long the trials may still take: in words, and in seconds."""
@@ -211,7 +213,8 @@ class SearchDisplay:
         estimate = None
         if self._budget is not None:
             to_begin = self._budget - sum(self._counts.values()) - len(self._running)
-            estimate = self._time_left.estimate(max(0, to_begin))
+            if self._running or to_begin > 0:
+                estimate = self._time_left.estimate(max(0, to_begin))
         if self._deadline is not None:
             budget = max(0.0, self._deadline - time.monotonic())
             if estimate is None or estimate.seconds >= budget:
@@ -243,16 +246,16 @@ class SearchDisplay:
 
     def render(self) -> Group:
         """What the terminal shows now."""
-        *told, clock = self._summary()
-        lines = [Text(self._doing(), style="cyan"), *(Text(line, style="bold") for line in told)]
+        told = (Text(line, style="bold") for line in self._summary())
+        lines = [Text(self._doing(), style="cyan"), *told]
+        left, seconds = self._left()
+        spent = time.monotonic() - self._begun
         clocks = Table.grid(padding=(0, 1))
-        seconds = self._left()[1]
-        if seconds is None:
-            clocks.add_row(Text(clock))
-        else:
-            spent = time.monotonic() - self._begun
-            bar = ProgressBar(total=max(spent + seconds, 1.0), completed=spent, width=30)
-            clocks.add_row(bar, Text(clock))
+        row: list[ProgressBar | Text] = []
+        if seconds is not None:
+            row.append(ProgressBar(total=max(spent + seconds, 1.0), completed=spent, width=30))
+        so_far = f"{format_duration(spent)} so far"
+        clocks.add_row(*row, Text("; ".join(filter(None, [left, so_far]))))
         tables = [
             *([self._running_table()] if self._running and not self._over else []),
             *([self._last_table()] if self._last else []),

@@ -107,10 +107,11 @@ def _train(run: OpenRun, limits: SearchLimits) -> SearchOutcome:
         objective=run.metric,
         chance=1 / len(run.plan.classes) if run.metric == "uar" else None,
         costs=run.description.setdefault("costs", {}),
+        begun=limits.begun,
     )
     say(
-        f"Searching {', '.join(run.spaces)} on {run.description['dataset']['title']} with protocol "
-        f"{run.plan.protocol} ({len(run.plan.folds)} folds); run directory {run.directory}"
+        f"Searching {_some(list(run.spaces))} on {run.description['dataset']['title']} with "
+        f"protocol {run.plan.protocol} ({len(run.plan.folds)} folds); run directory {run.directory}"
     )
     if limits.seconds is not None:
         say(
@@ -119,7 +120,7 @@ def _train(run: OpenRun, limits: SearchLimits) -> SearchOutcome:
         )
     reference = _Reference(run, limits, display)
     again = resume_command(run, limits)
-    stopping.on_stop(f"Interrupted. Resume with:\n  {again}")
+    stopping.on_stop(lambda: f"Interrupted. {half_way(run)}Resume with:\n  {again}")
     try:
         with display, reference:
             outcome = search(run, limits, display)
@@ -132,9 +133,14 @@ def _train(run: OpenRun, limits: SearchLimits) -> SearchOutcome:
             f"{error}\nNothing finished is lost; {half_way(run)}resume with:\n  {again}"
         ) from error
     if outcome.status == "interrupted":
-        stopping.on_stop(f"Interrupted. {half_way(run)}Resume with:\n  {again}")
         raise KeyboardInterrupt
     return outcome
+
+
+def _some(names: list[str]) -> str:
+    """Names, or where there are many, how many and the first."""
+    few = ", ".join(names[:6])
+    return few if len(names) <= 6 else f"{len(names)} architectures ({few}, …)"
 
 
 class _Reference(contextlib.AbstractContextManager["_Reference"]):
@@ -190,7 +196,8 @@ def resume_command(run: OpenRun, limits: SearchLimits | None = None) -> str:
 
 def half_way(run: OpenRun) -> str:
     """A sentence on the trials that were stopped before their end; empty without any."""
-    number = len(run.directory.unfinished().keys() - run.directory.records().keys())
+    begun = run.directory.unfinished()
+    number = sum(not run.directory.record_file(trial).exists() for trial in begun)
     if not number:
         return ""
     what = "1 trial was" if number == 1 else f"{number} trials were"

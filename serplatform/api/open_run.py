@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from serplatform import stopping
-from serplatform.console import format_duration, note, say
+from serplatform.console import format_duration, note, say, stage
 from serplatform.datasets.dataset import Dataset
 from serplatform.distributed.tune.placement import SearchLimits, check_machine
 from serplatform.ensembles.base import COMBINERS
@@ -166,6 +166,7 @@ def _create(request: SearchRequest, out: str | Path | None) -> tuple[OpenRun, in
     count = count_trials(request.trials, have=0, default=default)
     small = True if request.small is None and request.dataset is None else request.small
     asked = dataclasses.replace(request, architectures=names, dataset=data, small=small)
+    stage("looking at the data, making the folds")
     run = create_run(path, asked, command)
     stopping.on_stop(record=lambda: run.set_status("interrupted", ended=now()))
     run.set_status(

@@ -37,6 +37,9 @@ from serplatform.protocols.selection import recording_groups
 if TYPE_CHECKING:
     from serplatform.models.base import Batch
 
+#: normalised frames of a dataset that a fold keeps in memory, bytes; larger ones it makes anew
+KEPT_BYTES = 64 * 2**20
+
 
 def stored_clips(dataset: Dataset, speakers: Sequence[IntArray]) -> ClipSource:
     """A dataset's utterances as a source of the pipeline, with the rows of each speaker."""
@@ -95,7 +98,7 @@ class FoldData:
         self._played = self._at_speeds(source, augmentation)
         if self._played:
             clips = with_drawn_speed(clips, list(self._played.values()))
-        self._clips = clips
+        self._clips = clips.kept(KEPT_BYTES)
         self._length = clips.num_frames
         self.info = dataclasses.replace(info, dim=clips.dim)
         self._layers = summed_layers(config, dataset.dims(config.feature))

@@ -8,7 +8,7 @@ import functools
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from serplatform import plugins, stopping
@@ -61,10 +61,11 @@ def search(
     """
     lock = RunLock(run.directory)
     publisher = Publisher(run.directory.mirror, lock.lease)
+    ends = contextlib.ExitStack()
     try:
         try:
             with stopping.recording(lambda: run.set_status("interrupted", ended=now())):
-                prepared = _prepare(run, limits, trial_list)
+                prepared = _prepare(run, limits, trial_list, ends)
             publisher.start()
         except KeyboardInterrupt:
             run.set_status("interrupted", ended=now())
@@ -75,11 +76,12 @@ def search(
         with publisher:
             return _search(run, limits, observer, prepared)
     finally:
+        ends.close()
         lock.release()
 
 
 def _prepare(
-    run: OpenRun, limits: SearchLimits, trial_list: TrialList | None
+    run: OpenRun, limits: SearchLimits, trial_list: TrialList | None, ends: contextlib.ExitStack
 ) -> tuple[TrialSource, dict[str, float]]:
     """What hands out trials, and the cluster's resources; none when nothing is left to train."""
     no_time = limits.seconds is not None and limits.seconds <= 0
@@ -96,6 +98,8 @@ def _prepare(
     enough = limits.trials is not None and len(records) >= limits.trials
     resources = {} if enough or no_time else _resources(run, limits)
     sizing = None if enough or no_time else _sizing(run, limits, resources)
+    if sizing is not None:
+        ends.callback(sizing.stop)
     at_once = [name for name in run.spaces if sizing is None or name not in sizing.names]
     order = TrialOrder(list(run.spaces), run.metric, portfolio=portfolio)
     for name in at_once:
@@ -135,10 +139,10 @@ def _sizing(run: OpenRun, limits: SearchLimits, resources: dict[str, float]) -> 
     dataset = Dataset.open(local_dataset(parse(run.description["dataset"]["path"])))
     costs = Costs(dataset.fingerprint, run.description["folds_hash"])
 
-    def seconds(config: TrialConfig) -> float:
+    def seconds(config: TrialConfig, check: Callable[[], None]) -> float:
         from serplatform.training.timing import epoch_seconds
 
-        return costs.find(config, lambda: epoch_seconds(config, dataset, run.plan))
+        return costs.find(config, lambda: epoch_seconds(config, dataset, run.plan, check=check))
 
     sizing = Sizing(
         {name: run.candidates[name] for name in names},

@@ -165,6 +165,22 @@ class Clips:
             identity=(self.identity, step),
         )
 
+    def kept(self, most: int) -> Clips:
+        """The same utterances; frames that nothing random changes are kept in memory once they
+        were made, where those of all take at most ``most`` bytes."""
+        if int(self.num_frames.sum()) * self.dim * np.dtype(np.float32).itemsize > most:
+            return self
+        before, made = self.frames, dict[int, FloatArray]()
+
+        def frames(row: int, key: int | None) -> FloatArray:
+            if key is not None:
+                return before(row, key)
+            if row not in made:
+                made[row] = before(row, None)
+            return made[row]
+
+        return dataclasses.replace(self, frames=frames)
+
     def moments(self) -> Moments:
         """Moments of every utterance, (N, D), in one pass that is made once for a source."""
         cache, name = self.source.cache, ("moments", self.identity)

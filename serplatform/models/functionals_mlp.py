@@ -16,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -77,11 +78,13 @@ class FunctionalsMlp(SerModel):
         dropout: float,
     ) -> None:
         super().__init__()
-        summed_up = frame_shift >= WHOLE_UTTERANCE  # taken as it is
-        self.kind: FunctionalKind = "mean" if summed_up else functionals
-        self.deltas = deltas and not summed_up
+        self.summed_up = frame_shift >= WHOLE_UTTERANCE  # taken as it is
+        self.kind: FunctionalKind = functionals
+        self.deltas = deltas
         self.clip = clip
-        size = num_functionals(feature_dim, self.kind, self.deltas)
+        size = feature_dim
+        if not self.summed_up:
+            size = num_functionals(feature_dim, functionals, deltas)
         self.standardise = MaskedBatchNorm(size)
         self.input_dropout = nn.Dropout(input_dropout)
         self.hidden = nn.ModuleList()
@@ -95,8 +98,11 @@ class FunctionalsMlp(SerModel):
 
     def forward(self, batch: Batch, criterion: Criterion | None = None) -> ModelOutput:
         """Classify a padded batch."""
-        valid = valid_steps(batch.lengths, batch.frames.shape[1])
-        values = functionals(batch.frames, batch.lengths, valid, self.kind, self.deltas)  # (B, F)
+        if self.summed_up:
+            values = batch.frames[:, 0]  # (B, F)
+        else:
+            valid = valid_steps(batch.lengths, batch.frames.shape[1])
+            values = functionals(batch.frames, batch.lengths, valid, self.kind, self.deltas)
         values = self.standardise(values.unsqueeze(2)).squeeze(2)
         values = self.input_dropout(values.clamp(-self.clip, self.clip))
         for layer, norm in zip(self.hidden, self.norms, strict=True):
@@ -126,16 +132,21 @@ def moments(frames: Tensor, valid: Tensor) -> Tensor:
 def percentiles(frames: Tensor, lengths: Tensor, valid: Tensor) -> Tensor:
     """(B, 5D): percentiles over the valid frames, interpolated linearly as NumPy's are."""
     far = torch.finfo(frames.dtype).max
-    ordered = frames.masked_fill(~valid.unsqueeze(2), far).sort(dim=1).values  # padding last
-    rows = torch.arange(frames.shape[0], device=frames.device)
-    result = []
-    for share in PERCENTILES:
-        position = share * (lengths - 1).to(frames.dtype)  # (B,)
-        left = position.floor().long()
-        right = torch.minimum(left + 1, lengths - 1)
-        part = (position - left).unsqueeze(1)  # (B, 1)
-        result.append(ordered[rows, left] * (1 - part) + ordered[rows, right] * part)
-    return torch.cat(result, dim=1)
+    ordered = _sorted(frames.masked_fill(~valid.unsqueeze(2), far))  # padding last
+    rows = torch.arange(frames.shape[0], device=frames.device).unsqueeze(1)
+    last = (lengths - 1).unsqueeze(1)
+    position = frames.new_tensor(PERCENTILES) * last.to(frames.dtype)  # (B, 5)
+    left = position.floor().long()
+    part = (position - left).unsqueeze(2)  # (B, 5, 1)
+    right = torch.minimum(left + 1, last)
+    return (ordered[rows, left] * (1 - part) + ordered[rows, right] * part).flatten(1)
+
+
+def _sorted(frames: Tensor) -> Tensor:
+    """Sort (B, T, D) frames along T; NumPy is 30 times as fast, where no gradient is asked for."""
+    if frames.requires_grad or frames.device.type != "cpu" or frames.dtype == torch.bfloat16:
+        return frames.sort(dim=1).values
+    return torch.from_numpy(np.sort(frames.numpy(), axis=1))
 
 
 def differences(frames: Tensor, valid: Tensor) -> Tensor:

@@ -93,7 +93,8 @@ class Sizing:
     Args:
         candidates: the spaces of each architecture that is to be timed, those of reduced sizes
             first.
-        epoch_seconds: seconds of one epoch of the first fold of a configuration.
+        epoch_seconds: seconds of one epoch of the first fold of a configuration; calls what it is
+            given between two steps, which raises where nothing more is to be timed.
         num_folds: that a trial trains.
         budget: seconds, or None.
         measured: False: the paper's sizes are taken without timing, as on a GPU.
@@ -102,7 +103,7 @@ class Sizing:
     def __init__(
         self,
         candidates: Mapping[str, Mapping[SpaceKind, SearchSpace]],
-        epoch_seconds: Callable[[TrialConfig], float],
+        epoch_seconds: Callable[[TrialConfig, Callable[[], None]], float],
         *,
         num_folds: int,
         budget: float | None,
@@ -127,8 +128,15 @@ class Sizing:
         self._thread.start()
 
     def stop(self) -> None:
-        """Time no further architecture; the thread ends with the step that it times."""
+        """Time nothing more, and wait for the step that is being timed: a thread inside of torch
+        would abort the interpreter at its end."""
         self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _check(self) -> None:
+        if self._stop.is_set():
+            raise InterruptedError
 
     def take(self) -> list[Sized]:
         """What was decided since the last call."""
@@ -142,6 +150,8 @@ class Sizing:
                 return
             try:
                 sized = self._time(name)
+            except InterruptedError:
+                return
             except Exception as error:  # noqa: BLE001 - the trial itself says what is wrong
                 sized = dataclasses.replace(
                     self._untimed(name), sentence=f"{name}: could not be timed ({error})"
@@ -160,7 +170,9 @@ class Sizing:
         for kind, space in spaces.items():
             config = first_configuration(space)
             seconds[kind] = (
-                self._epoch_seconds(config) * config.training.max_epochs * self._num_folds
+                self._epoch_seconds(config, self._check)
+                * config.training.max_epochs
+                * self._num_folds
             )
         kind = next(iter(spaces))
         times = ", ".join(f"{_duration(s)} {_SIZES[k]}" for k, s in seconds.items())

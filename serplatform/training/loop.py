@@ -160,6 +160,7 @@ class FoldTrainer:
             self.device.type, enabled=config.training.precision == "float16"
         )
         self._best_weights: dict[str, Tensor] = {}
+        self._best_dev: DoubleArray | None = None  # posteriors; None: not at hand
         decay = config.training.ema_decay
         self._ema = EmaWeights(self.model, decay) if decay else None
         swa = config.training.swa_epochs
@@ -248,6 +249,8 @@ class FoldTrainer:
             TrainingDiverged: a posterior is not finite.
         """
         self._require_epoch()
+        if part == "dev" and self._best_dev is not None:
+            return self._best_dev.copy()
         if part == "test" and self.config.training.refit:
             posteriors = self._predict(part, *self._refit())
         else:
@@ -337,7 +340,7 @@ class FoldTrainer:
         self.epoch = values["epoch"]
         self.best_epoch = values["best_epoch"]
         self.best_metrics = values["best_metrics"]
-        self._best_weights = {}
+        self._best_weights, self._best_dev = {}, None
         if self.best_epoch:
             best = groups["best"] or groups["model"]
             self._best_weights = {name: t.to(self.device) for name, t in best.items()}
@@ -520,7 +523,7 @@ class FoldTrainer:
         value = dev[self.config.training.monitor]
         self._learning_rate.after_epoch(value)
         if self._improves(value):
-            self._keep(dev)
+            self._keep(dev, posteriors)
         if self._swa is None:
             return dev, None
         self._swa.take(self.model, epoch)
@@ -533,10 +536,17 @@ class FoldTrainer:
         best = self.best_metrics[name]
         return value > best if HIGHER_IS_BETTER[name] else value < best
 
-    def _keep(self, dev: dict[str, float], *, averaged: bool = False) -> None:
+    def _keep(
+        self,
+        dev: dict[str, float],
+        posteriors: DoubleArray | None = None,
+        *,
+        averaged: bool = False,
+    ) -> None:
         """Keep the present weights, or with ``ema_decay`` their moving average; ``averaged``: the
         model has those of the last epochs."""
         self.best_epoch, self.best_metrics, self._best_is_swa = self.epoch, dev, averaged
+        self._best_dev = posteriors
         ema = None if averaged else self._ema
         evaluated = self.model.state_dict() if ema is None else ema.weights
         for name, tensor in evaluated.items():
@@ -554,7 +564,7 @@ class FoldTrainer:
                 return None
             dev = classification_metrics(self.data.labels("dev"), posteriors)
             if self._improves(dev[self.config.training.monitor]):
-                self._keep(dev, averaged=True)
+                self._keep(dev, posteriors, averaged=True)
         return dev
 
     @contextlib.contextmanager

@@ -36,7 +36,13 @@ FIT_SHARES = (1 / 8, 1 / 4, 1 / 2, 1.0)
 
 
 def epoch_seconds(
-    config: TrialConfig, dataset: Dataset, plan: FoldPlan, *, device: str = "cpu", limit: float = 3
+    config: TrialConfig,
+    dataset: Dataset,
+    plan: FoldPlan,
+    *,
+    device: str = "cpu",
+    limit: float = 3,
+    check: Callable[[], None] = lambda: None,
 ) -> float:
     """Seconds of one epoch over fold 0: a step for each training batch, evaluation of the dev rows.
 
@@ -50,6 +56,7 @@ def epoch_seconds(
         plan: made from it.
         device: as :class:`FoldTrainer` has it.
         limit: seconds after which no further batch is measured; one always is.
+        check: is called before each batch; what it raises ends the measurement.
 
     Raises:
         BadInputError: as :class:`FoldTrainer` and :class:`FoldData` raise it.
@@ -62,19 +69,22 @@ def epoch_seconds(
             if ARCHITECTURES.get(config.architecture).closed_form:
                 return _fit_seconds(config, dataset, plan, device, limit)
             data = FoldData(dataset, plan, 0, config.data)
-            return _steps_seconds(FoldTrainer(config, data, seed=0, device=device), limit)
+            trainer = FoldTrainer(config, data, seed=0, device=device)
+            return _steps_seconds(trainer, limit, check)
     finally:
         give_back_memory()
 
 
-def _steps_seconds(trainer: FoldTrainer, limit: float) -> float:
+def _steps_seconds(trainer: FoldTrainer, limit: float, check: Callable[[], None]) -> float:
     data, training = trainer.data, trainer.config.training
     clock = _clock(trainer.device)
 
     def train(positions: IntArray) -> None:
+        check()
         trainer.train_batches(1, [positions])
 
     def evaluate(positions: IntArray) -> None:
+        check()
         trainer.model.eval()
         with torch.inference_mode():
             for batch in load_batches(data, [data.rows("dev")[positions]], trainer.device, None):

@@ -54,7 +54,7 @@ from serplatform.training.recovery import PROGRESS_FILE, read_progress, repair_s
 from serplatform.training.trial_config import TrialConfig, resolve
 
 #: Saving the resumable state may take at most this share of the time spent training.
-STATE_SHARE = 0.05
+STATE_SHARE = 0.02
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

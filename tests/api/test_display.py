@@ -238,7 +238,7 @@ def test_a_pipe_gets_ends_at_once_and_progress_now_and_then(
     assert len(lines) == 3
     assert lines[0] == "[00:00] trial 0 moma started"
     assert lines[1].startswith("[00:18] 0 of 4 ended, 1 running; chance 25.0 %; at most ")
-    assert lines[1].endswith("left; 19 s so far  |  0 moma fold 1/2 epoch 5/10")
+    assert lines[1].endswith("left  |  0 moma fold 1/2 epoch 5/10")
     assert lines[2].startswith(
         "[00:33] trial 0 moma trained, dev UAR 50.0 % (0 epochs, 12 s)  |  "
         "1 of 4 ended (1 trained); best dev UAR 50.0 % (trial 0 moma), chance 25.0 %; about "

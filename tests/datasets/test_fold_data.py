@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from serplatform.datasets.dataset import Dataset
 from serplatform.datasets.fold_data import FoldData
@@ -79,6 +80,20 @@ def test_batch_does_not_change_the_mapped_frames(dataset, plan):
     batch = fold_data(dataset, plan, normalization="none").collate(np.array([0]))
     batch.frames.mul_(0)
     np.testing.assert_array_equal(dataset.frames(NAME, 0), before)
+
+
+def test_frames_of_a_small_dataset_are_made_once_unless_they_change(dataset, plan, monkeypatch):
+    kept = fold_data(dataset, plan, noise=0.5)
+    monkeypatch.setattr("serplatform.datasets.fold_data.KEPT_BYTES", 0)
+    made = fold_data(dataset, plan, noise=0.5)
+    rows = all_rows(kept)[:3]
+    first = kept.collate(rows).frames
+    assert torch.equal(first, made.collate(rows).frames)
+    assert torch.equal(kept.collate(rows, augment=3).frames, made.collate(rows, augment=3).frames)
+    assert torch.equal(kept.collate(rows).frames, first)  # noise was added to no kept frame
+    row = int(rows[0])
+    assert kept._clips.frames(row, None) is kept._clips.frames(row, None)
+    assert made._clips.frames(row, None) is not made._clips.frames(row, None)
 
 
 def test_training_normalization_is_the_z_score_of_training_frames_alone(dataset, plan):

@@ -175,7 +175,7 @@ def test_a_hanging_trial_does_not_hold_an_interruption_up(begin):
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=100) == 130
     took = time.monotonic() - begun
-    assert "Interrupted. Resume with:" in log.read_text()
+    assert "Resume with:" in log.read_text()
     assert took < 30
     process, _, log = begin([], "--trial-timeout", f"{TIMEOUT}s", resume=True)
     assert process.wait(timeout=1200) == 0, log.read_text()

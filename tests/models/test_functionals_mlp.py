@@ -91,3 +91,15 @@ def test_what_is_one_vector_an_utterance_is_not_summed_up_again():
     frames = build(FunctionalsMlpConfig(), InputSpec(feature_dim=5, num_classes=3))
     assert summed.hidden[0].in_features == 5
     assert frames.hidden[0].in_features == 5 * 7 * 2
+
+
+def test_percentiles_are_the_same_with_and_without_a_gradient():
+    generator = torch.Generator().manual_seed(0)
+    frames = torch.randn(4, 9, 3, generator=generator)
+    lengths = torch.tensor([9, 1, 4, 7])
+    valid = torch.arange(9) < lengths.unsqueeze(1)
+    asked = frames.clone().requires_grad_()
+    given = functionals(asked, lengths, valid, "percentiles", True)
+    assert torch.equal(functionals(frames, lengths, valid, "percentiles", True), given)
+    given.sum().backward()
+    assert asked.grad[valid].abs().sum() > 0

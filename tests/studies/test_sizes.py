@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,7 +23,8 @@ def candidates() -> dict[str, dict[SpaceKind, SearchSpace]]:
 def decide(seconds: dict[int, float], budget: float | None, **more: bool) -> Sized:
     """Seconds of an epoch by the size of the hidden layer."""
 
-    def epoch(config: TrialConfig) -> float:
+    def epoch(config: TrialConfig, check: Callable[[], None]) -> float:
+        check()
         return seconds[config.model.hidden_dim]
 
     sizing = Sizing(candidates(), epoch, num_folds=2, budget=budget, **more)
@@ -68,6 +72,26 @@ def test_what_cannot_be_timed_is_said_and_searched() -> None:
     sized = decide({}, 60.0)  # raises KeyError
     assert sized.kind == "paper"
     assert "could not be timed" in sized.sentence
+
+
+def test_a_search_that_ends_waits_for_the_step_that_is_timed() -> None:
+    begun, steps = threading.Event(), itertools.count()
+
+    def epoch(config: TrialConfig, check: Callable[[], None]) -> float:
+        while True:  # an epoch without end
+            check()
+            next(steps)
+            begun.set()
+            time.sleep(0.01)
+
+    sizing = Sizing(candidates(), epoch, num_folds=2, budget=None)
+    sizing.start()
+    assert begun.wait(10)
+    sizing.stop()
+    taken = next(steps)
+    time.sleep(0.1)
+    assert next(steps) == taken + 1  # nothing was timed meanwhile
+    assert sizing.take() == []
 
 
 def test_what_was_measured_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

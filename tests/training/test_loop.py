@@ -387,3 +387,14 @@ def test_cuda_learns_in_every_precision(make_trainer, tmp_path, precision):
     trainer.load_state(tmp_path)
     run(trainer)
     assert trainer.best_metrics["uar"] > 0.8
+
+
+def test_dev_posteriors_are_kept_and_made_again_after_a_resume(make_trainer, tmp_path):
+    trainer = make_trainer()
+    while not trainer.finished:
+        trainer.run_epoch()
+    kept = trainer.posteriors("dev")
+    trainer.save_state(tmp_path)
+    resumed = make_trainer()
+    resumed.load_state(tmp_path)
+    assert np.array_equal(kept, resumed.posteriors("dev"))
