@@ -85,13 +85,27 @@ def export(
     temporary = Path(folder)
     try:
         description = describe(system)
+        configs = [
+            read_record(ModelDescription, member.directory / CONFIG_FILE, "model description")
+            for fold in system.folds
+            for member in fold.members
+        ]
+        corpus = str(description["data"].get("corpus"))
+        encoders, files = _bundle_encoders(
+            configs, temporary, corpus=corpus, pack=with_encoder, licence=encoder_licence
+        )
+        if with_encoder and not encoders:
+            raise BadInputError(
+                f"--with-encoder: no model of {system.title} reads a pretrained encoder; leave it "
+                "out"
+            )
         if refit:
             from serplatform.prediction.refit import refit_system
 
             again = temporary / "again"
             system, description["refit"] = refit_system(system, again, data)
             description["title"] += ", trained again on all rows"
-        bundle = _write(system, description, temporary, with_encoder, encoder_licence)
+        bundle = _write(system, description, temporary, configs, encoders, files)
         if refit:
             shutil.rmtree(again)
         read_bundle(temporary)
@@ -102,15 +116,28 @@ def export(
     return bundle
 
 
+def _bundle_encoders(
+    configs: list[ModelDescription], folder: Path, **options: Any
+) -> tuple[list[BundledEncoder], dict[str, str]]:
+    """Every encoder that models read, see :func:`bundle_encoder`."""
+    encoders: list[BundledEncoder] = []
+    files: dict[str, str] = {}
+    for spec in encoder_specs(configs):
+        described, packed = bundle_encoder(spec, folder, **options)
+        encoders.append(described)
+        files |= packed
+    return encoders, files
+
+
 def _write(
     system: PredictionSystem,
     description: dict[str, Any],
     folder: Path,
-    with_encoder: bool,
-    encoder_licence: str | None,
+    configs: list[ModelDescription],
+    encoders: list[BundledEncoder],
+    files: dict[str, str],
 ) -> dict[str, Any]:
     names: dict[str, str] = {}
-    files: dict[str, str] = {}
     folds = []
     for fold in system.folds:
         members = []
@@ -139,28 +166,8 @@ def _write(
     rejection = None
     with contextlib.suppress(ArtifactError):  # an ensemble of an earlier version has none
         rejection = rejection_data(system)
-    configs = [
-        read_record(ModelDescription, member.directory / CONFIG_FILE, "model description")
-        for fold in system.folds
-        for member in fold.members
-    ]
     recorded = _plugins(system, configs)
     files |= plugins.write(folder, recorded)
-    encoders: list[BundledEncoder] = []
-    for spec in encoder_specs(configs):
-        described, packed = bundle_encoder(
-            spec,
-            folder,
-            corpus=str(description["data"].get("corpus")),
-            pack=with_encoder,
-            licence=encoder_licence,
-        )
-        encoders.append(described)
-        files |= packed
-    if with_encoder and not encoders:
-        raise BadInputError(
-            f"--with-encoder: no model of {system.title} reads a pretrained encoder; leave it out"
-        )
     bundle: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "kind": system.kind,

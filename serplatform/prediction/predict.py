@@ -5,7 +5,6 @@ Shapes: N clips, K classes.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import itertools
 import time
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from serplatform.arrays import DoubleArray
+from serplatform.console import Pace, format_duration, progress
 from serplatform.corpora.audio import MAX_DURATION, AudioError, summarize_notes
 from serplatform.errors import BadInputError
 from serplatform.inputs.new_audio import ExtractedClip, SpeakerMoments
@@ -24,10 +24,15 @@ from serplatform.prediction.transcripts import WordReader
 from serplatform.prediction.windows import RecordingClip, WindowPlan, read_whole, read_windows
 
 if TYPE_CHECKING:
+    from serplatform.inputs.pipeline import InputPipeline
     from serplatform.prediction.predictor import Predictor
 
 #: what one unseen speaker is taken to be, for models that normalize by speaker
 SPEAKERS = ("folder", "file", "all")
+
+#: what is read of one speaker's recordings is kept up to this many bytes, else it is read twice
+_KEPT_BYTES = 256 * 2**20
+_LINE_EVERY = 5.0  # seconds
 
 #: clips go through the models together up to this many, and this many padded seconds
 _BATCH_CLIPS, _BATCH_SECONDS = 32, 120.0
@@ -132,7 +137,7 @@ def predict(
     window, then one for the whole: the mean of its windows' posteriors.
 
     Models that normalize by speaker get each folder's recordings (or each file, or all, see
-    :data:`SPEAKERS`) as one speaker whom training has not seen; these are then read twice.
+    :data:`SPEAKERS`) as one speaker whom training has not seen; long ones are read twice.
 
     Args:
         predictor: loaded.
@@ -155,14 +160,12 @@ def predict(
         )
     pipelines = predictor.speaker_pipelines
     begun = time.monotonic()
+    reading = _Reading(predictor, words, plan, max_duration, _Follow(len(sources)))
     for group in _speakers(sources, speaker) if pipelines else [list(sources)]:
-        moments = None
+        moments, clips = None, reading.clips(group)
         if pipelines:
-            moments = SpeakerMoments()
-            for _, event in _events(group, plan, max_duration):
-                if isinstance(event, RecordingClip) and event.samples is not None:
-                    with contextlib.suppress(BadInputError):  # it is refused below
-                        moments.add(predictor.read(event.samples), pipelines)
+            moments, kept = reading.moments(group, pipelines)
+            clips = reading.clips(group) if kept is None else iter(kept)
             if moments.fewest == 1:
                 tally.notes.append(
                     f"{group[0].name}: is all that there is of its speaker, and a single vector of "
@@ -170,8 +173,8 @@ def predict(
                     "by speaker learn nothing from it; give more recordings of the speaker "
                     "(--speaker folder or all), or --window"
                 )
-        classifier = _Classifier(predictor, words, rejector, moments)
-        clips = classifier.clips(_events(group, plan, max_duration))
+        classifier = _Classifier(predictor, rejector, moments)
+        clips = classifier.classified(clips)
         for source, own in itertools.groupby(clips, key=lambda clip: clip.source):
             for row in _rows(source, own, rejector, plan is not None, tally):
                 tally.rows += 1
@@ -211,29 +214,59 @@ def _events(
         yield source, error
 
 
+class _Follow:
+    """Tells every few seconds how far reading is."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._begun: set[RecordingFile] = set()
+        self._pace = Pace(_LINE_EVERY)
+        self._pace.is_due()
+
+    def tell(self, clip: _Clip) -> None:
+        """A clip has been read."""
+        self._begun.add(clip.source)
+        if clip.error is None and self._pace.is_due():
+            place = f"recording {len(self._begun)} of {self._total}"
+            progress(f"{place}, {format_duration(clip.end)} of it read")
+
+
 @dataclasses.dataclass(frozen=True)
-class _Classifier:
-    """Sends clips through the models in batches, keeping their order."""
+class _Reading:
+    """Reads recordings as clips, and of each clip what the models read."""
 
     predictor: Predictor
     words: WordReader | None
-    rejector: Rejector | None
-    moments: SpeakerMoments | None
+    plan: WindowPlan | None
+    max_duration: float | None
+    follow: _Follow
 
-    def clips(self, events: Iterator[_Event]) -> Iterator[_Clip]:
-        """The clips of the events with their posteriors."""
-        waiting: list[_Clip] = []
-        count, longest = 0, 0.0
-        for source, event in events:
+    def clips(self, sources: Sequence[RecordingFile]) -> Iterator[_Clip]:
+        """The clips of each recording, then its end."""
+        for source, event in _events(sources, self.plan, self.max_duration):
             clip = self._read(source, event)
-            waiting.append(clip)
+            self.follow.tell(clip)
+            yield clip
+
+    def moments(
+        self, sources: Sequence[RecordingFile], pipelines: Sequence[InputPipeline]
+    ) -> tuple[SpeakerMoments, list[_Clip] | None]:
+        """Moments of one speaker's recordings, and their clips; None: they are too many to keep."""
+        moments, kept, size = SpeakerMoments(), list[_Clip](), 0
+        counts = None if self.words is None else self.words.counts.copy()
+        for clip in self.clips(sources):
             if clip.read is not None:
-                count, longest = count + 1, max(longest, clip.end - clip.start)
-            full = count >= _BATCH_CLIPS or count * longest >= _BATCH_SECONDS
-            if full or len(waiting) >= 8 * _BATCH_CLIPS:
-                yield from self._classified(waiting)
-                waiting, count, longest = [], 0, 0.0
-        yield from self._classified(waiting)
+                moments.add(clip.read, pipelines)
+                size += sum(frames.nbytes for frames in clip.read.frames.values())
+            if size <= _KEPT_BYTES:
+                kept.append(clip)
+            else:
+                kept.clear()
+        if size <= _KEPT_BYTES:
+            return moments, kept
+        if self.words is not None and counts is not None:
+            self.words.counts = counts  # they are counted as they are read again
+        return moments, None
 
     def _read(self, source: RecordingFile, event: RecordingClip | str) -> _Clip:
         """What the models read of a clip."""
@@ -250,6 +283,29 @@ class _Classifier:
             except BadInputError as error:  # an encoder can make nothing of this one
                 return _Clip(source=source, error=str(error))
         return clip
+
+
+@dataclasses.dataclass(frozen=True)
+class _Classifier:
+    """Sends clips through the models in batches, keeping their order."""
+
+    predictor: Predictor
+    rejector: Rejector | None
+    moments: SpeakerMoments | None
+
+    def classified(self, clips: Iterator[_Clip]) -> Iterator[_Clip]:
+        """The same clips with their posteriors."""
+        waiting: list[_Clip] = []
+        count, longest = 0, 0.0
+        for clip in clips:
+            waiting.append(clip)
+            if clip.read is not None:
+                count, longest = count + 1, max(longest, clip.end - clip.start)
+            full = count >= _BATCH_CLIPS or count * longest >= _BATCH_SECONDS
+            if full or len(waiting) >= 8 * _BATCH_CLIPS:
+                yield from self._classified(waiting)
+                waiting, count, longest = [], 0, 0.0
+        yield from self._classified(waiting)
 
     def _classified(self, waiting: list[_Clip]) -> list[_Clip]:
         """Fill in the posteriors."""

@@ -23,6 +23,7 @@ from serplatform.prediction.open import open_system
 from serplatform.prediction.predict import PredictionTally, predict
 from serplatform.prediction.predictor import Predictor
 from serplatform.prediction.recordings import find_recordings
+from serplatform.protocols.base import Fold
 from serplatform.protocols.plan import read_plan
 from serplatform.run_directory import RunDirectory
 from serplatform.seeding import derive_seed
@@ -82,11 +83,10 @@ def test_a_network_is_that_of_a_training_of_the_median_of_the_best_epochs(made, 
     assert told == {**told, "epochs": max(best), "best_epochs": best}  # of two, the later
 
     config = stored_config(read_json(files[0]), files[0])
-    plan = read_plan(run.folds_file)
-    fold = dataclasses.replace(plan_of_all_rows(plan).folds[0], dev=plan.folds[0].dev)
-    train = tuple(sorted({*fold.train}))
-    plan = dataclasses.replace(plan, folds=(dataclasses.replace(fold, train=train, dev=()),))
-    data = FoldData(Dataset.open(made.dataset), plan, 0, config.data)
+    dataset = Dataset.open(made.dataset)
+    everything = Fold(train=tuple(sorted(dataset.utterance_ids)), dev=(), test=())
+    plan = dataclasses.replace(read_plan(run.folds_file), folds=(everything,))
+    data = FoldData(dataset, plan, 0, config.data)
 
     class Unjudged(FoldTrainer):
         NEEDED_PARTS = ("train",)
@@ -123,10 +123,8 @@ def test_every_member_is_one_model_that_all_folds_share(made, bundle):
 
 def test_it_is_said_that_this_model_was_not_tested_and_what_its_twin_reached(made, tmp_path):
     run = sp.load(made.run)
-    twin, refitted = (
-        run.export(tmp_path / "a", trial=1),
-        run.export(tmp_path / "b", trial=1, refit=True),
-    )
+    twin = run.export(tmp_path / "a", trial=1)
+    refitted = run.export(tmp_path / "b", trial=1, refit=True)
     uar = twin.info["metrics"]["uar"]
     assert refitted.info["metrics"]["uar"] == uar
     assert refitted.info["refit"]["rows"] == 24
@@ -158,6 +156,12 @@ def test_the_dataset_must_be_there_and_be_that_of_the_run(made, tmp_path):
     with pytest.raises(BadInputError, match="--data is for --refit"):
         export(copied, tmp_path / "c", data=made.dataset)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["b", "run"]
+
+
+def test_nothing_is_trained_where_an_encoder_cannot_be_packed(made, tmp_path, capsys):
+    with pytest.raises(BadInputError, match="--with-encoder: no model of"):
+        export(made.run, tmp_path / "b", refit=True, with_encoder=True)
+    assert "Training" not in capsys.readouterr().err
 
 
 def test_a_plateau_and_an_average_follow_what_most_folds_did():

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections import defaultdict
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from serplatform.corpora.base import Span
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.inputs.new_audio import ExtractedClip, SpeakerMoments, new_audio
 from serplatform.inputs.pipeline import InputPipeline
+from serplatform.prediction import predict as predict_module
 from serplatform.prediction.open import open_system
 from serplatform.prediction.predict import PredictionTally, predict
 from serplatform.prediction.predictor import Predictor
@@ -163,6 +165,28 @@ def test_a_folder_is_one_speaker_unless_told_otherwise(audio_run):
     (alone,), _ = rows_of(predictor, [audio_run.audio / "s1/u0.wav"])
     np.testing.assert_allclose(by_file[0].posteriors, alone.posteriors, atol=1e-6)
     assert np.abs(by_file[0].posteriors - one[0].posteriors).max() > 1e-5
+
+
+def test_what_is_read_of_a_speaker_is_read_once_unless_it_is_long(audio_run, monkeypatch):
+    predictor = Predictor(open_system(audio_run.run, 1))
+    read = mock.Mock(side_effect=predictor.read)
+    monkeypatch.setattr(predictor, "read", read)
+    once, _ = rows_of(predictor, [audio_run.audio])
+    assert read.call_count == len(once) == 24
+    monkeypatch.setattr(predict_module, "_KEPT_BYTES", 0)
+    twice, _ = rows_of(predictor, [audio_run.audio])
+    assert read.call_count == 24 + 48
+    for one, other in zip(once, twice, strict=True):
+        assert one.file == other.file
+        assert np.array_equal(one.posteriors, other.posteriors)
+
+
+def test_it_is_told_how_far_reading_is(audio_run, monkeypatch, capsys):
+    monkeypatch.setattr(predict_module, "_LINE_EVERY", 0.0)
+    rows_of(Predictor(open_system(audio_run.run, 1)), [audio_run.audio])
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 24
+    assert lines[-1] == "recording 24 of 24, 1 s of it read"
 
 
 def test_a_speaker_of_a_single_vector_is_named(audio_run, tmp_path):
