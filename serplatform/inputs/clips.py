@@ -100,8 +100,8 @@ class ClipSource:
             the source's own).
         speech: (N,) start and (N,) end of the speech, seconds.
         speakers: rows of each speaker, for normalization within a speaker.
-        known_speaker: what ``Normalization.speaker_moments`` gave, by the identity of the clips that
-            it is of; empty where they are taken of these utterances.
+        known_speaker: what ``Normalization.speaker_moments`` gave, by the identity of the clips
+            that it is of; empty where they are taken of these utterances.
         cache: values derived from these utterances, for all pipelines that are applied to them.
         aligner: the model that located the words, as its ``Aligner.spec`` says, and the languages
             of the utterances; None where no model did.

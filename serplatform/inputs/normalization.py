@@ -82,9 +82,10 @@ class Shrinkage:
         for number, everything in enumerate(speakers):
             rng = np.random.default_rng(number)
             rows = np.intersect1d(everything, self.drawn)
-            for part in np.array_split(rng.permutation(rows), min(DRAWS, len(rows))):
-                low, high = np.log([min(FEWEST_DRAWN, len(rows)), len(rows)])
-                yield part, rng.choice(rows, round(np.exp(rng.uniform(low, high))), replace=False)
+            least, parts = min(FEWEST_DRAWN, len(rows)), min(DRAWS, len(rows))
+            for part in np.array_split(rng.permutation(rows), parts) if parts else ():
+                count = round(np.exp(rng.uniform(np.log(least), np.log(len(rows)))))
+                yield part, rng.choice(rows, count, replace=False)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
