@@ -130,6 +130,11 @@ class TrialTracker:
         """Whether the time budget ends within so many seconds."""
         return self._deadline is not None and time.monotonic() >= self._deadline - within
 
+    def record_time(self) -> None:
+        """Record the time spent, which a killed driver cannot at its end."""
+        with self._stopping_at_storage_errors():
+            self.plan.record_time()
+
     def stop_for(self, reason: str) -> None:
         """Let the search stop, for a reason that concerns all of its trials."""
         self.stop_reason = self.stop_reason or reason
