@@ -167,7 +167,7 @@ class TrialTracker:
     def next_config(self, trial_id: str) -> dict[str, Any] | NoTrial:
         """Configuration of the next trial under Tune's id, or whether there may be one later."""
         with self._stopping_at_storage_errors():
-            while self.stop_reason is None:
+            while not self.is_over():  # Tune waits for a trial without asking whether it may stop
                 budget = self.plan.limits.trials
                 spent = budget is not None and self._studies.num_asked >= budget
                 if spent and self._studies.num_in_flight == 0:
