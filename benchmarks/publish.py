@@ -63,44 +63,65 @@ def main() -> None:
             sys.exit(f"{run['command']}: the run records no commit; name it with --commit")
         if run["commit"].endswith("-dirty") and not options.dirty:
             sys.exit(f"{run['command']}: made by changed files of {run['commit']}; see --dirty")
-    table = options.out.with_suffix(".parquet")
-    options.out.parent.mkdir(parents=True, exist_ok=True)
+    dataset = ensemble["dataset"]
+    tables = _tables(options.ensemble, paths, ensemble)
+    found = write(
+        options.out,
+        tables,
+        {
+            "what": options.what,
+            "looks_at_test_rows_before": options.looks,
+            "commits": sorted({run["commit"] for run in runs}),
+            **({"dirty_because": options.dirty} if options.dirty else {}),
+            "versions": ensemble["versions"],
+            "budget_in_trials": ensemble["counts"]["candidates"],
+            "runs": runs,
+            "dataset": {**dataset, **of_dataset(Path(dataset["path"]), dataset["fingerprint"])},
+            **{key: ensemble[key] for key in KEPT},
+            "systems": {name: CHOSEN[name] for name in tables},
+        },
+        pairs=[("ensemble", name) for name in tables if name != "ensemble"],
+        statistics={"seed": ensemble["seed"], "num_resamples": ensemble["num_resamples"]},
+        hidden={dataset["path"]: "DATA", **{f"{path.parent}/": "" for path in paths}},
+    )
+    _check(found, ensemble)
+    uar = found["pooled"]["ensemble"]["uar"]
+    print(f"{options.out}: ensemble UAR {uar['value']:.3f} ({uar['low']:.3f} to {uar['high']:.3f})")
+
+
+def write(
+    out: Path,
+    tables: dict[str, pa.Table],
+    content: dict[str, Any],
+    *,
+    pairs: list[tuple[str, str]],
+    statistics: dict[str, int],
+    hidden: dict[str, str],
+) -> dict[str, Any]:
+    """Write OUT.parquet and, measured from it, OUT.json; return the content of the latter.
+
+    ``tables`` are posterior tables by system, ``hidden`` places of this machine and their names.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    table, classes = out.with_suffix(".parquet"), content["classes"]
     pq.write_table(
-        _posteriors(options.ensemble, paths, ensemble),
+        pa.concat_tables([_slim(t, name, classes) for name, t in tables.items()]),
         table,
         compression="zstd",
         use_dictionary=["utterance_id", "speaker_id", "fold", "truth", "system"],
-        use_byte_stream_split=[f"p_{name}" for name in ensemble["classes"]],
+        use_byte_stream_split=[f"p_{name}" for name in classes],
     )
-    answers = read_answers(table, ensemble["classes"])
-    statistics = {"seed": ensemble["seed"], "num_resamples": ensemble["num_resamples"]}
-    others = [name for name in answers if name != "ensemble"]
-    numbers = measure(answers, [("ensemble", name) for name in others], **statistics)
-    _check(numbers, ensemble)
-    dataset = ensemble["dataset"]
-    found: dict[str, Any] = {
-        "what": options.what,
-        "looks_at_test_rows_before": options.looks,
-        "commits": sorted({run["commit"] for run in runs}),
-        **({"dirty_because": options.dirty} if options.dirty else {}),
-        "versions": ensemble["versions"],
-        "budget_in_trials": ensemble["counts"]["candidates"],
-        "runs": runs,
-        "dataset": {**dataset, **_of_dataset(Path(dataset["path"]), dataset["fingerprint"])},
-        **{key: ensemble[key] for key in KEPT},
-        "systems": {name: CHOSEN[name] for name in answers},
+    found = {
+        **content,
         "statistics": statistics,
         "posteriors_sha256": file_sha256(table),
-        **numbers,
+        **measure(read_answers(table, classes), pairs, **statistics),
     }
     text = to_json(found)
-    places = {f"{Path(__file__).resolve().parent.parent}/": "", dataset["path"]: "DATA"}
-    places |= {f"{path.parent}/": "" for path in paths}
-    for place, name in places.items():  # of this machine
+    for place, name in {f"{Path(__file__).resolve().parent.parent}/": "", **hidden}.items():
         text = text.replace(place, name)
-    options.out.with_suffix(".json").write_text(f"{text}\n", encoding="utf-8")
-    uar = found["pooled"]["ensemble"]["uar"]
-    print(f"{options.out}: ensemble UAR {uar['value']:.3f} ({uar['low']:.3f} to {uar['high']:.3f})")
+    out.with_suffix(".json").write_text(f"{text}\n", encoding="utf-8")
+    return found
 
 
 def _run(path: Path, commit: str | None) -> dict[str, Any]:
@@ -130,7 +151,7 @@ def _before(started: str, commit: str | None) -> bool:
     return started < made.stdout.decode().strip()
 
 
-def _of_dataset(path: Path, fingerprint: str) -> dict[str, Any]:
+def of_dataset(path: Path, fingerprint: str) -> dict[str, Any]:
     """Hashes of the encoders that a dataset's features are from, and versions that made it."""
     found = read_dataset_description(path)
     if not has_been(found, fingerprint):
@@ -142,8 +163,8 @@ def _of_dataset(path: Path, fingerprint: str) -> dict[str, Any]:
     }
 
 
-def _posteriors(place: Path, paths: list[Path], ensemble: dict[str, Any]) -> pa.Table:
-    """The test rows of every system, float32: one table, with a column that names the system."""
+def _tables(place: Path, paths: list[Path], ensemble: dict[str, Any]) -> dict[str, pa.Table]:
+    """The posteriors of every system, in the order of ``CHOSEN``."""
     classes = ensemble["classes"]
     own = read_posterior_table(
         place / "posteriors.parquet", classes, ensemble.get("posteriors_sha256")
@@ -170,12 +191,11 @@ def _posteriors(place: Path, paths: list[Path], ensemble: dict[str, Any]) -> pa.
         reference = RunDirectory(RunDirectory(path).reference_directory)
         if reference.record_file(0).exists():
             tables["reference"] = reference.read_posteriors(0)
-    return pa.concat_tables(
-        [_slim(table, name, classes) for name, table in tables.items()]
-    ).combine_chunks()
+    return tables
 
 
 def _slim(table: pa.Table, system: str, classes: list[str]) -> pa.Table:
+    """Its test rows in one order, float32, with a column that names the system."""
     table = table.filter(pc.equal(table["part"], "test")).drop_columns("part")
     table = table.sort_by([("fold", "ascending"), ("utterance_id", "ascending")])
     for name in classes:
