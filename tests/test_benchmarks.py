@@ -86,3 +86,8 @@ def test_versions_name_the_commit_of_a_checkout_alone(
         assert environment.versions()["commit"] == f"{commit}-dirty"
     finally:
         environment.checked_out_commit.cache_clear()
+
+
+def test_documents_are_what_their_files_give() -> None:
+    done = run("beyond.py", "--check")
+    assert done.returncode == 0, done.stderr
