@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 from unittest import mock
 
@@ -20,7 +20,7 @@ from serplatform.inputs.pipeline import InputPipeline
 from serplatform.prediction import predict as predict_module
 from serplatform.prediction.open import open_system
 from serplatform.prediction.predict import PredictionTally, predict
-from serplatform.prediction.predictor import Predictor
+from serplatform.prediction.predictor import Predictor, average
 from serplatform.prediction.recordings import find_recordings
 from serplatform.prediction.windows import WindowPlan
 from tests.support.audio_run import TRIALS, make_audio_run, write_tone
@@ -299,6 +299,26 @@ def test_a_model_that_reads_words_gives_the_posteriors_it_stored(tmp_path):
     for fold, rows in stored.items():
         for name, posteriors in rows.items():
             np.testing.assert_allclose(found[name][fold], posteriors, atol=1e-6)
+
+
+def test_statistics_of_a_speaker_are_taken_over_what_words_divide(tmp_path):
+    """A speaker's moments see the words that the pooling sees, as in training."""
+    values = {"data.pooling": "words", "data.normalization": "speaker", "training.max_epochs": 1}
+    made = make_audio_run(tmp_path, trials=[("functionals_mlp", values)])
+    predictor = Predictor(open_system(made.run))
+    rows = read_parquet(made.dataset / "utterances.parquet").to_pylist()
+    texts = {(made.audio / row["path"]).resolve(): row["text"] for row in rows}
+    words = mock.Mock(counts=Counter(), notes=lambda: [])
+    words.words = lambda path, _: ((), texts[Path(path).resolve()])
+    expected = fold_posteriors(predictor, made.dataset, made.audio)
+    for speaker in {row["speaker_id"] for row in rows}:
+        own = {row["path"]: row["utterance_id"] for row in rows if row["speaker_id"] == speaker}
+        found, _ = rows_of(predictor, [made.audio / p for p in own], speaker="all", words=words)
+        for row in found:
+            name = next(own[path] for path in own if Path(row.file).name == Path(path).name)
+            np.testing.assert_allclose(
+                row.posteriors, average(expected[name][:, None])[0], atol=1e-6
+            )
 
 
 def test_words_are_counted_from_the_first_frame_kept():
