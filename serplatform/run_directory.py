@@ -78,9 +78,14 @@ class RunDirectory(RunLayout):
             ArtifactError: it is missing, damaged or of another schema version.
         """
         if not self.run_file.exists():
+            kinds = ("bundle", "ensemble", "dataset")
+            found = next((kind for kind in kinds if (self.path / f"{kind}.json").exists()), None)
+            what, which = "not a run directory (no run.json)", ""
+            if found is not None:
+                what = f"holds the {found}.json of another result, and no run.json"
+                which = ", the run behind it" if found != "dataset" else ""
             raise ArtifactError(
-                f"{self.path}: not a run directory (no run.json); give the directory that "
-                "`serplatform search --out` wrote"
+                f"{self}: {what}; give the directory that `serplatform search --out` wrote{which}"
             )
         return read_record(RunDescription, self.run_file, "run description", "run the search again")
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 #: trials that a complete search is offered to go on with
 _MORE = 10
+#: architectures whose costs are named where no trial ended, the cheapest
+_FEW = 3
 #: seconds after which no further model is asked
 BUDGET = 20.0
 #: test utterances that each model is asked about
@@ -238,11 +240,13 @@ def _finish(
     go_on = _how_to_go_on(run, limits, outcome.status)
     if best is None:
         reasons = sorted({str(r["error"]) for r in directory.records().values() if r["error"]})
-        reasons += [
-            f"a trial of {name} takes about {format_duration(seconds)}"
-            for name, seconds in run.description.get("costs", {}).items()
-            if outcome.status == "time" and seconds > (limits.seconds or 0.0)
-        ]
+        costs = run.description.get("costs", {})
+        if outcome.status == "time":
+            reasons.append(f"{format_duration(limits.seconds or 0.0)} were too short for a trial")
+            reasons += [
+                f"a trial of {name} takes about {format_duration(costs[name])}"
+                for name in sorted(costs, key=costs.__getitem__)[:_FEW]
+            ]
         raise SerplatformError(
             "\n".join(
                 [

@@ -139,6 +139,9 @@ class DataConfig:
             object.__setattr__(self, "feature", canonical_feature(self.feature))
         except BadInputError as error:
             raise ValueError(str(error)) from None
+        listed = split_features(self.feature)
+        if len(listed) > 1:
+            raise ValueError(f"'{self.feature}': join features by '+': {JOIN.join(listed)}")
         for part in self.feature.split(JOIN):
             plain, _ = split_speed(part)
             if plain != part:

@@ -65,13 +65,24 @@ def test_every_configuration_is_used_where_its_features_are(
     used = 0
     for name, kinds in spaces.items():
         space = next(iter(kinds.values()))
-        points = first_points(space)
-        assert len(points) == len(gains[name][next(iter(kinds))])
+        points = first_points(space)[: len(gains[name][next(iter(kinds))])]
         used += len(points)
         for point in points:
             config = resolve(name, {**space.fixed, **point}, "portfolio")
             dataset.feature_info(config.data.feature)
     assert used == len(entries)
+
+
+def test_a_space_of_which_it_has_no_configuration_keeps_its_own(make: Callable[..., Path]) -> None:
+    dataset = Dataset.open(make(**OWN, **VECTORS, **ENCODER))
+    candidates = candidate_spaces(request(dataset.path), dataset)[0]
+    spaces, gains = with_portfolio(candidates, dataset)
+    known = {entry["architecture"] for entry in content()["with_encoder"]}
+    own = {name for name in spaces if name not in known and "encoder" in candidates[name]}
+    assert own >= {"functionals_mlp", "csa"}
+    for name in own:
+        assert spaces[name]["encoder"].try_first == candidates[name]["encoder"].try_first != ()
+        assert gains[name]["encoder"] == []
 
 
 def test_a_feature_that_is_lacking_takes_its_configurations_along(
