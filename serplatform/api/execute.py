@@ -115,7 +115,7 @@ def _train(run: OpenRun, limits: SearchLimits) -> SearchOutcome:
         f"Searching {_some(list(run.spaces))} on {run.description['dataset']['title']} with "
         f"protocol {run.plan.protocol} ({len(run.plan.folds)} folds); run directory {run.directory}"
     )
-    if limits.seconds is not None:
+    if limits.seconds:
         say(
             f"Time budget {format_duration(limits.seconds)}, counted from the start of this command"
             " to the end of training; the ensemble and the page come after it."
