@@ -177,7 +177,7 @@ class _Reference(contextlib.AbstractContextManager["_Reference"]):
             why = str(error) if known else f"{type(error).__name__}: {error}"
             say(f"Note: the reference could not be trained: {why}")
             return
-        if found is not None:
+        if found is not None and not stopping.is_asked():
             say(
                 f"Reference, svm on {found.feature}: UAR {found.test.in_percent()} on test rows, "
                 f"chance {percent(found.chance)}; nothing was chosen for it."
