@@ -24,7 +24,7 @@ from serplatform.datasets.dataset import Dataset
 from serplatform.errors import BadInputError, LeakError
 from serplatform.inputs.augmentation import Augmentation
 from serplatform.inputs.clips import Clips, ClipSource
-from serplatform.inputs.config import DataConfig, feature_parts
+from serplatform.inputs.config import WITHIN_SPEAKER, DataConfig, feature_parts
 from serplatform.inputs.front import front_notes, projected_dim, summed_layers
 from serplatform.inputs.pipeline import InputPipeline
 from serplatform.inputs.speeds import played, with_drawn_speed
@@ -229,9 +229,9 @@ class FoldData:
         if not self.config.speeds:
             return {}
         speakers = {}
-        if self.config.normalization == "speaker":
+        if self.config.normalization in WITHIN_SPEAKER:
             clips = self.pipeline.unnormalized(source)
-            speakers = {clips.identity: clips.speaker_moments()}
+            speakers = {clips.identity: self.pipeline.normalization.speaker_moments(clips)}
         return {
             speed: self.pipeline.apply(played(source, speed, speakers), augmentation)
             for speed in self.dataset.training_speeds(self.config.feature)

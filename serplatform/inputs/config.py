@@ -25,6 +25,10 @@ JOIN = "+"
 PROJECTED_ABOVE, PROJECTED_TO = 256, 128
 
 
+#: values of ``data.normalization`` that read the unlabelled audio of a test speaker
+WITHIN_SPEAKER = ("speaker", "speaker_shrunk")
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """Feature, trimming, normalisation, augmentation and words; every augmentation is off.
@@ -61,10 +65,11 @@ class DataConfig:
         low=0,
         high=4096,
     )
-    normalization: Literal["none", "train", "speaker", "utterance"] = setting(
+    normalization: Literal["none", "train", "speaker", "speaker_shrunk", "utterance"] = setting(
         "train",
         "z-score of each feature dimension: over the fold's training frames, within each "
-        "speaker (uses a test speaker's unlabelled audio), within each utterance, or none",
+        "speaker (uses a test speaker's unlabelled audio), the same with statistics shrunk to "
+        "those of training where a speaker's clips are few, within each utterance, or none",
     )
     trim: bool = setting(False, "keep only the frames between the first and the last speech")
     deltas: int = setting(

@@ -22,6 +22,7 @@ from serplatform.errors import ArtifactError, BadInputError
 from serplatform.features.base import FEATURES, SAMPLING_RATE, FeatureExtractor
 from serplatform.features.clip import Clip
 from serplatform.features.names import family_of
+from serplatform.inputs.config import WITHIN_SPEAKER
 from serplatform.inputs.new_audio import ExtractedClip, SpeakerMoments, new_audio
 from serplatform.inputs.pipeline import InputPipeline
 from serplatform.inputs.selection import spec_parts
@@ -79,7 +80,7 @@ class Predictor:
     def speaker_pipelines(self) -> list[InputPipeline]:
         """Of the models that normalize by speaker; empty where none does."""
         found = [model.pipeline for model in self._models.values()]
-        return [pipeline for pipeline in found if pipeline.normalization.kind == "speaker"]
+        return [p for p in found if p.normalization.kind in WITHIN_SPEAKER]
 
     @property
     def encoders(self) -> list[str]:

@@ -308,7 +308,7 @@ def test_statistics_of_a_speaker_are_taken_over_what_words_divide(tmp_path):
     predictor = Predictor(open_system(made.run))
     rows = read_parquet(made.dataset / "utterances.parquet").to_pylist()
     texts = {(made.audio / row["path"]).resolve(): row["text"] for row in rows}
-    words = mock.Mock(counts=Counter(), notes=lambda: [])
+    words = mock.Mock(counts=Counter(), notes=list)
     words.words = lambda path, _: ((), texts[Path(path).resolve()])
     expected = fold_posteriors(predictor, made.dataset, made.audio)
     for speaker in {row["speaker_id"] for row in rows}:
