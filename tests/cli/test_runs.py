@@ -110,6 +110,17 @@ def test_a_run_whose_process_is_gone_is_told_from_one_that_goes_on(folder: Path,
     assert row["next"] == f"serplatform search --resume --out {path}"
 
 
+def test_a_run_whose_time_was_too_short_is_given_more(folder: Path, capsys) -> None:
+    path = folder / "deeper" / "old"
+    change(path, status="complete", time_budget=5.0)
+    for file in path.glob("trials*/*.json"):
+        file.unlink()
+    (path / "trials.parquet").unlink(missing_ok=True)
+    row = next(row for row in listed(folder, capsys) if row["path"] == str(path))
+    assert row["trained"] == 0
+    assert row["next"] == f"serplatform search --resume --out {path} --time-budget 1m"
+
+
 def test_in_python_it_is_a_table(folder: Path) -> None:
     table = serplatform.runs(folder)
     assert table["path"].map(lambda path: Path(path).name).tolist() == ["both", "new", "old"]
