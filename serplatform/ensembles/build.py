@@ -31,7 +31,9 @@ from serplatform.ensembles.nested import FoldEnsemble, nested_ensemble, pool_tes
 from serplatform.ensembles.posteriors import Library, RunOfLibrary, read_library
 from serplatform.environment import versions
 from serplatform.errors import ArtifactError, BadInputError, unknown_name
+from serplatform.inputs.config import WITHIN_SPEAKER
 from serplatform.run_directory import RunDirectory
+from serplatform.statistics.speaker_clips import SpeakerClips
 from serplatform.storage.cache import fetch_tables
 from serplatform.storage.destination import ENSEMBLE, check_directory
 from serplatform.storage.location import parse
@@ -320,11 +322,12 @@ def notes(library: Library) -> list[str]:
             f"{len(test_rows) - len(set(test_rows))} test rows are utterances that also test in "
             "another fold; pooled numbers count them each time."
         )
-    if any(c.params.get("data.normalization") == "speaker" for c in library.candidates):
-        found.append(
-            "Some trials normalise features by speaker (data.normalization = speaker): this "
-            "uses the test speakers' unlabelled audio."
-        )
+    if any(c.params.get("data.normalization") in WITHIN_SPEAKER for c in library.candidates):
+        tests = [library.take(fold, "test") for fold in folds]
+        truth = np.concatenate([test.truth for test in tests])
+        speakers = [name for test in tests for name in test.speaker_ids]
+        clips = SpeakerClips.count(truth, speakers, library.classes)
+        found.append(f"Some trials normalise features by speaker: this uses {clips}.")
     if refit := sorted({c.architecture for c in library.candidates if c.refit}):
         found.append(f"{', '.join(refit)}: {REFIT_NOTE}")
     unfinished = [r.path for r in library.runs if r.content.get("status") != "complete"]

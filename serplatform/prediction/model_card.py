@@ -20,6 +20,7 @@ from serplatform.ensembles.build import SYSTEMS
 from serplatform.ensembles.evaluation import over_folds
 from serplatform.errors import ArtifactError
 from serplatform.metrics import METRICS, classification_metrics
+from serplatform.prediction.speaker_needs import need_words, system_curve
 from serplatform.prediction.system import PredictionSystem, not_tested, trial_posteriors
 from serplatform.report.wording import in_percent, interval, metric
 from serplatform.run_directory import RunDirectory
@@ -102,7 +103,8 @@ def describe(system: PredictionSystem) -> dict[str, Any]:
     Raises:
         ArtifactError: the posterior table of the trial is missing or damaged.
     """
-    members = _members(system)
+    members, curve = _members(system), system_curve(system)
+    carried = {} if curve is None else {"speaker_statistics": curve}
     if system.kind == "ensemble":
         ensemble = read_ensemble(system.source)
         pooled, over = ensemble["pooled"]["ensemble"], ensemble["over_folds"]["ensemble"]
@@ -118,7 +120,8 @@ def describe(system: PredictionSystem) -> dict[str, Any]:
             },
             "selection": f"{count} candidates; {SYSTEMS['ensemble']}. Test rows chose nothing.",
             "metrics": {name: {**pooled[name], **over[name]} for name in METRICS},
-            "notes": list(ensemble.get("notes", [])),
+            "notes": [*ensemble.get("notes", []), *need_words(curve)],
+            **carried,
         }
     directory = RunDirectory(system.source)
     run, records = directory.read_run(), directory.records()
@@ -138,7 +141,8 @@ def describe(system: PredictionSystem) -> dict[str, Any]:
             "nothing."
         ),
         "metrics": _run_metrics(system),
-        "notes": [*run["notes"], *record.get("notes", [])],
+        "notes": [*run["notes"], *record.get("notes", []), *need_words(curve)],
+        **carried,
     }
 
 

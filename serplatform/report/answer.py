@@ -13,6 +13,7 @@ from pathlib import Path
 from serplatform.report.data import LABELS, EvaluatedSystem, ReportData, build_report_data
 from serplatform.report.leaderboard import RankedTrial, objective_of, ranked_trials
 from serplatform.report.load import ReportedRun, load_source
+from serplatform.report.speaker_needs import speaker_needs
 from serplatform.report.wording import METRICS, interval, p_value, plural, points
 from serplatform.statistics.chance import chance_uar, exceeds_chance, place_of_chance
 from serplatform.statistics.intervals import Interval, metric_differences
@@ -124,6 +125,7 @@ class Answer:
         comparisons: between the rows.
         trials: of each run.
         sentences: what the rows mean.
+        speaker_needs: what those that normalise by speaker use; empty where none does.
         leaderboard: the complete trials.
     """
 
@@ -133,6 +135,7 @@ class Answer:
     comparisons: tuple[SystemComparison, ...]
     trials: tuple[TrialsOfRun, ...]
     sentences: tuple[str, ...]
+    speaker_needs: str
     leaderboard: tuple[RankedTrial, ...] = dataclasses.field(repr=False)
 
 
@@ -150,6 +153,7 @@ def find_answer(report: ReportData) -> Answer:
         chance = chance_uar(first.test.truth)
         headline = f"UAR {first.pooled['uar'].in_percent()}, chance {100 * chance:.1f} %"
     comparisons = tuple(_comparisons(report))
+    needs, used = speaker_needs(report), any(trial.by_speaker for trial in report.used)
     return Answer(
         headline=headline,
         chance=chance,
@@ -166,7 +170,9 @@ def find_answer(report: ReportData) -> Answer:
         ),
         comparisons=comparisons,
         trials=tuple(map(_trials, report.source.runs)),
+        speaker_needs=needs,
         sentences=(
+            *([f"Normalised by speaker: {needs}"] if used else []),
             *_against_chance(report, chance),
             *map(str, comparisons),
             *_how_chosen(report),

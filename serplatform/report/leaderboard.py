@@ -17,10 +17,7 @@ from serplatform.statistics.intervals import Interval, uar_intervals
 from serplatform.storage.mirror import shown
 
 #: what the mark at the name of an architecture means
-BY_SPEAKER = (
-    "* normalised within each speaker, by all of a test speaker's unlabelled audio: new speakers "
-    "need as much of theirs."
-)
+BY_SPEAKER = "* normalised within each speaker: {}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -105,7 +102,7 @@ def rank_trials(
             test=intervals.get(place),
             seconds=trial.seconds,
             num_parameters=trial.num_parameters,
-            by_speaker=trial.params.get("data.normalization") == "speaker",
+            by_speaker=trial.by_speaker,
         )
         for place, (run, trial) in enumerate(found)
     )

@@ -19,6 +19,7 @@ from serplatform.report.published_baselines import (
     qualities,
     sentences,
 )
+from serplatform.report.speaker_needs import speaker_needs
 from serplatform.report.wording import (
     METRICS,
     interval,
@@ -238,7 +239,7 @@ def _classes(report: ReportData) -> str:
 
 def _limits(report: ReportData, baselines: PublishedBaselines) -> tuple[tuple[str, str], ...]:
     independent = report.plan.get("speaker_independent")
-    by_speaker = [t for t in report.used if t.params.get("data.normalization") == "speaker"]
+    by_speaker = [t for t in report.used if t.by_speaker]
     found = [
         (
             report.dataset.get("synthetic"),
@@ -279,7 +280,7 @@ def _limits(report: ReportData, baselines: PublishedBaselines) -> tuple[tuple[st
             "Systems that hear each utterance alone",
             f"{len(by_speaker)} of the {plural(len(report.used), 'trial')} used here "
             f"{'normalises' if len(by_speaker) == 1 else 'normalise'} features by speaker, with "
-            "a test speaker's other, unlabelled audio.",
+            f"a test speaker's other, unlabelled audio: {speaker_needs(report)}",
         ),
     ]
     return (

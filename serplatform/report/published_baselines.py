@@ -59,7 +59,7 @@ def first_screen(results: Sequence[PublishedResult], report: ReportData) -> list
     One that trains on the corpus alone and sees each utterance alone; one that normalises by
     speaker where a system of ours does; one with a pre-trained encoder.
     """
-    normalised = any(t.params.get("data.normalization") == "speaker" for t in report.used)
+    normalised = any(t.by_speaker for t in report.used)
     kinds: dict[tuple[bool, bool], PublishedResult] = {}
     for result in results:
         kinds.setdefault((result.row.pretrained, result.row.speaker_normalised), result)
