@@ -303,6 +303,7 @@ def explain_at_end(run: Path, *, audio: bool | None, seed: int) -> ExplanationsR
     Explanations of utterances that the user chose are left as they are.
     """
     from serplatform.explanations.explain_run import FOLDER, explain_run
+    from serplatform.explanations.speaker_statistics import measure_speaker_statistics
 
     again = f"`serplatform explain {run}` explains it at any time"
     try:
@@ -314,6 +315,7 @@ def explain_at_end(run: Path, *, audio: bool | None, seed: int) -> ExplanationsR
         return None
     stage("asking the best models what they attend to")
     try:
+        measure_speaker_statistics(run, seed=seed)
         found = explain_run(
             run, most=ERRORS, hits=HITS, limit=LIMIT, audio=audio, seed=seed, budget=BUDGET
         )

@@ -47,8 +47,9 @@ def describe_answer(answer: Answer) -> str:
             wrapped("Leaderboard: ranks are by dev rows alone; test values chose nothing.")
         )
         lines.append(grid(titles, board, left=(2,)))
-        if any(row.by_speaker for row in answer.leaderboard):
-            lines.append(wrapped(BY_SPEAKER))
+        if answer.speaker_needs:
+            told = any(answer.speaker_needs in text for text in answer.sentences)
+            lines.append(wrapped(BY_SPEAKER.format("see above." if told else answer.speaker_needs)))
         if len(board) < len(answer.leaderboard):
             lines.append(f"{len(answer.leaderboard) - len(board)} more are in the report.")
     return "\n".join(lines)

@@ -33,8 +33,8 @@ def folder(tmp_path: Path) -> Path:
         )
         change(path, ended=f"{ended}T00:00:00+00:00", trials=9)
     runs = [out / "deeper" / name for name in ("old", "new")]
-    build_ensemble(runs[1:], runs[1] / "ensemble", num_resamples=20)
-    build_ensemble(runs, out / "both", num_resamples=20)
+    build_ensemble(runs[1:], runs[1] / "ensemble")
+    build_ensemble(runs, out / "both")
     return out
 
 
