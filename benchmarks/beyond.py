@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from serplatform.papers.published import published_results
-from serplatform.statistics.bootstrap import Interval
+from serplatform.statistics.intervals import Interval
 
 HERE = Path(__file__).parent
 DOCUMENTS = (HERE / "beyond.md", HERE / "representations.md")

@@ -119,8 +119,9 @@ class Normalization(Step):
 
     @classmethod
     def load(cls, stored: Preprocessing) -> Normalization:
-        names = "mean", "deviation", "deviation_floor"
-        mean, std, floor = (np.array(stored[key]) for key in names)
+        mean, std, floor = map(
+            np.array, (stored["mean"], stored["deviation"], stored["deviation_floor"])
+        )
         shrinkage = None
         if "prior_clips" in stored:
             clips, variance = np.array(stored["prior_clips"]), np.array(stored["prior_variance"])

@@ -20,6 +20,7 @@ from serplatform.artifacts.records import DevMetrics, read_record
 from serplatform.artifacts.run import FoldFile, RunDescription
 from serplatform.artifacts.trial import HistoryEntry, TrialProgress, TrialRecord
 from serplatform.errors import ArtifactError, BadInputError
+from serplatform.inputs.config import WITHIN_SPEAKER
 from serplatform.run_directory import RunDirectory
 from serplatform.storage.mirror import find_copy
 
@@ -62,6 +63,11 @@ class ReportTrial:
     @property
     def params(self) -> Mapping[str, Any]:
         return self.record["params"]
+
+    @property
+    def by_speaker(self) -> bool:
+        """It reads the unlabelled audio of test speakers."""
+        return self.params.get("data.normalization") in WITHIN_SPEAKER
 
     @property
     def fold_dev(self) -> list[DevMetrics]:
