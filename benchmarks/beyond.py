@@ -48,7 +48,7 @@ def results(files: list[Path]) -> list[str]:
     rows, what, looks = [], [], collections.defaultdict(list)
     for path in files:
         found = read(path)
-        tests = {c["with"]: c["permutation"]["uar"]["p_value"] for c in found["comparisons"]}
+        tests = {c["with"]: c["difference"]["uar"]["p_value"] for c in found["comparisons"]}
         cells = [
             f"{uar(found, name)}, {p_value(tests[name])}" if name in tests else "–"
             for name in COMPARED
@@ -86,11 +86,11 @@ def pairs(files: list[Path]) -> list[str]:
         for name in filter(lambda name: "own input" not in name, found["systems"]):
             row = [name, uar(found, name), "–", "–"]
             if name in of:
-                gain, test = of[name]["difference"]["uar"], of[name]["permutation"]["uar"]
+                gain = of[name]["difference"]["uar"]
                 ends = (f"{100 * gain[key]:+.1f}" for key in ("value", "low", "high"))
                 value, low, high = ends
                 row[2] = uar(found, of[name]["with"])
-                row[3] = f"{value} ({low} to {high}), {p_value(test['p_value'])}"
+                row[3] = f"{value} ({low} to {high}), {p_value(gain['p_value'])}"
             rows.append(row)
     return table(["system", "UAR", "on its own input", "points"], rows)
 
