@@ -21,6 +21,7 @@ from serplatform.artifacts.files import (
     json_bytes,
     read_parquet,
 )
+from serplatform.artifacts.model import WITHIN_SPEAKER
 from serplatform.artifacts.posteriors import posterior_table
 from serplatform.artifacts.trial import REFIT_NOTE
 from serplatform.ensembles import evaluation
@@ -31,7 +32,6 @@ from serplatform.ensembles.nested import FoldEnsemble, nested_ensemble, pool_tes
 from serplatform.ensembles.posteriors import Library, RunOfLibrary, read_library
 from serplatform.environment import versions
 from serplatform.errors import ArtifactError, BadInputError, unknown_name
-from serplatform.inputs.config import WITHIN_SPEAKER
 from serplatform.run_directory import RunDirectory
 from serplatform.statistics.speaker_clips import SpeakerClips
 from serplatform.storage.cache import fetch_tables

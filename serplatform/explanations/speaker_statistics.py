@@ -20,6 +20,7 @@ import torch
 from serplatform import plugins
 from serplatform.arrays import DoubleArray, IntArray
 from serplatform.artifacts.files import SCHEMA_VERSION, write_json
+from serplatform.artifacts.model import WITHIN_SPEAKER
 from serplatform.artifacts.speaker_statistics import (
     FILE,
     SpeakerStatistics,
@@ -30,7 +31,6 @@ from serplatform.datasets.dataset import Dataset
 from serplatform.datasets.fold_data import KEPT_BYTES, FoldData, stored_clips
 from serplatform.explanations.probe_request import merit, open_dataset, recorded_posteriors
 from serplatform.inputs.clips import Moments
-from serplatform.inputs.config import WITHIN_SPEAKER
 from serplatform.metrics import classification_metrics
 from serplatform.models.base import SerModel
 from serplatform.protocols.plan import plan_hash, read_plan

@@ -25,10 +25,6 @@ JOIN = "+"
 PROJECTED_ABOVE, PROJECTED_TO = 256, 128
 
 
-#: values of ``data.normalization`` that read the unlabelled audio of a test speaker
-WITHIN_SPEAKER = ("speaker", "speaker_shrunk")
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """Feature, trimming, normalisation, augmentation and words; every augmentation is off.

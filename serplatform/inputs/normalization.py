@@ -25,9 +25,9 @@ from typing import Any
 import numpy as np
 
 from serplatform.arrays import DoubleArray, FloatArray, IntArray
-from serplatform.artifacts.model import Preprocessing
+from serplatform.artifacts.model import WITHIN_SPEAKER, Preprocessing
 from serplatform.inputs.clips import Clips, Moments, Step
-from serplatform.inputs.config import WITHIN_SPEAKER, DataConfig
+from serplatform.inputs.config import DataConfig
 
 #: A speaker's or utterance's standard deviation is never taken below this share of the training
 #: frames' in the same dimension: a constant stretch must not blow up.

@@ -15,12 +15,12 @@ import numpy.typing as npt
 
 from serplatform.arrays import DoubleArray, IntArray
 from serplatform.artifacts.ensemble import EnsembleRecord, read_ensemble
+from serplatform.artifacts.model import WITHIN_SPEAKER
 from serplatform.artifacts.posteriors import read_posterior_table
 from serplatform.artifacts.records import DevMetrics, read_record
 from serplatform.artifacts.run import FoldFile, RunDescription
 from serplatform.artifacts.trial import HistoryEntry, TrialProgress, TrialRecord
 from serplatform.errors import ArtifactError, BadInputError
-from serplatform.inputs.config import WITHIN_SPEAKER
 from serplatform.run_directory import RunDirectory
 from serplatform.storage.mirror import find_copy
 
