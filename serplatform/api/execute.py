@@ -115,7 +115,7 @@ def _train(run: OpenRun, limits: SearchLimits) -> SearchOutcome:
         f"Searching {_some(list(run.spaces))} on {run.description['dataset']['title']} with "
         f"protocol {run.plan.protocol} ({len(run.plan.folds)} folds); run directory {run.directory}"
     )
-    if limits.seconds is not None:
+    if limits.seconds:
         say(
             f"Time budget {format_duration(limits.seconds)}, counted from the start of this command"
             " to the end of training; the ensemble and the page come after it."
@@ -177,7 +177,7 @@ class _Reference(contextlib.AbstractContextManager["_Reference"]):
             why = str(error) if known else f"{type(error).__name__}: {error}"
             say(f"Note: the reference could not be trained: {why}")
             return
-        if found is not None:
+        if found is not None and not stopping.is_asked():
             say(
                 f"Reference, svm on {found.feature}: UAR {found.test.in_percent()} on test rows, "
                 f"chance {percent(found.chance)}; nothing was chosen for it."

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 #: ranks of the leaderboard that are shown, besides the best of each architecture
 MOST_RANKS = 5
+#: columns of a table that is not shown on a terminal: no line of it is folded
+UNFOLDED = 100_000
 
 
 def describe_answer(answer: Answer) -> str:
@@ -73,7 +75,7 @@ def grid(titles: Sequence[str], rows: Sequence[Sequence[str]], *, left: Sequence
         table.add_column(Text(title), justify="left" if place in left else "right")
     for row in rows:
         table.add_row(*map(Text, row))
-    width = shutil.get_terminal_size().columns if terminal else 200
+    width = shutil.get_terminal_size().columns if terminal else UNFOLDED
     stream = io.StringIO()
     Console(file=stream, width=width, force_terminal=terminal).print(table)
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines() if line.strip())

@@ -135,8 +135,9 @@ class DataConfig:
             object.__setattr__(self, "feature", canonical_feature(self.feature))
         except BadInputError as error:
             raise ValueError(str(error)) from None
-        listed = split_features(self.feature)
-        if len(listed) > 1:
+        joined = split_features(self.feature, JOIN)
+        listed = [name for part in joined for name in split_features(part)]
+        if len(listed) > len(joined):
             raise ValueError(f"'{self.feature}': join features by '+': {JOIN.join(listed)}")
         for part in self.feature.split(JOIN):
             plain, _ = split_speed(part)

@@ -24,12 +24,10 @@ from serplatform.prediction.speaker_needs import need_words, system_curve
 from serplatform.prediction.system import PredictionSystem, not_tested, trial_posteriors
 from serplatform.report.wording import in_percent, interval, metric
 from serplatform.run_directory import RunDirectory
-from serplatform.statistics.bootstrap import Interval, bootstrap_intervals
+from serplatform.statistics.intervals import Interval, metric_intervals
 from serplatform.storage.cache import fetch_tables
 from serplatform.storage.location import parse
 from serplatform.storage.remote import RemoteError
-
-NUM_RESAMPLES = 2000
 
 #: metrics of the card, with their meaning
 _SHOWN = {
@@ -152,7 +150,7 @@ def _run_metrics(system: PredictionSystem) -> dict[str, dict[str, Any]]:
     """Every metric on the pooled test rows with its interval, and over folds."""
     table, truth, posteriors = trial_posteriors(system, "test")
     fold, speakers = table.column("fold").to_numpy(), table.column("speaker_id").to_pylist()
-    pooled = bootstrap_intervals(truth, posteriors, speakers, num_resamples=NUM_RESAMPLES, seed=0)
+    pooled = metric_intervals(truth, posteriors, speakers)
     over = over_folds(
         [classification_metrics(truth[fold == k], posteriors[fold == k]) for k in np.unique(fold)]
     )

@@ -13,8 +13,7 @@ import numpy as np
 from serplatform.artifacts.trial import DEV_METRICS, merit
 from serplatform.errors import ArtifactError
 from serplatform.report.load import Posteriors, ReportedRun, ReportTrial
-from serplatform.report.speaker_intervals import Resampling
-from serplatform.statistics.bootstrap import Interval, uar_intervals
+from serplatform.statistics.intervals import Interval, uar_intervals
 from serplatform.storage.mirror import shown
 
 #: what the mark at the name of an architecture means
@@ -70,13 +69,9 @@ def ranked_trials(runs: Sequence[ReportedRun]) -> list[tuple[ReportedRun, Report
 
 
 def rank_trials(
-    runs: Sequence[ReportedRun], drawing: Resampling | None = None
+    runs: Sequence[ReportedRun],
 ) -> tuple[RankedTrial, ...]:
-    """The leaderboard; ranks are of dev rows alone, and the test rows of all trials are the same.
-
-    The intervals of all trials come from the same resamples of speakers.
-    """
-    drawing = drawing or Resampling()
+    """The leaderboard: ranks are of dev rows alone; all trials have the same test rows."""
     found = ranked_trials(runs)
     rows: Posteriors | None = None
     answers: dict[int, np.ndarray] = {}
@@ -95,8 +90,6 @@ def rank_trials(
             np.stack(list(answers.values())),
             rows.speaker_ids.tolist(),
             num_classes=rows.values.shape[1],
-            num_resamples=drawing.resamples,
-            seed=drawing.seed,
         )
         intervals = dict(zip(answers, measured, strict=True))
     return tuple(

@@ -9,7 +9,7 @@ from serplatform.artifacts.trial import DEV_METRICS
 from serplatform.papers.published import PublishedResult, published_results
 from serplatform.report.data import ReportData
 from serplatform.report.wording import METRICS, listing, percent, plural
-from serplatform.statistics.bootstrap import Interval
+from serplatform.statistics.intervals import Interval
 
 #: how far the number of test utterances may be from the reference's, relative to that
 TOLERATED = 0.01
