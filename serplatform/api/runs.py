@@ -46,6 +46,7 @@ class RunRow(TypedDict):
         metric: that ``best_dev`` is of.
         best_dev: of the best complete trial, mean over folds.
         test_uar: pooled, of the ensemble; its 95 % interval by speaker is ``low`` to ``high``.
+        look: which look at the test rows it comes from.
         chance: UAR of guessing.
         status: ``running``, ``complete``, ``interrupted``, ``failed``, ``stopped`` (its process is
             gone), ``damaged``.
@@ -67,6 +68,7 @@ class RunRow(TypedDict):
     metric: str
     best_dev: float | None
     test_uar: float | None
+    look: int | None
     low: float | None
     high: float | None
     chance: float | None
@@ -184,6 +186,7 @@ def _row(files: _Files) -> RunRow:
         "metric": "uar",
         "best_dev": None,
         "test_uar": None,
+        "look": None,
         "low": None,
         "high": None,
         "chance": None,
@@ -243,6 +246,7 @@ def _fill_ensemble(row: RunRow, files: _Files, key: str) -> None:
     made = files.record(EnsembleRecord, key, "ensemble description")
     uar = made["pooled"]["ensemble"]["uar"]
     row |= {"test_uar": uar["value"], "low": uar["low"], "high": uar["high"]}
+    row["look"] = made.get("look")
     if key != _ENSEMBLE:
         return
     members = [member for fold in made["folds"] for member in fold["members"]]

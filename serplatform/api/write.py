@@ -20,6 +20,7 @@ def write_ensemble(
     objective: str,
     seed: int,
     resamples: int,
+    test_values: bool = False,
 ) -> dict[str, Any]:
     """Combine runs, see ``ensemble.build.build_ensemble``; return the content of the file."""
     from serplatform.ensembles.build import build_ensemble
@@ -34,12 +35,15 @@ def write_ensemble(
         seed=seed,
         objective=objective,
         num_resamples=resamples,
+        test_values=test_values,
     )
     publish(target)
     return content
 
 
-def write_report(source: str | Path, out: str | Path | None = None) -> tuple[str, int]:
+def write_report(
+    source: str | Path, out: str | Path | None = None, *, test_values: bool = False
+) -> tuple[str, int]:
     """Write the page of a run or an ensemble, ``report.html`` in it unless ``out`` says otherwise;
     return what the page is called, and its bytes."""
     from serplatform.report.build import build_report
@@ -50,7 +54,7 @@ def write_report(source: str | Path, out: str | Path | None = None) -> tuple[str
     if out is None and path.is_dir():
         check_file(path / "report.html", what="an HTML page")
     with written_file(path / "report.html" if out is None else out) as target:
-        page = build_report(path, target)
+        page = build_report(path, target, test_values=test_values)
         size = page.stat().st_size
     publish(path)
     return shown(page) if out is None else str(out), size

@@ -66,6 +66,11 @@ class RunLayout:
         return self.path / "reference"
 
     @property
+    def looks_directory(self) -> Path:
+        """Which looks were taken at test rows; see ``artifacts.looks``."""
+        return self.path / "looks"
+
+    @property
     def scratch(self) -> Path:
         """What Ray writes while a search runs."""
         return self.path / ".scratch"

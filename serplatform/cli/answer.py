@@ -24,8 +24,9 @@ def describe_answer(answer: Answer) -> str:
     lines = [answer.headline]
     if answer.rows:
         rows = [(r.label, r.uar.in_percent(), r.what) for r in answer.rows]
-        lines.append(grid(("", "test UAR, 95 % by speaker", ""), rows, left=(0, 1, 2)))
-    lines += map(wrapped, [*answer.sentences, *map(str, answer.trials)])
+        look = "" if answer.look is None else f", {answer.look.short}"
+        lines.append(grid(("", f"test UAR, 95 % by speaker{look}", ""), rows, left=(0, 1, 2)))
+    lines += map(wrapped, [*answer.caveats, *answer.sentences, *map(str, answer.trials)])
     if answer.leaderboard:
         several = len({r.run for r in answer.leaderboard}) > 1
         titles = ("rank", "trial", "architecture", "dev UAR", "test UAR", "training", "parameters")
@@ -41,9 +42,7 @@ def describe_answer(answer: Answer) -> str:
             )
             for r in first_shown(answer.leaderboard, MOST_RANKS)
         ]
-        lines.append(
-            wrapped("Leaderboard: ranks are by dev rows alone; test values chose nothing.")
-        )
+        lines.append(wrapped("Leaderboard: ranks are by dev rows alone."))
         lines.append(grid(titles, board, left=(2,)))
         if any(row.by_speaker for row in answer.leaderboard):
             lines.append(wrapped(BY_SPEAKER))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from serplatform.cli.answer import describe_answer
-from serplatform.cli.options import AsJson
+from serplatform.cli.options import AsJson, TestValues
 from serplatform.cli.output import result
 
 if TYPE_CHECKING:
@@ -43,12 +43,14 @@ def command(
     resamples: Annotated[
         int, typer.Option(min=1, help="Bootstrap resamples of speakers behind each interval.")
     ] = 2000,
+    test_values: TestValues = False,
     as_json: AsJson = False,
 ) -> None:
     """Combine the posteriors of every finished trial; nothing is trained again.
 
     For each outer fold, members and weights are fitted on its dev rows; its test rows are
-    combined and measured once, beside the best single trial and the mean of all.
+    combined and measured, beside the best single trial and the mean of all. Each run counts how
+    often that is done: `look 2` has seen test rows before.
 
     Examples:
 
@@ -70,19 +72,20 @@ def command(
         objective=objective,
         seed=seed,
         resamples=resamples,
+        test_values=test_values,
     )
-    answer = read_answer(open_copy(out))
+    answer = read_answer(open_copy(out), test_values=test_values)
     values = {**summarise(content, out), "answer": dataclasses.asdict(answer)}
     result(describe(content, out, answer), values, as_json=as_json)
 
 
 def summarise(content: dict[str, Any], out: str) -> dict[str, Any]:
     """The parts of ``ensemble.json`` that a script wants."""
-    keys = ("combiner", "objective", "classes", "counts", "over_folds", "pooled", "chance", "notes")
+    keys = ("combiner", "objective", "classes", "counts", "over_folds", "pooled", "chance", "look")
     comparison = content["comparison"]
     return {
         "ensemble": out,
-        **{key: content[key] for key in keys},
+        **{key: content[key] for key in (*keys, "notes")},
         "comparison": {key: comparison[key] for key in ("difference", "permutation", "mcnemar")},
         "members": [
             {

@@ -74,6 +74,7 @@ def command(
         serplatform export ensembles/ravdess --out bundles/final --refit
     """
     from serplatform.api.write import write_bundle
+    from serplatform.artifacts.looks import LookCount
     from serplatform.prediction.system import not_tested, with_interval
 
     bundle, size = write_bundle(
@@ -96,7 +97,10 @@ def command(
             )
     if refit:
         say(f"Note: {not_tested(bundle['description'])}")
-    measured = "not tested" if refit else f"pooled test UAR {with_interval(uar)}"
+    look = LookCount(**bundle["description"]["look"])
+    measured = f"pooled test UAR {with_interval(uar)}, {look.short}"
+    if refit:
+        measured = "not tested"
     result(
         f"Wrote {out}: {models} model{'s' * (models != 1)} ({size / 1e6:.1f} MB), "
         f"{bundle['title']}, {measured}; next: serplatform predict {out} AUDIO",
@@ -108,6 +112,7 @@ def command(
             "classes": bundle["classes"],
             "synthetic": bundle["synthetic"],
             "uar": None if refit else uar,
+            "look": bundle["description"]["look"],
             "refit": bundle["description"].get("refit"),
             "twin_uar": uar if refit else None,
             "encoders": encoders,

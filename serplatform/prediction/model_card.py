@@ -5,15 +5,19 @@ Shapes: N test rows, K classes.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from serplatform.artifacts.bundle import BundledEncoder
 from serplatform.artifacts.dataset import has_been, read_dataset_description
-from serplatform.artifacts.ensemble import read_ensemble
+from serplatform.artifacts.ensemble import EnsembleRecord, read_ensemble
+from serplatform.artifacts.files import file_sha256
+from serplatform.artifacts.looks import LookCount, digest_of
 from serplatform.console import percent
 from serplatform.encoders.open import FOLDERS_VARIABLE
 from serplatform.ensembles.build import SYSTEMS
@@ -120,6 +124,7 @@ def describe(system: PredictionSystem) -> dict[str, Any]:
             },
             "selection": f"{count} candidates; {SYSTEMS['ensemble']}. Test rows chose nothing.",
             "metrics": {name: {**pooled[name], **over[name]} for name in METRICS},
+            "look": dataclasses.asdict(_look_of(ensemble)),
             "notes": list(ensemble.get("notes", [])),
         }
     directory = RunDirectory(system.source)
@@ -127,6 +132,10 @@ def describe(system: PredictionSystem) -> dict[str, Any]:
     number = system.trial
     record = records[number]
     complete = sum(r["state"] == "complete" for r in records.values())
+    digest = record.get("posteriors_sha256") or file_sha256(directory.posteriors_file(number))
+    look = directory.look(
+        {"trial": digest_of([digest])}, combiner=f"trial {number}", seed=run["seed"]
+    )
     return {
         "title": f"{record['architecture']}, trial {number}",
         "data": _data(run),
@@ -140,8 +149,17 @@ def describe(system: PredictionSystem) -> dict[str, Any]:
             "nothing."
         ),
         "metrics": _run_metrics(system),
+        "look": dataclasses.asdict(look),
         "notes": [*run["notes"], *record.get("notes", [])],
     }
+
+
+def _look_of(ensemble: EnsembleRecord) -> LookCount:
+    """Which look an ensemble was, of all at the test rows of its runs, as far as they are there."""
+    made = ensemble.get("look")
+    places = [Path(run["path"]) for run in ensemble["runs"]]
+    looks = [len(RunDirectory(place).looks()) for place in places if place.is_dir()]
+    return LookCount(made or 1, max([made or 1, *looks]), complete=made is not None)
 
 
 def _run_metrics(system: PredictionSystem) -> dict[str, dict[str, Any]]:
@@ -224,7 +242,7 @@ def model_card(bundle: Mapping[str, Any]) -> str:
         encoders and "## Pretrained encoders\n\n" + _encoders_text(encoders),
         plugins and _PLUGINS.format(plugins),
         "## Data\n\n" + _data_table(about["data"], synthetic),
-        _protocol_text(about["protocol"], about["selection"]),
+        _protocol_text(about),
         f"## Test metrics{' of its cross-validated twin' if again else ''}\n\n"
         + _metrics_table(about["metrics"])
         + (_TWIN if again else _MEASURED),
@@ -251,12 +269,12 @@ def _data_table(data: Mapping[str, Any], synthetic: bool) -> str:
     return _table(("", ""), [(k, v) for k, v in rows.items() if v not in (None, "")])
 
 
-def _protocol_text(protocol: Mapping[str, Any], selection: str) -> str:
+def _protocol_text(about: Mapping[str, Any]) -> str:
+    protocol, selection, look = about["protocol"], about["selection"], about.get("look")
     lines = [
         "## Protocol\n",
         f"{plain(protocol.get('name'))}, {protocol.get('num_folds')} folds; "
-        f"{_SPEAKERS[protocol.get('speaker_independent')]}. Each outer fold's test rows were "
-        "opened once.",
+        f"{_SPEAKERS[protocol.get('speaker_independent')]}. {LookCount(**look) if look else ''}",
         plain(selection),
     ]
     labels = (protocol.get("label_map") or {}).items()
