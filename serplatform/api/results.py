@@ -16,6 +16,7 @@ from typing_extensions import TypedDict, Unpack
 from serplatform.api.arguments import checked_arguments
 from serplatform.api.classify import Classification, PredictOptions
 from serplatform.api.execute import SearchSummary, carry_out
+from serplatform.api.seal import unseal_run
 from serplatform.api.session import session
 from serplatform.api.write import write_bundle, write_ensemble, write_report
 from serplatform.artifacts.ensemble import read_ensemble
@@ -297,6 +298,28 @@ class Run(_Exportable):
         return run_request(request, self.path, options, resume=True)
 
     @checked_arguments
+    def unseal(
+        self,
+        *,
+        combiner: str | None = None,
+        data: str | Path | None = None,
+        quiet: bool | None = None,
+    ) -> Run:
+        """Open the test rows of a run that was begun with ``seal``; no trial can be added then.
+
+        Args:
+            combiner: of the ensemble that is measured; None: the run's.
+            data: where the dataset lies now, if it has moved.
+            quiet: tell nothing.
+
+        Returns:
+            the run, opened again.
+        """
+        with session(quiet):
+            unseal_run(self.path, combiner=combiner, data=data)
+        return Run(self.path)
+
+    @checked_arguments
     def ensemble(
         self,
         combiner: str = "product",
@@ -437,7 +460,8 @@ class Bundle(_System):
         )
 
     def __repr__(self) -> str:
-        measured = f"test UAR {with_interval(self.info['metrics']['uar'])}"
+        part = "dev" if "sealed" in self.info else "test"
+        measured = f"{part} UAR {with_interval(self.info['metrics']['uar'])}"
         if "refit" in self.info:
             measured = f"not tested; its cross-validated twin: {measured}"
         return f"Bundle({self.path!r}): {self.info['title']}, {measured}"

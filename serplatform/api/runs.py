@@ -45,6 +45,7 @@ class RunRow(TypedDict):
         cut_off: trials begun, and not ended.
         metric: that ``best_dev`` is of.
         best_dev: of the best complete trial, mean over folds.
+        sealed: test rows are not opened.
         test_uar: pooled, of the ensemble; its 95 % interval by speaker is ``low`` to ``high``.
         look: which look at the test rows it comes from.
         chance: UAR of guessing.
@@ -67,6 +68,7 @@ class RunRow(TypedDict):
     cut_off: int
     metric: str
     best_dev: float | None
+    sealed: bool
     test_uar: float | None
     look: int | None
     low: float | None
@@ -185,6 +187,7 @@ def _row(files: _Files) -> RunRow:
         "cut_off": 0,
         "metric": "uar",
         "best_dev": None,
+        "sealed": False,
         "test_uar": None,
         "look": None,
         "low": None,
@@ -212,6 +215,7 @@ def _fill_run(row: RunRow, files: _Files) -> None:
     row["kind"] = "table" if "roster" in run else "train" if "train" in command[:2] else "search"
     row["data"] = run["dataset"].get("title", run["dataset"]["path"])
     row["protocol"] = run["protocol"]["name"]
+    row["sealed"] = run.get("sealed", False)
     row["architectures"] = list(run.get("architectures", run["spaces"]))
     row["chance"] = 1 / len(run["classes"])
     row["time"] = run.get("ended") or run.get("started")

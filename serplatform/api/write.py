@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from serplatform.run_directory import RunDirectory
 from serplatform.storage.destination import ENSEMBLE, check_directory, check_file
 from serplatform.storage.mirror import open_copy, publish, shown, target_copy
 from serplatform.storage.outgoing import new_folder, written_file
+
+if TYPE_CHECKING:
+    from serplatform.ensembles.build import SealedEnsemble
 
 
 def write_ensemble(
@@ -39,6 +43,16 @@ def write_ensemble(
     )
     publish(target)
     return content
+
+
+def fit_if_sealed(runs: Sequence[str | Path], **options: Any) -> SealedEnsemble | None:
+    """What dev rows choose of sealed runs, see ``ensembles.build.fit_sealed``; None of others."""
+    from serplatform.ensembles.build import fit_sealed
+
+    copies = [open_copy(run) for run in runs]
+    if not any(RunDirectory(copy).read_run().get("sealed") for copy in copies):
+        return None
+    return fit_sealed(copies, **options)
 
 
 def write_report(

@@ -14,6 +14,7 @@ from serplatform.artifacts.records import Record
 
 #: what is said of a run without test posteriors
 SEALED = "sealed: test rows not opened"
+UNSEAL = "`serplatform unseal RUN` opens the test rows and closes the choice of trials."
 
 
 class Look(Record):

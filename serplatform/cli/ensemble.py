@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from serplatform.artifacts.looks import SEALED, UNSEAL
 from serplatform.cli.answer import describe_answer
 from serplatform.cli.options import AsJson, TestValues
 from serplatform.cli.output import result
@@ -60,10 +61,17 @@ def command(
 
         serplatform ensemble runs/ravdess --out ensembles/auto --combiner auto --temperature
     """
-    from serplatform.api.write import write_ensemble
+    from serplatform.api.write import fit_if_sealed, write_ensemble
     from serplatform.report.answer import read_answer
     from serplatform.storage.mirror import open_copy
 
+    sealed = fit_if_sealed(
+        runs, combiner=combiner, temperature=temperature, objective=objective, seed=seed
+    )
+    if sealed is not None:
+        text = f"{SEALED[0].upper()}{SEALED[1:]}. {sealed}. Nothing is written; {UNSEAL}"
+        result(text, {"ensemble": None, "sealed": dataclasses.asdict(sealed)}, as_json=as_json)
+        return
     content = write_ensemble(
         runs,
         out,

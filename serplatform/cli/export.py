@@ -74,7 +74,7 @@ def command(
         serplatform export ensembles/ravdess --out bundles/final --refit
     """
     from serplatform.api.write import write_bundle
-    from serplatform.artifacts.looks import LookCount
+    from serplatform.artifacts.looks import SEALED, LookCount
     from serplatform.prediction.system import not_tested, with_interval
 
     bundle, size = write_bundle(
@@ -97,8 +97,10 @@ def command(
             )
     if refit:
         say(f"Note: {not_tested(bundle['description'])}")
-    look = LookCount(**bundle["description"]["look"])
-    measured = f"pooled test UAR {with_interval(uar)}, {look.short}"
+    look = bundle["description"].get("look")
+    measured = f"pooled dev UAR {with_interval(uar)}, {SEALED}"
+    if look is not None:
+        measured = f"pooled test UAR {with_interval(uar)}, {LookCount(**look).short}"
     if refit:
         measured = "not tested"
     result(
@@ -111,8 +113,8 @@ def command(
             "bytes": size,
             "classes": bundle["classes"],
             "synthetic": bundle["synthetic"],
-            "uar": None if refit else uar,
-            "look": bundle["description"]["look"],
+            "uar": None if refit or look is None else uar,
+            "look": look,
             "refit": bundle["description"].get("refit"),
             "twin_uar": uar if refit else None,
             "encoders": encoders,

@@ -93,6 +93,14 @@ class RunOptions:
         ),
     ] = None
     resume: Annotated[bool, typer.Option("--resume", help="Resume the run in --out.")] = False
+    seal: Annotated[
+        bool,
+        typer.Option(
+            "--seal",
+            help="Compute no test posteriors until `serplatform unseal RUN`, after which no trial "
+            "can be added.",
+        ),
+    ] = False
     seed: Seed = 0
 
 

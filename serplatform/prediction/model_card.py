@@ -17,7 +17,7 @@ from serplatform.artifacts.bundle import BundledEncoder
 from serplatform.artifacts.dataset import has_been, read_dataset_description
 from serplatform.artifacts.ensemble import EnsembleRecord, read_ensemble
 from serplatform.artifacts.files import file_sha256
-from serplatform.artifacts.looks import LookCount, digest_of
+from serplatform.artifacts.looks import SEALED, LookCount, digest_of
 from serplatform.console import percent
 from serplatform.encoders.open import FOLDERS_VARIABLE
 from serplatform.ensembles.build import SYSTEMS
@@ -84,6 +84,10 @@ Measured for each fold by that fold's own models on its own test rows. A new \
 recording gets the mean over the models of all folds; that mean was not measured, as no \
 row of the corpus is new to all of them.
 """
+_SEALED = f"""
+**{SEALED[0].upper()}{SEALED[1:]}.** Dev rows chose the trial and each model's epoch, so that these
+numbers flatter; the model was not tested.
+"""
 _LIMITS = (
     "It knows the classes above only, and answers with one of them unless `--reject` lets it "
     "say that it is not sure.",
@@ -132,10 +136,13 @@ def describe(system: PredictionSystem) -> dict[str, Any]:
     number = system.trial
     record = records[number]
     complete = sum(r["state"] == "complete" for r in records.values())
-    digest = record.get("posteriors_sha256") or file_sha256(directory.posteriors_file(number))
-    look = directory.look(
-        {"trial": digest_of([digest])}, combiner=f"trial {number}", seed=run["seed"]
-    )
+    opened: dict[str, Any] = {"sealed": True}
+    if not run.get("sealed"):
+        digest = record.get("posteriors_sha256") or file_sha256(directory.posteriors_file(number))
+        look = directory.look(
+            {"trial": digest_of([digest])}, combiner=f"trial {number}", seed=run["seed"]
+        )
+        opened = {"look": dataclasses.asdict(look)}
     return {
         "title": f"{record['architecture']}, trial {number}",
         "data": _data(run),
@@ -148,8 +155,8 @@ def describe(system: PredictionSystem) -> dict[str, Any]:
             f"{run['objective'][0]}. Dev rows also chose each model's epoch. Test rows chose "
             "nothing."
         ),
-        "metrics": _run_metrics(system),
-        "look": dataclasses.asdict(look),
+        "metrics": _run_metrics(system, "dev" if "sealed" in opened else "test"),
+        **opened,
         "notes": [*run["notes"], *record.get("notes", [])],
     }
 
@@ -162,9 +169,9 @@ def _look_of(ensemble: EnsembleRecord) -> LookCount:
     return LookCount(made or 1, max([made or 1, *looks]), complete=made is not None)
 
 
-def _run_metrics(system: PredictionSystem) -> dict[str, dict[str, Any]]:
-    """Every metric on the pooled test rows with its interval, and over folds."""
-    table, truth, posteriors = trial_posteriors(system, "test")
+def _run_metrics(system: PredictionSystem, part: str) -> dict[str, dict[str, Any]]:
+    """Every metric on the pooled rows of a part with its interval, and over folds."""
+    table, truth, posteriors = trial_posteriors(system, part)
     fold, speakers = table.column("fold").to_numpy(), table.column("speaker_id").to_pylist()
     pooled = bootstrap_intervals(truth, posteriors, speakers, num_resamples=NUM_RESAMPLES, seed=0)
     over = over_folds(
@@ -227,6 +234,7 @@ def model_card(bundle: Mapping[str, Any]) -> str:
     encoders: list[BundledEncoder] = bundle.get("encoders", [])
     plugins = ", ".join(f"`{plain(record['name'])}`" for record in bundle.get("plugins", []))
     again = "refit" in about
+    part = "Dev" if "sealed" in about else "Test"
     whose = "its models" if again else "most folds' models"
     limits = tuple(limit.format(whose) for limit in _LIMITS)
     if synthetic:
@@ -243,9 +251,9 @@ def model_card(bundle: Mapping[str, Any]) -> str:
         plugins and _PLUGINS.format(plugins),
         "## Data\n\n" + _data_table(about["data"], synthetic),
         _protocol_text(about),
-        f"## Test metrics{' of its cross-validated twin' if again else ''}\n\n"
-        + _metrics_table(about["metrics"])
-        + (_TWIN if again else _MEASURED),
+        f"## {part} metrics{' of its cross-validated twin' if again else ''}\n\n"
+        + _metrics_table(about["metrics"], part.lower())
+        + (_TWIN if again else _MEASURED if part == "Test" else _SEALED),
         _models(bundle["kind"], about),
         "## Limits\n\n" + _list(limits),
         "## Notes\n\n" + _list(map(plain, about["notes"])) if about["notes"] else "",
@@ -285,7 +293,7 @@ def _protocol_text(about: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _metrics_table(metrics: Mapping[str, Mapping[str, Any]]) -> str:
+def _metrics_table(metrics: Mapping[str, Mapping[str, Any]], part: str) -> str:
     rows = []
     for name, meaning in _SHOWN.items():
         found = metrics[name]
@@ -301,7 +309,7 @@ def _metrics_table(metrics: Mapping[str, Mapping[str, Any]]) -> str:
                 metric(name, found["mean"]) + spread + unit,
             )
         )
-    head = ("metric", "pooled test", "95 % interval, by speaker", "mean ± sd over folds")
+    head = ("metric", f"pooled {part}", "95 % interval, by speaker", "mean ± sd over folds")
     return _table(head, rows)
 
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from serplatform.artifacts.looks import SEALED, LookCount
+from serplatform.artifacts.looks import SEALED, UNSEAL, LookCount
 from serplatform.report.data import LABELS, EvaluatedSystem, ReportData, build_report_data
 from serplatform.report.leaderboard import RankedTrial, objective_of, ranked_trials
 from serplatform.report.load import ReportedRun, load_source
@@ -299,7 +299,7 @@ def _how_chosen(report: ReportData) -> Iterator[str]:
         yield "One trial finished: there is nothing to combine."
         return
     if report.sealed:
-        yield "`serplatform unseal` opens the test rows and closes the choice of trials."
+        yield UNSEAL
     if len(report.systems) == 1 and report.systems[0].key == "single":
         yield (
             "No ensemble was built of this run; `serplatform ensemble` combines its trials without "
