@@ -42,8 +42,8 @@ def unseal_run(
     from serplatform.ensembles.base import COMBINERS
     from serplatform.ensembles.build import build_ensemble
     from serplatform.report.build import build_report
-    from serplatform.studies.seal import open_test_rows
     from serplatform.studies.setup import check_dataset
+    from serplatform.training.seal import open_test_rows
 
     copy = open_copy(path)
     directory = RunDirectory(copy)

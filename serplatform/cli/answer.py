@@ -29,21 +29,22 @@ def describe_answer(answer: Answer) -> str:
     lines += map(wrapped, [*answer.caveats, *answer.sentences, *map(str, answer.trials)])
     if answer.leaderboard:
         several = len({r.run for r in answer.leaderboard}) > 1
-        titles = ("rank", "trial", "architecture", "dev UAR", "test UAR", "training", "parameters")
+        tested = any(r.test for r in answer.leaderboard)
+        titles = ("rank", "trial", "architecture", "dev UAR", *["test UAR"] * tested)
         board = [
             (
                 str(r.rank),
                 str(r.trial),
                 r.name + (f" ({r.run})" if several else ""),
                 percent_sign(r.dev),
-                r.test.in_percent() if r.test else "–",
+                *[r.test.in_percent() if r.test else "–"] * tested,
                 duration(r.seconds),
                 whole(r.num_parameters),
             )
             for r in first_shown(answer.leaderboard, MOST_RANKS)
         ]
         lines.append(wrapped("Leaderboard: ranks are by dev rows alone."))
-        lines.append(grid(titles, board, left=(2,)))
+        lines.append(grid((*titles, "training", "parameters"), board, left=(2,)))
         if any(row.by_speaker for row in answer.leaderboard):
             lines.append(wrapped(BY_SPEAKER))
         if len(board) < len(answer.leaderboard):

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from serplatform.artifacts.looks import SEALED, UNSEAL
 from serplatform.cli.answer import describe_answer
 from serplatform.cli.options import AsJson, TestValues
 from serplatform.cli.output import result
@@ -62,6 +61,7 @@ def command(
         serplatform ensemble runs/ravdess --out ensembles/auto --combiner auto --temperature
     """
     from serplatform.api.write import fit_if_sealed, write_ensemble
+    from serplatform.artifacts.looks import SEALED, UNSEAL
     from serplatform.report.answer import read_answer
     from serplatform.storage.mirror import open_copy
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from serplatform.artifacts.looks import SEALED
 from serplatform.cli.options import AsJson
 from serplatform.cli.output import result
 from serplatform.console import format_duration, percent
@@ -70,7 +69,10 @@ def describe(row: RunRow) -> str:
             interval = f" ({100 * row['low']:.1f}–{100 * row['high']:.1f})"
         look = "" if row["look"] is None else f", look {row['look']}"
         numbers.append(f"test UAR of the ensemble {percent(row['test_uar'])}{interval}{look}")
-    numbers += [SEALED] if row["sealed"] and numbers else []
+    if row["sealed"] and numbers:
+        from serplatform.artifacts.looks import SEALED
+
+        numbers.append(SEALED)
     if numbers and row["chance"] is not None:
         lines.append(f"    {', '.join(numbers)}, chance {percent(row['chance'])}")
     return "\n".join([*lines, *([f"    {row['next']}"] if row["next"] else [])])

@@ -43,7 +43,7 @@ from serplatform.explanations.probe_request import (
 )
 from serplatform.protocols.plan import plan_hash, read_plan
 from serplatform.run_directory import RunDirectory
-from serplatform.studies.seal import refuse_sealed
+from serplatform.training.seal import refuse_sealed
 
 FOLDER = "explanations"
 #: test utterances that are probed, unless the user says otherwise

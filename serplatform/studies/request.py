@@ -20,7 +20,7 @@ class SearchRequest:
         combiner: None: `product`, or what the run has.
         portfolio: no architecture was named: all are searched, by what they promise.
         reference: train the reference system too, see ``studies.reference``.
-        sealed: compute no test posteriors until the run is unsealed, see ``studies.seal``.
+        sealed: compute no test posteriors until the run is unsealed, see ``training.seal``.
     """
 
     architectures: tuple[str, ...] = ()

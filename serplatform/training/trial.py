@@ -71,7 +71,7 @@ class TrialTask:
         paper: this is the paper's own configuration.
         objective: dev metric whose mean over folds is reported while training.
         device: ``"cpu"`` or ``"cuda"``.
-        sealed: no test row is predicted, see ``studies.seal``.
+        sealed: no test row is predicted, see ``training.seal``.
     """
 
     number: int

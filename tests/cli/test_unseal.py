@@ -149,3 +149,17 @@ def test_a_search_with_seal_ends_with_dev_numbers(
     text = told(capsys, "unseal", run)
     assert "Reference" in text
     assert "First look" in text
+
+
+def test_an_exported_card_says_which_look_its_numbers_come_from(
+    twins: tuple[AudioRun, AudioRun], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    run = shutil.copytree(twins[1].run, tmp_path / "run")
+    for combiner in ("product", "mean"):
+        told(capsys, "ensemble", run, "--out", tmp_path / combiner, "--combiner", combiner)
+    text = told(capsys, "export", tmp_path / "mean", "--out", tmp_path / "bundle")
+    assert ", look 2; next" in text
+    assert "Look 2 at these test rows" in (tmp_path / "bundle" / "README.md").read_text()
+    # the exported trial stood beside the first ensemble
+    assert ", look 1 of 2; next" in told(capsys, "export", run, "--out", tmp_path / "one")
+    assert len(RunDirectory(run).looks()) == 2
