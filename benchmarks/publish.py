@@ -81,7 +81,7 @@ def main() -> None:
             "systems": {name: CHOSEN[name] for name in tables},
         },
         pairs=[("ensemble", name) for name in tables if name != "ensemble"],
-        statistics={"seed": ensemble["seed"], "num_resamples": ensemble["num_resamples"]},
+        statistics={"seed": ensemble["seed"]},
         hidden={dataset["path"]: "DATA", **{f"{path.parent}/": "" for path in paths}},
     )
     _check(found, ensemble)

@@ -59,13 +59,11 @@ def measure(
     pairs: Sequence[tuple[str, str]],
     *,
     seed: int,
-    num_resamples: int,
 ) -> dict[str, Any]:
     """What a result file holds of numbers; ``pairs`` of systems are compared."""
-    given = {"seed": seed, "num_resamples": num_resamples}
     return {
         "pooled": {
-            name: evaluation.pooled_intervals(one.rows, one.posteriors, **given)
+            name: evaluation.pooled_intervals(one.rows, one.posteriors)
             for name, one in answers.items()
         },
         "over_folds": {
@@ -85,7 +83,7 @@ def measure(
                     answers[ours].rows,
                     answers[ours].posteriors,
                     answers[theirs].posteriors,
-                    **given,
+                    seed=seed,
                 ),
             }
             for ours, theirs in pairs
@@ -151,7 +149,8 @@ def recompute(path: Path, *, write: bool = False) -> list[str]:
         values = {key: float(at["value"]) for key, at in result["pooled"][name].items()}
         found += differences(values, again, f"pooled.{name} (scikit-learn)")
     pairs = [(one["of"], one["with"]) for one in result["comparisons"]]
-    again = measure(answers, pairs, **result["statistics"])
+    statistics = {"seed": result["statistics"]["seed"]}
+    again = {"statistics": statistics, **measure(answers, pairs, **statistics)}
     if write and not found:
         path.write_text(f"{to_json(result | again)}\n", encoding="utf-8")
         return []

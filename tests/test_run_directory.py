@@ -76,7 +76,7 @@ def test_directory_that_is_no_run_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["bundle", "ensemble"])
 def test_another_result_is_called_what_it_is(tmp_path: Path, kind: str) -> None:
     (tmp_path / f"{kind}.json").write_text("{}")
-    with pytest.raises(ArtifactError, match=rf"holds the {kind}\.json .* wrote, the run behind it"):
+    with pytest.raises(ArtifactError, match=rf"\({kind}\.json\); give the run behind it"):
         RunDirectory(tmp_path).read_run()
 
 

@@ -119,7 +119,7 @@ def _train(run: OpenRun, limits: SearchLimits) -> SearchOutcome:
         f"Searching {_some(list(run.spaces))} on {run.description['dataset']['title']} with "
         f"protocol {run.plan.protocol} ({len(run.plan.folds)} folds); run directory {run.directory}"
     )
-    if limits.seconds is not None:
+    if limits.seconds:
         say(
             f"Time budget {format_duration(limits.seconds)}, counted from the start of this command"
             " to the end of training; the ensemble and the page come after it."
@@ -181,7 +181,7 @@ class _Reference(contextlib.AbstractContextManager["_Reference"]):
             why = str(error) if known else f"{type(error).__name__}: {error}"
             say(f"Note: the reference could not be trained: {why}")
             return
-        if found is not None:
+        if found is not None and not stopping.is_asked():
             reached = f"dev UAR {percent(found.dev)}, {SEALED}"
             if found.test is not None:
                 reached = f"UAR {found.test.in_percent()} on test rows"
@@ -315,6 +315,7 @@ def explain_at_end(run: Path, *, audio: bool | None, seed: int) -> ExplanationsR
     Explanations of utterances that the user chose are left as they are.
     """
     from serplatform.explanations.explain_run import FOLDER, explain_run
+    from serplatform.explanations.speaker_statistics import measure_speaker_statistics
 
     again = f"`serplatform explain {run}` explains it at any time"
     try:
@@ -326,6 +327,7 @@ def explain_at_end(run: Path, *, audio: bool | None, seed: int) -> ExplanationsR
         return None
     stage("asking the best models what they attend to")
     try:
+        measure_speaker_statistics(run, seed=seed)
         found = explain_run(
             run, most=ERRORS, hits=HITS, limit=LIMIT, audio=audio, seed=seed, budget=BUDGET
         )

@@ -32,7 +32,7 @@ from serplatform.report.data import build_report_data
 from serplatform.report.leaderboard import rank_trials
 from serplatform.report.load import load_run, load_source
 from serplatform.run_directory import RunDirectory
-from serplatform.statistics.bootstrap import Interval
+from serplatform.statistics.intervals import Interval
 from serplatform.storage.mirror import open_copy
 from serplatform.studies.request import SearchRequest
 
@@ -328,7 +328,6 @@ class Run(_Exportable):
         temperature: bool = False,
         objective: str = "uar",
         seed: int | None = None,
-        resamples: int = 2000,
         test_values: bool = False,
     ) -> Ensemble:
         """Combine the finished trials, see :func:`combine`.
@@ -336,7 +335,7 @@ class Run(_Exportable):
         Args:
             out: where it is written; None: the run's own ensemble, which its page shows, gives
                 way to it.
-            seed: of bags, resamples and permutations; None: the run's.
+            seed: of bags and permutations; None: the run's.
         """
         return combine(
             [self],
@@ -345,7 +344,6 @@ class Run(_Exportable):
             temperature=temperature,
             objective=objective,
             seed=self.info["seed"] if seed is None else seed,
-            resamples=resamples,
             test_values=test_values,
         )
 
@@ -476,7 +474,6 @@ def combine(
     temperature: bool = False,
     objective: str = "uar",
     seed: int = 0,
-    resamples: int = 2000,
     test_values: bool = False,
 ) -> Ensemble:
     """Combine the posteriors of every finished trial; nothing is trained again.
@@ -487,8 +484,7 @@ def combine(
         combiner: greedy, product, mean, stacking, auto or single.
         temperature: calibrate each trial on dev rows first.
         objective: what choices on dev rows maximise: uar, accuracy or nll.
-        seed: of bags, resamples and permutations.
-        resamples: of speakers, behind each interval.
+        seed: of bags and permutations.
         test_values: measure every trial alone on test rows, too, a look of its own.
     """
     several = [runs] if isinstance(runs, (Run, str, Path)) else runs
@@ -499,7 +495,6 @@ def combine(
         temperature=temperature,
         objective=objective,
         seed=seed,
-        resamples=resamples,
         test_values=test_values,
     )
     return Ensemble(out)

@@ -38,6 +38,7 @@ def unseal_run(
             the combiner is unknown; it then stays sealed.
         ArtifactError: a file is damaged.
     """
+    from serplatform.api.execute import explain_at_end
     from serplatform.datasets.dataset import Dataset
     from serplatform.ensembles.base import COMBINERS
     from serplatform.ensembles.build import build_ensemble
@@ -65,6 +66,7 @@ def unseal_run(
         build_ensemble(
             [copy], directory.ensemble_directory, combiner=chosen, seed=description["seed"]
         )
+    explain_at_end(copy, audio=None, seed=description["seed"])
     stage("writing the page")
     page = build_report(copy, directory.report_file)
     answer = read_answer(copy)

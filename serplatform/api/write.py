@@ -23,7 +23,6 @@ def write_ensemble(
     temperature: bool,
     objective: str,
     seed: int,
-    resamples: int,
     test_values: bool = False,
 ) -> dict[str, Any]:
     """Combine runs, see ``ensemble.build.build_ensemble``; return the content of the file."""
@@ -38,7 +37,6 @@ def write_ensemble(
         temperature=temperature,
         seed=seed,
         objective=objective,
-        num_resamples=resamples,
         test_values=test_values,
     )
     publish(target)

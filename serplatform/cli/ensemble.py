@@ -39,10 +39,7 @@ def command(
     objective: Annotated[
         str, typer.Option(help="What choices on dev rows maximise: uar, accuracy or nll.")
     ] = "uar",
-    seed: Annotated[int, typer.Option(help="Seed of bags, resamples and permutations.")] = 0,
-    resamples: Annotated[
-        int, typer.Option(min=1, help="Bootstrap resamples of speakers behind each interval.")
-    ] = 2000,
+    seed: Annotated[int, typer.Option(help="Seed of bags and permutations.")] = 0,
     test_values: TestValues = False,
     as_json: AsJson = False,
 ) -> None:
@@ -79,7 +76,6 @@ def command(
         temperature=temperature,
         objective=objective,
         seed=seed,
-        resamples=resamples,
         test_values=test_values,
     )
     answer = read_answer(open_copy(out), test_values=test_values)
@@ -94,7 +90,7 @@ def summarise(content: dict[str, Any], out: str) -> dict[str, Any]:
     return {
         "ensemble": out,
         **{key: content[key] for key in (*keys, "notes")},
-        "comparison": {key: comparison[key] for key in ("difference", "permutation", "mcnemar")},
+        "comparison": {key: comparison[key] for key in ("difference", "permutation")},
         "members": [
             {
                 "fold": fold["fold"],

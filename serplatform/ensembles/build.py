@@ -24,6 +24,7 @@ from serplatform.artifacts.files import (
     read_parquet,
 )
 from serplatform.artifacts.looks import SEALED, digest_of
+from serplatform.artifacts.model import WITHIN_SPEAKER
 from serplatform.artifacts.posteriors import posterior_table
 from serplatform.artifacts.trial import REFIT_NOTE
 from serplatform.ensembles import evaluation
@@ -35,6 +36,7 @@ from serplatform.ensembles.posteriors import Library, RunOfLibrary, read_library
 from serplatform.environment import versions
 from serplatform.errors import ArtifactError, BadInputError, unknown_name
 from serplatform.run_directory import RunDirectory
+from serplatform.statistics.speaker_clips import SpeakerClips
 from serplatform.storage.cache import fetch_tables
 from serplatform.storage.destination import ENSEMBLE, check_directory
 from serplatform.storage.location import parse
@@ -81,7 +83,6 @@ def build_ensemble(
     temperature: bool = False,
     seed: int = 0,
     objective: str = "uar",
-    num_resamples: int = 2000,
     test_values: bool = False,
 ) -> dict[str, Any]:
     """Combine the posteriors of every finished trial of the runs; nothing is trained again.
@@ -94,9 +95,8 @@ def build_ensemble(
         out: where ``ensemble.json`` and ``posteriors.parquet`` are written.
         combiner: a registered name.
         temperature: calibrate each trial by temperature scaling first.
-        seed: of bags, resamples and permutations.
+        seed: of bags and permutations.
         objective: what choices on dev rows maximise: uar, accuracy or nll.
-        num_resamples: of the bootstrap intervals.
         test_values: measure every trial alone on test rows, too.
 
     Returns:
@@ -111,7 +111,7 @@ def build_ensemble(
     if combiner not in COMBINERS.names():  # a plugin's, that the runs were made with
         for run in runs:
             plugins.restore(run, RunDirectory(run).read_run())
-    _check_arguments(out, combiner, objective, num_resamples)
+    _check_arguments(out, combiner, objective)
     library = read_library(runs)
     if library.sealed:
         raise BadInputError(
@@ -134,7 +134,6 @@ def build_ensemble(
         "objective": objective,
         "temperature_scaling": temperature,
         "seed": seed,
-        "num_resamples": num_resamples,
         "runs": [_run_row(run) for run in library.runs],
         "dataset": first["dataset"],
         "protocol": first.get("protocol"),
@@ -143,9 +142,7 @@ def build_ensemble(
         "speaker_independent": library.plan["speaker_independent"],
         "classes": list(library.classes),
         "look": max(look.number for look in looks),
-        **_measured(
-            library, systems, num_resamples=num_resamples, seed=seed, test_values=test_values
-        ),
+        **_measured(library, systems, seed=seed, test_values=test_values),
         "versions": versions(),
     }
     if said := evaluation.no_better_than_chance(content):
@@ -159,7 +156,6 @@ def _measured(
     library: Library,
     systems: Mapping[str, tuple[FoldEnsemble, ...]],
     *,
-    num_resamples: int,
     seed: int,
     test_values: bool,
 ) -> dict[str, Any]:
@@ -172,8 +168,7 @@ def _measured(
         for name, folds in systems.items()
     }
     intervals = {
-        name: evaluation.pooled_intervals(pooled, table, num_resamples=num_resamples, seed=seed)
-        for name, table in posteriors.items()
+        name: evaluation.pooled_intervals(pooled, table) for name, table in posteriors.items()
     }
     parts = ("dev", "test") if test_values else ("dev",)
     solo = {
@@ -184,9 +179,7 @@ def _measured(
     genders, gender_note = read_genders(library)
     of_rows = [genders.get(utterance) for utterance in pooled.utterance_ids]
     of_speakers = dict(zip(pooled.speaker_ids, of_rows, strict=True))
-    comparison = evaluation.compare(
-        pooled, *compared.values(), num_resamples=num_resamples, seed=seed
-    )
+    comparison = evaluation.compare(pooled, *compared.values(), seed=seed)
     return {
         "counts": {
             "candidates": len(library.candidates),
@@ -215,6 +208,9 @@ def _measured(
         "pooled": intervals,
         "chance": evaluation.against_chance(pooled, intervals),
         "comparison": {"of": "ensemble", "with": "best_single", **comparison},
+        "comparison_with_mean": evaluation.compare(
+            pooled, posteriors["ensemble"], posteriors["mean_of_all"], seed=seed
+        ),
         "confusion": evaluation.confusions(pooled.truth, compared),
         "diversity": diversity(library, ensembles),
         "per_speaker": [
@@ -299,14 +295,12 @@ def _without_members(folds: Sequence[FoldEnsemble]) -> list[str]:
     ]
 
 
-def _check_arguments(out: Path, combiner: str, objective: str, num_resamples: int) -> None:
+def _check_arguments(out: Path, combiner: str, objective: str) -> None:
     errors = []
     if combiner not in COMBINERS.names():
         errors.append(unknown_name("combiner", combiner, COMBINERS.names()))
     if objective not in OBJECTIVES:
         errors.append(unknown_name("ensemble objective", objective, OBJECTIVES))
-    if num_resamples < 1:
-        errors.append(f"{num_resamples} bootstrap resamples: must be at least 1")
     try:
         check_directory(out, ENSEMBLE)
     except BadInputError as error:
@@ -409,15 +403,14 @@ def notes(library: Library) -> list[str]:
             f"{len(test_rows) - len(set(test_rows))} test rows are utterances that also test in "
             "another fold; pooled numbers count them each time."
         )
-    if any(c.params.get("data.normalization") == "speaker" for c in library.candidates):
-        found.append(
-            "Some trials normalise features by speaker (data.normalization = speaker): this "
-            "uses the test speakers' unlabelled audio."
-        )
+    if any(c.params.get("data.normalization") in WITHIN_SPEAKER for c in library.candidates):
+        tests = [library.take(fold, "test") for fold in folds]
+        truth = np.concatenate([test.truth for test in tests])
+        speakers = [name for test in tests for name in test.speaker_ids]
+        clips = SpeakerClips.count(truth, speakers, library.classes)
+        found.append(f"Some trials normalise features by speaker: this uses {clips}.")
     if refit := sorted({c.architecture for c in library.candidates if c.refit}):
         found.append(f"{', '.join(refit)}: {REFIT_NOTE}")
-    if (count := len(set().union(*tested.values()))) < 10:
-        found.append(f"Only {count} test speaker(s): intervals that resample speakers are rough.")
     unfinished = [r.path for r in library.runs if r.content.get("status") != "complete"]
     found += [f"Left out, because damaged: {why}" for why in library.damaged]
     found += [

@@ -20,21 +20,26 @@ import torch
 from serplatform import plugins
 from serplatform.arrays import DoubleArray, IntArray
 from serplatform.artifacts.files import SCHEMA_VERSION, write_json
-from serplatform.artifacts.speaker_statistics import SpeakerStatistics, SpeakerStatisticsPoint
+from serplatform.artifacts.model import WITHIN_SPEAKER
+from serplatform.artifacts.speaker_statistics import (
+    FILE,
+    SpeakerStatistics,
+    SpeakerStatisticsPoint,
+)
 from serplatform.artifacts.trial import TrialRecord
 from serplatform.datasets.dataset import Dataset
 from serplatform.datasets.fold_data import KEPT_BYTES, FoldData, stored_clips
-from serplatform.explanations.probe_request import merit, open_dataset
+from serplatform.explanations.probe_request import merit, open_dataset, recorded_posteriors
 from serplatform.inputs.clips import Moments
-from serplatform.inputs.config import WITHIN_SPEAKER
 from serplatform.metrics import classification_metrics
 from serplatform.models.base import SerModel
 from serplatform.protocols.plan import plan_hash, read_plan
 from serplatform.run_directory import RunDirectory
+from serplatform.statistics.speaker_clips import SpeakerClips
 from serplatform.storage.mirror import ensure
 from serplatform.training.bundle import load_model
+from serplatform.training.seal import refuse_sealed
 
-FILE = "speaker_statistics.json"
 #: classes that count as neutral speech
 NEUTRAL = ("neutral", "calm")
 #: kinds of clips, and how many of a speaker; None: all
@@ -127,6 +132,7 @@ def measure_speaker_statistics(
         ArtifactError: the dataset is not the run's, or a model is missing or damaged.
     """
     directory = RunDirectory(run)
+    refuse_sealed(directory, "a curve on test clips")
     description = directory.read_run()
     found = [
         record
@@ -147,11 +153,16 @@ def measure_speaker_statistics(
         "architecture": best["architecture"],
         "normalization": best["params"]["data.normalization"],
         "folds_hash": plan_hash(plan),
+        "needs": "",
         "draws": 0,
         "test_utterances": sum(len(fold.test) for fold in plan.folds),
         "neutral": neutral,
         "points": [],
     }
+    table, _ = recorded_posteriors(directory, best["trial"], plan.classes)
+    truth = np.array([plan.classes.index(name) for name in table.column("truth").to_pylist()])
+    speakers = table.column("speaker_id").to_pylist()
+    made["needs"] = str(SpeakerClips.count(truth, speakers, plan.classes))
     if plan.speaker_independent:
         begun = time.process_time()
         opened = open_dataset(directory, description, dataset)

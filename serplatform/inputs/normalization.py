@@ -25,9 +25,9 @@ from typing import Any
 import numpy as np
 
 from serplatform.arrays import DoubleArray, FloatArray, IntArray
-from serplatform.artifacts.model import Preprocessing
+from serplatform.artifacts.model import WITHIN_SPEAKER, Preprocessing
 from serplatform.inputs.clips import Clips, Moments, Step
-from serplatform.inputs.config import WITHIN_SPEAKER, DataConfig
+from serplatform.inputs.config import DataConfig
 
 #: A speaker's or utterance's standard deviation is never taken below this share of the training
 #: frames' in the same dimension: a constant stretch must not blow up.
@@ -119,8 +119,9 @@ class Normalization(Step):
 
     @classmethod
     def load(cls, stored: Preprocessing) -> Normalization:
-        names = "mean", "deviation", "deviation_floor"
-        mean, std, floor = (np.array(stored[key]) for key in names)
+        mean, std, floor = map(
+            np.array, (stored["mean"], stored["deviation"], stored["deviation_floor"])
+        )
         shrinkage = None
         if "prior_clips" in stored:
             clips, variance = np.array(stored["prior_clips"]), np.array(stored["prior_variance"])

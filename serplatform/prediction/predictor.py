@@ -15,6 +15,7 @@ import torch
 
 from serplatform.alignment.segments import spoken_words
 from serplatform.arrays import DoubleArray, FloatArray
+from serplatform.artifacts.model import WITHIN_SPEAKER
 from serplatform.config import plain
 from serplatform.corpora.audio import speech_bounds
 from serplatform.corpora.base import Span
@@ -22,7 +23,6 @@ from serplatform.errors import ArtifactError, BadInputError
 from serplatform.features.base import FEATURES, SAMPLING_RATE, FeatureExtractor
 from serplatform.features.clip import Clip
 from serplatform.features.names import family_of
-from serplatform.inputs.config import WITHIN_SPEAKER
 from serplatform.inputs.new_audio import ExtractedClip, SpeakerMoments, new_audio
 from serplatform.inputs.pipeline import InputPipeline
 from serplatform.inputs.selection import spec_parts

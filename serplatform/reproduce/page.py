@@ -27,7 +27,7 @@ _TITLES = {
     "most_alike": "Most alike",
     "least_alike": "Least alike",
 }
-#: speakers below which an interval that resamples them says little
+#: speakers below which an interval over them says little
 FEW_SPEAKERS = 6
 
 
@@ -151,7 +151,7 @@ def _column_notes(column: ReproducedColumn, cells: Sequence[ReproducedCell]) -> 
         )
     if speakers := {cell["speakers"] for cell in cells if "speakers" in cell}:
         few = ", too few to trust them" if min(speakers) < FEW_SPEAKERS else ""
-        notes.append(f"Intervals resample {min(speakers)} test speakers{few}.")
+        notes.append(f"Intervals are over {min(speakers)} test speakers{few}.")
     return [*notes, *column["notes"]]
 
 

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from serplatform.arrays import IntArray
-from serplatform.console import percent
 
 #: mixtures are called the same where no share of a class differs by more from that of all speakers
 SAME_MIXTURE = 0.02
@@ -78,5 +77,5 @@ emotions, at most 66.7 % of one of them (happy)
             )
         return (
             f"{about}{median} unlabelled clips of each test speaker{fewest}; here {mixture}, at "
-            f"most {percent(self.largest_share)} of one of them ({self.of})"
+            f"most {100 * self.largest_share:.1f} % of one of them ({self.of})"
         )

@@ -23,8 +23,8 @@ from serplatform.environment import now
 from serplatform.errors import SerplatformError
 from serplatform.run_directory import RunDirectory
 from serplatform.seeding import derive_seed
-from serplatform.statistics.bootstrap import Interval, bootstrap_intervals
 from serplatform.statistics.chance import chance_uar
+from serplatform.statistics.intervals import Interval, metric_intervals
 from serplatform.studies.feature_choice import FEATURE, feature_choices
 from serplatform.studies.parameter import FeatureQuery
 from serplatform.studies.setup import OpenRun
@@ -130,7 +130,7 @@ def read_reference(directory: RunDirectory) -> ReferenceResult | None:
     sealed = not test.num_rows
     uar = None
     if not sealed:
-        uar = bootstrap_intervals(truth, posteriors, test["speaker_id"].to_pylist())["uar"]
+        uar = metric_intervals(truth, posteriors, test["speaker_id"].to_pylist())["uar"]
     return ReferenceResult(
         feature=str(record["params"][FEATURE]),
         dev=record["dev"]["uar"],

@@ -29,7 +29,7 @@ def told(capsys: pytest.CaptureFixture[str], *words: str | Path) -> str:
 
 
 def combine(capsys: pytest.CaptureFixture[str], run: Path, out: str, *more: str) -> str:
-    return told(capsys, "ensemble", run, "--out", run.parent / out, "--resamples", "20", *more)
+    return told(capsys, "ensemble", run, "--out", run.parent / out, *more)
 
 
 def test_each_look_is_counted_and_the_same_ensemble_again_is_not_a_new_one(
@@ -66,7 +66,7 @@ def test_an_ensemble_of_several_runs_is_a_look_at_each(
 ) -> None:
     runs = [make_run(tmp_path / n, num_trials=2, seed=s) for s, n in enumerate(("x", "y"))]
     combine(capsys, runs[1], "a")
-    words = [*map(str, runs), "--out", str(tmp_path / "both"), "--resamples", "20"]
+    words = [*map(str, runs), "--out", str(tmp_path / "both")]
     assert command(["ensemble", *words]) == 0
     assert [len(RunDirectory(r).looks()) for r in runs] == [1, 2]
     assert read_json(tmp_path / "both" / "ensemble.json")["look"] == 2
@@ -140,7 +140,7 @@ def test_a_run_that_may_only_be_read_says_that_looks_are_not_counted(
         raise PermissionError("read-only")
 
     monkeypatch.setattr("serplatform.run_directory.write_json", refused)
-    build_ensemble([run], run.parent / "ens", num_resamples=20)
+    build_ensemble([run], run.parent / "ens")
     count = RunDirectory(run).look({"ensemble": "x"}, combiner="mean", seed=0)
     assert str(count).endswith("earlier ones may not have been counted.")
 
@@ -163,4 +163,4 @@ def test_caveats_stand_beside_the_number(
     starts = ["Protocol speaker-kfold:3 shares speakers", "Only 6 test speakers:", "4 utt"]
     for start in [*starts, "The mean dev value that ranks trials", "First look"]:
         assert sum(line.startswith(start) for line in lines) == 1, start
-    assert sum("behind the test numbers normalise features by speaker" in x for x in lines) == 1
+    assert sum(line.startswith("Normalised by speaker: uses") for line in lines) == 1
