@@ -40,7 +40,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def built(run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     out = tmp_path_factory.mktemp("ens")
-    return out, build_ensemble([run], out, combiner="greedy")
+    return out, build_ensemble([run], out, combiner="greedy", test_values=True)
 
 
 def test_returned_content_is_the_file(built: tuple[Path, dict[str, Any]]) -> None:
