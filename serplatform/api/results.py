@@ -300,7 +300,7 @@ class Run(_Exportable):
         Args:
             out: where it is written; None: the run's own ensemble, which its page shows, gives
                 way to it.
-            seed: of bags and permutations; None: the run's.
+            seed: of bags; None: the run's.
         """
         return combine(
             [self],
@@ -445,7 +445,7 @@ def combine(
         combiner: greedy, product, mean, stacking, auto or single.
         temperature: calibrate each trial on dev rows first.
         objective: what choices on dev rows maximise: uar, accuracy or nll.
-        seed: of bags and permutations.
+        seed: of bags.
     """
     several = [runs] if isinstance(runs, (Run, str, Path)) else runs
     write_ensemble(

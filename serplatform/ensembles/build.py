@@ -66,7 +66,7 @@ def build_ensemble(
         out: where ``ensemble.json`` and ``posteriors.parquet`` are written.
         combiner: a registered name.
         temperature: calibrate each trial by temperature scaling first.
-        seed: of bags and permutations.
+        seed: of bags.
         objective: what choices on dev rows maximise: uar, accuracy or nll.
 
     Returns:
@@ -104,7 +104,7 @@ def build_ensemble(
         **plugins.made_with(combiner=[combiner]),
         "speaker_independent": library.plan["speaker_independent"],
         "classes": list(library.classes),
-        **_measured(library, systems, seed=seed),
+        **_measured(library, systems, read_reference(library, runs)),
         "versions": versions(),
     }
     if said := evaluation.no_better_than_chance(content):
@@ -117,8 +117,7 @@ def build_ensemble(
 def _measured(
     library: Library,
     systems: Mapping[str, tuple[FoldEnsemble, ...]],
-    *,
-    seed: int,
+    reference: DoubleArray | None,
 ) -> dict[str, Any]:
     """Everything in ``ensemble.json`` that is measured, and the notes on it."""
     ensembles = systems["ensemble"]
@@ -139,7 +138,11 @@ def _measured(
     genders, gender_note = read_genders(library)
     of_rows = [genders.get(utterance) for utterance in pooled.utterance_ids]
     of_speakers = dict(zip(pooled.speaker_ids, of_rows, strict=True))
-    comparison = evaluation.compare(pooled, *compared.values(), seed=seed)
+    ours = posteriors["ensemble"]
+    comparison = evaluation.compare(pooled, ours, posteriors["best_single"])
+    of_reference = {}
+    if reference is not None:
+        of_reference["comparison_with_reference"] = evaluation.compare(pooled, ours, reference)
     return {
         "counts": {
             "candidates": len(library.candidates),
@@ -168,9 +171,8 @@ def _measured(
         "pooled": intervals,
         "chance": evaluation.against_chance(pooled, intervals),
         "comparison": {"of": "ensemble", "with": "best_single", **comparison},
-        "comparison_with_mean": evaluation.compare(
-            pooled, posteriors["ensemble"], posteriors["mean_of_all"], seed=seed
-        ),
+        "comparison_with_mean": evaluation.compare(pooled, ours, posteriors["mean_of_all"]),
+        **of_reference,
         "confusion": evaluation.confusions(pooled.truth, compared),
         "diversity": diversity(library, ensembles),
         "per_speaker": [
@@ -274,6 +276,22 @@ def _combined_table(library: Library, ensembles: Sequence[FoldEnsemble]) -> pa.T
                 posterior_table(*given, fold=ensemble.fold, part=part, classes=library.classes)
             )
     return pa.concat_tables(pieces)
+
+
+def read_reference(library: Library, runs: Sequence[Path]) -> DoubleArray | None:
+    """(N, K) test posteriors of the first run's reference that is whole and on the same rows."""
+    for run in runs:
+        try:
+            found = read_library([RunDirectory(run).reference_directory])
+        except (ArtifactError, BadInputError):
+            continue
+        if (found.classes, found.part, found.utterance_ids) == (
+            library.classes,
+            library.part,
+            library.utterance_ids,
+        ) and np.array_equal(found.fold, library.fold):
+            return np.concatenate([found.take(f, "test").posteriors[0] for f in found.folds])
+    return None
 
 
 def read_genders(library: Library) -> tuple[dict[str, str], str | None]:
