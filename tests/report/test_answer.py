@@ -163,7 +163,9 @@ def test_one_finished_trial_has_one_row_and_no_test(tmp_path: Path) -> None:
     answer = read_answer(run)
     assert [row.system for row in answer.rows] == ["single"]
     assert answer.comparisons == ()
-    assert answer.sentences == ("One trial finished: there is nothing to combine.",)
+    needs, *others = answer.sentences
+    assert needs == f"Normalised by speaker: {answer.speaker_needs}"
+    assert others == ["One trial finished: there is nothing to combine."]
     page = build_report(run).read_text(encoding="utf-8")
     assert "McNemar's exact" not in page
     assert "not shown to differ" not in page
