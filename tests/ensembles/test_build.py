@@ -165,7 +165,7 @@ def test_permuted_labels_give_chance(tmp_path: Path, combiner: str) -> None:
     assert found.low is not None
     assert found.high is not None
     assert found.low <= content["pooled"]["ensemble"]["uar"]["value"] <= found.high
-    assert content["comparison"]["permutation"]["uar"]["p_value"] > 0.01
+    assert content["comparison"]["difference"]["uar"]["p_value"] > 0.01
 
 
 def test_the_same_run_without_permuted_labels_is_far_above_chance(tmp_path: Path) -> None:
