@@ -8,7 +8,6 @@ Shapes: N utterances, T frames, D values a frame. Values are in the feature's ow
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 
@@ -51,7 +50,7 @@ class Normalization(Step):
         values = (np.array(stored[key]) for key in ("mean", "deviation", "deviation_floor"))
         return cls(stored["normalization"], *values)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         return {
             "normalization": self.kind,
             "mean": self.mean.tolist(),
