@@ -69,7 +69,8 @@ class RunDirectory(RunLayout):
             RemoteError: the storage cannot be read.
         """
         files = (self.run_file, self.folds_file, self.journal, self.trials_table)
-        self.mirror.pull(*(file.name for file in files), "trials", "plugins")
+        folders = ("trials", "plugins", self.reference_directory.name)
+        self.mirror.pull(*(file.name for file in files), *folders)
 
     def read_run(self) -> RunDescription:
         """The content of ``run.json``.
@@ -78,9 +79,12 @@ class RunDirectory(RunLayout):
             ArtifactError: it is missing, damaged or of another schema version.
         """
         if not self.run_file.exists():
+            what, place = "not a run directory (no run.json)", "the directory"
+            for kind in ("bundle", "ensemble"):
+                if (self.path / f"{kind}.json").exists():
+                    what, place = f"is a result of another kind ({kind}.json)", "the run behind it"
             raise ArtifactError(
-                f"{self.path}: not a run directory (no run.json); give the directory that "
-                "`serplatform search --out` wrote"
+                f"{self}: {what}; give {place} that `serplatform search --out` wrote"
             )
         return read_record(RunDescription, self.run_file, "run description", "run the search again")
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 #: trials that a complete search is offered to go on with
 _MORE = 10
+#: architectures whose costs are named where no trial ended, the cheapest
+_FEW = 3
 #: seconds after which no further model is asked
 BUDGET = 20.0
 #: test utterances that each model is asked about
@@ -113,7 +115,7 @@ def _train(run: OpenRun, limits: SearchLimits) -> SearchOutcome:
         f"Searching {_some(list(run.spaces))} on {run.description['dataset']['title']} with "
         f"protocol {run.plan.protocol} ({len(run.plan.folds)} folds); run directory {run.directory}"
     )
-    if limits.seconds is not None:
+    if limits.seconds:
         say(
             f"Time budget {format_duration(limits.seconds)}, counted from the start of this command"
             " to the end of training; the ensemble and the page come after it."
@@ -175,7 +177,7 @@ class _Reference(contextlib.AbstractContextManager["_Reference"]):
             why = str(error) if known else f"{type(error).__name__}: {error}"
             say(f"Note: the reference could not be trained: {why}")
             return
-        if found is not None:
+        if found is not None and not stopping.is_asked():
             say(
                 f"Reference, svm on {found.feature}: UAR {found.test.in_percent()} on test rows, "
                 f"chance {percent(found.chance)}; nothing was chosen for it."
@@ -238,11 +240,13 @@ def _finish(
     go_on = _how_to_go_on(run, limits, outcome.status)
     if best is None:
         reasons = sorted({str(r["error"]) for r in directory.records().values() if r["error"]})
-        reasons += [
-            f"a trial of {name} takes about {format_duration(seconds)}"
-            for name, seconds in run.description.get("costs", {}).items()
-            if outcome.status == "time" and seconds > (limits.seconds or 0.0)
-        ]
+        costs = run.description.get("costs", {})
+        if outcome.status == "time":
+            reasons.append(f"{format_duration(limits.seconds or 0.0)} were too short for a trial")
+            reasons += [
+                f"a trial of {name} takes about {format_duration(costs[name])}"
+                for name in sorted(costs, key=costs.__getitem__)[:_FEW]
+            ]
         raise SerplatformError(
             "\n".join(
                 [
@@ -299,6 +303,7 @@ def explain_at_end(run: Path, *, audio: bool | None, seed: int) -> ExplanationsR
     Explanations of utterances that the user chose are left as they are.
     """
     from serplatform.explanations.explain_run import FOLDER, explain_run
+    from serplatform.explanations.speaker_statistics import measure_speaker_statistics
 
     again = f"`serplatform explain {run}` explains it at any time"
     try:
@@ -310,6 +315,7 @@ def explain_at_end(run: Path, *, audio: bool | None, seed: int) -> ExplanationsR
         return None
     stage("asking the best models what they attend to")
     try:
+        measure_speaker_statistics(run, seed=seed)
         found = explain_run(
             run, most=ERRORS, hits=HITS, limit=LIMIT, audio=audio, seed=seed, budget=BUDGET
         )

@@ -30,7 +30,7 @@ from serplatform.report.answer import Answer, read_answer
 from serplatform.report.leaderboard import rank_trials
 from serplatform.report.load import load_run
 from serplatform.run_directory import RunDirectory
-from serplatform.statistics.bootstrap import Interval
+from serplatform.statistics.intervals import Interval
 from serplatform.storage.mirror import open_copy
 from serplatform.studies.request import SearchRequest
 
@@ -294,14 +294,13 @@ class Run(_Exportable):
         temperature: bool = False,
         objective: str = "uar",
         seed: int | None = None,
-        resamples: int = 2000,
     ) -> Ensemble:
         """Combine the finished trials, see :func:`combine`.
 
         Args:
             out: where it is written; None: the run's own ensemble, which its page shows, gives
                 way to it.
-            seed: of bags, resamples and permutations; None: the run's.
+            seed: of bags and permutations; None: the run's.
         """
         return combine(
             [self],
@@ -310,7 +309,6 @@ class Run(_Exportable):
             temperature=temperature,
             objective=objective,
             seed=self.info["seed"] if seed is None else seed,
-            resamples=resamples,
         )
 
     def __repr__(self) -> str:
@@ -438,7 +436,6 @@ def combine(
     temperature: bool = False,
     objective: str = "uar",
     seed: int = 0,
-    resamples: int = 2000,
 ) -> Ensemble:
     """Combine the posteriors of every finished trial; nothing is trained again.
 
@@ -448,8 +445,7 @@ def combine(
         combiner: greedy, product, mean, stacking, auto or single.
         temperature: calibrate each trial on dev rows first.
         objective: what choices on dev rows maximise: uar, accuracy or nll.
-        seed: of bags, resamples and permutations.
-        resamples: of speakers, behind each interval.
+        seed: of bags and permutations.
     """
     several = [runs] if isinstance(runs, (Run, str, Path)) else runs
     write_ensemble(
@@ -459,6 +455,5 @@ def combine(
         temperature=temperature,
         objective=objective,
         seed=seed,
-        resamples=resamples,
     )
     return Ensemble(out)

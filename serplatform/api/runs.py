@@ -233,7 +233,9 @@ def _fill_run(row: RunRow, files: _Files) -> None:
     elif row["status"] == "complete" and complete:
         row["next"] = shlex.join(["serplatform", "report", files.path])
     elif row["status"] != "running":
-        row["next"] = shlex.join(["serplatform", "search", "--resume", "--out", files.path])
+        more = ["--time-budget", "1m"] if row["status"] == "complete" else []  # it has ended
+        again = ["serplatform", "search", "--resume", "--out", files.path, *more]
+        row["next"] = shlex.join(again)
     if f"ensemble/{_ENSEMBLE}" in files.keys:
         _fill_ensemble(row, files, f"ensemble/{_ENSEMBLE}")
 

@@ -19,7 +19,6 @@ def write_ensemble(
     temperature: bool,
     objective: str,
     seed: int,
-    resamples: int,
 ) -> dict[str, Any]:
     """Combine runs, see ``ensemble.build.build_ensemble``; return the content of the file."""
     from serplatform.ensembles.build import build_ensemble
@@ -33,7 +32,6 @@ def write_ensemble(
         temperature=temperature,
         seed=seed,
         objective=objective,
-        num_resamples=resamples,
     )
     publish(target)
     return content

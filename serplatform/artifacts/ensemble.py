@@ -40,9 +40,12 @@ def _columns(found: Curve) -> bool:
 
 
 class IntervalRecord(Record):
+    """A value and its 95 % interval; of a difference also the p-value of the same method."""
+
     value: float
     low: float | None
     high: float | None
+    p_value: NotRequired[float]
 
 
 class Spread(Record):
@@ -121,18 +124,13 @@ class PermutationRecord(Record):
     clustered_by: str
 
 
-class McNemarRecord(Record):
-    """Utterances that one system alone gets right, and the exact two-sided p-value."""
-
-    only_a: Count
-    only_b: Count
-    p_value: float
-
-
 class ComparisonRecord(Record):
+    """Two systems on the same rows; files of earlier versions have no p-values beside the
+    differences, and McNemar's test, which takes utterances as independent."""
+
     difference: Intervals
     permutation: Annotated[dict[str, PermutationRecord], Predicate(holds("uar"))]
-    mcnemar: McNemarRecord
+    mcnemar: NotRequired[object]
 
 
 class Oracle(Record):
@@ -217,6 +215,7 @@ class EnsembleRecord(Record):
     pooled: Annotated[dict[str, Intervals], Predicate(holds("ensemble"))]
     over_folds: Annotated[dict[str, Spreads], Predicate(holds("ensemble"))]
     comparison: ComparisonRecord
+    comparison_with_mean: NotRequired[ComparisonRecord]
     parameter_order: Annotated[list[str], Predicate(distinct)]
     objective: NotRequired[str]
     temperature_scaling: NotRequired[bool]

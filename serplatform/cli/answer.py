@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 #: ranks of the leaderboard that are shown, besides the best of each architecture
 MOST_RANKS = 5
+#: columns of a table that is not shown on a terminal: no line of it is folded
+UNFOLDED = 100_000
 
 
 def describe_answer(answer: Answer) -> str:
@@ -45,8 +47,9 @@ def describe_answer(answer: Answer) -> str:
             wrapped("Leaderboard: ranks are by dev rows alone; test values chose nothing.")
         )
         lines.append(grid(titles, board, left=(2,)))
-        if any(row.by_speaker for row in answer.leaderboard):
-            lines.append(wrapped(BY_SPEAKER))
+        if answer.speaker_needs:
+            told = any(answer.speaker_needs in text for text in answer.sentences)
+            lines.append(wrapped(BY_SPEAKER.format("see above." if told else answer.speaker_needs)))
         if len(board) < len(answer.leaderboard):
             lines.append(f"{len(answer.leaderboard) - len(board)} more are in the report.")
     return "\n".join(lines)
@@ -72,7 +75,7 @@ def grid(titles: Sequence[str], rows: Sequence[Sequence[str]], *, left: Sequence
         table.add_column(Text(title), justify="left" if place in left else "right")
     for row in rows:
         table.add_row(*map(Text, row))
-    width = shutil.get_terminal_size().columns if terminal else 200
+    width = shutil.get_terminal_size().columns if terminal else UNFOLDED
     stream = io.StringIO()
     Console(file=stream, width=width, force_terminal=terminal).print(table)
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines() if line.strip())

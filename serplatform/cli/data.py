@@ -235,7 +235,7 @@ def run_canaries(dataset: Dataset, protocol: str | None, seed: int) -> dict[str,
             tell=say,
         )
         ensemble = Path(folder, "ensemble")
-        content = build_ensemble([run.path], ensemble, seed=seed, num_resamples=200)
+        content = build_ensemble([run.path], ensemble, seed=seed)
         chance = chance_of_ensemble(ensemble, level=CANARY_LEVEL, seed=seed)
         taken = fits_that_take_test_rows(read_library([run.path]))
     planted = plan.speaker_independent and planted_speaker_is_refused(plan, dataset.utterances)

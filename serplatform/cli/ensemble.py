@@ -39,10 +39,7 @@ def command(
     objective: Annotated[
         str, typer.Option(help="What choices on dev rows maximise: uar, accuracy or nll.")
     ] = "uar",
-    seed: Annotated[int, typer.Option(help="Seed of bags, resamples and permutations.")] = 0,
-    resamples: Annotated[
-        int, typer.Option(min=1, help="Bootstrap resamples of speakers behind each interval.")
-    ] = 2000,
+    seed: Annotated[int, typer.Option(help="Seed of bags and permutations.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Combine the posteriors of every finished trial; nothing is trained again.
@@ -69,7 +66,6 @@ def command(
         temperature=temperature,
         objective=objective,
         seed=seed,
-        resamples=resamples,
     )
     answer = read_answer(open_copy(out))
     values = {**summarise(content, out), "answer": dataclasses.asdict(answer)}
@@ -83,7 +79,7 @@ def summarise(content: dict[str, Any], out: str) -> dict[str, Any]:
     return {
         "ensemble": out,
         **{key: content[key] for key in keys},
-        "comparison": {key: comparison[key] for key in ("difference", "permutation", "mcnemar")},
+        "comparison": {key: comparison[key] for key in ("difference", "permutation")},
         "members": [
             {
                 "fold": fold["fold"],

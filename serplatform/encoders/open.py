@@ -183,8 +183,8 @@ def _open_once(path: Path, name: str, stamp: tuple[tuple[str, int, int], ...]) -
     known = ", ".join(kind for encoder in _CLASSES for kind in encoder.kinds)
     raise BadInputError(
         f"{path}: config.json says model_type {checkpoint.model_type!r}, which is not a speech "
-        f"encoder known here ({known}); take one of those, or export this one to ONNX if it takes "
-        "a waveform"
+        f"encoder known here ({known}); take one of those, export this one to ONNX if it takes a "
+        f"waveform, or name it pretrained-text:{path}@LAYER if it reads text"
     )
 
 

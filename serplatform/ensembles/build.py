@@ -21,6 +21,7 @@ from serplatform.artifacts.files import (
     json_bytes,
     read_parquet,
 )
+from serplatform.artifacts.model import WITHIN_SPEAKER
 from serplatform.artifacts.posteriors import posterior_table
 from serplatform.artifacts.trial import REFIT_NOTE
 from serplatform.ensembles import evaluation
@@ -32,6 +33,7 @@ from serplatform.ensembles.posteriors import Library, RunOfLibrary, read_library
 from serplatform.environment import versions
 from serplatform.errors import ArtifactError, BadInputError, unknown_name
 from serplatform.run_directory import RunDirectory
+from serplatform.statistics.speaker_clips import SpeakerClips
 from serplatform.storage.cache import fetch_tables
 from serplatform.storage.destination import ENSEMBLE, check_directory
 from serplatform.storage.location import parse
@@ -53,7 +55,6 @@ def build_ensemble(
     temperature: bool = False,
     seed: int = 0,
     objective: str = "uar",
-    num_resamples: int = 2000,
 ) -> dict[str, Any]:
     """Combine the posteriors of every finished trial of the runs; nothing is trained again.
 
@@ -65,9 +66,8 @@ def build_ensemble(
         out: where ``ensemble.json`` and ``posteriors.parquet`` are written.
         combiner: a registered name.
         temperature: calibrate each trial by temperature scaling first.
-        seed: of bags, resamples and permutations.
+        seed: of bags and permutations.
         objective: what choices on dev rows maximise: uar, accuracy or nll.
-        num_resamples: of the bootstrap intervals.
 
     Returns:
         the content of ``ensemble.json``.
@@ -81,7 +81,7 @@ def build_ensemble(
     if combiner not in COMBINERS.names():  # a plugin's, that the runs were made with
         for run in runs:
             plugins.restore(run, RunDirectory(run).read_run())
-    _check_arguments(out, combiner, objective, num_resamples)
+    _check_arguments(out, combiner, objective)
     library = read_library(runs)
     systems: dict[str, tuple[FoldEnsemble, ...]] = {
         "ensemble": nested_ensemble(
@@ -97,7 +97,6 @@ def build_ensemble(
         "objective": objective,
         "temperature_scaling": temperature,
         "seed": seed,
-        "num_resamples": num_resamples,
         "runs": [_run_row(run) for run in library.runs],
         "dataset": first["dataset"],
         "protocol": first.get("protocol"),
@@ -105,7 +104,7 @@ def build_ensemble(
         **plugins.made_with(combiner=[combiner]),
         "speaker_independent": library.plan["speaker_independent"],
         "classes": list(library.classes),
-        **_measured(library, systems, num_resamples=num_resamples, seed=seed),
+        **_measured(library, systems, seed=seed),
         "versions": versions(),
     }
     if said := evaluation.no_better_than_chance(content):
@@ -119,7 +118,6 @@ def _measured(
     library: Library,
     systems: Mapping[str, tuple[FoldEnsemble, ...]],
     *,
-    num_resamples: int,
     seed: int,
 ) -> dict[str, Any]:
     """Everything in ``ensemble.json`` that is measured, and the notes on it."""
@@ -131,8 +129,7 @@ def _measured(
         for name, folds in systems.items()
     }
     intervals = {
-        name: evaluation.pooled_intervals(pooled, table, num_resamples=num_resamples, seed=seed)
-        for name, table in posteriors.items()
+        name: evaluation.pooled_intervals(pooled, table) for name, table in posteriors.items()
     }
     solo = {
         fold: {part: solo_metrics(library.take(fold, part)) for part in ("dev", "test")}
@@ -142,9 +139,7 @@ def _measured(
     genders, gender_note = read_genders(library)
     of_rows = [genders.get(utterance) for utterance in pooled.utterance_ids]
     of_speakers = dict(zip(pooled.speaker_ids, of_rows, strict=True))
-    comparison = evaluation.compare(
-        pooled, *compared.values(), num_resamples=num_resamples, seed=seed
-    )
+    comparison = evaluation.compare(pooled, *compared.values(), seed=seed)
     return {
         "counts": {
             "candidates": len(library.candidates),
@@ -173,6 +168,9 @@ def _measured(
         "pooled": intervals,
         "chance": evaluation.against_chance(pooled, intervals),
         "comparison": {"of": "ensemble", "with": "best_single", **comparison},
+        "comparison_with_mean": evaluation.compare(
+            pooled, posteriors["ensemble"], posteriors["mean_of_all"], seed=seed
+        ),
         "confusion": evaluation.confusions(pooled.truth, compared),
         "diversity": diversity(library, ensembles),
         "per_speaker": [
@@ -216,14 +214,12 @@ def _without_members(folds: Sequence[FoldEnsemble]) -> list[str]:
     ]
 
 
-def _check_arguments(out: Path, combiner: str, objective: str, num_resamples: int) -> None:
+def _check_arguments(out: Path, combiner: str, objective: str) -> None:
     errors = []
     if combiner not in COMBINERS.names():
         errors.append(unknown_name("combiner", combiner, COMBINERS.names()))
     if objective not in OBJECTIVES:
         errors.append(unknown_name("ensemble objective", objective, OBJECTIVES))
-    if num_resamples < 1:
-        errors.append(f"{num_resamples} bootstrap resamples: must be at least 1")
     try:
         check_directory(out, ENSEMBLE)
     except BadInputError as error:
@@ -326,15 +322,14 @@ def notes(library: Library) -> list[str]:
             f"{len(test_rows) - len(set(test_rows))} test rows are utterances that also test in "
             "another fold; pooled numbers count them each time."
         )
-    if any(c.params.get("data.normalization") == "speaker" for c in library.candidates):
-        found.append(
-            "Some trials normalise features by speaker (data.normalization = speaker): this "
-            "uses the test speakers' unlabelled audio."
-        )
+    if any(c.params.get("data.normalization") in WITHIN_SPEAKER for c in library.candidates):
+        tests = [library.take(fold, "test") for fold in folds]
+        truth = np.concatenate([test.truth for test in tests])
+        speakers = [name for test in tests for name in test.speaker_ids]
+        clips = SpeakerClips.count(truth, speakers, library.classes)
+        found.append(f"Some trials normalise features by speaker: this uses {clips}.")
     if refit := sorted({c.architecture for c in library.candidates if c.refit}):
         found.append(f"{', '.join(refit)}: {REFIT_NOTE}")
-    if (count := len(set().union(*tested.values()))) < 10:
-        found.append(f"Only {count} test speaker(s): intervals that resample speakers are rough.")
     unfinished = [r.path for r in library.runs if r.content.get("status") != "complete"]
     found += [f"Left out, because damaged: {why}" for why in library.damaged]
     found += [

@@ -29,9 +29,8 @@ from serplatform.metrics import (
     confusion_counts,
     reliability_bins,
 )
-from serplatform.statistics.bootstrap import Interval, bootstrap_difference, bootstrap_intervals
 from serplatform.statistics.chance import chance_uar, exceeds_chance, place_of_chance
-from serplatform.statistics.mcnemar import mcnemar_exact
+from serplatform.statistics.intervals import Interval, metric_differences, metric_intervals
 from serplatform.statistics.permutation import paired_permutation_test
 
 #: metrics that are tested between two systems
@@ -64,13 +63,9 @@ def over_folds(per_fold: Sequence[Mapping[str, float]]) -> dict[str, Spread]:
     return found
 
 
-def pooled_intervals(
-    pooled: PooledTest, posteriors: DoubleArray, *, num_resamples: int, seed: int
-) -> dict[str, IntervalRecord]:
-    """Every metric over all test rows with its interval by resampled speakers."""
-    found = bootstrap_intervals(
-        pooled.truth, posteriors, pooled.speaker_ids, num_resamples=num_resamples, seed=seed
-    )
+def pooled_intervals(pooled: PooledTest, posteriors: DoubleArray) -> dict[str, IntervalRecord]:
+    """Every metric over all test rows with its interval over speakers."""
+    found = metric_intervals(pooled.truth, posteriors, pooled.speaker_ids)
     return {name: interval.as_dict() for name, interval in found.items()}
 
 
@@ -96,24 +91,23 @@ def no_better_than_chance(content: Mapping[str, Any]) -> str | None:
 
 
 def compare(
-    pooled: PooledTest, ours: DoubleArray, theirs: DoubleArray, *, num_resamples: int, seed: int
+    pooled: PooledTest, ours: DoubleArray, theirs: DoubleArray, *, seed: int
 ) -> dict[str, Any]:
     """Test whether two systems, (N, K) each, differ on the same utterances.
 
-    ``seed`` is of the resamples of the difference's interval and of the swaps.
+    The verdict is of ``difference``; the permutation by speaker, whose swaps ``seed`` draws, is a
+    second look that cannot reject with fewer than six speakers.
     """
     first, second = ours.argmax(axis=1), theirs.argmax(axis=1)
-    difference = bootstrap_difference(
-        pooled.truth, ours, theirs, pooled.speaker_ids, num_resamples=num_resamples, seed=seed
-    )
+    difference = metric_differences(pooled.truth, ours, theirs, pooled.speaker_ids)
 
-    def permuted(metric: str, speaker_ids: Sequence[str] | None) -> PermutationRecord:
+    def permuted(metric: str) -> PermutationRecord:
         return paired_permutation_test(
             pooled.truth,
             first,
             second,
             num_classes=ours.shape[1],
-            speaker_ids=speaker_ids,
+            speaker_ids=pooled.speaker_ids,
             metric=metric,
             num_permutations=NUM_PERMUTATIONS,
             seed=seed,
@@ -121,9 +115,7 @@ def compare(
 
     return {
         "difference": {name: interval.as_dict() for name, interval in difference.items()},
-        "permutation": {name: permuted(name, pooled.speaker_ids) for name in TESTED},
-        "permutation_by_utterance": {name: permuted(name, None) for name in TESTED},
-        "mcnemar": mcnemar_exact(pooled.truth, first, second),
+        "permutation": {name: permuted(name) for name in TESTED},
     }
 
 

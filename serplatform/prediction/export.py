@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import os
 import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from serplatform.artifacts.bundle import BundledEncoder
 from serplatform.artifacts.files import (
     SCHEMA_VERSION,
     file_sha256,
+    unfinished_folder,
     write_bytes,
     write_json,
     write_text,
@@ -77,13 +77,12 @@ def export(
     check_directory(out, NEW)
     system = open_system(source, trial)
     target = Path(os.path.realpath(out))
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        folder = tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent)
-    except OSError as error:
-        raise BadInputError(f"{out}: cannot be made ({error.strerror}); name another") from None
-    temporary = Path(folder)
-    try:
+    with contextlib.ExitStack() as ends:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary = ends.enter_context(unfinished_folder(target))
+        except OSError as error:
+            raise BadInputError(f"{out}: cannot be made ({error.strerror}); name another") from None
         description = describe(system)
         configs = [
             read_record(ModelDescription, member.directory / CONFIG_FILE, "model description")
@@ -111,8 +110,6 @@ def export(
         read_bundle(temporary)
         os.chmod(temporary, 0o777 & ~_umask())
         temporary.rename(target)  # an empty directory gives way
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return bundle
 
 

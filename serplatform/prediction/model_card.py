@@ -20,15 +20,14 @@ from serplatform.ensembles.build import SYSTEMS
 from serplatform.ensembles.evaluation import over_folds
 from serplatform.errors import ArtifactError
 from serplatform.metrics import METRICS, classification_metrics
+from serplatform.prediction.speaker_needs import need_words, system_curve
 from serplatform.prediction.system import PredictionSystem, not_tested, trial_posteriors
 from serplatform.report.wording import in_percent, interval, metric
 from serplatform.run_directory import RunDirectory
-from serplatform.statistics.bootstrap import Interval, bootstrap_intervals
+from serplatform.statistics.intervals import Interval, metric_intervals
 from serplatform.storage.cache import fetch_tables
 from serplatform.storage.location import parse
 from serplatform.storage.remote import RemoteError
-
-NUM_RESAMPLES = 2000
 
 #: metrics of the card, with their meaning
 _SHOWN = {
@@ -104,7 +103,8 @@ def describe(system: PredictionSystem) -> dict[str, Any]:
     Raises:
         ArtifactError: the posterior table of the trial is missing or damaged.
     """
-    members = _members(system)
+    members, curve = _members(system), system_curve(system)
+    carried = {} if curve is None else {"speaker_statistics": curve}
     if system.kind == "ensemble":
         ensemble = read_ensemble(system.source)
         pooled, over = ensemble["pooled"]["ensemble"], ensemble["over_folds"]["ensemble"]
@@ -120,7 +120,8 @@ def describe(system: PredictionSystem) -> dict[str, Any]:
             },
             "selection": f"{count} candidates; {SYSTEMS['ensemble']}. Test rows chose nothing.",
             "metrics": {name: {**pooled[name], **over[name]} for name in METRICS},
-            "notes": list(ensemble.get("notes", [])),
+            "notes": [*ensemble.get("notes", []), *need_words(curve)],
+            **carried,
         }
     directory = RunDirectory(system.source)
     run, records = directory.read_run(), directory.records()
@@ -140,7 +141,8 @@ def describe(system: PredictionSystem) -> dict[str, Any]:
             "nothing."
         ),
         "metrics": _run_metrics(system),
-        "notes": [*run["notes"], *record.get("notes", [])],
+        "notes": [*run["notes"], *record.get("notes", []), *need_words(curve)],
+        **carried,
     }
 
 
@@ -148,7 +150,7 @@ def _run_metrics(system: PredictionSystem) -> dict[str, dict[str, Any]]:
     """Every metric on the pooled test rows with its interval, and over folds."""
     table, truth, posteriors = trial_posteriors(system, "test")
     fold, speakers = table.column("fold").to_numpy(), table.column("speaker_id").to_pylist()
-    pooled = bootstrap_intervals(truth, posteriors, speakers, num_resamples=NUM_RESAMPLES, seed=0)
+    pooled = metric_intervals(truth, posteriors, speakers)
     over = over_folds(
         [classification_metrics(truth[fold == k], posteriors[fold == k]) for k in np.unique(fold)]
     )

@@ -15,6 +15,7 @@ import torch
 
 from serplatform.alignment.segments import spoken_words
 from serplatform.arrays import DoubleArray, FloatArray
+from serplatform.artifacts.model import WITHIN_SPEAKER
 from serplatform.config import plain
 from serplatform.corpora.audio import speech_bounds
 from serplatform.corpora.base import Span
@@ -79,7 +80,7 @@ class Predictor:
     def speaker_pipelines(self) -> list[InputPipeline]:
         """Of the models that normalize by speaker; empty where none does."""
         found = [model.pipeline for model in self._models.values()]
-        return [pipeline for pipeline in found if pipeline.normalization.kind == "speaker"]
+        return [p for p in found if p.normalization.kind in WITHIN_SPEAKER]
 
     @property
     def encoders(self) -> list[str]:

@@ -13,10 +13,10 @@ from pathlib import Path
 from serplatform.report.data import LABELS, EvaluatedSystem, ReportData, build_report_data
 from serplatform.report.leaderboard import RankedTrial, objective_of, ranked_trials
 from serplatform.report.load import ReportedRun, load_source
+from serplatform.report.speaker_needs import speaker_needs
 from serplatform.report.wording import METRICS, interval, p_value, plural, points
-from serplatform.statistics.bootstrap import Interval, bootstrap_difference
 from serplatform.statistics.chance import chance_uar, exceeds_chance, place_of_chance
-from serplatform.statistics.permutation import paired_permutation_test
+from serplatform.statistics.intervals import Interval, metric_differences
 from serplatform.storage.mirror import shown
 
 
@@ -36,31 +36,29 @@ class AnswerRow:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SystemComparison:
-    """UAR of one system minus another's on the same test rows, by the paired permutation test.
+    """UAR of one system minus another's on the same test rows, with interval and p-value.
 
-    ``of`` and ``against`` are keys of ``report.data.LABELS``; ``clusters`` are swapped as a whole.
+    ``of`` and ``against`` are keys of ``report.data.LABELS``; ``speakers`` are counted.
     """
 
     of: str
     against: str
     difference: Interval
-    p_value: float
-    clusters: int
-    clustered_by: str
+    speakers: int
 
     def __str__(self) -> str:
         names = f"{LABELS[self.of].lower()}", f"{LABELS[self.against].lower()}"
-        verb = "is better than" if self.difference.value > 0 else "is worse than"
-        if self.p_value >= 0.05:
+        value, low, high = self.difference.ends()
+        verb = "is better than" if value > 0 else "is worse than"
+        told = "no interval: a single speaker"
+        p = self.difference.p_value
+        if p is None or p >= 0.05:
             verb = "is not shown to differ from"
-        low, high = self.difference.low, self.difference.high
-        bounds = "no interval: a single speaker"
-        if low is not None and high is not None:
-            bounds = f"95 % interval {points(low)} to {points(high)}"
+        if p is not None and low is not None and high is not None:
+            told = f"95 % interval {points(low)} to {points(high)}, {p_value(p)}"
         return (
-            f"The {names[0]} {verb} the {names[1]}: {points(self.difference.value)} points of UAR "
-            f"({bounds}), {p_value(self.p_value)} by the paired permutation test over "
-            f"{plural(self.clusters, self.clustered_by)}."
+            f"The {names[0]} {verb} the {names[1]}: {points(value)} points of UAR "
+            f"({told}; over {plural(self.speakers, 'speaker')})."
         )
 
 
@@ -127,6 +125,7 @@ class Answer:
         comparisons: between the rows.
         trials: of each run.
         sentences: what the rows mean.
+        speaker_needs: what those that normalise by speaker use; empty where none does.
         leaderboard: the complete trials.
     """
 
@@ -136,6 +135,7 @@ class Answer:
     comparisons: tuple[SystemComparison, ...]
     trials: tuple[TrialsOfRun, ...]
     sentences: tuple[str, ...]
+    speaker_needs: str
     leaderboard: tuple[RankedTrial, ...] = dataclasses.field(repr=False)
 
 
@@ -153,6 +153,7 @@ def find_answer(report: ReportData) -> Answer:
         chance = chance_uar(first.test.truth)
         headline = f"UAR {first.pooled['uar'].in_percent()}, chance {100 * chance:.1f} %"
     comparisons = tuple(_comparisons(report))
+    needs, used = speaker_needs(report), any(trial.by_speaker for trial in report.used)
     return Answer(
         headline=headline,
         chance=chance,
@@ -169,7 +170,9 @@ def find_answer(report: ReportData) -> Answer:
         ),
         comparisons=comparisons,
         trials=tuple(map(_trials, report.source.runs)),
+        speaker_needs=needs,
         sentences=(
+            *([f"Normalised by speaker: {needs}"] if used else []),
             *_against_chance(report, chance),
             *map(str, comparisons),
             *_how_chosen(report),
@@ -179,53 +182,34 @@ def find_answer(report: ReportData) -> Answer:
 
 
 def _comparisons(report: ReportData) -> Iterator[SystemComparison]:
-    """The ensemble with the best single trial; the first system with the reference."""
-    if report.comparison is not None:
-        found, test = (
-            report.comparison["difference"]["uar"],
-            report.comparison["permutation"]["uar"],
-        )
-        yield SystemComparison(
-            of="ensemble",
-            against="single",
-            difference=Interval(value=found["value"], low=found["low"], high=found["high"]),
-            p_value=test["p_value"],
-            clusters=test["num_clusters"],
-            clustered_by=test["clustered_by"],
-        )
-    for reference in (s for s in report.others if s.key == "reference"):
-        yield _compare(report.systems[0], reference, report)
+    """The ensemble with the best single trial and with the plain mean; the first system with the
+    reference."""
+    if not report.systems:
+        return
+    speakers = len(set(report.systems[0].test.speaker_ids.tolist()))
+    held = {"single": report.comparison, "mean": report.comparison_with_mean}
+    for against, comparison in held.items():
+        found = None if comparison is None else comparison["difference"]["uar"]
+        if found is not None and (report.resamples is None or "p_value" in found):
+            yield SystemComparison(
+                of="ensemble", against=against, difference=Interval(**found), speakers=speakers
+            )
+    measured = {system.key: system for system in (*report.systems, *report.others)}
+    if report.resamples is not None and {"ensemble", "single"} <= measured.keys():
+        yield _compare(measured["ensemble"], measured["single"])
+    if "reference" in measured:
+        yield _compare(report.systems[0], measured["reference"])
 
 
-def _compare(
-    ours: EvaluatedSystem, theirs: EvaluatedSystem, report: ReportData
-) -> SystemComparison:
+def _compare(ours: EvaluatedSystem, theirs: EvaluatedSystem) -> SystemComparison:
     """Two systems on the same rows, tested as an ensemble is against the best single trial."""
-    truth, speakers = ours.test.truth, ours.test.speaker_ids.tolist()
-    seed = report.drawing.seed
-    test = paired_permutation_test(
-        truth,
-        ours.test.prediction,
-        theirs.test.prediction,
-        num_classes=len(report.classes),
-        speaker_ids=speakers,
-        seed=seed,
-    )
-    difference = bootstrap_difference(
-        truth,
-        ours.test.values,
-        theirs.test.values,
-        speakers,
-        num_resamples=report.drawing.resamples,
-        seed=seed,
-    )
+    speakers = ours.test.speaker_ids.tolist()
+    difference = metric_differences(ours.test.truth, ours.test.values, theirs.test.values, speakers)
     return SystemComparison(
         of=ours.key,
         against=theirs.key,
         difference=difference["uar"],
-        p_value=test["p_value"],
-        clusters=test["num_clusters"],
-        clustered_by=test["clustered_by"],
+        speakers=len(set(speakers)),
     )
 
 

@@ -35,11 +35,10 @@ from serplatform.report.load import (
     concatenate,
 )
 from serplatform.report.members import EnsembleMember, read_members
-from serplatform.report.speaker_intervals import Resampling
 from serplatform.report.wording import METRICS, listing, plural
-from serplatform.statistics.bootstrap import (
+from serplatform.statistics.intervals import (
     Interval,
-    bootstrap_intervals,
+    metric_intervals,
 )
 
 T = TypeVar("T")
@@ -117,9 +116,10 @@ class ReportData:
             chooses it; the reference, where one was trained.
         recorded: systems of which only the metrics are at hand.
         comparison: of the ensemble with the best single trial, or None.
+        comparison_with_mean: of the ensemble with the equal-weight mean of all trials, or None.
+        resamples: of speakers, behind the intervals of an ensemble of an earlier version.
         members: of the ensemble, largest mean share first.
         used: trials that a system is made of, as far as their runs are there.
-        drawing: how every interval was drawn.
     """
 
     source: ReportSource
@@ -131,12 +131,13 @@ class ReportData:
     members: tuple[EnsembleMember, ...]
     used: tuple[ReportTrial, ...]
     others: tuple[EvaluatedSystem, ...] = ()
-    drawing: Resampling = dataclasses.field(default_factory=Resampling)
+    comparison_with_mean: ComparisonRecord | None = None
+    resamples: int | None = None
 
     @functools.cached_property
     def leaderboard(self) -> tuple[RankedTrial, ...]:
         """Every complete trial, ranked by dev rows."""
-        return rank_trials(self.source.runs, self.drawing)
+        return rank_trials(self.source.runs)
 
     def require(self, *needs: Need) -> None:
         """Raise NoDataError for the first need that is not met."""
@@ -219,21 +220,17 @@ def grouped(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
     return found
 
 
-def measure(
-    posteriors: Posteriors, *, key: str, chosen: str, drawing: Resampling, what: str = ""
-) -> EvaluatedSystem:
+def measure(posteriors: Posteriors, *, key: str, chosen: str, what: str = "") -> EvaluatedSystem:
     """Measure a system on its test rows."""
     test = _test_rows(posteriors, key)
     return EvaluatedSystem(
         key=key,
         what=what,
         chosen=chosen,
-        pooled=bootstrap_intervals(
+        pooled=metric_intervals(
             test.truth,
             test.values,
             test.speaker_ids.tolist(),
-            num_resamples=drawing.resamples,
-            seed=drawing.seed,
         ),
         by_fold={
             fold: classification_metrics(rows.truth, rows.values)
@@ -316,7 +313,6 @@ def build_report_data(source: ReportSource) -> ReportData:
                 key="single",
                 what=_by_fold(chosen, 2),
                 chosen=_chosen_sentence(chosen),
-                drawing=Resampling(),
             )
         )
     return ReportData(
@@ -328,20 +324,18 @@ def build_report_data(source: ReportSource) -> ReportData:
         comparison=None,
         members=(),
         used=_unique(chosen),
-        others=tuple(_others(source, systems, Resampling())),
+        others=tuple(_others(source, systems)),
     )
 
 
-def _others(
-    source: ReportSource, systems: Sequence[EvaluatedSystem], drawing: Resampling
-) -> Iterator[EvaluatedSystem]:
+def _others(source: ReportSource, systems: Sequence[EvaluatedSystem]) -> Iterator[EvaluatedSystem]:
     """The trial that prediction and export take of the run, and the reference."""
     if not systems:
         return
     same = systems[-1].test
     for run, trial in ranked_trials(source.runs)[: len(source.runs) == 1]:
         rule = f"{trial.name}: the best mean dev {objective_of(source.runs)} over all folds"
-        found = _measured_trial(run, trial, same, drawing, key="trial", chosen=f"{rule}.")
+        found = _measured_trial(run, trial, same, key="trial", chosen=f"{rule}.")
         if found is not None and not (
             systems[-1].key == "single" and np.array_equal(found.test.values, same.values)
         ):
@@ -350,7 +344,7 @@ def _others(
         for run, trial in ranked_trials([reference])[:1]:
             rule = f"{trial.architecture} with fixed settings, on the same folds"
             found = _measured_trial(
-                run, trial, same, drawing, key="reference", chosen=f"{rule}; nothing was chosen."
+                run, trial, same, key="reference", chosen=f"{rule}; nothing was chosen."
             )
             if found is not None:
                 yield found
@@ -361,7 +355,6 @@ def _measured_trial(
     run: ReportedRun,
     trial: ReportTrial,
     same: Posteriors,
-    drawing: Resampling,
     *,
     key: str,
     chosen: str,
@@ -371,9 +364,7 @@ def _measured_trial(
     if key == "reference":
         what = f"{trial.architecture} with fixed settings"
     try:
-        found = measure(
-            run.posteriors(trial.number), key=key, what=what, chosen=chosen, drawing=drawing
-        )
+        found = measure(run.posteriors(trial.number), key=key, what=what, chosen=chosen)
     except ArtifactError:
         return None
     return found if found.test.same_rows(same) else None
@@ -386,7 +377,7 @@ def _unique(trials: Sequence[ReportTrial]) -> tuple[ReportTrial, ...]:
 def _ensemble_data(
     source: ReportSource, ensemble: ReportedEnsemble, trials: tuple[ReportTrial, ...]
 ) -> ReportData:
-    info, usual = ensemble.info, Resampling()
+    info = ensemble.info
     by_number = source.named_trials
     keys = [(f["best_single"]["run"], f["best_single"]["trial"]) for f in info["folds"]]
     chosen = [by_number[key] for key in keys if key in by_number]
@@ -410,9 +401,6 @@ def _ensemble_data(
         _check_recorded(ensemble, systems[-1])
     parts = [(m["run"], m["trial"]) for f in info["folds"] for m in f["members"]]
     used = [by_number[key] for key in parts if key in by_number]
-    drawing = Resampling(
-        resamples=info.get("num_resamples", usual.resamples), seed=info.get("seed", usual.seed)
-    )
     return ReportData(
         source=source,
         classes=ensemble.classes,
@@ -420,10 +408,11 @@ def _ensemble_data(
         systems=tuple(systems),
         recorded=tuple(recorded),
         comparison=info["comparison"],
+        comparison_with_mean=info.get("comparison_with_mean"),
+        resamples=info.get("num_resamples"),
         members=members,
         used=_unique([*chosen, *used]),
-        others=tuple(_others(source, systems, drawing)),
-        drawing=drawing,
+        others=tuple(_others(source, systems)),
     )
 
 

@@ -13,15 +13,11 @@ import numpy as np
 from serplatform.artifacts.trial import DEV_METRICS, merit
 from serplatform.errors import ArtifactError
 from serplatform.report.load import Posteriors, ReportedRun, ReportTrial
-from serplatform.report.speaker_intervals import Resampling
-from serplatform.statistics.bootstrap import Interval, uar_intervals
+from serplatform.statistics.intervals import Interval, uar_intervals
 from serplatform.storage.mirror import shown
 
 #: what the mark at the name of an architecture means
-BY_SPEAKER = (
-    "* normalised within each speaker, by all of a test speaker's unlabelled audio: new speakers "
-    "need as much of theirs."
-)
+BY_SPEAKER = "* normalised within each speaker: {}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,13 +69,9 @@ def ranked_trials(runs: Sequence[ReportedRun]) -> list[tuple[ReportedRun, Report
 
 
 def rank_trials(
-    runs: Sequence[ReportedRun], drawing: Resampling | None = None
+    runs: Sequence[ReportedRun],
 ) -> tuple[RankedTrial, ...]:
-    """The leaderboard; ranks are of dev rows alone, and the test rows of all trials are the same.
-
-    The intervals of all trials come from the same resamples of speakers.
-    """
-    drawing = drawing or Resampling()
+    """The leaderboard: ranks are of dev rows alone; all trials have the same test rows."""
     found = ranked_trials(runs)
     rows: Posteriors | None = None
     answers: dict[int, np.ndarray] = {}
@@ -98,8 +90,6 @@ def rank_trials(
             np.stack(list(answers.values())),
             rows.speaker_ids.tolist(),
             num_classes=rows.values.shape[1],
-            num_resamples=drawing.resamples,
-            seed=drawing.seed,
         )
         intervals = dict(zip(answers, measured, strict=True))
     return tuple(
@@ -112,7 +102,7 @@ def rank_trials(
             test=intervals.get(place),
             seconds=trial.seconds,
             num_parameters=trial.num_parameters,
-            by_speaker=trial.params.get("data.normalization") == "speaker",
+            by_speaker=trial.by_speaker,
         )
         for place, (run, trial) in enumerate(found)
     )

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from serplatform.arrays import DoubleArray, IntArray
 from serplatform.artifacts.ensemble import EnsembleRecord, read_ensemble
+from serplatform.artifacts.model import WITHIN_SPEAKER
 from serplatform.artifacts.posteriors import read_posterior_table
 from serplatform.artifacts.records import DevMetrics, read_record
 from serplatform.artifacts.run import FoldFile, RunDescription
@@ -62,6 +63,11 @@ class ReportTrial:
     @property
     def params(self) -> Mapping[str, Any]:
         return self.record["params"]
+
+    @property
+    def by_speaker(self) -> bool:
+        """It reads the unlabelled audio of test speakers."""
+        return self.params.get("data.normalization") in WITHIN_SPEAKER
 
     @property
     def fold_dev(self) -> list[DevMetrics]:

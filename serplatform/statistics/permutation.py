@@ -18,7 +18,7 @@ import numpy.typing as npt
 from serplatform.arrays import DoubleArray, IntArray
 from serplatform.artifacts.ensemble import PermutationRecord
 from serplatform.metrics import COUNT_METRICS, count_metrics
-from serplatform.statistics.bootstrap import speaker_index
+from serplatform.statistics.intervals import speaker_index
 
 #: differences closer than this are equal: the same counts summed in another order
 _EQUAL = 1e-12

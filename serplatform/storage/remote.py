@@ -32,6 +32,9 @@ REQUEST_TIMEOUT = 10.0
 #: seconds over which a request is tried again, unless SERPLATFORM_STORAGE_PATIENCE says otherwise
 PATIENCE = 60.0
 
+#: the same for the first request of a command, on which nothing depends yet
+FIRST_PATIENCE = 3.0
+
 #: requests at a time where many files are moved
 PARALLEL = 8
 
@@ -157,7 +160,8 @@ class Remote:
             RemoteError: it is not.
         """
         bucket = dataclasses.replace(self.location, key="")
-        info = self._try("open", "", lambda: self._filesystem.get_file_info(bucket.bucket))
+        within = min(patience(), FIRST_PATIENCE)
+        info = self._try("open", "", lambda: self._filesystem.get_file_info(bucket.bucket), within)
         if info.type.name == "NotFound":
             raise RemoteError("bucket", str(bucket), "open it", "there is no such bucket")
 

@@ -23,8 +23,8 @@ from serplatform.environment import now
 from serplatform.errors import SerplatformError
 from serplatform.run_directory import RunDirectory
 from serplatform.seeding import derive_seed
-from serplatform.statistics.bootstrap import Interval, bootstrap_intervals
 from serplatform.statistics.chance import chance_uar
+from serplatform.statistics.intervals import Interval, metric_intervals
 from serplatform.studies.feature_choice import FEATURE, feature_choices
 from serplatform.studies.parameter import FeatureQuery
 from serplatform.studies.setup import OpenRun
@@ -70,7 +70,7 @@ def train_reference(run: OpenRun) -> TrialRecord:
         raise SerplatformError(
             f"{dataset.path}: has no feature that an {ARCHITECTURE} is fitted on"
         )
-    values: dict[str, Any] = {FEATURE: found[0]}
+    values: dict[str, Any] = {FEATURE: found[0], "training.refit": True}
     fixed = run.spaces.values()
     for name in SHARED:  # where every space has one value of it
         alike = {str(space.fixed.get(name)): space.fixed.get(name) for space in fixed}
@@ -126,7 +126,7 @@ def read_reference(directory: RunDirectory) -> ReferenceResult | None:
     test = table.filter(pc.equal(table["part"], "test"))
     truth = np.array([classes.index(name) for name in test["truth"].to_pylist()])
     posteriors = np.stack([test[f"p_{name}"].to_numpy() for name in classes], axis=1)
-    found = bootstrap_intervals(truth, posteriors, test["speaker_id"].to_pylist())
+    found = metric_intervals(truth, posteriors, test["speaker_id"].to_pylist())
     return ReferenceResult(
         feature=str(record["params"][FEATURE]),
         dev=record["dev"]["uar"],

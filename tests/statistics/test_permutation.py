@@ -1,15 +1,13 @@
-"""The permutation test equals enumeration in plain loops; McNemar equals its binomial sum."""
+"""The permutation test equals enumeration in plain loops."""
 
 from __future__ import annotations
 
 import itertools
-import math
 
 import numpy as np
 import pytest
 
 from serplatform.metrics import confusion_counts, count_metrics
-from serplatform.statistics.mcnemar import mcnemar_exact
 from serplatform.statistics.permutation import paired_permutation_test
 
 
@@ -110,18 +108,3 @@ def test_unknown_metric_is_refused() -> None:
     truth, a, b = example(6, seed=0)
     with pytest.raises(ValueError, match="metric 'nll' is not one of"):
         paired_permutation_test(truth, a, b, num_classes=3, metric="nll")
-
-
-def test_mcnemar_is_the_two_sided_binomial_sum() -> None:
-    truth, a, b = example(80, seed=5)
-    found = mcnemar_exact(truth, a, b)
-    assert found["only_a"] == sum(x == t != y for t, x, y in zip(truth, a, b, strict=True))
-    assert found["only_b"] == sum(y == t != x for t, x, y in zip(truth, a, b, strict=True))
-    n, k = found["only_a"] + found["only_b"], min(found["only_a"], found["only_b"])
-    tail = sum(math.comb(n, i) for i in range(k + 1)) / 2**n
-    assert found["p_value"] == pytest.approx(min(1.0, 2 * tail))
-
-
-def test_mcnemar_of_equal_systems_is_one() -> None:
-    truth, a, _ = example(20, seed=5)
-    assert mcnemar_exact(truth, a, a)["p_value"] == 1.0
