@@ -229,7 +229,7 @@ def run_canaries(dataset: Dataset, protocol: str | None, seed: int) -> dict[str,
     plan = make_plan(dataset.utterances, name, seed, classes=dataset.classes)
     # a synthetic corpus copies nothing, and its voices are alike as no two takes of a person are
     near = None if dataset.synthetic else neighbours(dataset, plan)
-    groups = recording_groups(dataset.utterances).tolist()
+    groups = map(str, recording_groups(dataset.utterances).tolist())
     say(f"Searching {_CANARY_TRIALS} trials on permuted labels with protocol {plan.protocol} …")
     with tempfile.TemporaryDirectory(prefix="serplatform-canary-") as folder:
         permuted = permuted_copy(dataset.path, Path(folder, "data"), seed=seed)
@@ -287,8 +287,9 @@ def canary_errors(values: dict[str, Any], taken: list[str]) -> list[str]:
     if (near := values["neighbours"]) and near["leaks"]:
         pairs = "; ".join(f"{one} ~ {other}" for one, other in near["near_copies"][:_PAIRS])
         errors.append(
-            f"{_near(near)}: {pairs or 'no pair is near enough to be named'}. Listen to them; copies "
-            "get one parent_id in the table, or are left out"
+            f"{_near(near)}: "
+            f"{pairs or 'no pair is near enough to be named'}. Listen to them; give "
+            "copies one parent_id in the table, or leave one of them out"
         )
     errors += [f"{name} accepted test rows to fit on" for name in taken]
     if values["planted_speaker_refused"] is False:

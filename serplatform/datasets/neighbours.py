@@ -11,6 +11,7 @@ Shapes: N utterances, T frames, B bands, M test clips, R training clips.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 
@@ -124,7 +125,7 @@ def describe(frames: FloatArray) -> DoubleArray:
     edges = np.linspace(0, len(values), _SEGMENTS + 1).astype(np.int64)
     pieces = [
         values[min(low, len(values) - 1) : max(high, low + 1)].mean(axis=0)
-        for low, high in zip(edges[:-1], edges[1:], strict=True)
+        for low, high in itertools.pairwise(edges.tolist())
     ]
     return np.concatenate([values.mean(axis=0), values.std(axis=0), *pieces])
 
@@ -142,4 +143,4 @@ def _uar(truth: IntArray, guess: IntArray, num_classes: int) -> float:
 def _more_often(one: BoolArray, other: BoolArray) -> bool:
     """Whether the first is right where the second is not by three standard errors more often."""
     better, worse = int((one & ~other).sum()), int((other & ~one).sum())
-    return better - worse > _SIGMAS * np.sqrt(better + worse)
+    return bool(better - worse > _SIGMAS * np.sqrt(better + worse))
