@@ -28,8 +28,8 @@ from serplatform.datasets.dataset import Dataset
 from serplatform.datasets.fold_data import FoldData
 from serplatform.environment import hardware, versions
 from serplatform.protocols.plan import make_plan, plan_hash
-from serplatform.statistics.bootstrap import bootstrap_intervals
 from serplatform.statistics.chance import chance_uar
+from serplatform.statistics.intervals import metric_intervals
 from serplatform.training.loop import FoldTrainer
 from serplatform.training.trial_config import resolve
 
@@ -59,7 +59,7 @@ def measure(
         if not rows:
             return None
         of = [speakers[row] for row in rows]
-        return bootstrap_intervals(labels[rows], answers[rows], of)["uar"].as_dict()
+        return metric_intervals(labels[rows], answers[rows], of)["uar"].as_dict()
 
     unseen = [row for row, speaker in enumerate(speakers) if speaker not in chosen_on]
     return {

@@ -230,7 +230,7 @@ def make_parts(folder: Path, options: argparse.Namespace) -> tuple[Any, Any, Any
         num_folds=1,
         seed=0,
     )
-    limits = SearchLimits(trials=options.trials, seconds=None, begun=0.0, concurrent=options.slots)
+    limits = SearchLimits(trials=options.trials, concurrent=options.slots)
     plan = SearchPlan(dataset="none", seed=0, objective="uar", limits=limits)
     return run, studies, plan, account
 

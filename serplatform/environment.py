@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import importlib.metadata
 import os
 import platform
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +25,45 @@ _PACKAGES = (
     "soundfile",
     "pyarrow",
     "safetensors",
+    # optional: features, words and encoders may come from them
+    "opensmile",
+    "pocketsphinx",
+    "transformers",
+    "onnxruntime",
 )
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python, of this program and of what its numbers depend on."""
+    """Versions of Python, of this program, with its commit, and of what its numbers depend on."""
     found = {"python": platform.python_version(), "serplatform": serplatform.__version__}
     for package in _PACKAGES:
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
+    if (commit := checked_out_commit()) is not None:
+        found["commit"] = commit
     return found
+
+
+@functools.cache
+def checked_out_commit() -> str | None:
+    """The git commit of the package's files, 40 hex digits; None where no checkout holds them.
+
+    It ends in ``-dirty`` where a file of the package is not the commit's, as in ``git describe``.
+    """
+    here = Path(serplatform.__file__).parent
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(here), *words]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", "__init__.py")  # not a checkout around an installation
+        commit = git("rev-parse", "HEAD")
+        return f"{commit}-dirty" if git("status", "--porcelain", "--", ".") else commit
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 def hardware() -> dict[str, Any]:

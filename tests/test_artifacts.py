@@ -14,6 +14,7 @@ from serplatform.artifacts.files import (
     read_json,
     read_parquet,
     remove_own,
+    unfinished_folder,
     write_json,
     write_parquet,
     write_text,
@@ -41,6 +42,26 @@ def test_next_writer_takes_over_what_a_killed_one_left(tmp_path):
     write_text(target, "whole")
     assert target.read_text() == "whole"
     assert sorted(p.name for p in tmp_path.iterdir()) == [".page.html.mine.partial", "page.html"]
+
+
+def test_next_folder_takes_away_what_a_killed_process_left_and_no_other(tmp_path):
+    target = tmp_path / "bundle"
+    code = (
+        "import os, sys; from pathlib import Path\n"
+        "from serplatform.artifacts.files import unfinished_folder\n"
+        "with unfinished_folder(Path(sys.argv[1])) as part:\n"
+        "    (part / 'half').write_text('x'); os._exit(9)"
+    )
+    died = subprocess.run([sys.executable, "-c", code, str(target)], check=False)
+    assert died.returncode == 9
+    (left,) = tmp_path.iterdir()
+    (tmp_path / ".bundle.mine.partial").mkdir()  # of somebody
+    with unfinished_folder(target) as first:
+        assert not left.exists()
+        with unfinished_folder(target) as second:
+            assert first.is_dir()
+            second.rename(target)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".bundle.mine.partial", "bundle"]
 
 
 def test_two_writers_of_one_file_do_not_mix(tmp_path):

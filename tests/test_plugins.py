@@ -161,7 +161,7 @@ def test_an_ensemble_carries_its_combiner(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", num_trials=2, num_speakers=6)
     file = written(tmp_path, COMBINER.format(name="ours"))
     out = str(tmp_path / "ens")
-    words = ["ensemble", str(run), "--out", out, "--resamples", "20", "--combiner"]
+    words = ["ensemble", str(run), "--out", out, "--combiner"]
     assert command_line([*words, "ours"]) == 2
     assert command_line([*words, "ours", "--plugin", file]) == 0
     (record,) = read_json(tmp_path / "ens" / "ensemble.json")["plugins"]
@@ -349,7 +349,7 @@ def test_from_a_file_to_a_bundle_that_predicts_elsewhere(tmp_path: Path) -> None
     resumed = ["search", "--resume", "--out", "run", "--trials", "+1", "--plugin", "f.py"]
     assert "made with another plugin 'f'" in said(*resumed, code=2)
     (work / "f.py").unlink()
-    said("ensemble", "run", "--out", "ens", "--combiner", "median", "--resamples", "20")
+    said("ensemble", "run", "--out", "ens", "--combiner", "median")
     said("report", "ens")
     said("export", "ens", "--out", "bundle")
     (work / "bundle").rename(fresh / "bundle")

@@ -32,7 +32,7 @@ from tests.support.synthetic_run import make_run
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = make_run(tmp_path_factory.mktemp("records") / "run", num_trials=3, per_speaker=4)
-    build_ensemble([path], path / "ensemble", num_resamples=20)
+    build_ensemble([path], path / "ensemble")
     return path
 
 

@@ -73,6 +73,13 @@ def test_directory_that_is_no_run_is_named(tmp_path: Path) -> None:
         RunDirectory(tmp_path).read_run()
 
 
+@pytest.mark.parametrize("kind", ["bundle", "ensemble"])
+def test_another_result_is_called_what_it_is(tmp_path: Path, kind: str) -> None:
+    (tmp_path / f"{kind}.json").write_text("{}")
+    with pytest.raises(ArtifactError, match=rf"\({kind}\.json\); give the run behind it"):
+        RunDirectory(tmp_path).read_run()
+
+
 def test_other_schema_version_is_refused(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path)
     run.write_run({"schema_version": 99})

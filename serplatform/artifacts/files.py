@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import glob
 import hashlib
 import json
 import os
 import re
 import secrets
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -66,6 +69,34 @@ def _open_partial(target: Path) -> tuple[Path, int]:
     os.close(handle)
     path = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
     return path, os.open(path, flags | os.O_EXCL, 0o666)
+
+
+@contextlib.contextmanager
+def unfinished_folder(target: Path) -> Iterator[Path]:
+    """Yield a new folder beside ``target``, to be renamed to it when it is whole; else removed.
+
+    Those that killed processes left there are removed; who makes one holds a lock on it.
+    """
+    for left in target.parent.glob(f".{glob.escape(target.name)}.????????.partial"):
+        with contextlib.suppress(OSError), _locked(left):
+            shutil.rmtree(left)
+    folder = tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent)
+    try:
+        with _locked(folder):
+            yield Path(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(folder: str | Path) -> Iterator[None]:
+    """Hold a lock on a folder; an OSError where another process does."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)
 
 
 def whole_name(name: str) -> str:

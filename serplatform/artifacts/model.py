@@ -16,6 +16,9 @@ from serplatform.artifacts.records import (
     TensorFile,
 )
 
+#: values of ``data.normalization`` that read the unlabelled audio of a test speaker
+WITHIN_SPEAKER = ("speaker", "speaker_shrunk")
+
 
 class InputSizes(Record):
     feature_dim: Positive
@@ -62,10 +65,12 @@ class Preprocessing(Record):
     frame_shift: Seconds
     trim: bool
     resampled: NotRequired[dict[str, Seconds]]
-    normalization: Literal["none", "train", "speaker", "utterance"]
+    normalization: Literal["none", "train", "speaker", "speaker_shrunk", "utterance"]
     mean: list[float]
     deviation: list[float]
     deviation_floor: list[float]
+    prior_clips: NotRequired[list[float]]
+    prior_variance: NotRequired[list[float]]
     deltas: NotRequired[Count]
     words: NotRequired[WordPreprocessing]
     pooling: NotRequired[PoolingPreprocessing]

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 #: ranks of the leaderboard that are shown, besides the best of each architecture
 MOST_RANKS = 5
+#: columns of a table that is not shown on a terminal: no line of it is folded
+UNFOLDED = 100_000
 
 
 def describe_answer(answer: Answer) -> str:
@@ -24,29 +26,30 @@ def describe_answer(answer: Answer) -> str:
     lines = [answer.headline]
     if answer.rows:
         rows = [(r.label, r.uar.in_percent(), r.what) for r in answer.rows]
-        lines.append(grid(("", "test UAR, 95 % by speaker", ""), rows, left=(0, 1, 2)))
-    lines += map(wrapped, [*answer.sentences, *map(str, answer.trials)])
+        look = "" if answer.look is None else f", {answer.look.short}"
+        lines.append(grid(("", f"test UAR, 95 % by speaker{look}", ""), rows, left=(0, 1, 2)))
+    lines += map(wrapped, [*answer.caveats, *answer.sentences, *map(str, answer.trials)])
     if answer.leaderboard:
         several = len({r.run for r in answer.leaderboard}) > 1
-        titles = ("rank", "trial", "architecture", "dev UAR", "test UAR", "training", "parameters")
+        tested = any(r.test for r in answer.leaderboard)
+        titles = ("rank", "trial", "architecture", "dev UAR", *["test UAR"] * tested)
         board = [
             (
                 str(r.rank),
                 str(r.trial),
                 r.name + (f" ({r.run})" if several else ""),
                 percent_sign(r.dev),
-                r.test.in_percent() if r.test else "–",
+                *[r.test.in_percent() if r.test else "–"] * tested,
                 duration(r.seconds),
                 whole(r.num_parameters),
             )
             for r in first_shown(answer.leaderboard, MOST_RANKS)
         ]
-        lines.append(
-            wrapped("Leaderboard: ranks are by dev rows alone; test values chose nothing.")
-        )
-        lines.append(grid(titles, board, left=(2,)))
-        if any(row.by_speaker for row in answer.leaderboard):
-            lines.append(wrapped(BY_SPEAKER))
+        lines.append(wrapped("Leaderboard: ranks are by dev rows alone."))
+        lines.append(grid((*titles, "training", "parameters"), board, left=(2,)))
+        if answer.speaker_needs:
+            told = any(answer.speaker_needs in text for text in answer.sentences)
+            lines.append(wrapped(BY_SPEAKER.format("see above." if told else answer.speaker_needs)))
         if len(board) < len(answer.leaderboard):
             lines.append(f"{len(answer.leaderboard) - len(board)} more are in the report.")
     return "\n".join(lines)
@@ -72,7 +75,7 @@ def grid(titles: Sequence[str], rows: Sequence[Sequence[str]], *, left: Sequence
         table.add_column(Text(title), justify="left" if place in left else "right")
     for row in rows:
         table.add_row(*map(Text, row))
-    width = shutil.get_terminal_size().columns if terminal else 200
+    width = shutil.get_terminal_size().columns if terminal else UNFOLDED
     stream = io.StringIO()
     Console(file=stream, width=width, force_terminal=terminal).print(table)
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines() if line.strip())

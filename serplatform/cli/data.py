@@ -243,7 +243,7 @@ def run_canaries(dataset: Dataset, protocol: str | None, seed: int) -> dict[str,
             tell=say,
         )
         ensemble = Path(folder, "ensemble")
-        content = build_ensemble([run.path], ensemble, seed=seed, num_resamples=200)
+        content = build_ensemble([run.path], ensemble, seed=seed)
         chance = chance_of_ensemble(
             ensemble,
             dict(zip(dataset.utterance_ids, groups, strict=True)),

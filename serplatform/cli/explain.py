@@ -93,6 +93,7 @@ def command(
         check_file(path / "report.html", what="an HTML page")
     RunDirectory(path).read_run()  # is one, before what takes seconds is imported
     from serplatform.explanations.explain_run import explain_run
+    from serplatform.explanations.speaker_statistics import measure_speaker_statistics
     from serplatform.report.build import build_report
 
     summary = explain_run(
@@ -106,6 +107,7 @@ def command(
         audio=audio,
         seed=seed,
     )
+    measure_speaker_statistics(path, dataset=data, seed=seed)
     with written_file(path / "report.html" if out is None else out) as target:
         build_report(path, target)
     publish(path)

@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from serplatform import stopping
+from serplatform.cli.answer import UNFOLDED
 from serplatform.cli.options import AsJson, Resources, Seed, TimeBudget
 from serplatform.cli.output import result
 from serplatform.console import format_duration, note, parse_duration, say
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
     from serplatform.distributed.tune.placement import SearchLimits
     from serplatform.papers.paper_table import PaperTable
     from serplatform.reproduce.plan import ColumnPlan, ReproduceOptions
-
-#: characters per line of a table that is not printed on a terminal
-_WIDTH = 140
 
 
 def command(
@@ -244,7 +242,7 @@ def describe_table(outcome: ReproducedTable) -> str:
 
     stream = io.StringIO()
     terminal = sys.stdout.isatty()
-    width = max(80, shutil.get_terminal_size((_WIDTH, 24)).columns) if terminal else _WIDTH
+    width = max(80, shutil.get_terminal_size().columns) if terminal else UNFOLDED
     console = Console(file=stream, width=width, force_terminal=False, highlight=False)
     console.print(Text(f"{outcome['table']}: {outcome['title']}", style="bold"))
     console.print(Text(outcome["paper"]))

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from serplatform.alignment.tidy import is_special, plain_word
 from serplatform.alignment.tokens import text_notes
 from serplatform.arrays import DoubleArray, IntArray
-from serplatform.artifacts.model import Preprocessing
+from serplatform.artifacts.model import WITHIN_SPEAKER, Preprocessing
 from serplatform.datasets.dataset import Dataset
 from serplatform.errors import BadInputError, LeakError
 from serplatform.inputs.augmentation import Augmentation
@@ -229,9 +229,9 @@ class FoldData:
         if not self.config.speeds:
             return {}
         speakers = {}
-        if self.config.normalization == "speaker":
+        if self.config.normalization in WITHIN_SPEAKER:
             clips = self.pipeline.unnormalized(source)
-            speakers = {clips.identity: clips.speaker_moments()}
+            speakers = {clips.identity: self.pipeline.normalization.speaker_moments(clips)}
         return {
             speed: self.pipeline.apply(played(source, speed, speakers), augmentation)
             for speed in self.dataset.training_speeds(self.config.feature)

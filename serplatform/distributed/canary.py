@@ -154,7 +154,7 @@ def small_search(
         ),
         ["serplatform", "data", "--canary"],
     )
-    limits = SearchLimits(trials=trials, seconds=None, begun=0.0)
+    limits = SearchLimits(trials=trials)
     outcome = search(run, limits, _EndObserver(tell, trials))
     if outcome.status == "interrupted":
         raise KeyboardInterrupt

@@ -11,7 +11,6 @@ import json
 import os
 import re
 import shutil
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,7 +23,7 @@ import serplatform
 from serplatform import plugins
 from serplatform.alignment.base import NONE, get_aligner
 from serplatform.artifacts.dataset import DatasetDescription
-from serplatform.artifacts.files import SCHEMA_VERSION, remove_own
+from serplatform.artifacts.files import SCHEMA_VERSION, remove_own, unfinished_folder
 from serplatform.config import digest
 from serplatform.console import say
 from serplatform.corpora.audio import MAX_DURATION
@@ -246,8 +245,8 @@ def ensure_demo() -> Path:
         return target
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=folder) as temporary:
-            made = Path(temporary, "dataset")
+        with unfinished_folder(target) as temporary:
+            made = temporary / "dataset"
             prepare("demo", None, made)
             if not _is_whole(target):  # another process may have been quicker
                 shutil.rmtree(target, ignore_errors=True)

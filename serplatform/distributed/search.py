@@ -7,7 +7,6 @@ import dataclasses
 import functools
 import sys
 import threading
-import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -202,7 +201,10 @@ def _search(
         run.set_status("complete", ended=description.get("ended") or now())
         return summarize(run.directory.records(), objective, "complete")
     spent_before = float(description.get("seconds") or 0.0)
-    started = time.monotonic()
+
+    def spent() -> float:
+        return spent_before + limits.elapsed()
+
     readable = {  # no addresses of machines
         name: float(value)
         for name, value in sorted(resources.items())
@@ -215,11 +217,12 @@ def _search(
         objective=run.metric,
         limits=limits,
         plugins=plugins.packed(description),
+        record_time=lambda: run.set_status("running", seconds=spent()),
+        sealed=description.get("sealed", False),
     )
 
     def leave(status: str) -> None:
-        seconds = spent_before + time.monotonic() - started
-        run.set_status(status, ended=now(), seconds=seconds)
+        run.set_status(status, ended=now(), seconds=spent())
 
     def lost(what: str) -> None:
         print(  # noqa: T201 - nothing else can be said any more

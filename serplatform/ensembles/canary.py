@@ -13,8 +13,8 @@ from serplatform.ensembles.base import COMBINERS
 from serplatform.ensembles.calibration import fit_temperatures
 from serplatform.ensembles.posteriors import Library
 from serplatform.errors import LeakError
-from serplatform.statistics.bootstrap import Interval
 from serplatform.statistics.chance import chance_interval
+from serplatform.statistics.intervals import Interval
 
 
 def fits_that_take_test_rows(library: Library) -> list[str]:

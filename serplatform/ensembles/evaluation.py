@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from serplatform.arrays import BoolArray, DoubleArray, IntArray
-from serplatform.artifacts.ensemble import IntervalRecord, PermutationRecord, Spread
+from serplatform.artifacts.ensemble import IntervalRecord, Spread
 from serplatform.ensembles.calibration import apply_temperature
 from serplatform.ensembles.nested import FoldEnsemble, PooledTest
 from serplatform.ensembles.posteriors import Library
@@ -29,16 +29,8 @@ from serplatform.metrics import (
     confusion_counts,
     reliability_bins,
 )
-from serplatform.statistics.bootstrap import Interval, bootstrap_difference, bootstrap_intervals
 from serplatform.statistics.chance import chance_uar, exceeds_chance, place_of_chance
-from serplatform.statistics.mcnemar import mcnemar_exact
-from serplatform.statistics.permutation import paired_permutation_test
-
-#: metrics that are tested between two systems
-TESTED = ("uar", "accuracy", "macro_f1")
-
-#: swaps of the paired permutation test
-NUM_PERMUTATIONS = 10_000
+from serplatform.statistics.intervals import Interval, metric_differences, metric_intervals
 
 
 def pooled_posteriors(ensembles: Sequence[FoldEnsemble]) -> DoubleArray:
@@ -49,9 +41,14 @@ def pooled_posteriors(ensembles: Sequence[FoldEnsemble]) -> DoubleArray:
 def fold_metrics(library: Library, ensemble: FoldEnsemble) -> dict[str, dict[str, float]]:
     """Every metric on the dev (fitted on) and test rows of a fold."""
     return {
-        "dev": classification_metrics(library.take(ensemble.fold, "dev").truth, ensemble.dev),
+        "dev": dev_metrics(library, ensemble),
         "test": classification_metrics(library.take(ensemble.fold, "test").truth, ensemble.test),
     }
+
+
+def dev_metrics(library: Library, ensemble: FoldEnsemble) -> dict[str, float]:
+    """Every metric on the dev rows of a fold, which the ensemble was fitted on."""
+    return classification_metrics(library.take(ensemble.fold, "dev").truth, ensemble.dev)
 
 
 def over_folds(per_fold: Sequence[Mapping[str, float]]) -> dict[str, Spread]:
@@ -64,13 +61,9 @@ def over_folds(per_fold: Sequence[Mapping[str, float]]) -> dict[str, Spread]:
     return found
 
 
-def pooled_intervals(
-    pooled: PooledTest, posteriors: DoubleArray, *, num_resamples: int, seed: int
-) -> dict[str, IntervalRecord]:
-    """Every metric over all test rows with its interval by resampled speakers."""
-    found = bootstrap_intervals(
-        pooled.truth, posteriors, pooled.speaker_ids, num_resamples=num_resamples, seed=seed
-    )
+def pooled_intervals(pooled: PooledTest, posteriors: DoubleArray) -> dict[str, IntervalRecord]:
+    """Every metric over all test rows with its interval over speakers."""
+    found = metric_intervals(pooled.truth, posteriors, pooled.speaker_ids)
     return {name: interval.as_dict() for name, interval in found.items()}
 
 
@@ -96,35 +89,11 @@ def no_better_than_chance(content: Mapping[str, Any]) -> str | None:
 
 
 def compare(
-    pooled: PooledTest, ours: DoubleArray, theirs: DoubleArray, *, num_resamples: int, seed: int
-) -> dict[str, Any]:
-    """Test whether two systems, (N, K) each, differ on the same utterances.
-
-    ``seed`` is of the resamples of the difference's interval and of the swaps.
-    """
-    first, second = ours.argmax(axis=1), theirs.argmax(axis=1)
-    difference = bootstrap_difference(
-        pooled.truth, ours, theirs, pooled.speaker_ids, num_resamples=num_resamples, seed=seed
-    )
-
-    def permuted(metric: str, speaker_ids: Sequence[str] | None) -> PermutationRecord:
-        return paired_permutation_test(
-            pooled.truth,
-            first,
-            second,
-            num_classes=ours.shape[1],
-            speaker_ids=speaker_ids,
-            metric=metric,
-            num_permutations=NUM_PERMUTATIONS,
-            seed=seed,
-        )
-
-    return {
-        "difference": {name: interval.as_dict() for name, interval in difference.items()},
-        "permutation": {name: permuted(name, pooled.speaker_ids) for name in TESTED},
-        "permutation_by_utterance": {name: permuted(name, None) for name in TESTED},
-        "mcnemar": mcnemar_exact(pooled.truth, first, second),
-    }
+    pooled: PooledTest, ours: DoubleArray, theirs: DoubleArray
+) -> dict[str, dict[str, IntervalRecord]]:
+    """How far two systems, (N, K) each, differ on the same utterances, and the tests of that."""
+    found = metric_differences(pooled.truth, ours, theirs, pooled.speaker_ids)
+    return {"difference": {name: interval.as_dict() for name, interval in found.items()}}
 
 
 def grouped_metrics(

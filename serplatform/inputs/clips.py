@@ -44,11 +44,13 @@ class Moments:
         count: (N,) frames.
         mean: (N, D).
         scatter: (N, D), sum of squared distances from the mean.
+        clips: (N,) utterances.
     """
 
     count: IntArray
     mean: DoubleArray
     scatter: DoubleArray
+    clips: IntArray
 
     @property
     def std(self) -> DoubleArray:
@@ -69,7 +71,8 @@ class Moments:
         scatter = means.sum(axis=0)
         del means
         scatter += self.scatter[rows].sum(axis=0)
-        return Moments(np.array([self.count[rows].sum()]), mean[None], scatter[None])
+        count, clips = (np.array([values[rows].sum()]) for values in (self.count, self.clips))
+        return Moments(count, mean[None], scatter[None], clips)
 
     def joined(self, other: Moments) -> Moments:
         """Moments of both together, row by row (Chan, Golub and LeVeque 1983, Eq. 2.1)."""
@@ -77,16 +80,14 @@ class Moments:
         gap = other.mean - self.mean
         mean = self.mean + gap * other.count[:, None] / count[:, None]
         between = np.square(gap) * self.count[:, None] * other.count[:, None] / count[:, None]
-        return Moments(count, mean, other.scatter + self.scatter + between)
+        scatter = other.scatter + self.scatter + between
+        return Moments(count, mean, scatter, self.clips + other.clips)
 
     @classmethod
     def stack(cls, parts: list[Moments]) -> Moments:
         """Several, one below the other."""
-        return cls(
-            np.concatenate([part.count for part in parts]),
-            np.concatenate([part.mean for part in parts]),
-            np.concatenate([part.scatter for part in parts]),
-        )
+        names = (field.name for field in dataclasses.fields(cls))
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -99,8 +100,8 @@ class ClipSource:
             the source's own).
         speech: (N,) start and (N,) end of the speech, seconds.
         speakers: rows of each speaker, for normalization within a speaker.
-        known_speaker: moments of each of ``speakers``, by the identity of the clips that they are
-            of; empty where they are taken of these utterances.
+        known_speaker: what ``Normalization.speaker_moments`` gave, by the identity of the clips
+            that it is of; empty where they are taken of these utterances.
         cache: values derived from these utterances, for all pipelines that are applied to them.
         aligner: the model that located the words, as its ``Aligner.spec`` says, and the languages
             of the utterances; None where no model did.
@@ -114,8 +115,8 @@ class ClipSource:
     speakers: Sequence[IntArray]
     known_speaker: Mapping[Hashable, Moments] = dataclasses.field(default_factory=dict)
     cache: dict[Hashable, Any] = dataclasses.field(default_factory=dict)
-    aligner: Mapping[str, Any] | None = None
-    spec: Callable[[str], Mapping[str, Any]] = lambda name: {}
+    aligner: Mapping[str, object] | None = None
+    spec: Callable[[str], Mapping[str, object]] = lambda name: {}
     release: Callable[[], None] = lambda: None
 
 
@@ -192,15 +193,11 @@ class Clips:
                 mean[row] = values.mean(axis=0)
                 values -= mean[row]
                 scatter[row] = np.einsum("td,td->d", values, values)
-            cache[name] = Moments(self.num_frames.astype(np.int64), mean, scatter)
+            ones = np.ones(shape[0], dtype=np.int64)
+            cache[name] = Moments(self.num_frames.astype(np.int64), mean, scatter, ones)
             self.source.release()
         moments: Moments = cache[name]
         return moments
-
-    def speaker_moments(self) -> Moments:
-        """Moments of each of the source's speakers."""
-        moments = self.moments()
-        return Moments.stack([moments.pool(rows) for rows in self.source.speakers])
 
     def collate(self, rows: IntArray, key: int | None = None) -> Batch:
         """B utterances, padded with zeros, without labels (-1); ``key`` draws the changes."""
@@ -249,7 +246,7 @@ class Step(ABC):
         """Make it again from what :meth:`describe` gave; None where it was none."""
 
     @abstractmethod
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         """Keys of the model's ``preprocessing``, JSON-serialisable."""
 
     @abstractmethod

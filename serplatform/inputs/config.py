@@ -61,10 +61,11 @@ class DataConfig:
         low=0,
         high=4096,
     )
-    normalization: Literal["none", "train", "speaker", "utterance"] = setting(
+    normalization: Literal["none", "train", "speaker", "speaker_shrunk", "utterance"] = setting(
         "train",
         "z-score of each feature dimension: over the fold's training frames, within each "
-        "speaker (uses a test speaker's unlabelled audio), within each utterance, or none",
+        "speaker (uses a test speaker's unlabelled audio), the same with statistics shrunk to "
+        "those of training where a speaker's clips are few, within each utterance, or none",
     )
     trim: bool = setting(False, "keep only the frames between the first and the last speech")
     deltas: int = setting(
@@ -134,6 +135,10 @@ class DataConfig:
             object.__setattr__(self, "feature", canonical_feature(self.feature))
         except BadInputError as error:
             raise ValueError(str(error)) from None
+        joined = split_features(self.feature, JOIN)
+        listed = [name for part in joined for name in split_features(part)]
+        if len(listed) > len(joined):
+            raise ValueError(f"'{self.feature}': join features by '+': {JOIN.join(listed)}")
         for part in self.feature.split(JOIN):
             plain, _ = split_speed(part)
             if plain != part:

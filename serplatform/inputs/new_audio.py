@@ -96,6 +96,11 @@ class SpeakerMoments:
             self.found[identity] = moments if known is None else known.joined(moments)
 
     @property
+    def clips(self) -> int:
+        """Clips that were added."""
+        return max((int(moments.clips[0]) for moments in self.found.values()), default=0)
+
+    @property
     def fewest(self) -> int:
         """Frames that the scarcest feature gave; 0 before any clip."""
         return min((int(moments.count[0]) for moments in self.found.values()), default=0)

@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import os
 import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,13 @@ from serplatform.artifacts.bundle import BundledEncoder
 from serplatform.artifacts.files import (
     SCHEMA_VERSION,
     file_sha256,
+    unfinished_folder,
     write_bytes,
     write_json,
     write_text,
 )
 from serplatform.artifacts.layout import CONFIG_FILE, WEIGHTS_FILE
+from serplatform.artifacts.looks import SEALED, UNSEAL
 from serplatform.artifacts.model import ModelDescription, encoder_specs
 from serplatform.artifacts.records import MadeWith, read_record
 from serplatform.environment import now, versions
@@ -77,13 +78,12 @@ def export(
     check_directory(out, NEW)
     system = open_system(source, trial)
     target = Path(os.path.realpath(out))
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        folder = tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent)
-    except OSError as error:
-        raise BadInputError(f"{out}: cannot be made ({error.strerror}); name another") from None
-    temporary = Path(folder)
-    try:
+    with contextlib.ExitStack() as ends:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary = ends.enter_context(unfinished_folder(target))
+        except OSError as error:
+            raise BadInputError(f"{out}: cannot be made ({error.strerror}); name another") from None
         description = describe(system)
         configs = [
             read_record(ModelDescription, member.directory / CONFIG_FILE, "model description")
@@ -102,6 +102,9 @@ def export(
         if refit:
             from serplatform.prediction.refit import refit_system
 
+            if "sealed" in description:
+                raise BadInputError(f"{source}: {SEALED}, and --refit trains on them; {UNSEAL}")
+
             again = temporary / "again"
             system, description["refit"] = refit_system(system, again, data)
             description["title"] += ", trained again on all rows"
@@ -111,8 +114,6 @@ def export(
         read_bundle(temporary)
         os.chmod(temporary, 0o777 & ~_umask())
         temporary.rename(target)  # an empty directory gives way
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return bundle
 
 

@@ -20,6 +20,7 @@ from serplatform.errors import BadInputError
 from serplatform.inputs.new_audio import ExtractedClip, SpeakerMoments
 from serplatform.prediction.recordings import RecordingFile, UnusableRecording
 from serplatform.prediction.rejection import Rejector
+from serplatform.prediction.speaker_needs import FEW_CLIPS, few_words, system_curve
 from serplatform.prediction.transcripts import WordReader
 from serplatform.prediction.windows import RecordingClip, WindowPlan, read_whole, read_windows
 
@@ -159,13 +160,16 @@ def predict(
             predictor.vocabularies, None, windows=plan is not None, aligner=predictor.aligner
         )
     pipelines = predictor.speaker_pipelines
-    begun = time.monotonic()
+    least = max((FEW_CLIPS[p.normalization.kind] for p in pipelines), default=0)
+    begun, scarce = time.monotonic(), list[int]()
     reading = _Reading(predictor, words, plan, max_duration, _Follow(len(sources)))
     for group in _speakers(sources, speaker) if pipelines else [list(sources)]:
         moments, clips = None, reading.clips(group)
         if pipelines:
             moments, kept = reading.moments(group, pipelines)
             clips = reading.clips(group) if kept is None else iter(kept)
+            if 0 < moments.clips < least:
+                scarce.append(moments.clips)
             if moments.fewest == 1:
                 tally.notes.append(
                     f"{group[0].name}: is all that there is of its speaker, and a single vector of "
@@ -181,6 +185,9 @@ def predict(
                 tally.seconds = time.monotonic() - begun
                 yield row
     tally.seconds = time.monotonic() - begun
+    if scarce:
+        curve = system_curve(predictor.system)
+        tally.notes.append(few_words(min(scarce), len(scarce), least, curve))
     tally.notes.extend(summarize_notes(tally.remarks))
     if words is not None:
         tally.notes.extend(words.notes())

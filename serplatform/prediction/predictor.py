@@ -15,6 +15,7 @@ import torch
 
 from serplatform.alignment.segments import spoken_words
 from serplatform.arrays import DoubleArray, FloatArray
+from serplatform.artifacts.model import WITHIN_SPEAKER
 from serplatform.config import plain
 from serplatform.corpora.audio import speech_bounds
 from serplatform.corpora.base import Span
@@ -79,16 +80,16 @@ class Predictor:
     def speaker_pipelines(self) -> list[InputPipeline]:
         """Of the models that normalize by speaker; empty where none does."""
         found = [model.pipeline for model in self._models.values()]
-        return [pipeline for pipeline in found if pipeline.normalization.kind == "speaker"]
+        return [p for p in found if p.normalization.kind in WITHIN_SPEAKER]
 
     @property
     def encoders(self) -> list[str]:
         """Each pretrained encoder that audio or words go through, and its use, in words."""
-        layers: dict[str, set[int]] = {}
+        layers: dict[str, set[Any]] = {}
         word_vectors = [extractor for extractor, _ in self._word_vectors.values()]
         for spec in (e.spec() for e in (*self.extractors.values(), *word_vectors)):
-            if "encoder" in spec:
-                layers.setdefault(_called(spec["encoder"]), set()).add(spec["layer"])
+            if isinstance(encoder := spec.get("encoder"), Mapping):
+                layers.setdefault(_called(encoder), set()).add(spec["layer"])
         uses = [f"{name}, layer {', '.join(map(str, sorted(k)))}" for name, k in layers.items()]
         if self.aligner is not None:
             aligner = {**self.aligner, "name": self.aligner["model"]}

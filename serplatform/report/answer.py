@@ -10,13 +10,14 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from serplatform.artifacts.looks import SEALED, UNSEAL, LookCount
 from serplatform.report.data import LABELS, EvaluatedSystem, ReportData, build_report_data
 from serplatform.report.leaderboard import RankedTrial, objective_of, ranked_trials
 from serplatform.report.load import ReportedRun, load_source
+from serplatform.report.speaker_needs import speaker_needs
 from serplatform.report.wording import METRICS, interval, p_value, plural, points
-from serplatform.statistics.bootstrap import Interval, bootstrap_difference
 from serplatform.statistics.chance import chance_uar, exceeds_chance, place_of_chance
-from serplatform.statistics.permutation import paired_permutation_test
+from serplatform.statistics.intervals import Interval, metric_differences
 from serplatform.storage.mirror import shown
 
 
@@ -36,31 +37,32 @@ class AnswerRow:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SystemComparison:
-    """UAR of one system minus another's on the same test rows, by the paired permutation test.
+    """UAR of one system minus another's on the same test rows, with interval and p-value.
 
-    ``of`` and ``against`` are keys of ``report.data.LABELS``; ``clusters`` are swapped as a whole.
+    ``of`` and ``against`` are keys of ``report.data.LABELS``; ``speakers`` are counted.
     """
 
     of: str
     against: str
     difference: Interval
-    p_value: float
-    clusters: int
-    clustered_by: str
+    speakers: int
 
     def __str__(self) -> str:
         names = f"{LABELS[self.of].lower()}", f"{LABELS[self.against].lower()}"
-        verb = "is better than" if self.difference.value > 0 else "is worse than"
-        if self.p_value >= 0.05:
+        value, low, high = self.difference.ends()
+        verb = "is better than" if value > 0 else "is worse than"
+        told = "no interval: a single speaker"
+        p = self.difference.p_value
+        if p is None or p >= 0.05:
             verb = "is not shown to differ from"
-        low, high = self.difference.low, self.difference.high
-        bounds = "no interval: a single speaker"
-        if low is not None and high is not None:
-            bounds = f"95 % interval {points(low)} to {points(high)}"
+        if p is not None and low is not None and high is not None:
+            told = f"95 % interval {points(low)} to {points(high)}, {p_value(p)}"
+        gained = ""
+        if self.against == "mean" and not verb.startswith("is better"):
+            gained = " Choosing members and weights gained nothing that is shown here."
         return (
-            f"The {names[0]} {verb} the {names[1]}: {points(self.difference.value)} points of UAR "
-            f"({bounds}), {p_value(self.p_value)} by the paired permutation test over "
-            f"{plural(self.clusters, self.clustered_by)}."
+            f"The {names[0]} {verb} the {names[1]}: {points(value)} points of UAR "
+            f"({told}; over {plural(self.speakers, 'speaker')}).{gained}"
         )
 
 
@@ -108,6 +110,10 @@ class TrialsOfRun:
         return text
 
 
+#: test speakers below which numbers are said to rest on few
+FEW_SPEAKERS = 10
+#: what notes of a fold plan say of copies, see ``protocols.selection``
+_COPIES = ("are identical recordings", "share sound otherwise")
 _STATES = ("trained", "pruned", "failed", "cut_off")
 
 
@@ -127,7 +133,10 @@ class Answer:
         comparisons: between the rows.
         trials: of each run.
         sentences: what the rows mean.
+        speaker_needs: what those that normalise by speaker use; empty where none does.
         leaderboard: the complete trials.
+        caveats: what changes how a number may be used, a sentence each.
+        look: at the test rows, which the numbers come from; None without any.
     """
 
     headline: str
@@ -136,23 +145,36 @@ class Answer:
     comparisons: tuple[SystemComparison, ...]
     trials: tuple[TrialsOfRun, ...]
     sentences: tuple[str, ...]
+    speaker_needs: str
     leaderboard: tuple[RankedTrial, ...] = dataclasses.field(repr=False)
+    caveats: tuple[str, ...] = ()
+    look: LookCount | None = None
 
 
-def read_answer(path: Path) -> Answer:
-    """The answer of a run or an ensemble on disk; see ``load.load_source`` for what it raises."""
-    return find_answer(build_report_data(load_source(path)))
+def read_answer(path: Path, *, test_values: bool = False) -> Answer:
+    """The answer of a run or an ensemble on disk; see ``load.load_source`` for what it raises.
+
+    ``test_values``: with those of every trial alone.
+    """
+    return find_answer(build_report_data(load_source(path), test_values=test_values))
 
 
 def find_answer(report: ReportData) -> Answer:
     """Put the numbers of a page into the story."""
     chance = 1 / len(report.classes)
     headline = "There is no answer yet: no trial has finished."
+    if report.sealed and report.finished:
+        best = max(trial.objective or 0.0 for trial in report.finished)
+        headline = (
+            f"{SEALED[0].upper()}{SEALED[1:]}. Best mean dev UAR {100 * best:.1f} %, chance "
+            f"{100 * chance:.1f} %"
+        )
     if report.systems:
         first = report.systems[0]
         chance = chance_uar(first.test.truth)
         headline = f"UAR {first.pooled['uar'].in_percent()}, chance {100 * chance:.1f} %"
     comparisons = tuple(_comparisons(report))
+    needs, used = speaker_needs(report), any(trial.by_speaker for trial in report.used)
     return Answer(
         headline=headline,
         chance=chance,
@@ -169,63 +191,67 @@ def find_answer(report: ReportData) -> Answer:
         ),
         comparisons=comparisons,
         trials=tuple(map(_trials, report.source.runs)),
+        speaker_needs=needs,
         sentences=(
+            *([f"Normalised by speaker: {needs}"] if used else []),
             *_against_chance(report, chance),
             *map(str, comparisons),
             *_how_chosen(report),
         ),
         leaderboard=report.leaderboard,
+        caveats=tuple(_caveats(report)),
+        look=report.look,
     )
+
+
+def _caveats(report: ReportData) -> Iterator[str]:
+    """What changes how a number may be used; it stands in notes, and beside the number too."""
+    if report.plan.get("speaker_independent") is False:
+        yield (
+            f"Protocol {report.protocol} shares speakers between training and test: the numbers "
+            "say nothing of new speakers."
+        )
+    if report.systems:
+        count = len(set(report.systems[0].test.speaker_ids))
+        if count < FEW_SPEAKERS:
+            yield f"Only {plural(count, 'test speaker')}: other speakers may give other numbers."
+    yield from (n for n in report.plan.get("notes") or () if any(copy in n for copy in _COPIES))
+    if any(map(_dev_tests_elsewhere, report.source.runs)) and len(report.finished) > 1:
+        yield (
+            "The mean dev value that ranks trials and steers the search holds rows that test in "
+            "other folds: dev values flatter, and which trials there are is not independent of "
+            "test rows."
+        )
+    if report.look is not None:
+        yield str(report.look)
 
 
 def _comparisons(report: ReportData) -> Iterator[SystemComparison]:
-    """The ensemble with the best single trial; the first system with the reference."""
-    if report.comparison is not None:
-        found, test = (
-            report.comparison["difference"]["uar"],
-            report.comparison["permutation"]["uar"],
-        )
-        yield SystemComparison(
-            of="ensemble",
-            against="single",
-            difference=Interval(value=found["value"], low=found["low"], high=found["high"]),
-            p_value=test["p_value"],
-            clusters=test["num_clusters"],
-            clustered_by=test["clustered_by"],
-        )
-    for reference in (s for s in report.others if s.key == "reference"):
-        yield _compare(report.systems[0], reference, report)
+    """The ensemble with the best single trial, with the plain mean and with the reference, as its
+    file has them or else measured; of a run without one the best single trial with the latter."""
+    if not report.systems:
+        return
+    speakers = len(set(report.systems[0].test.speaker_ids.tolist()))
+    measured = {system.key: system for system in (*report.systems[1:], *report.others)}
+    for against in ("single", "mean", "reference"):
+        found = report.comparisons.get(against)
+        if found is not None and (report.resamples is None or found.p_value is not None):
+            yield SystemComparison(
+                of="ensemble", against=against, difference=found, speakers=speakers
+            )
+        elif against in measured:
+            yield _compare(report.systems[0], measured[against])
 
 
-def _compare(
-    ours: EvaluatedSystem, theirs: EvaluatedSystem, report: ReportData
-) -> SystemComparison:
+def _compare(ours: EvaluatedSystem, theirs: EvaluatedSystem) -> SystemComparison:
     """Two systems on the same rows, tested as an ensemble is against the best single trial."""
-    truth, speakers = ours.test.truth, ours.test.speaker_ids.tolist()
-    seed = report.drawing.seed
-    test = paired_permutation_test(
-        truth,
-        ours.test.prediction,
-        theirs.test.prediction,
-        num_classes=len(report.classes),
-        speaker_ids=speakers,
-        seed=seed,
-    )
-    difference = bootstrap_difference(
-        truth,
-        ours.test.values,
-        theirs.test.values,
-        speakers,
-        num_resamples=report.drawing.resamples,
-        seed=seed,
-    )
+    speakers = ours.test.speaker_ids.tolist()
+    difference = metric_differences(ours.test.truth, ours.test.values, theirs.test.values, speakers)
     return SystemComparison(
         of=ours.key,
         against=theirs.key,
         difference=difference["uar"],
-        p_value=test["p_value"],
-        clusters=test["num_clusters"],
-        clustered_by=test["clustered_by"],
+        speakers=len(set(speakers)),
     )
 
 
@@ -248,6 +274,8 @@ def _how_chosen(report: ReportData) -> Iterator[str]:
     if len(report.finished) == 1:
         yield "One trial finished: there is nothing to combine."
         return
+    if report.sealed:
+        yield UNSEAL
     if len(report.systems) == 1 and report.systems[0].key == "single":
         yield (
             "No ensemble was built of this run; `serplatform ensemble` combines its trials without "
@@ -272,8 +300,8 @@ def _how_chosen(report: ReportData) -> Iterator[str]:
 
 def _dev_tests_elsewhere(run: ReportedRun) -> bool:
     folds = run.plan["folds"]
-    tested = Counter(name for fold in folds for name in set(fold["test"]))
-    return any(tested[name] for fold in folds for name in fold["dev"])
+    tested = Counter(name for fold in folds for name in set(fold.get("test", ())))
+    return any(tested[name] for fold in folds for name in fold.get("dev", ()))
 
 
 def _trials(run: ReportedRun) -> TrialsOfRun:

@@ -12,7 +12,7 @@ from typing import Any
 
 from serplatform.report.figures.base import Cell, Panel, Spec, Table, cell_text
 from serplatform.report.wording import short
-from serplatform.statistics.bootstrap import Interval
+from serplatform.statistics.intervals import Interval
 
 #: An axis of names: nothing but them.
 BARE: Spec = {"showgrid": False, "zeroline": False}

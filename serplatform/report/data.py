@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from serplatform.artifacts.ensemble import ComparisonRecord, EnsembleRecord, IntervalRecord
+from serplatform.artifacts.ensemble import EnsembleRecord, IntervalRecord
+from serplatform.artifacts.looks import LookCount, digest_of
 from serplatform.artifacts.run import RunDescription
 from serplatform.artifacts.trial import merit
 from serplatform.errors import ArtifactError
@@ -35,11 +36,11 @@ from serplatform.report.load import (
     concatenate,
 )
 from serplatform.report.members import EnsembleMember, read_members
-from serplatform.report.speaker_intervals import Resampling
 from serplatform.report.wording import METRICS, listing, plural
-from serplatform.statistics.bootstrap import (
+from serplatform.run_directory import RunDirectory
+from serplatform.statistics.intervals import (
     Interval,
-    bootstrap_intervals,
+    metric_intervals,
 )
 
 T = TypeVar("T")
@@ -116,10 +117,12 @@ class ReportData:
         others: the one trial that prediction and export take of the run, unless every fold
             chooses it; the reference, where one was trained.
         recorded: systems of which only the metrics are at hand.
-        comparison: of the ensemble with the best single trial, or None.
+        comparisons: UAR of the ensemble minus that of other systems, as its file has them.
+        resamples: of speakers, behind the intervals of an ensemble of an earlier version.
         members: of the ensemble, largest mean share first.
         used: trials that a system is made of, as far as their runs are there.
-        drawing: how every interval was drawn.
+        look: at the test rows, which the numbers come from; None without any.
+        test_values: every trial alone is measured on test rows, too.
     """
 
     source: ReportSource
@@ -127,16 +130,25 @@ class ReportData:
     trials: tuple[ReportTrial, ...]
     systems: tuple[EvaluatedSystem, ...]
     recorded: tuple[MeasuredSystem, ...]
-    comparison: ComparisonRecord | None
     members: tuple[EnsembleMember, ...]
     used: tuple[ReportTrial, ...]
     others: tuple[EvaluatedSystem, ...] = ()
-    drawing: Resampling = dataclasses.field(default_factory=Resampling)
+    comparisons: Mapping[str, Interval] = dataclasses.field(default_factory=dict)
+    resamples: int | None = None
+    look: LookCount | None = None
+    test_values: bool = False
+
+    @property
+    def sealed(self) -> bool:
+        """No test row is opened yet."""
+        return any(run.sealed for run in self.source.runs)
 
     @functools.cached_property
     def leaderboard(self) -> tuple[RankedTrial, ...]:
-        """Every complete trial, ranked by dev rows."""
-        return rank_trials(self.source.runs, self.drawing)
+        """Every complete trial, ranked by dev rows; on test rows the exported one alone, unless
+        ``test_values``."""
+        exported = int(len(self.source.runs) == 1 and not self.sealed)
+        return rank_trials(self.source.runs, tested=None if self.test_values else exported)
 
     def require(self, *needs: Need) -> None:
         """Raise NoDataError for the first need that is not met."""
@@ -219,21 +231,17 @@ def grouped(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
     return found
 
 
-def measure(
-    posteriors: Posteriors, *, key: str, chosen: str, drawing: Resampling, what: str = ""
-) -> EvaluatedSystem:
+def measure(posteriors: Posteriors, *, key: str, chosen: str, what: str = "") -> EvaluatedSystem:
     """Measure a system on its test rows."""
     test = _test_rows(posteriors, key)
     return EvaluatedSystem(
         key=key,
         what=what,
         chosen=chosen,
-        pooled=bootstrap_intervals(
+        pooled=metric_intervals(
             test.truth,
             test.values,
             test.speaker_ids.tolist(),
-            num_resamples=drawing.resamples,
-            seed=drawing.seed,
         ),
         by_fold={
             fold: classification_metrics(rows.truth, rows.values)
@@ -295,12 +303,49 @@ def _by_fold(chosen: Sequence[ReportTrial], most: int | None = None) -> str:
     return listing([f"{name} in {plural(number, 'fold')}" for name, number in counts])
 
 
-def build_report_data(source: ReportSource) -> ReportData:
-    """Work out everything the page claims.
+def build_report_data(source: ReportSource, *, test_values: bool = False) -> ReportData:
+    """Work out everything the page claims; runs note that their test rows are measured.
+
+    ``test_values``: measure every trial alone on test rows, too.
 
     Raises:
         ArtifactError: a posterior table is missing or damaged, or tables do not fit together.
     """
+    found = _report_data(source)
+    test_values = test_values and bool(found.systems)
+    return dataclasses.replace(
+        found, look=_look(found, test_values=test_values), test_values=test_values
+    )
+
+
+def _look(report: ReportData, *, test_values: bool) -> LookCount | None:
+    """Which look at the test rows this is: the ensemble's, unless more is measured here."""
+    runs = {run.path: run for run in report.source.runs}
+    ensemble = report.source.ensemble
+    measured: dict[str, str] = {}
+    if ensemble is None and report.systems:
+        measured["single"] = digest_of(
+            runs[t.run_path].digest(t) for t in best_by_fold(report.trials)
+        )
+        if len(runs) == 1:
+            run, first = ranked_trials([*runs.values()])[0]
+            measured["trial"] = digest_of([run.digest(first)])
+    if test_values:
+        every = [runs[t.run_path].digest(t) or "" for t in report.trials if t.state == "complete"]
+        measured["every trial"] = digest_of(["every trial", digest_of(sorted(every))])
+    combiner = "single" if ensemble is None else ensemble.info["combiner"]
+    found = [
+        RunDirectory(path).look(measured, combiner=combiner, seed=0) for path in runs if measured
+    ]
+    if ensemble is not None and not found:
+        made = ensemble.info.get("look")
+        complete = made is not None and all("sealed" in run.info for run in runs.values())
+        looks = (run.looks for run in runs.values())
+        found = [LookCount(made or 1, max([made or 1, *looks]), complete)]
+    return max(found, key=lambda look: look.number, default=None)
+
+
+def _report_data(source: ReportSource) -> ReportData:
     trials = tuple(trial for run in source.runs for trial in run.trials)
     ensemble = source.ensemble
     if ensemble is not None and source.runs and len(ensemble.info["parameter_order"]) < 2:
@@ -309,14 +354,14 @@ def build_report_data(source: ReportSource) -> ReportData:
         return _ensemble_data(source, ensemble, trials)
     chosen = best_by_fold(trials)
     systems = []
-    if (single := _single(source, chosen)) is not None:
+    sealed = any(run.sealed for run in source.runs)
+    if not sealed and (single := _single(source, chosen)) is not None:
         systems.append(
             measure(
                 single,
                 key="single",
                 what=_by_fold(chosen, 2),
                 chosen=_chosen_sentence(chosen),
-                drawing=Resampling(),
             )
         )
     return ReportData(
@@ -325,23 +370,20 @@ def build_report_data(source: ReportSource) -> ReportData:
         trials=trials,
         systems=tuple(systems),
         recorded=(),
-        comparison=None,
         members=(),
         used=_unique(chosen),
-        others=tuple(_others(source, systems, Resampling())),
+        others=tuple(_others(source, systems)),
     )
 
 
-def _others(
-    source: ReportSource, systems: Sequence[EvaluatedSystem], drawing: Resampling
-) -> Iterator[EvaluatedSystem]:
+def _others(source: ReportSource, systems: Sequence[EvaluatedSystem]) -> Iterator[EvaluatedSystem]:
     """The trial that prediction and export take of the run, and the reference."""
     if not systems:
         return
     same = systems[-1].test
     for run, trial in ranked_trials(source.runs)[: len(source.runs) == 1]:
         rule = f"{trial.name}: the best mean dev {objective_of(source.runs)} over all folds"
-        found = _measured_trial(run, trial, same, drawing, key="trial", chosen=f"{rule}.")
+        found = _measured_trial(run, trial, same, key="trial", chosen=f"{rule}.")
         if found is not None and not (
             systems[-1].key == "single" and np.array_equal(found.test.values, same.values)
         ):
@@ -350,7 +392,7 @@ def _others(
         for run, trial in ranked_trials([reference])[:1]:
             rule = f"{trial.architecture} with fixed settings, on the same folds"
             found = _measured_trial(
-                run, trial, same, drawing, key="reference", chosen=f"{rule}; nothing was chosen."
+                run, trial, same, key="reference", chosen=f"{rule}; nothing was chosen."
             )
             if found is not None:
                 yield found
@@ -361,7 +403,6 @@ def _measured_trial(
     run: ReportedRun,
     trial: ReportTrial,
     same: Posteriors,
-    drawing: Resampling,
     *,
     key: str,
     chosen: str,
@@ -371,9 +412,7 @@ def _measured_trial(
     if key == "reference":
         what = f"{trial.architecture} with fixed settings"
     try:
-        found = measure(
-            run.posteriors(trial.number), key=key, what=what, chosen=chosen, drawing=drawing
-        )
+        found = measure(run.posteriors(trial.number), key=key, what=what, chosen=chosen)
     except ArtifactError:
         return None
     return found if found.test.same_rows(same) else None
@@ -386,7 +425,7 @@ def _unique(trials: Sequence[ReportTrial]) -> tuple[ReportTrial, ...]:
 def _ensemble_data(
     source: ReportSource, ensemble: ReportedEnsemble, trials: tuple[ReportTrial, ...]
 ) -> ReportData:
-    info, usual = ensemble.info, Resampling()
+    info = ensemble.info
     by_number = source.named_trials
     keys = [(f["best_single"]["run"], f["best_single"]["trial"]) for f in info["folds"]]
     chosen = [by_number[key] for key in keys if key in by_number]
@@ -410,20 +449,25 @@ def _ensemble_data(
         _check_recorded(ensemble, systems[-1])
     parts = [(m["run"], m["trial"]) for f in info["folds"] for m in f["members"]]
     used = [by_number[key] for key in parts if key in by_number]
-    drawing = Resampling(
-        resamples=info.get("num_resamples", usual.resamples), seed=info.get("seed", usual.seed)
-    )
     return ReportData(
         source=source,
         classes=ensemble.classes,
         trials=trials,
         systems=tuple(systems),
         recorded=tuple(recorded),
-        comparison=info["comparison"],
+        comparisons={
+            against: Interval(**found["difference"]["uar"])
+            for against, found in (
+                ("single", info["comparison"]),
+                ("mean", info.get("comparison_with_mean")),
+                ("reference", info.get("comparison_with_reference")),
+            )
+            if found is not None
+        },
+        resamples=info.get("num_resamples"),
         members=members,
         used=_unique([*chosen, *used]),
-        others=tuple(_others(source, systems, drawing)),
-        drawing=drawing,
+        others=tuple(_others(source, systems)),
     )
 
 

@@ -13,15 +13,11 @@ import numpy as np
 from serplatform.artifacts.trial import DEV_METRICS, merit
 from serplatform.errors import ArtifactError
 from serplatform.report.load import Posteriors, ReportedRun, ReportTrial
-from serplatform.report.speaker_intervals import Resampling
-from serplatform.statistics.bootstrap import Interval, uar_intervals
+from serplatform.statistics.intervals import Interval, uar_intervals
 from serplatform.storage.mirror import shown
 
 #: what the mark at the name of an architecture means
-BY_SPEAKER = (
-    "* normalised within each speaker, by all of a test speaker's unlabelled audio: new speakers "
-    "need as much of theirs."
-)
+BY_SPEAKER = "* normalised within each speaker: {}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,8 +30,8 @@ class RankedTrial:
         trial: its number in the run.
         architecture: registered name.
         dev: mean dev UAR over the folds.
-        test: pooled test UAR, for reporting and not for choosing; None where the trial's
-            posteriors are missing or damaged.
+        test: pooled test UAR, for reporting and not for choosing; None where it was not asked
+            for, or the trial's posteriors are missing or damaged.
         seconds: of training.
         num_parameters: trainable values; None where the record does not say.
         by_speaker: features are normalised within each speaker, see :data:`BY_SPEAKER`.
@@ -73,17 +69,16 @@ def ranked_trials(runs: Sequence[ReportedRun]) -> list[tuple[ReportedRun, Report
 
 
 def rank_trials(
-    runs: Sequence[ReportedRun], drawing: Resampling | None = None
+    runs: Sequence[ReportedRun], *, tested: int | None = None
 ) -> tuple[RankedTrial, ...]:
-    """The leaderboard; ranks are of dev rows alone, and the test rows of all trials are the same.
+    """The leaderboard: ranks are of dev rows alone; all trials have the same test rows.
 
-    The intervals of all trials come from the same resamples of speakers.
+    Only the first ``tested`` are measured on test rows; None: all.
     """
-    drawing = drawing or Resampling()
     found = ranked_trials(runs)
     rows: Posteriors | None = None
     answers: dict[int, np.ndarray] = {}
-    for place, (run, trial) in enumerate(found):
+    for place, (run, trial) in enumerate(found[:tested]):
         try:
             test = run.posteriors(trial.number).where(part="test").ordered()
         except (ArtifactError, OSError):
@@ -98,8 +93,6 @@ def rank_trials(
             np.stack(list(answers.values())),
             rows.speaker_ids.tolist(),
             num_classes=rows.values.shape[1],
-            num_resamples=drawing.resamples,
-            seed=drawing.seed,
         )
         intervals = dict(zip(answers, measured, strict=True))
     return tuple(
@@ -112,7 +105,7 @@ def rank_trials(
             test=intervals.get(place),
             seconds=trial.seconds,
             num_parameters=trial.num_parameters,
-            by_speaker=trial.params.get("data.normalization") == "speaker",
+            by_speaker=trial.by_speaker,
         )
         for place, (run, trial) in enumerate(found)
     )

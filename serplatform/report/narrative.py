@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from serplatform.artifacts.trial import layer_weights_text
@@ -19,15 +19,15 @@ from serplatform.report.published_baselines import (
     qualities,
     sentences,
 )
+from serplatform.report.speaker_needs import speaker_needs
 from serplatform.report.wording import (
     METRICS,
     interval,
     listing,
-    p_value,
     percent,
     plural,
 )
-from serplatform.statistics.bootstrap import Interval
+from serplatform.statistics.intervals import Interval
 
 #: architectures that the question names
 MOST_NAMES = 4
@@ -138,7 +138,7 @@ def _data(report: ReportData, title: str) -> str:
 
 
 def _verdict(report: ReportData, answer: Answer, baselines: PublishedBaselines) -> Verdict:
-    told = (*answer.sentences, *map(str, answer.trials), *_mcnemar(report))
+    told = (*answer.sentences, *answer.caveats, *map(str, answer.trials))
     if not report.systems:
         return Verdict(
             headline=answer.headline, sentences=told, chance=percent(1 / len(report.classes))
@@ -184,16 +184,6 @@ def _verdict(report: ReportData, answer: Answer, baselines: PublishedBaselines) 
     )
 
 
-def _mcnemar(report: ReportData) -> Iterator[str]:
-    if report.comparison is not None:
-        found = report.comparison["mcnemar"]
-        yield (
-            f"The ensemble alone is right on {plural(found['only_a'], 'utterance')}, the best "
-            f"single trial alone on {found['only_b']:,}: McNemar's exact test, "
-            f"{p_value(found['p_value'])} (it takes utterances as independent)."
-        )
-
-
 def _facts(report: ReportData) -> tuple[tuple[str, str], ...]:
     plan = report.plan
     known = plan.get("speaker_independent")
@@ -209,15 +199,22 @@ def _facts(report: ReportData) -> tuple[tuple[str, str], ...]:
         *((system.label, system.chosen) for system in report.measured),
         (
             "Test rows",
-            "Opened by this page and the ensemble's measurement alone; search, pruning, early "
-            "stopping, choice and weights saw dev rows.",
+            f"{report.look or 'Not opened.'} Search, pruning, early stopping, choice and weights "
+            "saw dev rows.",
         ),
         *training_data_facts(report),
         ("Metric", f"UAR. {METRICS['uar'].definition}"),
         (
             "Intervals and test",
-            f"95 %, {report.drawing.resamples:,} bootstrap resamples of whole speakers; the paired "
-            "permutation test swaps the two systems' answers speaker by speaker, two-sided.",
+            "95 %, over speakers: what is left without each of them in turn (jackknife), Student's "
+            "t, on the logit scale for shares. The p-value of a difference is of the same test, "
+            "two-sided."
+            + (
+                f" The ensemble's file is older: its intervals are percentiles of "
+                f"{report.resamples:,} resamples of speakers, which are too narrow."
+                if report.resamples
+                else ""
+            ),
         ),
     )
 
@@ -242,7 +239,7 @@ def _classes(report: ReportData) -> str:
 
 def _limits(report: ReportData, baselines: PublishedBaselines) -> tuple[tuple[str, str], ...]:
     independent = report.plan.get("speaker_independent")
-    by_speaker = [t for t in report.used if t.params.get("data.normalization") == "speaker"]
+    by_speaker = [t for t in report.used if t.by_speaker]
     found = [
         (
             report.dataset.get("synthetic"),
@@ -283,7 +280,7 @@ def _limits(report: ReportData, baselines: PublishedBaselines) -> tuple[tuple[st
             "Systems that hear each utterance alone",
             f"{len(by_speaker)} of the {plural(len(report.used), 'trial')} used here "
             f"{'normalises' if len(by_speaker) == 1 else 'normalise'} features by speaker, with "
-            "a test speaker's other, unlabelled audio.",
+            f"a test speaker's other, unlabelled audio: {speaker_needs(report)}",
         ),
     ]
     return (

@@ -9,7 +9,7 @@ from serplatform.artifacts.trial import DEV_METRICS
 from serplatform.papers.published import PublishedResult, published_results
 from serplatform.report.data import ReportData
 from serplatform.report.wording import METRICS, listing, percent, plural
-from serplatform.statistics.bootstrap import Interval
+from serplatform.statistics.intervals import Interval
 
 #: how far the number of test utterances may be from the reference's, relative to that
 TOLERATED = 0.01
@@ -59,7 +59,7 @@ def first_screen(results: Sequence[PublishedResult], report: ReportData) -> list
     One that trains on the corpus alone and sees each utterance alone; one that normalises by
     speaker where a system of ours does; one with a pre-trained encoder.
     """
-    normalised = any(t.params.get("data.normalization") == "speaker" for t in report.used)
+    normalised = any(t.by_speaker for t in report.used)
     kinds: dict[tuple[bool, bool], PublishedResult] = {}
     for result in results:
         kinds.setdefault((result.row.pretrained, result.row.speaker_normalised), result)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from serplatform.arrays import BoolArray, DoubleArray, IntArray
 from serplatform.report.speaker_intervals import mean_interval
-from serplatform.statistics.bootstrap import Interval
+from serplatform.statistics.intervals import Interval
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

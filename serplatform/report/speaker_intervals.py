@@ -1,11 +1,10 @@
-"""Means and ratios of sums over utterances, with intervals that resample whole speakers.
+"""Means and ratios of sums over utterances, with intervals over speakers.
 
-Shapes: N utterances, V values, K classes, S speakers, R resamples.
+Shapes: N utterances, V values, K classes, S speakers.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -13,57 +12,45 @@ import numpy.typing as npt
 
 from serplatform.arrays import DoubleArray
 from serplatform.report.load import Posteriors
-from serplatform.statistics.bootstrap import Interval, draw_speakers, speaker_index
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Resampling:
-    """How intervals are drawn, where an ensemble does not say otherwise."""
-
-    resamples: int = 2000
-    seed: int = 0
-
-
-_USUAL = Resampling()
+from serplatform.statistics.intervals import (
+    Interval,
+    Scale,
+    jackknife_interval,
+    leave_one_out,
+    speaker_index,
+)
 
 
 def clustered_interval(
     values: npt.ArrayLike,
     speaker_ids: Sequence[str],
     statistic: Callable[[DoubleArray], DoubleArray],
-    drawing: Resampling = _USUAL,
+    scale: Scale = "difference",
 ) -> Interval:
-    """A statistic of sums over utterances with its 95 % percentile interval.
+    """A statistic of sums over utterances with its 95 % interval.
 
     Args:
         values: (N, V), what is summed.
         speaker_ids: N.
-        statistic: (..., V) sums to (...) values, e.g. the ratio of two; NaN where a resample
-            says nothing, which is then left out.
-        drawing: R, and the seed of the draws.
+        statistic: (..., V) sums to (...) values, e.g. the ratio of two; NaN where they
+            say nothing.
+        scale: of the statistic, see :func:`jackknife_interval`.
 
     Returns:
-        bounds None for fewer than two speakers.
+        bounds None for fewer than two speakers, and where one speaker alone says something.
 
     Example:
-        >>> found = clustered_interval([[1, 2], [3, 2]], ["a", "b"], mean_statistic)
-        >>> found.value, found.low, found.high
-        (1.0, 0.5, 1.5)
+        >>> clustered_interval([[1, 2], [3, 2]], ["a", "b"], mean_statistic).value
+        1.0
     """
     table = np.asarray(values, dtype=np.float64)
     names, index = speaker_index(speaker_ids)
     sums = np.zeros((len(names), table.shape[1]))
     np.add.at(sums, index, table)
     with np.errstate(invalid="ignore", divide="ignore"):
-        value = float(statistic(sums.sum(axis=0)))
-        if len(names) < 2:
-            return Interval(value=value, low=None, high=None)
-        drawn = statistic(draw_speakers(len(names), drawing.resamples, drawing.seed) @ sums)
-    drawn = drawn[np.isfinite(drawn)]
-    if not drawn.size:
-        return Interval(value=value, low=None, high=None)
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return Interval(value=value, low=float(low), high=float(high))
+        values = statistic(leave_one_out(len(names)) @ sums)
+    utterances = np.bincount(index) if scale == "share" else None
+    return jackknife_interval(values, scale, utterances=utterances)
 
 
 def mean_statistic(sums: DoubleArray) -> DoubleArray:
@@ -79,22 +66,16 @@ def mean_interval(values: npt.ArrayLike, speaker_ids: Sequence[str]) -> Interval
     )
 
 
-def recall_intervals(test: Posteriors, drawing: Resampling) -> tuple[Interval, ...]:
-    """K recalls with their percentile intervals; NaN for a class that does not occur.
-
-    A resample that lacks a class is left out for that class; the bounds are None where fewer than
-    two speakers have it.
-    """
+def recall_intervals(test: Posteriors) -> tuple[Interval, ...]:
+    """K recalls with their intervals over the speakers who have the class; NaN where none has."""
     found = []
     for k in range(test.values.shape[1]):
         spoken = test.truth == k
-        recall = clustered_interval(
-            np.stack([spoken & (test.prediction == k), spoken], axis=1),
-            test.speaker_ids.tolist(),
-            mean_statistic,
-            drawing,
-        )
-        if len(set(test.speaker_ids[spoken])) < 2:
-            recall = Interval(value=recall.value, low=None, high=None)
-        found.append(recall)
+        if not spoken.any():
+            found.append(Interval(value=float("nan"), low=None, high=None))
+            continue
+        correct = test.prediction[spoken] == k
+        rows = np.stack([correct, np.ones(len(correct))], axis=1)
+        speakers = test.speaker_ids[spoken].tolist()
+        found.append(clustered_interval(rows, speakers, mean_statistic, "share"))
     return tuple(found)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from serplatform.metrics import COUNT_METRICS, HIGHER_IS_BETTER
-from serplatform.statistics.bootstrap import Interval
+from serplatform.statistics.intervals import Interval
 
 
 class MetricText(NamedTuple):

@@ -26,10 +26,8 @@ from serplatform.protocols.plan import read_plan
 from serplatform.report.sampling import Sampling
 from serplatform.report.speaker_intervals import mean_interval
 from serplatform.run_directory import RunDirectory
-from serplatform.statistics.bootstrap import Interval, draw_speakers, speaker_sums
+from serplatform.statistics.intervals import Interval, leave_one_out, metric_interval, speaker_sums
 
-#: speakers drawn anew for an interval
-RESAMPLES = 2000
 #: the row that stands for all classes together
 AVERAGE = "average"
 
@@ -90,12 +88,12 @@ class RunPosteriors:
 
 
 def measure(
-    seeds: Sequence[Sequence[PosteriorSet]], metrics: Sequence[str], *, seed: int = 0
+    seeds: Sequence[Sequence[PosteriorSet]], metrics: Sequence[str]
 ) -> dict[str, MeasuredMetric]:
     """Measure some metrics of one row: S lists of F sets of one member's test rows.
 
-    The interval resamples whole speakers, all seeds together, and takes the mean over seeds each
-    time: it covers the choice of test speakers, and not that of training.
+    The interval is over speakers, of the mean over seeds: it covers the choice of test
+    speakers, and not that of training.
     """
     by_fold = [
         [classification_metrics(fold.truth, fold.posteriors[0]) for fold in folds]
@@ -109,17 +107,11 @@ def measure(
         )
         for folds in seeds
     ]
-    num_speakers = len(sums[0].num_utterances)
-    whole = [s.metrics(np.ones(num_speakers)) for s in sums]
-    times = draw_speakers(num_speakers, RESAMPLES, seed)
-    drawn = [s.metrics(times) for s in sums]
+    utterances = sums[0].num_utterances
+    drawn = [s.metrics(leave_one_out(len(utterances))) for s in sums]
     found = {}
     for name in metrics:
-        low = high = None
-        if num_speakers > 1:
-            resampled = np.mean([d[name] for d in drawn], axis=0)
-            low, high = (float(v) for v in np.quantile(resampled, [0.025, 0.975]))
-        pooled = Interval(value=float(np.mean([w[name] for w in whole])), low=low, high=high)
+        pooled = metric_interval(name, np.mean([d[name] for d in drawn], axis=0), utterances)
         values = [[float(fold[name]) for fold in folds] for folds in by_fold]
         found[name] = summarise(values, pooled)
     return found
@@ -166,7 +158,7 @@ def sampled_shares(sampling: Sampling, name: str) -> dict[str, MeasuredMetric]:
 
 
 def _summary(sampling: Sampling, values: DoubleArray, rows: BoolArray) -> MeasuredMetric:
-    """Mean over utterances; std over folds and seeds; speakers resampled."""
+    """Mean over utterances; std over folds and seeds; interval over speakers."""
     of_trials: dict[int, list[float]] = {}
     for trial, fold in _models(sampling.where(rows)):
         own = rows & (sampling.trial == trial) & (sampling.fold == fold)

@@ -46,7 +46,7 @@ SELECTION = (
 )
 STATISTICS = (
     "mean ± standard deviation over folds and seeds; the 95 % interval is of the pooled test rows, "
-    "resampling whole speakers; the difference is measured minus published"
+    "over whole speakers; the difference is measured minus published"
 )
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serplatform.metrics import confusion_counts, count_metrics
-from serplatform.statistics.bootstrap import Interval
+from serplatform.statistics.intervals import Interval
 
 _ROUNDING = 1e-9
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from serplatform.datasets.dataset import Dataset
-from serplatform.datasets.fold_data import is_wordless
+from serplatform.datasets.fold_data import is_wordless, words_to_read
 from serplatform.errors import BadInputError
 from serplatform.features.base import WHOLE_UTTERANCE
 from serplatform.features.names import (
@@ -47,6 +47,8 @@ def for_dataset(space: SearchSpace, dataset: Dataset) -> SearchSpace:
         BadInputError: the dataset holds nothing that the space asks for.
     """
     fixed, parameters, points = dict(space.fixed), dict(space.parameters), space.try_first
+    if fixed.get(POOLING) == "words":
+        words_to_read(dataset, f"{space.architecture} with {POOLING} = words")  # says what to do
     if FEATURE in fixed:
         fixed[FEATURE] = _named(str(fixed[FEATURE]), dataset)
     searched = parameters.get(FEATURE)

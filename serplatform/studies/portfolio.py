@@ -46,7 +46,8 @@ def cheapest_first(architectures: Sequence[str]) -> list[str]:
 def with_portfolio(
     candidates: Mapping[str, Mapping[SpaceKind, SearchSpace]], dataset: Dataset
 ) -> tuple[dict[str, dict[SpaceKind, SearchSpace]], dict[str, dict[SpaceKind, list[float]]]]:
-    """Put the portfolio's configurations first in the spaces that hold them.
+    """Put the portfolio's configurations first in the spaces that hold them; where it has none,
+    a space keeps its own.
 
     Returns:
         the spaces; and the gain of each point of their ``try_first``, in points of UAR.
@@ -63,8 +64,9 @@ def with_portfolio(
             points = [_resolved(entry["values"], held, space) for entry in of_space]
             inside = points_inside(space, points)
             kept = [place for place, point in enumerate(inside) if point is not None]
+            own = tuple(point for point in inside if point is not None)
             spaces[architecture][kind] = dataclasses.replace(
-                space, try_first=tuple(p for p in inside if p is not None)
+                space, try_first=own or space.try_first
             )
             gains[architecture][kind] = [float(of_space[place]["gain"]) for place in kept]
     return spaces, gains

@@ -121,18 +121,16 @@ class Sizing:
         if not measured:
             self._decided = [self._untimed(name) for name in self._candidates]
             self._candidates = {}
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread = threading.Thread(target=self._run, daemon=False)
 
     def start(self) -> None:
         """Begin to time."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Time nothing more, and wait for the step that is being timed: a thread inside of torch
-        would abort the interpreter at its end."""
+        """Time nothing more. Nobody waits for the step that is being timed, of seconds perhaps,
+        but the interpreter at its end, which a thread inside of torch would abort."""
         self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
 
     def _check(self) -> None:
         if self._stop.is_set():

@@ -3,6 +3,7 @@ of the paper's sizes or of reduced ones, or that over the layers of pretrained e
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -53,27 +54,24 @@ def candidate_spaces(
     """
     given = given_spaces(request)
     overrides = parse_overrides(request.settings, request.architectures)
-    packaged = packaged_spaces()
     found: dict[str, dict[SpaceKind, SearchSpace]] = {}
     lacking: dict[str, list[str]] = {}
     notes: list[str] = []
     left_out: dict[str, str] = {}
+    refused: BadInputError | None = None
     for architecture in request.architectures:
-        here: dict[SpaceKind, SearchSpace] = {}
-        for kind in _kinds(request, architecture, given, packaged):
-            name = packaged_name(architecture, kind)
-            raw: Mapping[Any, Any]
-            if request.exact:
-                described = "one configuration: the paper's, with what the user set"
-                raw = {"architecture": architecture, "description": described}
-                source = "--set"
-            elif kind == "given":
-                raw, source = given[architecture]
-            else:
-                known = name in packaged
-                raw, source = read_space_file(name) if known else own_space(architecture)
-            here[kind] = make_space(raw, source, overrides[architecture], exact=request.exact)
-        found[architecture], missing = _that_fit(here, dataset, portfolio=request.portfolio)
+        try:
+            found[architecture], missing = _that_fit(
+                _spaces_of(request, architecture, given, overrides[architecture]),
+                dataset,
+                portfolio=request.portfolio,
+            )
+        except BadInputError as error:
+            if not request.portfolio or architecture in given:
+                raise
+            refused = refused or error
+            left_out[architecture] = _briefly(error)
+            continue
         if missing and "encoder" in found[architecture]:
             notes.append(
                 f"{architecture}: the dataset lacks {', '.join(missing)}; it searches the space "
@@ -84,20 +82,54 @@ def candidate_spaces(
         if missing and request.portfolio:
             del found[architecture]
             left_out[architecture] = f"the dataset lacks {', '.join(missing)}"
-            continue
         for feature in missing:
             lacking.setdefault(feature, []).append(architecture)
-    if lacking:
+    if lacking and not (request.portfolio and found):
         have = ", ".join(dataset.feature_names)
         raise BadInputError(
             f"{dataset.path}: the dataset lacks features (it has {have}); prepare it again with "
             f"--features {','.join(map(with_directory, lacking))} to add them",
             [f"{feature}, needed by {', '.join(names)}" for feature, names in lacking.items()],
         )
+    if not found and refused is not None:
+        raise refused
     for spaces in found.values():
         for space in spaces.values():
             _check_features(space, dataset)
     return found, notes, left_out
+
+
+def _spaces_of(
+    request: SearchRequest,
+    architecture: str,
+    given: Mapping[str, tuple[Mapping[Any, Any], str]],
+    overrides: Mapping[str, Any],
+) -> dict[SpaceKind, SearchSpace]:
+    """The spaces of an architecture, the user's settings fixed, whatever the dataset holds."""
+    packaged = packaged_spaces()
+    found: dict[SpaceKind, SearchSpace] = {}
+    for kind in _kinds(request, architecture, given, packaged):
+        name = packaged_name(architecture, kind)
+        raw: Mapping[Any, Any]
+        if request.exact:
+            described = "one configuration: the paper's, with what the user set"
+            raw = {"architecture": architecture, "description": described}
+            source = "--set"
+        elif kind == "given":
+            raw, source = given[architecture]
+        else:
+            known = name in packaged
+            raw, source = read_space_file(name) if known else own_space(architecture)
+        found[kind] = make_space(raw, source, overrides, exact=request.exact)
+    return found
+
+
+def _briefly(error: BadInputError) -> str:
+    """Why an architecture is left out: the first fault, without its example."""
+    text = error.faults[0] if error.faults else str(error)
+    return re.sub(r"^(a combination is refused|try_first, point \d+): ", "", text).partition("; ")[
+        0
+    ]
 
 
 def given_spaces(request: SearchRequest) -> dict[str, tuple[Mapping[Any, Any], str]]:

@@ -106,7 +106,7 @@ def make_run(path: Path, *, num_complete: int = 4) -> Path:
     run.write_trials_table()
     opened.set_status("complete", seconds=60.0)
     if num_complete:
-        build_ensemble([run.path], run.ensemble_directory, num_resamples=50)
+        build_ensemble([run.path], run.ensemble_directory)
     return run.path
 
 

@@ -216,7 +216,7 @@ def test_a_run_is_resumed_and_several_are_combined(story: dict[str, Any], tmp_pa
         story["data"], "csa", out=tmp_path / "two", settings=SETTINGS, explain=False, quiet=True
     )
     assert trained.info["command"][:3] == ["serplatform", "train", "csa"]
-    both = sp.ensemble([more, trained.path], tmp_path / "both", resamples=20)
+    both = sp.ensemble([more, trained.path], tmp_path / "both")
     assert set(both.metrics()["system"]) == {"ensemble", "best_single", "mean_of_all"}
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from serplatform.cli.answer import grid
 from serplatform.cli.main import run
 from serplatform.cli.output import JSON, PLAIN, encodable, result
 from serplatform.console import is_live, parse_duration, say
@@ -195,3 +196,9 @@ def test_threads_of_the_command_line_do_not_spin_while_they_wait(tmp_path: Path)
     )
     assert done.returncode == 2, done.stderr  # it registers nothing
     assert "GOMP_SPINCOUNT = '0'" in done.stderr
+
+
+def test_tables_that_are_piped_are_not_folded() -> None:
+    name = "a run of a long name " * 30
+    (line,) = grid(("",), [(name,)], left=(0,)).splitlines()
+    assert line.strip() == name.strip()

@@ -28,7 +28,7 @@ def test_the_answer_stands_first_and_the_leaderboard_shows_each_architecture(
     tmp_path: Path,
 ) -> None:
     run = make_run(tmp_path / "run", num_trials=12, skill=1.0)
-    build_ensemble([run], run / "ensemble", num_resamples=50)
+    build_ensemble([run], run / "ensemble")
     answer, lines = read_answer(run), told(run)
     assert lines[0] == answer.headline
     assert lines[0].startswith("UAR ")
@@ -48,7 +48,7 @@ def test_the_answer_stands_first_and_the_leaderboard_shows_each_architecture(
 
 def test_one_finished_trial_is_not_compared_with_itself(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", num_trials=1)
-    build_ensemble([run], run / "ensemble", num_resamples=50)
+    build_ensemble([run], run / "ensemble")
     text = "\n".join(told(run))
     assert "One trial finished: there is nothing to combine." in text
     assert "p = " not in text

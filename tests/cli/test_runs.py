@@ -33,8 +33,8 @@ def folder(tmp_path: Path) -> Path:
         )
         change(path, ended=f"{ended}T00:00:00+00:00", trials=9)
     runs = [out / "deeper" / name for name in ("old", "new")]
-    build_ensemble(runs[1:], runs[1] / "ensemble", num_resamples=20)
-    build_ensemble(runs, out / "both", num_resamples=20)
+    build_ensemble(runs[1:], runs[1] / "ensemble")
+    build_ensemble(runs, out / "both")
     return out
 
 
@@ -108,6 +108,17 @@ def test_a_run_whose_process_is_gone_is_told_from_one_that_goes_on(folder: Path,
     row = next(row for row in listed(folder, capsys) if row["path"] == str(path))
     assert row["status"] == "stopped"
     assert row["next"] == f"serplatform search --resume --out {path}"
+
+
+def test_a_run_whose_time_was_too_short_is_given_more(folder: Path, capsys) -> None:
+    path = folder / "deeper" / "old"
+    change(path, status="complete", time_budget=5.0)
+    for file in path.glob("trials*/*.json"):
+        file.unlink()
+    (path / "trials.parquet").unlink(missing_ok=True)
+    row = next(row for row in listed(folder, capsys) if row["path"] == str(path))
+    assert row["trained"] == 0
+    assert row["next"] == f"serplatform search --resume --out {path} --time-budget 1m"
 
 
 def test_in_python_it_is_a_table(folder: Path) -> None:

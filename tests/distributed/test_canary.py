@@ -100,7 +100,7 @@ def test_permuted_labels_give_chance_from_search_through_ensemble(data, ray_clus
 def test_the_same_steps_on_true_labels_land_far_above_chance(data, ray_cluster, tmp_path):
     """Else the canary would sing whatever happened."""
     searched = small_search(data, tmp_path / "run", trials=2, max_epochs=3)
-    build_ensemble([searched.path], tmp_path / "ens", num_resamples=20)
+    build_ensemble([searched.path], tmp_path / "ens")
     chance = chance_of_ensemble(tmp_path / "ens")
     assert chance.value > chance.high + 0.2
 

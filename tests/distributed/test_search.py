@@ -91,6 +91,18 @@ def kill_workers():
                 process.kill()
 
 
+def test_a_killed_driver_has_recorded_the_time_it_spent(begin, monkeypatch):
+    monkeypatch.setattr("serplatform.distributed.tune.adapters.RECORD_INTERVAL", 0.0)
+    run = begin()
+    seen = []
+    events = Events()
+    events.trial_ended = lambda record: seen.append(reopen_run(run.directory.path).description)
+    search(run, limits(2, seconds=300), events)
+    first, second = (description["seconds"] for description in seen)
+    assert 0 < first <= second <= reopen_run(run.directory.path).description["seconds"]
+    assert [description["status"] for description in seen] == ["running", "running"]
+
+
 def test_a_search_is_whole_extends_and_is_never_repeated(begin):
     run = begin()
     events = Events()

@@ -45,6 +45,7 @@ def test_a_text_model(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "bert", "hidden_size": 8}')
     save_file({"encoder.layer.0.output.dense.bias": torch.zeros(8)}, tmp_path / "model.safetensors")
     refused(tmp_path, "model_type 'bert', which is not a speech encoder")
+    refused(tmp_path, f"name it pretrained-text:{tmp_path}@LAYER if it reads text")
 
 
 @pytest.mark.parametrize("file", ["config.json", "preprocessor_config.json"])

@@ -24,8 +24,8 @@ from serplatform.ensembles.posteriors import read_library
 from serplatform.errors import BadInputError
 from serplatform.metrics import classification_metrics
 from serplatform.report.build import build_report
-from serplatform.statistics.bootstrap import Interval
 from serplatform.statistics.chance import chance_interval, exceeds_chance
+from serplatform.statistics.intervals import Interval
 from serplatform.testing.combiner_contract import make_posterior_set
 from tests.support.synthetic_run import make_run
 
@@ -40,7 +40,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def built(run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     out = tmp_path_factory.mktemp("ens")
-    return out, build_ensemble([run], out, combiner="greedy", num_resamples=200)
+    return out, build_ensemble([run], out, combiner="greedy", test_values=True)
 
 
 def test_returned_content_is_the_file(built: tuple[Path, dict[str, Any]]) -> None:
@@ -98,9 +98,7 @@ def test_best_single_of_a_fold_is_chosen_by_its_dev_rows(
 def test_written_parameters_reproduce_the_test_posteriors(
     run: Path, tmp_path: Path, combiner: str, temperature: bool
 ) -> None:
-    content = build_ensemble(
-        [run], tmp_path, combiner=combiner, temperature=temperature, num_resamples=10
-    )
+    content = build_ensemble([run], tmp_path, combiner=combiner, temperature=temperature)
     library = read_library([run])
     table = pq.read_table(tmp_path / "posteriors.parquet").to_pandas()
     for fold in content["folds"]:
@@ -138,8 +136,8 @@ def test_test_labels_change_no_member_weight_or_threshold(run: Path, tmp_path: P
         field = table.schema.field("truth")
         pq.write_table(table.set_column(position, field, pa.array(truth, pa.string())), file)
     for combiner in ("greedy", "auto"):
-        one = build_ensemble([run], tmp_path / "one", combiner=combiner, num_resamples=10)
-        two = build_ensemble([other], tmp_path / "two", combiner=combiner, num_resamples=10)
+        one = build_ensemble([run], tmp_path / "one", combiner=combiner)
+        two = build_ensemble([other], tmp_path / "two", combiner=combiner)
         for a, b in zip(one["folds"], two["folds"], strict=True):
             assert a["parameters"] == b["parameters"]
             assert a["best_single"]["trial"] == b["best_single"]["trial"]
@@ -158,7 +156,7 @@ def test_permuted_labels_give_chance(tmp_path: Path, combiner: str) -> None:
         skill=2.0,
         permute_labels=True,
     )
-    content = build_ensemble([run], tmp_path / "ens", combiner=combiner, num_resamples=50)
+    content = build_ensemble([run], tmp_path / "ens", combiner=combiner)
     rows = pq.read_table(tmp_path / "ens" / "posteriors.parquet").to_pandas()
     test = rows[rows.part == "test"]
     truth = np.array([content["classes"].index(t) for t in test.truth])
@@ -167,12 +165,12 @@ def test_permuted_labels_give_chance(tmp_path: Path, combiner: str) -> None:
     assert found.low is not None
     assert found.high is not None
     assert found.low <= content["pooled"]["ensemble"]["uar"]["value"] <= found.high
-    assert content["comparison"]["permutation"]["uar"]["p_value"] > 0.01
+    assert content["comparison"]["difference"]["uar"]["p_value"] > 0.01
 
 
 def test_the_same_run_without_permuted_labels_is_far_above_chance(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", num_trials=20, num_speakers=6, per_speaker=40, skill=2.0)
-    content = build_ensemble([run], tmp_path / "ens", num_resamples=50)
+    content = build_ensemble([run], tmp_path / "ens")
     assert content["pooled"]["ensemble"]["uar"]["value"] > 0.6
 
 
@@ -219,7 +217,7 @@ def test_gender_is_left_out_when_the_dataset_is_gone(tmp_path: Path) -> None:
 
     run = make_run(tmp_path / "run", num_trials=2, num_speakers=3, per_speaker=8)
     shutil.rmtree(tmp_path / "run-data")
-    content = build_ensemble([run], tmp_path / "ens", num_resamples=10)
+    content = build_ensemble([run], tmp_path / "ens")
     assert content["per_gender"] == []
     assert any("No breakdown by gender" in note for note in content["notes"])
 
@@ -308,7 +306,7 @@ def speak_against_the_truth(row: dict[str, Any], folds: Sequence[int] = (0, 1, 2
 
 def ensemble_command(run: Path, out: Path, capsys: pytest.CaptureFixture[str], *more: str) -> str:
     capsys.readouterr()
-    assert run_command(["ensemble", str(run), "--out", str(out), "--resamples", "50", *more]) == 0
+    assert run_command(["ensemble", str(run), "--out", str(out), *more]) == 0
     return capsys.readouterr().out
 
 
@@ -348,9 +346,9 @@ def test_an_ensemble_that_dev_rows_speak_against_is_no_better_than_chance(
 
 def test_one_fold_without_members_takes_nothing_from_the_others(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", num_trials=3)
-    before = build_ensemble([run], tmp_path / "before", num_resamples=20)
+    before = build_ensemble([run], tmp_path / "before")
     change_posteriors(run, lambda row: speak_against_the_truth(row, [1]))
-    after = build_ensemble([run], tmp_path / "after", num_resamples=20)
+    after = build_ensemble([run], tmp_path / "after")
     assert after["folds"][1]["members"] == []
     for fold in (0, 2):
         assert after["folds"][fold]["members"] == before["folds"][fold]["members"] != []
@@ -389,7 +387,7 @@ def test_data_without_signal_give_numbers_and_no_nan(
     tmp_path: Path, change: Callable[[dict[str, Any]], None], combiner: str
 ) -> None:
     run = change_posteriors(make_run(tmp_path / "run", num_trials=3, per_speaker=4), change)
-    build_ensemble([run], tmp_path / "ens", combiner=combiner, temperature=True, num_resamples=20)
+    build_ensemble([run], tmp_path / "ens", combiner=combiner, temperature=True)
     json.loads((tmp_path / "ens/ensemble.json").read_text(), parse_constant=refuse_constant)
 
 
@@ -408,11 +406,11 @@ def test_a_single_speaker_without_an_interval_is_compared_by_the_value(tmp_path:
 def test_an_ensemble_that_cannot_be_described_leaves_what_was_there(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    build_ensemble([run], tmp_path / "old", num_resamples=20)
+    build_ensemble([run], tmp_path / "old")
     before = {path.name: path.read_bytes() for path in (tmp_path / "old").iterdir()}
     monkeypatch.setattr(build_module, "versions", lambda: {"torch": float("nan")})
     for out in (tmp_path / "old", tmp_path / "new"):
         with pytest.raises(ValueError, match="not JSON compliant"):
-            build_ensemble([run], out, num_resamples=20)
+            build_ensemble([run], out)
     assert {path.name: path.read_bytes() for path in (tmp_path / "old").iterdir()} == before
     assert list((tmp_path / "new").iterdir()) == []

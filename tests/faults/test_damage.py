@@ -160,7 +160,7 @@ def test_a_finished_trial_is_named_left_out_and_trained_again(run, dataset, caps
                 continue
             if "models" not in name:  # an ensemble reads records and posteriors
                 ens = run.with_name("ens")
-                code = run_command(["ensemble", str(copy), "--out", str(ens), "--resamples", "9"])
+                code = run_command(["ensemble", str(copy), "--out", str(ens)])
                 told = capsys.readouterr()
                 assert code == 0, told.err
                 assert f"Left out, because damaged: {copy / name}" in told.out
@@ -287,7 +287,7 @@ def test_files_of_the_run_as_a_whole_are_named(run, capsys, name, harms):
     rng = random.Random(name)  # noqa: S311
     content = (run / name).read_bytes()
     commands = [
-        ["ensemble", str(run), "--out", str(run.with_name("ens")), "--resamples", "9"],
+        ["ensemble", str(run), "--out", str(run.with_name("ens"))],
         ["report", str(run), "--out", str(run.with_name("page.html"))],
     ]
     for harm in harms:
@@ -308,7 +308,7 @@ def test_files_of_the_run_as_a_whole_are_named(run, capsys, name, harms):
 
 def test_files_of_an_ensemble_are_named(run, capsys):
     ens = run.with_name("ens")
-    assert run_command(["ensemble", str(run), "--out", str(ens), "--resamples", "9"]) == 0
+    assert run_command(["ensemble", str(run), "--out", str(ens)]) == 0
     rng = random.Random(0)  # noqa: S311
     for name, harms in (("ensemble.json", TEXT), ("posteriors.parquet", BINARY)):
         content = (ens / name).read_bytes()

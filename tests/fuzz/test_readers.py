@@ -428,7 +428,7 @@ def written_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for trial in (0, 1):
         for fold in range(3):
             (path / "models" / f"trial-{trial:05d}" / f"fold-{fold}").mkdir(parents=True)
-    build_ensemble([path], path / "ensemble", combiner="mean", num_resamples=10)
+    build_ensemble([path], path / "ensemble", combiner="mean")
     return path
 
 

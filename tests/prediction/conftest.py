@@ -34,6 +34,5 @@ def ensembles(audio_run: AudioRun, tmp_path_factory: pytest.TempPathFactory) -> 
             folder / name,
             combiner=name,
             temperature=name == "product",
-            num_resamples=20,
         )
     return {path.name: path for path in folder.iterdir()}

@@ -62,7 +62,7 @@ def test_an_ensemble_without_members_is_exported_and_answers_evenly(audio_run, t
         )
         digest = file_sha256(directory.posteriors_file(number))
         directory.write_record({**record, "posteriors_sha256": digest})
-    build_ensemble([run], tmp_path / "ens", num_resamples=20)
+    build_ensemble([run], tmp_path / "ens")
     export(tmp_path / "ens", tmp_path / "bundle")
     for path in (tmp_path / "ens", tmp_path / "bundle"):
         assert "no better than chance" in open_system(path).describe()

@@ -47,7 +47,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> AudioRun:
 @pytest.fixture(scope="module")
 def bundle(made: AudioRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bundle")
-    build_ensemble([made.run], folder / "ens", combiner="mean", num_resamples=20)
+    build_ensemble([made.run], folder / "ens", combiner="mean")
     export(folder / "ens", folder / "bundle", refit=True)
     return folder / "bundle"
 

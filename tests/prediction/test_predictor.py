@@ -194,11 +194,13 @@ def test_a_speaker_of_a_single_vector_is_named(audio_run, tmp_path):
     write_tone(tmp_path / "more" / "1.wav", seconds=1.0)
     predictor = Predictor(open_system(audio_run.run, 1))
     _, tally = rows_of(predictor, [tmp_path])
-    (note,) = tally.notes
+    note, few = tally.notes
+    assert few.startswith("2 speaker(s) with fewer than 20 clips (fewest: 1)")
     assert note.startswith(f"{short}: is all that there is of its speaker")
     assert "is 0 whatever is said" in note
     _, together = rows_of(predictor, [tmp_path], speaker="all")
-    assert together.notes == []
+    (few,) = together.notes
+    assert few.startswith("1 speaker(s) with fewer than 20 clips (fewest: 2)")
 
 
 def test_a_damaged_recording_is_named_and_the_others_go_on(audio_run, tmp_path):
@@ -308,7 +310,7 @@ def test_statistics_of_a_speaker_are_taken_over_what_words_divide(tmp_path):
     predictor = Predictor(open_system(made.run))
     rows = read_parquet(made.dataset / "utterances.parquet").to_pylist()
     texts = {(made.audio / row["path"]).resolve(): row["text"] for row in rows}
-    words = mock.Mock(counts=Counter(), notes=lambda: [])
+    words = mock.Mock(counts=Counter(), notes=list)
     words.words = lambda path, _: ((), texts[Path(path).resolve()])
     expected = fold_posteriors(predictor, made.dataset, made.audio)
     for speaker in {row["speaker_id"] for row in rows}:

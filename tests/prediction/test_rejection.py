@@ -75,7 +75,7 @@ def test_test_rows_are_nothing_to_the_threshold(audio_run, ensembles, tmp_path):
     record = tmp_path / "run" / "trials" / "trial-00000.json"
     write_json(record, {**read_json(record), "posteriors_sha256": file_sha256(path)})
     assert rejection_data(open_system(tmp_path / "run", 0)) == before
-    spoilt = build_ensemble([tmp_path / "run"], tmp_path / "ens", combiner="mean", num_resamples=5)
+    spoilt = build_ensemble([tmp_path / "run"], tmp_path / "ens", combiner="mean")
     honest = read_json(ensembles["mean"] / "ensemble.json")
     assert spoilt["rejection"]["dev"] == honest["rejection"]["dev"]
     assert spoilt["rejection"]["curve"] != honest["rejection"]["curve"]

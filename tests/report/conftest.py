@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from serplatform.artifacts.ensemble import ComparisonRecord
 from serplatform.ensembles.build import build_ensemble
 from serplatform.report.data import (
     EvaluatedSystem,
@@ -23,11 +22,9 @@ from serplatform.report.data import (
 from serplatform.report.figures.base import Palette
 from serplatform.report.load import Posteriors, ReportedRun, ReportSource, ReportTrial, load_source
 from serplatform.report.members import EnsembleMember
-from serplatform.report.speaker_intervals import Resampling
+from serplatform.statistics.intervals import Interval
 from tests.support.explained_run import add_explanations
 from tests.support.synthetic_run import make_run
-
-DRAWING = Resampling(resamples=200, seed=0)
 
 
 @pytest.fixture
@@ -74,7 +71,7 @@ def posteriors() -> Callable[..., Posteriors]:
 @pytest.fixture
 def system() -> Callable[..., EvaluatedSystem]:
     def make(test: Posteriors, key: str = "single") -> EvaluatedSystem:
-        return measure(test, key=key, chosen="by hand", drawing=DRAWING)
+        return measure(test, key=key, chosen="by hand")
 
     return make
 
@@ -86,7 +83,7 @@ def report_data() -> Callable[..., ReportData]:
         systems: Sequence[EvaluatedSystem] = (),
         classes: Sequence[str] = ("happy", "sad"),
         *,
-        comparison: ComparisonRecord | None = None,
+        comparisons: Mapping[str, Interval] | None = None,
         members: Sequence[EnsembleMember] = (),
         recorded: Sequence[MeasuredSystem] = (),
         plan: dict[str, Any] | None = None,
@@ -105,7 +102,7 @@ def report_data() -> Callable[..., ReportData]:
             trials=tuple(trials),
             systems=tuple(systems),
             recorded=tuple(recorded),
-            comparison=comparison,
+            comparisons=comparisons or {},
             members=tuple(members),
             used=(),
         )
@@ -130,7 +127,7 @@ class OnDisk:
 def on_disk(tmp_path_factory: pytest.TempPathFactory) -> OnDisk:
     folder = tmp_path_factory.mktemp("report")
     run = make_run(folder / "run", num_trials=9, num_speakers=9, skill=(0.5, 1.5))
-    build_ensemble([run], folder / "ens", num_resamples=100)
+    build_ensemble([run], folder / "ens")
     return OnDisk(run=run, ensemble=folder / "ens")
 
 

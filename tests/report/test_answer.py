@@ -8,7 +8,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from serplatform.artifacts.files import read_json, write_json
@@ -17,11 +16,11 @@ from serplatform.ensembles.build import build_ensemble
 from serplatform.prediction.open import choose_trial
 from serplatform.report.answer import read_answer
 from serplatform.report.build import build_report
+from serplatform.report.data import build_report_data
 from serplatform.report.leaderboard import first_shown, rank_trials
-from serplatform.report.load import load_run
+from serplatform.report.load import load_run, load_source
 from serplatform.run_directory import RunDirectory
-from serplatform.statistics.bootstrap import bootstrap_intervals
-from serplatform.statistics.permutation import paired_permutation_test
+from serplatform.statistics.intervals import metric_differences, metric_intervals
 from tests.support.synthetic_run import make_run
 
 
@@ -41,7 +40,7 @@ def test_the_exported_trial_is_the_one_that_prediction_opens(run: Path) -> None:
     (row,) = [r for r in answer.rows if r.system == "trial"]
     assert f"#{opened}," in row.what
     test = load_run(run).posteriors(opened).where(part="test").ordered()
-    found = bootstrap_intervals(test.truth, test.values, test.speaker_ids.tolist())
+    found = metric_intervals(test.truth, test.values, test.speaker_ids.tolist())
     assert row.uar.ends() == pytest.approx(found["uar"].ends())
     assert [r.trial for r in answer.leaderboard] == [
         r["trial"] for r in ranked(directory.records().values(), "uar")
@@ -53,7 +52,7 @@ def test_every_trial_has_the_interval_that_it_has_alone(run: Path) -> None:
     loaded = load_run(run)
     for row in rank_trials([loaded]):
         test = loaded.posteriors(row.trial).where(part="test").ordered()
-        alone = bootstrap_intervals(test.truth, test.values, test.speaker_ids.tolist())["uar"]
+        alone = metric_intervals(test.truth, test.values, test.speaker_ids.tolist())["uar"]
         assert row.test is not None
         assert row.test.ends() == pytest.approx(alone.ends(), abs=1e-12)
 
@@ -86,9 +85,9 @@ def test_the_reference_is_tested_on_the_same_rows(run: Path, tmp_path: Path) -> 
     assert found.difference.value == pytest.approx(single)
     theirs = load_run(run / "reference").posteriors(0).where(part="test").ordered()
     assert "better than the reference" in str(found)
-    assert found.p_value < 0.05
+    assert found.difference.p_value < 0.05
     assert ours.reference is not None
-    assert found.clusters == len(set(theirs.speaker_ids))
+    assert found.speakers == len(set(theirs.speaker_ids))
     shutil.rmtree(run / "reference")
     shutil.copytree(other, run / "reference")
     table = RunDirectory(run / "reference").posteriors_file(0)
@@ -96,26 +95,45 @@ def test_the_reference_is_tested_on_the_same_rows(run: Path, tmp_path: Path) -> 
     assert "reference" not in {row.system for row in read_answer(run).rows}
 
 
-def test_the_p_value_is_the_permutation_tests_own(run: Path, tmp_path: Path) -> None:
+def test_the_ensemble_is_tested_against_single_mean_and_reference(
+    run: Path, tmp_path: Path
+) -> None:
     alone = make_run(tmp_path / "same", num_trials=1, num_speakers=9, skill=1.0, data_seed=0)
     shutil.copytree(alone, run / "reference")
-    build_ensemble([run], run / "ensemble", num_resamples=50)
-    from serplatform.report.data import build_report_data
-    from serplatform.report.load import load_source
-
+    build_ensemble([run], run / "ensemble")
     report = build_report_data(load_source(run))
     ours, theirs = report.systems[0].test, report.others[-1].test
-    expected = paired_permutation_test(
-        ours.truth,
-        ours.prediction,
-        theirs.prediction,
-        num_classes=4,
-        speaker_ids=ours.speaker_ids.tolist(),
+    found = read_answer(run).comparisons
+    assert [(c.of, c.against) for c in found] == [
+        ("ensemble", other) for other in ("single", "mean", "reference")
+    ]
+    expected = metric_differences(
+        ours.truth, ours.values, theirs.values, ours.speaker_ids.tolist()
+    )["uar"]
+    content = read_json(run / "ensemble" / "ensemble.json")
+    assert found[-1].difference.as_dict() == expected.as_dict()
+    assert expected.as_dict() == content["comparison_with_reference"]["difference"]["uar"]
+    recorded = content["comparison_with_mean"]["difference"]["uar"]
+    assert found[1].difference.as_dict() == recorded
+    pooled = content["pooled"]
+    assert recorded["value"] == pytest.approx(
+        pooled["ensemble"]["uar"]["value"] - pooled["mean_of_all"]["uar"]["value"]
     )
-    found = read_answer(run).comparisons[-1]
-    assert (found.of, found.against) == ("ensemble", "reference")
-    assert found.p_value == expected["p_value"]
-    assert np.isclose(found.difference.value, expected["difference"])
+
+
+def test_an_ensemble_of_an_earlier_version_is_tested_again(run: Path) -> None:
+    build_ensemble([run], run / "ensemble")
+    now = read_answer(run).comparisons[0]
+    file = run / "ensemble" / "ensemble.json"
+    content = read_json(file)
+    del content["comparison_with_mean"]
+    content["comparison"]["permutation"] = {"uar": {"p_value": 0.07}}
+    for interval in content["comparison"]["difference"].values():
+        interval.pop("p_value", None)
+    content["comparison"]["mcnemar"] = {"only_a": 7, "only_b": 3, "p_value": 0.34}
+    file.write_text(json.dumps(content | {"num_resamples": 2000}))
+    (found,) = read_answer(run).comparisons
+    assert found == now
 
 
 def test_what_was_asked_and_what_became_of_it(run: Path) -> None:
@@ -141,11 +159,13 @@ def test_what_was_asked_and_what_became_of_it(run: Path) -> None:
 
 def test_one_finished_trial_has_one_row_and_no_test(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", num_trials=1)
-    build_ensemble([run], run / "ensemble", num_resamples=50)
+    build_ensemble([run], run / "ensemble")
     answer = read_answer(run)
     assert [row.system for row in answer.rows] == ["single"]
     assert answer.comparisons == ()
-    assert answer.sentences == ("One trial finished: there is nothing to combine.",)
+    needs, *others = answer.sentences
+    assert needs == f"Normalised by speaker: {answer.speaker_needs}"
+    assert others == ["One trial finished: there is nothing to combine."]
     page = build_report(run).read_text(encoding="utf-8")
     assert "McNemar's exact" not in page
     assert "not shown to differ" not in page

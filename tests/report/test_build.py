@@ -196,7 +196,7 @@ def test_no_hostile_name_becomes_markup(tmp_path: Path) -> None:
         record["architecture"] = f"<s>{record['architecture']}</s>"
         record["params"]["model.<q>x</q>"] = "<em>y</em>"
         write_json(path, record)
-    build_ensemble([run], run / "ensemble", num_resamples=50)
+    build_ensemble([run], run / "ensemble")
     page = build_report(run).read_text(encoding="utf-8")
     outline = Outline(page)
     assert outline.faults == []

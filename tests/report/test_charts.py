@@ -3,7 +3,7 @@
 import math
 
 from serplatform.report import charts
-from serplatform.statistics.bootstrap import Interval
+from serplatform.statistics.intervals import Interval
 
 
 def test_whiskers_reach_to_the_ends_of_an_interval_and_no_further_than_the_plot():

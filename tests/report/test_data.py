@@ -23,7 +23,7 @@ from serplatform.report.data import (
 )
 from serplatform.report.load import Posteriors, ReportTrial, load_source
 from serplatform.report.members import read_members
-from serplatform.report.speaker_intervals import Resampling, recall_intervals
+from serplatform.report.speaker_intervals import recall_intervals
 from tests.support.synthetic_run import make_run
 
 
@@ -52,7 +52,7 @@ def test_the_page_of_a_run_and_its_ensemble_choose_the_same_single_trials(
     ]
     assert any(sorted(column)[-1] == sorted(column)[-2] for column in zip(*dev, strict=True))
     chosen = [trial.number for trial in best_by_fold(source.runs[0].trials)]
-    content = build_ensemble([run], tmp_path / "ens", combiner="mean", num_resamples=10)
+    content = build_ensemble([run], tmp_path / "ens", combiner="mean")
     assert [fold["best_single"]["trial"] for fold in content["folds"]] == chosen
 
 
@@ -77,17 +77,17 @@ def test_recall_and_its_interval_by_hand(posteriors: Callable[..., Posteriors]) 
     test = posteriors(
         [[0.9, 0.1], [0.1, 0.9], [0.2, 0.8], [0.2, 0.8]], [0, 0, 1, 1], ["a", "b", "a", "b"]
     )
-    happy, sad = recall_intervals(test, Resampling(resamples=500, seed=1))
+    happy, sad = recall_intervals(test)
     assert happy.value == 0.5
-    assert (happy.low, happy.high) == (0.0, 1.0)  # aa, ab and bb are all likely draws
-    assert (sad.value, sad.low, sad.high) == (1.0, 1.0, 1.0)
+    assert (happy.low, happy.high) == pytest.approx((0.0, 1.0), abs=1e-9)
+    assert (sad.value, sad.low, sad.high) == pytest.approx((1.0, 0.025**0.5, 1.0))
 
 
 def test_recall_without_utterances_or_with_one_speaker_has_no_interval(
     posteriors: Callable[..., Posteriors],
 ) -> None:
     test = posteriors([[0.9, 0.1, 0.0], [0.1, 0.9, 0.0]], [0, 0], ["a", "a"])
-    happy, sad, _ = recall_intervals(test, Resampling())
+    happy, sad, _ = recall_intervals(test)
     assert (happy.value, happy.low, happy.high) == (0.5, None, None)
     assert math.isnan(sad.value)
 
@@ -96,10 +96,10 @@ def test_systems_measured_again_are_what_the_ensemble_recorded(on_disk: Any) -> 
     found = build_report_data(load_source(on_disk.ensemble))
     info = found.ensemble
     assert [m.key for m in found.measured] == ["ensemble", "single", "trial", "mean"]
-    assert found.comparison == info["comparison"]
-    drawing = Resampling(resamples=info["num_resamples"], seed=info["seed"])
+    assert found.comparisons["single"].as_dict() == info["comparison"]["difference"]["uar"]
+    assert set(found.comparisons) == {"single", "mean"}
     for system in found.systems:
-        again = measure(system.test, key=system.key, chosen="", drawing=drawing)
+        again = measure(system.test, key=system.key, chosen="")
         for fold, values in again.by_fold.items():
             assert values == pytest.approx(system.by_fold[fold])
         for metric, interval in system.pooled.items():
@@ -117,8 +117,7 @@ def test_ensemble_without_its_runs_keeps_the_recorded_comparison(
     found = build_report_data(load_source(alone))
     assert [s.key for s in found.systems] == ["ensemble"]
     assert [m.key for m in found.measured] == ["ensemble", "single", "mean"]
-    assert found.comparison is not None
-    assert found.comparison == info["comparison"]
+    assert found.comparisons["single"].as_dict() == info["comparison"]["difference"]["uar"]
 
 
 def test_ensemble_whose_posteriors_were_exchanged_is_refused(on_disk: Any, tmp_path: Path) -> None:
@@ -154,8 +153,7 @@ def test_members_are_gathered_over_folds() -> None:
             "share": share,
             "temperature": None,
             "dev": {"uar": 0.5},
-            "test": {"uar": 0.4},
-            "gain": {"test": None if gain is None else {"uar": gain}},
+            "gain": {"dev": None if gain is None else {"uar": gain}},
         }
 
     info: Any = {

@@ -63,7 +63,7 @@ def test_ensemble_inside_a_run_moves_with_it(on_disk: Any, tmp_path: Path) -> No
 def test_a_copy_of_a_run_is_not_shown_with_the_original(on_disk: Any, tmp_path: Path) -> None:
     original = tmp_path / "original"
     shutil.copytree(on_disk.run, original)
-    build_ensemble([original], original / "ensemble", num_resamples=10)
+    build_ensemble([original], original / "ensemble")
     shutil.copytree(original, tmp_path / "copy")
     for asked in (tmp_path / "copy", tmp_path / "copy" / "ensemble"):
         source = load_source(asked)

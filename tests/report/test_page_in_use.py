@@ -30,7 +30,7 @@ def page_file(on_disk: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A page with every section: results, members, explanations with sound, search."""
     run = tmp_path_factory.mktemp("in_use") / "run"
     shutil.copytree(on_disk.run, run)
-    build_ensemble([run], run / "ensemble", num_resamples=20)
+    build_ensemble([run], run / "ensemble")
     add_explanations(run, shown=1)
     return build_report(run)
 
@@ -246,7 +246,7 @@ def test_colours_follow_the_reader_and_print_is_light(visit) -> None:
 def test_a_page_of_500_trials_opens_in_three_seconds(chromium, tmp_path: Path) -> None:
     """In seconds of the processor until the page can be read; plots out of sight come later."""
     run = make_run(tmp_path / "run", num_trials=500, num_folds=6, num_speakers=24, per_speaker=40)
-    build_ensemble([run], run / "ensemble", num_resamples=50)
+    build_ensemble([run], run / "ensemble")
     page_file = build_report(run)
     assert page_file.stat().st_size <= 15e6
     page = chromium.new_page(viewport=DESK)

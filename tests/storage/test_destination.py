@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -224,3 +225,15 @@ def test_dataset_put_over_an_earlier_one_removes_that_ones_files_alone(lab, node
     ours = {file.name for file in folder.iterdir() if file.is_file()}
     upload_dataset(folder, parse(lab))
     assert set(store.list()) == {*ours, "my.arrow", "notes/a.txt"}
+
+
+def test_a_place_that_cannot_be_reached_is_refused_in_seconds(monkeypatch):
+    """Nothing has begun, so nothing is lost: a minute's patience is for later requests."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
+    monkeypatch.delenv("SERPLATFORM_STORAGE_PATIENCE", raising=False)
+    begun = time.monotonic()
+    with pytest.raises(SerplatformError, match="s3://nobucket/first: cannot open"):
+        check_directory("s3://nobucket/first", RUN)
+    assert time.monotonic() - begun < 10

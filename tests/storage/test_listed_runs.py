@@ -13,7 +13,7 @@ from tests.support.synthetic_run import make_run
 def test_runs_on_object_storage_are_listed(lab: str, tmp_path: Path) -> None:
     folder = tmp_path / "runs"
     run = make_run(folder / "a", num_trials=2, num_speakers=3, per_speaker=4)
-    build_ensemble([run], run / "ensemble", num_resamples=20)
+    build_ensemble([run], run / "ensemble")
     put_folder(folder, f"{lab}/runs")
     (row,) = list_runs(f"{lab}/runs")
     (here,) = list_runs(folder)

@@ -107,6 +107,15 @@ def test_finished_trial_reaches_other_nodes_record_last(lab, nodes):
     assert ensure(two.model_directory(3, 0)).is_dir()
 
 
+def test_the_reference_is_there_for_a_node_that_resumes(lab, nodes):
+    one = nodes.run("one", lab)
+    _record(RunDirectory(one.reference_directory), 0)
+    one.mirror.push_all()
+    two = nodes.run("two", lab)
+    two.fetch_study()
+    assert list(RunDirectory(two.reference_directory).records()) == [0]
+
+
 def test_state_goes_on_on_another_node(lab, nodes):
     one = nodes.run("one", lab)
     one.folds_file.write_text("{}")

@@ -65,13 +65,24 @@ def test_every_configuration_is_used_where_its_features_are(
     used = 0
     for name, kinds in spaces.items():
         space = next(iter(kinds.values()))
-        points = first_points(space)
-        assert len(points) == len(gains[name][next(iter(kinds))])
+        points = first_points(space)[: len(gains[name][next(iter(kinds))])]
         used += len(points)
         for point in points:
             config = resolve(name, {**space.fixed, **point}, "portfolio")
             dataset.feature_info(config.data.feature)
     assert used == len(entries)
+
+
+def test_a_space_of_which_it_has_no_configuration_keeps_its_own(make: Callable[..., Path]) -> None:
+    dataset = Dataset.open(make(**OWN, **VECTORS, **ENCODER))
+    candidates = candidate_spaces(request(dataset.path), dataset)[0]
+    spaces, gains = with_portfolio(candidates, dataset)
+    known = {entry["architecture"] for entry in content()["with_encoder"]}
+    own = {name for name in spaces if name not in known and "encoder" in candidates[name]}
+    assert own >= {"functionals_mlp", "csa"}
+    for name in own:
+        assert spaces[name]["encoder"].try_first == candidates[name]["encoder"].try_first != ()
+        assert gains[name]["encoder"] == []
 
 
 def test_a_feature_that_is_lacking_takes_its_configurations_along(
@@ -104,6 +115,24 @@ def test_a_run_keeps_it_and_tries_it_first(make: Callable[..., Path], tmp_path: 
     assert not isinstance(suggestion, str)
     first = first_points(again.spaces["lda"])[0]
     assert {k: v for k, v in suggestion.values.items() if k in first} == first
+
+
+def test_a_run_on_clips_without_words_is_opened_again(tmp_path: Path) -> None:
+    """Its spaces lack what pools words, and their conditions still name it."""
+    data = make_dataset(
+        tmp_path / "data",
+        per_speaker=4,
+        seconds=(0.2, 0.3),
+        features={**OWN, **VECTORS, **ENCODER},
+        wordless=24,
+    )
+    run = create_run(tmp_path / "run", request(data), ["test"])
+    pooling = run.spaces["functionals_mlp"].parameters["data.pooling"]
+    assert "words" not in pooling.values
+    again = reopen_run(tmp_path / "run")
+    assert {n: s.parameters for n, s in again.spaces.items()} == {
+        n: s.parameters for n, s in run.spaces.items()
+    }
 
 
 def test_architectures_without_their_features_are_left_out(

@@ -114,6 +114,44 @@ def test_all_leaves_out_in_one_line_what_reads_text_where_there_is_none(
     assert "left_out" not in command(data, tmp_path / "other", architectures=["csa"]).description
 
 
+def test_a_portfolio_leaves_out_what_settings_do_not_fit(tmp_path: Path, data: Path) -> None:
+    run = command(data, tmp_path / "run", architectures=[], settings=["data.pooling=time"])
+    assert {"svm", "logistic", "functionals_mlp"} <= set(run.spaces)
+    left = run.description["left_out"]
+    assert "data.pooling has derivatives of its own" in left["cnn_lstm"]
+    assert not set(left) & set(run.spaces)
+    again = command(data, tmp_path / "run", resume=True, trials="+1")
+    assert set(again.spaces) == set(run.spaces)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        (
+            "data.feature=nonsense",
+            r"lacks features .* --features nonsense to add them",
+        ),
+        ("data.feature=log_mel_40,mfcc_40", r"join features by '\+': log_mel_40\+mfcc_40"),
+    ],
+)
+def test_settings_that_fit_no_architecture_are_refused(
+    tmp_path: Path, data: Path, setting: str, message: str
+) -> None:
+    with pytest.raises(BadInputError, match=message):
+        command(data, tmp_path / "run", architectures=[], settings=[setting])
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("architectures", [[], ["svm"]])
+def test_words_are_not_pooled_where_there_are_none(
+    tmp_path: Path, architectures: list[str]
+) -> None:
+    silent = make_dataset(tmp_path / "silent", per_speaker=4, seconds=(0.2, 0.3), wordless=24)
+    asked = {"architectures": architectures, "settings": ["data.pooling=words"]}
+    with pytest.raises(BadInputError, match=r"neither transcripts .* data\.pooling = words"):
+        command(silent, tmp_path / "run", **asked)
+
+
 def test_a_space_of_ones_own_makes_an_architecture_one_of_all(
     tmp_path: Path, data: Path, newcomer: str
 ) -> None:

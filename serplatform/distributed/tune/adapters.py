@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 #: seconds from one look for trials that hang to the next
 INTERVAL = 0.5
+#: seconds from one record of the time spent to the next
+RECORD_INTERVAL = 5.0
 
 
 class TrialActor(tune.Trainable):
@@ -164,6 +166,7 @@ class TrialCallbacks(tune.Callback):
         self._errors = errors
         self._watchdog = watchdog
         self._next_look = 0.0
+        self._next_record = time.monotonic() + RECORD_INTERVAL
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (tune.Callback, ())  # Tune saves its callbacks; a resumed search makes new ones
@@ -190,8 +193,11 @@ class TrialCallbacks(tune.Callback):
         self._tracker.ended(trial.trial_id, describe_error(self._errors.get(trial.trial_id)))
 
     def on_step_begin(self, iteration: int, trials: Any, **info: Any) -> None:
-        """Look, now and then, for trials that hang."""
+        """Look, now and then, for trials that hang; record the time spent."""
         now = time.monotonic()
+        if now >= self._next_record:
+            self._next_record = now + RECORD_INTERVAL
+            self._tracker.record_time()
         if now < self._next_look:
             return
         self._next_look = now + INTERVAL

@@ -6,7 +6,7 @@ import dataclasses
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from serplatform.errors import BadInputError
 
@@ -48,14 +48,17 @@ class SearchLimits:
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SearchPlan:
     """What :func:`~serplatform.distributed.tune.tuner.run_trials` needs to know of a run: its
-    dataset's directory, its seed, the dev metric reported while training, and the plugins that
-    each worker loads first (see ``plugins.unpack``)."""
+    dataset's directory, its seed, the dev metric reported while training, the plugins that each
+    worker loads first (see ``plugins.unpack``), what records the time spent, now and then, and
+    whether test rows stay sealed."""
 
     dataset: str
     seed: int
     objective: str
     limits: SearchLimits
     plugins: tuple[str, ...] = ()
+    record_time: Callable[[], object] = lambda: None
+    sealed: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

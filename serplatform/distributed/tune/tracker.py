@@ -130,6 +130,11 @@ class TrialTracker:
         """Whether the time budget ends within so many seconds."""
         return self._deadline is not None and time.monotonic() >= self._deadline - within
 
+    def record_time(self) -> None:
+        """Record the time spent, which a killed driver cannot at its end."""
+        with self._stopping_at_storage_errors():
+            self.plan.record_time()
+
     def stop_for(self, reason: str) -> None:
         """Let the search stop, for a reason that concerns all of its trials."""
         self.stop_reason = self.stop_reason or reason
@@ -162,7 +167,7 @@ class TrialTracker:
     def next_config(self, trial_id: str) -> dict[str, Any] | NoTrial:
         """Configuration of the next trial under Tune's id, or whether there may be one later."""
         with self._stopping_at_storage_errors():
-            while self.stop_reason is None:
+            while not self.is_over():  # Tune waits for a trial without asking whether it may stop
                 budget = self.plan.limits.trials
                 spent = budget is not None and self._studies.num_asked >= budget
                 if spent and self._studies.num_in_flight == 0:
@@ -212,6 +217,7 @@ class TrialTracker:
             paper=suggestion.paper,
             objective=self.plan.objective,
             device=self.placement.device,
+            sealed=self.plan.sealed,
         )
 
     def architecture(self, trial_id: str) -> str:

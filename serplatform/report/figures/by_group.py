@@ -14,7 +14,7 @@ from serplatform.report.data import LABELS, Need, NoDataError, ReportData, group
 from serplatform.report.figures.base import FIGURES, Drawing, Figure, Palette, Spec
 from serplatform.report.speaker_intervals import recall_intervals
 from serplatform.report.wording import listing, percent, percent_sign, short
-from serplatform.statistics.bootstrap import Interval
+from serplatform.statistics.intervals import Interval
 
 #: Above this many speakers the axis names only some of them.
 MAX_NAMED = 60
@@ -139,7 +139,7 @@ class ClassRecallFigure(Figure[tuple[ClassRecall, ...]]):
             )
             for system in report.systems
             for k, (name, recall) in enumerate(
-                zip(report.classes, recall_intervals(system.test, report.drawing), strict=True)
+                zip(report.classes, recall_intervals(system.test), strict=True)
             )
         )
 
@@ -188,7 +188,7 @@ class ClassRecallFigure(Figure[tuple[ClassRecall, ...]]):
             ),
             panels=[plot],
             tables=[table],
-            note="Intervals resample whole speakers; the dotted line is chance, 1/K.",
+            note="Intervals are over speakers; the dotted line is chance, 1/K.",
         )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from serplatform.report.data import NoDataError, ReportData
 from serplatform.report.figures.base import FIGURES, FIRST, Drawing, Figure, Palette, Table
 from serplatform.report.leaderboard import BY_SPEAKER, RankedTrial, first_shown, objective_of
+from serplatform.report.speaker_needs import speaker_needs
 from serplatform.report.wording import METRICS, decimal, interval, percent, whole
 
 #: ranks that are shown at once, besides the best of each architecture
@@ -16,10 +17,12 @@ MOST_RANKS = 10
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Board:
-    """The complete trials, best first, and the title of the metric that ranks them."""
+    """The complete trials, best first, the title of the metric that ranks them, and what those
+    need that normalise by speaker."""
 
     rows: tuple[RankedTrial, ...]
     metric: str
+    needs: str = ""
 
 
 @FIGURES.register("ranking")
@@ -32,7 +35,11 @@ class Leaderboard(Figure[Board]):
         if not report.leaderboard:
             raise NoDataError("no trial has finished")
         objective = objective_of(report.source.runs)
-        return Board(rows=report.leaderboard, metric=METRICS[objective].title)
+        return Board(
+            rows=report.leaderboard,
+            metric=METRICS[objective].title,
+            needs=speaker_needs(report),
+        )
 
     def draw(self, data: Board, palette: Palette) -> Drawing:
         shown = first_shown(data.rows, MOST_RANKS)
@@ -42,9 +49,10 @@ class Leaderboard(Figure[Board]):
             tables.append(_table(f"All {len(data.rows)} complete trials", data.rows, folded=True))
         return Drawing(
             summary=(
-                f"Rank is by the mean dev {data.metric} alone; test values are for reporting, not "
-                f"for choosing. First is {best.architecture} #{best.trial}, with a dev UAR of "
-                f"{percent(best.dev)} %."
+                f"Rank is by the mean dev {data.metric} alone. On test rows only what stands as an "
+                "answer is measured, unless `report --test-values` asks for every trial, which is "
+                f"a look at test rows of its own. First is {best.architecture} #{best.trial}, "
+                f"with a dev UAR of {percent(best.dev)} %."
             ),
             tables=tables,
             open_tables=True,
@@ -52,7 +60,7 @@ class Leaderboard(Figure[Board]):
                 "`predict` and `export` take the first of a run, or another by its number: "
                 f"`serplatform predict {best.run} --trial N AUDIO`, `serplatform export {best.run} "
                 "--trial N --out DIRECTORY`."
-                + (f" {BY_SPEAKER}" if any(row.by_speaker for row in data.rows) else "")
+                + (f" {BY_SPEAKER.format(data.needs)}" if data.needs else "")
             ),
         )
 

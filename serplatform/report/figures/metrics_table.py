@@ -12,7 +12,7 @@ from serplatform.metrics import METRICS
 from serplatform.report.data import Need, ReportData
 from serplatform.report.figures.base import FIGURES, FIRST, Drawing, Figure, Palette, Table
 from serplatform.report.wording import interval, metric, metric_title, percent
-from serplatform.statistics.bootstrap import Interval
+from serplatform.statistics.intervals import Interval
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,6 @@ class MetricsBySystem:
 
     rows: tuple[MetricRow, ...]
     systems: tuple[str, ...]
-    resamples: int
 
 
 @FIGURES.register("metrics_table")
@@ -62,7 +61,6 @@ class MetricsTable(Figure[MetricsBySystem]):
         return MetricsBySystem(
             rows=tuple(rows),
             systems=tuple(system.label for system in report.measured),
-            resamples=report.drawing.resamples,
         )
 
     def draw(self, data: MetricsBySystem, palette: Palette) -> Drawing:
@@ -93,9 +91,10 @@ class MetricsTable(Figure[MetricsBySystem]):
             ],
             open_tables=True,
             note=(
-                f"Intervals resample whole speakers ({data.resamples:,} resamples, percentiles): "
-                "utterances of one speaker are not independent. The fold sd is not a standard "
-                "error: folds share training data."
+                "Intervals are over speakers (jackknife, Student's t), since utterances of one "
+                "speaker are not independent; the ECE has none, since chance alone "
+                "raises it: Reliability says what perfect calibration would give. The fold "
+                "sd is not a standard error: folds share training data."
             ),
         )
 

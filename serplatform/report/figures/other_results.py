@@ -19,7 +19,7 @@ from serplatform.report.figures.base import (
 )
 from serplatform.report.published_baselines import find_baselines, place_against, qualities
 from serplatform.report.wording import METRICS, interval, listing, percent, short
-from serplatform.statistics.bootstrap import Interval
+from serplatform.statistics.intervals import Interval
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -34,7 +34,7 @@ from serplatform.report.wording import (
     plural,
     points,
 )
-from serplatform.statistics.bootstrap import Interval
+from serplatform.statistics.intervals import Interval
 
 #: Classes of phones and their markers.
 CLASSES = {"vowel": "circle", "consonant": "square", "silence": "diamond-open"}
@@ -214,7 +214,7 @@ class PhoneAttentionFigure(Figure[PhoneAttention]):
             note=_left_out(data)
             + (
                 "Attention per frame is the share of attention that lies on a class of phones "
-                "over its share of the frames; intervals resample whole speakers. The excess is "
+                "over its share of the frames; intervals are over speakers. The excess is "
                 "taken within speech (silence and noises cut out): attention on vowels minus "
                 "their share of the time, in points. Its p-value is two-sided, from 2,000 draws "
                 "in which the attention of each utterance is turned round in a circle: its shape "

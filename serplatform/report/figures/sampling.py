@@ -14,7 +14,7 @@ from serplatform.report.explanations import Explanations, find_explanations
 from serplatform.report.figures.base import FIGURES, Drawing, Figure, Palette
 from serplatform.report.sampling import Sampling
 from serplatform.report.wording import decimal, percent, plural, short
-from serplatform.statistics.bootstrap import Interval
+from serplatform.statistics.intervals import Interval
 
 AVERAGE = "all"
 
@@ -158,7 +158,7 @@ class SampledShareFigure(Figure[tuple[SampledShare, ...]]):
                 "utterances of the share of a window's elements that the model did not expect and "
                 "therefore sampled, over windows after the first (which is observed whole)"
                 f"{left if whole.single_windows else ''}. The paper does not say whether it counts "
-                "the first window. Intervals resample whole speakers."
+                "the first window. Intervals are over speakers."
             ),
         )
 

@@ -108,7 +108,9 @@ def test_intensity_ratio_and_excess_worked_by_hand() -> None:
     # within speech: 0.75 of attention on half of it, 0.625 on a quarter of it
     assert found.excess.value == pytest.approx((0.25 + 0.375) / 2)
     # two speakers: the interval of the mean ends at the speakers' own values
-    assert (found.excess.low, found.excess.high) == pytest.approx((0.25, 0.375))
+    assert (found.excess.low, found.excess.high) == pytest.approx(
+        (0.3125 - 12.7062 * 0.0625, 0.3125 + 12.7062 * 0.0625), abs=1e-5
+    )
     assert (found.p_value, found.num_groups, found.speakers) == (0.02, 2, 2)
 
 

@@ -1,0 +1,109 @@
+"""Published numbers follow from published posteriors, and tables in documents from both."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from serplatform import environment
+from serplatform.statistics.intervals import Interval
+from serplatform.studies.space import load_space
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+PUBLISHED = sorted(
+    path.with_suffix(".json")
+    for path in BENCHMARKS.glob("results/*/*.parquet")
+    if path.stat().st_size < 200_000
+)
+
+
+def run(script: str, *words: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, BENCHMARKS / script, *words], capture_output=True, text=True, check=False
+    )
+
+
+def test_every_published_number_is_computed_again() -> None:
+    assert len(PUBLISHED) > 5
+    done = run("recompute.py", *PUBLISHED)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("key", "named"),
+    [("low", "pooled.ensemble.uar.low: 0.25 in the file"), ("value", "scikit-learn")],
+)
+def test_an_altered_number_is_named(tmp_path: Path, key: str, named: str) -> None:
+    source = BENCHMARKS / "results/first_minute/actors_1_8_1min.json"
+    shutil.copy(source.with_suffix(".parquet"), tmp_path)
+    result = json.loads(source.read_text(encoding="utf-8"))
+    result["pooled"]["ensemble"]["uar"][key] = 0.25
+    altered = tmp_path / source.name
+    altered.write_text(json.dumps(result), encoding="utf-8")
+    done = run("recompute.py", altered)
+    assert done.returncode == 1
+    assert named in done.stdout
+
+
+def test_results_say_with_what_they_were_made() -> None:
+    for path in PUBLISHED:
+        result = json.loads(path.read_text(encoding="utf-8"))
+        assert all(re.fullmatch("[0-9a-f]{40}", commit) for commit in result["commits"]), path
+        assert result["versions"]["scikit-learn"]
+
+
+def test_versions_name_the_commit_of_a_checkout_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "serplatform"
+    package.mkdir()
+    (package / "__init__.py").write_text("", encoding="utf-8")
+    monkeypatch.setattr(environment.serplatform, "__file__", str(package / "__init__.py"))
+
+    def found() -> str | None:
+        environment.checked_out_commit.cache_clear()
+        return environment.checked_out_commit()
+
+    def git(*words: str) -> None:
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run(["git", *identity, *words], cwd=tmp_path, check=True, capture_output=True)
+
+    try:
+        assert found() is None
+        git("init")
+        assert found() is None  # an installation within somebody's checkout
+        git("add", ".")
+        git("commit", "-m", "A package.")
+        commit = found()
+        assert commit is not None
+        assert re.fullmatch("[0-9a-f]{40}", commit)
+        (package / "new.py").write_text("", encoding="utf-8")
+        assert found() == f"{commit}-dirty"
+        assert environment.versions()["commit"] == f"{commit}-dirty"
+    finally:
+        environment.checked_out_commit.cache_clear()
+
+
+def test_documents_are_what_their_files_give() -> None:
+    done = run("beyond.py", "--check")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("path", sorted(BENCHMARKS.glob("spaces/*.yaml")), ids=lambda p: p.stem)
+def test_spaces_of_published_commands_are_still_read(path: Path) -> None:
+    space = load_space(str(path))
+    assert space.architecture == path.stem.partition("-")[0]
+
+
+@pytest.mark.parametrize("name", ["headline/ravdess_15min", "representations/ravdess_train"])
+def test_the_readme_says_what_a_file_says(name: str) -> None:
+    result = json.loads((BENCHMARKS / f"results/{name}.json").read_text(encoding="utf-8"))
+    readme = (BENCHMARKS.parent / "README.md").read_text(encoding="utf-8")
+    assert f"benchmarks/results/{name}.json" in readme
+    assert Interval(**result["pooled"]["ensemble"]["uar"]).in_percent() in readme
