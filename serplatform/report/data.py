@@ -337,9 +337,7 @@ def _look(report: ReportData, *, test_values: bool) -> LookCount | None:
         measured["every trial"] = digest_of(["every trial", digest_of(sorted(every))])
     combiner = "single" if ensemble is None else ensemble.info["combiner"]
     found = [
-        RunDirectory(path).look(measured, combiner=combiner, seed=0)
-        for path in runs
-        if measured
+        RunDirectory(path).look(measured, combiner=combiner, seed=0) for path in runs if measured
     ]
     if ensemble is not None and not found:
         made = ensemble.info.get("look")
