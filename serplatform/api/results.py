@@ -335,7 +335,7 @@ class Run(_Exportable):
         Args:
             out: where it is written; None: the run's own ensemble, which its page shows, gives
                 way to it.
-            seed: of bags and permutations; None: the run's.
+            seed: of bags; None: the run's.
         """
         return combine(
             [self],
@@ -484,7 +484,7 @@ def combine(
         combiner: greedy, product, mean, stacking, auto or single.
         temperature: calibrate each trial on dev rows first.
         objective: what choices on dev rows maximise: uar, accuracy or nll.
-        seed: of bags and permutations.
+        seed: of bags.
         test_values: measure every trial alone on test rows, too, a look of its own.
     """
     several = [runs] if isinstance(runs, (Run, str, Path)) else runs

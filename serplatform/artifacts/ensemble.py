@@ -110,28 +110,11 @@ class EnsembleCounts(Record):
     test_speakers: NotRequired[Count]
 
 
-class PermutationRecord(Record):
-    """A two-sided paired test; ``difference`` is of the first system minus the second.
-
-    ``exact`` says that all swaps of the clusters (speakers or utterances) were enumerated.
-    """
-
-    metric: str
-    difference: float
-    p_value: float
-    num_permutations: Count
-    exact: bool
-    num_clusters: Count
-    clustered_by: str
-
-
 class ComparisonRecord(Record):
-    """Two systems on the same rows; files of earlier versions have no p-values beside the
-    differences, and McNemar's test, which takes utterances as independent."""
+    """Two systems on the same rows; files of earlier versions may have no p-values beside the
+    differences, but other tests, which nothing reads."""
 
     difference: Intervals
-    permutation: Annotated[dict[str, PermutationRecord], Predicate(holds("uar"))]
-    mcnemar: NotRequired[object]
 
 
 class Oracle(Record):
@@ -217,6 +200,7 @@ class EnsembleRecord(Record):
     over_folds: Annotated[dict[str, Spreads], Predicate(holds("ensemble"))]
     comparison: ComparisonRecord
     comparison_with_mean: NotRequired[ComparisonRecord]
+    comparison_with_reference: NotRequired[ComparisonRecord]
     parameter_order: Annotated[list[str], Predicate(distinct)]
     objective: NotRequired[str]
     temperature_scaling: NotRequired[bool]

@@ -39,7 +39,7 @@ def command(
     objective: Annotated[
         str, typer.Option(help="What choices on dev rows maximise: uar, accuracy or nll.")
     ] = "uar",
-    seed: Annotated[int, typer.Option(help="Seed of bags and permutations.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of bags.")] = 0,
     test_values: TestValues = False,
     as_json: AsJson = False,
 ) -> None:
@@ -86,11 +86,10 @@ def command(
 def summarise(content: dict[str, Any], out: str) -> dict[str, Any]:
     """The parts of ``ensemble.json`` that a script wants."""
     keys = ("combiner", "objective", "classes", "counts", "over_folds", "pooled", "chance", "look")
-    comparison = content["comparison"]
     return {
         "ensemble": out,
         **{key: content[key] for key in (*keys, "notes")},
-        "comparison": {key: comparison[key] for key in ("difference", "permutation")},
+        **{key: found for key, found in content.items() if key.startswith("comparison")},
         "members": [
             {
                 "fold": fold["fold"],

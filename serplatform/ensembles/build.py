@@ -95,7 +95,7 @@ def build_ensemble(
         out: where ``ensemble.json`` and ``posteriors.parquet`` are written.
         combiner: a registered name.
         temperature: calibrate each trial by temperature scaling first.
-        seed: of bags and permutations.
+        seed: of bags.
         objective: what choices on dev rows maximise: uar, accuracy or nll.
         test_values: measure every trial alone on test rows, too.
 
@@ -142,7 +142,7 @@ def build_ensemble(
         "speaker_independent": library.plan["speaker_independent"],
         "classes": list(library.classes),
         "look": max(look.number for look in looks),
-        **_measured(library, systems, seed=seed, test_values=test_values),
+        **_measured(library, systems, read_reference(library, runs), test_values=test_values),
         "versions": versions(),
     }
     if said := evaluation.no_better_than_chance(content):
@@ -155,8 +155,8 @@ def build_ensemble(
 def _measured(
     library: Library,
     systems: Mapping[str, tuple[FoldEnsemble, ...]],
+    reference: DoubleArray | None,
     *,
-    seed: int,
     test_values: bool,
 ) -> dict[str, Any]:
     """Everything in ``ensemble.json`` that is measured, and the notes on it."""
@@ -179,7 +179,11 @@ def _measured(
     genders, gender_note = read_genders(library)
     of_rows = [genders.get(utterance) for utterance in pooled.utterance_ids]
     of_speakers = dict(zip(pooled.speaker_ids, of_rows, strict=True))
-    comparison = evaluation.compare(pooled, *compared.values(), seed=seed)
+    ours = posteriors["ensemble"]
+    comparison = evaluation.compare(pooled, ours, posteriors["best_single"])
+    of_reference = {}
+    if reference is not None:
+        of_reference["comparison_with_reference"] = evaluation.compare(pooled, ours, reference)
     return {
         "counts": {
             "candidates": len(library.candidates),
@@ -208,9 +212,8 @@ def _measured(
         "pooled": intervals,
         "chance": evaluation.against_chance(pooled, intervals),
         "comparison": {"of": "ensemble", "with": "best_single", **comparison},
-        "comparison_with_mean": evaluation.compare(
-            pooled, posteriors["ensemble"], posteriors["mean_of_all"], seed=seed
-        ),
+        "comparison_with_mean": evaluation.compare(pooled, ours, posteriors["mean_of_all"]),
+        **of_reference,
         "confusion": evaluation.confusions(pooled.truth, compared),
         "diversity": diversity(library, ensembles),
         "per_speaker": [
@@ -355,6 +358,22 @@ def _combined_table(library: Library, ensembles: Sequence[FoldEnsemble]) -> pa.T
                 posterior_table(*given, fold=ensemble.fold, part=part, classes=library.classes)
             )
     return pa.concat_tables(pieces)
+
+
+def read_reference(library: Library, runs: Sequence[Path]) -> DoubleArray | None:
+    """(N, K) test posteriors of the first run's reference that is whole and on the same rows."""
+    for run in runs:
+        try:
+            found = read_library([RunDirectory(run).reference_directory])
+        except (ArtifactError, BadInputError):
+            continue
+        if (found.classes, found.part, found.utterance_ids) == (
+            library.classes,
+            library.part,
+            library.utterance_ids,
+        ) and np.array_equal(found.fold, library.fold):
+            return np.concatenate([found.take(f, "test").posteriors[0] for f in found.folds])
+    return None
 
 
 def read_genders(library: Library) -> tuple[dict[str, str], str | None]:

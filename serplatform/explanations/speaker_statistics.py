@@ -48,7 +48,9 @@ SITUATIONS: tuple[tuple[str, int | None], ...] = (
     *(("neutral", n) for n in (3, None)),
     *(("skewed", n) for n in (6, 12)),
 )
-DRAWS, BUDGET = 5, 10.0
+DRAWS = 5
+#: processor seconds for every so many test clips, and at most
+BUDGET, CLIPS, MOST_SECONDS = 10.0, 240, 60.0
 _BATCH = 64
 
 
@@ -115,7 +117,7 @@ class SpeakerAnswers:
 
 
 def measure_speaker_statistics(
-    run: Path, *, dataset: str | Path | None = None, seed: int = 0, budget: float = BUDGET
+    run: Path, *, dataset: str | Path | None = None, seed: int = 0, budget: float | None = None
 ) -> SpeakerStatistics | None:
     """Measure the run's best trial that normalises by speaker, and write it into the run.
 
@@ -123,7 +125,8 @@ def measure_speaker_statistics(
         run: the directory.
         dataset: where the dataset lies now, if it has moved.
         seed: of the draws.
-        budget: processor seconds; where a first draw would take longer nothing is measured.
+        budget: processor seconds, None: by the test clips; where a first draw would take longer
+            nothing is measured.
 
     Returns:
         what the file holds; None where no finished trial normalises by speaker.
@@ -163,13 +166,15 @@ def measure_speaker_statistics(
     truth = np.array([plan.classes.index(name) for name in table.column("truth").to_pylist()])
     speakers = table.column("speaker_id").to_pylist()
     made["needs"] = str(SpeakerClips.count(truth, speakers, plan.classes))
+    if budget is None:
+        budget = min(BUDGET * max(1.0, made["test_utterances"] / CLIPS), MOST_SECONDS)
     if plan.speaker_independent:
         begun = time.process_time()
         opened = open_dataset(directory, description, dataset)
         folds = []
         for fold in range(len(plan.folds)):
             folds.append(_answers(directory, opened, best["trial"], fold))
-            if (time.process_time() - begun) * len(plan.folds) / (fold + 1) > budget:
+            if time.process_time() - begun > budget:
                 made["skipped"] = f"it would take more than {budget:g} processor seconds"
                 break
         else:

@@ -57,9 +57,12 @@ class SystemComparison:
             verb = "is not shown to differ from"
         if p is not None and low is not None and high is not None:
             told = f"95 % interval {points(low)} to {points(high)}, {p_value(p)}"
+        gained = ""
+        if self.against == "mean" and not verb.startswith("is better"):
+            gained = " Choosing members and weights gained nothing that is shown here."
         return (
             f"The {names[0]} {verb} the {names[1]}: {points(value)} points of UAR "
-            f"({told}; over {plural(self.speakers, 'speaker')})."
+            f"({told}; over {plural(self.speakers, 'speaker')}).{gained}"
         )
 
 
@@ -224,23 +227,20 @@ def _caveats(report: ReportData) -> Iterator[str]:
 
 
 def _comparisons(report: ReportData) -> Iterator[SystemComparison]:
-    """The ensemble with the best single trial and with the plain mean; the first system with the
-    reference."""
+    """The ensemble with the best single trial, with the plain mean and with the reference, as its
+    file has them or else measured; of a run without one the best single trial with the latter."""
     if not report.systems:
         return
     speakers = len(set(report.systems[0].test.speaker_ids.tolist()))
-    held = {"single": report.comparison, "mean": report.comparison_with_mean}
-    for against, comparison in held.items():
-        found = None if comparison is None else comparison["difference"]["uar"]
-        if found is not None and (report.resamples is None or "p_value" in found):
+    measured = {system.key: system for system in (*report.systems[1:], *report.others)}
+    for against in ("single", "mean", "reference"):
+        found = report.comparisons.get(against)
+        if found is not None and (report.resamples is None or found.p_value is not None):
             yield SystemComparison(
-                of="ensemble", against=against, difference=Interval(**found), speakers=speakers
+                of="ensemble", against=against, difference=found, speakers=speakers
             )
-    measured = {system.key: system for system in (*report.systems, *report.others)}
-    if report.resamples is not None and {"ensemble", "single"} <= measured.keys():
-        yield _compare(measured["ensemble"], measured["single"])
-    if "reference" in measured:
-        yield _compare(report.systems[0], measured["reference"])
+        elif against in measured:
+            yield _compare(report.systems[0], measured[against])
 
 
 def _compare(ours: EvaluatedSystem, theirs: EvaluatedSystem) -> SystemComparison:
@@ -299,7 +299,7 @@ def _how_chosen(report: ReportData) -> Iterator[str]:
 
 
 def _dev_tests_elsewhere(run: ReportedRun) -> bool:
-    folds = run.plan.get("folds", ())
+    folds = run.plan.get("folds", [])
     tested = Counter(name for fold in folds for name in set(fold.get("test", ())))
     return any(tested[name] for fold in folds for name in fold.get("dev", ()))
 

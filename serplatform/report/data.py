@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from serplatform.artifacts.ensemble import ComparisonRecord, EnsembleRecord, IntervalRecord
+from serplatform.artifacts.ensemble import EnsembleRecord, IntervalRecord
 from serplatform.artifacts.looks import LookCount, digest_of
 from serplatform.artifacts.run import RunDescription
 from serplatform.artifacts.trial import merit
@@ -117,8 +117,7 @@ class ReportData:
         others: the one trial that prediction and export take of the run, unless every fold
             chooses it; the reference, where one was trained.
         recorded: systems of which only the metrics are at hand.
-        comparison: of the ensemble with the best single trial, or None.
-        comparison_with_mean: of the ensemble with the equal-weight mean of all trials, or None.
+        comparisons: UAR of the ensemble minus that of other systems, as its file has them.
         resamples: of speakers, behind the intervals of an ensemble of an earlier version.
         members: of the ensemble, largest mean share first.
         used: trials that a system is made of, as far as their runs are there.
@@ -131,11 +130,10 @@ class ReportData:
     trials: tuple[ReportTrial, ...]
     systems: tuple[EvaluatedSystem, ...]
     recorded: tuple[MeasuredSystem, ...]
-    comparison: ComparisonRecord | None
     members: tuple[EnsembleMember, ...]
     used: tuple[ReportTrial, ...]
     others: tuple[EvaluatedSystem, ...] = ()
-    comparison_with_mean: ComparisonRecord | None = None
+    comparisons: Mapping[str, Interval] = dataclasses.field(default_factory=dict)
     resamples: int | None = None
     look: LookCount | None = None
     test_values: bool = False
@@ -372,7 +370,6 @@ def _report_data(source: ReportSource) -> ReportData:
         trials=trials,
         systems=tuple(systems),
         recorded=(),
-        comparison=None,
         members=(),
         used=_unique(chosen),
         others=tuple(_others(source, systems)),
@@ -458,8 +455,15 @@ def _ensemble_data(
         trials=trials,
         systems=tuple(systems),
         recorded=tuple(recorded),
-        comparison=info["comparison"],
-        comparison_with_mean=info.get("comparison_with_mean"),
+        comparisons={
+            against: Interval(**found["difference"]["uar"])
+            for against, found in (
+                ("single", info["comparison"]),
+                ("mean", info.get("comparison_with_mean")),
+                ("reference", info.get("comparison_with_reference")),
+            )
+            if found is not None
+        },
         resamples=info.get("num_resamples"),
         members=members,
         used=_unique([*chosen, *used]),
