@@ -14,6 +14,7 @@ from serplatform.artifacts.records import (
     Number,
     PathText,
     PluginRecord,
+    Positive,
     Record,
     Temperature,
     Weight,
@@ -68,7 +69,7 @@ class TrialOfEnsemble(Record):
 
 class PartGains(Record):
     dev: dict[str, float] | None
-    test: dict[str, float] | None
+    test: NotRequired[dict[str, float] | None]
 
 
 class MemberRecord(Record):
@@ -80,7 +81,7 @@ class MemberRecord(Record):
     share: Weight
     temperature: Temperature | None
     dev: Metrics
-    test: Metrics
+    test: NotRequired[Metrics]  # where test values of single trials were asked for
     gain: PartGains
 
 
@@ -213,6 +214,7 @@ class EnsembleRecord(Record):
     per_gender: NotRequired[list[GenderRow]]
     rejection: NotRequired[RejectionRecord | None]
     notes: NotRequired[list[str]]
+    look: NotRequired[Positive]  # which look at the test rows this is
     posteriors_sha256: NotRequired[str | None]
 
 

@@ -41,9 +41,14 @@ def pooled_posteriors(ensembles: Sequence[FoldEnsemble]) -> DoubleArray:
 def fold_metrics(library: Library, ensemble: FoldEnsemble) -> dict[str, dict[str, float]]:
     """Every metric on the dev (fitted on) and test rows of a fold."""
     return {
-        "dev": classification_metrics(library.take(ensemble.fold, "dev").truth, ensemble.dev),
+        "dev": dev_metrics(library, ensemble),
         "test": classification_metrics(library.take(ensemble.fold, "test").truth, ensemble.test),
     }
+
+
+def dev_metrics(library: Library, ensemble: FoldEnsemble) -> dict[str, float]:
+    """Every metric on the dev rows of a fold, which the ensemble was fitted on."""
+    return classification_metrics(library.take(ensemble.fold, "dev").truth, ensemble.dev)
 
 
 def over_folds(per_fold: Sequence[Mapping[str, float]]) -> dict[str, Spread]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 from serplatform import __version__
 from serplatform.artifacts.reproduced_table import (
@@ -176,7 +175,7 @@ def render_table(outcome: ReproducedTable) -> str:
     )
 
 
-def _settings(outcome: ReproducedTable) -> list[dict[str, Any]]:
+def _settings(outcome: ReproducedTable) -> list[dict[str, str | None]]:
     """How each row was trained, where it was."""
     return [
         {

@@ -153,8 +153,7 @@ def test_members_are_gathered_over_folds() -> None:
             "share": share,
             "temperature": None,
             "dev": {"uar": 0.5},
-            "test": {"uar": 0.4},
-            "gain": {"test": None if gain is None else {"uar": gain}},
+            "gain": {"dev": None if gain is None else {"uar": gain}},
         }
 
     info: Any = {
