@@ -232,7 +232,7 @@ def run_canaries(dataset: Dataset, protocol: str | None, seed: int) -> dict[str,
     # a synthetic corpus copies nothing, and its voices are alike as no two takes of a person are
     near = None if dataset.synthetic else neighbours(dataset, plan)
     groups = map(str, recording_groups(dataset.utterances).tolist())
-    say(f"Searching twice {_CANARY_TRIALS} trials on permuted labels with protocol {plan.protocol} …")
+    say(f"Two searches of {_CANARY_TRIALS} trials on permuted labels with {plan.protocol} …")
     with tempfile.TemporaryDirectory(prefix="serplatform-canary-") as folder:
         permuted = permuted_copy(dataset.path, Path(folder, "data"), seed=seed)
         searched = {BY_HEART: None, quick_architecture(dataset): _CANARY_EPOCHS}
