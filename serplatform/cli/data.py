@@ -215,8 +215,10 @@ def run_canaries(dataset: Dataset, protocol: str | None, seed: int) -> dict[str,
 
     from serplatform.datasets.neighbours import neighbours
     from serplatform.distributed.canary import (
+        BY_HEART,
         permuted_copy,
         planted_speaker_is_refused,
+        quick_architecture,
         small_search,
     )
     from serplatform.ensembles.build import build_ensemble
@@ -230,27 +232,32 @@ def run_canaries(dataset: Dataset, protocol: str | None, seed: int) -> dict[str,
     # a synthetic corpus copies nothing, and its voices are alike as no two takes of a person are
     near = None if dataset.synthetic else neighbours(dataset, plan)
     groups = map(str, recording_groups(dataset.utterances).tolist())
-    say(f"Searching {_CANARY_TRIALS} trials on permuted labels with protocol {plan.protocol} …")
+    say(f"Two searches of {_CANARY_TRIALS} trials on permuted labels with {plan.protocol} …")
     with tempfile.TemporaryDirectory(prefix="serplatform-canary-") as folder:
         permuted = permuted_copy(dataset.path, Path(folder, "data"), seed=seed)
-        run = small_search(
-            permuted,
-            Path(folder, "run"),
-            protocol=protocol,
-            trials=_CANARY_TRIALS,
-            max_epochs=_CANARY_EPOCHS,
-            seed=seed,
-            tell=say,
-        )
+        searched = {BY_HEART: None, quick_architecture(dataset): _CANARY_EPOCHS}
+        runs = [
+            small_search(
+                permuted,
+                Path(folder, architecture),
+                architecture,
+                protocol=protocol,
+                trials=_CANARY_TRIALS,
+                max_epochs=epochs,
+                seed=seed,
+                tell=say,
+            ).path
+            for architecture, epochs in searched.items()
+        ]
         ensemble = Path(folder, "ensemble")
-        content = build_ensemble([run.path], ensemble, seed=seed)
+        content = build_ensemble(runs, ensemble, seed=seed)
         chance = chance_of_ensemble(
             ensemble,
             dict(zip(dataset.utterance_ids, groups, strict=True)),
             level=CANARY_LEVEL,
             seed=seed,
         )
-        taken = fits_that_take_test_rows(read_library([run.path]))
+        taken = fits_that_take_test_rows(read_library(runs))
     planted = plan.speaker_independent and planted_speaker_is_refused(plan, dataset.utterances)
     values: dict[str, Any] = {
         "protocol": plan.protocol,
@@ -321,7 +328,7 @@ def describe_canaries(values: dict[str, Any]) -> str:
     return (
         f"canary       permuted labels: pooled test UAR {uar}, inside the "
         f"{100 * values['level']:.0f} % chance interval {low} to {high} "
-        f"({found['test_rows']} test rows; {values['trials']} trials of "
+        f"({found['test_rows']} test rows; {values['trials']} trials each of "
         f"{', '.join(values['architectures'])}, {values['combiner']} ensemble)\n"
         f"             nearest clips: {near}\n"
         "             test rows offered to every combiner and to calibration are refused\n"
