@@ -129,6 +129,7 @@ def search(
     storage: str | None = None,
     combiner: str | None = None,
     reference: bool = True,
+    seal: bool = False,
     **options: Unpack[CallOptions],
 ) -> Run:
     """Search hyperparameters; write an ensemble, explanations and a page.
@@ -153,6 +154,7 @@ def search(
         storage: Optuna storage URL; None: a journal file in the run.
         combiner: of the ensemble; ``"none"`` makes none; None: product.
         reference: train an SVM of fixed settings too, and compare with it.
+        seal: compute no test posteriors until ``run.unseal()``.
         **options: see :class:`~serplatform.api.results.CallOptions`.
 
     Raises:
@@ -176,6 +178,7 @@ def search(
         time_budget=seconds_of(time_budget),
         combiner=combiner,
         reference=reference,
+        sealed=seal,
     )
     return run_request(request, out, options)
 
@@ -190,6 +193,7 @@ def train(
     settings: Mapping[str, Any] | None = None,
     repeats: int = 1,
     seed: int = 0,
+    seal: bool = False,
     **options: Unpack[CallOptions],
 ) -> Run:
     """Train one configuration, the paper's by default, over all folds of a protocol.
@@ -207,6 +211,7 @@ def train(
         settings=_settings(settings),
         repeats=repeats,
         seed=seed,
+        sealed=seal,
     )
     return run_request(request.of_one_configuration(), out, options)
 

@@ -207,7 +207,7 @@ def _new_run_path(architectures: tuple[str, ...], *, portfolio: bool = False) ->
 
 #: field of a request to the option that sets it, where that is of another name
 _OPTIONS = {"dataset": "data", "spaces": "space", "settings": "set", "objectives": "objective"}
-_NO_OPTIONS = {"architectures", "exact", "small", "max_folds", "portfolio", "reference"}
+_NO_OPTIONS = {"architectures", "exact", "small", "max_folds", "portfolio", "reference", "sealed"}
 _NOT_OF_TRAINING = {"sampler", "pruner", "combiner"}
 
 
@@ -228,6 +228,7 @@ def command_line(request: SearchRequest, out: str | Path | None) -> list[str]:
         words.append("--small" if request.small else "--full")
     if not request.reference and not request.exact:
         words.append("--no-reference")
+    words += ["--seal"] if request.sealed else []
     return [*words, *([] if out is None else ["--out", str(out)])]
 
 
@@ -248,6 +249,8 @@ def _check_unchanged(run: OpenRun, request: SearchRequest) -> None:
     storage = request.storage  # as it is recorded: whole, and without its password
     if storage is not None and have["storage"] not in (storage, redact(check_storage(storage))):
         faults.append("--storage: the run has its own")
+    if request.sealed and not have.get("sealed"):
+        faults.append("--seal: the run's test rows are open from its beginning on")
     if request.warm_start:
         faults.append("--warm-start: a run has one from its beginning on, or none; see run.json")
     if request.spaces:

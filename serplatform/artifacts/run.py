@@ -79,7 +79,9 @@ class WarmStartRecord(Record):
     observations: dict[str, list[ObservationRecord]]
     why_no_observations: list[str]
     remarks: list[str]
-    same_data: bool
+    #: test rows of this run that are dev rows of that one, whose folds differ
+    test_rows_seen: NotRequired[Count]
+    same_data: NotRequired[bool]  # of older runs
     num_points: NotRequired[Count]
     num_observations: NotRequired[Count]
 
@@ -119,6 +121,10 @@ class RunDescription(Record):
     storage: NotRequired[str | None]
     study_prefix: NotRequired[str]
     selection: NotRequired[str]
+    #: no test posteriors are computed; lacking: begun by a version that did not count looks either
+    sealed: NotRequired[bool]
+    #: when `unseal` closed the choice
+    unsealed: NotRequired[str]
     versions: NotRequired[dict[str, Any]]
     hardware: NotRequired[dict[str, Any]]
     warm_start: NotRequired[list[WarmStartRecord]]

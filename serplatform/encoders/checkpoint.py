@@ -13,13 +13,15 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from serplatform.artifacts.files import parse_json
 from serplatform.errors import BadInputError
 
 if TYPE_CHECKING:
     import torch
+
+T = TypeVar("T")
 
 #: safetensors names of the number formats that weights may be stored in
 _FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
@@ -338,7 +340,7 @@ def exact_inference() -> Iterator[None]:
         yield
 
 
-def chosen(settings: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+def chosen(settings: Mapping[str, T], names: Iterable[str]) -> dict[str, T]:
     """The settings of these names that are there, in this order."""
     return {name: settings[name] for name in names if name in settings}
 

@@ -84,7 +84,7 @@ class TextEncoder:
         """Hash of the weights."""
         return content_sha256(self.path, self._checkpoint.weights)
 
-    def spec(self) -> dict[str, Any]:
+    def spec(self) -> dict[str, object]:
         """What determines the vectors, without the place it lies in: JSON."""
         return {
             "kind": self._checkpoint.model_type,
@@ -164,7 +164,7 @@ def open_text_encoder(given: str) -> TextEncoder:
 
 
 def find_text_encoder(
-    name: str, sha256: str, folders: Sequence[Path] = (), spec: Mapping[str, Any] | None = None
+    name: str, sha256: str, folders: Sequence[Path] = (), spec: Mapping[str, object] | None = None
 ) -> TextEncoder:
     """The text encoder with these weights, wherever it lies; see :func:`.find_encoder`."""
     return find_model(name, sha256, folders, _open, spec)

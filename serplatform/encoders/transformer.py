@@ -94,7 +94,7 @@ class TransformerEncoder(Encoder):
             states = self.states(self.module, samples[None], max(layers))
             return {k: np.asarray(states[k][0].cpu().numpy(), dtype=np.float32) for k in layers}
 
-    def _settings(self) -> dict[str, Any]:
+    def _settings(self) -> dict[str, object]:
         return {
             "architecture": chosen(self.checkpoint.config, self.architecture),
             "preprocessing": self.preprocessing,

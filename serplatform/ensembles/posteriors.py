@@ -9,24 +9,27 @@ import collections
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from serplatform.arrays import DoubleArray, IntArray
 from serplatform.artifacts.dataset import has_been, read_dataset_description
 from serplatform.artifacts.ensemble import TrialOfEnsemble
-from serplatform.artifacts.files import read_parquet
+from serplatform.artifacts.files import file_sha256, read_parquet
 from serplatform.artifacts.posteriors import check_recorded, checked_posteriors
-from serplatform.artifacts.run import FoldFile, RunDescription
-from serplatform.artifacts.trial import REFIT_NOTE, TrialRecord
+from serplatform.artifacts.run import DatasetOfRun, FoldFile, RunDescription
+from serplatform.artifacts.trial import REFIT_NOTE, TrialRecord, ranked
 from serplatform.ensembles.base import PosteriorSet
 from serplatform.errors import ArtifactError, BadInputError, LeakError
 from serplatform.run_directory import RunDirectory
 
 _MOST_ERRORS = 20
 _KEYS = ("fold", "part", "utterance_id")
+
+Part = Literal["dev", "test"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,6 +42,7 @@ class Candidate:
         params: what the search chose, by dotted name.
         num_parameters: trainable values; None where the record does not say.
         refit: the models that gave its test posteriors were fitted on dev rows too.
+        digest: of its posteriors.
     """
 
     name: str
@@ -48,6 +52,7 @@ class Candidate:
     params: Mapping[str, Any]
     num_parameters: int | None
     refit: bool = False
+    digest: str = ""
 
     def described(self) -> TrialOfEnsemble:
         """Which trial it is, for ``ensemble.json``."""
@@ -61,11 +66,15 @@ class Candidate:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunOfLibrary:
-    """One of the runs that were combined: its ``run.json``, its address, trials by state."""
+    """One of the runs that were combined: its ``run.json``, its address, trials by state.
+
+    ``exported`` is the trial that prediction and export take of it.
+    """
 
     content: RunDescription
     path: str
     num_trials: Mapping[str, int]
+    exported: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,6 +93,7 @@ class Library:
         truth: (R,) class indices.
         values: (M, R, K), rows sum to 1.
         damaged: a sentence on each finished trial that is left out because a file is damaged.
+        sealed: there are no test rows yet; ``take`` gives none.
     """
 
     runs: tuple[RunOfLibrary, ...]
@@ -97,6 +107,7 @@ class Library:
     truth: IntArray
     values: DoubleArray
     damaged: tuple[str, ...] = ()
+    sealed: bool = False
 
     @property
     def folds(self) -> tuple[int, ...]:
@@ -106,7 +117,7 @@ class Library:
     def rows(self, fold: int, part: str) -> slice:
         """The rows of one part of one fold, which lie together."""
         found = np.flatnonzero((self.fold == fold) & (np.asarray(self.part) == part))
-        return slice(int(found[0]), int(found[-1]) + 1)
+        return slice(int(found[0]), int(found[-1]) + 1) if found.size else slice(0)
 
     def take(self, fold: int, part: str) -> PosteriorSet:
         """All candidates on one part of one fold; a view, not a copy."""
@@ -144,6 +155,7 @@ def read_library(runs: Sequence[str | Path]) -> Library:
     _check_same(paths, contents)
     classes = tuple(contents[0]["classes"])
     plan = directories[0].read_folds(contents[0])
+    sealed = bool(contents[0].get("sealed"))
 
     labels = _run_labels(paths)
     candidates: list[Candidate] = []
@@ -155,7 +167,15 @@ def read_library(runs: Sequence[str | Path]) -> Library:
         records = directory.records(damaged)
         states = [record["state"] for record in records.values()]
         counts = {name: states.count(name) for name in ("complete", "pruned", "failed")}
-        described.append(RunOfLibrary(content=content, path=directory.address, num_trials=counts))
+        best = ranked(records.values(), content["objective"][0])[:1]
+        described.append(
+            RunOfLibrary(
+                content=content,
+                path=directory.address,
+                num_trials=counts,
+                exported=best[0]["trial"] if best else None,
+            )
+        )
         for number, record in sorted(records.items()):
             if record["state"] != "complete":
                 continue
@@ -168,6 +188,8 @@ def read_library(runs: Sequence[str | Path]) -> Library:
                 continue
             _check_copy(file, record, seen)
             table = checked_posteriors(table, file, classes)
+            if sealed:  # what a killed `unseal` has written is not read
+                table = table.filter(pc.equal(table["part"], "dev"))
             candidates.append(
                 Candidate(
                     name=f"{label}/trial-{number:05d}",
@@ -177,6 +199,7 @@ def read_library(runs: Sequence[str | Path]) -> Library:
                     params=record["params"],
                     num_parameters=record.get("num_parameters"),
                     refit=REFIT_NOTE in record.get("notes", ()),
+                    digest=record.get("posteriors_sha256") or file_sha256(file),
                 )
             )
             tables.append((file, table.sort_by([(key, "ascending") for key in _KEYS])))
@@ -188,7 +211,7 @@ def read_library(runs: Sequence[str | Path]) -> Library:
             "continue the search with --resume"
         )
     reference = tables[0][1]
-    _check_rows(tables, plan)
+    _check_rows(tables, plan, ("dev",) if sealed else ("dev", "test"))
     position = {name: k for k, name in enumerate(classes)}
     values = np.empty((len(tables), len(reference), len(classes)))
     for m, (_, table) in enumerate(tables):
@@ -207,8 +230,10 @@ def read_library(runs: Sequence[str | Path]) -> Library:
         truth=np.array([position[t] for t in reference["truth"].to_pylist()], dtype=np.int64),
         values=values,
         damaged=tuple(damaged),
+        sealed=sealed,
     )
     _check_leaks(library)
+    _check_facts(*tables[0], contents[0]["dataset"], plan["label_map"])
     return library
 
 
@@ -236,6 +261,7 @@ def _check_same(paths: Sequence[Path], contents: Sequence[RunDescription]) -> No
             "dataset fingerprint": content["dataset"]["fingerprint"],
             "folds (folds_hash)": content["folds_hash"],
             "classes": content["classes"],
+            "sealed": bool(content.get("sealed")),
         }
 
     first, known = described(contents[0]), _fingerprints(contents[0])
@@ -278,13 +304,15 @@ def _run_labels(paths: Sequence[Path]) -> list[str]:
     return labels
 
 
-def _check_rows(tables: Sequence[tuple[Path, pa.Table]], plan: FoldFile) -> None:
+def _check_rows(
+    tables: Sequence[tuple[Path, pa.Table]], plan: FoldFile, parts: Sequence[Part]
+) -> None:
     """Every table has the rows of the fold file, and the speakers and truth of the first."""
     wanted = {
         (fold, part, name)
-        for fold, parts in enumerate(plan["folds"])
-        for part, names in (("dev", parts["dev"]), ("test", parts["test"]))
-        for name in names
+        for fold, found in enumerate(plan["folds"])
+        for part in parts
+        for name in found[part]
     }
     expected = dict(zip(_KEYS, zip(*sorted(wanted), strict=True), strict=True))
     columns = {key: pa.chunked_array([v], tables[0][1][key].type) for key, v in expected.items()}
@@ -315,6 +343,47 @@ def _check_rows(tables: Sequence[tuple[Path, pa.Table]], plan: FoldFile) -> None
         raise BadInputError(
             "the posterior tables do not fit together; each must have the rows of the run's fold "
             "file, and one speaker and truth an utterance:",
+            errors[:_MOST_ERRORS],
+        )
+
+
+def _check_facts(
+    file: Path, table: pa.Table, data: DatasetOfRun, label_map: Mapping[str, str]
+) -> None:
+    """Refuse speakers and labels that are not the dataset's, as far as the dataset is known here:
+    its table where it still lies there, else the speakers that the run counted."""
+    names, speakers, truths = (
+        table[name].to_pylist() for name in ("utterance_id", "speaker_id", "truth")
+    )
+    path, errors = Path(data["path"]), []
+    facts = {n: (s, t) for n, s, t in zip(names, speakers, truths, strict=True)}
+    try:
+        meta = read_dataset_description(path)
+        known = read_parquet(path / "utterances.parquet", "utterance table")
+        lies_there = has_been(meta, data["fingerprint"])
+    except (ArtifactError, OSError):  # moved, or on object storage
+        lies_there = False
+    if lies_there:
+        columns = (known[name].to_pylist() for name in ("utterance_id", "speaker_id", "emotion"))
+        for name, speaker, emotion in zip(*columns, strict=True):
+            given = facts.get(name, (speaker, label_map.get(emotion)))
+            if given != (speaker, label_map.get(emotion)):
+                errors.append(
+                    f"{file}: '{name}' is of speaker '{given[0]}', labelled '{given[1]}'; in "
+                    f"{path} of '{speaker}', labelled '{emotion}'"
+                )
+    elif counted := data.get("counts", {}).get("by_speaker"):
+        held = collections.Counter(speaker for speaker, _ in facts.values())
+        errors += [
+            f"{file}: {count} utterances are of speaker '{speaker}'; the run's dataset had "
+            f"{counted.get(speaker, 0)}"
+            for speaker, count in held.items()
+            if count > counted.get(speaker, 0)
+        ]
+    if errors:
+        raise BadInputError(
+            "the posterior tables were altered: speakers and labels are not those of the run's "
+            "dataset; search again, or restore the tables:",
             errors[:_MOST_ERRORS],
         )
 

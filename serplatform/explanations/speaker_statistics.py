@@ -38,6 +38,7 @@ from serplatform.run_directory import RunDirectory
 from serplatform.statistics.speaker_clips import SpeakerClips
 from serplatform.storage.mirror import ensure
 from serplatform.training.bundle import load_model
+from serplatform.training.seal import refuse_sealed
 
 #: classes that count as neutral speech
 NEUTRAL = ("neutral", "calm")
@@ -134,6 +135,7 @@ def measure_speaker_statistics(
         ArtifactError: the dataset is not the run's, or a model is missing or damaged.
     """
     directory = RunDirectory(run)
+    refuse_sealed(directory, "a curve on test clips")
     description = directory.read_run()
     found = [
         record

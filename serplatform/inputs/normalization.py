@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -128,8 +127,8 @@ class Normalization(Step):
             shrinkage = Shrinkage(clips, variance)
         return cls(stored["normalization"], mean, std, floor, shrinkage)
 
-    def describe(self) -> dict[str, Any]:
-        prior = {}
+    def describe(self) -> dict[str, object]:
+        prior: dict[str, object] = {}
         if self.shrinkage is not None:
             prior["prior_clips"] = self.shrinkage.clips.tolist()
             prior["prior_variance"] = self.shrinkage.variance.tolist()

@@ -85,11 +85,11 @@ class Predictor:
     @property
     def encoders(self) -> list[str]:
         """Each pretrained encoder that audio or words go through, and its use, in words."""
-        layers: dict[str, set[int]] = {}
+        layers: dict[str, set[Any]] = {}
         word_vectors = [extractor for extractor, _ in self._word_vectors.values()]
         for spec in (e.spec() for e in (*self.extractors.values(), *word_vectors)):
-            if "encoder" in spec:
-                layers.setdefault(_called(spec["encoder"]), set()).add(spec["layer"])
+            if isinstance(encoder := spec.get("encoder"), Mapping):
+                layers.setdefault(_called(encoder), set()).add(spec["layer"])
         uses = [f"{name}, layer {', '.join(map(str, sorted(k)))}" for name, k in layers.items()]
         if self.aligner is not None:
             aligner = {**self.aligner, "name": self.aligner["model"]}

@@ -30,8 +30,8 @@ class RankedTrial:
         trial: its number in the run.
         architecture: registered name.
         dev: mean dev UAR over the folds.
-        test: pooled test UAR, for reporting and not for choosing; None where the trial's
-            posteriors are missing or damaged.
+        test: pooled test UAR, for reporting and not for choosing; None where it was not asked
+            for, or the trial's posteriors are missing or damaged.
         seconds: of training.
         num_parameters: trainable values; None where the record does not say.
         by_speaker: features are normalised within each speaker, see :data:`BY_SPEAKER`.
@@ -69,13 +69,16 @@ def ranked_trials(runs: Sequence[ReportedRun]) -> list[tuple[ReportedRun, Report
 
 
 def rank_trials(
-    runs: Sequence[ReportedRun],
+    runs: Sequence[ReportedRun], *, tested: int | None = None
 ) -> tuple[RankedTrial, ...]:
-    """The leaderboard: ranks are of dev rows alone; all trials have the same test rows."""
+    """The leaderboard: ranks are of dev rows alone; all trials have the same test rows.
+
+    Only the first ``tested`` are measured on test rows; None: all.
+    """
     found = ranked_trials(runs)
     rows: Posteriors | None = None
     answers: dict[int, np.ndarray] = {}
-    for place, (run, trial) in enumerate(found):
+    for place, (run, trial) in enumerate(found[:tested]):
         try:
             test = run.posteriors(trial.number).where(part="test").ordered()
         except (ArtifactError, OSError):

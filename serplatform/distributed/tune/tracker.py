@@ -217,6 +217,7 @@ class TrialTracker:
             paper=suggestion.paper,
             objective=self.plan.objective,
             device=self.placement.device,
+            sealed=self.plan.sealed,
         )
 
     def architecture(self, trial_id: str) -> str:
