@@ -9,7 +9,7 @@ option of the platform). How statistics are shrunk was chosen on the test rows o
 the speakers (``chosen``); the others (``unseen``) chose nothing.
 
     python benchmarks/speaker_statistics.py DATA... [--features compare_2016,egemaps_v02]
-        [--draws 5] --out benchmarks/results/speaker_statistics.json
+        [--draws 5] [--add] --out benchmarks/results/speaker_statistics.json
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import itertools
 import json
 import shlex
 import subprocess
@@ -155,31 +156,30 @@ def main() -> None:
     parser.add_argument("data", nargs="+")
     parser.add_argument("--features", default="compare_2016,egemaps_v02")
     parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--add", action="store_true")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
-    rows = []
-    for path in given.data:
-        dataset = Dataset.open(path)
-        for feature in given.features.split(","):
-            if dataset.lacking(feature):
-                continue
-            for variant in VARIANTS:
-                row = measure(dataset, feature, variant, given.draws)
-                corpus = {"corpus": dataset.meta["title"], "fingerprint": dataset.fingerprint}
-                rows.append({**corpus, **row})
-                unseen = [f"{100 * point['unseen']['uar']:.1f}" for point in row["points"]]
-                print(Path(path).name, feature, variant, *unseen, flush=True)
+    old = json.loads(given.out.read_text(encoding="utf-8")) if given.add else {}
+    rows = old.get("rows", [])
     arguments = [Path(word).name if "/" in word else word for word in sys.argv[1:]]
+    command = shlex.join(["python", "benchmarks/speaker_statistics.py", *arguments])
     git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
     content = {
-        "command": shlex.join(["python", "benchmarks/speaker_statistics.py", *arguments]),
+        "commands": [*old.get("commands", []), command],
         "commit": subprocess.run(git, check=True, capture_output=True, text=True).stdout.strip(),
         "versions": versions(),
         "hardware": hardware(),
-        "situations": [f"{kind} {count or 'all'}" for kind, count in SITUATIONS],
         "rows": rows,
     }
-    given.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    for path, feature in itertools.product(given.data, given.features.split(",")):
+        dataset = Dataset.open(path)
+        for variant in () if dataset.lacking(feature) else VARIANTS:
+            row = measure(dataset, feature, variant, given.draws)
+            corpus = {"corpus": dataset.meta["title"], "fingerprint": dataset.fingerprint}
+            rows.append({**corpus, "draws": given.draws, **row})
+            given.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+            unseen = [f"{100 * point['unseen']['uar']:.1f}" for point in row["points"]]
+            print(Path(path).name, feature, variant, *unseen, flush=True)
 
 
 if __name__ == "__main__":
