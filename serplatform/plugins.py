@@ -21,9 +21,9 @@ import re
 import sys
 import traceback
 import types
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.registry import PLUGINS, REGISTRIES
@@ -268,7 +268,7 @@ def space_file(architecture: str) -> Path | None:
     return None
 
 
-def write(directory: Path, described: Mapping[str, Any]) -> dict[str, str]:
+def write(directory: Path, described: MadeWith) -> dict[str, str]:
     """Put the plugin files that a description names into a directory; return path to SHA-256."""
     from serplatform.artifacts.files import write_bytes
 
@@ -281,7 +281,7 @@ def write(directory: Path, described: Mapping[str, Any]) -> dict[str, str]:
     return files
 
 
-def restore(directory: Path, described: Mapping[str, Any], *, foreign: bool = False) -> None:
+def restore(directory: Path, described: MadeWith, *, foreign: bool = False) -> None:
     """Import the plugins that a run, an ensemble or a bundle was made with.
 
     The code of others runs only when the user says so (``--trust-plugins``) or has named the
@@ -334,7 +334,7 @@ def restore(directory: Path, described: Mapping[str, Any], *, foreign: bool = Fa
             _import_text(name, content, str(file))
 
 
-def require(described: Mapping[str, Any], where: Path) -> None:
+def require(described: MadeWith, where: Path) -> None:
     """Refuse a model or dataset whose plugins are not imported, or others are."""
     loaded = {plugin.name: plugin.sha256 for plugin in PLUGINS.values()}
     for record in described.get("plugins", []):
@@ -346,7 +346,7 @@ def require(described: Mapping[str, Any], where: Path) -> None:
             )
 
 
-def packed(described: Mapping[str, Any]) -> tuple[str, ...]:
+def packed(described: MadeWith) -> tuple[str, ...]:
     """Plugins of a description as texts, which a task takes to :func:`unpack` in a worker."""
     names = {record["name"] for record in described.get("plugins", [])}
     return tuple(

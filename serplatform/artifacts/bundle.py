@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, NotRequired
+from typing import Annotated, Literal, NotRequired
 
 from annotated_types import MinLen
 
@@ -33,7 +33,7 @@ class BundledFold(Record):
     fold: Number
     members: list[BundledMember]
     num_candidates: Positive
-    parameters: dict[str, Any] | None
+    parameters: dict[str, object] | None
 
 
 class BundledEncoder(Record):
@@ -59,7 +59,7 @@ class BundleDescription(Record):
     classes: Classes
     synthetic: bool
     folds: Annotated[list[BundledFold], MinLen(1)]
-    description: dict[str, Any]
+    description: dict[str, object]
     rejection: NotRequired[BundledConfidences | None]
     files: dict[PathText, str]
     plugins: NotRequired[list[PluginRecord]]

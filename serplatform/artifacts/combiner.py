@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NotRequired
+from typing import NotRequired
 
 from serplatform.artifacts.records import Count, Number, Positive, Record, Weight
 
@@ -44,6 +44,6 @@ class StackingParameters(PoolParameters):
 
 class AutoParameters(CombinerParameters):
     objective: str
-    chosen: dict[str, Any]
+    chosen: dict[str, object]
     held_out: dict[str, list[float]]
     held_out_by: str

@@ -90,7 +90,7 @@ class FeatureRecord(Record):
     frame_shift: Seconds
     frame_length: Seconds
     unit: str
-    spec: dict[str, Any]
+    spec: dict[str, object]
     shards: list[Shard]
 
 

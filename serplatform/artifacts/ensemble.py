@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, NotRequired
+from typing import Annotated, NotRequired
 
 from annotated_types import Ge, Lt, MinLen, Predicate
 
@@ -95,7 +95,7 @@ class EnsembleFold(Record):
     best_single: TrialOfEnsemble
     metrics: dict[str, PartMetrics]
     members: list[MemberRecord]
-    parameters: dict[str, Any]
+    parameters: dict[str, object]
 
 
 class EnsembleRun(Record):

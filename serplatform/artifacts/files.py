@@ -212,7 +212,7 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no number of JSON")
 
 
-def _content_sha256(value: dict[str, Any]) -> str:
+def _content_sha256(value: dict[str, object]) -> str:
     """SHA-256 (hex) of a JSON object's content, however it is spaced and ordered."""
     plain = json.loads(json.dumps(value, allow_nan=False))
     text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=True)

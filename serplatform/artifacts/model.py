@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, NotRequired
+from typing import Literal, NotRequired
 
 from serplatform.artifacts.records import (
     Classes,
@@ -39,9 +39,9 @@ class WordPreprocessing(Record):
     overlap: NotRequired[float]
     min_count: NotRequired[Count]
     word_rules: NotRequired[Count]
-    aligner: NotRequired[dict[str, Any]]
+    aligner: NotRequired[dict[str, object]]
     contextual: NotRequired[str]
-    contextual_spec: NotRequired[dict[str, Any]]
+    contextual_spec: NotRequired[dict[str, object]]
     vocabulary: list[str]
 
 
@@ -60,7 +60,7 @@ class Preprocessing(Record):
     """How new audio becomes a model's input."""
 
     feature: str
-    spec: dict[str, Any]
+    spec: dict[str, object]
     dim: Positive
     frame_shift: Seconds
     trim: bool
@@ -81,24 +81,24 @@ class ModelDescription(Record):
 
     schema_version: int
     architecture: str
-    model: dict[str, Any]
-    training: dict[str, Any]
-    data: dict[str, Any]
+    model: dict[str, object]
+    training: dict[str, object]
+    data: dict[str, object]
     input_spec: InputSizes
     classes: Classes
     preprocessing: Preprocessing
-    metrics: dict[str, Any]
+    metrics: dict[str, object]
     weights: TensorFile
     plugins: NotRequired[list[PluginRecord]]
 
 
-def encoder_specs(value: object) -> list[Mapping[str, Any]]:
+def encoder_specs(value: object) -> list[Mapping[str, object]]:
     """What a model's description says of each pretrained encoder that it names, each once.
 
     Wherever it stands: an ``encoder`` that has a ``name`` and a ``sha256``, or that is the text
     ``NAME@sha256:HASH``; and the Whisper that is the ``aligner``.
     """
-    found: dict[tuple[str, str], Mapping[str, Any]] = {}
+    found: dict[tuple[str, str], Mapping[str, object]] = {}
     inner: Iterable[object] = value if isinstance(value, list) else ()
     if isinstance(value, Mapping):
         inner, spec = value.values(), value.get("encoder")

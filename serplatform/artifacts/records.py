@@ -48,8 +48,8 @@ def distinct(names: Sequence[str]) -> bool:
     return True
 
 
-def holds(*names: str) -> Callable[[Mapping[str, Any]], bool]:
-    def check(found: Mapping[str, Any]) -> bool:
+def holds(*names: str) -> Callable[[Mapping[str, object]], bool]:
+    def check(found: Mapping[str, object]) -> bool:
         if lacking := [name for name in names if name not in found]:
             raise ValueError(f"lacks {', '.join(lacking)}")
         return True

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NotRequired
+from collections.abc import Mapping
+from typing import NotRequired
 
 from serplatform.artifacts.records import Record
 
@@ -44,8 +45,8 @@ class ReproducedCell(Record):
     utterances: NotRequired[int]
     exponents: NotRequired[list[list[list[float]]]]
     similarity: NotRequired[SimilarityMatrix]
-    settings: NotRequired[dict[str, Any]]
-    departures: NotRequired[dict[str, Any]]
+    settings: NotRequired[dict[str, object]]
+    departures: NotRequired[dict[str, object]]
     num_parameters: NotRequired[int | None]
     best_epochs: NotRequired[list[list[int]]]
     monitor: NotRequired[str]
@@ -106,6 +107,6 @@ class ReproducedTable(Record):
     statistics: str
     choices: list[str]
     command: list[str]
-    versions: dict[str, Any]
-    hardware: dict[str, Any]
+    versions: Mapping[str, object]
+    hardware: Mapping[str, object]
     made: str

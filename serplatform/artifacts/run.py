@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, NotRequired
+from collections.abc import Mapping
+from typing import Annotated, Literal, NotRequired
 
 from annotated_types import MinLen
 
@@ -67,7 +68,7 @@ class ProtocolOfRun(Record):
 class ObservationRecord(Record):
     run: str
     trial: Number
-    values: dict[str, Any]
+    values: dict[str, object]
     objectives: list[float] | None
     step: Count
     reached: float
@@ -75,7 +76,7 @@ class ObservationRecord(Record):
 
 class WarmStartRecord(Record):
     run: str
-    points: dict[str, list[dict[str, Any]]]
+    points: dict[str, list[dict[str, object]]]
     observations: dict[str, list[ObservationRecord]]
     why_no_observations: list[str]
     remarks: list[str]
@@ -88,7 +89,7 @@ class WarmStartRecord(Record):
 
 class ListedTrial(Record):
     architecture: str
-    values: dict[str, Any]
+    values: dict[str, object]
     repeat: Count
 
 
@@ -104,7 +105,7 @@ class RunDescription(Record):
     command: NotRequired[list[str]]
     architectures: NotRequired[list[str]]
     left_out: NotRequired[dict[str, str]]  # architecture to why `all` did not stand for it
-    spaces: dict[str, dict[str, Any]]
+    spaces: dict[str, dict[str, object]]
     #: by architecture: what its space is; without those whose sizes are to be decided
     sizes: NotRequired[dict[str, SpaceKind]]
     #: by architecture: seconds that a trial takes at most, on one core
@@ -125,8 +126,8 @@ class RunDescription(Record):
     sealed: NotRequired[bool]
     #: when `unseal` closed the choice
     unsealed: NotRequired[str]
-    versions: NotRequired[dict[str, Any]]
-    hardware: NotRequired[dict[str, Any]]
+    versions: NotRequired[Mapping[str, object]]
+    hardware: NotRequired[Mapping[str, object]]
     warm_start: NotRequired[list[WarmStartRecord]]
     plugins: NotRequired[list[PluginRecord]]
     status: str
@@ -136,5 +137,5 @@ class RunDescription(Record):
     trials: NotRequired[Count | None]
     time_budget: NotRequired[Seconds | None]
     combiner: NotRequired[str | None]
-    resources: NotRequired[dict[str, Any]]
+    resources: NotRequired[dict[str, object]]
     notes: list[str]

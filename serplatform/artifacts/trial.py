@@ -58,7 +58,7 @@ class TrialRecord(Record):
     trial: Number
     architecture: str
     state: TrialState
-    params: dict[str, Any]
+    params: dict[str, object]
     paper: NotRequired[bool]
     seed: NotRequired[int | None]
     device: NotRequired[str | None]
@@ -82,7 +82,7 @@ def new_record(
     *,
     trial: int,
     architecture: str,
-    values: Mapping[str, Any],
+    values: Mapping[str, object],
     paper: bool,
     seed: int,
     state: TrialState,
@@ -142,7 +142,7 @@ class StudyAttribute(Record):
 
     trial: Number
     paper: bool
-    values: dict[str, Any]
+    values: dict[str, object]
 
 
 class TrialProgress(Record):
@@ -151,7 +151,7 @@ class TrialProgress(Record):
     schema_version: int
     trial: NotRequired[Number]
     architecture: str
-    values: dict[str, Any]
+    values: dict[str, object]
     seed: int
     fold: Number
     trainer_state: FileName | None
@@ -168,7 +168,7 @@ class TrainingState(Record):
 
     schema_version: int
     tensors: TensorFile
-    values: dict[str, Any]
+    values: dict[str, object]
 
 
 def merit(dev: Mapping[str, float], objective: str) -> tuple[float, float]:

@@ -156,22 +156,22 @@ class Combiner:
         """Whether posteriors of so many members and classes can be combined."""
         return len(self.weights()) == num_members
 
-    def parameters(self) -> dict[str, Any]:
+    def parameters(self) -> dict[str, object]:
         """Everything that :meth:`combine` uses, JSON-serialisable, to be written and reread."""
         return {"combiner": self.name, "weights": self.weights().tolist(), **self._state()}
 
-    def _state(self) -> dict[str, Any]:
+    def _state(self) -> dict[str, object]:
         """What :meth:`parameters` holds besides the weights."""
         return {name: getattr(self, name) for name in self.kept}
 
     @classmethod
-    def from_parameters(cls, parameters: Mapping[str, Any]) -> Combiner:
+    def from_parameters(cls, parameters: Mapping[str, object]) -> Combiner:
         """The combiner that :meth:`parameters` came from, ready to combine."""
-        combiner = cls(objective=parameters.get("objective", "uar"))
+        combiner = cls(objective=str(parameters.get("objective", "uar")))
         combiner._restore(parameters)
         return combiner
 
-    def _restore(self, parameters: Mapping[str, Any]) -> None:
+    def _restore(self, parameters: Mapping[str, object]) -> None:
         """Take over what :meth:`parameters` said."""
         self._weights = np.asarray(parameters["weights"], dtype=np.float64)
         for name in self.kept:  # an earlier version may have written fewer
@@ -181,7 +181,7 @@ class Combiner:
 COMBINERS: Registry[type[Combiner]] = Registry("combiner", "serplatform.ensembles")
 
 
-def combiner_from_parameters(parameters: Mapping[str, Any], where: str = "ensemble") -> Combiner:
+def combiner_from_parameters(parameters: Mapping[str, object], where: str = "ensemble") -> Combiner:
     """Rebuild a fitted combiner; ``parameters["combiner"]`` says which it is.
 
     Args:

@@ -7,7 +7,7 @@ import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +26,7 @@ from serplatform.artifacts.files import (
 from serplatform.artifacts.looks import SEALED, digest_of
 from serplatform.artifacts.model import WITHIN_SPEAKER
 from serplatform.artifacts.posteriors import posterior_table
+from serplatform.artifacts.records import MadeWith
 from serplatform.artifacts.trial import REFIT_NOTE
 from serplatform.ensembles import evaluation
 from serplatform.ensembles.base import COMBINERS
@@ -282,7 +283,7 @@ def fit_sealed(
 
 def _write(out: Path, table: pa.Table, content: dict[str, Any]) -> None:
     """Write both files once both are whole: posteriors are never there without description."""
-    plugins.write(out, content)
+    plugins.write(out, cast(MadeWith, content))
     targets = out / "posteriors.parquet", out / "ensemble.json"
     with atomic_path(targets[0]) as posteriors, atomic_path(targets[1]) as description:
         fill_parquet(posteriors, table)

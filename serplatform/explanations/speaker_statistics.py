@@ -154,7 +154,7 @@ def measure_speaker_statistics(
         "schema_version": SCHEMA_VERSION,
         "trial": best["trial"],
         "architecture": best["architecture"],
-        "normalization": best["params"]["data.normalization"],
+        "normalization": str(best["params"]["data.normalization"]),
         "folds_hash": plan_hash(plan),
         "needs": "",
         "draws": 0,

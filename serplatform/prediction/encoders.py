@@ -7,7 +7,6 @@ import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from serplatform.artifacts.bundle import BundledEncoder
 from serplatform.artifacts.files import atomic_path, file_sha256
@@ -26,7 +25,7 @@ _LICENCE_LINE = re.compile(r"^licen[sc]e:\s*['\"]?([\w.+-]+)", re.MULTILINE | re
 
 
 def bundle_encoder(
-    spec: Mapping[str, Any],
+    spec: Mapping[str, object],
     folder: Path,
     *,
     corpus: str,
@@ -82,7 +81,7 @@ def bundle_encoder(
     return described, files
 
 
-def find_licence(spec: Mapping[str, Any], encoder: Encoder | TextEncoder | None) -> str | None:
+def find_licence(spec: Mapping[str, object], encoder: Encoder | TextEncoder | None) -> str | None:
     """The licence that an encoder's own files state, else what is known by its name."""
     for file in () if encoder is None else encoder.files:
         if file.name.startswith("LICENSE"):

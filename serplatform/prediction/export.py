@@ -220,7 +220,9 @@ def _copy_model(member: MemberModel, folder: Path, place: str) -> dict[str, str]
     write_bytes(target / WEIGHTS_FILE, (member.directory / WEIGHTS_FILE).read_bytes())
     config = read_record(ModelDescription, member.directory / CONFIG_FILE, "model description")
     vectors = config["data"].get("word_vectors")
-    if vectors:  # the vectors are in the weights; where the file lay is nobody's business
+    if (
+        isinstance(vectors, str) and vectors
+    ):  # the vectors are in the weights; where the file lay is nobody's business
         named = canonical(vectors) if family_of(vectors) else Path(vectors).name
         config["data"]["word_vectors"] = named
     write_json(target / CONFIG_FILE, config)

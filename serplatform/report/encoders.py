@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from serplatform.artifacts.model import ModelDescription, encoder_specs
 from serplatform.artifacts.records import read_record
@@ -19,12 +18,12 @@ from serplatform.storage.mirror import ensure
 _FAMILY = re.compile("pretrained(-text)?:")
 
 
-def used_encoders(trials: Iterable[ReportTrial]) -> list[Mapping[str, Any]]:
+def used_encoders(trials: Iterable[ReportTrial]) -> list[Mapping[str, object]]:
     """The specification of each encoder that the trials' models read, or its name alone.
 
     The name alone is left where a model is no longer there.
     """
-    found: dict[object, Mapping[str, Any]] = {}
+    found: dict[object, Mapping[str, object]] = {}
     for trial in trials:
         file = RunDirectory(trial.run_path).model_directory(trial.number, 0) / "config.json"
         try:

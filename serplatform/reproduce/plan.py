@@ -302,7 +302,7 @@ def _configurations(
     assert architecture is not None  # noqa: S101 - only trained rows come here
     values: dict[str, Any] = row.settings(column.name)
     if options.quick:
-        small = load_space(f"{architecture}-small").fixed
+        small: Mapping[str, Any] = load_space(f"{architecture}-small").fixed
         epochs = int(small.get("training.max_epochs", 1))
         own = {  # what a row sets, where that is smaller
             name: min(value, small[name])

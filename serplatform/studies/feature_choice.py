@@ -62,7 +62,7 @@ def for_dataset(space: SearchSpace, dataset: Dataset) -> SearchSpace:
         values = tuple(dict.fromkeys(_named(str(value), dataset) for value in searched.values))
         parameters[FEATURE] = dataclasses.replace(searched, values=values)
         points = tuple(
-            {name: _named(v, dataset) if name == FEATURE else v for name, v in point.items()}
+            {name: _named(str(v), dataset) if name == FEATURE else v for name, v in point.items()}
             for point in points
         )
     pooling = parameters.get(POOLING)

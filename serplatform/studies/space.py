@@ -57,7 +57,7 @@ _SAMPLES = 128  # drawn to find combinations that the configuration refuses
 _SHOWN = 3  # of the combinations that it refuses
 _POINT = "a mapping of dotted parameter names such as {training.learning_rate: 3e-3}"
 
-Point = Mapping[str, Any]
+Point = Mapping[str, object]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,37 +67,37 @@ class SearchSpace:
     architecture: str
     description: str = ""
     #: the value that a parameter has in every trial
-    fixed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    fixed: Mapping[str, object] = dataclasses.field(default_factory=dict)
     #: ranges, in the order they are drawn
     parameters: Mapping[str, Parameter] = dataclasses.field(default_factory=dict)
     source: str = ""  # the file it came from, for messages
     try_first: tuple[Point, ...] = ()  # what a point does not name is as in the paper
 
-    def suggest(self, trial: optuna.trial.BaseTrial, prefix: str = "") -> dict[str, Any]:
+    def suggest(self, trial: optuna.trial.BaseTrial, prefix: str = "") -> dict[str, object]:
         """Draw the active parameters from an Optuna trial, whose names have the prefix: a trial's
         configuration is ``{**space.fixed, **space.suggest(trial)}``."""
         return self.walk(lambda name, parameter: parameter.suggest(trial, prefix + name))
 
-    def sample(self, rng: np.random.Generator) -> dict[str, Any]:
+    def sample(self, rng: np.random.Generator) -> dict[str, object]:
         """Draw the active parameters at random; the same form as :meth:`suggest`."""
         return self.walk(lambda _, parameter: parameter.sample(rng))
 
-    def encode(self, values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    def encode(self, values: Mapping[str, object], prefix: str = "") -> dict[str, object]:
         """Turn drawn values into the ``params`` of ``optuna.Study.enqueue_trial``."""
         return {prefix + name: encode(value) for name, value in values.items()}
 
-    def decode(self, params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    def decode(self, params: Mapping[str, object], prefix: str = "") -> dict[str, object]:
         """Turn the ``params`` of an Optuna trial back into drawn values."""
-        values: dict[str, Any] = {}
+        values: dict[str, object] = {}
         for name, parameter in self.parameters.items():
             if prefix + name in params:
                 value = params[prefix + name]
                 values[name] = next((v for v in parameter.values if encode(v) == value), value)
         return values
 
-    def walk(self, choose: Callable[[str, Parameter], Any]) -> dict[str, Any]:
+    def walk(self, choose: Callable[[str, Parameter], Any]) -> dict[str, object]:
         """Call ``choose`` for each active parameter in order; return name to its answer."""
-        chosen: dict[str, Any] = {}
+        chosen: dict[str, object] = {}
         for name, parameter in self.parameters.items():
             known = {**self.fixed, **chosen}
             if all(p in known and value_in(known[p], ok) for p, ok in parameter.when.items()):
@@ -105,7 +105,9 @@ class SearchSpace:
         return chosen
 
 
-def complete_point(space: SearchSpace, point: Point, paper: Mapping[str, Any]) -> dict[str, Any]:
+def complete_point(
+    space: SearchSpace, point: Point, paper: Mapping[str, object]
+) -> dict[str, object]:
     """The active parameters at a point of the space, in the order they are drawn; what the point
     does not name is as in the paper, whose values of all parameters are ``paper``. No paper has
     a feature of ``type: feature``: the first is taken."""
@@ -123,7 +125,7 @@ def _outside(space: SearchSpace, point: Point) -> list[str]:
     return [name for name, value in point.items() if not space.parameters[name].contains(value)]
 
 
-def paper_point(space: SearchSpace) -> dict[str, Any] | None:
+def paper_point(space: SearchSpace) -> dict[str, object] | None:
     """The paper's own values of the searched parameters that are then active: the first trial of a
     search; None where the space does not hold one of the values, as of features of encoders."""
     if any(parameter.query is not None for parameter in space.parameters.values()):
@@ -145,10 +147,10 @@ def why_no_paper_trial(space: SearchSpace) -> str | None:
 
 def points_inside(
     space: SearchSpace, points: Iterable[Point | None]
-) -> list[dict[str, Any] | None]:
+) -> list[dict[str, object] | None]:
     """Points, completed by the paper's values; None for one that the space does not hold."""
     paper = paper_values(space.architecture)
-    found: list[dict[str, Any] | None] = []
+    found: list[dict[str, object] | None] = []
     for point in points:
         known = point is not None and not point.keys() - space.parameters.keys()
         inside = known and all(space.parameters[n].contains(v) for n, v in (point or {}).items())
@@ -157,7 +159,7 @@ def points_inside(
     return found
 
 
-def first_points(space: SearchSpace) -> list[dict[str, Any]]:
+def first_points(space: SearchSpace) -> list[dict[str, object]]:
     """The points to try after the paper's, whole, in the form of :func:`paper_point`."""
     paper = paper_values(space.architecture) if space.try_first else {}
     return [complete_point(space, point, paper) for point in space.try_first]
@@ -175,7 +177,7 @@ def packaged_spaces() -> list[str]:
     return sorted(path.stem for path in space_directory().glob("*.yaml"))
 
 
-def load_space(name_or_path: str, overrides: Mapping[str, Any] | None = None) -> SearchSpace:
+def load_space(name_or_path: str, overrides: Mapping[str, object] | None = None) -> SearchSpace:
     """The packaged space of a name, or that of a YAML file, see :func:`make_space`.
 
     Raises:
@@ -199,7 +201,7 @@ def read_space_file(name_or_path: str) -> tuple[Mapping[Any, Any], str]:
     return raw, str(path)
 
 
-def own_space(architecture: str) -> tuple[Mapping[str, Any], str]:
+def own_space(architecture: str) -> tuple[Mapping[str, object], str]:
     """The space that travels with an architecture, in the form of its file, and where it is from.
 
     It is the ``space`` of its registration, or the YAML file beside its plugin; without either,
@@ -235,7 +237,7 @@ def own_space(architecture: str) -> tuple[Mapping[str, Any], str]:
     }, f"the space made of the configuration of {architecture}"
 
 
-def _field_range(kind: Any, meta: Mapping[str, Any]) -> dict[str, Any] | None:
+def _field_range(kind: Any, meta: Mapping[str, Any]) -> dict[str, object] | None:
     """What a search varies of a field; None where its range is open or it is no single value."""
     if kind is bool:
         return {"type": "choice", "values": [False, True]}
@@ -247,7 +249,7 @@ def _field_range(kind: Any, meta: Mapping[str, Any]) -> dict[str, Any] | None:
     return _range(kind.__name__, low, high)
 
 
-def _range(kind: str, low: float, high: float) -> dict[str, Any]:
+def _range(kind: str, low: float, high: float) -> dict[str, object]:
     """Logarithmic where it spans a factor of ten."""
     log = {"log": True} if low > 0 and high >= 10 * low else {}
     return {"type": kind, "low": low, "high": high, **log}
@@ -256,7 +258,7 @@ def _range(kind: str, low: float, high: float) -> dict[str, Any]:
 def make_space(
     raw: Mapping[Any, Any],
     source: str,
-    overrides: Mapping[str, Any] | None = None,
+    overrides: Mapping[str, object] | None = None,
     *,
     exact: bool = False,
 ) -> SearchSpace:
@@ -285,7 +287,7 @@ def make_space(
 def parse_space(
     raw: Mapping[Any, Any],
     source: str,
-    overrides: Mapping[str, Any] | None = None,
+    overrides: Mapping[str, object] | None = None,
     *,
     recorded: bool = False,
 ) -> tuple[SearchSpace, list[str]]:
@@ -299,7 +301,7 @@ def parse_space(
         if not isinstance(text, str) or not text.strip():
             errors.append(f"{key}: is missing; it must be text")
             texts[key] = ""
-    sections: dict[str, Mapping[str, Any]] = {}
+    sections: dict[str, Mapping[str, object]] = {}
     for key in ("fixed", "parameters"):
         sections[key] = raw.get(key, {})
         if not _has_names(sections[key]):
@@ -343,7 +345,7 @@ def _has_names(section: Any) -> bool:
     return isinstance(section, Mapping) and all(isinstance(name, str) for name in section)
 
 
-def _settled(entries: Mapping[str, Any], overrides: Mapping[str, Any]) -> set[str]:
+def _settled(entries: Mapping[str, object], overrides: Mapping[str, object]) -> set[str]:
     """What the user has fixed, and the searched parameters that can then never be active."""
     settled = set(overrides)
     for name, entry in entries.items():
@@ -389,7 +391,7 @@ def _points(
     return tuple(points)
 
 
-def _point_errors(space: SearchSpace, point: Point, paper: Mapping[str, Any]) -> Iterator[str]:
+def _point_errors(space: SearchSpace, point: Point, paper: Mapping[str, object]) -> Iterator[str]:
     """Why a point cannot be tried: its values, those without effect there, those that it must
     name because the paper's are none of the space, and rules between them."""
     searched = space.parameters

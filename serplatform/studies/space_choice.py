@@ -253,7 +253,9 @@ def _check_features(space: SearchSpace, dataset: Dataset) -> None:
     searched = space.parameters.get("data.layers")
     copies = space.parameters.get("data.speeds")
     speeds = copies.values if copies else [space.fixed.get("data.speeds", False)]
-    ways = searched.values if searched else [space.fixed.get("data.layers", "joined")]
+    ways: Sequence[Any] = (
+        searched.values if searched else [space.fixed.get("data.layers", "joined")]
+    )
     for feature in features_of(space):
         for record in dataset.meta.get("plugins", []):
             if set(record["registers"].get("feature", ())) & set(feature_parts(feature)):

@@ -112,7 +112,7 @@ def collect(
         if differs
     ]
     remarks = [f"Left out: {error}" for error in damaged]
-    points: dict[str, list[dict[str, Any]]] = {}
+    points: dict[str, list[dict[str, object]]] = {}
     observations: dict[str, list[ObservationRecord]] = {}
     for name, space in spaces.items():
         points[name], left = best_points(space, mine[name], theirs[0])
@@ -150,7 +150,7 @@ def _test_rows_seen(
 
 def best_points(
     space: SearchSpace, records: Sequence[TrialRecord], objective: str
-) -> tuple[list[dict[str, Any]], list[str]]:
+) -> tuple[list[dict[str, object]], list[str]]:
     """The best configurations that differ in this space, and remarks on what lies outside it."""
     from serplatform.studies.study import outcome
 
@@ -162,7 +162,7 @@ def best_points(
     ]
     paper = paper_values(space.architecture)
     seen = [complete_point(space, {}, paper)]
-    found: list[dict[str, Any]] = []
+    found: list[dict[str, object]] = []
     dropped: dict[str, None] = {}
     for _, _, record in sorted(rated, key=lambda entry: entry[:2]):
         if len(found) == POINTS:
@@ -182,10 +182,10 @@ def best_points(
 
 
 def _usable(
-    space: SearchSpace, known: Mapping[str, Any], held: Mapping[str, Any]
-) -> tuple[dict[str, Any], list[str]]:
+    space: SearchSpace, known: Mapping[str, object], held: Mapping[str, object]
+) -> tuple[dict[str, object], list[str]]:
     """The values of a configuration that this space can take, and remarks on the others."""
-    usable: dict[str, Any] = {}
+    usable: dict[str, object] = {}
     left = []
     for name, value in known.items():
         if name in space.parameters:
@@ -200,7 +200,7 @@ def _usable(
     return usable, left
 
 
-def _configuration(space: SearchSpace, chosen: Mapping[str, Any]) -> dict[str, Any] | None:
+def _configuration(space: SearchSpace, chosen: Mapping[str, object]) -> dict[str, object] | None:
     """The whole configuration of a point; None where it is none or not in the space."""
     if all(space.parameters[name].contains(value) for name, value in chosen.items()):
         with contextlib.suppress(BadInputError):

@@ -53,17 +53,17 @@ class TrialActor(tune.Trainable):
     its training costs.
     """
 
-    def setup(self, config: dict[str, Any]) -> None:
+    def setup(self, config: dict[str, object]) -> None:
         """Take the first trial's configuration; nothing is computed yet."""
-        self._packed = config[CONFIG_KEY]
+        self._packed = str(config[CONFIG_KEY])
         self._trial: TrialTraining | None = None
 
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
+    def reset_config(self, new_config: dict[str, object]) -> bool:
         """Take the next trial's configuration in the same process."""
         self.setup(new_config)
         return True
 
-    def step(self) -> dict[str, Any]:
+    def step(self) -> dict[str, object]:
         """Train one epoch.
 
         An error that training again would repeat ends the trial with its reason; any other
@@ -78,7 +78,7 @@ class TrialActor(tune.Trainable):
             result = failure_result(error)
             if result is None:
                 raise
-        return cast("dict[str, Any]", result)
+        return cast("dict[str, object]", result)
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """The trial saves its own state in the run directory; Tune keeps nothing."""
@@ -98,7 +98,7 @@ class StudySearcher(Searcher):
         super().__init__(metric="objective", mode="max")
         self._tracker = tracker
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> dict[str, object] | str | None:
         """The next trial's configuration; None while there is none, ``FINISHED`` at the end."""
         config = self._tracker.next_config(trial_id)
         if isinstance(config, NoTrial):
@@ -106,7 +106,7 @@ class StudySearcher(Searcher):
         return config
 
     def on_trial_complete(
-        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+        self, trial_id: str, result: dict[str, object] | None = None, error: bool = False
     ) -> None:
         """Nothing to do: the studies are told from the trial's record."""
 
@@ -125,12 +125,14 @@ class PruningScheduler(FIFOScheduler):
         super().__init__()
         self._tracker = tracker
 
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, object]) -> str:
         """Decide after one epoch."""
         stop = self._tracker.should_stop(trial.trial_id, cast("TrialResult", result))
         return str(TrialScheduler.STOP if stop else TrialScheduler.CONTINUE)
 
-    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+    def on_trial_complete(
+        self, tune_controller: Any, trial: Any, result: dict[str, object]
+    ) -> None:
         """The last result of a trial comes this way only."""
         self.on_trial_result(tune_controller, trial, result)
 
@@ -141,7 +143,7 @@ class SearchStopper(tune.Stopper):
     def __init__(self, tracker: TrialTracker) -> None:
         self._tracker = tracker
 
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+    def __call__(self, trial_id: str, result: dict[str, object]) -> bool:
         """Whether to stop this trial alone: never."""
         return False
 
@@ -172,7 +174,7 @@ class TrialCallbacks(tune.Callback):
         return (tune.Callback, ())  # Tune saves its callbacks; a resumed search makes new ones
 
     def on_trial_result(
-        self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any
+        self, iteration: int, trials: Any, trial: Any, result: dict[str, object], **info: Any
     ) -> None:
         """An epoch has ended."""
         self._watchdog.epoch_ended(trial.trial_id, time.monotonic())
