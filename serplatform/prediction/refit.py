@@ -126,8 +126,11 @@ def _train(
 
     trial = int(member.directory.parent.name.rpartition("-")[2])
     record = run.read_record(run.record_file(trial))
-    count = len(run.read_folds(run.read_run())["folds"])
-    files = [ensure(run.model_directory(trial, fold)) / CONFIG_FILE for fold in range(count)]
+    own, count = record.get("fold"), len(run.read_folds(run.read_run())["folds"])
+    files = [
+        ensure(run.model_directory(trial, fold)) / CONFIG_FILE
+        for fold in (range(count) if own is None else (own,))
+    ]
     models = [read_record(ModelDescription, file, "model description") for file in files]
     course = Course.of_folds([model["metrics"] for model in models], record.get("history", []))
     config = stored_config(models[0], files[0])

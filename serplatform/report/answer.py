@@ -239,6 +239,12 @@ def _how_chosen(report: ReportData) -> Iterator[str]:
         )
     if len(report.source.runs) != 1 or not report.systems:
         return
+    if report.source.runs[0].info.get("nested"):
+        yield (
+            "Nested: each fold's trials were proposed, stopped and chosen by that fold's dev rows "
+            "alone; no trial has a model of every fold: give `predict` and `export` the ensemble."
+        )
+        return
     metric = METRICS[objective_of(report.source.runs)].title
     for run, trial in ranked_trials(report.source.runs)[:1]:
         taken = (

@@ -77,6 +77,16 @@ class ReportTrial:
         return folds or [{} if value is None else {"uar": value} for value in old]
 
     @property
+    def fold(self) -> int | None:
+        """The one that it trained, in a nested search; None: all."""
+        return self.record.get("fold")
+
+    @property
+    def dev_by_fold(self) -> dict[int, DevMetrics]:
+        """:attr:`fold_dev` by fold."""
+        return dict(enumerate(self.fold_dev, start=self.fold or 0))
+
+    @property
     def history(self) -> Sequence[HistoryEntry]:
         return self.record.get("history", ())
 

@@ -20,6 +20,7 @@ class SearchRequest:
         combiner: None: `product`, or what the run has.
         portfolio: no architecture was named: all are searched, by what they promise.
         reference: train the reference system too, see ``studies.reference``.
+        nested: a study an outer fold, see ``studies.nested``.
     """
 
     architectures: tuple[str, ...] = ()
@@ -42,6 +43,7 @@ class SearchRequest:
     combiner: str | None = None
     portfolio: bool = False
     reference: bool = True
+    nested: bool = False
 
     def of_one_configuration(self) -> SearchRequest:
         """Train it ``repeats`` times over all folds; several trainings are combined."""

@@ -103,6 +103,7 @@ def collect(
             ("another dataset", not same_data),
             ("other folds", earlier["folds_hash"] != folds_hash),
             ("another objective", theirs != tuple(objectives)),
+            ("trials of single folds", bool(earlier.get("nested"))),
         )
         if differs
     ]
