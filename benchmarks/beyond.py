@@ -45,10 +45,12 @@ SEARCHES = {
 
 def results(files: list[Path]) -> list[str]:
     """Ensembles: a row a file with every system, then what was seen of the test rows before."""
-    rows, what, looks = [], [], collections.defaultdict(list)
+    rows, what, looks, gains = [], [], collections.defaultdict(list), collections.defaultdict(list)
     for path in files:
         found = read(path)
-        tests = {c["with"]: c["permutation"]["uar"]["p_value"] for c in found["comparisons"]}
+        tests = {c["with"]: c["difference"]["uar"]["p_value"] for c in found["comparisons"]}
+        for one in found["comparisons"]:
+            gains[one["with"]].append(one["difference"]["uar"])
         cells = [
             f"{uar(found, name)}, {p_value(tests[name])}" if name in tests else "–"
             for name in COMPARED
@@ -62,7 +64,25 @@ def results(files: list[Path]) -> list[str]:
         looks[found["looks_at_test_rows_before"]].append(f"`{path.stem}`")
     seen = [f"- {', '.join(names)}: {text}" for text, names in looks.items()]
     head = ["file", "protocol", "trials", "commit", "ensemble", *COMPARED.values()]
-    said = ["", *what, "", "Looks at test rows before:", "", *seen]
+    verdicts = [
+        f"{said}: higher in {sum(gain['value'] > 0 for gain in gains[name])} of "
+        f"{len(gains[name])} rows, with p < .05 in {sum(gain['low'] > 0 for gain in gains[name])}; "
+        f"lower with p < .05 in {sum(gain['high'] < 0 for gain in gains[name])}."
+        for name, said in COMPARED.items()
+        if gains[name]
+    ]
+    said = [
+        "",
+        "The ensemble against",
+        "",
+        *(f"- {one}" for one in verdicts),
+        "",
+        *what,
+        "",
+        "Looks at test rows before:",
+        "",
+        *seen,
+    ]
     return [*table(head, rows), *said, *published(files)]
 
 
@@ -86,11 +106,11 @@ def pairs(files: list[Path]) -> list[str]:
         for name in filter(lambda name: "own input" not in name, found["systems"]):
             row = [name, uar(found, name), "–", "–"]
             if name in of:
-                gain, test = of[name]["difference"]["uar"], of[name]["permutation"]["uar"]
+                gain = of[name]["difference"]["uar"]
                 ends = (f"{100 * gain[key]:+.1f}" for key in ("value", "low", "high"))
                 value, low, high = ends
                 row[2] = uar(found, of[name]["with"])
-                row[3] = f"{value} ({low} to {high}), {p_value(test['p_value'])}"
+                row[3] = f"{value} ({low} to {high}), {p_value(gain['p_value'])}"
             rows.append(row)
     return table(["system", "UAR", "on its own input", "points"], rows)
 

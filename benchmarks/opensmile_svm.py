@@ -95,7 +95,6 @@ def main() -> None:
             "systems": {"svm": "fixed settings; trained on train and dev rows of each fold"},
         },
         pairs=[],
-        statistics={"seed": arguments.seed},
         hidden={arguments.data: "DATA"},
     )
     print(arguments.out, found["pooled"]["svm"]["uar"], found["pooled"]["svm"]["accuracy"])

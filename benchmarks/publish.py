@@ -81,7 +81,6 @@ def main() -> None:
             "systems": {name: CHOSEN[name] for name in tables},
         },
         pairs=[("ensemble", name) for name in tables if name != "ensemble"],
-        statistics={"seed": ensemble["seed"]},
         hidden={dataset["path"]: "DATA", **{f"{path.parent}/": "" for path in paths}},
     )
     _check(found, ensemble)
@@ -95,7 +94,6 @@ def write(
     content: dict[str, Any],
     *,
     pairs: list[tuple[str, str]],
-    statistics: dict[str, int],
     hidden: dict[str, str],
 ) -> dict[str, Any]:
     """Write OUT.parquet and, measured from it, OUT.json; return the content of the latter.
@@ -113,9 +111,8 @@ def write(
     )
     found = {
         **content,
-        "statistics": statistics,
         "posteriors_sha256": file_sha256(table),
-        **measure(read_answers(table, classes), pairs, **statistics),
+        **measure(read_answers(table, classes), pairs),
     }
     text = to_json(found)
     for place, name in {f"{Path(__file__).resolve().parent.parent}/": "", **hidden}.items():

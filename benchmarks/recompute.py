@@ -57,8 +57,6 @@ def read_answers(path: Path, classes: Sequence[str]) -> dict[str, Answers]:
 def measure(
     answers: Mapping[str, Answers],
     pairs: Sequence[tuple[str, str]],
-    *,
-    seed: int,
 ) -> dict[str, Any]:
     """What a result file holds of numbers; ``pairs`` of systems are compared."""
     return {
@@ -83,7 +81,6 @@ def measure(
                     answers[ours].rows,
                     answers[ours].posteriors,
                     answers[theirs].posteriors,
-                    seed=seed,
                 ),
             }
             for ours, theirs in pairs
@@ -149,8 +146,7 @@ def recompute(path: Path, *, write: bool = False) -> list[str]:
         values = {key: float(at["value"]) for key, at in result["pooled"][name].items()}
         found += differences(values, again, f"pooled.{name} (scikit-learn)")
     pairs = [(one["of"], one["with"]) for one in result["comparisons"]]
-    statistics = {"seed": result["statistics"]["seed"]}
-    again = {"statistics": statistics, **measure(answers, pairs, **statistics)}
+    again = measure(answers, pairs)
     if write and not found:
         path.write_text(f"{to_json(result | again)}\n", encoding="utf-8")
         return []

@@ -112,13 +112,15 @@ def measure(dataset: Dataset, feature: str, variant: str, draws: int) -> dict[st
         truth += fold_answers.labels.tolist()
         owner += trainer.data.speaker_ids("test")
         for number, (kind, count) in enumerate(SITUATIONS):
-            for draw in range(draws):
+            for draw in range(1 if count is None or variant == "train" else draws):
                 chosen = []
                 for at, rows in enumerate(fold_answers.speakers):
                     own, seed = fold_answers.of(rows), (fold, draw, number, at)
                     found = draw_clips(kind, count, rows, neutral, own, seed)
                     chosen.append(found if len(found) else rows)
-                place = answers.setdefault((kind, count), [[] for _ in range(draws)])
+                place = answers.setdefault((kind, count), [])
+                if len(place) == draw:
+                    place.append([])
                 place[draw].append(fold_answers.posteriors(chosen))
     labels = np.array(truth)
     halves = {"chosen": [], "unseen": []}

@@ -7,8 +7,11 @@ after the posteriors and models it names. ``trials.parquet`` is a table of all r
 from __future__ import annotations
 
 import contextlib
+import datetime
 import fcntl
 import os
+import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -29,12 +32,14 @@ from serplatform.artifacts.layout import (
     TRIAL_NAME,
     RunLayout,
 )
+from serplatform.artifacts.looks import Look, LookCount, digest_of
 from serplatform.artifacts.posteriors import read_posterior_table
 from serplatform.artifacts.records import read_record
 from serplatform.artifacts.run import FoldFile, RunDescription
 from serplatform.artifacts.trial import DEV_METRICS, TRIAL_STATES, TrialRecord, trials_table
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.storage.lease import Lease
+from serplatform.storage.location import redact
 from serplatform.storage.mirror import Mirror, local_path, recorded, shown
 
 
@@ -176,6 +181,48 @@ class RunDirectory(RunLayout):
         """Remove what Ray wrote for a search, in this process or in one that was killed."""
         remove_own(self.scratch, SCRATCH_FILES)
 
+    def looks(self) -> list[Look]:
+        """The looks at test rows, oldest first; one whose file is damaged counts as any other."""
+        found: list[Look] = []
+        for path in sorted(self.looks_directory.glob("look-*.json")):
+            try:
+                found.append(read_record(Look, path, "look at test rows"))
+            except ArtifactError:
+                found.append({"time": "", "command": "", "combiner": "", "seed": 0, "measured": {}})
+        return sorted(found, key=lambda look: look["time"])
+
+    def look(self, measured: Mapping[str, str], *, combiner: str, seed: int) -> LookCount:
+        """Note that test rows are measured now; which look it is.
+
+        Args:
+            measured: by name, a digest of the test posteriors; where earlier looks measured all
+                of them, this is no new one.
+            combiner: registered name.
+            seed: of the combiner.
+        """
+        self.mirror.attempt(lambda within: self.mirror.pull("looks", within=within))
+        complete = "sealed" in self.read_run()  # else begun by a version that counted none
+        if not set(measured.values()) <= _digests(self.looks()):
+            look: Look = {
+                "time": datetime.datetime.now(datetime.UTC).isoformat(),
+                "command": redact(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])),
+                "combiner": combiner,
+                "seed": seed,
+                "measured": dict(measured),
+            }
+            name = f"look-{digest_of(sorted(measured.values()))}.json"
+            try:
+                write_json(self.looks_directory / name, dict(look), checksum=True)
+            except OSError:  # a run that may only be read
+                count = len(self.looks()) + 1
+                return LookCount(count, count, complete=False)
+            keys = self.mirror.pending("looks")
+            self.mirror.attempt(lambda within: self.mirror.push(keys, within=within))
+        looks = self.looks()
+        numbers = range(1, len(looks) + 1)
+        seen = (n for n in numbers if set(measured.values()) <= _digests(looks[:n]))
+        return LookCount(next(seen, len(looks)), len(looks), complete)
+
     def read_posteriors(self, trial: int) -> pa.Table:
         """The posterior table of one trial; checked, see :func:`read_posterior_table`."""
         return read_posterior_table(self.posteriors_file(trial), self.read_run()["classes"])
@@ -185,6 +232,10 @@ class RunDirectory(RunLayout):
         if records is None:
             records = list(self.records().values())
         write_parquet(self.trials_table, trials_table(records))
+
+
+def _digests(looks: Sequence[Look]) -> set[str]:
+    return {digest for look in looks for digest in look["measured"].values()}
 
 
 class RunLock(contextlib.AbstractContextManager["RunLock"]):

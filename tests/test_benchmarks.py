@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from serplatform import environment
+from serplatform.statistics.intervals import Interval
+from serplatform.studies.space import load_space
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 PUBLISHED = sorted(
@@ -91,3 +93,17 @@ def test_versions_name_the_commit_of_a_checkout_alone(
 def test_documents_are_what_their_files_give() -> None:
     done = run("beyond.py", "--check")
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("path", sorted(BENCHMARKS.glob("spaces/*.yaml")), ids=lambda p: p.stem)
+def test_spaces_of_published_commands_are_still_read(path: Path) -> None:
+    space = load_space(str(path))
+    assert space.architecture == path.stem.partition("-")[0]
+
+
+@pytest.mark.parametrize("name", ["headline/ravdess_15min", "representations/ravdess_train"])
+def test_the_readme_says_what_a_file_says(name: str) -> None:
+    result = json.loads((BENCHMARKS / f"results/{name}.json").read_text(encoding="utf-8"))
+    readme = (BENCHMARKS.parent / "README.md").read_text(encoding="utf-8")
+    assert f"benchmarks/results/{name}.json" in readme
+    assert Interval(**result["pooled"]["ensemble"]["uar"]).in_percent() in readme

@@ -10,7 +10,7 @@ import functools
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from serplatform.arrays import FloatArray
 from serplatform.corpora.base import Span, Utterance
@@ -71,12 +71,12 @@ class Aligner(ABC):
         """The name that :func:`get_aligner` takes for it in any process of this machine."""
         return self.name
 
-    def spec(self) -> dict[str, Any] | None:
+    def spec(self) -> dict[str, object] | None:
         """What tells its words from those of others of its name; None where nothing does."""
         return None
 
     @classmethod
-    def restore(cls, spec: Mapping[str, Any], folders: Sequence[Path] = ()) -> Aligner:
+    def restore(cls, spec: Mapping[str, object], folders: Sequence[Path] = ()) -> Aligner:
         """The aligner of which ``spec`` was stored, with its model found on this machine.
 
         ``folders`` are where to look first. BadInputError: the model is not here.

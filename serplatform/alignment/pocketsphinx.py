@@ -49,7 +49,7 @@ _ALTERNATIVES = (
     "--align none"
 )
 #: settings of the decoders; the wide one gives up no path and is a little slower
-_SETTINGS: dict[str, dict[str, Any]] = {
+_SETTINGS: dict[str, dict[str, object]] = {
     "align": {"bestpath": False, "lm": None},
     "align wide": {"bestpath": False, "lm": None, "beam": 0.0, "pbeam": 0.0, "wbeam": 0.0},
     "recognize": {"bestpath": True},

@@ -16,7 +16,7 @@ import itertools
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -82,7 +82,7 @@ class WhisperAligner(Aligner):
         """With the absolute path of the model; see the base class."""
         return f"{self.name}:{self.recognizer.path}"
 
-    def spec(self) -> dict[str, Any]:
+    def spec(self) -> dict[str, object]:
         """What determines its words: the model's weights, and how they are used."""
         return {
             "kind": self.name,
@@ -92,9 +92,9 @@ class WhisperAligner(Aligner):
         }
 
     @classmethod
-    def restore(cls, spec: Mapping[str, Any], folders: Sequence[Path] = ()) -> Aligner:
+    def restore(cls, spec: Mapping[str, object], folders: Sequence[Path] = ()) -> Aligner:
         """Aligns a transcript that is given, also for models of recognised words."""
-        model = SpeechRecognizer.find(spec["model"], spec["sha256"], folders)
+        model = SpeechRecognizer.find(str(spec["model"]), str(spec["sha256"]), folders)
         aligner = WhisperAligner(model=model)
         if wrong := [name for name, value in _SETTINGS.items() if spec.get(name) != value]:
             raise BadInputError(

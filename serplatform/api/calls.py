@@ -130,6 +130,7 @@ def search(
     combiner: str | None = None,
     reference: bool = True,
     nested: bool = False,
+    seal: bool = False,
     **options: Unpack[CallOptions],
 ) -> Run:
     """Search hyperparameters; write an ensemble, explanations and a page.
@@ -155,6 +156,7 @@ def search(
         combiner: of the ensemble; ``"none"`` makes none; None: product.
         reference: train an SVM of fixed settings too, and compare with it.
         nested: a study for each outer fold, steered by its dev rows alone; a trial trains one fold.
+        seal: compute no test posteriors until ``run.unseal()``.
         **options: see :class:`~serplatform.api.results.CallOptions`.
 
     Raises:
@@ -179,6 +181,7 @@ def search(
         combiner=combiner,
         reference=reference,
         nested=nested,
+        sealed=seal,
     )
     return run_request(request, out, options)
 
@@ -193,6 +196,7 @@ def train(
     settings: Mapping[str, Any] | None = None,
     repeats: int = 1,
     seed: int = 0,
+    seal: bool = False,
     **options: Unpack[CallOptions],
 ) -> Run:
     """Train one configuration, the paper's by default, over all folds of a protocol.
@@ -210,6 +214,7 @@ def train(
         settings=_settings(settings),
         repeats=repeats,
         seed=seed,
+        sealed=seal,
     )
     return run_request(request.of_one_configuration(), out, options)
 

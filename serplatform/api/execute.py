@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from serplatform import stopping
 from serplatform.api.open_run import open_or_create
 from serplatform.artifacts.files import read_json
+from serplatform.artifacts.looks import SEALED
 from serplatform.artifacts.trial import best_by_fold
 from serplatform.console import format_duration, percent, say, stage
 from serplatform.distributed.tune.placement import SearchLimits
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from serplatform.artifacts.explanations import ExplanationsRecord
     from serplatform.artifacts.trial import TrialRecord
     from serplatform.distributed.search import SearchOutcome
+    from serplatform.ensembles.build import SealedEnsemble
     from serplatform.report.answer import Answer
 
 #: trials that a complete search is offered to go on with
@@ -53,6 +55,7 @@ class SearchSummary:
         best_trial: by its mean dev objective: number, architecture, parameters, dev value; of a
             nested search the fold's best ``by_fold``, and the mean of their values.
         ensemble: its combiner, and test numbers pooled over folds; None without one.
+        sealed: what an ensemble is on dev rows, of a run whose test rows are not opened.
         explained: what is shown of the models' attention; None where nothing is.
         answer: what is told first: test UAR of the systems, of every trial, and what became of
             the trials that were asked for.
@@ -67,6 +70,7 @@ class SearchSummary:
     trials: dict[str, int]
     best_trial: dict[str, Any] = dataclasses.field(repr=False)
     ensemble: dict[str, Any] | None = dataclasses.field(default=None, repr=False)
+    sealed: SealedEnsemble | None = None
     explained: dict[str, Any] | None = None
     answer: Answer | None = dataclasses.field(default=None, repr=False)
     report: str = ""
@@ -183,9 +187,12 @@ class _Reference(contextlib.AbstractContextManager["_Reference"]):
             say(f"Note: the reference could not be trained: {why}")
             return
         if found is not None and not stopping.is_asked():
+            reached = f"dev UAR {percent(found.dev)}, {SEALED}"
+            if found.test is not None:
+                reached = f"UAR {found.test.in_percent()} on test rows"
             say(
-                f"Reference, svm on {found.feature}: UAR {found.test.in_percent()} on test rows, "
-                f"chance {percent(found.chance)}; nothing was chosen for it."
+                f"Reference, svm on {found.feature}: {reached}, chance {percent(found.chance)}; "
+                "nothing was chosen for it."
             )
 
 
@@ -229,7 +236,7 @@ def _finish(
     run: OpenRun, outcome: SearchOutcome, limits: SearchLimits, *, explain: bool, audio: bool | None
 ) -> SearchSummary:
     """Make the ensemble, the explanations and the page of a run whose trials have ended."""
-    from serplatform.ensembles.build import build_ensemble
+    from serplatform.ensembles.build import build_ensemble, fit_sealed
     from serplatform.report.answer import read_answer
     from serplatform.report.build import build_report
 
@@ -275,14 +282,19 @@ def _finish(
         resume=go_on,
     )
     combiner = run.description.get("combiner") or "product"
-    if combiner != "none":
+    sealed = run.description.get("sealed", False)
+    if sealed and combiner != "none":
+        summary.sealed = fit_sealed(
+            [directory.path], combiner=combiner, temperature=False, seed=seed, objective="uar"
+        )
+    elif combiner != "none":
         stage(f"combining {outcome.counts['complete']} trials")
         made = build_ensemble(
             [directory.path], directory.ensemble_directory, combiner=combiner, seed=seed
         )
         shown_of = ("combiner", "pooled", "chance", "comparison")
         summary.ensemble = {key: made[key] for key in shown_of}
-    if explain:
+    if explain and not sealed:
         found = explain_at_end(directory.path, audio=audio, seed=seed)
         summary.explained = found and {
             "shown": found["shown"],

@@ -223,7 +223,8 @@ def _new_run_path(architectures: tuple[str, ...], *, portfolio: bool = False) ->
 
 #: field of a request to the option that sets it, where that is of another name
 _OPTIONS = {"dataset": "data", "spaces": "space", "settings": "set", "objectives": "objective"}
-_NO_OPTIONS = {"architectures", "exact", "small", "max_folds", "portfolio", "reference", "nested"}
+_NO_OPTIONS = {"architectures", "exact", "small", "max_folds", "portfolio", "reference"}
+_NO_OPTIONS |= {"nested", "sealed"}
 _NOT_OF_TRAINING = {"sampler", "pruner", "combiner"}
 
 
@@ -246,6 +247,7 @@ def command_line(request: SearchRequest, out: str | Path | None) -> list[str]:
         words.append("--no-reference")
     if request.nested:
         words.append("--nested")
+    words += ["--seal"] if request.sealed else []
     return [*words, *([] if out is None else ["--out", str(out)])]
 
 
@@ -268,6 +270,8 @@ def _check_unchanged(run: OpenRun, request: SearchRequest) -> None:
         faults.append("--storage: the run has its own")
     if request.nested and not have.get("nested"):
         faults.append("--nested: a run is nested from its beginning on")
+    if request.sealed and not have.get("sealed"):
+        faults.append("--seal: the run's test rows are open from its beginning on")
     if request.warm_start:
         faults.append("--warm-start: a run has one from its beginning on, or none; see run.json")
     if request.spaces:

@@ -16,6 +16,7 @@ from typing_extensions import TypedDict, Unpack
 from serplatform.api.arguments import checked_arguments
 from serplatform.api.classify import Classification, PredictOptions
 from serplatform.api.execute import SearchSummary, carry_out
+from serplatform.api.seal import unseal_run
 from serplatform.api.session import session
 from serplatform.api.write import write_bundle, write_ensemble, write_report
 from serplatform.artifacts.ensemble import read_ensemble
@@ -27,8 +28,9 @@ from serplatform.prediction.open import read_bundle
 from serplatform.prediction.output import row_values
 from serplatform.prediction.system import with_interval
 from serplatform.report.answer import Answer, read_answer
+from serplatform.report.data import build_report_data
 from serplatform.report.leaderboard import rank_trials
-from serplatform.report.load import load_run
+from serplatform.report.load import load_run, load_source
 from serplatform.run_directory import RunDirectory
 from serplatform.statistics.intervals import Interval
 from serplatform.storage.mirror import open_copy
@@ -162,9 +164,12 @@ class _Exportable(_System):
     """What has a page and can be exported."""
 
     @checked_arguments
-    def report(self, out: str | Path | None = None) -> ReportPage:
-        """Write the page; ``report.html`` in the directory unless ``out`` says otherwise."""
-        page, _ = write_report(self.path, out)
+    def report(self, out: str | Path | None = None, *, test_values: bool = False) -> ReportPage:
+        """Write the page; ``report.html`` in the directory unless ``out`` says otherwise.
+
+        ``test_values``: measure every trial alone on test rows, too, a look of its own.
+        """
+        page, _ = write_report(self.path, out, test_values=test_values)
         return ReportPage(page, self._repr_html_())
 
     @checked_arguments
@@ -233,22 +238,29 @@ class Run(_Exportable):
         """One row per trial that has ended: the columns of ``trials.parquet``."""
         return trials_table(list(self._run.records().values())).to_pandas()
 
-    def leaderboard(self) -> pd.DataFrame:
+    def leaderboard(self, *, test_values: bool = False) -> pd.DataFrame:
         """The complete trials, best mean dev objective first, then the larger likelihood.
 
-        Test rows rank nothing: ``test_uar`` and its 95 % interval by speaker, ``test_low`` to
-        ``test_high``, are for reporting. Whoever chooses a trial by them has no test set left.
+        Args:
+            test_values: measure every trial on test rows, too, for reporting; the run counts it
+                as a look. Whoever chooses a trial by them has no test set left.
 
         Returns:
-            ``trials`` by ``rank`` from 1, with ``test_uar, test_low, test_high`` (pooled over
-            folds; missing where a trial's posteriors are).
+            ``trials`` by ``rank`` from 1; with ``test_values`` also ``test_uar`` and its 95 %
+            interval by speaker, ``test_low`` to ``test_high`` (pooled over folds; missing where
+            a trial's posteriors are).
         """
-        board = rank_trials([load_run(self.directory)])
+        board = rank_trials([load_run(self.directory)], tested=0)
+        if test_values:
+            source = load_source(self.directory)
+            board = build_report_data(source, test_values=True).leaderboard
         table = self.trials.set_index("trial").loc[[r.trial for r in board]].reset_index()
         table = table.drop(columns=["state", "fold_dev_uar", "host", "error"])
-        tested = [r.test.ends() if r.test else (None, None, None) for r in board]
-        columns = pd.DataFrame(tested, columns=["test_uar", "test_low", "test_high"], dtype=float)
-        table = pd.concat([table, columns], axis="columns")
+        if test_values:
+            tested = [r.test.ends() if r.test else (None, None, None) for r in board]
+            names = ["test_uar", "test_low", "test_high"]
+            columns = pd.DataFrame(tested, columns=names, dtype=float)
+            table = pd.concat([table, columns], axis="columns")
         table.index = pd.RangeIndex(1, len(table) + 1, name="rank")
         return table
 
@@ -286,6 +298,28 @@ class Run(_Exportable):
         return run_request(request, self.path, options, resume=True)
 
     @checked_arguments
+    def unseal(
+        self,
+        *,
+        combiner: str | None = None,
+        data: str | Path | None = None,
+        quiet: bool | None = None,
+    ) -> Run:
+        """Open the test rows of a run that was begun with ``seal``; no trial can be added then.
+
+        Args:
+            combiner: of the ensemble that is measured; None: the run's.
+            data: where the dataset lies now, if it has moved.
+            quiet: tell nothing.
+
+        Returns:
+            the run, opened again.
+        """
+        with session(quiet):
+            unseal_run(self.path, combiner=combiner, data=data)
+        return Run(self.path)
+
+    @checked_arguments
     def ensemble(
         self,
         combiner: str = "product",
@@ -294,13 +328,14 @@ class Run(_Exportable):
         temperature: bool = False,
         objective: str = "uar",
         seed: int | None = None,
+        test_values: bool = False,
     ) -> Ensemble:
         """Combine the finished trials, see :func:`combine`.
 
         Args:
             out: where it is written; None: the run's own ensemble, which its page shows, gives
                 way to it.
-            seed: of bags and permutations; None: the run's.
+            seed: of bags; None: the run's.
         """
         return combine(
             [self],
@@ -309,6 +344,7 @@ class Run(_Exportable):
             temperature=temperature,
             objective=objective,
             seed=self.info["seed"] if seed is None else seed,
+            test_values=test_values,
         )
 
     def __repr__(self) -> str:
@@ -321,9 +357,8 @@ class Run(_Exportable):
         )
 
     def _repr_html_(self) -> str:
-        columns = ["trial", "architecture", "dev_uar", "test_uar", "seconds", "num_parameters"]
-        shown = dict.fromkeys(("dev_uar", "test_uar"), percent)
-        best: str = self.leaderboard()[columns].head(5).to_html(formatters=shown)
+        columns = ["trial", "architecture", "dev_uar", "seconds", "num_parameters"]
+        best: str = self.leaderboard()[columns].head(5).to_html(formatters={"dev_uar": percent})
         return super()._repr_html_() + best
 
 
@@ -359,7 +394,8 @@ class Ensemble(_Exportable):
         )
 
     def members(self) -> pd.DataFrame:
-        """One row per fold and member: whose model, how much it counts, and its UAR alone."""
+        """One row per fold and member: whose model, how much it counts, and its UAR alone;
+        ``test_uar`` is missing unless the ensemble was made with ``test_values``."""
         return pd.DataFrame(
             {
                 "fold": fold["fold"],
@@ -369,7 +405,7 @@ class Ensemble(_Exportable):
                 "share": member["share"],
                 "temperature": member["temperature"],
                 "dev_uar": member["dev"]["uar"],
-                "test_uar": member["test"]["uar"],
+                "test_uar": member.get("test", {}).get("uar"),
             }
             for fold in self.info["folds"]
             for member in fold["members"]
@@ -385,6 +421,7 @@ class Ensemble(_Exportable):
         return (
             f"Ensemble({self.path!r}): {self.info['combiner']} of "
             f"{len(self.info['parameter_order'])} trials, test UAR {uar.in_percent()}"
+            + (f", look {self.info['look']}" if "look" in self.info else "")
         )
 
     def _repr_html_(self) -> str:
@@ -421,7 +458,8 @@ class Bundle(_System):
         )
 
     def __repr__(self) -> str:
-        measured = f"test UAR {with_interval(self.info['metrics']['uar'])}"
+        part = "dev" if "sealed" in self.info else "test"
+        measured = f"{part} UAR {with_interval(self.info['metrics']['uar'])}"
         if "refit" in self.info:
             measured = f"not tested; its cross-validated twin: {measured}"
         return f"Bundle({self.path!r}): {self.info['title']}, {measured}"
@@ -436,6 +474,7 @@ def combine(
     temperature: bool = False,
     objective: str = "uar",
     seed: int = 0,
+    test_values: bool = False,
 ) -> Ensemble:
     """Combine the posteriors of every finished trial; nothing is trained again.
 
@@ -445,7 +484,8 @@ def combine(
         combiner: greedy, product, mean, stacking, auto or single.
         temperature: calibrate each trial on dev rows first.
         objective: what choices on dev rows maximise: uar, accuracy or nll.
-        seed: of bags and permutations.
+        seed: of bags.
+        test_values: measure every trial alone on test rows, too, a look of its own.
     """
     several = [runs] if isinstance(runs, (Run, str, Path)) else runs
     write_ensemble(
@@ -455,5 +495,6 @@ def combine(
         temperature=temperature,
         objective=objective,
         seed=seed,
+        test_values=test_values,
     )
     return Ensemble(out)

@@ -45,7 +45,9 @@ class RunRow(TypedDict):
         cut_off: trials begun, and not ended.
         metric: that ``best_dev`` is of.
         best_dev: of the best complete trial (nested: of each fold), mean over folds.
+        sealed: test rows are not opened.
         test_uar: pooled, of the ensemble; its 95 % interval by speaker is ``low`` to ``high``.
+        look: which look at the test rows it comes from.
         chance: UAR of guessing.
         status: ``running``, ``complete``, ``interrupted``, ``failed``, ``stopped`` (its process is
             gone), ``damaged``.
@@ -66,7 +68,9 @@ class RunRow(TypedDict):
     cut_off: int
     metric: str
     best_dev: float | None
+    sealed: bool
     test_uar: float | None
+    look: int | None
     low: float | None
     high: float | None
     chance: float | None
@@ -183,7 +187,9 @@ def _row(files: _Files) -> RunRow:
         "cut_off": 0,
         "metric": "uar",
         "best_dev": None,
+        "sealed": False,
         "test_uar": None,
+        "look": None,
         "low": None,
         "high": None,
         "chance": None,
@@ -209,6 +215,7 @@ def _fill_run(row: RunRow, files: _Files) -> None:
     row["kind"] = "table" if "roster" in run else "train" if "train" in command[:2] else "search"
     row["data"] = run["dataset"].get("title", run["dataset"]["path"])
     row["protocol"] = run["protocol"]["name"]
+    row["sealed"] = run.get("sealed", False)
     row["architectures"] = list(run.get("architectures", run["spaces"]))
     row["chance"] = 1 / len(run["classes"])
     row["time"] = run.get("ended") or run.get("started")
@@ -249,6 +256,7 @@ def _fill_ensemble(row: RunRow, files: _Files, key: str) -> None:
     made = files.record(EnsembleRecord, key, "ensemble description")
     uar = made["pooled"]["ensemble"]["uar"]
     row |= {"test_uar": uar["value"], "low": uar["low"], "high": uar["high"]}
+    row["look"] = made.get("look")
     if key != _ENSEMBLE:
         return
     members = [member for fold in made["folds"] for member in fold["members"]]

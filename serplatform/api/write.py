@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from serplatform.run_directory import RunDirectory
 from serplatform.storage.destination import ENSEMBLE, check_directory, check_file
 from serplatform.storage.mirror import open_copy, publish, shown, target_copy
 from serplatform.storage.outgoing import new_folder, written_file
+
+if TYPE_CHECKING:
+    from serplatform.ensembles.build import SealedEnsemble
 
 
 def write_ensemble(
@@ -19,6 +23,7 @@ def write_ensemble(
     temperature: bool,
     objective: str,
     seed: int,
+    test_values: bool = False,
 ) -> dict[str, Any]:
     """Combine runs, see ``ensemble.build.build_ensemble``; return the content of the file."""
     from serplatform.ensembles.build import build_ensemble
@@ -32,12 +37,25 @@ def write_ensemble(
         temperature=temperature,
         seed=seed,
         objective=objective,
+        test_values=test_values,
     )
     publish(target)
     return content
 
 
-def write_report(source: str | Path, out: str | Path | None = None) -> tuple[str, int]:
+def fit_if_sealed(runs: Sequence[str | Path], **options: Any) -> SealedEnsemble | None:
+    """What dev rows choose of sealed runs, see ``ensembles.build.fit_sealed``; None of others."""
+    from serplatform.ensembles.build import fit_sealed
+
+    copies = [open_copy(run) for run in runs]
+    if not any(RunDirectory(copy).read_run().get("sealed") for copy in copies):
+        return None
+    return fit_sealed(copies, **options)
+
+
+def write_report(
+    source: str | Path, out: str | Path | None = None, *, test_values: bool = False
+) -> tuple[str, int]:
     """Write the page of a run or an ensemble, ``report.html`` in it unless ``out`` says otherwise;
     return what the page is called, and its bytes."""
     from serplatform.report.build import build_report
@@ -48,7 +66,7 @@ def write_report(source: str | Path, out: str | Path | None = None) -> tuple[str
     if out is None and path.is_dir():
         check_file(path / "report.html", what="an HTML page")
     with written_file(path / "report.html" if out is None else out) as target:
-        page = build_report(path, target)
+        page = build_report(path, target, test_values=test_values)
         size = page.stat().st_size
     publish(path)
     return shown(page) if out is None else str(out), size

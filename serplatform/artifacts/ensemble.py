@@ -14,6 +14,7 @@ from serplatform.artifacts.records import (
     Number,
     PathText,
     PluginRecord,
+    Positive,
     Record,
     Temperature,
     Weight,
@@ -68,7 +69,7 @@ class TrialOfEnsemble(Record):
 
 class PartGains(Record):
     dev: dict[str, float] | None
-    test: dict[str, float] | None
+    test: NotRequired[dict[str, float] | None]
 
 
 class MemberRecord(Record):
@@ -80,7 +81,7 @@ class MemberRecord(Record):
     share: Weight
     temperature: Temperature | None
     dev: Metrics
-    test: Metrics
+    test: NotRequired[Metrics]  # where test values of single trials were asked for
     gain: PartGains
 
 
@@ -111,28 +112,11 @@ class EnsembleCounts(Record):
     test_speakers: NotRequired[Count]
 
 
-class PermutationRecord(Record):
-    """A two-sided paired test; ``difference`` is of the first system minus the second.
-
-    ``exact`` says that all swaps of the clusters (speakers or utterances) were enumerated.
-    """
-
-    metric: str
-    difference: float
-    p_value: float
-    num_permutations: Count
-    exact: bool
-    num_clusters: Count
-    clustered_by: str
-
-
 class ComparisonRecord(Record):
-    """Two systems on the same rows; files of earlier versions have no p-values beside the
-    differences, and McNemar's test, which takes utterances as independent."""
+    """Two systems on the same rows; files of earlier versions may have no p-values beside the
+    differences, but other tests, which nothing reads."""
 
     difference: Intervals
-    permutation: Annotated[dict[str, PermutationRecord], Predicate(holds("uar"))]
-    mcnemar: NotRequired[object]
 
 
 class Oracle(Record):
@@ -218,6 +202,7 @@ class EnsembleRecord(Record):
     over_folds: Annotated[dict[str, Spreads], Predicate(holds("ensemble"))]
     comparison: ComparisonRecord
     comparison_with_mean: NotRequired[ComparisonRecord]
+    comparison_with_reference: NotRequired[ComparisonRecord]
     parameter_order: Annotated[list[str], Predicate(distinct)]
     objective: NotRequired[str]
     temperature_scaling: NotRequired[bool]
@@ -231,6 +216,7 @@ class EnsembleRecord(Record):
     per_gender: NotRequired[list[GenderRow]]
     rejection: NotRequired[RejectionRecord | None]
     notes: NotRequired[list[str]]
+    look: NotRequired[Positive]  # which look at the test rows this is
     posteriors_sha256: NotRequired[str | None]
 
 

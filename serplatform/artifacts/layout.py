@@ -66,6 +66,16 @@ class RunLayout:
         return self.path / "reference"
 
     @property
+    def has_reference(self) -> bool:
+        """Whether there is one, trained."""
+        return RunLayout(self.reference_directory).record_file(0).exists()
+
+    @property
+    def looks_directory(self) -> Path:
+        """Which looks were taken at test rows; see ``artifacts.looks``."""
+        return self.path / "looks"
+
+    @property
     def scratch(self) -> Path:
         """What Ray writes while a search runs."""
         return self.path / ".scratch"

@@ -16,6 +16,9 @@ from serplatform.artifacts.records import (
     TensorFile,
 )
 
+#: values of ``data.normalization`` that read the unlabelled audio of a test speaker
+WITHIN_SPEAKER = ("speaker", "speaker_shrunk")
+
 
 class InputSizes(Record):
     feature_dim: Positive

@@ -120,6 +120,10 @@ class RunDescription(Record):
     storage: NotRequired[str | None]
     study_prefix: NotRequired[str]
     selection: NotRequired[str]
+    #: no test posteriors are computed; lacking: begun by a version that did not count looks either
+    sealed: NotRequired[bool]
+    #: when `unseal` closed the choice
+    unsealed: NotRequired[str]
     versions: NotRequired[dict[str, Any]]
     hardware: NotRequired[dict[str, Any]]
     warm_start: NotRequired[list[WarmStartRecord]]

@@ -214,6 +214,11 @@ def ranked(records: Iterable[TrialRecord], objective: str) -> list[TrialRecord]:
     return sorted(complete, key=lambda r: (merit(r["dev"], objective), -r["trial"]), reverse=True)
 
 
+def trained_folds(record: TrialRecord, num_folds: int) -> Sequence[int]:
+    """The folds that a complete trial has models and posteriors of."""
+    return (record["fold"],) if "fold" in record else range(num_folds)
+
+
 def best_by_fold(records: Iterable[TrialRecord], objective: str) -> dict[int | None, TrialRecord]:
     """The best complete trial of all folds under None; of a nested search each fold's own."""
     found: dict[int | None, TrialRecord] = {}

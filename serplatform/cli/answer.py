@@ -26,27 +26,27 @@ def describe_answer(answer: Answer) -> str:
     lines = [answer.headline]
     if answer.rows:
         rows = [(r.label, r.uar.in_percent(), r.what) for r in answer.rows]
-        lines.append(grid(("", "test UAR, 95 % by speaker", ""), rows, left=(0, 1, 2)))
-    lines += map(wrapped, [*answer.sentences, *map(str, answer.trials)])
+        look = "" if answer.look is None else f", {answer.look.short}"
+        lines.append(grid(("", f"test UAR, 95 % by speaker{look}", ""), rows, left=(0, 1, 2)))
+    lines += map(wrapped, [*answer.caveats, *answer.sentences, *map(str, answer.trials)])
     if answer.leaderboard:
         several = len({r.run for r in answer.leaderboard}) > 1
-        titles = ("rank", "trial", "architecture", "dev UAR", "test UAR", "training", "parameters")
+        tested = any(r.test for r in answer.leaderboard)
+        titles = ("rank", "trial", "architecture", "dev UAR", *["test UAR"] * tested)
         board = [
             (
                 str(r.rank),
                 str(r.trial),
                 r.name + (f" ({r.run})" if several else ""),
                 percent_sign(r.dev),
-                r.test.in_percent() if r.test else "–",
+                *[r.test.in_percent() if r.test else "–"] * tested,
                 duration(r.seconds),
                 whole(r.num_parameters),
             )
             for r in first_shown(answer.leaderboard, MOST_RANKS)
         ]
-        lines.append(
-            wrapped("Leaderboard: ranks are by dev rows alone; test values chose nothing.")
-        )
-        lines.append(grid(titles, board, left=(2,)))
+        lines.append(wrapped("Leaderboard: ranks are by dev rows alone."))
+        lines.append(grid((*titles, "training", "parameters"), board, left=(2,)))
         if answer.speaker_needs:
             told = any(answer.speaker_needs in text for text in answer.sentences)
             lines.append(wrapped(BY_SPEAKER.format("see above." if told else answer.speaker_needs)))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from serplatform.cli.answer import describe_answer
-from serplatform.cli.options import AsJson
+from serplatform.cli.options import AsJson, TestValues
 from serplatform.cli.output import result
 
 if TYPE_CHECKING:
@@ -39,13 +39,15 @@ def command(
     objective: Annotated[
         str, typer.Option(help="What choices on dev rows maximise: uar, accuracy or nll.")
     ] = "uar",
-    seed: Annotated[int, typer.Option(help="Seed of bags and permutations.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of bags.")] = 0,
+    test_values: TestValues = False,
     as_json: AsJson = False,
 ) -> None:
     """Combine the posteriors of every finished trial; nothing is trained again.
 
     For each outer fold, members and weights are fitted on its dev rows; its test rows are
-    combined and measured once, beside the best single trial and the mean of all.
+    combined and measured, beside the best single trial and the mean of all. Each run counts how
+    often that is done: `look 2` has seen test rows before.
 
     Examples:
 
@@ -55,10 +57,18 @@ def command(
 
         serplatform ensemble runs/ravdess --out ensembles/auto --combiner auto --temperature
     """
-    from serplatform.api.write import write_ensemble
+    from serplatform.api.write import fit_if_sealed, write_ensemble
+    from serplatform.artifacts.looks import SEALED, UNSEAL
     from serplatform.report.answer import read_answer
     from serplatform.storage.mirror import open_copy
 
+    sealed = fit_if_sealed(
+        runs, combiner=combiner, temperature=temperature, objective=objective, seed=seed
+    )
+    if sealed is not None:
+        text = f"{SEALED[0].upper()}{SEALED[1:]}. {sealed}. Nothing is written; {UNSEAL}"
+        result(text, {"ensemble": None, "sealed": dataclasses.asdict(sealed)}, as_json=as_json)
+        return
     content = write_ensemble(
         runs,
         out,
@@ -66,20 +76,20 @@ def command(
         temperature=temperature,
         objective=objective,
         seed=seed,
+        test_values=test_values,
     )
-    answer = read_answer(open_copy(out))
+    answer = read_answer(open_copy(out), test_values=test_values)
     values = {**summarise(content, out), "answer": dataclasses.asdict(answer)}
     result(describe(content, out, answer), values, as_json=as_json)
 
 
 def summarise(content: dict[str, Any], out: str) -> dict[str, Any]:
     """The parts of ``ensemble.json`` that a script wants."""
-    keys = ("combiner", "objective", "classes", "counts", "over_folds", "pooled", "chance", "notes")
-    comparison = content["comparison"]
+    keys = ("combiner", "objective", "classes", "counts", "over_folds", "pooled", "chance", "look")
     return {
         "ensemble": out,
-        **{key: content[key] for key in keys},
-        "comparison": {key: comparison[key] for key in ("difference", "permutation")},
+        **{key: content[key] for key in (*keys, "notes")},
+        **{key: found for key, found in content.items() if key.startswith("comparison")},
         "members": [
             {
                 "fold": fold["fold"],

@@ -74,6 +74,7 @@ def command(
         serplatform export ensembles/ravdess --out bundles/final --refit
     """
     from serplatform.api.write import write_bundle
+    from serplatform.artifacts.looks import SEALED, LookCount
     from serplatform.prediction.system import not_tested, with_interval
 
     bundle, size = write_bundle(
@@ -96,7 +97,12 @@ def command(
             )
     if refit:
         say(f"Note: {not_tested(bundle['description'])}")
-    measured = "not tested" if refit else f"pooled test UAR {with_interval(uar)}"
+    look = bundle["description"].get("look")
+    measured = f"pooled dev UAR {with_interval(uar)}, {SEALED}"
+    if look is not None:
+        measured = f"pooled test UAR {with_interval(uar)}, {LookCount(**look).short}"
+    if refit:
+        measured = "not tested"
     result(
         f"Wrote {out}: {models} model{'s' * (models != 1)} ({size / 1e6:.1f} MB), "
         f"{bundle['title']}, {measured}; next: serplatform predict {out} AUDIO",
@@ -107,7 +113,8 @@ def command(
             "bytes": size,
             "classes": bundle["classes"],
             "synthetic": bundle["synthetic"],
-            "uar": None if refit else uar,
+            "uar": None if refit or look is None else uar,
+            "look": look,
             "refit": bundle["description"].get("refit"),
             "twin_uar": uar if refit else None,
             "encoders": encoders,

@@ -28,6 +28,7 @@ COMMANDS = (
     "search",
     "train",
     "ensemble",
+    "unseal",
     "runs",
     "report",
     "predict",

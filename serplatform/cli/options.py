@@ -19,6 +19,14 @@ from serplatform import plugins
 if TYPE_CHECKING:
     from serplatform.distributed.tune.placement import SearchLimits
 
+TestValues = Annotated[
+    bool,
+    typer.Option(
+        "--test-values",
+        help="Measure every trial alone on test rows, too: a look at them of its own; whoever "
+        "chooses a trial by them has no test set left.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
 
 Seed = Annotated[int, typer.Option(help="Seed of folds, sampling and training.")]
@@ -85,6 +93,14 @@ class RunOptions:
         ),
     ] = None
     resume: Annotated[bool, typer.Option("--resume", help="Resume the run in --out.")] = False
+    seal: Annotated[
+        bool,
+        typer.Option(
+            "--seal",
+            help="Compute no test posteriors until `serplatform unseal RUN`, after which no trial "
+            "can be added.",
+        ),
+    ] = False
     seed: Seed = 0
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from serplatform.cli.options import AsJson
+from serplatform.cli.options import AsJson, TestValues
 from serplatform.cli.output import result
 
 
@@ -27,6 +27,7 @@ def command(
             help="The page, path or URI; report.html in RUN|ENS by default.",
         ),
     ] = None,
+    test_values: TestValues = False,
     as_json: AsJson = False,
 ) -> None:
     """Write the page of a run or an ensemble: one HTML file that needs no network.
@@ -43,7 +44,7 @@ def command(
     """
     from serplatform.api.write import write_report
 
-    name, size = write_report(source, out)
+    name, size = write_report(source, out, test_values=test_values)
     result(
         f"Wrote {name} ({size / 1e6:.1f} MB); open it in a browser.",
         {"report": name, "bytes": size},

@@ -67,7 +67,12 @@ def describe(row: RunRow) -> str:
         interval = ""
         if row["low"] is not None and row["high"] is not None:
             interval = f" ({100 * row['low']:.1f}–{100 * row['high']:.1f})"
-        numbers.append(f"test UAR of the ensemble {percent(row['test_uar'])}{interval}")
+        look = "" if row["look"] is None else f", look {row['look']}"
+        numbers.append(f"test UAR of the ensemble {percent(row['test_uar'])}{interval}{look}")
+    if row["sealed"] and numbers:
+        from serplatform.artifacts.looks import SEALED
+
+        numbers.append(SEALED)
     if numbers and row["chance"] is not None:
         lines.append(f"    {', '.join(numbers)}, chance {percent(row['chance'])}")
     return "\n".join([*lines, *([f"    {row['next']}"] if row["next"] else [])])

@@ -167,6 +167,7 @@ def command(
         settings=tuple(setting or ()),
         small=small,
         seed=of_run.seed,
+        sealed=of_run.seal,
         objectives=tuple(objective.split(",")),
         sampler=sampler,
         pruner=pruner,
@@ -191,6 +192,7 @@ def describe(summary: SearchSummary) -> str:
     """The result in words, the answer first."""
     answer, run = summary.answer, shlex.quote(summary.run)
     lines = [] if answer is None else [describe_answer(answer)]
+    lines += [] if summary.sealed is None else [f"Ensemble, {summary.sealed}."]
     if answer is not None and any(row.system == "ensemble" for row in answer.rows):
         lines.append(f"Use the ensemble: serplatform predict {run.rstrip('/')}/ensemble AUDIO")
     if "by_fold" not in summary.best_trial:

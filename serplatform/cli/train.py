@@ -53,6 +53,7 @@ def command(
         settings=tuple(setting or ()),
         repeats=repeats,
         seed=of_run.seed,
+        sealed=of_run.seal,
     )
     limits, request = resources.limits(begun), request.of_one_configuration()
     summary = carry_out(request, limits, of_run.out, resume=of_run.resume)

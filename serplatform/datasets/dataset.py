@@ -61,7 +61,7 @@ class FeatureInfo:
     frame_shift: float
     frame_length: float
     unit: str
-    spec: Mapping[str, Any]
+    spec: Mapping[str, object]
     resampled: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     def selection(self, *, trim: bool = False) -> FrameSelection:

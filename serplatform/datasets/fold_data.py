@@ -19,12 +19,12 @@ import pyarrow.compute as pc
 from serplatform.alignment.tidy import is_special, plain_word
 from serplatform.alignment.tokens import text_notes
 from serplatform.arrays import DoubleArray, IntArray
-from serplatform.artifacts.model import Preprocessing
+from serplatform.artifacts.model import WITHIN_SPEAKER, Preprocessing
 from serplatform.datasets.dataset import Dataset
 from serplatform.errors import BadInputError, LeakError
 from serplatform.inputs.augmentation import Augmentation
 from serplatform.inputs.clips import Clips, ClipSource
-from serplatform.inputs.config import WITHIN_SPEAKER, DataConfig, feature_parts
+from serplatform.inputs.config import DataConfig, feature_parts
 from serplatform.inputs.front import front_notes, projected_dim, summed_layers
 from serplatform.inputs.pipeline import InputPipeline
 from serplatform.inputs.speeds import played, with_drawn_speed

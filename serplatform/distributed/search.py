@@ -230,6 +230,7 @@ def _search(
         limits=limits,
         plugins=plugins.packed(description),
         record_time=lambda: run.set_status("running", seconds=spent()),
+        sealed=description.get("sealed", False),
     )
 
     def leave(status: str) -> None:

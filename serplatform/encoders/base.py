@@ -8,7 +8,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -126,10 +125,10 @@ class Encoder(ABC):
         """Hidden states of at most ``piece`` and at least ``shortest`` samples, in one pass."""
 
     @abstractmethod
-    def _settings(self) -> dict[str, Any]:
+    def _settings(self) -> dict[str, object]:
         """Everything beside the weights that determines the values: JSON."""
 
-    def spec(self) -> dict[str, Any]:
+    def spec(self) -> dict[str, object]:
         """What determines the values, without the place it lies in: JSON."""
         return {
             "kind": self.kind,

@@ -13,13 +13,15 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from serplatform.artifacts.files import parse_json
 from serplatform.errors import BadInputError
 
 if TYPE_CHECKING:
     import torch
+
+T = TypeVar("T")
 
 #: safetensors names of the number formats that weights may be stored in
 _FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
@@ -152,16 +154,10 @@ class Checkpoint:
         )
 
     def check_tensors(self, prefix: str, parts: tuple[str, ...], blocks: str, count: int) -> int:
-        """Check number formats and that each block has tensors; count the parameters.
+        """Check number formats, and that each of ``count`` blocks has tensors.
 
-        Args:
-            prefix: of the names.
-            parts: what the names of the encoder's tensors begin with after the prefix.
-            blocks: what the name of a block begins with, before its number.
-            count: blocks that the configuration asks for.
-
-        Returns:
-            how many numbers the tensors hold.
+        Names of the encoder's tensors begin with ``prefix`` and one of ``parts``, those of a block
+        with ``prefix``, ``blocks`` and its number. Returns how many numbers the tensors hold.
         """
         starts = tuple(prefix + part for part in parts)
         own = {name: t for name, t in self.tensors.items() if name.startswith(starts)}
@@ -188,9 +184,7 @@ class Checkpoint:
     ) -> tuple[torch.nn.Module, dict[str, StoredTensor]]:
         """A module without memory for its weights, and where each of them lies.
 
-        Args:
-            build: makes the module.
-            prefix: of the names in the files.
+        ``prefix`` is of the names in the files.
 
         Raises:
             BadInputError: a tensor of the module is missing or of another shape, or the
@@ -220,6 +214,45 @@ class Checkpoint:
                     f"for {list(value.shape)}; they are of different models, so get both again"
                 )
         return module, places
+
+    def pretrained(self, kind: str, *, unused: str = "", **options: Any) -> Any:
+        """The model of one of transformers' classes, ready to use; all weights must be there.
+
+        Args:
+            kind: name of the class.
+            unused: what the names of tensors begin with that may be missing.
+            **options: of its ``from_pretrained``.
+        """
+        import torch
+        import transformers
+        from transformers.utils import logging
+
+        logging.set_verbosity_error()  # its hints are on arguments that generate() sets itself
+        logging.disable_progress_bar()
+        try:
+            model, report = getattr(transformers, kind).from_pretrained(
+                self.path,
+                local_files_only=True,
+                use_safetensors=True,
+                trust_remote_code=False,
+                dtype=torch.float32,
+                output_loading_info=True,
+                **options,
+            )
+        except (RuntimeError, ValueError, OSError) as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise BadInputError(
+                f"{self.path}: cannot be loaded ({reason}); get the model again"
+            ) from None
+        missing = sorted(
+            n for n in report["missing_keys"] if not unused or not n.startswith(unused)
+        )
+        if missing:
+            raise BadInputError(
+                f"{self.path}: the weights have no tensor {missing[0]}, which the model that "
+                "config.json describes needs; get the model again"
+            )
+        return model.eval().to(device())
 
     def load(self, build: Callable[[], torch.nn.Module], prefix: str) -> torch.nn.Module:
         """A module with its weights, as float32, for inference only; see :meth:`match`.
@@ -307,7 +340,7 @@ def exact_inference() -> Iterator[None]:
         yield
 
 
-def chosen(settings: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+def chosen(settings: Mapping[str, T], names: Iterable[str]) -> dict[str, T]:
     """The settings of these names that are there, in this order."""
     return {name: settings[name] for name in names if name in settings}
 

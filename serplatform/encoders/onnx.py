@@ -138,7 +138,7 @@ class OnnxEncoder(Encoder):
     def _encode(self, samples: FloatArray, layers: Sequence[int]) -> dict[int, FloatArray]:
         return self._run(samples, layers)
 
-    def _settings(self) -> dict[str, Any]:
+    def _settings(self) -> dict[str, object]:
         return {"hop": self.hop}
 
 

@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from serplatform.encoders.base import Encoder
 from serplatform.encoders.checkpoint import Checkpoint
@@ -75,7 +75,7 @@ class Opened(Protocol):
     def sha256(self) -> str:
         """Of its weights."""
 
-    def spec(self) -> dict[str, Any]:
+    def spec(self) -> dict[str, object]:
         """Everything that determines what it gives."""
 
 
@@ -83,7 +83,7 @@ T = TypeVar("T", bound=Opened)
 
 
 def find_encoder(
-    name: str, sha256: str, folders: Sequence[Path] = (), spec: Mapping[str, Any] | None = None
+    name: str, sha256: str, folders: Sequence[Path] = (), spec: Mapping[str, object] | None = None
 ) -> Encoder:
     """The encoder with these weights, wherever on this machine it lies.
 
@@ -109,7 +109,7 @@ def find_model(
     sha256: str,
     folders: Sequence[Path],
     open_path: Callable[[Path, str], T],
-    spec: Mapping[str, Any] | None = None,
+    spec: Mapping[str, object] | None = None,
 ) -> T:
     """What ``open_path`` makes of the place with these weights; see :func:`find_encoder`."""
     fault, other = "", None

@@ -24,7 +24,7 @@ import numpy as np
 from serplatform.arrays import FloatArray, IntArray
 from serplatform.artifacts.files import read_json
 from serplatform.encoders.base import SAMPLING_RATE
-from serplatform.encoders.checkpoint import Checkpoint, device, need_package
+from serplatform.encoders.checkpoint import Checkpoint, need_package
 from serplatform.encoders.open import find_encoder, open_encoder
 from serplatform.encoders.places import content_sha256
 from serplatform.errors import BadInputError
@@ -229,32 +229,10 @@ class SpeechRecognizer:
 
     @functools.cached_property
     def _model(self) -> Any:
-        import torch
-        from transformers import WhisperForConditionalGeneration
-        from transformers.utils import logging
-
-        logging.set_verbosity_error()  # its hints are on arguments that generate() sets itself
-        logging.disable_progress_bar()
-        try:
-            model, report = WhisperForConditionalGeneration.from_pretrained(
-                self.path,
-                local_files_only=True,
-                use_safetensors=True,
-                dtype=torch.float32,
-                attn_implementation="eager",  # the others do not tell where they look
-                output_loading_info=True,
-            )
-        except (RuntimeError, ValueError, OSError) as error:
-            reason = str(error).strip().partition("\n")[0]
-            raise BadInputError(
-                f"{self.path}: cannot be loaded ({reason}); get the model again"
-            ) from None
-        if missing := sorted(report["missing_keys"]):
-            raise BadInputError(
-                f"{self.path}: the weights have no tensor {missing[0]}, which the model that "
-                "config.json describes needs; get the model again"
-            )
-        return model.eval().to(device())
+        # attention of other implementations does not tell where it looks
+        return self._checkpoint.pretrained(
+            "WhisperForConditionalGeneration", attn_implementation="eager"
+        )
 
     @functools.cached_property
     def _tokenizer(self) -> Any:

@@ -84,7 +84,7 @@ class TextEncoder:
         """Hash of the weights."""
         return content_sha256(self.path, self._checkpoint.weights)
 
-    def spec(self) -> dict[str, Any]:
+    def spec(self) -> dict[str, object]:
         """What determines the vectors, without the place it lies in: JSON."""
         return {
             "kind": self._checkpoint.model_type,
@@ -148,33 +148,7 @@ class TextEncoder:
 
     @functools.cached_property
     def _model(self) -> Any:
-        import torch
-        from transformers import AutoModel
-        from transformers.utils import logging
-
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
-        try:
-            model, report = AutoModel.from_pretrained(
-                self.path,
-                local_files_only=True,
-                use_safetensors=True,
-                trust_remote_code=False,
-                dtype=torch.float32,
-                output_loading_info=True,
-            )
-        except (RuntimeError, ValueError, OSError) as error:
-            reason = str(error).strip().partition("\n")[0]
-            raise BadInputError(
-                f"{self.path}: cannot be loaded ({reason}); get the model again"
-            ) from None
-        missing = sorted(n for n in report["missing_keys"] if not n.startswith("pooler."))
-        if missing:
-            raise BadInputError(
-                f"{self.path}: the weights have no tensor {missing[0]}, which the model that "
-                "config.json describes needs; get the model again"
-            )
-        return model.eval().to(device())
+        return self._checkpoint.pretrained("AutoModel", unused="pooler.")
 
     @functools.cached_property
     def _tokenizer(self) -> Any:
@@ -190,7 +164,7 @@ def open_text_encoder(given: str) -> TextEncoder:
 
 
 def find_text_encoder(
-    name: str, sha256: str, folders: Sequence[Path] = (), spec: Mapping[str, Any] | None = None
+    name: str, sha256: str, folders: Sequence[Path] = (), spec: Mapping[str, object] | None = None
 ) -> TextEncoder:
     """The text encoder with these weights, wherever it lies; see :func:`.find_encoder`."""
     return find_model(name, sha256, folders, _open, spec)

@@ -85,13 +85,8 @@ class TransformerEncoder(Encoder):
     def states(self, module: Any, samples: FloatArray, last: int) -> list[Any]:
         """Layers 0 to ``last`` of :attr:`module` or a copy of it, with gradients where it has any.
 
-        Args:
-            module: the network.
-            samples: (B, S) of one length, between ``shortest`` and ``piece``, each row prepared.
-            last: number of the last layer.
-
-        Returns:
-            a (B, T, D) tensor for each layer, on the network's device.
+        ``samples`` are (B, S) of one length, between ``shortest`` and ``piece``, each row prepared.
+        Returns a (B, T, D) tensor for each layer, on the network's device.
         """
 
     def _encode(self, samples: FloatArray, layers: Sequence[int]) -> dict[int, FloatArray]:
@@ -99,7 +94,7 @@ class TransformerEncoder(Encoder):
             states = self.states(self.module, samples[None], max(layers))
             return {k: np.asarray(states[k][0].cpu().numpy(), dtype=np.float32) for k in layers}
 
-    def _settings(self) -> dict[str, Any]:
+    def _settings(self) -> dict[str, object]:
         return {
             "architecture": chosen(self.checkpoint.config, self.architecture),
             "preprocessing": self.preprocessing,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +23,8 @@ from serplatform.artifacts.files import (
     json_bytes,
     read_parquet,
 )
+from serplatform.artifacts.looks import SEALED, digest_of
+from serplatform.artifacts.model import WITHIN_SPEAKER
 from serplatform.artifacts.posteriors import posterior_table
 from serplatform.artifacts.trial import NESTED_NOTE, REFIT_NOTE
 from serplatform.ensembles import evaluation
@@ -31,7 +35,6 @@ from serplatform.ensembles.nested import FoldEnsemble, nested_ensemble, pool_tes
 from serplatform.ensembles.posteriors import Library, RunOfLibrary, read_library
 from serplatform.environment import versions
 from serplatform.errors import ArtifactError, BadInputError, unknown_name
-from serplatform.inputs.config import WITHIN_SPEAKER
 from serplatform.run_directory import RunDirectory
 from serplatform.statistics.speaker_clips import SpeakerClips
 from serplatform.storage.cache import fetch_tables
@@ -47,6 +50,31 @@ SYSTEMS = {
 }
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SealedEnsemble:
+    """What dev rows chose of sealed runs.
+
+    Attributes:
+        combiner: registered name.
+        candidates: finished trials.
+        members: their names, fold by fold.
+        dev_uar: mean over folds, of the rows that it was fitted on.
+    """
+
+    combiner: str
+    candidates: int
+    members: list[list[str]]
+    dev_uar: float
+
+    def __str__(self) -> str:
+        sizes = sorted(map(len, self.members))
+        counted = f"{sizes[0]}" if sizes[0] == sizes[-1] else f"{sizes[0]} to {sizes[-1]}"
+        return (
+            f"{self.combiner} of {self.candidates} finished trials, {counted} members a fold: dev "
+            f"UAR {100 * self.dev_uar:.1f} %, on the rows that it was fitted on"
+        )
+
+
 def build_ensemble(
     runs: Sequence[Path],
     out: Path,
@@ -55,25 +83,27 @@ def build_ensemble(
     temperature: bool = False,
     seed: int = 0,
     objective: str = "uar",
+    test_values: bool = False,
 ) -> dict[str, Any]:
     """Combine the posteriors of every finished trial of the runs; nothing is trained again.
 
     For each outer fold everything is chosen and fitted on that fold's dev rows; its test rows
-    are combined and measured once.
+    are combined and measured, and each run notes that they were looked at.
 
     Args:
         runs: directories of runs with one dataset, fold plan and label order.
         out: where ``ensemble.json`` and ``posteriors.parquet`` are written.
         combiner: a registered name.
         temperature: calibrate each trial by temperature scaling first.
-        seed: of bags and permutations.
+        seed: of bags.
         objective: what choices on dev rows maximise: uar, accuracy or nll.
+        test_values: measure every trial alone on test rows, too.
 
     Returns:
         the content of ``ensemble.json``.
 
     Raises:
-        BadInputError: a name is unknown, runs do not fit together, or tables do not.
+        BadInputError: a name is unknown, runs or tables do not fit together, or runs are sealed.
         LeakError: the dev and test rows of a fold are not apart.
         ArtifactError: a file is missing or damaged.
     """
@@ -83,6 +113,11 @@ def build_ensemble(
             plugins.restore(run, RunDirectory(run).read_run())
     _check_arguments(out, combiner, objective)
     library = read_library(runs)
+    if library.sealed:
+        raise BadInputError(
+            f"{library.runs[0].path}: {SEALED}, so there is nothing to measure an ensemble on; "
+            "`serplatform unseal` opens them and closes the choice"
+        )
     systems: dict[str, tuple[FoldEnsemble, ...]] = {
         "ensemble": nested_ensemble(
             library, combiner=combiner, objective=objective, temperature=temperature, seed=seed
@@ -90,6 +125,8 @@ def build_ensemble(
         "best_single": nested_ensemble(library, combiner="single", objective=objective),
         "mean_of_all": nested_ensemble(library, combiner="mean", objective=objective),
     }
+    measured = _digests(library, systems, test_values=test_values)
+    looks = [RunDirectory(run).look(measured, combiner=combiner, seed=seed) for run in runs]
     first = library.runs[0].content
     content: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
@@ -104,7 +141,8 @@ def build_ensemble(
         **plugins.made_with(combiner=[combiner]),
         "speaker_independent": library.plan["speaker_independent"],
         "classes": list(library.classes),
-        **_measured(library, systems, seed=seed),
+        "look": max(look.number for look in looks),
+        **_measured(library, systems, read_reference(library, runs), test_values=test_values),
         "versions": versions(),
     }
     if said := evaluation.no_better_than_chance(content):
@@ -117,8 +155,9 @@ def build_ensemble(
 def _measured(
     library: Library,
     systems: Mapping[str, tuple[FoldEnsemble, ...]],
+    reference: DoubleArray | None,
     *,
-    seed: int,
+    test_values: bool,
 ) -> dict[str, Any]:
     """Everything in ``ensemble.json`` that is measured, and the notes on it."""
     ensembles = systems["ensemble"]
@@ -131,15 +170,20 @@ def _measured(
     intervals = {
         name: evaluation.pooled_intervals(pooled, table) for name, table in posteriors.items()
     }
+    parts = ("dev", "test") if test_values else ("dev",)
     solo = {
-        fold: {part: solo_metrics(library.take(fold, part)) for part in ("dev", "test")}
+        fold: {part: solo_metrics(library.take(fold, part)) for part in parts}
         for fold in library.folds
     }
     compared = {name: posteriors[name] for name in ("ensemble", "best_single")}
     genders, gender_note = read_genders(library)
     of_rows = [genders.get(utterance) for utterance in pooled.utterance_ids]
     of_speakers = dict(zip(pooled.speaker_ids, of_rows, strict=True))
-    comparison = evaluation.compare(pooled, *compared.values(), seed=seed)
+    ours = posteriors["ensemble"]
+    comparison = evaluation.compare(pooled, ours, posteriors["best_single"])
+    of_reference = {}
+    if reference is not None:
+        of_reference["comparison_with_reference"] = evaluation.compare(pooled, ours, reference)
     return {
         "counts": {
             "candidates": len(library.candidates),
@@ -169,9 +213,8 @@ def _measured(
         "pooled": intervals,
         "chance": evaluation.against_chance(pooled, intervals),
         "comparison": {"of": "ensemble", "with": "best_single", **comparison},
-        "comparison_with_mean": evaluation.compare(
-            pooled, posteriors["ensemble"], posteriors["mean_of_all"], seed=seed
-        ),
+        "comparison_with_mean": evaluation.compare(pooled, ours, posteriors["mean_of_all"]),
+        **of_reference,
         "confusion": evaluation.confusions(pooled.truth, compared),
         "diversity": diversity(library, ensembles),
         "per_speaker": [
@@ -195,6 +238,47 @@ def _measured(
             *([gender_note] if gender_note else []),
         ],
     }
+
+
+def _digests(
+    library: Library, systems: Mapping[str, tuple[FoldEnsemble, ...]], *, test_values: bool
+) -> dict[str, str]:
+    """What is measured on test rows, by name, to what tells whether it was before."""
+    candidates = library.candidates
+    combined = evaluation.pooled_posteriors(systems["ensemble"]).round(6)
+    single = [int(fold.combiner.used()[0]) for fold in systems["best_single"]]
+    everything = digest_of(sorted(candidate.digest for candidate in candidates))
+    found = {
+        "ensemble": hashlib.sha256(combined.tobytes()).hexdigest()[:32],
+        "single": digest_of(candidates[m].digest for m in single),
+        "mean": everything,
+    }
+    if len(library.runs) == 1:
+        exported = library.runs[0].exported
+        found["trial"] = digest_of(c.digest for c in candidates if c.trial == exported)
+    if test_values:
+        found["every trial"] = digest_of(["every trial", everything])
+    return found
+
+
+def fit_sealed(
+    runs: Sequence[Path], *, combiner: str, temperature: bool, seed: int, objective: str
+) -> SealedEnsemble:
+    """Choose and fit on dev rows what :func:`build_ensemble` would, of sealed runs."""
+    if combiner not in COMBINERS.names():
+        raise BadInputError(unknown_name("combiner", combiner, COMBINERS.names()))
+    library = read_library(runs)
+    folds = nested_ensemble(
+        library, combiner=combiner, objective=objective, temperature=temperature, seed=seed
+    )
+    dev = [evaluation.dev_metrics(library, fold)["uar"] for fold in folds]
+    used = [fold.combiner.used() for fold in folds]
+    return SealedEnsemble(
+        combiner=combiner,
+        candidates=len(library.candidates),
+        members=[[library.candidates[m].name for m in positions] for positions in used],
+        dev_uar=float(np.mean(dev)),
+    )
 
 
 def _write(out: Path, table: pa.Table, content: dict[str, Any]) -> None:
@@ -264,7 +348,7 @@ def _candidate_rows(
             "num_parameters": candidate.num_parameters,
             "mean_share": float(shares[m]),
         }
-        for part in ("dev", "test"):
+        for part in solo[library.folds[0]]:
             own = [
                 {name: float(values[held.index(m)]) for name, values in solo[fold][part].items()}
                 for fold in library.folds
@@ -289,6 +373,22 @@ def _combined_table(library: Library, ensembles: Sequence[FoldEnsemble]) -> pa.T
     return pa.concat_tables(pieces)
 
 
+def read_reference(library: Library, runs: Sequence[Path]) -> DoubleArray | None:
+    """(N, K) test posteriors of the first run's reference that is whole and on the same rows."""
+    for run in runs:
+        try:
+            found = read_library([RunDirectory(run).reference_directory])
+        except (ArtifactError, BadInputError):
+            continue
+        if (found.classes, found.part, found.utterance_ids) == (
+            library.classes,
+            library.part,
+            library.utterance_ids,
+        ) and np.array_equal(found.fold, library.fold):
+            return np.concatenate([found.take(f, "test").posteriors[0] for f in found.folds])
+    return None
+
+
 def read_genders(library: Library) -> tuple[dict[str, str], str | None]:
     """Gender by utterance id, if the dataset is where the run says; else a sentence why not."""
     dataset = library.runs[0].content["dataset"]
@@ -311,7 +411,7 @@ def notes(library: Library) -> list[str]:
     """What a reader must know to judge the numbers."""
     found = [
         "Members, weights, temperatures, thresholds and the best single trial of each fold were "
-        "chosen on that fold's dev rows; its test rows were combined and measured once.",
+        "chosen on that fold's dev rows; test rows took part in no choice.",
         "The dev rows also stopped the training of every trial early and chose its epoch, so "
         "every dev number is optimistic; test numbers are not affected.",
     ]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from serplatform.arrays import BoolArray, DoubleArray, IntArray
-from serplatform.artifacts.ensemble import IntervalRecord, PermutationRecord, Spread
+from serplatform.artifacts.ensemble import IntervalRecord, Spread
 from serplatform.ensembles.calibration import apply_temperature
 from serplatform.ensembles.nested import FoldEnsemble, PooledTest
 from serplatform.ensembles.posteriors import Library
@@ -31,13 +31,6 @@ from serplatform.metrics import (
 )
 from serplatform.statistics.chance import chance_uar, exceeds_chance, place_of_chance
 from serplatform.statistics.intervals import Interval, metric_differences, metric_intervals
-from serplatform.statistics.permutation import paired_permutation_test
-
-#: metrics that are tested between two systems
-TESTED = ("uar", "accuracy", "macro_f1")
-
-#: swaps of the paired permutation test
-NUM_PERMUTATIONS = 10_000
 
 
 def pooled_posteriors(ensembles: Sequence[FoldEnsemble]) -> DoubleArray:
@@ -48,9 +41,14 @@ def pooled_posteriors(ensembles: Sequence[FoldEnsemble]) -> DoubleArray:
 def fold_metrics(library: Library, ensemble: FoldEnsemble) -> dict[str, dict[str, float]]:
     """Every metric on the dev (fitted on) and test rows of a fold."""
     return {
-        "dev": classification_metrics(library.take(ensemble.fold, "dev").truth, ensemble.dev),
+        "dev": dev_metrics(library, ensemble),
         "test": classification_metrics(library.take(ensemble.fold, "test").truth, ensemble.test),
     }
+
+
+def dev_metrics(library: Library, ensemble: FoldEnsemble) -> dict[str, float]:
+    """Every metric on the dev rows of a fold, which the ensemble was fitted on."""
+    return classification_metrics(library.take(ensemble.fold, "dev").truth, ensemble.dev)
 
 
 def over_folds(per_fold: Sequence[Mapping[str, float]]) -> dict[str, Spread]:
@@ -91,32 +89,11 @@ def no_better_than_chance(content: Mapping[str, Any]) -> str | None:
 
 
 def compare(
-    pooled: PooledTest, ours: DoubleArray, theirs: DoubleArray, *, seed: int
-) -> dict[str, Any]:
-    """Test whether two systems, (N, K) each, differ on the same utterances.
-
-    The verdict is of ``difference``; the permutation by speaker, whose swaps ``seed`` draws, is a
-    second look that cannot reject with fewer than six speakers.
-    """
-    first, second = ours.argmax(axis=1), theirs.argmax(axis=1)
-    difference = metric_differences(pooled.truth, ours, theirs, pooled.speaker_ids)
-
-    def permuted(metric: str) -> PermutationRecord:
-        return paired_permutation_test(
-            pooled.truth,
-            first,
-            second,
-            num_classes=ours.shape[1],
-            speaker_ids=pooled.speaker_ids,
-            metric=metric,
-            num_permutations=NUM_PERMUTATIONS,
-            seed=seed,
-        )
-
-    return {
-        "difference": {name: interval.as_dict() for name, interval in difference.items()},
-        "permutation": {name: permuted(name) for name in TESTED},
-    }
+    pooled: PooledTest, ours: DoubleArray, theirs: DoubleArray
+) -> dict[str, dict[str, IntervalRecord]]:
+    """How far two systems, (N, K) each, differ on the same utterances, and the tests of that."""
+    found = metric_differences(pooled.truth, ours, theirs, pooled.speaker_ids)
+    return {"difference": {name: interval.as_dict() for name, interval in found.items()}}
 
 
 def grouped_metrics(

@@ -85,11 +85,10 @@ def member_rows(
     ensemble: FoldEnsemble,
     solo: Mapping[str, Mapping[str, DoubleArray]],
 ) -> list[dict[str, Any]]:
-    """The members of one fold, heaviest first; ``solo`` is :func:`solo_metrics` by part."""
+    """The members of one fold, heaviest first; ``solo`` is :func:`solo_metrics` by part, and
+    what is known of a member is of these parts."""
     weights, shares = ensemble.combiner.weights(), ensemble.combiner.shares()
-    gains = {
-        part: leave_one_out(ensemble, library.take(ensemble.fold, part)) for part in ("dev", "test")
-    }
+    gains = {part: leave_one_out(ensemble, library.take(ensemble.fold, part)) for part in solo}
     rows, held = [], library.of_fold(ensemble.fold)
     for m in sorted(np.flatnonzero(weights), key=lambda m: (-weights[m], m)):
         candidate = library.candidates[held[m]]
@@ -100,9 +99,11 @@ def member_rows(
                 "weight": float(weights[m]),
                 "share": float(shares[m]),
                 "temperature": None if scaled is None else float(scaled[m]),
-                "dev": {name: float(values[m]) for name, values in solo["dev"].items()},
-                "test": {name: float(values[m]) for name, values in solo["test"].items()},
-                "gain": {part: gains[part].get(int(m)) for part in ("dev", "test")},
+                **{
+                    part: {name: float(values[m]) for name, values in found.items()}
+                    for part, found in solo.items()
+                },
+                "gain": {part: gains[part].get(int(m)) for part in solo},
             }
         )
     return rows

@@ -78,7 +78,8 @@ def nested_ensemble(
                     "speakers": len(set(dev.speaker_ids)),
                 },
                 dev=combined,
-                test=fitted.combine(test.posteriors),
+                # of a sealed run there are no test rows, which no combiner must cope with
+                test=fitted.combine(test.posteriors) if test.utterance_ids else combined[:0],
             )
         )
     return tuple(folds)

@@ -9,7 +9,7 @@ import collections
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -18,16 +18,18 @@ import pyarrow.compute as pc
 from serplatform.arrays import DoubleArray, IntArray
 from serplatform.artifacts.dataset import has_been, read_dataset_description
 from serplatform.artifacts.ensemble import TrialOfEnsemble
-from serplatform.artifacts.files import read_parquet
+from serplatform.artifacts.files import file_sha256, read_parquet
 from serplatform.artifacts.posteriors import check_recorded, checked_posteriors
 from serplatform.artifacts.run import FoldFile, RunDescription
-from serplatform.artifacts.trial import REFIT_NOTE, TrialRecord
+from serplatform.artifacts.trial import REFIT_NOTE, TrialRecord, ranked
 from serplatform.ensembles.base import PosteriorSet
 from serplatform.errors import ArtifactError, BadInputError, LeakError
 from serplatform.run_directory import RunDirectory
 
 _MOST_ERRORS = 20
 _KEYS = ("fold", "part", "utterance_id")
+
+Part = Literal["dev", "test"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,6 +43,7 @@ class Candidate:
         num_parameters: trainable values; None where the record does not say.
         refit: the models that gave its test posteriors were fitted on dev rows too.
         fold: the only one that it has posteriors of, in a nested search; None: it has all.
+        digest: of its posteriors.
     """
 
     name: str
@@ -51,6 +54,7 @@ class Candidate:
     num_parameters: int | None
     refit: bool = False
     fold: int | None = None
+    digest: str = ""
 
     def described(self) -> TrialOfEnsemble:
         """Which trial it is, for ``ensemble.json``."""
@@ -64,11 +68,15 @@ class Candidate:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunOfLibrary:
-    """One of the runs that were combined: its ``run.json``, its address, trials by state."""
+    """One of the runs that were combined: its ``run.json``, its address, trials by state.
+
+    ``exported`` is the trial that prediction and export take of it.
+    """
 
     content: RunDescription
     path: str
     num_trials: Mapping[str, int]
+    exported: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -87,6 +95,7 @@ class Library:
         truth: (R,) class indices.
         values: (M, R, K), rows sum to 1; NaN where a candidate has no posteriors.
         damaged: a sentence on each finished trial that is left out because a file is damaged.
+        sealed: there are no test rows yet; ``take`` gives none.
     """
 
     runs: tuple[RunOfLibrary, ...]
@@ -100,6 +109,7 @@ class Library:
     truth: IntArray
     values: DoubleArray
     damaged: tuple[str, ...] = ()
+    sealed: bool = False
 
     @property
     def folds(self) -> tuple[int, ...]:
@@ -109,7 +119,7 @@ class Library:
     def rows(self, fold: int, part: str) -> slice:
         """The rows of one part of one fold, which lie together."""
         found = np.flatnonzero((self.fold == fold) & (np.asarray(self.part) == part))
-        return slice(int(found[0]), int(found[-1]) + 1)
+        return slice(int(found[0]), int(found[-1]) + 1) if found.size else slice(0)
 
     def of_fold(self, fold: int) -> list[int]:
         """Positions of the candidates that a fold has, among the M."""
@@ -152,6 +162,7 @@ def read_library(runs: Sequence[str | Path]) -> Library:
     _check_same(paths, contents)
     classes = tuple(contents[0]["classes"])
     plan = directories[0].read_folds(contents[0])
+    sealed = bool(contents[0].get("sealed"))
 
     labels = _run_labels(paths)
     candidates: list[Candidate] = []
@@ -163,7 +174,15 @@ def read_library(runs: Sequence[str | Path]) -> Library:
         records = directory.records(damaged)
         states = [record["state"] for record in records.values()]
         counts = {name: states.count(name) for name in ("complete", "pruned", "failed")}
-        described.append(RunOfLibrary(content=content, path=directory.address, num_trials=counts))
+        best = ranked(records.values(), content["objective"][0])[:1]
+        described.append(
+            RunOfLibrary(
+                content=content,
+                path=directory.address,
+                num_trials=counts,
+                exported=best[0]["trial"] if best else None,
+            )
+        )
         for number, record in sorted(records.items()):
             if record["state"] != "complete":
                 continue
@@ -176,6 +195,8 @@ def read_library(runs: Sequence[str | Path]) -> Library:
                 continue
             _check_copy(file, record, seen)
             table = checked_posteriors(table, file, classes)
+            if sealed:  # what a killed `unseal` has written is not read
+                table = table.filter(pc.equal(table["part"], "dev"))
             candidates.append(
                 Candidate(
                     name=f"{label}/trial-{number:05d}",
@@ -186,6 +207,7 @@ def read_library(runs: Sequence[str | Path]) -> Library:
                     num_parameters=record.get("num_parameters"),
                     refit=REFIT_NOTE in record.get("notes", ()),
                     fold=record.get("fold"),
+                    digest=record.get("posteriors_sha256") or file_sha256(file),
                 )
             )
             tables.append((file, table.sort_by([(key, "ascending") for key in _KEYS])))
@@ -196,7 +218,8 @@ def read_library(runs: Sequence[str | Path]) -> Library:
             f"{', '.join(map(str, paths))}: no finished trial, so there is nothing to combine; "
             "continue the search with --resume"
         )
-    reference = _check_rows(tables, [c.fold for c in candidates], plan)
+    parts: tuple[Part, ...] = ("dev",) if sealed else ("dev", "test")
+    reference = _check_rows(tables, [c.fold for c in candidates], plan, parts)
     position = {name: k for k, name in enumerate(classes)}
     values = np.full((len(tables), len(reference), len(classes)), np.nan)
     of_row = reference["fold"].to_numpy()
@@ -218,6 +241,7 @@ def read_library(runs: Sequence[str | Path]) -> Library:
         truth=np.array([position[t] for t in reference["truth"].to_pylist()], dtype=np.int64),
         values=values,
         damaged=tuple(damaged),
+        sealed=sealed,
     )
     _check_leaks(library)
     return library
@@ -247,6 +271,7 @@ def _check_same(paths: Sequence[Path], contents: Sequence[RunDescription]) -> No
             "dataset fingerprint": content["dataset"]["fingerprint"],
             "folds (folds_hash)": content["folds_hash"],
             "classes": content["classes"],
+            "sealed": bool(content.get("sealed")),
         }
 
     first, known = described(contents[0]), _fingerprints(contents[0])
@@ -290,13 +315,16 @@ def _run_labels(paths: Sequence[Path]) -> list[str]:
 
 
 def _check_rows(
-    tables: Sequence[tuple[Path, pa.Table]], folds: Sequence[int | None], plan: FoldFile
+    tables: Sequence[tuple[Path, pa.Table]],
+    folds: Sequence[int | None],
+    plan: FoldFile,
+    parts: Sequence[Part],
 ) -> pa.Table:
     """Every table has the rows of the fold file, or of its one fold of it; return all rows."""
     of_fold = list(zip(folds, tables, strict=True))
     whole = [table for fold, table in of_fold if fold is None]
     if whole:
-        _check_same_rows(whole, plan, range(len(plan["folds"])))
+        _check_same_rows(whole, plan, range(len(plan["folds"])), parts)
     firsts = []
     for fold in range(len(plan["folds"])):
         own = [(f, t.filter(pc.equal(t["fold"], fold))) for f, t in whole[:1]]
@@ -307,20 +335,20 @@ def _check_rows(
                 "combine; continue the search with --resume"
             )
         if len(own) > len(whole[:1]):
-            _check_same_rows(own, plan, [fold])
+            _check_same_rows(own, plan, [fold], parts)
         firsts.append(own[0][1])
     return whole[0][1] if whole else pa.concat_tables(firsts).combine_chunks()
 
 
 def _check_same_rows(
-    tables: Sequence[tuple[Path, pa.Table]], plan: FoldFile, folds: Iterable[int]
+    tables: Sequence[tuple[Path, pa.Table]],
+    plan: FoldFile,
+    folds: Iterable[int],
+    parts: Sequence[Part],
 ) -> None:
     """Every table has the fold file's rows of these folds, and speakers and truth of the first."""
     wanted = {
-        (fold, part, name)
-        for fold, parts in [(fold, plan["folds"][fold]) for fold in folds]
-        for part, names in (("dev", parts["dev"]), ("test", parts["test"]))
-        for name in names
+        (fold, part, name) for fold in folds for part in parts for name in plan["folds"][fold][part]
     }
     expected = dict(zip(_KEYS, zip(*sorted(wanted), strict=True), strict=True))
     columns = {key: pa.chunked_array([v], tables[0][1][key].type) for key, v in expected.items()}

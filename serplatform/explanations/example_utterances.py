@@ -13,6 +13,7 @@ import dataclasses
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -85,8 +86,9 @@ def spectrogram(dataset: Dataset, row: int, samples: FloatArray | None) -> Spect
         if not stored:
             return None
         info = max(stored, key=lambda found: found.dim)
-        names = [field.name for field in dataclasses.fields(config) if field.name in info.spec]
-        config = MelConfig(**{name: info.spec[name] for name in names})
+        names = {field.name for field in dataclasses.fields(config)}
+        given: Any = {name: value for name, value in info.spec.items() if name in names}
+        config = MelConfig(**given)
         shift, length = info.frame_shift, info.frame_length
         values = dataset.frames(info.name, row)[: int(SHOWN_SECONDS / shift)]
     decibels = values.astype(np.float64) * _DECIBELS

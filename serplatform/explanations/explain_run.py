@@ -43,6 +43,7 @@ from serplatform.explanations.probe_request import (
 )
 from serplatform.protocols.plan import plan_hash, read_plan
 from serplatform.run_directory import RunDirectory
+from serplatform.training.seal import refuse_sealed
 
 FOLDER = "explanations"
 #: test utterances that are probed, unless the user says otherwise
@@ -104,6 +105,7 @@ def explain_run(
     """
     begun = time.monotonic()
     directory = RunDirectory(run)
+    refuse_sealed(directory, "an explanation")
     description = directory.read_run()
     plugins.restore(directory.path, description)
     opened = open_dataset(directory, description, dataset)

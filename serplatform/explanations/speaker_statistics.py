@@ -20,6 +20,7 @@ import torch
 from serplatform import plugins
 from serplatform.arrays import DoubleArray, IntArray
 from serplatform.artifacts.files import SCHEMA_VERSION, write_json
+from serplatform.artifacts.model import WITHIN_SPEAKER
 from serplatform.artifacts.speaker_statistics import (
     FILE,
     SpeakerStatistics,
@@ -30,7 +31,6 @@ from serplatform.datasets.dataset import Dataset
 from serplatform.datasets.fold_data import KEPT_BYTES, FoldData, stored_clips
 from serplatform.explanations.probe_request import merit, open_dataset, recorded_posteriors
 from serplatform.inputs.clips import Moments
-from serplatform.inputs.config import WITHIN_SPEAKER
 from serplatform.metrics import classification_metrics
 from serplatform.models.base import SerModel
 from serplatform.protocols.plan import plan_hash, read_plan
@@ -38,6 +38,7 @@ from serplatform.run_directory import RunDirectory
 from serplatform.statistics.speaker_clips import SpeakerClips
 from serplatform.storage.mirror import ensure
 from serplatform.training.bundle import load_model
+from serplatform.training.seal import refuse_sealed
 
 #: classes that count as neutral speech
 NEUTRAL = ("neutral", "calm")
@@ -47,7 +48,9 @@ SITUATIONS: tuple[tuple[str, int | None], ...] = (
     *(("neutral", n) for n in (3, None)),
     *(("skewed", n) for n in (6, 12)),
 )
-DRAWS, BUDGET = 5, 10.0
+DRAWS = 5
+#: processor seconds for every so many test clips, and at most
+BUDGET, CLIPS, MOST_SECONDS = 10.0, 240, 60.0
 _BATCH = 64
 
 
@@ -114,7 +117,7 @@ class SpeakerAnswers:
 
 
 def measure_speaker_statistics(
-    run: Path, *, dataset: str | Path | None = None, seed: int = 0, budget: float = BUDGET
+    run: Path, *, dataset: str | Path | None = None, seed: int = 0, budget: float | None = None
 ) -> SpeakerStatistics | None:
     """Measure the run's best trial that normalises by speaker, and write it into the run.
 
@@ -122,7 +125,8 @@ def measure_speaker_statistics(
         run: the directory.
         dataset: where the dataset lies now, if it has moved.
         seed: of the draws.
-        budget: processor seconds; where a first draw would take longer nothing is measured.
+        budget: processor seconds, None: by the test clips; where a first draw would take longer
+            nothing is measured.
 
     Returns:
         what the file holds; None where no finished trial normalises by speaker.
@@ -131,6 +135,7 @@ def measure_speaker_statistics(
         ArtifactError: the dataset is not the run's, or a model is missing or damaged.
     """
     directory = RunDirectory(run)
+    refuse_sealed(directory, "a curve on test clips")
     description = directory.read_run()
     found = [
         record
@@ -162,13 +167,15 @@ def measure_speaker_statistics(
     truth = np.array([plan.classes.index(name) for name in table.column("truth").to_pylist()])
     speakers = table.column("speaker_id").to_pylist()
     made["needs"] = str(SpeakerClips.count(truth, speakers, plan.classes))
+    if budget is None:
+        budget = min(BUDGET * max(1.0, made["test_utterances"] / CLIPS), MOST_SECONDS)
     if plan.speaker_independent:
         begun = time.process_time()
         opened = open_dataset(directory, description, dataset)
         folds = []
         for fold in range(len(plan.folds)):
             folds.append(_answers(directory, opened, best["trial"], fold))
-            if (time.process_time() - begun) * len(plan.folds) / (fold + 1) > budget:
+            if time.process_time() - begun > budget:
                 made["skipped"] = f"it would take more than {budget:g} processor seconds"
                 break
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from serplatform.arrays import FloatArray
 from serplatform.errors import BadInputError, unknown_name
@@ -69,7 +69,7 @@ class FeatureExtractor(ABC):
         raise TypeError(f"{self.name} is computed from audio")
 
     @abstractmethod
-    def spec(self) -> dict[str, Any]:
+    def spec(self) -> dict[str, object]:
         """All parameters that determine the values, for the dataset's fingerprint."""
 
     def gain_offset(self, gain_db: float) -> FloatArray | None:
@@ -99,7 +99,7 @@ class FeatureAtSpeed(FeatureExtractor):
     def extract_clip(self, clip: Clip) -> FloatArray:
         return self.inner.extract_clip(clip.at_speed(self.speed))
 
-    def spec(self) -> dict[str, Any]:
+    def spec(self) -> dict[str, object]:
         return {**self.inner.spec(), "speed": self.speed, "resampled_by": "soxr HQ"}
 
 
@@ -116,14 +116,11 @@ class FeatureFamily(ABC):
 
     @abstractmethod
     def restore(
-        self, name: str, spec: Mapping[str, Any], folders: Sequence[Path] = ()
+        self, name: str, spec: Mapping[str, object], folders: Sequence[Path] = ()
     ) -> FeatureExtractor:
         """The extractor of a stored feature, found on this machine by what ``spec`` says.
 
-        Args:
-            name: canonical.
-            spec: what :meth:`FeatureExtractor.spec` gave when it was stored.
-            folders: where to look first.
+        Its ``name`` is canonical; ``folders`` are where to look first.
 
         Raises:
             BadInputError: it is not here; the message says what to do.
@@ -143,10 +140,7 @@ class FeatureRegistry(Registry[Callable[[], FeatureExtractor]]):
     ) -> Callable[[Callable[[], FeatureExtractor]], Callable[[], FeatureExtractor]]:
         """Return a decorator that registers a preset, whose extractor bears the same name.
 
-        Args:
-            name: of the preset.
-            source: see :meth:`.Registry.register`.
-            default: whether ``prepare`` computes it unless features are named.
+        ``default``: ``prepare`` computes it unless features are named.
         """
         if default:
             self._defaults.add(name)
@@ -185,7 +179,7 @@ class FeatureRegistry(Registry[Callable[[], FeatureExtractor]]):
         return self.get(name)() if family is None else family.make(name)
 
     def restore(
-        self, name: str, spec: Mapping[str, Any], folders: Sequence[Path] = ()
+        self, name: str, spec: Mapping[str, object], folders: Sequence[Path] = ()
     ) -> FeatureExtractor:
         """The extractor of a stored feature; see :meth:`FeatureFamily.restore`."""
         plain, speed = split_speed(name)

@@ -132,7 +132,7 @@ class Descriptors(FeatureExtractor):
         """(T, D), computed once a clip; see the base class."""
         return clip.shared(self.name, lambda: _frames(clip))
 
-    def spec(self) -> dict[str, Any]:
+    def spec(self) -> dict[str, object]:
         return {
             "kind": self.name,
             "version": VERSION,
@@ -177,7 +177,7 @@ class DescriptorFunctionals(FeatureExtractor):
         ]
         return np.concatenate(values)[None].astype(np.float32)
 
-    def spec(self) -> dict[str, Any]:
+    def spec(self) -> dict[str, object]:
         return {
             **descriptors_lld().spec(),
             "kind": self.name,

@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from serplatform.alignment.base import CORPUS_SOURCE, Aligner, Alignment, AlignmentError
 from serplatform.alignment.segments import spoken_words
@@ -37,6 +37,17 @@ _COPIED = [
 ]
 
 
+class SpanRow(TypedDict):
+    """A row of ``artifacts.ALIGNMENT_SCHEMA``; seconds."""
+
+    utterance_id: str
+    tier: str
+    label: str
+    start: float
+    end: float
+    source: str
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ShardContent:
     """What a shard of utterances became; all lists but ``spans`` are in the same order.
@@ -44,7 +55,6 @@ class ShardContent:
     Attributes:
         rows: the columns of ``artifacts.UTTERANCE_SCHEMA`` and the corpus's own.
         frames: for each feature, (T, D) frames of each utterance.
-        spans: rows of ``artifacts.ALIGNMENT_SCHEMA``.
         rejections: utterances left out.
         unaligned: utterance id, reason and detail of each that could not be aligned; it is kept.
         alignment_notes: what was repaired in alignments, once per utterance.
@@ -53,7 +63,7 @@ class ShardContent:
 
     rows: list[dict[str, Any]]
     frames: dict[str, list[FloatArray]]
-    spans: list[dict[str, Any]]
+    spans: list[SpanRow]
     rejections: list[RejectedUtterance]
     unaligned: list[tuple[str, str, str]] = dataclasses.field(default_factory=list)
     alignment_notes: list[str] = dataclasses.field(default_factory=list)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -31,7 +31,7 @@ class LogMel(MelFeature):
         mel = self.mel_powers(clip)
         return np.log(mel, out=mel)
 
-    def spec(self) -> dict[str, Any]:
+    def spec(self) -> dict[str, object]:
         return {"kind": "log_mel", **super().spec(), "log": "natural"}
 
     def gain_offset(self, gain_db: float) -> FloatArray:

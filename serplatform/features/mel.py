@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any
 
 import numpy as np
 
@@ -58,7 +57,7 @@ class MelFeature(FeatureExtractor):
         mel = power @ mel_filters(n_fft=c.n_fft, n_mels=c.n_mels, fmin=c.fmin, fmax=c.fmax)
         return np.maximum(mel, np.float32(c.floor), out=mel)
 
-    def spec(self) -> dict[str, Any]:
+    def spec(self) -> dict[str, object]:
         return {
             "sampling_rate": SAMPLING_RATE,
             **dataclasses.asdict(self.config),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import scipy  # its parts are imported when they are used
@@ -58,7 +58,7 @@ class Mfcc(MelFeature):
         coefficients = scipy.fft.dct(level_db, type=2, axis=1, norm="ortho")
         return np.ascontiguousarray(coefficients[:, : self.dim])
 
-    def spec(self) -> dict[str, Any]:
+    def spec(self) -> dict[str, object]:
         return {
             "kind": "mfcc",
             **super().spec(),

@@ -11,7 +11,7 @@ Shapes: S samples, T windows, D coefficients.
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -47,7 +47,7 @@ class WindowMeans(FeatureExtractor):
     def means(self, clip: Clip, count: int) -> list[FloatArray]:
         """(D,) mean over the frames of each of ``count`` windows."""
 
-    def spec(self) -> dict[str, Any]:
+    def spec(self) -> dict[str, object]:
         """What determines the windows."""
         return {
             "window_seconds": self.frame_length,
@@ -75,7 +75,7 @@ class MfccWindows(WindowMeans):
             frames[first : first + per_window].mean(axis=0, dtype=np.float64) for first in firsts
         ]
 
-    def spec(self) -> dict[str, Any]:
+    def spec(self) -> dict[str, object]:
         return {**self.frames.spec(), "kind": "mfcc_windows", **super().spec()}
 
     def gain_offset(self, gain_db: float) -> FloatArray:
@@ -107,7 +107,7 @@ class LibrosaMfccWindows(WindowMeans):
             for start in range(0, count * _HOP, _HOP)
         ]
 
-    def spec(self) -> dict[str, Any]:
+    def spec(self) -> dict[str, object]:
         return {
             "kind": "mfcc_windows_librosa",
             "sampling_rate": SAMPLING_RATE,

@@ -48,7 +48,7 @@ class OpenSmile(FeatureExtractor):
         values = np.nan_to_num(values, nan=0.0, posinf=LIMIT, neginf=-LIMIT)
         return np.ascontiguousarray(np.clip(values, -LIMIT, LIMIT), dtype=np.float32)
 
-    def spec(self) -> dict[str, Any]:
+    def spec(self) -> dict[str, object]:
         return {
             "kind": self.kind,
             "sampling_rate": SAMPLING_RATE,

@@ -11,7 +11,7 @@ import weakref
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -70,7 +70,7 @@ class PretrainedFeature(FeatureExtractor):
     def _values(self, frames: FloatArray) -> FloatArray:
         """What is stored of the (T, D) hidden states."""
 
-    def spec(self) -> dict[str, Any]:
+    def spec(self) -> dict[str, object]:
         return {
             "kind": "pretrained",
             "encoder": self.encoder.spec(),
@@ -113,6 +113,31 @@ class PretrainedStatistics(PretrainedFeature):
         return found[np.newaxis].astype(np.float32)
 
 
+def layer_names(parsed: EncoderFeatureName, num_layers: int) -> list[str]:
+    """A name for each layer; a place on this machine is absolute, for workers in other folders."""
+    place = Path(os.path.expanduser(parsed.encoder))
+    if place.exists():
+        parsed = dataclasses.replace(parsed, encoder=os.path.abspath(place))
+    layers = range(num_layers + 1) if parsed.layers is None else parsed.layers
+    return [str(parsed.of_layer(layer)) for layer in layers]
+
+
+def encoder_of(name: str, spec: Mapping[str, object]) -> Mapping[str, object]:
+    """What a feature's specification says of its encoder; a BadInputError where not its weights."""
+    stored = spec.get("encoder")
+    if not isinstance(stored, Mapping) or "sha256" not in stored:
+        raise BadInputError(
+            f"feature '{name}': the dataset or bundle does not say which weights it is from; "
+            "make it again with 'serplatform prepare'"
+        )
+    return stored
+
+
+def differing(one: Mapping[str, object], other: Mapping[str, object]) -> list[str]:
+    """Keys that do not have the same value in both, sorted."""
+    return sorted(key for key in {*one, *other} if one.get(key) != other.get(key))
+
+
 @FEATURES.family("pretrained")
 class PretrainedFamily(FeatureFamily):
     """Features of encoders that lie on this machine."""
@@ -120,35 +145,24 @@ class PretrainedFamily(FeatureFamily):
     def expand(self, name: str) -> list[str]:
         parsed = parse_encoder_feature(name)
         encoder = open_encoder(parsed.encoder)
-        layers = range(encoder.num_layers + 1) if parsed.layers is None else parsed.layers
-        encoder.check_layers(layers)
+        encoder.check_layers(parsed.layers or ())
         encoder.check_weights()
-        place = Path(os.path.expanduser(parsed.encoder))
-        if place.exists():  # also where a worker runs in another directory
-            parsed = dataclasses.replace(parsed, encoder=os.path.abspath(place))
-        return [str(parsed.of_layer(layer)) for layer in layers]
+        return layer_names(parsed, encoder.num_layers)
 
     def make(self, name: str) -> FeatureExtractor:
         parsed = parse_encoder_feature(name)
         return _extractor(parsed, open_encoder(parsed.encoder))
 
     def restore(
-        self, name: str, spec: Mapping[str, Any], folders: Sequence[Path] = ()
+        self, name: str, spec: Mapping[str, object], folders: Sequence[Path] = ()
     ) -> FeatureExtractor:
-        parsed = parse_encoder_feature(name)
-        stored = spec.get("encoder")
-        if not isinstance(stored, Mapping) or "sha256" not in stored:
-            raise BadInputError(
-                f"feature '{name}': the dataset or bundle does not say which weights it is from; "
-                "make it again with 'serplatform prepare'"
-            )
+        parsed, stored = parse_encoder_feature(name), encoder_of(name, spec)
         encoder = find_encoder(parsed.encoder_name, str(stored["sha256"]), folders, stored)
         extractor = _extractor(parsed, encoder)
         found = extractor.spec()
         if found != spec:
             differ = sorted(
-                {k for k in {*found, *spec} if found.get(k) != spec.get(k)} - {"encoder"}
-                | {k for k in {*encoder.spec(), *stored} if encoder.spec().get(k) != stored.get(k)}
+                {*differing(found, spec)} - {"encoder"} | {*differing(encoder.spec(), stored)}
             )
             raise BadInputError(
                 f"{encoder.path}: has the weights of {name}, and other settings than it was "

@@ -8,11 +8,9 @@ Shapes: L words, E values of a vector.
 
 from __future__ import annotations
 
-import dataclasses
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -21,6 +19,7 @@ from serplatform.encoders.text import TextEncoder, find_text_encoder, open_text_
 from serplatform.errors import BadInputError
 from serplatform.features.base import FEATURES, WHOLE_UTTERANCE, FeatureExtractor, FeatureFamily
 from serplatform.features.names import EncoderFeatureName, parse_encoder_feature
+from serplatform.features.pretrained import differing, encoder_of, layer_names
 
 FAMILY = "pretrained-text"
 
@@ -60,7 +59,7 @@ class WordVectorFeature(FeatureExtractor):
             )
         return vectors.astype(np.float16).astype(np.float32)
 
-    def spec(self) -> dict[str, Any]:
+    def spec(self) -> dict[str, object]:
         return {
             "kind": FAMILY,
             "encoder": self.encoder.spec(),
@@ -76,25 +75,20 @@ class PretrainedTextFamily(FeatureFamily):
     def expand(self, name: str) -> list[str]:
         parsed = parse_encoder_feature(name)
         encoder = open_text_encoder(parsed.encoder)
-        layers = range(encoder.num_layers + 1) if parsed.layers is None else parsed.layers
-        place = Path(os.path.expanduser(parsed.encoder))
-        if place.exists():  # also where a worker runs in another directory
-            parsed = dataclasses.replace(parsed, encoder=os.path.abspath(place))
-        return [str(parsed.of_layer(layer)) for layer in layers]
+        return layer_names(parsed, encoder.num_layers)
 
     def make(self, name: str) -> FeatureExtractor:
         parsed = parse_encoder_feature(name)
         return WordVectorFeature(parsed, open_text_encoder(parsed.encoder))
 
     def restore(
-        self, name: str, spec: Mapping[str, Any], folders: Sequence[Path] = ()
+        self, name: str, spec: Mapping[str, object], folders: Sequence[Path] = ()
     ) -> FeatureExtractor:
-        parsed, stored = parse_encoder_feature(name), spec["encoder"]
-        encoder = find_text_encoder(parsed.encoder_name, stored["sha256"], folders, stored)
+        parsed, stored = parse_encoder_feature(name), encoder_of(name, spec)
+        encoder = find_text_encoder(parsed.encoder_name, str(stored["sha256"]), folders, stored)
         found = WordVectorFeature(parsed, encoder)
         if found.spec() != spec:
-            ours = encoder.spec()
-            differ = sorted(k for k in {*ours, *stored} if ours.get(k) != stored.get(k))
+            differ = differing(encoder.spec(), stored)
             raise BadInputError(
                 f"{encoder.path}: has the weights of {name}, and other settings than it was "
                 f"computed with ({', '.join(differ) or 'how it is stored'}); restore its files"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from serplatform.arrays import FloatArray
 from serplatform.features.base import FEATURES, SAMPLING_RATE, FeatureExtractor
@@ -30,5 +30,5 @@ class Waveform(FeatureExtractor):
     def extract(self, samples: FloatArray) -> FloatArray:
         return samples.reshape(-1, 1).copy()
 
-    def spec(self) -> dict[str, Any]:
+    def spec(self) -> dict[str, object]:
         return {"kind": "waveform", "sampling_rate": SAMPLING_RATE}

@@ -115,8 +115,8 @@ class ClipSource:
     speakers: Sequence[IntArray]
     known_speaker: Mapping[Hashable, Moments] = dataclasses.field(default_factory=dict)
     cache: dict[Hashable, Any] = dataclasses.field(default_factory=dict)
-    aligner: Mapping[str, Any] | None = None
-    spec: Callable[[str], Mapping[str, Any]] = lambda name: {}
+    aligner: Mapping[str, object] | None = None
+    spec: Callable[[str], Mapping[str, object]] = lambda name: {}
     release: Callable[[], None] = lambda: None
 
 
@@ -246,7 +246,7 @@ class Step(ABC):
         """Make it again from what :meth:`describe` gave; None where it was none."""
 
     @abstractmethod
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         """Keys of the model's ``preprocessing``, JSON-serialisable."""
 
     @abstractmethod

@@ -25,10 +25,6 @@ JOIN = "+"
 PROJECTED_ABOVE, PROJECTED_TO = 256, 128
 
 
-#: values of ``data.normalization`` that read the unlabelled audio of a test speaker
-WITHIN_SPEAKER = ("speaker", "speaker_shrunk")
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """Feature, trimming, normalisation, augmentation and words; every augmentation is off.
@@ -139,8 +135,9 @@ class DataConfig:
             object.__setattr__(self, "feature", canonical_feature(self.feature))
         except BadInputError as error:
             raise ValueError(str(error)) from None
-        listed = split_features(self.feature)
-        if len(listed) > 1:
+        joined = split_features(self.feature, JOIN)
+        listed = [name for part in joined for name in split_features(part)]
+        if len(listed) > len(joined):
             raise ValueError(f"'{self.feature}': join features by '+': {JOIN.join(listed)}")
         for part in self.feature.split(JOIN):
             plain, _ = split_speed(part)

@@ -15,7 +15,6 @@ Shapes: T frames, D values a frame, O order: 0, 1 or 2.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 
@@ -75,7 +74,7 @@ class Deltas(Step):
         order = stored.get("deltas", 0)
         return cls(order) if order else None
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         return {"deltas": self.order}
 
     def apply(self, clips: Clips) -> Clips:

@@ -20,14 +20,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
 from serplatform.arrays import DoubleArray, FloatArray, IntArray
-from serplatform.artifacts.model import Preprocessing
+from serplatform.artifacts.model import WITHIN_SPEAKER, Preprocessing
 from serplatform.inputs.clips import Clips, Moments, Step
-from serplatform.inputs.config import WITHIN_SPEAKER, DataConfig
+from serplatform.inputs.config import DataConfig
 
 #: A speaker's or utterance's standard deviation is never taken below this share of the training
 #: frames' in the same dimension: a constant stretch must not blow up.
@@ -128,8 +127,8 @@ class Normalization(Step):
             shrinkage = Shrinkage(clips, variance)
         return cls(stored["normalization"], mean, std, floor, shrinkage)
 
-    def describe(self) -> dict[str, Any]:
-        prior = {}
+    def describe(self) -> dict[str, object]:
+        prior: dict[str, object] = {}
         if self.shrinkage is not None:
             prior["prior_clips"] = self.shrinkage.clips.tolist()
             prior["prior_variance"] = self.shrinkage.variance.tolist()

@@ -67,7 +67,7 @@ class Pooling(Step):
             values["words"] = Words.of_stored(values["words"])
         return cls(**values)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         values = {name: value for name, value in vars(self).items() if name != "words"}
         return {"pooling": values | ({} if self.words is None else {"words": self.words.stored()})}
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -42,7 +41,7 @@ class FrameSelection:
     """
 
     feature: str
-    spec: Mapping[str, Any]
+    spec: Mapping[str, object]
     frame_shift: float
     trim: bool
     resampled: Mapping[str, float] = dataclasses.field(default_factory=dict)
@@ -53,7 +52,7 @@ class FrameSelection:
         names = (field.name for field in dataclasses.fields(cls))
         return cls(**{name: stored[name] for name in names if name in stored})  # type: ignore[literal-required]
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         """Keys of the model's ``preprocessing``."""
         found = {**vars(self), "spec": dict(self.spec), "resampled": dict(self.resampled)}
         return found if self.resampled else {k: v for k, v in found.items() if k != "resampled"}
@@ -203,11 +202,12 @@ def join_frames(clips: Sequence[FloatArray]) -> FloatArray:
     return np.concatenate([clip[:count] for clip in clips], axis=1)
 
 
-def joined_spec(specs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def joined_spec(specs: Mapping[str, Mapping[str, object]]) -> dict[str, object]:
     """What determines the values of joined features."""
     return {"kind": "joined", "parts": {name: dict(spec) for name, spec in specs.items()}}
 
 
-def spec_parts(name: str, spec: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+def spec_parts(name: str, spec: Mapping[str, object]) -> dict[str, Mapping[str, object]]:
     """Each plain feature's name and specification, of a plain or a joined one."""
-    return dict(spec["parts"]) if spec.get("kind") == "joined" else {name: spec}
+    parts = spec.get("parts")
+    return dict(parts) if isinstance(parts, Mapping) else {name: spec}

@@ -61,9 +61,9 @@ class Words(Step):
     min_count: int = 1
     rules: int
     vocabulary: Vocabulary = dataclasses.field(compare=False)
-    aligner: Mapping[str, Any] | None = dataclasses.field(default=None, compare=False)
+    aligner: Mapping[str, object] | None = dataclasses.field(default=None, compare=False)
     contextual: str | None = None
-    contextual_spec: Mapping[str, Any] = dataclasses.field(default_factory=dict, compare=False)
+    contextual_spec: Mapping[str, object] = dataclasses.field(default_factory=dict, compare=False)
     vector_dim: int = dataclasses.field(default=0, compare=False)
     vectors: FloatArray | None = dataclasses.field(default=None, compare=False)
     source_notes: tuple[str, ...] = dataclasses.field(default=(), compare=False)
@@ -130,7 +130,7 @@ class Words(Step):
             aligner=stored.get("aligner"),
         )
 
-    def stored(self) -> dict[str, Any]:
+    def stored(self) -> dict[str, object]:
         """What new audio needs, JSON-serialisable."""
         rules = {} if self.rules == 1 else {"word_rules": self.rules}
         values: dict[str, Any] = {name: getattr(self, name) for name in _STORED}
@@ -141,7 +141,7 @@ class Words(Step):
             values["contextual_spec"] = dict(self.contextual_spec)
         return {**values, **rules, "vocabulary": list(self.vocabulary.words)}
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         return {"words": self.stored()}
 
     def apply(self, clips: Clips) -> Clips:

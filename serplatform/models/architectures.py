@@ -82,7 +82,7 @@ class Architecture:
     data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     inputs: frozenset[str] = frozenset({"audio"})
     small: Mapping[str, object] = dataclasses.field(default_factory=dict)
-    space: Mapping[str, Any] | None = None
+    space: Mapping[str, object] | None = None
     encoder: str | None = None
     closed_form: bool = False
 

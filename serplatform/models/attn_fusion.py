@@ -139,10 +139,6 @@ class TanhAlignment(nn.Module):
     word's term is the same for all frames and the softmax takes it out. Padding gets no weight,
     neither as a frame nor as a word.
 
-    Args:
-        word_dim: values of s.
-        frame_dim: values of h.
-
     Example:
         >>> layer = TanhAlignment(3, 2)
         >>> words, frames = torch.zeros(1, 2, 3), torch.zeros(1, 4, 2)

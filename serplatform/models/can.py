@@ -184,11 +184,7 @@ class CrossAttention(nn.Module):
 
     Shapes: B utterances, L steps that both modalities share, D values a step, M heads.
 
-    Args:
-        input_dim: D.
-        num_heads: M.
-        cross: compute c(TA) and c(AT) at all.
-        stop_gradient: stop gradients at the weights of c(TA) and c(AT); sg in Eqs. (7), (9).
+    Without ``cross`` there are no c(TA) and c(AT); ``stop_gradient`` is the sg of Eqs. (7), (9).
 
     Example:
         >>> attention = CrossAttention(input_dim=3, num_heads=2)
@@ -250,10 +246,6 @@ class WordSegmentEncoder(nn.Module):
     padded to its own longest, so that one long word does not make all others expensive: less than
     half of the padded frames is padding, whatever the lengths. The result is the same, as
     padding is in neither the LSTM's states nor the mean. W are the words of the whole batch.
-
-    Args:
-        input_dim: D.
-        hidden_dim: H.
     """
 
     def __init__(self, input_dim: int, hidden_dim: int) -> None:

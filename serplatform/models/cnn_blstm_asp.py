@@ -148,10 +148,6 @@ class AttentiveStatisticsPooling(nn.Module):
 
     The additive constant of their Eq. (1) is left out: the softmax cancels it.
 
-    Args:
-        input_dim: D, values a step.
-        attention_dim: A, hidden units of the attention.
-
     Example:
         >>> pool = AttentiveStatisticsPooling(2, 3)
         >>> steps = torch.tensor([[[1.0, 2.0], [9.0, 9.0]]])
@@ -180,14 +176,9 @@ class SpectrogramConvolution(nn.Module):
 
     Shapes: B utterances, C channels, F bands, T steps.
 
-    Args:
-        input_channels: C in.
-        output_channels: C out.
-        band_pool: bands that are pooled into one.
-        step_pool: steps that are pooled into one.
-        stride: pool by a strided convolution instead of by maxima, which costs
-            ``band_pool * step_pool`` times less.
-        dropout: share of whole channels dropped from the output.
+    ``band_pool`` bands and ``step_pool`` steps are pooled into one; with ``stride`` by a strided
+    convolution instead of by maxima, which costs ``band_pool * step_pool`` times less. Whole
+    channels are dropped.
     """
 
     def __init__(

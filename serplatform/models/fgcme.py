@@ -276,10 +276,6 @@ class CtcWordAlignment(nn.Module):
     being padded to one length. Words beyond the last position share it, and have no part in
     the loss.
 
-    Args:
-        input_dim: D, values a frame.
-        max_words: P, positions of words.
-
     Example:
         >>> align = CtcWordAlignment(input_dim=3, max_words=4)
         >>> weights, log_weights = align(torch.zeros(1, 5, 3), torch.tensor([5]), num_words=2)

@@ -28,7 +28,7 @@ from torch import Tensor
 from serplatform.arrays import DoubleArray, IntArray
 from serplatform.config import setting
 from serplatform.models.builders import architecture
-from serplatform.models.pooled_classifier import Calibration, PooledClassifier
+from serplatform.models.pooled_classifier import Calibration, LinearClassifier
 
 #: least mean variance within classes: below it, the training rows of a class are all the same
 LEAST_VARIANCE = 1e-12
@@ -57,11 +57,8 @@ class LdaConfig:
     training={"max_epochs": 1, "refit": True},
     data={"feature": "log_mel_40", "pooling": "utterance", "pooling_whole": "moments"},
 )
-class Lda(PooledClassifier):
+class Lda(LinearClassifier):
     """Shrinkage discriminant analysis with calibrated posteriors."""
-
-    weights: Tensor
-    intercepts: Tensor
 
     def __init__(
         self,
@@ -72,19 +69,8 @@ class Lda(PooledClassifier):
         shrinkage: float,
         calibration: Calibration,
     ) -> None:
-        super().__init__(
-            feature_dim=feature_dim,
-            num_classes=num_classes,
-            frame_shift=frame_shift,
-            calibration=calibration,
-        )
+        super().__init__(feature_dim, num_classes, frame_shift, calibration)
         self.shrinkage = shrinkage
-        self.declare("weights", "P", self.size)
-        self.declare("intercepts", "P")
-
-    def scores(self, vectors: Tensor) -> Tensor:
-        """(B, F) to (B, P) discriminant scores."""
-        return vectors @ self.weights.double().T + self.intercepts
 
     def fit_scores(
         self,
@@ -103,26 +89,25 @@ class Lda(PooledClassifier):
         products = rows @ rows.T if many else None
 
         def fitted(part: IntArray) -> tuple[DoubleArray, DoubleArray]:
+            """Weights and intercepts, or shares and intercepts where there are products."""
             chosen = (labels[part], importance[part], self.shrinkage)
             if products is None:
                 return discriminant(rows[part], *chosen)
-            shares, intercepts = discriminant_shares(
+            return discriminant_shares(
                 products[np.ix_(part, part)], *chosen, num_values=rows.shape[1]
             )
-            return shares @ rows[part], intercepts
 
         def held_out(fit: IntArray, out: IntArray) -> DoubleArray:
-            chosen = (labels[fit], importance[fit], self.shrinkage)
-            if products is None:
-                found, intercepts = discriminant(rows[fit], *chosen)
-                return np.asarray(rows[out] @ found.T + intercepts)
-            shares, intercepts = discriminant_shares(
-                products[np.ix_(fit, fit)], *chosen, num_values=rows.shape[1]
-            )
-            return np.asarray(products[np.ix_(out, fit)] @ shares.T + intercepts)
+            found, intercepts = fitted(fit)
+            of_rows = rows[out] if products is None else products[np.ix_(out, fit)]
+            return np.asarray(of_rows @ found.T + intercepts)
 
         found, intercepts = fitted(np.arange(len(labels)))
-        values = {"weights": torch.from_numpy(found), "intercepts": torch.from_numpy(intercepts)}
+        weights_found = found if products is None else found @ rows
+        values = {
+            "weights": torch.from_numpy(weights_found),
+            "intercepts": torch.from_numpy(intercepts),
+        }
         return values, [held_out(fit, out) for fit, out in folds]
 
 

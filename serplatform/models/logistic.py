@@ -23,7 +23,7 @@ from torch import Tensor
 from serplatform.arrays import DoubleArray, IntArray
 from serplatform.config import setting
 from serplatform.models.builders import architecture
-from serplatform.models.pooled_classifier import Calibration, PooledClassifier, class_map
+from serplatform.models.pooled_classifier import Calibration, LinearClassifier, class_map
 
 MOST_STEPS = 2_000  # of L-BFGS
 
@@ -46,11 +46,8 @@ class LogisticConfig:
     training={"max_epochs": 1, "refit": True},
     data={"feature": "log_mel_40", "pooling": "utterance", "pooling_whole": "moments"},
 )
-class Logistic(PooledClassifier):
+class Logistic(LinearClassifier):
     """Logistic regression with calibrated posteriors."""
-
-    weights: Tensor
-    intercepts: Tensor
 
     def __init__(
         self,
@@ -61,19 +58,8 @@ class Logistic(PooledClassifier):
         C: float,  # noqa: N803 - its name in the field
         calibration: Calibration,
     ) -> None:
-        super().__init__(
-            feature_dim=feature_dim,
-            num_classes=num_classes,
-            frame_shift=frame_shift,
-            calibration=calibration,
-        )
+        super().__init__(feature_dim, num_classes, frame_shift, calibration)
         self.strength = C
-        self.declare("weights", "P", self.size)
-        self.declare("intercepts", "P")
-
-    def scores(self, vectors: Tensor) -> Tensor:
-        """(B, F) to (B, P) logits before calibration."""
-        return vectors @ self.weights.double().T + self.intercepts
 
     def fit_scores(
         self,

@@ -48,7 +48,7 @@ class PooledClassifier(ClosedFormModel):
     offset: Tensor
 
     def __init__(
-        self, *, feature_dim: int, num_classes: int, frame_shift: float, calibration: Calibration
+        self, feature_dim: int, num_classes: int, frame_shift: float, calibration: Calibration
     ) -> None:
         super().__init__()
         self.summed_up = frame_shift >= WHOLE_UTTERANCE  # taken as it is
@@ -128,6 +128,23 @@ class PooledClassifier(ClosedFormModel):
             offset=torch.from_numpy(offset),
             **values,
         )
+
+
+class LinearClassifier(PooledClassifier):
+    """Scores are linear in the vector."""
+
+    weights: Tensor
+    intercepts: Tensor
+
+    def __init__(
+        self, feature_dim: int, num_classes: int, frame_shift: float, calibration: Calibration
+    ) -> None:
+        super().__init__(feature_dim, num_classes, frame_shift, calibration)
+        self.declare("weights", "P", self.size)
+        self.declare("intercepts", "P")
+
+    def scores(self, vectors: Tensor) -> Tensor:
+        return vectors @ self.weights.double().T + self.intercepts
 
 
 def inner_folds(labels: IntArray, groups: IntArray) -> list[tuple[IntArray, IntArray]]:

@@ -81,12 +81,7 @@ class Svm(PooledClassifier):
         gamma: float,
         calibration: Calibration,
     ) -> None:
-        super().__init__(
-            feature_dim=feature_dim,
-            num_classes=num_classes,
-            frame_shift=frame_shift,
-            calibration=calibration,
-        )
+        super().__init__(feature_dim, num_classes, frame_shift, calibration)
         self.kernel = kernel
         self.cost = C
         self.gamma_multiple = gamma

@@ -10,7 +10,6 @@ import dataclasses
 import functools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from serplatform.strict_yaml import read_yaml
 
@@ -47,7 +46,7 @@ def _corpora() -> dict[str, str]:
     return dict(read_yaml(_FILE)["corpora"])
 
 
-def find_known(encoder: Mapping[str, Any]) -> KnownEncoder | None:
+def find_known(encoder: Mapping[str, object]) -> KnownEncoder | None:
     """The entry of an encoder's name, unless its kind or its number of layers is another's.
 
     Args:
@@ -69,13 +68,13 @@ def find_known(encoder: Mapping[str, Any]) -> KnownEncoder | None:
     return known if None in (expected, layers) or expected == layers else None
 
 
-def trained_on(encoder: Mapping[str, Any], corpus: str) -> bool:
+def trained_on(encoder: Mapping[str, object], corpus: str) -> bool:
     """Whether a corpus (its name in ``prepare``) is among the data that an encoder names."""
     known = find_known(encoder)
     return known is not None and _corpora().get(corpus) in known.emotion
 
 
-def about_training_data(encoder: Mapping[str, Any], corpus: str) -> str:
+def about_training_data(encoder: Mapping[str, object], corpus: str) -> str:
     """Whether the test rows of a corpus were in an encoder's training data, as far as is known.
 
     Args:

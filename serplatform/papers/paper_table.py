@@ -50,6 +50,7 @@ from serplatform.strict_yaml import read_yaml
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
+    from pydantic_core import ErrorDetails
 
 #: what the columns of each kind may show
 SHOWN: Mapping[str, tuple[str, ...]] = {
@@ -133,7 +134,7 @@ class PaperRow:
     pretrained: bool = False
     note: str = ""
 
-    def settings(self, column: str) -> dict[str, Any]:
+    def settings(self, column: str) -> Settings:
         """What the row sets in a column."""
         return {**self.values, **self.by_column.get(column, {})}
 
@@ -273,7 +274,7 @@ def _keys(kind: type) -> list[str]:
     return ["title", *shown] if kind is PaperTable else shown
 
 
-def _describe(loc: tuple[str | int, ...], error: Mapping[str, Any]) -> str:
+def _describe(loc: tuple[str | int, ...], error: ErrorDetails) -> str:
     """One of pydantic's errors in our words."""
     *parents, last = [str(part).strip() for part in loc if part not in ("float", "str")]
     where = "".join(f"{part}." for part in parents)

@@ -21,6 +21,7 @@ from serplatform.artifacts.files import (
     write_text,
 )
 from serplatform.artifacts.layout import CONFIG_FILE, WEIGHTS_FILE
+from serplatform.artifacts.looks import SEALED, UNSEAL
 from serplatform.artifacts.model import ModelDescription, encoder_specs
 from serplatform.artifacts.records import MadeWith, read_record
 from serplatform.environment import now, versions
@@ -100,6 +101,9 @@ def export(
             )
         if refit:
             from serplatform.prediction.refit import refit_system
+
+            if "sealed" in description:
+                raise BadInputError(f"{source}: {SEALED}, and --refit trains on them; {UNSEAL}")
 
             again = temporary / "again"
             system, description["refit"] = refit_system(system, again, data)

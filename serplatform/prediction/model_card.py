@@ -5,15 +5,19 @@ Shapes: N test rows, K classes.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from serplatform.artifacts.bundle import BundledEncoder
 from serplatform.artifacts.dataset import has_been, read_dataset_description
-from serplatform.artifacts.ensemble import read_ensemble
+from serplatform.artifacts.ensemble import EnsembleRecord, read_ensemble
+from serplatform.artifacts.files import file_sha256
+from serplatform.artifacts.looks import SEALED, LookCount, digest_of
 from serplatform.console import percent
 from serplatform.encoders.open import FOLDERS_VARIABLE
 from serplatform.ensembles.build import SYSTEMS
@@ -79,6 +83,10 @@ Measured for each fold by that fold's own models on its own test rows. A new \
 recording gets the mean over the models of all folds; that mean was not measured, as no \
 row of the corpus is new to all of them.
 """
+_SEALED = f"""
+**{SEALED[0].upper()}{SEALED[1:]}.** Dev rows chose the trial and each model's epoch, so that these
+numbers flatter; the model was not tested.
+"""
 _LIMITS = (
     "It knows the classes above only, and answers with one of them unless `--reject` lets it "
     "say that it is not sure.",
@@ -120,6 +128,7 @@ def describe(system: PredictionSystem) -> dict[str, Any]:
             },
             "selection": f"{count} candidates; {SYSTEMS['ensemble']}. Test rows chose nothing.",
             "metrics": {name: {**pooled[name], **over[name]} for name in METRICS},
+            "look": dataclasses.asdict(_look_of(ensemble)),
             "notes": [*ensemble.get("notes", []), *need_words(curve)],
             **carried,
         }
@@ -128,6 +137,13 @@ def describe(system: PredictionSystem) -> dict[str, Any]:
     number = system.trial
     record = records[number]
     complete = sum(r["state"] == "complete" for r in records.values())
+    opened: dict[str, Any] = {"sealed": True}
+    if not run.get("sealed"):
+        digest = record.get("posteriors_sha256") or file_sha256(directory.posteriors_file(number))
+        look = directory.look(
+            {"trial": digest_of([digest])}, combiner=f"trial {number}", seed=run["seed"]
+        )
+        opened = {"look": dataclasses.asdict(look)}
     return {
         "title": f"{record['architecture']}, trial {number}",
         "data": _data(run),
@@ -140,15 +156,24 @@ def describe(system: PredictionSystem) -> dict[str, Any]:
             f"{run['objective'][0]}. Dev rows also chose each model's epoch. Test rows chose "
             "nothing."
         ),
-        "metrics": _run_metrics(system),
+        "metrics": _run_metrics(system, "dev" if "sealed" in opened else "test"),
+        **opened,
         "notes": [*run["notes"], *record.get("notes", []), *need_words(curve)],
         **carried,
     }
 
 
-def _run_metrics(system: PredictionSystem) -> dict[str, dict[str, Any]]:
-    """Every metric on the pooled test rows with its interval, and over folds."""
-    table, truth, posteriors = trial_posteriors(system, "test")
+def _look_of(ensemble: EnsembleRecord) -> LookCount:
+    """Which look an ensemble was, of all at the test rows of its runs, as far as they are there."""
+    made = ensemble.get("look")
+    places = [Path(run["path"]) for run in ensemble["runs"]]
+    looks = [len(RunDirectory(place).looks()) for place in places if place.is_dir()]
+    return LookCount(made or 1, max([made or 1, *looks]), complete=made is not None)
+
+
+def _run_metrics(system: PredictionSystem, part: str) -> dict[str, dict[str, Any]]:
+    """Every metric on the pooled rows of a part with its interval, and over folds."""
+    table, truth, posteriors = trial_posteriors(system, part)
     fold, speakers = table.column("fold").to_numpy(), table.column("speaker_id").to_pylist()
     pooled = metric_intervals(truth, posteriors, speakers)
     over = over_folds(
@@ -211,6 +236,7 @@ def model_card(bundle: Mapping[str, Any]) -> str:
     encoders: list[BundledEncoder] = bundle.get("encoders", [])
     plugins = ", ".join(f"`{plain(record['name'])}`" for record in bundle.get("plugins", []))
     again = "refit" in about
+    part = "Dev" if "sealed" in about else "Test"
     whose = "its models" if again else "most folds' models"
     limits = tuple(limit.format(whose) for limit in _LIMITS)
     if synthetic:
@@ -226,10 +252,10 @@ def model_card(bundle: Mapping[str, Any]) -> str:
         encoders and "## Pretrained encoders\n\n" + _encoders_text(encoders),
         plugins and _PLUGINS.format(plugins),
         "## Data\n\n" + _data_table(about["data"], synthetic),
-        _protocol_text(about["protocol"], about["selection"]),
-        f"## Test metrics{' of its cross-validated twin' if again else ''}\n\n"
-        + _metrics_table(about["metrics"])
-        + (_TWIN if again else _MEASURED),
+        _protocol_text(about),
+        f"## {part} metrics{' of its cross-validated twin' if again else ''}\n\n"
+        + _metrics_table(about["metrics"], part.lower())
+        + (_TWIN if again else _MEASURED if part == "Test" else _SEALED),
         _models(bundle["kind"], about),
         "## Limits\n\n" + _list(limits),
         "## Notes\n\n" + _list(map(plain, about["notes"])) if about["notes"] else "",
@@ -253,12 +279,12 @@ def _data_table(data: Mapping[str, Any], synthetic: bool) -> str:
     return _table(("", ""), [(k, v) for k, v in rows.items() if v not in (None, "")])
 
 
-def _protocol_text(protocol: Mapping[str, Any], selection: str) -> str:
+def _protocol_text(about: Mapping[str, Any]) -> str:
+    protocol, selection, look = about["protocol"], about["selection"], about.get("look")
     lines = [
         "## Protocol\n",
         f"{plain(protocol.get('name'))}, {protocol.get('num_folds')} folds; "
-        f"{_SPEAKERS[protocol.get('speaker_independent')]}. Each outer fold's test rows were "
-        "opened once.",
+        f"{_SPEAKERS[protocol.get('speaker_independent')]}. {LookCount(**look) if look else ''}",
         plain(selection),
     ]
     labels = (protocol.get("label_map") or {}).items()
@@ -269,7 +295,7 @@ def _protocol_text(protocol: Mapping[str, Any], selection: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _metrics_table(metrics: Mapping[str, Mapping[str, Any]]) -> str:
+def _metrics_table(metrics: Mapping[str, Mapping[str, Any]], part: str) -> str:
     rows = []
     for name, meaning in _SHOWN.items():
         found = metrics[name]
@@ -285,7 +311,7 @@ def _metrics_table(metrics: Mapping[str, Mapping[str, Any]]) -> str:
                 metric(name, found["mean"]) + spread + unit,
             )
         )
-    head = ("metric", "pooled test", "95 % interval, by speaker", "mean ± sd over folds")
+    head = ("metric", f"pooled {part}", "95 % interval, by speaker", "mean ± sd over folds")
     return _table(head, rows)
 
 

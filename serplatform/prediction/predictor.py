@@ -15,6 +15,7 @@ import torch
 
 from serplatform.alignment.segments import spoken_words
 from serplatform.arrays import DoubleArray, FloatArray
+from serplatform.artifacts.model import WITHIN_SPEAKER
 from serplatform.config import plain
 from serplatform.corpora.audio import speech_bounds
 from serplatform.corpora.base import Span
@@ -22,7 +23,6 @@ from serplatform.errors import ArtifactError, BadInputError
 from serplatform.features.base import FEATURES, SAMPLING_RATE, FeatureExtractor
 from serplatform.features.clip import Clip
 from serplatform.features.names import family_of
-from serplatform.inputs.config import WITHIN_SPEAKER
 from serplatform.inputs.new_audio import ExtractedClip, SpeakerMoments, new_audio
 from serplatform.inputs.pipeline import InputPipeline
 from serplatform.inputs.selection import spec_parts
@@ -85,11 +85,11 @@ class Predictor:
     @property
     def encoders(self) -> list[str]:
         """Each pretrained encoder that audio or words go through, and its use, in words."""
-        layers: dict[str, set[int]] = {}
+        layers: dict[str, set[Any]] = {}
         word_vectors = [extractor for extractor, _ in self._word_vectors.values()]
         for spec in (e.spec() for e in (*self.extractors.values(), *word_vectors)):
-            if "encoder" in spec:
-                layers.setdefault(_called(spec["encoder"]), set()).add(spec["layer"])
+            if isinstance(encoder := spec.get("encoder"), Mapping):
+                layers.setdefault(_called(encoder), set()).add(spec["layer"])
         uses = [f"{name}, layer {', '.join(map(str, sorted(k)))}" for name, k in layers.items()]
         if self.aligner is not None:
             aligner = {**self.aligner, "name": self.aligner["model"]}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from serplatform.artifacts.layout import CONFIG_FILE
-from serplatform.artifacts.model import ModelDescription
+from serplatform.artifacts.model import WITHIN_SPEAKER, ModelDescription
 from serplatform.artifacts.records import read_record
 from serplatform.artifacts.speaker_statistics import (
     SpeakerStatistics,
@@ -13,7 +13,6 @@ from serplatform.artifacts.speaker_statistics import (
     read_speaker_statistics,
     uar_with,
 )
-from serplatform.inputs.config import WITHIN_SPEAKER
 from serplatform.prediction.system import PredictionSystem
 
 #: clips of a speaker below which normalisation was measured to give less than none, see

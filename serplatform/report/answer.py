@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from serplatform.artifacts.looks import SEALED, UNSEAL, LookCount
 from serplatform.report.data import LABELS, EvaluatedSystem, ReportData, build_report_data
 from serplatform.report.leaderboard import RankedTrial, objective_of, ranked_trials
 from serplatform.report.load import ReportedRun, load_source
@@ -56,9 +57,12 @@ class SystemComparison:
             verb = "is not shown to differ from"
         if p is not None and low is not None and high is not None:
             told = f"95 % interval {points(low)} to {points(high)}, {p_value(p)}"
+        gained = ""
+        if self.against == "mean" and not verb.startswith("is better"):
+            gained = " Choosing members and weights gained nothing that is shown here."
         return (
             f"The {names[0]} {verb} the {names[1]}: {points(value)} points of UAR "
-            f"({told}; over {plural(self.speakers, 'speaker')})."
+            f"({told}; over {plural(self.speakers, 'speaker')}).{gained}"
         )
 
 
@@ -106,6 +110,10 @@ class TrialsOfRun:
         return text
 
 
+#: test speakers below which numbers are said to rest on few
+FEW_SPEAKERS = 10
+#: what notes of a fold plan say of copies, see ``protocols.selection``
+_COPIES = ("are identical recordings", "share sound otherwise")
 _STATES = ("trained", "pruned", "failed", "cut_off")
 
 
@@ -127,6 +135,8 @@ class Answer:
         sentences: what the rows mean.
         speaker_needs: what those that normalise by speaker use; empty where none does.
         leaderboard: the complete trials.
+        caveats: what changes how a number may be used, a sentence each.
+        look: at the test rows, which the numbers come from; None without any.
     """
 
     headline: str
@@ -137,17 +147,28 @@ class Answer:
     sentences: tuple[str, ...]
     speaker_needs: str
     leaderboard: tuple[RankedTrial, ...] = dataclasses.field(repr=False)
+    caveats: tuple[str, ...] = ()
+    look: LookCount | None = None
 
 
-def read_answer(path: Path) -> Answer:
-    """The answer of a run or an ensemble on disk; see ``load.load_source`` for what it raises."""
-    return find_answer(build_report_data(load_source(path)))
+def read_answer(path: Path, *, test_values: bool = False) -> Answer:
+    """The answer of a run or an ensemble on disk; see ``load.load_source`` for what it raises.
+
+    ``test_values``: with those of every trial alone.
+    """
+    return find_answer(build_report_data(load_source(path), test_values=test_values))
 
 
 def find_answer(report: ReportData) -> Answer:
     """Put the numbers of a page into the story."""
     chance = 1 / len(report.classes)
     headline = "There is no answer yet: no trial has finished."
+    if report.sealed and report.finished:
+        best = max(trial.objective or 0.0 for trial in report.finished)
+        headline = (
+            f"{SEALED[0].upper()}{SEALED[1:]}. Best mean dev UAR {100 * best:.1f} %, chance "
+            f"{100 * chance:.1f} %"
+        )
     if report.systems:
         first = report.systems[0]
         chance = chance_uar(first.test.truth)
@@ -178,27 +199,48 @@ def find_answer(report: ReportData) -> Answer:
             *_how_chosen(report),
         ),
         leaderboard=report.leaderboard,
+        caveats=tuple(_caveats(report)),
+        look=report.look,
     )
 
 
+def _caveats(report: ReportData) -> Iterator[str]:
+    """What changes how a number may be used; it stands in notes, and beside the number too."""
+    if report.plan.get("speaker_independent") is False:
+        yield (
+            f"Protocol {report.protocol} shares speakers between training and test: the numbers "
+            "say nothing of new speakers."
+        )
+    if report.systems:
+        count = len(set(report.systems[0].test.speaker_ids))
+        if count < FEW_SPEAKERS:
+            yield f"Only {plural(count, 'test speaker')}: other speakers may give other numbers."
+    yield from (n for n in report.plan.get("notes") or () if any(copy in n for copy in _COPIES))
+    if any(map(_dev_tests_elsewhere, report.source.runs)) and len(report.finished) > 1:
+        yield (
+            "The mean dev value that ranks trials and steers the search holds rows that test in "
+            "other folds: dev values flatter, and which trials there are is not independent of "
+            "test rows."
+        )
+    if report.look is not None:
+        yield str(report.look)
+
+
 def _comparisons(report: ReportData) -> Iterator[SystemComparison]:
-    """The ensemble with the best single trial and with the plain mean; the first system with the
-    reference."""
+    """The ensemble with the best single trial, with the plain mean and with the reference, as its
+    file has them or else measured; of a run without one the best single trial with the latter."""
     if not report.systems:
         return
     speakers = len(set(report.systems[0].test.speaker_ids.tolist()))
-    held = {"single": report.comparison, "mean": report.comparison_with_mean}
-    for against, comparison in held.items():
-        found = None if comparison is None else comparison["difference"]["uar"]
-        if found is not None and (report.resamples is None or "p_value" in found):
+    measured = {system.key: system for system in (*report.systems[1:], *report.others)}
+    for against in ("single", "mean", "reference"):
+        found = report.comparisons.get(against)
+        if found is not None and (report.resamples is None or found.p_value is not None):
             yield SystemComparison(
-                of="ensemble", against=against, difference=Interval(**found), speakers=speakers
+                of="ensemble", against=against, difference=found, speakers=speakers
             )
-    measured = {system.key: system for system in (*report.systems, *report.others)}
-    if report.resamples is not None and {"ensemble", "single"} <= measured.keys():
-        yield _compare(measured["ensemble"], measured["single"])
-    if "reference" in measured:
-        yield _compare(report.systems[0], measured["reference"])
+        elif against in measured:
+            yield _compare(report.systems[0], measured[against])
 
 
 def _compare(ours: EvaluatedSystem, theirs: EvaluatedSystem) -> SystemComparison:
@@ -232,6 +274,8 @@ def _how_chosen(report: ReportData) -> Iterator[str]:
     if len(report.finished) == 1:
         yield "One trial finished: there is nothing to combine."
         return
+    if report.sealed:
+        yield UNSEAL
     if len(report.systems) == 1 and report.systems[0].key == "single":
         yield (
             "No ensemble was built of this run; `serplatform ensemble` combines its trials without "
@@ -262,8 +306,8 @@ def _how_chosen(report: ReportData) -> Iterator[str]:
 
 def _dev_tests_elsewhere(run: ReportedRun) -> bool:
     folds = run.plan["folds"]
-    tested = Counter(name for fold in folds for name in set(fold["test"]))
-    return any(tested[name] for fold in folds for name in fold["dev"])
+    tested = Counter(name for fold in folds for name in set(fold.get("test", ())))
+    return any(tested[name] for fold in folds for name in fold.get("dev", ()))
 
 
 def _trials(run: ReportedRun) -> TrialsOfRun:

@@ -48,12 +48,13 @@ class DrawnFigure:
     reason: str = ""
 
 
-def build_report(source: Path, out: Path | None = None) -> Path:
+def build_report(source: Path, out: Path | None = None, *, test_values: bool = False) -> Path:
     """Write the page of a run or an ensemble.
 
     Args:
         source: a ``RUN`` or ``ENS`` directory.
         out: the HTML file; ``report.html`` in ``source`` by default.
+        test_values: measure every trial alone on test rows, too.
 
     Returns:
         the file written.
@@ -68,7 +69,7 @@ def build_report(source: Path, out: Path | None = None) -> Path:
     found = load_source(source)
     for run in found.runs:
         plugins.restore(run.path, run.info)
-    write_text(target, render(build_report_data(found)))
+    write_text(target, render(build_report_data(found, test_values=test_values)))
     return target
 
 

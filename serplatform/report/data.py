@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from serplatform.artifacts.ensemble import ComparisonRecord, EnsembleRecord, IntervalRecord
+from serplatform.artifacts.ensemble import EnsembleRecord, IntervalRecord
+from serplatform.artifacts.looks import LookCount, digest_of
 from serplatform.artifacts.run import RunDescription
 from serplatform.artifacts.trial import merit
 from serplatform.errors import ArtifactError
@@ -36,6 +37,7 @@ from serplatform.report.load import (
 )
 from serplatform.report.members import EnsembleMember, read_members
 from serplatform.report.wording import METRICS, listing, plural
+from serplatform.run_directory import RunDirectory
 from serplatform.statistics.intervals import (
     Interval,
     metric_intervals,
@@ -115,11 +117,12 @@ class ReportData:
         others: the one trial that prediction and export take of the run, unless every fold
             chooses it; the reference, where one was trained.
         recorded: systems of which only the metrics are at hand.
-        comparison: of the ensemble with the best single trial, or None.
-        comparison_with_mean: of the ensemble with the equal-weight mean of all trials, or None.
+        comparisons: UAR of the ensemble minus that of other systems, as its file has them.
         resamples: of speakers, behind the intervals of an ensemble of an earlier version.
         members: of the ensemble, largest mean share first.
         used: trials that a system is made of, as far as their runs are there.
+        look: at the test rows, which the numbers come from; None without any.
+        test_values: every trial alone is measured on test rows, too.
     """
 
     source: ReportSource
@@ -127,17 +130,25 @@ class ReportData:
     trials: tuple[ReportTrial, ...]
     systems: tuple[EvaluatedSystem, ...]
     recorded: tuple[MeasuredSystem, ...]
-    comparison: ComparisonRecord | None
     members: tuple[EnsembleMember, ...]
     used: tuple[ReportTrial, ...]
     others: tuple[EvaluatedSystem, ...] = ()
-    comparison_with_mean: ComparisonRecord | None = None
+    comparisons: Mapping[str, Interval] = dataclasses.field(default_factory=dict)
     resamples: int | None = None
+    look: LookCount | None = None
+    test_values: bool = False
+
+    @property
+    def sealed(self) -> bool:
+        """No test row is opened yet."""
+        return any(run.sealed for run in self.source.runs)
 
     @functools.cached_property
     def leaderboard(self) -> tuple[RankedTrial, ...]:
-        """Every complete trial, ranked by dev rows."""
-        return rank_trials(self.source.runs)
+        """Every complete trial, ranked by dev rows; on test rows the exported one alone, unless
+        ``test_values``."""
+        exported = int(self.source.exported and not self.sealed)
+        return rank_trials(self.source.runs, tested=None if self.test_values else exported)
 
     def require(self, *needs: Need) -> None:
         """Raise NoDataError for the first need that is not met."""
@@ -295,12 +306,49 @@ def _by_fold(chosen: Sequence[ReportTrial], most: int | None = None) -> str:
     return listing([f"{name} in {plural(number, 'fold')}" for name, number in counts])
 
 
-def build_report_data(source: ReportSource) -> ReportData:
-    """Work out everything the page claims.
+def build_report_data(source: ReportSource, *, test_values: bool = False) -> ReportData:
+    """Work out everything the page claims; runs note that their test rows are measured.
+
+    ``test_values``: measure every trial alone on test rows, too.
 
     Raises:
         ArtifactError: a posterior table is missing or damaged, or tables do not fit together.
     """
+    found = _report_data(source)
+    test_values = test_values and bool(found.systems)
+    return dataclasses.replace(
+        found, look=_look(found, test_values=test_values), test_values=test_values
+    )
+
+
+def _look(report: ReportData, *, test_values: bool) -> LookCount | None:
+    """Which look at the test rows this is: the ensemble's, unless more is measured here."""
+    runs = {run.path: run for run in report.source.runs}
+    ensemble = report.source.ensemble
+    measured: dict[str, str] = {}
+    if ensemble is None and report.systems:
+        measured["single"] = digest_of(
+            runs[t.run_path].digest(t) for t in best_by_fold(report.trials)
+        )
+        if len(runs) == 1:
+            run, first = ranked_trials([*runs.values()])[0]
+            measured["trial"] = digest_of([run.digest(first)])
+    if test_values:
+        every = [runs[t.run_path].digest(t) or "" for t in report.trials if t.state == "complete"]
+        measured["every trial"] = digest_of(["every trial", digest_of(sorted(every))])
+    combiner = "single" if ensemble is None else ensemble.info["combiner"]
+    found = [
+        RunDirectory(path).look(measured, combiner=combiner, seed=0) for path in runs if measured
+    ]
+    if ensemble is not None and not found:
+        made = ensemble.info.get("look")
+        complete = made is not None and all("sealed" in run.info for run in runs.values())
+        looks = (run.looks for run in runs.values())
+        found = [LookCount(made or 1, max([made or 1, *looks]), complete)]
+    return max(found, key=lambda look: look.number, default=None)
+
+
+def _report_data(source: ReportSource) -> ReportData:
     trials = tuple(trial for run in source.runs for trial in run.trials)
     ensemble = source.ensemble
     if ensemble is not None and source.runs and len(ensemble.info["parameter_order"]) < 2:
@@ -309,7 +357,8 @@ def build_report_data(source: ReportSource) -> ReportData:
         return _ensemble_data(source, ensemble, trials)
     chosen = best_by_fold(trials)
     systems = []
-    if (single := _single(source, chosen)) is not None:
+    sealed = any(run.sealed for run in source.runs)
+    if not sealed and (single := _single(source, chosen)) is not None:
         systems.append(
             measure(
                 single,
@@ -324,7 +373,6 @@ def build_report_data(source: ReportSource) -> ReportData:
         trials=trials,
         systems=tuple(systems),
         recorded=(),
-        comparison=None,
         members=(),
         used=_unique(chosen),
         others=tuple(_others(source, systems)),
@@ -336,8 +384,7 @@ def _others(source: ReportSource, systems: Sequence[EvaluatedSystem]) -> Iterato
     if not systems:
         return
     same = systems[-1].test
-    one = len(source.runs) == 1 and not source.runs[0].info.get("nested")
-    for run, trial in ranked_trials(source.runs)[:one]:
+    for run, trial in ranked_trials(source.runs)[: source.exported]:
         rule = f"{trial.name}: the best mean dev {objective_of(source.runs)} over all folds"
         found = _measured_trial(run, trial, same, key="trial", chosen=f"{rule}.")
         if found is not None and not (
@@ -411,8 +458,15 @@ def _ensemble_data(
         trials=trials,
         systems=tuple(systems),
         recorded=tuple(recorded),
-        comparison=info["comparison"],
-        comparison_with_mean=info.get("comparison_with_mean"),
+        comparisons={
+            against: Interval(**found["difference"]["uar"])
+            for against, found in (
+                ("single", info["comparison"]),
+                ("mean", info.get("comparison_with_mean")),
+                ("reference", info.get("comparison_with_reference")),
+            )
+            if found is not None
+        },
         resamples=info.get("num_resamples"),
         members=members,
         used=_unique([*chosen, *used]),

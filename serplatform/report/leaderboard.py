@@ -32,8 +32,8 @@ class RankedTrial:
         trial: its number in the run.
         architecture: registered name.
         dev: mean dev UAR over the folds.
-        test: pooled test UAR, for reporting and not for choosing; None where the trial's
-            posteriors are missing or damaged.
+        test: pooled test UAR, for reporting and not for choosing; None where it was not asked
+            for, or the trial's posteriors are missing or damaged.
         seconds: of training.
         num_parameters: trainable values; None where the record does not say.
         by_speaker: features are normalised within each speaker, see :data:`BY_SPEAKER`.
@@ -81,13 +81,16 @@ def ranked_trials(runs: Sequence[ReportedRun]) -> list[tuple[ReportedRun, Report
 
 
 def rank_trials(
-    runs: Sequence[ReportedRun],
+    runs: Sequence[ReportedRun], *, tested: int | None = None
 ) -> tuple[RankedTrial, ...]:
-    """The leaderboard: ranks are of dev rows alone; all trials of a fold have its test rows."""
+    """The leaderboard: ranks are of dev rows alone; all trials of a fold have its test rows.
+
+    Only the first ``tested`` are measured on test rows; None: all.
+    """
     found = ranked_trials(runs)
     rows: dict[int | None, Posteriors] = {}
     answers: dict[int | None, dict[int, np.ndarray]] = {}
-    for place, (run, trial) in enumerate(found):
+    for place, (run, trial) in enumerate(found[:tested]):
         try:
             test = run.posteriors(trial.number).where(part="test").ordered()
         except (ArtifactError, OSError):

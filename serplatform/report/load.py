@@ -15,12 +15,13 @@ import numpy.typing as npt
 
 from serplatform.arrays import DoubleArray, IntArray
 from serplatform.artifacts.ensemble import EnsembleRecord, read_ensemble
+from serplatform.artifacts.files import file_sha256
+from serplatform.artifacts.model import WITHIN_SPEAKER
 from serplatform.artifacts.posteriors import read_posterior_table
 from serplatform.artifacts.records import DevMetrics, read_record
 from serplatform.artifacts.run import FoldFile, RunDescription
 from serplatform.artifacts.trial import HistoryEntry, TrialProgress, TrialRecord
 from serplatform.errors import ArtifactError, BadInputError
-from serplatform.inputs.config import WITHIN_SPEAKER
 from serplatform.run_directory import RunDirectory
 from serplatform.storage.mirror import find_copy
 
@@ -195,6 +196,7 @@ class ReportedRun:
     Attributes:
         cut_off: trials that began and have not ended: number to architecture, None: unknown.
         reference: the simple system that was trained on the same folds at the start, if one was.
+        looks: times that test rows have been looked at.
     """
 
     path: Path
@@ -204,10 +206,22 @@ class ReportedRun:
     trials: tuple[ReportTrial, ...]
     cut_off: Mapping[int, str | None] = dataclasses.field(default_factory=dict)
     reference: ReportedRun | None = None
+    looks: int = 0
 
     @property
     def name(self) -> str:
         return self.path.name or str(self.path)
+
+    @property
+    def sealed(self) -> bool:
+        """It has no test posteriors yet."""
+        return self.info.get("sealed", False)
+
+    def digest(self, trial: ReportTrial) -> str | None:
+        """Of a trial's posteriors, as looks know them; None where they are missing."""
+        file = RunDirectory(self.path).posteriors_file(trial.number)
+        recorded = trial.record.get("posteriors_sha256")
+        return recorded or (file_sha256(file) if file.exists() else None)
 
     def posteriors(self, trial: int) -> Posteriors:
         """Dev and test posteriors of one trial; ArtifactError where they are missing or damaged."""
@@ -242,6 +256,11 @@ class ReportSource:
     ensemble: ReportedEnsemble | None
     missing: tuple[str, ...] = ()
     named: Mapping[str, ReportedRun] = dataclasses.field(default_factory=dict)
+
+    @property
+    def exported(self) -> bool:
+        """It is one run whose trials have all folds: `predict` and `export` take its best."""
+        return len(self.runs) == 1 and not self.runs[0].info.get("nested")
 
     @property
     def named_trials(self) -> dict[tuple[str, int], ReportTrial]:
@@ -291,6 +310,7 @@ def load_run(path: Path, damaged: list[str] | None = None) -> ReportedRun:
         trials=tuple(ReportTrial(run_path=path, record=records[n]) for n in sorted(records)),
         cut_off={n: _begun(s) for n, s in directory.unfinished().items() if n not in records},
         reference=load_run(reference) if (reference / "run.json").exists() else None,
+        looks=len(directory.looks()),
     )
 
 

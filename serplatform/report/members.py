@@ -16,8 +16,9 @@ class EnsembleMember:
         weights: one per fold, 0 where it is not used.
         shares: weights divided by their fold's sum.
         temperatures: one per fold, None where posteriors were not calibrated.
-        dev_uar: of the trial alone; so is ``test_uar``.
-        gain: UAR on test rows that the ensemble loses without it, None where unknown.
+        dev_uar: of the trial alone.
+        gain: UAR on dev rows, which the weights were fitted on, that the ensemble loses without
+            it; None where unknown.
     """
 
     name: str
@@ -26,7 +27,6 @@ class EnsembleMember:
     shares: tuple[float, ...]
     temperatures: tuple[float | None, ...]
     dev_uar: float | None
-    test_uar: float | None
     gain: float | None
 
     @property
@@ -69,8 +69,7 @@ def read_members(info: EnsembleRecord) -> tuple[EnsembleMember, ...]:
                 shares=tuple(r["share"] if r else 0.0 for r in each),
                 temperatures=tuple(r["temperature"] if r else None for r in each),
                 dev_uar=_mean([row["dev"]["uar"] for row in found]),
-                test_uar=_mean([row["test"]["uar"] for row in found]),
-                gain=_mean([(row["gain"]["test"] or {}).get("uar") for row in found]),
+                gain=_mean([(row["gain"]["dev"] or {}).get("uar") for row in found]),
             )
         )
     return tuple(sorted(members, key=lambda m: (-sum(m.shares), m.name)))

@@ -138,7 +138,7 @@ def _data(report: ReportData, title: str) -> str:
 
 
 def _verdict(report: ReportData, answer: Answer, baselines: PublishedBaselines) -> Verdict:
-    told = (*answer.sentences, *map(str, answer.trials))
+    told = (*answer.sentences, *answer.caveats, *map(str, answer.trials))
     if not report.systems:
         return Verdict(
             headline=answer.headline, sentences=told, chance=percent(1 / len(report.classes))
@@ -199,8 +199,8 @@ def _facts(report: ReportData) -> tuple[tuple[str, str], ...]:
         *((system.label, system.chosen) for system in report.measured),
         (
             "Test rows",
-            "Opened by this page and the ensemble's measurement alone; search, pruning, early "
-            "stopping, choice and weights saw dev rows.",
+            f"{report.look or 'Not opened.'} Search, pruning, early stopping, choice and weights "
+            "saw dev rows.",
         ),
         *training_data_facts(report),
         ("Metric", f"UAR. {METRICS['uar'].definition}"),

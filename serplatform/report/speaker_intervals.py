@@ -48,7 +48,9 @@ def clustered_interval(
     sums = np.zeros((len(names), table.shape[1]))
     np.add.at(sums, index, table)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return jackknife_interval(statistic(leave_one_out(len(names)) @ sums), scale)
+        values = statistic(leave_one_out(len(names)) @ sums)
+    utterances = np.bincount(index) if scale == "share" else None
+    return jackknife_interval(values, scale, utterances=utterances)
 
 
 def mean_statistic(sums: DoubleArray) -> DoubleArray:

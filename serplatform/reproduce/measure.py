@@ -28,7 +28,6 @@ from serplatform.report.speaker_intervals import mean_interval
 from serplatform.run_directory import RunDirectory
 from serplatform.statistics.intervals import Interval, leave_one_out, metric_interval, speaker_sums
 
-#: speakers drawn anew for an interval
 #: the row that stands for all classes together
 AVERAGE = "average"
 
@@ -108,11 +107,11 @@ def measure(
         )
         for folds in seeds
     ]
-    num_speakers = len(sums[0].num_utterances)
-    drawn = [s.metrics(leave_one_out(num_speakers)) for s in sums]
+    utterances = sums[0].num_utterances
+    drawn = [s.metrics(leave_one_out(len(utterances))) for s in sums]
     found = {}
     for name in metrics:
-        pooled = metric_interval(name, np.mean([d[name] for d in drawn], axis=0))
+        pooled = metric_interval(name, np.mean([d[name] for d in drawn], axis=0), utterances)
         values = [[float(fold[name]) for fold in folds] for folds in by_fold]
         found[name] = summarise(values, pooled)
     return found

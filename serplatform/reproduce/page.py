@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 from serplatform import __version__
 from serplatform.artifacts.reproduced_table import (
@@ -27,8 +26,6 @@ _TITLES = {
     "most_alike": "Most alike",
     "least_alike": "Least alike",
 }
-#: speakers below which an interval over them says little
-FEW_SPEAKERS = 6
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -150,8 +147,7 @@ def _column_notes(column: ReproducedColumn, cells: Sequence[ReproducedCell]) -> 
             f"{duration(column['seconds'] or 0.0)}."
         )
     if speakers := {cell["speakers"] for cell in cells if "speakers" in cell}:
-        few = ", too few to trust them" if min(speakers) < FEW_SPEAKERS else ""
-        notes.append(f"Intervals are over {min(speakers)} test speakers{few}.")
+        notes.append(f"Intervals are over {min(speakers)} test speakers.")
     return [*notes, *column["notes"]]
 
 
@@ -179,7 +175,7 @@ def render_table(outcome: ReproducedTable) -> str:
     )
 
 
-def _settings(outcome: ReproducedTable) -> list[dict[str, Any]]:
+def _settings(outcome: ReproducedTable) -> list[dict[str, str | None]]:
     """How each row was trained, where it was."""
     return [
         {

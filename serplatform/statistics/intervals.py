@@ -2,11 +2,13 @@
 
 Utterances of one speaker are not independent, so speakers are what is counted. A metric is measured
 again without each speaker in turn; the spread of these values is its standard error
-(Efron and Stein, "The Jackknife Estimate of Variance", Annals of Statistics 9(3), 1981), with
-S - 1 degrees of freedom of Student's t. Metrics between 0 and 1 have their interval on the logit
-scale, losses on the logarithmic one, by the delta method; differences as they are. The interval of
-a difference excludes 0 exactly where its p-value is below 0.05. ``benchmarks/interval_coverage.py``
-shows what they cover with 4 to 50 speakers, and what percentiles of resampled speakers cover.
+(Efron and Stein, "The Jackknife Estimate of Variance", Annals of Statistics 9(3), 1981), at least
+what one utterance changes, with S - 1 degrees of freedom of Student's t; of values, fewer where
+speakers have unequal numbers of utterances. Metrics between 0 and 1 have their interval on the
+logit scale, losses on the logarithmic one, by the delta method; differences as they are. The
+interval of a difference excludes 0 exactly where its p-value is below 0.05.
+``benchmarks/interval_coverage.py`` shows what they cover with 4 to 50 speakers, and what
+percentiles of resampled speakers and other intervals cover.
 
 Every metric is a function of sums over utterances, so leaving a speaker out costs one product with
 the speakers' sums, not a pass over the utterances.
@@ -162,18 +164,29 @@ def leave_one_out(num_speakers: int) -> DoubleArray:
     return every if num_speakers < 2 else np.concatenate([every, 1.0 - np.eye(num_speakers)])
 
 
-def jackknife_interval(values: npt.ArrayLike, scale: Scale, *, level: float = 0.95) -> Interval:
+def jackknife_interval(
+    values: npt.ArrayLike,
+    scale: Scale,
+    *,
+    utterances: IntArray | None = None,
+    level: float = 0.95,
+) -> Interval:
     r"""The interval of a value from what it is without each speaker in turn.
 
-    .. math:: s^2 = \frac{S-1}{S} \sum_s (v_s - \bar v)^2, \qquad g(v) \pm t_{S-1}\, g'(v)\, s
+    .. math:: s^2 = \frac{S-1}{S} \sum_s (v_s - \bar v)^2, \qquad g(v) \pm t_d\, g'(v)\, s
 
     with g the logit for shares, the logarithm for losses, and the identity for differences, which
-    also have the p-value of :math:`v / s`. A share of 0 or 1 that no speaker changes has the ends
-    of Clopper and Pearson (Biometrika 26, 1934) for S answers that are all alike.
+    also have the p-value of :math:`v / s`. Differences have d = S - 1 degrees of freedom; values
+    have :math:`(S - 1)\, S'/S`, where :math:`S' = (\sum_s n_s)^2 / \sum_s n_s^2` is the effective
+    number of speakers of unequal :math:`n_s` utterances (Kish, "Survey Sampling", 1965, section
+    11.7). A share of 0 or 1 has the ends of Clopper and Pearson (Biometrika 26, 1934) for S
+    answers that are all alike.
 
     Args:
         values: (1 + S,): on all speakers, and without each; see :func:`leave_one_out`.
         scale: what the value is.
+        utterances: (S,) the :math:`n_s` of a metric, whose s is at least one over their sum; None:
+            equal numbers, and no least s.
         level: coverage aimed at, in (0, 1).
 
     Returns:
@@ -188,20 +201,23 @@ def jackknife_interval(values: npt.ArrayLike, scale: Scale, *, level: float = 0.
     """
     if not 0.0 < level < 1.0:
         raise ValueError(f"level = {level}: must be between 0 and 1")
-    from scipy.stats import t
+    from scipy.special import stdtr, stdtrit  # scipy.stats takes long to import
 
     value, *dropped = np.asarray(values, dtype=np.float64).tolist()
     count = len(dropped)
     if count < 2 or not np.isfinite([value, *dropped]).all():
         return Interval(value=value, low=None, high=None)
-    error = float(np.sqrt((count - 1) * np.var(dropped)))
-    away = float(t.ppf((1 + level) / 2, count - 1)) * error
+    error, freedom = float(np.sqrt((count - 1) * np.var(dropped))), count - 1.0
+    if utterances is not None:
+        error = max(error, 1.0 / utterances.sum())
+        if scale != "difference":
+            freedom *= utterances.sum() ** 2 / np.square(utterances).sum() / count
+    away = float(stdtrit(freedom, (1 + level) / 2)) * error
     if scale == "difference":
-        exact = 1.0 if value == 0.0 else 0.0  # every speaker says the same
-        p = exact if error == 0.0 else float(2 * t.sf(abs(value) / error, count - 1))
+        p = float(2 * stdtr(freedom, -abs(value) / error)) if error > 0.0 else float(value == 0.0)
         return Interval(value=value, low=value - away, high=value + away, p_value=p)
     if scale == "loss":
-        factor = float(np.exp(away / value)) if value > 0.0 else 1.0
+        factor = float(np.exp(min(700.0, away / value))) if value > 0.0 else 1.0
         return Interval(value=value, low=value / factor, high=value * factor)
     if not 0.0 < value < 1.0:
         least = ((1 - level) / 2) ** (1 / count)
@@ -232,14 +248,20 @@ def metric_intervals(
     """
     sums = speaker_sums(truth, posteriors, speaker_ids)
     found = sums.metrics(leave_one_out(len(sums.num_utterances)))
-    return {name: metric_interval(name, values, level=level) for name, values in found.items()}
+    return {
+        name: metric_interval(name, values, sums.num_utterances, level=level)
+        for name, values in found.items()
+    }
 
 
-def metric_interval(name: str, values: DoubleArray, *, level: float = 0.95) -> Interval:
+def metric_interval(
+    name: str, values: DoubleArray, utterances: IntArray, *, level: float = 0.95
+) -> Interval:
     """The interval of a metric; see :func:`jackknife_interval`."""
     if name == "ece":
         return Interval(value=float(values[0]), low=None, high=None)
-    return jackknife_interval(values, "loss" if name in LOSSES else "share", level=level)
+    scale: Scale = "loss" if name in LOSSES else "share"
+    return jackknife_interval(values, scale, utterances=utterances, level=level)
 
 
 def uar_intervals(
@@ -273,7 +295,7 @@ def uar_intervals(
     for answer in answers:
         hits = np.bincount(cell[answer == true], minlength=size).reshape(shape)
         uar = ((times @ hits) * weights).sum(axis=1)
-        found.append(metric_interval("uar", uar))
+        found.append(metric_interval("uar", uar, spoken.sum(axis=1)))
     return found
 
 
@@ -298,4 +320,9 @@ def metric_differences(
     theirs = speaker_sums(truth, reference, speaker_ids)
     times = leave_one_out(len(ours.num_utterances))
     a, b = ours.metrics(times), theirs.metrics(times)
-    return {name: jackknife_interval(a[name] - b[name], "difference", level=level) for name in a}
+    return {
+        name: jackknife_interval(
+            a[name] - b[name], "difference", utterances=ours.num_utterances, level=level
+        )
+        for name in a
+    }

@@ -114,11 +114,7 @@ def local_dataset(place: Location | Path) -> Path:
 def stage(location: Location) -> Path:
     """Bring a dataset into this node's cache, unless it is there.
 
-    Args:
-        location: of a dataset.
-
-    Returns:
-        its local directory, which stays for as long as this process runs.
+    Returns its local directory, which stays for as long as this process runs.
 
     Raises:
         ArtifactError: there is no dataset, or a file is not the one ``dataset.json`` describes.

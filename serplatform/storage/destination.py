@@ -83,13 +83,8 @@ NEW = Kind(name="this command")
 def check_directory(out: str | Path, kind: Kind, option: str = "--out") -> Path | Location:
     """Check that a directory can be written to, and holds nothing but what ``kind`` describes.
 
-    Args:
-        out: as the user wrote it: a path, which need not exist, or a URI.
-        kind: what will be written.
-        option: by which it was given, for the message.
-
-    Returns:
-        the place, a ``~`` in front expanded.
+    ``out`` is a path, which need not exist, or a URI, as the user wrote it with ``option``.
+    Returns the place, a ``~`` in front expanded.
 
     Raises:
         BadInputError: it is empty, the current or home directory or a parent of them, a file,
@@ -133,13 +128,8 @@ def _is_ours(marker: Path) -> bool:
 def check_file(out: str | Path, option: str = "--out", *, what: str = "text") -> Path | Location:
     """Check that a file can be written.
 
-    Args:
-        out: as the user wrote it: a path or a URI.
-        option: by which it was given, for the message.
-        what: kind of file, of :data:`STARTS`; a file that exists already must be of that kind.
-
-    Returns:
-        the place, a ``~`` in front expanded.
+    ``out`` is a path or a URI, as the user wrote it with ``option``; a file that exists already
+    must be of a kind of :data:`STARTS`. Returns the place, a ``~`` in front expanded.
 
     Raises:
         BadInputError: it is empty, a directory, no plain file, a link to nothing, cannot be

@@ -31,9 +31,6 @@ _SECOND = 1_000_000_000
 class Lease:
     """Use of what lies at one location; taken when made.
 
-    Args:
-        remote: the location.
-
     Raises:
         BadInputError: another search has it.
         RemoteError: the storage cannot be used.

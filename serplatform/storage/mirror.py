@@ -82,10 +82,6 @@ class Mirror:
 
     A local directory has a mirror too, without a location: nothing is pending in it, and pulling,
     publishing and claiming do nothing.
-
-    Args:
-        location: on object storage; None for a local directory.
-        path: the working copy.
     """
 
     def __init__(self, location: Location | None, path: Path) -> None:
@@ -283,11 +279,8 @@ class Mirror:
     ) -> None:
         """Publish an unfinished trial's state as far as the storage can be reached.
 
-        Args:
-            number: of the trial.
-            share: of the time that publishing may take, unless ``force``.
-            force: publish now.
-            claim: what its ``owner`` file must hold.
+        Where it is not forced, publishing takes at most a ``share`` of the time; ``claim`` is what
+        the trial's ``owner`` file must hold.
         """
         since = time.monotonic() - self._pushed_at
         if not force and self._push_cost > share * since:
@@ -309,11 +302,8 @@ class Mirror:
     def fetch_trial(self, number: int, *, exact: bool = False, required: bool = False) -> None:
         """Bring what a trial needs to begin or to resume.
 
-        Args:
-            number: of the trial.
-            exact: take the storage's state even where this node's has got further.
-            required: it is an error when the storage cannot be read; otherwise a trial resumes
-                from what is here.
+        ``exact`` takes the storage's state even where this node's has got further. Unless it is
+        ``required``, a trial resumes from what is here when the storage cannot be read.
         """
 
         def fetch(within: float | None = None) -> None:
@@ -479,9 +469,7 @@ def ensure(path: Path) -> Path:
 def open_copy(text: str | Path, *, without: tuple[str, ...] = ("models", "state")) -> Path:
     """A run, ensemble or bundle for reading: local paths as they are, from a URI a copy.
 
-    Args:
-        text: path or URI.
-        without: folders that are left out; :func:`ensure` brings what is needed of them.
+    :func:`ensure` brings what is needed of the folders that are left out.
 
     Raises:
         ArtifactError: there is nothing at the URI.

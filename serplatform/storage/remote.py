@@ -61,13 +61,9 @@ _REMEDY: dict[Kind, str] = {
 
 
 class RemoteError(SerplatformError):
-    """Object storage did not do what was asked of it.
+    """Object storage did not do what was asked of it; a missing bucket is the user's error.
 
-    Args:
-        kind: of error; that of a missing bucket is the user's.
-        where: URI of the object or bucket.
-        action: what was tried, e.g. ``write``.
-        reason: what the service or network said.
+    ``where`` is a URI, ``action`` what was tried (``write``), ``reason`` what the service said.
     """
 
     def __init__(self, kind: Kind, where: str, action: str, reason: str) -> None:
@@ -114,11 +110,7 @@ def remote(location: Location) -> Remote:
 
 
 class Remote:
-    """Objects below one location, by their key relative to it.
-
-    Args:
-        location: where they lie.
-    """
+    """Objects below one location, by their key relative to it."""
 
     def __init__(self, location: Location) -> None:
         self.location = location
@@ -190,13 +182,8 @@ class Remote:
     def fetch(self, key: str, target: Path, *, sha256: str | None = None) -> None:
         """Copy an object to a file, which appears whole or not at all.
 
-        Args:
-            key: of the object.
-            target: the file.
-            sha256: checksum (hex) that the content must have; None: not known.
-
         Raises:
-            ArtifactError: the content has another checksum.
+            ArtifactError: the content has another checksum than ``sha256`` (hex; None: any).
         """
 
         def action() -> str:
@@ -219,12 +206,9 @@ class Remote:
                 )
 
     def put(self, key: str, content: bytes | Path, *, within: float | None = None) -> int:
-        """Write an object in one piece; return its size in bytes.
+        """Write bytes or a file as an object in one piece; return its size in bytes.
 
-        Args:
-            key: of the object.
-            content: bytes, or a file to copy.
-            within: seconds for all attempts; None: :func:`patience`.
+        ``within`` is in seconds for all attempts; None: :func:`patience`.
         """
         buffer: Any = content
         if isinstance(content, Path):

@@ -44,13 +44,13 @@ class ReferenceResult:
     Attributes:
         feature: that it is fitted on.
         dev: mean dev UAR over the folds.
-        test: pooled test UAR with its interval by speaker.
+        test: pooled test UAR with its interval by speaker; None while the run is sealed.
         chance: expected test UAR of guessing.
     """
 
     feature: str
     dev: float
-    test: Interval
+    test: Interval | None
     chance: float
 
 
@@ -109,6 +109,7 @@ def train_reference(run: OpenRun) -> TrialRecord:
             run=str(directory.path),
             dataset=run.description["dataset"]["path"],
             seed=derive_seed(seed, "reference"),
+            sealed=run.description.get("sealed", False),
         )
     )
     while not training.finished:
@@ -127,10 +128,13 @@ def read_reference(directory: RunDirectory) -> ReferenceResult | None:
     test = table.filter(pc.equal(table["part"], "test"))
     truth = np.array([classes.index(name) for name in test["truth"].to_pylist()])
     posteriors = np.stack([test[f"p_{name}"].to_numpy() for name in classes], axis=1)
-    found = metric_intervals(truth, posteriors, test["speaker_id"].to_pylist())
+    sealed = not test.num_rows
+    uar = None
+    if not sealed:
+        uar = metric_intervals(truth, posteriors, test["speaker_id"].to_pylist())["uar"]
     return ReferenceResult(
         feature=str(record["params"][FEATURE]),
         dev=record["dev"]["uar"],
-        test=found["uar"],
-        chance=chance_uar(truth),
+        test=uar,
+        chance=1 / len(classes) if sealed else chance_uar(truth),
     )

@@ -21,6 +21,7 @@ class SearchRequest:
         portfolio: no architecture was named: all are searched, by what they promise.
         reference: train the reference system too, see ``studies.reference``.
         nested: a study an outer fold, see ``studies.nested``.
+        sealed: compute no test posteriors until the run is unsealed, see ``training.seal``.
     """
 
     architectures: tuple[str, ...] = ()
@@ -44,6 +45,7 @@ class SearchRequest:
     portfolio: bool = False
     reference: bool = True
     nested: bool = False
+    sealed: bool = False
 
     def of_one_configuration(self) -> SearchRequest:
         """Train it ``repeats`` times over all folds; several trainings are combined."""

@@ -276,7 +276,8 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
         "pruner": request.pruner,
         "storage": storage and recorded_storage(storage),
         "study_prefix": "" if request.storage is None else f"{out.name}-{secrets.token_hex(4)}/",
-        "selection": "dev rows of each outer fold; test rows are opened by the report alone",
+        "selection": "dev rows of each outer fold; looks at test rows are counted in looks/",
+        "sealed": request.sealed,
         "versions": versions(),
         "hardware": hardware(),
         "warm_start": starts,
@@ -318,7 +319,7 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
 #: what a request decides of a run's description
 _REQUESTED = (
     *("architectures", "spaces", "settings", "protocol", "folds_hash", "dataset", "seed"),
-    *("objective", "sampler", "pruner", "storage", "warm_start", "plugins", "nested"),
+    *("objective", "sampler", "pruner", "storage", "warm_start", "plugins", "sealed", "nested"),
 )
 
 
@@ -356,14 +357,14 @@ def reopen_run(out: Path, *, dataset: str | Path | None = None) -> OpenRun:
     directory = RunDirectory(out)
     directory.fetch_study()
     description = directory.read_run()
+    if "unsealed" in description:
+        raise BadInputError(
+            f"{directory}: `unseal` opened its test rows on {description['unsealed']} and closed "
+            "the choice, so no trial can be added; start another run"
+        )
     path = dataset or description["dataset"]["path"]
     opened = Dataset.open(path)
-    if not has_been(opened.meta, description["dataset"]["fingerprint"]):
-        raise ArtifactError(
-            f"{path}: the dataset is not the one that {directory} was begun with (fingerprint "
-            f"{opened.fingerprint[:12]}, run {description['dataset']['fingerprint'][:12]}); "
-            "give the original with --data, or start a new run"
-        )
+    check_dataset(opened, directory, description)
     plan = read_plan(directory.folds_file)
     if plan_hash(plan) != description["folds_hash"]:
         raise ArtifactError(f"{directory.folds_file}: the folds were changed after the run began")
@@ -382,6 +383,17 @@ def reopen_run(out: Path, *, dataset: str | Path | None = None) -> OpenRun:
     description["dataset"]["path"] = address(path)
     candidates = _candidates_again(description, spaces, opened)
     return OpenRun(directory, description, spaces, plan, candidates)
+
+
+def check_dataset(dataset: Dataset, directory: RunDirectory, description: RunDescription) -> None:
+    """Refuse a dataset that is not the one a run was begun with."""
+    if not has_been(dataset.meta, description["dataset"]["fingerprint"]):
+        raise ArtifactError(
+            f"{dataset.path}: the dataset is not the one that {directory} was begun with "
+            f"(fingerprint {dataset.fingerprint[:12]}, run "
+            f"{description['dataset']['fingerprint'][:12]}); give the original with --data, or "
+            "start a new run"
+        )
 
 
 def _candidates_again(

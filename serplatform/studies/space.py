@@ -325,7 +325,7 @@ def parse_space(
         parameters=parameters,
         source=source,
     )
-    errors += _condition_errors(space, unreadable)
+    errors += _condition_errors(space, unreadable, recorded=recorded)
     errors += _name_and_range_errors(space, unreadable)
     points = raw.get("try_first", [])
     if not isinstance(points, list):
@@ -457,8 +457,11 @@ def _name_and_range_errors(space: SearchSpace, unreadable: Sequence[str]) -> lis
     return errors
 
 
-def _condition_errors(space: SearchSpace, unreadable: Collection[str]) -> list[str]:
-    """What is wrong with ``when``, but of parents that are fixed or could not be read."""
+def _condition_errors(
+    space: SearchSpace, unreadable: Collection[str], *, recorded: bool
+) -> list[str]:
+    """What is wrong with ``when``, but of parents that are fixed or could not be read; of those of
+    a recorded space, values that the dataset does not allow were left out."""
     errors = []
     names = list(space.parameters)
     for place, (name, parameter) in enumerate(space.parameters.items()):
@@ -473,7 +476,7 @@ def _condition_errors(space: SearchSpace, unreadable: Collection[str]) -> list[s
                 errors.append(f"{where}: the conditions form a circle; remove one")
             elif names.index(parent) > place:
                 errors.append(f"{where}: must be an earlier parameter; move {parent} before {name}")
-            else:
+            elif not recorded:
                 never = [v for v in allowed if not space.parameters[parent].contains(v)]
                 errors += [f"{where}: can never be {value!r}" for value in never]
     return errors

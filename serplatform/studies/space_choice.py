@@ -3,6 +3,7 @@ of the paper's sizes or of reduced ones, or that over the layers of pretrained e
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -126,7 +127,9 @@ def _spaces_of(
 def _briefly(error: BadInputError) -> str:
     """Why an architecture is left out: the first fault, without its example."""
     text = error.faults[0] if error.faults else str(error)
-    return text.removeprefix("a combination is refused: ").partition("; ")[0]
+    return re.sub(r"^(a combination is refused|try_first, point \d+): ", "", text).partition("; ")[
+        0
+    ]
 
 
 def given_spaces(request: SearchRequest) -> dict[str, tuple[Mapping[Any, Any], str]]:

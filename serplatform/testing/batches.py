@@ -5,10 +5,11 @@ Shapes: B utterances, T frames, L words, D feature dimension.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from serplatform.features.base import SAMPLING_RATE
 from serplatform.models.base import Architecture, Batch, InputSpec
@@ -82,24 +83,13 @@ def _add_words(batch: Batch, vocabulary_size: int, generator: torch.Generator) -
 
 def pick(batch: Batch, rows: Sequence[int]) -> Batch:
     """Take utterances out of a batch, in the given order, without needless padding."""
-    index = torch.tensor(rows)
-
-    def rows_of(values: Tensor | None, longest: int | None = None) -> Tensor | None:
-        if values is None:
-            return None
-        return values[index] if longest is None else values[index, :longest]
-
-    longest = int(batch.lengths[index].max())
-    words = None if batch.num_words is None else int(batch.num_words[index].max())
-    return Batch(
-        frames=batch.frames[index, :longest],
-        lengths=batch.lengths[index],
-        labels=batch.labels[index],
-        word_ids=rows_of(batch.word_ids, words),
-        word_spans=rows_of(batch.word_spans, words),
-        num_words=rows_of(batch.num_words),
-        rows=rows_of(batch.rows),
-    )
+    picked = batch.map(lambda values: values[torch.tensor(rows)])
+    picked.frames = picked.frames[:, : int(picked.lengths.max())]
+    if picked.num_words is not None and picked.word_ids is not None:
+        longest = int(picked.num_words.max())
+        picked.word_ids = picked.word_ids[:, :longest]
+        picked.word_spans = None if picked.word_spans is None else picked.word_spans[:, :longest]
+    return picked
 
 
 def pad(batch: Batch, extra: int, value: float = 0.0) -> Batch:
@@ -110,10 +100,7 @@ def pad(batch: Batch, extra: int, value: float = 0.0) -> Batch:
     padded = nn.functional.pad(batch.frames, (0, 0, 0, extra))
     steps = torch.arange(padded.shape[1])
     padded = padded.masked_fill((steps >= batch.lengths.unsqueeze(1)).unsqueeze(2), value)
-    longer = Batch(
-        frames=padded, lengths=batch.lengths, labels=batch.labels, num_words=batch.num_words
-    )
-    longer.rows = batch.rows
+    longer = dataclasses.replace(batch, frames=padded)
     if batch.word_ids is not None and batch.word_spans is not None:
         longer.word_ids = nn.functional.pad(batch.word_ids, (0, extra))
         longer.word_spans = nn.functional.pad(batch.word_spans, (0, 0, 0, extra))

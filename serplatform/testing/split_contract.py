@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -40,7 +39,7 @@ def example_table(name: str) -> pa.Table:
     pairs of them are sessions 1 to 5. Takes 0 and 1 of a speaker's first emotion are copies, and
     takes 0 and 1 of the second are segments of one recording.
     """
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     for number, speaker in enumerate(PROTOCOLS.get(name).example_speakers):
         for emotion in EMOTIONS:
             for take in range(_TAKES):

@@ -260,11 +260,17 @@ class FoldTrainer:
             raise self._diverged(f"{part} posteriors", self.best_epoch, self._learning_rate.current)
         return posteriors
 
+    def fit_kept_model(self) -> None:
+        """Fit what :meth:`save_model` writes, where it is not the best epoch's; every worker takes
+        part."""
+        if self.config.training.refit:
+            self._refit()
+
     def save_model(self, directory: str | Path) -> None:
         """Write the best epoch's model, with ``training.refit`` the one fitted on training and
         dev rows; see ``bundle.write_model``.
 
-        Where several workers train, one may once all have asked for the test posteriors.
+        Where several workers train, one may once all have called :meth:`fit_kept_model`.
         """
         self._require_epoch()
         weights, data = self._best_weights, self.data

@@ -72,6 +72,7 @@ class TrialTask:
         objective: dev metric whose mean over folds is reported while training.
         device: ``"cpu"`` or ``"cuda"``.
         fold: the one that it trains; None: all.
+        sealed: no test row is predicted, see ``training.seal``.
     """
 
     number: int
@@ -84,6 +85,7 @@ class TrialTask:
     objective: str = "uar"
     device: str = "cpu"
     fold: int | None = None
+    sealed: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -252,7 +254,10 @@ class TrialTraining:
         return self._trainer
 
     def _end_fold(self, trainer: FoldTrainer) -> None:
-        dev, test = trainer.posteriors("dev"), trainer.posteriors("test")  # every rank takes part
+        parts = ("dev",) if self.task.sealed else ("dev", "test")
+        found = {part: trainer.posteriors(part) for part in parts}  # every rank takes part
+        dev = found["dev"]
+        trainer.fit_kept_model()
         progress = self._progress
         progress["fold_dev"].append(classification_metrics(trainer.data.labels("dev"), dev))
         if trainer.layer_weights:
@@ -276,7 +281,7 @@ class TrialTraining:
                     part=part,
                     classes=data.classes,
                 )
-                for part, posteriors in (("dev", dev), ("test", test))
+                for part, posteriors in found.items()
             ]
             write_parquet(self._fold_file(self._fold), pa.concat_tables(tables).combine_chunks())
         progress["fold"] += 1

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from serplatform.cli.main import run
 from serplatform.cli.answer import grid
+from serplatform.cli.main import run
 from serplatform.cli.output import JSON, PLAIN, encodable, result
 from serplatform.console import is_live, parse_duration, say
 from serplatform.errors import BadInputError

@@ -21,7 +21,7 @@ Row = dict[str, Any]
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("by_hand")
     run = make_run(folder / "run", num_trials=7, num_speakers=9, skill=(0.6, 1.4))
-    content = build_ensemble([run], folder / "ens", combiner=request.param)
+    content = build_ensemble([run], folder / "ens", combiner=request.param, test_values=True)
     return run, folder / "ens", content
 
 

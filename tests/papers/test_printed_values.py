@@ -22,7 +22,7 @@ from serplatform.strict_yaml import parse_yaml
 
 #: of :func:`digest`; a table whose numbers are right and changed gets a new one
 DIGESTS = {
-    "baselines-measured": "446b3b23963b1690",
+    "baselines-measured": "8dc593083e793e3d",
     "can-table2": "16cf89685010105b",
     "can-table3": "20a79398dc75f72b",
     "can-table4": "2c7a7007ad8d0e86",

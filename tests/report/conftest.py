@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from serplatform.artifacts.ensemble import ComparisonRecord
 from serplatform.ensembles.build import build_ensemble
 from serplatform.report.data import (
     EvaluatedSystem,
@@ -23,6 +22,7 @@ from serplatform.report.data import (
 from serplatform.report.figures.base import Palette
 from serplatform.report.load import Posteriors, ReportedRun, ReportSource, ReportTrial, load_source
 from serplatform.report.members import EnsembleMember
+from serplatform.statistics.intervals import Interval
 from tests.support.explained_run import add_explanations
 from tests.support.synthetic_run import make_run
 
@@ -83,7 +83,7 @@ def report_data() -> Callable[..., ReportData]:
         systems: Sequence[EvaluatedSystem] = (),
         classes: Sequence[str] = ("happy", "sad"),
         *,
-        comparison: ComparisonRecord | None = None,
+        comparisons: Mapping[str, Interval] | None = None,
         members: Sequence[EnsembleMember] = (),
         recorded: Sequence[MeasuredSystem] = (),
         plan: dict[str, Any] | None = None,
@@ -102,7 +102,7 @@ def report_data() -> Callable[..., ReportData]:
             trials=tuple(trials),
             systems=tuple(systems),
             recorded=tuple(recorded),
-            comparison=comparison,
+            comparisons=comparisons or {},
             members=tuple(members),
             used=(),
         )

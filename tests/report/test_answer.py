@@ -110,8 +110,9 @@ def test_the_ensemble_is_tested_against_single_mean_and_reference(
     expected = metric_differences(
         ours.truth, ours.values, theirs.values, ours.speaker_ids.tolist()
     )["uar"]
-    assert found[-1].difference == expected
     content = read_json(run / "ensemble" / "ensemble.json")
+    assert found[-1].difference.as_dict() == expected.as_dict()
+    assert expected.as_dict() == content["comparison_with_reference"]["difference"]["uar"]
     recorded = content["comparison_with_mean"]["difference"]["uar"]
     assert found[1].difference.as_dict() == recorded
     pooled = content["pooled"]
@@ -126,6 +127,7 @@ def test_an_ensemble_of_an_earlier_version_is_tested_again(run: Path) -> None:
     file = run / "ensemble" / "ensemble.json"
     content = read_json(file)
     del content["comparison_with_mean"]
+    content["comparison"]["permutation"] = {"uar": {"p_value": 0.07}}
     for interval in content["comparison"]["difference"].values():
         interval.pop("p_value", None)
     content["comparison"]["mcnemar"] = {"only_a": 7, "only_b": 3, "p_value": 0.34}
@@ -161,7 +163,9 @@ def test_one_finished_trial_has_one_row_and_no_test(tmp_path: Path) -> None:
     answer = read_answer(run)
     assert [row.system for row in answer.rows] == ["single"]
     assert answer.comparisons == ()
-    assert answer.sentences == ("One trial finished: there is nothing to combine.",)
+    needs, *others = answer.sentences
+    assert needs == f"Normalised by speaker: {answer.speaker_needs}"
+    assert others == ["One trial finished: there is nothing to combine."]
     page = build_report(run).read_text(encoding="utf-8")
     assert "McNemar's exact" not in page
     assert "not shown to differ" not in page

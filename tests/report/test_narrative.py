@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from serplatform.artifacts.ensemble import ComparisonRecord
 from serplatform.report.data import EvaluatedSystem, ReportData
 from serplatform.report.load import Posteriors, ReportTrial
 from serplatform.report.narrative import _trial_notes, build_narrative
+from serplatform.statistics.intervals import Interval
 
 PLAN = {
     "protocol": "speaker-kfold:2",
@@ -31,23 +31,8 @@ INFO = {
 }
 
 
-def comparison(value: float, p: float) -> ComparisonRecord:
-    return {
-        "difference": {
-            "uar": {"value": value, "low": value - 0.02, "high": value + 0.02, "p_value": p}
-        },
-        "permutation": {
-            "uar": {
-                "metric": "uar",
-                "difference": value,
-                "p_value": p,
-                "num_permutations": 100,
-                "exact": False,
-                "num_clusters": 12,
-                "clustered_by": "speaker",
-            }
-        },
-    }
+def difference(value: float, p: float) -> Interval:
+    return Interval(value=value, low=value - 0.02, high=value + 0.02, p_value=p)
 
 
 @pytest.fixture
@@ -74,11 +59,30 @@ def test_verdict_follows_the_test(
     report_data: Callable[..., ReportData],
 ) -> None:
     found = build_narrative(
-        report_data(systems=systems, comparison=comparison(value, p), plan=PLAN, info=INFO)
+        report_data(
+            systems=systems, comparisons={"single": difference(value, p)}, plan=PLAN, info=INFO
+        )
     )
     assert found.verdict.headline == "UAR 100.0 % (73.5–100.0), chance 50.0 %"
     assert expected in found.verdict.sentences[0]
     assert "over 12 speakers" in found.verdict.sentences[0]
+
+
+@pytest.mark.parametrize(
+    ("value", "p", "gained"), [(0.02, 0.01, False), (0.02, 0.2, True), (-0.02, 0.01, True)]
+)
+def test_it_is_said_where_the_plain_mean_is_as_good(
+    value: float,
+    p: float,
+    gained: bool,
+    systems: tuple[EvaluatedSystem, EvaluatedSystem],
+    report_data: Callable[..., ReportData],
+) -> None:
+    known = {"mean": difference(value, p)}
+    made = report_data(systems=systems[:1], comparisons=known, plan=PLAN, info=INFO)
+    said = [s for s in build_narrative(made).verdict.sentences if "the mean of all trials" in s]
+    assert len(said) == 1
+    assert ("Choosing members and weights gained nothing" in said[0]) == gained
 
 
 def test_facts_state_protocol_hash_merge_and_metric(

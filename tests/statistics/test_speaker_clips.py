@@ -11,7 +11,7 @@ CLASSES = ["neutral", "sad"]
 
 
 def test_uneven_speakers_and_mixtures_are_counted():
-    truth = np.array([0, 0, 0, 1] + [0, 1])
+    truth = np.array([0, 0, 0, 1, 0, 1])
     found = SpeakerClips.count(truth, ["a"] * 4 + ["b"] * 2, CLASSES)
     assert (found.speakers, found.fewest, found.median) == (2, 2, 3.0)
     assert (found.largest_share, found.of) == (0.75, "neutral")

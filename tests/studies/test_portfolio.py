@@ -117,6 +117,24 @@ def test_a_run_keeps_it_and_tries_it_first(make: Callable[..., Path], tmp_path: 
     assert {k: v for k, v in suggestion.values.items() if k in first} == first
 
 
+def test_a_run_on_clips_without_words_is_opened_again(tmp_path: Path) -> None:
+    """Its spaces lack what pools words, and their conditions still name it."""
+    data = make_dataset(
+        tmp_path / "data",
+        per_speaker=4,
+        seconds=(0.2, 0.3),
+        features={**OWN, **VECTORS, **ENCODER},
+        wordless=24,
+    )
+    run = create_run(tmp_path / "run", request(data), ["test"])
+    pooling = run.spaces["functionals_mlp"].parameters["data.pooling"]
+    assert "words" not in pooling.values
+    again = reopen_run(tmp_path / "run")
+    assert {n: s.parameters for n, s in again.spaces.items()} == {
+        n: s.parameters for n, s in run.spaces.items()
+    }
+
+
 def test_architectures_without_their_features_are_left_out(
     make: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -73,6 +73,7 @@ def make_audio_run(
     features: Sequence[str] = ("log_mel_23",),
     settings: Sequence[str] = (),
     align: str = "none",
+    sealed: bool = False,
 ) -> AudioRun:
     """Write tones, prepare them as a CSV corpus and train the trials over two folds.
 
@@ -85,6 +86,7 @@ def make_audio_run(
         features: to prepare; trials read the log mel energies unless they say otherwise.
         settings: of the run, besides.
         align: as ``prepare --align``.
+        sealed: compute no test posteriors.
     """
     audio, dataset = folder / "audio", folder / "data"
     table = _write_corpus(audio, num_speakers, per_speaker, language)
@@ -98,6 +100,7 @@ def make_audio_run(
             protocol="speaker-kfold:2",
             settings=("data.feature=log_mel_23", *settings),
             exact=True,
+            sealed=sealed,
         ),
         ["serplatform", "train"],
     )
@@ -109,6 +112,7 @@ def make_audio_run(
             run=str(opened.directory.path),
             dataset=str(dataset),
             seed=number,
+            sealed=sealed,
         )
         trial = TrialTraining(task)
         while not trial.finished:

@@ -22,6 +22,7 @@ from serplatform.artifacts.files import (
     write_json,
     write_parquet,
 )
+from serplatform.artifacts.speaker_statistics import FILE
 
 #: what an utterance says, and its phones with their classes
 WORDS = ("open", "door")
@@ -94,6 +95,25 @@ def add_explanations(
     write_json(
         folder / "utterances.json",
         {"schema_version": SCHEMA_VERSION, "utterances": utterances[:shown]},
+    )
+    points: list[tuple[str, int | None]] = [("random", 5), ("random", None), ("skewed", 12)]
+    write_json(
+        run / FILE,
+        {
+            "schema_version": SCHEMA_VERSION,
+            "trial": trials[0],
+            "architecture": records[trials[0]]["architecture"],
+            "normalization": "speaker",
+            "folds_hash": info["folds_hash"],
+            "needs": "12 unlabelled clips of each test speaker",
+            "draws": 3,
+            "test_utterances": len(rows),
+            "neutral": ["neutral"],
+            "points": [
+                {"kind": kind, "clips": clips, "uar": 0.4 + 0.1 * place, "sd": 0.02}
+                for place, (kind, clips) in enumerate(points)
+            ],
+        },
     )
     maps_of = {number: ["layer1", "layer2"][: 2 - order] for order, number in enumerate(records)}
     names = ("attention.parquet", "statistics.parquet", "embeddings.parquet", "utterances.json")

@@ -373,6 +373,7 @@ def make_run(
             "versions": {},
             "hardware": {},
             "status": "complete",
+            "sealed": False,
             "started": "2026-01-01T00:00:00+00:00",
             "ended": "2026-01-01T00:01:00+00:00",
             "seconds": 60.0,

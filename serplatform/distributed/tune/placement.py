@@ -49,7 +49,8 @@ class SearchLimits:
 class SearchPlan:
     """What :func:`~serplatform.distributed.tune.tuner.run_trials` needs to know of a run: its
     dataset's directory, its seed, the dev metric reported while training, the plugins that each
-    worker loads first (see ``plugins.unpack``), and what records the time spent, now and then."""
+    worker loads first (see ``plugins.unpack``), what records the time spent, now and then, and
+    whether test rows stay sealed."""
 
     dataset: str
     seed: int
@@ -57,6 +58,7 @@ class SearchPlan:
     limits: SearchLimits
     plugins: tuple[str, ...] = ()
     record_time: Callable[[], object] = lambda: None
+    sealed: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

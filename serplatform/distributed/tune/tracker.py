@@ -218,6 +218,7 @@ class TrialTracker:
             objective=self.plan.objective,
             device=self.placement.device,
             fold=suggestion.fold,
+            sealed=self.plan.sealed,
         )
 
     def architecture(self, trial_id: str) -> str:

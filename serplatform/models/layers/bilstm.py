@@ -43,11 +43,7 @@ class BiLstm(nn.Module):
     several times slower (``benchmarks/blstm_step.py``). On CUDA, where one cuDNN call runs all
     layers and both directions, and with ``SERPLATFORM_KERNELS=reference`` sequences are packed.
 
-    Args:
-        input_dim: D.
-        hidden_dim: H.
-        num_layers: stacked layers, each fed with both directions of the one below.
-        dropout: probability of dropping an output of every layer but the last.
+    ``dropout`` is of the outputs of every layer but the last.
 
     Example:
         >>> layer = BiLstm(input_dim=23, hidden_dim=8, num_layers=2)
@@ -70,14 +66,9 @@ class BiLstm(nn.Module):
         )
 
     def forward(self, frames: Tensor, lengths: Tensor) -> Tensor:
-        """Run both directions over every utterance.
+        """(B, T, D) frames, finite on padding, and (B,) lengths, 1 to T, to (B, T, 2H).
 
-        Args:
-            frames: (B, T, D), float; padding may hold any finite value.
-            lengths: (B,), int64, 1 to T.
-
-        Returns:
-            (B, T, 2H): forward then backward outputs, zero on padding.
+        Forward, then backward outputs; zero on padding.
         """
         if frames.is_cuda or not fast_kernels_enabled():
             return self._packed(frames, lengths)
@@ -121,14 +112,7 @@ def reversal(lengths: Tensor, num_steps: int) -> Tensor:
     """Where each row of a time-major batch comes from when utterances are reversed in place.
 
     Frame t < length goes to length − 1 − t; padding stays where it is. Applied twice it gives
-    the input back.
-
-    Args:
-        lengths: (B,), int64, 1 to T.
-        num_steps: T.
-
-    Returns:
-        (T·B,) int64.
+    the input back. Of (B,) lengths, 1 to T: (T·B,) int64.
 
     Example:
         >>> reversal(torch.tensor([3, 2]), 3).view(3, 2) // 2  # the frames of both utterances

@@ -15,13 +15,8 @@ from serplatform.models.layers.masked_batch_norm import MaskedBatchNorm
 class ConvolutionBlock(nn.Module):
     """One convolution over time, with or without its normalisation and ReLU.
 
-    Args:
-        input_dim: channels in.
-        num_channels: channels out, H.
-        kernel_size: steps; the sequence keeps its length, and an even kernel reaches one step
-            further ahead than back.
-        norm: normalise instead of adding a bias, which the normalisation would take away again.
-        relu: whether negative outputs become zero.
+    The sequence keeps its length, and an even kernel reaches one step further ahead than back.
+    ``norm`` normalises instead of adding a bias, which the normalisation would take away again.
     """
 
     def __init__(
@@ -42,15 +37,10 @@ class ConvolutionBlock(nn.Module):
     def forward(
         self, maps: Tensor, valid: Tensor | None = None, counted: Tensor | None = None
     ) -> Tensor:
-        """Apply the block.
+        """(N, ·, T), zero where not valid, to (N, H, T), likewise.
 
-        Args:
-            maps: (N, ·, T), zero where not valid.
-            valid: (N, T), bool, steps that exist; ``None`` means all.
-            counted: (N, T), bool, steps whose statistics normalise; ``None`` means all.
-
-        Returns:
-            (N, H, T), 0 where not valid.
+        ``valid``, (N, T) bool, are the steps that exist, ``counted`` those whose statistics
+        normalise; None means all.
         """
         maps = self.convolution(self.padding(maps))
         if self.norm is not None:

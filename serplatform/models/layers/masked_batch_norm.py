@@ -21,11 +21,6 @@ class MaskedBatchNorm(nn.Module):
     workers' sequences: a batch shared among workers gives what one worker gives for the whole.
     Evaluation uses the running statistics, the variance unbiased, as ``nn.BatchNorm1d`` does.
 
-    Args:
-        num_channels: C.
-        momentum: share of the new statistics in the running ones.
-        epsilon: added to the variance.
-
     Example:
         >>> norm = MaskedBatchNorm(1)
         >>> values = torch.tensor([[[1.0, 3.0, 100.0]]])
@@ -36,24 +31,19 @@ class MaskedBatchNorm(nn.Module):
     running_mean: Tensor
     running_variance: Tensor
 
-    def __init__(self, num_channels: int, momentum: float = 0.1, epsilon: float = 1e-5) -> None:
+    def __init__(self, num_channels: int) -> None:
         super().__init__()
-        self.momentum = momentum
-        self.epsilon = epsilon
+        self.momentum = 0.1  # share of the new statistics in the running ones
+        self.epsilon = 1e-5  # added to the variance
         self.weight = nn.Parameter(torch.ones(num_channels))
         self.bias = nn.Parameter(torch.zeros(num_channels))
         self.register_buffer("running_mean", torch.zeros(num_channels))
         self.register_buffer("running_variance", torch.ones(num_channels))
 
     def forward(self, values: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Normalise a batch.
+        """Normalise finite (N, C, T); ``valid``, (N, T) bool, says which steps count (None: all).
 
-        Args:
-            values: (N, C, T), finite.
-            valid: (N, T), bool, steps that count; ``None`` means all.
-
-        Returns:
-            (N, C, T); steps that do not count are normalised by the statistics of the others.
+        Steps that do not count are normalised by the statistics of the others.
         """
         if self.training and (valid is not None or num_workers() > 1):
             return self._normalise(values, valid)

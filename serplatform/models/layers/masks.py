@@ -7,14 +7,7 @@ from torch import Tensor
 
 
 def valid_steps(lengths: Tensor, num_steps: int) -> Tensor:
-    """Mark the steps before each length.
-
-    Args:
-        lengths: (B,), int64, at least 1.
-        num_steps: T.
-
-    Returns:
-        (B, T), bool, true on valid steps.
+    """Mark the steps before (B,) lengths of at least 1: (B, T) bool.
 
     Example:
         >>> valid_steps(torch.tensor([3, 1]), 3).int()

@@ -27,11 +27,6 @@ class MeanTanhAttention(nn.Module):
     broadcast, which is the same. The N blocks are computed together. As in the equations,
     the projections have no bias. Padding gets no weight and no part in the mean.
 
-    Args:
-        input_dim: D.
-        attention_dim: A, rows of W_h and W_m.
-        num_blocks: N.
-
     Example:
         >>> attention = MeanTanhAttention(input_dim=8, attention_dim=4, num_blocks=3)
         >>> valid = torch.tensor([[True, True], [True, False]])
@@ -51,15 +46,7 @@ class MeanTanhAttention(nn.Module):
         nn.init.uniform_(self.energy, -bound, bound)
 
     def forward(self, frames: Tensor, valid: Tensor) -> Tensor:
-        """Compute the weights of every frame.
-
-        Args:
-            frames: (B, T, D), zero on padding.
-            valid: (B, T), bool, at least one true a row.
-
-        Returns:
-            (B, N, T): each row sums to 1 over valid frames and is zero on padding.
-        """
+        """(B, T, D) frames, zero on padding, to (B, N, T) weights of sum 1, zero on padding."""
         count = valid.sum(dim=1, keepdim=True)  # (B, 1)
         mean = frames.sum(dim=1) / count  # M, (B, D)
         num_utterances, num_steps = valid.shape

@@ -12,14 +12,7 @@ from torch import Tensor, nn
 
 
 def weighted_sum(weights: Tensor, frames: Tensor) -> Tensor:
-    """Sum frames by their weights.
-
-    Args:
-        weights: (B, T), zero on padding.
-        frames: (B, T, D), finite on padding.
-
-    Returns:
-        (B, D).
+    """Sum (B, T, D) frames, finite on padding, by (B, T) weights, zero there: (B, D).
 
     Example:
         >>> weighted_sum(torch.tensor([[0.25, 0.75]]), torch.tensor([[[4.0, 0.0], [8.0, 4.0]]]))
@@ -38,9 +31,6 @@ class AttentionPooling(nn.Module):
 
     Padding gets no weight.
 
-    Args:
-        input_dim: D.
-
     Example:
         >>> pool = AttentionPooling(2)
         >>> frames = torch.tensor([[[1.0, 2.0], [9.0, 9.0]]])
@@ -53,15 +43,7 @@ class AttentionPooling(nn.Module):
         self.query = nn.Linear(input_dim, 1, bias=False)  # u; a bias would cancel
 
     def forward(self, frames: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """Pool one padded batch.
-
-        Args:
-            frames: (B, T, D), finite.
-            valid: (B, T), bool, at least one true a row.
-
-        Returns:
-            (B, D) pooled vectors and (B, T) weights, zero on padding.
-        """
+        """(B, T, D) finite frames, of which some are valid, to (B, D) and (B, T) weights."""
         energies = self.query(frames).squeeze(-1).masked_fill(~valid, -torch.inf)  # (B, T)
         weights = energies.softmax(dim=1)
         return weighted_sum(weights, frames), weights
@@ -75,13 +57,8 @@ def dot_attention(query: Tensor, sequence: Tensor, valid: Tensor) -> tuple[Tenso
 
     .. math:: a_t = \mathrm{softmax}_t(q^\top h_t), \qquad v = \sum_t a_t h_t
 
-    Args:
-        query: (B, D).
-        sequence: (B, T, D), finite on padding.
-        valid: (B, T), bool, at least one true a row.
-
-    Returns:
-        (B, D) sums and (B, T) weights, zero on padding.
+    (B, D) queries of (B, T, D) sequences, finite on padding and of at least one valid step, to
+    (B, D) sums and (B, T) weights, zero on padding.
 
     Example:
         >>> sequence = torch.tensor([[[1.0, 2.0], [9.0, 9.0]]])
@@ -97,14 +74,9 @@ PoolingKind = Literal["last", "mean", "max", "attention"]
 
 
 def last_outputs(hidden: Tensor, lengths: Tensor) -> Tensor:
-    """Where each direction of a bidirectional LSTM ends.
+    """Where each direction of a bidirectional LSTM ends: (B, T, 2H) outputs to (B, 2H).
 
-    Args:
-        hidden: (B, T, 2H), forward then backward outputs.
-        lengths: (B,), int64, 1 to T.
-
-    Returns:
-        (B, 2H): the forward output at the last step, the backward output at the first.
+    The forward output at the last of (B,) lengths, 1 to T, and the backward output at the first.
 
     Example:
         >>> hidden = torch.tensor([[[1.0, 5.0], [2.0, 6.0], [0.0, 0.0]]])
@@ -121,10 +93,6 @@ class UtterancePooling(nn.Module):
 
     Padding takes no part. ``attention`` is :class:`.AttentionPooling`, a learned query; the
     others have no parameters.
-
-    Args:
-        input_dim: 2H.
-        kind: how.
 
     Example:
         >>> hidden = torch.tensor([[[1.0, 5.0], [3.0, 6.0], [9.0, 9.0]]])
@@ -144,16 +112,7 @@ class UtterancePooling(nn.Module):
     def forward(
         self, hidden: Tensor, lengths: Tensor, valid: Tensor
     ) -> tuple[Tensor, Tensor | None]:
-        """Pool one padded batch.
-
-        Args:
-            hidden: (B, T, 2H), finite.
-            lengths: (B,), int64, 1 to T.
-            valid: (B, T), bool, true before each length.
-
-        Returns:
-            (B, 2H) pooled vectors; (B, T) weights of ``attention``, else None.
-        """
+        """(B, T, 2H) finite outputs to (B, 2H), and (B, T) weights of ``attention``, else None."""
         if self.attention is not None:
             pooled: tuple[Tensor, Tensor] = self.attention(hidden, valid)
             return pooled

@@ -119,10 +119,6 @@ class ContextualWords(nn.Module):
     Attributes:
         embedding_dim: values of a projected vector.
 
-    Args:
-        vector_dim: values of a contextual vector.
-        embedding_dim: wanted.
-
     Example:
         >>> layer = ContextualWords(2, 2)
         >>> layer(torch.tensor([[3, 1, 0]]), torch.ones(1, 3, 2)).tolist()
@@ -167,9 +163,6 @@ def batch_words(batch: Batch) -> BatchWords:
 
     An utterance without words (``num_words`` 0) is one unknown word that spans all its frames,
     which is also how datasets give a clip that has neither an alignment nor a transcript.
-
-    Args:
-        batch: with word ids, spans and numbers of words.
 
     Raises:
         ValueError: the batch has none.

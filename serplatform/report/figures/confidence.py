@@ -11,15 +11,29 @@ from serplatform.report import charts
 from serplatform.report.data import Need, NoDataError, ReportData
 from serplatform.report.figures.base import FIGURES, Drawing, Figure, Palette, Table
 from serplatform.report.wording import decimal, listing, percent
+from serplatform.statistics.calibrated_ece import CalibratedEce, calibrated_ece
+from serplatform.statistics.intervals import speaker_sums
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Reliability:
-    """Bins that hold utterances, those of ``ece``, which is as in the metrics table."""
+    """Bins that hold utterances, those of ``ece``, which is as in the metrics table; ``calibrated``
+    is what perfect calibration would give."""
 
     system: str
     bins: tuple[ReliabilityBin, ...]
     ece: float
+    calibrated: CalibratedEce | None
+
+    def __str__(self) -> str:
+        leans = "overconfident" if self.gap > 0 else "underconfident"
+        found = f"{leans} by {percent(abs(self.gap))} points on average, ECE {decimal(self.ece)}"
+        if self.calibrated is not None:
+            found += (
+                f" (perfect calibration would give about {decimal(self.calibrated.mean)} here, "
+                f"at most {decimal(self.calibrated.high)} in 95 of 100 corpora)"
+            )
+        return f"{self.system}: {found}"
 
     @property
     def gap(self) -> float:
@@ -42,6 +56,11 @@ class ReliabilityFigure(Figure[tuple[Reliability, ...]]):
                 system=system.label,
                 bins=tuple(reliability_bins(system.test.truth, system.test.values)),
                 ece=system.pooled["ece"].value,
+                calibrated=calibrated_ece(
+                    speaker_sums(
+                        system.test.truth, system.test.values, system.test.speaker_ids.tolist()
+                    )
+                ),
             )
             for system in report.systems
         )
@@ -62,11 +81,6 @@ class ReliabilityFigure(Figure[tuple[Reliability, ...]]):
                     hover="confidence %{x:.2f}, accuracy %{y:.2f}<br>%{text}",
                 )
             )
-        sentences = [
-            f"{entry.system}: {'overconfident' if entry.gap > 0 else 'underconfident'} by "
-            f"{percent(abs(entry.gap))} points on average, ECE {decimal(entry.ece)}"
-            for entry in data
-        ]
         plot = charts.panel(
             traces,
             charts.axis("mean confidence of the bin", range=[0, 1.02]),
@@ -80,7 +94,7 @@ class ReliabilityFigure(Figure[tuple[Reliability, ...]]):
             [[entry.system, *dataclasses.astuple(b)] for entry in data for b in entry.bins],
         )
         return Drawing(
-            summary=f"{listing(sentences, 'and')}.",
+            summary=f"{listing([str(entry) for entry in data], 'and')}.",
             panels=[plot],
             tables=[table],
             note=(

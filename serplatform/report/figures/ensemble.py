@@ -115,7 +115,7 @@ def _weights(data: Members) -> Table:
     if temperatures:
         columns |= dict.fromkeys((f"temperature, fold {fold}" for fold in data.folds), None)
     return charts.table(
-        "Weights by fold, as the combiner fitted them; gain is what the ensemble's test UAR loses "
+        "Weights by fold, as the combiner fitted them; gain is what the ensemble's dev UAR loses "
         "without the member",
         columns,
         [

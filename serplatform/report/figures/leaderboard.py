@@ -49,9 +49,10 @@ class Leaderboard(Figure[Board]):
             tables.append(_table(f"All {len(data.rows)} complete trials", data.rows, folded=True))
         return Drawing(
             summary=(
-                f"Rank is by the mean dev {data.metric} alone; test values are for reporting, not "
-                f"for choosing. First is {best.architecture} #{best.trial}, with a dev UAR of "
-                f"{percent(best.dev)} %."
+                f"Rank is by the mean dev {data.metric} alone. On test rows only what stands as an "
+                "answer is measured, unless `report --test-values` asks for every trial, which is "
+                f"a look at test rows of its own. First is {best.architecture} #{best.trial}, "
+                f"with a dev UAR of {percent(best.dev)} %."
             ),
             tables=tables,
             open_tables=True,

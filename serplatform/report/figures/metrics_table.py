@@ -92,8 +92,9 @@ class MetricsTable(Figure[MetricsBySystem]):
             open_tables=True,
             note=(
                 "Intervals are over speakers (jackknife, Student's t), since utterances of one "
-                "speaker are not independent; the ECE has none, since chance alone raises it. The "
-                "fold sd is not a standard error: folds share training data."
+                "speaker are not independent; the ECE has none, since chance alone "
+                "raises it: Reliability says what perfect calibration would give. The fold "
+                "sd is not a standard error: folds share training data."
             ),
         )
 

@@ -181,20 +181,13 @@ class LearningCurve:
         return [entry["dev"].get("uar") for entry in self.history]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LearningCurves:
-    """Curves grouped by trial."""
-
-    curves: tuple[LearningCurve, ...]
-
-
 @FIGURES.register("learning_curves")
-class LearningCurvesFigure(Figure[LearningCurves]):
+class LearningCurvesFigure(Figure[tuple[LearningCurve, ...]]):
     title = "Learning curves"
     section = "search"
     after = "search_history"
 
-    def compute(self, report: ReportData) -> LearningCurves:
+    def compute(self, report: ReportData) -> tuple[LearningCurve, ...]:
         best = [
             max((t for t in trials if t.history), key=lambda t: t.objective or 0.0, default=None)
             for trials in report.finished_by_architecture().values()
@@ -207,15 +200,14 @@ class LearningCurvesFigure(Figure[LearningCurves]):
                 "no trial trained for more than one epoch; a model that is fitted at once, in "
                 "closed form, has no learning curve"
             )
-        curves = [
+        return tuple(
             LearningCurve(trial=trial, fold=fold, history=entries)
             for trial in chosen
             for fold, entries in sorted(grouped(trial.history, lambda e: e["fold"]).items())
-        ]
-        return LearningCurves(curves=tuple(curves))
+        )
 
-    def draw(self, data: LearningCurves, palette: Palette) -> Drawing:
-        by_trial = grouped(data.curves, lambda curve: curve.trial.name)
+    def draw(self, data: tuple[LearningCurve, ...], palette: Palette) -> Drawing:
+        by_trial = grouped(data, lambda curve: curve.trial.name)
         peaks = []
         for trial, curves in by_trial.items():
             known = [[v for v in curve.dev_uar if v is not None] for curve in curves]
@@ -255,7 +247,7 @@ class LearningCurvesFigure(Figure[LearningCurves]):
             ["trial", "fold", "epoch", "training loss", "dev UAR"],
             [
                 [c.trial.name, c.fold, epoch, loss, uar]
-                for c in data.curves
+                for c in data
                 for epoch, loss, uar in zip(c.epochs, c.train_loss, c.dev_uar, strict=True)
             ],
         )

@@ -95,14 +95,14 @@ def test_learning_curves_are_of_the_best_trial_of_each_architecture(
         trial(3, uar=0.1, architecture="csa", history=history[:1]),
     ]
     found = LearningCurvesFigure().compute(report_data(trials))
-    assert [(c.trial.name, c.fold) for c in found.curves] == [
+    assert [(c.trial.name, c.fold) for c in found] == [
         ("moma #1", 0),
         ("moma #1", 1),
         ("csa #3", 0),
     ]
-    assert found.curves[0].train_loss == [1.0, 0.9]
-    assert found.curves[0].dev_uar == [0.3, 0.5]
-    assert found.curves[1].dev_uar == [None]
+    assert found[0].train_loss == [1.0, 0.9]
+    assert found[0].dev_uar == [0.3, 0.5]
+    assert found[1].dev_uar == [None]
     assert "moma #1 50.0–50.0 %" in LearningCurvesFigure().draw(found, palette).summary
     with pytest.raises(NoDataError, match="recorded its epochs"):
         LearningCurvesFigure().compute(report_data([trial(0)]))
