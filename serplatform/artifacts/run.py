@@ -79,7 +79,9 @@ class WarmStartRecord(Record):
     observations: dict[str, list[ObservationRecord]]
     why_no_observations: list[str]
     remarks: list[str]
-    same_data: bool
+    #: test rows of this run that are dev rows of that one, whose folds differ
+    test_rows_seen: NotRequired[Count]
+    same_data: NotRequired[bool]  # of older runs
     num_points: NotRequired[Count]
     num_observations: NotRequired[Count]
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _SPEAKERS = 12  # listed one by one up to this many
 _CANARY_TRIALS, _CANARY_EPOCHS = 4, 3
+_PAIRS = 3  # near copies named
 CANARY_LEVEL = 0.99  # share of runs without a leak that land inside the chance interval
 
 
@@ -35,8 +36,8 @@ def command(
         bool,
         typer.Option(
             "--canary",
-            help="Search and combine on permuted labels, which must give chance; exit code 1 if "
-            "not. Minutes.",
+            help="Search and combine on permuted labels, which must give chance, and look for near "
+            "copies of test clips among training clips; exit code 1 on a fault. Minutes.",
         ),
     ] = False,
     seed: Annotated[int, typer.Option(help="Seed of the canary's permutation and search.")] = 0,
@@ -208,8 +209,11 @@ def _listed(counts: dict[str, int]) -> str:
 
 
 def run_canaries(dataset: Dataset, protocol: str | None, seed: int) -> dict[str, Any]:
-    """Run a small search and ensemble on permuted labels, and offer leaks that must be refused;
-    the error names every check that failed."""
+    """Look for near copies, run a small search and ensemble on permuted labels, and offer leaks
+    that must be refused; the error names every check that failed."""
+    import dataclasses
+
+    from serplatform.datasets.neighbours import neighbours
     from serplatform.distributed.canary import (
         permuted_copy,
         planted_speaker_is_refused,
@@ -219,9 +223,13 @@ def run_canaries(dataset: Dataset, protocol: str | None, seed: int) -> dict[str,
     from serplatform.ensembles.canary import chance_of_ensemble, fits_that_take_test_rows
     from serplatform.ensembles.posteriors import read_library
     from serplatform.protocols.plan import make_plan
+    from serplatform.protocols.selection import recording_groups
 
     name = protocol or str(dataset.meta["default_protocol"])
     plan = make_plan(dataset.utterances, name, seed, classes=dataset.classes)
+    # a synthetic corpus copies nothing, and its voices are alike as no two takes of a person are
+    near = None if dataset.synthetic else neighbours(dataset, plan)
+    groups = map(str, recording_groups(dataset.utterances).tolist())
     say(f"Searching {_CANARY_TRIALS} trials on permuted labels with protocol {plan.protocol} …")
     with tempfile.TemporaryDirectory(prefix="serplatform-canary-") as folder:
         permuted = permuted_copy(dataset.path, Path(folder, "data"), seed=seed)
@@ -236,7 +244,12 @@ def run_canaries(dataset: Dataset, protocol: str | None, seed: int) -> dict[str,
         )
         ensemble = Path(folder, "ensemble")
         content = build_ensemble([run.path], ensemble, seed=seed)
-        chance = chance_of_ensemble(ensemble, level=CANARY_LEVEL, seed=seed)
+        chance = chance_of_ensemble(
+            ensemble,
+            dict(zip(dataset.utterance_ids, groups, strict=True)),
+            level=CANARY_LEVEL,
+            seed=seed,
+        )
         taken = fits_that_take_test_rows(read_library([run.path]))
     planted = plan.speaker_independent and planted_speaker_is_refused(plan, dataset.utterances)
     values: dict[str, Any] = {
@@ -248,6 +261,7 @@ def run_canaries(dataset: Dataset, protocol: str | None, seed: int) -> dict[str,
         "combiner": content["combiner"],
         "level": CANARY_LEVEL,
         "permuted_labels": {"uar": chance.as_dict(), "test_rows": content["counts"]["test_rows"]},
+        "neighbours": None if near is None else {**dataclasses.asdict(near), "leaks": near.leaks},
         "test_rows_refused": not taken,
         "planted_speaker_refused": planted if plan.speaker_independent else None,
     }
@@ -270,16 +284,36 @@ def canary_errors(values: dict[str, Any], taken: list[str]) -> list[str]:
             "something tells the models the answers (one honest run in a hundred lands outside: "
             "try another --seed before looking for a leak)"
         )
+    if (near := values["neighbours"]) and near["leaks"]:
+        pairs = "; ".join(f"{one} ~ {other}" for one, other in near["near_copies"][:_PAIRS])
+        errors.append(
+            f"{_near(near)}: "
+            f"{pairs or 'no pair is near enough to be named'}. Listen to them; give "
+            "copies one parent_id in the table, or leave one of them out"
+        )
     errors += [f"{name} accepted test rows to fit on" for name in taken]
     if values["planted_speaker_refused"] is False:
         errors.append("a test speaker's utterance in the training part was not refused")
     return errors
 
 
+def _near(near: dict[str, Any]) -> str:
+    """What the nearest training clips tell, in one sentence."""
+    count, tested = len(near["near_copies"]), near["test_clips"]
+    return (
+        f"{count} of {tested} test clips ({percent(count / tested)}) have a near copy in the "
+        f"training part; the label of the nearest training clip gives UAR {percent(near['uar'])}, "
+        f"that of the nearest of another speaker {percent(near['uar_other'])} ({near['feature']})"
+    )
+
+
 def describe_canaries(values: dict[str, Any]) -> str:
     """The canaries in words."""
     found = values["permuted_labels"]
     uar, low, high = (percent(found["uar"][key]) for key in ("value", "low", "high"))
+    near = "not compared: the corpus is synthetic, or has no log_mel feature"
+    if values["neighbours"]:
+        near = _near(values["neighbours"])
     planted = {
         True: "a speaker planted in two parts is refused",
         None: "speakers are shared by the protocol: no speaker was planted",
@@ -289,6 +323,7 @@ def describe_canaries(values: dict[str, Any]) -> str:
         f"{100 * values['level']:.0f} % chance interval {low} to {high} "
         f"({found['test_rows']} test rows; {values['trials']} trials of "
         f"{', '.join(values['architectures'])}, {values['combiner']} ensemble)\n"
+        f"             nearest clips: {near}\n"
         "             test rows offered to every combiner and to calibration are refused\n"
         f"             {planted}"
     )

@@ -336,9 +336,10 @@ def _notes(
                 f"in one part of every split: {_examples(groups, mark)}"
             )
     if copies.across:
+        speakers = sorted({tuple(names) for names in copies.across})
         yield (
             f"{len(copies.across)} group(s) that share a recording have several speakers "
-            f"({_examples(copies.across, ' + ')}), who are never in different parts then; if that "
+            f"({_examples(speakers, ' + ')}), who are never in different parts then; if that "
             "is wrong, correct the speakers or leave the copies out"
         )
     yield from class_notes(kept)

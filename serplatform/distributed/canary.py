@@ -24,6 +24,7 @@ from serplatform.errors import BadInputError, LeakError, SerplatformError
 from serplatform.models.architectures import ARCHITECTURES
 from serplatform.protocols.base import FoldPlan
 from serplatform.protocols.plan import check_plan
+from serplatform.protocols.selection import recording_groups
 from serplatform.run_directory import RunDirectory
 from serplatform.seeding import derive_seed
 from serplatform.studies.request import SearchRequest
@@ -38,15 +39,20 @@ _QUICK = ("csa", "moma")
 
 
 def permuted_copy(source: Path, out: Path, *, seed: int) -> Path:
-    """Make a dataset in ``out`` with the labels of another permuted over all its utterances.
+    """Make a dataset in ``out`` with the labels of another permuted over its recordings.
 
-    Features and alignments are links to the original's files; how many utterances a class has
-    stays the same.
+    Utterances that the folds keep together (copies, a file and its segments) keep one label, that
+    of the first of them: were they apart after all, the copy would give the label away. Features
+    and alignments are links to the original's files; where no utterances belong together, how many
+    a class has stays the same.
     """
     dataset = Dataset.open(source)
     rng = np.random.default_rng(derive_seed(seed, "permute labels"))
     labels = dataset.utterances.column("emotion").to_pylist()
-    permuted = [labels[i] for i in rng.permutation(len(labels))]
+    _, first, group = np.unique(
+        recording_groups(dataset.utterances), return_index=True, return_inverse=True
+    )
+    permuted = [labels[i] for i in rng.permutation(first)[group]]
     table = dataset.utterances.set_column(
         dataset.utterances.schema.get_field_index("emotion"),
         dataset.utterances.schema.field("emotion"),
@@ -128,7 +134,7 @@ def small_search(
     seed: int = 0,
     tell: Callable[[str], None] = lambda _: None,
 ) -> RunDirectory:
-    """Search a quick architecture at reduced sizes; no trial is stopped early.
+    """Search a quick architecture at reduced sizes, with the sampler and pruner of any search.
 
     ``protocol`` is the corpus's own where it is None; ``tell`` is given a line after each trial.
 
@@ -145,8 +151,6 @@ def small_search(
             settings=(f"training.max_epochs={max_epochs}",),
             small=True,
             seed=seed,
-            sampler="random",
-            pruner="none",
         ),
         ["serplatform", "data", "--canary"],
     )
@@ -154,7 +158,7 @@ def small_search(
     outcome = search(run, limits, _EndObserver(tell, trials))
     if outcome.status == "interrupted":
         raise KeyboardInterrupt
-    if outcome.counts["complete"] < trials:
+    if outcome.counts["failed"] or not outcome.counts["complete"]:
         errors = {str(r["error"]) for r in run.directory.records().values() if r["error"]}
         raise SerplatformError(
             "the canary's trials did not all finish:\n" + "\n".join(sorted(errors))

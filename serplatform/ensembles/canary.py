@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -36,11 +36,20 @@ def fits_that_take_test_rows(library: Library) -> list[str]:
 
 
 def chance_of_ensemble(
-    path: Path, *, metric: str = "uar", level: float = 0.99, seed: int = 0
+    path: Path,
+    groups: Mapping[str, str] | None = None,
+    *,
+    metric: str = "uar",
+    level: float = 0.99,
+    seed: int = 0,
 ) -> Interval:
-    """An ensemble's pooled test metric, with the ends of its values when the truth is permuted."""
+    """An ensemble's pooled test metric, with the ends of its values when the truth is permuted;
+    utterances of one group (its name, by utterance id) keep one."""
     classes = read_ensemble(path)["classes"]
     rows = [r for r in read_parquet(path / "posteriors.parquet").to_pylist() if r["part"] == "test"]
     truth = np.array([classes.index(row["truth"]) for row in rows])
     posteriors = np.array([[row[f"p_{name}"] for name in classes] for row in rows])
-    return chance_interval(truth, posteriors, metric=metric, level=level, seed=seed)
+    of_rows = (
+        None if groups is None else [groups.get(name := row["utterance_id"], name) for row in rows]
+    )
+    return chance_interval(truth, posteriors, groups=of_rows, metric=metric, level=level, seed=seed)

@@ -20,7 +20,7 @@ from serplatform.artifacts.dataset import has_been, read_dataset_description
 from serplatform.artifacts.ensemble import TrialOfEnsemble
 from serplatform.artifacts.files import file_sha256, read_parquet
 from serplatform.artifacts.posteriors import check_recorded, checked_posteriors
-from serplatform.artifacts.run import FoldFile, RunDescription
+from serplatform.artifacts.run import DatasetOfRun, FoldFile, RunDescription
 from serplatform.artifacts.trial import REFIT_NOTE, TrialRecord, ranked
 from serplatform.ensembles.base import PosteriorSet
 from serplatform.errors import ArtifactError, BadInputError, LeakError
@@ -244,6 +244,7 @@ def read_library(runs: Sequence[str | Path]) -> Library:
         sealed=sealed,
     )
     _check_leaks(library)
+    _check_facts(*tables[0], contents[0]["dataset"], plan["label_map"])
     return library
 
 
@@ -379,6 +380,47 @@ def _check_same_rows(
         raise BadInputError(
             "the posterior tables do not fit together; each must have the rows of the run's fold "
             "file, and one speaker and truth an utterance:",
+            errors[:_MOST_ERRORS],
+        )
+
+
+def _check_facts(
+    file: Path, table: pa.Table, data: DatasetOfRun, label_map: Mapping[str, str]
+) -> None:
+    """Refuse speakers and labels that are not the dataset's, as far as the dataset is known here:
+    its table where it still lies there, else the speakers that the run counted."""
+    names, speakers, truths = (
+        table[name].to_pylist() for name in ("utterance_id", "speaker_id", "truth")
+    )
+    path, errors = Path(data["path"]), []
+    facts = {n: (s, t) for n, s, t in zip(names, speakers, truths, strict=True)}
+    try:
+        meta = read_dataset_description(path)
+        known = read_parquet(path / "utterances.parquet", "utterance table")
+        lies_there = has_been(meta, data["fingerprint"])
+    except (ArtifactError, OSError):  # moved, or on object storage
+        lies_there = False
+    if lies_there:
+        columns = (known[name].to_pylist() for name in ("utterance_id", "speaker_id", "emotion"))
+        for name, speaker, emotion in zip(*columns, strict=True):
+            given = facts.get(name, (speaker, label_map.get(emotion)))
+            if given != (speaker, label_map.get(emotion)):
+                errors.append(
+                    f"{file}: '{name}' is of speaker '{given[0]}', labelled '{given[1]}'; in "
+                    f"{path} of '{speaker}', labelled '{emotion}'"
+                )
+    elif counted := data.get("counts", {}).get("by_speaker"):
+        held = collections.Counter(speaker for speaker, _ in facts.values())
+        errors += [
+            f"{file}: {count} utterances are of speaker '{speaker}'; the run's dataset had "
+            f"{counted.get(speaker, 0)}"
+            for speaker, count in held.items()
+            if count > counted.get(speaker, 0)
+        ]
+    if errors:
+        raise BadInputError(
+            "the posterior tables were altered: speakers and labels are not those of the run's "
+            "dataset; search again, or restore the tables:",
             errors[:_MOST_ERRORS],
         )
 

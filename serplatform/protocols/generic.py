@@ -7,6 +7,7 @@ ones it is a stratified tenth of all utterances.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -29,7 +30,7 @@ from serplatform.protocols.partition import (
     tied,
 )
 from serplatform.protocols.plan import build_plan
-from serplatform.protocols.selection import Parts, Selection, column, select
+from serplatform.protocols.selection import Parts, Selection, column, components, select
 
 _SPLITS = {
     "train": "train training trn tr",
@@ -197,6 +198,29 @@ class SpeakerKFold(SelectionScheme):
         fold = assign(units, speaker_properties(selection), shares, selection.rng("folds"))
         tests = [np.flatnonzero(fold == number) for number in range(count)]
         return with_dev_speakers(selection, tests)
+
+
+@PROTOCOLS.register("session-kfold")
+class SessionKFold(SpeakerKFold):
+    """``session-kfold:K``: K folds of whole sessions, and so of whole speakers.
+
+    Utterances without a session are kept together with those of their speaker alone.
+    """
+
+    name: ClassVar[str] = "session-kfold"
+    description: ClassVar[str] = "K folds of whole recording sessions and whole speakers"
+
+    def folds(self, selection: Selection, count: int, notes: list[str]) -> list[Parts]:
+        """As the base class, with a session as a recording that its speakers share."""
+        sessions = [session or None for session in selection.sessions]
+        if not any(sessions):
+            raise BadInputError(
+                f"protocol '{selection.protocol}' needs the column 'session', and the dataset's is "
+                "empty; add it to the table, or use 'speaker-kfold:K'"
+            )
+        notes.append(f"Each of the {len(set(sessions) - {None})} sessions is in one part.")
+        groups = components(selection.groups.tolist(), sessions)
+        return super().folds(dataclasses.replace(selection, groups=groups), count, notes)
 
 
 @PROTOCOLS.register("loso")

@@ -81,7 +81,7 @@ def build_plan(
             errors,
         )
     said = [] if speaker_independent else _sharing_notes(selection, folds)
-    said += [*notes, *selection.notes]
+    said += [*notes, *_session_notes(selection, folds), *selection.notes]
     if speaker_independent:
         tied = selection.tied_speakers()
         said += [f"Speakers who share recordings are kept in one part: {tied}."] if tied else []
@@ -135,6 +135,19 @@ def _sharing_notes(selection: Selection, folds: Sequence[Parts]) -> list[str]:
         f"SPEAKERS ARE SHARED: {shared / tested:.0%} of the test speakers (mean over "
         f"{len(folds)} fold(s)) are also in the training part, so the results do not hold for new "
         "speakers."
+    ]
+
+
+def _session_notes(selection: Selection, folds: Sequence[Parts]) -> list[str]:
+    """Say how many sessions have rows in train and in test of a fold."""
+    sessions = np.array(selection.sessions, dtype=object)
+    known = set(sessions) - {""}
+    shared = {s for f in folds for s in {*sessions[f.train]} & {*sessions[f.test]}} & known
+    if not shared:
+        return []
+    return [
+        f"{len(shared)} of {len(known)} sessions are in train and in test of a fold (one room, one "
+        "microphone, other voices in the background): 'session-kfold:K' keeps each in one part."
     ]
 
 
@@ -231,7 +244,9 @@ def check_plan(plan: FoldPlan, utterances: pa.Table) -> None:
     if leaks:
         raise LeakError(
             f"protocol '{plan.protocol}': test information would leak into training "
-            f"({len(leaks)} case(s)); correct the split so that each is in one part:",
+            f"({len(leaks)} case(s)); correct the split so that each is in one part, leave one of "
+            "the two out of the table, or use 'speaker-kfold:K' or 'random-kfold:K', which keep "
+            "together what shares a recording:",
             leaks[:_MOST_ERRORS],
         )
     if errors:

@@ -305,7 +305,7 @@ def _how_chosen(report: ReportData) -> Iterator[str]:
 
 
 def _dev_tests_elsewhere(run: ReportedRun) -> bool:
-    folds = run.plan["folds"]
+    folds = run.plan.get("folds", [])
     tested = Counter(name for fold in folds for name in set(fold.get("test", ())))
     return any(tested[name] for fold in folds for name in fold.get("dev", ()))
 

@@ -1,6 +1,6 @@
 """What trained rows reach on test rows, and what trained VRNNs sample of them.
 
-Test rows are read here for the first time; epochs and exponents were chosen on dev rows.
+Test rows are read here; epochs and exponents were chosen on dev rows.
 
 Shapes: S seeds, F folds, N utterances of a fold's part, K classes; of samplings, N utterances
 over folds and seeds, C classes.

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from serplatform.artifacts.files import SCHEMA_VERSION
+from serplatform.artifacts.looks import LookCount, digest_of
 from serplatform.artifacts.reproduced_table import (
     MeasuredMetric,
     ReproducedCell,
@@ -41,8 +42,8 @@ MEASURED, PARTIAL, FAILED = "measured", "partial", "failed"
 NOT_RUN, ABSENT, WAITING = "not run", "not in the paper", "not trained yet"
 
 SELECTION = (
-    "dev rows of each fold choose the epoch (and the exponent where it is searched); test rows are "
-    "opened once, for this table"
+    "dev rows of each fold choose the epoch (and the exponent where it is searched); test rows "
+    "choose nothing"
 )
 STATISTICS = (
     "mean ± standard deviation over folds and seeds; the 95 % interval is of the pooled test rows, "
@@ -80,7 +81,9 @@ def assemble(
             }
             for row in table.rows.values()
         ],
-        "selection": SELECTION,
+        "selection": "; ".join(
+            [SELECTION, *(f"{c.plan.column.title}: {c.look.short}" for c in columns if c.look)]
+        ),
         "statistics": STATISTICS,
         "choices": list(table.choices),
         "command": list(command),
@@ -98,12 +101,17 @@ class _ColumnResults:
         self.run: RunDescription | None = None
         self.records: dict[int, TrialRecord] = {}
         self.posteriors: RunPosteriors | None = None
+        self.look: LookCount | None = None
         if plan.path is not None and RunDirectory(plan.path).run_file.exists():
             directory = RunDirectory(plan.path)
             self.run = directory.read_run()
             self.records = directory.records()
             if any(record["state"] == "complete" for record in self.records.values()):
                 self.posteriors = RunPosteriors(plan.path)
+                measured = digest_of(sorted(c.digest for c in self.posteriors.library.candidates))
+                self.look = directory.look(
+                    {"table": measured}, combiner="table", seed=self.run["seed"]
+                )
 
     @property
     def _needs(self) -> str:

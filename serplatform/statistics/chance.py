@@ -30,6 +30,7 @@ def chance_interval(
     truth: npt.ArrayLike,
     posteriors: npt.ArrayLike,
     *,
+    groups: npt.ArrayLike | None = None,
     metric: str = "uar",
     num_permutations: int = 2000,
     level: float = 0.99,
@@ -40,6 +41,8 @@ def chance_interval(
     Args:
         truth: (N,) class indices.
         posteriors: (N, K).
+        groups: (N,) numbers; rows of one share a label, and get one in every permutation. None:
+            each row is one of its own.
         metric: a name of ``metrics.COUNT_METRICS``.
         num_permutations: how many permutations.
         level: share of permutations inside.
@@ -51,10 +54,12 @@ def chance_interval(
     true = np.asarray(truth, dtype=np.int64)
     table = np.asarray(posteriors, dtype=np.float64)
     prediction, num_classes = table.argmax(axis=1), table.shape[1]
+    names = np.arange(len(true)) if groups is None else np.asarray(groups)
+    _, first, group = np.unique(names, return_index=True, return_inverse=True)
     rng = np.random.default_rng(seed)
     drawn = np.empty(num_permutations)
     for i in range(num_permutations):
-        counts = confusion_counts(rng.permutation(true), prediction, num_classes)
+        counts = confusion_counts(rng.permutation(true[first])[group], prediction, num_classes)
         drawn[i] = count_metrics(counts)[metric]
     value = float(count_metrics(confusion_counts(true, prediction, num_classes))[metric])
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])

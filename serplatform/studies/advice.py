@@ -176,5 +176,6 @@ def too_good_warning(
         f"dev UAR {percent(uar)} is unusually high for speakers who were not heard in training: "
         "look for recordings of one utterance in several files, speakers under two names, or a cue "
         f"in the recording (duration, level and silences alone reach dev UAR "
-        f"{percent(cue.uar)}, {percent(cue.chance)} with permuted labels, p = {cue.p_value:.2f})"
+        f"{percent(cue.uar)}, {percent(cue.chance)} with permuted labels, p = {cue.p_value:.2f}); "
+        "'serplatform data DATA --canary' names test clips with a near copy among training clips"
     )

@@ -70,7 +70,7 @@ def train_reference(run: OpenRun) -> TrialRecord:
         raise SerplatformError(
             f"{dataset.path}: has no feature that an {ARCHITECTURE} is fitted on"
         )
-    values: dict[str, Any] = {FEATURE: found[0], "training.refit": True}
+    values: dict[str, Any] = {FEATURE: found[0]}
     fixed = run.spaces.values()
     for name in SHARED:  # where every space has one value of it
         alike = {str(space.fixed.get(name)): space.fixed.get(name) for space in fixed}

@@ -237,8 +237,8 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
         start = collect(
             run,
             spaces,
-            fingerprint=dataset.fingerprint,
-            folds_hash=plan_hash(plan),
+            dataset=dataset,
+            plan=plan,
             objectives=request.objectives,
         )
         if start["run"] in [other["run"] for other in starts]:

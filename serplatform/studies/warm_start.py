@@ -8,8 +8,9 @@ of its trials are not comparable, and the sampler does not see them.
 Only dev values are read, never test rows. Observations cannot carry test rows into the search:
 with the same folds, every dev row that they were measured on is a dev row of the same fold here.
 Points hold no values, only settings that did well on the earlier run's dev rows; where that run
-has the same data but other folds, these rows may be test rows here, so the settings were chosen
-with a look at them, and a note in the run says so.
+has other folds, some of these rows may be test rows here, so that the settings were chosen with a
+look at them: a note in the run says how many. Rows are the same by their ids, in whatever dataset,
+and by their audio where the earlier dataset still lies there.
 """
 
 from __future__ import annotations
@@ -18,10 +19,14 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from serplatform.artifacts.run import ObservationRecord, WarmStartRecord
+from serplatform.artifacts.run import ObservationRecord, RunDescription, WarmStartRecord
 from serplatform.artifacts.trial import DEV_METRICS, HistoryEntry, TrialRecord
 from serplatform.config import plain
-from serplatform.errors import BadInputError
+from serplatform.datasets.dataset import Dataset
+from serplatform.errors import ArtifactError, BadInputError
+from serplatform.protocols.base import FoldPlan
+from serplatform.protocols.plan import plan_hash
+from serplatform.protocols.selection import column
 from serplatform.run_directory import RunDirectory
 from serplatform.storage.mirror import local_path
 from serplatform.studies.choices import OBJECTIVES
@@ -48,12 +53,12 @@ def sentences(start: WarmStartRecord) -> list[str]:
 
 def notes(start: WarmStartRecord) -> list[str]:
     """What readers of the new run's numbers must know."""
-    chosen = start["same_data"] and any(start["points"].values())
-    if not chosen or "other folds" not in start["why_no_observations"]:
+    seen = start.get("test_rows_seen", 0)
+    if not seen or not any(start["points"].values()):
         return []
     return [
-        f"Configurations tried first were chosen on dev rows of {start['run']}, which has other "
-        "folds of this dataset: some of these rows may be test rows here."
+        f"Configurations tried first were chosen on dev rows of {start['run']}: {seen} of the test "
+        "rows are among these."
     ]
 
 
@@ -61,8 +66,8 @@ def collect(
     run: str,
     spaces: Mapping[str, SearchSpace],
     *,
-    fingerprint: str,
-    folds_hash: str,
+    dataset: Dataset,
+    plan: FoldPlan,
     objectives: Sequence[str],
 ) -> WarmStartRecord:
     """Read what an earlier run knows of the architectures that are searched.
@@ -70,8 +75,8 @@ def collect(
     Args:
         run: its directory or URI.
         spaces: of the new run.
-        fingerprint: of its dataset.
-        folds_hash: of its folds.
+        dataset: its dataset.
+        plan: its folds.
         objectives: of its search.
 
     Raises:
@@ -96,12 +101,12 @@ def collect(
             damaged,
         )
     theirs = tuple(earlier["objective"])
-    same_data = earlier["dataset"]["fingerprint"] == fingerprint
+    other_folds = earlier["folds_hash"] != plan_hash(plan)
     why = [
         reason
         for reason, differs in (
-            ("another dataset", not same_data),
-            ("other folds", earlier["folds_hash"] != folds_hash),
+            ("another dataset", earlier["dataset"]["fingerprint"] != dataset.fingerprint),
+            ("other folds", other_folds),
             ("another objective", theirs != tuple(objectives)),
             ("trials of single folds", bool(earlier.get("nested"))),
         )
@@ -121,10 +126,27 @@ def collect(
         "num_observations": sum(map(len, observations.values())),
         "why_no_observations": why,
         "remarks": remarks,
-        "same_data": same_data,
+        "test_rows_seen": (
+            _test_rows_seen(directory, earlier, dataset, plan) if other_folds else 0
+        ),
         "points": {name: found for name, found in points.items() if found},
         "observations": {name: found for name, found in observations.items() if found},
     }
+
+
+def _test_rows_seen(
+    directory: RunDirectory, earlier: RunDescription, dataset: Dataset, plan: FoldPlan
+) -> int:
+    """How many test rows of the new run are, or sound like, dev rows of the earlier one."""
+    dev = {name for fold in directory.read_folds(earlier)["folds"] for name in fold["dev"]}
+    known = dict(zip(dataset.utterance_ids, column(dataset.utterances, "audio_hash"), strict=True))
+    sounds = {known[name] for name in dev & known.keys()}
+    with contextlib.suppress(ArtifactError, BadInputError, OSError):  # it was moved or removed
+        theirs = Dataset.open(earlier["dataset"]["path"]).utterances
+        heard = zip(column(theirs, "utterance_id"), column(theirs, "audio_hash"), strict=True)
+        sounds |= {sound for name, sound in heard if name in dev}
+    test = {name for fold in plan.folds for name in fold.test}
+    return sum(name in dev or known[name] in sounds - {""} for name in test)
 
 
 def best_points(

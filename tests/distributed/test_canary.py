@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
-from serplatform.artifacts.files import read_parquet
+from serplatform.artifacts.files import file_sha256, read_parquet, write_json, write_parquet
 from serplatform.cli.data import CANARY_LEVEL, canary_errors
 from serplatform.cli.main import run
 from serplatform.datasets.dataset import Dataset
@@ -55,6 +56,26 @@ def test_only_the_labels_of_a_permuted_copy_differ(data, tmp_path):
     assert ours.check() == []
     again = read_parquet(permuted_copy(data, tmp_path / "q", seed=1) / "utterances.parquet")
     assert again == ours.utterances
+
+
+def test_what_shares_a_recording_keeps_one_label(data, tmp_path):
+    """Else a copy in another part would not give its label away."""
+    source = shutil.copytree(data, tmp_path / "copies")
+    table = read_parquet(source / "utterances.parquet")
+    ids = table["utterance_id"].to_pylist()
+    place = table.schema.get_field_index("group_id")
+    groups = pa.array([ids[row // 2 * 2] for row in range(len(ids))], pa.string())
+    write_parquet(source / "utterances.parquet", table.set_column(place, "group_id", groups))
+    meta = json.loads((source / "dataset.json").read_text())
+    meta["files"]["utterances.parquet"] = file_sha256(source / "utterances.parquet")
+    write_json(source / "dataset.json", meta)
+    permuted = Dataset.open(permuted_copy(source, tmp_path / "p", seed=1))
+    labels = permuted.utterances["emotion"].to_pylist()
+    assert labels[::2] == labels[1::2]
+    assert len(set(labels)) == 4
+    kept = table["emotion"].to_pylist()[::2]
+    assert labels[::2] != kept
+    assert Counter(labels[::2]) == Counter(kept)
 
 
 def test_a_dataset_without_usable_features_is_refused(tmp_path):
@@ -108,7 +129,12 @@ def test_a_combiner_that_takes_test_rows_is_named(tmp_path):
 
 def values(uar: float, planted: bool | None = True) -> dict:
     found = {"value": uar, "low": 0.2, "high": 0.3}
-    return {"level": 0.99, "permuted_labels": {"uar": found}, "planted_speaker_refused": planted}
+    return {
+        "level": 0.99,
+        "permuted_labels": {"uar": found},
+        "neighbours": None,
+        "planted_speaker_refused": planted,
+    }
 
 
 @pytest.mark.parametrize("uar", [0.2, 0.25, 0.3])

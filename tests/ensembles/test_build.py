@@ -165,7 +165,6 @@ def test_permuted_labels_give_chance(tmp_path: Path, combiner: str) -> None:
     assert found.low is not None
     assert found.high is not None
     assert found.low <= content["pooled"]["ensemble"]["uar"]["value"] <= found.high
-    assert content["comparison"]["difference"]["uar"]["p_value"] > 0.01
 
 
 def test_the_same_run_without_permuted_labels_is_far_above_chance(tmp_path: Path) -> None:
@@ -320,13 +319,13 @@ def test_an_ensemble_that_dev_rows_speak_against_is_no_better_than_chance(
     run = change_posteriors(make_run(tmp_path / "run", num_trials=3), speak_against_the_truth)
     out = tmp_path / "ens"
     told = ensemble_command(run, out, capsys)
-    assert told.startswith("UAR 25.0 % (25.0–25.0), chance 25.0 %\n")
+    assert told.startswith("UAR 25.0 % (21.6–28.7), chance 25.0 %\n")
     assert (
-        "Ensemble: no better than chance; the 95 % interval of its UAR, 25.0 to 25.0 %, includes "
+        "Ensemble: no better than chance; the 95 % interval of its UAR, 21.6 to 28.7 %, includes "
         "25.0 %, what guessing gives."
     ) in told
     first = (
-        "No better than chance: the ensemble's test UAR, 25.0 % (25.0–25.0), includes, at 95 %, "
+        "No better than chance: the ensemble's test UAR, 25.0 % (21.6–28.7), includes, at 95 %, "
         "25.0 %, what guessing gives."
     )
     summary = json.loads(

@@ -15,6 +15,7 @@ import pytest
 from serplatform.artifacts.files import file_sha256, read_json, write_json
 from serplatform.ensembles.posteriors import read_library
 from serplatform.errors import ArtifactError, BadInputError, LeakError
+from serplatform.run_directory import RunDirectory
 from tests.support.synthetic_run import make_run
 
 SMALL = {"num_trials": 3, "num_speakers": 3, "per_speaker": 4}
@@ -174,6 +175,28 @@ def test_a_speaker_in_dev_and_test_is_refused_and_named(run: Path) -> None:
     for trial in (0, 2, 4):
         change(run, trial, lambda table: replaced(table, "speaker_id", "s02", "s01"))
     with pytest.raises(LeakError, match=r"fold 1: speaker 's01' is in dev and in test"):
+        read_library([run])
+
+
+def test_tables_altered_alike_are_not_believed(run: Path) -> None:
+    """Each utterance its own speaker would make the intervals narrow."""
+    for trial in (0, 2, 4):
+        change(
+            run,
+            trial,
+            lambda t: t.set_column(
+                t.column_names.index("speaker_id"), t.schema.field("speaker_id"), t["utterance_id"]
+            ),
+        )
+    with pytest.raises(BadInputError, match=r"'s00-u000' is of speaker 's00-u000'.* of 's00'"):
+        read_library([run])
+    (run.parent / "run-data").rename(run.parent / "moved")
+    directory = RunDirectory(run)
+    description = directory.read_run()
+    counts = {"utterances": 12, "by_speaker": {"s00": 4, "s01": 4, "s02": 4}}
+    description["dataset"]["counts"] = counts
+    directory.write_run(description)
+    with pytest.raises(BadInputError, match=r"of speaker 's00-u000'; the run's dataset had 0"):
         read_library([run])
 
 

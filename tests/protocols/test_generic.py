@@ -2,13 +2,16 @@
 
 from collections import Counter
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from serplatform.errors import BadInputError, LeakError
-from serplatform.protocols.base import PARTS
-from serplatform.protocols.plan import check_plan, make_plan, plan_hash
+from serplatform.protocols.base import PARTS, PROTOCOLS, SplitScheme
+from serplatform.protocols.plan import build_plan, check_plan, make_plan, plan_hash
+from serplatform.protocols.selection import Parts, select
+from serplatform.registry import temporary
 from tests.support.utterance_tables import grid, table
 
 CLASSES = ("neutral", "happy", "sad")
@@ -334,3 +337,89 @@ def test_plans_of_all_generic_protocols_pass_the_check():
     utterances = table(grid(num_speakers=9, per_class=3, classes=CLASSES))
     for name in ("speaker-kfold:3", "loso", "random-kfold:3"):
         check_plan(make_plan(utterances, name), utterances)
+
+
+def dialogues():
+    """Eight speakers; two talk to each other in each of four sessions."""
+    rows = grid(num_speakers=8, per_class=2, classes=CLASSES)
+    return table([{**row, "session": f"d{int(row['speaker_id'][1:]) // 2 % 4}"} for row in rows])
+
+
+def sides(utterances, plan, fold, column):
+    names, values = (utterances[key].to_pylist() for key in ("utterance_id", column))
+    value = dict(zip(names, values, strict=True))
+    return [{value[name] for name in getattr(plan.folds[fold], part)} for part in PARTS]
+
+
+@pytest.mark.parametrize("name", ["speaker-kfold:3", "loso", "random-kfold:4"])
+def test_sessions_in_train_and_test_are_counted_in_one_sentence(name):
+    plan = make_plan(dialogues(), name, 0)
+    (note,) = [note for note in plan.notes if "sessions are in train and in test" in note]
+    fold_sides = [sides(dialogues(), plan, k, "session") for k in range(len(plan.folds))]
+    shared = set().union(*(train & test for train, _, test in fold_sides))
+    assert note.startswith(f"{len(shared)} of 4 sessions")
+    assert "'session-kfold:K' keeps each in one part" in note
+
+
+def test_session_folds_keep_sessions_and_speakers_in_one_part():
+    utterances = dialogues()
+    plan = make_plan(utterances, "session-kfold:4", 0)
+    assert plan.speaker_independent
+    for fold in range(4):
+        for column in ("session", "speaker_id"):
+            train, dev, test = sides(utterances, plan, fold, column)
+            assert len(train | dev | test) == len(train) + len(dev) + len(test)
+    assert "Each of the 4 sessions is in one part." in plan.notes
+    assert not any("are in train and in test" in note for note in plan.notes)
+
+
+def test_session_folds_need_sessions():
+    utterances = table(grid(num_speakers=8, per_class=2, classes=CLASSES))
+    with pytest.raises(BadInputError, match="needs the column 'session'"):
+        make_plan(utterances, "session-kfold:3", 0)
+    assert not any("sessions" in note for note in make_plan(utterances, "loso", 0).notes)
+
+
+class AsItPleases(SplitScheme):
+    """Of a plugin: even rows train, odd ones test, whatever they share."""
+
+    name = "as-it-pleases"
+    description = "by number"
+    speaker_independent = False
+
+    def plan(self, utterances, *, argument, seed):
+        chosen = select(utterances, protocol=self.name, seed=seed)
+        rows = np.arange(len(chosen))
+        return build_plan(
+            chosen,
+            [Parts(rows[rows % 4 == 0], rows[rows % 4 == 2], rows[rows % 2 == 1])],
+            speaker_independent=False,
+        )
+
+
+@pytest.mark.parametrize(
+    "shared",
+    [
+        {"group_id": "twin"},
+        {"audio_hash": "twin"},
+        {"parent_id": "twin"},
+        {"path": "one.wav"},
+    ],
+)
+def test_a_plugins_protocol_may_not_part_what_shares_a_recording(shared):
+    rows = grid(num_speakers=4, per_class=2, classes=("happy", "sad"))
+    for number in (0, 1):
+        rows[number] = {**rows[number], **shared}
+    with temporary():
+        PROTOCOLS.register("as-it-pleases")(AsItPleases)
+        with pytest.raises(LeakError, match=r"(?s)leave one of the two out.*speaker-kfold:K.*s01-"):
+            make_plan(table(rows), "as-it-pleases", 0)
+
+
+def test_a_twin_in_another_fixed_fold_is_refused_by_name():
+    """RAVDESS's folds are fixed by actor: what two of them share cannot be kept together."""
+    rows = grid(num_speakers=24, per_class=1, classes=CLASSES, name="actor_{:02d}")
+    copy = {"utterance_id": "copy", "speaker_id": "actor_04", "emotion": "sad"}
+    rows[0] = {**rows[0], "group_id": "twin"}
+    with pytest.raises(LeakError, match=r"(?s)use 'speaker-kfold:K'.*'actor_01-neutral-0'.*'copy'"):
+        make_plan(table([*rows, {**copy, "group_id": "twin"}]), "ravdess-speaker-6fold", 0)

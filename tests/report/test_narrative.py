@@ -123,7 +123,7 @@ def test_system_at_chance_is_said_to_be(
 ) -> None:
     test = posteriors([[0.9, 0.1], [0.9, 0.1], [0.9, 0.1], [0.9, 0.1]], [0, 1, 0, 1], "aabb")
     found = build_narrative(report_data(systems=[system(test)], plan=PLAN, info=INFO))
-    assert found.verdict.headline == "UAR 50.0 % (50.0–50.0), chance 50.0 %"
+    assert found.verdict.headline == "UAR 50.0 % (0.0–100.0), chance 50.0 %"
     assert found.verdict.sentences[0] == (
         "Best single trial: no better than chance; the 95 % interval of its UAR, 50.0 to 50.0 %, "
         "includes 50.0 %, what guessing gives."

@@ -112,6 +112,7 @@ def test_only_results_beyond_belief_are_warned_of(
     warning = too_good_warning(table, plan, good, synthetic=False)
     assert warning is not None
     assert "dev UAR 99.0 % is unusually high" in warning
+    assert "serplatform data DATA --canary" in warning
     assert too_good_warning(table, plan, {"dev": {"uar": 0.8}}, synthetic=False) is None
     assert too_good_warning(table, plan, good, synthetic=True) is None
     assert too_good_warning(table, plan, None, synthetic=False) is None

@@ -30,10 +30,7 @@ def run(tmp_path: Path) -> OpenRun:
 def test_it_is_an_svm_on_the_same_folds(run: OpenRun) -> None:
     assert read_reference(run.directory) is None
     record = train_reference(run)
-    assert (record["architecture"], record["params"]) == (
-        "svm",
-        {"data.feature": "descriptors", "training.refit": True},
-    )
+    assert (record["architecture"], record["params"]) == ("svm", {"data.feature": "descriptors"})
     found = read_reference(run.directory)
     assert found is not None
     dataset = Dataset.open(run.description["dataset"]["path"])

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from serplatform.artifacts.files import SCHEMA_VERSION
 from serplatform.artifacts.run import WarmStartRecord
 from serplatform.artifacts.trial import DEV_METRICS
+from serplatform.datasets.dataset import Dataset
 from serplatform.errors import ArtifactError, BadInputError
+from serplatform.protocols.base import FoldPlan
+from serplatform.protocols.plan import make_plan, plan_hash, write_plan
 from serplatform.run_directory import RunDirectory
 from serplatform.studies.parameter import Parameter
 from serplatform.studies.recovery import repair_run
 from serplatform.studies.space import SearchSpace
 from serplatform.studies.study import OBSERVATION, Studies
 from serplatform.studies.warm_start import collect, notes, sentences
+from serplatform.testing.synthetic import make_dataset
 
 SPACE = SearchSpace(
     architecture="moma",
@@ -27,7 +33,18 @@ SPACE = SearchSpace(
         "training.learning_rate": Parameter(kind="float", low=1e-5, high=1e-2, log=True),
     },
 )
-HERE = {"fingerprint": "f", "folds_hash": "h", "objectives": ("uar",)}
+HERE: dict[str, Any] = {"objectives": ("uar",)}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = make_dataset(tmp_path_factory.mktemp("here") / "data", num_speakers=6, per_speaker=4)
+    HERE["dataset"] = Dataset.open(path)
+    HERE["plan"] = make_plan(HERE["dataset"].utterances, "speaker-kfold:3")
+
+
+def fewer_folds() -> FoldPlan:
+    return dataclasses.replace(HERE["plan"], folds=HERE["plan"].folds[:2])
 
 
 def record(number: int, uar: float, state: str = "complete", **params: Any) -> dict[str, Any]:
@@ -49,16 +66,20 @@ def record(number: int, uar: float, state: str = "complete", **params: Any) -> d
     }
 
 
-def write_run(path: Path, records: list[dict[str, Any]], **changes: Any) -> str:
-    run = RunDirectory(path)
+def write_run(
+    path: Path, records: list[dict[str, Any]], plan: FoldPlan | None = None, **changes: Any
+) -> str:
+    run, plan = RunDirectory(path), plan or HERE["plan"]
+    write_plan(run.folds_file, plan)
+    data = HERE["dataset"]
     description: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "classes": ["sad", "happy"],
-        "dataset": {"path": "data", "fingerprint": "f"},
+        "dataset": {"path": str(data.path), "fingerprint": data.fingerprint},
         "protocol": {"name": "speaker-kfold:3"},
         "spaces": {},
         "seed": 0,
-        "folds_hash": "h",
+        "folds_hash": plan_hash(plan),
         "objective": ["uar"],
         "status": "complete",
         "notes": [],
@@ -105,7 +126,7 @@ def test_comparable_trials_are_observations_as_they_were_reported(tmp_path: Path
     ("change", "reason"),
     [
         ({"dataset": {"path": "data", "fingerprint": "other"}}, "another dataset"),
-        ({"folds_hash": "other"}, "other folds"),
+        ({}, "other folds"),
         ({"objective": ["accuracy"]}, "another objective"),
     ],
 )
@@ -113,13 +134,35 @@ def test_incomparable_runs_give_points_alone(
     tmp_path: Path, change: dict[str, Any], reason: str
 ) -> None:
     records = [dict(r, dev={**r["dev"], "accuracy": 0.5}) for r in RECORDS]
-    start = collect(write_run(tmp_path / "run", records, **change), {"moma": SPACE}, **HERE)
+    plan = HERE["plan"] if change else fewer_folds()
+    start = collect(write_run(tmp_path / "run", records, plan, **change), {"moma": SPACE}, **HERE)
     assert start["num_points"] == 3
     assert start["num_observations"] == 0
     assert start["why_no_observations"] == [reason]
     assert reason in sentences(start)[0]
     # only there may this run's test rows have been looked at
     assert bool(notes(start)) == (reason == "other folds")
+
+
+@pytest.mark.parametrize("renamed", [False, True])
+def test_test_rows_that_chose_the_points_are_counted_whatever_the_dataset_is(
+    tmp_path: Path, renamed: bool
+) -> None:
+    """The same corpus prepared again, with one more feature or under other names."""
+    data = HERE["dataset"]
+    meta = {**data.meta, "fingerprint": "with one more feature"}
+    table = data.utterances
+    if renamed:
+        ids = pa.array([f"x-{name}" for name in data.utterance_ids])
+        table = table.set_column(table.schema.get_field_index("utterance_id"), "utterance_id", ids)
+    again = Dataset(data.path, meta, table)
+    plan = make_plan(table, "loso")
+    run = write_run(tmp_path / "run", RECORDS)
+    start = collect(run, {"moma": SPACE}, dataset=again, plan=plan, objectives=("uar",))
+    dev = {name for fold in HERE["plan"].folds for name in fold.dev}
+    assert 0 < start["test_rows_seen"] == len(dev)  # each row tests once
+    assert start["why_no_observations"] == ["another dataset", "other folds"]
+    assert notes(start)[0].endswith(f": {len(dev)} of the test rows are among these.")
 
 
 def test_a_minimised_objective_ranks_the_other_way(tmp_path: Path) -> None:
