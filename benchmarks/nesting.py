@@ -11,6 +11,9 @@ On permuted labels whatever lies above chance on test rows is what steering by o
 rows is worth; on real labels the difference is that, and what choosing by fewer rows costs.
 
     python benchmarks/nesting.py DATA > benchmarks/results/nesting.json
+    python benchmarks/nesting.py DATA --protocol P --search > benchmarks/results/nesting_search.json
+
+The second is one real search of three closed-form systems both ways, with what its processes took.
 
 Prints one JSON object: hardware, versions, date, command, numbers.
 """
@@ -18,15 +21,20 @@ Prints one JSON object: hardware, versions, date, command, numbers.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
+import psutil
 
 from serplatform.datasets.dataset import Dataset
 from serplatform.ensembles.base import COMBINERS, PosteriorSet
@@ -215,6 +223,40 @@ def replicate(pool: Pool, truth: Array, trials: int, seed: int) -> dict[str, dic
     return found
 
 
+def real_search(data: str, protocol: str, out: Path, *more: str) -> dict[str, Any]:
+    """Test UAR of one search by the command line, and the processor seconds of all its processes."""
+    words = ["search", "svm", "lda", "logistic", "--data", data, "--protocol", protocol]
+    words += [
+        "--trials",
+        "24",
+        "--no-explain",
+        "--no-reference",
+        "--out",
+        str(out),
+        "--json",
+        *more,
+    ]
+    used: dict[tuple[int, float], float] = {}
+    with psutil.Popen(
+        [sys.executable, "-m", "serplatform", *words], stdout=subprocess.PIPE, text=True
+    ) as process:
+        while process.poll() is None:
+            for child in [process, *process.children(recursive=True)]:
+                with contextlib.suppress(psutil.Error):
+                    times = child.cpu_times()
+                    used[child.pid, child.create_time()] = times.user + times.system
+            time.sleep(0.2)
+        told = json.loads(process.stdout.read().splitlines()[-1])
+    return {
+        "trials": told["trials"]["complete"],
+        "processor_seconds": round(sum(used.values()), 1),
+        "test_uar": {
+            row["system"]: {end: round(row["uar"][end], 4) for end in ("value", "low", "high")}
+            for row in told["answer"]["rows"]
+        },
+    }
+
+
 def summary(rows: Sequence[dict[str, dict[str, float]]]) -> dict[str, Any]:
     """Mean and standard error over replicates; nested minus usual, paired."""
 
@@ -241,6 +283,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=30)
     parser.add_argument("--permuted", type=int, default=40, help="replicates")
     parser.add_argument("--real", type=int, default=20, help="replicates, of the sampler's seed")
+    parser.add_argument("--search", action="store_true", help="one real search both ways instead")
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     begun = time.process_time()
@@ -249,6 +292,20 @@ def main() -> None:
     features = options.features or [
         name for name in dataset.feature_names if name.endswith(":pooled")
     ]
+    told = {
+        "command": ["python", *sys.argv],
+        "date": now(),
+        "hardware": hardware(),
+        "versions": versions(),
+        "dataset": dataset.meta["title"],
+        "protocol": protocol,
+    }
+    if options.search:
+        with tempfile.TemporaryDirectory() as folder:
+            for name, more in (("usual", ()), ("nested", ("--nested",))):
+                told[name] = real_search(options.data, protocol, Path(folder, name), *more)
+        print(json.dumps(told, indent=1))
+        return
     pool = Pool(dataset, protocol, features)
     shuffled, real = [], []
     for seed in range(options.permuted):
@@ -259,12 +316,7 @@ def main() -> None:
         real.append(replicate(pool, pool.truth, options.trials, seed))
         print(f"real {seed + 1}: {time.process_time() - begun:.0f} s", file=sys.stderr)
     content = {
-        "command": ["python", *sys.argv],
-        "date": now(),
-        "hardware": hardware(),
-        "versions": versions(),
-        "dataset": dataset.meta["title"],
-        "protocol": protocol,
+        **told,
         "features": list(features),
         "trials": options.trials,
         "chance": 1 / len(pool.classes),

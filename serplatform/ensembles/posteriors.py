@@ -244,7 +244,7 @@ def read_library(runs: Sequence[str | Path]) -> Library:
         sealed=sealed,
     )
     _check_leaks(library)
-    _check_facts(*tables[0], contents[0]["dataset"], plan["label_map"])
+    _check_facts(tables[0][0], reference, contents[0]["dataset"], plan["label_map"])
     return library
 
 
