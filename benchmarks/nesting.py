@@ -224,7 +224,7 @@ def replicate(pool: Pool, truth: Array, trials: int, seed: int) -> dict[str, dic
 
 
 def real_search(data: str, protocol: str, out: Path, *more: str) -> dict[str, Any]:
-    """Test UAR of one search by the command line, and the processor seconds of all its processes."""
+    """Test UAR of one search by the command line, and processor seconds of its processes."""
     words = ["search", "svm", "lda", "logistic", "--data", data, "--protocol", protocol]
     words += [
         "--trials",
