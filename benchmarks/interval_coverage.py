@@ -1,7 +1,7 @@
 """What the intervals of ``serplatform.statistics.intervals`` cover, on simulated corpora.
 
-A speaker has an ability, one in each class, and each again with each of two systems; an utterance
-has a difficulty that both systems meet. All are normal and add up with noise of unit variance; an
+A speaker has an ability, one in each class, and each again with each of two systems, all normal; an
+utterance is hard, usual or easy for both systems. They add up with noise of unit variance, and an
 answer is right where the sum is positive, so that the UAR of speakers not yet drawn is known in
 closed form. Unbalanced corpora draw the utterances of a speaker (log-normal, σ = 0.7: the largest
 of ten has about nine times as many as the smallest) and the mixture of classes (Dirichlet, α = 2).
@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 from portfolio import commit
 from scipy.optimize import brentq
-from scipy.special import stdtrit
+from scipy.special import ndtr, stdtrit
 from scipy.stats import norm
 
 from serplatform.environment import now, versions
@@ -37,22 +37,24 @@ from serplatform.statistics.intervals import Interval, Scale, jackknife_interval
 
 CLASSES, CLIPS = 6, 60
 SPEAKERS = (4, 6, 9, 10, 24, 50)
-#: standard deviations of speaker, speaker × class, speaker × system, all three, utterance
+#: standard deviations of speaker, speaker × class, speaker × system, and all three
 EFFECTS = {
-    "none": (0.0, 0.0, 0.0, 0.0, 0.8),
-    "usual": (0.35, 0.35, 0.2, 0.2, 0.8),
-    "large": (0.8, 0.5, 0.4, 0.4, 0.5),
+    "none": (0.0, 0.0, 0.0, 0.0),
+    "usual": (0.35, 0.35, 0.2, 0.2),
+    "large": (0.8, 0.5, 0.4, 0.4),
 }
+#: how easy utterances are, and how many
+EASE, SHARES = np.array([-1.0, 0.0, 1.0]), np.array([0.25, 0.5, 0.25])
 #: the expected UAR of two systems: of the first a value, and the difference
 UARS = ((0.3, 0.3), (0.6, 0.6), (0.65, 0.6), (0.9, 0.9))
-RESAMPLES = 500
+RESAMPLES = 300
 
 
 def class_means(uar: float, effects: tuple[float, ...], turn: int) -> np.ndarray:
     """(K,) means of classes that differ, in an order of the system's own, and give this UAR."""
     places = np.roll(np.linspace(-0.5, 0.5, CLASSES), turn)
-    scale = np.sqrt(1 + np.square(effects).sum())
-    return places + brentq(lambda m: norm.cdf((m + places) / scale).mean() - uar, -9, 9)
+    scale, moved = np.sqrt(1 + np.square(effects).sum()), places[:, None] + EASE  # (K, 3)
+    return places + brentq(lambda m: (norm.cdf((m + moved) / scale) @ SHARES).mean() - uar, -9, 9)
 
 
 def simulate(
@@ -69,7 +71,8 @@ def simulate(
     if not balanced:
         size = CLIPS * np.exp(rng.normal(-0.245, 0.7, (corpora, speakers, 1)))
         spoken = rng.poisson(size * rng.dirichlet(np.full(CLASSES, 2.0), cells[:2]))
-    one, of_class, of_system, of_all, utterance = effects
+    by_ease = rng.multinomial(spoken, SHARES)  # (R, S, K, 3)
+    one, of_class, of_system, of_all = effects
     shared = rng.normal(0, one, (corpora, speakers, 1)) + rng.normal(0, of_class, cells)
     ability = [
         class_means(uar, effects, turn)
@@ -78,13 +81,8 @@ def simulate(
         + rng.normal(0, of_all, cells)
         for turn, uar in enumerate(uars)
     ]
-    right = np.zeros((2, *cells))
-    for i in range(int(spoken.max())):
-        difficulty = rng.normal(0, utterance, cells)
-        for system in (0, 1):
-            answer = ability[system] + difficulty + rng.normal(size=cells) > 0
-            right[system] += answer & (i < spoken)
-    return spoken, right
+    right = [rng.binomial(by_ease, ndtr(one[..., None] + EASE)).sum(axis=-1) for one in ability]
+    return spoken.astype(np.float64), np.array(right, dtype=np.float64)
 
 
 def uar_of(times: np.ndarray, right: np.ndarray, spoken: np.ndarray) -> np.ndarray:
@@ -133,7 +131,8 @@ def count_cell(
     """Kind, method, and the shares of intervals that cover, lie below and lie above the truth."""
     spoken, right = simulate(speakers, uars, effects, balanced, corpora, rng)
     once = leave_one_out(speakers)
-    times = rng.multinomial(speakers, np.full(speakers, 1 / speakers), RESAMPLES)
+    drawn_times = rng.multinomial(speakers, np.full(speakers, 1 / speakers), RESAMPLES)
+    times = drawn_times.astype(np.float64)
     left = [uar_of(once, one, spoken) for one in right]
     drawn = [uar_of(times, one, spoken) for one in right]
     utterances = spoken.sum(axis=2)

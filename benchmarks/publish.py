@@ -78,6 +78,7 @@ def main() -> None:
             "runs": runs,
             "dataset": {**dataset, **of_dataset(Path(dataset["path"]), dataset["fingerprint"])},
             **{key: ensemble[key] for key in KEPT},
+            "look": ensemble.get("look"),
             "systems": {name: CHOSEN[name] for name in tables},
         },
         pairs=[("ensemble", name) for name in tables if name != "ensemble"],

@@ -60,8 +60,10 @@ def command(
     from serplatform.api.write import fit_if_sealed, write_ensemble
     from serplatform.artifacts.looks import SEALED, UNSEAL
     from serplatform.report.answer import read_answer
+    from serplatform.storage.destination import ENSEMBLE, check_directory
     from serplatform.storage.mirror import open_copy
 
+    check_directory(out, ENSEMBLE)
     sealed = fit_if_sealed(
         runs, combiner=combiner, temperature=temperature, objective=objective, seed=seed
     )

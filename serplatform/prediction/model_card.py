@@ -166,9 +166,9 @@ def describe(system: PredictionSystem) -> dict[str, Any]:
 def _look_of(ensemble: EnsembleRecord) -> LookCount:
     """Which look an ensemble was, of all at the test rows of its runs, as far as they are there."""
     made = ensemble.get("look")
-    places = [Path(run["path"]) for run in ensemble["runs"]]
-    looks = [len(RunDirectory(place).looks()) for place in places if place.is_dir()]
-    return LookCount(made or 1, max([made or 1, *looks]), complete=made is not None)
+    runs = [RunDirectory(path) for run in ensemble["runs"] if (path := Path(run["path"])).is_dir()]
+    complete = made is not None and all("sealed" in run.read_run() for run in runs)
+    return LookCount(made or 1, max([made or 1, *(len(run.looks()) for run in runs)]), complete)
 
 
 def _run_metrics(system: PredictionSystem, part: str) -> dict[str, dict[str, Any]]:

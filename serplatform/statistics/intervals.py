@@ -7,8 +7,9 @@ what one utterance changes, with S - 1 degrees of freedom of Student's t; of val
 speakers have unequal numbers of utterances. Metrics between 0 and 1 have their interval on the
 logit scale, losses on the logarithmic one, by the delta method; differences as they are. The
 interval of a difference excludes 0 exactly where its p-value is below 0.05.
-``benchmarks/interval_coverage.py`` shows what they cover with 4 to 50 speakers, and what
-percentiles of resampled speakers and other intervals cover.
+``benchmarks/interval_coverage.py`` shows what they cover with 4 to 50 speakers: 94 to 97 of 100, in
+single cases 92.7 (UAR 0.9 and very unlike speakers) to 98.2; percentiles of resampled speakers: 75
+to 95.
 
 Every metric is a function of sums over utterances, so leaving a speaker out costs one product with
 the speakers' sums, not a pass over the utterances.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from serplatform.ensembles.posteriors import read_library
 from serplatform.errors import BadInputError
 from serplatform.metrics import classification_metrics
 from serplatform.report.build import build_report
+from serplatform.run_directory import RunDirectory
 from serplatform.statistics.chance import chance_interval, exceeds_chance
 from serplatform.statistics.intervals import Interval
 from serplatform.testing.combiner_contract import make_posterior_set
@@ -118,12 +120,11 @@ def test_written_parameters_reproduce_the_test_posteriors(
 
 def test_test_labels_change_no_member_weight_or_threshold(run: Path, tmp_path: Path) -> None:
     """Shuffle the truth of one fold's test rows: everything fitted for that fold stays."""
-    import shutil
-
-    import pyarrow as pa
-
     other = tmp_path / "run"
     shutil.copytree(run, other)
+    described = RunDirectory(other).read_run()
+    described["dataset"]["path"] = "moved"  # the dataset knows the labels
+    RunDirectory(other).write_run(described)
     for file in (other / "posteriors").glob("*.parquet"):
         table = pq.read_table(file)
         truth = [
@@ -212,8 +213,6 @@ def test_speakers_and_genders_cover_all_test_rows(built: tuple[Path, dict[str, A
 
 
 def test_gender_is_left_out_when_the_dataset_is_gone(tmp_path: Path) -> None:
-    import shutil
-
     run = make_run(tmp_path / "run", num_trials=2, num_speakers=3, per_speaker=8)
     shutil.rmtree(tmp_path / "run-data")
     content = build_ensemble([run], tmp_path / "ens")
@@ -286,7 +285,8 @@ def test_command_refuses_a_missing_run(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def change_posteriors(run: Path, change: Callable[[dict[str, Any]], None]) -> Path:
-    """Change every row of every trial's posterior table."""
+    """Change every row of every trial's posterior table; the dataset, which knows better, goes."""
+    shutil.rmtree(run.with_name(f"{run.name}-data"))
     for file in (run / "posteriors").iterdir():
         table = pq.read_table(file)
         rows = table.to_pylist()
