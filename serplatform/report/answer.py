@@ -296,7 +296,8 @@ def _how_chosen(report: ReportData) -> Iterator[str]:
         )
         if any(s.key == "trial" for s in report.others):
             optimistic = (
-                " Those dev rows are test rows of other folds, so its number is optimistic; what "
+                " Those dev rows are test rows of other folds, so its number is optimistic "
+                "(`search --nested` keeps folds apart); what "
                 "is chosen fold by fold, on that fold's own dev rows, is the fair estimate."
             )
             yield f"{taken} over all folds.{optimistic if _dev_tests_elsewhere(run) else ''}"
