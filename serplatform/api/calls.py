@@ -129,6 +129,7 @@ def search(
     storage: str | None = None,
     combiner: str | None = None,
     reference: bool = True,
+    nested: bool = False,
     seal: bool = False,
     **options: Unpack[CallOptions],
 ) -> Run:
@@ -138,7 +139,7 @@ def search(
         data: a prepared dataset; None: the built-in demo corpus.
         architectures: registered names, or ``"all"``; none: the portfolio, strong and cheap
             systems first.
-        trials: over all architectures.
+        trials: over all architectures; with ``nested`` in each study.
         time_budget: e.g. ``"10m"``, or seconds.
         out: the run, directory or URI; None: a new one in `runs/`.
         protocol: folds by name, e.g. ``"speaker-kfold:5"``; None: the corpus's own.
@@ -154,6 +155,7 @@ def search(
         storage: Optuna storage URL; None: a journal file in the run.
         combiner: of the ensemble; ``"none"`` makes none; None: product.
         reference: train an SVM of fixed settings too, and compare with it.
+        nested: a study for each outer fold, steered by its dev rows alone; a trial trains one fold.
         seal: compute no test posteriors until ``run.unseal()``.
         **options: see :class:`~serplatform.api.results.CallOptions`.
 
@@ -178,6 +180,7 @@ def search(
         time_budget=seconds_of(time_budget),
         combiner=combiner,
         reference=reference,
+        nested=nested,
         sealed=seal,
     )
     return run_request(request, out, options)

@@ -8,6 +8,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from rich.console import Group
@@ -94,7 +95,7 @@ class SearchDisplay:
         self._time_left = TimeLeft(costs or {})
         self._running: dict[int, tuple[Suggestion, TrialReport | None]] = {}
         self._counts = dict.fromkeys(_WORDS, 0)
-        self._best: tuple[float, str] | None = None
+        self._best: dict[int | None, tuple[float, str]] = {}  # by fold, where trials are of one
         self._last: deque[tuple[str, ...]] = deque(maxlen=_LAST)
         self._last_line = time.monotonic()
         self._begun = self._last_line if begun is None else begun
@@ -150,7 +151,7 @@ class SearchDisplay:
         suggestion, report = self._running.pop(number, (None, None))
         self._time_left.ended(number)
         name = record["architecture"] if suggestion is None else _name(suggestion)
-        best = self._best
+        best = dict(self._best)
         self._count(record, name)
         value = record["dev"].get(self._objective)
         if value is None and report is not None and state == "pruned":
@@ -182,8 +183,9 @@ class SearchDisplay:
         if record["state"] != "complete" or value is None:
             return
         sign = 1.0 if HIGHER_IS_BETTER.get(self._objective, True) else -1.0
-        if self._best is None or sign * value > sign * self._best[0]:
-            self._best = (value, f"trial {record['trial']} {name}")
+        best = self._best.get(record.get("fold"))
+        if best is None or sign * value > sign * best[0]:
+            self._best[record.get("fold")] = value, f"trial {record['trial']} {name}"
 
     def _summary(self) -> list[str]:
         """How many trials have ended, the best against chance and reference."""
@@ -194,8 +196,10 @@ class SearchDisplay:
         if self._running:
             counts += f", {len(self._running)} {'stopped half-way' if self._over else 'running'}"
         best = []
-        if self._best is not None:
-            best.append(f"best {self._title} {self._value(self._best[0])} ({self._best[1]})")
+        if self._best:
+            values, names = zip(*self._best.values(), strict=True)
+            told = names[0] if None in self._best else f"mean of {len(values)} folds' best trials"
+            best.append(f"best {self._title} {self._value(fmean(values))} ({told})")
         if self.reference is not None:
             best.append(f"reference {self.reference[0]} {self._value(self.reference[1])}")
         if self._chance is not None:

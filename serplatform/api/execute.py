@@ -7,13 +7,16 @@ import dataclasses
 import math
 import shlex
 import threading
+from collections.abc import Mapping
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from serplatform import stopping
 from serplatform.api.open_run import open_or_create
 from serplatform.artifacts.files import read_json
 from serplatform.artifacts.looks import SEALED
+from serplatform.artifacts.trial import best_by_fold
 from serplatform.console import format_duration, percent, say, stage
 from serplatform.distributed.tune.placement import SearchLimits
 from serplatform.errors import ArtifactError, BadInputError, SerplatformError
@@ -24,6 +27,7 @@ from serplatform.studies.setup import OpenRun
 if TYPE_CHECKING:
     from serplatform.api.display import SearchDisplay
     from serplatform.artifacts.explanations import ExplanationsRecord
+    from serplatform.artifacts.trial import TrialRecord
     from serplatform.distributed.search import SearchOutcome
     from serplatform.ensembles.build import SealedEnsemble
     from serplatform.report.answer import Answer
@@ -48,7 +52,8 @@ class SearchSummary:
         run: directory or URI.
         status: ``complete`` or ``time``.
         trials: finished trials by state.
-        best_trial: by its mean dev objective: number, architecture, parameters, dev value.
+        best_trial: by its mean dev objective: number, architecture, parameters, dev value; of a
+            nested search the fold's best ``by_fold``, and the mean of their values.
         ensemble: its combiner, and test numbers pooled over folds; None without one.
         sealed: what an ensemble is on dev rows, of a run whose test rows are not opened.
         explained: what is shown of the models' attention; None where nothing is.
@@ -243,9 +248,9 @@ def _finish(
     directory = run.directory
     seed = run.description["seed"]
     directory.mirror.pull("posteriors")
-    best = outcome.best
+    best = best_by_fold(directory.records().values(), run.metric)
     go_on = _how_to_go_on(run, limits, outcome.status)
-    if best is None:
+    if len(best) < run.num_studies:
         reasons = sorted({str(r["error"]) for r in directory.records().values() if r["error"]})
         costs = run.description.get("costs", {})
         if outcome.status == "time":
@@ -257,25 +262,23 @@ def _finish(
         raise SerplatformError(
             "\n".join(
                 [
-                    f"no trial of {directory} is complete, so there is nothing to report",
+                    f"no trial of {directory} is complete, so there is nothing to report"
+                    if not best
+                    else f"{run.num_studies - len(best)} of {run.num_studies} folds of {directory} "
+                    "have no complete trial, so there is nothing to report",
                     *(f"- {reason}" for reason in reasons),
                     *filter(None, [go_on]),
                 ]
             )
         )
-    warning = run.note_result(best)
+    warning = run.note_result(outcome.best)
     if warning is not None:
         say(f"Warning: {warning}")
     summary = SearchSummary(
         run=str(directory),
         status=outcome.status,
         trials=outcome.counts,
-        best_trial={
-            "trial": best["trial"],
-            "architecture": best["architecture"],
-            f"dev_{run.metric}": best["dev"][run.metric],
-            "params": best["params"],
-        },
+        best_trial=_best_trial(best, run.metric),
         resume=go_on,
     )
     combiner = run.description.get("combiner") or "product"
@@ -307,6 +310,23 @@ def _finish(
         raise SerplatformError(f"{error}; resume with:\n  {again}") from error
     summary.seconds = limits.elapsed()
     return summary
+
+
+def _best_trial(best: Mapping[int | None, TrialRecord], metric: str) -> dict[str, Any]:
+    """What ``--json`` says of the best trial, or of each fold's."""
+    described = [
+        {
+            "trial": record["trial"],
+            "architecture": record["architecture"],
+            f"dev_{metric}": record["dev"][metric],
+            "params": record["params"],
+        }
+        for record in best.values()
+    ]
+    if None in best:
+        return described[0]
+    mean = fmean(record["dev"][metric] for record in best.values())
+    return {"by_fold": described, f"dev_{metric}": mean}
 
 
 def explain_at_end(run: Path, *, audio: bool | None, seed: int) -> ExplanationsRecord | None:

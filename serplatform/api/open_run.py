@@ -90,7 +90,9 @@ def _reopen(request: SearchRequest, out: str | Path | None) -> tuple[OpenRun, in
     budget = request.time_budget
     have = len(run.directory.records())
     planned = None if budget is not None else run.description.get("trials")
-    count = count_trials(request.trials, have=trials_begun(run), default=planned)
+    count = count_trials(
+        request.trials, have=trials_begun(run), default=planned, studies=run.num_studies
+    )
     if count is not None and have >= count:
         say(f"All {have} trials of {run.directory} have ended; add more with --trials +N.")
     run.description["trials"] = count
@@ -169,6 +171,9 @@ def _create(request: SearchRequest, out: str | Path | None) -> tuple[OpenRun, in
     stage("looking at the data, making the folds")
     run = create_run(path, asked, command)
     stopping.on_stop(record=lambda: run.set_status("interrupted", ended=now()))
+    if run.num_studies > 1:
+        say(_nested(run.num_studies, count))
+    count = count and count * run.num_studies
     run.set_status(
         "running",
         trials=count,
@@ -192,6 +197,17 @@ def _create(request: SearchRequest, out: str | Path | None) -> tuple[OpenRun, in
     return run, count
 
 
+def _nested(folds: int, trials: int | None) -> str:
+    """What a nested search costs, beforehand."""
+    told = f"--nested: {folds} studies, each trial trains one fold: "
+    if trials is None:
+        return f"{told}the folds take turns, and share the time."
+    return (
+        f"{told}{trials} trials a study, {trials * folds} in all, cost about as much as {trials} "
+        "that train every fold."
+    )
+
+
 def _new_run_path(architectures: tuple[str, ...], *, portfolio: bool = False) -> Path:
     """``runs/<architectures>-<date>-<time>``, a name that does not exist yet."""
     if portfolio:
@@ -207,7 +223,8 @@ def _new_run_path(architectures: tuple[str, ...], *, portfolio: bool = False) ->
 
 #: field of a request to the option that sets it, where that is of another name
 _OPTIONS = {"dataset": "data", "spaces": "space", "settings": "set", "objectives": "objective"}
-_NO_OPTIONS = {"architectures", "exact", "small", "max_folds", "portfolio", "reference", "sealed"}
+_NO_OPTIONS = {"architectures", "exact", "small", "max_folds", "portfolio", "reference"}
+_NO_OPTIONS |= {"nested", "sealed"}
 _NOT_OF_TRAINING = {"sampler", "pruner", "combiner"}
 
 
@@ -228,6 +245,8 @@ def command_line(request: SearchRequest, out: str | Path | None) -> list[str]:
         words.append("--small" if request.small else "--full")
     if not request.reference and not request.exact:
         words.append("--no-reference")
+    if request.nested:
+        words.append("--nested")
     words += ["--seal"] if request.sealed else []
     return [*words, *([] if out is None else ["--out", str(out)])]
 
@@ -249,6 +268,8 @@ def _check_unchanged(run: OpenRun, request: SearchRequest) -> None:
     storage = request.storage  # as it is recorded: whole, and without its password
     if storage is not None and have["storage"] not in (storage, redact(check_storage(storage))):
         faults.append("--storage: the run has its own")
+    if request.nested and not have.get("nested"):
+        faults.append("--nested: a run is nested from its beginning on")
     if request.sealed and not have.get("sealed"):
         faults.append("--seal: the run's test rows are open from its beginning on")
     if request.warm_start:
@@ -290,12 +311,14 @@ def trials_begun(run: OpenRun) -> int:
     return max(len(numbers), int(run.description.get("trials") or 0))
 
 
-def count_trials(text: str | None, *, have: int, default: int | None) -> int | None:
-    """``--trials``: a number over the run's life, or ``+N`` more than ``have``."""
+def count_trials(
+    text: str | None, *, have: int, default: int | None, studies: int = 1
+) -> int | None:
+    """``--trials``: a number over the run's life, or ``+N`` more than ``have``; in each study."""
     if text is None:
         return default
     more = text.startswith("+")
     digits = text[1:] if more else text
     if not digits.isdigit() or int(digits) < 1:
         raise BadInputError(f"--trials {text}: must be a whole number of at least 1, or +N")
-    return have + int(digits) if more else int(digits)
+    return have * more + int(digits) * studies

@@ -31,7 +31,7 @@ _RUN, _ENSEMBLE = "run.json", "ensemble.json"
 _OTHERS = ("dataset.json", "bundle.json")  # nothing of ours lies below what holds one
 _RECORD = re.compile(r"trials/(trial-\d{5,})\.json")
 _STATE = re.compile(r"state/(trial-\d{5,})/.+")
-_COLUMNS = ("trial", "state", *(f"dev_{name}" for name in DEV_METRICS))
+_COLUMNS = ("trial", "state", "fold", *(f"dev_{name}" for name in DEV_METRICS))
 
 
 class RunRow(TypedDict):
@@ -44,7 +44,7 @@ class RunRow(TypedDict):
         asked: trials; None where a time was given, and for an ensemble.
         cut_off: trials begun, and not ended.
         metric: that ``best_dev`` is of.
-        best_dev: of the best complete trial, mean over folds.
+        best_dev: of the best complete trial (nested: of each fold), mean over folds.
         sealed: test rows are not opened.
         test_uar: pooled, of the ensemble; its 95 % interval by speaker is ``low`` to ``high``.
         look: which look at the test rows it comes from.
@@ -231,10 +231,14 @@ def _fill_run(row: RunRow, files: _Files) -> None:
     ended = {found[1] for key in files.keys if (found := _RECORD.fullmatch(key))}
     begun = {found[1] for key in files.keys if (found := _STATE.fullmatch(key))}
     row["cut_off"] = len(begun - ended)
-    complete = [trial["dev"] for trial in trials if trial["state"] == "complete"]
-    if complete:
-        best = max(complete, key=lambda dev: merit(dev, row["metric"]))
-        row["best_dev"] = best.get(row["metric"])
+    complete = [trial for trial in trials if trial["state"] == "complete"]
+    best = {
+        t.get("fold"): t["dev"]
+        for t in sorted(complete, key=lambda t: merit(t["dev"], row["metric"]))
+    }
+    values = [dev[row["metric"]] for dev in best.values() if row["metric"] in dev]
+    if values:
+        row["best_dev"] = sum(values) / len(values)
     if row["kind"] == "table":
         row["next"] = shlex.join(command)
     elif row["status"] == "complete" and complete:
@@ -291,7 +295,7 @@ def _trials(files: _Files) -> list[dict[str, Any]]:
                 row["dev"] = {name: value for name, value in dev.items() if value is not None}
             return rows
     found = [files.record(TrialRecord, key, "trial record") for key in records]
-    return [{"state": record["state"], "dev": record.get("dev", {})} for record in found]
+    return [{"state": r["state"], "fold": r.get("fold"), "dev": r.get("dev", {})} for r in found]
 
 
 def _in_use(folder: Path) -> bool:

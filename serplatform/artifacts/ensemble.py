@@ -96,6 +96,8 @@ class EnsembleFold(Record):
     metrics: dict[str, PartMetrics]
     members: list[MemberRecord]
     parameters: dict[str, object]
+    #: of this fold, where candidates of single folds are among them
+    parameter_order: NotRequired[Annotated[list[str], Predicate(distinct)]]
 
 
 class EnsembleRun(Record):

@@ -113,6 +113,7 @@ class RunDescription(Record):
     #: by architecture and kind of space: what its first points are worth, points of UAR
     portfolio: NotRequired[dict[str, dict[SpaceKind, list[float]]]]
     reference: NotRequired[bool]
+    nested: NotRequired[bool]  # a study, and trials, of every outer fold of its own
     settings: NotRequired[list[str]]
     roster: NotRequired[list[ListedTrial]]
     seed: int

@@ -27,6 +27,12 @@ from serplatform.metrics import HIGHER_IS_BETTER, METRICS
 #: Metrics whose dev means are columns ``dev_<name>`` of ``trials.parquet``.
 DEV_METRICS = ("uar", *(name for name in METRICS if name != "uar"))
 
+#: what a reader of a nested search's numbers must know
+NESTED_NOTE = (
+    "Nested: a study for each outer fold, whose trials train that fold alone and are proposed, "
+    "stopped and chosen by its dev rows alone; the dev value of a trial is of its fold, and trials "
+    "of different folds do not compare."
+)
 #: What a trial with ``training.refit`` says beside its numbers.
 REFIT_NOTE = (
     "The kept model was fitted again on training and dev rows; its dev posteriors are of the fit "
@@ -59,6 +65,8 @@ class TrialRecord(Record):
     architecture: str
     state: TrialState
     params: dict[str, object]
+    #: the one that it trained, in a nested search; without: all
+    fold: NotRequired[Number]
     paper: NotRequired[bool]
     seed: NotRequired[int | None]
     device: NotRequired[str | None]
@@ -97,6 +105,7 @@ def new_record(
     notes: Sequence[str] = (),
     layer_weights: Sequence[Mapping[str, float]] = (),
     posteriors_sha256: str | None = None,
+    fold: int | None = None,
 ) -> TrialRecord:
     """The record of a trial that ends now, with the means of its dev metrics over the folds.
 
@@ -132,6 +141,8 @@ def new_record(
             name: float(np.mean([fold[name] for fold in layer_weights]))
             for name in layer_weights[0]
         }
+    if fold is not None:
+        record["fold"] = fold
     if posteriors_sha256 is not None:
         record["posteriors_sha256"] = posteriors_sha256
     return record
@@ -203,6 +214,19 @@ def ranked(records: Iterable[TrialRecord], objective: str) -> list[TrialRecord]:
     return sorted(complete, key=lambda r: (merit(r["dev"], objective), -r["trial"]), reverse=True)
 
 
+def trained_folds(record: TrialRecord, num_folds: int) -> Sequence[int]:
+    """The folds that a complete trial has models and posteriors of."""
+    return (record["fold"],) if "fold" in record else range(num_folds)
+
+
+def best_by_fold(records: Iterable[TrialRecord], objective: str) -> dict[int | None, TrialRecord]:
+    """The best complete trial of all folds under None; of a nested search each fold's own."""
+    found: dict[int | None, TrialRecord] = {}
+    for record in ranked(records, objective):
+        found.setdefault(record.get("fold"), record)
+    return dict(sorted(found.items(), key=lambda item: item[0] or 0))
+
+
 def layer_weights_text(weights: Mapping[str, float]) -> str:
     """The weights that a model sums layers by, in words.
 
@@ -231,7 +255,7 @@ def trials_table(records: Sequence[TrialRecord]) -> pa.Table:
     """Tabulate trial records, one row per trial, in the order of their numbers.
 
     Columns: ``trial, architecture, state, paper, params.*, dev_<metric>, fold_dev_uar, epochs,
-    seconds, num_parameters, peak_memory_mb, host, error``.
+    seconds, num_parameters, peak_memory_mb, host, error``; ``fold`` in a nested search.
     """
     rows = sorted(records, key=lambda record: record["trial"])
     columns: dict[str, pa.Array] = {
@@ -250,6 +274,8 @@ def trials_table(records: Sequence[TrialRecord]) -> pa.Table:
         [[fold.get("uar") for fold in r.get("fold_dev", [])] for r in rows],
         pa.list_(pa.float64()),
     )
+    if any("fold" in r for r in rows):
+        columns["fold"] = pa.array([r.get("fold") for r in rows], pa.int32())
     for name, kind in (
         ("epochs", pa.int64()),
         ("seconds", pa.float64()),

@@ -33,7 +33,8 @@ def command(
         str | None,
         typer.Option(
             help="Trials over all architectures and the life of the run; with --resume, `+N` adds "
-            "N to what the run was last asked for (where that was a time: to the trials begun)."
+            "N to what the run was last asked for (where that was a time: to the trials begun). "
+            "With --nested, in each study."
         ),
     ] = None,
     time_budget: TimeBudget = None,
@@ -70,6 +71,14 @@ def command(
             "trials. May be repeated.",
         ),
     ] = None,
+    nested: Annotated[
+        bool,
+        typer.Option(
+            "--nested",
+            help="A study for each outer fold, steered by its dev rows alone; a trial trains one "
+            "fold. Without it the mean over folds steers, whose dev rows other folds may test.",
+        ),
+    ] = False,
     storage: Annotated[
         str | None,
         typer.Option(help="Optuna storage URL; default: a journal file in the run."),
@@ -141,6 +150,8 @@ def command(
 
         serplatform search moma --data data/emodb --warm-start runs/ravdess
 
+        serplatform search svm --data data/ravdess --trials 20 --nested
+
         serplatform search --resume --out runs/ravdess --trials +20
     """
     begun = time.monotonic()
@@ -166,6 +177,7 @@ def command(
         time_budget=None if time_budget is None else parse_duration(time_budget),
         combiner=combiner,
         reference=reference,
+        nested=nested,
     )
     limits = dataclasses.replace(
         resources.limits(begun), retries=retries, trial_timeout=parse_timeout(trial_timeout)
@@ -183,8 +195,9 @@ def describe(summary: SearchSummary) -> str:
     lines += [] if summary.sealed is None else [f"Ensemble, {summary.sealed}."]
     if answer is not None and any(row.system == "ensemble" for row in answer.rows):
         lines.append(f"Use the ensemble: serplatform predict {run.rstrip('/')}/ensemble AUDIO")
-    lines += [
-        f"Use one trial: serplatform predict {run} AUDIO takes rank 1, --trial N another",
-        f"Report, after {format_duration(summary.seconds)}: {summary.report}",
-    ]
+    if "by_fold" not in summary.best_trial:
+        lines.append(
+            f"Use one trial: serplatform predict {run} AUDIO takes rank 1, --trial N another"
+        )
+    lines.append(f"Report, after {format_duration(summary.seconds)}: {summary.report}")
     return "\n".join(filter(None, [*lines, summary.resume]))

@@ -19,6 +19,7 @@ from serplatform.distributed.tune.placement import SearchLimits, SearchPlan, pla
 from serplatform.environment import now
 from serplatform.errors import BadInputError, SerplatformError
 from serplatform.run_directory import RunDirectory, RunLock
+from serplatform.seeding import derive_seed
 from serplatform.storage.cache import local_dataset
 from serplatform.storage.location import parse
 from serplatform.storage.mirror import not_published
@@ -89,9 +90,10 @@ def _prepare(
     description = run.description
     records = run.directory.records()
     portfolio = bool(description.get("portfolio"))
-    if limits.trials is not None and limits.trials < len(run.spaces) and not portfolio:
+    asked = None if limits.trials is None else limits.trials // run.num_studies
+    if asked is not None and asked < len(run.spaces) and not portfolio:
         raise BadInputError(
-            f"--trials {limits.trials}: fewer than the {len(run.spaces)} architectures searched; "
+            f"--trials {asked}: fewer than the {len(run.spaces)} architectures searched; "
             "each needs at least one"
         )
     enough = limits.trials is not None and len(records) >= limits.trials
@@ -100,29 +102,39 @@ def _prepare(
     if sizing is not None:
         ends.callback(sizing.stop)
     at_once = [name for name in run.spaces if sizing is None or name not in sizing.names]
-    order = TrialOrder(list(run.spaces), run.metric, portfolio=portfolio)
-    for name in at_once:
-        order.add(name, gains=run.gains(name))
+    from serplatform.studies.nested import NestedStudies
     from serplatform.studies.study import Studies
 
-    studies = Studies(
-        {name: run.spaces[name] for name in at_once},
-        storage=full_storage(description["storage"] or str(run.directory.journal)),
-        records=records,
-        objectives=tuple(description["objective"]),
-        sampler=description["sampler"],
-        pruner=description["pruner"],
-        max_epochs=run.max_epochs,
-        num_folds=len(run.plan.folds),
-        seed=description["seed"],
-        prefix=description.get("study_prefix", ""),
-        warm_starts=description.get("warm_start", []),
-        order=order,
-        sizing=sizing,
-        on_sized=functools.partial(_sized, run),
-        points_first=portfolio,
-    )
-    return studies, resources
+    def studies(fold: int | None, sizing: Sizing | None) -> Studies:
+        order = TrialOrder(list(run.spaces), run.metric, portfolio=portfolio)
+        for name in at_once:
+            order.add(name, gains=run.gains(name))
+        seed, prefix = description["seed"], description.get("study_prefix", "")
+        return Studies(
+            {name: run.spaces[name] for name in at_once},
+            storage=full_storage(description["storage"] or str(run.directory.journal)),
+            records={n: record for n, record in records.items() if record.get("fold") == fold},
+            objectives=tuple(description["objective"]),
+            sampler=description["sampler"],
+            pruner=description["pruner"],
+            max_epochs=run.max_epochs,
+            num_folds=len(run.plan.folds) if fold is None else 1,
+            seed=seed if fold is None else derive_seed(seed, "fold", fold),
+            prefix=prefix if fold is None else f"{prefix}fold-{fold}/",
+            warm_starts=description.get("warm_start", []),
+            order=order,
+            sizing=sizing,
+            on_sized=on_sized,
+            points_first=portfolio,
+            fold=fold,
+            numbers=(fold or 0, run.num_studies),
+        )
+
+    on_sized = functools.partial(_sized, run)
+    if not description.get("nested"):
+        return studies(None, sizing), resources
+    by_fold = [studies(fold, None) for fold in range(run.num_studies)]
+    return NestedStudies(by_fold, sizing=sizing, on_sized=on_sized), resources
 
 
 def _sizing(run: OpenRun, limits: SearchLimits, resources: dict[str, float]) -> Sizing | None:
@@ -146,8 +158,8 @@ def _sizing(run: OpenRun, limits: SearchLimits, resources: dict[str, float]) -> 
     sizing = Sizing(
         {name: run.candidates[name] for name in names},
         seconds,
-        num_folds=len(run.plan.folds),
-        budget=limits.seconds,
+        num_folds=len(run.plan.folds) // run.num_studies,
+        budget=limits.seconds and limits.seconds / run.num_studies,
         measured=not resources.get("GPU"),
     )
     sizing.start()

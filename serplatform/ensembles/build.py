@@ -27,11 +27,11 @@ from serplatform.artifacts.looks import SEALED, digest_of
 from serplatform.artifacts.model import WITHIN_SPEAKER
 from serplatform.artifacts.posteriors import posterior_table
 from serplatform.artifacts.records import MadeWith
-from serplatform.artifacts.trial import REFIT_NOTE
+from serplatform.artifacts.trial import NESTED_NOTE, REFIT_NOTE
 from serplatform.ensembles import evaluation
 from serplatform.ensembles.base import COMBINERS
 from serplatform.ensembles.dev_selection import OBJECTIVES
-from serplatform.ensembles.leaderboard import diversity, member_rows, solo_metrics
+from serplatform.ensembles.leaderboard import diversity, mean_shares, member_rows, solo_metrics
 from serplatform.ensembles.nested import FoldEnsemble, nested_ensemble, pool_test
 from serplatform.ensembles.posteriors import Library, RunOfLibrary, read_library
 from serplatform.environment import versions
@@ -198,11 +198,12 @@ def _measured(
                 "fold": fold,
                 "fitted_on": ensembles[i].fitted_on,
                 "best_single": library.candidates[
-                    int(systems["best_single"][i].combiner.used()[0])
+                    library.of_fold(fold)[int(systems["best_single"][i].combiner.used()[0])]
                 ].described(),
                 "metrics": {name: fold_metrics[name][i] for name in systems},
                 "members": member_rows(library, ensembles[i], solo[fold]),
                 "parameters": ensembles[i].combiner.parameters(),
+                **_order(library, fold),
             }
             for i, fold in enumerate(library.folds)
         ],
@@ -291,6 +292,14 @@ def _write(out: Path, table: pa.Table, content: dict[str, Any]) -> None:
         description.write_bytes(json_bytes(content, checksum=True))
 
 
+def _order(library: Library, fold: int) -> dict[str, list[str]]:
+    """What a fold's parameters index, where that is not every candidate."""
+    held = library.of_fold(fold)
+    if len(held) == len(library.candidates):
+        return {}
+    return {"parameter_order": [library.candidates[m].name for m in held]}
+
+
 def _without_members(folds: Sequence[FoldEnsemble]) -> list[str]:
     empty = [str(fold.fold) for fold in folds if not fold.combiner.weights().any()]
     return empty and [
@@ -331,8 +340,8 @@ def _candidate_rows(
     ensembles: Sequence[FoldEnsemble],
     solo: Mapping[int, Mapping[str, Mapping[str, DoubleArray]]],
 ) -> list[dict[str, Any]]:
-    """Every candidate with UAR and accuracy per fold; best mean dev UAR first."""
-    shares = np.mean([e.combiner.shares() for e in ensembles], axis=0)
+    """Every candidate with its metrics, means over its folds; best dev UAR first."""
+    shares = mean_shares(library, ensembles)
     rows = []
     for m, candidate in enumerate(library.candidates):
         row: dict[str, Any] = {
@@ -341,9 +350,13 @@ def _candidate_rows(
             "mean_share": float(shares[m]),
         }
         for part in solo[library.folds[0]]:
-            tables = [solo[fold][part] for fold in library.folds]
-            row[part] = {name: float(np.mean([t[name][m] for t in tables])) for name in tables[0]}
-            row[f"fold_{part}_uar"] = [float(t["uar"][m]) for t in tables]
+            own = [
+                {name: float(values[held.index(m)]) for name, values in solo[fold][part].items()}
+                for fold in library.folds
+                if m in (held := library.of_fold(fold))
+            ]
+            row[part] = {name: float(np.mean([t[name] for t in own])) for name in own[0]}
+            row[f"fold_{part}_uar"] = [t["uar"] for t in own]
         rows.append(row)
     return sorted(rows, key=lambda row: (-row["dev"]["uar"], row["member"]))
 
@@ -406,12 +419,16 @@ def notes(library: Library) -> list[str]:
     folds = library.folds
     tested = {fold: set(library.take(fold, "test").speaker_ids) for fold in folds}
     picked = {fold: set(library.take(fold, "dev").speaker_ids) for fold in folds}
-    if any((tested[a] & picked[b]) - tested[b] for a in folds for b in folds):
+    steered = any(c.fold is None for c in library.candidates)
+    if steered and any((tested[a] & picked[b]) - tested[b] for a in folds for b in folds):
         found.append(
             "A search proposes configurations by their mean dev objective over all folds, and "
             "speakers who test in one fold are dev speakers in another: which trials exist at "
-            "all may have been steered by them; which trials and weights a fold uses was not."
+            "all may have been steered by them; which trials and weights a fold uses was not "
+            "(`search --nested` searches for each fold apart)."
         )
+    elif not steered:
+        found.append(NESTED_NOTE)
     if not library.plan["speaker_independent"]:
         found.append(
             "The protocol is not speaker-independent: speakers are in several parts of a fold, "

@@ -89,9 +89,9 @@ def member_rows(
     what is known of a member is of these parts."""
     weights, shares = ensemble.combiner.weights(), ensemble.combiner.shares()
     gains = {part: leave_one_out(ensemble, library.take(ensemble.fold, part)) for part in solo}
-    rows = []
+    rows, held = [], library.of_fold(ensemble.fold)
     for m in sorted(np.flatnonzero(weights), key=lambda m: (-weights[m], m)):
-        candidate = library.candidates[m]
+        candidate = library.candidates[held[m]]
         scaled = ensemble.temperatures
         rows.append(
             {
@@ -109,15 +109,25 @@ def member_rows(
     return rows
 
 
+def mean_shares(library: Library, ensembles: Sequence[FoldEnsemble]) -> DoubleArray:
+    """(M,) share of each candidate, mean over the folds; 0 in those that it was not offered to."""
+    shares = np.zeros((len(ensembles), len(library.candidates)))
+    for row, ensemble in zip(shares, ensembles, strict=True):
+        row[library.of_fold(ensemble.fold)] = ensemble.combiner.shares()
+    return shares.mean(axis=0)
+
+
 def diversity(library: Library, ensembles: Sequence[FoldEnsemble]) -> Diversity:
-    """Compare members' answers on the test rows of all folds, the heaviest members first.
+    """Compare members' answers on the test rows of all folds, the heaviest members first; of a
+    nested search, where none has them all, there are none.
 
     ``disagreement`` is the share of test rows on which two of them answer differently; ``oracle``
     what a choice of the right answer, whenever a member of that fold has it, would give: a bound
     for any choice among members' answers; ``all_wrong`` the share on which no member is right.
     """
-    shares = np.mean([e.combiner.shares() for e in ensembles], axis=0)
-    used = sorted(np.flatnonzero(shares), key=lambda m: (-shares[m], m))
+    shares = mean_shares(library, ensembles)
+    whole = [m for m in np.flatnonzero(shares) if library.candidates[m].fold is None]
+    used = sorted(whole, key=lambda m: (-shares[m], m))
     shown = np.array(used[:MOST_COMPARED], dtype=np.int64)
     answers: list[IntArray] = []
     hits: list[BoolArray] = []
@@ -126,7 +136,7 @@ def diversity(library: Library, ensembles: Sequence[FoldEnsemble]) -> Diversity:
         prediction = test.posteriors.argmax(axis=2)  # (M, N)
         own = np.flatnonzero(ensemble.combiner.weights())
         hits.append((prediction[own] == test.truth).any(axis=0))
-        answers.append(prediction[shown])
+        answers.append(prediction[np.searchsorted(library.of_fold(ensemble.fold), shown)])
     answer, hit, truth = (
         np.concatenate(answers, axis=1),
         np.concatenate(hits),

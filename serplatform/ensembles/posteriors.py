@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -42,6 +42,7 @@ class Candidate:
         params: what the search chose, by dotted name.
         num_parameters: trainable values; None where the record does not say.
         refit: the models that gave its test posteriors were fitted on dev rows too.
+        fold: the only one that it has posteriors of, in a nested search; None: it has all.
         digest: of its posteriors.
     """
 
@@ -52,6 +53,7 @@ class Candidate:
     params: Mapping[str, Any]
     num_parameters: int | None
     refit: bool = False
+    fold: int | None = None
     digest: str = ""
 
     def described(self) -> TrialOfEnsemble:
@@ -91,7 +93,7 @@ class Library:
         utterance_ids: R.
         speaker_ids: R.
         truth: (R,) class indices.
-        values: (M, R, K), rows sum to 1.
+        values: (M, R, K), rows sum to 1; NaN where a candidate has no posteriors.
         damaged: a sentence on each finished trial that is left out because a file is damaged.
         sealed: there are no test rows yet; ``take`` gives none.
     """
@@ -119,16 +121,21 @@ class Library:
         found = np.flatnonzero((self.fold == fold) & (np.asarray(self.part) == part))
         return slice(int(found[0]), int(found[-1]) + 1) if found.size else slice(0)
 
+    def of_fold(self, fold: int) -> list[int]:
+        """Positions of the candidates that a fold has, among the M."""
+        return [m for m, c in enumerate(self.candidates) if c.fold in (None, fold)]
+
     def take(self, fold: int, part: str) -> PosteriorSet:
-        """All candidates on one part of one fold; a view, not a copy."""
-        rows = self.rows(fold, part)
+        """A fold's candidates on one part of it; a view, not a copy, where they are all."""
+        rows, held = self.rows(fold, part), self.of_fold(fold)
+        values = self.values[:, rows]
         return PosteriorSet(
             part=part,
             utterance_ids=self.utterance_ids[rows],
             speaker_ids=self.speaker_ids[rows],
             truth=self.truth[rows],
-            posteriors=self.values[:, rows],
-            members=tuple(c.name for c in self.candidates),
+            posteriors=values if len(held) == len(values) else values[held],
+            members=tuple(self.candidates[m].name for m in held),
             classes=self.classes,
         )
 
@@ -199,6 +206,7 @@ def read_library(runs: Sequence[str | Path]) -> Library:
                     params=record["params"],
                     num_parameters=record.get("num_parameters"),
                     refit=REFIT_NOTE in record.get("notes", ()),
+                    fold=record.get("fold"),
                     digest=record.get("posteriors_sha256") or file_sha256(file),
                 )
             )
@@ -210,13 +218,16 @@ def read_library(runs: Sequence[str | Path]) -> Library:
             f"{', '.join(map(str, paths))}: no finished trial, so there is nothing to combine; "
             "continue the search with --resume"
         )
-    reference = tables[0][1]
-    _check_rows(tables, plan, ("dev",) if sealed else ("dev", "test"))
+    parts: tuple[Part, ...] = ("dev",) if sealed else ("dev", "test")
+    reference = _check_rows(tables, [c.fold for c in candidates], plan, parts)
     position = {name: k for k, name in enumerate(classes)}
-    values = np.empty((len(tables), len(reference), len(classes)))
+    values = np.full((len(tables), len(reference), len(classes)), np.nan)
+    of_row = reference["fold"].to_numpy()
     for m, (_, table) in enumerate(tables):
+        fold = candidates[m].fold
+        rows = slice(None) if fold is None else of_row == fold
         for k, name in enumerate(classes):
-            values[m, :, k] = table[f"p_{name}"].to_numpy()
+            values[m, rows, k] = table[f"p_{name}"].to_numpy()
     values /= values.sum(axis=2, keepdims=True)  # each sum is within 1e-4 of 1 by now
     library = Library(
         runs=tuple(described),
@@ -233,7 +244,7 @@ def read_library(runs: Sequence[str | Path]) -> Library:
         sealed=sealed,
     )
     _check_leaks(library)
-    _check_facts(*tables[0], contents[0]["dataset"], plan["label_map"])
+    _check_facts(tables[0][0], reference, contents[0]["dataset"], plan["label_map"])
     return library
 
 
@@ -305,14 +316,40 @@ def _run_labels(paths: Sequence[Path]) -> list[str]:
 
 
 def _check_rows(
-    tables: Sequence[tuple[Path, pa.Table]], plan: FoldFile, parts: Sequence[Part]
+    tables: Sequence[tuple[Path, pa.Table]],
+    folds: Sequence[int | None],
+    plan: FoldFile,
+    parts: Sequence[Part],
+) -> pa.Table:
+    """Every table has the rows of the fold file, or of its one fold of it; return all rows."""
+    of_fold = list(zip(folds, tables, strict=True))
+    whole = [table for fold, table in of_fold if fold is None]
+    if whole:
+        _check_same_rows(whole, plan, range(len(plan["folds"])), parts)
+    firsts = []
+    for fold in range(len(plan["folds"])):
+        own = [(f, t.filter(pc.equal(t["fold"], fold))) for f, t in whole[:1]]
+        own += [table for of, table in of_fold if of == fold]
+        if not own:
+            raise BadInputError(
+                f"fold {fold}: has no finished trial in a nested search, so there is nothing to "
+                "combine; continue the search with --resume"
+            )
+        if len(own) > len(whole[:1]):
+            _check_same_rows(own, plan, [fold], parts)
+        firsts.append(own[0][1])
+    return whole[0][1] if whole else pa.concat_tables(firsts).combine_chunks()
+
+
+def _check_same_rows(
+    tables: Sequence[tuple[Path, pa.Table]],
+    plan: FoldFile,
+    folds: Iterable[int],
+    parts: Sequence[Part],
 ) -> None:
-    """Every table has the rows of the fold file, and the speakers and truth of the first."""
+    """Every table has the fold file's rows of these folds, and speakers and truth of the first."""
     wanted = {
-        (fold, part, name)
-        for fold, found in enumerate(plan["folds"])
-        for part in parts
-        for name in found[part]
+        (fold, part, name) for fold in folds for part in parts for name in plan["folds"][fold][part]
     }
     expected = dict(zip(_KEYS, zip(*sorted(wanted), strict=True), strict=True))
     columns = {key: pa.chunked_array([v], tables[0][1][key].type) for key, v in expected.items()}

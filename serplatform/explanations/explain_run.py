@@ -184,6 +184,8 @@ def _explain_trial(
     taken: tuple[float, float] | None = None
     folds = 0
     for fold in request.rows if deadline is None else request.order():
+        if record.get("fold", fold) != fold:
+            continue
         if folds and deadline is not None and time.monotonic() > deadline:
             break
         folds += 1

@@ -110,7 +110,8 @@ def merit(record: TrialRecord) -> tuple[float, int]:
 
 
 def choose_trials(directory: RunDirectory, numbers: Sequence[int] | None) -> list[TrialRecord]:
-    """Records of the trials to explain: as asked for, or the best of each architecture."""
+    """Records of the trials to explain: as asked for, or the best of each architecture (and fold,
+    where a trial is of one)."""
     records = directory.records()
     complete = {
         n: r for n, r in records.items() if r["state"] == "complete" and r.get("dev", {}).get("uar")
@@ -130,7 +131,8 @@ def choose_trials(directory: RunDirectory, numbers: Sequence[int] | None) -> lis
         return [complete[n] for n in dict.fromkeys(numbers)]
     if not complete:
         raise BadInputError(f"{directory.path}: no trial has finished, so there is no model to ask")
-    best = {record["architecture"]: record for record in sorted(complete.values(), key=merit)}
+    ordered = sorted(complete.values(), key=merit)
+    best = {(record["architecture"], record.get("fold")): record for record in ordered}
     return sorted(best.values(), key=lambda record: record["trial"])
 
 

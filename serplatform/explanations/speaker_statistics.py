@@ -141,6 +141,7 @@ def measure_speaker_statistics(
         record
         for record in directory.records().values()
         if record["state"] == "complete"
+        and "fold" not in record  # of a nested search: it has no model of the other folds
         and record.get("dev", {}).get("uar") is not None
         and record["params"].get("data.normalization") in WITHIN_SPEAKER
     ]

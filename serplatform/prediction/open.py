@@ -58,6 +58,12 @@ def open_run(path: Path, trial: int | None = None) -> PredictionSystem:
     """One trial of a run: its model of every fold."""
     directory = RunDirectory(path)
     run = directory.read_run()
+    if run.get("nested"):
+        raise BadInputError(
+            f"{path}: is nested, so no trial has a model of every fold; give its ensemble "
+            f"({path}/ensemble), make one of each fold's best trial with `serplatform ensemble "
+            f"{path} --combiner single --out ENS`, or search without --nested"
+        )
     plugins.restore(directory.path, run)
     record = choose_trial(directory, run, trial)
     number = record["trial"]
@@ -103,6 +109,8 @@ def open_ensemble(path: Path) -> PredictionSystem:
     runs: dict[str, RunDirectory] = {}
     folds = []
     for entry in ensemble["folds"]:
+        if "parameter_order" in entry:  # of a nested search
+            order = {name: position for position, name in enumerate(entry["parameter_order"])}
         members = []
         for row in entry["members"]:
             if row["member"] not in order:

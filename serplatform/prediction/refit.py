@@ -14,6 +14,7 @@ from serplatform.artifacts.dataset import has_been
 from serplatform.artifacts.layout import CONFIG_FILE
 from serplatform.artifacts.model import ModelDescription
 from serplatform.artifacts.records import read_record
+from serplatform.artifacts.trial import trained_folds
 from serplatform.console import Pace, say
 from serplatform.datasets.dataset import Dataset
 from serplatform.datasets.fold_data import FoldData
@@ -126,8 +127,8 @@ def _train(
 
     trial = int(member.directory.parent.name.rpartition("-")[2])
     record = run.read_record(run.record_file(trial))
-    count = len(run.read_folds(run.read_run())["folds"])
-    files = [ensure(run.model_directory(trial, fold)) / CONFIG_FILE for fold in range(count)]
+    folds = trained_folds(record, len(run.read_folds(run.read_run())["folds"]))
+    files = [ensure(run.model_directory(trial, fold)) / CONFIG_FILE for fold in folds]
     models = [read_record(ModelDescription, file, "model description") for file in files]
     course = Course.of_folds([model["metrics"] for model in models], record.get("history", []))
     config = stored_config(models[0], files[0])

@@ -283,6 +283,12 @@ def _how_chosen(report: ReportData) -> Iterator[str]:
         )
     if len(report.source.runs) != 1 or not report.systems:
         return
+    if report.source.runs[0].info.get("nested"):
+        yield (
+            "Nested: each fold's trials were proposed, stopped and chosen by that fold's dev rows "
+            "alone; no trial has a model of every fold: give `predict` and `export` the ensemble."
+        )
+        return
     metric = METRICS[objective_of(report.source.runs)].title
     for run, trial in ranked_trials(report.source.runs)[:1]:
         taken = (
@@ -290,7 +296,8 @@ def _how_chosen(report: ReportData) -> Iterator[str]:
         )
         if any(s.key == "trial" for s in report.others):
             optimistic = (
-                " Those dev rows are test rows of other folds, so its number is optimistic; what "
+                " Those dev rows are test rows of other folds, so its number is optimistic "
+                "(`search --nested` keeps folds apart); what "
                 "is chosen fold by fold, on that fold's own dev rows, is the fair estimate."
             )
             yield f"{taken} over all folds.{optimistic if _dev_tests_elsewhere(run) else ''}"

@@ -147,7 +147,7 @@ class ReportData:
     def leaderboard(self) -> tuple[RankedTrial, ...]:
         """Every complete trial, ranked by dev rows; on test rows the exported one alone, unless
         ``test_values``."""
-        exported = int(len(self.source.runs) == 1 and not self.sealed)
+        exported = int(self.source.exported and not self.sealed)
         return rank_trials(self.source.runs, tested=None if self.test_values else exported)
 
     def require(self, *needs: Need) -> None:
@@ -267,11 +267,14 @@ def best_by_fold(trials: Sequence[ReportTrial]) -> tuple[ReportTrial, ...]:
     combiner ``single``.
     """
     complete = [t for t in trials if t.state == "complete" and t.fold_dev]
-    num_folds = max((len(t.fold_dev) for t in complete), default=0)
-    complete = [t for t in complete if len(t.fold_dev) == num_folds]
     complete.sort(key=lambda t: (t.run, t.number))
+    folds = sorted({fold for t in complete for fold in t.dev_by_fold})
     return tuple(
-        max(complete, key=lambda t: merit(t.fold_dev[fold], "uar")) for fold in range(num_folds)
+        max(
+            (t for t in complete if fold in t.dev_by_fold),
+            key=lambda t: merit(t.dev_by_fold[fold], "uar"),
+        )
+        for fold in folds
     )
 
 
@@ -381,7 +384,7 @@ def _others(source: ReportSource, systems: Sequence[EvaluatedSystem]) -> Iterato
     if not systems:
         return
     same = systems[-1].test
-    for run, trial in ranked_trials(source.runs)[: len(source.runs) == 1]:
+    for run, trial in ranked_trials(source.runs)[: source.exported]:
         rule = f"{trial.name}: the best mean dev {objective_of(source.runs)} over all folds"
         found = _measured_trial(run, trial, same, key="trial", chosen=f"{rule}.")
         if found is not None and not (

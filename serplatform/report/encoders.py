@@ -25,7 +25,10 @@ def used_encoders(trials: Iterable[ReportTrial]) -> list[Mapping[str, object]]:
     """
     found: dict[object, Mapping[str, object]] = {}
     for trial in trials:
-        file = RunDirectory(trial.run_path).model_directory(trial.number, 0) / "config.json"
+        file = (
+            RunDirectory(trial.run_path).model_directory(trial.number, trial.fold or 0)
+            / "config.json"
+        )
         try:
             model = read_record(ModelDescription, ensure(file), "model description")
         except SerplatformError:

@@ -6,7 +6,9 @@ Shapes: N test rows, M trials.
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -35,6 +37,7 @@ class RankedTrial:
         seconds: of training.
         num_parameters: trainable values; None where the record does not say.
         by_speaker: features are normalised within each speaker, see :data:`BY_SPEAKER`.
+        fold: the only one that it was trained for, in a nested search.
     """
 
     rank: int
@@ -46,11 +49,13 @@ class RankedTrial:
     seconds: float
     num_parameters: int | None
     by_speaker: bool = False
+    fold: int | None = None
 
     @property
     def name(self) -> str:
         """The architecture, marked where it reads a test speaker's unlabelled audio."""
-        return f"{self.architecture}*" if self.by_speaker else self.architecture
+        name = f"{self.architecture}*" if self.by_speaker else self.architecture
+        return name if self.fold is None else f"{name}, fold {self.fold}"
 
 
 def objective_of(runs: Sequence[ReportedRun]) -> str:
@@ -60,41 +65,48 @@ def objective_of(runs: Sequence[ReportedRun]) -> str:
 
 
 def ranked_trials(runs: Sequence[ReportedRun]) -> list[tuple[ReportedRun, ReportTrial]]:
-    """Complete trials, the best by mean dev objective first; see ``artifacts.trial.ranked``."""
+    """Complete trials, the best by mean dev objective first, see ``artifacts.trial.ranked``; of a
+    nested search the best of every fold, then the second of each."""
     objective = objective_of(runs)
     found = [(run, t) for run in runs for t in run.trials if t.state == "complete"]
     found.sort(key=lambda item: item[1].number)
     found.sort(key=lambda item: merit(item[1].record.get("dev", {}), objective), reverse=True)
-    return found
+    place: Counter[tuple[Path, int | None]] = Counter()
+    places = []
+    for _, trial in found:
+        key = trial.run_path, trial.fold
+        places.append((place[key] if trial.fold is not None else 0, trial.fold or 0))
+        place[key] += 1
+    return [found[n] for n in sorted(range(len(found)), key=places.__getitem__)]
 
 
 def rank_trials(
     runs: Sequence[ReportedRun], *, tested: int | None = None
 ) -> tuple[RankedTrial, ...]:
-    """The leaderboard: ranks are of dev rows alone; all trials have the same test rows.
+    """The leaderboard: ranks are of dev rows alone; all trials of a fold have its test rows.
 
     Only the first ``tested`` are measured on test rows; None: all.
     """
     found = ranked_trials(runs)
-    rows: Posteriors | None = None
-    answers: dict[int, np.ndarray] = {}
+    rows: dict[int | None, Posteriors] = {}
+    answers: dict[int | None, dict[int, np.ndarray]] = {}
     for place, (run, trial) in enumerate(found[:tested]):
         try:
             test = run.posteriors(trial.number).where(part="test").ordered()
         except (ArtifactError, OSError):
             continue
-        rows = test if rows is None else rows
-        if rows.same_rows(test):
-            answers[place] = test.prediction
+        if rows.setdefault(trial.fold, test).same_rows(test):
+            answers.setdefault(trial.fold, {})[place] = test.prediction
     intervals: dict[int, Interval] = {}
-    if rows is not None and len(rows):
-        measured = uar_intervals(
-            rows.truth,
-            np.stack(list(answers.values())),
-            rows.speaker_ids.tolist(),
-            num_classes=rows.values.shape[1],
-        )
-        intervals = dict(zip(answers, measured, strict=True))
+    for fold, of_place in answers.items():
+        if len(own := rows[fold]):
+            measured = uar_intervals(
+                own.truth,
+                np.stack(list(of_place.values())),
+                own.speaker_ids.tolist(),
+                num_classes=own.values.shape[1],
+            )
+            intervals |= dict(zip(of_place, measured, strict=True))
     return tuple(
         RankedTrial(
             rank=place + 1,
@@ -106,6 +118,7 @@ def rank_trials(
             seconds=trial.seconds,
             num_parameters=trial.num_parameters,
             by_speaker=trial.by_speaker,
+            fold=trial.fold,
         )
         for place, (run, trial) in enumerate(found)
     )

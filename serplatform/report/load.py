@@ -78,6 +78,16 @@ class ReportTrial:
         return folds or [{} if value is None else {"uar": value} for value in old]
 
     @property
+    def fold(self) -> int | None:
+        """The one that it trained, in a nested search; None: all."""
+        return self.record.get("fold")
+
+    @property
+    def dev_by_fold(self) -> dict[int, DevMetrics]:
+        """:attr:`fold_dev` by fold."""
+        return dict(enumerate(self.fold_dev, start=self.fold or 0))
+
+    @property
     def history(self) -> Sequence[HistoryEntry]:
         return self.record.get("history", ())
 
@@ -246,6 +256,11 @@ class ReportSource:
     ensemble: ReportedEnsemble | None
     missing: tuple[str, ...] = ()
     named: Mapping[str, ReportedRun] = dataclasses.field(default_factory=dict)
+
+    @property
+    def exported(self) -> bool:
+        """It is one run whose trials have all folds: `predict` and `export` take its best."""
+        return len(self.runs) == 1 and not self.runs[0].info.get("nested")
 
     @property
     def named_trials(self) -> dict[tuple[str, int], ReportTrial]:

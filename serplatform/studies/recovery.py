@@ -22,6 +22,7 @@ from serplatform.artifacts.trial import TrialState as RecordedState
 from serplatform.errors import ArtifactError
 from serplatform.run_directory import RunDirectory, RunLock
 from serplatform.seeding import derive_seed
+from serplatform.studies.nested import fold_of
 from serplatform.studies.study import ATTRIBUTE, OBSERVATION, outcome
 from serplatform.studies.study_storage import open_storage
 from serplatform.training.recovery import repair_state
@@ -115,7 +116,8 @@ def _journal_trials(
     storage = open_storage(str(run.journal))
     seen = set()
     for study in storage.get_all_studies():
-        if study.study_name not in description["spaces"]:
+        architecture = study.study_name.rpartition("/")[2]  # of a fold, in a nested search
+        if architecture not in description["spaces"]:
             raise ArtifactError(f"{run.journal}: holds a study of '{study.study_name}'")
         study_id = storage.get_study_id_from_name(study.study_name)
         for frozen in storage.get_all_trials(study_id, deepcopy=False):
@@ -128,7 +130,7 @@ def _journal_trials(
             if number in seen:
                 raise ArtifactError(f"{run.journal}: holds trial {number} twice")
             seen.add(number)
-            yield number, (frozen, study.study_name)
+            yield number, (frozen, architecture)
 
 
 def _disagreement(frozen: FrozenTrial, record: TrialRecord, objectives: list[str]) -> Iterator[str]:
@@ -171,6 +173,7 @@ def _record_lost(
             seed=derive_seed(int(description["seed"]), "trial", number),
             state=state,
             error=f"its record was lost; the study knows that it was {state}",
+            fold=fold_of(number, description),
         )
         run.write_record(record)
 

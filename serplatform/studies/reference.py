@@ -94,6 +94,7 @@ def train_reference(run: OpenRun) -> TrialRecord:
         "warm_start": [],
         "portfolio": {},
         "sizes": {},
+        "nested": False,
         "status": "complete",
         "ended": now(),
         "notes": [],

@@ -20,6 +20,7 @@ class SearchRequest:
         combiner: None: `product`, or what the run has.
         portfolio: no architecture was named: all are searched, by what they promise.
         reference: train the reference system too, see ``studies.reference``.
+        nested: a study an outer fold, see ``studies.nested``.
         sealed: compute no test posteriors until the run is unsealed, see ``training.seal``.
     """
 
@@ -43,6 +44,7 @@ class SearchRequest:
     combiner: str | None = None
     portfolio: bool = False
     reference: bool = True
+    nested: bool = False
     sealed: bool = False
 
     def of_one_configuration(self) -> SearchRequest:

@@ -18,7 +18,7 @@ from serplatform import plugins
 from serplatform.artifacts.dataset import has_been
 from serplatform.artifacts.files import SCHEMA_VERSION, remove_own
 from serplatform.artifacts.run import RunDescription, SpaceKind, WarmStartRecord
-from serplatform.artifacts.trial import DEV_METRICS
+from serplatform.artifacts.trial import DEV_METRICS, NESTED_NOTE
 from serplatform.config import plain
 from serplatform.datasets.dataset import Dataset
 from serplatform.environment import hardware, now, versions
@@ -67,6 +67,11 @@ class OpenRun:
     def max_epochs(self) -> int:
         """The largest number of epochs that a fold of any trial may take."""
         return max(_max_epochs(space) for space in self.spaces.values())
+
+    @property
+    def num_studies(self) -> int:
+        """Of an architecture: one, or where the search is nested one an outer fold."""
+        return len(self.plan.folds) if self.description.get("nested") else 1
 
     @property
     def metric(self) -> str:
@@ -202,6 +207,11 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
     if storage is not None:
         storage = check_storage(storage, connect=False)
     check_choices(request.objectives, request.sampler, request.pruner)
+    if request.nested and request.warm_start:
+        raise BadInputError(
+            "--nested --warm-start: an earlier run was steered by rows that folds test here; leave "
+            "one of the two out"
+        )
     dataset = Dataset.open(request.dataset)
     candidates, replaced_spaces, left_out = candidate_spaces(request, dataset)
     architectures = tuple(candidates)
@@ -286,6 +296,9 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
             *(note for start in starts for note in warm_start_notes(start)),
         ],
     }
+    if request.nested:
+        description["nested"] = True
+        description["notes"].append(NESTED_NOTE)
     if left_out:
         description["left_out"] = left_out
     used = plugins.made_with(
@@ -306,7 +319,7 @@ def create_run(out: Path, request: SearchRequest, command: Sequence[str]) -> Ope
 #: what a request decides of a run's description
 _REQUESTED = (
     *("architectures", "spaces", "settings", "protocol", "folds_hash", "dataset", "seed"),
-    *("objective", "sampler", "pruner", "storage", "warm_start", "plugins", "sealed"),
+    *("objective", "sampler", "pruner", "storage", "warm_start", "plugins", "sealed", "nested"),
 )
 
 

@@ -61,6 +61,7 @@ class Suggestion:
         resumed: it was in flight when an earlier process ended.
         seed: of its training; None: derived from the run's and its number.
         label: what it is called while it runs; empty: its architecture.
+        fold: the one that it trains; None: all.
     """
 
     number: int
@@ -70,6 +71,7 @@ class Suggestion:
     resumed: bool = False
     seed: int | None = None
     label: str = ""
+    fold: int | None = None
 
 
 def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
@@ -116,6 +118,8 @@ class Studies:
         sizing: decides spaces that are not among ``spaces`` yet.
         on_sized: is told of each, and says what its first points are worth.
         points_first: the points of a space are tried before the paper's configuration.
+        fold: the one that every trial trains, see ``studies.nested``; None: all.
+        numbers: what the trials' numbers are counted by: the first, and the step to the next.
 
     The paper's configuration is the first trial of each architecture whose space holds it, and
     is never pruned: it is what the search is compared with.
@@ -139,6 +143,8 @@ class Studies:
         sizing: Sizing | None = None,
         on_sized: Callable[[Sized], Sequence[float]] = lambda _: (),
         points_first: bool = False,
+        fold: int | None = None,
+        numbers: tuple[int, int] = (0, 1),
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         check_choices(objectives, sampler, pruner)
@@ -163,6 +169,8 @@ class Studies:
         self._sizing = sizing
         self._on_sized = on_sized
         self._points_first = points_first
+        self._fold = fold
+        self._numbers = numbers
         self._open_study = functools.partial(
             self._open,
             records=records,
@@ -250,13 +258,28 @@ class Studies:
 
     def _hand_out_again(self, number: int, architecture: str, attribute: StudyAttribute) -> None:
         self._in_flight.append(
-            Suggestion(
-                number=number,
-                architecture=architecture,
-                values=attribute["values"],
-                paper=attribute["paper"],
-                resumed=True,
+            self._suggestion(
+                number, architecture, attribute["values"], paper=attribute["paper"], resumed=True
             )
+        )
+
+    def _suggestion(
+        self,
+        number: int,
+        architecture: str,
+        values: Mapping[str, Any],
+        *,
+        paper: bool,
+        resumed: bool = False,
+    ) -> Suggestion:
+        return Suggestion(
+            number=number,
+            architecture=architecture,
+            values=values,
+            paper=paper,
+            resumed=resumed,
+            label="" if self._fold is None else f"{architecture} of fold {self._fold}",
+            fold=self._fold,
         )
 
     def _restore_lost(
@@ -328,9 +351,7 @@ class Studies:
         if self._in_flight:
             return self._in_flight.pop(0)
         for sized in () if self._sizing is None else self._sizing.take():
-            gains = self._on_sized(sized)
-            self._order.add(sized.architecture, sized.seconds, gains)
-            self._open_study(sized.architecture, sized.space)
+            self.add(sized, self._on_sized(sized))
         architecture = self._order.next(
             Counter(self._architectures.values()),
             seconds,
@@ -346,11 +367,16 @@ class Studies:
         )
         values = {**space.fixed, **drawn}
         # the lowest that is free: a rebuilt study may have gaps
-        number = next(n for n in itertools.count() if n not in self._architectures)
+        number = next(n for n in itertools.count(*self._numbers) if n not in self._architectures)
         trial.set_user_attr(ATTRIBUTE, _attribute(number, paper, values))
         self._live[number] = trial
         self._note(number, architecture, paper)
-        return Suggestion(number=number, architecture=architecture, values=values, paper=paper)
+        return self._suggestion(number, architecture, values, paper=paper)
+
+    def add(self, sized: Sized, gains: Sequence[float]) -> None:
+        """Search an architecture whose space has been decided, with first points of these gains."""
+        self._order.add(sized.architecture, sized.seconds, gains)
+        self._open_study(sized.architecture, sized.space)
 
     def report(self, number: int, step: int, value: float, fold: int = 0) -> bool:
         """Report the objective after an epoch; True when the trial should be pruned."""

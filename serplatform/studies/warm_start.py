@@ -108,6 +108,7 @@ def collect(
             ("another dataset", earlier["dataset"]["fingerprint"] != dataset.fingerprint),
             ("other folds", other_folds),
             ("another objective", theirs != tuple(objectives)),
+            ("trials of single folds", bool(earlier.get("nested"))),
         )
         if differs
     ]

@@ -16,7 +16,7 @@ from serplatform.artifacts.files import file_sha256, read_parquet, write_parquet
 from serplatform.artifacts.layout import CONFIG_FILE
 from serplatform.artifacts.looks import SEALED
 from serplatform.artifacts.posteriors import check_recorded, checked_posteriors, posterior_table
-from serplatform.artifacts.trial import TrialRecord
+from serplatform.artifacts.trial import TrialRecord, trained_folds
 from serplatform.datasets.dataset import Dataset
 from serplatform.datasets.fold_data import FoldData
 from serplatform.environment import now
@@ -61,8 +61,11 @@ def open_test_rows(run: RunDirectory, dataset: Dataset) -> int:
         for record in place.records().values()
         if record["state"] == "complete"
     ]
-    folds = range(len(plan.folds))
-    needed = [place.model_directory(r["trial"], fold) for place, r in trials for fold in folds]
+    needed = [
+        place.model_directory(record["trial"], fold)
+        for place, record in trials
+        for fold in trained_folds(record, len(plan.folds))
+    ]
     if lacking := [d for d in needed if not (ensure(d) / CONFIG_FILE).exists()]:
         raise BadInputError(
             f"{lacking[0]}: no model, which the test posteriors are computed with; bring the run's "
@@ -87,7 +90,7 @@ def _open_trial(run: RunDirectory, record: TrialRecord, dataset: Dataset, plan: 
     if dev.num_rows == table.num_rows:  # else an opening was killed here
         check_recorded(file, record.get("posteriors_sha256"))
     pieces = []
-    for fold in range(len(plan.folds)):
+    for fold in trained_folds(record, len(plan.folds)):
         data, values = _posteriors(run, record, dataset, plan, fold)
         pieces += [
             dev.filter(pc.equal(dev["fold"], fold)),

@@ -71,6 +71,7 @@ class TrialTask:
         paper: this is the paper's own configuration.
         objective: dev metric whose mean over folds is reported while training.
         device: ``"cpu"`` or ``"cuda"``.
+        fold: the one that it trains; None: all.
         sealed: no test row is predicted, see ``training.seal``.
     """
 
@@ -83,6 +84,7 @@ class TrialTask:
     paper: bool = False
     objective: str = "uar"
     device: str = "cpu"
+    fold: int | None = None
     sealed: bool = False
 
 
@@ -94,6 +96,7 @@ class TrialReport:
         step: resource spent: fold · max_epochs + epoch. Comparable between trials.
         objective: mean over the folds begun of the dev objective at its best epoch.
         epoch: the epoch just trained, of at most ``max_epochs`` in each fold.
+        fold: place of its fold among the ``num_folds`` that the trial trains.
         done: the trial has finished and is recorded.
         history: entry of the epoch, as it will stand in the record.
         record: the record where it is not published yet, and another node cannot read it.
@@ -149,6 +152,7 @@ class TrialTraining:
         )
         self._fetch(distributed, rank)
         self.dataset, self.plan = open_inputs(task.dataset, task.run)
+        self._folds = range(len(self.plan.folds)) if task.fold is None else (task.fold,)
         self._distributed = distributed
         self._writes = rank == 0
         self._state = self.run.state_directory(task.number)
@@ -179,15 +183,19 @@ class TrialTraining:
 
     @property
     def num_folds(self) -> int:
-        return len(self.plan.folds)
+        return len(self._folds)
 
     @property
     def finished(self) -> bool:
-        return self._fold >= self.num_folds
+        return self._ended >= self.num_folds
+
+    @property
+    def _ended(self) -> int:
+        return self._progress["fold"]
 
     @property
     def _fold(self) -> int:
-        return self._progress["fold"]
+        return self._folds[self._ended]
 
     def step(self) -> TrialReport:
         """Train one epoch; at the end of a fold keep its model and posteriors; at the end of
@@ -196,22 +204,22 @@ class TrialTraining:
             raise ValueError(f"trial {self.task.number} has finished; start another")
         begun = time.perf_counter()
         trainer = self._current_trainer()
-        fold = self._fold
+        fold = self._ended
         report = trainer.run_epoch()
         self._check_claim()
-        entry = _history_entry(fold, report)
+        entry = _history_entry(self._fold, report)
         self._progress["history"].append(entry)
         folds = [*self._progress["fold_dev"], trainer.best_metrics]
         objective = float(np.mean([fold_dev[self.task.objective] for fold_dev in folds]))
         if trainer.finished:
             self._end_fold(trainer)
         self._progress["seconds"] += time.perf_counter() - begun
-        done = self._fold == self.num_folds
+        done = self._ended == self.num_folds
         unpublished = None
         if done:
             unpublished = self._finish()
         else:
-            self._save(force=self._fold != fold)
+            self._save(force=self._ended != fold)
         return TrialReport(
             step=fold * self.config.training.max_epochs + report.epoch,
             objective=objective,
@@ -320,7 +328,7 @@ class TrialTraining:
         """Write the trial's files; return its record where it could not be published."""
         if not self._writes:
             return None
-        parts = [read_parquet(self._fold_file(f), "fold") for f in range(self.num_folds)]
+        parts = [read_parquet(self._fold_file(f), "fold") for f in self._folds]
         write_parquet(self.run.posteriors_file(self.task.number), pa.concat_tables(parts))
         record = self.record("complete")
         self.run.mirror.check_claim(self.task.number, self._claim)
@@ -350,6 +358,7 @@ class TrialTraining:
             notes=self._notes,
             layer_weights=self._progress.get("layer_weights", []),
             posteriors_sha256=file_sha256(posteriors) if state == "complete" else None,
+            fold=self.task.fold,
         )
 
     def _save(self, *, force: bool) -> None:

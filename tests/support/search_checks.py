@@ -74,7 +74,8 @@ def study_trials(location: str | Path) -> dict[int, tuple[str, list[float], str]
                 continue
             number = int(attribute["trial"])
             assert number not in found, f"the studies hold trial {number} twice"
-            found[number] = (trial.state.name, list(trial.values or []), study.study_name)
+            name = study.study_name.rpartition("/")[2]  # of a fold, in a nested search
+            found[number] = (trial.state.name, list(trial.values or []), name)
     return found
 
 
@@ -89,8 +90,9 @@ def run_faults(path: Path, *, ended: bool) -> list[str]:
     faults: list[str] = []
     records = run.records()
     plan = read_plan(run.folds_file)
-    tested = sorted(u for fold in plan.folds for u in fold.test)
     for number, record in records.items():
+        folds = [plan.folds[record["fold"]]] if "fold" in record else plan.folds
+        tested = sorted(u for fold in folds for u in fold.test)
         faults += [f"trial {number}: {fault}" for fault in _record_faults(run, record, tested)]
     studies = study_trials(run.journal)
     for number, (state, values, architecture) in studies.items():
@@ -121,8 +123,8 @@ def run_faults(path: Path, *, ended: bool) -> list[str]:
     return faults
 
 
-def history_faults(history: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Epochs of a trial that are repeated, missing or out of order."""
+def history_faults(history: Sequence[Mapping[str, Any]], first: int = 0) -> list[str]:
+    """Epochs of a trial, from a fold on, that are repeated, missing or out of order."""
     faults: list[str] = []
     last: dict[int, int] = {}
     for entry in history:
@@ -130,14 +132,14 @@ def history_faults(history: Sequence[Mapping[str, Any]]) -> list[str]:
         if epoch != last.get(fold, 0) + 1:
             faults.append(f"fold {fold}: epoch {epoch} follows epoch {last.get(fold, 0)}")
         last[fold] = epoch
-    if list(last) != list(range(len(last))):
+    if list(last) != list(range(first, first + len(last))):
         faults.append(f"folds come in the order {list(last)}")
     return faults
 
 
 def _record_faults(run: RunDirectory, record: Mapping[str, Any], tested: list[str]) -> list[str]:
     number = int(record["trial"])
-    faults = history_faults(record["history"])
+    faults = history_faults(record["history"], record.get("fold", 0))
     if record["epochs"] != len(record["history"]):
         faults.append(f"{record['epochs']} epochs, {len(record['history'])} in its history")
     if record["state"] != "complete":

@@ -217,6 +217,7 @@ class TrialTracker:
             paper=suggestion.paper,
             objective=self.plan.objective,
             device=self.placement.device,
+            fold=suggestion.fold,
             sealed=self.plan.sealed,
         )
 
@@ -349,6 +350,7 @@ class TrialTracker:
             num_parameters=(saved and saved["num_parameters"]) or None,
             peak_memory_mb=(saved and saved["peak_memory_mb"]) or None,
             host=trial.host,
+            fold=task.fold,
         )
         self.run.write_record(record)
         self.run.remove_leftovers(number, state)
