@@ -50,7 +50,6 @@ from serplatform.strict_yaml import read_yaml
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
-    from pydantic_core import ErrorDetails
 
 #: what the columns of each kind may show
 SHOWN: Mapping[str, tuple[str, ...]] = {
@@ -274,7 +273,7 @@ def _keys(kind: type) -> list[str]:
     return ["title", *shown] if kind is PaperTable else shown
 
 
-def _describe(loc: tuple[str | int, ...], error: ErrorDetails) -> str:
+def _describe(loc: tuple[str | int, ...], error: Mapping[str, Any]) -> str:
     """One of pydantic's errors in our words."""
     *parents, last = [str(part).strip() for part in loc if part not in ("float", "str")]
     where = "".join(f"{part}." for part in parents)

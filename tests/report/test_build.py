@@ -182,7 +182,8 @@ def test_no_hostile_name_becomes_markup(tmp_path: Path) -> None:
     classes = (HOSTILE, "</script><img src=x onerror=alert(2)>", "a & b", "`c`")
     run = make_run(tmp_path / "run", num_trials=4, classes=classes)
     info = read_json(run / "run.json")
-    info["dataset"]["title"] = "<b onclick=alert(3)>corpus</b>"
+    info["dataset"] |= {"title": "<b onclick=alert(3)>corpus</b>", "path": "moved"}
+    info["dataset"]["counts"].pop("by_speaker", None)  # they are renamed below
     info["notes"] = ["<i>note</i>"]
     info["command"] = ["serplatform", "<u>x</u>"]
     write_json(run / "run.json", info)
