@@ -13,7 +13,7 @@ from serplatform import stopping
 from serplatform.console import format_duration, note, say, stage
 from serplatform.datasets.dataset import Dataset
 from serplatform.distributed.tune.placement import SearchLimits, check_machine
-from serplatform.ensembles.base import COMBINERS
+from serplatform.ensembles.base import find_combiner
 from serplatform.environment import now
 from serplatform.errors import BadInputError
 from serplatform.models.architectures import ARCHITECTURES
@@ -58,7 +58,7 @@ def open_or_create(
     if request.storage is not None and not resume:
         check_storage(request.storage)
     if request.combiner not in (None, "none"):
-        COMBINERS.get(str(request.combiner))
+        find_combiner(str(request.combiner))
     run, trials = (_reopen if resume else _create)(request, out)
     limits = dataclasses.replace(limits, trials=trials)
     return run, dataclasses.replace(limits, seconds=_seconds_left(run, trials, request.time_budget))

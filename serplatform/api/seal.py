@@ -40,7 +40,7 @@ def unseal_run(
     """
     from serplatform.api.execute import explain_at_end
     from serplatform.datasets.dataset import Dataset
-    from serplatform.ensembles.base import COMBINERS
+    from serplatform.ensembles.base import find_combiner
     from serplatform.ensembles.build import build_ensemble
     from serplatform.report.build import build_report
     from serplatform.studies.setup import check_dataset
@@ -52,7 +52,7 @@ def unseal_run(
     plugins.restore(copy, description)
     chosen = combiner or description.get("combiner") or "product"
     if chosen != "none":
-        COMBINERS.get(chosen)
+        find_combiner(chosen)
     complete = [r for r in directory.records().values() if r["state"] == "complete"]
     if not complete:
         raise BadInputError(f"{path}: no finished trial, so there is nothing to measure")

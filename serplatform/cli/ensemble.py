@@ -31,7 +31,11 @@ def command(
         ),
     ],
     combiner: Annotated[
-        str, typer.Option(help="greedy, product, mean, stacking, auto or single.")
+        str,
+        typer.Option(
+            help="greedy, product, mean, stacking, auto, single, or syscomb:FIRST,SECOND (the best "
+            "trial of each of these architectures; by default blstmatt,csa)."
+        ),
     ] = "product",
     temperature: Annotated[
         bool, typer.Option("--temperature", help="Calibrate each trial on dev rows first.")
@@ -56,6 +60,8 @@ def command(
         serplatform ensemble runs/moma runs/csa --out ensembles/both --combiner product
 
         serplatform ensemble runs/ravdess --out ensembles/auto --combiner auto --temperature
+
+        serplatform ensemble runs/blstmatt runs/csa --out ensembles/syscomb --combiner syscomb
     """
     from serplatform.api.write import fit_if_sealed, write_ensemble
     from serplatform.artifacts.looks import SEALED, UNSEAL

@@ -6,7 +6,7 @@ Shapes: M members, N utterances, K classes.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -32,6 +32,7 @@ class PosteriorSet:
         posteriors: (M, N, K), rows sum to 1.
         members: M names, all different.
         classes: K names.
+        architectures: M, one of each member; none where they are not known.
     """
 
     part: str
@@ -41,6 +42,7 @@ class PosteriorSet:
     posteriors: DoubleArray
     members: tuple[str, ...]
     classes: tuple[str, ...]
+    architectures: tuple[str, ...] = ()
 
     def take_rows(self, rows: npt.NDArray[Any]) -> PosteriorSet:
         """The set of some utterances, by position."""
@@ -58,6 +60,7 @@ class PosteriorSet:
             self,
             posteriors=self.posteriors[positions],
             members=tuple(self.members[i] for i in positions),
+            architectures=self.architectures and tuple(self.architectures[i] for i in positions),
         )
 
     def member_order(self) -> IntArray:
@@ -98,6 +101,15 @@ class Combiner:
             raise BadInputError(unknown_name("ensemble objective", objective, OBJECTIVES))
         self.objective = objective
         self.seed = seed
+
+    @classmethod
+    def with_argument(cls, argument: str) -> Callable[..., Combiner]:
+        """What makes the combiner of ``NAME:ARGUMENT``; by default there is none.
+
+        Raises:
+            BadInputError: it takes no argument, or not this one.
+        """
+        raise BadInputError(f"combiner '{cls.name}' takes no argument, and was given '{argument}'")
 
     def fit(self, dev: PosteriorSet) -> None:
         """Fit on dev posteriors.
@@ -179,6 +191,17 @@ class Combiner:
 
 
 COMBINERS: Registry[type[Combiner]] = Registry("combiner", "serplatform.ensembles")
+
+
+def find_combiner(text: str) -> Callable[..., Combiner]:
+    """What makes the combiner of ``NAME`` or ``NAME:ARGUMENT``, given objective and seed.
+
+    Raises:
+        BadInputError: no such combiner, or its argument is wrong.
+    """
+    name, colon, argument = text.partition(":")
+    kind = COMBINERS.get(name)
+    return kind.with_argument(argument) if colon else kind
 
 
 def combiner_from_parameters(parameters: Mapping[str, object], where: str = "ensemble") -> Combiner:

@@ -29,7 +29,7 @@ from serplatform.artifacts.posteriors import posterior_table
 from serplatform.artifacts.records import MadeWith
 from serplatform.artifacts.trial import NESTED_NOTE, REFIT_NOTE
 from serplatform.ensembles import evaluation
-from serplatform.ensembles.base import COMBINERS
+from serplatform.ensembles.base import COMBINERS, find_combiner
 from serplatform.ensembles.dev_selection import OBJECTIVES
 from serplatform.ensembles.leaderboard import diversity, mean_shares, member_rows, solo_metrics
 from serplatform.ensembles.nested import FoldEnsemble, nested_ensemble, pool_test
@@ -94,7 +94,7 @@ def build_ensemble(
     Args:
         runs: directories of runs with one dataset, fold plan and label order.
         out: where ``ensemble.json`` and ``posteriors.parquet`` are written.
-        combiner: a registered name.
+        combiner: a registered name, with its argument after a colon where it takes one.
         temperature: calibrate each trial by temperature scaling first.
         seed: of bags.
         objective: what choices on dev rows maximise: uar, accuracy or nll.
@@ -109,7 +109,8 @@ def build_ensemble(
         ArtifactError: a file is missing or damaged.
     """
     begun = time.monotonic()
-    if combiner not in COMBINERS.names():  # a plugin's, that the runs were made with
+    name = combiner.partition(":")[0]
+    if name not in COMBINERS.names():  # a plugin's, that the runs were made with
         for run in runs:
             plugins.restore(run, RunDirectory(run).read_run())
     _check_arguments(out, combiner, objective)
@@ -139,7 +140,7 @@ def build_ensemble(
         "dataset": first["dataset"],
         "protocol": first.get("protocol"),
         "folds_hash": first["folds_hash"],
-        **plugins.made_with(combiner=[combiner]),
+        **plugins.made_with(combiner=[name]),
         "speaker_independent": library.plan["speaker_independent"],
         "classes": list(library.classes),
         "look": max(look.number for look in looks),
@@ -266,8 +267,7 @@ def fit_sealed(
     runs: Sequence[Path], *, combiner: str, temperature: bool, seed: int, objective: str
 ) -> SealedEnsemble:
     """Choose and fit on dev rows what :func:`build_ensemble` would, of sealed runs."""
-    if combiner not in COMBINERS.names():
-        raise BadInputError(unknown_name("combiner", combiner, COMBINERS.names()))
+    find_combiner(combiner)
     library = read_library(runs)
     folds = nested_ensemble(
         library, combiner=combiner, objective=objective, temperature=temperature, seed=seed
@@ -310,14 +310,13 @@ def _without_members(folds: Sequence[FoldEnsemble]) -> list[str]:
 
 def _check_arguments(out: Path, combiner: str, objective: str) -> None:
     errors = []
-    if combiner not in COMBINERS.names():
-        errors.append(unknown_name("combiner", combiner, COMBINERS.names()))
     if objective not in OBJECTIVES:
         errors.append(unknown_name("ensemble objective", objective, OBJECTIVES))
-    try:
-        check_directory(out, ENSEMBLE)
-    except BadInputError as error:
-        errors.append(str(error))
+    for check in (lambda: find_combiner(combiner), lambda: check_directory(out, ENSEMBLE)):
+        try:
+            check()
+        except BadInputError as error:
+            errors.append(str(error))
     if errors:
         raise BadInputError("the ensemble cannot be built:", errors)
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from serplatform.arrays import DoubleArray, IntArray
-from serplatform.ensembles.base import COMBINERS, Combiner
+from serplatform.ensembles.base import Combiner, find_combiner
 from serplatform.ensembles.calibration import fit_temperature, fit_temperatures, scale_members
 from serplatform.ensembles.posteriors import Library
 from serplatform.seeding import derive_seed
@@ -54,7 +54,7 @@ def nested_ensemble(
     first.
 
     Raises:
-        BadInputError: no such combiner or objective.
+        BadInputError: no such combiner or objective, or the combiner lacks what it needs.
     """
     folds = []
     for fold in library.folds:
@@ -63,7 +63,7 @@ def nested_ensemble(
         if temperatures is not None:
             dev, test = scale_members(dev, temperatures), scale_members(test, temperatures)
         seed_of_fold = derive_seed(seed, "ensemble fold", fold)
-        fitted = COMBINERS.get(combiner)(objective=objective, seed=seed_of_fold)
+        fitted = find_combiner(combiner)(objective=objective, seed=seed_of_fold)
         fitted.fit(dev)
         combined = fitted.combine(dev.posteriors)
         folds.append(

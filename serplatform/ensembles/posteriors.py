@@ -137,6 +137,7 @@ class Library:
             posteriors=values if len(held) == len(values) else values[held],
             members=tuple(self.candidates[m].name for m in held),
             classes=self.classes,
+            architectures=tuple(self.candidates[m].architecture for m in held),
         )
 
 

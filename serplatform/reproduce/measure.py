@@ -17,9 +17,10 @@ import numpy as np
 from serplatform.arrays import BoolArray, DoubleArray
 from serplatform.artifacts.reproduced_table import MeasuredMetric
 from serplatform.datasets.dataset import Dataset
-from serplatform.ensembles.base import PosteriorSet
+from serplatform.ensembles.base import Combiner, PosteriorSet
 from serplatform.ensembles.posteriors import Library, read_library
-from serplatform.ensembles.product import Product, log_linear_pool
+from serplatform.ensembles.product import Product
+from serplatform.ensembles.syscomb import SysComb
 from serplatform.explanations.model_probe import ProbeResult, probe_model
 from serplatform.metrics import classification_metrics
 from serplatform.protocols.plan import read_plan
@@ -72,18 +73,17 @@ class RunPosteriors:
         that is weaker on each fold's dev rows is searched there (``ensembles.product``).
         """
         places = np.array([self._place[first], self._place[second]])
+        roles = ("first", "second")
         sets, exponents = [], []
         for fold in self.library.folds:
-            if isinstance(exponent, str):
-                combiner = Product(objective="uar")
-                combiner.fit(self.library.take(fold, "dev").take_members(places))
-                weights = combiner.weights()
-            else:
-                weights = np.array([1.0, exponent])
-            test = self.library.take(fold, "test").take_members(places)
-            pooled = log_linear_pool(test.posteriors, weights)
+            combiner: Combiner = Product()
+            if not isinstance(exponent, str):
+                combiner = SysComb(architectures=roles, exponent=exponent)
+            dev, test = (self.library.take(fold, p).take_members(places) for p in ("dev", "test"))
+            combiner.fit(dataclasses.replace(dev, architectures=roles))
+            pooled = combiner.combine(test.posteriors)
             sets.append(dataclasses.replace(test, posteriors=pooled[None], members=("combined",)))
-            exponents.append([float(weight) for weight in weights])
+            exponents.append(combiner.weights().tolist())
         return sets, exponents
 
 

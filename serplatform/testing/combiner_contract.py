@@ -49,6 +49,7 @@ def make_posterior_set(
         posteriors=posteriors,
         members=tuple(f"m{i}" for i in range(num_members)),
         classes=tuple(f"c{k}" for k in range(num_classes)),
+        architectures=tuple(("blstmatt", "csa")[i % 2] for i in range(num_members)),
     )
 
 
@@ -127,7 +128,10 @@ class CombinerContract:
     def test_identical_members_agree_with_the_member(self, combiner_name: str) -> None:
         dev = make_posterior_set(num_members=1, skill=3.0)
         copies = dataclasses.replace(
-            dev, posteriors=dev.posteriors.repeat(3, axis=0), members=("a", "b", "c")
+            dev,
+            posteriors=dev.posteriors.repeat(3, axis=0),
+            members=("a", "b", "c"),
+            architectures=dev.architectures * 3,
         )
         combined = self.fitted(combiner_name, copies).combine(copies.posteriors)
         alone = self.fitted(combiner_name, dev).combine(dev.posteriors)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from serplatform.ensembles.auto import Auto, choices
-from serplatform.ensembles.base import COMBINERS, Combiner
+from serplatform.ensembles.base import COMBINERS, Combiner, find_combiner
 from serplatform.ensembles.mean import Mean
 from serplatform.ensembles.product import Product, log_linear_pool, minimise_nll
 from serplatform.ensembles.single import Single
@@ -20,13 +20,77 @@ from serplatform.registry import temporary
 from serplatform.testing.combiner_contract import CombinerContract, make_posterior_set
 
 
-@pytest.mark.parametrize("combiner_name", COMBINERS.names())
+@pytest.mark.parametrize("combiner_name", sorted({*COMBINERS.names()} - {"syscomb"}))
 class TestEveryCombiner(CombinerContract):
     pass
 
 
+@pytest.mark.parametrize("combiner_name", ["syscomb"])
+class TestSysComb(CombinerContract):
+    """Two architectures at least, so what the contract asks of a lone member is asked of two."""
+
+    @pytest.mark.parametrize("num_members", [2, 5, 14])
+    def test_answers_are_posteriors(self, combiner_name: str, num_members: int) -> None:
+        super().test_answers_are_posteriors(combiner_name, num_members)
+
+    def test_identical_members_agree_with_the_member(self, combiner_name: str) -> None:
+        one = make_posterior_set(num_members=1)
+        dev = dataclasses.replace(
+            one,
+            posteriors=one.posteriors.repeat(2, axis=0),
+            members=("a", "b"),
+            architectures=("csa", "blstmatt"),
+        )
+        combined = self.fitted(combiner_name, dev).combine(dev.posteriors)
+        np.testing.assert_array_equal(combined.argmax(axis=1), one.posteriors[0].argmax(axis=1))
+
+
+def test_syscomb_multiplies_the_best_trial_of_each_architecture_by_dev_rows() -> None:
+    architectures = ("moma", "csa", "blstmatt", "csa", "blstmatt")
+    dev = dataclasses.replace(make_posterior_set(), architectures=architectures)
+    uar = [classification_metrics(dev.truth, member)["uar"] for member in dev.posteriors]
+    csa, blstmatt = max((1, 3), key=uar.__getitem__), max((2, 4), key=uar.__getitem__)
+    assert {uar[1] == uar[3], uar[2] == uar[4]} == {False}
+    combiner = find_combiner("syscomb")()
+    combiner.fit(dev)
+    product = dev.posteriors[blstmatt] * dev.posteriors[csa] ** 0.4
+    expected = product / product.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(combiner.combine(dev.posteriors), expected, rtol=1e-9)
+    assert combiner.weights()[[blstmatt, csa]].tolist() == [1.0, 0.4]
+    assert combiner.used().tolist() == sorted([blstmatt, csa])
+    named = find_combiner("syscomb:csa,moma")()
+    named.fit(dev)
+    assert named.weights()[[csa, 0]].tolist() == [1.0, 0.4]
+    assert named.used().tolist() == [0, csa]
+
+
+def test_syscomb_says_which_architecture_the_runs_lack_and_what_they_hold() -> None:
+    dev = make_posterior_set()
+    with pytest.raises(
+        BadInputError, match=r"a finished trial of 'fgcme' .* the runs hold blstmatt, csa; give"
+    ):
+        find_combiner("syscomb:csa,fgcme")().fit(dev)
+    with pytest.raises(BadInputError, match="hold none that is known"):
+        find_combiner("syscomb")().fit(dataclasses.replace(dev, architectures=()))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("syscomb:csa", "two or more different"),
+        ("syscomb:csa,csa", "two or more different"),
+        ("syscomb:csa,", "two or more different"),
+        ("mean:csa", "combiner 'mean' takes no argument, and was given 'csa'"),
+        ("sysconb:csa", "Did you mean 'syscomb'"),
+    ],
+)
+def test_what_follows_a_combiners_colon_is_checked(text: str, message: str) -> None:
+    with pytest.raises(BadInputError, match=message):
+        find_combiner(text)
+
+
 def test_all_combiners_are_swept() -> None:
-    expected = {"auto", "greedy", "mean", "product", "single", "stacking"}
+    expected = {"auto", "greedy", "mean", "product", "single", "stacking", "syscomb"}
     assert expected <= set(COMBINERS.names())
 
 
