@@ -30,6 +30,9 @@ class MomaConfig:
     num_layers: int = setting(2, "stacked bidirectional LSTM layers", low=1, high=8)
     attention_dim: int = setting(128, "units of every attention block", low=1)
     num_blocks: int = setting(3, "attention blocks in the mixture", low=1, high=32)
+    mixture_layers: int = setting(
+        1, "mixtures one on another; all but the last give frames", low=1, high=8
+    )
     residual: bool = setting(True, "add the first attention's input to its output, Eq. (6)")
     gamma_init: Literal["uniform", "normal", "constant"] = setting(
         "uniform", "distribution that the mixture weights start from"
@@ -60,6 +63,11 @@ def initial_gamma(
     return torch.full((num_blocks,), float(scale))
 
 
+def mixture(views: Tensor, gamma: Tensor) -> Tensor:
+    """(B, N, T) weights a_n of N blocks, and γ (N,), to their mixture, Eq. (9): (B, T)."""
+    return torch.einsum("n,bnt->bt", gamma, views)
+
+
 @architecture(
     "moma",
     MomaConfig,
@@ -86,6 +94,12 @@ class Moma(SerModel):
     dropout is ours and off by default. The paper says that the γ start at random without
     naming a distribution: uniform between 0 and 1 here, searchable. Attention layer 2 computes
     its mean M over its own input, the output of Eq. (6).
+
+    Section 5.2 leaves depth against width open. Ours: ``mixture_layers`` above 1 stacks mixtures of
+    ``num_blocks`` blocks, each with weights and γ of its own. All but the last are an Eq. (6) over
+    their own mixture, :math:`Y \leftarrow a_{att2} \odot Y + Y`: frames in, frames out. They keep
+    the skip whatever ``residual`` says, as weights sum to about one over the utterance and would
+    scale its frames down by its length at every layer.
     """
 
     def __init__(
@@ -97,6 +111,7 @@ class Moma(SerModel):
         num_layers: int,
         attention_dim: int,
         num_blocks: int,
+        mixture_layers: int,
         residual: bool,
         gamma_init: Literal["uniform", "normal", "constant"],
         gamma_scale: float,
@@ -111,6 +126,11 @@ class Moma(SerModel):
         self.dropout = nn.Dropout(dropout)
         self.projection = nn.Linear(2 * hidden_dim, 2 * hidden_dim)
         self.classifier = nn.Linear(2 * hidden_dim, num_classes)
+        self.stacked = nn.ModuleList()  # mixtures below layer 2, after all that the paper has
+        self.stacked_gammas = nn.ParameterList()
+        for _ in range(mixture_layers - 1):
+            self.stacked.append(MeanTanhAttention(2 * hidden_dim, attention_dim, num_blocks))
+            self.stacked_gammas.append(initial_gamma(num_blocks, gamma_init, gamma_scale))
 
     def forward(self, batch: Batch, criterion: Criterion | None = None) -> ModelOutput:
         """Classify a padded batch.
@@ -123,8 +143,9 @@ class Moma(SerModel):
         first = self.layer1(hidden, valid).squeeze(1)  # a_att1, Eqs. (4)-(5), (B, T)
         factor = first + 1 if self.residual else first
         hidden = factor.unsqueeze(-1) * hidden  # Y' + Y, or Y' alone, Eq. (6), (B, T, 2H)
-        views = self.layer2(hidden, valid)  # a_n, Eqs. (7)-(8), (B, N, T)
-        second = torch.einsum("n,bnt->bt", self.gamma, views)  # a_att2, Eq. (9)
+        for attention, gamma in zip(self.stacked, self.stacked_gammas, strict=True):
+            hidden = (mixture(attention(hidden, valid), gamma) + 1).unsqueeze(-1) * hidden
+        second = mixture(self.layer2(hidden, valid), self.gamma)  # a_att2, Eqs. (7)-(9), (B, T)
         utterance = weighted_sum(second, hidden)  # (B, 2H)
         logits = self.classifier(self.projection(self.dropout(utterance)))  # (B, K)
         return ModelOutput.of(logits, layer1=first, layer2=second)

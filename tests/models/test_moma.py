@@ -25,15 +25,23 @@ def weights_of(layer, block):
     )
 
 
+def plain_mixture(y, layer, gammas):
+    total = np.zeros(len(y))
+    for block, gamma in enumerate(array(gammas)):
+        total = total + gamma * mean_attention(y, *weights_of(layer, block))  # Eqs. (7)-(9)
+    return total
+
+
 def plain_moma(model, frames):
     """Eqs. (1)-(9) for one utterance: posteriors and both attentions."""
     y = bilstm(frames, model.encoder.lstm)  # Eqs. (1)-(3)
     first = mean_attention(y, *weights_of(model.layer1, 0))  # Eqs. (4)-(5)
     projected = np.array([first[t] * y[t] for t in range(len(y))])
     y = projected + y if model.residual else projected  # Eq. (6)
-    second = np.zeros(len(y))
-    for block, gamma in enumerate(array(model.gamma)):
-        second = second + gamma * mean_attention(y, *weights_of(model.layer2, block))  # (7)-(9)
+    for layer, gammas in zip(model.stacked, model.stacked_gammas, strict=True):  # ours
+        weights = plain_mixture(y, layer, gammas)
+        y = np.array([weights[t] * y[t] + y[t] for t in range(len(y))])
+    second = plain_mixture(y, model.layer2, model.gamma)
     utterance = np.zeros(y.shape[1])
     for t in range(len(y)):
         utterance = utterance + second[t] * y[t]
@@ -43,11 +51,16 @@ def plain_moma(model, frames):
 
 
 @pytest.mark.parametrize("residual", [True, False])
-@pytest.mark.parametrize("num_blocks", [1, 3])
-def test_model_equals_the_equations_in_plain_loops(residual, num_blocks):
+@pytest.mark.parametrize(("num_blocks", "mixture_layers"), [(1, 1), (3, 1), (2, 3)])
+def test_model_equals_the_equations_in_plain_loops(residual, num_blocks, mixture_layers):
     torch.manual_seed(0)
     config = MomaConfig(
-        hidden_dim=4, attention_dim=3, num_blocks=num_blocks, residual=residual, gamma_init="normal"
+        hidden_dim=4,
+        attention_dim=3,
+        num_blocks=num_blocks,
+        mixture_layers=mixture_layers,
+        residual=residual,
+        gamma_init="normal",
     )
     model = build(config, SPEC).double().eval()
     batch = random_batch(LENGTHS, SPEC, dtype=torch.float64)

@@ -144,6 +144,7 @@ def _params(architecture: str, rng: np.random.Generator) -> dict[str, Any]:
         params["model.context_frames"] = int(rng.choice([20, 30, 40]))
     if architecture == "moma":
         params["model.num_blocks"] = int(rng.choice([2, 3]))
+        params["model.mixture_layers"] = params["training.batch_size"] // 16
     return params
 
 

@@ -19,7 +19,7 @@ MAX_PANELS = 8
 #: Parameters with at most this many values get a box for each.
 FEW_VALUES = 8
 #: Named in the papers, so shown whenever they were varied: a part of the name is enough.
-ALWAYS = ("gamma", "alpha", "lambda", "num_blocks", "weight")
+ALWAYS = ("gamma", "alpha", "lambda", "num_blocks", "mixture_layers", "weight")
 #: Trials that are enough for these.
 MIN_NAMED = 3
 CONTEXT_PARAMETER = "model.context_frames"

@@ -12,6 +12,7 @@ from serplatform.artifacts.trial import HistoryEntry
 from serplatform.report.data import NoDataError, ReportData
 from serplatform.report.figures.base import Palette
 from serplatform.report.figures.costs import Cost, SizeTradeoff, TrialOutcomes
+from serplatform.report.figures.depth_and_width import DepthAndWidth
 from serplatform.report.figures.parallel_coordinates import ParallelCoordinates
 from serplatform.report.figures.parameter_effects import (
     ContextLength,
@@ -273,6 +274,35 @@ def test_context_length_takes_best_and_mean_by_length(
         ContextLength().compute(report_data(trials[:2]))
     with pytest.raises(NoDataError, match="no finished trial of csa"):
         ContextLength().compute(report_data([trial(0)]))
+
+
+def test_depth_and_width_average_the_trials_of_a_cell(
+    trial: MakeTrial, report_data: MakeReportData, palette: Palette
+) -> None:
+    def at(blocks: int, layers: int) -> dict[str, Any]:
+        return {"model.num_blocks": blocks, "model.mixture_layers": layers}
+
+    def epoch(fold: int, train_loss: float, uar: float, nll: float) -> HistoryEntry:
+        dev = {"uar": uar, "nll": nll}
+        return {"fold": fold, "epoch": 1, "train_loss": train_loss, "dev": dev}
+
+    kept = [epoch(0, 0.5, 0.6, 1.0), epoch(0, 0.1, 0.5, 2.0), epoch(1, 0.75, 0.5, 1.0)]
+    trials = [
+        trial(0, uar=0.5, params=at(3, 1), history=kept),
+        trial(1, uar=0.3, params=at(3, 1), history=[epoch(0, 1.0, 0.3, 1.125)]),
+        trial(2, uar=0.6, params=at(1, 2), history=[]),
+        trial(3, uar=0.9, params={"model.num_blocks": 3}),  # of an earlier version
+        trial(4, uar=0.9, params=at(5, 5), architecture="csa"),
+    ]
+    deep, wide = DepthAndWidth().compute(report_data(trials))
+    assert (deep.blocks, deep.layers, deep.trials, deep.uar, deep.gap) == (1, 2, 1, 0.6, None)
+    assert (wide.blocks, wide.layers, wide.trials, wide.uar, wide.gap) == (3, 1, 2, 0.4, 0.25)
+    drawing = DepthAndWidth().draw((deep, wide), palette)
+    assert drawing.panels[0].data[0]["z"] == [[None, pytest.approx(40)], [pytest.approx(60), None]]
+    assert drawing.panels[0].data[0]["text"] == [["", "40.0 (2)"], ["60.0 (1)", ""]]
+    assert "highest at 1 block and 2 mixtures: 60.0 % over 1 trial." in drawing.summary
+    with pytest.raises(NoDataError, match="do not vary both"):
+        DepthAndWidth().compute(report_data(trials[:2]))
 
 
 def test_parallel_coordinates_place_values_on_their_axes(
