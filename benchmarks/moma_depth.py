@@ -34,6 +34,7 @@ BLOCKS, LAYERS = (1, 3, 6), (1, 2, 3)
 def space(arguments: argparse.Namespace) -> dict[str, Any]:
     """The grid; a YAML file may hold JSON."""
     cells = [{WIDTH: b, DEPTH: d} for d, b in itertools.product(LAYERS, BLOCKS)]
+    cells.remove({WIDTH: 3, DEPTH: 1})  # the paper's, which is the first trial
     return {
         "architecture": "moma",
         "description": "MOMA over blocks and stacked mixtures, all else fixed.",
