@@ -4,17 +4,17 @@
         --whisper DIRECTORY --out benchmarks/results/recognised_words.json [--aligner pocketsphinx]
         [--prepare "--map fear=fearful …"] [--protocol speaker-kfold:4] [--epochs 15] [--seeds 2]
 
-CAN's own future work (Lee, Yoon and Jung, Interspeech 2020, section 5). One corpus is prepared once
-for each source of words: ``aligned``, the true text located by a local Whisper;
-``recognised``, text and times by the same Whisper; ``aligner`` as another forced aligner of the true
-text, where one is named; ``equal``, the recognised words in segments of equal length
+CAN's own future work (Lee, Yoon and Jung, Interspeech 2020, section 5). One corpus is prepared
+once for each source of words: ``aligned``, the true text located by a local Whisper;
+``recognised``, text and times by the same Whisper; ``pocketsphinx`` or another forced aligner of
+the true text, where one is named; ``equal``, the recognised words in segments of equal length
 (``data.word_segmentation=equal`` on ``recognised``). CAN is trained on each with the same settings,
 folds and seeds by ``serplatform search``; nothing is chosen between them. What is in WORK is kept.
 
 Written under NAME in OUT, beside what it holds: the word error rate (edits over true words), test
 UAR pooled over folds, its mean over seeds, and the difference from ``aligned`` with a jackknife
-interval over speakers. Both RAVDESS and nEMO have actors say the same sentences in every emotion, so
-that text tells nothing of it: the cost is one of segmentation.
+interval over speakers. In RAVDESS and nEMO actors say the same sentences in every emotion, so that
+text tells nothing of it: the cost is one of segmentation.
 """
 
 from __future__ import annotations

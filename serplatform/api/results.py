@@ -481,7 +481,7 @@ def combine(
     Args:
         runs: one, or several on one dataset, with the same folds and classes.
         out: directory or URI to write to.
-        combiner: greedy, product, mean, stacking, auto or single.
+        combiner: greedy, product, mean, stacking, auto, single or ``syscomb:FIRST,SECOND``.
         temperature: calibrate each trial on dev rows first.
         objective: what choices on dev rows maximise: uar, accuracy or nll.
         seed: of bags.
