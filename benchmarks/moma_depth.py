@@ -6,7 +6,7 @@
 Every cell is one configuration, trained on every fold and with every seed by ``serplatform
 search``; a seed's run is kept in WORK and resumed. Numbers are of dev rows, whose best epoch is
 kept: the mean dev UAR of a cell, and how far dev NLL lies above the training loss, at the kept
-epoch and at the last one. No number of test rows is read.
+epoch and at the last one.
 """
 
 from __future__ import annotations
@@ -96,9 +96,13 @@ def main() -> None:
         command += ["--trials", str(len(BLOCKS) * len(LAYERS)), "--sampler", "random"]
         command += ["--pruner", "none", "--combiner", "none", "--no-reference", "--no-explain"]
         commands.append(shlex.join(["serplatform", *command]))
-        resume = ["--resume"] * (run / "run.json").is_file()
-        subprocess.run([sys.executable, "-m", "serplatform", *command, *resume], check=True)
-        trials += [ReportTrial(run, record) for record in RunDirectory(run).records().values()]
+        there = (run / "run.json").is_file()
+        if not there or RunDirectory(run).read_run()["status"] != "complete":
+            command += ["--resume"] * there
+            subprocess.run([sys.executable, "-m", "serplatform", *command], check=True)
+        trials += [
+            ReportTrial(run_path=run, record=r) for r in RunDirectory(run).records().values()
+        ]
     finished = [trial for trial in trials if trial.state == "complete"]
     dataset = Dataset.open(arguments.data)
     content = {

@@ -35,6 +35,7 @@ from serplatform.artifacts.files import read_parquet
 from serplatform.datasets.dataset import Dataset
 from serplatform.ensembles.posteriors import Library, read_library
 from serplatform.environment import hardware, now, versions
+from serplatform.run_directory import RunDirectory
 from serplatform.statistics.intervals import (
     jackknife_interval,
     leave_one_out,
@@ -86,10 +87,11 @@ def word_errors(dataset: Dataset) -> dict[str, float | int]:
     }
 
 
-def run(commands: list[str], *arguments: str) -> None:
-    """One call of the command line, noted."""
+def run(commands: list[str], *arguments: str, done: bool = False) -> None:
+    """One call of the command line, noted; not made again where it is done."""
     commands.append(shlex.join(["serplatform", *arguments]))
-    subprocess.run([sys.executable, "-m", "serplatform", *arguments], check=True)
+    if not done:
+        subprocess.run([sys.executable, "-m", "serplatform", *arguments], check=True)
 
 
 def drawn(libraries: list[Library]) -> tuple[np.ndarray, np.ndarray]:
@@ -142,8 +144,20 @@ def main() -> None:
             options = [x for k, v in settings.items() for x in ("--set", f"{k}={v}")]
             options += ["--protocol", given.protocol, "--seed", str(seed), "--trials", "1"]
             options += ["--combiner", "none", "--no-reference", "--no-explain"]
-            options += ["--resume"] * (out / "run.json").is_file()
-            run(commands, "search", "can", "--data", str(data), "--out", str(out), *options)
+            there = (out / "run.json").is_file()
+            options += ["--resume"] * there
+            whole = there and RunDirectory(out).read_run()["status"] == "complete"
+            run(
+                commands,
+                "search",
+                "can",
+                "--data",
+                str(data),
+                "--out",
+                str(out),
+                *options,
+                done=whole,
+            )
             libraries[arm].append(read_library([out]))
         arms[arm] = {"words": word_errors(Dataset.open(data)), "settings": settings}
     base, utterances = drawn(libraries["aligned"])
