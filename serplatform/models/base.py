@@ -135,11 +135,14 @@ class Framewise(NamedTuple):
         log_posteriors: (B, S, K), natural log, normalized over K; undefined on padding.
         lengths: (B,) int64, steps of each utterance, at least 1.
         spans: (B, S, 2) int64, first frame and one past the last that a step stands for.
+        running: a step's class is of all steps up to it, the last one's of the utterance; else
+            of its own frames.
     """
 
     log_posteriors: Tensor
     lengths: Tensor
     spans: Tensor
+    running: bool = False
 
 
 class Generation(NamedTuple):
