@@ -160,11 +160,11 @@ def _errors_in_words(item: TrialErrors) -> str:
         f"{decimal(r.value, 2)} times that of {name}{_ends(r)}"
         for r, name in zip(ratios, _RATIOS, strict=True)
     ]
-    best = max(ratios, key=lambda r: r.value)  # over the harder of the two to beat
-    if best.high is not None and best.high < 1:
+    hardest, name = max(zip(ratios, _RATIOS, strict=True), key=lambda pair: pair[0].value)
+    if hardest.high is not None and hardest.high < 1:
         verdict = "it predicts better than both"
-    elif best.low is not None and best.low > 1:
-        verdict = "it predicts no better than the better of them"
+    elif hardest.low is not None and hardest.low > 1:
+        verdict = f"{name} is the better prediction"
     else:
         verdict = "whether it predicts better than both is not certain"
     emotions = {n: e.squared.value for n, e in item.emotions.items() if n != ALL}
