@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -131,9 +131,27 @@ class SerModel(nn.Module):
 
     In evaluation mode the output of an utterance does not depend on its batch or padding.
     ``criterion`` is given in training (labels are then valid) and is None in evaluation.
+
+    Attributes:
+        carries: :meth:`step` goes on where the frames before ended, so that a stream without end
+            can be classified.
     """
 
+    carries: ClassVar[bool] = False
+
     def forward(self, batch: Batch, criterion: Criterion | None = None) -> ModelOutput:
+        raise NotImplementedError
+
+    def step(self, batch: Batch, state: Any = None) -> tuple[ModelOutput, Any]:
+        """Classify what was heard up to the end of a batch that is the next stretch of utterances.
+
+        In evaluation mode, all utterances of a batch equally long. The output after the last
+        stretch is that of :meth:`forward` of all stretches together.
+
+        Args:
+            batch: the next frames.
+            state: what the step before returned; None at the beginning.
+        """
         raise NotImplementedError
 
 

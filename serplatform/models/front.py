@@ -74,6 +74,10 @@ class FrontedModel(SerModel):
         output: ModelOutput = self.model(changed, criterion)
         return output
 
+    def step(self, batch: Batch, state: Any = None) -> tuple[ModelOutput, Any]:
+        """As the architecture does; see the base class."""
+        return self.model.step(dataclasses.replace(batch, frames=self.front(batch.frames)), state)
+
 
 def build_model(architecture: Architecture, config: Any, spec: InputSpec) -> SerModel:
     """The architecture's module, behind the front that the data ask for, if they do."""
