@@ -17,6 +17,7 @@ from serplatform.ensembles.rejection import parse_wish
 from serplatform.errors import BadInputError
 from serplatform.prediction.open import open_system
 from serplatform.prediction.output import visible
+from serplatform.prediction.pcm import AudioStream
 from serplatform.prediction.predict import SPEAKERS, PredictedRow, PredictionTally, predict
 from serplatform.prediction.recordings import find_recordings, passed_over_text
 from serplatform.prediction.rejection import make_rejector
@@ -41,6 +42,10 @@ class PredictOptions(TypedDict, total=False):
         reject: say "not sure" where confidence is low, e.g. ``accuracy=0.8``; None: never.
         max_duration: longest recording classified without windows, in seconds; 60.
         device: ``cpu`` (the default), ``cuda`` or ``cuda:1``.
+        stream: take one recording as it comes, in bounded memory, see
+            :mod:`serplatform.prediction.stream`.
+        pcm: format of a stream of raw samples, e.g. ``s16le:16000:1``.
+        follow: wait for more at the end of a stream's file.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
@@ -52,6 +57,9 @@ class PredictOptions(TypedDict, total=False):
     reject: str | None
     max_duration: float
     device: str
+    stream: bool
+    pcm: str | None
+    follow: bool
 
 
 def option_errors(speaker: str, max_duration: float) -> list[str]:
@@ -77,6 +85,7 @@ class Classification:
         rows: are made as they are read.
         tally: what has become of the recordings so far.
         rejecting: rows have an answer and a confidence.
+        source: of a stream; None where recordings are classified.
     """
 
     def __init__(
@@ -97,15 +106,25 @@ class Classification:
             plan = WindowPlan(window=window, hop=max(window / 3, MIN_HOP) if hop is None else hop)
         elif hop is not None:
             raise BadInputError("--hop needs --window: the length of the windows, in seconds")
+        pcm, follow, source = options.get("pcm"), options.get("follow", False), None
+        if options.get("stream"):
+            if len(audio) != 1 or options.get("text") is not None:
+                raise BadInputError("--stream takes one AUDIO, a file or -, and no --text")
+            source = AudioStream(audio[0], pcm, follow=follow)
+        elif pcm is not None or follow:
+            raise BadInputError("--pcm and --follow need --stream")
+        self.source = source
         reject, text = options.get("reject"), options.get("text")
         wish = None if reject is None else parse_wish(reject)
         self._passed_over: Counter[str] = Counter()
-        sources, refused = find_recordings(audio, listed, self._passed_over)
+        given = audio if source is None else ()
+        sources, refused = find_recordings(given, listed, self._passed_over)
         transcripts = None if text is None else Transcripts.read(Path(text))
         self.system = open_system(open_copy(system), options.get("trial"))
         self._rejector = None if wish is None else make_rejector(self.system, wish)
         self.rejecting = wish is not None
         from serplatform.prediction.predictor import Predictor
+        from serplatform.prediction.stream import StreamClassifier
 
         predictor = Predictor(self.system, device=options.get("device", "cpu"))
         self.classes = predictor.classes
@@ -114,7 +133,7 @@ class Classification:
             reader = WordReader(
                 predictor.vocabularies,
                 transcripts,
-                windows=plan is not None,
+                windows=plan is not None or source is not None,
                 aligner=predictor.aligner,
             )
         elif transcripts is not None:
@@ -126,7 +145,7 @@ class Classification:
             say(f"Pretrained encoder {encoder}: loaded once, one pass a clip for all models.")
         if self.system.synthetic:
             say("Note: the models were trained on synthetic speech: a demonstration, nothing more.")
-        if predictor.speaker_pipelines:
+        if predictor.speaker_pipelines and source is None:
             kinds = {"folder": "each folder's recordings", "file": "each file", "all": "all audio"}
             whose = kinds[speaker]
             say(f"Note: models normalise by speaker; {whose} is taken as one (--speaker).")
@@ -134,7 +153,16 @@ class Classification:
             say(f"Note: {self._rejector.describe()}.")
         self._loading = time.monotonic() - begun
         self.tally = PredictionTally(refused=refused)
-        self.rows: Iterator[PredictedRow] = predict(
+        self.rows: Iterator[PredictedRow]
+        if source is not None:
+            classifier = StreamClassifier(
+                predictor, source, plan=plan, words=reader, rejector=self._rejector
+            )
+            for note in classifier.notes:
+                say(f"Note: {note}.")
+            self.rows = classifier.rows(self.tally)
+            return
+        self.rows = predict(
             predictor,
             sources,
             self.tally,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from serplatform import stopping
 from serplatform.cli.options import AsJson
 from serplatform.cli.output import JSON, encodable, result
 from serplatform.console import say
@@ -28,7 +30,8 @@ def command(
         list[str],
         typer.Argument(
             metavar="AUDIO...",
-            help="Files, folders, or `-` for a list of paths on standard input.",
+            help="Files, folders, or `-` for a list of paths on standard input; with --stream one "
+            "file, or `-` for samples on standard input.",
             show_default=False,
         ),
     ],
@@ -75,6 +78,26 @@ def command(
         float, typer.Option(help="Longest recording classified without windows, in seconds.")
     ] = 60.0,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:1.")] = "cpu",
+    stream: Annotated[
+        bool,
+        typer.Option(
+            "--stream",
+            help="Take audio as it comes, without end: one line a window at once, in bounded "
+            "memory. A VRNN carries its state from window to window; others take sliding windows "
+            "(--window 3 --hop 1). Ctrl-C ends it with the line of the whole.",
+        ),
+    ] = False,
+    pcm: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND:HZ:CHANNELS",
+            help="Raw samples of a stream, under ffmpeg's names; a WAV header goes first.  "
+            "\\[default on standard input: s16le:16000:1]",
+        ),
+    ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Wait for more at the end of a stream's file.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Classify new recordings: a posterior for each class, named.
@@ -97,6 +120,8 @@ def command(
         serplatform predict runs/ravdess recordings/ --reject accuracy=0.8
 
         find calls -name '*.wav' | serplatform predict bundles/ravdess - --format jsonl
+
+        arecord -f S16_LE -r 16000 -t raw | serplatform predict runs/vrnn - --stream
     """
     from serplatform.api.classify import Classification, option_errors
     from serplatform.artifacts.files import atomic_path
@@ -108,10 +133,15 @@ def command(
     if output_format not in FORMATS:
         wrong = "--format: " + unknown_name("format", output_format, FORMATS)
         raise BadInputError("\n".join([wrong, *option_errors(speaker, max_duration)]))
+    if stream and (as_json or out is not None):
+        raise BadInputError(
+            "--stream prints lines as they come, and --json and --out end with a whole: leave them "
+            "out, and send the lines to a file with > FILE"
+        )
     if out is not None:
         check_file(out)
-    listed = listed_paths(sys.stdin.buffer.read()) if STDIN in audio else []
-    if STDIN in audio and not listed:
+    listed = listed_paths(sys.stdin.buffer.read()) if STDIN in audio and not stream else []
+    if STDIN in audio and not (listed or stream):
         say("Note: the list of paths on standard input is empty.")
     found = Classification(
         system,
@@ -125,26 +155,33 @@ def command(
         reject=reject,
         max_duration=max_duration,
         device=device,
+        stream=stream,
+        pcm=pcm,
+        follow=follow,
     )
     lines = functools.partial(FORMATS[output_format], rejecting=found.rejecting)
     values: list[dict[str, Any]] | None = None
-    if out is not None:
-        with (
-            written_file(out) as target,
-            atomic_path(target) as temporary,
-            temporary.open("w", encoding="utf-8") as stream,
-        ):
-            for line in lines(found.rows, found.classes):
-                stream.write(line)
-            found.check()
-    elif as_json:
-        values = [row_values(row, found.classes) for row in found.rows]
-    else:
-        errors = JSON if output_format == "jsonl" else "backslashreplace"
-        for line in lines(found.rows, found.classes):  # as rows are made
-            sys.stdout.write(encodable(line, errors))
-        sys.stdout.flush()
-    summary = {**found.end(), "out": out, "predictions": values}
+    stop = None if found.source is None else found.source.stop
+    with contextlib.nullcontext() if stop is None else stopping.politely(stop, "at this window"):
+        if out is not None:
+            with (
+                written_file(out) as target,
+                atomic_path(target) as temporary,
+                temporary.open("w", encoding="utf-8") as file,
+            ):
+                for line in lines(found.rows, found.classes):
+                    file.write(line)
+                found.check()
+        elif as_json:
+            values = [row_values(row, found.classes) for row in found.rows]
+        else:
+            errors = JSON if output_format == "jsonl" else "backslashreplace"
+            for line in lines(found.rows, found.classes):  # as rows are made
+                sys.stdout.write(encodable(line, errors))
+                if stream:
+                    sys.stdout.flush()
+            sys.stdout.flush()
+        summary = {**found.end(), "out": out, "predictions": values}
     if as_json:
         result(f"{found.tally.recordings} recording(s) classified.", summary, as_json=True)
     elif out is not None:

@@ -27,9 +27,10 @@ from serplatform.corpora.audio_file import (
 from serplatform.corpora.base import first_of
 
 __all__ = [
-    "AUDIO_SUFFIXES", "CANCEL", "FLOOR_DB", "MAX_DURATION", "MIN_DURATION", "TARGET_RATE", "Audio",
-    "AudioError", "Recording", "audio_hash", "file_problem", "is_audible", "judge_audio",
-    "level_db", "read_audio", "speech_bounds", "summarize_notes",
+    "AUDIO_SUFFIXES", "CANCEL", "FLOOR_DB", "LARGEST", "MAX_DURATION", "MIN_DURATION",
+    "TARGET_RATE", "Audio", "AudioError", "Recording", "audio_hash", "file_problem", "floor_db",
+    "is_audible", "judge_audio", "level_db", "mono_blocks", "read_audio", "speech_bounds",
+    "summarize_notes",
 ]  # fmt: skip
 
 #: rate of the samples that :func:`read_audio` returns, in hertz
@@ -47,7 +48,7 @@ EMPTY = "holds 0 samples"
 CANCEL = "its channels cancel each other: the louder one alone is read"
 
 _CANCEL = 0.01  # power of the mean of the channels against that of unrelated ones
-_LARGEST = 8.0  # of float samples, where full scale is 1
+LARGEST = 8.0  # of float samples, where full scale is 1
 _HEARD = 10.0 ** (_FLOOR_8_BITS_DB / 10.0)
 _STEP = 0.05  # seconds of which a level is taken
 _BLOCK = 10.0  # seconds decoded at a time where recordings may be long
@@ -98,19 +99,33 @@ class Recording:
 
     def blocks(self) -> Iterator[FloatArray]:
         """The samples, (S,) each, float32 mono at :data:`TARGET_RATE`; resampled as a stream."""
-        import soxr
-
         with open_audio(self.path) as opened:
-            resampler = None
-            if opened.rate != TARGET_RATE:
-                resampler = soxr.ResampleStream(
-                    opened.rate, TARGET_RATE, 1, dtype="float32", quality="HQ"
-                )
-            for block in opened.blocks(0, None, _BLOCK):
-                mono = np.ascontiguousarray(_mono(block, self.channel), dtype=np.float32)
-                yield mono if resampler is None else resampler.resample_chunk(mono)
-            if resampler is not None:
-                yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+            blocks = opened.blocks(0, None, _BLOCK)
+            yield from mono_blocks(blocks, opened.rate, self.channel)
+
+
+def mono_blocks(
+    blocks: Iterable[FloatArray], rate: int, channel: int | None = None
+) -> Iterator[FloatArray]:
+    """(N, C) blocks at a rate to (S,) float32 mono at :data:`TARGET_RATE`, resampled as a stream.
+
+    ``channel`` is read alone (None: the mean).
+    """
+    import soxr
+
+    resampler = None
+    if rate != TARGET_RATE:
+        resampler = soxr.ResampleStream(rate, TARGET_RATE, 1, dtype="float32", quality="HQ")
+    for block in blocks:
+        mono = np.ascontiguousarray(_mono(block, channel), dtype=np.float32)
+        yield mono if resampler is None else resampler.resample_chunk(mono)
+    if resampler is not None:
+        yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+
+
+def floor_db(subtype: str) -> float:
+    """What does not exceed this is not heard in samples of a subtype of libsndfile."""
+    return _FLOORS_DB.get(subtype, FLOOR_DB)
 
 
 def read_audio(
@@ -256,7 +271,7 @@ class _Judge:
     @property
     def floor_db(self) -> float:
         """What does not exceed this is not heard."""
-        return _FLOORS_DB.get(self._stream.subtype, FLOOR_DB)
+        return floor_db(self._stream.subtype)
 
     def add(self, block: FloatArray) -> FloatArray:
         """Take (N, C), return the channels' mean, (N,). AudioError: samples are no numbers."""
@@ -269,7 +284,7 @@ class _Judge:
             )
         self._peak = max(self._peak, peak)
         self.frames += len(block)
-        if self._peak > _LARGEST:  # refused at the end; their powers may be no numbers
+        if self._peak > LARGEST:  # refused at the end; their powers may be no numbers
             return block[:, 0]
         mono = _mono(block, None)
         if self._channels == 1:
@@ -291,7 +306,7 @@ class _Judge:
         """The channel to be read alone (None: the mean of all); an AudioError if it is unusable."""
         if not self.frames:
             raise AudioError(EMPTY)
-        if self._peak > _LARGEST:
+        if self._peak > LARGEST:
             raise AudioError(
                 f"its samples reach {self._peak:.3g}, where full scale is 1: scale the file"
             )

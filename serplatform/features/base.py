@@ -42,7 +42,9 @@ class FeatureExtractor(ABC):
     stored_as: ClassVar[Literal["float32", "float16"]] = "float32"
     #: takes seconds a minute of audio: its time and size are told beforehand, and it may use a GPU
     costly: ClassVar[bool] = False
-
+    #: frame t is computed from the samples that it covers alone, from t·frame_shift on, so that
+    #: frames of a stream can be computed as it comes
+    local: ClassVar[bool] = False
     #: whether its frames are the words of an utterance, and computed from them
     reads_words: ClassVar[bool] = False
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from typing import ClassVar
 
 import numpy as np
 
@@ -39,6 +40,8 @@ class MelFeature(FeatureExtractor):
     The powers are ``librosa.feature.melspectrogram(center=False, power=2.0)`` with librosa's
     default filters (Slaney's scale and normalization) and a Hann window.
     """
+
+    local: ClassVar[bool] = True
 
     def __init__(self, name: str, config: MelConfig, dim: int) -> None:
         self.name = name

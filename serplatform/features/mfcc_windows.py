@@ -32,6 +32,7 @@ class WindowMeans(FeatureExtractor):
     frames of padding zeros would write the clip's duration into the mean.
     """
 
+    local: ClassVar[bool] = True
     frame_shift = _HOP / SAMPLING_RATE
     frame_length = _WINDOW / SAMPLING_RATE
 

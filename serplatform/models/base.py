@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -165,7 +165,13 @@ class SerModel(nn.Module):
 
     In evaluation mode the output of an utterance does not depend on its batch or padding.
     ``criterion`` is given in training (labels are then valid) and is None in evaluation.
+
+    Attributes:
+        carries: :meth:`step` goes on where the frames before ended, so that a stream without end
+            can be classified.
     """
+
+    carries: ClassVar[bool] = False
 
     def forward(self, batch: Batch, criterion: Criterion | None = None) -> ModelOutput:
         raise NotImplementedError
@@ -177,6 +183,18 @@ class SerModel(nn.Module):
     def generate(self, batch: Batch) -> Generation | None:
         """Frames as predicted, in evaluation mode; None for a model that predicts none."""
         return None
+
+    def step(self, batch: Batch, state: Any = None) -> tuple[ModelOutput, Any]:
+        """Classify what was heard up to the end of a batch that is the next stretch of utterances.
+
+        In evaluation mode, all utterances of a batch equally long. The output after the last
+        stretch is that of :meth:`forward` of all stretches together.
+
+        Args:
+            batch: the next frames.
+            state: what the step before returned; None at the beginning.
+        """
+        raise NotImplementedError
 
 
 class ClosedFormModel(SerModel):

@@ -88,6 +88,10 @@ class FrontedModel(SerModel):
     def _behind(self, batch: Batch) -> Batch:
         return dataclasses.replace(batch, frames=self.front(batch.frames))
 
+    def step(self, batch: Batch, state: Any = None) -> tuple[ModelOutput, Any]:
+        """As the architecture does; see the base class."""
+        return self.model.step(self._behind(batch), state)
+
 
 def build_model(architecture: Architecture, config: Any, spec: InputSpec) -> SerModel:
     """The architecture's module, behind the front that the data ask for, if they do."""

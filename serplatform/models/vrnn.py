@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +32,7 @@ from serplatform.models.kernels.predictive_recurrence import (
     LOG_STD_BOUND,
     Recurrence,
     Weights,
+    choose,
     fused,
     step_by_step,
 )
@@ -123,6 +125,8 @@ class Vrnn(SerModel):
     2.56M (RAVDESS) and 0.07M (IEMOCAP).
     """
 
+    carries: ClassVar[bool] = True
+
     def __init__(
         self,
         *,
@@ -207,6 +211,25 @@ class Vrnn(SerModel):
         else:
             decoded, _ = self.decoder(recurrence.latent)  # Algorithm 2, line 7
         return windows, recurrence, decoded
+
+    def step(self, batch: Batch, state: Any = None) -> tuple[ModelOutput, Any]:
+        """Algorithm 2 in evaluation, window by window; see the base class.
+
+        The state is those of the encoder, the generator and the decoder, and the next window as
+        it is expected.
+        """
+        encoder, generator, decoder, predicted = state or (None,) * 4
+        for window in batch.frames.transpose(0, 1):  # X_t, (B, D)
+            if predicted is not None and self.attention:
+                sampled = choose(window, predicted, self.salient)
+                window = torch.where(sampled, window, predicted)  # Eq. (4)
+            hidden, encoder = self.encoder(window[None], encoder)
+            latent = self.code(hidden).chunk(2, dim=2)[0]  # its mean, (1, B, Z)
+            hidden, generator = self.generator(latent, generator)
+            predicted = self.next_window(hidden[0])[:, : window.shape[1]]
+            decoded, decoder = self.decoder(latent, decoder)
+        logits = self.classifier(decoded[0])
+        return ModelOutput.of(logits), (encoder, generator, decoder, predicted)
 
     def _recur(self, windows: Tensor, by_hand: bool) -> Recurrence:
         """Encoder and generator over (T, B, D) windows."""

@@ -355,7 +355,7 @@ def _rows(
             row = PredictedRow(
                 file=source.name, part="window", start=clip.start, end=end, note=note
             )
-            yield _answered(row, values, rejector)
+            yield answered(row, values, rejector)
     if error or total is None:
         reason = error or "holds nothing to classify"
         if count:
@@ -367,12 +367,12 @@ def _rows(
     tally.audio_seconds += end
     notes = (*([f"mean of {count} window(s)"] if windowed else ()), *remarks)
     row = PredictedRow(file=source.name, part="whole", start=0.0, end=end, note="; ".join(notes))
-    row = _answered(row, total / count, rejector)
+    row = answered(row, total / count, rejector)
     tally.not_sure += row.answered is False
     yield row
 
 
-def _answered(
+def answered(
     row: PredictedRow, values: DoubleArray | None, rejector: Rejector | None
 ) -> PredictedRow:
     """A row with its posteriors, as in :attr:`_Clip.posteriors`."""

@@ -77,9 +77,14 @@ class Predictor:
                 raise _of_another_encoder(directory, words.contextual)
 
     @property
+    def models(self) -> list[LoadedModel]:
+        """All of them, each once."""
+        return list(self._models.values())
+
+    @property
     def speaker_pipelines(self) -> list[InputPipeline]:
         """Of the models that normalize by speaker; empty where none does."""
-        found = [model.pipeline for model in self._models.values()]
+        found = [model.pipeline for model in self.models]
         return [p for p in found if p.normalization.kind in WITHIN_SPEAKER]
 
     @property
@@ -133,19 +138,26 @@ class Predictor:
         return average(self.fold_posteriors(clips, speaker))
 
     def fold_posteriors(
-        self, clips: Sequence[ExtractedClip], speaker: SpeakerMoments | None = None
+        self,
+        clips: Sequence[ExtractedClip],
+        speaker: SpeakerMoments | None = None,
+        states: dict[Path, Any] | None = None,
     ) -> DoubleArray:
         """Combined posteriors of each fold for N clips, at least one: (F, N, K), rows sum to 1.
 
         Models that normalize by speaker take the moments of the clips' speaker; None: of these
-        clips.
+        clips. ``states`` are of the stretches before these ones, empty at first, and are brought
+        up to date; None: the clips are whole.
         """
         source, rows = new_audio(clips, speaker), np.arange(len(clips), dtype=np.int64)
         solo = {}
         with torch.inference_mode():
             for directory, loaded in self._models.items():
-                batch = loaded.pipeline.apply(source).collate(rows)
-                output = loaded.model(batch.to(self._device))
+                batch = loaded.pipeline.apply(source).collate(rows).to(self._device)
+                if states is None:
+                    output = loaded.model(batch)
+                else:
+                    output, states[directory] = loaded.model.step(batch, states.get(directory))
                 solo[directory] = output.log_posteriors.double().softmax(dim=1).cpu().numpy()
         shape = len(clips), len(self.classes)
         return np.stack(

@@ -57,8 +57,13 @@ class WindowPlan:
             raise BadInputError("\n".join(errors))
 
 
-def cut(blocks: Iterable[FloatArray], window: int, hop: int) -> Iterator[tuple[int, FloatArray]]:
+def cut(
+    blocks: Iterable[FloatArray], window: int, hop: int, *, aligned: bool = False
+) -> Iterator[tuple[int, FloatArray]]:
     """Cut a stream of samples into windows; no more than a window and a block is kept.
+
+    ``aligned``: the last one starts where it would, and is shorter, instead of ending with the
+    stream.
 
     Yields:
         First sample and the samples of each window of ``window`` samples, every ``hop`` samples.
@@ -81,7 +86,7 @@ def cut(blocks: Iterable[FloatArray], window: int, hop: int) -> Iterator[tuple[i
         buffer = buffer[kept - offset :]
         offset = kept
     if covered < total and upcoming < total:
-        first = max(0, total - window)
+        first = upcoming if aligned else max(0, total - window)
         yield first, buffer[first - offset :].copy()
 
 

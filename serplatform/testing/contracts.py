@@ -182,6 +182,20 @@ class ArchitectureContract:
         assert torch.equal(results[0], results[1])
         assert torch.equal(state, torch.random.get_rng_state())
 
+    def test_steps_of_a_stream_give_what_the_whole_gives(self, name: str) -> None:
+        model = _awake(small_model(name)).eval()
+        if not model.carries:
+            return
+        batch, state = random_batch((9, 9, 9), input_spec(ARCHITECTURES.get(name))), None
+        with torch.inference_mode():
+            for first, last in ((0, 1), (1, 4), (4, 5), (5, 9)):
+                lengths = torch.full((3,), last - first)
+                stretch = Batch(batch.frames[:, first:last], lengths, batch.labels)
+                found, state = model.step(stretch, state)
+                until = Batch(batch.frames[:, :last], torch.full((3,), last), batch.labels)
+                expected = model(until).log_posteriors
+                torch.testing.assert_close(found.log_posteriors, expected, rtol=0, atol=1e-5)
+
     def test_inputs_are_left_as_they_are(self, name: str) -> None:
         model = small_model(name).train()
         batch = random_batch((35, 22), input_spec(ARCHITECTURES.get(name)))

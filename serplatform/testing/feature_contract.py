@@ -118,6 +118,16 @@ class FeatureContract:
         extractor = self.make(name)
         np.testing.assert_array_equal(extractor.extract_clip(clip), extractor.extract(samples))
 
+    def test_local_frames_are_computed_of_the_samples_that_they_cover(self, name: str) -> None:
+        extractor = self.make(name)
+        if not extractor.local:
+            return
+        shift = round(extractor.frame_shift * SAMPLING_RATE)
+        length = round(extractor.frame_length * SAMPLING_RATE)
+        samples = glide(80_000)
+        frames = extractor.extract(samples[2 * shift : 3 * shift + length])  # two of them
+        np.testing.assert_allclose(frames, extractor.extract(samples)[2:4], atol=1e-3)
+
     def test_a_gain_adds_its_offset(self, name: str) -> None:
         extractor = self.make(name)
         offset = extractor.gain_offset(6.0)

@@ -44,6 +44,13 @@ def test_windows_by_hand(total, window, hop, expected):
     assert bounds(total, window, hop) == expected
 
 
+def test_the_last_window_may_start_where_it_would():
+    blocks = [np.arange(i, min(i + 7, 11), dtype=np.float32) for i in range(0, 11, 7)]
+    found = [(start, values.tolist()) for start, values in cut(blocks, 4, 2, aligned=True)]
+    assert found[-2:] == [(6, [6, 7, 8, 9]), (8, [8, 9, 10])]
+    assert [start for start, _ in cut(blocks[:1], 9, 2, aligned=True)] == [0]
+
+
 @settings(deadline=None, max_examples=150)
 @given(
     total=st.integers(0, 80),
