@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,8 @@ __all__ = [
     "Batch",
     "ClosedFormModel",
     "Criterion",
+    "Framewise",
+    "Generation",
     "InputSpec",
     "ModelOutput",
     "SerModel",
@@ -126,6 +128,35 @@ class Criterion:
         return None if self.class_weights is None else self.class_weights.to(labels.device)[labels]
 
 
+class Framewise(NamedTuple):
+    """Classes inside utterances: one a step, whose number S differs between utterances.
+
+    Attributes:
+        log_posteriors: (B, S, K), natural log, normalized over K; undefined on padding.
+        lengths: (B,) int64, steps of each utterance, at least 1.
+        spans: (B, S, 2) int64, first frame and one past the last that a step stands for.
+    """
+
+    log_posteriors: Tensor
+    lengths: Tensor
+    spans: Tensor
+
+
+class Generation(NamedTuple):
+    """What a model expected of its own input, one frame ahead.
+
+    Attributes:
+        predicted: (B, T-1, D), means of the frames after the first.
+        log_std: (B, T-1, D), natural log of their standard deviations.
+        sampled: (B, T-1, D), 1 where the model then observed the frame's element, 0 where it
+            went on with its own prediction.
+    """
+
+    predicted: Tensor
+    log_std: Tensor
+    sampled: Tensor
+
+
 class SerModel(nn.Module):
     """A classifier of utterances: ``forward(batch, criterion) -> ModelOutput``.
 
@@ -135,6 +166,14 @@ class SerModel(nn.Module):
 
     def forward(self, batch: Batch, criterion: Criterion | None = None) -> ModelOutput:
         raise NotImplementedError
+
+    def framewise(self, batch: Batch) -> Framewise | None:
+        """Classes inside the utterances, in evaluation mode; None for a model without any."""
+        return None
+
+    def generate(self, batch: Batch) -> Generation | None:
+        """Frames as predicted, in evaluation mode; None for a model that predicts none."""
+        return None
 
 
 class ClosedFormModel(SerModel):

@@ -22,7 +22,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from serplatform.models.base import Architecture, Batch, Criterion, InputSpec, ModelOutput, SerModel
+from serplatform.models.base import (
+    Architecture,
+    Batch,
+    Criterion,
+    Framewise,
+    InputSpec,
+    ModelOutput,
+    SerModel,
+)
 
 #: factor of w in the softmax
 SHARPNESS = 10.0
@@ -70,9 +78,15 @@ class FrontedModel(SerModel):
 
     def forward(self, batch: Batch, criterion: Criterion | None = None) -> ModelOutput:
         """Classify a padded batch."""
-        changed = dataclasses.replace(batch, frames=self.front(batch.frames))
-        output: ModelOutput = self.model(changed, criterion)
+        output: ModelOutput = self.model(self._behind(batch), criterion)
         return output
+
+    def framewise(self, batch: Batch) -> Framewise | None:
+        """As the architecture's, which sees the frames behind the front."""
+        return self.model.framewise(self._behind(batch))
+
+    def _behind(self, batch: Batch) -> Batch:
+        return dataclasses.replace(batch, frames=self.front(batch.frames))
 
 
 def build_model(architecture: Architecture, config: Any, spec: InputSpec) -> SerModel:

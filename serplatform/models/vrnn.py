@@ -15,7 +15,16 @@ import math
 import torch
 from torch import Tensor, nn
 
-from serplatform.models import Batch, Criterion, ModelOutput, SerModel, architecture, setting
+from serplatform.models import (
+    Batch,
+    Criterion,
+    Framewise,
+    Generation,
+    ModelOutput,
+    SerModel,
+    architecture,
+    setting,
+)
 from serplatform.models.kernels import fast_kernels_enabled
 from serplatform.models.kernels.lstm import lstm
 from serplatform.models.kernels.predictive_recurrence import (
@@ -149,15 +158,8 @@ class Vrnn(SerModel):
         the first (1 for a single window: all of it is sampled), ``statistics["num_windows"]``
         the number of windows.
         """
-        windows = batch.frames.transpose(0, 1).contiguous()  # X, (T, B, D)
+        windows, recurrence, decoded = self._run(batch)
         valid = valid_steps(batch.lengths, windows.shape[0]).T  # (T, B)
-        plain = windows.is_cuda or windows.requires_grad or torch.is_autocast_enabled("cpu")
-        by_hand = fast_kernels_enabled() and not plain
-        recurrence = self._recur(windows, by_hand)
-        if by_hand:
-            decoded = lstm(recurrence.latent, *_lstm_weights(self.decoder))
-        else:
-            decoded, _ = self.decoder(recurrence.latent)  # Algorithm 2, line 7, (T, B, C)
         rows = torch.arange(len(batch), device=batch.lengths.device)
         last = decoded[batch.lengths - 1, rows]  # (B, C)
         logits = self.classifier(self.dropout(last))  # Algorithm 2, line 8, (B, K)
@@ -171,6 +173,32 @@ class Vrnn(SerModel):
             )  # minus Eq. (5), (B,)
         self._report(output, recurrence.sampled, valid)
         return output
+
+    def framewise(self, batch: Batch) -> Framewise:
+        """The class at each window, of all windows up to it: Algorithm 1, line 6."""
+        _, _, decoded = self._run(batch)
+        logits = self.classifier(self.dropout(decoded)).transpose(0, 1)  # (B, T, K)
+        first = torch.arange(logits.shape[1], device=logits.device).expand(logits.shape[:2])
+        spans = torch.stack([first, first + 1], dim=2)
+        return Framewise(logits.log_softmax(dim=-1), batch.lengths, spans)
+
+    def generate(self, batch: Batch) -> Generation:
+        """Windows after the first as predicted from those before: Algorithm 2, lines 5 and 6."""
+        _, recurrence, _ = self._run(batch)
+        found = (recurrence.predicted, self._log_std(recurrence), recurrence.sampled)
+        return Generation(*(values.transpose(0, 1) for values in found))
+
+    def _run(self, batch: Batch) -> tuple[Tensor, Recurrence, Tensor]:
+        """(T, B, D) windows X, the recurrence over them, (T, B, C) outputs of the classifier."""
+        windows = batch.frames.transpose(0, 1).contiguous()
+        plain = windows.is_cuda or windows.requires_grad or torch.is_autocast_enabled("cpu")
+        by_hand = fast_kernels_enabled() and not plain
+        recurrence = self._recur(windows, by_hand)
+        if by_hand:
+            decoded = lstm(recurrence.latent, *_lstm_weights(self.decoder))
+        else:
+            decoded, _ = self.decoder(recurrence.latent)  # Algorithm 2, line 7
+        return windows, recurrence, decoded
 
     def _recur(self, windows: Tensor, by_hand: bool) -> Recurrence:
         """Encoder and generator over (T, B, D) windows."""
@@ -232,13 +260,18 @@ class Vrnn(SerModel):
         No gradient flows into the windows themselves: a projection in front of the model would
         make them easy to predict by making them zero.
         """
-        dim = windows.shape[2]
-        log_std = nn.functional.linear(
-            recurrence.generator, self.next_window.weight[dim:], self.next_window.bias[dim:]
-        ).clamp(-LOG_STD_BOUND, LOG_STD_BOUND)  # log s, (T-1, B, D)
+        log_std = self._log_std(recurrence)
         error = (windows[1:].detach() - recurrence.predicted) * torch.exp(-log_std)
         terms = log_std + 0.5 * error.square() + 0.5 * math.log(2 * math.pi)
         return (terms.sum(dim=2) * valid[1:]).sum(dim=0)
+
+    def _log_std(self, recurrence: Recurrence) -> Tensor:
+        """(T-1, B, D), log s."""
+        weight, bias = (
+            part.chunk(2)[1] for part in (self.next_window.weight, self.next_window.bias)
+        )
+        log_std = nn.functional.linear(recurrence.generator, weight, bias)
+        return log_std.clamp(-LOG_STD_BOUND, LOG_STD_BOUND)
 
     def _report(self, output: ModelOutput, sampled: Tensor, valid: Tensor) -> None:
         """Attention and statistics of (T-1, B, D) samplings and (T, B) valid windows."""

@@ -100,6 +100,50 @@ def test_model_equals_the_algorithms_in_plain_loops(attention, training):
         assert output.statistics["num_windows"][row] == length
 
 
+def plain_prefixes(model, windows):
+    """Posteriors after each window, and the prediction of the next: what a listener has by then.
+
+    Every prefix is run from its start; the last value of each is taken.
+    """
+    quiet = np.zeros((len(windows), model.generator.input_size))
+    return np.stack([plain_vrnn(model, windows[: t + 1], quiet)[0] for t in range(len(windows))])
+
+
+@pytest.mark.parametrize("attention", [True, False])
+def test_the_class_at_each_window_is_that_of_the_windows_up_to_it(attention):
+    torch.manual_seed(0)
+    config = dataclasses.replace(SMALL, attention=attention)
+    model = build(config, SPEC).double().eval()
+    batch = random_batch(LENGTHS, SPEC, dtype=torch.float64)
+    with torch.inference_mode():
+        found, whole = model.framewise(batch), model(batch).log_posteriors
+    assert torch.equal(found.lengths, batch.lengths)
+    for row, length in enumerate(LENGTHS):
+        expected = plain_prefixes(model, array(batch.frames[row, :length]))
+        np.testing.assert_allclose(array(found.log_posteriors[row, :length].exp()), expected)
+        assert torch.equal(found.spans[row, :length, 0], torch.arange(length))
+        torch.testing.assert_close(found.log_posteriors[row, length - 1], whole[row])
+
+
+@pytest.mark.parametrize("attention", [True, False])
+def test_what_is_generated_gives_the_generation_error_of_the_loss(attention):
+    torch.manual_seed(0)
+    config = dataclasses.replace(SMALL, attention=attention, lambda_1=1.0, lambda_2=0.0, beta=0.0)
+    model = build(config, SPEC).double().eval()
+    batch = random_batch(LENGTHS, SPEC, dtype=torch.float64)
+    with torch.inference_mode():
+        found, output = model.generate(batch), model(batch, Criterion())
+    for row, length in enumerate(LENGTHS):
+        windows = array(batch.frames[row, :length])
+        predicted, log_std, sampled = (array(v[row, : length - 1]) for v in found)
+        error = (windows[1:] - predicted) / np.exp(log_std)
+        density = np.exp(-0.5 * error**2) / (np.exp(log_std) * np.sqrt(2 * np.pi))
+        np.testing.assert_allclose(array(output.losses[row]), -np.log(density).sum())
+        np.testing.assert_array_equal(
+            sampled, array(model(batch).attention["elements"][row, 1:length])
+        )
+
+
 def test_every_later_window_is_sampled_in_part():
     torch.manual_seed(0)
     model = build(SMALL, SPEC).train()
