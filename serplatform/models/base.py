@@ -141,6 +141,12 @@ class Framewise(NamedTuple):
     lengths: Tensor
     spans: Tensor
 
+    @classmethod
+    def of_frames(cls, logits: Tensor, lengths: Tensor) -> Framewise:
+        """A step is a frame; from (B, T, K) logits."""
+        first = torch.arange(logits.shape[1], device=logits.device).expand(logits.shape[:2])
+        return cls(logits.log_softmax(dim=-1), lengths, torch.stack([first, first + 1], dim=2))
+
 
 class Generation(NamedTuple):
     """What a model expected of its own input, one frame ahead.

@@ -5,6 +5,7 @@ Shapes: S samples, N clips, K classes, F folds.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,14 +21,21 @@ from serplatform.config import plain
 from serplatform.corpora.audio import speech_bounds
 from serplatform.corpora.base import Span
 from serplatform.errors import ArtifactError, BadInputError
-from serplatform.features.base import FEATURES, SAMPLING_RATE, FeatureExtractor
+from serplatform.features.base import (
+    FEATURES,
+    SAMPLING_RATE,
+    WHOLE_UTTERANCE,
+    FeatureExtractor,
+)
 from serplatform.features.clip import Clip
 from serplatform.features.names import family_of
 from serplatform.inputs.new_audio import ExtractedClip, SpeakerMoments, new_audio
 from serplatform.inputs.pipeline import InputPipeline
+from serplatform.inputs.pooling import Pooling
 from serplatform.inputs.selection import spec_parts
 from serplatform.inputs.words import Words
 from serplatform.prediction.system import PredictionSystem
+from serplatform.prediction.track import Steps, gives_steps, model_steps, on_one_grid
 from serplatform.training.bundle import LoadedModel, load_model
 
 
@@ -81,6 +89,19 @@ class Predictor:
         """Of the models that normalize by speaker; empty where none does."""
         found = [model.pipeline for model in self._models.values()]
         return [p for p in found if p.normalization.kind in WITHIN_SPEAKER]
+
+    @property
+    def without_steps(self) -> list[str]:
+        """Architectures of the models that say nothing of the time inside an utterance."""
+        found = set()
+        for fold in self.system.folds:
+            for member in fold.members:
+                model = self._models[member.directory]
+                functionals = model.pipeline.step(Pooling) is not None
+                whole = model.pipeline.selection.frame_shift >= WHOLE_UTTERANCE
+                if functionals or whole or not gives_steps(model.model):
+                    found.add(member.architecture)
+        return sorted(found)
 
     @property
     def encoders(self) -> list[str]:
@@ -141,13 +162,47 @@ class Predictor:
         clips.
         """
         source, rows = new_audio(clips, speaker), np.arange(len(clips), dtype=np.int64)
-        solo = {}
+        solo: dict[Path, DoubleArray] = {}
         with torch.inference_mode():
             for directory, loaded in self._models.items():
                 batch = loaded.pipeline.apply(source).collate(rows)
                 output = loaded.model(batch.to(self._device))
                 solo[directory] = output.log_posteriors.double().softmax(dim=1).cpu().numpy()
-        shape = len(clips), len(self.classes)
+        return self._combined(solo, len(clips))
+
+    def steps(self, clip: ExtractedClip, speaker: SpeakerMoments | None = None) -> Steps:
+        """Classes inside a clip, combined over members and folds like those of whole clips.
+
+        Only of a system with a model and without :attr:`without_steps`.
+        """
+        source = new_audio([clip], speaker)
+        found: dict[Path, Steps] = {}
+        with torch.inference_mode():
+            for directory, loaded in self._models.items():
+                selection = loaded.pipeline.selection
+                parts = spec_parts(selection.feature, selection.spec)
+                clips = loaded.pipeline.apply(source)
+                batch = clips.collate(np.zeros(1, dtype=np.int64))
+                found[directory] = model_steps(
+                    loaded.model,
+                    batch.to(self._device),
+                    first=int(clips.first[0]),
+                    shift=selection.frame_shift,
+                    length=max(self.extractors[name].frame_length for name in parts),
+                )
+        found = dict(zip(found, on_one_grid(list(found.values())), strict=True))
+        one = next(iter(found.values()))
+        solo = {directory: steps.posteriors for directory, steps in found.items()}
+        maps = [steps.attention for steps in found.values() if steps.attention is not None]
+        return dataclasses.replace(
+            one,
+            posteriors=average(self._combined(solo, len(one.start))),
+            attention=np.mean(maps, axis=0) if maps else None,
+        )
+
+    def _combined(self, solo: Mapping[Path, DoubleArray], number: int) -> DoubleArray:
+        """Each model's (N, K) posteriors to each fold's, (F, N, K)."""
+        shape = number, len(self.classes)
         return np.stack(
             [
                 fold.combine(combiner, [solo[member.directory] for member in fold.members], shape)
