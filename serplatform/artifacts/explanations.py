@@ -8,6 +8,7 @@ from typing import Annotated, Any, NotRequired
 
 from annotated_types import Len, Predicate
 
+from serplatform.artifacts.ensemble import IntervalRecord
 from serplatform.artifacts.records import Count, FileName, Number, Positive, Record, Seconds
 
 
@@ -36,6 +37,27 @@ class EmbeddingRecord(Record):
     chance: float
 
 
+class GenerationRecord(Record):
+    """How well a model predicts its input: in standard deviations, and over trivial errors."""
+
+    utterances: Count
+    windows: Count
+    mean_squared_error: IntervalRecord
+    to_previous: IntervalRecord
+    to_mean: IntervalRecord
+    nll: IntervalRecord
+    nll_of_mean: float
+
+
+class HeardRecord(Record):
+    """What is right when a share of each utterance is heard; fractions."""
+
+    share: float
+    answered: float
+    accuracy: float
+    uar: IntervalRecord
+
+
 class ExplainedTrial(Record):
     trial: Number
     architecture: str
@@ -48,6 +70,8 @@ class ExplainedTrial(Record):
     layer_weights: NotRequired[dict[str, float]]
     posterior_difference: NotRequired[float]
     embedding: EmbeddingRecord | None
+    generation: NotRequired[GenerationRecord]
+    heard: NotRequired[list[HeardRecord]]
 
 
 class PhonesRecord(Record):
@@ -139,6 +163,18 @@ class SoundRecord(Record):
     seconds: NotRequired[Seconds]
 
 
+class GeneratedRecord(Record):
+    """Frames of an utterance and what was expected of those after the first; a list a frame."""
+
+    trial: Number
+    architecture: str
+    centres: list[float]
+    frames: list[list[float]]
+    predicted: list[list[float]]
+    deviation: list[list[float]]
+    sampled: list[list[float]]
+
+
 class ShownRecord(Record):
     """One utterance of ``utterances.json``; words and phones are label, start, end (, class)."""
 
@@ -155,6 +191,7 @@ class ShownRecord(Record):
     words: list[Annotated[list[Any], Len(3, 3), Predicate(_span)]]
     phones: list[Annotated[list[Any], Len(4, 4), Predicate(_span)]]
     curves: list[CurveRecord]
+    generated: NotRequired[list[GeneratedRecord]]
     predictions: list[PredictionRecord]
     misaligned: bool
 

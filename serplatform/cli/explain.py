@@ -10,7 +10,10 @@ from serplatform.cli.options import AsJson
 from serplatform.cli.output import result
 
 if TYPE_CHECKING:
-    from serplatform.artifacts.explanations import ExplanationsRecord
+    from collections.abc import Iterator
+
+    from serplatform.artifacts.ensemble import IntervalRecord
+    from serplatform.artifacts.explanations import ExplainedTrial, ExplanationsRecord
 
 _LISTED = 10  # confident errors printed
 
@@ -128,6 +131,7 @@ def describe(summary: ExplanationsRecord, page: str) -> str:
     for trial in summary["trials"]:
         if "layer_weights" in trial:
             lines.append(f"{trials[trial['trial']]}: {layer_weights_text(trial['layer_weights'])}")
+        lines += [f"{trials[trial['trial']]}: {text}" for text in _over_time(trial)]
     for test in summary["phone_tests"]:
         lines.append(
             f"{trials[test['trial']]} {test['map']}: attention on vowels "
@@ -160,3 +164,26 @@ def describe(summary: ExplanationsRecord, page: str) -> str:
     lines.append(f"Shown: {', '.join(summary['shown']) or 'none'}")
     lines.append(f"Wrote {page}; see its section “Explained”.")
     return "\n".join(lines)
+
+
+def _over_time(trial: ExplainedTrial) -> Iterator[str]:
+    """How well a trial predicts its input, and what it recognises before the end."""
+    if "generation" in trial:
+        found = trial["generation"]
+        yield (
+            f"squared error of predicted windows {_ratio(found['to_previous'])} times that of the "
+            f"window before, {_ratio(found['to_mean'])} times that of the training mean "
+            f"({found['windows']} windows; 1: no better)"
+        )
+    if "heard" in trial:
+        points = {round(100 * p["share"]): p for p in trial["heard"]}
+        yield "test UAR when a share is heard: " + ", ".join(
+            f"{share} % {100 * points[share]['uar']['value']:.1f} %" for share in (50, 75, 100)
+        )
+
+
+def _ratio(found: IntervalRecord) -> str:
+    """A value with its ends."""
+    if found["low"] is None or found["high"] is None:
+        return f"{found['value']:.2f}"
+    return f"{found['value']:.2f} ({found['low']:.2f}–{found['high']:.2f})"

@@ -5,6 +5,8 @@ models say is written to ``RUN/explanations/``, from where the report draws it w
 
 - ``attention.parquet``: shares of attention and frames by phone class for each map and utterance.
 - ``statistics.parquet``: what models that choose their observations sampled.
+- ``generation.parquet``: how far the input lay from what models that predict it expected.
+- ``framewise.parquet``: the class at each step, of models that have one of what is heard so far.
 - ``embeddings.parquet``: test utterances of one fold in the plane.
 - ``utterances.json``: some utterances with spectrogram, audio, words, phones, curves.
 - ``explanations.json``, written last: what was explained, tests, checksums of the other files.
@@ -139,6 +141,7 @@ def explain_run(
             curves=[curve for found in findings for curve in found.curves.get(row, [])],
             with_audio=with_audio,
         )
+        | {"generated": [f.generated[row] for f in findings if row in f.generated]}
         for row in request.examples
         if (predictions := [f.predictions[row] for f in findings if row in f.predictions])
     ]
@@ -228,6 +231,7 @@ def _explain_trial(
         "posterior_difference": difference,
         "embedding": findings.embed(pictured, seed=seed),
     }
+    findings.describe(described)
     if "layer_weights" in record:
         described["layer_weights"] = record["layer_weights"]
     return described, findings

@@ -17,6 +17,8 @@ from serplatform.arrays import BoolArray, DoubleArray
 from serplatform.artifacts.explanations import (
     CurveRecord,
     EmbeddingRecord,
+    ExplainedTrial,
+    GeneratedRecord,
     PhoneTest,
     PredictionRecord,
 )
@@ -32,6 +34,7 @@ from serplatform.explanations.attention import (
 from serplatform.explanations.embeddings import neighbour_purity, picture
 from serplatform.explanations.model_probe import ProbeResult
 from serplatform.explanations.probe_request import ProbeRequest
+from serplatform.report.over_time import generation_error, heard_curve
 from serplatform.statistics.circular_shift import circular_shift_test
 
 _KEYS = [
@@ -63,6 +66,22 @@ _SCHEMAS = {
             ("elements", pa.list_(pa.float32())),
         ]
     ),
+    "generation": pa.schema(
+        [
+            *_KEYS,
+            ("num_windows", pa.int32()),
+            ("nll", pa.float64()),
+            ("unit", pa.list_(pa.float64())),
+            *(
+                (name + over, pa.list_(pa.float64()))
+                for over in ("", "_over_time")
+                for name in ("error", "previous", "mean", "sampled")
+            ),
+        ]
+    ),
+    "framewise": pa.schema(
+        [*_KEYS, ("ends", pa.list_(pa.float64())), ("classes", pa.list_(pa.int32()))]
+    ),
     "embeddings": pa.schema(
         [
             *_KEYS,
@@ -85,6 +104,7 @@ class TrialFindings:
         speech: attention map to rows with :func:`attention.speech_part` of each.
         predictions: row shown whole to what is predicted there.
         curves: row shown whole to its attention maps.
+        generated: row shown whole to its input as expected.
     """
 
     request: ProbeRequest
@@ -99,6 +119,7 @@ class TrialFindings:
     )
     predictions: dict[int, PredictionRecord] = dataclasses.field(default_factory=dict)
     curves: dict[int, list[CurveRecord]] = dataclasses.field(default_factory=dict)
+    generated: dict[int, GeneratedRecord] = dataclasses.field(default_factory=dict)
 
     def add_maps(self, fold: int, result: ProbeResult) -> None:
         """Note one utterance's maps by phone class, and what was sampled of it."""
@@ -137,6 +158,21 @@ class TrialFindings:
                 }
             )
 
+        if result.generated is not None:
+            self.tables["generation"].append({**self._keys(fold, result), **result.generated.row})
+        if result.over_time is not None:
+            ends, classes = result.over_time
+            entry = {"ends": ends, "classes": classes}
+            self.tables["framewise"].append({**self._keys(fold, result), **entry})
+
+    def describe(self, found: ExplainedTrial) -> None:
+        """Add how well the input was expected, and what is right before the end."""
+        if rows := self.tables["generation"]:
+            found["generation"] = generation_error(rows).as_dict()
+        if rows := self.tables["framewise"]:
+            curve = heard_curve(rows, self.request.plan.classes)
+            found["heard"] = [point.as_dict() for point in curve]
+
     def add_example(self, result: ProbeResult) -> None:
         """Note the prediction and the attention curves of an utterance that is shown whole."""
         prediction, confidence = self._top(result)
@@ -147,6 +183,9 @@ class TrialFindings:
             "confidence": round(confidence, 6),
         }
         grid, seconds = result.grid, self.request.shown_seconds(result.row)
+        if result.generated is not None:
+            shown = result.generated.shown(self.trial, self.architecture, grid)
+            self.generated[result.row] = shown
         for name, (kind, share) in result.maps.items():
             starts = grid.centres
             if kind == "words":

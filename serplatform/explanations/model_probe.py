@@ -20,6 +20,11 @@ from serplatform.datasets.fold_data import FoldData
 from serplatform.errors import ArtifactError
 from serplatform.explanations.attention import FrameGrid, MapKind, map_kind, shares
 from serplatform.explanations.embeddings import watch_classifier
+from serplatform.explanations.over_time import (
+    GeneratedInput,
+    classes_over_time,
+    generated_inputs,
+)
 from serplatform.models.base import Batch, ModelOutput
 from serplatform.protocols.base import FoldPlan
 from serplatform.run_directory import RunDirectory
@@ -48,6 +53,9 @@ class ProbeResult:
         elements: (D,) mean over windows after the first of what a model that chooses its
             observations sampled; None for other models and for a single window.
         vector: (D,) what the classifier read, or None.
+        over_time: shares of the utterance that are heard and the class there; None for a model
+            without a class of what is heard so far.
+        generated: what the model expected of its input, or None.
     """
 
     row: int
@@ -58,6 +66,8 @@ class ProbeResult:
     statistics: Mapping[str, float]
     elements: DoubleArray | None
     vector: DoubleArray | None
+    over_time: tuple[DoubleArray, IntArray] | None = None
+    generated: GeneratedInput | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -113,7 +123,16 @@ def probe_model(
         loaded = load_batches(data, shards, torch.device("cpu"), None)
         for positions, batch in zip(cut, loaded, strict=True):
             output = model.model(batch)
-            found = _results(batch, output, [grids[p] for p in positions], seen.take(len(batch)))
+            own = [grids[p] for p in positions]
+            found = list(_results(batch, output, own, seen.take(len(batch))))
+            framewise, generation = model.model.framewise(batch), model.model.generate(batch)
+            if framewise is not None and framewise.running:
+                each = zip(found, classes_over_time(framewise, own), strict=True)
+                found = [dataclasses.replace(r, over_time=classes) for r, classes in each]
+            if generation is not None:
+                inputs = generated_inputs(batch, generation, data.pipeline.normalization)
+                pairs = zip(found, inputs, strict=True)
+                found = [dataclasses.replace(r, generated=made) for r, made in pairs]
             results.update(zip(positions.tolist(), found, strict=True))
     ordered = [results[position] for position in range(len(rows))]
     return FoldProbe(model=model, data=data, results=ordered)

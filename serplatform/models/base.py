@@ -135,17 +135,21 @@ class Framewise(NamedTuple):
         log_posteriors: (B, S, K), natural log, normalized over K; undefined on padding.
         lengths: (B,) int64, steps of each utterance, at least 1.
         spans: (B, S, 2) int64, first frame and one past the last that a step stands for.
+        running: a step's class is of all steps up to it, the last one's of the utterance; else
+            of its own frames.
     """
 
     log_posteriors: Tensor
     lengths: Tensor
     spans: Tensor
+    running: bool = False
 
     @classmethod
-    def of_frames(cls, logits: Tensor, lengths: Tensor) -> Framewise:
+    def of_frames(cls, logits: Tensor, lengths: Tensor, *, running: bool = False) -> Framewise:
         """A step is a frame; from (B, T, K) logits."""
         first = torch.arange(logits.shape[1], device=logits.device).expand(logits.shape[:2])
-        return cls(logits.log_softmax(dim=-1), lengths, torch.stack([first, first + 1], dim=2))
+        spans = torch.stack([first, first + 1], dim=2)
+        return cls(logits.log_softmax(dim=-1), lengths, spans, running)
 
 
 class Generation(NamedTuple):

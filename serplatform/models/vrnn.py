@@ -63,6 +63,12 @@ class VrnnConfig:
     attention: bool = setting(
         True, "observe only the elements that were not expected; false observes every window whole"
     )
+    salient: int = setting(
+        0,
+        "elements observed of each window, those predicted worst; 0: as many as are predicted "
+        "worse than the window's mean (the paper's threshold)",
+        low=0,
+    )
 
 
 @architecture(
@@ -133,6 +139,7 @@ class Vrnn(SerModel):
         lambda_2: float,
         beta: float,
         attention: bool,
+        salient: int,
     ) -> None:
         super().__init__()
         self.encoder_dropout = encoder_dropout
@@ -141,6 +148,7 @@ class Vrnn(SerModel):
         self.lambda_2 = lambda_2
         self.beta = beta
         self.attention = attention
+        self.salient = salient
         self.encoder = nn.LSTM(feature_dim, encoder_dim)
         self.code = nn.Linear(encoder_dim, 2 * latent_dim)
         self.generator = nn.LSTM(latent_dim, generator_dim)
@@ -178,7 +186,7 @@ class Vrnn(SerModel):
         """The class at each window, of all windows up to it: Algorithm 1, line 6."""
         _, _, decoded = self._run(batch)
         logits = self.classifier(self.dropout(decoded)).transpose(0, 1)  # (B, T, K)
-        return Framewise.of_frames(logits, batch.lengths)
+        return Framewise.of_frames(logits, batch.lengths, running=True)
 
     def generate(self, batch: Batch) -> Generation:
         """Windows after the first as predicted from those before: Algorithm 2, lines 5 and 6."""
@@ -218,7 +226,7 @@ class Vrnn(SerModel):
             self.next_window.bias[:dim],
         )
         run = fused if by_hand else step_by_step
-        return run(windows, weights, noise, encoder_mask, generator_mask)
+        return run(windows, weights, noise, encoder_mask, generator_mask, self.salient)
 
     def _mask(self, dropout: float, layer: nn.LSTM, windows: Tensor) -> Tensor | None:
         """(T, B, units) factors of dropout, 0 or 1 / (1 − p); None where nothing drops."""

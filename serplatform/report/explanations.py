@@ -26,6 +26,11 @@ _COLUMNS = {
         *(f"{what}_{c}" for what in ("mass", "frames") for c in ("vowel", "consonant", "silence")),
     ),
     "statistics": (*_KEYS, "num_windows", "sampled_share", "elements"),
+    "generation": (
+        *(*_KEYS, "num_windows", "nll", "unit"),
+        *(n + o for n in ("error", "previous", "mean", "sampled") for o in ("", "_over_time")),
+    ),
+    "framewise": (*_KEYS, "ends", "classes"),
     "embeddings": (*_KEYS, "prediction", "confidence", "x", "y"),
 }
 

@@ -63,6 +63,9 @@ def plain_vrnn(model, windows, noise):
             generation -= np.log(density / (s * np.sqrt(2 * np.pi)))
         saliency = np.abs(following - predicted)  # Eq. (2)
         chosen = (saliency >= saliency.mean()).astype(float)  # Eq. (3)
+        if model.salient:
+            worst = sorted(range(len(saliency)), key=lambda element: -saliency[element])
+            chosen = np.isin(np.arange(len(saliency)), worst[: model.salient]).astype(float)
         if not model.attention:
             chosen = np.ones_like(chosen)
         observed = chosen * following + (1 - chosen) * predicted  # Eq. (4)
@@ -70,11 +73,12 @@ def plain_vrnn(model, windows, noise):
     return softmax(affine(model.classifier, decoder[0])), generation, divergence, samplings
 
 
-@pytest.mark.parametrize("attention", [True, False])
+@pytest.mark.parametrize(("attention", "salient"), [(True, 0), (False, 0), (True, 2), (True, 9)])
 @pytest.mark.parametrize("training", [True, False])
-def test_model_equals_the_algorithms_in_plain_loops(attention, training):
+def test_model_equals_the_algorithms_in_plain_loops(attention, salient, training):
     torch.manual_seed(0)
     config = dataclasses.replace(SMALL, attention=attention, lambda_1=0.7, lambda_2=3.0, beta=0.4)
+    config = dataclasses.replace(config, salient=salient)
     model = build(config, SPEC).double().train(training)
     batch = random_batch(LENGTHS, SPEC, dtype=torch.float64)
     state = torch.random.get_rng_state()
@@ -101,10 +105,7 @@ def test_model_equals_the_algorithms_in_plain_loops(attention, training):
 
 
 def plain_prefixes(model, windows):
-    """Posteriors after each window, and the prediction of the next: what a listener has by then.
-
-    Every prefix is run from its start; the last value of each is taken.
-    """
+    """(T, K) posteriors after each window, every prefix run from its start."""
     quiet = np.zeros((len(windows), model.generator.input_size))
     return np.stack([plain_vrnn(model, windows[: t + 1], quiet)[0] for t in range(len(windows))])
 
@@ -117,6 +118,7 @@ def test_the_class_at_each_window_is_that_of_the_windows_up_to_it(attention):
     batch = random_batch(LENGTHS, SPEC, dtype=torch.float64)
     with torch.inference_mode():
         found, whole = model.framewise(batch), model(batch).log_posteriors
+    assert found.running
     assert torch.equal(found.lengths, batch.lengths)
     for row, length in enumerate(LENGTHS):
         expected = plain_prefixes(model, array(batch.frames[row, :length]))
@@ -153,10 +155,11 @@ def test_every_later_window_is_sampled_in_part():
     assert (sampled <= 4).all()
 
 
-def test_gradient_by_hand_equals_autograd_of_the_whole_model():
+@pytest.mark.parametrize("salient", [0, 2])
+def test_gradient_by_hand_equals_autograd_of_the_whole_model(salient):
     """Frames that need a gradient take the path of autograd."""
     torch.manual_seed(0)
-    model = build(SMALL, SPEC).double().train()
+    model = build(dataclasses.replace(SMALL, salient=salient), SPEC).double().train()
     batch = random_batch(LENGTHS, SPEC, dtype=torch.float64)
     found = []
     for needs_gradient in (False, True):

@@ -67,13 +67,17 @@ class Weights:
     next_bias: Tensor
 
 
-def choose(window: Tensor, predicted: Tensor) -> Tensor:
+def choose(window: Tensor, predicted: Tensor, salient: int = 0) -> Tensor:
     """Eqs. (2)-(3): which of (B, D) elements of the next window to sample, bool.
 
     The threshold is at most the largest saliency, so that rounding of the mean cannot leave
-    a window without a sampled element.
+    a window without a sampled element. With ``salient`` it is no threshold: so many elements of
+    the largest saliency, all where there are no more.
     """
     saliency = (window - predicted).abs()  # Eq. (2)
+    if salient:
+        largest = saliency.topk(min(salient, saliency.shape[1]), dim=1).indices
+        return torch.zeros_like(saliency, dtype=torch.bool).scatter_(1, largest, True)
     threshold = torch.minimum(saliency.mean(dim=1), saliency.amax(dim=1))
     return saliency >= threshold.unsqueeze(1)  # Eq. (3)
 
@@ -84,11 +88,13 @@ def step_by_step(
     noise: Tensor | None = None,
     encoder_mask: Tensor | None = None,
     generator_mask: Tensor | None = None,
+    salient: int = 0,
 ) -> Recurrence:
     """Run the recurrence by autograd over (T, B, D) windows, one step after another.
 
     ``noise`` (T, B, Z) is standard normal; None takes z at its mean. The masks, (T, B, E) and
     (T-1, B, G), are factors of dropout of the encoder's and the generator's outputs, or None.
+    ``salient`` is that of :func:`choose`.
     """
     w = weights
     num_windows, num_utterances, _ = windows.shape
@@ -121,7 +127,7 @@ def step_by_step(
         )  # fmt: skip
         output = next_state[0] if generator_mask is None else next_state[0] * generator_mask[t]
         predicted = nn.functional.linear(output, w.next_weight, w.next_bias)
-        sampled = choose(windows[t + 1], predicted.detach())
+        sampled = choose(windows[t + 1], predicted.detach(), salient)
         observed = torch.where(sampled, windows[t + 1], predicted)  # Eq. (4)
         nexts.append((output, predicted, sampled.to(windows.dtype)))
     stacked = [torch.stack(part) for part in zip(*codes, strict=True)]
@@ -139,13 +145,14 @@ def fused(
     noise: Tensor | None = None,
     encoder_mask: Tensor | None = None,
     generator_mask: Tensor | None = None,
+    salient: int = 0,
 ) -> Recurrence:
     """Run the recurrence and its gradient by hand; see :func:`step_by_step`.
 
     No gradient is computed for the windows, the noise and the masks.
     """
     parts = _Fused.apply(  # type: ignore[no-untyped-call]
-        windows, noise, encoder_mask, generator_mask, *vars(weights).values()
+        windows, noise, encoder_mask, generator_mask, salient, *vars(weights).values()
     )
     return Recurrence(*parts)
 
@@ -158,6 +165,7 @@ class _Fused(torch.autograd.Function):
         noise: Tensor | None,
         encoder_mask: Tensor | None,
         generator_mask: Tensor | None,
+        salient: int,
         *tensors: Tensor,
     ) -> tuple[Tensor, ...]:
         w = Weights(*tensors)
@@ -194,7 +202,7 @@ class _Fused(torch.autograd.Function):
             if generator_mask is not None:
                 hidden = torch.mul(hidden, generator_mask[t], out=outputs[t])
             predicted[t] = product(hidden, w.next_weight, w.next_bias)
-            sampled[t] = choose(windows[t + 1], predicted[t])
+            sampled[t] = choose(windows[t + 1], predicted[t], salient)
             torch.mul(sampled[t], windows[t + 1], out=observed[t + 1])
             observed[t + 1].addcmul_(1 - sampled[t], predicted[t])  # Eq. (4)
         ctx.lstms = (encoder, generator)
@@ -243,7 +251,7 @@ class _Fused(torch.autograd.Function):
             slopes = encoder.step_back(t, d_hidden)
         hidden = encoder.hidden if encoder_mask is None else encoder.hidden * encoder_mask
         return (
-            *(None, None, None, None),
+            *(None, None, None, None, None),
             *encoder.weight_gradients(observed),
             weight_gradient(d_code.flatten(0, 1), hidden.flatten(0, 1)),
             d_code.sum(dim=(0, 1)),
