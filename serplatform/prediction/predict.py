@@ -362,7 +362,7 @@ def _rows(
             total = values if total is None else total + values
             count += 1
         if clip.steps is not None:
-            yield from _step_rows(source, clip, clip.steps)
+            yield from clip.steps.rows(source.name, clip.end, clip.start)
         if windowed:
             note = SILENT if values is None else ""
             row = PredictedRow(
@@ -383,19 +383,6 @@ def _rows(
     row = _answered(row, total / count, rejector)
     tally.not_sure += row.answered is False
     yield row
-
-
-def _step_rows(source: RecordingFile, clip: _Clip, steps: Steps) -> Iterator[PredictedRow]:
-    """A row a step; the last frame may reach beyond the end, which it is cut at."""
-    for n, posteriors in enumerate(steps.posteriors):
-        yield PredictedRow(
-            file=source.name,
-            part="step",
-            start=clip.start + float(steps.start[n]),
-            end=min(clip.start + float(steps.end[n]), clip.end),
-            posteriors=posteriors,
-            attention=None if steps.attention is None else float(steps.attention[n]),
-        )
 
 
 def _answered(

@@ -21,17 +21,11 @@ from serplatform.config import plain
 from serplatform.corpora.audio import speech_bounds
 from serplatform.corpora.base import Span
 from serplatform.errors import ArtifactError, BadInputError
-from serplatform.features.base import (
-    FEATURES,
-    SAMPLING_RATE,
-    WHOLE_UTTERANCE,
-    FeatureExtractor,
-)
+from serplatform.features.base import FEATURES, SAMPLING_RATE, FeatureExtractor
 from serplatform.features.clip import Clip
 from serplatform.features.names import family_of
 from serplatform.inputs.new_audio import ExtractedClip, SpeakerMoments, new_audio
 from serplatform.inputs.pipeline import InputPipeline
-from serplatform.inputs.pooling import Pooling
 from serplatform.inputs.selection import spec_parts
 from serplatform.inputs.words import Words
 from serplatform.prediction.system import PredictionSystem
@@ -93,15 +87,10 @@ class Predictor:
     @property
     def without_steps(self) -> list[str]:
         """Architectures of the models that say nothing of the time inside an utterance."""
-        found = set()
-        for fold in self.system.folds:
-            for member in fold.members:
-                model = self._models[member.directory]
-                functionals = model.pipeline.step(Pooling) is not None
-                whole = model.pipeline.selection.frame_shift >= WHOLE_UTTERANCE
-                if functionals or whole or not gives_steps(model.model):
-                    found.add(member.architecture)
-        return sorted(found)
+        members = [member for fold in self.system.folds for member in fold.members]
+        return sorted(
+            {m.architecture for m in members if not gives_steps(self._models[m.directory])}
+        )
 
     @property
     def encoders(self) -> list[str]:

@@ -17,9 +17,12 @@ from typing import NamedTuple
 import numpy as np
 
 from serplatform.arrays import DoubleArray
+from serplatform.features.base import WHOLE_UTTERANCE
+from serplatform.inputs.pooling import Pooling
 from serplatform.models.base import Batch, SerModel
 from serplatform.models.front import FrontedModel
 from serplatform.prediction.predict import PredictedRow
+from serplatform.training.bundle import LoadedModel
 
 #: seconds from one point to the next where models of different steps are combined
 GRID = 0.05
@@ -61,11 +64,27 @@ class Steps:
             attention=None if self.attention is None else weights @ self.attention,
         )
 
+    def rows(self, file: str, end: float, start: float = 0.0) -> Iterator[PredictedRow]:
+        """A row a step of the clip from ``start`` to ``end`` of a recording; the last frame may
+        reach beyond the end, where it is cut."""
+        for n, posteriors in enumerate(self.posteriors):
+            yield PredictedRow(
+                file=file,
+                part="step",
+                start=start + float(self.start[n]),
+                end=min(start + float(self.end[n]), end),
+                posteriors=posteriors,
+                attention=None if self.attention is None else float(self.attention[n]),
+            )
 
-def gives_steps(model: SerModel) -> bool:
-    """Whether a model has classes inside utterances."""
+
+def gives_steps(loaded: LoadedModel) -> bool:
+    """Whether a model has classes inside utterances: itself, and frames that lie in time."""
+    model, pipeline = loaded.model, loaded.pipeline
     inner = model.model if isinstance(model, FrontedModel) else model
-    return type(inner).framewise is not SerModel.framewise
+    summed_up = pipeline.selection.frame_shift >= WHOLE_UTTERANCE
+    in_time = not summed_up and pipeline.step(Pooling) is None
+    return in_time and type(inner).framewise is not SerModel.framewise
 
 
 def model_steps(model: SerModel, batch: Batch, *, first: int, shift: float, length: float) -> Steps:
@@ -109,9 +128,13 @@ def on_one_grid(found: Sequence[Steps]) -> list[Steps]:
         return list(found)
     start = min(float(steps.start[0]) for steps in found)
     end = max(float(steps.end.max()) for steps in found)
+    return [steps.at(grid_points(start, end)) for steps in found]
+
+
+def grid_points(start: float, end: float) -> DoubleArray:
+    """(P,) middles of stretches of :data:`GRID` seconds from start to end, at least one."""
     number = max(1, round((end - start) / GRID))
-    points: DoubleArray = start + GRID * (np.arange(number, dtype=np.float64) + 0.5)
-    return [steps.at(points) for steps in found]
+    return np.asarray(start + GRID * (np.arange(number) + 0.5), dtype=np.float64)
 
 
 def smoothed(posteriors: DoubleArray, middles: DoubleArray, seconds: float) -> DoubleArray:
@@ -140,7 +163,7 @@ class Segment(NamedTuple):
     posterior: float
 
 
-def cut_segments(rows: Sequence[PredictedRow], classes: Sequence[str]) -> list[Segment]:
+def cut_segments(rows: Iterable[PredictedRow], classes: Sequence[str]) -> list[Segment]:
     """Segments of one recording's steps or windows, in order of time.
 
     Where steps overlap or touch, the decision passes from one to the next halfway between their
