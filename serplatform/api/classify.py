@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,8 @@ from serplatform.prediction.predict import SPEAKERS, PredictedRow, PredictionTal
 from serplatform.prediction.recordings import find_recordings, passed_over_text
 from serplatform.prediction.rejection import make_rejector
 from serplatform.prediction.system import not_tested
+from serplatform.prediction.track import HOP, WINDOW, TrackedRows
+from serplatform.prediction.track_files import check_segments_file, write_segments
 from serplatform.prediction.transcripts import Transcripts, WordReader
 from serplatform.prediction.windows import MIN_HOP, WindowPlan
 from serplatform.storage.mirror import open_copy
@@ -46,6 +49,10 @@ class PredictOptions(TypedDict, total=False):
             :mod:`serplatform.prediction.stream`.
         pcm: format of a stream of raw samples, e.g. ``s16le:16000:1``.
         follow: wait for more at the end of a stream's file.
+        track: rows for each step inside a recording, before that of the whole.
+        smooth: seconds over which steps and windows are smoothed; 0, the default: not.
+        segments: file for the stretches between changes of the decision; its ending says the
+            format: .csv, .json, .TextGrid, .yaml (audformat), none: a folder of TextGrids.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
@@ -60,6 +67,9 @@ class PredictOptions(TypedDict, total=False):
     stream: bool
     pcm: str | None
     follow: bool
+    track: bool
+    smooth: float
+    segments: str | Path | None
 
 
 def option_errors(speaker: str, max_duration: float) -> list[str]:
@@ -110,15 +120,33 @@ class Classification:
         if options.get("stream"):
             if len(audio) != 1 or options.get("text") is not None:
                 raise BadInputError("--stream takes one AUDIO, a file or -, and no --text")
+            if options.get("track") or options.get("smooth") or options.get("segments"):
+                raise BadInputError(
+                    "--stream gives the class of each window as it comes; leave --track, --smooth "
+                    "and --segments, which wait for the end, out"
+                )
             source = AudioStream(audio[0], pcm, follow=follow)
         elif pcm is not None or follow:
             raise BadInputError("--pcm and --follow need --stream")
         self.source = source
         reject, text = options.get("reject"), options.get("text")
+        track, smooth = options.get("track", False), options.get("smooth", 0.0)
+        self._segments = None if (path := options.get("segments")) is None else Path(path)
+        if (smooth or self._segments is not None) and not (track or plan):
+            raise BadInputError("--smooth and --segments need --track or --window")
+        if not 0 <= smooth < math.inf:
+            raise BadInputError(f"--smooth {smooth:g}: must be at least 0 seconds")
+        if reject is not None and (track or smooth):
+            raise BadInputError(
+                "--reject is for whole recordings and windows as they are, whose confidence was "
+                "measured; leave it, or --track and --smooth, out"
+            )
         wish = None if reject is None else parse_wish(reject)
         self._passed_over: Counter[str] = Counter()
         given = audio if source is None else ()
         sources, refused = find_recordings(given, listed, self._passed_over)
+        if self._segments is not None:
+            check_segments_file(self._segments, len(sources))
         transcripts = None if text is None else Transcripts.read(Path(text))
         self.system = open_system(open_copy(system), options.get("trial"))
         self._rejector = None if wish is None else make_rejector(self.system, wish)
@@ -128,6 +156,15 @@ class Classification:
 
         predictor = Predictor(self.system, device=options.get("device", "cpu"))
         self.classes = predictor.classes
+        lacking = ", ".join(predictor.without_steps) or (
+            "" if self.system.num_models else "a system without members"
+        )
+        if track and plan is None and lacking:
+            plan = WindowPlan(window=WINDOW, hop=HOP)
+            say(
+                f"Note: {lacking} gives no class inside a recording, so the track is of "
+                f"sliding windows of {WINDOW:g} s every {HOP:g} s (--window and --hop change that)."
+            )
         reader = None
         if predictor.vocabularies:
             reader = WordReader(
@@ -154,6 +191,7 @@ class Classification:
         self._loading = time.monotonic() - begun
         self.tally = PredictionTally(refused=refused)
         self.rows: Iterator[PredictedRow]
+        self._tracked = TrackedRows(self.classes, smooth)
         if source is not None:
             classifier = StreamClassifier(
                 predictor, source, plan=plan, words=reader, rejector=self._rejector
@@ -162,7 +200,7 @@ class Classification:
                 say(f"Note: {note}.")
             self.rows = classifier.rows(self.tally)
             return
-        self.rows = predict(
+        rows = predict(
             predictor,
             sources,
             self.tally,
@@ -171,7 +209,10 @@ class Classification:
             speaker=speaker,
             words=reader,
             rejector=self._rejector,
+            track=track and plan is None,
         )
+        collects = smooth or self._segments is not None
+        self.rows = self._tracked.follow(rows) if collects else rows
 
     def check(self) -> None:
         """Refuse when nothing could be used, and say why."""
@@ -189,6 +230,9 @@ class Classification:
         """Tell what was left out and how fast it went; return what ``--json`` prints of it."""
         self.check()
         tally, rejector = self.tally, self._rejector
+        if self._segments is not None:
+            write_segments(self._segments, self._tracked)
+            say(f"Wrote {self._segments}: {len(self._tracked.segments)} segments.")
         for refused in tally.refused[:_SHOWN]:
             say(f"Left out {visible(refused.name)}: {refused.reason}")
         if len(tally.refused) > _SHOWN:

@@ -6,7 +6,7 @@ import base64
 from collections.abc import Sequence
 from typing import Annotated, Any, NotRequired
 
-from annotated_types import Len, Predicate
+from annotated_types import Gt, Len, Predicate
 
 from serplatform.artifacts.ensemble import IntervalRecord
 from serplatform.artifacts.records import Count, FileName, Number, Positive, Record, Seconds
@@ -139,6 +139,18 @@ class CurveRecord(Record):
     times_even: list[float]
 
 
+class TrackRecord(Record):
+    """Emotion over time: ``posteriors`` is (K, P), points from ``start`` every ``shift`` seconds;
+    a segment is emotion, start, end and its posterior."""
+
+    trial: Number
+    architecture: str
+    start: float
+    shift: Annotated[float, Gt(0)]
+    posteriors: Annotated[list[Annotated[list[float], Len(1)]], Len(1)]
+    segments: list[Annotated[list[Any], Len(4, 4)]]
+
+
 class PredictionRecord(Record):
     trial: Number
     architecture: str
@@ -193,6 +205,7 @@ class ShownRecord(Record):
     curves: list[CurveRecord]
     generated: NotRequired[list[GeneratedRecord]]
     predictions: list[PredictionRecord]
+    tracks: NotRequired[list[TrackRecord]]
     misaligned: bool
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, Any
 
 import typer
@@ -43,7 +43,33 @@ def command(
         float | None,
         typer.Option(help="Seconds from one window to the next; default: a third of the window."),
     ] = None,
-    output_format: Annotated[str, typer.Option("--format", help="table, csv or jsonl.")] = "table",
+    track: Annotated[
+        bool,
+        typer.Option(
+            "--track",
+            help="Emotion over time: a row for each chunk (csa) or frame inside a recording, then "
+            "the whole; by sliding windows where a model has neither.",
+        ),
+    ] = False,
+    smooth: Annotated[
+        float, typer.Option(help="Average steps or windows over this many seconds around each.")
+    ] = 0.0,
+    segments: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write where the emotion changes: .csv, .json, .TextGrid (Praat), .yaml "
+            "(audformat), or a folder for a TextGrid a recording.",
+        ),
+    ] = None,
+    output_format: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="table, csv or jsonl.  \\[default: by the ending of --out, else table]",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[
         str | None,
         typer.Option(metavar="FILE", help="Write there (path or URI) instead of to the terminal."),
@@ -117,6 +143,8 @@ def command(
 
         serplatform predict bundles/ravdess meeting.wav --window 3 --hop 1
 
+        serplatform predict runs/csa call.wav --track --smooth 0.5 --segments call.TextGrid
+
         serplatform predict runs/ravdess recordings/ --reject accuracy=0.8
 
         find calls -name '*.wav' | serplatform predict bundles/ravdess - --format jsonl
@@ -130,6 +158,9 @@ def command(
     from serplatform.storage.destination import check_file
     from serplatform.storage.outgoing import written_file
 
+    if output_format is None:
+        ending = PurePath(out or "").suffix.lower().removeprefix(".")
+        output_format = ending if ending in FORMATS else "table"
     if output_format not in FORMATS:
         wrong = "--format: " + unknown_name("format", output_format, FORMATS)
         raise BadInputError("\n".join([wrong, *option_errors(speaker, max_duration)]))
@@ -158,6 +189,9 @@ def command(
         stream=stream,
         pcm=pcm,
         follow=follow,
+        track=track,
+        smooth=smooth,
+        segments=segments,
     )
     lines = functools.partial(FORMATS[output_format], rejecting=found.rejecting)
     values: list[dict[str, Any]] | None = None

@@ -26,6 +26,7 @@ from serplatform.artifacts.explanations import (
     ShownRecord,
     SoundRecord,
     SpectrogramRecord,
+    TrackRecord,
 )
 from serplatform.corpora.audio import TARGET_RATE, AudioError, read_audio
 from serplatform.datasets.dataset import Dataset
@@ -129,6 +130,7 @@ def example_utterance(
     *,
     predictions: Sequence[PredictionRecord],
     curves: Sequence[CurveRecord],
+    tracks: Sequence[TrackRecord],
     with_audio: bool,
 ) -> ShownRecord:
     """Everything the page shows of one of ``request.examples``, for ``utterances.json``."""
@@ -158,6 +160,7 @@ def example_utterance(
         ],
         "misaligned": agreement is not None and agreement < LEAST_AGREEMENT,
         "curves": list(curves),
+        "tracks": list(tracks),
         "spectrogram": spectrogram(dataset, row, audio),
         "audio": encode_audio(audio) if with_audio and audio is not None else None,
         "audio_fault": samples if isinstance(samples, str) else None,

@@ -32,7 +32,12 @@ from serplatform.errors import ArtifactError
 from serplatform.explanations.attention import LEAST_AGREEMENT
 from serplatform.explanations.example_utterances import example_utterance
 from serplatform.explanations.findings import TrialFindings, write_tables
-from serplatform.explanations.model_probe import ProbeResult, latency, probe_model
+from serplatform.explanations.model_probe import (
+    ProbeResult,
+    example_steps,
+    latency,
+    probe_model,
+)
 from serplatform.explanations.probe_request import (
     ProbeRequest,
     choose_trials,
@@ -139,6 +144,7 @@ def explain_run(
             row,
             predictions=predictions,
             curves=[curve for found in findings for curve in found.curves.get(row, [])],
+            tracks=[found.tracks[row] for found in findings if row in found.tracks],
             with_audio=with_audio,
         )
         | {"generated": [f.generated[row] for f in findings if row in f.generated]}
@@ -218,7 +224,7 @@ def _explain_trial(
             if result.row in in_picture:
                 pictured.append(result)
             if request.examples.get(result.row) == fold:
-                findings.add_example(result)
+                findings.add_example(result, example_steps(probed, result))
     described: ExplainedTrial = {
         "trial": trial,
         "architecture": record["architecture"],

@@ -21,6 +21,7 @@ from serplatform.artifacts.explanations import (
     GeneratedRecord,
     PhoneTest,
     PredictionRecord,
+    TrackRecord,
 )
 from serplatform.artifacts.files import write_parquet
 from serplatform.explanations.attention import (
@@ -34,6 +35,7 @@ from serplatform.explanations.attention import (
 from serplatform.explanations.embeddings import neighbour_purity, picture
 from serplatform.explanations.model_probe import ProbeResult
 from serplatform.explanations.probe_request import ProbeRequest
+from serplatform.prediction.track import GRID, Steps, cut_segments, grid_points
 from serplatform.report.over_time import generation_error, heard_curve
 from serplatform.statistics.circular_shift import circular_shift_test
 
@@ -104,6 +106,7 @@ class TrialFindings:
         speech: attention map to rows with :func:`attention.speech_part` of each.
         predictions: row shown whole to what is predicted there.
         curves: row shown whole to its attention maps.
+        tracks: row shown whole to emotion over time, where the model says something of it.
         generated: row shown whole to its input as expected.
     """
 
@@ -120,6 +123,8 @@ class TrialFindings:
     predictions: dict[int, PredictionRecord] = dataclasses.field(default_factory=dict)
     curves: dict[int, list[CurveRecord]] = dataclasses.field(default_factory=dict)
     generated: dict[int, GeneratedRecord] = dataclasses.field(default_factory=dict)
+
+    tracks: dict[int, TrackRecord] = dataclasses.field(default_factory=dict)
 
     def add_maps(self, fold: int, result: ProbeResult) -> None:
         """Note one utterance's maps by phone class, and what was sampled of it."""
@@ -173,8 +178,8 @@ class TrialFindings:
             curve = heard_curve(rows, self.request.plan.classes)
             found["heard"] = [point.as_dict() for point in curve]
 
-    def add_example(self, result: ProbeResult) -> None:
-        """Note the prediction and the attention curves of an utterance that is shown whole."""
+    def add_example(self, result: ProbeResult, steps: Steps | None = None) -> None:
+        """Note the prediction, attention curves and track of an utterance that is shown whole."""
         prediction, confidence = self._top(result)
         self.predictions[result.row] = {
             "trial": self.trial,
@@ -183,6 +188,8 @@ class TrialFindings:
             "confidence": round(confidence, 6),
         }
         grid, seconds = result.grid, self.request.shown_seconds(result.row)
+        if steps is not None:
+            self.tracks[result.row] = self._track(steps, seconds)
         if result.generated is not None:
             shown = result.generated.shown(self.trial, self.architecture, grid)
             self.generated[result.row] = shown
@@ -205,6 +212,22 @@ class TrialFindings:
                     "times_even": _rounded((share * len(share))[kept]),
                 }
             )
+
+    def _track(self, steps: Steps, seconds: float) -> TrackRecord:
+        """Steps up to some seconds, at even points in time."""
+        start = float(steps.start[0])
+        points = steps.at(grid_points(start, min(float(steps.end.max()), seconds)))
+        segments = cut_segments(points.rows("", seconds), self.request.plan.classes)
+        return {
+            "trial": self.trial,
+            "architecture": self.architecture,
+            "start": round(start + GRID / 2, 4),
+            "shift": GRID,
+            "posteriors": [_rounded(values) for values in points.posteriors.T],
+            "segments": [
+                [s.emotion, *_rounded(np.array([s.start, s.end, s.posterior]))] for s in segments
+            ],
+        }
 
     def embed(self, results: Sequence[ProbeResult], *, seed: int) -> EmbeddingRecord | None:
         """Place test utterances of the first fold in the plane; None where there are too few."""

@@ -26,6 +26,7 @@ from serplatform.explanations.over_time import (
     generated_inputs,
 )
 from serplatform.models.base import Batch, ModelOutput
+from serplatform.prediction.track import Steps, gives_steps, model_steps
 from serplatform.protocols.base import FoldPlan
 from serplatform.run_directory import RunDirectory
 from serplatform.storage.mirror import ensure
@@ -161,6 +162,17 @@ def latency(found: FoldProbe) -> tuple[float, float]:
         torch.set_num_threads(threads)
     grid = middle.grid
     return float(np.median(taken)), (grid.count - 1) * grid.shift + grid.length
+
+
+def example_steps(found: FoldProbe, result: ProbeResult) -> Steps | None:
+    """Classes inside one utterance; None where the model gives none."""
+    if not gives_steps(found.model):
+        return None
+    grid, batch = result.grid, found.data.collate(np.array([result.row], dtype=np.int64))
+    with torch.inference_mode():
+        return model_steps(
+            found.model.model, batch, first=grid.first, shift=grid.shift, length=grid.length
+        )
 
 
 def _results(

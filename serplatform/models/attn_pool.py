@@ -16,12 +16,24 @@ import dataclasses
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from serplatform.models import Batch, Criterion, ModelOutput, SerModel, architecture, setting
+from serplatform.models import (
+    Batch,
+    Criterion,
+    Framewise,
+    ModelOutput,
+    SerModel,
+    architecture,
+    setting,
+)
 from serplatform.models.layers.masks import valid_steps
 
 #: smallest variance, so that the root of a constant sequence has a gradient
 VARIANCE_FLOOR = 1e-5
+
+#: frames that a frame's class is of, it in their middle
+LOCAL_FRAMES = 51
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -100,14 +112,31 @@ class AttnPool(SerModel):
 
     def forward(self, batch: Batch, criterion: Criterion | None = None) -> ModelOutput:
         """Classify a padded batch; ``attention["frames"]`` is the heads' mean, (B, T)."""
+        frames, weights = self._attend(batch)
+        logits = self._classify(attentive_statistics(weights, frames))  # (B, K)
+        return ModelOutput.of(logits, frames=weights.mean(dim=1))
+
+    def framewise(self, batch: Batch) -> Framewise:
+        """The class of the :data:`LOCAL_FRAMES` around each frame, pooled as if they were all.
+
+        Ours: the classifier reads deviations too, which a single frame has not.
+        """
+        frames, weights = self._attend(batch)
+        local = local_statistics(weights, frames, LOCAL_FRAMES)
+        return Framewise.of_frames(self._classify(local), batch.lengths)
+
+    def _attend(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(B, T, H) frames as projected and their (B, N, T) weights, zero on padding."""
         frames = self.projection(self.input_dropout(batch.frames)).relu()  # (B, T, H)
         valid = valid_steps(batch.lengths, frames.shape[1])
         energies = self.attention(frames).transpose(1, 2)  # (B, N, T)
-        weights = energies.masked_fill(~valid.unsqueeze(1), -torch.inf).softmax(dim=2)
-        pooled = attentive_statistics(weights, frames)  # (B, 2H)
+        return frames, energies.masked_fill(~valid.unsqueeze(1), -torch.inf).softmax(dim=2)
+
+    def _classify(self, pooled: Tensor) -> Tensor:
+        """(…, 2H) to (…, K)."""
         hidden = self.hidden(self.dropout(self.norm(pooled))).relu()
-        logits = self.classifier(self.dropout(hidden))  # (B, K)
-        return ModelOutput.of(logits, frames=weights.mean(dim=1))
+        logits: Tensor = self.classifier(self.dropout(hidden))
+        return logits
 
 
 def attentive_statistics(weights: Tensor, frames: Tensor) -> Tensor:
@@ -132,3 +161,34 @@ def attentive_statistics(weights: Tensor, frames: Tensor) -> Tensor:
     variance = share @ (heads - mean).square()
     deviation = variance.clamp(min=VARIANCE_FLOOR).sqrt()
     return torch.cat([mean.flatten(1), deviation.flatten(1)], dim=1)
+
+
+def local_statistics(weights: Tensor, frames: Tensor, size: int) -> Tensor:
+    """:func:`attentive_statistics` of the ``size`` frames around each, weights scaled to sum to 1.
+
+    (B, N, T) weights and (B, T, H) frames to (B, T, 2H); a ``size`` of 2T gives each frame what
+    the whole utterance gives.
+
+    Example:
+        >>> frames = torch.tensor([[[1.0], [3.0], [9.0]]])
+        >>> local_statistics(torch.full((1, 1, 3), 1 / 3), frames, 3)[0, 0].round(decimals=2)
+        tensor([2., 1.])
+    """
+    share = weights.unsqueeze(2)  # (B, N, 1, T)
+    batch, number, _, count = share.shape
+    heads = frames.transpose(1, 2).reshape(batch, number, -1, count)  # (B, N, ·, T)
+    middle = (share * heads).sum(dim=3, keepdim=True)  # so that nothing large is subtracted
+    centred = heads - middle
+
+    def around(values: Tensor) -> Tensor:
+        """Means over the frames around each, those beyond the ends counted as 0."""
+        means = functional.avg_pool1d(values.flatten(0, 1), size, stride=1, padding=size // 2)
+        return means[..., :count].reshape(values.shape)
+
+    mass = around(share).clamp(min=torch.finfo(share.dtype).tiny)
+    mean = around(share * centred) / mass
+    variance = around(share * centred.square()) / mass - mean.square()
+    deviation = variance.clamp(min=VARIANCE_FLOOR).sqrt()
+    return torch.cat([(mean + middle).flatten(1, 2), deviation.flatten(1, 2)], dim=1).transpose(
+        1, 2
+    )

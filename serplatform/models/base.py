@@ -144,6 +144,13 @@ class Framewise(NamedTuple):
     spans: Tensor
     running: bool = False
 
+    @classmethod
+    def of_frames(cls, logits: Tensor, lengths: Tensor, *, running: bool = False) -> Framewise:
+        """A step is a frame; from (B, T, K) logits."""
+        first = torch.arange(logits.shape[1], device=logits.device).expand(logits.shape[:2])
+        spans = torch.stack([first, first + 1], dim=2)
+        return cls(logits.log_softmax(dim=-1), lengths, spans, running)
+
 
 class Generation(NamedTuple):
     """What a model expected of its own input, one frame ahead.

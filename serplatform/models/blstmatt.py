@@ -13,7 +13,15 @@ import dataclasses
 
 from torch import nn
 
-from serplatform.models import Batch, Criterion, ModelOutput, SerModel, architecture, setting
+from serplatform.models import (
+    Batch,
+    Criterion,
+    Framewise,
+    ModelOutput,
+    SerModel,
+    architecture,
+    setting,
+)
 from serplatform.models.layers.bilstm import BiLstm
 from serplatform.models.layers.masks import valid_steps
 from serplatform.models.layers.mean_tanh_attention import MeanTanhAttention
@@ -80,3 +88,12 @@ class Blstmatt(SerModel):
         utterance = weighted_sum(attention, hidden)  # (B, 2H)
         logits = self.classifier(self.dropout(utterance))  # (B, K)
         return ModelOutput.of(logits, layer1=attention)
+
+    def framewise(self, batch: Batch) -> Framewise:
+        """The class of each frame were all attention on it (ours).
+
+        The classifier is linear and attention sums to 1: an utterance's logits are the sum of its
+        frames' logits weighted by attention. A frame's BLSTM output knows what lies around it.
+        """
+        hidden = self.encoder(batch.frames, batch.lengths)
+        return Framewise.of_frames(self.classifier(hidden), batch.lengths)

@@ -14,8 +14,17 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
-from serplatform.models import Batch, Criterion, ModelOutput, SerModel, architecture, setting
+from serplatform.models import (
+    Batch,
+    Criterion,
+    Framewise,
+    ModelOutput,
+    SerModel,
+    architecture,
+    setting,
+)
 from serplatform.models.layers.convolution_block import convolution_blocks
 from serplatform.models.layers.global_sum import global_sum
 
@@ -109,6 +118,30 @@ class Csa(SerModel):
         In evaluation ``attention["chunks"]`` is (B, T): the attention that a frame receives
         on average over the positions of the chunks it lies in, scaled to sum to 1.
         """
+        chunks, kept, logits, energy = self._classify(batch)
+        mean = chunks.sum_by_utterance(logits.log_softmax(dim=-1)) / chunks.count.unsqueeze(1)
+        output = ModelOutput(log_posteriors=mean.log_softmax(dim=-1))
+        if criterion is not None:
+            output.losses = self._losses(criterion, logits, batch.labels, chunks, kept)
+        else:
+            output.attention["chunks"] = self._frame_attention(energy, chunks, batch.frames)
+        return output
+
+    def framewise(self, batch: Batch) -> Framewise:
+        """The class of each chunk; the mean of their log posteriors, renormalised, is the whole."""
+        chunks, _, logits, _ = self._classify(batch)
+        spans = torch.stack([chunks.frame[:, 0], chunks.frame[:, -1] + 1], dim=1)  # (N, 2)
+        by_utterance = chunks.count.tolist()
+        return Framewise(
+            pad_sequence(
+                list(torch.split(logits.log_softmax(dim=-1), by_utterance)), batch_first=True
+            ),
+            chunks.count,
+            pad_sequence(list(torch.split(spans, by_utterance)), batch_first=True),
+        )
+
+    def _classify(self, batch: Batch) -> tuple[Chunks, Tensor | None, Tensor, Tensor]:
+        """Chunks, (N,) those that are trained on (None: all), (N, K) logits, (N, C, C) energy."""
         chunks = Chunks.of(
             batch.lengths, context_frames=self.context_frames, overlap_frames=self.overlap_frames
         )
@@ -127,14 +160,7 @@ class Csa(SerModel):
             pooled = maps.flatten(1)  # (N, H·C)
         else:
             pooled = maps.sum(dim=2) / chunks.valid.sum(dim=1, keepdim=True)  # (N, H)
-        logits = self.classifier(self.dropout(pooled))  # (N, K)
-        mean = chunks.sum_by_utterance(logits.log_softmax(dim=-1)) / chunks.count.unsqueeze(1)
-        output = ModelOutput(log_posteriors=mean.log_softmax(dim=-1))
-        if criterion is not None:
-            output.losses = self._losses(criterion, logits, batch.labels, chunks, kept)
-        else:
-            output.attention["chunks"] = self._frame_attention(energy, chunks, batch.frames)
-        return output
+        return chunks, kept, self.classifier(self.dropout(pooled)), energy
 
     def _losses(
         self,

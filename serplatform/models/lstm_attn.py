@@ -24,7 +24,7 @@ import dataclasses
 
 from torch import Tensor, nn
 
-from serplatform.models import Batch, Criterion, ModelOutput, SerModel, architecture
+from serplatform.models import Batch, Criterion, Framewise, ModelOutput, SerModel, architecture
 from serplatform.models.layers.bilstm import BiLstm, BlstmConfig
 from serplatform.models.layers.masks import valid_steps
 from serplatform.models.layers.pooling import AttentionPooling
@@ -90,6 +90,11 @@ class LstmAttnAudio(LstmAttn):
         """Classify a padded batch; ``attention["frames"]`` is (B, T) and sums to 1."""
         logits, weights = self.classify(batch.frames, batch.lengths)
         return ModelOutput.of(logits, frames=weights)
+
+    def framewise(self, batch: Batch) -> Framewise:
+        """As :meth:`.Blstmatt.framewise`."""
+        hidden = self.encoder(batch.frames, batch.lengths)
+        return Framewise.of_frames(self.classifier(hidden), batch.lengths)
 
 
 @architecture(

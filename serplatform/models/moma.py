@@ -15,7 +15,15 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from serplatform.models import Batch, Criterion, ModelOutput, SerModel, architecture, setting
+from serplatform.models import (
+    Batch,
+    Criterion,
+    Framewise,
+    ModelOutput,
+    SerModel,
+    architecture,
+    setting,
+)
 from serplatform.models.layers.bilstm import BiLstm
 from serplatform.models.layers.masks import valid_steps
 from serplatform.models.layers.mean_tanh_attention import MeanTanhAttention
@@ -138,6 +146,24 @@ class Moma(SerModel):
         ``attention["layer1"]`` is a_att1 and sums to 1, ``attention["layer2"]`` is a_att2 and
         sums to the sum of the γ; both (B, T).
         """
+        hidden, first, second = self._attend(batch)
+        utterance = weighted_sum(second, hidden)  # (B, 2H)
+        logits = self.classifier(self.projection(self.dropout(utterance)))  # (B, K)
+        return ModelOutput.of(logits, layer1=first, layer2=second)
+
+    def framewise(self, batch: Batch) -> Framewise:
+        """The class of each frame were all attention of layer 2 on it (ours).
+
+        That attention sums to the sum of the γ, and what follows is linear: an utterance's logits
+        are the mean of its frames' logits weighted by a_att2. A frame's BLSTM output knows what
+        lies around it.
+        """
+        hidden, _, second = self._attend(batch)
+        alone = second.sum(dim=1).view(-1, 1, 1) * hidden
+        return Framewise.of_frames(self.classifier(self.projection(alone)), batch.lengths)
+
+    def _attend(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, T, 2H) frames that layer 2 weighs, (B, T) a_att1 and (B, T) a_att2."""
         hidden = self.encoder(batch.frames, batch.lengths)  # Y, Eqs. (1)-(3), (B, T, 2H)
         valid = valid_steps(batch.lengths, hidden.shape[1])  # (B, T)
         first = self.layer1(hidden, valid).squeeze(1)  # a_att1, Eqs. (4)-(5), (B, T)
@@ -145,7 +171,4 @@ class Moma(SerModel):
         hidden = factor.unsqueeze(-1) * hidden  # Y' + Y, or Y' alone, Eq. (6), (B, T, 2H)
         for attention, gamma in zip(self.stacked, self.stacked_gammas, strict=True):
             hidden = (mixture(attention(hidden, valid), gamma) + 1).unsqueeze(-1) * hidden
-        second = mixture(self.layer2(hidden, valid), self.gamma)  # a_att2, Eqs. (7)-(9), (B, T)
-        utterance = weighted_sum(second, hidden)  # (B, 2H)
-        logits = self.classifier(self.projection(self.dropout(utterance)))  # (B, K)
-        return ModelOutput.of(logits, layer1=first, layer2=second)
+        return hidden, first, mixture(self.layer2(hidden, valid), self.gamma)  # a_att2, Eqs. (7)-(9)

@@ -190,9 +190,7 @@ class Vrnn(SerModel):
         """The class at each window, of all windows up to it: Algorithm 1, line 6."""
         _, _, decoded = self._run(batch)
         logits = self.classifier(self.dropout(decoded)).transpose(0, 1)  # (B, T, K)
-        first = torch.arange(logits.shape[1], device=logits.device).expand(logits.shape[:2])
-        spans = torch.stack([first, first + 1], dim=2)
-        return Framewise(logits.log_softmax(dim=-1), batch.lengths, spans, running=True)
+        return Framewise.of_frames(logits, batch.lengths, running=True)
 
     def generate(self, batch: Batch) -> Generation:
         """Windows after the first as predicted from those before: Algorithm 2, lines 5 and 6."""

@@ -22,6 +22,7 @@ _DECIMALS = 8
 def row_values(row: PredictedRow, classes: Sequence[str]) -> dict[str, Any]:
     """A row for JSON; ``emotion`` and ``posteriors`` are null where nothing was classified.
 
+    Steps have ``attention``, null where the models have none.
     With a rejector, ``answer`` is the emotion or "not sure", by the calibrated ``confidence``.
     """
     values: dict[str, Any] = {
@@ -39,6 +40,8 @@ def row_values(row: PredictedRow, classes: Sequence[str]) -> dict[str, Any]:
             name: round(float(p), _DECIMALS)
             for name, p in zip(classes, row.posteriors, strict=True)
         }
+    if row.part == "step":
+        values["attention"] = None if row.attention is None else round(row.attention, _DECIMALS)
     if row.answered is not None and row.confidence is not None:
         values["answer"] = values["emotion"] if row.answered else NOT_SURE
         values["confidence"] = round(row.confidence, _DECIMALS)
@@ -58,12 +61,14 @@ def csv_lines(
 ) -> Iterator[str]:
     """A header, then one line per row: ``file, part, start, end, emotion, p_<class>…, note``.
 
-    Without rows there is no header. ``rejecting`` adds ``answer, confidence`` after the emotion.
+    Without rows there is no header. ``rejecting`` adds ``answer, confidence`` after the emotion,
+    a step in the first row ``attention`` before the note.
     """
     more = ["answer", "confidence"] if rejecting else []
-    head = ["file", "part", "start", "end", "emotion", *more, *(f"p_{c}" for c in classes), "note"]
+    head = ["file", "part", "start", "end", "emotion", *more, *(f"p_{c}" for c in classes)]
     for number, row in enumerate(rows):
         if number == 0:
+            head += ["attention", "note"] if row.part == "step" else ["note"]
             yield _csv(head)
         values = row_values(row, classes)
         posteriors = {f"p_{name}": p for name, p in (values["posteriors"] or {}).items()}

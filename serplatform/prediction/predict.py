@@ -27,6 +27,7 @@ from serplatform.prediction.windows import RecordingClip, WindowPlan, read_whole
 if TYPE_CHECKING:
     from serplatform.inputs.pipeline import InputPipeline
     from serplatform.prediction.predictor import Predictor
+    from serplatform.prediction.track import Steps
 
 #: what one unseen speaker is taken to be, for models that normalize by speaker
 SPEAKERS = ("folder", "file", "all")
@@ -47,22 +48,24 @@ class PredictedRow:
 
     Attributes:
         file: name of the recording.
-        part: ``whole`` or ``window``.
+        part: ``whole``, ``window``, or ``step`` of a model inside a recording.
         start: seconds; ``end`` too.
         posteriors: (K,); None where there is nothing to classify.
         note: why there is nothing, or how the whole was made.
         confidence: calibrated posterior of the emotion named; None without a rejector.
         answered: whether it is enough to answer; None without a rejector.
+        attention: of a step, in multiples of even attention; None where there is none.
     """
 
     file: str
-    part: Literal["whole", "window"]
+    part: Literal["whole", "window", "step"]
     start: float
     end: float
     posteriors: DoubleArray | None = None
     note: str = ""
     confidence: float | None = None
     answered: bool | None = None
+    attention: float | None = None
 
 
 @dataclasses.dataclass
@@ -109,6 +112,7 @@ class _Clip:
         notes: what was odd about the recording.
         read: what the models read; None where there is nothing to classify.
         posteriors: (K,), or with a rejector (2, K): the calibrated ones too; None before.
+        steps: inside the clip; None where they are not asked for.
         error: None for a clip, else why the recording cannot be used further, "" at its end.
     """
 
@@ -118,6 +122,7 @@ class _Clip:
     notes: tuple[str, ...] = ()
     read: ExtractedClip | None = None
     posteriors: DoubleArray | None = None
+    steps: Steps | None = None
     error: str | None = None
 
 
@@ -131,11 +136,13 @@ def predict(
     speaker: str = "folder",
     words: WordReader | None = None,
     rejector: Rejector | None = None,
+    track: bool = False,
 ) -> Iterator[PredictedRow]:
     """Classify recordings; yields rows, recording by recording.
 
     Without windows a recording is one clip and gives one row. With windows it gives one row per
-    window, then one for the whole: the mean of its windows' posteriors.
+    window, then one for the whole: the mean of its windows' posteriors. ``track`` gives a row for
+    each step inside a recording before that of the whole.
 
     Models that normalize by speaker get each folder's recordings (or each file, or all, see
     :data:`SPEAKERS`) as one speaker whom training has not seen; long ones are read twice.
@@ -149,6 +156,7 @@ def predict(
         speaker: one of :data:`SPEAKERS`.
         words: needed where a model reads words.
         rejector: says where to answer "not sure"; None: every recording is answered.
+        track: without windows, and where every model has steps (``Predictor.without_steps``).
 
     Raises:
         BadInputError: a model reads words and none can be had.
@@ -177,7 +185,7 @@ def predict(
                     "by speaker learn nothing from it; give more recordings of the speaker "
                     "(--speaker folder or all), or --window"
                 )
-        classifier = _Classifier(predictor, rejector, moments)
+        classifier = _Classifier(predictor, rejector, moments, track)
         clips = classifier.classified(clips)
         for source, own in itertools.groupby(clips, key=lambda clip: clip.source):
             for row in _rows(source, own, rejector, plan is not None, tally):
@@ -299,6 +307,7 @@ class _Classifier:
     predictor: Predictor
     rejector: Rejector | None
     moments: SpeakerMoments | None
+    track: bool
 
     def classified(self, clips: Iterator[_Clip]) -> Iterator[_Clip]:
         """The same clips with their posteriors."""
@@ -327,6 +336,8 @@ class _Classifier:
         if self.rejector is not None:
             found = np.stack([found, self.rejector.calibrated(folds)], axis=1)
         for clip, values in zip(clips, found, strict=True):
+            if self.track and clip.read is not None:
+                clip.steps = self.predictor.steps(clip.read, self.moments)
             clip.read, clip.posteriors = None, values
         return waiting
 
@@ -350,6 +361,8 @@ def _rows(
         if values is not None:
             total = values if total is None else total + values
             count += 1
+        if clip.steps is not None:
+            yield from clip.steps.rows(source.name, clip.end, clip.start)
         if windowed:
             note = SILENT if values is None else ""
             row = PredictedRow(

@@ -5,6 +5,7 @@ Shapes: S samples, N clips, K classes, F folds.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,6 +29,7 @@ from serplatform.inputs.pipeline import InputPipeline
 from serplatform.inputs.selection import spec_parts
 from serplatform.inputs.words import Words
 from serplatform.prediction.system import PredictionSystem
+from serplatform.prediction.track import Steps, gives_steps, model_steps, on_one_grid
 from serplatform.training.bundle import LoadedModel, load_model
 
 
@@ -86,6 +88,14 @@ class Predictor:
         """Of the models that normalize by speaker; empty where none does."""
         found = [model.pipeline for model in self.models]
         return [p for p in found if p.normalization.kind in WITHIN_SPEAKER]
+
+    @property
+    def without_steps(self) -> list[str]:
+        """Architectures of the models that say nothing of the time inside an utterance."""
+        members = [member for fold in self.system.folds for member in fold.members]
+        return sorted(
+            {m.architecture for m in members if not gives_steps(self._models[m.directory])}
+        )
 
     @property
     def encoders(self) -> list[str]:
@@ -150,7 +160,7 @@ class Predictor:
         up to date; None: the clips are whole.
         """
         source, rows = new_audio(clips, speaker), np.arange(len(clips), dtype=np.int64)
-        solo = {}
+        solo: dict[Path, DoubleArray] = {}
         with torch.inference_mode():
             for directory, loaded in self._models.items():
                 batch = loaded.pipeline.apply(source).collate(rows).to(self._device)
@@ -159,7 +169,41 @@ class Predictor:
                 else:
                     output, states[directory] = loaded.model.step(batch, states.get(directory))
                 solo[directory] = output.log_posteriors.double().softmax(dim=1).cpu().numpy()
-        shape = len(clips), len(self.classes)
+        return self._combined(solo, len(clips))
+
+    def steps(self, clip: ExtractedClip, speaker: SpeakerMoments | None = None) -> Steps:
+        """Classes inside a clip, combined over members and folds like those of whole clips.
+
+        Only of a system with a model and without :attr:`without_steps`.
+        """
+        source = new_audio([clip], speaker)
+        found: dict[Path, Steps] = {}
+        with torch.inference_mode():
+            for directory, loaded in self._models.items():
+                selection = loaded.pipeline.selection
+                parts = spec_parts(selection.feature, selection.spec)
+                clips = loaded.pipeline.apply(source)
+                batch = clips.collate(np.zeros(1, dtype=np.int64))
+                found[directory] = model_steps(
+                    loaded.model,
+                    batch.to(self._device),
+                    first=int(clips.first[0]),
+                    shift=selection.frame_shift,
+                    length=max(self.extractors[name].frame_length for name in parts),
+                )
+        found = dict(zip(found, on_one_grid(list(found.values())), strict=True))
+        one = next(iter(found.values()))
+        solo = {directory: steps.posteriors for directory, steps in found.items()}
+        maps = [steps.attention for steps in found.values() if steps.attention is not None]
+        return dataclasses.replace(
+            one,
+            posteriors=average(self._combined(solo, len(one.start))),
+            attention=np.mean(maps, axis=0) if maps else None,
+        )
+
+    def _combined(self, solo: Mapping[Path, DoubleArray], number: int) -> DoubleArray:
+        """Each model's (N, K) posteriors to each fold's, (F, N, K)."""
+        shape = number, len(self.classes)
         return np.stack(
             [
                 fold.combine(combiner, [solo[member.directory] for member in fold.members], shape)

@@ -246,8 +246,8 @@ def words(x: Sequence[float], y: float, texts: Sequence[str], axis_name: str, si
     }
 
 
-def picture(cells: Sequence[Sequence[int]], start: float, step: float) -> Spec:
-    """A spectrogram, the lowest band first; the first column's centre is at ``start``."""
+def picture(cells: Sequence[Sequence[float]], start: float, step: float) -> Spec:
+    """A spectrogram or a track, lowest row first; the first column's centre is at ``start``."""
     grid = {"x0": start, "dx": step, "y0": 0, "dy": 1}
     return {"type": "heatmap", "z": cells, **grid, **_SEQUENTIAL}
 

@@ -184,6 +184,14 @@ def test_an_utterance_carries_its_sound_words_phones_and_curves(explained) -> No
     assert np.mean(whole["times_even"]) == pytest.approx(1.0, abs=1e-3)
     assert whole["starts"][:2] == [0.0125, 0.0225]
     assert curves[1, "layer1"]["starts"][0] > 0.02  # trimmed
+    tracks = {track["trial"]: track for track in item["tracks"]}
+    assert list(tracks) == [0, 1, 2, 3]  # moma, blstmatt, csa, vrnn
+    assert tracks[0]["start"] == 0.025
+    assert tracks[1]["start"] > 0.045  # trimmed
+    for track in tracks.values():
+        np.testing.assert_allclose(np.sum(track["posteriors"], axis=0), 1.0, atol=1e-3)
+        assert track["segments"][-1][2] <= item["shown"]
+    assert item["predictions"][2]["prediction"] in {s[0] for s in tracks[2]["segments"]}
     assert [p["architecture"] for p in item["predictions"]] == [
         t["architecture"] for t in summary["trials"]
     ]

@@ -9,7 +9,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from serplatform.artifacts.explanations import CurveRecord, RankedUtterance, ShownRecord
+from serplatform.artifacts.explanations import (
+    CurveRecord,
+    RankedUtterance,
+    ShownRecord,
+    TrackRecord,
+)
 from serplatform.report import charts
 from serplatform.report.data import Need, NoDataError, ReportData
 from serplatform.report.explanations import Explanations, find_explanations
@@ -31,6 +36,11 @@ from serplatform.report.wording import listing, percent, plural, short
 SHOWN_TRIALS = 4
 #: Attention within this of 1 times even is called even.
 EVEN = 0.05
+_TRACK = (
+    "the posterior of each emotion over time, dark where it is high, of csa by its chunks, of "
+    "others by their frames, which know what lies around them (nobody labelled the time inside "
+    "utterances, so this is what a model says and no more); "
+)
 _GAP = 18  # pixels between tracks
 #: The papers that show attention so come first: Jalal et al. 2020, both.
 PREFERRED = ("moma", "blstmatt")
@@ -45,10 +55,23 @@ class ShownCurve:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class ShownTrack:
+    """Emotion over time as a trial has it, which the page calls ``trial``."""
+
+    trial: str
+    record: TrackRecord
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ShownUtterance:
-    """One utterance; ``predictions`` are trial, prediction and confidence."""
+    """One utterance; ``classes`` are K names, ``predictions`` trial, prediction and confidence.
+
+    The first of the tracks is drawn, that of the trial which is ranked first if it has one.
+    """
 
     record: ShownRecord
+    classes: tuple[str, ...]
+    tracks: tuple[ShownTrack, ...]
     curves: tuple[ShownCurve, ...]
     predictions: tuple[tuple[str, str, float], ...]
 
@@ -75,8 +98,15 @@ class AttentionOnSpeech:
 
 def read_utterance(explained: Explanations, found: ShownRecord) -> ShownUtterance:
     """An entry of ``utterances.json`` with its trials as the page calls them."""
+    ranked = explained.info["ranked_by"]
+    tracks = sorted(found.get("tracks", []), key=lambda track: track["trial"] != ranked)
     return ShownUtterance(
         record=found,
+        classes=tuple(explained.info["classes"]),
+        tracks=tuple(
+            ShownTrack(trial=explained.name(t["trial"], t["architecture"]), record=t)
+            for t in tracks
+        ),
         curves=tuple(
             ShownCurve(trial=explained.name(c["trial"], c["architecture"]), record=c)
             for c in found["curves"]
@@ -139,6 +169,8 @@ class AttentionOnSpeechFigure(Figure[AttentionOnSpeech]):
         ]
         if data.errors:
             tables.insert(0, _errors_table(data))
+        if any(item.tracks for item in data.utterances):
+            tables.append(_tracks_table(data))
         if curves:
             tables.append(_curves_table(data))
         return Drawing(
@@ -159,7 +191,9 @@ class AttentionOnSpeechFigure(Figure[AttentionOnSpeech]):
 
 def _note(data: AttentionOnSpeech) -> str:
     note = (
-        "Each plot, from above: attention in multiples of even attention (click a name in the "
+        "Each plot, from above: "
+        + (_TRACK if any(item.tracks for item in data.utterances) else "")
+        + "attention in multiples of even attention (click a name in the "
         "legend to show or hide it; solid is the first map of a model, dashed the second), "
         "the mel spectrogram, and words over phones, vowels filled. The models are those of "
         "the fold that tests the utterance. After Jalal et al., Interspeech 2020, Fig. 1 "
@@ -205,6 +239,22 @@ def _errors_table(data: AttentionOnSpeech) -> Table:
         [
             [e["utterance_id"], e["speaker_id"], e["truth"], e["prediction"], e["confidence"]]
             for e in data.errors
+        ],
+    )
+
+
+def _tracks_table(data: AttentionOnSpeech) -> Table:
+    return charts.table(
+        "Emotion over time: where the decision changes",
+        {
+            **dict.fromkeys(("utterance", "spoken", "trial", "recognised", "from (s)", "to (s)")),
+            "posterior (%)": percent,
+        },
+        [
+            [item.record["utterance_id"], item.record["truth"], track.trial, *segment]
+            for item in data.utterances
+            for track in item.tracks
+            for segment in track.record["segments"]
         ],
     )
 
@@ -271,6 +321,7 @@ def tracks(item: ShownUtterance) -> tuple[dict[str, list[float]], int]:
         ("yaxis3", 92 if item.record["words"] or item.record["phones"] else 0),
         ("yaxis", 190 if item.record["spectrogram"] is not None else 0),
         ("yaxis2", 175 if item.curves else 0),
+        ("yaxis4", 18 * len(item.classes) if item.tracks else 0),
     ]
     present = [(axis, pixels) for axis, pixels in wanted if pixels] or [("yaxis", 40)]
     whole = sum(pixels for _, pixels in present) + _GAP * (len(present) - 1)
@@ -284,7 +335,7 @@ def tracks(item: ShownUtterance) -> tuple[dict[str, list[float]], int]:
 def _panel(item: ShownUtterance, visible: Sequence[str], colours: Mapping[str, str]) -> Panel:
     record, (domains, pixels) = item.record, tracks(item)
     words, phones, sound = record["words"], record["phones"], record["audio"]
-    lowest = "y3" if "yaxis3" in domains else "y" if "yaxis" in domains else "y2"
+    lowest = next(axis.replace("axis", "") for axis in domains)
     plain: Spec = {**charts.BARE, "fixedrange": True}
     shapes = [
         charts.rectangle((start, end), (1.05, 1.95), "y3", filled=False) for _, start, end in words
@@ -316,6 +367,16 @@ def _panel(item: ShownUtterance, visible: Sequence[str], colours: Mapping[str, s
             fixedrange=True,
         )
         shapes.append(charts.horizontal(1, "y2"))
+    if "yaxis4" in domains:
+        track = item.tracks[0]
+        traces.append(_posteriors(track.record))
+        more["yaxis4"] = charts.axis(
+            {"text": track.trial, "standoff": 6},
+            domain=domains["yaxis4"],
+            tickvals=list(range(len(item.classes))),
+            ticktext=[short(name, 9) for name in item.classes],
+            **plain,
+        )
     if "yaxis3" in domains:
         names: Spec = {"tickvals": [0.5, 1.5], "ticktext": ["phones", "words"]}
         more["yaxis3"] = charts.axis(domain=domains["yaxis3"], range=[0, 2], **names, **plain)
@@ -337,6 +398,13 @@ def _panel(item: ShownUtterance, visible: Sequence[str], colours: Mapping[str, s
         audio="" if sound is None else f"data:{sound['mime']};base64,{sound['base64']}",
         **more,
     )
+
+
+def _posteriors(found: TrackRecord) -> Spec:
+    """A row an emotion, darker the higher its posterior."""
+    cells = charts.picture(found["posteriors"], found["start"], found["shift"])
+    hover = {"hoverinfo": "all", "hovertemplate": "%{x:.2f} s: %{z:.0%}<extra></extra>"}
+    return {**cells, **hover, "yaxis": "y4", "zmin": 0, "zmax": 1}
 
 
 def _title(item: ShownUtterance) -> str:

@@ -18,9 +18,11 @@ from serplatform.artifacts.files import read_json, write_json
 from serplatform.errors import ArtifactError
 from serplatform.report.build import render
 from serplatform.report.data import Need, NoDataError, ReportData, build_report_data
+from serplatform.report.explanations import find_explanations
 from serplatform.report.figures.attention_on_speech import (
     AttentionOnSpeechFigure,
     ShownCurve,
+    read_utterance,
     tracks,
     trial_colours,
     visible_trials,
@@ -352,6 +354,35 @@ def test_tracks_that_an_utterance_lacks_leave_no_hole(found: ReportData, palette
     assert "yaxis2" not in drawing.panels[0].layout
     assert "No model that was explained has attention" in drawing.summary
     assert "Attention curves" not in [table.caption for table in drawing.tables]
+
+
+def test_emotion_over_time_lies_above_all_else(found: ReportData, palette: Palette) -> None:
+    figure = AttentionOnSpeechFigure()
+    data = figure.compute(found)
+    (explained,) = find_explanations(found)
+    track = {
+        "architecture": "csa",
+        "start": 0.1,
+        "shift": 0.05,
+        "posteriors": [[0.5, 0.2], *[[0.1, 0.2]] * (len(found.classes) - 1)],
+        "segments": [["sad", 0.0, 0.7, 0.8]],
+    }
+    ranked = explained.info["ranked_by"]
+    entry: Any = dict(data.utterances[0].record)
+    entry["tracks"] = [track | {"trial": ranked + 1}, track | {"trial": ranked}]
+    item = read_utterance(explained, entry)
+    assert [one.record["trial"] for one in item.tracks] == [ranked, ranked + 1]
+    drawing = figure.draw(dataclasses.replace(data, utterances=(item,)), palette)
+    domains, _ = tracks(item)
+    assert domains["yaxis4"][1] == 1.0
+    layout = drawing.panels[0].layout
+    assert layout["yaxis4"]["ticktext"] == [name[:9] for name in found.classes]
+    (picture,) = (trace for trace in drawing.panels[0].data if trace.get("yaxis") == "y4")
+    assert (picture["x0"], picture["dx"], picture["zmax"]) == (0.1, 0.05, 1)
+    (table,) = (table for table in drawing.tables if table.caption.startswith("Emotion over time"))
+    assert [row[3:] for row in table.rows] == [["sad", 0.0, 0.7, 0.8]] * 2
+    assert "nobody labelled" in drawing.note
+    assert "nobody labelled" not in figure.draw(data, palette).note
 
 
 # -- what does not belong together
