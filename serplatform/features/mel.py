@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from typing import Literal
 
 import numpy as np
 
 from serplatform.arrays import FloatArray
 from serplatform.config import setting
 from serplatform.features.base import SAMPLING_RATE, FeatureExtractor
-from serplatform.features.clip import Clip, Window
+from serplatform.features.clip import Clip
 
 #: smallest mel power; the noise of 16-bit quantization lies at about 4e-10. Digital zeros
 #: become log(1e-10) = -23.03, two to three nepers below the noise of a quiet room.
@@ -28,7 +29,7 @@ class MelConfig:
     n_fft: int = setting(512, "length of the Fourier transform, in samples", low=2)
     win_length: int = setting(400, "window, in samples (25 ms)", low=2)
     hop_length: int = setting(160, "step, in samples (10 ms)", low=1)
-    window: Window = setting("hann", "shape of the window, periodic")
+    window: Literal["hann", "hamming"] = setting("hann", "shape of the window, periodic")
     fmin: float = setting(0.0, "lower end of the first band, in hertz", low=0.0)
     fmax: float = setting(8000.0, "upper end of the last band, in hertz", high=SAMPLING_RATE / 2)
     floor: float = setting(FLOOR, "smallest mel power (librosa's amin)", low=0.0)

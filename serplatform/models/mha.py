@@ -57,16 +57,16 @@ class Mha(TextAudioModel):
         v_m = \sum_t a^{(m)}_t h^{(m)}_t, \qquad
         o = W_c [v_{M-1}; v_M] + b_c
 
-    So the classifier has the latest vector of either modality: M = 1 is the paper's MHA-1, 2
-    its MHA-2, 3 its MHA-3. With ``vectors: all`` it has [v_0; …; v_M], as the program of Li et al.,
-    whose MHA has two hops and 6H values. That a hop's vector takes the place of its modality's earlier one is
-    how the authors' later system does it (Yoon et al., "Attentive Modality Hopping Mechanism for
+    So the classifier has the latest vector of either modality: M = 1 is the paper's MHA-1, 2 its
+    MHA-2, 3 its MHA-3. With ``vectors: all`` it has [v_0; …; v_M], as in the program of Li et al.,
+    whose two hops make 6H values. That a hop's vector takes the place of its modality's earlier one
+    is how the authors' later system does it (Yoon et al., "Attentive Modality Hopping Mechanism for
     Speech Emotion Recognition", ICASSP 2020, and its code); it is not yet compared with the printed
-    equations of 2019, whose numbers are therefore not given. Departs from the paper: LSTM cells,
-    as Li et al. and Lee et al. compare with, and no prosodic features beside the audio's last
-    outputs. Sizes and dropout are those that Lee et al. (Interspeech 2020) give their
-    bidirectional LSTMs, in which they compare with this system. An utterance without words is
-    one unknown word, so that the first hop gives that word's output.
+    equations of 2019, whose numbers are therefore not given. Departs from the paper: LSTM cells, as
+    Li et al. and Lee et al. compare with, and no prosodic features beside the audio's last outputs.
+    Sizes and dropout are those that Lee et al. (Interspeech 2020) give their bidirectional LSTMs,
+    in which they compare with this system. An utterance without words is one unknown word, so that
+    the first hop gives that word's output.
     """
 
     def __init__(
