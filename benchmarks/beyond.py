@@ -162,6 +162,7 @@ def published(files: list[Path]) -> list[str]:
         given = published_results(name, "uar", corpus=corpus, num_classes=len(found["classes"]))
         said = [
             f"{one.system}{', by speaker' * one.row.speaker_normalised} {100 * one.value:.1f} %"
+            f"{one.column.note and f' ({one.column.note})'}"
             for one in given
         ]
         lines[name] = f"Published or measured for `{name}`: {'; '.join(said)}." if said else ""

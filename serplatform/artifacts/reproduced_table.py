@@ -37,6 +37,7 @@ class ReproducedCell(Record):
     status: str
     reason: str
     published: dict[str, float | str]
+    published_sd: NotRequired[dict[str, float]]
     measured: dict[str, MeasuredMetric | str]
     difference: dict[str, float]
     trials: list[list[int]]
@@ -106,6 +107,7 @@ class ReproducedTable(Record):
     selection: str
     statistics: str
     choices: list[str]
+    quoted: NotRequired[list[str]]
     command: list[str]
     versions: Mapping[str, object]
     hardware: Mapping[str, object]

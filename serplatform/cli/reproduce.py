@@ -238,7 +238,7 @@ def _show(
 
 def describe_table(outcome: ReproducedTable) -> str:
     """The whole table as text for a terminal."""
-    from serplatform.reproduce.page import column_section
+    from serplatform.reproduce.page import QUOTED, column_section
 
     stream = io.StringIO()
     terminal = sys.stdout.isatty()
@@ -267,6 +267,8 @@ def describe_table(outcome: ReproducedTable) -> str:
     console.print(Text(f"Measured: {outcome['statistics']}."))
     for choice in outcome["choices"]:
         console.print(Text(f"- {choice}"))
+    if quoted := outcome.get("quoted"):
+        console.print(Text(f"{QUOTED}: {'; '.join(quoted)}."))
     return stream.getvalue().rstrip()
 
 

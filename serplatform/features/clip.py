@@ -6,6 +6,7 @@ Shapes: S samples, T frames, F frequency bins.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import scipy  # its parts are imported when they are used
@@ -14,6 +15,9 @@ from serplatform.arrays import FloatArray
 
 #: frames transformed at a time, so that a long recording needs no more memory than a short one
 _BLOCK_FRAMES = 2048
+Window = Literal["hann", "hamming"]
+#: middle between a window's ends and its centre, of 1
+_MIDDLE: dict[Window, float] = {"hann": 0.5, "hamming": 0.54}
 
 
 class Clip:
@@ -39,12 +43,18 @@ class Clip:
             self._played[speed] = Clip(played)
         return self._played[speed]
 
-    def power_spectrum(self, *, n_fft: int, win_length: int, hop_length: int) -> FloatArray:
+    def power_spectrum(
+        self, *, n_fft: int, win_length: int, hop_length: int, window: Window = "hann"
+    ) -> FloatArray:
         """Squared magnitudes of the short-time Fourier transform; see :func:`power_spectrum`."""
         return self.shared(
-            ("power", n_fft, win_length, hop_length),
+            ("power", n_fft, win_length, hop_length, window),
             lambda: power_spectrum(
-                self.samples, n_fft=n_fft, win_length=win_length, hop_length=hop_length
+                self.samples,
+                n_fft=n_fft,
+                win_length=win_length,
+                hop_length=hop_length,
+                window=window,
             ),
         )
 
@@ -55,11 +65,11 @@ def num_frames(num_samples: int, *, win_length: int, hop_length: int) -> int:
 
 
 def power_spectrum(
-    samples: FloatArray, *, n_fft: int, win_length: int, hop_length: int
+    samples: FloatArray, *, n_fft: int, win_length: int, hop_length: int, window: Window = "hann"
 ) -> FloatArray:
     """Power of each frame and frequency, without scaling: frame t starts at t·hop_length.
 
-    A periodic Hann window; frames lie wholly within the clip (librosa's ``center=False``). A clip
+    The window is periodic; frames lie wholly within the clip (librosa's ``center=False``). A clip
     shorter than one window is filled up with zeros. Lengths in samples.
 
     Returns:
@@ -68,11 +78,12 @@ def power_spectrum(
     if len(samples) < win_length:
         samples = np.pad(samples, (0, win_length - len(samples)))
     phase = 2.0 * np.pi * np.arange(win_length) / win_length
-    window = (0.5 - 0.5 * np.cos(phase)).astype(np.float32)
+    middle = _MIDDLE[window]
+    taper = (middle - (1.0 - middle) * np.cos(phase)).astype(np.float32)
     frames = np.lib.stride_tricks.sliding_window_view(samples, win_length)[::hop_length]
     power = np.empty((len(frames), n_fft // 2 + 1), dtype=np.float32)
     for first in range(0, len(frames), _BLOCK_FRAMES):
         block = slice(first, first + _BLOCK_FRAMES)
-        spectrum = scipy.fft.rfft(frames[block] * window, n=n_fft, axis=1)
+        spectrum = scipy.fft.rfft(frames[block] * taper, n=n_fft, axis=1)
         power[block] = spectrum.real**2 + spectrum.imag**2
     return power

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -29,6 +29,7 @@ class MelConfig:
     n_fft: int = setting(512, "length of the Fourier transform, in samples", low=2)
     win_length: int = setting(400, "window, in samples (25 ms)", low=2)
     hop_length: int = setting(160, "step, in samples (10 ms)", low=1)
+    window: Literal["hann", "hamming"] = setting("hann", "shape of the window, periodic")
     fmin: float = setting(0.0, "lower end of the first band, in hertz", low=0.0)
     fmax: float = setting(8000.0, "upper end of the last band, in hertz", high=SAMPLING_RATE / 2)
     floor: float = setting(FLOOR, "smallest mel power (librosa's amin)", low=0.0)
@@ -38,7 +39,7 @@ class MelFeature(FeatureExtractor):
     """A feature of ``dim`` values that is computed from floored mel powers, frame by frame.
 
     The powers are ``librosa.feature.melspectrogram(center=False, power=2.0)`` with librosa's
-    default filters (Slaney's scale and normalization) and a Hann window.
+    default filters (Slaney's scale and normalization) and the window of the configuration.
     """
 
     local: ClassVar[bool] = True
@@ -56,7 +57,9 @@ class MelFeature(FeatureExtractor):
     def mel_powers(self, clip: Clip) -> FloatArray:
         """(T, n_mels), at least ``floor``; the power spectrum is shared with other features."""
         c = self.config
-        power = clip.power_spectrum(n_fft=c.n_fft, win_length=c.win_length, hop_length=c.hop_length)
+        power = clip.power_spectrum(
+            n_fft=c.n_fft, win_length=c.win_length, hop_length=c.hop_length, window=c.window
+        )
         mel = power @ mel_filters(n_fft=c.n_fft, n_mels=c.n_mels, fmin=c.fmin, fmax=c.fmax)
         return np.maximum(mel, np.float32(c.floor), out=mel)
 
@@ -64,7 +67,6 @@ class MelFeature(FeatureExtractor):
         return {
             "sampling_rate": SAMPLING_RATE,
             **dataclasses.asdict(self.config),
-            "window": "hann",
             "center": False,
             "mel_scale": "slaney",
             "norm": "slaney",

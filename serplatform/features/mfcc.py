@@ -77,5 +77,11 @@ class Mfcc(MelFeature):
 
 @FEATURES.register("mfcc_40", default=True)
 def mfcc_40() -> Mfcc:
-    """40 coefficients per frame: the input of CAN."""
+    """40 coefficients per frame."""
     return Mfcc("mfcc_40", MfccConfig())
+
+
+@FEATURES.register("mfcc_40_hamming")
+def mfcc_40_hamming() -> Mfcc:
+    """The same under a Hamming window, as CAN's section 4.2 has it."""
+    return Mfcc("mfcc_40_hamming", MfccConfig(window="hamming"))

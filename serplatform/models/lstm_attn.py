@@ -109,7 +109,8 @@ class LstmAttnAudio(LstmAttn):
 class LstmAttnText(LstmAttn):
     """:class:`LstmAttn` over E values a word; arguments: see :class:`LstmAttnTextConfig`.
 
-    No audio is read. An utterance without words is one unknown word.
+    No audio is read, whatever ``data.feature`` names. An utterance without words is one unknown
+    word.
     """
 
     def __init__(

@@ -12,6 +12,7 @@ units a direction, K classes.
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +31,9 @@ class MhaConfig(BlstmConfig, WordVectorsConfig):
     num_hops: int = setting(
         2, "attentions, in turn to the text and to the audio; MHA-1, MHA-2, MHA-3", low=1, high=8
     )
+    vectors: Literal["last_two", "all"] = setting(
+        "last_two", "what is classified: each modality's latest vector (Yoon et al.), or v_0 to v_M"
+    )
 
 
 @architecture(
@@ -42,7 +46,7 @@ class MhaConfig(BlstmConfig, WordVectorsConfig):
     small={"embedding_dim": 12, "hidden_dim": 16},
 )
 class Mha(TextAudioModel):
-    r"""Two BLSTMs; hops of dot attention between them; the last two vectors; linear classifier.
+    r"""Two BLSTMs; hops of dot attention between them; their vectors; linear classifier.
 
     With the audio encoder's last outputs as v_0 and h(m) the text's outputs for odd m, the
     audio's for even m:
@@ -53,15 +57,16 @@ class Mha(TextAudioModel):
         v_m = \sum_t a^{(m)}_t h^{(m)}_t, \qquad
         o = W_c [v_{M-1}; v_M] + b_c
 
-    So the classifier has the latest vector of either modality: M = 1 is the paper's MHA-1, 2
-    its MHA-2, 3 its MHA-3. That a hop's vector takes the place of its modality's earlier one is
-    how the authors' later system does it (Yoon et al., "Attentive Modality Hopping Mechanism for
+    So the classifier has the latest vector of either modality: M = 1 is the paper's MHA-1, 2 its
+    MHA-2, 3 its MHA-3. With ``vectors: all`` it has [v_0; …; v_M], as in the program of Li et al.,
+    whose two hops make 6H values. That a hop's vector takes the place of its modality's earlier one
+    is how the authors' later system does it (Yoon et al., "Attentive Modality Hopping Mechanism for
     Speech Emotion Recognition", ICASSP 2020, and its code); it is not yet compared with the printed
-    equations of 2019, whose numbers are therefore not given. Departs from the paper: LSTM cells,
-    as Li et al. and Lee et al. compare with, and no prosodic features beside the audio's last
-    outputs. Sizes and dropout are those that Lee et al. (Interspeech 2020) give their
-    bidirectional LSTMs, in which they compare with this system. An utterance without words is
-    one unknown word, so that the first hop gives that word's output.
+    equations of 2019, whose numbers are therefore not given. Departs from the paper: LSTM cells, as
+    Li et al. and Lee et al. compare with, and no prosodic features beside the audio's last outputs.
+    Sizes and dropout are those that Lee et al. (Interspeech 2020) give their bidirectional LSTMs,
+    in which they compare with this system. An utterance without words is one unknown word, so that
+    the first hop gives that word's output.
     """
 
     def __init__(
@@ -73,11 +78,13 @@ class Mha(TextAudioModel):
         hidden_dim: int,
         num_layers: int,
         num_hops: int,
+        vectors: Literal["last_two", "all"],
         dropout: float,
     ) -> None:
         super().__init__(feature_dim, embedding, hidden_dim, num_layers, dropout)
         self.num_hops = num_hops
-        self.classifier = nn.Linear(4 * hidden_dim, num_classes)
+        self.classified = 2 if vectors == "last_two" else num_hops + 1
+        self.classifier = nn.Linear(self.classified * 2 * hidden_dim, num_classes)
 
     def forward(self, batch: Batch, criterion: Criterion | None = None) -> ModelOutput:
         """Classify a padded batch.
@@ -95,5 +102,7 @@ class Mha(TextAudioModel):
             vector, weights = dot_attention(vectors[-1], steps, where)
             vectors.append(vector)
             maps[f"hop{hop}_{name}"] = weights
-        logits = self.classifier(self.dropout(torch.cat(vectors[-2:], dim=1)))  # (B, K)
+        logits = self.classifier(
+            self.dropout(torch.cat(vectors[-self.classified :], dim=1))
+        )  # (B, K)
         return ModelOutput.of(logits, **maps)

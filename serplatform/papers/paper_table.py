@@ -5,8 +5,6 @@
     title: one line
     paper: reference
     kind: metrics            # or sampled_share, attention_similarity, references
-    text: file name of the paper's text, without .txt
-    caption: what the paper prints at the table
     note: what holds for every row
     seeds: 5
     columns:
@@ -20,12 +18,14 @@
         set: {model.attention: true}
         in: {iemocap: {model.latent_dim: 10}}        # further settings in one column
         published: {ravdess: {accuracy: 0.785}}
-        printed: ["Ours MFCC 78.5"]                  # the lines of the paper with these numbers
+        std: {ravdess: {accuracy: 0.01}}             # the ± that the paper prints
         absent: {iemocap: why the paper has no number there, so that nothing is trained}
       syscomb:
         label: SYSComb
         combine: [blstmatt, csa-30]
         exponent: 0.4                                 # or dev: searched on dev rows
+    instead: {mfcc_40_hamming: mfcc_40}               # where a dataset lacks the former
+    quoted: [what the paper's table prints of others, by their own folds and definitions]
     choices: [what the text leaves open, and what was chosen]
 
 Settings that a row does not name are those of the architecture's paper. A proportion is written
@@ -84,7 +84,7 @@ class PaperColumn:
         test_utterances: tested in all folds together; None where it depends on the draw.
         pooling: ``pooled`` over the test rows of all folds, ``mean of folds``, or None where
             the source does not say.
-        printed: lines of the paper whose numbers are this column's, in the order of the rows.
+        note: what must stand wherever its numbers stand, in a few words.
         title: of the corpus, for people.
         stand_in: another corpus or protocol than the paper's: not comparable with it.
     """
@@ -96,7 +96,7 @@ class PaperColumn:
     classes: Annotated[int, Ge(2)] | None = None
     test_utterances: Annotated[int, Ge(1)] | None = None
     pooling: Literal["pooled", "mean of folds"] | None = None
-    printed: tuple[str, ...] = ()
+    note: str = ""
     title: str = ""
     stand_in: bool = False
 
@@ -125,7 +125,6 @@ class PaperRow:
     by_column: dict[str, Settings] = dataclasses.field(default_factory=dict)
     published: Values = dataclasses.field(default_factory=dict)
     std: Values = dataclasses.field(default_factory=dict)
-    printed: tuple[str, ...] = ()
     absent: dict[str, Text] = dataclasses.field(default_factory=dict)
     combine: tuple[str, ...] = ()
     exponent: float | str | None = None
@@ -145,20 +144,19 @@ class PaperTable:
     Attributes:
         paper: reference, or how the numbers were measured.
         kind: a key of :data:`SHOWN`.
-        text: file name of the paper's text, without ``.txt``; empty where there is none.
         measured_here: measured by this project on the corpus itself.
         seeds: trainings of each row, unless the user says otherwise.
         stand_ins: corpus to the protocol that may stand in for the paper's.
         system: what is trained where rows are classes; None for the other kinds.
         rows: by name, in the paper's order.
+        instead: feature that rows name to the one trained on where a dataset lacks it.
+        quoted: results of others in the paper's table; compared with nothing.
     """
 
     name: Text
     title: Text
     paper: Text
     kind: str = "metrics"
-    text: str = ""
-    caption: str = ""
     note: str = ""
     measured_here: bool = False
     seeds: Annotated[int, Ge(1)] = 1
@@ -166,6 +164,8 @@ class PaperTable:
     stand_ins: dict[str, str] = dataclasses.field(default_factory=dict)
     system: PaperRow | None = None
     rows: Annotated[dict[str, PaperRow], MinLen(1)]
+    instead: dict[str, str] = dataclasses.field(default_factory=dict)
+    quoted: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()
 
     @property

@@ -50,7 +50,8 @@ class PublishedResult:
     @property
     def note(self) -> str:
         """What else a reader must know."""
-        return " ".join(filter(None, [self.table.note.strip(), self.row.note]))
+        notes = [self.table.note.strip(), self.column.note, self.row.note]
+        return " ".join(filter(None, notes))
 
 
 def published_results(

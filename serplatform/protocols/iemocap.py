@@ -83,7 +83,11 @@ class Iem4Session5(_SessionScheme):
 
 @PROTOCOLS.register("iem4-session-5fold")
 class Iem4Session5Fold(_SessionScheme):
-    """Leave one session out, four classes, excited merged into happy."""
+    """Leave one session out, four classes, excited merged into happy.
+
+    Likely, not proven, the folds of Li et al., "Learning Fine-Grained Cross Modality Excitement for
+    Speech Emotion Recognition", 2020: their program has them, their text says five-fold.
+    """
 
     name: ClassVar[str] = "iem4-session-5fold"
     description: ClassVar[str] = "IEMOCAP, four classes, leave one session out"
@@ -101,7 +105,11 @@ class IemocapImprovised5Fold(_SessionScheme):
 
 @PROTOCOLS.register("iem4-random-5fold")
 class Iem4Random5Fold(FixedRandomFolds):
-    """Five stratified random folds, four classes: Li et al. 2020, Section 4.1."""
+    """Five stratified random folds, four classes.
+
+    Li et al. (2020, Section 4.1) say only five-fold; their program leaves a session out, so that
+    their numbers stand beside ``iem4-session-5fold``.
+    """
 
     name: ClassVar[str] = "iem4-random-5fold"
     description: ClassVar[str] = "IEMOCAP, four classes, five random folds"
@@ -113,6 +121,7 @@ class Iem4Random5Fold(FixedRandomFolds):
 class Iem7Random10Fold(FixedRandomFolds):
     """Ten random folds of 8:1:1, seven classes: Lee, Yoon and Jung 2020, Section 4.1.
 
+    The paper does not say how it drew them.
     The paper cuts the audio by the release's forced alignment, which two utterances lack; so
     they are left out, and its 7,486 are reached if one of the two is excited.
     """

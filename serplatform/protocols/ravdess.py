@@ -56,7 +56,7 @@ class RavdessRandom8020(SelectionScheme):
 
     Baruah and Banerjee, "Speech Emotion Recognition via Generation using an Attention-based
     Variational Recurrent Neural Network", Interspeech 2022, Section 3.1, which names 80 % train
-    and 20 % test and no dev part.
+    and 20 % test, not how they were drawn, and no dev part.
     """
 
     name: ClassVar[str] = "ravdess-random-80-20"
@@ -75,7 +75,7 @@ class RavdessRandom5Fold4Class(FixedRandomFolds):
     """Five stratified random folds of four classes (672 clips).
 
     Li et al., "Learning Fine-Grained Cross Modality Excitement for Speech Emotion Recognition",
-    2020, Section 4.1.
+    2020, Section 4.1, which says only five-fold.
     """
 
     name: ClassVar[str] = "ravdess-random-5fold-4class"

@@ -86,6 +86,8 @@ def qualities(result: PublishedResult) -> str:
         words.append("pre-trained on other data")
     if result.note and result.table.measured_here:
         words.append(result.note)
+    elif result.column.note:
+        words.append(result.column.note)
     words.append("no interval" if result.std is None else f"± {percent(result.std)}")
     return ", ".join(words)
 

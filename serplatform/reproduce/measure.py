@@ -25,11 +25,12 @@ from serplatform.explanations.model_probe import ProbeResult, probe_model
 from serplatform.metrics import classification_metrics
 from serplatform.protocols.plan import read_plan
 from serplatform.report.sampling import Sampling
-from serplatform.report.speaker_intervals import mean_interval
+from serplatform.report.speaker_intervals import clustered_interval
 from serplatform.run_directory import RunDirectory
 from serplatform.statistics.intervals import Interval, leave_one_out, metric_interval, speaker_sums
 
-#: the row that stands for all classes together
+#: the row that stands for all classes together, each as much as another: the papers' 63.8 and
+#: 45.2 are the means of the classes' printed shares
 AVERAGE = "average"
 
 
@@ -142,7 +143,7 @@ def probe_sampling(run: Path, dataset: Dataset, trials: Sequence[int]) -> Sampli
 
 
 def sampled_shares(sampling: Sampling, name: str) -> dict[str, MeasuredMetric]:
-    """Share of the elements sampled of one class, or of all (``average``).
+    """Share of the elements sampled of one class, or the mean of all classes' (``average``).
 
     ``after_first_window`` is over utterances of more than one window, ``with_first_window`` over
     all; empty where no utterance of the class has a second window.
@@ -158,13 +159,24 @@ def sampled_shares(sampling: Sampling, name: str) -> dict[str, MeasuredMetric]:
 
 
 def _summary(sampling: Sampling, values: DoubleArray, rows: BoolArray) -> MeasuredMetric:
-    """Mean over utterances; std over folds and seeds; interval over speakers."""
+    """Mean over classes of the means over utterances; std over folds and seeds; interval over
+    speakers.
+    """
+    spoken = sampling.truth[:, None] == np.unique(sampling.truth[rows])  # (N, C)
     of_trials: dict[int, list[float]] = {}
     for trial, fold in _models(sampling.where(rows)):
         own = rows & (sampling.trial == trial) & (sampling.fold == fold)
-        of_trials.setdefault(trial, []).append(float(values[own].mean()))
-    interval = mean_interval(values[rows], sampling.speaker_ids[rows].tolist())
+        means = [values[own & there].mean() for there in spoken.T if (own & there).any()]
+        of_trials.setdefault(trial, []).append(float(np.mean(means)))
+    table = np.concatenate([values[:, None] * spoken, spoken], axis=1)[rows]  # (rows, 2C)
+    interval = clustered_interval(table, sampling.speaker_ids[rows].tolist(), _mean_of_ratios)
     return summarise(list(of_trials.values()), interval)
+
+
+def _mean_of_ratios(sums: DoubleArray) -> DoubleArray:
+    """(..., 2C) sums and counts of C classes to (...) means of the classes' means."""
+    totals, counts = np.split(sums, 2, axis=-1)
+    return np.asarray(np.nanmean(totals / counts, axis=-1), dtype=np.float64)
 
 
 def _models(sampling: Sampling) -> list[tuple[int, int]]:

@@ -22,7 +22,7 @@ from serplatform.artifacts.trial import TrialRecord
 from serplatform.datasets.dataset import Dataset
 from serplatform.environment import hardware, now, versions
 from serplatform.metrics import HIGHER_IS_BETTER
-from serplatform.papers.paper_table import PaperRow, PaperTable
+from serplatform.papers.paper_table import PaperColumn, PaperRow, PaperTable
 from serplatform.report.sampling import Sampling
 from serplatform.reproduce.measure import (
     RunPosteriors,
@@ -86,6 +86,7 @@ def assemble(
         ),
         "statistics": STATISTICS,
         "choices": list(table.choices),
+        "quoted": list(table.quoted),
         "command": list(command),
         "versions": versions(),
         "hardware": hardware(),
@@ -148,7 +149,7 @@ class _ColumnResults:
             "classes": run["classes"] if run else None,
             "dataset_fingerprint": run["dataset"]["fingerprint"] if run else None,
             "synthetic": run["dataset"].get("synthetic", False) if run else False,
-            "notes": list(run["notes"]) if run else [],
+            "notes": [*_printed_folds(column), *self.plan.notes, *(run["notes"] if run else ())],
             "run": str(self.plan.path) if run else None,
             "seconds": round(seconds, 1) if run else None,
         }
@@ -187,7 +188,8 @@ class _ColumnResults:
         measured: dict[str, MeasuredMetric | str] | None = None,
         trials: Sequence[Sequence[int]] = (),
     ) -> ReproducedCell:
-        published = dict(row.published.get(self.plan.column.name, {}))
+        column = self.plan.column.name
+        published = dict(row.published.get(column, {}))
         difference = {
             name: round(found["mean"] - value, 6)
             for name, found in (measured or {}).items()
@@ -198,6 +200,7 @@ class _ColumnResults:
             "status": status,
             "reason": reason,
             "published": published,
+            "published_sd": {n: float(v) for n, v in row.std.get(column, {}).items()},
             "measured": measured or {},
             "difference": difference,
             "trials": [list(own) for own in trials],
@@ -286,6 +289,11 @@ class _ColumnResults:
         return cell
 
 
+def _printed_folds(column: PaperColumn) -> list[str]:
+    """What is known of the folds of the published numbers, where that is not everything."""
+    return [f"Published numbers: {column.note}."] if column.note and not column.stand_in else []
+
+
 def _progress(done: Sequence[object], wanted: int) -> tuple[str, str]:
     """Status and reason of a cell of which so many seeds are measured."""
     if len(done) == wanted:
@@ -332,6 +340,7 @@ def to_csv(outcome: ReproducedTable) -> str:
                     "quick": "quick" if outcome["quick"] else "",
                     "metric": metric,
                     "published": cell["published"].get(metric),
+                    "published_sd": cell.get("published_sd", {}).get(metric),
                     **{n: numbers.get(n) for n in ("mean", "sd", "pooled", "low", "high")},
                     "difference": cell["difference"].get(metric),
                     "seeds": cell["seeds"] or None,

@@ -19,6 +19,10 @@ from serplatform.report.build import (
 )
 from serplatform.report.wording import METRICS, duration, in_percent, percent, points
 
+#: what stands above results of others in a paper's table
+QUOTED = (
+    "Quoted in the paper's table, by their own folds and definitions, comparable with nothing here"
+)
 #: what columns of the papers' other tables show
 _TITLES = {
     "after_first_window": "Sampled after the first window (%)",
@@ -106,8 +110,11 @@ def _texts(cell: ReproducedCell, metric: str) -> dict[str, str]:
         measured += "" if found["sd"] is None else f" ± {number(found['sd'])}"
         if found["low"] is not None and found["high"] is not None:
             between = f"{number(found['low'])} to {number(found['high'])}"
+    printed = "–" if published is None else number(published)
+    if (deviation := cell.get("published_sd", {}).get(metric)) is not None:
+        printed += f" ± {number(deviation)}"
     return {
-        "published": "–" if published is None else number(published),
+        "published": printed,
         "measured": measured,
         "95 % interval": between,
         "difference": differs,
@@ -167,6 +174,7 @@ def render_table(outcome: ReproducedTable) -> str:
             outcome=outcome,
             shown=[column_section(outcome, column) for column in outcome["columns"]],
             definitions=definitions,
+            quoted=QUOTED,
             settings=_settings(outcome),
             version=__version__,
             style=Markup(template_text("page.css")),  # noqa: S704 - ours

@@ -66,7 +66,7 @@ class ColumnPlan:
 
     ``path``, of its run, is None where there is neither dataset nor run; without ``dataset``, only
     what the run holds already is shown. ``rows`` has a configuration per seed; ``absent`` says
-    why a row is not trained here.
+    why a row is not trained here; ``notes`` are of what the dataset lacks.
     """
 
     column: PaperColumn
@@ -74,6 +74,7 @@ class ColumnPlan:
     dataset: Dataset | None
     rows: Mapping[str, tuple[Configuration, ...]]
     absent: Mapping[str, str]
+    notes: tuple[str, ...] = ()
 
     @property
     def configurations(self) -> list[Configuration]:
@@ -247,17 +248,38 @@ def _plan_column(
     name += "-quick" if options.quick else ""
     runs = options.out / "runs"
     path = runs / f"{name}-{dataset.fingerprint[:8]}" if dataset else _begun(runs, name, column)
-    if dataset is None and path is not None and resume:
+    begun = None
+    if dataset is None and path is not None:
         where = Path(RunDirectory(path).read_run()["dataset"]["path"])
-        dataset = Dataset.open(where) if where.is_dir() else None
+        begun = Dataset.open(where) if where.is_dir() else None
+        dataset = begun if resume else None
+    held = dataset or begun
+    instead = {
+        own: other
+        for own, other in table.instead.items()
+        if held is not None and held.lacking(own) and not held.lacking(other)
+    }
     count = options.seeds or (1 if options.quick else table.seeds)
     absent = {r.name: r.absent[column.name] for r in table.trained if column.name in r.absent}
     rows = {
-        row.name: _configurations(row, column, options, count)
+        row.name: _configurations(_read_instead(row, instead), column, options, count)
         for row in table.trained
         if row.name not in absent
     }
-    return ColumnPlan(column=column, path=path, dataset=dataset, rows=rows, absent=absent)
+    notes = tuple(
+        f"Trained on {other}, as the dataset lacks the paper's {own}; prepare it again with "
+        f"--features {own} to add it."
+        for own, other in instead.items()
+    )
+    return ColumnPlan(
+        column=column, path=path, dataset=dataset, rows=rows, absent=absent, notes=notes
+    )
+
+
+def _read_instead(row: PaperRow, instead: Mapping[str, str]) -> PaperRow:
+    """The row with the features that take the places of others."""
+    other = instead.get(row.values.get("data.feature", ""))
+    return dataclasses.replace(row, values={**row.values, "data.feature": other}) if other else row
 
 
 def _begun(runs: Path, name: str, column: PaperColumn) -> Path | None:
@@ -364,13 +386,17 @@ def _check_dataset(table: PaperTable, plan: ColumnPlan, options: ReproduceOption
     hint = f"\nor leave them out with --rows {','.join(others)}" if others else ""
     corpus = dataset.meta["corpus"]
     source = dataset.meta.get("request", {}).get("source") or "SOURCE"
-    command = f"serplatform prepare {corpus} {source} --out NEW_DATA"
-    if names := [what.removeprefix("feature ") for what in features]:
-        command += f" --features {','.join([*dataset.feature_names, *names])}"
-    if wordless:
-        command += f" --align {'wdseg' if corpus == 'iemocap' else 'pocketsphinx'}"
+    names = [what.removeprefix("feature ") for what in features]
+    align = dataset.meta.get("request", {}).get("align")
+    if wordless:  # words cannot be added
+        align = "wdseg" if corpus == "iemocap" else "pocketsphinx"
+        names = [*dataset.feature_names, *names] if names else []
+    command = f"serplatform prepare {corpus} {source}"
+    command += f" --out {'NEW_DATA' if wordless else dataset.path}"
+    command += f" --features {','.join(names)}" if names else ""
+    command += f" --align {align}" if align else ""
     raise BadInputError(
-        f"{dataset.path}: the dataset lacks what rows of {table.name} read; make it again with\n"
-        f"    {command}{hint}",
+        f"{dataset.path}: the dataset lacks what rows of {table.name} read; "
+        f"{'make it again' if wordless else 'add it'} with\n    {command}{hint}",
         [f"{what}, read by {', '.join(rows)}" for what, rows in found.items()],
     )

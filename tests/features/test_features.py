@@ -14,7 +14,7 @@ from serplatform.features.clip import Clip, num_frames, power_spectrum
 from serplatform.features.mel import MelConfig, mel_filters
 from serplatform.features.mfcc import MfccConfig
 
-PRESETS = ("log_mel_23", "log_mel_40", "mfcc_40", "mfcc_40_window")
+PRESETS = ("log_mel_23", "log_mel_40", "mfcc_40", "mfcc_40_hamming", "mfcc_40_window")
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def samples() -> FloatArray:
     return signal.astype(np.float32)
 
 
-def librosa_mel(samples: FloatArray, n_mels: int) -> npt.NDArray[np.float64]:
+def librosa_mel(samples: FloatArray, n_mels: int, window: str = "hann") -> npt.NDArray[np.float64]:
     """librosa centres a 400-sample window within 512 samples: pad by (512 - 400) / 2."""
     librosa = pytest.importorskip("librosa")
     mel = librosa.feature.melspectrogram(
@@ -37,6 +37,7 @@ def librosa_mel(samples: FloatArray, n_mels: int) -> npt.NDArray[np.float64]:
         n_fft=512,
         win_length=400,
         hop_length=160,
+        window=window,
         center=False,
         n_mels=n_mels,
     )
@@ -87,12 +88,21 @@ def test_log_mel_is_librosas(samples: FloatArray, n_mels: int) -> None:
     np.testing.assert_allclose(frames, expected, atol=2e-3)  # float32 transform against float64
 
 
-def test_mfcc_is_librosas(samples: FloatArray) -> None:
+@pytest.mark.parametrize(("name", "window"), [("mfcc_40", "hann"), ("mfcc_40_hamming", "hamming")])
+def test_mfcc_is_librosas(samples: FloatArray, name: str, window: str) -> None:
     librosa = pytest.importorskip("librosa")
-    level_db = librosa.power_to_db(librosa_mel(samples, 64).T, ref=1.0, amin=1e-10, top_db=None)
+    mel = librosa_mel(samples, 64, window)
+    level_db = librosa.power_to_db(mel.T, ref=1.0, amin=1e-10, top_db=None)
     expected = librosa.feature.mfcc(S=level_db, n_mfcc=40).T
-    frames = FEATURES.get("mfcc_40")().extract(samples)
+    frames = FEATURES.get(name)().extract(samples)
     np.testing.assert_allclose(frames, expected, atol=2e-2)  # decibels
+
+
+def test_windows_of_one_clip_are_kept_apart(samples: FloatArray) -> None:
+    clip = Clip(samples)
+    for name in ("mfcc_40", "mfcc_40_hamming", "mfcc_40"):
+        feature = FEATURES.get(name)()
+        np.testing.assert_array_equal(feature.extract_clip(clip), feature.extract(samples))
 
 
 def test_power_spectrum_is_the_transform_written_out(samples: FloatArray) -> None:

@@ -18,15 +18,18 @@ HOPS = (1, 2, 3, 4)
 MAPS = ("hop1_words", "hop2_frames", "hop3_words", "hop4_frames")
 
 
-def small(num_hops):
+def small(num_hops, vectors="last_two"):
     torch.manual_seed(0)
-    config = MhaConfig(hidden_dim=4, embedding_dim=6, num_hops=num_hops, dropout=0.0)
+    config = MhaConfig(
+        hidden_dim=4, embedding_dim=6, num_hops=num_hops, vectors=vectors, dropout=0.0
+    )
     return build(config, SPEC)
 
 
+@pytest.mark.parametrize("vectors", ["last_two", "all"])
 @pytest.mark.parametrize("num_hops", HOPS)
-def test_model_equals_plain_loops(num_hops):
-    model = small(num_hops).double().eval()
+def test_model_equals_plain_loops(num_hops, vectors):
+    model = small(num_hops, vectors).double().eval()
     batch = random_batch(LENGTHS, SPEC, dtype=torch.float64)
     output = model(batch)
     assert tuple(output.attention) == MAPS[:num_hops]
@@ -34,18 +37,21 @@ def test_model_equals_plain_loops(num_hops):
         ids = batch.word_ids[row, : int(batch.num_words[row])]
         audio = bilstm(array(batch.frames[row, :length]), model.audio_encoder.lstm)
         text = bilstm(word_vectors(ids, model.embedding), model.text_encoder.lstm)
-        before, vector = None, np.concatenate([audio[-1, :4], audio[0, 4:]])
+        vector = np.concatenate([audio[-1, :4], audio[0, 4:]])
+        found_vectors = [vector]
         for hop in range(num_hops):
             steps = text if hop % 2 == 0 else audio
             weights = softmax(np.array([vector @ step for step in steps]))
             total = np.zeros(8)
             for weight, step in zip(weights, steps, strict=True):
                 total = total + weight * step
-            before, vector = vector, total
+            vector = total
+            found_vectors.append(vector)
             found = array(output.attention[MAPS[hop]][row])
             np.testing.assert_allclose(found[: len(steps)], weights, atol=1e-12)
             assert not found[len(steps) :].any()
-        utterance = np.concatenate([before, vector])
+        read = found_vectors if vectors == "all" else found_vectors[-2:]
+        utterance = np.concatenate(read)
         logits = array(model.classifier.weight) @ utterance + array(model.classifier.bias)
         np.testing.assert_allclose(
             array(output.log_posteriors[row].exp()), softmax(logits), atol=1e-12

@@ -3,6 +3,7 @@
 from serplatform.papers.paper_table import parse_table
 from serplatform.papers.published import all_results, published_results
 from serplatform.protocols.base import PROTOCOLS
+from serplatform.report.published_baselines import qualities
 
 
 def rows():
@@ -42,6 +43,28 @@ def test_a_generic_protocol_needs_the_same_corpus_and_classes():
     assert [r.value for r in found] == [0.695]
     assert published_results("random-kfold:5", "uar", corpus="emodb", num_classes=8) == ()
     assert published_results("random-kfold:5", "uar", corpus="ravdess", num_classes=4) == ()
+
+
+def test_what_is_not_known_of_folds_stands_with_the_number():
+    found = published_results("iem4-session-5fold", "accuracy")
+    assert found[0].value == 0.727
+    assert {qualities(r).partition(", no")[0] for r in found} == {
+        "published, its folds are likely by session"
+    }
+    (first, *_) = (
+        r
+        for r in published_results("ravdess-random-5fold-4class", "uar")
+        if not r.table.measured_here
+    )
+    assert (first.value, qualities(first)) == (
+        0.708,
+        "published, its five folds are not known, no interval",
+    )
+    assert published_results("iem4-random-5fold", "uar") == ()
+
+
+def test_what_a_paper_quotes_of_others_stands_beside_nothing():
+    assert 0.778 not in {r.value for r in published_results("ravdess-random-80-20", "accuracy")}
 
 
 def test_results_of_folds_that_are_none_of_ours_stand_beside_nothing():

@@ -82,6 +82,21 @@ def test_published_measured_interval_and_difference_stand_in_a_row(outcome):
         assert text in page
 
 
+def test_the_deviation_that_a_paper_prints_stands_beside_its_number(outcome):
+    outcome["rows"][0]["cells"]["ravdess"]["published_sd"] = {"accuracy": 0.019}
+    assert cell_texts(render_table(outcome))[0] == "78.5 ± 1.9"
+    assert "78.5 ± 1.9" in describe_table(outcome)
+
+
+def test_results_of_others_are_quoted_and_compared_with_nothing(outcome):
+    assert "Quoted" not in render_table(outcome)
+    outcome["quoted"] = ["[18] (2021), MFCC: 77.8"]
+    for text in (render_table(outcome), describe_table(outcome)):
+        assert "comparable with nothing here" in text
+        assert "[18] (2021), MFCC: 77.8" in text
+    assert "77.8" not in cell_texts(render_table(outcome))
+
+
 def test_the_page_asks_nothing_of_anybody_and_escapes_names(outcome):
     page = render_table(outcome)
     assert "VRNN &lt;script&gt;" in page

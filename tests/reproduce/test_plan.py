@@ -112,6 +112,38 @@ def test_missing_features_and_words_are_told_with_the_command_that_makes_them(ra
     )
 
 
+def test_a_lacking_feature_is_added_to_the_dataset(ravdess, tmp_path):
+    known = altered(
+        ravdess, tmp_path / "known", request={"source": "SOMEWHERE", "align": "pocketsphinx"}
+    )
+    with pytest.raises(BadInputError, match="feature log_mel_40, read by") as caught:
+        plan_table(load_table("fgcme-table1"), [known], ReproduceOptions(out=tmp_path))
+    assert (
+        "add it with\n    serplatform prepare ravdess SOMEWHERE "
+        f"--out {known.path} --features log_mel_40 --align pocketsphinx" in str(caught.value)
+    )
+
+
+def test_cans_window_is_hammings_where_the_dataset_has_it(ravdess, tmp_path):
+    table = load_table("can-table3")
+    options = ReproduceOptions(out=tmp_path, stand_in="speaker-kfold:3")
+    held = ravdess.meta["features"]["log_mel_23"]
+    hann = altered(ravdess, tmp_path / "hann", features={"mfcc_40": held})
+    plan = plan_table(table, [hann], options)[-1]
+    assert plan.rows["aligned"][0].values == {}  # CAN's own default
+    assert plan.rows["equal"][0].values == {"data.word_segmentation": "equal"}
+    assert plan.notes == (
+        "Trained on mfcc_40, as the dataset lacks the paper's mfcc_40_hamming; prepare it again "
+        "with --features mfcc_40_hamming to add it.",
+    )
+    both = altered(ravdess, tmp_path / "both", features={"mfcc_40": held, "mfcc_40_hamming": held})
+    plan = plan_table(table, [both], options)[-1]
+    assert plan.rows["aligned"][0].values == {"data.feature": "mfcc_40_hamming"}
+    assert plan.notes == ()
+    with pytest.raises(BadInputError, match="feature mfcc_40_hamming, read by aligned, equal"):
+        plan_table(table, [ravdess], options)
+
+
 def test_rows_that_need_no_words_are_proposed(ravdess, tmp_path):
     silent = altered(
         ravdess,

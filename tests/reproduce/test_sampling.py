@@ -35,9 +35,14 @@ def test_an_utterance_of_one_window_counts_with_the_first_window_only():
     assert found["with_first_window"]["mean"] == pytest.approx(((1 + 2 * 0.4) / 3 + 1) / 2)
 
 
-def test_the_average_is_over_all_utterances():
+def test_the_average_is_the_mean_of_the_classes_and_not_of_the_utterances():
     found = sampled_shares(sampling(), "average")["after_first_window"]
-    assert found["mean"] == pytest.approx((0.4 + 0.6 + 0.2) / 3)
+    assert found["mean"] == found["pooled"] == pytest.approx((0.4 + (0.6 + 0.2) / 2) / 2)
+    assert found["low"] < found["mean"] <= found["high"]
+    uneven = sampling(share=np.array([0.4, 0.0, 0.6, 0.9]))
+    found = sampled_shares(uneven, "average")["after_first_window"]
+    assert found["mean"] == found["pooled"] == pytest.approx((0.4 + 0.75) / 2)
+    # leaving out s: sad alone, 0.9; leaving out t: calm 0.4, sad 0.6
     assert found["low"] < found["mean"] < found["high"]
 
 

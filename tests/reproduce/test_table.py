@@ -79,6 +79,40 @@ def test_the_context_curve_has_every_length_and_drops_short_utterances():
     assert all(r.values["model.drop_short"] for r in rows.values() if r.architecture == "csa")
 
 
+def test_baselines_of_fgcme_are_those_of_its_text_and_program():
+    rows = load_table("fgcme-table1").rows
+    assert rows["attn-fusion"].values == {"model.alignment": "multihead"}
+    assert rows["mha"].values == {"model.vectors": "all"}
+
+
+@pytest.mark.parametrize(
+    ("table", "readings"),
+    [
+        (
+            "fgcme-table1",
+            "by session; likely, not proven|five files|manual transcript|test fold|"
+            "no normalisation|multi-head|all three vectors|divides its scores|128 units a direction|weight 1",
+        ),
+        (
+            "can-table2",
+            "Hamming|z-scored|Padding is masked|drawn at random|Here UAR|last two vectors",
+        ),
+        ("can-table3", "Hamming|z-scored|Padding is masked|drawn at random"),
+        ("can-table4", "Hamming|z-scored|Padding is masked|drawn at random"),
+        (
+            "sheffield-table1",
+            "dev UAR|falls once|z-scored|chunks or utterances|here by 8|1024 nodes|an exponent",
+        ),
+        ("moma-table1", "dev UAR|falls once|z-scored|1024 nodes|no distribution"),
+        ("vrnn-table2", "mean over emotions"),
+    ],
+)
+def test_readings_that_decide_numbers_are_told(table, readings):
+    told = " ".join(load_table(table).choices)
+    for reading in readings.split("|"):
+        assert reading in told, reading
+
+
 @pytest.mark.parametrize(
     ("architecture", "settings"),
     [
@@ -189,7 +223,7 @@ def test_baselines_of_can_have_its_features_batch_and_optimiser():
         for name in ("learning_rate", "batch_size", "gradient_clip", "patience", "optimizer"):
             assert values[f"training.{name}"] == paper[f"training.{name}"], f"{row.name} {name}"
         if row.name != "text":  # reads no audio
-            assert values["data.feature"] == "mfcc_40"
+            assert values["data.feature"] == "mfcc_40_hamming"
 
 
 def test_vrnn_has_its_smaller_sizes_on_iemocap():
