@@ -17,6 +17,7 @@ from serplatform.arrays import BoolArray, DoubleArray
 from serplatform.artifacts.explanations import (
     CurveRecord,
     EmbeddingRecord,
+    LabelAttentions,
     PhoneTest,
     PredictionRecord,
 )
@@ -28,6 +29,14 @@ from serplatform.explanations.attention import (
     frame_classes,
     speech_part,
     spread,
+)
+from serplatform.explanations.attention_by_label import (
+    SpokenLabels,
+    measure_labels,
+    relative_to_count,
+    relative_to_time,
+    spoken_phones,
+    spoken_words,
 )
 from serplatform.explanations.embeddings import neighbour_purity, picture
 from serplatform.explanations.model_probe import ProbeResult
@@ -83,6 +92,7 @@ class TrialFindings:
         tables: name of a table to its rows; columns that a row lacks are null.
         map_kinds: attention map to what it runs over.
         speech: attention map to rows with :func:`attention.speech_part` of each.
+        said: attention map and tier (``word``, ``phone``) to relative attention on what is said.
         predictions: row shown whole to what is predicted there.
         curves: row shown whole to its attention maps.
     """
@@ -97,6 +107,7 @@ class TrialFindings:
     speech: dict[str, list[tuple[int, DoubleArray, BoolArray]]] = dataclasses.field(
         default_factory=dict
     )
+    said: dict[tuple[str, str], list[SpokenLabels]] = dataclasses.field(default_factory=dict)
     predictions: dict[int, PredictionRecord] = dataclasses.field(default_factory=dict)
     curves: dict[int, list[CurveRecord]] = dataclasses.field(default_factory=dict)
 
@@ -110,6 +121,7 @@ class TrialFindings:
         if phones and fine and request.agreement[result.row] >= LEAST_AGREEMENT:
             classes = frame_classes(phones, grid, request.notation)
         for name, (kind, share) in result.maps.items():
+            self._add_labels(fold, result, name, fine=fine)
             if kind != "frames" or not fine:
                 continue
             entry = {
@@ -136,6 +148,47 @@ class TrialFindings:
                     "elements": None if result.elements is None else result.elements.tolist(),
                 }
             )
+
+    def _add_labels(self, fold: int, result: ProbeResult, name: str, *, fine: bool) -> None:
+        """Note the attention of one map on each word and phone of an utterance."""
+        request, (kind, share) = self.request, result.maps[name]
+        if request.agreement.get(result.row, 1.0) < LEAST_AGREEMENT:
+            return
+        words = spoken_words(request.words.get(result.row, ()))
+        phones = spoken_phones(request.phones.get(result.row, ()), request.notation)
+        found = {}
+        if kind == "words" and len(words) == len(share) > 1:
+            found["word"] = relative_to_count(share, words)
+        elif kind == "frames" and fine:
+            found = {
+                "word": relative_to_time(share, result.grid, words),
+                "phone": relative_to_time(share, result.grid, phones),
+            }
+        keys = request.keys(result.row)
+        for tier, relative in found.items():
+            if relative:
+                self.said.setdefault((name, tier), []).append(
+                    SpokenLabels(
+                        fold=fold,
+                        speaker_id=str(keys["speaker_id"]),
+                        emotion=str(keys["truth"]),
+                        relative=relative,
+                    )
+                )
+
+    def labels(self, *, seed: int) -> list[LabelAttentions]:
+        """Attention by word and by phone across emotions, map by map."""
+        return [
+            {
+                "trial": self.trial,
+                "architecture": self.architecture,
+                "map": name,
+                "tier": tier,
+                "utterances": len(said),
+                "labels": measure_labels(said, self.request.plan.classes, seed=seed),
+            }
+            for (name, tier), said in self.said.items()
+        ]
 
     def add_example(self, result: ProbeResult) -> None:
         """Note the prediction and the attention curves of an utterance that is shown whole."""
