@@ -71,7 +71,8 @@ def command(
     The models of each fold are run on its test utterances: attention on vowels, consonants
     and silence, and on each word and phone across emotions, with intervals and permutation tests,
     what vrnn samples by emotion, embeddings, and some utterances whole, with spectrogram and
-    sound. Words and phones need a dataset prepared with an alignment (`--align`). The files are in RUN/explanations.
+    sound. Words and phones need a dataset prepared with an alignment (`--align`). The files are
+    in RUN/explanations.
 
     Examples:
 

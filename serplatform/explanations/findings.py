@@ -23,12 +23,15 @@ from serplatform.artifacts.explanations import (
 )
 from serplatform.artifacts.files import write_parquet
 from serplatform.explanations.attention import (
+    LAG,
     LEAST_AGREEMENT,
     LONGEST_FRAME,
+    autocorrelation,
     class_mass,
     frame_classes,
     speech_part,
     spread,
+    total_variation,
 )
 from serplatform.explanations.attention_by_label import (
     SpokenLabels,
@@ -59,7 +62,7 @@ _SCHEMAS = {
             *_KEYS[2:],
             ("prediction", pa.string()),
             ("frames", pa.int32()),
-            ("spread", pa.float64()),
+            *((name, pa.float64()) for name in ("spread", "variation", "autocorrelation")),
             *((f"mass_{name}", pa.float64()) for name in PHONE_CLASSES),
             *((f"frames_{name}", pa.int32()) for name in PHONE_CLASSES),
         ]
@@ -130,6 +133,8 @@ class TrialFindings:
                 "prediction": self._top(result)[0],
                 "frames": grid.count,
                 "spread": spread(share),
+                "variation": total_variation(share),
+                "autocorrelation": autocorrelation(share, max(1, round(LAG / grid.shift))),
             }
             if classes is not None:
                 mass, frames = class_mass(share, classes)

@@ -62,7 +62,7 @@ class AttentionByLabelFigure(Figure[AttentionByLabel]):
             best = explained.info["ranked_by"]
             for one in sorted(found["maps"], key=lambda m: (m["trial"] != best, m["trial"])):
                 if one["labels"]:
-                    maps.append(_map_labels(one, explained.name(one["trial"], one["architecture"])))
+                    maps.append(map_labels(one, explained.name(one["trial"], one["architecture"])))
         if not maps:
             raise NoDataError(
                 "no attention lies on words or phones that one emotion has in "
@@ -79,9 +79,9 @@ class AttentionByLabelFigure(Figure[AttentionByLabel]):
     def draw(self, data: AttentionByLabel, palette: Palette) -> Drawing:
         drawn = [m for m in data.maps if m.name == data.maps[0].name]
         return Drawing(
-            summary=" ".join(_sentence(m) for m in drawn),
+            summary=" ".join(label_sentence(m) for m in drawn),
             panels=[_panel(m, data.classes) for m in drawn],
-            tables=[_table(m, data.classes) for m in data.maps],
+            tables=[label_table(m, data.classes) for m in data.maps],
             note=(
                 "Relative attention: what a word's (or phone's) frames hold of the attention on "
                 "all words of the utterance, over their share of the words' time, so that 1 is "
@@ -99,7 +99,7 @@ class AttentionByLabelFigure(Figure[AttentionByLabel]):
         )
 
 
-def _map_labels(found: LabelAttentions, trial: str) -> MapLabels:
+def map_labels(found: LabelAttentions, trial: str) -> MapLabels:
     return MapLabels(
         name=f"{trial} {found['map']}",
         tier=found["tier"],
@@ -118,7 +118,7 @@ def _range(label: LabelAttention) -> float:
     return values[-1][0] - values[0][0]
 
 
-def _sentence(found: MapLabels) -> str:
+def label_sentence(found: MapLabels) -> str:
     tested = [label for label in found.labels if label["corrected"] is not None]
     what = plural(len(tested), found.tier)
     if not found.differing:
@@ -154,7 +154,7 @@ def _panel(found: MapLabels, classes: Sequence[str]) -> Panel:
     )
 
 
-def _table(found: MapLabels, classes: Sequence[str]) -> Table:
+def label_table(found: MapLabels, classes: Sequence[str]) -> Table:
     """A row a label; in the download with the ends of each interval."""
     ends = [f"{name} {end}" for name in classes for end in ("", "low", "high")]
     rows, display = [], []
