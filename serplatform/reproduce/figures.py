@@ -122,24 +122,28 @@ class ProbedAttention:
         figure: FigureRecord = {}
         if row.printed and measured:
             lengths = self.request.dataset.utterances.column("duration").to_pylist()
-            order = sorted(self._candidates(), key=lambda place: -lengths[place[1]])
-            ends = [order[0], order[-1]] if len(order) > 1 else order
+            known = self._candidates()
+            right = [place for place in known if self._right(place)]
+            order = sorted(right or known, key=lambda place: -lengths[place[1]])
+            ends = (order[0], order[-1])
             figure["curves"] = [self._curve(*place, [row.name]) for place in ends]
         return measured, figure
 
     # -- pictures
 
     def _candidates(self) -> list[tuple[int, int]]:
-        """Utterances fit to be drawn, by id: aligned and right, or aligned, or else all."""
+        """Fold and row of the utterances fit to be drawn, those answered rightly first, by id;
+        where phones are known, those whose phones lie where the sound is."""
         aligned = [
             place
             for place in self.results
             if self.request.agreement.get(place[1], 0.0) >= LEAST_AGREEMENT
         ]
-        right = [p for p in aligned if self._top(p) == self.request.truth(p[1])]
         names = self.request.dataset.utterance_ids
-        found = right if len(right) > 1 else aligned or list(self.results)
-        return sorted(found, key=lambda place: (names[place[1]], place))
+        return sorted(aligned or self.results, key=lambda p: (not self._right(p), names[p[1]], p))
+
+    def _right(self, place: tuple[int, int]) -> bool:
+        return self._top(place) == self.request.truth(place[1])
 
     def _top(self, place: tuple[int, int]) -> str:
         return self.request.plan.classes[int(self.results[place].posteriors.argmax())]

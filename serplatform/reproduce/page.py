@@ -20,7 +20,12 @@ from serplatform.report.build import (
     template_environment,
     template_text,
 )
-from serplatform.report.figures.attention_by_label import label_table, map_labels
+from serplatform.report.figures.attention_by_label import (
+    MapLabels,
+    label_sentence,
+    label_table,
+    map_labels,
+)
 from serplatform.report.figures.base import Table
 from serplatform.report.wording import METRICS, decimal, duration, in_percent, percent, points
 from serplatform.reproduce.drawing import curve_svg, points_svg
@@ -36,15 +41,17 @@ _TITLES = {
     "silence": "Silence, attention per frame",
     "total_variation": "Total variation",
     "autocorrelation": "Autocorrelation, 50 ms",
-    "spread": "Spread (%)",
+    "spread": "Spread",
     "neighbours": "Neighbours of its class (%)",
     "distance_ratio": "Distance ratio",
 }
 #: of these, those that are no shares
 _DECIMALS = (
-    *("vowels", "consonants", "silence"),
-    *("total_variation", "autocorrelation", "distance_ratio"),
+    *("vowels", "consonants", "silence", "distance_ratio"),
+    *("total_variation", "autocorrelation", "spread"),
 )
+#: differences of two layers smaller than this are none, whatever their interval
+_ALIKE = 0.0005
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -98,7 +105,9 @@ def column_section(outcome: ReproducedTable, column: ReproducedColumn) -> Column
         numbers=numbers,
         shows=figure_sentences(outcome, column),
         pictures=_pictures(outcome, column),
-        tables=_label_tables(column, cells),
+        tables=[
+            label_table(labels, column["classes"] or ()) for c in cells for labels in _labels(c)
+        ],
         similarity=next((c["similarity"] for c in cells if "similarity" in c), None),
         notes=[*_row_notes(outcome, column), *_column_notes(column, cells)],
     )
@@ -146,65 +155,61 @@ def figure_sentences(outcome: ReproducedTable, column: ReproducedColumn) -> list
     """The caption of a figure: what the paper's shows, and what ours does; empty of a table."""
     if "published_shows" not in outcome:
         return []
-    said = [f"The paper: {outcome['published_shows']}"]
-    cells = {row["name"]: row["cells"][column["name"]] for row in outcome["rows"]}
-    found = {
-        name: {k: v for k, v in cell["measured"].items() if not isinstance(v, str)}
-        for name, cell in cells.items()
+    cells = {row["label"]: row["cells"][column["name"]] for row in outcome["rows"]}
+    found: Found = {
+        label: {k: v for k, v in cell["measured"].items() if not isinstance(v, str)}
+        for label, cell in cells.items()
+        if cell["measured"]
     }
-    sentence = _SENTENCES[outcome["kind"]](found)
-    words = {cell["figure"].get("word") for cell in cells.values() if "figure" in cell} - {None}
-    if sentence and words:
-        sentence += f" The segments that are drawn share the word “{words.pop()}”."
-    return [*said, *([f"Here: {sentence}"] if sentence else [])]
+    said = [f"The paper: {outcome['published_shows']}"]
+    if found:
+        said.append(f"Here: {_SENTENCES[outcome['kind']](found)}")
+    said += [label_sentence(labels) for cell in cells.values() for labels in _labels(cell)]
+    if words := {cell["figure"].get("word") for cell in cells.values() if "figure" in cell} - {
+        None
+    }:
+        said.append(f"The segments that are drawn share the word “{words.pop()}”.")
+    return said
 
 
 Found = dict[str, dict[str, MeasuredMetric]]
 
 
 def _by_phone(found: Found) -> str:
-    parts = []
-    for name, metrics in found.items():
-        if {"vowels", "consonants"} <= metrics.keys():
-            vowels, consonants = (metrics[m]["pooled"] for m in ("vowels", "consonants"))
-            parts.append(
-                f"{decimal(vowels / consonants, 2)} in {'all' if name == 'average' else name}"
-            )
-    if not parts:
-        return ""
-    return (
-        f"per frame, attention on vowels is {', '.join(parts)} times that on consonants. Of the "
-        "words and phones below, those with a corrected p below 0.05 have an attention that "
-        "differs between emotions."
-    )
+    parts = [
+        f"{decimal(metrics['vowels']['pooled'] / metrics['consonants']['pooled'])} in {label}"
+        for label, metrics in found.items()
+        if {"vowels", "consonants"} <= metrics.keys()
+    ]
+    return f"per frame, attention on vowels is {', '.join(parts)} times that on consonants."
 
 
 def _by_layer(found: Found) -> str:
     parts = []
     for metric, smoother in (("total_variation", -1), ("autocorrelation", 1), ("spread", 1)):
-        values = [found.get(name, {}).get(metric) for name in ("layer1", "layer2", "difference")]
-        first, second, gap = values
-        if first is None or second is None or gap is None:
+        values = [metrics[metric] for metrics in found.values() if metric in metrics]
+        if len(values) != len(("layer1", "layer2", "difference")):
             continue
-        verdict = "not beyond chance"
-        if gap["low"] is not None and gap["high"] is not None and gap["low"] * gap["high"] > 0:
+        first, second, gap = values
+        verdict = "no difference beyond chance"
+        if abs(gap["pooled"]) < _ALIKE:
+            verdict = "alike"
+        elif gap["low"] is not None and gap["high"] is not None and gap["low"] * gap["high"] > 0:
             verdict = "smoother" if gap["pooled"] * smoother > 0 else "less smooth"
         parts.append(
-            f"{_TITLES[metric].removesuffix(' (%)').lower()} {decimal(first['pooled'])} in layer 1 "
+            f"{_TITLES[metric].lower()} {decimal(first['pooled'])} in layer 1 "
             f"and {decimal(second['pooled'])} in layer 2 ({verdict})"
         )
-    return "; ".join(parts) + "." if parts else ""
+    return "; ".join(parts) + "."
 
 
 def _by_ablation(found: Found) -> str:
     parts = [
-        f"{percent(metrics['neighbours']['pooled'])} % in {name}"
-        for name, metrics in found.items()
+        f"{percent(metrics['neighbours']['pooled'])} % in {label}"
+        for label, metrics in found.items()
         if "neighbours" in metrics
     ]
-    if not parts:
-        return ""
-    return f"of an utterance's five nearest, of its class are {', '.join(parts)}."
+    return f"of an utterance's five nearest, of its class are {'; '.join(parts)}."
 
 
 _SENTENCES: Mapping[str, Callable[[Found], str]] = {
@@ -225,13 +230,11 @@ def _pictures(outcome: ReproducedTable, column: ReproducedColumn) -> list[Markup
     return drawn
 
 
-def _label_tables(column: ReproducedColumn, cells: Sequence[ReproducedCell]) -> list[Table]:
+def _labels(cell: ReproducedCell) -> list[MapLabels]:
     """Attention by word and by phone."""
     return [
-        label_table(map_labels(found, f"{found['architecture']}, first training"), classes)
-        for cell in cells
+        map_labels(found, f"{found['architecture']}, first training,")
         for found in cell.get("figure", {}).get("labels", [])
-        if (classes := column["classes"]) is not None
     ]
 
 

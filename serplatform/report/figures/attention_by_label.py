@@ -90,8 +90,9 @@ class AttentionByLabelFigure(Figure[AttentionByLabel]):
                 f"{data.least_utterances} test utterances, its interval over speakers. p: the "
                 "emotions of the utterances of each speaker (and fold) are permuted, "
                 f"{data.num_draws:,} times; it says whether emotions differ in the mean attention "
-                "on the word. Corrected: by the largest statistic of all words (or phones) of the "
-                "map, which holds the chance of one false finding among them; maps are not "
+                "on the word, however little: read the size first. Corrected: by the largest "
+                "statistic of all words (or phones) of the map, which holds the chance of one "
+                "false finding among them; maps are not "
                 "corrected for each other. A star marks a corrected p below 0.05. Where speakers "
                 "choose their words, the context of a word differs with the emotion too."
             ),
@@ -131,8 +132,8 @@ def label_sentence(found: MapLabels) -> str:
     return (
         f"{found.name}: of {what} that were tested, {len(found.differing)} "
         f"{'has' if len(found.differing) == 1 else 'have'} an attention that differs between "
-        f"emotions beyond chance, first “{short(first['label'])}”: {decimal(high, 2)} times even "
-        f"in {most}, {decimal(low, 2)} in {least} (corrected {p_value(first['corrected'] or 0.0)})."
+        f"emotions beyond chance, first “{short(first['label'])}”: {decimal(high)} times even "
+        f"in {most}, {decimal(low)} in {least} (corrected {p_value(first['corrected'] or 0.0)})."
     )
 
 
