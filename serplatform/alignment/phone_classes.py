@@ -66,6 +66,17 @@ def phone_class(label: str, notation: Notation) -> PhoneClass:
     return "consonant" if plain[0].isalpha() or plain[0] in "?45" else "other"
 
 
+def plain_phone(label: str, notation: Notation) -> str:
+    """A phone without its mark of stress; of ARPAbet in capitals.
+
+    Example:
+        >>> plain_phone("ow1", "arpabet"), plain_phone("'eI", "ascii"), plain_phone("ˈa", "ipa")
+        ('OW', 'eI', 'a')
+    """
+    text = label.strip()
+    return text.upper().rstrip("012") if notation == "arpabet" else text.lstrip("',ˈˌ")
+
+
 def phone_notation(counts: Mapping[str, int]) -> Notation:
     """Tell the notation of a corpus from its labels and how often each occurs.
 

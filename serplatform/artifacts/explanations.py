@@ -94,6 +94,46 @@ class PhoneTest(Record):
     num_groups: Count
 
 
+class LabelMean(Record):
+    """Mean relative attention on a word or phone in one emotion, with its interval."""
+
+    value: float
+    low: float | None
+    high: float | None
+    utterances: Count
+
+
+class LabelAttention(Record):
+    """A word or phone; p-values are that emotions do not differ, ``corrected`` for all labels."""
+
+    label: str
+    utterances: Count
+    speakers: Count
+    emotions: dict[str, LabelMean]
+    p_value: float | None
+    corrected: float | None
+
+
+class LabelAttentions(Record):
+    """All words (or phones) of one attention map."""
+
+    trial: Number
+    architecture: str
+    map: str
+    tier: str
+    utterances: Count
+    labels: list[LabelAttention]
+
+
+class LabelsRecord(Record):
+    """``attention_by_label.json``."""
+
+    schema_version: int
+    least_utterances: Count
+    num_draws: Count
+    maps: list[LabelAttentions]
+
+
 class RankedUtterance(Record):
     """A test utterance with what the best trial says of it."""
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NotRequired
+from typing import Any, NotRequired
 
+from serplatform.artifacts.explanations import LabelAttentions
 from serplatform.artifacts.records import Record
 
 
@@ -31,6 +32,44 @@ class SimilarityMatrix(Record):
     values: list[list[float | None]]
 
 
+class DrawnCurve(Record):
+    """One attention map over an utterance: starts in seconds, weights over even ones."""
+
+    map: str
+    starts: list[float]
+    times_even: list[float]
+
+
+class CurvePicture(Record):
+    """Attention over an utterance; words are label, start, end, phones also their class."""
+
+    title: str
+    utterance_id: str
+    truth: str
+    prediction: str
+    seconds: float
+    words: list[list[Any]]
+    phones: list[list[Any]]
+    curves: list[DrawnCurve]
+
+
+class PointPicture(Record):
+    """Utterances in the plane: x, y and the position of their class."""
+
+    method: str
+    classes: list[str]
+    points: list[tuple[float, float, int]]
+
+
+class FigureRecord(Record):
+    """What is drawn of a cell; ``labels``: attention by word and by phone."""
+
+    curves: NotRequired[list[CurvePicture]]
+    points: NotRequired[PointPicture]
+    labels: NotRequired[list[LabelAttentions]]
+    word: NotRequired[str]
+
+
 class ReproducedCell(Record):
     """One row in one column; the keys of a training are those of its seeds, in order."""
 
@@ -46,6 +85,7 @@ class ReproducedCell(Record):
     utterances: NotRequired[int]
     exponents: NotRequired[list[list[list[float]]]]
     similarity: NotRequired[SimilarityMatrix]
+    figure: NotRequired[FigureRecord]
     settings: NotRequired[dict[str, object]]
     departures: NotRequired[dict[str, object]]
     num_parameters: NotRequired[int | None]
@@ -100,6 +140,7 @@ class ReproducedTable(Record):
     title: str
     paper: str
     kind: str
+    published_shows: NotRequired[str]
     quick: bool
     quick_note: str | None
     columns: list[ReproducedColumn]

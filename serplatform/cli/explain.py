@@ -72,9 +72,10 @@ def command(
     """Show attention against words and phones, and put it on the run's page.
 
     The models of each fold are run on its test utterances: attention on vowels, consonants
-    and silence with intervals and a permutation test, what vrnn samples by emotion, embeddings,
-    and some utterances whole, with spectrogram and sound. Phones need a dataset prepared with
-    an alignment (`--align`). The files are in RUN/explanations.
+    and silence, and on each word and phone across emotions, with intervals and permutation tests,
+    what vrnn samples by emotion, embeddings, and some utterances whole, with spectrogram and
+    sound. Words and phones need a dataset prepared with an alignment (`--align`). The files are
+    in RUN/explanations.
 
     Examples:
 

@@ -79,7 +79,7 @@ def command(
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Show a table of the papers with measured numbers next to the published ones.
+    """Show a table or figure of the papers, with measured numbers next to the published ones.
 
     What is missing is trained: every row, with every seed, on the columns whose corpus --data
     holds. What --out holds already is not trained again, whichever table it was trained for, and
@@ -92,6 +92,8 @@ def command(
         serplatform reproduce vrnn-table1 --data data/ravdess
 
         serplatform reproduce fgcme-table1 --data data/ravdess --quick
+
+        serplatform reproduce moma-figures --data data/ravdess --quick
 
         serplatform reproduce sheffield-table1 --data data/ravdess --rows blstmatt,csa-30,syscomb
     """
@@ -260,7 +262,10 @@ def describe_table(outcome: ReproducedTable) -> str:
                 for name, line in zip(names, values, strict=True)
             ]
             console.print(_grid(["absolute cosine", *names], lines))
-        for text in section.notes:
+        for table in section.tables:
+            console.print(Text(table.caption))
+            console.print(_grid(table.header, table.shown()))
+        for text in [*section.shows, *section.notes]:
             console.print(Text(text))
     console.print()
     console.print(Text(f"Selection: {outcome['selection']}."))

@@ -19,6 +19,9 @@ from serplatform.corpora.base import Span
 #: frames that cover more than this hold several phones and are not laid over them, in seconds
 LONGEST_FRAME = 0.1
 
+#: how much later a curve is compared with itself, about a phone, in seconds
+LAG = 0.05
+
 #: least :func:`alignment_agreement` of an utterance whose phones are taken at their word
 LEAST_AGREEMENT = 0.6
 
@@ -92,6 +95,31 @@ def spread(share: DoubleArray) -> float:
     """
     positive = share[share > 0]
     return float(np.exp(-(positive * np.log(positive)).sum()) / len(share))
+
+
+def total_variation(share: DoubleArray) -> float:
+    """Half the sum of the steps of shares that sum to 1: how much a curve goes up and down.
+
+    0 for even attention, 1 for attention to a single frame that is not at an end.
+
+    Example:
+        >>> total_variation(np.array([0.25] * 4)), total_variation(np.array([0.0, 1, 0, 0]))
+        (0.0, 1.0)
+    """
+    return float(np.abs(np.diff(share)).sum()) / 2
+
+
+def autocorrelation(share: DoubleArray, lag: int) -> float | None:
+    """Correlation of a curve with itself ``lag`` frames later; None of a short or constant one.
+
+    Example:
+        >>> autocorrelation(np.array([1.0, 0, 1, 0, 1, 0]), 1)
+        -1.0
+    """
+    early, late = share[:-lag], share[lag:]
+    if len(early) < 2 or min(np.ptp(early), np.ptp(late)) < 1e-12:
+        return None
+    return round(float(np.corrcoef(early, late)[0, 1]), 12)
 
 
 def frame_classes(phones: Sequence[Span], grid: FrameGrid, notation: Notation) -> IntArray:

@@ -100,13 +100,40 @@ def neighbour_purity(vectors: DoubleArray, labels: IntArray) -> tuple[float, flo
         >>> [round(x, 3) for x in neighbour_purity(points, labels)]
         [0.333, 0.333]
     """
-    values = standardized(vectors)
-    count = len(values)
-    squares = (values**2).sum(axis=1)
-    distance = squares[:, None] + squares[None, :] - 2 * values @ values.T
-    np.fill_diagonal(distance, np.inf)
-    nearest = np.argsort(distance, axis=1, kind="stable")[:, : min(NUM_NEIGHBOURS, count - 1)]
-    same = labels[nearest] == labels[:, None]
-    sizes = np.bincount(labels)
+    sizes, count = np.bincount(labels), len(labels)
     chance = float((sizes * (sizes - 1)).sum() / (count * (count - 1)))
-    return float(same.mean()), chance
+    return float(neighbour_shares(vectors, labels).mean()), chance
+
+
+def neighbour_shares(vectors: DoubleArray, labels: IntArray) -> DoubleArray:
+    """(N,) share of each utterance's nearest neighbours that are of its class."""
+    distance = _squared_distances(vectors)
+    np.fill_diagonal(distance, np.inf)
+    near = min(NUM_NEIGHBOURS, len(labels) - 1)
+    nearest = np.argsort(distance, axis=1, kind="stable")[:, :near]
+    return np.asarray((labels[nearest] == labels[:, None]).mean(axis=1))
+
+
+def distance_ratios(vectors: DoubleArray, labels: IntArray) -> DoubleArray:
+    """(N,) mean distance to utterances of other classes over that to others of its own.
+
+    1 where classes are not kept apart; NaN where there are none of either.
+
+    Example:
+        >>> points, labels = np.array([[0.0], [1.0], [5.0]]), np.array([0, 0, 1])
+        >>> distance_ratios(points, labels).round(6).tolist()
+        [5.0, 4.0, nan]
+    """
+    distance = np.sqrt(np.maximum(_squared_distances(vectors), 0.0))
+    same = (labels[:, None] == labels[None, :]).astype(np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        apart = (distance * (1 - same)).sum(axis=1) / (1 - same).sum(axis=1)
+        within = (distance * same).sum(axis=1) / (same.sum(axis=1) - 1)
+        return np.asarray(apart / within)
+
+
+def _squared_distances(vectors: DoubleArray) -> DoubleArray:
+    """(N, N) between the standardized (N, D) vectors."""
+    values = standardized(vectors)
+    squares = (values**2).sum(axis=1)
+    return np.asarray(squares[:, None] + squares[None, :] - 2 * values @ values.T)

@@ -124,6 +124,26 @@ def _ticks(config: MelConfig) -> list[list[float]]:
     ]
 
 
+def shown_words(request: ProbeRequest, row: int) -> list[list[Any]]:
+    """Label, start and end of each word that is shown."""
+    seconds = request.shown_seconds(row)
+    return [
+        [s.label, round(s.start, 4), round(min(s.end, seconds), 4)]
+        for s in request.words.get(row, [])
+        if s.start < seconds and not is_special(s.label)
+    ]
+
+
+def shown_phones(request: ProbeRequest, row: int) -> list[list[Any]]:
+    """Label, start, end and class of each phone that is shown, silence left out."""
+    seconds = request.shown_seconds(row)
+    return [
+        [s.label, round(s.start, 4), round(min(s.end, seconds), 4), kind]
+        for s in request.phones.get(row, [])
+        if s.start < seconds and (kind := phone_class(s.label, request.notation)) != "silence"
+    ]
+
+
 def example_utterance(
     request: ProbeRequest,
     row: int,
@@ -148,16 +168,8 @@ def example_utterance(
         "duration": round(float(table.column("duration")[row].as_py()), 4),
         "shown": round(seconds, 4),
         "predictions": list(predictions),
-        "words": [
-            [s.label, round(s.start, 4), round(min(s.end, seconds), 4)]
-            for s in request.words.get(row, [])
-            if s.start < seconds and not is_special(s.label)
-        ],
-        "phones": [
-            [s.label, round(s.start, 4), round(min(s.end, seconds), 4), kind]
-            for s in request.phones.get(row, [])
-            if s.start < seconds and (kind := phone_class(s.label, request.notation)) != "silence"
-        ],
+        "words": shown_words(request, row),
+        "phones": shown_phones(request, row),
         "misaligned": agreement is not None and agreement < LEAST_AGREEMENT,
         "curves": list(curves),
         "tracks": list(tracks),

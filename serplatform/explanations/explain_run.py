@@ -4,6 +4,7 @@ The best trial of each architecture is run on the test utterances of each outer 
 models say is written to ``RUN/explanations/``, from where the report draws it without a model:
 
 - ``attention.parquet``: shares of attention and frames by phone class for each map and utterance.
+- ``attention_by_label.json`` and ``.csv``: attention by word and by phone across emotions.
 - ``statistics.parquet``: what models that choose their observations sampled.
 - ``generation.parquet``: how far the input lay from what models that predict it expected.
 - ``framewise.parquet``: the class at each step, of models that have one of what is heard so far.
@@ -30,6 +31,7 @@ from serplatform.artifacts.trial import TrialRecord
 from serplatform.datasets.dataset import Dataset
 from serplatform.errors import ArtifactError
 from serplatform.explanations.attention import LEAST_AGREEMENT
+from serplatform.explanations.attention_by_label import write_labels
 from serplatform.explanations.example_utterances import example_utterance
 from serplatform.explanations.findings import TrialFindings, write_tables
 from serplatform.explanations.model_probe import (
@@ -152,7 +154,8 @@ def explain_run(
         if (predictions := [f.predictions[row] for f in findings if row in f.predictions])
     ]
     folder = directory.path / FOLDER
-    names = [*write_tables(folder, findings), "utterances.json"]
+    labels = [one for found in findings for one in found.labels(seed=seed)]
+    names = [*write_tables(folder, findings), *write_labels(folder, labels), "utterances.json"]
     write_json(folder / "utterances.json", {"schema_version": SCHEMA_VERSION, "utterances": shown})
     most_folds = max(trial["folds"] for trial, _ in explained)
     summary: ExplanationsRecord = {

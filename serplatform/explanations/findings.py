@@ -19,18 +19,30 @@ from serplatform.artifacts.explanations import (
     EmbeddingRecord,
     ExplainedTrial,
     GeneratedRecord,
+    LabelAttentions,
     PhoneTest,
     PredictionRecord,
     TrackRecord,
 )
 from serplatform.artifacts.files import write_parquet
 from serplatform.explanations.attention import (
+    LAG,
     LEAST_AGREEMENT,
     LONGEST_FRAME,
+    autocorrelation,
     class_mass,
     frame_classes,
     speech_part,
     spread,
+    total_variation,
+)
+from serplatform.explanations.attention_by_label import (
+    SpokenLabels,
+    measure_labels,
+    relative_to_count,
+    relative_to_time,
+    spoken_phones,
+    spoken_words,
 )
 from serplatform.explanations.embeddings import neighbour_purity, picture
 from serplatform.explanations.model_probe import ProbeResult
@@ -55,7 +67,7 @@ _SCHEMAS = {
             *_KEYS[2:],
             ("prediction", pa.string()),
             ("frames", pa.int32()),
-            ("spread", pa.float64()),
+            *((name, pa.float64()) for name in ("spread", "variation", "autocorrelation")),
             *((f"mass_{name}", pa.float64()) for name in PHONE_CLASSES),
             *((f"frames_{name}", pa.int32()) for name in PHONE_CLASSES),
         ]
@@ -104,6 +116,7 @@ class TrialFindings:
         tables: name of a table to its rows; columns that a row lacks are null.
         map_kinds: attention map to what it runs over.
         speech: attention map to rows with :func:`attention.speech_part` of each.
+        said: attention map and tier (``word``, ``phone``) to relative attention on what is said.
         predictions: row shown whole to what is predicted there.
         curves: row shown whole to its attention maps.
         tracks: row shown whole to emotion over time, where the model says something of it.
@@ -120,10 +133,10 @@ class TrialFindings:
     speech: dict[str, list[tuple[int, DoubleArray, BoolArray]]] = dataclasses.field(
         default_factory=dict
     )
+    said: dict[tuple[str, str], list[SpokenLabels]] = dataclasses.field(default_factory=dict)
     predictions: dict[int, PredictionRecord] = dataclasses.field(default_factory=dict)
     curves: dict[int, list[CurveRecord]] = dataclasses.field(default_factory=dict)
     generated: dict[int, GeneratedRecord] = dataclasses.field(default_factory=dict)
-
     tracks: dict[int, TrackRecord] = dataclasses.field(default_factory=dict)
 
     def add_maps(self, fold: int, result: ProbeResult) -> None:
@@ -136,6 +149,7 @@ class TrialFindings:
         if phones and fine and request.agreement[result.row] >= LEAST_AGREEMENT:
             classes = frame_classes(phones, grid, request.notation)
         for name, (kind, share) in result.maps.items():
+            self._add_labels(fold, result, name, fine=fine)
             if kind != "frames" or not fine:
                 continue
             entry = {
@@ -144,6 +158,8 @@ class TrialFindings:
                 "prediction": self._top(result)[0],
                 "frames": grid.count,
                 "spread": spread(share),
+                "variation": total_variation(share),
+                "autocorrelation": autocorrelation(share, max(1, round(LAG / grid.shift))),
             }
             if classes is not None:
                 mass, frames = class_mass(share, classes)
@@ -162,7 +178,6 @@ class TrialFindings:
                     "elements": None if result.elements is None else result.elements.tolist(),
                 }
             )
-
         if result.generated is not None:
             self.tables["generation"].append({**self._keys(fold, result), **result.generated.row})
         if result.over_time is not None:
@@ -177,6 +192,47 @@ class TrialFindings:
         if rows := self.tables["framewise"]:
             curve = heard_curve(rows, self.request.plan.classes)
             found["heard"] = [point.as_dict() for point in curve]
+
+    def _add_labels(self, fold: int, result: ProbeResult, name: str, *, fine: bool) -> None:
+        """Note the attention of one map on each word and phone of an utterance."""
+        request, (kind, share) = self.request, result.maps[name]
+        if request.agreement.get(result.row, 1.0) < LEAST_AGREEMENT:
+            return
+        words = spoken_words(request.words.get(result.row, ()))
+        phones = spoken_phones(request.phones.get(result.row, ()), request.notation)
+        found = {}
+        if kind == "words" and len(words) == len(share) > 1:
+            found["word"] = relative_to_count(share, words)
+        elif kind == "frames" and fine:
+            found = {
+                "word": relative_to_time(share, result.grid, words),
+                "phone": relative_to_time(share, result.grid, phones),
+            }
+        keys = request.keys(result.row)
+        for tier, relative in found.items():
+            if relative:
+                self.said.setdefault((name, tier), []).append(
+                    SpokenLabels(
+                        fold=fold,
+                        speaker_id=str(keys["speaker_id"]),
+                        emotion=str(keys["truth"]),
+                        relative=relative,
+                    )
+                )
+
+    def labels(self, *, seed: int) -> list[LabelAttentions]:
+        """Attention by word and by phone across emotions, map by map."""
+        return [
+            {
+                "trial": self.trial,
+                "architecture": self.architecture,
+                "map": name,
+                "tier": tier,
+                "utterances": len(said),
+                "labels": measure_labels(said, self.request.plan.classes, seed=seed),
+            }
+            for (name, tier), said in self.said.items()
+        ]
 
     def add_example(self, result: ProbeResult, steps: Steps | None = None) -> None:
         """Note the prediction, attention curves and track of an utterance that is shown whole."""

@@ -171,4 +171,8 @@ class Moma(SerModel):
         hidden = factor.unsqueeze(-1) * hidden  # Y' + Y, or Y' alone, Eq. (6), (B, T, 2H)
         for attention, gamma in zip(self.stacked, self.stacked_gammas, strict=True):
             hidden = (mixture(attention(hidden, valid), gamma) + 1).unsqueeze(-1) * hidden
-        return hidden, first, mixture(self.layer2(hidden, valid), self.gamma)  # a_att2, Eqs. (7)-(9)
+        return (
+            hidden,
+            first,
+            mixture(self.layer2(hidden, valid), self.gamma),
+        )  # a_att2, Eqs. (7)-(9)

@@ -4,7 +4,7 @@
 
     title: one line
     paper: reference
-    kind: metrics            # or sampled_share, attention_similarity, references
+    kind: metrics            # or another key of SHOWN
     note: what holds for every row
     seeds: 5
     columns:
@@ -56,10 +56,14 @@ SHOWN: Mapping[str, tuple[str, ...]] = {
     "metrics": METRICS,
     "sampled_share": ("after_first_window", "with_first_window"),
     "attention_similarity": ("most_alike", "least_alike"),
+    "attention_by_phone": ("vowels", "consonants", "silence"),
+    "attention_smoothness": ("total_variation", "autocorrelation", "spread"),
+    "embeddings": ("neighbours", "distance_ratio", *METRICS),
     "references": METRICS,
 }
-#: kinds whose rows are classes of one trained system
-CLASS_KINDS = ("sampled_share", "attention_similarity")
+ATTENTION_KINDS = ("attention_by_phone", "attention_smoothness")
+#: kinds whose rows are what is read off one trained system, such as its classes
+CLASS_KINDS = ("sampled_share", "attention_similarity", *ATTENTION_KINDS)
 #: searched on dev rows, of each fold its own
 DEV = "dev"
 
@@ -103,7 +107,7 @@ class PaperColumn:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PaperRow:
-    """A system, or a class of the kinds that are not metrics; see the module for most keys.
+    """A system, or what is read off one, such as a class; see the module for most keys.
 
     Attributes:
         system: its name outside of the table, where that is another one.
@@ -350,7 +354,8 @@ def _table_errors(table: PaperTable) -> list[str]:
 def _row_errors(table: PaperTable, row: PaperRow, where: str) -> list[str]:
     """What is wrong with how a row is trained or combined."""
     errors: list[str] = []
-    if table.kind == "metrics" and not row.combine and row.architecture is None:
+    trained = table.kind in ("metrics", "embeddings")
+    if trained and not row.combine and row.architecture is None:
         errors.append(f"{where}: must name an architecture, or rows to combine")
     if not row.combine:
         if row.exponent is not None:

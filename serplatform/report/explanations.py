@@ -7,11 +7,16 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from serplatform.artifacts.explanations import ExplanationsRecord, ShownRecord, ShownUtterances
+from serplatform.artifacts.explanations import (
+    ExplanationsRecord,
+    LabelsRecord,
+    ShownRecord,
+    ShownUtterances,
+)
 from serplatform.artifacts.files import file_sha256, read_parquet
 from serplatform.artifacts.records import read_record
 from serplatform.errors import ArtifactError
-from serplatform.report.data import Need, ReportData, explanations_file
+from serplatform.report.data import Need, NoDataError, ReportData, explanations_file
 from serplatform.report.load import ReportedRun
 
 FOLDER = "explanations"
@@ -66,6 +71,16 @@ class Explanations:
         """Utterances that are shown whole."""
         path = self._checked("utterances.json")
         return read_record(ShownUtterances, path, "file of utterances", _AGAIN)["utterances"]
+
+    def labels(self) -> LabelsRecord:
+        """Attention by word and by phone.
+
+        Raises:
+            NoDataError: these explanations are older than that.
+        """
+        if (name := "attention_by_label.json") not in self.info["files"]:
+            raise NoDataError(f"the explanations are of an older version; {_AGAIN}")
+        return read_record(LabelsRecord, self._checked(name), "file of attention by word", _AGAIN)
 
     def _checked(self, name: str) -> Path:
         path = self.folder / name

@@ -12,6 +12,7 @@ import numpy as np
 from serplatform.artifacts.files import SCHEMA_VERSION
 from serplatform.artifacts.looks import LookCount, digest_of
 from serplatform.artifacts.reproduced_table import (
+    FigureRecord,
     MeasuredMetric,
     ReproducedCell,
     ReproducedColumn,
@@ -21,9 +22,16 @@ from serplatform.artifacts.run import RunDescription
 from serplatform.artifacts.trial import TrialRecord
 from serplatform.datasets.dataset import Dataset
 from serplatform.environment import hardware, now, versions
-from serplatform.metrics import HIGHER_IS_BETTER
-from serplatform.papers.paper_table import PaperColumn, PaperRow, PaperTable
+from serplatform.metrics import HIGHER_IS_BETTER, METRICS
+from serplatform.papers.paper_table import (
+    ATTENTION_KINDS,
+    CLASS_KINDS,
+    PaperColumn,
+    PaperRow,
+    PaperTable,
+)
 from serplatform.report.sampling import Sampling
+from serplatform.reproduce.figures import ProbedAttention, probe_attention, read_embeddings
 from serplatform.reproduce.measure import (
     RunPosteriors,
     extremes,
@@ -60,12 +68,15 @@ def assemble(
     """Collect what there is of a table."""
     columns = [_ColumnResults(table, plan, options) for plan in plans]
     cells = {found.plan.column.name: found.cells() for found in columns}
+    figure = table.kind in (*ATTENTION_KINDS, "embeddings")
+    shows: dict[str, str] = {"published_shows": table.note.strip()} if figure else {}
     return {
         "schema_version": SCHEMA_VERSION,
         "table": table.name,
         "title": table.title,
         "paper": table.paper,
         "kind": table.kind,
+        **shows,  # type: ignore[typeddict-item]
         "quick": options.quick,
         "quick_note": QUICK if options.quick else None,
         "columns": [found.describe() for found in columns],
@@ -171,12 +182,15 @@ class _ColumnResults:
     def cells(self) -> dict[str, ReproducedCell]:
         """Row name to its cell."""
         rows = self.table.rows.values()
-        if self.table.kind == "metrics":
+        if self.table.kind not in CLASS_KINDS:
             return {row.name: self._metrics_cell(row) for row in rows}
         trials = self._finished("system")
         if not trials or self.run is None or self.plan.path is None:
             return {row.name: self._lacking(row, ["system"]) for row in rows}
         dataset = self.plan.dataset or Dataset.open(Path(self.run["dataset"]["path"]))
+        if self.table.kind in ATTENTION_KINDS:
+            probed = probe_attention(self.plan.path, dataset, trials)
+            return {row.name: self._attention_cell(row, probed, trials) for row in rows}
         sampling = probe_sampling(self.plan.path, dataset, trials)
         return {row.name: self._class_cell(row, sampling, trials) for row in rows}
 
@@ -238,8 +252,15 @@ class _ColumnResults:
             exponents = [found for _, found in pairs]
         else:
             sets = [known.of(trial) for (trial,) in seeds]
-        measured = measure(sets, self.plan.column.metrics)
+        measured = measure(sets, [m for m in self.plan.column.metrics if m in METRICS])
+        figure: FigureRecord = {}
+        if self.table.kind == "embeddings" and self.run is not None and self.plan.path is not None:
+            dataset = self.plan.dataset or Dataset.open(Path(self.run["dataset"]["path"]))
+            apart, figure = read_embeddings(self.plan.path, dataset, [t for (t,) in seeds])
+            measured |= apart
         cell = self._cell(row, *_progress(seeds, max(map(len, trials))), {**measured}, seeds)
+        if figure:
+            cell["figure"] = figure
         cell["speakers"] = len({s for fold in sets[0] for s in fold.speaker_ids})
         cell["utterances"] = sum(len(fold.truth) for fold in sets[0])
         if exponents:
@@ -261,6 +282,19 @@ class _ColumnResults:
         cell["dev"] = [dict(record.get("dev", {})) for record in records]
         cell["epochs"] = [record.get("epochs", 0) for record in records]
         cell["seconds"] = [round(record.get("seconds", 0.0), 1) for record in records]
+
+    def _attention_cell(
+        self, row: PaperRow, probed: ProbedAttention, trials: Sequence[int]
+    ) -> ReproducedCell:
+        """A cell of the kinds that look at where the attention of one system lies."""
+        measured, figure = probed.cell(row, list(self.table.rows.values()), self.table.kind)
+        if not measured:
+            return self._cell(row, ABSENT, "no attention, or no phones, to read it from")
+        progress = _progress(trials, len(self.plan.rows["system"]))
+        cell = self._cell(row, *progress, {**measured}, [[t] for t in trials])
+        cell["figure"] = figure
+        self._add_training(cell, trials)
+        return cell
 
     def _class_cell(
         self, row: PaperRow, sampling: Sampling, trials: Sequence[int]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+
+from markupsafe import Markup
 
 from serplatform import __version__
 from serplatform.artifacts.reproduced_table import (
+    MeasuredMetric,
     ReproducedCell,
     ReproducedColumn,
     ReproducedTable,
@@ -17,7 +20,15 @@ from serplatform.report.build import (
     template_environment,
     template_text,
 )
-from serplatform.report.wording import METRICS, duration, in_percent, percent, points
+from serplatform.report.figures.attention_by_label import (
+    MapLabels,
+    label_sentence,
+    label_table,
+    map_labels,
+)
+from serplatform.report.figures.base import Table
+from serplatform.report.wording import METRICS, decimal, duration, in_percent, percent, points
+from serplatform.reproduce.drawing import curve_svg, points_svg
 
 #: what stands above results of others in a paper's table
 QUOTED = (
@@ -29,7 +40,22 @@ _TITLES = {
     "with_first_window": "Sampled, first window counted (%)",
     "most_alike": "Most alike",
     "least_alike": "Least alike",
+    "vowels": "Vowels, attention per frame",
+    "consonants": "Consonants, attention per frame",
+    "silence": "Silence, attention per frame",
+    "total_variation": "Total variation",
+    "autocorrelation": "Autocorrelation, 50 ms",
+    "spread": "Spread",
+    "neighbours": "Neighbours of its class (%)",
+    "distance_ratio": "Distance ratio",
 }
+#: of these, those that are no shares
+_DECIMALS = (
+    *("vowels", "consonants", "silence", "distance_ratio"),
+    *("total_variation", "autocorrelation", "spread"),
+)
+#: differences of two layers smaller than this are none, whatever their interval
+_ALIKE = 0.0005
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,6 +68,9 @@ class ColumnSection:
     rows: list[list[str]]
     numbers: bool
     similarity: SimilarityMatrix | None
+    shows: list[str]
+    pictures: list[Markup]
+    tables: list[Table]
     notes: list[str]
 
 
@@ -50,7 +79,8 @@ def column_section(outcome: ReproducedTable, column: ReproducedColumn) -> Column
     cells = [row["cells"][column["name"]] for row in outcome["rows"]]
     found = [value for cell in cells for value in cell["measured"].values()]
     numbers = any(not isinstance(value, str) for value in found)  # else there are no intervals
-    compared = not column["stand_in"]
+    printed = "published_shows" not in outcome  # figures print no numbers
+    compared = not column["stand_in"] and printed
     shown = {
         "published": compared,
         "measured": True,
@@ -77,6 +107,11 @@ def column_section(outcome: ReproducedTable, column: ReproducedColumn) -> Column
         titles=["row", *titles, *(["seeds"] if numbers else [])],
         rows=rows,
         numbers=numbers,
+        shows=figure_sentences(outcome, column),
+        pictures=_pictures(outcome, column),
+        tables=[
+            label_table(labels, column["classes"] or ()) for c in cells for labels in _labels(c)
+        ],
         similarity=next((c["similarity"] for c in cells if "similarity" in c), None),
         notes=[*_row_notes(outcome, column), *_column_notes(column, cells)],
     )
@@ -94,7 +129,9 @@ def _texts(cell: ReproducedCell, metric: str) -> dict[str, str]:
     def number(value: float | str) -> str:
         if isinstance(value, str):
             return value
-        return percent(value) if in_percent(metric) else f"{value:.3f}"
+        if metric in _DECIMALS or not in_percent(metric):
+            return decimal(value)
+        return percent(value)
 
     published, found = cell["published"].get(metric), cell["measured"].get(metric)
     between, difference = "", cell["difference"].get(metric)
@@ -119,6 +156,93 @@ def _texts(cell: ReproducedCell, metric: str) -> dict[str, str]:
         "95 % interval": between,
         "difference": differs,
     }
+
+
+def figure_sentences(outcome: ReproducedTable, column: ReproducedColumn) -> list[str]:
+    """The caption of a figure: what the paper's shows, and what ours does; empty of a table."""
+    if "published_shows" not in outcome:
+        return []
+    cells = {row["label"]: row["cells"][column["name"]] for row in outcome["rows"]}
+    found: Found = {
+        label: {k: v for k, v in cell["measured"].items() if not isinstance(v, str)}
+        for label, cell in cells.items()
+        if cell["measured"]
+    }
+    said = [f"The paper: {outcome['published_shows']}"]
+    if found:
+        said.append(f"Here: {_SENTENCES[outcome['kind']](found)}")
+    said += [label_sentence(labels) for cell in cells.values() for labels in _labels(cell)]
+    if words := {cell["figure"].get("word") for cell in cells.values() if "figure" in cell} - {
+        None
+    }:
+        said.append(f"The segments that are drawn share the word “{words.pop()}”.")
+    return said
+
+
+Found = dict[str, dict[str, MeasuredMetric]]
+
+
+def _by_phone(found: Found) -> str:
+    parts = [
+        f"{decimal(metrics['vowels']['pooled'] / metrics['consonants']['pooled'])} in {label}"
+        for label, metrics in found.items()
+        if {"vowels", "consonants"} <= metrics.keys()
+    ]
+    return f"per frame, attention on vowels is {', '.join(parts)} times that on consonants."
+
+
+def _by_layer(found: Found) -> str:
+    parts = []
+    for metric, smoother in (("total_variation", -1), ("autocorrelation", 1), ("spread", 1)):
+        values = [metrics[metric] for metrics in found.values() if metric in metrics]
+        if len(values) != len(("layer1", "layer2", "difference")):
+            continue
+        first, second, gap = values
+        verdict = "no difference beyond chance"
+        if abs(gap["pooled"]) < _ALIKE:
+            verdict = "alike"
+        elif gap["low"] is not None and gap["high"] is not None and gap["low"] * gap["high"] > 0:
+            verdict = "smoother" if gap["pooled"] * smoother > 0 else "less smooth"
+        parts.append(
+            f"{_TITLES[metric].lower()} {decimal(first['pooled'])} in layer 1 "
+            f"and {decimal(second['pooled'])} in layer 2 ({verdict})"
+        )
+    return "; ".join(parts) + "."
+
+
+def _by_ablation(found: Found) -> str:
+    parts = [
+        f"{percent(metrics['neighbours']['pooled'])} % in {label}"
+        for label, metrics in found.items()
+        if "neighbours" in metrics
+    ]
+    return f"of an utterance's five nearest, of its class are {'; '.join(parts)}."
+
+
+_SENTENCES: Mapping[str, Callable[[Found], str]] = {
+    "attention_by_phone": _by_phone,
+    "attention_smoothness": _by_layer,
+    "embeddings": _by_ablation,
+}
+
+
+def _pictures(outcome: ReproducedTable, column: ReproducedColumn) -> list[Markup]:
+    """What is drawn of a column, row by row."""
+    drawn = []
+    for row in outcome["rows"]:
+        figure = row["cells"][column["name"]].get("figure", {})
+        drawn += [curve_svg(found) for found in figure.get("curves", [])]
+        if "points" in figure:
+            drawn.append(points_svg(figure["points"], row["label"]))
+    return drawn
+
+
+def _labels(cell: ReproducedCell) -> list[MapLabels]:
+    """Attention by word and by phone."""
+    return [
+        map_labels(found, f"{found['architecture']}, first training,")
+        for found in cell.get("figure", {}).get("labels", [])
+    ]
 
 
 def _heading(outcome: ReproducedTable, column: ReproducedColumn) -> str:
@@ -160,8 +284,6 @@ def _column_notes(column: ReproducedColumn, cells: Sequence[ReproducedCell]) -> 
 
 def render_table(outcome: ReproducedTable) -> str:
     """The page as HTML: self-contained, without scripts."""
-    from markupsafe import Markup
-
     definitions = [
         (METRICS[name].title, name, METRICS[name].definition)
         for name in dict.fromkeys(m for c in outcome["columns"] for m in c["metrics"])

@@ -432,3 +432,28 @@ def test_time_enough_changes_nothing(explained, copied: Path) -> None:
 )
 def test_sound_is_passed_on_without_asking_only_where_nothing_is_asked(meta, expected) -> None:
     assert may_embed(meta) is expected
+
+
+def test_attention_by_phone_agrees_with_that_by_class(explained) -> None:
+    made, summary = explained
+    record = read_json(made.run / "explanations" / "attention_by_label.json")
+    assert "attention_by_label.csv" in summary["files"]
+    assert {(m["trial"], m["map"], m["tier"]) for m in record["maps"]} == {
+        (*key, "phone")
+        for key in MAPS  # a single word, "cat", says nothing
+    }
+    rows = table(made, "attention")
+    for found in record["maps"]:
+        vowels = {x["label"]: x for x in found["labels"]}["AA"]  # the only one
+        for emotion, mean in vowels["emotions"].items():
+            own = [
+                r["mass_vowel"]
+                / (r["mass_vowel"] + r["mass_consonant"])
+                * (r["frames_vowel"] + r["frames_consonant"])
+                / r["frames_vowel"]
+                for r in rows
+                if (r["trial"], r["map"], r["truth"]) == (found["trial"], found["map"], emotion)
+            ]
+            assert mean["value"] == pytest.approx(np.mean(own), abs=1e-6)
+            assert mean["utterances"] == len(own)
+        assert set(vowels["emotions"]) == set(summary["classes"])

@@ -104,6 +104,7 @@ def add_explanations(
         folder / "utterances.json",
         {"schema_version": SCHEMA_VERSION, "utterances": utterances[:shown]},
     )
+    write_json(folder / "attention_by_label.json", _labels(records, classes))
     points: list[tuple[str, int | None]] = [("random", 5), ("random", None), ("skewed", 12)]
     write_json(
         run / FILE,
@@ -126,6 +127,8 @@ def add_explanations(
     maps_of = {number: ["layer1", "layer2"][: 2 - order] for order, number in enumerate(records)}
     tables = ("attention", "statistics", "generation", "framewise", "embeddings")
     names = (*(f"{table}.parquet" for table in tables), "utterances.json")
+
+    names += ("attention_by_label.json",)
     write_json(
         folder / "explanations.json",
         {
@@ -203,6 +206,48 @@ def _mass(order: int, layer: str, place: int) -> dict[str, Any]:
         "frames_consonant": 40,
         "frames_silence": 20,
         "frames_other": 0,
+    }
+
+
+def _labels(records: dict[int, dict[str, Any]], classes: list[str]) -> dict[str, Any]:
+    """Words of the first trial: "door" has 0.1 more in each class, beyond chance; "open" 1."""
+    number, record = next(iter(records.items()))
+    means = {
+        "open": dict.fromkeys(classes, 1.0),
+        "door": {name: 1.0 + 0.1 * place for place, name in enumerate(classes)},
+    }
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "least_utterances": 5,
+        "num_draws": 2000,
+        "maps": [
+            {
+                "trial": number,
+                "architecture": record["architecture"],
+                "map": "layer1",
+                "tier": "word",
+                "utterances": 40,
+                "labels": [
+                    {
+                        "label": word,
+                        "utterances": 40,
+                        "speakers": 3,
+                        "emotions": {
+                            name: {
+                                "value": value,
+                                "low": value - 0.05,
+                                "high": value + 0.05,
+                                "utterances": 10,
+                            }
+                            for name, value in values.items()
+                        },
+                        "p_value": 0.0005 if word == "door" else 0.4,
+                        "corrected": 0.001 if word == "door" else 0.7,
+                    }
+                    for word, values in means.items()
+                ],
+            }
+        ],
     }
 
 

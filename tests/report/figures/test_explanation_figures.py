@@ -19,6 +19,7 @@ from serplatform.errors import ArtifactError
 from serplatform.report.build import render
 from serplatform.report.data import Need, NoDataError, ReportData, build_report_data
 from serplatform.report.explanations import find_explanations
+from serplatform.report.figures.attention_by_label import AttentionByLabelFigure
 from serplatform.report.figures.attention_on_speech import (
     AttentionOnSpeechFigure,
     ShownCurve,
@@ -466,3 +467,28 @@ def test_hostile_names_stay_text(on_disk: Any, tmp_path: Path) -> None:
     assert "<img src=x" not in page
     assert "&lt;img src=x" in page
     assert page.count("<audio ") == 2
+
+
+def test_the_word_that_differs_between_emotions_is_named_with_its_range(
+    found: ReportData, palette: Palette
+) -> None:
+    data = AttentionByLabelFigure().compute(found)
+    (words,) = data.maps
+    assert [entry["label"] for entry in words.differing] == ["door"]
+    drawing = AttentionByLabelFigure().draw(data, palette)
+    last = 1 + 0.1 * (len(found.classes) - 1)
+    assert "of 2 words that were tested, 1 has" in drawing.summary
+    assert f"“door”: {last:.3f} times even in {found.classes[-1]}, 1.000 in" in drawing.summary
+    (panel,) = drawing.panels
+    assert panel.data[0]["z"][1] == pytest.approx([1 + 0.1 * k for k in range(len(found.classes))])
+    (table,) = drawing.tables
+    assert len(table.csv_header) == len(table.rows[0]) == 3 + 3 * len(found.classes) + 2
+    assert table.shown()[0][3] == "1.00 (0.95–1.05)"
+
+
+def test_explanations_without_words_say_how_to_make_them(changed, tmp_path: Path) -> None:
+    info = read_json(changed().source.runs[0].path / "explanations" / "explanations.json")
+    del info["files"]["attention_by_label.json"]
+    write_json(tmp_path / "run" / "explanations" / "explanations.json", info)
+    with pytest.raises(NoDataError, match="older version; run `serplatform explain` again"):
+        AttentionByLabelFigure().compute(build_report_data(load_source(tmp_path / "run")))
