@@ -160,7 +160,8 @@ def describe(system: PredictionSystem) -> dict[str, Any]:
         "num_parameters": record.get("num_parameters"),
         "selection": (
             f"Trial {number}, one of {complete} complete ones; the search ranks them by mean dev "
-            f"{run['objective'][0]}. Dev rows also chose each model's epoch. {chose}"
+            f"{run['objective'][0]}. Where models are trained in epochs, dev rows chose theirs. "
+            f"{chose}"
         ),
         "metrics": _run_metrics(system, "dev" if "sealed" in opened else "test"),
         **opened,
