@@ -49,7 +49,7 @@ class LookCount:
 
     def __str__(self) -> str:
         if self.total == 1:
-            text = "First look at these test rows"
+            text = "First look at these test rows (other runs on them are not counted)"
         else:
             text = (
                 f"{self.short.capitalize()} at these test rows: a choice between looks by their "

@@ -45,6 +45,21 @@ class FoldFile(Record):
     hash: NotRequired[str]
 
 
+def dev_tests_elsewhere(plan: FoldFile) -> bool:
+    """Whether a dev row of one fold is a test row of another: a mean over folds holds test rows.
+
+    Example:
+        >>> folds = [{"train": ["a"], "dev": ["b"], "test": ["c"]}]
+        >>> dev_tests_elsewhere({"folds": folds})
+        False
+        >>> dev_tests_elsewhere({"folds": [*folds, {"train": ["c"], "dev": ["a"], "test": ["b"]}]})
+        True
+    """
+    folds = plan["folds"]
+    tested = {name for fold in folds for name in fold["test"]}
+    return any(name in tested for fold in folds for name in fold["dev"])
+
+
 class DatasetOfRun(Record):
     """What a run and an ensemble keep of their dataset."""
 

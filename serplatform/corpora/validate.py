@@ -114,11 +114,14 @@ def _given_names(labels: Mapping[str, int], label_map: Mapping[str, str]) -> dic
 
 
 def _check_speakers(speakers: Mapping[str, int]) -> None:
-    """Stop where names differ only in case, blanks, leading zeros, or a ``.0``."""
+    """Stop where names differ only in case, blanks, hyphens, leading zeros, or a ``.0``.
+
+    Between digits a hyphen or a blank tells names apart: ``1-12`` is not ``11-2``.
+    """
     groups: dict[str, list[str]] = defaultdict(list)
     for name in sorted(speakers):
         name_alone = re.sub(r"^(\d+)\.0+$", r"\1", unicodedata.normalize("NFKC", name))
-        plain = plain_label(name_alone).casefold()
+        plain = re.sub(r"(?<!\d)_|_(?!\d)", "", plain_label(name_alone).casefold())
         groups[re.sub(r"(?<!\d)0+(?=\d)", "", plain)].append(name)
     errors = [
         " = ".join(f"'{name}' ({speakers[name]})" for name in names)

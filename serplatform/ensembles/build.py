@@ -412,8 +412,8 @@ def notes(library: Library) -> list[str]:
     found = [
         "Members, weights, temperatures, thresholds and the best single trial of each fold were "
         "chosen on that fold's dev rows; test rows took part in no choice.",
-        "The dev rows also stopped the training of every trial early and chose its epoch, so "
-        "every dev number is optimistic; test numbers are not affected.",
+        "Where a trial is trained in epochs, the dev rows also stopped it early and chose its "
+        "epoch. Every dev number is optimistic; test numbers are not affected by that.",
     ]
     folds = library.folds
     tested = {fold: set(library.take(fold, "test").speaker_ids) for fold in folds}

@@ -18,6 +18,7 @@ from serplatform.artifacts.dataset import has_been, read_dataset_description
 from serplatform.artifacts.ensemble import EnsembleRecord, read_ensemble
 from serplatform.artifacts.files import file_sha256
 from serplatform.artifacts.looks import SEALED, LookCount, digest_of
+from serplatform.artifacts.run import dev_tests_elsewhere
 from serplatform.console import percent
 from serplatform.encoders.open import FOLDERS_VARIABLE
 from serplatform.ensembles.build import SYSTEMS
@@ -137,6 +138,12 @@ def describe(system: PredictionSystem) -> dict[str, Any]:
     number = system.trial
     record = records[number]
     complete = sum(r["state"] == "complete" for r in records.values())
+    chose = "Test rows chose nothing."
+    if complete > 1 and dev_tests_elsewhere(directory.read_folds(run)):
+        chose = (
+            "No row that tests in a fold chose in that fold, but the mean holds dev rows that test "
+            "in other folds: as the choice of one trial of several, its number is optimistic."
+        )
     opened: dict[str, Any] = {"sealed": True}
     if not run.get("sealed"):
         digest = record.get("posteriors_sha256") or file_sha256(directory.posteriors_file(number))
@@ -153,8 +160,8 @@ def describe(system: PredictionSystem) -> dict[str, Any]:
         "num_parameters": record.get("num_parameters"),
         "selection": (
             f"Trial {number}, one of {complete} complete ones; the search ranks them by mean dev "
-            f"{run['objective'][0]}. Dev rows also chose each model's epoch. Test rows chose "
-            "nothing."
+            f"{run['objective'][0]}. Where models are trained in epochs, dev rows chose theirs. "
+            f"{chose}"
         ),
         "metrics": _run_metrics(system, "dev" if "sealed" in opened else "test"),
         **opened,
@@ -301,7 +308,9 @@ def _metrics_table(metrics: Mapping[str, Mapping[str, Any]], part: str) -> str:
         found = metrics[name]
         unit = " %" if in_percent(name) else ""
         whole = Interval(value=found["value"], low=found.get("low"), high=found.get("high"))
-        bounds = "one speaker: none" if whole.low is None else interval(name, whole) + unit
+        bounds = "none" if name == "ece" else "one speaker: none"
+        if whole.low is not None:
+            bounds = interval(name, whole) + unit
         spread = "" if found.get("sd") is None else f" ± {metric(name, found['sd'])}"
         rows.append(
             (

@@ -84,7 +84,11 @@ def build_plan(
     said += [*notes, *_session_notes(selection, folds), *selection.notes]
     if speaker_independent:
         tied = selection.tied_speakers()
-        said += [f"Speakers who share recordings are kept in one part: {tied}."] if tied else []
+        if tied:
+            said.append(
+                f"Speakers who share recordings are kept in one part: {tied}. Intervals and "
+                "p-values count them as different people, and are too narrow and too small."
+            )
         said += _dev_speaker_notes(selection, folds)
     said += _missing_class_notes(selection, folds)
     ids = np.array(selection.utterance_ids, dtype=object)

@@ -6,11 +6,11 @@ The terminal, the page and ``--json`` tell this one story. Every value is a frac
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 from serplatform.artifacts.looks import SEALED, UNSEAL, LookCount
+from serplatform.artifacts.run import dev_tests_elsewhere
 from serplatform.report.data import LABELS, EvaluatedSystem, ReportData, build_report_data
 from serplatform.report.leaderboard import RankedTrial, objective_of, ranked_trials
 from serplatform.report.load import ReportedRun, load_source
@@ -113,7 +113,7 @@ class TrialsOfRun:
 #: test speakers below which numbers are said to rest on few
 FEW_SPEAKERS = 10
 #: what notes of a fold plan say of copies, see ``protocols.selection``
-_COPIES = ("are identical recordings", "share sound otherwise")
+_COPIES = ("are identical recordings", "share sound otherwise", "Speakers who share recordings")
 _STATES = ("trained", "pruned", "failed", "cut_off")
 
 
@@ -216,7 +216,10 @@ def _caveats(report: ReportData) -> Iterator[str]:
         if count < FEW_SPEAKERS:
             yield f"Only {plural(count, 'test speaker')}: other speakers may give other numbers."
     yield from (n for n in report.plan.get("notes") or () if any(copy in n for copy in _COPIES))
-    if any(map(_dev_tests_elsewhere, report.source.runs)) and len(report.finished) > 1:
+    if (
+        any(dev_tests_elsewhere(run.plan) for run in report.source.runs)
+        and len(report.finished) > 1
+    ):
         yield (
             "The mean dev value that ranks trials and steers the search holds rows that test in "
             "other folds: dev values flatter, and which trials there are is not independent of "
@@ -300,15 +303,9 @@ def _how_chosen(report: ReportData) -> Iterator[str]:
                 "(`search --nested` keeps folds apart); what "
                 "is chosen fold by fold, on that fold's own dev rows, is the fair estimate."
             )
-            yield f"{taken} over all folds.{optimistic if _dev_tests_elsewhere(run) else ''}"
+            yield f"{taken} over all folds.{optimistic if dev_tests_elsewhere(run.plan) else ''}"
         elif report.systems[-1].what == f"{trial.name} in every fold":
             yield f"{taken}, which every fold's own dev rows choose as well: its number is fair."
-
-
-def _dev_tests_elsewhere(run: ReportedRun) -> bool:
-    folds = run.plan.get("folds", [])
-    tested = Counter(name for fold in folds for name in set(fold.get("test", ())))
-    return any(tested[name] for fold in folds for name in fold.get("dev", ()))
 
 
 def _trials(run: ReportedRun) -> TrialsOfRun:

@@ -36,7 +36,7 @@ def test_each_look_is_counted_and_the_same_ensemble_again_is_not_a_new_one(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = combine(capsys, run, "a")
-    assert "First look at these test rows." in first
+    assert "First look at these test rows (other runs on them are not counted)." in first
     assert "by speaker, look 1\n" in first
     assert "First look" in combine(capsys, run, "again")
     second = combine(capsys, run, "b", "--combiner", "greedy", "--seed", "3")

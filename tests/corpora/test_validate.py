@@ -190,6 +190,8 @@ def test_speakers_are_compared_composed() -> None:
         ("spk 1", "SPK_01"),
         ("Ａ1", "A1"),
         ("İpek", "ipek"),
+        ("s-14", "s14"),
+        ("s_15", "S015"),
     ],
 )
 def test_speakers_whose_names_fall_together_are_asked_about(names: tuple[str, str]) -> None:
@@ -208,7 +210,9 @@ def test_speakers_whose_names_fall_together_are_asked_about(names: tuple[str, st
     assert {u.speaker_id for u in kept} == {*names, "x"}
 
 
-@pytest.mark.parametrize("names", [("1", "10"), ("1.1", "1.10"), ("s1", "t1"), ("Ann", "Anna")])
+@pytest.mark.parametrize(
+    "names", [("1", "10"), ("1.1", "1.10"), ("s1", "t1"), ("Ann", "Anna"), ("1-12", "11-2")]
+)
 def test_speakers_whose_names_differ_are_let_be(names: tuple[str, str]) -> None:
     listed = tuple(utterance(name, speaker_id=name) for name in names)
     assert len(validate(Manifest(utterances=listed)).utterances) == 2

@@ -215,6 +215,18 @@ def test_metrics_of_a_run_are_those_of_its_test_rows(audio_run, tmp_path):
         assert content["description"]["metrics"][name]["value"] == pytest.approx(value, abs=1e-12)
 
 
+def test_the_card_of_a_trial_says_what_chose_it_and_why_the_ece_has_no_interval(
+    audio_run, tmp_path
+):
+    content = export(audio_run.run, tmp_path / "b", trial=0)
+    card = (tmp_path / "b" / "README.md").read_text()
+    assert "but the mean holds dev rows that test in other folds" in card
+    assert "Test rows chose nothing" not in card
+    ece = content["description"]["metrics"]["ece"]
+    assert f"| {ece['value']:.3f} | none |" in card
+    assert "one speaker" not in card
+
+
 def test_synthetic_speech_and_shared_speakers_are_said_loudly(bundle):
     content = read_json(bundle / "bundle.json")
     content["synthetic"] = True
