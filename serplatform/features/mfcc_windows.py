@@ -1,15 +1,17 @@
-"""Means of MFCCs over 2 s windows every second: the input of the variational RNN.
+"""Means of MFCCs over windows that overlap by half: the input of the variational RNN.
 
 Baruah and Banerjee, "Speech Emotion Recognition via Generation using an Attention-based
 Variational Recurrent Neural Network", Interspeech 2022, "extract 40 MFCCs using the Librosa
-library" and name no parameter: ``mfcc_40_window`` has the 25 ms frames of the other papers,
-``mfcc_40_window_librosa`` the library's defaults.
+library" from windows of 2 s and name no parameter: ``mfcc_40_window`` has the 25 ms frames of the
+other papers, ``mfcc_40_window_librosa`` the library's defaults. Names that end in ``_1s`` and
+``_500ms`` have shorter windows.
 
 Shapes: S samples, T windows, D coefficients.
 """
 
 from __future__ import annotations
 
+import functools
 from abc import abstractmethod
 from typing import ClassVar
 
@@ -20,12 +22,13 @@ from serplatform.features.base import FEATURES, SAMPLING_RATE, FeatureExtractor
 from serplatform.features.clip import Clip, num_frames
 from serplatform.features.mfcc import Mfcc, MfccConfig
 
-_WINDOW, _HOP = 2 * SAMPLING_RATE, SAMPLING_RATE  # samples
+#: end of a preset's name → seconds of its windows
+LENGTHS = {"": 2.0, "_1s": 1.0, "_500ms": 0.5}
 _N_FFT, _NUM_BANDS = 2048, 128  # librosa's defaults; it warns of clips that are shorter
 
 
 class WindowMeans(FeatureExtractor):
-    """Means of coefficients over windows of 2 s, one every second.
+    """Means of coefficients over windows of some seconds, each half overlapped by the next.
 
     What remains after the last whole window is ignored, as in the paper. A clip shorter than
     one window gives one window (none is lost): the mean over the frames that it has, because
@@ -33,15 +36,19 @@ class WindowMeans(FeatureExtractor):
     """
 
     local: ClassVar[bool] = True
-    frame_shift = _HOP / SAMPLING_RATE
-    frame_length = _WINDOW / SAMPLING_RATE
+
+    def __init__(self, name: str, seconds: float) -> None:
+        self.name = name
+        self.frame_length, self.frame_shift = seconds, seconds / 2
+        self.window = round(seconds * SAMPLING_RATE)  # samples
+        self.hop = self.window // 2
 
     def extract(self, samples: FloatArray) -> FloatArray:
         return self.extract_clip(Clip(samples))
 
     def extract_clip(self, clip: Clip) -> FloatArray:
         """(T, D) window means, sharing frames with other features of the clip."""
-        count = num_frames(len(clip.samples), win_length=_WINDOW, hop_length=_HOP)
+        count = num_frames(len(clip.samples), win_length=self.window, hop_length=self.hop)
         return np.stack(self.means(clip, count)).astype(np.float32)
 
     @abstractmethod
@@ -62,16 +69,16 @@ class MfccWindows(WindowMeans):
 
     unit: ClassVar[str] = "decibels, orthonormal cosine transform (full scale 1), window mean"
 
-    def __init__(self, name: str, config: MfccConfig) -> None:
-        self.name = name
+    def __init__(self, name: str, seconds: float, config: MfccConfig) -> None:
+        super().__init__(name, seconds)
         self.frames = Mfcc(name, config)
         self.dim = config.n_mfcc
 
     def means(self, clip: Clip, count: int) -> list[FloatArray]:
         c = self.frames.config
         frames = self.frames.extract_clip(clip)
-        per_window = num_frames(_WINDOW, win_length=c.win_length, hop_length=c.hop_length)
-        firsts = [-(-start * _HOP // c.hop_length) for start in range(count)]  # rounded up
+        per_window = num_frames(self.window, win_length=c.win_length, hop_length=c.hop_length)
+        firsts = [-(-start * self.hop // c.hop_length) for start in range(count)]  # rounded up
         return [
             frames[first : first + per_window].mean(axis=0, dtype=np.float64) for first in firsts
         ]
@@ -83,7 +90,6 @@ class MfccWindows(WindowMeans):
         return self.frames.gain_offset(gain_db)
 
 
-@FEATURES.register("mfcc_40_window_librosa")
 class LibrosaMfccWindows(WindowMeans):
     """``librosa.feature.mfcc`` of each window with all its defaults, mean over its frames.
 
@@ -94,7 +100,6 @@ class LibrosaMfccWindows(WindowMeans):
 
     unit: ClassVar[str] = "decibels within 80 of the loudest, orthonormal cosine transform, mean"
 
-    name = "mfcc_40_window_librosa"
     dim = 40
 
     def means(self, clip: Clip, count: int) -> list[FloatArray]:
@@ -103,9 +108,9 @@ class LibrosaMfccWindows(WindowMeans):
         samples = np.pad(clip.samples, (0, max(0, _N_FFT - len(clip.samples))))
         return [
             librosa.feature.mfcc(
-                y=samples[start : start + _WINDOW], sr=SAMPLING_RATE, n_mfcc=self.dim
+                y=samples[start : start + self.window], sr=SAMPLING_RATE, n_mfcc=self.dim
             ).mean(axis=1, dtype=np.float64)
-            for start in range(0, count * _HOP, _HOP)
+            for start in range(0, count * self.hop, self.hop)
         ]
 
     def spec(self) -> dict[str, object]:
@@ -129,7 +134,13 @@ class LibrosaMfccWindows(WindowMeans):
         return offset
 
 
-@FEATURES.register("mfcc_40_window", default=True)
-def mfcc_40_window() -> MfccWindows:
+def _own(name: str, seconds: float) -> MfccWindows:
     """40 coefficients per window, of 25 ms frames."""
-    return MfccWindows("mfcc_40_window", MfccConfig())
+    return MfccWindows(name, seconds, MfccConfig())
+
+
+for _end, _seconds in LENGTHS.items():
+    for _name, _make in (("mfcc_40_window", _own), ("mfcc_40_window_librosa", LibrosaMfccWindows)):
+        FEATURES.register(f"{_name}{_end}", default=_name + _end == "mfcc_40_window")(
+            functools.partial(_make, f"{_name}{_end}", _seconds)
+        )

@@ -81,6 +81,7 @@ class VrnnConfig:
     training={
         "optimizer": "rmsprop",
         "learning_rate": 1e-3,
+        "beta_2": 0.99,
         "batch_size": 256,
         "max_epochs": 300,
         "patience": 50,
@@ -116,7 +117,11 @@ class Vrnn(SerModel):
     generation counts from window 2 and the generator does not run after the last window;
     "softmax(h)" has a linear layer to K values before it; φ is linear in the hidden state, as
     the text says, after the dropout that it puts on hidden layers. Gradients flow through the
-    predicted elements of :math:`x_{t+1}`, not through the threshold.
+    predicted elements of :math:`x_{t+1}`, not through the threshold. Of the constants of
+    Algorithm 1 (β1 = .9, β2 = .99, ε = 1e-10), which RMSProp has not all, β2 is the decay of the
+    mean of squares; a momentum of .9, ε and Adam, which has all, are settings that the space
+    searches. So are librosa's own MFCCs, and MFCCs that are not normalised (``data``), of which
+    the text names neither.
 
     Departs from the paper: in evaluation z is its mean, so posteriors, samplings and attention
     are the same every time; in training it is drawn from torch's generator, which the training

@@ -60,11 +60,14 @@ def for_dataset(space: SearchSpace, dataset: Dataset) -> SearchSpace:
         points = tuple({FEATURE: found[0], **point} for point in points)
     elif searched is not None:
         values = tuple(dict.fromkeys(_named(str(value), dataset) for value in searched.values))
-        parameters[FEATURE] = dataclasses.replace(searched, values=values)
+        if searched.held:  # none at all: all, so that it is said what to prepare
+            values = tuple(v for v in values if not dataset.lacking(v)) or values
+        parameters[FEATURE] = dataclasses.replace(searched, values=values, held=False)
         points = tuple(
             {name: _named(str(v), dataset) if name == FEATURE else v for name, v in point.items()}
             for point in points
         )
+        points = tuple(point for point in points if point.get(FEATURE, values[0]) in values)
     pooling = parameters.get(POOLING)
     if pooling is not None and "words" in pooling.values and is_wordless(dataset):
         others = tuple(value for value in pooling.values if value != "words")

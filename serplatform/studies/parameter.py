@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 #: Keys that a parameter of each type takes.
 KEYS = {
-    "choice": ("type", "values", "when"),
+    "choice": ("type", "values", "held", "when"),
     "int": ("type", "low", "high", "step", "log", "when"),
     "float": ("type", "low", "high", "step", "log", "when"),
     "feature": ("type", "pooled", "joined", "functionals", "when"),
@@ -45,6 +45,7 @@ class Parameter:
     high: float = 0
     step: float | None = None  # of a grid; None: 1 for int
     log: bool = False  # draw from the logarithm of the range
+    held: bool = False  # of the features given, those that the dataset holds; then False
     #: an earlier parameter to the values with which this one is active
     when: Mapping[str, tuple[Any, ...]] = dataclasses.field(default_factory=dict)
     #: what the choices are made of when the dataset is known; then None
@@ -189,9 +190,9 @@ def _option(key: str, value: Any, kind: str, errors: list[str]) -> Any:
         if isinstance(value, Mapping) and all(isinstance(parent, str) for parent in value):
             return {parent: _choices(f"when {parent}", v, errors) for parent, v in value.items()}
         errors.append("when: must map an earlier parameter to the list of its values")
-    elif key == "log":
+    elif key in ("log", "held"):
         if not isinstance(value, bool):
-            errors.append("log: must be true or false")
+            errors.append(f"{key}: must be true or false")
     elif not is_number(value):
         errors.append(f"{key} = {value!r}: must be a finite number")
     elif abs(value) > LARGEST_WHOLE:

@@ -18,7 +18,8 @@ A space names an architecture, values fixed in every trial, and the parameters t
 depend on the values of earlier ones; ``data.feature: {type: feature}`` is a choice of every layer
 that the dataset holds of a pretrained encoder (``pooled: true``: of pooled statistics, if any;
 ``joined: true``: and of all its layers together), the middle one first; with ``functionals: true``
-also of what no encoder made.
+also of what no encoder made. ``held: true`` with a choice of features leaves out those that the
+dataset does not hold.
 
 Where the paper's own value of every searched parameter lies inside the space, the paper's
 configuration is the first trial; the points of ``try_first`` follow, and what they do not name is
@@ -438,9 +439,9 @@ def _name_and_range_errors(space: SearchSpace, unreadable: Sequence[str]) -> lis
         return unknown_name("parameter", name, nearby or known)
 
     errors = [
-        f"{name}: only data.feature can be of type feature"
+        f"{name}: only data.feature can be of type feature, or held"
         for name, parameter in space.parameters.items()
-        if parameter.query is not None and name != "data.feature"
+        if (parameter.query is not None or parameter.held) and name != "data.feature"
     ]
     for name in [*space.parameters, *unreadable]:
         if name not in known:

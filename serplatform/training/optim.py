@@ -28,18 +28,29 @@ def build_optimizer(
     """Make the optimiser; fused kernels where torch has them (adam, adamw, sgd)."""
     rate, decay = config.learning_rate, config.weight_decay
     trained = [{"params": [p for p in parameters if p.requires_grad]}]  # there may be none
+    of_adam: dict[str, Any] = {
+        "betas": (config.beta_1, 0.999 if config.beta_2 is None else config.beta_2),
+        "eps": config.epsilon,
+        "fused": True,
+    }
     match config.optimizer:
         case "adam":
-            return _eager(torch.optim.Adam)(trained, lr=rate, weight_decay=decay, fused=True)
+            return _eager(torch.optim.Adam)(trained, lr=rate, weight_decay=decay, **of_adam)
         case "adamw":
-            return _eager(torch.optim.AdamW)(trained, lr=rate, weight_decay=decay, fused=True)
+            return _eager(torch.optim.AdamW)(trained, lr=rate, weight_decay=decay, **of_adam)
         case "sgd":
             return _eager(torch.optim.SGD)(
                 trained, lr=rate, momentum=config.momentum, weight_decay=decay, fused=True
             )
         case "rmsprop":
             return _eager(torch.optim.RMSprop)(
-                trained, lr=rate, momentum=config.momentum, weight_decay=decay, foreach=True
+                trained,
+                lr=rate,
+                alpha=0.99 if config.beta_2 is None else config.beta_2,
+                eps=config.epsilon,
+                momentum=config.momentum,
+                weight_decay=decay,
+                foreach=True,
             )
 
 

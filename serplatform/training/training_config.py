@@ -22,6 +22,17 @@ class TrainingConfig:
     momentum: float = setting(
         0.0, "of sgd and rmsprop; adam and adamw ignore it", low=0.0, high=1.0
     )
+    beta_1: float = setting(0.9, "decay of adam's and adamw's mean of gradients", low=0.0, high=1.0)
+    beta_2: float | None = setting(
+        None,
+        "decay of the mean of squared gradients, the alpha of rmsprop; unset: 0.999 for adam and "
+        "adamw, 0.99 for rmsprop",
+        low=0.0,
+        high=1.0,
+    )
+    epsilon: float = setting(
+        1e-8, "added to the root of that mean, for adam, adamw and rmsprop", low=1e-30
+    )
     batch_size: int = setting(32, "utterances in a batch, over all workers", low=1)
     frames_per_batch: int | None = setting(
         None,
@@ -109,7 +120,10 @@ class TrainingConfig:
                 f"sharpness = {self.sharpness}: scaled losses of float16 may overflow in one of "
                 "its two passes; set precision to bfloat16 or float32"
             )
-        if self.momentum == 1:
-            errors.append("momentum = 1: must be below 1")
+        errors += [
+            f"{name} = 1: must be below 1"
+            for name in ("momentum", "beta_1", "beta_2")
+            if getattr(self, name) == 1
+        ]
         if errors:
             raise ValueError("; ".join(errors))

@@ -4,6 +4,7 @@ import warnings
 
 import librosa
 import numpy as np
+import pytest
 
 from serplatform.features.base import FEATURES
 
@@ -33,6 +34,17 @@ def test_windows_are_those_of_the_other_preset():
         one, other = (FEATURES.get(name)() for name in ("mfcc_40_window", "mfcc_40_window_librosa"))
         assert one.extract(signal).shape == other.extract(signal).shape
         assert (one.frame_shift, one.frame_length) == (other.frame_shift, other.frame_length)
+
+
+@pytest.mark.parametrize(("end", "seconds"), [("_1s", 1.0), ("_500ms", 0.5)])
+def test_shorter_windows_are_those_of_a_clip_cut_there(end, seconds):
+    signal, hop = speech(2.6), round(seconds / 2 * RATE)
+    for name in ("mfcc_40_window", "mfcc_40_window_librosa"):
+        whole, shorter = FEATURES.get(name)(), FEATURES.get(f"{name}{end}")()
+        assert (shorter.frame_length, shorter.frame_shift) == (seconds, seconds / 2)
+        starts = range(0, len(signal) - 2 * hop + 1, hop)
+        expected = [whole.extract(signal[s : s + 2 * hop])[0] for s in starts]
+        np.testing.assert_allclose(shorter.extract(signal), expected, rtol=1e-4, atol=1e-3)
 
 
 def test_a_clip_shorter_than_a_transform_gives_one_window_without_a_warning():

@@ -196,7 +196,7 @@ def test_defaults_are_the_papers():
     assert config.attention is True
     training = architecture.training
     assert (training["optimizer"], training["learning_rate"]) == ("rmsprop", 1e-3)
-    assert training["batch_size"] == 256
+    assert (training["batch_size"], training["beta_2"]) == (256, 0.99)
     assert architecture.data == {"feature": "mfcc_40_window"}
 
 

@@ -197,6 +197,17 @@ def test_given_names_become_those_of_the_dataset(make: Make, tmp_path: Path) -> 
     assert space.try_first[0]["data.feature"] == values[0]
 
 
+def test_the_vrnn_searches_the_windows_that_the_dataset_holds(make: Make) -> None:
+    both = ("mfcc_40_window", "mfcc_40_window_librosa")
+    for held, points in ((both, 3), (both[:1], 1), (both[1:], 3)):
+        space = for_dataset(load_space("vrnn"), Dataset.open(make(*held)))
+        assert space.parameters["data.feature"].values == held
+        assert len(space.try_first) == points
+    lacking = make("log_mel_23")
+    with pytest.raises(BadInputError, match="mfcc_40_window"):
+        create(lacking, "vrnn", small=False)
+
+
 def test_all_layers_of_an_unknown_encoder_are_refused(make: Make) -> None:
     data = make("log_mel_40", "pretrained:base@2")
     with pytest.raises(BadInputError, match=r"no layer of pretrained:large@all \(it has log_mel"):

@@ -43,6 +43,27 @@ def test_optimisers_step_as_torch_does(name, reference):
     assert not torch.equal(parameter, torch.ones(3))
 
 
+@pytest.mark.parametrize(
+    ("name", "reference", "constants"),
+    [
+        ("adam", torch.optim.Adam, {"betas": (0.7, 0.8), "eps": 0.1}),
+        ("adamw", torch.optim.AdamW, {"betas": (0.7, 0.8), "eps": 0.1}),
+        ("rmsprop", torch.optim.RMSprop, {"momentum": 0.6, "alpha": 0.8, "eps": 0.1}),
+    ],
+)
+def test_every_constant_of_an_optimiser_is_a_setting(name, reference, constants):
+    parameter, optimizer, _ = make(
+        optimizer=name, learning_rate=0.1, momentum=0.6, beta_1=0.7, beta_2=0.8, epsilon=0.1
+    )
+    twin = nn.Parameter(torch.ones(3))
+    plain = reference([twin], lr=0.1, weight_decay=0.0, **constants)
+    for step in range(5):
+        for value, rule in ((parameter, optimizer), (twin, plain)):
+            value.grad = torch.tensor([1.0, -2.0, 0.5 * step])
+            rule.step()
+    torch.testing.assert_close(parameter, twin)
+
+
 def test_frozen_parameters_are_left_out():
     frozen = nn.Parameter(torch.ones(1), requires_grad=False)
     optimizer = build_optimizer(TrainingConfig(), [frozen, nn.Parameter(torch.ones(1))])

@@ -77,8 +77,8 @@ def test_rules_between_settings_are_checked():
         resolve("moma", {"training.plateau_factor": 1.0}, "test")
     with pytest.raises(BadInputError, match="overlap_frames = 40 must be less"):
         resolve("csa", {"model.overlap_frames": 40}, "test")
-    with pytest.raises(ValueError, match=r"learning_rate = 0.*gradient_clip = 0.*momentum = 1"):
-        TrainingConfig(learning_rate=0.0, gradient_clip=0.0, momentum=1.0)
+    with pytest.raises(ValueError, match=r"learning_rate = 0.*gradient_clip = 0.*beta_2 = 1"):
+        TrainingConfig(learning_rate=0.0, gradient_clip=0.0, beta_2=1.0)
 
 
 def test_unknown_architecture_is_named():
