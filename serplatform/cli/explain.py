@@ -8,6 +8,7 @@ import typer
 
 from serplatform.cli.options import AsJson
 from serplatform.cli.output import result
+from serplatform.console import percent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,9 +74,10 @@ def command(
 
     The models of each fold are run on its test utterances: attention on vowels, consonants
     and silence, and on each word and phone across emotions, with intervals and permutation tests,
-    what vrnn samples by emotion, embeddings, and some utterances whole, with spectrogram and
-    sound. Words and phones need a dataset prepared with an alignment (`--align`). The files are
-    in RUN/explanations.
+    what vrnn samples by emotion, how well it predicts its input, what it recognises before the end
+    (a look at the test rows), embeddings, and some utterances whole, with spectrogram and sound.
+    Words and phones need a dataset prepared with an alignment (`--align`). The files are in
+    RUN/explanations.
 
     Examples:
 
@@ -177,9 +179,10 @@ def _over_time(trial: ExplainedTrial) -> Iterator[str]:
             f"({found['windows']} windows; 1: no better)"
         )
     if "heard" in trial:
-        points = {round(100 * p["share"]): p for p in trial["heard"]}
-        yield "test UAR when a share is heard: " + ", ".join(
-            f"{share} % {100 * points[share]['uar']['value']:.1f} %" for share in (50, 75, 100)
+        uar = {round(100 * p["share"]): percent(p["uar"]["value"]) for p in trial["heard"]}
+        yield (
+            f"test UAR {uar[50]} when half of each utterance is heard, {uar[75]} at three "
+            f"quarters, {uar[100]} at the end"
         )
 
 

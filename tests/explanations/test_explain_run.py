@@ -231,6 +231,23 @@ def test_the_last_class_is_the_one_on_record_and_the_curve_ends_at_its_uar(expla
     assert last["uar"]["value"] == pytest.approx(np.mean([np.mean(r) for r in right.values()]))
 
 
+def test_what_is_right_before_the_end_is_a_look_at_test_rows(copied: Path) -> None:
+    run = RunDirectory(copied)
+    shutil.rmtree(run.looks_directory)
+
+    def explain(*, look: bool) -> bool:
+        (trial,) = explain_run(copied, trials=[3], limit=6, audio=False, look=look)["trials"]
+        return "heard" in trial
+
+    assert not explain(look=False)
+    assert run.looks() == []
+    assert explain(look=True)
+    assert [list(one["measured"]) for one in run.looks()] == [["over time"]]
+    assert explain(look=False)  # it has been looked at
+    assert explain(look=True)
+    assert len(run.looks()) == 1
+
+
 def test_what_vrnn_expected_is_measured_on_every_utterance_and_shown_of_some(explained) -> None:
     made, summary = explained
     rows = {r["utterance_id"]: r for r in table(made, "generation")}

@@ -422,7 +422,10 @@ class ClassOverTime(Figure[tuple[HeardCurve, ...]]):
             for trial, architecture, rows in _rows(report, "framewise")
         )
         if not found:
-            raise NoDataError("no trial with a class at every instant (vrnn) was explained")
+            raise NoDataError(
+                "no trial with a class at every instant (vrnn) was explained; `serplatform explain "
+                "RUN` asks one, which is a look at the test rows"
+            )
         return found
 
     def draw(self, data: tuple[HeardCurve, ...], palette: Palette) -> Drawing:
@@ -489,8 +492,9 @@ class ClassOverTime(Figure[tuple[HeardCurve, ...]]):
                 "The class at each instant rests on what was heard so far: at every share of an "
                 "utterance's time, that of the last window that is over by then. Before the first "
                 "window is over there is no class, which counts as wrong. On the test rows of the "
-                "explained trials, whose posteriors at the end are those on record; nothing is "
-                "chosen by it. Normalisation may have seen whole utterances. Intervals are over "
-                "speakers. Baruah and Banerjee, Interspeech 2022, Algorithm 1, line 6."
+                "explained trials, whose posteriors at the end are those on record: counted as "
+                "a look, and nothing is chosen by it. Normalisation may have seen whole "
+                "utterances. Intervals are over speakers. Baruah and Banerjee, Interspeech 2022, "
+                "Algorithm 1, line 6."
             ),
         )
