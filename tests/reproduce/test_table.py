@@ -91,7 +91,8 @@ def test_baselines_of_fgcme_are_those_of_its_text_and_program():
         (
             "fgcme-table1",
             "by session; likely, not proven|five files|manual transcript|test fold|"
-            "no normalisation|multi-head|all three vectors|divides its scores|128 units a direction|weight 1",
+            "no normalisation|multi-head|all three vectors|divides its scores|"
+            "128 units a direction|weight 1",
         ),
         (
             "can-table2",
