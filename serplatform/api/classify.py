@@ -19,9 +19,10 @@ from serplatform.errors import BadInputError
 from serplatform.prediction.open import open_system
 from serplatform.prediction.output import visible
 from serplatform.prediction.pcm import AudioStream
-from serplatform.prediction.predict import SPEAKERS, PredictedRow, PredictionTally, predict
+from serplatform.prediction.predict import SPEAKERS, predict
 from serplatform.prediction.recordings import find_recordings, passed_over_text
 from serplatform.prediction.rejection import make_rejector
+from serplatform.prediction.rows import PredictedRow, PredictionTally
 from serplatform.prediction.system import not_tested
 from serplatform.prediction.track import HOP, WINDOW, TrackedRows
 from serplatform.prediction.track_files import check_segments_file, write_segments

@@ -119,6 +119,7 @@ class PaperRow:
         speaker_normalised: features were normalised with the test speakers' own audio.
         pretrained: an encoder trained on other, far larger data.
         note: a sentence to show with the row.
+        drawn: of a figure, utterances shown whole.
     """
 
     name: Text
@@ -135,6 +136,7 @@ class PaperRow:
     speaker_normalised: bool = False
     pretrained: bool = False
     note: str = ""
+    drawn: Annotated[int, Ge(0)] = 0
 
     def settings(self, column: str) -> Settings:
         """What the row sets in a column."""

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from serplatform.console import percent
-from serplatform.prediction.predict import PredictedRow
 from serplatform.prediction.rejection import NOT_SURE
+from serplatform.prediction.rows import PredictedRow
 
 #: decimals of posteriors in files
 _DECIMALS = 8

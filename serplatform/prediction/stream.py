@@ -26,10 +26,10 @@ from serplatform.inputs.new_audio import SpeakerMoments
 from serplatform.inputs.pooling import Pooling
 from serplatform.models.front import architecture_module
 from serplatform.prediction.pcm import AudioStream
-from serplatform.prediction.predict import SILENT, PredictedRow, PredictionTally, answered
 from serplatform.prediction.predictor import Predictor, average
 from serplatform.prediction.recordings import UnusableRecording
 from serplatform.prediction.rejection import Rejector
+from serplatform.prediction.rows import SILENT, PredictedRow, PredictionTally, answered
 from serplatform.prediction.transcripts import WordReader
 from serplatform.prediction.windows import WindowPlan, cut
 

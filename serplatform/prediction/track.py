@@ -21,7 +21,7 @@ from serplatform.features.base import WHOLE_UTTERANCE
 from serplatform.inputs.pooling import Pooling
 from serplatform.models.base import Batch, SerModel
 from serplatform.models.front import FrontedModel
-from serplatform.prediction.predict import PredictedRow
+from serplatform.prediction.rows import PredictedRow
 from serplatform.training.bundle import LoadedModel
 
 #: seconds from one point to the next where models of different steps are combined

@@ -64,7 +64,7 @@ class ProbedAttention:
         """What is measured and drawn of one row of a figure of attention."""
         if kind == "attention_smoothness":
             return self._layers(row)
-        return self._phones(row, [one for one in rows if one.printed])
+        return self._phones(row, [one for one in rows if one.drawn])
 
     # -- attention on phones, a row an emotion
 
@@ -84,7 +84,7 @@ class ProbedAttention:
         if row.name == AVERAGE:
             figure["labels"] = [one for one in self.first.labels(seed=0) if one["map"] in maps[:1]]
         elif measured:
-            word, chosen = self._with_a_word([one.name for one in drawn], row, len(row.printed))
+            word, chosen = self._with_a_word([one.name for one in drawn], row, row.drawn)
             figure["curves"] = [self._curve(*place, maps[:1]) for place in chosen]
             if word:
                 figure["word"] = word
@@ -120,7 +120,7 @@ class ProbedAttention:
             if (found := _summary(rows, _mean, metric)) is not None
         }
         figure: FigureRecord = {}
-        if row.printed and measured:
+        if row.drawn and measured:
             lengths = self.request.dataset.utterances.column("duration").to_pylist()
             known = self._candidates()
             right = [place for place in known if self._right(place)]

@@ -17,9 +17,10 @@ from serplatform.explanations.speaker_statistics import (
 )
 from serplatform.prediction.export import export
 from serplatform.prediction.open import open_system
-from serplatform.prediction.predict import PredictionTally, predict
+from serplatform.prediction.predict import predict
 from serplatform.prediction.predictor import Predictor
 from serplatform.prediction.recordings import find_recordings
+from serplatform.prediction.rows import PredictionTally
 from serplatform.report.answer import find_answer
 from serplatform.report.build import build_report
 from serplatform.report.data import build_report_data

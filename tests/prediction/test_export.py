@@ -17,9 +17,10 @@ from serplatform.prediction import export as export_module
 from serplatform.prediction.export import export
 from serplatform.prediction.model_card import model_card
 from serplatform.prediction.open import contents_digest, open_system
-from serplatform.prediction.predict import PredictedRow, PredictionTally, predict
+from serplatform.prediction.predict import predict
 from serplatform.prediction.predictor import Predictor
 from serplatform.prediction.recordings import find_recordings
+from serplatform.prediction.rows import PredictedRow, PredictionTally
 from serplatform.run_directory import RunDirectory
 
 

@@ -20,9 +20,10 @@ from serplatform.ensembles.build import build_ensemble
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.prediction.export import export
 from serplatform.prediction.open import open_system
-from serplatform.prediction.predict import PredictionTally, predict
+from serplatform.prediction.predict import predict
 from serplatform.prediction.predictor import Predictor
 from serplatform.prediction.recordings import find_recordings
+from serplatform.prediction.rows import PredictionTally
 from serplatform.protocols.base import Fold
 from serplatform.protocols.plan import read_plan
 from serplatform.run_directory import RunDirectory

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from serplatform.prediction.output import FORMATS
-from serplatform.prediction.predict import PredictedRow
+from serplatform.prediction.rows import PredictedRow
 
 CLASSES = ("angry", "not, sure")
 ROWS = [

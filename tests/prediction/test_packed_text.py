@@ -15,9 +15,10 @@ import pytest
 from serplatform.artifacts.files import read_json
 from serplatform.prediction.export import export
 from serplatform.prediction.open import open_system
-from serplatform.prediction.predict import PredictionTally, predict
+from serplatform.prediction.predict import predict
 from serplatform.prediction.predictor import Predictor
 from serplatform.prediction.recordings import find_recordings
+from serplatform.prediction.rows import PredictionTally
 from serplatform.report.encoders import used_encoders
 from serplatform.report.load import load_run
 from tests.support.audio_run import AudioRun, make_audio_run

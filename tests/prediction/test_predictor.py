@@ -19,9 +19,10 @@ from serplatform.inputs.new_audio import ExtractedClip, SpeakerMoments, new_audi
 from serplatform.inputs.pipeline import InputPipeline
 from serplatform.prediction import predict as predict_module
 from serplatform.prediction.open import open_system
-from serplatform.prediction.predict import PredictionTally, predict
+from serplatform.prediction.predict import predict
 from serplatform.prediction.predictor import Predictor, average
 from serplatform.prediction.recordings import find_recordings
+from serplatform.prediction.rows import PredictionTally
 from serplatform.prediction.windows import WindowPlan
 from tests.support.audio_run import TRIALS, make_audio_run, write_tone
 

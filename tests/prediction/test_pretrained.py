@@ -19,9 +19,10 @@ from serplatform.encoders.base import Encoder
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.prediction.export import export
 from serplatform.prediction.open import contents_digest, open_system
-from serplatform.prediction.predict import PredictedRow, PredictionTally, predict
+from serplatform.prediction.predict import predict
 from serplatform.prediction.predictor import Predictor
 from serplatform.prediction.recordings import find_recordings
+from serplatform.prediction.rows import PredictedRow, PredictionTally
 from serplatform.report.build import build_report
 from tests.support.audio_run import AudioRun, make_audio_run
 

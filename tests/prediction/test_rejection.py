@@ -26,10 +26,11 @@ from serplatform.errors import ArtifactError, BadInputError
 from serplatform.prediction.export import export
 from serplatform.prediction.open import open_system
 from serplatform.prediction.output import FORMATS
-from serplatform.prediction.predict import PredictedRow, PredictionTally, predict
+from serplatform.prediction.predict import predict
 from serplatform.prediction.predictor import Predictor
 from serplatform.prediction.recordings import find_recordings
 from serplatform.prediction.rejection import make_rejector, rejection_data
+from serplatform.prediction.rows import PredictedRow, PredictionTally
 from serplatform.prediction.windows import WindowPlan, read_whole
 
 HALF = Wish(kind="coverage", value=0.5)

@@ -21,9 +21,10 @@ from serplatform.corpora.audio import read_audio, speech_bounds
 from serplatform.errors import BadInputError
 from serplatform.models.base import Framewise
 from serplatform.prediction.open import open_system
-from serplatform.prediction.predict import PredictedRow, PredictionTally, predict
+from serplatform.prediction.predict import predict
 from serplatform.prediction.predictor import Predictor
 from serplatform.prediction.recordings import find_recordings
+from serplatform.prediction.rows import PredictedRow, PredictionTally
 from serplatform.prediction.track import Steps, TrackedRows, cut_segments, on_one_grid, smoothed
 from serplatform.prediction.track_files import check_segments_file, textgrid, write_segments
 

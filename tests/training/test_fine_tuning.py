@@ -21,9 +21,10 @@ from serplatform.errors import BadInputError
 from serplatform.models.base import ARCHITECTURES
 from serplatform.prediction.export import export
 from serplatform.prediction.open import open_system
-from serplatform.prediction.predict import PredictionTally, predict
+from serplatform.prediction.predict import predict
 from serplatform.prediction.predictor import Predictor
 from serplatform.prediction.recordings import find_recordings
+from serplatform.prediction.rows import PredictionTally
 from serplatform.protocols.plan import make_plan, read_plan
 from serplatform.run_directory import RunDirectory
 from serplatform.studies.request import SearchRequest
