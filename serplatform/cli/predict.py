@@ -108,8 +108,8 @@ def command(
         bool,
         typer.Option(
             "--stream",
-            help="Take audio as it comes, without end: one line a window at once, in bounded "
-            "memory. A VRNN carries its state from window to window; others take sliding windows "
+            help="Take audio as it comes, without end: a line a window at once, in bounded memory. "
+            "A VRNN carries its state from window to window; others take sliding windows "
             "(--window 3 --hop 1). Ctrl-C ends it with the line of the whole.",
         ),
     ] = False,
@@ -117,8 +117,8 @@ def command(
         str | None,
         typer.Option(
             metavar="KIND:HZ:CHANNELS",
-            help="Raw samples of a stream, under ffmpeg's names; a WAV header goes first.  "
-            "\\[default on standard input: s16le:16000:1]",
+            help="Raw samples of a stream, under ffmpeg's names; s16le:16000:1 on standard input. "
+            "A WAV header says it better.",
         ),
     ] = None,
     follow: Annotated[

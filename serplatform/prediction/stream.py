@@ -116,7 +116,11 @@ class StreamClassifier:
             self._states = {}
             self._cut = (framing.window, framing.shift * framing.frames)
             self._least = framing.length
-            self.notes = ["the models' state is carried from window to window"]
+            self.notes = [
+                "the models' state is carried from window to window: a window's emotion is that "
+                "of all that was heard until its end, which says little where emotions change "
+                "(--window 3 hears each window by itself)"
+            ]
             if any(model.pipeline.selection.trim for model in predictor.models):
                 self.notes.append(
                     "models were trained without the silence at both ends, which is kept here, "

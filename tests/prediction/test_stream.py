@@ -18,6 +18,7 @@ import soundfile
 
 from serplatform.api.classify import Classification
 from serplatform.corpora.audio import AudioError
+from serplatform.ensembles.build import build_ensemble
 from serplatform.errors import BadInputError
 from serplatform.prediction.pcm import AudioStream, PcmFormat
 from tests.support.audio_run import AudioRun, make_audio_run
@@ -116,6 +117,21 @@ def test_sliding_windows_are_those_of_a_file(run, speech, tmp_path):
             assert equal(row, known)
         if trial != "carried":
             assert all(map(equal, classify(run, trial, path, stream=True), streamed))
+
+
+def test_an_ensemble_carries_the_state_of_each_member(run, speech, tmp_path, capsys):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, speech, 16_000)
+    trials = [TRIALS["carried"], TRIALS["all"]]
+    features = ("log_mel_23", "mfcc_40_window")
+    two = make_audio_run(tmp_path / "two", trials=trials, features=features)
+    build_ensemble([two.run], tmp_path / "two/both", combiner="mean")
+    last = list(Classification(tmp_path / "two/both", [str(path)], stream=True).rows)[-1]
+    assert equal(last, next(Classification(tmp_path / "two/both", [str(path)]).rows))
+    build_ensemble([run.run], tmp_path / "mixed", combiner="mean")
+    last = list(Classification(tmp_path / "mixed", [str(path)], stream=True).rows)[-1]
+    assert last.note == "mean of 8 window(s)"
+    assert "know nothing of each other, since csa carries no state" in capsys.readouterr().err
 
 
 def test_silence_goes_on_where_the_state_is_carried(run, speech, tmp_path):
