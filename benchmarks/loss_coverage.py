@@ -64,7 +64,8 @@ def main() -> None:
             means = times @ losses(spoken, spread, sharp, rng) / (times @ spoken)[:, None]
             for which in range(2):
                 found = jackknife_interval(means[:, which], "loss", utterances=spoken)
-                assert found.low is not None and found.high is not None
+                assert found.low is not None
+                assert found.high is not None
                 covered[which] += found.low <= truth[which] <= found.high
         nll, brier = (covered / given.corpora).round(4).tolist()
         case = {"speakers": speakers, "spread": spread, "sharpness": sharp, "balanced": balanced}
