@@ -47,7 +47,9 @@ from serplatform.explanations.attention_by_label import (
 from serplatform.explanations.embeddings import neighbour_purity, picture
 from serplatform.explanations.model_probe import ProbeResult
 from serplatform.explanations.probe_request import ProbeRequest
-from serplatform.prediction.track import GRID, Steps, cut_segments, grid_points
+from serplatform.prediction.predict import step_rows
+from serplatform.prediction.steps import GRID, Steps, grid_points
+from serplatform.prediction.track import cut_segments
 from serplatform.report.over_time import generation_error, heard_curve
 from serplatform.statistics.circular_shift import circular_shift_test
 
@@ -273,7 +275,7 @@ class TrialFindings:
         """Steps up to some seconds, at even points in time."""
         start = float(steps.start[0])
         points = steps.at(grid_points(start, min(float(steps.end.max()), seconds)))
-        segments = cut_segments(points.rows("", seconds), self.request.plan.classes)
+        segments = cut_segments(step_rows(points, "", seconds), self.request.plan.classes)
         return {
             "trial": self.trial,
             "architecture": self.architecture,

@@ -26,7 +26,7 @@ from serplatform.explanations.over_time import (
     generated_inputs,
 )
 from serplatform.models.base import Batch, ModelOutput
-from serplatform.prediction.track import Steps, gives_steps, model_steps
+from serplatform.prediction.steps import Steps, gives_steps, model_steps
 from serplatform.protocols.base import FoldPlan
 from serplatform.run_directory import RunDirectory
 from serplatform.storage.mirror import ensure

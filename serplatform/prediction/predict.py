@@ -28,7 +28,7 @@ from serplatform.prediction.windows import RecordingClip, WindowPlan, read_whole
 if TYPE_CHECKING:
     from serplatform.inputs.pipeline import InputPipeline
     from serplatform.prediction.predictor import Predictor
-    from serplatform.prediction.track import Steps
+    from serplatform.prediction.steps import Steps
 
 #: what one unseen speaker is taken to be, for models that normalize by speaker
 SPEAKERS = ("folder", "file", "all")
@@ -304,7 +304,7 @@ def _rows(
             total = values if total is None else total + values
             count += 1
         if clip.steps is not None:
-            yield from clip.steps.rows(source.name, clip.end, clip.start)
+            yield from step_rows(clip.steps, source.name, clip.end, clip.start)
         if windowed:
             note = SILENT if values is None else ""
             row = PredictedRow(
@@ -325,3 +325,19 @@ def _rows(
     row = answered(row, total / count, rejector)
     tally.not_sure += row.answered is False
     yield row
+
+
+def step_rows(steps: Steps, file: str, end: float, start: float = 0.0) -> Iterator[PredictedRow]:
+    """A row a step of the clip from ``start`` to ``end`` of a recording.
+
+    The last frame may reach beyond the end, where its row is cut.
+    """
+    for n, posteriors in enumerate(steps.posteriors):
+        yield PredictedRow(
+            file=file,
+            part="step",
+            start=start + float(steps.start[n]),
+            end=min(start + float(steps.end[n]), end),
+            posteriors=posteriors,
+            attention=None if steps.attention is None else float(steps.attention[n]),
+        )

@@ -28,8 +28,8 @@ from serplatform.inputs.new_audio import ExtractedClip, SpeakerMoments, new_audi
 from serplatform.inputs.pipeline import InputPipeline
 from serplatform.inputs.selection import spec_parts
 from serplatform.inputs.words import Words
+from serplatform.prediction.steps import Steps, gives_steps, model_steps, on_one_grid
 from serplatform.prediction.system import PredictionSystem
-from serplatform.prediction.track import Steps, gives_steps, model_steps, on_one_grid
 from serplatform.training.bundle import LoadedModel, load_model
 
 

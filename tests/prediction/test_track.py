@@ -25,7 +25,8 @@ from serplatform.prediction.predict import predict
 from serplatform.prediction.predictor import Predictor
 from serplatform.prediction.recordings import find_recordings
 from serplatform.prediction.rows import PredictedRow, PredictionTally
-from serplatform.prediction.track import Steps, TrackedRows, cut_segments, on_one_grid, smoothed
+from serplatform.prediction.steps import Steps, on_one_grid, smoothed
+from serplatform.prediction.track import TrackedRows, cut_segments
 from serplatform.prediction.track_files import check_segments_file, textgrid, write_segments
 
 CLASSES = ("angry", "neutral", 'half "sad"')
