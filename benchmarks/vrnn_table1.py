@@ -27,6 +27,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from publish import write
 
@@ -209,15 +211,22 @@ def collect(work: Path, out: Path) -> None:
                     for key in ("seed", "dev", "epochs", "best_epoch", "processor_seconds")
                 },
                 "mean_dev": statistics.fmean(one["dev"] for one in found),
-                "systems": [s for s in tables if s.partition(".")[0] == name],
+                "test": {s: accuracy(t) for s, t in tables.items() if s.partition(".")[0] == name},
             }
             for name, found in sorted(runs.items())
         },
     }
     written = write(out, tables, content, pairs=[], hidden={})
     for name, one in written["configurations"].items():
-        accuracy = [written["pooled"][s]["accuracy"]["value"] for s in one["systems"]]
-        print(name, f"dev {one['mean_dev']:.3f}", *(f"{value:.3f}" for value in accuracy))
+        print(name, f"dev {one['mean_dev']:.3f}", *(f"{x:.3f}" for x in one["test"].values()))
+
+
+def accuracy(table: pa.Table) -> float:
+    """Share of a posterior table's rows whose largest posterior is that of the truth."""
+    names = [name for name in table.column_names if name.startswith("p_")]
+    largest = np.stack([table[name].to_numpy() for name in names], axis=1).argmax(axis=1)
+    answers = np.array([name.removeprefix("p_") for name in names])[largest]
+    return float(np.mean(answers == np.array(table["truth"].to_pylist())))
 
 
 if __name__ == "__main__":
