@@ -117,8 +117,10 @@ def add_explanations(
         },
     )
     maps_of = {number: ["layer1", "layer2"][: 2 - order] for order, number in enumerate(records)}
-    names = ("attention.parquet", "statistics.parquet", "embeddings.parquet", "utterances.json")
-    names += ("attention_by_label.json",)
+    names = (
+        *("attention.parquet", "statistics.parquet", "embeddings.parquet"),
+        *("utterances.json", "attention_by_label.json"),
+    )
     write_json(
         folder / "explanations.json",
         {
