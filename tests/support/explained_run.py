@@ -126,9 +126,8 @@ def add_explanations(
     )
     maps_of = {number: ["layer1", "layer2"][: 2 - order] for order, number in enumerate(records)}
     tables = ("attention", "statistics", "generation", "framewise", "embeddings")
-    names = (*(f"{table}.parquet" for table in tables), "utterances.json")
-
-    names += ("attention_by_label.json",)
+    files = [f"{table}.parquet" for table in tables]
+    names = (*files, "utterances.json", "attention_by_label.json")
     write_json(
         folder / "explanations.json",
         {

@@ -75,7 +75,7 @@ def changed(folder: Path, tmp_path: Path) -> Callable[..., ReportData]:
 def test_without_explanations_every_figure_says_how_to_make_them(
     on_disk: Any, palette: Palette
 ) -> None:
-    assert len(NAMES) == 9
+    assert len(NAMES) == 10
     bare = build_report_data(load_source(on_disk.run))
     for name in NAMES:
         with pytest.raises(NoDataError, match="serplatform explain RUN"):
