@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from serplatform.artifacts.files import (
     partial_path,
+    read_json,
     remove_own,
     write_json,
     write_parquet,
@@ -202,6 +203,7 @@ class RunDirectory(RunLayout):
         """
         self.mirror.attempt(lambda within: self.mirror.pull("looks", within=within))
         complete = "sealed" in self.read_run()  # else begun by a version that counted none
+        complete &= self._known_looks() <= len(self.looks())
         if not set(measured.values()) <= _digests(self.looks()):
             look: Look = {
                 "time": datetime.datetime.now(datetime.UTC).isoformat(),
@@ -222,6 +224,15 @@ class RunDirectory(RunLayout):
         numbers = range(1, len(looks) + 1)
         seen = (n for n in numbers if set(measured.values()) <= _digests(looks[:n]))
         return LookCount(next(seen, len(looks)), len(looks), complete)
+
+    def _known_looks(self) -> int:
+        """Looks that the run's own ensemble was told of; more than there are: some were removed."""
+        try:
+            return int(
+                read_json(self.path / "ensemble" / "ensemble.json", "ensemble").get("look", 0)
+            )
+        except (ArtifactError, BadInputError, OSError, TypeError, ValueError):
+            return 0
 
     def read_posteriors(self, trial: int) -> pa.Table:
         """The posterior table of one trial; checked, see :func:`read_posterior_table`."""

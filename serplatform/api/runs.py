@@ -71,6 +71,7 @@ class RunRow(TypedDict):
     sealed: bool
     test_uar: float | None
     look: int | None
+    looks: int | None
     low: float | None
     high: float | None
     chance: float | None
@@ -190,6 +191,7 @@ def _row(files: _Files) -> RunRow:
         "sealed": False,
         "test_uar": None,
         "look": None,
+        "looks": None,
         "low": None,
         "high": None,
         "chance": None,
@@ -257,6 +259,7 @@ def _fill_ensemble(row: RunRow, files: _Files, key: str) -> None:
     uar = made["pooled"]["ensemble"]["uar"]
     row |= {"test_uar": uar["value"], "low": uar["low"], "high": uar["high"]}
     row["look"] = made.get("look")
+    row["looks"] = sum(name.startswith("looks/look-") for name in files.keys) or row["look"]
     if key != _ENSEMBLE:
         return
     members = [member for fold in made["folds"] for member in fold["members"]]

@@ -67,7 +67,10 @@ def describe(row: RunRow) -> str:
         interval = ""
         if row["low"] is not None and row["high"] is not None:
             interval = f" ({100 * row['low']:.1f}–{100 * row['high']:.1f})"
-        look = "" if row["look"] is None else f", look {row['look']}"
+        from serplatform.artifacts.looks import LookCount
+
+        count = None if row["look"] is None else LookCount(row["look"], row["looks"] or row["look"])
+        look = "" if count is None else f", {count.short}"
         numbers.append(f"test UAR of the ensemble {percent(row['test_uar'])}{interval}{look}")
     if row["sealed"] and numbers:
         from serplatform.artifacts.looks import SEALED

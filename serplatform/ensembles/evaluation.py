@@ -83,7 +83,7 @@ def no_better_than_chance(content: Mapping[str, Any]) -> str | None:
     uar, chance = Interval(**content["pooled"]["ensemble"]["uar"]), content["chance"]["uar"]
     verb = "does not exceed" if uar.low is None else f"{place_of_chance(uar, chance)}, at 95 %,"
     return (
-        f"No better than chance: the ensemble's test UAR, {uar.in_percent()}, {verb} "
+        f"Not shown to be better than chance: the ensemble's test UAR, {uar.in_percent()}, {verb} "
         f"{100 * chance:.1f} %, what guessing gives."
     )
 

@@ -269,7 +269,7 @@ def _against_chance(report: ReportData, chance: float) -> Iterator[str]:
         if uar.low is not None:
             verb = place_of_chance(uar, chance)
             said = f"the 95 % interval of its UAR, {interval('uar', uar)} %, {verb} {guessing}"
-        yield f"{system.label}: no better than chance; {said}"
+        yield f"{system.label}: not shown to be better than chance; {said}"
 
 
 def _how_chosen(report: ReportData) -> Iterator[str]:

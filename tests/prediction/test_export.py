@@ -69,7 +69,7 @@ def test_an_ensemble_without_members_is_exported_and_answers_evenly(audio_run, t
         assert "no better than chance" in open_system(path).describe()
         for row in rows_of(path, audio_run.audio):
             np.testing.assert_allclose(row.posteriors, 1 / 3)
-    assert "No better than chance" in (tmp_path / "bundle" / "README.md").read_text()
+    assert "Not shown to be better than chance" in (tmp_path / "bundle" / "README.md").read_text()
 
 
 def test_a_bundle_needs_neither_dataset_nor_run(audio_run, tmp_path):
