@@ -68,15 +68,12 @@ def points_svg(found: PointPicture, title: str) -> Markup:
     """Utterances in the plane, a colour and a mark for each class."""
     size, margin = 360, 14
     points = found["points"]
-    low = [min(point[axis] for point in points) for axis in (0, 1)]
-    wide = max(
-        *(max(point[axis] for point in points) - low[axis] for axis in (0, 1)),
-        1e-9,
-    )
-    scale = (size - 2 * margin) / wide
+    ends = [[f(point[axis] for point in points) for f in (min, max)] for axis in (0, 1)]
+    scale = (size - 2 * margin) / max(*(high - low for low, high in ends), 1e-9)
+    middle = [(low + high) / 2 for low, high in ends]
     parts = []
     for x, y, label in points:
-        at = (margin + (x - low[0]) * scale, size + _TOP - margin - (y - low[1]) * scale)
+        at = (size / 2 + (x - middle[0]) * scale, _TOP + size / 2 - (y - middle[1]) * scale)
         parts.append(_mark(*at, label))
     for place, name in enumerate(found["classes"]):
         at = (margin + 90 * (place % 4), size + _TOP + 14 + 18 * (place // 4))
