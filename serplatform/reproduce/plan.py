@@ -394,7 +394,7 @@ def _check_dataset(table: PaperTable, plan: ColumnPlan, options: ReproduceOption
     command = f"serplatform prepare {corpus} {source}"
     command += f" --out {'NEW_DATA' if wordless else dataset.path}"
     command += f" --features {','.join(names)}" if names else ""
-    command += f" --align {align}" if align else ""
+    command += f" --align {align}" if align not in (None, "none") else ""
     raise BadInputError(
         f"{dataset.path}: the dataset lacks what rows of {table.name} read; "
         f"{'make it again' if wordless else 'add it'} with\n    {command}{hint}",
