@@ -7,7 +7,8 @@ the 22.6 million parameters it names. Here: our reading, theirs to
 the letter, one factor at a time between them; then other inputs and trainings, of which dev rows
 choose one. Each run is that of ``serplatform train vrnn --protocol ravdess-random-80-20 --repeats
 SEEDS --set …`` of the same settings and seed: the split stays, the epoch is the best by dev
-accuracy. Test rows are predicted last; those of a ``choice`` that dev rows did not take, never.
+accuracy. Test rows are predicted last; of the other inputs, only by the one that has the best dev
+accuracy with seed 0 (``--test``).
 
     serplatform prepare ravdess FOLDER --out DATA --features mfcc_40_window,mfcc_40_window_librosa,…
     python benchmarks/vrnn_table1.py run DATA WORK [--only NAME …] [--seeds 5]
