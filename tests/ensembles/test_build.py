@@ -321,11 +321,13 @@ def test_an_ensemble_that_dev_rows_speak_against_is_no_better_than_chance(
     told = ensemble_command(run, out, capsys)
     assert told.startswith("UAR 25.0 % (21.6–28.7), chance 25.0 %\n")
     assert (
-        "Ensemble: not shown to be better than chance; the 95 % interval of its UAR, 21.6 to 28.7 %, includes "
+        "Ensemble: not shown to be better than chance; the 95 % interval of its UAR, 21.6 to "
+        "28.7 %, includes "
         "25.0 %, what guessing gives."
     ) in told
     first = (
-        "Not shown to be better than chance: the ensemble's test UAR, 25.0 % (21.6–28.7), includes, at 95 %, "
+        "Not shown to be better than chance: the ensemble's test UAR, 25.0 % (21.6–28.7), "
+        "includes, at 95 %, "
         "25.0 %, what guessing gives."
     )
     summary = json.loads(
@@ -397,7 +399,8 @@ def test_a_single_speaker_without_an_interval_is_compared_by_the_value(tmp_path:
         "pooled": {"ensemble": {"uar": uar.as_dict()}},
     }
     assert no_better_than_chance(content) == (
-        "Not shown to be better than chance: the ensemble's test UAR, 25.0 %, does not exceed 25.0 %, what "
+        "Not shown to be better than chance: the ensemble's test UAR, 25.0 %, does not "
+        "exceed 25.0 %, what "
         "guessing gives."
     )
 

@@ -17,7 +17,7 @@ PLAN = {
     "protocol": "speaker-kfold:2",
     "speaker_independent": True,
     "label_map": {"happy": "happy", "excited": "happy", "sad": "sad"},
-    "folds": [{}, {}],
+    "folds": [{"train": [], "dev": [], "test": []}] * 2,
     "notes": ["two folds only"],
 }
 INFO = {
@@ -125,8 +125,8 @@ def test_system_at_chance_is_said_to_be(
     found = build_narrative(report_data(systems=[system(test)], plan=PLAN, info=INFO))
     assert found.verdict.headline == "UAR 50.0 % (0.0–100.0), chance 50.0 %"
     assert found.verdict.sentences[0] == (
-        "Best single trial: not shown to be better than chance; the 95 % interval of its UAR, 0.0 to 100.0 %, "
-        "includes 50.0 %, what guessing gives."
+        "Best single trial: not shown to be better than chance; the 95 % interval of its UAR, "
+        "0.0 to 100.0 %, includes 50.0 %, what guessing gives."
     )
     (bar,) = found.verdict.bars
     assert bar.at == found.verdict.chance_at
