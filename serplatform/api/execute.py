@@ -349,8 +349,9 @@ def explain_at_end(run: Path, *, audio: bool | None, seed: int) -> ExplanationsR
     try:
         measure_speaker_statistics(run, seed=seed)
         found = explain_run(
-            run, most=ERRORS, hits=HITS, limit=LIMIT, audio=audio, seed=seed, budget=BUDGET
-        )
+            run, most=ERRORS, hits=HITS, limit=LIMIT, audio=audio, seed=seed, budget=BUDGET,
+            look=False,
+        )  # fmt: skip
     except Exception as error:  # noqa: BLE001 - a search that succeeded does not fail here
         known = isinstance(error, (SerplatformError, OSError))
         why = f": {error}" if known else f" ({type(error).__name__}: {error})"

@@ -8,6 +8,7 @@ import typer
 
 from serplatform.cli.options import AsJson
 from serplatform.cli.output import result
+from serplatform.console import percent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,7 +73,8 @@ def command(
     """Show attention against words and phones, and put it on the run's page.
 
     The models of each fold are run on its test utterances: attention on vowels, consonants
-    and silence with intervals and a permutation test, what vrnn samples by emotion, embeddings,
+    and silence with intervals and a permutation test, what vrnn samples by emotion, how well it
+    predicts its input, what it recognises before the end (a look at the test rows), embeddings,
     and some utterances whole, with spectrogram and sound. Phones need a dataset prepared with
     an alignment (`--align`). The files are in RUN/explanations.
 
@@ -176,9 +178,10 @@ def _over_time(trial: ExplainedTrial) -> Iterator[str]:
             f"({found['windows']} windows; 1: no better)"
         )
     if "heard" in trial:
-        points = {round(100 * p["share"]): p for p in trial["heard"]}
-        yield "test UAR when a share is heard: " + ", ".join(
-            f"{share} % {100 * points[share]['uar']['value']:.1f} %" for share in (50, 75, 100)
+        uar = {round(100 * p["share"]): percent(p["uar"]["value"]) for p in trial["heard"]}
+        yield (
+            f"test UAR {uar[50]} when half of each utterance is heard, {uar[75]} at three "
+            f"quarters, {uar[100]} at the end"
         )
 
 

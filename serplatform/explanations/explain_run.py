@@ -26,6 +26,7 @@ from serplatform.arrays import DoubleArray
 from serplatform.artifacts.dataset import DatasetDescription
 from serplatform.artifacts.explanations import ExplainedTrial, ExplanationsRecord, PhonesRecord
 from serplatform.artifacts.files import SCHEMA_VERSION, file_sha256, write_json
+from serplatform.artifacts.looks import digest_of
 from serplatform.artifacts.trial import TrialRecord
 from serplatform.datasets.dataset import Dataset
 from serplatform.errors import ArtifactError
@@ -83,6 +84,7 @@ def explain_run(
     audio: bool | None = True,
     seed: int = 0,
     budget: float | None = None,
+    look: bool = True,
 ) -> ExplanationsRecord:
     """Explain some trials of a run, and write what was found into it.
 
@@ -102,6 +104,8 @@ def explain_run(
         seed: of the draws.
         budget: seconds after which no further trial or fold is begun; the best trial goes
             first, and is probed on one fold at least. None: no limit.
+        look: what is right before the end is measured on test rows, and counted as a look at
+            them; False: only of trials whose test rows have been looked at.
 
     Returns:
         what ``explanations.json`` holds.
@@ -134,7 +138,7 @@ def explain_run(
         if explained and deadline is not None and time.monotonic() > deadline:
             left_out.append(record["trial"])
             continue
-        explained.append(_explain_trial(request, record, seed=seed, deadline=deadline))
+        explained.append(_explain_trial(request, record, seed=seed, deadline=deadline, look=look))
     explained.sort(key=lambda found: found[0]["trial"])
     findings = [found for _, found in explained]
     with_audio = may_embed(opened.meta) if audio is None else audio
@@ -182,7 +186,7 @@ def explain_run(
 
 
 def _explain_trial(
-    request: ProbeRequest, record: TrialRecord, *, seed: int, deadline: float | None
+    request: ProbeRequest, record: TrialRecord, *, seed: int, deadline: float | None, look: bool
 ) -> tuple[ExplainedTrial, TrialFindings]:
     """Probe the models of one trial, fold by fold."""
     trial = record["trial"]
@@ -237,6 +241,13 @@ def _explain_trial(
         "posterior_difference": difference,
         "embedding": findings.embed(pictured, seed=seed),
     }
+    if findings.tables["framewise"]:
+        file = request.run.posteriors_file(trial)
+        digest = digest_of([record.get("posteriors_sha256") or file_sha256(file)])
+        if look or any(digest in one["measured"].values() for one in request.run.looks()):
+            request.run.look({"over time": digest}, combiner="single", seed=seed)
+        else:
+            findings.tables["framewise"].clear()
     findings.describe(described)
     if "layer_weights" in record:
         described["layer_weights"] = record["layer_weights"]

@@ -208,6 +208,75 @@ def test_the_sampled_share_is_the_mean_of_the_elements(explained) -> None:
         assert row["num_windows"] > 1
 
 
+def test_the_last_class_is_the_one_on_record_and_the_curve_ends_at_its_uar(explained) -> None:
+    made, summary = explained
+    classes = summary["classes"]
+    recorded = {
+        row["utterance_id"]: max(classes, key=lambda name: row[f"p_{name}"])
+        for row in RunDirectory(made.run).read_posteriors(3).to_pylist()
+        if row["part"] == "test"
+    }
+    rows = table(made, "framewise")
+    assert {r["trial"] for r in rows} == {3}
+    assert {r["utterance_id"]: classes[r["classes"][-1]] for r in rows} == recorded
+    for row in rows:
+        assert row["ends"] == sorted(row["ends"])
+        assert row["ends"][-1] == pytest.approx(1.0)
+    right = {name: [] for name in classes}
+    for row in rows:
+        right[row["truth"]].append(recorded[row["utterance_id"]] == row["truth"])
+    (trial,) = (t for t in summary["trials"] if t["trial"] == 3)
+    last = trial["heard"][-1]
+    assert (last["share"], last["answered"]) == (1.0, 1.0)
+    assert last["uar"]["value"] == pytest.approx(np.mean([np.mean(r) for r in right.values()]))
+
+
+def test_what_is_right_before_the_end_is_a_look_at_test_rows(copied: Path) -> None:
+    run = RunDirectory(copied)
+    shutil.rmtree(run.looks_directory)
+
+    def explain(*, look: bool) -> bool:
+        (trial,) = explain_run(copied, trials=[3], limit=6, audio=False, look=look)["trials"]
+        return "heard" in trial
+
+    assert not explain(look=False)
+    assert run.looks() == []
+    assert explain(look=True)
+    assert [list(one["measured"]) for one in run.looks()] == [["over time"]]
+    assert explain(look=False)  # it has been looked at
+    assert explain(look=True)
+    assert len(run.looks()) == 1
+
+
+def test_what_vrnn_expected_is_measured_on_every_utterance_and_shown_of_some(explained) -> None:
+    made, summary = explained
+    rows = {r["utterance_id"]: r for r in table(made, "generation")}
+    sampled = {r["utterance_id"]: r for r in table(made, "statistics")}
+    assert rows.keys() == sampled.keys()
+    for name, row in rows.items():
+        assert row["num_windows"] == sampled[name]["num_windows"]
+        np.testing.assert_allclose(row["sampled"], sampled[name]["elements"], atol=1e-6)
+        assert np.mean(row["error"]) == pytest.approx(np.mean(row["error_over_time"]))
+    (trial,) = (t for t in summary["trials"] if t["trial"] == 3)
+    assert all("generation" not in t for t in summary["trials"] if t["trial"] != 3)
+    windows = sum(r["num_windows"] - 1 for r in rows.values())
+    assert trial["generation"]["windows"] == windows
+    sums = {
+        n: sum((r["num_windows"] - 1) * np.mean(r[n]) for r in rows.values())
+        for n in ("error", "previous")
+    }
+    ratio = trial["generation"]["to_previous"]["value"]
+    assert ratio == pytest.approx(sums["error"] / sums["previous"])
+    shown = read_json(made.run / "explanations" / "utterances.json")["utterances"]
+    for item in shown:
+        (record,) = item["generated"]
+        count = len(record["frames"])
+        assert 1 < count <= rows[item["utterance_id"]]["num_windows"]
+        error = np.square(np.array(record["frames"])[1:] - np.array(record["predicted"]))
+        stored = rows[item["utterance_id"]]["error_over_time"][: count - 1]
+        np.testing.assert_allclose(error.mean(axis=1), stored, atol=0.01)
+
+
 def test_embeddings_are_of_one_fold(explained) -> None:
     made, summary = explained
     rows = table(made, "embeddings")

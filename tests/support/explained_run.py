@@ -45,7 +45,9 @@ def add_explanations(
     The first trial has two layers: on vowels the first puts twice the attention a frame that it
     puts on consonants, the second equal attention, spread more. Other trials have one layer,
     with half the attention on vowels. The first trial also samples: 0.5 of the elements, and
-    0.1 more for each class after the first.
+    0.1 more for each class after the first. Its error is half that of the window before and a
+    quarter above that of the training mean, and it has the right class from the second of two
+    windows on, which ends with the utterance.
 
     Args:
         run: with ``run.json`` and ``folds.json``.
@@ -63,6 +65,7 @@ def add_explanations(
     rows = [(place, name, classes[place % len(classes)]) for place, name in enumerate(ids)]
     folder = run / "explanations"
     attention, statistics, embeddings = [], [], []
+    generation, framewise = [], []
     for order, (number, record) in enumerate(records.items()):
         key = {"trial": number, "architecture": record["architecture"], "fold": 0}
         for place, name, truth in rows:
@@ -74,6 +77,9 @@ def add_explanations(
             if order == 0:
                 share = 0.5 + 0.1 * classes.index(truth)
                 statistics.append({**key, **who, **_sampled(share, place, len(classes))})
+                generation.append({**key, **who, **_generated(place)})
+                answers = [classes.index(guess), classes.index(truth)]
+                framewise.append({**key, **who, "ends": [0.6, 1.0], "classes": answers})
             angle = 2 * np.pi * (classes.index(truth) + 0.02 * place) / len(classes)
             embeddings.append(
                 {
@@ -88,6 +94,8 @@ def add_explanations(
     for table, entries in (
         ("attention", attention),
         ("statistics", statistics),
+        ("generation", generation),
+        ("framewise", framewise),
         ("embeddings", embeddings),
     ):
         write_parquet(folder / f"{table}.parquet", pa.Table.from_pylist(entries))
@@ -116,7 +124,8 @@ def add_explanations(
         },
     )
     maps_of = {number: ["layer1", "layer2"][: 2 - order] for order, number in enumerate(records)}
-    names = ("attention.parquet", "statistics.parquet", "embeddings.parquet", "utterances.json")
+    tables = ("attention", "statistics", "generation", "framewise", "embeddings")
+    names = (*(f"{table}.parquet" for table in tables), "utterances.json")
     write_json(
         folder / "explanations.json",
         {
@@ -206,6 +215,20 @@ def _sampled(share: float, place: int, num_classes: int) -> dict[str, Any]:
     return {"num_windows": 2 + place % 2, "sampled_share": share, "elements": elements}
 
 
+def _generated(place: int) -> dict[str, Any]:
+    """Two or three windows of four elements."""
+    count = 1 + place % 2
+    size = 1.0 + 0.1 * (place % 3)  # differs between speakers
+    errors = {"error": 0.5 * size, "previous": size, "mean": 0.4 * size, "sampled": 0.5}
+    return {
+        "num_windows": 1 + count,
+        "nll": 1.5,
+        "unit": [2.0] * 4,
+        **{name: [value] * 4 for name, value in errors.items()},
+        **{f"{name}_over_time": [value] * count for name, value in errors.items()},
+    }
+
+
 def _utterance(
     place: int, name: str, truth: str, records: dict[int, dict[str, Any]], sentence: str
 ) -> dict[str, Any]:
@@ -241,6 +264,17 @@ def _utterance(
             }
             for n, r in records.items()
             for i, layer in enumerate(("layer1", "layer2"))
+        ],
+        "generated": [
+            {
+                "trial": min(records),
+                "architecture": records[min(records)]["architecture"],
+                "centres": [0.2, 0.4],
+                "frames": [[0.0, 1.0, 2.0, 3.0], [1.0, 1.0, 1.0, 1.0]],
+                "predicted": [[0.5, 1.0, 1.5, -1.0]],
+                "deviation": [[0.5, 0.5, 1.0, 2.0]],
+                "sampled": [[0.0, 0.0, 0.0, 1.0]],
+            }
         ],
         "spectrogram": {
             "values": base64.b64encode(cells.tobytes()).decode("ascii"),

@@ -160,11 +160,11 @@ def _errors_in_words(item: TrialErrors) -> str:
         f"{decimal(r.value, 2)} times that of {name}{_ends(r)}"
         for r, name in zip(ratios, _RATIOS, strict=True)
     ]
-    best = max(ratios, key=lambda r: r.value)  # over the harder of the two to beat
-    if best.high is not None and best.high < 1:
+    hardest, name = max(zip(ratios, _RATIOS, strict=True), key=lambda pair: pair[0].value)
+    if hardest.high is not None and hardest.high < 1:
         verdict = "it predicts better than both"
-    elif best.low is not None and best.low > 1:
-        verdict = "it predicts no better than the better of them"
+    elif hardest.low is not None and hardest.low > 1:
+        verdict = f"{name} is the better prediction"
     else:
         verdict = "whether it predicts better than both is not certain"
     emotions = {n: e.squared.value for n, e in item.emotions.items() if n != ALL}
@@ -422,7 +422,10 @@ class ClassOverTime(Figure[tuple[HeardCurve, ...]]):
             for trial, architecture, rows in _rows(report, "framewise")
         )
         if not found:
-            raise NoDataError("no trial with a class at every instant (vrnn) was explained")
+            raise NoDataError(
+                "no trial with a class at every instant (vrnn) was explained; `serplatform explain "
+                "RUN` asks one, which is a look at the test rows"
+            )
         return found
 
     def draw(self, data: tuple[HeardCurve, ...], palette: Palette) -> Drawing:
@@ -489,8 +492,9 @@ class ClassOverTime(Figure[tuple[HeardCurve, ...]]):
                 "The class at each instant rests on what was heard so far: at every share of an "
                 "utterance's time, that of the last window that is over by then. Before the first "
                 "window is over there is no class, which counts as wrong. On the test rows of the "
-                "explained trials, whose posteriors at the end are those on record; nothing is "
-                "chosen by it. Normalisation may have seen whole utterances. Intervals are over "
-                "speakers. Baruah and Banerjee, Interspeech 2022, Algorithm 1, line 6."
+                "explained trials, whose posteriors at the end are those on record: counted as "
+                "a look, and nothing is chosen by it. Normalisation may have seen whole "
+                "utterances. Intervals are over speakers. Baruah and Banerjee, Interspeech 2022, "
+                "Algorithm 1, line 6."
             ),
         )

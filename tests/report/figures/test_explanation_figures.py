@@ -30,6 +30,11 @@ from serplatform.report.figures.attention_on_speech import (
 from serplatform.report.figures.base import FIGURES, Palette
 from serplatform.report.figures.costs import LatencyTradeoff
 from serplatform.report.figures.embeddings import EmbeddingsFigure
+from serplatform.report.figures.generation import (
+    ClassOverTime,
+    GeneratedInputFigure,
+    GenerationErrorFigure,
+)
 from serplatform.report.figures.phone_attention import PhoneAttentionFigure, map_attention
 from serplatform.report.figures.sampling import AttentionSimilarityFigure, SampledShareFigure
 from serplatform.report.load import load_source
@@ -69,7 +74,7 @@ def changed(folder: Path, tmp_path: Path) -> Callable[..., ReportData]:
 def test_without_explanations_every_figure_says_how_to_make_them(
     on_disk: Any, palette: Palette
 ) -> None:
-    assert len(NAMES) == 6
+    assert len(NAMES) == 9
     bare = build_report_data(load_source(on_disk.run))
     for name in NAMES:
         with pytest.raises(NoDataError, match="serplatform explain RUN"):
@@ -214,6 +219,60 @@ def test_means_are_over_windows_not_utterances() -> None:
 def test_cosines_of_zero_and_opposite_vectors() -> None:
     found = cosine_similarity(np.array([[0.0, 0.0], [1.0, 0.0], [-2.0, 0.0]]))
     np.testing.assert_allclose(found, [[0, 0, 0], [0, 1, 1], [0, 1, 1]])
+
+
+# -- what vrnn expects, and when it knows
+
+
+def test_errors_over_trivial_ones_by_emotion(found: ReportData, palette: Palette) -> None:
+    (item,) = GenerationErrorFigure().compute(found)
+    assert [*item.emotions] == [*found.classes, "all"]
+    for error in item.emotions.values():
+        assert error.to_previous.value == pytest.approx(0.5)
+        assert error.to_mean.value == pytest.approx(1.25)
+    assert [e.place for e in item.windows] == [2, 3]
+    assert [e.rmse for e in item.elements] == pytest.approx([item.elements[0].rmse] * 4)
+    drawing = GenerationErrorFigure().draw((item,), palette)
+    assert "0.50 times that of the window before (0.50–0.50)" in drawing.summary
+    assert "the training mean is the better prediction" in drawing.summary
+
+
+def test_the_prediction_is_drawn_with_its_deviation_and_what_was_sampled(
+    found: ReportData, palette: Palette
+) -> None:
+    data = GeneratedInputFigure().compute(found)
+    assert len(data) == 2
+    maps, last = GeneratedInputFigure().draw(data, palette).panels[:2]
+    true, predicted, observed = (trace["z"] for trace in maps.data)
+    assert true[3] == [3.0, 1.0]  # an element over time
+    assert predicted[3] == [None, -1.0]
+    assert [row[1] for row in observed] == [0.0, 0.0, 0.0, 1.0]
+    band, _, _, sampled = last.data
+    assert band["y"] == [1.0, 1.5, 2.5, 1.0, -3.0, 0.5, 0.5, 0.0]
+    assert (sampled["x"], sampled["y"]) == ([4], [1.0])
+
+
+def test_the_class_before_the_end(found: ReportData, palette: Palette) -> None:
+    (item,) = ClassOverTime().compute(found)
+    points = {point.share: point for point in item.points}
+    assert points[0.5].answered == points[0.5].uar.value == 0
+    assert points[0.6].answered == 1
+    assert 0 < points[0.6].uar.value < 1
+    assert points[1.0].uar.value == 1
+    assert "when 100 % of each is heard" in ClassOverTime().draw((item,), palette).summary
+
+
+def test_explanations_of_an_earlier_version_lack_only_these_figures(
+    folder: Path, changed: Callable[..., ReportData]
+) -> None:
+    files = read_json(folder / "explanations" / "explanations.json")["files"]
+    for name in ("generation.parquet", "framewise.parquet"):
+        del files[name]
+    old = changed(files=files)
+    for figure in (GenerationErrorFigure, ClassOverTime):
+        with pytest.raises(NoDataError, match="no trial"):
+            figure().compute(old)
+    assert SampledShareFigure().compute(old)
 
 
 # -- embeddings, latency
