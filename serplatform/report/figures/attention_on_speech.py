@@ -37,9 +37,9 @@ SHOWN_TRIALS = 4
 #: Attention within this of 1 times even is called even.
 EVEN = 0.05
 _TRACK = (
-    "the posterior of each emotion over time, dark where it is high, of csa by its chunks, of "
-    "others by their frames, which know what lies around them (nobody labelled the time inside "
-    "utterances, so this is what a model says and no more); "
+    "the posterior of each emotion over time as {trials} has it, dark where it is high (of csa by "
+    "its chunks, of others by their frames, which know what lies around them; nobody labelled the "
+    "time inside utterances, so this is what a model says and no more), "
 )
 _GAP = 18  # pixels between tracks
 #: The papers that show attention so come first: Jalal et al. 2020, both.
@@ -190,9 +190,10 @@ class AttentionOnSpeechFigure(Figure[AttentionOnSpeech]):
 
 
 def _note(data: AttentionOnSpeech) -> str:
+    tracked = list(dict.fromkeys(item.tracks[0].trial for item in data.utterances if item.tracks))
     note = (
         "Each plot, from above: "
-        + (_TRACK if any(item.tracks for item in data.utterances) else "")
+        + (_TRACK.format(trials=listing(tracked)) if tracked else "")
         + "attention in multiples of even attention (click a name in the "
         "legend to show or hide it; solid is the first map of a model, dashed the second), "
         "the mel spectrogram, and words over phones, vowels filled. The models are those of "
@@ -368,14 +369,9 @@ def _panel(item: ShownUtterance, visible: Sequence[str], colours: Mapping[str, s
         )
         shapes.append(charts.horizontal(1, "y2"))
     if "yaxis4" in domains:
-        track = item.tracks[0]
-        traces.append(_posteriors(track.record))
+        traces.append(_posteriors(item.tracks[0].record))
         more["yaxis4"] = charts.axis(
-            {"text": track.trial, "standoff": 6},
-            domain=domains["yaxis4"],
-            tickvals=list(range(len(item.classes))),
-            ticktext=[short(name, 9) for name in item.classes],
-            **plain,
+            "", [short(name, 9) for name in item.classes], domain=domains["yaxis4"], **plain
         )
     if "yaxis3" in domains:
         names: Spec = {"tickvals": [0.5, 1.5], "ticktext": ["phones", "words"]}
