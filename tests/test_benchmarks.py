@@ -118,6 +118,7 @@ READINGS = {
     "RMSProp with momentum": "letter_rmsprop",
     "by Adam": "letter_adam",
     "by Adam without attention": "letter_adam_without",
+    "by Adam with the terms averaged": "letter_adam_averaged",
     "librosa's MFCCs": "librosa",
     "no normalisation": "raw",
     "momentum .9 and ε = 1e-10": "momentum",
