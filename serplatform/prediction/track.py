@@ -13,7 +13,6 @@ from typing import NamedTuple
 import numpy as np
 
 from serplatform.prediction.rows import PredictedRow
-from serplatform.prediction.steps import smoothed
 
 #: window and hop of systems with a model that gives no class inside an utterance, seconds
 WINDOW, HOP = 2.0, 0.5
@@ -90,6 +89,8 @@ class TrackedRows:
 
     def follow(self, rows: Iterable[PredictedRow]) -> Iterator[PredictedRow]:
         """The same rows, recording by recording, with steps and windows smoothed."""
+        from serplatform.prediction.steps import smoothed  # torch takes long to import
+
         for name, own in itertools.groupby(rows, key=lambda row: row.file):
             found = list(own)
             inside = [n for n, row in enumerate(found) if row.part != "whole"]

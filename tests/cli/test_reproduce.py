@@ -125,7 +125,7 @@ def test_without_a_table_the_known_ones_are_listed(capsys):
     assert run_command_line(["reproduce", "--json"]) == 0
     captured = capsys.readouterr()
     tables = json.loads(captured.out)["tables"]
-    assert len(tables) == 9
+    assert len(tables) == 12
     assert "fgcme-table1" in captured.err
     assert run_command_line(["reproduce", "fgcme-table"]) == 2
     assert "Did you mean 'fgcme-table1'?" in capsys.readouterr().err
