@@ -119,6 +119,7 @@ READINGS = {
     "by Adam": "letter_adam",
     "by Adam without attention": "letter_adam_without",
     "by Adam with the terms averaged": "letter_adam_averaged",
+    "the same without attention": "letter_adam_averaged_without",
     "librosa's MFCCs": "librosa",
     "no normalisation": "raw",
     "momentum .9 and ε = 1e-10": "momentum",
