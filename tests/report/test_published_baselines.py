@@ -44,7 +44,7 @@ def page(
         return report_data(
             systems=[system(test)],
             classes=classes,
-            plan={"protocol": protocol, "speaker_independent": True},
+            plan={"protocol": protocol, "speaker_independent": True, "folds": []},
             info={"dataset": {"corpus": corpus, "title": "Corpus", "synthetic": synthetic}},
         )
 
