@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -227,7 +228,9 @@ def test_what_new_writes_keeps_its_contract(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert int(done.stdout.split()[-4]) > 80, done.stdout  # "89 passed in 9.12s"
+    passed = re.search(r"(\d+) passed", done.stdout)
+    assert passed is not None, done.stdout
+    assert int(passed[1]) > 80, done.stdout
 
 
 def serplatform(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -22,15 +22,14 @@ FIGURES = {
     "layers": (
         "attention_smoothness",
         f"system: {{label: M, architecture: moma, set: {{{SMALL}, model.num_layers: 1}}}}",
-        "  layer1: {label: One, printed: [a, b]}\n  layer2: {label: Two, printed: [a, b]}\n"
+        "  layer1: {label: One, drawn: 2}\n  layer2: {label: Two, drawn: 2}\n"
         "  difference: {label: Gap}",
         "",
     ),
     "phones": (
         "attention_by_phone",
         f"system: {{label: B, architecture: blstmatt, set: {{{SMALL}, model.num_layers: 1}}}}",
-        "  happy: {label: happy, printed: [a]}\n  sad: {label: sad, printed: [a, b]}\n"
-        "  average: {label: all}",
+        "  happy: {label: happy, drawn: 1}\n  sad: {label: sad, drawn: 2}\n  average: {label: all}",
         "",
     ),
     "pictures": (
