@@ -133,16 +133,17 @@ def replays(files: list[Path]) -> list[str]:
     return table(["search", *heads], rows)
 
 
-def earlier(files: list[Path]) -> list[str]:
-    """Files without commit or posteriors."""
+def readings(files: list[Path]) -> list[str]:
+    """Readings of a paper's system: seeds, and their mean accuracies."""
     rows = []
-    for path in files:
-        found = read(path)
-        test = found["comparison"]["permutation"]["uar"]["p_value"]
-        rows.append([link(path), found["protocol"], uar(found, "ensemble")])
-        rows[-1] += [f"{uar(found, 'best_single')}, {p_value(test)}", uar(found, "mean_of_all")]
-    head = ["file", "protocol", "ensemble, UAR", "best single", "equal mean of all"]
-    return table(head, rows)
+    for found in map(read, files):
+        for name, tried in found["configurations"].items():
+            test = [100 * value for value in tried["test"].values()]
+            said = f"{sum(test) / len(test):.1f} %" if test else "not predicted"
+            changed = ", ".join(f"{k.partition('.')[2]} = {v}" for k, v in tried["values"].items())
+            dev = f"{100 * tried['mean_dev']:.1f} %"
+            rows.append([name, changed or "–", str(len(tried["seed"])), dev, said])
+    return table(["reading", "differs by", "seeds", "dev accuracy", "test accuracy"], rows)
 
 
 KINDS: dict[str, Callable[[list[Path]], list[str]]] = {
@@ -150,7 +151,7 @@ KINDS: dict[str, Callable[[list[Path]], list[str]]] = {
     "classical": classical,
     "pairs": pairs,
     "replays": replays,
-    "earlier": earlier,
+    "readings": readings,
 }
 
 
