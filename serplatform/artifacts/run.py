@@ -43,6 +43,8 @@ class FoldFile(Record):
     seed: int
     notes: list[str]
     hash: NotRequired[str]
+    #: speakers who share recordings, to a name of all who do; lacking: none do, or an old file
+    speaker_units: NotRequired[dict[str, str]]
 
 
 def dev_tests_elsewhere(plan: FoldFile) -> bool:

@@ -245,7 +245,7 @@ def read_library(runs: Sequence[str | Path]) -> Library:
         sealed=sealed,
     )
     _check_leaks(library)
-    _check_facts(tables[0][0], reference, contents[0]["dataset"], plan["label_map"])
+    _check_facts(tables[0][0], reference, contents[0]["dataset"], plan)
     return library
 
 
@@ -385,15 +385,14 @@ def _check_same_rows(
         )
 
 
-def _check_facts(
-    file: Path, table: pa.Table, data: DatasetOfRun, label_map: Mapping[str, str]
-) -> None:
+def _check_facts(file: Path, table: pa.Table, data: DatasetOfRun, plan: FoldFile) -> None:
     """Refuse speakers and labels that are not the dataset's, as far as the dataset is known here:
     its table where it still lies there, else the speakers that the run counted."""
     names, speakers, truths = (
         table[name].to_pylist() for name in ("utterance_id", "speaker_id", "truth")
     )
     path, errors = Path(data["path"]), []
+    label_map, units = plan["label_map"], plan.get("speaker_units", {})
     facts = {n: (s, t) for n, s, t in zip(names, speakers, truths, strict=True)}
     try:
         meta = read_dataset_description(path)
@@ -403,7 +402,8 @@ def _check_facts(
         lies_there = False
     if lies_there:
         columns = (known[name].to_pylist() for name in ("utterance_id", "speaker_id", "emotion"))
-        for name, speaker, emotion in zip(*columns, strict=True):
+        for name, person, emotion in zip(*columns, strict=True):
+            speaker = units.get(person, person)
             given = facts.get(name, (speaker, label_map.get(emotion)))
             if given != (speaker, label_map.get(emotion)):
                 errors.append(
@@ -412,11 +412,14 @@ def _check_facts(
                 )
     elif counted := data.get("counts", {}).get("by_speaker"):
         held = collections.Counter(speaker for speaker, _ in facts.values())
+        had: collections.Counter[str] = collections.Counter()
+        for person, count in counted.items():
+            had[units.get(person, person)] += count
         errors += [
             f"{file}: {count} utterances are of speaker '{speaker}'; the run's dataset had "
-            f"{counted.get(speaker, 0)}"
+            f"{had[speaker]}"
             for speaker, count in held.items()
-            if count > counted.get(speaker, 0)
+            if count > had[speaker]
         ]
     if errors:
         raise BadInputError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 import pyarrow as pa
@@ -36,6 +36,8 @@ class FoldPlan:
         folds: in order.
         seed: what random parts were drawn with.
         notes: sentences to show (shared speakers, grouped duplicates, classes missing, …).
+        speaker_units: speakers who share recordings, to a name of all who do: one speaker in
+            posterior tables, and so in every interval.
     """
 
     protocol: str
@@ -45,6 +47,11 @@ class FoldPlan:
     folds: tuple[Fold, ...]
     seed: int
     notes: tuple[str, ...] = ()
+    speaker_units: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def units(self, speakers: Iterable[str]) -> list[str]:
+        """Speakers as intervals count them."""
+        return [self.speaker_units.get(name, name) for name in speakers]
 
     def with_dev_in_training(self, fold: int) -> FoldPlan:
         """The same plan, in one fold of which dev rows are training rows and none is left in dev.

@@ -87,7 +87,7 @@ def build_plan(
         if tied:
             said.append(
                 f"Speakers who share recordings are kept in one part: {tied}. Intervals and "
-                "p-values count them as different people, and are too narrow and too small."
+                "p-values count them as one speaker."
             )
         said += _dev_speaker_notes(selection, folds)
     said += _missing_class_notes(selection, folds)
@@ -103,6 +103,7 @@ def build_plan(
         ),
         seed=selection.seed,
         notes=tuple(said),
+        speaker_units=selection.tied if speaker_independent else {},
     )
 
 
@@ -313,7 +314,7 @@ def plan_hash(plan: FoldPlan) -> str:
 
 def plan_to_json(plan: FoldPlan) -> FoldFile:
     """Plain values of a plan, for JSON."""
-    return {
+    found: FoldFile = {
         "schema_version": SCHEMA_VERSION,
         "protocol": plan.protocol,
         "speaker_independent": plan.speaker_independent,
@@ -326,6 +327,9 @@ def plan_to_json(plan: FoldPlan) -> FoldFile:
             for fold in plan.folds
         ],
     }
+    if plan.speaker_units:
+        found["speaker_units"] = dict(plan.speaker_units)
+    return found
 
 
 def plan_from_json(value: object, where: str = "fold file") -> FoldPlan:
@@ -346,6 +350,7 @@ def plan_from_json(value: object, where: str = "fold file") -> FoldPlan:
         ),
         seed=stored["seed"],
         notes=tuple(stored["notes"]),
+        speaker_units=stored.get("speaker_units", {}),
     )
     found = plan_hash(plan)
     if stored.get("hash", found) != found:

@@ -67,12 +67,18 @@ class Selection:
             free[positions] = False
         return np.flatnonzero(free)
 
-    def tied_speakers(self) -> str:
-        """Which speakers share a recording, and so a part; empty where none do."""
+    @functools.cached_property
+    def tied(self) -> dict[str, str]:
+        """Speakers who share a recording, and so a part, to the names of all who do."""
         speakers: dict[int, set[str]] = defaultdict(set)
         for unit, speaker in zip(self.speaker_units.tolist(), self.speakers, strict=True):
             speakers[unit].add(speaker)
-        tied = [" + ".join(sorted(names)) for names in speakers.values() if len(names) > 1]
+        groups = [sorted(names) for names in speakers.values() if len(names) > 1]
+        return {name: " + ".join(names) for names in groups for name in names}
+
+    def tied_speakers(self) -> str:
+        """The same for people; empty where none do."""
+        tied = [*dict.fromkeys(self.tied.values())]
         return "; ".join(tied[:_SHOWN]) + ("; …" if len(tied) > _SHOWN else "")
 
 

@@ -96,7 +96,7 @@ def _open_trial(run: RunDirectory, record: TrialRecord, dataset: Dataset, plan: 
             dev.filter(pc.equal(dev["fold"], fold)),
             posterior_table(
                 data.utterance_ids("test"),
-                data.speaker_ids("test"),
+                plan.units(data.speaker_ids("test")),
                 data.labels("test"),
                 values,
                 fold=fold,

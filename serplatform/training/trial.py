@@ -274,7 +274,7 @@ class TrialTraining:
             tables = [
                 posterior_table(
                     data.utterance_ids(part),
-                    data.speaker_ids(part),
+                    self.plan.units(data.speaker_ids(part)),
                     data.labels(part),
                     posteriors,
                     fold=self._fold,

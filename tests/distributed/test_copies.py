@@ -22,7 +22,7 @@ from serplatform.distributed.extraction import run_shard
 from serplatform.distributed.prepare import prepare
 from serplatform.errors import BadInputError, LeakError
 from serplatform.protocols.base import PARTS
-from serplatform.protocols.plan import make_plan
+from serplatform.protocols.plan import make_plan, plan_from_json, plan_to_json
 from tests.support.speech_like import speech_like
 
 RATE = 16_000
@@ -108,6 +108,10 @@ def test_copy_is_grouped_whoever_is_said_to_speak(
     assert len(plan.folds) == (5 if speaker == "s4" else 6)
     tied = "Speakers who share recordings are kept in one part: s0 + s4."
     assert any(note.startswith(tied) for note in plan.notes) == (speaker == "s4")
+    units = {"s0": "s0 + s4", "s4": "s0 + s4"} if speaker == "s4" else {}
+    assert plan.speaker_units == units
+    assert plan_from_json(plan_to_json(plan)) == plan
+    assert len(set(plan.units(dataset.speaker_ids))) == len(plan.folds)
     assert any(note.startswith("2 utterances in 1 group(s) share sound") for note in plan.notes)
 
 
