@@ -21,7 +21,7 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 PUBLISHED = sorted(
     path.with_suffix(".json")
     for path in BENCHMARKS.glob("results/*/*.parquet")
-    if path.stat().st_size < 200_000
+    if path.stat().st_size < 300_000
 )
 
 
