@@ -159,7 +159,10 @@ class AttentionOnSpeechFigure(Figure[AttentionOnSpeech]):
         tables = [
             charts.table(
                 "What the models say of these utterances",
-                ["utterance", "spoken", "trial", "recognised", "confidence"],
+                {
+                    **dict.fromkeys(("utterance", "spoken", "trial", "recognised")),
+                    "confidence (%)": percent,
+                },
                 [
                     [item.record["utterance_id"], item.record["truth"], *prediction]
                     for item in data.utterances
