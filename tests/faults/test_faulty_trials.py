@@ -20,7 +20,7 @@ from tests.support.search_checks import run_faults
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1500)]
 
-PLANTED = Path(__file__).with_name("planted")
+PLANTED = Path(__file__).with_name("planted.py")
 EPOCHS = 6
 #: seconds that an epoch may take; a worker that starts on a busy machine needs some
 TIMEOUT = int(os.environ.get("SERPLATFORM_TRIAL_TIMEOUT", "40"))
@@ -62,7 +62,7 @@ def begin(dataset, tmp_path):
         marks.mkdir(exist_ok=True)
         environment = {
             **os.environ,
-            "PYTHONPATH": os.pathsep.join([str(PLANTED), os.environ.get("PYTHONPATH", "")]),
+            "SERPLATFORM_PLUGINS": str(PLANTED),
             "PLANTED_MARKS": str(marks),
             "OMP_NUM_THREADS": "1",
             **({"PLANTED_AGAIN": "1"} if again else {}),
