@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib
 import math
 import shlex
 import threading
@@ -177,6 +178,7 @@ class _Reference(contextlib.AbstractContextManager["_Reference"]):
     def _train(self) -> None:
         from serplatform.studies.reference import ARCHITECTURE, read_reference, train_reference
 
+        _finish_imports("pandas", "polars")
         try:
             dev = train_reference(self._run)["dev"]
             self._display.reference = ARCHITECTURE, dev[self._run.metric]
@@ -194,6 +196,14 @@ class _Reference(contextlib.AbstractContextManager["_Reference"]):
                 f"Reference, svm on {found.feature}: {reached}, chance {percent(found.chance)}; "
                 "nothing was chosen for it."
             )
+
+
+def _finish_imports(*names: str) -> None:
+    """Wait for packages that another thread may be importing: scikit-learn takes them as whole
+    wherever ``sys.modules`` has them. Those that are not installed are left out."""
+    for name in names:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
 
 
 def resume_command(run: OpenRun, limits: SearchLimits | None = None) -> str:
