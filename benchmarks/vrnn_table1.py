@@ -76,6 +76,8 @@ READINGS: dict[str, dict[str, Any]] = {
 #: of the paper's number of parameters: one seed, few epochs
 LARGE_READINGS = {"large": LARGE, "letter_adam_large": {**LETTER_ADAM, **LARGE}}
 LARGE_EPOCHS = 60
+#: a fixed number of elements sampled in every window, in the place of Eq. (6)'s threshold
+SALIENT = {f"salient_{count}": {"model.salient": count} for count in (0, 4, 8, 16, 24, 32, 40)}
 
 #: segments of a pretrained encoder's frames, as the space vrnn-pretrained has them
 SEGMENTS = {
@@ -143,7 +145,7 @@ def run(data: Path, work: Path, name: str, seed: int, *, test: bool) -> None:
     file = work / f"{name}.{seed}.json"
     if file.exists() and (not test or file.with_suffix(".parquet").exists()):
         return
-    values = dict({**READINGS, **LARGE_READINGS, **CHOICES}[name])
+    values = dict({**READINGS, **LARGE_READINGS, **SALIENT, **CHOICES}[name])
     if name in LARGE_READINGS:
         values |= {"training.max_epochs": LARGE_EPOCHS}
     dataset = Dataset.open(data)

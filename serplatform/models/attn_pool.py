@@ -16,7 +16,6 @@ import dataclasses
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from serplatform.models import (
     Batch,
@@ -27,10 +26,8 @@ from serplatform.models import (
     architecture,
     setting,
 )
+from serplatform.models.layers.attentive_statistics import attentive_statistics, local_statistics
 from serplatform.models.layers.masks import valid_steps
-
-#: smallest variance, so that the root of a constant sequence has a gradient
-VARIANCE_FLOOR = 1e-5
 
 #: frames that a frame's class is of, it in their middle
 LOCAL_FRAMES = 51
@@ -137,58 +134,3 @@ class AttnPool(SerModel):
         hidden = self.hidden(self.dropout(self.norm(pooled))).relu()
         logits: Tensor = self.classifier(self.dropout(hidden))
         return logits
-
-
-def attentive_statistics(weights: Tensor, frames: Tensor) -> Tensor:
-    """Weighted means and standard deviations, each head over its share of the values.
-
-    Args:
-        weights: (B, N, T), rows sum to 1, zero on padding.
-        frames: (B, T, H), finite on padding; N divides H.
-
-    Returns:
-        (B, 2H): the heads' means, then their deviations.
-
-    Example:
-        >>> weights = torch.tensor([[[0.5, 0.5], [0.0, 1.0]]])
-        >>> frames = torch.tensor([[[1.0, 1.0], [3.0, 5.0]]])
-        >>> attentive_statistics(weights, frames).round(decimals=2)
-        tensor([[2., 5., 1., 0.]])
-    """
-    heads = frames.reshape(*frames.shape[:2], weights.shape[1], -1).transpose(1, 2)  # (B, N, T, ·)
-    share = weights.unsqueeze(2)  # (B, N, 1, T)
-    mean = share @ heads  # (B, N, 1, ·)
-    variance = share @ (heads - mean).square()
-    deviation = variance.clamp(min=VARIANCE_FLOOR).sqrt()
-    return torch.cat([mean.flatten(1), deviation.flatten(1)], dim=1)
-
-
-def local_statistics(weights: Tensor, frames: Tensor, size: int) -> Tensor:
-    """:func:`attentive_statistics` of the ``size`` frames around each, weights scaled to sum to 1.
-
-    (B, N, T) weights and (B, T, H) frames to (B, T, 2H); a ``size`` of 2T gives each frame what
-    the whole utterance gives.
-
-    Example:
-        >>> frames = torch.tensor([[[1.0], [3.0], [9.0]]])
-        >>> local_statistics(torch.full((1, 1, 3), 1 / 3), frames, 3)[0, 0].round(decimals=2)
-        tensor([2., 1.])
-    """
-    share = weights.unsqueeze(2)  # (B, N, 1, T)
-    batch, number, _, count = share.shape
-    heads = frames.transpose(1, 2).reshape(batch, number, -1, count)  # (B, N, ·, T)
-    middle = (share * heads).sum(dim=3, keepdim=True)  # so that nothing large is subtracted
-    centred = heads - middle
-
-    def around(values: Tensor) -> Tensor:
-        """Means over the frames around each, those beyond the ends counted as 0."""
-        means = functional.avg_pool1d(values.flatten(0, 1), size, stride=1, padding=size // 2)
-        return means[..., :count].reshape(values.shape)
-
-    mass = around(share).clamp(min=torch.finfo(share.dtype).tiny)
-    mean = around(share * centred) / mass
-    variance = around(share * centred.square()) / mass - mean.square()
-    deviation = variance.clamp(min=VARIANCE_FLOOR).sqrt()
-    return torch.cat([(mean + middle).flatten(1, 2), deviation.flatten(1, 2)], dim=1).transpose(
-        1, 2
-    )

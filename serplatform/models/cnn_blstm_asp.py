@@ -13,20 +13,34 @@ hidden units a direction, K classes.
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import torch
 from torch import Tensor, nn
 
-from serplatform.models import Batch, Criterion, ModelOutput, SerModel, architecture, setting
+from serplatform.models import (
+    Batch,
+    Criterion,
+    Framewise,
+    ModelOutput,
+    SerModel,
+    architecture,
+    setting,
+)
+from serplatform.models.layers.attentive_statistics import (
+    AttentiveStatisticsPooling,
+    local_statistics,
+)
 from serplatform.models.layers.bilstm import BiLstm
 from serplatform.models.layers.masked_batch_norm import MaskedBatchNorm
 from serplatform.models.layers.masks import valid_steps
-from serplatform.models.layers.pooling import weighted_sum
 
 #: bands and steps that each block pools into one; the first by its stride
 POOLS = ((2, 2), (2, 1), (2, 2), (1, 1))
 #: share of ``dropout`` that whole channels of the convolutions are dropped with
 CHANNEL_DROPOUT = 0.3
+#: steps that a step's class is of, it in their middle: half a second of 10 ms frames
+LOCAL_STEPS = 13
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -113,12 +127,29 @@ class CnnBlstmAsp(SerModel):
 
     def forward(self, batch: Batch, criterion: Criterion | None = None) -> ModelOutput:
         """Classify a padded batch."""
-        steps, lengths = self._convolve(batch)  # (B, S, C·F), (B,)
-        hidden = self.encoder(self.dropout(steps), lengths)  # (B, S, 2H)
-        valid = valid_steps(lengths, hidden.shape[1])
-        utterance, _ = self.pooling(hidden, valid)  # (B, 4H)
+        hidden, lengths = self._encode(batch)
+        utterance, _ = self.pooling(hidden, valid_steps(lengths, hidden.shape[1]))  # (B, 4H)
         logits = self.classifier(self.dropout(utterance))  # (B, K)
         return ModelOutput.of(logits)
+
+    def framewise(self, batch: Batch) -> Framewise:
+        """The class of the :data:`LOCAL_STEPS` around each step, pooled as if they were all.
+
+        Ours, as in :class:`.AttnPool`: the classifier reads deviations, which one step has not.
+        """
+        hidden, lengths = self._encode(batch)
+        _, weights = self.pooling(hidden, valid_steps(lengths, hidden.shape[1]))  # (B, S)
+        local = local_statistics(weights.unsqueeze(1), hidden, LOCAL_STEPS)  # (B, S, 4H)
+        log_posteriors = self.classifier(self.dropout(local)).log_softmax(dim=-1)
+        pooled = math.prod(steps for _, steps in POOLS)
+        first = pooled * torch.arange(hidden.shape[1], device=hidden.device)  # (S,)
+        ends = torch.minimum(first + pooled, batch.lengths.unsqueeze(1))  # (B, S)
+        return Framewise(log_posteriors, lengths, torch.stack([first.expand_as(ends), ends], 2))
+
+    def _encode(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(B, T, D) frames to (B, S, 2H) hidden steps and their numbers."""
+        steps, lengths = self._convolve(batch)  # (B, S, C·F), (B,)
+        return self.encoder(self.dropout(steps), lengths), lengths
 
     def _convolve(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """(B, T, D) frames to (B, S, C·F) steps and their numbers."""
@@ -128,47 +159,6 @@ class CnnBlstmAsp(SerModel):
         for block in self.blocks:
             maps, lengths = block(maps, lengths)
         return maps.flatten(1, 2).transpose(1, 2), lengths  # (B, S, C·F)
-
-
-#: smallest variance, so that the root of a constant sequence has a gradient
-VARIANCE_FLOOR = 1e-5
-
-
-class AttentiveStatisticsPooling(nn.Module):
-    r"""Pool steps into their weighted mean and weighted standard deviation.
-
-    Okabe, Koshinaka and Shinoda, "Attentive Statistics Pooling for Deep Speaker Embedding",
-    Interspeech 2018, Eqs. (1)-(6):
-
-    .. math::
-
-        e_t = v^\top \tanh(W h_t + b), \quad \alpha_t = \mathrm{softmax}_t(e_t), \quad
-        \tilde\mu = \sum_t \alpha_t h_t, \quad
-        \tilde\sigma = \sqrt{\sum_t \alpha_t h_t \odot h_t - \tilde\mu \odot \tilde\mu}
-
-    The additive constant of their Eq. (1) is left out: the softmax cancels it.
-
-    Example:
-        >>> pool = AttentiveStatisticsPooling(2, 3)
-        >>> steps = torch.tensor([[[1.0, 2.0], [9.0, 9.0]]])
-        >>> pool(steps, torch.tensor([[True, False]]))[0].detach().round(decimals=2)
-        tensor([[1., 2., 0., 0.]])
-    """
-
-    def __init__(self, input_dim: int, attention_dim: int) -> None:
-        super().__init__()
-        self.projection = nn.Linear(input_dim, attention_dim)  # W, b
-        self.query = nn.Linear(attention_dim, 1, bias=False)  # v
-
-    def forward(self, steps: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, T, D) steps to (B, 2D), means then standard deviations, and (B, T) weights."""
-        energies = self.query(self.projection(steps).tanh()).squeeze(2)  # (B, T), Eq. (1)
-        weights = energies.masked_fill(~valid, -torch.inf).softmax(dim=1)  # Eq. (2)
-        mean = weighted_sum(weights, steps)  # (B, D), Eq. (5)
-        centred = (steps - mean.unsqueeze(1)).square()  # Eq. (6), without cancellation
-        variance = weighted_sum(weights, centred)
-        deviation = variance.clamp(min=VARIANCE_FLOOR).sqrt()
-        return torch.cat([mean, deviation], dim=1), weights
 
 
 class SpectrogramConvolution(nn.Module):

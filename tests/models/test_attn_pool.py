@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from serplatform.errors import BadInputError
-from serplatform.models.attn_pool import AttnPool, attentive_statistics
+from serplatform.models.attn_pool import AttnPool
 from serplatform.models.base import ARCHITECTURES, InputSpec
+from serplatform.models.layers.attentive_statistics import attentive_statistics
 from serplatform.testing.batches import random_batch
 from serplatform.training.trial_config import resolve
 

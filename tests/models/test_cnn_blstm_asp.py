@@ -5,11 +5,8 @@ import pytest
 import torch
 
 from serplatform.models.base import ARCHITECTURES, InputSpec
-from serplatform.models.cnn_blstm_asp import (
-    AttentiveStatisticsPooling,
-    CnnBlstmAspConfig,
-    SpectrogramConvolution,
-)
+from serplatform.models.cnn_blstm_asp import CnnBlstmAspConfig, SpectrogramConvolution
+from serplatform.models.layers.attentive_statistics import AttentiveStatisticsPooling
 from serplatform.testing.batches import random_batch
 from tests.support.plain_loops import array, bilstm, softmax
 

@@ -5,9 +5,9 @@ import itertools
 import pytest
 import torch
 
-from serplatform.models import attn_pool
-from serplatform.models.attn_pool import attentive_statistics, local_statistics
+from serplatform.models import attn_pool, cnn_blstm_asp
 from serplatform.models.base import ARCHITECTURES, InputSpec
+from serplatform.models.layers.attentive_statistics import attentive_statistics, local_statistics
 from serplatform.testing.batches import pick, random_batch
 
 SPEC = InputSpec(feature_dim=6, num_classes=4)
@@ -18,6 +18,7 @@ SETTINGS = {
     "moma": {"hidden_dim": 5, "num_layers": 1, "attention_dim": 4},
     "lstm_attn_audio": {"hidden_dim": 5},
     "attn_pool": {"hidden_dim": 8, "num_heads": 2, "attention_dim": 4, "classifier_dim": 6},
+    "cnn_blstm_asp": {"channels": 2, "hidden_dim": 3, "attention_dim": 4},
 }
 
 
@@ -83,11 +84,15 @@ def test_local_statistics_are_those_of_the_frames_around():
         torch.testing.assert_close(found[:, middle], attentive_statistics(share, frames[:, around]))
 
 
-def test_attn_pool_around_every_frame_is_the_whole_where_that_is_all(monkeypatch):
-    model, batch = small("attn_pool"), random_batch(LENGTHS, SPEC, dtype=torch.float64)
-    monkeypatch.setattr(attn_pool, "LOCAL_FRAMES", 2 * max(LENGTHS) + 1)
+@pytest.mark.parametrize(
+    ("module", "around"), [(attn_pool, "LOCAL_FRAMES"), (cnn_blstm_asp, "LOCAL_STEPS")]
+)
+def test_statistics_around_every_step_are_the_whole_where_that_is_all(module, around, monkeypatch):
+    name = module.__name__.rpartition(".")[2]
+    model, batch = small(name), random_batch(LENGTHS, SPEC, dtype=torch.float64)
+    monkeypatch.setattr(module, around, 2 * max(LENGTHS) + 1)
     with torch.inference_mode():
         found, whole = model.framewise(batch), model(batch).log_posteriors
-    for row, length in enumerate(LENGTHS):
+    for row, length in enumerate(found.lengths):
         values = found.log_posteriors[row, :length]
         torch.testing.assert_close(values, whole[row].expand_as(values), rtol=0, atol=1e-6)
