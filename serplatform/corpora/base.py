@@ -159,6 +159,11 @@ class Corpus(ABC):
         """
         return ""
 
+    @classmethod
+    def write_example(cls, folder: Path) -> None:
+        """Write what of the miniature copy is neither audio nor text."""
+        return
+
     def root(self, source: Path) -> Path:
         """The directory that the dataset's paths are relative to."""
         return source if source.is_dir() else source.parent

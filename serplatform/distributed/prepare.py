@@ -29,6 +29,7 @@ from serplatform.console import say
 from serplatform.corpora.about import About, about
 from serplatform.corpora.audio import MAX_DURATION
 from serplatform.corpora.base import CORPORA, Corpus, Manifest
+from serplatform.corpora.paths import holds
 from serplatform.corpora.validate import is_text, validate
 from serplatform.datasets.dataset import Dataset
 from serplatform.distributed.assembly import add_features, assemble
@@ -387,7 +388,8 @@ def _contents_digest(manifest: Manifest, root: Path) -> str:
         values["path"] = relative_path(utterance.path, root)
         if not manifest.synthetic:
             try:
-                found = utterance.path.stat()
+                within = holds(utterance.path.parent)
+                found = (utterance.path.parent if within else utterance.path).stat()
                 values["file"] = [found.st_size, found.st_mtime_ns]
             except OSError:
                 values["file"] = None

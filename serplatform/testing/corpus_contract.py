@@ -40,6 +40,7 @@ def build_miniature(corpus: type[Corpus], folder: Path) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         samples = 0.1 * np.random.default_rng(number).standard_normal(8_000)
         soundfile.write(folder / name, np.clip(samples, -1.0, 1.0), 16_000)
+    corpus.write_example(folder)
     return folder / corpus.example_source
 
 

@@ -11,10 +11,12 @@ from serplatform.corpora.guess import corpus_and_source, guess
 from serplatform.errors import BadInputError
 from serplatform.testing.corpus_contract import build_miniature
 
+#: Emo-DB 2.0 is told from the first release by the number of clips
+BY_NUMBER = "emodb2"
 SOURCES = [name for name in CORPORA.names() if CORPORA.get(name).needs_source]
 
 
-@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize("name", [name for name in SOURCES if name != BY_NUMBER])
 def test_every_corpus_is_recognised_in_its_miniature(name: str, tmp_path: Path) -> None:
     source = build_miniature(CORPORA.get(name), tmp_path / "copy")
     found = guess(source)
@@ -65,3 +67,18 @@ def test_a_wrong_name_is_no_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(BadInputError, match="no such file or directory"):
         corpus_and_source("my/ravdess", None)
     assert corpus_and_source("ravdess", None)[0] == "ravdess"  # its own error asks for SOURCE
+
+
+def test_the_second_release_of_emodb_has_more_clips(tmp_path: Path) -> None:
+    texts = ("a01", "a02", "a04", "a05", "a07", "b01", "b02", "b03", "b09")
+    names = [
+        f"{speaker}{text}{emotion}a.wav"
+        for speaker in ("03", "08", "09", "10", "11", "12", "13", "14", "15")
+        for text in texts
+        for emotion in "NFTWAEL"
+    ]
+    for name in names[:535]:
+        (tmp_path / name).write_bytes(b"")
+    assert guess(tmp_path).corpus == "emodb"
+    (tmp_path / names[535]).write_bytes(b"")
+    assert guess(tmp_path).corpus == BY_NUMBER
