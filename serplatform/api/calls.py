@@ -22,7 +22,10 @@ from serplatform.api.results import (
     seconds_of,
 )
 from serplatform.api.session import session
+from serplatform.console import say
+from serplatform.corpora.about import About, own_name
 from serplatform.corpora.base import CORPORA
+from serplatform.corpora.guess import corpus_and_source
 from serplatform.datasets.dataset import Dataset
 from serplatform.distributed import prepare as preparation
 from serplatform.errors import BadInputError
@@ -51,6 +54,9 @@ def prepare(
     speakers_differ: bool = False,
     max_duration: float | None = 60.0,
     overwrite: bool = False,
+    name: str = "",
+    language: str = "",
+    licence: str = "",
     options: Mapping[str, Any] | None = None,
     address: str | None = None,
     quiet: bool | None = None,
@@ -61,8 +67,9 @@ def prepare(
     A dataset of the same request is left as it is, and a call that was stopped is resumed.
 
     Args:
-        corpus: a name that `serplatform corpora` lists, or a table of recordings and labels.
-        source: its directory or table; None for a table, and for ``demo``.
+        corpus: a name that `serplatform corpora` lists; or, alone, a directory or table, which is
+            looked at.
+        source: its directory or table; None for a path alone, and for ``demo``.
         out: the dataset, directory or URI; None: `data/` and the name of the corpus or table.
         features: registered names; None: those registered as defaults.
         speeds: at which the features are stored too, for training with ``data.speeds``.
@@ -73,6 +80,9 @@ def prepare(
         speakers_differ: names of speakers that differ only in case or zeros are different people.
         max_duration: longest utterance in seconds; None: no limit.
         overwrite: replace a dataset that was made otherwise.
+        name: what your corpus is called; "": as its source.
+        language: that is spoken, such as ``pl``.
+        licence: of the recordings.
         options: of the corpus, e.g. ``{"utterances": 96, "speakers": 6}`` of ``demo``.
         address: of a running Ray cluster.
         quiet: tell nothing.
@@ -82,15 +92,16 @@ def prepare(
         BadInputError: something given is wrong, or nothing is left to prepare.
     """
     with session(quiet, plugins):
-        name, place = str(corpus), None if source is None else Path(source)
-        if source is None and name not in CORPORA.names() and Path(corpus).exists():
-            name, place = "audformat" if Path(corpus).is_dir() else "csv", Path(corpus)
-        if name not in CORPORA.names() and Path(corpus).suffix.lower() in (".csv", ".tsv"):
-            raise BadInputError(f"{corpus}: no such table, and no corpus of this name")
-        stem = name if name != "csv" or place is None else place.stem
+        kind, place, guessed = corpus_and_source(
+            str(corpus), None if source is None else Path(source)
+        )
+        if guessed is not None and place is not None:
+            say(guessed.sentence(place))
+        own = place is not None and kind in CORPORA.names() and CORPORA.get(kind).is_format
+        stem = own_name(place) if place is not None and own else kind
         with show_progress() as progress:
             made = preparation.prepare(
-                name,
+                kind,
                 place,
                 Path("data", stem) if out is None else out,
                 features=None if features is None else _texts(features),
@@ -103,6 +114,7 @@ def prepare(
                 speakers_differ=speakers_differ,
                 max_duration=max_duration,
                 overwrite=overwrite,
+                described=About(title=name, language=language, licence=licence),
                 address=address,
                 progress=progress,
             )

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from serplatform.cli.options import AsJson
 from serplatform.cli.output import result
+
+if TYPE_CHECKING:
+    from serplatform.corpora.base import Corpus
+
+#: (a format of any corpus, read from a source) → what it is listed under
+_FAMILIES = {
+    (True, True): "Formats, for corpora of your own",
+    (False, True): "Corpora, known by their files",
+    (False, False): "Built in",
+}
 
 
 def command(
     as_json: AsJson = False,
 ) -> None:
-    """List the corpora: licence, size, where to get them.
+    """List the formats and corpora that `prepare` reads.
+
+    `serplatform prepare PATH --out DATA` looks which of them PATH is.
 
     Examples:
 
@@ -32,16 +46,32 @@ def command(
                 "obtain": corpus.obtain,
                 "default_protocol": corpus.default_protocol,
                 "download": corpus.archive is not None,
+                "family": _family(corpus),
+                "sign": corpus.sign,
             }
         )
     lines = []
-    for entry in found:
-        language = f" · {entry['language']}" if entry["language"] else ""
-        lines += [
-            f"{entry['name']}: {entry['title']}{language}",
-            f"    size      {entry['size']}",
-            f"    licence   {entry['licence']}",
-            f"    get it    {entry['obtain']}",
-            f"    protocol  {entry['default_protocol']}",
-        ]
-    result("\n".join(lines), {"corpora": found}, as_json=as_json)
+    for family in dict.fromkeys(_FAMILIES.values()):
+        lines += [f"{family}:", ""]
+        for entry in (entry for entry in found if entry["family"] == family):
+            lines += [*_described(entry), ""]
+    result("\n".join(lines[:-1]), {"corpora": found}, as_json=as_json)
+
+
+def _family(corpus: type[Corpus]) -> str:
+    return _FAMILIES[corpus.is_format, corpus.needs_source]
+
+
+def _described(entry: dict[str, Any]) -> list[str]:
+    """One corpus or format, for people."""
+    language = f" · {entry['language']}" if entry["language"] else ""
+    shown = [f"  {entry['name']}: {entry['title']}{language}"]
+    if entry["sign"]:
+        return [*shown, f"      known by  {entry['sign']}", f"      make it   {entry['obtain']}"]
+    return [
+        *shown,
+        f"      size      {entry['size']}",
+        f"      licence   {entry['licence']}",
+        f"      get it    {entry['obtain']}",
+        f"      protocol  {entry['default_protocol']}",
+    ]

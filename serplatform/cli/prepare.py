@@ -11,7 +11,7 @@ import typer
 from serplatform import stopping
 from serplatform.cli.options import Address, AsJson
 from serplatform.cli.output import result
-from serplatform.console import format_duration
+from serplatform.console import format_duration, say
 from serplatform.corpora.base import READ_AS
 from serplatform.errors import BadInputError
 from serplatform.features.names import split_features, split_speed
@@ -24,7 +24,11 @@ _REASONS = 5  # shown of why utterances were left out
 
 def command(
     corpus: Annotated[
-        str, typer.Argument(metavar="CORPUS", help="A name that `serplatform corpora` lists.")
+        str,
+        typer.Argument(
+            metavar="CORPUS",
+            help="A name that `serplatform corpora` lists; left out, SOURCE alone is looked at.",
+        ),
     ],
     source: Annotated[
         Path | None,
@@ -73,6 +77,24 @@ def command(
             "`LABEL=LABEL` keeps it a class of its own. May be repeated.",
         ),
     ] = None,
+    name: Annotated[
+        str,
+        typer.Option(metavar="TITLE", help="What your corpus is called; default: as its source."),
+    ] = "",
+    language: Annotated[
+        str, typer.Option(metavar="CODE", help="Language that is spoken, such as `pl`.")
+    ] = "",
+    licence: Annotated[
+        str, typer.Option(metavar="LICENCE", help="Licence of the recordings, such as `CC BY 4.0`.")
+    ] = "",
+    speaker_from: Annotated[
+        str,
+        typer.Option(
+            metavar="PATTERN",
+            help="folders: regular expression that finds the speaker in each path, such as "
+            "`^(s[0-9]+)_` or `rec/([a-z]+)/`.",
+        ),
+    ] = "",
     speakers_differ: Annotated[
         bool,
         typer.Option(
@@ -105,6 +127,8 @@ def command(
 
         serplatform prepare demo --out data/demo
 
+        serplatform prepare my/recordings --out data/mine --name "My corpus" --language pl
+
         serplatform prepare ravdess data/RAVDESS --out data/ravdess
 
         serplatform prepare csv my/index.csv --out data/mine --features log_mel_23,mfcc_40
@@ -113,13 +137,21 @@ def command(
 
         serplatform prepare demo --out data/large --utterances 20000 --speakers 40
     """
+    from serplatform.corpora.guess import corpus_and_source
+
+    corpus, source, guessed = corpus_and_source(corpus, source)
+    if guessed is not None and source is not None:
+        say(guessed.sentence(source))
     from serplatform.api.display import show_progress
+    from serplatform.corpora.about import About
     from serplatform.distributed.prepare import prepare
 
     given = {"utterances": utterances, "speakers": speakers, "seed": seed}
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if allow_outside:
         options["allow_outside"] = True
+    if speaker_from:
+        options["speaker_from"] = speaker_from
     chosen = [name for part in features or [] for name in split_features(part) if name]
     if features and not chosen:
         raise BadInputError("--features is empty; leave it out for the built-in ones")
@@ -141,6 +173,7 @@ def command(
             speakers_differ=speakers_differ,
             max_duration=max_duration or None,
             overwrite=overwrite,
+            described=About(title=name, language=language, licence=licence),
             address=address,
             progress=progress,
         )

@@ -22,6 +22,7 @@ import yaml
 
 from serplatform.corpora.base import CORPORA, Corpus, Manifest, RejectedUtterance, Utterance
 from serplatform.corpora.paths import PathFinder, RowError, without_ending
+from serplatform.corpora.place import Place
 from serplatform.corpora.table_dialect import read_table
 from serplatform.corpora.times import seconds, span_name
 from serplatform.errors import BadInputError
@@ -65,6 +66,9 @@ class AudformatDatabase(Corpus):
     size = "any"
     obtain = "audb.load(NAME, …) of the package audb, or any folder with a db.yaml"
     default_protocol = "speaker-kfold:5"
+    is_format = True
+    sign = "a header db.yaml"
+    outranks = ("csv",)
     examples = ("wav/1.wav", "wav/2.wav", "wav/3.flac")
     example_texts: ClassVar[Mapping[str, str]] = {
         "db.yaml": "name: example\nlanguages: [deu]\nschemes: {emotion: {}, speaker: {}}\n"
@@ -72,6 +76,11 @@ class AudformatDatabase(Corpus):
         "db.all.csv": "file,emotion,speaker\nwav/1.wav,anger,anna\nwav/2.wav,neutral,anna\n"
         "wav/3.flac,anger,ben\n",
     }
+
+    @classmethod
+    def recognise(cls, place: Place) -> str:
+        """By its header."""
+        return "it has a header db.yaml" if place.has("db.yaml") else ""
 
     def root(self, source: Path) -> Path:
         return _header_path(source).parent
@@ -108,6 +117,8 @@ class AudformatDatabase(Corpus):
             rejections=tuple(rejections),
             notes=tuple(notes),
             listed=len(rows) + len(conflicts),
+            title=str(header.get("name") or ""),
+            licence=str(header.get("license") or ""),
         )
 
     def suits_default(self, utterances: Sequence[Utterance]) -> bool:

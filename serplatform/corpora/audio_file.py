@@ -15,6 +15,7 @@ import math
 import os
 import re
 import stat
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -29,6 +30,7 @@ from serplatform.corpora.audio_layout import (
     ogg_end,
     ogg_is_joined,
 )
+from serplatform.corpora.embedded import EMBEDDING, read_member
 from serplatform.errors import BadInputError
 
 #: what a file name of audio may end with; whether it is audio is seen when it is decoded
@@ -163,8 +165,7 @@ def _opened(path: Path) -> Iterator[int]:
     try:
         raw = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except (FileNotFoundError, NotADirectoryError):
-        hint = "; folders are separated by / here, not by \\" if "\\" in str(path) else ""
-        raise AudioError(f"no such file{hint}") from None
+        raw = _member(path)
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         raise AudioError(f"cannot be opened ({getattr(error, 'strerror', error)})") from None
     try:
@@ -178,6 +179,23 @@ def _opened(path: Path) -> Iterator[int]:
         raise AudioError(f"cannot be read ({error.strerror})") from None
     finally:
         os.close(raw)
+
+
+def _member(path: Path) -> int:
+    """A descriptor of a recording that lies in a Parquet or Arrow file."""
+    if path.parent.suffix.lower() in EMBEDDING:
+        try:
+            content = read_member(path)
+        except BadInputError as error:
+            raise AudioError(str(error)) from None
+        if content is None:
+            raise AudioError(f"row {path.name.partition('_')[0]} of its file holds no recording")
+        with tempfile.TemporaryFile() as stream:
+            stream.write(content)
+            stream.seek(0)
+            return os.dup(stream.fileno())
+    hint = "; folders are separated by / here, not by \\" if "\\" in str(path) else ""
+    raise AudioError(f"no such file{hint}") from None
 
 
 def once_per_file(read: Callable[[Path], _Found]) -> Callable[[Path], _Found]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
+from serplatform.corpora.place import Place
 from serplatform.registry import Registry
 
 
@@ -80,6 +81,7 @@ class Manifest:
     ``synthetic``: the speech is machine-made; said wherever results appear.
     ``listed``: how many utterances there are, where they were counted apart from these two lists
     (the records of a table): kept and left out must add up to it. ``None``: not counted.
+    ``title``, ``language``, ``licence``: what the source says of itself, "" where it does not.
     """
 
     utterances: tuple[Utterance, ...]
@@ -87,6 +89,9 @@ class Manifest:
     notes: tuple[str, ...] = ()
     synthetic: bool = False
     listed: int | None = None
+    title: str = ""
+    language: str = ""
+    licence: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -122,6 +127,14 @@ class Corpus(ABC):
     default_protocol: ClassVar[str]
     #: whether it is read from a directory or table; a synthetic corpus makes its own audio
     needs_source: ClassVar[bool] = True
+    #: whether it is a layout that any corpus may have: the title is then of the source's name
+    is_format: ClassVar[bool] = False
+    #: what a format is recognised by
+    sign: ClassVar[str] = ""
+    #: whether every audio file below the source is an utterance
+    takes_any_file: ClassVar[bool] = False
+    #: formats that are not considered for a path that is recognised as this one
+    outranks: ClassVar[tuple[str, ...]] = ()
     #: what ``serplatform download`` fetches; ``None`` where it may not be downloaded
     archive: ClassVar[Archive | None] = None
     #: label order of the corpus; ``None`` when it is only known from the data
@@ -137,6 +150,19 @@ class Corpus(ABC):
         Raises:
             BadInputError: the directory or table is missing or is not this corpus.
         """
+
+    @classmethod
+    def recognise(cls, place: Place) -> str:
+        """What shows that a path holds this corpus, as part of a sentence; "" where nothing does.
+
+        No audio is decoded. See ``guess.py``, which asks every corpus.
+        """
+        return ""
+
+    @classmethod
+    def write_example(cls, folder: Path) -> None:
+        """Write what of the miniature copy is neither audio nor text."""
+        return
 
     def root(self, source: Path) -> Path:
         """The directory that the dataset's paths are relative to."""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -13,13 +14,21 @@ from typing import ClassVar
 
 from serplatform.corpora.audio import AUDIO_SUFFIXES, file_problem
 from serplatform.corpora.base import Corpus, Manifest, RejectedUtterance, Utterance, first_of
+from serplatform.corpora.place import Place
 from serplatform.errors import BadInputError
 
 _POINTER_BYTES = 1024  # git-lfs pointers are smaller, audio is not
 _COPY = "another copy of"
 _SHOWN = 24  # codes or speakers in a sentence
 
+_MOST = 0.5  # share of audio files of which a directory is recognised
+
 Codes = Mapping[str, str]
+
+
+@functools.cache
+def _whole(pattern: str) -> re.Pattern[str]:
+    return re.compile(rf"(?:.*/)?(?P<name>{pattern})")
 
 
 class FilenameCorpus(Corpus):
@@ -67,6 +76,30 @@ class FilenameCorpus(Corpus):
         if lacking:
             raise TypeError(f"{cls.__name__}.pattern needs the named group '{min(lacking)}'")
 
+    @classmethod
+    def names(cls, stem: str, place: str) -> Codes | None:
+        """Groups of a file's name, or of its path without ending; None where it is none of these.
+
+        The group ``name`` is all that fits; groups that are absent are left out.
+        """
+        match = _whole(cls.pattern).fullmatch(place if cls.in_folders else stem)
+        groups = match.groupdict() if match else {}
+        return {g: code for g, code in groups.items() if code is not None} if match else None
+
+    @classmethod
+    def recognise(cls, place: Place) -> str:
+        """Where most audio files are named as this corpus names them, with codes that it has."""
+        fitting = []
+        for path in place.audio:
+            codes = cls.names(path.stem, path.with_suffix("").as_posix())
+            if codes is not None and cls().rejection_reason(codes) is None:
+                fitting.append(path)
+        if not fitting or len(fitting) < _MOST * len(place.audio):
+            return ""
+        every = len(fitting) == len(place.audio)
+        of = "" if every else f" of {len(place.audio):,}"
+        return f"{len(fitting):,}{of} audio files are named as its own are, such as {fitting[0]}"
+
     def rejection_reason(self, codes: Codes) -> str | None:
         """Why a file whose name fits the pattern is left out; None where it is kept."""
         columns = {group: known for group, known in self.columns.items() if known}
@@ -108,23 +141,20 @@ class FilenameCorpus(Corpus):
                 f"{source}: no such directory; give the one that holds {short}{remedy}"
             )
         within = source / self.folder if (source / self.folder).is_dir() else source
-        name_of = re.compile(rf"(?:.*/)?(?P<name>{self.pattern})").fullmatch
         rejections: list[RejectedUtterance] = []
         clips: dict[tuple[str, str], list[tuple[Path, str, Codes]]] = defaultdict(list)
         for path in sorted(within.rglob("*")):
             if path.suffix.lower() not in AUDIO_SUFFIXES or path.name.startswith("._"):
                 continue
             place = path.relative_to(source).with_suffix("").as_posix()
-            match = name_of(place if self.in_folders else path.stem)
-            groups = match.groupdict() if match else {}
-            codes = {group: code for group, code in groups.items() if code is not None}
-            reason = self.rejection_reason(codes) if match else f"its name is not one of {short}"
-            if reason is None:
-                stem = codes.pop("name")
-                found = clips[codes["speaker"], self.recording(stem)]
-                found.append((path, stem, codes))
+            codes = self.names(path.stem, place)
+            foreign = f"its name is not one of {short}"
+            reason = foreign if codes is None else self.rejection_reason(codes)
+            if codes is None or reason is not None:
+                rejections.append(RejectedUtterance(path.stem, str(path), str(reason)))
             else:
-                rejections.append(RejectedUtterance(path.stem, str(path), reason))
+                found = clips[codes["speaker"], self.recording(codes["name"])]
+                found.append((path, codes["name"], codes))
         here = {speaker for speaker, _ in clips}
         facts, notes = self.speaker_facts(source, here)
         utterances = []

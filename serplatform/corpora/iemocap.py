@@ -23,6 +23,7 @@ from serplatform.corpora.base import (
     Utterance,
     first_of,
 )
+from serplatform.corpora.place import Place
 from serplatform.corpora.text_encoding import decode_text
 from serplatform.errors import BadInputError
 
@@ -75,6 +76,13 @@ class Iemocap(Corpus):
         "[6.2901 - 8.2357]\tSes01F_impro01_F000\tneu\t[2.5000, 2.5000, 2.5000]\n"
         "[8.5000 - 9.5000]\tSes01F_impro01_M000\texc\t[4.0000, 4.0000, 3.5000]\n",
     }
+
+    @classmethod
+    def recognise(cls, place: Place) -> str:
+        """By its folders of consensus labels."""
+        pattern = re.compile(r"(.*/)?Session[1-5]/dialog/EmoEvaluation/Ses0[^/]*\.txt")
+        found = sum(pattern.fullmatch(str(file)) is not None for file in place.files)
+        return f"{found} files Session…/dialog/EmoEvaluation/*.txt are in it" if found else ""
 
     def scan(self, source: Path) -> Manifest:
         sessions = _sessions(source)

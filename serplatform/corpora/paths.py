@@ -7,7 +7,8 @@ import re
 import urllib.parse
 from pathlib import Path, PurePosixPath
 
-from serplatform.corpora.audio import AUDIO_SUFFIXES
+from serplatform.corpora.audio_file import AUDIO_SUFFIXES
+from serplatform.corpora.embedded import EMBEDDING
 from serplatform.corpora.text_encoding import composed
 
 _OTHERS = """3gp aac aif aifc aiff amr au avi caf m4a mkv mov mp2 mp4 mpg nist oga opus pcm raw rf64
@@ -26,6 +27,11 @@ def without_ending(path: PurePosixPath | str) -> str:
     """A path without the ending of an audio file, and with every other dot."""
     stem, ending = os.path.splitext(path)
     return stem if ending.lower() in AUDIO_ENDINGS else str(path)
+
+
+def holds(file: Path) -> bool:
+    """Whether a path is a file that can hold recordings; see ``embedded.py``."""
+    return file.suffix.lower() in EMBEDDING and file.is_file()
 
 
 class PathFinder:
@@ -71,7 +77,8 @@ class PathFinder:
     def exists(self, text: str) -> bool:
         """Whether a cell means a file."""
         try:
-            return bool(text) and os.path.isfile(self.find(text)[0])
+            found = self.find(text)[0] if text else None
+            return found is not None and (os.path.isfile(found) or holds(found.parent))
         except RowError:
             return False
 

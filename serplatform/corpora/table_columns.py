@@ -61,6 +61,12 @@ def is_name(cell: str) -> bool:
     return any(_named(cell, role) is not None for role in _NAMES)
 
 
+def labels_files(header: Sequence[str]) -> bool:
+    """Whether a header has a column of files and another one of labels, by their names."""
+    files = {name for name in header if _named(name, "file")}
+    return bool(files) and any(_named(name, "emotion") for name in header if name not in files)
+
+
 class Columns:
     """The meaning of a table's columns; ``rows`` have as many cells as the header.
 

@@ -51,6 +51,7 @@ def validate(
     labels = Counter(utterance.emotion for utterance in manifest.utterances)
     given = _given_names(labels, label_map or {})
     final = {raw: given.get(raw, canonical_emotion(raw)) for raw in labels}
+    _check_numbers(labels, given)
     foreign = _unknown_label_reasons(labels, final, given)
     speakers = Counter(
         unicodedata.normalize("NFC", u.speaker_id)
@@ -111,6 +112,17 @@ def _given_names(labels: Mapping[str, int], label_map: Mapping[str, str]) -> dic
             f"the labels are: {', '.join(sorted(labels))}"
         )
     return others | exact
+
+
+def _check_numbers(labels: Mapping[str, int], given: Mapping[str, str]) -> None:
+    """Stop where every label is a number and nothing says what the numbers stand for."""
+    there = sorted((raw for raw in labels if not is_missing(raw)), key=lambda raw: (len(raw), raw))
+    if there and not given and all(re.fullmatch(r"\d+(\.0+)?", raw) for raw in there):
+        shown = ", ".join(there[:8]) + (" …" if len(there) > 8 else "")
+        raise BadInputError(
+            f"the labels are numbers ({shown}), and nothing says what they stand for; say --map "
+            f"{there[0]}=EMOTION for each of them, or --map {there[0]}={there[0]} to keep numbers"
+        )
 
 
 def _check_speakers(speakers: Mapping[str, int]) -> None:

@@ -25,6 +25,7 @@ from serplatform.artifacts.files import (
     write_text,
 )
 from serplatform.config import digest
+from serplatform.corpora.about import About
 from serplatform.corpora.audio import TARGET_RATE, summarize_notes
 from serplatform.corpora.base import Corpus, Manifest, Utterance
 from serplatform.corpora.validate import class_notes, column_notes
@@ -45,6 +46,7 @@ def assemble(
     partial: Path,
     *,
     corpus: Corpus,
+    about: About,
     manifest: Manifest,
     reports: Sequence[ShardReport],
     extractors: Mapping[str, FeatureExtractor],
@@ -98,9 +100,9 @@ def assemble(
     meta: DatasetDescription = {
         "schema_version": SCHEMA_VERSION,
         "corpus": corpus.name,
-        "title": corpus.title,
-        "language": corpus.language,
-        "licence": corpus.licence,
+        "title": about.title,
+        "language": about.language,
+        "licence": about.licence,
         "synthetic": manifest.synthetic,
         "classes": list(classes),
         "counts": {

@@ -23,11 +23,13 @@ import serplatform
 from serplatform import plugins
 from serplatform.alignment.base import NONE, get_aligner
 from serplatform.artifacts.dataset import DatasetDescription
-from serplatform.artifacts.files import SCHEMA_VERSION, remove_own, unfinished_folder
+from serplatform.artifacts.files import SCHEMA_VERSION, remove_own, unfinished_folder, write_json
 from serplatform.config import digest
 from serplatform.console import say
+from serplatform.corpora.about import About, about
 from serplatform.corpora.audio import MAX_DURATION
 from serplatform.corpora.base import CORPORA, Corpus, Manifest
+from serplatform.corpora.paths import holds
 from serplatform.corpora.validate import is_text, validate
 from serplatform.datasets.dataset import Dataset
 from serplatform.distributed.assembly import add_features, assemble
@@ -112,6 +114,7 @@ def prepare(
     speakers_differ: bool = False,
     max_duration: float | None = MAX_DURATION,
     overwrite: bool = False,
+    described: About | None = None,
     address: str | None = None,
     progress: Progress | None = None,
 ) -> PrepareSummary:
@@ -120,6 +123,7 @@ def prepare(
     A call that was stopped is resumed where it was; a dataset of the same request is left as it
     is. The arguments are those of :func:`serplatform.api.prepare`; ``progress`` is called after
     each shard, and ``source`` is None for a corpus that makes its own audio.
+    ``described``: what the user calls the corpus, its language and licence.
 
     Raises:
         BadInputError: something given is wrong, or nothing is left to prepare.
@@ -140,7 +144,15 @@ def prepare(
         if not is_text(path):
             shown = os.fsencode(path).decode(errors="backslashreplace")
             raise BadInputError(f"{shown}: the name is not UTF-8 text; rename the folder or file")
+    said = described or About()
     manifest = validate(made.scan(origin), label_map, speakers_differ=speakers_differ)
+    language = said.language or manifest.language
+    if language:
+        spoken = (
+            dataclasses.replace(u, language=u.language or language) for u in manifest.utterances
+        )
+        manifest = dataclasses.replace(manifest, utterances=tuple(spoken))
+    known = about(made, manifest, origin, said)
     if not manifest.utterances:
         raise _nothing_left(corpus, manifest)
     if aligner is not None:
@@ -174,6 +186,8 @@ def prepare(
     meta: DatasetDescription | None = None
     if location is not None:
         meta = _existing(location, lambda: dataset_description(location), request, specs, overwrite)
+        if meta is not None and _differs(meta, said):
+            meta = None  # written again: what it says of itself is another
     reused = meta is not None
     if meta is None and (folder / "dataset.json").exists():
         replace = overwrite or location is not None
@@ -202,6 +216,7 @@ def prepare(
                     folder,
                     partial,
                     corpus=made,
+                    about=known,
                     manifest=manifest,
                     reports=reports,
                     extractors=extractors,
@@ -212,6 +227,10 @@ def prepare(
                 meta = add_features(folder, partial, meta, manifest, reports, added, request)
                 reused = False
             remove_own(partial, _UNFINISHED_FILES)
+    if _differs(meta, said):
+        values: Any = {**meta, **_given(said)}
+        meta = values
+        write_json(folder / "dataset.json", meta, checksum=True)
     if location is not None and not reused:
         upload_dataset(folder, location)
     return PrepareSummary(
@@ -224,6 +243,16 @@ def prepare(
         shards_reused=sum(report.reused for report in reports),
         added_to=held if reports else (),
     )
+
+
+def _given(said: About) -> dict[str, str]:
+    """What the user says of the corpus, without what is not said."""
+    return {name: value for name, value in dataclasses.asdict(said).items() if value}
+
+
+def _differs(meta: DatasetDescription, said: About) -> bool:
+    """Whether a dataset says something else of itself than the user does."""
+    return not _given(said).items() <= dict(meta).items()
 
 
 def ensure_demo() -> Path:
@@ -359,7 +388,8 @@ def _contents_digest(manifest: Manifest, root: Path) -> str:
         values["path"] = relative_path(utterance.path, root)
         if not manifest.synthetic:
             try:
-                found = utterance.path.stat()
+                within = holds(utterance.path.parent)
+                found = (utterance.path.parent if within else utterance.path).stat()
                 values["file"] = [found.st_size, found.st_mtime_ns]
             except OSError:
                 values["file"] = None

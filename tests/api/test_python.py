@@ -322,7 +322,10 @@ def test_arguments_of_another_kind_are_named(tmp_path: Path) -> None:
         (lambda: sp.search(None, "csa", settings=["a=1"], out=out), r"settings=\['a=1'\]: must be"),
         (lambda: sp.search(None, "csa", settings={"a": {1}}, out=out), r"settings: \{1\} is no "),
         (lambda: sp.load(None), r"path=None: must be str \| Path"),
-        (lambda: sp.prepare("none.csv"), "none.csv: no such table, and no corpus of this name"),
+        (
+            lambda: sp.prepare("none.csv"),
+            "none.csv: no such file or directory, and no corpus",
+        ),
     ]:
         with pytest.raises(BadInputError, match=said) as raised:
             call()

@@ -50,7 +50,10 @@ def test_corpora_are_listed_with_licence_and_source(command: Command) -> None:
     code, out, _ = command("corpora")
     assert code == 0
     for name in ("demo", "ravdess", "csv"):
-        assert f"\n{name}: " in f"\n{out}"
+        assert f"\n  {name}: " in out
+    assert (
+        out.index("Formats") < out.index("  csv:") < out.index("Corpora") < out.index("  ravdess:")
+    )
     assert "CC BY-NC-SA 4.0" in out
     code, out, _ = command("corpora", "--json")
     entries = {entry["name"]: entry for entry in last_object(out)["corpora"]}
