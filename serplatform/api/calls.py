@@ -131,6 +131,7 @@ def search(
     reference: bool = True,
     nested: bool = False,
     seal: bool = False,
+    log: str | Sequence[str] = (),
     **options: Unpack[CallOptions],
 ) -> Run:
     """Search hyperparameters; write an ensemble, explanations and a page.
@@ -157,6 +158,7 @@ def search(
         reference: train an SVM of fixed settings too, and compare with it.
         nested: a study for each outer fold, steered by its dev rows alone; a trial trains one fold.
         seal: compute no test posteriors until ``run.unseal()``.
+        log: trackers that the run is sent to, ``"mlflow=URI_OR_DIR"`` or ``"wandb=PROJECT"``.
         **options: see :class:`~serplatform.api.results.CallOptions`.
 
     Raises:
@@ -182,6 +184,7 @@ def search(
         reference=reference,
         nested=nested,
         sealed=seal,
+        log=_texts(log),
     )
     return run_request(request, out, options)
 
@@ -197,6 +200,7 @@ def train(
     repeats: int = 1,
     seed: int = 0,
     seal: bool = False,
+    log: str | Sequence[str] = (),
     **options: Unpack[CallOptions],
 ) -> Run:
     """Train one configuration, the paper's by default, over all folds of a protocol.
@@ -215,6 +219,7 @@ def train(
         repeats=repeats,
         seed=seed,
         sealed=seal,
+        log=_texts(log),
     )
     return run_request(request.of_one_configuration(), out, options)
 
