@@ -33,6 +33,7 @@ ROWS = [
     {"datasets"},
     {"training"},
     {"studies"},
+    {"tracking"},
     {"distributed", "ensembles", "report"},
     {"prediction"},
     {"explanations"},
@@ -57,6 +58,7 @@ HOMES = {
     "plotly": {"report"},
     "jinja2": {"report"},
     "espeakng_loader": {"corpora"},
+    **{name: {"tracking"} for name in ("tensorboardX", "mlflow", "wandb")},
     "torch": {
         *(
             "encoders",
@@ -73,7 +75,19 @@ HOMES = {
     **{name: set() for name in ("pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve")},
 }
 
-HEAVY = ["torch", "ray", "librosa", "plotly", "optuna", "pandas", "sklearn", "scipy", "pyarrow"]
+HEAVY = [
+    "torch",
+    "ray",
+    "librosa",
+    "plotly",
+    "optuna",
+    "pandas",
+    "sklearn",
+    "scipy",
+    "pyarrow",
+    "mlflow",
+    "wandb",
+]
 
 
 def row(part: str) -> int:

@@ -143,6 +143,7 @@ def search(
     reference: bool = True,
     nested: bool = False,
     seal: bool = False,
+    log: str | Sequence[str] = (),
     **options: Unpack[CallOptions],
 ) -> Run:
     """Search hyperparameters; write an ensemble, explanations and a page.
@@ -169,6 +170,7 @@ def search(
         reference: train an SVM of fixed settings too, and compare with it.
         nested: a study for each outer fold, steered by its dev rows alone; a trial trains one fold.
         seal: compute no test posteriors until ``run.unseal()``.
+        log: trackers that the run is sent to, ``"mlflow=URI_OR_DIR"`` or ``"wandb=PROJECT"``.
         **options: see :class:`~serplatform.api.results.CallOptions`.
 
     Raises:
@@ -194,6 +196,7 @@ def search(
         reference=reference,
         nested=nested,
         sealed=seal,
+        log=_texts(log),
     )
     return run_request(request, out, options)
 
@@ -209,6 +212,7 @@ def train(
     repeats: int = 1,
     seed: int = 0,
     seal: bool = False,
+    log: str | Sequence[str] = (),
     **options: Unpack[CallOptions],
 ) -> Run:
     """Train one configuration, the paper's by default, over all folds of a protocol.
@@ -227,6 +231,7 @@ def train(
         repeats=repeats,
         seed=seed,
         sealed=seal,
+        log=_texts(log),
     )
     return run_request(request.of_one_configuration(), out, options)
 

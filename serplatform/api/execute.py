@@ -24,6 +24,8 @@ from serplatform.errors import ArtifactError, BadInputError, SerplatformError
 from serplatform.storage.mirror import publish, shown
 from serplatform.studies.request import SearchRequest
 from serplatform.studies.setup import OpenRun
+from serplatform.tracking.base import TrackedRun
+from serplatform.tracking.watch import SearchWatch
 
 if TYPE_CHECKING:
     from serplatform.api.display import SearchDisplay
@@ -103,11 +105,15 @@ def carry_out(
         SerplatformError: it could not go on; what is finished is kept.
     """
     run, limits = open_or_create(request, limits, out, resume=resume)
-    outcome = _train(run, limits)
-    return _finish(run, outcome, limits, explain=explain, audio=audio)
+    tracked = TrackedRun(run.directory, run.description)
+    with SearchWatch(tracked, run.trackers) as watch:
+        outcome = _train(run, limits, watch)
+        summary = _finish(run, outcome, limits, explain=explain, audio=audio)
+        watch.results = [run.directory.trials_table, run.directory.report_file]
+    return summary
 
 
-def _train(run: OpenRun, limits: SearchLimits) -> SearchOutcome:
+def _train(run: OpenRun, limits: SearchLimits, watch: SearchWatch) -> SearchOutcome:
     """Run the trials with a display of their progress."""
     from serplatform.api.display import SearchDisplay
     from serplatform.distributed.search import search
@@ -130,12 +136,14 @@ def _train(run: OpenRun, limits: SearchLimits) -> SearchOutcome:
             f"Time budget {format_duration(limits.seconds)}, counted from the start of this command"
             " to the end of training; the ensemble and the page come after it."
         )
+    say(f"Learning curves, live: tensorboard --logdir {shlex.quote(str(run.directory.path))}")
+    watch.observer = display
     reference = _Reference(run, limits, display)
     again = resume_command(run, limits)
     stopping.on_stop(lambda: f"Interrupted. {half_way(run)}Resume with:\n  {again}")
     try:
         with display, reference:
-            outcome = search(run, limits, display)
+            outcome = search(run, limits, watch)
     except BadInputError:
         raise
     except SerplatformError as error:

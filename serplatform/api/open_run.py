@@ -34,6 +34,7 @@ from serplatform.studies.setup import (
 from serplatform.studies.space import paper_point
 from serplatform.studies.study_storage import check_storage
 from serplatform.studies.warm_start import sentences
+from serplatform.tracking.choice import as_recorded, check_log
 
 #: seconds of a search of no architecture by name that has neither
 PORTFOLIO_SECONDS = 900.0
@@ -59,9 +60,27 @@ def open_or_create(
         check_storage(request.storage)
     if request.combiner not in (None, "none"):
         find_combiner(str(request.combiner))
+    trackers = check_log(request.log)
     run, trials = (_reopen if resume else _create)(request, out)
+    run.trackers = trackers or _recorded_trackers(run)
+    if trackers:
+        run.description["log"] = as_recorded(trackers)
+        run.directory.write_run(run.description)
     limits = dataclasses.replace(limits, trials=trials)
     return run, dataclasses.replace(limits, seconds=_seconds_left(run, trials, request.time_budget))
+
+
+def _recorded_trackers(run: OpenRun) -> dict[str, str]:
+    """Those that the run was sent to before, without those that cannot be used now."""
+    found: dict[str, str] = {}
+    for text in run.description.get("log", []):
+        try:
+            found |= check_log([text])
+        except BadInputError as error:
+            say(
+                f"Note: {error}; the run goes on without, and a later --resume sends what it lacks."
+            )
+    return found
 
 
 def _reopen(request: SearchRequest, out: str | Path | None) -> tuple[OpenRun, int | None]:

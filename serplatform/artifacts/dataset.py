@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NotRequired
 
@@ -83,6 +84,13 @@ class Shard(Record):
     frames: Count
     bytes: Count
     sha256: str
+    #: what the dataset's fingerprint is made of; lacking: ``sha256``, as earlier versions did
+    content: NotRequired[str]
+
+
+def content_digests(shards: Iterable[Shard]) -> list[str]:
+    """What the fingerprint of a dataset is made of, for each shard of a feature."""
+    return [shard.get("content", shard["sha256"]) for shard in shards]
 
 
 class FeatureRecord(Record):

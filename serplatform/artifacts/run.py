@@ -156,4 +156,6 @@ class RunDescription(Record):
     time_budget: NotRequired[Seconds | None]
     combiner: NotRequired[str | None]
     resources: NotRequired[dict[str, object]]
+    #: experiment trackers that it is sent to, as ``--log`` names them, without passwords
+    log: NotRequired[list[str]]
     notes: list[str]

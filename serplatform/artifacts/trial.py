@@ -238,6 +238,22 @@ def layer_weights_text(weights: Mapping[str, float]) -> str:
     return f"weights of the layers, means over folds: {listed}"
 
 
+def reached(record: TrialRecord) -> tuple[float | None, int]:
+    """How far a trial came: the mean over the folds begun of each one's highest dev UAR so far,
+    and how many folds it began.
+
+    Example:
+        >>> epochs = [(0, 1, 0.4), (0, 2, 0.6), (1, 1, 0.5)]
+        >>> history = [{"fold": f, "epoch": e, "dev": {"uar": uar}} for f, e, uar in epochs]
+        >>> reached({"history": history})
+        (0.55, 2)
+    """
+    best: dict[int, float] = {}
+    for entry in record.get("history", []):
+        best[entry["fold"]] = max(entry["dev"]["uar"], best.get(entry["fold"], 0.0))
+    return (float(np.mean(list(best.values()))) if best else None), len(best)
+
+
 def _column(values: list[Any]) -> pa.Array:
     """One typed column of mixed Python values: numbers, text, or JSON text for the rest."""
     present = [v for v in values if v is not None]
@@ -254,8 +270,10 @@ def _column(values: list[Any]) -> pa.Array:
 def trials_table(records: Sequence[TrialRecord]) -> pa.Table:
     """Tabulate trial records, one row per trial, in the order of their numbers.
 
-    Columns: ``trial, architecture, state, paper, params.*, dev_<metric>, fold_dev_uar, epochs,
-    seconds, num_parameters, peak_memory_mb, host, error``; ``fold`` in a nested search.
+    Columns: ``trial, architecture, state, paper, params.*, dev_<metric>, fold_dev_uar,
+    reached_dev_uar, reached_folds, epochs, seconds, num_parameters, peak_memory_mb, host, error``;
+    ``fold`` in a nested search. A trial that was stopped has no ``dev_<metric>``, which compare
+    only over the same folds, but what it :func:`reached`.
     """
     rows = sorted(records, key=lambda record: record["trial"])
     columns: dict[str, pa.Array] = {
@@ -268,12 +286,16 @@ def trials_table(records: Sequence[TrialRecord]) -> pa.Table:
         columns[f"params.{key}"] = _column([r["params"].get(key) for r in rows])
     for metric in DEV_METRICS:
         columns[f"dev_{metric}"] = pa.array(
-            [r.get("dev", {}).get(metric) for r in rows], pa.float64()
+            [r.get("dev", {}).get(metric) if r["state"] == "complete" else None for r in rows],
+            pa.float64(),
         )
     columns["fold_dev_uar"] = pa.array(
         [[fold.get("uar") for fold in r.get("fold_dev", [])] for r in rows],
         pa.list_(pa.float64()),
     )
+    stopped = [reached(r) if r["state"] != "complete" else (None, None) for r in rows]
+    columns["reached_dev_uar"] = pa.array([uar for uar, _ in stopped], pa.float64())
+    columns["reached_folds"] = pa.array([folds for _, folds in stopped], pa.int32())
     if any("fold" in r for r in rows):
         columns["fold"] = pa.array([r.get("fold") for r in rows], pa.int32())
     for name, kind in (

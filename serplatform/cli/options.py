@@ -101,6 +101,14 @@ class RunOptions:
             "can be added.",
         ),
     ] = False
+    log: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[=WHERE]",
+            help="Also send the run, live, to mlflow=URI_OR_DIR or wandb[=PROJECT]; may be "
+            "repeated. TensorBoard files are always written into the run.",
+        ),
+    ] = None
     seed: Seed = 0
 
 

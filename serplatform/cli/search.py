@@ -168,6 +168,7 @@ def command(
         small=small,
         seed=of_run.seed,
         sealed=of_run.seal,
+        log=tuple(of_run.log or ()),
         objectives=tuple(objective.split(",")),
         sampler=sampler,
         pruner=pruner,

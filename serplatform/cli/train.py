@@ -54,6 +54,7 @@ def command(
         repeats=repeats,
         seed=of_run.seed,
         sealed=of_run.seal,
+        log=tuple(of_run.log or ()),
     )
     limits, request = resources.limits(begun), request.of_one_configuration()
     summary = carry_out(request, limits, of_run.out, resume=of_run.resume)

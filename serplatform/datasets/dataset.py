@@ -497,10 +497,10 @@ def _map_shard(path: Path) -> tuple[pa.RecordBatch, tuple[int, int]]:
     try:
         with path.open("rb") as stream:  # Arrow itself opens no path that is not UTF-8
             whole = pa.py_buffer(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
-        reader = ipc.open_file(pa.BufferReader(whole))
-        if reader.num_record_batches != 1:
-            raise _damaged(path, f"has {reader.num_record_batches} record batches instead of one")
-        batch = reader.get_batch(0)
+        batches = _record_batches(whole)
+        if len(batches) != 1:
+            raise _damaged(path, f"has {len(batches)} record batches instead of one")
+        (batch,) = batches
         batch.validate(full=True)  # of the offsets and ids; numbers have nothing to check
     except FileNotFoundError:
         raise _damaged(path, "no such feature shard") from None
@@ -520,6 +520,15 @@ def _map_shard(path: Path) -> tuple[pa.RecordBatch, tuple[int, int]]:
     if values is not None and not 0 <= values.address - whole.address <= whole.size - values.size:
         raise _damaged(path, "is compressed, so it cannot be mapped")
     return batch, (whole.address, whole.size)
+
+
+def _record_batches(whole: pa.Buffer) -> list[pa.RecordBatch]:
+    """Views of the batches of an Arrow stream, or of a file in Arrow's file format."""
+    source = pa.BufferReader(whole)
+    if whole.slice(0, 6).to_pybytes() != b"ARROW1":
+        return list(ipc.open_stream(source))
+    reader = ipc.open_file(source)  # of an earlier version
+    return [reader.get_batch(number) for number in range(reader.num_record_batches)]
 
 
 def _checksum_errors(path: Path, expected: str) -> list[str]:

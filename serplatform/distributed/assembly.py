@@ -15,7 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from serplatform.alignment.tokens import RULES, text_notes, tokens
-from serplatform.artifacts.dataset import ALIGNMENT_SCHEMA, DatasetDescription, FeatureRecord, Shard
+from serplatform.artifacts.dataset import (
+    ALIGNMENT_SCHEMA,
+    DatasetDescription,
+    FeatureRecord,
+    Shard,
+    content_digests,
+)
 from serplatform.artifacts.files import (
     SCHEMA_VERSION,
     atomic_path,
@@ -168,7 +174,7 @@ def add_features(
         digests, classes = meta["row_digests"], meta["classes"]
         fingerprint = _fingerprint(meta["corpus"], digests, kept, classes, features)
     else:
-        shards = {name: [s["sha256"] for s in f["shards"]] for name, f in features.items()}
+        shards = {name: content_digests(entry["shards"]) for name, entry in features.items()}
         fingerprint = digest({"added_to": meta["fingerprint"], "features": shards})
     earlier = [*meta.get("earlier_fingerprints", []), meta["fingerprint"]]
     extended: DatasetDescription = {
@@ -384,10 +390,7 @@ def _fingerprint(
             "classes": list(classes),
             "rows": list(digests),
             "features": {
-                name: {
-                    "spec": entry["spec"],
-                    "shards": [shard["sha256"] for shard in entry["shards"]],
-                }
+                name: {"spec": entry["spec"], "shards": content_digests(entry["shards"])}
                 for name, entry in features.items()
             },
         }

@@ -1,10 +1,14 @@
-"""Write feature shards: one uncompressed Arrow file a feature and shard, made to be mapped.
+"""Write feature shards: one uncompressed Arrow stream a feature and shard, made to be mapped.
+
+The stream format is what ``datasets.Dataset.from_file`` maps. Shards of earlier versions are in
+Arrow's file format, which holds the same bytes between a magic number and a footer.
 
 Shapes: T frames, D feature dimension.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,8 +33,8 @@ def write_feature_shard(
 ) -> Shard:
     """Write one record batch of ``utterance_id`` and ``frames`` (T·D values, row by row).
 
-    The values of all utterances lie in one run of memory, aligned to 64 bytes, so that a
-    reader gets views over the memory map.
+    The values of all utterances lie in one run of memory, so that a reader gets views over the
+    memory map.
 
     Returns:
         The shard's entry in ``dataset.json``.
@@ -60,7 +64,7 @@ def write_feature_shard(
     with (
         atomic_path(path) as temporary,
         temporary.open("wb") as stream,
-        ipc.new_file(stream, schema) as writer,
+        ipc.new_stream(stream, schema) as writer,
     ):
         writer.write_batch(batch)
     return {
@@ -69,4 +73,38 @@ def write_feature_shard(
         "frames": sum(sizes) // extractor.dim,
         "sha256": file_sha256(path),
         "bytes": path.stat().st_size,
+        "content": _content_digest(batch),
     }
+
+
+class _Hash:
+    """A file of which only the SHA-256 is kept."""
+
+    closed = False
+
+    def __init__(self) -> None:
+        self.sha256 = hashlib.sha256()
+        self._size = 0
+
+    def write(self, data: bytes) -> int:
+        self.sha256.update(data)
+        self._size += len(data)
+        return len(data)
+
+    def tell(self) -> int:
+        return self._size
+
+    def flush(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def _content_digest(batch: pa.RecordBatch) -> str:
+    """SHA-256 of the batch in Arrow's file format, in which earlier versions wrote it.
+
+    A dataset's fingerprint is made of these, and so is the same whichever version prepared it.
+    """
+    sink = _Hash()
+    with ipc.new_file(pa.PythonFile(sink, "w"), batch.schema) as writer:
+        writer.write_batch(batch)
+    return sink.sha256.hexdigest()

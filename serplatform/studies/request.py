@@ -22,6 +22,7 @@ class SearchRequest:
         reference: train the reference system too, see ``studies.reference``.
         nested: a study an outer fold, see ``studies.nested``.
         sealed: compute no test posteriors until the run is unsealed, see ``training.seal``.
+        log: experiment trackers, texts NAME or NAME=TARGET, see ``tracking.choice``.
     """
 
     architectures: tuple[str, ...] = ()
@@ -46,6 +47,7 @@ class SearchRequest:
     reference: bool = True
     nested: bool = False
     sealed: bool = False
+    log: tuple[str, ...] = ()
 
     def of_one_configuration(self) -> SearchRequest:
         """Train it ``repeats`` times over all folds; several trainings are combined."""

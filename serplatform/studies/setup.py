@@ -62,6 +62,8 @@ class OpenRun:
     is_new: bool = False  # this command made it
     replaced: str | None = None  # what is to be said of a run that it took the place of
     beside: threading.Thread | None = None  # trains the reference
+    #: experiment trackers that it is sent to: name to target, see ``tracking``
+    trackers: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def max_epochs(self) -> int:

@@ -235,12 +235,12 @@ def _write_feature(
 
 
 def write_shard(path: Path, utterance_ids: list[str], values: list[np.ndarray]) -> None:
-    """Write one feature shard: an uncompressed Arrow IPC file of one record batch."""
+    """Write one feature shard: an uncompressed Arrow stream of one record batch."""
     offsets = np.concatenate([[0], np.cumsum([len(v) for v in values])]).astype(np.int32)
     flat = np.concatenate([np.zeros(0, np.float32), *values])
     frames = pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat, pa.float32()))
     batch = pa.record_batch(
         {"utterance_id": pa.array(utterance_ids, pa.string()), "frames": frames}
     )
-    with atomic_path(path) as temporary, ipc.new_file(str(temporary), batch.schema) as writer:
+    with atomic_path(path) as temporary, ipc.new_stream(str(temporary), batch.schema) as writer:
         writer.write_batch(batch)

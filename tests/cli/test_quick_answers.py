@@ -41,6 +41,7 @@ WRONG = [
     ["search", "moma", "--data", "DATA", "--pruner", "ashes"],
     ["search", "moma", "--data", "DATA", "--combiner", "nothere"],
     ["search", "moma", "--data", "DATA", "--workers", "20000"],
+    ["search", "moma", "--data", "DATA", "--log", "mlfow=runs"],
     ["search", "moma", "--data", "DATA", "--out", "RUN"],
     ["search", "--resume", "--out", "nothere"],
     ["train", "momma", "--data", "DATA"],

@@ -98,7 +98,8 @@ def test_search_leaves_every_file_and_says_where(finished, work):
 
     table = read_parquet(out / "trials.parquet")
     metrics = [f"dev_{name}" for name in DEV_METRICS]
-    rest = ["fold_dev_uar", "epochs", "seconds", "num_parameters", "peak_memory_mb"]
+    rest = ["fold_dev_uar", "reached_dev_uar", "reached_folds"]
+    rest += ["epochs", "seconds", "num_parameters", "peak_memory_mb"]
     rest += ["host", "error"]
     names = table.schema.names
     assert names[:4] == ["trial", "architecture", "state", "paper"]

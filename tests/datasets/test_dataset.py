@@ -10,7 +10,13 @@ import pytest
 from pyarrow import ipc
 
 from serplatform.artifacts.dataset import UTTERANCE_SCHEMA
-from serplatform.artifacts.files import read_json, read_parquet, write_json, write_parquet
+from serplatform.artifacts.files import (
+    file_sha256,
+    read_json,
+    read_parquet,
+    write_json,
+    write_parquet,
+)
 from serplatform.datasets.dataset import Dataset
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.models.kernels.memory import release
@@ -58,7 +64,7 @@ def test_frames_equal_a_plain_read_of_the_shards(made):
     dataset = Dataset.open(made)
     row = 0
     for shard in dataset.meta["features"]["windows"]["shards"]:
-        table = ipc.open_file(str(made / shard["file"])).read_all()
+        table = ipc.open_stream((made / shard["file"]).read_bytes()).read_all()
         for utterance_id, values in zip(*table.to_pydict().values(), strict=True):
             assert dataset.utterance_ids[row] == utterance_id
             np.testing.assert_array_equal(
@@ -78,7 +84,7 @@ def test_large_offsets_are_read_too(copy):
     entry = read_json(copy / "dataset.json")["features"]["log_mel_23"]
     expected = Dataset.open(copy).frames("log_mel_23", 1).copy()
     file = copy / entry["shards"][0]["file"]
-    batch = ipc.open_file(str(file)).get_batch(0)
+    batch = ipc.open_stream(file.read_bytes()).read_next_batch()
     large = batch.column("frames").cast(pa.large_list(pa.float32()))
     batch = pa.record_batch({"utterance_id": batch.column("utterance_id"), "frames": large})
     with ipc.new_file(str(file), batch.schema) as writer:
@@ -129,11 +135,10 @@ def test_check_names_an_altered_shard(copy):
 def test_check_names_reordered_rows(copy):
     meta = read_json(copy / "dataset.json")
     file = copy / "log_mel_23-00000.arrow"
-    batch = ipc.open_file(str(file)).get_batch(0)
+    batch = ipc.open_stream(file.read_bytes()).read_next_batch()
     order = [0, 2, 1, *range(3, batch.num_rows)]
     with ipc.new_file(str(file), batch.schema) as writer:
         writer.write_batch(batch.take(pa.array(order)))
-    from serplatform.artifacts.files import file_sha256
 
     meta["features"]["log_mel_23"]["shards"][0].update(
         bytes=file.stat().st_size, sha256=file_sha256(file)
@@ -312,7 +317,7 @@ def test_released_pages_leave_resident_memory_and_come_back_the_same(tmp_path):
 
 def test_compressed_shard_is_refused(copy):
     file = copy / "log_mel_23-00000.arrow"
-    batch = ipc.open_file(str(file)).get_batch(0)
+    batch = ipc.open_stream(file.read_bytes()).read_next_batch()
     options = ipc.IpcWriteOptions(compression="zstd")
     with ipc.new_file(str(file), batch.schema, options=options) as writer:
         writer.write_batch(batch)
@@ -321,3 +326,21 @@ def test_compressed_shard_is_refused(copy):
     write_json(copy / "dataset.json", meta)
     with pytest.raises(ArtifactError, match=r"log_mel_23-00000.arrow: is compressed"):
         Dataset.open(copy).frames("log_mel_23", 0)
+
+
+def test_shards_in_the_file_format_of_earlier_versions_are_mapped_too(made, copy):
+    meta = read_json(copy / "dataset.json")
+    for shard in meta["features"]["log_mel_23"]["shards"]:
+        file = copy / shard["file"]
+        batch = ipc.open_stream(file.read_bytes()).read_next_batch()
+        with ipc.new_file(str(file), batch.schema) as writer:
+            writer.write_batch(batch)
+        assert file.read_bytes().startswith(b"ARROW1")
+        shard.update(bytes=file.stat().st_size, sha256=file_sha256(file))
+    write_json(copy / "dataset.json", meta)
+    old, new = Dataset.open(copy), Dataset.open(made)
+    assert old.check() == []
+    for row in range(len(new)):
+        frames = old.frames("log_mel_23", row)
+        assert not frames.flags.owndata
+        np.testing.assert_array_equal(frames, new.frames("log_mel_23", row))

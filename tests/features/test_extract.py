@@ -11,6 +11,7 @@ import pytest
 import soundfile
 from pyarrow import ipc
 
+from serplatform.artifacts.files import file_sha256
 from serplatform.corpora.audio import CANCEL
 from serplatform.corpora.base import Utterance
 from serplatform.corpora.csv_table import CsvTable
@@ -122,10 +123,10 @@ def test_shard_is_mapped_without_a_copy(tmp_path: Path) -> None:
     entry = write_feature_shard(path, extractor, ["a", "b", "c"], frames)
     assert (entry["file"], entry["rows"], entry["frames"]) == (path.name, 3, 11)
     assert entry["bytes"] == path.stat().st_size
-    reader = ipc.open_file(pa.memory_map(str(path)))
+    reader = ipc.open_stream(pa.memory_map(str(path)))
     assert reader.schema.metadata[b"feature"] == b"log_mel_23"
-    assert reader.num_record_batches == 1
-    column = reader.get_batch(0).column("frames")
+    (batch,) = reader
+    column = batch.column("frames")
     assert column.type == pa.list_(pa.float32())
     values = column.values.to_numpy(zero_copy_only=True)
     assert not values.flags.writeable
@@ -138,3 +139,13 @@ def test_same_frames_give_the_same_file(tmp_path: Path) -> None:
     frames = [np.ones((2, 23), dtype=np.float32)]
     entries = [write_feature_shard(tmp_path / "a.arrow", extractor, ["a"], frames) for _ in "ab"]
     assert entries[0] == entries[1]
+
+
+def test_the_content_of_a_shard_is_digested_as_earlier_versions_did(tmp_path: Path) -> None:
+    extractor = FEATURES.get("log_mel_23")()
+    path = tmp_path / "a.arrow"
+    entry = write_feature_shard(path, extractor, ["a"], [np.ones((2, 23), dtype=np.float32)])
+    batch = ipc.open_stream(path.read_bytes()).read_next_batch()
+    with ipc.new_file(str(path), batch.schema) as writer:  # what they wrote
+        writer.write_batch(batch)
+    assert entry["content"] == file_sha256(path) != entry["sha256"]

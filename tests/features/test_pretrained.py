@@ -43,7 +43,7 @@ def test_what_is_stored_is_what_new_audio_gives(tiny, tmp_path, samples):
         file = tmp_path / "shard.arrow"
         write_feature_shard(file, extractor, ["one"], [frames])
         with pa.memory_map(str(file)) as source:
-            stored = pa.ipc.open_file(source).read_all()["frames"][0].values.to_numpy()
+            stored = pa.ipc.open_stream(source).read_all()["frames"][0].values.to_numpy()
         assert stored.dtype == np.dtype(extractor.stored_as)
         again = FEATURES.restore(extractor.name, json.loads(json.dumps(extractor.spec())))
         np.testing.assert_array_equal(again.extract(samples).ravel(), stored.astype(np.float32))

@@ -120,6 +120,28 @@ def run_faults(path: Path, *, ended: bool) -> list[str]:
         faults += [f"state/{name} was left behind" for name in left]
         partial = [str(p.relative_to(path)) for p in path.rglob("*.partial")]
         faults += [f"{name} was left behind" for name in partial]
+        if (path / "tensorboard").exists():
+            for record in records.values():
+                faults += _curve_faults(path / "tensorboard", record)
+    return faults
+
+
+def _curve_faults(folder: Path, record: Mapping[str, Any]) -> list[str]:
+    """Epochs that TensorBoard shows and the record does not have, or the other way round."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    name = f"trial-{record['trial']:05d}-{record['architecture']}"
+    reader = EventAccumulator(str(folder / name)).Reload()
+    faults = []
+    for fold in {entry["fold"] for entry in record["history"]}:
+        expected = [e["epoch"] for e in record["history"] if e["fold"] == fold]
+        for tag in (f"dev_uar/fold-{fold}", f"train_loss/fold-{fold}"):
+            shown = [event.step for event in reader.Scalars(tag)]
+            if shown != expected:
+                faults.append(f"{name}: {tag} has the epochs {shown}, the record {expected}")
+    (state,) = reader.Tensors("state/text_summary")
+    if not state.tensor_proto.string_val[0].decode().startswith(record["state"]):
+        faults.append(f"{name}: its state in TensorBoard is {state}")
     return faults
 
 

@@ -69,7 +69,7 @@ def altered(dataset: Dataset, ids: set[str], out: Path) -> Dataset:
     )
     rng = np.random.default_rng(0)
     for file in sorted(out.glob("*.arrow")):
-        batch = ipc.open_file(str(dataset.path / file.name)).read_all()
+        batch = ipc.open_stream((dataset.path / file.name).read_bytes()).read_all()
         own = batch["utterance_id"].to_pylist()
         frames = [np.array(values, np.float32) for values in batch["frames"].to_pylist()]
         write_shard(
