@@ -97,3 +97,17 @@ def write_bundle(
         )
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     return bundle, size
+
+
+def write_onnx(
+    source: str | Path, out: str | Path, trial: int | None = None, data: str | Path | None = None
+) -> dict[str, Any]:
+    """Write the ONNX graphs of a run, an ensemble or a bundle; return the content of their file."""
+    from serplatform.prediction.open import open_system
+
+    path = open_copy(source)
+    open_system(path, trial)  # what is wrong with it is said before torch is imported
+    from serplatform.prediction.onnx.export import export_onnx
+
+    with new_folder(out) as folder:
+        return export_onnx(path, folder, trial=trial, data=data)

@@ -9,6 +9,7 @@ import typer
 from serplatform.cli.options import AsJson
 from serplatform.cli.output import result
 from serplatform.console import say
+from serplatform.errors import BadInputError
 
 
 def command(
@@ -21,11 +22,22 @@ def command(
         ),
     ],
     out: Annotated[
-        str,
+        str | None,
         typer.Option(
-            "--out", metavar="DIR", help="A new or empty directory, or a URI.", show_default=False
+            "--out",
+            metavar="DIR",
+            help="A new or empty directory, or a URI.  \\[with --onnx: default RUN-onnx]",
+            show_default=False,
         ),
-    ],
+    ] = None,
+    onnx: Annotated[
+        bool,
+        typer.Option(
+            "--onnx",
+            help="Write ONNX graphs instead, features in and posteriors out, each compared with "
+            "its model on utterances of the dataset.",
+        ),
+    ] = False,
     trial: Annotated[
         int | None, typer.Option(help="Trial of a run; default: the best on dev.")
     ] = None,
@@ -49,7 +61,8 @@ def command(
     data: Annotated[
         str | None,
         typer.Option(
-            metavar="DATA", help="With --refit: where the dataset lies now, if it has moved."
+            metavar="DATA",
+            help="With --refit or --onnx: where the dataset lies now, if it has moved.",
         ),
     ] = None,
     as_json: AsJson = False,
@@ -72,7 +85,19 @@ def command(
         serplatform export runs/whisper --out bundles/whisper --with-encoder
 
         serplatform export ensembles/ravdess --out bundles/final --refit
+
+        serplatform export runs/ravdess --onnx --out graphs/ravdess
     """
+    if onnx:
+        if refit or with_encoder or encoder_licence is not None:
+            raise BadInputError(
+                "--onnx writes graphs, and --refit, --with-encoder and --encoder-licence are for "
+                "bundles: leave them out, or export a bundle first and give it with --onnx"
+            )
+        _graphs(source, out or f"{source.rstrip('/')}-onnx", trial, data, as_json=as_json)
+        return
+    if out is None:
+        raise BadInputError("--out: name the directory of the bundle")
     from serplatform.api.write import write_bundle
     from serplatform.artifacts.looks import SEALED, LookCount
     from serplatform.prediction.system import not_tested, with_interval
@@ -119,5 +144,21 @@ def command(
             "twin_uar": uar if refit else None,
             "encoders": encoders,
         },
+        as_json=as_json,
+    )
+
+
+def _graphs(source: str, out: str, trial: int | None, data: str | None, *, as_json: bool) -> None:
+    """``--onnx``."""
+    from serplatform.api.write import write_onnx
+
+    found = write_onnx(source, out, trial, data)
+    models = found["models"]
+    worst = max(model["largest_difference"] for model in models)
+    result(
+        f"Wrote {out}: {len(models)} graph{'s' * (len(models) != 1)} and their combiner, equal to "
+        f"the models of {found['title']} within {worst:.1g} on {found['checked']['utterances']} "
+        "utterances; onnx.json says what they read",
+        {"directory": out, **found},
         as_json=as_json,
     )

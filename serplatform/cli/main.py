@@ -35,6 +35,7 @@ COMMANDS = (
     "explain",
     "reproduce",
     "export",
+    "serve",
     "check",
     "new",
 )

@@ -66,7 +66,8 @@ def command(
         str | None,
         typer.Option(
             "--format",
-            help="table, csv or jsonl.  \\[default: by the ending of --out, else table]",
+            help="table, csv, jsonl, or another program's: audformat (with --out FILE.yaml), "
+            "emobox, nkululeko.  \\[default: by the ending of --out, else table]",
             show_default=False,
         ),
     ] = None,
@@ -153,6 +154,7 @@ def command(
     """
     from serplatform.api.classify import Classification, option_errors
     from serplatform.artifacts.files import atomic_path
+    from serplatform.prediction.formats.base import ROW_FORMATS
     from serplatform.prediction.output import FORMATS, row_values
     from serplatform.prediction.recordings import STDIN, listed_paths
     from serplatform.storage.destination import check_file
@@ -161,9 +163,12 @@ def command(
     if output_format is None:
         ending = PurePath(out or "").suffix.lower().removeprefix(".")
         output_format = ending if ending in FORMATS else "table"
-    if output_format not in FORMATS:
-        wrong = "--format: " + unknown_name("format", output_format, FORMATS)
+    if output_format not in ROW_FORMATS.names():
+        wrong = "--format: " + unknown_name("format", output_format, ROW_FORMATS.names())
         raise BadInputError("\n".join([wrong, *option_errors(speaker, max_duration)]))
+    lines = functools.partial(ROW_FORMATS.get(output_format), out=out)
+    if output_format == "audformat":
+        lines([], [])  # what is wrong with --out is said before any work
     if stream and (as_json or out is not None):
         raise BadInputError(
             "--stream prints lines as they come, and --json and --out end with a whole: leave them "
@@ -193,7 +198,7 @@ def command(
         smooth=smooth,
         segments=segments,
     )
-    lines = functools.partial(FORMATS[output_format], rejecting=found.rejecting)
+    lines = functools.partial(lines, rejecting=found.rejecting)
     values: list[dict[str, Any]] | None = None
     stop = None if found.source is None else found.source.stop
     with contextlib.nullcontext() if stop is None else stopping.politely(stop, "at this window"):
@@ -209,7 +214,7 @@ def command(
         elif as_json:
             values = [row_values(row, found.classes) for row in found.rows]
         else:
-            errors = JSON if output_format == "jsonl" else "backslashreplace"
+            errors = JSON if output_format in ("jsonl", "emobox") else "backslashreplace"
             for line in lines(found.rows, found.classes):  # as rows are made
                 sys.stdout.write(encodable(line, errors))
                 if stream:

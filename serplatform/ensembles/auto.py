@@ -60,29 +60,31 @@ class Auto(Combiner):
     def _make(self, name: str) -> Combiner:
         return COMBINERS.get(name)(objective=self.objective, seed=self.seed)
 
-    def _fitted(self) -> Combiner:
+    @property
+    def chosen(self) -> Combiner:
+        """The winner, fitted on all dev rows."""
         if self._chosen is None:
             raise RuntimeError(f"combiner '{self.name}' was not fitted")
         return self._chosen
 
     def combine(self, posteriors: DoubleArray) -> DoubleArray:
         """(M, N, K) to (N, K) by the chosen combiner."""
-        return self._fitted().combine(posteriors)
+        return self.chosen.combine(posteriors)
 
     def weights(self) -> DoubleArray:
         """(M,) weights of the chosen combiner."""
-        return self._fitted().weights()
+        return self.chosen.weights()
 
     def fits(self, num_members: int, num_classes: int) -> bool:
         """Whether they fit the chosen combiner."""
-        return self._fitted().fits(num_members, num_classes)
+        return self.chosen.fits(num_members, num_classes)
 
     def parameters(self) -> dict[str, Any]:
         """The chosen combiner's parameters, and each choice's held-out objective and NLL."""
         return {
             "combiner": self.name,
             "objective": self.objective,
-            "chosen": self._fitted().parameters(),
+            "chosen": self.chosen.parameters(),
             "held_out": self._values,
             "held_out_by": self._held_out,
         }

@@ -24,12 +24,12 @@ from serplatform.ensembles.dev_selection import (
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
 #: log posteriors are floored at log(1e-6): a member's certainty beyond it is no evidence
-_FLOOR = 1e-6
+STACKING_FLOOR = 1e-6
 
 
 def centred_log_posteriors(posteriors: DoubleArray) -> DoubleArray:
     """(F, N, K) to (N, F·K): logs minus their mean over classes; 0 for a member that says 1/K."""
-    logs = np.log(np.maximum(posteriors, _FLOOR))
+    logs = np.log(np.maximum(posteriors, STACKING_FLOOR))
     logs -= logs.mean(axis=2, keepdims=True)
     return np.asarray(logs.transpose(1, 0, 2).reshape(posteriors.shape[1], -1), dtype=np.float64)
 
@@ -130,6 +130,11 @@ class Stacking(Combiner):
             coefficients = np.concatenate([-coefficients / 2, coefficients / 2])
             intercepts = np.concatenate([-intercepts / 2, intercepts / 2])
         return Regression(coefficients.astype(np.float64), intercepts.astype(np.float64), present)
+
+    @property
+    def regression(self) -> tuple[list[int], Regression]:
+        """Positions of the F stacked members, and what is made of their log posteriors."""
+        return self._used.tolist(), self._model
 
     def combine(self, posteriors: DoubleArray) -> DoubleArray:
         """(M, N, K) to (N, K)."""

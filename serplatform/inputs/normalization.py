@@ -144,7 +144,7 @@ class Normalization(Step):
             return clips
         mean, std, groups = self.mean[None], self.std[None], None
         if self.kind != "train":
-            moments, group = self._moments(clips)
+            moments, group = self.statistics(clips)
             mean, std, groups = moments.mean, moments.std, group.tolist()
             if self.shrinkage is not None:
                 mean, std = self.shrinkage(moments, self.mean)
@@ -159,7 +159,7 @@ class Normalization(Step):
 
         return clips.changed(standardize, self)
 
-    def _moments(self, clips: Clips) -> tuple[Moments, IntArray]:
+    def statistics(self, clips: Clips) -> tuple[Moments, IntArray]:
         """Moments of each speaker or utterance, and (N,) which of them each row takes."""
         group = np.zeros(len(clips.first), dtype=np.int64)
         if self.kind == "utterance":

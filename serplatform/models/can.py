@@ -254,6 +254,9 @@ class WordSegmentEncoder(nn.Module):
 
     def forward(self, frames: Tensor, segments: WordSegments) -> Tensor:
         """Encode the words of (B, T, D) frames: (B, L, 2H), zero where there is no word."""
+        if torch.compiler.is_exporting():
+            padded, _ = segments.padded(frames)
+            return segments.spread(self._mean(padded, segments.length))
         length, order = segments.length.sort(descending=True, stable=True)  # (W,) each
         start = segments.start[order]
         flat = frames.flatten(0, 1)  # (B·T, D)
@@ -268,6 +271,10 @@ class WordSegmentEncoder(nn.Module):
         # padding repeats a word's last frame: any finite value will do
         frame = start.unsqueeze(1) + torch.minimum(step, length.unsqueeze(1) - 1)  # (N, S)
         segment = flat.index_select(0, frame.flatten()).view(*frame.shape, -1)  # (N, S, D)
+        return self._mean(segment, length)
+
+    def _mean(self, segment: Tensor, length: Tensor) -> Tensor:
+        """(N, S, D) frames of words to the mean of their outputs, (N, 2H)."""
         hidden = self.encoder(segment, length)  # zero on padding, (N, S, 2H)
         mean: Tensor = hidden.sum(dim=1) / length.unsqueeze(1)
         return mean

@@ -123,7 +123,7 @@ class Csa(SerModel):
         output = ModelOutput(log_posteriors=mean.log_softmax(dim=-1))
         if criterion is not None:
             output.losses = self._losses(criterion, logits, batch.labels, chunks, kept)
-        else:
+        elif chunks.exists is None:
             output.attention["chunks"] = self._frame_attention(energy, chunks, batch.frames)
         return output
 
@@ -142,11 +142,15 @@ class Csa(SerModel):
 
     def _classify(self, batch: Batch) -> tuple[Chunks, Tensor | None, Tensor, Tensor]:
         """Chunks, (N,) those that are trained on (None: all), (N, K) logits, (N, C, C) energy."""
+        exporting = torch.compiler.is_exporting()
         chunks = Chunks.of(
-            batch.lengths, context_frames=self.context_frames, overlap_frames=self.overlap_frames
+            batch.lengths,
+            context_frames=self.context_frames,
+            overlap_frames=self.overlap_frames,
+            num_frames=batch.frames.shape[1] if exporting else None,
         )
         short = batch.lengths < self.context_frames  # (B,)
-        padded = bool(short.any())
+        padded = exporting or bool(short.any())
         valid = chunks.valid if padded else None  # (N, C)
         kept = ~short[chunks.utterance] if self.drop_short else None  # (N,)
         counted = valid
@@ -257,16 +261,29 @@ class Chunks:
         frame: (N, C) int64, the frame at each place of a chunk; the last one where not valid.
         valid: (N, C) bool.
         count: (B,) int64, chunks of each utterance, at least 1.
+        exists: (N,) bool, where every utterance has as many chunks as the longest may have, and
+            those that are too many repeat its last one; None: all do.
     """
 
     utterance: Tensor
     frame: Tensor
     valid: Tensor
     count: Tensor
+    exists: Tensor | None = None
 
     @classmethod
-    def of(cls, lengths: Tensor, *, context_frames: int, overlap_frames: int) -> Chunks:
+    def of(
+        cls,
+        lengths: Tensor,
+        *,
+        context_frames: int,
+        overlap_frames: int,
+        num_frames: int | None = None,
+    ) -> Chunks:
         """Cut utterances of the given (B,) lengths into chunks of C frames.
+
+        With ``num_frames``, T, the number of chunks depends on it instead of on the lengths, as a
+        graph's sizes may not depend on values.
 
         Example:
             >>> Chunks.of(torch.tensor([7, 2]), context_frames=4, overlap_frames=2).frame
@@ -279,13 +296,20 @@ class Chunks:
         last_start = (lengths - context_frames).clamp(min=0)  # (B,)
         count = (last_start + hop - 1) // hop + 1  # (B,)
         rows = torch.arange(lengths.shape[0], device=lengths.device)
-        utterance = rows.repeat_interleave(count)  # (N,)
-        first = (count.cumsum(0) - count)[utterance]  # number of its utterance's first chunk
-        order = torch.arange(utterance.shape[0], device=lengths.device) - first  # (N,)
+        exists = None
+        if num_frames is None:
+            utterance = rows.repeat_interleave(count)  # (N,)
+            first = (count.cumsum(0) - count)[utterance]  # number of its utterance's first chunk
+            order = torch.arange(utterance.shape[0], device=lengths.device) - first  # (N,)
+        else:
+            each = torch.arange(num_frames // hop + 1, device=lengths.device)
+            utterance = rows.unsqueeze(1).expand(-1, each.shape[0]).flatten()
+            order = each.unsqueeze(0).expand(rows.shape[0], -1).flatten()
+            exists = order < count[utterance]
         start = torch.minimum(order * hop, last_start[utterance])  # (N,)
         frame = start.unsqueeze(1) + torch.arange(context_frames, device=lengths.device)
         length = lengths[utterance].unsqueeze(1)  # (N, 1)
-        return cls(utterance, torch.minimum(frame, length - 1), frame < length, count)
+        return cls(utterance, torch.minimum(frame, length - 1), frame < length, count, exists)
 
     def gather(self, frames: Tensor) -> Tensor:
         """Copy the chunks out of a batch: (B, T, D) to (N, C, D), zero where not valid."""
@@ -295,5 +319,8 @@ class Chunks:
 
     def sum_by_utterance(self, values: Tensor) -> Tensor:
         """Sum over the chunks of each utterance: (N, …) to (B, …)."""
+        if self.exists is not None:
+            values = values.masked_fill(~self.exists.unsqueeze(1), 0.0)
+            return values.view(self.count.shape[0], -1, values.shape[1]).sum(dim=1)
         total = values.new_zeros(self.count.shape[0], *values.shape[1:])
         return total.index_add(0, self.utterance, values)

@@ -19,6 +19,7 @@ from serplatform.models import Batch, Criterion, ModelOutput, SerModel, architec
 from serplatform.models.layers.bilstm import BiLstm
 from serplatform.models.layers.convolution_block import convolution_blocks
 from serplatform.models.layers.masks import valid_steps
+from serplatform.models.layers.onnx_lstm import lstm_operators
 from serplatform.models.layers.words import (
     WordEmbedding,
     WordPooling,
@@ -182,7 +183,8 @@ class Fgcme(SerModel):
             weights, log_weights = self.ctc(frames, batch.lengths, words.ids.shape[1])
             weights = weights * words.valid.unsqueeze(2)  # in the place of A, (B, L, T)
             audio = torch.bmm(weights, frames)  # Z^a, (B, L, A)
-            alignment_losses = self.ctc.losses(log_weights, batch.lengths, words.counts)  # (B,)
+            if criterion is not None:
+                alignment_losses = self.ctc.losses(log_weights, batch.lengths, words.counts)  # (B,)
             maps["alignment"] = weights
         text = self.text_projection(self.embedding(words.ids, words.vectors))  # Z^s, (B, L, S)
         audio, text = self.excitement(audio, text)  # Z̄^a and Z̄^s
@@ -296,7 +298,9 @@ class CtcWordAlignment(nn.Module):
             (B, T, P + 1) logarithms for :meth:`losses`.
         """
         # the LSTM runs from left to right, so padding at the end changes no real frame
-        log_weights = self.lstm(frames)[0].log_softmax(dim=-1)  # (B, T, P + 1)
+        exporting = torch.compiler.is_exporting()
+        hidden = lstm_operators(self.lstm, frames, lengths) if exporting else self.lstm(frames)[0]
+        log_weights = hidden.log_softmax(dim=-1)  # (B, T, P + 1)
         position = torch.arange(num_words, device=frames.device).clamp(max=self.max_words - 1) + 1
         valid = valid_steps(lengths, frames.shape[1])  # (B, T)
         weights = log_weights[..., position].exp() * valid.unsqueeze(2)  # (B, T, L)

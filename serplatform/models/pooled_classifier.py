@@ -99,7 +99,8 @@ class PooledClassifier(ClosedFormModel):
         scores = self.scores(self.vectors(batch))
         known = (scores @ self.calibration.double().T + self.offset).log_softmax(dim=1)  # (B, P)
         unseen = self.num_classes - len(self.present)
-        logits = self.unseen.double().log().expand(len(batch), self.num_classes).clone()  # (B, K)
+        shape = (scores.shape[0], self.num_classes)
+        logits = self.unseen.double().log().expand(shape).clone()  # (B, K)
         logits[:, self.present] = known + torch.log1p(-unseen * self.unseen.double())
         return ModelOutput.of(logits.to(batch.frames.dtype))
 

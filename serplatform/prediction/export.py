@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,16 +74,10 @@ def export(
     if (source / BUNDLE_FILE).is_file():
         raise BadInputError(f"{source}: is a bundle already; copy the directory")
     if data is not None and not refit:
-        raise BadInputError("--data is for --refit, which trains again; leave it out")
+        raise BadInputError("--data is for --refit and --onnx, which read it; leave it out")
     check_directory(out, NEW)
     system = open_system(source, trial)
-    target = Path(os.path.realpath(out))
-    with contextlib.ExitStack() as ends:
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            temporary = ends.enter_context(unfinished_folder(target))
-        except OSError as error:
-            raise BadInputError(f"{out}: cannot be made ({error.strerror}); name another") from None
+    with whole_folder(out) as temporary:
         description = describe(system)
         configs = [
             read_record(ModelDescription, member.directory / CONFIG_FILE, "model description")
@@ -112,9 +106,22 @@ def export(
         if refit:
             shutil.rmtree(again)
         read_bundle(temporary)
+    return bundle
+
+
+@contextlib.contextmanager
+def whole_folder(out: Path) -> Iterator[Path]:
+    """A folder to write into, which becomes ``out`` at the end of the block, or never does."""
+    target = Path(os.path.realpath(out))
+    with contextlib.ExitStack() as ends:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary = ends.enter_context(unfinished_folder(target))
+        except OSError as error:
+            raise BadInputError(f"{out}: cannot be made ({error.strerror}); name another") from None
+        yield temporary
         os.chmod(temporary, 0o777 & ~_umask())
         temporary.rename(target)  # an empty directory gives way
-    return bundle
 
 
 def _bundle_encoders(
@@ -143,7 +150,7 @@ def _write(
     for fold in system.folds:
         members = []
         for member in fold.members:
-            place = f"models/{_directory_name(member.name, names)}/{member.directory.name}"
+            place = f"models/{directory_name(member.name, names)}/{member.directory.name}"
             if f"{place}/{CONFIG_FILE}" not in files:
                 files |= _copy_model(member, folder, place)
             members.append(
@@ -200,7 +207,7 @@ def _plugins(system: PredictionSystem, configs: Sequence[ModelDescription]) -> M
     )
 
 
-def _directory_name(member: str, names: dict[str, str]) -> str:
+def directory_name(member: str, names: dict[str, str]) -> str:
     """A directory name of its own for each member, made of plain characters."""
     if member not in names:
         plain = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in member)

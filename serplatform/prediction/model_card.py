@@ -25,6 +25,7 @@ from serplatform.ensembles.build import SYSTEMS
 from serplatform.ensembles.evaluation import over_folds
 from serplatform.errors import ArtifactError
 from serplatform.metrics import METRICS, classification_metrics
+from serplatform.prediction.card_header import card_header, citations, python_use
 from serplatform.prediction.speaker_needs import need_words, system_curve
 from serplatform.prediction.system import PredictionSystem, not_tested, trial_posteriors
 from serplatform.report.wording import in_percent, interval, metric
@@ -249,13 +250,15 @@ def model_card(bundle: Mapping[str, Any]) -> str:
     if synthetic:
         limits = ("It was trained on machine-made speech: a demonstration, nothing more.", *limits)
     versions = ", ".join(f"{plain(k)} {plain(v)}" for k, v in bundle["versions"].items())
+    cited = citations(bundle)
     sections = [
+        card_header(bundle),
         f"# {plain(about['title'])}\n",
         f"> **Not tested:** {plain(not_tested(about))}.\n" if again else "",
         _SYNTHETIC if synthetic else "",
         "Speech emotion recognition: a recording in, a posterior probability for each of "
         f"{len(bundle['classes'])} classes out: {', '.join(map(plain, bundle['classes']))}.\n",
-        _USE + (_NEEDS_ENCODERS if encoders else _NEEDS),
+        _USE + python_use(bundle) + (_NEEDS_ENCODERS if encoders else _NEEDS),
         encoders and "## Pretrained encoders\n\n" + _encoders_text(encoders),
         plugins and _PLUGINS.format(plugins),
         "## Data\n\n" + _data_table(about["data"], synthetic),
@@ -266,6 +269,7 @@ def model_card(bundle: Mapping[str, Any]) -> str:
         _models(bundle["kind"], about),
         "## Limits\n\n" + _list(limits),
         "## Notes\n\n" + _list(map(plain, about["notes"])) if about["notes"] else "",
+        cited and "## Citation\n\n" + _list(map(plain, cited)),
         f"## Made\n\n{plain(bundle['made'])} with {versions}.\n",
     ]
     return "\n".join(section for section in sections if section)

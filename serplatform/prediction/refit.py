@@ -62,7 +62,7 @@ def refit_system(
     for number, member in enumerate(members.values(), start=1):
         run = RunDirectory(member.directory.parents[2])
         if run.path not in opened:
-            opened[run.path] = _dataset(run, data), _all_rows(run)
+            opened[run.path] = dataset_of(run, data, "--refit trains"), _all_rows(run)
         dataset, plan = opened[run.path]
         places[member.name] = folder / str(number) / ALL_ROWS
         begun = f"Training {member.name} ({member.architecture}) on all rows, {number} of "
@@ -99,22 +99,23 @@ def _all_rows(run: RunDirectory) -> FoldPlan:
     return plan_of_all_rows(plan_from_json(run.read_folds(run.read_run()), str(run)))
 
 
-def _dataset(run: RunDirectory, data: str | Path | None) -> Dataset:
-    """The dataset of a run, where it lies now."""
+def dataset_of(run: RunDirectory, data: str | Path | None, does: str) -> Dataset:
+    """The dataset of a run, where it lies now; ``does`` is the option that needs it, and a verb."""
+    option = does.partition(" ")[0]
     recorded = run.read_run()["dataset"]
     path = data or recorded["path"]
     try:
         dataset = Dataset.open(path)
     except SerplatformError as error:
         raise BadInputError(
-            f"--refit trains on the dataset of {run}, and {error}; name it with --data, or leave "
-            "--refit out"
+            f"{does} on the dataset of {run}, and {error}; name it with --data, or leave {option} "
+            "out"
         ) from None
     if not has_been(dataset.meta, recorded["fingerprint"]):
         raise ArtifactError(
             f"{path}: is not the dataset of {run} (fingerprint {dataset.fingerprint[:12]}, run "
-            f"{recorded['fingerprint'][:12]}), and --refit trains on that one; name it with "
-            "--data, or leave --refit out"
+            f"{recorded['fingerprint'][:12]}), and {does} on that one; name it with --data, or "
+            f"leave {option} out"
         )
     return dataset
 

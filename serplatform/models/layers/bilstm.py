@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from serplatform.config import setting
 from serplatform.models.kernels import fast_kernels_enabled
 from serplatform.models.layers.masks import valid_steps
+from serplatform.models.layers.onnx_lstm import lstm_operators
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,6 +71,8 @@ class BiLstm(nn.Module):
 
         Forward, then backward outputs; zero on padding.
         """
+        if torch.compiler.is_exporting():
+            return lstm_operators(self.lstm, frames, lengths)
         if frames.is_cuda or not fast_kernels_enabled():
             return self._packed(frames, lengths)
         num_steps = frames.shape[1]

@@ -204,13 +204,13 @@ class WordSegments:
         place: (W,) int64, where each word stands among the B·L places of the batch; ascending.
         start: (W,) int64, its first frame among the B·T frames.
         length: (W,) int64, its frames, at least 1.
-        shape: B and L.
+        valid: (B, L) bool, true on words.
     """
 
     place: Tensor
     start: Tensor
     length: Tensor
-    shape: tuple[int, int]
+    valid: Tensor
 
     @classmethod
     def of(cls, words: BatchWords, lengths: Tensor, num_frames: int) -> WordSegments:
@@ -230,14 +230,16 @@ class WordSegments:
             >>> segments.start.tolist(), segments.length.tolist()
             ([0, 4, 8], [4, 1, 1])
         """
-        place = words.valid.flatten().nonzero().squeeze(1)
+        if torch.compiler.is_exporting():  # a graph's sizes depend on no values: all places
+            place = torch.arange(words.valid.numel(), device=lengths.device)
+        else:
+            place = words.valid.flatten().nonzero().squeeze(1)
         row = torch.div(place, words.valid.shape[1], rounding_mode="floor")  # (W,)
         span = words.spans.flatten(0, 1)[place]  # (W, 2)
         length = lengths[row]
         first = torch.minimum(span[:, 0].clamp(min=0), length - 1)
         last = torch.maximum(torch.minimum(span[:, 1], length), first + 1)
-        shape = (words.valid.shape[0], words.valid.shape[1])
-        return cls(place, row * num_frames + first, last - first, shape)
+        return cls(place, row * num_frames + first, last - first, words.valid)
 
     def frames(self, values: Tensor) -> Tensor:
         """Lay the frames of all words one behind the other: (B, T, D) to (F, D).
@@ -249,10 +251,19 @@ class WordSegments:
         index = shift + torch.arange(len(shift), device=shift.device)
         return values.flatten(0, 1).index_select(0, index)
 
+    def padded(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """The frames of each word in a row of its own: (B, T, D) to (W, T, D) and (W, T) valid."""
+        step = torch.arange(values.shape[1], device=values.device)
+        index = self.start.unsqueeze(1) + torch.minimum(step, self.length.unsqueeze(1) - 1)
+        rows = values.flatten(0, 1)[index]
+        return rows, valid_steps(self.length, values.shape[1])
+
     def spread(self, vectors: Tensor) -> Tensor:
         """Put a vector a word where it stands: (W, D) to (B, L, D), zero where no word is."""
-        empty = vectors.new_zeros(self.shape[0] * self.shape[1], vectors.shape[1])
-        return empty.index_copy(0, self.place, vectors).view(*self.shape, -1)
+        if torch.compiler.is_exporting():
+            return vectors.view(*self.valid.shape, -1) * self.valid.unsqueeze(2)
+        empty = vectors.new_zeros(self.valid.numel(), vectors.shape[1])
+        return empty.index_copy(0, self.place, vectors).view(*self.valid.shape, -1)
 
 
 WordPooling = Literal["mean_max", "mean", "max"]
@@ -265,7 +276,14 @@ def pool_words(values: Tensor, segments: WordSegments, pooling: WordPooling) -> 
     matrix A of zeros and ones is never made, and the zeros of other frames are not maxima.
     ``"mean_max"`` puts both side by side, (B, L, 2D); it is zero where there is no word.
     """
-    frames = segments.frames(values)  # (F, D)
     kinds = ("mean", "max") if pooling == "mean_max" else (pooling,)
-    pooled = [torch.segment_reduce(frames, kind, lengths=segments.length) for kind in kinds]
+    if torch.compiler.is_exporting():
+        rows, valid = segments.padded(values)
+        padding = ~valid.unsqueeze(2)
+        means = rows.masked_fill(padding, 0.0).sum(dim=1) / segments.length.unsqueeze(1)
+        found = {"mean": means, "max": rows.masked_fill(padding, -torch.inf).amax(dim=1)}
+        pooled = [found[kind] for kind in kinds]
+    else:
+        frames = segments.frames(values)  # (F, D)
+        pooled = [torch.segment_reduce(frames, kind, lengths=segments.length) for kind in kinds]
     return segments.spread(torch.cat(pooled, dim=1))
