@@ -54,7 +54,7 @@ HOMES = {
     "click": {"cli"},
     "rich": {"api", "cli", "console"},
     "pandas": {"api"},
-    "plotly": {"report"},
+    "matplotlib": {"report"},
     "jinja2": {"report"},
     "espeakng_loader": {"corpora"},
     "torch": {
@@ -73,7 +73,7 @@ HOMES = {
     **{name: set() for name in ("pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve")},
 }
 
-HEAVY = ["torch", "ray", "librosa", "plotly", "optuna", "pandas", "sklearn", "scipy", "pyarrow"]
+HEAVY = ["torch", "ray", "librosa", "matplotlib", "optuna", "pandas", "sklearn", "scipy", "pyarrow"]
 
 
 def row(part: str) -> int:
@@ -164,7 +164,7 @@ def test_a_broken_rule_is_found(part, source, expected):
 @pytest.mark.parametrize(
     ("part", "source"),
     [
-        ("report", "from serplatform.metrics import confusion_counts\nimport plotly.graph_objects"),
+        ("report", "from serplatform.metrics import confusion_counts\nimport matplotlib.figure"),
         ("distributed", "import ray\nfrom serplatform.studies.space import SearchSpace"),
         ("cli", "from serplatform import __version__"),
     ],
