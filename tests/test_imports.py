@@ -57,7 +57,7 @@ HOMES = {
     "click": {"cli"},
     "rich": {"api", "cli", "console"},
     "pandas": {"api"},
-    "plotly": {"report"},
+    "matplotlib": {"report"},
     "jinja2": {"report"},
     "espeakng_loader": {"corpora"},
     **{name: {"tracking"} for name in ("tensorboardX", "mlflow", "wandb")},
@@ -82,7 +82,7 @@ HEAVY = [
     "torch",
     "ray",
     "librosa",
-    "plotly",
+    "matplotlib",
     "optuna",
     "pandas",
     "sklearn",
@@ -181,7 +181,7 @@ def test_a_broken_rule_is_found(part, source, expected):
 @pytest.mark.parametrize(
     ("part", "source"),
     [
-        ("report", "from serplatform.metrics import confusion_counts\nimport plotly.graph_objects"),
+        ("report", "from serplatform.metrics import confusion_counts\nimport matplotlib.figure"),
         ("distributed", "import ray\nfrom serplatform.studies.space import SearchSpace"),
         ("cli", "from serplatform import __version__"),
     ],

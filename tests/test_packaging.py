@@ -134,5 +134,5 @@ def test_what_is_imported_is_what_is_declared():
     lines = [*project["dependencies"], *itertools.chain.from_iterable(ours)]
     declared = {canonicalize_name(Requirement(line).name) for line in lines}
     assert used - declared == set(), "imported, but not in pyproject.toml"
-    idle = declared - used - {"plotly"}  # its plotly.min.js is read as a file
+    idle = declared - used
     assert idle == set(), "in pyproject.toml, but never imported"

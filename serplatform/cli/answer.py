@@ -48,7 +48,7 @@ def describe_answer(answer: Answer) -> str:
         lines.append(wrapped("Leaderboard: ranks are by dev rows alone."))
         lines.append(grid((*titles, "training", "parameters"), board, left=(2,)))
         if answer.speaker_needs:
-            told = any(answer.speaker_needs in text for text in answer.sentences)
+            told = any(answer.speaker_needs in text for text in answer.caveats)
             lines.append(wrapped(BY_SPEAKER.format("see above." if told else answer.speaker_needs)))
         if len(board) < len(answer.leaderboard):
             lines.append(f"{len(answer.leaderboard) - len(board)} more are in the report.")

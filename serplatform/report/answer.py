@@ -59,7 +59,7 @@ class SystemComparison:
             told = f"95 % interval {points(low)} to {points(high)}, {p_value(p)}"
         gained = ""
         if self.against == "mean" and not verb.startswith("is better"):
-            gained = " Choosing members and weights gained nothing that is shown here."
+            gained = " Choosing members and weights shows no gain over the plain mean."
         return (
             f"The {names[0]} {verb} the {names[1]}: {points(value)} points of UAR "
             f"({told}; over {plural(self.speakers, 'speaker')}).{gained}"
@@ -94,7 +94,9 @@ class TrialsOfRun:
     def __str__(self) -> str:
         counts = {name: getattr(self, name) for name in (*_STATES, "not_begun")}
         begun = sum(counts[name] for name in _STATES)
-        lead = f"{plural(begun, 'trial')} begun" if self.asked is None else f"{self.asked:,} asked"
+        lead = f"{plural(begun, 'trial')} begun"
+        if self.asked is not None:
+            lead = f"{plural(self.asked, 'trial')} asked for"
         text = f"{lead}: {_tally(counts) or 'none has begun'}"
         if self.no_trial:
             text += (": " if self.not_begun else "; not begun: ") + ", ".join(self.no_trial)
@@ -106,7 +108,7 @@ class TrialsOfRun:
                 joined = joined.replace(" trained;", ",").removesuffix(" trained")
             text += f" By architecture: {joined}."
         if self.left_out:
-            text += f" Left out beforehand: {', '.join(self.left_out)}."
+            text += f" Not tried, cannot be trained on this dataset: {', '.join(self.left_out)}."
         return text
 
 
@@ -193,13 +195,15 @@ def find_answer(report: ReportData) -> Answer:
         trials=tuple(map(_trials, report.source.runs)),
         speaker_needs=needs,
         sentences=(
-            *([f"Normalised by speaker: {needs}"] if used else []),
             *_against_chance(report, chance),
             *map(str, comparisons),
             *_how_chosen(report),
         ),
         leaderboard=report.leaderboard,
-        caveats=tuple(_caveats(report)),
+        caveats=(
+            *([f"Normalised by speaker: {needs}"] if used else []),
+            *_caveats(report),
+        ),
         look=report.look,
     )
 
@@ -209,21 +213,22 @@ def _caveats(report: ReportData) -> Iterator[str]:
     if report.plan.get("speaker_independent") is False:
         yield (
             f"Protocol {report.protocol} shares speakers between training and test: the numbers "
-            "say nothing of new speakers."
+            "say nothing about new speakers."
         )
     if report.systems:
         count = len(set(report.systems[0].test.speaker_ids))
         if count < FEW_SPEAKERS:
-            yield f"Only {plural(count, 'test speaker')}: other speakers may give other numbers."
+            speakers = plural(count, "test speaker")
+            yield f"Only {speakers}: other speakers may give different numbers."
     yield from (n for n in report.plan.get("notes") or () if any(copy in n for copy in _COPIES))
     if (
         any(dev_tests_elsewhere(run.plan) for run in report.source.runs)
         and len(report.finished) > 1
     ):
         yield (
-            "The mean dev value that ranks trials and steers the search holds rows that test in "
-            "other folds: dev values flatter, and which trials there are is not independent of "
-            "test rows."
+            "The mean dev value that ranks trials and guides the search includes rows that other "
+            "folds use as test rows: dev values are too high, and the choice of trials is not "
+            "independent of the test rows."
         )
     if report.look is not None:
         yield str(report.look)
@@ -295,17 +300,18 @@ def _how_chosen(report: ReportData) -> Iterator[str]:
     metric = METRICS[objective_of(report.source.runs)].title
     for run, trial in ranked_trials(report.source.runs)[:1]:
         taken = (
-            f"`predict` and `export` of the run take {trial.name}, the best by mean dev {metric}"
+            f"`predict` and `export` use {trial.name}, the trial with the best mean dev {metric}"
         )
         if any(s.key == "trial" for s in report.others):
             optimistic = (
-                " Those dev rows are test rows of other folds, so its number is optimistic "
-                "(`search --nested` keeps folds apart); what "
-                "is chosen fold by fold, on that fold's own dev rows, is the fair estimate."
+                " Its test UAR is optimistic: its dev rows are test rows of other folds (`search "
+                "--nested` avoids this). The fair estimate is what each fold chooses on its own "
+                "dev rows."
             )
             yield f"{taken} over all folds.{optimistic if dev_tests_elsewhere(run.plan) else ''}"
         elif report.systems[-1].what == f"{trial.name} in every fold":
-            yield f"{taken}, which every fold's own dev rows choose as well: its number is fair."
+            fair = "its test UAR is a fair estimate"
+            yield f"{taken}, which every fold's own dev rows choose as well: {fair}."
 
 
 def _trials(run: ReportedRun) -> TrialsOfRun:

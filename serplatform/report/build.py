@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import functools
 import hashlib
 import json
 import math
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,8 +36,19 @@ SHOWN_ROWS = 60
 #: the same of tables that can be sorted, where what is sought may be anywhere
 SORTABLE_ROWS = 1000
 
-#: Markup that figures may use in Plotly's texts; everything else is shown as it is written.
-_ALLOWED_MARKUP = ("<br>", "<extra></extra>")
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A panel as the page shows it, ``width`` pixels wide at its natural size.
+
+    ``frame`` says where the x axis starts and ends, in shares of the width, and at what values.
+    """
+
+    title: str
+    svg: str
+    width: int
+    frame: str
+    audio: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,6 +59,42 @@ class DrawnFigure:
     title: str
     drawing: Drawing | None
     reason: str = ""
+    printed: bool = True
+
+    @functools.cached_property
+    def pictures(self) -> list[Picture]:
+        """Its panels."""
+        return [] if self.drawing is None else list(_pictures(self.name, self.drawing))
+
+    @functools.cached_property
+    def tables(self) -> str:
+        """What the page's script offers to download."""
+        from markupsafe import Markup
+
+        tables = [] if self.drawing is None else self.drawing.tables
+        given = [
+            {"header": list(t.csv_header or t.header), "rows": [list(r) for r in t.rows]}
+            for t in tables
+        ]
+        return Markup(script_json(given))  # noqa: S704 - "<" is escaped
+
+
+def _pictures(name: str, drawing: Drawing) -> Iterator[Picture]:
+    from markupsafe import Markup
+
+    from serplatform.report.drawing.panel import page_picture, page_width
+
+    paired = len(drawing.panels) > 1 and not drawing.wide
+    for number, panel in enumerate(drawing.panels):
+        width = page_width(panel, paired=paired)
+        svg, drawn = page_picture(panel, width, f"{name}-{number}")
+        yield Picture(
+            title=panel.title,
+            svg=Markup(svg),  # noqa: S704 - Matplotlib escapes its texts
+            width=width,
+            frame=" ".join(f"{value:.5g}" for value in (*drawn.frame, *drawn.limits)),
+            audio=panel.audio,
+        )
 
 
 def build_report(source: Path, out: Path | None = None, *, test_values: bool = False) -> Path:
@@ -89,7 +138,8 @@ def draw_figures(report: ReportData) -> dict[str, list[DrawnFigure]]:
             drawing = figures[name]().make(report, palette)
         except (NoDataError, ArtifactError) as error:
             return DrawnFigure(name=name, title=title, drawing=None, reason=str(error))
-        return DrawnFigure(name=name, title=title, drawing=drawing)
+        printed = figures[name].printed
+        return DrawnFigure(name=name, title=title, drawing=drawing, printed=printed)
 
     return {section: [drawn(n) for n in in_order(figures, section)] for section in SECTIONS}
 
@@ -99,25 +149,18 @@ def render(report: ReportData) -> str:
     from markupsafe import Markup
 
     figures = draw_figures(report)
-    figure_data = {
-        figure.name: Markup(script_json(_figure_data(figure.drawing)))  # noqa: S704 - "<" is escaped
-        for section in figures.values()
-        for figure in section
-        if figure.drawing is not None
-    }
-    scripts = [plotly_source(), template_text("page.js")]
+    script = template_text("page.js")
     environment = template_environment()
     environment.filters["code"] = _code
     return environment.get_template("page.html").render(
         narrative=build_narrative(report),
         source=report.source,
         sections=[(name, heading, figures[name]) for name, heading in SECTIONS.items()],
-        figure_data=figure_data,
         shown_rows={False: SHOWN_ROWS, True: SORTABLE_ROWS},
         version=__version__,
         style=Markup(template_text("page.css")),  # noqa: S704 - ours
-        scripts=[Markup(text) for text in scripts],  # noqa: S704 - our own and Plotly's code
-        policy=content_security_policy(scripts),
+        script=Markup(script),  # noqa: S704 - ours
+        policy=content_security_policy([script]),
     )
 
 
@@ -150,19 +193,8 @@ def _code(text: str) -> Any:
     return Markup("").join(joined)
 
 
-def plotly_source() -> str:
-    """Plotly's own JavaScript, from the installed Python package.
-
-    Read as a file: importing the package takes far longer than building the page.
-    """
-    text = (resources.files("plotly") / "package_data" / "plotly.min.js").read_text("utf-8")
-    if "</script" in text.lower() or "<!--" in text:
-        raise ValueError("plotly.min.js holds markup that would end its script element")
-    return text
-
-
 def content_security_policy(scripts: list[str]) -> str:
-    """Allow these scripts only, by their hashes, and no request; Plotly styles attributes."""
+    """Allow these scripts only, by their hashes, and no request."""
     hashes = " ".join(
         f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
         for text in scripts
@@ -197,41 +229,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, (str, int)) or value is None:
         return value
     return _finite(value.item())  # a NumPy scalar
-
-
-def plot_text(value: Any) -> Any:
-    """Escape every string of a Plotly specification, but for the markup figures use themselves.
-
-    Plotly reads a subset of HTML in its texts, so a name must not look like any.
-
-    Example:
-        >>> plot_text({"text": ["<b>a & b</b><br>1"]})
-        {'text': ['&lt;b&gt;a &amp; b&lt;/b&gt;<br>1']}
-    """
-    if isinstance(value, str):
-        text = value.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-        for markup in _ALLOWED_MARKUP:
-            text = text.replace(markup.replace("<", "&lt;").replace(">", "&gt;"), markup)
-        return text
-    if isinstance(value, dict):
-        return {key: plot_text(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plot_text(item) for item in value]
-    return value
-
-
-def _figure_data(drawing: Drawing) -> dict[str, Any]:
-    """What the page's script needs of a figure."""
-    return {
-        "panels": [
-            {"data": plot_text(p.data), "layout": plot_text(p.layout), "height": p.height}
-            for p in drawing.panels
-        ],
-        "tables": [
-            {
-                "header": list(table.csv_header or table.header),
-                "rows": [list(r) for r in table.rows],
-            }
-            for table in drawing.tables
-        ],
-    }

@@ -19,7 +19,6 @@ from serplatform.report.published_baselines import (
     qualities,
     sentences,
 )
-from serplatform.report.speaker_needs import speaker_needs
 from serplatform.report.wording import (
     METRICS,
     interval,
@@ -51,11 +50,14 @@ class Bar:
 class Verdict:
     """The headline, the sentences behind it, and the bars: our systems, then results of others.
 
+    ``cautions`` are to be read before the number is used, ``grave`` ones are shown unfolded.
     ``chance_at`` is in percent of the picture's width, ``low`` and ``high`` in percent UAR.
     """
 
     headline: str
     sentences: tuple[str, ...]
+    cautions: tuple[str, ...]
+    grave: bool
     chance: str
     bars: tuple[Bar, ...] = ()
     chance_at: float = 0.0
@@ -70,7 +72,7 @@ class Narrative:
     title: str
     synthetic: bool
     question: str
-    data: str
+    asked: tuple[tuple[str, str], ...]
     verdict: Verdict
     facts: tuple[tuple[str, str], ...]
     limits: tuple[tuple[str, str], ...]
@@ -82,14 +84,14 @@ class Narrative:
 def build_narrative(report: ReportData) -> Narrative:
     """Put the numbers into words."""
     dataset = report.dataset
-    baselines = find_baselines(report)
+    baselines, answer = find_baselines(report), find_answer(report)
     title = str(dataset.get("title") or dataset.get("corpus") or "an unnamed corpus")
     return Narrative(
         title=title,
         synthetic=bool(dataset.get("synthetic")),
         question=_question(report, title),
-        data=_data(report, title),
-        verdict=_verdict(report, find_answer(report), baselines),
+        asked=_asked(report, answer, title),
+        verdict=_verdict(report, answer, baselines),
         facts=_facts(report),
         limits=_limits(report, baselines),
         notes=_notes(report),
@@ -102,18 +104,31 @@ def _question(report: ReportData, title: str) -> str:
     names = listing(report.searched) or "its members"
     if len(report.searched) > MOST_NAMES:  # they stand with what became of their trials
         names = f"{len(report.searched)} architectures"
-    known = report.plan.get("speaker_independent")
-    whose = ""
-    if known is not None:
-        heard = "some of whom were" if not known else "who were not"
-        whose = f", on speakers {heard} heard in training"
-    which = f"How well does {names} tell"
-    if len(report.trials) > 1:
-        alone = ", alone or combined," if report.source.ensemble else ""
-        which = f"Which of {len(report.trials):,} configurations of {names}{alone} best tells"
+    whose = {
+        True: " of speakers who are not in the training data",
+        False: " of speakers some of whom are in the training data",
+        None: "",
+    }[report.plan.get("speaker_independent")]
+    alone = ", alone and combined" if report.source.ensemble else ""
+    count = len(report.trials)
+    trained = f" {plural(count, 'configuration')} of {names}{alone}." if count else ""
     return (
-        f"{which} {len(report.classes)} emotions apart ({listing(report.classes)}) in "
-        f"{title}{whose}?"
+        f"How well are {len(report.classes)} emotions ({listing(report.classes)}) recognised in "
+        f"the speech{whose}?{trained}"
+    )
+
+
+def _asked(report: ReportData, answer: Answer, title: str) -> tuple[tuple[str, str], ...]:
+    """What was asked for, and what was done."""
+    several = len(answer.trials) > 1
+    return (
+        ("Data", _data(report, title)),
+        ("Protocol", _protocol(report)),
+        *(
+            (f"Trials of {trials.run}" if several else "Trials", str(trials))
+            for trials in answer.trials
+        ),
+        ("Chosen on", "Dev rows: search, pruning, early stopping, members and weights."),
     )
 
 
@@ -138,11 +153,16 @@ def _data(report: ReportData, title: str) -> str:
 
 
 def _verdict(report: ReportData, answer: Answer, baselines: PublishedBaselines) -> Verdict:
-    told = (*answer.sentences, *answer.caveats, *map(str, answer.trials))
+    warning = training_data_warning(report)
+    told = Verdict(
+        headline=answer.headline,
+        sentences=(*answer.sentences, *sentences(report, baselines)),
+        cautions=(*warning, *answer.caveats),
+        grave=bool(warning) or report.plan.get("speaker_independent") is False,
+        chance=percent(answer.chance),
+    )
     if not report.systems:
-        return Verdict(
-            headline=answer.headline, sentences=told, chance=percent(1 / len(report.classes))
-        )
+        return told
     chance = answer.chance
     others = first_screen(baselines.results.get("uar", ()), report)
     rows = [(r.system, r.label, r.what, r.uar, interval("uar", r.uar)) for r in answer.rows]
@@ -173,27 +193,22 @@ def _verdict(report: ReportData, answer: Answer, baselines: PublishedBaselines) 
                 width=round(right - left, 2),
             )
         )
-    return Verdict(
-        headline=answer.headline,
-        sentences=(*training_data_warning(report), *told, *sentences(report, baselines)),
-        bars=tuple(bars),
-        chance=percent(chance),
-        chance_at=place(chance),
-        low=low,
-        high=high,
-    )
+    return dataclasses.replace(told, bars=tuple(bars), chance_at=place(chance), low=low, high=high)
 
 
-def _facts(report: ReportData) -> tuple[tuple[str, str], ...]:
+def _protocol(report: ReportData) -> str:
     plan = report.plan
     known = plan.get("speaker_independent")
     sharing = ""
     if known is not None:
         sharing = ", speaker-independent" if known else ", speakers shared between parts"
     number = f", {plural(len(plan['folds']), 'fold')}" if "folds" in plan else ""
-    hashed = report.description.get("folds_hash") or plan.get("hash") or "unknown"
+    return f"{report.protocol}{number}{sharing}."
+
+
+def _facts(report: ReportData) -> tuple[tuple[str, str], ...]:
+    hashed = report.description.get("folds_hash") or report.plan.get("hash") or "unknown"
     return (
-        ("Protocol", f"{report.protocol}{number}{sharing}"),
         ("Fold file", f"SHA-256 {hashed}"),
         ("Classes", _classes(report)),
         *((system.label, system.chosen) for system in report.measured),
@@ -233,7 +248,7 @@ def _classes(report: ReportData) -> str:
     labels = (report.dataset.get("counts") or {}).get("by_emotion") or {}
     out = [label for label in labels if label not in mapping] if mapping else []
     text = f"{len(report.classes)}: {listing(report.classes)}. "
-    text += f"Merged: {'; '.join(merged)}." if merged else "None merged."
+    text += f"Merged: {'; '.join(merged)}." if merged else "No classes were merged."
     return text + (f" Left out: {listing(out)}." if out else "")
 
 
@@ -249,8 +264,8 @@ def _limits(report: ReportData, baselines: PublishedBaselines) -> tuple[tuple[st
         (
             independent is True,
             "Results of random splits",
-            "there the test speakers, and often their sentences, were heard in training, "
-            "which raises every number.",
+            "there, test speakers and often their sentences are in the training data, too, which "
+            "raises every number.",
         ),
         (
             independent is False,
@@ -273,14 +288,14 @@ def _limits(report: ReportData, baselines: PublishedBaselines) -> tuple[tuple[st
         (
             True,
             "Dev results, also those on this page",
-            "dev rows chose epochs, trials and members, so they flatter.",
+            "epochs, trials and members were chosen on dev rows, so dev values are too high.",
         ),
         (
             by_speaker,
-            "Systems that hear each utterance alone",
+            "Systems that see each utterance alone",
             f"{len(by_speaker)} of the {plural(len(report.used), 'trial')} used here "
             f"{'normalises' if len(by_speaker) == 1 else 'normalise'} features by speaker, with "
-            f"a test speaker's other, unlabelled audio: {speaker_needs(report)}",
+            "a test speaker's other, unlabelled audio; see the cautions beside the answer.",
         ),
     ]
     return (

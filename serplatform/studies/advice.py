@@ -173,7 +173,7 @@ def too_good_warning(
         return None
     cue = recording_cue(utterances, plan)
     return (
-        f"dev UAR {percent(uar)} is unusually high for speakers who were not heard in training: "
+        f"dev UAR {percent(uar)} is unusually high for speakers who are not in the training data: "
         "look for recordings of one utterance in several files, speakers under two names, or a cue "
         f"in the recording (duration, level and silences alone reach dev UAR "
         f"{percent(cue.uar)}, {percent(cue.chance)} with permuted labels, p = {cue.p_value:.2f}); "

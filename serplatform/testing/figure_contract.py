@@ -30,6 +30,7 @@ from serplatform.datasets.dataset import Dataset
 from serplatform.ensembles.build import build_ensemble
 from serplatform.metrics import classification_metrics
 from serplatform.report.data import NoDataError, ReportData, build_report_data
+from serplatform.report.drawing.panel import page_picture, page_width
 from serplatform.report.figures.base import FIGURES, SECTIONS, Drawing, Palette
 from serplatform.report.load import load_source
 from serplatform.studies.request import SearchRequest
@@ -142,6 +143,9 @@ class FigureContract:
         assert drawing.summary.strip(), "a drawing says in a sentence what is seen"
         for panel in drawing.panels:
             json.dumps([panel.data, panel.layout], allow_nan=False)
+            if num_complete > 1:
+                picture, _ = page_picture(panel, page_width(panel, paired=False), name)
+                assert picture.startswith("<svg")
 
     def test_its_numbers_can_be_read_in_tables(self, name: str) -> None:
         drawing = self.drawn(name, synthetic_report(4))

@@ -13,7 +13,7 @@ from serplatform.models.architectures import ARCHITECTURES
 from serplatform.testing.synthetic import make_dataset
 
 #: each takes half a second or more of a processor
-SLOW = ["torch", "ray", "optuna", "pandas", "sklearn", "scipy.stats", "scipy.signal", "plotly"]
+SLOW = ["torch", "ray", "optuna", "pandas", "sklearn", "scipy.stats", "scipy.signal", "matplotlib"]
 
 PROGRAM = f"""
 import json, sys

@@ -146,9 +146,9 @@ def test_what_was_asked_and_what_became_of_it(run: Path) -> None:
     assert (found.cut_off, found.not_begun, found.no_trial) == (1, 8, ("mha",))
     assert found.by_architecture["unknown"]["cut_off"] == 1
     assert str(found).startswith(
-        "20 asked: 9 trained, 1 pruned, 1 failed, 1 cut off, 8 not begun: mha. By architecture: "
+        "20 trials asked for: 9 trained, 1 pruned, 1 failed, 1 cut off, 8 not begun: mha. By "
     )
-    assert str(found).endswith("Left out beforehand: can.")
+    assert str(found).endswith("Not tried, cannot be trained on this dataset: can.")
     question = build_report(run).read_text(encoding="utf-8").split("</header>")[0]
     assert "5 architectures" in question  # the names stand with what became of the trials
     change(run, trials=None)
@@ -163,9 +163,8 @@ def test_one_finished_trial_has_one_row_and_no_test(tmp_path: Path) -> None:
     answer = read_answer(run)
     assert [row.system for row in answer.rows] == ["single"]
     assert answer.comparisons == ()
-    needs, *others = answer.sentences
-    assert needs == f"Normalised by speaker: {answer.speaker_needs}"
-    assert others == ["One trial finished: there is nothing to combine."]
+    assert answer.caveats[0] == f"Normalised by speaker: {answer.speaker_needs}"
+    assert answer.sentences == ("One trial finished: there is nothing to combine.",)
     page = build_report(run).read_text(encoding="utf-8")
     assert "McNemar's exact" not in page
     assert "not shown to differ" not in page
@@ -176,7 +175,7 @@ def test_the_same_trial_in_every_fold_is_one_row(tmp_path: Path) -> None:
     answer = read_answer(run)
     assert [row.system for row in answer.rows] == ["single"]
     assert answer.rows[0].what.endswith("in every fold")
-    assert any("its number is fair" in text for text in answer.sentences)
+    assert any("its test UAR is a fair estimate" in text for text in answer.sentences)
 
 
 def test_no_finished_trial_has_no_answer(tmp_path: Path) -> None:

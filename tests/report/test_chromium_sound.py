@@ -54,5 +54,5 @@ def test_the_sound_of_each_utterance_can_be_played(on_disk: Any, tmp_path: Path)
     for sound in sounds:  # its length is only known once it was read and decoded
         assert 'data-seconds="0.70"' in sound
     figure = done.stdout.split('id="attention_on_speech"')[1].split("<article")[0]
-    assert figure.count('data-drawn="yes"') == 2
-    assert figure.count('class="heatmaplayer') >= 2
+    assert figure.count("<svg") == 2
+    assert figure.count("<image") >= 1

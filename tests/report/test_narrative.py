@@ -82,7 +82,7 @@ def test_it_is_said_where_the_plain_mean_is_as_good(
     made = report_data(systems=systems[:1], comparisons=known, plan=PLAN, info=INFO)
     said = [s for s in build_narrative(made).verdict.sentences if "the mean of all trials" in s]
     assert len(said) == 1
-    assert ("Choosing members and weights gained nothing" in said[0]) == gained
+    assert ("Choosing members and weights shows no gain" in said[0]) == gained
 
 
 def test_facts_state_protocol_hash_merge_and_metric(
@@ -90,7 +90,7 @@ def test_facts_state_protocol_hash_merge_and_metric(
 ) -> None:
     found = build_narrative(report_data(systems=systems[1:], plan=PLAN, info=INFO))
     facts = dict(found.facts)
-    assert facts["Protocol"] == "speaker-kfold:2, 2 folds, speaker-independent"
+    assert dict(found.asked)["Protocol"] == "speaker-kfold:2, 2 folds, speaker-independent."
     assert facts["Fold file"] == "SHA-256 " + "ab" * 32
     assert facts["Classes"] == (
         "2: happy and sad. Merged: happy = excited + happy. Left out: bored."
@@ -139,7 +139,8 @@ def test_no_finished_trial_is_no_answer(
     found = build_narrative(made)
     assert found.verdict.headline == "There is no answer yet: no trial has finished."
     assert found.verdict.bars == ()
-    assert found.verdict.sentences == ("1 trial begun: 1 failed.",)
+    assert found.verdict.sentences == ()
+    assert dict(found.asked)["Trials"] == "1 trial begun: 1 failed."
 
 
 def test_notes_of_trials_are_told_once_with_the_architectures_they_hold_for(
@@ -165,7 +166,7 @@ def test_an_encoder_trained_on_the_corpus_is_a_warning_on_the_first_screen(
     facts = [text for term, text in found.facts if term.startswith("Training data")]
     assert len(facts) == 1
     assert ("IEMOCAP is among these data" in facts[0]) is warned
-    first = found.verdict.sentences[0]
     warning = "The training data of the pretrained encoder hubert-large-superb-er name this corpus"
-    assert first.startswith(warning) is warned
+    assert any(told.startswith(warning) for told in found.verdict.cautions[:1]) is warned
+    assert found.verdict.grave is warned  # shown without a click
     assert not [text for term, text in build_narrative(made).facts if "encoder" in term]

@@ -21,6 +21,8 @@ from tests.support.synthetic_run import make_run
 
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 
+UNFOLD = "document.querySelectorAll('details').forEach((each) => { each.open = true; })"
+
 #: what makes a page harder to use, by the axe-core people's own grades
 FAULTS = ("serious", "critical")
 
@@ -68,11 +70,6 @@ def visit(chromium: Any, page_file: Path) -> Iterator[Callable[..., Any]]:
             ),
         )
         page.goto(file.as_uri())
-        for _ in range(600):
-            drawn = page.evaluate("({...document.documentElement.dataset})")
-            if "plots" in drawn and drawn["plots"] == drawn["plotsDrawn"]:
-                break
-            page.wait_for_timeout(100)
         return page
 
     yield open_page
@@ -83,14 +80,16 @@ def visit(chromium: Any, page_file: Path) -> Iterator[Callable[..., Any]]:
 
 @pytest.fixture(scope="module")
 def phone(visit: Callable[..., Any]) -> Any:
-    """The page on a phone, opened once for the tests that leave it as it is."""
-    return visit(PHONE)
+    """The page on a phone, unfolded, opened once for the tests that leave it as it is."""
+    page = visit(PHONE)
+    page.evaluate(UNFOLD)
+    return page
 
 
 def serious_faults(page: Any) -> dict[str, Any]:
     """What axe-core holds against a page, everything unfolded."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no axe-core")
-    page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    page.evaluate(UNFOLD)
     return {
         f"{fault['id']}: {fault['help']}": [node["target"] for node in fault["nodes"]][:3]
         for fault in axe.Axe().run(page).response["violations"]
@@ -110,8 +109,7 @@ def test_axe_core_finds_no_serious_fault_in_the_dark(visit) -> None:
 def test_axe_core_would_find_a_fault(visit, tmp_path: Path) -> None:
     bad = tmp_path / "bad.html"
     bad.write_text(
-        '<html data-plots="0" data-plots-drawn="0"><img src="data:,x">'
-        '<p style="color:#ddd;background:#fff">pale words</p></html>'
+        '<html><img src="data:,x"><p style="color:#ddd;background:#fff">pale words</p></html>'
     )
     found = " ".join(serious_faults(visit(DESK, file=bad)))
     assert "image-alt" in found
@@ -126,6 +124,7 @@ def test_nothing_sticks_out_sideways(phone) -> None:
 @pytest.mark.parametrize("width", [320, 768, 1280])
 def test_nothing_sticks_out_sideways_at_any_width(visit, width) -> None:
     page = visit({"width": width, "height": 800})
+    page.evaluate(UNFOLD)
     assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
@@ -134,7 +133,7 @@ def test_every_download_holds_what_the_page_says_it_holds(phone, page_file: Path
     for figure in ("metrics_table", "members", "trial_curves", "attention_on_speech"):
         figure_data = re.search(rf'id="data-{figure}">(.*?)</script>', text, flags=re.DOTALL)
         assert figure_data is not None
-        for number, table in enumerate(json.loads(figure_data[1])["tables"]):
+        for number, table in enumerate(json.loads(figure_data[1])):
             button = phone.locator(f'button[data-figure="{figure}"][data-table="{number}"]')
             with phone.expect_download() as waiting:
                 button.click()
@@ -154,7 +153,6 @@ def test_every_download_holds_what_the_page_says_it_holds(phone, page_file: Path
 
 def test_a_click_on_a_columns_name_sorts_every_trial(phone) -> None:
     """Numbers largest first, then smallest first; by keyboard as well."""
-    phone.evaluate("document.querySelectorAll('#cost details').forEach((d) => { d.open = true; })")
     table = phone.locator("#cost table[data-sortable]")
 
     def column(name: str) -> list[str]:
@@ -217,16 +215,37 @@ def test_the_keyboard_reaches_the_answer_and_every_section(visit) -> None:
             "(id) => document.getElementById(id).getBoundingClientRect().top", target
         )
         assert -5 <= top < 900, target
-    page.locator("summary").first.focus()
+        assert page.evaluate("(id) => document.getElementById(id).open ?? true", target), target
+    page.locator(".cautions summary").focus()
     page.keyboard.press("Enter")
-    assert page.locator("details").first.evaluate("(d) => d.open")
+    assert page.locator(".cautions").evaluate("(d) => d.open")
+
+
+def test_a_closed_page_is_short_and_its_first_figures_are_seen(visit) -> None:
+    page = visit(DESK)
+    assert page.locator("details.chapter[open]").count() == 0
+    assert page.locator("#confusion_matrix svg").first.is_visible()
+    assert not page.locator("#search_history svg").first.is_visible()
+    assert page.evaluate("document.documentElement.scrollHeight") < 5 * DESK["height"]
+
+
+def test_print_opens_the_sections_and_keeps_colours(visit) -> None:
+    page = visit(DESK)
+    pdf = page.pdf(format="A4")
+    assert 3 < len(re.findall(rb"/Type\s*/Page[^s]", pdf)) <= 16
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    page.emulate_media(media="print")
+    assert page.locator("#search_history svg").first.is_visible()
+    assert not page.locator("#attention_on_speech").first.is_visible()  # for the screen
+    mark = "getComputedStyle(document.querySelector('.intervals .mark')).printColorAdjust"
+    assert page.evaluate(mark) == "exact"
 
 
 @pytest.mark.slow
 def test_colours_follow_the_reader_and_print_is_light(visit) -> None:
     page = visit(DESK, color_scheme="dark")
     paper = "getComputedStyle(document.body).backgroundColor"
-    text = "document.querySelector('#search_history .xtick text').style.fill"
+    text = "getComputedStyle(document.querySelector('#search_history svg text')).fill"
     dark = page.evaluate(paper), page.evaluate(text)
     page.emulate_media(color_scheme="light")
     page.wait_for_timeout(500)

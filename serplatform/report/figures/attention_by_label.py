@@ -50,6 +50,7 @@ class AttentionByLabel:
 class AttentionByLabelFigure(Figure[AttentionByLabel]):
     title = "Attention by word and by phone, across emotions"
     section = "explanations"
+    printed = False
     after = "phone_attention"
     needs = (Need.EXPLANATIONS,)
 

@@ -32,7 +32,7 @@ from serplatform.report.figures.base import (
 )
 from serplatform.report.wording import listing, percent, plural, short
 
-#: Most trials whose curves are drawn at first; the legend brings the others.
+#: Most trials whose curves are drawn; the table has the others, too.
 SHOWN_TRIALS = 4
 #: Attention within this of 1 times even is called even.
 EVEN = 0.05
@@ -122,6 +122,7 @@ def read_utterance(explained: Explanations, found: ShownRecord) -> ShownUtteranc
 class AttentionOnSpeechFigure(Figure[AttentionOnSpeech]):
     title = "Attention over words and phones"
     section = "explanations"
+    printed = False
     after = FIRST
     needs = (Need.EXPLANATIONS,)
 
@@ -197,8 +198,8 @@ def _note(data: AttentionOnSpeech) -> str:
     note = (
         "Each plot, from above: "
         + (_TRACK.format(trials=listing(tracked)) if tracked else "")
-        + "attention in multiples of even attention (click a name in the "
-        "legend to show or hide it; solid is the first map of a model, dashed the second), "
+        + "attention in multiples of even attention (solid is the "
+        "first map of a model, dashed the second; the table has every model), "
         "the mel spectrogram, and words over phones, vowels filled. The models are those of "
         "the fold that tests the utterance. After Jalal et al., Interspeech 2020, Fig. 1 "
         "(BLSTMATT) and Figs. 2–5 (MOMA, layer 1 against layer 2)."

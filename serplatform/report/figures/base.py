@@ -1,8 +1,8 @@
 """What a figure is: numbers first (:meth:`Figure.compute`), then a drawing (:meth:`Figure.draw`).
 
-A drawing holds plain values only, so that the page needs no plotting library to be built: Plotly's
-JSON, which :mod:`serplatform.report.charts` writes, and colours as tokens (``"@series-1"``,
-``"@ink"``, ``"@sequential"``) that the page resolves for light, dark and print.
+A drawing holds plain values only: traces and axes in a few of Plotly's words, which
+:mod:`serplatform.report.charts` writes and :mod:`serplatform.report.drawing` draws, for the page
+and for papers. Colours are tokens (``"@series-1"``, ``"@ink"``) that follow light, dark and print.
 """
 
 from __future__ import annotations
@@ -180,12 +180,14 @@ class Figure(ABC, Generic[D]):
         title: its heading.
         section: one of :data:`SECTIONS`.
         after: the figure of the section that it follows; without one, it stands at the end.
+        printed: it is part of the printed page, too.
         needs: what :meth:`compute` may take for granted.
     """
 
     title: ClassVar[str]
     section: ClassVar[str]
     after: ClassVar[str] = ""
+    printed: ClassVar[bool] = True
     needs: ClassVar[tuple[Need, ...]] = ()
 
     @abstractmethod

@@ -45,8 +45,8 @@ def worst_pairs(confusion: Confusion, limit: int = 2) -> list[tuple[str, str, fl
 @FIGURES.register("confusion_matrix")
 class ConfusionMatrix(Figure[tuple[Confusion, ...]]):
     title = "Confusion matrices"
-    section = "results"
-    after = "other_results"
+    section = "leaderboard"
+    after = "ranking"
     needs = (Need.TESTED_SYSTEM,)
 
     def compute(self, report: ReportData) -> tuple[Confusion, ...]:
@@ -71,7 +71,10 @@ class ConfusionMatrix(Figure[tuple[Confusion, ...]]):
             name, classes = confusion.system, confusion.classes
             counts, rates = confusion.counts.tolist(), confusion.rates.tolist()
             texts = [
-                [f"{percent(rate, 0)}<br>{count}" for rate, count in zip(*cells, strict=True)]
+                [
+                    f"{percent(rate, 0)} %<br>{count}" if count else ""
+                    for rate, count in zip(*cells, strict=True)
+                ]
                 for cells in zip(rates, counts, strict=True)
             ]
             panels.append(
@@ -106,8 +109,8 @@ class ConfusionMatrix(Figure[tuple[Confusion, ...]]):
             panels=panels,
             tables=tables,
             note=(
-                "Each cell: percent of the row's class, and the number of test utterances over all "
-                "folds. Rows are the true class, so the diagonal holds the recalls."
+                "Each cell: percent of the utterances of the row's class, and their number over "
+                "all folds; an empty cell is none, darker is more. The diagonal is the recall."
             ),
         )
 
@@ -126,7 +129,7 @@ class ClassRecall:
 class ClassRecallFigure(Figure[tuple[ClassRecall, ...]]):
     title = "Recall by class"
     section = "results"
-    after = "confusion_matrix"
+    after = "other_results"
     needs = (Need.TESTED_SYSTEM,)
 
     def compute(self, report: ReportData) -> tuple[ClassRecall, ...]:

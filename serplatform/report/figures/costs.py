@@ -343,6 +343,7 @@ class SizeTradeoff(Figure[tuple[PricedTrial, ...]]):
 class LatencyTradeoff(Figure[tuple[PricedTrial, ...]]):
     title = "Dev UAR against latency"
     section = "search"
+    printed = False
     after = "size_tradeoff"
     needs = (Need.EXPLANATIONS,)
 

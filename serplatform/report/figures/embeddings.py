@@ -1,4 +1,4 @@
-"""Test utterances of one fold in the plane, as each architecture tells them apart."""
+"""Test utterances of one fold in the plane, as each architecture separates them."""
 
 from __future__ import annotations
 
@@ -55,6 +55,7 @@ class Embeddings:
 class EmbeddingsFigure(Figure[Embeddings]):
     title = "Test utterances as the models see them"
     section = "explanations"
+    printed = False
     after = "attention_similarity"
     needs = (Need.EXPLANATIONS,)
 

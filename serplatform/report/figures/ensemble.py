@@ -266,6 +266,7 @@ def _mean_total(folds: Sequence[Sequence[float | None]]) -> float | None:
 class DisagreementFigure(Figure[Diversity]):
     title = "Disagreement between members"
     section = "models"
+    printed = False
     after = "ensemble_cost"
     needs = (Need.ENSEMBLE,)
 

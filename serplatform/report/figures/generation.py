@@ -68,6 +68,7 @@ class TrialErrors:
 class GenerationErrorFigure(Figure[tuple[TrialErrors, ...]]):
     title = "How well the next window is predicted"
     section = "explanations"
+    printed = False
     after = "attention_similarity"
     needs = (Need.EXPLANATIONS,)
 
@@ -257,6 +258,7 @@ class ShownInput:
 class GeneratedInputFigure(Figure[tuple[ShownInput, ...]]):
     title = "The input, and what was expected of it"
     section = "explanations"
+    printed = False
     after = "generation_error"
     needs = (Need.EXPLANATIONS,)
 

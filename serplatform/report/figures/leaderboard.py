@@ -35,10 +35,11 @@ class Leaderboard(Figure[Board]):
         if not report.leaderboard:
             raise NoDataError("no trial has finished")
         objective = objective_of(report.source.runs)
+        needs, told = speaker_needs(report), any(trial.by_speaker for trial in report.used)
         return Board(
             rows=report.leaderboard,
             metric=METRICS[objective].title,
-            needs=speaker_needs(report),
+            needs=needs and ("see the cautions above." if told else needs),
         )
 
     def draw(self, data: Board, palette: Palette) -> Drawing:
@@ -49,17 +50,15 @@ class Leaderboard(Figure[Board]):
             tables.append(_table(f"All {len(data.rows)} complete trials", data.rows, folded=True))
         return Drawing(
             summary=(
-                f"Rank is by the mean dev {data.metric} alone. On test rows only what stands as an "
-                "answer is measured, unless `report --test-values` asks for every trial, which is "
-                f"a look at test rows of its own. First is {best.architecture} #{best.trial}, "
+                f"Ranked by mean dev {data.metric}: {best.architecture} #{best.trial} is first, "
                 f"with a dev UAR of {percent(best.dev)} %."
             ),
             tables=tables,
             open_tables=True,
             note=(
-                "`predict` and `export` take the first of a run, or another by its number: "
-                f"`serplatform predict {best.run} --trial N AUDIO`, `serplatform export {best.run} "
-                "--trial N --out DIRECTORY`."
+                "`predict` and `export` use the first, or another with `--trial N`. Test values "
+                "are shown for the answer alone; `report --test-values` measures every trial, "
+                "which counts as one more look at the test rows."
                 + (f" {BY_SPEAKER.format(data.needs)}" if data.needs else "")
             ),
         )

@@ -14,7 +14,7 @@ from serplatform.report.parameters import VariedParameter, value_text, varied_pa
 from serplatform.report.wording import listing, percent, short
 
 MIN_TRIALS = 3
-#: Most axes an architecture gets; those that go most with dev UAR are kept.
+#: Most axes an architecture gets; those with the strongest association with dev UAR are kept.
 MAX_AXES = 8
 #: Quartiles of dev UAR, lowest first: what a line's colour and width say.
 GROUPS = ("lowest quarter", "second quarter", "third quarter", "highest quarter")
@@ -106,6 +106,7 @@ def _association(parameter: VariedParameter, target: DoubleArray) -> float:
 class ParallelCoordinates(Figure[tuple[LineBundle, ...]]):
     title = "Trials through their parameters"
     section = "search"
+    printed = False
     after = "cost"
 
     def compute(self, report: ReportData) -> tuple[LineBundle, ...]:
@@ -167,7 +168,7 @@ class ParallelCoordinates(Figure[tuple[LineBundle, ...]]):
             "Lines are spread a little where a parameter takes few values."
         )
         if any(bundle.left_out for bundle in data):
-            note += f" The {MAX_AXES} parameters that go most with dev UAR are shown."
+            note += f" The {MAX_AXES} parameters most associated with dev UAR are shown."
         paper = "the paper's settings"
         return Drawing(
             summary=(

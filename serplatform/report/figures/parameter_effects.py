@@ -1,4 +1,4 @@
-"""Dev UAR over the parameters that go most with it, and of CSA over its context length."""
+"""Dev UAR over the parameters most associated with it, and of CSA over its context length."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class ParameterEffects(Figure[tuple[Effect, ...]]):
         top = next((e for e in data if len(e.points) >= MIN_TRIALS and e.explained > 0), None)
         return Drawing(
             summary=(
-                f"{top.parameter} goes most with dev UAR: groups of its values explain "
+                f"{top.parameter} is most associated with dev UAR: groups of its values explain "
                 f"{percent(top.explained, 0)} % of the variance left after each architecture's "
                 "mean."
                 if top is not None

@@ -173,6 +173,7 @@ def smoothing(rows: Sequence[Mapping[str, Any]]) -> Interval | None:
 class PhoneAttentionFigure(Figure[PhoneAttention]):
     title = "Attention on vowels, consonants and silence"
     section = "explanations"
+    printed = False
     after = "attention_on_speech"
     needs = (Need.EXPLANATIONS,)
 

@@ -305,6 +305,7 @@ def evenly(items: Sequence[T], most: int) -> tuple[T, ...]:
 class TrialCurvesFigure(Figure[TrialCurves]):
     title = "Pruned against finished"
     section = "search"
+    printed = False
     after = "learning_curves"
 
     def compute(self, report: ReportData) -> TrialCurves:

@@ -186,6 +186,7 @@ class AttentionSimilarity:
 class AttentionSimilarityFigure(Figure[tuple[AttentionSimilarity, ...]]):
     title = "Similarity of what is sampled, between emotions"
     section = "explanations"
+    printed = False
     after = "sampled_share"
     needs = (Need.EXPLANATIONS,)
 

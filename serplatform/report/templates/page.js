@@ -9,101 +9,39 @@
     return figureData.get(name);
   };
 
-  // Colour tokens are the style sheet's variables, read anew for light, dark and print.
-  const resolve = (value, styles) => {
-    if (typeof value === "string" && value.startsWith("@")) {
-      if (value === "@sequential") {
-        return [0, 1, 2, 3, 4].map((i) => [i / 4, styles.getPropertyValue("--sequential-" + i).trim()]);
-      }
-      return styles.getPropertyValue("--" + value.slice(1)).trim() || value;
-    }
-    if (Array.isArray(value)) return value.map((item) => resolve(item, styles));
-    if (value !== null && typeof value === "object") {
-      return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, resolve(v, styles)]));
-    }
-    return value;
+  // A link to what is folded away opens it; so does printing, and closes it again.
+  const open = (element) => {
+    for (let each = element; each; each = each.parentElement) if (each.tagName === "DETAILS") each.open = true;
   };
-
-  const coarse = window.matchMedia("(pointer: coarse)").matches;
-  const axis = (given) => ({
-    gridcolor: "@grid", linecolor: "@rule", zerolinecolor: "@rule", tickcolor: "@rule",
-    ...given, title: { standoff: 10, ...(given && given.title) },
+  const follow = (hash) => {
+    const target = hash.length > 1 && document.getElementById(hash.slice(1));
+    if (target) { open(target); target.scrollIntoView(); }
+  };
+  document.querySelectorAll('a[href^="#"]').forEach((link) => link.addEventListener("click", () => follow(link.hash)));
+  window.addEventListener("hashchange", () => follow(location.hash));
+  follow(location.hash);
+  let opened = [];
+  window.addEventListener("beforeprint", () => {
+    opened = [...document.querySelectorAll("details.chapter:not([open]), details.cautions:not([open])")];
+    opened.forEach((each) => { each.open = true; });
+    root.dataset.theme = "light";
+  });
+  window.addEventListener("afterprint", () => {
+    opened.forEach((each) => { each.open = false; });
+    delete root.dataset.theme;
   });
 
-  // Numbers fit the fixed margins; names may not, and only then may Plotly move the margins.
-  const named = (given) => Boolean(given && (given.ticktext || given.type === "category"));
-
-  const draw = (element) => {
-    const panel = dataOf(element.dataset.figure).panels[Number(element.dataset.panel)];
-    const { meta = {}, ...layout } = panel.layout;
-    if (meta.minWidth) {
-      element.style.minWidth = meta.minWidth + "px";
-      const frame = element.parentElement;
-      if (frame.scrollWidth > frame.clientWidth) {
-        frame.tabIndex = 0;
-        frame.setAttribute("role", "group");
-        frame.setAttribute("aria-label", "Plot, scrolls sideways");
-      }
-    }
-    if (meta.square) element.style.maxWidth = panel.height + 60 + "px";
-    const whole = {
-      height: panel.height,
-      paper_bgcolor: "rgba(0,0,0,0)",
-      plot_bgcolor: "rgba(0,0,0,0)",
-      font: { family: "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", size: 12, color: "@ink" },
-      hoverlabel: { bgcolor: "@paper", bordercolor: "@rule", font: { color: "@ink" } },
-      legend: { orientation: "h", x: 0, xanchor: "left", y: 1.02, yanchor: "bottom" },
-      dragmode: coarse ? false : "zoom",
-      ...layout,
-      margin: { l: 58, r: 12, t: 12, b: 50, ...layout.margin },
-      xaxis: axis({ automargin: named(layout.xaxis), ...layout.xaxis }),
-      yaxis: axis({ automargin: named(layout.yaxis), ...layout.yaxis }),
-    };
-    const ticks = whole.xaxis.tickvals;
-    const room = Math.max(2, Math.floor((element.clientWidth - 90) / (whole.xaxis.tickangle ? 15 : 34)));
-    if (ticks && !meta.minWidth && ticks.length > room) {
-      const every = Math.ceil(ticks.length / room);
-      const keep = (_, i) => i % every === 0;
-      whole.xaxis.tickvals = ticks.filter(keep);
-      if (whole.xaxis.ticktext) whole.xaxis.ticktext = whole.xaxis.ticktext.filter(keep);
-    }
-    if (layout.legend) whole.legend = { orientation: "h", x: 0, xanchor: "left", yanchor: "top", ...layout.legend };
-    const styles = getComputedStyle(root);
-    const config = { displayModeBar: false, responsive: true, showTips: false };
-    return window.Plotly.react(element, resolve(panel.data, styles), resolve(whole, styles), config);
-  };
-
-  const plots = [...document.querySelectorAll(".plot")];
-  const drawAll = () => plots.filter((plot) => plot.dataset.drawn).forEach(draw);
-
-  const report = () => {
-    root.dataset.plotsDrawn = String(plots.filter((plot) => plot.dataset.drawn).length);
-    root.dataset.plots = String(plots.length);
-  };
-  const drawOnce = (element) => {
-    if (element.dataset.drawn) return;
-    element.dataset.drawn = "yes";
-    draw(element);
-    report();
-  };
-
-  // What is on screen first; the rest one by one, so that the page answers meanwhile.
-  const near = new IntersectionObserver((entries) => {
-    entries.filter((entry) => entry.isIntersecting).forEach((entry) => {
-      near.unobserve(entry.target);
-      drawOnce(entry.target);
-    });
-  }, { rootMargin: "300px" });
-  plots.forEach((plot) => near.observe(plot));
-  const rest = [...plots];
-  const next = () => {
-    const element = rest.shift();
-    if (!element) return;
-    drawOnce(element);
-    setTimeout(next, 0);
-  };
-  report();
-  setTimeout(next, 50);
+  // What scrolls sideways can be reached by keyboard.
+  const frames = [...document.querySelectorAll(".panel > .scroll")];
+  const reach = () => frames.forEach((frame) => {
+    if (frame.scrollWidth <= frame.clientWidth) return;
+    frame.tabIndex = 0;
+    frame.setAttribute("role", "group");
+    frame.setAttribute("aria-label", "Plot, scrolls sideways");
+  });
+  document.querySelectorAll("details").forEach((each) => each.addEventListener("toggle", reach));
+  window.addEventListener("resize", reach);
+  reach();
 
   // A line over the plot follows the sound beside it.
   document.querySelectorAll(".panel audio").forEach((audio) => {
@@ -111,13 +49,11 @@
     const line = document.createElement("div");
     line.className = "playhead";
     line.hidden = true;
+    const [left, right, start, end] = plot.dataset.frame.split(" ").map(Number);
+    plot.append(line);
     const follow = () => {
-      const axes = plot._fullLayout;
-      if (axes) {
-        if (line.parentElement !== plot) plot.append(line);
-        line.hidden = false;
-        line.style.left = axes.xaxis._offset + axes.xaxis.l2p(audio.currentTime) + "px";
-      }
+      line.hidden = false;
+      line.style.left = 100 * (left + (right - left) * (audio.currentTime - start) / (end - start)) + "%";
       if (!audio.paused && !audio.ended) requestAnimationFrame(follow);
     };
     ["play", "seeked"].forEach((event) => audio.addEventListener(event, follow));
@@ -130,14 +66,6 @@
       audio.replaceWith(told);
     });
   });
-
-  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
-  window.addEventListener("beforeprint", () => {
-    root.dataset.theme = "light";
-    plots.forEach((plot) => { plot.dataset.drawn = "yes"; draw(plot); });
-    document.querySelectorAll(".plot").forEach((plot) => window.Plotly.Plots.resize(plot));
-  });
-  window.addEventListener("afterprint", () => { delete root.dataset.theme; drawAll(); });
 
   // A column's name sorts by it: numbers largest first, what is unknown last.
   const key = (row, column) => {
@@ -179,7 +107,7 @@
   const csv = (table) => [table.header, ...table.rows].map((row) => row.map(field).join(",")).join("\r\n") + "\r\n";
   document.querySelectorAll("button[data-table]").forEach((button) => {
     button.addEventListener("click", () => {
-      const table = dataOf(button.dataset.figure).tables[Number(button.dataset.table)];
+      const table = dataOf(button.dataset.figure)[Number(button.dataset.table)];
       const link = document.createElement("a");
       const suffix = button.dataset.table === "0" ? "" : "-" + button.dataset.table;
       link.href = URL.createObjectURL(new Blob(["\ufeff" + csv(table)], { type: "text/csv" }));

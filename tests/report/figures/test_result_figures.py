@@ -64,7 +64,7 @@ def test_confusion_counts_and_rates(
     np.testing.assert_allclose(found.rates, [[2 / 3, 1 / 3], [1 / 3, 2 / 3]])
     assert worst_pairs(found, limit=1) == [("happy", "sad", pytest.approx(1 / 3))]
     drawing = ConfusionMatrix().draw((found,), palette)
-    assert drawing.panels[0].data[0]["text"][0] == ["67<br>2", "33<br>1"]
+    assert drawing.panels[0].data[0]["text"][0] == ["67 %<br>2", "33 %<br>1"]
     assert drawing.tables[0].rows[0] == ["happy", 2, 1]
 
 
@@ -235,7 +235,7 @@ def test_figures_stand_behind_the_one_that_they_follow() -> None:
     figures = {name: FIGURES.get(name) for name in FIGURES.names()}
     placed = [name for section in SECTIONS for name in in_order(figures, section)]
     assert sorted(placed) == FIGURES.names()
-    assert placed[:4] == ["ranking", "metrics_table", "other_results", "confusion_matrix"]
+    assert placed[:4] == ["ranking", "confusion_matrix", "metrics_table", "other_results"]
     for name, figure in figures.items():
         assert figure.after == FIRST or placed.index(figure.after) < placed.index(name), name
 

@@ -395,7 +395,10 @@ def test_effects_are_ordered_by_what_they_explain_within_architectures(
     assert (first.parameter, second.parameter) == ("model.useful", "model.useless")
     assert first.explained == pytest.approx(1.0)
     assert second.explained == 0.0
-    assert "model.useful goes most" in ParameterEffects().draw((first, second), palette).summary
+    assert (
+        "model.useful is most associated"
+        in ParameterEffects().draw((first, second), palette).summary
+    )
     with pytest.raises(NoDataError, match="at least 8 are needed"):
         ParameterEffects().compute(report_data(trials[:7]))
 
