@@ -35,7 +35,7 @@ ROWS = [
     {"studies"},
     {"distributed", "ensembles", "report"},
     {"prediction"},
-    {"explanations"},
+    {"explanations", "evaluation"},
     {"reproduce"},
     {"api"},
     {"cli"},

@@ -46,6 +46,7 @@ WRONG = [
     ["train", "momma", "--data", "DATA"],
     ["report", "nothere"],
     ["predict", "nothere", "a.wav"],
+    ["evaluate", "nothere", "--data", "nothere"],
     ["ensemble", "nothere", "--out", "e"],
     ["export", "nothere", "--out", "e"],
     ["explain", "nothere"],
