@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from serplatform.api.calls import ensemble, load, prepare, search, train
+    from serplatform.api.evaluations import Evaluation, evaluate
     from serplatform.api.results import Bundle, Ensemble, Run
     from serplatform.api.runs import runs
     from serplatform.datasets.dataset import Dataset
@@ -27,9 +28,11 @@ __all__ = [
     "Bundle",
     "Dataset",
     "Ensemble",
+    "Evaluation",
     "Run",
     "SerplatformError",
     "ensemble",
+    "evaluate",
     "load",
     "prepare",
     "runs",
@@ -40,6 +43,7 @@ __all__ = [
 _HOMES = {
     **dict.fromkeys(["ensemble", "load", "prepare", "search", "train"], "serplatform.api.calls"),
     **dict.fromkeys(["Bundle", "Ensemble", "Run"], "serplatform.api.results"),
+    **dict.fromkeys(["Evaluation", "evaluate"], "serplatform.api.evaluations"),
     "runs": "serplatform.api.runs",
     "Dataset": "serplatform.datasets.dataset",
     "SerplatformError": "serplatform.errors",

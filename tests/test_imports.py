@@ -36,7 +36,7 @@ ROWS = [
     {"tracking"},
     {"distributed", "ensembles", "report"},
     {"prediction"},
-    {"explanations", "serving"},
+    {"evaluation", "explanations", "serving"},
     {"reproduce"},
     {"api"},
     {"cli"},

@@ -32,6 +32,7 @@ COMMANDS = (
     "runs",
     "report",
     "predict",
+    "evaluate",
     "explain",
     "reproduce",
     "export",

@@ -169,7 +169,7 @@ def command(
             alignments=alignments,
             workers=workers,
             options=options,
-            label_map=_parse_map(label_map or []),
+            label_map=parse_map(label_map or []),
             speakers_differ=speakers_differ,
             max_duration=max_duration or None,
             overwrite=overwrite,
@@ -226,7 +226,7 @@ def _parse_speeds(given: Sequence[str]) -> list[float]:
         ) from None
 
 
-def _parse_map(pairs: Sequence[str]) -> dict[str, str]:
+def parse_map(pairs: Sequence[str]) -> dict[str, str]:
     faults = [pair for pair in pairs if "=" not in pair]
     if faults:
         raise BadInputError(f"--map {faults[0]}: write LABEL=EMOTION, e.g. --map angy=angry")

@@ -12,7 +12,6 @@ import base64
 import dataclasses
 import io
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,8 +27,9 @@ from serplatform.artifacts.explanations import (
     SpectrogramRecord,
     TrackRecord,
 )
-from serplatform.corpora.audio import TARGET_RATE, AudioError, read_audio
+from serplatform.corpora.audio import TARGET_RATE, AudioError
 from serplatform.datasets.dataset import Dataset
+from serplatform.datasets.recordings import read_recording, recording_path
 from serplatform.explanations.attention import LEAST_AGREEMENT
 from serplatform.explanations.probe_request import SHOWN_SECONDS, ProbeRequest
 from serplatform.features.log_mel import LogMel
@@ -44,15 +44,10 @@ _DECIBELS = 10.0 / np.log(10.0)  # of a natural logarithm of power
 
 def read_samples(dataset: Dataset, row: int) -> FloatArray | str:
     """The samples of a row, or why its recording cannot be read."""
-    table = dataset.utterances
-    start, end = (float(table.column(name)[row].as_py()) for name in ("start", "end"))
-    path = Path(table.column("path")[row].as_py())
-    root = (dataset.meta.get("request") or {}).get("root")
-    path = Path(root or dataset.path) / path  # an absolute path stays as it is
     try:
-        return read_audio(path, start=start, end=min(end, start + SHOWN_SECONDS)).samples
+        return read_recording(dataset, row, SHOWN_SECONDS)
     except AudioError as error:
-        return f"{path.name}: {error}"
+        return f"{recording_path(dataset, row).name}: {error}"
 
 
 def encode_audio(samples: FloatArray) -> SoundRecord:

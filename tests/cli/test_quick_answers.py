@@ -47,6 +47,7 @@ WRONG = [
     ["train", "momma", "--data", "DATA"],
     ["report", "nothere"],
     ["predict", "nothere", "a.wav"],
+    ["evaluate", "nothere", "--data", "nothere"],
     ["ensemble", "nothere", "--out", "e"],
     ["export", "nothere", "--out", "e"],
     ["export", "nothere", "--onnx"],

@@ -90,7 +90,7 @@ def make_audio_run(
     """
     audio, dataset = folder / "audio", folder / "data"
     table = _write_corpus(audio, num_speakers, per_speaker, language)
-    with _in_process():
+    with in_process():
         prepare("csv", table, dataset, features=features, align=align)
     opened = create_run(
         folder / "run",
@@ -122,6 +122,21 @@ def make_audio_run(
     return AudioRun(audio=audio, dataset=dataset, run=opened.directory.path)
 
 
+def prepare_tones(
+    folder: Path,
+    *,
+    num_speakers: int = 2,
+    per_speaker: int = 6,
+    first_speaker: int = 0,
+    features: Sequence[str] = ("log_mel_23",),
+) -> Path:
+    """Write tones of further speakers and prepare them in-process; the dataset."""
+    table = _write_corpus(folder / "audio", num_speakers, per_speaker, "en", first_speaker)
+    with in_process():
+        prepare("csv", table, folder / "data", features=features)
+    return folder / "data"
+
+
 def write_tone(
     path: Path, *, frequency: float = 300.0, seconds: float = 0.5, rate: int = 16_000, seed: int = 0
 ) -> Path:
@@ -136,9 +151,11 @@ def write_tone(
     return path
 
 
-def _write_corpus(folder: Path, num_speakers: int, per_speaker: int, language: str) -> Path:
+def _write_corpus(
+    folder: Path, num_speakers: int, per_speaker: int, language: str, first_speaker: int = 0
+) -> Path:
     rows = []
-    for speaker in range(num_speakers):
+    for speaker in range(first_speaker, first_speaker + num_speakers):
         for index in range(per_speaker):
             emotion = list(TONES)[index % len(TONES)]
             name = f"s{speaker}/u{index}.wav"
@@ -159,7 +176,7 @@ def _write_corpus(folder: Path, num_speakers: int, per_speaker: int, language: s
 
 
 @contextlib.contextmanager
-def _in_process() -> Iterator[None]:
+def in_process() -> Iterator[None]:
     """Shards are extracted here instead of in Ray tasks."""
     with (
         mock.patch.object(prepare_module, "connect", return_value=None),
