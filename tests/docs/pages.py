@@ -118,6 +118,10 @@ def _group() -> Any:
 def parse(arguments: list[str]) -> tuple[str, dict[str, Any]]:
     """Parse a command line as the program would, without running the command."""
     group = _group()
+    if arguments[0].startswith("-"):  # it acts as soon as it is parsed
+        known = {name for parameter in group.params for name in parameter.opts}
+        assert arguments[0] in known, arguments[0]
+        return arguments[0], {"option": arguments[0]}
     context = group.make_context("serplatform", list(arguments), resilient_parsing=False)
     name, command, rest = group.resolve_command(context, [*context._protected_args, *context.args])
     return name, command.make_context(name, rest, parent=context).params
