@@ -1,106 +1,69 @@
-"""README.md says what works: its commands parse, its files exist, its space loads."""
+"""README.md and the pages of docs/ say what exists: files, packages, architectures, spaces.
+
+Their commands and examples are run or parsed by tests/docs/test_pages.py.
+"""
 
 import re
-import shlex
 import subprocess
 import tomllib
 from pathlib import Path
 
 import pytest
-import typer
 
-ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+from tests.docs.pages import PAGES, ROOT, blocks, command_lines, read
 
-
-EXTENDING = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+README = read(ROOT / "README.md")
+PROSE = re.sub(r"```.*?```|<!--.*?-->", "", README, flags=re.S)
 
 
-def blocks(language: str, text: str = README) -> list[str]:
-    """Contents of every fenced block of that language ("" for none), in order."""
-    fences = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.M | re.S)
-    return [content for name, content in fences if name == language]
+def page(name: str) -> str:
+    return read(ROOT / "docs" / name)
 
 
-def command_lines(text: str = README) -> list[list[str]]:
-    """Arguments of every ``serplatform`` command in a text, through ``ray submit`` too."""
-    found = []
-    for block in blocks("bash", text):
-        for line in block.splitlines():
-            for part in line.split("&&"):
-                words = shlex.split(part, comments=True)
-                if words and Path(words[0]).name == "serplatform":
-                    found.append(words[1:])
-                elif words[:2] == ["ray", "submit"]:
-                    found.append(words[words.index("--") + 1 :])
-    return found
+def test_readme_is_short_and_shows_the_two_commands() -> None:
+    assert len(README.splitlines()) < 120
+    assert {"prepare", "search"} <= {arguments[0] for arguments in command_lines(README)}
+    assert re.search(r"<!-- first run -->\n```bash\n.*serplatform search moma\n```", README)
 
 
-def parse(arguments: list[str]) -> tuple[str, dict]:
-    """Parse a command line as the program would, without running the command."""
-    from serplatform.cli.main import app
-
-    group = typer.main.get_command(app)
-    context = group.make_context("serplatform", list(arguments), resilient_parsing=False)
-    name, command, rest = group.resolve_command(context, [*context._protected_args, *context.args])
-    return name, command.make_context(name, rest, parent=context).params
-
-
-def test_readme_shows_commands():
-    assert len(command_lines()) >= 8
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_every_named_file_exists(path: Path) -> None:
+    text = read(path)
+    pattern = r"`((?:cluster|search_spaces|tests|benchmarks|\.ci)/[\w./-]+|constraints\.txt)`"
+    for name in re.findall(pattern, text):
+        assert "NAME" in name or (ROOT / name).exists(), name
+    for name in re.findall(r"\]\(([\w./-]+)(?:#[\w-]+)?\)", text):
+        assert (path.parent / name).exists(), name
 
 
-@pytest.mark.parametrize("arguments", command_lines() + command_lines(EXTENDING), ids=" ".join)
-def test_command_parses(arguments):
-    name, params = parse(arguments)
-    assert name == arguments[0]
-    assert params
+def test_every_page_is_reached_from_the_readme_or_the_index() -> None:
+    index = page("index.md")
+    named = set(re.findall(r"\((?:docs/)?([\w-]+\.md)", README + index))
+    ours = set(re.findall(r"^\s+- (?:\w+: )?([\w-]+\.md)", read(ROOT / "mkdocs.yml"), re.M))
+    assert ours - {"index.md"} <= named
 
 
-def test_a_wrong_option_would_be_noticed():
-    with pytest.raises(typer.BadParameter.__mro__[1], match="No such option"):
-        parse(["search", "moma", "--trails", "3"])
-
-
-def test_every_command_is_shown():
-    from serplatform.cli.main import app
-
-    commands = set(typer.main.get_command(app).commands) - {"download"}
-    assert commands <= {arguments[0] for arguments in command_lines()}
-
-
-def test_every_named_file_exists():
-    named = set(
-        re.findall(r"`((?:cluster|search_spaces|tests|\.ci)/[\w./-]+|constraints\.txt)`", README)
-    )
-    assert len(named) >= 5
+def test_the_page_on_how_it_is_built_names_every_package() -> None:
+    (table,) = re.findall(r"^\| package \|.*\n\|.*\n((?:\|.*\n)+)", page("architecture.md"), re.M)
+    named = {
+        name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row.split("|")[1])
+    }
     for name in named:
-        assert (ROOT / name).exists(), name
-    for name in re.findall(r"\]\(([\w./]+)\)", README):
-        assert (ROOT / name).exists(), name
-
-
-def test_layout_names_only_packages_that_exist():
-    (layout,) = [block for block in blocks("") if block.startswith("serplatform/")]
-    inside = [line for line in layout.splitlines() if line.startswith("  ")]
-    names = [
-        name for line in inside for name in re.split(r", ", re.split(r"\s{2,}", line.strip())[0])
-    ]
-    assert len(names) > 12
-    for name in names:
         package = ROOT / "serplatform" / name
         assert package.is_dir() or package.with_suffix(".py").is_file(), name
+    packages = {path.parent.name for path in (ROOT / "serplatform").glob("*/__init__.py")}
+    assert packages <= named
 
 
-def test_settings_of_the_page_on_extending_are_searched():
+def test_settings_of_the_page_on_extending_are_searched() -> None:
     from serplatform.models import SerModel, architecture
     from serplatform.registry import temporary
     from serplatform.studies.space import own_space
 
-    (text,) = blocks("python", EXTENDING)
+    (block,) = blocks(page("extending.md"), "python")
     with temporary():
         shown = {"__name__": __name__}
-        exec(compile(text, "extending.md", "exec", dont_inherit=True), shown)  # noqa: S102
+        exec(compile(block.content, "extending.md", "exec", dont_inherit=True), shown)  # noqa: S102
         architecture("shown", shown["TcnConfig"])(type("Shown", (SerModel,), {}))
         space, _ = own_space("shown")
     assert space["parameters"]["model.hidden_dim"] == {
@@ -112,22 +75,21 @@ def test_settings_of_the_page_on_extending_are_searched():
     assert {"model.dropout", "training.learning_rate"} <= set(space["parameters"])
 
 
-def test_shown_search_space_is_sound(tmp_path):
+def test_shown_search_space_is_sound(tmp_path: Path) -> None:
     from serplatform.studies.space import load_space
 
-    (text,) = blocks("yaml")
-    path = tmp_path / "readme.yaml"
-    path.write_text(text, encoding="utf-8")
-    assert len(load_space(str(path)).parameters) == text.count("type:")
+    (block,) = blocks(page("spaces.md"), "yaml")
+    path = tmp_path / "shown.yaml"
+    path.write_text(block.content, encoding="utf-8")
+    assert len(load_space(str(path)).parameters) == block.content.count("type:")
 
 
-def test_listed_architectures_are_registered():
+def test_listed_architectures_are_registered() -> None:
     from serplatform.models.base import ARCHITECTURES
 
-    (table,) = re.findall(r"^\| architecture \| paper \|\n(?:\|.*\n)+", README, re.M)
+    (table,) = re.findall(r"^\| architecture \| paper \|\n(?:\|.*\n)+", page("papers.md"), re.M)
     listed = {name for row in table.splitlines()[2:] for name in re.findall(r"`(\w+)`", row)}
-    assert {"moma", "blstmatt", "csa"} <= listed
-    assert listed <= set(ARCHITECTURES.names())
+    assert listed == set(ARCHITECTURES.names())
 
 
 def test_continuous_integration_runs_the_line_of_the_readme():
@@ -149,7 +111,6 @@ def test_python_versions_are_those_of_the_package():
 
 def test_no_line_of_a_report_is_promised_that_was_not_measured():
     """A number with a unit of time or a ratio belongs to benchmarks/, with its conditions."""
-    prose = re.sub(r"```.*?```", "", README, flags=re.S)
     assert not re.findall(
-        r"\b\d+(?:\.\d+)?\s*(?:×|x\b|ms\b|s a trial|seconds?\b|minutes?\b)", prose
+        r"\b\d+(?:\.\d+)?\s*(?:×|x\b|ms\b|s a trial|seconds?\b|minutes?\b)", PROSE
     )

@@ -39,15 +39,15 @@ COMMANDS = (
     "serve",
     "check",
     "new",
+    "doctor",
 )
 #: which neither look members up nor open what was made with plugins
-_WITHOUT_PLUGINS = ("check", "new")
+_WITHOUT_PLUGINS = ("check", "new", "doctor")
 
 app = typer.Typer(
     name="serplatform",
     help="Hyperparameter search and ensembles for speech emotion recognition.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -60,11 +60,22 @@ def _version(value: bool) -> None:
         raise typer.Exit
 
 
+def _cite(value: bool) -> None:
+    if value:
+        from serplatform.cli.cite import bibtex
+
+        typer.echo(bibtex())
+        raise typer.Exit
+
+
 @app.callback()
 def _root(
     version: Annotated[
         bool,
         typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
+    ] = False,
+    cite: Annotated[
+        bool, typer.Option("--cite", callback=_cite, is_eager=True, help="Show the BibTeX entry.")
     ] = False,
     plugin: Plugins = None,
 ) -> None:

@@ -5,16 +5,20 @@ A command's parameter whose type is a dataclass of options, a group, stands for 
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import inspect
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
 import typer
+from typer.models import OptionInfo
 
 from serplatform import plugins
+from serplatform.cli.completion import COMPLETIONS
+from serplatform.cli.panels import MANY, PANELS
 
 if TYPE_CHECKING:
     from serplatform.distributed.tune.placement import SearchLimits
@@ -135,7 +139,7 @@ TrustPlugins = Annotated[
 
 def with_plugins(command: Callable[..., Any]) -> Callable[..., Any]:
     """A command that also takes ``--plugin`` and ``--trust-plugins``, and heeds them first; its
-    groups of options are taken apart."""
+    groups of options are taken apart, and its parameters get completion and groups in the help."""
     parameters: list[inspect.Parameter] = []
     groups: dict[str, Any] = {}
 
@@ -165,6 +169,19 @@ def with_plugins(command: Callable[..., Any]) -> Callable[..., Any]:
             options[name] = group(**{field.name: options.pop(field.name) for field in fields})
         return command(**options)
 
+    many = sum(isinstance(get_args(p.annotation)[1], OptionInfo) for p in parameters) >= MANY
+    parameters = [_dressed(parameter, panels=many) for parameter in parameters]
     run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return run
+
+
+def _dressed(parameter: inspect.Parameter, *, panels: bool) -> inspect.Parameter:
+    """A parameter with its completion and, where asked for, its group in the help."""
+    kind, info = get_args(parameter.annotation)[:2]
+    info = copy.copy(info)
+    if (complete := COMPLETIONS.get(parameter.name)) and kind not in (bool, bool | None):
+        info.autocompletion = complete
+    if panels and isinstance(info, OptionInfo):
+        info.rich_help_panel = PANELS.get(parameter.name)
+    return parameter.replace(annotation=Annotated[kind, info])

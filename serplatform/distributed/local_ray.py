@@ -80,7 +80,7 @@ def start(num_cpus: int | None) -> None:
     # else the word that its processes know each other by is in the home directory, or another's
     os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     ray_internals.forget_token()
-    _check_threads()
+    check_threads()
     address = _own_address()
     reasons: list[str] = []
     for wait in WAITS:
@@ -107,7 +107,7 @@ def start(num_cpus: int | None) -> None:
     )
 
 
-def _check_threads() -> None:
+def check_threads() -> None:
     """See that Ray can have its threads: without them its C++ aborts a process, also ours."""
     release = threading.Event()
     threads: list[threading.Thread] = []
@@ -214,8 +214,18 @@ def end_started() -> None:
 
 
 def _directory(attempt: int) -> Path:
-    """A new private directory for Ray's sockets and logs: writable, with space, and short; another
-    one at another attempt, where there is one."""
+    """A new private directory for Ray's sockets and logs; another one at another attempt, where
+    there is one."""
+    usable = usable_directories()
+    return Path(tempfile.mkdtemp(prefix=_PREFIX, dir=usable[min(attempt, len(usable) - 1)]))
+
+
+def usable_directories() -> list[str]:
+    """Where Ray's sockets and logs may lie: writable, with space, and short; the preferred first.
+
+    Raises:
+        SerplatformError: nowhere.
+    """
     usable: list[str] = []
     faults: dict[str, str] = {}
     for base in dict.fromkeys(_bases()):
@@ -235,7 +245,7 @@ def _directory(attempt: int) -> Path:
             f"Ray needs a directory for its sockets and logs, and found none: {tried}; set TMPDIR "
             "to a directory with a short name that can be written to"
         )
-    return Path(tempfile.mkdtemp(prefix=_PREFIX, dir=usable[min(attempt, len(usable) - 1)]))
+    return usable
 
 
 def is_own(directory: str) -> bool:

@@ -29,6 +29,7 @@ LISTS = [
     ["corpora"],
     ["reproduce"],
     ["runs", "."],
+    ["doctor", "--json"],
 ]
 WRONG = [
     ["search", "moma", "--data", "nothere"],
