@@ -30,6 +30,10 @@ from serplatform.errors import BadInputError, SerplatformError
 _EXTRAS = {
     "opensmile": "openSMILE's features (egemaps_v02, compare_2016)",
     "pretrained": "encoders (wav2vec 2.0, WavLM, Whisper, ONNX) and fine-tuning",
+    "onnx": "export --onnx",
+    "serve": "serve: a system over HTTP",
+    "mlflow": "--log mlflow=…",
+    "wandb": "--log wandb",
     "docs": "these pages as a site",
     "test": "serplatform check, and the tests",
 }
