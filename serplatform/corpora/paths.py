@@ -16,6 +16,7 @@ snd sph voc w64 wave weba webm wma"""
 #: what a recording's name may end with, of sound and of video
 AUDIO_ENDINGS = AUDIO_SUFFIXES | {f".{ending}" for ending in _OTHERS.split()}
 _DRIVE = re.compile(r"[A-Za-z]:[/\\]")
+_ARCHIVE = re.compile(r"(zip|tar|gzip|rar|7z)://|.*::", re.IGNORECASE)
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
@@ -53,6 +54,8 @@ class PathFinder:
         how = ""
         if text[:7].lower() == "file://":
             text, how = urllib.parse.unquote(urllib.parse.urlsplit(text).path), "file addresses"
+        elif _ARCHIVE.match(text):
+            raise RowError("lies in an archive; unpack it, and give its path")
         elif _ADDRESS.match(text):
             raise RowError("is an address on the network; fetch the file, and give its path")
         if text.startswith("~"):
