@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from serplatform.corpora.base import CORPORA
+from serplatform.corpora.base import CORPORA, Utterance, generic_protocol
 from serplatform.corpora.guess import corpus_and_source, guess
 from serplatform.errors import BadInputError
 from serplatform.testing.corpus_contract import build_miniature
@@ -82,3 +82,28 @@ def test_the_second_release_of_emodb_has_more_clips(tmp_path: Path) -> None:
     assert guess(tmp_path).corpus == "emodb"
     (tmp_path / names[535]).write_bytes(b"")
     assert guess(tmp_path).corpus == BY_NUMBER
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        (("train", "test"), "column"),
+        (("train", "dev", "test"), "column"),
+        (("train", "dev"), "loso"),
+        (("train",), "loso"),
+        (("train", None, "test"), "loso"),
+        (("a", "b"), "column"),
+    ],
+)
+def test_a_split_is_the_protocol_where_it_tests(parts: tuple[str, ...], expected: str) -> None:
+    utterances = [
+        Utterance(
+            utterance_id=str(n),
+            path=Path("a.wav"),
+            speaker_id=str(n % 3),
+            emotion="sad",
+            split=parts[n % len(parts)],
+        )
+        for n in range(12)
+    ]
+    assert generic_protocol(utterances) == expected
