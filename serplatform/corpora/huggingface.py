@@ -159,6 +159,7 @@ def _batches(file: Path, audio: str | None) -> Iterator[tuple[pa.RecordBatch, li
             named = (audio, f"{audio}.bytes")
             empty = [leaf for leaf in leaves if leaf.path_in_schema in named and _is_empty(leaf)]
             for batch in opened.iter_batches(_BATCH, row_groups=[group], columns=columns):
+                batch.validate(full=True)
                 yield batch, [audio is not None and not empty] * len(batch)
 
 

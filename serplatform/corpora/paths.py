@@ -52,6 +52,8 @@ class PathFinder:
             RowError: it can be no file here, or a file is there under nearly this name.
         """
         how = ""
+        if "\0" in text:
+            raise RowError("its path holds a zero byte")
         if text[:7].lower() == "file://":
             text, how = urllib.parse.unquote(urllib.parse.urlsplit(text).path), "file addresses"
         elif _ARCHIVE.match(text):

@@ -60,6 +60,12 @@ def test_a_few_foreign_files_do_not_matter_and_many_do(tmp_path: Path) -> None:
         guess(tmp_path)
 
 
+def test_a_prepared_dataset_is_no_corpus(tmp_path: Path) -> None:
+    put(tmp_path, "dataset.json", "utterances.parquet")
+    with pytest.raises(BadInputError, match="is a prepared dataset already"):
+        guess(tmp_path)
+
+
 def test_a_wrong_name_is_no_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(BadInputError, match="Did you mean 'ravdess'"):

@@ -259,3 +259,24 @@ def test_other_names_are_left_out(
     assert [u.path for u in manifest.utterances] == [tmp_path / good]
     assert {Path(r.path) for r in manifest.rejections} == {tmp_path / name for name in bad}
     assert all(r.reason for r in manifest.rejections)
+
+
+def test_a_zero_byte_in_a_path(tmp_path: Path) -> None:
+    (left_out,) = scan("kaldi", one_row("kaldi", tmp_path / "k", "wav/a\0.wav")).rejections
+    assert "holds a zero byte" in left_out.reason
+
+
+def test_an_arrow_file_with_wrong_offsets_is_an_error(tmp_path: Path) -> None:
+    """Read without a check, it ends the process."""
+    table = pa.table({"file": ["a.wav", "b.wav"], "label": ["sad", "happy"]})
+    wrong = pa.Array.from_buffers(
+        pa.string(),
+        2,
+        [None, pa.py_buffer(b"\0\0\0\0\xff\xff\xff\x7f\1\0\0\0"), pa.py_buffer(b"ab")],
+    )
+    table = table.set_column(1, "label", wrong)
+    with pa.ipc.new_stream(tmp_path / "x.arrow", table.schema) as stream:
+        stream.write_table(table)
+    (tmp_path / "state.json").write_text(json.dumps({"_data_files": [{"filename": "x.arrow"}]}))
+    with pytest.raises(BadInputError, match="is damaged"):
+        scan("huggingface", tmp_path)
