@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from serplatform.corpora.base import CORPORA, Utterance, generic_protocol
@@ -113,3 +115,11 @@ def test_a_split_is_the_protocol_where_it_tests(parts: tuple[str, ...], expected
         for n in range(12)
     ]
     assert generic_protocol(utterances) == expected
+
+
+def test_the_parquet_tables_of_a_database_are_its_own(tmp_path: Path) -> None:
+    source = build_miniature(CORPORA.get("audformat"), tmp_path / "db")
+    (source / "db.all.csv").unlink()
+    columns = {"file": ["wav/1.wav", "wav/2.wav"], "emotion": ["anger", "neutral"]}
+    pq.write_table(pa.table(columns), source / "db.all.parquet")
+    assert guess(source).corpus == "audformat"
