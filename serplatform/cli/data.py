@@ -87,6 +87,8 @@ def summarize(dataset: Dataset) -> dict[str, Any]:
         "path": dataset.address,
         "corpus": dataset.meta["corpus"],
         "title": dataset.meta["title"],
+        "language": dataset.meta.get("language") or None,
+        "licence": dataset.meta.get("licence") or None,
         "synthetic": dataset.synthetic,
         "utterances": len(dataset),
         "rejected": counts["rejected"],
@@ -156,6 +158,8 @@ def describe(values: dict[str, Any]) -> str:
     synthetic = ", synthetic speech" if values["synthetic"] else ""
     lines = [
         f"{values['path']}: {values['title']}{synthetic}",
+        f"language     {values['language'] or 'not given'}; "
+        f"licence {values['licence'] or 'not given'}",
         f"fingerprint  {values['fingerprint']}" + ("  (checked)" if values["checked"] else ""),
         f"utterances   {values['utterances']}; {values['rejected']} left out (rejected.csv)",
         f"duration     {format_duration(seconds['total'])}; one lasts {seconds['min']:.2f} to "

@@ -110,7 +110,7 @@ def command(
     ] = False,
     allow_outside: Annotated[
         bool,
-        typer.Option("--allow-outside", help="csv: accept paths that leave its directory."),
+        typer.Option("--allow-outside", help="Accept paths of a table that leave its directory."),
     ] = False,
     utterances: Annotated[int | None, typer.Option(help="demo: how many clips.")] = None,
     speakers: Annotated[int | None, typer.Option(help="demo: how many voices.")] = None,

@@ -68,7 +68,7 @@ class AudformatDatabase(Corpus):
     default_protocol = "speaker-kfold:5"
     is_format = True
     sign = "a header db.yaml"
-    outranks = ("csv",)
+    outranks = ("csv", "huggingface")
     examples = ("wav/1.wav", "wav/2.wav", "wav/3.flac")
     example_texts: ClassVar[Mapping[str, str]] = {
         "db.yaml": "name: example\nlanguages: [deu]\nschemes: {emotion: {}, speaker: {}}\n"

@@ -8,7 +8,7 @@ See https://huggingface.co/docs/datasets/audio_dataset.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import ClassVar
 
 from serplatform.corpora.base import CORPORA, Corpus, Manifest, Utterance
@@ -95,10 +95,11 @@ def _rows(table: Path, root: Path) -> list[dict[str, str]]:
         ]
     else:
         records = [cells(record) for record in read_objects(table)]
-    folder = PurePosixPath(table.parent.relative_to(root).as_posix())
+    folder = table.parent.relative_to(root).as_posix()
     for row in records:
         if row.get(_FILE):
-            row[_FILE] = str(folder / row[_FILE])
+            relative = folder != "." and not row[_FILE].startswith("/") and ":" not in row[_FILE]
+            row[_FILE] = f"{folder}/{row[_FILE]}" if relative else row[_FILE]
             if part := part_of(root / row[_FILE], root):
                 row.setdefault("split", part)
     return records

@@ -195,10 +195,13 @@ def first_of(names: Sequence[str], most: int) -> str:
 def generic_protocol(utterances: Sequence[Utterance]) -> str:
     """The protocol for a corpus that has none of its own.
 
-    Its own ``fold`` or ``split`` column where every row has one; else five folds of speakers,
-    or leave-one-speaker-out below ten of them; else random folds.
+    Its own ``fold`` or ``split`` column where every row has one, and train and test are among the
+    splits; else five folds of speakers, or leave-one-speaker-out below ten of them; else random
+    folds.
     """
-    if utterances and (all(u.fold for u in utterances) or all(u.split for u in utterances)):
+    parts = {(u.split or "").lower() for u in utterances}
+    divided = "" not in parts and not parts <= {"train", "dev"} and not parts <= {"test", "dev"}
+    if utterances and (all(u.fold for u in utterances) or divided):
         return "column"
     speakers = {u.speaker_id for u in utterances}
     if len(speakers) >= 10:

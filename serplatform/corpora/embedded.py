@@ -73,14 +73,20 @@ def read_member(path: Path) -> bytes | None:
 
 
 def read_arrow(path: Path) -> pa.Table:
-    """An Arrow file, of either format, mapped into memory."""
+    """An Arrow file, of either format, mapped into memory, and found to be whole.
+
+    Raises:
+        pyarrow.ArrowInvalid: it is damaged: reading it might end the process.
+    """
     import pyarrow as pa
 
     source = pa.memory_map(str(path))
     try:
-        return pa.ipc.open_stream(source).read_all()
+        table = pa.ipc.open_stream(source).read_all()
     except pa.ArrowInvalid:
-        return pa.ipc.open_file(source).read_all()
+        table = pa.ipc.open_file(source).read_all()
+    table.validate(full=True)
+    return table
 
 
 def _holds_bytes(kind: pa.DataType) -> bool:
@@ -121,4 +127,6 @@ def _group(container: Path, changed: int, group: int) -> pa.ChunkedArray:
 
     with pq.ParquetFile(container) as file:
         name = audio_field(file.schema_arrow)
-        return file.read_row_group(group, columns=[name]).column(0)
+        column = file.read_row_group(group, columns=[name]).column(0)
+    column.validate(full=True)
+    return column

@@ -13,6 +13,7 @@ from serplatform.corpora.filename_corpus import Codes, FilenameCorpus
 _EACH = 350  # sentences of an emotion, numbered on from one emotion to the next
 _ORDER = ("Neutral", "Angry", "Happy", "Sad", "Surprise")
 _LAST_MANDARIN = 10
+_PARTS = {"train": "train", "evaluation": "dev", "test": "test"}
 
 
 @CORPORA.register("esd")
@@ -22,8 +23,9 @@ class Esd(FilenameCorpus):
     Speakers 0001 to 0010 speak Mandarin, 0011 to 0020 English; give the folders of one language
     alone to have one. The folder names the emotion, and so does the number of a clip: 1 to 350 are
     neutral, then angry, happy, sad and surprised; a clip where they differ is left out. The
-    release's train, evaluation and test parts divide sentences, not speakers, and are kept as a
-    column. Whether a speaker is a man or a woman is not certain here, and left open.
+    release's train, evaluation (dev) and test parts divide sentences, not speakers; they are the
+    column ``part`` (``--protocol column:part``). Whether a speaker is a man or a woman is not
+    certain here, and left open.
     """
 
     name = "esd"
@@ -47,7 +49,7 @@ class Esd(FilenameCorpus):
     }
     classes = tuple(emotions.values())
     speakers: ClassVar[Codes] = {f"{number:04d}": "" for number in range(1, 21)}
-    columns: ClassVar[Mapping[str, Codes]] = {"number": {}, "part": {}}
+    columns: ClassVar[Mapping[str, Codes]] = {"number": {}, "part": _PARTS}
     num_clips = 35_000
     protocol_speakers = 10
     examples = (

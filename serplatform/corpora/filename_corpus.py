@@ -89,10 +89,10 @@ class FilenameCorpus(Corpus):
     @classmethod
     def recognise(cls, place: Place) -> str:
         """Where most audio files are named as this corpus names them, with codes that it has."""
-        fitting = []
+        fitting, corpus = [], cls()
         for path in place.audio:
             codes = cls.names(path.stem, path.with_suffix("").as_posix())
-            if codes is not None and cls().rejection_reason(codes) is None:
+            if codes is not None and corpus.rejection_reason(codes) is None:
                 fitting.append(path)
         if not fitting or len(fitting) < _MOST * len(place.audio):
             return ""

@@ -58,6 +58,11 @@ def guess(path: Path) -> Guess:
             "'serplatform corpora' lists them"
         )
     place = Place(path)
+    if place.has("dataset.json"):
+        raise BadInputError(
+            f"{path}: is a prepared dataset already; 'serplatform data {path}' shows it, and "
+            f"'serplatform search --data {path}' uses it"
+        )
     found = []
     for name in CORPORA.names():
         corpus = CORPORA.get(name)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,16 +19,15 @@ import pyarrow.parquet as pq
 
 from serplatform.corpora.base import CORPORA, Corpus, Manifest, Utterance
 from serplatform.corpora.embedded import EMBEDDING, audio_field, member_name, read_arrow
+from serplatform.corpora.json_rows import as_table, part_of
 from serplatform.corpora.paths import without_ending
 from serplatform.corpora.place import Place
 from serplatform.corpora.table_columns import labels_files
-from serplatform.corpora.table_dialect import TextTable
-from serplatform.corpora.table_rows import SPLITS, read_rows
+from serplatform.corpora.table_rows import read_rows
 from serplatform.errors import BadInputError
 
 _BATCH = 1024  # rows
 _OWN = ("file", "utterance_id", "split")  # columns that are made here
-_PARTS = ("train", "dev", "test", *SPLITS)
 
 
 @CORPORA.register("huggingface")
@@ -80,24 +78,18 @@ class HuggingFaceFiles(Corpus):
         if not files:
             raise BadInputError(f"{source}: holds no Parquet file, and no Arrow file of a dataset")
         root = self.root(source)
-        parts = [_part(file, root) for file in files]
-        header: dict[str, None] = dict.fromkeys(["file", "utterance_id", "split"])
-        rows: list[dict[str, str]] = []
-        for file, part in zip(files, parts, strict=True):
-            for row in _rows(file, root):
-                rows.append({**row, **({"split": part} if part else {})})
-                header.update(dict.fromkeys(row))
+        parts = [part_of(file, root) for file in files]
+        rows = [
+            {**row, **({"split": part} if part else {})}
+            for file, part in zip(files, parts, strict=True)
+            for row in _rows(file, root)
+        ]
         if not rows:
             raise BadInputError(f"{source}: its {len(files)} file(s) have no rows")
         ids = [row.get("utterance_id", "") for row in rows]
-        if len(set(ids)) < len(ids) or not all(ids):
-            del header["utterance_id"]
-        names = [name for name in header if any(row.get(name) for row in rows)]
-        content = TextTable(
-            header=names,
-            records=[(n, [row.get(name, "") for name in names]) for n, row in enumerate(rows, 1)],
-            notes=[f"{len(rows)} rows of {len(files)} file(s)"],
-        )
+        if len(set(ids)) < len(ids) or not all(ids):  # they do not tell the rows apart
+            rows = [{n: text for n, text in row.items() if n != "utterance_id"} for row in rows]
+        content = as_table(rows, [f"{len(rows)} rows of {len(files)} file(s)"])
         found = read_rows(files[0], content, root=root, allow_outside=self.allow_outside)
         info = _json(next((f.parent for f in files), root) / "dataset_info.json")
         licence = info.get("license")
@@ -140,16 +132,6 @@ def _json(path: Path) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _part(file: Path, root: Path) -> str:
-    """The split that a file's name or folder gives, "" where neither does."""
-    folders = file.relative_to(root).parts[:-1][::-1] if file.is_relative_to(root) else ()
-    for name in (file.name, *folders):
-        word = re.split(r"[-_.\d]", name.lower())[0]
-        if word in _PARTS:
-            return SPLITS.get(word, word)
-    return ""
-
-
 def _schema(file: Path) -> pa.Schema:
     with _damage(file):
         return read_arrow(file).schema if _is_arrow(file) else pq.read_schema(file)
@@ -177,6 +159,7 @@ def _batches(file: Path, audio: str | None) -> Iterator[tuple[pa.RecordBatch, li
             named = (audio, f"{audio}.bytes")
             empty = [leaf for leaf in leaves if leaf.path_in_schema in named and _is_empty(leaf)]
             for batch in opened.iter_batches(_BATCH, row_groups=[group], columns=columns):
+                batch.validate(full=True)
                 yield batch, [audio is not None and not empty] * len(batch)
 
 

@@ -16,6 +16,7 @@ snd sph voc w64 wave weba webm wma"""
 #: what a recording's name may end with, of sound and of video
 AUDIO_ENDINGS = AUDIO_SUFFIXES | {f".{ending}" for ending in _OTHERS.split()}
 _DRIVE = re.compile(r"[A-Za-z]:[/\\]")
+_ARCHIVE = re.compile(r"(zip|tar|gzip|rar|7z)://|.*::", re.IGNORECASE)
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
@@ -51,8 +52,12 @@ class PathFinder:
             RowError: it can be no file here, or a file is there under nearly this name.
         """
         how = ""
+        if "\0" in text:
+            raise RowError("its path holds a zero byte")
         if text[:7].lower() == "file://":
             text, how = urllib.parse.unquote(urllib.parse.urlsplit(text).path), "file addresses"
+        elif _ARCHIVE.match(text):
+            raise RowError("lies in an archive; unpack it, and give its path")
         elif _ADDRESS.match(text):
             raise RowError("is an address on the network; fetch the file, and give its path")
         if text.startswith("~"):

@@ -253,7 +253,7 @@ def model_card(bundle: Mapping[str, Any]) -> str:
     cited = citations(bundle)
     sections = [
         card_header(bundle),
-        f"# {plain(about['title'])}\n",
+        f"# {', on '.join(plain(n) for n in (about['title'], about['data'].get('title')) if n)}\n",
         f"> **Not tested:** {plain(not_tested(about))}.\n" if again else "",
         _SYNTHETIC if synthetic else "",
         "Speech emotion recognition: a recording in, a posterior probability for each of "

@@ -58,6 +58,8 @@ WRONG = [
     ["explain", "nothere"],
     ["prepare", "ravdess", "nothere", "--out", "d"],
     ["prepare", "ravdes", "nothere", "--out", "d"],
+    ["prepare", "my/nothere", "--out", "d"],
+    ["prepare", "DATA", "--out", "d"],
     ["prepare", "demo", "--features", "log_mell", "--out", "d"],
     ["reproduce", "notable"],
 ]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from serplatform.corpora.base import CORPORA
+from serplatform.corpora.base import CORPORA, Utterance, generic_protocol
 from serplatform.corpora.guess import corpus_and_source, guess
 from serplatform.errors import BadInputError
 from serplatform.testing.corpus_contract import build_miniature
@@ -60,6 +62,12 @@ def test_a_few_foreign_files_do_not_matter_and_many_do(tmp_path: Path) -> None:
         guess(tmp_path)
 
 
+def test_a_prepared_dataset_is_no_corpus(tmp_path: Path) -> None:
+    put(tmp_path, "dataset.json", "utterances.parquet")
+    with pytest.raises(BadInputError, match="is a prepared dataset already"):
+        guess(tmp_path)
+
+
 def test_a_wrong_name_is_no_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(BadInputError, match="Did you mean 'ravdess'"):
@@ -82,3 +90,36 @@ def test_the_second_release_of_emodb_has_more_clips(tmp_path: Path) -> None:
     assert guess(tmp_path).corpus == "emodb"
     (tmp_path / names[535]).write_bytes(b"")
     assert guess(tmp_path).corpus == BY_NUMBER
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        (("train", "test"), "column"),
+        (("train", "dev", "test"), "column"),
+        (("train", "dev"), "loso"),
+        (("train",), "loso"),
+        (("train", None, "test"), "loso"),
+        (("a", "b"), "column"),
+    ],
+)
+def test_a_split_is_the_protocol_where_it_tests(parts: tuple[str, ...], expected: str) -> None:
+    utterances = [
+        Utterance(
+            utterance_id=str(n),
+            path=Path("a.wav"),
+            speaker_id=str(n % 3),
+            emotion="sad",
+            split=parts[n % len(parts)],
+        )
+        for n in range(12)
+    ]
+    assert generic_protocol(utterances) == expected
+
+
+def test_the_parquet_tables_of_a_database_are_its_own(tmp_path: Path) -> None:
+    source = build_miniature(CORPORA.get("audformat"), tmp_path / "db")
+    (source / "db.all.csv").unlink()
+    columns = {"file": ["wav/1.wav", "wav/2.wav"], "emotion": ["anger", "neutral"]}
+    pq.write_table(pa.table(columns), source / "db.all.parquet")
+    assert guess(source).corpus == "audformat"
