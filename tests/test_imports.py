@@ -50,6 +50,7 @@ CEILING = {"ensembles": "statistics", "report": "statistics"}
 HOMES = {
     "ray": {"distributed"},
     "optuna": {"studies", "distributed"},
+    "optuna_dashboard": {"studies"},
     "librosa": {"features"},
     "typer": {"cli"},
     "click": {"cli"},
