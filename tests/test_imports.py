@@ -52,6 +52,7 @@ HOMES = {
     "optuna": {"studies", "distributed"},
     "fastapi": {"serving"},
     "starlette": {"serving"},
+    "optuna_dashboard": {"studies"},
     "librosa": {"features"},
     "typer": {"cli"},
     "click": {"cli"},

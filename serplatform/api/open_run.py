@@ -64,8 +64,7 @@ def open_or_create(
     run, trials = (_reopen if resume else _create)(request, out)
     run.trackers = trackers or _recorded_trackers(run)
     if trackers:
-        run.description["log"] = as_recorded(trackers)
-        run.directory.write_run(run.description)
+        run.description["log"] = as_recorded(trackers)  # written when the search has the lock
     limits = dataclasses.replace(limits, trials=trials)
     return run, dataclasses.replace(limits, seconds=_seconds_left(run, trials, request.time_budget))
 

@@ -104,6 +104,7 @@ def _prepare(
     at_once = [name for name in run.spaces if sizing is None or name not in sizing.names]
     from serplatform.studies.nested import NestedStudies
     from serplatform.studies.study import Studies
+    from serplatform.studies.trial_artifacts import TrialArtifacts
 
     def studies(fold: int | None, sizing: Sizing | None) -> Studies:
         order = TrialOrder(list(run.spaces), run.metric, portfolio=portfolio)
@@ -128,6 +129,13 @@ def _prepare(
             points_first=portfolio,
             fold=fold,
             numbers=(fold or 0, run.num_studies),
+            attach=TrialArtifacts(run.directory, run.plan.classes).attach,
+            about={
+                "data": description["dataset"].get("title", ""),
+                "protocol": description["protocol"]["name"],
+                "run": str(run.directory),
+                "page": "`serplatform report` of this run; test rows play no part in a study",
+            },
         )
 
     on_sized = functools.partial(_sized, run)

@@ -39,6 +39,7 @@ from serplatform.studies.pruning import FoldPruner, make_pruner
 from serplatform.studies.sizes import Sized, Sizing
 from serplatform.studies.space import SearchSpace, first_points, paper_point
 from serplatform.studies.study_storage import open_storage
+from serplatform.studies.trial_artifacts import describe_study
 
 #: user attribute of an Optuna trial: its number, its settings, whether it is the paper's
 ATTRIBUTE = "serplatform"
@@ -120,6 +121,8 @@ class Studies:
         points_first: the points of a space are tried before the paper's configuration.
         fold: the one that every trial trains, see ``studies.nested``; None: all.
         numbers: what the trials' numbers are counted by: the first, and the step to the next.
+        attach: is given each trial and its record just before the study is told.
+        about: what the studies are of, for `optuna-dashboard`.
 
     The paper's configuration is the first trial of each architecture whose space holds it, and
     is never pruned: it is what the search is compared with.
@@ -145,6 +148,8 @@ class Studies:
         points_first: bool = False,
         fold: int | None = None,
         numbers: tuple[int, int] = (0, 1),
+        attach: Callable[[optuna.trial.Trial, TrialRecord], None] = lambda *_: None,
+        about: Mapping[str, str] | None = None,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         check_choices(objectives, sampler, pruner)
@@ -171,6 +176,8 @@ class Studies:
         self._points_first = points_first
         self._fold = fold
         self._numbers = numbers
+        self._attach = attach
+        self._about = about
         self._open_study = functools.partial(
             self._open,
             records=records,
@@ -219,6 +226,9 @@ class Studies:
             load_if_exists=True,
         )
         self._studies[architecture] = study
+        self._name_metrics(study)
+        if self._about is not None:
+            describe_study(study, {"architecture": architecture, **self._about})
         self._reconcile(architecture, study, records)
         self._restore_lost(architecture, study, records)
         # a resumed sampler must not repeat the draws that the first process made
@@ -229,6 +239,14 @@ class Studies:
             _add_observations(study, space, start["observations"].get(architecture, ()))
         points = [p for start in warm_starts for p in start["points"].get(architecture, ())]
         self._enqueue(architecture, study, points)
+
+    def _name_metrics(self, study: optuna.Study) -> None:
+        """Name the objectives for `optuna-dashboard`; earlier versions did not."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            if study.metric_names is None:
+                of_dev = {name: f"dev_{name}" for name in DEV_METRICS}
+                study.set_metric_names([of_dev.get(name, name) for name in self.objectives])
 
     def _reconcile(
         self, architecture: str, study: optuna.Study, records: Mapping[int, TrialRecord]
@@ -398,6 +416,9 @@ class Studies:
         if trial is not None:
             self._order.ended(record)
             state, values = outcome(record, self.objectives)
+            if error := record.get("error"):
+                trial.set_user_attr("error", error)
+            self._attach(trial, record)
             trial.study.tell(trial, values, state=state, skip_if_finished=True)
 
 

@@ -38,16 +38,28 @@ class SearchWatch(contextlib.AbstractContextManager["SearchWatch"]):
         self.observer: Any = None
         self.results: Sequence[Path] = ()
         self._run = run
+        self._trackers = trackers
         self._trials: dict[int, TrackedTrial] = {}
-        self._local: TensorBoard | None = TensorBoard(TensorBoard.default or "", run)
+        self._local: TensorBoard | None = None
+        self._deliveries: list[Delivery] = []
+        self._begun = False
+
+    def _begin(self) -> None:
+        """Send what is lacking of ended trials; not before the search has the run for itself."""
+        if self._begun:
+            return
+        self._begun = True
+        self._local = TensorBoard(TensorBoard.default or "", self._run)
         self._deliveries = [
-            Delivery(name, TRACKERS.get(name)(target, run)) for name, target in trackers.items()
+            Delivery(name, TRACKERS.get(name)(target, self._run))
+            for name, target in self._trackers.items()
         ]
-        for record in run.directory.records().values():
+        for record in self._run.directory.records().values():
             self._put(TrackedTrial.of(record))
 
     def trial_started(self, suggestion: Suggestion) -> None:
         """A trial was handed out; of one that an earlier process began, its epochs are known."""
+        self._begin()
         self.observer.trial_started(suggestion)
         trial = TrackedTrial(
             suggestion.number,
@@ -78,6 +90,7 @@ class SearchWatch(contextlib.AbstractContextManager["SearchWatch"]):
 
     def trial_ended(self, record: TrialRecord) -> None:
         """A trial is recorded."""
+        self._begin()
         self.observer.trial_ended(record)
         trial = self._trials.pop(record["trial"], None) or TrackedTrial.of(record)
         trial.end(record)
@@ -85,7 +98,9 @@ class SearchWatch(contextlib.AbstractContextManager["SearchWatch"]):
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         status = "complete"
-        if kind is not None:
+        if kind is None:
+            self._begin()
+        else:
             status = "interrupted" if issubclass(kind, KeyboardInterrupt) else "failed"
         self._tell_local(lambda local: local.finish(status, self.results))
         for delivery in self._deliveries:

@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from serplatform.errors import BadInputError
 from tests.support.tracked import planned_run, play, save_state, watch
 
 accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
@@ -124,3 +125,11 @@ def test_a_disk_that_is_full_does_not_fail_the_search(planned, capsys):
         for record in records:
             play(told, record, run=run)
     assert capsys.readouterr().err.count("TensorBoard's files cannot be written") == 1
+
+
+def test_a_search_that_is_refused_writes_nothing(planned):
+    run, records = planned
+    run.directory.write_record(records[0])
+    with pytest.raises(BadInputError), watch(run):
+        raise BadInputError("another search is writing to this run")
+    assert not (run.directory.path / "tensorboard").exists()
