@@ -1,6 +1,6 @@
 """Whole recordings as EmoBox has its metadata: a JSON object a line.
 
-``key, dataset, wav, type, length, task, emo`` are those of its ``jsonl`` files (Ma et al., "EmoBox:
+``key, wav, type, length, task, emo`` are those of its ``jsonl`` files (Ma et al., "EmoBox:
 Multilingual Multi-corpus Speech Emotion Recognition Toolkit and Benchmark", Interspeech 2024, and
 its repository); ``emo`` is the emotion recognised, and ``pred`` its index, under which name EmoBox
 evaluates it; ``posteriors`` are ours. Windows and steps have no place in it.
@@ -32,7 +32,6 @@ def emobox_lines(
         values = row_values(row, classes)
         entry = {
             "key": PurePath(row.file).stem,
-            "dataset": PurePath(row.file).parent.name,
             "wav": row.file,
             "type": "raw",
             "length": values["end"],

@@ -10,15 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from serplatform.arrays import FloatArray, IntArray
+from serplatform.arrays import IntArray
 from serplatform.artifacts.files import SCHEMA_VERSION, file_sha256, write_bytes, write_json
-from serplatform.artifacts.model import WITHIN_SPEAKER
 from serplatform.console import say
 from serplatform.datasets.dataset import Dataset
 from serplatform.datasets.fold_data import stored_clips
@@ -28,14 +27,13 @@ from serplatform.features.base import SAMPLING_RATE
 from serplatform.inputs.clips import ClipSource
 from serplatform.prediction.export import directory_name, whole_folder
 from serplatform.prediction.onnx.combiner import CombinerGraph
+from serplatform.prediction.onnx.compare import Compared, compare
 from serplatform.prediction.onnx.graph import (
     INPUTS,
     REFUSED,
     TOLERANCE,
     GraphSession,
-    ModelGraph,
     export_graph,
-    input_names,
     need_onnx,
 )
 from serplatform.prediction.open import BUNDLE_FILE, open_system
@@ -52,22 +50,6 @@ UTTERANCES = 6
 
 #: what is in the graph already, of ``preprocessing``
 _IN_GRAPH = ("mean", "deviation", "deviation_floor", "prior_clips", "prior_variance")
-
-
-class Compared(NamedTuple):
-    """A graph and its model on the same utterances.
-
-    Attributes:
-        content: the ONNX file.
-        inputs: names that it reads.
-        difference: the largest between posteriors.
-        posteriors: (N, K) of the graph.
-    """
-
-    content: bytes
-    inputs: list[str]
-    difference: float
-    posteriors: Tensor
 
 
 def export_onnx(
@@ -102,6 +84,7 @@ def export_onnx(
         )
     need_onnx()
     datasets: dict[str, Dataset] = {}
+    templates: dict[str, bytes] = {}
     models: list[dict[str, Any]] = []
     posteriors: list[Tensor] = []
     names: dict[str, str] = {}
@@ -110,7 +93,7 @@ def export_onnx(
             say(f"Graph {number} of {len(members)}: {member.name} ({member.architecture}) …")
             dataset = _dataset(source, member, data, datasets)
             loaded = load_model(directory)
-            compared = compare(loaded, *utterances(dataset), member.architecture)
+            compared = compare(loaded, *utterances(dataset), member.architecture, templates)
             file = f"models/{directory_name(member.name, names)}/{directory.name}.onnx"
             write_bytes(folder / file, compared.content)
             posteriors.append(compared.posteriors)
@@ -154,63 +137,6 @@ def export_onnx(
         }
         write_json(folder / DESCRIPTION_FILE, description)
     return description
-
-
-def compare(loaded: LoadedModel, source: ClipSource, rows: IntArray, architecture: str) -> Compared:
-    """Make the graph of a model, and compare both on N utterances, each alone and all padded.
-
-    Raises:
-        BadInputError: it cannot be made, or says something else; the message names the
-            architecture.
-    """
-    inputs, expected = graph_inputs(loaded, source, rows)
-    graph = ModelGraph(loaded.model, loaded.pipeline.normalization)
-    try:
-        content = export_graph(graph, inputs)
-        session = GraphSession(content)
-        together = session(inputs)
-        differences = [np.abs(together - expected).max()]
-        for number, row in enumerate(rows):
-            alone, _ = graph_inputs(loaded, source, np.array([row]))
-            differences.append(np.abs(session(alone) - expected[number]).max())
-    except BadInputError as error:
-        raise BadInputError(f"{architecture}: {error}; predict with serplatform") from None
-    except Exception as error:
-        reason = str(error).strip().splitlines()[0]
-        raise BadInputError(
-            f"{architecture}: onnxruntime cannot run its graph ({reason}); predict with serplatform"
-        ) from error
-    difference = float(max(differences))
-    if not difference <= TOLERANCE:
-        raise BadInputError(
-            f"{architecture}: the posteriors of its graph differ by up to {difference:.2g} from "
-            f"those of the model, more than {TOLERANCE:g}; predict with serplatform"
-        )
-    return Compared(content, session.inputs, difference, torch.from_numpy(together))
-
-
-def graph_inputs(
-    loaded: LoadedModel, source: ClipSource, rows: IntArray
-) -> tuple[dict[str, Tensor], FloatArray]:
-    """What a graph reads of some utterances, by name, and the model's (N, K) posteriors."""
-    pipeline = loaded.pipeline
-    normalization, clips = pipeline.normalization, pipeline.unnormalized(source)
-    batch = clips.collate(rows)
-    names = input_names(
-        normalization.kind,
-        words=batch.word_ids is not None,
-        vectors=batch.word_vectors is not None,
-    )
-    given = dict(vars(batch))
-    if normalization.kind in WITHIN_SPEAKER:
-        moments, group = normalization.statistics(clips)
-        own = group[rows]
-        given["speaker_mean"] = torch.from_numpy(moments.mean[own]).float()
-        given["speaker_deviation"] = torch.from_numpy(moments.std[own]).float()
-        given["speaker_clips"] = torch.from_numpy(moments.clips[own])
-    with torch.inference_mode():
-        output = loaded.model(normalization.apply(clips).collate(rows))
-    return {name: given[name] for name in names}, output.log_posteriors.exp().numpy()
 
 
 def describe_model(architecture: str, loaded: LoadedModel, compared: Compared) -> dict[str, Any]:

@@ -74,8 +74,9 @@ class ModelGraph(nn.Module):
         if normalization.shrinkage is not None:
             values["prior_clips"] = normalization.shrinkage.clips
             values["prior_variance"] = normalization.shrinkage.variance
+        self.normal = nn.Module()  # names with a dot are no operator's
         for name, found in values.items():
-            self.register_buffer(name, torch.from_numpy(np.array(found, dtype=np.float64)))
+            self.normal.register_buffer(name, torch.from_numpy(np.array(found, dtype=np.float64)))
 
     def forward(
         self,
@@ -114,15 +115,17 @@ class ModelGraph(nn.Module):
         """Mean and deviation that frames are normalized by, (B, 1, D) or (D,), as
         :class:`.Normalization` has them."""
         if mean is None or std is None:
-            return self.get_buffer("mean"), self.get_buffer("std")
+            return self.get_buffer("normal.mean"), self.get_buffer("normal.std")
         mean, std = mean.double(), std.double()
         if clips is not None:
             count = clips.double().unsqueeze(1)
-            prior = self.get_buffer("prior_clips")
-            mean = (count * mean + prior * self.get_buffer("mean")) / (count + prior)
-            variance = count * std.square() + VARIANCE_CLIPS * self.get_buffer("prior_variance")
+            prior = self.get_buffer("normal.prior_clips")
+            mean = (count * mean + prior * self.get_buffer("normal.mean")) / (count + prior)
+            variance = count * std.square() + VARIANCE_CLIPS * self.get_buffer(
+                "normal.prior_variance"
+            )
             std = (variance / (count + VARIANCE_CLIPS)).sqrt()
-        return mean.unsqueeze(1), torch.maximum(std, self.get_buffer("floor")).unsqueeze(1)
+        return mean.unsqueeze(1), torch.maximum(std, self.get_buffer("normal.floor")).unsqueeze(1)
 
 
 def _moments(frames: Tensor, valid: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -145,6 +148,7 @@ def export_graph(module: nn.Module, example: Mapping[str, Tensor]) -> bytes:
     """The ONNX file of a module's function of named tensors, any sizes along named axes.
 
     ``example`` has at least two utterances. Axes are those of :data:`INPUTS`; others have no name.
+    Weights keep their names in the module's state, for :func:`with_weights`.
 
     Raises:
         BadInputError: onnx or onnxscript is not installed, or the module cannot be traced.
@@ -174,18 +178,31 @@ def export_graph(module: nn.Module, example: Mapping[str, Tensor]) -> bytes:
                 output_names=[OUTPUT],
                 dynamic_shapes=shapes,
                 external_data=False,
+                optimize=False,  # onnxruntime does, and weights would be folded into others
                 verbose=False,
             )
         except Exception as error:
             reason = str(error.__cause__ or error).strip().splitlines() or [type(error).__name__]
             raise BadInputError(f"torch cannot write it as an ONNX graph ({reason[0]})") from error
         assert program is not None  # noqa: S101 - for the type checker
-        return bytes(program.model_proto.SerializeToString())
+        proto = program.model_proto
+    for part in (proto, proto.graph, *proto.graph.node, *proto.graph.initializer):
+        del part.metadata_props[:]  # where the code lies on this machine
+        part.ClearField("doc_string")
+    del proto.graph.value_info[:]
+    return bytes(proto.SerializeToString())
 
 
-def run_graph(content: bytes, inputs: Mapping[str, Tensor]) -> FloatArray:
-    """What onnxruntime says, on one thread."""
-    return GraphSession(content)(inputs)
+def with_weights(content: bytes, module: nn.Module) -> bytes:
+    """The ONNX file of a module that differs in weights only from the one it was made of."""
+    import onnx
+
+    proto, state = onnx.ModelProto.FromString(content), module.state_dict()
+    for weights in proto.graph.initializer:
+        if weights.name in state:  # others are numbers of the architecture
+            values = state[weights.name].detach().numpy()
+            weights.CopyFrom(onnx.numpy_helper.from_array(values, weights.name))
+    return bytes(proto.SerializeToString())
 
 
 class GraphSession:
