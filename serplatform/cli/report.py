@@ -1,7 +1,8 @@
-"""``serplatform report RUN|ENS``: the page."""
+"""``serplatform report RUN|ENS``: the page; its figures and tables for a paper."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -27,26 +28,48 @@ def command(
             help="The page, path or URI; report.html in RUN|ENS by default.",
         ),
     ] = None,
+    figures: Annotated[
+        Path | None,
+        typer.Option(
+            "--figures", metavar="DIR", help="Write every figure for a paper, 88 or 180 mm wide."
+        ),
+    ] = None,
+    formats: Annotated[
+        str,
+        typer.Option("--format", metavar="LIST", help="Of the figures: svg, pdf, png."),
+    ] = "svg,pdf",
+    tables: Annotated[
+        Path | None,
+        typer.Option(
+            "--tables", metavar="DIR", help="Write every table as LaTeX (booktabs) and Markdown."
+        ),
+    ] = None,
     test_values: TestValues = False,
     as_json: AsJson = False,
 ) -> None:
     """Write the page of a run or an ensemble: one HTML file that needs no network.
 
-    It states what was asked, on what data, the answer with its intervals, and what it may not
-    be compared with; then results, members and search in interactive plots whose data can be
-    downloaded.
+    It opens with the answer and its interval, the trials by rank, and which emotions are confused;
+    results, members, search and limits follow in sections that open. With `--figures` or `--tables`
+    these are written for a paper instead, and the page only with `--out`.
 
     Examples:
 
         serplatform report runs/ravdess
 
-        serplatform report ensembles/ravdess --out page.html
+        serplatform report runs/ravdess --figures paper/figures --tables paper/tables
     """
-    from serplatform.api.write import write_report
+    from serplatform.api.write import write_paper, write_report
 
-    name, size = write_report(source, out, test_values=test_values)
-    result(
-        f"Wrote {name} ({size / 1e6:.1f} MB); open it in a browser.",
-        {"report": name, "bytes": size},
-        as_json=as_json,
-    )
+    told: list[str] = []
+    values: dict[str, object] = {}
+    if figures is not None or tables is not None:
+        values["paper"] = written = write_paper(
+            source, figures, tables, formats=formats, test_values=test_values
+        )
+        told += [f"Wrote {count} files into {folder}." for folder, count in written.items()]
+    if out is not None or not told:
+        name, size = write_report(source, out, test_values=test_values)
+        told.append(f"Wrote {name} ({size / 1e6:.1f} MB); open it in a browser.")
+        values |= {"report": name, "bytes": size}
+    result("\n".join(told), values, as_json=as_json)
