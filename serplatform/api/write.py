@@ -73,6 +73,19 @@ def write_report(
     return shown(page) if out is None else str(out), size
 
 
+def write_comparison(sources: Sequence[str | Path], out: str | Path) -> list[str]:
+    """Write the page that compares runs and ensembles; return what it says of each pair."""
+    from serplatform.report.compare import build_comparison
+
+    check_file(out, what="an HTML page")
+    paths = [open_copy(source) for source in sources]
+    with written_file(out) as target:
+        tests = build_comparison(paths, target)
+    for path in paths:
+        publish(path)
+    return [f"{test.first} and {test.second}: {test.verdict}" for test in tests]
+
+
 def write_paper(
     source: str | Path,
     figures: Path | None = None,

@@ -1,4 +1,4 @@
-"""``serplatform report RUN|ENS``: the page; its figures and tables for a paper."""
+"""``serplatform report RUN|ENS...``: the page, its figures and tables; runs compared."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ import typer
 
 from serplatform.cli.options import AsJson, TestValues
 from serplatform.cli.output import result
+from serplatform.errors import BadInputError
 
 
 def command(
-    source: Annotated[
-        str,
+    sources: Annotated[
+        list[str],
         typer.Argument(
-            metavar="RUN|ENS",
-            help="What `search --out` or `ensemble --out` wrote, path or URI.",
+            metavar="RUN|ENS...",
+            help="What `search --out` or `ensemble --out` wrote, path or URI; several are "
+            "compared.",
             show_default=False,
         ),
     ],
@@ -25,7 +27,7 @@ def command(
         typer.Option(
             "--out",
             metavar="FILE.html",
-            help="The page, path or URI; report.html in RUN|ENS by default.",
+            help="The page, path or URI; report.html in a single RUN|ENS by default.",
         ),
     ] = None,
     figures: Annotated[
@@ -51,16 +53,30 @@ def command(
 
     It opens with the answer and its interval, the trials by rank, and which emotions are confused;
     results, members, search and limits follow in sections that open. With `--figures` or `--tables`
-    these are written for a paper instead, and the page only with `--out`.
+    these are written for a paper instead, and the page only with `--out`. Several runs are
+    compared on one page, and tested against each other where their test rows are the same.
 
     Examples:
 
         serplatform report runs/ravdess
 
         serplatform report runs/ravdess --figures paper/figures --tables paper/tables
-    """
-    from serplatform.api.write import write_paper, write_report
 
+        serplatform report runs/first runs/second --out compare.html
+    """
+    from serplatform.api.write import write_comparison, write_paper, write_report
+
+    if len(sources) > 1:
+        if out is None or figures is not None or tables is not None or test_values:
+            raise BadInputError(
+                "several runs are compared on a page of their own: give --out FILE.html, and "
+                "neither --figures, --tables nor --test-values"
+            )
+        pairs = write_comparison(sources, out)
+        text = "\n".join([*pairs, f"Wrote {out}; open it in a browser."])
+        result(text, {"report": out, "pairs": pairs}, as_json=as_json)
+        return
+    (source,) = sources
     told: list[str] = []
     values: dict[str, object] = {}
     if figures is not None or tables is not None:
