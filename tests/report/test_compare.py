@@ -15,9 +15,9 @@ from serplatform.errors import BadInputError
 from serplatform.report.compare import (
     ComparedRun,
     compare,
+    pairs_table,
     read_runs,
     runs_table,
-    pairs_table,
     why_no_test,
 )
 from serplatform.statistics.holm import holm
