@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from serplatform.errors import BadInputError
 from serplatform.run_directory import RunDirectory
 from serplatform.storage.destination import ENSEMBLE, check_directory, check_file
 from serplatform.storage.mirror import open_copy, publish, shown, target_copy
@@ -70,6 +71,52 @@ def write_report(
         size = page.stat().st_size
     publish(path)
     return shown(page) if out is None else str(out), size
+
+
+def write_comparison(sources: Sequence[str | Path], out: str | Path) -> list[str]:
+    """Write the page that compares runs and ensembles; return what it says of each pair."""
+    from serplatform.report.compare import build_comparison
+
+    check_file(out, what="an HTML page")
+    paths = [open_copy(source) for source in sources]
+    with written_file(out) as target:
+        tests = build_comparison(paths, target)
+    for path in paths:
+        publish(path)
+    return [f"{test.first} and {test.second}: {test.verdict}" for test in tests]
+
+
+def write_paper(
+    source: str | Path,
+    figures: Path | None = None,
+    tables: Path | None = None,
+    *,
+    formats: str = "svg,pdf",
+    test_values: bool = False,
+) -> dict[str, int]:
+    """Write the page's figures, its tables or both for a paper; return the files in each folder."""
+    from serplatform import plugins
+    from serplatform.report.data import build_report_data
+    from serplatform.report.load import load_source
+    from serplatform.report.paper import paper_figures, parse_formats, write_figures, write_tables
+
+    kinds, written = parse_formats(formats), {}
+    for folder in filter(None, (figures, tables)):
+        if "://" in str(folder):
+            raise BadInputError(f"{folder}: give a directory of this machine")
+        if folder.exists() and not folder.is_dir():
+            raise BadInputError(f"{folder}: is a file; give a directory")
+    found = load_source(open_copy(source))
+    for run in found.runs:
+        plugins.restore(run.path, run.info)
+    drawn = list(paper_figures(build_report_data(found, test_values=test_values)))
+    if figures is not None:
+        figures.mkdir(parents=True, exist_ok=True)
+        written[str(figures)] = write_figures(drawn, figures, kinds)
+    if tables is not None:
+        tables.mkdir(parents=True, exist_ok=True)
+        written[str(tables)] = write_tables(drawn, tables)
+    return written
 
 
 def write_bundle(

@@ -74,7 +74,7 @@ def curve_words(found: SpeakerStatistics) -> str:
         if (uar := uar_with(found, kind, clips)) is not None
     ]
     return (
-        f"{found['architecture']} #{found['trial']} on the same test clips, by what a speaker's "
-        f"statistics are of: all clips {100 * whole:.1f} % UAR, {'; '.join(said)} (test rows of a "
-        "measured trial, asked again; they chose nothing)."
+        f"{found['architecture']} #{found['trial']} on the same test clips, with a speaker's "
+        f"statistics from all clips: {100 * whole:.1f} % UAR; from {'; '.join(said)} (test rows "
+        "of a measured trial, used again; nothing was chosen with them)."
     )

@@ -28,7 +28,7 @@ def describe_answer(answer: Answer) -> str:
         rows = [(r.label, r.uar.in_percent(), r.what) for r in answer.rows]
         look = "" if answer.look is None else f", {answer.look.short}"
         lines.append(grid(("", f"test UAR, 95 % by speaker{look}", ""), rows, left=(0, 1, 2)))
-    lines += map(wrapped, [*answer.caveats, *answer.sentences, *map(str, answer.trials)])
+    lines += map(wrapped, [*answer.sentences, *answer.caveats, *map(str, answer.trials)])
     if answer.leaderboard:
         several = len({r.run for r in answer.leaderboard}) > 1
         tested = any(r.test for r in answer.leaderboard)

@@ -1,21 +1,24 @@
-"""``serplatform report RUN|ENS``: the page."""
+"""``serplatform report RUN|ENS...``: the page, its figures and tables; runs compared."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from serplatform.cli.options import AsJson, TestValues
 from serplatform.cli.output import result
+from serplatform.errors import BadInputError
 
 
 def command(
-    source: Annotated[
-        str,
+    sources: Annotated[
+        list[str],
         typer.Argument(
-            metavar="RUN|ENS",
-            help="What `search --out` or `ensemble --out` wrote, path or URI.",
+            metavar="RUN|ENS...",
+            help="What `search --out` or `ensemble --out` wrote, path or URI; several are "
+            "compared.",
             show_default=False,
         ),
     ],
@@ -24,7 +27,23 @@ def command(
         typer.Option(
             "--out",
             metavar="FILE.html",
-            help="The page, path or URI; report.html in RUN|ENS by default.",
+            help="The page, path or URI; report.html in a single RUN|ENS by default.",
+        ),
+    ] = None,
+    figures: Annotated[
+        Path | None,
+        typer.Option(
+            "--figures", metavar="DIR", help="Write every figure for a paper, 88 or 180 mm wide."
+        ),
+    ] = None,
+    formats: Annotated[
+        str,
+        typer.Option("--format", metavar="LIST", help="Of the figures: svg, pdf, png."),
+    ] = "svg,pdf",
+    tables: Annotated[
+        Path | None,
+        typer.Option(
+            "--tables", metavar="DIR", help="Write every table as LaTeX (booktabs) and Markdown."
         ),
     ] = None,
     test_values: TestValues = False,
@@ -32,21 +51,41 @@ def command(
 ) -> None:
     """Write the page of a run or an ensemble: one HTML file that needs no network.
 
-    It states what was asked, on what data, the answer with its intervals, and what it may not
-    be compared with; then results, members and search in interactive plots whose data can be
-    downloaded.
+    It opens with the answer and its interval, the trials by rank, and which emotions are confused;
+    results, members, search and limits follow in sections that open. With `--figures` or `--tables`
+    these are written for a paper instead, and the page only with `--out`. Several runs are
+    compared on one page, and tested against each other where their test rows are the same.
 
     Examples:
 
         serplatform report runs/ravdess
 
-        serplatform report ensembles/ravdess --out page.html
-    """
-    from serplatform.api.write import write_report
+        serplatform report runs/ravdess --figures paper/figures --tables paper/tables
 
-    name, size = write_report(source, out, test_values=test_values)
-    result(
-        f"Wrote {name} ({size / 1e6:.1f} MB); open it in a browser.",
-        {"report": name, "bytes": size},
-        as_json=as_json,
-    )
+        serplatform report runs/first runs/second --out compare.html
+    """
+    from serplatform.api.write import write_comparison, write_paper, write_report
+
+    if len(sources) > 1:
+        if out is None or figures is not None or tables is not None or test_values:
+            raise BadInputError(
+                "several runs are compared on a page of their own: give --out FILE.html, and "
+                "neither --figures, --tables nor --test-values"
+            )
+        pairs = write_comparison(sources, out)
+        text = "\n".join([*pairs, f"Wrote {out}; open it in a browser."])
+        result(text, {"report": out, "pairs": pairs}, as_json=as_json)
+        return
+    (source,) = sources
+    told: list[str] = []
+    values: dict[str, object] = {}
+    if figures is not None or tables is not None:
+        values["paper"] = written = write_paper(
+            source, figures, tables, formats=formats, test_values=test_values
+        )
+        told += [f"Wrote {count} files into {folder}." for folder, count in written.items()]
+    if out is not None or not told:
+        name, size = write_report(source, out, test_values=test_values)
+        told.append(f"Wrote {name} ({size / 1e6:.1f} MB); open it in a browser.")
+        values |= {"report": name, "bytes": size}
+    result("\n".join(told), values, as_json=as_json)

@@ -2,5 +2,6 @@
 
 In come the directories that `search` and `ensemble` wrote (``load``); ``data`` works out systems,
 intervals and members; ``narrative`` puts them into sentences and ``figures`` into plots, which
-``charts`` writes for Plotly; ``build`` makes the page. Start at :func:`build.build_report`.
+``charts`` describes and ``drawing`` draws; ``build`` makes the page, ``paper`` files for a paper,
+``compare`` a page of several runs. Start at :func:`build.build_report`.
 """

@@ -1,4 +1,4 @@
-"""What figures draw with: traces, axes, reference lines, panels and tables, as Plotly's JSON.
+"""What figures draw with: traces, axes, reference lines, panels and tables, in Plotly's words.
 
 Colours are tokens of the page (:mod:`serplatform.report.figures.base`); further keywords are
 Plotly's own.
@@ -65,7 +65,7 @@ def points(
     texts: Iterable[Any] | None = None,
     hover: str | None = "",
 ) -> Spec:
-    """Markers alone; ``hover`` is Plotly's template, None for points that say nothing."""
+    """Markers alone; ``hover`` is Plotly's template, None for points without a text."""
     found = _trace("scatter", name, texts, hover)
     return {**found, "mode": "markers", "x": list(x), "y": list(y), "marker": marker}
 
@@ -307,7 +307,7 @@ def heat_map(
     min_width: int = 0,
     square: bool = False,
 ) -> Panel:
-    """A plot of cells with a text in each; Plotly picks a readable colour for it.
+    """A plot of cells with a text in each; it is dark on light cells and light on dark ones.
 
     ``values`` are rows from top to bottom, None for an empty cell; ``low`` and ``high`` are the
     ends of the colour scale, ``angle`` is that of the columns' names in degrees.

@@ -28,5 +28,8 @@ def speaker_needs(report: ReportData) -> str:
         return ""
     test = report.systems[0].test
     clips = SpeakerClips.count(test.truth, test.speaker_ids.tolist(), report.classes)
-    needs = f"uses {clips}; new speakers need as much, fewer clips or another mixture give less."
+    needs = (
+        f"uses {clips}; new speakers need as many: fewer clips, or another mixture of emotions, "
+        "give a lower UAR."
+    )
     return " ".join([needs, *filter(None, map(curve_words, speaker_curves(report)))])

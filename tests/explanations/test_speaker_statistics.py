@@ -78,7 +78,7 @@ def test_it_is_said_beside_the_numbers_and_drawn(made, tmp_path):
     assert "5 random clips" in answer.speaker_needs
     page = build_report(made.run, tmp_path / "page.html").read_text(encoding="utf-8")
     assert "What normalisation by speaker needs" in page
-    assert page.count("9 unlabelled clips of each test speaker") >= 3
+    assert page.count("9 unlabelled clips of each test speaker") >= 2  # caution, figure
 
 
 def test_predict_warns_in_the_same_words_also_from_a_bundle(made, tmp_path):

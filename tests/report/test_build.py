@@ -147,7 +147,7 @@ def test_every_figure_is_drawn_or_its_absence_explained(page: str, outline: Outl
     ids = {attrs["id"] for _, attrs in outline.tags if attrs.get("id")}
     assert set(FIGURES.names()) <= ids
     absent = re.findall(r'<ul class="absent">(.*?)</ul>', page, flags=re.DOTALL)
-    assert "Which parameters mattered:</b> an architecture needs at least 20" in "".join(absent)
+    assert "Importance of the parameters:</b> an architecture needs at least 20" in "".join(absent)
 
 
 def test_islands_hold_the_values_that_plots_and_downloads_need(page: str) -> None:

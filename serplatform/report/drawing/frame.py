@@ -82,7 +82,8 @@ class Frame:
         rows = [t for t in traces if t["type"] == "box" and t.get("y") is None]
         if rows:
             names = [t.get("name", "") for t in rows]
-            self.y["y"].update(tickvals=list(range(len(names))), ticktext=names)
+            ends = [-0.5, len(names) - 0.5]
+            self.y["y"].update(tickvals=list(range(len(names))), ticktext=names, range=ends)
 
     def places(self, side: str, values: Sequence[Any]) -> list[float]:
         levels = self.levels[side]

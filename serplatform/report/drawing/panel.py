@@ -15,8 +15,9 @@ from serplatform.report.drawing.colours import PageColours, PaperColours
 from serplatform.report.drawing.frame import Drawn
 from serplatform.report.figures.base import Panel
 
-#: points of a paper to a pixel of the page: a text of 12 pixels becomes one of 7.5 points
-PAPER_SCALE = 0.625
+#: points of a paper to a pixel of the page: a text of 11 pixels becomes one of 7.3 points
+PAPER_SCALE = 0.66
+_POINTS_OF_MM = 72 / 25.4
 #: pixels of the page that a panel is drawn over: beside another, alone
 PAIRED, ALONE = 400, 480
 
@@ -67,6 +68,16 @@ def page_picture(panel: Panel, width: float, name: str) -> tuple[str, Drawn]:
     # HTML knows the names of SVG by itself.
     text = re.sub(r' xmlns(?::\w+)?="[^"]*"', "", text)
     return colours.resolve(re.sub(r">\s+<", "><", text)), drawn
+
+
+def paper_file(panel: Panel, kind: str, width: float) -> bytes:
+    """A panel as an SVG, PDF or PNG file, ``width`` mm wide, its texts as shapes or with fonts."""
+    pixels = width * _POINTS_OF_MM / PAPER_SCALE
+    if panel.layout.get("meta", {}).get("square"):
+        pixels = min(pixels, panel.height + 60)
+    drawn, found = draw_panel(panel, PaperColours(), pixels, PAPER_SCALE), io.BytesIO()
+    _save(drawn, found, kind, {"svg.fonttype": "path", "svg.hashsalt": "serplatform"})
+    return found.getvalue()
 
 
 def _svg(drawn: Drawn, name: str) -> str:

@@ -146,7 +146,7 @@ def box(plot: Plot, axes: Axes, trace: Spec, place: int, count: int) -> None:
             manage_ticks=False,
             **{f"{part}props": look for part in ("box", "whisker", "cap", "median")},
         )
-    spread = [((n * 0.618034) % 1.0 - 0.5) * width * 0.6 for n in range(len(values))]
+    spread = [((0.5 + n * 0.618034) % 1.0 - 0.5) * width * 0.6 for n in range(len(values))]
     beside = [where + offset + s for where, s in zip(at, spread, strict=True)]
     hovers = _hovers({**trace, "y": trace["x"] if lying else trace["y"]})
     _points(

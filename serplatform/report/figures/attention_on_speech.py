@@ -419,7 +419,7 @@ def _title(item: ShownUtterance) -> str:
         return f"{title}, recognised as {found} ({percent(confidence, 0)} %)"
     right = sum(found == truth for _, found, _ in item.predictions)
     wrong = sorted({found for _, found, _ in item.predictions} - {truth})
-    took = f", taken for {listing(wrong, 'or')}" if wrong else ""
+    took = f"; other answers: {listing(wrong)}" if wrong else ""
     return f"{title}, recognised by {right} of {len(item.predictions)} models{took}"
 
 

@@ -24,7 +24,7 @@ SECTIONS = {
     "leaderboard": "Leaderboard",
     "results": "Results",
     "models": "Models",
-    "explanations": "Explained",
+    "explanations": "Explanations",
     "search": "Search",
 }
 

@@ -98,9 +98,9 @@ class ConfusionMatrix(Figure[tuple[Confusion, ...]]):
                 ),
             ]
             pairs = worst_pairs(confusion)
-            said = [f"{t} taken for {p} ({percent(r, 0)} % of {t})" for t, p, r in pairs]
+            said = [f"{t} recognised as {p} ({percent(r, 0)} % of {t})" for t, p, r in pairs]
             sentences.append(
-                f"{name}: most often {listing(said)}."
+                f"{name}, most frequent errors: {listing(said)}."
                 if pairs
                 else f"{name}: no test utterance was confused."
             )

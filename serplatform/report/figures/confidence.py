@@ -106,7 +106,7 @@ class ReliabilityFigure(Figure[tuple[Reliability, ...]]):
 
 @FIGURES.register("rejection")
 class RejectionFigure(Figure[RejectionRecord]):
-    title = "Saying “not sure”"
+    title = "Rejecting uncertain answers"
     section = "results"
     after = "reliability"
     needs = (Need.ENSEMBLE,)

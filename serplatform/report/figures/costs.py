@@ -134,14 +134,14 @@ class TrialOutcomes(Figure[Outcomes]):
                 map(dataclasses.astuple, data.rows),
             ),
             charts.table(
-                "What the search took",
+                "Time and epochs of the search",
                 {
                     "architecture": None,
                     "trials": "{:,}".format,
                     "training (h)": "{:,.2f}".format,
                     "epochs": "{:,}".format,
-                    "on pruned trials (%)": percent,
-                    "on failed trials (%)": percent,
+                    "time on pruned trials (%)": percent,
+                    "time on failed trials (%)": percent,
                 },
                 [
                     [t.architecture, t.count, t.seconds / 3600, t.epochs, t.pruned, t.failed]

@@ -53,7 +53,7 @@ class Embeddings:
 
 @FIGURES.register("embeddings")
 class EmbeddingsFigure(Figure[Embeddings]):
-    title = "Test utterances as the models see them"
+    title = "Embeddings of test utterances"
     section = "explanations"
     printed = False
     after = "attention_similarity"

@@ -256,7 +256,7 @@ class ShownInput:
 
 @FIGURES.register("generated_input")
 class GeneratedInputFigure(Figure[tuple[ShownInput, ...]]):
-    title = "The input, and what was expected of it"
+    title = "The input and its prediction"
     section = "explanations"
     printed = False
     after = "generation_error"
@@ -408,7 +408,7 @@ class HeardCurve:
 
 @FIGURES.register("class_over_time")
 class ClassOverTime(Figure[tuple[HeardCurve, ...]]):
-    title = "What is recognised before the end"
+    title = "Recognition before the end of an utterance"
     section = "explanations"
     after = "generated_input"
     needs = (Need.EXPLANATIONS,)

@@ -27,7 +27,7 @@ class Board:
 
 @FIGURES.register("ranking")
 class Leaderboard(Figure[Board]):
-    title = "Every trial by its dev rows"
+    title = "Trials ranked on dev rows"
     section = "leaderboard"
     after = FIRST
 

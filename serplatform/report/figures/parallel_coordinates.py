@@ -104,7 +104,7 @@ def _association(parameter: VariedParameter, target: DoubleArray) -> float:
 
 @FIGURES.register("parallel_coordinates")
 class ParallelCoordinates(Figure[tuple[LineBundle, ...]]):
-    title = "Trials through their parameters"
+    title = "Parameters of the finished trials"
     section = "search"
     printed = False
     after = "cost"

@@ -92,7 +92,7 @@ def permutation_importance(
 
 @FIGURES.register("parameter_importance")
 class ParameterImportance(Figure[Importances]):
-    title = "Which parameters mattered"
+    title = "Importance of the parameters"
     section = "search"
     after = "parallel_coordinates"
 

@@ -154,7 +154,7 @@ class SearchHistory(Figure[tuple[HistoryPoint, ...]]):
             tables=[table],
             note=(
                 "A pruned trial's value is the mean over the folds it began, of the best epoch's: "
-                "it is not on the same footing as a finished trial's and never counts as best."
+                "it cannot be compared with a finished trial's and never counts as best."
             ),
         )
 

@@ -74,7 +74,7 @@ class SpeakerStatisticsFigure(Figure[SpeakerCurves]):
             ],
             tables=[
                 charts.table(
-                    "Test UAR (%) by what a speaker's statistics are of",
+                    "Test UAR (%) by the clips that a speaker's statistics are computed from",
                     ["trial", "normalisation", "clips", "UAR", "sd over draws"],
                     [row for curve in data.curves for row in _rows(curve)],
                 )
