@@ -50,6 +50,9 @@ UTTERANCE_SCHEMA = pa.schema(
     ]
 )
 
+#: Column of joined datasets: which of them a row is from.
+SOURCE_COLUMN = "source_dataset"
+
 #: Columns of ``alignment.parquet``; ``tier`` is ``word`` or ``phone``, times in seconds
 #: from the start of the utterance.
 ALIGNMENT_SCHEMA = pa.schema(
@@ -73,16 +76,25 @@ class DatasetCounts(Record):
     by_emotion: NotRequired[dict[str, Count]]
     by_speaker: NotRequired[dict[str, Count]]
     by_gender: NotRequired[dict[str, Count]]
+    by_source: NotRequired[dict[str, Count]]
     by_reason: NotRequired[dict[str, Count]]
     seconds: NotRequired[Seconds]
 
 
 class Shard(Record):
+    """One file of a feature.
+
+    Of a joined dataset: ``prefix`` of its utterance ids there, and ``taken``, its rows that are in
+    the dataset, ascending; lacking: all. ``rows`` and ``frames`` count these.
+    """
+
     file: FileName
     rows: Count
     frames: Count
     bytes: Count
     sha256: str
+    prefix: NotRequired[str]
+    taken: NotRequired[list[Count]]
 
 
 class FeatureRecord(Record):
