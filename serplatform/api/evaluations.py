@@ -60,6 +60,8 @@ def evaluate(
     trained_on: Dataset | str | Path | None = None,
     unchecked: bool = False,
     speakers_differ: bool = False,
+    conditions: Sequence[str] | None = None,
+    seed: int = 0,
     device: str = "cpu",
     quiet: bool | None = None,
     plugins: str | Path | Sequence[str | Path] = (),
@@ -76,6 +78,9 @@ def evaluate(
         trained_on: where the training data lies now; needed for a bundle.
         unchecked: go on although the training data is gone.
         speakers_differ: speakers of one name in both are different people.
+        conditions: changes of the audio to measure under, too: some of ``noise, band, codec, gain,
+            reverb``; an empty sequence: all; None: none.
+        seed: of their draws.
         device: ``cpu``, ``cuda`` or ``cuda:1``.
         quiet: tell nothing.
         plugins: files or modules that the system was made with.
@@ -93,6 +98,8 @@ def evaluate(
         unchecked=unchecked,
         speakers_differ=speakers_differ,
         device=device,
+        conditions=None if conditions is None else tuple(conditions),
+        seed=seed,
     )
     with session(quiet, plugins):
         return Evaluation(*write_evaluation(request, out))

@@ -91,6 +91,17 @@ def record(result: EvaluationResult) -> dict[str, Any]:
             for one, other, found in differences(main, result.genders, genders)
         ],
         "by_speaker": [_group(one) for one in main.groups(main.speakers)],
+        "robustness": [
+            {
+                "group": one.group,
+                "condition": one.name,
+                "utterances": one.utterances,
+                "uar": one.uar.as_dict(),
+                "difference_to_clean": one.difference.as_dict(),
+            }
+            for one in result.robustness
+        ],
+        "seed": request.seed,
         "notes": result.notes,
         "command": sys.argv,
         "made": now(),
@@ -192,6 +203,12 @@ def _lines(result: EvaluationResult) -> Iterator[str]:
         if title == "gender":
             for first, second, found in differences(main, names, groups):
                 yield f"{first.name} − {second.name}: UAR {points(found)}"
+    if result.robustness:
+        yield ""
+        yield from table(
+            ["condition", "UAR", "against the recordings as they are"],
+            [[o.name, o.uar.in_percent(), points(o.difference)] for o in result.robustness],
+        )
     yield ""
     yield verdict(main)
 
