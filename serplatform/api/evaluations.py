@@ -13,7 +13,8 @@ from serplatform.api.results import Bundle, Ensemble, Run
 from serplatform.api.session import session
 from serplatform.datasets.dataset import Dataset
 from serplatform.evaluation.evaluate import EvaluationRequest, EvaluationResult
-from serplatform.evaluation.output import text, write_evaluation
+from serplatform.evaluation.output import text
+from serplatform.evaluation.record import write_evaluation
 
 
 class Evaluation:
@@ -61,6 +62,7 @@ def evaluate(
     unchecked: bool = False,
     speakers_differ: bool = False,
     conditions: Sequence[str] | None = None,
+    fairness: bool = False,
     seed: int = 0,
     device: str = "cpu",
     quiet: bool | None = None,
@@ -80,7 +82,8 @@ def evaluate(
         speakers_differ: speakers of one name in both are different people.
         conditions: changes of the audio to measure under, too: some of ``noise, band, codec, gain,
             reverb``; an empty sequence: all; None: none.
-        seed: of their draws.
+        fairness: compare recalls between genders and between speakers.
+        seed: of draws and permutations.
         device: ``cpu``, ``cuda`` or ``cuda:1``.
         quiet: tell nothing.
         plugins: files or modules that the system was made with.
@@ -99,6 +102,7 @@ def evaluate(
         speakers_differ=speakers_differ,
         device=device,
         conditions=None if conditions is None else tuple(conditions),
+        fairness=fairness,
         seed=seed,
     )
     with session(quiet, plugins):

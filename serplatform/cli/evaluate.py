@@ -91,6 +91,14 @@ def command(
         str | None,
         typer.Option(help="Only these: `noise,band,codec,gain,reverb`, separated by commas."),
     ] = None,
+    fairness: Annotated[
+        bool,
+        typer.Option(
+            "--fairness",
+            help="Recall of each class by gender and speaker, and the largest gap with a "
+            "permutation test.",
+        ),
+    ] = False,
     seed: Annotated[int, typer.Option(help="Seed of noise, babble and reverberation.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:1.")] = "cpu",
     as_json: AsJson = False,
@@ -114,7 +122,8 @@ def command(
         serplatform evaluate runs/ravdess --data data/emodb --conditions noise,codec
     """
     from serplatform.evaluation.evaluate import EvaluationRequest
-    from serplatform.evaluation.output import text, write_evaluation
+    from serplatform.evaluation.output import text
+    from serplatform.evaluation.record import write_evaluation
 
     request = EvaluationRequest(
         system=system,
@@ -128,6 +137,7 @@ def command(
         device=device,
         conditions=tuple(conditions.split(",")) if conditions else () if robustness else None,
         seed=seed,
+        fairness=fairness,
     )
     found, values = write_evaluation(request, out)
     if out is not None:

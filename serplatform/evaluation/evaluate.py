@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from serplatform.evaluation.dataset_clips import DatasetClips, RowPosteriors
     from serplatform.prediction.predictor import Predictor
 
-_FEW_SPEAKERS = 3
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvaluationRequest:
@@ -48,7 +46,8 @@ class EvaluationRequest:
         device: ``cpu``, ``cuda`` or ``cuda:1``.
         conditions: groups of changes of the audio to measure under, too, see ``conditions``; None:
             none, empty: all.
-        seed: of their draws.
+        seed: of their draws, and of permutations.
+        fairness: compare recalls between genders and between speakers.
     """
 
     system: str
@@ -62,6 +61,7 @@ class EvaluationRequest:
     device: str = "cpu"
     conditions: tuple[str, ...] | None = None
     seed: int = 0
+    fairness: bool = False
 
     def __post_init__(self) -> None:
         if self.reading not in READINGS:
@@ -260,7 +260,7 @@ def _under(
 
 
 def speaker_units(data: Dataset) -> list[str]:
-    """Speaker of each row, as intervals count them: those who share recordings are one."""
+    """Speaker of each row; those who share recordings are one."""
     numbers = components(data.speaker_ids, recording_groups(data.utterances).tolist()).tolist()
     names: dict[int, set[str]] = {}
     for number, speaker in zip(numbers, data.speaker_ids, strict=True):
@@ -289,7 +289,7 @@ def _notes(
         f"What the encoder {encoder} was trained on is not known here, and was not compared."
         for encoder in predictor.encoders
     ]
-    if len(set(speakers)) < _FEW_SPEAKERS:
+    if len(set(speakers)) < 3:
         notes.append(f"{len(set(speakers))} speaker(s): intervals over speakers say little.")
     if predictor.system.synthetic or data.synthetic:
         notes.append("Synthetic speech: a demonstration, nothing more.")
