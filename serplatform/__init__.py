@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from serplatform.api.calls import ensemble, load, prepare, search, train
+    from serplatform.api.calls import ensemble, join, load, prepare, search, train
     from serplatform.api.evaluations import Evaluation, evaluate
     from serplatform.api.results import Bundle, Ensemble, Run
     from serplatform.api.runs import runs
@@ -33,6 +33,7 @@ __all__ = [
     "SerplatformError",
     "ensemble",
     "evaluate",
+    "join",
     "load",
     "prepare",
     "runs",
@@ -41,7 +42,9 @@ __all__ = [
 ]
 
 _HOMES = {
-    **dict.fromkeys(["ensemble", "load", "prepare", "search", "train"], "serplatform.api.calls"),
+    **dict.fromkeys(
+        ["ensemble", "join", "load", "prepare", "search", "train"], "serplatform.api.calls"
+    ),
     **dict.fromkeys(["Bundle", "Ensemble", "Run"], "serplatform.api.results"),
     **dict.fromkeys(["Evaluation", "evaluate"], "serplatform.api.evaluations"),
     "runs": "serplatform.api.runs",

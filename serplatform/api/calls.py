@@ -27,6 +27,7 @@ from serplatform.corpora.about import About, own_name
 from serplatform.corpora.base import CORPORA
 from serplatform.corpora.guess import corpus_and_source
 from serplatform.datasets.dataset import Dataset
+from serplatform.datasets.join import joined
 from serplatform.distributed import prepare as preparation
 from serplatform.errors import BadInputError
 from serplatform.plugins import load as import_plugins
@@ -122,8 +123,31 @@ def prepare(
 
 
 @checked_arguments
+def join(
+    data: Sequence[Dataset | str | Path],
+    out: str | Path | None = None,
+    *,
+    label_map: Mapping[str, str] | None = None,
+    speakers_differ: bool = False,
+) -> Dataset:
+    """Join datasets: their common labels and features, without a copy of the features.
+
+    Args:
+        data: at least two prepared datasets.
+        out: a new directory; None: one in the user's cache folder.
+        label_map: label to emotion, in all of them; an empty one leaves the label out.
+        speakers_differ: speakers of one name are different people, also where corpora are the same.
+
+    Raises:
+        BadInputError: fewer than two labels or no feature is common, or ``out`` is in use.
+    """
+    places = [str(_address(one)) for one in data]
+    return Dataset.open(joined(places, out, label_map=label_map, speakers_differ=speakers_differ))
+
+
+@checked_arguments
 def search(
-    data: Dataset | str | Path | None = None,
+    data: Dataset | str | Path | Sequence[Dataset | str | Path] | None = None,
     architectures: str | Sequence[str] = (),
     *,
     trials: int | str | None = None,
@@ -149,7 +173,7 @@ def search(
     """Search hyperparameters; write an ensemble, explanations and a page.
 
     Args:
-        data: a prepared dataset; None: the built-in demo corpus.
+        data: a prepared dataset, or several, see :func:`join`; None: the built-in demo corpus.
         architectures: registered names, or ``"all"``; none: the portfolio, strong and cheap
             systems first.
         trials: over all architectures; with ``nested`` in each study.
@@ -203,7 +227,7 @@ def search(
 
 @checked_arguments
 def train(
-    data: Dataset | str | Path | None = None,
+    data: Dataset | str | Path | Sequence[Dataset | str | Path] | None = None,
     architectures: str | Sequence[str] = (),
     *,
     out: str | Path | None = None,
@@ -274,8 +298,15 @@ def load(
     )
 
 
-def _address(data: Dataset | str | Path | None) -> str | Path | None:
-    return data.address if isinstance(data, Dataset) else data
+def _address(
+    data: Dataset | str | Path | Sequence[Dataset | str | Path] | None,
+) -> str | Path | None:
+    if data is None or isinstance(data, (str, Path)):
+        return data
+    if isinstance(data, Dataset):
+        return data.address
+    places = [str(_address(one)) for one in data]
+    return joined(places) if len(places) > 1 else places[0]
 
 
 def _texts(names: str | Path | Sequence[str | Path]) -> tuple[str, ...]:

@@ -13,7 +13,8 @@ from serplatform.api.results import Bundle, Ensemble, Run
 from serplatform.api.session import session
 from serplatform.datasets.dataset import Dataset
 from serplatform.evaluation.evaluate import EvaluationRequest, EvaluationResult
-from serplatform.evaluation.output import text, write_evaluation
+from serplatform.evaluation.output import text
+from serplatform.evaluation.record import write_evaluation
 
 
 class Evaluation:
@@ -60,6 +61,9 @@ def evaluate(
     trained_on: Dataset | str | Path | None = None,
     unchecked: bool = False,
     speakers_differ: bool = False,
+    conditions: Sequence[str] | None = None,
+    fairness: bool = False,
+    seed: int = 0,
     device: str = "cpu",
     quiet: bool | None = None,
     plugins: str | Path | Sequence[str | Path] = (),
@@ -76,6 +80,10 @@ def evaluate(
         trained_on: where the training data lies now; needed for a bundle.
         unchecked: go on although the training data is gone.
         speakers_differ: speakers of one name in both are different people.
+        conditions: changes of the audio to measure under, too: some of ``noise, band, codec, gain,
+            reverb``; an empty sequence: all; None: none.
+        fairness: compare recalls between genders and between speakers.
+        seed: of draws and permutations.
         device: ``cpu``, ``cuda`` or ``cuda:1``.
         quiet: tell nothing.
         plugins: files or modules that the system was made with.
@@ -93,6 +101,9 @@ def evaluate(
         unchecked=unchecked,
         speakers_differ=speakers_differ,
         device=device,
+        conditions=None if conditions is None else tuple(conditions),
+        fairness=fairness,
+        seed=seed,
     )
     with session(quiet, plugins):
         return Evaluation(*write_evaluation(request, out))

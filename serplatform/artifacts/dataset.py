@@ -51,6 +51,9 @@ UTTERANCE_SCHEMA = pa.schema(
     ]
 )
 
+#: Column of joined datasets: which of them a row is from.
+SOURCE_COLUMN = "source_dataset"
+
 #: Columns of ``alignment.parquet``; ``tier`` is ``word`` or ``phone``, times in seconds
 #: from the start of the utterance.
 ALIGNMENT_SCHEMA = pa.schema(
@@ -74,11 +77,18 @@ class DatasetCounts(Record):
     by_emotion: NotRequired[dict[str, Count]]
     by_speaker: NotRequired[dict[str, Count]]
     by_gender: NotRequired[dict[str, Count]]
+    by_source: NotRequired[dict[str, Count]]
     by_reason: NotRequired[dict[str, Count]]
     seconds: NotRequired[Seconds]
 
 
 class Shard(Record):
+    """One file of a feature.
+
+    Of a joined dataset: ``prefix`` of its utterance ids there, and ``taken``, its rows that are in
+    the dataset, ascending; lacking: all. ``rows`` and ``frames`` count these.
+    """
+
     file: FileName
     rows: Count
     frames: Count
@@ -86,6 +96,9 @@ class Shard(Record):
     sha256: str
     #: what the dataset's fingerprint is made of; lacking: ``sha256``, as earlier versions did
     content: NotRequired[str]
+    prefix: NotRequired[str]
+    taken: NotRequired[list[Count]]
+
 
 
 def content_digests(shards: Iterable[Shard]) -> list[str]:

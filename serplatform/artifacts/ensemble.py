@@ -139,6 +139,18 @@ class GenderRow(Record):
     best_single: NotRequired[Metrics]
 
 
+class SourceRow(Record):
+    """Test rows of one corpus of a joined dataset, by models trained on some of them."""
+
+    trained_on: list[str]
+    tested_on: str
+    utterances: Count
+    speakers: Count
+    chance: float
+    uar: IntervalRecord
+    accuracy: IntervalRecord
+
+
 class Curve(Record):
     threshold: list[float]
     coverage: list[float]
@@ -214,6 +226,7 @@ class EnsembleRecord(Record):
     counts: NotRequired[EnsembleCounts]
     diversity: NotRequired[Annotated[Diversity, Predicate(_square)] | None]
     per_gender: NotRequired[list[GenderRow]]
+    per_source: NotRequired[list[SourceRow]]
     rejection: NotRequired[RejectionRecord | None]
     notes: NotRequired[list[str]]
     look: NotRequired[Positive]  # which look at the test rows this is

@@ -79,6 +79,27 @@ def command(
             help="Speakers of one name in both datasets are different people.",
         ),
     ] = False,
+    robustness: Annotated[
+        bool,
+        typer.Option(
+            "--robustness",
+            help="Measure again under noise, in a telephone band, through codecs, at other gains "
+            "and in reverberation; features are computed from the changed audio each time.",
+        ),
+    ] = False,
+    conditions: Annotated[
+        str | None,
+        typer.Option(help="Only these: `noise,band,codec,gain,reverb`, separated by commas."),
+    ] = None,
+    fairness: Annotated[
+        bool,
+        typer.Option(
+            "--fairness",
+            help="Recall of each class by gender and speaker, and the largest gap with a "
+            "permutation test.",
+        ),
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Seed of noise, babble and reverberation.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:1.")] = "cpu",
     as_json: AsJson = False,
 ) -> None:
@@ -97,9 +118,12 @@ def command(
         serplatform evaluate bundles/ravdess --data data/mine --trained-on data/ravdess
 
         serplatform evaluate runs/ravdess --data data/emodb --classes shared --out emodb.json
+
+        serplatform evaluate runs/ravdess --data data/emodb --conditions noise,codec
     """
     from serplatform.evaluation.evaluate import EvaluationRequest
-    from serplatform.evaluation.output import text, write_evaluation
+    from serplatform.evaluation.output import text
+    from serplatform.evaluation.record import write_evaluation
 
     request = EvaluationRequest(
         system=system,
@@ -111,6 +135,9 @@ def command(
         unchecked=unchecked,
         speakers_differ=speakers_differ,
         device=device,
+        conditions=tuple(conditions.split(",")) if conditions else () if robustness else None,
+        seed=seed,
+        fairness=fairness,
     )
     found, values = write_evaluation(request, out)
     if out is not None:

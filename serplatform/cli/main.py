@@ -24,6 +24,7 @@ COMMANDS = (
     "corpora",
     "download",
     "prepare",
+    "join",
     "data",
     "search",
     "train",

@@ -79,10 +79,11 @@ class RunOptions:
     """Options of `search` and `train`: the data and the run."""
 
     data: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             metavar="DATA",
-            help="A prepared dataset, path or URI; without it, the built-in demo corpus.",
+            help="A prepared dataset, path or URI; without it, the built-in demo corpus. Several "
+            "are joined by their common labels and features (see `serplatform join`).",
         ),
     ] = None
     protocol: Annotated[
@@ -114,6 +115,14 @@ class RunOptions:
         ),
     ] = None
     seed: Seed = 0
+
+    def dataset(self) -> str | None:
+        """The one that was named, or several joined in the cache folder; None: the demo corpus."""
+        if not self.data or len(self.data) == 1:
+            return self.data[0] if self.data else None
+        from serplatform.datasets.join import joined
+
+        return str(joined(self.data))
 
 
 Plugins = Annotated[

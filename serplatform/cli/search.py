@@ -161,7 +161,7 @@ def command(
 
     request = SearchRequest(
         architectures=tuple(architectures or ()),
-        dataset=of_run.data,
+        dataset=of_run.dataset(),
         protocol=of_run.protocol,
         spaces=tuple(space or ()),
         settings=tuple(setting or ()),

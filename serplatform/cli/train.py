@@ -48,7 +48,7 @@ def command(
 
     request = SearchRequest(
         architectures=tuple(architectures or ()),
-        dataset=of_run.data,
+        dataset=of_run.dataset(),
         protocol=of_run.protocol,
         settings=tuple(setting or ()),
         repeats=repeats,

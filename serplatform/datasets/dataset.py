@@ -26,6 +26,7 @@ from serplatform.artifacts.dataset import (
     LATER_COLUMNS,
     UTTERANCE_SCHEMA,
     DatasetDescription,
+    Shard,
     read_dataset_description,
 )
 from serplatform.artifacts.files import file_sha256, read_parquet
@@ -371,10 +372,10 @@ class Dataset:
             path = self.path / shard["file"]
             try:
                 batch, _ = _map_shard(path)
+                ids, _, _ = _rows_of(batch, shard, path)
             except ArtifactError as error:
                 errors.append(str(error))
                 continue
-            ids = batch.column("utterance_id").to_pylist()
             if ids != self.utterance_ids[first : first + len(ids)]:
                 errors.append(f"{path}: its rows are not in the order of utterances.parquet")
             values = batch.column("frames").values.to_numpy(zero_copy_only=True)
@@ -393,31 +394,28 @@ class Dataset:
             path = self.path / shard["file"]
             batch, region = _map_shard(path)
             self.pages.regions.append(region)
-            column = batch.column("frames")
-            offsets = column.offsets.to_numpy().astype(np.int64)
-            sizes = np.diff(offsets)
-            if batch.num_rows != shard["rows"] or int(sizes.sum()) != shard["frames"] * dim:
+            ids, begins, sizes = _rows_of(batch, shard, path)
+            if len(ids) != shard["rows"] or int(sizes.sum()) != shard["frames"] * dim:
                 raise _damaged(
                     path,
-                    f"holds {batch.num_rows} rows and {int(sizes.sum())} values, where "
+                    f"holds {len(ids)} rows and {int(sizes.sum())} values, where "
                     f"dataset.json says {shard['rows']} rows and {shard['frames']} frames of "
                     f"{dim}",
                 )
             if (sizes % dim).any() or (sizes < dim).any():
                 raise _damaged(path, "has a row that is not whole frames")
-            ids = batch.column("utterance_id")
-            for position in {0, batch.num_rows - 1} if batch.num_rows else ():
+            for position in {0, len(ids) - 1} if ids else ():
                 wanted = self.utterance_ids[first + position]
-                if ids[position].as_py() != wanted:
+                if ids[position] != wanted:
                     raise _damaged(
                         path,
-                        f"row {position} is '{ids[position].as_py()}', where "
-                        f"utterances.parquet has '{wanted}'",
+                        f"row {position} is '{ids[position]}', where utterances.parquet has "
+                        f"'{wanted}'",
                     )
-            values.append(column.values.to_numpy(zero_copy_only=True))
-            starts.append(offsets[:-1])
+            values.append(batch.column("frames").values.to_numpy(zero_copy_only=True))
+            starts.append(begins)
             lengths.append(sizes // dim)
-            first += batch.num_rows
+            first += len(ids)
         shards = [np.full(len(start), i, dtype=np.int64) for i, start in enumerate(starts)]
         empty = np.zeros(0, dtype=np.int64)
         return MappedFrames(
@@ -529,6 +527,21 @@ def _record_batches(whole: pa.Buffer) -> list[pa.RecordBatch]:
         return list(ipc.open_stream(source))
     reader = ipc.open_file(source)  # of an earlier version
     return [reader.get_batch(number) for number in range(reader.num_record_batches)]
+
+
+def _rows_of(
+    batch: pa.RecordBatch, shard: Shard, path: Path
+) -> tuple[list[str], IntArray, IntArray]:
+    """Of the shard's rows that are in the dataset: ids, first values, and numbers of values."""
+    offsets = batch.column("frames").offsets.to_numpy().astype(np.int64)
+    ids, begins, sizes = batch.column("utterance_id"), offsets[:-1], np.diff(offsets)
+    if (taken := shard.get("taken")) is not None:
+        if taken and max(taken) >= batch.num_rows:
+            raise _damaged(path, f"holds {batch.num_rows} rows, of which row {max(taken)} is none")
+        rows = np.array(taken, dtype=np.int64)
+        ids, begins, sizes = ids.take(pa.array(rows)), begins[rows], sizes[rows]
+    prefix = shard.get("prefix", "")
+    return [prefix + name for name in ids.to_pylist()], begins, sizes
 
 
 def _checksum_errors(path: Path, expected: str) -> list[str]:

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from serplatform import plugins
 from serplatform.arrays import DoubleArray
-from serplatform.artifacts.dataset import has_been, read_dataset_description
+from serplatform.artifacts.dataset import SOURCE_COLUMN, has_been, read_dataset_description
 from serplatform.artifacts.files import (
     SCHEMA_VERSION,
     atomic_path,
@@ -34,6 +34,7 @@ from serplatform.ensembles.dev_selection import OBJECTIVES
 from serplatform.ensembles.leaderboard import diversity, mean_shares, member_rows, solo_metrics
 from serplatform.ensembles.nested import FoldEnsemble, nested_ensemble, pool_test
 from serplatform.ensembles.posteriors import Library, RunOfLibrary, read_library
+from serplatform.ensembles.sources import per_source
 from serplatform.environment import versions
 from serplatform.errors import ArtifactError, BadInputError, unknown_name
 from serplatform.run_directory import RunDirectory
@@ -178,7 +179,9 @@ def _measured(
         for fold in library.folds
     }
     compared = {name: posteriors[name] for name in ("ensemble", "best_single")}
-    genders, gender_note = read_genders(library)
+    table, gone = read_columns(library)
+    genders, sources = (by_utterance(table, name) for name in ("gender", SOURCE_COLUMN))
+    gender_note = "" if genders else gone or "the corpus does not give it"
     of_rows = [genders.get(utterance) for utterance in pooled.utterance_ids]
     of_speakers = dict(zip(pooled.speaker_ids, of_rows, strict=True))
     ours = posteriors["ensemble"]
@@ -229,6 +232,7 @@ def _measured(
             {"gender": name, **row}
             for name, row in evaluation.grouped_metrics(of_rows, pooled.truth, compared).items()
         ],
+        **({"per_source": per_source(library, pooled, ours, sources)} if sources else {}),
         "calibration": evaluation.calibration(pooled, ensembles),
         "rejection": evaluation.rejection(library, pooled, ensembles),
         # what `weights` and `used` in the parameters index; members of weight 0 change nothing
@@ -237,7 +241,7 @@ def _measured(
         "notes": [
             *_without_members(ensembles),
             *notes(library),
-            *([gender_note] if gender_note else []),
+            *([f"No breakdown by gender: {gender_note}."] if gender_note else []),
         ],
     }
 
@@ -389,8 +393,8 @@ def read_reference(library: Library, runs: Sequence[Path]) -> DoubleArray | None
     return None
 
 
-def read_genders(library: Library) -> tuple[dict[str, str], str | None]:
-    """Gender by utterance id, if the dataset is where the run says; else a sentence why not."""
+def read_columns(library: Library) -> tuple[pa.Table | None, str]:
+    """The utterance table, if the dataset is where the run says; else why not."""
     dataset = library.runs[0].content["dataset"]
     address = dataset["path"]
     try:
@@ -399,12 +403,16 @@ def read_genders(library: Library) -> tuple[dict[str, str], str | None]:
         same = has_been(found, dataset["fingerprint"])
         table = read_parquet(path / "utterances.parquet") if same else None
     except (ArtifactError, RemoteError):
-        return {}, f"No breakdown by gender: the dataset is not at {address} any more."
-    if table is None:
-        return {}, f"No breakdown by gender: the dataset at {address} has changed since the run."
-    ids, genders = table["utterance_id"].to_pylist(), table["gender"].to_pylist()
-    known = {u: str(g) for u, g in zip(ids, genders, strict=True) if g}
-    return known, None if known else "No breakdown by gender: the corpus does not give it."
+        return None, f"the dataset is not at {address} any more"
+    return table, "" if same else f"the dataset at {address} has changed since the run"
+
+
+def by_utterance(table: pa.Table | None, name: str) -> dict[str, str]:
+    """A column of the utterance table by utterance id, without empty values."""
+    if table is None or name not in table.column_names:
+        return {}
+    pairs = zip(table["utterance_id"].to_pylist(), table[name].to_pylist(), strict=True)
+    return {utterance: str(value) for utterance, value in pairs if value}
 
 
 def notes(library: Library) -> list[str]:

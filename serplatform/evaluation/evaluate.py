@@ -21,13 +21,13 @@ from serplatform.prediction.open import open_system
 from serplatform.prediction.speaker_needs import FEW_CLIPS
 from serplatform.prediction.system import PredictionSystem
 from serplatform.protocols.selection import column, components, recording_groups
+from serplatform.statistics.intervals import Interval, metric_differences
 from serplatform.storage.mirror import open_copy
 
 if TYPE_CHECKING:
-    from serplatform.evaluation.dataset_clips import DatasetClips
+    from serplatform.evaluation.conditions import Condition
+    from serplatform.evaluation.dataset_clips import DatasetClips, RowPosteriors
     from serplatform.prediction.predictor import Predictor
-
-_FEW_SPEAKERS = 3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,6 +44,10 @@ class EvaluationRequest:
         unchecked: go on where the training data is gone; the result says so.
         speakers_differ: speakers of one name in both datasets are different people.
         device: ``cpu``, ``cuda`` or ``cuda:1``.
+        conditions: groups of changes of the audio to measure under, too, see ``conditions``; None:
+            none, empty: all.
+        seed: of their draws, and of permutations.
+        fairness: compare recalls between genders and between speakers.
     """
 
     system: str
@@ -55,10 +59,25 @@ class EvaluationRequest:
     unchecked: bool = False
     speakers_differ: bool = False
     device: str = "cpu"
+    conditions: tuple[str, ...] | None = None
+    seed: int = 0
+    fairness: bool = False
 
     def __post_init__(self) -> None:
         if self.reading not in READINGS:
             raise BadInputError(f"--classes {self.reading}: must be one of {', '.join(READINGS)}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class UnderCondition:
+    """The UAR of the main reading on changed audio, and its difference from that on the same
+    ``utterances`` as they are, paired by speaker."""
+
+    group: str
+    name: str
+    utterances: int
+    uar: Interval
+    difference: Interval
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -77,6 +96,7 @@ class EvaluationResult:
         features: ``stored`` or ``computed`` from the audio.
         notes: sentences to show.
         checked: rows that training has seen were looked for.
+        robustness: under each condition that was asked for.
     """
 
     request: EvaluationRequest
@@ -91,6 +111,7 @@ class EvaluationResult:
     features: str
     notes: list[str]
     checked: bool
+    robustness: tuple[UnderCondition, ...] = ()
 
     @property
     def lacking(self) -> list[str]:
@@ -163,6 +184,12 @@ def evaluate(request: EvaluationRequest) -> EvaluationResult:
     from serplatform.evaluation.dataset_clips import DatasetClips, row_posteriors
     from serplatform.prediction.predictor import Predictor
 
+    speakers = speaker_units(data)
+    changes = None
+    if request.conditions is not None:
+        from serplatform.evaluation.conditions import changed, conditions
+
+        changes = conditions(data, speakers, request.conditions)
     predictor = Predictor(system, device=request.device)
     clips = DatasetClips(predictor, data)
     say(system.describe())
@@ -178,10 +205,15 @@ def evaluate(request: EvaluationRequest) -> EvaluationResult:
             f"{data.path}: what is left has one class only ({system.classes[truth[0]]}), of which "
             "no recall can be compared"
         )
-    speakers = speaker_units(data)
     genders = column(data.utterances, "gender")
     own = [speakers[row] for row in rows]
     notes += _notes(predictor, data, clips, own)
+    robustness = []
+    for change in changes or ():
+        stage(change.name)
+        other = DatasetClips(predictor, data, changed(change, data, request.seed))
+        again = row_posteriors(predictor, data, rows, other)
+        robustness.append(_under(change, request.reading, (rows, truth, own), found, again))
     readings = [request.reading, *(name for name in READINGS if name != request.reading)]
     return EvaluationResult(
         request=request,
@@ -198,11 +230,37 @@ def evaluate(request: EvaluationRequest) -> EvaluationResult:
         features="computed" if clips.from_audio else "stored",
         notes=notes,
         checked=not request.unchecked,
+        robustness=tuple(robustness),
+    )
+
+
+def _under(
+    change: Condition,
+    reading: str,
+    clean: tuple[IntArray, IntArray, Sequence[str]],
+    before: RowPosteriors,
+    after: RowPosteriors,
+) -> UnderCondition:
+    """Compare the rows that both have; ``clean`` is (N,) rows, (N,) truth and N speakers."""
+    rows, truth, speakers = clean
+    kept = np.flatnonzero(np.isin(rows, after.rows))
+    own = [speakers[k] for k in kept.tolist()]
+    one, other = (
+        measure(reading, [str(k) for k in range(values.shape[1])], truth[kept], values, own)
+        for values in (after.posteriors, before.posteriors[kept])
+    )
+    found = metric_differences(one.truth, one.posteriors, other.posteriors, own)
+    return UnderCondition(
+        group=change.group,
+        name=change.name,
+        utterances=len(kept),
+        uar=one.metrics["uar"],
+        difference=found["uar"],
     )
 
 
 def speaker_units(data: Dataset) -> list[str]:
-    """Speaker of each row, as intervals count them: those who share recordings are one."""
+    """Speaker of each row; those who share recordings are one."""
     numbers = components(data.speaker_ids, recording_groups(data.utterances).tolist()).tolist()
     names: dict[int, set[str]] = {}
     for number, speaker in zip(numbers, data.speaker_ids, strict=True):
@@ -231,7 +289,7 @@ def _notes(
         f"What the encoder {encoder} was trained on is not known here, and was not compared."
         for encoder in predictor.encoders
     ]
-    if len(set(speakers)) < _FEW_SPEAKERS:
+    if len(set(speakers)) < 3:
         notes.append(f"{len(set(speakers))} speaker(s): intervals over speakers say little.")
     if predictor.system.synthetic or data.synthetic:
         notes.append("Synthetic speech: a demonstration, nothing more.")

@@ -1,26 +1,18 @@
-"""An evaluation as text for people, and as the JSON that ``--out`` and ``--json`` give."""
+"""An evaluation as text for people."""
 
 from __future__ import annotations
 
-import itertools
-import posixpath
-import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
 
-from serplatform.artifacts.files import write_json, write_parquet
 from serplatform.console import percent
-from serplatform.environment import now, versions
-from serplatform.evaluation.evaluate import EvaluationRequest, EvaluationResult, evaluate
-from serplatform.evaluation.measures import GroupResult, Measured
+from serplatform.evaluation.evaluate import EvaluationResult
+from serplatform.evaluation.fairness import Fairness
+from serplatform.evaluation.measures import Measured
+from serplatform.evaluation.record import differences, found_fairness
 from serplatform.evaluation.seen_rows import RECORDING, SPEAKER
 from serplatform.statistics.chance import exceeds_chance, place_of_chance
 from serplatform.statistics.intervals import LOSSES, Interval
-from serplatform.storage.destination import check_file
-from serplatform.storage.outgoing import written_file
 
-SCHEMA_VERSION = 1
 #: metrics that are shown, in this order
 SHOWN = ("uar", "accuracy", "macro_f1", "nll", "brier", "ece")
 READ_AS = {
@@ -36,97 +28,22 @@ LEFT_OUT = {
 _MOST_SPEAKERS = 30
 
 
-def write_evaluation(
-    request: EvaluationRequest, out: str | Path | None = None
-) -> tuple[EvaluationResult, dict[str, Any]]:
-    """Evaluate, and write the JSON ``out`` with the posteriors beside it as Parquet.
-
-    Returns:
-        what was found, and the content of the JSON.
-    """
-    beside = None if out is None else posixpath.splitext(str(out))[0] + ".parquet"
-    if out is not None and beside is not None:
-        check_file(out)
-        check_file(beside)
-    found = evaluate(request)
-    values = {**record(found), "posteriors": beside}
-    if out is not None and beside is not None:
-        with written_file(beside) as target:
-            write_parquet(target, found.table())
-        with written_file(out) as target:
-            write_json(target, values)
-    return found, values
-
-
-def record(result: EvaluationResult) -> dict[str, Any]:
-    """Everything that was found, for JSON."""
-    main, request = result.measured[0], result.request
-    genders = list(main.groups(result.genders))
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "system": request.system,
-        "system_title": result.system.title,
-        "kind": result.system.kind,
-        "data": request.data,
-        "data_title": result.dataset.meta["title"],
-        "fingerprint": result.dataset.fingerprint,
-        "synthetic": result.system.synthetic or result.dataset.synthetic,
-        "training_rows_excluded": result.checked,
-        "labels": [
-            {"theirs": row.theirs, "ours": row.ours, "utterances": row.utterances}
-            for row in result.labels
-        ],
-        "classes": list(result.system.classes),
-        "classes_the_data_lacks": result.lacking,
-        "utterances": len(result.rows),
-        "speakers": len(set(main.speakers)),
-        "left_out": result.left_out,
-        "unusable": result.unusable,
-        "features": result.features,
-        "reading": main.reading,
-        "readings": {one.reading: _reading(one) for one in result.measured},
-        "by_gender": [_group(one) for one in genders],
-        "gender_differences": [
-            {"one": one.name, "other": other.name, "uar": found.as_dict()}
-            for one, other, found in differences(main, result.genders, genders)
-        ],
-        "by_speaker": [_group(one) for one in main.groups(main.speakers)],
-        "notes": result.notes,
-        "command": sys.argv,
-        "made": now(),
-        "versions": versions(),
-    }
-
-
-def differences(
-    measured: Measured, names: Sequence[str], groups: Sequence[GroupResult]
-) -> Iterator[tuple[GroupResult, GroupResult, Interval]]:
-    """UAR of each group against each later one."""
-    for one, other in itertools.combinations(groups, 2):
-        yield one, other, measured.difference(names, one.name, other.name)
-
-
-def _reading(measured: Measured) -> dict[str, Any]:
-    return {
-        "classes": list(measured.classes),
-        "metrics": {name: found.as_dict() for name, found in measured.metrics.items()},
-        "chance_uar": measured.chance,
-        "recall": {
-            name: {"utterances": number, **recall.as_dict()}
-            for name, (number, recall) in measured.recalls.items()
-        },
-        "confusion": measured.confusion.tolist(),
-    }
-
-
-def _group(found: GroupResult) -> dict[str, Any]:
-    return {
-        "name": found.name,
-        "utterances": found.utterances,
-        "speakers": found.speakers,
-        "uar": found.uar.as_dict(),
-        "accuracy": found.accuracy.as_dict(),
-    }
+def _fairness_lines(found: Fairness) -> Iterator[str]:
+    yield ""
+    if found.kind == "gender":
+        yield from table(
+            ["gender", "class", "utterances", "recall"],
+            [[r.group, r.emotion, r.utterances, r.recall.in_percent()] for r in found.recalls],
+        )
+    if found.gap is None:
+        yield f"No gap by {found.kind}: fewer than two can be compared in a class."
+        return
+    gap = found.gap
+    yield (
+        f"Largest gap by {found.kind}: {gap.emotion}, {gap.best} against {gap.worst}, "
+        f"{100 * gap.value:.1f} points of recall, p = {gap.p_value:.4f} (permutations"
+        + (" of whole speakers)" if found.kind == "gender" else " within classes)")
+    )
 
 
 def text(result: EvaluationResult) -> str:
@@ -192,6 +109,14 @@ def _lines(result: EvaluationResult) -> Iterator[str]:
         if title == "gender":
             for first, second, found in differences(main, names, groups):
                 yield f"{first.name} − {second.name}: UAR {points(found)}"
+    for compared in found_fairness(result):
+        yield from _fairness_lines(compared)
+    if result.robustness:
+        yield ""
+        yield from table(
+            ["condition", "UAR", "against the recordings as they are"],
+            [[o.name, o.uar.in_percent(), points(o.difference)] for o in result.robustness],
+        )
     yield ""
     yield verdict(main)
 

@@ -100,7 +100,8 @@ def speaker_properties(selection: Selection) -> DoubleArray:
     """(N, K + 4): classes, utterances, and the unit's weight, women and men.
 
     The last three sum to 1 (or less) over each speaker's utterances, so that parts get like
-    numbers of speakers and of either gender whatever a speaker's number of utterances is.
+    numbers of speakers and of either gender whatever a speaker's number of utterances is. Of a
+    joined dataset there is such a column for each of C corpora, too, (N, K + 4 + C).
     """
     classes = np.eye(len(selection.classes))[selection.labels]
     _, index, count = np.unique(selection.speakers, return_inverse=True, return_counts=True)
@@ -108,6 +109,9 @@ def speaker_properties(selection: Selection) -> DoubleArray:
     genders = np.array(selection.genders)
     extra = [np.ones(len(selection)), weight]
     extra += [np.where(genders == name, weight, 0.0) for name in ("female", "male")]
+    if len(names := sorted(set(selection.corpora))) > 1:
+        corpora = np.array(selection.corpora)
+        extra += [np.where(corpora == name, weight, 0.0) for name in names]
     return np.column_stack([classes, *extra])
 
 

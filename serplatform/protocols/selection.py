@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from serplatform.arrays import IntArray
+from serplatform.artifacts.dataset import SOURCE_COLUMN
 from serplatform.errors import BadInputError
 from serplatform.labels import class_order
 from serplatform.seeding import derive_seed
@@ -30,7 +31,8 @@ class Selection:
 
     ``labels``: (N,) class indices; ``rows``: (N,) of the utterance table; ``groups``: (N,) numbers,
     equal where two utterances share a recording, see :func:`recording_groups`. A gender or session
-    is empty where unknown. ``notes``: what was left out and what is kept together.
+    is empty where unknown, and so is a corpus (of a joined dataset). ``notes``: what was left out
+    and what is kept together.
     """
 
     protocol: str
@@ -45,6 +47,7 @@ class Selection:
     classes: tuple[str, ...]
     label_map: Mapping[str, str]
     notes: tuple[str, ...]
+    corpora: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.utterance_ids)
@@ -230,6 +233,7 @@ def select(
         classes=classes,
         label_map=dict(label_map),
         notes=tuple(notes),
+        corpora=of_rows(SOURCE_COLUMN),
     )
 
 

@@ -14,6 +14,7 @@ from serplatform.artifacts.run import dev_tests_elsewhere
 from serplatform.report.data import LABELS, EvaluatedSystem, ReportData, build_report_data
 from serplatform.report.leaderboard import RankedTrial, objective_of, ranked_trials
 from serplatform.report.load import ReportedRun, load_source
+from serplatform.report.sources import source_sentences
 from serplatform.report.speaker_needs import speaker_needs
 from serplatform.report.wording import METRICS, interval, p_value, plural, points
 from serplatform.statistics.chance import chance_uar, exceeds_chance, place_of_chance
@@ -176,6 +177,7 @@ def find_answer(report: ReportData) -> Answer:
         chance = chance_uar(first.test.truth)
         headline = f"UAR {first.pooled['uar'].in_percent()}, chance {100 * chance:.1f} %"
     comparisons = tuple(_comparisons(report))
+    sources = report.ensemble.get("per_source", []) if report.source.ensemble else []
     needs, used = speaker_needs(report), any(trial.by_speaker for trial in report.used)
     return Answer(
         headline=headline,
@@ -198,6 +200,7 @@ def find_answer(report: ReportData) -> Answer:
             *_against_chance(report, chance),
             *map(str, comparisons),
             *_how_chosen(report),
+            *source_sentences(sources),
         ),
         leaderboard=report.leaderboard,
         caveats=(

@@ -202,3 +202,58 @@ def test_from_python(trained: AudioRun, others: Path) -> None:
     assert len(found.posteriors()) == 12
     assert list(found.recalls()["class"]) == ["neutral", "sad", "angry"]
     assert "UAR" in repr(found)
+
+
+def test_conditions_are_seeded_paired_and_leave_the_clean_number(
+    trained: AudioRun, others: Path
+) -> None:
+    clean = on(trained, others)
+    one, again = (on(trained, others, conditions=("noise", "gain")) for _ in range(2))
+    assert np.array_equal(clean.measured[0].posteriors, one.measured[0].posteriors)
+    assert one.robustness == again.robustness
+    assert len(one.robustness) == 11
+    for found in one.robustness:
+        change = found.uar.value - clean.measured[0].metrics["uar"].value
+        assert found.difference.value == pytest.approx(change)
+        assert found.utterances == 12
+    with pytest.raises(BadInputError, match="Did you mean 'noise'"):
+        on(trained, others, conditions=("nois",))
+
+
+def test_babble_holds_no_voice_of_the_same_speaker(
+    others: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from serplatform.evaluation import conditions as module
+
+    data = Dataset.open(others)
+    read: list[int] = []
+    real = module.read_recording
+    monkeypatch.setattr(
+        module, "read_recording", lambda data, row: read.append(row) or real(data, row)
+    )
+    babble = next(
+        one for one in module.conditions(data, data.speaker_ids) if one.name.startswith("babble")
+    )
+    samples = real(data, 0)
+    noisy = module.changed(babble, data, 0)(samples, 0)
+    assert read
+    assert {data.speaker_ids[row] for row in read} == {"s5"} != {data.speaker_ids[0]}
+    noise = noisy - samples
+    assert 10 * np.log10(np.mean(samples**2) / np.mean(noise**2)) == pytest.approx(20, abs=0.01)
+
+
+def test_codecs_band_and_rooms_keep_length_and_do_what_they_say(others: Path) -> None:
+    from serplatform.evaluation.conditions import changed, conditions, telephone
+
+    data = Dataset.open(others)
+    samples = np.random.default_rng(0).standard_normal(16000).astype(np.float32) * 0.1
+    for one in conditions(data, data.speaker_ids, ["codec", "band", "reverb"]):
+        heard = changed(one, data, 0)(samples, 0)
+        assert heard.shape == samples.shape
+        assert heard.dtype == np.float32
+        assert np.isfinite(heard).all()
+        assert not np.array_equal(heard, samples)
+    spectrum = np.abs(np.fft.rfft(telephone(samples))) ** 2
+    inside = spectrum[300:3400].mean()
+    assert spectrum[5000:].mean() < 1e-3 * inside
+    assert spectrum[:100].mean() < 1e-2 * inside

@@ -92,12 +92,26 @@ def make_audio_run(
     table = _write_corpus(audio, num_speakers, per_speaker, language)
     with in_process():
         prepare("csv", table, dataset, features=features, align=align)
+    run = train_trials(folder / "run", dataset, trials, settings=settings, sealed=sealed)
+    return AudioRun(audio=audio, dataset=dataset, run=run)
+
+
+def train_trials(
+    folder: Path,
+    dataset: Path,
+    trials: Sequence[tuple[str, Mapping[str, Any]]],
+    *,
+    protocol: str = "speaker-kfold:2",
+    settings: Sequence[str] = (),
+    sealed: bool = False,
+) -> Path:
+    """Train trials, numbered from 0, without Ray; the run."""
     opened = create_run(
-        folder / "run",
+        folder,
         SearchRequest(
             architectures=tuple(dict.fromkeys(name for name, _ in trials)),
             dataset=dataset,
-            protocol="speaker-kfold:2",
+            protocol=protocol,
             settings=("data.feature=log_mel_23", *settings),
             exact=True,
             sealed=sealed,
@@ -119,7 +133,7 @@ def make_audio_run(
             trial.step()
     opened.set_status("complete")
     RunDirectory(opened.directory.path).write_trials_table()
-    return AudioRun(audio=audio, dataset=dataset, run=opened.directory.path)
+    return opened.directory.path
 
 
 def prepare_tones(
