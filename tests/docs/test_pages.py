@@ -36,7 +36,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Stage:
     return Stage(tmp_path_factory.mktemp("stage"))
 
 
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(5400)
 @pytest.mark.parametrize("page", RUN)
 def test_examples_run_in_order(page: Path, stage: Stage, tmp_path: Path) -> None:
     text = read(page)
