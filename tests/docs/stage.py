@@ -70,7 +70,7 @@ class Stage:
         for name in given:
             shutil.copytree(self.things / name, place / name)
 
-    def run(self, block: Block, place: Path, *, timeout: float = 600) -> str:
+    def run(self, block: Block, place: Path, *, timeout: float = 1500) -> str:
         """Run a block there; what it printed.
 
         Raises:

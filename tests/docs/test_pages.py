@@ -36,7 +36,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Stage:
     return Stage(tmp_path_factory.mktemp("stage"))
 
 
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(5400)
 @pytest.mark.parametrize("page", RUN)
 def test_examples_run_in_order(page: Path, stage: Stage, tmp_path: Path) -> None:
     text = read(page)
@@ -75,7 +75,7 @@ def test_every_command_is_shown() -> None:
 def test_no_fence_is_of_a_language_that_nothing_looks_at() -> None:
     for page in PAGES:
         found = set(re.findall(r"^```(\w+)", read(page), re.M))
-        assert found <= {"bash", "python", "yaml", "bibtex", "text"}, page
+        assert found <= {"bash", "python", "yaml", "json", "bibtex", "text"}, page
 
 
 def test_what_is_wrong_in_a_page_is_found(tmp_path: Path) -> None:
