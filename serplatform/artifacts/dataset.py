@@ -100,7 +100,6 @@ class Shard(Record):
     taken: NotRequired[list[Count]]
 
 
-
 def content_digests(shards: Iterable[Shard]) -> list[str]:
     """What the fingerprint of a dataset is made of, for each shard of a feature."""
     return [shard.get("content", shard["sha256"]) for shard in shards]

@@ -54,7 +54,10 @@ def test_sound_needs_a_licence_or_the_word_of_the_user(made: AudioRun, capsys) -
     captured = capsys.readouterr()
     values = json.loads(captured.out.splitlines()[-1])
     assert values["audio"] == 0
-    assert f"licence is {values['licence'] or 'unknown'}; --audio puts it into the page" in captured.err
+    assert (
+        f"licence is {values['licence'] or 'unknown'}; --audio puts it into the page"
+        in captured.err
+    )
     assert "<audio " not in (made.run / "report.html").read_text(encoding="utf-8")
 
 
