@@ -2,13 +2,16 @@
 
 Ma et al., "EmoBox: Multilingual Multi-corpus Speech Emotion Recognition Toolkit and Benchmark",
 Interspeech 2024; https://github.com/emo-box/EmoBox. A corpus there is a directory
-``data/NAME`` with ``NAME.jsonl`` and ``fold_N/NAME_{train,valid,test}_fold_N.jsonl``. The fold that
+``data/NAME`` with ``NAME.jsonl`` and ``fold_N/NAME_{train,valid,test}_fold_N.jsonl``, whose paths
+start at the checkout, and ``label_map.json`` with the names of its short labels. The fold that
 tests an utterance is its column ``fold``; one fold alone, with its parts, is the column ``split``.
 The names of the fold files vary between corpora: only "train", "valid" and "test" in them count.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -21,6 +24,7 @@ from serplatform.corpora.table_rows import SPLITS, read_rows
 from serplatform.errors import BadInputError
 
 _NEEDED = ("key", "wav", "emo")
+_LABELS = "label_map.json"
 _FOLD = re.compile(r"fold_?(\d+)")
 _PART = re.compile(r"(train|valid|val|dev|test)(?![a-z])")
 
@@ -63,32 +67,34 @@ class EmoBoxLists(Corpus):
         return ""
 
     def root(self, source: Path) -> Path:
-        return source if source.is_dir() else source.parent
+        """The given directory or the list's; of ``data/NAME`` in a checkout, the checkout."""
+        return _checkout(source) or _folder(source)
 
     def scan(self, source: Path) -> Manifest:
         if not source.exists():
             raise BadInputError(f"{source}: no such file or directory")
-        root, place = self.root(source), Place(source)
+        folder, place = _folder(source), Place(source)
+        root, names = self.root(source), _label_names(folder)
         rows: dict[str, dict[str, str]] = {}
         tests: dict[str, set[str]] = {}
         parts: dict[str, set[str]] = {}
         corpora: set[str] = set()
         for file in _lists(place):
             fold, part = _fold_and_part(file)
-            for number, record in enumerate(read_objects(root / file), start=1):
+            for number, record in enumerate(read_objects(folder / file), start=1):
                 if any(not isinstance(record.get(key), str) for key in _NEEDED):
                     raise BadInputError(
-                        f"{root / file}: object {number} lacks one of {', '.join(_NEEDED)}"
+                        f"{folder / file}: object {number} lacks one of {', '.join(_NEEDED)}"
                     )
                 key = record["key"]
                 corpora.add(str(record.get("dataset", "")))
-                read = _row(record, root, file)
+                read = _row(record, names, (root, folder), file)
                 row = rows.setdefault(key, read)
                 row |= {name: text for name, text in read.items() if name not in row}
-                if row["emotion"] != record["emo"]:
+                if row["emotion"] != read["emotion"]:
                     raise BadInputError(
-                        f"{root / file}: '{key}' is '{record['emo']}' here and '{row['emotion']}' "
-                        "in another list"
+                        f"{folder / file}: '{key}' is '{read['emotion']}' here and "
+                        f"'{row['emotion']}' in another list"
                     )
                 if part == "test" and fold:
                     tests.setdefault(key, set()).add(fold)
@@ -130,11 +136,47 @@ def _fold_and_part(file: PurePosixPath) -> tuple[str, str]:
     return fold[1] if fold else "", SPLITS.get(name, name)
 
 
-def _row(record: Mapping[str, object], root: Path, file: PurePosixPath) -> dict[str, str]:
+def _folder(source: Path) -> Path:
+    return source if source.is_dir() else source.parent
+
+
+def _checkout(source: Path) -> Path | None:
+    """The directory above ``data/NAME``, where that is given and holds a ``label_map.json``."""
+    folder = _folder(source).resolve()
+    known = folder.parent.name == "data" and (folder / _LABELS).is_file()
+    return folder.parents[1] if known else None
+
+
+def _label_names(folder: Path) -> dict[str, str]:
+    """What ``label_map.json`` calls the labels of the lists beside it."""
+    file = folder / _LABELS
+    if not file.is_file():
+        return {}
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadInputError(f"{file}: is no JSON: {error}") from None
+    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found.values()):
+        raise BadInputError(f"{file}: must be an object of label to name")
+    return found
+
+
+def _row(
+    record: Mapping[str, object],
+    names: Mapping[str, str],
+    roots: tuple[Path, Path],
+    file: PurePosixPath,
+) -> dict[str, str]:
+    """A row of a table; its path from the first of ``roots``, or beside the list in the second."""
     plain = cells(record)
     key, wav, emotion = (plain.pop(name) for name in _NEEDED)
-    beside = file.parent / wav
-    place = str(beside) if not (root / wav).exists() and (root / beside).exists() else wav
+    root, folder = roots
+    places = [root / wav, folder / wav, (folder / file).parent / wav]
+    place = next((found for found in places if found.exists()), places[0])
     kept = {n: text for n, text in plain.items() if n in ("speaker", "spk", "gender", "text")}
-    row = {"file": place, "utterance_id": key, "emotion": emotion}
+    row = {
+        "file": os.path.relpath(place, root) if place != places[0] else wav,
+        "utterance_id": key,
+        "emotion": names.get(emotion, emotion),
+    }
     return row | dict(kept)
