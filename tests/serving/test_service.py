@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -63,9 +64,11 @@ def test_it_serves_many_at_a_time_and_ends_clean(audio_run, tmp_path: Path, caps
 
     def ask(file: Path) -> tuple[int, dict]:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
-        connection.request("POST", "/predict", file.read_bytes(), {"Content-Type": "audio/wav"})
-        answer = connection.getresponse()
-        return answer.status, json.loads(answer.read())
+        with contextlib.closing(connection):
+            kind = {"Content-Type": "audio/wav"}
+            connection.request("POST", "/predict", file.read_bytes(), kind)
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read())
 
     try:
         deadline = time.monotonic() + 400
@@ -87,4 +90,8 @@ def test_it_serves_many_at_a_time_and_ends_clean(audio_run, tmp_path: Path, caps
     finally:
         if process.poll() is None:
             process.kill()
+        process.wait(60)
+        reader.join(60)
+        if process.stdout is not None:
+            process.stdout.close()
     assert "Traceback" not in "".join(told)
