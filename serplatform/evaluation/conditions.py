@@ -44,7 +44,7 @@ def with_noise(samples: FloatArray, noise: FloatArray, snr: float) -> FloatArray
 
     Example:
         >>> clip, noise = np.ones(4, np.float32), np.full(4, 3.0, np.float32)
-        >>> with_noise(clip, noise, 20.0).round(3).tolist()
+        >>> [round(float(x), 3) for x in with_noise(clip, noise, 20.0)]
         [1.1, 1.1, 1.1, 1.1]
     """
     power, other = float(np.mean(samples**2)), float(np.mean(noise**2))
