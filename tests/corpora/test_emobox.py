@@ -50,7 +50,7 @@ def test_a_checkout_is_read_with_its_names_of_labels(lists):
     assert [u.emotion for u in found.utterances] == ["Angry", "Happy", "Happy"]
     assert [u.split for u in found.utterances] == ["train", "train", "test"]
     assert all((corpus.root(lists) / u.path).is_file() for u in found.utterances)
-    assert not found.rejected
+    assert not found.rejections
 
 
 def test_labels_without_names_are_left_as_they_are(lists):
