@@ -14,13 +14,13 @@ class Shemo(FilenameCorpus):
     """Mohamad Nezami, Jamshid Lou and Karami, Language Resources and Evaluation 53, 2019.
 
     Persian speech from radio plays: 31 women (F01 to F31) and 56 men (M01 to M56). The paper
-    fixes no folds. The licence is not known for certain here: see the page.
+    fixes no folds. The authors offer it for academic use; their copy on a hub names Apache-2.0.
     """
 
     name = "shemo"
     title = "ShEMO, Sharif Emotional Speech Database"
     language = "fa"
-    licence = "see its page; free for research"
+    licence = "free for academic use (Apache-2.0 on a hub)"
     size = "3,000 clips, 87 speakers, 6 emotions, 3.4 h"
     obtain = "https://github.com/mansourehk/ShEMO"
     default_protocol = "speaker-kfold:5"

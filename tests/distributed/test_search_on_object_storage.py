@@ -116,8 +116,8 @@ def test_search_is_killed_and_goes_on_from_the_address_alone(
     wire, run_command, tmp_path, monkeypatch
 ):
     out = "s3://lab/runs/killed"
-    first = run_command(*_search(tmp_path, out, epochs=20, trials=3))
-    first.wait_for("trial 0 csa complete")
+    first = run_command(*_search(tmp_path, out, epochs=400, trials=3))
+    first.wait_for("trial 0 csa trained")
     first.wait_for("trial 1 csa started")
     time.sleep(1.0)
     first.process.send_signal(signal.SIGKILL)
@@ -145,10 +145,10 @@ def test_search_is_killed_and_goes_on_from_the_address_alone(
 
 def test_outage_during_a_search_loses_nothing(wire, run_command, tmp_path):
     out = "s3://lab/runs/outage"
-    command = run_command(*_search(tmp_path, out, epochs=10))
-    command.wait_for("trial 0 csa complete")
+    command = run_command(*_search(tmp_path, out, epochs=400))
+    command.wait_for("trial 0 csa trained")
     wire.set("cut")
-    command.wait_for("trial 2 csa complete")  # training goes on
+    command.wait_for("trial 2 csa trained")  # training goes on
     wire.set("open")
     assert command.end() == 0, command.said()
     path = open_copy(out, without=("state",))
@@ -158,8 +158,8 @@ def test_outage_during_a_search_loses_nothing(wire, run_command, tmp_path):
 
 def test_outage_that_lasts_ends_with_where_the_work_lies(wire, run_command, tmp_path):
     out = "s3://lab/runs/lasting"
-    command = run_command(*_search(tmp_path, out, epochs=10, trials=3))
-    command.wait_for("trial 0 csa complete")
+    command = run_command(*_search(tmp_path, out, epochs=400, trials=3))
+    command.wait_for("trial 0 csa trained")
     wire.set("cut")
     assert command.end() == 1, command.said()
     said = command.said()
