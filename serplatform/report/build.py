@@ -167,7 +167,8 @@ def section_headings(report: ReportData) -> dict[str, str]:
     own = {name: heading for name, heading in SECTIONS.items() if name != EVALUATION}
     others = enumerate(report.evaluations, start=1)
     return own | {
-        f"dataset-{n}": f"{SECTIONS[EVALUATION]}: {one['data_title']}" for n, one in others
+        f"dataset-{n}": f"{SECTIONS[EVALUATION]}: {Path(one['data']).name or one['data_title']}"
+        for n, one in others
     }
 
 

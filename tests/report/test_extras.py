@@ -54,8 +54,9 @@ def test_each_evaluation_is_a_section_and_its_figures_are_files(
     report = with_extras(report, Extras(evaluations=tuple(files)))
     page = render(report)
     assert '<details class="chapter" id="dataset-1">' in page
-    assert "On another dataset: Other &lt;data&gt;</h2>" in page
+    assert "On another dataset: other&lt;data&gt;</h2>" in page
     assert "On another dataset: Second</h2>" in page
+    assert "their number on the other dataset; an empty cell" in page
     for name in ("", "_confusion", "_groups", "_robustness", "_fairness"):
         assert page.count(f'id="evaluation{name}"') == 1
     assert 'id="evaluation-2"' in page

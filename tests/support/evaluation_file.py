@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 
-def evaluation(evaluated: str, title: str = "Other <data>") -> dict[str, Any]:
+def evaluation(evaluated: str, name: str = "other<data>") -> dict[str, Any]:
     """An evaluation of a system of that identity, with everything that can be asked for."""
 
     def at(value: float) -> dict[str, float]:
@@ -29,8 +29,8 @@ def evaluation(evaluated: str, title: str = "Other <data>") -> dict[str, Any]:
         "system": "runs/other",
         "system_title": "trial 0 (moma) of runs/other",
         "evaluated": evaluated,
-        "data": "data/other",
-        "data_title": title,
+        "data": f"data/{name}",
+        "data_title": "Other data",
         "synthetic": False,
         "training_rows_excluded": False,
         "labels": [{"theirs": "joy", "ours": "happy", "utterances": 20}],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from serplatform.artifacts.evaluation import EvaluationRecord
@@ -28,4 +30,7 @@ class EvaluationConfusion(EvaluationFigure):
                     rates=counts / np.maximum(counts.sum(axis=1, keepdims=True), 1),
                 )
             )
-        return ConfusionMatrix().draw(tuple(found), palette)
+        drawing = ConfusionMatrix().draw(tuple(found), palette)
+        return dataclasses.replace(
+            drawing, note=drawing.note.replace(" over all folds", " on the other dataset")
+        )

@@ -51,7 +51,7 @@ class EvaluationRobustness(EvaluationFigure):
         return Drawing(
             summary=(
                 f"UAR {clean.in_percent()} on the recordings as they are ({data['reading']} "
-                f"classes). The most is lost under {worst['condition']}: "
+                f"classes). The lowest against them is under {worst['condition']}: "
                 f"{points(worst['difference_to_clean']['value'])} points, to "
                 f"{percent(worst['uar']['value'])} %. {below} of {len(rows)} conditions are worse "
                 "by an interval that excludes 0."
