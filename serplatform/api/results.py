@@ -164,12 +164,25 @@ class _Exportable(_System):
     """What has a page and can be exported."""
 
     @checked_arguments
-    def report(self, out: str | Path | None = None, *, test_values: bool = False) -> ReportPage:
+    def report(
+        self,
+        out: str | Path | None = None,
+        *,
+        test_values: bool = False,
+        evaluations: Sequence[str | Path] = (),
+        fairness: bool = False,
+    ) -> ReportPage:
         """Write the page; ``report.html`` in the directory unless ``out`` says otherwise.
 
-        ``test_values``: measure every trial alone on test rows, too, a look of its own.
+        Args:
+            out: the file.
+            test_values: measure every trial alone on test rows, too, a look of its own.
+            evaluations: files that :func:`evaluate` wrote of this system.
+            fairness: compare test recalls between genders and between speakers.
         """
-        page, _ = write_report(self.path, out, test_values=test_values)
+        page, _ = write_report(
+            self.path, out, test_values=test_values, evaluations=evaluations, fairness=fairness
+        )
         return ReportPage(page, self._repr_html_())
 
     @checked_arguments

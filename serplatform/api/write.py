@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from serplatform.console import say
 from serplatform.errors import BadInputError
 from serplatform.run_directory import RunDirectory
 from serplatform.storage.destination import ENSEMBLE, check_directory, check_file
@@ -14,6 +15,7 @@ from serplatform.storage.outgoing import new_folder, written_file
 
 if TYPE_CHECKING:
     from serplatform.ensembles.build import SealedEnsemble
+    from serplatform.report.extras import Extras
 
 
 def write_ensemble(
@@ -54,11 +56,37 @@ def fit_if_sealed(runs: Sequence[str | Path], **options: Any) -> SealedEnsemble 
     return fit_sealed(copies, **options)
 
 
+def _extras(path: Path, evaluations: Sequence[str | Path], *, fairness: bool) -> Extras:
+    """What was asked for beyond the page of every run."""
+    from serplatform.ensembles.build import by_utterance, read_columns
+    from serplatform.report.extras import Extras
+    from serplatform.report.load import load_source
+
+    genders = None
+    if fairness:
+        source = load_source(path)
+        about = source.runs[0].info if source.runs else source.ensemble and source.ensemble.info
+        dataset = about and about.get("dataset")
+        table, gone = read_columns(dataset) if dataset else (None, "the dataset is not known")
+        genders = by_utterance(table, "gender")
+        if gone:
+            say(f"The speakers' gender is not at hand: {gone}.")
+    return Extras(evaluations=tuple(map(Path, evaluations)), genders=genders)
+
+
 def write_report(
-    source: str | Path, out: str | Path | None = None, *, test_values: bool = False
+    source: str | Path,
+    out: str | Path | None = None,
+    *,
+    test_values: bool = False,
+    evaluations: Sequence[str | Path] = (),
+    fairness: bool = False,
 ) -> tuple[str, int]:
     """Write the page of a run or an ensemble, ``report.html`` in it unless ``out`` says otherwise;
-    return what the page is called, and its bytes."""
+    return what the page is called, and its bytes.
+
+    ``evaluations`` are files of ``evaluate``; ``fairness``: compare genders and speakers.
+    """
     from serplatform.report.build import build_report
 
     if out is not None:
@@ -67,7 +95,8 @@ def write_report(
     if out is None and path.is_dir():
         check_file(path / "report.html", what="an HTML page")
     with written_file(path / "report.html" if out is None else out) as target:
-        page = build_report(path, target, test_values=test_values)
+        extras = _extras(path, evaluations, fairness=fairness)
+        page = build_report(path, target, test_values=test_values, extras=extras)
         size = page.stat().st_size
     publish(path)
     return shown(page) if out is None else str(out), size
@@ -93,10 +122,13 @@ def write_paper(
     *,
     formats: str = "svg,pdf",
     test_values: bool = False,
+    evaluations: Sequence[str | Path] = (),
+    fairness: bool = False,
 ) -> dict[str, int]:
     """Write the page's figures, its tables or both for a paper; return the files in each folder."""
     from serplatform import plugins
     from serplatform.report.data import build_report_data
+    from serplatform.report.extras import with_extras
     from serplatform.report.load import load_source
     from serplatform.report.paper import paper_figures, parse_formats, write_figures, write_tables
 
@@ -106,10 +138,12 @@ def write_paper(
             raise BadInputError(f"{folder}: give a directory of this machine")
         if folder.exists() and not folder.is_dir():
             raise BadInputError(f"{folder}: is a file; give a directory")
-    found = load_source(open_copy(source))
+    path = open_copy(source)
+    found, extras = load_source(path), _extras(path, evaluations, fairness=fairness)
     for run in found.runs:
         plugins.restore(run.path, run.info)
-    drawn = list(paper_figures(build_report_data(found, test_values=test_values)))
+    report = build_report_data(found, test_values=test_values)
+    drawn = list(paper_figures(with_extras(report, extras)))
     if figures is not None:
         figures.mkdir(parents=True, exist_ok=True)
         written[str(figures)] = write_figures(drawn, figures, kinds)

@@ -58,6 +58,7 @@ class BundleDescription(Record):
     title: str
     classes: Classes
     synthetic: bool
+    identity: NotRequired[str]
     folds: Annotated[list[BundledFold], MinLen(1)]
     description: dict[str, object]
     rejection: NotRequired[BundledConfidences | None]

@@ -23,6 +23,7 @@ from serplatform.artifacts.records import (
     read_record,
 )
 from serplatform.artifacts.run import DatasetOfRun, ProtocolOfRun
+from serplatform.config import digest
 from serplatform.metrics import METRICS
 
 
@@ -237,3 +238,8 @@ def read_ensemble(directory: Path) -> EnsembleRecord:
     """The content of ``ensemble.json``; see :func:`read_record`."""
     again = "combine again with `serplatform ensemble`"
     return read_record(EnsembleRecord, directory / "ensemble.json", "ensemble description", again)
+
+
+def ensemble_identity(found: EnsembleRecord) -> str:
+    """What tells an ensemble from others wherever it lies."""
+    return found.get("posteriors_sha256") or digest([found["folds_hash"], found["folds"]])

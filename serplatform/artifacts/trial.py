@@ -21,7 +21,7 @@ from serplatform.artifacts.records import (
     Seconds,
     TensorFile,
 )
-from serplatform.config import plain
+from serplatform.config import digest, plain
 from serplatform.metrics import HIGHER_IS_BETTER, METRICS
 
 #: Metrics whose dev means are columns ``dev_<name>`` of ``trials.parquet``.
@@ -212,6 +212,12 @@ def ranked(records: Iterable[TrialRecord], objective: str) -> list[TrialRecord]:
     """
     complete = [record for record in records if record["state"] == "complete"]
     return sorted(complete, key=lambda r: (merit(r["dev"], objective), -r["trial"]), reverse=True)
+
+
+def trial_identity(record: TrialRecord, folds_hash: str) -> str:
+    """What tells a trial from others wherever its run lies, sealed or not."""
+    kept = ("trial", "architecture", "params", "fold_dev", "fold_dev_uar", "seconds")
+    return digest([folds_hash, *(record.get(name) for name in kept)])
 
 
 def trained_folds(record: TrialRecord, num_folds: int) -> Sequence[int]:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypedDict
 
 import typer
 
 from serplatform.cli.options import AsJson, TestValues
 from serplatform.cli.output import result
 from serplatform.errors import BadInputError
+
+
+class Asked(TypedDict):
+    """What page, figures and tables show on request."""
+
+    test_values: bool
+    evaluations: Sequence[str]
+    fairness: bool
 
 
 def command(
@@ -46,6 +55,22 @@ def command(
             "--tables", metavar="DIR", help="Write every table as LaTeX (booktabs) and Markdown."
         ),
     ] = None,
+    evaluation: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE.json",
+            help="What `evaluate --out` wrote of this run or ensemble: a section of the page. May "
+            "be repeated.",
+        ),
+    ] = None,
+    fairness: Annotated[
+        bool,
+        typer.Option(
+            "--fairness",
+            help="Recall on test rows by gender and speaker, and the largest gap with a "
+            "permutation test.",
+        ),
+    ] = False,
     test_values: TestValues = False,
     as_json: AsJson = False,
 ) -> None:
@@ -62,30 +87,35 @@ def command(
 
         serplatform report runs/ravdess --figures paper/figures --tables paper/tables
 
+        serplatform report runs/ravdess --evaluation emodb.json --fairness
+
         serplatform report runs/first runs/second --out compare.html
     """
     from serplatform.api.write import write_comparison, write_paper, write_report
 
     if len(sources) > 1:
-        if out is None or figures is not None or tables is not None or test_values:
+        if out is None or figures or tables or test_values or evaluation or fairness:
             raise BadInputError(
-                "several runs are compared on a page of their own: give --out FILE.html, and "
-                "neither --figures, --tables nor --test-values"
+                "several runs are compared on a page of their own: give --out FILE.html, and none "
+                "of --figures, --tables, --evaluation, --fairness and --test-values"
             )
         pairs = write_comparison(sources, out)
         text = "\n".join([*pairs, f"Wrote {out}; open it in a browser."])
         result(text, {"report": out, "pairs": pairs}, as_json=as_json)
         return
     (source,) = sources
+    asked: Asked = {
+        "test_values": test_values,
+        "evaluations": evaluation or (),
+        "fairness": fairness,
+    }
     told: list[str] = []
     values: dict[str, object] = {}
     if figures is not None or tables is not None:
-        values["paper"] = written = write_paper(
-            source, figures, tables, formats=formats, test_values=test_values
-        )
+        values["paper"] = written = write_paper(source, figures, tables, formats=formats, **asked)
         told += [f"Wrote {count} files into {folder}." for folder, count in written.items()]
     if out is not None or not told:
-        name, size = write_report(source, out, test_values=test_values)
+        name, size = write_report(source, out, **asked)
         told.append(f"Wrote {name} ({size / 1e6:.1f} MB); open it in a browser.")
         values |= {"report": name, "bytes": size}
     result("\n".join(told), values, as_json=as_json)

@@ -27,6 +27,7 @@ from serplatform.artifacts.looks import SEALED, digest_of
 from serplatform.artifacts.model import WITHIN_SPEAKER
 from serplatform.artifacts.posteriors import posterior_table
 from serplatform.artifacts.records import MadeWith
+from serplatform.artifacts.run import DatasetOfRun
 from serplatform.artifacts.trial import NESTED_NOTE, REFIT_NOTE
 from serplatform.ensembles import evaluation
 from serplatform.ensembles.base import COMBINERS, find_combiner
@@ -179,7 +180,7 @@ def _measured(
         for fold in library.folds
     }
     compared = {name: posteriors[name] for name in ("ensemble", "best_single")}
-    table, gone = read_columns(library)
+    table, gone = read_columns(library.runs[0].content["dataset"])
     genders, sources = (by_utterance(table, name) for name in ("gender", SOURCE_COLUMN))
     gender_note = "" if genders else gone or "the corpus does not give it"
     of_rows = [genders.get(utterance) for utterance in pooled.utterance_ids]
@@ -393,9 +394,8 @@ def read_reference(library: Library, runs: Sequence[Path]) -> DoubleArray | None
     return None
 
 
-def read_columns(library: Library) -> tuple[pa.Table | None, str]:
+def read_columns(dataset: DatasetOfRun) -> tuple[pa.Table | None, str]:
     """The utterance table, if the dataset is where the run says; else why not."""
-    dataset = library.runs[0].content["dataset"]
     address = dataset["path"]
     try:
         path = fetch_tables(parse(address))

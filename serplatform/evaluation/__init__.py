@@ -3,5 +3,5 @@
 ``evaluate.py`` is the way through: labels by name (``label_names.py``), rows that training has
 seen left out (``seen_rows.py``), posteriors of the others (``dataset_clips.py``), and what they are
 worth (``measures.py``); on request on changed audio (``conditions.py``) and by group
-(``fairness.py``). ``record.py`` and ``output.py`` tell it.
+(``report/fairness.py``). ``record.py`` and ``output.py`` tell it.
 """

@@ -4,27 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from serplatform.artifacts.evaluation import LEFT_OUT, READ_AS, SHOWN
 from serplatform.console import percent
 from serplatform.evaluation.evaluate import EvaluationResult
-from serplatform.evaluation.fairness import Fairness
 from serplatform.evaluation.measures import Measured
 from serplatform.evaluation.record import differences, found_fairness
-from serplatform.evaluation.seen_rows import RECORDING, SPEAKER
+from serplatform.report.fairness import Fairness
 from serplatform.statistics.chance import exceeds_chance, place_of_chance
 from serplatform.statistics.intervals import LOSSES, Interval
 
-#: metrics that are shown, in this order
-SHOWN = ("uar", "accuracy", "macro_f1", "nll", "brier", "ece")
-READ_AS = {
-    "all": "all classes of the system may be answered; one that the data lacks is wrong",
-    "shared": "posteriors restricted to the classes that the data has",
-}
-LEFT_OUT = {
-    "label": "whose label is none of the system's classes",
-    RECORDING: "recordings that training has seen",
-    SPEAKER: "other recordings of speakers whom training has seen",
-    "unusable": "that could not be read",
-}
 _MOST_SPEAKERS = 30
 
 

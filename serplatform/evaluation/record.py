@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import posixpath
 import sys
@@ -13,8 +12,8 @@ from typing import Any
 from serplatform.artifacts.files import write_json, write_parquet
 from serplatform.environment import now, versions
 from serplatform.evaluation.evaluate import EvaluationRequest, EvaluationResult, evaluate
-from serplatform.evaluation.fairness import Fairness, fairness
 from serplatform.evaluation.measures import GroupResult, Measured
+from serplatform.report.fairness import Fairness, Kind, fairness
 from serplatform.statistics.intervals import Interval
 from serplatform.storage.destination import check_file
 from serplatform.storage.outgoing import written_file
@@ -40,7 +39,7 @@ def write_evaluation(
         with written_file(beside) as target:
             write_parquet(target, found.table())
         with written_file(out) as target:
-            write_json(target, values)
+            write_json(target, values, checksum=True)
     return found, values
 
 
@@ -52,6 +51,7 @@ def record(result: EvaluationResult) -> dict[str, Any]:
         "schema_version": SCHEMA_VERSION,
         "system": request.system,
         "system_title": result.system.title,
+        "evaluated": result.system.identity,
         "kind": result.system.kind,
         "data": request.data,
         "data_title": result.dataset.meta["title"],
@@ -87,7 +87,7 @@ def record(result: EvaluationResult) -> dict[str, Any]:
             }
             for one in result.robustness
         ],
-        "fairness": [dataclasses.asdict(one) for one in found_fairness(result)],
+        "fairness": [one.record() for one in found_fairness(result)],
         "seed": request.seed,
         "notes": result.notes,
         "command": sys.argv,
@@ -109,7 +109,7 @@ def found_fairness(result: EvaluationResult) -> list[Fairness]:
     if not result.request.fairness:
         return []
     main = result.measured[0]
-    kinds = {"gender": result.genders, "speaker": main.speakers}
+    kinds: dict[Kind, Sequence[str]] = {"gender": result.genders, "speaker": main.speakers}
     return [fairness(main, kind, n, seed=result.request.seed) for kind, n in kinds.items()]
 
 

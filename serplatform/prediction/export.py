@@ -182,6 +182,7 @@ def _write(
         "title": description["title"],
         "classes": list(system.classes),
         "synthetic": system.synthetic,
+        "identity": "" if "refit" in description else system.identity,
         "folds": folds,
         "description": description,
         "rejection": rejection,

@@ -11,11 +11,11 @@ from pathlib import Path, PurePosixPath
 
 from serplatform import plugins
 from serplatform.artifacts.bundle import BundleDescription, BundledMember
-from serplatform.artifacts.ensemble import MemberRecord, read_ensemble
+from serplatform.artifacts.ensemble import MemberRecord, ensemble_identity, read_ensemble
 from serplatform.artifacts.files import file_sha256
 from serplatform.artifacts.records import read_record
 from serplatform.artifacts.run import RunDescription
-from serplatform.artifacts.trial import TrialRecord, ranked
+from serplatform.artifacts.trial import TrialRecord, ranked, trial_identity
 from serplatform.config import digest
 from serplatform.encoders.open import look_in
 from serplatform.errors import ArtifactError, BadInputError
@@ -83,6 +83,7 @@ def open_run(path: Path, trial: int | None = None) -> PredictionSystem:
         classes=tuple(run["classes"]),
         folds=tuple(FoldSystem(fold=k, members=(member,)) for k, member in enumerate(members)),
         synthetic=run["dataset"].get("synthetic", False),
+        identity=trial_identity(record, run["folds_hash"]),
     )
 
 
@@ -140,6 +141,7 @@ def open_ensemble(path: Path) -> PredictionSystem:
         classes=tuple(ensemble["classes"]),
         folds=tuple(folds),
         synthetic=dataset is not None and dataset.get("synthetic", False),
+        identity=ensemble_identity(ensemble),
     )
 
 
@@ -217,6 +219,7 @@ def read_bundle(path: Path) -> PredictionSystem:
         synthetic=bundle["synthetic"],
         description=bundle["description"],
         rejection=bundle.get("rejection"),
+        identity=bundle.get("identity", ""),
     )
 
 

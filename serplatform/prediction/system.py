@@ -114,6 +114,7 @@ class PredictionSystem:
             system came from a bundle.
         rejection: what thresholds of confidence are chosen from, as bundles keep it; None
             unless the system came from one that has it.
+        identity: what tells it from others wherever it lies; empty where that is not known.
     """
 
     kind: str
@@ -124,6 +125,7 @@ class PredictionSystem:
     synthetic: bool
     description: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     rejection: BundledConfidences | None = None
+    identity: str = ""
 
     @property
     def num_models(self) -> int:

@@ -17,6 +17,7 @@ from serplatform import __version__, plugins
 from serplatform.artifacts.files import write_text
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.report.data import NoDataError, ReportData, build_report_data
+from serplatform.report.extras import Extras, with_extras
 from serplatform.report.figures.base import (
     FIGURES,
     SECTIONS,
@@ -31,6 +32,7 @@ from serplatform.report.wording import listing
 if TYPE_CHECKING:
     import jinja2
 
+EVALUATION = "evaluation"
 #: Rows of a table that the page itself shows; the download has all.
 SHOWN_ROWS = 60
 #: the same of tables that can be sorted, where what is sought may be anywhere
@@ -97,13 +99,20 @@ def _pictures(name: str, drawing: Drawing) -> Iterator[Picture]:
         )
 
 
-def build_report(source: Path, out: Path | None = None, *, test_values: bool = False) -> Path:
+def build_report(
+    source: Path,
+    out: Path | None = None,
+    *,
+    test_values: bool = False,
+    extras: Extras | None = None,
+) -> Path:
     """Write the page of a run or an ensemble.
 
     Args:
         source: a ``RUN`` or ``ENS`` directory.
         out: the HTML file; ``report.html`` in ``source`` by default.
         test_values: measure every trial alone on test rows, too.
+        extras: what the page shows on request.
 
     Returns:
         the file written.
@@ -118,12 +127,14 @@ def build_report(source: Path, out: Path | None = None, *, test_values: bool = F
     found = load_source(source)
     for run in found.runs:
         plugins.restore(run.path, run.info)
-    write_text(target, render(build_report_data(found, test_values=test_values)))
+    write_text(
+        target, render(with_extras(build_report_data(found, test_values=test_values), extras))
+    )
     return target
 
 
 def draw_figures(report: ReportData) -> dict[str, list[DrawnFigure]]:
-    """Compute and draw every registered figure, by section in order."""
+    """Compute and draw every registered figure, by section in order; each evaluation is one."""
     palette = Palette(architectures=report.architectures)
     figures = {name: FIGURES.get(name) for name in FIGURES.names()}
     for name, figure in figures.items():
@@ -132,7 +143,7 @@ def draw_figures(report: ReportData) -> dict[str, list[DrawnFigure]]:
                 f"figure '{name}': its section '{figure.section}' is none of {listing([*SECTIONS])}"
             )
 
-    def drawn(name: str) -> DrawnFigure:
+    def drawn(name: str, report: ReportData = report) -> DrawnFigure:
         title = figures[name].title
         try:
             drawing = figures[name]().make(report, palette)
@@ -141,7 +152,24 @@ def draw_figures(report: ReportData) -> dict[str, list[DrawnFigure]]:
         printed = figures[name].printed
         return DrawnFigure(name=name, title=title, drawing=drawing, printed=printed)
 
-    return {section: [drawn(n) for n in in_order(figures, section)] for section in SECTIONS}
+    own = {s: [drawn(n) for n in in_order(figures, s)] for s in SECTIONS if s != EVALUATION}
+    for number, one in enumerate(report.evaluations, start=1):
+        of = dataclasses.replace(report, evaluations=(one,))
+        own[f"dataset-{number}"] = [
+            dataclasses.replace(drawn(n, of), name=n if number == 1 else f"{n}-{number}")
+            for n in in_order(figures, EVALUATION)
+        ]
+    return own
+
+
+def section_headings(report: ReportData) -> dict[str, str]:
+    """Headings of the sections that :func:`draw_figures` gives."""
+    own = {name: heading for name, heading in SECTIONS.items() if name != EVALUATION}
+    others = enumerate(report.evaluations, start=1)
+    return own | {
+        f"dataset-{n}": f"{SECTIONS[EVALUATION]}: {Path(one['data']).name or one['data_title']}"
+        for n, one in others
+    }
 
 
 def render(report: ReportData) -> str:
@@ -155,7 +183,9 @@ def render(report: ReportData) -> str:
     return environment.get_template("page.html").render(
         narrative=build_narrative(report),
         source=report.source,
-        sections=[(name, heading, figures[name]) for name, heading in SECTIONS.items()],
+        sections=[
+            (name, heading, figures[name]) for name, heading in section_headings(report).items()
+        ],
         shown_rows={False: SHOWN_ROWS, True: SORTABLE_ROWS},
         version=__version__,
         style=Markup(template_text("page.css")),  # noqa: S704 - ours

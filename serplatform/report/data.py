@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from serplatform.artifacts.ensemble import EnsembleRecord, IntervalRecord
+from serplatform.artifacts.evaluation import EvaluationRecord
 from serplatform.artifacts.looks import LookCount, digest_of
 from serplatform.artifacts.run import RunDescription
 from serplatform.artifacts.trial import merit
@@ -65,6 +66,7 @@ class Need(enum.Enum):
     TRIALS = "no trial was recorded"
     TESTED_SYSTEM = "no finished trial has test posteriors"
     ENSEMBLE = "nothing was combined; `serplatform ensemble` combines two or more finished trials"
+    EVALUATION = "no evaluation was given; `serplatform report RUN --evaluation FILE.json`"
     EXPLANATIONS = "nothing was explained yet; run `serplatform explain RUN`"
 
 
@@ -123,6 +125,9 @@ class ReportData:
         used: trials that a system is made of, as far as their runs are there.
         look: at the test rows, which the numbers come from; None without any.
         test_values: every trial alone is measured on test rows, too.
+        genders: of speakers by utterance id, as far as they are known; None: groups are not asked
+            to be compared.
+        evaluations: on other datasets; figures of that section show the first.
     """
 
     source: ReportSource
@@ -137,6 +142,8 @@ class ReportData:
     resamples: int | None = None
     look: LookCount | None = None
     test_values: bool = False
+    genders: Mapping[str, str] | None = None
+    evaluations: tuple[EvaluationRecord, ...] = ()
 
     @property
     def sealed(self) -> bool:
@@ -156,6 +163,7 @@ class ReportData:
             Need.TRIALS: self.trials,
             Need.TESTED_SYSTEM: self.systems,
             Need.ENSEMBLE: self.source.ensemble,
+            Need.EVALUATION: self.evaluations,
             Need.EXPLANATIONS: [r for r in self.source.runs if explanations_file(r).is_file()],
         }
         for need in needs:
@@ -487,8 +495,9 @@ def _check_recorded(ensemble: ReportedEnsemble, system: EvaluatedSystem) -> None
 
 
 def read_interval(found: IntervalRecord) -> Interval:
-    """An interval of ``ensemble.json``."""
-    return Interval(value=found["value"], low=found["low"], high=found["high"])
+    """An interval of a file."""
+    ends = found["low"], found["high"]
+    return Interval(value=found["value"], low=ends[0], high=ends[1], p_value=found.get("p_value"))
 
 
 def read_recorded(info: EnsembleRecord) -> list[MeasuredSystem]:

@@ -184,7 +184,7 @@ def test_the_command_writes_numbers_and_posteriors(
     assert command([*words, "--out", str(out), "--json"]) == 0
     printed = json.loads(capsys.readouterr().out.splitlines()[-1])
     written = json.loads(out.read_text())
-    assert printed == written
+    assert {**printed, "checksum": written["checksum"]} == written
     assert written["left_out"] == {"label": 4}
     assert written["classes_the_data_lacks"] == ["sad"]
     assert written["utterances"] == 8
@@ -193,6 +193,14 @@ def test_the_command_writes_numbers_and_posteriors(
     right = np.array(table["truth"].to_pylist()) == np.array(table["prediction"].to_pylist())
     assert written["readings"]["all"]["metrics"]["accuracy"]["value"] == right.mean()
     assert command([*words, "--classes", "some"]) == 2
+    page, shown = tmp_path / "page.html", ["report", str(trained.run), "--fairness"]
+    assert command([*shown, "--evaluation", str(out), "--out", str(page)]) == 0
+    assert 'id="evaluation_confusion"' in page.read_text(encoding="utf-8")
+    bundle = tmp_path / "bundle"
+    assert command(["export", str(trained.run), "--trial", "0", "--out", str(bundle)]) == 0
+    again = ["evaluate", str(bundle), "--data", str(others), "--trained-on", str(trained.dataset)]
+    assert command([*again, "--out", str(tmp_path / "again.json")]) == 0
+    assert command([*shown, "--evaluation", str(tmp_path / "again.json"), "--out", str(page)]) == 0
 
 
 def test_from_python(trained: AudioRun, others: Path) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from serplatform.evaluation.fairness import fairness
 from serplatform.evaluation.measures import Measured, measure
+from serplatform.report.fairness import fairness
 
 
 def measured(right: np.ndarray, speakers: list[str]) -> Measured:

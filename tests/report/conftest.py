@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from serplatform.artifacts.ensemble import ensemble_identity
 from serplatform.ensembles.build import build_ensemble
 from serplatform.report.data import (
     EvaluatedSystem,
@@ -19,10 +21,12 @@ from serplatform.report.data import (
     build_report_data,
     measure,
 )
+from serplatform.report.extras import Extras, with_extras
 from serplatform.report.figures.base import Palette
 from serplatform.report.load import Posteriors, ReportedRun, ReportSource, ReportTrial, load_source
 from serplatform.report.members import EnsembleMember
 from serplatform.statistics.intervals import Interval
+from tests.support.evaluation_file import evaluation
 from tests.support.explained_run import add_explanations
 from tests.support.synthetic_run import make_run
 
@@ -144,4 +148,7 @@ def reports(on_disk: OnDisk, tmp_path_factory: pytest.TempPathFactory) -> list[R
     known = load_source(make_run(folder / "known", classes=classes, **size))
     known.runs[0].plan["protocol"] = "ravdess-speaker-6fold"  # whose results are published
     known.runs[0].info["dataset"].update(corpus="ravdess", synthetic=False)
-    return [build_report_data(s) for s in (load_source(whole), load_source(many), known)]
+    found = [build_report_data(s) for s in (load_source(whole), load_source(many), known)]
+    (folder / "other.json").write_text(json.dumps(evaluation(ensemble_identity(found[0].ensemble))))
+    extras = Extras(evaluations=(folder / "other.json",), genders={})
+    return [with_extras(found[0], extras), *found[1:]]

@@ -26,6 +26,7 @@ SECTIONS = {
     "models": "Models",
     "explanations": "Explanations",
     "search": "Search",
+    "evaluation": "On another dataset",
 }
 
 Cell = str | int | float | None

@@ -12,18 +12,45 @@ Shapes: N rows, K classes, G groups, R draws.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, Protocol
 
 import numpy as np
 
 from serplatform.arrays import DoubleArray, IntArray
-from serplatform.evaluation.measures import Measured
+from serplatform.artifacts.evaluation import FairnessRecord, GapRecord, RecallRecord
+from serplatform.report.load import Posteriors
 from serplatform.report.speaker_intervals import clustered_interval, mean_statistic
 from serplatform.statistics.intervals import Interval
 
 #: utterances of a class that a group needs to be compared in it
 LEAST = 5
 _EQUAL = 1e-9
+Kind = Literal["gender", "speaker"]
+
+
+class AnsweredRows(Protocol):
+    """N rows with their (N,) truth, as positions among K classes, and whether the answer is right:
+    (N,) shares, 0 and 1 where a row was answered once."""
+
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+    @property
+    def truth(self) -> IntArray: ...
+    @property
+    def right(self) -> DoubleArray: ...
+    @property
+    def speakers(self) -> tuple[str, ...]: ...
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AnswersOnTest:
+    """A system's answers on its own test rows, one row an utterance, see :class:`AnsweredRows`."""
+
+    classes: tuple[str, ...]
+    truth: IntArray
+    right: DoubleArray
+    speakers: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,13 +84,35 @@ class Gap:
 class Fairness:
     """Groups of one kind, ``gender`` or ``speaker``; no gap where no two can be compared."""
 
-    kind: str
+    kind: Kind
     recalls: tuple[GroupRecall, ...]
     gap: Gap | None
 
+    def record(self) -> FairnessRecord:
+        """For JSON."""
+        gap: GapRecord | None = None
+        if self.gap is not None:
+            gap = {
+                "emotion": self.gap.emotion,
+                "best": self.gap.best,
+                "worst": self.gap.worst,
+                "value": self.gap.value,
+                "p_value": self.gap.p_value,
+            }
+        recalls: list[RecallRecord] = [
+            {
+                "group": one.group,
+                "emotion": one.emotion,
+                "utterances": one.utterances,
+                "recall": one.recall.as_dict(),
+            }
+            for one in self.recalls
+        ]
+        return {"kind": self.kind, "recalls": recalls, "gap": gap}
+
 
 def fairness(
-    measured: Measured, kind: str, names: Sequence[str], *, draws: int = 2000, seed: int = 0
+    measured: AnsweredRows, kind: Kind, names: Sequence[str], *, draws: int = 2000, seed: int = 0
 ) -> Fairness:
     """Compare the groups that N names make; rows without a name are in none.
 
@@ -119,6 +168,33 @@ def fairness(
             p_value=(above + 1) / (draws + 1),
         ),
     )
+
+
+def fairness_on_test(
+    test: Posteriors, classes: Sequence[str], genders: Mapping[str, str], *, seed: int = 0
+) -> list[Fairness]:
+    """By gender and by speaker on pooled test rows; utterances that test in several folds count
+    once, with the share of right answers.
+
+    Args:
+        test: N rows.
+        classes: K.
+        genders: by utterance id, as far as they are known.
+        seed: of the draws.
+    """
+    names, first, index = np.unique(test.utterance_ids, return_index=True, return_inverse=True)
+    right = np.bincount(index, weights=test.prediction == test.truth) / np.bincount(index)
+    answers = AnswersOnTest(
+        classes=tuple(classes),
+        truth=test.truth[first],
+        right=right,
+        speakers=tuple(test.speaker_ids[first].tolist()),
+    )
+    kinds: dict[Kind, Sequence[str]] = {
+        "gender": [genders.get(name, "") for name in names.tolist()],
+        "speaker": answers.speakers,
+    }
+    return [fairness(answers, kind, groups, seed=seed) for kind, groups in kinds.items()]
 
 
 def _recall_table(code: IntArray, truth: IntArray, right: DoubleArray, size: int) -> DoubleArray:
