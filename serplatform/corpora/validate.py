@@ -256,7 +256,10 @@ def _foreign_notes(utterances: Sequence[Utterance]) -> Iterator[str]:
     counts = Counter(u.emotion for u in utterances if not is_known(u.emotion))
     if counts:
         listed = ", ".join(f"{label} ({count})" for label, count in sorted(counts.items()))
-        yield f"labels outside the vocabulary, kept as classes of their own: {listed}"
+        yield (
+            f"labels outside the vocabulary, kept as classes of their own: {listed}; "
+            f"to compare with other corpora, say --map {shlex.quote(f'{min(counts)}=EMOTION')}"
+        )
     for label in sorted(counts):
         if near := nearest_alias(label):
             yield (
