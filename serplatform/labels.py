@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 
 #: canonical names, in the order in which classes are shown
 EMOTIONS = (
@@ -94,18 +95,27 @@ def is_known(emotion: str) -> bool:
     return emotion in EMOTIONS
 
 
-def nearest_alias(raw: str) -> str | None:
-    """The vocabulary's spelling that an unknown label misses by one slip of a key, or None.
+def nearest_alias(raw: str, others: Iterable[str] = ()) -> str | None:
+    """The spelling, of the vocabulary or of ``others``, that a label misses by one slip, or None.
 
-    A slip: a letter too many, too few, another, or two in the wrong order. What is further away
-    is another word ("unhappy", "gladness", "distrust").
+    A slip: a letter too many, too few, another, or two in the wrong order, marks on letters not
+    counted. What is further away is another word ("unhappy", "gladness", "distrust").
 
     Example:
-        >>> nearest_alias("angy"), nearest_alias("sarcastic")
-        ('angry', None)
+        >>> nearest_alias("angy"), nearest_alias("sarcastic"), nearest_alias("zlosc", ["złość"])
+        ('angry', None, 'złość')
     """
     plain = plain_label(raw)
-    return next((alias for alias in _ALIASES if len(alias) > 3 and _one_slip(plain, alias)), None)
+    bare = _unmarked(plain)
+    for word in (*_ALIASES, *others):
+        near = _unmarked(word)
+        if word != plain and len(word) > 3 and (near == bare or _one_slip(bare, near)):
+            return word
+    return None
+
+
+def _unmarked(word: str) -> str:
+    return "".join(c for c in unicodedata.normalize("NFD", word) if not unicodedata.combining(c))
 
 
 def _one_slip(one: str, other: str) -> bool:

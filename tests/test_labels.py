@@ -72,6 +72,8 @@ def test_misspellings_are_found_and_foreign_labels_are_not() -> None:
     assert nearest_alias("disgustt") == "disgust"
     assert nearest_alias("sarcastic") is None
     assert nearest_alias("angry") is None
+    assert nearest_alias("zlosc", ["radość", "złość"]) == "złość"
+    assert nearest_alias("złość", ["złość"]) is None
     assert [nearest_alias(word) for word in ("unhappy", "gladness", "distrust", "content")] == (
         [None] * 4
     )

@@ -201,7 +201,8 @@ class SearchDisplay:
             told = names[0] if None in self._best else f"mean of {len(values)} folds' best trials"
             best.append(f"best {self._title} {self._value(fmean(values))} ({told})")
         if self.reference is not None:
-            best.append(f"reference {self.reference[0]} {self._value(self.reference[1])}")
+            name, value = self.reference
+            best.append(f"reference {name} {self._value(value)} on dev rows")
         if self._chance is not None:
             best.append(f"chance {self._value(self._chance)}")
         return [counts, ", ".join(best)]

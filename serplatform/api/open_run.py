@@ -132,6 +132,7 @@ def _searched(request: SearchRequest, spaces: Sequence[str]) -> set[str]:
 
 def _left_out(request: SearchRequest, names: Sequence[str], data: str | Path) -> dict[str, str]:
     """What ``all`` does not stand for here, with why; told in one line a reason."""
+    wordless = lacking_text(Dataset.open(data), names)  # tells first whether there is a dataset
     lacking = lacking_encoder(request)
     spaceless = sorted(set(ARCHITECTURES.names()) - set(names) - set(lacking))
     if spaceless:
@@ -141,7 +142,6 @@ def _left_out(request: SearchRequest, names: Sequence[str], data: str | Path) ->
             f"Left out of `all`: {name} fine-tunes an encoder; name one with "
             f"--set {name}.{parameter}=DIRECTORY."
         )
-    wordless = lacking_text(Dataset.open(data), names)
     if wordless:
         say(
             f"Left out of `all`, because {next(iter(wordless.values()))}: {', '.join(wordless)}; "

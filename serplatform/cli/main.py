@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import itertools
 import os
 import sys
 from typing import Annotated
@@ -42,6 +43,8 @@ COMMANDS = (
     "new",
     "doctor",
 )
+#: options of a file or directory, after which another option is no name
+_NAMED_PLACES = ("--out", "--data", "--figures", "--tables", "--segments")
 #: which neither look members up nor open what was made with plugins
 _WITHOUT_PLUGINS = ("check", "new", "doctor")
 
@@ -154,6 +157,12 @@ def _check_directory_and_words(words: list[str]) -> None:
         raise BadInputError(
             "the current directory is gone or closed to you; change to another"
         ) from None
+    for option, value in itertools.pairwise(words):
+        if option in _NAMED_PLACES and value.startswith("--"):
+            raise BadInputError(
+                f"{option} names no place, as {value} follows: write {option} and a name; "
+                f"a name that begins so is ./{value}"
+            )
     if words and words[0] in ("prepare", "search", "train", "reproduce"):
         for word in (*words, here):
             check_utf8(word)

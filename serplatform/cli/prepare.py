@@ -19,7 +19,7 @@ from serplatform.features.names import split_features, split_speed
 if TYPE_CHECKING:
     from serplatform.distributed.prepare import PrepareSummary
 
-_REASONS = 5  # shown of why utterances were left out
+_REASONS = 8  # shown of why utterances were left out
 
 
 def command(

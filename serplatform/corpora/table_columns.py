@@ -21,13 +21,14 @@ _NAMES: dict[str, tuple[str, ...]] = {
     role: tuple(names.split())
     for role, names in {
         "file": "file path filename filepath wav audio wavfile audiofile wavpath audiopath "
-        "audiofilepath audiofilename wavfilename clip clippath clipname filelocation",
+        "audiofilepath audiofilename wavfilename clip clippath clipname filelocation "
+        "datei dateiname plik fichier dosya",
         "emotion": "emotion label emotionlabel emo class category emotionname emotionclass "
         "emotioncategory emotionlabels targetemotion emotiontarget emocja duygu",
         "utterance_id": "utteranceid uttid segmentid id uid utterance utt sentenceid",
         "speaker": "speaker speakerid spk spkid actor actorid subject subjectid participant "
         "participantid speakername spkr talker sprecher locuteur mówca konuşmacı",
-        "gender": "gender sex speakergender geschlecht",
+        "gender": "gender sex speakergender geschlecht płeć sexe sexo sesso cinsiyet",
         "session": "session sessionid",
         "start": "start starttime onset begin begintime startsec starttimestamp segmentstart "
         "clipstart tmin xmin beginn anfang début",

@@ -204,11 +204,12 @@ def _unknown_label_reasons(
     counts: Counter[str] = Counter()
     for raw, number in labels.items():
         counts[final[raw]] += number
+    own = [name for name, number in counts.items() if number >= MIN_FOREIGN]
     errors: dict[str, str] = {}
     for raw, name in final.items():
         if is_known(name) or is_missing(name) or raw in given or counts[name] >= MIN_FOREIGN:
             continue
-        near = nearest_alias(name)
+        near = nearest_alias(name, own)
         if near is not None:
             errors[raw] = f"unknown label '{raw}'; if it means '{near}', say --map " + shlex.quote(
                 f"{raw}={near}"
@@ -255,7 +256,10 @@ def _foreign_notes(utterances: Sequence[Utterance]) -> Iterator[str]:
     counts = Counter(u.emotion for u in utterances if not is_known(u.emotion))
     if counts:
         listed = ", ".join(f"{label} ({count})" for label, count in sorted(counts.items()))
-        yield f"labels outside the vocabulary, kept as classes of their own: {listed}"
+        yield (
+            f"labels outside the vocabulary, kept as classes of their own: {listed}; "
+            f"to compare with other corpora, say --map {shlex.quote(f'{min(counts)}=EMOTION')}"
+        )
     for label in sorted(counts):
         if near := nearest_alias(label):
             yield (

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import mmap
+import shlex
 from collections.abc import Callable, Hashable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -441,14 +442,14 @@ def _require_columns(table: pa.Table, schema: pa.Schema, path: Path) -> None:
 def _local_directory(path: Path) -> Path:
     """The path of a directory that holds a dataset."""
     directory = path.absolute()
-    if not directory.is_dir():
+    if not directory.exists():
         raise ArtifactError(
             f"{path}: no such dataset directory; make one with 'serplatform prepare'"
         )
     if not (directory / "dataset.json").is_file():
         raise ArtifactError(
-            f"{path}: holds no dataset.json, so it is not a (finished) dataset; "
-            "make one with 'serplatform prepare'"
+            f"{path}: holds no dataset.json, so it is not a (finished) dataset; make one of "
+            f"recordings or a table by: serplatform prepare {shlex.quote(str(path))} --out DATA"
         )
     return directory
 

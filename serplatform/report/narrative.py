@@ -101,9 +101,9 @@ def build_narrative(report: ReportData) -> Narrative:
 
 
 def _question(report: ReportData, title: str) -> str:
-    names = listing(report.searched) or "its members"
-    if len(report.searched) > MOST_NAMES:  # they stand with what became of their trials
-        names = f"{len(report.searched)} architectures"
+    names = listing(report.architectures) or "its members"
+    if len(report.architectures) > MOST_NAMES:  # they stand with what became of their trials
+        names = f"{len(report.architectures)} architectures"
     whose = {
         True: " of speakers who are not in the training data",
         False: " of speakers some of whom are in the training data",

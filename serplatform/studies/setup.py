@@ -162,6 +162,8 @@ def choose_architectures(names: Sequence[str], searched: Collection[str]) -> tup
     if "all" in names:
         return tuple(name for name in ARCHITECTURES.names() if name in searched)
     for name in names:
+        if name not in ARCHITECTURES.names() and Path(name).is_dir():
+            raise BadInputError(f"{name}: a directory, no architecture; a dataset is --data {name}")
         ARCHITECTURES.get(name)
     if len(set(names)) != len(names):
         raise BadInputError(f"architectures {', '.join(names)}: name each once")

@@ -141,7 +141,7 @@ def test_the_table_has_what_a_user_waits_for(clock: Clock, on_a_terminal: None) 
     assert screen(shown, 120) == [
         "Training: 3 trial(s) started, first epoch not ended …",
         "0 of 4 ended, 3 running",
-        "reference svm 47.0 %, chance 25.0 %",
+        "reference svm 47.0 % on dev rows, chance 25.0 %",
         "0 s so far",
         *screen(shown, 120)[4:],
     ]
@@ -155,7 +155,7 @@ def test_the_table_has_what_a_user_waits_for(clock: Clock, on_a_terminal: None) 
         told = re.sub("━+╸?", "━", " ".join(text.split()))
         assert told.startswith(
             "2 of 4 ended (1 trained, 1 failed), 1 running best dev UAR 52.4 % (trial 0 moma), "
-            "reference svm 47.0 %, chance 25.0 % ━ about 25 s left; "
+            "reference svm 47.0 % on dev rows, chance 25.0 % ━ about 25 s left; "
             "1 min 0 s so far"
         )
         assert "trial architecture fold epoch dev UAR so far" in told

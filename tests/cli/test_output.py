@@ -155,6 +155,15 @@ def test_messages_that_cannot_be_written_do_not_stop_the_work(tmp_path: Path) ->
     assert done.stdout == b"done\n"
 
 
+def test_an_option_is_not_taken_for_the_folder_of_the_one_before(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["report", "a-run", "--figures", "--tables"]) == 2
+    assert "--figures names no place, as --tables follows" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_command_in_a_folder_that_is_gone_is_told_so(tmp_path: Path) -> None:
     (tmp_path / "x").mkdir()
     done = shell(f"cd {tmp_path}/x && rmdir {tmp_path}/x && $S corpora")

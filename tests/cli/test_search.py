@@ -154,6 +154,7 @@ def refused(words, capsys):
     ("words", "message"),
     [
         (["mooma"], "Unknown architecture 'mooma'.*Did you mean 'moma'"),
+        (["."], r"\.: a directory, no architecture; a dataset is --data \."),
         (["csa", "csa"], "name each once"),
         (["csa", "--set", "chanels=4"], "Unknown parameter 'chanels'.*'model.channels'"),
         (["csa", "--set", "model.channels"], "must be KEY=VALUE"),

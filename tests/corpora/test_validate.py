@@ -89,7 +89,8 @@ def test_foreign_label_used_often_is_a_class_and_said_so() -> None:
     )
     assert len(manifest.utterances) == 5
     assert manifest.notes == (
-        "labels outside the vocabulary, kept as classes of their own: sarcastic (5)",
+        "labels outside the vocabulary, kept as classes of their own: sarcastic (5); "
+        "to compare with other corpora, say --map sarcastic=EMOTION",
     )
 
 
