@@ -34,6 +34,7 @@ _EXTRAS = {
     "serve": "serve: a system over HTTP",
     "mlflow": "--log mlflow=…",
     "wandb": "--log wandb",
+    "dashboard": "optuna-dashboard: trials in a browser",
     "docs": "these pages as a site",
     "test": "serplatform check, and the tests",
 }

@@ -26,6 +26,7 @@ from serplatform.studies.nested import fold_of
 from serplatform.studies.study import ATTRIBUTE, OBSERVATION, outcome
 from serplatform.studies.study_storage import open_storage
 from serplatform.training.recovery import repair_state
+from serplatform.training.trial_config import known_parameters
 
 
 def repair_run(run: RunDirectory, description: RunDescription) -> list[str]:
@@ -94,6 +95,11 @@ def _repair_journal(run: RunDirectory, description: RunDescription) -> list[str]
             if number in records
             for difference in _disagreement(frozen, records[number], description["objective"])
         ]
+        differences += [
+            f"trial {number}: its settings are not those that were drawn"
+            for number, (frozen, architecture) in trials.items()
+            if number not in records and not _possible(frozen, architecture)
+        ]
         if differences:
             raise ArtifactError(f"{run.journal}: {differences[0]}")
     except ArtifactError as error:
@@ -151,6 +157,15 @@ def _disagreement(frozen: FrozenTrial, record: TrialRecord, objectives: list[str
         yield f"it is {frozen.state.name} here, {record['state']} in its record"
     elif values is not None and list(frozen.values or ()) != values:
         yield f"its values are {frozen.values} here, {values} in its record"
+
+
+def _possible(frozen: FrozenTrial, architecture: str) -> bool:
+    """Whether a trial without a record has known settings, those that were drawn as drawn."""
+    values = frozen.user_attrs[ATTRIBUTE]["values"]
+    drawn = ((values.get(name), value) for name, value in frozen.params.items())
+    return set(values) <= set(known_parameters(architecture)) and all(
+        ours == value for ours, value in drawn if isinstance(value, (int, float))
+    )
 
 
 def _record_lost(

@@ -17,7 +17,7 @@ from serplatform.cli.panels import MANY, PANELS
 
 PROGRAM = """
 import atexit, json, sys
-slow = {"torch", "ray", "optuna", "pandas", "sklearn", "librosa", "plotly"}
+slow = {"torch", "ray", "optuna", "pandas", "sklearn", "librosa", "matplotlib"}
 atexit.register(lambda: print(json.dumps(sorted(slow & sys.modules.keys())), file=sys.stderr))
 from serplatform.cli.main import run
 run([])

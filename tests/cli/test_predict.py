@@ -167,7 +167,10 @@ def test_hostile_names_are_shown_and_not_obeyed(command, audio_run, tmp_path, na
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--format", "xml"), "Unknown format 'xml'; known: csv, jsonl, table"),
+        (
+            ("--format", "xml"),
+            "Unknown format 'xml'; known: audformat, csv, emobox, jsonl, nkululeko, table",
+        ),
         (("--speaker", "me"), "--speaker me: must be one of folder, file, all"),
         (("--hop", "1"), "--hop needs --window"),
         (("--window", "0"), "--window 0: must be at least 0.1 seconds"),

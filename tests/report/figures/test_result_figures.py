@@ -200,18 +200,7 @@ def test_ensemble_figures_show_what_the_ensemble_recorded(on_disk: Any, palette:
 
 
 @pytest.mark.parametrize("name", FIGURES.names())
-def test_every_figure_is_drawn_of_some_report_and_plotly_accepts_it(
-    name: str, reports: list[ReportData]
-) -> None:
-    import plotly.graph_objects as go
-
-    def resolved(value: Any) -> Any:
-        if isinstance(value, str) and value.startswith("@"):
-            return [[0, "#000"], [1, "#fff"]] if value == "@sequential" else "#123456"
-        if isinstance(value, dict):
-            return {k: resolved(v) for k, v in value.items()}
-        return [resolved(v) for v in value] if isinstance(value, (list, tuple)) else value
-
+def test_every_figure_is_drawn_of_some_report(name: str, reports: list[ReportData]) -> None:
     figure = FIGURES.get(name)()
     assert figure.section in SECTIONS
     drawings = []
@@ -223,8 +212,6 @@ def test_every_figure_is_drawn_of_some_report_and_plotly_accepts_it(
     for drawing in drawings:
         assert drawing.summary.endswith(".")
         assert drawing.tables
-        for panel in drawing.panels:
-            go.Figure(data=resolved(panel.data), layout=resolved(panel.layout))
         for table in drawing.tables:
             header = table.csv_header or table.header
             assert {len(row) for row in table.rows} == {len(header)}
