@@ -156,7 +156,7 @@ def draw_figures(report: ReportData) -> dict[str, list[DrawnFigure]]:
     for number, one in enumerate(report.evaluations, start=1):
         of = dataclasses.replace(report, evaluations=(one,))
         own[f"dataset-{number}"] = [
-            dataclasses.replace(drawn(n, of), name=n if number == 1 else f"{n}-{number}")
+            dataclasses.replace(drawn(n, of), name=n if number == 1 else f"{n}-dataset-{number}")
             for n in in_order(figures, EVALUATION)
         ]
     return own

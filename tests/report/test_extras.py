@@ -59,13 +59,13 @@ def test_each_evaluation_is_a_section_and_its_figures_are_files(
     assert "their number on the other dataset; an empty cell" in page
     for name in ("", "_confusion", "_groups", "_robustness", "_fairness"):
         assert page.count(f'id="evaluation{name}"') == 1
-    assert 'id="evaluation-2"' in page
+    assert 'id="evaluation-dataset-2"' in page
     assert "NOT CHECKED for rows that training has seen" in page
     assert "not above chance, which the interval includes" in page
     assert "happy, f against m, 30.0 points of recall, p = .012" in page
     assert "1 of 1 conditions are worse" in page
     drawn = [one for one in paper_figures(report) if one.name.startswith("evaluation_")]
-    assert "evaluation_confusion-2" in [one.name for one in drawn]
+    assert "evaluation_confusion-dataset-2" in [one.name for one in drawn]
     lost = [one for one in drawn if one.name == "evaluation_robustness"]
     assert write_figures(lost, tmp_path, ("svg",)) == 2 + 1
 
