@@ -9,6 +9,7 @@ their driver. Code that starts work says by :func:`on_stop` what a stop records 
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import shlex
@@ -258,7 +259,15 @@ def leave(code: int) -> NoReturn:
     _stop.farewell.acquire(blocking=False)
     if was_asked:
         _end_at_once()
-    sys.exit(code)
+    # As Python ends, but for its last step: threads that libraries began in C++ abort the process
+    # where they meet an interpreter that is being taken down.
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # nobody reads it, or it is closed
+            if stream is not None:
+                stream.flush()
+    os._exit(code)
 
 
 def command() -> str:
