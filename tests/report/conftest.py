@@ -135,6 +135,10 @@ def on_disk(tmp_path_factory: pytest.TempPathFactory) -> OnDisk:
     return OnDisk(run=run, ensemble=folder / "ens")
 
 
+#: an interval of a share
+BETWEEN = {"value": 0.5, "low": 0.4, "high": 0.6}
+
+
 @pytest.fixture(scope="session")
 def reports(on_disk: OnDisk, tmp_path_factory: pytest.TempPathFactory) -> list[ReportData]:
     """Reports that have between them what every figure needs."""
@@ -148,7 +152,13 @@ def reports(on_disk: OnDisk, tmp_path_factory: pytest.TempPathFactory) -> list[R
     known = load_source(make_run(folder / "known", classes=classes, **size))
     known.runs[0].plan["protocol"] = "ravdess-speaker-6fold"  # whose results are published
     known.runs[0].info["dataset"].update(corpus="ravdess", synthetic=False)
-    found = [build_report_data(s) for s in (load_source(whole), load_source(many), known)]
+    joined = load_source(whole)
+    part = {"utterances": 20, "speakers": 4, "chance": 0.25, "uar": BETWEEN, "accuracy": BETWEEN}
+    joined.ensemble.info["per_source"] = [
+        {"trained_on": ["a"], "tested_on": "b", **part},
+        {"trained_on": ["b"], "tested_on": "a", **part},
+    ]
+    found = [build_report_data(s) for s in (joined, load_source(many), known)]
     (folder / "other.json").write_text(json.dumps(evaluation(ensemble_identity(found[0].ensemble))))
     extras = Extras(evaluations=(folder / "other.json",), genders={})
     return [with_extras(found[0], extras), *found[1:]]
