@@ -71,8 +71,10 @@ def publish(source: Path, into: Path) -> None:
                 use_byte_stream_split=[f"p_{label}" for label in column["classes"]],
             )
             column["posteriors_sha256"] = file_sha256(file)
-    places = {str(Path(__file__).parents[1]) + "/": "", str(source.parent): "OUT"}
-    text = json.dumps(table, ensure_ascii=False, indent=1)
+    words = table["command"]
+    data = [words[at] for at, word in enumerate(words[:-1], start=1) if word == "--data"]
+    places = {str(source.parent): "OUT", **{place: Path(place).name for place in data}}
+    text = json.dumps(table, ensure_ascii=False, indent=2)
     for place, shown in places.items():
         text = text.replace(place, shown)
     (into / f"{name}.json").write_text(f"{text}\n", encoding="utf-8")

@@ -37,6 +37,23 @@ def test_every_published_number_is_computed_again() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_reproduced_tables_are_computed_again_from_their_posteriors(tmp_path: Path) -> None:
+    folder = BENCHMARKS / "results/reproduce"
+    names = {path.name.partition(".")[0] for path in folder.glob("posteriors/*.parquet")}
+    files = [folder / f"{name}.json" for name in sorted(names)]
+    assert files
+    done = run("publish_table.py", "--check", *files)
+    assert done.returncode == 0, done.stdout + done.stderr
+    copy = shutil.copytree(folder, tmp_path / "reproduce") / files[0].name
+    table = json.loads(copy.read_text(encoding="utf-8"))
+    column = next(c["name"] for c in table["columns"] if c.get("posteriors_sha256"))
+    table["rows"][0]["cells"][column]["measured"]["uar"]["low"] = 0.25
+    copy.write_text(json.dumps(table), encoding="utf-8")
+    done = run("publish_table.py", "--check", copy)
+    assert done.returncode == 1
+    assert "uar, low: 0.25 in the file" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("key", "named"),
     [("low", "pooled.ensemble.uar.low: 0.25 in the file"), ("value", "scikit-learn")],
