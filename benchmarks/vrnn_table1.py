@@ -77,7 +77,7 @@ READINGS: dict[str, dict[str, Any]] = {
 LARGE_READINGS = {"large": LARGE, "letter_adam_large": {**LETTER_ADAM, **LARGE}}
 LARGE_EPOCHS = 60
 #: a fixed number of elements sampled in every window, in the place of Eq. (6)'s threshold
-SALIENT = {f"salient_{count}": {"model.salient": count} for count in (0, 4, 8, 16, 24, 32, 40)}
+SALIENT = {f"salient_{count}": {"model.salient": count} for count in (4, 8, 16, 24, 32, 40)}
 
 #: segments of a pretrained encoder's frames, as the space vrnn-pretrained has them
 SEGMENTS = {

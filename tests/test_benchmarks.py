@@ -143,6 +143,14 @@ READINGS = {
     "Adam": "adam",
     "terms of Eq. (5) averaged over elements": "averaged",
     "22.6 million parameters": "large",
+    "by Adam at 22.6 million parameters": "letter_adam_large",
+    "four": "salient_4",
+    "eight": "salient_8",
+    "sixteen": "salient_16",
+    "twenty-four": "salient_24",
+    "thirty-two": "salient_32",
+    "all forty": "salient_40",
+    "by the threshold": "ours",
 }
 
 
