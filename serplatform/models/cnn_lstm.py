@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import torch
 from torch import Tensor, nn
 
 from serplatform.models import Batch, Criterion, ModelOutput, SerModel, architecture, setting
@@ -96,7 +97,14 @@ class CnnLstm(SerModel):
         for block in self.blocks:
             maps = block(maps, valid, valid)
             if self.pool > 1:
-                maps = nn.functional.max_pool1d(maps, self.pool, ceil_mode=True)
+                maps = self._maximum(maps)
                 lengths = (lengths + self.pool - 1) // self.pool
                 valid = valid_steps(lengths, maps.shape[2])
         return maps.transpose(1, 2), lengths
+
+    def _maximum(self, maps: Tensor) -> Tensor:
+        """(B, C, T) to (B, C, S): the largest of every ``pool`` steps."""
+        if torch.compiler.is_exporting():  # max_pool1d would fix the number of steps
+            flat = maps.unsqueeze(2)
+            return nn.functional.max_pool2d(flat, (1, self.pool), ceil_mode=True).squeeze(2)
+        return nn.functional.max_pool1d(maps, self.pool, ceil_mode=True)
