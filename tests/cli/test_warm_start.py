@@ -31,6 +31,7 @@ def search(work: Path, *words: str | int | Path) -> subprocess.CompletedProcess[
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_a_run_starts_from_what_an_earlier_one_knows(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
