@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
 import re
@@ -9,8 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from serplatform.corpora.base import Manifest, RejectedUtterance
 from serplatform.corpora.table_dialect import TextTable
-from serplatform.corpora.table_rows import SPLITS
+from serplatform.corpora.table_rows import SPLITS, read_rows
 from serplatform.corpora.text_encoding import decode_text
 from serplatform.errors import BadInputError
 
@@ -65,6 +67,26 @@ def as_table(rows: Sequence[Mapping[str, str]], notes: Iterable[str] = ()) -> Te
     names = dict.fromkeys(name for row in rows for name, value in row.items() if value)
     records = [(n, [row.get(name, "") for name in names]) for n, row in enumerate(rows, start=1)]
     return TextTable(header=list(names), records=records, notes=list(notes))
+
+
+def read_parts(
+    table: Path,
+    rows: Sequence[Mapping[str, str]],
+    rejections: Sequence[RejectedUtterance],
+    *,
+    root: Path,
+    allow_outside: bool,
+) -> Manifest:
+    """Rows of several files, with ``split`` where they name train and test, and what was left out
+    before; see :func:`.read_rows`."""
+    if not {"train", "test"} <= {row["split"] for row in rows}:
+        rows = [{**row, "split": ""} for row in rows]
+    manifest = read_rows(table, as_table(rows), root=root, allow_outside=allow_outside)
+    return dataclasses.replace(
+        manifest,
+        rejections=(*rejections, *manifest.rejections),
+        listed=len(rows) + len(rejections),
+    )
 
 
 def part_of(path: Path, root: Path) -> str:

@@ -7,15 +7,13 @@ The format is documented at https://kaldi-asr.org/doc/data_prep.html. Labels sta
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
 from serplatform.corpora.base import CORPORA, Corpus, Manifest, RejectedUtterance, Utterance
-from serplatform.corpora.json_rows import as_table, part_of
+from serplatform.corpora.json_rows import part_of, read_parts
 from serplatform.corpora.place import Place
-from serplatform.corpora.table_rows import read_rows
 from serplatform.corpora.text_encoding import decode_text
 from serplatform.errors import BadInputError
 
@@ -77,18 +75,8 @@ class KaldiDirectory(Corpus):
         if not rows:
             reasons = dict.fromkeys(rejection.reason for rejection in rejections)
             raise BadInputError(f"{source}: no utterance can be read:", list(reasons))
-        split = {"train", "test"} <= {row["split"] for row in rows}
-        for row in rows:
-            row["split"] = row["split"] if split else ""
-        table = as_table(rows)
-        manifest = read_rows(
-            folders[0] / "wav.scp", table, root=root, allow_outside=self.allow_outside
-        )
-        return dataclasses.replace(
-            manifest,
-            rejections=(*rejections, *manifest.rejections),
-            listed=len(rows) + len(rejections),
-        )
+        table, outside = folders[0] / "wav.scp", self.allow_outside
+        return read_parts(table, rows, rejections, root=root, allow_outside=outside)
 
     def suits_default(self, utterances: Sequence[Utterance]) -> bool:
         """Never: directories of train and test are the split, else the speakers decide."""

@@ -7,16 +7,14 @@ not needed, and sources of the type ``command`` are refused: nothing is executed
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 from serplatform.corpora.base import CORPORA, Corpus, Manifest, RejectedUtterance, Utterance
-from serplatform.corpora.json_rows import as_table, cells, part_of, read_objects
+from serplatform.corpora.json_rows import cells, part_of, read_objects, read_parts
 from serplatform.corpora.paths import RowError
 from serplatform.corpora.place import Place
-from serplatform.corpora.table_rows import read_rows
 from serplatform.errors import BadInputError
 
 _LABELS = ("emotion", "emo", "label", "emotion_label")
@@ -95,15 +93,8 @@ class LhotseManifests(Corpus):
                 list(dict.fromkeys(r.reason for r in rejections))
                 or ["no JSON lines of cuts or of supervisions are in it"],
             )
-        if not {"train", "test"} <= {row["split"] for row in rows}:
-            rows = [{**row, "split": ""} for row in rows]
-        table = as_table(rows)
-        manifest = read_rows(source, table, root=root, allow_outside=self.allow_outside)
-        return dataclasses.replace(
-            manifest,
-            rejections=(*rejections, *manifest.rejections),
-            listed=len(rows) + len(rejections),
-        )
+        outside = self.allow_outside
+        return read_parts(source, rows, rejections, root=root, allow_outside=outside)
 
     def suits_default(self, utterances: Sequence[Utterance]) -> bool:
         """Never: manifests of train and test are the split, else the speakers decide."""
