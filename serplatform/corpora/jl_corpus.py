@@ -8,16 +8,18 @@ from typing import ClassVar
 from serplatform.corpora.base import CORPORA
 from serplatform.corpora.filename_corpus import Codes, FilenameCorpus
 
-_SECONDARY = ("anxious", "apologetic", "confident", "enthusiastic", "worried", "pensive")
+#: as the files of the release name them; the paper's words differ (pensive, worried, enthusiastic)
+_SECONDARY = ("anxious", "apologetic", "assertive", "concerned", "encouraging")
 
 
 @CORPORA.register("jl-corpus")
 class JlCorpus(FilenameCorpus):
-    """James, Tian and Watson, Interspeech 2018.
+    """James, Tian and Watson, "An Open Source Emotional Speech Corpus for Human Robot Interaction
+    Applications", Interspeech 2018.
 
-    Two women and two men, in five primary and five secondary emotions. The primary ones are read;
-    the secondary ones are no classes of the vocabulary and are left out, with that reason. That the
-    names of secondary emotions are those of this file is not certain.
+    Two women and two men, 240 clips in each of five primary and five secondary emotions. The
+    primary ones are read; the secondary ones are no classes of the vocabulary and are left out,
+    with that reason.
     """
 
     name = "jl-corpus"

@@ -246,7 +246,7 @@ def test_tables_of_meld_need_their_clips(tmp_path: Path) -> None:
                 "0001/Neutral/0001_000000.wav",
             ),
         ),
-        ("jl-corpus", "male1_sad_1a_1.wav", ("male3_sad_1a_1.wav", "male1_worried_1a_1.wav")),
+        ("jl-corpus", "male1_sad_1a_1.wav", ("male3_sad_1a_1.wav", "male1_concerned_1a_1.wav")),
     ],
 )
 def test_other_names_are_left_out(
