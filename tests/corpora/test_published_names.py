@@ -31,7 +31,9 @@ RELEASES: dict[str, tuple[list[str], dict[str, int], int]] = {
             *("JK_sa07", "JE_sa14", "KL_su06", "DC_su13"),
         ],
         {
-            **{"neutral": 2, "sad": 2, "surprised": 2},
+            "neutral": 2,
+            "sad": 2,
+            "surprised": 2,
             **dict.fromkeys(("disgust", "happy", "fearful", "angry"), 1),
         },
         0,
