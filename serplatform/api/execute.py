@@ -137,6 +137,7 @@ def _train(run: OpenRun, limits: SearchLimits, watch: SearchWatch) -> SearchOutc
             " to the end of training; the ensemble and the page come after it."
         )
     say(f"Learning curves, live: tensorboard --logdir {shlex.quote(str(run.directory.path))}")
+    stage("preparing the search")
     watch.observer = display
     reference = _Reference(run, limits, display)
     again = resume_command(run, limits)

@@ -196,6 +196,7 @@ def _create(request: SearchRequest, out: str | Path | None) -> tuple[OpenRun, in
         "running",
         trials=count,
         time_budget=request.time_budget,
+        sized_for=request.time_budget,
         combiner=request.combiner or "product",
         **({"left_out": left_out | run.description.get("left_out", {})} if left_out else {}),
     )
