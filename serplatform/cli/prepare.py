@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from serplatform import stopping
-from serplatform.cli.options import Address, AsJson
+from serplatform.cli.options import Address, AsJson, parse_map
 from serplatform.cli.output import result
 from serplatform.console import format_duration, say
 from serplatform.corpora.base import READ_AS
@@ -224,14 +224,3 @@ def _parse_speeds(given: Sequence[str]) -> list[float]:
         raise BadInputError(
             f"--speeds {','.join(given)}: must be numbers with commas between, as in 0.9,1.1"
         ) from None
-
-
-def parse_map(pairs: Sequence[str]) -> dict[str, str]:
-    faults = [pair for pair in pairs if "=" not in pair]
-    if faults:
-        raise BadInputError(f"--map {faults[0]}: write LABEL=EMOTION, e.g. --map angy=angry")
-    parts = [(label.strip(), name.strip()) for label, _, name in (p.partition("=") for p in pairs)]
-    labels = [label for label, _ in parts]
-    if twice := [label for label in labels if labels.count(label) > 1]:
-        raise BadInputError(f"--map {twice[0]}: is given more than once; give each label one name")
-    return dict(parts)
