@@ -181,3 +181,31 @@ def test_twenty_runs_are_listed_at_once(folder: Path, capsys) -> None:
     begun = time.process_time()
     assert len(listed(folder, capsys)) == 21
     assert time.process_time() - begun < 1.0
+
+
+@pytest.mark.parametrize(
+    "words", [["export"], ["export", "--out", "new"], ["report"], ["predict"], ["search"]]
+)
+def test_a_name_that_is_nearly_that_of_a_run_gets_a_suggestion(
+    folder: Path, words: list[str], capsys
+) -> None:
+    wrong = str(folder / "deeper" / "odl")
+    command, *more = words
+    if command == "search":
+        code = run(["search", "--resume", "--out", wrong])
+    else:
+        code = run([command, wrong, *more, *["a.wav"] * (command == "predict")])
+    told = capsys.readouterr().err
+    assert code == 2
+    assert f"{wrong}: " in told
+    assert f"Did you mean {folder / 'deeper' / 'old'}?" in told
+
+
+def test_a_missing_option_is_explained_with_the_command(folder: Path, capsys) -> None:
+    assert run(["prepare", "rec"]) == 2
+    told = capsys.readouterr().err
+    assert "--out DATA: The dataset: a new or empty directory" in told
+    assert "  serplatform prepare rec --out DATA\n" in told
+    path = folder / "deeper" / "old"
+    assert run(["export", str(path)]) == 2
+    assert f"  serplatform export {path} --out bundles/old\n" in capsys.readouterr().err
