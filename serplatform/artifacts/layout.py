@@ -128,9 +128,10 @@ def did_you_mean(path: str | Path, *markers: str) -> str:
     """A question that names the directories with such a file whose names are nearest to that of
     ``path``, which is none; empty where nothing is near."""
     wrong = Path(path)
-    found = {*holders("", "", markers), *holders(str(wrong.parent), "", markers)}
-    names = {each: Path(each).name for each in sorted(found)}
-    near = difflib.get_close_matches(wrong.name, names.values(), n=2, cutoff=0.5)
+    here = {os.path.abspath(each): each for each in holders("", "", markers)}
+    beside = {os.path.abspath(each): each for each in holders(str(wrong.parent), "", markers)}
+    names = {each: Path(each).name for each in sorted({**beside, **here}.values())}
+    near = difflib.get_close_matches(wrong.name, names.values(), n=2, cutoff=0.6)
     nearest = [each for name in dict.fromkeys(near) for each in names if names[each] == name][:2]
     return f". Did you mean {' or '.join(nearest)}?" if nearest else ""
 

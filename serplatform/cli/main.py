@@ -153,14 +153,18 @@ def _run(arguments: list[str] | None) -> int:
 
 
 def _say_what_is_missing(error: TyperException, words: Sequence[str]) -> None:
-    """Say what a missing option is for, and the command with it."""
+    """Say what a missing argument or option is for, and the command with the option."""
     parameter = getattr(error, "param", None)
     names = getattr(parameter, "opts", ())
-    if type(error).__name__ != "MissingParameter" or not names or names[0][:2] != "--":
+    about = getattr(parameter, "help", None)
+    if type(error).__name__ != "MissingParameter" or not names or not about:
         return
     place = parameter.metavar or "VALUE"
+    if names[0][:2] != "--":
+        say(f"{place}: {about}")
+        return
     say(
-        f"{names[0]} {place}: {parameter.help.partition('.')[0]}. Give the command with it:\n  "
+        f"{names[0]} {place}: {about.partition('.')[0]}. Give the command with it:\n  "
         f"{shlex.join(['serplatform', *words])} {names[0]} {place}"
     )
 
